@@ -1,0 +1,1 @@
+"""The roof: one file a command."""

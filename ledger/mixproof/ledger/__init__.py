@@ -1,0 +1,1 @@
+"""What happened: fingerprints, the content-addressed store, accounts and manifests."""

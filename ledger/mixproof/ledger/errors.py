@@ -1,0 +1,62 @@
+"""Errors a user can act on. Each says what was found, what was expected and the way out.
+
+A command ends with the error's `exit_code`: 1 where a check failed, 2 where the request is wrong.
+Anything else that is raised is a fault of mixproof itself and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class MixproofError(Exception):
+    """Base of every error that is meant for the user and printed without a traceback."""
+
+    exit_code = 1
+
+
+class RequestError(MixproofError):
+    """The spec, the files or the arguments are wrong; nothing was written."""
+
+    exit_code = 2
+
+
+class NotBuiltYetError(RequestError):
+    """The spec asks, validly, for something that this version does not execute."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(f"{where}: {what} is not built yet; take it out of the spec")
+
+
+class DamagedFileError(MixproofError):
+    """A file cannot be read to its end: truncated, corrupt, or not of the declared format."""
+
+    def __init__(self, file: str, place: str, reason: str) -> None:
+        super().__init__(f"{file}: {place}: {reason}")
+        self.file = file
+        self.place = place
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[DamagedFileError], tuple[str, str, str]]:
+        """Rebuild from the three parts, so that the error survives the way back from a Ray worker."""
+        return type(self), (self.file, self.place, self.reason)
+
+
+class AccountError(MixproofError):
+    """An equation of the account does not close; names source, stage and shard."""
+
+    def __init__(
+        self, equation: str, expected: object, found: object, *, source: str = "", stage: str = "", shard: str = ""
+    ) -> None:
+        place = ", ".join(f"{k} {v}" for k, v in (("source", source), ("stage", stage), ("shard", shard)) if v)
+        super().__init__(f"{equation} does not close ({place}): expected {expected}, found {found}")
+        self.equation, self.expected, self.found = equation, expected, found
+        self.source, self.stage, self.shard = source, stage, shard
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        """Rebuild with keywords, so that the error survives the way back from a Ray worker."""
+        return _account_error, (self.equation, self.expected, self.found, self.source, self.stage, self.shard)
+
+
+def _account_error(
+    equation: str, expected: object, found: object, source: str, stage: str, shard: str
+) -> AccountError:
+    return AccountError(equation, expected, found, source=source, stage=stage, shard=shard)

@@ -1,0 +1,166 @@
+"""The manifest: the statement of a build, by a versioned schema.
+
+The manifest is JSON with sorted keys and an indent of one. The SHA-256 of its bytes is the build's id
+and names its folder, `builds/<id>/manifest.json`. Nothing in it depends on time, machine, engine or the
+places the inputs came from: those stand in `builds/<id>/circumstances.json` beside it. Paths are relative
+to the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+
+from .account import StageRow
+from .errors import RequestError
+from .store import Store, publish_bytes
+
+MANIFEST = "manifest.json"
+BUILDS = "builds"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TokenizerRecord(_Part):
+    """The tokenizer that gave every id of the build."""
+
+    kind: Literal["sentencepiece", "huggingface"]
+    path: str
+    sha256: str
+    vocab_size: NonNegativeInt
+    """Number of ids, added tokens included."""
+    eod_id: NonNegativeInt
+
+
+class InputsRecord(_Part):
+    """The raw files of a source; `path` is a Parquet of `file`, `sha256`, `bytes`, `records`."""
+
+    path: str
+    sha256: str
+    files: NonNegativeInt
+    records: NonNegativeInt
+    bytes: NonNegativeInt
+
+
+class DatasetRecord(_Part):
+    """One part of a dataset: `<prefix>.bin`, `<prefix>.idx` and its provenance."""
+
+    prefix: str
+    documents: NonNegativeInt
+    tokens: NonNegativeInt
+    """Tokens in the `.bin`, EODs included."""
+    bin_sha256: str
+    idx_sha256: str
+    provenance: str
+    provenance_sha256: str
+
+
+class SplitRecord(_Part):
+    """The training or the held-out side of a source."""
+
+    documents: NonNegativeInt
+    tokens: NonNegativeInt
+    eod_tokens: NonNegativeInt
+    bytes: NonNegativeInt
+    """UTF-8 bytes of the texts, before the tokenizer's normalizer."""
+    datasets: tuple[DatasetRecord, ...]
+
+
+class HeldoutTexts(_Part):
+    """A held-out set's texts; `path` is a Parquet of `file`, `record`, `id`, `text`, `text_xxh128`, `text_bytes`."""
+
+    path: str
+    sha256: str
+
+
+class HeldoutRecord(SplitRecord):
+    """The held-out side of a source, with the texts, so that other builds can import it."""
+
+    texts: HeldoutTexts | None = None
+    imported_from: str | None = None
+    """Build id of the manifest that this set was imported from; then it is no part of this source's E4."""
+
+
+class SourceRecord(_Part):
+    """Everything about one source."""
+
+    inputs: InputsRecord
+    train: SplitRecord
+    heldout: HeldoutRecord
+    ledger: tuple[StageRow, ...]
+
+
+class MatrixRow(_Part):
+    """What `source` lost to `lost_to`, because they shared it and `lost_to` was to keep it."""
+
+    source: str
+    lost_to: str
+    documents: NonNegativeInt
+    bytes: NonNegativeInt
+
+
+class Totals(_Part):
+    """Sums over all sources, training and held-out together."""
+
+    documents: NonNegativeInt
+    tokens: NonNegativeInt
+    bytes: NonNegativeInt
+
+
+class Manifest(_Part):
+    """The statement of a build."""
+
+    schema_: Literal[1]
+    mixproof: str
+    spec: dict[str, Any]
+    spec_sha256: str
+    tokenizer: TokenizerRecord
+    sources: dict[str, SourceRecord]
+    dedup_matrix: tuple[MatrixRow, ...]
+    totals: Totals
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"), populate_by_name=True
+    )
+
+    def to_bytes(self) -> bytes:
+        """The manifest file's bytes; their SHA-256 is the build's id."""
+        data = self.model_dump(mode="json", by_alias=True)
+        return (json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
+
+    @property
+    def build(self) -> str:
+        """The build's id."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
+
+def write_manifest(store: Store, manifest: Manifest) -> Path:
+    """Write the manifest into the folder that its id names; return its path."""
+    path = store.path(f"{BUILDS}/{manifest.build}/{MANIFEST}")
+    publish_bytes(manifest.to_bytes(), path)
+    return path
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and validate a manifest.
+
+    Raises:
+        RequestError: when there is no such file, or it does not follow the schema.
+    """
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise RequestError(f"{path}: no manifest there; `mixproof build` writes one") from None
+    except ValidationError as error:
+        raise RequestError(f"{path}: not a manifest of schema 1: {error}") from None
+
+
+def store_of(manifest_path: Path) -> Store:
+    """The store that a manifest at `<store>/builds/<id>/manifest.json` stands in."""
+    return Store(manifest_path.resolve().parents[2])

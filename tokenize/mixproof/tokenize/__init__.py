@@ -1,0 +1,1 @@
+"""Tokens: tokenizers, Megatron datasets with provenance, the build and its audit."""

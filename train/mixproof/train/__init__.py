@@ -1,0 +1,1 @@
+"""Proxies: draws and streams, training on Megatron Core, evaluation, comparison."""

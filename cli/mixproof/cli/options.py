@@ -1,0 +1,24 @@
+"""The options that every command shares, so that they read and work the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec: one YAML file is one experiment.")]
+StoreOption = Annotated[
+    str, typer.Option("--store", envvar="MIXPROOF_STORE", metavar="URI", help="Where all outputs live.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", envvar="RAY_ADDRESS", metavar="ADDRESS", help="A Ray cluster; default: this machine."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="CPUs to use on this machine; default: all of them.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="One JSON object on stdout; everything else goes to stderr.")
+]
+DEFAULT_STORE = ".mixproof"

@@ -1,0 +1,74 @@
+"""What a person reads and what a script reads: stdout carries the result, stderr everything else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+stdout = Console(highlight=False, soft_wrap=False)
+stderr = Console(stderr=True, highlight=False)
+
+
+def emit_json(value: Mapping[str, object]) -> None:
+    """Write one JSON object, and nothing else, to stdout."""
+    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
+    sys.stdout.buffer.flush()
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> Table:
+    """A table whose first `text_columns` columns are names and whose others are numbers, set right."""
+    built = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    for place, column in enumerate(columns):
+        built.add_column(column, justify="left" if place < text_columns else "right", overflow="fold")
+    for row in rows:
+        built.add_row(*row)
+    return built
+
+
+class StageProgress:
+    """Progress of a command's stages on a terminal; silent where stderr is none."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Show that `done` of `total` tasks of the stage `label` have ended."""
+        if label not in self._tasks:
+            self._tasks[label] = self._progress.add_task(label, total=total, note="")
+        self._progress.update(self._tasks[label], completed=done, total=total)
+
+    def note(self, label: str, text: str) -> None:
+        """Show a stage's own figures, as tokens per second or the loss, beside its bar."""
+        if label in self._tasks:
+            self._progress.update(self._tasks[label], note=text)
+
+
+@contextmanager
+def stage_progress() -> Iterator[StageProgress]:
+    """Progress bars on stderr, one a stage, with time left."""
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as progress:
+        yield StageProgress(progress)
+
+
+def count(value: float) -> str:
+    """A whole number with thin groups of three, as 12,345,678."""
+    return f"{value:,.0f}"
+
+
+def percent(value: float) -> str:
+    """A share as a percentage with two decimals."""
+    return f"{value:.2%}"

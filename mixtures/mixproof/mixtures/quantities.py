@@ -1,0 +1,182 @@
+"""Quantities of a spec: tokens and bytes as integers, shares and decimals as exact fractions.
+
+A spec is read without floats: `0.7` is seven tenths, `70%` the same seven tenths, so equal specs have
+equal fingerprints and shares sum to 1 exactly or not at all. Suffixes are decimal: K, M, B, T for
+tokens and KB, MB, GB, TB for bytes. Every type serialises to its one exact spelling (`exact_string`).
+A float handed over from Python counts as the shortest decimal that means it, as it was typed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Annotated
+
+from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+
+TOKEN_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+BYTE_SUFFIXES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+MAX_EXPONENT = 30
+"""Largest power of ten, either way, that a number may have: `1e999999999` would take all memory."""
+
+_NUMBER = r"[0-9](?:_?[0-9])*"
+_COUNT = re.compile(rf"({_NUMBER}(?:\.{_NUMBER})?)\s*([A-Za-z]*)")
+_RATIO = re.compile(rf"({_NUMBER})/({_NUMBER})")
+
+
+def parse_number(value: object) -> Fraction:
+    """Return the exact value of an integer, a decimal, or a string of one (`0.7`, `3.0e-4`, `70%`, `1/3`).
+
+    Raises:
+        ValueError: for anything else, negative numbers, NaN and infinities.
+
+    """
+    if isinstance(value, str):
+        return _parse_text(value.strip())
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | Fraction):
+        raise ValueError(f"{value!r} is not a number")
+    if isinstance(value, int | Fraction):
+        number = Fraction(value)
+    else:
+        number = _from_decimal(Decimal(repr(value)) if isinstance(value, float) else value, value)
+    if number < 0:
+        raise ValueError(f"{value} is negative")
+    return number
+
+
+def parse_share(value: object) -> Fraction:
+    """Parse a share in [0, 1]: `70%` or `0.7`.
+
+    Raises:
+        ValueError: when it is no number, or lies outside.
+
+    """
+    number = parse_number(value)
+    if number > 1:
+        percent = f"; {value}% would be a percentage" if _is_plain_number(value) and number <= 100 else ""
+        raise ValueError(f"a share lies between 0 and 1 (0% and 100%), this is {value}{percent}")
+    return number
+
+
+def parse_tokens(value: object) -> int:
+    """Parse a positive number of tokens: `10T`, `1.5B`, `2_000`, 1000.
+
+    Raises:
+        ValueError: when it is not a whole number above zero.
+
+    """
+    return _parse_count(value, TOKEN_SUFFIXES, "tokens", "1000, 2_000, 100M, 1.5B or 10T")
+
+
+def parse_bytes(value: object) -> int:
+    """Parse a positive number of bytes: `200MB`, `1.5GB`, 1000.
+
+    Raises:
+        ValueError: when it is not a whole number above zero.
+
+    """
+    return _parse_count(value, BYTE_SUFFIXES, "bytes", "1000, 64KB, 200MB or 1.5GB")
+
+
+def exact_string(number: Fraction) -> str:
+    """Spell an exact number in its one way: `4`, `0.7`, `0.0003`, and `1/3` where no decimal ends."""
+    if number.denominator == 1:
+        return str(number.numerator)
+    rest, twos, fives = number.denominator, 0, 0
+    while rest % 2 == 0:
+        rest, twos = rest // 2, twos + 1
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    if rest != 1:
+        return f"{number.numerator}/{number.denominator}"
+    places = max(twos, fives)
+    digits = str(abs(number.numerator) * 10**places // number.denominator).rjust(places + 1, "0")
+    return f"{'-' if number < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+
+
+def percent_string(share: Fraction) -> str:
+    """Spell a share for people, `70%`; at most six significant digits, marked `~` where rounded."""
+    percent = share * 100
+    exact = exact_string(percent)
+    if "/" not in exact and len(exact) <= 9:
+        return f"{exact}%"
+    return f"~{float(percent):.6g}%"
+
+
+def count_string(count: int) -> str:
+    """Spell a count for people: `1,500,000`."""
+    return f"{count:,}"
+
+
+def _parse_text(text: str) -> Fraction:
+    if text.endswith("%"):
+        return _parse_text(text[:-1].strip()) / 100
+    if match := _RATIO.fullmatch(text):
+        numerator, denominator = (int(part) for part in match.groups())
+        if denominator == 0:
+            raise ValueError(f"{text!r} divides by zero")
+        return Fraction(numerator, denominator)
+    try:
+        number = _from_decimal(Decimal(text), text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not a number") from None
+    if number < 0:
+        raise ValueError(f"{text} is negative")
+    return number
+
+
+def _from_decimal(number: Decimal, shown: object) -> Fraction:
+    if not number.is_finite() or (number and abs(number.adjusted()) > MAX_EXPONENT):
+        raise ValueError(f"{shown} is not a number that can be used here")
+    return Fraction(number)
+
+
+def _is_plain_number(value: object) -> bool:
+    return isinstance(value, int | float | Decimal) or (isinstance(value, str) and "%" not in value)
+
+
+def _parse_count(value: object, suffixes: dict[str, int], unit: str, examples: str) -> int:
+    wrong = ValueError(f"{value!r} is not a number of {unit}; write it as {examples}")
+    if isinstance(value, str):
+        match = _COUNT.fullmatch(value.strip())
+        if match is None or match[2].upper() not in suffixes:
+            raise wrong
+        number = Fraction(Decimal(match[1])) * suffixes[match[2].upper()]
+    else:
+        try:
+            number = parse_number(value)
+        except ValueError:
+            raise wrong from None
+    if number.denominator != 1:
+        raise ValueError(f"{value} is {exact_string(number)} {unit}, not a whole number of them")
+    if number == 0:
+        raise ValueError(f"0 {unit} are none: leave the key out, or ask for at least one")
+    return number.numerator
+
+
+def _schema(description: str, pattern: str) -> WithJsonSchema:
+    forms = [{"type": "number", "minimum": 0}, {"type": "string", "pattern": pattern}]
+    return WithJsonSchema({"description": description, "anyOf": forms})
+
+
+def _exact(parse: Callable[[object], Fraction]) -> tuple[PlainValidator, PlainSerializer]:
+    return PlainValidator(parse), PlainSerializer(exact_string, return_type=str)
+
+
+_DECIMAL_PATTERN = r"^[0-9][0-9_]*(\.[0-9_]+)?([eE][-+]?[0-9]+)?(/[0-9_]+)?%?$"
+_PLAIN_PATTERN = r"^[0-9][0-9_]*(\.[0-9_]+)?\s*({})?$"
+
+TokenCount = Annotated[
+    int,
+    PlainValidator(parse_tokens),
+    _schema("Tokens: 1000, 2_000, 100M, 1.5B, 10T (decimal)", _PLAIN_PATTERN.format("[KMBTkmbt]")),
+]
+ByteCount = Annotated[
+    int,
+    PlainValidator(parse_bytes),
+    _schema("Bytes: 1000, 64KB, 200MB, 1.5GB (decimal)", _PLAIN_PATTERN.format("[KMGTkmgt]?[Bb]")),
+]
+Share = Annotated[Fraction, *_exact(parse_share), _schema("A share: 70% or 0.7", _DECIMAL_PATTERN)]
+Decimalish = Annotated[Fraction, *_exact(parse_number), _schema("A decimal: 0.1, 3.0e-4", _DECIMAL_PATTERN)]

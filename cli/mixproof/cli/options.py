@@ -18,7 +18,5 @@ AddressOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs to use on this machine; default: all of them.")
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="One JSON object on stdout; everything else goes to stderr.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else goes to stderr.")]
 DEFAULT_STORE = ".mixproof"

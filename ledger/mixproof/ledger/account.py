@@ -7,6 +7,7 @@ a source. Integers everywhere. Bytes are UTF-8 bytes of the text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
@@ -52,7 +53,12 @@ class StageRow(BaseModel):
         gone = sum((count.documents for count in self.dropped.values()), 0)
         if self.documents_in != self.documents_out + gone:
             raise AccountError(
-                equation, self.documents_in, self.documents_out + gone, source=source, stage=self.stage, shard=shard
+                equation,
+                self.documents_in,
+                self.documents_out + gone,
+                source=source,
+                stage=self.stage,
+                shard=shard,
             )
         bytes_gone = sum((count.bytes for count in self.dropped.values()), 0)
         have, want = self.bytes_in + self.bytes_added, self.bytes_out + bytes_gone + self.bytes_removed
@@ -91,7 +97,7 @@ def check_chain(rows: Sequence[StageRow], *, source: str, shard: str = "") -> No
     """Check E2 for each row and E3 at every boundary: what leaves one row enters the next."""
     for row in rows:
         row.check(source=source, shard=shard)
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in pairwise(rows):
         if (before.documents_out, before.bytes_out) != (after.documents_in, after.bytes_in):
             raise AccountError(
                 "E3",

@@ -44,7 +44,14 @@ class AccountError(MixproofError):
     """An equation of the account does not close; names source, stage and shard."""
 
     def __init__(
-        self, equation: str, expected: object, found: object, *, source: str = "", stage: str = "", shard: str = ""
+        self,
+        equation: str,
+        expected: object,
+        found: object,
+        *,
+        source: str = "",
+        stage: str = "",
+        shard: str = "",
     ) -> None:
         place = ", ".join(f"{k} {v}" for k, v in (("source", source), ("stage", stage), ("shard", shard)) if v)
         super().__init__(f"{equation} does not close ({place}): expected {expected}, found {found}")
@@ -56,7 +63,5 @@ class AccountError(MixproofError):
         return _account_error, (self.equation, self.expected, self.found, self.source, self.stage, self.shard)
 
 
-def _account_error(
-    equation: str, expected: object, found: object, source: str, stage: str, shard: str
-) -> AccountError:
+def _account_error(equation: str, expected: object, found: object, source: str, stage: str, shard: str) -> AccountError:
     return AccountError(equation, expected, found, source=source, stage=stage, shard=shard)

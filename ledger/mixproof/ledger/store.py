@@ -59,9 +59,7 @@ class Attempt:
         """Where to write the file `name` of this output."""
         return self._scratch / name
 
-    def commit(
-        self, *, account: tuple[StageRow, ...] = (), facts: Mapping[str, object] | None = None
-    ) -> Receipt:
+    def commit(self, *, account: tuple[StageRow, ...] = (), facts: Mapping[str, object] | None = None) -> Receipt:
         """Publish every file of the scratch folder, then the receipt.
 
         Raises:

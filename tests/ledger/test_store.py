@@ -1,0 +1,79 @@
+"""The store: an output exists when its receipt is there and its files are whole, and at no other time."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from mixproof.ledger.errors import NotBuiltYetError
+from mixproof.ledger.fingerprint import sha256_of_file
+from mixproof.ledger.store import Store
+
+KEY = "0" * 64
+
+
+def commit(store: Store, text: str = "hello") -> None:
+    with store.attempt("read", KEY) as attempt:
+        attempt.path("a.txt").write_text(text)
+        attempt.commit(facts={"records": 3})
+
+
+def test_a_committed_output_has_a_receipt_with_sizes_and_checksums(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit(store)
+    receipt = store.receipt("read", KEY)
+    assert receipt is not None
+    assert receipt.facts == {"records": 3}
+    assert receipt.files["a.txt"].bytes == 5
+    assert receipt.files["a.txt"].sha256 == sha256_of_file(store.path(f"read/{KEY}/a.txt"))
+
+
+def test_an_attempt_that_is_not_committed_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(RuntimeError), store.attempt("read", KEY) as attempt:
+        attempt.path("a.txt").write_text("half")
+        raise RuntimeError
+    assert store.receipt("read", KEY) is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_truncated_or_missing_file_makes_the_output_unfinished(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit(store)
+    file = store.path(f"read/{KEY}/a.txt")
+    file.write_text("hell")
+    assert store.receipt("read", KEY) is None
+    file.unlink()
+    assert store.receipt("read", KEY) is None
+
+
+def test_a_truncated_receipt_counts_as_none(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit(store)
+    receipt = store.path(f"read/{KEY}/receipt.json")
+    receipt.write_bytes(receipt.read_bytes()[:-5])
+    assert store.receipt("read", KEY) is None
+
+
+def test_a_second_attempt_at_the_same_key_may_win(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    commit(store)
+    commit(store)
+    assert store.receipt("read", KEY) is not None
+
+
+def test_facts_must_have_an_exact_spelling(tmp_path: Path) -> None:
+    with Store(tmp_path).attempt("read", KEY) as attempt, pytest.raises(TypeError):
+        attempt.commit(facts={"share": 0.1})
+
+
+def test_a_store_travels_to_a_worker_and_names_files_relative_to_itself(tmp_path: Path) -> None:
+    store = pickle.loads(pickle.dumps(Store(tmp_path)))  # noqa: S301  our own bytes
+    assert store.relative(tmp_path / "read" / "x") == "read/x"
+
+
+def test_an_object_store_is_refused_by_name() -> None:
+    with pytest.raises(NotBuiltYetError, match="a store on s3 is not built yet"):
+        Store("s3://bucket/store")

@@ -1,0 +1,1 @@
+"""Readers: one file format each; they yield raw records and count what they reject."""

@@ -1,0 +1,123 @@
+r"""Megatron's indexed datasets, `.bin` and `.idx`, written from whole arrays of ids.
+
+The `.bin` holds the ids of all documents one after another, an end of document (EOD) behind each; the
+`.idx` says how long each is and where it starts. Both are byte-identical to what Megatron-LM's
+`preprocess_data.py --append-eod` writes for the same documents in the same order. EODs are put between
+the documents by one mask for thousands of documents at once, which is some ten times faster than a
+call a document.
+
+`.idx`: `MMIDIDX\0\0`, u64 version 1, u8 dtype code, u64 sequences, u64 documents + 1, then i32 lengths
+(tokens), i64 pointers (bytes into the `.bin`) and i64 document boundaries (in sequences). Here a document is
+one sequence. A document without ids would be a boundary without a sequence: it must be left out before.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixproof.ledger.errors import DamagedFileError
+
+MAGIC = b"MMIDIDX\x00\x00"
+VERSION = 1
+HEADER = struct.Struct("<QBQQ")
+CODE_OF_DTYPE = {"uint16": 8, "int32": 4}
+UINT16_BELOW = 65_500
+"""Vocabularies below this size are stored as uint16, others as int32; Megatron's own limit."""
+MAX_DOCUMENT_TOKENS = 2**31 - 1
+"""Lengths are int32."""
+
+Ids = NDArray[np.int32] | NDArray[np.int64] | NDArray[np.uint16] | NDArray[np.uint32]
+
+
+def token_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.int32]:
+    """The dtype in which Megatron stores ids of a vocabulary of `vocab_size`, added tokens included."""
+    return np.dtype(np.uint16) if vocab_size < UINT16_BELOW else np.dtype(np.int32)
+
+
+def append_eods(
+    ids: Ids, lengths: NDArray[np.int64], eod_id: int, dtype: np.dtype[np.uint16] | np.dtype[np.int32]
+) -> NDArray[np.uint16] | NDArray[np.int32]:
+    """Put an EOD behind every document.
+
+    Args:
+        ids: [tokens] of all documents in order; already checked against vocabulary and dtype.
+        lengths: [documents] tokens of each, every one positive.
+        eod_id: the id to append.
+        dtype: what the result is stored as.
+
+    Returns:
+        [tokens + documents] ids with EODs.
+
+    Raises:
+        ValueError: when the lengths do not sum to the number of ids, or a document is empty or too long.
+    """
+    if int(lengths.sum()) != len(ids):
+        raise ValueError(f"lengths sum to {int(lengths.sum())}, but there are {len(ids)} ids")
+    if len(lengths) and (int(lengths.min()) < 1 or int(lengths.max()) >= MAX_DOCUMENT_TOKENS):
+        raise ValueError(f"a document has {int(lengths.min())} to {int(lengths.max())} ids; an index entry holds int32")
+    tokens = np.empty(len(ids) + len(lengths), dtype)
+    ends = np.cumsum(lengths + 1) - 1
+    content = np.ones(len(tokens), np.bool_)
+    content[ends] = False
+    tokens[content] = ids
+    tokens[ends] = eod_id
+    return tokens
+
+
+def write_index(path: Path, lengths: NDArray[np.int32], dtype: np.dtype[np.uint16] | np.dtype[np.int32]) -> None:
+    """Write the `.idx` of a `.bin` that holds one sequence a document.
+
+    Args:
+        path: where the `.idx` goes.
+        lengths: [documents] tokens of each, EOD included.
+        dtype: what the `.bin` is stored as.
+    """
+    pointers = np.zeros(len(lengths), np.int64)
+    np.cumsum(lengths[:-1], dtype=np.int64, out=pointers[1:])
+    pointers *= dtype.itemsize
+    boundaries = np.arange(len(lengths) + 1, dtype=np.int64)
+    with path.open("wb") as file:
+        file.write(MAGIC + HEADER.pack(VERSION, CODE_OF_DTYPE[dtype.name], len(lengths), len(boundaries)))
+        for array in (np.ascontiguousarray(lengths, np.int32), pointers, boundaries):
+            file.write(array.data)
+
+
+@dataclass(frozen=True)
+class Index:
+    """What an `.idx` says."""
+
+    dtype: np.dtype[np.uint16] | np.dtype[np.int32]
+    lengths: NDArray[np.int32]
+    """[documents] tokens of each, EOD included."""
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """[documents + 1] place of each document in tokens, and the end."""
+        starts = np.zeros(len(self.lengths) + 1, np.int64)
+        np.cumsum(self.lengths, dtype=np.int64, out=starts[1:])
+        return starts
+
+
+def read_index(path: Path) -> Index:
+    """Read an `.idx` that `write_index` wrote.
+
+    Raises:
+        DamagedFileError: when it is truncated, of another format, or not one sequence a document.
+    """
+    data = path.read_bytes()
+    start = len(MAGIC) + HEADER.size
+    if len(data) < start or not data.startswith(MAGIC):
+        raise DamagedFileError(str(path), "byte 0", "not an index of Megatron's")
+    version, code, sequences, boundaries = HEADER.unpack_from(data, len(MAGIC))
+    names = {code: name for name, code in CODE_OF_DTYPE.items()}
+    if version != VERSION or code not in names or boundaries != sequences + 1:
+        raise DamagedFileError(str(path), f"byte {len(MAGIC)}", "not an index with one sequence a document")
+    if len(data) != start + 12 * sequences + 8 * boundaries:
+        raise DamagedFileError(str(path), f"byte {len(data)}", f"an index of {sequences} sequences has another size")
+    dtype: np.dtype[np.uint16] | np.dtype[np.int32] = np.dtype(names[code])
+    return Index(dtype, np.frombuffer(data, np.int32, sequences, start))

@@ -1,0 +1,151 @@
+"""A small real corpus of every Python installation's own text, and the command line as a user runs it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pydoc_data.topics
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE_ROOTS = [str(ROOT / room) for room in ("ledger", "mixtures", "pipeline", "tokenize", "train", "cli")]
+
+SPEC = """\
+schema: 1
+name: small
+sources:
+  code: {files: "corpus/code/**/*.py", format: code, steps: [{length: {min_chars: 400}}]}
+  manual: {files: "corpus/manual-*.jsonl.gz"}
+  guide: {files: "corpus/guide.jsonl"}
+  notes: {files: "corpus/notes.parquet"}
+dedup: {exact: true, scope: all, keep: [manual, guide]}
+heldout: {create: {tokens: 4K, min_documents: 3}}
+tokenizer: {train: {vocab_size: 1200, bytes: 2MB}}
+mixtures:
+  prose: {manual: 40%, guide: 30%, notes: 30%, code: 0%}
+  mostly_code: {code: 80%, manual: 10%, guide: 5%, notes: 5%}
+train:
+  sequence_length: 64
+  proxies:
+    nano: {tokens: 5120, global_batch_size: 8, lr: 2.0e-3, min_lr: 2.0e-4}
+  seeds: [1, 2]
+objective: {heldout_bpb: {manual: 1, code: 1}}
+"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401  whatever the command says
+        """What the command wrote to stdout, which is one JSON object and nothing else."""
+        return json.loads(self.out)
+
+
+def environment() -> dict[str, str]:
+    """The environment of a command: the checkout's source roots, one thread a process."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(SOURCE_ROOTS), "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+
+
+def mixproof_command(*arguments: str | Path) -> list[str]:
+    """The command line as a list."""
+    return [sys.executable, "-m", "mixproof.cli", *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def mixproof() -> Callable[..., Finished]:
+    """Run one mixproof command to its end."""
+
+    def run(*arguments: str | Path) -> Finished:
+        done = subprocess.run(
+            mixproof_command(*arguments), env=environment(), capture_output=True, text=True, timeout=500, check=False
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def write_corpus(folder: Path) -> None:
+    """Write four sources in four formats, with shared and damaged records on purpose."""
+    folder.mkdir(parents=True)
+    library = Path(sysconfig.get_paths()["stdlib"])
+    for package in ("json", "email", "importlib"):
+        for path in sorted((library / package).glob("*.py")):
+            target = folder / "code" / package / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    topics = sorted(pydoc_data.topics.topics.items())
+    records = [{"id": f"{name}/{k}", "text": part} for name, text in topics for k, part in enumerate(paragraphs(text))]
+    manual, guide, notes = records[0::3], records[1::3], records[2::3]
+    guide = [*guide, *manual[:20]]
+    half = len(manual) // 2
+    for number, part in enumerate((manual[:half], manual[half:])):
+        (folder / f"manual-{number}.jsonl.gz").write_bytes(gzip.compress(jsonl(part), mtime=0))
+    (folder / "guide.jsonl").write_bytes(jsonl(guide) + b'{"id": "broken"\n' + b"\n")
+    pq.write_table(pa.Table.from_pylist(notes), folder / "notes.parquet", row_group_size=40)
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """Pieces of the manual of 600 characters or more, cut at empty lines."""
+    piece = ""
+    for paragraph in text.split("\n\n"):
+        piece = f"{piece}\n\n{paragraph}" if piece else paragraph
+        if len(piece) >= 600:
+            yield piece
+            piece = ""
+    if piece.strip():
+        yield piece
+
+
+def jsonl(records: list[dict[str, str]]) -> bytes:
+    """One JSON object a line."""
+    return b"".join(json.dumps(record, ensure_ascii=False).encode() + b"\n" for record in records)
+
+
+def zst(data: bytes) -> bytes:
+    """One zstd frame."""
+    return zstandard.ZstdCompressor().compress(data)
+
+
+def write_experiment(folder: Path, spec: str = SPEC) -> Path:
+    """Write the corpus and a spec beside it; return the spec's path."""
+    write_corpus(folder / "corpus")
+    path = folder / "small.yaml"
+    path.write_text(spec)
+    return path
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A finished `mixproof run` that tests look at and must not change."""
+
+    spec: Path
+    store: Path
+    result: Any
+
+
+@pytest.fixture(scope="session")
+def experiment(tmp_path_factory: pytest.TempPathFactory, mixproof: Callable[..., Finished]) -> Experiment:
+    """The small experiment, run once a session."""
+    folder = tmp_path_factory.mktemp("experiment")
+    spec, store = write_experiment(folder), folder / "store"
+    done = mixproof("run", spec, "--store", store, "--json")
+    assert done.code == 0, done.err
+    return Experiment(spec, store, done.json)

@@ -1,0 +1,110 @@
+"""SIGKILL anywhere, start again: not one byte differs, and only unfinished work is done again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import Experiment, Finished, environment, mixproof_command
+
+Mixproof = Callable[..., Finished]
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        mixproof_command(*arguments),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def wait_for(store: Path, pattern: str, count: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the store holds `count` files of a pattern; the command must still be running then."""
+    end = time.monotonic() + 240
+    while len(list(store.glob(pattern))) < count:
+        assert process.poll() is None, f"the command ended before {pattern} was there {count} times"
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill the driver and wait until its Ray processes have followed it."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    psutil.wait_procs(children, timeout=60)
+
+
+def built_bytes(store: Path) -> dict[str, bytes]:
+    files = [path for stage in ("encode", "builds") for path in (store / stage).rglob("*") if path.is_file()]
+    volatile = {"circumstances.json"}
+    return {path.relative_to(store).as_posix(): path.read_bytes() for path in files if path.name not in volatile}
+
+
+POINTS = {
+    "the first shard is read": ("read/*/receipt.json", 1),
+    "half the shards are read": ("read/*/receipt.json", 4),
+    "the tokenizer is trained": ("tokenizer/*/receipt.json", 1),
+    "the first shard is encoded": ("tokens/*/receipt.json", 1),
+    "the first part is assembled": ("encode/*/receipt.json", 1),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_build_killed_at(point: str, experiment: Experiment, mixproof: Mixproof, tmp_path: Path) -> None:
+    pattern, count = POINTS[point]
+    store = tmp_path / "store"
+    process = start("build", experiment.spec, "--store", store)
+    wait_for(store, pattern, count, process)
+    kill(process)
+    finished = {path: path.stat().st_mtime_ns for path in store.glob("*/*/receipt.json")}
+    again = mixproof("build", experiment.spec, "--store", store, "--json")
+    assert again.code == 0, again.err
+    assert again.json["build"] == experiment.result["build"]["build"]
+    assert built_bytes(store) == built_bytes(experiment.store)
+    assert again.json["stages_reused"] >= len(finished) - 1
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert list((store / ".attempts").iterdir()) == []
+
+
+def test_a_build_whose_worker_is_killed_goes_on(experiment: Experiment, mixproof: Mixproof, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    process = start("build", experiment.spec, "--store", store, "--workers", "1")
+    wait_for(store, "read/*/receipt.json", 1, process)
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if child.is_running() and child.name().startswith("ray::") and "IDLE" not in child.name()
+    ]
+    assert workers, "no worker was busy"
+    os.kill(workers[0].pid, signal.SIGKILL)
+    assert process.wait(timeout=300) == 0
+    assert built_bytes(store) == built_bytes(experiment.store)
+
+
+def test_a_training_run_killed_half_way_resumes_to_the_same_numbers(
+    experiment: Experiment, mixproof: Mixproof, tmp_path: Path
+) -> None:
+    spec = experiment.spec.with_name("resumed.yaml")
+    spec.write_text(experiment.spec.read_text().replace("  seeds: [1, 2]", "  checkpoint_every: 1024\n  seeds: [1]"))
+    store = tmp_path / "store"
+    assert mixproof("build", spec, "--store", store).code == 0
+    process = start("train", spec, "--store", store, "--workers", "1")
+    wait_for(store, "train/*/checkpoints/iter_*/metadata.json", 2, process)
+    kill(process)
+    again = mixproof("train", spec, "--store", store, "--json")
+    assert again.code == 0, again.err
+    assert any(run["resumed_from_samples"] > 0 for run in again.json["runs"])
+    whole = {(run["mixture"], run["seed"]): run for run in experiment.result["train"]["runs"]}
+    for run in again.json["runs"]:
+        undisturbed = whole[run["mixture"], run["seed"]]
+        assert run["heldout"] == undisturbed["heldout"]
+        assert run["delivered"] == undisturbed["delivered"]

@@ -60,6 +60,34 @@ def parse_share(value: object) -> Fraction:
     return number
 
 
+def parse_positive(value: object) -> Fraction:
+    """Parse an exact number above zero.
+
+    Raises:
+        ValueError: when it is no number, or not above zero.
+
+    """
+    number = parse_number(value)
+    if number == 0:
+        raise ValueError("0 is too small; it must be above zero")
+    return number
+
+
+def parse_whole(value: object) -> int:
+    """Parse a whole number of at least 1.
+
+    Raises:
+        ValueError: when it is none.
+
+    """
+    if isinstance(value, bool | str) or not isinstance(value, int | Decimal):
+        raise ValueError(f"{value!r} is not a whole number")
+    number = parse_number(value)
+    if number.denominator != 1 or number < 1:
+        raise ValueError(f"{value} is not a whole number of at least 1")
+    return number.numerator
+
+
 def parse_tokens(value: object) -> int:
     """Parse a positive number of tokens: `10T`, `1.5B`, `2_000`, 1000.
 
@@ -180,3 +208,7 @@ ByteCount = Annotated[
 ]
 Share = Annotated[Fraction, *_exact(parse_share), _schema("A share: 70% or 0.7", _DECIMAL_PATTERN)]
 Decimalish = Annotated[Fraction, *_exact(parse_number), _schema("A decimal: 0.1, 3.0e-4", _DECIMAL_PATTERN)]
+PositiveDecimal = Annotated[Fraction, *_exact(parse_positive), _schema("A decimal above 0", _DECIMAL_PATTERN)]
+WholeNumber = Annotated[
+    int, PlainValidator(parse_whole), WithJsonSchema({"type": "integer", "minimum": 1, "description": "1 or more"})
+]

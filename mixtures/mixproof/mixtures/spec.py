@@ -2,16 +2,31 @@
 
 Frozen pydantic models that reject unknown keys. They hold the normalized form: quantities are integers
 (tokens, bytes) or exact fractions (shares), never floats, so that a spec has one fingerprint. `load.py`
-reads YAML into them and turns a validation error into one that names file, line and dotted key.
+reads YAML into them and turns a validation error into one that names file, line and dotted key; the
+shorthands of YAML are in `forms.py` and `mixture_forms.py`, rules between keys in `checks.py`.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeInt,
+    StrictBool,
+    Tag,
+    field_serializer,
+)
 
-from .quantities import ByteCount, Decimalish, Share, TokenCount
+from .quantities import ByteCount, Decimalish, PositiveDecimal, Share, TokenCount, WholeNumber, exact_string
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Names become parts of file names."""
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class SpecPart(BaseModel):
@@ -25,11 +40,16 @@ class SpecPart(BaseModel):
 class Step(SpecPart):
     """One formatter or filter: its name and its options, as `length` or `{length: {min_chars: 200}}`.
 
-    `{datatrove: GopherQualityFilter, min_doc_words: 50}` becomes name `datatrove` with the class under `class`.
+    `{datatrove: GopherQualityFilter, min_doc_words: 50}` becomes name `datatrove`, class under `class`.
     """
 
     name: str
     options: dict[str, Any] = {}
+    """As written; decimals are exact fractions."""
+
+    @field_serializer("options", when_used="json")
+    def _exact_options(self, options: dict[str, Any]) -> Any:  # noqa: ANN401  any YAML value
+        return _exact(options)
 
 
 class Source(SpecPart):
@@ -53,25 +73,29 @@ class Source(SpecPart):
 class OnBadRecord(SpecPart):
     """What happens to records that cannot be read."""
 
-    reject: Share
+    reject: Share = Fraction(1, 100)
     """Largest share of a source's records that may be rejected before the build fails."""
 
 
 class FuzzyDedup(SpecPart):
     """MinHash-LSH over word n-grams."""
 
-    ngram: int = 5
-    bands: int = 14
-    rows: int = 8
-    threshold: Decimalish
+    ngram: WholeNumber = 5
+    bands: WholeNumber = 14
+    rows: WholeNumber = 8
+    threshold: Share = Fraction(4, 5)
+    """Smallest share of equal signature minima at which two documents count as the same."""
 
 
 class Dedup(SpecPart):
     """Which documents count as the same, where, and which of them stays."""
 
-    exact: bool = True
+    exact: StrictBool = True
     fuzzy: FuzzyDedup | None = None
-    scope: Literal["all", "source"] | dict[str, tuple[str, ...]] = "all"
+    scope: Annotated[
+        Annotated[Literal["all", "source"], Tag("word")] | Annotated[dict[str, tuple[str, ...]], Tag("groups")],
+        Discriminator(lambda value: "groups" if isinstance(value, dict) else "word"),
+    ] = "all"
     """`all`: all sources against each other; `source`: each alone; else named groups of sources."""
     keep: tuple[str, ...] = ()
     """Priority of the source that keeps a shared document; sources not listed come last, by name."""
@@ -82,7 +106,7 @@ class HeldoutCreate(SpecPart):
 
     tokens: TokenCount | None = None
     """None: 1M tokens or 2% of the source's bytes, whichever is less."""
-    min_documents: int = 50
+    min_documents: WholeNumber = 50
 
 
 class Heldout(SpecPart):
@@ -98,20 +122,22 @@ class Decontaminate(SpecPart):
 
     against: tuple[str, ...] = ()
     """Evaluation files beside the held-out texts, which always count."""
-    ngram: int = 13
-    overlap: Decimalish
+    ngram: WholeNumber = 13
+    """Words that a run of shared text must have to count."""
+    overlap: Share = Fraction(1, 2)
+    """Share of one text's n-grams that, found in the other, makes the training document go."""
 
 
 class TokenizerTraining(SpecPart):
     """A SentencePiece BPE model trained on a sample of the training documents."""
 
-    vocab_size: int = 32000
-    bytes: ByteCount
+    vocab_size: WholeNumber = 32000
+    bytes: ByteCount = 200_000_000
     """UTF-8 bytes of the training sample, over all sources by their byte share."""
 
 
 class Tokenizer(SpecPart):
-    """Exactly one of the three."""
+    """Exactly one of the first three."""
 
     sentencepiece: str | None = None
     huggingface: str | None = None
@@ -124,74 +150,83 @@ class Target(SpecPart):
     """The big run that the proxies stand for."""
 
     tokens: TokenCount
-    max_epochs: dict[str, Decimalish]
+    max_epochs: dict[str, PositiveDecimal] = {"default": Fraction(4)}
     """Cap per source by name; `default` for the others. 2.0 means seen twice."""
-    simulate: bool = False
+    simulate: StrictBool = False
     """Cut each source so that the proxy repeats it as often as the target would."""
 
 
-class Phase(SpecPart):
+class Blend(SpecPart):
+    """Shares of sources per token: explicit or by a rule over the sources' training tokens."""
+
+    shares: dict[str, Share] | None = None
+    """Sums to 1 exactly; a share of zero, or none, keeps the source in evaluation."""
+    rule: Literal["proportional", "temperature", "unimax"] | None = None
+    times: dict[str, Decimalish] = {}
+    """Multipliers on a rule's shares by source; 1 where not named."""
+    temperature: PositiveDecimal | None = None
+    """For `rule: temperature`: shares go as tokens to the power 1/temperature; above 1 flattens."""
+
+
+class Phase(Blend):
     """A stretch of a run with shares of its own."""
 
     until: Share
     """Where it ends, as a share of the run's tokens."""
-    shares: dict[str, Share]
 
 
-class Mixture(SpecPart):
-    """Shares of sources per token: explicit, in phases, or by a rule."""
+class Mixture(Blend):
+    """One blend for the whole run, or phases with a blend each."""
 
-    shares: dict[str, Share] | None = None
-    """Sums to 1 exactly; a share of zero keeps the source in evaluation."""
     phases: tuple[Phase, ...] = ()
-    rule: Literal["proportional", "temperature", "unimax"] | None = None
-    times: dict[str, Decimalish] = {}
-    """Multipliers on a rule's shares."""
-    temperature: Decimalish | None = None
 
 
 class Wsd(SpecPart):
     """Warm-up, stable, decay."""
 
-    warmup: Share
-    decay: Share
+    warmup: Share = Fraction(2, 100)
+    """Share of the steps in which the learning rate rises from zero."""
+    decay: Share = Fraction(20, 100)
+    """Share of the steps, at the end, in which it falls to `min_lr`."""
     shape: Literal["linear", "cosine", "exponential", "minus_sqrt"] = "minus_sqrt"
 
 
 class Schedule(SpecPart):
     """Learning-rate schedule."""
 
-    wsd: Wsd
+    wsd: Wsd = Wsd()
 
 
 class Optimizer(SpecPart):
     """AdamW; weight decay on matrices only."""
 
-    weight_decay: Decimalish
-    clip: Decimalish
-    betas: tuple[Decimalish, Decimalish]
+    weight_decay: Decimalish = Fraction(1, 10)
+    clip: Decimalish = Fraction(1)
+    """Largest gradient norm; 0: not clipped."""
+    betas: tuple[Share, Share] = (Fraction(9, 10), Fraction(95, 100))
 
 
 class Architecture(SpecPart):
     """Shape of a proxy given inline; the same numbers as a shipped one."""
 
-    layers: int
-    hidden: int
-    ffn: int
-    heads: int
-    kv_heads: int
-    head_dim: int
+    layers: WholeNumber
+    hidden: WholeNumber
+    ffn: WholeNumber
+    heads: WholeNumber
+    kv_heads: WholeNumber
+    head_dim: WholeNumber
 
 
 class Proxy(SpecPart):
     """A small model's recipe: how long and how fast it learns."""
 
     tokens: TokenCount
-    global_batch_size: int
+    global_batch_size: WholeNumber
     """Samples per step."""
-    lr: Decimalish
+    lr: PositiveDecimal
     min_lr: Decimalish
-    micro_batch_size: int | None = None
+    """Where the decay ends; a tenth of `lr` where the spec does not say."""
+    micro_batch_size: WholeNumber | None = None
     """Samples per forward pass; None: chosen by the trainer. Execution, not identity."""
     architecture: Architecture | None = None
     """None: the shipped proxy of this name."""
@@ -200,24 +235,25 @@ class Proxy(SpecPart):
 class Train(SpecPart):
     """How every run is trained."""
 
-    sequence_length: int = 2048
-    document_mask: bool = False
-    eod_mask_loss: bool = False
-    reset_position_ids: bool = False
-    rope_base: int = 10000
-    schedule: Schedule
-    optimizer: Optimizer
-    proxies: dict[str, Proxy]
+    sequence_length: WholeNumber = 2048
+    """Targets per sample."""
+    document_mask: StrictBool = False
+    eod_mask_loss: StrictBool = False
+    reset_position_ids: StrictBool = False
+    rope_base: WholeNumber = 10000
+    schedule: Schedule = Schedule()
+    optimizer: Optimizer = Optimizer()
+    proxies: dict[Name, Proxy] = Field(min_length=1)
     init_from: str | None = None
     checkpoint_every: TokenCount | None = None
     """None: at the end only."""
-    seeds: tuple[int, ...] = (1,)
+    seeds: tuple[NonNegativeInt, ...] = Field(default=(1,), min_length=1)
 
 
 class Objective(SpecPart):
     """What compare and search minimize."""
 
-    heldout_bpb: dict[str, Decimalish]
+    heldout_bpb: dict[str, Decimalish] = Field(min_length=1)
     """Weight of each source's held-out bits per byte."""
 
 
@@ -225,14 +261,25 @@ class Spec(SpecPart):
     """One experiment."""
 
     schema_: Literal[1]
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    sources: dict[str, Source]
-    on_bad_record: OnBadRecord
+    name: Name
+    sources: dict[Name, Source] = Field(min_length=1)
+    on_bad_record: OnBadRecord = OnBadRecord()
     dedup: Dedup | None = None
-    heldout: Heldout
-    decontaminate: Decontaminate | Literal[False]
+    heldout: Heldout = Heldout(create=HeldoutCreate())
+    decontaminate: Annotated[
+        Annotated[Decontaminate, Tag("map")] | Annotated[Literal[False], Tag("false")],
+        Discriminator(lambda value: "false" if value is False else "map"),
+    ] = Decontaminate()
     tokenizer: Tokenizer
     target: Target | None = None
-    mixtures: dict[str, Mixture]
+    mixtures: dict[Name, Mixture] = Field(min_length=1)
     train: Train
     objective: Objective | None = None
+
+
+def _exact(value: Any) -> Any:  # noqa: ANN401  any YAML value
+    if isinstance(value, Fraction):
+        return exact_string(value)
+    if isinstance(value, dict):
+        return {key: _exact(item) for key, item in value.items()}
+    return [_exact(item) for item in value] if isinstance(value, list | tuple) else value

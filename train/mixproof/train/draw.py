@@ -29,6 +29,7 @@ from mixproof.ledger.fingerprint import sha256_of_file, stage_key
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SplitRecord
 from mixproof.ledger.store import Receipt, Store
 from mixproof.tokenize.indexed import Index, read_index, write_index
+from mixproof.tokenize.provenance import SCHEMA, TableWriter, regroup
 
 from .record import DrawRecord
 
@@ -36,7 +37,6 @@ DRAW = "draw"
 DRAW_VERSION = 1
 BLOCK_TOKENS = 1 << 23
 """Tokens copied at a time."""
-ROW_GROUP_DOCUMENTS = 65_536
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _write_draw(store: Store, dataset: SplitRecord, source: str, tokens: int, ke
     chosen = choose_documents(provenance["text_xxh128"], lengths.astype(np.int64), tokens)
     _check_e6(dataset, lengths, chosen, source)
     drawn = provenance.filter(pa.array(chosen))
-    drawn = drawn.set_column(0, "document", pa.array(np.arange(drawn.num_rows, dtype=np.int64)))
+    drawn = drawn.set_column(0, SCHEMA.field("document"), pa.array(np.arange(drawn.num_rows, dtype=np.int64)))
     with store.attempt(DRAW, key) as attempt:
         path = attempt.path(f"{source}.bin")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,12 +161,9 @@ def _write_draw(store: Store, dataset: SplitRecord, source: str, tokens: int, ke
                     file.write(block.data)
                 first += len(index.lengths)
         write_index(attempt.path(f"{source}.idx"), lengths[chosen], indexes[0].dtype)
-        pq.write_table(
-            drawn,
-            attempt.path(f"{source}.parquet"),
-            row_group_size=ROW_GROUP_DOCUMENTS,
-            compression="zstd",
-        )
+        with TableWriter(attempt.path(f"{source}.parquet"), SCHEMA) as writer:
+            for rows in regroup([drawn]):
+                writer.write(rows)
         return attempt.commit(facts={"documents": drawn.num_rows, "tokens": int(lengths[chosen].sum(dtype=np.int64))})
 
 

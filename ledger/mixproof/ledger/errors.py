@@ -40,6 +40,10 @@ class DamagedFileError(MixproofError):
         return type(self), (self.file, self.place, self.reason)
 
 
+class BadRecordsError(MixproofError):
+    """A source has more unusable records than `on_bad_record` allows."""
+
+
 class AccountError(MixproofError):
     """An equation of the account does not close; names source, stage and shard."""
 

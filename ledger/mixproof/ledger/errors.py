@@ -44,6 +44,14 @@ class BadRecordsError(MixproofError):
     """A source has more unusable records than `on_bad_record` allows."""
 
 
+class TrainingError(MixproofError):
+    """A run cannot go on: its loss or gradient is no number any more."""
+
+
+class SupersededError(MixproofError):
+    """A later attempt has taken a run over; this one stops without another write."""
+
+
 class AccountError(MixproofError):
     """An equation of the account does not close; names source, stage and shard."""
 

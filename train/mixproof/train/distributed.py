@@ -1,0 +1,71 @@
+"""Process groups: one rank or several, gloo on CPU and nccl on CUDA, the same code path.
+
+Started by torchrun or Ray Train, a process finds its rank in the environment (`RANK`, `WORLD_SIZE`,
+`MASTER_ADDR`, `MASTER_PORT`, `LOCAL_RANK`). Without them it is the only rank, and its rendezvous is a store
+inside the process: no port is taken, so any number of runs share a machine. Megatron keeps its groups in
+module globals and Ray reuses workers, so the groups are always taken down again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of the run."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that writes what all ranks share."""
+        return self.rank == 0
+
+    def agree(self, value: str) -> str:
+        """Return rank 0's value on every rank."""
+        values: list[str] = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values, src=0, device=self.device)
+        return values[0]
+
+    def barrier(self) -> None:
+        """Wait for every rank."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def process_group(device_type: str | None = None) -> Iterator[Ranks]:
+    """Join the run's process groups, pure data parallel; leave them at the end, whatever happens.
+
+    Args:
+        device_type: `cpu` or `cuda`; None takes CUDA where there is one.
+
+    """
+    kind = device_type or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(kind)
+    if kind == "cuda":
+        device = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    backend = "nccl" if kind == "cuda" else "gloo"
+    if "WORLD_SIZE" in os.environ and "RANK" in os.environ:
+        dist.init_process_group(backend)
+    else:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        parallel_state.initialize_model_parallel()
+        yield Ranks(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
+    finally:
+        if parallel_state.model_parallel_is_initialized():
+            parallel_state.destroy_model_parallel()
+        dist.destroy_process_group()

@@ -1,0 +1,104 @@
+"""The proxy as a Megatron Core GPTModel, one code path for CPU and CUDA.
+
+Weights are float32 and made on the CPU, so that a seed gives the same initial weights on every device.
+Megatron needs its process groups even for one rank: build inside `distributed.process_group`. Its output
+stays parallel (`parallel_output=True`; False breaks the backward pass with labels): ask for logits with
+`runtime_gather_output=True`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import torch
+from megatron.core.models.gpt import GPTModel
+from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.transformer.transformer_config import TransformerConfig
+from torch.nn import functional
+
+from mixproof.ledger.fingerprint import derive_seed
+from mixproof.mixtures.spec import Architecture
+
+from .attention import DeviceRotaryEmbedding, SdpaCoreAttention
+
+NORM_EPSILON = 1e-5
+INIT_STD = 0.02
+
+
+def model_config(architecture: Architecture, *, initialize: bool = True) -> TransformerConfig:
+    """Megatron's configuration of a proxy; `initialize=False` leaves the weights as they were allocated."""
+    return TransformerConfig(
+        num_layers=architecture.layers,
+        hidden_size=architecture.hidden,
+        ffn_hidden_size=architecture.ffn,
+        num_attention_heads=architecture.heads,
+        num_query_groups=architecture.kv_heads,
+        kv_channels=architecture.head_dim,
+        normalization="RMSNorm",
+        layernorm_epsilon=NORM_EPSILON,
+        gated_linear_unit=True,
+        activation_func=functional.silu,
+        add_bias_linear=False,
+        add_qkv_bias=False,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        init_method_std=INIT_STD,
+        params_dtype=torch.float32,
+        pipeline_dtype=torch.float32,
+        use_cpu_initialization=True,
+        perform_initialization=initialize,
+        # fusions that this trainer does not use: they need CUDA, biases or Transformer Engine
+        bias_activation_fusion=False,
+        bias_dropout_fusion=False,
+        apply_rope_fusion=False,
+        masked_softmax_fusion=False,
+        gradient_accumulation_fusion=False,
+    )
+
+
+def layer_spec() -> ModuleSpec:
+    """Megatron's own layer with RMSNorm, and attention that runs on a CPU (its own asks for CUDA memory)."""
+    spec = get_gpt_layer_local_spec(normalization="RMSNorm")
+    spec.submodules.self_attention.submodules.core_attention = SdpaCoreAttention
+    return spec
+
+
+def build_model(
+    architecture: Architecture,
+    *,
+    vocab_size: int,
+    sequence_length: int,
+    rope_base: int,
+    seed: int,
+    device: torch.device,
+) -> GPTModel:
+    """Build a proxy with the initial weights of `seed` on `device`.
+
+    On the meta device the weights have shapes and no values.
+    """
+    on_meta = device.type == "meta"
+    torch.manual_seed(derive_seed("weights", seed))
+    with torch.device("meta" if on_meta else "cpu"):
+        model = GPTModel(
+            config=model_config(architecture, initialize=not on_meta),
+            transformer_layer_spec=layer_spec(),
+            vocab_size=vocab_size,
+            max_sequence_length=sequence_length,
+            position_embedding_type="rope",
+            rotary_percent=1.0,
+            rotary_base=rope_base,
+            share_embeddings_and_output_weights=True,
+        )
+    model.rotary_pos_emb = DeviceRotaryEmbedding(
+        kv_channels=architecture.head_dim, rotary_base=rope_base, device=device
+    )
+    return model.to(device)
+
+
+def weights_sha256(model: torch.nn.Module) -> str:
+    """SHA-256 over names, shapes and bytes of all weights, in the model's order."""
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}\n".encode())
+        digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

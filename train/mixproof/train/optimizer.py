@@ -1,0 +1,35 @@
+"""AdamW with weight decay on matrices only.
+
+Vectors (the gains of RMSNorm) pull towards zero without a reason, so they are left alone; the embedding is a
+matrix and decays. The scheduler sets each group's learning rate and decay (times its `wd_mult`) before every step.
+Weights and moments are float32 on every device.
+"""
+
+from __future__ import annotations
+
+import torch
+
+EPSILON = 1e-8
+
+
+def build_optimizer(
+    model: torch.nn.Module, *, lr: float, betas: tuple[float, float], device: torch.device
+) -> torch.optim.AdamW:
+    """Make the optimizer of all weights of `model`, in two groups: matrices, then vectors."""
+    parameters = list(model.parameters())
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in parameters if p.dim() > 1], "wd_mult": 1.0},
+            {"params": [p for p in parameters if p.dim() <= 1], "wd_mult": 0.0},
+        ],
+        lr=lr,
+        betas=betas,
+        eps=EPSILON,
+        weight_decay=0.0,
+        fused=device.type == "cuda",
+    )
+
+
+def parameters_of(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
+    """All weights in the optimizer's order, which is the order of its state's numbers."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,92 @@
+"""The proxy models: their shapes, their weights and their arithmetic, counted without building them.
+
+32 layers, RMSNorm, SwiGLU, rotary positions, grouped-query attention, tied embeddings, no biases. At a
+vocabulary of 32,000 the counts are a contract: 62m has 62,644,608 weights, 350m 345,355,200, nano
+3,625,024. A test builds all three with Megatron Core and finds the same. The vocabulary is never padded.
+Nothing here needs torch, so that `mixproof proxies` and `plan` answer at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.spec import Architecture, Proxy
+
+PROXIES = {
+    "62m": Architecture(layers=32, hidden=384, ffn=1024, heads=6, kv_heads=2, head_dim=64),
+    "350m": Architecture(layers=32, hidden=960, ffn=2560, heads=15, kv_heads=5, head_dim=64),
+    "nano": Architecture(layers=32, hidden=64, ffn=192, heads=4, kv_heads=2, head_dim=16),
+}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Number of weights."""
+
+    total: int
+    """All weights; the embedding counts once, because the output layer shares it."""
+    non_embedding: int
+    """All but the embedding."""
+
+
+def architecture_of(name: str, proxy: Proxy) -> Architecture:
+    """Return the shape given inline, or that of the shipped proxy `name`.
+
+    Raises:
+        RequestError: when there is neither, or the shape cannot be built.
+
+    """
+    architecture = proxy.architecture or PROXIES.get(name)
+    if architecture is None:
+        raise RequestError(
+            f"train.proxies.{name}: no shipped proxy has this name ({', '.join(PROXIES)}); "
+            "give its `architecture` inline"
+        )
+    _check(name, architecture)
+    return architecture
+
+
+def count_parameters(architecture: Architecture, vocab_size: int) -> Parameters:
+    """Count the weights of a model with this shape and vocabulary."""
+    embedding = vocab_size * architecture.hidden
+    norms = (2 * architecture.layers + 1) * architecture.hidden
+    non_embedding = architecture.layers * _matrix_weights_per_layer(architecture) + norms
+    return Parameters(total=embedding + non_embedding, non_embedding=non_embedding)
+
+
+def flops_per_token(architecture: Architecture, vocab_size: int, sequence_length: int) -> int:
+    """Count the floating-point operations of training on one token, forward and backward.
+
+    6 per weight of every matrix, the output layer included (2 forward, 4 backward), and for attention
+    6 · layers · heads · head_dim · sequence length: scores and values take 2 · 2 · head_dim per head and
+    visible position forward, twice that backward, and a causal token sees half the sequence on average.
+    Norms, activations, softmax and the optimizer are not counted.
+    """
+    matrices = architecture.layers * _matrix_weights_per_layer(architecture) + vocab_size * architecture.hidden
+    attention = architecture.layers * architecture.heads * architecture.head_dim * sequence_length
+    return 6 * matrices + 6 * attention
+
+
+def _matrix_weights_per_layer(architecture: Architecture) -> int:
+    queries = architecture.heads * architecture.head_dim
+    keys_and_values = 2 * architecture.kv_heads * architecture.head_dim
+    attention = architecture.hidden * (queries + keys_and_values) + queries * architecture.hidden
+    gate_up_down = 3 * architecture.hidden * architecture.ffn
+    return attention + gate_up_down
+
+
+def _check(name: str, architecture: Architecture) -> None:
+    where = f"train.proxies.{name}.architecture"
+    for key, value in architecture.model_dump().items():
+        if value < 1:
+            raise RequestError(f"{where}.{key}: {value}; every size is at least 1")
+    if architecture.heads % architecture.kv_heads:
+        raise RequestError(
+            f"{where}: {architecture.heads} heads cannot share {architecture.kv_heads} kv_heads evenly; "
+            "heads must be a multiple of kv_heads"
+        )
+    if architecture.head_dim % 2:
+        raise RequestError(
+            f"{where}.head_dim: {architecture.head_dim} is odd; rotary positions turn pairs of dimensions"
+        )

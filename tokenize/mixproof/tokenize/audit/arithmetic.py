@@ -1,0 +1,136 @@
+"""The account of a build by its manifest alone: E1 to E6 from the numbers, without opening a dataset.
+
+Every figure of the manifest enters at least one equation with a figure that was counted elsewhere, so an
+edited count breaks one of them: records against `inputs.parquet`, rows of the ledger against each other,
+the last row against train and held-out, these against their parts and the totals. Names of drop reasons
+and the writer's version are the only statements that nothing here can contradict.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from mixproof.ledger.account import StageRow
+from mixproof.ledger.manifest import HeldoutRecord, Manifest, MatrixRow, SourceRecord, SplitRecord
+
+from .report import Checks, Equation
+
+READ, DEDUP, SPLIT, ENCODE = "read", "dedup", "split", "encode"
+NO_TOKENS = "no_tokens"
+
+
+def check_arithmetic(manifest: Manifest, checks: Checks) -> None:
+    """Check E1 to E6 of every source, the dedup matrix and the totals."""
+    for name, source in manifest.sources.items():
+        at = checks.at(source=name)
+        _check_rows(source, at)
+        _check_split(source, at)
+        for stage, split in (("train", source.train), ("heldout", source.heldout)):
+            _check_dataset(split, at.at(stage=stage))
+    _check_matrix(manifest.dedup_matrix, manifest.sources, checks)
+    _check_totals(manifest, checks)
+    tokenizer = manifest.tokenizer
+    checks.true(
+        "E5",
+        tokenizer.eod_id < tokenizer.vocab_size,
+        f"an EOD below the vocabulary size {tokenizer.vocab_size}",
+        f"id {tokenizer.eod_id}",
+    )
+
+
+def _check_rows(source: SourceRecord, checks: Checks) -> None:
+    """E1 for `read`, E2 for every row, E3 at every boundary, and what each stage may drop."""
+    rows = source.ledger
+    if not checks.true("E1", bool(rows) and rows[0].stage == READ, "a ledger that starts with `read`", _names(rows)):
+        return
+    read = checks.at(stage=READ)
+    read.equal("E1", "records", source.inputs.records, rows[0].documents_in)
+    read.equal("E1", "bytes of rejected records", 0, sum(drop.bytes for drop in rows[0].dropped.values()))
+    stages = [row.stage for row in rows]
+    checks.equal("E3", "stages of one name", 0, len(stages) - len(set(stages)))
+    checks.equal("E3", "as the last stages", [SPLIT, ENCODE], stages[1:][-2:])
+    for row in rows:
+        _check_row(row, checks.at(stage=row.stage))
+    for before, after in pairwise(rows):
+        at = checks.at(stage=after.stage)
+        at.equal("E3", f"documents out of {before.stage}", before.documents_out, after.documents_in)
+        at.equal("E3", f"bytes out of {before.stage}", before.bytes_out, after.bytes_in)
+
+
+def _check_row(row: StageRow, checks: Checks) -> None:
+    documents = sum(drop.documents for drop in row.dropped.values())
+    gone = sum(drop.bytes for drop in row.dropped.values())
+    equation: Equation = "E1" if row.stage == READ else "E2"
+    checks.equal(equation, "documents", row.documents_in, row.documents_out + documents)
+    checks.equal("E2", "bytes", row.bytes_in + row.bytes_added, row.bytes_out + gone + row.bytes_removed)
+    if row.stage in (READ, DEDUP, SPLIT, ENCODE):
+        checks.equal("E2", "bytes added or removed", 0, row.bytes_added + row.bytes_removed)
+    if row.stage == SPLIT:
+        checks.equal("E4", "documents dropped by holding out", 0, documents)
+    if row.stage == ENCODE:
+        checks.equal("E5", "reasons to drop", [], sorted(set(row.dropped) - {NO_TOKENS}))
+
+
+def _check_split(source: SourceRecord, checks: Checks) -> None:
+    """E4: what the last row lets out is training and held out; an imported set came from elsewhere."""
+    if not source.ledger:
+        return
+    last = source.ledger[-1]
+    own: tuple[SplitRecord, ...] = (source.train,)
+    if source.heldout.imported_from is None:
+        own = (source.train, source.heldout)
+    at = checks.at(stage=last.stage)
+    at.equal("E4", "documents, train + held out", last.documents_out, sum(split.documents for split in own))
+    at.equal("E4", "bytes, train + held out", last.bytes_out, sum(split.bytes for split in own))
+
+
+def _check_dataset(split: SplitRecord, checks: Checks) -> None:
+    """E5 and E6 of one side of a source, as far as its counts go."""
+    parts = split.datasets
+    checks.equal("E5", "EODs", split.documents, split.eod_tokens)
+    checks.true(
+        "E5",
+        split.tokens >= 2 * split.documents,
+        f"a token and an EOD at least for each of {split.documents} documents",
+        f"{split.tokens} tokens",
+    )
+    checks.equal("E6", "documents in all parts", split.documents, sum(part.documents for part in parts))
+    checks.equal("E6", "tokens in all parts", split.tokens, sum(part.tokens for part in parts))
+    checks.equal("E6", "empty parts", 0, sum(1 for part in parts if not part.documents))
+    if isinstance(split, HeldoutRecord):
+        told = split.texts is not None or not split.documents
+        checks.true("schema", told, "the texts of the held-out documents", "no texts")
+
+
+def _check_matrix(matrix: Sequence[MatrixRow], sources: Mapping[str, SourceRecord], checks: Checks) -> None:
+    """What the matrix says a source lost is what its ledger says dedup dropped."""
+    pairs = [(row.source, row.lost_to) for row in matrix]
+    at = checks.at(stage=DEDUP)
+    at.equal("E2", "pairs of sources twice in the matrix", 0, len(pairs) - len(set(pairs)))
+    strangers = sorted({name for pair in pairs for name in pair} - set(sources))
+    at.equal("E2", "names in the matrix that are no source", [], strangers)
+    for name, source in sources.items():
+        lost = [row for row in matrix if row.source == name]
+        drops = [drop for row in source.ledger if row.stage == DEDUP for drop in row.dropped.values()]
+        here = at.at(source=name)
+        here.equal(
+            "E2", "documents lost by the matrix", sum(d.documents for d in drops), sum(r.documents for r in lost)
+        )
+        here.equal("E2", "bytes lost by the matrix", sum(d.bytes for d in drops), sum(r.bytes for r in lost))
+
+
+def _check_totals(manifest: Manifest, checks: Checks) -> None:
+    splits = [split for source in manifest.sources.values() for split in (source.train, source.heldout)]
+    totals = manifest.totals
+    checks.equal("E6", "documents in total", sum(split.documents for split in splits), totals.documents)
+    checks.equal("E6", "tokens in total", sum(split.tokens for split in splits), totals.tokens)
+    checks.equal("E6", "bytes in total", sum(split.bytes for split in splits), totals.bytes)
+    prefixes = [part.prefix for split in splits for part in split.datasets]
+    twice = sorted(prefix for prefix, times in Counter(prefixes).items() if times > 1)
+    checks.equal("E6", "parts named twice", [], twice)
+
+
+def _names(rows: Sequence[StageRow]) -> str:
+    return ", ".join(row.stage for row in rows) or "no rows"

@@ -1,0 +1,218 @@
+"""`audit_build`: a build's manifest against its equations and, at depth `bytes`, against every byte it names.
+
+The auditor shares nothing with the code that wrote the build but the manifest's schema, so a fault of a
+writer is no fault of its auditor. In order: the manifest's own checksum and form, E1 to E6 from its numbers
+and `inputs.parquet`; then the files. Checksums come first, and a file that fails is named and not opened
+further; only the manifest itself is read on, because its equations tell which figure was changed. Held-out
+sets are read before training parts, which must share no text with them.
+
+Parts are checked by a thread each, as hashing and numpy release the interpreter's lock. Not covered here: raw
+records are not read again, so nothing says that ids are those of the text (`audit --depth replay` will).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import sentencepiece
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, TokenizerRecord
+
+from .arithmetic import check_arithmetic
+from .checksums import check_file
+from .dataset import check_part, load_megatron, open_part
+from .heldout import check_rows, check_set, check_texts, hashes_of
+from .inputs import Inputs, check_inputs
+from .provenance import Rows, Withheld, check_provenance
+from .report import AuditReport, Checks, Depth
+
+T = TypeVar("T")
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class _Source:
+    """What the audit holds of a source on its way."""
+
+    name: str
+    record: SourceRecord
+    inputs: Inputs | None
+    texts: pa.Table | None = None
+    heldout_rows: list[pa.Table] = field(default_factory=list)
+    heldout_places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+def audit_build(manifest_path: Path, depth: Depth = "bytes", *, progress: Progress | None = None) -> AuditReport:
+    """Audit the build of a manifest at `<store>/builds/<id>/manifest.json`.
+
+    Args:
+        manifest_path: the manifest; every other file is found in its store.
+        depth: `arithmetic` opens `inputs.parquet` only, `bytes` every file.
+        progress: called with ("audit", parts done, parts) as parts end.
+
+    Returns:
+        The report; a check that fails is in it and never an exception.
+
+    Raises:
+        RequestError: when there is no such manifest, it stands in no store, or Megatron Core is missing.
+    """
+    manifest_path = manifest_path.resolve()
+    if not manifest_path.is_file():
+        raise RequestError(f"{manifest_path}: no manifest there; `mixproof build` writes one")
+    if manifest_path.parent.parent.name != "builds":
+        raise RequestError(f"{manifest_path}: not in a store's builds/<id>/, so its files cannot be found")
+    root = manifest_path.parents[2]
+    checks = Checks()
+    manifest = _check_manifest(manifest_path, checks.at(file=str(manifest_path)))
+    if manifest is None:
+        return checks.report(depth)
+    check_arithmetic(manifest, checks.at(file=str(manifest_path)))
+    sources = [
+        _Source(name, record, check_inputs(root, record.inputs, checks.at(source=name)))
+        for name, record in manifest.sources.items()
+    ]
+    if depth == "bytes":
+        load_megatron()
+        _check_tokenizer(root, manifest.tokenizer, checks)
+        _check_heldout(root, manifest, sources, checks)
+        _check_train(root, manifest, sources, checks, progress)
+    return checks.report(depth)
+
+
+def _check_manifest(path: Path, checks: Checks) -> Manifest | None:
+    """The manifest's checksum against its folder's name, its schema and canonical form, its spec's checksum."""
+    raw = path.read_bytes()
+    checks.equal("checksum", "as sha256, by the folder's name", path.parent.name, hashlib.sha256(raw).hexdigest())
+    try:
+        manifest = Manifest.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        checks.true("schema", False, "a manifest of schema 1", f"{where}: {first['msg']}")
+        return None
+    canonical = json.dumps(json.loads(raw), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    checks.true("schema", raw == canonical.encode(), "JSON with sorted keys and an indent of one", "another form")
+    spec = json.dumps(manifest.spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    checks.equal("checksum", "as sha256 of the spec", manifest.spec_sha256, hashlib.sha256(spec.encode()).hexdigest())
+    return manifest
+
+
+def _check_tokenizer(root: Path, tokenizer: TokenizerRecord, checks: Checks) -> None:
+    """The model's checksum, and that it has the vocabulary that the manifest says."""
+    path = check_file(root, tokenizer.path, tokenizer.sha256, checks)
+    at = checks.at(file=str(root / tokenizer.path))
+    if path is None or not at.equal("schema", "as the tokenizer's kind", "sentencepiece", tokenizer.kind):
+        return
+    try:
+        model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        at.true("schema", False, "a SentencePiece model", str(error).splitlines()[0])
+        return
+    at.equal("E5", "ids in the vocabulary", model.get_piece_size(), tokenizer.vocab_size)
+
+
+def _check_heldout(root: Path, manifest: Manifest, sources: Sequence[_Source], checks: Checks) -> None:
+    """Every held-out set: texts, parts, and both together."""
+    for source in sources:
+        at = checks.at(source=source.name, stage="heldout")
+        heldout = source.record.heldout
+        source.texts = check_texts(root, heldout, at)
+        for part in heldout.datasets:
+            rows = _open(root, part, manifest.tokenizer, at.at(shard=part.prefix), check_rows)
+            if rows is not None:
+                source.heldout_rows.append(rows)
+        if len(source.heldout_rows) == len(heldout.datasets):
+            source.heldout_places = check_set(source.record, source.texts, source.heldout_rows, source.inputs, at)
+
+
+def _check_train(
+    root: Path, manifest: Manifest, sources: Sequence[_Source], checks: Checks, progress: Progress | None
+) -> None:
+    """Every training part, some at a time, then the parts of each source together."""
+    guarded = manifest.spec.get("decontaminate") is not False
+    heldout = [table for source in sources for table in [source.texts, *source.heldout_rows] if table is not None]
+    hashes = hashes_of(heldout) if guarded else None
+    calls = []
+    for source in sources:
+        withheld = Withheld(source.heldout_places, hashes)
+        for part in source.record.train.datasets:
+            at = Checks(checks.at(source=source.name, stage="train", shard=part.prefix).place)
+            look = partial(_look, source.inputs, withheld)
+            calls.append((at, partial(_open, root, part, manifest.tokenizer, at, look)))
+    found = iter(_in_threads([call for _, call in calls], progress))
+    checks.merge(at for at, _ in calls)
+    for source in sources:
+        rows = [next(found) for _ in source.record.train.datasets]
+        _check_parts_together(source, rows, checks.at(source=source.name, stage="train"))
+
+
+def _look(
+    inputs: Inputs | None,
+    withheld: Withheld,
+    path: Path,
+    part: DatasetRecord,
+    lengths: NDArray[np.int32] | None,
+    checks: Checks,
+) -> Rows | None:
+    return check_provenance(path, part, lengths, inputs, withheld, checks)
+
+
+def _open(
+    root: Path,
+    part: DatasetRecord,
+    tokenizer: TokenizerRecord,
+    checks: Checks,
+    look: Callable[[Path, DatasetRecord, NDArray[np.int32] | None, Checks], T | None],
+) -> T | None:
+    """Check one part: checksums, then the tokens if both files are whole, then `look` at its provenance."""
+    bin_path = check_file(root, f"{part.prefix}.bin", part.bin_sha256, checks)
+    idx_path = check_file(root, f"{part.prefix}.idx", part.idx_sha256, checks)
+    path = check_file(root, part.provenance, part.provenance_sha256, checks)
+    at = checks.at(file=str(path))
+    if bin_path is None or idx_path is None:
+        return look(path, part, None, at) if path is not None else None
+    with open_part(part, bin_path, tokenizer, checks) as dataset:
+        sound = dataset is not None and check_part(dataset, part, bin_path, tokenizer, checks)
+        if path is None:
+            return None
+        return look(path, part, dataset.index.sequence_lengths if sound else None, at)
+
+
+def _check_parts_together(source: _Source, parts: Sequence[Rows | None], checks: Checks) -> None:
+    """Bytes of all parts, and that each part starts after the one before; only where all could be read."""
+    rows = [part for part in parts if part is not None]
+    if len(rows) < len(parts):
+        return
+    checks.equal("E6", "bytes in all parts", source.record.train.bytes, sum(part.text_bytes for part in rows))
+    for number, (before, after) in enumerate(pairwise(rows), start=1):
+        checks.at(shard=source.record.train.datasets[number].prefix).true(
+            "E6",
+            before.last_place < after.first_place or source.inputs is None,
+            f"a part that starts after record {before.last_place} of the source",
+            f"one that starts at record {after.first_place}",
+        )
+
+
+def _in_threads(calls: Sequence[Callable[[], T]], progress: Progress | None) -> list[T]:
+    """Run the calls on as many threads as this process may use; results in their order."""
+    results: list[T] = []
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for future in [threads.submit(call) for call in calls]:
+            results.append(future.result())
+            if progress is not None:
+                progress("audit", len(results), len(calls))
+    return results

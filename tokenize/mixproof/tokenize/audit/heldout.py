@@ -1,0 +1,121 @@
+"""A source's held-out set: its texts hashed again, and its tokens' provenance matched with them.
+
+Held-out sets are small (1M tokens by default), so they are read whole, and before any training document, which
+must share nothing with them. An imported set comes from files that this source need not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from mixproof.ledger.manifest import DatasetRecord, HeldoutRecord, SourceRecord
+
+from .checksums import check_file
+from .inputs import Inputs, read_table
+from .provenance import COLUMNS, KNOWN, LENGTHS, NUMBERED
+from .report import Checks
+
+TEXTS_COLUMNS = {
+    "file": "string",
+    "record": "int64",
+    "id": "string",
+    "text": "string",
+    "text_xxh128": "string",
+    "text_bytes": "int64",
+}
+MATCHED = ["file", "record", "id", "text_xxh128", "text_bytes"]
+
+
+def check_texts(root: Path, heldout: HeldoutRecord, checks: Checks) -> pa.Table | None:
+    """Check the texts of a held-out set against their own hashes; None where there are none to use."""
+    if heldout.texts is None:
+        return None
+    path = check_file(root, heldout.texts.path, heldout.texts.sha256, checks)
+    if path is None:
+        return None
+    at = checks.at(file=str(path))
+    table = read_table(path, TEXTS_COLUMNS, at)
+    if table is None:
+        return None
+    wrong = {"text_xxh128": 0, "text_bytes": 0}
+    for text, digest, text_bytes in zip(
+        table["text"].to_pylist(), table["text_xxh128"].to_pylist(), table["text_bytes"].to_pylist(), strict=True
+    ):
+        raw = text.encode()
+        wrong["text_xxh128"] += xxhash.xxh3_128_hexdigest(raw) != digest
+        wrong["text_bytes"] += len(raw) != text_bytes
+    for column, count in wrong.items():
+        at.equal("checksum", f"texts with another {column}", 0, count)
+    return table.select(MATCHED)
+
+
+def check_rows(path: Path, part: DatasetRecord, lengths: np.ndarray | None, checks: Checks) -> pa.Table | None:
+    """Check the provenance of one held-out part by itself; its rows, or None where it cannot be read."""
+    rows = read_table(path, COLUMNS, checks)
+    if rows is None:
+        return None
+    checks.equal("E6", "documents in the provenance", part.documents, rows.num_rows)
+    numbered = np.array_equal(rows["document"].to_numpy(), np.arange(rows.num_rows))
+    checks.true("schema", numbered, NUMBERED, "other numbers")
+    if lengths is not None:
+        checks.true("E5", np.array_equal(rows["tokens"].to_numpy(), lengths), LENGTHS, "other lengths")
+    return rows
+
+
+def check_set(
+    source: SourceRecord,
+    texts: pa.Table | None,
+    parts: Sequence[pa.Table],
+    inputs: Inputs | None,
+    checks: Checks,
+) -> np.ndarray:
+    """Check all parts of a held-out set together.
+
+    Args:
+        source: what the manifest says of the source.
+        texts: rows of the texts' file; None where it failed.
+        parts: rows of each part's provenance, in order, every one of them readable.
+        inputs: the source's raw files; None where that list failed.
+        checks: where the outcome goes.
+
+    Returns:
+        [documents] places of the held-out documents in the source, rising; empty for an imported set.
+    """
+    heldout = source.heldout
+    if not parts:
+        return np.zeros(0, np.int64)
+    rows = pa.concat_tables(parts)
+    checks.equal("E6", "bytes in all parts", heldout.bytes, int(rows["text_bytes"].to_numpy().sum()))
+    if texts is not None:
+        _check_against_texts(source, texts, rows, checks)
+    if heldout.imported_from is not None or inputs is None:
+        return np.zeros(0, np.int64)
+    places = inputs.places(rows["file"].combine_chunks(), rows["record"].to_numpy())
+    checks.true("E1", bool((places >= 0).all()), KNOWN, f"{int((places < 0).sum())} others")
+    checks.equal("E4", "documents held out twice", 0, len(places) - len(np.unique(places)))
+    return np.sort(places)
+
+
+def _check_against_texts(source: SourceRecord, texts: pa.Table, rows: pa.Table, checks: Checks) -> None:
+    """Every document encoded is one of the texts, in their order; missing are only those without tokens."""
+    order = {row: number for number, row in enumerate(zip(*(texts[name].to_pylist() for name in MATCHED), strict=True))}
+    numbers = [order.get(row, -1) for row in zip(*(rows[name].to_pylist() for name in MATCHED), strict=True)]
+    checks.equal("E4", "held-out documents without a text", 0, numbers.count(-1))
+    if -1 not in numbers:
+        checks.true("E6", numbers == sorted(set(numbers)), "held-out documents in the order of their texts", "another")
+    missing = texts.num_rows - rows.num_rows
+    empty = sum(drop.documents for row in source.ledger if row.stage == "encode" for drop in row.dropped.values())
+    allowed = missing >= 0 and (missing <= empty or source.heldout.imported_from is not None)
+    checks.true("E5", allowed, f"at most {empty} held-out texts without tokens", f"{missing}")
+
+
+def hashes_of(tables: Sequence[pa.Table]) -> pa.Array:
+    """Distinct text hashes of texts and provenances."""
+    columns = [chunk for table in tables for chunk in table["text_xxh128"].cast(pa.string()).chunks]
+    return pc.unique(pa.chunked_array(columns, pa.string()))

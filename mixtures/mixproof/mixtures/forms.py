@@ -1,0 +1,123 @@
+"""Shorthands of the YAML into the one form that the models hold.
+
+A file pattern may stand for a list of one, a step's name for a step without options, `true` and `false`
+for parts that can be switched, one cap for the cap of all. What is not understood is left as it is: the
+models then say what is wrong with it. Mixtures have a file of their own, `mixture_forms.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from .mixture_forms import normalize_mixtures
+from .places import Problem
+from .quantities import parse_number
+
+DEFAULT_MAX_EPOCHS = 4
+"""Up to about four epochs, repeated tokens are worth nearly as much as new ones (see repetition.py)."""
+
+
+def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """Return the spec's data in the models' form; what is wrong with a shorthand goes to `problems`."""
+    result = dict(data)
+    _change_each(result, "sources", lambda name, source: _source(name, source, problems))
+    _change(result, "dedup", _dedup)
+    _change(result, "heldout", lambda heldout: heldout or {"create": {}})
+    _change(result, "decontaminate", lambda value: {} if value is True else _with_list(value, "against"))
+    _change(result, "target", _target)
+    _change(result, "train", _train)
+    sources, mixtures = result.get("sources"), result.get("mixtures")
+    if isinstance(mixtures, dict):
+        result["mixtures"] = normalize_mixtures(mixtures, sources if isinstance(sources, dict) else {}, problems)
+    return result
+
+
+def _change(data: dict[str, Any], key: str, change: Callable[[Any], Any]) -> None:
+    if key in data:
+        data[key] = change(data[key])
+
+
+def _change_each(data: dict[str, Any], key: str, change: Callable[[str, Any], Any]) -> None:
+    if isinstance(data.get(key), dict):
+        data[key] = {name: change(name, value) for name, value in data[key].items()}
+
+
+def _with_list(value: Any, key: str) -> Any:  # noqa: ANN401  any YAML value
+    """Let a single string stand for a list of one under `key`."""
+    if isinstance(value, dict) and isinstance(value.get(key), str):
+        return {**value, key: [value[key]]}
+    return value
+
+
+def _source(name: str, source: Any, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value
+    source = _with_list(source, "files")
+    if not isinstance(source, dict) or "steps" not in source:
+        return source
+    path = ("sources", name, "steps")
+    if not isinstance(source["steps"], list):
+        problems.append(Problem(path, "steps are a list, because their order counts: [length, ...]"))
+        return source
+    steps = [_step(step, Problem((*path, index), ""), problems) for index, step in enumerate(source["steps"])]
+    return {**source, "steps": steps}
+
+
+def _step(step: Any, place: Problem, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value
+    if isinstance(step, str):
+        return {"name": step}
+    if isinstance(step, dict) and "datatrove" in step:
+        options = {key: value for key, value in step.items() if key != "datatrove"}
+        return {"name": "datatrove", "options": _exact_numbers({"class": step["datatrove"], **options})}
+    if isinstance(step, dict) and len(step) == 1:
+        [(name, options)] = step.items()
+        if options is None or isinstance(options, dict):
+            return {"name": name, "options": _exact_numbers(options or {})}
+    message = "a step is a name, or one name with a map of options: {length: {min_chars: 200}}"
+    problems.append(Problem(place.path, message))
+    return {"name": ""}
+
+
+def _exact_numbers(value: Any) -> Any:  # noqa: ANN401  any YAML value
+    if isinstance(value, Decimal):
+        return Fraction(value)
+    if isinstance(value, dict):
+        return {key: _exact_numbers(item) for key, item in value.items()}
+    return [_exact_numbers(item) for item in value] if isinstance(value, list) else value
+
+
+def _dedup(dedup: Any) -> Any:  # noqa: ANN401  any YAML value
+    if isinstance(dedup, bool):
+        return {"exact": True} if dedup else None
+    if isinstance(dedup, dict) and isinstance(dedup.get("fuzzy"), bool):
+        return {**dedup, "fuzzy": {} if dedup["fuzzy"] else None}
+    return dedup
+
+
+def _target(target: Any) -> Any:  # noqa: ANN401  any YAML value
+    if not isinstance(target, dict):
+        return target
+    caps = target.get("max_epochs", {})
+    if not isinstance(caps, dict):
+        caps = {"default": caps}
+    return {**target, "max_epochs": {"default": DEFAULT_MAX_EPOCHS, **caps}}
+
+
+def _train(train: Any) -> Any:  # noqa: ANN401  any YAML value
+    if not isinstance(train, dict):
+        return train
+    result = dict(train)
+    if isinstance(result.get("seeds"), int) and not isinstance(result["seeds"], bool):
+        result["seeds"] = [result["seeds"]]
+    _change_each(result, "proxies", lambda _, proxy: _proxy(proxy))
+    return result
+
+
+def _proxy(proxy: Any) -> Any:  # noqa: ANN401  any YAML value
+    if not isinstance(proxy, dict) or "min_lr" in proxy or "lr" not in proxy:
+        return proxy
+    try:
+        return {**proxy, "min_lr": parse_number(proxy["lr"]) / 10}
+    except ValueError:
+        return {**proxy, "min_lr": 0}  # the model names what is wrong with `lr`

@@ -1,0 +1,219 @@
+"""Mixtures as people write them into exact shares.
+
+A blend is a map of shares (`{english: 70%, code: 30%}`), parts (`{parts: {english: 2, code: 1}}`), a rule
+(`{rule: proportional, times: {code: 2}}`), or in a phase the name of a mixture. In a map of shares a name
+may stand for a group: `web: {share: 60%, of: {high: 2, low: 1}}` gives its sources the group's share by
+parts, and `of` may hold groups again, `{parts: 2, of: {...}}`. Everything reduces to one fraction a source.
+Shares sum to 1 exactly, or the error says what they sum to. Rules stay rules: their shares need the
+sources' tokens, which a build counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from fractions import Fraction
+from typing import Any
+
+from .places import KeyPath, Problem, nearest
+from .quantities import exact_string, parse_number, parse_share, percent_string
+
+RESERVED = frozenset({"default", "parts", "phases", "rule", "shares"})
+"""Words of a mixture or of `max_epochs`, which no source can have as its name."""
+GROUP_EXAMPLE = "{share: 60%, of: {high: 2, low: 1}}"
+
+
+class _BlendError(Exception):
+    """A blend that cannot be read, with the place of what is wrong."""
+
+    def __init__(self, path: KeyPath, message: str) -> None:
+        super().__init__(message)
+        self.problem = Problem(path, message)
+
+
+def normalize_mixtures(
+    mixtures: Mapping[str, Any], sources: Mapping[str, Any], problems: list[Problem]
+) -> dict[str, Any]:
+    """Return every mixture with exact shares; what is wrong goes to `problems`.
+
+    Args:
+        mixtures: as the YAML has them.
+        sources: the spec's sources by name; empty where they could not be read.
+        problems: receives what is wrong, with its place.
+
+    """
+    names = _SourceNames(sources)
+    blends: dict[str, Any] = {}
+    for name, mixture in mixtures.items():
+        path: KeyPath = ("mixtures", name)
+        try:
+            if not (isinstance(mixture, dict) and "phases" in mixture):
+                blends[name] = _blend(mixture, path, names)
+        except _BlendError as wrong:
+            problems.append(wrong.problem)
+    result = dict(blends)
+    for name, mixture in mixtures.items():
+        if isinstance(mixture, dict) and "phases" in mixture:
+            result[name] = _phases(name, mixture, blends, set(mixtures), names, problems)
+    return {name: result[name] for name in mixtures if name in result}
+
+
+class _SourceNames:
+    """Names that shares may use: sources, and `source/value` where a source is split by a column."""
+
+    def __init__(self, sources: Mapping[str, Any]) -> None:
+        self.known: Collection[str] = set(sources)
+        self._split = {name for name, source in sources.items() if isinstance(source, dict) and "split_by" in source}
+
+    def check(self, name: str, path: KeyPath) -> None:
+        if self.known and name not in self.known and name.partition("/")[0] not in self._split:
+            raise _BlendError(path, f"there is no source {name!r}; {nearest(name, self.known)}")
+
+
+def _blend(value: Any, path: KeyPath, names: _SourceNames) -> dict[str, Any]:  # noqa: ANN401  any YAML value
+    if not isinstance(value, dict):
+        raise _BlendError(
+            path, "a mixture is a map: {english: 70%, code: 30%}, {parts: ...}, {rule: ...} or {phases: ...}"
+        )
+    if "rule" in value:
+        for name in value["times"] if isinstance(value.get("times"), dict) else ():
+            names.check(name, (*path, "times", name))
+        return dict(value)
+    if isinstance(value.get("parts"), dict):
+        _only(value, "parts", path)
+        return {"shares": _parts(value["parts"], Fraction(1), (*path, "parts"), names)}
+    if isinstance(value.get("shares"), dict):
+        _only(value, "shares", path)
+        value, path = value["shares"], (*path, "shares")
+    return {"shares": _shares(value, path, names)}
+
+
+def _only(value: dict[str, Any], key: str, path: KeyPath) -> None:
+    for other in value:
+        if other != key:
+            raise _BlendError((*path, other), f"beside `{key}` there is no other key; put it into the map of `{key}`")
+
+
+def _shares(value: dict[str, Any], path: KeyPath, names: _SourceNames) -> dict[str, Fraction]:
+    shares: dict[str, Fraction] = {}
+    given: dict[str, Fraction] = {}
+    for name, item in value.items():
+        below = (*path, name)
+        if not isinstance(item, dict):
+            names.check(name, below)
+            given[name] = _share(item, below)
+            _add(shares, {name: given[name]}, path)
+            continue
+        if set(item) != {"share", "of"} or not isinstance(item["of"], dict):
+            raise _BlendError(below, f"a group has a share and members by parts: {GROUP_EXAMPLE}")
+        given[name] = _share(item["share"], (*below, "share"))
+        _add(shares, _parts(item["of"], given[name], (*below, "of"), names), path)
+    _check_sum(given, path)
+    return shares
+
+
+def _share(value: Any, path: KeyPath) -> Fraction:  # noqa: ANN401  any YAML value
+    try:
+        return parse_share(value)
+    except ValueError as error:
+        raise _BlendError(path, f"{error}; or give all of them as {{parts: ...}}") from None
+
+
+def _parts(value: dict[str, Any], whole: Fraction, path: KeyPath, names: _SourceNames) -> dict[str, Fraction]:
+    weights: dict[str, Fraction] = {}
+    for name, item in value.items():
+        below = (*path, name)
+        if isinstance(item, dict):
+            if set(item) != {"parts", "of"} or not isinstance(item["of"], dict):
+                raise _BlendError(below, "a group among parts has parts and members: {parts: 2, of: {high: 2, low: 1}}")
+            weights[name] = _part(item["parts"], (*below, "parts"))
+        else:
+            names.check(name, below)
+            weights[name] = _part(item, below)
+    total = sum(weights.values(), Fraction(0))
+    if total == 0:
+        raise _BlendError(path, "the parts sum to 0; at least one must be above zero")
+    shares: dict[str, Fraction] = {}
+    for name, item in value.items():
+        share = whole * weights[name] / total
+        members = {name: share}
+        if isinstance(item, dict):
+            members = _parts(item["of"], share, (*path, name, "of"), names)
+        _add(shares, members, path)
+    return shares
+
+
+def _part(value: Any, path: KeyPath) -> Fraction:  # noqa: ANN401  any YAML value
+    if isinstance(value, str) and "%" in value:
+        raise _BlendError(path, f"parts are plain numbers, as 2 or 0.5, not {value}")
+    try:
+        return parse_number(value)
+    except ValueError as error:
+        raise _BlendError(path, str(error)) from None
+
+
+def _add(shares: dict[str, Fraction], more: Mapping[str, Fraction], path: KeyPath) -> None:
+    for name in more:
+        if name in shares:
+            raise _BlendError(path, f"source {name!r} gets a share twice; take one out")
+    shares.update(more)
+
+
+def _check_sum(given: Mapping[str, Fraction], path: KeyPath) -> None:
+    total = sum(given.values(), Fraction(0))
+    if total == 1:
+        return
+    if not given:
+        raise _BlendError(path, "has no shares; name at least one source, as {english: 100%}")
+    apart = percent_string(abs(1 - total))
+    listed = " + ".join(percent_string(share) for share in given.values())
+    amount = f"{apart} is missing" if total < 1 else f"{apart} too much"
+    message = (
+        f"the shares sum to {percent_string(total)} ({exact_string(total)}), not to 100% (1): "
+        f"{listed}; {amount}, or give them as {{parts: ...}}"
+    )
+    raise _BlendError(path, message)
+
+
+def _phases(
+    name: str,
+    mixture: dict[str, Any],
+    blends: Mapping[str, Any],
+    mixtures: Collection[str],
+    names: _SourceNames,
+    problems: list[Problem],
+) -> dict[str, Any]:
+    """Normalize the phases of one mixture; a phase may name a mixture without phases."""
+    phases = mixture["phases"]
+    if not isinstance(phases, list):
+        problems.append(Problem(("mixtures", name, "phases"), "phases are a list: [{until: 80%, shares: ...}, ...]"))
+        return {"phases": []}
+    result = []
+    for index, phase in enumerate(phases):
+        path: KeyPath = ("mixtures", name, "phases", index)
+        try:
+            result.append(_phase(phase, path, blends, mixtures, names))
+        except _BlendError as wrong:
+            problems.append(wrong.problem)
+    return {**mixture, "phases": result}
+
+
+def _phase(
+    phase: Any,  # noqa: ANN401  any YAML value
+    path: KeyPath,
+    blends: Mapping[str, Any],
+    mixtures: Collection[str],
+    names: _SourceNames,
+) -> dict[str, Any]:
+    if not isinstance(phase, dict):
+        raise _BlendError(path, "a phase is a map: {until: 80%, shares: ...}")
+    if "shares" not in phase:
+        return dict(phase)
+    rest = {key: value for key, value in phase.items() if key != "shares"}
+    shares, below = phase["shares"], (*path, "shares")
+    if not isinstance(shares, str):
+        return {**rest, **_blend(shares, below, names)}
+    if shares in blends:
+        return {**rest, **blends[shares]}
+    if shares in mixtures:
+        raise _BlendError(below, f"mixture {shares!r} has phases or is wrong itself; name one with shares or a rule")
+    raise _BlendError(below, f"there is no mixture {shares!r}; {nearest(shares, blends)}")

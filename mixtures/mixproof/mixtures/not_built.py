@@ -1,0 +1,53 @@
+"""What the spec can say and this version does not execute: refused by name, never passed over.
+
+Unknown steps are refused where steps are made, in the pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .errors import NotBuiltError
+from .places import KeyPath, Places, dotted
+from .spec import Spec
+
+BUILT_FORMATS = frozenset({"jsonl", "parquet", "code"})
+
+
+def check_built(spec: Spec, places: Places | None = None) -> None:
+    """Refuse what this version does not execute.
+
+    Args:
+        spec: a checked spec.
+        places: names file and line as well, where given.
+
+    Raises:
+        NotBuiltError: naming everything that is not built yet.
+
+    """
+    where = places.where if places is not None else lambda *path: dotted(path)
+    lines = [f"{where(*path)}: {what} is not built yet; take it out of the spec" for path, what in _not_built(spec)]
+    if lines:
+        raise NotBuiltError("\n".join(lines))
+
+
+def _not_built(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
+    for name, source in spec.sources.items():
+        path: KeyPath = ("sources", name)
+        if source.megatron is not None:
+            yield (*path, "megatron"), "a source from an existing .bin/.idx"
+        if source.split_by is not None:
+            yield (*path, "split_by"), "splitting a source by a column"
+        if source.format is not None and source.format not in BUILT_FORMATS:
+            yield (*path, "format"), f"reading {source.format}"
+    if spec.dedup is not None and spec.dedup.fuzzy is not None:
+        yield ("dedup", "fuzzy"), "fuzzy deduplication"
+    if spec.tokenizer.huggingface is not None:
+        yield ("tokenizer", "huggingface"), "a Hugging Face tokenizer"
+    if spec.target is not None and spec.target.simulate:
+        yield ("target", "simulate"), "cutting sources to the target's repetition"
+    for key in ("document_mask", "eod_mask_loss", "reset_position_ids"):
+        if getattr(spec.train, key):
+            yield ("train", key), f"{key}"
+    if spec.train.init_from is not None:
+        yield ("train", "init_from"), "starting from a checkpoint"

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.ledger.store import Receipt, Store
-from numpy.typing import NDArray
 
 BITMAP = "keep.npy"
 

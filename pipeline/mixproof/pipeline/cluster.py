@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import ray
-from mixproof.ledger.errors import MixproofError, RequestError
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
+
+from mixproof.ledger.errors import MixproofError, RequestError
 
 T = TypeVar("T")
 
@@ -108,7 +109,8 @@ class Cluster:
             self._progress(label, done, total)
 
     def _processors(self) -> int:
-        return self._workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
+        return self._workers or max(1, int(resources.get("CPU", 1)))
 
     def _start(self) -> None:
         if ray.is_initialized():

@@ -1,18 +1,44 @@
-"""Exact deduplication."""
+"""Exact deduplication: one keeper for each text, whatever the split into shards or the number of workers.
+
+Two documents are the same when the xxh3_128 and the length of their texts are. The keeper is the first by
+(declared priority of its source, source name, file, record). Reading left the hashes of each shard in a
+sorted file, so a range of hashes is one slice of every shard: a task takes one range from all shards, sorts its
+32 bytes a document and lists the losers; then a task per shard turns its losers into a bitmap. Memory is bounded
+by the documents in a range, about 4 million.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from mixproof.ledger.account import StageRow
+import numpy as np
+from numpy.typing import NDArray
+
+from mixproof.ledger.account import Count, StageRow
+from mixproof.ledger.errors import NotBuiltYetError, RequestError
+from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import MatrixRow
-from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Spec
+from mixproof.ledger.store import Receipt, Store
+from mixproof.mixtures.spec import Dedup, Spec
 
-from .bitmap import Bitmap
+from .bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
 from .cluster import Cluster
-from .documents import SourceDocuments
+from .documents import Shard, SourceDocuments
+from .read import HASHES
+
+STAGE = "dedup"
+VERSION = 1
+REASON = "exact_duplicate"
+LOSERS = "losers.npy"
+RANGE_DOCUMENTS = 4_000_000
+SHARDS_PER_TASK = 64
+
+LOSER_DTYPE = np.dtype([("shard", "<i4"), ("winner", "<i4"), ("bytes", "<i8"), ("row", "<i8")])
+"""A document that goes: its shard's place in the group, its keeper's, its UTF-8 bytes, its row."""
+
+_RECORD_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8"), ("shard", "<i4")])
 
 
 @dataclass(frozen=True)
@@ -28,5 +54,203 @@ class Deduplicated:
 
 
 def deduplicate(spec: Spec, sources: Mapping[str, SourceDocuments], store: Store, cluster: Cluster) -> Deduplicated:
-    """Decide which documents stay."""
-    raise NotImplementedError
+    """Decide which documents stay.
+
+    A source that is in none of the named groups of `scope` is deduplicated alone.
+
+    Raises:
+        RequestError: when `scope` or `keep` names a source that is not there, or a source twice.
+        NotBuiltYetError: for fuzzy deduplication.
+    """
+    if spec.dedup is not None and spec.dedup.fuzzy is not None:
+        raise NotBuiltYetError("fuzzy deduplication", "dedup.fuzzy")
+    if spec.dedup is None or not spec.dedup.exact:
+        return Deduplicated({name: (None,) * len(source.shards) for name, source in sources.items()}, {}, ())
+    keep: dict[str, tuple[Bitmap | None, ...]] = {}
+    lost: dict[tuple[str, str], Count] = {}
+    for group in dedup_groups(spec.dedup, list(sources)):
+        shards = [shard for name in group for shard in sources[name].shards]
+        bitmaps = _deduplicate_group(shards, store, cluster, lost)
+        for name in group:
+            keep[name] = tuple(bitmap for shard, bitmap in zip(shards, bitmaps, strict=True) if shard.source == name)
+    rows = {name: _row(source, keep[name], lost) for name, source in sources.items()}
+    matrix = [
+        MatrixRow(source=source, lost_to=winner, documents=count.documents, bytes=count.bytes)
+        for (source, winner), count in sorted(lost.items())
+    ]
+    return Deduplicated({name: keep[name] for name in sources}, rows, tuple(matrix))
+
+
+def dedup_groups(dedup: Dedup, sources: Sequence[str]) -> list[list[str]]:
+    """Sources that are deduplicated against each other, each group in its order of priority.
+
+    Raises:
+        RequestError: when `scope` or `keep` names a source that is not there, or a source twice.
+    """
+    _check_names("dedup.keep", dedup.keep, sources)
+    order = {name: place for place, name in enumerate(dedup.keep)}
+    ranked = sorted(sources, key=lambda name: (order.get(name, len(order)), name))
+    if dedup.scope == "all":
+        return [ranked]
+    if dedup.scope == "source":
+        return [[name] for name in ranked]
+    named = [name for members in dedup.scope.values() for name in members]
+    _check_names("dedup.scope", named, sources)
+    groups = [[name for name in ranked if name in members] for members in dedup.scope.values() if members]
+    return groups + [[name] for name in ranked if name not in named]
+
+
+def _check_names(where: str, names: Sequence[str], sources: Sequence[str]) -> None:
+    for place, name in enumerate(names):
+        if name not in sources:
+            raise RequestError(f"{where}: there is no source {name!r}; there are {', '.join(sources)}")
+        if name in names[:place]:
+            raise RequestError(f"{where}: the source {name!r} is named twice")
+
+
+def _row(source: SourceDocuments, keep: Sequence[Bitmap | None], lost: Mapping[tuple[str, str], Count]) -> StageRow:
+    gone = sum((count for (name, _), count in lost.items() if name == source.name), Count(documents=0, bytes=0))
+    before = source.ledger[-1]
+    kept = sum(
+        shard.documents if bitmap is None else bitmap.kept for shard, bitmap in zip(source.shards, keep, strict=True)
+    )
+    return StageRow(
+        stage="dedup",
+        documents_in=before.documents_out,
+        documents_out=kept,
+        bytes_in=before.bytes_out,
+        bytes_out=before.bytes_out - gone.bytes,
+        dropped={REASON: gone} if gone.documents else {},
+    ).check(source=source.name)
+
+
+def _deduplicate_group(
+    shards: Sequence[Shard], store: Store, cluster: Cluster, lost: dict[tuple[str, str], Count]
+) -> list[Bitmap | None]:
+    """Bitmaps of a group's shards, which stand in order of priority; adds to `lost` by (source, keeper)."""
+    folders = [shard.folder for shard in shards]
+    identity = [shard.documents_sha256 for shard in shards]
+    ranges = range_count(sum(shard.documents for shard in shards))
+    keys = [stage_key(STAGE, VERSION, {"range": [place, ranges]}, identity) for place in range(ranges)]
+    missing = [place for place, key in enumerate(keys) if store.receipt(STAGE, key) is None]
+    cluster.count(run=len(missing), reused=ranges - len(missing))
+    cluster.run(find_losers, [(str(store), keys[place], folders, place, ranges) for place in missing], label="dedup")
+    losing: dict[int, list[str]] = {}
+    for key in keys:
+        receipt = store.receipt(STAGE, key)
+        assert receipt is not None, f"{key} was made and has no receipt"
+        for loser, winner, documents, size in receipt.facts["lost"]:
+            losing.setdefault(loser, []).append(key)
+            pair = shards[loser].source, shards[winner].source
+            lost[pair] = lost.get(pair, Count(documents=0, bytes=0)) + Count(documents=documents, bytes=size)
+    return _bitmaps(shards, losing, store, cluster)
+
+
+def range_count(documents: int) -> int:
+    """Ranges of hashes, a power of two: enough that a task holds about 4 million documents."""
+    ranges = 1
+    while ranges * RANGE_DOCUMENTS < documents:
+        ranges *= 2
+    return ranges
+
+
+def find_losers(store_url: str, key: str, folders: Sequence[str], place: int, ranges: int) -> None:
+    """Write the losers in one range of hashes over all shards, sorted by shard and row."""
+    store = Store(store_url)
+    width = 2**64 // ranges
+    parts = [_slice(store, folder, shard, place * width, width) for shard, folder in enumerate(folders)]
+    losers = losers_of(np.concatenate(parts))
+    with store.attempt(STAGE, key) as attempt:
+        with attempt.path(LOSERS).open("wb") as file:
+            np.save(file, losers, allow_pickle=False)
+        attempt.commit(facts={"lost": _sums(losers)})
+
+
+def _slice(store: Store, folder: str, shard: int, low: int, width: int) -> NDArray[Any]:
+    hashes = np.load(store.path(f"{folder}/{HASHES}"), mmap_mode="r")
+    first = int(np.searchsorted(hashes["high"], np.uint64(low), side="left"))
+    last = int(np.searchsorted(hashes["high"], np.uint64(low + width - 1), side="right"))
+    part = np.empty(last - first, dtype=_RECORD_DTYPE)
+    for name in ("high", "low", "bytes", "row"):
+        part[name] = hashes[name][first:last]
+    part["shard"] = shard
+    return part
+
+
+def losers_of(records: NDArray[Any]) -> NDArray[Any]:
+    """All but the first (by shard, row) of the records with equal hash and length."""
+    ordered = records[np.lexsort((records["row"], records["shard"], records["bytes"], records["low"], records["high"]))]
+    same = np.zeros(len(ordered), dtype=np.bool_)
+    same[1:] = (
+        (ordered["high"][1:] == ordered["high"][:-1])
+        & (ordered["low"][1:] == ordered["low"][:-1])
+        & (ordered["bytes"][1:] == ordered["bytes"][:-1])
+    )
+    keeper = np.maximum.accumulate(np.where(same, 0, np.arange(len(ordered))))
+    losers = np.empty(int(same.sum()), dtype=LOSER_DTYPE)
+    for name in ("shard", "bytes", "row"):
+        losers[name] = ordered[name][same]
+    losers["winner"] = ordered["shard"][keeper[same]]
+    return losers[np.lexsort((losers["row"], losers["shard"]))]
+
+
+def _sums(losers: NDArray[Any]) -> list[list[int]]:
+    """Rows [shard, keeper's shard, documents, bytes], sorted."""
+    pairs, inverse = np.unique(losers[["shard", "winner"]], return_inverse=True)
+    documents = np.bincount(inverse, minlength=len(pairs))
+    sizes = np.zeros(len(pairs), dtype=np.int64)
+    np.add.at(sizes, inverse, losers["bytes"])
+    return [
+        [int(pair["shard"]), int(pair["winner"]), int(count), int(size)]
+        for pair, count, size in zip(pairs, documents, sizes, strict=True)
+    ]
+
+
+def _bitmaps(
+    shards: Sequence[Shard], losing: Mapping[int, Sequence[str]], store: Store, cluster: Cluster
+) -> list[Bitmap | None]:
+    calls: dict[int, tuple[str, int, int, list[str]]] = {}
+    receipts: dict[int, Receipt] = {}
+    for place, keys in losing.items():
+        ranges = sorted(set(keys))
+        digests = [_sha256_of_losers(store, key) for key in ranges]
+        key = stage_key(STAGE, VERSION, {"shard": place}, [shards[place].documents_sha256, digests])
+        known = store.receipt(STAGE, key)
+        if known is None:
+            calls[place] = (key, place, shards[place].documents, ranges)
+        else:
+            receipts[place] = known
+    cluster.count(run=len(calls), reused=len(receipts))
+    todo = list(calls.items())
+    batches = [todo[first : first + SHARDS_PER_TASK] for first in range(0, len(todo), SHARDS_PER_TASK)]
+    done = cluster.run(
+        write_bitmaps, [(str(store), [call for _, call in batch]) for batch in batches], label="dedup bitmaps"
+    )
+    for batch, written in zip(batches, done, strict=True):
+        receipts.update((place, receipt) for (place, _), receipt in zip(batch, written, strict=True))
+    return [
+        bitmap_of(receipts[place], int(receipts[place].facts["kept"])) if place in receipts else None
+        for place in range(len(shards))
+    ]
+
+
+def _sha256_of_losers(store: Store, key: str) -> str:
+    receipt = store.receipt(STAGE, key)
+    assert receipt is not None, f"{key} was made and has no receipt"
+    return receipt.files[LOSERS].sha256
+
+
+def write_bitmaps(store_url: str, calls: Sequence[tuple[str, int, int, list[str]]]) -> list[Receipt]:
+    """Write the bitmaps of several shards; a call is (key, shard's place, its documents, keys of ranges)."""
+    store = Store(store_url)
+    receipts = []
+    for key, place, documents, ranges in calls:
+        keep = np.ones(documents, dtype=np.bool_)
+        for range_key in ranges:
+            losers = np.load(store.path(f"{STAGE}/{range_key}/{LOSERS}"), mmap_mode="r")
+            first, last = np.searchsorted(losers["shard"], [place, place + 1])
+            keep[losers["row"][first:last]] = False
+        with store.attempt(STAGE, key) as attempt:
+            save_bitmap(attempt.path(BITMAP), keep)
+            receipts.append(attempt.commit(facts={"kept": int(keep.sum())}))
+    return receipts

@@ -1,19 +1,42 @@
-"""Read every source: the shards' documents and the account of reading."""
+"""Read every source: the shards' documents and the account of reading.
+
+Only shards without a receipt are read. What comes back is the same under any shard plan: concatenated in
+order, with `first_record` added to the column `record`, the shards give the same documents.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mixproof.ledger.account import StageRow
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixproof.ledger.account import StageRow, check_chain, sum_rows
+from mixproof.ledger.errors import BadRecordsError
+from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import InputsRecord
-from mixproof.ledger.store import Store
+from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Spec
 
 from .cluster import Cluster
 from .files import InputFile
+from .identify import identify
+from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_shards, read_task
+from .readers.record import BLANK
+from .shards import SHARD_BYTES, plan_shards
+from .steps import make_steps
 
-SHARD_BYTES = 128 * 1000 * 1000
+__all__ = ["SHARD_BYTES", "Shard", "SourceDocuments", "read_sources"]
+
+INPUTS = "inputs.parquet"
+INPUTS_VERSION = 1
+SHOWN_REJECTS = 3
+TASK_SHARDS = 500
+
+_INPUTS_SCHEMA = pa.schema(
+    [("file", pa.string()), ("sha256", pa.string()), ("bytes", pa.int64()), ("records", pa.int64())]
+)
 
 
 @dataclass(frozen=True)
@@ -56,5 +79,135 @@ def read_sources(
     *,
     shard_bytes: int = SHARD_BYTES,
 ) -> dict[str, SourceDocuments]:
-    """Read every source of the spec."""
-    raise NotImplementedError
+    """Read every source of the spec; `shard_bytes` is execution and changes no document.
+
+    Raises:
+        RequestError: for steps that cannot be made, before anything is read.
+        DamagedFileError: when an input cannot be read to its end.
+        BadRecordsError: when a source has more bad records than `on_bad_record` allows.
+        AccountError: when E1, E2 or E3 does not close.
+    """
+    for name, source in spec.sources.items():
+        make_steps(source.steps, f"sources.{name}.steps")
+    sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
+    tasks = [read_task(plan, spec.sources[plan.source], sha256) for plan in plan_shards(files, shard_bytes)]
+    done = _read(tasks, store, cluster, shard_bytes)
+    sources = {}
+    for name, inputs in files.items():
+        mine = [(task, done[task.key]) for task in tasks if task.plan.source == name]
+        sources[name] = _source(name, inputs, mine, sha256, store)
+        _check_rejects(sources[name], mine, spec, store)
+    return sources
+
+
+def _read(tasks: Sequence[ReadTask], store: Store, cluster: Cluster, batch_bytes: int) -> dict[str, Receipt]:
+    by_key = {task.key: task for task in tasks}
+    done = {key: receipt for key in by_key if (receipt := store.receipt(STAGE, key)) is not None}
+    missing = [task for key, task in by_key.items() if key not in done]
+    cluster.count(run=len(missing), reused=len(done))
+    cluster.run(read_shards, [(str(store), batch) for batch in _batches(missing, batch_bytes)], label="read")
+    for task in missing:
+        receipt = store.receipt(STAGE, task.key)
+        assert receipt is not None, f"{task.key} was read and has no receipt"
+        done[task.key] = receipt
+    return done
+
+
+def _batches(tasks: Sequence[ReadTask], batch_bytes: int) -> list[tuple[ReadTask, ...]]:
+    """Small shards share a Ray task; the largest go first, so that no worker ends long after the others."""
+    batches: list[list[ReadTask]] = []
+    held = 0
+    for task in sorted(tasks, key=lambda task: (-task.plan.input_bytes, task.key)):
+        if not batches or held + task.plan.input_bytes > batch_bytes or len(batches[-1]) >= TASK_SHARDS:
+            batches.append([])
+            held = 0
+        batches[-1].append(task)
+        held += task.plan.input_bytes
+    return [tuple(batch) for batch in batches]
+
+
+def _source(
+    name: str,
+    inputs: Sequence[InputFile],
+    done: Sequence[tuple[ReadTask, Receipt]],
+    sha256: Mapping[str, str],
+    store: Store,
+) -> SourceDocuments:
+    shards: list[Shard] = []
+    records_of = dict.fromkeys((file.name for file in inputs), 0)
+    for task, receipt in done:
+        records = int(receipt.facts["records"])
+        tree = task.plan.files[0].format == "code"
+        file = "" if tree else task.plan.files[0].name
+        shards.append(
+            Shard(
+                source=name,
+                file=file,
+                first_record=0 if tree else records_of[file],
+                records=records,
+                folder=f"{STAGE}/{receipt.key}",
+                documents=receipt.account[-1].documents_out,
+                text_bytes=receipt.account[-1].bytes_out,
+                documents_sha256=receipt.files[DOCUMENTS].sha256,
+            )
+        )
+        for member in task.plan.files:
+            records_of[member.name] += 1 if tree else records
+    rows = [receipt.account for _, receipt in done]
+    ledger = tuple(sum_rows(stage) for stage in zip(*rows, strict=True))
+    check_chain(ledger, source=name)
+    recorded = _write_inputs(inputs, records_of, sha256, store)
+    assert recorded.records == ledger[0].documents_in
+    return SourceDocuments(name, recorded, tuple(shards), ledger)
+
+
+def _write_inputs(
+    inputs: Iterable[InputFile], records_of: Mapping[str, int], sha256: Mapping[str, str], store: Store
+) -> InputsRecord:
+    rows = [
+        {"file": file.name, "sha256": sha256[file.url], "bytes": file.bytes, "records": records_of[file.name]}
+        for file in inputs
+    ]
+    key = stage_key("inputs", INPUTS_VERSION, {}, rows)
+    receipt = store.receipt(STAGE, key)
+    if receipt is None:
+        with store.attempt(STAGE, key) as attempt:
+            table = pa.Table.from_pylist(rows, schema=_INPUTS_SCHEMA)
+            pq.write_table(table, attempt.path(INPUTS), compression="zstd", write_statistics=False)
+            receipt = attempt.commit()
+    return InputsRecord(
+        path=f"{STAGE}/{key}/{INPUTS}",
+        sha256=receipt.files[INPUTS].sha256,
+        files=len(rows),
+        records=sum(records_of.values()),
+        bytes=sum(file.bytes for file in inputs),
+    )
+
+
+def _check_rejects(source: SourceDocuments, done: Sequence[tuple[ReadTask, Receipt]], spec: Spec, store: Store) -> None:
+    read = source.ledger[0]
+    blank = read.dropped[BLANK].documents if BLANK in read.dropped else 0
+    bad = read.documents_in - read.documents_out - blank
+    records = read.documents_in - blank
+    limit = spec.on_bad_record.reject
+    if bad <= limit * records:
+        return
+    shown: list[str] = []
+    places: list[str] = []
+    for shard, (task, receipt) in zip(source.shards, done, strict=True):
+        reasons = receipt.account[0].dropped
+        if set(reasons) - {BLANK}:
+            places.append(str(store.path(f"{STAGE}/{task.key}/{REJECTS}")))
+        for reject in iter_rejects(store, task.key):
+            if len(shown) == SHOWN_REJECTS:
+                break
+            if reject["reason"] != BLANK:
+                file, record = reject.get("file", shard.file), shard.first_record + reject["record"]
+                shown.append(f"{file} record {record}: {reject['reason']}: {reject['detail'][:80]!r}")
+    counts = ", ".join(f"{name} {count.documents}" for name, count in read.dropped.items() if name != BLANK)
+    raise BadRecordsError(
+        f"source {source.name}: {bad} of {records} records ({100 * bad / records:.4g}%) cannot be read ({counts}), "
+        f"more than `on_bad_record: {{reject: {100 * float(limit):.4g}%}}` allows. First: {'; '.join(shown)}. "
+        f"All rejected records: {', '.join(places[:SHOWN_REJECTS])}"
+        + (f" and {len(places) - SHOWN_REJECTS} more files" if len(places) > SHOWN_REJECTS else "")
+    )

@@ -1,15 +1,35 @@
-"""Which files make up each source."""
+"""Which files make up each source: patterns to an ordered list with names that do not depend on the place.
+
+A file's name is its path below the pattern's fixed prefix (a plain path's prefix is its folder), so the same
+corpora at another place have the same names, order and result. Where two files of a source would share a
+name, all names of the source become relative to the deepest folder that holds every prefix.
+
+`*`, `?` and `[...]` match inside one part of a path and `**` any number of parts; like a shell's, they do not
+match a leading dot. A path that exists as it is spelled is that file, whatever signs are in it. Folders that
+are symbolic links are followed, except into a folder above.
+"""
 
 from __future__ import annotations
 
+import fnmatch
+import os
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from mixproof.mixtures.spec import Spec
+import fsspec
+
+from mixproof.ledger.errors import NotBuiltYetError, RequestError
+from mixproof.mixtures.spec import Source, Spec
 
 Format = Literal["jsonl", "parquet", "code"]
 Compression = Literal["gz", "zst"]
+
+_SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+_PACKED: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,181 @@ class InputFile:
     compression: Compression | None
 
 
+@dataclass(frozen=True)
+class _Match:
+    pattern: str
+    prefix: str
+    """The fixed part of the file's own URL; ends with `/`."""
+    url: str
+    real: str
+    """The same for two ways to one file."""
+    bytes: int
+    mtime_ns: int
+
+
 def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
-    """Find every source's files."""
-    raise NotImplementedError
+    """Find every source's files, sorted by name; relative patterns are relative to the folder `base`.
+
+    Raises:
+        RequestError: no files matched, the same file twice, a folder where a file should be, a format that
+            the name does not tell.
+        NotBuiltYetError: a format that this version does not read.
+    """
+    found: dict[str, tuple[InputFile, ...]] = {}
+    taken: dict[tuple[object, ...], tuple[str, str]] = {}
+    for name, source in spec.sources.items():
+        where = f"sources.{name}.files"
+        matches: list[_Match] = []
+        for pattern in source.files:
+            matched = list(_match(pattern, base, trees=source.format == "code", where=where))
+            if not matched:
+                raise RequestError(f"{where}: no files match {pattern!r} (relative patterns start at {base})")
+            matches += matched
+        for match in matches:
+            # the same bytes read another way (another field, other steps) are another source's right
+            ways = (match.real, source.text, source.steps)
+            for key in (ways, (name, match.real)):
+                if key in taken:
+                    other, pattern = taken[key]
+                    raise RequestError(_twice(match, where, other, pattern))
+            taken[ways] = taken[name, match.real] = (where, match.pattern)
+        found[name] = _inputs(name, source, matches)
+    return found
+
+
+def _twice(match: _Match, where: str, other: str, pattern: str) -> str:
+    return (
+        f"{where}: {match.url} is listed twice: by {pattern!r} of {other} and by {match.pattern!r} of {where}; "
+        "every file may be read once, so take it out of one of them"
+    )
+
+
+def _inputs(name: str, source: Source, matches: Sequence[_Match]) -> tuple[InputFile, ...]:
+    names = [match.url[len(match.prefix) :] for match in matches]
+    if len(set(names)) < len(names):
+        ancestor = _common_folder([match.prefix for match in matches])
+        names = [match.url[len(ancestor) :] for match in matches]
+    if len(set(names)) < len(names):
+        raise RequestError(f"sources.{name}.files: files on two file systems have the same path; make two sources")
+    inputs = []
+    for match, file_name in zip(matches, names, strict=True):
+        try:
+            file_name.encode()
+        except UnicodeEncodeError:
+            raise RequestError(f"sources.{name}.files: {file_name!r}: the file's name is not valid UTF-8") from None
+        kind, compression = _format(match.url, source.format, where=f"sources.{name}")
+        inputs.append(InputFile(name, file_name, match.url, match.bytes, match.mtime_ns, kind, compression))
+    return tuple(sorted(inputs, key=lambda file: file.name))
+
+
+def _common_folder(prefixes: Sequence[str]) -> str:
+    common = []
+    for parts in zip(*(prefix.split("/")[:-1] for prefix in prefixes), strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    return "".join(f"{part}/" for part in common)
+
+
+def _format(url: str, declared: str | None, *, where: str) -> tuple[Format, Compression | None]:
+    if declared == "code":
+        return "code", None
+    stem, suffix = os.path.splitext(url.lower())  # noqa: PTH122 - a URL is no Path
+    compression = _PACKED.get(suffix)
+    if declared == "parquet":
+        return "parquet", None
+    if declared == "jsonl":
+        return "jsonl", compression
+    if declared is not None:
+        raise NotBuiltYetError(f"format {declared}", f"{where}.format")
+    kind = _SUFFIXES.get(os.path.splitext(stem)[1] if compression else suffix)  # noqa: PTH122 - as above
+    if kind is None or (kind == "parquet" and compression):
+        raise RequestError(
+            f"{where}.files: {url}: its name does not tell the format; known are .jsonl, .ndjson and .json, each "
+            f"also with .gz or .zst, and .parquet; else say `format: jsonl`, `parquet` or `code` (a file a document)"
+        )
+    return kind, compression
+
+
+def _match(pattern: str, base: Path, *, trees: bool, where: str) -> Iterator[_Match]:
+    if "://" in pattern and not pattern.startswith("file://"):
+        yield from _match_remote(pattern, trees=trees)
+        return
+    path = os.path.abspath(base / Path(pattern.removeprefix("file://")).expanduser())  # noqa: PTH100 - keeps links
+    if Path(path).is_dir():
+        if not trees:
+            raise RequestError(
+                f"{where}: {pattern!r} is a folder; name its files, as in '{pattern.rstrip('/')}/**/*.jsonl', "
+                "or say `format: code` to take every file in it as a document"
+            )
+        fixed, parts = path, ["**", "*"]
+    elif Path(path).is_file():
+        yield _local(pattern, path[: path.rfind("/") + 1], path)
+        return
+    else:
+        fixed, parts = _split(path)
+    for relative in _walk(fixed or "/", parts):
+        yield _local(pattern, fixed.rstrip("/") + "/", f"{fixed.rstrip('/')}/{relative}")
+
+
+def _local(pattern: str, prefix: str, path: str) -> _Match:
+    status = Path(path).stat()
+    return _Match(pattern, prefix, path, os.path.realpath(path), status.st_size, status.st_mtime_ns)
+
+
+def _split(path: str) -> tuple[str, list[str]]:
+    """Split a pattern into the parts before the first sign of a glob and the rest."""
+    parts = path.split("/")
+    first = next((index for index, part in enumerate(parts) if re.search(r"[*?\[]", part)), len(parts) - 1)
+    return "/".join(parts[:first]), parts[first:]
+
+
+def _walk(folder: str, pattern: Sequence[str]) -> Iterator[str]:
+    deepest = None if "**" in pattern else len(pattern)
+    pending: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [("", (), ())]
+    while pending:
+        below, parts, above = pending.pop()
+        place = Path(folder, below)
+        real = os.path.realpath(place)
+        if real in above or not place.is_dir():
+            continue
+        with os.scandir(place) as entries:
+            for entry in entries:
+                inner = (*parts, entry.name)
+                if entry.is_dir():
+                    if deepest is None or len(inner) < deepest:
+                        pending.append(("/".join(inner), inner, (*above, real)))
+                elif entry.is_file() and _fits(inner, pattern):
+                    yield "/".join(inner)
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        if _fits(parts, pattern[1:]):
+            return True
+        return bool(parts) and not parts[0].startswith(".") and _fits(parts[1:], pattern)
+    if not parts or (parts[0].startswith(".") and not pattern[0].startswith(".")):
+        return False
+    return fnmatch.fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
+
+
+def _match_remote(pattern: str, *, trees: bool) -> Iterator[_Match]:
+    filesystem, path = fsspec.core.url_to_fs(pattern)
+    if filesystem.exists(path) and filesystem.isfile(path):
+        yield _remote(filesystem, pattern, path[: path.rfind("/") + 1], path, filesystem.info(path))
+        return
+    fixed, parts = (path.rstrip("/"), ["**", "*"]) if trees and filesystem.isdir(path) else _split(path)
+    deepest = None if "**" in parts else len(parts)
+    for place, info in filesystem.find(fixed, maxdepth=deepest, detail=True).items():
+        if _fits(place[len(fixed) :].lstrip("/").split("/"), parts):
+            yield _remote(filesystem, pattern, fixed.rstrip("/") + "/", place, info)
+
+
+def _remote(filesystem: Any, pattern: str, prefix: str, path: str, info: dict[str, Any]) -> _Match:  # noqa: ANN401
+    url: str = filesystem.unstrip_protocol(path)
+    head = url[: len(url) - len(path)] + prefix
+    changed = info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("created") or 0
+    seconds = changed.timestamp() if isinstance(changed, datetime) else float(changed)
+    return _Match(pattern, head, url, url, int(info["size"]), int(seconds * 1_000_000_000))

@@ -1,0 +1,84 @@
+"""Who an input file is: the SHA-256 of its content, whatever it is called and wherever it lies.
+
+Hashes are remembered in the store by (URL, size, modification time), one receipt a batch of files, so a later
+command reads only what is new. A file replaced within its old size and time is not noticed; the read itself
+checks that size and time are still those of the identified file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import fsspec
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import HASH_BLOCK_BYTES, stage_key
+from mixproof.ledger.store import Store
+
+from .cluster import Cluster
+from .files import InputFile
+
+STAGE = "identify"
+VERSION = 1
+BATCH_BYTES = 256 * 1000 * 1000
+BATCH_FILES = 2000
+
+Seen = tuple[str, int, int]
+"""URL, bytes, modification time in ns."""
+
+
+def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict[str, str]:
+    """SHA-256 in hexadecimal by URL; only files that the store does not know are read.
+
+    Raises:
+        RequestError: when a file changes while it is hashed.
+    """
+    wanted = {file.url: (file.url, file.bytes, file.mtime_ns) for file in files}
+    known = _known(store)
+    fresh = sorted(seen for seen in wanted.values() if seen not in known)
+    calls = [(str(store), batch) for batch in _batches(fresh)]
+    for hashed in cluster.run(_hash_batch, calls, label="identify"):
+        known.update(hashed)
+    return {url: known[seen] for url, seen in wanted.items()}
+
+
+def _known(store: Store) -> dict[Seen, str]:
+    known: dict[Seen, str] = {}
+    folder = store.path(STAGE)
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
+        receipt = store.receipt(STAGE, entry.name)
+        if receipt is not None:
+            known.update(((url, size, mtime), sha256) for url, size, mtime, sha256 in receipt.facts["files"])
+    return known
+
+
+def _batches(files: Sequence[Seen]) -> list[tuple[Seen, ...]]:
+    batches: list[list[Seen]] = []
+    held = 0
+    for seen in files:
+        if not batches or held + seen[1] > BATCH_BYTES or len(batches[-1]) >= BATCH_FILES:
+            batches.append([])
+            held = 0
+        batches[-1].append(seen)
+        held += seen[1]
+    return [tuple(batch) for batch in batches]
+
+
+def _hash_batch(store_url: str, batch: Sequence[Seen]) -> dict[Seen, str]:
+    hashed = {seen: _sha256(*seen) for seen in batch}
+    rows = [[*seen, sha256] for seen, sha256 in hashed.items()]
+    with Store(store_url).attempt(STAGE, stage_key(STAGE, VERSION, {}, rows)) as attempt:
+        attempt.commit(facts={"files": rows})
+    return hashed
+
+
+def _sha256(url: str, size: int, _mtime_ns: int) -> str:
+    digest, read = hashlib.sha256(), 0
+    with fsspec.open(url, "rb") if "://" in url else open(url, "rb", buffering=0) as file:  # noqa: PTH123 - one of two
+        while block := file.read(HASH_BLOCK_BYTES):
+            digest.update(block)
+            read += len(block)
+    if read != size:
+        raise RequestError(f"{url}: {size} bytes when it was found, {read} when it was read; let it be written first")
+    return digest.hexdigest()

@@ -1,0 +1,239 @@
+"""The fused task of a shard: raw records > documents > steps, in one pass, with one write of text.
+
+Its output is keyed by what it reads and does, not by names: a renamed or moved file, or the same file in
+another source, is not read again. Memory is bounded by one group of rows and one block of raw bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from mixproof.ledger.account import Count, StageRow, check_chain
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.store import Store
+from mixproof.mixtures.spec import Source, Step
+
+from .files import InputFile
+from .readers.code import read_code
+from .readers.jsonl import read_jsonl
+from .readers.parquet import read_parquet
+from .readers.record import Raw, Records, Reject
+from .shards import ShardPlan
+from .steps import Counted, apply_steps, make_steps, needs_fields, steps_identity
+
+STAGE = "read"
+VERSION = 1
+DOCUMENTS = "documents.parquet"
+REJECTS = "rejects.parquet"
+HASHES = "hashes.npy"
+ROW_GROUP_ROWS = 1024
+ROW_GROUP_BYTES = 64 * 1000 * 1000
+"""A group ends at this many bytes of text as well, so that long documents do not take the memory."""
+
+HASH_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8")])
+"""One document in `hashes.npy`, which is sorted by these fields: the halves of its text's xxh3_128, its
+UTF-8 bytes, its row in `documents.parquet`. A range of hashes is one slice of the file."""
+
+_FILE = pa.field("file", pa.string())
+_DOCUMENT_FIELDS = [
+    pa.field("record", pa.int64()),
+    pa.field("id", pa.string()),
+    pa.field("text", pa.large_string()),
+    pa.field("text_xxh128", pa.binary(16)),
+    pa.field("text_bytes", pa.int64()),
+]
+_REJECT_FIELDS = [
+    pa.field("record", pa.int64()),
+    pa.field("line", pa.int64()),
+    pa.field("reason", pa.string()),
+    pa.field("detail", pa.string()),
+]
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """Everything a worker needs to read one shard."""
+
+    plan: ShardPlan
+    key: str
+    text: str
+    id: str
+    steps: tuple[Step, ...]
+
+
+def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str]) -> ReadTask:
+    """The task for a planned shard; `sha256` is by URL."""
+    first = plan.files[0]
+    inputs: object = [sha256[first.url], plan.start, plan.end]
+    if first.format == "code":
+        inputs = [[file.name, sha256[file.url]] for file in plan.files]
+    config = {
+        "format": first.format,
+        "compression": first.compression,
+        "text": source.text,
+        "id": source.id,
+        "steps": steps_identity(source.steps),
+    }
+    return ReadTask(plan, stage_key(STAGE, VERSION, config, inputs), source.text, source.id, source.steps)
+
+
+def read_shards(store_url: str, tasks: Sequence[ReadTask]) -> int:
+    """Read shards one after the other, each with its own receipt; returns how many."""
+    store = Store(store_url)
+    for task in tasks:
+        read_shard(store, task)
+    return len(tasks)
+
+
+def read_shard(store: Store, task: ReadTask) -> None:
+    """Write a shard's documents, rejects and sorted hashes.
+
+    Raises:
+        DamagedFileError: when an input cannot be read to its end.
+        RequestError: when an input is no longer what was identified.
+        AccountError: when E1, E2 or E3 does not close.
+    """
+    steps = make_steps(task.steps)
+    name = task.plan.files[0].name
+    with store.attempt(STAGE, task.key) as attempt:
+        tree = task.plan.files[0].format == "code"
+        with _Output(attempt.path(DOCUMENTS), attempt.path(REJECTS), tree=tree) as output:
+            for file in task.plan.files:
+                _check_unchanged(file)
+                for item in _records(file, task):
+                    output.take(item, steps, file.name)
+                _check_unchanged(file)
+        with attempt.path(HASHES).open("wb") as hashes:
+            np.save(hashes, output.sorted_hashes(), allow_pickle=False)
+        account = (output.read_row(), *(step.row() for step in steps))
+        check_chain(account, source=task.plan.source, shard=f"{name} from byte {task.plan.start}")
+        facts: dict[str, object] = {"records": output.records}
+        if tree:
+            facts["files"] = len(task.plan.files)
+        attempt.commit(account=account, facts=facts)
+
+
+def _records(file: InputFile, task: ReadTask) -> Records:
+    plan, options = task.plan, {"text": task.text, "id_": task.id}
+    with_fields = needs_fields(task.steps)
+    if file.format == "code":
+        return iter((read_code(file.url, file.name),))
+    if file.format == "parquet":
+        return read_parquet(file.url, file.name, plan.start, plan.end, **options, with_fields=with_fields)
+    return read_jsonl(file.url, file.name, file.compression, plan.start, plan.end, **options, with_fields=with_fields)
+
+
+def _check_unchanged(file: InputFile) -> None:
+    if "://" in file.url:
+        filesystem, path = fsspec.core.url_to_fs(file.url)
+        now: tuple[int, ...] = (int(filesystem.info(path)["size"]),)
+        then: tuple[int, ...] = (file.bytes,)
+    else:
+        status = Path(file.url).stat()
+        now, then = (status.st_size, status.st_mtime_ns), (file.bytes, file.mtime_ns)
+    if now != then:
+        raise RequestError(f"{file.url}: changed while it was read (size and time {then}, now {now}); run again")
+
+
+class _Output:
+    """The two Parquet files of a shard, written in groups of rows, and the counts for its account."""
+
+    def __init__(self, documents: Path, rejects: Path, *, tree: bool) -> None:
+        self._tree = tree
+        files = [_FILE] if tree else []
+        self._documents = _Rows(documents, pa.schema(files + _DOCUMENT_FIELDS))
+        self._rejects = _Rows(rejects, pa.schema(files + _REJECT_FIELDS))
+        self._hashes: list[bytes] = []
+        self._lengths: list[int] = []
+        self._rejected: Counter[str] = Counter()
+        self.records = 0
+        self._read_bytes = 0
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._documents.close()
+        self._rejects.close()
+
+    def take(self, item: Raw | Reject, steps: Sequence[Counted], file: str) -> None:
+        self.records += 1
+        head: tuple[object, ...] = (file,) if self._tree else ()
+        if isinstance(item, Reject):
+            self._rejected[item.reason] += 1
+            self._rejects.add((*head, *item))
+            return
+        data = item.text.encode()
+        self._read_bytes += len(data)
+        done = apply_steps(item, data, steps)
+        if done is None:
+            return
+        text, data = done
+        digest = xxhash.xxh3_128_digest(data)
+        self._documents.add((*head, item.record, item.id, text, digest, len(data)), len(data))
+        self._hashes.append(digest)
+        self._lengths.append(len(data))
+
+    def read_row(self) -> StageRow:
+        return StageRow(
+            stage="read",
+            documents_in=self.records,
+            documents_out=self.records - self._rejected.total(),
+            bytes_in=self._read_bytes,
+            bytes_out=self._read_bytes,
+            dropped={name: Count(documents=n, bytes=0) for name, n in sorted(self._rejected.items())},
+        )
+
+    def sorted_hashes(self) -> Any:  # noqa: ANN401 - a structured array has no element type
+        halves = np.frombuffer(b"".join(self._hashes), dtype=">u8").reshape(-1, 2)
+        table = np.empty(len(halves), dtype=HASH_DTYPE)
+        table["high"], table["low"] = halves[:, 0], halves[:, 1]
+        table["bytes"], table["row"] = self._lengths, np.arange(len(halves))
+        return table[np.lexsort((table["row"], table["bytes"], table["low"], table["high"]))]
+
+
+class _Rows:
+    """A Parquet file written in groups of fixed size, so that its bytes depend on nothing but the rows."""
+
+    def __init__(self, path: Path, schema: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
+        self._schema = schema
+        self._writer = pq.ParquetWriter(
+            path, schema, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False
+        )
+        self._rows: list[tuple[object, ...]] = []
+        self._bytes = 0
+
+    def add(self, row: tuple[object, ...], text_bytes: int = 0) -> None:
+        self._rows.append(row)
+        self._bytes += text_bytes
+        if len(self._rows) == ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        if self._rows:
+            self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        columns = zip(*self._rows, strict=True)
+        arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self._schema, strict=True)]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=ROW_GROUP_ROWS)
+        self._rows, self._bytes = [], 0
+
+
+def iter_rejects(store: Store, key: str) -> Iterator[dict[str, Any]]:
+    """The rejects of a finished shard, in order, blank lines included."""
+    with pq.ParquetFile(store.path(f"{STAGE}/{key}/{REJECTS}")) as file:
+        for batch in file.iter_batches(ROW_GROUP_ROWS):
+            yield from batch.to_pylist()

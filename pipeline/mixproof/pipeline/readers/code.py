@@ -1,0 +1,24 @@
+"""Source code: every file is a document, and its name is the id.
+
+Line ends stay as they are; a byte order mark is taken off. A file is held whole while it is read.
+"""
+
+from __future__ import annotations
+
+from .raw import local_copy
+from .record import Raw, Reject, detail_of
+
+MAX_FILE_BYTES = 256 * 1000 * 1000
+
+
+def read_code(url: str, name: str) -> Raw | Reject:
+    """The one record of a file, or why it is none."""
+    with local_copy(url) as path:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            return Reject(0, 1, "file_too_large", f"more than {MAX_FILE_BYTES} bytes")
+        data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return Reject(0, 1, "invalid_utf8", detail_of(data))
+    return Raw(0, name, text) if text else Reject(0, 1, "empty_text", "")

@@ -1,0 +1,93 @@
+"""Bytes of one input file: plain, gzip or zstd, local or remote, in blocks of bounded size.
+
+Decompression is done here rather than by `gzip.open` or zstandard's `stream_reader`, because the latter returns
+part of a truncated frame without a word. A file may hold several gzip members or zstd frames one after the
+other; it is whole only when the last one ends where the file ends. Zero bytes after a gzip member are padding.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import fsspec
+import zstandard
+
+from mixproof.ledger.errors import DamagedFileError
+
+BLOCK_BYTES = 1 << 20
+PACKED_BLOCK_BYTES = 1 << 16
+"""Compressed bytes taken at a time; bounds what one step can unpack to."""
+MAX_ZSTD_WINDOW_BYTES = 1 << 31
+"""Frames of `zstd --long=31` open as well."""
+
+
+class _Unpacker(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes) -> bytes: ...
+
+
+@contextmanager
+def local_copy(url: str) -> Iterator[Path]:
+    """A local path with the file's bytes; a remote file is copied whole to a temporary place.
+
+    One whole get from an object store is many times faster than reading it by small ranges.
+    """
+    if "://" not in url:
+        yield Path(url)
+        return
+    with tempfile.TemporaryDirectory(prefix="mixproof-") as folder:
+        target = Path(folder, "input")
+        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem.get_file(path, str(target))
+        yield target
+
+
+def plain_blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Blocks of a file from where it stands to its end."""
+    while block := file.read(BLOCK_BYTES):
+        yield block
+
+
+def unpacked_blocks(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
+    """Decompressed blocks of a `gz` or `zst` file.
+
+    Raises:
+        DamagedFileError: when the file is empty, ends inside a member or frame, fails its checksum, or goes on
+            with something else; names the offset in the compressed file.
+    """
+    unpacker = _unpacker(compression)
+    offset, fresh, ended = 0, True, False
+    while packed := file.read(PACKED_BLOCK_BYTES):
+        while packed:
+            if unpacker.eof:
+                if compression == "gz" and not packed.strip(b"\0"):
+                    offset += len(packed)
+                    break
+                unpacker = _unpacker(compression)
+            try:
+                block = unpacker.decompress(packed)
+            except (zlib.error, zstandard.ZstdError) as error:
+                reason = f"not valid {compression}: {error}"
+                raise DamagedFileError(name, f"compressed offset about {offset}", reason) from error
+            rest = unpacker.unused_data if unpacker.eof else b""
+            offset += len(packed) - len(rest)
+            packed, fresh, ended = rest, False, unpacker.eof
+            if block:
+                yield block
+    if fresh or not ended:
+        what = "the file is empty" if fresh else f"the file ends inside a {compression} stream, so it is truncated"
+        raise DamagedFileError(name, f"compressed offset {offset}", what)
+
+
+def _unpacker(compression: str) -> _Unpacker:
+    if compression == "gz":
+        return zlib.decompressobj(wbits=31)
+    return zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES).decompressobj()

@@ -1,0 +1,152 @@
+"""Provenance: one row a document of a dataset part, in the order of its index.
+
+Columns, in order: `document` (int64, from 0 in each part), `file` (path below the glob's fixed prefix),
+`record` (int64, place in the whole file from 0), `id` (`<file>#<record>` where the record has none),
+`text_xxh128` (32 hexadecimal digits), `text_bytes` (int64, UTF-8), `tokens` (int32, EOD included).
+
+While a shard is encoded its file and first record are not known (its output is shared by equal shards), so it
+is written with the same columns, without `document`, and with `file` and `id` still open. Tables are cut
+anew into row groups of a constant size before they are written, so the bytes do not depend on the shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+ROW_GROUP = 65_536
+"""Rows of a row group, of every provenance file."""
+
+OPEN_SCHEMA = pa.schema(
+    [
+        pa.field("file", pa.string()),
+        pa.field("record", pa.int64()),
+        pa.field("id", pa.string()),
+        pa.field("text_xxh128", pa.string()),
+        pa.field("text_bytes", pa.int64()),
+        pa.field("tokens", pa.int32()),
+    ]
+)
+SCHEMA = pa.schema([pa.field("document", pa.int64()), *OPEN_SCHEMA])
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Consecutive documents of one encoded shard, and where the shard lies in its source."""
+
+    folder: str
+    """`tokens/<key>`, relative to the store."""
+    start: int
+    stop: int
+    """Documents `start` up to `stop` of the shard."""
+    file: str
+    """Name of the shard's input file; "" where the rows name their own."""
+    first_record: int
+    """Place in the whole file of the shard's record 0."""
+
+    def plain(self) -> dict[str, str | int]:
+        """The slice as a fingerprint can hold it."""
+        return dict(vars(self))
+
+
+class TableWriter:
+    """Writes a Parquet file whose bytes depend on its rows only."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3, use_dictionary=["file"])
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.close()
+
+    def write(self, row_group: pa.Table) -> None:
+        """Write one row group, as `regroup` cuts it."""
+        self._writer.write_table(row_group, row_group_size=ROW_GROUP)
+
+
+def regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Cut tables into tables of `ROW_GROUP` rows (the last: what is left), each in one piece."""
+    waiting: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        waiting.append(table)
+        rows += table.num_rows
+        while rows >= ROW_GROUP:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, ROW_GROUP).combine_chunks()
+            waiting = [joined.slice(ROW_GROUP)]
+            rows -= ROW_GROUP
+    if rows:
+        yield pa.concat_tables(waiting).combine_chunks()
+
+
+def read_slice(path: Path, piece: Slice) -> Iterator[pa.Table]:
+    """The rows of a slice with `file`, `record` and `id` filled in, a row group of the shard at a time.
+
+    Args:
+        path: the shard's provenance, of `OPEN_SCHEMA`.
+        piece: which rows, and where they lie.
+    """
+    with pq.ParquetFile(path) as shard:
+        at = 0
+        for group in range(shard.num_row_groups):
+            rows = shard.metadata.row_group(group).num_rows
+            start, stop = max(piece.start - at, 0), min(piece.stop - at, rows)
+            at += rows
+            if start < stop:
+                yield _close(shard.read_row_group(group).slice(start, stop - start), piece)
+
+
+def _close(rows: pa.Table, piece: Slice) -> pa.Table:
+    file = rows["file"] if not piece.file else pa.chunked_array([pa.array([piece.file] * rows.num_rows, pa.string())])
+    record = pc.add(rows["record"], piece.first_record)
+    names = pc.binary_join_element_wise(file, pc.cast(record, pa.string()), "#")
+    return pa.table(
+        [
+            file,
+            record,
+            pc.coalesce(rows["id"], names),
+            rows["text_xxh128"],
+            rows["text_bytes"],
+            rows["tokens"],
+        ],
+        schema=OPEN_SCHEMA,
+    )
+
+
+def read_part(root: Path, slices: Iterable[Slice], name: str) -> Iterator[pa.Table]:
+    """The rows of a part, of `SCHEMA`, in row groups.
+
+    Args:
+        root: the store's folder.
+        slices: what the part is made of, in order.
+        name: of the provenance file in each shard's folder.
+    """
+    document = 0
+    for rows in regroup(table for piece in slices for table in read_slice(root / piece.folder / name, piece)):
+        numbers = pa.array(np.arange(document, document + rows.num_rows, dtype=np.int64))
+        document += rows.num_rows
+        yield pa.table([numbers, *rows.columns], schema=SCHEMA)
+
+
+def digest_rows(row_groups: Iterable[pa.Table]) -> str:
+    """SHA-256 over the values of all rows; equal rows in equal order give equal digests."""
+    digest = hashlib.sha256()
+    for rows in row_groups:
+        for column in rows.columns:
+            if pa.types.is_string(column.type):
+                lengths = pc.binary_length(column).to_numpy()
+                digest.update(np.ascontiguousarray(lengths, np.int32).data)
+                digest.update("".join(column.to_pylist()).encode())
+            else:
+                digest.update(np.ascontiguousarray(column.to_numpy()).data)
+    return digest.hexdigest()

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 Depth = Literal["arithmetic", "bytes"]
-Equation = Literal["E1", "E2", "E3", "E4", "E5", "E6", "checksum", "schema"]
+Equation = Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "checksum", "schema"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Failure:
     """One check that did not hold."""
 
     equation: str
-    """E1 to E6, `checksum`, or `schema`: a form that is not the one agreed on."""
+    """E1 to E10, `checksum`, or `schema`: a form that is not the one agreed on."""
     file: str
     source: str
     stage: str

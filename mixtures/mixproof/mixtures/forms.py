@@ -15,9 +15,7 @@ from typing import Any
 from .mixture_forms import normalize_mixtures
 from .places import Problem
 from .quantities import parse_number
-
-DEFAULT_MAX_EPOCHS = 4
-"""Up to about four epochs, repeated tokens are worth nearly as much as new ones (see repetition.py)."""
+from .spec import DEFAULT_MAX_EPOCHS
 
 
 def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:

@@ -28,16 +28,11 @@ class LoadedSpec:
 
     spec: Spec
     path: Path
-    places: Places
 
     @property
     def base(self) -> Path:
         """The folder that relative paths in the spec start from."""
         return self.path.parent
-
-    def where(self, *path: str | int) -> str:
-        """Spell a key's place: `spec.yaml:12: sources.code.files`."""
-        return self.places.where(*path)
 
 
 def load_spec(path: Path) -> LoadedSpec:
@@ -60,7 +55,7 @@ def load_spec(path: Path) -> LoadedSpec:
     problems = find_problems(spec)
     if problems:
         raise places.error(problems)
-    return LoadedSpec(spec, path, places)
+    return LoadedSpec(spec.placed(places), path)
 
 
 def _problem(details: ErrorDetails) -> Problem:

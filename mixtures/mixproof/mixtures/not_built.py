@@ -8,25 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .errors import NotBuiltError
-from .places import KeyPath, Places, dotted
+from .places import KeyPath
 from .spec import Spec
 
 BUILT_FORMATS = frozenset({"jsonl", "parquet", "code"})
 
 
-def check_built(spec: Spec, places: Places | None = None) -> None:
+def check_built(spec: Spec) -> None:
     """Refuse what this version does not execute.
 
-    Args:
-        spec: a checked spec.
-        places: names file and line as well, where given.
-
     Raises:
-        NotBuiltError: naming everything that is not built yet.
+        NotBuiltError: naming everything that is not built yet, with its place.
 
     """
-    where = places.where if places is not None else lambda *path: dotted(path)
-    lines = [f"{where(*path)}: {what} is not built yet; take it out of the spec" for path, what in _not_built(spec)]
+    lines = [
+        f"{spec.where(*path)}: {what} is not built yet; take it out of the spec" for path, what in _not_built(spec)
+    ]
     if lines:
         raise NotBuiltError("\n".join(lines))
 

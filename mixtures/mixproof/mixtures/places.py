@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import SpecError
@@ -36,14 +36,19 @@ class Problem:
     message: str
 
 
+@dataclass(frozen=True)
 class Places:
-    """The line of every key of a spec file and of the files that it extends."""
+    """The line of every key of a spec file and of the files that it extends.
 
-    def __init__(self, by_path: Mapping[KeyPath, Place]) -> None:
-        self.by_path = dict(by_path)
+    Where a spec stands is no part of what it says: all places compare equal, and so do equal specs.
+    """
 
-    def locate(self, path: KeyPath) -> tuple[Place, str]:
+    by_path: Mapping[KeyPath, Place] = field(default_factory=dict, compare=False)
+
+    def locate(self, path: KeyPath) -> tuple[Place | None, str]:
         """Return the place and the dotted key of `path`, or of its longest part that is written."""
+        if not self.by_path:
+            return None, dotted(path)
         written: KeyPath = ()
         for step in path:
             if (*written, step) in self.by_path:
@@ -51,9 +56,9 @@ class Places:
         return self.by_path[written], dotted(written)
 
     def where(self, *path: str | int) -> str:
-        """Spell `path` for people: `spec.yaml:12: sources.code.files`."""
+        """Spell `path` for people: `spec.yaml:12: sources.code.files`; only the key where no file is known."""
         place, key = self.locate(path)
-        return f"{place}: {key}" if key else str(place)
+        return ": ".join(str(part) for part in (place, key) if part)
 
     def error(self, problems: Iterable[Problem]) -> SpecError:
         """Make one error of all problems, a line each, in the order of the file."""
@@ -62,7 +67,7 @@ class Places:
 
     def _order(self, problem: Problem) -> tuple[str, int]:
         place, _ = self.locate(problem.path)
-        return str(place.file), place.line
+        return (str(place.file), place.line) if place is not None else ("", 0)
 
 
 def dotted(path: Iterable[str | int]) -> str:

@@ -9,7 +9,7 @@ shorthands of YAML are in `forms.py` and `mixture_forms.py`, rules between keys 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -17,15 +17,19 @@ from pydantic import (
     Discriminator,
     Field,
     NonNegativeInt,
+    PrivateAttr,
     StrictBool,
     Tag,
     field_serializer,
 )
 
+from .places import Places
 from .quantities import ByteCount, Decimalish, PositiveDecimal, Share, TokenCount, WholeNumber, exact_string
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Names become parts of file names."""
+DEFAULT_MAX_EPOCHS = Fraction(4)
+"""Up to about four epochs, repeated tokens are worth nearly as much as new ones (see repetition.py)."""
 Name = Annotated[str, Field(pattern=NAME)]
 
 
@@ -150,7 +154,7 @@ class Target(SpecPart):
     """The big run that the proxies stand for."""
 
     tokens: TokenCount
-    max_epochs: dict[str, PositiveDecimal] = {"default": Fraction(4)}
+    max_epochs: dict[str, PositiveDecimal] = {"default": DEFAULT_MAX_EPOCHS}
     """Cap per source by name; `default` for the others. 2.0 means seen twice."""
     simulate: StrictBool = False
     """Cut each source so that the proxy repeats it as often as the target would."""
@@ -275,6 +279,22 @@ class Spec(SpecPart):
     mixtures: dict[Name, Mixture] = Field(min_length=1)
     train: Train
     objective: Objective | None = None
+
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    def where(self, *path: str | int) -> str:
+        """Spell a key's place for an error: `spec.yaml:12: sources.code.files`."""
+        return self._places.where(*path)
+
+    def placed(self, places: Places) -> Self:
+        """Remember where the keys of this spec stand."""
+        self._places = places
+        return self
+
+    def max_epochs(self, source: str) -> Fraction:
+        """Return the cap of a source: how often its tokens may be seen. 2 means seen twice."""
+        caps = self.target.max_epochs if self.target is not None else {}
+        return caps.get(source, caps.get("default", DEFAULT_MAX_EPOCHS))
 
 
 def _exact(value: Any) -> Any:  # noqa: ANN401  any YAML value

@@ -1,0 +1,78 @@
+"""What changes a result, and nothing else: the parts of a spec that enter keys and manifests.
+
+A build depends on the sources' contents, steps, deduplication, held-out sets, decontamination and the
+tokenizer; not on mixtures, budgets, seeds or proxies, nor on where files lie. Paths are left out here:
+the build puts content hashes in their place. Numbers are integers or exact strings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .spec import Source, Spec
+
+FORMATS_BY_CONTENT = frozenset({"jsonl", "parquet"})
+"""Formats that a file either has or has not, so that naming them changes nothing."""
+
+
+def build_identity(spec: Spec) -> dict[str, Any]:
+    """Return the part of a spec that a build's id depends on, ready for canonical JSON.
+
+    Places of files are None where they stand for a content that is to be put there: `heldout.from`,
+    `decontaminate.against`, `tokenizer.sentencepiece`; and a source has no `files`: its content is `inputs`,
+    which the build adds.
+    """
+    heldout, decontaminate, tokenizer = spec.heldout, spec.decontaminate, spec.tokenizer
+    deduplicates = spec.dedup is not None and (spec.dedup.exact or spec.dedup.fuzzy is not None)
+    return {
+        "sources": {name: _source(source) for name, source in sorted(spec.sources.items())},
+        "on_bad_record": _plain(spec.on_bad_record),
+        "dedup": _plain(spec.dedup) if deduplicates else None,
+        "heldout": {"create": _plain(heldout.create)} if heldout.create is not None else {"from": None},
+        "decontaminate": {**_plain(decontaminate), "against": None} if decontaminate is not False else False,
+        "tokenizer": {
+            "kind": "huggingface" if tokenizer.huggingface is not None else "sentencepiece",
+            "train": _plain(tokenizer.train),
+            "eod": tokenizer.eod,
+        },
+    }
+
+
+def run_identity(spec: Spec, proxy: str) -> dict[str, Any]:
+    """Return the recipe at a proxy, ready for canonical JSON.
+
+    The seed, the mixture's budget, the draws and the tokenizer are the run's own to add. Left out are what
+    cannot change a result: micro batch size, checkpoint intervals, and the proxy's name (its shape is in).
+    """
+    train, recipe = spec.train, spec.train.proxies[proxy]
+    return {
+        "sequence_length": train.sequence_length,
+        "masks": {
+            "document_mask": train.document_mask,
+            "eod_mask_loss": train.eod_mask_loss,
+            "reset_position_ids": train.reset_position_ids,
+        },
+        "rope_base": train.rope_base,
+        "schedule": _plain(train.schedule),
+        "optimizer": _plain(train.optimizer),
+        "tokens": recipe.tokens,
+        "global_batch_size": recipe.global_batch_size,
+        "lr": _plain(recipe)["lr"],
+        "min_lr": _plain(recipe)["min_lr"],
+        "architecture": _plain(recipe.architecture),
+    }
+
+
+def _source(source: Source) -> dict[str, Any]:
+    by_content = source.format is None or source.format in FORMATS_BY_CONTENT
+    return {
+        "format": None if by_content else source.format,
+        "text": source.text,
+        "id": source.id,
+        "split_by": source.split_by,
+        "steps": [_plain(step) for step in source.steps],
+    }
+
+
+def _plain(part: Any) -> Any:  # noqa: ANN401  a model or None
+    return None if part is None else part.model_dump(mode="json", by_alias=True)

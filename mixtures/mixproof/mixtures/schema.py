@@ -1,0 +1,120 @@
+"""The spec's JSON Schema, for editors: every form that YAML may have, the shorthands too.
+
+Made from the models, so it cannot lag behind them; the shorthands that `forms.py` and `mixture_forms.py` read
+are added here. It says what is well-formed; sums, names and files are checked when a spec is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .spec import Spec
+
+Schema = dict[str, Any]
+NUMBER: Schema = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]"}]}
+"""A number, or a string of one: `2`, `0.7`, `70%`, `1/3`."""
+
+
+def json_schema() -> Schema:
+    """Return the JSON Schema (2020-12) of a spec file as YAML has it."""
+    schema = Spec.model_json_schema(by_alias=True)
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "mixproof spec"}
+    parts: dict[str, Schema] = schema["$defs"]
+    schema["properties"]["extends"] = {
+        "type": "string",
+        "description": "One parent file: maps merge, lists replace, null deletes.",
+    }
+    _allow_lists_of_one(parts)
+    parts["Step"] = _step()
+    parts["Parts"] = _parts()
+    parts["Shares"] = _shares()
+    parts["Mixture"] = _any_of(_ref("Shares"), _blend_model(parts["Mixture"], "phases"))
+    parts["Phase"] = _blend_model(parts["Phase"], "until")
+    _allow(schema, "dedup", {"type": "boolean"})
+    _allow(schema, "decontaminate", {"type": "boolean"})
+    _allow(parts["Dedup"], "fuzzy", {"type": "boolean"})
+    _allow(parts["Target"], "max_epochs", NUMBER)
+    parts["Proxy"]["required"].remove("min_lr")  # a tenth of `lr` where it is not given
+    if "extends" in schema["properties"]:
+        # what a child leaves out stands in its parent
+        required = schema.pop("required")
+        schema["anyOf"] = [{"required": required}, {"required": ["extends"]}]
+    return schema
+
+
+def _allow_lists_of_one(parts: dict[str, Schema]) -> None:
+    one = {"type": "string"}
+    _allow(parts["Source"], "files", one)
+    _allow(parts["Decontaminate"], "against", one)
+    _allow(parts["Train"], "seeds", {"type": "integer", "minimum": 0})
+
+
+def _allow(part: Schema, key: str, form: Schema) -> None:
+    """Allow one form more for a key; its description and default stay."""
+    old = part["properties"][key]
+    about = {name: old[name] for name in ("description", "default", "title") if name in old}
+    forms = old["anyOf"] if "anyOf" in old else [{name: old[name] for name in old if name not in about}]
+    part["properties"][key] = {**about, "anyOf": [*forms, form]}
+
+
+def _blend_model(part: Schema, needs: str) -> Schema:
+    """A phase, or a mixture with a rule or phases, whose shares may be a name, a map or parts."""
+    properties = {**part["properties"], "shares": _any_of({"type": "string"}, _ref("Shares"))}
+    forms = [{"required": [needs]}, {"required": ["rule"]}, {"required": ["shares"]}]
+    wanted = forms if needs == "phases" else forms[:1]
+    return {**part, "properties": properties, "anyOf": wanted}
+
+
+def _step() -> Schema:
+    options = {"anyOf": [{"type": "object"}, {"type": "null"}]}
+    one = {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": options}
+    datatrove = {"type": "object", "required": ["datatrove"], "properties": {"datatrove": {"type": "string"}}}
+    return {
+        "description": "A step by name, by name with options, or a class of datatrove's with its arguments.",
+        **_any_of({"type": "string"}, one, datatrove),
+    }
+
+
+def _parts() -> Schema:
+    group = {
+        "type": "object",
+        "properties": {"parts": NUMBER, "of": _ref("Parts")},
+        "required": ["parts", "of"],
+        "additionalProperties": False,
+    }
+    return {
+        "description": "Parts by source, as {high: 2, low: 1}.",
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": _any_of(NUMBER, group),
+    }
+
+
+def _shares() -> Schema:
+    group = {
+        "type": "object",
+        "properties": {"share": NUMBER, "of": _ref("Parts")},
+        "required": ["share", "of"],
+        "additionalProperties": False,
+    }
+    by_name = {
+        "type": "object",
+        "minProperties": 1,
+        "propertyNames": {"not": {"enum": ["parts", "phases", "rule", "shares", "default"]}},
+        "additionalProperties": _any_of(NUMBER, group),
+    }
+    by_parts = {
+        "type": "object",
+        "properties": {"parts": _ref("Parts")},
+        "required": ["parts"],
+        "additionalProperties": False,
+    }
+    return {"description": "Shares by source that sum to 100%, or parts.", **_any_of(by_name, by_parts)}
+
+
+def _any_of(*forms: Schema) -> Schema:
+    return {"anyOf": list(forms)}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}

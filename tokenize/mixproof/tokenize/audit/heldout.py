@@ -33,14 +33,17 @@ MATCHED = ["file", "record", "id", "text_xxh128", "text_bytes"]
 
 
 def check_texts(root: Path, heldout: HeldoutRecord, checks: Checks) -> pa.Table | None:
-    """Check the texts of a held-out set against their own hashes; None where there are none to use."""
+    """Check the texts of a held-out set against their own hashes; None where there are none to use.
+
+    A record without an id has `<file>#<record>` in the result, as in a provenance.
+    """
     if heldout.texts is None:
         return None
     path = check_file(root, heldout.texts.path, heldout.texts.sha256, checks)
     if path is None:
         return None
     at = checks.at(file=str(path))
-    table = read_table(path, TEXTS_COLUMNS, at)
+    table = read_table(path, TEXTS_COLUMNS, at, nullable=["id"])
     if table is None:
         return None
     wrong = {"text_xxh128": 0, "text_bytes": 0}
@@ -52,6 +55,8 @@ def check_texts(root: Path, heldout: HeldoutRecord, checks: Checks) -> pa.Table 
         wrong["text_bytes"] += len(raw) != text_bytes
     for column, count in wrong.items():
         at.equal("checksum", f"texts with another {column}", 0, count)
+    names = pc.binary_join_element_wise(table["file"], pc.cast(table["record"], pa.string()), "#")
+    table = table.set_column(table.schema.get_field_index("id"), "id", pc.coalesce(table["id"], names))
     return table.select(MATCHED)
 
 

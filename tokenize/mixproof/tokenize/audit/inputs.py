@@ -6,6 +6,7 @@ of documents and whether a record exists are one comparison of integers each.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,15 +64,21 @@ def check_inputs(root: Path, record: InputsRecord, checks: Checks) -> Inputs | N
     return Inputs(files, first_place) if rising else None
 
 
-def read_table(path: Path, columns: dict[str, str], checks: Checks) -> pa.Table | None:
-    """Read a whole Parquet file whose columns must be `columns`, without nulls; None with a failure if not."""
+def read_table(
+    path: Path, columns: dict[str, str], checks: Checks, *, nullable: Collection[str] = ()
+) -> pa.Table | None:
+    """Read a whole Parquet file whose columns must be `columns`; None, with a failure, if it is another.
+
+    Only the columns `nullable` may have nulls.
+    """
     try:
         table = pq.read_table(path, partitioning=None)
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         checks.true("schema", False, "a Parquet file", str(error).splitlines()[0])
         return None
-    return table if check_columns(table.schema, columns, checks) and check_nulls(table, checks) else None
+    held = check_columns(table.schema, columns, checks) and check_nulls(table.drop_columns(list(nullable)), checks)
+    return table if held else None
 
 
 def check_columns(schema: pa.Schema, columns: dict[str, str], checks: Checks) -> bool:

@@ -13,6 +13,8 @@ from .places import KeyPath, Problem, nearest
 from .quantities import percent_string
 from .spec import Blend, Mixture, Spec
 
+PARENTS = "one that comes from a parent file goes with `null`"
+
 
 def find_problems(spec: Spec) -> list[Problem]:
     """Return everything that is wrong between keys."""
@@ -58,9 +60,9 @@ def _choices(spec: Spec) -> Iterator[Problem]:
     tokenizer, heldout = spec.tokenizer, spec.heldout
     kinds = (tokenizer.sentencepiece, tokenizer.huggingface, tokenizer.train)
     if sum(kind is not None for kind in kinds) != 1:
-        yield Problem(("tokenizer",), "has exactly one of `sentencepiece`, `huggingface` and `train`")
+        yield Problem(("tokenizer",), f"has exactly one of `sentencepiece`, `huggingface` and `train`; {PARENTS}")
     if (heldout.create is None) == (heldout.from_ is None):
-        yield Problem(("heldout",), "has exactly one of `create` and `from`")
+        yield Problem(("heldout",), f"has exactly one of `create` and `from`; {PARENTS}")
     if spec.objective is not None and not any(spec.objective.heldout_bpb.values()):
         yield Problem(("objective", "heldout_bpb"), "all weights are 0; at least one must be above zero")
 

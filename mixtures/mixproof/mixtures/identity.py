@@ -41,8 +41,8 @@ def build_identity(spec: Spec) -> dict[str, Any]:
 def run_identity(spec: Spec, proxy: str) -> dict[str, Any]:
     """Return the recipe at a proxy, ready for canonical JSON.
 
-    The seed, the mixture's budget, the draws and the tokenizer are the run's own to add. Left out are what
-    cannot change a result: micro batch size, checkpoint intervals, and the proxy's name (its shape is in).
+    The seed, the mixture's budget, the draws, the tokenizer and the architecture are the run's own to add.
+    Left out is what cannot change a result: micro batch size, checkpoint intervals, the proxy's name.
     """
     train, recipe = spec.train, spec.train.proxies[proxy]
     return {
@@ -59,7 +59,6 @@ def run_identity(spec: Spec, proxy: str) -> dict[str, Any]:
         "global_batch_size": recipe.global_batch_size,
         "lr": _plain(recipe)["lr"],
         "min_lr": _plain(recipe)["min_lr"],
-        "architecture": _plain(recipe.architecture),
     }
 
 

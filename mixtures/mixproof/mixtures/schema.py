@@ -14,6 +14,13 @@ Schema = dict[str, Any]
 NUMBER: Schema = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]"}]}
 """A number, or a string of one: `2`, `0.7`, `70%`, `1/3`."""
 
+NULL: Schema = {"type": "null"}
+MODELS = (
+    *("Source", "OnBadRecord", "Dedup", "Heldout", "HeldoutCreate", "Decontaminate", "Tokenizer", "Target"),
+    *("Train", "Schedule", "Wsd", "Optimizer", "Proxy", "Objective"),
+)
+"""Models whose keys a parent file may give; in lists there is nothing to take away."""
+
 
 def json_schema() -> Schema:
     """Return the JSON Schema (2020-12) of a spec file as YAML has it."""
@@ -35,11 +42,28 @@ def json_schema() -> Schema:
     _allow(parts["Dedup"], "fuzzy", {"type": "boolean"})
     _allow(parts["Target"], "max_epochs", NUMBER)
     parts["Proxy"]["required"].remove("min_lr")  # a tenth of `lr` where it is not given
-    if "extends" in schema["properties"]:
-        # what a child leaves out stands in its parent
-        required = schema.pop("required")
-        schema["anyOf"] = [{"required": required}, {"required": ["extends"]}]
+    schema["if"], schema["then"], schema["else"] = {"required": ["extends"]}, {}, _complete(schema)
+    for model in (schema, *(parts[name] for name in MODELS)):
+        _allow_nulls(model)
     return schema
+
+
+def _complete(schema: Schema) -> Schema:
+    """Take what must be given out of the models; it need not be in a file that extends another."""
+    parts = schema["$defs"]
+    proxies = {"additionalProperties": {"required": parts["Proxy"].pop("required")}}
+    train = {"required": parts["Train"].pop("required"), "properties": {"proxies": proxies}}
+    target = {"required": parts["Target"].pop("required")}
+    return {"required": schema.pop("required"), "properties": {"train": train, "target": target}}
+
+
+def _allow_nulls(model: Schema) -> None:
+    """Let null stand for every key and every name: it takes away what a parent file gave."""
+    for key, value in model["properties"].items():
+        if key not in ("schema", "name"):
+            _allow(model, key, NULL)
+        if "$ref" in value.get("additionalProperties", {}):
+            value["additionalProperties"] = _any_of(value["additionalProperties"], NULL)
 
 
 def _allow_lists_of_one(parts: dict[str, Schema]) -> None:
@@ -54,7 +78,7 @@ def _allow(part: Schema, key: str, form: Schema) -> None:
     old = part["properties"][key]
     about = {name: old[name] for name in ("description", "default", "title") if name in old}
     forms = old["anyOf"] if "anyOf" in old else [{name: old[name] for name in old if name not in about}]
-    part["properties"][key] = {**about, "anyOf": [*forms, form]}
+    part["properties"][key] = {**about, "anyOf": [*forms, *([] if form in forms else [form])]}
 
 
 def _blend_model(part: Schema, needs: str) -> Schema:

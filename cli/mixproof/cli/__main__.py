@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from mixproof.ledger.errors import MixproofError
+from mixproof.mixtures.errors import SpecError
 
 from .audit import audit
 from .build import build
@@ -39,7 +40,7 @@ def main() -> None:
     """Run one command and end with its exit code."""
     try:
         app()
-    except MixproofError as error:
+    except (MixproofError, SpecError) as error:
         stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         for note in getattr(error, "__notes__", ()):
             stderr.print(escape(note), soft_wrap=True)

@@ -176,12 +176,16 @@ class _Output:
             return
         data = item.text.encode()
         self._read_bytes += len(data)
-        done = apply_steps(item, data, steps)
+        try:
+            done = apply_steps(item, data, steps)
+        except Exception as error:
+            error.add_note(f"in a step, at {file} record {item.record} of the shard, id {item.id}")
+            raise
         if done is None:
             return
-        text, data = done
+        data = done
         digest = xxhash.xxh3_128_digest(data)
-        self._documents.add((*head, item.record, item.id, text, digest, len(data)), len(data))
+        self._documents.add((*head, item.record, item.id, data, digest, len(data)), len(data))
         self._hashes.append(digest)
         self._lengths.append(len(data))
 
@@ -227,9 +231,15 @@ class _Rows:
 
     def _flush(self) -> None:
         columns = zip(*self._rows, strict=True)
-        arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self._schema, strict=True)]
+        arrays = [_array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=ROW_GROUP_ROWS)
         self._rows, self._bytes = [], 0
+
+
+def _array(column: Sequence[object], kind: Any) -> Any:  # noqa: ANN401 - as above
+    if pa.types.is_large_string(kind):
+        return pa.array(column, type=pa.large_binary()).view(kind)  # texts come encoded; once is enough
+    return pa.array(column, type=kind)
 
 
 def iter_rejects(store: Store, key: str) -> Iterator[dict[str, Any]]:

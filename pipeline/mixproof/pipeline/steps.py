@@ -101,8 +101,8 @@ def steps_identity(steps: Sequence[Step]) -> list[dict[str, object]]:
     ]
 
 
-def apply_steps(raw: Raw, data: bytes, steps: Iterable[Counted]) -> tuple[str, bytes] | None:
-    """Run a document (`data`: its text's UTF-8) through the steps; None when one of them drops it."""
+def apply_steps(raw: Raw, data: bytes, steps: Iterable[Counted]) -> bytes | None:
+    """Run a document (`data`: its text's UTF-8) through the steps; the text that is left, or None if dropped."""
     text = raw.text
     for step in steps:
         step.documents_in += 1
@@ -124,7 +124,7 @@ def apply_steps(raw: Raw, data: bytes, steps: Iterable[Counted]) -> tuple[str, b
             return None
         step.documents_out += 1
         step.bytes_out += len(data)
-    return text, data
+    return data
 
 
 def _make(step: Step, where: str) -> tuple[str, Apply]:

@@ -50,10 +50,11 @@ def _packed_lines(url: str, name: str, compression: str) -> Iterator[bytes | Non
 
 def _range_lines(url: str, start: int, end: int) -> Iterator[bytes | None]:
     with _open(url) as file:
+        mark = 0
         if start == 0:
-            position = len(BOM) if file.read(len(BOM)) == BOM else 0
-            file.seek(position)
-            blocks = plain_blocks(file)
+            mark = len(BOM) if file.read(len(BOM)) == BOM else 0
+            file.seek(mark)
+            blocks, position = plain_blocks(file), 0
         else:
             # from one byte before: a line that starts at `start` follows a newline there
             file.seek(start - 1)
@@ -62,7 +63,7 @@ def _range_lines(url: str, start: int, end: int) -> Iterator[bytes | None]:
             return
         for line, length in split_lines(blocks):
             yield line
-            position += length
+            position, mark = position + mark + length, 0
             if position >= end:
                 return
 
@@ -126,21 +127,22 @@ def split_lines(blocks: Iterable[bytes]) -> Iterator[tuple[bytes | None, int]]:
 def _parse(record: int, line: bytes | None, text_field: str, id_field: str, with_fields: bool) -> Raw | Reject:
     if line is None:
         return Reject(record, record + 1, "line_too_long", f"more than {MAX_LINE_BYTES} bytes")
+    odd = False
     try:
-        value, reason = orjson.loads(line), None
+        value = orjson.loads(line)
     except orjson.JSONDecodeError:
+        odd = True
         value, reason = _slow_parse(line)
-    if reason is None and type(value) is not dict:
-        reason = "not_an_object"
-    if reason is not None:
-        return Reject(record, record + 1, reason, detail_of(line))
-    text = value.pop(text_field, None)
-    name = id_of(value.get(id_field))
-    reason = text_fault(text)
-    if reason is None and name is not None and not name.isascii() and text_fault(name or "-"):
-        reason = "lone_surrogate"
-    if reason is not None:
-        return Reject(record, record + 1, reason, detail_of(line))
+        if reason is not None:
+            return Reject(record, record + 1, reason, detail_of(line))
+    if type(value) is not dict:
+        return Reject(record, record + 1, "not_an_object", detail_of(line))
+    text, name = value.pop(text_field, None), id_of(value.get(id_field))
+    if odd or type(text) is not str or not text:
+        # orjson never gives a lone surrogate, so what it has parsed need not be looked through
+        reason = text_fault(text) or (text_fault(name) if name else None)
+        if reason is not None:
+            return Reject(record, record + 1, reason, detail_of(line))
     return Raw(record, name, text, value if with_fields else None)
 
 

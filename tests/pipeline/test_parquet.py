@@ -1,0 +1,91 @@
+"""Parquet: any string-like column, bad values one by one, row groups owned by ranges, damage named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.pipeline.readers.parquet import read_parquet
+from mixproof.pipeline.readers.record import Raw, Reject
+
+
+def records(path: Path, start: int = 0, end: int | None = None, fields: bool = False) -> list[Raw | Reject]:
+    stop = path.stat().st_size if end is None else end
+    return list(read_parquet(str(path), path.name, start, stop, text="text", id_="id", with_fields=fields))
+
+
+def write(path: Path, columns: dict[str, Any], rows: int = 1024) -> Path:
+    pq.write_table(pa.table(columns), path, row_group_size=rows)
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.string())]
+)
+def test_every_string_like_column_gives_the_same_texts(tmp_path: Path, kind: Any) -> None:  # noqa: ANN401
+    texts = ["one", "zwei ü", "one", None, ""]
+    path = write(tmp_path / "a.parquet", {"text": pa.array(texts, pa.string()).cast(kind), "id": [5, 6, 7, 8, 9]})
+    found = records(path)
+    assert found[:3] == [Raw(0, "5", "one"), Raw(1, "6", "zwei ü"), Raw(2, "7", "one")]
+    assert [(item.record, item.reason) for item in found[3:] if isinstance(item, Reject)] == [
+        (3, "missing_text"),
+        (4, "empty_text"),
+    ]
+
+
+def test_a_string_that_is_not_utf8_is_rejected_alone(tmp_path: Path) -> None:
+    bad = pa.array([b"good", b"ba\xffd", b"\xed\xa0\x80", b"end"], pa.binary()).view(pa.string())
+    found = records(write(tmp_path / "a.parquet", {"text": bad}))
+    assert [item.text if isinstance(item, Raw) else item.reason for item in found] == [
+        "good", "invalid_utf8", "invalid_utf8", "end",
+    ]  # fmt: skip
+    assert isinstance(found[1], Reject)
+    assert (found[1].line, found[1].detail) == (None, "ba\\xffd")
+
+
+def test_a_column_of_numbers_is_rejected_row_by_row_and_a_missing_column_is_a_wrong_request(tmp_path: Path) -> None:
+    found = records(write(tmp_path / "a.parquet", {"text": [1.5, 2.5]}))
+    assert [item.reason for item in found if isinstance(item, Reject)] == ["text_not_string"] * 2
+    with pytest.raises(RequestError, match=r"b\.parquet: there is no column 'text'; the columns are content, id"):
+        records(write(tmp_path / "b.parquet", {"content": ["a"], "id": ["x"]}))
+
+
+def test_other_columns_come_along_only_when_they_are_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", {"id": ["x", "y"], "text": ["a", "b"], "url": ["u", None]})
+    assert records(path) == [Raw(0, "x", "a", None), Raw(1, "y", "b", None)]
+    assert records(path, fields=True) == [
+        Raw(0, "x", "a", {"id": "x", "url": "u"}),
+        Raw(1, "y", "b", {"id": "y", "url": None}),
+    ]
+
+
+@pytest.mark.parametrize("width", [1, 7, 100, 1000, 10**6])
+def test_ranges_of_any_width_give_every_row_once_and_in_order(tmp_path: Path, width: int) -> None:
+    path = write(tmp_path / "a.parquet", {"text": [str(number) * 50 for number in range(40)]}, rows=3)
+    size = path.stat().st_size
+    parts = [records(path, start, min(start + width, size)) for start in range(0, size, width)]
+    assert [item.text for part in parts for item in part if isinstance(item, Raw)] == [
+        str(number) * 50 for number in range(40)
+    ]
+    assert all([item.record for item in part] == list(range(len(part))) for part in parts)
+
+
+def test_damage_names_the_file_and_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "a file.parquet"
+    columns = {"text": [f"{number * 7919:x}" * 50 for number in range(4000)]}
+    pq.write_table(pa.table(columns), path, row_group_size=1000, compression="zstd", use_dictionary=False)
+    whole = path.read_bytes()
+    for data in (b"", b"PAR1", b"not parquet at all", whole[: len(whole) // 2], whole[:-1]):
+        path.write_bytes(data)
+        with pytest.raises(DamagedFileError, match=r"a file\.parquet: footer"):
+            records(path)
+    hurt = bytearray(whole)
+    hurt[len(whole) // 2 : len(whole) // 2 + 400] = bytes(400)
+    path.write_bytes(hurt)
+    with pytest.raises(DamagedFileError, match=r"a file\.parquet: row group [12]"):
+        records(path)

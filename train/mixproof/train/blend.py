@@ -26,6 +26,7 @@ from torch.utils.data import Dataset
 
 from mixproof.ledger.errors import AccountError
 from mixproof.ledger.fingerprint import canonical_json, sha256_of_file
+from mixproof.ledger.store import publish, publish_bytes
 from mixproof.mixtures.budget import PhaseBudget, RunBudget
 
 from .saved_index import INDEX, ArrayRecord, EpochRecord, IndexRecord, PhaseIndexRecord, StreamRecord
@@ -118,7 +119,7 @@ class Blend(Dataset[dict[str, Tensor | int]]):
             ),
             phases=tuple(_save_phase(phase, number, folder, files) for number, phase in enumerate(self._phases)),
         )
-        (folder / INDEX).write_bytes(canonical_json(record.model_dump(mode="json", by_alias=True)))
+        publish_bytes(canonical_json(record.model_dump(mode="json", by_alias=True)), folder / INDEX)
         files[INDEX] = sha256_of_file(folder / INDEX)
         return files
 
@@ -178,7 +179,9 @@ def deal(counts: Sequence[int]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
 
 def _save_array(array: NDArray[Any], name: str, folder: Path, files: dict[str, str]) -> ArrayRecord:
     path = folder / f"{name}.npy"
-    np.save(path, array, allow_pickle=False)
+    scratch = folder / f".{name}.npy"
+    np.save(scratch, array, allow_pickle=False)
+    publish(scratch, path)
     files[path.name] = sha256_of_file(path)
     return ArrayRecord(file=path.name, sha256=files[path.name])
 

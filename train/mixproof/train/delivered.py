@@ -143,7 +143,7 @@ def spans_of(index_folder: Path, i: int) -> tuple[str, int, tuple[Span, ...]]:
     (first, skip), (last, end) = sample_index[start].tolist(), sample_index[start + 1].tolist()
     documents = load_array(index_folder, arrays.document_index)[first : last + 1].tolist()
     lengths = load_array(index_folder, stream.lengths)
-    spans = []
+    spans: list[Span] = []
     for document in documents:
         stop = end + 1 if len(spans) == last - first else int(lengths[document])
         spans.append(Span(document, skip, stop - skip))
@@ -197,7 +197,8 @@ def _targets_in_order(folder: Path, record: IndexRecord, stream: StreamRecord, e
     if record.masks.eod_mask_loss:
         eods = (ends - 1) // length
         targets -= np.bincount(eods[eods < stream.windows], minlength=stream.windows)
-    return targets[order]
+    in_order: NDArray[np.int64] = targets[order]
+    return in_order
 
 
 def _check_once(index: NDArray[Any], size: int, array: ArrayRecord, where: dict[str, str]) -> None:

@@ -136,7 +136,9 @@ def evaluate(
         nll = _sum_over_ranks(nll, device)
         scored = _sum_over_ranks(scored.astype(np.float64), device).astype(np.int64)
     _check_e10(documents, windows, nll, scored)
-    return Scores(documents, np.bincount(windows.document, weights=nll, minlength=len(documents.file)))
+    nll_of_documents = np.zeros(len(documents.file), np.float64)
+    np.add.at(nll_of_documents, windows.document, nll)
+    return Scores(documents, nll_of_documents)
 
 
 def batches_of(windows: Windows, batch_tokens: int) -> Iterator[NDArray[np.int64]]:
@@ -206,7 +208,8 @@ def _check_e10(
     documents: HeldoutDocuments, windows: Windows, nll: NDArray[np.float64], scored: NDArray[np.int64]
 ) -> None:
     where = {"source": documents.source, "stage": "evaluate"}
-    found = np.bincount(windows.document, weights=scored, minlength=len(documents.file)).astype(np.int64)
+    found = np.zeros(len(documents.file), np.int64)
+    np.add.at(found, windows.document, scored)
     if not np.array_equal(found, documents.tokens):
         raise AccountError("E10", int(documents.starts[-1]), int(found.sum()), **where)
     if not np.isfinite(nll).all():

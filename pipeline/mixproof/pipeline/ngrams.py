@@ -1,7 +1,7 @@
-"""Words and word n-grams of texts as 64-bit hashes, in numpy: the ground of decontamination and MinHash.
+r"""Words and word n-grams of texts as 64-bit hashes, in numpy: the ground of decontamination and MinHash.
 
 A word is a maximal run of letters, marks, digits and underscores, lower-cased character by character; that
-is `\\w+` with combining marks in it. Every ideograph and kana is a word of its own, and so is every
+is `\w+` with combining marks in it. Every ideograph and kana is a word of its own, and so is every
 character of Thai, Lao, Khmer and Burmese, which are written without spaces. Categories are those of
 Unicode 3.2, the one version that every Python carries (`unicodedata.ucd_3_2_0`), so the same bytes have
 the same words under any Python; characters that are younger count as letters outside the blocks of

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 from .errors import SpecError
 from .places import KeyPath
-from .quantities import percent_string
+from .quantities import Share, percent_string
 from .rounding import ceil, largest_remainder
 from .shares import PhaseShares, Supply, resolve_mixture, shares_of_run
 from .spec import Spec
@@ -49,7 +49,7 @@ class RunBudget:
     checkpoint_steps: int | None
     """Steps between checkpoints; None: one at the end."""
     phases: tuple[PhaseBudget, ...]
-    declared: dict[str, Fraction] = field(default_factory=dict)
+    declared: dict[str, Share] = field(default_factory=dict)
     """Exact share of each source in the whole run, as the mixture says, before rounding to samples."""
 
     @property

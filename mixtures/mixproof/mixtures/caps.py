@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .budget import RunBudget, windows
+from .budget import RunBudget, budget_run, windows
 from .errors import SpecError
 from .quantities import percent_string
 from .rounding import ceil
@@ -82,6 +82,37 @@ def check_caps(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget], tokens_
                 lines[_describe(spec, use, budget)] = None
     if lines:
         raise SpecError("\n".join(lines))
+
+
+def check_largest_supply(spec: Spec, most_tokens_of: Mapping[str, int]) -> None:
+    """Refuse, before anything is built, what no tokenizer could make the sources supply.
+
+    Mixtures with written shares are checked source by source. A rule's shares need the true counts, so
+    there only the whole is checked: all sources to their caps against the whole run.
+
+    Args:
+        spec: a checked spec.
+        most_tokens_of: for every source more tokens than it can have, as its bytes (a token has at least one).
+
+    Raises:
+        SpecError: as `check_caps` and `budget_run`.
+
+    """
+    budgets = {}
+    for mixture, declared in spec.mixtures.items():
+        by_rule = declared.rule is not None or any(phase.rule is not None for phase in declared.phases)
+        for proxy, recipe in spec.train.proxies.items():
+            if not by_rule:
+                budgets[mixture, proxy] = budget_run(spec, mixture, proxy, most_tokens_of)
+                continue
+            need = spec.target.tokens if spec.target is not None else recipe.tokens
+            supply = sum(int(spec.max_epochs(name) * most) for name, most in most_tokens_of.items())
+            if supply < need:
+                raise SpecError(
+                    f"{spec.where('mixtures', mixture)}: the run needs {need:,} tokens, and all sources to their caps "
+                    f"on epochs supply at most {supply:,}; ask for fewer tokens, raise the caps, or add text"
+                )
+    check_caps(spec, budgets, most_tokens_of)
 
 
 def simulated_tokens(spec: Spec, budget: RunBudget, tokens_of: Mapping[str, int]) -> dict[str, int]:

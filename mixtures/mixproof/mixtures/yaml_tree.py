@@ -129,7 +129,7 @@ class _Reader:
                 raise self._error(key_node, path, "a key is a name, not a list or a map")
             key, line = str(key_node.value), key_node.start_mark.line + 1
             if key in values:
-                message = f"stands twice, the first time in line {first_line[key]}; take one out"
+                message = f"duplicate key, it stands in line {first_line[key]} already; take one out"
                 raise self._error(key_node, (*path, key), message)
             first_line[key] = line
             self._places[(*path, key)] = Place(self._path, line)

@@ -86,8 +86,24 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
                     other, pattern = taken[key]
                     raise RequestError(_twice(match, where, other, pattern))
             taken[ways] = taken[name, match.real] = (where, match.pattern)
-        found[name] = _inputs(name, source, matches)
+        found[name] = _inputs(name, source, matches, where)
     return found
+
+
+def find_others(patterns: Sequence[str], base: Path, *, where: str) -> tuple[InputFile, ...]:
+    """Find the files that a key other than a source's names, once each, sorted by name; `where` is the key.
+
+    Raises:
+        RequestError: as `find_files` does, but a file may be matched twice.
+    """
+    matches: dict[str, _Match] = {}
+    for pattern in patterns:
+        matched = list(_match(pattern, base, trees=False, where=where))
+        if not matched:
+            raise RequestError(f"{where}: no files match {pattern!r} (relative patterns start at {base})")
+        for match in matched:
+            matches.setdefault(match.real, match)
+    return _inputs(where, Source(), list(matches.values()), where)
 
 
 def _twice(match: _Match, where: str, other: str, pattern: str) -> str:
@@ -97,20 +113,20 @@ def _twice(match: _Match, where: str, other: str, pattern: str) -> str:
     )
 
 
-def _inputs(name: str, source: Source, matches: Sequence[_Match]) -> tuple[InputFile, ...]:
+def _inputs(name: str, source: Source, matches: Sequence[_Match], where: str) -> tuple[InputFile, ...]:
     names = [match.url[len(match.prefix) :] for match in matches]
     if len(set(names)) < len(names):
         ancestor = _common_folder([match.prefix for match in matches])
         names = [match.url[len(ancestor) :] for match in matches]
     if len(set(names)) < len(names):
-        raise RequestError(f"sources.{name}.files: files on two file systems have the same path; make two sources")
+        raise RequestError(f"{where}: files on two file systems have the same path; make two sources")
     inputs = []
     for match, file_name in zip(matches, names, strict=True):
         try:
             file_name.encode()
         except UnicodeEncodeError:
-            raise RequestError(f"sources.{name}.files: {file_name!r}: the file's name is not valid UTF-8") from None
-        kind, compression = _format(match.url, source.format, where=f"sources.{name}")
+            raise RequestError(f"{where}: {file_name!r}: the file's name is not valid UTF-8") from None
+        kind, compression = _format(match.url, source.format, where=where)
         inputs.append(InputFile(name, file_name, match.url, match.bytes, match.mtime_ns, kind, compression))
     return tuple(sorted(inputs, key=lambda file: file.name))
 
@@ -134,11 +150,11 @@ def _format(url: str, declared: str | None, *, where: str) -> tuple[Format, Comp
     if declared == "jsonl":
         return "jsonl", compression
     if declared is not None:
-        raise NotBuiltYetError(f"format {declared}", f"{where}.format")
+        raise NotBuiltYetError(f"format {declared}", f"{where.removesuffix('files')}format")
     kind = _SUFFIXES.get(os.path.splitext(stem)[1] if compression else suffix)  # noqa: PTH122 - as above
     if kind is None or (kind == "parquet" and compression):
         raise RequestError(
-            f"{where}.files: {url}: its name does not tell the format; known are .jsonl, .ndjson and .json, each "
+            f"{where}: {url}: its name does not tell the format; known are .jsonl, .ndjson and .json, each "
             f"also with .gz or .zst, and .parquet; else say `format: jsonl`, `parquet` or `code` (a file a document)"
         )
     return kind, compression

@@ -18,9 +18,11 @@ among these once the tokenizer can count.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -280,15 +282,21 @@ def _write(
         return attempt.commit(facts={"path": path, "sha256": sha256, "kept": kept})
 
 
-def write_set(store: Store, source: str, texts: pa.Table) -> tuple[str, str]:
-    """Write a set's Parquet where it is not yet; returns its path in the store and its SHA-256."""
+def write_set(store: Store, source: str, texts: pa.Table, source_file: Path | None = None) -> tuple[str, str]:
+    """Write a set's Parquet where it is not yet; returns its path in the store and its SHA-256.
+
+    `source_file` is copied where the set is already a file, so that both stay the same byte for byte.
+    """
     key, name = heldout_key(source, texts), f"{source}.parquet"
     receipt = store.receipt(HELDOUT, key)
     if receipt is None:
         with store.attempt(HELDOUT, key) as attempt:
             path = attempt.path(name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(texts, path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
+            if source_file is None:
+                pq.write_table(texts, path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
+            else:
+                shutil.copyfile(source_file, path)
             receipt = attempt.commit()
     return f"{HELDOUT}/{key}/{name}", receipt.files[name].sha256
 

@@ -1,0 +1,153 @@
+"""Evaluation files that training documents must not overlap with: JSON lines or Parquet, one item a record.
+
+Of each record the strings `text` and `question` are texts to protect. So are `answer` and `choices` (a
+string, a list of strings, or an object whose `text` is such a list) where they have at least n words: a
+shorter answer, as `Paris`, says nothing without its question. Numbers there, as the place of the right
+choice, are passed over. A record without any of these fields, or one that cannot be parsed, is an error:
+an evaluation that is only half protected is worse than none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.fingerprint import sha256_of_file
+from mixproof.mixtures.spec import Spec
+
+from .files import InputFile, find_others
+from .ngrams import word_hashes
+from .readers.jsonl import BOM, split_lines
+from .readers.raw import local_copy, plain_blocks, unpacked_blocks
+
+WHERE = "decontaminate.against"
+ALWAYS = ("text", "question")
+WHEN_LONG = ("answer", "choices")
+
+
+@dataclass(frozen=True)
+class EvaluationFile:
+    """One evaluation file, by its content."""
+
+    file: InputFile
+    sha256: str
+
+
+@dataclass(frozen=True)
+class EvaluationText:
+    """A text that evaluations use."""
+
+    record: int
+    """Place of its record in the file, from 0, blank lines counted."""
+    field: str
+    text: str
+
+
+def find_evaluation_files(spec: Spec, base: Path) -> tuple[EvaluationFile, ...]:
+    """Find and hash the files of `decontaminate.against`, sorted by name; relative paths start at `base`.
+
+    Raises:
+        RequestError: when a pattern matches nothing, or a file's name does not tell its format.
+    """
+    if spec.decontaminate is False:
+        return ()
+    found = []
+    for file in find_others(spec.decontaminate.against, base, where=WHERE):
+        with local_copy(file.url) as path:
+            found.append(EvaluationFile(file, sha256_of_file(path)))
+    return tuple(found)
+
+
+def check_same(file: EvaluationFile) -> None:
+    """Check that a file still is what it was when it was hashed.
+
+    Raises:
+        RequestError: when it is another.
+    """
+    with local_copy(file.file.url) as path:
+        if sha256_of_file(path) != file.sha256:
+            raise RequestError(f"{WHERE}: {file.file.url} was changed meanwhile; run the command again")
+
+
+def read_evaluation_texts(file: InputFile, ngram: int) -> Iterator[EvaluationText]:
+    """Yield the texts of an evaluation file, record by record.
+
+    Raises:
+        RequestError: when a record is no object or holds none of the fields; names file and line.
+        DamagedFileError: when the file cannot be read to its end.
+    """
+    records = _parquet_records(file) if file.format == "parquet" else _json_records(file)
+    for number, record in records:
+        texts = list(_texts(number, record, ngram))
+        if not texts and not any(name in record for name in WHEN_LONG):
+            raise RequestError(
+                f"{WHERE}: {_place(file, number)} has no text in any of {', '.join(ALWAYS + WHEN_LONG)}; "
+                f"it has {', '.join(sorted(record)) or 'no fields'}"
+            )
+        yield from texts
+
+
+def _texts(number: int, record: Mapping[str, Any], ngram: int) -> Iterator[EvaluationText]:
+    for field in ALWAYS:
+        for text in _strings(record.get(field)):
+            yield EvaluationText(number, field, text)
+    for field in WHEN_LONG:
+        for text in _strings(record.get(field)):
+            if len(word_hashes([text]).values) >= ngram:
+                yield EvaluationText(number, field, text)
+
+
+def _strings(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        return _strings(value.get("text"))
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _json_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    with local_copy(file.url) as path, path.open("rb") as opened:
+        blocks = unpacked_blocks(opened, file.compression, file.url) if file.compression else plain_blocks(opened)
+        for number, (line, _) in enumerate(split_lines(blocks)):
+            if line is None:
+                raise RequestError(f"{WHERE}: {_place(file, number)} is too long for a record")
+            line = line.removeprefix(BOM) if number == 0 else line
+            if not line.strip():
+                continue
+            try:
+                record = orjson.loads(line)
+            except orjson.JSONDecodeError as error:
+                raise RequestError(f"{WHERE}: {_place(file, number)} is not JSON: {error}") from None
+            if not isinstance(record, dict):
+                raise RequestError(f"{WHERE}: {_place(file, number)} is {type(record).__name__}, not an object")
+            yield number, record
+
+
+def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
+    with local_copy(file.url) as path:
+        try:
+            with pq.ParquetFile(path) as opened:
+                wanted = [name for name in opened.schema_arrow.names if name in ALWAYS + WHEN_LONG]
+                if not wanted:
+                    raise RequestError(
+                        f"{WHERE}: {file.url} has none of the columns {', '.join(ALWAYS + WHEN_LONG)}; "
+                        f"it has {', '.join(opened.schema_arrow.names)}"
+                    )
+                number = 0
+                for batch in opened.iter_batches(1024, columns=wanted):
+                    for record in batch.to_pylist():
+                        yield number, {name: value for name, value in record.items() if value is not None}
+                        number += 1
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise DamagedFileError(file.url, "Parquet", str(error).partition("\n")[0]) from error
+
+
+def _place(file: InputFile, number: int) -> str:
+    return f"{file.url}, {'record' if file.format == 'parquet' else 'line'} {number + (file.format != 'parquet')},"

@@ -1,0 +1,233 @@
+"""Build: from a spec to the manifest of its datasets, every stage in order and every equation checked.
+
+read > steps > dedup > held-out sets > decontamination > encode > parts > manifest. Each stage finds what the
+store has of it and does the rest; the account of a source is one chain of rows from raw records to encoded
+documents, closed by E1-E6 before the manifest is written. A tokenizer that the build trains itself reads
+only documents that no held-out set can come from, so documents are set aside for those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mixproof.ledger.account import StageRow
+from mixproof.ledger.manifest import Manifest, MatrixRow, TokenizerRecord, write_manifest
+from mixproof.ledger.store import Store
+from mixproof.mixtures.load import LoadedSpec
+from mixproof.mixtures.not_built import check_built
+from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.bitmap import Bitmap
+from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.decontaminate import decontaminate
+from mixproof.pipeline.dedup import deduplicate
+from mixproof.pipeline.documents import SHARD_BYTES, SourceDocuments, read_sources
+from mixproof.pipeline.evaluation import EvaluationFile, find_evaluation_files
+from mixproof.pipeline.files import find_files
+from mixproof.pipeline.heldout import Heldout, HeldoutSet, create_heldout
+from mixproof.pipeline.import_heldout import import_heldout
+from mixproof.pipeline.read import DOCUMENTS
+from mixproof.pipeline.reserve import Reserve, reserve_heldout
+
+from .circumstances import Clock, write_circumstances
+from .encode import Texts, encode_texts
+from .engine import choose_engine
+from .parts import PART_BYTES, make_datasets
+from .pointer import find_build, write_pointer
+from .statement import Side, refuse_empty, state_build, state_source
+from .tokenizer import TokenCounter, find_eod, load_processor, store_tokenizer
+from .train_tokenizer import train_tokenizer
+
+__all__ = ["BuildResult", "build", "find_build"]
+
+Keep = Mapping[str, tuple[Bitmap | None, ...]]
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A finished build."""
+
+    manifest_path: Path
+    manifest: Manifest
+
+
+def build(
+    loaded: LoadedSpec,
+    store: Store,
+    cluster: Cluster,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    part_bytes: int = PART_BYTES,
+) -> BuildResult:
+    """Build everything that a spec asks of documents and tokens.
+
+    Args:
+        loaded: the spec and the folder that its paths start from.
+        store: where outputs go.
+        cluster: what runs the tasks.
+        shard_bytes: size of a task's input; execution, changes no byte of any dataset.
+        part_bytes: most bytes of a part's `.bin`.
+
+    Raises:
+        RequestError: when the spec asks for what is not there or cannot be.
+        DamagedFileError: when an input cannot be read to its end.
+        AccountError: when an equation does not close.
+    """
+    check_built(loaded.spec)
+    files = find_files(loaded.spec, loaded.base)
+    against = find_evaluation_files(loaded.spec, loaded.base)
+    _check_given_tokenizer(loaded)
+    job = _Job(loaded, store, cluster)
+    with job.clock.time("read"):
+        sources = read_sources(loaded.spec, files, store, cluster, shard_bytes=shard_bytes)
+    documents = _choose_documents(job, sources, against)
+    sides = _encode(job, documents, part_bytes)
+    records = {
+        name: state_source(source, documents.rows[name], *sides[name], documents.heldout[name])
+        for name, source in sources.items()
+    }
+    manifest = state_build(loaded.spec, documents.tokenizer, records, documents.against, documents.matrix)
+    path = write_manifest(store, manifest)
+    shards = [shard for both in sides.values() for side in both for shard in side.shards]
+    write_circumstances(store, manifest.build, files, shards, job.clock, (cluster.stages_run, cluster.stages_reused))
+    write_pointer(loaded, files, store, manifest.build)
+    return BuildResult(path, manifest)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What every stage is given."""
+
+    loaded: LoadedSpec
+    store: Store
+    cluster: Cluster
+    clock: Clock = field(default_factory=Clock)
+
+    @property
+    def spec(self) -> Spec:
+        return self.loaded.spec
+
+
+@dataclass(frozen=True)
+class _Documents:
+    """The documents that will be encoded, and how they came to be the ones."""
+
+    sources: Mapping[str, SourceDocuments]
+    train: Keep
+    heldout: Mapping[str, HeldoutSet]
+    rows: Mapping[str, Sequence[StageRow]]
+    """Each source's ledger up to decontamination."""
+    tokenizer: TokenizerRecord
+    against: Sequence[str]
+    """SHA-256 of each evaluation file."""
+    matrix: Sequence[MatrixRow]
+
+
+def _choose_documents(
+    job: _Job, sources: Mapping[str, SourceDocuments], against: Sequence[EvaluationFile]
+) -> _Documents:
+    """Deduplicate, hold out, decontaminate; the tokenizer comes in between, for sets are asked in tokens."""
+    rows = {name: list(source.ledger) for name, source in sources.items()}
+    with job.clock.time("dedup"):
+        dedup = deduplicate(job.spec, sources, job.store, job.cluster)
+    _extend(rows, dedup.rows)
+    with job.clock.time("tokenizer"):
+        tokenizer, reserve = _make_tokenizer(job, sources, dedup.keep, rows)
+    with job.clock.time("heldout"):
+        heldout = _hold_out(job, sources, dedup.keep, rows, tokenizer, reserve)
+    with job.clock.time("decontaminate"):
+        clean = decontaminate(job.spec, sources, heldout, against, job.store, job.cluster)
+    _extend(rows, clean.rows)
+    hashes = [file.sha256 for file in against]
+    return _Documents(sources, clean.train, heldout.texts, rows, tokenizer, hashes, dedup.matrix)
+
+
+def _extend(rows: Mapping[str, list[StageRow]], new: Mapping[str, StageRow]) -> None:
+    for name, row in new.items():
+        rows[name].append(row)
+    for name, chain in rows.items():
+        refuse_empty(name, chain)
+
+
+def _last(rows: Mapping[str, Sequence[StageRow]]) -> dict[str, StageRow]:
+    return {name: chain[-1] for name, chain in rows.items()}
+
+
+def _given_tokenizer(loaded: LoadedSpec) -> Path | None:
+    given = loaded.spec.tokenizer.sentencepiece
+    return None if given is None else loaded.base / Path(given).expanduser()
+
+
+def _check_given_tokenizer(loaded: LoadedSpec) -> None:
+    """Refuse a tokenizer that cannot be used before anything is read or written."""
+    path = _given_tokenizer(loaded)
+    if path is not None:
+        find_eod(load_processor(str(path)), loaded.spec.tokenizer.eod)
+
+
+def _make_tokenizer(
+    job: _Job, sources: Mapping[str, SourceDocuments], keep: Keep, rows: Mapping[str, Sequence[StageRow]]
+) -> tuple[TokenizerRecord, Reserve | None]:
+    """Store the given tokenizer, or train one on documents that no held-out set will come from."""
+    asked = job.spec.tokenizer
+    path = _given_tokenizer(job.loaded)
+    if path is not None:
+        return store_tokenizer(job.store, path, asked.eod), None
+    assert asked.train is not None, "check_built leaves SentencePiece, given or trained"
+    reserve = None
+    if job.spec.heldout.create is not None:
+        reserve = reserve_heldout(job.spec, sources, keep, _last(rows), job.store, job.cluster)
+    texts = {name: _texts(source, (reserve.rest if reserve else keep)[name]) for name, source in sources.items()}
+    return train_tokenizer(asked.train, texts, asked.eod, job.store, job.cluster), reserve
+
+
+def _hold_out(
+    job: _Job,
+    sources: Mapping[str, SourceDocuments],
+    keep: Keep,
+    rows: Mapping[str, Sequence[StageRow]],
+    tokenizer: TokenizerRecord,
+    reserve: Reserve | None,
+) -> Heldout:
+    if job.spec.heldout.from_ is not None:
+        return import_heldout(job.spec, job.loaded.base, sources, keep, job.store)
+    return create_heldout(
+        job.spec,
+        sources,
+        keep,
+        _last(rows),
+        job.store,
+        job.cluster,
+        TokenCounter(str(job.store.path(tokenizer.path))),
+        tokenizer_sha256=tokenizer.sha256,
+        reserve=reserve,
+    )
+
+
+def _texts(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[Texts]:
+    return [
+        Texts(
+            f"{shard.folder}/{DOCUMENTS}", shard.documents_sha256, bitmap, shard.file, shard.first_record, source.name
+        )
+        for shard, bitmap in zip(source.shards, keep, strict=True)
+    ]
+
+
+def _encode(job: _Job, documents: _Documents, part_bytes: int) -> dict[str, tuple[Side, Side]]:
+    """Encode every source's training and held-out side, and join their parts."""
+    splits: list[tuple[str, str, list[Texts]]] = []
+    for name, source in documents.sources.items():
+        heldout = documents.heldout[name]
+        splits.append((name, "train", _texts(source, documents.train[name])))
+        splits.append((name, "heldout", [Texts(heldout.path, heldout.sha256, None, "", 0, name)]))
+    tokenizer, store, cluster = documents.tokenizer, job.store, job.cluster
+    with job.clock.time("encode"):
+        engine = choose_engine(str(store.path(tokenizer.path)))
+        shards = [shard for _, _, texts in splits for shard in texts]
+        encoded = iter(encode_texts(shards, tokenizer, engine, store, cluster))
+    done = [(name, split, tuple(next(encoded) for _ in texts)) for name, split, texts in splits]
+    with job.clock.time("assemble"):
+        datasets = make_datasets(done, tokenizer, store, cluster, part_bytes=part_bytes)
+    sides = [Side(shards, parts) for (_, _, shards), parts in zip(done, datasets, strict=True)]
+    return dict(zip(documents.sources, zip(sides[::2], sides[1::2], strict=True), strict=True))

@@ -1,0 +1,79 @@
+"""Pointers: which build a spec gave, so that other commands find it without deriving it again.
+
+`builds/by-spec/<key>.json` holds a build's id. The key is made of what the build depends on: the spec's identity,
+mixproof's version, and every file by name, place, size and modification time. A pointer is a shortcut only:
+where a file was touched there is none, and building again reuses every stage and writes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import canonical_json, sha256_of
+from mixproof.ledger.manifest import BUILDS, MANIFEST
+from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.version import VERSION
+from mixproof.mixtures.identity import build_identity
+from mixproof.mixtures.load import LoadedSpec
+from mixproof.pipeline.evaluation import WHERE
+from mixproof.pipeline.files import InputFile, find_files, find_others
+
+FOLDER = f"{BUILDS}/by-spec"
+
+
+def find_build(loaded: LoadedSpec, store: Store) -> Path | None:
+    """The manifest of a spec's finished build over its files as they are now; None where there is none.
+
+    Raises:
+        RequestError: when a file that the spec names is not there.
+    """
+    path = store.path(pointer(loaded, find_files(loaded.spec, loaded.base)))
+    if not path.is_file():
+        return None
+    manifest = store.path(f"{BUILDS}/{json.loads(path.read_bytes())['build']}/{MANIFEST}")
+    return manifest if manifest.is_file() else None
+
+
+def write_pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]], store: Store, build: str) -> None:
+    """Remember that these files gave this build."""
+    publish_bytes(canonical_json({"build": build}), store.path(pointer(loaded, files)))
+
+
+def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> str:
+    """The place of a spec's pointer, relative to the store."""
+    spec = loaded.spec
+    key = {
+        "mixproof": VERSION,
+        "spec": build_identity(spec),
+        "inputs": {name: _seen(found) for name, found in files.items()},
+        "tokenizer": _seen(_others(loaded, spec.tokenizer.sentencepiece, "tokenizer.sentencepiece")),
+        "heldout": _seen(_others(loaded, spec.heldout.from_, "heldout.from")),
+        "against": _seen(_against(loaded)),
+    }
+    return f"{FOLDER}/{sha256_of(key)}.json"
+
+
+def _against(loaded: LoadedSpec) -> tuple[InputFile, ...]:
+    decontaminate = loaded.spec.decontaminate
+    return () if decontaminate is False else find_others(decontaminate.against, loaded.base, where=WHERE)
+
+
+def _others(loaded: LoadedSpec, path: str | None, where: str) -> tuple[Path, ...]:
+    if path is None:
+        return ()
+    place = loaded.base / Path(path).expanduser()
+    if not place.is_file():
+        raise RequestError(f"{where}: there is no file {place}")
+    return (place,)
+
+
+def _seen(files: Iterable[InputFile | Path]) -> list[list[str | int]]:
+    return [
+        [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
+        if isinstance(file, Path)
+        else [file.name, file.url, file.bytes, file.mtime_ns]
+        for file in files
+    ]

@@ -16,6 +16,7 @@ token j·S of the pass, and every document and window comes once.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from .record import MasksRecord
 
 NO_CACHE = ""
 """As `path_to_cache`: Megatron builds its arrays in memory. None would put a cache beside the dataset."""
+logging.getLogger("megatron.core.datasets.gpt_dataset").setLevel(logging.ERROR)  # it warns where it has no cache
 NO_PAD = -1
 """Megatron takes every label that equals the pad id out of the loss; no token has this id."""
 

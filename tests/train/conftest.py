@@ -1,0 +1,185 @@
+"""A small build in a store, made from lists of ids, so that every token of a test is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import xxhash
+
+from mixproof.ledger.fingerprint import sha256_of_file
+from mixproof.ledger.manifest import (
+    DatasetRecord,
+    HeldoutRecord,
+    HeldoutTexts,
+    InputsRecord,
+    Manifest,
+    SourceRecord,
+    SplitRecord,
+    TokenizerRecord,
+    Totals,
+    write_manifest,
+)
+from mixproof.ledger.store import Store
+from mixproof.mixtures.budget import PhaseBudget, RunBudget
+from mixproof.tokenize.indexed import append_eods, token_dtype, write_index
+from mixproof.tokenize.provenance import SCHEMA, TableWriter, regroup
+
+EOD = 2
+VOCAB_SIZE = 1000
+
+Documents = Sequence[Sequence[int]]
+"""Ids of each document, without EODs."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A build in a store."""
+
+    store: Store
+    manifest: Manifest
+
+
+MakeCorpus = Callable[..., Corpus]
+
+
+def text_of(ids: Sequence[int]) -> str:
+    """The text that a test's document stands for."""
+    return " ".join(map(str, ids))
+
+
+def hash_of(ids: Sequence[int]) -> str:
+    """The text's hash, as provenance has it."""
+    return xxhash.xxh3_128_hexdigest(text_of(ids).encode())
+
+
+def write_split(store: Store, name: str, documents: Documents, parts: int, vocab_size: int) -> SplitRecord:
+    """Write documents as dataset parts `encode/test/<name>-00000` and so on, in order."""
+    records = []
+    for number, chunk in enumerate(np.array_split(np.arange(len(documents)), parts) if documents else []):
+        prefix = f"encode/test/{name}-{number:05d}"
+        path = store.path(prefix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        chosen = [documents[i] for i in chunk]
+        lengths = np.array([len(ids) for ids in chosen], np.int64)
+        dtype = token_dtype(vocab_size)
+        tokens = append_eods(np.concatenate([np.asarray(ids, np.int64) for ids in chosen]), lengths, EOD, dtype)
+        path.with_name(f"{path.name}.bin").write_bytes(tokens.tobytes())
+        write_index(path.with_name(f"{path.name}.idx"), (lengths + 1).astype(np.int32), dtype)
+        rows = {
+            "document": np.arange(len(chosen)),
+            "file": [f"{name}.jsonl"] * len(chosen),
+            "record": chunk,
+            "id": [f"{name}#{i}" for i in chunk],
+            "text_xxh128": [hash_of(ids) for ids in chosen],
+            "text_bytes": [len(text_of(ids)) for ids in chosen],
+            "tokens": lengths + 1,
+        }
+        with TableWriter(store.path(f"{prefix}.parquet"), SCHEMA) as writer:
+            for group in regroup([pa.table(rows, schema=SCHEMA)]):
+                writer.write(group)
+        records.append(
+            DatasetRecord(
+                prefix=prefix,
+                documents=len(chosen),
+                tokens=len(tokens),
+                bin_sha256=sha256_of_file(store.path(f"{prefix}.bin")),
+                idx_sha256=sha256_of_file(store.path(f"{prefix}.idx")),
+                provenance=f"{prefix}.parquet",
+                provenance_sha256=sha256_of_file(store.path(f"{prefix}.parquet")),
+            )
+        )
+    return SplitRecord(
+        documents=len(documents),
+        tokens=sum(record.tokens for record in records),
+        eod_tokens=len(documents),
+        bytes=sum(len(text_of(ids)) for ids in documents),
+        datasets=tuple(records),
+    )
+
+
+@pytest.fixture
+def make_corpus(tmp_path: Path) -> MakeCorpus:
+    """Make a build of training and held-out documents by source."""
+
+    def make(
+        train: Mapping[str, Documents],
+        heldout: Mapping[str, Documents] | None = None,
+        *,
+        parts: int = 1,
+        vocab_size: int = VOCAB_SIZE,
+        place: str = "store",
+    ) -> Corpus:
+        store = Store(tmp_path / place)
+        sources = {}
+        for name, documents in train.items():
+            held = write_split(store, f"{name}-heldout", (heldout or {}).get(name, []), 1, vocab_size)
+            texts = HeldoutTexts(path=f"heldout/test/{name}.parquet", sha256="0" * 64) if held.documents else None
+            sources[name] = SourceRecord(
+                inputs=InputsRecord(path="read/test/inputs.parquet", sha256="0" * 64, files=0, records=0, bytes=0),
+                train=write_split(store, f"{name}-train", documents, parts, vocab_size),
+                heldout=HeldoutRecord(**held.model_dump(), texts=texts),
+                ledger=(),
+            )
+        manifest = Manifest(
+            schema_=1,
+            mixproof="0",
+            spec={},
+            spec_sha256="0" * 64,
+            tokenizer=TokenizerRecord(
+                kind="sentencepiece",
+                path="tokenizer/test/tok.model",
+                sha256="0" * 64,
+                vocab_size=vocab_size,
+                eod_id=EOD,
+            ),
+            sources=sources,
+            dedup_matrix=(),
+            totals=Totals(documents=0, tokens=0, bytes=0),
+        )
+        write_manifest(store, manifest)
+        return Corpus(store, manifest)
+
+    return make
+
+
+def random_documents(seed: int, count: int, longest: int, vocab_size: int = VOCAB_SIZE) -> list[list[int]]:
+    """Documents of 1 to `longest` random ids, none of them EOD."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, longest + 1, count).tolist()
+    return [rng.integers(EOD + 1, vocab_size, length).tolist() for length in lengths]
+
+
+@pytest.fixture
+def documents() -> Callable[..., list[list[int]]]:
+    """Random documents by seed, count and longest length."""
+    return random_documents
+
+
+@pytest.fixture
+def make_budget() -> Callable[..., RunBudget]:
+    """A budget of one sample a step from the samples of each source in each phase."""
+
+    def make(sequence_length: int, *phases: dict[str, int], global_batch_size: int = 1) -> RunBudget:
+        made, first = [], 0
+        for samples_of in phases:
+            made.append(PhaseBudget(first, sum(samples_of.values()), samples_of))
+            first += sum(samples_of.values())
+        return RunBudget(
+            tokens_declared=first * sequence_length,
+            steps=first // global_batch_size,
+            global_batch_size=global_batch_size,
+            sequence_length=sequence_length,
+            samples=first,
+            tokens_planned=first * sequence_length,
+            warmup_steps=0,
+            decay_steps=0,
+            checkpoint_steps=None,
+            phases=tuple(made),
+        )
+
+    return make

@@ -1,4 +1,4 @@
-"""`mixproof audit`: does the account close, and are the bytes what the records say?
+"""`mixproof audit`: whether the account closes and the bytes are what the records say.
 
 Takes a spec (its build and its finished runs), a manifest, or a run's folder. Exit code 1 when a check fails.
 """
@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import MANIFEST
+from mixproof.ledger.manifest import MANIFEST, read_manifest
 from mixproof.tokenize.audit import AuditReport, Depth, audit_build
 from mixproof.train.audit_run import audit_run
+from mixproof.train.family import find_outcomes
+from mixproof.train.plan import plan_requests
 from mixproof.train.record import RUN_RECORD
-from mixproof.train.requests import finished_runs
 
 from .options import DEFAULT_STORE, JsonOption, StoreOption
 from .output import emit_json, stdout, table
@@ -64,8 +65,13 @@ def audit_request(request: Request, depth: Depth) -> AuditReport:
     """Audit the build of a spec and every finished run of it."""
     path = request.manifest_path()
     report = audit_build(path, depth)
-    for run in finished_runs(request.loaded.spec, path, request.store):
-        report = report + audit_run(run, depth)
+    try:
+        requests = plan_requests(request.spec, read_manifest(path), request.store, None)
+    except RequestError:  # nothing is drawn, so nothing was trained
+        return report
+    for outcome in find_outcomes(requests):
+        if outcome.record is not None:
+            report = report + audit_run(Path(outcome.folder) / RUN_RECORD, depth)
     return report
 
 

@@ -19,7 +19,7 @@ from .request import Request, open_request
 
 ShardBytesOption = Annotated[
     int,
-    typer.Option("--shard-bytes", min=1, help="Size of a task's input; changes how the work is cut, never what comes out."),
+    typer.Option("--shard-bytes", min=1, help="Size of a task's input; cuts the work, never changes what comes out."),
 ]
 
 
@@ -72,13 +72,13 @@ def build_json(result: BuildResult, cluster: Cluster) -> dict[str, object]:
 
 def build_table(manifest: Manifest) -> Table:
     """Draw the account of a build: each source from raw records to training and held-out tokens."""
-    columns = ("source", "records", "rejected", "dropped", "train docs", "train tokens", "held-out docs", "held-out tokens")
+    documents = ("records", "rejected", "dropped", "train docs", "train tokens", "held-out docs", "held-out tokens")
     rows = []
     for name, source in sorted(manifest.sources.items()):
         read, *later = source.ledger
         rejected = sum(gone.documents for gone in read.dropped.values())
         dropped = sum(gone.documents for row in later for gone in row.dropped.values())
         train, heldout = source.train, source.heldout
-        numbers = (read.documents_in, rejected, dropped, train.documents, train.tokens, heldout.documents, heldout.tokens)
-        rows.append((name, *(count(number) for number in numbers)))
-    return table("Account of documents", columns, rows)
+        sides = (train.documents, train.tokens, heldout.documents, heldout.tokens)
+        rows.append((name, *(count(number) for number in (read.documents_in, rejected, dropped, *sides))))
+    return table("Account of documents", ("source", *documents), rows)

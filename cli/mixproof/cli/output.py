@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mixproof.train.progress import RunProgress
+
 stdout = Console(highlight=False, soft_wrap=False)
 stderr = Console(stderr=True, highlight=False)
 
@@ -44,10 +46,11 @@ class StageProgress:
             self._tasks[label] = self._progress.add_task(label, total=total, note="")
         self._progress.update(self._tasks[label], completed=done, total=total)
 
-    def note(self, label: str, text: str) -> None:
-        """Show a stage's own figures, as tokens per second or the loss, beside its bar."""
-        if label in self._tasks:
-            self._progress.update(self._tasks[label], note=text)
+    def run(self, run: RunProgress) -> None:
+        """Show where one training run is: steps, loss and tokens per second."""
+        self(run.name, run.step, run.steps)
+        speed = "" if run.tokens_per_second is None else f"  {run.tokens_per_second:,.0f} tokens/s"
+        self._progress.update(self._tasks[run.name], note=f"loss {run.loss:.3f}{speed}")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import typer
 from mixproof.train.proxies import PROXIES, count_parameters, flops_per_token
 
 from .options import JsonOption
-from .output import count, emit_json, stdout, table
+from .output import emit_json, stdout, table
 
 VocabOption = Annotated[int, typer.Option("--vocab-size", min=1, help="Number of token ids.")]
 SequenceOption = Annotated[int, typer.Option("--sequence-length", min=1, help="Tokens in a training window.")]
@@ -17,7 +17,22 @@ BYTES_PER_PARAMETER = 4
 """Weights in float32; the optimizer holds two more such numbers a parameter."""
 
 
-def proxies(vocab_size: VocabOption = 32000, sequence_length: SequenceOption = 2048, as_json: JsonOption = False) -> None:
+SHOWN = (
+    "parameters",
+    "non_embedding",
+    "layers",
+    "hidden",
+    "ffn",
+    "heads",
+    "kv_heads",
+    "flops_per_token",
+    "checkpoint_bytes",
+)
+
+
+def proxies(
+    vocab_size: VocabOption = 32000, sequence_length: SequenceOption = 2048, as_json: JsonOption = False
+) -> None:
     """Show the shipped proxies: shape, parameters, FLOPs per token, bytes of weights and of a checkpoint."""
     rows: list[dict[str, object]] = []
     for name, shape in PROXIES.items():
@@ -38,6 +53,6 @@ def proxies(vocab_size: VocabOption = 32000, sequence_length: SequenceOption = 2
     if as_json:
         emit_json({"proxies": rows})
         return
-    names = ("name", "parameters", "non_embedding", "layers", "hidden", "ffn", "heads", "kv_heads", "flops_per_token", "checkpoint_bytes")
-    cells = [[count(row[n]) if isinstance(row[n], int) else str(row[n]) for n in names] for row in rows]
-    stdout.print(table(f"Proxies at a vocabulary of {vocab_size:,}", [n.replace("_", " ") for n in names], cells))
+    cells = [(str(row["name"]), *(f"{row[name]:,}" for name in SHOWN)) for row in rows]
+    columns = ("name", *(name.replace("_", " ") for name in SHOWN))
+    stdout.print(table(f"Proxies at a vocabulary of {vocab_size:,}", columns, cells))

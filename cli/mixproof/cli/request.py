@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.ledger.store import Store
+from mixproof.mixtures.budget import RunBudget, budget_run
+from mixproof.mixtures.caps import check_caps
 from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.mixtures.not_built import check_built
-from mixproof.tokenize.build import find_build
+from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.files import find_files
+from mixproof.pipeline.steps import make_steps
+from mixproof.tokenize.estimate import Estimate, estimate
+from mixproof.tokenize.pointer import find_build
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,17 @@ class Request:
 
     loaded: LoadedSpec
     store: Store
+    estimates: Mapping[str, Estimate]
+    """By source, from its files as they lie now."""
+
+    @property
+    def spec(self) -> Spec:
+        """The checked spec."""
+        return self.loaded.spec
+
+    def find_manifest(self) -> Path | None:
+        """Find the finished build of this spec over its files as they are now; None where there is none."""
+        return find_build(self.loaded, self.store)
 
     def manifest_path(self) -> Path:
         """Find the finished build of this spec over its files as they are now.
@@ -26,11 +44,11 @@ class Request:
         Raises:
             RequestError: when there is none.
         """
-        path = find_build(self.loaded, self.store)
+        path = self.find_manifest()
         if path is None:
             raise RequestError(
                 f"{self.loaded.path}: not built in {self.store} (or a source's files changed since); "
-                f"`mixproof build {self.loaded.path}` builds it"
+                f"`mixproof build {self.loaded.path} --store {self.store}` builds it"
             )
         return path
 
@@ -39,12 +57,35 @@ class Request:
         return read_manifest(self.manifest_path())
 
 
-def open_request(spec: Path, store: str) -> Request:
-    """Read a spec and refuse what is wrong with it or not built yet.
+def open_request(path: Path, store: str) -> Request:
+    """Read a spec, find its files, and refuse what is wrong, not built yet, or beyond any supply.
 
     Raises:
         RequestError: naming file, line and dotted key.
     """
-    loaded = load_spec(spec)
-    check_built(loaded.spec)
-    return Request(loaded, Store(store))
+    loaded = load_spec(path)
+    spec = loaded.spec
+    check_built(spec)
+    for name, source in spec.sources.items():
+        make_steps(source.steps, str(spec.where("sources", name, "steps")))
+    files = find_files(spec, loaded.base)
+    request = Request(loaded, Store(store), {name: estimate(found) for name, found in files.items()})
+    _refuse_the_impossible(request)
+    return request
+
+
+def budgets_of(spec: Spec, tokens_of: Mapping[str, int]) -> dict[tuple[str, str], RunBudget]:
+    """Plan every (mixture, proxy) of a spec over these training tokens."""
+    return {(m, p): budget_run(spec, m, p, tokens_of) for m in spec.mixtures for p in spec.train.proxies}
+
+
+def _refuse_the_impossible(request: Request) -> None:
+    """Check the caps against the most that the files could hold, before anything is read or written."""
+    at_most = {name: found.tokens_at_most for name, found in request.estimates.items()}
+    try:
+        check_caps(request.spec, budgets_of(request.spec, at_most), at_most)
+    except RequestError as error:
+        error.add_note(
+            "nothing is read yet: the supply above counts two tokens for every byte that the files could unpack to"
+        )
+        raise

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from mixproof.pipeline.cluster import Cluster
-from mixproof.train.requests import plan_requests
-from mixproof.train.run import RunOutcome, train_all
+from mixproof.train.family import RunOutcome, train_all
+from mixproof.train.record import RunRecord
 
 from .options import DEFAULT_STORE, AddressOption, JsonOption, SpecPath, StoreOption, WorkersOption
 from .output import StageProgress, count, emit_json, percent, stage_progress, stderr, stdout, table
@@ -30,21 +31,77 @@ def train(
     if as_json:
         emit_json(train_json(outcomes))
     else:
-        stdout.print(train_table(outcomes))
-    report_failed(outcomes)
+        stdout.print(delivered_table(outcomes))
+        stdout.print(heldout_table(outcomes))
+    if report_failed(outcomes):
+        raise typer.Exit(1)
 
 
 def run_train(request: Request, cluster: Cluster, progress: StageProgress) -> list[RunOutcome]:
     """Train every run of a request."""
-    manifest = request.manifest()
-    requests = plan_requests(request.loaded.spec, manifest, request.store, cluster)
-    return train_all(requests, request.store, cluster, progress.note)
+    return train_all(request.spec, request.manifest(), request.store, cluster, on_progress=progress.run)
 
 
-def report_failed(outcomes: Sequence[RunOutcome]) -> None:
-    """Name every failed run on stderr, and end with exit code 1 when there is one."""
-    failed = [outcome for outcome in outcomes if outcome.reason is not None]
+def report_failed(outcomes: Sequence[RunOutcome]) -> bool:
+    """Name every failed run on stderr; say whether there was one."""
+    failed = [outcome for outcome in outcomes if not outcome.done]
     for outcome in failed:
-        stderr.print(f"[bold red]failed:[/] {outcome.mixture} × {outcome.proxy} × seed {outcome.seed}: {outcome.reason}")
-    if failed:
-        raise typer.Exit(1)
+        name = f"{outcome.mixture} × {outcome.proxy} × seed {outcome.seed}"
+        stderr.print(f"[bold red]failed:[/] {name}: {escape(str(outcome.reason))}", soft_wrap=True)
+    return bool(failed)
+
+
+def train_json(outcomes: Sequence[RunOutcome]) -> dict[str, object]:
+    """Give the JSON form of a family of runs; failed ones stand apart, with their reason."""
+    failed = [
+        {"run": run.folder, "mixture": run.mixture, "proxy": run.proxy, "seed": run.seed, "reason": run.reason}
+        for run in outcomes
+        if not run.done
+    ]
+    runs = [_run_json(run, run.record) for run in outcomes if run.done and run.record is not None]
+    return {"runs": runs, "failed": failed}
+
+
+def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
+    return {
+        "run": outcome.folder,
+        "mixture": record.mixture,
+        "proxy": record.proxy,
+        "seed": record.seed,
+        "consumed_samples": record.consumed_samples,
+        "consumed_tokens": record.consumed_tokens,
+        "delivered": {name: source.model_dump() for name, source in record.delivered.items()},
+        "heldout": {
+            name: {"loss": score.loss, "bits_per_byte": score.bits_per_byte} for name, score in record.heldout.items()
+        },
+        "parameters": record.parameters.total,
+        "resumed_from_samples": outcome.resumed_from_samples,
+    }
+
+
+def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:
+    """Set declared, planned and delivered beside each other, per mixture, proxy and source."""
+    columns = ("mixture", "proxy", "source", "declared", "planned tokens", "delivered tokens", "share", "epochs")
+    rows, shown = [], set()
+    for record in (outcome.record for outcome in outcomes if outcome.done and outcome.record is not None):
+        if (record.mixture, record.proxy) in shown:  # seeds change the order, not the amounts
+            continue
+        shown.add((record.mixture, record.proxy))
+        names = (record.mixture, record.proxy)
+        for name, source in record.delivered.items():
+            share = percent(source.tokens / record.consumed_tokens)
+            numbers = (percent(source.declared), count(source.planned), count(source.tokens), share)
+            rows.append((*names, name, *numbers, f"{source.epochs:.3f}"))
+            names = ("", "")
+    return table("Declared = planned = delivered", columns, rows, text_columns=3)
+
+
+def heldout_table(outcomes: Sequence[RunOutcome]) -> Table:
+    """Set the held-out bits per byte of every run side by side, one column a source."""
+    records = [outcome.record for outcome in outcomes if outcome.done and outcome.record is not None]
+    sources = sorted({name for record in records for name in record.heldout})
+    rows = []
+    for record in records:
+        scores = [f"{record.heldout[name].bits_per_byte:.4f}" if name in record.heldout else "" for name in sources]
+        rows.append((record.mixture, record.proxy, str(record.seed), *scores))
+    return table("Held-out bits per byte", ("mixture", "proxy", "seed", *sources), rows, text_columns=3)

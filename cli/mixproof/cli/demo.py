@@ -1,0 +1,45 @@
+"""`mixproof demo`: the main job on text that every Python installation has; no network, no GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixproof.mixtures.shipped import shipped_spec
+
+from .demo_corpus import gather
+from .options import AddressOption, JsonOption, WorkersOption
+from .output import count, emit_json, stderr, stdout, table
+from .request import open_request
+from .run import print_ran, run_request
+
+DirectoryOption = Annotated[
+    Path, typer.Option("--directory", metavar="DIR", help="Where corpus, spec and store are put.")
+]
+DemoStoreOption = Annotated[
+    str | None,
+    typer.Option("--store", envvar="MIXPROOF_STORE", metavar="URI", help="Where outputs live; default: DIR/store."),
+]
+
+
+def demo(
+    directory: DirectoryOption = Path(".demo"),
+    store: DemoStoreOption = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Gather real text, build it, train two mixtures and say which is better, in a few minutes."""
+    sizes = gather(directory / "corpus")
+    rows = [(name, count(size)) for name, size in sizes.items()]
+    stderr.print(table(f"Gathered from this Python installation into {directory}", ("source", "text bytes"), rows))
+    spec = directory / "demo.yaml"
+    spec.write_text(shipped_spec("demo"))
+    ran = run_request(open_request(spec, store or str(directory / "store")), address, workers)
+    if as_json:
+        emit_json(ran.to_json())
+        return
+    print_ran(ran)
+    stdout.print(f"look further: mixproof plan {spec} --store {store or directory / 'store'}")

@@ -1,0 +1,85 @@
+"""`mixproof run`: plan, build, audit, train every mixture × proxy × seed, compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import typer
+
+from mixproof.ledger.errors import MixproofError
+from mixproof.ledger.manifest import Manifest
+from mixproof.pipeline.cluster import Cluster
+from mixproof.tokenize.audit import AuditReport
+from mixproof.train.compare import Comparison
+from mixproof.train.family import RunOutcome
+
+from .audit import audit_json, audit_request, print_report
+from .build import build_json, build_table, run_build
+from .compare import compare_requests, print_comparison
+from .options import DEFAULT_STORE, AddressOption, JsonOption, SpecPath, StoreOption, WorkersOption
+from .output import emit_json, stage_progress, stdout
+from .request import Request, open_request
+from .train import report_failed, run_train, train_json
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Everything that one `run` gives."""
+
+    manifest: Manifest
+    build: dict[str, object]
+    audit: AuditReport
+    outcomes: list[RunOutcome]
+    comparison: Comparison
+
+    def to_json(self) -> dict[str, object]:
+        """Give the four parts, each in the form of its own command."""
+        return {
+            "build": self.build,
+            "audit": audit_json(self.audit),
+            "train": train_json(self.outcomes),
+            "compare": self.comparison.to_json(),
+        }
+
+
+def run(
+    spec: SpecPath,
+    store: StoreOption = DEFAULT_STORE,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do the whole job of SPEC: build, audit, train, compare; what is done already is reused."""
+    ran = run_request(open_request(spec, store), address, workers)
+    if as_json:
+        emit_json(ran.to_json())
+    else:
+        print_ran(ran)
+    if report_failed(ran.outcomes) or not ran.audit.ok or not ran.comparison.comparable:
+        raise typer.Exit(1)
+
+
+def run_request(request: Request, address: str | None, workers: int | None) -> Ran:
+    """Do the whole job with one Ray start.
+
+    Raises:
+        MixproofError: when the build's audit fails: nothing is trained on it.
+    """
+    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+        built = run_build(request, cluster)
+        build = build_json(built, cluster)
+        report = audit_request(request, "bytes")
+        if not report.ok:
+            print_report(report)
+            raise MixproofError("the audit failed, so nothing is trained; mend or remove what it names and run again")
+        outcomes = run_train(request, cluster, progress)
+    report = audit_request(request, "bytes")
+    return Ran(built.manifest, build, report, outcomes, compare_requests([request]))
+
+
+def print_ran(ran: Ran) -> None:
+    """Write the whole job for a person: the account, the audit, the comparison."""
+    stdout.print(build_table(ran.manifest))
+    print_report(ran.audit)
+    print_comparison(ran.comparison)
+    stdout.print(f"build {ran.manifest.build}")

@@ -27,7 +27,7 @@ sources:
   code: {files: ["a", "b"], format: jsonl, text: content, id: path}
   legacy: {megatron: "s3://tok/legacy"}
 on_bad_record: {reject: 0.5%}
-dedup: {exact: true, fuzzy: {ngram: 4, bands: 20, rows: 8, threshold: 0.8}, scope: {web: [english, legacy]}, keep: [code]}
+dedup: {exact: true, fuzzy: {ngram: 4, bands: 20, rows: 8, threshold: 0.8}, scope: {web: [english, legacy]}}
 heldout: {from: other/manifest.json}
 decontaminate: {against: "evals/*.jsonl", ngram: 8, overlap: 0.25}
 tokenizer: {train: {vocab_size: 8000, bytes: 20MB}, eod: "<eod>"}
@@ -35,11 +35,17 @@ target: {tokens: 10T, max_epochs: {code: 2}, simulate: true}
 mixtures:
   explicit: {english: 70%, code: 0.3, legacy: 0}
   parts: {parts: {english: 2, code: 1}}
-  groups: {web: {share: 60%, of: {english/high: 2, english/low: 1}}, rest: {share: 40%, of: {code: 1, old: {parts: 3, of: {legacy: 1}}}}}
+  groups:
+    web: {share: 60%, of: {english/high: 2, english/low: 1}}
+    rest: {share: 40%, of: {code: 1, old: {parts: 3, of: {legacy: 1}}}}
   natural: {rule: proportional, times: {code: 2}}
   flat: {rule: temperature, temperature: 2.5}
   even: {rule: unimax}
-  annealed: {phases: [{until: 80%, shares: natural}, {until: 90%, shares: {parts: {code: 1}}}, {until: 100%, shares: parts}]}
+  annealed:
+    phases:
+      - {until: 80%, shares: natural}
+      - {until: 90%, shares: {parts: {code: 1}}}
+      - {until: 100%, shares: parts}
 train:
   sequence_length: 2_048
   document_mask: true
@@ -85,8 +91,8 @@ def test_every_form_of_a_mixture_reduces_to_exact_shares(load_text: LoadText) ->
         "legacy": Fraction(3, 10),
     }
     natural, code, parts = mixtures["annealed"].phases
-    assert (natural.until, natural.rule, natural.times) == (Fraction(8, 10), "proportional", {"code": 2})
-    assert code.shares == {"code": 1}
+    assert (natural.until, natural.rule, natural.times) == (Fraction(8, 10), "proportional", {"code": Fraction(2)})
+    assert code.shares == {"code": Fraction(1)}
     assert parts.shares == mixtures["parts"].shares
 
 
@@ -162,29 +168,53 @@ WRONG = [
     ("{web: 70%, code: 20%, wiki: 10%}", "{}", r":9: mixtures\.main: has no shares"),
     ("{web: 70%, code: 20%, wiki: 10%}", "[web]", r":9: mixtures\.main: a mixture is a map"),
     ("{web: 70%, code: 20%, wiki: 10%}", "{rule: natural}", r":9: mixtures\.main\.rule: 'natural' is none of"),
-    ("{web: 70%, code: 20%, wiki: 10%}", "{rule: unimax, time: {}}", r"main\.time: there is no such key; did you mean 'times'"),
-    ("{web: 70%, code: 20%, wiki: 10%}", "{rule: unimax, times: {wep: 2}}", r"main\.times\.wep: there is no source 'wep'"),
+    (
+        "{web: 70%, code: 20%, wiki: 10%}",
+        "{rule: unimax, time: {}}",
+        r"main\.time: there is no such key; did you mean 'times'",
+    ),
+    (
+        "{web: 70%, code: 20%, wiki: 10%}",
+        "{rule: unimax, times: {wep: 2}}",
+        r"main\.times\.wep: there is no source 'wep'",
+    ),
     ("{web: 70%, code: 20%, wiki: 10%}", "{rule: temperature}", r":9: mixtures\.main: `temperature: 2` stands with"),
     ("{web: 70%, code: 20%, wiki: 10%}", "{parts: {web: 1}, code: 2}", r":9: mixtures\.main\.code: beside `parts`"),
     ("{web: 70%, code: 20%, wiki: 10%}", "{phases: [{until: 90%, shares: {web: 1}}]}", r"the last phase ends at 90%"),
-    ("{web: 70%, code: 20%, wiki: 10%}", "{phases: [{until: 1, shares: mian}]}", r"phases\[0\]\.shares: there is no mixture 'mian'"),
+    (
+        "{web: 70%, code: 20%, wiki: 10%}",
+        "{phases: [{until: 1, shares: mian}]}",
+        r"phases\[0\]\.shares: there is no mixture 'mian'",
+    ),
     ("{web: 70%, code: 20%, wiki: 10%}", "{phases: [{until: 1, shares: main}]}", r"mixture 'main' has phases"),
     ("{web: 70%, code: 20%, wiki: 10%}", "{phases: [{until: 1}]}", r"phases\[0\]: has exactly one of shares"),
     ("tokens: 1000", "tokens: 1000X", r":13: train\.proxies\.nano\.tokens: '1000X' is not a number of tokens"),
     ("global_batch_size: 2", "global_batch_size: 2.5", r"global_batch_size: 2\.5 is not a whole number"),
     ("lr: 1.0e-3", "lr: 1.0e-3, min_lr: 1.0e-2", r"nano\.min_lr: is above `lr`"),
-    ("lr: 1.0e-3", "tokenz: 5", r"(?s)`lr` is missing; add it.*nano\.tokenz: there is no such key; did you mean 'tokens'\?"),
+    (
+        "lr: 1.0e-3",
+        "tokenz: 5",
+        r"(?s)`lr` is missing; add it.*nano\.tokenz: there is no such key; did you mean 'tokens'\?",
+    ),
     ("sequence_length: 10", "document_mask: 1", r":11: train\.document_mask: should be true or false, not 1"),
     ("sequence_length: 10", "seeds: [1, 1]", r":11: train\.seeds: 1 stands twice"),
     ("sequence_length: 10", "seeds: [-1]", r":11: train\.seeds\[0\]: should be 0 or more, not -1"),
     ("sequence_length: 10", "seeds: []", r":11: train\.seeds: is empty"),
     ("sequence_length: 10", "schedule: {wsd: {warmup: 90%}}", r"warmup and decay take 110% of the steps"),
-    ("schema: 1", "schema: 1\ndedup: {keep: [wbe]}", r":2: dedup\.keep\[0\]: there is no source 'wbe'; did you mean 'web'"),
+    (
+        "schema: 1",
+        "schema: 1\ndedup: {keep: [wbe]}",
+        r":2: dedup\.keep\[0\]: there is no source 'wbe'; did you mean 'web'",
+    ),
     ("schema: 1", "schema: 1\ndedup: {scope: {a: [web], b: [web]}}", r":2: dedup\.scope: 'web' stands twice"),
     ("schema: 1", "schema: 1\ndedup: {scope: some}", r":2: dedup\.scope: 'some' is none of 'all' or 'source'"),
     ("schema: 1", "schema: 1\nheldout: {create: {}, from: x}", r":2: heldout: has exactly one of"),
     ("schema: 1", "schema: 1\ndecontaminate: {overlap: 2}", r":2: decontaminate\.overlap: a share lies between"),
-    ("schema: 1", "schema: 1\ntarget: {tokens: 1T, max_epochs: {wbe: 2}}", r":2: target\.max_epochs\.wbe: there is no source"),
+    (
+        "schema: 1",
+        "schema: 1\ntarget: {tokens: 1T, max_epochs: {wbe: 2}}",
+        r":2: target\.max_epochs\.wbe: there is no source",
+    ),
     ("schema: 1", "schema: 1\nobjective: {heldout_bpb: {web: 0}}", r":2: objective\.heldout_bpb: all weights are 0"),
 ]
 

@@ -22,7 +22,9 @@ from mixproof.mixtures.quantities import (
 
 
 def test_equal_amounts_are_equal_in_every_spelling() -> None:
-    assert parse_share("70%") == parse_share("0.7") == parse_share(Decimal("0.70")) == parse_share(0.7) == Fraction(7, 10)
+    assert (
+        parse_share("70%") == parse_share("0.7") == parse_share(Decimal("0.70")) == parse_share(0.7) == Fraction(7, 10)
+    )
     assert parse_number("3.0e-4") == parse_number(0.0003) == Fraction(3, 10_000)
     assert parse_share("0.1%") != parse_share("0.1")
 

@@ -32,7 +32,9 @@ def test_shares_that_do_not_sum_to_one_are_refused() -> None:
 
 @given(
     st.integers(min_value=0, max_value=10**12),
-    st.dictionaries(st.text(min_size=1, max_size=3), st.integers(min_value=1, max_value=10**9), min_size=1, max_size=12),
+    st.dictionaries(
+        st.text(min_size=1, max_size=3), st.integers(min_value=1, max_value=10**9), min_size=1, max_size=12
+    ),
     st.randoms(),
 )
 def test_every_deal_sums_exactly_in_any_order(total: int, parts: dict[str, int], random: object) -> None:

@@ -63,7 +63,10 @@ tokenizer: {sentencepiece: tok.model}
         ("a: !!python/object:x 1\n", r":1: a: the tag"),
         ("a: 1\n---\nb: 2\n", "not YAML"),
         ("a: &x [*x]\n", "nested more than"),
-        ("a: &a [1]\nb: &b [" + "*a, " * 50 + "*a]\nc: &c [" + "*b, " * 50 + "*b]\nd: [" + "*c, " * 50 + "*c]\n", "more than"),
+        (
+            "a: &a [1]\nb: &b [" + "*a, " * 50 + "*a]\nc: &c [" + "*b, " * 50 + "*b]\nd: [" + "*c, " * 50 + "*c]\n",
+            "more than",
+        ),
         ("a: " + "[" * 3000, "nested more than"),
         ("[1]: 2\n", "a key is a name"),
         ("extends: a.yaml\n", "in a circle"),

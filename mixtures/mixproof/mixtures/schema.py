@@ -60,10 +60,10 @@ def _complete(schema: Schema) -> Schema:
 def _allow_nulls(model: Schema) -> None:
     """Let null stand for every key and every name: it takes away what a parent file gave."""
     for key, value in model["properties"].items():
+        for pattern, named in value.get("patternProperties", {}).items():
+            value["patternProperties"][pattern] = _any_of(named, NULL)
         if key not in ("schema", "name"):
             _allow(model, key, NULL)
-        if "$ref" in value.get("additionalProperties", {}):
-            value["additionalProperties"] = _any_of(value["additionalProperties"], NULL)
 
 
 def _allow_lists_of_one(parts: dict[str, Schema]) -> None:

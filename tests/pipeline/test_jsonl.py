@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,8 @@ def test_a_line_above_the_limit_is_rejected_without_being_held(tmp_path: Path, m
 LINE = st.sampled_from(
     [b"", b"\r", b'{"text": "a"}', b'{"text": "\xc3\xa9\xc3\xa9"}', b"bad", b'{"text": "bbbbbbbbbbbb"}']
 )
+    [b"", b"\r", b'{"text": "a"}', b'{"text": "\xc3\xa9\xc3\xa9"}', b"bad", b'{"text": "bbbbbbbbbbbb"}']
+)
 
 
 @given(
@@ -138,7 +141,7 @@ def test_ranges_cut_anywhere_give_every_line_once_and_in_order(
     data = (b"\xef\xbb\xbf" if mark else b"") + b"\n".join(lines) + (b"\n" if newline else b"")
     path.write_bytes(data)
     bounds = [0, *sorted({cut for cut in cuts if 0 < cut < len(data)}), len(data)]
-    parts = [records(path, *pair) for pair in zip(bounds, bounds[1:], strict=False)]
+    parts = [records(path, *pair) for pair in pairwise(bounds)]
     assert [place for part in parts for place in outcomes(part)] == outcomes(records(path))
     assert all([item.record for item in part] == list(range(len(part))) for part in parts)
 

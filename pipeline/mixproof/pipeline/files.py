@@ -80,7 +80,7 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
             matches += matched
         for match in matches:
             # the same bytes read another way (another field, other steps) are another source's right
-            ways = (match.real, source.text, source.steps)
+            ways = (match.real, source.text, repr(source.steps))
             for key in (ways, (name, match.real)):
                 if key in taken:
                     other, pattern = taken[key]

@@ -33,6 +33,9 @@ NOT_BUILT = (
 )  # fmt: skip
 
 
+_PROBE = "This is a line of plain text that ends with a full stop. It has some words in it. " * 6
+
+
 @dataclass(frozen=True)
 class Drop:
     """A step's decision against a document."""
@@ -189,6 +192,9 @@ def _datatrove(options: Mapping[str, Any], where: str) -> tuple[str, Apply]:
     try:
         inspect.signature(kind).bind(**arguments)
         made = kind(**arguments)
+        if isinstance(getattr(made, "language", None), str):
+            # word and sentence splitters load at the first document: ask for them before any work
+            made.filter(importlib.import_module("datatrove.data").Document(text=_PROBE, id=""))
     except (TypeError, ValueError, ImportError) as error:
         raise RequestError(f"{where}: datatrove's {name} cannot be made of these options: {error}") from error
     if hasattr(made, "uniform") and getattr(made, "keep_fraction", True):

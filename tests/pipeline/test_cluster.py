@@ -1,0 +1,87 @@
+"""Ray: results in order, users' errors as themselves, a dead worker tried again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import ray
+
+from mixproof.ledger.errors import DamagedFileError, MixproofError
+from mixproof.pipeline.cluster import Cluster
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def threads_and_modules() -> tuple[str | None, str]:
+    import mixproof.ledger.store
+
+    return os.environ.get("OMP_NUM_THREADS"), mixproof.ledger.store.__file__ or ""
+
+
+def fail_at(number: int, bad: int) -> int:
+    if number == bad:
+        raise DamagedFileError("a.gz", "offset 7", "truncated")
+    return number
+
+
+def die_once(marker: str) -> str:
+    path = Path(marker)
+    if not path.exists():
+        path.write_text("died")
+        os._exit(1)
+    return "lived"
+
+
+def die_always() -> None:
+    os._exit(1)
+
+
+def test_results_come_in_the_order_of_the_calls_however_many(cluster: Cluster) -> None:
+    assert cluster.run(square, [(n,) for n in range(50)], label="squares") == [n * n for n in range(50)]
+
+
+def test_no_calls_start_no_ray() -> None:
+    with Cluster(address="no-such-place:1") as idle:
+        assert idle.run(square, [], label="nothing") == []
+
+
+def test_workers_have_one_thread_and_this_code(cluster: Cluster) -> None:
+    import mixproof.ledger.store
+
+    (found,) = cluster.run(threads_and_modules, [()], label="environment")
+    assert found == ("1", mixproof.ledger.store.__file__)
+
+
+def test_an_error_for_users_arrives_as_itself(cluster: Cluster) -> None:
+    with pytest.raises(DamagedFileError, match=r"^a\.gz: offset 7: truncated$") as caught:
+        cluster.run(fail_at, [(n, 3) for n in range(20)], label="failing")
+    assert (caught.value.file, caught.value.place) == ("a.gz", "offset 7")
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_tried_again_and_one_that_always_dies_is_an_error(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    assert cluster.run(die_once, [(str(tmp_path / "marker"),)], label="dying") == ["lived"]
+    with pytest.raises(MixproofError, match="dying always: a worker died again and again"):
+        cluster.run(die_always, [()], label="dying always", max_retries=1)
+
+
+def test_progress_is_reported_as_calls_end(cluster: Cluster) -> None:
+    cluster.run(square, [(1,)], label="warm")
+    seen: list[tuple[str, int, int]] = []
+    with Cluster(progress=lambda *report: seen.append(report)) as watched:
+        watched.run(square, [(1,), (2,)], label="two")
+    assert seen == [("two", 0, 2), ("two", 1, 2), ("two", 2, 2)]
+    assert ray.is_initialized()
+
+
+def test_stages_are_counted() -> None:
+    counted = Cluster()
+    counted.count(run=2, reused=1)
+    counted.count(reused=4)
+    assert (counted.stages_run, counted.stages_reused) == (2, 5)

@@ -1,0 +1,137 @@
+"""Steps: what they keep and drop, how bytes are counted, and what is refused before any work."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+from mixproof.ledger.account import Count, StageRow
+from mixproof.ledger.errors import NotBuiltYetError, RequestError
+from mixproof.ledger.fingerprint import sha256_of
+from mixproof.mixtures.spec import Step
+from mixproof.pipeline.readers.record import Raw
+from mixproof.pipeline.steps import apply_steps, make_steps, needs_fields, steps_identity
+
+
+def step(name: str, **options: Any) -> Step:  # noqa: ANN401 - options are anything YAML can say
+    return Step(name=name, options=options)
+
+
+def datatrove(name: str, **options: Any) -> Step:  # noqa: ANN401 - as above
+    return Step(name="datatrove", options={"class": name, **options})
+
+
+def run(steps: list[Step], texts: list[str]) -> tuple[list[str | None], list[StageRow]]:
+    made = make_steps(steps)
+    out = []
+    for number, text in enumerate(texts):
+        data = apply_steps(Raw(number, None, text), text.encode(), made)
+        out.append(None if data is None else data.decode())
+    return out, [one.row().check() for one in made]
+
+
+def test_length_counts_characters_and_the_account_counts_bytes() -> None:
+    out, rows = run([step("length", min_chars=2, max_chars=3)], ["é", "éé", "ééé", "éééé"])
+    assert out == [None, "éé", "ééé", None]
+    assert rows == [
+        StageRow(
+            stage="length",
+            documents_in=4,
+            documents_out=2,
+            bytes_in=20,
+            bytes_out=10,
+            dropped={"too_long": Count(documents=1, bytes=8), "too_short": Count(documents=1, bytes=2)},
+        )
+    ]
+
+
+def test_what_leaves_a_step_enters_the_next_and_repeated_names_are_numbered() -> None:
+    out, rows = run([step("length", min_chars=2), step("length", max_chars=2)], ["a", "ab", "abc"])
+    assert out == [None, "ab", None]
+    assert [(row.stage, row.documents_in, row.documents_out) for row in rows] == [("length", 3, 2), ("length#2", 2, 1)]
+
+
+def test_the_sampler_keeps_a_share_by_the_text_alone() -> None:
+    texts = [f"text {number}" for number in range(2000)]
+    half, _ = run([step("sampler", rate=Decimal("0.5"))], texts)
+    again, _ = run([step("sampler", rate="50%")], texts[::-1])
+    tenth, _ = run([step("sampler", rate=Fraction(1, 10))], texts)
+    kept = {text for text in half if text}
+    assert {text for text in again if text} == kept
+    assert {text for text in tenth if text} < kept
+    assert 900 < len(kept) < 1100
+    assert run([step("sampler", rate=1)], texts)[0] == texts
+    assert run([step("sampler", rate=0)], texts)[0] == [None] * 2000
+
+
+def test_a_datatrove_formatter_counts_bytes_added_and_removed_and_starts_anew_at_each_document() -> None:
+    pii = datatrove("PIIFormatter", email_replacement=["a@b.cd", "long-name@example.org"])
+    texts = ["write to someone@real-site.com", "x@y.zw and p@q.rs", "nothing"]
+    out, rows = run([pii], texts)
+    assert out == ["write to a@b.cd", "a@b.cd and long-name@example.org", "nothing"]
+    assert run([pii], texts[1:])[0] == out[1:]
+    (row,) = rows
+    assert (row.stage, row.bytes_removed, row.bytes_added) == ("PIIFormatter", 15, 15)
+    assert (row.bytes_in, row.bytes_out) == (54, 54)
+
+
+def test_a_datatrove_filter_gives_its_own_reasons() -> None:
+    good = "\n".join(["a paragraph of some length " * 10] * 3)
+    out, rows = run([datatrove("C4ParagraphFilter"), datatrove("RegexFilter", regex_exp="bad")], [good, "short"])
+    assert out == [good, None]
+    assert rows[0].dropped == {"< 3 paragraphs": Count(documents=1, bytes=5)}
+    assert (rows[1].stage, rows[1].documents_in, rows[1].documents_out) == ("RegexFilter", 1, 1)
+
+
+def test_a_datatrove_filter_that_edits_the_text_is_counted_like_a_formatter() -> None:
+    keep = "This line is a whole sentence that ends as it should.\n" * 6
+    lines_only = datatrove("C4QualityFilter", filter_no_terminal_punct=True, min_num_sentences=-1)
+    out, rows = run([lines_only], [keep + "menu bar here now"])
+    assert out == [keep.rstrip("\n")]
+    assert (rows[0].bytes_in - rows[0].bytes_out, rows[0].bytes_removed) == (18, 18)
+
+
+def test_only_datatrove_steps_ask_for_the_other_fields_of_a_record() -> None:
+    assert needs_fields([step("length"), datatrove("URLFilter")])
+    assert not needs_fields([step("length"), step("sampler")])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (step("lenght"), "there is no step 'lenght'"),
+        (step("length", minimum=3), "unknown option 'minimum'; known are min_chars, max_chars"),
+        (step("length", min_chars="3"), "'3' is not a number of characters"),
+        (step("sampler"), "rate: 10%"),
+        (step("sampler", rate=3), "between 0 and 1"),
+        (datatrove("GopherFilter"), "no filter or formatter 'GopherFilter'; it has .*GopherQualityFilter"),
+        (datatrove("GopherQualityFilter", min_words=3), "cannot be made of these options: .*min_words"),
+        (datatrove("LambdaFilter"), "cannot be made"),
+        (datatrove("SamplerFilter", rate=0.5), "depend on the order"),
+        (datatrove("C4BadWordsFilter", keep_fraction=0.1), "depend on the order"),
+        (datatrove("C4ParagraphFilter", exclusion_writer="x"), "outside the store"),
+    ],
+)
+def test_a_step_that_cannot_be_made_is_refused_and_named(wrong: Step, says: str) -> None:
+    with pytest.raises(RequestError, match=rf"sources\.a\.steps\[1\].*{says}"):
+        make_steps([step("length"), wrong], "sources.a.steps")
+
+
+def test_a_step_of_the_spec_that_is_not_built_yet_is_refused_by_name() -> None:
+    with pytest.raises(NotBuiltYetError, match="'gopher_quality' is not built yet"):
+        make_steps([step("gopher_quality")])
+
+
+def test_equal_steps_have_one_identity_and_unequal_ones_have_two() -> None:
+    def identity(*steps: Step) -> str:
+        return sha256_of(steps_identity(steps))
+
+    a, b = step("length", min_chars=1), step("length", min_chars=2)
+    assert identity(a, b) == identity(step("length", min_chars=1), b)
+    assert len({identity(), identity(a), identity(b), identity(a, b), identity(b, a)}) == 5
+    assert identity(datatrove("GopherQualityFilter", max_symbol_word_ratio=Decimal("0.10"))) == identity(
+        datatrove("GopherQualityFilter", max_symbol_word_ratio=0.1)
+    )

@@ -124,8 +124,6 @@ def test_a_line_above_the_limit_is_rejected_without_being_held(tmp_path: Path, m
 LINE = st.sampled_from(
     [b"", b"\r", b'{"text": "a"}', b'{"text": "\xc3\xa9\xc3\xa9"}', b"bad", b'{"text": "bbbbbbbbbbbb"}']
 )
-    [b"", b"\r", b'{"text": "a"}', b'{"text": "\xc3\xa9\xc3\xa9"}', b"bad", b'{"text": "bbbbbbbbbbbb"}']
-)
 
 
 @given(

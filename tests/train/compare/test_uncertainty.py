@@ -1,0 +1,83 @@
+"""Uncertainty by hand: pooled variance, intervals by Student's t, and documents drawn again."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from mixproof.train.uncertainty import (
+    Documents,
+    SeedVariance,
+    bootstrap,
+    detectable,
+    half_width,
+    pool,
+    seeds_to_settle,
+)
+
+
+def test_variance_is_pooled_over_mixtures_with_a_degree_of_freedom_less_for_each() -> None:
+    # squares about the means: 0.02 and 0.02, over 2·(2 - 1)
+    pair = pool([[1.0, 1.2], [1.5, 1.7]])
+    assert pair.variance == pytest.approx(0.02)
+    assert pair.degrees_of_freedom == 2
+    assert pool([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]) == SeedVariance(0.5, 4)
+    assert pool([[1.0], [2.0]]) == SeedVariance(0.0, 0)
+
+
+def test_the_interval_of_a_difference_is_students() -> None:
+    # t(0.975; 2) = 4.30265, variance of the difference 2·0.02/2
+    width = half_width(SeedVariance(0.02, 2), 2, None, 0, of=2, comparisons=1)
+    assert width.total == pytest.approx(4.30265 * math.sqrt(0.02), rel=1e-5)
+    assert width.seeds == pytest.approx(width.total)
+    assert width.documents is None
+    # two comparisons at once: t(0.9875; 2) = 6.20535
+    double = half_width(SeedVariance(0.02, 2), 2, None, 0, of=2, comparisons=2)
+    assert double.total == pytest.approx(6.20535 * math.sqrt(0.02), rel=1e-5)
+
+
+def test_both_components_add_as_variances_with_satterthwaites_degrees_of_freedom() -> None:
+    # 0.02 with 2 and 0.1² with 100 degrees: 0.03²/(0.02²/2 + 0.01²/100) = 4.47761
+    width = half_width(SeedVariance(0.02, 2), 2, 0.1, 101, of=2, comparisons=1)
+    assert width.total == pytest.approx(2.66332 * math.sqrt(0.03), rel=1e-4)
+    assert width.seeds == pytest.approx(4.30265 * math.sqrt(0.02), rel=1e-5)
+    assert width.documents == pytest.approx(1.98397 * 0.1, rel=1e-5)
+
+
+def test_seeds_that_would_settle_are_the_fewest_whose_interval_is_narrower_than_the_difference() -> None:
+    # two seeds: ±0.6085; three: t(0.975; 4) = 2.77645 times sqrt(2·0.02/3) = ±0.3206
+    variance = SeedVariance(0.02, 2)
+    assert seeds_to_settle(0.61, variance, 2, None, 0, 2) == 2
+    assert seeds_to_settle(0.5, variance, 2, None, 0, 3) == 3
+    # four: t(0.975; 6) = 2.44691 times 0.1 = ±0.2447
+    assert seeds_to_settle(0.3, variance, 2, None, 0, 3) == 4
+    assert seeds_to_settle(0.5, variance, 2, 1.0, 50, 3) is None
+    assert seeds_to_settle(0.0, variance, 2, None, 0, 3) is None
+
+
+def test_the_detectable_difference_adds_the_quantile_of_the_power() -> None:
+    # t(0.975; 2) + t(0.8; 2) = 4.30265 + 1.06066
+    assert detectable(SeedVariance(0.02, 2), 2, None, 0, 1) == pytest.approx(5.36331 * math.sqrt(0.02), rel=1e-5)
+
+
+def test_the_bootstrap_draws_documents_and_divides_sums() -> None:
+    # 1 and 3 bits a byte on 8 bytes each: one draw in four repeats the first, one the second
+    bits = np.array([[8.0], [24.0]])
+    replicates = bootstrap({"english": Documents(bits, np.array([8, 8]))}, {"english": 1.0})[:, 0]
+    assert replicates.shape == (1000,)
+    assert sorted(set(replicates.tolist())) == [1.0, 2.0, 3.0]
+    assert 0.2 < float((replicates == 1.0).mean()) < 0.3
+    assert replicates.std(ddof=1) == pytest.approx(math.sqrt(0.5), abs=0.05)
+
+
+def test_the_bootstrap_is_the_same_every_time_and_draws_the_same_documents_for_all_mixtures() -> None:
+    first = np.array([8.0, 24.0, 40.0])
+    bits = np.stack([first, first + 8.0], axis=1)
+    sources = {"english": Documents(bits, np.array([8, 8, 8])), "code": Documents(bits, np.array([4, 4, 4]))}
+    replicates = bootstrap(sources, {"english": 0.5, "code": 0.5})
+    assert np.array_equal(replicates, bootstrap(sources, {"english": 0.5, "code": 0.5}))
+    # one bit a byte more of English, two of code: 1.5 whatever is drawn
+    assert replicates[:, 1] - replicates[:, 0] == pytest.approx(np.full(1000, 1.5))
+    assert replicates[:, 0].std() > 0.1

@@ -4,7 +4,7 @@ Finished runs are divided by proxy and facts into cells; cells of different prox
 a group, in which the proxies' rankings are set beside each other (Spearman's and Kendall's rank correlation). A
 proxy with several cells, two budgets for example, gives each to a group of its own; a group may hold a single
 mixture, and then ranks nothing. Runs that failed, and
-runs of a build whose audit failed, are listed with their reason and enter nothing.
+runs whose audit or whose build's audit failed, are listed with their reason and enter nothing.
 
 Nothing is trained, evaluated or read but records and, for the bootstrap, per-document scores.
 """
@@ -139,7 +139,8 @@ def compare(
         records: of runs, finished and failed, of any number of specs; a run given twice counts once.
         objective: weights of held-out sets; None: the plain mean over sources.
         across: the one axis that may differ: `tokens`, `flops`, `tokenizer` or `recipe`.
-        audits: whether the audit of a build (by its id) was clean; runs of a failed one enter nothing.
+        audits: whether the audit of a build (by its id) or of a run (by its key) was clean; where one was not, the
+            runs enter nothing.
         folders: of runs, by key, for the uncertainty that comes from the choice of held-out documents.
         manifests: of builds, by id, for the bytes that mixtures lost to sources they do not hold.
 
@@ -175,6 +176,8 @@ def _why_not(record: RunRecord, audits: Mapping[str, bool]) -> str | None:
         return record.reason or "did not finish"
     if audits.get(record.build) is False:
         return f"the audit of its build {record.build[:12]} failed"
+    if audits.get(record.key) is False:
+        return "its own audit failed"
     return None
 
 

@@ -23,8 +23,8 @@ from mixproof.tokenize.encode import Texts
 from mixproof.tokenize.tokenizer import store_tokenizer
 from mixproof.tokenize.train_tokenizer import train_model
 
-TOPICS: list[str] = [str(text) for text in pydoc_data.topics.topics.values()]
-"""The Python manual: every installation has it."""
+TOPICS: list[str] = list(dict.fromkeys(str(text) for text in pydoc_data.topics.topics.values()))
+"""The Python manual, each text once: every installation has it."""
 
 
 @pytest.fixture(scope="session")

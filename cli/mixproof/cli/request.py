@@ -10,7 +10,8 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import RunBudget, budget_run
-from mixproof.mixtures.caps import check_caps
+from mixproof.mixtures.caps import check_largest_supply
+from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.mixtures.not_built import check_built
 from mixproof.mixtures.spec import Spec
@@ -61,13 +62,13 @@ def open_request(path: Path, store: str) -> Request:
     """Read a spec, find its files, and refuse what is wrong, not built yet, or beyond any supply.
 
     Raises:
-        RequestError: naming file, line and dotted key.
+        RequestError, SpecError: naming file, line and dotted key.
     """
     loaded = load_spec(path)
     spec = loaded.spec
     check_built(spec)
     for name, source in spec.sources.items():
-        make_steps(source.steps, str(spec.where("sources", name, "steps")))
+        make_steps(source.steps, spec.where("sources", name, "steps"))
     files = find_files(spec, loaded.base)
     request = Request(loaded, Store(store), {name: estimate(found) for name, found in files.items()})
     _refuse_the_impossible(request)
@@ -83,8 +84,8 @@ def _refuse_the_impossible(request: Request) -> None:
     """Check the caps against the most that the files could hold, before anything is read or written."""
     at_most = {name: found.tokens_at_most for name, found in request.estimates.items()}
     try:
-        check_caps(request.spec, budgets_of(request.spec, at_most), at_most)
-    except RequestError as error:
+        check_largest_supply(request.spec, at_most)
+    except SpecError as error:
         error.add_note(
             "nothing is read yet: the supply above counts two tokens for every byte that the files could unpack to"
         )

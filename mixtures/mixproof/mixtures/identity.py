@@ -1,4 +1,4 @@
-"""What changes a result, and nothing else: the parts of a spec that enter keys and manifests.
+"""What changes a build, and nothing else: the part of a spec that enters its keys and its manifest.
 
 A build depends on the sources' contents, steps, deduplication, held-out sets, decontamination and the
 tokenizer; not on mixtures, budgets, seeds or proxies, nor on where files lie. Paths are left out here:
@@ -35,30 +35,6 @@ def build_identity(spec: Spec) -> dict[str, Any]:
             "train": _plain(tokenizer.train),
             "eod": tokenizer.eod,
         },
-    }
-
-
-def run_identity(spec: Spec, proxy: str) -> dict[str, Any]:
-    """Return the recipe at a proxy, ready for canonical JSON.
-
-    The seed, the mixture's budget, the draws, the tokenizer and the architecture are the run's own to add.
-    Left out is what cannot change a result: micro batch size, checkpoint intervals, the proxy's name.
-    """
-    train, recipe = spec.train, spec.train.proxies[proxy]
-    return {
-        "sequence_length": train.sequence_length,
-        "masks": {
-            "document_mask": train.document_mask,
-            "eod_mask_loss": train.eod_mask_loss,
-            "reset_position_ids": train.reset_position_ids,
-        },
-        "rope_base": train.rope_base,
-        "schedule": _plain(train.schedule),
-        "optimizer": _plain(train.optimizer),
-        "tokens": recipe.tokens,
-        "global_batch_size": recipe.global_batch_size,
-        "lr": _plain(recipe)["lr"],
-        "min_lr": _plain(recipe)["min_lr"],
     }
 
 

@@ -88,7 +88,7 @@ def read_sources(
         AccountError: when E1, E2 or E3 does not close.
     """
     for name, source in spec.sources.items():
-        make_steps(source.steps, f"sources.{name}.steps")
+        make_steps(source.steps, spec.where("sources", name, "steps"))
     sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
     tasks = [read_task(plan, spec.sources[plan.source], sha256) for plan in plan_shards(files, shard_bytes)]
     done = _read(tasks, store, cluster, shard_bytes)

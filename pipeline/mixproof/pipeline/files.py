@@ -71,7 +71,7 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
     found: dict[str, tuple[InputFile, ...]] = {}
     taken: dict[tuple[object, ...], tuple[str, str]] = {}
     for name, source in spec.sources.items():
-        where = f"sources.{name}.files"
+        where = spec.where("sources", name, "files")
         matches: list[_Match] = []
         for pattern in source.files:
             matched = list(_match(pattern, base, trees=source.format == "code", where=where))

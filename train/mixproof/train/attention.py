@@ -7,8 +7,6 @@ moves its frequencies to the current CUDA device. Both are replaced at the place
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
 from megatron.core.transformer.module import MegatronModule
@@ -17,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-class SdpaCoreAttention(MegatronModule):
+class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core has no types
     """Causal grouped-query attention by torch's scaled_dot_product_attention, without dropout.
 
     Takes the constructor arguments of Megatron's DotProductAttention, so that a layer spec can name it.
@@ -54,9 +52,8 @@ class SdpaCoreAttention(MegatronModule):
             query: [sequence, batch, heads, head_dim]; `key` and `value` [sequence, batch, kv_heads, head_dim].
             key: see `query`.
             value: see `query`.
-            attention_mask: None for plain causal attention, else booleans [batch, 1, sequence, sequence],
-                True where a position (third axis) must not see another (fourth), as everywhere in Megatron.
-            attn_mask_type: Megatron's word for the mask; causal is the only one here.
+            attention_mask: None; a position sees itself and everything before it in its window.
+            attn_mask_type: Megatron's word for that; causal is the only one here.
             attention_bias: not used by these models.
             packed_seq_params: not used by these models.
 
@@ -64,21 +61,20 @@ class SdpaCoreAttention(MegatronModule):
             [sequence, batch, heads × head_dim].
 
         """
-        assert attention_bias is None and packed_seq_params is None
+        assert attention_mask is None and attention_bias is None and packed_seq_params is None
         queries, keys, values = (tensor.permute(1, 2, 0, 3) for tensor in (query, key, value))
         out = functional.scaled_dot_product_attention(
             queries,
             keys,
             values,
-            attn_mask=None if attention_mask is None else ~attention_mask,
-            is_causal=attention_mask is None,
+            is_causal=True,
             scale=self.softmax_scale,
             enable_gqa=queries.size(1) != keys.size(1),
         )
         return out.permute(2, 0, 1, 3).reshape(query.size(0), query.size(1), -1)
 
 
-class DeviceRotaryEmbedding(RotaryEmbedding):
+class DeviceRotaryEmbedding(RotaryEmbedding):  # type: ignore[misc]  # megatron-core has no types
     """Megatron's rotary embedding, with frequencies that stay on the device they were put on."""
 
     def __init__(self, *, kv_channels: int, rotary_base: int, device: torch.device) -> None:
@@ -89,25 +85,6 @@ class DeviceRotaryEmbedding(RotaryEmbedding):
 
     def get_emb(self, max_seq_len: int, offset: int = 0) -> Tensor:
         """Angles [max_seq_len, 1, 1, kv_channels], both halves alike (not interleaved)."""
-        angles: Any = self.get_freqs_non_repeated(max_seq_len, offset)
-        return torch.cat((angles, angles), dim=-1)[:, None, None, :]
-
-
-def document_attention_mask(tokens: Tensor, eod_id: int) -> Tensor:
-    """Mask by which a token sees only earlier tokens of its own document.
-
-    An EOD ends the document before it, so it still sees that document; the token after it sees only itself.
-
-    Args:
-        tokens: [batch, sequence] ids.
-        eod_id: the id that ends a document.
-
-    Returns:
-        Booleans [batch, 1, sequence, sequence], True where attention is forbidden.
-
-    """
-    ended = (tokens == eod_id).long().cumsum(dim=1)
-    document = ended - (tokens == eod_id).long()
-    apart = document[:, :, None] != document[:, None, :]
-    later = torch.ones_like(apart[0]).triu(diagonal=1)
-    return (apart | later)[:, None]
+        with torch.inference_mode(False), torch.no_grad():  # Megatron caches them: training may follow evaluation
+            angles: Tensor = self.get_freqs_non_repeated(max_seq_len, offset)
+            return torch.cat((angles, angles), dim=-1)[:, None, None, :]

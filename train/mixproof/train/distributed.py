@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
+from torch._C._distributed_c10d import HashStore
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of the run."""
+    """Place of a process among those of its run."""
 
     rank: int
     size: int
@@ -28,7 +29,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the rank that writes what all ranks share."""
+        """Whether it is the rank that writes what all ranks share."""
         return self.rank == 0
 
     def agree(self, value: str) -> str:
@@ -61,7 +62,7 @@ def process_group(device_type: str | None = None) -> Iterator[Ranks]:
     if "WORLD_SIZE" in os.environ and "RANK" in os.environ:
         dist.init_process_group(backend)
     else:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
     try:
         parallel_state.initialize_model_parallel()
         yield Ranks(rank=dist.get_rank(), size=dist.get_world_size(), device=device)

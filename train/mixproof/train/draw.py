@@ -91,6 +91,27 @@ def make_draw(store: Store, manifest: Manifest, source: str, need_tokens: int) -
         DamagedFileError: when a part is not what the manifest says.
         AccountError: when E6 does not close.
     """
+    key, dataset = _plan(manifest, source, need_tokens)
+    receipt = store.receipt(DRAW, key)
+    if receipt is None:
+        tokens = min(round_up_to_power_of_two(need_tokens), dataset.tokens)
+        receipt = _write_draw(store, dataset, source, tokens, key)
+    return _draw_of(receipt, dataset, source)
+
+
+def find_draw(store: Store, manifest: Manifest, source: str, need_tokens: int) -> Draw | None:
+    """Return the draw that `make_draw` would make, where it lies finished in the store.
+
+    Raises:
+        RequestError: when the source is not in the build or has no training documents.
+    """
+    key, dataset = _plan(manifest, source, need_tokens)
+    receipt = store.receipt(DRAW, key)
+    return None if receipt is None else _draw_of(receipt, dataset, source)
+
+
+def _plan(manifest: Manifest, source: str, need_tokens: int) -> tuple[str, SplitRecord]:
+    """Key of the draw, and the dataset that it is drawn from."""
     if source not in manifest.sources:
         raise RequestError(f"source {source} is not in the build; it has {', '.join(sorted(manifest.sources))}")
     dataset = manifest.sources[source].train
@@ -98,11 +119,7 @@ def make_draw(store: Store, manifest: Manifest, source: str, need_tokens: int) -
         raise RequestError(f"source {source}: no training document is left, so no run can draw from it")
     tokens = min(round_up_to_power_of_two(need_tokens), dataset.tokens)
     parts = [[part.bin_sha256, part.idx_sha256, part.provenance_sha256] for part in dataset.datasets]
-    key = stage_key(DRAW, DRAW_VERSION, {"tokens": tokens}, {"source": source, "parts": parts})
-    receipt = store.receipt(DRAW, key)
-    if receipt is None:
-        receipt = _write_draw(store, dataset, source, tokens, key)
-    return _draw_of(receipt, dataset, source)
+    return stage_key(DRAW, DRAW_VERSION, {"tokens": tokens}, {"source": source, "parts": parts}), dataset
 
 
 def choose_documents(hashes: pa.ChunkedArray, tokens: NDArray[np.int64], need: int) -> NDArray[np.bool_]:

@@ -14,19 +14,17 @@ from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.budget import RunBudget
 
 
-def check_schedule(budget: RunBudget, *, lr: float, min_lr: float, name: str) -> None:
-    """Check that a run has room for its warm-up and decay.
+def check_schedule(budget: RunBudget, name: str) -> None:
+    """Check that a run has room for its warm-up.
 
     Raises:
         RequestError: naming the run `name`, what it has and what it needs.
     """
-    if budget.warmup_steps + budget.decay_steps > budget.steps or budget.warmup_steps >= budget.steps:
+    if budget.warmup_steps >= budget.steps:
         raise RequestError(
-            f"{name}: {budget.steps} steps hold no {budget.warmup_steps} of warm-up and {budget.decay_steps} of decay "
-            "(each is rounded up to whole steps); give the run more tokens or a smaller global_batch_size"
+            f"{name}: {budget.steps} steps end before or with their {budget.warmup_steps} of warm-up (rounded up to "
+            "whole steps); give the run more tokens, a smaller global_batch_size, or a warm-up of 0%"
         )
-    if min_lr > lr:
-        raise RequestError(f"{name}: min_lr {min_lr} is above lr {lr}; the schedule only goes down to it")
 
 
 def build_scheduler(

@@ -1,0 +1,131 @@
+"""Train a family of runs: one Ray task a run, finished runs reused, a failing run shown and the others trained.
+
+requests ──> finished? ──yes──> its record
+│no
+└──> Ray task: train_run ──> record, or the reason why there is none
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from mixproof.ledger.errors import MixproofError
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.store import Store, publish_bytes
+from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.cluster import Cluster
+
+from .plan import plan_requests
+from .progress import RunProgress, watching
+from .record import RunRecord, run_folder
+from .request import RunRequest
+from .run import CIRCUMSTANCES, failed_record, finished_record, train_run
+
+FAILURE = "failure.txt"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How one run of the family ended."""
+
+    mixture: str
+    proxy: str
+    seed: int
+    key: str
+    folder: str
+    """Absolute path of the run's folder."""
+    record: RunRecord | None
+    """None where there is none; then `reason` says why. Of status `failed` where the training itself failed."""
+    reason: str | None
+    """Why it failed; None when it is done."""
+    resumed_from_samples: int
+    """Where the attempt that finished it started; 0 for the beginning."""
+    reused: bool
+    """Whether it was finished before this command."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the run went to its end."""
+        return self.record is not None and self.record.status == "done"
+
+
+def train_all(
+    spec: Spec,
+    manifest: Manifest,
+    store: Store,
+    cluster: Cluster,
+    *,
+    device: Literal["cpu", "cuda"] | None = None,
+    on_progress: Callable[[RunProgress], None] | None = None,
+) -> list[RunOutcome]:
+    """Train every run of a spec, in the order mixtures, proxies, seeds.
+
+    Args:
+        spec: a checked spec.
+        manifest: of its build.
+        store: where runs live; every worker sees it.
+        cluster: runs the tasks, one processor each, and one GPU each on `cuda`.
+        device: None: `cuda` where this machine has one.
+        on_progress: called from another thread, about once a second for each run that moved.
+
+    Raises:
+        RequestError: for what cannot be trained as asked, before anything is trained.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    requests = plan_requests(spec, manifest, store, cluster, device=device)
+    finished = {request.key: outcome_of(request, reused=True) for request in requests}
+    left = [request for request in requests if not finished[request.key].done]
+    cluster.count(run=len(left), reused=len(requests) - len(left))
+    calls = [(request.model_dump_json(),) for request in left]
+    with watching(left, on_progress):
+        reasons = cluster.run(_train_task, calls, label="train", num_gpus=1 if device == "cuda" else 0)
+    for request, reason in zip(left, reasons, strict=True):
+        finished[request.key] = outcome_of(request, reason=reason)
+    return [finished[request.key] for request in requests]
+
+
+def find_outcomes(requests: Sequence[RunRequest]) -> list[RunOutcome]:
+    """Look at the runs without training any."""
+    return [outcome_of(request, reused=True) for request in requests]
+
+
+def outcome_of(request: RunRequest, *, reason: str | None = None, reused: bool = False) -> RunOutcome:
+    """Read how a run ended from its folder; `reason` is why it broke off, where it did."""
+    store = Store(request.store)
+    folder = run_folder(store, request.key)
+    record = finished_record(store, request) or failed_record(store, request)
+    if reason is None:
+        reason = "not trained yet" if record is None else record.reason
+    resumed = 0
+    if record is not None and (folder / CIRCUMSTANCES).is_file():
+        resumed = int(json.loads((folder / CIRCUMSTANCES).read_bytes())["resumed_from_samples"])
+    return RunOutcome(
+        mixture=request.mixture,
+        proxy=request.proxy,
+        seed=request.seed,
+        key=request.key,
+        folder=str(folder),
+        record=record,
+        reason=reason,
+        resumed_from_samples=resumed,
+        reused=reused and record is not None and record.status == "done",
+    )
+
+
+def _train_task(request_json: str) -> str | None:
+    """Train one run in a worker; return why it failed, None when it is done."""
+    request = RunRequest.model_validate_json(request_json)
+    try:
+        return train_run(request).reason
+    except MixproofError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001  whatever ends one run must not end the others; it is kept and shown
+        path = run_folder(Store(request.store), request.key) / FAILURE
+        publish_bytes(traceback.format_exc().encode(), path)
+        return f"{type(error).__name__}: {error}; see {path}"

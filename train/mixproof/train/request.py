@@ -1,0 +1,93 @@
+"""A run as it is asked for: everything that a worker needs to train it, as plain JSON.
+
+The identity is what changes the result: the build, draws and held-out sets by their checksums, shape, recipe,
+budget, masks, seed, evaluation protocol. Names of places, the device and the micro batch are execution, and the
+spec's name is only a label; none of these is in the key.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.manifest import HeldoutRecord, TokenizerRecord
+from mixproof.mixtures.budget import RunBudget
+from mixproof.mixtures.spec import Architecture
+
+from .draw import Draw
+from .evaluate import EVALUATION_PROTOCOL
+from .record import TRAIN, ArchitectureRecord, MasksRecord
+
+TRAIN_VERSION = 1
+"""Rises when the same request would train to other weights."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recipe(_Part):
+    """How fast a run learns; exact decimals as strings, as the spec gives them."""
+
+    lr: str
+    min_lr: str
+    shape: str
+    """Of the decay: linear, cosine, exponential or minus_sqrt."""
+    weight_decay: str
+    clip: str
+    """Largest gradient norm; 0: not clipped."""
+    betas: tuple[str, str]
+
+
+class RunRequest(_Part):
+    """One run: mixture × proxy × seed."""
+
+    store: str
+    build: str
+    """SHA-256 of the build's manifest."""
+    spec_name: str
+    mixture: str
+    proxy: str
+    seed: int
+    architecture: ArchitectureRecord
+    recipe: Recipe
+    masks: MasksRecord
+    rope_base: int
+    budget: RunBudget
+    tokenizer: TokenizerRecord
+    draws: dict[str, Draw]
+    """Of every source with samples."""
+    heldout: dict[str, HeldoutRecord]
+    """Held-out side of every source that has one."""
+    device: Literal["cpu", "cuda"]
+    micro_batch_size: int | None
+    """Samples per forward pass and rank; None: by the device."""
+
+    @property
+    def name(self) -> str:
+        """For people: mixture, proxy and seed."""
+        return f"{self.mixture} × {self.proxy} × seed {self.seed}"
+
+    @property
+    def shape(self) -> Architecture:
+        """Shape of the model."""
+        return Architecture(**self.architecture.model_dump())
+
+    @property
+    def key(self) -> str:
+        """Name of the run's folder."""
+        identity = self.model_dump(
+            mode="json",
+            exclude={"store", "spec_name", "tokenizer", "draws", "heldout", "device", "micro_batch_size"},
+        )
+        inputs = {
+            "tokenizer": [self.tokenizer.sha256, self.tokenizer.vocab_size, self.tokenizer.eod_id],
+            "draws": {name: draw.record.model_dump(mode="json") for name, draw in self.draws.items()},
+            "heldout": {
+                name: [[part.bin_sha256, part.idx_sha256, part.provenance_sha256] for part in heldout.datasets]
+                for name, heldout in self.heldout.items()
+            },
+        }
+        return stage_key(TRAIN, TRAIN_VERSION, {**identity, "evaluation": EVALUATION_PROTOCOL}, inputs)

@@ -1,0 +1,55 @@
+"""The state of a run: model, optimizer, schedule and how much it has consumed; all that a checkpoint holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import torch
+from megatron.core.models.gpt import GPTModel
+from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+
+from mixproof.ledger.fingerprint import derive_seed
+
+from .distributed import Ranks
+from .model import build_model
+from .optimizer import build_optimizer
+from .request import RunRequest
+from .schedule import build_scheduler
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclass
+class TrainingState:
+    """What changes while a run is trained."""
+
+    model: GPTModel
+    optimizer: torch.optim.AdamW
+    scheduler: OptimizerParamScheduler
+    dtype: Dtype
+    """Arithmetic of the forward pass: float32 on CPU, bfloat16 by autocast on CUDA."""
+    consumed_samples: int = 0
+
+
+def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
+    """Make a run's state before its first step; the same on every rank."""
+    recipe, budget = request.recipe, request.budget
+    model = build_model(
+        request.shape,
+        vocab_size=request.tokenizer.vocab_size,
+        sequence_length=budget.sequence_length,
+        rope_base=request.rope_base,
+        seed=request.seed,
+        device=ranks.device,
+    )
+    if ranks.device.type == "cuda":
+        model_parallel_cuda_manual_seed(derive_seed("cuda", request.seed))
+    lr, min_lr, weight_decay, beta1, beta2 = (
+        float(Fraction(text)) for text in (recipe.lr, recipe.min_lr, recipe.weight_decay, *recipe.betas)
+    )
+    optimizer = build_optimizer(model, lr=lr, betas=(beta1, beta2), device=ranks.device)
+    scheduler = build_scheduler(optimizer, budget, lr=lr, min_lr=min_lr, weight_decay=weight_decay, shape=recipe.shape)
+    return TrainingState(model, optimizer, scheduler, "bfloat16" if ranks.device.type == "cuda" else "float32")

@@ -1,0 +1,158 @@
+"""One step of training: micro batches, gradient accumulation, clipping, the optimizer, the schedule.
+
+The loss of a step is the mean over all targets of the global batch: each micro batch adds its summed loss divided
+by the global number of targets, so that neither micro batches nor ranks weigh into it. Rank r of n takes the r-th
+n-th of the batch; torch's DDP averages gradients, which the factor n undoes. Float32 on CPU; on CUDA the forward
+pass runs under bfloat16 autocast, the weights stay float32.
+
+Steps are counted in samples, never by the clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from mixproof.ledger.errors import RequestError, TrainingError
+
+from .blend import Blend
+from .distributed import Ranks
+from .metrics import StepMetrics
+from .optimizer import parameters_of
+from .state import TrainingState
+
+MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
+"""Tokens per forward pass where the spec names no micro batch; bounds the logits, the largest tensor."""
+FIELDS = ("tokens", "labels", "loss_mask", "position_ids")
+
+Batch = dict[str, Tensor]
+"""`tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), [micro batch, sequence] each."""
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What is the same in every step of a run."""
+
+    global_batch_size: int
+    """Samples a step, over all ranks."""
+    micro_batch_size: int
+    """Samples a forward pass, on each rank."""
+    sequence_length: int
+    clip: float
+    """Largest gradient norm; infinite where gradients are not clipped."""
+
+
+def plan_steps(
+    *, global_batch_size: int, micro_batch_size: int | None, sequence_length: int, clip: float, ranks: Ranks
+) -> StepPlan:
+    """Divide a global batch among ranks and forward passes; a clip of 0 means none.
+
+    Raises:
+        RequestError: when the batch cannot be divided evenly by the ranks.
+    """
+    if global_batch_size % ranks.size:
+        raise RequestError(
+            f"a global batch of {global_batch_size} samples cannot be divided by {ranks.size} ranks; "
+            f"start a number of ranks that divides it"
+        )
+    per_rank = global_batch_size // ranks.size
+    fitting = max(1, MICRO_BATCH_TOKENS[ranks.device.type] // sequence_length)
+    return StepPlan(
+        global_batch_size=global_batch_size,
+        micro_batch_size=min(micro_batch_size or fitting, per_rank),
+        sequence_length=sequence_length,
+        clip=clip or math.inf,
+    )
+
+
+class Trainer:
+    """Takes a run's state through its samples, one step at a time."""
+
+    def __init__(self, state: TrainingState, blend: Blend, plan: StepPlan, ranks: Ranks) -> None:
+        """Continue from `state`; `blend` holds the samples of the whole run in order."""
+        self.state, self._blend, self._plan, self._ranks = state, blend, plan, ranks
+        self._parameters = parameters_of(state.optimizer)
+        self._model: torch.nn.Module = state.model
+        if ranks.size > 1:
+            self._model = DistributedDataParallel(state.model, gradient_as_bucket_view=True)
+        self._model.train()
+
+    def step(self) -> StepMetrics:
+        """Train on the next global batch.
+
+        Raises:
+            TrainingError: when the loss or the gradient is not finite; the weights are left as they were.
+        """
+        state, plan = self.state, self._plan
+        first = state.consumed_samples
+        loss = self._accumulate(first)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, plan.clip))
+        number = first // plan.global_batch_size + 1
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(
+                f"step {number}, samples {first} to {first + plan.global_batch_size - 1}: the loss is {loss} and the "
+                f"gradient norm {norm}; a lower learning rate, a longer warm-up or a smaller clip may help"
+            )
+        lr = float(state.optimizer.param_groups[0]["lr"])
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.scheduler.step(plan.global_batch_size)
+        state.consumed_samples += plan.global_batch_size
+        return StepMetrics(
+            step=number,
+            samples=state.consumed_samples,
+            tokens=state.consumed_samples * plan.sequence_length,
+            loss=loss,
+            lr=lr,
+            grad_norm=norm,
+        )
+
+    def _accumulate(self, first: int) -> float:
+        """Gradients of the global batch that starts at sample `first`; return its mean loss in nats."""
+        ranks = self._ranks
+        batches = list(self._micro_batches(first))
+        targets = torch.stack([batch["loss_mask"].sum(dtype=torch.float64) for batch in batches]).sum()
+        if ranks.size > 1:
+            dist.all_reduce(targets)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=ranks.device)
+        for number, batch in enumerate(batches, start=1):
+            with self._synchronizing(last=number == len(batches)):
+                part = self._loss_sum(batch)
+                torch.autograd.backward(part * (ranks.size / targets).float())
+            loss_sum += part.detach().double()
+        if ranks.size > 1:
+            dist.all_reduce(loss_sum)
+        return float(loss_sum / targets)
+
+    def _loss_sum(self, batch: Batch) -> Tensor:
+        """Sum of the losses of one micro batch's targets, in nats."""
+        device = self._ranks.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=self.state.dtype == "bfloat16"):
+            losses: Tensor = self._model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
+        return (losses.float() * batch["loss_mask"]).sum()
+
+    def _micro_batches(self, first: int) -> Iterator[Batch]:
+        """Cut this rank's part of the global batch that starts at sample `first`."""
+        plan, ranks = self._plan, self._ranks
+        per_rank = plan.global_batch_size // ranks.size
+        start = first + ranks.rank * per_rank
+        for place in range(start, start + per_rank, plan.micro_batch_size):
+            numbers = range(place, min(place + plan.micro_batch_size, start + per_rank))
+            samples = [self._blend[number] for number in numbers]
+            yield {
+                name: torch.stack([torch.as_tensor(sample[name]) for sample in samples]).to(ranks.device)
+                for name in FIELDS
+            }
+
+    def _synchronizing(self, *, last: bool) -> AbstractContextManager[None]:
+        """Exchange gradients with the other ranks in the last micro batch only."""
+        if isinstance(self._model, DistributedDataParallel) and not last:
+            return self._model.no_sync()
+        return nullcontext()

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-from mixproof.mixtures.spec import Dedup, Heldout, HeldoutCreate, OnBadRecord, Source, Spec
+from mixproof.ledger.account import StageRow
+from mixproof.ledger.store import Store
+from mixproof.mixtures.spec import Decontaminate, Dedup, Heldout, HeldoutCreate, OnBadRecord, Source, Spec
+from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.decontaminate import Decontaminated, decontaminate
+from mixproof.pipeline.dedup import deduplicate
+from mixproof.pipeline.documents import SourceDocuments, read_sources
+from mixproof.pipeline.evaluation import find_evaluation_files
+from mixproof.pipeline.files import find_files
+from mixproof.pipeline.heldout import Heldout as HeldoutSets
+from mixproof.pipeline.heldout import create_heldout
+from mixproof.pipeline.reserve import Reserve, reserve_heldout
 
 MakeSpec = Callable[..., Spec]
 
@@ -23,15 +38,16 @@ def make_spec() -> MakeSpec:
             name: source if isinstance(source, Source) else Source(files=tuple(source))
             for name, source in sources.items()
         }
-        return Spec.model_construct(
-            schema_=1,
-            name="small",
-            sources=full,
-            on_bad_record=OnBadRecord(reject=reject),  # type: ignore[arg-type]  # parsed by the model
-            dedup=dedup,
-            heldout=Heldout(create=HeldoutCreate()),
-            decontaminate=False,
-        )
+        parts: dict[str, Any] = {  # not validated: what only other rooms need is left out
+            "schema_": 1,
+            "name": "small",
+            "sources": full,
+            "on_bad_record": OnBadRecord(reject=reject),
+            "dedup": dedup,
+            "heldout": Heldout(create=HeldoutCreate()),
+            "decontaminate": False,
+        }
+        return Spec.model_construct(**parts)
 
     return make
 
@@ -41,3 +57,86 @@ def cluster() -> Iterator[Cluster]:
     """A Ray of two workers on this machine; starts when the first test runs a task."""
     with Cluster(workers=2) as started:
         yield started
+
+
+def count_words(texts: Sequence[str]) -> list[int]:
+    """Count the words of each text and an EOD; nothing for white space."""
+    return [len(text.split()) + 1 if text.split() else 0 for text in texts]
+
+
+@dataclass
+class Room:
+    """Sources that were read and deduplicated, ready to be split."""
+
+    folder: Path
+    spec: Spec
+    store: Store
+    cluster: Cluster
+    sources: dict[str, SourceDocuments]
+    keep: dict[str, tuple[Bitmap | None, ...]]
+    before: dict[str, StageRow]
+
+    def create(self, reserve: Reserve | None = None, **asked: int | None) -> HeldoutSets:
+        """Hold out what is asked; a token is a word."""
+        spec = self._asking(asked)
+        return create_heldout(
+            spec,
+            self.sources,
+            self.keep,
+            self.before,
+            self.store,
+            self.cluster,
+            count_words,
+            tokenizer_sha256="0" * 64,
+            reserve=reserve,
+        )
+
+    def reserve(self, **asked: int | None) -> Reserve:
+        """Set documents aside for what is asked."""
+        return reserve_heldout(self._asking(asked), self.sources, self.keep, self.before, self.store, self.cluster)
+
+    def decontaminate(self, heldout: HeldoutSets, **options: Any) -> Decontaminated:  # noqa: ANN401  a spec's values
+        """Decontaminate with the spec's options; `off=True` for `decontaminate: false`."""
+        chosen = False if options.pop("off", False) else Decontaminate.model_validate(options)
+        spec = self.spec.model_copy(update={"decontaminate": chosen})
+        files = find_evaluation_files(spec, self.folder)
+        return decontaminate(spec, self.sources, heldout, files, self.store, self.cluster)
+
+    def texts(self, name: str, bitmaps: Sequence[Bitmap | None]) -> list[str]:
+        """Read the texts of a source that `bitmaps` keep, in order."""
+        texts: list[str] = []
+        for shard, bitmap in zip(self.sources[name].shards, bitmaps, strict=True):
+            column = pq.read_table(self.store.path(f"{shard.folder}/documents.parquet"))["text"].to_pylist()
+            kept = read_bitmap(self.store, bitmap, shard.documents)
+            texts += [text for text, stays in zip(column, kept, strict=True) if stays]
+        return texts
+
+    def _asking(self, asked: Mapping[str, int | None]) -> Spec:
+        return self.spec.model_copy(update={"heldout": Heldout(create=HeldoutCreate.model_validate(asked))})
+
+
+@pytest.fixture
+def read_room(tmp_path: Path, make_spec: MakeSpec, cluster: Cluster) -> Callable[..., Room]:
+    """Read sources of JSON lines: per source the texts of each of its files."""
+
+    def read(
+        sources: Mapping[str, Sequence[Sequence[str]]],
+        *,
+        store: str = "store",
+        shard_bytes: int = 10**8,
+        dedup: Dedup | None = None,
+    ) -> Room:
+        for name, files in sources.items():
+            folder = tmp_path / "in" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, texts in enumerate(files):
+                lines = [json.dumps({"text": text, "id": f"{name}-{number}-{k}"}) for k, text in enumerate(texts)]
+                (folder / f"{number}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        spec = make_spec({name: [f"in/{name}/*.jsonl"] for name in sources}, dedup=dedup, reject="10%")
+        place = Store(tmp_path / store)
+        found = read_sources(spec, find_files(spec, tmp_path), place, cluster, shard_bytes=shard_bytes)
+        done = deduplicate(spec, found, place, cluster)
+        before = {name: done.rows.get(name, source.ledger[-1]) for name, source in found.items()}
+        return Room(tmp_path, spec, place, cluster, found, done.keep, before)
+
+    return read

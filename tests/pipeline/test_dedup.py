@@ -139,7 +139,7 @@ def test_groups_in_order_of_priority_and_wrong_names() -> None:
 
 
 def test_fuzzy_is_refused_by_name(make_spec: MakeSpec, cluster: Cluster, tmp_path: Path) -> None:
-    rule = Dedup(fuzzy=FuzzyDedup(threshold="0.8"))  # type: ignore[arg-type]  # parsed by the model
+    rule = Dedup(fuzzy=FuzzyDedup(threshold="0.8"))
     with pytest.raises(NotBuiltYetError, match="fuzzy deduplication"):
         deduplicate(make_spec({}, dedup=rule), {}, Store(tmp_path), cluster)
 

@@ -21,7 +21,7 @@ def records(
     path: Path, start: int = 0, end: int | None = None, compression: str | None = None, fields: bool = False
 ) -> list[Raw | Reject]:
     stop = path.stat().st_size if end is None else end
-    return list(read_jsonl(str(path), path.name, compression, start, stop, text="text", id_="id", with_fields=fields))
+    return list(read_jsonl(str(path), compression, start, stop, text="text", id_="id", with_fields=fields))
 
 
 def outcomes(found: list[Raw | Reject]) -> list[str]:

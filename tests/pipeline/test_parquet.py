@@ -16,7 +16,7 @@ from mixproof.pipeline.readers.record import Raw, Reject
 
 def records(path: Path, start: int = 0, end: int | None = None, fields: bool = False) -> list[Raw | Reject]:
     stop = path.stat().st_size if end is None else end
-    return list(read_parquet(str(path), path.name, start, stop, text="text", id_="id", with_fields=fields))
+    return list(read_parquet(str(path), start, stop, text="text", id_="id", with_fields=fields))
 
 
 def write(path: Path, columns: dict[str, Any], rows: int = 1024) -> Path:

@@ -130,8 +130,8 @@ def _records(file: InputFile, task: ReadTask) -> Records:
     if file.format == "code":
         return iter((read_code(file.url, file.name),))
     if file.format == "parquet":
-        return read_parquet(file.url, file.name, plan.start, plan.end, **options, with_fields=with_fields)
-    return read_jsonl(file.url, file.name, file.compression, plan.start, plan.end, **options, with_fields=with_fields)
+        return read_parquet(file.url, plan.start, plan.end, **options, with_fields=with_fields)
+    return read_jsonl(file.url, file.compression, plan.start, plan.end, **options, with_fields=with_fields)
 
 
 def _check_unchanged(file: InputFile) -> None:

@@ -191,7 +191,7 @@ def _datatrove(options: Mapping[str, Any], where: str) -> tuple[str, Apply]:
         raise RequestError(f"{where}: exclusion_writer writes outside the store; dropped documents are counted")
     try:
         inspect.signature(kind).bind(**arguments)
-        made = kind(**arguments)
+        made: Any = kind(**arguments)
         if isinstance(getattr(made, "language", None), str):
             # word and sentence splitters load at the first document: ask for them before any work
             made.filter(importlib.import_module("datatrove.data").Document(text=_PROBE, id=""))

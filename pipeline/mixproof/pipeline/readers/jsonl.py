@@ -23,7 +23,6 @@ BOM = b"\xef\xbb\xbf"
 
 def read_jsonl(
     url: str,
-    name: str,
     compression: str | None,
     start: int,
     end: int,
@@ -37,14 +36,14 @@ def read_jsonl(
     Raises:
         DamagedFileError: when a compressed file cannot be read to its end.
     """
-    lines = _packed_lines(url, name, compression) if compression else _range_lines(url, start, end)
+    lines = _packed_lines(url, compression) if compression else _range_lines(url, start, end)
     for record, line in enumerate(lines):
         yield _parse(record, line, text, id_, with_fields)
 
 
-def _packed_lines(url: str, name: str, compression: str) -> Iterator[bytes | None]:
+def _packed_lines(url: str, compression: str) -> Iterator[bytes | None]:
     with local_copy(url) as path, path.open("rb") as file:
-        for line, _ in split_lines(_without_bom(unpacked_blocks(file, compression, name))):
+        for line, _ in split_lines(_without_bom(unpacked_blocks(file, compression, url))):
             yield line
 
 

@@ -21,7 +21,7 @@ from .record import Raw, Records, Reject, detail_of, id_of, text_fault
 BATCH_ROWS = 1024
 
 
-def read_parquet(url: str, name: str, start: int, end: int, *, text: str, id_: str, with_fields: bool) -> Records:
+def read_parquet(url: str, start: int, end: int, *, text: str, id_: str, with_fields: bool) -> Records:
     """Yield the rows of the row groups that start in the bytes [start, end).
 
     Raises:
@@ -32,15 +32,15 @@ def read_parquet(url: str, name: str, start: int, end: int, *, text: str, id_: s
         try:
             file = pq.ParquetFile(path, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
-            raise DamagedFileError(name, "footer", f"not a whole Parquet file: {_first_line(error)}") from error
+            raise DamagedFileError(url, "footer", f"not a whole Parquet file: {_first_line(error)}") from error
         with file:
             names = file.schema_arrow.names
             if text not in names:
-                raise RequestError(f"{name}: there is no column {text!r}; the columns are {', '.join(names)}")
+                raise RequestError(f"{url}: there is no column {text!r}; the columns are {', '.join(names)}")
             columns = names if with_fields else [column for column in (text, id_) if column in names]
             record = 0
             for group in _owned(file.metadata, start, end):
-                for batch in _batches(file, group, columns, name):
+                for batch in _batches(file, group, columns, url):
                     yield from _rows(batch, record, text, id_, with_fields)
                     record += batch.num_rows
 
@@ -55,7 +55,7 @@ def _owned(metadata: Any, start: int, end: int) -> list[int]:  # noqa: ANN401 - 
     return owned
 
 
-def _batches(file: Any, group: int, columns: list[str], name: str) -> Iterator[Any]:  # noqa: ANN401 - as above
+def _batches(file: Any, group: int, columns: list[str], url: str) -> Iterator[Any]:  # noqa: ANN401 - as above
     rows = 0
     try:
         for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
@@ -63,7 +63,7 @@ def _batches(file: Any, group: int, columns: list[str], name: str) -> Iterator[A
             yield batch
     except (pa.ArrowException, OSError) as error:
         raise DamagedFileError(
-            name, f"row group {group}, after {rows} of its rows", f"cannot be read: {_first_line(error)}"
+            url, f"row group {group}, after {rows} of its rows", f"cannot be read: {_first_line(error)}"
         ) from error
 
 

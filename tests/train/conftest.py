@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +27,7 @@ from mixproof.ledger.manifest import (
     Totals,
     write_manifest,
 )
-from mixproof.ledger.store import Store
+from mixproof.ledger.store import Store, publish_bytes
 from mixproof.mixtures.budget import PhaseBudget, RunBudget
 from mixproof.tokenize.indexed import append_eods, token_dtype, write_index
 from mixproof.tokenize.provenance import SCHEMA, TableWriter, regroup
@@ -102,47 +105,62 @@ def write_split(store: Store, name: str, documents: Documents, parts: int, vocab
     )
 
 
+def build_corpus(
+    root: Path,
+    train: Mapping[str, Documents],
+    heldout: Mapping[str, Documents] | None = None,
+    *,
+    parts: int = 1,
+    vocab_size: int = VOCAB_SIZE,
+    model: bytes | None = None,
+) -> Corpus:
+    """Make a build of training and held-out documents by source, in a store at `root`."""
+    store = Store(root)
+    sources = {}
+    for name, documents in train.items():
+        held = write_split(store, f"{name}-heldout", (heldout or {}).get(name, []), 1, vocab_size)
+        texts = HeldoutTexts(path=f"heldout/test/{name}.parquet", sha256="0" * 64) if held.documents else None
+        sources[name] = SourceRecord(
+            inputs=InputsRecord(path="read/test/inputs.parquet", sha256="0" * 64, files=0, records=0, bytes=0),
+            train=write_split(store, f"{name}-train", documents, parts, vocab_size),
+            heldout=HeldoutRecord(**held.model_dump(), texts=texts),
+            ledger=(),
+        )
+    tokenizer = TokenizerRecord(
+        kind="sentencepiece",
+        path="tokenizer/test/tok.model",
+        sha256="0" * 64,
+        vocab_size=vocab_size,
+        eod_id=EOD,
+    )
+    if model is not None:
+        publish_bytes(model, store.path(tokenizer.path))
+    manifest = Manifest(
+        schema_=1,
+        mixproof="0",
+        spec={},
+        spec_sha256="0" * 64,
+        tokenizer=tokenizer,
+        sources=sources,
+        dedup_matrix=(),
+        totals=Totals(documents=0, tokens=0, bytes=0),
+    )
+    write_manifest(store, manifest)
+    return Corpus(store, manifest)
+
+
+@pytest.fixture(scope="session")
+def make_corpus_at() -> MakeCorpus:
+    """Make a build in a store at a given place."""
+    return build_corpus
+
+
 @pytest.fixture
 def make_corpus(tmp_path: Path) -> MakeCorpus:
-    """Make a build of training and held-out documents by source."""
+    """Make a build in a store of the test's own."""
 
-    def make(
-        train: Mapping[str, Documents],
-        heldout: Mapping[str, Documents] | None = None,
-        *,
-        parts: int = 1,
-        vocab_size: int = VOCAB_SIZE,
-        place: str = "store",
-    ) -> Corpus:
-        store = Store(tmp_path / place)
-        sources = {}
-        for name, documents in train.items():
-            held = write_split(store, f"{name}-heldout", (heldout or {}).get(name, []), 1, vocab_size)
-            texts = HeldoutTexts(path=f"heldout/test/{name}.parquet", sha256="0" * 64) if held.documents else None
-            sources[name] = SourceRecord(
-                inputs=InputsRecord(path="read/test/inputs.parquet", sha256="0" * 64, files=0, records=0, bytes=0),
-                train=write_split(store, f"{name}-train", documents, parts, vocab_size),
-                heldout=HeldoutRecord(**held.model_dump(), texts=texts),
-                ledger=(),
-            )
-        manifest = Manifest(
-            schema_=1,
-            mixproof="0",
-            spec={},
-            spec_sha256="0" * 64,
-            tokenizer=TokenizerRecord(
-                kind="sentencepiece",
-                path="tokenizer/test/tok.model",
-                sha256="0" * 64,
-                vocab_size=vocab_size,
-                eod_id=EOD,
-            ),
-            sources=sources,
-            dedup_matrix=(),
-            totals=Totals(documents=0, tokens=0, bytes=0),
-        )
-        write_manifest(store, manifest)
-        return Corpus(store, manifest)
+    def make(*arguments: Any, place: str = "store", **options: Any) -> Corpus:  # noqa: ANN401  as `build_corpus`
+        return build_corpus(tmp_path / place, *arguments, **options)
 
     return make
 
@@ -154,19 +172,20 @@ def random_documents(seed: int, count: int, longest: int, vocab_size: int = VOCA
     return [rng.integers(EOD + 1, vocab_size, length).tolist() for length in lengths]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def documents() -> Callable[..., list[list[int]]]:
     """Random documents by seed, count and longest length."""
     return random_documents
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_budget() -> Callable[..., RunBudget]:
     """A budget of one sample a step from the samples of each source in each phase."""
 
     def make(sequence_length: int, *phases: dict[str, int], global_batch_size: int = 1) -> RunBudget:
-        made, first = [], 0
+        made, first, counts = [], 0, Counter[str]()
         for samples_of in phases:
+            counts.update(samples_of)
             made.append(PhaseBudget(first, sum(samples_of.values()), samples_of))
             first += sum(samples_of.values())
         return RunBudget(
@@ -180,6 +199,7 @@ def make_budget() -> Callable[..., RunBudget]:
             decay_steps=0,
             checkpoint_steps=None,
             phases=tuple(made),
+            declared={name: Fraction(counts[name], first) for name in sorted(counts)},
         )
 
     return make

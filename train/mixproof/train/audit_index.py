@@ -21,7 +21,7 @@ from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.report import Checks, Equation
 
 from .record import RunRecord
-from .saved_index import ArrayRecord, EpochRecord, IndexRecord, PhaseIndexRecord, StreamRecord
+from .saved_index import ArrayRecord, IndexRecord, PhaseIndexRecord, StreamRecord
 
 
 def check_index_numbers(run: RunRecord, index: IndexRecord, checks: Checks) -> None:
@@ -56,7 +56,7 @@ def check_index_arrays(
         truth = lengths.get(stream.source)
         _compare(root, folder, stream.lengths, truth, "E6", at)
         for epoch in stream.epochs:
-            expected = _order_of(stream, epoch, truth, index.sequence_length)
+            expected = _order_of(_seed_of(index.seed, stream.source, epoch.epoch), truth, index.sequence_length)
             arrays = (epoch.document_index, epoch.sample_index, epoch.shuffle_index)
             for array, derived in zip(arrays, expected, strict=True):
                 _compare(root, folder, array, derived, "E7", at.at(shard=f"epoch {epoch.epoch}"))
@@ -138,13 +138,11 @@ def _seed_of(seed: int, source: str, epoch: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def _order_of(
-    stream: StreamRecord, epoch: EpochRecord, lengths: NDArray[np.int32] | None, sequence_length: int
-) -> tuple[NDArray[Any] | None, ...]:
+def _order_of(seed: int, lengths: NDArray[np.int32] | None, sequence_length: int) -> tuple[NDArray[Any] | None, ...]:
     """Document, sample and shuffle index of one pass, from lengths and seed; None where the draw is not whole."""
     if lengths is None:
         return None, None, None
-    state = np.random.RandomState(epoch.seed)
+    state = np.random.RandomState(seed)
     documents = np.arange(len(lengths), dtype=np.int32)
     state.shuffle(documents)
     ends = np.cumsum(lengths[documents], dtype=np.int64)

@@ -11,6 +11,8 @@ The record's free statements (recipe, names) are bound by nothing here but the r
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from pathlib import Path
 
@@ -147,6 +149,10 @@ def _check_counts(run: RunRecord, checks: Checks) -> None:
     weights = shape.layers * (matrices + 2 * shape.hidden) + shape.hidden
     at.equal("schema", "weights without the embedding, by the shape", weights, run.parameters.non_embedding)
     at.equal("schema", "weights, by the shape", weights + vocabulary * shape.hidden, run.parameters.total)
+    multiplied = (
+        shape.layers * matrices + vocabulary * shape.hidden + shape.layers * shape.heads * shape.head_dim * length
+    )
+    at.equal("schema", "FLOPs, by the shape", 6 * multiplied * run.consumed_tokens, run.flops)
 
 
 def _check_delivered(run: RunRecord, index: IndexRecord, checks: Checks) -> None:
@@ -182,6 +188,9 @@ def _check_heldout_counts(run: RunRecord, manifest: Manifest, checks: Checks) ->
         at.equal("E10", "scored targets", heldout.tokens, score.tokens)
         at.equal("E10", "documents", heldout.documents, score.documents)
         at.equal("E10", "bytes", heldout.bytes, score.bytes)
+        parts = [[part.bin_sha256, part.idx_sha256, part.provenance_sha256] for part in heldout.datasets]
+        datasets = hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
+        at.equal("checksum", "as sha256 of the held-out parts", datasets, score.datasets_sha256)
         if heldout.texts is not None:
             at.equal("checksum", "as sha256 of the held-out texts", heldout.texts.sha256, score.texts_sha256)
         if score.bytes:

@@ -210,7 +210,9 @@ def write_source(root: Path, name: str, cuts: Sequence[int], seed: int, lost: tu
         },
         "ledger": [
             row("read", 60, size + lost[1], {"invalid_json": (2 - lost[0], 0)}),
+            row("length", 58 + lost[0], size + lost[1], {}),
             row("dedup", 58 + lost[0], size + lost[1], dropped),
+            row("decontaminate", 58, size, {}),
             row("split", 58, size, {}),
             row("encode", 58, size, {}),
         ],
@@ -247,7 +249,16 @@ def hand_build(tmp_path: Path, tiny_model: bytes) -> HandBuild:
         "code": write_source(tmp_path, "code", [20], 11, (0, 0)),
         "web": write_source(tmp_path, "web", [], 12, (1, 20)),
     }
-    spec = {"sources": {"code": {}, "web": {}}, "decontaminate": {"ngram": 13}}
+    spec = {
+        "sources": {
+            name: {"inputs": source["inputs"]["sha256"], "steps": [{"name": "length", "options": {"min_chars": 1}}]}
+            for name, source in sources.items()
+        },
+        "dedup": {"exact": True},
+        "heldout": {"create": {"tokens": 100}},
+        "decontaminate": {"ngram": 13},
+        "tokenizer": {"train": None, "sha256": sha256(tmp_path / "tokenizer/tok.model")},
+    }
     splits = [source[side] for source in sources.values() for side in ("train", "heldout")]
     data = {
         "schema": 1,

@@ -104,7 +104,7 @@ def test_a_hundred_random_corruptions_of_files_are_each_caught_and_the_file_is_n
 
 def test_every_number_of_the_manifest_is_caught_when_edited_though_the_folder_is_renamed(hand_build: Build) -> None:
     numbers = [(path, value) for path, value in leaves(hand_build.load()) if isinstance(value, int)]
-    assert len(numbers) == 95
+    assert len(numbers) > 100
     for path, value in numbers:
         data = hand_build.load()
         put(data, path, value + 1)
@@ -125,8 +125,8 @@ def test_counts_of_documents_tokens_and_bytes_are_caught_by_arithmetic_alone(han
 
 def test_every_name_and_checksum_of_the_manifest_is_caught_when_edited(hand_build: Build) -> None:
     for path, value in list(leaves(hand_build.load())):
-        # the writer's version and the names of inner stages are no statement about any byte
-        if isinstance(value, str) and path != ("mixproof",) and path[-2:] != (1, "stage"):
+        # the writer's version is no statement about any byte
+        if isinstance(value, str) and path != ("mixproof",):
             data = hand_build.load()
             put(data, path, value[:-1] + ("0" if value[-1] != "0" else "1"))
             report = audit_build(hand_build.edit(data, rename=True), "bytes")
@@ -147,7 +147,7 @@ def test_an_edited_count_in_place_fails_the_checksum_and_the_equation_that_it_br
 @pytest.mark.parametrize("depth", ["arithmetic", "bytes"])
 def test_equations_that_do_not_close_are_named_with_source_stage_and_both_sides(hand_build: Build, depth: Any) -> None:  # noqa: ANN401  (a literal)
     data = hand_build.load()
-    data["sources"]["web"]["ledger"][1]["dropped"]["exact_duplicate"]["bytes"] = 19
+    data["sources"]["web"]["ledger"][2]["dropped"]["exact_duplicate"]["bytes"] = 19
     report = audit_build(hand_build.edit(data, rename=True), depth)
     assert [(f.equation, f.source, f.stage, f.expected, f.found) for f in report.failures] == [
         ("E2", "web", "dedup", "2155 bytes", "2154 bytes"),

@@ -39,6 +39,7 @@ from .heldout import check_rows, check_set, check_texts, hashes_of
 from .inputs import Inputs, check_inputs
 from .provenance import Rows, Withheld, check_provenance
 from .report import AuditReport, Checks, Depth
+from .spec import check_spec
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
@@ -80,6 +81,7 @@ def audit_build(manifest_path: Path, depth: Depth = "bytes", *, progress: Progre
     manifest = _check_manifest(manifest_path, checks.at(file=str(manifest_path)))
     if manifest is None:
         return checks.report(depth)
+    check_spec(manifest, checks.at(file=str(manifest_path)))
     check_arithmetic(manifest, checks.at(file=str(manifest_path)))
     sources = [
         _Source(name, record, check_inputs(root, record.inputs, checks.at(source=name)))

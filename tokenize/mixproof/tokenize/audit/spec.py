@@ -1,0 +1,85 @@
+"""The spec that a manifest states, against the rest of the manifest: what was asked is what was done.
+
+Only what the auditor needs of the spec's form is read here: which sources, the steps of each, whether there is
+deduplication and decontamination, and the checksums that stand for places.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from mixproof.ledger.manifest import Manifest
+
+from .arithmetic import DEDUP, ENCODE, READ, SPLIT
+from .report import Checks
+
+DECONTAMINATE = "decontaminate"
+
+
+class _Step(BaseModel):
+    name: str
+    options: dict[str, Any] = {}
+
+    @property
+    def stage(self) -> str:
+        """What the step's row is called; a class of datatrove by its own name."""
+        return str(self.options.get("class", self.name))
+
+
+class _Source(BaseModel):
+    inputs: str
+    steps: tuple[_Step, ...] = ()
+
+
+class _Heldout(BaseModel):
+    from_: dict[str, str] | None = Field(None, alias="from")
+
+
+class _Tokenizer(BaseModel):
+    sha256: str | None = None
+
+
+class _Spec(BaseModel):
+    sources: dict[str, _Source]
+    dedup: dict[str, Any] | None = None
+    heldout: _Heldout
+    decontaminate: dict[str, Any] | bool
+    tokenizer: _Tokenizer
+
+    def stages(self, source: str) -> list[str]:
+        """Names of a source's ledger rows, in order; a repeated step has its number."""
+        steps: list[str] = []
+        for step in self.sources[source].steps:
+            times = sum(other.partition("#")[0] == step.stage for other in steps)
+            steps.append(f"{step.stage}#{times + 1}" if times else step.stage)
+        dedup = [DEDUP] if self.dedup is not None else []
+        clean = [DECONTAMINATE] if self.decontaminate is not False else []
+        return [READ, *steps, *dedup, *clean, SPLIT, ENCODE]
+
+
+def check_spec(manifest: Manifest, checks: Checks) -> None:
+    """Check that sources, stages, inputs, tokenizer and imported held-out sets are those of the spec."""
+    try:
+        spec = _Spec.model_validate(manifest.spec)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in ("spec", *first["loc"]))
+        checks.true("schema", False, "the identity part of a spec", f"{where}: {first['msg']}")
+        return
+    if not checks.equal("schema", "as sources", sorted(spec.sources), sorted(manifest.sources)):
+        return
+    imported = spec.heldout.from_ or {}
+    for name, source in manifest.sources.items():
+        at = checks.at(source=name)
+        at.equal("E3", "as stages", spec.stages(name), [row.stage for row in source.ledger])
+        at.equal("checksum", "as the spec's inputs", spec.sources[name].inputs, source.inputs.sha256)
+        texts = source.heldout.texts.sha256 if source.heldout.texts is not None else None
+        if spec.heldout.from_ is not None:
+            at.equal("checksum", "as the spec's held-out texts", imported.get(name), texts)
+        at.equal(
+            "schema", "as an imported set", spec.heldout.from_ is not None, source.heldout.imported_from is not None
+        )
+    if spec.tokenizer.sha256 is not None:
+        checks.equal("checksum", "as the spec's tokenizer", spec.tokenizer.sha256, manifest.tokenizer.sha256)

@@ -31,6 +31,15 @@ FIRST_RANGE_SLACK = Fraction(5, 4)
 CANDIDATE_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8"), ("shard", "<i4")])
 """A document: the halves of its text's xxh3_128, UTF-8 bytes, row in its shard, place of the shard."""
 
+ROWS_SCHEMA = pa.schema(
+    [
+        pa.field("file", pa.string()),
+        pa.field("record", pa.int64()),
+        pa.field("id", pa.string()),
+        pa.field("text", pa.large_string()),
+    ]
+)
+
 
 def in_hash_order(
     source: SourceDocuments, keep: Sequence[Bitmap | None], store: Store, cluster: Cluster, *, expected: Fraction
@@ -115,7 +124,7 @@ def fetch_texts(shards: Sequence[Shard], documents: NDArray[Any], store: Store, 
     calls = [(str(store), shards[shard], documents["row"][rows]) for shard, rows in wanted]
     tables = cluster.run(read_rows, calls, label="held-out texts")
     if not tables:
-        return pa.table({"file": [], "record": [], "id": [], "text": []})
+        return ROWS_SCHEMA.empty_table()
     order = np.argsort(np.concatenate([rows for _, rows in wanted]))
     return pa.concat_tables(tables).take(pa.array(order))
 
@@ -135,7 +144,7 @@ def read_rows(store_url: str, shard: Shard, rows: NDArray[np.int64]) -> pa.Table
     table = pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(found))))
     names = pa.array([shard.file] * len(rows), pa.string()) if shard.file else table["file"]
     records = pa.array(table["record"].to_numpy() + shard.first_record, pa.int64())
-    return pa.table({"file": names, "record": records, "id": table["id"], "text": table["text"]})
+    return pa.table([names, records, table["id"], table["text"]], schema=ROWS_SCHEMA)
 
 
 def rows_up_to(store: Store, shard: Shard, place: int, last: str) -> NDArray[Any]:

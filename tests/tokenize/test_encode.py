@@ -121,13 +121,13 @@ def test_shards_are_encoded_once_and_again_only_when_their_bitmap_changes(
 ) -> None:
     first, second = write_shard("first", topics[:5]), write_shard("second", topics[5:10])
     before = cluster.stages_run, cluster.stages_reused
-    made = encode_texts([first, second], tokenizer, REFERENCE, store, cluster)
+    made = encode_texts([first, second], tokenizer, store, cluster)
     assert (cluster.stages_run - before[0], cluster.stages_reused - before[1]) == (2, 0)
     assert [shard.documents for shard in made] == [5, 5]
-    assert encode_texts([first, second], tokenizer, REFERENCE, store, cluster) == made
+    assert encode_texts([first, second], tokenizer, store, cluster) == made
     assert (cluster.stages_run - before[0], cluster.stages_reused - before[1]) == (2, 2)
     fewer = replace(second, keep=write_shard("third", topics[5:10], keep=[True] * 4 + [False]).keep)
-    assert [shard.documents for shard in encode_texts([first, fewer], tokenizer, REFERENCE, store, cluster)] == [5, 4]
+    assert [shard.documents for shard in encode_texts([first, fewer], tokenizer, store, cluster)] == [5, 4]
     assert (cluster.stages_run - before[0], cluster.stages_reused - before[1]) == (3, 3)
 
 
@@ -136,7 +136,7 @@ def test_equal_shards_share_their_tokens(
 ) -> None:
     first = write_shard("first", topics[:3], file="a.jsonl")
     second = write_shard("second", topics[:3], file="b.jsonl")
-    made = encode_texts([first, second], tokenizer, REFERENCE, store, cluster)
+    made = encode_texts([first, second], tokenizer, store, cluster)
     assert made[0].folder == made[1].folder
     assert [shard.texts.file for shard in made] == ["a.jsonl", "b.jsonl"]
 

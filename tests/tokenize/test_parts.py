@@ -29,7 +29,7 @@ WriteShard = Callable[..., Texts]
 def make(
     shards: Sequence[Texts], tokenizer: TokenizerRecord, store: Store, cluster: Cluster, part_bytes: int
 ) -> tuple[DatasetRecord, ...]:
-    encoded = encode_texts(shards, tokenizer, REFERENCE, store, cluster)
+    encoded = encode_texts(shards, tokenizer, store, cluster)
     (datasets,) = make_datasets([("manual", "train", encoded)], tokenizer, store, cluster, part_bytes=part_bytes)
     return datasets
 
@@ -163,7 +163,7 @@ def test_parts_hold_every_document_once_and_do_not_depend_on_shards(
 def test_tokens_that_are_cut_short_are_found_when_parts_are_made(
     topics: list[str], store: Store, tokenizer: TokenizerRecord, write_shard: WriteShard, cluster: Cluster
 ) -> None:
-    (shard,) = encode_texts([write_shard("s", topics[:3])], tokenizer, REFERENCE, store, cluster)
+    (shard,) = encode_texts([write_shard("s", topics[:3])], tokenizer, store, cluster)
     path = store.path(f"{shard.folder}/tokens.bin")
     path.write_bytes(path.read_bytes()[:-2])
     with pytest.raises(AccountError, match=r"E5 .*source manual, stage encode, shard manual-train-00000"):

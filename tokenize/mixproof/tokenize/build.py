@@ -32,7 +32,6 @@ from mixproof.pipeline.reserve import Reserve, reserve_heldout
 
 from .circumstances import Clock, write_circumstances
 from .encode import Texts, encode_texts
-from .engine import choose_engine
 from .parts import PART_BYTES, make_datasets
 from .pointer import find_build, write_pointer
 from .statement import Side, refuse_empty, state_build, state_source
@@ -223,9 +222,8 @@ def _encode(job: _Job, documents: _Documents, part_bytes: int) -> dict[str, tupl
         splits.append((name, "heldout", [Texts(heldout.path, heldout.sha256, None, "", 0, name)]))
     tokenizer, store, cluster = documents.tokenizer, job.store, job.cluster
     with job.clock.time("encode"):
-        engine = choose_engine(str(store.path(tokenizer.path)))
         shards = [shard for _, _, texts in splits for shard in texts]
-        encoded = iter(encode_texts(shards, tokenizer, engine, store, cluster))
+        encoded = iter(encode_texts(shards, tokenizer, store, cluster))
     done = [(name, split, tuple(next(encoded) for _ in texts)) for name, split, texts in splits]
     with job.clock.time("assemble"):
         datasets = make_datasets(done, tokenizer, store, cluster, part_bytes=part_bytes)

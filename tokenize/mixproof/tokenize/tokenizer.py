@@ -32,7 +32,7 @@ MODEL = "tok.model"
 class Encoded:
     """The ids of a batch of texts, one after another."""
 
-    ids: NDArray[np.int32]
+    ids: NDArray[np.int32] | NDArray[np.int64]
     """[tokens] without EODs."""
     lengths: NDArray[np.int64]
     """[texts] ids of each; 0 where a text encodes to nothing."""

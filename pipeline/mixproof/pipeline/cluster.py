@@ -76,8 +76,11 @@ class Cluster:
         num_cpus: float = 1,
         num_gpus: float = 0,
         max_retries: int = 3,
+        on_failure: Callable[[MixproofError], T] | None = None,
     ) -> list[T]:
         """Call `function` once for each tuple of arguments, as Ray tasks; results in the order of `calls`.
+
+        With `on_failure` a call that fails does not end the others: what it makes of the error is the result.
 
         Raises:
             MixproofError: as a task raised it (the first to fail; the others are cancelled), or when a
@@ -97,7 +100,13 @@ class Cluster:
                 while len(pending) < window and (item := next(waiting, None)) is not None:
                     pending[task.remote(*item[1])] = item[0]
                 ended, _ = ray.wait(list(pending), num_returns=1)
-                results[pending.pop(ended[0])] = _get(ended[0], label)
+                call = pending.pop(ended[0])
+                try:
+                    results[call] = _get(ended[0], label)
+                except MixproofError as error:
+                    if on_failure is None:
+                        raise
+                    results[call] = on_failure(error)
                 self._report(label, len(results), len(calls))
         finally:
             for reference in pending:

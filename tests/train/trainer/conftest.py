@@ -40,15 +40,33 @@ def ranks() -> Iterator[Ranks]:
 
 
 @pytest.fixture
-def make_request(
-    make_corpus: Callable[..., Any], make_budget: Callable[..., RunBudget], model_bytes: bytes, tmp_path: Path
-) -> Callable[..., RunRequest]:
-    """Ask for a run of two layers on two sources, three samples of `manual` for each of `guide`."""
+def make_encoded(make_corpus: Callable[..., Any], model_bytes: bytes, tmp_path: Path) -> Callable[..., Any]:
+    """Make a build of two sources, `manual` and `guide`, at a place, with its tokenizer."""
     path = tmp_path / "tok.model"
     path.write_bytes(model_bytes)
     encoded: list[list[int]] = load_processor(str(path)).encode(TOPICS)
     train = {"manual": encoded[0:24], "guide": encoded[24:48]}
     heldout = {"manual": encoded[48:52], "guide": encoded[52:56]}
+
+    def make(place: str = "store") -> Any:  # noqa: ANN401  the Corpus of the room's conftest
+        corpus = make_corpus(train, heldout, vocab_size=VOCAB_SIZE, place=place)
+        tokenizer = corpus.store.path(corpus.manifest.tokenizer.path)
+        tokenizer.parent.mkdir(parents=True, exist_ok=True)
+        tokenizer.write_bytes(model_bytes)
+        return corpus
+
+    return make
+
+
+@pytest.fixture
+def encoded_corpus(make_encoded: Callable[..., Any]) -> Any:  # noqa: ANN401  the Corpus of the room's conftest
+    """A build of two sources, `manual` and `guide`."""
+    return make_encoded()
+
+
+@pytest.fixture
+def make_request(make_encoded: Callable[..., Any], make_budget: Callable[..., RunBudget]) -> Callable[..., RunRequest]:
+    """Ask for a run of two layers on two sources, three samples of `manual` for each of `guide`."""
 
     def make(
         *,
@@ -60,10 +78,7 @@ def make_request(
         place: str = "store",
         **execution: Any,  # noqa: ANN401  fields of a request
     ) -> RunRequest:
-        corpus = make_corpus(train, heldout, vocab_size=VOCAB_SIZE, place=place)
-        tokenizer = corpus.store.path(corpus.manifest.tokenizer.path)
-        tokenizer.parent.mkdir(parents=True, exist_ok=True)
-        tokenizer.write_bytes(model_bytes)
+        corpus = make_encoded(place)
         samples = steps * global_batch_size
         budget = make_budget(
             32, {"guide": samples // 4, "manual": samples - samples // 4}, global_batch_size=global_batch_size
@@ -85,7 +100,7 @@ def make_request(
             rope_base=10000,
             budget=RunBudget(**{**vars(budget), **changes, "declared": declared}),
             tokenizer=corpus.manifest.tokenizer,
-            draws={name: make_draw(corpus.store, corpus.manifest, name, 1 << 20) for name in train},
+            draws={name: make_draw(corpus.store, corpus.manifest, name, 1 << 20) for name in corpus.manifest.sources},
             heldout={name: source.heldout for name, source in corpus.manifest.sources.items()},
             device="cpu",
             **{"micro_batch_size": None, **execution},

@@ -84,7 +84,8 @@ def train_all(
     cluster.count(run=len(left), reused=len(requests) - len(left))
     calls = [(request.model_dump_json(),) for request in left]
     with watching(left, on_progress):
-        reasons = cluster.run(_train_task, calls, label="train", num_gpus=1 if device == "cuda" else 0)
+        gpus = 1 if device == "cuda" else 0
+        reasons = cluster.run(_train_task, calls, label="train", num_gpus=gpus, on_failure=str)
     for request, reason in zip(left, reasons, strict=True):
         finished[request.key] = outcome_of(request, reason=reason)
     return [finished[request.key] for request in requests]
@@ -123,8 +124,8 @@ def _train_task(request_json: str) -> str | None:
     request = RunRequest.model_validate_json(request_json)
     try:
         return train_run(request).reason
-    except MixproofError as error:
-        return str(error)
+    except MixproofError:
+        raise
     except Exception as error:  # noqa: BLE001  whatever ends one run must not end the others; it is kept and shown
         path = run_folder(Store(request.store), request.key) / FAILURE
         publish_bytes(traceback.format_exc().encode(), path)

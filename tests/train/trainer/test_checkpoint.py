@@ -1,0 +1,121 @@
+"""Checkpoints: what goes in comes out, and only whole ones count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from megatron.core import dist_checkpointing
+
+from mixproof.ledger.errors import RequestError, SupersededError
+from mixproof.train.checkpoint import (
+    checkpoint_files,
+    load_checkpoint,
+    remove_checkpoints,
+    save_checkpoint,
+    whole_checkpoints,
+)
+from mixproof.train.distributed import Ranks
+from mixproof.train.model import weights_sha256
+from mixproof.train.optimizer import parameters_of
+from mixproof.train.ownership import Ownership
+from mixproof.train.request import RunRequest
+from mixproof.train.state import TrainingState, build_state
+
+MakeRequest = Callable[..., RunRequest]
+
+
+@pytest.fixture
+def trained(make_request: MakeRequest, ranks: Ranks) -> TrainingState:
+    """A state after three steps on made-up gradients."""
+    state = build_state(make_request(), ranks)
+    for step in range(3):
+        for number, parameter in enumerate(parameters_of(state.optimizer)):
+            parameter.grad = torch.full_like(parameter, 0.1 * number - 0.3 * step)
+        state.optimizer.step()
+        state.scheduler.step(4)
+        state.consumed_samples += 4
+    return state
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Ownership:
+    ownership = Ownership(tmp_path / "run")
+    ownership.take()
+    return ownership
+
+
+def test_a_state_comes_back_bit_for_bit(
+    trained: TrainingState, make_request: MakeRequest, ranks: Ranks, owner: Ownership
+) -> None:
+    path = save_checkpoint(owner.folder, trained, ranks, owner)
+    fresh = build_state(make_request(), ranks)
+    assert weights_sha256(fresh.model) != weights_sha256(trained.model)
+    load_checkpoint(path, fresh, ranks)
+    assert weights_sha256(fresh.model) == weights_sha256(trained.model)
+    assert fresh.consumed_samples == 12
+    assert fresh.scheduler.num_steps == 12
+    assert [group["lr"] for group in fresh.optimizer.param_groups] == [
+        group["lr"] for group in trained.optimizer.param_groups
+    ]
+    for ours, theirs in zip(parameters_of(fresh.optimizer), parameters_of(trained.optimizer), strict=True):
+        for name in ("step", "exp_avg", "exp_avg_sq"):
+            assert torch.equal(fresh.optimizer.state[ours][name], trained.optimizer.state[theirs][name])
+
+
+def test_the_same_state_gives_the_same_bytes(trained: TrainingState, ranks: Ranks, tmp_path: Path) -> None:
+    files = []
+    for place in ("here", "there"):
+        ownership = Ownership(tmp_path / place)
+        ownership.take()
+        files.append(checkpoint_files(save_checkpoint(ownership.folder, trained, ranks, ownership)))
+    assert files[0] == files[1]
+    assert set(files[0] or ()) == {".metadata", "__0_0.distcp", "common.pt", "metadata.json"}
+
+
+@pytest.mark.filterwarnings(
+    # Megatron loads by torch's older names
+    "ignore:`load_state_dict` is deprecated:FutureWarning",
+    "ignore:Please use DTensor instead:FutureWarning",
+)
+def test_megatron_reads_it_without_a_model(trained: TrainingState, ranks: Ranks, owner: Ownership) -> None:
+    path = save_checkpoint(owner.folder, trained, ranks, owner)
+    assert json.loads((path / "metadata.json").read_bytes())["sharded_backend"] == "torch_dist"
+    tensors = dist_checkpointing.load_plain_tensors(str(path))
+    weights = dict(trained.model.named_parameters())["embedding.word_embeddings.weight"]
+    assert torch.equal(tensors["embedding.word_embeddings.weight"], weights)
+
+
+def test_only_whole_checkpoints_count(trained: TrainingState, ranks: Ranks, owner: Ownership) -> None:
+    first = save_checkpoint(owner.folder, trained, ranks, owner)
+    trained.consumed_samples += 4
+    second = save_checkpoint(owner.folder, trained, ranks, owner)
+    assert whole_checkpoints(owner.folder) == [first, second]
+    data = second / "__0_0.distcp"
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-1])
+    assert whole_checkpoints(owner.folder) == [first]
+    save_checkpoint(owner.folder, trained, ranks, owner)
+    assert data.read_bytes() == whole
+    remove_checkpoints([first])
+    assert whole_checkpoints(owner.folder) == [second]
+
+
+def test_a_state_of_other_arithmetic_is_refused(
+    trained: TrainingState, make_request: MakeRequest, ranks: Ranks, owner: Ownership
+) -> None:
+    path = save_checkpoint(owner.folder, trained, ranks, owner)
+    fresh = build_state(make_request(), ranks)
+    fresh.dtype = "bfloat16"
+    with pytest.raises(RequestError, match="started in float32 and would go on in bfloat16"):
+        load_checkpoint(path, fresh, ranks)
+
+
+def test_an_attempt_that_lost_its_run_saves_nothing(trained: TrainingState, ranks: Ranks, owner: Ownership) -> None:
+    Ownership(owner.folder).take()
+    with pytest.raises(SupersededError):
+        save_checkpoint(owner.folder, trained, ranks, owner)
+    assert not (owner.folder / "checkpoints").exists()

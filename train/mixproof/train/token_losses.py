@@ -1,0 +1,58 @@
+"""The loss of each target without the logits of a whole batch.
+
+Megatron's loss holds logits of batch × vocabulary in float32 about three times: 786 MB for 2,048 tokens at a
+vocabulary of 32,000. For scoring, the hidden states of the counted positions are multiplied with the output weights
+a few rows at a time, so that the logits stay in the cache: 1.6 times as fast at vocabulary 32,000 and 1.2 times at
+8,192 (nano, one core), in 16 MB, and none are made for padding. The losses agree with Megatron's to float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from megatron.core.models.gpt import GPTModel
+from torch import Tensor
+
+ROWS = {"cpu": 128, "cuda": 4096}
+"""Positions whose logits exist at a time."""
+
+
+def token_losses(model: torch.nn.Module, tokens: Tensor, positions: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
+    """Loss of each counted label.
+
+    Args:
+        model: a GPTModel, or any module that gives losses [batch, sequence] when called as one with labels.
+        tokens: [batch, sequence] inputs; `positions`, `labels` and `counts` (booleans) alike.
+        positions: place of each token in its window.
+        labels: the id to predict at each place.
+        counts: which labels count.
+
+    Returns:
+        [counted labels] -ln p in nats, rows of the batch one after another.
+    """
+    if not isinstance(model, GPTModel):
+        losses: Tensor = model(tokens, positions, None, labels=labels)
+        return losses[counts]
+    with _without_output(model):
+        hidden = model(tokens, positions, None).transpose(0, 1)[counts]
+    weight: Tensor = model.shared_embedding_or_output_weight()
+    chosen = labels[counts]
+    rows = ROWS[tokens.device.type]
+    pieces = ((hidden[i : i + rows], chosen[i : i + rows]) for i in range(0, len(chosen), rows))
+    return torch.cat([_cross_entropy(states @ weight.T, ids) for states, ids in pieces])
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return torch.logsumexp(logits, 1) - logits.gather(1, labels[:, None])[:, 0]
+
+
+@contextmanager
+def _without_output(model: GPTModel) -> Iterator[None]:
+    """Let the model end with its hidden states, as the first stages of a pipeline do."""
+    model.post_process = False
+    try:
+        yield
+    finally:
+        model.post_process = True

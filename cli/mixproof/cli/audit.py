@@ -16,7 +16,7 @@ from mixproof.tokenize.audit import AuditReport, Depth, audit_build
 from mixproof.train.audit_run import audit_run
 from mixproof.train.family import find_outcomes
 from mixproof.train.plan import plan_requests
-from mixproof.train.record import RUN_RECORD
+from mixproof.train.record import RUN
 
 from .options import DEFAULT_STORE, JsonOption, StoreOption
 from .output import emit_json, stdout, table
@@ -29,14 +29,14 @@ SPEC_SUFFIXES = (".yaml", ".yml")
 
 def audit(
     target: TargetArgument,
-    depth: DepthOption = Depth.bytes,
+    depth: DepthOption = "bytes",
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Check a build and its runs; name every file and equation that fails."""
     report = audit_target(target, store, depth)
     if as_json:
-        emit_json(audit_json(report))
+        emit_json(report.to_json())
     else:
         print_report(report)
     if not report.ok:
@@ -52,13 +52,13 @@ def audit_target(target: Path, store: str, depth: Depth) -> AuditReport:
     if target.suffix in SPEC_SUFFIXES:
         return audit_request(open_request(target, store), depth)
     if target.is_dir():
-        found = [target / name for name in (MANIFEST, RUN_RECORD) if (target / name).is_file()]
+        found = [target / name for name in (MANIFEST, RUN) if (target / name).is_file()]
         if not found:
-            raise RequestError(f"{target}: holds neither a build's {MANIFEST} nor a run's {RUN_RECORD}")
+            raise RequestError(f"{target}: holds neither a build's {MANIFEST} nor a run's {RUN}")
         target = found[0]
     if not target.is_file():
         raise RequestError(f"{target}: no such file")
-    return audit_run(target, depth) if target.name == RUN_RECORD else audit_build(target, depth)
+    return audit_run(target, depth) if target.name == RUN else audit_build(target, depth)
 
 
 def audit_request(request: Request, depth: Depth) -> AuditReport:
@@ -71,13 +71,8 @@ def audit_request(request: Request, depth: Depth) -> AuditReport:
         return report
     for outcome in find_outcomes(requests):
         if outcome.record is not None:
-            report = report + audit_run(Path(outcome.folder) / RUN_RECORD, depth)
+            report = report + audit_run(Path(outcome.folder) / RUN, depth)
     return report
-
-
-def audit_json(report: AuditReport) -> dict[str, object]:
-    """Give the JSON form of an audit."""
-    return {"ok": report.ok, "depth": report.depth, "checks": report.checks, "failures": list(report.failures)}
 
 
 def print_report(report: AuditReport) -> None:
@@ -86,5 +81,5 @@ def print_report(report: AuditReport) -> None:
         stdout.print(f"[green]audit clean[/]: {report.checks:,} checks at depth {report.depth}, all closed")
         return
     columns = ("equation", "file", "source", "stage", "expected", "found")
-    rows = [[str(failure[name] or "") for name in columns] for failure in report.failures]
+    rows = [[getattr(failure, name) for name in columns] for failure in report.failures]
     stdout.print(table(f"{len(report.failures)} of {report.checks:,} checks failed", columns, rows, text_columns=4))

@@ -20,7 +20,7 @@ from mixproof.train.compare import compare as compare_runs
 from mixproof.train.family import find_outcomes
 from mixproof.train.plan import plan_requests
 from mixproof.train.ranking import Ranking, Row
-from mixproof.train.record import RUN_RECORD, RunRecord
+from mixproof.train.record import RUN, RunRecord
 
 from .options import DEFAULT_STORE, JsonOption, StoreOption
 from .output import count, emit_json, stdout, table
@@ -66,7 +66,7 @@ def compare_requests(requests: Sequence[Request], across: str | None = None) -> 
             if outcome.record is not None:
                 records.append(outcome.record)
                 folders[outcome.key] = Path(outcome.folder)
-                audits[outcome.key] = audit_run(Path(outcome.folder) / RUN_RECORD, "arithmetic").ok
+                audits[outcome.key] = audit_run(Path(outcome.folder) / RUN, "arithmetic").ok
     if not records:
         names = " ".join(str(request.loaded.path) for request in requests)
         raise RequestError(f"no run of {names} is finished; `mixproof train` trains them")

@@ -13,7 +13,7 @@ from mixproof.tokenize.audit import AuditReport
 from mixproof.train.compare import Comparison
 from mixproof.train.family import RunOutcome
 
-from .audit import audit_json, audit_request, print_report
+from .audit import audit_request, print_report
 from .build import build_json, build_table, run_build
 from .compare import compare_requests, print_comparison
 from .options import DEFAULT_STORE, AddressOption, JsonOption, SpecPath, StoreOption, WorkersOption
@@ -36,7 +36,7 @@ class Ran:
         """Give the four parts, each in the form of its own command."""
         return {
             "build": self.build,
-            "audit": audit_json(self.audit),
+            "audit": self.audit.to_json(),
             "train": train_json(self.outcomes),
             "compare": self.comparison.to_json(),
         }

@@ -55,6 +55,12 @@ class AuditReport:
     """Comparisons made, failed ones included; a comparison over a whole column or file counts once."""
     failures: tuple[Failure, ...]
 
+    def __add__(self, other: AuditReport) -> AuditReport:
+        """Both audits as one; they must be of the same depth."""
+        assert self.depth == other.depth
+        failures = (*self.failures, *other.failures)
+        return AuditReport(self.ok and other.ok, self.depth, self.checks + other.checks, failures)
+
     def to_json(self) -> dict[str, object]:
         """The form that `mixproof audit --json` prints."""
         return {

@@ -62,6 +62,11 @@ def test_an_error_for_users_arrives_as_itself(cluster: Cluster) -> None:
     assert (caught.value.file, caught.value.place) == ("a.gz", "offset 7")
 
 
+def test_a_failing_call_can_leave_the_others_alone(cluster: Cluster) -> None:
+    found = cluster.run(fail_at, [(n, 3) for n in range(5)], label="failing", on_failure=lambda error: -len(str(error)))
+    assert found == [0, 1, 2, -len("a.gz: offset 7: truncated"), 4]
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_is_tried_again_and_one_that_always_dies_is_an_error(
     cluster: Cluster, tmp_path: Path

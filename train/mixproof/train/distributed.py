@@ -58,6 +58,7 @@ def process_group(device_type: str | None = None) -> Iterator[Ranks]:
     if kind == "cuda":
         device = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
+        _ask_for_deterministic_kernels()
     backend = "nccl" if kind == "cuda" else "gloo"
     if "WORLD_SIZE" in os.environ and "RANK" in os.environ:
         dist.init_process_group(backend)
@@ -70,3 +71,9 @@ def process_group(device_type: str | None = None) -> Iterator[Ranks]:
         if parallel_state.model_parallel_is_initialized():
             parallel_state.destroy_model_parallel()
         dist.destroy_process_group()
+
+
+def _ask_for_deterministic_kernels() -> None:
+    """Make a resumed run repeat an uninterrupted one on CUDA; where an operation cannot, torch warns and names it."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA's matrix library starts
+    torch.use_deterministic_algorithms(True, warn_only=True)

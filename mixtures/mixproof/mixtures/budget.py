@@ -84,7 +84,7 @@ def budget_run(spec: Spec, mixture: str, proxy: str, tokens_of: Mapping[str, int
     recipe, train = spec.train.proxies[proxy], spec.train
     length, batch = train.sequence_length, recipe.global_batch_size
     steps = -(-recipe.tokens // (length * batch))
-    shares = resolve_mixture(spec, mixture, _supply(spec, steps * batch, tokens_of))
+    shares = resolve_mixture(spec, mixture, supply_of(spec, steps * batch, tokens_of))
     _check_windows(spec, mixture, shares, tokens_of)
     warmup = ceil(train.schedule.wsd.warmup * steps)
     every = train.checkpoint_every
@@ -103,8 +103,8 @@ def budget_run(spec: Spec, mixture: str, proxy: str, tokens_of: Mapping[str, int
     )
 
 
-def _supply(spec: Spec, samples: int, tokens_of: Mapping[str, int]) -> Supply:
-    """What the caps speak of: the target run in tokens where there is one, else this run in samples."""
+def supply_of(spec: Spec, samples: int, tokens_of: Mapping[str, int]) -> Supply:
+    """Say what the caps speak of: the target run in tokens where there is one, else a run of `samples`."""
     if spec.target is not None:
         capacity = {name: int(spec.max_epochs(name) * tokens) for name, tokens in tokens_of.items()}
         return Supply(spec.target.tokens, tokens_of, capacity)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,6 +62,7 @@ def train_all(
     cluster: Cluster,
     *,
     device: Literal["cpu", "cuda"] | None = None,
+    least_tokens: Mapping[str, int] | None = None,
     on_progress: Callable[[RunProgress], None] | None = None,
 ) -> list[RunOutcome]:
     """Train every run of a spec, in the order mixtures, proxies, seeds.
@@ -72,13 +73,14 @@ def train_all(
         store: where runs live; every worker sees it.
         cluster: runs the tasks, one processor each, and one GPU each on `cuda`.
         device: None: `cuda` where this machine has one.
+        least_tokens: by source, what a draw must supply at least, whatever these runs need.
         on_progress: called from another thread, about once a second for each run that moved.
 
     Raises:
         RequestError: for what cannot be trained as asked, before anything is trained.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    requests = plan_requests(spec, manifest, store, cluster, device=device)
+    requests = plan_requests(spec, manifest, store, cluster, device=device, least_tokens=least_tokens)
     finished = {request.key: outcome_of(request, reused=True) for request in requests}
     left = [request for request in requests if not finished[request.key].done]
     cluster.count(run=len(left), reused=len(requests) - len(left))

@@ -49,7 +49,13 @@ def plan_budgets(spec: Spec, tokens_of: Mapping[str, int]) -> Budgets:
 
 
 def plan_requests(
-    spec: Spec, manifest: Manifest, store: Store, cluster: Cluster | None, *, device: Literal["cpu", "cuda"] = "cpu"
+    spec: Spec,
+    manifest: Manifest,
+    store: Store,
+    cluster: Cluster | None,
+    *,
+    device: Literal["cpu", "cuda"] = "cpu",
+    least_tokens: Mapping[str, int] | None = None,
 ) -> list[RunRequest]:
     """List the runs of a spec on a build, with their draws made.
 
@@ -59,12 +65,15 @@ def plan_requests(
         store: where draws and runs are.
         cluster: makes the draws that are missing; None: do not make any, only look.
         device: what the runs are trained on; no part of their keys.
+        least_tokens: by source, what a draw must supply at least: families that are planned one after the other,
+            as the rounds of a search, then share their draws, and with them their streams.
 
     Raises:
         RequestError: as `plan_budgets`; or a draw is missing and there is no cluster to make it.
     """
     budgets = plan_budgets(spec, {name: source.train.tokens for name, source in manifest.sources.items()})
-    draws = _draws(manifest, store, cluster, _tokens_needed(budgets))
+    need = {name: max(tokens, (least_tokens or {}).get(name, 0)) for name, tokens in _tokens_needed(budgets).items()}
+    draws = _draws(manifest, store, cluster, need)
     return [
         _request(spec, manifest, store, (mixture, proxy, seed), budget, draws, device)
         for (mixture, proxy), budget in budgets.items()

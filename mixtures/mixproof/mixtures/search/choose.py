@@ -1,0 +1,88 @@
+"""Choose a predictor by K-fold rank correlation: what it says of mixtures it was not fitted to.
+
+Rows are dealt into folds by a fixed permutation, and repeats of one mixture stay in one fold, because a predictor
+that has seen a mixture knows its score. The best Spearman correlation wins; a tie goes to the simpler predictor.
+Five folds where there are 100 mixtures or more, ten below, one a mixture below ten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from .predictor import Fit, FloatArray, Predictor
+
+MANY_MIXTURES = 100
+FOLDS_OF_MANY = 5
+FOLDS_OF_FEW = 10
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How one predictor does on rows it was not fitted to."""
+
+    rank_correlation: float
+    """Spearman's, over all rows together; 0 where the predictions are all alike."""
+    residual_deviation: float
+    """Standard deviation of score minus prediction, in the unit of the score."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The predictor of one score."""
+
+    family: str
+    predictor: Predictor
+    """Fitted to all rows."""
+    validations: Mapping[str, Validation]
+    """Of every family, by name."""
+
+    @property
+    def validation(self) -> Validation:
+        """Of the chosen predictor."""
+        return self.validations[self.family]
+
+
+def choose(families: Mapping[str, Fit], shares: FloatArray, scores: FloatArray) -> Choice:
+    """Choose by K-fold rank correlation and fit to all rows.
+
+    Args:
+        families: the predictors to choose from, the simplest first.
+        shares: [mixtures, sources], at least two different mixtures.
+        scores: [mixtures].
+    """
+    fold = deal_folds(shares)
+    validations = {name: validate(fit, shares, scores, fold) for name, fit in families.items()}
+    best = max(validations, key=lambda name: validations[name].rank_correlation)
+    return Choice(best, families[best](shares, scores), validations)
+
+
+def validate(fit: Fit, shares: FloatArray, scores: FloatArray, fold: NDArray[np.int64]) -> Validation:
+    """Predict every row from the rows of the other folds."""
+    predicted = np.empty_like(scores)
+    for held_out in np.unique(fold):
+        rows = fold == held_out
+        predicted[rows] = fit(shares[~rows], scores[~rows]).predict(shares[rows])
+    return Validation(rank_correlation(predicted, scores), float(np.sqrt(np.mean((scores - predicted) ** 2))))
+
+
+def deal_folds(shares: FloatArray) -> NDArray[np.int64]:
+    """Number the fold [mixtures] of every row; rows with equal shares have the same."""
+    mixture = np.unique(shares, axis=0, return_inverse=True)[1].ravel()
+    count = int(mixture.max()) + 1
+    folds = min(FOLDS_OF_MANY if count >= MANY_MIXTURES else FOLDS_OF_FEW, count)
+    order = np.random.default_rng(0).permutation(count)
+    fold_of_mixture = np.empty(count, dtype=np.int64)
+    fold_of_mixture[order] = np.arange(count) % folds
+    return fold_of_mixture[mixture]
+
+
+def rank_correlation(first: FloatArray, second: FloatArray) -> float:
+    """Spearman's rank correlation, ties by their mean rank; 0 where one side is all alike."""
+    ranks = [rankdata(values) - (len(values) + 1) / 2 for values in (first, second)]
+    norm = float(np.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1])))
+    return float(ranks[0] @ ranks[1]) / norm if norm > 0 else 0.0

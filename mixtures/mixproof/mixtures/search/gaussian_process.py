@@ -1,0 +1,198 @@
+"""A Gaussian process on logarithms of shares, with a length scale and a slope of its own for every source.
+
+Covariance of two mixtures u, v (centered logs of share + offset, d sources):
+
+    1 + sum_j slope_j u_j v_j + height * exp(-1/2 sum_j ((u_j - v_j) / length_j)^2) + noise (same row only)
+
+The slopes carry the trend (a loss falls about as the logarithm of its own source's share), the exponential what
+sources do to each other, and sources that do not matter get long lengths and small slopes. All 2 d + 3 settings are
+those of the largest posterior: marginal likelihood times broad log-normal priors, which matter where mixtures are
+few, by L-BFGS with exact gradients. A fit costs O(mixtures^3) a step; settings are learned on at most 600 rows, and
+the prediction uses all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.optimize import minimize
+
+from .predictor import FloatArray
+
+MAX_ROWS_FOR_SETTINGS = 600
+MAX_STEPS = 50
+RELATIVE_TOLERANCE = 1e-5
+SINGULAR = 1e10
+"""Stands for infinity, with which the line search cannot calculate."""
+OFFSET, LENGTH, SLOPE, HEIGHT, NOISE = 3e-3, 8.0, 0.02, 1.0, 0.01
+"""Medians of the priors, for scores of unit variance; lengths are in units of the natural logarithm."""
+OFFSET_SPREAD, LENGTH_SPREAD, SLOPE_SPREAD, HEIGHT_SPREAD, NOISE_SPREAD = 0.7, 1.5, 2.0, 2.0, 2.0
+"""Standard deviations of the logarithms under the priors."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is learned of a score besides its values; scores have unit variance here."""
+
+    offset: float
+    """Share at which the logarithm stops falling."""
+    length: FloatArray
+    """[sources], in units of the natural logarithm of a share."""
+    slope: FloatArray
+    """[sources], variances."""
+    height: float
+    noise: float
+    """Variance of what repeats would scatter by, and of what the shares do not explain."""
+
+    @classmethod
+    def from_logs(cls, logs: FloatArray) -> Settings:
+        """Read them from one vector [2 sources + 3] of logarithms."""
+        sources = (len(logs) - 3) // 2
+        values = np.exp(logs)
+        return cls(
+            offset=float(values[0]),
+            length=values[1 : 1 + sources],
+            slope=values[1 + sources : 1 + 2 * sources],
+            height=float(values[-2]),
+            noise=float(values[-1]),
+        )
+
+
+@dataclass(frozen=True)
+class GaussianProcess:
+    """A fitted process."""
+
+    settings: Settings
+    mean: float
+    scale: float
+    """Standard deviation of the scores it was fitted to."""
+    center: FloatArray
+    """[sources]: mean logarithms, taken off."""
+    rows: FloatArray
+    """[mixtures, sources]: centered logarithms of the mixtures it was fitted to."""
+    weights: FloatArray
+    """[mixtures]"""
+
+    def predict(self, shares: FloatArray) -> FloatArray:
+        """Predict the score [mixtures] of shares [mixtures, sources]."""
+        logs = np.log(shares + self.settings.offset) - self.center
+        return self.mean + self.scale * (_covariance(logs, self.rows, self.settings) @ self.weights)
+
+    def refit(self, shares: FloatArray, scores: FloatArray) -> GaussianProcess:
+        """Fit to other rows with the same settings."""
+        return _condition(self.settings, shares, scores)
+
+
+def fit_gaussian_process(shares: FloatArray, scores: FloatArray) -> GaussianProcess:
+    """Learn the settings, then fit to all rows."""
+    count, sources = shares.shape
+    step = -(-count // MAX_ROWS_FOR_SETTINGS)
+    posterior = _Posterior(shares[::step], _standardized(scores[::step])[0])
+    lowest = np.concatenate([[np.log(1e-4)], np.full(sources, -2.0), np.full(sources, -14.0), [-8.0, -10.0]])
+    highest = np.concatenate([[np.log(0.1)], np.full(sources, 8.0), np.full(sources, 3.0), [6.0, 0.0]])
+    found = minimize(
+        posterior.negative_log,
+        posterior.median,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=list(zip(lowest, highest, strict=True)),
+        options={"maxiter": MAX_STEPS, "ftol": RELATIVE_TOLERANCE},
+    )
+    return _condition(Settings.from_logs(found.x), shares, scores)
+
+
+def _condition(settings: Settings, shares: FloatArray, scores: FloatArray) -> GaussianProcess:
+    standardized, mean, scale = _standardized(scores)
+    logs = np.log(shares + settings.offset)
+    center = logs.mean(axis=0)
+    rows = logs - center
+    covariance = _covariance(rows, rows, settings)
+    covariance[np.diag_indices(len(rows))] += settings.noise
+    weights = cho_solve(cho_factor(covariance, lower=True, overwrite_a=True), standardized)
+    return GaussianProcess(settings, mean, scale, center, rows, weights)
+
+
+def _standardized(scores: FloatArray) -> tuple[FloatArray, float, float]:
+    mean, scale = float(scores.mean()), float(scores.std()) or 1.0
+    return (scores - mean) / scale, mean, scale
+
+
+def _covariance(first: FloatArray, second: FloatArray, settings: Settings) -> FloatArray:
+    near = settings.height * np.exp(-0.5 * _distances(first / settings.length, second / settings.length))
+    return near + (first * settings.slope) @ second.T + 1.0
+
+
+def _distances(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Squared distances of every row of one to every row of the other."""
+    products = first @ second.T
+    products *= -2.0
+    products += (first**2).sum(axis=1)[:, None]
+    products += (second**2).sum(axis=1)
+    return np.maximum(products, 0.0, out=products)
+
+
+class _Posterior:
+    """Minus the logarithm of the settings' posterior, and its gradient, over one vector of logarithms."""
+
+    def __init__(self, shares: FloatArray, scores: FloatArray) -> None:
+        sources = shares.shape[1]
+        self._shares, self._scores = shares, scores
+        medians = [[OFFSET], np.full(sources, LENGTH), np.full(sources, SLOPE), [HEIGHT, NOISE]]
+        self.median = np.log(np.concatenate(medians))
+        spreads = [
+            [OFFSET_SPREAD],
+            np.full(sources, LENGTH_SPREAD),
+            np.full(sources, SLOPE_SPREAD),
+            [HEIGHT_SPREAD, NOISE_SPREAD],
+        ]
+        self._spread = np.concatenate(spreads)
+
+    def negative_log(self, logs: FloatArray) -> tuple[float, FloatArray]:
+        """Return the value, huge where the covariance is singular, and the gradient [2 sources + 3]."""
+        settings = Settings.from_logs(logs)
+        moved = np.log(self._shares + settings.offset)
+        rows = moved - moved.mean(axis=0)
+        scaled = rows / settings.length
+        near = _distances(scaled, scaled)
+        near *= -0.5
+        np.exp(near, out=near)
+        near *= settings.height
+        covariance = near + (rows * settings.slope) @ rows.T + 1.0
+        covariance[np.diag_indices(len(rows))] += settings.noise
+        factor, failed = dpotrf(covariance, lower=1, overwrite_a=1)
+        if failed:
+            return SINGULAR, np.zeros_like(logs)
+        half_log_determinant = float(np.log(np.diag(factor)).sum())
+        inverse = _symmetric(dpotri(factor, lower=1, overwrite_c=1)[0])
+        weights = inverse @ self._scores
+        likelihood = 0.5 * float(self._scores @ weights) + half_log_determinant
+        by_covariance = 0.5 * (inverse - np.outer(weights, weights))
+        gradient = self._gradient(settings, rows, near, by_covariance)
+        off = (logs - self.median) / self._spread
+        return likelihood + 0.5 * float(off @ off), gradient + off / self._spread
+
+    def _gradient(
+        self, settings: Settings, rows: FloatArray, near: FloatArray, by_covariance: FloatArray
+    ) -> FloatArray:
+        """Chain `by_covariance` (the derivative by every entry of the covariance) to the logarithms of the settings."""
+        scaled = rows / settings.length
+        by_near = by_covariance * near
+        total = by_near.sum(axis=1)
+        pulled = by_near @ scaled
+        by_length = 2.0 * (total @ scaled**2 - (scaled * pulled).sum(axis=0))
+        pulled_flat = by_covariance @ rows
+        by_slope = settings.slope * (rows * pulled_flat).sum(axis=0)
+        by_rows = 2.0 * settings.slope * pulled_flat - 2.0 * (total[:, None] * scaled - pulled) / settings.length
+        moves = settings.offset / (self._shares + settings.offset)
+        by_offset = float((by_rows * (moves - moves.mean(axis=0))).sum())
+        by_noise = settings.noise * float(np.trace(by_covariance))
+        return np.concatenate([[by_offset], by_length, by_slope, [float(total.sum()), by_noise]])
+
+
+def _symmetric(lower: FloatArray) -> FloatArray:
+    """Fill the upper triangle of a matrix of which only the lower one holds values."""
+    whole = np.tril(lower)
+    return whole + np.tril(whole, -1).T

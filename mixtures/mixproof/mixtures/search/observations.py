@@ -1,0 +1,188 @@
+"""Mixtures and their scores, from tables.
+
+Two CSV files, one row a mixture: shares of sources, and scores. A column `index` joins their rows and is no source;
+every other column is a source or a score, by its own name. Published shares are rounded, so rows sum to about 1
+(or about 100): within 5% they are renormalized, beyond that a column is missing or is no share, and that is an error.
+Nothing is dropped in silence: a row without a partner, an empty cell and a repeated index are errors with their place.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixproof.mixtures.errors import SpecError
+
+FloatArray = NDArray[np.float64]
+INDEX = "index"
+SUM_TOLERANCE = 0.05
+"""Largest distance of a row's sum from 1, relative, that counts as rounding."""
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """Shares of sources, one row a mixture."""
+
+    sources: tuple[str, ...]
+    shares: FloatArray
+    """[mixtures, sources]; rows sum to 1."""
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Mixtures that were run, and what they scored."""
+
+    mixtures: Mixtures
+    scores: tuple[str, ...]
+    """Names of the scores."""
+    values: FloatArray
+    """[mixtures, scores]; lower is better."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    path: Path
+    names: tuple[str, ...]
+    """Columns without the index."""
+    index: tuple[str, ...] | None
+    values: FloatArray
+    lines: tuple[int, ...]
+    """Line in the file of every row."""
+
+
+def read_observations(weights: Path, scores: Path) -> Observations:
+    """Read the mixtures that were run and their scores, joined by `index` (by their order where both have none).
+
+    Raises:
+        SpecError: naming file, line and column of what cannot be used.
+    """
+    shares, values = _read(weights), _read(scores)
+    rows = _partners(shares, values)
+    sources = _renormalized(shares)
+    return Observations(Mixtures(sources.sources, sources.shares[rows]), values.names, values.values)
+
+
+def read_mixtures(path: Path, sources: Sequence[str]) -> FloatArray:
+    """Read mixtures of the given sources, in the order of the file; their columns may stand in any order.
+
+    Returns:
+        Shares [mixtures, sources], rows sum to 1.
+
+    Raises:
+        SpecError: naming file, line and column of what cannot be used.
+    """
+    table = _read(path)
+    for name in table.names:
+        if name not in sources:
+            raise SpecError(f"{path}: column {name!r} is no source of the mixtures that were run")
+    for name in sources:
+        if name not in table.names:
+            raise SpecError(f"{path}: there is no column {name!r}; a source that is not used has the share 0")
+    shares = _renormalized(table).shares
+    return shares[:, [table.names.index(name) for name in sources]]
+
+
+def _partners(shares: _Table, values: _Table) -> list[int]:
+    """Row of `shares` for every row of `values`."""
+    if shares.index is None or values.index is None:
+        if shares.index is not values.index:
+            without, other = (shares, values) if shares.index is None else (values, shares)
+            raise SpecError(f"{without.path}: has no column {INDEX!r} to join its rows to those of {other.path}")
+        if len(shares.values) != len(values.values):
+            raise SpecError(
+                f"{shares.path} has {len(shares.values):,} rows and {values.path} {len(values.values):,}, "
+                f"and no column {INDEX!r} says which belong together"
+            )
+        return list(range(len(shares.values)))
+    place = {index: row for row, index in enumerate(shares.index)}
+    for table, others, what in ((values, shares.index, "mixture"), (shares, values.index, "score")):
+        missing = sorted(set(table.index or ()) - set(others))
+        if missing:
+            raise SpecError(
+                f"{table.path}: {len(missing):,} rows have no {what} in the other file, "
+                f"as {INDEX} {', '.join(missing[:5])}; take them out or add their partners"
+            )
+    return [place[index] for index in values.index]
+
+
+def _renormalized(table: _Table) -> Mixtures:
+    sums = table.values.sum(axis=1)
+    whole = 100.0 if len(sums) and float(np.median(sums)) > 10 else 1.0
+    for row, line in enumerate(table.lines):
+        if (table.values[row] < 0).any():
+            name = table.names[int(table.values[row].argmin())]
+            raise SpecError(f"{table.path}:{line}: the share of {name} is negative")
+        if abs(sums[row] / whole - 1) > SUM_TOLERANCE:
+            raise SpecError(
+                f"{table.path}:{line}: the shares sum to {sums[row]:.6g}, not to {whole:g}; every column but "
+                f"{INDEX!r} counts as a source"
+            )
+    return Mixtures(table.names, table.values / sums[:, None])
+
+
+def _read(path: Path) -> _Table:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SpecError(f"{path}: cannot be read as CSV: {error}") from None
+    _check_header(path, header)
+    if not rows:
+        raise SpecError(f"{path}: has no rows")
+    for line, row in rows:
+        if len(row) != len(header):
+            raise SpecError(f"{path}:{line}: has {len(row)} cells, and the header has {len(header)} columns")
+    columns = [place for place, name in enumerate(header) if name != INDEX]
+    values = [[_number(path, line, header[place], row[place]) for place in columns] for line, row in rows]
+    index = None
+    if INDEX in header:
+        index = tuple(_index(row[header.index(INDEX)]) for _, row in rows)
+        _check_index(path, index, [line for line, _ in rows])
+    names = tuple(header[place] for place in columns)
+    return _Table(path, names, index, np.array(values, dtype=np.float64), tuple(line for line, _ in rows))
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    if not any(name != INDEX for name in header):
+        raise SpecError(f"{path}: has no column beside {INDEX!r}; its first line names the columns")
+    for place, name in enumerate(header):
+        if not name:
+            raise SpecError(f"{path}:1: column {place + 1} has no name; call it {INDEX!r} if it numbers the rows")
+        if name in header[:place]:
+            raise SpecError(f"{path}:1: the column {name!r} stands twice")
+
+
+def _check_index(path: Path, index: Sequence[str], lines: Sequence[int]) -> None:
+    first: dict[str, int] = {}
+    for name, line in zip(index, lines, strict=True):
+        if name in first:
+            raise SpecError(f"{path}:{line}: {INDEX} {name} stands in line {first[name]} already")
+        first[name] = line
+
+
+def _index(cell: str) -> str:
+    """One spelling for `7`, `07` and `7.0`, which programs write for the same row."""
+    text = cell.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if math.isfinite(number) and number == int(number) else text
+
+
+def _number(path: Path, line: int, column: str, cell: str) -> float:
+    try:
+        number = float(cell)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise SpecError(f"{path}:{line}: {column}: {cell!r} is not a number; leave out rows that have none")
+    return number

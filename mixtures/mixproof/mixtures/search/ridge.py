@@ -1,0 +1,92 @@
+"""Ridge regression on logarithms of shares and on their products in pairs.
+
+A source's first percent teaches more than its tenth, so a share enters as log(share + offset), and two sources that
+help or hinder each other as the product of theirs. The offset (where the logarithm stops falling) and the penalty
+are those with the smallest squared leave-one-out error, which ridge regression gives in closed form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .predictor import FloatArray
+
+OFFSETS = (1e-3, 3e-3, 1e-2)
+PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+"""On squared coefficients of standardized features."""
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A fitted ridge regression."""
+
+    offset: float
+    penalty: float
+    center: FloatArray
+    """[features]: means that were taken off."""
+    scale: FloatArray
+    """[features]: standard deviations that they were divided by."""
+    mean: float
+    coefficients: FloatArray
+    """[features]"""
+
+    def predict(self, shares: FloatArray) -> FloatArray:
+        """Predict the score [mixtures] of shares [mixtures, sources]."""
+        features = (pair_features(shares, self.offset) - self.center) / self.scale
+        return self.mean + features @ self.coefficients
+
+    def refit(self, shares: FloatArray, scores: FloatArray) -> Ridge:
+        """Fit to other rows with the same offset and penalty."""
+        return _Standardized(shares, scores, self.offset).fit(self.penalty)
+
+
+def fit_ridge(shares: FloatArray, scores: FloatArray) -> Ridge:
+    """Fit with the offset and the penalty of the smallest leave-one-out error."""
+    best: tuple[float, _Standardized, float] | None = None
+    for offset in OFFSETS:
+        rows = _Standardized(shares, scores, offset)
+        for penalty in PENALTIES:
+            error = rows.leave_one_out_error(penalty)
+            if best is None or error < best[0]:
+                best = error, rows, penalty
+    assert best is not None
+    return best[1].fit(best[2])
+
+
+def pair_features(shares: FloatArray, offset: float) -> FloatArray:
+    """Give log(share + offset) of every source, and the products of every two (and of each with itself).
+
+    Returns:
+        [mixtures, sources + sources (sources + 1) / 2].
+    """
+    logs = np.log(shares + offset)
+    first, second = np.triu_indices(shares.shape[1])
+    return np.hstack([logs, logs[:, first] * logs[:, second]])
+
+
+class _Standardized:
+    """Features of the rows, standardized, and the eigenvectors of their products."""
+
+    def __init__(self, shares: FloatArray, scores: FloatArray, offset: float) -> None:
+        features = pair_features(shares, offset)
+        self.offset, self.mean = offset, float(scores.mean())
+        self.center = features.mean(axis=0)
+        deviation = features.std(axis=0)
+        self.scale = np.where(deviation > 1e-12 * np.abs(self.center) + 1e-12, deviation, np.inf)
+        self.features = (features - self.center) / self.scale
+        self.residuals = scores - self.mean
+        values, self.vectors = np.linalg.eigh(self.features @ self.features.T)
+        self.values = np.maximum(values, 0.0)
+
+    def fit(self, penalty: float) -> Ridge:
+        weights = self.vectors @ (self.vectors.T @ self.residuals / (self.values + penalty))
+        return Ridge(self.offset, penalty, self.center, self.scale, self.mean, self.features.T @ weights)
+
+    def leave_one_out_error(self, penalty: float) -> float:
+        """Mean squared error of each row, predicted from all others (with their common standardization)."""
+        shrunk = self.values / (self.values + penalty)
+        fitted = self.vectors @ (shrunk * (self.vectors.T @ self.residuals))
+        leverage = (self.vectors**2) @ shrunk + 1 / len(self.residuals)
+        return float(np.mean(((self.residuals - fitted) / np.maximum(1 - leverage, 1e-9)) ** 2))

@@ -1,0 +1,48 @@
+"""The space of a spec: what its sources, its target and its caps leave room for.
+
+The center is the proportional mixture. A source's largest share is what its cap lets the target run take (tokens
+times epochs over target tokens), or, without a target, what a proxy run can take in whole training windows. The
+smallest positive share gives a proxy run at least one sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+from mixproof.mixtures.budget import supply_of, windows
+from mixproof.mixtures.spec import Spec
+
+from .space import LEAST_SHARE, UNITS, Space, rounded_center
+
+
+def space_of(spec: Spec, proxy: str, tokens_of: Mapping[str, int]) -> Space:
+    """Build the space that the candidates of a proxy may come from.
+
+    Args:
+        spec: a checked spec.
+        proxy: name of the proxy that measures them.
+        tokens_of: training tokens of every source, EODs included.
+
+    Raises:
+        SpecError: when all sources together cannot fill a mixture under their caps.
+    """
+    recipe, length = spec.train.proxies[proxy], spec.train.sequence_length
+    samples = -(-recipe.tokens // (length * recipe.global_batch_size)) * recipe.global_batch_size
+    supply = supply_of(spec, samples, tokens_of)
+    most = {
+        name: Fraction(supply.capacity_of[name], supply.total) if windows(tokens, length) else Fraction(0)
+        for name, tokens in tokens_of.items()
+    }
+    return Space.of(rounded_center(tokens_of), most, max(LEAST_SHARE, Fraction(1, samples)))
+
+
+def draw_tokens(spec: Spec, proxy: str, space: Space) -> dict[str, int]:
+    """Tokens that a candidate may read of each source in one pass at most, so that all rounds share their draws."""
+    recipe, length = spec.train.proxies[proxy], spec.train.sequence_length
+    samples = -(-recipe.tokens // (length * recipe.global_batch_size)) * recipe.global_batch_size
+    return {
+        name: -(-samples * most // UNITS) * length + 1
+        for name, most in zip(space.sources, space.most_units, strict=True)
+        if most
+    }

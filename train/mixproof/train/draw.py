@@ -8,7 +8,7 @@ hash makes a draw a fair sample that does not depend on file order, and a larger
 A draw is a dataset like any other (`.bin`, `.idx`, provenance), named by what it is made of:
 `draw/<key>/<source>.{bin,idx,parquet}`. The parts it is cut from are checked against the manifest's checksums
 while it is made, so that a part that was truncated or replaced never gets into a run. E6 closes: draw + not
-drawn = dataset. Memory is 50 to 100 bytes a document; tokens are copied in blocks.
+drawn = dataset. Memory is some 200 bytes a document, for its provenance; tokens are copied in blocks.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class DeliveredRecord(_Part):
     tokens: NonNegativeInt
     """Samples × sequence length."""
     epochs: float
-    """Passes over the draw: 2.0 means that every window was seen twice."""
+    """Passes over the source: 2.0 means that every window of its training side was seen twice."""
     declared: float
     """Share of the run's tokens that the spec asks for, over all phases."""
     planned: NonNegativeInt

@@ -121,9 +121,9 @@ def _load(store_url: str, key: str) -> tuple[OverlapIndex, IndexedTexts]:
         words=Ragged(array("words.values"), array("words.offsets")),
         sizes=array("sizes"),
         grams=postings("grams"),
+        wholes=postings("wholes"),
         heads=postings("heads"),
         anchors=postings("anchors"),
-        wholes=postings("wholes"),
     )
     rows = pq.read_table(folder / TEXTS).to_pylist()
     by_hash: dict[str, int] = {}

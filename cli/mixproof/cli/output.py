@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import orjson
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mixproof.train.progress import RunProgress
+if TYPE_CHECKING:  # importing the train room loads torch
+    from mixproof.train.progress import RunProgress
 
 stdout = Console(highlight=False, soft_wrap=False)
 stderr = Console(stderr=True, highlight=False)
@@ -25,7 +28,7 @@ def emit_json(value: Mapping[str, object]) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> Table:
     """A table whose first `text_columns` columns are names and whose others are numbers, set right."""
-    built = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    built = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
         built.add_column(column, justify="left" if place < text_columns else "right", overflow="fold")
     for row in rows:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import chain
+from pathlib import Path
 
 from mixproof.ledger.manifest import BUILDS
 from mixproof.ledger.store import Store, publish_bytes
@@ -74,6 +75,7 @@ def write_circumstances(
         "engines": dict(Counter(shard.engine for shard in shards)),
         "rechecked_documents": sum(shard.rechecked for shard in shards),
         "machine": {"node": platform.node(), "system": platform.platform(), "processors": os.cpu_count()},
+        "code": str(Path(__file__).resolve().parent),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONS_OF},
     }
     publish_bytes(json.dumps(circumstances, indent=1, sort_keys=True).encode() + b"\n", path)

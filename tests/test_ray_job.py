@@ -1,0 +1,92 @@
+"""`ray job submit` against a running Ray with its job server: the upload runs, and gives the same build."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, Experiment
+
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def without_own_mixproof() -> dict[str, str]:
+    """No PYTHONPATH of the checkout and no token file: only the job's own environment may find the code."""
+    names = ("PYTHONPATH", "RAY_ADDRESS")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    return environment | {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
+@pytest.fixture(scope="module")
+def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a head node with two processors and a job server of its own; stop it afterwards."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("ray") / "head.log"
+    command = [BIN / "ray", "start", "--head", "--block", f"--port={free_port()}", "--num-cpus=2"]
+    command += ["--include-dashboard=true", f"--dashboard-port={port}", "--disable-usage-stats"]
+    with log.open("w") as output:
+        head = subprocess.Popen(
+            [*map(str, command)], env=without_own_mixproof(), stdout=output, stderr=output, start_new_session=True
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_it_answers(address, head, log)
+        yield address
+    finally:
+        os.killpg(head.pid, signal.SIGTERM)
+        head.wait(timeout=60)
+
+
+def wait_until_it_answers(address: str, head: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 120
+    while True:
+        assert head.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(f"{address}/api/version", timeout=5):  # noqa: S310  our own server
+                return
+        except OSError:
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.5)
+
+
+def test_a_submitted_job_runs_the_upload_and_gives_the_same_build(
+    job_server: str, experiment: Experiment, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    command = [BIN / "ray", "job", "submit", "--address", job_server, "--working-dir", ".", "--runtime-env"]
+    command += ["runtime_env.yaml", "--", "python", "-m", "mixproof.cli", "build", experiment.spec, "--store", store]
+    done = subprocess.run(
+        [*map(str, command), "--json"],
+        cwd=ROOT,
+        env=without_own_mixproof(),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    line = next(line for line in done.stdout.splitlines() if line.startswith("{"))
+    assert json.loads(line)["build"] == experiment.result["build"]["build"]
+    circumstances = next(store.glob("builds/*/circumstances.json"))
+    code = json.loads(circumstances.read_bytes())["code"]
+    assert not code.startswith(str(ROOT)), "an installed copy ran, not the upload"

@@ -23,7 +23,7 @@ from scipy.optimize import minimize
 from .predictor import FloatArray
 
 MAX_ROWS_FOR_SETTINGS = 600
-MAX_STEPS = 50
+MAX_STEPS = 25
 RELATIVE_TOLERANCE = 1e-5
 SINGULAR = 1e10
 """Stands for infinity, with which the line search cannot calculate."""
@@ -140,15 +140,10 @@ class _Posterior:
     def __init__(self, shares: FloatArray, scores: FloatArray) -> None:
         sources = shares.shape[1]
         self._shares, self._scores = shares, scores
-        medians = [[OFFSET], np.full(sources, LENGTH), np.full(sources, SLOPE), [HEIGHT, NOISE]]
-        self.median = np.log(np.concatenate(medians))
-        spreads = [
-            [OFFSET_SPREAD],
-            np.full(sources, LENGTH_SPREAD),
-            np.full(sources, SLOPE_SPREAD),
-            [HEIGHT_SPREAD, NOISE_SPREAD],
-        ]
-        self._spread = np.concatenate(spreads)
+        medians = [OFFSET, *[LENGTH] * sources, *[SLOPE] * sources, HEIGHT, NOISE]
+        spreads = [OFFSET_SPREAD, *[LENGTH_SPREAD] * sources, *[SLOPE_SPREAD] * sources, HEIGHT_SPREAD, NOISE_SPREAD]
+        self.median = np.log(np.array(medians))
+        self._spread = np.array(spreads)
 
     def negative_log(self, logs: FloatArray) -> tuple[float, FloatArray]:
         """Return the value, huge where the covariance is singular, and the gradient [2 sources + 3]."""

@@ -34,4 +34,5 @@ class Linear:
 def fit_linear(shares: FloatArray, scores: FloatArray) -> Linear:
     """Fit by least squares."""
     mean = float(scores.mean())
-    return Linear(mean, np.linalg.lstsq(shares, scores - mean)[0])
+    coefficients = np.linalg.lstsq(shares, scores - mean)[0]
+    return Linear(mean, np.asarray(coefficients, dtype=np.float64))

@@ -61,8 +61,8 @@ def refusal(noise: Noise, rank_correlation: float) -> str | None:
             return (
                 f"noise swamps the spread: mixtures differ by {noise.spread:.4g} (standard deviation of "
                 f"{noise.mixtures}), repeats of one by {noise.deviation:.4g}, and with "
-                f"{noise.degrees_of_freedom} degrees of freedom the first must be {needed:.2f} times the second; train the "
-                "proxies longer, or repeat more"
+                f"{noise.degrees_of_freedom} degrees of freedom the first must be {needed:.2f} times the second; "
+                "train the proxies longer, or repeat more"
             )
     elif noise.spread <= noise.deviation:
         return (

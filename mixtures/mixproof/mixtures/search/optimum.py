@@ -91,7 +91,9 @@ def recommend(
     units = find_optimum(predictor, space, _inside(space, shares), *seed)
     at = shares_of([units])
     random = generator("bootstrap", *seed)
-    pool = np.vstack([draw(space, NEAR_DRAWS, random), draw_near(space, np.repeat(at, NEAR_DRAWS, axis=0), 100.0, random)])
+    pool = np.vstack(
+        [draw(space, NEAR_DRAWS, random), draw_near(space, np.repeat(at, NEAR_DRAWS, axis=0), 100.0, random)]
+    )
     predictions, best = [], []
     for _ in range(REPLICATES):
         drawn = random.integers(0, len(scores), len(scores))

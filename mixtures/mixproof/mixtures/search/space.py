@@ -43,20 +43,18 @@ class Space:
     """Of a source that takes part."""
 
     @classmethod
-    def of(
-        cls, center: Mapping[str, Fraction], most: Mapping[str, Fraction], least: Fraction = LEAST_SHARE
-    ) -> Space:
+    def of(cls, center: Mapping[str, Fraction], most: Mapping[str, Fraction], least: Fraction = LEAST_SHARE) -> Space:
         """Build the space of these sources.
 
         Args:
-            center: share of each source, around which candidates are drawn; sums to 1.
+            center: share of each source, around which candidates are drawn; sums to 1. Its order is the space's.
             most: largest share of each source that its supply and cap allow; above 1 means no limit.
             least: smallest positive share.
 
         Raises:
             SpecError: when all sources together cannot fill a mixture.
         """
-        sources = tuple(sorted(center))
+        sources = tuple(center)
         least_units = max(1, ceil(least * UNITS))
         room = [min(UNITS, int(most[name] * UNITS)) for name in sources]
         most_units = tuple(units if units >= least_units else 0 for units in room)
@@ -140,7 +138,7 @@ def _fill(asked: FloatArray, least: FloatArray, most: FloatArray) -> FloatArray:
         middle = np.sqrt(np.maximum(low, 1e-3) * high)
         short = np.clip(asked * middle, least, most).sum(axis=1, keepdims=True) < UNITS
         low, high = np.where(short, middle, low), np.where(short, high, middle)
-    return np.clip(asked * high, least, most)
+    return np.asarray(np.clip(asked * high, least, most), dtype=np.float64)
 
 
 def _round(filled: FloatArray, most: Sequence[int]) -> list[int]:

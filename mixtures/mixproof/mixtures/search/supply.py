@@ -34,7 +34,8 @@ def space_of(spec: Spec, proxy: str, tokens_of: Mapping[str, int]) -> Space:
         name: Fraction(supply.capacity_of[name], supply.total) if windows(tokens, length) else Fraction(0)
         for name, tokens in tokens_of.items()
     }
-    return Space.of(rounded_center(tokens_of), most, max(LEAST_SHARE, Fraction(1, samples)))
+    center = rounded_center(dict(sorted(tokens_of.items())))
+    return Space.of(center, most, max(LEAST_SHARE, Fraction(1, samples)))
 
 
 def draw_tokens(spec: Spec, proxy: str, space: Space) -> dict[str, int]:

@@ -1,0 +1,218 @@
+"""`mixproof search SPEC`: candidates trained in rounds, and a spec file with the mixture that they lead to.
+
+plan > build > space of supply and caps > rounds of proxies > optimum, measured > SPEC-found.yaml. The search is
+arithmetic (mixproof.mixtures.search.rounds); here its trials become runs of the train room. A candidate is named by
+its shares, so its runs are found again whatever round asks for them; all runs share one draw a source. The candidates
+of a round are kept in the store under the scores that led to them: a search that was killed goes on with the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import typer
+from rich.markup import escape
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import sha256_of, stage_key
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.store import Store, publish_bytes
+from mixproof.mixtures.load import load_spec
+from mixproof.mixtures.search.families import families
+from mixproof.mixtures.search.rounds import Measured, Outcome, Plan, Trial, Units
+from mixproof.mixtures.search.rounds import search as search_rounds
+from mixproof.mixtures.search.space import UNITS, Space, exact_shares
+from mixproof.mixtures.search.supply import draw_tokens, space_of
+from mixproof.mixtures.spec import Mixture, Spec
+from mixproof.pipeline.cluster import Cluster
+from mixproof.train.compare import objective_weights
+from mixproof.train.family import RunOutcome, train_all
+from mixproof.train.ranking import objective_of
+
+from .build import run_build
+from .output import StageProgress, emit_json, stage_progress, stderr
+from .request import Request, open_request
+from .search_report import Searched, print_searched, searched_json
+
+SEARCH = "search"
+SEARCH_VERSION = 1
+"""Rises when the same scores would lead to other candidates."""
+CANDIDATES = "candidates.json"
+FOUND = "found"
+"""Name of the mixture in the spec that a search writes."""
+HEADER = "# Written by mixproof search; another search of the same spec replaces it.\n"
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What the command line says."""
+
+    proxy: str | None
+    rounds: tuple[int, ...]
+    repeats: int
+    output: Path | None
+    store: str
+    address: str | None
+    workers: int | None
+    as_json: bool
+
+
+def search_spec(path: Path, options: SearchOptions) -> None:
+    """Search for the best mixture of a spec, and end with exit code 1 where none is recommended."""
+    request = open_request(path, options.store)
+    proxy = _proxy(request.spec, options.proxy)
+    output = options.output or path.with_name(f"{path.stem}-{FOUND}.yaml")
+    _check_output(output, path)
+    with stage_progress() as progress, Cluster(options.address, options.workers, progress) as cluster:
+        manifest = run_build(request, cluster).manifest
+        space = space_of(request.spec, proxy, {name: s.train.tokens for name, s in manifest.sources.items()})
+        plan = Plan(options.rounds, _seeds(request.spec, options.repeats), name=f"{SEARCH}/{manifest.build}/{proxy}")
+        trainer = _Trainer(request, manifest, cluster, progress, proxy, space)
+        outcome = search_rounds(space, plan, trainer.score, families(), _recall(request.store, space, plan))
+    written = _write_spec(request, space, outcome, output) if outcome.reason is None else None
+    searched = Searched(manifest.build, proxy, space, outcome, tuple(trainer.runs), written)
+    if options.as_json:
+        emit_json(searched_json(searched))
+    else:
+        print_searched(searched)
+    if written is None:
+        raise typer.Exit(1)
+
+
+class _Trainer:
+    """Measures trials by training them."""
+
+    def __init__(
+        self,
+        request: Request,
+        manifest: Manifest,
+        cluster: Cluster,
+        progress: StageProgress,
+        proxy: str,
+        space: Space,
+    ) -> None:
+        self._request, self._manifest, self._cluster, self._progress = request, manifest, cluster, progress
+        self._proxy, self._space = proxy, space
+        self._least_tokens = draw_tokens(request.spec, proxy, space)
+        self.runs: list[RunOutcome] = []
+        """Every run that was asked for, in order."""
+
+    def score(self, trials: Sequence[Trial]) -> list[float | None]:
+        """Train what is not trained yet; return the objective of each trial, None where its run failed."""
+        scores: dict[Trial, float | None] = {}
+        seeds_of: dict[Units, list[int]] = {}
+        for trial in trials:
+            seeds_of.setdefault(trial.units, []).append(trial.seed)
+        for seeds in dict.fromkeys(tuple(seeds) for seeds in seeds_of.values()):
+            mixtures = {
+                candidate_name(self._space, units): units for units, own in seeds_of.items() if tuple(own) == seeds
+            }
+            for outcome in self._train(mixtures, seeds):
+                self.runs.append(outcome)
+                scores[Trial(mixtures[outcome.mixture], outcome.seed)] = self._objective(outcome)
+        return [scores[trial] for trial in trials]
+
+    def _train(self, mixtures: Mapping[str, Units], seeds: tuple[int, ...]) -> list[RunOutcome]:
+        spec = self._request.spec
+        shares = {name: exact_shares(self._space.sources, units) for name, units in mixtures.items()}
+        train = spec.train.model_copy(
+            update={"proxies": {self._proxy: spec.train.proxies[self._proxy]}, "seeds": seeds}
+        )
+        declared = {name: Mixture(shares=own) for name, own in shares.items()}
+        family = spec.model_copy(update={"mixtures": declared, "train": train})
+        return train_all(
+            family,
+            self._manifest,
+            self._request.store,
+            self._cluster,
+            least_tokens=self._least_tokens,
+            on_progress=self._progress.run,
+        )
+
+    def _objective(self, outcome: RunOutcome) -> float | None:
+        if not outcome.done or outcome.record is None:
+            name = f"{outcome.mixture} × {outcome.proxy} × seed {outcome.seed}"
+            stderr.print(f"[bold red]failed:[/] {name}: {escape(str(outcome.reason))}", soft_wrap=True)
+            return None
+        weights = objective_weights(self._request.spec.objective, sorted(outcome.record.heldout))
+        return objective_of(outcome.record, weights)
+
+
+def candidate_name(space: Space, units: Units) -> str:
+    """Name a candidate by its shares, so that its runs are the same whoever asks for them."""
+    return f"candidate-{sha256_of(_named(space, units))[:12]}"
+
+
+def _named(space: Space, units: Units) -> dict[str, int]:
+    return {name: count for name, count in zip(space.sources, units, strict=True) if count}
+
+
+def _recall(
+    store: Store, space: Space, plan: Plan
+) -> Callable[[int, Sequence[Measured], Callable[[], list[Units]]], list[Units]]:
+    """Keep the candidates of each round in the store, under everything that they follow from."""
+
+    def recall(number: int, measured: Sequence[Measured], make: Callable[[], list[Units]]) -> list[Units]:
+        config = {
+            "name": plan.name,
+            "rounds": plan.rounds,
+            "seeds": plan.seeds,
+            "number": number,
+            "families": sorted(families()),
+            "most_units": dict(zip(space.sources, space.most_units, strict=True)),
+            "least_units": space.least_units,
+            "center": dict(zip(space.sources, space.center, strict=True)),
+        }
+        scores = [[_named(space, one.trial.units), one.trial.seed, one.score.hex()] for one in measured]
+        key = stage_key(SEARCH, SEARCH_VERSION, config, scores)
+        if store.receipt(SEARCH, key) is None:
+            with store.attempt(SEARCH, key) as attempt:
+                attempt.path(CANDIDATES).write_bytes(orjson.dumps(make()))
+                attempt.commit()
+        kept = orjson.loads(store.path(f"{SEARCH}/{key}/{CANDIDATES}").read_bytes())
+        return [tuple(units) for units in kept]
+
+    return recall
+
+
+def _proxy(spec: Spec, name: str | None) -> str:
+    known = list(spec.train.proxies)
+    if name is not None and name not in known:
+        raise RequestError(f"--proxy {name}: train.proxies has {', '.join(known)}")
+    return name or known[0]
+
+
+def _seeds(spec: Spec, repeats: int) -> tuple[int, ...]:
+    """The spec's seeds, and the next whole numbers where it has fewer."""
+    seeds = list(spec.train.seeds)[:repeats]
+    following = max(spec.train.seeds) + 1
+    return (*seeds, *range(following, following + repeats - len(seeds)))
+
+
+def _check_output(output: Path, spec: Path) -> None:
+    if output.exists() and not output.read_bytes().startswith(HEADER.encode()):
+        raise RequestError(f"{output}: is there, and no search wrote it; name another file with --output")
+    if not output.parent.is_dir():
+        raise RequestError(f"{output}: there is no folder {output.parent}; it would extend {spec}")
+
+
+def _write_spec(request: Request, space: Space, outcome: Outcome, output: Path) -> Path:
+    """Write a spec that extends the one that was searched, with the mixture found in place of its own."""
+    assert outcome.optimum is not None
+    parent = os.path.relpath(request.loaded.path.resolve(), output.resolve().parent)
+    shares = ", ".join(
+        f"{orjson.dumps(name).decode()}: {100 * count / UNITS:g}%"
+        for name, count in zip(space.sources, outcome.optimum.units, strict=True)
+    )
+    others = [f"  {orjson.dumps(name).decode()}: null\n" for name in request.spec.mixtures if name != FOUND]
+    text = (
+        f"{HEADER}schema: 1\nname: {request.spec.name}-{FOUND}\nextends: {orjson.dumps(parent).decode()}\n"
+        f"mixtures:\n  {FOUND}: {{{shares}}}\n{''.join(others)}"
+    )
+    publish_bytes(text.encode(), output)
+    load_spec(output)
+    return output.resolve()

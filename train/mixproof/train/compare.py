@@ -207,7 +207,7 @@ def _group(
     for cell in sorted(cells, key=lambda cell: cell.proxy):
         contenders, seeds, aside = share_seeds(cell.contenders)
         reasons += [f"{cell.proxy}: {reason}" for reason in aside]
-        weights = _weights(objective, sorted(next(iter(contenders[0].runs.values())).heldout))
+        weights = objective_weights(objective, sorted(next(iter(contenders[0].runs.values())).heldout))
         lost = _lost_bytes(contenders, manifests)
         rankings[cell.proxy] = rank(cell.proxy, contenders, seeds, weights, folders, lost)
         for name, value in cell.own.items():
@@ -217,8 +217,8 @@ def _group(
     return Group(facts, rankings, _agreement(rankings), axis), reasons
 
 
-def _weights(objective: Objective | None, sources: Sequence[str]) -> dict[str, float]:
-    """Weights that sum to 1."""
+def objective_weights(objective: Objective | None, sources: Sequence[str]) -> dict[str, float]:
+    """Weight of each held-out source in the objective; they sum to 1. All alike where the spec names no objective."""
     if objective is None:
         return {name: 1 / len(sources) for name in sources}
     total = sum(objective.heldout_bpb.values())

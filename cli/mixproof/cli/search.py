@@ -27,7 +27,6 @@ from mixproof.mixtures.search.study import Recommendation, check_size, objective
 from .options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, WorkersOption
 from .output import emit_json, stage_progress, stdout, table
 from .search_report import choice_json, noise_json, optimum_json, print_choices, print_optimum
-from .search_spec import SearchOptions, search_spec
 
 SpecArgument = Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="Train candidates for this spec.")]
 WeightsOption = Annotated[
@@ -80,6 +79,8 @@ def search(
         ]
         if given:
             raise RequestError(f"{given[0]} belongs to --weights; a SPEC says itself what it minimizes")
+        from .search_spec import SearchOptions, search_spec  # brings torch, which tables do not need
+
         search_spec(spec, SearchOptions(proxy, _rounds(rounds), repeats, output, store, address, workers, as_json))
         return
     assert weights is not None

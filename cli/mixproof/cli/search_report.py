@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -14,9 +15,11 @@ from mixproof.mixtures.search.noise import Noise
 from mixproof.mixtures.search.optimum import Optimum
 from mixproof.mixtures.search.rounds import Outcome
 from mixproof.mixtures.search.space import UNITS, Space
-from mixproof.train.family import RunOutcome
 
 from .output import count, percent, stdout, table
+
+if TYPE_CHECKING:
+    from mixproof.train.family import RunOutcome
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,7 @@
+"""Steps: the filters and formatters of a source, applied to one document at a time, in order."""
+
+from .apply import apply_steps
+from .registry import make_steps, needs_fields, steps_identity
+from .step import Apply, Counted, Drop
+
+__all__ = ["Apply", "Counted", "Drop", "apply_steps", "make_steps", "needs_fields", "steps_identity"]

@@ -1,0 +1,148 @@
+"""A chunk between white space split into spaCy's words, most of them without spaCy.
+
+spaCy takes about 20 us for a chunk it has not seen, for its regular expressions; in running text 5% of all chunks
+are new to a memo however large. Most are a word of plain letters with a few marks around it, such as `(word),`.
+What spaCy does with the marks depends on them and on the case of the letters next to them, never on the word, unless
+the word stands in one of its special cases (`cannot`, `Mr.`, `xD`). So each such shape is tried once on spaCy with a
+word that is in no dictionary, and what comes out is the template for the shape. At the start, templates are checked
+against spaCy on a list of chunks; a language in which they fail goes without.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+MAX_TEMPLATES = 10_000
+
+_BEFORE = re.escape("([{\"'“‘«„‚‹¿¡*—–-")
+_AFTER = re.escape(".,;:?!)]}\"'”’»“‘›*…—–-")
+_UNKNOWN = ("zqx", "jv", "b")  # no language's word, so in no special case
+_CHECKED_WORDS = ("word", "Word", "WORD", "wOrD", "über", "Ёлка", "слово", "naïve", "well-known", "Anglo-Saxon", "ΑΒΓ")
+_CHECKED_MARKS = (
+    ("", ""), ("", "."), ("", ","), ("", ";"), ("", ":"), ("", "?"), ("", "!"), ("", "'"), ("", "..."), ("", "…"),
+    ("", "—"), ("", '."'), ("", ".”"), ("", "),"), ("", "):"), ("(", ""), ("(", ")"), ("(", ")."), ('"', '"'),
+    ("“", ",”"), ("'", "'"), ("‘", "’"), ("«", "»,"), ("„", "“"), ("[", "]"), ("*", "*"), ("-", "-"), ("—", "—"),
+)  # fmt: skip
+
+
+class _Template(NamedTuple):
+    """Words before and after the word of a shape."""
+
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+class Chunks:
+    """Splits chunks as one spaCy tokenizer does."""
+
+    def __init__(self, nlp: Any) -> None:  # noqa: ANN401 - spaCy is optional
+        self._nlp = nlp
+        self._tokenizer = nlp.tokenizer
+        self._shape, self._lower = _letters()
+        self._special = frozenset(part for rule in self._tokenizer.rules for part in re.findall(r"[^\W\d_]+", rule))
+        self._templates: dict[tuple[str, int, str], _Template | None] = {}
+        self._hyphen: str | None = None
+        self.shapes = True
+        """Whether chunks of a known shape are spared spaCy."""
+        self._hyphen = self._split_at_hyphens()
+        self.shapes = self._agrees()
+
+    def split(self, chunks: Sequence[str]) -> list[Sequence[str]]:
+        """Give the words of each chunk; chunks hold no white space and are not empty."""
+        found = [self._by_shape(chunk) for chunk in chunks] if self.shapes else [None] * len(chunks)
+        rest = [chunk for chunk, words in zip(chunks, found, strict=True) if words is None]
+        if not rest:
+            return found  # type: ignore[return-value]  # nothing is None
+        by_spacy = iter(self._by_spacy(rest))
+        return [next(by_spacy) if words is None else words for words in found]
+
+    def _by_spacy(self, chunks: Sequence[str]) -> list[Sequence[str]]:
+        """Split many chunks in one call: a line break is a token of its own and joins no special case."""
+        with self._nlp.memory_zone():
+            texts = [token.text for token in self._tokenizer("\n".join(chunks))]
+        found: list[Sequence[str]] = []
+        words: list[str] = []
+        for word in (*texts, "\n"):
+            if word == "\n":
+                found.append(words)
+                words = []
+            else:
+                words.append(word)
+        assert len(found) == len(chunks), "a chunk held white space"
+        return found
+
+    def _by_shape(self, chunk: str) -> Sequence[str] | None:
+        match = self._shape.fullmatch(chunk)
+        if match is None:
+            return None
+        before, core, after = match.groups()
+        if "-" in core:
+            parts = core.split("-")
+            if self._hyphen is None or not self._special.isdisjoint(parts):
+                return None
+            words = [core] if self._hyphen == "whole" else _between(parts, "-")
+        elif core in self._special:
+            return None
+        else:
+            words = [core]
+        if not before and not after:
+            return words
+        template = self._template(before, core, after)
+        return None if template is None else (*template.before, *words, *template.after)
+
+    def _template(self, before: str, core: str, after: str) -> _Template | None:
+        lower = self._lower
+        case = (core[0] in lower) | (core[-2] in lower) << 1 | (core[-1] in lower) << 2
+        key = (before, case, after)
+        if key not in self._templates:
+            if len(self._templates) >= MAX_TEMPLATES:
+                return None
+            self._templates[key] = self._try(before, case, after)
+        return self._templates[key]
+
+    def _try(self, before: str, case: int, after: str) -> _Template | None:
+        first, middle, last = _UNKNOWN
+        word = (first if case & 1 else first.title()) + (middle if case & 2 else middle.upper())
+        word += last if case & 4 else last.upper()
+        (words,) = self._by_spacy([before + word + after])
+        words = tuple(words)
+        if words.count(word) != 1:
+            return None
+        at = words.index(word)
+        return _Template(words[:at], words[at + 1 :])
+
+    def _split_at_hyphens(self) -> str | None:
+        words = [a + b for a, b in product(("zqxjv", "zqXJ"), ("zqxjv", "ZQxjv"))]
+        pairs = list(product(words, words))
+        found = self._by_spacy([f"{a}-{b}" for a, b in pairs])
+        if all(len(split) == 1 for split in found):
+            return "whole"
+        return "parts" if all(list(split) == [a, "-", b] for (a, b), split in zip(pairs, found, strict=True)) else None
+
+    def _agrees(self) -> bool:
+        chunks = [before + word + after for word in _CHECKED_WORDS for before, after in _CHECKED_MARKS]
+        by_shape = [self._by_shape(chunk) for chunk in chunks]
+        by_spacy = [self._by_spacy([chunk])[0] for chunk in chunks]
+        pairs = zip(by_shape, by_spacy, strict=True)
+        return all(shape is None or tuple(shape) == tuple(words) for shape, words in pairs)
+
+
+def _between(parts: Iterable[str], mark: str) -> list[str]:
+    return [word for part in parts for word in (mark, part)][1:]
+
+
+@functools.cache
+def _letters() -> tuple[re.Pattern[str], frozenset[str]]:
+    """The pattern of a shape, and spaCy's small letters. Letters that have no case are left to spaCy."""
+    classes = importlib.import_module("spacy.lang.char_classes")
+    every = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x20000))))
+    lower = frozenset(re.findall(f"[{classes.ALPHA_LOWER}]", every))
+    upper = frozenset(re.findall(f"[{classes.ALPHA_UPPER}]", every))
+    cased = "".join(sorted(char for char in lower ^ upper if char.isalpha()))
+    letters = f"[{cased}]{{2,}}"
+    return re.compile(f"([{_BEFORE}]{{0,3}})({letters}(?:-{letters})*)([{_AFTER}]{{0,4}})"), lower

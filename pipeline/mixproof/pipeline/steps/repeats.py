@@ -1,0 +1,125 @@
+"""Runs of words that a document repeats, by arithmetic on arrays.
+
+The letters of a run of words hash to a difference of two prefix sums (mod 2^64), so all runs of n words cost a few
+passes over an array, and equal ones stand together once the hashes are sorted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .vocabulary import BASE, INVERSE, powers
+from .words import Words
+
+Hashes = NDArray[np.uint64]
+_MIX = np.uint64(0xD1342543DE82EF95)
+
+
+@dataclass(frozen=True)
+class Top:
+    """The most frequent run of n words."""
+
+    count: int
+    first: int
+    """Where the first of the most frequent ones begins."""
+
+
+def ends_of(words: Words) -> NDArray[np.int64]:
+    """Give the place of each word's end in the text without white space, with a 0 before the first."""
+    ends = np.zeros(len(words) + 1, dtype=np.int64)
+    np.cumsum(words.vocabulary.lengths[words.ids], out=ends[1:])
+    return ends
+
+
+class LetterHashes:
+    """Hashes of the letters of runs of words, white space left out."""
+
+    def __init__(self, words: Words) -> None:
+        lengths = words.vocabulary.lengths[words.ids]
+        longest = int(lengths.max(initial=0))
+        self._prefix = np.zeros(len(words) + 1, dtype=np.uint64)
+        forward = np.ones(len(words) + 1, dtype=np.uint64)
+        self._back = np.ones(len(words) + 1, dtype=np.uint64)
+        np.cumprod(powers(longest)[lengths], out=forward[1:])
+        np.cumprod(powers(longest, INVERSE)[lengths], out=self._back[1:])
+        np.cumsum(words.vocabulary.hashes()[words.ids] * forward[:-1], out=self._prefix[1:])
+
+    def of(self, n: int) -> Hashes:
+        """Give the hash of each run of n words, by where it begins."""
+        return (self._prefix[n:] - self._prefix[:-n]) * self._back[:-n]
+
+
+assert BASE * INVERSE % 2**64 == 1
+
+
+def word_hashes(words: Words, n: int) -> Hashes:
+    """Give the hash of each run of n words as words, by where it begins."""
+    ids = words.ids.astype(np.uint64) + np.uint64(1)
+    runs = len(ids) - n + 1
+    hashes = ids[:runs]
+    for place in range(1, n):
+        hashes = hashes * _MIX + ids[place : place + runs]
+    return hashes
+
+
+def top_count(hashes: Hashes) -> tuple[int, Hashes]:
+    """Count the most frequent hash, and give all that are as frequent."""
+    ordered = np.sort(hashes)
+    starts = np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1))
+    counts = np.diff(starts, append=len(ordered))
+    most = int(counts.max())
+    return most, ordered[starts[counts == most]]
+
+
+def first_of(hashes: Hashes, wanted: Hashes) -> int:
+    """Find the first place that holds one of the hashes."""
+    return int(np.isin(hashes, wanted).argmax())
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The places of runs that occur more than once, in order, and which run each is."""
+
+    places: NDArray[np.int64]
+    runs: NDArray[np.int64]
+    later: NDArray[np.bool_]
+    """Whether the run has begun before, too."""
+
+
+def repeated(hashes: Hashes) -> Repeated | None:
+    """Find the runs that occur more than once; None where there is none."""
+    ordered = np.sort(hashes)
+    twice = ordered[1:][ordered[1:] == ordered[:-1]]
+    if not len(twice):
+        return None
+    places = np.flatnonzero(np.isin(hashes, twice))
+    _, first, runs = np.unique(hashes[places], return_index=True, return_inverse=True)
+    later = np.ones(len(places), dtype=bool)
+    later[first] = False
+    return Repeated(places, runs, later)
+
+
+def covered(found: Repeated, n: int, ends: NDArray[np.int64]) -> int:
+    """Count the characters inside runs that have occurred before: at least as many as any way of counting gives."""
+    begins = found.places[found.later]
+    stops = begins + n
+    begins = np.maximum(begins, np.concatenate(([0], stops[:-1])))
+    return int((ends[stops] - ends[begins]).sum())
+
+
+def counted(found: Repeated, n: int, ends: NDArray[np.int64]) -> int:
+    """Count repeated characters as Gopher's filter does: left to right, a repeated run is stepped over whole."""
+    seen = [False] * (int(found.runs.max()) + 1)
+    total = following = 0
+    for place, run in zip(found.places.tolist(), found.runs.tolist(), strict=True):
+        if place < following:
+            continue
+        if seen[run]:
+            following = place + n
+            total += int(ends[following] - ends[place])
+        else:
+            seen[run] = True
+    return total

@@ -1,0 +1,38 @@
+"""`sampler`: a share of the documents, by the hash of their text.
+
+datatrove's SamplerFilter draws from a running random generator, so what it keeps depends on the order of
+documents and on the number of workers. The hash is salted, so that it says nothing about other uses of hashes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import xxhash
+from pydantic import Field, PlainValidator
+
+from mixproof.ledger.fingerprint import derive_seed
+from mixproof.mixtures.quantities import parse_share
+
+from .document import Document
+from .step import Apply, Drop, Options
+
+VERSION = 1
+
+
+class SamplerOptions(Options):
+    """The share to keep."""
+
+    rate: Annotated[Any, PlainValidator(parse_share), Field(description="the share to keep, such as `rate: 10%`")]
+
+
+def make_sampler(options: SamplerOptions) -> Apply:
+    """Drop what is `not_sampled`."""
+    rate, seed = options.rate, derive_seed("sampler")
+    bound = rate.numerator * 2**64
+
+    def apply(document: Document) -> str | Drop:
+        digest = xxhash.xxh3_64_intdigest(document.text.encode(), seed)
+        return document.text if digest * rate.denominator < bound else Drop("not_sampled")
+
+    return apply

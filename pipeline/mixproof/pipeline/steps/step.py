@@ -1,0 +1,126 @@
+"""What every step is: options that are checked before any work, and a decision on one document at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from mixproof.ledger.account import Count, StageRow
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.quantities import parse_number
+
+from .document import Document
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A step's decision against a document."""
+
+    reason: str
+
+
+Apply = Callable[[Document], str | Drop]
+"""The text that goes on to the next step, or why none does."""
+
+
+class Options(BaseModel):
+    """Base of every step's options: frozen, strict, and unknown ones are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+AnyOptions = TypeVar("AnyOptions", bound=Options)
+
+
+def _to_float(value: object) -> object:
+    if isinstance(value, Fraction | Decimal):
+        return float(value)
+    if isinstance(value, str) and value.strip():
+        return float(parse_number(value))
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _to_list(value: object) -> object:
+    """A single string stands for a list of one."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+Number = Annotated[float, BeforeValidator(_to_float), Field(allow_inf_nan=False)]
+"""A number as it is written: `0.65`, `65%`, `1/3`, `-5.2`."""
+Strings = Annotated[tuple[str, ...], BeforeValidator(_to_list)]
+"""Strings, or a single one."""
+Whole = Annotated[int, Field(ge=0)]
+
+
+def read_options(kind: type[AnyOptions], options: Mapping[str, Any], where: str) -> AnyOptions:
+    """Check a step's options.
+
+    Raises:
+        RequestError: naming the place, what is wrong, and what is known.
+    """
+    try:
+        return kind.model_validate(dict(options))
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            place = ".".join([where, *map(str, problem["loc"])])
+            if problem["type"] == "extra_forbidden":
+                known = ", ".join(kind.model_fields) or "none"
+                lines.append(f"{where}: unknown option {str(problem['loc'][-1])!r}; known are {known}")
+            elif problem["type"] == "missing":
+                lines.append(f"{place}: is needed: {kind.model_fields[str(problem['loc'][0])].description or ''}")
+            else:
+                lines.append(f"{place}: {_message(problem['msg'])}, not {problem['input']!r}")
+        raise RequestError("\n".join(lines)) from None
+
+
+def _message(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+@dataclass
+class Counted:
+    """A step and what it has done so far."""
+
+    name: str
+    apply: Apply
+    documents_in: int = 0
+    bytes_in: int = 0
+    documents_out: int = 0
+    bytes_out: int = 0
+    bytes_added: int = 0
+    bytes_removed: int = 0
+    dropped: dict[str, Count] = field(default_factory=dict)
+
+    def row(self) -> StageRow:
+        """The step's row of the account."""
+        return StageRow(
+            stage=self.name,
+            documents_in=self.documents_in,
+            documents_out=self.documents_out,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            bytes_added=self.bytes_added,
+            bytes_removed=self.bytes_removed,
+            dropped=dict(sorted(self.dropped.items())),
+        )
+
+    def drop(self, reason: str, text_bytes: int) -> None:
+        """Count a document that goes."""
+        gone = Count(documents=1, bytes=text_bytes)
+        known = self.dropped.get(reason)
+        self.dropped[reason] = gone if known is None else known + gone
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of a record is a number that can be compared."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)

@@ -1,0 +1,122 @@
+"""Words as numbers, and what the steps ask of each: found once when a word is new."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import unicodedata
+from collections.abc import Collection, Iterable
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+SYMBOL = 1
+"""Every character is one of datatrove's punctuation marks or control characters."""
+ALPHA = 2
+"""At least one character is a letter."""
+PUNCTUATION = 4
+"""Every character is punctuation by Unicode (P*), as spaCy's `is_punct`."""
+ENDS = 8
+"""The word closes a sentence."""
+
+BASE = 0x9E3779B97F4A7C15
+"""Odd, so that it has an inverse mod 2^64: a hash of a run of words is a difference of two prefix sums."""
+INVERSE = pow(BASE, -1, 2**64)
+_START = 1024
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+class Vocabulary:
+    """Words by number. Arrays may be longer than the vocabulary; only the first `len` entries mean anything."""
+
+    def __init__(self, ends: Collection[str] = frozenset()) -> None:
+        self._id_of: dict[str, int] = {}
+        self._ends = ends
+        self.chars = 0
+        """Characters of all words: what bounds the memory."""
+        self.lengths: NDArray[np.int32] = np.zeros(_START, dtype=np.int32)
+        """Characters of each word."""
+        self.flags: NDArray[np.uint8] = np.zeros(_START, dtype=np.uint8)
+        self._hashes: NDArray[np.uint64] = np.zeros(_START, dtype=np.uint64)
+        self._hashed = 0
+        self._unhashed: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._id_of)
+
+    def find(self, word: str) -> int | None:
+        """Give the number of a word; None where no text so far had it."""
+        return self._id_of.get(word)
+
+    def ids_of(self, words: Iterable[str]) -> list[int]:
+        """Give the numbers of words, new ones included."""
+        ids = self._id_of
+        return [ids[word] if word in ids else self._add(word) for word in words]
+
+    def hashes(self) -> NDArray[np.uint64]:
+        """Give each word's polynomial hash mod 2^64: the sum of c_j * BASE^j over its characters."""
+        if self._unhashed:
+            if len(self._hashes) < len(self.lengths):
+                self._hashes = _grown(self._hashes, len(self.lengths))
+            self._hashes[self._hashed : len(self)] = hash_words(self._unhashed)
+            self._hashed, self._unhashed = len(self), []
+        return self._hashes
+
+    def _add(self, word: str) -> int:
+        number = self._id_of[word] = len(self._id_of)
+        if number == len(self.lengths):
+            self.lengths, self.flags = _grown(self.lengths, 2 * number), _grown(self.flags, 2 * number)
+        self.lengths[number] = len(word)
+        self.flags[number] = self._flags_of(word)
+        self.chars += len(word)
+        self._unhashed.append(word)
+        return number
+
+    def _flags_of(self, word: str) -> int:
+        if word.isalpha():  # no letter is among the marks
+            return ALPHA
+        flags = 0
+        if _marks().issuperset(word):
+            flags |= SYMBOL
+        if any(map(str.isalpha, word)):
+            flags |= ALPHA
+        elif all(unicodedata.category(char)[0] == "P" for char in word):
+            flags |= PUNCTUATION
+        if word in self._ends:
+            flags |= ENDS
+        return flags
+
+
+def hash_words(words: Iterable[str]) -> NDArray[np.uint64]:
+    """Hash words by their characters, all at once."""
+    words = list(words)
+    lengths = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
+    codes = np.frombuffer("".join(words).encode("utf-32-le"), dtype="<u4").astype(np.uint64)
+    starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64)
+    places = np.arange(len(codes)) - np.repeat(starts, lengths)
+    codes = (codes + np.uint64(1)) * np.uint64(0xD6E8FEB86659FD93)
+    return np.add.reduceat(codes * powers(int(lengths.max()))[places], starts)
+
+
+def powers(most: int, base: int = BASE) -> NDArray[np.uint64]:
+    """Give base^0 to base^most mod 2^64, and some more."""
+    return _powers(max(64, 1 << most.bit_length()), base)
+
+
+@functools.lru_cache(maxsize=4)
+def _powers(size: int, base: int) -> NDArray[np.uint64]:
+    steps = np.full(size, base, dtype=np.uint64)
+    steps[0] = 1
+    return np.cumprod(steps)
+
+
+@functools.cache
+def _marks() -> frozenset[str]:
+    return frozenset(importlib.import_module("datatrove.utils.text").PUNCTUATION_SET)
+
+
+def _grown(array: NDArray[_Number], size: int) -> NDArray[_Number]:
+    larger = np.zeros(size, dtype=array.dtype)
+    larger[: len(array)] = array
+    return larger

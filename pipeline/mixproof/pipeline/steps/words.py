@@ -1,0 +1,176 @@
+"""The words of a text, exactly as datatrove's tokenizers find them, and found once for all steps.
+
+datatrove runs spaCy on every text, 91% of its filters' time. spaCy's rule tokenizer works on the chunks between
+white space one by one, so a memo of chunks gives the same words, and spaCy only sees chunks that are new (see
+`chunks.py`, which spares it most of these as well). Words are numbers into a vocabulary that knows of each word
+what the steps ask: its length, whether it is all symbols, has a letter, ends a sentence. A document's words are an
+array of such numbers, and a filter is arithmetic on arrays.
+
+The memo is bounded: past `MAX_CHUNKS` or `MAX_CHARS` it starts anew at the next document. What is found does not
+depend on what was found before. Languages that spaCy does not split by rules (Chinese, Japanese, Thai, Korean ...)
+go to datatrove's own tokenizer whole, with its speed.
+
+Differs from datatrove: spaCy joins special cases such as emoticons across chunks when choosing among overlapping
+ones (`8 ) )` against `)  )`); here a chunk is looked at alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixproof.ledger.errors import RequestError
+
+from .chunks import Chunks
+from .vocabulary import ENDS, PUNCTUATION, Vocabulary
+
+MAX_CHUNKS = 400_000
+MAX_CHARS = 12_000_000
+"""Bounds of a language's memo: about 150 MB of memory, of which 100 in Python's own objects."""
+MAX_LANGUAGES = 8
+"""Languages with a memo of their own at a time; with more, the one not used for longest is forgotten."""
+
+
+class NoWordsError(RequestError):
+    """Nothing installed here splits a language into words."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of one text, in order."""
+
+    ids: NDArray[np.int32]
+    """Numbers into the vocabulary."""
+    vocabulary: Vocabulary
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@functools.lru_cache(maxsize=MAX_LANGUAGES)
+def splitter_of(language: str) -> Splitter:
+    """Give the splitter of a language, by the codes that datatrove knows (`en` or `eng`).
+
+    Raises:
+        NoWordsError: when datatrove has no tokenizer for it, or the package it needs is not installed.
+    """
+    try:
+        tokenizers = importlib.import_module("datatrove.utils.word_tokenizers")
+        tokenizer = tokenizers.load_word_tokenizer(language)
+        tokenizer.word_tokenize("words")  # loads what it needs
+    except ValueError as error:
+        raise NoWordsError(f"no words in {language!r}: datatrove knows no such language") from error
+    except (ImportError, LookupError, OSError) as error:
+        raise NoWordsError(f"no words in {language!r}: {error}; install what it names") from error
+    rules = getattr(tokenizer, "tokenizer", None)
+    if type(getattr(rules, "tokenizer", None)).__module__ == "spacy.tokenizer":
+        return MemoSplitter(tokenizer)
+    return Splitter(tokenizer)
+
+
+class Splitter:
+    """Words and sentences by a tokenizer of datatrove as it is."""
+
+    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - datatrove ships no types
+        self._tokenizer = tokenizer
+        self._vocabulary = Vocabulary()
+
+    def words(self, text: str) -> Words:
+        """Give the words of a text."""
+        self._start_anew_where_full()
+        ids = self._vocabulary.ids_of(self._tokenizer.word_tokenize(text))
+        return Words(np.array(ids, dtype=np.int32), self._vocabulary)
+
+    def sentences(self, line: str) -> int:
+        """Count the sentences of a line; an empty one counts as one, as in datatrove."""
+        return max(1, len(self._tokenizer.span_tokenize(line)))
+
+    def split_sentences(self, text: str) -> list[str]:
+        """Split a text into sentences, the white space between them at the end of each, as datatrove does."""
+        ends = [end for _, end in self._tokenizer.span_tokenize(text)][:-1]
+        return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+
+    def _start_anew_where_full(self) -> None:
+        if self._vocabulary.chars > MAX_CHARS or len(self._vocabulary) > MAX_CHUNKS:
+            self._vocabulary = Vocabulary()
+
+
+class MemoSplitter(Splitter):
+    """Words and sentences of spaCy's rule tokenizer by a memo of the chunks between white space."""
+
+    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - as above
+        super().__init__(tokenizer)
+        self._nlp = tokenizer.tokenizer
+        self._chunks = Chunks(self._nlp)
+        self._ends = frozenset(self._nlp.get_pipe("sentencizer").punct_chars)
+        self._memo: dict[str, tuple[int, ...]] = {}
+        self._memo_chars = 0
+        self._vocabulary = Vocabulary(self._ends)
+
+    def words(self, text: str) -> Words:
+        """Give the words of a text."""
+        entries = self._entries(text.split())
+        return Words(np.fromiter(chain.from_iterable(entries), dtype=np.int32), self._vocabulary)
+
+    def sentences(self, line: str) -> int:
+        """Count the sentences of a line as spaCy's sentencizer does.
+
+        A sentence begins at the first token after a closing mark that is no punctuation. White space beyond one
+        space after a word is such a token.
+        """
+        chunks = line.split()
+        if not chunks:
+            return 1
+        entries = self._entries(chunks)
+        breaks = _wide_breaks(line, chunks)
+        flags = self._vocabulary.flags
+        found, closed = 1, False
+        for number, entry in enumerate(entries):
+            for word in entry:
+                kind = flags[word]
+                if kind & ENDS:
+                    closed = True
+                elif closed and not kind & PUNCTUATION:
+                    found, closed = found + 1, False
+            if closed and number in breaks:
+                found, closed = found + 1, False
+        return found
+
+    def _entries(self, chunks: Sequence[str]) -> list[tuple[int, ...]]:
+        self._start_anew_where_full()
+        entries = list(map(self._memo.get, chunks))
+        if None in entries:
+            self._learn([chunk for chunk in dict.fromkeys(chunks) if chunk not in self._memo])
+            entries = list(map(self._memo.__getitem__, chunks))
+        return entries  # type: ignore[return-value]  # nothing is None any more
+
+    def _learn(self, chunks: Sequence[str]) -> None:
+        for chunk, words in zip(chunks, self._chunks.split(chunks), strict=True):
+            self._memo[chunk] = tuple(self._vocabulary.ids_of(words))
+            self._memo_chars += len(chunk)
+
+    def _start_anew_where_full(self) -> None:
+        if len(self._memo) > MAX_CHUNKS or self._memo_chars > MAX_CHARS:
+            self._memo, self._memo_chars = {}, 0
+            self._vocabulary = Vocabulary(self._ends)
+
+
+def _wide_breaks(line: str, chunks: Sequence[str]) -> frozenset[int]:
+    """Places in `chunks` after which white space is a token of spaCy's: anything but a single space."""
+    if " ".join(chunks) == line:
+        return frozenset()
+    wide, at = set(), line.index(chunks[0])
+    for number, chunk in enumerate(chunks):
+        at += len(chunk)
+        following = line.index(chunks[number + 1], at) if number + 1 < len(chunks) else len(line)
+        if line[at:following] not in ("", " "):
+            wide.add(number)
+        at = following
+    return frozenset(wide)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from .document import DEFAULT_LANGUAGE, Document
 from .step import Options
@@ -75,7 +75,7 @@ class SpokenOptions(Options):
 
     language: str | None = None
     """What the texts are in; None: what a `language` step before this one found, else English."""
-    by_language: dict[str, dict[str, Any]] = {}
+    by_language: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Options that hold for one language only, such as `{de: {max_avg_word_length: 12}}`."""
 
     _of: dict[str, Self] = PrivateAttr(default_factory=dict)

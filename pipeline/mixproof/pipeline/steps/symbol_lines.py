@@ -1,6 +1,6 @@
-"""`symbol_lines`: lines of nothing but symbols are taken out, by datatrove's SymbolLinesFormatter as it is.
+r"""`symbol_lines`: lines of nothing but symbols are taken out, by datatrove's SymbolLinesFormatter as it is.
 
-Like datatrove's it joins what is left with `\\n`, whatever the lines ended with, and drops the last line's end.
+Like datatrove's it joins what is left with `\n`, whatever the lines ended with, and drops the last line's end.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`mixproof audit`: whether the account closes and the bytes are what the records say.
 
-Takes a spec (its build and its finished runs), a manifest, or a run's folder. Exit code 1 when a check fails.
+Takes a spec (its build and the finished runs on it), a manifest, or a run's folder. Exit code 1 when a check fails.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from typing import Annotated
 import typer
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import MANIFEST, read_manifest
+from mixproof.ledger.manifest import MANIFEST
+from mixproof.ledger.store import Store
 from mixproof.tokenize.audit import AuditReport, Depth, audit_build
 from mixproof.train.audit_run import audit_run
-from mixproof.train.family import find_outcomes
-from mixproof.train.plan import plan_requests
-from mixproof.train.record import RUN
+from mixproof.train.record import RUN, TRAIN, read_run
 
 from .options import DEFAULT_STORE, JsonOption, StoreOption
 from .output import emit_json, stdout, table
@@ -62,17 +61,30 @@ def audit_target(target: Path, store: str, depth: Depth) -> AuditReport:
 
 
 def audit_request(request: Request, depth: Depth) -> AuditReport:
-    """Audit the build of a spec and every finished run of it."""
+    """Audit the build of a spec and every run of that build that says it is done."""
     path = request.manifest_path()
     report = audit_build(path, depth)
-    try:
-        requests = plan_requests(request.spec, read_manifest(path), request.store, None)
-    except RequestError:  # nothing is drawn, so nothing was trained
-        return report
-    for outcome in find_outcomes(requests):
-        if outcome.record is not None:
-            report = report + audit_run(Path(outcome.folder) / RUN, depth)
+    for run in runs_of(request.store, path.parent.name):
+        report = report + audit_run(run, depth)
     return report
+
+
+def runs_of(store: Store, build: str) -> list[Path]:
+    """The records of the store's runs on `build` that are done, and those that nobody can read.
+
+    They are looked for in the folders: a run with a missing file or draw counts as not trained elsewhere, and must not
+    be left out here.
+    """
+    found = []
+    for path in sorted(store.root.glob(f"{TRAIN}/*/{RUN}")):
+        try:
+            record = read_run(path)
+        except RequestError:
+            found.append(path)
+        else:
+            if record.build == build and record.status == "done":
+                found.append(path)
+    return found
 
 
 def print_report(report: AuditReport) -> None:

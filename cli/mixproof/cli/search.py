@@ -19,14 +19,23 @@ from rich.markup import escape
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.search.choose import Choice, choose
 from mixproof.mixtures.search.families import families
+from mixproof.mixtures.search.objective import Objective, combine
 from mixproof.mixtures.search.observations import Observations, read_mixtures, read_observations
 from mixproof.mixtures.search.predictor import FloatArray
 from mixproof.mixtures.search.rounds import ANCHOR_SEEDS, ROUNDS
-from mixproof.mixtures.search.study import Recommendation, check_size, objective_of, recommend_from
+from mixproof.mixtures.search.study import Recommendation, check_size, objective_weights, recommend_from
 
 from .options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, WorkersOption
 from .output import emit_json, stage_progress, stdout, table
-from .search_report import choice_json, noise_json, optimum_json, print_choices, print_optimum
+from .search_report import (
+    choice_json,
+    noise_json,
+    objective_json,
+    optimum_json,
+    print_choices,
+    print_objective,
+    print_optimum,
+)
 
 SpecArgument = Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="Train candidates for this spec.")]
 WeightsOption = Annotated[
@@ -51,7 +60,6 @@ OutputOption = Annotated[
     Path | None,
     typer.Option("--output", metavar="YAML", help="Spec with the mixture found; default: SPEC's name with -found."),
 ]
-OBJECTIVE = "mean of all scores"
 DEFAULT_ROUNDS = ",".join(map(str, ROUNDS))
 
 
@@ -93,26 +101,26 @@ def search_tables(weights: Path, scores: Path, predict: Path | None, objective: 
     """Learn from tables, predict, and recommend."""
     observations = read_observations(weights, scores)
     check_size(observations)
-    minimized = objective_of(observations, objective)
+    weighed = objective_weights(observations, objective)
     asked = None if predict is None else read_mixtures(predict, observations.mixtures.sources)
-    choices = _choose_all(observations, minimized)
-    overall = choices.pop(OBJECTIVE)
-    found = recommend_from(observations.mixtures, minimized, overall)
+    choices = _choose_all(observations)
+    scores_minimized = observations.values[:, [observations.scores.index(name) for name in weighed]]
+    overall = combine({name: choices[name] for name in weighed}, scores_minimized, weighed)
+    found = recommend_from(observations.mixtures, scores_minimized, overall)
     predictions = (
         {name: choice.predictor.predict(asked) for name, choice in choices.items()} if asked is not None else {}
     )
     if as_json:
-        emit_json(_tables_json(choices, predictions, overall, found, objective))
+        emit_json(_tables_json(choices, predictions, overall, found))
     else:
-        _print_tables(choices, predictions, overall, found, objective)
+        _print_tables(choices, predictions, overall, found)
     if predict is None and found.optimum is None:
         raise typer.Exit(1)
 
 
-def _choose_all(observations: Observations, objective: FloatArray) -> dict[str, Choice]:
-    """Choose a predictor for every score and for the objective, several at a time."""
+def _choose_all(observations: Observations) -> dict[str, Choice]:
+    """Choose a predictor for every score, several at a time."""
     targets = {name: observations.values[:, place] for place, name in enumerate(observations.scores)}
-    targets[OBJECTIVE] = objective
     fits, shares = families(), observations.mixtures.shares
     with stage_progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
         progress("predictors", 0, len(targets))
@@ -125,14 +133,13 @@ def _choose_all(observations: Observations, objective: FloatArray) -> dict[str, 
 def _tables_json(
     choices: Mapping[str, Choice],
     predictions: Mapping[str, FloatArray],
-    overall: Choice,
+    overall: Objective,
     found: Recommendation,
-    objective: list[str],
 ) -> dict[str, object]:
     return {
         "predictions": {name: values.tolist() for name, values in predictions.items()},
         "predictors": {name: choice_json(choice) for name, choice in choices.items()},
-        "objective": {"scores": objective or list(choices), **choice_json(overall)},
+        "objective": objective_json(overall),
         "noise": noise_json(found.noise),
         "refused": found.refused,
         "recommendation": None if found.optimum is None else optimum_json(found.optimum),
@@ -142,11 +149,11 @@ def _tables_json(
 def _print_tables(
     choices: Mapping[str, Choice],
     predictions: Mapping[str, FloatArray],
-    overall: Choice,
+    overall: Objective,
     found: Recommendation,
-    objective: list[str],
 ) -> None:
-    print_choices({**choices, " + ".join(objective) or OBJECTIVE: overall})
+    print_choices(choices)
+    print_objective(overall)
     if predictions:
         rows = [(str(row + 1), *(f"{value:.4f}" for value in values)) for row, values in _by_row(predictions)]
         stdout.print(table("Predictions, a row of the file each", ("row", *predictions), rows))

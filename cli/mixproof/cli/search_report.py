@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from mixproof.mixtures.search.choose import Choice
 from mixproof.mixtures.search.noise import Noise
+from mixproof.mixtures.search.objective import Objective
 from mixproof.mixtures.search.optimum import Optimum
 from mixproof.mixtures.search.rounds import Outcome
 from mixproof.mixtures.search.space import UNITS, Space
@@ -44,6 +45,15 @@ def choice_json(choice: Choice) -> dict[str, object]:
         "rank_correlation": choice.validation.rank_correlation,
         "residual_deviation": choice.validation.residual_deviation,
         "kfold": {name: validation.rank_correlation for name, validation in choice.validations.items()},
+    }
+
+
+def objective_json(objective: Objective) -> dict[str, object]:
+    """Give the JSON form of the objective's predictor."""
+    return {
+        "weights": dict(zip(objective.choices, objective.predictor.weights.tolist(), strict=True)),
+        "rank_correlation": objective.validation.rank_correlation,
+        "residual_deviation": objective.validation.residual_deviation,
     }
 
 
@@ -82,7 +92,8 @@ def searched_json(searched: Searched) -> dict[str, object]:
             {"mixture": _shares(names, one.trial.units), "seed": one.trial.seed, "score": one.score}
             for one in outcome.measured
         ],
-        "objective": choice_json(outcome.choice),
+        "objective": objective_json(outcome.objective),
+        "predictors": {name: choice_json(choice) for name, choice in outcome.objective.choices.items()},
         "noise": noise_json(outcome.noise),
         "anchor": {"mixture": _shares(names, searched.space.anchor), "scores": list(outcome.anchor)},
         "recommended": outcome.reason is None,
@@ -105,6 +116,15 @@ def print_choices(choices: Mapping[str, Choice]) -> None:
     stdout.print(table("K-fold rank correlation (Spearman x 100)", columns, rows, text_columns=2))
 
 
+def print_objective(objective: Objective) -> None:
+    """Write how well the objective is predicted."""
+    validation, parts = objective.validation, len(objective.choices)
+    stdout.print(
+        f"objective, weighted mean of {parts}: {100 * validation.rank_correlation:.2f}; "
+        f"predictions miss by {validation.residual_deviation:.4g}"
+    )
+
+
 def print_optimum(optimum: Optimum) -> None:
     """Write a mixture of lowest predicted score for a person."""
     columns = ("source", "share", "90% of refitted predictors")
@@ -124,15 +144,15 @@ def print_searched(searched: Searched) -> None:
             str(done.number),
             count(done.explored),
             count(done.exploited),
-            done.family or "",
             "" if done.rank_correlation is None else f"{100 * done.rank_correlation:.1f}",
             f"{done.best:.4f}",
         )
         for done in outcome.rounds
     ]
-    columns = ("round", "explored", "exploited", "by", "K-fold Spearman x 100", "best measured")
+    columns = ("round", "explored", "exploited", "K-fold Spearman x 100", "best measured")
     stdout.print(table(f"Search at proxy {searched.proxy}", columns, rows))
-    print_choices({"objective": outcome.choice})
+    print_choices(outcome.objective.choices)
+    print_objective(outcome.objective)
     noise = outcome.noise
     kind = "repeats of the anchor" if noise.kind == "repeats" else "K-fold residuals"
     stdout.print(f"mixtures differ by {noise.spread:.4g}, {kind} by {noise.deviation:.4g} (standard deviations)")

@@ -31,7 +31,6 @@ from mixproof.mixtures.spec import Mixture, Spec
 from mixproof.pipeline.cluster import Cluster
 from mixproof.train.compare import objective_weights
 from mixproof.train.family import RunOutcome, train_all
-from mixproof.train.ranking import objective_of
 
 from .build import run_build
 from .output import StageProgress, emit_json, stage_progress, stderr
@@ -71,8 +70,10 @@ def search_spec(path: Path, options: SearchOptions) -> None:
         manifest = run_build(request, cluster).manifest
         space = space_of(request.spec, proxy, {name: s.train.tokens for name, s in manifest.sources.items()})
         plan = Plan(options.rounds, _seeds(request.spec, options.repeats), name=f"{SEARCH}/{manifest.build}/{proxy}")
-        trainer = _Trainer(request, manifest, cluster, progress, proxy, space)
-        outcome = search_rounds(space, plan, trainer.score, families(), _recall(request.store, space, plan))
+        weights = _weights(request.spec, manifest)
+        trainer = _Trainer(request, manifest, cluster, progress, proxy, space, tuple(weights))
+        recall = _recall(request.store, space, plan)
+        outcome = search_rounds(space, plan, trainer.score, weights, families(), recall)
     written = _write_spec(request, space, outcome, output) if outcome.reason is None else None
     searched = Searched(manifest.build, proxy, space, outcome, tuple(trainer.runs), written)
     if options.as_json:
@@ -94,16 +95,17 @@ class _Trainer:
         progress: StageProgress,
         proxy: str,
         space: Space,
+        parts: tuple[str, ...],
     ) -> None:
         self._request, self._manifest, self._cluster, self._progress = request, manifest, cluster, progress
-        self._proxy, self._space = proxy, space
+        self._proxy, self._space, self._parts = proxy, space, parts
         self._least_tokens = draw_tokens(request.spec, proxy, space)
         self.runs: list[RunOutcome] = []
         """Every run that was asked for, in order."""
 
-    def score(self, trials: Sequence[Trial]) -> list[float | None]:
-        """Train what is not trained yet; return the objective of each trial, None where its run failed."""
-        scores: dict[Trial, float | None] = {}
+    def score(self, trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
+        """Train what is not trained yet; return bits per byte of the objective's sources, None where a run failed."""
+        scores: dict[Trial, tuple[float, ...] | None] = {}
         seeds_of: dict[Units, list[int]] = {}
         for trial in trials:
             seeds_of.setdefault(trial.units, []).append(trial.seed)
@@ -113,7 +115,7 @@ class _Trainer:
             }
             for outcome in self._train(mixtures, seeds):
                 self.runs.append(outcome)
-                scores[Trial(mixtures[outcome.mixture], outcome.seed)] = self._objective(outcome)
+                scores[Trial(mixtures[outcome.mixture], outcome.seed)] = self._parts_of(outcome)
         return [scores[trial] for trial in trials]
 
     def _train(self, mixtures: Mapping[str, Units], seeds: tuple[int, ...]) -> list[RunOutcome]:
@@ -133,13 +135,12 @@ class _Trainer:
             on_progress=self._progress.run,
         )
 
-    def _objective(self, outcome: RunOutcome) -> float | None:
+    def _parts_of(self, outcome: RunOutcome) -> tuple[float, ...] | None:
         if not outcome.done or outcome.record is None:
             name = f"{outcome.mixture} × {outcome.proxy} × seed {outcome.seed}"
             stderr.print(f"[bold red]failed:[/] {name}: {escape(str(outcome.reason))}", soft_wrap=True)
             return None
-        weights = objective_weights(self._request.spec.objective, sorted(outcome.record.heldout))
-        return objective_of(outcome.record, weights)
+        return tuple(outcome.record.heldout[name].bits_per_byte for name in self._parts)
 
 
 def candidate_name(space: Space, units: Units) -> str:
@@ -167,7 +168,9 @@ def _recall(
             "least_units": space.least_units,
             "center": dict(zip(space.sources, space.center, strict=True)),
         }
-        scores = [[_named(space, one.trial.units), one.trial.seed, one.score.hex()] for one in measured]
+        scores = [
+            [_named(space, one.trial.units), one.trial.seed, [part.hex() for part in one.parts]] for one in measured
+        ]
         key = stage_key(SEARCH, SEARCH_VERSION, config, scores)
         if store.receipt(SEARCH, key) is None:
             with store.attempt(SEARCH, key) as attempt:
@@ -177,6 +180,21 @@ def _recall(
         return [tuple(units) for units in kept]
 
     return recall
+
+
+def _weights(spec: Spec, manifest: Manifest) -> dict[str, float]:
+    """Weight of each held-out set in the objective.
+
+    Raises:
+        RequestError: when the objective weighs a source that has none.
+    """
+    known = sorted(name for name, source in manifest.sources.items() if source.heldout.documents)
+    weights = objective_weights(spec.objective, known)
+    for name in weights:
+        if name not in known:
+            where = spec.where("objective", "heldout_bpb", name)
+            raise RequestError(f"{where}: {name} has no held-out set; weigh {', '.join(known)}")
+    return weights
 
 
 def _proxy(spec: Spec, name: str | None) -> str:

@@ -28,7 +28,9 @@ class Validation:
     rank_correlation: float
     """Spearman's, over all rows together; 0 where the predictions are all alike."""
     residual_deviation: float
-    """Standard deviation of score minus prediction, in the unit of the score."""
+    """Root mean square of score minus prediction, in the unit of the score."""
+    predicted: FloatArray
+    """[mixtures]: what it said of every row, fitted to the others."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,13 @@ def validate(fit: Fit, shares: FloatArray, scores: FloatArray, fold: NDArray[np.
     for held_out in np.unique(fold):
         rows = fold == held_out
         predicted[rows] = fit(shares[~rows], scores[~rows]).predict(shares[rows])
-    return Validation(rank_correlation(predicted, scores), float(np.sqrt(np.mean((scores - predicted) ** 2))))
+    return validation_of(predicted, scores)
+
+
+def validation_of(predicted: FloatArray, scores: FloatArray) -> Validation:
+    """Compare predictions [mixtures] of rows that were held out with their scores."""
+    residual = float(np.sqrt(np.mean((scores - predicted) ** 2)))
+    return Validation(rank_correlation(predicted, scores), residual, predicted)
 
 
 def deal_folds(shares: FloatArray) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import f, norm, t
 
-from .choose import Choice
+from .choose import Validation
 from .predictor import FloatArray
 
 DOUBT = 0.05
@@ -38,8 +38,8 @@ class Noise:
     kind: Literal["repeats", "residuals"]
 
 
-def measure_noise(shares: FloatArray, scores: FloatArray, choice: Choice) -> Noise:
-    """Measure by repeats where there are any, else by the chosen predictor's K-fold residuals."""
+def measure_noise(shares: FloatArray, scores: FloatArray, validation: Validation) -> Noise:
+    """Measure by repeats where there are any, else by what the K-fold predictions leave."""
     mixture = np.unique(shares, axis=0, return_inverse=True)[1].ravel()
     counts = np.bincount(mixture)
     means = np.bincount(mixture, weights=scores) / counts
@@ -48,7 +48,7 @@ def measure_noise(shares: FloatArray, scores: FloatArray, choice: Choice) -> Noi
     if degrees:
         squares = float(((scores - means[mixture]) ** 2).sum())
         return Noise(spread, len(means), float(np.sqrt(squares / degrees)), degrees, "repeats")
-    return Noise(spread, len(means), choice.validation.residual_deviation, 0, "residuals")
+    return Noise(spread, len(means), validation.residual_deviation, 0, "residuals")
 
 
 def refusal(noise: Noise, rank_correlation: float) -> str | None:

@@ -83,7 +83,7 @@ def recommend(
     Args:
         predictor: fitted to the rows.
         space: where to look.
-        rows: shares [mixtures, sources] and scores [mixtures] of what was run.
+        rows: shares [mixtures, sources] of what was run, and scores, of the form that `predictor.refit` takes.
         residual_deviation: of the predictor's K-fold predictions, in the unit of the score.
         seed: names that the draws depend on.
     """

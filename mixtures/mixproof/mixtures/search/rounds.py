@@ -23,8 +23,8 @@ import numpy as np
 from mixproof.mixtures.errors import SpecError
 
 from .candidates import draw, draw_near, explore, generator, select, select_farthest, units_of
-from .choose import Choice, choose
 from .noise import Gain, Noise, measure_gain, measure_noise, refusal
+from .objective import Objective, fit_objective
 from .optimum import POOL, Optimum, recommend
 from .predictor import Fit, FloatArray
 from .space import Space, UnitArray, shares_of
@@ -50,7 +50,10 @@ class Measured:
     """A trial and what it scored."""
 
     trial: Trial
+    parts: tuple[float, ...]
+    """Scores of which the objective is the weighted mean."""
     score: float
+    """The objective; lower is better."""
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,8 @@ class Round:
     number: int
     exploited: int
     explored: int
-    family: str | None
-    """Predictor that chose the candidates; None in the first round."""
     rank_correlation: float | None
-    """K-fold, of that predictor."""
+    """K-fold, of the predictor that chose the candidates; None in the first round."""
     best: float
     """Lowest score measured so far."""
 
@@ -90,7 +91,7 @@ class Outcome:
     """Every trial with a score, in the order in which they were asked for; without the final ones."""
     failed: tuple[Trial, ...]
     rounds: tuple[Round, ...]
-    choice: Choice
+    objective: Objective
     """The last predictor."""
     noise: Noise
     refused: str | None
@@ -122,7 +123,8 @@ class Outcome:
         return None
 
 
-Score = Callable[[Sequence[Trial]], Sequence[float | None]]
+Score = Callable[[Sequence[Trial]], Sequence[tuple[float, ...] | None]]
+"""The parts of the objective of each trial, in the order of the weights; None where it failed."""
 Recall = Callable[[int, Sequence[Measured], Callable[[], list[Units]]], list[Units]]
 """Round, all scores so far, and a function that chooses the candidates: the candidates of that round."""
 
@@ -136,6 +138,7 @@ def search(
     space: Space,
     plan: Plan,
     score: Score,
+    weights: Mapping[str, float],
     families: Mapping[str, Fit],
     recall: Recall = propose_anew,
 ) -> Outcome:
@@ -144,14 +147,15 @@ def search(
     Args:
         space: where candidates may lie.
         plan: rounds and seeds.
-        score: measures trials; lower is better, None for a trial that failed.
+        score: measures trials.
+        weights: of the objective's parts, by name; they sum to 1.
         families: predictors to choose from.
         recall: keeps the candidates of a round.
 
     Raises:
         SpecError: when fewer than two different mixtures have a score.
     """
-    state = _Search(space, plan, score, families)
+    state = _Search(space, plan, score, weights, families)
     state.measure([Trial(space.anchor, seed) for seed in plan.seeds])
     for number, count in enumerate(plan.rounds, start=1):
         state.run_round(number, count, recall)
@@ -161,27 +165,30 @@ def search(
 class _Search:
     """The scores so far."""
 
-    def __init__(self, space: Space, plan: Plan, score: Score, families: Mapping[str, Fit]) -> None:
-        self._space, self._plan, self._score, self._families = space, plan, score, families
+    def __init__(
+        self, space: Space, plan: Plan, score: Score, weights: Mapping[str, float], families: Mapping[str, Fit]
+    ) -> None:
+        self._space, self._plan, self._score = space, plan, score
+        self._weights, self._families = weights, families
         self._measured: list[Measured] = []
         self._failed: list[Trial] = []
         self._rounds: list[Round] = []
 
     def measure(self, trials: Sequence[Trial]) -> list[float]:
         """Measure trials and keep what they scored; return the scores of those that succeeded."""
-        scores = self._score(trials)
-        done = [Measured(trial, value) for trial, value in zip(trials, scores, strict=True) if value is not None]
+        scored = list(zip(trials, self._score(trials), strict=True))
+        done = [Measured(trial, parts, self._mean(parts)) for trial, parts in scored if parts is not None]
         self._measured += done
-        self._failed += [trial for trial, value in zip(trials, scores, strict=True) if value is None]
+        self._failed += [trial for trial, parts in scored if parts is None]
         return [one.score for one in done]
 
     def run_round(self, number: int, count: int, recall: Recall) -> None:
         """Choose candidates, measure them, and note what the round did."""
-        choice = self._fit() if number > 1 else None
-        exploited = round(self._plan.exploitation * count) if choice is not None else 0
+        objective = self._fit() if number > 1 else None
+        exploited = round(self._plan.exploitation * count) if objective is not None else 0
 
         def make() -> list[Units]:
-            return self._candidates(number, count, exploited, choice)
+            return self._candidates(number, count, exploited, objective)
 
         candidates = recall(number, self._measured, make)
         self.measure([Trial(units, self._plan.seeds[0]) for units in candidates])
@@ -190,29 +197,28 @@ class _Search:
                 number=number,
                 exploited=min(exploited, len(candidates)),
                 explored=max(0, len(candidates) - exploited),
-                family=None if choice is None else choice.family,
-                rank_correlation=None if choice is None else choice.validation.rank_correlation,
+                rank_correlation=None if objective is None else objective.validation.rank_correlation,
                 best=min((one.score for one in self._measured), default=float("nan")),
             )
         )
 
     def conclude(self) -> Outcome:
         """Recommend a mixture and measure it, or say why none is recommended."""
-        choice = self._fit()
-        shares, scores = self._rows()
-        noise = measure_noise(shares, scores, choice)
-        refused = refusal(noise, choice.validation.rank_correlation)
+        objective = self._fit()
+        shares, parts = self._rows()
+        noise = measure_noise(shares, np.array([one.score for one in self._measured]), objective.validation)
+        refused = refusal(noise, objective.validation.rank_correlation)
         measured, anchor = tuple(self._measured), self._scores_of(self._space.anchor)
         optimum, confirmed = None, []
         if refused is None:
-            residual = choice.validation.residual_deviation
-            optimum = recommend(choice.predictor, self._space, (shares, scores), residual, self._plan.name)
+            residual = objective.validation.residual_deviation
+            optimum = recommend(objective.predictor, self._space, (shares, parts), residual, self._plan.name)
             confirmed = self.measure([Trial(optimum.units, seed) for seed in self._plan.seeds])
         return Outcome(
             measured=measured,
             failed=tuple(self._failed),
             rounds=tuple(self._rounds),
-            choice=choice,
+            objective=objective,
             noise=noise,
             refused=refused,
             optimum=optimum,
@@ -220,14 +226,14 @@ class _Search:
             confirmed=tuple(confirmed),
         )
 
-    def _candidates(self, number: int, count: int, exploited: int, choice: Choice | None) -> list[Units]:
+    def _candidates(self, number: int, count: int, exploited: int, objective: Objective | None) -> list[Units]:
         random = generator(self._plan.name, "round", number)
         tried = {one.trial.units for one in self._measured} | {trial.units for trial in self._failed}
         run = units_of(self._space, sorted(tried))
-        if choice is None:
+        if objective is None:
             return _as_tuples(explore(self._space, count, sorted(tried), random))
         pool = self._pool(random)
-        order = np.argsort(choice.predictor.predict(shares_of(pool)), kind="stable")
+        order = np.argsort(objective.predictor.predict(shares_of(pool)), kind="stable")
         best = select(pool[order], run, exploited)
         far = select_farthest(draw(self._space, POOL // 4, random), np.vstack([run, best]), count - len(best))
         return _as_tuples(np.vstack([best, far]))
@@ -238,18 +244,22 @@ class _Search:
         near = [draw_near(self._space, np.repeat(shares, 64, axis=0), size, random) for size in (30.0, 100.0)]
         return np.unique(np.vstack([draw(self._space, POOL, random), *near]), axis=0)
 
-    def _fit(self) -> Choice:
-        shares, scores = self._rows()
+    def _fit(self) -> Objective:
+        shares, parts = self._rows()
         if len(np.unique(shares, axis=0)) < 2:
             raise SpecError(
                 f"{len(self._failed)} of {len(self._failed) + len(self._measured)} runs failed, and fewer than two "
                 "mixtures have a score; a search cannot learn from that"
             )
-        return choose(self._families, shares, scores)
+        return fit_objective(self._families, shares, parts, self._weights)
 
     def _rows(self) -> tuple[FloatArray, FloatArray]:
         units = units_of(self._space, [one.trial.units for one in self._measured])
-        return shares_of(units), np.array([one.score for one in self._measured])
+        parts = np.array([one.parts for one in self._measured], dtype=np.float64)
+        return shares_of(units), parts.reshape(-1, len(self._weights))
+
+    def _mean(self, parts: tuple[float, ...]) -> float:
+        return sum(weight * part for weight, part in zip(self._weights.values(), parts, strict=True))
 
     def _scores_of(self, units: Units) -> tuple[float, ...]:
         return tuple(one.score for one in self._measured if one.trial.units == units)

@@ -1,4 +1,4 @@
-"""A study of results that somebody measured: a predictor a score, predictions, and the mixture that they recommend.
+"""A study of results that somebody measured: the mixture that they recommend.
 
 Supply and caps of those sources are not known here, so the recommendation stays inside what was run: no source
 above the largest share that it was run with.
@@ -15,8 +15,8 @@ import numpy as np
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.places import nearest
 
-from .choose import Choice
 from .noise import Noise, measure_noise, refusal
+from .objective import Objective
 from .observations import Mixtures, Observations
 from .optimum import Optimum, recommend
 from .predictor import FloatArray
@@ -50,8 +50,8 @@ def check_size(observations: Observations) -> None:
         raise SpecError(f"{different} different mixtures are too few for a predictor; give at least {LEAST_ROWS}")
 
 
-def objective_of(observations: Observations, names: Sequence[str]) -> FloatArray:
-    """Return the mean [mixtures] of the named scores, or of all where none is named.
+def objective_weights(observations: Observations, names: Sequence[str]) -> dict[str, float]:
+    """Weigh the named scores alike, or all where none is named.
 
     Raises:
         SpecError: when there is no such score.
@@ -59,8 +59,8 @@ def objective_of(observations: Observations, names: Sequence[str]) -> FloatArray
     for name in names:
         if name not in observations.scores:
             raise SpecError(f"--objective {name}: there is no such score; {nearest(name, observations.scores)}")
-    columns = [observations.scores.index(name) for name in names or observations.scores]
-    return np.asarray(observations.values[:, columns].mean(axis=1), dtype=np.float64)
+    minimized = dict.fromkeys(names or observations.scores)
+    return dict.fromkeys(minimized, 1 / len(minimized))
 
 
 def space_of_rows(mixtures: Mixtures) -> Space:
@@ -75,12 +75,18 @@ def space_of_rows(mixtures: Mixtures) -> Space:
     return Space.of(rounded_center(mean), most, LEAST_SHARE)
 
 
-def recommend_from(mixtures: Mixtures, scores: FloatArray, choice: Choice) -> Recommendation:
-    """Recommend the mixture of lowest predicted score, or say why not."""
-    noise = measure_noise(mixtures.shares, scores, choice)
-    refused = refusal(noise, choice.validation.rank_correlation)
+def recommend_from(mixtures: Mixtures, scores: FloatArray, objective: Objective) -> Recommendation:
+    """Recommend the mixture of lowest predicted objective, or say why not.
+
+    Args:
+        mixtures: that were run.
+        scores: [mixtures, scores] those of the objective, in its order.
+        objective: fitted to them.
+    """
+    noise = measure_noise(mixtures.shares, scores @ objective.predictor.weights, objective.validation)
+    refused = refusal(noise, objective.validation.rank_correlation)
     if refused is not None:
         return Recommendation(noise, refused, None)
     space = space_of_rows(mixtures)
-    residual = choice.validation.residual_deviation
-    return Recommendation(noise, None, recommend(choice.predictor, space, (mixtures.shares, scores), residual))
+    residual = objective.validation.residual_deviation
+    return Recommendation(noise, None, recommend(objective.predictor, space, (mixtures.shares, scores), residual))

@@ -1,0 +1,70 @@
+"""What is minimized: a weighted mean of scores, each with a predictor of its own.
+
+A mean of losses is a harder curve than each of its parts (every source's loss bends where its own share is small), so
+the parts are predicted one by one and their predictions averaged. Measured on 512 published mixtures with 13 losses:
+rank correlation of the plain mean on 256 others .98 when predicted directly and .993 by parts; learned from 64 of
+them .91-.94 and .96-.97, from 32 of them .80-.81 and .93-.95.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .choose import Choice, Validation, choose, validation_of
+from .predictor import Fit, FloatArray, Predictor
+
+
+@dataclass(frozen=True)
+class Combined:
+    """Predictors of several scores, as one of their weighted mean."""
+
+    parts: tuple[Predictor, ...]
+    weights: FloatArray
+    """[scores], summing to 1."""
+
+    def predict(self, shares: FloatArray) -> FloatArray:
+        """Predict the weighted mean [mixtures] of shares [mixtures, sources]."""
+        predicted = np.stack([part.predict(shares) for part in self.parts], axis=1)
+        return np.asarray(predicted @ self.weights, dtype=np.float64)
+
+    def refit(self, shares: FloatArray, scores: FloatArray) -> Combined:
+        """Fit the parts, with their settings, to other rows of scores [mixtures, scores]."""
+        parts = tuple(part.refit(shares, column) for part, column in zip(self.parts, scores.T, strict=True))
+        return Combined(parts, self.weights)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The objective's predictor, and how far it may be trusted."""
+
+    choices: Mapping[str, Choice]
+    """By score, in order."""
+    predictor: Combined
+    validation: Validation
+    """Of the weighted mean, on rows that no part was fitted to."""
+
+
+def fit_objective(
+    families: Mapping[str, Fit], shares: FloatArray, scores: FloatArray, weights: Mapping[str, float]
+) -> Objective:
+    """Choose and fit a predictor for every score of the objective.
+
+    Args:
+        families: the predictors to choose from, the simplest first.
+        shares: [mixtures, sources].
+        scores: [mixtures, scores], in the order of the weights.
+        weights: of each score, by name; they sum to 1.
+    """
+    columns = zip(weights, scores.T, strict=True)
+    return combine({name: choose(families, shares, column) for name, column in columns}, scores, weights)
+
+
+def combine(choices: Mapping[str, Choice], scores: FloatArray, weights: Mapping[str, float]) -> Objective:
+    """Combine predictors that are chosen already; arguments as for `fit_objective`."""
+    share = np.array([weights[name] for name in choices])
+    predicted = np.stack([choice.validation.predicted for choice in choices.values()], axis=1) @ share
+    predictor = Combined(tuple(choice.predictor for choice in choices.values()), share)
+    return Objective(choices, predictor, validation_of(predicted, scores @ share))

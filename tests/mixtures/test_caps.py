@@ -8,7 +8,7 @@ from fractions import Fraction
 import pytest
 
 from mixproof.mixtures.budget import RunBudget, budget_run
-from mixproof.mixtures.caps import check_caps, check_largest_supply, simulated_tokens, uses_of
+from mixproof.mixtures.caps import check_caps, check_largest_supply, cuts_of, simulated_tokens, uses_of
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.spec import Spec
 
@@ -70,6 +70,30 @@ def test_simulation_repeats_a_source_as_often_as_the_target_would(load_with: Loa
     tokens = {"web": 350_000, "code": 200_000, "wiki": 50_000}  # the target sees them 2, 1 and 2 times
     cut = simulated_tokens(spec, budget_run(spec, "main", "nano", tokens), tokens)
     assert cut == {"web": 350, "code": 200, "wiki": 50}  # the proxy sees 700, 200 and 100 tokens
+
+
+def test_all_mixtures_of_a_proxy_are_cut_alike(load_with: LoadWith) -> None:
+    spec = load_with("{web: 70%, code: 20%, wiki: 10%}", "{web: 33%, code: 66%, wiki: 1%}")
+    spec = spec.model_copy(update={"target": load_with("schema: 1", TARGET).target})
+    tokens = {"web": 350_123, "code": 200_000, "wiki": 50_999}
+    budget = budget_run(spec, "main", "nano", tokens)
+    assert budget.samples_of == {"web": 33, "code": 66, "wiki": 1}
+    # 1,000 of 1,000,000 tokens: a thousandth of each source, rounded up
+    assert simulated_tokens(spec, budget, tokens) == {"web": 351, "code": 200, "wiki": 51}
+
+
+def test_no_source_is_cut_above_what_it_has(load_with: LoadWith) -> None:
+    spec = load_with("schema: 1", "schema: 1\ntarget: {tokens: 500, simulate: true}")
+    tokens = {"web": 350_000, "code": 200_000, "wiki": 50_000}
+    assert cuts_of(spec, budget_run(spec, "main", "nano", tokens), tokens) == tokens
+
+
+def test_sources_are_cut_only_where_the_spec_asks_for_it(load_with: LoadWith, small: Spec) -> None:
+    tokens = {"web": 350_000, "code": 200_000, "wiki": 50_000}
+    for spec in (small, load_with("schema: 1", TARGET)):
+        assert cuts_of(spec, budget_run(spec, "main", "nano", tokens), tokens) == {}
+    spec = load_with("schema: 1", "schema: 1\ntarget: {tokens: 1M, simulate: true}")
+    assert cuts_of(spec, budget_run(spec, "main", "nano", tokens), tokens) == {"web": 350, "code": 200, "wiki": 50}
 
 
 def test_a_simulation_below_one_window_is_refused(load_with: LoadWith) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from megatron.core.datasets.indexed_dataset import IndexedDataset
 
 from mixproof.ledger.errors import AccountError, DamagedFileError, RequestError
-from mixproof.train.draw import choose_documents, make_draw, round_up_to_power_of_two
+from mixproof.train.draw import choose_documents, find_draw, make_draw, round_up_to_power_of_two
 
 Make = Callable[..., Any]
 Documents = Callable[..., list[list[int]]]
@@ -34,6 +34,17 @@ def test_documents_of_smallest_hash_are_chosen_until_the_need_is_met() -> None:
     assert choose_documents(hashes, tokens, 60).tolist() == [False, True, False, True]
     assert choose_documents(hashes, tokens, 61).tolist() == [False, True, True, True]
     assert choose_documents(hashes, tokens, 101).tolist() == [True, True, True, True]
+
+
+def test_the_last_document_is_left_out_where_a_cut_comes_nearer_without_it() -> None:
+    hashes = pa.chunked_array([["a", "b", "c"]])
+    tokens = np.array([10, 20, 40])
+
+    def count(need: int) -> int:
+        return int(choose_documents(hashes, tokens, need, nearest=True).sum())
+
+    # 10, 30 or 70 tokens: 20 lies between the first two, 50 between the last
+    assert [count(need) for need in (1, 19, 20, 30, 49, 50, 70, 90)] == [1, 1, 2, 2, 2, 3, 3, 3]
 
 
 def test_equal_hashes_are_chosen_in_the_order_of_the_dataset() -> None:
@@ -99,6 +110,37 @@ def test_a_source_with_less_than_the_need_is_drawn_whole_under_one_key(make_corp
     assert make_draw(corpus.store, corpus.manifest, "en", 10**9) == draw
     assert drawn(corpus, draw) == [[*ids, 2] for ids in texts]
     assert (draw.documents, draw.tokens) == (draw.dataset_documents, draw.dataset_tokens)
+
+
+def test_a_cut_draw_holds_what_the_cut_takes_and_counts_as_the_whole_source(
+    make_corpus: Make, documents: Documents
+) -> None:
+    corpus = make_corpus({"en": documents(2, 80, 20)})
+    cut = make_draw(corpus.store, corpus.manifest, "en", 10**6, 300)
+    assert abs(cut.tokens - 300) <= 10  # a document has at most 20 tokens and an EOD
+    assert (cut.dataset_documents, cut.dataset_tokens) == (cut.documents, cut.tokens)
+    assert cut.record.cut_tokens == cut.cut_tokens == 300
+    whole = make_draw(corpus.store, corpus.manifest, "en", 512)
+    assert {tuple(ids) for ids in drawn(corpus, cut)} < {tuple(ids) for ids in drawn(corpus, whole)}
+
+
+def test_a_cut_draw_is_never_taken_for_one_of_the_same_size_that_is_not_cut(
+    make_corpus: Make, documents: Documents
+) -> None:
+    corpus = make_corpus({"en": documents(2, 80, 20)})
+    drawn_only, cut = (make_draw(corpus.store, corpus.manifest, "en", 256, cut) for cut in (None, 256))
+    assert (cut.bin_sha256, cut.documents) == (drawn_only.bin_sha256, drawn_only.documents)
+    assert cut.key != drawn_only.key and cut.record != drawn_only.record
+    assert drawn_only.dataset_tokens > drawn_only.tokens and drawn_only.cut_tokens is None
+    assert "cut_tokens" not in drawn_only.record.model_dump(mode="json")
+    assert find_draw(corpus.store, corpus.manifest, "en", 1, 256) == cut
+    assert find_draw(corpus.store, corpus.manifest, "en", 1, 257) is None
+
+
+def test_a_cut_above_the_source_draws_it_whole(make_corpus: Make, documents: Documents) -> None:
+    corpus = make_corpus({"en": documents(3, 20, 10)})
+    whole = make_draw(corpus.store, corpus.manifest, "en", 10**6)
+    assert make_draw(corpus.store, corpus.manifest, "en", 5, 10**6) == whole
 
 
 def test_a_draw_is_the_same_bytes_wherever_the_store_lies(make_corpus: Make, documents: Documents) -> None:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from mixproof.ledger.manifest import read_manifest
 from mixproof.mixtures.budget import RunBudget
-from mixproof.mixtures.caps import Use, check_caps, uses_of
+from mixproof.mixtures.caps import Use, check_caps, cuts_of, uses_of
 from mixproof.mixtures.repetition import effective_tokens
 
 from .options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption
@@ -37,7 +37,10 @@ def plan(spec: SpecPath, store: StoreOption = DEFAULT_STORE, as_json: JsonOption
 def plan_json(
     request: Request, budgets: Mapping[tuple[str, str], RunBudget], tokens_of: Mapping[str, int], *, built: bool
 ) -> dict[str, object]:
-    """Give the JSON form of a plan; `tokens` of a source are estimates where `built` is false."""
+    """Give the JSON form of a plan; `tokens` of a source are estimates where `built` is false.
+
+    `cut_tokens` are there where the spec simulates its target: unique tokens to which the run's source is cut.
+    """
     sources = {
         name: {"files": found.files, "bytes": found.bytes, "tokens": tokens_of[name]}
         for name, found in request.estimates.items()
@@ -45,6 +48,7 @@ def plan_json(
     runs = []
     for (mixture, proxy), budget in budgets.items():
         uses = {use.source: use for use in uses_of(request.spec, mixture, proxy, budget, tokens_of)}
+        cuts = cuts_of(request.spec, budget, tokens_of)
         runs.append(
             {
                 "mixture": mixture,
@@ -60,6 +64,7 @@ def plan_json(
                         "samples": samples,
                         "planned": samples * budget.sequence_length,
                         "epochs": float(uses[name].epochs),
+                        **({"cut_tokens": cuts[name]} if cuts else {}),
                     }
                     for name, samples in budget.samples_of.items()
                 },
@@ -85,19 +90,25 @@ def print_plan(
 
 
 def _runs_table(request: Request, budgets: Mapping[tuple[str, str], RunBudget], tokens_of: Mapping[str, int]) -> Table:
-    columns = ("mixture", "proxy", "source", "declared", "samples", "planned tokens", "share", "epochs", "worth")
+    simulates = request.spec.target is not None and request.spec.target.simulate
+    last = ("epochs", "worth", "cut to") if simulates else ("epochs", "worth")
+    columns = ("mixture", "proxy", "source", "declared", "samples", "planned tokens", "share", *last)
     rows: list[tuple[str, ...]] = []
     for (mixture, proxy), budget in budgets.items():
         uses = {use.source: use for use in uses_of(request.spec, mixture, proxy, budget, tokens_of)}
+        cuts = {name: (count(cut),) for name, cut in cuts_of(request.spec, budget, tokens_of).items()}
         names = (mixture, proxy)
         for name, samples in budget.samples_of.items():
             planned = samples * budget.sequence_length
             share = percent(samples / budget.samples)
             declared = percent(float(budget.declared[name]))
-            rows.append((*names, name, declared, count(samples), count(planned), share, *_repeated(uses[name])))
+            numbers = (declared, count(samples), count(planned), share, *_repeated(uses[name]), *cuts.get(name, ()))
+            rows.append((*names, name, *numbers))
             names = ("", "")
         rounding = f"{count(budget.tokens_declared)} declared, {count(budget.steps)} whole steps"
-        rows.append(("", "", rounding, "", count(budget.samples), count(budget.tokens_planned), "", "", ""))
+        rows.append(
+            ("", "", rounding, "", count(budget.samples), count(budget.tokens_planned), *[""] * len(columns[6:]))
+        )
     return table("Runs", columns, rows, text_columns=3)
 
 

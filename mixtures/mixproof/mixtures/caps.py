@@ -115,8 +115,23 @@ def check_largest_supply(spec: Spec, most_tokens_of: Mapping[str, int]) -> None:
     check_caps(spec, budgets, most_tokens_of)
 
 
+def cuts_of(spec: Spec, budget: RunBudget, tokens_of: Mapping[str, int]) -> dict[str, int]:
+    """Unique tokens to which the sources of a run are cut; empty where the spec does not simulate its target.
+
+    Raises:
+        SpecError: as `simulated_tokens`.
+
+    """
+    simulates = spec.target is not None and spec.target.simulate
+    return simulated_tokens(spec, budget, tokens_of) if simulates else {}
+
+
 def simulated_tokens(spec: Spec, budget: RunBudget, tokens_of: Mapping[str, int]) -> dict[str, int]:
     """Unique tokens to which each source is cut so that the proxy repeats it as the target would.
+
+    A source's share takes as much of the proxy's tokens as of the target's, so the cut is the same part of every
+    source, whatever the mixture: all mixtures of a proxy read the same draws. Its epochs then differ from the target's
+    by what rounding to whole samples and whole documents does to them.
 
     Raises:
         SpecError: when that is too little for one window.
@@ -125,10 +140,9 @@ def simulated_tokens(spec: Spec, budget: RunBudget, tokens_of: Mapping[str, int]
     if spec.target is None:
         return {name: tokens_of[name] for name in budget.samples_of}
     cut = {}
-    for name, samples in budget.samples_of.items():
-        target_need = budget.declared[name] * spec.target.tokens
-        exact = tokens_of[name] * Fraction(samples * budget.sequence_length) / target_need
-        cut[name] = min(tokens_of[name], ceil(exact))
+    part = Fraction(budget.tokens_planned, spec.target.tokens)
+    for name in budget.samples_of:
+        cut[name] = min(tokens_of[name], ceil(tokens_of[name] * part))
         if windows(cut[name], budget.sequence_length) == 0:
             raise SpecError(
                 f"{spec.where('target', 'simulate')}: source {name} would be cut to {cut[name]:,} tokens, and one "

@@ -41,8 +41,6 @@ def _not_built(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
         yield ("dedup", "fuzzy"), "fuzzy deduplication"
     if spec.tokenizer.huggingface is not None:
         yield ("tokenizer", "huggingface"), "a Hugging Face tokenizer"
-    if spec.target is not None and spec.target.simulate:
-        yield ("target", "simulate"), "cutting sources to the target's repetition"
     for key in ("document_mask", "eod_mask_loss", "reset_position_ids"):
         if getattr(spec.train, key):
             yield ("train", key), f"{key}"

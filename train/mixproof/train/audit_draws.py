@@ -1,8 +1,8 @@
 """Audit of a run's draws: bytes as those of any dataset, and that they are the part of the source that they say.
 
 Checksums first; then E5 through Megatron's IndexedDataset (lengths, EODs, vocabulary); then E6: ranking the
-dataset's documents by text hash again, the draw must be the first of them up to a power of two of tokens (or all),
-in dataset order. Not covered: the ids of a draw are checked by its checksum, not against the dataset's `.bin`.
+dataset's documents by text hash again, the draw must be the first of them up to its cut or a power of two of tokens
+(or all), in dataset order. Not covered: the ids of a draw are checked by its checksum, not against the `.bin`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _check_tokens(
 
 
 def _check_choice(root: Path, draw: DrawRecord, drawn: pa.Table, dataset: SplitRecord, checks: Checks) -> None:
-    """E6: the draw holds the documents of smallest text hash, as many as a power of two of tokens asks for."""
+    """E6: the draw holds the documents of smallest text hash, as many as its cut or a power of two of tokens takes."""
     paths = [check_file(root, part.provenance, part.provenance_sha256, checks) for part in dataset.datasets]
     whole = [path for path in paths if path is not None]
     if len(whole) < len(paths):
@@ -87,7 +87,12 @@ def _check_choice(root: Path, draw: DrawRecord, drawn: pa.Table, dataset: SplitR
     left = int(tokens.sum(dtype=np.int64)) - int(tokens[chosen].sum(dtype=np.int64))
     checks.equal("E6", "tokens drawn and not drawn", dataset.tokens, draw.tokens + left)
     checks.equal("E6", "documents drawn and not drawn", dataset.documents, draw.documents + len(tokens) - len(chosen))
-    if left and draw.tokens and draw.documents <= len(order):
-        need = 1 << (draw.tokens.bit_length() - 1)
-        without_last = draw.tokens - int(tokens[order[draw.documents - 1]])
-        checks.true("E6", without_last < need, f"no more documents than {need} tokens need", "more")
+    if left and draw.tokens and 0 < draw.documents < len(order):
+        last, following = tokens[order[draw.documents - 1 : draw.documents + 1]].tolist()
+        if draw.cut_tokens is not None:
+            others = [draw.tokens - last, draw.tokens + following] if draw.documents > 1 else [draw.tokens + following]
+            nearer = [tokens for tokens in others if abs(tokens - draw.cut_tokens) < abs(draw.tokens - draw.cut_tokens)]
+            checks.equal("E6", f"as tokens nearer to the cut of {draw.cut_tokens}", [], nearer)
+        else:
+            need = 1 << (draw.tokens.bit_length() - 1)
+            checks.true("E6", draw.tokens - last < need, f"no more documents than {need} tokens need", "more")

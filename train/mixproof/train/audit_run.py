@@ -165,6 +165,8 @@ def _check_delivered(run: RunRecord, index: IndexRecord, checks: Checks) -> None
         if stream is None or stream.dataset_tokens <= length:
             at.equal("E9", "samples of a source without a stream", 0, delivered.samples)
             continue
+        if stream.draw.cut_tokens is not None:
+            at.equal("E6", "tokens of the cut source", stream.draw.tokens, stream.dataset_tokens)
         epochs = delivered.samples / ((stream.dataset_tokens - 1) // length)
         at.true("E9", math.isclose(epochs, delivered.epochs), f"{epochs} epochs", str(delivered.epochs))
         unique = min(delivered.samples, stream.windows) * length

@@ -1,9 +1,9 @@
 """Contenders: the runs of one proxy whose facts agree, by mixture and seed.
 
-A mixture is what a run was fed: the build, the shares and the phases, and what the axis of a comparison lets
-differ. Its label is the mixture's name in the spec, with whatever tells it apart from others of that name.
-Mixtures are compared on the seeds they share; where no seed is common to all, those with the fewest
-seeds step aside, by name, until one is.
+A mixture is what a run was fed: the build, the shares and the phases, the cuts of a simulated target, and what the
+axis of a comparison lets differ. Its label is the mixture's name in the spec, with whatever tells it apart from
+others of that name. Mixtures are compared on the seeds they share; where no seed is common to all, those with the
+fewest seeds step aside, by name, until one is.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ def _cell(proxy: str, members: Sequence[Run]) -> Cell:
 
 def _identity(run: Run) -> str:
     record, facts = run
-    fed = [record.build, record.mixture, _shares(record), [phase.model_dump() for phase in record.phases]]
+    phases = [phase.model_dump() for phase in record.phases]
+    fed = [record.build, record.mixture, _shares(record), _cuts(record), phases]
     return json.dumps([fed, dict(facts.free)], sort_keys=True)
 
 
@@ -98,6 +99,7 @@ def _labels(runs: Sequence[Run]) -> list[str]:
             "spec": record.spec_name,
             "build": record.build[:8],
             "shares": _shares(record),
+            "cut": _cuts(record),
             "phases": str(len(record.phases)),
             **{name: str(value) for name, value in facts.free.items()},
         }
@@ -116,6 +118,11 @@ def _labels(runs: Sequence[Run]) -> list[str]:
 
 def _shares(record: RunRecord) -> str:
     return ", ".join(f"{name} {100 * part.declared:g}%" for name, part in sorted(record.delivered.items()))
+
+
+def _cuts(record: RunRecord) -> str:
+    cuts = {name: draw.cut_tokens for name, draw in sorted(record.draws.items()) if draw.cut_tokens is not None}
+    return ", ".join(f"{name} to {tokens:,} tokens" for name, tokens in cuts.items()) or "none"
 
 
 def _seeds(contender: Contender) -> str:

@@ -7,7 +7,8 @@ the sources = samples of the phase, phases meet, each source's windows go on whe
 counted per source sums to the consumed samples). So no window was read twice within an epoch.
 
 Epochs are counted over the source, not over the draw: 0.3 means that 30% of the source's windows were seen once
-by then, even where the draw holds half of the source. A source that is drawn whole was seen `samples / W` times.
+by then, even where the draw holds half of the source. A source that is drawn whole was seen `samples / W` times. Where
+a source is cut to stand for a larger run's repetition, the cut is the source.
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 Runs never open a whole build. A draw takes documents by the rank of their text's hash until it holds the
 tokens that its runs need, rounded up to a power of two, so that small changes of shares or budgets keep the
-draw; a source with fewer tokens is drawn whole. The documents stand in the order of the dataset. Taking by
-hash makes a draw a fair sample that does not depend on file order, and a larger draw holds every smaller one.
+draw; a source with fewer tokens is drawn whole. Where the runs stand for a larger one (`target.simulate`), the
+source is cut instead: as many documents as come nearest to the tokens of the cut, and the draw then counts as the
+whole source, which its stream repeats. The documents stand in the order of the dataset. Taking by hash makes a draw
+a fair sample that does not depend on file order, and a larger draw holds every smaller one.
 
 A draw is a dataset like any other (`.bin`, `.idx`, provenance), named by what it is made of:
 `draw/<key>/<source>.{bin,idx,parquet}`. The parts it is cut from are checked against the manifest's checksums
@@ -55,8 +57,10 @@ class Draw:
     provenance: str
     provenance_sha256: str
     dataset_documents: int
-    """Of the dataset that it was drawn from."""
+    """Of the dataset that it was drawn from; of the draw itself where the source is cut to it."""
     dataset_tokens: int
+    cut_tokens: int | None = None
+    """Unique tokens to which the source is cut; None: it is not."""
 
     @property
     def record(self) -> DrawRecord:
@@ -68,6 +72,7 @@ class Draw:
             bin_sha256=self.bin_sha256,
             idx_sha256=self.idx_sha256,
             provenance_sha256=self.provenance_sha256,
+            cut_tokens=self.cut_tokens,
         )
 
 
@@ -76,7 +81,7 @@ def round_up_to_power_of_two(tokens: int) -> int:
     return 1 << max(tokens - 1, 0).bit_length()
 
 
-def make_draw(store: Store, manifest: Manifest, source: str, need_tokens: int) -> Draw:
+def make_draw(store: Store, manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | None = None) -> Draw:
     """Make the draw of `source` that supplies at least `need_tokens`, or reuse it.
 
     Args:
@@ -85,44 +90,59 @@ def make_draw(store: Store, manifest: Manifest, source: str, need_tokens: int) -
         source: a source with training documents.
         need_tokens: what the most demanding run of the family reads in one pass: samples × sequence length
             + 1. A source with fewer tokens is drawn whole, and repeated by its stream.
+        cut_tokens: unique tokens to which the source is cut, whatever the need; a source with fewer is not cut.
 
     Raises:
         RequestError: when the source is not in the build or has no training documents.
         DamagedFileError: when a part is not what the manifest says.
         AccountError: when E6 does not close.
     """
-    key, dataset = _plan(manifest, source, need_tokens)
-    receipt = store.receipt(DRAW, key)
-    if receipt is None:
-        tokens = min(round_up_to_power_of_two(need_tokens), dataset.tokens)
-        receipt = _write_draw(store, dataset, source, tokens, key)
-    return _draw_of(receipt, dataset, source)
+    plan = _plan(manifest, source, need_tokens, cut_tokens)
+    receipt = store.receipt(DRAW, plan.key) or _write_draw(store, plan, source)
+    return _draw_of(receipt, plan, source)
 
 
-def find_draw(store: Store, manifest: Manifest, source: str, need_tokens: int) -> Draw | None:
+def find_draw(
+    store: Store, manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | None = None
+) -> Draw | None:
     """Return the draw that `make_draw` would make, where it lies finished in the store.
 
     Raises:
         RequestError: when the source is not in the build or has no training documents.
     """
-    key, dataset = _plan(manifest, source, need_tokens)
-    receipt = store.receipt(DRAW, key)
-    return None if receipt is None else _draw_of(receipt, dataset, source)
+    plan = _plan(manifest, source, need_tokens, cut_tokens)
+    receipt = store.receipt(DRAW, plan.key)
+    return None if receipt is None else _draw_of(receipt, plan, source)
 
 
-def _plan(manifest: Manifest, source: str, need_tokens: int) -> tuple[str, SplitRecord]:
-    """Key of the draw, and the dataset that it is drawn from."""
+@dataclass(frozen=True)
+class _Plan:
+    """What a draw is to be, before it is made."""
+
+    key: str
+    dataset: SplitRecord
+    tokens: int
+    """That its documents hold at least; that they come nearest to where the source is cut."""
+    cut: bool
+
+
+def _plan(manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | None) -> _Plan:
     if source not in manifest.sources:
         raise RequestError(f"source {source} is not in the build; it has {', '.join(sorted(manifest.sources))}")
     dataset = manifest.sources[source].train
     if not dataset.tokens:
         raise RequestError(f"source {source}: no training document is left, so no run can draw from it")
-    tokens = min(round_up_to_power_of_two(need_tokens), dataset.tokens)
+    cut = cut_tokens is not None and cut_tokens < dataset.tokens
+    tokens = cut_tokens if cut_tokens is not None else round_up_to_power_of_two(need_tokens)
+    tokens = min(tokens, dataset.tokens)
     parts = [[part.bin_sha256, part.idx_sha256, part.provenance_sha256] for part in dataset.datasets]
-    return stage_key(DRAW, DRAW_VERSION, {"tokens": tokens}, {"source": source, "parts": parts}), dataset
+    config = {"tokens": tokens, **({"cut": True} if cut else {})}
+    return _Plan(stage_key(DRAW, DRAW_VERSION, config, {"source": source, "parts": parts}), dataset, tokens, cut)
 
 
-def choose_documents(hashes: pa.ChunkedArray, tokens: NDArray[np.int64], need: int) -> NDArray[np.bool_]:
+def choose_documents(
+    hashes: pa.ChunkedArray, tokens: NDArray[np.int64], need: int, *, nearest: bool = False
+) -> NDArray[np.bool_]:
     """Mark the documents of smallest text hash that together hold at least `need` tokens.
 
     Equal hashes are taken in the order of the dataset.
@@ -131,43 +151,49 @@ def choose_documents(hashes: pa.ChunkedArray, tokens: NDArray[np.int64], need: i
         hashes: [documents] XXH3-128 of each text, in hexadecimal.
         tokens: [documents] tokens of each.
         need: tokens; all documents are taken where they hold less.
+        nearest: leave the last document out where the others come nearer to `need` without it.
     """
     rows = pa.table({"hash": hashes, "place": np.arange(len(tokens))})
     order = pc.sort_indices(rows, [("hash", "ascending"), ("place", "ascending")]).to_numpy()
     supply = np.cumsum(tokens[order])
     taken = int(np.searchsorted(supply, need)) + 1
+    if nearest and 1 < taken <= len(supply) and need - supply[taken - 2] < supply[taken - 1] - need:
+        taken -= 1
     chosen = np.zeros(len(tokens), np.bool_)
     chosen[order[:taken]] = True
     return chosen
 
 
-def _draw_of(receipt: Receipt, dataset: SplitRecord, source: str) -> Draw:
+def _draw_of(receipt: Receipt, plan: _Plan, source: str) -> Draw:
     folder = f"{DRAW}/{receipt.key}"
+    documents, tokens = receipt.facts["documents"], receipt.facts["tokens"]
     return Draw(
         source=source,
         key=receipt.key,
         prefix=f"{folder}/{source}",
-        documents=receipt.facts["documents"],
-        tokens=receipt.facts["tokens"],
+        documents=documents,
+        tokens=tokens,
         bin_sha256=receipt.files[f"{source}.bin"].sha256,
         idx_sha256=receipt.files[f"{source}.idx"].sha256,
         provenance=f"{folder}/{source}.parquet",
         provenance_sha256=receipt.files[f"{source}.parquet"].sha256,
-        dataset_documents=dataset.documents,
-        dataset_tokens=dataset.tokens,
+        dataset_documents=documents if plan.cut else plan.dataset.documents,
+        dataset_tokens=tokens if plan.cut else plan.dataset.tokens,
+        cut_tokens=plan.tokens if plan.cut else None,
     )
 
 
-def _write_draw(store: Store, dataset: SplitRecord, source: str, tokens: int, key: str) -> Receipt:
+def _write_draw(store: Store, plan: _Plan, source: str) -> Receipt:
+    dataset = plan.dataset
     indexes = [_checked_index(store, part, source) for part in dataset.datasets]
     provenance = pa.concat_tables(pq.read_table(store.path(part.provenance)) for part in dataset.datasets)
     lengths = np.concatenate([index.lengths for index in indexes])
     _check_provenance(provenance, lengths, source)
-    chosen = choose_documents(provenance["text_xxh128"], lengths.astype(np.int64), tokens)
+    chosen = choose_documents(provenance["text_xxh128"], lengths.astype(np.int64), plan.tokens, nearest=plan.cut)
     _check_e6(dataset, lengths, chosen, source)
     drawn = provenance.filter(pa.array(chosen))
     drawn = drawn.set_column(0, SCHEMA.field("document"), pa.array(np.arange(drawn.num_rows, dtype=np.int64)))
-    with store.attempt(DRAW, key) as attempt:
+    with store.attempt(DRAW, plan.key) as attempt:
         path = attempt.path(f"{source}.bin")
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:

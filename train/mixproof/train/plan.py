@@ -1,19 +1,20 @@
 """From a spec and a build to runs: mixtures × proxies × seeds, each with its budget, recipe and draws.
 
 All runs of a spec share one draw a source, large enough for the most demanding of them, so that they read the same
-text in the same order as far as each gets.
+text in the same order as far as each gets. Where the spec simulates its target, each proxy has a cut of its own, which
+all its mixtures share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import RunBudget, budget_run
-from mixproof.mixtures.caps import check_caps
+from mixproof.mixtures.caps import check_caps, cuts_of
 from mixproof.mixtures.quantities import exact_string
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
@@ -26,6 +27,8 @@ from .schedule import check_schedule
 
 Budgets = dict[tuple[str, str], RunBudget]
 """By (mixture, proxy)."""
+Wanted = tuple[str, int, int | None]
+"""A draw as it is asked for: source, tokens that it holds at least, tokens to which the source is cut."""
 
 
 def plan_budgets(spec: Spec, tokens_of: Mapping[str, int]) -> Budgets:
@@ -45,6 +48,7 @@ def plan_budgets(spec: Spec, tokens_of: Mapping[str, int]) -> Budgets:
     check_caps(spec, budgets, tokens_of)
     for (mixture, proxy), budget in budgets.items():
         check_schedule(budget, f"mixture {mixture} at proxy {proxy}")
+        cuts_of(spec, budget, tokens_of)
     return budgets
 
 
@@ -71,9 +75,11 @@ def plan_requests(
     Raises:
         RequestError: as `plan_budgets`; or a draw is missing and there is no cluster to make it.
     """
-    budgets = plan_budgets(spec, {name: source.train.tokens for name, source in manifest.sources.items()})
-    need = {name: max(tokens, (least_tokens or {}).get(name, 0)) for name, tokens in _tokens_needed(budgets).items()}
-    draws = _draws(manifest, store, cluster, need)
+    tokens_of = {name: source.train.tokens for name, source in manifest.sources.items()}
+    budgets = plan_budgets(spec, tokens_of)
+    wanted = _wanted_draws(spec, budgets, tokens_of, least_tokens or {})
+    made = _draws(manifest, store, cluster, sorted(set(wanted.values()), key=str))
+    draws = {proxy_and_source: made[draw] for proxy_and_source, draw in wanted.items()}
     return [
         _request(spec, manifest, store, (mixture, proxy, seed), budget, draws, device)
         for (mixture, proxy), budget in budgets.items()
@@ -81,32 +87,41 @@ def plan_requests(
     ]
 
 
-def _tokens_needed(budgets: Budgets) -> dict[str, int]:
-    """Tokens that the most demanding run reads of each source in one pass, by name."""
-    need: dict[str, int] = {}
+def _wanted_draws(
+    spec: Spec, budgets: Budgets, tokens_of: Mapping[str, int], least_tokens: Mapping[str, int]
+) -> dict[tuple[str, str], Wanted]:
+    """Draws by proxy and source: what the most demanding run reads in one pass, or what the proxy is to see at all."""
+    need = dict(least_tokens)
     for budget in budgets.values():
         for source, samples in budget.samples_of.items():
             need[source] = max(need.get(source, 0), samples * budget.sequence_length + 1)
-    return dict(sorted(need.items()))
+    wanted: dict[tuple[str, str], Wanted] = {}
+    for (_, proxy), budget in budgets.items():
+        cuts = cuts_of(spec, budget, tokens_of)
+        for source in budget.samples_of:
+            wanted[proxy, source] = (source, cuts[source], cuts[source]) if cuts else (source, need[source], None)
+    return wanted
 
 
-def _draws(manifest: Manifest, store: Store, cluster: Cluster | None, need: dict[str, int]) -> dict[str, Draw]:
-    found = {source: find_draw(store, manifest, source, tokens) for source, tokens in need.items()}
-    missing = [source for source, draw in found.items() if draw is None]
+def _draws(manifest: Manifest, store: Store, cluster: Cluster | None, wanted: Sequence[Wanted]) -> dict[Wanted, Draw]:
+    found = {draw: find_draw(store, manifest, *draw) for draw in wanted}
+    missing = [draw for draw, there in found.items() if there is None]
     if missing and cluster is None:
-        raise RequestError(f"no run has been trained yet: {', '.join(missing)} not drawn; `mixproof train` does it")
-    draws = {source: draw for source, draw in found.items() if draw is not None}
+        names = ", ".join(dict.fromkeys(source for source, _, _ in missing))
+        raise RequestError(f"no run has been trained yet: {names} not drawn; `mixproof train` does it")
+    draws = {draw: there for draw, there in found.items() if there is not None}
     if cluster is not None:
-        calls = [(str(store), manifest.build, source, need[source]) for source in missing]
+        calls = [(str(store), manifest.build, *draw) for draw in missing]
         made = cluster.run(_draw_task, calls, label="draw")
         draws.update(zip(missing, made, strict=True))
         cluster.count(run=len(missing), reused=len(found) - len(missing))
     return draws
 
 
-def _draw_task(store_url: str, build: str, source: str, need_tokens: int) -> Draw:
+def _draw_task(store_url: str, build: str, source: str, need_tokens: int, cut_tokens: int | None) -> Draw:
     store = Store(store_url)
-    return make_draw(store, read_manifest(store.path(f"{BUILDS}/{build}/{MANIFEST}")), source, need_tokens)
+    manifest = read_manifest(store.path(f"{BUILDS}/{build}/{MANIFEST}"))
+    return make_draw(store, manifest, source, need_tokens, cut_tokens)
 
 
 def _request(
@@ -115,7 +130,7 @@ def _request(
     store: Store,
     run: tuple[str, str, int],
     budget: RunBudget,
-    draws: Mapping[str, Draw],
+    draws: Mapping[tuple[str, str], Draw],
     device: Literal["cpu", "cuda"],
 ) -> RunRequest:
     mixture, proxy_name, seed = run
@@ -145,7 +160,7 @@ def _request(
         rope_base=train.rope_base,
         budget=budget,
         tokenizer=manifest.tokenizer,
-        draws={source: draws[source] for source in budget.samples_of},
+        draws={source: draws[proxy_name, source] for source in budget.samples_of},
         heldout={name: source.heldout for name, source in manifest.sources.items() if source.heldout.documents},
         device=device,
         micro_batch_size=proxy.micro_batch_size,

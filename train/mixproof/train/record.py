@@ -12,9 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store, publish_bytes
@@ -80,6 +87,13 @@ class DrawRecord(_Part):
     bin_sha256: str
     idx_sha256: str
     provenance_sha256: str
+    cut_tokens: NonNegativeInt | None = None
+    """Unique tokens to which the source was cut, to repeat it as a larger run would; not written where it was not."""
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if value is not None}
 
 
 class DeliveredRecord(_Part):
@@ -182,9 +196,7 @@ class RunRecord(_Part):
     def to_bytes(self) -> bytes:
         """The record file's bytes: JSON with sorted keys and an indent of one."""
         data = self.model_dump(mode="json", by_alias=True)
-        return (
-            json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        ).encode()
+        return (json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     @property
     def sha256(self) -> str:

@@ -1,0 +1,93 @@
+"""Tables of mixtures and scores: joined by index, renormalized, and nothing dropped in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mixproof.mixtures.errors import SpecError
+from mixproof.mixtures.search.observations import Observations, read_mixtures, read_observations
+
+WEIGHTS = "index,web,code\n1,0.5,0.5\n2,0.75,0.25\n3,0.6,0.4\n"
+SCORES = "index,loss\n3,30\n1,10\n2,20\n"
+
+Read = Callable[[str, str], Observations]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    def from_texts(weights: str, scores: str) -> Observations:
+        (tmp_path / "w.csv").write_text(weights)
+        (tmp_path / "s.csv").write_text(scores)
+        return read_observations(tmp_path / "w.csv", tmp_path / "s.csv")
+
+    return from_texts
+
+
+def test_rows_are_joined_by_their_index_whatever_their_order(read: Read) -> None:
+    found = read(WEIGHTS, SCORES)
+    assert found.mixtures.sources == ("web", "code")
+    assert found.scores == ("loss",)
+    assert found.mixtures.shares.tolist() == [[0.6, 0.4], [0.5, 0.5], [0.75, 0.25]]
+    assert found.values.tolist() == [[30], [10], [20]]
+
+
+def test_one_row_has_one_index_however_programs_spell_it(read: Read) -> None:
+    assert read("index,a\n1.0,1\n02,1\n", "index,loss\n1,5\n2,6\n").values.tolist() == [[5], [6]]
+
+
+def test_tables_without_an_index_are_joined_by_their_order(read: Read) -> None:
+    assert read("a,b\n1,0\n0,1\n", "loss\n5\n6\n").mixtures.shares.tolist() == [[1, 0], [0, 1]]
+
+
+def test_rounded_shares_are_renormalized_and_percentages_are_shares(read: Read) -> None:
+    found = read("index,a,b\n1,0.498,0.498\n2,0.25,0.753\n", "index,loss\n1,5\n2,6\n").mixtures.shares
+    assert found.sum(axis=1).tolist() == pytest.approx([1, 1])
+    assert found[0].tolist() == [0.5, 0.5]
+    assert read("index,a,b\n1,60,40\n2,50,50\n", "index,loss\n1,5\n2,6\n").mixtures.shares[0].tolist() == [0.6, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("weights", "scores", "message"),
+    [
+        (WEIGHTS, "index,loss\n1,10\n2,20\n", r"w.csv: 1 rows have no score in the other file, as index 3"),
+        (WEIGHTS, SCORES + "4,40\n", r"s.csv: 1 rows have no mixture in the other file, as index 4"),
+        (WEIGHTS, "index,loss\n1,10\n2,\n3,1\n", r"s.csv:3: loss: '' is not a number"),
+        (WEIGHTS, "index,loss\n1,10\n2,nan\n3,1\n", r"s.csv:3: loss: 'nan' is not a number"),
+        (WEIGHTS, "index,loss\n1,10\n1,20\n3,1\n", r"s.csv:3: index 1 stands in line 2 already"),
+        (WEIGHTS, "index,loss\n1,10,11\n2,20\n", r"s.csv:2: has 3 cells, and the header has 2"),
+        (WEIGHTS, "index\n1\n", r"s.csv: has no column beside 'index'"),
+        (WEIGHTS, "loss\n1\n2\n3\n", r"s.csv: has no column 'index' to join its rows to those of .*w.csv"),
+        (WEIGHTS, "index,loss,loss\n1,1,1\n", r"s.csv:1: the column 'loss' stands twice"),
+        (WEIGHTS, ",loss\n1,1\n", r"s.csv:1: column 1 has no name"),
+        (WEIGHTS, "index,loss\n", r"s.csv: has no rows"),
+        (WEIGHTS, "", r"s.csv: has no column"),
+        ("index,a,b\n1,0.5,0.2\n", "index,loss\n1,1\n", r"w.csv:2: the shares sum to 0.7, not to 1"),
+        ("index,a,b\n1,1.5,-0.5\n", "index,loss\n1,1\n", r"w.csv:2: the share of b is negative"),
+        ("a,b\n1,0\n", "loss\n1\n2\n", r"w.csv has 1 rows and .*s.csv 2"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_place(read: Read, weights: str, scores: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        read(weights, scores)
+
+
+def test_a_missing_file_is_an_error_of_the_request(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot be read as CSV"):
+        read_mixtures(tmp_path / "none.csv", ["a"])
+
+
+def test_mixtures_to_predict_may_have_their_columns_in_another_order(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("code,index,web\n0.2,7,0.8\n0.5,6,0.5\n")
+    assert read_mixtures(tmp_path / "p.csv", ["web", "code"]).tolist() == [[0.8, 0.2], [0.5, 0.5]]
+
+
+def test_mixtures_to_predict_have_the_sources_that_were_run_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("web,books\n0.5,0.5\n")
+    with pytest.raises(SpecError, match="column 'books' is no source"):
+        read_mixtures(tmp_path / "p.csv", ["web", "code"])
+    (tmp_path / "p.csv").write_text("web\n1\n")
+    with pytest.raises(SpecError, match="there is no column 'code'"):
+        read_mixtures(tmp_path / "p.csv", ["web", "code"])

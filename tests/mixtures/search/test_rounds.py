@@ -1,0 +1,142 @@
+"""The search in rounds, over functions whose optimum is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from mixproof.mixtures.errors import SpecError
+from mixproof.mixtures.search.families import LINEAR, PROCESS
+from mixproof.mixtures.search.gaussian_process import fit_gaussian_process
+from mixproof.mixtures.search.linear import fit_linear
+from mixproof.mixtures.search.rounds import Measured, Outcome, Plan, Trial, Units, search
+from mixproof.mixtures.search.space import UNITS, Space, distances
+
+CENTER = {"code": Fraction(1, 10), "noise": Fraction(5, 10), "web": Fraction(4, 10)}
+SPACE = Space.of(CENTER, {"code": Fraction(3, 10), "noise": Fraction(1), "web": Fraction(1)})
+PLAN = Plan(rounds=(16, 8, 4), seeds=(1, 2, 3))
+WEIGHTS = {"code": 0.5, "web": 0.5}
+
+
+def losses(trial: Trial, noise: float = 0.005) -> tuple[float, ...]:
+    """Each loss falls with its own source; half of everything is a source of noise, which teaches nothing."""
+    code, _, web = (units / UNITS for units in trial.units)
+    random = np.random.default_rng([trial.seed, *trial.units])
+    scatter = random.normal(size=2) * noise
+    return float(3 - 0.3 * np.log(code + 0.01) + scatter[0]), float(2 - 0.3 * np.log(web + 0.01) + scatter[1])
+
+
+FAMILIES = {LINEAR: fit_linear, PROCESS: fit_gaussian_process}
+"""The two that matter here; all of them would only take longer."""
+
+
+def measure(trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
+    return [losses(trial) for trial in trials]
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return search(SPACE, PLAN, measure, WEIGHTS, FAMILIES)
+
+
+def test_the_source_of_noise_is_left_out_and_code_stops_at_its_cap(outcome: Outcome) -> None:
+    assert outcome.reason is None and outcome.optimum is not None
+    assert outcome.optimum.shares == {"code": Fraction(3, 10), "web": Fraction(7, 10)}
+
+
+def test_what_was_predicted_was_measured_and_beats_the_anchor(outcome: Outcome) -> None:
+    assert outcome.optimum is not None and outcome.gain is not None
+    assert len(outcome.anchor) == len(outcome.confirmed) == 3
+    assert all(outcome.optimum.low < score < outcome.optimum.high for score in outcome.confirmed)
+    assert (
+        0 < outcome.gain.low < outcome.gain.mean == pytest.approx(np.mean(outcome.anchor) - np.mean(outcome.confirmed))
+    )
+
+
+def test_each_round_has_its_candidates_and_later_ones_follow_the_predictor(outcome: Outcome) -> None:
+    assert [(done.exploited, done.explored) for done in outcome.rounds] == [(0, 16), (6, 2), (3, 1)]
+    assert outcome.rounds[0].rank_correlation is None
+    assert all((done.rank_correlation or 0) > 0.5 for done in outcome.rounds[1:])
+    best = [done.best for done in outcome.rounds]
+    assert best == sorted(best, reverse=True)
+
+
+def test_the_anchor_has_every_seed_and_a_candidate_one(outcome: Outcome) -> None:
+    trials = [one.trial for one in outcome.measured]
+    assert trials[:3] == [Trial(SPACE.anchor, 1), Trial(SPACE.anchor, 2), Trial(SPACE.anchor, 3)]
+    assert {trial.seed for trial in trials[3:]} == {1}
+    assert outcome.noise.kind == "repeats" and outcome.noise.degrees_of_freedom == 2
+
+
+def test_no_candidate_leaves_the_space_or_is_a_near_copy(outcome: Outcome) -> None:
+    units = np.array([one.trial.units for one in outcome.measured[2:]])
+    assert all(SPACE.holds(tuple(row)) for row in units.tolist())
+    assert (distances(units, units) + np.eye(len(units))).min() >= 0.02
+
+
+def test_the_same_scores_lead_to_the_same_search(outcome: Outcome) -> None:
+    again = search(SPACE, PLAN, measure, WEIGHTS, FAMILIES)
+    assert again.measured == outcome.measured and again.optimum == outcome.optimum
+
+
+def test_a_round_s_candidates_are_recalled_under_what_led_to_them(outcome: Outcome) -> None:
+    kept: dict[tuple[int, int], list[Units]] = {}
+
+    def recall(number: int, measured: Sequence[Measured], make: Callable[[], list[Units]]) -> list[Units]:
+        if (number, len(measured)) not in kept:
+            kept[number, len(measured)] = make()
+        return kept[number, len(measured)]
+
+    first = search(SPACE, PLAN, measure, WEIGHTS, FAMILIES, recall)
+    assert sorted(kept) == [(1, 3), (2, 19), (3, 27)]
+    kept[3, 27] = [(1000, 0, 9000)]
+    second = search(SPACE, PLAN, measure, WEIGHTS, FAMILIES, recall)
+    assert first.measured[:27] == second.measured[:27] == outcome.measured[:27]
+    assert [one.trial.units for one in second.measured[27:]] == [(1000, 0, 9000)]
+
+
+def test_noise_that_swamps_the_spread_is_no_recommendation() -> None:
+    def noisy(trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
+        return [losses(trial, noise=2.0) for trial in trials]
+
+    found = search(SPACE, PLAN, noisy, WEIGHTS, FAMILIES)
+    assert found.optimum is None and found.confirmed == ()
+    assert found.refused is not None and found.reason == found.refused
+
+
+def test_an_optimum_that_measures_no_better_than_the_anchor_is_not_recommended() -> None:
+    def misled(trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
+        repeated = len(trials) == len(PLAN.seeds)
+        flat = [(3.0 + 0.01 * trial.seed, 3.0) for trial in trials]
+        return list(flat) if repeated else measure(trials)
+
+    found = search(SPACE, PLAN, misled, WEIGHTS, FAMILIES)
+    assert found.refused is None and found.optimum is not None
+    assert "measured 0 better than the anchor" in str(found.reason)
+
+
+def test_failed_trials_are_named_and_the_rest_goes_on() -> None:
+    def sometimes(trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
+        return [None if trial.units[1] > 6000 else losses(trial) for trial in trials]
+
+    found = search(SPACE, PLAN, sometimes, WEIGHTS, FAMILIES)
+    assert found.failed and all(trial.units[1] > 6000 for trial in found.failed)
+    assert len(found.measured) + len(found.failed) == 3 + 16 + 8 + 4
+    assert found.reason is None
+
+
+def test_an_optimum_whose_runs_all_fail_is_not_recommended() -> None:
+    def at_first(trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
+        last = len(trials) == len(PLAN.seeds) and trials[0].units != SPACE.anchor
+        return [None] * len(trials) if last else measure(trials)
+
+    found = search(SPACE, PLAN, at_first, WEIGHTS, FAMILIES)
+    assert "no run of the predicted optimum succeeded" in str(found.reason)
+
+
+def test_a_search_whose_runs_all_fail_is_an_error() -> None:
+    with pytest.raises(SpecError, match="fewer than two mixtures have a score"):
+        search(SPACE, PLAN, lambda trials: [None] * len(trials), WEIGHTS, FAMILIES)

@@ -1,0 +1,54 @@
+"""A study of measured results: weights of the objective, the space of what was run, a recommendation or none."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from mixproof.mixtures.errors import SpecError
+from mixproof.mixtures.search.families import families
+from mixproof.mixtures.search.objective import fit_objective
+from mixproof.mixtures.search.observations import Mixtures, Observations
+from mixproof.mixtures.search.study import check_size, objective_weights, recommend_from, space_of_rows
+
+SHARES = np.random.default_rng(0).dirichlet([2.0, 1.0, 1.0], 40)
+MIXTURES = Mixtures(("a", "b", "c"), SHARES)
+SCORES = -np.log(SHARES + 0.01) @ np.array([[0.5, 0.1], [0.3, 0.1], [0.2, 0.8]])
+OBSERVATIONS = Observations(MIXTURES, ("first", "second"), SCORES)
+
+
+def test_the_objective_is_the_plain_mean_or_that_of_the_named_scores() -> None:
+    assert objective_weights(OBSERVATIONS, []) == {"first": 0.5, "second": 0.5}
+    assert objective_weights(OBSERVATIONS, ["second"]) == {"second": 1.0}
+    with pytest.raises(SpecError, match="--objective secnd: there is no such score; did you mean 'second'"):
+        objective_weights(OBSERVATIONS, ["secnd"])
+
+
+def test_the_space_is_what_was_run() -> None:
+    space = space_of_rows(Mixtures(("a", "b"), np.array([[0.25, 0.75], [0.75, 0.25], [0.5, 0.5]])))
+    assert space.center == (Fraction(1, 2), Fraction(1, 2))
+    assert space.most_units == (7500, 7500)
+
+
+def test_too_few_different_mixtures_are_refused() -> None:
+    rows = np.vstack([SHARES[:4], SHARES[:4]])
+    with pytest.raises(SpecError, match="4 different mixtures are too few"):
+        check_size(Observations(Mixtures(("a", "b", "c"), rows), ("first",), SCORES[:8, :1]))
+
+
+def test_the_best_mixture_of_the_named_score_is_recommended() -> None:
+    objective = fit_objective(families(), SHARES, SCORES[:, [0]], {"first": 1.0})
+    found = recommend_from(MIXTURES, SCORES[:, [0]], objective)
+    assert found.refused is None and found.optimum is not None
+    shares = [float(found.optimum.shares[name]) for name in ("a", "b", "c")]
+    assert shares == pytest.approx([0.505, 0.299, 0.196], abs=0.03)  # 50, 30, 20, less the .01 within the logarithm
+    truth = -sum(gain * np.log(share + 0.01) for gain, share in zip([0.5, 0.3, 0.2], shares, strict=True))
+    assert found.optimum.low < truth < found.optimum.high
+
+
+def test_scores_of_pure_noise_are_no_recommendation() -> None:
+    noise = np.random.default_rng(9).normal(size=(40, 1))
+    found = recommend_from(MIXTURES, noise, fit_objective(families(), SHARES, noise, {"first": 1.0}))
+    assert found.optimum is None and found.refused is not None

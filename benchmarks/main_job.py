@@ -55,7 +55,7 @@ def report(result: dict[str, Any], wall_seconds: float) -> None:
     print(f"{documents:,} records, {text_bytes / 1e6:.1f} MB of text, {manifest['totals']['tokens']:,} tokens")
     for stage, seconds in circumstances["seconds"].items():
         print(
-            f"{stage:<16} {seconds:8.2f} s {documents / seconds:12,.0f} documents/s {text_bytes / seconds / 1e6:9.1f} MB/s"
+            f"{stage:<16} {seconds:8.2f} s {documents / seconds:12,.0f} docs/s {text_bytes / seconds / 1e6:9.1f} MB/s"
         )
     for run in result["train"]["runs"]:
         facts = json.loads((Path(run["run"]) / "circumstances.json").read_bytes())

@@ -50,6 +50,19 @@ class Steps:
         return self
 
 
+@dataclass(frozen=True)
+class Needle:
+    """Lowest at one mixture, and alike everywhere else."""
+
+    def predict(self, shares: FloatArray) -> FloatArray:
+        """Say it exactly."""
+        return np.asarray(1.0 - (np.abs(shares - [0.1234, 0.8766, 0.0]).max(axis=1) < 1e-9), dtype=np.float64)
+
+    def refit(self, shares: FloatArray, scores: FloatArray) -> Needle:
+        """Stay as it is."""
+        return self
+
+
 def nothing_run(space: Space) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
     return units_of(space, [])
 
@@ -75,12 +88,6 @@ def test_an_optimum_of_steps_is_found_too() -> None:
 
 def test_a_mixture_that_was_run_is_looked_at() -> None:
     space = Space.of(THIRD, FREE)
-
-    @dataclass(frozen=True)
-    class Needle(Steps):
-        def predict(self, shares: FloatArray) -> FloatArray:
-            return np.asarray(1.0 - (np.abs(shares - [0.1234, 0.8766, 0.0]).max(axis=1) < 1e-9), dtype=np.float64)
-
     assert find_optimum(Needle(), space, np.array([[1234, 8766, 0]])) == (1234, 8766, 0)
 
 

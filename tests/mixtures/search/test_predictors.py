@@ -61,7 +61,11 @@ def test_the_gradient_of_the_process_is_the_derivative() -> None:
     scores = bent(mixtures(25))
     posterior = _Posterior(mixtures(25), (scores - scores.mean()) / scores.std())
     at = posterior.median + np.random.default_rng(3).normal(size=len(posterior.median)) * 0.3
-    numerical = approx_fprime(at, lambda logs: posterior.negative_log(logs)[0], 1e-6)
+
+    def value(logs: FloatArray) -> float:
+        return posterior.negative_log(logs)[0]
+
+    numerical = approx_fprime(at, value, 1e-6)
     assert posterior.negative_log(at)[1] == pytest.approx(numerical, abs=2e-4)
 
 

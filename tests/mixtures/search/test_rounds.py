@@ -12,6 +12,7 @@ from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.search.families import LINEAR, PROCESS
 from mixproof.mixtures.search.gaussian_process import fit_gaussian_process
 from mixproof.mixtures.search.linear import fit_linear
+from mixproof.mixtures.search.predictor import Fit
 from mixproof.mixtures.search.rounds import Measured, Outcome, Plan, Trial, Units, search
 from mixproof.mixtures.search.space import UNITS, Space, distances
 
@@ -29,7 +30,7 @@ def losses(trial: Trial, noise: float = 0.005) -> tuple[float, ...]:
     return float(3 - 0.3 * np.log(code + 0.01) + scatter[0]), float(2 - 0.3 * np.log(web + 0.01) + scatter[1])
 
 
-FAMILIES = {LINEAR: fit_linear, PROCESS: fit_gaussian_process}
+FAMILIES: dict[str, Fit] = {LINEAR: fit_linear, PROCESS: fit_gaussian_process}
 """The two that matter here; all of them would only take longer."""
 
 

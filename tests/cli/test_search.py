@@ -1,0 +1,114 @@
+"""`mixproof search` as a user runs it: on tables, on a spec, and with wrong requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import SPEC, Finished, write_experiment
+
+Mixproof = Callable[..., Finished]
+SOURCES = ("web", "code", "books")
+
+
+def write_table(path: Path, names: Sequence[str], rows: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Path:
+    lines = [",".join(("index", *names))]
+    lines += [",".join((str(number), *(f"{value:.6f}" for value in row))) for number, row in enumerate(rows.tolist())]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Mixtures, their scores, and mixtures to predict; the mean loss is lowest at 50% web, 30% code, 20% books."""
+    shares = np.random.default_rng(0).dirichlet([2.0, 1.0, 1.0], 60)
+    logs = np.log(shares + 0.001)
+    losses = np.stack([4 - logs[:, 0], 3 - 0.6 * logs[:, 1] - 0.4 * logs[:, 2]], axis=1)
+    ask = np.array([[0.5, 0.3, 0.2], [0.9, 0.05, 0.05], [0.1, 0.8, 0.1]])
+    return (
+        write_table(tmp_path / "w.csv", SOURCES, shares),
+        write_table(tmp_path / "s.csv", ("web loss", "rest"), losses),
+        write_table(tmp_path / "p.csv", SOURCES, ask),
+    )
+
+
+def test_tables_give_one_prediction_a_row_by_score_and_a_mixture(
+    mixproof: Mixproof, tables: tuple[Path, Path, Path]
+) -> None:
+    weights, scores, ask = tables
+    done = mixproof("search", "--weights", weights, "--scores", scores, "--predict", ask, "--json")
+    assert done.code == 0, done.err
+    found = done.json
+    assert set(found["predictions"]) == {"web loss", "rest"}
+    assert found["predictions"]["web loss"] == pytest.approx(
+        [4 - np.log(share + 0.001) for share in (0.5, 0.9, 0.1)], abs=0.05
+    )
+    assert np.argsort(found["predictions"]["rest"]).tolist() == [2, 0, 1]
+    assert all(choice["rank_correlation"] > 0.98 for choice in found["predictors"].values())
+    assert set(found["predictors"]["rest"]["kfold"]) == {"linear", "ridge", "gaussian_process", "lightgbm"}
+    assert found["refused"] is None
+    mixture = found["recommendation"]["mixture"]
+    assert [mixture[name] for name in SOURCES] == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
+    low, high = found["recommendation"]["interval"]
+    assert low < found["recommendation"]["predicted"] < high
+
+
+def test_a_named_objective_is_what_is_minimized_and_the_answer_is_written_for_a_person(
+    mixproof: Mixproof, tables: tuple[Path, Path, Path]
+) -> None:
+    done = mixproof("search", "--weights", tables[0], "--scores", tables[1], "--objective", "rest")
+    assert done.code == 0, done.err
+    assert "K-fold rank correlation" in done.out and "Mixture of the lowest predicted score" in done.out
+    assert "supply and caps are not known here" in done.out
+
+
+def test_scores_of_noise_are_exit_code_1_with_a_reason(mixproof: Mixproof, tables: tuple[Path, Path, Path]) -> None:
+    write_table(tables[1], ("loss",), np.random.default_rng(1).normal(size=(60, 1)))
+    done = mixproof("search", "--weights", tables[0], "--scores", tables[1], "--json")
+    assert done.code == 1
+    assert done.json["recommendation"] is None and done.json["refused"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "either a SPEC, or --weights and --scores"),
+        (["spec.yaml", "--weights", "w.csv"], "either a SPEC, or --weights and --scores"),
+        (["--weights", "w.csv"], "--weights needs --scores"),
+        (["spec.yaml", "--predict", "p.csv"], "--predict belongs to --weights"),
+        (["spec.yaml", "--rounds", "64,none"], "--rounds 64,none: give how many candidates"),
+        (["--weights", "none.csv", "--scores", "none.csv"], "none.csv: cannot be read as CSV"),
+    ],
+)
+def test_a_wrong_request_is_exit_code_2(mixproof: Mixproof, arguments: list[str], message: str) -> None:
+    done = mixproof("search", *arguments)
+    assert done.code == 2
+    assert message in done.err and not done.out
+
+
+@pytest.mark.slow
+def test_a_spec_is_searched_in_rounds_and_a_second_search_trains_nothing(mixproof: Mixproof, tmp_path: Path) -> None:
+    spec = write_experiment(tmp_path, SPEC.replace("tokens: 5120", "tokens: 2560"))
+    arguments = ("search", spec, "--store", tmp_path / "store", "--rounds", "6,3", "--repeats", "2", "--json")
+    first = mixproof(*arguments)
+    assert first.code in (0, 1), first.err
+    found = first.json
+    assert found["runs"] == 2 + 6 + 3 + len(found["measured_optimum"]) and found["failed"] == []
+    assert [done["number"] for done in found["rounds"]] == [1, 2]
+    assert all(abs(sum(one["mixture"].values()) - 1) < 1e-9 for one in found["measured"])
+    assert found["recommended"] is (first.code == 0) is (found["refused"] is None)
+    again = mixproof(*arguments)
+    assert again.json["runs_reused"] == again.json["runs"] == found["runs"]
+    assert {**again.json, "runs_reused": 0} == {**found, "runs_reused": 0}
+
+
+@pytest.mark.slow
+def test_an_output_that_no_search_wrote_is_never_replaced(mixproof: Mixproof, tmp_path: Path) -> None:
+    spec = write_experiment(tmp_path)
+    done = mixproof("search", spec, "--store", tmp_path / "store", "--output", spec)
+    assert done.code == 2 and "no search wrote it" in done.err
+    assert not (tmp_path / "store").exists()
+    assert spec.read_text() == SPEC

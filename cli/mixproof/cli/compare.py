@@ -24,6 +24,7 @@ from mixproof.train.record import RUN, RunRecord
 
 from .options import DEFAULT_STORE, JsonOption, StoreOption
 from .output import count, emit_json, stdout, table
+from .report import HtmlOption, check_html, write_report
 from .request import Request, open_request
 
 SpecsArgument = Annotated[
@@ -39,10 +40,15 @@ def compare(
     specs: SpecsArgument,
     across: AcrossOption = None,
     store: StoreOption = DEFAULT_STORE,
+    html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say which mixture is better, among runs whose facts agree; exit code 1 when none can be compared."""
-    comparison = compare_requests([open_request(spec, store) for spec in specs], across)
+    check_html(html)
+    requests = [open_request(spec, store) for spec in specs]
+    comparison = compare_requests(requests, across)
+    if html is not None:
+        write_report(html, requests, comparison)
     if as_json:
         emit_json(comparison.to_json())
     else:

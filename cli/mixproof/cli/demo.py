@@ -12,9 +12,11 @@ from mixproof.mixtures.shipped import shipped_spec
 from .demo_corpus import gather
 from .options import AddressOption, JsonOption, WorkersOption
 from .output import count, emit_json, stderr, stdout, table
+from .report import write_report
 from .request import open_request
 from .run import print_ran, run_request
 
+REPORT = "report.html"
 DirectoryOption = Annotated[
     Path, typer.Option("--directory", metavar="DIR", help="Where corpus, spec and store are put.")
 ]
@@ -37,9 +39,13 @@ def demo(
     stderr.print(table(f"Gathered from this Python installation into {directory}", ("source", "text bytes"), rows))
     spec = directory / "demo.yaml"
     spec.write_text(shipped_spec("demo"))
-    ran = run_request(open_request(spec, store or str(directory / "store")), address, workers)
+    request = open_request(spec, store or str(directory / "store"))
+    ran = run_request(request, address, workers)
+    report = directory / REPORT
+    write_report(report, [request], ran.comparison)
     if as_json:
         emit_json(ran.to_json())
         return
     print_ran(ran)
+    stdout.print(f"everything on one page: {report}")
     stdout.print(f"look further: mixproof plan {spec} --store {store or directory / 'store'}")

@@ -18,6 +18,7 @@ from .build import build_json, build_table, run_build
 from .compare import compare_requests, print_comparison
 from .options import DEFAULT_STORE, AddressOption, JsonOption, SpecPath, StoreOption, WorkersOption
 from .output import emit_json, stage_progress, stdout
+from .report import HtmlOption, check_html, write_report
 from .request import Request, open_request
 from .train import report_failed, run_train, train_json
 
@@ -47,10 +48,15 @@ def run(
     store: StoreOption = DEFAULT_STORE,
     address: AddressOption = None,
     workers: WorkersOption = None,
+    html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Do the whole job of SPEC: build, audit, train, compare; what is done already is reused."""
-    ran = run_request(open_request(spec, store), address, workers)
+    check_html(html)
+    request = open_request(spec, store)
+    ran = run_request(request, address, workers)
+    if html is not None:
+        write_report(html, [request], ran.comparison)
     if as_json:
         emit_json(ran.to_json())
     else:

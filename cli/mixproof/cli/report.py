@@ -1,0 +1,111 @@
+"""The page of `compare`, `run` and `demo`: the statements gathered, the HTML file written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.manifest import Manifest, read_manifest
+from mixproof.ledger.store import publish_bytes
+from mixproof.ledger.version import VERSION
+from mixproof.tokenize.circumstances import CIRCUMSTANCES as BUILD_CIRCUMSTANCES
+from mixproof.train.compare import Comparison
+from mixproof.train.family import RunOutcome, find_outcomes
+from mixproof.train.metrics import read_metrics
+from mixproof.train.page.evidence import BuildEvidence, Evidence, Missing, RunEvidence, SpecEvidence, Statement
+from mixproof.train.page.render import render_page
+from mixproof.train.plan import plan_requests
+from mixproof.train.record import RUN
+from mixproof.train.run import CIRCUMSTANCES as RUN_CIRCUMSTANCES
+
+from .output import stderr
+from .request import Request
+
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Also write everything as a page: one HTML file, no network."),
+]
+
+
+def check_html(path: Path | None) -> None:
+    """Refuse, before any work, a place where no file can be written.
+
+    Raises:
+        RequestError: when it is a folder, or lies in none.
+    """
+    if path is not None and path.is_dir():
+        raise RequestError(f"--html {path}: a folder; name a file in it, {path / 'report.html'}")
+    if path is not None and not path.absolute().parent.is_dir():
+        raise RequestError(f"--html {path}: there is no folder {path.absolute().parent}; make it first")
+
+
+def write_report(path: Path, requests: Sequence[Request], comparison: Comparison) -> None:
+    """Write the page of a comparison, and say where."""
+    publish_bytes(render_page(gather(requests, comparison)).encode(), path)
+    stderr.print(f"page: {path}", soft_wrap=True)
+
+
+def gather(requests: Sequence[Request], comparison: Comparison) -> Evidence:
+    """Read the statements behind a comparison: specs, manifests, records and metrics."""
+    specs, builds, runs, missing = [], dict[str, BuildEvidence](), dict[str, RunEvidence](), list[Missing]()
+    for request in requests:
+        specs.append(_spec(request))
+        manifest_path = request.manifest_path()
+        manifest = read_manifest(manifest_path)
+        builds.setdefault(manifest_path.parent.name, _build(manifest_path, manifest))
+        for outcome in find_outcomes(plan_requests(request.spec, manifest, request.store, None)):
+            run = _run(outcome)
+            if run is not None:
+                runs.setdefault(outcome.key, run)
+            else:
+                missing.append(Missing(outcome.mixture, outcome.proxy, outcome.seed, str(outcome.reason)))
+    return Evidence(
+        comparison=comparison,
+        specs=tuple(specs),
+        builds=tuple(builds.values()),
+        runs=tuple(runs.values()),
+        missing=tuple(missing),
+        store=str(requests[0].store),
+        mixproof=VERSION,
+    )
+
+
+def _spec(request: Request) -> SpecEvidence:
+    target = request.spec.target
+    path = request.loaded.path
+    statement = _read(path)
+    return SpecEvidence(request.spec.name, statement, target.tokens if target else None)
+
+
+def _build(path: Path, manifest: Manifest) -> BuildEvidence:
+    statement = _read(path)
+    return BuildEvidence(manifest, statement, _read_json(path.with_name(BUILD_CIRCUMSTANCES)))
+
+
+def _run(outcome: RunOutcome) -> RunEvidence | None:
+    if outcome.record is None:
+        return None
+    folder = Path(outcome.folder)
+    statement = _read(folder / RUN)
+    circumstances = _read_json(folder / RUN_CIRCUMSTANCES)
+    return RunEvidence(outcome.record, statement, tuple(read_metrics(folder)), circumstances)
+
+
+def _read(path: Path) -> Statement:
+    """A whole file, line ends as they are."""
+    return Statement(str(path), path.read_bytes().decode())
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    """Circumstances; nothing where a build or a run has none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    assert isinstance(found, dict)
+    return found

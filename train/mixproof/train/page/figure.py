@@ -1,0 +1,95 @@
+"""Figures as plotly.js takes them: plain JSON, with neutral colours left to the theme of the page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+LONGEST_LABEL = 34
+Trace = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure."""
+
+    id: str
+    label: str
+    """What a screen reader says it shows."""
+    caption: str
+    traces: Sequence[Trace]
+    layout: dict[str, Any]
+    narrow: dict[str, Any] = field(default_factory=dict)
+    """What differs on a phone: dotted names of the layout."""
+    narrow_traces: dict[str, Any] = field(default_factory=dict)
+    """What differs on a phone, in every trace."""
+    view: str = ""
+    """Name of its view, where several figures share one place and one of them is shown."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What the page's script draws from."""
+        return {
+            "data": list(self.traces),
+            "layout": self.layout,
+            "narrow": {"layout": self.narrow, "trace": self.narrow_traces},
+        }
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A place with one figure, or with several of which the reader chooses one."""
+
+    figures: tuple[Figure, ...]
+
+    @property
+    def id(self) -> str:
+        """Name of the place."""
+        return self.figures[0].id
+
+
+def label(text: str, longest: int = LONGEST_LABEL) -> str:
+    """A name as plotly.js is to draw it: not as markup, and cut where it is long."""
+    return html.escape(text if len(text) <= longest else text[: longest - 1] + "…", quote=False)
+
+
+def axis(title: str = "", **more: object) -> dict[str, Any]:
+    """An axis."""
+    return {
+        "title": {"text": title, "standoff": 10, "font": {"size": 12}},
+        "automargin": True,
+        "zeroline": False,
+        **more,
+    }
+
+
+def names_axis(names: Sequence[str]) -> dict[str, Any]:
+    """An axis of names, from the bottom up."""
+    return axis(type="category", showgrid=False, range=[-0.6, len(names) - 0.4])
+
+
+def short_names(names: Sequence[str], longest: int = 14) -> dict[str, Any]:
+    """What differs on a phone for an axis of names: they are cut."""
+    return {
+        "yaxis.tickvals": [label(name) for name in names],
+        "yaxis.ticktext": [label(name, longest) for name in names],
+    }
+
+
+def layout(height: int, xaxis: dict[str, Any], yaxis: dict[str, Any], **more: object) -> dict[str, Any]:
+    """Layout of a figure with two axes and its legend above."""
+    return {
+        "height": height,
+        "xaxis": xaxis,
+        "yaxis": yaxis,
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
+        "margin": {"t": 34, "b": 44, "l": 8, "r": 16},
+        "hovermode": "closest",
+        **more,
+    }
+
+
+def scatter(mode: str, name: str, x: Sequence[object], y: Sequence[object], **more: object) -> Trace:
+    """Points, lines or both."""
+    return {"type": "scatter", "mode": mode, "name": name, "x": list(x), "y": list(y), **more}

@@ -1,0 +1,88 @@
+"""How to get the same again: commands, ids, versions; and what was left out, with its reason."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from .evidence import SHORT, Evidence
+from .table import Cell, Column, Table, columns, proof
+
+
+def commands(evidence: Evidence) -> list[str]:
+    """Commands that build, check, train and compare; what the store holds already is reused."""
+    store = shlex.quote(evidence.store)
+    specs = [shlex.quote(spec.statement.path) for spec in evidence.specs]
+    across = f" --across {evidence.across}" if evidence.across else ""
+    lines = [f"pip install mixproof[train]=={evidence.mixproof}"]
+    for spec in specs:
+        lines.append(f"mixproof build {spec} --store {store}")
+        lines.append(f"mixproof audit {spec} --store {store} --depth replay")
+        lines.append(f"mixproof train {spec} --store {store}")
+    lines.append(f"mixproof compare {' '.join(specs)} --store {store}{across} --html report.html")
+    return lines
+
+
+def versions_table(evidence: Evidence) -> Table:
+    """Versions of everything that wrote builds and runs, with the machines."""
+    found: dict[str, set[str]] = {}
+    for circumstances in [
+        *(build.circumstances for build in evidence.builds),
+        *(run.circumstances for run in evidence.runs),
+    ]:
+        for name, value in _said(circumstances):
+            found.setdefault(name, set()).add(value)
+    for build in evidence.builds:
+        found.setdefault("mixproof", set()).add(build.manifest.mixproof)
+    rows = tuple((Cell(name), Cell(", ".join(sorted(values)))) for name, values in sorted(found.items()))
+    return Table(
+        "versions-table",
+        "Versions, machines and engines",
+        (Column("what", number=False, head=True), Column("which", number=False)),
+        rows,
+    )
+
+
+def _said(circumstances: Mapping[str, Any]) -> list[tuple[str, str]]:
+    said = [(name, str(version)) for name, version in circumstances.get("versions", {}).items()]
+    if "device" in circumstances:
+        said.append(("device", str(circumstances["device"])))
+    machine = circumstances.get("machine")
+    if machine:
+        said.append(("machine", str(machine.get("system", machine)) if isinstance(machine, Mapping) else str(machine)))
+    said += [("tokenizer engine", str(engine)) for engine in circumstances.get("engines", {})]
+    return said
+
+
+def failed_table(evidence: Evidence) -> Table:
+    """Runs that do not count, with their reasons."""
+    rows = []
+    for failed in evidence.comparison.failed:
+        run = evidence.run(failed.run)
+        rows.append(
+            (
+                Cell(failed.mixture),
+                Cell(failed.proxy),
+                Cell(str(failed.seed), failed.seed),
+                Cell(failed.reason, failed.reason, None if run is None else proof(run.anchor, "reason")),
+                Cell(failed.run[:SHORT], failed.run, None if run is None else run.anchor),
+            )
+        )
+    for missing in evidence.missing:
+        rows.append(
+            (
+                Cell(missing.mixture),
+                Cell(missing.proxy),
+                Cell(str(missing.seed), missing.seed),
+                Cell(missing.reason),
+                Cell("no record"),
+            )
+        )
+    heads = (
+        *columns("mixture", "proxy", text=2),
+        Column("seed"),
+        Column("reason", number=False),
+        Column("run", number=False),
+    )
+    return Table("failed-table", "Runs that do not count", heads, tuple(rows))

@@ -1,0 +1,95 @@
+"""What came out, in one sentence, and what stands beside it in a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mixproof.train.compare import Comparison
+from mixproof.train.facts import MAY_DIFFER, Axis
+from mixproof.train.ranking import Ranking
+
+from .evidence import Evidence
+from .ranking_view import differing
+from .table import amount, words
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One number at a glance."""
+
+    number: str
+    text: str
+
+
+def headline(comparison: Comparison) -> str:
+    """Give the verdict in one sentence."""
+    rankings = [ranking for group in comparison.groups for ranking in group.rankings.values() if ranking.lead]
+    if not comparison.comparable or not rankings:
+        return "Nothing here can be compared"
+    if len(rankings) == 1:
+        return _alone(rankings[0])
+    proxies = words(list(dict.fromkeys(ranking.proxy for ranking in rankings)))
+    winners = {ranking.winner for ranking in rankings}
+    if winners == {None}:
+        return f"No winner on {proxies}"
+    if len(winners) == 1:
+        return f"{rankings[0].winner} wins on {proxies}"
+    won = [
+        f"{ranking.winner} wins on {ranking.proxy}" if ranking.winner else f"no winner on {ranking.proxy}"
+        for ranking in rankings
+    ]
+    return words(list(dict.fromkeys(won)))
+
+
+def _alone(ranking: Ranking) -> str:
+    lead = ranking.lead
+    assert lead is not None
+    if lead.interval is None:
+        return f"No winner: {lead.best} leads {lead.second} by {lead.difference:.4f} bits per byte, on one seed each"
+    by = f"{lead.difference:.4f} ± {lead.interval.total:.4f} bits per byte"
+    if lead.unsure:
+        return f"No winner: {lead.best} leads {lead.second} by {by}"
+    if len(ranking.rows) == 2:
+        return f"{lead.best} beats {lead.second} by {by}"
+    return f"{lead.best} is the best of {len(ranking.rows)} mixtures, {by} ahead of {lead.second}"
+
+
+def across_sentence(evidence: Evidence, across: Axis) -> str:
+    """Say what an axis let differ, and what does."""
+    names = words([name.rstrip(".").replace("_", " ") for name in MAY_DIFFER[across]])
+    found = differing(evidence.rankings)
+    values = "; ".join(f"{name} ({', '.join(values)})" for name, values in found.items())
+    differs = f"What differs: {values}." if found else "Between the mixtures ranked together, nothing does."
+    return f"{names} may differ between the runs that are ranked here. {differs}"
+
+
+def glance(evidence: Evidence) -> list[Fact]:
+    """Sum the experiment up."""
+    counted = [run for ranking in evidence.rankings for row in ranking.rows for run in row.runs]
+    mixtures = {row.mixture for ranking in evidence.rankings for row in ranking.rows}
+    spent = sum(run.record.consumed_tokens for run in evidence.runs if run.record.key in set(counted))
+    held = sum(source.heldout.documents for build in evidence.builds[:1] for source in build.manifest.sources.values())
+    totals = [build.manifest.totals for build in evidence.builds]
+    return [
+        Fact(str(len(mixtures)), "mixture ranked" if len(mixtures) == 1 else "mixtures ranked"),
+        Fact(str(len(counted)), _plural(len(counted), "run counted", "runs counted")),
+        Fact(amount(spent), "tokens trained on"),
+        Fact(
+            _most([total.tokens for total in totals]), "tokens in the build" if len(totals) == 1 else "tokens a build"
+        ),
+        Fact(f"{held:,}", "held-out documents"),
+        Fact(str(_apart(evidence)), _plural(_apart(evidence), "run not counted", "runs not counted")),
+    ]
+
+
+def _apart(evidence: Evidence) -> int:
+    return len(evidence.comparison.failed) + len(evidence.missing)
+
+
+def _plural(number: int, one: str, many: str) -> str:
+    return one if number == 1 else many
+
+
+def _most(values: Sequence[int]) -> str:
+    return amount(max(values)) if values else "0"

@@ -91,4 +91,4 @@ def _edit(lines: Sequence[str], options: C4QualityOptions, ends: tuple[str, ...]
 
 
 def _has_long_word(line: str, words: Sequence[str], most: int) -> bool:
-    return len(line) > most and any(len(word) > most for word in words)
+    return len(line) > most and max(map(len, words), default=0) > most

@@ -20,13 +20,19 @@ from typing import Any, NamedTuple
 MAX_TEMPLATES = 10_000
 
 _BEFORE = re.escape("([{\"'“‘«„‚‹¿¡*—–-")
-_AFTER = re.escape(".,;:?!)]}\"'”’»“‘›*…—–-")
+_AFTER = re.escape(".,;:?!)]}\"'”’»“‘›*…—–%-")
+_PARTS = re.compile(r"[^\W\d_]+|[0-9.,]+")
+_DIGITS = frozenset("0123456789")
+_NUMBER = 8
+"""The case of a number, beside the eight of letters: small or not of the first and the last two."""
 _UNKNOWN = ("zqx", "jv", "b")  # no language's word, so in no special case
-_CHECKED_WORDS = ("word", "Word", "WORD", "wOrD", "über", "Ёлка", "слово", "naïve", "well-known", "Anglo-Saxon", "ΑΒΓ")
+_CHECKED_WORDS = ("word", "Word", "WORD", "wOrD", "über", "Ёлка", "слово", "naïve", "well-known", "Anglo-Saxon", "ΑΒΓ",
+                  "42", "1,160", "3.14", "2019", "10.0.0.1")  # fmt: skip
 _CHECKED_MARKS = (
     ("", ""), ("", "."), ("", ","), ("", ";"), ("", ":"), ("", "?"), ("", "!"), ("", "'"), ("", "..."), ("", "…"),
     ("", "—"), ("", '."'), ("", ".”"), ("", "),"), ("", "):"), ("(", ""), ("(", ")"), ("(", ")."), ('"', '"'),
     ("“", ",”"), ("'", "'"), ("‘", "’"), ("«", "»,"), ("„", "“"), ("[", "]"), ("*", "*"), ("-", "-"), ("—", "—"),
+    ("", "’s"), ("", "'s,"), ("(", "’s)."), ("", "%"), ("", "%),"), ("", "%."),
 )  # fmt: skip
 
 
@@ -40,11 +46,10 @@ class _Template(NamedTuple):
 class Chunks:
     """Splits chunks as one spaCy tokenizer does."""
 
-    def __init__(self, nlp: Any) -> None:  # noqa: ANN401 - spaCy is optional
-        self._nlp = nlp
-        self._tokenizer = nlp.tokenizer
+    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - spaCy is optional
+        self._tokenizer = _bare(tokenizer)
         self._shape, self._lower = _letters()
-        self._special = frozenset(part for rule in self._tokenizer.rules for part in re.findall(r"[^\W\d_]+", rule))
+        self._special = frozenset(part for rule in tokenizer.rules for part in _PARTS.findall(rule))
         self._templates: dict[tuple[str, int, str], _Template | None] = {}
         self._hyphen: str | None = None
         self.shapes = True
@@ -63,8 +68,7 @@ class Chunks:
 
     def _by_spacy(self, chunks: Sequence[str]) -> list[Sequence[str]]:
         """Split many chunks in one call: a line break is a token of its own and joins no special case."""
-        with self._nlp.memory_zone():
-            texts = [token.text for token in self._tokenizer("\n".join(chunks))]
+        texts = [token.text for token in self._tokenizer("\n".join(chunks))]
         found: list[Sequence[str]] = []
         words: list[str] = []
         for word in (*texts, "\n"):
@@ -77,19 +81,26 @@ class Chunks:
         return found
 
     def _by_shape(self, chunk: str) -> Sequence[str] | None:
+        if chunk.isascii() and chunk.isalpha() and len(chunk) > 1:
+            return None if chunk in self._special else (chunk,)
         match = self._shape.fullmatch(chunk)
         if match is None:
             return None
-        before, core, after = match.groups()
-        if "-" in core:
+        before, core, digits, after = match.groups()
+        words: Sequence[str]
+        if digits is not None:
+            core, words = digits, (digits,)
+            if digits in self._special:
+                return None
+        elif "-" in core:
             parts = core.split("-")
             if self._hyphen is None or not self._special.isdisjoint(parts):
                 return None
-            words = [core] if self._hyphen == "whole" else _between(parts, "-")
+            words = (core,) if self._hyphen == "whole" else _between(parts, "-")
         elif core in self._special:
             return None
         else:
-            words = [core]
+            words = (core,)
         if not before and not after:
             return words
         template = self._template(before, core, after)
@@ -98,6 +109,8 @@ class Chunks:
     def _template(self, before: str, core: str, after: str) -> _Template | None:
         lower = self._lower
         case = (core[0] in lower) | (core[-2] in lower) << 1 | (core[-1] in lower) << 2
+        if core[-1] in _DIGITS:
+            case = _NUMBER
         key = (before, case, after)
         if key not in self._templates:
             if len(self._templates) >= MAX_TEMPLATES:
@@ -109,6 +122,8 @@ class Chunks:
         first, middle, last = _UNKNOWN
         word = (first if case & 1 else first.title()) + (middle if case & 2 else middle.upper())
         word += last if case & 4 else last.upper()
+        if case == _NUMBER:
+            word = "67676"
         (words,) = self._by_spacy([before + word + after])
         words = tuple(words)
         if words.count(word) != 1:
@@ -132,6 +147,23 @@ class Chunks:
         return all(shape is None or tuple(shape) == tuple(words) for shape, words in pairs)
 
 
+def _bare(tokenizer: Any) -> Any:  # noqa: ANN401 - as above
+    """Give a tokenizer of the same rules with a vocabulary of its own that knows nothing about words but their letters.
+
+    spaCy looks 15 things up about every word that is new to its vocabulary, for other parts than the tokenizer.
+    """
+    return type(tokenizer)(
+        importlib.import_module("spacy.vocab").Vocab(),
+        rules=tokenizer.rules,
+        prefix_search=tokenizer.prefix_search,
+        suffix_search=tokenizer.suffix_search,
+        infix_finditer=tokenizer.infix_finditer,
+        token_match=tokenizer.token_match,
+        url_match=tokenizer.url_match,
+        faster_heuristics=tokenizer.faster_heuristics,
+    )
+
+
 def _between(parts: Iterable[str], mark: str) -> list[str]:
     return [word for part in parts for word in (mark, part)][1:]
 
@@ -145,4 +177,5 @@ def _letters() -> tuple[re.Pattern[str], frozenset[str]]:
     upper = frozenset(re.findall(f"[{classes.ALPHA_UPPER}]", every))
     cased = "".join(sorted(char for char in lower ^ upper if char.isalpha()))
     letters = f"[{cased}]{{2,}}"
-    return re.compile(f"([{_BEFORE}]{{0,3}})({letters}(?:-{letters})*)([{_AFTER}]{{0,4}})"), lower
+    core = f"({letters}(?:-{letters})*)|([0-9]{{2,}}(?:[.,][0-9]+)*)"
+    return re.compile(f"([{_BEFORE}]{{0,3}})(?:{core})((?:['’]s)?[{_AFTER}]{{0,4}})"), lower

@@ -15,11 +15,13 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 from .document import Document
 from .languages import SpokenOptions
-from .repeats import LetterHashes, counted, covered, ends_of, first_of, repeated, top_count, word_hashes
+from .repeats import LetterHashes, WordHashes, count_later, counted, covered, ends_of, first_of, repeated, top_count
 from .step import Apply, Drop, Number, Whole
 from .words import Words
 
@@ -61,8 +63,7 @@ def make_gopher_repetition(options: GopherRepetitionOptions) -> Apply:
         chosen = options.of(language)
         reason = _lines_fault(text, chosen)
         if reason is None:
-            words = document.words(language)
-            reason = _top_fault(text, words, chosen.top_n_grams) or _repeats_fault(text, words, chosen.dup_n_grams)
+            reason = _runs_fault(text, document.words(language), chosen)
         return text if reason is None else Drop(reason)
 
     return apply
@@ -95,36 +96,49 @@ def _lines_fault(text: str, options: GopherRepetitionOptions) -> str | None:
     return None
 
 
-def _top_fault(text: str, words: Words, bounds: Sequence[tuple[int, float]]) -> str | None:
-    ends = ends_of(words)
-    known_n, known_count = 0, len(words)
+def _runs_fault(text: str, words: Words, options: GopherRepetitionOptions) -> str | None:
+    ends, hashes = ends_of(words), WordHashes(words)
+    return _top_fault(len(text), ends, hashes, options.top_n_grams) or _repeats_fault(
+        len(text), words, ends, hashes, options.dup_n_grams
+    )
+
+
+def _top_fault(
+    chars: int, ends: NDArray[np.int64], hashes: WordHashes, bounds: Sequence[tuple[int, float]]
+) -> str | None:
+    """Judge the most frequent runs; one of more words occurs no oftener than one of fewer."""
+    known_n, known_count = 0, len(ends) - 1
     for n, most in bounds:
-        if n < 1 or len(words) < n:
+        if n < 1 or len(ends) <= n:
             continue
-        spaces = n - 1
-        longest = int((ends[n:] - ends[:-n]).max()) + spaces
-        if n >= known_n and known_count * longest / len(text) <= most:
-            continue  # it occurs no oftener than the runs of fewer words
-        hashes = word_hashes(words, n)
-        known_n, (known_count, tops) = n, top_count(hashes)
-        if known_count * longest / len(text) <= most:
+        lengths = ends[n:] - ends[:-n]
+        longest = int(lengths.max()) + n - 1
+        if n >= known_n and known_count * longest / chars <= most:
             continue
-        first = first_of(hashes, tops)
-        if (int(ends[first + n] - ends[first]) + spaces) * known_count / len(text) > most:
+        known_n, (known_count, tops) = n, top_count(hashes.of(n))
+        if known_count * longest / chars <= most:
+            continue
+        if (int(lengths[first_of(hashes.of(n), tops)]) + n - 1) * known_count / chars > most:
             return f"top_{n}_gram"
     return None
 
 
-def _repeats_fault(text: str, words: Words, bounds: Sequence[tuple[int, float]]) -> str | None:
-    ends = ends_of(words)
+def _repeats_fault(
+    chars: int, words: Words, ends: NDArray[np.int64], hashes: WordHashes, bounds: Sequence[tuple[int, float]]
+) -> str | None:
+    """Judge repeated runs; those of more words lie inside those of fewer."""
     letters: LetterHashes | None = None
-    known_n, known_chars = 0, int(ends[-1])
+    known_n, known_count = 0, len(ends) - 1
     for n, most in bounds:
-        if n < 1 or len(words) < n or (n >= known_n and known_chars / len(text) <= most):
-            continue  # runs that occurred before lie inside those of fewer words
+        if n < 1 or len(ends) <= n:
+            continue
+        longest = int((ends[n:] - ends[:-n]).max())
+        if n >= known_n and known_count * longest / chars <= most:
+            continue
+        known_n, known_count = n, count_later(hashes.of(n))
+        if known_count * longest / chars <= most or covered(repeated(hashes.of(n)), n, ends) / chars <= most:
+            continue
         letters = letters or LetterHashes(words)
-        found = repeated(letters.of(n))
-        known_n, known_chars = n, 0 if found is None else covered(found, n, ends)
-        if found is not None and known_chars / len(text) > most and counted(found, n, ends) / len(text) > most:
+        if counted(repeated(letters.of(n)), n, ends) / chars > most:
             return f"duplicated_{n}_n_grams"
     return None

@@ -15,16 +15,8 @@ from .vocabulary import BASE, INVERSE, powers
 from .words import Words
 
 Hashes = NDArray[np.uint64]
-_MIX = np.uint64(0xD1342543DE82EF95)
-
-
-@dataclass(frozen=True)
-class Top:
-    """The most frequent run of n words."""
-
-    count: int
-    first: int
-    """Where the first of the most frequent ones begins."""
+_MIX = 0xD1342543DE82EF95
+_FEW = 16
 
 
 def ends_of(words: Words) -> NDArray[np.int64]:
@@ -45,7 +37,7 @@ class LetterHashes:
         self._back = np.ones(len(words) + 1, dtype=np.uint64)
         np.cumprod(powers(longest)[lengths], out=forward[1:])
         np.cumprod(powers(longest, INVERSE)[lengths], out=self._back[1:])
-        np.cumsum(words.vocabulary.hashes()[words.ids] * forward[:-1], out=self._prefix[1:])
+        np.cumsum(words.vocabulary.hashes[words.ids] * forward[:-1], out=self._prefix[1:])
 
     def of(self, n: int) -> Hashes:
         """Give the hash of each run of n words, by where it begins."""
@@ -55,14 +47,21 @@ class LetterHashes:
 assert BASE * INVERSE % 2**64 == 1
 
 
-def word_hashes(words: Words, n: int) -> Hashes:
-    """Give the hash of each run of n words as words, by where it begins."""
-    ids = words.ids.astype(np.uint64) + np.uint64(1)
-    runs = len(ids) - n + 1
-    hashes = ids[:runs]
-    for place in range(1, n):
-        hashes = hashes * _MIX + ids[place : place + runs]
-    return hashes
+class WordHashes:
+    """Hashes of runs of words as words, by where a run begins."""
+
+    def __init__(self, words: Words) -> None:
+        self._of = {1: words.ids.astype(np.uint64) + np.uint64(1)}
+
+    def of(self, n: int) -> Hashes:
+        """Give the hash of each run of n words, made of those of halves."""
+        found = self._of.get(n)
+        if found is None:
+            head, tail = self.of(n - n // 2), self.of(n // 2)
+            runs = len(self._of[1]) - n + 1
+            mix = np.uint64(pow(_MIX, n // 2, 2**64))
+            found = self._of[n] = head[:runs] * mix + tail[n - n // 2 :][:runs]
+        return found
 
 
 def top_count(hashes: Hashes) -> tuple[int, Hashes]:
@@ -76,7 +75,19 @@ def top_count(hashes: Hashes) -> tuple[int, Hashes]:
 
 def first_of(hashes: Hashes, wanted: Hashes) -> int:
     """Find the first place that holds one of the hashes."""
+    return (
+        min(int((hashes == one).argmax()) for one in wanted) if len(wanted) <= _FEW else _first_of_many(hashes, wanted)
+    )
+
+
+def _first_of_many(hashes: Hashes, wanted: Hashes) -> int:
     return int(np.isin(hashes, wanted).argmax())
+
+
+def count_later(hashes: Hashes) -> int:
+    """Count the runs that have occurred before."""
+    ordered = np.sort(hashes)
+    return int(np.count_nonzero(ordered[1:] == ordered[:-1]))
 
 
 @dataclass(frozen=True)
@@ -86,25 +97,27 @@ class Repeated:
     places: NDArray[np.int64]
     runs: NDArray[np.int64]
     later: NDArray[np.bool_]
-    """Whether the run has begun before, too."""
+    """Whether the run has occurred before."""
 
 
-def repeated(hashes: Hashes) -> Repeated | None:
-    """Find the runs that occur more than once; None where there is none."""
-    ordered = np.sort(hashes)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if not len(twice):
-        return None
-    places = np.flatnonzero(np.isin(hashes, twice))
-    _, first, runs = np.unique(hashes[places], return_index=True, return_inverse=True)
-    later = np.ones(len(places), dtype=bool)
-    later[first] = False
-    return Repeated(places, runs, later)
+def repeated(hashes: Hashes) -> Repeated:
+    """Find the runs that occur more than once."""
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    same = np.zeros(len(order) + 1, dtype=bool)
+    np.equal(ordered[1:], ordered[:-1], out=same[1:-1])
+    member = same[:-1] | same[1:]
+    places, later = order[member], same[:-1][member]
+    runs = np.cumsum(~later)
+    back = np.argsort(places)
+    return Repeated(places[back], runs[back], later[back])
 
 
 def covered(found: Repeated, n: int, ends: NDArray[np.int64]) -> int:
     """Count the characters inside runs that have occurred before: at least as many as any way of counting gives."""
     begins = found.places[found.later]
+    if not len(begins):
+        return 0
     stops = begins + n
     begins = np.maximum(begins, np.concatenate(([0], stops[:-1])))
     return int((ends[stops] - ends[begins]).sum())
@@ -112,7 +125,7 @@ def covered(found: Repeated, n: int, ends: NDArray[np.int64]) -> int:
 
 def counted(found: Repeated, n: int, ends: NDArray[np.int64]) -> int:
     """Count repeated characters as Gopher's filter does: left to right, a repeated run is stepped over whole."""
-    seen = [False] * (int(found.runs.max()) + 1)
+    seen = [False] * (int(found.runs.max(initial=0)) + 1)
     total = following = 0
     for place, run in zip(found.places.tolist(), found.runs.tolist(), strict=True):
         if place < following:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import importlib
 import unicodedata
-from collections.abc import Collection, Iterable
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,19 +27,44 @@ _START = 1024
 _Number = TypeVar("_Number", bound=np.generic)
 
 
+class Growing(Generic[_Number]):
+    """An array that grows at its end; a view of it stays good, because growth makes a new one."""
+
+    def __init__(self, kind: type[_Number]) -> None:
+        self._room: NDArray[_Number] = np.zeros(_START, dtype=kind)
+        self._used = 0
+
+    def __len__(self) -> int:
+        return self._used
+
+    @property
+    def array(self) -> NDArray[_Number]:
+        """What is in it."""
+        return self._room[: self._used]
+
+    def extend(self, values: Sequence[int] | NDArray[_Number]) -> None:
+        """Add values."""
+        used = self._used + len(values)
+        if used > len(self._room):
+            larger = np.zeros(max(used, 2 * len(self._room)), dtype=self._room.dtype)
+            larger[: self._used] = self.array
+            self._room = larger
+        self._room[self._used : used] = values
+        self._used = used
+
+
 class Vocabulary:
-    """Words by number. Arrays may be longer than the vocabulary; only the first `len` entries mean anything."""
+    """Words by number."""
 
     def __init__(self, ends: Collection[str] = frozenset()) -> None:
         self._id_of: dict[str, int] = {}
         self._ends = ends
         self.chars = 0
         """Characters of all words: what bounds the memory."""
-        self.lengths: NDArray[np.int32] = np.zeros(_START, dtype=np.int32)
-        """Characters of each word."""
-        self.flags: NDArray[np.uint8] = np.zeros(_START, dtype=np.uint8)
-        self._hashes: NDArray[np.uint64] = np.zeros(_START, dtype=np.uint64)
-        self._hashed = 0
+        self._new: list[str] = []
+        self._lengths = Growing(np.int32)
+        self._flags = Growing(np.uint8)
+        self._hashes = Growing(np.uint64)
         self._unhashed: list[str] = []
 
     def __len__(self) -> int:
@@ -54,24 +79,41 @@ class Vocabulary:
         ids = self._id_of
         return [ids[word] if word in ids else self._add(word) for word in words]
 
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Characters of each word."""
+        self._enter()
+        return self._lengths.array
+
+    @property
+    def flags(self) -> NDArray[np.uint8]:
+        """What is true of each word: SYMBOL, ALPHA, PUNCTUATION, ENDS."""
+        self._enter()
+        return self._flags.array
+
+    @property
     def hashes(self) -> NDArray[np.uint64]:
-        """Give each word's polynomial hash mod 2^64: the sum of c_j * BASE^j over its characters."""
+        """Each word's polynomial hash mod 2^64: the sum of c_j * BASE^j over its characters."""
+        self._enter()
         if self._unhashed:
-            if len(self._hashes) < len(self.lengths):
-                self._hashes = _grown(self._hashes, len(self.lengths))
-            self._hashes[self._hashed : len(self)] = hash_words(self._unhashed)
-            self._hashed, self._unhashed = len(self), []
-        return self._hashes
+            self._hashes.extend(hash_words(self._unhashed))
+            self._unhashed = []
+        return self._hashes.array
 
     def _add(self, word: str) -> int:
         number = self._id_of[word] = len(self._id_of)
-        if number == len(self.lengths):
-            self.lengths, self.flags = _grown(self.lengths, 2 * number), _grown(self.flags, 2 * number)
-        self.lengths[number] = len(word)
-        self.flags[number] = self._flags_of(word)
-        self.chars += len(word)
-        self._unhashed.append(word)
+        self._new.append(word)
         return number
+
+    def _enter(self) -> None:
+        """Look at the words that came since."""
+        if self._new:
+            lengths = list(map(len, self._new))
+            self._lengths.extend(lengths)
+            self._flags.extend(list(map(self._flags_of, self._new)))
+            self.chars += sum(lengths)
+            self._unhashed += self._new
+            self._new = []
 
     def _flags_of(self, word: str) -> int:
         if word.isalpha():  # no letter is among the marks
@@ -114,9 +156,3 @@ def _powers(size: int, base: int) -> NDArray[np.uint64]:
 @functools.cache
 def _marks() -> frozenset[str]:
     return frozenset(importlib.import_module("datatrove.utils.text").PUNCTUATION_SET)
-
-
-def _grown(array: NDArray[_Number], size: int) -> NDArray[_Number]:
-    larger = np.zeros(size, dtype=array.dtype)
-    larger[: len(array)] = array
-    return larger

@@ -20,7 +20,7 @@ import functools
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.errors import RequestError
 
 from .chunks import Chunks
-from .vocabulary import ENDS, PUNCTUATION, Vocabulary
+from .vocabulary import ENDS, PUNCTUATION, Growing, Vocabulary
 
 MAX_CHUNKS = 400_000
 MAX_CHARS = 12_000_000
@@ -84,7 +84,8 @@ class Splitter:
 
     def words(self, text: str) -> Words:
         """Give the words of a text."""
-        self._start_anew_where_full()
+        if self._vocabulary.chars > MAX_CHARS or len(self._vocabulary) > MAX_CHUNKS:
+            self._vocabulary = Vocabulary()
         ids = self._vocabulary.ids_of(self._tokenizer.word_tokenize(text))
         return Words(np.array(ids, dtype=np.int32), self._vocabulary)
 
@@ -97,10 +98,6 @@ class Splitter:
         ends = [end for _, end in self._tokenizer.span_tokenize(text)][:-1]
         return [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
 
-    def _start_anew_where_full(self) -> None:
-        if self._vocabulary.chars > MAX_CHARS or len(self._vocabulary) > MAX_CHUNKS:
-            self._vocabulary = Vocabulary()
-
 
 class MemoSplitter(Splitter):
     """Words and sentences of spaCy's rule tokenizer by a memo of the chunks between white space."""
@@ -108,16 +105,15 @@ class MemoSplitter(Splitter):
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - as above
         super().__init__(tokenizer)
         self._nlp = tokenizer.tokenizer
-        self._chunks = Chunks(self._nlp)
         self._ends = frozenset(self._nlp.get_pipe("sentencizer").punct_chars)
-        self._memo: dict[str, tuple[int, ...]] = {}
-        self._memo_chars = 0
-        self._vocabulary = Vocabulary(self._ends)
+        self._start_anew()
 
     def words(self, text: str) -> Words:
         """Give the words of a text."""
-        entries = self._entries(text.split())
-        return Words(np.fromiter(chain.from_iterable(entries), dtype=np.int32), self._vocabulary)
+        if self._memo_chars > MAX_CHARS or len(self._memo) > MAX_CHUNKS:
+            self._start_anew()
+        numbers = self._numbers(text.split())
+        return Words(self._expand(numbers), self._vocabulary)
 
     def sentences(self, line: str) -> int:
         """Count the sentences of a line as spaCy's sentencizer does.
@@ -126,51 +122,76 @@ class MemoSplitter(Splitter):
         space after a word is such a token.
         """
         chunks = line.split()
-        if not chunks:
-            return 1
-        entries = self._entries(chunks)
+        numbers = self._numbers(chunks)
+        kinds = self._vocabulary.flags[self._expand(numbers)].tolist()
+        last_words = frozenset[int]()
         breaks = _wide_breaks(line, chunks)
-        flags = self._vocabulary.flags
+        if breaks:
+            last_words = frozenset((np.cumsum(np.diff(self._bounds.array)[numbers]) - 1)[breaks].tolist())
         found, closed = 1, False
-        for number, entry in enumerate(entries):
-            for word in entry:
-                kind = flags[word]
-                if kind & ENDS:
-                    closed = True
-                elif closed and not kind & PUNCTUATION:
-                    found, closed = found + 1, False
-            if closed and number in breaks:
+        for place, kind in enumerate(kinds):
+            if kind & ENDS:
+                closed = True
+            elif closed and not kind & PUNCTUATION:
+                found, closed = found + 1, False
+            if closed and place in last_words:
                 found, closed = found + 1, False
         return found
 
-    def _entries(self, chunks: Sequence[str]) -> list[tuple[int, ...]]:
-        self._start_anew_where_full()
-        entries = list(map(self._memo.get, chunks))
-        if None in entries:
-            self._learn([chunk for chunk in dict.fromkeys(chunks) if chunk not in self._memo])
-            entries = list(map(self._memo.__getitem__, chunks))
-        return entries  # type: ignore[return-value]  # nothing is None any more
+    def _start_anew(self) -> None:
+        self._chunks = Chunks(self._nlp.tokenizer)
+        self._vocabulary = Vocabulary(self._ends)
+        self._memo: dict[str, int] = {}
+        self._memo_chars = 0
+        self._flat = Growing(np.int32)
+        """The words of all chunks one after the other, ..."""
+        self._bounds = Growing(np.int64)
+        """... and where those of each chunk begin; one more than there are chunks."""
+        self._bounds.extend([0])
+
+    def _numbers(self, chunks: Sequence[str]) -> NDArray[np.int32]:
+        """Give the number of each chunk in the memo, where new ones are entered."""
+        numbers = np.fromiter(map(self._memo.get, chunks, repeat(-1)), dtype=np.int32, count=len(chunks))
+        new = np.flatnonzero(numbers < 0).tolist()
+        if new:
+            self._learn(list(dict.fromkeys(chunks[place] for place in new)))
+            numbers[new] = [self._memo[chunks[place]] for place in new]
+        return numbers
 
     def _learn(self, chunks: Sequence[str]) -> None:
+        flat: list[int] = []
+        bounds: list[int] = []
+        already, number = len(self._flat), len(self._memo)
         for chunk, words in zip(chunks, self._chunks.split(chunks), strict=True):
-            self._memo[chunk] = tuple(self._vocabulary.ids_of(words))
+            flat += self._vocabulary.ids_of(words)
+            bounds.append(already + len(flat))
+            self._memo[chunk] = number
+            number += 1
             self._memo_chars += len(chunk)
+        self._flat.extend(flat)
+        self._bounds.extend(bounds)
 
-    def _start_anew_where_full(self) -> None:
-        if len(self._memo) > MAX_CHUNKS or self._memo_chars > MAX_CHARS:
-            self._memo, self._memo_chars = {}, 0
-            self._vocabulary = Vocabulary(self._ends)
+    def _expand(self, numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Give the words of chunks, in order."""
+        bounds = self._bounds.array
+        first = bounds[numbers]
+        counts = bounds[numbers + 1] - first
+        stops = np.cumsum(counts)
+        places = np.repeat(first - stops + counts, counts)
+        places += np.arange(len(places))
+        words: NDArray[np.int32] = self._flat.array[places]
+        return words
 
 
-def _wide_breaks(line: str, chunks: Sequence[str]) -> frozenset[int]:
+def _wide_breaks(line: str, chunks: Sequence[str]) -> list[int]:
     """Places in `chunks` after which white space is a token of spaCy's: anything but a single space."""
-    if " ".join(chunks) == line:
-        return frozenset()
-    wide, at = set(), line.index(chunks[0])
+    if not chunks or " ".join(chunks) == line:
+        return []
+    wide, at = [], line.index(chunks[0])
     for number, chunk in enumerate(chunks):
         at += len(chunk)
         following = line.index(chunks[number + 1], at) if number + 1 < len(chunks) else len(line)
         if line[at:following] not in ("", " "):
-            wide.add(number)
+            wide.append(number)
         at = following
-    return frozenset(wide)
+    return wide

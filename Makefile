@@ -7,7 +7,7 @@ ROOMS := ledger mixtures pipeline tokenize train cli
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test unit lint types layers format bench install clean
+.PHONY: demo test test-browser unit lint types layers format bench install clean
 
 demo: install
 	$(BIN)/mixproof demo
@@ -16,6 +16,9 @@ test: lint types layers unit
 
 unit: install
 	$(BIN)/python -m pytest --durations=15
+
+test-browser: install
+	$(BIN)/python -m pytest -m browser --durations=5
 
 lint: install
 	$(BIN)/ruff check .

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html.parser import HTMLParser
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import pytest
 
@@ -30,7 +34,7 @@ SEQUENCE, BATCH = 128, 8
 class MakeRun(Protocol):
     """Makes a run with its statement."""
 
-    def __call__(self, mixture: str, seed: int, **changes: object) -> RunEvidence:
+    def __call__(self, mixture: str, seed: int, /, **changes: object) -> RunEvidence:
         """Make it; `changes` replace fields, dotted names with `__` for the dot."""
 
 
@@ -219,7 +223,7 @@ def _draw(name: str) -> dict[str, object]:
     }
 
 
-def _run(mixture: str, seed: int, **changes: object) -> RunEvidence:
+def _run(mixture: str, seed: int, /, **changes: object) -> RunEvidence:
     record = run_record(mixture, seed, changes)
     metrics = tuple(
         StepMetrics(
@@ -273,3 +277,94 @@ def evidence() -> Evidence:
     runs = [_run(mixture, seed) for mixture in MIXTURES for seed in (1, 2)]
     runs.append(_run("even", 3, status="failed", reason="the loss is no number at step 7", heldout={}))
     return evidence_of(runs, missing=(Missing("wordy", "nano", 3, "not trained yet"),))
+
+
+@dataclass
+class Shown:
+    """One cell of a table as it stands on the page."""
+
+    text: str = ""
+    href: str | None = None
+
+
+class Page(HTMLParser):
+    """What a reader finds on a page: tables by id, statements by id, text by element."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: dict[str, list[list[Shown]]] = {}
+        self.statements: dict[str, str] = {}
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.texts: dict[str, str] = {}
+        """All text inside elements of a name: h1, li, strong, p."""
+        self.json: dict[str, Any] = {}
+        self._stack: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Take note of ids, links, tables and rows."""
+        given = dict(attrs)
+        if tag not in ("meta", "link", "input", "br", "img"):
+            self._stack.append((tag, given))
+        if given.get("id"):
+            self.ids.append(str(given["id"]))
+        self.links += [str(given["href"])] if given.get("href") else []
+        self.sources += [str(given["src"])] if given.get("src") else []
+        if tag == "table":
+            self.tables[str(given["id"])] = []
+        if tag == "tr":
+            self._rows().append([])
+        if tag == "td":
+            self._rows()[-1].append(Shown())
+        if tag == "a" and self._inside("td"):
+            self._rows()[-1][-1].href = given.get("href")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Leave an element."""
+        while self._stack and self._stack.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        """Take note of text."""
+        for tag in dict.fromkeys(tag for tag, _ in self._stack):
+            self.texts[tag] = self.texts.get(tag, "") + data
+        if self._inside("td"):
+            self._rows()[-1][-1].text += data.strip()
+        if self._inside("pre") and self._inside("details"):
+            name = next(str(given["id"]) for tag, given in reversed(self._stack) if tag == "details")
+            self.statements[name] = self.statements.get(name, "") + data
+        if self._stack and self._stack[-1][1].get("id") == "figures":
+            self.json = json.loads(data)
+
+    def rows(self, table: str) -> list[list[str]]:
+        """Texts of a table's rows, without its head."""
+        return [[cell.text for cell in row] for row in self.tables[table] if row]
+
+    def value(self, href: str) -> object:
+        """What the statement that a link leads to says there."""
+        anchor, _, pointer = unquote(href.removeprefix("#")).partition(":/")
+        found = json.loads(self.statements[anchor])
+        for name in pointer.split("/"):
+            name = name.replace("~1", "/").replace("~0", "~")
+            found = found[int(name)] if isinstance(found, list) else found[name]
+        return found
+
+    def _inside(self, tag: str) -> bool:
+        return any(name == tag for name, _ in self._stack)
+
+    def _rows(self) -> list[list[Shown]]:
+        return list(self.tables.values())[-1]
+
+
+@pytest.fixture
+def read_page() -> Callable[[str], Page]:
+    """Reader of pages."""
+    return Page
+
+
+@pytest.fixture
+def compare_runs() -> Callable[..., Evidence]:
+    """Maker of evidence from runs."""
+    return evidence_of

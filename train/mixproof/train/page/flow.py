@@ -70,7 +70,7 @@ def loss_table(build: BuildEvidence, of_source: dict[str, Look], number: int) ->
             Cell(loss.source, color=of_source[loss.source].color),
             Cell(loss.stage),
             Cell(loss.reason.replace("_", " ")),
-            count(loss.documents, build.anchor, *loss.path),
+            count(loss.documents, build.anchor if loss.documents else None, *loss.path),
             Cell(percent(loss.documents / loss.into_stage), loss.documents / loss.into_stage),
             count(loss.bytes, build.anchor, *loss.path[:-1], "bytes" if "dropped" in loss.path else loss.path[-1]),
         )

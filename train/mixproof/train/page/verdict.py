@@ -61,6 +61,7 @@ def across_sentence(evidence: Evidence, across: Axis) -> str:
     found = differing(evidence.rankings)
     values = "; ".join(f"{name} ({', '.join(values)})" for name, values in found.items())
     differs = f"What differs: {values}." if found else "Between the mixtures ranked together, nothing does."
+    names = f"{names[0].upper()}{names[1:]}"
     return f"{names} may differ between the runs that are ranked here. {differs}"
 
 

@@ -1,0 +1,200 @@
+"""Parts of the page on their own: the verdict's words, the flow's arithmetic, curves thinned, laws drawn or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mixproof.ledger.account import StageRow
+from mixproof.train.page.curves import points_each, thin
+from mixproof.train.page.evidence import BuildEvidence, Evidence
+from mixproof.train.page.figure import label
+from mixproof.train.page.flow import flow_plot, own_stages
+from mixproof.train.page.palette import OF_MIXTURES, OF_SOURCES, looks
+from mixproof.train.page.repetition_view import worth_of
+from mixproof.train.page.reproduce import commands, versions_table
+from mixproof.train.page.scaling_view import observation, scaling_views
+from mixproof.train.page.table import amount, percent, proof, words
+from mixproof.train.page.verdict import headline
+
+if TYPE_CHECKING:
+    from .conftest import MakeRun
+
+Compare = Callable[..., Evidence]
+
+
+def test_the_headline_names_a_winner_only_where_there_is_one(make_run: MakeRun, compare_runs: Compare) -> None:
+    sure = [make_run(name, seed) for name in ("even", "wordy") for seed in (1, 2)]
+    assert headline(compare_runs(sure).comparison) == "wordy beats even by 0.2333 ± 0.0122 bits per byte"
+    close = [
+        make_run("even", 1),
+        make_run("even", 2, heldout__code__bits_per_byte=1.5),
+        make_run("wordy", 1, heldout__letters__bits_per_byte=2.5),
+        make_run("wordy", 2, heldout__letters__bits_per_byte=2.7),
+    ]
+    assert headline(compare_runs(close).comparison).startswith("No winner: ")
+    alone = headline(compare_runs(sure[::2]).comparison)
+    assert alone == "No winner: wordy leads even by 0.2333 bits per byte, on one seed each"
+
+
+def test_the_headline_tells_proxies_that_agree_from_proxies_that_do_not(
+    make_run: MakeRun, compare_runs: Compare
+) -> None:
+    nano = [make_run(name, seed) for name in ("even", "wordy") for seed in (1, 2)]
+    same = [make_run(name, seed, proxy="62m") for name in ("even", "wordy") for seed in (1, 2)]
+    assert headline(compare_runs(nano + same).comparison) == "wordy wins on 62m and nano"
+    better = {"heldout__letters__bits_per_byte": 0.5}
+    other = [
+        make_run(name, seed, proxy="62m", **(better if name == "even" else {}))
+        for name in ("even", "wordy")
+        for seed in (1, 2)
+    ]
+    assert headline(compare_runs(nano + other).comparison) == "even wins on 62m and wordy wins on nano"
+
+
+@pytest.mark.parametrize("unit", ["bytes", "documents", "tokens"])
+def test_what_flows_into_a_node_flows_out_of_it(evidence: Evidence, unit: str) -> None:
+    build = evidence.builds[0]
+    plot = flow_plot(build, list(evidence.runs), looks(build.manifest.sources, OF_SOURCES), 0)
+    (figure,) = [figure for figure in plot.figures if figure.view == unit]
+    link, names = figure.traces[0]["link"], figure.traces[0]["node"]["label"]
+    into, out = [0] * len(names), [0] * len(names)
+    for source, target, value in zip(link["source"], link["target"], link["value"], strict=True):
+        out[source] += value
+        into[target] += value
+    inner = [place for place in range(len(names)) if into[place] and out[place]]
+    assert inner
+    assert all(into[place] == out[place] for place in inner)
+    ends = {names[place]: into[place] for place in range(len(names)) if not out[place]}
+    manifest = build.manifest
+    if unit == "documents":
+        assert ends == {
+            "− invalid json 10": 10,
+            "− too short 30": 30,
+            "− exact duplicate 25": 25,
+            "− heldout overlap 3": 3,
+            "training": 2_782,
+            "held out": 150,
+        }
+    if unit == "bytes":
+        assert ends["− removed from documents … 500B"] == 500
+        assert ends["training"] + ends["held out"] == manifest.totals.bytes
+    if unit == "tokens":
+        # each source's draw holds 65,536 tokens
+        assert ends["within reach of these runs 197K"] == 3 * 65_536
+        assert sum(ends.values()) == manifest.totals.tokens
+
+
+def test_sources_that_take_steps_in_different_orders_get_nodes_of_their_own(evidence: Evidence) -> None:
+    build = evidence.builds[0]
+    assert own_stages(build) == set()
+    sources = dict(build.manifest.sources)
+
+    def row(stage: str) -> StageRow:
+        return StageRow(stage=stage, documents_in=1, documents_out=1, bytes_in=1, bytes_out=1)
+
+    for name, order in (("code", ("read", "a", "b", "encode")), ("english", ("read", "b", "a", "encode"))):
+        sources[name] = sources[name].model_copy(update={"ledger": tuple(row(stage) for stage in order)})
+    manifest = build.manifest.model_copy(update={"sources": sources})
+    assert own_stages(BuildEvidence(manifest, build.statement, {})) == {"a", "b"}
+
+
+def test_curves_are_means_over_equal_stretches() -> None:
+    points = [(10, 5.0), (20, 3.0), (30, 2.0), (40, 1.0), (50, 0.5)]
+    assert thin(points, 5) == ([10, 20, 30, 40, 50], [5.0, 3.0, 2.0, 1.0, 0.5], 1)
+    assert thin(points, 3) == ([20, 40, 50], [4.0, 1.5, 0.5], 2)
+    assert points_each(1) == 400
+    assert points_each(1_000) * 1_000 <= 60_000
+
+
+def test_a_law_is_drawn_from_sizes_and_tokens_that_make_one(make_run: MakeRun, compare_runs: Compare) -> None:
+    runs = []
+    for size in (1_000_000, 4_000_000, 16_000_000, 64_000_000):
+        for tokens in (40_000_000, 160_000_000, 640_000_000, 2_560_000_000):
+            loss = 1.7 + 400 / size**0.34 + 410 / tokens**0.28
+            runs.append(
+                make_run(
+                    "even",
+                    1,
+                    proxy=f"p{size}",
+                    parameters={"total": size, "non_embedding": size},
+                    consumed_tokens=tokens,
+                    heldout__code__loss=loss,
+                    heldout__english__loss=loss,
+                    heldout__letters__loss=loss,
+                    delivered__code__tokens=tokens,
+                    delivered__code__unique_tokens=tokens,
+                )
+            )
+    reasons, (view,) = scaling_views(compare_runs(runs))
+    assert reasons == []
+    assert "Fitted to 16 runs" in view.sentence
+    constants = {row[0].text: row[1].sort for row in view.tables[0].rows}
+    assert constants["a"] == pytest.approx(0.34, rel=0.02)
+    assert constants["b"] == pytest.approx(0.28, rel=0.02)
+    drawn = view.plots[0].figures[0].traces
+    assert max(x for trace in drawn for x in trace["x"]) == pytest.approx(10 * 2_560_000_000 * 1.0, rel=0.02)
+    assert any(trace.get("line", {}).get("dash") == "dash" for trace in drawn)
+
+
+def test_one_proxy_makes_no_law_and_the_reason_stands_once(evidence: Evidence) -> None:
+    (reason,), views = scaling_views(evidence)
+    assert views == []
+    assert reason.startswith("code_first, even, wordy: one proxy makes no law")
+
+
+def test_an_observation_weighs_held_out_losses_by_tokens(make_run: MakeRun) -> None:
+    record = make_run("even", 1, heldout__code__loss=6.0, heldout__code__tokens=25_000).record
+    # 6.0 on 25,000 tokens, 3.2 and 5.4 on 12,500 each
+    seen = observation(record)
+    assert seen.loss == pytest.approx((2 * 6.0 + 3.2 + 5.4) / 4)
+    assert seen.unique_tokens == 20_480
+    assert seen.parameters == 1_577_024
+
+
+def test_repeated_tokens_are_worth_less_than_new_ones() -> None:
+    assert worth_of(1_000, 1_000) == 1_000
+    assert worth_of(2_000, 1_000) == pytest.approx(1_968, abs=0.5)
+    assert worth_of(4_000, 1_000) == pytest.approx(3_726, abs=0.5)
+    assert worth_of(0, 0) == 0
+
+
+def test_looks_repeat_a_colour_only_with_another_dash_and_symbol() -> None:
+    of = looks(f"m{number}" for number in range(3 * len(OF_MIXTURES)))
+    assert len({(look.color, look.dash) for look in of.values()}) == len(of)
+    assert len({(look.color, look.symbol) for look in of.values()}) == len(of)
+    assert set(OF_MIXTURES) == set(OF_SOURCES)
+    assert not set(OF_MIXTURES[:2]) & set(OF_SOURCES[:2])
+
+
+def test_commands_name_the_spec_the_store_and_the_axis(make_run: MakeRun, compare_runs: Compare) -> None:
+    lines = commands(compare_runs([make_run("even", 1), make_run("wordy", 1)], "tokens"))
+    assert lines[0] == "pip install mixproof[train]==0.1.0"
+    assert lines[1] == "mixproof build 'trial specs/trial.yaml' --store .mixproof"
+    assert lines[-1] == (
+        "mixproof compare 'trial specs/trial.yaml' --store .mixproof --across tokens --html report.html"
+    )
+
+
+def test_versions_of_builds_and_runs_stand_together(evidence: Evidence) -> None:
+    rows = {row[0].text: row[1].text for row in versions_table(evidence).rows}
+    assert rows == {
+        "mixproof": "0.1.0",
+        "numpy": "2.4.6",
+        "torch": "2.13.0",
+        "device": "cpu",
+        "tokenizer engine": "sentencepiece",
+    }
+
+
+def test_small_words() -> None:
+    assert words(["a", "b", "c"]) == "a, b and c"
+    assert words(["a"]) == "a"
+    assert amount(1_798_097) == "1.8M"
+    assert amount(12) == "12"
+    assert percent(0.0) == "0.00%"
+    assert percent(1e-7) == "1.0e-7"
+    assert proof("run-1", "a/b", "c~d", 0) == "run-1:/a~1b/c~0d/0"
+    assert label("<b>" + "x" * 60) == "&lt;b&gt;" + "x" * 30 + "…"

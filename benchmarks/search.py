@@ -77,9 +77,7 @@ def _choices(train: Observations, test: Observations) -> None:
 
 
 def _few(train: Observations, test: Observations) -> None:
-    print(
-        "\nmean of all scores, by a Gaussian process learned from few mixtures: rank correlation x 100 on test"
-    )
+    print("\nmean of all scores, by a Gaussian process learned from few mixtures: rank correlation x 100 on test")
     truth = test.values.mean(axis=1)
     for count in FEW:
         found = []

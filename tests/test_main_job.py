@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import sentencepiece
+
 from conftest import SPEC, Experiment, Finished, write_experiment
 
 Mixproof = Callable[..., Finished]
@@ -28,7 +29,9 @@ def raw_texts(corpus: Path, source: str) -> list[str]:
     if source == "notes":
         return [str(text) for text in pq.read_table(corpus / "notes.parquet")["text"].to_pylist()]
     if source == "manual":
-        lines = [line for path in sorted(corpus.glob("manual-*")) for line in gzip.open(path).read().splitlines()]
+        lines = [
+            line for path in sorted(corpus.glob("manual-*")) for line in gzip.decompress(path.read_bytes()).splitlines()
+        ]
     else:
         lines = [line for line in (corpus / "guide.jsonl").read_bytes().splitlines() if line.endswith(b"}")]
     return [json.loads(line)["text"] for line in lines]

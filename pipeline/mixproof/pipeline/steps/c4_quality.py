@@ -21,7 +21,7 @@ from .words import Splitter, splitter_of
 VERSION = 1
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _LINE_ENDS = (".", "?", "!", '"', "'")
-_POLICY = re.compile("terms of use|privacy policy|cookie policy|uses cookies|use of cookies|use cookies")
+_POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
 
 class C4QualityOptions(SpokenOptions):
@@ -54,33 +54,34 @@ def make_c4_quality(options: C4QualityOptions) -> Apply:
         if ends is None:
             ends = _LINE_ENDS + LINE_ENDS.get(short_label(language), ())
         lines = document.text.splitlines() if chosen.split_paragraph else splitter.split_sentences(document.text)
-        return _edit(lines, chosen, ends, splitter)
+        return _edit(document.text, lines, chosen, ends, splitter)
 
     return apply
 
 
-def _edit(lines: Sequence[str], options: C4QualityOptions, ends: tuple[str, ...], splitter: Splitter) -> str | Drop:
+def _edit(
+    text: str, lines: Sequence[str], options: C4QualityOptions, ends: tuple[str, ...], splitter: Splitter
+) -> str | Drop:
     kept: list[str] = []
     sentences, enough = 0, options.min_num_sentences
+    in_text = _phrases(text, options)
     for whole in lines:
         line = whole.strip()
         words = line.split()
         if options.max_word_length != -1 and _has_long_word(line, words, options.max_word_length):
             continue
+        phrases = in_text
         if options.remove_citations and "[" in line:
             line = _CITATION.sub("", line)
+            phrases = True  # what stood before and after a citation may make one
         if options.filter_no_terminal_punct and (not line.endswith(ends) or line.endswith("...")):
             continue
         if len(words) < options.min_words_per_line:
             continue
-        lowered = line.lower()
-        if options.filter_lorem_ipsum and "lorem ipsum" in lowered:
-            return Drop("lorem_ipsum")
-        if options.filter_javascript and "javascript" in lowered:
-            continue
-        if options.filter_curly_bracket and "{" in line:
-            return Drop("curly_bracket")
-        if options.filter_policy and _POLICY.search(lowered):
+        judged = _judge(line, line.lower() if phrases else "", options)
+        if isinstance(judged, Drop):
+            return judged
+        if not judged:
             continue
         if sentences < enough and enough != -1:
             sentences += splitter.sentences(line) if options.split_paragraph else 1
@@ -88,6 +89,27 @@ def _edit(lines: Sequence[str], options: C4QualityOptions, ends: tuple[str, ...]
     if sentences < enough:
         return Drop("too_few_sentences")
     return ("\n" if options.split_paragraph else " ").join(kept).strip()
+
+
+def _judge(line: str, lowered: str, options: C4QualityOptions) -> Drop | bool:
+    """Say whether a line stays, or that the page goes; `lowered` is empty where no phrase is in it."""
+    if options.filter_lorem_ipsum and "lorem ipsum" in lowered:
+        return Drop("lorem_ipsum")
+    if options.filter_javascript and "javascript" in lowered:
+        return False
+    if options.filter_curly_bracket and "{" in line:
+        return Drop("curly_bracket")
+    return not (options.filter_policy and any(phrase in lowered for phrase in _POLICY))
+
+
+def _phrases(text: str, options: C4QualityOptions) -> bool:
+    """Whether any line may hold a phrase that counts."""
+    lowered = text.lower()
+    return (
+        (options.filter_javascript and "javascript" in lowered)
+        or (options.filter_lorem_ipsum and "lorem ipsum" in lowered)
+        or (options.filter_policy and any(phrase in lowered for phrase in ("cookie", "terms of use", "privacy policy")))
+    )
 
 
 def _has_long_word(line: str, words: Sequence[str], most: int) -> bool:

@@ -177,5 +177,5 @@ def _letters() -> tuple[re.Pattern[str], frozenset[str]]:
     upper = frozenset(re.findall(f"[{classes.ALPHA_UPPER}]", every))
     cased = "".join(sorted(char for char in lower ^ upper if char.isalpha()))
     letters = f"[{cased}]{{2,}}"
-    core = f"({letters}(?:-{letters})*)|([0-9]{{2,}}(?:[.,][0-9]+)*)"
+    core = f"({letters}(?:-{letters})*)|([0-9]{{2,}}|[0-9]+(?:[.,][0-9]+)+)"
     return re.compile(f"([{_BEFORE}]{{0,3}})(?:{core})((?:['’]s)?[{_AFTER}]{{0,4}})"), lower

@@ -68,14 +68,15 @@ def settled(options: GopherQualityOptions, language: str) -> GopherQualityOption
 def _fault(text: str, words: Words, options: GopherQualityOptions) -> str | None:
     ids, vocabulary = words.ids, words.vocabulary
     flags = vocabulary.flags[ids]
-    plain = (flags & SYMBOL) == 0
-    count, plain_count = len(ids), int(np.count_nonzero(plain))
+    symbols = (flags & SYMBOL) != 0
+    count, plain_count = len(ids), len(ids) - int(np.count_nonzero(symbols))
     if not count or (options.min_doc_words and plain_count < options.min_doc_words):
         return "gopher_short_doc"
     if options.max_doc_words and plain_count > options.max_doc_words:
         return "gopher_long_doc"
     if plain_count:
-        mean = int(np.dot(vocabulary.lengths[ids], plain)) / plain_count
+        lengths = vocabulary.lengths[ids]
+        mean = int(lengths.sum() - lengths[symbols].sum()) / plain_count
         if options.min_avg_word_length and mean < options.min_avg_word_length:
             return "gopher_below_avg_threshold"
         if options.max_avg_word_length and mean > options.max_avg_word_length:
@@ -86,7 +87,7 @@ def _fault(text: str, words: Words, options: GopherQualityOptions) -> str | None
     ellipses = text.count("...") + text.count("…")
     if most and ellipses / count > most:
         return "gopher_too_many_ellipsis"
-    reason = _lines_fault(text, options, ellipses=ellipses > 0)
+    reason = _lines_fault(text, options, ellipses)
     if reason is not None:
         return reason
     least = options.max_non_alpha_words_ratio
@@ -95,20 +96,19 @@ def _fault(text: str, words: Words, options: GopherQualityOptions) -> str | None
     return _stop_words_fault(words, options)
 
 
-def _lines_fault(text: str, options: GopherQualityOptions, *, ellipses: bool) -> str | None:
-    """Judge how lines begin and end; only texts that have the marks at all are split."""
-    bullets = options.max_bullet_lines_ratio and ("-" in text or "•" in text)
-    trailing = options.max_ellipsis_lines_ratio and ellipses
-    if not bullets and not trailing:
-        return None
-    lines = text.splitlines()
-    if bullets:
-        begun = sum(line.lstrip().startswith(("•", "-")) for line in lines)
-        if begun / len(lines) > (options.max_bullet_lines_ratio or 0):
+def _lines_fault(text: str, options: GopherQualityOptions, ellipses: int) -> str | None:
+    """Judge how lines begin and end. Lines are looked at only where there are marks enough for too many."""
+    breaks = max(1, text.count("\n"))  # there are at least as many lines
+    most_bullets, most_ellipses = options.max_bullet_lines_ratio or 0, options.max_ellipsis_lines_ratio or 0
+    bullets = text.count("-") + text.count("•")
+    lines: list[str] = []
+    if most_bullets and bullets / breaks > most_bullets:
+        lines = text.splitlines()
+        if sum(line.lstrip().startswith(("•", "-")) for line in lines) / len(lines) > most_bullets:
             return "gopher_too_many_bullets"
-    if trailing:
-        ended = sum(line.rstrip().endswith(("...", "…")) for line in lines)
-        if ended / len(lines) > (options.max_ellipsis_lines_ratio or 0):
+    if most_ellipses and ellipses / breaks > most_ellipses:
+        lines = lines or text.splitlines()
+        if sum(line.rstrip().endswith(("...", "…")) for line in lines) / len(lines) > most_ellipses:
             return "gopher_too_many_end_ellipsis"
     return None
 

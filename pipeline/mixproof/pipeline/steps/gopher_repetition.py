@@ -11,7 +11,6 @@ Differs from datatrove: it takes runs of n words with the same letters for the s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -21,13 +20,22 @@ from pydantic import BeforeValidator
 
 from .document import Document
 from .languages import SpokenOptions
-from .repeats import LetterHashes, WordHashes, count_later, counted, covered, ends_of, first_of, repeated, top_count
+from .repeats import (
+    LetterHashes,
+    WordHashes,
+    count_later,
+    counted,
+    covered,
+    ends_of,
+    first_of,
+    repeated,
+    sum_of_longest,
+    top_count,
+)
 from .step import Apply, Drop, Number, Whole
 from .words import Words
 
 VERSION = 1
-_PARAGRAPHS = re.compile(r"\n{2,}")
-_LINES = re.compile(r"\n+")
 
 
 def _pairs(value: Any) -> Any:  # noqa: ANN401 - any YAML value
@@ -69,6 +77,18 @@ def make_gopher_repetition(options: GopherRepetitionOptions) -> Apply:
     return apply
 
 
+def paragraphs_of(text: str) -> list[str]:
+    r"""Split the stripped text at runs of two line breaks and more, as `re.split(r"\n{2,}")` and 20 times as fast."""
+    parts = [part.lstrip("\n") for part in text.strip().split("\n\n")]
+    return [part for part in parts if part] or [""]
+
+
+def lines_of(text: str) -> list[str]:
+    r"""Split a text at runs of line breaks, as `re.split(r"\n+")`: one at either end leaves an empty line there."""
+    lines = [line for line in text.split("\n") if line]
+    return [""] * text.startswith("\n") + lines + [""] * text.endswith("\n") if lines else [""] * min(2, 1 + len(text))
+
+
 def find_duplicates(parts: Sequence[str]) -> tuple[int, int]:
     """Count the parts that occurred before, and their characters."""
     if len(set(parts)) == len(parts):
@@ -85,8 +105,8 @@ def find_duplicates(parts: Sequence[str]) -> tuple[int, int]:
 
 def _lines_fault(text: str, options: GopherRepetitionOptions) -> str | None:
     for name, parts, most, most_chars in (
-        ("para", _PARAGRAPHS.split(text.strip()), options.dup_para_frac, options.dup_para_char_frac),
-        ("line", _LINES.split(text), options.dup_line_frac, options.dup_line_char_frac),
+        ("para", paragraphs_of(text), options.dup_para_frac, options.dup_para_char_frac),
+        ("line", lines_of(text), options.dup_line_frac, options.dup_line_char_frac),
     ):
         count, chars = find_duplicates(parts)
         if most and count / len(parts) > most:
@@ -132,11 +152,13 @@ def _repeats_fault(
     for n, most in bounds:
         if n < 1 or len(ends) <= n:
             continue
-        longest = int((ends[n:] - ends[:-n]).max())
-        if n >= known_n and known_count * longest / chars <= most:
+        lengths = ends[n:] - ends[:-n]
+        if n >= known_n and sum_of_longest(lengths, known_count) / chars <= most:
             continue
         known_n, known_count = n, count_later(hashes.of(n))
-        if known_count * longest / chars <= most or covered(repeated(hashes.of(n)), n, ends) / chars <= most:
+        if sum_of_longest(lengths, known_count) / chars <= most:
+            continue
+        if covered(repeated(hashes.of(n)), n, ends) / chars <= most:
             continue
         letters = letters or LetterHashes(words)
         if counted(repeated(letters.of(n)), n, ends) / chars > most:

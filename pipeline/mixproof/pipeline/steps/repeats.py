@@ -75,13 +75,16 @@ def top_count(hashes: Hashes) -> tuple[int, Hashes]:
 
 def first_of(hashes: Hashes, wanted: Hashes) -> int:
     """Find the first place that holds one of the hashes."""
-    return (
-        min(int((hashes == one).argmax()) for one in wanted) if len(wanted) <= _FEW else _first_of_many(hashes, wanted)
-    )
-
-
-def _first_of_many(hashes: Hashes, wanted: Hashes) -> int:
+    if len(wanted) <= _FEW:
+        return min(int((hashes == one).argmax()) for one in wanted)
     return int(np.isin(hashes, wanted).argmax())
+
+
+def sum_of_longest(lengths: NDArray[np.int64], count: int) -> int:
+    """Add up the `count` longest: no choice of as many runs has more characters."""
+    if not 0 < count < len(lengths):
+        return int(lengths.sum()) if count else 0
+    return int(np.partition(lengths, -count)[-count:].sum())
 
 
 def count_later(hashes: Hashes) -> int:

@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,13 @@ MAX_CHARS = 12_000_000
 """Bounds of a language's memo: about 150 MB of memory, of which 100 in Python's own objects."""
 MAX_LANGUAGES = 8
 """Languages with a memo of their own at a time; with more, the one not used for longest is forgotten."""
+
+_OTHER = b"w"
+_KINDS = np.full(PUNCTUATION + ENDS + 1, ord(_OTHER), dtype=np.uint8)
+_KINDS[PUNCTUATION] = ord("p")
+_KINDS[[ENDS, ENDS | PUNCTUATION]] = ord("e")
+_SENTENCE = re.compile(b"e[ep]*w")
+"""A closing mark, and the first word after it that is no punctuation."""
 
 
 class NoWordsError(RequestError):
@@ -123,20 +131,22 @@ class MemoSplitter(Splitter):
         """
         chunks = line.split()
         numbers = self._numbers(chunks)
-        kinds = self._vocabulary.flags[self._expand(numbers)].tolist()
-        last_words = frozenset[int]()
-        breaks = _wide_breaks(line, chunks)
-        if breaks:
-            last_words = frozenset((np.cumsum(np.diff(self._bounds.array)[numbers]) - 1)[breaks].tolist())
-        found, closed = 1, False
-        for place, kind in enumerate(kinds):
-            if kind & ENDS:
-                closed = True
-            elif closed and not kind & PUNCTUATION:
-                found, closed = found + 1, False
-            if closed and place in last_words:
-                found, closed = found + 1, False
-        return found
+        marks = self._marks
+        if len(marks) < len(self._memo):
+            self._mark()
+        kinds = list(map(marks.__getitem__, numbers.tolist()))
+        for place in _wide_breaks(line, chunks):
+            kinds[place] += _OTHER
+        return 1 + len(_SENTENCE.findall(b"".join(kinds)))
+
+    def _mark(self) -> None:
+        """Spell what each new chunk is to a sentence: a byte a word."""
+        first = len(self._marks)
+        bounds = self._bounds.array[first:]
+        flags = self._vocabulary.flags[self._flat.array[bounds[0] :]]
+        kinds = _KINDS[flags & (ENDS | PUNCTUATION)].tobytes()
+        places = (bounds - bounds[0]).tolist()
+        self._marks += [kinds[start:stop] for start, stop in pairwise(places)]
 
     def _start_anew(self) -> None:
         self._chunks = Chunks(self._nlp.tokenizer)
@@ -148,6 +158,7 @@ class MemoSplitter(Splitter):
         self._bounds = Growing(np.int64)
         """... and where those of each chunk begin; one more than there are chunks."""
         self._bounds.extend([0])
+        self._marks: list[bytes] = []
 
     def _numbers(self, chunks: Sequence[str]) -> NDArray[np.int32]:
         """Give the number of each chunk in the memo, where new ones are entered."""

@@ -122,6 +122,19 @@ def test_where_nothing_is_comparable_the_page_says_why(
     assert "sequence_length: 128 and 64" in page.texts["li"]
 
 
+def test_a_mixture_that_nothing_can_be_ranked_against_stands_in_a_table_of_its_own(
+    make_run: MakeRun, compare_runs: Compare, read_page: ReadPage
+) -> None:
+    runs = [make_run("even", 1), make_run("wordy", 1), make_run("even", 1, proxy="62m", consumed_tokens=2_000_000)]
+    page = read_page(render_page(compare_runs(runs)))
+    assert page.rows("alone-table") == [["even", "62m", "2,000,000", "1", "1.8000"]]
+    assert [row[1] for row in page.rows("ranking-table-0")] == ["wordy", "even"]
+    assert "ranking-table-1" not in page.tables
+    alone = read_page(render_page(compare_runs(runs[:1])))
+    assert [row[1] for row in alone.rows("ranking-table-0")] == ["even"]
+    assert "alone-table" not in alone.tables
+
+
 def test_where_every_run_failed_the_page_still_stands(
     make_run: MakeRun, compare_runs: Compare, read_page: ReadPage
 ) -> None:

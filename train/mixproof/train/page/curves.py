@@ -9,7 +9,7 @@ import numpy as np
 from mixproof.train.ranking import Ranking
 
 from .evidence import Evidence, RunEvidence
-from .figure import Figure, Plot, Trace, axis, label, layout, names_axis, scatter, short_names
+from .figure import Figure, Plot, Trace, axis, label, layout, legend_height, names_axis, scatter, short_names
 from .palette import Look
 
 MOST_POINTS = 60_000
@@ -48,8 +48,10 @@ def curve_plot(evidence: Evidence, ranking: Ranking, of: dict[str, Look], number
         + (f"Each point is the mean of {each} steps." if each > 1 else "One point a step.")
         + (" The first steps lie above the axis." if above else ""),
         traces,
-        layout(380, axis("tokens", tickformat="~s", rangemode="tozero"), losses_axis),
-        {"height": 340, "xaxis.nticks": 5},
+        layout(
+            360 + legend_height(len(ranking.rows)), axis("tokens", tickformat="~s", rangemode="tozero"), losses_axis
+        ),
+        {"height": 310 + legend_height(len(ranking.rows), 2), "xaxis.nticks": 5},
     )
     return Plot((figure,))
 
@@ -91,8 +93,12 @@ def heldout_plot(ranking: Ranking, of: dict[str, Look], number: int) -> Plot:
         "Held-out bits per byte of every source by mixture; the ranking table holds the numbers",
         "Bits per byte of each held-out set after the last step, mean over seeds; lower is better.",
         traces,
-        layout(110 + height, axis("bits per byte"), {**names_axis(sources), "showgrid": True}),
-        {**short_names(sources), "xaxis.nticks": 5, "height": 150 + height},
+        layout(
+            90 + legend_height(len(ranking.rows)) + height,
+            axis("bits per byte"),
+            {**names_axis(sources), "showgrid": True},
+        ),
+        {**short_names(sources), "xaxis.nticks": 5, "height": 90 + legend_height(len(ranking.rows), 2) + height},
     )
     return Plot((figure,))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixproof.ledger.manifest import Manifest
-from mixproof.train.compare import Comparison
+from mixproof.train.compare import Comparison, Group
 from mixproof.train.facts import Axis
 from mixproof.train.metrics import StepMetrics
 from mixproof.train.ranking import Ranking
@@ -102,9 +102,22 @@ class Evidence:
     """Version that wrote the page."""
 
     @property
+    def groups(self) -> list[tuple[Group, Ranking]]:
+        """Rankings of two mixtures or more, each with its group; where there is none, the first of one mixture."""
+        found = [(group, ranking) for group in self.comparison.groups for ranking in group.rankings.values()]
+        return [pair for pair in found if len(pair[1].rows) > 1] or found[:1]
+
+    @property
     def rankings(self) -> list[Ranking]:
-        """All rankings, group by group."""
-        return [ranking for group in self.comparison.groups for ranking in group.rankings.values()]
+        """Those of `groups`."""
+        return [ranking for _, ranking in self.groups]
+
+    @property
+    def alone(self) -> list[Ranking]:
+        """Mixtures that nothing can be ranked against, and that are not in `rankings`."""
+        shown = self.rankings
+        found = [ranking for group in self.comparison.groups for ranking in group.rankings.values()]
+        return [ranking for ranking in found if ranking not in shown]
 
     @property
     def across(self) -> Axis | None:

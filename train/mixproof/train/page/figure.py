@@ -90,6 +90,11 @@ def layout(height: int, xaxis: dict[str, Any], yaxis: dict[str, Any], **more: ob
     }
 
 
+def legend_height(names: int, a_row: int = 4) -> int:
+    """Pixels that a legend of so many names takes above the plot."""
+    return 20 * -(-names // a_row)
+
+
 def scatter(mode: str, name: str, x: Sequence[object], y: Sequence[object], **more: object) -> Trace:
     """Points, lines or both."""
     return {"type": "scatter", "mode": mode, "name": name, "x": list(x), "y": list(y), **more}

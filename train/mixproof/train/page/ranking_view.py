@@ -13,7 +13,7 @@ from mixproof.train.ranking import Ranking, Row
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, names_axis, scatter, short_names
 from .palette import INK, MUTED, PAPER, Look
-from .table import Cell, Column, Table, count, decimal, proof
+from .table import Cell, Column, Table, columns, count, decimal, proof
 
 ROW_HEIGHT = 46
 
@@ -34,11 +34,27 @@ class RankingView:
 
 def ranking_views(evidence: Evidence, of: dict[str, Look]) -> list[RankingView]:
     """One view a proxy and group, in order; a budget of tokens tells two groups of a proxy apart."""
-    views: list[RankingView] = []
-    for group in evidence.comparison.groups:
-        for ranking in group.rankings.values():
-            views.append(_view(evidence, group, ranking, of, len(views)))
-    return views
+    return [_view(evidence, *pair, of, number) for number, pair in enumerate(evidence.groups)]
+
+
+def alone_table(evidence: Evidence) -> Table:
+    """Mixtures that nothing can be ranked against, with what they scored."""
+    rows = []
+    for ranking in evidence.alone:
+        for row in ranking.rows:
+            run = evidence.run(row.runs[0])
+            tokens = 0 if run is None else run.record.consumed_tokens
+            rows.append(
+                (
+                    Cell(row.mixture),
+                    Cell(ranking.proxy),
+                    count(tokens, run.anchor if run else None, "consumed_tokens"),
+                    Cell(str(len(row.seeds)), len(row.seeds)),
+                    Cell(f"{row.mean:.4f}", row.mean, run.anchor if run else None),
+                )
+            )
+    heads = columns("mixture", "proxy", "tokens", "seeds", "objective", text=2)
+    return Table("alone-table", "Runs that nothing can be ranked against", heads, tuple(rows))
 
 
 def agreement_sentence(pair: Agreement) -> str:

@@ -20,7 +20,7 @@ from .fed import fed_plot, fed_sentence, fed_table
 from .figure import Figure, Plot
 from .flow import account_table, flow_plot, loss_table
 from .palette import OF_SOURCES, Look, looks
-from .ranking_view import RankingView, agreement_sentence, ranking_views
+from .ranking_view import RankingView, agreement_sentence, alone_table, ranking_views
 from .repetition_view import repetition_plot, repetition_sentence, repetition_table
 from .reproduce import commands, failed_table, versions_table
 from .scaling_view import scaling_views
@@ -75,6 +75,7 @@ def render_page(evidence: Evidence) -> str:
         "glance": glance(evidence),
         "proxies": proxies,
         "agreement": [agreement_sentence(pair) for group in evidence.comparison.groups for pair in group.agreement],
+        "alone": alone_table(evidence),
         "builds": builds,
         "laws": laws,
         "no_laws": no_laws,

@@ -29,6 +29,7 @@ COMMANDS = (
     "run",
     "search",
     "trace",
+    "diff",
     "store",
     "proxies",
     "schema",

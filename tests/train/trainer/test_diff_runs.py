@@ -14,7 +14,7 @@ MakeRequest = Callable[..., RunRequest]
 
 
 def test_two_runs_differ_in_what_was_asked_and_in_what_came_out(make_request: MakeRequest) -> None:
-    one, other = make_request(steps=2), make_request(steps=2, lr="0.004")
+    one, other = make_request(), make_request(lr="0.004")
     folders = [run_folder(Store(request.store), request.key) for request in (one, other)]
     for request in (one, other):
         train_run(request)

@@ -219,7 +219,7 @@ def _diff_runs(path_a: Path, path_b: Path) -> Diff:
     if a.key == b.key:
         return Diff("run", str(path_a), str(path_b), found, (), ("both are the same run",))
     asked = differences_of(_identity(path_a), _identity(path_b))
-    because = tuple(difference.key.partition(".")[2] for difference in asked)
+    because = tuple(difference.key.partition(".")[2] for difference in asked) or ("key",)
     reruns = [
         Rerun(f"draw {source}", (f"draws.{source}",)) for source in b.draws if b.draws[source] != a.draws.get(source)
     ]
@@ -227,7 +227,9 @@ def _diff_runs(path_a: Path, path_b: Path) -> Diff:
 
 
 def _identity(path: Path) -> dict[str, Any]:
-    """What the run's key hashes: what was asked of it."""
+    """What the run's key hashes: what was asked of it; nothing where the run is older than identities."""
+    if not (path.parent / IDENTITY).is_file():
+        return {}
     try:
         identity: dict[str, Any] = json.loads((path.parent / IDENTITY).read_bytes())
     except (OSError, ValueError) as error:

@@ -268,6 +268,30 @@ def test_held_out_sets_of_another_build_are_encoded_and_take_nothing(run: Callab
         assert source.ledger[-3].dropped["heldout_overlap"].documents >= theirs.documents
 
 
+@pytest.mark.parametrize("decontaminated", [True, False])
+def test_a_tokenizer_trained_in_the_build_never_reads_imported_held_out_text(
+    run: Callable[..., BuildResult], topics: list[str], store: Store, tmp_path: Path, decontaminated: bool
+) -> None:
+    first = run(SPEC + ALLOW_BAD)
+    create = "heldout: {create: {min_documents: 2, tokens: 200}}"
+    spec = TRAINED.replace(create, f"heldout: {{from: {first.manifest_path}}}").replace("100KB", "10MB")
+    if decontaminated:
+        spec = spec.replace("decontaminate: false", "decontaminate: {}")
+    there = Store(tmp_path / "there")
+    second = run(spec + ALLOW_BAD, into=there).manifest
+    held: list[str] = []
+    for source in second.sources.values():
+        assert source.heldout.texts is not None
+        held += pq.read_table(there.path(source.heldout.texts.path))["text"].to_pylist()
+    samples = [pq.read_table(path)["text"].to_pylist() for path in there.root.glob("sample/*/candidates.parquet")]
+    read = {text for sample in samples for text in sample}
+    assert len(held) >= 6
+    assert not read & set(held)
+    assert len(read) == 45 - len(held)
+    trained_on = sum(source.train.documents for source in second.sources.values())
+    assert trained_on == (len(read) if decontaminated else 45)
+
+
 def test_a_source_without_documents_is_named_with_what_became_of_them(run: Callable[..., BuildResult]) -> None:
     with pytest.raises(RequestError, match=r"sources\.notes: no document is left; of 18 records length dropped 18"):
         run(SPEC.replace("min_chars: 100", "min_chars: 10000000") + ALLOW_BAD)

@@ -201,6 +201,53 @@ def test_an_edited_count_breaks_an_equation_without_opening_a_file(
     assert all(failure.file for failure in found.failures)
 
 
+@pytest.mark.parametrize(
+    ("keys", "to"),
+    [
+        (("recipe", "lr"), "1/500"),
+        (("recipe", "min_lr"), "0"),
+        (("recipe", "shape"), "cosine"),
+        (("recipe", "weight_decay"), "1/10"),
+        (("recipe", "clip"), "0"),
+        (("recipe", "betas"), "0.9 0.99"),
+        (("recipe", "warmup_steps"), "3"),
+        (("recipe", "decay_steps"), "3"),
+        (("masks", "document_mask"), True),
+        (("rope_base",), 500_000),
+        (("mixture",), "other"),
+        (("proxy",), "62m"),
+        (("seed",), 7),
+        (("tokens_declared",), 639),
+        (("delivered", "b", "declared"), 0.5999999999999),
+        (("evaluation", "protocol"), 9),
+        (("tokenizer", "vocab_size"), 401),
+        (("draws", "a", "bin_sha256"), "0"),
+        (("heldout", "c", "datasets_sha256"), "0"),
+        (("phases", 0, "samples_of", "a"), 11),
+    ],
+)
+def test_whatever_the_folder_is_named_after_cannot_be_edited_in_the_record(
+    run: Path,
+    keys: tuple[str, ...],
+    to: Any,  # noqa: ANN401
+) -> None:
+    edit(run, *keys, to=to)
+    found = audit_run(run, "arithmetic").failures
+    name = keys[0] if keys[0] in ("masks", "draws", "phases") else ".".join(keys)
+    assert [f.file for f in found if f.expected.startswith(f"{name} = ")] == [str(run / "identity.json")]
+
+
+def test_an_identity_that_was_edited_or_lost_is_not_the_one_that_the_folder_is_named_after(run: Path) -> None:
+    path = run / "identity.json"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == run.name
+    text = path.read_text()
+    edit(run, "recipe", "lr", to="1/500")
+    path.write_text(text.replace('"lr":"1/1000"', '"lr":"1/500"'))
+    assert [(f.equation, f.file) for f in failures(run)] == [("checksum", str(path))]
+    path.unlink()
+    assert [(f.equation, f.file) for f in failures(run)] == [("checksum", str(path))]
+
+
 def test_samples_moved_from_one_source_to_another_are_caught_by_the_replay(run: Path) -> None:
     edit(run, "delivered", "a", "samples", to=17)
     edit(run, "delivered", "a", "tokens", to=17 * LENGTH)

@@ -63,7 +63,12 @@ def stage_key(stage: str, version: int, config: object, inputs: object) -> str:
     `version` is the stage's own integer and rises when its output changes for the same config and
     inputs; `inputs` holds checksums, never paths.
     """
-    return sha256_of({"stage": stage, "version": version, "config": config, "inputs": inputs})
+    return sha256_of(stage_identity(stage, version, config, inputs))
+
+
+def stage_identity(stage: str, version: int, config: object, inputs: object) -> dict[str, object]:
+    """What a stage's key is the SHA-256 of."""
+    return {"stage": stage, "version": version, "config": config, "inputs": inputs}
 
 
 def derive_seed(*names: str | int) -> int:

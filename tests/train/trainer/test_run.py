@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -132,6 +133,19 @@ def test_the_key_follows_what_changes_the_result_and_nothing_else(make_request: 
         assert request.model_copy(update=change).key != request.key, change
     recipe = request.recipe.model_copy(update={"lr": "0.004"})
     assert request.model_copy(update={"recipe": recipe}).key != request.key
+
+
+def test_a_run_without_its_identity_writes_it_again_without_another_step(make_request: MakeRequest) -> None:
+    request = make_request()
+    record = train_run(request)
+    path = folder_of(request) / "identity.json"
+    identity = path.read_bytes()
+    assert hashlib.sha256(identity).hexdigest() == request.key == folder_of(request).name
+    path.unlink()
+    seen: list[StepMetrics] = []
+    assert train_run(request, seen.append) == record
+    assert path.read_bytes() == identity
+    assert not seen
 
 
 def test_the_same_run_elsewhere_has_the_same_record(make_request: MakeRequest) -> None:

@@ -2,8 +2,9 @@
 
 read > steps > dedup > held-out sets > decontamination > encode > parts > manifest. Each stage finds what the
 store has of it and does the rest; the account of a source is one chain of rows from raw records to encoded
-documents, closed by E1-E6 before the manifest is written. A tokenizer that the build trains itself reads
-only documents that no held-out set can come from, so documents are set aside for those before it.
+documents, closed by E1-E6 before the manifest is written. A tokenizer that the build trains itself never
+reads held-out text: documents are set aside for held-out sets before it, and where the sets are imported, what
+overlaps with them goes before it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from mixproof.ledger.manifest import Manifest, MatrixRow, TokenizerRecord, write
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.not_built import check_built
-from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.spec import Decontaminate, Spec
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster import Cluster
-from mixproof.pipeline.decontaminate import decontaminate
+from mixproof.pipeline.decontaminate import Decontaminated, decontaminate
 from mixproof.pipeline.dedup import deduplicate
 from mixproof.pipeline.documents import SHARD_BYTES, SourceDocuments, read_sources
 from mixproof.pipeline.evaluation import EvaluationFile, find_evaluation_files
@@ -28,7 +29,7 @@ from mixproof.pipeline.files import find_files
 from mixproof.pipeline.heldout import Heldout, HeldoutSet, create_heldout
 from mixproof.pipeline.import_heldout import import_heldout
 from mixproof.pipeline.read import DOCUMENTS
-from mixproof.pipeline.reserve import Reserve, reserve_heldout
+from mixproof.pipeline.reserve import reserve_heldout
 
 from .circumstances import Clock, write_circumstances
 from .encode import Texts, encode_texts
@@ -126,20 +127,76 @@ class _Documents:
 def _choose_documents(
     job: _Job, sources: Mapping[str, SourceDocuments], against: Sequence[EvaluationFile]
 ) -> _Documents:
-    """Deduplicate, hold out, decontaminate; the tokenizer comes in between, for sets are asked in tokens."""
+    """Deduplicate, hold out, decontaminate, with the tokenizer where it can be made."""
     rows = {name: list(source.ledger) for name, source in sources.items()}
     with job.clock.time("dedup"):
         dedup = deduplicate(job.spec, sources, job.store, job.cluster)
     _extend(rows, dedup.rows)
-    with job.clock.time("tokenizer"):
-        tokenizer, reserve = _make_tokenizer(job, sources, dedup.keep, rows)
-    with job.clock.time("heldout"):
-        heldout = _hold_out(job, sources, dedup.keep, rows, tokenizer, reserve)
-    with job.clock.time("decontaminate"):
-        clean = decontaminate(job.spec, sources, heldout, against, job.store, job.cluster)
+    hold_out = _import_then_tokenizer if job.spec.heldout.from_ is not None else _tokenizer_then_create
+    tokenizer, heldout, clean = hold_out(job, sources, dedup.keep, rows, against)
     _extend(rows, clean.rows)
     hashes = [file.sha256 for file in against]
     return _Documents(sources, clean.train, heldout.texts, rows, tokenizer, hashes, dedup.matrix)
+
+
+def _tokenizer_then_create(
+    job: _Job,
+    sources: Mapping[str, SourceDocuments],
+    keep: Keep,
+    rows: Mapping[str, Sequence[StageRow]],
+    against: Sequence[EvaluationFile],
+) -> tuple[TokenizerRecord, Heldout, Decontaminated]:
+    """Held-out sets of this build are asked in tokens: a tokenizer first, trained on what none of them can hold."""
+    reserve = None
+    with job.clock.time("tokenizer"):
+        if job.spec.tokenizer.train is not None:
+            reserve = reserve_heldout(job.spec, sources, keep, _last(rows), job.store, job.cluster)
+        tokenizer = _make_tokenizer(job, sources, keep if reserve is None else reserve.rest)
+    with job.clock.time("heldout"):
+        heldout = create_heldout(
+            job.spec,
+            sources,
+            keep,
+            _last(rows),
+            job.store,
+            job.cluster,
+            TokenCounter(str(job.store.path(tokenizer.path))),
+            tokenizer_sha256=tokenizer.sha256,
+            reserve=reserve,
+        )
+    return tokenizer, heldout, _decontaminate(job, sources, heldout, against)
+
+
+def _import_then_tokenizer(
+    job: _Job,
+    sources: Mapping[str, SourceDocuments],
+    keep: Keep,
+    rows: Mapping[str, Sequence[StageRow]],
+    against: Sequence[EvaluationFile],
+) -> tuple[TokenizerRecord, Heldout, Decontaminated]:
+    """Held-out sets of another build are there already: what overlaps with them goes before a tokenizer is trained.
+
+    The tokenizer keeps away from them as well where the build's own documents are not decontaminated.
+    """
+    with job.clock.time("heldout"):
+        heldout = import_heldout(job.spec, job.loaded.base, sources, keep, job.store)
+    clean = _decontaminate(job, sources, heldout, against)
+    seen = clean.train
+    if job.spec.tokenizer.train is not None and job.spec.decontaminate is False:
+        defaults = job.spec.model_copy(update={"decontaminate": Decontaminate()})
+        with job.clock.time("tokenizer"):
+            seen = decontaminate(defaults, sources, heldout, (), job.store, job.cluster).train
+    for name, row in clean.rows.items():
+        refuse_empty(name, [*rows[name], row])
+    with job.clock.time("tokenizer"):
+        return _make_tokenizer(job, sources, seen), heldout, clean
+
+
+def _decontaminate(
+    job: _Job, sources: Mapping[str, SourceDocuments], heldout: Heldout, against: Sequence[EvaluationFile]
+) -> Decontaminated:
+    with job.clock.time("decontaminate"):
+        return decontaminate(job.spec, sources, heldout, against, job.store, job.cluster)
 
 
 def _extend(rows: Mapping[str, list[StageRow]], new: Mapping[str, StageRow]) -> None:
@@ -165,43 +222,15 @@ def _check_given_tokenizer(loaded: LoadedSpec) -> None:
         find_eod(load_processor(str(path)), loaded.spec.tokenizer.eod)
 
 
-def _make_tokenizer(
-    job: _Job, sources: Mapping[str, SourceDocuments], keep: Keep, rows: Mapping[str, Sequence[StageRow]]
-) -> tuple[TokenizerRecord, Reserve | None]:
-    """Store the given tokenizer, or train one on documents that no held-out set will come from."""
+def _make_tokenizer(job: _Job, sources: Mapping[str, SourceDocuments], keep: Keep) -> TokenizerRecord:
+    """Store the given tokenizer, or train one on the documents that `keep` leaves."""
     asked = job.spec.tokenizer
     path = _given_tokenizer(job.loaded)
     if path is not None:
-        return store_tokenizer(job.store, path, asked.eod), None
+        return store_tokenizer(job.store, path, asked.eod)
     assert asked.train is not None, "check_built leaves SentencePiece, given or trained"
-    reserve = None
-    if job.spec.heldout.create is not None:
-        reserve = reserve_heldout(job.spec, sources, keep, _last(rows), job.store, job.cluster)
-    texts = {name: _texts(source, (reserve.rest if reserve else keep)[name]) for name, source in sources.items()}
-    return train_tokenizer(asked.train, texts, asked.eod, job.store, job.cluster), reserve
-
-
-def _hold_out(
-    job: _Job,
-    sources: Mapping[str, SourceDocuments],
-    keep: Keep,
-    rows: Mapping[str, Sequence[StageRow]],
-    tokenizer: TokenizerRecord,
-    reserve: Reserve | None,
-) -> Heldout:
-    if job.spec.heldout.from_ is not None:
-        return import_heldout(job.spec, job.loaded.base, sources, keep, job.store)
-    return create_heldout(
-        job.spec,
-        sources,
-        keep,
-        _last(rows),
-        job.store,
-        job.cluster,
-        TokenCounter(str(job.store.path(tokenizer.path))),
-        tokenizer_sha256=tokenizer.sha256,
-        reserve=reserve,
-    )
+    texts = {name: _texts(source, keep[name]) for name, source in sources.items()}
+    return train_tokenizer(asked.train, texts, asked.eod, job.store, job.cluster)
 
 
 def _texts(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[Texts]:

@@ -6,7 +6,7 @@ bits per byte) with the build's manifest beside them; then the files: draws, ind
 again), checkpoint, metrics and scores. A file that fails its checksum is named and not opened further.
 
 Not covered: that training on these samples gives these weights, and the build itself, which `audit_build` checks.
-The record's free statements (recipe, names) are bound by nothing here but the run's folder.
+What the record states freely (recipe, names, seed, masks) is bound to the folder's name by `audit_identity.py`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
 
 from .audit_draws import check_draw
+from .audit_identity import check_identity
 from .audit_index import check_index_arrays, check_index_numbers, named_arrays
 from .audit_scores import check_metrics, check_scores
 from .record import RunRecord
@@ -62,6 +63,7 @@ def audit_run(run_path: Path, depth: Depth = "bytes") -> AuditReport:
     if run is None:
         return checks.report(depth)
     at.equal("schema", "as key, by the folder's name", path.parent.name, run.key)
+    check_identity(root, path.parent.name, run, checks)
     manifest = _parse_manifest(root, run, checks)
     _check_counts(run, at)
     if manifest is not None:

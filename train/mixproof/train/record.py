@@ -27,6 +27,8 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store, publish_bytes
 
 RUN = "run.json"
+IDENTITY = "identity.json"
+"""Beside the record: the canonical JSON whose SHA-256 is the run's key, and with it the folder's name."""
 TRAIN = "train"
 
 

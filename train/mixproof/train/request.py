@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.fingerprint import sha256_of, stage_identity
 from mixproof.ledger.manifest import HeldoutRecord, TokenizerRecord
 from mixproof.mixtures.budget import RunBudget
 from mixproof.mixtures.spec import Architecture
@@ -76,9 +76,9 @@ class RunRequest(_Part):
         return Architecture(**self.architecture.model_dump())
 
     @property
-    def key(self) -> str:
-        """Name of the run's folder."""
-        identity = self.model_dump(
+    def identity(self) -> dict[str, object]:
+        """Everything that the key hashes; its canonical JSON stands beside the record as `identity.json`."""
+        config = self.model_dump(
             mode="json",
             exclude={"store", "spec_name", "tokenizer", "draws", "heldout", "device", "micro_batch_size"},
         )
@@ -90,4 +90,9 @@ class RunRequest(_Part):
                 for name, heldout in self.heldout.items()
             },
         }
-        return stage_key(TRAIN, TRAIN_VERSION, {**identity, "evaluation": EVALUATION_PROTOCOL}, inputs)
+        return stage_identity(TRAIN, TRAIN_VERSION, {**config, "evaluation": EVALUATION_PROTOCOL}, inputs)
+
+    @property
+    def key(self) -> str:
+        """Name of the run's folder: SHA-256 of the identity's canonical JSON."""
+        return sha256_of(self.identity)

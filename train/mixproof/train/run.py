@@ -39,7 +39,7 @@ from .distributed import Ranks, process_group
 from .evaluate import Scores
 from .metrics import MetricsLog, StepMetrics
 from .ownership import Ownership
-from .record import RUN, RunRecord, read_run, run_folder, write_run
+from .record import IDENTITY, RUN, RunRecord, read_run, run_folder, write_run
 from .request import RunRequest
 from .state import TrainingState, build_state
 from .statement import make_record, save_index, save_scores, score_heldout
@@ -86,7 +86,7 @@ def finished_record(store: Store, request: RunRequest) -> RunRecord | None:
         return None
     record = read_run(folder / RUN)
     whole = checkpoint_files(checkpoint_path(folder, record.consumed_samples)) is not None
-    present = all((folder / name).is_file() for name in (*record.files, *record.index))
+    present = all((folder / name).is_file() for name in (IDENTITY, *record.files, *record.index))
     return record if record.status == "done" and whole and present else None
 
 
@@ -109,6 +109,7 @@ class _Run:
         if ranks.first:
             self._ownership.take()
             remove_scratch(self._folder)
+            publish_bytes(canonical_json(request.identity), self._folder / IDENTITY)
         ranks.barrier()
         self._blend = Blend(_streams(request, store), request.budget)
         self._index = save_index(self._blend, self._folder) if ranks.first else {}

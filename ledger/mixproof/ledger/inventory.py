@@ -1,0 +1,159 @@
+"""Inventory: what a store holds, how large and how old it is, and what refers to what.
+
+An entry is a folder `<stage>/<key>/`. Keys are SHA-256, so an entry refers to another one exactly where one of its
+records (`receipt.json`, `manifest.json`, `identity.json`, `run.json`) holds the other's key: a manifest names its
+datasets, texts and tokenizer by their places, a run its build and draws. No stage has to be known here.
+
+Receipts do not name what they were made from, so what lies between the raw files and a manifest (read, deduplicated
+and encoded shards) is referred to by nothing: it saves work when the spec is built again, and is made again where it
+is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from .manifest import BUILDS, MANIFEST
+from .store import ATTEMPTS, RECEIPT, Store
+
+KEY = re.compile(r"[0-9a-f]{64}")
+RECORDS = (RECEIPT, MANIFEST, "identity.json", "run.json")
+RUNS = "train"
+ROOTS = (BUILDS, RUNS, "search")
+"""Stages whose entries are kept for themselves: what somebody asked for, not what it was made from."""
+FINISHED_BY = {BUILDS: MANIFEST, RUNS: "run.json"}
+"""The record that is written last; a receipt where none is named."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the store."""
+
+    stage: str
+    key: str
+    files: int
+    bytes: int
+    modified: float
+    """Of its newest file, in seconds since 1970."""
+    state: Literal["finished", "unfinished"]
+    label: str
+    """For people: a run's mixture, proxy and seed; empty where the key is all there is."""
+    refers_to: tuple[str, ...]
+    """Names of entries."""
+
+    @property
+    def name(self) -> str:
+        """Its place in the store."""
+        return f"{self.stage}/{self.key}"
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All entries of a store."""
+
+    store: str
+    entries: Mapping[str, Entry]
+    """By name."""
+    attempts: tuple[Path, ...]
+    """Scratch folders: of commands that run, or that were killed."""
+
+    @property
+    def referred_by(self) -> dict[str, tuple[str, ...]]:
+        """Who refers to each entry, by name."""
+        found: dict[str, list[str]] = {name: [] for name in self.entries}
+        for entry in self.entries.values():
+            for name in entry.refers_to:
+                found[name].append(entry.name)
+        return {name: tuple(sorted(names)) for name, names in found.items()}
+
+    def needed_by(self, roots: Iterable[str]) -> set[str]:
+        """The entries named `roots` and everything that they refer to, however far."""
+        needed: set[str] = set()
+        left = [name for name in roots if name in self.entries]
+        while left:
+            name = left.pop()
+            if name not in needed:
+                needed.add(name)
+                left.extend(self.entries[name].refers_to)
+        return needed
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The builds, runs and searches."""
+        return tuple(name for name, entry in self.entries.items() if entry.stage in ROOTS)
+
+    def to_json(self) -> dict[str, object]:
+        """The form that `mixproof store list --json` prints."""
+        referred, needed = self.referred_by, self.needed_by(self.roots)
+        entries = [
+            {**asdict(entry), "referred_by": referred[name], "needed": name in needed}
+            for name, entry in self.entries.items()
+        ]
+        return {"store": self.store, "entries": entries, "attempts": [str(path) for path in self.attempts]}
+
+
+def take_inventory(store: Store) -> Inventory:
+    """Look at every entry of a store; nothing but its records is opened."""
+    folders = [
+        folder
+        for stage in sorted(store.root.iterdir() if store.root.is_dir() else [])
+        if stage.is_dir() and stage.name != ATTEMPTS
+        for folder in sorted(stage.iterdir())
+        if folder.is_dir() and KEY.fullmatch(folder.name)
+    ]
+    by_key: dict[str, list[str]] = {}
+    for folder in folders:
+        by_key.setdefault(folder.name, []).append(f"{folder.parent.name}/{folder.name}")
+    entries = [_entry(folder, by_key) for folder in folders]
+    attempts = store.root / ATTEMPTS
+    scratch = tuple(sorted(attempts.iterdir())) if attempts.is_dir() else ()
+    return Inventory(str(store), {entry.name: entry for entry in entries}, scratch)
+
+
+def newest(folder: Path) -> float:
+    """When the newest file or folder in `folder` was changed, in seconds since 1970; 0 where it is gone by now."""
+    times = [0.0]
+    for path in (folder, *folder.rglob("*")):
+        try:
+            times.append(path.stat().st_mtime)
+        except FileNotFoundError:  # a command that runs has moved it to its place
+            continue
+    return max(times)
+
+
+def _entry(folder: Path, by_key: Mapping[str, list[str]]) -> Entry:
+    stage, key = folder.parent.name, folder.name
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    named: set[str] = set()
+    for record in RECORDS:
+        path = folder / record
+        if path.is_file():
+            named.update(KEY.findall(path.read_text(errors="replace")))
+    named.discard(key)
+    return Entry(
+        stage=stage,
+        key=key,
+        files=len(sizes),
+        bytes=sum(sizes),
+        modified=newest(folder),
+        state="finished" if (folder / FINISHED_BY.get(stage, RECEIPT)).is_file() else "unfinished",
+        label=_label(folder),
+        refers_to=tuple(sorted(name for key in named for name in by_key.get(key, ()))),
+    )
+
+
+def _label(folder: Path) -> str:
+    """What a run's identity calls it."""
+    path = folder / "identity.json"
+    if folder.parent.name != RUNS or not path.is_file():
+        return ""
+    try:
+        config = json.loads(path.read_bytes())["config"]
+        return f"{config['mixture']} × {config['proxy']} × seed {config['seed']}"
+    except (ValueError, KeyError, TypeError):
+        return "damaged identity.json"

@@ -70,8 +70,15 @@ def open_finished_run(path: Path) -> FinishedRun:
 
 def load_model(run: FinishedRun, device: torch.device) -> GPTModel:
     """Build the run's model with its last weights; inside `distributed.process_group`."""
+    model = new_model(run, device)
+    load_weights(model, run.checkpoint)
+    return model.eval()
+
+
+def new_model(run: FinishedRun, device: torch.device) -> GPTModel:
+    """Build the run's model as it was before its first step."""
     record = run.record
-    model = build_model(
+    return build_model(
         run.architecture,
         vocab_size=record.tokenizer.vocab_size,
         sequence_length=record.sequence_length,
@@ -79,15 +86,18 @@ def load_model(run: FinishedRun, device: torch.device) -> GPTModel:
         seed=record.seed,
         device=device,
     )
+
+
+def load_weights(model: GPTModel, checkpoint: Path) -> None:
+    """Take a model's weights from a checkpoint in the torch_dist format, and nothing else."""
     with warnings.catch_warnings():
         # Megatron loads by torch's older names
         warnings.filterwarnings("ignore", r"`load_state_dict` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r"Please use DTensor instead", FutureWarning)
         loaded = dist_checkpointing.load(
-            {"model": model.sharded_state_dict()}, str(run.checkpoint), strict=StrictHandling.ASSUME_OK_UNEXPECTED
+            {"model": model.sharded_state_dict()}, str(checkpoint), strict=StrictHandling.ASSUME_OK_UNEXPECTED
         )
     model.load_state_dict(loaded["model"])
-    return model.eval()
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:

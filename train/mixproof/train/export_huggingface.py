@@ -176,10 +176,9 @@ def _write_tokenizer(run: FinishedRun, documents: Sequence[Sequence[int]], folde
     tokenizer = run.manifest().tokenizer
     path = run.store.path(tokenizer.path)
     processor = load_processor(str(path))
-    if sha256_of_file(path) != run.record.tokenizer.sha256:
-        raise AccountError(
-            "checksum", run.record.tokenizer.sha256, sha256_of_file(path), stage="export", shard=str(path)
-        )
+    expected, found = run.record.tokenizer.sha256, sha256_of_file(path)
+    if found != expected:
+        raise DamagedFileError(str(path), "whole file", f"SHA-256 is {found}, the record says {expected}")
     write_tokenizer(path, tokenizer.eod_id, folder)
     eod = processor.id_to_piece(tokenizer.eod_id)
     texts = [*processor.decode([list(document) for document in documents]), *hard_texts([eod, "<s>", "<unk>"])]

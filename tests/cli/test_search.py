@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conftest import SPEC, Finished, write_experiment
+from mixproof.cli.search_spec import write_spec
+from mixproof.mixtures.load import load_spec
+from mixproof.mixtures.search.space import Space
+from mixproof.pipeline.files import find_files
 
 Mixproof = Callable[..., Finished]
 SOURCES = ("web", "code", "books")
@@ -87,6 +92,24 @@ def test_a_wrong_request_is_exit_code_2(mixproof: Mixproof, arguments: list[str]
     done = mixproof("search", *arguments)
     assert done.code == 2
     assert message in done.err and not done.out
+
+
+def test_the_spec_written_extends_the_one_searched_and_holds_the_found_mixture_alone(tmp_path: Path) -> None:
+    searched = load_spec(write_experiment(tmp_path))
+    sources = dict.fromkeys(sorted(searched.spec.sources), Fraction(1))
+    space = Space.of({name: Fraction(1, 4) for name in sources}, sources)
+    (tmp_path / "found").mkdir()
+    path = write_spec(searched, space, (1234, 0, 766, 8000), tmp_path / "found" / "small.yaml")
+    found = load_spec(path).spec
+    assert found.name == "small-found"
+    assert {name: mixture.shares for name, mixture in found.mixtures.items()} == {
+        "found": {"code": Fraction(1234, 10_000), "manual": Fraction(766, 10_000), "notes": Fraction(8, 10)}
+    }
+    assert found.train == searched.spec.train and found.objective == searched.spec.objective
+    assert find_files(found, path.parent) == find_files(searched.spec, tmp_path)
+    again = write_spec(load_spec(path), space, (10_000, 0, 0, 0), tmp_path / "next.yaml")
+    mixtures = load_spec(again).spec.mixtures
+    assert {name: mixture.shares for name, mixture in mixtures.items()} == {"found-2": {"code": Fraction(1)}}
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import orjson
@@ -21,9 +22,9 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of, stage_key
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store, publish_bytes
-from mixproof.mixtures.load import load_spec
+from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.mixtures.search.families import families
-from mixproof.mixtures.search.rounds import Measured, Outcome, Plan, Trial, Units
+from mixproof.mixtures.search.rounds import Measured, Plan, Trial, Units
 from mixproof.mixtures.search.rounds import search as search_rounds
 from mixproof.mixtures.search.space import UNITS, Space, exact_shares
 from mixproof.mixtures.search.supply import draw_tokens, space_of
@@ -42,7 +43,7 @@ SEARCH_VERSION = 1
 """Rises when the same scores would lead to other candidates."""
 CANDIDATES = "candidates.json"
 FOUND = "found"
-"""Name of the mixture in the spec that a search writes."""
+"""Name of the mixture in the spec that a search writes; maps merge, so a name of its own."""
 HEADER = "# Written by mixproof search; another search of the same spec replaces it.\n"
 
 
@@ -74,7 +75,9 @@ def search_spec(path: Path, options: SearchOptions) -> None:
         trainer = _Trainer(request, manifest, cluster, progress, proxy, space, tuple(weights))
         recall = _recall(request.store, space, plan)
         outcome = search_rounds(space, plan, trainer.score, weights, families(), recall)
-    written = _write_spec(request, space, outcome, output) if outcome.reason is None else None
+    written = None
+    if outcome.reason is None and outcome.optimum is not None:
+        written = write_spec(request.loaded, space, outcome.optimum.units, output)
     searched = Searched(manifest.build, proxy, space, outcome, tuple(trainer.runs), written)
     if options.as_json:
         emit_json(searched_json(searched))
@@ -218,19 +221,26 @@ def _check_output(output: Path, spec: Path) -> None:
         raise RequestError(f"{output}: there is no folder {output.parent}; it would extend {spec}")
 
 
-def _write_spec(request: Request, space: Space, outcome: Outcome, output: Path) -> Path:
-    """Write a spec that extends the one that was searched, with the mixture found in place of its own."""
-    assert outcome.optimum is not None
-    parent = os.path.relpath(request.loaded.path.resolve(), output.resolve().parent)
-    shares = ", ".join(
-        f"{orjson.dumps(name).decode()}: {100 * count / UNITS:g}%"
-        for name, count in zip(space.sources, outcome.optimum.units, strict=True)
-    )
-    others = [f"  {orjson.dumps(name).decode()}: null\n" for name in request.spec.mixtures if name != FOUND]
+def write_spec(searched: LoadedSpec, space: Space, units: Units, output: Path) -> Path:
+    """Write a spec that extends the one that was searched, with the mixture found in place of its own.
+
+    Returns:
+        Its absolute path; it was loaded again, so it is a spec.
+    """
+    parent = os.path.relpath(searched.path.resolve(), output.resolve().parent)
+    shares = ", ".join(f"{_quoted(name)}: {100 * part / UNITS:g}%" for name, part in _named(space, units).items())
+    taken = searched.spec.mixtures
+    found = FOUND if FOUND not in taken else next(name for n in count(2) if (name := f"{FOUND}-{n}") not in taken)
+    others = "".join(f"  {_quoted(name)}: null\n" for name in taken)
     text = (
-        f"{HEADER}schema: 1\nname: {request.spec.name}-{FOUND}\nextends: {orjson.dumps(parent).decode()}\n"
-        f"mixtures:\n  {FOUND}: {{{shares}}}\n{''.join(others)}"
+        f"{HEADER}schema: 1\nname: {searched.spec.name}-{FOUND}\nextends: {_quoted(parent)}\n"
+        f"mixtures:\n  {found}: {{{shares}}}\n{others}"
     )
     publish_bytes(text.encode(), output)
     load_spec(output)
     return output.resolve()
+
+
+def _quoted(text: str) -> str:
+    """Spell a text so that YAML reads that text, whatever it looks like."""
+    return orjson.dumps(text).decode()

@@ -9,7 +9,15 @@ from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Architecture, Proxy
 from mixproof.train.distributed import process_group
 from mixproof.train.model import build_model
-from mixproof.train.proxies import PROXIES, Parameters, architecture_of, count_parameters, flops_per_token
+from mixproof.train.proxies import (
+    PROXIES,
+    Parameters,
+    activation_bytes,
+    architecture_of,
+    count_parameters,
+    flops_per_token,
+    memory_of,
+)
 
 CONTRACT = {"62m": 62_644_608, "350m": 345_355_200, "nano": 3_625_024}
 SMALL = Architecture(layers=2, hidden=4, ffn=3, heads=2, kv_heads=1, head_dim=2)
@@ -39,6 +47,19 @@ def test_weights_and_operations_of_a_shape_counted_by_hand() -> None:
     assert count_parameters(SMALL, 10) == Parameters(total=40 + 2 * (layer + 8) + 4, non_embedding=2 * (layer + 8) + 4)
     # 6 a weight of each matrix and of the output layer; attention: 2 layers x 2 heads x 2 wide over 100 tokens
     assert flops_per_token(SMALL, 10, 100) == 6 * (2 * layer + 40) + 6 * 2 * 2 * 2 * 100
+
+
+def test_memory_of_a_shape_counted_by_hand() -> None:
+    # a layer in float32: 9 x 4 around norms and matrices, 3 x 4 of queries, 4 x 2 of keys and values, 4 x 3 of the FFN
+    layer = 4 * (36 + 12 + 8 + 12)
+    assert activation_bytes(SMALL, 10, 4) == 2 * layer + 120
+    assert activation_bytes(SMALL, 10, 2) == layer + 120
+    memory = memory_of(SMALL, 10, 100, micro_batch_size=3, activation_width=4)
+    weights = count_parameters(SMALL, 10).total
+    assert (memory.weights, memory.gradients, memory.optimizer) == (4 * weights, 4 * weights, 8 * weights)
+    assert memory.activations == 300 * (2 * layer + 120)
+    assert memory.training == 16 * weights + memory.activations
+    assert memory.checkpoint == 12 * weights
 
 
 def test_an_inline_shape_goes_before_the_shipped_one_of_its_name() -> None:

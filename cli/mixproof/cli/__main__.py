@@ -31,6 +31,7 @@ COMMANDS = (
     "trace",
     "diff",
     "store",
+    "export",
     "proxies",
     "schema",
     "demo",

@@ -59,7 +59,7 @@ class _Writer(FileSystemWriter):
         return None
 
 
-class _SaveStrategy(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # megatron-core has no types
+class SaveStrategy(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # megatron-core has no types
     """Megatron's torch_dist format, version 1, by torch's synchronous writer: no call to CUDA."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ def save_checkpoint(folder: Path, state: TrainingState, ranks: Ranks, ownership:
     content = _content(state, ranks, loading=False)
     content["scheduler"] = state.scheduler.state_dict()
     content["consumed_samples"] = state.consumed_samples
-    dist_checkpointing.save(content, str(scratch), _SaveStrategy())
+    dist_checkpointing.save(content, str(scratch), SaveStrategy())
     if ranks.first:
         _seal(scratch, state, ranks)
         ownership.check()

@@ -20,10 +20,10 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Spec
 
 from .cluster import Cluster
-from .files import InputFile
+from .files import TREES, InputFile
 from .identify import identify
 from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_shards, read_task
-from .readers.record import BLANK
+from .readers.record import PASSED_OVER
 from .shards import SHARD_BYTES, plan_shards
 from .steps import make_steps
 
@@ -137,7 +137,7 @@ def _source(
     records_of = dict.fromkeys((file.name for file in inputs), 0)
     for task, receipt in done:
         records = int(receipt.facts["records"])
-        tree = task.plan.files[0].format == "code"
+        tree = task.plan.files[0].format in TREES
         file = "" if tree else task.plan.files[0].name
         shards.append(
             Shard(
@@ -186,9 +186,9 @@ def _write_inputs(
 
 def _check_rejects(source: SourceDocuments, done: Sequence[tuple[ReadTask, Receipt]], spec: Spec, store: Store) -> None:
     read = source.ledger[0]
-    blank = read.dropped[BLANK].documents if BLANK in read.dropped else 0
-    bad = read.documents_in - read.documents_out - blank
-    records = read.documents_in - blank
+    passed_over = sum(count.documents for name, count in read.dropped.items() if name in PASSED_OVER)
+    bad = read.documents_in - read.documents_out - passed_over
+    records = read.documents_in - passed_over
     limit = spec.on_bad_record.reject
     if bad <= limit * records:
         return
@@ -196,15 +196,15 @@ def _check_rejects(source: SourceDocuments, done: Sequence[tuple[ReadTask, Recei
     places: list[str] = []
     for shard, (task, receipt) in zip(source.shards, done, strict=True):
         reasons = receipt.account[0].dropped
-        if set(reasons) - {BLANK}:
+        if set(reasons) - PASSED_OVER:
             places.append(str(store.path(f"{STAGE}/{task.key}/{REJECTS}")))
         for reject in iter_rejects(store, task.key):
             if len(shown) == SHOWN_REJECTS:
                 break
-            if reject["reason"] != BLANK:
+            if reject["reason"] not in PASSED_OVER:
                 file, record = reject.get("file", shard.file), shard.first_record + reject["record"]
                 shown.append(f"{file} record {record}: {reject['reason']}: {reject['detail'][:80]!r}")
-    counts = ", ".join(f"{name} {count.documents}" for name, count in read.dropped.items() if name != BLANK)
+    counts = ", ".join(f"{name} {count.documents}" for name, count in read.dropped.items() if name not in PASSED_OVER)
     raise BadRecordsError(
         f"source {source.name}: {bad} of {records} records ({100 * bad / records:.4g}%) cannot be read ({counts}), "
         f"more than `on_bad_record: {{reject: {100 * float(limit):.4g}%}}` allows. First: {'; '.join(shown)}. "

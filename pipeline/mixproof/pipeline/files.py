@@ -22,13 +22,26 @@ from typing import Any, Literal
 
 import fsspec
 
-from mixproof.ledger.errors import NotBuiltYetError, RequestError
+from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Source, Spec
 
-Format = Literal["jsonl", "parquet", "code"]
+Format = Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code"]
 Compression = Literal["gz", "zst"]
 
-_SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+TREES = frozenset({"code", "text"})
+"""Formats in which a file is one document."""
+_SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".txt": "text",
+    ".warc": "warc",
+    ".wet": "wet",
+}
+_WHOLE: frozenset[Format] = frozenset({"parquet", "arrow", "code"})
+"""Never inside gzip or zstd: they pack themselves, or are taken as they are."""
 _PACKED: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
 
 
@@ -66,7 +79,6 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
     Raises:
         RequestError: no files matched, the same file twice, a folder where a file should be, a format that
             the name does not tell.
-        NotBuiltYetError: a format that this version does not read.
     """
     found: dict[str, tuple[InputFile, ...]] = {}
     taken: dict[tuple[object, ...], tuple[str, str]] = {}
@@ -103,7 +115,13 @@ def find_others(patterns: Sequence[str], base: Path, *, where: str) -> tuple[Inp
             raise RequestError(f"{where}: no files match {pattern!r} (relative patterns start at {base})")
         for match in matched:
             matches.setdefault(match.real, match)
-    return _inputs(where, Source(), list(matches.values()), where)
+    inputs = _inputs(where, Source(), list(matches.values()), where)
+    for file in inputs:
+        if file.format not in ("jsonl", "parquet"):
+            raise RequestError(
+                f"{where}: {file.url}: {file.format} has no fields to look into; give JSON lines or Parquet"
+            )
+    return inputs
 
 
 def _twice(match: _Match, where: str, other: str, pattern: str) -> str:
@@ -140,22 +158,17 @@ def _common_folder(prefixes: Sequence[str]) -> str:
     return "".join(f"{part}/" for part in common)
 
 
-def _format(url: str, declared: str | None, *, where: str) -> tuple[Format, Compression | None]:
-    if declared == "code":
-        return "code", None
+def _format(url: str, declared: Format | None, *, where: str) -> tuple[Format, Compression | None]:
     stem, suffix = os.path.splitext(url.lower())  # noqa: PTH122 - a URL is no Path
     compression = _PACKED.get(suffix)
-    if declared == "parquet":
-        return "parquet", None
-    if declared == "jsonl":
-        return "jsonl", compression
     if declared is not None:
-        raise NotBuiltYetError(f"format {declared}", f"{where.removesuffix('files')}format")
+        return declared, None if declared in _WHOLE else compression
     kind = _SUFFIXES.get(os.path.splitext(stem)[1] if compression else suffix)  # noqa: PTH122 - as above
-    if kind is None or (kind == "parquet" and compression):
+    if kind is None or (compression and kind in _WHOLE):
         raise RequestError(
-            f"{where}: {url}: its name does not tell the format; known are .jsonl, .ndjson and .json, each "
-            f"also with .gz or .zst, and .parquet; else say `format: jsonl`, `parquet` or `code` (a file a document)"
+            f"{where}: {url}: its name does not tell the format; known are .jsonl, .ndjson, .json, .txt, .warc and "
+            ".wet, each also with .gz or .zst, and .parquet and .arrow; else say `format: jsonl`, `parquet`, `arrow`, "
+            "`text` (a file a document), `warc`, `wet` or `code` (every file a document)"
         )
     return kind, compression
 

@@ -6,6 +6,7 @@ another source, is not read again. Memory is bounded by one group of rows and on
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +25,15 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Source, Step
 
-from .files import InputFile
+from .files import TREES, Format, InputFile
+from .readers.arrow import read_arrow
 from .readers.code import read_code
+from .readers.html import PACKAGES as HTML_PACKAGES
 from .readers.jsonl import read_jsonl
 from .readers.parquet import read_parquet
 from .readers.record import Raw, Records, Reject
+from .readers.text import read_text
+from .readers.warc import read_warc, read_wet
 from .shards import ShardPlan
 from .steps import Counted, apply_steps, make_steps, needs_fields, steps_identity
 
@@ -76,7 +81,7 @@ def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str]) -> Rea
     """The task for a planned shard; `sha256` is by URL."""
     first = plan.files[0]
     inputs: object = [sha256[first.url], plan.start, plan.end]
-    if first.format == "code":
+    if first.format in TREES:
         inputs = [[file.name, sha256[file.url]] for file in plan.files]
     config = {
         "format": first.format,
@@ -84,8 +89,15 @@ def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str]) -> Rea
         "text": source.text,
         "id": source.id,
         "steps": steps_identity(source.steps),
+        **_reader_identity(first.format),
     }
     return ReadTask(plan, stage_key(STAGE, VERSION, config, inputs), source.text, source.id, source.steps)
+
+
+def _reader_identity(kind: Format) -> dict[str, object]:
+    """Whose version may change what a reader takes out of the same bytes."""
+    packages = HTML_PACKAGES if kind == "warc" else ()
+    return {"packages": {name: importlib.metadata.version(name) for name in packages}} if packages else {}
 
 
 def read_shards(store_url: str, tasks: Sequence[ReadTask]) -> int:
@@ -107,7 +119,7 @@ def read_shard(store: Store, task: ReadTask) -> None:
     steps = make_steps(task.steps)
     name = task.plan.files[0].name
     with store.attempt(STAGE, task.key) as attempt:
-        tree = task.plan.files[0].format == "code"
+        tree = task.plan.files[0].format in TREES
         with _Output(attempt.path(DOCUMENTS), attempt.path(REJECTS), tree=tree) as output:
             for file in task.plan.files:
                 _check_unchanged(file)
@@ -129,6 +141,14 @@ def _records(file: InputFile, task: ReadTask) -> Records:
     with_fields = needs_fields(task.steps)
     if file.format == "code":
         return iter((read_code(file.url, file.name),))
+    if file.format == "text":
+        return iter((read_text(file.url, file.compression, file.name),))
+    if file.format == "warc":
+        return read_warc(file.url, file.compression, id_=task.id, with_fields=with_fields)
+    if file.format == "wet":
+        return read_wet(file.url, file.compression, id_=task.id, with_fields=with_fields)
+    if file.format == "arrow":
+        return read_arrow(file.url, **options, with_fields=with_fields)
     if file.format == "parquet":
         return read_parquet(file.url, plan.start, plan.end, **options, with_fields=with_fields)
     return read_jsonl(file.url, file.compression, plan.start, plan.end, **options, with_fields=with_fields)

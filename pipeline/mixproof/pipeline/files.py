@@ -6,7 +6,8 @@ name, all names of the source become relative to the deepest folder that holds e
 
 `*`, `?` and `[...]` match inside one part of a path and `**` any number of parts; like a shell's, they do not
 match a leading dot. A path that exists as it is spelled is that file, whatever signs are in it. Folders that
-are symbolic links are followed, except into a folder above.
+are symbolic links are followed, except into a folder above. A folder or a dead link whose name says that it is data
+is an error: passed over, its documents would be missing without a word.
 """
 
 from __future__ import annotations
@@ -159,11 +160,10 @@ def _common_folder(prefixes: Sequence[str]) -> str:
 
 
 def _format(url: str, declared: Format | None, *, where: str) -> tuple[Format, Compression | None]:
-    stem, suffix = os.path.splitext(url.lower())  # noqa: PTH122 - a URL is no Path
-    compression = _PACKED.get(suffix)
+    compression = _PACKED.get(os.path.splitext(url.lower())[1])  # noqa: PTH122 - a URL is no Path
     if declared is not None:
         return declared, None if declared in _WHOLE else compression
-    kind = _SUFFIXES.get(os.path.splitext(stem)[1] if compression else suffix)  # noqa: PTH122 - as above
+    kind = _kind_by_name(url)
     if kind is None or (compression and kind in _WHOLE):
         raise RequestError(
             f"{where}: {url}: its name does not tell the format; known are .jsonl, .ndjson, .json, .txt, .warc and "
@@ -190,7 +190,7 @@ def _match(pattern: str, base: Path, *, trees: bool, where: str) -> Iterator[_Ma
         return
     else:
         fixed, parts = _split(path)
-    for relative in _walk(fixed or "/", parts):
+    for relative in _walk(fixed or "/", parts, where="" if trees else where):
         yield _local(pattern, fixed.rstrip("/") + "/", f"{fixed.rstrip('/')}/{relative}")
 
 
@@ -206,7 +206,8 @@ def _split(path: str) -> tuple[str, list[str]]:
     return "/".join(parts[:first]), parts[first:]
 
 
-def _walk(folder: str, pattern: Sequence[str]) -> Iterator[str]:
+def _walk(folder: str, pattern: Sequence[str], *, where: str) -> Iterator[str]:
+    """Files that fit; with `where`, anything else that looks like one is an error rather than passed over."""
     deepest = None if "**" in pattern else len(pattern)
     pending: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [("", (), ())]
     while pending:
@@ -215,14 +216,41 @@ def _walk(folder: str, pattern: Sequence[str]) -> Iterator[str]:
         real = os.path.realpath(place)
         if real in above or not place.is_dir():
             continue
-        with os.scandir(place) as entries:
-            for entry in entries:
-                inner = (*parts, entry.name)
-                if entry.is_dir():
-                    if deepest is None or len(inner) < deepest:
-                        pending.append(("/".join(inner), inner, (*above, real)))
-                elif entry.is_file() and _fits(inner, pattern):
-                    yield "/".join(inner)
+        for entry in _entries(place):
+            inner = (*parts, entry.name)
+            kind = _kind(entry)
+            if kind == "a folder" and (deepest is None or len(inner) < deepest):
+                pending.append(("/".join(inner), inner, (*above, real)))
+            if not _fits(inner, pattern):
+                continue
+            if kind == "a file":
+                yield "/".join(inner)
+            elif where and (kind != "a folder" or _kind_by_name(entry.name)):
+                raise RequestError(f"{where}: {entry.path} is {kind}, not a file; move it, or name the files below it")
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise RequestError(f"{folder}: cannot be read: {error.strerror}") from error
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        if entry.is_dir():
+            return "a folder"
+        if entry.is_file():
+            return "a file"
+    except OSError:  # a link that leads to itself
+        return "a link that leads nowhere"
+    return "a link that leads nowhere" if entry.is_symlink() else "no regular file"
+
+
+def _kind_by_name(name: str) -> Format | None:
+    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122 - a name is no Path
+    return _SUFFIXES.get(os.path.splitext(stem)[1] if suffix in _PACKED else suffix)  # noqa: PTH122 - as above
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:

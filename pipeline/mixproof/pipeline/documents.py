@@ -7,7 +7,7 @@ order, with `first_record` added to the column `record`, the shards give the sam
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,10 +22,12 @@ from mixproof.mixtures.spec import Spec
 from .cluster import Cluster
 from .files import TREES, InputFile
 from .identify import identify
-from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_shards, read_task
+from .quarantine import read_shards
+from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_task
 from .readers.record import PASSED_OVER
 from .shards import SHARD_BYTES, plan_shards
 from .steps import make_steps
+from .watch import PATIENCE_SECONDS
 
 __all__ = ["SHARD_BYTES", "Shard", "SourceDocuments", "read_sources"]
 
@@ -78,8 +80,12 @@ def read_sources(
     cluster: Cluster,
     *,
     shard_bytes: int = SHARD_BYTES,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> dict[str, SourceDocuments]:
     """Read every source of the spec; `shard_bytes` is execution and changes no document.
+
+    A document that takes longer than `patience_seconds` and what its size allows, or kills the process, is rejected
+    as `poison`.
 
     Raises:
         RequestError: for steps that cannot be made, before anything is read.
@@ -91,6 +97,7 @@ def read_sources(
         make_steps(source.steps, spec.where("sources", name, "steps"))
     sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
     tasks = [read_task(plan, spec.sources[plan.source], sha256) for plan in plan_shards(files, shard_bytes)]
+    tasks = [replace(task, patience_seconds=patience_seconds) for task in tasks]
     done = _read(tasks, store, cluster, shard_bytes)
     sources = {}
     for name, inputs in files.items():

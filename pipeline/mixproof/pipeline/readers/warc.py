@@ -9,22 +9,29 @@ made of them. A document's fields are `id` (WARC-Record-ID without its brackets)
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mixproof.ledger.errors import RequestError
 
 from .html import decode_html, main_text
 from .http import BodyError, body_of, parse_response
 from .raw import local_copy, plain_blocks, unpacked_blocks
-from .record import Raw, Records, Reject, detail_of, text_fault
+from .record import POISON, Raw, Records, Reject, detail_of, text_fault
 from .warc_records import MAX_BLOCK_BYTES, Malformed, WarcRecord, split_records
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 OK = 200
 
 
-def read_warc(url: str, compression: str | None, *, id_: str, with_fields: bool) -> Records:
-    """Yield the pages of a WARC file, their HTML turned into text.
+def read_warc(
+    url: str,
+    compression: str | None,
+    *,
+    id_: str,
+    with_fields: bool,
+    why_not: Callable[[int], str | None] = lambda _: None,
+) -> Records:
+    """Yield the pages of a WARC file, their HTML turned into text, but not what `why_not` has a reason for.
 
     Raises:
         DamagedFileError: when the file is truncated, or no WARC.
@@ -35,6 +42,10 @@ def read_warc(url: str, compression: str | None, *, id_: str, with_fields: bool)
     except ImportError as error:
         raise RequestError(f"{url}: to take text out of HTML, pip install 'mixproof[filters]' ({error})") from error
     for place, item in enumerate(_records(url, compression)):
+        reason = why_not(place)
+        if reason is not None:
+            yield Reject(place, None, POISON, detail_of(f"{reason}: {_where(item)}"))
+            continue
         yield _page(place, item, id_, with_fields)
 
 
@@ -114,3 +125,7 @@ def _document(
         **found,
     }
     return Raw(place, fields.get(id_) or None, text, dict(fields) if with_fields else None)
+
+
+def _where(item: WarcRecord | Malformed) -> str:
+    return item.detail if isinstance(item, Malformed) else item.headers.get("warc-target-uri", "")

@@ -228,3 +228,32 @@ def test_steps_are_refused_before_anything_is_read(corpus: Path, tmp_path: Path,
     with Cluster(address="no-such-place:1") as idle, pytest.raises(RequestError, match=r"sources\.s\.steps\[0\]"):
         read_sources(spec, find_files(spec, corpus), Store(tmp_path / "store"), idle)
     assert not (tmp_path / "store").exists()
+
+
+def test_arrow_text_and_warc_are_read_like_the_rest_and_what_a_crawl_is_made_of_is_not_bad(
+    tmp_path: Path, make_spec: MakeSpec, cluster: Cluster
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    table = pa.table({"text": ["row 0", "row 1"]})
+    with pa.ipc.new_stream(str(folder / "a.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    wet = b"WARC/1.0\r\nWARC-Type: %s\r\nWARC-Record-ID: <urn:x>\r\nContent-Length: 4\r\n\r\ntext\r\n\r\n"
+    (folder / "c.warc.wet.gz").write_bytes(b"".join(gzip.compress(wet % kind) for kind in (b"warcinfo", b"conversion")))
+    (folder / "b.warc").write_bytes(wet % b"request")
+    (folder / "d.txt").write_text("one\ntwo\n")
+    spec = make_spec({"s": ["in/*.arrow", "in/*.wa*"], "t": ["in/*.txt"]})
+    files = find_files(spec, tmp_path)
+    for shard_bytes in (7, SHARD_BYTES):
+        store = Store(tmp_path / f"store{shard_bytes}")
+        sources = read_sources(spec, files, store, cluster, shard_bytes=shard_bytes)
+        assert documents(store, sources["s"]) == [
+            ("a.arrow", 0, None, "row 0"),
+            ("a.arrow", 1, None, "row 1"),
+            ("c.warc.wet.gz", 1, "urn:x", "text"),
+        ]
+        assert documents(store, sources["t"]) == [("d.txt", 0, "d.txt", "one\ntwo\n")]
+        assert {name: count.documents for name, count in sources["s"].ledger[0].dropped.items()} == {
+            "not_a_conversion": 1,
+            "not_a_response": 1,
+        }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mixproof.ledger.errors import NotBuiltYetError, RequestError
+from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Source, Spec
 from mixproof.pipeline.files import find_files
 
@@ -73,13 +73,17 @@ def test_formats_are_told_by_the_name(
     assert [(file.format, file.compression) for file in found] == [
         ("jsonl", None), ("jsonl", "gz"), ("jsonl", "zst"), ("parquet", None),
     ]  # fmt: skip
-    touch("e.txt")
-    with pytest.raises(RequestError, match=r"e\.txt: its name does not tell the format"):
+    touch("e.md")
+    with pytest.raises(RequestError, match=r"e\.md: its name does not tell the format"):
         find_files(make_spec({"a": ["*"]}), tmp_path)
-    (found_text,) = find_files(make_spec({"a": Source(files=("e.txt",), format="jsonl")}), tmp_path)["a"]
-    assert (found_text.format, found_text.bytes) == ("jsonl", 3)
-    with pytest.raises(NotBuiltYetError, match="format warc is not built yet"):
-        find_files(make_spec({"a": Source(files=("e.txt",), format="warc")}), tmp_path)
+    (declared,) = find_files(make_spec({"a": Source(files=("e.md",), format="jsonl")}), tmp_path)["a"]
+    assert (declared.format, declared.bytes) == ("jsonl", 3)
+    (tmp_path / "e.md").unlink()
+    touch("f.arrow", "g.txt", "h.txt.gz", "i.warc.gz", "j.warc.wet.gz")
+    found = find_files(make_spec({"a": ["[f-z]*"]}), tmp_path)["a"]
+    assert [(file.format, file.compression) for file in found] == [
+        ("arrow", None), ("text", None), ("text", "gz"), ("warc", "gz"), ("wet", "gz"),
+    ]  # fmt: skip
 
 
 def test_a_folder_is_a_tree_of_code_and_else_an_error(

@@ -11,7 +11,7 @@ from typing import Any
 
 from .spec import Source, Spec
 
-FORMATS_BY_CONTENT = frozenset({"jsonl", "parquet"})
+FORMATS_BY_CONTENT = frozenset({"jsonl", "parquet", "arrow"})
 """Formats that a file either has or has not, so that naming them changes nothing."""
 
 

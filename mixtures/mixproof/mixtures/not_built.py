@@ -11,8 +11,6 @@ from .errors import NotBuiltError
 from .places import KeyPath
 from .spec import Spec
 
-BUILT_FORMATS = frozenset({"jsonl", "parquet", "code"})
-
 
 def check_built(spec: Spec) -> None:
     """Refuse what this version does not execute.
@@ -35,8 +33,6 @@ def _not_built(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
             yield (*path, "megatron"), "a source from an existing .bin/.idx"
         if source.split_by is not None:
             yield (*path, "split_by"), "splitting a source by a column"
-        if source.format is not None and source.format not in BUILT_FORMATS:
-            yield (*path, "format"), f"reading {source.format}"
     if spec.dedup is not None and spec.dedup.fuzzy is not None:
         yield ("dedup", "fuzzy"), "fuzzy deduplication"
     if spec.tokenizer.huggingface is not None:

@@ -7,7 +7,7 @@ order, with `first_record` added to the column `record`, the shards give the sam
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,12 +20,14 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Spec
 
 from .cluster import Cluster
-from .files import InputFile
+from .files import TREES, InputFile
 from .identify import identify
-from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_shards, read_task
-from .readers.record import BLANK
+from .quarantine import read_shards
+from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_task
+from .readers.record import PASSED_OVER
 from .shards import SHARD_BYTES, plan_shards
 from .steps import make_steps
+from .watch import PATIENCE_SECONDS
 
 __all__ = ["SHARD_BYTES", "Shard", "SourceDocuments", "read_sources"]
 
@@ -78,8 +80,12 @@ def read_sources(
     cluster: Cluster,
     *,
     shard_bytes: int = SHARD_BYTES,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> dict[str, SourceDocuments]:
     """Read every source of the spec; `shard_bytes` is execution and changes no document.
+
+    A document that takes longer than `patience_seconds` and what its size allows, or kills the process, is rejected
+    as `poison`.
 
     Raises:
         RequestError: for steps that cannot be made, before anything is read.
@@ -91,6 +97,7 @@ def read_sources(
         make_steps(source.steps, spec.where("sources", name, "steps"))
     sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
     tasks = [read_task(plan, spec.sources[plan.source], sha256) for plan in plan_shards(files, shard_bytes)]
+    tasks = [replace(task, patience_seconds=patience_seconds) for task in tasks]
     done = _read(tasks, store, cluster, shard_bytes)
     sources = {}
     for name, inputs in files.items():
@@ -137,7 +144,7 @@ def _source(
     records_of = dict.fromkeys((file.name for file in inputs), 0)
     for task, receipt in done:
         records = int(receipt.facts["records"])
-        tree = task.plan.files[0].format == "code"
+        tree = task.plan.files[0].format in TREES
         file = "" if tree else task.plan.files[0].name
         shards.append(
             Shard(
@@ -186,9 +193,9 @@ def _write_inputs(
 
 def _check_rejects(source: SourceDocuments, done: Sequence[tuple[ReadTask, Receipt]], spec: Spec, store: Store) -> None:
     read = source.ledger[0]
-    blank = read.dropped[BLANK].documents if BLANK in read.dropped else 0
-    bad = read.documents_in - read.documents_out - blank
-    records = read.documents_in - blank
+    passed_over = sum(count.documents for name, count in read.dropped.items() if name in PASSED_OVER)
+    bad = read.documents_in - read.documents_out - passed_over
+    records = read.documents_in - passed_over
     limit = spec.on_bad_record.reject
     if bad <= limit * records:
         return
@@ -196,15 +203,15 @@ def _check_rejects(source: SourceDocuments, done: Sequence[tuple[ReadTask, Recei
     places: list[str] = []
     for shard, (task, receipt) in zip(source.shards, done, strict=True):
         reasons = receipt.account[0].dropped
-        if set(reasons) - {BLANK}:
+        if set(reasons) - PASSED_OVER:
             places.append(str(store.path(f"{STAGE}/{task.key}/{REJECTS}")))
         for reject in iter_rejects(store, task.key):
             if len(shown) == SHOWN_REJECTS:
                 break
-            if reject["reason"] != BLANK:
+            if reject["reason"] not in PASSED_OVER:
                 file, record = reject.get("file", shard.file), shard.first_record + reject["record"]
                 shown.append(f"{file} record {record}: {reject['reason']}: {reject['detail'][:80]!r}")
-    counts = ", ".join(f"{name} {count.documents}" for name, count in read.dropped.items() if name != BLANK)
+    counts = ", ".join(f"{name} {count.documents}" for name, count in read.dropped.items() if name not in PASSED_OVER)
     raise BadRecordsError(
         f"source {source.name}: {bad} of {records} records ({100 * bad / records:.4g}%) cannot be read ({counts}), "
         f"more than `on_bad_record: {{reject: {100 * float(limit):.4g}%}}` allows. First: {'; '.join(shown)}. "

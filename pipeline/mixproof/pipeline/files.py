@@ -6,7 +6,8 @@ name, all names of the source become relative to the deepest folder that holds e
 
 `*`, `?` and `[...]` match inside one part of a path and `**` any number of parts; like a shell's, they do not
 match a leading dot. A path that exists as it is spelled is that file, whatever signs are in it. Folders that
-are symbolic links are followed, except into a folder above.
+are symbolic links are followed, except into a folder above. A folder or a dead link whose name says that it is data
+is an error: passed over, its documents would be missing without a word.
 """
 
 from __future__ import annotations
@@ -22,13 +23,26 @@ from typing import Any, Literal
 
 import fsspec
 
-from mixproof.ledger.errors import NotBuiltYetError, RequestError
+from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Source, Spec
 
-Format = Literal["jsonl", "parquet", "code"]
+Format = Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code"]
 Compression = Literal["gz", "zst"]
 
-_SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+TREES = frozenset({"code", "text"})
+"""Formats in which a file is one document."""
+_SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".txt": "text",
+    ".warc": "warc",
+    ".wet": "wet",
+}
+_WHOLE: frozenset[Format] = frozenset({"parquet", "arrow", "code"})
+"""Never inside gzip or zstd: they pack themselves, or are taken as they are."""
 _PACKED: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
 
 
@@ -66,7 +80,6 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
     Raises:
         RequestError: no files matched, the same file twice, a folder where a file should be, a format that
             the name does not tell.
-        NotBuiltYetError: a format that this version does not read.
     """
     found: dict[str, tuple[InputFile, ...]] = {}
     taken: dict[tuple[object, ...], tuple[str, str]] = {}
@@ -103,7 +116,13 @@ def find_others(patterns: Sequence[str], base: Path, *, where: str) -> tuple[Inp
             raise RequestError(f"{where}: no files match {pattern!r} (relative patterns start at {base})")
         for match in matched:
             matches.setdefault(match.real, match)
-    return _inputs(where, Source(), list(matches.values()), where)
+    inputs = _inputs(where, Source(), list(matches.values()), where)
+    for file in inputs:
+        if file.format not in ("jsonl", "parquet"):
+            raise RequestError(
+                f"{where}: {file.url}: {file.format} has no fields to look into; give JSON lines or Parquet"
+            )
+    return inputs
 
 
 def _twice(match: _Match, where: str, other: str, pattern: str) -> str:
@@ -140,22 +159,16 @@ def _common_folder(prefixes: Sequence[str]) -> str:
     return "".join(f"{part}/" for part in common)
 
 
-def _format(url: str, declared: str | None, *, where: str) -> tuple[Format, Compression | None]:
-    if declared == "code":
-        return "code", None
-    stem, suffix = os.path.splitext(url.lower())  # noqa: PTH122 - a URL is no Path
-    compression = _PACKED.get(suffix)
-    if declared == "parquet":
-        return "parquet", None
-    if declared == "jsonl":
-        return "jsonl", compression
+def _format(url: str, declared: Format | None, *, where: str) -> tuple[Format, Compression | None]:
+    compression = _PACKED.get(os.path.splitext(url.lower())[1])  # noqa: PTH122 - a URL is no Path
     if declared is not None:
-        raise NotBuiltYetError(f"format {declared}", f"{where.removesuffix('files')}format")
-    kind = _SUFFIXES.get(os.path.splitext(stem)[1] if compression else suffix)  # noqa: PTH122 - as above
-    if kind is None or (kind == "parquet" and compression):
+        return declared, None if declared in _WHOLE else compression
+    kind = _kind_by_name(url)
+    if kind is None or (compression and kind in _WHOLE):
         raise RequestError(
-            f"{where}: {url}: its name does not tell the format; known are .jsonl, .ndjson and .json, each "
-            f"also with .gz or .zst, and .parquet; else say `format: jsonl`, `parquet` or `code` (a file a document)"
+            f"{where}: {url}: its name does not tell the format; known are .jsonl, .ndjson, .json, .txt, .warc and "
+            ".wet, each also with .gz or .zst, and .parquet and .arrow; else say `format: jsonl`, `parquet`, `arrow`, "
+            "`text` (a file a document), `warc`, `wet` or `code` (every file a document)"
         )
     return kind, compression
 
@@ -177,7 +190,7 @@ def _match(pattern: str, base: Path, *, trees: bool, where: str) -> Iterator[_Ma
         return
     else:
         fixed, parts = _split(path)
-    for relative in _walk(fixed or "/", parts):
+    for relative in _walk(fixed or "/", parts, where="" if trees else where):
         yield _local(pattern, fixed.rstrip("/") + "/", f"{fixed.rstrip('/')}/{relative}")
 
 
@@ -193,7 +206,8 @@ def _split(path: str) -> tuple[str, list[str]]:
     return "/".join(parts[:first]), parts[first:]
 
 
-def _walk(folder: str, pattern: Sequence[str]) -> Iterator[str]:
+def _walk(folder: str, pattern: Sequence[str], *, where: str) -> Iterator[str]:
+    """Files that fit; with `where`, anything else that looks like one is an error rather than passed over."""
     deepest = None if "**" in pattern else len(pattern)
     pending: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = [("", (), ())]
     while pending:
@@ -202,14 +216,41 @@ def _walk(folder: str, pattern: Sequence[str]) -> Iterator[str]:
         real = os.path.realpath(place)
         if real in above or not place.is_dir():
             continue
-        with os.scandir(place) as entries:
-            for entry in entries:
-                inner = (*parts, entry.name)
-                if entry.is_dir():
-                    if deepest is None or len(inner) < deepest:
-                        pending.append(("/".join(inner), inner, (*above, real)))
-                elif entry.is_file() and _fits(inner, pattern):
-                    yield "/".join(inner)
+        for entry in _entries(place):
+            inner = (*parts, entry.name)
+            kind = _kind(entry)
+            if kind == "a folder" and (deepest is None or len(inner) < deepest):
+                pending.append(("/".join(inner), inner, (*above, real)))
+            if not _fits(inner, pattern):
+                continue
+            if kind == "a file":
+                yield "/".join(inner)
+            elif where and (kind != "a folder" or _kind_by_name(entry.name)):
+                raise RequestError(f"{where}: {entry.path} is {kind}, not a file; move it, or name the files below it")
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        raise RequestError(f"{folder}: cannot be read: {error.strerror}") from error
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        if entry.is_dir():
+            return "a folder"
+        if entry.is_file():
+            return "a file"
+    except OSError:  # a link that leads to itself
+        return "a link that leads nowhere"
+    return "a link that leads nowhere" if entry.is_symlink() else "no regular file"
+
+
+def _kind_by_name(name: str) -> Format | None:
+    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122 - a name is no Path
+    return _SUFFIXES.get(os.path.splitext(stem)[1] if suffix in _PACKED else suffix)  # noqa: PTH122 - as above
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:

@@ -66,19 +66,27 @@ def _batches(files: Sequence[Seen]) -> list[tuple[Seen, ...]]:
 
 
 def _hash_batch(store_url: str, batch: Sequence[Seen]) -> dict[Seen, str]:
-    hashed = {seen: _sha256(*seen) for seen in batch}
+    hashed = {seen: hash_input(*seen) for seen in batch}
     rows = [[*seen, sha256] for seen, sha256 in hashed.items()]
     with Store(store_url).attempt(STAGE, stage_key(STAGE, VERSION, {}, rows)) as attempt:
         attempt.commit(facts={"files": rows})
     return hashed
 
 
-def _sha256(url: str, size: int, _mtime_ns: int) -> str:
+def hash_input(url: str, size: int, _mtime_ns: int) -> str:
+    """SHA-256 of a file's content.
+
+    Raises:
+        RequestError: when the file cannot be read, or is not of the size it had when it was found.
+    """
     digest, read = hashlib.sha256(), 0
-    with fsspec.open(url, "rb") if "://" in url else open(url, "rb", buffering=0) as file:  # noqa: PTH123 - one of two
-        while block := file.read(HASH_BLOCK_BYTES):
-            digest.update(block)
-            read += len(block)
+    try:
+        with fsspec.open(url, "rb") if "://" in url else open(url, "rb", buffering=0) as file:  # noqa: PTH123 - one of two
+            while block := file.read(HASH_BLOCK_BYTES):
+                digest.update(block)
+                read += len(block)
+    except OSError as error:
+        raise RequestError(f"{url}: cannot be read: {error.strerror or error}") from error
     if read != size:
         raise RequestError(f"{url}: {size} bytes when it was found, {read} when it was read; let it be written first")
     return digest.hexdigest()

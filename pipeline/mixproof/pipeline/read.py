@@ -6,8 +6,10 @@ another source, is not read again. Memory is bounded by one group of rows and on
 
 from __future__ import annotations
 
+import importlib.metadata
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,16 +26,22 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Source, Step
 
-from .files import InputFile
+from .files import TREES, Format, InputFile
+from .readers.arrow import read_arrow
 from .readers.code import read_code
+from .readers.html import PACKAGES as HTML_PACKAGES
 from .readers.jsonl import read_jsonl
 from .readers.parquet import read_parquet
-from .readers.record import Raw, Records, Reject
+from .readers.record import POISON, Raw, Records, Reject, detail_of
+from .readers.text import read_text
+from .readers.warc import read_warc, read_wet
 from .shards import ShardPlan
 from .steps import Counted, apply_steps, make_steps, needs_fields, steps_identity
+from .watch import PATIENCE_SECONDS, Watch
 
 STAGE = "read"
-VERSION = 1
+VERSION = 2
+MARKS = ".marks"
 DOCUMENTS = "documents.parquet"
 REJECTS = "rejects.parquet"
 HASHES = "hashes.npy"
@@ -70,13 +78,15 @@ class ReadTask:
     text: str
     id: str
     steps: tuple[Step, ...]
+    patience_seconds: float = PATIENCE_SECONDS
+    """How long one document may take; execution, so not in the key."""
 
 
 def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str]) -> ReadTask:
     """The task for a planned shard; `sha256` is by URL."""
     first = plan.files[0]
     inputs: object = [sha256[first.url], plan.start, plan.end]
-    if first.format == "code":
+    if first.format in TREES:
         inputs = [[file.name, sha256[file.url]] for file in plan.files]
     config = {
         "format": first.format,
@@ -84,20 +94,24 @@ def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str]) -> Rea
         "text": source.text,
         "id": source.id,
         "steps": steps_identity(source.steps),
+        **_reader_identity(first.format),
     }
     return ReadTask(plan, stage_key(STAGE, VERSION, config, inputs), source.text, source.id, source.steps)
 
 
-def read_shards(store_url: str, tasks: Sequence[ReadTask]) -> int:
-    """Read shards one after the other, each with its own receipt; returns how many."""
-    store = Store(store_url)
-    for task in tasks:
-        read_shard(store, task)
-    return len(tasks)
+def _reader_identity(kind: Format) -> dict[str, object]:
+    """Whose version may change what a reader takes out of the same bytes."""
+    packages = HTML_PACKAGES if kind == "warc" else ()
+    return {"packages": {name: importlib.metadata.version(name) for name in packages}} if packages else {}
 
 
-def read_shard(store: Store, task: ReadTask) -> None:
-    """Write a shard's documents, rejects and sorted hashes.
+def mark_of(store: Store, task: ReadTask) -> Path:
+    """Where the place of the record under work is kept while a shard is read."""
+    return store.path(f"{MARKS}/{task.key}")
+
+
+def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = None) -> None:
+    """Write a shard's documents, rejects and sorted hashes; `poison`: places to leave out, and why.
 
     Raises:
         DamagedFileError: when an input cannot be read to its end.
@@ -107,11 +121,14 @@ def read_shard(store: Store, task: ReadTask) -> None:
     steps = make_steps(task.steps)
     name = task.plan.files[0].name
     with store.attempt(STAGE, task.key) as attempt:
-        tree = task.plan.files[0].format == "code"
-        with _Output(attempt.path(DOCUMENTS), attempt.path(REJECTS), tree=tree) as output:
+        tree = task.plan.files[0].format in TREES
+        with (
+            _Output(attempt.path(DOCUMENTS), attempt.path(REJECTS), tree=tree) as output,
+            Watch(mark_of(store, task), task.patience_seconds) as watch,
+        ):
             for file in task.plan.files:
                 _check_unchanged(file)
-                for item in _records(file, task):
+                for item in _watched(file, task, watch, output.records, (poison or {}).get):
                     output.take(item, steps, file.name)
                 _check_unchanged(file)
         with attempt.path(HASHES).open("wb") as hashes:
@@ -124,11 +141,52 @@ def read_shard(store: Store, task: ReadTask) -> None:
         attempt.commit(account=account, facts=facts)
 
 
-def _records(file: InputFile, task: ReadTask) -> Records:
+def try_record(store: Store, task: ReadTask, place: int) -> None:
+    """Do with one record of a shard what `read_shard` does, and write nothing: to see whether the process lives."""
+    steps = make_steps(task.steps)
+    first = 0
+    with Watch(mark_of(store, task), task.patience_seconds) as watch:
+        for file in task.plan.files:
+            for item in _watched(file, task, watch, first, lambda at: None if at == place else "not tried"):
+                first += 1
+                if isinstance(item, Raw):
+                    apply_steps(item, item.text.encode(), steps)
+                if first > place:
+                    return
+
+
+def _watched(
+    file: InputFile, task: ReadTask, watch: Watch, first: int, why_not: Callable[[int], str | None]
+) -> Records:
+    """The records of a file with the watch set for each; what `why_not` gives a reason for is rejected as poison."""
+    items = _records(file, task, lambda record: why_not(first + record))
+    for place in itertools.count(first):
+        watch.start(place)
+        item = next(items, None)
+        if item is None:
+            return
+        reason = why_not(place)
+        if isinstance(item, Raw):
+            if reason is not None:
+                item = Reject(item.record, None, POISON, detail_of(f"{reason}: {item.text}"))
+            else:
+                watch.extend(len(item.text))
+        yield item
+
+
+def _records(file: InputFile, task: ReadTask, why_not: Callable[[int], str | None]) -> Records:
     plan, options = task.plan, {"text": task.text, "id_": task.id}
     with_fields = needs_fields(task.steps)
     if file.format == "code":
         return iter((read_code(file.url, file.name),))
+    if file.format == "text":
+        return iter((read_text(file.url, file.compression, file.name),))
+    if file.format == "warc":
+        return read_warc(file.url, file.compression, id_=task.id, with_fields=with_fields, why_not=why_not)
+    if file.format == "wet":
+        return read_wet(file.url, file.compression, id_=task.id, with_fields=with_fields)
+    if file.format == "arrow":
+        return read_arrow(file.url, **options, with_fields=with_fields)
     if file.format == "parquet":
         return read_parquet(file.url, plan.start, plan.end, **options, with_fields=with_fields)
     return read_jsonl(file.url, file.compression, plan.start, plan.end, **options, with_fields=with_fields)

@@ -1,8 +1,8 @@
 """The shard plan: units of work that depend on the files and a constant, never on the workers.
 
 Plain JSON lines are cut into byte ranges, each owning the lines that start in it; Parquet likewise by row
-groups. Compressed files are whole. Of a code tree, many files make one shard. Whatever the constant, the shards
-of a source give the same documents in the same order.
+groups. Compressed files are whole, and so are Arrow and WARC. Where a file is one document (code, text), many make
+one shard. Whatever the constant, the shards of a source give the same documents in the same order.
 """
 
 from __future__ import annotations
@@ -10,22 +10,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .files import InputFile
+from .files import TREES, InputFile
 
 SHARD_BYTES = 128 * 1000 * 1000
 """Raw bytes of a shard: half a second to read, minutes with heavy filters."""
 TREE_SHARD_FILES = 2000
+CUT = frozenset({"jsonl", "parquet"})
+"""Formats whose files are cut into ranges."""
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """One shard to read: a range of one file, or (code) several whole files."""
+    """One shard to read: a range of one file, or several whole files of a document each."""
 
     source: str
     files: tuple[InputFile, ...]
     start: int
     end: int
-    """Bytes [start, end) of the only file; 0, 0 for a code tree."""
+    """Bytes [start, end) of the only file; 0, 0 for several files."""
 
     @property
     def input_bytes(self) -> int:
@@ -39,16 +41,16 @@ def plan_shards(files: Mapping[str, Sequence[InputFile]], shard_bytes: int = SHA
         raise ValueError(f"a shard needs at least one byte, not {shard_bytes}")
     plan: list[ShardPlan] = []
     for source, inputs in files.items():
-        tree = [file for file in inputs if file.format == "code"]
+        tree = [file for file in inputs if file.format in TREES]
         plan += _tree_shards(source, tree, shard_bytes)
         for file in inputs:
-            if file.format != "code":
+            if file.format not in TREES:
                 plan += _file_shards(source, file, shard_bytes)
     return plan
 
 
 def _file_shards(source: str, file: InputFile, shard_bytes: int) -> list[ShardPlan]:
-    if file.compression or file.bytes <= shard_bytes:
+    if file.compression or file.format not in CUT or file.bytes <= shard_bytes:
         return [ShardPlan(source, (file,), 0, file.bytes)]
     starts = range(0, file.bytes, shard_bytes)
     return [ShardPlan(source, (file,), start, min(start + shard_bytes, file.bytes)) for start in starts]

@@ -48,4 +48,5 @@ def estimate(files: Sequence[InputFile]) -> Estimate:
 
 
 def _packing(file: InputFile) -> str:
-    return file.compression or ("parquet" if file.format == "parquet" else "plain")
+    # Arrow's buffers and the bodies in a WARC may be packed as well
+    return file.compression or ("parquet" if file.format in ("parquet", "arrow", "warc") else "plain")

@@ -32,7 +32,7 @@ def read_parquet(url: str, start: int, end: int, *, text: str, id_: str, with_fi
         try:
             file = pq.ParquetFile(path, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
-            raise DamagedFileError(url, "footer", f"not a whole Parquet file: {_first_line(error)}") from error
+            raise DamagedFileError(url, "footer", f"not a whole Parquet file: {first_line(error)}") from error
         with file:
             names = file.schema_arrow.names
             if text not in names:
@@ -41,7 +41,7 @@ def read_parquet(url: str, start: int, end: int, *, text: str, id_: str, with_fi
             record = 0
             for group in _owned(file.metadata, start, end):
                 for batch in _batches(file, group, columns, url):
-                    yield from _rows(batch, record, text, id_, with_fields)
+                    yield from batch_rows(batch, record, text, id_, with_fields)
                     record += batch.num_rows
 
 
@@ -63,11 +63,12 @@ def _batches(file: Any, group: int, columns: list[str], url: str) -> Iterator[An
             yield batch
     except (pa.ArrowException, OSError) as error:
         raise DamagedFileError(
-            url, f"row group {group}, after {rows} of its rows", f"cannot be read: {_first_line(error)}"
+            url, f"row group {group}, after {rows} of its rows", f"cannot be read: {first_line(error)}"
         ) from error
 
 
-def _rows(batch: Any, first: int, text: str, id_: str, with_fields: bool) -> Records:  # noqa: ANN401 - as above
+def batch_rows(batch: Any, first: int, text: str, id_: str, with_fields: bool) -> Records:  # noqa: ANN401 - as above
+    """Yield the records of a batch of rows, whose first has the place `first`."""
     texts = _values(batch.column(text))
     ids = _values(batch.column(id_)) if id_ in batch.schema.names else [None] * len(texts)
     others = [column for column in batch.schema.names if with_fields and column != text]
@@ -116,5 +117,6 @@ def _decoded(value: bytes | None) -> str | bytes | None:
         return value
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Shorten Arrow's messages, which may hold a page of schema."""
     return str(error).partition("\n")[0]

@@ -22,6 +22,11 @@ from mixproof.ledger.errors import DamagedFileError
 BLOCK_BYTES = 1 << 20
 PACKED_BLOCK_BYTES = 1 << 16
 """Compressed bytes taken at a time; bounds what one step can unpack to."""
+ZSTD_FEED_BYTES = 1 << 12
+"""The same for zstd, where 4 bytes can stand for 128 KB: at most 128 MB come at once."""
+FREE_UNPACKED_BYTES = 1000 * 1000 * 1000
+MAX_EXPANSION = 200
+"""What a file may unpack to: so many bytes, and beyond them so many times its own."""
 MAX_ZSTD_WINDOW_BYTES = 1 << 31
 """Frames of `zstd --long=31` open as well."""
 
@@ -61,11 +66,12 @@ def unpacked_blocks(file: BinaryIO, compression: str, name: str) -> Iterator[byt
 
     Raises:
         DamagedFileError: when the file is empty, ends inside a member or frame, fails its checksum, or goes on
-            with something else; names the offset in the compressed file.
+            with something else, or is a bomb; names the offset in the compressed file.
     """
     unpacker = _unpacker(compression)
-    offset, fresh, ended = 0, True, False
-    while packed := file.read(PACKED_BLOCK_BYTES):
+    offset, fresh, ended, unpacked_bytes = 0, True, False, 0
+    feed_bytes = ZSTD_FEED_BYTES if compression == "zst" else PACKED_BLOCK_BYTES
+    while packed := file.read(feed_bytes):
         while packed:
             if unpacker.eof:
                 if compression == "gz" and not packed.strip(b"\0"):
@@ -80,6 +86,10 @@ def unpacked_blocks(file: BinaryIO, compression: str, name: str) -> Iterator[byt
             rest = unpacker.unused_data if unpacker.eof else b""
             offset += len(packed) - len(rest)
             packed, fresh, ended = rest, False, unpacker.eof
+            unpacked_bytes += len(block)
+            if unpacked_bytes > max(FREE_UNPACKED_BYTES, MAX_EXPANSION * offset):
+                reason = f"unpacks to more than {MAX_EXPANSION} times its size; if it is right, unpack it yourself"
+                raise DamagedFileError(name, f"compressed offset about {offset}", reason)
             if block:
                 yield block
     if fresh or not ended:

@@ -8,7 +8,12 @@ from typing import Any, NamedTuple, TypeAlias
 DETAIL_CHARS = 200
 
 BLANK = "blank_line"
-"""Counted like a rejected record, but nothing is wrong with it."""
+POISON = "poison"
+"""A document that hung or crashed the process; see `quarantine.py`."""
+PASSED_OVER = frozenset(
+    {BLANK, "not_a_response", "not_a_conversion", "status_not_200", "not_html", "no_main_text", "record_too_large"}
+)
+"""Reasons counted like those of rejected records, though nothing is wrong with the record."""
 
 
 class Raw(NamedTuple):

@@ -1,0 +1,84 @@
+"""Arrow IPC, as a file or as a stream: one column of texts, batch by batch from a memory map.
+
+Which of the two it is shows in the first bytes, as `.arrow` names both. A stream may end without its end mark and
+would then look whole when it was cut between two batches, so the mark is asked for. Offsets are checked before a value
+is taken out: a damaged file must not take the process with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mixproof.ledger.errors import DamagedFileError, RequestError
+
+from .parquet import BATCH_ROWS, batch_rows, first_line
+from .raw import local_copy
+from .record import Records
+
+FILE_MAGIC = b"ARROW1"
+STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
+
+
+def read_arrow(url: str, *, text: str, id_: str, with_fields: bool) -> Records:
+    """Yield the rows of every batch.
+
+    Raises:
+        DamagedFileError: no Arrow IPC, a truncated one, or a batch that cannot be read.
+        RequestError: when there is no column `text`.
+    """
+    with local_copy(url) as path:
+        record = 0
+        for batch in _batches(path, url):
+            names = batch.schema.names
+            if text not in names:
+                raise RequestError(f"{url}: there is no column {text!r}; the columns are {', '.join(names)}")
+            columns = names if with_fields else [column for column in (text, id_) if column in names]
+            chosen = batch.select(columns)
+            _check(chosen, url, record)
+            for first in range(0, chosen.num_rows, BATCH_ROWS):
+                yield from batch_rows(chosen.slice(first, BATCH_ROWS), record + first, text, id_, with_fields)
+            record += batch.num_rows
+
+
+def _batches(path: Path, url: str) -> Iterator[Any]:
+    with path.open("rb") as raw:
+        is_file = raw.read(len(FILE_MAGIC)) == FILE_MAGIC
+    place = "footer" if is_file else "schema"
+    try:
+        with pa.OSFile(str(path)) if path.stat().st_size == 0 else pa.memory_map(str(path)) as source:
+            if is_file:
+                reader = pa.ipc.open_file(source)
+                for index in range(reader.num_record_batches):
+                    place = f"batch {index}"
+                    yield reader.get_batch(index)
+                if not reader.num_record_batches:
+                    yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+                return
+            stream = pa.ipc.open_stream(source)
+            yield pa.RecordBatch.from_pylist([], schema=stream.schema)
+            for index, batch in enumerate(stream):
+                place = f"after batch {index}"
+                yield batch
+            source.seek(source.tell() - len(STREAM_END))
+            if source.read(len(STREAM_END)) != STREAM_END:
+                raise DamagedFileError(url, place, "the stream has no end mark, so it is truncated")
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFileError(url, place, f"not a whole Arrow IPC file or stream: {first_line(error)}") from error
+
+
+def _check(batch: Any, url: str, record: int) -> None:  # noqa: ANN401 - pyarrow ships no types
+    try:
+        for column in batch.columns:
+            # as bytes, because invalid UTF-8 is a matter of one record and offsets of the file
+            if pa.types.is_string(column.type):
+                column.view(pa.binary()).validate(full=True)
+            elif pa.types.is_large_string(column.type):
+                column.view(pa.large_binary()).validate(full=True)
+            else:
+                column.validate(full=True)
+    except pa.ArrowException as error:
+        raise DamagedFileError(url, f"batch of record {record}", f"cannot be read: {first_line(error)}") from error

@@ -1,0 +1,96 @@
+"""HTML to text: which charset the bytes are in, and the main text by trafilatura.
+
+The charset is, in this order: that of a byte order mark; UTF-8, where the bytes are valid UTF-8 and not all ASCII,
+because other charsets hardly ever are and servers often claim them; the one that the HTTP header names; that of
+the page's `meta`; what charset-normalizer finds. Names mean what browsers take them to mean (`iso-8859-1` is
+windows-1252). A page with a few bytes that its charset has not is read with U+FFFD in their place.
+
+trafilatura runs as datatrove runs it (precision before recall, no comments), but without its `deduplicate`, which drops
+paragraphs that earlier pages had: that would make a page's text depend on the order of pages.
+"""
+
+from __future__ import annotations
+
+import codecs
+import importlib
+import re
+
+PACKAGES = ("charset-normalizer", "trafilatura")
+"""Whose versions may change a page's text."""
+REPLACED_SHARE = 1 / 1000
+"""Of a page's characters, how many its charset may fail to decode."""
+
+_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+_META = re.compile(rb"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]+)", re.IGNORECASE)
+_XML = re.compile(rb"^\s*<\?xml[^>]*?\bencoding\s*=\s*[\"']([A-Za-z0-9_.:-]+)")
+_HEADER = re.compile(r"charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]+)", re.IGNORECASE)
+_META_BYTES = 4096
+"""Browsers look through 1,024 bytes; licence comments push it further down."""
+_BROWSERS = {
+    "ascii": "cp1252",
+    "iso8859-1": "cp1252",
+    "iso8859-9": "cp1254",
+    "iso8859-11": "cp874",
+    "tis-620": "cp874",
+    "euc_kr": "cp949",
+    "shift_jis": "cp932",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "big5": "big5hkscs",
+}
+_NO_TEXT = frozenset({"utf-7", "rot13", "base64", "hex", "bz2", "zlib", "uu", "quopri", "punycode", "idna", "mbcs"})
+_SEVEN_BIT = ("iso2022", "hz")
+
+
+def decode_html(data: bytes, content_type: str) -> tuple[str, str] | None:
+    """(the page as text, the charset that was taken), or None where no charset fits."""
+    for mark, charset in _MARKS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(charset, errors="replace"), charset
+    declared = _declared(data, content_type)
+    if data.isascii() and not any(charset.startswith(_SEVEN_BIT) for charset in declared):
+        return data.decode("ascii"), "ascii"
+    for charset in (*(() if data.isascii() else ("utf-8",)), *declared):
+        text = _decoded(data, charset)
+        if text is not None:
+            return text, charset
+    for charset in declared:
+        text = data.decode(charset, errors="replace")
+        if text.count("\ufffd") <= REPLACED_SHARE * len(text):
+            return text, charset
+    found = importlib.import_module("charset_normalizer").from_bytes(data).best()
+    return None if found is None else (str(found), str(found.encoding))
+
+
+def main_text(page: str) -> str | None:
+    """The main text of a page; None where there is none.
+
+    Raises:
+        ImportError: without trafilatura, which the extra `filters` brings.
+    """
+    extract = importlib.import_module("trafilatura").extract
+    text: str | None = extract(page, favor_precision=True, include_comments=False, deduplicate=False)
+    return text
+
+
+def _declared(data: bytes, content_type: str) -> list[str]:
+    names = [found[1] for found in [_HEADER.search(content_type)] if found]
+    head = data[:_META_BYTES]
+    names += [found[1].decode() for found in (_XML.search(head), _META.search(head)) if found]
+    known = []
+    for name in names:
+        try:
+            charset = codecs.lookup(name).name
+        except LookupError:
+            continue
+        charset = _BROWSERS.get(charset, charset)
+        if charset not in known and charset not in _NO_TEXT:
+            known.append(charset)
+    return known
+
+
+def _decoded(data: bytes, charset: str) -> str | None:
+    try:
+        return data.decode(charset)
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,35 @@
+"""Plain text: every file is a document, and its name is the id; gzip and zstd are unpacked.
+
+The text is UTF-8, with or without a byte order mark, which is taken off; line ends stay as they are. A file is
+held whole while it is read.
+"""
+
+from __future__ import annotations
+
+from .code import MAX_FILE_BYTES
+from .raw import local_copy, unpacked_blocks
+from .record import Raw, Reject, detail_of
+
+
+def read_text(url: str, compression: str | None, name: str) -> Raw | Reject:
+    """The one record of a file, or why it is none.
+
+    Raises:
+        DamagedFileError: when a compressed file cannot be read to its end.
+    """
+    with local_copy(url) as path, path.open("rb") as file:
+        if compression is None:
+            data = file.read(MAX_FILE_BYTES + 1)
+        else:
+            held = bytearray()
+            for block in unpacked_blocks(file, compression, url):
+                if len(held) <= MAX_FILE_BYTES:
+                    held += block
+            data = bytes(held)
+    if len(data) > MAX_FILE_BYTES:
+        return Reject(0, 1, "file_too_large", f"more than {MAX_FILE_BYTES} bytes")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return Reject(0, 1, "invalid_utf8", detail_of(data))
+    return Raw(0, name, text) if text else Reject(0, 1, "empty_text", "")

@@ -1,0 +1,131 @@
+"""WARC and WET: pages of a crawl. Every WARC record is a record, and those that hold a page are documents.
+
+Of a WARC, responses with status 200 and HTML are pages; their text is what `html.py` takes out. Of a WET, `conversion`
+records hold text already. All other records are counted by reason and not held against `on_bad_record`: a crawl is
+made of them. A document's fields are `id` (WARC-Record-ID without its brackets), `url`, `date`, `content_type` and
+(WARC) `charset`; any of them may be the source's `id`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+
+from mixproof.ledger.errors import RequestError
+
+from .html import decode_html, main_text
+from .http import BodyError, body_of, parse_response
+from .raw import local_copy, plain_blocks, unpacked_blocks
+from .record import POISON, Raw, Records, Reject, detail_of, text_fault
+from .warc_records import MAX_BLOCK_BYTES, Malformed, WarcRecord, split_records
+
+HTML_TYPES = ("text/html", "application/xhtml+xml")
+OK = 200
+
+
+def read_warc(
+    url: str,
+    compression: str | None,
+    *,
+    id_: str,
+    with_fields: bool,
+    why_not: Callable[[int], str | None] = lambda _: None,
+) -> Records:
+    """Yield the pages of a WARC file, their HTML turned into text, but not what `why_not` has a reason for.
+
+    Raises:
+        DamagedFileError: when the file is truncated, or no WARC.
+        RequestError: without trafilatura.
+    """
+    try:
+        importlib.import_module("trafilatura")
+    except ImportError as error:
+        raise RequestError(f"{url}: to take text out of HTML, pip install 'mixproof[filters]' ({error})") from error
+    for place, item in enumerate(_records(url, compression)):
+        reason = why_not(place)
+        if reason is not None:
+            yield Reject(place, None, POISON, detail_of(f"{reason}: {_where(item)}"))
+            continue
+        yield _page(place, item, id_, with_fields)
+
+
+def read_wet(url: str, compression: str | None, *, id_: str, with_fields: bool) -> Records:
+    """Yield the texts of a WET file.
+
+    Raises:
+        DamagedFileError: when the file is truncated, or no WARC.
+    """
+    for place, item in enumerate(_records(url, compression)):
+        yield _converted(place, item, id_, with_fields)
+
+
+def _records(url: str, compression: str | None) -> Iterator[WarcRecord | Malformed]:
+    with local_copy(url) as path, path.open("rb") as file:
+        blocks = unpacked_blocks(file, compression, url) if compression else plain_blocks(file)
+        yield from split_records(blocks, url)
+
+
+def _page(place: int, item: WarcRecord | Malformed, id_: str, with_fields: bool) -> Raw | Reject:
+    if isinstance(item, Malformed):
+        return Reject(place, None, "malformed_record", item.detail)
+    where = item.headers.get("warc-target-uri", "").strip("<>")
+    if item.headers.get("warc-type", "").lower() != "response" or not where.startswith(("http://", "https://")):
+        return Reject(place, None, "not_a_response", detail_of(f"{item.headers.get('warc-type')} {where}"))
+    if item.block is None:
+        return Reject(place, None, "record_too_large", detail_of(f"more than {MAX_BLOCK_BYTES} bytes: {where}"))
+    response = parse_response(item.block)
+    if response is None:
+        return Reject(place, None, "malformed_http", detail_of(item.block))
+    if response.status != OK:
+        return Reject(place, None, "status_not_200", detail_of(f"{response.status} {where}"))
+    kind = response.headers.get("content-type", "")
+    if kind.partition(";")[0].strip().lower() not in HTML_TYPES:
+        return Reject(place, None, "not_html", detail_of(f"{kind or 'no Content-Type'} {where}"))
+    try:
+        decoded = decode_html(body_of(response), kind)
+    except BodyError as error:
+        return Reject(place, None, error.reason, detail_of(f"{error.detail} {where}"))
+    if decoded is None:
+        return Reject(place, None, "unknown_charset", detail_of(where))
+    try:
+        text = main_text(decoded[0])
+    except Exception as error:  # noqa: BLE001 - whatever the extractor trips over lies in this one page
+        return Reject(place, None, "extraction_failed", detail_of(f"{type(error).__name__}: {error} {where}"))
+    if not text:
+        return Reject(place, None, "no_main_text", detail_of(where))
+    return _document(place, text, item.headers, {"content_type": kind, "charset": decoded[1]}, id_, with_fields)
+
+
+def _converted(place: int, item: WarcRecord | Malformed, id_: str, with_fields: bool) -> Raw | Reject:
+    if isinstance(item, Malformed):
+        return Reject(place, None, "malformed_record", item.detail)
+    kind, where = item.headers.get("warc-type", ""), item.headers.get("warc-target-uri", "")
+    if kind.lower() != "conversion":
+        return Reject(place, None, "not_a_conversion", detail_of(f"{kind} {where}"))
+    if item.block is None:
+        return Reject(place, None, "record_too_large", detail_of(f"more than {MAX_BLOCK_BYTES} bytes: {where}"))
+    try:
+        text = item.block.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return Reject(place, None, "invalid_utf8", detail_of(item.block))
+    found = {"content_type": item.headers.get("content-type", "")}
+    return _document(place, text, item.headers, found, id_, with_fields)
+
+
+def _document(
+    place: int, text: str, headers: dict[str, str], found: dict[str, str], id_: str, with_fields: bool
+) -> Raw | Reject:
+    fault = text_fault(text)
+    if fault is not None:
+        return Reject(place, None, fault, detail_of(text))
+    fields = {
+        "id": headers.get("warc-record-id", "").strip("<>"),
+        "url": headers.get("warc-target-uri", "").strip("<>"),
+        "date": headers.get("warc-date", ""),
+        **found,
+    }
+    return Raw(place, fields.get(id_) or None, text, dict(fields) if with_fields else None)
+
+
+def _where(item: WarcRecord | Malformed) -> str:
+    return item.detail if isinstance(item, Malformed) else item.headers.get("warc-target-uri", "")

@@ -1,0 +1,158 @@
+r"""WARC framing: records with their headers and blocks, from a stream of bytes, in bounded memory.
+
+The frame is `WARC/1.x`, headers, an empty line, `Content-Length` bytes and two line ends. A record whose frame does
+not hold is given as malformed, and reading goes on at the next line that starts with `WARC/1.` or `WARC/0.`, so one bad
+header costs one record. A file that ends inside a record is truncated, which is not the same: nothing tells what is
+missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from mixproof.ledger.errors import DamagedFileError
+
+from .record import detail_of
+
+MAX_HEAD_BYTES = 1 << 16
+MAX_BLOCK_BYTES = 128 * 1000 * 1000
+"""Larger blocks are passed by and counted as `record_too_large`; they are downloads, not pages."""
+
+_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_NEXT = re.compile(rb"\nWARC/[01]\.")
+_NEXT_BYTES = 8
+
+
+class WarcRecord(NamedTuple):
+    """One record of a WARC file."""
+
+    headers: dict[str, str]
+    """By lower-case name; the last of several."""
+    block: bytes | None
+    """None where it is larger than the limit."""
+
+
+class Malformed(NamedTuple):
+    """Bytes where a record should be; what follows them is read again."""
+
+    detail: str
+
+
+def split_records(blocks: Iterable[bytes], name: str) -> Iterator[WarcRecord | Malformed]:
+    """Split the bytes of a WARC file into its records.
+
+    Raises:
+        DamagedFileError: when the file ends inside a record, or holds none at all.
+    """
+    buffer = _Buffer(blocks)
+    sound = malformed = 0
+    while buffer.skip_line_ends():
+        item = _next_record(buffer, f"record {sound + malformed}", name)
+        if isinstance(item, Malformed):
+            malformed += 1
+            buffer.skip_to_next()
+        else:
+            sound += 1
+        yield item
+    if malformed and not sound:
+        raise DamagedFileError(name, "offset 0", "there is no WARC record in it")
+
+
+def parse_headers(head: bytes) -> dict[str, str]:
+    """Read `Name: value` lines, as WARC and HTTP have them; a line that starts with white space goes on the last."""
+    headers: dict[str, str] = {}
+    name = ""
+    for line in head.decode(errors="replace").splitlines():
+        if line[:1] in (" ", "\t") and name:
+            headers[name] += " " + line.strip()
+            continue
+        name, colon, value = line.partition(":")
+        name = name.strip().lower()
+        if colon:
+            headers[name] = value.strip()
+    return headers
+
+
+def _next_record(buffer: _Buffer, place: str, name: str) -> WarcRecord | Malformed:
+    buffer.fill(MAX_HEAD_BYTES)
+    held = buffer.held
+    found = _HEAD_END.search(held, 0, MAX_HEAD_BYTES)
+    if not held.startswith((b"WARC/1.", b"WARC/0.")) or found is None:
+        if found is None and buffer.ended and held.startswith(b"WARC/") and _NEXT.search(held) is None:
+            raise DamagedFileError(name, place, "the file ends inside a WARC header, so it is truncated")
+        return Malformed(detail_of(bytes(held[:800])))
+    version, _, lines = bytes(held[: found.start()]).partition(b"\n")
+    headers = parse_headers(lines)
+    length = headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()):
+        return Malformed(detail_of(version + b"\n" + lines))
+    start, end = found.end(), found.end() + int(length)
+    if end - start > MAX_BLOCK_BYTES:
+        if not buffer.skip(end):
+            raise DamagedFileError(name, place, f"the file ends inside a WARC record of {length} bytes")
+        return WarcRecord(headers, None)
+    buffer.fill(end + 2 * _NEXT_BYTES)
+    whole = len(held) >= end
+    after = bytes(held[end : end + 2 * _NEXT_BYTES])
+    if not whole and _NEXT.search(held, start) is None:
+        raise DamagedFileError(name, place, f"the file ends inside a WARC record of {length} bytes: it is truncated")
+    # two line ends, or what many writers make of them
+    if not whole or not (after.startswith(b"\r\n\r\n") or b"WARC/".startswith(after.lstrip(b"\r\n")[:5])):
+        return Malformed(detail_of(version + b"\n" + lines))
+    block = bytes(held[start:end])
+    buffer.skip(end)
+    return WarcRecord(headers, block)
+
+
+class _Buffer:
+    """The bytes that were read and not yet used."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self.held = bytearray()
+        self.ended = False
+
+    def fill(self, size: int) -> None:
+        """Hold `size` bytes, or all that are left."""
+        while len(self.held) < size and not self.ended:
+            block = next(self._blocks, None)
+            if block is None:
+                self.ended = True
+            else:
+                self.held += block
+
+    def skip(self, size: int) -> bool:
+        """Pass `size` bytes by; whether there were so many."""
+        while size > len(self.held):
+            size -= len(self.held)
+            self.held.clear()
+            self.fill(1)
+            if not self.held:
+                return False
+        del self.held[:size]
+        return True
+
+    def skip_line_ends(self) -> bool:
+        """Go to what is not a line end; whether anything is left."""
+        while True:
+            self.fill(1)
+            rest = self.held.lstrip(b"\r\n")
+            if rest or self.ended:
+                del self.held[: len(self.held) - len(rest)]
+                return bool(rest)
+            self.held.clear()
+
+    def skip_to_next(self) -> None:
+        """Go to the next line that starts a record, beyond where the buffer stands."""
+        while True:
+            self.fill(1 << 16)
+            found = _NEXT.search(self.held)
+            if found is not None:
+                del self.held[: found.start() + 1]
+                return
+            if self.ended:
+                self.held.clear()
+                return
+            del self.held[:-_NEXT_BYTES]

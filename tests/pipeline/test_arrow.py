@@ -1,0 +1,87 @@
+"""Arrow IPC: files and streams give the same rows, and one that was cut is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.pipeline.readers.arrow import read_arrow
+from mixproof.pipeline.readers.record import Raw, Reject
+
+TABLE = pa.table({"text": ["a", None, "", "zwölf"], "id": [1, 2, 3, 4], "other": ["w", "x", "y", "z"]})
+
+
+def records(path: Path, *, fields: bool = False) -> list[Raw | Reject]:
+    return list(read_arrow(str(path), text="text", id_="id", with_fields=fields))
+
+
+@pytest.fixture(params=["file", "stream"])
+def write(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path]:
+    def make(table: Any, rows: int = 2) -> Path:  # noqa: ANN401 - pyarrow ships no types
+        path = tmp_path / f"{request.param}.arrow"
+        new = pa.ipc.new_file if request.param == "file" else pa.ipc.new_stream
+        with new(str(path), table.schema) as writer:
+            writer.write_table(table, max_chunksize=rows)
+        return path
+
+    return make
+
+
+def test_rows_of_all_batches_are_counted_on_and_bad_texts_rejected(write: Callable[..., Path]) -> None:
+    path = write(TABLE)
+    first, missing, empty, last = records(path)
+    assert (first, last) == (Raw(0, "1", "a"), Raw(3, "4", "zwölf"))
+    assert isinstance(missing, Reject) and isinstance(empty, Reject)
+    assert [(bad.record, bad.line, bad.reason) for bad in (missing, empty)] == [
+        (1, None, "missing_text"),
+        (2, None, "empty_text"),
+    ]
+    assert records(path, fields=True)[3] == Raw(3, "4", "zwölf", {"id": 4, "other": "z"})
+
+
+def test_no_rows_are_no_records_and_a_missing_column_is_named(write: Callable[..., Path]) -> None:
+    assert records(write(TABLE.slice(0, 0))) == []
+    for rows in (0, 4):
+        with pytest.raises(RequestError, match="no column 'text'; the columns are id, other"):
+            records(write(TABLE.slice(0, rows).drop_columns(["text"])))
+
+
+def test_invalid_utf8_is_one_bad_record_and_numbers_are_no_texts(write: Callable[..., Path]) -> None:
+    broken = pa.array([b"ok", b"\xff\xfe", b"ok"]).view(pa.string())
+    found = records(write(pa.table({"text": broken})))
+    assert [item.text if isinstance(item, Raw) else item.reason for item in found] == ["ok", "invalid_utf8", "ok"]
+    assert [item[2] for item in records(write(pa.table({"text": [1, 2]})))] == ["text_not_string"] * 2
+
+
+def test_every_cut_of_a_file_or_stream_is_damage(write: Callable[..., Path]) -> None:
+    path = write(TABLE, rows=1)
+    data = path.read_bytes()
+    for length in (0, 3, 100, len(data) // 2, len(data) - 8, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(DamagedFileError, match=path.name):
+            records(path)
+
+
+def test_a_stream_cut_between_two_batches_is_damage(tmp_path: Path) -> None:
+    path, two = tmp_path / "s.arrow", tmp_path / "t.arrow"
+    for place, table in ((path, TABLE.slice(0, 2)), (two, TABLE)):
+        with pa.ipc.new_stream(str(place), TABLE.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+    path.write_bytes(two.read_bytes()[: path.stat().st_size - 8])
+    with pytest.raises(DamagedFileError, match="no end mark"):
+        records(path)
+
+
+def test_offsets_beyond_the_buffer_are_damage_and_not_a_crash(write: Callable[..., Path]) -> None:
+    path = write(pa.table({"text": ["abcdefgh"] * 3}), rows=3)
+    data = path.read_bytes()
+    offsets = b"".join(n.to_bytes(4, "little") for n in (0, 8, 16, 24))
+    assert data.count(offsets) == 1
+    path.write_bytes(data.replace(offsets, offsets[:4] + (2_000_000_000).to_bytes(4, "little") + offsets[8:]))
+    with pytest.raises(DamagedFileError, match=r"batch of record 0"):
+        records(path)

@@ -1,0 +1,100 @@
+"""Poison: a document that hangs or kills the process is found, left out and counted; its neighbours are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mixproof.ledger.errors import BadRecordsError, RequestError
+from mixproof.ledger.store import Store
+from mixproof.mixtures.spec import Source, Spec, Step
+from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.documents import read_sources
+from mixproof.pipeline.files import find_files
+from mixproof.pipeline.identify import hash_input
+from mixproof.pipeline.quarantine import read_shards
+from mixproof.pipeline.read import ReadTask, iter_rejects, mark_of, read_task
+from mixproof.pipeline.shards import plan_shards
+from mixproof.pipeline.watch import Watch, marked_place
+
+MakeSpec = Callable[..., Spec]
+HANGS = "a" * 60 + "b"
+"""`(a+)+$` tries 2^60 ways on it, and holds the interpreter meanwhile."""
+BACKTRACKS = Step(name="regex", options={"regex_exp": "^(a+)+$"})
+
+
+def write(folder: Path, texts: list[str]) -> None:
+    (folder / "a.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+
+
+def texts_of(store: Store, folder: str) -> list[str]:
+    texts: list[str] = pq.read_table(store.path(f"{folder}/documents.parquet"))["text"].to_pylist()
+    return texts
+
+
+def test_documents_that_hang_a_step_are_counted_as_poison_and_the_others_are_read(
+    tmp_path: Path, make_spec: MakeSpec, cluster: Cluster
+) -> None:
+    write(tmp_path, ["first", HANGS, "second", "aaa", HANGS + HANGS, "third"])
+    spec = make_spec({"s": Source(files=("a.jsonl",), steps=(BACKTRACKS,))}, reject="50%")
+    store = Store(tmp_path / "store")
+    found = read_sources(spec, find_files(spec, tmp_path), store, cluster, patience_seconds=3)["s"]
+    assert texts_of(store, found.shards[0].folder) == ["first", "second", "third"]
+    read, step = found.ledger
+    assert (read.documents_in, read.documents_out, read.dropped["poison"].documents) == (6, 4, 2)
+    assert (step.documents_in, step.documents_out) == (4, 3)
+    rejects = list(iter_rejects(store, found.shards[0].folder.removeprefix("read/")))
+    assert [(row["record"], row["reason"]) for row in rejects] == [(1, "poison"), (4, "poison")]
+    assert rejects[0]["detail"] == f"did not end in 3 s and what its size allows: {HANGS}"
+    assert list(store.path(".marks").iterdir()) == []
+    strict = spec.model_copy(update={"on_bad_record": spec.on_bad_record.model_copy(update={"reject": 0})})
+    with pytest.raises(BadRecordsError, match=r"2 of 6 records .*poison 2"):
+        read_sources(strict, find_files(spec, tmp_path), store, cluster)
+
+
+@pytest.fixture
+def shard(tmp_path: Path, make_spec: MakeSpec) -> tuple[Store, ReadTask]:
+    """A shard of three lines, none of which does any harm."""
+    write(tmp_path, ["first", "second", "third"])
+    spec = make_spec({"s": Source(files=("a.jsonl",), steps=(BACKTRACKS,))})
+    files = find_files(spec, tmp_path)
+    file = files["s"][0]
+    sha256 = {file.url: hash_input(file.url, file.bytes, file.mtime_ns)}
+    (plan,) = plan_shards(files)
+    return Store(tmp_path / "store"), read_task(plan, spec.sources["s"], sha256)
+
+
+def test_a_mark_that_a_kill_left_blames_no_document(shard: tuple[Store, ReadTask]) -> None:
+    store, task = shard
+    mark = mark_of(store, task)
+    mark.parent.mkdir(parents=True)
+    mark.write_bytes((1).to_bytes(8, "little"))
+    read_shards(str(store), [task])
+    receipt = store.receipt("read", task.key)
+    assert receipt is not None and receipt.account[0].dropped == {}
+    assert texts_of(store, f"read/{task.key}") == ["first", "second", "third"]
+    assert not mark.exists()
+
+
+def test_an_error_in_the_child_is_the_users_own(shard: tuple[Store, ReadTask]) -> None:
+    store, task = shard
+    mark = mark_of(store, task)
+    mark.parent.mkdir(parents=True)
+    mark.write_bytes((1).to_bytes(8, "little"))
+    Path(task.plan.files[0].url).write_text("{}")
+    with pytest.raises(RequestError, match="changed while it was read"):
+        read_shards(str(store), [task])
+
+
+def test_the_mark_is_the_record_under_work_and_goes_at_the_end(tmp_path: Path) -> None:
+    mark = tmp_path / "marks" / "a"
+    with Watch(mark, 100) as watch:
+        for place in (0, 7):
+            watch.start(place)
+            assert marked_place(mark) == place
+        watch.extend(10**9)
+    assert marked_place(mark) is None

@@ -37,8 +37,6 @@ def _not_built(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
             yield (*path, "split_by"), "splitting a source by a column"
         if source.format is not None and source.format not in BUILT_FORMATS:
             yield (*path, "format"), f"reading {source.format}"
-    if spec.dedup is not None and spec.dedup.fuzzy is not None:
-        yield ("dedup", "fuzzy"), "fuzzy deduplication"
     if spec.tokenizer.huggingface is not None:
         yield ("tokenizer", "huggingface"), "a Hugging Face tokenizer"
     for key in ("document_mask", "eod_mask_loss", "reset_position_ids"):

@@ -10,7 +10,8 @@ punctuation and symbols.
 A word's hash is a polynomial of its code points, taken as a difference of prefix sums, so a batch costs
 a handful of passes over arrays that fit in cache. A window of n words is hashed by doubling, in about
 2 log2(n) passes. Hashes are mixed to uniform 64 bits: two different n-grams share one with probability
-2^-64. Measured on English books, per core of a busy machine: words at 75 MB/s, words and 13-grams at 53 MB/s.
+2^-64. A batch of nothing but ASCII takes a shorter way to the same hashes. Measured on English abstracts, per
+core of a busy machine: words at 108 MB/s where the batch is ASCII, at 73 MB/s else.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-BATCH_CHARS = 1 << 17
+BATCH_CHARS = 1 << 16
 """Characters that are hashed at a time: the arrays of one batch stay in a core's cache."""
 
 OWN_WORD_BLOCKS = (
@@ -187,22 +189,13 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _hash_batch(pieces: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Word hashes of the pieces in order, and words per piece."""
-    codes = np.frombuffer("\n".join(pieces).encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    letters = _letters()[codes]
-    is_word = letters != 0
-    starts_word = is_word.copy()
-    starts_word[1:] &= ~is_word[:-1]
-    if letters.size and letters.max() >= _OWN:
-        own = letters >= _OWN
-        letters &= ~_OWN
-        starts_word |= own
-        starts_word[1:] |= own[:-1] & is_word[1:]
+    letters, starts_word = _letters_of("\n".join(pieces))
     starts = np.flatnonzero(starts_word)
     ends = np.empty_like(starts)
-    ends[:-1], ends[-1:] = starts[1:], len(codes)  # separators add 0, so a word may reach to the next one
-    powers, inverses = _powers(1 << max(18, len(codes).bit_length()))
-    sums = np.zeros(len(codes) + 1, dtype=np.uint64)
-    np.multiply(letters, powers[: len(codes)], out=sums[1:], dtype=np.uint64, casting="unsafe")
+    ends[:-1], ends[-1:] = starts[1:], len(letters)  # separators add 0, so a word may reach to the next one
+    powers, inverses = _powers(1 << max(18, len(letters).bit_length()))
+    sums = np.zeros(len(letters) + 1, dtype=np.uint64)
+    np.multiply(letters, powers[: len(letters)], out=sums[1:], dtype=np.uint64, casting="unsafe")
     np.cumsum(sums, out=sums)
     hashes = sums[ends]
     hashes -= sums[starts]
@@ -210,6 +203,28 @@ def _hash_batch(pieces: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64
     lengths = np.fromiter((len(piece) + 1 for piece in pieces), dtype=np.int64, count=len(pieces))
     bounds = np.searchsorted(starts, _offsets(lengths))
     return mixed(hashes), np.diff(bounds)
+
+
+def _letters_of(text: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """For every character: its letter in lower case or 0 (uint8 or uint32), and whether a word starts there."""
+    if text.isascii():
+        letters = np.frombuffer(text.encode("ascii").translate(_ascii_letters()), dtype=np.uint8)
+        return letters, _first_of_runs(letters != 0)
+    letters = _letters()[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")]
+    is_word = letters != 0
+    starts_word = _first_of_runs(is_word)
+    if letters.max() >= _OWN:
+        own = letters >= _OWN
+        letters &= ~_OWN
+        starts_word |= own
+        starts_word[1:] |= own[:-1] & is_word[1:]
+    return letters, starts_word
+
+
+def _first_of_runs(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    firsts = inside.copy()
+    firsts[1:] &= ~inside[:-1]
+    return firsts
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -227,6 +242,12 @@ def _powers(length: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         power[0] = 1
         np.cumprod(power, out=power)
     return powers[0], powers[1]
+
+
+@lru_cache(maxsize=1)
+def _ascii_letters() -> bytes:
+    """The first 128 of `_letters` as a table for `bytes.translate`."""
+    return bytes(int(letter) for letter in _letters()[:128]) + bytes(128)
 
 
 @lru_cache(maxsize=1)

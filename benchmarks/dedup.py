@@ -138,7 +138,7 @@ def ours(texts: Sequence[str], rule: FuzzyDedup, folder: Path) -> tuple[dict[str
     spec = Spec.model_construct(**parts)
     store, inline = Store(folder / "store"), Inline()
     inline.seconds = {}
-    source = read_sources(spec, find_files(spec, folder), store, inline, shard_bytes=2_000_000)["all"]
+    source = read_sources(spec, find_files(spec, folder), store, inline)["all"]
     none: list[Bitmap | None] = [None] * len(source.shards)
     deduplicate_fuzzily(source.shards[:1], none[:1], rule, store, inline)  # tables and imports
     warm(store)

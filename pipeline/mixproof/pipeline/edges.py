@@ -66,7 +66,7 @@ def find_edges(store_url: str, key: str, shards: Sequence[SignedShard], place: i
     """Write the forest of one range of band hashes over all shards."""
     store = Store(store_url)
     hashes, documents = _records(store, shards, place, ranges)
-    order = np.lexsort((documents, hashes))
+    order = np.argsort(hashes, kind="stable")  # documents rise from shard to shard, and where hashes are equal
     starts, sizes = _buckets(hashes[order])
     documents = documents[order]
     edges, compared = [np.zeros((0, 2), dtype=np.int64)], 0

@@ -92,6 +92,61 @@ def word_hashes(texts: Sequence[str]) -> Ragged:
     return Ragged(np.concatenate(parts), _offsets(counts))
 
 
+def word_hashes_of_utf8(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
+    """Hash every word of texts that lie one after another in `data`, as `word_hashes` does, without making strings.
+
+    Args:
+        data: UTF-8.
+        offsets: int64 [texts + 1], text i is `data[offsets[i]:offsets[i + 1]]`.
+    """
+    if data.isascii():
+        return _ascii_word_hashes(data, offsets)
+    filled = np.flatnonzero(np.diff(offsets))
+    highest = np.maximum.reduceat(np.frombuffer(data, dtype=np.uint8), offsets[filled])
+    others = filled[highest >= 128]
+    blank = bytearray(data)
+    for text in others:
+        blank[offsets[text] : offsets[text + 1]] = bytes(int(offsets[text + 1] - offsets[text]))
+    plain = _ascii_word_hashes(bytes(blank), offsets)
+    strings = word_hashes([data[offsets[text] : offsets[text + 1]].decode() for text in others])
+    counts = plain.lengths
+    counts[others] = strings.lengths
+    merged = _offsets(counts)
+    values = np.empty(merged[-1], dtype=np.uint64)
+    values[ranges(merged[:-1], plain.lengths)] = plain.values
+    values[ranges(merged[others], strings.lengths)] = strings.values
+    return Ragged(values, merged)
+
+
+def _ascii_word_hashes(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
+    letters = data.translate(_ascii_letters())
+    firsts = offsets[:-1][np.diff(offsets) > 0]
+    places, parts, start = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], 0
+    while start < len(letters):
+        end = _word_end(letters, start)
+        block = np.frombuffer(letters, dtype=np.uint8, count=end - start, offset=start)
+        is_word = block != 0
+        starts_word = _first_of_runs(is_word)
+        here = firsts[np.searchsorted(firsts, start) : np.searchsorted(firsts, end)] - start
+        starts_word[here] = is_word[here]  # texts follow each other without a separator
+        starts, hashes = _hash_words(block, starts_word)
+        places.append(starts + start)
+        parts.append(hashes)
+        start = end
+    return Ragged(np.concatenate(parts), np.searchsorted(np.concatenate(places), offsets))
+
+
+def _word_end(letters: bytes, start: int) -> int:
+    """About BATCH_CHARS after `start`, where no word is cut."""
+    end = start + BATCH_CHARS
+    if end >= len(letters):
+        return len(letters)
+    cut = letters.rfind(b"\0", start + 1, end)
+    if cut < 0:
+        cut = letters.find(b"\0", end)
+    return cut if cut > 0 else len(letters)
+
+
 def window_hashes(words: Ragged, width: int) -> Ragged:
     """Hash every `width` words in a row of every text, in order; a shorter text has none.
 
@@ -190,19 +245,23 @@ def _pieces(text: str) -> Iterator[str]:
 def _hash_batch(pieces: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Word hashes of the pieces in order, and words per piece."""
     letters, starts_word = _letters_of("\n".join(pieces))
-    starts = np.flatnonzero(starts_word)
-    ends = np.empty_like(starts)
-    ends[:-1], ends[-1:] = starts[1:], len(letters)  # separators add 0, so a word may reach to the next one
+    starts, hashes = _hash_words(letters, starts_word)
+    lengths = np.fromiter((len(piece) + 1 for piece in pieces), dtype=np.int64, count=len(pieces))
+    bounds = np.searchsorted(starts, _offsets(lengths))
+    return hashes, np.diff(bounds)
+
+
+def _hash_words(letters: NDArray[Any], starts_word: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """The place of every word's first letter, and its hash."""
     powers, inverses = _powers(1 << max(18, len(letters).bit_length()))
     sums = np.zeros(len(letters) + 1, dtype=np.uint64)
     np.multiply(letters, powers[: len(letters)], out=sums[1:], dtype=np.uint64, casting="unsafe")
     np.cumsum(sums, out=sums)
-    hashes = sums[ends]
-    hashes -= sums[starts]
+    starts = np.flatnonzero(starts_word)
+    ends = np.append(starts, len(letters))  # separators add 0, so a word may reach to the next one
+    hashes = np.diff(sums[ends])
     hashes *= inverses[starts]
-    lengths = np.fromiter((len(piece) + 1 for piece in pieces), dtype=np.int64, count=len(pieces))
-    bounds = np.searchsorted(starts, _offsets(lengths))
-    return mixed(hashes), np.diff(bounds)
+    return starts, mixed(hashes)
 
 
 def _letters_of(text: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:

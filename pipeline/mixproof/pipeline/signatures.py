@@ -19,6 +19,7 @@ from mixproof.ledger.store import Attempt, Store
 from .cluster import Cluster
 from .documents import SHARD_BYTES, Shard
 from .minhash import NO_GRAM, Sketch, band_hashes, grams, minima, short_signatures
+from .ngrams import Ragged, word_hashes_of_utf8
 from .read import DOCUMENTS
 
 STAGE = "minhash"
@@ -29,8 +30,8 @@ BANDS = "bands.npy"
 """Band hashes, uint64, sorted; bands of documents without words are left out."""
 BAND_ROWS = "band_rows.npy"
 """The row of each band hash, uint32; rising where hashes are equal."""
-BATCH_CHARS = 1 << 22
-"""Characters whose words are in memory at a time, if no document is longer."""
+BATCH_BYTES = 1 << 22
+"""Bytes of text whose words are in memory at a time, if no document is longer."""
 ROWS_AT_A_TIME = 1024
 SHARDS_PER_TASK = 64
 
@@ -81,13 +82,13 @@ def _write(attempt: Attempt, store: Store, folder: str, sketch: Sketch) -> None:
     bands = [np.zeros(0, dtype=np.uint64)]
     rows = [np.zeros(0, dtype=np.uint32)]
     first = 0
-    for texts in _texts(store, folder):
-        found = minima(grams(texts, sketch.ngram), sketch.minima)
+    for words in _words(store, folder):
+        found = minima(grams(words, sketch.ngram), sketch.minima)
         signatures.append(short_signatures(found))
         filled = np.flatnonzero((found != NO_GRAM).any(axis=0))
         bands.append(band_hashes(found, sketch)[filled].reshape(-1))
         rows.append(np.repeat((first + filled).astype(np.uint32), sketch.bands))
-        first += len(texts)
+        first += len(words)
     hashes = np.concatenate(bands)
     order = np.argsort(hashes, kind="stable")
     _save(attempt, SIGNATURES, np.concatenate(signatures))
@@ -95,20 +96,19 @@ def _write(attempt: Attempt, store: Store, folder: str, sketch: Sketch) -> None:
     _save(attempt, BAND_ROWS, np.concatenate(rows)[order])
 
 
-def _texts(store: Store, folder: str) -> Iterator[list[str]]:
-    """The texts of a shard in order, in batches of about BATCH_CHARS."""
-    batch: list[str] = []
-    held = 0
+def _words(store: Store, folder: str) -> Iterator[Ragged]:
+    """The words of a shard's texts in order, in batches of about BATCH_BYTES; texts stay as they lie in Parquet."""
     with pq.ParquetFile(store.path(f"{folder}/{DOCUMENTS}")) as file:
         for part in file.iter_batches(ROWS_AT_A_TIME, columns=["text"]):
-            for text in part["text"].to_pylist():
-                if batch and held + len(text) > BATCH_CHARS:
-                    yield batch
-                    batch, held = [], 0
-                batch.append(text)
-                held += len(text)
-    if batch:
-        yield batch
+            column = part.column(0)
+            _, places, data = column.buffers()
+            bounds = np.frombuffer(places, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
+            first = 0
+            while first < len(column):
+                last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + BATCH_BYTES, side="right")) - 1)
+                span = data.slice(int(bounds[first]), int(bounds[last] - bounds[first])).to_pybytes()
+                yield word_hashes_of_utf8(span, bounds[first : last + 1] - bounds[first])
+                first = last
 
 
 def _save(attempt: Attempt, name: str, array: NDArray[np.uint16] | NDArray[np.uint32] | NDArray[np.uint64]) -> None:

@@ -16,6 +16,7 @@ core of a busy machine: words at 108 MB/s where the batch is ASCII, at 73 MB/s e
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ OWN_WORD_BLOCKS = (
 )
 """First and last code point of the blocks whose letters, marks and digits are words of their own."""
 
+_COMMON_SIGNS = re.compile(rb"(?:\xe2\x80[\x80-\xbf]|\xc2[\xa0-\xa9\xab-\xb1])+")
+"""Quotes, dashes and spaces of U+2000 to U+203F and signs of Latin 1 such as the paragraph's, in UTF-8. They separate
+words as a space does; most English texts that are not ASCII have no other characters beyond it."""
 _SYMBOL_BLOCKS = ((0x2000, 0x2BFF), (0x2E00, 0x2E7F), (0x1F000, 0x1FAFF), (0xE0000, 0x10FFFF))
 _OWN = np.uint32(1 << 31)
 _CHARACTER = np.uint64(0x9E3779B97F4A7C15)
@@ -99,6 +103,8 @@ def word_hashes_of_utf8(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
         data: UTF-8.
         offsets: int64 [texts + 1], text i is `data[offsets[i]:offsets[i + 1]]`.
     """
+    if not data.isascii():
+        data = _COMMON_SIGNS.sub(lambda found: b" " * len(found[0]), data)
     if data.isascii():
         return _ascii_word_hashes(data, offsets)
     filled = np.flatnonzero(np.diff(offsets))

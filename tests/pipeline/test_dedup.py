@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixproof.ledger.account import Count
-from mixproof.ledger.errors import NotBuiltYetError, RequestError
+from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import MatrixRow
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Dedup, FuzzyDedup, Spec
+from mixproof.mixtures.spec import Dedup, Spec
 from mixproof.pipeline import dedup
 from mixproof.pipeline.bitmap import read_bitmap
 from mixproof.pipeline.cluster import Cluster
@@ -136,12 +136,6 @@ def test_groups_in_order_of_priority_and_wrong_names() -> None:
         dedup_groups(Dedup(keep=("wbe",)), names)
     with pytest.raises(RequestError, match=r"dedup\.scope: the source 'web' is named twice"):
         dedup_groups(Dedup(scope={"g": ("web",), "h": ("code", "web")}), names)
-
-
-def test_fuzzy_is_refused_by_name(make_spec: MakeSpec, cluster: Cluster, tmp_path: Path) -> None:
-    rule = Dedup(fuzzy=FuzzyDedup(threshold="0.8"))
-    with pytest.raises(NotBuiltYetError, match="fuzzy deduplication"):
-        deduplicate(make_spec({}, dedup=rule), {}, Store(tmp_path), cluster)
 
 
 @given(

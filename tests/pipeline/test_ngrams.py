@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixproof.pipeline import ngrams
 from mixproof.pipeline.ngrams import BATCH_CHARS, Ragged, hashes_at, ranges, window_hashes, word_hashes
 
 
@@ -129,3 +130,29 @@ def test_no_texts_have_no_words() -> None:
     none = word_hashes([])
     assert len(none) == 0
     assert isinstance(window_hashes(none, 13), Ragged)
+
+
+@settings(deadline=None)  # the first example builds the table of letters
+@given(st.lists(st.text(alphabet="ab_Z1 .\né日İ“–§²\xa0\u203fⅣ", max_size=20), max_size=8), st.integers(1, 12))
+def test_words_of_utf8_bytes_are_the_words_of_the_strings(texts: list[str], batch: int) -> None:
+    parts = [text.encode() for text in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ngrams, "BATCH_CHARS", batch)
+        found = ngrams.word_hashes_of_utf8(b"".join(parts), np.cumsum([0, *map(len, parts)]))
+    wanted = ngrams.word_hashes(texts)
+    assert found.offsets.tolist() == wanted.offsets.tolist()
+    assert found.values.tolist() == wanted.values.tolist()
+
+
+@settings(deadline=None)  # the first example builds the table of letters
+@given(st.lists(st.text(alphabet="abZ1_ .\n", max_size=20), min_size=1, max_size=5))
+def test_a_batch_of_ascii_has_the_words_that_it_has_beside_other_texts(texts: list[str]) -> None:
+    alone = ngrams.word_hashes(texts)
+    assert ngrams.word_hashes([*texts, "é"]).values.tolist()[:-1] == alone.values.tolist()
+
+
+def test_signs_that_are_taken_for_spaces_are_no_letters() -> None:
+    signs = [chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000]
+    taken = [sign for sign in signs if ord(sign) > 127 and ngrams._without_signs(sign.encode()).isspace()]
+    assert len(taken) == 64 + 17
+    assert word_hashes(taken).lengths.sum() == 0

@@ -33,8 +33,6 @@ def _not_built(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
             yield (*path, "megatron"), "a source from an existing .bin/.idx"
         if source.split_by is not None:
             yield (*path, "split_by"), "splitting a source by a column"
-    if spec.dedup is not None and spec.dedup.fuzzy is not None:
-        yield ("dedup", "fuzzy"), "fuzzy deduplication"
     if spec.tokenizer.huggingface is not None:
         yield ("tokenizer", "huggingface"), "a Hugging Face tokenizer"
     for key in ("document_mask", "eod_mask_loss", "reset_position_ids"):

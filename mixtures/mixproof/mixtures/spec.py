@@ -85,9 +85,9 @@ class FuzzyDedup(SpecPart):
     """MinHash-LSH over word n-grams."""
 
     ngram: WholeNumber = 5
-    bands: WholeNumber = 14
+    bands: WholeNumber = 20
     rows: WholeNumber = 8
-    threshold: Share = Fraction(4, 5)
+    threshold: Share = Fraction(3, 4)
     """Smallest share of equal signature minima at which two documents count as the same."""
 
 

@@ -1,6 +1,7 @@
-"""Exact deduplication: one keeper for each text, whatever the split into shards or the number of workers.
+"""Deduplication: one keeper for each text, whatever the split into shards or the number of workers.
 
-Two documents are the same when the xxh3_128 and the length of their texts are. The keeper is the first by
+Exact first, here; then fuzzy, on what is left (`fuzzy.py`). One row of the ledger and one matrix count both.
+Two documents are exact copies when the xxh3_128 and the length of their texts are equal. The keeper is the first by
 (declared priority of its source, source name, file, record). Reading left the hashes of each shard in a
 sorted file, so a range of hashes is one slice of every shard: a task takes one range from all shards, sorts its
 32 bytes a document and lists the losers; then a task per shard turns its losers into a bitmap. Memory is bounded
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.account import Count, StageRow
-from mixproof.ledger.errors import NotBuiltYetError, RequestError
+from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import MatrixRow
 from mixproof.ledger.store import Receipt, Store
@@ -26,11 +27,12 @@ from mixproof.mixtures.spec import Dedup, Spec
 from .bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
 from .cluster import Cluster
 from .documents import Shard, SourceDocuments
+from .fuzzy import deduplicate_fuzzily
 from .read import HASHES
 
 STAGE = "dedup"
 VERSION = 1
-REASON = "exact_duplicate"
+EXACT, FUZZY = "exact_duplicate", "fuzzy_duplicate"
 LOSERS = "losers.npy"
 RANGE_DOCUMENTS = 4_000_000
 SHARDS_PER_TASK = 64
@@ -39,6 +41,9 @@ LOSER_DTYPE = np.dtype([("shard", "<i4"), ("winner", "<i4"), ("bytes", "<i8"), (
 """A document that goes: its shard's place in the group, its keeper's, its UTF-8 bytes, its row."""
 
 _RECORD_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8"), ("shard", "<i4")])
+
+Losses = dict[tuple[str, str], Count]
+"""What went, by (source, source of the keeper)."""
 
 
 @dataclass(frozen=True)
@@ -60,23 +65,31 @@ def deduplicate(spec: Spec, sources: Mapping[str, SourceDocuments], store: Store
 
     Raises:
         RequestError: when `scope` or `keep` names a source that is not there, or a source twice.
-        NotBuiltYetError: for fuzzy deduplication.
     """
-    if spec.dedup is not None and spec.dedup.fuzzy is not None:
-        raise NotBuiltYetError("fuzzy deduplication", "dedup.fuzzy")
-    if spec.dedup is None or not spec.dedup.exact:
+    if spec.dedup is None or not (spec.dedup.exact or spec.dedup.fuzzy):
         return Deduplicated({name: (None,) * len(source.shards) for name, source in sources.items()}, {}, ())
     keep: dict[str, tuple[Bitmap | None, ...]] = {}
-    lost: dict[tuple[str, str], Count] = {}
+    lost: dict[str, Losses] = {EXACT: {}, FUZZY: {}}
     for group in dedup_groups(spec.dedup, list(sources)):
         shards = [shard for name in group for shard in sources[name].shards]
-        bitmaps = _deduplicate_group(shards, store, cluster, lost)
+        bitmaps: list[Bitmap | None] = [None] * len(shards)
+        if spec.dedup.exact:
+            bitmaps = _deduplicate_group(shards, store, cluster, lost[EXACT])
+        if spec.dedup.fuzzy is not None:
+            bitmaps, gone = deduplicate_fuzzily(shards, bitmaps, spec.dedup.fuzzy, store, cluster)
+            for part in gone:
+                pair = shards[part.loser].source, shards[part.keeper].source
+                _add(lost[FUZZY], pair, Count(documents=part.documents, bytes=part.bytes))
         for name in group:
             keep[name] = tuple(bitmap for shard, bitmap in zip(shards, bitmaps, strict=True) if shard.source == name)
     rows = {name: _row(source, keep[name], lost) for name, source in sources.items()}
+    both: Losses = {}
+    for losses in lost.values():
+        for pair, count in losses.items():
+            _add(both, pair, count)
     matrix = [
         MatrixRow(source=source, lost_to=winner, documents=count.documents, bytes=count.bytes)
-        for (source, winner), count in sorted(lost.items())
+        for (source, winner), count in sorted(both.items())
     ]
     return Deduplicated({name: keep[name] for name in sources}, rows, tuple(matrix))
 
@@ -108,8 +121,16 @@ def _check_names(where: str, names: Sequence[str], sources: Sequence[str]) -> No
             raise RequestError(f"{where}: the source {name!r} is named twice")
 
 
-def _row(source: SourceDocuments, keep: Sequence[Bitmap | None], lost: Mapping[tuple[str, str], Count]) -> StageRow:
-    gone = sum((count for (name, _), count in lost.items() if name == source.name), Count(documents=0, bytes=0))
+def _add(losses: Losses, pair: tuple[str, str], count: Count) -> None:
+    losses[pair] = losses.get(pair, Count(documents=0, bytes=0)) + count
+
+
+def _row(source: SourceDocuments, keep: Sequence[Bitmap | None], lost: Mapping[str, Losses]) -> StageRow:
+    none = Count(documents=0, bytes=0)
+    gone = {
+        reason: sum((count for (name, _), count in losses.items() if name == source.name), none)
+        for reason, losses in lost.items()
+    }
     before = source.ledger[-1]
     kept = sum(
         shard.documents if bitmap is None else bitmap.kept for shard, bitmap in zip(source.shards, keep, strict=True)
@@ -119,14 +140,12 @@ def _row(source: SourceDocuments, keep: Sequence[Bitmap | None], lost: Mapping[t
         documents_in=before.documents_out,
         documents_out=kept,
         bytes_in=before.bytes_out,
-        bytes_out=before.bytes_out - gone.bytes,
-        dropped={REASON: gone} if gone.documents else {},
+        bytes_out=before.bytes_out - sum(count.bytes for count in gone.values()),
+        dropped={reason: count for reason, count in gone.items() if count.documents},
     ).check(source=source.name)
 
 
-def _deduplicate_group(
-    shards: Sequence[Shard], store: Store, cluster: Cluster, lost: dict[tuple[str, str], Count]
-) -> list[Bitmap | None]:
+def _deduplicate_group(shards: Sequence[Shard], store: Store, cluster: Cluster, lost: Losses) -> list[Bitmap | None]:
     """Bitmaps of a group's shards, which stand in order of priority; adds to `lost` by (source, keeper)."""
     folders = [shard.folder for shard in shards]
     identity = [shard.documents_sha256 for shard in shards]
@@ -142,7 +161,7 @@ def _deduplicate_group(
         for loser, winner, documents, size in receipt.facts["lost"]:
             losing.setdefault(loser, []).append(key)
             pair = shards[loser].source, shards[winner].source
-            lost[pair] = lost.get(pair, Count(documents=0, bytes=0)) + Count(documents=documents, bytes=size)
+            _add(lost, pair, Count(documents=documents, bytes=size))
     return _bitmaps(shards, losing, store, cluster)
 
 

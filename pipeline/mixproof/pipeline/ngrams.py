@@ -10,7 +10,8 @@ punctuation and symbols.
 A word's hash is a polynomial of its code points, taken as a difference of prefix sums, so a batch costs
 a handful of passes over arrays that fit in cache. A window of n words is hashed by doubling, in about
 2 log2(n) passes. Hashes are mixed to uniform 64 bits: two different n-grams share one with probability
-2^-64. Measured on English books, per core of a busy machine: words at 75 MB/s, words and 13-grams at 53 MB/s.
+2^-64. A batch of nothing but ASCII takes a shorter way to the same hashes. Measured on English abstracts, per
+core of a busy machine: words at 108 MB/s where the batch is ASCII, at 73 MB/s else.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-BATCH_CHARS = 1 << 17
+BATCH_CHARS = 1 << 16
 """Characters that are hashed at a time: the arrays of one batch stay in a core's cache."""
 
 OWN_WORD_BLOCKS = (
@@ -45,6 +47,8 @@ OWN_WORD_BLOCKS = (
 )
 """First and last code point of the blocks whose letters, marks and digits are words of their own."""
 
+_LATIN_SIGNS = np.array([0xA0 <= code <= 0xB1 and code != 0xAA for code in range(256)])
+"""The second UTF-8 bytes of the signs U+00A0 to U+00B1, the paragraph's among them; U+00AA is a letter."""
 _SYMBOL_BLOCKS = ((0x2000, 0x2BFF), (0x2E00, 0x2E7F), (0x1F000, 0x1FAFF), (0xE0000, 0x10FFFF))
 _OWN = np.uint32(1 << 31)
 _CHARACTER = np.uint64(0x9E3779B97F4A7C15)
@@ -88,6 +92,79 @@ def word_hashes(texts: Sequence[str]) -> Ragged:
         parts.append(hashes)
         np.add.at(counts, owners, per_piece)
     return Ragged(np.concatenate(parts), _offsets(counts))
+
+
+def word_hashes_of_utf8(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
+    """Hash every word of texts that lie one after another in `data`, as `word_hashes` does, without making strings.
+
+    Args:
+        data: UTF-8.
+        offsets: int64 [texts + 1], text i is `data[offsets[i]:offsets[i + 1]]`.
+    """
+    if not data.isascii():
+        data = _without_signs(data)
+    if data.isascii():
+        return _ascii_word_hashes(data, offsets)
+    filled = np.flatnonzero(np.diff(offsets))
+    highest = np.maximum.reduceat(np.frombuffer(data, dtype=np.uint8), offsets[filled])
+    others = filled[highest >= 128]
+    blank = bytearray(data)
+    for text in others:
+        blank[offsets[text] : offsets[text + 1]] = bytes(int(offsets[text + 1] - offsets[text]))
+    plain = _ascii_word_hashes(bytes(blank), offsets)
+    strings = word_hashes([data[offsets[text] : offsets[text + 1]].decode() for text in others])
+    counts = plain.lengths
+    counts[others] = strings.lengths
+    merged = _offsets(counts)
+    values = np.empty(merged[-1], dtype=np.uint64)
+    values[ranges(merged[:-1], plain.lengths)] = plain.values
+    values[ranges(merged[others], strings.lengths)] = strings.values
+    return Ragged(values, merged)
+
+
+def _without_signs(data: bytes) -> bytes:
+    """UTF-8 with spaces for the signs of Latin 1 and the quotes, dashes and spaces of U+2000 to U+203F.
+
+    They separate words as a space does, and most English texts that are not ASCII have no other characters beyond it.
+    """
+    signs = np.frombuffer(bytearray(data), dtype=np.uint8)
+    leads = np.flatnonzero(signs >= 0xC2)
+    first, second = signs[leads], signs[leads + 1]
+    latin = leads[(first == 0xC2) & _LATIN_SIGNS[second]]
+    general = leads[(first == 0xE2) & (second == 0x80)]
+    for places, size in ((latin, 2), (general, 3)):
+        for byte in range(size):
+            signs[places + byte] = ord(" ")
+    return signs.tobytes()
+
+
+def _ascii_word_hashes(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
+    letters = data.translate(_ascii_letters())
+    firsts = offsets[:-1][np.diff(offsets) > 0]
+    places, parts, start = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], 0
+    while start < len(letters):
+        end = _word_end(letters, start)
+        block = np.frombuffer(letters, dtype=np.uint8, count=end - start, offset=start)
+        is_word = block != 0
+        starts_word = _first_of_runs(is_word)
+        here = firsts[np.searchsorted(firsts, start) : np.searchsorted(firsts, end)] - start
+        starts_word[here] = is_word[here]  # texts follow each other without a separator
+        starts, hashes = _hash_words(block, starts_word)
+        places.append(starts + start)
+        parts.append(hashes)
+        start = end
+    return Ragged(np.concatenate(parts), np.searchsorted(np.concatenate(places), offsets))
+
+
+def _word_end(letters: bytes, start: int) -> int:
+    """About BATCH_CHARS after `start`, where no word is cut."""
+    end = start + BATCH_CHARS
+    if end >= len(letters):
+        return len(letters)
+    cut = letters.rfind(b"\0", start + 1, end)
+    if cut < 0:
+        cut = letters.find(b"\0", end)
+    return cut if cut > 0 else len(letters)
 
 
 def window_hashes(words: Ragged, width: int) -> Ragged:
@@ -187,29 +264,46 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _hash_batch(pieces: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Word hashes of the pieces in order, and words per piece."""
-    codes = np.frombuffer("\n".join(pieces).encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    letters = _letters()[codes]
+    letters, starts_word = _letters_of("\n".join(pieces))
+    starts, hashes = _hash_words(letters, starts_word)
+    lengths = np.fromiter((len(piece) + 1 for piece in pieces), dtype=np.int64, count=len(pieces))
+    bounds = np.searchsorted(starts, _offsets(lengths))
+    return hashes, np.diff(bounds)
+
+
+def _hash_words(letters: NDArray[Any], starts_word: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """The place of every word's first letter, and its hash."""
+    powers, inverses = _powers(1 << max(18, len(letters).bit_length()))
+    sums = np.zeros(len(letters) + 1, dtype=np.uint64)
+    np.multiply(letters, powers[: len(letters)], out=sums[1:], dtype=np.uint64, casting="unsafe")
+    np.cumsum(sums, out=sums)
+    starts = np.flatnonzero(starts_word)
+    ends = np.append(starts, len(letters))  # separators add 0, so a word may reach to the next one
+    hashes = np.diff(sums[ends])
+    hashes *= inverses[starts]
+    return starts, mixed(hashes)
+
+
+def _letters_of(text: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """For every character: its letter in lower case or 0 (uint8 or uint32), and whether a word starts there."""
+    if text.isascii():
+        letters = np.frombuffer(text.encode("ascii").translate(_ascii_letters()), dtype=np.uint8)
+        return letters, _first_of_runs(letters != 0)
+    letters = _letters()[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")]
     is_word = letters != 0
-    starts_word = is_word.copy()
-    starts_word[1:] &= ~is_word[:-1]
-    if letters.size and letters.max() >= _OWN:
+    starts_word = _first_of_runs(is_word)
+    if letters.max() >= _OWN:
         own = letters >= _OWN
         letters &= ~_OWN
         starts_word |= own
         starts_word[1:] |= own[:-1] & is_word[1:]
-    starts = np.flatnonzero(starts_word)
-    ends = np.empty_like(starts)
-    ends[:-1], ends[-1:] = starts[1:], len(codes)  # separators add 0, so a word may reach to the next one
-    powers, inverses = _powers(1 << max(18, len(codes).bit_length()))
-    sums = np.zeros(len(codes) + 1, dtype=np.uint64)
-    np.multiply(letters, powers[: len(codes)], out=sums[1:], dtype=np.uint64, casting="unsafe")
-    np.cumsum(sums, out=sums)
-    hashes = sums[ends]
-    hashes -= sums[starts]
-    hashes *= inverses[starts]
-    lengths = np.fromiter((len(piece) + 1 for piece in pieces), dtype=np.int64, count=len(pieces))
-    bounds = np.searchsorted(starts, _offsets(lengths))
-    return mixed(hashes), np.diff(bounds)
+    return letters, starts_word
+
+
+def _first_of_runs(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    firsts = inside.copy()
+    firsts[1:] &= ~inside[:-1]
+    return firsts
 
 
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -227,6 +321,12 @@ def _powers(length: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         power[0] = 1
         np.cumprod(power, out=power)
     return powers[0], powers[1]
+
+
+@lru_cache(maxsize=1)
+def _ascii_letters() -> bytes:
+    """The first 128 of `_letters` as a table for `bytes.translate`."""
+    return bytes(int(letter) for letter in _letters()[:128]) + bytes(128)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,116 @@
+"""Signatures of shards: a stage of its own, keyed by a shard's documents and the shape of the signatures.
+
+It reads the texts that `read` wrote and writes, for `minima` of 16 bits and 12 bytes a band, 392 bytes a document with
+14 x 8. The bands of a shard are sorted, so a range of band hashes is one slice of every shard's file. A new threshold
+or scope, a new priority, and a new dump beside old ones, hash no old text again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.store import Attempt, Store
+
+from .cluster import Cluster
+from .documents import SHARD_BYTES, Shard
+from .minhash import NO_GRAM, Sketch, band_hashes, grams, minima, short_signatures
+from .ngrams import Ragged, word_hashes_of_utf8
+from .read import DOCUMENTS
+
+STAGE = "minhash"
+VERSION = 1
+SIGNATURES = "signatures.npy"
+"""Lower halves of the minima, uint16 [documents, minima], in the order of `documents.parquet`."""
+BANDS = "bands.npy"
+"""Band hashes, uint64, sorted; bands of documents without words are left out."""
+BAND_ROWS = "band_rows.npy"
+"""The row of each band hash, uint32; rising where hashes are equal."""
+BATCH_BYTES = 1 << 22
+"""Bytes of text whose words are in memory at a time, if no document is longer."""
+ROWS_AT_A_TIME = 1024
+SHARDS_PER_TASK = 64
+
+
+def signature_key(shard: Shard, sketch: Sketch) -> str:
+    """The key of a shard's signatures."""
+    config = {"ngram": sketch.ngram, "bands": sketch.bands, "rows": sketch.rows}
+    return stage_key(STAGE, VERSION, config, [shard.documents_sha256])
+
+
+def sign(shards: Sequence[Shard], sketch: Sketch, store: Store, cluster: Cluster) -> list[str]:
+    """Make the signatures that are missing; returns every shard's folder in the store, in order."""
+    keys = [signature_key(shard, sketch) for shard in shards]
+    missing = {
+        key: shard for key, shard in zip(keys, shards, strict=True) if store.receipt(STAGE, key) is None
+    }  # two shards of equal content share a key
+    cluster.count(run=len(missing), reused=len(set(keys)) - len(missing))
+    calls = [(str(store), sketch, batch) for batch in _batches(missing)]
+    cluster.run(sign_shards, calls, label="minhash")
+    return [f"{STAGE}/{key}" for key in keys]
+
+
+def _batches(missing: dict[str, Shard]) -> list[list[tuple[str, str]]]:
+    """Small shards share a task; the largest go first. A call is (key, folder of the documents)."""
+    batches: list[list[tuple[str, str]]] = []
+    held = 0
+    for key, shard in sorted(missing.items(), key=lambda item: (-item[1].text_bytes, item[0])):
+        if not batches or held + shard.text_bytes > SHARD_BYTES or len(batches[-1]) >= SHARDS_PER_TASK:
+            batches.append([])
+            held = 0
+        batches[-1].append((key, shard.folder))
+        held += shard.text_bytes
+    return batches
+
+
+def sign_shards(store_url: str, sketch: Sketch, shards: Sequence[tuple[str, str]]) -> int:
+    """Write the signatures and sorted bands of shards, (key, folder) each; returns how many."""
+    store = Store(store_url)
+    for key, folder in shards:
+        with store.attempt(STAGE, key) as attempt:
+            _write(attempt, store, folder, sketch)
+            attempt.commit()
+    return len(shards)
+
+
+def _write(attempt: Attempt, store: Store, folder: str, sketch: Sketch) -> None:
+    signatures = [np.zeros((0, sketch.minima), dtype=np.uint16)]
+    bands = [np.zeros(0, dtype=np.uint64)]
+    rows = [np.zeros(0, dtype=np.uint32)]
+    first = 0
+    for words in _words(store, folder):
+        found = minima(grams(words, sketch.ngram), sketch.minima)
+        signatures.append(short_signatures(found))
+        filled = np.flatnonzero((found != NO_GRAM).any(axis=0))
+        bands.append(band_hashes(found, sketch)[filled].reshape(-1))
+        rows.append(np.repeat((first + filled).astype(np.uint32), sketch.bands))
+        first += len(words)
+    hashes = np.concatenate(bands)
+    order = np.argsort(hashes, kind="stable")
+    _save(attempt, SIGNATURES, np.concatenate(signatures))
+    _save(attempt, BANDS, hashes[order])
+    _save(attempt, BAND_ROWS, np.concatenate(rows)[order])
+
+
+def _words(store: Store, folder: str) -> Iterator[Ragged]:
+    """The words of a shard's texts in order, in batches of about BATCH_BYTES; texts stay as they lie in Parquet."""
+    with pq.ParquetFile(store.path(f"{folder}/{DOCUMENTS}")) as file:
+        for part in file.iter_batches(ROWS_AT_A_TIME, columns=["text"]):
+            column = part.column(0)
+            _, places, data = column.buffers()
+            bounds = np.frombuffer(places, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
+            first = 0
+            while first < len(column):
+                last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + BATCH_BYTES, side="right")) - 1)
+                span = data.slice(int(bounds[first]), int(bounds[last] - bounds[first])).to_pybytes()
+                yield word_hashes_of_utf8(span, bounds[first : last + 1] - bounds[first])
+                first = last
+
+
+def _save(attempt: Attempt, name: str, array: NDArray[np.uint16] | NDArray[np.uint32] | NDArray[np.uint64]) -> None:
+    with attempt.path(name).open("wb") as file:
+        np.save(file, array, allow_pickle=False)

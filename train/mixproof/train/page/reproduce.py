@@ -18,7 +18,7 @@ def commands(evidence: Evidence) -> list[str]:
     lines = [f"pip install mixproof[train]=={evidence.mixproof}"]
     for spec in specs:
         lines.append(f"mixproof build {spec} --store {store}")
-        lines.append(f"mixproof audit {spec} --store {store} --depth replay")
+        lines.append(f"mixproof audit {spec} --store {store}")
         lines.append(f"mixproof train {spec} --store {store}")
     lines.append(f"mixproof compare {' '.join(specs)} --store {store}{across} --html report.html")
     return lines

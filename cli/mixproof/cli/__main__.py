@@ -20,7 +20,7 @@ from mixproof.mixtures.errors import SpecError
 
 from .output import stderr
 
-COMMANDS = ("plan", "build", "audit", "train", "compare", "run", "search", "proxies", "schema", "demo")
+COMMANDS = ("plan", "inspect", "build", "audit", "train", "compare", "run", "search", "proxies", "schema", "demo")
 """Each a module of this room with a function of the same name."""
 
 

@@ -22,6 +22,7 @@ from .output import stderr
 
 COMMANDS = (
     "plan",
+    "inspect",
     "build",
     "audit",
     "train",

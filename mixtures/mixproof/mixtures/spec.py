@@ -72,6 +72,8 @@ class Source(SpecPart):
     split_by: str | None = None
     """Column whose values make sources of their own."""
     steps: tuple[Step, ...] = ()
+    keep_dropped: StrictBool = False
+    """Write the documents that a step drops to `dropped.parquet`, beside those that stay. Execution, not identity."""
 
 
 class OnBadRecord(SpecPart):

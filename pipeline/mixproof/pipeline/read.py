@@ -36,7 +36,7 @@ from .readers.record import POISON, Raw, Records, Reject, detail_of
 from .readers.text import read_text
 from .readers.warc import read_warc, read_wet
 from .shards import ShardPlan
-from .steps import Counted, apply_steps, make_steps, needs_fields, steps_identity
+from .steps import NOT_SAMPLED, Counted, apply_steps, make_steps, needs_fields, steps_identity
 from .watch import PATIENCE_SECONDS, Watch
 
 STAGE = "read"
@@ -44,6 +44,8 @@ VERSION = 2
 MARKS = ".marks"
 DOCUMENTS = "documents.parquet"
 REJECTS = "rejects.parquet"
+DROPPED = "dropped.parquet"
+"""Where a source says `keep_dropped`: what its steps took out, except for what `sampler` left out."""
 HASHES = "hashes.npy"
 ROW_GROUP_ROWS = 1024
 ROW_GROUP_BYTES = 64 * 1000 * 1000
@@ -60,6 +62,13 @@ _DOCUMENT_FIELDS = [
     pa.field("text", pa.large_string()),
     pa.field("text_xxh128", pa.binary(16)),
     pa.field("text_bytes", pa.int64()),
+]
+_DROPPED_FIELDS = [
+    pa.field("record", pa.int64()),
+    pa.field("id", pa.string()),
+    pa.field("step", pa.string()),
+    pa.field("reason", pa.string()),
+    pa.field("text", pa.large_string()),
 ]
 _REJECT_FIELDS = [
     pa.field("record", pa.int64()),
@@ -78,6 +87,7 @@ class ReadTask:
     text: str
     id: str
     steps: tuple[Step, ...]
+    keep_dropped: bool = False
     patience_seconds: float = PATIENCE_SECONDS
     """How long one document may take; execution, so not in the key."""
 
@@ -88,7 +98,7 @@ def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str]) -> Rea
     inputs: object = [sha256[first.url], plan.start, plan.end]
     if first.format in TREES:
         inputs = [[file.name, sha256[file.url]] for file in plan.files]
-    config = {
+    config: dict[str, object] = {
         "format": first.format,
         "compression": first.compression,
         "text": source.text,
@@ -96,7 +106,10 @@ def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str]) -> Rea
         "steps": steps_identity(source.steps),
         **_reader_identity(first.format),
     }
-    return ReadTask(plan, stage_key(STAGE, VERSION, config, inputs), source.text, source.id, source.steps)
+    if source.keep_dropped:
+        config["keep_dropped"] = True
+    key = stage_key(STAGE, VERSION, config, inputs)
+    return ReadTask(plan, key, source.text, source.id, source.steps, source.keep_dropped)
 
 
 def _reader_identity(kind: Format) -> dict[str, object]:
@@ -122,8 +135,9 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
     name = task.plan.files[0].name
     with store.attempt(STAGE, task.key) as attempt:
         tree = task.plan.files[0].format in TREES
+        dropped = attempt.path(DROPPED) if task.keep_dropped else None
         with (
-            _Output(attempt.path(DOCUMENTS), attempt.path(REJECTS), tree=tree) as output,
+            _Output(attempt.path(DOCUMENTS), attempt.path(REJECTS), dropped, tree=tree) as output,
             Watch(mark_of(store, task), task.patience_seconds) as watch,
         ):
             for file in task.plan.files:
@@ -205,13 +219,14 @@ def _check_unchanged(file: InputFile) -> None:
 
 
 class _Output:
-    """The two Parquet files of a shard, written in groups of rows, and the counts for its account."""
+    """The Parquet files of a shard, written in groups of rows, and the counts for its account."""
 
-    def __init__(self, documents: Path, rejects: Path, *, tree: bool) -> None:
+    def __init__(self, documents: Path, rejects: Path, dropped: Path | None, *, tree: bool) -> None:
         self._tree = tree
         files = [_FILE] if tree else []
         self._documents = _Rows(documents, pa.schema(files + _DOCUMENT_FIELDS))
         self._rejects = _Rows(rejects, pa.schema(files + _REJECT_FIELDS))
+        self._dropped = None if dropped is None else _Rows(dropped, pa.schema(files + _DROPPED_FIELDS))
         self._hashes: list[bytes] = []
         self._lengths: list[int] = []
         self._rejected: Counter[str] = Counter()
@@ -224,6 +239,8 @@ class _Output:
     def __exit__(self, *error: object) -> None:
         self._documents.close()
         self._rejects.close()
+        if self._dropped is not None:
+            self._dropped.close()
 
     def take(self, item: Raw | Reject, steps: Sequence[Counted], file: str) -> None:
         self.records += 1
@@ -234,8 +251,13 @@ class _Output:
             return
         data = item.text.encode()
         self._read_bytes += len(data)
+
+        def gone(step: str, reason: str, text: bytes) -> None:
+            if self._dropped is not None and reason != NOT_SAMPLED:
+                self._dropped.add((*head, item.record, item.id, step, reason, text), len(text))
+
         try:
-            done = apply_steps(item, data, steps)
+            done = apply_steps(item, data, steps, gone)
         except Exception as error:
             error.add_note(f"in a step, at {file} record {item.record} of the shard, id {item.id}")
             raise

@@ -2,6 +2,7 @@
 
 from .apply import apply_steps
 from .registry import make_steps, needs_fields, steps_identity
+from .sampler import NOT_SAMPLED
 from .step import Apply, Counted, Drop
 
-__all__ = ["Apply", "Counted", "Drop", "apply_steps", "make_steps", "needs_fields", "steps_identity"]
+__all__ = ["NOT_SAMPLED", "Apply", "Counted", "Drop", "apply_steps", "make_steps", "needs_fields", "steps_identity"]

@@ -14,7 +14,6 @@ import functools
 import importlib
 import re
 from collections.abc import Iterable, Sequence
-from itertools import product
 from typing import Any, NamedTuple
 
 MAX_TEMPLATES = 10_000
@@ -26,8 +25,12 @@ _DIGITS = frozenset("0123456789")
 _NUMBER = 8
 """The case of a number, beside the eight of letters: small or not of the first and the last two."""
 _UNKNOWN = ("zqx", "jv", "b")  # no language's word, so in no special case
-_CHECKED_WORDS = ("word", "Word", "WORD", "wOrD", "über", "Ёлка", "слово", "naïve", "well-known", "Anglo-Saxon", "ΑΒΓ",
-                  "42", "1,160", "3.14", "2019", "10.0.0.1")  # fmt: skip
+_SPLIT = 3
+_CHECKED_WORDS = {
+    "letters": ("word", "Word", "WORD", "wOrD", "über", "Ёлка", "слово", "naïve", "ΑΒΓ"),
+    "hyphens": ("zqxjv-zqxjv", "zqxJV-zqxjv", "zqxjv-Zqxjv", "ZQXJV-ZQXJV", "Anglo-Saxon", "well-known", "über-слово"),
+    "numbers": ("42", "1,160", "3.14", "2019", "10.0.0.1"),
+}
 _CHECKED_MARKS = (
     ("", ""), ("", "."), ("", ","), ("", ";"), ("", ":"), ("", "?"), ("", "!"), ("", "'"), ("", "..."), ("", "…"),
     ("", "—"), ("", '."'), ("", ".”"), ("", "),"), ("", "):"), ("(", ""), ("(", ")"), ("(", ")."), ('"', '"'),
@@ -51,15 +54,14 @@ class Chunks:
         self._shape, self._lower = _letters()
         self._special = frozenset(part for rule in tokenizer.rules for part in _PARTS.findall(rule))
         self._templates: dict[tuple[str, int, str], _Template | None] = {}
-        self._hyphen: str | None = None
-        self.shapes = True
-        """Whether chunks of a known shape are spared spaCy."""
-        self._hyphen = self._split_at_hyphens()
-        self.shapes = self._agrees()
+        self._hyphens = self._split_at_hyphens()
+        self.shapes = frozenset(_CHECKED_WORDS)
+        """Kinds of words that are spared spaCy: `letters`, `hyphens`, `numbers`."""
+        self.shapes = frozenset(kind for kind in _CHECKED_WORDS if self._agrees(kind))
 
     def split(self, chunks: Sequence[str]) -> list[Sequence[str]]:
         """Give the words of each chunk; chunks hold no white space and are not empty."""
-        found = [self._by_shape(chunk) for chunk in chunks] if self.shapes else [None] * len(chunks)
+        found = [self._by_shape(chunk) for chunk in chunks]
         rest = [chunk for chunk, words in zip(chunks, found, strict=True) if words is None]
         if not rest:
             return found  # type: ignore[return-value]  # nothing is None
@@ -82,25 +84,21 @@ class Chunks:
 
     def _by_shape(self, chunk: str) -> Sequence[str] | None:
         if chunk.isascii() and chunk.isalpha() and len(chunk) > 1:
-            return None if chunk in self._special else (chunk,)
+            return (chunk,) if "letters" in self.shapes and chunk not in self._special else None
         match = self._shape.fullmatch(chunk)
         if match is None:
             return None
         before, core, digits, after = match.groups()
-        words: Sequence[str]
+        words: Sequence[str] = (core or digits,)
         if digits is not None:
-            core, words = digits, (digits,)
-            if digits in self._special:
-                return None
+            core, kind, parts = digits, "numbers", words
         elif "-" in core:
-            parts = core.split("-")
-            if self._hyphen is None or not self._special.isdisjoint(parts):
-                return None
-            words = (core,) if self._hyphen == "whole" else _between(parts, "-")
-        elif core in self._special:
-            return None
+            kind, parts = "hyphens", core.split("-")
+            words = _between(parts, "-") if self._hyphens == "split" else words
         else:
-            words = (core,)
+            kind, parts = "letters", words
+        if kind not in self.shapes or not self._special.isdisjoint(parts):
+            return None
         if not before and not after:
             return words
         template = self._template(before, core, after)
@@ -131,19 +129,13 @@ class Chunks:
         at = words.index(word)
         return _Template(words[:at], words[at + 1 :])
 
-    def _split_at_hyphens(self) -> str | None:
-        words = [a + b for a, b in product(("zqxjv", "zqXJ"), ("zqxjv", "ZQxjv"))]
-        pairs = list(product(words, words))
-        found = self._by_spacy([f"{a}-{b}" for a, b in pairs])
-        if all(len(split) == 1 for split in found):
-            return "whole"
-        return "parts" if all(list(split) == [a, "-", b] for (a, b), split in zip(pairs, found, strict=True)) else None
+    def _split_at_hyphens(self) -> str:
+        return "split" if len(self._by_spacy(["zqxjv-zqxjv"])[0]) == _SPLIT else "whole"
 
-    def _agrees(self) -> bool:
-        chunks = [before + word + after for word in _CHECKED_WORDS for before, after in _CHECKED_MARKS]
+    def _agrees(self, kind: str) -> bool:
+        chunks = [before + word + after for word in _CHECKED_WORDS[kind] for before, after in _CHECKED_MARKS]
         by_shape = [self._by_shape(chunk) for chunk in chunks]
-        by_spacy = [self._by_spacy([chunk])[0] for chunk in chunks]
-        pairs = zip(by_shape, by_spacy, strict=True)
+        pairs = zip(by_shape, self._by_spacy(chunks), strict=True)
         return all(shape is None or tuple(shape) == tuple(words) for shape, words in pairs)
 
 

@@ -18,6 +18,7 @@ from .document import Document
 from .step import Apply, Drop, Options
 
 VERSION = 1
+NOT_SAMPLED = "not_sampled"
 
 
 class SamplerOptions(Options):
@@ -33,6 +34,6 @@ def make_sampler(options: SamplerOptions) -> Apply:
 
     def apply(document: Document) -> str | Drop:
         digest = xxhash.xxh3_64_intdigest(document.text.encode(), seed)
-        return document.text if digest * rate.denominator < bound else Drop("not_sampled")
+        return document.text if digest * rate.denominator < bound else Drop(NOT_SAMPLED)
 
     return apply

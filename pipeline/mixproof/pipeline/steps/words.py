@@ -16,12 +16,14 @@ ones (`8 ) )` against `)  )`); here a chunk is looked at alone.
 
 from __future__ import annotations
 
+import csv
 import functools
 import importlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, repeat
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,7 +73,7 @@ def splitter_of(language: str) -> Splitter:
     """
     try:
         tokenizers = importlib.import_module("datatrove.utils.word_tokenizers")
-        tokenizer = tokenizers.load_word_tokenizer(language)
+        tokenizer = tokenizers.load_word_tokenizer(_code_of(language))
         tokenizer.word_tokenize("words")  # loads what it needs
     except ValueError as error:
         raise NoWordsError(f"no words in {language!r}: datatrove knows no such language") from error
@@ -81,6 +83,26 @@ def splitter_of(language: str) -> Splitter:
     if type(getattr(rules, "tokenizer", None)).__module__ == "spacy.tokenizer":
         return MemoSplitter(tokenizer)
     return Splitter(tokenizer)
+
+
+def _code_of(language: str) -> str:
+    """Give the code by which datatrove knows a language in its own script: `cmn_Hani` for `zh`, `eng_Latn` for `en`.
+
+    Without a script datatrove takes the last one in its table: Latin letters for Chinese, Hindi and Arabic.
+    """
+    label = language.replace("_", "-").partition("-")[0].lower()
+    for row in _assignments():
+        named = row["code_3"] == label or (row["code_1"] == label and row["default_code_1"] == "TRUE")
+        if named and row["default_script"] == "TRUE" and row["type"]:
+            return f"{row['code_3']}_{row['script']}"
+    return language
+
+
+@functools.cache
+def _assignments() -> list[dict[str, str]]:
+    assets = importlib.import_module("datatrove.utils._import_utils").ASSETS_PATH
+    with (Path(assets) / "tokenizer_assignment.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 class Splitter:

@@ -69,21 +69,31 @@ def wait_until_it_answers(address: str, head: subprocess.Popen[bytes], log: Path
             time.sleep(0.5)
 
 
+def submit(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Submit a job and wait for its end; a head that has just started may have no agent for jobs yet."""
+    end = time.monotonic() + 120
+    while True:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=without_own_mixproof(),
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+        if "No available agent" not in done.stderr + done.stdout or time.monotonic() > end:
+            return done
+        time.sleep(1)
+
+
 def test_a_submitted_job_runs_the_upload_and_gives_the_same_build(
     job_server: str, experiment: Experiment, tmp_path: Path
 ) -> None:
     store = tmp_path / "store"
     command = [BIN / "ray", "job", "submit", "--address", job_server, "--working-dir", ".", "--runtime-env"]
     command += ["runtime_env.yaml", "--", "python", "-m", "mixproof.cli", "build", experiment.spec, "--store", store]
-    done = subprocess.run(
-        [*map(str, command), "--json"],
-        cwd=ROOT,
-        env=without_own_mixproof(),
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
+    done = submit([*map(str, command), "--json"])
     assert done.returncode == 0, done.stdout + done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("{"))
     assert json.loads(line)["build"] == experiment.result["build"]["build"]

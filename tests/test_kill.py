@@ -35,11 +35,9 @@ def wait_for(store: Path, pattern: str, count: int, process: subprocess.Popen[by
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill the driver and wait until its Ray processes have followed it."""
-    children = psutil.Process(process.pid).children(recursive=True)
+    """Kill the driver; its Ray processes may still be ending when it is started again, as with any user."""
     process.kill()
     process.wait()
-    psutil.wait_procs(children, timeout=60)
 
 
 def built_bytes(store: Path) -> dict[str, bytes]:

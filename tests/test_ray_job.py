@@ -44,6 +44,8 @@ def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("ray") / "head.log"
     command = [BIN / "ray", "start", "--head", "--block", f"--port={free_port()}", "--num-cpus=2"]
     command += ["--include-dashboard=true", f"--dashboard-port={port}", "--disable-usage-stats"]
+    # Without a port of its own the agent that starts jobs shares one with every other Ray of this machine.
+    command += [f"--dashboard-agent-listen-port={free_port()}"]
     with log.open("w") as output:
         head = subprocess.Popen(
             [*map(str, command)], env=without_own_mixproof(), stdout=output, stderr=output, start_new_session=True

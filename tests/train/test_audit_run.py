@@ -305,6 +305,18 @@ def test_metrics_with_a_line_twice_or_without_one_break_e9(run: Path) -> None:
         assert {(f.equation, f.file) for f in failures(run)} == {("E9", str(path))}
 
 
+def test_targets_moved_from_one_source_to_another_in_the_metrics_break_e9(run: Path) -> None:
+    path = run / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    of = lines[-1]["targets_of"]
+    source = next(iter(of))
+    of[source] -= 1
+    of["elsewhere"] = 1
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    edit(run, "files", "metrics.jsonl", to=hashlib.sha256(path.read_bytes()).hexdigest())
+    assert [(f.equation, f.file) for f in failures(run)] == [("E9", str(path))]
+
+
 def test_a_record_of_another_form_or_place_is_refused(run: Path, tmp_path: Path) -> None:
     text = (run / "run.json").read_text()
     (run / "run.json").write_text(text + " ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,11 @@ RELATIVE_ERROR = 1e-12
 
 
 def check_metrics(path: Path, run: RunRecord, checks: Checks) -> None:
-    """E9: one line a step, each with a batch more than the one before, up to the consumed samples."""
+    """E9: one line a step, each with a batch more than the one before, up to the consumed samples.
+
+    Where every target counts, the targets that the steps trained on by source are the tokens delivered of it: what
+    the optimizer saw, held against the replay of the index.
+    """
     at = checks.at(file=str(path))
     try:
         lines = [json.loads(line) for line in path.read_bytes().splitlines()]
@@ -38,6 +43,12 @@ def check_metrics(path: Path, run: RunRecord, checks: Checks) -> None:
     at.equal("E9", "steps", len(expected), len(counts))
     at.true("E9", wrong is None, "step, samples and tokens in order", f"others in line {(wrong or 0) + 1}")
     at.true("schema", finite, "finite losses", "others")
+    if not run.masks.eod_mask_loss and all("targets_of" in line for line in lines):
+        targets: Counter[str] = Counter()
+        for line in lines:
+            targets.update(line["targets_of"])
+        planned = {source: delivered.tokens for source, delivered in run.delivered.items() if delivered.tokens}
+        at.equal("E9", "targets trained on by source", planned, dict(targets))
 
 
 def check_scores(root: Path, path: Path, run: RunRecord, manifest: Manifest, checks: Checks) -> None:

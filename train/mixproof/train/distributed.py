@@ -9,14 +9,18 @@ module globals and Ray reuses workers, so the groups are always taken down again
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
+from torch import Tensor
 from torch._C._distributed_c10d import HashStore
+
+BUCKET_WEIGHTS = 16 * 1024 * 1024
+"""Gradients that are exchanged at a time: 64 MB in float32."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Ranks:
         if self.size > 1:
             dist.broadcast_object_list(values, src=0, device=self.device)
         return values[0]
+
+    def sum(self, tensor: Tensor) -> None:
+        """Add a tensor up over the ranks, in place."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
 
     def barrier(self) -> None:
         """Wait for every rank."""
@@ -71,6 +80,34 @@ def process_group(device_type: str | None = None) -> Iterator[Ranks]:
         if parallel_state.model_parallel_is_initialized():
             parallel_state.destroy_model_parallel()
         dist.destroy_process_group()
+
+
+def sum_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:
+    """Add the gradients up over the ranks, in place.
+
+    They are cut into the same buckets at every step. A ring adds the ranks' parts in an order that depends on the
+    place in the bucket; torch's DDP sorts its buckets anew after the first step of each attempt, so that with three
+    ranks or more a resumed run would add in another order than an undisturbed one. What is lost is the overlap of
+    exchange and backward pass; it happens once a step, however many micro batches the step has.
+    """
+    if ranks.size == 1:
+        return
+    bucket: list[Tensor] = []
+    for parameter in parameters:
+        assert parameter.grad is not None, "every weight takes part in the loss"
+        bucket.append(parameter.grad)
+        if sum(gradient.numel() for gradient in bucket) >= BUCKET_WEIGHTS:
+            _sum_bucket(bucket, ranks)
+            bucket = []
+    if bucket:
+        _sum_bucket(bucket, ranks)
+
+
+def _sum_bucket(gradients: Sequence[Tensor], ranks: Ranks) -> None:
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    ranks.sum(flat)
+    for gradient, part in zip(gradients, torch.split(flat, [gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def _ask_for_deterministic_kernels() -> None:

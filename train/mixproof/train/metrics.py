@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mixproof.ledger.errors import DamagedFileError
@@ -36,6 +36,10 @@ class StepMetrics:
     """Learning rate that the step used."""
     grad_norm: float
     """L2 norm of the gradient before clipping."""
+    loss_of: dict[str, float] = field(default_factory=dict)
+    """Nats per target by source, of every source with targets in the batch; empty in files of older versions."""
+    targets_of: dict[str, int] = field(default_factory=dict)
+    """Targets behind each of them: the weights with which to average over steps."""
 
 
 class MetricsLog:

@@ -2,8 +2,8 @@
 
 The loss of a step is the mean over all targets of the global batch: each micro batch adds its summed loss divided
 by the global number of targets, so that neither micro batches nor ranks weigh into it. Rank r of n takes the r-th
-n-th of the batch; torch's DDP averages gradients, which the factor n undoes. Float32 on CPU; on CUDA the forward
-pass runs under bfloat16 autocast, the weights stay float32.
+n-th of the batch, and the ranks' gradients are added up once a step (`distributed.py`). Float32 on CPU; on CUDA the
+forward pass runs under bfloat16 autocast, the weights stay float32.
 
 Steps are counted in samples, never by the clock.
 """
@@ -12,28 +12,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
 from mixproof.ledger.errors import RequestError, TrainingError
 
 from .blend import Blend
-from .distributed import Ranks
+from .distributed import Ranks, sum_gradients
 from .metrics import StepMetrics
 from .optimizer import parameters_of
+from .source_losses import SourceLosses
 from .state import TrainingState
 
 MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Tokens per forward pass where the spec names no micro batch; bounds the logits, the largest tensor."""
-FIELDS = ("tokens", "labels", "loss_mask", "position_ids")
+FIELDS = ("tokens", "labels", "loss_mask", "position_ids", "source")
 
 Batch = dict[str, Tensor]
-"""`tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), [micro batch, sequence] each."""
+"""`tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), [micro batch, sequence] each, and `source`
+(int64), [micro batch]."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,6 @@ class Trainer:
         self.state, self._blend, self._plan, self._ranks = state, blend, plan, ranks
         self._parameters = parameters_of(state.optimizer)
         self._model: torch.nn.Module = state.model
-        if ranks.size > 1:
-            self._model = DistributedDataParallel(state.model, gradient_as_bucket_view=True)
         self._model.train()
 
     def step(self) -> StepMetrics:
@@ -92,7 +89,8 @@ class Trainer:
         """
         state, plan = self.state, self._plan
         first = state.consumed_samples
-        loss = self._accumulate(first)
+        by_source = SourceLosses(self._blend.sources, self._ranks.device)
+        loss = self._accumulate(first, by_source)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, plan.clip))
         number = first // plan.global_batch_size + 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -105,6 +103,7 @@ class Trainer:
         state.optimizer.zero_grad(set_to_none=True)
         state.scheduler.step(plan.global_batch_size)
         state.consumed_samples += plan.global_batch_size
+        loss_of, targets_of = by_source.means(self._ranks)
         return StepMetrics(
             step=number,
             samples=state.consumed_samples,
@@ -112,31 +111,33 @@ class Trainer:
             loss=loss,
             lr=lr,
             grad_norm=norm,
+            loss_of=loss_of,
+            targets_of=targets_of,
         )
 
-    def _accumulate(self, first: int) -> float:
+    def _accumulate(self, first: int, by_source: SourceLosses) -> float:
         """Gradients of the global batch that starts at sample `first`; return its mean loss in nats."""
         ranks = self._ranks
         batches = list(self._micro_batches(first))
         targets = torch.stack([batch["loss_mask"].sum(dtype=torch.float64) for batch in batches]).sum()
-        if ranks.size > 1:
-            dist.all_reduce(targets)
+        ranks.sum(targets)
         loss_sum = torch.zeros((), dtype=torch.float64, device=ranks.device)
-        for number, batch in enumerate(batches, start=1):
-            with self._synchronizing(last=number == len(batches)):
-                part = self._loss_sum(batch)
-                torch.autograd.backward(part * (ranks.size / targets).float())
+        for batch in batches:
+            losses = self._losses(batch)
+            part = losses.sum()
+            torch.autograd.backward(part * (1 / targets).float())
             loss_sum += part.detach().double()
-        if ranks.size > 1:
-            dist.all_reduce(loss_sum)
+            by_source.add(batch["source"], losses, batch["loss_mask"])
+        sum_gradients(self._parameters, ranks)
+        ranks.sum(loss_sum)
         return float(loss_sum / targets)
 
-    def _loss_sum(self, batch: Batch) -> Tensor:
-        """Sum of the losses of one micro batch's targets, in nats."""
+    def _losses(self, batch: Batch) -> Tensor:
+        """Nats of each target of one micro batch, [micro batch, sequence]; 0 where it does not count."""
         device = self._ranks.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.state.dtype == "bfloat16"):
             losses: Tensor = self._model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
-        return (losses.float() * batch["loss_mask"]).sum()
+        return losses.float() * batch["loss_mask"]
 
     def _micro_batches(self, first: int) -> Iterator[Batch]:
         """Cut this rank's part of the global batch that starts at sample `first`."""
@@ -150,9 +151,3 @@ class Trainer:
                 name: torch.stack([torch.as_tensor(sample[name]) for sample in samples]).to(ranks.device)
                 for name in FIELDS
             }
-
-    def _synchronizing(self, *, last: bool) -> AbstractContextManager[None]:
-        """Exchange gradients with the other ranks in the last micro batch only."""
-        if isinstance(self._model, DistributedDataParallel) and not last:
-            return self._model.no_sync()
-        return nullcontext()

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from object_store import ObjectStore, serve_objects
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE_ROOTS = [str(ROOT / room) for room in ("ledger", "mixtures", "pipeline", "tokenize", "train", "cli")]
@@ -149,3 +150,10 @@ def experiment(tmp_path_factory: pytest.TempPathFactory, mixproof: Callable[...,
     done = mixproof("run", spec, "--store", store, "--json")
     assert done.code == 0, done.err
     return Experiment(spec, store, done.json)
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """An S3 server on this machine, over HTTP; the environment points at it from here on."""
+    with serve_objects() as store:
+        yield store

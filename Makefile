@@ -7,10 +7,19 @@ ROOMS := ledger mixtures pipeline tokenize train cli
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test test-browser unit lint types layers format bench install clean
+.PHONY: demo tutorial docs test test-browser unit lint types layers format bench install clean
 
 demo: install
 	$(BIN)/mixproof demo
+
+# every command of docs/tutorial.md, in order, in a new folder
+tutorial: install
+	rm -rf .tutorial
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/shell_blocks.py docs/tutorial.md .tutorial
+
+# docs/reference/, from the code
+docs: install
+	$(BIN)/python docs/reference_pages.py
 
 test: lint types layers unit
 
@@ -45,4 +54,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .demo
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .demo .tutorial

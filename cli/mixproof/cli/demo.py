@@ -17,6 +17,7 @@ from .request import open_request
 from .run import print_ran, run_request
 
 REPORT = "report.html"
+PrepareOption = Annotated[bool, typer.Option("--prepare", help="Only gather the text and write the spec, demo.yaml.")]
 DirectoryOption = Annotated[
     Path, typer.Option("--directory", metavar="DIR", help="Where corpus, spec and store are put.")
 ]
@@ -31,6 +32,7 @@ def demo(
     store: DemoStoreOption = None,
     address: AddressOption = None,
     workers: WorkersOption = None,
+    prepare: PrepareOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Gather real text, build it, train two mixtures and say which is better, in a few minutes."""
@@ -39,6 +41,10 @@ def demo(
     stderr.print(table(f"Gathered from this Python installation into {directory}", ("source", "text bytes"), rows))
     spec = directory / "demo.yaml"
     spec.write_text(shipped_spec("demo"))
+    if prepare:
+        if as_json:
+            emit_json({"spec": str(spec.absolute()), "text_bytes": sizes})
+        return
     request = open_request(spec, store or str(directory / "store"))
     ran = run_request(request, address, workers)
     report = directory / REPORT

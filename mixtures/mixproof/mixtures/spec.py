@@ -37,7 +37,11 @@ class SpecPart(BaseModel):
     """Base of every part of a spec: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"), populate_by_name=True
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: name.rstrip("_"),
+        populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -64,7 +68,7 @@ class Source(SpecPart):
     megatron: str | None = None
     """Prefix of an existing `.bin/.idx` pair, instead of `files`."""
     format: Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code"] | None = None
-    """None: by the file's name."""
+    """Absent: by the file's name."""
     text: str = "text"
     """Field that holds the text."""
     id: str = "id"
@@ -72,6 +76,7 @@ class Source(SpecPart):
     split_by: str | None = None
     """Column whose values make sources of their own."""
     steps: tuple[Step, ...] = ()
+    """Formatters and filters, applied in this order; none where absent."""
     keep_dropped: StrictBool = False
     """Write the documents that a step drops to `dropped.parquet`, beside those that stay. Execution, not identity."""
 
@@ -87,8 +92,11 @@ class FuzzyDedup(SpecPart):
     """MinHash-LSH over word n-grams."""
 
     ngram: WholeNumber = 5
+    """Words that make one shingle."""
     bands: WholeNumber = 20
+    """Groups of minima; two documents that agree in all minima of one become candidates."""
     rows: WholeNumber = 8
+    """Minima of a band."""
     threshold: Share = Fraction(3, 4)
     """Smallest share of equal signature minima at which two documents count as the same."""
 
@@ -97,7 +105,9 @@ class Dedup(SpecPart):
     """Which documents count as the same, where, and which of them stays."""
 
     exact: StrictBool = True
+    """Drop texts that are equal byte for byte."""
     fuzzy: FuzzyDedup | None = None
+    """Drop near-copies, too; `true` for the defaults below. Absent: off."""
     scope: Annotated[
         Annotated[Literal["all", "source"], Tag("word")] | Annotated[dict[str, tuple[str, ...]], Tag("groups")],
         Discriminator(lambda value: "groups" if isinstance(value, dict) else "word"),
@@ -111,14 +121,16 @@ class HeldoutCreate(SpecPart):
     """Held-out sets made from this spec's own sources, per source."""
 
     tokens: TokenCount | None = None
-    """None: 1M tokens or 2% of the source's bytes, whichever is less."""
+    """Absent: 1M tokens or 2% of the source's bytes, whichever is less."""
     min_documents: WholeNumber = 50
+    """Documents that are held out at least, whatever their tokens."""
 
 
 class Heldout(SpecPart):
     """Where the held-out sets come from: exactly one of the two."""
 
     create: HeldoutCreate | None = None
+    """Take them out of this spec's documents."""
     from_: str | None = None
     """Path of another build's manifest."""
 
@@ -138,6 +150,7 @@ class TokenizerTraining(SpecPart):
     """A SentencePiece BPE model trained on a sample of the training documents."""
 
     vocab_size: WholeNumber = 32000
+    """Pieces, control and byte pieces included."""
     bytes: ByteCount = 200_000_000
     """UTF-8 bytes of the training sample, over all sources by their byte share."""
 
@@ -146,8 +159,11 @@ class Tokenizer(SpecPart):
     """Exactly one of the first three."""
 
     sentencepiece: str | None = None
+    """Path of a SentencePiece model."""
     huggingface: str | None = None
+    """Path of a `tokenizer.json`."""
     train: TokenizerTraining | None = None
+    """Train one on this build's training documents."""
     eod: str | None = None
     """Piece to use as end of document instead of the tokenizer's own."""
 
@@ -156,6 +172,7 @@ class Target(SpecPart):
     """The big run that the proxies stand for."""
 
     tokens: TokenCount
+    """Training tokens of the big run."""
     max_epochs: dict[str, PositiveDecimal] = {"default": DEFAULT_MAX_EPOCHS}
     """Cap per source by name; `default` for the others. 2.0 means seen twice."""
     simulate: StrictBool = False
@@ -185,6 +202,7 @@ class Mixture(Blend):
     """One blend for the whole run, or phases with a blend each."""
 
     phases: tuple[Phase, ...] = ()
+    """One after the other, each with an `until`; the last ends at 100%."""
 
 
 class Wsd(SpecPart):
@@ -195,21 +213,25 @@ class Wsd(SpecPart):
     decay: Share = Fraction(20, 100)
     """Share of the steps, at the end, in which it falls to `min_lr`."""
     shape: Literal["linear", "cosine", "exponential", "minus_sqrt"] = "minus_sqrt"
+    """Curve of the decay."""
 
 
 class Schedule(SpecPart):
     """Learning-rate schedule."""
 
     wsd: Wsd = Wsd()
+    """Shares of a run's steps; they round up to whole steps."""
 
 
 class Optimizer(SpecPart):
     """AdamW; weight decay on matrices only."""
 
     weight_decay: Decimalish = Fraction(1, 10)
+    """Of matrices; biases and norms have none."""
     clip: Decimalish = Fraction(1)
     """Largest gradient norm; 0: not clipped."""
     betas: tuple[Share, Share] = (Fraction(9, 10), Fraction(95, 100))
+    """Of AdamW."""
 
 
 class Architecture(SpecPart):
@@ -227,15 +249,17 @@ class Proxy(SpecPart):
     """A small model's recipe: how long and how fast it learns."""
 
     tokens: TokenCount
+    """Training tokens of a run, rounded up to whole steps."""
     global_batch_size: WholeNumber
     """Samples per step."""
     lr: PositiveDecimal
+    """Peak learning rate."""
     min_lr: Decimalish
     """Where the decay ends; a tenth of `lr` where the spec does not say."""
     micro_batch_size: WholeNumber | None = None
     """Samples per forward pass; None: chosen by the trainer. Execution, not identity."""
     architecture: Architecture | None = None
-    """None: the shipped proxy of this name."""
+    """Absent: the shipped proxy of this name."""
 
 
 class Train(SpecPart):
@@ -244,16 +268,25 @@ class Train(SpecPart):
     sequence_length: WholeNumber = 2048
     """Targets per sample."""
     document_mask: StrictBool = False
+    """Attention stays inside a document."""
     eod_mask_loss: StrictBool = False
+    """EODs are no targets."""
     reset_position_ids: StrictBool = False
+    """Positions count from each document's start."""
     rope_base: WholeNumber = 10000
+    """Base of the rotary embedding."""
     schedule: Schedule = Schedule()
+    """Learning rate over a run."""
     optimizer: Optimizer = Optimizer()
+    """AdamW's settings."""
     proxies: dict[Name, Proxy] = Field(min_length=1)
+    """The small models, by name: a shipped one (`mixproof proxies`), or any name with an `architecture`."""
     init_from: str | None = None
+    """Checkpoint that all runs start from. Absent: fresh weights, by seed."""
     checkpoint_every: TokenCount | None = None
-    """None: at the end only."""
+    """Absent: at the end only."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(1,), min_length=1)
+    """A run each; initial weights and order of the data follow from it. Two or more, or no mixture can win."""
 
 
 class Objective(SpecPart):
@@ -267,20 +300,31 @@ class Spec(SpecPart):
     """One experiment."""
 
     schema_: Literal[1]
+    """Version of this form."""
     name: Name
+    """Of the experiment; no part of any result."""
     sources: dict[Name, Source] = Field(min_length=1)
+    """The corpora, by name."""
     on_bad_record: OnBadRecord = OnBadRecord()
+    """What happens to records that cannot be read."""
     dedup: Dedup | None = None
+    """Deduplication. Absent: off."""
     heldout: Heldout = Heldout(create=HeldoutCreate())
+    """The held-out sets that mixtures are measured on."""
     decontaminate: Annotated[
         Annotated[Decontaminate, Tag("map")] | Annotated[Literal[False], Tag("false")],
         Discriminator(lambda value: "false" if value is False else "map"),
     ] = Decontaminate()
+    """Protection of held-out and evaluation texts; `false` turns it off."""
     tokenizer: Tokenizer
+    """One tokenizer for all sources."""
     target: Target | None = None
+    """The big run; caps and `simulate` speak of it. Absent: caps speak of each proxy run."""
     mixtures: dict[Name, Mixture] = Field(min_length=1)
+    """What is compared, by name."""
     train: Train
     objective: Objective | None = None
+    """What `compare` and `search` minimize. Absent: the plain mean of held-out bits per byte over sources."""
 
     _places: Places = PrivateAttr(default_factory=Places)
 

@@ -38,12 +38,20 @@ def test_the_interval_of_a_difference_is_students() -> None:
     assert double.total == pytest.approx(6.20535 * math.sqrt(0.02), rel=1e-5)
 
 
-def test_both_components_add_as_variances_with_satterthwaites_degrees_of_freedom() -> None:
-    # 0.02 with 2 and 0.1² with 100 degrees: 0.03²/(0.02²/2 + 0.01²/100) = 4.47761
+def test_the_whole_is_the_root_of_both_components_squares_each_with_its_own_degrees_of_freedom() -> None:
+    # 4.30265·sqrt(0.02) = 0.608487 by seeds, t(0.975; 100) = 1.98397 times 0.1 by documents
     width = half_width(SeedVariance(0.02, 2), 2, 0.1, 101, of=2, comparisons=1)
-    assert width.total == pytest.approx(2.66332 * math.sqrt(0.03), rel=1e-4)
     assert width.seeds == pytest.approx(4.30265 * math.sqrt(0.02), rel=1e-5)
     assert width.documents == pytest.approx(1.98397 * 0.1, rel=1e-5)
+    assert width.total == pytest.approx(math.sqrt(0.608487**2 + 0.198397**2), rel=1e-5)
+
+
+def test_the_whole_is_never_narrower_than_a_component() -> None:
+    # one t at Satterthwaite's degrees of freedom gave ±0.3909 here, below the ±0.3912 of the seeds alone
+    for spread in (0.0, 0.001, 0.01, 0.1, 1.0):
+        width = half_width(SeedVariance(0.0087736, 3), 2, spread, 60, of=2, comparisons=2)
+        assert width.documents is not None
+        assert width.total >= max(width.seeds, width.documents)
 
 
 def test_seeds_that_would_settle_are_the_fewest_whose_interval_is_narrower_than_the_difference() -> None:
@@ -59,7 +67,11 @@ def test_seeds_that_would_settle_are_the_fewest_whose_interval_is_narrower_than_
 
 def test_the_detectable_difference_adds_the_quantile_of_the_power() -> None:
     # t(0.975; 2) + t(0.8; 2) = 4.30265 + 1.06066
-    assert detectable(SeedVariance(0.02, 2), 2, None, 0, 1) == pytest.approx(5.36331 * math.sqrt(0.02), rel=1e-5)
+    by_seeds = 5.36331 * math.sqrt(0.02)
+    assert detectable(SeedVariance(0.02, 2), 2, None, 0, 1) == pytest.approx(by_seeds, rel=1e-5)
+    # and t(0.975; 100) + t(0.8; 100) = 1.98397 + 0.84523 times the documents' spread
+    both = math.hypot(by_seeds, 2.82920 * 0.1)
+    assert detectable(SeedVariance(0.02, 2), 2, 0.1, 101, 1) == pytest.approx(both, rel=1e-5)
 
 
 def test_the_bootstrap_draws_documents_and_divides_sums() -> None:

@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 
@@ -43,8 +42,8 @@ from .record import IDENTITY, RUN, RunRecord, read_run, run_folder, write_run
 from .request import RunRequest
 from .state import TrainingState, build_state
 from .statement import make_record, save_index, save_scores, score_heldout
-from .streams import Stream
-from .trainer import Trainer, plan_steps
+from .streams import streams_of
+from .trainer import Trainer, steps_of
 
 CIRCUMSTANCES = "circumstances.json"
 ROLLING_SECONDS = 300.0
@@ -111,7 +110,7 @@ class _Run:
             remove_scratch(self._folder)
             publish_bytes(canonical_json(request.identity), self._folder / IDENTITY)
         ranks.barrier()
-        self._blend = Blend(_streams(request, store), request.budget)
+        self._blend = Blend(streams_of(request), request.budget)
         self._index = save_index(self._blend, self._folder) if ranks.first else {}
         self._state = self._resumed_state()
         self._resumed_from = self._state.consumed_samples
@@ -167,15 +166,7 @@ class _Run:
         return state
 
     def _trainer(self) -> Trainer:
-        request, budget = self._request, self._request.budget
-        plan = plan_steps(
-            global_batch_size=budget.global_batch_size,
-            micro_batch_size=request.micro_batch_size,
-            sequence_length=budget.sequence_length,
-            clip=float(Fraction(request.recipe.clip)),
-            ranks=self._ranks,
-        )
-        return Trainer(self._state, self._blend, plan, self._ranks)
+        return Trainer(self._state, self._blend, steps_of(self._request, self._ranks), self._ranks)
 
     def _open_metrics(self) -> MetricsLog | None:
         if not self._ranks.first:
@@ -219,21 +210,6 @@ class _Run:
             "machine": platform.platform(),
             "versions": {name: version(name) for name in ("torch", "megatron-core", "numpy")},
         }
-
-
-def _streams(request: RunRequest, store: Store) -> dict[str, Stream]:
-    return {
-        source: Stream(
-            store.path(draw.prefix),
-            draw,
-            seed=request.seed,
-            sequence_length=request.budget.sequence_length,
-            masks=request.masks,
-            eod_id=request.tokenizer.eod_id,
-            vocab_size=request.tokenizer.vocab_size,
-        )
-        for source, draw in request.draws.items()
-    }
 
 
 @contextmanager

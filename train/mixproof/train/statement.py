@@ -178,6 +178,7 @@ def _delivered(request: RunRequest, folder: Path, consumed_samples: int) -> dict
             declared=float(budget.declared[source]),
             planned=budget.samples_of[source] * budget.sequence_length,
             unique_tokens=what.unique_tokens,
+            targets=what.targets if request.masks.eod_mask_loss else None,
         )
         for source, what in replayed.items()
     }

@@ -35,5 +35,3 @@ def _not_built(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
             yield (*path, "split_by"), "splitting a source by a column"
     if spec.tokenizer.huggingface is not None:
         yield ("tokenizer", "huggingface"), "a Hugging Face tokenizer"
-    if spec.train.init_from is not None:
-        yield ("train", "init_from"), "starting from a checkpoint"

@@ -26,6 +26,7 @@ from .progress import RunProgress, watching
 from .record import RunRecord, run_folder
 from .request import RunRequest
 from .run import CIRCUMSTANCES, failed_record, finished_record, train_run
+from .trunk import in_waves
 
 FAILURE = "failure.txt"
 
@@ -72,24 +73,25 @@ def train_all(
         manifest: of its build.
         store: where runs live; every worker sees it.
         cluster: runs the tasks, one processor each, and one GPU each on `cuda`.
-        device: None: `cuda` where this machine has one.
+        device: None: `cuda` where this machine, or the cluster as it is now, has one.
         least_tokens: by source, what a draw must supply at least, whatever these runs need.
         on_progress: called from another thread, about once a second for each run that moved.
 
     Raises:
         RequestError: for what cannot be trained as asked, before anything is trained.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or ("cuda" if torch.cuda.is_available() or cluster.gpus() else "cpu")
     requests = plan_requests(spec, manifest, store, cluster, device=device, least_tokens=least_tokens)
     finished = {request.key: outcome_of(request, reused=True) for request in requests}
     left = [request for request in requests if not finished[request.key].done]
     cluster.count(run=len(left), reused=len(requests) - len(left))
-    calls = [(request.model_dump_json(),) for request in left]
+    gpus = 1 if device == "cuda" else 0
     with watching(left, on_progress):
-        gpus = 1 if device == "cuda" else 0
-        reasons = cluster.run(_train_task, calls, label="train", num_gpus=gpus, on_failure=str)
-    for request, reason in zip(left, reasons, strict=True):
-        finished[request.key] = outcome_of(request, reason=reason)
+        for wave in in_waves(left):
+            calls = [(request.model_dump_json(),) for request in wave]
+            reasons = cluster.run(_train_task, calls, label="train", num_gpus=gpus, on_failure=str)
+            for request, reason in zip(wave, reasons, strict=True):
+                finished[request.key] = outcome_of(request, reason=reason)
     return [finished[request.key] for request in requests]
 
 

@@ -52,7 +52,7 @@ class MetricsLog:
             DamagedFileError: when the lines of those steps are not there.
         """
         path = folder / METRICS
-        kept = _first_lines(path, steps_done) if steps_done else b""
+        kept = first_lines(path, steps_done) if steps_done else b""
         ownership.check()
         publish_bytes(kept, path)
         self._ownership = ownership
@@ -87,7 +87,12 @@ def read_metrics(folder: Path) -> list[StepMetrics]:
     return [StepMetrics(**json.loads(line)) for line in whole.splitlines()]
 
 
-def _first_lines(path: Path, steps: int) -> bytes:
+def first_lines(path: Path, steps: int) -> bytes:
+    """The lines of the first `steps` steps.
+
+    Raises:
+        DamagedFileError: when they are not there.
+    """
     lines = path.read_bytes().splitlines(keepends=True)[:steps] if path.is_file() else []
     numbers = [json.loads(line)["step"] for line in lines if line.endswith(b"\n")]
     if numbers != list(range(1, steps + 1)):

@@ -18,10 +18,24 @@ from mixproof.mixtures.spec import Architecture
 
 from .draw import Draw
 from .evaluate import EVALUATION_PROTOCOL
-from .record import TRAIN, ArchitectureRecord, MasksRecord
+from .record import TRAIN, ArchitectureRecord, InitRecord, MasksRecord
 
-TRAIN_VERSION = 1
+TRAIN_VERSION = 2
 """Rises when the same request would train to other weights."""
+
+OUTSIDE = (
+    "store",
+    "spec_name",
+    "tokenizer",
+    "draws",
+    "heldout",
+    "device",
+    "micro_batch_size",
+    "recompute",
+    "checkpoint_keep",
+    "init_from",
+)
+"""Fields of a request that are no part of its identity as they are: by their contents, or not at all."""
 
 
 class _Part(BaseModel):
@@ -39,6 +53,21 @@ class Recipe(_Part):
     clip: str
     """Largest gradient norm; 0: not clipped."""
     betas: tuple[str, str]
+
+
+class InitialCheckpoint(_Part):
+    """A checkpoint to start from, as it was found."""
+
+    path: str
+    """Absolute: the `.pt` file, or the folder of a torch_dist checkpoint."""
+    sha256: str
+    """Of the file; of names and checksums of the files of a folder."""
+    prior_tokens: int
+
+    @property
+    def record(self) -> InitRecord:
+        """What the run's record says about it."""
+        return InitRecord(sha256=self.sha256, prior_tokens=self.prior_tokens)
 
 
 class RunRequest(_Part):
@@ -64,6 +93,12 @@ class RunRequest(_Part):
     device: Literal["cpu", "cuda"]
     micro_batch_size: int | None
     """Samples per forward pass and rank; None: by the device."""
+    recompute: bool = False
+    """Whether the backward pass makes the layers' activations again."""
+    checkpoint_keep: int | None = None
+    """Newest checkpoints that stay; None: all."""
+    init_from: InitialCheckpoint | None = None
+    """What the weights start from; None: from the seed."""
 
     @property
     def name(self) -> str:
@@ -80,8 +115,10 @@ class RunRequest(_Part):
         """Everything that the key hashes; its canonical JSON stands beside the record as `identity.json`."""
         config = self.model_dump(
             mode="json",
-            exclude={"store", "spec_name", "tokenizer", "draws", "heldout", "device", "micro_batch_size"},
+            exclude=set(OUTSIDE),
         )
+        if self.init_from is not None:
+            config["init_from"] = self.init_from.record.model_dump(mode="json")
         inputs = {
             "tokenizer": [self.tokenizer.sha256, self.tokenizer.vocab_size, self.tokenizer.eod_id],
             "draws": {name: draw.record.model_dump(mode="json") for name, draw in self.draws.items()},

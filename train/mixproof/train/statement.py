@@ -22,6 +22,7 @@ from .delivered import delivered
 from .distributed import Ranks
 from .evaluate import EVALUATION_PROTOCOL, Scores, evaluate, write_scores
 from .heldout_parts import is_lossless, read_heldout
+from .incidents import INCIDENTS
 from .metrics import METRICS
 from .ownership import Ownership
 from .proxies import count_parameters, flops_per_token
@@ -128,8 +129,8 @@ def make_record(
         recipe=_recipe(request),
         masks=request.masks,
         rope_base=request.rope_base,
-        init_from=None,
-        prior_tokens=0,
+        init_from=request.init_from.record if request.init_from else None,
+        prior_tokens=request.init_from.prior_tokens if request.init_from else 0,
         tokenizer=RunTokenizer(
             sha256=tokenizer.sha256, vocab_size=tokenizer.vocab_size, eod_id=tokenizer.eod_id, lossless=lossless
         ),
@@ -200,13 +201,13 @@ def _score(score: Scores, heldout: HeldoutRecord) -> HeldoutScore:
 
 
 def _files(folder: Path, consumed_samples: int) -> dict[str, str]:
-    """SHA-256 of the checkpoint's files, the metrics and the scores, by their names in the run's folder."""
+    """SHA-256 of the checkpoint's files, metrics, scores and incidents, by their names in the run's folder."""
     checkpoint = checkpoint_path(folder, consumed_samples)
     files = {
         f"{checkpoint.relative_to(folder).as_posix()}/{name}": sha256
         for name, sha256 in (checkpoint_files(checkpoint) or {}).items()
     }
-    for name in (METRICS, SCORES):
+    for name in (METRICS, SCORES, INCIDENTS):
         if (folder / name).is_file():
             files[name] = sha256_of_file(folder / name)
     return files

@@ -29,6 +29,7 @@ from .record import MasksRecord
 from .request import RunRequest
 from .source_losses import SourceLosses
 from .state import TrainingState
+from .training_loss import training_loss
 
 MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Tokens per forward pass where the spec names no micro batch; bounds the logits, the largest tensor."""
@@ -85,8 +86,7 @@ class Trainer:
         """Continue from `state`; `blend` holds the samples of the whole run in order."""
         self.state, self._blend, self._plan, self._ranks = state, blend, plan, ranks
         self._parameters = parameters_of(state.optimizer)
-        self._model: torch.nn.Module = state.model
-        self._model.train()
+        state.model.train()
 
     def step(self) -> StepMetrics:
         """Train on the next global batch.
@@ -130,8 +130,7 @@ class Trainer:
         ranks.sum(targets)
         loss_sum = torch.zeros((), dtype=torch.float64, device=ranks.device)
         for batch in batches:
-            losses = self._losses(batch)
-            part = losses.sum()
+            part, losses = self._losses(batch)
             torch.autograd.backward(part * (1 / targets).float())
             loss_sum += part.detach().double()
             by_source.add(batch["source"], losses, batch["loss_mask"])
@@ -139,8 +138,8 @@ class Trainer:
         ranks.sum(loss_sum)
         return float(loss_sum / targets)
 
-    def _losses(self, batch: Batch) -> Tensor:
-        """Nats of each target of one micro batch, [micro batch, sequence]; 0 where it does not count."""
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Nats of one micro batch, summed, and of each target, [micro batch, sequence]; 0 where it does not count."""
         device, masks = self._ranks.device.type, self._plan.masks
         tokens, positions = batch["tokens"], batch["position_ids"]
         starts = document_starts(tokens, self._plan.eod_id) if masks.document_mask else None
@@ -148,8 +147,7 @@ class Trainer:
             torch.autocast(device, torch.bfloat16, enabled=self.state.dtype == "bfloat16"),
             self.state.model.rotary_pos_emb.turned_to(positions if masks.reset_position_ids else None),
         ):
-            losses: Tensor = self._model(tokens, positions, starts, labels=batch["labels"])
-        return losses.float() * batch["loss_mask"]
+            return training_loss(self.state.model, tokens, positions, starts, batch["labels"], batch["loss_mask"])
 
     def _micro_batches(self, first: int) -> Iterator[Batch]:
         """Cut this rank's part of the global batch that starts at sample `first`."""

@@ -286,7 +286,7 @@ class Train(SpecPart):
     proxies: dict[Name, Proxy] = Field(min_length=1)
     """The small models, by name: a shipped one (`mixproof proxies`), or any name with an `architecture`."""
     init_from: str | None = None
-    """Checkpoint of Megatron-LM, or folder of a finished run, that all runs start from. Absent: fresh weights, by seed."""
+    """Checkpoint of Megatron-LM, or a finished run, that all runs start from. Absent: fresh weights, by seed."""
     checkpoint_every: TokenCount | None = None
     """Absent: at the end only."""
     checkpoint_keep: WholeNumber | None = None

@@ -31,7 +31,7 @@ from .untrusted import load_pickled, load_tensors
 TRACKER = "latest_checkpointed_iteration.txt"
 LEGACY = "model_optim_rng.pt"
 INDEX = ".metadata"
-NO_MODEL = "optimizer. random_numbers rng_state opt_param rerun"
+NO_MODEL = ("optimizer.", "chained", "random_numbers", "rng_state", "opt_param", "rerun")
 """Beginnings of names in a torch_dist checkpoint that are no weights."""
 
 

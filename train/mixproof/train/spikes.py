@@ -1,6 +1,6 @@
 """Loss spikes: which steps stand out from those before them, and when a run is lost.
 
-A step spikes when its loss lies above the median of the last 64 steps that did not, by more than half a nat and more
+A step spikes when its loss lies above the median of the last 32 steps that did not, by more than half a nat and more
 than eight times their spread (1.4826 × the median distance from the median, which is the standard deviation of normal
 losses). A single spike is a bad batch, or a step too far that the optimizer makes good: it is recorded and the run goes
 on. Sixteen in a row are no batch any more: the run has diverged. The first 16 steps are not judged, nor are the first
@@ -19,7 +19,7 @@ from statistics import median
 
 from .metrics import StepMetrics
 
-WINDOW = 64
+WINDOW = 32
 """Steps that a loss is compared with."""
 LEAST = 16
 """Steps that must be there to compare with."""

@@ -10,6 +10,7 @@ a bare pickle, which torch would load as such; its classes are a fixed list.
 from __future__ import annotations
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -73,12 +74,12 @@ def load_pickled(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def load_tensors(folder: Path, wanted: str) -> dict[str, torch.Tensor]:
-    """Load the tensors of a torch_dist checkpoint whose names start with none of the words in `wanted`.
+def load_tensors(folder: Path, left_out: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """Load the tensors of a torch_dist checkpoint, but those whose names start with one of `left_out`.
 
     Args:
         folder: with `.metadata` and `*.distcp`.
-        wanted: space-separated beginnings of names to leave out.
+        left_out: beginnings of names.
 
     Raises:
         RequestError: when its index names a class that no index needs.
@@ -91,9 +92,11 @@ def load_tensors(folder: Path, wanted: str) -> dict[str, torch.Tensor]:
         tensors = {
             name: torch.empty(found.size, dtype=found.properties.dtype)
             for name, found in metadata.state_dict_metadata.items()
-            if hasattr(found, "size") and not name.startswith(tuple(wanted.split()))
+            if hasattr(found, "size") and not name.startswith(left_out)
         }
-        load_sharded(dict(tensors), storage_reader=reader, no_dist=True)
+        with warnings.catch_warnings():  # torch says that it loads in one process, which it was asked to
+            warnings.filterwarnings("ignore", r"torch\.distributed is disabled", UserWarning)
+            load_sharded(dict(tensors), storage_reader=reader, no_dist=True)
     except (*BROKEN, OSError, AttributeError) as error:
         raise DamagedFileError(str(folder), "torch_dist checkpoint", _first_line(folder, error)) from None
     return tensors

@@ -66,7 +66,9 @@ class Source(SpecPart):
     files: tuple[str, ...] = ()
     """Any fsspec URLs or globs; their order never matters."""
     megatron: str | None = None
-    """Prefix of an existing `.bin/.idx` pair, instead of `files`."""
+    """Prefix of an existing `.bin/.idx` pair, or a glob of prefixes, instead of `files`."""
+    tokenizer_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Of the tokenizer that made the tokens of `megatron`; another one in `tokenizer` is an error."""
     format: Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code"] | None = None
     """Absent: by the file's name."""
     text: str = "text"

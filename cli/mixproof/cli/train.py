@@ -39,7 +39,7 @@ def train(
 
 def run_train(request: Request, cluster: Cluster, progress: StageProgress) -> list[RunOutcome]:
     """Train every run of a request."""
-    return train_all(request.spec, request.manifest(), request.store, cluster, on_progress=progress.run)
+    return train_all(request.spec, request.manifest(), request.store, cluster, on_progress=progress.runs)
 
 
 def report_failed(outcomes: Sequence[RunOutcome]) -> bool:

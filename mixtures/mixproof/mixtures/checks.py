@@ -148,6 +148,12 @@ def _recipes(spec: Spec) -> Iterator[Problem]:
     for name, proxy in spec.train.proxies.items():
         if proxy.min_lr > proxy.lr:
             yield Problem(("train", "proxies", name, "min_lr"), "is above `lr`; the decay ends at it")
+        if proxy.global_batch_size % proxy.ranks:
+            message = f"a global batch of {proxy.global_batch_size} samples cannot be divided by {proxy.ranks}"
+            yield Problem(("train", "proxies", name, "ranks"), message)
+        if proxy.ranks > 1 and proxy.gpus is not None and 0 < proxy.gpus < 1:
+            message = "ranks of one run cannot share a GPU: give 1, or 0 for the CPU"
+            yield Problem(("train", "proxies", name, "gpus"), message)
 
 
 def _architectures(spec: Spec) -> Iterator[Problem]:

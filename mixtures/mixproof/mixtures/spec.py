@@ -260,6 +260,14 @@ class Proxy(SpecPart):
     """Where the decay ends; a tenth of `lr` where the spec does not say."""
     micro_batch_size: WholeNumber | None = None
     """Samples per forward pass; None: chosen by the trainer. Execution, not identity."""
+    ranks: WholeNumber = 1
+    """Processes that share every step of a run, each with its part of the global batch. Execution, not identity."""
+    cpus: PositiveDecimal = Fraction(1)
+    """Processors that Ray sets aside for each rank of a run; on the CPU it computes with as many threads.
+    Execution, not identity."""
+    gpus: Share | None = None
+    """The part of a GPU for each rank of a run: 0.25 trains four runs on one, 0 trains on the CPU; None: a GPU where
+    the machine that starts the runs has one. Execution, not identity."""
     architecture: Architecture | None = None
     """Absent: the shipped proxy of this name."""
 
@@ -287,6 +295,8 @@ class Train(SpecPart):
     """Checkpoint that all runs start from. Absent: fresh weights, by seed."""
     checkpoint_every: TokenCount | None = None
     """Absent: at the end only."""
+    evaluate_every: TokenCount | None = None
+    """Tokens between two scorings of the held-out sets while a run trains. Absent: at the end only."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(1,), min_length=1)
     """A run each; initial weights and order of the data follow from it. Two or more, or no mixture can win."""
 

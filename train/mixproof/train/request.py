@@ -1,8 +1,8 @@
 """A run as it is asked for: everything that a worker needs to train it, as plain JSON.
 
 The identity is what changes the result: the build, draws and held-out sets by their checksums, shape, recipe,
-budget, masks, seed, evaluation protocol. Names of places, the device and the micro batch are execution, and the
-spec's name is only a label; none of these is in the key.
+budget, masks, seed, evaluation protocol. Names of places, the device, the micro batch, ranks, processors and GPUs are
+execution, and the spec's name is only a label; none of these is in the key.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from .record import TRAIN, ArchitectureRecord, MasksRecord
 
 TRAIN_VERSION = 1
 """Rises when the same request would train to other weights."""
+EXECUTION = ("device", "micro_batch_size", "resources")
+"""How a run is computed: in no key."""
 
 
 class _Part(BaseModel):
@@ -39,6 +41,22 @@ class Recipe(_Part):
     clip: str
     """Largest gradient norm; 0: not clipped."""
     betas: tuple[str, str]
+
+
+class Resources(_Part):
+    """What a run is given to compute with."""
+
+    ranks: int = 1
+    """Processes that share every step."""
+    cpus: float = 1
+    """Processors a rank; on the CPU it computes with as many threads, one at least."""
+    gpus: float = 0
+    """Part of a GPU a rank."""
+
+    @property
+    def threads(self) -> int:
+        """Threads a rank on the CPU."""
+        return max(1, int(self.cpus))
 
 
 class RunRequest(_Part):
@@ -64,6 +82,9 @@ class RunRequest(_Part):
     device: Literal["cpu", "cuda"]
     micro_batch_size: int | None
     """Samples per forward pass and rank; None: by the device."""
+    resources: Resources = Resources()
+    evaluate_steps: int | None = None
+    """Steps between two scorings of the held-out sets; None: at the end only, and then it is not in the key either."""
 
     @property
     def name(self) -> str:
@@ -78,9 +99,10 @@ class RunRequest(_Part):
     @property
     def identity(self) -> dict[str, object]:
         """Everything that the key hashes; its canonical JSON stands beside the record as `identity.json`."""
+        absent = {"evaluate_steps"} if self.evaluate_steps is None else set()
         config = self.model_dump(
             mode="json",
-            exclude={"store", "spec_name", "tokenizer", "draws", "heldout", "device", "micro_batch_size"},
+            exclude={"store", "spec_name", "tokenizer", "draws", "heldout", *EXECUTION, *absent},
         )
         inputs = {
             "tokenizer": [self.tokenizer.sha256, self.tokenizer.vocab_size, self.tokenizer.eod_id],

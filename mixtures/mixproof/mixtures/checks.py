@@ -13,6 +13,8 @@ from .places import KeyPath, Problem, nearest
 from .quantities import percent_string
 from .spec import Blend, Mixture, Spec
 
+LONGEST = 10
+"""Most times the proxy's tokens that a branch may end at: catches 80 where 80% is meant."""
 PARENTS = "one that comes from a parent file goes with `null`"
 
 
@@ -119,8 +121,17 @@ def _phases(mixture: Mixture, path: KeyPath) -> Iterator[Problem]:
             message = f"{percent_string(phase.until)} does not lie behind {percent_string(end)}, where the phase starts"
             yield Problem((*path, "phases", index, "until"), message)
         end = phase.until
-    if end != 1:
-        message = f"the last phase ends at {percent_string(end)}; it must end at 100%"
+        if phase.decay and index < len(mixture.phases) - 1:
+            message = "only the last phase decays; a run that goes on after a decay is a branch of its trunk"
+            yield Problem((*path, "phases", index, "decay"), message)
+    if end > LONGEST:
+        message = f"the last phase ends at {percent_string(end)} of the proxy's tokens; give the proxy more"
+        yield Problem((*path, "phases", len(mixture.phases) - 1, "until"), message)
+    elif end != 1 and not mixture.phases[-1].decay:
+        message = (
+            f"the last phase ends at {percent_string(end)}; it must end at 100%, or be a branch of its own length, "
+            "which `decay: true` in it says"
+        )
         yield Problem((*path, "phases", len(mixture.phases) - 1, "until"), message)
 
 

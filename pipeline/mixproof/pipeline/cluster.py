@@ -148,6 +148,14 @@ class Cluster:
                 ray.cancel(reference)
         return [results[index] for index in range(len(calls))]
 
+    def gpus(self) -> int:
+        """GPUs of the cluster at `address` as it is now; nodes that it would start are not counted. 0 without one."""
+        if self._address is None:
+            return 0
+        self._start()
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
+        return int(resources.get("GPU", 0))
+
     def _report(self, label: str, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress(label, done, total)

@@ -33,8 +33,8 @@ DOWNSTREAM = {
     "on_bad_record": (),
 }
 """Stages that a change of a part of the build's spec reaches; each change gives another build."""
-EXECUTION = (".micro_batch_size", ".ranks", ".cpus", ".gpus")
-"""Keys of a proxy that change no result."""
+EXECUTION = (".micro_batch_size", ".recompute", ".ranks", ".cpus", ".gpus", ".checkpoint_keep")
+"""Keys of a proxy or of `train` that change no result."""
 NEW_DRAWS = (
     "a mixture or proxy that changed, or is new, can need so many tokens more of a source that it is drawn anew; "
     "then every run that reads the source trains again"

@@ -60,6 +60,16 @@ def add_evaluation(ownership: Ownership, evaluation: Evaluation) -> None:
         SupersededError: when another attempt has taken the run over.
     """
     kept = [line for line in read_evaluations(ownership.folder) if line.samples < evaluation.samples]
-    lines = [json.dumps(asdict(line), allow_nan=False) for line in (*kept, evaluation)]
     ownership.check()
-    publish_bytes("".join(f"{line}\n" for line in lines).encode(), ownership.folder / EVALUATIONS)
+    _write(ownership.folder, [*kept, evaluation])
+
+
+def take_over_evaluations(trunk: Path, samples: int, folder: Path) -> None:
+    """Give the run in `folder` the scores, up to `samples`, of the run in `trunk`, where it has any."""
+    if kept := [line for line in read_evaluations(trunk) if line.samples <= samples]:
+        _write(folder, kept)
+
+
+def _write(folder: Path, evaluations: Sequence[Evaluation]) -> None:
+    lines = [json.dumps(asdict(evaluation), allow_nan=False) for evaluation in evaluations]
+    publish_bytes("".join(f"{line}\n" for line in lines).encode(), folder / EVALUATIONS)

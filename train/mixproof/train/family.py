@@ -26,6 +26,7 @@ from .record import RunRecord, run_folder
 from .request import RunRequest
 from .run import CIRCUMSTANCES, failed_record, finished_record
 from .runs_table import RUNS_TABLE, write_runs_table
+from .trunk import in_waves
 
 
 @dataclass(frozen=True)
@@ -70,23 +71,24 @@ def train_all(
         manifest: of its build.
         store: where runs live; every worker sees it.
         cluster: runs the tasks; each has the processors and GPUs that its proxy declares.
-        device: of runs whose proxy does not say; None: `cuda` where this machine has one.
+        device: of runs whose proxy does not say; None: `cuda` where this machine, or the cluster as it is now, has one.
         least_tokens: by source, what a draw must supply at least, whatever these runs need.
         on_progress: called from another thread, about once a second.
 
     Raises:
         RequestError: for what cannot be trained as asked, before anything is trained.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or ("cuda" if torch.cuda.is_available() or cluster.gpus() else "cpu")
     requests = plan_requests(spec, manifest, store, cluster, device=device, least_tokens=least_tokens)
     finished = {request.key: outcome_of(request, reused=True) for request in requests}
     left = [request for request in requests if not finished[request.key].done]
     cluster.count(run=len(left), reused=len(requests) - len(left))
     watch = FamilyWatch(requests, [finished[request.key].done for request in requests])
     with watching(watch, on_progress if left else None):
-        reasons = dispatch(left, cluster, watch.end)
-    for request, reason in zip(left, reasons, strict=True):
-        finished[request.key] = outcome_of(request, reason=reason)
+        for wave in in_waves(left):
+            reasons = dispatch(wave, cluster, watch.end)
+            for request, reason in zip(wave, reasons, strict=True):
+                finished[request.key] = outcome_of(request, reason=reason)
     if left or not store.path(RUNS_TABLE).is_file():
         write_runs_table(store)
     return [finished[request.key] for request in requests]

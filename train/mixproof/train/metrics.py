@@ -54,7 +54,7 @@ class MetricsLog:
             DamagedFileError: when the lines of those steps are not there.
         """
         path = folder / METRICS
-        kept = _first_lines(path, steps_done) if steps_done else b""
+        kept = first_lines(path, steps_done) if steps_done else b""
         ownership.check()
         publish_bytes(kept, path)
         self._ownership = ownership
@@ -105,7 +105,12 @@ def last_metrics(folder: Path) -> StepMetrics | None:
     return None
 
 
-def _first_lines(path: Path, steps: int) -> bytes:
+def first_lines(path: Path, steps: int) -> bytes:
+    """The lines of the first `steps` steps.
+
+    Raises:
+        DamagedFileError: when they are not there.
+    """
     lines = path.read_bytes().splitlines(keepends=True)[:steps] if path.is_file() else []
     numbers = [json.loads(line)["step"] for line in lines if line.endswith(b"\n")]
     if numbers != list(range(1, steps + 1)):

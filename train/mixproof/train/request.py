@@ -18,12 +18,24 @@ from mixproof.mixtures.spec import Architecture
 
 from .draw import Draw
 from .evaluate import EVALUATION_PROTOCOL
-from .record import TRAIN, ArchitectureRecord, MasksRecord
+from .record import TRAIN, ArchitectureRecord, InitRecord, MasksRecord
 
-TRAIN_VERSION = 1
+TRAIN_VERSION = 2
 """Rises when the same request would train to other weights."""
-EXECUTION = ("device", "micro_batch_size", "resources")
-"""How a run is computed: in no key."""
+OUTSIDE = (
+    "store",
+    "spec_name",
+    "tokenizer",
+    "draws",
+    "heldout",
+    "device",
+    "micro_batch_size",
+    "resources",
+    "recompute",
+    "checkpoint_keep",
+    "init_from",
+)
+"""Fields of a request that are no part of its identity as they are: by their contents, or not at all."""
 
 
 class _Part(BaseModel):
@@ -59,6 +71,21 @@ class Resources(_Part):
         return max(1, int(self.cpus))
 
 
+class InitialCheckpoint(_Part):
+    """A checkpoint to start from, as it was found."""
+
+    path: str
+    """Absolute: the `.pt` file, or the folder of a torch_dist checkpoint."""
+    sha256: str
+    """Of the file; of names and checksums of the files of a folder."""
+    prior_tokens: int
+
+    @property
+    def record(self) -> InitRecord:
+        """What the run's record says about it."""
+        return InitRecord(sha256=self.sha256, prior_tokens=self.prior_tokens)
+
+
 class RunRequest(_Part):
     """One run: mixture × proxy × seed."""
 
@@ -85,6 +112,12 @@ class RunRequest(_Part):
     resources: Resources = Resources()
     evaluate_steps: int | None = None
     """Steps between two scorings of the held-out sets; None: at the end only, and then it is not in the key either."""
+    recompute: bool = False
+    """Whether the backward pass makes the layers' activations again."""
+    checkpoint_keep: int | None = None
+    """Newest checkpoints that stay; None: all."""
+    init_from: InitialCheckpoint | None = None
+    """What the weights start from; None: from the seed."""
 
     @property
     def name(self) -> str:
@@ -102,8 +135,10 @@ class RunRequest(_Part):
         absent = {"evaluate_steps"} if self.evaluate_steps is None else set()
         config = self.model_dump(
             mode="json",
-            exclude={"store", "spec_name", "tokenizer", "draws", "heldout", *EXECUTION, *absent},
+            exclude={*OUTSIDE, *absent},
         )
+        if self.init_from is not None:
+            config["init_from"] = self.init_from.record.model_dump(mode="json")
         inputs = {
             "tokenizer": [self.tokenizer.sha256, self.tokenizer.vocab_size, self.tokenizer.eod_id],
             "draws": {name: draw.record.model_dump(mode="json") for name, draw in self.draws.items()},

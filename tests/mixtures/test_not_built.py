@@ -33,7 +33,6 @@ def test_every_kind_of_mixture_is_executed(mixture: str, load_with: LoadWith) ->
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('files: "web/*.jsonl"', "megatron: tok/web", r":4: sources\.web\.megatron: .* is not built yet; take it out"),
         ("format: code", "split_by: quality", r":5: sources\.code\.split_by: .* is not built yet"),
         ("sentencepiece: tok.model", "huggingface: t.json", r":7: tokenizer\.huggingface: .* is not built yet"),
     ],

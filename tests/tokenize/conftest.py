@@ -6,6 +6,7 @@ import io
 import pydoc_data.topics
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -72,6 +73,20 @@ def cluster() -> Iterator[Cluster]:
     """One Ray for all tests of the room."""
     with Cluster(workers=2) as cluster:
         yield cluster
+
+
+class InThisProcess(Cluster):
+    """Runs tasks one after the other, without Ray."""
+
+    def run(self, function: Callable[..., Any], calls: Sequence[tuple[object, ...]], **_: Any) -> list[Any]:  # noqa: ANN401
+        """Give the results of the calls, in order."""
+        return [function(*call) for call in calls]
+
+
+@pytest.fixture
+def inline() -> Cluster:
+    """A cluster for what does not depend on Ray."""
+    return InThisProcess()
 
 
 @pytest.fixture

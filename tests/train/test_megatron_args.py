@@ -53,7 +53,7 @@ def test_megatron_reads_every_part_with_the_weight_of_its_share(
     export: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     files = export("even", tmp_path / "out")
-    assert files == ["README.md", "args.txt", "data-args.txt", "per-split-data-args.json"]
+    assert files == ["README.md", "args.txt", "blend.json", "data-args.txt", "per-split-data-args.json"]
     prefixes, weights = get_blend_from_list((tmp_path / "out" / "data-args.txt").read_text().split())
     assert [Path(prefix).name for prefix in prefixes] == [
         "a-train-00000",
@@ -73,6 +73,10 @@ def test_megatron_reads_every_part_with_the_weight_of_its_share(
         "b-heldout-00000",
     ]
     assert splits["test"] is None
+    blend = json.loads((tmp_path / "out" / "blend.json").read_text())
+    assert [prefix for _, prefix in blend["train"]] == prefixes
+    assert [float(weight) for weight, _ in blend["train"]] == weights
+    assert [word for pair in blend["valid"] for word in pair] == splits["valid"] and blend["test"] == []
 
 
 def test_the_flags_say_what_the_spec_says(export: Callable[..., list[str]], tmp_path: Path) -> None:

@@ -2,31 +2,44 @@
 
 `--format huggingface` writes a run as a model that transformers loads, logits checked; `--format megatron` as a
 checkpoint that Megatron-LM loads, weights checked; `--format megatron-args` writes the data files and flags with which
-stock Megatron-LM trains a mixture of a spec.
+stock Megatron-LM trains a mixture of a spec. `--merge` writes a build's parts as one dataset a source and side.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.manifest import MANIFEST, read_manifest, store_of
+from mixproof.tokenize.merge import merge_parts
 from mixproof.train.export_huggingface import TOKENIZER_DIFFERS, export_huggingface
 from mixproof.train.export_megatron import export_megatron
 from mixproof.train.megatron_args import ARGS, export_megatron_args
+from mixproof.train.output_folder import output_folder
 from mixproof.train.plan import plan_budgets
 
+from .audit import SPEC_SUFFIXES
 from .options import DEFAULT_STORE, JsonOption, StoreOption
 from .output import emit_json, stderr
 from .request import open_request
 
 TargetArgument = Annotated[
-    Path, typer.Argument(metavar="RUN|SPEC", help="A run's folder or run.json; for megatron-args, a spec.")
+    Path,
+    typer.Argument(
+        metavar="RUN|SPEC|MANIFEST",
+        help="A run's folder or run.json; for megatron-args, a spec; for --merge, a spec or a build's manifest.",
+    ),
 ]
 FormatOption = Annotated[
-    Literal["huggingface", "megatron", "megatron-args"], typer.Option("--format", help="Which tool it is for.")
+    Literal["huggingface", "megatron", "megatron-args"] | None,
+    typer.Option("--format", help="Which tool it is for."),
+]
+MergeOption = Annotated[
+    bool, typer.Option("--merge", help="Write a build's parts as one dataset for each source and side.")
 ]
 OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write; new, or empty.")]
 MixtureOption = Annotated[str | None, typer.Option("--mixture", help="Of the spec; for megatron-args.")]
@@ -35,15 +48,20 @@ ProxyOption = Annotated[str | None, typer.Option("--proxy", help="Of the spec; n
 
 def export(
     target: TargetArgument,
-    form: FormatOption,
     output: OutputOption,
+    form: FormatOption = None,
     mixture: MixtureOption = None,
     proxy: ProxyOption = None,
+    merge: MergeOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a run, or a mixture's blend, for another tool, and check what was written."""
-    if form == "megatron-args":
+    """Write a run, a mixture's blend, or a build in one piece, for another tool, and check what was written."""
+    if merge == (form is not None):
+        raise RequestError("export writes either --format huggingface, megatron or megatron-args, or --merge")
+    if merge:
+        result = _merge(target, mixture or proxy, store, output)
+    elif form == "megatron-args":
         result = _megatron_args(target, mixture, proxy, store, output)
     elif mixture is not None or proxy is not None:
         raise RequestError(f"--mixture and --proxy go with --format megatron-args; {form} exports a run")
@@ -52,7 +70,7 @@ def export(
     else:
         result = _huggingface(target, output)
     if as_json:
-        emit_json({"format": form, "output": str(output.resolve()), **result})
+        emit_json({"format": form or "merge", "output": str(output.resolve()), **result})
 
 
 def _huggingface(run: Path, output: Path) -> dict[str, object]:
@@ -94,6 +112,20 @@ def _megatron_args(
     files = export_megatron_args(spec, manifest, request.store, mixture, proxy, budget, output)
     stderr.print(f"{output}: {', '.join(files)}; {ARGS} holds the flags", soft_wrap=True)
     return {"mixture": mixture, "proxy": proxy, "files": files}
+
+
+def _merge(target: Path, other: str | None, store: str, output: Path) -> dict[str, object]:
+    if other is not None:
+        raise RequestError("--mixture and --proxy go with --format megatron-args; --merge writes a whole build")
+    path = open_request(target, store).manifest_path() if target.suffix in SPEC_SUFFIXES else target
+    path = path / MANIFEST if path.is_dir() else path
+    manifest = read_manifest(path)
+    with output_folder(output) as scratch:
+        merged = merge_parts(store_of(path), manifest, scratch)
+    for one in merged:
+        line = f"{output / one.prefix}: {one.parts} parts, {one.documents:,} documents, {one.tokens:,} tokens"
+        stderr.print(line, soft_wrap=True)
+    return {"build": manifest.build, "datasets": [asdict(one) for one in merged]}
 
 
 def _one_of(what: str, name: str | None, names: list[str]) -> str:

@@ -44,7 +44,7 @@ def run_train(
 ) -> list[RunOutcome]:
     """Train every run of a request."""
     manifest = request.manifest()
-    return train_all(request.spec, manifest, request.store, cluster, device=device, on_progress=progress.run)
+    return train_all(request.spec, manifest, request.store, cluster, device=device, on_progress=progress.runs)
 
 
 def report_failed(outcomes: Sequence[RunOutcome]) -> bool:

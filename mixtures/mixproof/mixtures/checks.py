@@ -31,6 +31,17 @@ def _sources(spec: Spec) -> Iterator[Problem]:
         if bool(source.files) == bool(source.megatron):
             message = "a source has either `files` or `megatron`, and exactly one of them"
             yield Problem(("sources", name), message)
+        if source.megatron is None:
+            if source.tokenizer_sha256 is not None:
+                message = "says which tokenizer made the tokens of a `megatron` source; texts have none yet"
+                yield Problem(("sources", name, "tokenizer_sha256"), message)
+            continue
+        for key in sorted(source.model_fields_set - {"megatron", "tokenizer_sha256", "files"}):
+            message = "is about texts, and a `megatron` source has tokens only; take it out"
+            yield Problem(("sources", name, key), message)
+        if spec.tokenizer.train is not None:
+            message = "tokens need the tokenizer that made them, and this spec trains one of its own; give it by path"
+            yield Problem(("sources", name, "megatron"), message)
 
 
 def _source_names(spec: Spec) -> Iterator[Problem]:
@@ -72,6 +83,9 @@ def _choices(spec: Spec) -> Iterator[Problem]:
 def _dedup_groups(spec: Spec) -> Iterator[Problem]:
     if spec.dedup is None:
         return
+    for path, name in _named_sources(spec):
+        if path[0] == "dedup" and name in spec.sources and spec.sources[name].megatron is not None:
+            yield Problem(path, f"{name!r} has tokens only, and deduplication compares texts; take it out")
     yield from _twice(spec.dedup.keep, ("dedup", "keep"))
     if isinstance(spec.dedup.scope, dict):
         members = [name for group in spec.dedup.scope.values() for name in group]
@@ -145,6 +159,12 @@ def _recipes(spec: Spec) -> Iterator[Problem]:
     for name, proxy in spec.train.proxies.items():
         if proxy.min_lr > proxy.lr:
             yield Problem(("train", "proxies", name, "min_lr"), "is above `lr`; the decay ends at it")
+        if proxy.global_batch_size % proxy.ranks:
+            message = f"a global batch of {proxy.global_batch_size} samples cannot be divided by {proxy.ranks}"
+            yield Problem(("train", "proxies", name, "ranks"), message)
+        if proxy.ranks > 1 and proxy.gpus is not None and 0 < proxy.gpus < 1:
+            message = "ranks of one run cannot share a GPU: give 1, or 0 for the CPU"
+            yield Problem(("train", "proxies", name, "gpus"), message)
 
 
 def _architectures(spec: Spec) -> Iterator[Problem]:

@@ -39,6 +39,8 @@ def build_identity(spec: Spec) -> dict[str, Any]:
 
 
 def _source(source: Source) -> dict[str, Any]:
+    if source.megatron is not None:
+        return {"megatron": True}
     by_content = source.format is None or source.format in FORMATS_BY_CONTENT
     return {
         "format": None if by_content else source.format,

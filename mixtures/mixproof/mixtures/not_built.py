@@ -29,8 +29,6 @@ def check_built(spec: Spec) -> None:
 def _not_built(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
     for name, source in spec.sources.items():
         path: KeyPath = ("sources", name)
-        if source.megatron is not None:
-            yield (*path, "megatron"), "a source from an existing .bin/.idx"
         if source.split_by is not None:
             yield (*path, "split_by"), "splitting a source by a column"
     if spec.tokenizer.huggingface is not None:

@@ -66,7 +66,9 @@ class Source(SpecPart):
     files: tuple[str, ...] = ()
     """Any fsspec URLs or globs; their order never matters."""
     megatron: str | None = None
-    """Prefix of an existing `.bin/.idx` pair, instead of `files`."""
+    """Prefix of an existing `.bin/.idx` pair, or a glob of prefixes, instead of `files`."""
+    tokenizer_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Of the tokenizer that made the tokens of `megatron`; another one in `tokenizer` is an error."""
     format: Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code"] | None = None
     """Absent: by the file's name."""
     text: str = "text"
@@ -260,6 +262,14 @@ class Proxy(SpecPart):
     """Where the decay ends; a tenth of `lr` where the spec does not say."""
     micro_batch_size: WholeNumber | None = None
     """Samples per forward pass; None: chosen by the trainer. Execution, not identity."""
+    ranks: WholeNumber = 1
+    """Processes that share every step of a run, each with its part of the global batch. Execution, not identity."""
+    cpus: PositiveDecimal = Fraction(1)
+    """Processors that Ray sets aside for each rank of a run; on the CPU it computes with as many threads.
+    Execution, not identity."""
+    gpus: Share | None = None
+    """The part of a GPU for each rank of a run: 0.25 trains four runs on one, 0 trains on the CPU; None: a GPU where
+    the machine that starts the runs has one. Execution, not identity."""
     recompute: StrictBool = False
     """Make the layers' activations again in the backward pass instead of keeping them. Execution, not identity."""
     architecture: Architecture | None = None
@@ -289,6 +299,8 @@ class Train(SpecPart):
     """Checkpoint of Megatron-LM, or a finished run, that all runs start from. Absent: fresh weights, by seed."""
     checkpoint_every: TokenCount | None = None
     """Absent: at the end only."""
+    evaluate_every: TokenCount | None = None
+    """Tokens between two scorings of the held-out sets while a run trains. Absent: at the end only."""
     checkpoint_keep: WholeNumber | None = None
     """How many of the newest checkpoints of a run stay. Absent: all. Execution, not identity."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(1,), min_length=1)

@@ -82,7 +82,7 @@ def read_sources(
     shard_bytes: int = SHARD_BYTES,
     patience_seconds: float = PATIENCE_SECONDS,
 ) -> dict[str, SourceDocuments]:
-    """Read every source of the spec; `shard_bytes` is execution and changes no document.
+    """Read every source of the spec that has texts; `shard_bytes` is execution and changes no document.
 
     A document that takes longer than `patience_seconds` and what its size allows, or kills the process, is rejected
     as `poison`.
@@ -95,6 +95,7 @@ def read_sources(
     """
     for name, source in spec.sources.items():
         make_steps(source.steps, spec.where("sources", name, "steps"))
+    files = {name: inputs for name, inputs in files.items() if spec.sources[name].megatron is None}
     sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
     tasks = [read_task(plan, spec.sources[plan.source], sha256) for plan in plan_shards(files, shard_bytes)]
     tasks = [replace(task, patience_seconds=patience_seconds) for task in tasks]
@@ -163,14 +164,15 @@ def _source(
     rows = [receipt.account for _, receipt in done]
     ledger = tuple(sum_rows(stage) for stage in zip(*rows, strict=True))
     check_chain(ledger, source=name)
-    recorded = _write_inputs(inputs, records_of, sha256, store)
+    recorded = write_inputs(inputs, records_of, sha256, store)
     assert recorded.records == ledger[0].documents_in
     return SourceDocuments(name, recorded, tuple(shards), ledger)
 
 
-def _write_inputs(
+def write_inputs(
     inputs: Iterable[InputFile], records_of: Mapping[str, int], sha256: Mapping[str, str], store: Store
 ) -> InputsRecord:
+    """Write the list of a source's raw files; `records_of` is by name, `sha256` by URL."""
     rows = [
         {"file": file.name, "sha256": sha256[file.url], "bytes": file.bytes, "records": records_of[file.name]}
         for file in inputs

@@ -26,7 +26,7 @@ import fsspec
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Source, Spec
 
-Format = Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code"]
+Format = Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code", "megatron"]
 Compression = Literal["gz", "zst"]
 
 TREES = frozenset({"code", "text"})
@@ -84,6 +84,9 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
     found: dict[str, tuple[InputFile, ...]] = {}
     taken: dict[tuple[object, ...], tuple[str, str]] = {}
     for name, source in spec.sources.items():
+        if source.megatron is not None:
+            found[name] = _token_files(name, source.megatron, base, spec.where("sources", name, "megatron"))
+            continue
         where = spec.where("sources", name, "files")
         matches: list[_Match] = []
         for pattern in source.files:
@@ -101,6 +104,24 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
             taken[ways] = taken[name, match.real] = (where, match.pattern)
         found[name] = _inputs(name, source, matches, where)
     return found
+
+
+def _token_files(name: str, prefix: str, base: Path, where: str) -> tuple[InputFile, ...]:
+    """Both files of every pair that a prefix, or a glob of prefixes, names."""
+    pattern = prefix.removesuffix(".bin").removesuffix(".idx")
+    found = {end: list(_match(pattern + end, base, trees=False, where="")) for end in (".bin", ".idx")}
+    stems = {end: {match.url[: -len(end)] for match in matches} for end, matches in found.items()}
+    if not stems[".bin"] and not stems[".idx"]:
+        raise RequestError(f"{where}: no files {pattern}.bin and {pattern}.idx (relative prefixes start at {base})")
+    for stem in sorted(stems[".bin"] ^ stems[".idx"]):
+        there, missing = (".bin", ".idx") if stem in stems[".bin"] else (".idx", ".bin")
+        raise RequestError(f"{where}: {stem}{there} is there and {stem}{missing} is not; a dataset has both")
+    files = [
+        InputFile(name, match.url[len(match.prefix) :], match.url, match.bytes, match.mtime_ns, "megatron", None)
+        for matches in found.values()
+        for match in matches
+    ]
+    return tuple(sorted(files, key=lambda file: file.name))
 
 
 def find_others(patterns: Sequence[str], base: Path, *, where: str) -> tuple[InputFile, ...]:

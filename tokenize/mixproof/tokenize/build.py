@@ -31,6 +31,7 @@ from mixproof.pipeline.import_heldout import import_heldout
 from mixproof.pipeline.read import DOCUMENTS
 from mixproof.pipeline.reserve import reserve_heldout
 
+from .adopt import adopt_sources
 from .circumstances import Clock, write_circumstances
 from .encode import Texts, encode_texts
 from .parts import PART_BYTES, make_datasets
@@ -83,7 +84,9 @@ def build(
         sources = read_sources(loaded.spec, files, store, cluster, shard_bytes=shard_bytes)
     documents = _choose_documents(job, sources, against)
     sides = _encode(job, documents, part_bytes)
-    records = {
+    with job.clock.time("adopt"):
+        adopted = adopt_sources(loaded.spec, files, documents.tokenizer, store, cluster, part_bytes=part_bytes)
+    records = adopted | {
         name: state_source(source, documents.rows[name], *sides[name], documents.heldout[name])
         for name, source in sources.items()
     }

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from mixproof.pipeline.files import InputFile
 
+from .foreign_index import header_itemsize
+
 BYTES_PER_TOKEN = 4
 """Of English text under a vocabulary of 32,000; between 3 for code and 4.5 for prose."""
 USUAL_UNPACKED = {"gz": 3, "zst": 4, "parquet": 3, "plain": 1}
@@ -37,6 +39,8 @@ class Estimate:
 
 def estimate(files: Sequence[InputFile]) -> Estimate:
     """Estimate one source from its files' sizes and formats."""
+    if files and files[0].format == "megatron":
+        return _count(files)
     usual = sum(file.bytes * USUAL_UNPACKED[_packing(file)] for file in files)
     most = sum(file.bytes * MOST_UNPACKED[_packing(file)] for file in files)
     return Estimate(
@@ -45,6 +49,14 @@ def estimate(files: Sequence[InputFile]) -> Estimate:
         tokens=usual // BYTES_PER_TOKEN,
         tokens_at_most=most * EOD_PER_BYTE,
     )
+
+
+def _count(files: Sequence[InputFile]) -> Estimate:
+    """Tokens that are there already: counted by the sizes of the `.bin` and their ids."""
+    index_of = {file.name: file.url for file in files}
+    bins = [file for file in files if file.name.endswith(".bin")]
+    tokens = sum(file.bytes // header_itemsize(index_of[f"{file.name.removesuffix('.bin')}.idx"]) for file in bins)
+    return Estimate(files=len(files), bytes=sum(file.bytes for file in files), tokens=tokens, tokens_at_most=tokens)
 
 
 def _packing(file: InputFile) -> str:

@@ -2,6 +2,7 @@
 
     data-args.txt               for --data-args-path: weight and prefix of every part of every source
     per-split-data-args.json    for --per-split-data-args-path: the same, and the held-out parts for validation
+    blend.json                  the same as Nemotron's data_prep writes it: pairs by split
     args.txt                    every flag: $(cat args.txt)
     README.md                   how to use them, and what differs
 
@@ -53,6 +54,14 @@ class Blend:
         return [word for weight, prefix in pairs for word in (f"{float(weight):.12g}", prefix)]
 
 
+def _pairs(words: Sequence[str]) -> list[list[str]]:
+    """Words as `[[weight, prefix], ...]`: the `blend.json` of Nemotron's data_prep.
+
+    Source: docs.nvidia.com/nemotron/latest/nemotron/data-prep.html, "Per-Split Output".
+    """
+    return [list(pair) for pair in zip(words[::2], words[1::2], strict=True)]
+
+
 def export_megatron_args(
     spec: Spec, manifest: Manifest, store: Store, mixture: str, proxy: str, budget: RunBudget, folder: Path
 ) -> list[str]:
@@ -73,11 +82,13 @@ def export_megatron_args(
     blends = [_blend(manifest, store, phase) for phase in budget.phases]
     with output_folder(folder) as scratch:
         for number, blend in enumerate(blends):
-            data, per_split = _data_files(number, len(blends))
+            data, per_split, nemotron = _data_files(number, len(blends))
             (scratch / data).write_text(" ".join(blend.words) + "\n")
             valid = _validation(manifest, store)
             splits = {"train": blend.words, "valid": valid or None, "test": None}
             (scratch / per_split).write_text(json.dumps(splits, indent=1) + "\n")
+            by_split = {name: _pairs(words or []) for name, words in splits.items()}
+            (scratch / nemotron).write_text(json.dumps(by_split, indent=1) + "\n")
         flags = megatron_flags(spec, manifest, store, proxy, budget, folder)
         (scratch / ARGS).write_text("\n".join(flags) + "\n")
         (scratch / "README.md").write_text(_readme(spec, manifest, mixture, proxy, budget, blends))
@@ -116,7 +127,7 @@ def megatron_flags(
     """Every flag of a run of stock Megatron-LM on the first phase of a budget, one a line."""
     train, recipe = spec.train, spec.train.proxies[proxy]
     optimizer, batch = train.optimizer, budget.global_batch_size
-    _, per_split = _data_files(0, len(budget.phases))
+    _, per_split, _ = _data_files(0, len(budget.phases))
     tokenizer = store.path(manifest.tokenizer.path).absolute()
     kind = "GPTSentencePieceTokenizer" if manifest.tokenizer.kind == "sentencepiece" else "HuggingFaceTokenizer"
     asked = {
@@ -198,9 +209,9 @@ def _whole(path: str) -> str:
     return path
 
 
-def _data_files(number: int, phases: int) -> tuple[str, str]:
+def _data_files(number: int, phases: int) -> tuple[str, str, str]:
     end = f"-phase-{number + 1}" if phases > 1 else ""
-    return f"data-args{end}.txt", f"per-split-data-args{end}.json"
+    return f"data-args{end}.txt", f"per-split-data-args{end}.json", f"blend{end}.json"
 
 
 def _readme(

@@ -17,14 +17,14 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import RunBudget, budget_run
 from mixproof.mixtures.caps import check_caps, cuts_of
 from mixproof.mixtures.quantities import exact_string
-from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.spec import Proxy, Spec
 from mixproof.pipeline.cluster import Cluster
 
 from .draw import Draw, find_draw, make_draw
 from .initial import find_initial, initial_weights
 from .proxies import architecture_of
 from .record import ArchitectureRecord, MasksRecord
-from .request import InitialCheckpoint, Recipe, RunRequest
+from .request import InitialCheckpoint, Recipe, Resources, RunRequest
 from .schedule import check_schedule
 
 Budgets = dict[tuple[str, str], RunBudget]
@@ -70,7 +70,7 @@ def plan_requests(
         manifest: of its build, which lies in `store`.
         store: where draws and runs are.
         cluster: makes the draws that are missing; None: do not make any, only look.
-        device: what the runs are trained on; no part of their keys.
+        device: what runs are trained on whose proxy does not say; no part of their keys.
         least_tokens: by source, what a draw must supply at least: families that are planned one after the other,
             as the rounds of a search, then share their draws, and with them their streams.
 
@@ -153,6 +153,7 @@ def _request(
     mixture, proxy_name, seed = run
     train, proxy = spec.train, spec.train.proxies[proxy_name]
     optimizer = train.optimizer
+    resources = _resources(proxy, device)
     return RunRequest(
         store=str(store),
         build=manifest.build,
@@ -179,9 +180,21 @@ def _request(
         tokenizer=manifest.tokenizer,
         draws={source: draws[proxy_name, source] for source in budget.samples_of},
         heldout={name: source.heldout for name, source in manifest.sources.items() if source.heldout.documents},
-        device=device,
+        device="cuda" if resources.gpus else "cpu",
         micro_batch_size=proxy.micro_batch_size,
+        resources=resources,
+        evaluate_steps=_steps(train.evaluate_every, budget),
         recompute=proxy.recompute,
         checkpoint_keep=train.checkpoint_keep,
         init_from=initial,
     )
+
+
+def _steps(tokens: int | None, budget: RunBudget) -> int | None:
+    """Whole steps that hold `tokens`."""
+    return None if tokens is None else -(-tokens // (budget.sequence_length * budget.global_batch_size))
+
+
+def _resources(proxy: Proxy, device: Literal["cpu", "cuda"]) -> Resources:
+    gpus = proxy.gpus if proxy.gpus is not None else int(device == "cuda")
+    return Resources(ranks=proxy.ranks, cpus=float(proxy.cpus), gpus=float(gpus))

@@ -36,9 +36,11 @@ from .checkpoint import (
 )
 from .distributed import Ranks, process_group
 from .evaluate import Scores
+from .evaluations import add_evaluation, evaluation_of, take_over_evaluations
 from .incidents import INCIDENTS, documents_of, name_documents, phase_starts_of, write_incidents
 from .initial import start_from
-from .metrics import METRICS, MetricsLog, StepMetrics, first_lines, read_metrics
+from .journal import Journal
+from .metrics import METRICS, StepMetrics, first_lines, read_metrics
 from .ownership import Ownership
 from .record import IDENTITY, RUN, RunRecord, read_run, run_folder, write_run
 from .request import RunRequest
@@ -46,6 +48,7 @@ from .spikes import SpikeWatch
 from .state import TrainingState, build_state
 from .statement import make_record, save_index, save_scores, score_heldout
 from .streams import streams_of
+from .throughput import memory_bytes
 from .trainer import Trainer, steps_of
 from .trunk import FoundTrunk, find_trunk, leave_trunk, trunks_of
 
@@ -73,7 +76,7 @@ def train_run(request: RunRequest, on_step: Callable[[StepMetrics], None] | None
     record = finished_record(store, request)
     if record is not None:
         return record
-    with _threads(request.device), process_group(request.device) as ranks:
+    with _threads(request), process_group(request.device) as ranks:
         run = _Run(request, store, ranks)
         try:
             run.train(on_step)
@@ -109,6 +112,7 @@ class _Run:
         self._ownership = Ownership(self._folder, ranks.agree(uuid.uuid4().hex))
         self._started = time.time()
         self._seconds_training = 0.0
+        self._seconds_evaluating = 0.0
         if ranks.first:
             self._ownership.take()
             remove_scratch(self._folder)
@@ -125,7 +129,7 @@ class _Run:
     def train(self, on_step: Callable[[StepMetrics], None] | None) -> None:
         """Take every step that is left, and leave the last checkpoint."""
         trainer = self._trainer()
-        log = self._open_metrics()
+        log = self._open_journal()
         watch = self._spike_watch()
         last_saved, started = time.monotonic(), time.monotonic()
         try:
@@ -142,20 +146,39 @@ class _Run:
                         f"step {metrics.step}: the loss, {metrics.loss:.4g} now, has not come back in {watch.in_a_row} "
                         "steps; a lower learning rate, a longer warm-up or a smaller clip may help"
                     )
+                self._evaluate_where_asked()
                 if self._is_due(time.monotonic() - last_saved):
                     self._save(log)
                     last_saved = time.monotonic()
         finally:
-            self._seconds_training = time.monotonic() - started
+            self._seconds_training = time.monotonic() - started - self._seconds_evaluating
             if log is not None:
                 log.close()
+
+    def _evaluate_where_asked(self) -> None:
+        """Score the held-out sets where the spec asks for it; the end is scored when the run is concluded."""
+        request, samples = self._request, self._state.consumed_samples
+        every = request.evaluate_steps
+        if every is None or samples == request.budget.samples or samples % (every * request.budget.global_batch_size):
+            return
+        started = time.monotonic()
+        self._write_evaluation(score_heldout(request, self._state, self._ranks)[0])
+        self._seconds_evaluating += time.monotonic() - started
+
+    def _write_evaluation(self, scores: list[Scores]) -> None:
+        if self._ranks.first and self._request.evaluate_steps is not None and scores:
+            length = self._request.budget.sequence_length
+            add_evaluation(self._ownership, evaluation_of(self._state.consumed_samples, length, scores))
 
     def conclude(self, reason: str | None = None) -> RunRecord:
         """Score, replay and write the record; a run that failed (`reason`) is not scored."""
         if reason is not None:
             documents = documents_of(self._request, self._folder, self._step)
             reason = f"{reason}. Its batch read {name_documents(documents)}; {INCIDENTS} names them"
+        started = time.monotonic()
         scores, lossless = ([], False) if reason else score_heldout(self._request, self._state, self._ranks)
+        self._seconds_evaluating += time.monotonic() - started
+        self._write_evaluation(scores)
         if self._ranks.first:
             self._write_record(scores, lossless, reason)
         self._ranks.barrier()
@@ -194,6 +217,7 @@ class _Run:
         self._ownership.check()
         steps = self._branched_from.samples // self._request.budget.global_batch_size
         publish_bytes(first_lines(self._branched_from.folder / METRICS, steps), self._folder / METRICS)
+        take_over_evaluations(self._branched_from.folder, self._branched_from.samples, self._folder)
         return str(self._branched_from.checkpoint)
 
     def _trainer(self) -> Trainer:
@@ -206,11 +230,10 @@ class _Run:
             watch.see(metrics)
         return watch
 
-    def _open_metrics(self) -> MetricsLog | None:
+    def _open_journal(self) -> Journal | None:
         if not self._ranks.first:
             return None
-        steps_done = self._state.consumed_samples // self._request.budget.global_batch_size
-        return MetricsLog(self._folder, self._ownership, steps_done)
+        return Journal(self._request, self._ranks, self._ownership, self._state.consumed_samples)
 
     def _is_due(self, seconds_since_last: float) -> bool:
         if self._is_declared(self._state.consumed_samples):
@@ -225,7 +248,7 @@ class _Run:
             return True
         return every is not None and samples % (every * budget.global_batch_size) == 0
 
-    def _save(self, log: MetricsLog | None) -> None:
+    def _save(self, log: Journal | None) -> None:
         if log is not None:
             log.sync()
         newest = save_checkpoint(self._folder, self._state, self._ranks, self._ownership)
@@ -253,10 +276,12 @@ class _Run:
             "ended": datetime.now(UTC).isoformat(),
             "wall_milliseconds": int((time.time() - self._started) * 1000),
             "training_milliseconds": int(self._seconds_training * 1000),
+            "evaluation_milliseconds": int(self._seconds_evaluating * 1000),
             "tokens_per_second": int(trained / self._seconds_training) if self._seconds_training else 0,
             "resumed_from_samples": self._resumed_from,
             "branched_from": self._branched_from.folder.name if self._branched_from is not None else None,
             "ranks": self._ranks.size,
+            "memory_bytes": memory_bytes(self._ranks.device),
             "device": torch.cuda.get_device_name(self._ranks.device) if on_cuda else "cpu",
             "machine": platform.platform(),
             "versions": {name: version(name) for name in ("torch", "megatron-core", "numpy")},
@@ -264,11 +289,11 @@ class _Run:
 
 
 @contextmanager
-def _threads(device: str) -> Iterator[None]:
-    """One thread on a CPU: runs share the machine side by side, and sums keep one order."""
+def _threads(request: RunRequest) -> Iterator[None]:
+    """On a CPU one thread a processor set aside: runs share the machine side by side, and sums keep one order."""
     before = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(1)
+    if request.device == "cpu":
+        torch.set_num_threads(request.resources.threads)
     try:
         yield
     finally:

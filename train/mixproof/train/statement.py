@@ -21,6 +21,7 @@ from .checkpoint import checkpoint_files, checkpoint_path
 from .delivered import delivered
 from .distributed import Ranks
 from .evaluate import EVALUATION_PROTOCOL, Scores, evaluate, write_scores
+from .evaluations import EVALUATIONS
 from .heldout_parts import is_lossless, read_heldout
 from .incidents import INCIDENTS
 from .metrics import METRICS
@@ -207,7 +208,7 @@ def _files(folder: Path, consumed_samples: int) -> dict[str, str]:
         f"{checkpoint.relative_to(folder).as_posix()}/{name}": sha256
         for name, sha256 in (checkpoint_files(checkpoint) or {}).items()
     }
-    for name in (METRICS, SCORES, INCIDENTS):
+    for name in (METRICS, SCORES, EVALUATIONS, INCIDENTS):
         if (folder / name).is_file():
             files[name] = sha256_of_file(folder / name)
     return files

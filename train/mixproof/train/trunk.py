@@ -112,6 +112,7 @@ def _key(request: RunRequest, phases: int) -> str:
         "sequence_length": budget.sequence_length,
         "global_batch_size": budget.global_batch_size,
         "warmup_steps": budget.warmup_steps,
+        "evaluate_steps": request.evaluate_steps,
         "phases": [asdict(phase) for phase in first],
         "init_from": request.init_from.sha256 if request.init_from is not None else None,
     }

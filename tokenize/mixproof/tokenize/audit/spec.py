@@ -31,6 +31,8 @@ class _Step(BaseModel):
 class _Source(BaseModel):
     inputs: str
     steps: tuple[_Step, ...] = ()
+    megatron: bool = False
+    """Its tokens were there already: nothing has texts, so `read` is its only stage and nothing is held out."""
 
 
 class _Heldout(BaseModel):
@@ -50,6 +52,8 @@ class _Spec(BaseModel):
 
     def stages(self, source: str) -> list[str]:
         """Names of a source's ledger rows, in order; a repeated step has its number."""
+        if self.sources[source].megatron:
+            return [READ]
         steps: list[str] = []
         for step in self.sources[source].steps:
             times = sum(other.partition("#")[0] == step.stage for other in steps)
@@ -78,8 +82,7 @@ def check_spec(manifest: Manifest, checks: Checks) -> None:
         texts = source.heldout.texts.sha256 if source.heldout.texts is not None else None
         if spec.heldout.from_ is not None:
             at.equal("checksum", "as the spec's held-out texts", imported.get(name), texts)
-        at.equal(
-            "schema", "as an imported set", spec.heldout.from_ is not None, source.heldout.imported_from is not None
-        )
+        imports = spec.heldout.from_ is not None and not spec.sources[name].megatron
+        at.equal("schema", "as an imported set", imports, source.heldout.imported_from is not None)
     if spec.tokenizer.sha256 is not None:
         checks.equal("checksum", "as the spec's tokenizer", spec.tokenizer.sha256, manifest.tokenizer.sha256)

@@ -1,0 +1,144 @@
+"""Merge: the parts of each side of each source as one dataset, for tools that want one prefix.
+
+`<source>-train.{bin,idx,parquet}` and `<source>-heldout...` hold what one part of unlimited size would hold, byte for
+byte. Tokens are copied a block at a time and the index is written a part at a time, every array at its own place in the
+file, so memory is that of one part's index, whatever the dataset is. Each file is held against the manifest's
+checksum while it is copied, so a damaged part never becomes part of something whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixproof.ledger.errors import DamagedFileError
+from mixproof.ledger.fingerprint import sha256_of_file
+from mixproof.ledger.manifest import DatasetRecord, Manifest
+from mixproof.ledger.store import Store
+
+from .indexed import CODE_OF_DTYPE, HEADER, MAGIC, VERSION, Index, read_index, token_dtype
+from .provenance import ROW_GROUP, SCHEMA, TableWriter, regroup
+
+COPY_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Merged:
+    """One dataset made of the parts of one side of a source."""
+
+    prefix: str
+    """Its name in the folder."""
+    parts: int
+    documents: int
+    tokens: int
+    """EODs included."""
+
+
+def merge_parts(store: Store, manifest: Manifest, folder: Path) -> list[Merged]:
+    """Write every side of every source of a build as one dataset; a side without documents has none.
+
+    Args:
+        store: where the parts are.
+        manifest: of the build.
+        folder: an empty folder.
+
+    Raises:
+        DamagedFileError: when a part is missing or not what the manifest says.
+    """
+    dtype = token_dtype(manifest.tokenizer.vocab_size)
+    merged = []
+    for name, source in sorted(manifest.sources.items()):
+        for side, split in (("train", source.train), ("heldout", source.heldout)):
+            if split.datasets:
+                done = Merged(f"{name}-{side}", len(split.datasets), split.documents, split.tokens)
+                prefix = folder / done.prefix
+                _join_tokens(store, split.datasets, prefix.with_name(f"{prefix.name}.bin"))
+                _join_indexes(store, split.datasets, done, dtype, prefix.with_name(f"{prefix.name}.idx"))
+                _join_provenance(store, split.datasets, prefix.with_name(f"{prefix.name}.parquet"))
+                merged.append(done)
+    return merged
+
+
+def _join_tokens(store: Store, parts: Sequence[DatasetRecord], path: Path) -> None:
+    with path.open("wb") as out:
+        for part in parts:
+            name = f"{part.prefix}.bin"
+            digest = hashlib.sha256()
+            with _present(store, name).open("rb") as tokens:
+                while block := tokens.read(COPY_BYTES):
+                    digest.update(block)
+                    out.write(block)
+            _compare(name, part.bin_sha256, digest.hexdigest())
+
+
+def _join_indexes(
+    store: Store,
+    parts: Sequence[DatasetRecord],
+    merged: Merged,
+    dtype: np.dtype[np.uint16] | np.dtype[np.int32],
+    path: Path,
+) -> None:
+    """Write lengths, pointers and boundaries of each part where they belong in the whole index."""
+    total = merged.documents
+    lengths_at = len(MAGIC) + HEADER.size
+    pointers_at, boundaries_at = lengths_at + 4 * total, lengths_at + 12 * total
+    documents, tokens = 0, 0
+    with path.open("wb") as out:
+        out.write(MAGIC + HEADER.pack(VERSION, CODE_OF_DTYPE[dtype.name], total, total + 1))
+        for part in parts:
+            index = _checked_index(store, part)
+            starts = index.starts
+            arrays = (
+                (lengths_at + 4 * documents, index.lengths),
+                (pointers_at + 8 * documents, (starts[:-1] + tokens) * dtype.itemsize),
+                (boundaries_at + 8 * documents, np.arange(documents, documents + len(index.lengths) + 1)),
+            )
+            for place, array in arrays:
+                out.seek(place)
+                out.write(np.ascontiguousarray(array).data)
+            documents += len(index.lengths)
+            tokens += int(starts[-1])
+
+
+def _join_provenance(store: Store, parts: Sequence[DatasetRecord], path: Path) -> None:
+    first = 0
+    with TableWriter(path, SCHEMA) as out:
+        for rows in regroup(_rows(store, parts)):
+            numbers = pa.array(np.arange(first, first + rows.num_rows, dtype=np.int64))
+            out.write(rows.set_column(0, SCHEMA.field("document"), numbers))
+            first += rows.num_rows
+
+
+def _rows(store: Store, parts: Sequence[DatasetRecord]) -> Iterator[pa.Table]:
+    for part in parts:
+        path = _present(store, part.provenance)
+        _compare(part.provenance, part.provenance_sha256, sha256_of_file(path))
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROW_GROUP):
+                yield pa.Table.from_batches([batch], schema=SCHEMA)
+
+
+def _checked_index(store: Store, part: DatasetRecord) -> Index:
+    name = f"{part.prefix}.idx"
+    path = _present(store, name)
+    _compare(name, part.idx_sha256, sha256_of_file(path))
+    return read_index(path)
+
+
+def _present(store: Store, name: str) -> Path:
+    path = store.path(name)
+    if not path.is_file():
+        raise DamagedFileError(name, "whole file", "is missing; build again")
+    return path
+
+
+def _compare(name: str, expected: str, found: str) -> None:
+    if found != expected:
+        reason = f"SHA-256 is {found}, the manifest says {expected}; delete its folder and build again"
+        raise DamagedFileError(name, "whole file", reason)

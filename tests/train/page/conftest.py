@@ -225,6 +225,7 @@ def _draw(name: str) -> dict[str, object]:
 
 def _run(mixture: str, seed: int, /, **changes: object) -> RunEvidence:
     record = run_record(mixture, seed, changes)
+    sources = [name for name, share in zip(SOURCES, MIXTURES[mixture], strict=True) if share]
     metrics = tuple(
         StepMetrics(
             step=step,
@@ -233,6 +234,8 @@ def _run(mixture: str, seed: int, /, **changes: object) -> RunEvidence:
             loss=3 + 6 * math.exp(-step / 8) + 0.05 * math.sin(step + seed),
             lr=0.01,
             grad_norm=1.0,
+            loss_of={name: 3 + place + 6 * math.exp(-step / 8) for place, name in enumerate(sources)},
+            targets_of=dict.fromkeys(sources, BATCH * SEQUENCE // len(sources)),
         )
         for step in range(1, STEPS + 1)
     )

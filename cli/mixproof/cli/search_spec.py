@@ -39,7 +39,7 @@ from .request import Request, open_request
 from .search_report import Searched, print_searched, searched_json
 
 SEARCH = "search"
-SEARCH_VERSION = 1
+SEARCH_VERSION = 2
 """Rises when the same scores would lead to other candidates."""
 CANDIDATES = "candidates.json"
 FOUND = "found"

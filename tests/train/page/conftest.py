@@ -263,13 +263,15 @@ def evidence_of(
     )
     statement = Statement(f"/store/builds/{made.build}/manifest.json", made.to_bytes().decode())
     circumstances = {"versions": {"numpy": "2.4.6"}, "engines": {"sentencepiece": 3}, "started": "2026-11-22"}
+    spec = SpecEvidence(
+        "trial", Statement("trial specs/trial.yaml", "schema: 1\nname: trial\n"), 1_000_000, ".mixproof"
+    )
     return Evidence(
         comparison=comparison,
-        specs=(SpecEvidence("trial", Statement("trial specs/trial.yaml", "schema: 1\nname: trial\n"), 1_000_000),),
+        specs=(spec,),
         builds=(BuildEvidence(made, statement, circumstances),),
         runs=tuple(runs),
         missing=missing,
-        store=".mixproof",
         mixproof="0.1.0",
     )
 

@@ -214,6 +214,15 @@ def test_commands_name_the_spec_the_store_and_the_axis(make_run: MakeRun, compar
     )
 
 
+def test_commands_name_every_store_and_no_spec_twice(evidence: Evidence) -> None:
+    (spec,) = evidence.specs
+    lines = commands(replace(evidence, specs=(spec, replace(spec, store="s3://b/store"))))
+    assert lines[4] == "mixproof build 'trial specs/trial.yaml' --store s3://b/store"
+    assert lines[-1] == (
+        "mixproof compare 'trial specs/trial.yaml' --store .mixproof --store s3://b/store --html report.html"
+    )
+
+
 def test_versions_of_builds_and_runs_stand_together(evidence: Evidence) -> None:
     rows = {row[0].text: row[1].text for row in versions_table(evidence).rows}
     assert rows == {

@@ -195,7 +195,7 @@ def _rounding(proxy: str, budget: RunBudget) -> str:
     return (
         f"{proxy}: {count(budget.tokens_declared)} tokens asked for, {count(budget.steps)} steps of "
         f"{count(budget.global_batch_size)} × {count(budget.sequence_length)} = {count(budget.tokens_planned)} "
-        f"(+{more:.2%}); warm-up {count(budget.warmup_steps)} steps, decay {count(budget.decay_steps)}"
+        f"(+{more:.2%}); {count(budget.warmup_steps)} of warm-up, {count(budget.decay_steps)} of decay"
     )
 
 

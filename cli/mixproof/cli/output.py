@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import orjson
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .run_table import RunLines, run_table
+
 if TYPE_CHECKING:  # importing the train room loads torch
-    from mixproof.train.progress import RunProgress
+    from mixproof.train.progress import FamilyProgress
 
 PIPE_WIDTH = 160
 """Columns of what no terminal shows: a file and a pipe have no width, and a table that is not wrapped reads better."""
@@ -28,6 +33,8 @@ stdout = Console(
     width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH,
 )
 stderr = Console(stderr=True, highlight=False)
+LINES_AROUND_RUNS = 8
+"""Head, rules and caption of the table of runs, and what the terminal keeps for itself."""
 
 
 def emit_json(value: Mapping[str, object]) -> None:
@@ -59,37 +66,50 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
 
 
 class StageProgress:
-    """Progress of a command's stages on a terminal; silent where stderr is none."""
+    """Progress of a command: a bar a stage and a row a run on a terminal, lines about runs elsewhere."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
         self._tasks: dict[str, TaskID] = {}
+        self._family: FamilyProgress | None = None
+        self._lines = RunLines()
 
     def __call__(self, label: str, done: int, total: int) -> None:
         """Show that `done` of `total` tasks of the stage `label` have ended."""
         if label not in self._tasks:
-            self._tasks[label] = self._progress.add_task(label, total=total, note="")
-        self._progress.update(self._tasks[label], completed=done, total=total)
+            self._tasks[label] = self._bars.add_task(label, total=total)
+        self._bars.update(self._tasks[label], completed=done, total=total)
 
-    def run(self, run: RunProgress) -> None:
-        """Show where one training run is: steps, loss and tokens per second."""
-        self(run.name, run.step, run.steps)
-        speed = "" if run.tokens_per_second is None else f"  {run.tokens_per_second:,.0f} tokens/s"
-        self._progress.update(self._tasks[run.name], note=f"loss {run.loss:.3f}{speed}")
+    def runs(self, family: FamilyProgress) -> None:
+        """Show where the runs of the command are."""
+        self._family = family
+        if not stderr.is_terminal:
+            for line in self._lines.lines(family, time.monotonic()):
+                stderr.print(escape(line), soft_wrap=True)
+
+    def __rich__(self) -> RenderableType:
+        """The bars, and below them as many runs as have room."""
+        if self._family is None:
+            return self._bars
+        room = stderr.size.height - len(self._bars.tasks) - LINES_AROUND_RUNS
+        return Group(self._bars.get_renderable(), run_table(self._family, room))
 
 
 @contextmanager
 def stage_progress() -> Iterator[StageProgress]:
-    """Progress bars on stderr, one a stage, with time left."""
+    """Progress on stderr: bars, one a stage, with time left, and the runs that train."""
     columns = (
         TextColumn("{task.description:<28}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as progress:
-        yield StageProgress(progress)
+    shown = StageProgress(Progress(*columns, console=stderr, auto_refresh=False))
+    if not stderr.is_terminal:
+        yield shown
+        return
+    with Live(get_renderable=lambda: shown, console=stderr):
+        yield shown
 
 
 def count(value: float) -> str:

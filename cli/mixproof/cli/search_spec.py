@@ -136,7 +136,7 @@ class _Trainer:
             self._request.store,
             self._cluster,
             least_tokens=self._least_tokens,
-            on_progress=self._progress.run,
+            on_progress=self._progress.runs,
         )
 
     def _parts_of(self, outcome: RunOutcome) -> tuple[float, ...] | None:

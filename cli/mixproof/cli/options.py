@@ -7,9 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
+STORE_VARIABLE = "MIXPROOF_STORE"
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec: one YAML file is one experiment.")]
 StoreOption = Annotated[
-    str, typer.Option("--store", envvar="MIXPROOF_STORE", metavar="URI", help="Where all outputs live.")
+    str, typer.Option("--store", envvar=STORE_VARIABLE, metavar="URI", help="Where all outputs live.")
+]
+StoresOption = Annotated[
+    list[str] | None,
+    typer.Option("--store", metavar="URI", help="Where all outputs live; give it again to look in several stores."),
 ]
 AddressOption = Annotated[
     str | None,

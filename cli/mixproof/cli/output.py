@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,16 @@ from .run_table import RunLines, run_table
 if TYPE_CHECKING:  # importing the train room loads torch
     from mixproof.train.progress import FamilyProgress
 
-stdout = Console(highlight=False, soft_wrap=False)
+PIPE_WIDTH = 160
+"""Columns of what no terminal shows: a file and a pipe have no width, and a table that is not wrapped reads better."""
+LEAST_NAME = 12
+"""Characters below which a name is not folded, where the terminal is narrow."""
+
+stdout = Console(
+    highlight=False,
+    soft_wrap=False,
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH,
+)
 stderr = Console(stderr=True, highlight=False)
 LINES_AROUND_RUNS = 8
 """Head, rules and caption of the table of runs, and what the terminal keeps for itself."""
@@ -35,10 +45,22 @@ def emit_json(value: Mapping[str, object]) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> Table:
     """A table whose first `text_columns` columns are names and whose others are numbers, set right."""
-    built = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    cells = [tuple(row) for row in rows]
+    built = Table(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for place, column in enumerate(columns):
-        built.add_column(column, justify="left" if place < text_columns else "right", overflow="fold")
-    for row in rows:
+        words = column.split() + [row[place] for row in cells if place < len(row)]
+        longest = max((len(word) for word in words), default=1)
+        is_name = place < text_columns
+        least = min(longest, LEAST_NAME) if is_name else longest
+        built.add_column(column, justify="left" if is_name else "right", overflow="fold", min_width=least)
+    for row in cells:
         built.add_row(*row)
     return built
 
@@ -98,3 +120,16 @@ def count(value: float) -> str:
 def percent(value: float) -> str:
     """A share as a percentage with two decimals."""
     return f"{value:.2%}"
+
+
+def amount(value: float) -> str:
+    """A number with three digits and a decimal suffix, as 1.23 M; a unit may follow."""
+    for suffix, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {suffix}"
+    return f"{value:.3g} "
+
+
+def hours(value: float) -> str:
+    """Hours with two digits, and no more precision than an estimate has."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -4,8 +4,7 @@
 
 Each way is given the same batch, makes loss and gradient, clips and takes a step of fused AdamW, one after the other,
 `rounds` times. On a CPU tokens per CPU-second (user and system) are compared, so that a busy machine is fair to all; on
-CUDA tokens per second of wall time. Ways: mixproof; Hugging Face's LlamaForCausalLM with SDPA; mixproof's model with
-Megatron's local attention, whose memory is put on the CPU for it. Beside it: what
+CUDA tokens per second of wall time. Ways: mixproof, and Hugging Face's LlamaForCausalLM with SDPA. Beside it: what
 reading a sample through a blend costs, as a share of a step.
 """
 
@@ -23,8 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from megatron.core import parallel_state
-from megatron.core.transformer.dot_product_attention import DotProductAttention
 from torch import Tensor
 
 from mixproof.ledger.store import Store
@@ -32,7 +29,7 @@ from mixproof.mixtures.spec import Architecture
 from mixproof.tokenize.indexed import write_index
 from mixproof.train.distributed import process_group
 from mixproof.train.draw import Draw
-from mixproof.train.model import build_model, layer_spec
+from mixproof.train.model import build_model
 from mixproof.train.optimizer import build_optimizer
 from mixproof.train.proxies import PROXIES, flops_per_token
 from mixproof.train.record import MasksRecord
@@ -41,13 +38,6 @@ from mixproof.train.training_loss import training_loss
 
 VOCAB_SIZE = 32000
 Step = Callable[[Tensor, Tensor], float]
-
-
-class _CpuMemory:
-    """Stands for Megatron's buffer, which asks for CUDA."""
-
-    def get_tensor(self, shape: tuple[int, ...], dtype: torch.dtype, name: str) -> Tensor:
-        return torch.empty(shape, dtype=dtype)
 
 
 def stepping(model: torch.nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor]) -> Step:
@@ -66,28 +56,16 @@ def stepping(model: torch.nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor]
     return step
 
 
-def ours(shape: Architecture, length: int, device: torch.device, *, local: bool = False) -> Step:
-    """Our model and loss; `local`: with Megatron's own attention and loss."""
-    spec = layer_spec()
-    if local:
-        spec.submodules.self_attention.submodules.core_attention = DotProductAttention
-        if device.type == "cpu":
-            parallel_state._GLOBAL_MEMORY_BUFFER = _CpuMemory()
-    model = build_model(
-        shape, vocab_size=VOCAB_SIZE, sequence_length=length, rope_base=10_000, seed=1, device=device, spec=spec
-    )
-    hidden = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)[None, None]
+def ours(shape: Architecture, length: int, device: torch.device) -> Step:
+    """Our model and loss."""
+    model = build_model(shape, vocab_size=VOCAB_SIZE, sequence_length=length, rope_base=10_000, seed=1, device=device)
 
     def loss_of(tokens: Tensor, labels: Tensor) -> Tensor:
         positions = torch.arange(length, device=device).expand_as(tokens)
+        weights = torch.ones_like(labels, dtype=torch.float32)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            if local:
-                losses: Tensor = model(tokens, positions, hidden, labels=labels)
-                return losses.float().mean()
-            total, _ = training_loss(
-                model, tokens, positions, None, labels, torch.ones_like(labels, dtype=torch.float32)
-            )
-            return total / labels.numel()
+            total, _ = training_loss(model, tokens, positions, None, labels, weights)
+        return total / labels.numel()
 
     return stepping(model, loss_of)
 
@@ -167,7 +145,6 @@ def main() -> None:
             "mixproof": ours(shape, length, device),
             "hugging face": hugging_face(shape, length, device),
         }
-        ways["local attention"] = ours(shape, length, device, local=True)
         generator = torch.Generator().manual_seed(1)
         ids = torch.randint(VOCAB_SIZE, (arguments.samples, length + 1), generator=generator).to(device)
         tokens, labels = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()

@@ -75,18 +75,17 @@ def build_model(
     rope_base: int,
     seed: int,
     device: torch.device,
-    spec: ModuleSpec | None = None,
 ) -> GPTModel:
     """Build a proxy with the initial weights of `seed` on `device`.
 
-    On the meta device the weights have shapes and no values. `spec` is the layer's, None for `layer_spec()`.
+    On the meta device the weights have shapes and no values.
     """
     on_meta = device.type == "meta"
     torch.manual_seed(derive_seed("weights", seed))
     with torch.device("meta" if on_meta else "cpu"):
         model = GPTModel(
             config=model_config(architecture, initialize=not on_meta),
-            transformer_layer_spec=spec or layer_spec(),
+            transformer_layer_spec=layer_spec(),
             vocab_size=vocab_size,
             max_sequence_length=sequence_length,
             position_embedding_type="rope",

@@ -1,12 +1,12 @@
 """Training of a proxy against other ways to train the same model, interleaved in one run.
 
-    python benchmarks/proxies.py [--proxy 62m] [--sequence-length 512] [--samples 1] [--rounds 5] [--compile]
+    python benchmarks/proxies.py [--proxy 62m] [--sequence-length 512] [--samples 1] [--rounds 5]
 
 Each way is given the same batch, makes loss and gradient, clips and takes a step of fused AdamW, one after the other,
 `rounds` times. On a CPU tokens per CPU-second (user and system) are compared, so that a busy machine is fair to all; on
 CUDA tokens per second of wall time. Ways: mixproof; Hugging Face's LlamaForCausalLM with SDPA; mixproof's model with
-Megatron's local attention, whose memory is put on the CPU for it. `--compile` adds both models compiled. Beside it:
-what reading a sample through a blend costs, as a share of a step.
+Megatron's local attention, whose memory is put on the CPU for it. Beside it: what
+reading a sample through a blend costs, as a share of a step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from mixproof.mixtures.spec import Architecture
 from mixproof.tokenize.indexed import write_index
 from mixproof.train.distributed import process_group
 from mixproof.train.draw import Draw
-from mixproof.train.model import build_model, compile_layers, layer_spec
+from mixproof.train.model import build_model, layer_spec
 from mixproof.train.optimizer import build_optimizer
 from mixproof.train.proxies import PROXIES, flops_per_token
 from mixproof.train.record import MasksRecord
@@ -66,9 +66,7 @@ def stepping(model: torch.nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor]
     return step
 
 
-def ours(
-    shape: Architecture, length: int, device: torch.device, *, compiled: bool = False, local: bool = False
-) -> Step:
+def ours(shape: Architecture, length: int, device: torch.device, *, local: bool = False) -> Step:
     """Our model and loss; `local`: with Megatron's own attention and loss."""
     spec = layer_spec()
     if local:
@@ -78,8 +76,6 @@ def ours(
     model = build_model(
         shape, vocab_size=VOCAB_SIZE, sequence_length=length, rope_base=10_000, seed=1, device=device, spec=spec
     )
-    if compiled:
-        compile_layers(model)
     hidden = torch.ones(length, length, dtype=torch.bool, device=device).triu(1)[None, None]
 
     def loss_of(tokens: Tensor, labels: Tensor) -> Tensor:
@@ -96,7 +92,7 @@ def ours(
     return stepping(model, loss_of)
 
 
-def hugging_face(shape: Architecture, length: int, device: torch.device, *, compiled: bool = False) -> Step:
+def hugging_face(shape: Architecture, length: int, device: torch.device) -> Step:
     """The same shape as transformers has it."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -114,11 +110,10 @@ def hugging_face(shape: Architecture, length: int, device: torch.device, *, comp
         attn_implementation="sdpa",
     )
     model: Any = LlamaForCausalLM(config).to(device)
-    called = torch.compile(model) if compiled else model
 
     def loss_of(tokens: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            loss: Tensor = called(input_ids=tokens, labels=labels, shift_labels=labels).loss
+            loss: Tensor = model(input_ids=tokens, labels=labels, shift_labels=labels).loss
         return loss
 
     return stepping(model, loss_of)
@@ -163,7 +158,6 @@ def main() -> None:
     parser.add_argument("--sequence-length", type=int, default=512)
     parser.add_argument("--samples", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     shape, length = PROXIES[arguments.proxy], arguments.sequence_length
     torch.set_num_threads(1)
@@ -174,9 +168,6 @@ def main() -> None:
             "hugging face": hugging_face(shape, length, device),
         }
         ways["local attention"] = ours(shape, length, device, local=True)
-        if arguments.compile:
-            ways["mixproof compiled"] = ours(shape, length, device, compiled=True)
-            ways["hugging face compiled"] = hugging_face(shape, length, device, compiled=True)
         generator = torch.Generator().manual_seed(1)
         ids = torch.randint(VOCAB_SIZE, (arguments.samples, length + 1), generator=generator).to(device)
         tokens, labels = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
@@ -186,7 +177,7 @@ def main() -> None:
                 begin = seconds(device)
                 loss = step(tokens, labels)
                 taken = seconds(device) - begin
-                if number:  # the first round compiles and fills caches
+                if number:  # the first round fills caches
                     speed[name].append(tokens.numel() / taken)
                 elif abs(loss - math.log(VOCAB_SIZE)) > 1:
                     raise SystemExit(f"{name}: a first loss of {loss} is none of a new model")

@@ -28,8 +28,12 @@ MakeRequest = Callable[..., RunRequest]
 
 SOURCE_ROOTS = [path for path in sys.path if path.endswith(("ledger", "mixtures", "pipeline", "tokenize", "train"))]
 WORKER = """
-import sys
+import os, signal, sys
 from pathlib import Path
+def die(event, arguments, words=os.environ.get("DIES_AT", "").split()):
+    if words and event == "open" and all(word in str(arguments[0]) for word in words):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(die)
 from mixproof.train.request import RunRequest
 from mixproof.train.run import train_run
 train_run(RunRequest.model_validate_json(Path(sys.argv[1]).read_bytes()))
@@ -199,19 +203,18 @@ def test_a_killed_run_resumes_bit_for_bit(make_request: MakeRequest, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_run_killed_during_a_save_resumes_bit_for_bit(make_request: MakeRequest, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["__0_0.distcp", "files.json"])
+def test_a_run_killed_during_a_save_resumes_bit_for_bit(make_request: MakeRequest, tmp_path: Path, name: str) -> None:
+    """The worker dies as it opens a file of its third checkpoint: the first to be written, or the last."""
     expected = train_run(make_request(place="undisturbed", checkpoint_steps=1))
     request = make_request(checkpoint_steps=1)
-    process = start_worker(request, tmp_path)
+    process = start_worker(request, tmp_path, DIES_AT=f"/.iter_000000000012 {name}")
+    assert process.wait(timeout=120) == -signal.SIGKILL
     checkpoints = folder_of(request) / "checkpoints"
-
-    def is_saving() -> bool:  # the third checkpoint is half written
-        return len(list(checkpoints.glob("iter_*"))) >= 2 and bool(list(checkpoints.glob(".iter_*")))
-
-    wait_until(is_saving, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert [path.name for path in sorted(checkpoints.glob("iter_*"))] == ["iter_000000000004", "iter_000000000008"]
+    assert list(checkpoints.glob(".iter_000000000012*"))
     assert train_run(request).to_bytes() == expected.to_bytes()
+    assert json.loads((folder_of(request) / CIRCUMSTANCES).read_bytes())["resumed_from_samples"] == 8
     assert not list(checkpoints.glob(".iter_*"))
 
 

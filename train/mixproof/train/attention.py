@@ -95,7 +95,9 @@ class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core 
         """Causal attention within each document alone."""
         rows = []
         for row, lengths in enumerate(_lengths(starts)):
-            pieces = zip(*(part[row : row + 1].split(lengths, dim=2) for part in (queries, keys, values)), strict=True)
+            pieces = zip(
+                *(torch.split(part[row : row + 1], lengths, dim=2) for part in (queries, keys, values)), strict=True
+            )
             rows.append(torch.cat([self._attend(*piece) for piece in pieces], dim=2))
         return torch.cat(rows)
 

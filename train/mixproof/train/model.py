@@ -109,13 +109,6 @@ def recompute_layers(model: GPTModel) -> None:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
 
 
-def compile_layers(model: GPTModel) -> None:
-    """Compile the decoder's layers, each by itself: they are alike, so that one compilation serves all of them."""
-    torch._dynamo.config.inline_inbuilt_nn_modules = True  # else each layer would be compiled anew
-    for layer in model.decoder.layers:
-        layer.compile(dynamic=False)
-
-
 def weights_sha256(model: torch.nn.Module) -> str:
     """SHA-256 over names, shapes and bytes of all weights, in the model's order."""
     digest = hashlib.sha256()

@@ -42,7 +42,9 @@ def training_loss(
         hidden: Tensor = model(tokens, positions, starts)  # [sequence, batch, hidden]
     output: Tensor = model.shared_embedding_or_output_weight()
     rows = hidden.transpose(0, 1).reshape(-1, hidden.size(-1))
-    total, losses = _WeightedCrossEntropy.apply(rows, output, labels.reshape(-1), weights.reshape(-1))
+    total, losses = _WeightedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        rows, output, labels.reshape(-1), weights.reshape(-1)
+    )
     return total, losses.view_as(labels)
 
 
@@ -74,7 +76,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         return losses.sum(), losses
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, of_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401
         """Scale what the forward pass left."""
         of_hidden, of_output = ctx.saved_tensors

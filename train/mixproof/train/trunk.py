@@ -89,7 +89,8 @@ def in_waves(requests: Sequence[RunRequest]) -> list[list[RunRequest]]:
     made: set[str] = set()
     while left:
         claimed: set[str] = set()
-        wave, later = [], []
+        wave: list[RunRequest] = []
+        later: list[RunRequest] = []
         for request in left:
             keys = {trunk.key for trunk in trunks_of(request)} - made
             (later if keys & claimed else wave).append(request)

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 
 import torch
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_sharded
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
@@ -92,7 +92,7 @@ def load_tensors(folder: Path, left_out: tuple[str, ...]) -> dict[str, torch.Ten
         tensors = {
             name: torch.empty(found.size, dtype=found.properties.dtype)
             for name, found in metadata.state_dict_metadata.items()
-            if hasattr(found, "size") and not name.startswith(left_out)
+            if isinstance(found, TensorStorageMetadata) and not name.startswith(left_out)
         }
         with warnings.catch_warnings():  # torch says that it loads in one process, which it was asked to
             warnings.filterwarnings("ignore", r"torch\.distributed is disabled", UserWarning)

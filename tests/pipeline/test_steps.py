@@ -125,6 +125,7 @@ def test_only_datatrove_steps_ask_for_the_other_fields_of_a_record() -> None:
         (step("sampler"), "rate: 10%"),
         (step("sampler", rate=3), "between 0 and 1"),
         (datatrove("GopherFilter"), "no filter or formatter 'GopherFilter'; it has .*GopherQualityFilter"),
+        (datatrove("SentenceDedupFilter"), "decides by all documents, and a step sees one at a time"),
         (datatrove("GopherQualityFilter", min_words=3), "cannot be made of these options: .*min_words"),
         (datatrove("LambdaFilter"), "cannot be made"),
         (datatrove("SamplerFilter", rate=0.5), "depend on the order"),

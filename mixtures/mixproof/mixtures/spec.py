@@ -99,7 +99,7 @@ class FuzzyDedup(SpecPart):
     """Groups of minima; two documents that agree in all minima of one become candidates."""
     rows: WholeNumber = 8
     """Minima of a band."""
-    threshold: Share = Fraction(3, 4)
+    threshold: Share = Fraction(74, 100)
     """Smallest share of equal signature minima at which two documents count as the same."""
 
 

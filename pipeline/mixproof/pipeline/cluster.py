@@ -3,13 +3,15 @@
 Ray starts at the first `run` and once per command, because a start costs 6-20 s on two cores; a command
 whose stages are all reused never pays for it. Tasks get keys and paths, never tables, and return small
 records, so the object store stays small. At most twice as many tasks as processors are submitted at a
-time; a worker that dies is retried by Ray, and a task's output is safe to make twice (see the store).
+time; a worker that dies is retried by Ray, and a task's output is safe to make twice (see the store). A task that
+dies for want of memory, or dies whatever Ray tries, runs again with half of a machine to itself, then with a whole one.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -19,14 +21,19 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
-from mixproof.ledger.errors import MixproofError, RequestError
+from mixproof.ledger.errors import MixproofError, ProcessDiedError, RequestError
 
 T = TypeVar("T")
 
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Results are receipts' small numbers; Ray's own default is 30% of the machine's memory."""
 
+MEMORY_SHARES = (0.5, 1.0)
+"""Of the machine with the most memory: what a task gets that has died with its ordinary share."""
+
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_NO_BLIND_RETRY = {"RAY_task_oom_retries": "0"}
+"""Ray would try a task that its memory monitor has killed for ever, with the same memory each time."""
 
 
 class Cluster:
@@ -89,7 +96,9 @@ class Cluster:
         if not calls:
             return []
         self._start()
-        task = ray.remote(function).options(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=max_retries)
+        task = ray.remote(function)
+        options: dict[str, Any] = {"num_cpus": num_cpus, "num_gpus": num_gpus, "max_retries": max_retries}
+        deaths: Counter[int] = Counter()
         window = max(2, int(2 * self._processors() / max(num_cpus, 0.01)))
         results: dict[int, T] = {}
         pending: dict[Any, int] = {}
@@ -98,11 +107,20 @@ class Cluster:
         try:
             while len(results) < len(calls):
                 while len(pending) < window and (item := next(waiting, None)) is not None:
-                    pending[task.remote(*item[1])] = item[0]
+                    pending[task.options(**options).remote(*item[1])] = item[0]
                 ended, _ = ray.wait(list(pending), num_returns=1)
                 call = pending.pop(ended[0])
                 try:
                     results[call] = _get(ended[0], label)
+                except ProcessDiedError as error:
+                    deaths[call] += 1
+                    if deaths[call] <= len(MEMORY_SHARES):
+                        more = _more_memory(options, MEMORY_SHARES[deaths[call] - 1])
+                        pending[task.options(**more).remote(*calls[call])] = call
+                        continue
+                    if on_failure is None:
+                        raise
+                    results[call] = on_failure(error)
                 except MixproofError as error:
                     if on_failure is None:
                         raise
@@ -124,7 +142,7 @@ class Cluster:
     def _start(self) -> None:
         if ray.is_initialized():
             return
-        for name, value in _QUIET.items():
+        for name, value in (_QUIET | _NO_BLIND_RETRY).items():
             os.environ.setdefault(name, value)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
@@ -157,10 +175,20 @@ def _get(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the task ret
             raise cause from None
         raise
     except (WorkerCrashedError, OutOfMemoryError) as error:
-        raise MixproofError(
-            f"{label}: a worker died again and again ({type(error).__name__}), most often for want of memory; "
-            "give fewer workers or smaller shards. What is finished is kept: the same command goes on from there"
+        raise ProcessDiedError(
+            f"{label}: a worker died again and again ({type(error).__name__}), most often for want of memory, and with "
+            "a whole machine to itself as well; take machines with more memory or smaller files. What is finished is "
+            "kept: the same command goes on from there"
         ) from error
+
+
+def _more_memory(options: dict[str, Any], share: float) -> dict[str, Any]:
+    """Options that give a task this share of the memory and processors of the machine with the most memory."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # half of Ray is typed
+    machines = [node["Resources"] for node in nodes if node["Alive"]]
+    largest = max(machines, key=lambda machine: machine.get("memory", 0))
+    cpus = max(options["num_cpus"], int(share * largest.get("CPU", 1)))
+    return {**options, "num_cpus": cpus, "memory": int(share * largest.get("memory", 0))}
 
 
 def _worker_environment() -> dict[str, str]:

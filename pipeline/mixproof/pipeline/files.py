@@ -124,7 +124,9 @@ def _token_files(name: str, prefix: str, base: Path, where: str) -> tuple[InputF
         there, missing = (".bin", ".idx") if stem in stems[".bin"] else (".idx", ".bin")
         raise RequestError(f"{where}: {stem}{there} is there and {stem}{missing} is not; a dataset has both")
     files = [
-        InputFile(name, match.url[len(match.prefix) :], match.url, match.bytes, match.mtime_ns, "megatron", None)
+        InputFile(
+            name, match.place[len(match.prefix) :], match.url, match.bytes, match.mtime_ns, "megatron", None, match.tag
+        )
         for matches in found.values()
         for match in matches
     ]

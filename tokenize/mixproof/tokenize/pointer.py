@@ -74,6 +74,6 @@ def _seen(files: Iterable[InputFile | Path]) -> list[list[str | int]]:
     return [
         [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
         if isinstance(file, Path)
-        else [file.name, file.url, file.bytes, file.mtime_ns]
+        else [file.name, file.url, file.bytes, file.tag or file.mtime_ns]
         for file in files
     ]

@@ -92,8 +92,11 @@ def _modules(where: str) -> tuple[Any, Any]:
 
 def _filter(made: Any) -> Apply:  # noqa: ANN401 - datatrove is optional
     document_of = importlib.import_module("datatrove.data").Document
+    needs_url = type(made).__name__ == "URLFilter"
 
     def apply(document: Document) -> str | Drop:
+        if needs_url and not document.fields.get("url"):
+            return Drop("no_url")  # as the step `url`; datatrove stops at such a document
         metadata = dict(document.fields)
         if document.language is not None:
             metadata["language"] = document.language

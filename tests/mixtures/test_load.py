@@ -191,6 +191,10 @@ WRONG = [
     ("tokens: 1000", "tokens: 1000X", r":13: train\.proxies\.nano\.tokens: '1000X' is not a number of tokens"),
     ("global_batch_size: 2", "global_batch_size: 2.5", r"global_batch_size: 2\.5 is not a whole number"),
     ("lr: 1.0e-3", "lr: 1.0e-3, min_lr: 1.0e-2", r"nano\.min_lr: is above `lr`"),
+    ("lr: 1.0e-3", "lr: 1.0e-3, ranks: 7", r"nano\.ranks: a global batch of .* cannot be divided by 7"),
+    ("lr: 1.0e-3", "lr: 1.0e-3, ranks: 2, gpus: 0.5", r"nano\.gpus: ranks of one run cannot share a GPU"),
+    ("lr: 1.0e-3", "lr: 1.0e-3, gpus: 2", r"nano\.gpus: a share lies between 0 and 1"),
+    ("lr: 1.0e-3", "lr: 1.0e-3, cpus: 1.5", r"nano\.cpus: 1.5 processors: above one, Ray gives whole ones"),
     (
         "lr: 1.0e-3",
         "tokenz: 5",

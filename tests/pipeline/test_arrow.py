@@ -10,6 +10,8 @@ import pyarrow as pa
 import pytest
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.mixtures.spec import Limits
+from mixproof.pipeline.readers import raw
 from mixproof.pipeline.readers.arrow import read_arrow
 from mixproof.pipeline.readers.record import Raw, Reject
 
@@ -85,3 +87,16 @@ def test_offsets_beyond_the_buffer_are_damage_and_not_a_crash(write: Callable[..
     path.write_bytes(data.replace(offsets, offsets[:4] + (2_000_000_000).to_bytes(4, "little") + offsets[8:]))
     with pytest.raises(DamagedFileError, match=r"batch of record 0"):
         records(path)
+
+
+def test_a_dictionary_that_stands_for_far_more_than_its_batch_is_damage(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "FREE_UNPACKED_BYTES", 10_000_000)
+    texts = pa.array(["x" * 1_000_000] * 600 + [None]).dictionary_encode()
+    path = write(pa.table({"text": texts}), rows=1000)
+    wide = Limits(expansion=10**9)
+    found = list(read_arrow(str(path), text="text", id_="id", with_fields=False, limits=wide))
+    assert [type(item) for item in found] == [Raw] * 600 + [Reject]
+    with pytest.raises(DamagedFileError, match=r"batch of record 0: unpacks to more .* 200 times its size"):
+        list(read_arrow(str(path), text="text", id_="id", with_fields=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,24 @@ def test_a_worker_that_dies_is_tried_again_and_one_that_always_dies_is_an_error(
     assert cluster.run(die_once, [(str(tmp_path / "marker"),)], label="dying") == ["lived"]
     with pytest.raises(MixproofError, match="dying always: a worker died again and again"):
         cluster.run(die_always, [()], label="dying always", max_retries=1)
+
+
+def memory_of_this_task(marker: str, enough: float) -> float:
+    """Die, as for want of memory, until the task has so much of the machine's memory."""
+    given = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
+    with Path(marker).open("a") as seen:
+        seen.write("x")
+    share = given.get("memory", 0) / ray.cluster_resources()["memory"]  # type: ignore[no-untyped-call]  # as above
+    if share < enough:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return round(share, 2)
+
+
+def test_a_task_that_dies_for_want_of_memory_runs_again_with_more(cluster: Cluster, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    calls = [(str(marker), 0.9), (str(tmp_path / "other"), 0.0)]
+    assert cluster.run(memory_of_this_task, calls, label="large", max_retries=0) == [1.0, 0.0]
+    assert marker.read_text() == "xxx"  # with no memory of its own, with half the machine's, with all of it
 
 
 def test_progress_is_reported_as_calls_end(cluster: Cluster) -> None:

@@ -6,11 +6,10 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixproof.pipeline import edges
-from mixproof.pipeline.components import losers_of
 from mixproof.pipeline.edges import bucket_edges, forest, range_count
 
 
@@ -38,10 +37,14 @@ def test_a_forest_hangs_every_document_on_the_smallest_it_is_connected_with() ->
     assert forest(np.zeros((0, 2), dtype=np.int64)).shape == (0, 2)
 
 
-def test_losers_are_told_by_shard_and_row_across_empty_shards() -> None:
-    # shards of 2, 0, 3 and 0 documents
-    found = losers_of(np.array([[0, 1], [1, 4], [0, 2]], dtype=np.int64), places(0, 2, 2, 5))
-    assert found.tolist() == [[0, 1, 0], [2, 0, 0], [2, 2, 0]]
+def test_the_records_of_shards_are_sorted_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edges, "PART_RECORDS", 3)
+    one = np.array([2, 5, 5, 900], dtype=np.uint64), places(0, 1, 2, 0)
+    two = np.array([5, 7, 2**64 - 1], dtype=np.uint64), places(10, 11, 10)
+    none = np.zeros(0, dtype=np.uint64), places()
+    parts = [(hashes.tolist(), documents.tolist()) for hashes, documents in edges._parts([one, none, two])]
+    assert parts == [([2, 5, 5, 5, 7, 900], [0, 1, 2, 10, 11, 0]), ([2**64 - 1], [10])]
+    assert list(edges._parts([none])) == []
 
 
 def test_ranges_double_until_a_task_holds_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,6 +58,7 @@ def test_very_large_buckets_are_taken_in_pieces_that_share_a_document(monkeypatc
     assert list(zip(starts.tolist(), sizes.tolist(), strict=True)) == [(0, 3), (4, 4), (7, 4), (10, 2), (12, 4)]
 
 
+@settings(deadline=None)  # time is not what it tests, and machines are shared
 @given(
     st.lists(st.tuples(*[st.integers(0, 2)] * 4), min_size=2, max_size=20),
     st.integers(1, 4),

@@ -110,6 +110,27 @@ def test_a_record_that_cannot_be_protected_is_an_error_with_its_line(find: Find,
         texts_of(file)
 
 
+@pytest.mark.parametrize("name", ["e.json", "e.jsonl.gz"])
+def test_a_json_list_over_many_lines_has_an_item_a_record(find: Find, name: str) -> None:
+    data = b"\xef\xbb\xbf \n" + json.dumps(RECORDS, indent=1).encode()
+    (file,) = find({name: gzip.compress(data) if name.endswith("gz") else data}, "e.*")
+    assert texts_of(file) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b'[{"text": "x"}, "y"]', r"decontaminate\.against: .*e\.json, item 2, is str, not an object"),
+        (b'[{"text": "x"}', "begins as a JSON list and is none"),
+        (b'[{"prompt": "x"}]', "line 1, has no text in any of"),
+    ],
+)
+def test_a_json_list_that_cannot_be_protected_is_an_error_with_its_place(find: Find, data: bytes, problem: str) -> None:
+    (file,) = find({"e.json": data}, "e.json")
+    with pytest.raises(RequestError, match=problem):
+        texts_of(file)
+
+
 def test_a_parquet_file_without_a_known_column_is_an_error(find: Find, tmp_path: Path) -> None:
     pq.write_table(pa.table({"prompt": ["x"]}), tmp_path / "e.parquet")
     (file,) = find({}, "e.parquet")

@@ -136,3 +136,44 @@ def test_a_threshold_is_a_number_of_minima_rounded_up() -> None:
     assert [equal_minima(Fraction(4, 5), n) for n in (112, 160, 5)] == [90, 128, 4]
     assert equal_minima(Fraction(0), 112) == 1
     assert equal_minima(Fraction(1), 112) == 112
+
+
+def test_named_groups_look_within_each_group(read_room: ReadRoom) -> None:
+    texts, _ = kept(read_room, Dedup(fuzzy=RULE, scope={"one": ("web",), "two": ("books",)}))
+    assert texts == {"books": BOOKS_FIRST["books"], "web": [P50, *ALONE[:2], Q90]}
+    texts, _ = kept(read_room, Dedup(fuzzy=RULE, scope={"both": ("web", "books")}, keep=("web",)))
+    assert texts["books"] == [ALONE[2], R, "Yes.", "?", "!", ALONE[3]]
+
+
+def test_the_ends_of_a_chain_are_unlike_and_both_stay(read_room: ReadRoom) -> None:
+    # 16 words changed: 80 of 396 grams, J = 316 / 476 = 0.66 to the end; 0.80 from each to the one between them
+    first = passage(400)
+    between, last = (" ".join(words_changed(first, changes)) for changes in (8, 16))
+    room = read_room({"a": [[first, between, last]]}, dedup=Dedup(fuzzy=FuzzyDedup(threshold=Fraction(73, 100))))
+    assert room.texts("a", room.keep["a"]) == [first, last]
+
+
+def words_changed(text: str, changes: int) -> list[str]:
+    words = text.split()
+    for place in range(changes):
+        words[10 + 24 * place] = f"other{place}"
+    return words
+
+
+def test_a_new_dump_is_held_against_recorded_bands_without_the_old_texts(read_room: ReadRoom) -> None:
+    rule = Dedup(fuzzy=RULE)
+    old = read_room({"dump-1": CORPUS["books"]}, dedup=rule, store="grown")
+    signed = {path: path.stat().st_mtime_ns for path in old.store.path("minhash").glob("*/*")}
+    for shard in old.sources["dump-1"].shards:  # of the same size, so the store takes them for what they were
+        path = old.store.path(f"{shard.folder}/documents.parquet")
+        path.write_bytes(bytes(path.stat().st_size))
+    both = {"dump-1": CORPUS["books"], "dump-2": CORPUS["web"]}
+    grown, whole = read_room(both, dedup=rule, store="grown"), read_room(both, dedup=rule, store="whole")
+    assert {path: path.stat().st_mtime_ns for path in signed} == signed
+    assert len(list(grown.store.path("minhash").glob("*/receipt.json"))) == 5  # three old shards, two new ones
+    for name in both:
+        assert [bitmap and bitmap.sha256 for bitmap in grown.keep[name]] == [
+            bitmap and bitmap.sha256 for bitmap in whole.keep[name]
+        ]
+        assert grown.before[name] == whole.before[name]
+    assert grown.texts("dump-2", grown.keep["dump-2"]) == [ALONE[0], ALONE[1]]

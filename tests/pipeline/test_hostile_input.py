@@ -21,12 +21,12 @@ import zstandard
 
 from mixproof.ledger.errors import BadRecordsError, DamagedFileError, RequestError
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Source, Spec
+from mixproof.mixtures.spec import Limits, Source, Spec
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.documents import SourceDocuments, read_sources
 from mixproof.pipeline.files import find_files
 from mixproof.pipeline.identify import hash_input
-from mixproof.pipeline.readers import jsonl, raw
+from mixproof.pipeline.readers import raw
 from mixproof.pipeline.readers.jsonl import read_jsonl
 from mixproof.pipeline.readers.record import Raw
 
@@ -157,15 +157,13 @@ def test_a_line_of_60_mb_is_a_document_in_bounded_memory(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("compression", ["gz", "zst"])
-def test_a_line_above_the_limit_says_the_limit_and_the_next_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
-) -> None:
-    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 1_000_000)
+def test_a_line_above_the_limit_says_the_limit_and_the_next_is_read(tmp_path: Path, compression: str) -> None:
     line = b'{"text": "%s"}\n{"text": "next"}\n' % (b"x" * 5_000_000)
     path = tmp_path / "a"
     path.write_bytes(gzip.compress(line) if compression == "gz" else zstandard.compress(line))
-    long, following = read_jsonl(str(path), compression, 0, 0, text="text", id_="id", with_fields=False)
-    assert long[2:] == ("line_too_long", "more than 1000000 bytes")
+    limits = Limits(line_bytes=1_000_000)
+    long, following = read_jsonl(str(path), compression, 0, 0, text="text", id_="id", with_fields=False, limits=limits)
+    assert long[2:] == ("line_too_long", "more than 1000000 bytes, the limit of `limits: {line_bytes: ...}`")
     assert isinstance(following, Raw) and following.text == "next"
 
 
@@ -177,7 +175,7 @@ def test_a_bomb_is_damage_before_it_is_unpacked(
     zeros = b"\0" * 50_000_000
     path = tmp_path / f"bomb.jsonl.{compression}"
     path.write_bytes(gzip.compress(zeros) if compression == "gz" else zstandard.compress(zeros))
-    with pytest.raises(DamagedFileError, match=r"bomb.*unpacks to more than 200 times its size"):
+    with pytest.raises(DamagedFileError, match=r"bomb.*unpacks to more than 5000000 bytes and 200 times its size"):
         list(read_jsonl(str(path), compression, 0, 0, text="text", id_="id", with_fields=False))
 
 

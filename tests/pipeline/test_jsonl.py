@@ -12,16 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.pipeline.readers import jsonl
+from mixproof.mixtures.spec import Limits
 from mixproof.pipeline.readers.jsonl import read_jsonl, split_lines
 from mixproof.pipeline.readers.record import Raw, Reject
 
 
 def records(
-    path: Path, start: int = 0, end: int | None = None, compression: str | None = None, fields: bool = False
+    path: Path,
+    start: int = 0,
+    end: int | None = None,
+    compression: str | None = None,
+    fields: bool = False,
+    limits: Limits = Limits(),  # noqa: B008  frozen
 ) -> list[Raw | Reject]:
     stop = path.stat().st_size if end is None else end
-    return list(read_jsonl(str(path), compression, start, stop, text="text", id_="id", with_fields=fields))
+    return list(
+        read_jsonl(str(path), compression, start, stop, text="text", id_="id", with_fields=fields, limits=limits)
+    )
 
 
 def outcomes(found: list[Raw | Reject]) -> list[str]:
@@ -112,13 +119,17 @@ def test_other_fields_come_along_only_when_they_are_asked_for(tmp_path: Path) ->
     assert records(path, fields=True) == [Raw(0, "x", "a", {"id": "x", "url": "u"})]
 
 
-def test_a_line_above_the_limit_is_rejected_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 30)
+def test_a_line_above_the_limit_is_rejected_without_being_held(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text": "a"}\n{"text": "%s"}\n{"text": "b"}\n' % (b"x" * 3_000_000))
-    assert outcomes(records(path)) == ["a", "line_too_long", "b"]
+    found = records(path, limits=Limits(line_bytes=30))
+    assert outcomes(found) == ["a", "line_too_long", "b"]
+    assert (
+        isinstance(found[1], Reject)
+        and found[1].detail == "more than 30 bytes, the limit of `limits: {line_bytes: ...}`"
+    )
     path.write_bytes(b'{"text": "a"}\n{"text": "%s"}' % (b"x" * 3_000_000))
-    assert outcomes(records(path)) == ["a", "line_too_long"]
+    assert outcomes(records(path, limits=Limits(line_bytes=30))) == ["a", "line_too_long"]
 
 
 LINE = st.sampled_from(

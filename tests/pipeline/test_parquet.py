@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.mixtures.spec import Limits
+from mixproof.pipeline.readers import parquet, raw
 from mixproof.pipeline.readers.parquet import read_parquet
 from mixproof.pipeline.readers.record import Raw, Reject
 
@@ -89,3 +91,41 @@ def test_damage_names_the_file_and_the_place(tmp_path: Path) -> None:
     path.write_bytes(hurt)
     with pytest.raises(DamagedFileError, match=r"a file\.parquet: row group [12]"):
         records(path)
+
+
+def bomb(path: Path, values: pa.Array, **options: object) -> Path:
+    pq.write_table(pa.table({"text": values}), path, compression="zstd", **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}, {"use_dictionary": False}],
+    ids=["dictionary", "shared beginnings", "plain"],
+)
+def test_a_row_group_that_unpacks_to_far_more_than_its_size_is_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, object]
+) -> None:
+    monkeypatch.setattr(raw, "FREE_UNPACKED_BYTES", 10_000_000)
+    path = bomb(tmp_path / "a.parquet", pa.array(["x" * 1_000_000] * 60), **options)
+    assert path.stat().st_size < 100_000
+    wide = Limits(expansion=10**9)
+    assert len(list(read_parquet(str(path), 0, 10**9, text="text", id_="id", with_fields=False, limits=wide))) == 60
+    with pytest.raises(
+        DamagedFileError, match=r"row group 0.*unpacks to more .* 200 times .*`limits: {expansion: ...}`"
+    ):
+        list(read_parquet(str(path), 0, 10**9, text="text", id_="id", with_fields=False))
+
+
+def test_a_batch_holds_no_more_values_than_their_dictionary_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = bomb(tmp_path / "a.parquet", pa.array(["x" * 100_000, "y"] * 400))
+    with pq.ParquetFile(path) as file:
+        group = file.metadata.row_group(0)
+    found = parquet._weigh(path, group, ["text"], Limits(), "a")
+    assert found == (group.column(0).total_compressed_size, parquet.BATCH_ROWS)
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1_000_000)
+    assert parquet._weigh(path, group, ["text"], Limits(), "a")[1] == 9  # of 100,000 bytes and two lengths of 4
+    texts = [item.text for item in read_parquet(str(path), 0, 10**9, text="text", id_="id", with_fields=False)]
+    assert texts == ["x" * 100_000, "y"] * 400

@@ -86,6 +86,18 @@ def test_a_datatrove_filter_gives_its_own_reasons() -> None:
     assert (rows[1].stage, rows[1].documents_in, rows[1].documents_out) == ("RegexFilter", 1, 1)
 
 
+@pytest.mark.filterwarnings("ignore:The .registered_domain. property:DeprecationWarning")  # datatrove asks for it
+def test_datatroves_url_filter_needs_no_network_and_counts_what_has_no_url() -> None:
+    theirs = datatrove("URLFilter", use_integrated_lists=False, extra_domains=["bad.com"])
+    for made in make_steps([theirs, step("url", extra_domains="bad.com")]):
+        for number, url in enumerate(["https://www.bad.com/a", "https://good.com/a", None]):
+            fields = {} if url is None else {"url": url}
+            apply_steps(Raw(number, None, "text", fields), b"text", [made])
+        row = made.row().check()
+        assert row.dropped == {"domain": Count(documents=1, bytes=4), "no_url": Count(documents=1, bytes=4)}
+        assert row.documents_out == 1
+
+
 def test_a_datatrove_filter_that_edits_the_text_is_counted_like_a_formatter() -> None:
     keep = "This line is a whole sentence that ends as it should.\n" * 6
     lines_only = datatrove("C4QualityFilter", filter_no_terminal_punct=True, min_num_sentences=-1)
@@ -125,6 +137,7 @@ def test_only_datatrove_steps_ask_for_the_other_fields_of_a_record() -> None:
         (step("sampler"), "rate: 10%"),
         (step("sampler", rate=3), "between 0 and 1"),
         (datatrove("GopherFilter"), "no filter or formatter 'GopherFilter'; it has .*GopherQualityFilter"),
+        (datatrove("SentenceDedupFilter"), "decides by all documents, and a step sees one at a time"),
         (datatrove("GopherQualityFilter", min_words=3), "cannot be made of these options: .*min_words"),
         (datatrove("LambdaFilter"), "cannot be made"),
         (datatrove("SamplerFilter", rate=0.5), "depend on the order"),

@@ -19,6 +19,7 @@ from mixproof.mixtures.repetition import effective_tokens
 from mixproof.train.cost import ProxyCost, Rate, dataset_bytes, document_rate, proxy_costs
 from mixproof.train.record import TRAIN
 
+from .lost import lost_by_mixture, lost_json, lost_table
 from .options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption
 from .output import amount, count, emit_json, hours, percent, stdout, table
 from .request import Request, budgets_of, open_request
@@ -109,6 +110,7 @@ def plan_json(planned: Planned) -> dict[str, object]:
         "runs": [_run_json(planned, pair) for pair in planned.budgets],
         "runs_finished": sum(planned.finished.values()),
         "runs_to_train": planned.to_train,
+        "lost": lost_json(lost_by_mixture(planned.manifest, planned.budgets)),
         "cost": {
             "documents": None if planned.documents is None else asdict(planned.documents),
             "training": [asdict(cost) for cost in planned.costs],
@@ -161,6 +163,9 @@ def print_plan(planned: Planned) -> None:
         )
     for name, budget in {proxy: budget for (_, proxy), budget in planned.budgets.items()}.items():
         stdout.print(_rounding(name, budget))
+    lost = lost_by_mixture(planned.manifest, planned.budgets)
+    if any(lost.values()):
+        stdout.print(lost_table(lost))
     stdout.print()
     _print_work(planned)
 

@@ -44,6 +44,10 @@ class BadRecordsError(MixproofError):
     """A source has more unusable records than `on_bad_record` allows."""
 
 
+class ProcessDiedError(MixproofError):
+    """A worker's process died again and again, and nothing it was given explains it: most often want of memory."""
+
+
 class TrainingError(MixproofError):
     """A run cannot go on: its loss or gradient is no number any more."""
 

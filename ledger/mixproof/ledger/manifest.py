@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,6 +129,10 @@ class Manifest(_Part):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"), populate_by_name=True
     )
+
+    def lost_outside(self, held: Collection[str]) -> tuple[MatrixRow, ...]:
+        """What the sources of a mixture lost to sources that it does not hold, so that it has no copy of it."""
+        return tuple(row for row in self.dedup_matrix if row.source in held and row.lost_to not in held)
 
     def to_bytes(self) -> bytes:
         """The manifest file's bytes; their SHA-256 is the build's id."""

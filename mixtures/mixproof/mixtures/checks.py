@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from .mixture_forms import RESERVED
 from .places import KeyPath, Problem, nearest
-from .quantities import percent_string
+from .quantities import exact_string, percent_string
 from .spec import Blend, Mixture, Spec
 
 LONGEST = 10
@@ -162,6 +162,9 @@ def _recipes(spec: Spec) -> Iterator[Problem]:
         if proxy.global_batch_size % proxy.ranks:
             message = f"a global batch of {proxy.global_batch_size} samples cannot be divided by {proxy.ranks}"
             yield Problem(("train", "proxies", name, "ranks"), message)
+        if proxy.cpus > 1 and proxy.cpus.denominator != 1:
+            message = f"{exact_string(proxy.cpus)} processors: above one, Ray gives whole ones"
+            yield Problem(("train", "proxies", name, "cpus"), message)
         if proxy.ranks > 1 and proxy.gpus is not None and 0 < proxy.gpus < 1:
             message = "ranks of one run cannot share a GPU: give 1, or 0 for the CPU"
             yield Problem(("train", "proxies", name, "gpus"), message)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .spec import Source, Spec
+from .spec import Limits, Source, Spec
 
 FORMATS_BY_CONTENT = frozenset({"jsonl", "parquet", "arrow"})
 """Formats that a file either has or has not, so that naming them changes nothing."""
@@ -25,6 +25,7 @@ def build_identity(spec: Spec) -> dict[str, Any]:
     heldout, decontaminate, tokenizer = spec.heldout, spec.decontaminate, spec.tokenizer
     deduplicates = spec.dedup is not None and (spec.dedup.exact or spec.dedup.fuzzy is not None)
     return {
+        **({} if spec.limits == Limits() else {"limits": _plain(spec.limits)}),
         "sources": {name: _source(source) for name, source in sorted(spec.sources.items())},
         "on_bad_record": _plain(spec.on_bad_record),
         "dedup": _plain(spec.dedup) if deduplicates else None,

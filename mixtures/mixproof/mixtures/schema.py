@@ -16,8 +16,8 @@ NUMBER: Schema = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string",
 
 NULL: Schema = {"type": "null"}
 MODELS = (
-    *("Source", "OnBadRecord", "Dedup", "Heldout", "HeldoutCreate", "Decontaminate", "Tokenizer", "Target"),
-    *("Train", "Schedule", "Wsd", "Optimizer", "Proxy", "Objective"),
+    *("Source", "OnBadRecord", "Limits", "Dedup", "Heldout", "HeldoutCreate", "Decontaminate", "Tokenizer"),
+    *("Target", "Train", "Schedule", "Wsd", "Optimizer", "Proxy", "Objective"),
 )
 """Models whose keys a parent file may give; in lists there is nothing to take away."""
 

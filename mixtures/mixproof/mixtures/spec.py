@@ -90,6 +90,15 @@ class OnBadRecord(SpecPart):
     """Largest share of a source's records that may be rejected before the build fails."""
 
 
+class Limits(SpecPart):
+    """How large what is read may be, so that no file takes a worker's memory."""
+
+    line_bytes: ByteCount = 128_000_000
+    """Longest line of JSON; a longer one is rejected as `line_too_long`. Reading one takes 3.5 times its bytes."""
+    expansion: WholeNumber = 200
+    """How many times its own bytes a packed file, row group or batch may unpack to, beyond the first GB."""
+
+
 class FuzzyDedup(SpecPart):
     """MinHash-LSH over word n-grams."""
 
@@ -99,7 +108,7 @@ class FuzzyDedup(SpecPart):
     """Groups of minima; two documents that agree in all minima of one become candidates."""
     rows: WholeNumber = 8
     """Minima of a band."""
-    threshold: Share = Fraction(3, 4)
+    threshold: Share = Fraction(74, 100)
     """Smallest share of equal signature minima at which two documents count as the same."""
 
 
@@ -325,6 +334,8 @@ class Spec(SpecPart):
     """The corpora, by name."""
     on_bad_record: OnBadRecord = OnBadRecord()
     """What happens to records that cannot be read."""
+    limits: Limits = Limits()
+    """How large what is read may be."""
     dedup: Dedup | None = None
     """Deduplication. Absent: off."""
     heldout: Heldout = Heldout(create=HeldoutCreate())

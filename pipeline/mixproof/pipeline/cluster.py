@@ -3,13 +3,15 @@
 Ray starts at the first `run` and once per command, because a start costs 6-20 s on two cores; a command
 whose stages are all reused never pays for it. Tasks get keys and paths, never tables, and return small
 records, so the object store stays small. At most twice as many tasks as processors are submitted at a
-time; a worker that dies is retried by Ray, and a task's output is safe to make twice (see the store).
+time; a worker that dies is retried by Ray, and a task's output is safe to make twice (see the store). A task that
+dies for want of memory, or dies whatever Ray tries, runs again with half of a machine to itself, then with a whole one.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,7 +22,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
-from mixproof.ledger.errors import MixproofError, RequestError
+from mixproof.ledger.errors import MixproofError, ProcessDiedError, RequestError
 
 T = TypeVar("T")
 
@@ -30,7 +32,12 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 LEAST_SENT = 64
 """Calls sent at a time to a cluster, which may have no workers yet and starts them for what it sees waiting."""
 
+MEMORY_SHARES = (0.5, 1.0)
+"""Of the machine with the most memory: what a task gets that has died with its ordinary share."""
+
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_NO_BLIND_RETRY = {"RAY_task_oom_retries": "0"}
+"""Ray would try a task that its memory monitor has killed for ever, with the same memory each time."""
 
 
 @dataclass(frozen=True)
@@ -119,24 +126,32 @@ class Cluster:
         self._start()
         needs = needs or [Needs()] * len(calls)
         self._check_needs(needs, label)
-        task = ray.remote(function)
+        held = [Needs(0)] * len(calls) if passes_on else needs
         window = self._room(needs) if passes_on else self._window(needs)
+        task = ray.remote(function)
         results: dict[int, T] = {}
         pending: dict[Any, int] = {}
-        waiting = iter(enumerate(calls))
+        deaths: Counter[int] = Counter()
+
+        def send(call: int) -> None:
+            options = _options(held[call], deaths[call])
+            pending[task.options(max_retries=max_retries, **options).remote(*calls[call])] = call
+
+        waiting = iter(range(len(calls)))
         self._report(label, 0, len(calls))
         try:
             while len(results) < len(calls):
-                while len(pending) < window and (item := next(waiting, None)) is not None:
-                    need = needs[item[0]]
-                    held = Needs(0) if passes_on else need
-                    placed = task.options(num_cpus=held.cpus, num_gpus=held.gpus, max_retries=max_retries)
-                    pending[placed.remote(*item[1])] = item[0]
+                while len(pending) < window and (following := next(waiting, None)) is not None:
+                    send(following)
                 ended, _ = ray.wait(list(pending), num_returns=1)
                 call = pending.pop(ended[0])
                 try:
                     results[call] = _get(ended[0], label)
                 except MixproofError as error:
+                    if isinstance(error, ProcessDiedError) and deaths[call] < len(MEMORY_SHARES) and not passes_on:
+                        deaths[call] += 1
+                        send(call)
+                        continue
                     if on_failure is None:
                         raise
                     results[call] = on_failure(error)
@@ -188,7 +203,7 @@ class Cluster:
     def _start(self) -> None:
         if ray.is_initialized():
             return
-        for name, value in _QUIET.items():
+        for name, value in (_QUIET | _NO_BLIND_RETRY).items():
             os.environ.setdefault(name, value)
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
@@ -227,15 +242,29 @@ def _get(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the task ret
             raise cause from None
         raise  # a fault of ours
     except (WorkerCrashedError, OutOfMemoryError) as error:
-        raise MixproofError(
-            f"{label}: a worker died again and again ({type(error).__name__}), most often for want of memory; "
-            "give fewer workers or smaller shards. What is finished is kept: the same command goes on from there"
+        raise ProcessDiedError(
+            f"{label}: a worker died again and again ({type(error).__name__}), most often for want of memory, and with "
+            "a whole machine to itself as well; take machines with more memory or smaller files. What is finished is "
+            "kept: the same command goes on from there"
         ) from error
     except RayError as error:
         raise MixproofError(
             f"{label}: Ray gave a task up ({type(error).__name__}: {error}); what is finished is kept: the same "
             "command goes on from there"
         ) from error
+
+
+def _options(need: Needs, deaths: int) -> dict[str, float]:
+    """Ray's options for a call: what it needs, or, where it has died, a share of the machine with the most memory."""
+    options = {"num_cpus": need.cpus, "num_gpus": need.gpus}
+    if not deaths:
+        return options
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # half of Ray is typed
+    machines = [node["Resources"] for node in nodes if node["Alive"]]
+    largest = max(machines, key=lambda machine: machine.get("memory", 0))
+    share = MEMORY_SHARES[deaths - 1]
+    options["num_cpus"] = max(need.cpus, int(share * largest.get("CPU", 1)))
+    return options | {"memory": int(share * largest.get("memory", 0))}
 
 
 def _worker_environment() -> dict[str, str]:

@@ -1,89 +1,172 @@
-"""Connected documents from the forests of all ranges: the first of each component stays, the others go.
+"""Connected documents from the forests of all ranges, in memory that does not grow with them.
 
-Only documents with an edge are here: about 100 bytes of memory for each, in one task. A group of sources with
-a billion near-duplicates takes 100 GB of one machine's memory at this point and nowhere else.
+A row is a pair of connected documents, the smaller first. Documents are cut into parts, each with about PART_ROWS rows
+whose larger document is in it. Going down from the last part, the rows of a part are connected; each of its documents
+then points to the smallest it is connected with so far, and what the part connects among smaller documents is handed
+down as rows of their parts. Going up again, each document learns the smallest of its whole component from the one it
+points to: a part writes down which smaller documents it points to, and is answered when their part is settled.
+
+Rows wait in files beside the output. Memory is that of one part, about 150 bytes a row: 300 MB, whatever the number of
+documents, unless one component is larger than that. The time is about a microsecond and a half a document on one core.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store import Store
 
-from .bitmap import BITMAP, save_bitmap
-from .edges import FOREST, STAGE, forest
-from .read import HASHES
+from .edges import FOREST, STAGE, Places, forest
+from .ngrams import mixed
 
-LOSERS = "losers.npy"
-"""int64 [losers, 3], rising: the shard's place in its group, the row, the place of its keeper's shard."""
+PART_ROWS = 2_000_000
+BLOCK_ROWS = 1 << 20
+"""Rows of a file that are in memory at a time."""
+SAMPLE = 1024
+"""Every so-many-th row is looked at to cut documents into parts."""
+
+Source = Callable[[], NDArray[Any]]
+"""Maps a forest, int64 [rows, 2], the smaller document first; mapped anew each time, or all its pages would stay."""
 
 
-def find_losers(store_url: str, key: str, forests: Sequence[str], firsts: Sequence[int]) -> list[int]:
-    """Write all documents that go; returns the places of the shards that lose some.
+class Spill:
+    """Rows of two documents, int64 [rows, 2], waiting in a file a part."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+
+    def add(self, rows: Places, parts: Places) -> None:
+        """Append each of `rows` to the file of its part, in order."""
+        if not len(rows):
+            return
+        order = np.argsort(parts, kind="stable")
+        numbers, starts = np.unique(parts[order], return_index=True)
+        for part, some in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+            with self._path(part).open("ab") as file:
+                file.write(np.ascontiguousarray(rows[some], dtype=np.int64).tobytes())
+
+    def blocks(self, part: int) -> Iterator[Places]:
+        """The rows of a part in the order in which they came."""
+        path = self._path(part)
+        if path.exists():
+            with path.open("rb") as file:
+                while len(rows := np.fromfile(file, dtype=np.int64, count=2 * BLOCK_ROWS)):
+                    yield rows.reshape(-1, 2)
+
+    def all(self, part: int) -> Places:
+        """All rows of a part."""
+        return np.concatenate([np.zeros((0, 2), dtype=np.int64), *self.blocks(part)])
+
+    def drop(self, part: int) -> None:
+        """Forget a part that is done with."""
+        self._path(part).unlink(missing_ok=True)
+
+    def _path(self, part: int) -> Path:
+        return self._folder / f"{self._name}-{part:06d}"
+
+
+def trees_file(part: int) -> str:
+    """Name of a file of trees: int64 [rows, 2], (smallest of the component, another one of it), rising."""
+    return f"trees-{part:06d}.npy"
+
+
+def connect(store_url: str, key: str, forests: Sequence[str]) -> None:
+    """Write the trees of all components; whole components lie in one file, which `facts` say how many there are of.
 
     Args:
         store_url: the store.
         key: of this output.
         forests: keys of the ranges' forests.
-        firsts: the first document of each shard, counted over all shards.
     """
     store = Store(store_url)
-    parts = [np.load(store.path(f"{STAGE}/{part}/{FOREST}")) for part in forests]
-    losers = losers_of(forest(np.concatenate(parts)), np.array(firsts, dtype=np.int64))
-    losing = np.unique(losers[:, 0]).tolist()
-    with store.attempt(STAGE, key) as attempt:
-        with attempt.path(LOSERS).open("wb") as file:
-            np.save(file, losers, allow_pickle=False)
-        attempt.commit(facts={"shards": losing})
-    return [int(place) for place in losing]
+    sources = [partial(np.load, store.path(f"{STAGE}/{part}/{FOREST}"), mmap_mode="r") for part in forests]
+    files = -(-sum(len(source()) for source in sources) // PART_ROWS)
+    with store.attempt(STAGE, key) as attempt, store.attempt(STAGE, f"{key}-rows") as scratch:
+        folder = scratch.path(".")
+        trees = Spill(folder, "trees")
+        for rows in connected(sources, folder):
+            trees.add(rows, (mixed(rows[:, 0].astype(np.uint64)) % np.uint64(files)).astype(np.int64))
+        for part in range(files):
+            found = trees.all(part)
+            with attempt.path(trees_file(part)).open("wb") as file:
+                np.save(file, found[np.lexsort((found[:, 1], found[:, 0]))], allow_pickle=False)
+            trees.drop(part)
+        attempt.commit(facts={"files": files})
 
 
-def losers_of(branches: NDArray[np.int64], firsts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Turn (keeper, loser) of documents into (loser's shard, row, keeper's shard), rising."""
-    shards = np.searchsorted(firsts, branches, side="right") - 1  # an empty shard has the same first as the next
-    rows = branches[:, 1] - firsts[shards[:, 1]]
-    losers = np.column_stack([shards[:, 1], rows, shards[:, 0]])
-    return losers[np.lexsort((losers[:, 1], losers[:, 0]))]
-
-
-def write_bitmaps(store_url: str, losers: str, calls: Sequence[tuple[str, int, str, str | None, int]]) -> list[Receipt]:
-    """Write the bitmaps of several shards, with the bytes that each lost to each.
+def connected(sources: Sequence[Source], folder: Path) -> Iterator[Places]:
+    """Rows (smallest of the component, another one of it) for every other document of every component, once each.
 
     Args:
-        store_url: the store.
-        losers: key of the list of losers.
-        calls: key, place of the shard, folder of its documents, path of the bitmap before or None, documents.
+        sources: forests, rising by the larger document.
+        folder: where rows may wait.
     """
-    store = Store(store_url)
-    table = np.load(store.path(f"{STAGE}/{losers}/{LOSERS}"), mmap_mode="r")
-    receipts = []
-    for key, place, folder, before, documents in calls:
-        first, last = np.searchsorted(table[:, 0], [place, place + 1])
-        mine = np.array(table[first:last])
-        keep = np.ones(documents, dtype=np.bool_) if before is None else np.load(store.path(before))
-        keep[mine[:, 1]] = False
-        with store.attempt(STAGE, key) as attempt:
-            save_bitmap(attempt.path(BITMAP), keep)
-            lost = _sums(mine, _text_bytes(store, folder))
-            receipts.append(attempt.commit(facts={"kept": int(keep.sum()), "lost": lost}))
-    return receipts
+    bounds = _bounds(sources)
+    pointers, asked, answers = Spill(folder, "pointers"), Spill(folder, "asked"), Spill(folder, "answers")
+    _go_down(sources, bounds, Spill(folder, "pending"), pointers, asked)
+    for part, first in enumerate(bounds.tolist()):
+        rows, known = pointers.all(part), answers.all(part)
+        known = known[np.argsort(known[:, 0])]
+        below = rows[:, 0] < first
+        rows[below, 0] = known[np.searchsorted(known[:, 0], rows[below, 0]), 1]
+        rows = rows[np.argsort(rows[:, 1])]
+        for block in asked.blocks(part):
+            places = np.minimum(np.searchsorted(rows[:, 1], block[:, 0]), max(0, len(rows) - 1))
+            roots = block[:, 0].copy()  # who points to nothing is the smallest itself
+            if len(rows):
+                inside = rows[places, 1] == block[:, 0]
+                roots[inside] = rows[places[inside], 0]
+            answers.add(np.column_stack([block[:, 0], roots]), block[:, 1])
+        for spill in (pointers, answers, asked):
+            spill.drop(part)
+        yield rows
 
 
-def _text_bytes(store: Store, folder: str) -> NDArray[np.int64]:
-    """UTF-8 bytes of a shard's documents in the order of rows."""
-    hashes = np.load(store.path(f"{folder}/{HASHES}"))
-    sizes = np.zeros(len(hashes), dtype=np.int64)
-    sizes[hashes["row"]] = hashes["bytes"]
-    return sizes
+def _go_down(sources: Sequence[Source], bounds: Places, pending: Spill, pointers: Spill, asked: Spill) -> None:
+    """Leave in `pointers` (smaller, document) for each document, and in `asked` (smaller, part that asks for it)."""
+    ends = [*bounds[1:].tolist(), np.iinfo(np.int64).max]
+    for part in reversed(range(len(bounds))):
+        trees = np.zeros((0, 2), dtype=np.int64)
+        for block in _rows(sources, int(bounds[part]), ends[part]):
+            trees = forest(np.concatenate([trees, block]))
+        for block in pending.blocks(part):
+            trees = forest(np.concatenate([trees, block]))
+        pending.drop(part)
+        own = trees[:, 1] >= bounds[part]
+        pending.add(trees[~own], np.searchsorted(bounds, trees[~own, 1], side="right") - 1)
+        pointers.add(trees[own], np.full(int(own.sum()), part))
+        smaller = np.unique(trees[own, 0])
+        smaller = smaller[smaller < bounds[part]]
+        requests = np.column_stack([smaller, np.full(len(smaller), part)])
+        asked.add(requests, np.searchsorted(bounds, smaller, side="right") - 1)
 
 
-def _sums(losers: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[list[int]]:
-    """Rows [keeper's shard, documents, bytes], rising."""
-    winners, inverse = np.unique(losers[:, 2], return_inverse=True)
-    lost = np.zeros(len(winners), dtype=np.int64)
-    np.add.at(lost, inverse, sizes[losers[:, 1]])
-    documents = np.bincount(inverse, minlength=len(winners))
-    return [[int(one), int(n), int(size)] for one, n, size in zip(winners, documents, lost, strict=True)]
+def _rows(sources: Sequence[Source], low: int, high: int) -> Iterator[Places]:
+    """Rows of all forests whose larger document is in [low, high), about BLOCK_ROWS at a time."""
+    held: list[Places] = []
+    size = 0
+    for source in sources:
+        rows = source()
+        first, last = np.searchsorted(rows[:, 1], [low, high])
+        held.append(np.array(rows[first:last]))
+        size += int(last - first)
+        if size >= BLOCK_ROWS:
+            yield np.concatenate(held)
+            held, size = [], 0
+    if size:
+        yield np.concatenate(held)
+
+
+def _bounds(sources: Sequence[Source]) -> Places:
+    """The first document of each part, 0 before all."""
+    looked_at = np.sort(
+        np.concatenate([np.zeros(0, dtype=np.int64), *(np.array(source()[::SAMPLE, 1]) for source in sources)])
+    )
+    step = max(1, PART_ROWS // SAMPLE)
+    return np.unique(np.append(0, looked_at[step::step])).astype(np.int64)

@@ -25,6 +25,7 @@ from .identify import identify
 from .quarantine import read_shards
 from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_task
 from .readers.record import PASSED_OVER
+from .readers.remote import is_of_this_process
 from .shards import SHARD_BYTES, plan_shards
 from .steps import make_steps
 from .watch import PATIENCE_SECONDS
@@ -97,7 +98,9 @@ def read_sources(
         make_steps(source.steps, spec.where("sources", name, "steps"))
     files = {name: inputs for name, inputs in files.items() if spec.sources[name].megatron is None}
     sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
-    tasks = [read_task(plan, spec.sources[plan.source], sha256) for plan in plan_shards(files, shard_bytes)]
+    tasks = [
+        read_task(plan, spec.sources[plan.source], sha256, spec.limits) for plan in plan_shards(files, shard_bytes)
+    ]
     tasks = [replace(task, patience_seconds=patience_seconds) for task in tasks]
     done = _read(tasks, store, cluster, shard_bytes)
     sources = {}
@@ -113,7 +116,10 @@ def _read(tasks: Sequence[ReadTask], store: Store, cluster: Cluster, batch_bytes
     done = {key: receipt for key in by_key if (receipt := store.receipt(STAGE, key)) is not None}
     missing = [task for key, task in by_key.items() if key not in done]
     cluster.count(run=len(missing), reused=len(done))
-    cluster.run(read_shards, [(str(store), batch) for batch in _batches(missing, batch_bytes)], label="read")
+    here = [task for task in missing if is_of_this_process(task.plan.files[0].url)]
+    read_shards(str(store), here)
+    elsewhere = [task for task in missing if task not in here]
+    cluster.run(read_shards, [(str(store), batch) for batch in _batches(elsewhere, batch_bytes)], label="read")
     for task in missing:
         receipt = store.receipt(STAGE, task.key)
         assert receipt is not None, f"{task.key} was read and has no receipt"

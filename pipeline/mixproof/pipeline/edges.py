@@ -10,16 +10,19 @@ those behind it that it is not connected with yet, which connects the same docum
 MAX_PIVOTS documents the bucket is left, and a bucket of more than MAX_BUCKET is taken in pieces, each of which begins
 with the last document of the one before: two documents far down a very large bucket may so be missed there, and meet
 in another band.
-Memory: about 100 bytes a band record, 4 million of them a range, and the signatures of CHUNK documents.
+Memory: 16 bytes for each of about 4 million band records, 100 for those of a part of the range, and the signatures of
+CHUNK documents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -31,8 +34,11 @@ from .signatures import BAND_ROWS, BANDS, SIGNATURES
 
 STAGE = "fuzzy"
 FOREST = "forest.npy"
-"""int64 [edges, 2]: (first document of the tree, another one), by the second; documents counted over all shards."""
+"""int64 [edges, 2]: (first document of the tree, another one), rising by the second; counted over all shards."""
+SHARDS = "shards.json"
 RANGE_RECORDS = 4_000_000
+PART_RECORDS = 500_000
+"""Band records that are sorted at a time, about."""
 ALL_PAIRS = 8
 MAX_PIVOTS = 256
 MAX_BUCKET = 1 << 15
@@ -54,6 +60,21 @@ class SignedShard:
     """Path in the store of the rows that take part; None: all."""
 
 
+def save_shards(store: Store, group: str, shards: Sequence[SignedShard]) -> None:
+    """Write the list of a group's shards once, for all tasks on them to read; `group` is its key."""
+    if store.receipt(STAGE, group) is None:
+        with store.attempt(STAGE, group) as attempt:
+            attempt.path(SHARDS).write_bytes(orjson.dumps([asdict(shard) for shard in shards]))
+            attempt.commit()
+
+
+@lru_cache(maxsize=1)
+def load_shards(store_url: str, group: str) -> tuple[SignedShard, ...]:
+    """The shards of a group, in order; a process keeps the last group's."""
+    path = Store(store_url).path(f"{STAGE}/{group}/{SHARDS}")
+    return tuple(SignedShard(**each) for each in orjson.loads(path.read_bytes()))
+
+
 def range_count(records: int) -> int:
     """Ranges of band hashes, a power of two: enough that a task holds about 4 million band records."""
     number = 1
@@ -62,23 +83,21 @@ def range_count(records: int) -> int:
     return number
 
 
-def find_edges(store_url: str, key: str, shards: Sequence[SignedShard], place: int, ranges: int, agree: int) -> None:
-    """Write the forest of one range of band hashes over all shards."""
+def find_edges(store_url: str, key: str, group: str, place: int, ranges: int, agree: int) -> None:
+    """Write the forest of one range of band hashes over all shards of a group."""
     store = Store(store_url)
-    hashes, documents = _records(store, shards, place, ranges)
-    order = np.argsort(hashes, kind="stable")  # documents rise from shard to shard, and where hashes are equal
-    starts, sizes = _buckets(hashes[order])
-    documents = documents[order]
-    edges, compared = [np.zeros((0, 2), dtype=np.int64)], 0
-    for first, last in _chunks(sizes):
-        members = documents[places_of(starts[first:last], sizes[first:last])]
-        known = np.unique(members)
-        signatures = _signatures(store, shards, known)
-        local = np.searchsorted(known, members)
-        pairs, tried = bucket_edges(local, sizes[first:last], signatures, agree)
-        edges.append(known[pairs])
-        compared += tried
-    trees = forest(np.concatenate(edges))
+    shards = load_shards(store_url, group)
+    trees, compared = np.zeros((0, 2), dtype=np.int64), 0
+    for hashes, documents in _parts(_records(store, shards, place, ranges)):
+        starts, sizes = _buckets(hashes)
+        for first, last in _chunks(sizes):
+            members = documents[places_of(starts[first:last], sizes[first:last])]
+            known = np.unique(members)
+            signatures = signatures_of(store, shards, known)
+            pairs, tried = bucket_edges(np.searchsorted(known, members), sizes[first:last], signatures, agree)
+            trees = forest(np.concatenate([trees, known[pairs]]))
+            compared += tried
+    trees = trees[np.argsort(trees[:, 1])]
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(FOREST).open("wb") as file:
             np.save(file, trees, allow_pickle=False)
@@ -102,7 +121,7 @@ def bucket_edges(members: Places, sizes: Places, signatures: NDArray[np.uint16],
     candidates = np.concatenate(pairs)
     _, fresh = np.unique(candidates[:, 0] * len(signatures) + candidates[:, 1], return_index=True)
     candidates = candidates[fresh]
-    edges = [candidates[_agreeing(signatures, candidates[:, 0], candidates[:, 1], agree)]]
+    edges = [candidates[agreeing(signatures, candidates[:, 0], candidates[:, 1], agree)]]
     compared = len(candidates)
     for bucket in np.flatnonzero(sizes > ALL_PAIRS):
         inside = members[offsets[bucket] : offsets[bucket] + sizes[bucket]]
@@ -124,7 +143,7 @@ def _large_bucket(members: Places, signatures: NDArray[np.uint16], agree: int) -
             break
         pivots += 1
         compared += len(others)
-        near = others[_agreeing(signatures, np.full(len(others), members[pivot]), members[others], agree)]
+        near = others[agreeing(signatures, np.full(len(others), members[pivot]), members[others], agree)]
         joined = np.isin(component, component[near])
         component[joined] = component[pivot]
         edges.append(np.column_stack([np.full(len(near), members[pivot]), members[near]]))
@@ -143,7 +162,8 @@ def forest(edges: Places) -> Places:
     return branches
 
 
-def _agreeing(signatures: NDArray[np.uint16], one: Places, two: Places, agree: int) -> NDArray[np.bool_]:
+def agreeing(signatures: NDArray[np.uint16], one: Places, two: Places, agree: int) -> NDArray[np.bool_]:
+    """Which of the pairs of rows of `signatures` have at least `agree` equal minima."""
     enough = np.empty(len(one), dtype=np.bool_)
     for first in range(0, len(one), PAIRS_AT_A_TIME):
         part = slice(first, first + PAIRS_AT_A_TIME)
@@ -151,11 +171,15 @@ def _agreeing(signatures: NDArray[np.uint16], one: Places, two: Places, agree: i
     return enough
 
 
-def _records(store: Store, shards: Sequence[SignedShard], place: int, ranges: int) -> tuple[NDArray[np.uint64], Places]:
-    """Band hashes of one range, and the document of each."""
+Records = tuple[NDArray[np.uint64], Places]
+"""Band hashes, and the document of each."""
+
+
+def _records(store: Store, shards: Sequence[SignedShard], place: int, ranges: int) -> list[Records]:
+    """The records of one range, shard by shard; hashes rise in each."""
     width = 2**64 // ranges
     low, high = np.uint64(place * width), np.uint64(place * width + width - 1)
-    hashes, documents = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
+    records = []
     for shard in shards:
         bands = np.load(store.path(f"{shard.folder}/{BANDS}"), mmap_mode="r")
         part = slice(int(np.searchsorted(bands, low, side="left")), int(np.searchsorted(bands, high, side="right")))
@@ -164,9 +188,24 @@ def _records(store: Store, shards: Sequence[SignedShard], place: int, ranges: in
         if shard.bitmap is not None:
             keep = np.load(store.path(shard.bitmap), mmap_mode="r")[rows]
             found, rows = found[keep], rows[keep]
-        hashes.append(found)
-        documents.append(rows + shard.first)
-    return np.concatenate(hashes), np.concatenate(documents)
+        records.append((found, rows + shard.first))
+    return records
+
+
+def _parts(records: Sequence[Records]) -> Iterator[Records]:
+    """All shards' records, sorted; cut between hashes into parts of about PART_RECORDS."""
+    total = sum(len(hashes) for hashes, _ in records)
+    parts = max(1, total // PART_RECORDS)
+    low = min((int(hashes[0]) for hashes, _ in records if len(hashes)), default=0)
+    high = max((int(hashes[-1]) for hashes, _ in records if len(hashes)), default=0)
+    cuts = np.array([low + (high - low) * part // parts for part in range(1, parts)], dtype=np.uint64)
+    places = [[0, *np.searchsorted(hashes, cuts).tolist(), len(hashes)] for hashes, _ in records]
+    for part in range(parts if total else 0):
+        pieces = [slice(where[part], where[part + 1]) for where in places]
+        hashes = np.concatenate([found[piece] for (found, _), piece in zip(records, pieces, strict=True)])
+        documents = np.concatenate([found[piece] for (_, found), piece in zip(records, pieces, strict=True)])
+        order = np.argsort(hashes, kind="stable")  # documents rise from shard to shard, and where hashes are equal
+        yield hashes[order], documents[order]
 
 
 def _buckets(hashes: NDArray[np.uint64]) -> tuple[Places, Places]:
@@ -193,7 +232,7 @@ def _chunks(sizes: Places) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _signatures(store: Store, shards: Sequence[SignedShard], documents: Places) -> NDArray[np.uint16]:
+def signatures_of(store: Store, shards: Sequence[SignedShard], documents: Places) -> NDArray[np.uint16]:
     """The signatures of `documents`, which rise: uint16 [documents, minima]."""
     firsts = np.array([shard.first for shard in shards], dtype=np.int64)
     owners = np.searchsorted(firsts, documents, side="right") - 1

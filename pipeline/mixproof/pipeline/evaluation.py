@@ -1,6 +1,6 @@
-"""Evaluation files that training documents must not overlap with: JSON lines or Parquet, one item a record.
+"""Evaluation files that training documents must not overlap with: JSON lines, Parquet, or one JSON list of objects.
 
-Of each record the strings `text` and `question` are texts to protect. So are `answer` and `choices` (a
+An item is a record. The strings `text` and `question` of each are texts to protect. So are `answer` and `choices` (a
 string, a list of strings, or an object whose `text` is such a list) where they have at least n words: a
 shorter answer, as `Paris`, says nothing without its question. Numbers there, as the place of the right
 choice, are passed over. A record without any of these fields, or one that cannot be parsed, is an error:
@@ -9,8 +9,9 @@ an evaluation that is only half protected is worse than none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from .ngrams import word_hashes
 from .readers.jsonl import BOM, split_lines
 from .readers.raw import local_copy, plain_blocks, unpacked_blocks
 
-WHERE = "decontaminate.against"
 ALWAYS = ("text", "question")
 WHEN_LONG = ("answer", "choices")
 
@@ -59,7 +59,7 @@ def find_evaluation_files(spec: Spec, base: Path) -> tuple[EvaluationFile, ...]:
     if spec.decontaminate is False:
         return ()
     found = []
-    for file in find_others(spec.decontaminate.against, base, where=WHERE):
+    for file in find_others(spec.decontaminate.against, base, where=spec.where("decontaminate", "against")):
         with local_copy(file.url) as path:
             found.append(EvaluationFile(file, sha256_of_file(path)))
     return tuple(found)
@@ -73,7 +73,7 @@ def check_same(file: EvaluationFile) -> None:
     """
     with local_copy(file.file.url) as path:
         if sha256_of_file(path) != file.sha256:
-            raise RequestError(f"{WHERE}: {file.file.url} was changed meanwhile; run the command again")
+            raise RequestError(f"{file.file.source}: {file.file.url} was changed meanwhile; run the command again")
 
 
 def read_evaluation_texts(file: InputFile, ngram: int) -> Iterator[EvaluationText]:
@@ -88,7 +88,7 @@ def read_evaluation_texts(file: InputFile, ngram: int) -> Iterator[EvaluationTex
         texts = list(_texts(number, record, ngram))
         if not texts and not any(name in record for name in WHEN_LONG):
             raise RequestError(
-                f"{WHERE}: {_place(file, number)} has no text in any of {', '.join(ALWAYS + WHEN_LONG)}; "
+                f"{file.source}: {_place(file, number)} has no text in any of {', '.join(ALWAYS + WHEN_LONG)}; "
                 f"it has {', '.join(sorted(record)) or 'no fields'}"
             )
         yield from texts
@@ -115,19 +115,47 @@ def _strings(value: object) -> list[str]:
 def _json_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
     with local_copy(file.url) as path, path.open("rb") as opened:
         blocks = unpacked_blocks(opened, file.compression, file.url) if file.compression else plain_blocks(opened)
+        is_list, blocks = _begins_a_list(blocks)
+        if is_list:
+            yield from _items(file, b"".join(blocks))
+            return
         for number, (line, _) in enumerate(split_lines(blocks)):
             if line is None:
-                raise RequestError(f"{WHERE}: {_place(file, number)} is too long for a record")
+                raise RequestError(f"{file.source}: {_place(file, number)} is too long for a record")
             line = line.removeprefix(BOM) if number == 0 else line
             if not line.strip():
                 continue
             try:
                 record = orjson.loads(line)
             except orjson.JSONDecodeError as error:
-                raise RequestError(f"{WHERE}: {_place(file, number)} is not JSON: {error}") from None
+                raise RequestError(f"{file.source}: {_place(file, number)} is not JSON: {error}") from None
             if not isinstance(record, dict):
-                raise RequestError(f"{WHERE}: {_place(file, number)} is {type(record).__name__}, not an object")
+                raise RequestError(f"{file.source}: {_place(file, number)} is {type(record).__name__}, not an object")
             yield number, record
+
+
+def _begins_a_list(blocks: Iterable[bytes]) -> tuple[bool, Iterator[bytes]]:
+    """Whether the first sign beyond white space opens a list; and all blocks, the first ones included."""
+    rest = iter(blocks)
+    seen = []
+    for block in rest:
+        seen.append(block)
+        begin = b"".join(seen).removeprefix(BOM).lstrip()
+        if begin:
+            return begin.startswith(b"["), chain(seen, rest)
+    return False, iter(seen)
+
+
+def _items(file: InputFile, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        items = orjson.loads(data.removeprefix(BOM))
+    except orjson.JSONDecodeError as error:
+        raise RequestError(f"{file.source}: {file.url} begins as a JSON list and is none: {error}") from None
+    for number, item in enumerate(items):
+        if not isinstance(item, dict):
+            kind = type(item).__name__
+            raise RequestError(f"{file.source}: {file.url}, item {number + 1}, is {kind}, not an object")
+        yield number, item
 
 
 def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -137,7 +165,7 @@ def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
                 wanted = [name for name in opened.schema_arrow.names if name in ALWAYS + WHEN_LONG]
                 if not wanted:
                     raise RequestError(
-                        f"{WHERE}: {file.url} has none of the columns {', '.join(ALWAYS + WHEN_LONG)}; "
+                        f"{file.source}: {file.url} has none of the columns {', '.join(ALWAYS + WHEN_LONG)}; "
                         f"it has {', '.join(opened.schema_arrow.names)}"
                     )
                 number = 0

@@ -8,6 +8,9 @@ name, all names of the source become relative to the deepest folder that holds e
 match a leading dot. A path that exists as it is spelled is that file, whatever signs are in it. Folders that
 are symbolic links are followed, except into a folder above. A folder or a dead link whose name says that it is data
 is an error: passed over, its documents would be missing without a word.
+
+A pattern may be any URL that fsspec opens, and a chain (`zip://**/*.jsonl::s3://bucket/*.zip`): the files inside every
+archive that the rest matches, named by the archive's place and their own.
 """
 
 from __future__ import annotations
@@ -17,14 +20,13 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-import fsspec
-
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Source, Spec
+
+from .readers.remote import is_remote, opened_filesystem, size_of, tag_of, told
 
 Format = Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code", "megatron"]
 Compression = Literal["gz", "zst"]
@@ -57,21 +59,26 @@ class InputFile:
     """A local absolute path, or an fsspec URL."""
     bytes: int
     mtime_ns: int
-    """0 where the file system does not say."""
+    """0 where the file is not local."""
     format: Format
     compression: Compression | None
+    tag: str = ""
+    """What tells a remote file's contents apart: its ETag or time; "" where its store tells nothing."""
 
 
 @dataclass(frozen=True)
 class _Match:
     pattern: str
     prefix: str
-    """The fixed part of the file's own URL; ends with `/`."""
+    """The fixed part of the file's place; ends with `/`."""
+    place: str
+    """Its URL or path; in an archive, the archive's and the path within."""
     url: str
     real: str
     """The same for two ways to one file."""
     bytes: int
     mtime_ns: int
+    tag: str = ""
 
 
 def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
@@ -117,7 +124,9 @@ def _token_files(name: str, prefix: str, base: Path, where: str) -> tuple[InputF
         there, missing = (".bin", ".idx") if stem in stems[".bin"] else (".idx", ".bin")
         raise RequestError(f"{where}: {stem}{there} is there and {stem}{missing} is not; a dataset has both")
     files = [
-        InputFile(name, match.url[len(match.prefix) :], match.url, match.bytes, match.mtime_ns, "megatron", None)
+        InputFile(
+            name, match.place[len(match.prefix) :], match.url, match.bytes, match.mtime_ns, "megatron", None, match.tag
+        )
         for matches in found.values()
         for match in matches
     ]
@@ -154,10 +163,10 @@ def _twice(match: _Match, where: str, other: str, pattern: str) -> str:
 
 
 def _inputs(name: str, source: Source, matches: Sequence[_Match], where: str) -> tuple[InputFile, ...]:
-    names = [match.url[len(match.prefix) :] for match in matches]
+    names = [match.place[len(match.prefix) :] for match in matches]
     if len(set(names)) < len(names):
         ancestor = _common_folder([match.prefix for match in matches])
-        names = [match.url[len(ancestor) :] for match in matches]
+        names = [match.place[len(ancestor) :] for match in matches]
     if len(set(names)) < len(names):
         raise RequestError(f"{where}: files on two file systems have the same path; make two sources")
     inputs = []
@@ -166,8 +175,8 @@ def _inputs(name: str, source: Source, matches: Sequence[_Match], where: str) ->
             file_name.encode()
         except UnicodeEncodeError:
             raise RequestError(f"{where}: {file_name!r}: the file's name is not valid UTF-8") from None
-        kind, compression = _format(match.url, source.format, where=where)
-        inputs.append(InputFile(name, file_name, match.url, match.bytes, match.mtime_ns, kind, compression))
+        kind, compression = _format(match.place, source.format, where=where)
+        inputs.append(InputFile(name, file_name, match.url, match.bytes, match.mtime_ns, kind, compression, match.tag))
     return tuple(sorted(inputs, key=lambda file: file.name))
 
 
@@ -195,8 +204,8 @@ def _format(url: str, declared: Format | None, *, where: str) -> tuple[Format, C
 
 
 def _match(pattern: str, base: Path, *, trees: bool, where: str) -> Iterator[_Match]:
-    if "://" in pattern and not pattern.startswith("file://"):
-        yield from _match_remote(pattern, trees=trees)
+    if is_remote(pattern) and not pattern.startswith("file://"):
+        yield from _match_remote(pattern, base, trees=trees, where=where)
         return
     path = os.path.abspath(base / Path(pattern.removeprefix("file://")).expanduser())  # noqa: PTH100 - keeps links
     if Path(path).is_dir():
@@ -217,7 +226,7 @@ def _match(pattern: str, base: Path, *, trees: bool, where: str) -> Iterator[_Ma
 
 def _local(pattern: str, prefix: str, path: str) -> _Match:
     status = Path(path).stat()
-    return _Match(pattern, prefix, path, os.path.realpath(path), status.st_size, status.st_mtime_ns)
+    return _Match(pattern, prefix, path, path, os.path.realpath(path), status.st_size, status.st_mtime_ns)
 
 
 def _split(path: str) -> tuple[str, list[str]]:
@@ -286,21 +295,52 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return fnmatch.fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
-def _match_remote(pattern: str, *, trees: bool) -> Iterator[_Match]:
-    filesystem, path = fsspec.core.url_to_fs(pattern)
-    if filesystem.exists(path) and filesystem.isfile(path):
-        yield _remote(filesystem, pattern, path[: path.rfind("/") + 1], path, filesystem.info(path))
-        return
-    fixed, parts = (path.rstrip("/"), ["**", "*"]) if trees and filesystem.isdir(path) else _split(path)
-    deepest = None if "**" in parts else len(parts)
-    for place, info in filesystem.find(fixed, maxdepth=deepest, detail=True).items():
-        if _fits(place[len(fixed) :].lstrip("/").split("/"), parts):
-            yield _remote(filesystem, pattern, fixed.rstrip("/") + "/", place, info)
+def _match_remote(pattern: str, base: Path, *, trees: bool, where: str) -> Iterator[_Match]:
+    head, chained, rest = pattern.partition("::")
+    if not chained:
+        yield from _match_in(pattern, pattern, None, trees=trees, where=where)
+    elif "://" not in head:  # a cache; files are copied whole as it is
+        yield from _match(rest, base, trees=trees, where=where)
+    else:
+        for outer in _match(rest, base, trees=False, where=where):
+            yield from _match_in(pattern, f"{head}::{outer.url}", outer, trees=trees, where=where)
 
 
-def _remote(filesystem: Any, pattern: str, prefix: str, path: str, info: dict[str, Any]) -> _Match:  # noqa: ANN401
-    url: str = filesystem.unstrip_protocol(path)
-    head = url[: len(url) - len(path)] + prefix
-    changed = info.get("mtime") or info.get("LastModified") or info.get("last_modified") or info.get("created") or 0
-    seconds = changed.timestamp() if isinstance(changed, datetime) else float(changed)
-    return _Match(pattern, head, url, url, int(info["size"]), int(seconds * 1_000_000_000))
+def _match_in(pattern: str, url: str, outer: _Match | None, *, trees: bool, where: str) -> Iterator[_Match]:
+    """Files of one file system; `outer` is the archive that it is, where it is one."""
+    filesystem, path = opened_filesystem(url)
+    with told(f"{where}: {pattern}"):
+        globbed = re.search(r"[*?\[]", path) is not None
+        if not filesystem.exists(path):
+            if not globbed:
+                return
+        elif filesystem.isfile(path):
+            yield _remote(filesystem, pattern, path[: path.rfind("/") + 1], path, filesystem.info(path), outer)
+            return
+        elif not trees and not globbed:
+            raise RequestError(f"{where}: {pattern!r} is a folder; name its files by adding '/**/*.jsonl'")
+        fixed, parts = (path.rstrip("/"), ["**", "*"]) if not globbed else _split(path)
+        deepest = None if "**" in parts else len(parts)
+        for place, info in filesystem.find(fixed, maxdepth=deepest, detail=True).items():
+            below = place[len(fixed) :].lstrip("/")
+            # an object whose name ends with a slash stands for an empty folder
+            if info["type"] == "file" and not place.endswith("/") and _fits(below.split("/"), parts):
+                yield _remote(filesystem, pattern, f"{fixed}/" if fixed else "", place, info, outer)
+
+
+def _remote(
+    filesystem: Any,  # noqa: ANN401 - fsspec ships no types
+    pattern: str,
+    prefix: str,
+    path: str,
+    info: dict[str, Any],
+    outer: _Match | None,
+) -> _Match:
+    if outer is None:
+        url: str = filesystem.unstrip_protocol(path)
+        place, tag = url, tag_of(info)
+    else:
+        url = f"{filesystem.unstrip_protocol(path)}::{outer.url}"
+        place, tag = f"{outer.place}/{path}", tag_of(info, (outer.bytes, outer.tag or str(outer.mtime_ns)))
+    head = place[: len(place) - len(path)] + prefix
+    return _Match(pattern, head, place, url, url, size_of(info, url), 0, tag)

@@ -1,9 +1,9 @@
-"""Fuzzy deduplication of a group of sources: signatures, edges by ranges of band hashes, components, bitmaps.
+"""Fuzzy deduplication of a group of sources: signatures, edges by ranges of band hashes, components, keepers, bitmaps.
 
 It runs on what exact deduplication kept. Documents are counted over the group's shards, which stand in order of
-priority, so the smallest of a component is its keeper: the first by (declared priority of its source, source name,
-file, record). That order, and with it every edge, does not depend on how files are split into shards, nor on the
-number of ranges or workers.
+priority: by (declared priority of its source, source name, file, record). The first of a component stays, and what is
+like it goes; of what is left, the first stays, and so on (`keepers.py`). That order, and with it every decision, does
+not depend on how files are split into shards, nor on the number of ranges or workers.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from mixproof.mixtures.spec import FuzzyDedup
 
 from .bitmap import Bitmap, bitmap_of
 from .cluster import Cluster
-from .components import LOSERS, find_losers, write_bitmaps
+from .components import connect, trees_file
 from .documents import Shard
-from .edges import FOREST, STAGE, SignedShard, find_edges, range_count
+from .edges import FOREST, STAGE, SignedShard, find_edges, range_count, save_shards
+from .keepers import LOSERS, find_losers
+from .losses import write_bitmaps
 from .minhash import Sketch
 from .signatures import sign
 
-VERSION = 1
+VERSION = 2
 SHARDS_PER_TASK = 64
 
 
@@ -57,14 +59,16 @@ def deduplicate_fuzzily(
     ranges = range_count(documents * sketch.bands)
     agree = equal_minima(rule.threshold, sketch.minima)
     config = {"ngram": rule.ngram, "bands": rule.bands, "rows": rule.rows, "agree": agree}
-    identity = [[shard.documents_sha256, bitmap and bitmap.sha256] for shard, bitmap in zip(shards, keep, strict=True)]
-    keys = [stage_key(STAGE, VERSION, {**config, "range": [place, ranges]}, identity) for place in range(ranges)]
+    identity = [[each.folder, each.bitmap, bitmap and bitmap.sha256] for each, bitmap in zip(signed, keep, strict=True)]
+    group = stage_key(STAGE, VERSION, config, identity)
+    save_shards(store, group, signed)
+    keys = [stage_key(STAGE, VERSION, {"range": [place, ranges]}, [group]) for place in range(ranges)]
     missing = [place for place, key in enumerate(keys) if store.receipt(STAGE, key) is None]
     cluster.count(run=len(missing), reused=ranges - len(missing))
-    calls = [(str(store), keys[place], signed, place, ranges, agree) for place in missing]
+    calls = [(str(store), keys[place], group, place, ranges, agree) for place in missing]
     cluster.run(find_edges, calls, label="fuzzy dedup")
-    losers = _losers(keys, identity, firsts, store, cluster)
-    return _bitmaps(shards, keep, losers, store, cluster)
+    losers = _losers(keys, group, agree, store, cluster)
+    return _bitmaps(shards, keep, losers, group, store, cluster)
 
 
 def equal_minima(threshold: Fraction, minima: int) -> int:
@@ -72,49 +76,60 @@ def equal_minima(threshold: Fraction, minima: int) -> int:
     return max(1, -(-threshold.numerator * minima // threshold.denominator))
 
 
-def _losers(
-    keys: Sequence[str], identity: Sequence[object], firsts: Sequence[int], store: Store, cluster: Cluster
-) -> Receipt:
-    """The receipt of the list of losers, made from the forests of all ranges."""
-    forests = [_receipt(store, key).files[FOREST].sha256 for key in keys]
-    key = stage_key(STAGE, VERSION, {"losers": True}, [identity, forests])
-    known = store.receipt(STAGE, key)
-    cluster.count(run=int(known is None), reused=int(known is not None))
-    if known is None:
-        cluster.run(find_losers, [(str(store), key, list(keys), list(firsts))], label="fuzzy components")
-    return _receipt(store, key)
+def _losers(forests: Sequence[str], group: str, agree: int, store: Store, cluster: Cluster) -> list[Receipt]:
+    """The receipts of the lists of losers, one for each file of trees that the ranges' forests grow together to."""
+    key = stage_key(STAGE, VERSION, {"trees": True}, [_receipt(store, each).files[FOREST].sha256 for each in forests])
+    known = store.receipt(STAGE, key) is not None
+    cluster.count(run=int(not known), reused=int(known))
+    if not known:
+        cluster.run(connect, [(str(store), key, list(forests))], label="fuzzy components")
+    trees = _receipt(store, key)
+    keys = [
+        stage_key(STAGE, VERSION, {"losers": part}, [group, trees.files[trees_file(part)].sha256])
+        for part in range(int(trees.facts["files"]))
+    ]
+    missing = [part for part, each in enumerate(keys) if store.receipt(STAGE, each) is None]
+    cluster.count(run=len(missing), reused=len(keys) - len(missing))
+    calls = [(str(store), keys[part], key, part, group, agree) for part in missing]
+    cluster.run(find_losers, calls, label="fuzzy keepers")
+    return [_receipt(store, each) for each in keys]
 
 
 def _bitmaps(
-    shards: Sequence[Shard], keep: Sequence[Bitmap | None], losers: Receipt, store: Store, cluster: Cluster
+    shards: Sequence[Shard],
+    keep: Sequence[Bitmap | None],
+    losers: Sequence[Receipt],
+    group: str,
+    store: Store,
+    cluster: Cluster,
 ) -> tuple[list[Bitmap | None], list[Lost]]:
-    losing = [int(place) for place in losers.facts["shards"]]
-    calls = {}
-    receipts: dict[int, Receipt] = {}
-    for place in losing:
-        shard, before = shards[place], keep[place]
-        inputs = [shard.documents_sha256, before and before.sha256, losers.files[LOSERS].sha256]
-        key = stage_key(STAGE, VERSION, {"shard": place}, inputs)
-        known = store.receipt(STAGE, key)
-        if known is None:
-            calls[place] = (key, place, shard.folder, before and before.path, shard.documents)
-        else:
-            receipts[place] = known
-    cluster.count(run=len(calls), reused=len(receipts))
-    todo = list(calls.items())
-    batches = [todo[first : first + SHARDS_PER_TASK] for first in range(0, len(todo), SHARDS_PER_TASK)]
-    done = cluster.run(
-        write_bitmaps,
-        [(str(store), losers.key, [call for _, call in batch]) for batch in batches],
-        label="fuzzy dedup bitmaps",
-    )
-    for batch, written in zip(batches, done, strict=True):
-        receipts.update((place, receipt) for (place, _), receipt in zip(batch, written, strict=True))
+    lists: dict[int, list[Receipt]] = {}
+    for receipt in losers:
+        for place in receipt.facts["shards"]:
+            lists.setdefault(int(place), []).append(receipt)
+    keys = {
+        place: stage_key(STAGE, VERSION, {"shard": place}, [group, *(each.files[LOSERS].sha256 for each in found)])
+        for place, found in sorted(lists.items())
+    }
+    missing = [place for place, key in keys.items() if store.receipt(STAGE, key) is None]
+    cluster.count(run=len(missing), reused=len(keys) - len(missing))
+    calls = []
+    for first in range(0, len(missing), SHARDS_PER_TASK):
+        batch = missing[first : first + SHARDS_PER_TASK]
+        found = sorted({each.key for place in batch for each in lists[place]})
+        befores = [bitmap and bitmap.path for bitmap in (keep[place] for place in batch)]
+        todo = [
+            (keys[place], place, shards[place].folder, before, shards[place].documents)
+            for place, before in zip(batch, befores, strict=True)
+        ]
+        calls.append((str(store), group, found, todo))
+    cluster.run(write_bitmaps, calls, label="fuzzy dedup bitmaps")
+    receipts = {place: _receipt(store, key) for place, key in keys.items()}
     bitmaps = [
         bitmap_of(receipts[place], int(receipts[place].facts["kept"])) if place in receipts else bitmap
         for place, bitmap in enumerate(keep)
     ]
-    lost = [Lost(place, *row) for place in losing for row in receipts[place].facts["lost"]]
+    lost = [Lost(place, *row) for place in sorted(lists) for row in receipts[place].facts["lost"]]
     return bitmaps, lost
 
 

@@ -140,7 +140,7 @@ def create_heldout(
         receipt = _finished(store, key)
         cluster.count(run=int(receipt is None), reused=int(receipt is not None))
         if receipt is None:
-            target = _Target(name, asked, before[name], last)
+            target = _Target(spec.where("sources", name), asked, before[name], last)
             documents, rows = _choose(source, keep[name], store, cluster, count_tokens, target)
             receipt = _write(store, key, source, keep[name], documents, rows)
         texts[name] = read_set(store, name, receipt.facts["path"], receipt.facts["sha256"])
@@ -172,8 +172,8 @@ def heldout_key(source: str, texts: pa.Table) -> str:
 class _Target:
     """What is asked of a source, and how much of it has been taken."""
 
-    def __init__(self, source: str, asked: HeldoutCreate, before: StageRow, last: str | None) -> None:
-        self.source, self.asked, self.before, self.last = source, asked, before, last
+    def __init__(self, where: str, asked: HeldoutCreate, before: StageRow, last: str | None) -> None:
+        self.where, self.asked, self.before, self.last = where, asked, before, last
         self.documents = self.tokens = self.bytes = 0
 
     @property
@@ -210,14 +210,14 @@ class _Target:
         if self.last is not None:
             where = "the documents set aside for it, before the tokenizer is trained on the others,"
         return RequestError(
-            f"sources.{self.source}: a held-out set of {tokens}{self.asked.min_documents:,} documents at least is "
+            f"{self.where}: a held-out set of {tokens}{self.asked.min_documents:,} documents at least is "
             f"asked (heldout.create), but {where} give {self.tokens:,} tokens in {self.documents:,} documents; "
             "lower heldout.create.tokens or heldout.create.min_documents, or give the source more files"
         )
 
     def nothing_left(self) -> RequestError:
         return RequestError(
-            f"sources.{self.source}: its held-out set takes all of its {self.documents:,} documents "
+            f"{self.where}: its held-out set takes all of its {self.documents:,} documents "
             f"({self.tokens:,} tokens) and leaves none to train on; lower heldout.create.tokens or "
             "heldout.create.min_documents, or give the source more files"
         )

@@ -1,8 +1,9 @@
 """Who an input file is: the SHA-256 of its content, whatever it is called and wherever it lies.
 
-Hashes are remembered in the store by (URL, size, modification time), one receipt a batch of files, so a later
+Hashes are remembered in the store by (URL, size, ETag or modification time), one receipt a batch of files, so a later
 command reads only what is new. A file replaced within its old size and time is not noticed; the read itself
-checks that size and time are still those of the identified file.
+checks that size and time are still those of the identified file. A remote file whose store tells neither ETag nor
+time is hashed by every command.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-import fsspec
-
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.fingerprint import HASH_BLOCK_BYTES, stage_key
+from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 
 from .cluster import Cluster
 from .files import InputFile
+from .readers.raw import blocks_from
+from .readers.remote import is_of_this_process, is_remote
 
 STAGE = "identify"
-VERSION = 1
+VERSION = 2
 BATCH_BYTES = 256 * 1000 * 1000
 BATCH_FILES = 2000
 
-Seen = tuple[str, int, int]
-"""URL, bytes, modification time in ns."""
+Seen = tuple[str, int, int, str]
+"""URL, bytes, modification time in ns (local), tag (remote)."""
 
 
 def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict[str, str]:
@@ -34,10 +35,13 @@ def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict
     Raises:
         RequestError: when a file changes while it is hashed.
     """
-    wanted = {file.url: (file.url, file.bytes, file.mtime_ns) for file in files}
-    known = _known(store)
+    wanted = {file.url: (file.url, file.bytes, file.mtime_ns, file.tag) for file in files}
+    known = {seen: sha256 for seen, sha256 in _known(store).items() if not is_remote(seen[0]) or seen[3]}
     fresh = sorted(seen for seen in wanted.values() if seen not in known)
-    calls = [(str(store), batch) for batch in _batches(fresh)]
+    here = [seen for seen in fresh if is_of_this_process(seen[0])]
+    for batch in _batches(here):
+        known.update(_hash_batch(str(store), batch))
+    calls = [(str(store), batch) for batch in _batches([seen for seen in fresh if seen not in known])]
     for hashed in cluster.run(_hash_batch, calls, label="identify"):
         known.update(hashed)
     return {url: known[seen] for url, seen in wanted.items()}
@@ -49,7 +53,7 @@ def _known(store: Store) -> dict[Seen, str]:
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         receipt = store.receipt(STAGE, entry.name)
         if receipt is not None:
-            known.update(((url, size, mtime), sha256) for url, size, mtime, sha256 in receipt.facts["files"])
+            known.update(((url, size, mtime, tag), sha256) for url, size, mtime, tag, sha256 in receipt.facts["files"])
     return known
 
 
@@ -73,7 +77,7 @@ def _hash_batch(store_url: str, batch: Sequence[Seen]) -> dict[Seen, str]:
     return hashed
 
 
-def hash_input(url: str, size: int, _mtime_ns: int) -> str:
+def hash_input(url: str, size: int, _mtime_ns: int = 0, _tag: str = "") -> str:
     """SHA-256 of a file's content.
 
     Raises:
@@ -81,10 +85,9 @@ def hash_input(url: str, size: int, _mtime_ns: int) -> str:
     """
     digest, read = hashlib.sha256(), 0
     try:
-        with fsspec.open(url, "rb") if "://" in url else open(url, "rb", buffering=0) as file:  # noqa: PTH123 - one of two
-            while block := file.read(HASH_BLOCK_BYTES):
-                digest.update(block)
-                read += len(block)
+        for block in blocks_from(url, 0):
+            digest.update(block)
+            read += len(block)
     except OSError as error:
         raise RequestError(f"{url}: cannot be read: {error.strerror or error}") from error
     if read != size:

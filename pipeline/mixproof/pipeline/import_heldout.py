@@ -25,8 +25,6 @@ from .documents import SourceDocuments
 from .heldout import TEXTS_SCHEMA, Heldout, HeldoutSet, read_set, write_set
 from .split import KeepBitmaps
 
-WHERE = "heldout.from"
-
 
 def import_heldout(
     spec: Spec, base: Path, sources: Mapping[str, SourceDocuments], keep: KeepBitmaps, store: Store
@@ -46,40 +44,47 @@ def import_heldout(
         DamagedFileError: when a set is not what the manifest says.
     """
     assert spec.heldout.from_ is not None, "the spec imports no held-out sets"
+    where = spec.where("heldout", "from")
     path = base / Path(spec.heldout.from_).expanduser()
-    manifest = _manifest(path)
+    manifest = _manifest(path, where)
     there = store_of(path)
-    texts = {name: _import(name, _texts_of(manifest, name, path), there, store, manifest.build) for name in sources}
+    texts = {}
+    for name in sources:
+        found = _texts_of(manifest, name, path, where)
+        texts[name] = _import(name, found, there, store, manifest.build, where)
     return Heldout(texts, {name: keep[name] for name in sources})
 
 
-def _manifest(path: Path) -> Manifest:
-    manifest = read_manifest(path)
+def _manifest(path: Path, where: str) -> Manifest:
+    try:
+        manifest = read_manifest(path)
+    except RequestError as error:
+        raise RequestError(f"{where}: {error}") from error
     build, folder = hashlib.sha256(path.read_bytes()).hexdigest(), path.resolve().parent.name
     if build != folder:
         raise RequestError(
-            f"{WHERE}: {path} is not the manifest of build {folder[:16]}: its SHA-256 is {build[:16]}; "
+            f"{where}: {path} is not the manifest of build {folder[:16]}: its SHA-256 is {build[:16]}; "
             "give a manifest at its place in a store, builds/<id>/manifest.json, as `mixproof build` wrote it"
         )
     return manifest
 
 
-def _texts_of(manifest: Manifest, name: str, path: Path) -> HeldoutTexts:
+def _texts_of(manifest: Manifest, name: str, path: Path, where: str) -> HeldoutTexts:
     have = {source: record.heldout.texts for source, record in manifest.sources.items()}
     found = have.get(name)
     if found is None:
         there = ", ".join(sorted(source for source, texts in have.items() if texts is not None))
         raise RequestError(
-            f"{WHERE}: {path} has no held-out set of source {name!r}; it has {there or 'none'}; "
+            f"{where}: {path} has no held-out set of source {name!r}; it has {there or 'none'}; "
             "name sources as that build does, or take the source out"
         )
     return found
 
 
-def _import(name: str, texts: HeldoutTexts, there: Store, store: Store, build: str) -> HeldoutSet:
+def _import(name: str, texts: HeldoutTexts, there: Store, store: Store, build: str, where: str) -> HeldoutSet:
     path = there.path(texts.path)
     if not path.is_file():
-        raise RequestError(f"{WHERE}: {path}, the held-out texts of source {name!r}, is missing")
+        raise RequestError(f"{where}: {path}, the held-out texts of source {name!r}, is missing")
     found = sha256_of_file(path)
     if found != texts.sha256:
         raise DamagedFileError(str(path), "SHA-256", f"{texts.sha256} in the manifest, {found} on disk")

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from mixproof.ledger.errors import MixproofError
+from mixproof.ledger.errors import ProcessDiedError
 from mixproof.ledger.store import Store
 
 from .read import STAGE, ReadTask, mark_of, read_shard, try_record
@@ -59,7 +59,7 @@ def _read_apart(store: Store, task: ReadTask) -> None:
             return
     shown = "; ".join(f"record {place}: {how}" for place, how in list(poison.items())[:3])
     shown = shown or "at no document in particular: perhaps for want of memory"
-    raise MixproofError(
+    raise ProcessDiedError(
         f"source {task.plan.source}: {task.plan.files[0].url} from byte {task.plan.start}: reading it kills its "
         f"process again and again ({shown}); look at its steps"
     )

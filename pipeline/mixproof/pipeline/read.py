@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +23,7 @@ from mixproof.ledger.account import Count, StageRow, check_chain
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Source, Step
+from mixproof.mixtures.spec import Limits, Source, Step
 
 from .files import TREES, Format, InputFile
 from .readers.arrow import read_arrow
@@ -32,7 +31,9 @@ from .readers.code import read_code
 from .readers.html import PACKAGES as HTML_PACKAGES
 from .readers.jsonl import read_jsonl
 from .readers.parquet import read_parquet
+from .readers.raw import NO_OTHER_LIMITS
 from .readers.record import POISON, Raw, Records, Reject, detail_of
+from .readers.remote import is_remote, stat_of
 from .readers.text import read_text
 from .readers.warc import read_warc, read_wet
 from .shards import ShardPlan
@@ -88,11 +89,12 @@ class ReadTask:
     id: str
     steps: tuple[Step, ...]
     keep_dropped: bool = False
+    limits: Limits = NO_OTHER_LIMITS
     patience_seconds: float = PATIENCE_SECONDS
     """How long one document may take; execution, so not in the key."""
 
 
-def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str]) -> ReadTask:
+def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str], limits: Limits = NO_OTHER_LIMITS) -> ReadTask:
     """The task for a planned shard; `sha256` is by URL."""
     first = plan.files[0]
     inputs: object = [sha256[first.url], plan.start, plan.end]
@@ -108,8 +110,10 @@ def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str]) -> Rea
     }
     if source.keep_dropped:
         config["keep_dropped"] = True
+    if limits != NO_OTHER_LIMITS:
+        config["limits"] = limits.model_dump(mode="json")
     key = stage_key(STAGE, VERSION, config, inputs)
-    return ReadTask(plan, key, source.text, source.id, source.steps, source.keep_dropped)
+    return ReadTask(plan, key, source.text, source.id, source.steps, source.keep_dropped, limits)
 
 
 def _reader_identity(kind: Format) -> dict[str, object]:
@@ -189,28 +193,27 @@ def _watched(
 
 
 def _records(file: InputFile, task: ReadTask, why_not: Callable[[int], str | None]) -> Records:
-    plan, options = task.plan, {"text": task.text, "id_": task.id}
-    with_fields = needs_fields(task.steps)
+    plan, fields = task.plan, {"text": task.text, "id_": task.id}
+    options: dict[str, Any] = {"with_fields": needs_fields(task.steps), "limits": task.limits}
     if file.format == "code":
         return iter((read_code(file.url, file.name),))
     if file.format == "text":
-        return iter((read_text(file.url, file.compression, file.name),))
+        return iter((read_text(file.url, file.compression, file.name, task.limits),))
     if file.format == "warc":
-        return read_warc(file.url, file.compression, id_=task.id, with_fields=with_fields, why_not=why_not)
+        return read_warc(file.url, file.compression, id_=task.id, why_not=why_not, **options)
     if file.format == "wet":
-        return read_wet(file.url, file.compression, id_=task.id, with_fields=with_fields)
+        return read_wet(file.url, file.compression, id_=task.id, **options)
     if file.format == "arrow":
-        return read_arrow(file.url, **options, with_fields=with_fields)
+        return read_arrow(file.url, **fields, **options)
     if file.format == "parquet":
-        return read_parquet(file.url, plan.start, plan.end, **options, with_fields=with_fields)
-    return read_jsonl(file.url, file.compression, plan.start, plan.end, **options, with_fields=with_fields)
+        return read_parquet(file.url, plan.start, plan.end, **fields, **options)
+    return read_jsonl(file.url, file.compression, plan.start, plan.end, **fields, **options)
 
 
 def _check_unchanged(file: InputFile) -> None:
-    if "://" in file.url:
-        filesystem, path = fsspec.core.url_to_fs(file.url)
-        now: tuple[int, ...] = (int(filesystem.info(path)["size"]),)
-        then: tuple[int, ...] = (file.bytes,)
+    if is_remote(file.url):
+        now: tuple[object, ...] = stat_of(file.url)
+        then: tuple[object, ...] = (file.bytes, file.tag)
     else:
         status = Path(file.url).stat()
         now, then = (status.st_size, status.st_mtime_ns), (file.bytes, file.mtime_ns)

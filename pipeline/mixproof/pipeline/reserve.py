@@ -75,7 +75,8 @@ def reserve_heldout(
         receipt = store.receipt(RESERVE, key)
         cluster.count(run=int(receipt is None), reused=int(receipt is not None))
         if receipt is None:
-            limit = _last_reserved(source, keep[name], before[name], asked, store, cluster)
+            place = spec.where("sources", name)
+            limit = _last_reserved(place, source, keep[name], before[name], asked, store, cluster)
             receipt = _write(store, key, source, keep[name], limit)
         last[name] = str(receipt.facts["last"])
         rest[name] = read_without(receipt, receipt.facts["kept"], keep[name])
@@ -89,6 +90,7 @@ def reserved_bytes(asked: HeldoutCreate, source_bytes: int) -> int:
 
 
 def _last_reserved(
+    where: str,
     source: SourceDocuments,
     keep: Sequence[Bitmap | None],
     before: StageRow,
@@ -108,7 +110,7 @@ def _last_reserved(
             return hex_of(candidates[end - 1])
         documents, size = documents + len(candidates), int(sums[-1]) if len(sums) else size
     raise RequestError(
-        f"sources.{source.name}: {wanted:,} documents are asked for its held-out set (heldout.create.min_documents), "
+        f"{where}: {wanted:,} documents are asked for its held-out set (heldout.create.min_documents), "
         f"and the tokenizer is to be trained on others, but it has {before.documents_out:,} in all; lower "
         "heldout.create.min_documents, or give the source more files"
     )

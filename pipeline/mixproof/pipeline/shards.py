@@ -1,8 +1,9 @@
 """The shard plan: units of work that depend on the files and a constant, never on the workers.
 
 Plain JSON lines are cut into byte ranges, each owning the lines that start in it; Parquet likewise by row
-groups. Compressed files are whole, and so are Arrow and WARC. Where a file is one document (code, text), many make
-one shard. Whatever the constant, the shards of a source give the same documents in the same order.
+groups. Compressed files are whole, and so are Arrow, WARC and what lies in an archive. Where a file is one document
+(code, text), many make one shard. Whatever the constant, the shards of a source give the same documents in the same
+order.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .files import TREES, InputFile
+from .readers.remote import is_chain
 
 SHARD_BYTES = 128 * 1000 * 1000
 """Raw bytes of a shard: half a second to read, minutes with heavy filters."""
@@ -50,7 +52,7 @@ def plan_shards(files: Mapping[str, Sequence[InputFile]], shard_bytes: int = SHA
 
 
 def _file_shards(source: str, file: InputFile, shard_bytes: int) -> list[ShardPlan]:
-    if file.compression or file.format not in CUT or file.bytes <= shard_bytes:
+    if file.compression or file.format not in CUT or is_chain(file.url) or file.bytes <= shard_bytes:
         return [ShardPlan(source, (file,), 0, file.bytes)]
     starts = range(0, file.bytes, shard_bytes)
     return [ShardPlan(source, (file,), start, min(start + shard_bytes, file.bytes)) for start in starts]

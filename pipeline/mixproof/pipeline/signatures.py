@@ -1,13 +1,15 @@
 """Signatures of shards: a stage of its own, keyed by a shard's documents and the shape of the signatures.
 
-It reads the texts that `read` wrote and writes, for `minima` of 16 bits and 12 bytes a band, 392 bytes a document with
-14 x 8. The bands of a shard are sorted, so a range of band hashes is one slice of every shard's file. A new threshold
+It reads the texts that `read` wrote and writes, for `minima` of 16 bits and 12 bytes a band, 560 bytes a document with
+20 x 8. The bands of a shard are sorted, so a range of band hashes is one slice of every shard's file. A new threshold
 or scope, a new priority, and a new dump beside old ones, hash no old text again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -34,6 +36,8 @@ BATCH_BYTES = 1 << 22
 """Bytes of text whose words are in memory at a time, if no document is longer."""
 ROWS_AT_A_TIME = 1024
 SHARDS_PER_TASK = 64
+PART_BITS = 4
+"""Bands are sorted by so many upper bits of their hash first, and then part by part."""
 
 
 def signature_key(shard: Shard, sketch: Sketch) -> str:
@@ -78,22 +82,35 @@ def sign_shards(store_url: str, sketch: Sketch, shards: Sequence[tuple[str, str]
 
 
 def _write(attempt: Attempt, store: Store, folder: str, sketch: Sketch) -> None:
-    signatures = [np.zeros((0, sketch.minima), dtype=np.uint16)]
-    bands = [np.zeros(0, dtype=np.uint64)]
-    rows = [np.zeros(0, dtype=np.uint32)]
+    with pq.ParquetFile(store.path(f"{folder}/{DOCUMENTS}")) as file:
+        documents = file.metadata.num_rows
+    bands = np.empty((documents, sketch.bands), dtype=np.uint64)
+    filled = np.zeros(documents, dtype=np.bool_)
     first = 0
-    for words in _words(store, folder):
-        found = minima(grams(words, sketch.ngram), sketch.minima)
-        signatures.append(short_signatures(found))
-        filled = np.flatnonzero((found != NO_GRAM).any(axis=0))
-        bands.append(band_hashes(found, sketch)[filled].reshape(-1))
-        rows.append(np.repeat((first + filled).astype(np.uint32), sketch.bands))
-        first += len(words)
-    hashes = np.concatenate(bands)
-    order = np.argsort(hashes, kind="stable")
-    _save(attempt, SIGNATURES, np.concatenate(signatures))
-    _save(attempt, BANDS, hashes[order])
-    _save(attempt, BAND_ROWS, np.concatenate(rows)[order])
+    with _array_file(attempt, SIGNATURES, np.dtype(np.uint16), (documents, sketch.minima)) as signatures:
+        for words in _words(store, folder):
+            found = minima(grams(words, sketch.ngram), sketch.minima)
+            signatures.write(short_signatures(found).tobytes())
+            filled[first : first + len(words)] = (found != NO_GRAM).any(axis=0)
+            bands[first : first + len(words)] = band_hashes(found, sketch)
+            first += len(words)
+    _write_sorted(attempt, bands[filled] if not filled.all() else bands, np.flatnonzero(filled).astype(np.uint32))
+
+
+def _write_sorted(attempt: Attempt, bands: NDArray[np.uint64], rows: NDArray[np.uint32]) -> None:
+    """Write the hashes and their rows, sorted, one part of the hashes after another to bound the memory."""
+    hashes = bands.reshape(-1)
+    part_of = (hashes >> np.uint64(64 - PART_BITS)).astype(np.uint8)
+    shape = (len(hashes),)
+    with (
+        _array_file(attempt, BANDS, np.dtype(np.uint64), shape) as sorted_hashes,
+        _array_file(attempt, BAND_ROWS, np.dtype(np.uint32), shape) as sorted_rows,
+    ):
+        for part in range(1 << PART_BITS):
+            inside = np.flatnonzero(part_of == part)
+            inside = inside[np.argsort(hashes[inside], kind="stable")]
+            sorted_hashes.write(hashes[inside].tobytes())
+            sorted_rows.write(rows[inside // bands.shape[1]].tobytes())
 
 
 def _words(store: Store, folder: str) -> Iterator[Ragged]:
@@ -111,6 +128,10 @@ def _words(store: Store, folder: str) -> Iterator[Ragged]:
                 first = last
 
 
-def _save(attempt: Attempt, name: str, array: NDArray[np.uint16] | NDArray[np.uint32] | NDArray[np.uint64]) -> None:
+@contextmanager
+def _array_file(attempt: Attempt, name: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[BinaryIO]:
+    """A file that begins as `np.save` would begin it; the rows are the caller's to write."""
     with attempt.path(name).open("wb") as file:
-        np.save(file, array, allow_pickle=False)
+        about = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, about)
+        yield file

@@ -23,6 +23,7 @@ from .cluster import Cluster
 from .documents import Shard, SourceDocuments, read_sources
 from .files import InputFile
 from .read import DROPPED, ROW_GROUP_ROWS
+from .steps.words import NoWordsError, splitter_of
 
 SAMPLER = "sampler"
 MUCH = Fraction(1, 2)
@@ -114,11 +115,20 @@ def _sample(row: Mapping[str, Any], shard: Shard) -> Sample:
     return Sample(file, row["record"] + shard.first_record, row["id"], row["text"])
 
 
+def _why_no_words(language: str) -> str:
+    try:
+        splitter_of(language)
+    except NoWordsError as error:
+        return str(error)
+    return "the workers lack a package that is installed here"
+
+
 def _doubts(row: StageRow) -> list[str]:
     """Say where a step seems not to fit what it sees."""
     doubts = []
     for reason, gone in row.dropped.items():
-        if row.documents_in < _WORTH_A_WORD or gone.documents <= MUCH * row.documents_in:
+        misfit = reason.startswith(("no_words_", "gopher_no_stop_words_"))
+        if not misfit and (row.documents_in < _WORTH_A_WORD or gone.documents <= MUCH * row.documents_in):
             continue
         doubt = f"{row.stage} drops {gone.documents} of {row.documents_in} documents as {reason}"
         if reason == "gopher_enough_stop_words":
@@ -127,7 +137,7 @@ def _doubts(row: StageRow) -> list[str]:
                 "`language`, or a step `language: {}` before it labels each document"
             )
         elif reason.startswith("no_words_"):
-            doubt += ": nothing installed splits that language into words"
+            doubt += f": {_why_no_words(reason.removeprefix('no_words_'))}"
         elif reason.startswith("gopher_no_stop_words_"):
             doubt += ": give `by_language: {...: {stop_words: [...]}}`"
         doubts.append(doubt)

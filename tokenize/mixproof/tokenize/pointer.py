@@ -18,7 +18,6 @@ from mixproof.ledger.store import Store, publish_bytes
 from mixproof.ledger.version import VERSION
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
-from mixproof.pipeline.evaluation import WHERE
 from mixproof.pipeline.files import InputFile, find_files, find_others
 
 FOLDER = f"{BUILDS}/by-spec"
@@ -58,7 +57,8 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
 
 def _against(loaded: LoadedSpec) -> tuple[InputFile, ...]:
     decontaminate = loaded.spec.decontaminate
-    return () if decontaminate is False else find_others(decontaminate.against, loaded.base, where=WHERE)
+    where = loaded.spec.where("decontaminate", "against")
+    return () if decontaminate is False else find_others(decontaminate.against, loaded.base, where=where)
 
 
 def _others(loaded: LoadedSpec, path: str | None, where: str) -> tuple[Path, ...]:
@@ -74,6 +74,6 @@ def _seen(files: Iterable[InputFile | Path]) -> list[list[str | int]]:
     return [
         [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
         if isinstance(file, Path)
-        else [file.name, file.url, file.bytes, file.mtime_ns]
+        else [file.name, file.url, file.bytes, file.tag or file.mtime_ns]
         for file in files
     ]

@@ -255,8 +255,7 @@ def _lost_bytes(contenders: Sequence[Contender], manifests: Mapping[str, Manifes
         manifest = manifests.get(record.build)
         if manifest is not None:
             held = {name for name, part in record.delivered.items() if part.declared > 0}
-            rows = [row for row in manifest.dedup_matrix if row.source in held and row.lost_to not in held]
-            lost[contender.label] = sum(row.bytes for row in rows)
+            lost[contender.label] = sum(row.bytes for row in manifest.lost_outside(held))
     return lost
 
 

@@ -31,6 +31,7 @@ DOWNSTREAM = {
     "heldout": ("tokenizer", "heldout", "decontaminate", "encode"),
     "decontaminate": ("tokenizer", "decontaminate", "encode"),
     "on_bad_record": (),
+    "limits": ("read", "dedup", "tokenizer", "heldout", "decontaminate", "encode"),
 }
 """Stages that a change of a part of the build's spec reaches; each change gives another build."""
 EXECUTION = (".micro_batch_size", ".recompute", ".ranks", ".cpus", ".gpus", ".checkpoint_keep")

@@ -14,16 +14,17 @@ from typing import Any
 import pyarrow as pa
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.mixtures.spec import Limits
 
 from .parquet import BATCH_ROWS, batch_rows, first_line
-from .raw import local_copy
-from .record import Records
+from .raw import NO_OTHER_LIMITS, check_expansion, local_copy
+from .record import Raw, Records
 
 FILE_MAGIC = b"ARROW1"
 STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-def read_arrow(url: str, *, text: str, id_: str, with_fields: bool) -> Records:
+def read_arrow(url: str, *, text: str, id_: str, with_fields: bool, limits: Limits = NO_OTHER_LIMITS) -> Records:
     """Yield the rows of every batch.
 
     Raises:
@@ -39,8 +40,13 @@ def read_arrow(url: str, *, text: str, id_: str, with_fields: bool) -> Records:
             columns = names if with_fields else [column for column in (text, id_) if column in names]
             chosen = batch.select(columns)
             _check(chosen, url, record)
+            given, packed = 0, chosen.nbytes
             for first in range(0, chosen.num_rows, BATCH_ROWS):
-                yield from batch_rows(chosen.slice(first, BATCH_ROWS), record + first, text, id_, with_fields)
+                for item in batch_rows(chosen.slice(first, BATCH_ROWS), record + first, text, id_, with_fields):
+                    if isinstance(item, Raw):
+                        given += len(item.text)
+                        check_expansion(packed, given, limits, url, f"batch of record {record}")
+                    yield item
             record += batch.num_rows
 
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, NoReturn
+from contextlib import closing
+from typing import Any, NoReturn
 
-import fsspec
 import orjson
 
-from .raw import BLOCK_BYTES, local_copy, plain_blocks, unpacked_blocks
+from mixproof.mixtures.spec import Limits
+
+from .raw import NO_OTHER_LIMITS, blocks_from, local_copy, unpacked_blocks
 from .record import BLANK, Raw, Records, Reject, detail_of, id_of, text_fault
 
-MAX_LINE_BYTES = 128 * 1000 * 1000
-"""Longer lines are rejected; reading one takes 3.5 times its bytes."""
 BOM = b"\xef\xbb\xbf"
 
 
@@ -31,48 +31,45 @@ def read_jsonl(
     text: str,
     id_: str,
     with_fields: bool,
+    limits: Limits = NO_OTHER_LIMITS,
 ) -> Records:
     """Yield the records of the bytes [start, end); a compressed file is read whole.
 
     Raises:
         DamagedFileError: when a compressed file cannot be read to its end.
     """
-    lines = _packed_lines(url, compression) if compression else _range_lines(url, start, end)
+    lines = _packed_lines(url, compression, limits) if compression else _range_lines(url, start, end, limits)
     for record, line in enumerate(lines):
-        yield _parse(record, line, text, id_, with_fields)
+        if line is None:
+            detail = f"more than {limits.line_bytes} bytes, the limit of `limits: {{line_bytes: ...}}`"
+            yield Reject(record, record + 1, "line_too_long", detail)
+        else:
+            yield _parse(record, line, text, id_, with_fields)
 
 
-def _packed_lines(url: str, compression: str) -> Iterator[bytes | None]:
+def _packed_lines(url: str, compression: str, limits: Limits) -> Iterator[bytes | None]:
     with local_copy(url) as path, path.open("rb") as file:
-        for line, _ in split_lines(_without_bom(unpacked_blocks(file, compression, url))):
+        for line, _ in split_lines(_without_bom(unpacked_blocks(file, compression, url, limits)), limits.line_bytes):
             yield line
 
 
-def _range_lines(url: str, start: int, end: int) -> Iterator[bytes | None]:
-    with _open(url) as file:
+def _range_lines(url: str, start: int, end: int, limits: Limits) -> Iterator[bytes | None]:
+    # from one byte before: a line that starts at `start` follows a newline there
+    with closing(blocks_from(url, max(start - 1, 0))) as raw:
         mark = 0
         if start == 0:
-            mark = len(BOM) if file.read(len(BOM)) == BOM else 0
-            file.seek(mark)
-            blocks, position = plain_blocks(file), 0
+            head = next(raw, b"")
+            mark = len(BOM) if head.startswith(BOM) else 0
+            blocks, position = _chain(head[mark:], raw), 0
         else:
-            # from one byte before: a line that starts at `start` follows a newline there
-            file.seek(start - 1)
-            blocks, position = _after_newline(plain_blocks(file), start - 1)
+            blocks, position = _after_newline(raw, start - 1)
         if position >= end:
             return
-        for line, length in split_lines(blocks):
+        for line, length in split_lines(blocks, limits.line_bytes):
             yield line
             position, mark = position + mark + length, 0
             if position >= end:
                 return
-
-
-def _open(url: str) -> BinaryIO:
-    if "://" not in url:
-        return open(url, "rb", buffering=0)  # noqa: PTH123 - the caller closes it; a block a read
-    opened: BinaryIO = fsspec.open(url, "rb", block_size=16 * BLOCK_BYTES, cache_type="readahead").open()
-    return opened
 
 
 def _after_newline(blocks: Iterator[bytes], position: int) -> tuple[Iterator[bytes], int]:
@@ -100,7 +97,9 @@ def _without_bom(blocks: Iterable[bytes]) -> Iterator[bytes]:
     yield from _chain(head.removeprefix(BOM), ())
 
 
-def split_lines(blocks: Iterable[bytes]) -> Iterator[tuple[bytes | None, int]]:
+def split_lines(
+    blocks: Iterable[bytes], most_bytes: int = NO_OTHER_LIMITS.line_bytes
+) -> Iterator[tuple[bytes | None, int]]:
     """Split blocks at newlines into (line, bytes with its newline); a line above the limit comes as None."""
     held: list[bytes] = []
     held_bytes = 0
@@ -110,23 +109,21 @@ def split_lines(blocks: Iterable[bytes]) -> Iterator[tuple[bytes | None, int]]:
             held.append(lines[0])
             first = b"".join(held)
             length = held_bytes + len(lines[0])
-            yield (first if length <= MAX_LINE_BYTES else None), length + 1
+            yield (first if length <= most_bytes else None), length + 1
             held, held_bytes = [], 0
             del lines[0]
         for line in lines[:-1]:
-            yield (line if len(line) <= MAX_LINE_BYTES else None), len(line) + 1
+            yield (line if len(line) <= most_bytes else None), len(line) + 1
         held_bytes += len(lines[-1])
-        if held_bytes <= MAX_LINE_BYTES:
+        if held_bytes <= most_bytes:
             held.append(lines[-1])
         else:
             held = held[:1]
     if held_bytes:
-        yield (b"".join(held) if held_bytes <= MAX_LINE_BYTES else None), held_bytes
+        yield (b"".join(held) if held_bytes <= most_bytes else None), held_bytes
 
 
-def _parse(record: int, line: bytes | None, text_field: str, id_field: str, with_fields: bool) -> Raw | Reject:
-    if line is None:
-        return Reject(record, record + 1, "line_too_long", f"more than {MAX_LINE_BYTES} bytes")
+def _parse(record: int, line: bytes, text_field: str, id_field: str, with_fields: bool) -> Raw | Reject:
     odd = False
     try:
         value = orjson.loads(line)

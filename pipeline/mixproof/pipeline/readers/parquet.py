@@ -7,43 +7,82 @@ is taken out, so each batch is validated and, where that fails, taken apart valu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.mixtures.spec import Limits
 
-from .raw import local_copy
+from .raw import NO_OTHER_LIMITS, check_expansion, fetch, local_copy, sparse_copy
 from .record import Raw, Records, Reject, detail_of, id_of, text_fault
+from .remote import is_chain, is_remote, stat_of
 
 BATCH_ROWS = 128
 """Few, so that their buffers are taken from memory that is warm: twice as fast as 1,024 rows of long texts."""
+BATCH_BYTES = 128 * 1000 * 1000
+"""Of a batch, as far as its dictionaries can tell."""
+TAIL_BYTES = 8
+"""A Parquet file ends with 4 bytes of the footer's length and 4 of magic."""
 
 
-def read_parquet(url: str, start: int, end: int, *, text: str, id_: str, with_fields: bool) -> Records:
+def read_parquet(
+    url: str, start: int, end: int, *, text: str, id_: str, with_fields: bool, limits: Limits = NO_OTHER_LIMITS
+) -> Records:
     """Yield the rows of the row groups that start in the bytes [start, end).
 
     Raises:
         DamagedFileError: no Parquet, a truncated one, or a page that cannot be read.
         RequestError: when the file has no column `text`.
     """
-    with local_copy(url) as path:
-        try:
-            file = pq.ParquetFile(path, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            raise DamagedFileError(url, "footer", f"not a whole Parquet file: {first_line(error)}") from error
-        with file:
-            names = file.schema_arrow.names
-            if text not in names:
-                raise RequestError(f"{url}: there is no column {text!r}; the columns are {', '.join(names)}")
-            columns = names if with_fields else [column for column in (text, id_) if column in names]
-            record = 0
-            for group in _owned(file.metadata, start, end):
-                for batch in _batches(file, group, columns, url):
-                    yield from batch_rows(batch, record, text, id_, with_fields)
-                    record += batch.num_rows
+    with _copy(url, start, end) as path, _open(path, url) as file:
+        names = file.schema_arrow.names
+        if text not in names:
+            raise RequestError(f"{url}: there is no column {text!r}; the columns are {', '.join(names)}")
+        columns = names if with_fields else [column for column in (text, id_) if column in names]
+        record = 0
+        for group in _owned(file.metadata, start, end):
+            packed, rows = _weigh(path, file.metadata.row_group(group), columns, limits, f"{url}: row group {group}")
+            given = 0
+            for batch in _batches(file, group, columns, rows, url):
+                for item in batch_rows(batch, record, text, id_, with_fields):
+                    if isinstance(item, Raw):
+                        given += len(item.text)
+                        check_expansion(packed, given, limits, url, f"row group {group}")
+                    yield item
+                record += batch.num_rows
+
+
+@contextmanager
+def _copy(url: str, start: int, end: int) -> Iterator[Path]:
+    """A local path with the footer and the row groups of [start, end); of a remote file nothing else is fetched."""
+    apart = is_remote(url) and not is_chain(url)
+    size = stat_of(url)[0] if apart else 0
+    if not apart or (start == 0 and end >= size):
+        with local_copy(url) as path:
+            yield path
+        return
+    with sparse_copy(size) as (path, copy):
+        fetch(url, max(0, size - TAIL_BYTES), size, copy)
+        footer_bytes = _footer_bytes(path)
+        fetch(url, max(0, size - TAIL_BYTES - footer_bytes), size, copy)
+        with _open(path, url) as file:
+            for first, last in _spans(file.metadata, _owned(file.metadata, start, end)):
+                fetch(url, first, last, copy)
+        yield path
+
+
+def _open(path: Path, url: str) -> Any:  # noqa: ANN401 - pyarrow ships no types
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFileError(url, "footer", f"not a whole Parquet file: {first_line(error)}") from error
 
 
 def _owned(metadata: Any, start: int, end: int) -> list[int]:  # noqa: ANN401 - pyarrow ships no types
@@ -56,16 +95,74 @@ def _owned(metadata: Any, start: int, end: int) -> list[int]:  # noqa: ANN401 - 
     return owned
 
 
-def _batches(file: Any, group: int, columns: list[str], url: str) -> Iterator[Any]:  # noqa: ANN401 - as above
+def _spans(metadata: Any, groups: list[int]) -> Iterator[tuple[int, int]]:  # noqa: ANN401 - as above
+    """Where the bytes of row groups lie in the file."""
+    for index in groups:
+        group = metadata.row_group(index)
+        columns = [group.column(number) for number in range(group.num_columns)]
+        # a dictionary page stands before the data pages; 0 where there is none
+        starts = [column.dictionary_page_offset or column.data_page_offset for column in columns]
+        ends = [first + column.total_compressed_size for first, column in zip(starts, columns, strict=True)]
+        if columns:
+            yield min(starts), max(ends)
+
+
+def _footer_bytes(path: Path) -> int:
+    with path.open("rb") as file:
+        file.seek(-TAIL_BYTES, os.SEEK_END)
+        return int.from_bytes(file.read(4), "little")
+
+
+def _batches(file: Any, group: int, columns: list[str], batch_rows: int, url: str) -> Iterator[Any]:  # noqa: ANN401 - as above
     rows = 0
     try:
-        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
+        for batch in file.iter_batches(batch_rows, row_groups=[group], columns=columns):
             rows += batch.num_rows
             yield batch
     except (pa.ArrowException, OSError) as error:
         raise DamagedFileError(
             url, f"row group {group}, after {rows} of its rows", f"cannot be read: {first_line(error)}"
         ) from error
+
+
+def _weigh(path: Path, group: Any, columns: list[str], limits: Limits, name: str) -> tuple[int, int]:  # noqa: ANN401
+    """(packed bytes of the columns in a row group, rows that may be taken at a time).
+
+    A value of a dictionary stands in as many rows as name it, so a group may be far larger than it says. No value
+    is larger than its dictionary, whose size its page states; that bounds what a batch of rows can hold.
+    """
+    packed = declared = 0
+    largest = 1
+    for number in range(group.num_columns):
+        column = group.column(number)
+        if column.path_in_schema.partition(".")[0] not in columns:
+            continue
+        packed += column.total_compressed_size
+        declared += column.total_uncompressed_size
+        if column.has_dictionary_page:
+            largest = max(largest, _dictionary_bytes(path, column.dictionary_page_offset))
+        if "DELTA_BYTE_ARRAY" in column.encodings:  # a value holds the start of the one before
+            largest = max(largest, column.total_uncompressed_size)
+    check_expansion(packed, declared, limits, name, "as its footer says")
+    return packed, max(1, min(BATCH_ROWS, BATCH_BYTES // largest))
+
+
+def _dictionary_bytes(path: Path, offset: int) -> int:
+    """Unpacked size of a page from its header: Thrift's compact form, where the first two fields are type and size."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        head = file.read(16)
+    place = 1  # behind the field's own byte
+    for _ in range(2):
+        shift = value = 0
+        while place < len(head):
+            value |= (head[place] & 0x7F) << shift
+            shift += 7
+            place += 1
+            if head[place - 1] < 0x80:
+                break
+        place += 1
+    return value >> 1  # zigzag; sizes are not negative
 
 
 def batch_rows(batch: Any, first: int, text: str, id_: str, with_fields: bool) -> Records:  # noqa: ANN401 - as above
@@ -93,7 +190,7 @@ def _values(column: Any) -> list[Any]:  # noqa: ANN401 - as above
     """Python values of a column; strings that are not valid UTF-8 stay bytes, binary columns count as strings."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        column, kind = column.dictionary_decode(), kind.value_type
+        return _named_values(column)
     if not (_is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         values: list[Any] = column.to_pylist()
         return values
@@ -105,6 +202,13 @@ def _values(column: Any) -> list[Any]:  # noqa: ANN401 - as above
         else:
             return list(column.to_pylist())
     return [_decoded(value) for value in column.to_pylist()]
+
+
+def _named_values(column: Any) -> list[Any]:  # noqa: ANN401 - as above
+    """Values of a dictionary column, each made once, however many rows name it."""
+    named = pc.drop_null(pc.unique(column.indices))
+    values = dict(zip(named.to_pylist(), _values(column.dictionary.take(named)), strict=True))
+    return [None if index is None else values[index] for index in column.indices.to_pylist()]
 
 
 def _is_text(kind: Any) -> bool:  # noqa: ANN401 - as above

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-import fsspec
 import zstandard
 
 from mixproof.ledger.errors import DamagedFileError
+from mixproof.mixtures.spec import Limits
+
+from .remote import is_remote, remote_blocks
 
 BLOCK_BYTES = 1 << 20
 PACKED_BLOCK_BYTES = 1 << 16
@@ -25,10 +27,11 @@ PACKED_BLOCK_BYTES = 1 << 16
 ZSTD_FEED_BYTES = 1 << 12
 """The same for zstd, where 4 bytes can stand for 128 KB: at most 128 MB come at once."""
 FREE_UNPACKED_BYTES = 1000 * 1000 * 1000
-MAX_EXPANSION = 200
-"""What a file may unpack to: so many bytes, and beyond them so many times its own."""
+"""What a file may unpack to, whatever its size; beyond it, `limits.expansion` times its own bytes."""
 MAX_ZSTD_WINDOW_BYTES = 1 << 31
 """Frames of `zstd --long=31` open as well."""
+NO_OTHER_LIMITS = Limits()
+"""Those of a spec that names none."""
 
 
 class _Unpacker(Protocol):
@@ -41,18 +44,44 @@ class _Unpacker(Protocol):
 
 @contextmanager
 def local_copy(url: str) -> Iterator[Path]:
-    """A local path with the file's bytes; a remote file is copied whole to a temporary place.
-
-    One whole get from an object store is many times faster than reading it by small ranges.
-    """
-    if "://" not in url:
+    """A local path with the file's bytes; a remote file is copied whole to a temporary place."""
+    if not is_remote(url):
         yield Path(url)
         return
     with tempfile.TemporaryDirectory(prefix="mixproof-") as folder:
         target = Path(folder, "input")
-        filesystem, path = fsspec.core.url_to_fs(url)
-        filesystem.get_file(path, str(target))
+        with target.open("wb") as file:
+            for block in remote_blocks(url, 0):
+                file.write(block)
         yield target
+
+
+@contextmanager
+def sparse_copy(size: int) -> Iterator[tuple[Path, BinaryIO]]:
+    """A temporary file of `size` bytes that take no space, for whoever fetches only the parts that will be read."""
+    with tempfile.TemporaryDirectory(prefix="mixproof-") as folder:
+        target = Path(folder, "input")
+        with target.open("wb") as file:
+            file.truncate(size)
+            yield target, file
+
+
+def fetch(url: str, start: int, end: int, into: BinaryIO) -> None:
+    """Copy bytes [start, end) of a remote file to their place in a local one."""
+    into.seek(start)
+    for block in remote_blocks(url, start, end):
+        into.write(block)
+    into.flush()
+
+
+def blocks_from(url: str, start: int) -> Generator[bytes, None, None]:
+    """Blocks of a file from a byte on to its end."""
+    if is_remote(url):
+        yield from remote_blocks(url, start)
+        return
+    with open(url, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered; a block a read
+        file.seek(start)
+        yield from plain_blocks(file)
 
 
 def plain_blocks(file: BinaryIO) -> Iterator[bytes]:
@@ -61,7 +90,21 @@ def plain_blocks(file: BinaryIO) -> Iterator[bytes]:
         yield block
 
 
-def unpacked_blocks(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
+def check_expansion(packed_bytes: int, unpacked_bytes: int, limits: Limits, name: str, place: str) -> None:
+    """Refuse a bomb: what unpacks to more than the limit allows.
+
+    Raises:
+        DamagedFileError: naming the place, the limit and its key.
+    """
+    if unpacked_bytes > max(FREE_UNPACKED_BYTES, limits.expansion * packed_bytes):
+        reason = (
+            f"unpacks to more than {FREE_UNPACKED_BYTES} bytes and {limits.expansion} times its size, the limit of "
+            "`limits: {expansion: ...}`; if it is right, raise the limit or unpack the file yourself"
+        )
+        raise DamagedFileError(name, place, reason)
+
+
+def unpacked_blocks(file: BinaryIO, compression: str, name: str, limits: Limits = NO_OTHER_LIMITS) -> Iterator[bytes]:
     """Decompressed blocks of a `gz` or `zst` file.
 
     Raises:
@@ -87,9 +130,7 @@ def unpacked_blocks(file: BinaryIO, compression: str, name: str) -> Iterator[byt
             offset += len(packed) - len(rest)
             packed, fresh, ended = rest, False, unpacker.eof
             unpacked_bytes += len(block)
-            if unpacked_bytes > max(FREE_UNPACKED_BYTES, MAX_EXPANSION * offset):
-                reason = f"unpacks to more than {MAX_EXPANSION} times its size; if it is right, unpack it yourself"
-                raise DamagedFileError(name, f"compressed offset about {offset}", reason)
+            check_expansion(offset, unpacked_bytes, limits, name, f"compressed offset about {offset}")
             if block:
                 yield block
     if fresh or not ended:

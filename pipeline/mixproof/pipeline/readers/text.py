@@ -6,12 +6,14 @@ held whole while it is read.
 
 from __future__ import annotations
 
+from mixproof.mixtures.spec import Limits
+
 from .code import MAX_FILE_BYTES
-from .raw import local_copy, unpacked_blocks
+from .raw import NO_OTHER_LIMITS, local_copy, unpacked_blocks
 from .record import Raw, Reject, detail_of
 
 
-def read_text(url: str, compression: str | None, name: str) -> Raw | Reject:
+def read_text(url: str, compression: str | None, name: str, limits: Limits = NO_OTHER_LIMITS) -> Raw | Reject:
     """The one record of a file, or why it is none.
 
     Raises:
@@ -22,7 +24,7 @@ def read_text(url: str, compression: str | None, name: str) -> Raw | Reject:
             data = file.read(MAX_FILE_BYTES + 1)
         else:
             held = bytearray()
-            for block in unpacked_blocks(file, compression, url):
+            for block in unpacked_blocks(file, compression, url, limits):
                 if len(held) <= MAX_FILE_BYTES:
                     held += block
             data = bytes(held)

@@ -12,10 +12,11 @@ import importlib
 from collections.abc import Callable, Iterator
 
 from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.spec import Limits
 
 from .html import decode_html, main_text
 from .http import BodyError, body_of, parse_response
-from .raw import local_copy, plain_blocks, unpacked_blocks
+from .raw import NO_OTHER_LIMITS, local_copy, plain_blocks, unpacked_blocks
 from .record import POISON, Raw, Records, Reject, detail_of, text_fault
 from .warc_records import MAX_BLOCK_BYTES, Malformed, WarcRecord, split_records
 
@@ -30,6 +31,7 @@ def read_warc(
     id_: str,
     with_fields: bool,
     why_not: Callable[[int], str | None] = lambda _: None,
+    limits: Limits = NO_OTHER_LIMITS,
 ) -> Records:
     """Yield the pages of a WARC file, their HTML turned into text, but not what `why_not` has a reason for.
 
@@ -41,7 +43,7 @@ def read_warc(
         importlib.import_module("trafilatura")
     except ImportError as error:
         raise RequestError(f"{url}: to take text out of HTML, pip install 'mixproof[filters]' ({error})") from error
-    for place, item in enumerate(_records(url, compression)):
+    for place, item in enumerate(_records(url, compression, limits)):
         reason = why_not(place)
         if reason is not None:
             yield Reject(place, None, POISON, detail_of(f"{reason}: {_where(item)}"))
@@ -49,19 +51,21 @@ def read_warc(
         yield _page(place, item, id_, with_fields)
 
 
-def read_wet(url: str, compression: str | None, *, id_: str, with_fields: bool) -> Records:
+def read_wet(
+    url: str, compression: str | None, *, id_: str, with_fields: bool, limits: Limits = NO_OTHER_LIMITS
+) -> Records:
     """Yield the texts of a WET file.
 
     Raises:
         DamagedFileError: when the file is truncated, or no WARC.
     """
-    for place, item in enumerate(_records(url, compression)):
+    for place, item in enumerate(_records(url, compression, limits)):
         yield _converted(place, item, id_, with_fields)
 
 
-def _records(url: str, compression: str | None) -> Iterator[WarcRecord | Malformed]:
+def _records(url: str, compression: str | None, limits: Limits) -> Iterator[WarcRecord | Malformed]:
     with local_copy(url) as path, path.open("rb") as file:
-        blocks = unpacked_blocks(file, compression, url) if compression else plain_blocks(file)
+        blocks = unpacked_blocks(file, compression, url, limits) if compression else plain_blocks(file)
         yield from split_records(blocks, url)
 
 

@@ -39,6 +39,11 @@ def make_datatrove(options: Mapping[str, Any], where: str) -> tuple[str, Apply]:
     filters, formatters = _modules(where)
     kind = getattr(filters, name, None) or getattr(formatters, name, None)
     if not inspect.isclass(kind):
+        if hasattr(importlib.import_module("datatrove.pipeline.dedup"), name):
+            raise RequestError(
+                f"{where}: {name} decides by all documents, and a step sees one at a time; `dedup` drops whole "
+                "documents, and docs/guides/deduplicate.md says how paragraphs are taken out before a build"
+            )
         known = sorted(n for m in (filters, formatters) for n in dir(m) if n.endswith(("Filter", "Formatter")))
         raise RequestError(f"{where}: datatrove has no filter or formatter {name!r}; it has {', '.join(known)}")
     _refuse(name, arguments, where)
@@ -87,8 +92,11 @@ def _modules(where: str) -> tuple[Any, Any]:
 
 def _filter(made: Any) -> Apply:  # noqa: ANN401 - datatrove is optional
     document_of = importlib.import_module("datatrove.data").Document
+    needs_url = type(made).__name__ == "URLFilter"
 
     def apply(document: Document) -> str | Drop:
+        if needs_url and not document.fields.get("url"):
+            return Drop("no_url")  # as the step `url`; datatrove stops at such a document
         metadata = dict(document.fields)
         if document.language is not None:
             metadata["language"] = document.language

@@ -1,0 +1,157 @@
+"""Files by URL through fsspec: what they are, whether they have changed, and their bytes in large pieces.
+
+A URL may be a chain, `zip://inside.jsonl::s3://bucket/a.zip`. Object stores answer one request for megabytes many
+times faster than many small ones, so bytes come in blocks of 16 MB. A file's tag is what its store gives to tell
+contents apart (ETag, blob id, checksum, else the time of the last change); in a chain, of every link.
+
+What a store's client raises is told as an error of ours, with the package or the credentials that are missing.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
+
+REMOTE_BLOCK_BYTES = 16 * 1000 * 1000
+
+_PACKAGES = {"s3": "'mixproof[s3]'", "s3a": "'mixproof[s3]'", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
+"""What to install for a protocol."""
+_CREDENTIALS = {
+    "'mixproof[s3]'": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role of this "
+    "machine; AWS_ENDPOINT_URL for another store than Amazon's",
+    "gcsfs": "GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`",
+    "huggingface_hub": "HF_TOKEN, or `hf auth login`",
+}
+"""By package."""
+_CLIENTS = frozenset({"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "httpx", "huggingface_hub", "requests"})
+"""Packages whose exceptions tell of the store, not of a fault of ours."""
+_TAGS = ("ETag", "etag", "blob_id", "md5Hash", "CRC")
+_TIMES = ("LastModified", "last_modified", "mtime", "updated", "created", "date_time")
+
+
+def is_remote(url: str) -> bool:
+    """Whether fsspec opens it, rather than this machine's own file system."""
+    return "://" in url
+
+
+def is_chain(url: str) -> bool:
+    """Whether a file lies inside another one, where a range costs as much as the whole."""
+    return "::" in url
+
+
+def is_of_this_process(url: str) -> bool:
+    """Whether no other process can see the file: fsspec's `memory://`."""
+    return url.rpartition("::")[2].startswith("memory://")
+
+
+@contextmanager
+def told(url: str) -> Iterator[None]:
+    """Tell what a store's client raises as an error that names the URL and the way out.
+
+    Raises:
+        RequestError: not there, not allowed, not reached, or a package is missing.
+        DamagedFileError: an archive that is none.
+    """
+    protocol = url.partition("://")[0]
+    package = _PACKAGES.get(protocol, "")
+    try:
+        yield
+    except MixproofError:
+        raise
+    except ImportError as error:
+        way = f"pip install {package or 'what fsspec asks for'}"
+        raise RequestError(f"{url}: {protocol}:// needs a package that is not here ({error}); {way}") from error
+    except zipfile.BadZipFile as error:
+        raise DamagedFileError(url, "directory of the archive", f"not a whole zip file: {error}") from error
+    except FileNotFoundError as error:
+        raise RequestError(f"{url}: not found: no such bucket, folder or file ({_short(error)})") from error
+    except Exception as error:
+        refused = isinstance(error, PermissionError) or "Credentials" in type(error).__name__
+        if refused:
+            way = f"; give credentials by {_CREDENTIALS[package]}" if package else ""
+            raise RequestError(f"{url}: not allowed: {_short(error)}{way}") from error
+        if isinstance(error, OSError | ValueError) or type(error).__module__.partition(".")[0] in _CLIENTS:
+            raise RequestError(f"{url}: cannot be reached: {_short(error)}") from error
+        raise
+
+
+def opened_filesystem(url: str) -> tuple[Any, str]:
+    """The file system of a URL with nothing remembered of earlier listings, and the path in it.
+
+    Raises:
+        RequestError: no such protocol, or its package is missing.
+    """
+    with told(url):
+        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem.invalidate_cache()
+    return filesystem, path
+
+
+def stat_of(url: str) -> tuple[int, str]:
+    """(bytes, tag) of a file as it is now; the tag is "" where its store tells nothing."""
+    if not is_remote(url):
+        status = Path(url).stat()
+        return status.st_size, str(status.st_mtime_ns)
+    filesystem, path = opened_filesystem(url)
+    with told(url):
+        info = filesystem.info(path)
+    outer = url.partition("::")[2]
+    return size_of(info, url), tag_of(info, stat_of(outer) if outer else None)
+
+
+def size_of(info: Mapping[str, Any], url: str) -> int:
+    """Bytes of a file from what its store says about it.
+
+    Raises:
+        RequestError: when the store does not say.
+    """
+    if info.get("size") is None:
+        raise RequestError(f"{url}: its server does not tell the size; copy the file to where it does")
+    return int(info["size"])
+
+
+def tag_of(info: Mapping[str, Any], outer: tuple[int, str] | None = None) -> str:
+    """What tells a file's contents apart, of its own store and of `outer`, the archive it lies in."""
+    own = next((_spelled(info[name]) for name in (*_TAGS, *_TIMES) if info.get(name)), "")
+    if outer is None:
+        return own
+    return f"{own} in {outer[0]} {outer[1]}" if own and outer[1] else ""
+
+
+def _spelled(value: object) -> str:
+    """A tag as text; one moment alike whether a listing or the file itself tells it."""
+    return repr(value.timestamp()) if isinstance(value, datetime) else str(value)
+
+
+def remote_blocks(url: str, start: int, end: int | None = None) -> Iterator[bytes]:
+    """Bytes [start, end) of a file, a request a block; to the end of the file where `end` is None."""
+    filesystem, path = opened_filesystem(url)
+    with told(url):
+        end = size_of(filesystem.info(path), url) if end is None else end
+    if is_chain(url):
+        yield from _blocks_in_archive(filesystem, path, url, start, end)
+        return
+    for first in range(start, end, REMOTE_BLOCK_BYTES):
+        with told(url):
+            block: bytes = filesystem.cat_file(path, start=first, end=min(first + REMOTE_BLOCK_BYTES, end))
+        yield block
+
+
+def _blocks_in_archive(filesystem: Any, path: str, url: str, start: int, end: int) -> Iterator[bytes]:  # noqa: ANN401
+    with told(url), filesystem.open(path, "rb") as file:
+        file.seek(start)
+        while start < end and (block := file.read(min(REMOTE_BLOCK_BYTES, end - start))):
+            yield block
+            start += len(block)
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:300]

@@ -20,6 +20,9 @@ from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.pipeline.files import InputFile, find_files, find_others
 
+from .huggingface import CONFIGS
+from .tokenizer import given_tokenizer
+
 FOLDER = f"{BUILDS}/by-spec"
 
 
@@ -48,11 +51,21 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
         "mixproof": VERSION,
         "spec": build_identity(spec),
         "inputs": {name: _seen(found) for name, found in files.items()},
-        "tokenizer": _seen(_others(loaded, spec.tokenizer.sentencepiece, "tokenizer.sentencepiece")),
+        "tokenizer": _seen(_tokenizer(loaded)),
         "heldout": _seen(_others(loaded, spec.heldout.from_, "heldout.from")),
         "against": _seen(_against(loaded)),
     }
     return f"{FOLDER}/{sha256_of(key)}.json"
+
+
+def _tokenizer(loaded: LoadedSpec) -> tuple[Path, ...]:
+    """The given tokenizer's file, and what stands beside a `tokenizer.json` and names its end of document."""
+    given = given_tokenizer(loaded)
+    if given is None:
+        return ()
+    kind = "sentencepiece" if loaded.spec.tokenizer.huggingface is None else "huggingface"
+    beside = [given.with_name(name) for name in CONFIGS] if kind == "huggingface" else []
+    return (*_others(loaded, str(given), f"tokenizer.{kind}"), *(path for path in beside if path.is_file()))
 
 
 def _against(loaded: LoadedSpec) -> tuple[InputFile, ...]:

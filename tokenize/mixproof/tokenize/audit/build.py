@@ -117,14 +117,27 @@ def _check_tokenizer(root: Path, tokenizer: TokenizerRecord, checks: Checks) -> 
     """The model's checksum, and that it has the vocabulary that the manifest says."""
     path = check_file(root, tokenizer.path, tokenizer.sha256, checks)
     at = checks.at(file=str(root / tokenizer.path))
-    if path is None or not at.equal("schema", "as the tokenizer's kind", "sentencepiece", tokenizer.kind):
+    if path is None:
         return
     try:
-        model = sentencepiece.SentencePieceProcessor(model_file=str(path))
-    except (RuntimeError, OSError) as error:
-        at.true("schema", False, "a SentencePiece model", str(error).splitlines()[0])
+        size = _ids_in(path) if tokenizer.kind == "huggingface" else _pieces_in(path)
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        at.true("schema", False, f"a tokenizer of kind {tokenizer.kind}", str(error).splitlines()[0])
         return
-    at.equal("E5", "ids in the vocabulary", model.get_piece_size(), tokenizer.vocab_size)
+    at.equal("E5", "ids in the vocabulary", size, tokenizer.vocab_size)
+
+
+def _pieces_in(path: Path) -> int:
+    return int(sentencepiece.SentencePieceProcessor(model_file=str(path)).get_piece_size())
+
+
+def _ids_in(path: Path) -> int:
+    """One more than the largest id of a `tokenizer.json`; a vocabulary is a map to ids, or a list in their order."""
+    form = json.loads(path.read_bytes())
+    vocabulary = form["model"]["vocab"]
+    ids: list[int] = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
+    ids += [token["id"] for token in form.get("added_tokens") or []]
+    return 1 + max(ids)
 
 
 def _check_heldout(root: Path, manifest: Manifest, sources: Sequence[_Source], checks: Checks) -> None:

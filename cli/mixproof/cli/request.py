@@ -70,7 +70,9 @@ def open_request(path: Path, store: str) -> Request:
     for name, source in spec.sources.items():
         make_steps(source.steps, spec.where("sources", name, "steps"))
     files = find_files(spec, loaded.base)
-    request = Request(loaded, Store(store), {name: estimate(found) for name, found in files.items()})
+    place = Store(store)
+    place.check()
+    request = Request(loaded, place, {name: estimate(found) for name, found in files.items()})
     _refuse_the_impossible(request)
     return request
 

@@ -17,13 +17,14 @@ import torch
 
 from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.manifest import Manifest
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
 
+from .checkpoint import CHECKPOINTS
 from .plan import plan_requests
 from .progress import RunProgress, watching
-from .record import RunRecord, run_folder
+from .record import TRAIN, RunRecord
 from .request import RunRequest
 from .run import CIRCUMSTANCES, failed_record, finished_record, train_run
 
@@ -39,7 +40,9 @@ class RunOutcome:
     seed: int
     key: str
     folder: str
-    """Absolute path of the run's folder."""
+    """Absolute path of the run's folder on this machine: the run itself, or its copy without checkpoints."""
+    place: str
+    """Where the run is: its folder, or a URL."""
     record: RunRecord | None
     """None where there is none; then `reason` says why. Of status `failed` where the training itself failed."""
     reason: str | None
@@ -101,7 +104,8 @@ def find_outcomes(requests: Sequence[RunRequest]) -> list[RunOutcome]:
 def outcome_of(request: RunRequest, *, reason: str | None = None, reused: bool = False) -> RunOutcome:
     """Read how a run ended from its folder; `reason` is why it broke off, where it did."""
     store = Store(request.store)
-    folder = run_folder(store, request.key)
+    place = f"{TRAIN}/{request.key}"
+    folder = store.fetch(place, without=CHECKPOINTS)
     record = finished_record(store, request) or failed_record(store, request)
     if reason is None:
         reason = "not trained yet" if record is None else record.reason
@@ -114,6 +118,7 @@ def outcome_of(request: RunRequest, *, reason: str | None = None, reused: bool =
         seed=request.seed,
         key=request.key,
         folder=str(folder),
+        place=store.place(place),
         record=record,
         reason=reason,
         resumed_from_samples=resumed,
@@ -129,6 +134,6 @@ def _train_task(request_json: str) -> str | None:
     except MixproofError:
         raise
     except Exception as error:  # noqa: BLE001  whatever ends one run must not end the others; it is kept and shown
-        path = run_folder(Store(request.store), request.key) / FAILURE
-        publish_bytes(traceback.format_exc().encode(), path)
-        return f"{type(error).__name__}: {error}; see {path}"
+        store, place = Store(request.store), f"{TRAIN}/{request.key}/{FAILURE}"
+        store.write(place, traceback.format_exc().encode())
+        return f"{type(error).__name__}: {error}; see {store.place(place)}"

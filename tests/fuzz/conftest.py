@@ -5,25 +5,22 @@ from __future__ import annotations
 import gzip
 import json
 import pydoc_data.topics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
+from in_process import InProcess
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
-from mixproof.pipeline.cluster import Cluster
 from mixproof.tokenize.build import build
 from mixproof.tokenize.train_tokenizer import train_model
 from mixproof.train.plan import plan_requests
 from mixproof.train.record import ArchitectureRecord
 from mixproof.train.run import train_run
-
-T = TypeVar("T")
 
 SPEC = """\
 schema: 1
@@ -42,14 +39,6 @@ train:
   checkpoint_every: 256
   proxies: {nano: {tokens: 512, global_batch_size: 4, lr: 1e-3, min_lr: 1e-4}}
 """
-
-
-class Here(Cluster):
-    """Runs every task in this process: Ray is not what is tested, and takes seconds to start."""
-
-    def run(self, function: Callable[..., T], calls: Sequence[tuple[object, ...]], **_: object) -> list[T]:  # type: ignore[override]
-        """Call after call."""
-        return [function(*call) for call in calls]
 
 
 @dataclass(frozen=True)
@@ -102,7 +91,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
     (folder / "guide.jsonl.gz").write_bytes(gzip.compress(b"".join(guide)))
     (folder / "spec.yaml").write_text(SPEC)
     loaded, store = load_spec(folder / "spec.yaml"), Store(folder / "store")
-    with Here() as cluster:
+    with InProcess() as cluster:
         built = build(loaded, store, cluster, part_bytes=8_000)
         (request,) = plan_requests(loaded.spec, built.manifest, store, cluster)
     shape = ArchitectureRecord(layers=1, hidden=16, ffn=24, heads=2, kv_heads=1, head_dim=8)

@@ -13,21 +13,18 @@ which `root` names and `path` brings up to date; that folder may be lost at any 
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .account import StageRow
+from .attempts import ATTEMPTS, scratch_folder
 from .errors import DamagedFileError
 from .files import publish, publish_bytes
 from .fingerprint import plain, sha256_of_file
 from .objects import Objects, cache_folder, is_remote
 from .receipt import RECEIPT, Receipt, StoredFile, read_receipt
-
-ATTEMPTS = ".attempts"
 
 __all__ = ["ATTEMPTS", "RECEIPT", "Attempt", "Receipt", "Store", "publish", "publish_bytes"]
 
@@ -188,13 +185,9 @@ class Store:
 
     @contextmanager
     def attempt(self, stage: str, key: str) -> Iterator[Attempt]:
-        """Open a scratch folder for one try; it is removed afterwards, committed or not."""
-        scratch = self.root / ATTEMPTS / f"{stage}-{key[:16]}-{uuid.uuid4().hex}"
-        scratch.mkdir(parents=True)
-        try:
+        """Open a scratch folder for one try; it is removed at the end, committed or not, and those of dead tries before."""
+        with scratch_folder(self.root, stage, key) as scratch:
             yield Attempt(self, stage, key, scratch)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
     def _fetch(self, relative: str) -> None:
         """Copy, and hold what was copied now against the receipts of its outputs."""

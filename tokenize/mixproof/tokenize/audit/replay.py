@@ -226,7 +226,8 @@ def _replay_file(
         counts.text_bytes += len(data)
         text = apply_steps(item, data, steps)
         if expected is not None:
-            _check_text(item, text, expected, checks.at(shard=f"{file.name} record {item.record}"))
+            provenance = encode.place_of(expected.part.provenance)
+            _check_text(item, text, expected, checks.at(file=provenance, shard=f"{file.name} record {item.record}"))
             if text is not None:
                 encode.take(text.decode(), expected, f"{file.name} record {item.record}")
 
@@ -258,13 +259,18 @@ class _Encoder:
         if len(self._texts) == BATCH_TEXTS:
             self.flush()
 
+    def place_of(self, name: str) -> str:
+        return str(self._store.root / name)
+
     def flush(self) -> None:
+        if not self._texts:
+            return
         encoded = self._engine.encode(self._texts)
         ends = np.cumsum(encoded.lengths)
         for (document, place), end, length in zip(self._expected, ends, encoded.lengths, strict=True):
             stored = self._part(document.part)[document.first_token : document.first_token + document.tokens]
             same = np.array_equal(stored, [*encoded.ids[end - length : end], self._eod_id])
-            at = self._checks.at(file=str(self._store.root / f"{document.part.prefix}.bin"), shard=place)
+            at = self._checks.at(file=self.place_of(f"{document.part.prefix}.bin"), shard=place)
             at.true("E5", same, f"the {length} ids of the reference and an EOD", f"others in {len(stored)} tokens")
         self._texts, self._expected = [], []
 

@@ -91,20 +91,19 @@ def _check_ids(
     with bin_path.open("rb") as drawn:
         for part in dataset.datasets:
             of_part = lengths[first : first + part.documents].astype(np.int64) * itemsize
-            starts = np.cumsum(of_part) - of_part
             mine = chosen[(chosen >= first) & (chosen < first + part.documents)] - first
+            places = zip(
+                mine.tolist(), (np.cumsum(of_part) - of_part)[mine].tolist(), of_part[mine].tolist(), strict=True
+            )
             first += part.documents
+            path = root / f"{part.prefix}.bin"
             try:
-                with (root / f"{part.prefix}.bin").open("rb") as whole:
-                    other = next(
-                        (row for row in mine.tolist() if not _same(whole, drawn, starts[row], of_part[row])), None
-                    )
+                with path.open("rb") as whole:
+                    other = next((row for row, start, size in places if not _same(whole, drawn, start, size)), None)
             except OSError as error:
-                checks.at(file=str(root / f"{part.prefix}.bin")).true("checksum", False, "a part", f"{error.strerror}")
+                checks.at(file=str(path)).true("checksum", False, "a part", f"no readable file: {error.strerror}")
                 return
-            if not at.true(
-                "E6", other is None, "the ids of the dataset", f"others in document {other} of {part.prefix}"
-            ):
+            if not at.true("E6", other is None, "the ids of the dataset", f"others in document {other} of {path.name}"):
                 return
 
 

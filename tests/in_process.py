@@ -19,7 +19,7 @@ class InProcess(Cluster):
         self.tasks: Counter[str] = Counter()
         """Calls by label."""
 
-    def run(self, function: Callable[..., T], calls: Sequence[tuple[object, ...]], **options: object) -> list[T]:  # type: ignore[override]
+    def run(self, function: Callable[..., T], calls: Sequence[tuple[object, ...]], **options: object) -> list[T]:
         """Results in the order of the calls."""
         self.tasks[str(options["label"])] += len(calls)
         return [function(*call) for call in calls]

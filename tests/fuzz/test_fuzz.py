@@ -222,7 +222,7 @@ def test_any_damage_is_caught_and_the_damaged_file_named(victim: Any) -> None:  
     files = victim.files
     judge_of = {path: judged_by(victim, path) for path in files}
     judged = [path for path in files if judge_of[path] != "nobody"]
-    escaped = []
+    escaped: list[tuple[object, ...]] = []
     caught: Counter[tuple[str, str]] = Counter()
     number = 0
     while sum(caught.values()) + len(escaped) < TRIES:

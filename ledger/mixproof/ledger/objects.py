@@ -64,7 +64,7 @@ class Objects:
         """Without the connection: each process opens its own."""
         return {"url": self.url, "_copies": self._copies}
 
-    def list(self, prefix: str) -> dict[str, Found]:
+    def find(self, prefix: str) -> dict[str, Found]:
         """Every object whose name, relative to the store, is `prefix` or goes on from it with `/` or `.`."""
         parent, _, last = prefix.rpartition("/")
         with self._speaking():
@@ -90,16 +90,16 @@ class Objects:
         return sorted({place.rstrip("/").rpartition("/")[2] for place in places})
 
     def fetch(self, prefix: str, *, without: str | None = None) -> dict[str, Found]:
-        """Bring the copies of everything that `list` finds up to date, and remove copies of what is gone.
+        """Bring the copies of everything that `find` finds up to date, and remove copies of what is gone.
 
         Args:
-            prefix: as for `list`.
+            prefix: as for `find`.
             without: a folder that is left out, by the start of its name.
 
         Returns:
             What is there now; the files lie in the folder of copies under the same names.
         """
-        found = self.list(prefix)
+        found = self.find(prefix)
         wanted = {name: one for name, one in found.items() if without is None or not name.startswith(without)}
         for name, one in wanted.items():
             if not self.is_current(name, one):

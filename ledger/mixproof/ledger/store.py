@@ -119,7 +119,7 @@ class Store:
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of every file below a folder, by name relative to it; nothing is copied."""
         if self._objects:
-            found = self._objects.list(folder)
+            found = self._objects.find(folder)
             return {name.removeprefix(f"{folder}/"): one.bytes for name, one in found.items()}
         base = self.root / folder
         return {path.relative_to(base).as_posix(): path.stat().st_size for path in base.rglob("*") if path.is_file()}
@@ -158,7 +158,7 @@ class Store:
         base = self.root / folder
         local = [p.relative_to(self.root) for p in sorted(base.rglob("*")) if p.is_file()]
         names = [path.as_posix() for path in local if not any(part.startswith(".") for part in path.parts)]
-        there = self._objects.list(folder)
+        there = self._objects.find(folder)
         gone = sorted(set(there) - set(names), key=lambda name: not name.endswith(last))
         self._objects.remove(gone)
         for name in sorted(names, key=lambda name: name.endswith(last)):
@@ -185,14 +185,14 @@ class Store:
 
     @contextmanager
     def attempt(self, stage: str, key: str) -> Iterator[Attempt]:
-        """Open a scratch folder for one try; it is removed at the end, committed or not, and those of dead tries before."""
+        """Open a scratch folder for one try; it is removed at the end, and what dead tries left before."""
         with scratch_folder(self.root, stage, key) as scratch:
             yield Attempt(self, stage, key, scratch)
 
     def _fetch(self, relative: str) -> None:
         """Copy, and hold what was copied now against the receipts of its outputs."""
         assert self._objects is not None
-        before = {name for name, one in self._objects.list(relative).items() if self._objects.is_current(name, one)}
+        before = {name for name, one in self._objects.find(relative).items() if self._objects.is_current(name, one)}
         for name in set(self._objects.fetch(relative)) - before:
             stage, _, rest = name.partition("/")
             key, _, file = rest.partition("/")

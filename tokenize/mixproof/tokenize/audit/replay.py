@@ -41,7 +41,7 @@ from mixproof.pipeline.steps.apply import apply_steps
 from mixproof.pipeline.steps.step import Counted
 from mixproof.tokenize.engine import REFERENCE, load_engine
 
-from .report import AuditReport, Checks
+from .report import AuditReport, Checks, Equation
 
 TASK_BYTES = 256 * 1000 * 1000
 TASK_FILES = 2000
@@ -142,7 +142,7 @@ def _check_rows(source: SourceRecord, found: Sequence[tuple[StageRow, ...]], che
     if any(not rows for rows in found):
         return
     for expected, rows in zip(source.ledger, zip(*found, strict=True), strict=False):
-        equation = "E1" if expected.stage == "read" else "E2"
+        equation: Equation = "E1" if expected.stage == "read" else "E2"
         counted = sum_rows(rows)
         at = checks.at(stage=expected.stage)
         at.true(equation, counted == expected, f"{_say(expected)} in the ledger", f"{_say(counted)} replayed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pydoc_data.topics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +77,19 @@ class Victim:
 
 @pytest.fixture(scope="session")
 def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
-    """Parts of 8 KB, two sources that share documents, bad records, a checkpoint in the middle of the run."""
+    """The build and the run in a folder."""
     folder = tmp_path_factory.mktemp("fuzz")
+    return make_victim(folder, Store(folder / "store"))
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[[Path, Store], Victim]:
+    """Make the same build and run in another store."""
+    return make_victim
+
+
+def make_victim(folder: Path, store: Store) -> Victim:
+    """Parts of 8 KB, two sources that share documents, bad records, a checkpoint in the middle of the run."""
     texts = list(dict.fromkeys(str(text) for text in pydoc_data.topics.topics.values()))
     (folder / "tok.model").write_bytes(train_model(texts, 600))
 
@@ -90,7 +101,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
     guide = [*map(line, texts[24:40]), b"{broken\n", *map(line, texts[:2]), line("   ")]
     (folder / "guide.jsonl.gz").write_bytes(gzip.compress(b"".join(guide)))
     (folder / "spec.yaml").write_text(SPEC)
-    loaded, store = load_spec(folder / "spec.yaml"), Store(folder / "store")
+    loaded = load_spec(folder / "spec.yaml")
     with InProcess() as cluster:
         built = build(loaded, store, cluster, part_bytes=8_000)
         (request,) = plan_requests(loaded.spec, built.manifest, store, cluster)

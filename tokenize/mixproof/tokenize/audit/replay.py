@@ -8,7 +8,8 @@ sample goes through steps and tokenizer.
 
 Files are replayed by Ray tasks, some hundred MB of raw bytes each. Unlike the other depths this one uses the code
 that read and filtered, because there is no other statement of what a step does; a fault of a step is not found here.
-Not covered: documents that deduplication and decontamination dropped are counted, not decided again.
+Not covered: documents that deduplication and decontamination dropped are counted, not decided again; a source that is
+tokens already (`megatron:`) has no text to replay.
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ def replay_build(
     checks = Checks()
     calls = []
     for name, source in manifest.sources.items():
+        if spec.sources[name].megatron is not None:
+            continue
         if any(POISON in row.dropped for row in source.ledger):
             raise RequestError(f"source {name}: has documents that killed the process reading them; no replay of those")
         for batch in _batches(files[name]):

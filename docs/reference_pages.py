@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
@@ -151,7 +152,7 @@ def commands_page() -> str:
         ]
         usage = " ".join(["mixproof", name, *(metavar for metavar, _ in arguments), "[OPTIONS]"])
         parts.append(f"## {name}\n\n{_paragraph(command.__doc__ or '')}\n\n    {usage}\n")
-        rows = [(f"`{metavar}`", about, "") for metavar, about in arguments]
+        rows: list[tuple[str, ...]] = [(f"`{metavar}`", about, "") for metavar, about in arguments]
         rows += [_option_row(*one) for one in given if isinstance(one[2], OptionInfo)]
         parts.append(_table(("", "what", "default"), rows) if rows else "No options.\n")
     return "\n".join(parts).rstrip() + "\n"
@@ -228,7 +229,8 @@ def _words(annotation: object, metadata: list[Any] | tuple[Any, ...] = ()) -> st
         return f"map of name to {_words(inner[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
-    return PLAIN.get(annotation, getattr(annotation, "__name__", str(annotation)))  # type: ignore[call-overload]
+    plain = next((word for kind, word in PLAIN.items() if kind == annotation), None)
+    return plain or str(getattr(annotation, "__name__", annotation))
 
 
 def _field_default(field: FieldInfo) -> str:
@@ -267,7 +269,7 @@ def _checked_in() -> dict[str, list[str]]:
     return found
 
 
-def _table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"

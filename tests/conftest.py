@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+
 from object_store import ObjectStore, serve_objects
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,7 +1,7 @@
 """An S3 server of this machine, over real HTTP: moto's, in a process of its own.
 
-Everything that reads its place from the environment (botocore, s3fs, commands that tests start) finds it there. A Ray that
-started earlier has the older environment: use a cluster of your own, or a command.
+Everything that reads its place from the environment (botocore, s3fs, commands that tests start) finds it there. A Ray
+that started earlier has the older environment: use a cluster of your own, or a command.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ WRONG = {
         '["corpus/guide.jsonl", "corpus/g*.jsonl"]',
         ["guide.jsonl", "twice"],
     ),
-    "not built yet": ("length: 64", "length: 64\n  eod_mask_loss: true", ["eod_mask_loss", "not built yet"]),
+    "no such checkpoint": ("length: 64", "length: 64\n  init_from: checkpoint", ["init_from", "no such checkpoint"]),
     "an unknown step": ("{length: {min_chars: 400}}", "{lenght: {min_chars: 400}}", ["lenght"]),
     "a budget that no cap allows": ("tokens: 5120", "tokens: 5T", ["epochs"]),
 }

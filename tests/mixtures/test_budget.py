@@ -129,3 +129,21 @@ def _spec(parts: list[int], tokens: int, boundary: Fraction) -> Spec:
             },
         }
     )
+
+
+def test_a_branch_ends_with_its_own_phase_and_decays_over_it(load_with: LoadWith) -> None:
+    blends = "{until: 50%, shares: {web: 50%, code: 50%}}"
+    budgets = [
+        budget_run(
+            load_with("{web: 70%, code: 20%, wiki: 10%}", f"{{phases: [{blends}, {last}]}}"), "main", "nano", TOKENS
+        )
+        for last in ("{until: 70%, shares: {web: 1}, decay: true}", "{until: 150%, shares: {code: 1}, decay: true}")
+    ]
+    first, second = budgets
+    assert first.phases[0] == second.phases[0]
+    assert first.warmup_steps == second.warmup_steps
+    for budget in budgets:
+        assert budget.decay_steps * budget.global_batch_size == budget.phases[1].samples
+        assert sum(budget.declared.values()) == 1
+    assert first.steps < second.steps
+    assert second.tokens_declared * 7 == first.tokens_declared * 15

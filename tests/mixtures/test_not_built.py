@@ -35,8 +35,6 @@ def test_every_kind_of_mixture_is_executed(mixture: str, load_with: LoadWith) ->
     [
         ("format: code", "split_by: quality", r":5: sources\.code\.split_by: .* is not built yet"),
         ("sentencepiece: tok.model", "huggingface: t.json", r":7: tokenizer\.huggingface: .* is not built yet"),
-        ("sequence_length: 10", "document_mask: true", r":11: train\.document_mask: .* is not built yet"),
-        ("sequence_length: 10", "init_from: ckpt", r":11: train\.init_from: .* is not built yet"),
     ],
 )
 def test_what_is_not_built_is_refused_by_name(old: str, new: str, said: str, load_with: LoadWith) -> None:

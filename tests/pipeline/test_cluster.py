@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from mixproof.ledger.errors import DamagedFileError, MixproofError
-from mixproof.pipeline.cluster import Cluster
+from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
+from mixproof.pipeline.cluster import Cluster, Needs
 
 
 def square(number: int) -> int:
@@ -83,6 +83,23 @@ def test_progress_is_reported_as_calls_end(cluster: Cluster) -> None:
         watched.run(square, [(1,), (2,)], label="two")
     assert seen == [("two", 0, 2), ("two", 1, 2), ("two", 2, 2)]
     assert ray.is_initialized()
+
+
+def test_calls_say_what_they_need_and_are_told_of_as_they_end(cluster: Cluster) -> None:
+    told: list[tuple[int, int]] = []
+    found = cluster.run(
+        square,
+        [(3,), (4,)],
+        label="squares",
+        needs=[Needs(cpus=0.25), Needs(cpus=2)],
+        on_result=lambda place, result: told.append((place, result)),
+    )
+    assert (found, sorted(told)) == ([9, 16], [(0, 9), (1, 16)])
+
+
+def test_what_this_machine_can_never_give_is_refused(cluster: Cluster) -> None:
+    with pytest.raises(RequestError, match=r"squares: a task asks for 1 CPUs and 0.5 GPUs, and there are 2 CPUs here"):
+        cluster.run(square, [(3,), (4,)], label="squares", needs=[Needs(), Needs(gpus=0.5)])
 
 
 def test_stages_are_counted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from rich.table import Table
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.spec import Objective
-from mixproof.tokenize.audit import audit_build, copy_build
+from mixproof.tokenize.audit import AuditReport, audit_build, copy_build
 from mixproof.train.audit_run import audit_run
 from mixproof.train.compare import Comparison, Group
 from mixproof.train.compare import compare as compare_runs
@@ -22,11 +23,13 @@ from mixproof.train.plan import plan_requests
 from mixproof.train.ranking import Ranking, Row
 from mixproof.train.record import RUN, RunRecord
 
-from .options import DEFAULT_STORE, JsonOption, StoreOption
-from .output import count, emit_json, stdout, table
+from .options import DEFAULT_STORE, STORE_VARIABLE, JsonOption, StoresOption
+from .output import count, emit_json, percent, stdout, table
 from .report import HtmlOption, check_html, write_report
 from .request import Request, open_request
 
+MOST_COLUMNS = 6
+"""Sources, or mixtures, side by side in a table that a terminal can show."""
 SpecsArgument = Annotated[
     list[Path], typer.Argument(metavar="SPEC...", help="One or more specs whose runs to compare.")
 ]
@@ -39,13 +42,13 @@ AcrossOption = Annotated[
 def compare(
     specs: SpecsArgument,
     across: AcrossOption = None,
-    store: StoreOption = DEFAULT_STORE,
+    store: StoresOption = None,
     html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say which mixture is better, among runs whose facts agree; exit code 1 when none can be compared."""
     check_html(html)
-    requests = [open_request(spec, store) for spec in specs]
+    requests = open_requests(specs, store or [os.environ.get(STORE_VARIABLE, DEFAULT_STORE)])
     comparison = compare_requests(requests, across)
     if html is not None:
         write_report(html, requests, comparison)
@@ -57,28 +60,51 @@ def compare(
         raise typer.Exit(1)
 
 
+def open_requests(specs: Sequence[Path], stores: Sequence[str]) -> list[Request]:
+    """Open each spec in every store that holds its build.
+
+    Raises:
+        RequestError: when none of the stores holds a spec's build.
+    """
+    found = []
+    for spec in specs:
+        opened = [open_request(spec, store) for store in dict.fromkeys(stores)]
+        built = [request for request in opened if request.find_manifest() is not None]
+        if not built and len(opened) > 1:
+            raise RequestError(f"{spec}: not built in any of {', '.join(map(str, stores))}; build it in one of them")
+        found += built or opened
+    return found
+
+
 def compare_requests(requests: Sequence[Request], across: str | None = None) -> Comparison:
     """Compare the finished runs of some specs, each build and run audited from its records first."""
     records: list[RunRecord] = []
     audits: dict[str, bool] = {}
+    faults: dict[str, str] = {}
     folders: dict[str, Path] = {}
+
+    def audited(name: str, report: AuditReport) -> None:
+        audits[name] = report.ok
+        if report.failures:
+            faults[name] = str(report.failures[0])
+
     manifests: dict[str, Manifest] = {}
     for request in requests:
         path = request.manifest_path()
         manifest = read_manifest(path)
         manifests[manifest.build] = manifest
         copy_build(request.store, path, "arithmetic")
-        audits[manifest.build] = audit_build(path, "arithmetic").ok
+        audited(manifest.build, audit_build(path, "arithmetic"))
         for outcome in find_outcomes(plan_requests(request.spec, manifest, request.store, None)):
             if outcome.record is not None:
                 records.append(outcome.record)
                 folders[outcome.key] = Path(outcome.folder)
-                audits[outcome.key] = audit_run(Path(outcome.folder) / RUN, "arithmetic").ok
+                audited(outcome.key, audit_run(Path(outcome.folder) / RUN, "arithmetic"))
     if not records:
         names = " ".join(str(request.loaded.path) for request in requests)
         raise RequestError(f"no run of {names} is finished; `mixproof train` trains them")
     objective = _one_objective(requests)
-    return compare_runs(records, objective, across, audits=audits, folders=folders, manifests=manifests)
+    return compare_runs(records, objective, across, audits=audits, faults=faults, folders=folders, manifests=manifests)
 
 
 def _one_objective(requests: Sequence[Request]) -> Objective | None:
@@ -100,7 +126,8 @@ def print_comparison(comparison: Comparison) -> None:
     """Write a comparison for a person: a ranking a proxy, what was delivered, and the verdict."""
     for group in comparison.groups:
         for ranking in group.rankings.values():
-            stdout.print(_ranking_table(ranking, comparison.objective))
+            for shown in _ranking_tables(ranking, comparison.objective):
+                stdout.print(shown)
         stdout.print(_delivered_table(group))
         for pair in group.agreement:
             names = " and ".join(pair.proxies)
@@ -116,15 +143,28 @@ def print_comparison(comparison: Comparison) -> None:
     stdout.print(f"[bold]{escape(comparison.verdict)}[/]", soft_wrap=True)
 
 
-def _ranking_table(ranking: Ranking, objective: str) -> Table:
+def _ranking_tables(ranking: Ranking, objective: str) -> list[Table]:
+    """The ranking; what each source scored stands in it, or, of many sources, in a table of its own."""
     sources = sorted({name for row in ranking.rows for name in row.heldout})
-    columns = ("mixture", "objective", "± seeds", "± documents", "seeds", *sources)
-    rows = []
-    for row in ranking.rows:
-        margins = _margins(row)
-        scores = [f"{row.heldout[name]['bits_per_byte']:.4f}" if name in row.heldout else "" for name in sources]
-        rows.append((row.mixture, f"{row.mean:.4f}", *margins, str(len(row.seeds)), *scores))
-    return table(f"{ranking.proxy}: {objective}, best first", columns, rows)
+    beside = sources if len(sources) <= MOST_COLUMNS else []
+    columns = ("mixture", "objective", "± seeds", "± documents", "seeds", *beside)
+    rows = [
+        (row.mixture, f"{row.mean:.4f}", *_margins(row), str(len(row.seeds)), *(_score(row, name) for name in beside))
+        for row in ranking.rows
+    ]
+    tables = [table(f"{ranking.proxy}: {objective}, best first", columns, rows)]
+    if not beside:
+        best = ranking.rows[:MOST_COLUMNS]
+        title = f"{ranking.proxy}: held-out bits per byte" + (
+            f" of the first {len(best)} of {len(ranking.rows)} mixtures" if len(best) < len(ranking.rows) else ""
+        )
+        scores = [(name, *(_score(row, name) for row in best)) for name in sources]
+        tables.append(table(title, ("source", *(row.mixture for row in best)), scores))
+    return tables
+
+
+def _score(row: Row, source: str) -> str:
+    return f"{row.heldout[source]['bits_per_byte']:.4f}" if source in row.heldout else ""
 
 
 def _margins(row: Row) -> tuple[str, str]:
@@ -135,13 +175,14 @@ def _margins(row: Row) -> tuple[str, str]:
 
 
 def _delivered_table(group: Group) -> Table:
-    columns = ("proxy", "mixture", "source", "declared", "planned tokens", "delivered tokens", "epochs")
+    """A line a mixture and proxy, and a line a source below it."""
+    columns = ("mixture × proxy", "declared", "planned tokens", "delivered tokens", "epochs")
     rows = []
     for ranking in group.rankings.values():
         for row in ranking.rows:
-            names = (ranking.proxy, row.mixture)
+            planned, tokens = (sum(source[key] for source in row.delivered.values()) for key in ("planned", "tokens"))
+            rows.append((f"[bold]{escape(row.mixture)}[/] × {ranking.proxy}", "", count(planned), count(tokens), ""))
             for name, source in row.delivered.items():
-                tokens = (count(source["planned"]), count(source["tokens"]))
-                rows.append((*names, name, f"{source['declared']:.2%}", *tokens, f"{source['epochs']:.3f}"))
-                names = ("", "")
-    return table("Declared, planned, delivered", columns, rows, text_columns=3)
+                numbers = (percent(source["declared"]), count(source["planned"]), count(source["tokens"]))
+                rows.append((f"  {name}", *numbers, f"{source['epochs']:.3f}"))
+    return table("Declared, planned, delivered", columns, rows)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+STORE_VARIABLE = "MIXPROOF_STORE"
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec: one YAML file is one experiment.")]
 StoreOption = Annotated[
-    str, typer.Option("--store", envvar="MIXPROOF_STORE", metavar="URI", help="Where all outputs live.")
+    str, typer.Option("--store", envvar=STORE_VARIABLE, metavar="URI", help="Where all outputs live.")
+]
+StoresOption = Annotated[
+    list[str] | None,
+    typer.Option("--store", metavar="URI", help="Where all outputs live; give it again to look in several stores."),
 ]
 AddressOption = Annotated[
     str | None,
@@ -17,6 +22,10 @@ AddressOption = Annotated[
 ]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs to use on this machine; default: all of them.")
+]
+DeviceOption = Annotated[
+    Literal["cpu", "cuda"] | None,
+    typer.Option("--device", help="Where proxies train; default: cuda where this machine or the cluster has one now."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else goes to stderr.")]
 DEFAULT_STORE = ".mixproof"

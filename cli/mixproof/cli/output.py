@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import orjson
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-if TYPE_CHECKING:  # importing the train room loads torch
-    from mixproof.train.progress import RunProgress
+from .run_table import RunLines, run_table
 
-stdout = Console(highlight=False, soft_wrap=False)
+if TYPE_CHECKING:  # importing the train room loads torch
+    from mixproof.train.progress import FamilyProgress
+
+PIPE_WIDTH = 160
+"""Columns of what no terminal shows: a file and a pipe have no width, and a table that is not wrapped reads better."""
+LEAST_NAME = 12
+"""Characters below which a name is not folded, where the terminal is narrow."""
+
+stdout = Console(
+    highlight=False,
+    soft_wrap=False,
+    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH,
+)
 stderr = Console(stderr=True, highlight=False)
+LINES_AROUND_RUNS = 8
+"""Head, rules and caption of the table of runs, and what the terminal keeps for itself."""
 
 
 def emit_json(value: Mapping[str, object]) -> None:
@@ -28,46 +45,71 @@ def emit_json(value: Mapping[str, object]) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> Table:
     """A table whose first `text_columns` columns are names and whose others are numbers, set right."""
-    built = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    cells = [tuple(row) for row in rows]
+    built = Table(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for place, column in enumerate(columns):
-        built.add_column(column, justify="left" if place < text_columns else "right", overflow="fold")
-    for row in rows:
+        words = column.split() + [row[place] for row in cells if place < len(row)]
+        longest = max((len(word) for word in words), default=1)
+        is_name = place < text_columns
+        least = min(longest, LEAST_NAME) if is_name else longest
+        built.add_column(column, justify="left" if is_name else "right", overflow="fold", min_width=least)
+    for row in cells:
         built.add_row(*row)
     return built
 
 
 class StageProgress:
-    """Progress of a command's stages on a terminal; silent where stderr is none."""
+    """Progress of a command: a bar a stage and a row a run on a terminal, lines about runs elsewhere."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
         self._tasks: dict[str, TaskID] = {}
+        self._family: FamilyProgress | None = None
+        self._lines = RunLines()
 
     def __call__(self, label: str, done: int, total: int) -> None:
         """Show that `done` of `total` tasks of the stage `label` have ended."""
         if label not in self._tasks:
-            self._tasks[label] = self._progress.add_task(label, total=total, note="")
-        self._progress.update(self._tasks[label], completed=done, total=total)
+            self._tasks[label] = self._bars.add_task(label, total=total)
+        self._bars.update(self._tasks[label], completed=done, total=total)
 
-    def run(self, run: RunProgress) -> None:
-        """Show where one training run is: steps, loss and tokens per second."""
-        self(run.name, run.step, run.steps)
-        speed = "" if run.tokens_per_second is None else f"  {run.tokens_per_second:,.0f} tokens/s"
-        self._progress.update(self._tasks[run.name], note=f"loss {run.loss:.3f}{speed}")
+    def runs(self, family: FamilyProgress) -> None:
+        """Show where the runs of the command are."""
+        self._family = family
+        if not stderr.is_terminal:
+            for line in self._lines.lines(family, time.monotonic()):
+                stderr.print(escape(line), soft_wrap=True)
+
+    def __rich__(self) -> RenderableType:
+        """The bars, and below them as many runs as have room."""
+        if self._family is None:
+            return self._bars
+        room = stderr.size.height - len(self._bars.tasks) - LINES_AROUND_RUNS
+        return Group(self._bars.get_renderable(), run_table(self._family, room))
 
 
 @contextmanager
 def stage_progress() -> Iterator[StageProgress]:
-    """Progress bars on stderr, one a stage, with time left."""
+    """Progress on stderr: bars, one a stage, with time left, and the runs that train."""
     columns = (
         TextColumn("{task.description:<28}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=stderr, disable=not stderr.is_terminal) as progress:
-        yield StageProgress(progress)
+    shown = StageProgress(Progress(*columns, console=stderr, auto_refresh=False))
+    if not stderr.is_terminal:
+        yield shown
+        return
+    with Live(get_renderable=lambda: shown, console=stderr):
+        yield shown
 
 
 def count(value: float) -> str:
@@ -78,3 +120,16 @@ def count(value: float) -> str:
 def percent(value: float) -> str:
     """A share as a percentage with two decimals."""
     return f"{value:.2%}"
+
+
+def amount(value: float) -> str:
+    """A number with three digits and a decimal suffix, as 1.23 M; a unit may follow."""
+    for suffix, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g} {suffix}"
+    return f"{value:.3g} "
+
+
+def hours(value: float) -> str:
+    """Hours with two digits, and no more precision than an estimate has."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

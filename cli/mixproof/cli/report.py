@@ -70,7 +70,6 @@ def gather(requests: Sequence[Request], comparison: Comparison) -> Evidence:
         builds=tuple(builds.values()),
         runs=tuple(runs.values()),
         missing=tuple(missing),
-        store=str(requests[0].store),
         mixproof=VERSION,
     )
 
@@ -79,7 +78,7 @@ def _spec(request: Request) -> SpecEvidence:
     target = request.spec.target
     path = request.loaded.path
     statement = _read(path)
-    return SpecEvidence(request.spec.name, statement, target.tokens if target else None)
+    return SpecEvidence(request.spec.name, statement, target.tokens if target else None, str(request.store))
 
 
 def _build(path: Path, manifest: Manifest) -> BuildEvidence:

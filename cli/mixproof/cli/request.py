@@ -69,6 +69,9 @@ def open_request(path: Path, store: str) -> Request:
     check_built(spec)
     for name, source in spec.sources.items():
         make_steps(source.steps, spec.where("sources", name, "steps"))
+    initial = spec.train.init_from
+    if initial is not None and not Path(initial).exists():
+        raise RequestError(f"{spec.where('train', 'init_from')}: {initial}: no such checkpoint")
     files = find_files(spec, loaded.base)
     place = Store(store)
     place.check()

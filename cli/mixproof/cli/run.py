@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import typer
 
@@ -16,7 +17,7 @@ from mixproof.train.family import RunOutcome
 from .audit import audit_request, print_report
 from .build import build_json, build_table, run_build
 from .compare import compare_requests, print_comparison
-from .options import DEFAULT_STORE, AddressOption, JsonOption, SpecPath, StoreOption, WorkersOption
+from .options import DEFAULT_STORE, AddressOption, DeviceOption, JsonOption, SpecPath, StoreOption, WorkersOption
 from .output import emit_json, stage_progress, stdout
 from .report import HtmlOption, check_html, write_report
 from .request import Request, open_request
@@ -48,13 +49,14 @@ def run(
     store: StoreOption = DEFAULT_STORE,
     address: AddressOption = None,
     workers: WorkersOption = None,
+    device: DeviceOption = None,
     html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Do the whole job of SPEC: build, audit, train, compare; what is done already is reused."""
     check_html(html)
     request = open_request(spec, store)
-    ran = run_request(request, address, workers)
+    ran = run_request(request, address, workers, device)
     if html is not None:
         write_report(html, [request], ran.comparison)
     if as_json:
@@ -65,7 +67,9 @@ def run(
         raise typer.Exit(1)
 
 
-def run_request(request: Request, address: str | None, workers: int | None) -> Ran:
+def run_request(
+    request: Request, address: str | None, workers: int | None, device: Literal["cpu", "cuda"] | None = None
+) -> Ran:
     """Do the whole job with one Ray start.
 
     Raises:
@@ -78,7 +82,7 @@ def run_request(request: Request, address: str | None, workers: int | None) -> R
         if not report.ok:
             print_report(report)
             raise MixproofError("the audit failed, so nothing is trained; mend or remove what it names and run again")
-        outcomes = run_train(request, cluster, progress)
+        outcomes = run_train(request, cluster, progress, device)
     report = audit_request(request, "bytes")
     return Ran(built.manifest, build, report, outcomes, compare_requests([request]))
 

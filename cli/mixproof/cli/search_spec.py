@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from statistics import fmean
 
 import orjson
 import typer
@@ -24,7 +25,7 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store, publish_bytes
 from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.mixtures.search.families import families
-from mixproof.mixtures.search.rounds import Measured, Plan, Trial, Units
+from mixproof.mixtures.search.rounds import Measured, Outcome, Plan, Trial, Units
 from mixproof.mixtures.search.rounds import search as search_rounds
 from mixproof.mixtures.search.space import UNITS, Space, exact_shares
 from mixproof.mixtures.search.supply import draw_tokens, space_of
@@ -39,7 +40,7 @@ from .request import Request, open_request
 from .search_report import Searched, print_searched, searched_json
 
 SEARCH = "search"
-SEARCH_VERSION = 1
+SEARCH_VERSION = 2
 """Rises when the same scores would lead to other candidates."""
 CANDIDATES = "candidates.json"
 FOUND = "found"
@@ -77,7 +78,7 @@ def search_spec(path: Path, options: SearchOptions) -> None:
         outcome = search_rounds(space, plan, trainer.score, weights, families(), recall)
     written = None
     if outcome.reason is None and outcome.optimum is not None:
-        written = write_spec(request.loaded, space, outcome.optimum.units, output)
+        written = write_spec(request.loaded, space, outcome.optimum.units, output, _about(proxy, outcome))
     searched = Searched(manifest.build, proxy, space, outcome, tuple(trainer.runs), written)
     if options.as_json:
         emit_json(searched_json(searched))
@@ -135,7 +136,7 @@ class _Trainer:
             self._request.store,
             self._cluster,
             least_tokens=self._least_tokens,
-            on_progress=self._progress.run,
+            on_progress=self._progress.runs,
         )
 
     def _parts_of(self, outcome: RunOutcome) -> tuple[float, ...] | None:
@@ -221,8 +222,30 @@ def _check_output(output: Path, spec: Path) -> None:
         raise RequestError(f"{output}: there is no folder {output.parent}; it would extend {spec}")
 
 
-def write_spec(searched: LoadedSpec, space: Space, units: Units, output: Path) -> Path:
+def _about(proxy: str, outcome: Outcome) -> list[str]:
+    """What was predicted and measured, as lines for the spec that is written."""
+    optimum, gain = outcome.optimum, outcome.gain
+    assert optimum is not None, "only an optimum is written"
+    less = (
+        "" if gain is None else f", {gain.mean:.4f} ({gain.low:.4f} to {gain.high:.4f}) below the proportional mixture"
+    )
+    return [
+        f"At proxy {proxy}, after {len(outcome.measured)} runs: predicted {optimum.predicted:.4f} "
+        f"({optimum.low:.4f} to {optimum.high:.4f} at 95%),",
+        f"measured {fmean(outcome.confirmed):.4f} over {len(outcome.confirmed)} seeds{less}.",
+        "For the big run give it a proxy of that size under `train.proxies`, or `mixproof export` it.",
+    ]
+
+
+def write_spec(searched: LoadedSpec, space: Space, units: Units, output: Path, about: Sequence[str] = ()) -> Path:
     """Write a spec that extends the one that was searched, with the mixture found in place of its own.
+
+    Args:
+        searched: the spec that was searched.
+        space: of its candidates.
+        units: the mixture found.
+        output: where to write.
+        about: lines of comment that say how it was found.
 
     Returns:
         Its absolute path; it was loaded again, so it is a spec.
@@ -232,8 +255,9 @@ def write_spec(searched: LoadedSpec, space: Space, units: Units, output: Path) -
     taken = searched.spec.mixtures
     found = FOUND if FOUND not in taken else next(name for n in count(2) if (name := f"{FOUND}-{n}") not in taken)
     others = "".join(f"  {_quoted(name)}: null\n" for name in taken)
+    comments = "".join(f"# {line}\n" for line in about)
     text = (
-        f"{HEADER}schema: 1\nname: {searched.spec.name}-{FOUND}\nextends: {_quoted(parent)}\n"
+        f"{HEADER}{comments}schema: 1\nname: {searched.spec.name}-{FOUND}\nextends: {_quoted(parent)}\n"
         f"mixtures:\n  {found}: {{{shares}}}\n{others}"
     )
     publish_bytes(text.encode(), output)

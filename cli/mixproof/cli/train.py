@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import typer
 from rich.markup import escape
@@ -12,7 +13,7 @@ from mixproof.pipeline.cluster import Cluster
 from mixproof.train.family import RunOutcome, train_all
 from mixproof.train.record import RunRecord
 
-from .options import DEFAULT_STORE, AddressOption, JsonOption, SpecPath, StoreOption, WorkersOption
+from .options import DEFAULT_STORE, AddressOption, DeviceOption, JsonOption, SpecPath, StoreOption, WorkersOption
 from .output import StageProgress, count, emit_json, percent, stage_progress, stderr, stdout, table
 from .request import Request, open_request
 
@@ -22,12 +23,13 @@ def train(
     store: StoreOption = DEFAULT_STORE,
     address: AddressOption = None,
     workers: WorkersOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the proxies of SPEC on every mixture and score them on every held-out set."""
     request = open_request(spec, store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
-        outcomes = run_train(request, cluster, progress)
+        outcomes = run_train(request, cluster, progress, device)
     if as_json:
         emit_json(train_json(outcomes))
     else:
@@ -37,9 +39,12 @@ def train(
         raise typer.Exit(1)
 
 
-def run_train(request: Request, cluster: Cluster, progress: StageProgress) -> list[RunOutcome]:
+def run_train(
+    request: Request, cluster: Cluster, progress: StageProgress, device: Literal["cpu", "cuda"] | None = None
+) -> list[RunOutcome]:
     """Train every run of a request."""
-    return train_all(request.spec, request.manifest(), request.store, cluster, on_progress=progress.run)
+    manifest = request.manifest()
+    return train_all(request.spec, manifest, request.store, cluster, device=device, on_progress=progress.runs)
 
 
 def report_failed(outcomes: Sequence[RunOutcome]) -> bool:

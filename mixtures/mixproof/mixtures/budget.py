@@ -83,24 +83,41 @@ def budget_run(spec: Spec, mixture: str, proxy: str, tokens_of: Mapping[str, int
     """
     recipe, train = spec.train.proxies[proxy], spec.train
     length, batch = train.sequence_length, recipe.global_batch_size
-    steps = -(-recipe.tokens // (length * batch))
+    whole = -(-recipe.tokens // (length * batch))
+    tokens, steps = _length_of_run(spec, mixture, recipe.tokens, length * batch)
     shares = resolve_mixture(spec, mixture, supply_of(spec, steps * batch, tokens_of))
     _check_windows(spec, mixture, shares, tokens_of)
-    warmup = ceil(train.schedule.wsd.warmup * steps)
+    warmup = ceil(train.schedule.wsd.warmup * whole)
     every = train.checkpoint_every
+    phases = _phases(spec, mixture, proxy, shares, whole, steps)
     return RunBudget(
-        tokens_declared=recipe.tokens,
+        tokens_declared=tokens,
         steps=steps,
         global_batch_size=batch,
         sequence_length=length,
         samples=steps * batch,
         tokens_planned=steps * batch * length,
         warmup_steps=warmup,
-        decay_steps=min(ceil(train.schedule.wsd.decay * steps), steps - warmup),
+        decay_steps=min(_decay_steps(spec, mixture, phases[-1], batch, whole), steps - warmup),
         checkpoint_steps=-(-every // (length * batch)) if every is not None else None,
-        phases=_phases(spec, mixture, proxy, shares, steps),
+        phases=phases,
         declared=shares_of_run(shares),
     )
+
+
+def _length_of_run(spec: Spec, mixture: str, tokens: int, tokens_of_step: int) -> tuple[int, int]:
+    """Tokens and steps of a run: the proxy's, or as far as the last phase goes."""
+    phases = spec.mixtures[mixture].phases
+    declared = ceil(phases[-1].until * tokens) if phases else tokens
+    return declared, -(-declared // tokens_of_step)
+
+
+def _decay_steps(spec: Spec, mixture: str, phase: PhaseBudget, batch: int, whole: int) -> int:
+    """Steps of the decay: those of the last phase where it says so, else a share of the proxy's."""
+    declared = spec.mixtures[mixture].phases
+    if declared and declared[-1].decay:
+        return phase.samples // batch
+    return ceil(spec.train.schedule.wsd.decay * whole)
 
 
 def supply_of(spec: Spec, samples: int, tokens_of: Mapping[str, int]) -> Supply:
@@ -125,12 +142,13 @@ def _check_windows(spec: Spec, mixture: str, shares: tuple[PhaseShares, ...], to
 
 
 def _phases(
-    spec: Spec, mixture: str, proxy: str, shares: tuple[PhaseShares, ...], steps: int
+    spec: Spec, mixture: str, proxy: str, shares: tuple[PhaseShares, ...], whole: int, steps: int
 ) -> tuple[PhaseBudget, ...]:
+    """Cut a run of `steps`, at shares of the proxy's `whole` number of steps; the last phase ends with the run."""
     batch = spec.train.proxies[proxy].global_batch_size
     phases, start = [], 0
     for index, phase in enumerate(shares):
-        end = ceil(phase.until * steps)
+        end = ceil(phase.until * whole) if index < len(shares) - 1 else steps
         path: KeyPath = ("mixtures", mixture, "phases", index) if len(shares) > 1 else ("mixtures", mixture)
         if end == start:
             raise SpecError(

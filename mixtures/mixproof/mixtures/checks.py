@@ -13,6 +13,8 @@ from .places import KeyPath, Problem, nearest
 from .quantities import percent_string
 from .spec import Blend, Mixture, Spec
 
+LONGEST = 10
+"""Most times the proxy's tokens that a branch may end at: catches 80 where 80% is meant."""
 PARENTS = "one that comes from a parent file goes with `null`"
 
 
@@ -119,8 +121,17 @@ def _phases(mixture: Mixture, path: KeyPath) -> Iterator[Problem]:
             message = f"{percent_string(phase.until)} does not lie behind {percent_string(end)}, where the phase starts"
             yield Problem((*path, "phases", index, "until"), message)
         end = phase.until
-    if end != 1:
-        message = f"the last phase ends at {percent_string(end)}; it must end at 100%"
+        if phase.decay and index < len(mixture.phases) - 1:
+            message = "only the last phase decays; a run that goes on after a decay is a branch of its trunk"
+            yield Problem((*path, "phases", index, "decay"), message)
+    if end > LONGEST:
+        message = f"the last phase ends at {percent_string(end)} of the proxy's tokens; give the proxy more"
+        yield Problem((*path, "phases", len(mixture.phases) - 1, "until"), message)
+    elif end != 1 and not mixture.phases[-1].decay:
+        message = (
+            f"the last phase ends at {percent_string(end)}; it must end at 100%, or be a branch of its own length, "
+            "which `decay: true` in it says"
+        )
         yield Problem((*path, "phases", len(mixture.phases) - 1, "until"), message)
 
 
@@ -148,6 +159,12 @@ def _recipes(spec: Spec) -> Iterator[Problem]:
     for name, proxy in spec.train.proxies.items():
         if proxy.min_lr > proxy.lr:
             yield Problem(("train", "proxies", name, "min_lr"), "is above `lr`; the decay ends at it")
+        if proxy.global_batch_size % proxy.ranks:
+            message = f"a global batch of {proxy.global_batch_size} samples cannot be divided by {proxy.ranks}"
+            yield Problem(("train", "proxies", name, "ranks"), message)
+        if proxy.ranks > 1 and proxy.gpus is not None and 0 < proxy.gpus < 1:
+            message = "ranks of one run cannot share a GPU: give 1, or 0 for the CPU"
+            yield Problem(("train", "proxies", name, "gpus"), message)
 
 
 def _architectures(spec: Spec) -> Iterator[Problem]:

@@ -55,7 +55,15 @@ def load_spec(path: Path) -> LoadedSpec:
     problems = find_problems(spec)
     if problems:
         raise places.error(problems)
-    return LoadedSpec(spec.placed(places), path)
+    return LoadedSpec(_with_initial_path(spec, path.parent).placed(places), path)
+
+
+def _with_initial_path(spec: Spec, base: Path) -> Spec:
+    """Make the path of the initial checkpoint absolute: runs are planned where the spec's folder is forgotten."""
+    if spec.train.init_from is None:
+        return spec
+    given = str((base / spec.train.init_from).resolve())
+    return spec.model_copy(update={"train": spec.train.model_copy(update={"init_from": given})})
 
 
 def _problem(details: ErrorDetails) -> Problem:

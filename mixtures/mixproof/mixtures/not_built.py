@@ -33,8 +33,3 @@ def _not_built(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
             yield (*path, "split_by"), "splitting a source by a column"
     if spec.tokenizer.huggingface is not None:
         yield ("tokenizer", "huggingface"), "a Hugging Face tokenizer"
-    for key in ("document_mask", "eod_mask_loss", "reset_position_ids"):
-        if getattr(spec.train, key):
-            yield ("train", key), f"{key}"
-    if spec.train.init_from is not None:
-        yield ("train", "init_from"), "starting from a checkpoint"

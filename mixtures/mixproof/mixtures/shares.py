@@ -68,7 +68,7 @@ def shares_of_run(phases: tuple[PhaseShares, ...]) -> dict[str, Fraction]:
         for name, share in phase.shares.items():
             total[name] = total.get(name, Fraction(0)) + (phase.until - start) * share
         start = phase.until
-    return dict(sorted(total.items()))
+    return {name: share / start for name, share in sorted(total.items())}
 
 
 def _shares(spec: Spec, blend: Blend, supply: Supply, path: KeyPath) -> dict[str, Fraction]:

@@ -196,8 +196,10 @@ class Blend(SpecPart):
 class Phase(Blend):
     """A stretch of a run with shares of its own."""
 
-    until: Share
-    """Where it ends, as a share of the run's tokens."""
+    until: PositiveDecimal
+    """Where it ends, as a share of the proxy's tokens; above 100% where the run is longer than they are."""
+    decay: StrictBool = False
+    """For the last phase: the learning rate decays over this phase, and the run ends with it, wherever that is."""
 
 
 class Mixture(Blend):
@@ -260,6 +262,16 @@ class Proxy(SpecPart):
     """Where the decay ends; a tenth of `lr` where the spec does not say."""
     micro_batch_size: WholeNumber | None = None
     """Samples per forward pass; None: chosen by the trainer. Execution, not identity."""
+    ranks: WholeNumber = 1
+    """Processes that share every step of a run, each with its part of the global batch. Execution, not identity."""
+    cpus: PositiveDecimal = Fraction(1)
+    """Processors that Ray sets aside for each rank of a run; on the CPU it computes with as many threads.
+    Execution, not identity."""
+    gpus: Share | None = None
+    """The part of a GPU for each rank of a run: 0.25 trains four runs on one, 0 trains on the CPU; None: a GPU where
+    the machine that starts the runs has one. Execution, not identity."""
+    recompute: StrictBool = False
+    """Make the layers' activations again in the backward pass instead of keeping them. Execution, not identity."""
     architecture: Architecture | None = None
     """Absent: the shipped proxy of this name."""
 
@@ -272,7 +284,7 @@ class Train(SpecPart):
     document_mask: StrictBool = False
     """Attention stays inside a document."""
     eod_mask_loss: StrictBool = False
-    """EODs are no targets."""
+    """The target behind an EOD, a document's first token, does not count in the loss."""
     reset_position_ids: StrictBool = False
     """Positions count from each document's start."""
     rope_base: WholeNumber = 10000
@@ -284,9 +296,13 @@ class Train(SpecPart):
     proxies: dict[Name, Proxy] = Field(min_length=1)
     """The small models, by name: a shipped one (`mixproof proxies`), or any name with an `architecture`."""
     init_from: str | None = None
-    """Checkpoint that all runs start from. Absent: fresh weights, by seed."""
+    """Checkpoint of Megatron-LM, or a finished run, that all runs start from. Absent: fresh weights, by seed."""
     checkpoint_every: TokenCount | None = None
     """Absent: at the end only."""
+    evaluate_every: TokenCount | None = None
+    """Tokens between two scorings of the held-out sets while a run trains. Absent: at the end only."""
+    checkpoint_keep: WholeNumber | None = None
+    """How many of the newest checkpoints of a run stay. Absent: all. Execution, not identity."""
     seeds: tuple[NonNegativeInt, ...] = Field(default=(1,), min_length=1)
     """A run each; initial weights and order of the data follow from it. Two or more, or no mixture can win."""
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
 from mixproof.ledger.errors import MixproofError, RequestError
 
@@ -26,7 +27,22 @@ T = TypeVar("T")
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Results are receipts' small numbers; Ray's own default is 30% of the machine's memory."""
 
+LEAST_SENT = 64
+"""Calls sent at a time to a cluster, which may have no workers yet and starts them for what it sees waiting."""
+
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What Ray sets aside for one call while it runs."""
+
+    cpus: float = 1
+    gpus: float = 0
+    """A fraction lets several calls share a GPU."""
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
 
 
 class Cluster:
@@ -73,24 +89,38 @@ class Cluster:
         calls: Sequence[tuple[object, ...]],
         *,
         label: str,
-        num_cpus: float = 1,
-        num_gpus: float = 0,
+        needs: Sequence[Needs] | None = None,
+        passes_on: bool = False,
         max_retries: int = 3,
         on_failure: Callable[[MixproofError], T] | None = None,
+        on_result: Callable[[int, T], None] | None = None,
     ) -> list[T]:
         """Call `function` once for each tuple of arguments, as Ray tasks; results in the order of `calls`.
 
-        With `on_failure` a call that fails does not end the others: what it makes of the error is the result.
+        Args:
+            function: what runs in the workers.
+            calls: its arguments, a tuple a call.
+            label: name of the stage, for progress and errors.
+            needs: of each call; None: one processor each.
+            passes_on: the calls start workers of their own, which are given what the call needs, and not the call; so
+                many are sent at a time as have room.
+            max_retries: how often a call whose worker died is tried again.
+            on_failure: where given, a call that fails does not end the others: what this makes of the error is
+                the call's result.
+            on_result: called with a call's place and its result, as calls end.
 
         Raises:
+            RequestError: when this machine can never give a call what it needs.
             MixproofError: as a task raised it (the first to fail; the others are cancelled), or when a
                 worker died more than `max_retries` times.
         """
         if not calls:
             return []
         self._start()
-        task = ray.remote(function).options(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=max_retries)
-        window = max(2, int(2 * self._processors() / max(num_cpus, 0.01)))
+        needs = needs or [Needs()] * len(calls)
+        self._check_needs(needs, label)
+        task = ray.remote(function)
+        window = self._room(needs) if passes_on else self._window(needs)
         results: dict[int, T] = {}
         pending: dict[Any, int] = {}
         waiting = iter(enumerate(calls))
@@ -98,7 +128,10 @@ class Cluster:
         try:
             while len(results) < len(calls):
                 while len(pending) < window and (item := next(waiting, None)) is not None:
-                    pending[task.remote(*item[1])] = item[0]
+                    need = needs[item[0]]
+                    held = Needs(0) if passes_on else need
+                    placed = task.options(num_cpus=held.cpus, num_gpus=held.gpus, max_retries=max_retries)
+                    pending[placed.remote(*item[1])] = item[0]
                 ended, _ = ray.wait(list(pending), num_returns=1)
                 call = pending.pop(ended[0])
                 try:
@@ -107,19 +140,50 @@ class Cluster:
                     if on_failure is None:
                         raise
                     results[call] = on_failure(error)
+                if on_result is not None:
+                    on_result(call, results[call])
                 self._report(label, len(results), len(calls))
         finally:
             for reference in pending:
                 ray.cancel(reference)
         return [results[index] for index in range(len(calls))]
 
+    def gpus(self) -> int:
+        """GPUs of the cluster at `address` as it is now; nodes that it would start are not counted. 0 without one."""
+        if self._address is None:
+            return 0
+        self._start()
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
+        return int(resources.get("GPU", 0))
+
     def _report(self, label: str, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress(label, done, total)
 
     def _processors(self) -> int:
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
-        return self._workers or max(1, int(resources.get("CPU", 1)))
+        return self._workers or max(1, int(_resources().cpus))
+
+    def _window(self, needs: Sequence[Needs]) -> int:
+        """Calls to send at a time: twice what runs, and on a cluster enough for it to see what it should grow to."""
+        least = 2 if self._address is None else LEAST_SENT
+        return max(least, int(2 * self._processors() / max(min(need.cpus for need in needs), 0.01)))
+
+    def _room(self, needs: Sequence[Needs]) -> int:
+        """Calls that have room beside each other, by the largest."""
+        there = _resources()
+        rooms = [self._processors() / max(need.cpus for need in needs)]
+        if gpus := max(need.gpus for need in needs):
+            rooms.append(there.gpus / gpus)
+        return max(1, int(min(rooms)))
+
+    def _check_needs(self, needs: Sequence[Needs], label: str) -> None:
+        """Refuse what would wait for ever: Ray started on this machine has what it has, a cluster may still grow."""
+        if self._address is not None:
+            return
+        most = _resources()
+        beyond = [need for need in needs if need.cpus > most.cpus or need.gpus > most.gpus]
+        if beyond:
+            raise RequestError(f"{label}: a task asks for {beyond[0]}, and there are {most} here; ask for less")
 
     def _start(self) -> None:
         if ray.is_initialized():
@@ -148,6 +212,12 @@ class Cluster:
         self._started = True
 
 
+def _resources() -> Needs:
+    """All that the cluster has now."""
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
+    return Needs(there.get("CPU", 0), there.get("GPU", 0))
+
+
 def _get(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the task returned, of the caller's type
     try:
         return ray.get(reference)
@@ -155,11 +225,16 @@ def _get(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the task ret
         cause = getattr(error, "cause", None)
         if isinstance(cause, MixproofError):
             raise cause from None
-        raise
+        raise  # a fault of ours
     except (WorkerCrashedError, OutOfMemoryError) as error:
         raise MixproofError(
             f"{label}: a worker died again and again ({type(error).__name__}), most often for want of memory; "
             "give fewer workers or smaller shards. What is finished is kept: the same command goes on from there"
+        ) from error
+    except RayError as error:
+        raise MixproofError(
+            f"{label}: Ray gave a task up ({type(error).__name__}: {error}); what is finished is kept: the same "
+            "command goes on from there"
         ) from error
 
 

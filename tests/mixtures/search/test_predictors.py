@@ -89,6 +89,14 @@ def test_a_fit_repeats_itself_and_refits_to_other_rows(family: str) -> None:
     assert raised.predict(shares) == pytest.approx(fitted.predict(shares) + 1.0, abs=1e-3)
 
 
+def test_trees_do_not_mind_a_constant_that_float32_would_round() -> None:
+    shares, scores = mixtures(40), bent(mixtures(40))
+    fit = families()[TREES]
+    assert fit(shares, scores + 1e4).predict(shares) == pytest.approx(
+        fit(shares, scores).predict(shares) + 1e4, abs=1e-6
+    )
+
+
 def test_predictors_that_know_of_logarithms_and_pairs_order_such_losses_better() -> None:
     train, test = mixtures(120), mixtures(200, 1)
     order = {

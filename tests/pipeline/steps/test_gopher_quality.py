@@ -69,7 +69,9 @@ def test_english_rules_drop_german_and_german_ones_keep_it(decide: Callable[...,
     assert decide("gopher_quality")(GERMAN * 3)[0] == "gopher_enough_stop_words"
     assert decide("gopher_quality", language="de")(GERMAN * 3)[0] is None
     assert decide("gopher_quality", language="deu")(GERMAN * 3)[0] is None
-    assert decide("gopher_quality", language="de", stop_words=["the"])(GERMAN * 3)[0] == "gopher_enough_stop_words"
+    assert (
+        decide("gopher_quality", language="de", stop_words=["the", "and"])(GERMAN * 3)[0] == "gopher_enough_stop_words"
+    )
 
 
 def test_a_language_step_is_followed_and_options_may_hold_for_one_language_only() -> None:
@@ -100,13 +102,16 @@ def test_a_document_in_a_language_without_stop_words_is_dropped_by_that_name() -
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"min_words": 3}, r"unknown option 'min_words'; known are language, by_language, min_doc_words"),
+        ({"min_words": 3}, r"unknown option 'min_words' \(did you mean 'min_doc_words'\?\); known are language,"),
         ({"min_doc_words": "many"}, r"min_doc_words: .*integer, not 'many'"),
         ({"max_symbol_word_ratio": True}, r"max_symbol_word_ratio: .*number"),
-        ({"stop_words": 3}, r"stop_words: .*tuple"),
+        ({"stop_words": 3}, r"stop_words: .*list"),
         ({"language": "sw"}, r"no stop words of 'sw', .*by_language: \{sw: "),
         ({"language": "tlh"}, r"no stop words of 'tlh'"),
         ({"by_language": {"de": {"min_words": 3}}}, r"de\.min_words: .*not permitted"),
+        ({"min_stop_words": 9}, r"min_stop_words 9 of 8 stop words can never be found"),
+        ({"stop_words": []}, r"min_stop_words 2 of 0 stop words"),
+        ({"min_doc_words": 9, "max_doc_words": 5}, r"min_doc_words 9 is above max_doc_words 5"),
         ({"by_language": {"sw": {}}}, r"no stop words of 'sw'"),
     ],
 )

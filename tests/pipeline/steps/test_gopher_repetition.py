@@ -16,7 +16,7 @@ from mixproof.pipeline.steps.gopher_repetition import find_duplicates, lines_of,
 from mixproof.pipeline.steps.repeats import (
     LetterHashes,
     WordHashes,
-    count_later,
+    any_as_often,
     counted,
     covered,
     ends_of,
@@ -77,7 +77,9 @@ def test_counts_of_runs_are_those_of_datatroves_loops(pieces: list[str], n: int)
     for found in (repeated(hashes), repeated(letters)):
         total = counted(found, n, ends)
         assert total == find_all_duplicate(pieces, n) <= covered(found, n, ends)
-        assert int(found.later.sum()) == count_later(hashes) == len(hashes) - len(set(get_n_grams(pieces, n)))
+        assert int(found.later.sum()) == len(hashes) - len(set(get_n_grams(pieces, n)))
+    assert any_as_often(hashes, count)
+    assert not any_as_often(hashes, count + 1)
 
 
 def test_runs_of_equal_letters_are_equal_wherever_words_begin() -> None:

@@ -207,11 +207,13 @@ def test_runs_that_failed_and_runs_of_a_build_that_failed_its_audit_are_listed_w
         make_run("codey", 1, bits(1, 2), build="c" * 64),
         make_run("forged", 1, bits(1, 2)),
     ]
-    found = compare(runs, None, audits={"b" * 64: True, "c" * 64: False, runs[3].key: False})
+    fault = "E9: expected 8,192, found 9,000 (file /store/train/x/run.json)"
+    audits = {"b" * 64: True, "c" * 64: False, runs[3].key: False}
+    found = compare(runs, None, audits=audits, faults={runs[3].key: fault})
     assert [(run.mixture, run.reason) for run in found.failed] == [
         ("wordy", "loss is not finite at step 7"),
         ("codey", f"the audit of its build {'c' * 12} failed"),
-        ("forged", "its own audit failed"),
+        ("forged", f"its own audit failed: {fault}"),
     ]
     assert found.reasons == ("nano: only one mixture was run, even",)
     assert not found.comparable

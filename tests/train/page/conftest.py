@@ -225,6 +225,7 @@ def _draw(name: str) -> dict[str, object]:
 
 def _run(mixture: str, seed: int, /, **changes: object) -> RunEvidence:
     record = run_record(mixture, seed, changes)
+    sources = [name for name, share in zip(SOURCES, MIXTURES[mixture], strict=True) if share]
     metrics = tuple(
         StepMetrics(
             step=step,
@@ -233,6 +234,8 @@ def _run(mixture: str, seed: int, /, **changes: object) -> RunEvidence:
             loss=3 + 6 * math.exp(-step / 8) + 0.05 * math.sin(step + seed),
             lr=0.01,
             grad_norm=1.0,
+            loss_of={name: 3 + place + 6 * math.exp(-step / 8) for place, name in enumerate(sources)},
+            targets_of=dict.fromkeys(sources, BATCH * SEQUENCE // len(sources)),
         )
         for step in range(1, STEPS + 1)
     )
@@ -260,13 +263,15 @@ def evidence_of(
     )
     statement = Statement(f"/store/builds/{made.build}/manifest.json", made.to_bytes().decode())
     circumstances = {"versions": {"numpy": "2.4.6"}, "engines": {"sentencepiece": 3}, "started": "2026-11-22"}
+    spec = SpecEvidence(
+        "trial", Statement("trial specs/trial.yaml", "schema: 1\nname: trial\n"), 1_000_000, ".mixproof"
+    )
     return Evidence(
         comparison=comparison,
-        specs=(SpecEvidence("trial", Statement("trial specs/trial.yaml", "schema: 1\nname: trial\n"), 1_000_000),),
+        specs=(spec,),
         builds=(BuildEvidence(made, statement, circumstances),),
         runs=tuple(runs),
         missing=missing,
-        store=".mixproof",
         mixproof="0.1.0",
     )
 

@@ -195,7 +195,7 @@ def test_names_are_text_and_never_markup(
     name: str, make_run: MakeRun, compare_runs: Compare, read_page: ReadPage
 ) -> None:
     evidence = compare_runs([make_run("even", 1), make_run("wordy", 1, mixture=name)])
-    spec = SpecEvidence(name, Statement(f"{name}.yaml", f"name: {name}\n"), None)
+    spec = SpecEvidence(name, Statement(f"{name}.yaml", f"name: {name}\n"), None, ".mixproof")
     text = render_page(dataclasses.replace(evidence, specs=(spec,)))
     page = read_page(text)
     assert name in [row[1] for row in page.rows("ranking-table-0")]

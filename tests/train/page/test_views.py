@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mixproof.ledger.account import StageRow
-from mixproof.train.page.curves import points_each, thin
+from mixproof.train.page.curves import Step, curve_plot, points_each, thin
 from mixproof.train.page.evidence import BuildEvidence, Evidence
 from mixproof.train.page.figure import label
 from mixproof.train.page.flow import flow_plot, own_stages
@@ -102,11 +103,34 @@ def test_sources_that_take_steps_in_different_orders_get_nodes_of_their_own(evid
 
 
 def test_curves_are_means_over_equal_stretches() -> None:
-    points = [(10, 5.0), (20, 3.0), (30, 2.0), (40, 1.0), (50, 0.5)]
+    losses = [(10, 5.0), (20, 3.0), (30, 2.0), (40, 1.0), (50, 0.5)]
+    points = [Step(tokens, loss, 1) for tokens, loss in losses]
     assert thin(points, 5) == ([10, 20, 30, 40, 50], [5.0, 3.0, 2.0, 1.0, 0.5], 1)
     assert thin(points, 3) == ([20, 40, 50], [4.0, 1.5, 0.5], 2)
+    # of one source, a step counts by its targets: (3·5 + 1·3) / 4
+    assert thin([Step(10, 5.0, 300), Step(20, 3.0, 100)], 1) == ([20], [4.5], 2)
     assert points_each(1) == 400
     assert points_each(1_000) * 1_000 <= 60_000
+
+
+def test_training_loss_is_drawn_of_the_whole_batch_and_of_each_source(evidence: Evidence) -> None:
+    ranking = evidence.rankings[0]
+    plot = curve_plot(evidence, ranking, looks(row.mixture for row in ranking.rows), 0)
+    assert plot is not None
+    assert [figure.view for figure in plot.figures] == ["all sources", "code", "english", "letters"]
+    assert [len(figure.traces) for figure in plot.figures] == [6, 6, 6, 2]  # two seeds; letters are in one mixture
+    assert "Loss on letters alone" in plot.figures[3].caption
+
+
+def test_runs_of_older_versions_have_one_curve_each(evidence: Evidence) -> None:
+    runs = tuple(
+        replace(run, metrics=tuple(replace(step, loss_of={}, targets_of={}) for step in run.metrics))
+        for run in evidence.runs
+    )
+    ranking = evidence.rankings[0]
+    plot = curve_plot(replace(evidence, runs=runs), ranking, looks(row.mixture for row in ranking.rows), 0)
+    assert plot is not None
+    assert [figure.view for figure in plot.figures] == [""]
 
 
 def test_a_law_is_drawn_from_sizes_and_tokens_that_make_one(make_run: MakeRun, compare_runs: Compare) -> None:
@@ -128,9 +152,21 @@ def test_a_law_is_drawn_from_sizes_and_tokens_that_make_one(make_run: MakeRun, c
                     delivered__code__unique_tokens=tokens,
                 )
             )
+    runs.append(
+        make_run(
+            "even",
+            1,
+            proxy="often",
+            parameters={"total": 1_000_000, "non_embedding": 1_000_000},
+            consumed_tokens=40_000_000,
+            delivered__code__tokens=40_000_000,
+            delivered__code__unique_tokens=4_000_000,
+        )
+    )
     reasons, (view,) = scaling_views(compare_runs(runs))
     assert reasons == []
     assert "Fitted to 16 runs" in view.sentence
+    assert "1 more run repeats its text more than 4.5 times: left out" in view.sentence
     constants = {row[0].text: row[1].sort for row in view.tables[0].rows}
     assert constants["a"] == pytest.approx(0.34, rel=0.02)
     assert constants["b"] == pytest.approx(0.28, rel=0.02)
@@ -175,6 +211,15 @@ def test_commands_name_the_spec_the_store_and_the_axis(make_run: MakeRun, compar
     assert lines[1] == "mixproof build 'trial specs/trial.yaml' --store .mixproof"
     assert lines[-1] == (
         "mixproof compare 'trial specs/trial.yaml' --store .mixproof --across tokens --html report.html"
+    )
+
+
+def test_commands_name_every_store_and_no_spec_twice(evidence: Evidence) -> None:
+    (spec,) = evidence.specs
+    lines = commands(replace(evidence, specs=(spec, replace(spec, store="s3://b/store"))))
+    assert lines[4] == "mixproof build 'trial specs/trial.yaml' --store s3://b/store"
+    assert lines[-1] == (
+        "mixproof compare 'trial specs/trial.yaml' --store .mixproof --store s3://b/store --html report.html"
     )
 
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
+from mixproof.train.dispatch import dispatch
 from mixproof.train.family import find_outcomes, train_all
+from mixproof.train.metrics import read_metrics
 from mixproof.train.plan import plan_requests
+from mixproof.train.progress import FamilyProgress
+from mixproof.train.record import run_folder
+from mixproof.train.request import Resources, RunRequest
+from mixproof.train.run import finished_record
 
 SPEC = """\
 schema: 1
@@ -30,7 +43,7 @@ train:
       {tokens: 512, global_batch_size: 4, lr: 0.003, min_lr: 0.0003,
        architecture: {layers: 1, hidden: 16, ffn: 16, heads: 2, kv_heads: 1, head_dim: 8}}
     wild:
-      {tokens: 512, global_batch_size: 4, lr: 1.0e+30, min_lr: 0.0003,
+      {tokens: 512, global_batch_size: 4, lr: 1.0e+30, min_lr: 0.0003, cpus: 0.5, gpus: 0,
        architecture: {layers: 1, hidden: 16, ffn: 16, heads: 2, kv_heads: 1, head_dim: 8}}
 """
 
@@ -42,7 +55,7 @@ def spec(tmp_path: Path) -> Spec:
     return load_spec(path).spec
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with Cluster(workers=2) as cluster:
         yield cluster
@@ -56,7 +69,11 @@ def test_runs_cannot_be_looked_up_before_their_draws_are_made(spec: Spec, encode
 @pytest.mark.slow
 def test_a_failing_run_does_not_stop_the_others(spec: Spec, encoded_corpus: Any, cluster: Cluster) -> None:  # noqa: ANN401
     store, manifest = encoded_corpus.store, encoded_corpus.manifest
-    outcomes = train_all(spec, manifest, store, cluster, device="cpu")
+    looks: list[FamilyProgress] = []
+    outcomes = train_all(spec, manifest, store, cluster, device="cpu", on_progress=looks.append)
+    assert [run.state for run in looks[-1].runs] == ["done", "failed", "done", "failed"]
+    assert [run.tokens for run in looks[-1].runs if run.state == "done"] == [512, 512]
+    assert [run.reason for run in looks[-1].runs] == [run.reason for run in outcomes]
     assert [(run.mixture, run.proxy, run.seed, run.done) for run in outcomes] == [
         ("even", "tiny", 1, True),
         ("even", "wild", 1, False),
@@ -80,5 +97,65 @@ def test_a_failing_run_does_not_stop_the_others(spec: Spec, encoded_corpus: Any,
     again = train_all(spec, manifest, store, cluster, device="cpu")
     assert [(run.done, run.reused) for run in again] == [(True, True), (False, False), (True, True), (False, False)]
     assert [run.record for run in again] == [run.record for run in outcomes]
+    rows = pq.read_table(store.path("runs.parquet")).to_pylist()
+    assert {row["key"]: row["record_sha256"] for row in rows} == {
+        run.key: run.record.sha256 for run in outcomes if run.record is not None
+    }
+    row = next(row for row in rows if row["key"] == outcomes[0].key)
+    record = outcomes[0].record
+    assert record is not None
+    assert (row["mixture"], row["status"], row["consumed_tokens"], row["unique_tokens"]) == ("even", "done", 512, 512)
+    assert (row["parameters"], row["flops"]) == (record.parameters.total, float(record.flops))
+    assert {part["source"]: part["tokens"] for part in row["delivered"]} == {"guide": 256, "manual": 256}
+    assert dict(row["recipe"]) == record.recipe
+    assert {score["source"]: score["bits_per_byte"] for score in row["heldout"]} == {
+        name: score.bits_per_byte for name, score in record.heldout.items()
+    }
     looked_up = find_outcomes(plan_requests(spec, manifest, store, None))
     assert [run.record for run in looked_up] == [run.record for run in outcomes]
+
+
+@pytest.mark.slow
+def test_a_run_whose_rank_is_killed_ends_as_an_undisturbed_one(
+    make_request: Callable[..., RunRequest], cluster: Cluster
+) -> None:
+    two = Resources(ranks=2)
+    undisturbed = make_request(place="undisturbed", steps=20, checkpoint_steps=2, resources=two)
+    disturbed = make_request(steps=20, checkpoint_steps=2, resources=two)
+    folder = run_folder(Store(disturbed.store), disturbed.key)
+    assert undisturbed.key == disturbed.key
+    told: list[tuple[str, str | None]] = []
+    killer = Thread(target=kill_the_first_rank, args=(folder,))
+    killer.start()
+    for request in (undisturbed, disturbed):
+        dispatch([request], cluster, lambda request, reason: told.append((request.store, reason)))
+    killer.join()
+    assert told == [(undisturbed.store, None), (disturbed.store, None)]
+    records = [finished_record(Store(request.store), request) for request in (undisturbed, disturbed)]
+    assert records[0] is not None and records[1] is not None
+    assert records[0].to_bytes() == records[1].to_bytes()
+    circumstances = json.loads((folder / "circumstances.json").read_bytes())
+    assert circumstances["ranks"] == 2
+    assert 8 <= circumstances["resumed_from_samples"] < 80
+    assert not (folder / ".ray_train").exists()
+
+
+def kill_the_first_rank(folder: Path) -> None:
+    """Kill it once it has taken five steps."""
+    end = time.monotonic() + 240
+    while len(read_metrics(folder)) < 5:
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    os.kill(json.loads((folder / "attempt.json").read_bytes())["process"], signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_what_no_further_start_would_mend_ends_a_run_of_many_ranks(
+    make_request: Callable[..., RunRequest], cluster: Cluster
+) -> None:
+    request = make_request(resources=Resources(ranks=2))
+    damaged = Store(request.store).path(f"{request.draws['guide'].prefix}.bin")
+    damaged.write_bytes(damaged.read_bytes()[:-2])
+    (reason,) = dispatch([request], cluster, lambda request, reason: None)
+    assert reason is not None
+    assert "E6" in reason and "guide" in reason

@@ -9,9 +9,9 @@ import pytest
 
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.ledger.store import Store
-from mixproof.train.metrics import MetricsLog, StepMetrics, read_metrics
+from mixproof.train.metrics import MetricsLog, StepMetrics, last_metrics, read_metrics
 from mixproof.train.ownership import Ownership
-from mixproof.train.progress import Watch
+from mixproof.train.progress import FamilyWatch, RunProgress
 from mixproof.train.record import run_folder
 from mixproof.train.request import RunRequest
 
@@ -59,18 +59,52 @@ def test_missing_lines_are_named(owner: Ownership) -> None:
         MetricsLog(owner.folder, owner, 2)
 
 
-def test_a_watch_tells_speed_and_time_left(make_request: Callable[..., RunRequest]) -> None:
+def test_a_watch_tells_state_speed_and_time_left(make_request: Callable[..., RunRequest]) -> None:
     request = make_request(steps=8)  # 1,024 tokens
     owner = Ownership(run_folder(Store(request.store), request.key))
-    watch = Watch(request)
-    assert watch.look(10.0) is None
+    family = FamilyWatch([request], [False])
+
+    def look(now: float) -> RunProgress:
+        (run,) = family.look(now).runs
+        return run
+
+    assert (look(10.0).state, look(10.0).tokens, look(10.0).loss) == ("waiting", 0, None)
     owner.take()
+    assert look(11.0).state == "starting"
     write(owner, 0, step(1))
-    first = watch.look(11.0)
-    assert first is not None
-    assert (first.step, first.steps, first.tokens_per_second, first.seconds_left) == (1, 8, None, None)
-    assert watch.look(12.0) is None
+    first = look(12.0)
+    assert (first.state, first.tokens, first.tokens_planned, first.tokens_per_second) == ("training", 128, 1024, None)
     write(owner, 1, step(2), step(3))
-    second = watch.look(13.0)
-    assert second is not None
-    assert (second.step, second.tokens_per_second, second.seconds_left) == (3, 128.0, 5.0)
+    second = look(14.0)
+    assert (second.tokens, second.loss, second.tokens_per_second, second.seconds_left) == (384, 2.5, 128.0, 5.0)
+    assert family.look(14.0).seconds_left == pytest.approx(640 / (384 / 4))  # 384 tokens since the first look at 10.0
+    write(owner, 1, step(2))  # it went back to a checkpoint
+    assert look(15.0).tokens_per_second is None
+    write(owner, 2, *(step(number) for number in range(3, 9)))
+    assert look(16.0).state == "scoring"
+    family.end(request, "step 9: no number")
+    assert (look(17.0).state, look(17.0).reason) == ("failed", "step 9: no number")
+
+
+def test_a_resumed_run_waits_where_it_stopped(make_request: Callable[..., RunRequest]) -> None:
+    request = make_request(steps=8)
+    owner = Ownership(run_folder(Store(request.store), request.key))
+    owner.take()
+    write(owner, 0, step(1), step(2))
+    (waiting,) = FamilyWatch([request], [False]).look(10.0).runs
+    (done,) = FamilyWatch([request], [True]).look(10.0).runs
+    assert (waiting.state, waiting.tokens, done.state, done.tokens) == ("waiting", 256, "done", 256)
+
+
+def test_the_last_line_is_found_without_reading_the_others(owner: Ownership, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert last_metrics(owner.folder) is None
+    write(owner, 0)
+    assert last_metrics(owner.folder) is None
+    for length in (16, 150, 10_000):  # shorter than a line, than two, longer than the file
+        monkeypatch.setattr("mixproof.train.metrics.TAIL_BYTES", length)
+        write(owner, 0, step(1), step(2), step(3))
+        with (owner.folder / "metrics.jsonl").open("ab") as file:
+            file.write(b'{"step": 4, "samp')
+        assert last_metrics(owner.folder) == step(3)
+        write(owner, 0, step(1))
+        assert last_metrics(owner.folder) == step(1)

@@ -198,6 +198,37 @@ def test_a_killed_run_resumes_bit_for_bit(make_request: MakeRequest, tmp_path: P
     ]
 
 
+@pytest.mark.slow
+def test_a_run_killed_during_a_save_resumes_bit_for_bit(make_request: MakeRequest, tmp_path: Path) -> None:
+    expected = train_run(make_request(place="undisturbed", checkpoint_steps=1))
+    request = make_request(checkpoint_steps=1)
+    process = start_worker(request, tmp_path)
+    checkpoints = folder_of(request) / "checkpoints"
+
+    def is_saving() -> bool:  # the third checkpoint is half written
+        return len(list(checkpoints.glob("iter_*"))) >= 2 and bool(list(checkpoints.glob(".iter_*")))
+
+    wait_until(is_saving, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert train_run(request).to_bytes() == expected.to_bytes()
+    assert not list(checkpoints.glob(".iter_*"))
+
+
+def test_the_newest_checkpoints_stay_and_no_others(make_request: MakeRequest) -> None:
+    for keep, left in ((1, [32]), (2, [24, 32]), (9, [8, 16, 24, 32])):
+        request = make_request(place=f"keep-{keep}", checkpoint_steps=2, checkpoint_keep=keep)
+        train_run(request)
+        names = [path.name for path in sorted((folder_of(request) / "checkpoints").iterdir())]
+        assert names == [f"iter_{samples:012d}" for samples in left]
+    assert request.key == make_request(place="all", checkpoint_steps=2).key
+
+
+def test_activations_made_again_change_nothing(make_request: MakeRequest) -> None:
+    records = [train_run(make_request(place=str(again), steps=3, recompute=again)) for again in (False, True)]
+    assert records[0].to_bytes() == records[1].to_bytes()
+
+
 def test_a_half_written_checkpoint_is_passed_over(make_request: MakeRequest) -> None:
     request = make_request(checkpoint_steps=2)
     expected = train_run(request)

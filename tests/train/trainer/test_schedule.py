@@ -17,7 +17,7 @@ from mixproof.train.schedule import build_scheduler, check_schedule
 
 def rates(budget: RunBudget, shape: str) -> list[float]:
     model = torch.nn.Linear(2, 2)
-    optimizer = build_optimizer(model, lr=1.0, betas=(0.9, 0.95), device=torch.device("cpu"))
+    optimizer = build_optimizer(model, lr=1.0, betas=(0.9, 0.95))
     scheduler = build_scheduler(optimizer, budget, lr=1.0, min_lr=0.2, weight_decay=0.1, shape=shape)
     seen = []
     for _ in range(budget.steps):
@@ -56,7 +56,7 @@ def test_a_run_that_is_all_warm_up_is_refused(make_budget: Callable[..., RunBudg
 
 def test_matrices_decay_and_vectors_do_not(make_budget: Callable[..., RunBudget]) -> None:
     model = torch.nn.Sequential(torch.nn.Embedding(5, 3), torch.nn.RMSNorm(3), torch.nn.Linear(3, 2))
-    optimizer = build_optimizer(model, lr=1.0, betas=(0.9, 0.95), device=torch.device("cpu"))
+    optimizer = build_optimizer(model, lr=1.0, betas=(0.9, 0.95))
     build_scheduler(optimizer, make_budget(8, {"a": 4}), lr=1.0, min_lr=0.1, weight_decay=0.1, shape="linear")
     decays = {tuple(p.shape): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert decays == {(5, 3): 0.1, (2, 3): 0.1, (3,): 0.0, (2,): 0.0}

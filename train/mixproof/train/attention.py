@@ -3,9 +3,20 @@
 Megatron's local attention keeps the whole score matrix and its softmax asks for CUDA; its rotary embedding
 moves its frequencies to the current CUDA device. Both are replaced at the places Megatron provides for it
 (the layer spec and the model's attribute), nothing is patched.
+
+Under a document mask a token sees its own document only. Megatron would take a mask [batch, 1, S, S]; here one number
+a token says where its document starts in the window, and from that the CPU attends document by document (which does
+the less work the shorter they are) and CUDA builds the mask of a micro batch.
+
+Positions are those of the window, or those that `turned_to` sets: Megatron hands its position ids to learned positions
+only, so that resetting them would change nothing under rotary ones.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
@@ -52,7 +63,8 @@ class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core 
             query: [sequence, batch, heads, head_dim]; `key` and `value` [sequence, batch, kv_heads, head_dim].
             key: see `query`.
             value: see `query`.
-            attention_mask: None; a position sees itself and everything before it in its window.
+            attention_mask: [batch, sequence] place of the first token that each one sees, by `document_starts`;
+                None: a token sees itself and everything before it in its window.
             attn_mask_type: Megatron's word for that; causal is the only one here.
             attention_bias: not used by these models.
             packed_seq_params: not used by these models.
@@ -61,17 +73,67 @@ class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core 
             [sequence, batch, heads × head_dim].
 
         """
-        assert attention_mask is None and attention_bias is None and packed_seq_params is None
+        assert attention_bias is None and packed_seq_params is None
         queries, keys, values = (tensor.permute(1, 2, 0, 3) for tensor in (query, key, value))
-        out = functional.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            is_causal=True,
-            scale=self.softmax_scale,
-            enable_gqa=queries.size(1) != keys.size(1),
-        )
+        if attention_mask is None:
+            out = self._attend(queries, keys, values)
+        elif query.device.type == "cpu":
+            out = self._attend_by_documents(queries, keys, values, attention_mask)
+        else:
+            out = self._attend_by_mask(queries, keys, values, attention_mask)
         return out.permute(2, 0, 1, 3).reshape(query.size(0), query.size(1), -1)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Causal attention of [batch, heads, sequence, head_dim]."""
+        grouped = queries.size(1) != keys.size(1)
+        return functional.scaled_dot_product_attention(
+            queries, keys, values, is_causal=True, scale=self.softmax_scale, enable_gqa=grouped
+        )
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # spans differ from batch to batch
+    def _attend_by_documents(self, queries: Tensor, keys: Tensor, values: Tensor, starts: Tensor) -> Tensor:
+        """Causal attention within each document alone."""
+        rows = []
+        for row, lengths in enumerate(_lengths(starts)):
+            pieces = zip(*(part[row : row + 1].split(lengths, dim=2) for part in (queries, keys, values)), strict=True)
+            rows.append(torch.cat([self._attend(*piece) for piece in pieces], dim=2))
+        return torch.cat(rows)
+
+    def _attend_by_mask(self, queries: Tensor, keys: Tensor, values: Tensor, starts: Tensor) -> Tensor:
+        """The same by a mask; keys are repeated, because CUDA's kernels take either a mask or grouped queries."""
+        place = torch.arange(queries.size(2), device=queries.device)
+        visible = (place <= place[:, None]) & (place >= starts[:, None, :, None])
+        each = queries.size(1) // keys.size(1)
+        return functional.scaled_dot_product_attention(
+            queries,
+            keys.repeat_interleave(each, 1),
+            values.repeat_interleave(each, 1),
+            attn_mask=visible,
+            scale=self.softmax_scale,
+        )
+
+
+def document_starts(tokens: Tensor, eod_id: int) -> Tensor:
+    """Where each token's document starts in its window; an EOD is the last token of its document.
+
+    Args:
+        tokens: [batch, sequence] ids.
+        eod_id: id of the end of a document.
+
+    Returns:
+        [batch, sequence] int64; all zero in a window without an EOD before its last token.
+    """
+    place = torch.arange(tokens.size(1), device=tokens.device).expand_as(tokens)
+    after_eod = torch.roll(tokens == eod_id, 1, dims=1)
+    return place.where(after_eod & (place > 0), 0).cummax(1).values
+
+
+def _lengths(starts: Tensor) -> list[list[int]]:
+    """Tokens of each document in each window."""
+    size = starts.size(1)
+    first = starts == torch.arange(size, device=starts.device)
+    begins: list[list[int]] = [row.nonzero()[:, 0].tolist() for row in first]
+    return [[end - begin for begin, end in zip(row, [*row[1:], size], strict=True)] for row in begins]
 
 
 class DeviceRotaryEmbedding(RotaryEmbedding):  # type: ignore[misc]  # megatron-core has no types
@@ -82,6 +144,24 @@ class DeviceRotaryEmbedding(RotaryEmbedding):  # type: ignore[misc]  # megatron-
             kv_channels=kv_channels, rotary_percent=1.0, rotary_base=rotary_base, use_cpu_initialization=True
         )
         self.inv_freq: Tensor = self.inv_freq.to(device)
+        self._positions: Tensor | None = None
+
+    @contextmanager
+    def turned_to(self, positions: Tensor | None) -> Iterator[None]:
+        """Turn tokens by these positions [batch, sequence] instead of their places in the window; None: by those."""
+        self._positions = positions
+        try:
+            yield
+        finally:
+            self._positions = None
+
+    def forward(self, max_seq_len: int, *arguments: Any, **options: Any) -> Tensor:  # noqa: ANN401  as Megatron's
+        """Angles [max_seq_len, 1 or batch, 1, kv_channels]; those of places in the window Megatron keeps in a cache."""
+        if self._positions is None:
+            angles: Tensor = super().forward(max_seq_len, *arguments, **options)
+            return angles
+        halves = self._positions.T[..., None] * self.inv_freq
+        return torch.cat((halves, halves), dim=-1)[:, :, None, :]
 
     def get_emb(self, max_seq_len: int, offset: int = 0) -> Tensor:
         """Angles [max_seq_len, 1, 1, kv_channels], both halves alike (not interleaved)."""

@@ -1,4 +1,4 @@
-"""Audit of a run's checkpoints: those that the spec asks for are there, and every one is whole, byte by byte.
+"""Audit of a run's checkpoints: every one that is there is whole, byte by byte, and the last one is there.
 
 The last checkpoint is the run's result and its files are named by the record. The others, which continuations and
 scores along the way start from, are named by the list of their own, `files.json`, whose last field is the SHA-256 of
@@ -15,7 +15,7 @@ from typing import Any
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.report import Checks
 
-from .record import IDENTITY, RunRecord
+from .record import RunRecord
 
 FOLDER = "checkpoints"
 LIST = "files.json"
@@ -23,7 +23,7 @@ MARK = b',"sha256":"'
 
 
 def check_checkpoints(root: Path, run: RunRecord, checks: Checks) -> None:
-    """Check every checkpoint that the run has or should have.
+    """Check every checkpoint that the run has.
 
     Args:
         root: the store's folder.
@@ -31,20 +31,9 @@ def check_checkpoints(root: Path, run: RunRecord, checks: Checks) -> None:
         checks: where the outcome goes.
     """
     folder = root / "train" / run.key
-    asked = _asked(folder / IDENTITY, run)
     there = {int(path.name.removeprefix("iter_")) for path in (folder / FOLDER).glob("iter_*")}
-    for samples in sorted({run.consumed_samples, *there, *asked}):
+    for samples in sorted({run.consumed_samples, *there}):
         _check_checkpoint(root, run, samples, checks)
-
-
-def _asked(identity: Path, run: RunRecord) -> set[int]:
-    """Consumed samples at which the run was to leave a checkpoint; where its identity is damaged, none is known."""
-    try:
-        every = json.loads(identity.read_bytes())["config"]["budget"]["checkpoint_steps"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
-    step = every * run.global_batch_size if every else run.consumed_samples
-    return set(range(step, run.consumed_samples + 1, step)) if step else set()
 
 
 def _check_checkpoint(root: Path, run: RunRecord, samples: int, checks: Checks) -> None:

@@ -137,6 +137,7 @@ def _check_counts(run: RunRecord, checks: Checks) -> None:
     at.equal("E9", "steps for the declared tokens", declared, run.steps)
     at.equal("E9", "samples consumed", run.steps * run.global_batch_size, run.consumed_samples)
     at.equal("E9", "tokens consumed", run.consumed_samples * length, run.consumed_tokens)
+    at.equal("E9", "prior tokens", run.init_from.prior_tokens if run.init_from else 0, run.prior_tokens)
     at.equal("E9", "samples delivered", run.consumed_samples, sum(d.samples for d in run.delivered.values()))
     shares = sum(delivered.declared for delivered in run.delivered.values())
     at.true("E8", abs(shares - 1) < SHARE_ERROR, "declared shares that sum to 1", str(shares))

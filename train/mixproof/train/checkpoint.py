@@ -90,14 +90,21 @@ def whole_checkpoints(folder: Path) -> list[Path]:
 
 def checkpoint_files(path: Path) -> dict[str, str] | None:
     """SHA-256 of each file of a checkpoint by its name, or None where the checkpoint is not whole."""
+    facts = checkpoint_facts(path)
+    return None if facts is None else {name: file["sha256"] for name, file in facts["files"].items()}
+
+
+def checkpoint_facts(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint says about itself, or None where it is not whole."""
     try:
-        files = json.loads(unseal((path / FILES).read_bytes()))["files"]
+        facts: dict[str, Any] = json.loads(unseal((path / FILES).read_bytes()))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     whole = all(
-        (path / name).is_file() and (path / name).stat().st_size == file["bytes"] for name, file in files.items()
+        (path / name).is_file() and (path / name).stat().st_size == file["bytes"]
+        for name, file in facts["files"].items()
     )
-    return {name: file["sha256"] for name, file in files.items()} if whole else None
+    return facts if whole else None
 
 
 def save_checkpoint(folder: Path, state: TrainingState, ranks: Ranks, ownership: Ownership) -> Path:
@@ -126,7 +133,7 @@ def save_checkpoint(folder: Path, state: TrainingState, ranks: Ranks, ownership:
 
 
 def load_checkpoint(path: Path, state: TrainingState, ranks: Ranks) -> None:
-    """Bring a freshly built `state` to where the checkpoint at `path` was taken.
+    """Bring a freshly built `state` to where the checkpoint at `path` was taken; the schedule stays that of `state`.
 
     Raises:
         RequestError: when it was trained in another arithmetic, which would make one run of two kinds.
@@ -151,8 +158,9 @@ def load_checkpoint(path: Path, state: TrainingState, ranks: Ranks) -> None:
     for moments in optimizer["state"].values():
         moments["step"] = torch.tensor(step)
     state.optimizer.load_state_dict(optimizer)
-    state.scheduler.load_state_dict(loaded["scheduler"])  # it adds the checkpoint's steps to its own, which are 0
     state.consumed_samples = loaded["consumed_samples"]
+    # not from the checkpoint: a branch decays elsewhere than the run that trained its trunk, and is there as far
+    state.scheduler.step(state.consumed_samples)
     if same_ranks:
         _set_random_numbers(loaded["random_numbers"], ranks)
 

@@ -130,6 +130,7 @@ def compare(
     across: str | None = None,
     *,
     audits: Mapping[str, bool] | None = None,
+    faults: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
     manifests: Mapping[str, Manifest] | None = None,
 ) -> Comparison:
@@ -141,6 +142,7 @@ def compare(
         across: the one axis that may differ: `tokens`, `flops`, `tokenizer` or `recipe`.
         audits: whether the audit of a build (by its id) or of a run (by its key) was clean; where one was not, the
             runs enter nothing.
+        faults: what those audits found first, in words, by the same ids and keys.
         folders: of runs, by key, for the uncertainty that comes from the choice of held-out documents.
         manifests: of builds, by id, for the bytes that mixtures lost to sources they do not hold.
 
@@ -152,7 +154,7 @@ def compare(
     audits = audits or {}
     failed, good = [], []
     for record in {record.key: record for record in records}.values():
-        reason = _why_not(record, audits)
+        reason = _why_not(record, audits, faults or {})
         if reason is None:
             good.append((record, facts_of(record, axis, audits)))
         else:
@@ -171,13 +173,13 @@ def compare(
     return Comparison(tuple(groups), tuple(reasons), tuple(failed), _in_words(objective))
 
 
-def _why_not(record: RunRecord, audits: Mapping[str, bool]) -> str | None:
+def _why_not(record: RunRecord, audits: Mapping[str, bool], faults: Mapping[str, str]) -> str | None:
     if record.status != "done":
         return record.reason or "did not finish"
-    if audits.get(record.build) is False:
-        return f"the audit of its build {record.build[:12]} failed"
-    if audits.get(record.key) is False:
-        return "its own audit failed"
+    named = ((record.build, f"the audit of its build {record.build[:12]} failed"), (record.key, "its own audit failed"))
+    for name, failed in named:
+        if audits.get(name) is False:
+            return f"{failed}: {faults[name]}" if name in faults else failed
     return None
 
 

@@ -33,7 +33,8 @@ DOWNSTREAM = {
     "on_bad_record": (),
 }
 """Stages that a change of a part of the build's spec reaches; each change gives another build."""
-EXECUTION = "micro_batch_size"
+EXECUTION = (".micro_batch_size", ".recompute", ".ranks", ".cpus", ".gpus", ".checkpoint_keep")
+"""Keys of a proxy or of `train` that change no result."""
 NEW_DRAWS = (
     "a mixture or proxy that changed, or is new, can need so many tokens more of a source that it is drawn anew; "
     "then every run that reads the source trains again"
@@ -182,7 +183,7 @@ def _runs_again(a: Spec, b: Spec, keys: Sequence[str], build: Sequence[str]) -> 
     for mixture, proxy, seed in product(b.mixtures, b.train.proxies, b.train.seeds):
         because = list(everywhere)
         because += [key for key in keys if key.startswith((f"mixtures.{mixture}.", f"train.proxies.{proxy}."))]
-        because = [key for key in because if not key.endswith(f".{EXECUTION}")]
+        because = [key for key in because if not key.endswith(EXECUTION)]
         if seed not in a.train.seeds:
             because.append("train.seeds")
         if because:

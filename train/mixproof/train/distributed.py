@@ -1,9 +1,9 @@
 """Process groups: one rank or several, gloo on CPU and nccl on CUDA, the same code path.
 
-Started by torchrun or Ray Train, a process finds its rank in the environment (`RANK`, `WORLD_SIZE`,
-`MASTER_ADDR`, `MASTER_PORT`, `LOCAL_RANK`). Without them it is the only rank, and its rendezvous is a store
-inside the process: no port is taken, so any number of runs share a machine. Megatron keeps its groups in
-module globals and Ray reuses workers, so the groups are always taken down again.
+Started by torchrun, a process finds its rank in the environment (`RANK`, `WORLD_SIZE`, `MASTER_ADDR`, `MASTER_PORT`,
+`LOCAL_RANK`); Ray Train has joined its ranks already (`gang.py`). Without either it is the only rank, and its
+rendezvous is a store inside the process: no port is taken, so any number of runs share a machine. Megatron keeps its
+groups in module globals and Ray reuses workers, so the groups are always taken down again.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def process_group(device_type: str | None = None) -> Iterator[Ranks]:
         torch.cuda.set_device(device)
         _ask_for_deterministic_kernels()
     backend = "nccl" if kind == "cuda" else "gloo"
-    if "WORLD_SIZE" in os.environ and "RANK" in os.environ:
+    joined = dist.is_initialized()  # Ray Train has its ranks join before it calls them, and leave afterwards
+    if joined:
+        assert dist.get_backend() == backend, f"the ranks were joined by {dist.get_backend()}, not {backend}"
+    elif "WORLD_SIZE" in os.environ and "RANK" in os.environ:
         dist.init_process_group(backend)
     else:
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
@@ -79,7 +82,8 @@ def process_group(device_type: str | None = None) -> Iterator[Ranks]:
     finally:
         if parallel_state.model_parallel_is_initialized():
             parallel_state.destroy_model_parallel()
-        dist.destroy_process_group()
+        if not joined:
+            dist.destroy_process_group()
 
 
 def sum_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:

@@ -108,6 +108,7 @@ def megatron_arguments(run: FinishedRun) -> Namespace:
         pipeline_model_parallel_size=1,
         consumed_train_samples=record.consumed_samples,
         consumed_valid_samples=0,
+        prior_tokens=record.prior_tokens,
         iteration=record.steps,
         ckpt_format="torch_dist",
     )

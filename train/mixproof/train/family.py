@@ -1,34 +1,33 @@
-"""Train a family of runs: one Ray task a run, finished runs reused, a failing run shown and the others trained.
+"""Train a family of runs: finished runs reused, the others dispatched, a failing run shown and the others trained.
 
 requests ──> finished? ──yes──> its record
 │no
-└──> Ray task: train_run ──> record, or the reason why there is none
+└──> dispatch: a Ray task a run ──> record, or the reason why there is none
 """
 
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
 
 from .checkpoint import CHECKPOINTS
+from .dispatch import dispatch
 from .plan import plan_requests
-from .progress import RunProgress, watching
+from .progress import FamilyProgress, FamilyWatch, watching
 from .record import TRAIN, RunRecord
 from .request import RunRequest
-from .run import CIRCUMSTANCES, failed_record, finished_record, train_run
-
-FAILURE = "failure.txt"
+from .run import CIRCUMSTANCES, failed_record, finished_record
+from .runs_table import RUNS_TABLE, write_runs_table
+from .trunk import in_waves
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def train_all(
     *,
     device: Literal["cpu", "cuda"] | None = None,
     least_tokens: Mapping[str, int] | None = None,
-    on_progress: Callable[[RunProgress], None] | None = None,
+    on_progress: Callable[[FamilyProgress], None] | None = None,
 ) -> list[RunOutcome]:
     """Train every run of a spec, in the order mixtures, proxies, seeds.
 
@@ -74,25 +73,27 @@ def train_all(
         spec: a checked spec.
         manifest: of its build.
         store: where runs live; every worker sees it.
-        cluster: runs the tasks, one processor each, and one GPU each on `cuda`.
-        device: None: `cuda` where this machine has one.
+        cluster: runs the tasks; each has the processors and GPUs that its proxy declares.
+        device: of runs whose proxy does not say; None: `cuda` where this machine, or the cluster as it is now, has one.
         least_tokens: by source, what a draw must supply at least, whatever these runs need.
-        on_progress: called from another thread, about once a second for each run that moved.
+        on_progress: called from another thread, about once a second.
 
     Raises:
         RequestError: for what cannot be trained as asked, before anything is trained.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or ("cuda" if torch.cuda.is_available() or cluster.gpus() else "cpu")
     requests = plan_requests(spec, manifest, store, cluster, device=device, least_tokens=least_tokens)
     finished = {request.key: outcome_of(request, reused=True) for request in requests}
     left = [request for request in requests if not finished[request.key].done]
     cluster.count(run=len(left), reused=len(requests) - len(left))
-    calls = [(request.model_dump_json(),) for request in left]
-    with watching(left, on_progress):
-        gpus = 1 if device == "cuda" else 0
-        reasons = cluster.run(_train_task, calls, label="train", num_gpus=gpus, on_failure=str)
-    for request, reason in zip(left, reasons, strict=True):
-        finished[request.key] = outcome_of(request, reason=reason)
+    watch = FamilyWatch(requests, [finished[request.key].done for request in requests])
+    with watching(watch, on_progress if left else None):
+        for wave in in_waves(left):
+            reasons = dispatch(wave, cluster, watch.end)
+            for request, reason in zip(wave, reasons, strict=True):
+                finished[request.key] = outcome_of(request, reason=reason)
+    if left or not store.path(RUNS_TABLE).is_file():
+        write_runs_table(store)
     return [finished[request.key] for request in requests]
 
 
@@ -124,16 +125,3 @@ def outcome_of(request: RunRequest, *, reason: str | None = None, reused: bool =
         resumed_from_samples=resumed,
         reused=reused and record is not None and record.status == "done",
     )
-
-
-def _train_task(request_json: str) -> str | None:
-    """Train one run in a worker; return why it failed, None when it is done."""
-    request = RunRequest.model_validate_json(request_json)
-    try:
-        return train_run(request).reason
-    except MixproofError:
-        raise
-    except Exception as error:  # noqa: BLE001  whatever ends one run must not end the others; it is kept and shown
-        store, place = Store(request.store), f"{TRAIN}/{request.key}/{FAILURE}"
-        store.write(place, traceback.format_exc().encode())
-        return f"{type(error).__name__}: {error}; see {store.place(place)}"

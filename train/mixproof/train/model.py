@@ -9,6 +9,7 @@ stays parallel (`parallel_output=True`; False breaks the backward pass with labe
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import torch
 from megatron.core.models.gpt import GPTModel
@@ -16,6 +17,7 @@ from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from mixproof.ledger.fingerprint import derive_seed
 from mixproof.mixtures.spec import Architecture
@@ -73,17 +75,18 @@ def build_model(
     rope_base: int,
     seed: int,
     device: torch.device,
+    spec: ModuleSpec | None = None,
 ) -> GPTModel:
     """Build a proxy with the initial weights of `seed` on `device`.
 
-    On the meta device the weights have shapes and no values.
+    On the meta device the weights have shapes and no values. `spec` is the layer's, None for `layer_spec()`.
     """
     on_meta = device.type == "meta"
     torch.manual_seed(derive_seed("weights", seed))
     with torch.device("meta" if on_meta else "cpu"):
         model = GPTModel(
             config=model_config(architecture, initialize=not on_meta),
-            transformer_layer_spec=layer_spec(),
+            transformer_layer_spec=spec or layer_spec(),
             vocab_size=vocab_size,
             max_sequence_length=sequence_length,
             position_embedding_type="rope",
@@ -95,6 +98,22 @@ def build_model(
         kv_channels=architecture.head_dim, rotary_base=rope_base, device=device
     )
     return model.to(device)
+
+
+def recompute_layers(model: GPTModel) -> None:
+    """Let each decoder layer forget its activations and make them again in the backward pass, to the same bits.
+
+    Megatron's own recomputation saves CUDA's random states and does not run on a CPU; these models draw none.
+    """
+    for layer in model.decoder.layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+
+
+def compile_layers(model: GPTModel) -> None:
+    """Compile the decoder's layers, each by itself: they are alike, so that one compilation serves all of them."""
+    torch._dynamo.config.inline_inbuilt_nn_modules = True  # else each layer would be compiled anew
+    for layer in model.decoder.layers:
+        layer.compile(dynamic=False)
 
 
 def weights_sha256(model: torch.nn.Module) -> str:

@@ -8,6 +8,7 @@ all its mixtures share.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 from mixproof.ledger.errors import RequestError
@@ -16,13 +17,14 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import RunBudget, budget_run
 from mixproof.mixtures.caps import check_caps, cuts_of
 from mixproof.mixtures.quantities import exact_string
-from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.spec import Proxy, Spec
 from mixproof.pipeline.cluster import Cluster
 
 from .draw import Draw, find_draw, make_draw
+from .initial import find_initial, initial_weights
 from .proxies import architecture_of
 from .record import ArchitectureRecord, MasksRecord
-from .request import Recipe, RunRequest
+from .request import InitialCheckpoint, Recipe, Resources, RunRequest
 from .schedule import check_schedule
 
 Budgets = dict[tuple[str, str], RunBudget]
@@ -68,7 +70,7 @@ def plan_requests(
         manifest: of its build, which lies in `store`.
         store: where draws and runs are.
         cluster: makes the draws that are missing; None: do not make any, only look.
-        device: what the runs are trained on; no part of their keys.
+        device: what runs are trained on whose proxy does not say; no part of their keys.
         least_tokens: by source, what a draw must supply at least: families that are planned one after the other,
             as the rounds of a search, then share their draws, and with them their streams.
 
@@ -78,13 +80,27 @@ def plan_requests(
     tokens_of = {name: source.train.tokens for name, source in manifest.sources.items()}
     budgets = plan_budgets(spec, tokens_of)
     wanted = _wanted_draws(spec, budgets, tokens_of, least_tokens or {})
+    initial = _initial(spec, manifest)
     made = _draws(manifest, store, cluster, sorted(set(wanted.values()), key=str))
     draws = {proxy_and_source: made[draw] for proxy_and_source, draw in wanted.items()}
     return [
-        _request(spec, manifest, store, (mixture, proxy, seed), budget, draws, device)
+        _request(spec, manifest, store, (mixture, proxy, seed), budget, draws, device, initial)
         for (mixture, proxy), budget in budgets.items()
         for seed in spec.train.seeds
     ]
+
+
+def _initial(spec: Spec, manifest: Manifest) -> InitialCheckpoint | None:
+    """The checkpoint that all runs start from, held against the shape of every proxy."""
+    if spec.train.init_from is None:
+        return None
+    initial = find_initial(Path(spec.train.init_from), manifest.tokenizer.sha256)
+    for name, proxy in spec.train.proxies.items():
+        try:
+            initial_weights(initial, architecture_of(name, proxy), manifest.tokenizer.vocab_size)
+        except RequestError as error:
+            raise RequestError(f"{spec.where('train', 'init_from')}: proxy {name}: {error}") from None
+    return initial
 
 
 def _wanted_draws(
@@ -132,10 +148,12 @@ def _request(
     budget: RunBudget,
     draws: Mapping[tuple[str, str], Draw],
     device: Literal["cpu", "cuda"],
+    initial: InitialCheckpoint | None,
 ) -> RunRequest:
     mixture, proxy_name, seed = run
     train, proxy = spec.train, spec.train.proxies[proxy_name]
     optimizer = train.optimizer
+    resources = _resources(proxy, device)
     return RunRequest(
         store=str(store),
         build=manifest.build,
@@ -162,6 +180,21 @@ def _request(
         tokenizer=manifest.tokenizer,
         draws={source: draws[proxy_name, source] for source in budget.samples_of},
         heldout={name: source.heldout for name, source in manifest.sources.items() if source.heldout.documents},
-        device=device,
+        device="cuda" if resources.gpus else "cpu",
         micro_batch_size=proxy.micro_batch_size,
+        resources=resources,
+        evaluate_steps=_steps(train.evaluate_every, budget),
+        recompute=proxy.recompute,
+        checkpoint_keep=train.checkpoint_keep,
+        init_from=initial,
     )
+
+
+def _steps(tokens: int | None, budget: RunBudget) -> int | None:
+    """Whole steps that hold `tokens`."""
+    return None if tokens is None else -(-tokens // (budget.sequence_length * budget.global_batch_size))
+
+
+def _resources(proxy: Proxy, device: Literal["cpu", "cuda"]) -> Resources:
+    gpus = proxy.gpus if proxy.gpus is not None else int(device == "cuda")
+    return Resources(ranks=proxy.ranks, cpus=float(proxy.cpus), gpus=float(gpus))

@@ -112,6 +112,13 @@ class DeliveredRecord(_Part):
     """Tokens by the budget: planned samples × sequence length."""
     unique_tokens: NonNegativeInt
     """Tokens of the draw that were seen at least once."""
+    targets: NonNegativeInt | None = None
+    """Tokens that counted in the loss, where `eod_mask_loss` took some out; not written where it did not."""
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if value is not None}
 
 
 class PhaseRecord(_Part):

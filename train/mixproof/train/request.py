@@ -1,8 +1,8 @@
 """A run as it is asked for: everything that a worker needs to train it, as plain JSON.
 
 The identity is what changes the result: the build, draws and held-out sets by their checksums, shape, recipe,
-budget, masks, seed, evaluation protocol. Names of places, the device and the micro batch are execution, and the
-spec's name is only a label; none of these is in the key.
+budget, masks, seed, evaluation protocol. Names of places, the device, the micro batch, ranks, processors and GPUs are
+execution, and the spec's name is only a label; none of these is in the key.
 """
 
 from __future__ import annotations
@@ -18,10 +18,24 @@ from mixproof.mixtures.spec import Architecture
 
 from .draw import Draw
 from .evaluate import EVALUATION_PROTOCOL
-from .record import TRAIN, ArchitectureRecord, MasksRecord
+from .record import TRAIN, ArchitectureRecord, InitRecord, MasksRecord
 
-TRAIN_VERSION = 1
+TRAIN_VERSION = 2
 """Rises when the same request would train to other weights."""
+OUTSIDE = (
+    "store",
+    "spec_name",
+    "tokenizer",
+    "draws",
+    "heldout",
+    "device",
+    "micro_batch_size",
+    "resources",
+    "recompute",
+    "checkpoint_keep",
+    "init_from",
+)
+"""Fields of a request that are no part of its identity as they are: by their contents, or not at all."""
 
 
 class _Part(BaseModel):
@@ -39,6 +53,37 @@ class Recipe(_Part):
     clip: str
     """Largest gradient norm; 0: not clipped."""
     betas: tuple[str, str]
+
+
+class Resources(_Part):
+    """What a run is given to compute with."""
+
+    ranks: int = 1
+    """Processes that share every step."""
+    cpus: float = 1
+    """Processors a rank; on the CPU it computes with as many threads, one at least."""
+    gpus: float = 0
+    """Part of a GPU a rank."""
+
+    @property
+    def threads(self) -> int:
+        """Threads a rank on the CPU."""
+        return max(1, int(self.cpus))
+
+
+class InitialCheckpoint(_Part):
+    """A checkpoint to start from, as it was found."""
+
+    path: str
+    """Absolute: the `.pt` file, or the folder of a torch_dist checkpoint."""
+    sha256: str
+    """Of the file; of names and checksums of the files of a folder."""
+    prior_tokens: int
+
+    @property
+    def record(self) -> InitRecord:
+        """What the run's record says about it."""
+        return InitRecord(sha256=self.sha256, prior_tokens=self.prior_tokens)
 
 
 class RunRequest(_Part):
@@ -64,6 +109,15 @@ class RunRequest(_Part):
     device: Literal["cpu", "cuda"]
     micro_batch_size: int | None
     """Samples per forward pass and rank; None: by the device."""
+    resources: Resources = Resources()
+    evaluate_steps: int | None = None
+    """Steps between two scorings of the held-out sets; None: at the end only, and then it is not in the key either."""
+    recompute: bool = False
+    """Whether the backward pass makes the layers' activations again."""
+    checkpoint_keep: int | None = None
+    """Newest checkpoints that stay; None: all."""
+    init_from: InitialCheckpoint | None = None
+    """What the weights start from; None: from the seed."""
 
     @property
     def name(self) -> str:
@@ -78,10 +132,13 @@ class RunRequest(_Part):
     @property
     def identity(self) -> dict[str, object]:
         """Everything that the key hashes; its canonical JSON stands beside the record as `identity.json`."""
+        absent = {"evaluate_steps"} if self.evaluate_steps is None else set()
         config = self.model_dump(
             mode="json",
-            exclude={"store", "spec_name", "tokenizer", "draws", "heldout", "device", "micro_batch_size"},
+            exclude={*OUTSIDE, *absent},
         )
+        if self.init_from is not None:
+            config["init_from"] = self.init_from.record.model_dump(mode="json")
         inputs = {
             "tokenizer": [self.tokenizer.sha256, self.tokenizer.vocab_size, self.tokenizer.eod_id],
             "draws": {name: draw.record.model_dump(mode="json") for name, draw in self.draws.items()},

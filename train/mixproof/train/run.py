@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
 
@@ -38,14 +37,21 @@ from .checkpoint import (
 )
 from .distributed import Ranks, process_group
 from .evaluate import Scores
-from .metrics import MetricsLog, StepMetrics
+from .evaluations import add_evaluation, evaluation_of, take_over_evaluations
+from .incidents import INCIDENTS, documents_of, name_documents, phase_starts_of, write_incidents
+from .initial import start_from
+from .journal import Journal
+from .metrics import METRICS, StepMetrics, first_lines, read_metrics
 from .ownership import ATTEMPT, Ownership
 from .record import IDENTITY, RUN, TRAIN, RunRecord, read_run, run_folder, write_run
 from .request import RunRequest
+from .spikes import SpikeWatch
 from .state import TrainingState, build_state
 from .statement import make_record, save_index, save_scores, score_heldout
-from .streams import Stream
-from .trainer import Trainer, plan_steps
+from .streams import streams_of
+from .throughput import memory_bytes
+from .trainer import Trainer, steps_of
+from .trunk import FoundTrunk, find_trunk, leave_trunk, trunks_of
 
 CIRCUMSTANCES = "circumstances.json"
 ROLLING_SECONDS = 300.0
@@ -71,7 +77,7 @@ def train_run(request: RunRequest, on_step: Callable[[StepMetrics], None] | None
     record = finished_record(store, request)
     if record is not None:
         return record
-    with _threads(request.device), process_group(request.device) as ranks:
+    with _threads(request), process_group(request.device) as ranks:
         run = _Run(request, store, ranks)
         try:
             run.train(on_step)
@@ -116,40 +122,74 @@ class _Run:
         self._ownership = Ownership(self._folder, ranks.agree(uuid.uuid4().hex))
         self._started = time.time()
         self._seconds_training = 0.0
+        self._seconds_evaluating = 0.0
         if ranks.first:
             self._ownership.take()
             store.upload(f"{self._place}/{ATTEMPT}")
             remove_scratch(self._folder)
             publish_bytes(canonical_json(request.identity), self._folder / IDENTITY)
         ranks.barrier()
-        self._blend = Blend(_streams(request, store), request.budget)
+        self._blend = Blend(streams_of(request), request.budget)
         self._index = save_index(self._blend, self._folder) if ranks.first else {}
+        self._branched_from: FoundTrunk | None = None
         self._state = self._resumed_state()
         self._resumed_from = self._state.consumed_samples
+        self._step = self._resumed_from // request.budget.global_batch_size
+        """The step that was begun last, from 1."""
 
     def train(self, on_step: Callable[[StepMetrics], None] | None) -> None:
         """Take every step that is left, and leave the last checkpoint."""
         trainer = self._trainer()
-        log = self._open_metrics()
+        log = self._open_journal()
+        watch = self._spike_watch()
         last_saved, started = time.monotonic(), time.monotonic()
         try:
             while self._state.consumed_samples < self._request.budget.samples:
+                self._step += 1
                 metrics = trainer.step()
                 if log is not None:
                     log.append(metrics)
                 if on_step is not None and self._ranks.first:
                     on_step(metrics)
+                watch.see(metrics)
+                if watch.diverged:
+                    raise TrainingError(
+                        f"step {metrics.step}: the loss, {metrics.loss:.4g} now, has not come back in {watch.in_a_row} "
+                        "steps; a lower learning rate, a longer warm-up or a smaller clip may help"
+                    )
+                self._evaluate_where_asked()
                 if self._is_due(time.monotonic() - last_saved):
                     self._save(log)
                     last_saved = time.monotonic()
         finally:
-            self._seconds_training = time.monotonic() - started
+            self._seconds_training = time.monotonic() - started - self._seconds_evaluating
             if log is not None:
                 log.close()
 
+    def _evaluate_where_asked(self) -> None:
+        """Score the held-out sets where the spec asks for it; the end is scored when the run is concluded."""
+        request, samples = self._request, self._state.consumed_samples
+        every = request.evaluate_steps
+        if every is None or samples == request.budget.samples or samples % (every * request.budget.global_batch_size):
+            return
+        started = time.monotonic()
+        self._write_evaluation(score_heldout(request, self._state, self._ranks)[0])
+        self._seconds_evaluating += time.monotonic() - started
+
+    def _write_evaluation(self, scores: list[Scores]) -> None:
+        if self._ranks.first and self._request.evaluate_steps is not None and scores:
+            length = self._request.budget.sequence_length
+            add_evaluation(self._ownership, evaluation_of(self._state.consumed_samples, length, scores))
+
     def conclude(self, reason: str | None = None) -> RunRecord:
         """Score, replay and write the record; a run that failed (`reason`) is not scored."""
+        if reason is not None:
+            documents = documents_of(self._request, self._folder, self._step)
+            reason = f"{reason}. Its batch read {name_documents(documents)}; {INCIDENTS} names them"
+        started = time.monotonic()
         scores, lossless = ([], False) if reason else score_heldout(self._request, self._state, self._ranks)
+        self._seconds_evaluating += time.monotonic() - started
+        self._write_evaluation(scores)
         if self._ranks.first:
             self._write_record(scores, lossless, reason)
         self._ranks.barrier()
@@ -157,6 +197,7 @@ class _Run:
 
     def _write_record(self, scores: list[Scores], lossless: bool, reason: str | None) -> None:
         save_scores(self._folder, scores, self._ownership)
+        write_incidents(self._request, self._folder, self._step if reason is not None else None)
         record = make_record(
             self._request,
             self._state,
@@ -179,26 +220,37 @@ class _Run:
     def _resumed_state(self) -> TrainingState:
         state = build_state(self._request, self._ranks)
         newest = whole_checkpoints(self._folder)[-1:]
-        if path := self._ranks.agree(str(newest[0]) if newest else ""):
+        if path := self._ranks.agree(str(newest[0]) if newest else self._trunk(state)):
             load_checkpoint(Path(path), state, self._ranks)
+        elif (initial := self._request.init_from) is not None:
+            start_from(state.model, initial, self._request.shape, self._request.tokenizer.vocab_size)
         return state
 
-    def _trainer(self) -> Trainer:
-        request, budget = self._request, self._request.budget
-        plan = plan_steps(
-            global_batch_size=budget.global_batch_size,
-            micro_batch_size=request.micro_batch_size,
-            sequence_length=budget.sequence_length,
-            clip=float(Fraction(request.recipe.clip)),
-            ranks=self._ranks,
-        )
-        return Trainer(self._state, self._blend, plan, self._ranks)
+    def _trunk(self, state: TrainingState) -> str:
+        """Checkpoint of the trunk that this run goes on from; the metrics up to there become its own."""
+        self._branched_from = find_trunk(self._request, state.dtype) if self._ranks.first else None
+        if self._branched_from is None:
+            return ""
+        self._ownership.check()
+        steps = self._branched_from.samples // self._request.budget.global_batch_size
+        publish_bytes(first_lines(self._branched_from.folder / METRICS, steps), self._folder / METRICS)
+        take_over_evaluations(self._branched_from.folder, self._branched_from.samples, self._folder)
+        return str(self._branched_from.checkpoint)
 
-    def _open_metrics(self) -> MetricsLog | None:
+    def _trainer(self) -> Trainer:
+        return Trainer(self._state, self._blend, steps_of(self._request, self._ranks), self._ranks)
+
+    def _spike_watch(self) -> SpikeWatch:
+        """A watch that has seen every step up to here."""
+        watch = SpikeWatch(phase_starts_of(self._request))
+        for metrics in read_metrics(self._folder)[: self._step]:
+            watch.see(metrics)
+        return watch
+
+    def _open_journal(self) -> Journal | None:
         if not self._ranks.first:
             return None
-        steps_done = self._state.consumed_samples // self._request.budget.global_batch_size
-        return MetricsLog(self._folder, self._ownership, steps_done)
+        return Journal(self._request, self._ranks, self._ownership, self._state.consumed_samples)
 
     def _is_due(self, seconds_since_last: float) -> bool:
         if self._is_declared(self._state.consumed_samples):
@@ -209,17 +261,29 @@ class _Run:
         """Whether the spec asks for a checkpoint at `samples`."""
         budget = self._request.budget
         every = budget.checkpoint_steps
-        return samples == budget.samples or (every is not None and samples % (every * budget.global_batch_size) == 0)
+        if samples == budget.samples or samples in {trunk.samples for trunk in trunks_of(self._request)}:
+            return True
+        return every is not None and samples % (every * budget.global_batch_size) == 0
 
-    def _save(self, log: MetricsLog | None) -> None:
+    def _save(self, log: Journal | None) -> None:
         if log is not None:
             log.sync()
             self._check_ownership()
         newest = save_checkpoint(self._folder, self._state, self._ranks, self._ownership)
         if self._ranks.first:
+            leave_trunk(self._request, self._state.consumed_samples)
             older = [path for path in whole_checkpoints(self._folder) if path.name < newest.name]
-            remove_checkpoints([path for path in older if not self._is_declared(int(path.name.split("_")[1]))])
+            remove_checkpoints(self._superfluous(older))
             self._store.mirror(self._place, last=(FILES,))
+
+    def _superfluous(self, older: list[Path]) -> list[Path]:
+        """Which of the `older` checkpoints go: those that nobody asked for, and all but the newest few that stay."""
+        keep = self._request.checkpoint_keep
+        asked = {path: int(path.name.split("_")[1]) for path in older}
+        declared = [path for path in older if self._is_declared(asked[path])]
+        kept = declared if keep is None else declared[max(0, len(declared) - keep + 1) :]  # the new one counts
+        trunks = {trunk.samples for trunk in trunks_of(self._request)}
+        return [path for path in older if path not in kept and asked[path] not in trunks]
 
     def _circumstances(self) -> dict[str, object]:
         """What is true of this attempt and not of the run."""
@@ -231,36 +295,24 @@ class _Run:
             "ended": datetime.now(UTC).isoformat(),
             "wall_milliseconds": int((time.time() - self._started) * 1000),
             "training_milliseconds": int(self._seconds_training * 1000),
+            "evaluation_milliseconds": int(self._seconds_evaluating * 1000),
             "tokens_per_second": int(trained / self._seconds_training) if self._seconds_training else 0,
             "resumed_from_samples": self._resumed_from,
+            "branched_from": self._branched_from.folder.name if self._branched_from is not None else None,
             "ranks": self._ranks.size,
+            "memory_bytes": memory_bytes(self._ranks.device),
             "device": torch.cuda.get_device_name(self._ranks.device) if on_cuda else "cpu",
             "machine": platform.platform(),
             "versions": {name: version(name) for name in ("torch", "megatron-core", "numpy")},
         }
 
 
-def _streams(request: RunRequest, store: Store) -> dict[str, Stream]:
-    return {
-        source: Stream(
-            store.path(draw.prefix),
-            draw,
-            seed=request.seed,
-            sequence_length=request.budget.sequence_length,
-            masks=request.masks,
-            eod_id=request.tokenizer.eod_id,
-            vocab_size=request.tokenizer.vocab_size,
-        )
-        for source, draw in request.draws.items()
-    }
-
-
 @contextmanager
-def _threads(device: str) -> Iterator[None]:
-    """One thread on a CPU: runs share the machine side by side, and sums keep one order."""
+def _threads(request: RunRequest) -> Iterator[None]:
+    """On a CPU one thread a processor set aside: runs share the machine side by side, and sums keep one order."""
     before = torch.get_num_threads()
-    if device == "cpu":
-        torch.set_num_threads(1)
+    if request.device == "cpu":
+        torch.set_num_threads(request.resources.threads)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 from mixproof.ledger.fingerprint import derive_seed
 
 from .distributed import Ranks
-from .model import build_model
+from .model import build_model, recompute_layers
 from .optimizer import build_optimizer
 from .request import RunRequest
 from .schedule import build_scheduler
@@ -45,11 +45,13 @@ def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
         seed=request.seed,
         device=ranks.device,
     )
+    if request.recompute:
+        recompute_layers(model)
     if ranks.device.type == "cuda":
         model_parallel_cuda_manual_seed(derive_seed("cuda", request.seed))
     lr, min_lr, weight_decay, beta1, beta2 = (
         float(Fraction(text)) for text in (recipe.lr, recipe.min_lr, recipe.weight_decay, *recipe.betas)
     )
-    optimizer = build_optimizer(model, lr=lr, betas=(beta1, beta2), device=ranks.device)
+    optimizer = build_optimizer(model, lr=lr, betas=(beta1, beta2))
     scheduler = build_scheduler(optimizer, budget, lr=lr, min_lr=min_lr, weight_decay=weight_decay, shape=recipe.shape)
     return TrainingState(model, optimizer, scheduler, "bfloat16" if ranks.device.type == "cuda" else "float32")

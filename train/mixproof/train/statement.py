@@ -21,7 +21,9 @@ from .checkpoint import checkpoint_files, checkpoint_path
 from .delivered import delivered
 from .distributed import Ranks
 from .evaluate import EVALUATION_PROTOCOL, Scores, evaluate, write_scores
+from .evaluations import EVALUATIONS
 from .heldout_parts import is_lossless, read_heldout
+from .incidents import INCIDENTS
 from .metrics import METRICS
 from .ownership import Ownership
 from .proxies import count_parameters, flops_per_token
@@ -128,8 +130,8 @@ def make_record(
         recipe=_recipe(request),
         masks=request.masks,
         rope_base=request.rope_base,
-        init_from=None,
-        prior_tokens=0,
+        init_from=request.init_from.record if request.init_from else None,
+        prior_tokens=request.init_from.prior_tokens if request.init_from else 0,
         tokenizer=RunTokenizer(
             sha256=tokenizer.sha256, vocab_size=tokenizer.vocab_size, eod_id=tokenizer.eod_id, lossless=lossless
         ),
@@ -178,6 +180,7 @@ def _delivered(request: RunRequest, folder: Path, consumed_samples: int) -> dict
             declared=float(budget.declared[source]),
             planned=budget.samples_of[source] * budget.sequence_length,
             unique_tokens=what.unique_tokens,
+            targets=what.targets if request.masks.eod_mask_loss else None,
         )
         for source, what in replayed.items()
     }
@@ -199,13 +202,13 @@ def _score(score: Scores, heldout: HeldoutRecord) -> HeldoutScore:
 
 
 def _files(folder: Path, consumed_samples: int) -> dict[str, str]:
-    """SHA-256 of the checkpoint's files, the metrics and the scores, by their names in the run's folder."""
+    """SHA-256 of the checkpoint's files, metrics, scores and incidents, by their names in the run's folder."""
     checkpoint = checkpoint_path(folder, consumed_samples)
     files = {
         f"{checkpoint.relative_to(folder).as_posix()}/{name}": sha256
         for name, sha256 in (checkpoint_files(checkpoint) or {}).items()
     }
-    for name in (METRICS, SCORES):
+    for name in (METRICS, SCORES, EVALUATIONS, INCIDENTS):
         if (folder / name).is_file():
             files[name] = sha256_of_file(folder / name)
     return files

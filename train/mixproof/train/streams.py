@@ -29,9 +29,11 @@ from torch import Tensor
 
 from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.ledger.fingerprint import derive_seed
+from mixproof.ledger.store import Store
 
 from .draw import Draw
 from .record import MasksRecord
+from .request import RunRequest
 
 NO_CACHE = ""
 """As `path_to_cache`: Megatron builds its arrays in memory. None would put a cache beside the dataset."""
@@ -170,6 +172,28 @@ class Stream:
                 stage="stream",
                 shard=self.draw.prefix,
             )
+
+
+def streams_of(request: RunRequest) -> dict[str, Stream]:
+    """Open the stream of every source that a run reads.
+
+    Raises:
+        RequestError: when a draw is too small for one window.
+        AccountError: when a draw is not whole (E6).
+    """
+    store = Store(request.store)
+    return {
+        source: Stream(
+            store.path(draw.prefix),
+            draw,
+            seed=request.seed,
+            sequence_length=request.budget.sequence_length,
+            masks=request.masks,
+            eod_id=request.tokenizer.eod_id,
+            vocab_size=request.tokenizer.vocab_size,
+        )
+        for source, draw in request.draws.items()
+    }
 
 
 def check_pass(

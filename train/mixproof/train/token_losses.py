@@ -35,7 +35,7 @@ def token_losses(model: torch.nn.Module, tokens: Tensor, positions: Tensor, labe
     if not isinstance(model, GPTModel):
         losses: Tensor = model(tokens, positions, None, labels=labels)
         return losses[counts]
-    with _without_output(model):
+    with without_output(model):
         hidden = model(tokens, positions, None).transpose(0, 1)[counts]
     weight: Tensor = model.shared_embedding_or_output_weight()
     chosen = labels[counts]
@@ -49,7 +49,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @contextmanager
-def _without_output(model: GPTModel) -> Iterator[None]:
+def without_output(model: GPTModel) -> Iterator[None]:
     """Let the model end with its hidden states, as the first stages of a pipeline do."""
     model.post_process = False
     try:

@@ -13,18 +13,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
 from mixproof.ledger.errors import RequestError, TrainingError
 
+from .attention import document_starts
 from .blend import Blend
 from .distributed import Ranks, sum_gradients
 from .metrics import StepMetrics
 from .optimizer import parameters_of
+from .record import MasksRecord
+from .request import RunRequest
 from .source_losses import SourceLosses
 from .state import TrainingState
+from .training_loss import training_loss
 
 MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Tokens per forward pass where the spec names no micro batch; bounds the logits, the largest tensor."""
@@ -46,28 +51,31 @@ class StepPlan:
     sequence_length: int
     clip: float
     """Largest gradient norm; infinite where gradients are not clipped."""
+    masks: MasksRecord
+    eod_id: int
 
 
-def plan_steps(
-    *, global_batch_size: int, micro_batch_size: int | None, sequence_length: int, clip: float, ranks: Ranks
-) -> StepPlan:
-    """Divide a global batch among ranks and forward passes; a clip of 0 means none.
+def steps_of(request: RunRequest, ranks: Ranks) -> StepPlan:
+    """Divide a run's global batch among ranks and forward passes; a clip of 0 means none.
 
     Raises:
         RequestError: when the batch cannot be divided evenly by the ranks.
     """
-    if global_batch_size % ranks.size:
+    budget, clip = request.budget, float(Fraction(request.recipe.clip))
+    if budget.global_batch_size % ranks.size:
         raise RequestError(
-            f"a global batch of {global_batch_size} samples cannot be divided by {ranks.size} ranks; "
+            f"a global batch of {budget.global_batch_size} samples cannot be divided by {ranks.size} ranks; "
             f"start a number of ranks that divides it"
         )
-    per_rank = global_batch_size // ranks.size
-    fitting = max(1, MICRO_BATCH_TOKENS[ranks.device.type] // sequence_length)
+    per_rank = budget.global_batch_size // ranks.size
+    fitting = max(1, MICRO_BATCH_TOKENS[ranks.device.type] // budget.sequence_length)
     return StepPlan(
-        global_batch_size=global_batch_size,
-        micro_batch_size=min(micro_batch_size or fitting, per_rank),
-        sequence_length=sequence_length,
+        global_batch_size=budget.global_batch_size,
+        micro_batch_size=min(request.micro_batch_size or fitting, per_rank),
+        sequence_length=budget.sequence_length,
         clip=clip or math.inf,
+        masks=request.masks,
+        eod_id=request.tokenizer.eod_id,
     )
 
 
@@ -78,8 +86,7 @@ class Trainer:
         """Continue from `state`; `blend` holds the samples of the whole run in order."""
         self.state, self._blend, self._plan, self._ranks = state, blend, plan, ranks
         self._parameters = parameters_of(state.optimizer)
-        self._model: torch.nn.Module = state.model
-        self._model.train()
+        state.model.train()
 
     def step(self) -> StepMetrics:
         """Train on the next global batch.
@@ -123,8 +130,7 @@ class Trainer:
         ranks.sum(targets)
         loss_sum = torch.zeros((), dtype=torch.float64, device=ranks.device)
         for batch in batches:
-            losses = self._losses(batch)
-            part = losses.sum()
+            part, losses = self._losses(batch)
             torch.autograd.backward(part * (1 / targets).float())
             loss_sum += part.detach().double()
             by_source.add(batch["source"], losses, batch["loss_mask"])
@@ -132,12 +138,16 @@ class Trainer:
         ranks.sum(loss_sum)
         return float(loss_sum / targets)
 
-    def _losses(self, batch: Batch) -> Tensor:
-        """Nats of each target of one micro batch, [micro batch, sequence]; 0 where it does not count."""
-        device = self._ranks.device.type
-        with torch.autocast(device, torch.bfloat16, enabled=self.state.dtype == "bfloat16"):
-            losses: Tensor = self._model(batch["tokens"], batch["position_ids"], None, labels=batch["labels"])
-        return losses.float() * batch["loss_mask"]
+    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Nats of one micro batch, summed, and of each target, [micro batch, sequence]; 0 where it does not count."""
+        device, masks = self._ranks.device.type, self._plan.masks
+        tokens, positions = batch["tokens"], batch["position_ids"]
+        starts = document_starts(tokens, self._plan.eod_id) if masks.document_mask else None
+        with (
+            torch.autocast(device, torch.bfloat16, enabled=self.state.dtype == "bfloat16"),
+            self.state.model.rotary_pos_emb.turned_to(positions if masks.reset_position_ids else None),
+        ):
+            return training_loss(self.state.model, tokens, positions, starts, batch["labels"], batch["loss_mask"])
 
     def _micro_batches(self, first: int) -> Iterator[Batch]:
         """Cut this rank's part of the global batch that starts at sample `first`."""

@@ -1,5 +1,8 @@
 """Gradient-boosted trees by LightGBM on plain shares, one thread and fixed seeds, so that a fit repeats itself.
 
+LightGBM holds scores in float32, so they are fitted as what they differ from their mean: a loss and the same loss plus
+a constant then give the same trees.
+
 1,000 small steps of trees with at most 31 leaves. A leaf holds 20 mixtures where there are 500 or more, and fewer
 where there are fewer, because a round of the search starts from a few dozen. LightGBM is the extra `search`;
 without it the other predictors choose among themselves, and the report says so.
@@ -30,10 +33,12 @@ class Trees:
     """Fitted trees."""
 
     booster: Booster
+    mean: float
+    """Of the scores; the trees predict what is above it."""
 
     def predict(self, shares: FloatArray) -> FloatArray:
         """Predict the score [mixtures] of shares [mixtures, sources]."""
-        return np.asarray(self.booster.predict(shares), dtype=np.float64)
+        return self.mean + np.asarray(self.booster.predict(shares, num_threads=1), dtype=np.float64)
 
     def refit(self, shares: FloatArray, scores: FloatArray) -> Trees:
         """Fit to other rows."""
@@ -61,4 +66,5 @@ def fit_trees(shares: FloatArray, scores: FloatArray) -> Trees:
         "seed": 1,
         "verbosity": -1,
     }
-    return Trees(lightgbm.train(parameters, lightgbm.Dataset(shares, scores), ROUNDS))
+    mean = float(scores.mean())
+    return Trees(lightgbm.train(parameters, lightgbm.Dataset(shares, scores - mean), ROUNDS), mean)

@@ -10,15 +10,20 @@ as `no_words_<language>`.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from .document import Document
 from .languages import LINE_ENDS, SpokenOptions, short_label
 from .step import Apply, Drop, Strings
-from .words import Splitter, splitter_of
+from .words import Splitter, Words, splitter_of
 
-VERSION = 1
+VERSION = 2
+Bound = Annotated[int, Field(ge=-1)]
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _LINE_ENDS = (".", "?", "!", '"', "'")
 _POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
@@ -31,9 +36,9 @@ class C4QualityOptions(SpokenOptions):
     """False: the rules go by sentences instead of lines."""
     remove_citations: bool = True
     filter_no_terminal_punct: bool = True
-    min_num_sentences: int = 5
-    min_words_per_line: int = 3
-    max_word_length: int = 1000
+    min_num_sentences: Bound = 5
+    min_words_per_line: Bound = 3
+    max_word_length: Bound = 1000
     """Characters between white space."""
     filter_lorem_ipsum: bool = True
     filter_javascript: bool = True
@@ -45,50 +50,75 @@ class C4QualityOptions(SpokenOptions):
 
 def make_c4_quality(options: C4QualityOptions) -> Apply:
     """Edit, or drop by datatrove's reasons: `lorem_ipsum`, `curly_bracket`, `too_few_sentences`."""
+    settled = functools.cache(functools.partial(_settle, options))
 
     def apply(document: Document) -> str | Drop:
         language = options.language_of(document)
-        splitter = splitter_of(language)
-        chosen = options.of(language)
-        ends = chosen.end_punctuation
-        if ends is None:
-            ends = _LINE_ENDS + LINE_ENDS.get(short_label(language), ())
+        chosen, ends, splitter = settled(language)
         lines = document.text.splitlines() if chosen.split_paragraph else splitter.split_sentences(document.text)
-        return _edit(document.text, lines, chosen, ends, splitter)
+        kept = _keep(lines, chosen, ends, phrases=_phrases(document.text, chosen))
+        if isinstance(kept, Drop):
+            return kept
+        if _count(kept, lines, document.known_words(language), splitter, chosen) < chosen.min_num_sentences:
+            return Drop("too_few_sentences")
+        return ("\n" if chosen.split_paragraph else " ").join([line for line, _ in kept]).strip()
 
     return apply
 
 
-def _edit(
-    text: str, lines: Sequence[str], options: C4QualityOptions, ends: tuple[str, ...], splitter: Splitter
-) -> str | Drop:
-    kept: list[str] = []
-    sentences, enough = 0, options.min_num_sentences
-    in_text = _phrases(text, options)
-    for whole in lines:
-        line = whole.strip()
-        words = line.split()
-        if options.max_word_length != -1 and _has_long_word(line, words, options.max_word_length):
-            continue
-        phrases = in_text
+def _settle(options: C4QualityOptions, language: str) -> tuple[C4QualityOptions, tuple[str, ...], Splitter]:
+    """Give what holds for a language: its options, how its lines end, how its sentences are found."""
+    chosen = options.of(language)
+    ends = chosen.end_punctuation
+    if ends is None:
+        ends = _LINE_ENDS + LINE_ENDS.get(short_label(language), ())
+    return chosen, ends, splitter_of(language)
+
+
+def _keep(
+    lines: Sequence[str], options: C4QualityOptions, ends: tuple[str, ...], *, phrases: bool
+) -> list[tuple[str, int]] | Drop:
+    """Give the lines that stay, edited, and the place in `lines` of each; `phrases`: whether any may hold one."""
+    kept: list[tuple[str, int]] = []
+    least, longest = max(0, options.min_words_per_line), options.max_word_length
+    for place, whole in enumerate(lines):
+        line = stripped = whole.strip()
+        any_phrase = phrases
         if options.remove_citations and "[" in line:
             line = _CITATION.sub("", line)
-            phrases = True  # what stood before and after a citation may make one
+            any_phrase = True  # what stood before and after a citation may make one
         if options.filter_no_terminal_punct and (not line.endswith(ends) or line.endswith("...")):
             continue
-        if len(words) < options.min_words_per_line:
+        if len(stripped.split(None, least)) < least or _has_long_word(stripped, longest):
             continue
-        judged = _judge(line, line.lower() if phrases else "", options)
+        judged = _judge(line, line.lower() if any_phrase else "", options)
         if isinstance(judged, Drop):
             return judged
-        if not judged:
-            continue
-        if sentences < enough and enough != -1:
-            sentences += splitter.sentences(line) if options.split_paragraph else 1
-        kept.append(line)
-    if sentences < enough:
-        return Drop("too_few_sentences")
-    return ("\n" if options.split_paragraph else " ").join(kept).strip()
+        if judged:
+            kept.append((line, place))
+    return kept
+
+
+def _count(
+    kept: Sequence[tuple[str, int]],
+    lines: Sequence[str],
+    words: Words | None,
+    splitter: Splitter,
+    options: C4QualityOptions,
+) -> int:
+    """Count the sentences of the lines that stay, as far as there must be any: a line has one at least."""
+    count, enough = len(kept), options.min_num_sentences
+    if not options.split_paragraph:
+        return count
+    for line, place in kept:
+        if count >= enough:
+            break
+        if words is None or line != lines[place].strip():
+            sentences = splitter.sentences(line)
+        else:
+            sentences = splitter.sentences(line, words, first=sum(len(other.split()) for other in lines[:place]))
+        count += sentences - 1
+    return count
 
 
 def _judge(line: str, lowered: str, options: C4QualityOptions) -> Drop | bool:
@@ -104,13 +134,15 @@ def _judge(line: str, lowered: str, options: C4QualityOptions) -> Drop | bool:
 
 def _phrases(text: str, options: C4QualityOptions) -> bool:
     """Whether any line may hold a phrase that counts."""
-    lowered = text.lower()
+    if "\u212a" in text or "\u0130" in text:
+        return True  # the only letters outside ASCII whose small ones are inside
+    lowered = text.encode().lower()  # of ASCII only, and many times as fast as that of all letters
     return (
-        (options.filter_javascript and "javascript" in lowered)
-        or (options.filter_lorem_ipsum and "lorem ipsum" in lowered)
-        or (options.filter_policy and any(phrase in lowered for phrase in ("cookie", "terms of use", "privacy policy")))
+        (options.filter_javascript and b"javascript" in lowered)
+        or (options.filter_lorem_ipsum and b"lorem ipsum" in lowered)
+        or (options.filter_policy and any(word in lowered for word in (b"cookie", b"terms of use", b"privacy policy")))
     )
 
 
-def _has_long_word(line: str, words: Sequence[str], most: int) -> bool:
-    return len(line) > most and max(map(len, words), default=0) > most
+def _has_long_word(line: str, most: int) -> bool:
+    return most != -1 and len(line) > most and max(map(len, line.split())) > most

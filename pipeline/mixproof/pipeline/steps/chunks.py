@@ -14,12 +14,16 @@ import functools
 import importlib
 import re
 from collections.abc import Iterable, Sequence
+from re import _parser  # type: ignore[attr-defined]  # knows how long a match can be
 from typing import Any, NamedTuple
 
 MAX_TEMPLATES = 10_000
+MAX_SUFFIX = 20
 
-_BEFORE = re.escape("([{\"'“‘«„‚‹¿¡*—–-")
-_AFTER = re.escape(".,;:?!)]}\"'”’»“‘›*…—–%-")
+MAX_BEFORE, MAX_AFTER = 3, 4
+"""Marks that a shape may have on either side."""
+_BEFORE = "([{\"'“‘«„‚‹¿¡*—–-"
+_AFTER = ".,;:?!)]}\"'”’»“‘›*…—–%-"
 _PARTS = re.compile(r"[^\W\d_]+|[0-9.,]+")
 _DIGITS = frozenset("0123456789")
 _NUMBER = 8
@@ -27,7 +31,7 @@ _NUMBER = 8
 _UNKNOWN = ("zqx", "jv", "b")  # no language's word, so in no special case
 _SPLIT = 3
 _CHECKED_WORDS = {
-    "letters": ("word", "Word", "WORD", "wOrD", "über", "Ёлка", "слово", "naïve", "ΑΒΓ"),
+    "letters": ("word", "Word", "WORD", "wOrD", "über", "Ёлка", "слово", "naïve", "ΑΒΓ", "كتاب", "日本語", "ספר"),
     "hyphens": ("zqxjv-zqxjv", "zqxJV-zqxjv", "zqxjv-Zqxjv", "ZQXJV-ZQXJV", "Anglo-Saxon", "well-known", "über-слово"),
     "numbers": ("42", "1,160", "3.14", "2019", "10.0.0.1"),
 }
@@ -51,7 +55,7 @@ class Chunks:
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - spaCy is optional
         self._tokenizer = _bare(tokenizer)
-        self._shape, self._lower = _letters()
+        self._shape, self._cased, self._lower = _letters()
         self._special = frozenset(part for rule in tokenizer.rules for part in _PARTS.findall(rule))
         self._templates: dict[tuple[str, int, str], _Template | None] = {}
         self._hyphens = self._split_at_hyphens()
@@ -83,8 +87,14 @@ class Chunks:
         return found
 
     def _by_shape(self, chunk: str) -> Sequence[str] | None:
-        if chunk.isascii() and chunk.isalpha() and len(chunk) > 1:
-            return (chunk,) if "letters" in self.shapes and chunk not in self._special else None
+        rest = chunk.rstrip(_AFTER)
+        core = rest.lstrip(_BEFORE)
+        if core.isalpha() and len(core) > 1:  # most of them, and no expression is needed
+            if "letters" not in self.shapes or core in self._special:
+                return None
+            if core is not chunk and not core.isascii() and not self._cased.issuperset(core):
+                return None  # which marks spaCy splits from letters without case is not tried
+            return self._marked(rest[: len(rest) - len(core)], core, (core,), chunk[len(rest) :])
         match = self._shape.fullmatch(chunk)
         if match is None:
             return None
@@ -99,8 +109,14 @@ class Chunks:
             kind, parts = "letters", words
         if kind not in self.shapes or not self._special.isdisjoint(parts):
             return None
+        return self._marked(before, core, words, after)
+
+    def _marked(self, before: str, core: str, words: Sequence[str], after: str) -> Sequence[str] | None:
+        """Put the marks around the words of a core, as spaCy splits them."""
         if not before and not after:
             return words
+        if len(before) > MAX_BEFORE or len(after) > MAX_AFTER + 2:
+            return None
         template = self._template(before, core, after)
         return None if template is None else (*template.before, *words, *template.after)
 
@@ -148,7 +164,7 @@ def _bare(tokenizer: Any) -> Any:  # noqa: ANN401 - as above
         importlib.import_module("spacy.vocab").Vocab(),
         rules=tokenizer.rules,
         prefix_search=tokenizer.prefix_search,
-        suffix_search=tokenizer.suffix_search,
+        suffix_search=_near_the_end(tokenizer.suffix_search),
         infix_finditer=tokenizer.infix_finditer,
         token_match=tokenizer.token_match,
         url_match=tokenizer.url_match,
@@ -156,13 +172,34 @@ def _bare(tokenizer: Any) -> Any:  # noqa: ANN401 - as above
     )
 
 
+def _near_the_end(search: Any) -> Any:  # noqa: ANN401 - as above
+    """Look for suffixes only where one can begin; spaCy's expression is tried at every character of a chunk.
+
+    All its parts end at the end, and are of bounded length but for a run of dots.
+    """
+    pattern = getattr(getattr(search, "__self__", None), "pattern", "")
+    if not pattern:
+        return search
+    longest = int(_parser.parse(pattern.replace(r"\.\.+", r"\.\.")).getwidth()[1])
+    if longest > MAX_SUFFIX:
+        return search
+
+    def near(string: str) -> re.Match[str] | None:
+        start = len(string) - longest
+        if start <= 0 or string.endswith("..."):
+            return search(string)  # type: ignore[no-any-return]
+        return search(string, start)  # type: ignore[no-any-return]
+
+    return near
+
+
 def _between(parts: Iterable[str], mark: str) -> list[str]:
     return [word for part in parts for word in (mark, part)][1:]
 
 
 @functools.cache
-def _letters() -> tuple[re.Pattern[str], frozenset[str]]:
-    """The pattern of a shape, and spaCy's small letters. Letters that have no case are left to spaCy."""
+def _letters() -> tuple[re.Pattern[str], frozenset[str], frozenset[str]]:
+    """The pattern of a shape, spaCy's letters that have a case, and the small ones."""
     classes = importlib.import_module("spacy.lang.char_classes")
     every = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x20000))))
     lower = frozenset(re.findall(f"[{classes.ALPHA_LOWER}]", every))
@@ -170,4 +207,5 @@ def _letters() -> tuple[re.Pattern[str], frozenset[str]]:
     cased = "".join(sorted(char for char in lower ^ upper if char.isalpha()))
     letters = f"[{cased}]{{2,}}"
     core = f"({letters}(?:-{letters})*)|([0-9]{{2,}}|[0-9]+(?:[.,][0-9]+)+)"
-    return re.compile(f"([{_BEFORE}]{{0,3}})(?:{core})((?:['’]s)?[{_AFTER}]{{0,4}})"), lower
+    before, after = f"[{re.escape(_BEFORE)}]{{0,{MAX_BEFORE}}}", f"[{re.escape(_AFTER)}]{{0,{MAX_AFTER}}}"
+    return re.compile(f"({before})(?:{core})((?:['’]s)?{after})"), frozenset(cased), lower

@@ -37,6 +37,10 @@ class Document:
         self.text = text
         self._words = {}
 
+    def known_words(self, language: str) -> Words | None:
+        """Give the text's words in that language if a step has asked for them."""
+        return self._words.get(language)
+
     def words(self, language: str) -> Words:
         """Give the text's words as that language splits them.
 

@@ -8,37 +8,41 @@ from __future__ import annotations
 
 import functools
 import importlib
+from typing import Annotated
+
+from pydantic import Field
 
 from .document import Document
 from .gopher_repetition import find_duplicates
 from .languages import SpokenOptions
-from .step import Apply, Drop, Number, Strings, Whole
+from .step import Apply, Drop, Number, Share, Strings, Whole
 
-VERSION = 1
+VERSION = 2
 
 
 class FinewebQualityOptions(SpokenOptions):
     """As datatrove's FineWebQualityFilter."""
 
-    line_punct_thr: Number = 0.12
+    line_punct_thr: Share = 0.12
     """Least share of lines that end with one of `stop_chars`."""
     line_punct_exclude_zero: bool = False
     stop_chars: Strings | None = None
     """None: datatrove's, of all scripts."""
-    short_line_thr: Number = 0.67
+    short_line_thr: Share = 0.67
     short_line_length: Whole = 30
     """Characters."""
-    char_duplicates_ratio: Number = 0.01
-    new_line_ratio: Number = 0.3
+    char_duplicates_ratio: Share = 0.01
+    new_line_ratio: Annotated[Number, Field(ge=0)] = 0.3
     """Most line breaks per word."""
 
 
 def make_fineweb_quality(options: FinewebQualityOptions) -> Apply:
     """Drop by datatrove's reasons: `line_punct_ratio`, `short_line_ratio`, `char_dup_ratio`, `list_ratio`, `empty`."""
+    options_of = functools.cache(options.of)
 
     def apply(document: Document) -> str | Drop:
         language = options.language_of(document)
-        reason = _fault(document, options.of(language), language)
+        reason = _fault(document, options_of(language), language)
         return document.text if reason is None else Drop(reason)
 
     return apply

@@ -11,15 +11,20 @@ unless the spec says something; a text without any word is `gopher_short_doc`, w
 
 from __future__ import annotations
 
+import functools
+from typing import Annotated, Self
+
 import numpy as np
+from pydantic import Field, model_validator
 
 from .document import Document
-from .languages import SHORT_WORDS, STOP_WORDS, SpokenOptions, short_label
-from .step import Apply, Drop, Number, Strings, Whole
+from .languages import FEWEST_STOP_WORDS, SHORT_WORDS, STOP_WORDS, SpokenOptions, short_label
+from .step import Apply, Drop, Number, Share, Strings, Whole, check_order
 from .vocabulary import ALPHA, SYMBOL
 from .words import Words
 
-VERSION = 1
+VERSION = 2
+Length = Annotated[Number, Field(ge=0)]
 
 
 class GopherQualityOptions(SpokenOptions):
@@ -28,26 +33,44 @@ class GopherQualityOptions(SpokenOptions):
     min_doc_words: Whole | None = 50
     """Words that are not all symbols."""
     max_doc_words: Whole | None = 100_000
-    min_avg_word_length: Number | None = 3
+    min_avg_word_length: Length | None = 3
     """Characters."""
-    max_avg_word_length: Number | None = 10
-    max_symbol_word_ratio: Number | None = 0.1
+    max_avg_word_length: Length | None = 10
+    max_symbol_word_ratio: Length | None = 0.1
     """Most `#`, and most ellipses, per word."""
-    max_bullet_lines_ratio: Number | None = 0.9
-    max_ellipsis_lines_ratio: Number | None = 0.3
-    max_non_alpha_words_ratio: Number | None = 0.8
+    max_bullet_lines_ratio: Share | None = 0.9
+    max_ellipsis_lines_ratio: Share | None = 0.3
+    max_non_alpha_words_ratio: Share | None = 0.8
     """Least share of words with a letter; the name is datatrove's."""
     min_stop_words: Whole | None = 2
     stop_words: Strings | None = None
     """None: of the document's language."""
 
+    @model_validator(mode="after")
+    def _leave_something(self) -> Self:
+        check_order(self.min_doc_words or 0, self.max_doc_words or None, "min_doc_words", "max_doc_words")
+        check_order(
+            self.min_avg_word_length or 0,
+            self.max_avg_word_length or None,
+            "min_avg_word_length",
+            "max_avg_word_length",
+        )
+        known = len(set(self.stop_words)) if self.stop_words is not None else FEWEST_STOP_WORDS
+        if self.min_stop_words and self.min_stop_words > known:
+            raise ValueError(
+                f"min_stop_words {self.min_stop_words} of {known} stop words can never be found, so every document "
+                "would go; give more `stop_words`, or `min_stop_words: 0`"
+            )
+        return self
+
 
 def make_gopher_quality(options: GopherQualityOptions) -> Apply:
     """Drop by datatrove's reasons, `gopher_short_doc` and so on."""
+    options_of = functools.cache(functools.partial(settled, options))
 
     def apply(document: Document) -> str | Drop:
         language = options.language_of(document)
-        reason = _fault(document.text, document.words(language), settled(options, language))
+        reason = _fault(document.text, document.words(language), options_of(language))
         return document.text if reason is None else Drop(reason)
 
     return apply

@@ -11,31 +11,31 @@ Differs from datatrove: it takes runs of n words with the same letters for the s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from .document import Document
 from .languages import SpokenOptions
 from .repeats import (
     LetterHashes,
     WordHashes,
-    count_later,
+    any_as_often,
     counted,
     covered,
     ends_of,
     first_of,
     repeated,
-    sum_of_longest,
     top_count,
 )
-from .step import Apply, Drop, Number, Whole
+from .step import Apply, Drop, Share
 from .words import Words
 
-VERSION = 1
+VERSION = 2
 
 
 def _pairs(value: Any) -> Any:  # noqa: ANN401 - any YAML value
@@ -44,16 +44,16 @@ def _pairs(value: Any) -> Any:  # noqa: ANN401 - any YAML value
     )
 
 
-Bounds = Annotated[tuple[tuple[Whole, Number], ...], BeforeValidator(_pairs)]
+Bounds = Annotated[tuple[tuple[Annotated[int, Field(ge=1)], Share], ...], BeforeValidator(_pairs)]
 
 
 class GopherRepetitionOptions(SpokenOptions):
     """As datatrove's GopherRepetitionFilter; a bound of null or 0 on lines and paragraphs is off."""
 
-    dup_line_frac: Number | None = 0.3
-    dup_para_frac: Number | None = 0.3
-    dup_line_char_frac: Number | None = 0.2
-    dup_para_char_frac: Number | None = 0.2
+    dup_line_frac: Share | None = 0.3
+    dup_para_frac: Share | None = 0.3
+    dup_line_char_frac: Share | None = 0.2
+    dup_para_char_frac: Share | None = 0.2
     top_n_grams: Bounds = ((2, 0.2), (3, 0.18), (4, 0.16))
     """Pairs of n and the most characters that the most frequent n words may make up, of all."""
     dup_n_grams: Bounds = ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10))
@@ -62,13 +62,14 @@ class GopherRepetitionOptions(SpokenOptions):
 
 def make_gopher_repetition(options: GopherRepetitionOptions) -> Apply:
     """Drop by datatrove's reasons, `dup_line_frac`, `top_2_gram`, `duplicated_5_n_grams` and so on."""
+    options_of = functools.cache(options.of)
 
     def apply(document: Document) -> str | Drop:
         text = document.text
         if not text:
             return Drop("empty")
         language = options.language_of(document)
-        chosen = options.of(language)
+        chosen = options_of(language)
         reason = _lines_fault(text, chosen)
         if reason is None:
             reason = _runs_fault(text, document.words(language), chosen)
@@ -126,39 +127,48 @@ def _runs_fault(text: str, words: Words, options: GopherRepetitionOptions) -> st
 def _top_fault(
     chars: int, ends: NDArray[np.int64], hashes: WordHashes, bounds: Sequence[tuple[int, float]]
 ) -> str | None:
-    """Judge the most frequent runs; one of more words occurs no oftener than one of fewer."""
-    known_n, known_count = 0, len(ends) - 1
+    """Judge the most frequent runs. One of more words occurs no oftener than one of fewer, and has a longest."""
+    bounds = [(n, most) for n, most in bounds if n < len(ends)]
+    if not bounds:
+        return None
+    lengths = {n: ends[n:] - ends[:-n] for n, _ in bounds}
+    too_often = {(n, most): _too_often(int(lengths[n].max()) + n - 1, chars, most) for n, most in bounds}
+    if not any_as_often(hashes.of(min(lengths)), min(too_often.values())):
+        return None
+    known_n, count = 0, len(ends)
     for n, most in bounds:
-        if n < 1 or len(ends) <= n:
+        if n >= known_n and count < too_often[n, most]:
             continue
-        lengths = ends[n:] - ends[:-n]
-        longest = int(lengths.max()) + n - 1
-        if n >= known_n and known_count * longest / chars <= most:
+        known_n, (count, tops) = n, top_count(hashes.of(n))
+        if count < too_often[n, most]:
             continue
-        known_n, (known_count, tops) = n, top_count(hashes.of(n))
-        if known_count * longest / chars <= most:
-            continue
-        if (int(lengths[first_of(hashes.of(n), tops)]) + n - 1) * known_count / chars > most:
+        if (int(lengths[n][first_of(hashes.of(n), tops)]) + n - 1) * count / chars > most:
             return f"top_{n}_gram"
     return None
+
+
+def _too_often(length: int, chars: int, most: float) -> int:
+    """Give the least count at which a run of that length is too much of a text."""
+    count = max(1, int(most * chars / length) - 1)
+    while count * length / chars <= most:
+        count += 1
+    return count
 
 
 def _repeats_fault(
     chars: int, words: Words, ends: NDArray[np.int64], hashes: WordHashes, bounds: Sequence[tuple[int, float]]
 ) -> str | None:
     """Judge repeated runs; those of more words lie inside those of fewer."""
+    bounds = [(n, most) for n, most in bounds if n < len(ends)]
+    if not bounds or not any_as_often(hashes.of(min(n for n, _ in bounds)), 2):
+        return None
     letters: LetterHashes | None = None
-    known_n, known_count = 0, len(ends) - 1
+    known_n, known_chars = 0, int(ends[-1])
     for n, most in bounds:
-        if n < 1 or len(ends) <= n:
+        if n >= known_n and known_chars / chars <= most:
             continue
-        lengths = ends[n:] - ends[:-n]
-        if n >= known_n and sum_of_longest(lengths, known_count) / chars <= most:
-            continue
-        known_n, known_count = n, count_later(hashes.of(n))
-        if sum_of_longest(lengths, known_count) / chars <= most:
-            continue
-        if covered(repeated(hashes.of(n)), n, ends) / chars <= most:
+        known_n, known_chars = n, covered(repeated(hashes.of(n)), n, ends)
+        if known_chars / chars <= most:
             continue
         letters = letters or LetterHashes(words)
         if counted(repeated(letters.of(n)), n, ends) / chars > most:

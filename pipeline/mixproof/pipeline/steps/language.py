@@ -11,23 +11,22 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, model_validator
 
 from mixproof.ledger.errors import RequestError
 
 from .document import Document
 from .score import field_of
-from .step import Apply, Drop, Number, Options, Strings
+from .step import Apply, Drop, Options, Share, Strings
 
 VERSION = 1
 CHARS = 2000
 """Characters that are looked at."""
 HALF = 0.5
-
-Score = Annotated[Number, Field(ge=0, le=1)]
 
 
 def _no_empty(value: object) -> object:
@@ -39,7 +38,7 @@ class LanguageOptions(Options):
 
     keep: Annotated[Strings | None, BeforeValidator(_no_empty)] = None
     """Labels such as `en`, `de`, `zh`; None: all."""
-    min_score: Score = 0.65
+    min_score: Share = 0.65
     """A document stays when its score is above it, as with datatrove's `language_threshold`."""
     label_only: bool = False
     """Record the language and keep every document."""
@@ -50,6 +49,8 @@ class LanguageOptions(Options):
     def _one_way(self) -> Self:
         if self.label_only and self.keep:
             raise ValueError("label_only keeps every document, so `keep` means nothing")
+        if self.min_score == 1:
+            raise ValueError("min_score 1 is never exceeded, so every document would go; give less, such as 0.65")
         return self
 
 
@@ -57,7 +58,9 @@ def make_language(options: LanguageOptions) -> Apply:
     """Label documents; drop those in another language (`language_<label>`) or of an unsure one (`language_score`)."""
     if options.field is not None:
         return _by_field(options, options.field)
-    predict = load_model().predict
+    model = load_model()
+    _check_labels(options.keep or (), model.get_labels())
+    predict = model.predict
     wanted = None if options.keep is None else frozenset(options.keep)
     most = 1 if options.min_score >= HALF else -1  # only one label can have more than half
 
@@ -74,6 +77,16 @@ def make_language(options: LanguageOptions) -> Apply:
         return Drop("language_score" if wanted is None or language in wanted else f"language_{language}")
 
     return apply
+
+
+def _check_labels(wanted: Sequence[str], labels: Sequence[str]) -> None:
+    known = {label.removeprefix("__label__") for label in labels}
+    for label in wanted:
+        if label not in known:
+            raise RequestError(
+                f"keep: {label!r} is none of the {len(known)} languages that lid.176 tells apart; it goes by codes "
+                "such as `en`, `de`, `zh`"
+            )
 
 
 def _by_field(options: LanguageOptions, field: str) -> Apply:

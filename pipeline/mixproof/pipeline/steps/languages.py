@@ -46,6 +46,7 @@ STOP_WORDS: Mapping[str, tuple[str, ...]] = {
     "vi": ("và", "của", "là", "có", "trong", "cho", "các", "được"),
     "zh": ("的", "在", "是", "和", "了", "有", "为", "不"),
 }
+FEWEST_STOP_WORDS = min(map(len, STOP_WORDS.values()))
 SHORT_WORDS = frozenset({"zh", "ja", "ko", "th"})
 """Languages in which a word is a letter or two on average, so that Gopher's least mean of 3 means nothing."""
 LINE_ENDS: Mapping[str, tuple[str, ...]] = {
@@ -89,7 +90,7 @@ class SpokenOptions(Options):
             except ValidationError as error:
                 first = error.errors()[0]
                 place = ".".join(map(str, first["loc"]))
-                raise ValueError(f"{language}.{place}: {first['msg']}") from None
+                raise ValueError(f"by_language.{language}.{place}: {first['msg']}, not {first['input']!r}") from None
         return self
 
     def language_of(self, document: Document) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from pydantic import model_validator
+
 from .document import Document
-from .step import Apply, Drop, Options, Whole
+from .step import Apply, Drop, Options, Whole, check_order
 
 VERSION = 1
 
@@ -13,6 +17,11 @@ class LengthOptions(Options):
 
     min_chars: Whole = 0
     max_chars: Whole | None = None
+
+    @model_validator(mode="after")
+    def _leave_something(self) -> Self:
+        check_order(self.min_chars, self.max_chars, "min_chars", "max_chars")
+        return self
 
 
 def make_length(options: LengthOptions) -> Apply:

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import importlib
 import re
+from typing import Annotated
+
+from pydantic import Field
 
 from .document import Document
 from .step import Apply, Options, Strings
 
 VERSION = 1
 _IP_LIKE = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
+
+Replacements = Annotated[Strings, Field(min_length=1)]
 
 
 class PiiOptions(Options):
@@ -24,9 +29,9 @@ class PiiOptions(Options):
     remove_emails: bool = True
     remove_ips: bool = True
     only_remove_public_ips: bool = True
-    email_replacement: Strings = ("email@example.com", "firstname.lastname@example.org")
+    email_replacement: Replacements = ("email@example.com", "firstname.lastname@example.org")
     """Used in turn."""
-    ip_replacement: Strings = (
+    ip_replacement: Replacements = (
         "22.214.171.124",
         "126.96.36.199",
         "188.8.131.52",

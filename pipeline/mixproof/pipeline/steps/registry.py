@@ -35,7 +35,7 @@ from . import (
 from .datatrove_classes import make_datatrove
 from .document import DEFAULT_LANGUAGE, Document
 from .languages import STOP_WORDS, SpokenOptions, short_label
-from .step import Apply, Counted, Drop, Options, read_options
+from .step import Apply, Counted, Drop, Options, meant, read_options
 from .words import NoWordsError, splitter_of
 
 _WORDS = ("datatrove", "spacy")
@@ -126,7 +126,10 @@ def _make(step: Step, where: str) -> tuple[str, Apply, Options | None]:
         return (*make_datatrove(step.options, where), None)
     kind = KINDS.get(step.name)
     if kind is None:
-        raise RequestError(f"{where}: there is no step {step.name!r}; there are {', '.join(KINDS)} and datatrove")
+        raise RequestError(
+            f"{where}: there is no step {step.name!r}{meant(step.name, KINDS)}; "
+            f"there are {', '.join(KINDS)} and datatrove"
+        )
     where = f"{where}.{step.name}"
     options = read_options(kind.options, step.options, where)
     try:

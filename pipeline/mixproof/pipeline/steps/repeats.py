@@ -6,6 +6,7 @@ passes over an array, and equal ones stand together once the hashes are sorted.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,16 +60,20 @@ class WordHashes:
         if found is None:
             head, tail = self.of(n - n // 2), self.of(n // 2)
             runs = len(self._of[1]) - n + 1
-            mix = np.uint64(pow(_MIX, n // 2, 2**64))
-            found = self._of[n] = head[:runs] * mix + tail[n - n // 2 :][:runs]
+            found = self._of[n] = head[:runs] * _mix(n // 2) + tail[n - n // 2 :][:runs]
         return found
+
+
+@functools.cache
+def _mix(n: int) -> np.uint64:
+    return np.uint64(pow(_MIX, n, 2**64))
 
 
 def top_count(hashes: Hashes) -> tuple[int, Hashes]:
     """Count the most frequent hash, and give all that are as frequent."""
     ordered = np.sort(hashes)
     starts = np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1))
-    counts = np.diff(starts, append=len(ordered))
+    counts = np.diff(np.append(starts, len(ordered)))
     most = int(counts.max())
     return most, ordered[starts[counts == most]]
 
@@ -80,17 +85,12 @@ def first_of(hashes: Hashes, wanted: Hashes) -> int:
     return int(np.isin(hashes, wanted).argmax())
 
 
-def sum_of_longest(lengths: NDArray[np.int64], count: int) -> int:
-    """Add up the `count` longest: no choice of as many runs has more characters."""
-    if not 0 < count < len(lengths):
-        return int(lengths.sum()) if count else 0
-    return int(np.partition(lengths, -count)[-count:].sum())
-
-
-def count_later(hashes: Hashes) -> int:
-    """Count the runs that have occurred before."""
+def any_as_often(hashes: Hashes, times: int) -> bool:
+    """Whether some hash occurs that many times, or more."""
+    if times > len(hashes):
+        return False
     ordered = np.sort(hashes)
-    return int(np.count_nonzero(ordered[1:] == ordered[:-1]))
+    return bool((ordered[times - 1 :] == ordered[: len(ordered) - times + 1]).any())
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,21 @@ class Repeated:
 
 def repeated(hashes: Hashes) -> Repeated:
     """Find the runs that occur more than once."""
-    order = np.argsort(hashes, kind="stable")
-    ordered = hashes[order]
-    same = np.zeros(len(order) + 1, dtype=bool)
+    order = np.argsort(hashes)
+    same = _same_as_before(hashes[order])
+    places = np.sort(order[same[:-1] | same[1:]])  # of all members; from here on there are few
+    order = np.argsort(hashes[places], kind="stable")
+    same = _same_as_before(hashes[places][order])[:-1]
+    runs, later = np.empty_like(places), np.empty_like(same)
+    runs[order], later[order] = np.cumsum(~same), same
+    return Repeated(places, runs, later)
+
+
+def _same_as_before(ordered: Hashes) -> NDArray[np.bool_]:
+    """Say of each element whether it equals the one before it; one more at the end, which does not."""
+    same = np.zeros(len(ordered) + 1, dtype=bool)
     np.equal(ordered[1:], ordered[:-1], out=same[1:-1])
-    member = same[:-1] | same[1:]
-    places, later = order[member], same[:-1][member]
-    runs = np.cumsum(~later)
-    back = np.argsort(places)
-    return Repeated(places[back], runs[back], later[back])
+    return same
 
 
 def covered(found: Repeated, n: int, ends: NDArray[np.int64]) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from .document import Document
-from .step import Apply, Drop, Number, Options, is_number
+from .step import Apply, Drop, Number, Options, check_order, is_number
 
 VERSION = 1
 
@@ -24,6 +24,7 @@ class ScoreOptions(Options):
     def _bounded(self) -> Self:
         if self.min is None and self.max is None:
             raise ValueError("give `min`, `max` or both")
+        check_order(self.min, self.max, "min", "max")
         return self
 
 

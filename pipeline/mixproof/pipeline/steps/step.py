@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
@@ -58,6 +59,18 @@ Number = Annotated[float, BeforeValidator(_to_float), Field(allow_inf_nan=False)
 Strings = Annotated[tuple[str, ...], BeforeValidator(_to_list)]
 """Strings, or a single one."""
 Whole = Annotated[int, Field(ge=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+"""A number from 0 to 1: `0.3`, `30%`."""
+
+
+def check_order(low: float | None, high: float | None, low_name: str, high_name: str) -> None:
+    """Refuse bounds between which nothing lies.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"{low_name} {low:g} is above {high_name} {high:g}, so every document would go; swap them?")
 
 
 def read_options(kind: type[AnyOptions], options: Mapping[str, Any], where: str) -> AnyOptions:
@@ -73,18 +86,30 @@ def read_options(kind: type[AnyOptions], options: Mapping[str, Any], where: str)
         for problem in error.errors():
             place = ".".join([where, *map(str, problem["loc"])])
             if problem["type"] == "extra_forbidden":
-                known = ", ".join(kind.model_fields) or "none"
-                lines.append(f"{where}: unknown option {str(problem['loc'][-1])!r}; known are {known}")
+                wrong, known = str(problem["loc"][-1]), list(kind.model_fields)
+                lines.append(f"{where}: unknown option {wrong!r}{meant(wrong, known)}; known are {', '.join(known)}")
             elif problem["type"] == "missing":
                 lines.append(f"{place}: is needed: {kind.model_fields[str(problem['loc'][0])].description or ''}")
-            else:
-                lines.append(f"{place}: {_message(problem['msg'])}, not {problem['input']!r}")
+            elif problem["loc"]:
+                lines.append(f"{place}: {_message(problem['msg'])}, not {_shown(problem['input'])}")
+            else:  # of several options together, which the message names
+                lines.append(f"{place}: {_message(problem['msg'])}")
         raise RequestError("\n".join(lines)) from None
 
 
 def _message(message: str) -> str:
-    message = message.removeprefix("Value error, ")
+    message = message.removeprefix("Value error, ").replace("a valid tuple", "a list")
     return message[:1].lower() + message[1:]
+
+
+def _shown(value: object) -> str:
+    return f"{float(value):g}" if isinstance(value, Fraction | Decimal) else repr(value)
+
+
+def meant(wrong: str, known: Iterable[str]) -> str:
+    """Say which of the known names a wrong one may stand for; nothing where none is near."""
+    near = difflib.get_close_matches(wrong, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 @dataclass

@@ -6,6 +6,9 @@ Like datatrove's it joins what is left with `\n`, whatever the lines ended with,
 from __future__ import annotations
 
 import importlib
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from .document import Document
 from .step import Apply, Options, Strings
@@ -13,10 +16,20 @@ from .step import Apply, Options, Strings
 VERSION = 1
 
 
+def _single(symbols: tuple[str, ...]) -> tuple[str, ...]:
+    for symbol in symbols:
+        if len(symbol) != 1:
+            raise ValueError(f"symbols are single characters, {symbol!r} is {len(symbol)}")
+    return symbols
+
+
+Symbols = Annotated[Strings, AfterValidator(_single)]
+
+
 class SymbolLinesOptions(Options):
     """As datatrove's SymbolLinesFormatter."""
 
-    symbols_to_remove: Strings | None = None
+    symbols_to_remove: Symbols | None = None
     """Single characters; None: datatrove's punctuation marks and control characters."""
     replace_char: str = ""
     """Stands for a run of such lines; none: they leave nothing."""

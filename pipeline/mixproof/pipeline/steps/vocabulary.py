@@ -74,10 +74,21 @@ class Vocabulary:
         """Give the number of a word; None where no text so far had it."""
         return self._id_of.get(word)
 
+    def spelled(self) -> list[str]:
+        """Give all words by their numbers."""
+        return list(self._id_of)
+
     def ids_of(self, words: Iterable[str]) -> list[int]:
         """Give the numbers of words, new ones included."""
-        ids = self._id_of
-        return [ids[word] if word in ids else self._add(word) for word in words]
+        known, new = self._id_of, self._new
+        ids: list[int] = []
+        for word in words:
+            number = known.get(word)
+            if number is None:
+                number = known[word] = len(known)
+                new.append(word)
+            ids.append(number)
+        return ids
 
     @property
     def lengths(self) -> NDArray[np.int32]:
@@ -99,11 +110,6 @@ class Vocabulary:
             self._hashes.extend(hash_words(self._unhashed))
             self._unhashed = []
         return self._hashes.array
-
-    def _add(self, word: str) -> int:
-        number = self._id_of[word] = len(self._id_of)
-        self._new.append(word)
-        return number
 
     def _enter(self) -> None:
         """Look at the words that came since."""

@@ -1,8 +1,10 @@
-"""Loss while training, and held-out scores at the end."""
+"""Loss while training, of the whole batch and of each source in it, and held-out scores at the end."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,20 +20,65 @@ MOST_OF_ONE = 400
 FEWEST_OF_ONE = 40
 START = 0.04
 """Share of a run whose losses the axis leaves out, because they would flatten the rest."""
+LEVELS = (
+    "Loss on the text each mixture trains on, so levels differ with the text, not only with the model: "
+    "compare held-out scores, not these."
+)
+
+
+class Step(NamedTuple):
+    """One point of a curve."""
+
+    tokens: int
+    """Of the run so far."""
+    loss: float
+    weight: int
+    """With which it enters a mean."""
 
 
 def curve_plot(evidence: Evidence, ranking: Ranking, of: dict[str, Look], number: int) -> Plot | None:
-    """Training loss of every run of a ranking; None where no metrics are there."""
+    """Training loss of every run of a ranking, all sources together and each alone; None where no metrics are there."""
     found = [(row.mixture, run) for row in ranking.rows for key in row.runs if (run := evidence.run(key))]
     runs = [(mixture, run) for mixture, run in found if run.metrics]
     if not runs:
         return None
-    points = points_each(len(runs))
+    sources = sorted({name for _, run in runs for step in run.metrics for name in step.loss_of})
+    points = points_each(len(runs) * (1 + len(sources)))
+    whole = [(mixture, run, [Step(step.tokens, step.loss, 1) for step in run.metrics]) for mixture, run in runs]
+    views = [("all sources", whole, LEVELS)]
+    for source in sources:
+        mine = [(mixture, run, steps) for mixture, run in runs if (steps := _steps_of(run, source))]
+        views.append(
+            (source, mine, f"Loss on {source} alone. Each run meets its own part of that text in its own order.")
+        )
+    figures = [_view(number, ranking, of, name, curves, caption, points) for name, curves, caption in views]
+    return Plot(tuple(figures), "Loss on") if sources else Plot((replace(figures[0], view=""),))
+
+
+def _steps_of(run: RunEvidence, source: str) -> list[Step]:
+    """The steps whose batch held targets of a source."""
+    return [
+        Step(step.tokens, step.loss_of[source], step.targets_of[source])
+        for step in run.metrics
+        if source in step.loss_of
+    ]
+
+
+def _view(
+    number: int,
+    ranking: Ranking,
+    of: dict[str, Look],
+    name: str,
+    curves: list[tuple[str, RunEvidence, list[Step]]],
+    caption: str,
+    points: int,
+) -> Figure:
+    """One figure: the runs' losses on what `name` says."""
     traces: list[Trace] = []
     late: list[float] = []
     each = 1
-    for mixture, run in runs:
-        tokens, losses, stretch = thin([(step.tokens, step.loss) for step in run.metrics], points)
+    for mixture, run, steps in curves:
+        tokens, losses, stretch = thin(steps, points)
         each = max(each, stretch)
         late += losses[int(len(losses) * START) :]
         first = all(trace["legendgroup"] != mixture for trace in traces)
@@ -40,20 +87,18 @@ def curve_plot(evidence: Evidence, ranking: Ranking, of: dict[str, Look], number
     above = any(loss > high for trace in traces for loss in trace["y"])
     room = high - low
     losses_axis = axis("nats per token", range=[low - 0.04 * room, high + 0.04 * room])
-    figure = Figure(
+    mixtures = len({mixture for mixture, _, _ in curves})
+    return Figure(
         f"curves-{number}",
-        f"Training loss of {len(runs)} runs on {ranking.proxy} against tokens",
-        "Loss on the text each mixture trains on, so levels differ with the text, not only with the model: "
-        "compare held-out scores, not these. "
+        f"Training loss of {len(curves)} runs on {ranking.proxy} against tokens: {name}",
+        f"{caption} "
         + (f"Each point is the mean of {each} steps." if each > 1 else "One point a step.")
         + (" The first steps lie above the axis." if above else ""),
         traces,
-        layout(
-            360 + legend_height(len(ranking.rows)), axis("tokens", tickformat="~s", rangemode="tozero"), losses_axis
-        ),
-        {"height": 310 + legend_height(len(ranking.rows), 2), "xaxis.nticks": 5},
+        layout(360 + legend_height(mixtures), axis("tokens", tickformat="~s", rangemode="tozero"), losses_axis),
+        {"height": 310 + legend_height(mixtures, 2), "xaxis.nticks": 5},
+        view=name,
     )
-    return Plot((figure,))
 
 
 def _curve(mixture: str, run: RunEvidence, x: list[int], y: list[float], look: Look, first: bool) -> Trace:
@@ -108,16 +153,16 @@ def points_each(runs: int) -> int:
     return int(min(MOST_OF_ONE, max(FEWEST_OF_ONE, MOST_POINTS // max(runs, 1))))
 
 
-def thin(points: Sequence[tuple[int, float]], most: int) -> tuple[list[int], list[float], int]:
+def thin(steps: Sequence[Step], most: int) -> tuple[list[int], list[float], int]:
     """Mean losses over equal numbers of steps, so that at most `most` points are left.
 
     Returns:
         Tokens at the end of each stretch, the mean loss of the stretch, and steps a stretch.
     """
-    each = -(-len(points) // most)
-    tokens = [points[min(start + each, len(points)) - 1][0] for start in range(0, len(points), each)]
+    each = -(-len(steps) // most)
+    stretches = [steps[start : start + each] for start in range(0, len(steps), each)]
     losses = [
-        round(float(np.mean([loss for _, loss in points[start : start + each]])), 5)
-        for start in range(0, len(points), each)
+        round(float(np.average([step.loss for step in stretch], weights=[step.weight for step in stretch])), 5)
+        for stretch in stretches
     ]
-    return tokens, losses, each
+    return [stretch[-1].tokens for stretch in stretches], losses, each

@@ -75,6 +75,8 @@ class SpecEvidence:
     statement: Statement
     target_tokens: int | None
     """Of the big run that the proxies stand for."""
+    store: str
+    """Where its build and runs were found, as it was given on the command line."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,6 @@ class Evidence:
     builds: tuple[BuildEvidence, ...]
     runs: tuple[RunEvidence, ...]
     missing: tuple[Missing, ...]
-    store: str
-    """As it was given on the command line."""
     mixproof: str
     """Version that wrote the page."""
 

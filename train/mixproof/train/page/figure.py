@@ -42,6 +42,8 @@ class Plot:
     """A place with one figure, or with several of which the reader chooses one."""
 
     figures: tuple[Figure, ...]
+    choice: str = "Measure in"
+    """What the reader chooses between."""
 
     @property
     def id(self) -> str:

@@ -93,8 +93,12 @@
     for (const input of document.querySelectorAll(".views input")) {
       input.addEventListener("change", () => {
         const figure = input.closest("figure");
-        for (const caption of figure.querySelectorAll("figcaption")) caption.hidden = caption.dataset.view !== input.value;
-        draw(figure.querySelector(".plot"));
+        const place = figure.querySelector(".plot");
+        for (const caption of figure.querySelectorAll("figcaption")) {
+          caption.hidden = caption.dataset.view !== input.value;
+          if (!caption.hidden) place.setAttribute("aria-label", caption.dataset.label);
+        }
+        draw(place);
       });
     }
     const opened = [];

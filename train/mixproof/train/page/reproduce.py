@@ -12,15 +12,14 @@ from .table import Cell, Column, Table, columns, proof
 
 def commands(evidence: Evidence) -> list[str]:
     """Commands that build, check, train and compare; what the store holds already is reused."""
-    store = shlex.quote(evidence.store)
-    specs = [shlex.quote(spec.statement.path) for spec in evidence.specs]
     across = f" --across {evidence.across}" if evidence.across else ""
     lines = [f"pip install mixproof[train]=={evidence.mixproof}"]
-    for spec in specs:
-        lines.append(f"mixproof build {spec} --store {store}")
-        lines.append(f"mixproof audit {spec} --store {store}")
-        lines.append(f"mixproof train {spec} --store {store}")
-    lines.append(f"mixproof compare {' '.join(specs)} --store {store}{across} --html report.html")
+    specs, stores = dict[str, None](), dict[str, None]()
+    for spec in evidence.specs:
+        path, store = shlex.quote(spec.statement.path), f"--store {shlex.quote(spec.store)}"
+        specs[path] = stores[store] = None
+        lines += [f"mixproof {command} {path} {store}" for command in ("build", "audit", "train")]
+    lines.append(f"mixproof compare {' '.join(specs)} {' '.join(stores)}{across} --html report.html")
     return lines
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixproof.train.record import RunRecord
-from mixproof.train.scaling import Law, NoLaw, Observation, fit_law
+from mixproof.train.scaling import MOST_EPOCHS, Law, NoLaw, Observation, fit_law
 
 from .evidence import Evidence
 from .figure import Figure, Plot, Trace, axis, layout, scatter
@@ -38,7 +38,7 @@ def scaling_views(evidence: Evidence) -> tuple[list[str], list[ScalingView]]:
         if isinstance(found, NoLaw):
             reasons.setdefault(found.reason, []).append(mixture)
         else:
-            views.append(_view(mixture, found, runs, len(views)))
+            views.append(_view(mixture, found, len(views)))
     return [f"{', '.join(mixtures)}: {reason}" for reason, mixtures in reasons.items()], views
 
 
@@ -72,13 +72,19 @@ def _families(evidence: Evidence) -> dict[str, list[RunRecord]]:
     }
 
 
-def _view(mixture: str, law: Law, runs: list[RunRecord], number: int) -> ScalingView:
+def _view(mixture: str, law: Law, number: int) -> ScalingView:
     constants = law.constants
     sentence = (
         f"L = {constants['E']:.3g} + {constants['A']:.3g} / N^{constants['a']:.3f} + {constants['B']:.3g} / "
         f"D^{constants['b']:.3f} nats per held-out token; N parameters without the embedding, D effective tokens. "
-        f"Fitted to {len(runs)} runs, which scatter by {law.scatter:.2%} around it."
+        f"Fitted to {len(law.observations)} runs, which scatter by {law.scatter:.2%} around it."
     )
+    if law.left_out:
+        many = "run repeats its" if len(law.left_out) == 1 else "runs repeat their"
+        sentence += (
+            f" {len(law.left_out)} more {many} text more than {MOST_EPOCHS:g} times: left out, because beyond that "
+            "what repeated tokens are worth is not known well enough."
+        )
     if law.repeated:
         sentence += f" {law.repeated} of them repeat text; their tokens are worth what the published estimate says."
     return ScalingView(mixture, sentence, (_law_plot(law, number), _residual_plot(law, number)), _tables(law, number))

@@ -1,0 +1,311 @@
+"""The document side against datatrove's, on the same documents, in one run: ratios, agreement, memory.
+
+    python benchmarks/documents.py FOLDER [PART ...] [--megabytes 1] [--warm 40] [--seed 1]
+
+FOLDER holds one folder a domain, with jsonl (plain, gz, zst) and Parquet files whose records have a `text`. Parts are
+`filters`, `readers`, `workers`, `memory` and `dedup`; without any, all of them. Times are CPU seconds, so that other
+work on the machine changes both sides alike; the sides take turns.
+
+filters: Gopher quality, Gopher repetition, C4 and FineWeb with datatrove's defaults, each on each document on its own.
+`--warm` MB drawn from all domains go through ours alone first, because datatrove's have no memo to fill; then
+`--megabytes` MB of each domain, none of them among the warm ones, go through both. A different reason counts as a
+disagreement, and so does a different text that C4 leaves.
+readers: all records of all files; ours with documents, rejects and UTF-8 bytes counted, datatrove's as they come.
+workers: reading with the four filters on one Ray worker and on two. Beside wall time, which says something on an idle
+machine only: CPU seconds of the busiest worker and of the driver, which is what two idle cores would wait for.
+memory: the largest resident set of a fresh process that reads one file with `ftfy`, `pii`, `language` and the filters.
+dedup: `benchmarks/dedup.py` on each domain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from datatrove.data import Document as DatatroveDocument
+from datatrove.pipeline.filters import (
+    C4QualityFilter,
+    FineWebQualityFilter,
+    GopherQualityFilter,
+    GopherRepetitionFilter,
+)
+from datatrove.pipeline.readers import JsonlReader, ParquetReader
+from dedup import Inline, texts_of
+from loguru import logger
+
+from mixproof.ledger.store import Store
+from mixproof.mixtures.spec import OnBadRecord, Source, Spec, Step
+from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.documents import SourceDocuments, read_sources
+from mixproof.pipeline.files import find_files
+from mixproof.pipeline.readers.jsonl import read_jsonl
+from mixproof.pipeline.readers.parquet import read_parquet
+from mixproof.pipeline.readers.record import Raw, Records
+from mixproof.pipeline.steps import Drop, make_steps
+from mixproof.pipeline.steps.document import Document
+
+TURN_BYTES = 100_000
+SHARD_BYTES = 4_000_000
+COMPRESSION = {".gz": "gz", ".zst": "zst"}
+THEIRS = {
+    "gopher_quality": GopherQualityFilter,
+    "gopher_repetition": GopherRepetitionFilter,
+    "c4_quality": C4QualityFilter,
+    "fineweb_quality": FineWebQualityFilter,
+}
+FILTERS = tuple(Step(name=name) for name in THEIRS)
+EDITORS = (Step(name="ftfy"), Step(name="pii"), Step(name="language", options={"label_only": True}))
+Decisions = list[tuple[str | None, str]]
+"""Per filter: the reason a document went, or None and the text that stays."""
+
+
+def compare_filters(folder: Path, given: argparse.Namespace) -> None:
+    """Print, for each domain, both rates, their ratio and the decisions that differ."""
+    warm, measured = _draw(folder, given)
+    ours, theirs = _our_filters(), _their_filters()
+    for text in warm:
+        ours(text)
+    theirs(warm[0])  # loads spaCy
+    print(f"filters, after {_size(warm):.0f} MB of other documents:")
+    everything = [0.0, 0.0, 0.0]
+    documents, all_differ = 0, Counter[str]()
+    for domain, texts in measured.items():
+        seconds, differ = _take_turns(texts, ours, theirs)
+        size, documents = _size(texts), documents + len(texts)
+        everything = [total + one for total, one in zip(everything, (size, *seconds), strict=True)]
+        all_differ += differ
+        print(f"  {domain:<28} {len(texts):5} documents  {_rates(size, seconds)}  {differ.total()} decisions differ")
+    shares = ", ".join(f"{name} {100 * (1 - all_differ[name] / documents):.3f}%" for name in THEIRS)
+    print(f"  {'all':<28} {documents:5} documents  {_rates(everything[0], everything[1:])}  agreement: {shares}")
+
+
+def _draw(folder: Path, given: argparse.Namespace) -> tuple[list[str], dict[str, list[str]]]:
+    """Documents for the warm-up, drawn from all domains, and those to measure by domain."""
+    measured: dict[str, list[str]] = {}
+    others: list[str] = []
+    chosen = random.Random(given.seed)  # noqa: S311  an order, not a secret
+    for domain in _domains(folder):
+        texts = list(texts_of(domain))
+        chosen.shuffle(texts)
+        measured[domain.name], rest = _take(texts, given.megabytes * 1e6)
+        others += rest
+    chosen.shuffle(others)
+    return _take(others, given.warm * 1e6)[0], measured
+
+
+def _take_turns(texts: list[str], *sides: Callable[[str], Decisions]) -> tuple[list[float], Counter[str]]:
+    seconds, differ = [0.0] * len(sides), Counter[str]()
+    while texts:
+        turn, texts = _take(texts, TURN_BYTES)
+        found = []
+        for side, run in enumerate(sides):
+            started = time.process_time()
+            found.append([run(text) for text in turn])
+            seconds[side] += time.process_time() - started
+        for mine, other in zip(*found, strict=True):
+            differ.update(name for name, a, b in zip(THEIRS, mine, other, strict=True) if a != b)
+    return seconds, differ
+
+
+def _our_filters() -> Callable[[str], Decisions]:
+    steps = make_steps(FILTERS)
+
+    def run(text: str) -> Decisions:
+        document = Document(Raw(0, None, text))
+        results = [step.apply(document) for step in steps]
+        return [(result.reason, "") if isinstance(result, Drop) else (None, result) for result in results]
+
+    return run
+
+
+def _their_filters() -> Callable[[str], Decisions]:
+    filters = [kind() for kind in THEIRS.values()]
+
+    def run(text: str) -> Decisions:
+        decisions: Decisions = []
+        for one in filters:
+            document = DatatroveDocument(text=text, id="")
+            decision = one.filter(document)
+            decisions.append((None, document.text) if decision is True else (decision[1], ""))
+        return decisions
+
+    return run
+
+
+def compare_readers(folder: Path) -> None:
+    """Print both rates by format."""
+    sides = (_our_reading, _their_reading)
+    spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    sizes = Counter[str]()
+    for path in _files(folder):
+        kind = "parquet" if path.suffix == ".parquet" else "jsonl"
+        found = []
+        for side, read in enumerate(sides):
+            started = time.process_time()
+            found.append(read(path))
+            spent[kind][side] += time.process_time() - started
+        (documents, text_bytes), (same, _) = found
+        assert documents == same, f"{path}: {documents} documents, datatrove has {same}"
+        sizes[kind] += text_bytes
+    print("readers:")
+    for kind, seconds in spent.items():
+        print(f"  {kind:<8} {_rates(sizes[kind] / 1e6, seconds)}")
+
+
+def _our_reading(path: Path) -> tuple[int, int]:
+    documents = text_bytes = 0
+    for item in _records(path):
+        if isinstance(item, Raw):
+            documents += 1
+            text_bytes += len(item.text.encode())
+    return documents, text_bytes
+
+
+def _records(path: Path) -> Records:
+    size, names = path.stat().st_size, {"text": "text", "id_": "id", "with_fields": False}
+    if path.suffix == ".parquet":
+        return read_parquet(str(path), 0, size, **names)  # type: ignore[arg-type]
+    return read_jsonl(str(path), COMPRESSION.get(path.suffix), 0, size, **names)  # type: ignore[arg-type]
+
+
+def _their_reading(path: Path) -> tuple[int, int]:
+    kind = ParquetReader if path.suffix == ".parquet" else JsonlReader
+    return sum(1 for _ in kind(str(path.parent), glob_pattern=path.name).run()), 0
+
+
+class Timed(Cluster):
+    """Notes which process did each call and its CPU seconds."""
+
+    def run(self, function: Callable[..., Any], calls: Sequence[tuple[object, ...]], **options: Any) -> list[Any]:  # noqa: ANN401
+        """Run the calls as ever."""
+        found = super().run(_timed, [(function, call) for call in calls], **options)
+        for process, seconds, _ in found:
+            self.seconds[process] += seconds
+        return [result for _, _, result in found]
+
+    seconds: Counter[int]
+
+
+def _timed(function: Callable[..., Any], call: tuple[object, ...]) -> tuple[int, float, Any]:
+    started = time.process_time()
+    result = function(*call)
+    return os.getpid(), time.process_time() - started, result
+
+
+def compare_workers(folder: Path) -> None:
+    """Print what one worker and two take for all domains."""
+    waits = []
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory() as store, Timed(workers=workers) as cluster:
+            cluster.seconds = Counter()
+            cluster.run(os.getpid, [()], label="start")
+            began, driver = time.monotonic(), time.process_time()
+            read_all(folder, Path(store), cluster, FILTERS)
+            driver, wall = time.process_time() - driver, time.monotonic() - began
+            busiest = max(cluster.seconds.values())
+        waits.append(driver + busiest)
+        print(f"workers: {workers}: busiest {busiest:.1f} s, driver {driver:.1f} s of CPU; {wall:.1f} s of wall time")
+    print(f"  one waits {waits[0] / waits[1]:.2f} times as long as two")
+
+
+def measure_memory(folder: Path) -> None:
+    """Print the largest resident set by file, in a fresh process each."""
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as pool:
+        peaks = {path: pool.submit(_peak_of, path).result() for path in _files(folder)}
+    largest = max(peaks, key=peaks.__getitem__)
+    print(f"memory: at most {peaks[largest] / 1e6:.0f} MB a task, at {largest.relative_to(folder)}")
+
+
+def _peak_of(path: Path) -> int:
+    with tempfile.TemporaryDirectory() as store:
+        inline = Inline()
+        inline.seconds = {}
+        read_all(path, Path(store), inline, EDITORS + FILTERS)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def read_all(folder: Path, store: Path, cluster: Cluster, steps: tuple[Step, ...]) -> dict[str, SourceDocuments]:
+    """Read all files below a folder, or one, as one source."""
+    files = tuple(map(str, _files(folder) if folder.is_dir() else [folder]))
+    parts: dict[str, Any] = {  # not validated: training and mixtures are not needed here
+        "schema_": 1,
+        "name": "documents",
+        "sources": {"all": Source(files=files, steps=steps)},
+        "on_bad_record": OnBadRecord(),
+    }
+    spec = Spec.model_construct(**parts)
+    return read_sources(spec, find_files(spec, store), Store(store), cluster, shard_bytes=SHARD_BYTES)
+
+
+def _domains(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and any(_files(path))]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        name = path.name.removesuffix(".gz").removesuffix(".zst")
+        if path.is_file() and name.endswith((".parquet", ".jsonl", ".ndjson")) and "pages.jsonl" not in name:
+            yield path
+
+
+def _take(texts: list[str], size: float) -> tuple[list[str], list[str]]:
+    taken = 0
+    for number, text in enumerate(texts):
+        if taken >= size:
+            return texts[:number], texts[number:]
+        taken += len(text.encode())
+    return texts, []
+
+
+def _size(texts: list[str]) -> float:
+    return sum(len(text.encode()) for text in texts) / 1e6
+
+
+def _rates(size: float, seconds: Sequence[float]) -> str:
+    ours, theirs = (size / spent for spent in seconds)
+    return f"{size:6.1f} MB  mixproof {ours:7.2f} MB/s  datatrove {theirs:6.3f} MB/s  {ours / theirs:5.1f}x"
+
+
+def main() -> None:
+    """Measure the parts that are asked for."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts: dict[str, Callable[[], object]] = {
+        "filters": lambda: compare_filters(given.folder, given),
+        "readers": lambda: compare_readers(given.folder),
+        "workers": lambda: compare_workers(given.folder),
+        "memory": lambda: measure_memory(given.folder),
+        "dedup": lambda: [
+            subprocess.run([sys.executable, str(Path(__file__).with_name("dedup.py")), str(domain)], check=True)
+            for domain in _domains(given.folder)
+        ],
+    }
+    asked.add_argument("folder", type=Path)
+    asked.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
+    asked.add_argument("--megabytes", type=float, default=1)
+    asked.add_argument("--warm", type=float, default=40)
+    asked.add_argument("--seed", type=int, default=1)
+    given = asked.parse_args()
+    unknown = set(given.parts) - set(parts)
+    if unknown:
+        asked.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(parts)}")
+    logger.disable("datatrove")
+    for name, measure in parts.items():
+        if name in given.parts or not given.parts:
+            measure()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The runs of a command while they train: a table on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:  # importing the train room loads torch
+    from mixproof.train.progress import FamilyProgress, RunProgress, State
+
+SHOWN_FIRST: tuple[State, ...] = ("training", "scoring", "starting", "failed", "waiting", "done")
+"""Which runs are shown where not all have room."""
+STYLES: dict[State, str] = {"failed": "bold red", "done": "green", "waiting": "dim", "starting": "cyan"}
+SECONDS_BETWEEN_LINES = 60.0
+COLUMNS = ("mixture", "proxy", "seed", "state", "tokens", "of", "loss", "tokens/s", "time left")
+FEWEST_ROWS = 4
+
+
+def run_table(family: FamilyProgress, rows: int) -> Table:
+    """Set the runs one below the other, `rows` of them at most: those at work first, in the order of the spec."""
+    built = Table(
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        caption=escape(summary(family)),
+        caption_justify="left",
+        caption_style="none",
+    )
+    for place, column in enumerate(COLUMNS):
+        built.add_column(column, justify="left" if place < 2 or column == "state" else "right", no_wrap=place > 1)
+    wanted = sorted(family.runs, key=lambda run: SHOWN_FIRST.index(run.state))[: max(rows, FEWEST_ROWS)]
+    chosen = {id(run) for run in wanted}
+    for run in family.runs:
+        if id(run) in chosen:
+            state = f"[{STYLES[run.state]}]{run.state}[/]" if run.state in STYLES else run.state
+            names = (escape(run.mixture), escape(run.proxy), str(run.seed))
+            built.add_row(*names, state, *_numbers(run))
+    if len(wanted) < len(family.runs):
+        built.add_row("…", "", "", f"and {len(family.runs) - len(wanted)} more")
+    return built
+
+
+def summary(family: FamilyProgress) -> str:
+    """How many runs are in which state, and when training will be over."""
+    found = Counter(run.state for run in family.runs)
+    states = ", ".join(f"{found[state]} {state}" for state in reversed(SHOWN_FIRST) if found[state])
+    left = "" if family.seconds_left is None or not _active(family) else f"; about {_time(family.seconds_left)} left"
+    return f"{len(family.runs)} runs: {states}{left}"
+
+
+class RunLines:
+    """What a log says of runs: one line as a run ends, and one for each at work about once a minute."""
+
+    def __init__(self) -> None:
+        self._ended: set[tuple[str, str, int]] | None = None
+        self._next_line = 0.0
+
+    def lines(self, family: FamilyProgress, now: float) -> Iterator[str]:
+        """Lines that are due at time `now` in seconds; runs that were done before the first look are not news."""
+        ended = {_name(run): run for run in family.runs if run.state in ("done", "failed")}
+        if self._ended is None:
+            self._ended = {name for name, run in ended.items() if run.state == "done"}
+            self._next_line = now + SECONDS_BETWEEN_LINES
+        for name in ended.keys() - self._ended:
+            yield _line(ended[name])
+        self._ended |= ended.keys()
+        if now >= self._next_line:
+            yield from (_line(run) for run in family.runs if run.state in ("training", "scoring"))
+            yield f"train: {summary(family)}"
+            self._next_line = now + SECONDS_BETWEEN_LINES
+
+
+def _line(run: RunProgress) -> str:
+    tokens, of, loss, speed, left = _numbers(run)
+    parts = [f"{tokens} of {of} tokens"]
+    parts += [f"loss {loss}"] if loss else []
+    parts += [f"{speed} tokens/s"] if speed else []
+    parts += [f"{left} left"] if left else []
+    because = f": {run.reason}" if run.reason else ""
+    return f"{run.mixture} × {run.proxy} × seed {run.seed}: {run.state}{because}; {', '.join(parts)}"
+
+
+def _numbers(run: RunProgress) -> tuple[str, str, str, str, str]:
+    return (
+        f"{run.tokens:,}",
+        f"{run.tokens_planned:,}",
+        "" if run.loss is None else f"{run.loss:.4f}",
+        "" if run.tokens_per_second is None else f"{run.tokens_per_second:,.0f}",
+        "" if run.seconds_left is None else _time(run.seconds_left),
+    )
+
+
+def _name(run: RunProgress) -> tuple[str, str, int]:
+    return run.mixture, run.proxy, run.seed
+
+
+def _active(family: FamilyProgress) -> bool:
+    return any(run.state not in ("done", "failed") for run in family.runs)
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

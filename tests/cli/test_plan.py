@@ -1,0 +1,98 @@
+"""`mixproof plan` by hand: what it counts, what it would reuse, and the rates that it takes from a store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import SPEC, write_experiment
+from mixproof.cli.output import amount, hours, stdout, table
+from mixproof.cli.plan import make_plan, plan_json, print_plan
+from mixproof.cli.request import open_request
+from mixproof.ledger.manifest import Manifest, write_manifest
+from mixproof.ledger.store import Store
+from mixproof.train.cost import ASSUMED, dataset_bytes, document_rate
+
+
+def test_before_a_build_tokens_are_estimates_and_gpu_hours_an_assumption_that_says_so(tmp_path: Path) -> None:
+    spec = write_experiment(tmp_path, SPEC.replace("seeds: [1, 2]", "seeds: [1, 2, 3]"))
+    planned = make_plan(open_request(spec, str(tmp_path / "store")))
+    found = plan_json(planned)
+    assert found["built"] is False
+    assert (found["runs_finished"], found["runs_to_train"]) == (0, 6)
+    (cost,) = planned.costs
+    # 5,120 tokens are ten whole steps of 8 x 64; two mixtures, three seeds
+    assert (cost.proxy, cost.runs, cost.tokens) == ("nano", 6, 6 * 5_120)
+    assert cost.rate.source == ASSUMED and cost.rate.device == "cuda"
+    assert cost.hours == pytest.approx(cost.flops / (0.4 * 989e12) / 3600)
+    # nano at 1,200 pieces: 3,625,024 - 30,800 x 64 weights, 12 bytes each, one checkpoint a run
+    assert planned.bytes_to_store["checkpoints"] == 6 * 12 * (3_625_024 - 30_800 * 64)
+    assert planned.bytes_to_store["datasets"] == 2 * sum(planned.tokens_of.values())
+    assert planned.documents is None
+
+
+def test_a_plan_fits_a_terminal_of_80_columns_with_whole_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = write_experiment(tmp_path)
+    monkeypatch.setattr(stdout, "_width", 80)
+    print_plan(make_plan(open_request(spec, str(tmp_path / "store"))))
+    shown = capsys.readouterr().out
+    assert max(len(line.rstrip()) for line in shown.splitlines() if "assumed" not in line) <= 80
+    for word in ("mostly_code", "declared", "5,120", "80.00%", "unknown"):
+        assert word in shown
+    sentence = "nano: 5,120 tokens asked for, 10 steps of 8 × 64 = 5,120 (+0.00%); 1 of warm-up, 2 of decay"
+    assert sentence in " ".join(shown.split())
+
+
+def test_the_rate_of_documents_is_that_of_the_largest_build_that_did_all_of_its_work(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert document_rate(store) is None
+    for size, seconds, reused in ((1_000, 1.0, 0), (8_000_000, 4.0, 0), (9_000_000, 0.1, 3)):
+        path = write_manifest(store, _manifest(size))
+        circumstances = {
+            "seconds": {"read": seconds / 2, "encode": seconds / 2},
+            "machine": {"processors": 2},
+            "stages_reused": reused,
+        }
+        path.with_name("circumstances.json").write_text(json.dumps(circumstances))
+    rate = document_rate(store)
+    assert rate is not None
+    assert rate.amount == 1_000_000  # 8 MB in 4 s on 2 processors
+    assert rate.source.startswith("measured: build ")
+
+
+def test_ids_take_two_bytes_below_a_vocabulary_of_65500_and_four_from_there() -> None:
+    assert dataset_bytes(10, 65_499) == 20
+    assert dataset_bytes(10, 65_500) == 40
+
+
+def test_numbers_are_as_precise_as_estimates_are() -> None:
+    assert [amount(value) for value in (12, 1_234, 5.6e13)] == ["12 ", "1.23 K", "56 T"]
+    assert [hours(value) for value in (0.0123, 3.21, 1234.5)] == ["0.012", "3.2", "1,234"]
+
+
+def test_a_table_keeps_numbers_whole_and_folds_long_names_only() -> None:
+    built = table("T", ("name of it", "planned tokens"), [("a" * 40, "1,234,567,890")])
+    name, tokens = built.columns
+    assert (name.min_width, tokens.min_width) == (12, 13)
+
+
+def _manifest(size: int) -> Manifest:
+    """A build of one source with `size` bytes of files and nothing else."""
+    side = {"documents": 0, "tokens": 0, "eod_tokens": 0, "bytes": 0, "datasets": []}
+    inputs = {"path": "read/x/inputs.parquet", "sha256": "0", "files": 1, "records": 0, "bytes": size}
+    return Manifest.model_validate(
+        {
+            "schema": 1,
+            "mixproof": "0.1.0",
+            "spec": {},
+            "spec_sha256": "0",
+            "tokenizer": {"kind": "sentencepiece", "path": "t", "sha256": "0", "vocab_size": 10, "eod_id": 2},
+            "sources": {"web": {"inputs": inputs, "train": side, "heldout": side, "ledger": []}},
+            "dedup_matrix": [],
+            "totals": {"documents": 0, "tokens": 0, "bytes": 0},
+        }
+    )

@@ -1,0 +1,164 @@
+"""Names of weights in Megatron-LM's checkpoints, brought to those of `GPTModel.named_parameters()` here.
+
+What differs: the gains of norms that Transformer Engine fuses into the matrix behind them; the layers of a torch_dist
+checkpoint, stacked into one tensor; and the FFN of a model that was saved as a mixture of one expert, under
+`mlp.experts.local_experts.0.*`, `moe.experts.0.*` or `mlp.experts.experts.*`, with gate and up in one matrix or in two.
+With one expert the router's softmax is 1, so its weights change nothing and are left out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.spec import Architecture
+
+Weights = dict[str, Tensor]
+
+EMBEDDING = "embedding.word_embeddings.weight"
+FINAL_NORM = "decoder.final_layernorm.weight"
+_WHOLE = {
+    "embedding.word_embeddings.weight": EMBEDDING,
+    "word_embeddings.weight": EMBEDDING,
+    "decoder.final_layernorm.weight": FINAL_NORM,
+    "decoder.final_norm.weight": FINAL_NORM,
+    "output_layer.weight": "output_layer.weight",
+}
+_OF_LAYER = {
+    "input_layernorm.weight": "input_layernorm.weight",
+    "self_attention.linear_qkv.layer_norm_weight": "input_layernorm.weight",
+    "self_attention.linear_qkv.weight": "self_attention.linear_qkv.weight",
+    "self_attention.linear_proj.weight": "self_attention.linear_proj.weight",
+    "pre_mlp_layernorm.weight": "pre_mlp_layernorm.weight",
+    "post_attention_layernorm.weight": "pre_mlp_layernorm.weight",
+    "mlp.linear_fc1.layer_norm_weight": "pre_mlp_layernorm.weight",
+}
+_LAYER = re.compile(r"^(?:decoder\.)?layers\.(\d+)\.(.+)$")
+_STACKED = re.compile(r"^decoder\.layers\.(?!\d)(.+)$")
+_FFN = re.compile(
+    r"^(?:mlp|moe)\.(?:experts\.(?:local_experts\.|experts\.)?(?:(\d+)\.)?)?"
+    r"(linear_fc1|linear_fc2|gate_proj|up_proj|down_proj)\.weight$"
+)
+_ROUTER = re.compile(r"^(?:mlp|moe)\.(?:router|gate)\.")
+_PREFIXES = ("module.", "model.")
+_NO_WEIGHTS = ("_extra_state", "inv_freq", "_extra_state/")
+
+
+def rename(tensors: Mapping[str, Tensor], where: str) -> Weights:
+    """Bring tensors to this trainer's names.
+
+    Args:
+        tensors: by the names of the checkpoint; stacked over layers or one by one.
+        where: for errors.
+
+    Raises:
+        RequestError: for a weight that proxies have not, naming it.
+    """
+    made: Weights = {}
+    halves: dict[str, dict[str, Tensor]] = {}
+    unknown = []
+    for name, tensor in _one_by_one(tensors):
+        if any(word in name for word in _NO_WEIGHTS):
+            continue
+        place = _place_of(name, where)
+        if place is None:
+            unknown.append(name)
+        elif place.endswith((".gate", ".up")):
+            halves.setdefault(place.rpartition(".")[0], {})[place.rpartition(".")[2]] = tensor
+        elif place:
+            made[place] = tensor
+    if unknown:
+        names = ", ".join(sorted(unknown)[:4])
+        raise RequestError(f"{where}: {len(unknown)} weights that no proxy has, such as {names}; it is another model")
+    for layer, pair in halves.items():
+        made[f"{layer}.mlp.linear_fc1.weight"] = torch.cat([pair[half] for half in ("gate", "up") if half in pair])
+    _untie(made, where)
+    return made
+
+
+def check_shape(weights: Mapping[str, Tensor], architecture: Architecture, vocab_size: int, where: str) -> None:
+    """Check that the weights are those of a proxy of this shape.
+
+    Raises:
+        RequestError: naming vocabulary, number of parameters, or the first weight that is missing or of another shape.
+    """
+    expected = shapes_of(architecture, vocab_size)
+    total = sum(math.prod(shape) for shape in expected.values())
+    found = sum(tensor.numel() for tensor in weights.values())
+    embedding = weights.get(EMBEDDING)
+    if embedding is not None and embedding.size(1) == architecture.hidden and embedding.size(0) != vocab_size:
+        raise RequestError(
+            f"{where}: its vocabulary has {embedding.size(0):,} ids, the tokenizer of the spec {vocab_size:,}; start "
+            "from a checkpoint only with the tokenizer that it was trained with"
+        )
+    if found != total:
+        raise RequestError(f"{where}: it has {found:,} parameters, the proxy has {total:,}; they are different models")
+    for name, shape in expected.items():
+        if name not in weights or tuple(weights[name].shape) != shape:
+            there = f"has shape {tuple(weights[name].shape)}" if name in weights else "is missing"
+            raise RequestError(f"{where}: {name} {there}; the proxy has {shape}")
+
+
+def shapes_of(architecture: Architecture, vocab_size: int) -> dict[str, tuple[int, ...]]:
+    """Shape of every weight of a proxy, by its name."""
+    hidden, ffn = architecture.hidden, architecture.ffn
+    queries = architecture.heads * architecture.head_dim
+    layer = {
+        "input_layernorm.weight": (hidden,),
+        "self_attention.linear_qkv.weight": (queries + 2 * architecture.kv_heads * architecture.head_dim, hidden),
+        "self_attention.linear_proj.weight": (hidden, queries),
+        "pre_mlp_layernorm.weight": (hidden,),
+        "mlp.linear_fc1.weight": (2 * ffn, hidden),
+        "mlp.linear_fc2.weight": (hidden, ffn),
+    }
+    layers = {
+        f"decoder.layers.{number}.{name}": shape
+        for number in range(architecture.layers)
+        for name, shape in layer.items()
+    }
+    return {EMBEDDING: (vocab_size, hidden), **layers, FINAL_NORM: (hidden,)}
+
+
+def _one_by_one(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """Cut what is stacked over layers, and over the one expert of each."""
+    found = []
+    for given, tensor in tensors.items():
+        name = given
+        while name.startswith(_PREFIXES):
+            name = name.partition(".")[2]
+        stacked = _STACKED.match(name)
+        if stacked is None:
+            found.append((name, tensor))
+            continue
+        for number, layer in enumerate(tensor):
+            is_expert = ".experts.experts." in name and layer.dim() == 3 and layer.size(0) == 1
+            found.append((f"decoder.layers.{number}.{stacked[1]}", layer[0] if is_expert else layer))
+    return found
+
+
+def _place_of(name: str, where: str) -> str | None:
+    """Name here; empty for what changes nothing, None for what is not known."""
+    layer = _LAYER.match(name)
+    if layer is None:
+        return _WHOLE.get(name)
+    start, rest = f"decoder.layers.{layer[1]}", layer[2]
+    ffn = _FFN.match(rest)
+    if ffn is None:
+        return "" if _ROUTER.match(rest) else f"{start}.{_OF_LAYER[rest]}" if rest in _OF_LAYER else None
+    if int(ffn[1] or 0) > 0:
+        raise RequestError(f"{where}: {name} is a second expert; only models of one expert are proxies")
+    ends = {"gate_proj": "gate", "up_proj": "up", "down_proj": "mlp.linear_fc2.weight"}
+    return f"{start}.{ends.get(ffn[2], f'mlp.{ffn[2]}.weight')}"
+
+
+def _untie(weights: Weights, where: str) -> None:
+    """Drop an output layer that equals the embedding."""
+    head = weights.pop("output_layer.weight", None)
+    embedding = weights.get(EMBEDDING)
+    if head is not None and (embedding is None or not torch.equal(head, embedding)):
+        raise RequestError(f"{where}: the output layer has weights of its own; proxies share them with the embedding")

@@ -1,0 +1,163 @@
+"""Starting from a checkpoint of Megatron-LM, published or one's own: `train.init_from`.
+
+    DIR/latest_checkpointed_iteration.txt       which iteration; DIR may also be that iteration's folder
+    DIR/iter_0001000/mp_rank_00/model_optim_rng.pt            one file, with or without optimizer state; or
+    DIR/iter_0001000/{common.pt, .metadata, *.distcp}         torch_dist
+    <store>/train/<key>/                                      a finished run of this program
+
+Weights alone are taken: the schedule begins anew, and so do the optimizer's moments. What the checkpoint was trained
+on before enters the account as prior tokens: its arguments' consumed samples times sequence length, or a run's own
+record. Nothing in a file is executed (`untrusted.py`); names and shapes are compared before anything is trained.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import sha256_of, sha256_of_file
+from mixproof.mixtures.spec import Architecture
+
+from .checkpoint import checkpoint_path
+from .foreign_names import Weights, check_shape, rename
+from .record import RUN, read_run
+from .request import InitialCheckpoint
+from .untrusted import load_pickled, load_tensors
+
+TRACKER = "latest_checkpointed_iteration.txt"
+LEGACY = "model_optim_rng.pt"
+INDEX = ".metadata"
+NO_MODEL = ("optimizer.", "chained", "random_numbers", "rng_state", "opt_param", "rerun")
+"""Beginnings of names in a torch_dist checkpoint that are no weights."""
+
+
+def find_initial(given: Path, tokenizer_sha256: str) -> InitialCheckpoint:
+    """Find the checkpoint that `init_from` names, and what it was trained on.
+
+    Args:
+        given: a checkpoint directory, the folder of one iteration, a `.pt` file, or the folder of a finished run.
+        tokenizer_sha256: of the spec; a run of this program is held against it.
+
+    Raises:
+        RequestError: when there is no checkpoint, several, one in pieces, or one that does not say its tokens.
+        DamagedFileError: when a file is truncated.
+    """
+    given = given.resolve()
+    if (given / RUN).is_file():
+        return _of_run(given, tokenizer_sha256)
+    path = _locate(given)
+    content = load_pickled(path if path.is_file() else path / "common.pt")
+    return InitialCheckpoint(path=str(path), sha256=_checksum(path), prior_tokens=_prior_tokens(content, path))
+
+
+def initial_weights(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> Weights:
+    """Read the weights of a checkpoint, by this trainer's names, checked against a proxy's shape.
+
+    Raises:
+        RequestError: when it is another model, or another vocabulary.
+        DamagedFileError: when a file is truncated.
+    """
+    path = Path(initial.path)
+    if path.is_file():
+        content = load_pickled(path)
+        model = content.get("model", content.get("model0"))
+        if not isinstance(model, dict):
+            raise RequestError(f"{path}: no `model` in it; what is there: {', '.join(sorted(map(str, content))[:8])}")
+        tensors = {name: tensor for name, tensor in model.items() if isinstance(tensor, torch.Tensor)}
+    else:
+        tensors = load_tensors(path, NO_MODEL)
+    weights = rename(tensors, str(path))
+    check_shape(weights, architecture, vocab_size, str(path))
+    return weights
+
+
+def start_from(model: torch.nn.Module, initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> None:
+    """Give a new model the weights of a checkpoint.
+
+    Raises:
+        RequestError: when the checkpoint is not the one that was planned with.
+    """
+    found = _checksum(Path(initial.path))
+    if found != initial.sha256:
+        raise RequestError(f"{initial.path}: changed since the run was planned: SHA-256 {found}, not {initial.sha256}")
+    weights = initial_weights(initial, architecture, vocab_size)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+
+
+def _of_run(folder: Path, tokenizer_sha256: str) -> InitialCheckpoint:
+    record = read_run(folder / RUN)
+    if record.status != "done":
+        raise RequestError(f"{folder}: the run failed, so it has no last weights: {record.reason}")
+    if record.tokenizer.sha256 != tokenizer_sha256:
+        raise RequestError(
+            f"{folder}: it was trained with tokenizer {record.tokenizer.sha256}, the spec's is {tokenizer_sha256}; "
+            "start from a checkpoint only with its own tokenizer"
+        )
+    path = checkpoint_path(folder, record.consumed_samples)
+    prior_tokens = record.prior_tokens + record.consumed_tokens
+    return InitialCheckpoint(path=str(path), sha256=_checksum(path), prior_tokens=prior_tokens)
+
+
+def _locate(given: Path) -> Path:
+    """The `.pt` file, or the torch_dist folder."""
+    if given.is_file():
+        return given
+    if not given.is_dir():
+        raise RequestError(f"{given}: no such checkpoint; `init_from` names a folder with {TRACKER}")
+    if (given / LEGACY).is_file():
+        return given / LEGACY
+    if (given / INDEX).is_file():
+        return given
+    ranks = sorted(path.name for path in given.glob("mp_rank_*"))
+    if len(ranks) > 1:
+        raise RequestError(f"{given}: cut over {len(ranks)} ranks ({', '.join(ranks[:3])} ...); merge it to one first")
+    if ranks:
+        return _locate_file(given / ranks[0] / LEGACY)
+    return _locate(_iteration(given))
+
+
+def _locate_file(path: Path) -> Path:
+    if not path.is_file():
+        raise RequestError(f"{path}: no such file; a Megatron-LM checkpoint has it")
+    return path
+
+
+def _iteration(folder: Path) -> Path:
+    tracker = folder / TRACKER
+    found = sorted(path for path in folder.glob("iter_*") if path.is_dir())
+    if tracker.is_file():
+        word = tracker.read_text(errors="replace").strip()
+        if not re.fullmatch(r"\d+|release", word):
+            raise RequestError(f"{tracker}: says {word[:40]!r}; it holds the number of an iteration, or `release`")
+        chosen = folder / (word if word == "release" else f"iter_{int(word):07d}")
+        if not chosen.is_dir():
+            raise RequestError(f"{tracker}: names {chosen.name}, and there is none")
+        return chosen
+    if len(found) != 1:
+        raise RequestError(f"{folder}: no {TRACKER}, and {len(found)} folders iter_*; name the one to start from")
+    return found[0]
+
+
+def _checksum(path: Path) -> str:
+    if path.is_file():
+        return sha256_of_file(path)
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    return sha256_of({file.name: sha256_of_file(file) for file in files})
+
+
+def _prior_tokens(content: dict[str, Any], path: Path) -> int:
+    arguments = content.get("args")
+    samples = getattr(arguments, "consumed_train_samples", None)
+    length = getattr(arguments, "seq_length", None)
+    if not isinstance(samples, int) or not isinstance(length, int):
+        raise RequestError(
+            f"{path}: it does not say what it was trained on (args.consumed_train_samples and args.seq_length), so its "
+            "tokens cannot enter the account; save it again with both"
+        )
+    return samples * length + int(getattr(arguments, "prior_tokens", 0) or 0)

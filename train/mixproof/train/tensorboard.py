@@ -1,0 +1,41 @@
+"""A run's curves for TensorBoard: `tensorboard --logdir STORE/train` shows all runs of a store.
+
+Written beside the metrics, from the same numbers, and in no checksum: event files hold times and places. An attempt
+that goes on from a checkpoint writes a file of its own that takes back the steps it does again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from .metrics import StepMetrics
+from .throughput import Throughput
+
+TENSORBOARD = "tensorboard"
+FLUSH_SECONDS = 30
+
+
+class Curves:
+    """Writes the curves of one attempt."""
+
+    def __init__(self, folder: Path, steps_done: int) -> None:
+        """Go on behind `steps_done`; `folder` is the run's."""
+        self._writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=steps_done + 1, flush_secs=FLUSH_SECONDS)
+
+    def add(self, metrics: StepMetrics, throughput: Throughput | None) -> None:
+        """Add a step's points, against its number."""
+        points = {"loss/all": metrics.loss, "step/learning rate": metrics.lr, "step/gradient norm": metrics.grad_norm}
+        points |= {f"loss/{source}": loss for source, loss in metrics.loss_of.items()}
+        if throughput is not None:
+            points["speed/tokens per second"] = throughput.tokens_per_second
+            points["speed/memory bytes"] = float(throughput.memory_bytes)
+            if throughput.mfu is not None:
+                points["speed/MFU"] = throughput.mfu
+        for name, value in points.items():
+            self._writer.add_scalar(name, value, metrics.step)
+
+    def close(self) -> None:
+        """Put every point on disk."""
+        self._writer.close()

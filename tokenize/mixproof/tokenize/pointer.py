@@ -2,7 +2,8 @@
 
 `builds/by-spec/<key>.json` holds a build's id. The key is made of what the build depends on: the spec's identity,
 mixproof's version, and every file by name, place, size and modification time. A pointer is a shortcut only:
-where a file was touched there is none, and building again reuses every stage and writes it anew.
+where a file was touched there is none, and building again reuses every stage and writes it anew. It names itself and
+ends with its own checksum, because one that is damaged or stands in another's place must not lead to another build.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from pathlib import Path
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import canonical_json, sha256_of
 from mixproof.ledger.manifest import BUILDS, MANIFEST
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.receipt import seal, unseal
+from mixproof.ledger.store import Store
 from mixproof.ledger.version import VERSION
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
@@ -32,16 +34,21 @@ def find_build(loaded: LoadedSpec, store: Store) -> Path | None:
     Raises:
         RequestError: when a file that the spec names is not there.
     """
-    path = store.path(pointer(loaded, find_files(loaded.spec, loaded.base)))
-    if not path.is_file():
+    place = pointer(loaded, find_files(loaded.spec, loaded.base))
+    try:
+        found = json.loads(unseal(store.path(place).read_bytes()))
+    except (FileNotFoundError, ValueError):
         return None
-    manifest = store.path(f"{BUILDS}/{json.loads(path.read_bytes())['build']}/{MANIFEST}")
+    if found["pointer"] != place:
+        return None
+    manifest = store.path(f"{BUILDS}/{found['build']}/{MANIFEST}")
     return manifest if manifest.is_file() else None
 
 
 def write_pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]], store: Store, build: str) -> None:
     """Remember that these files gave this build."""
-    publish_bytes(canonical_json({"build": build}), store.path(pointer(loaded, files)))
+    place = pointer(loaded, files)
+    store.write(place, seal(canonical_json({"build": build, "pointer": place})))
 
 
 def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> str:

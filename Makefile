@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FUZZ_TRIES ?= 2000
 ROOMS := ledger mixtures pipeline tokenize train cli
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo tutorial docs test test-browser unit lint types layers format bench install clean
+.PHONY: demo tutorial docs test fuzz test-browser unit lint types layers format bench install clean
 
 demo: install
 	$(BIN)/mixproof demo
@@ -25,6 +26,9 @@ test: lint types layers unit
 
 unit: install
 	$(BIN)/python -m pytest --durations=15
+
+fuzz: install
+	MIXPROOF_FUZZ_TRIES=$(FUZZ_TRIES) $(BIN)/python -m pytest --timeout=3600 tests/fuzz
 
 test-browser: install
 	$(BIN)/python -m pytest -m browser --durations=5

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import canonical_json, sha256_of, sha256_of_file
@@ -166,6 +168,39 @@ def test_a_build_goes_when_it_is_named_with_what_only_it_needed(tmp_path: Path, 
     remove_garbage(store, everything)
     assert take_inventory(store).entries == {}
     assert not list(tmp_path.glob("builds/by-spec/*.json"))
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_whatever_refers_to_whatever_no_kept_build_or_run_loses_what_it_needs(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Outputs refer to outputs at random, builds to outputs, runs to a build and an output; some are dropped."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    outputs: list[str] = []
+    for number in range(data.draw(st.integers(1, 4))):
+        named = {place: place for place in data.draw(st.sets(st.sampled_from(outputs)) if outputs else st.just(set()))}
+        outputs.append(put(store, data.draw(st.sampled_from(["read", "encode", "draw"])), str(number), b"1", named))
+    builds = [
+        put_build(store, str(number), *data.draw(st.sets(st.sampled_from(outputs))))
+        for number in range(data.draw(st.integers(1, 3)))
+    ]
+    runs = [
+        put_run(store, data.draw(st.sampled_from(builds)), data.draw(st.sampled_from(outputs)), seed)
+        for seed in range(data.draw(st.integers(0, 2)))
+    ]
+    before = take_inventory(store)
+    drop = data.draw(st.sets(st.sampled_from([*builds, *runs])))
+    kept = set(before.roots) - drop
+    try:
+        garbage = find_garbage(store, drop=sorted(drop), age_seconds=0)
+    except RequestError:
+        assert drop & before.needed_by(kept)
+        return
+    remove_garbage(store, garbage)
+    after = take_inventory(store)
+    assert set(after.entries) == before.needed_by(kept)
+    assert verify_store(store).ok
 
 
 @pytest.mark.parametrize("name", ["", "zzz", "draw"])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mixproof.ledger.errors import NotBuiltYetError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.store import Store
 
@@ -72,8 +71,3 @@ def test_facts_must_have_an_exact_spelling(tmp_path: Path) -> None:
 def test_a_store_travels_to_a_worker_and_names_files_relative_to_itself(tmp_path: Path) -> None:
     store = pickle.loads(pickle.dumps(Store(tmp_path)))  # noqa: S301  our own bytes
     assert store.relative(tmp_path / "read" / "x") == "read/x"
-
-
-def test_an_object_store_is_refused_by_name() -> None:
-    with pytest.raises(NotBuiltYetError, match="a store on s3 is not built yet"):
-        Store("s3://bucket/store")

@@ -34,7 +34,6 @@ def test_every_kind_of_mixture_is_executed(mixture: str, load_with: LoadWith) ->
     ("old", "new", "said"),
     [
         ("format: code", "split_by: quality", r":5: sources\.code\.split_by: .* is not built yet"),
-        ("sentencepiece: tok.model", "huggingface: t.json", r":7: tokenizer\.huggingface: .* is not built yet"),
     ],
 )
 def test_what_is_not_built_is_refused_by_name(old: str, new: str, said: str, load_with: LoadWith) -> None:

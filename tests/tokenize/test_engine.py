@@ -25,6 +25,7 @@ from mixproof.tokenize.engine import (
     differing_texts,
     load_engine,
 )
+from mixproof.tokenize.sentencepiece import load_processor
 from mixproof.tokenize.tokenizer import store_tokenizer
 
 IDENTITY = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
@@ -59,6 +60,10 @@ def make_model(tmp_path: Path, topics: list[str]) -> MakeModel:
         ({"normalization_rule_name": "nmt_nfkc_cf"}, FAST_NORMALIZED),
         ({"byte_fallback": False}, REFERENCE),
         ({"model_type": "unigram"}, REFERENCE),
+        ({"model_type": "word", "add_dummy_prefix": False, "hard_vocab_limit": False}, REFERENCE),
+        ({"model_type": "char", "control_symbols": ["\u00a7"], "hard_vocab_limit": False}, REFERENCE),
+        ({"treat_whitespace_as_suffix": True}, REFERENCE),
+        (IDENTITY | {"control_symbols": ["\u00a7"], "eos_id": -1}, REFERENCE),  # the hard set finds a difference
     ],
 )
 def test_an_engine_is_chosen_by_the_models_proto_and_gives_sentencepieces_ids(
@@ -66,10 +71,12 @@ def test_an_engine_is_chosen_by_the_models_proto_and_gives_sentencepieces_ids(
 ) -> None:
     path = make_model(**settings)
     assert choose_engine(path) == engine
-    texts = [*topics, "", "a</s>b <s> <unk> <mask> <0x41>"]
+    texts = [*topics, "", "a</s>b <s> <unk> <mask> <0x41>", "</s>", "\u00a7 a\u00a7"]
     expected, found = load_engine(REFERENCE, path).encode(texts), load_engine(engine, path).encode(texts)
     assert np.array_equal(expected.ids, found.ids)
     assert np.array_equal(expected.lengths, found.lengths)
+    control = [number for number in range(len(load_processor(path))) if load_processor(path).is_control(number)]
+    assert not np.isin(expected.ids, control).any()
 
 
 def test_a_literal_end_of_document_in_a_text_never_becomes_one(model: Path) -> None:
@@ -90,7 +97,7 @@ def test_a_difference_in_a_sampled_document_stops_the_build(
     monkeypatch.setattr(encode, "SAMPLE", 1)
     receipt = encode_shard(str(store), "right", texts, tokenizer, FAST_NORMALIZED)
     assert receipt.facts["rechecked"] == 2
-    with pytest.raises(AccountError, match="E5 .*the ids of SentencePiece for text"):
+    with pytest.raises(AccountError, match="E5 .*the ids of the reference for text"):
         encode_shard(str(store), "wrong", texts, tokenizer, FAST)
 
 

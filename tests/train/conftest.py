@@ -27,6 +27,7 @@ from mixproof.ledger.manifest import (
     Totals,
     write_manifest,
 )
+from mixproof.ledger.receipt import RECEIPT, Receipt, StoredFile
 from mixproof.ledger.store import Store, publish_bytes
 from mixproof.mixtures.budget import PhaseBudget, RunBudget
 from mixproof.tokenize.indexed import append_eods, token_dtype, write_index
@@ -146,7 +147,18 @@ def build_corpus(
         totals=Totals(documents=0, tokens=0, bytes=0),
     )
     write_manifest(store, manifest)
+    for stage in ("encode", "tokenizer"):
+        write_receipt(store, stage)
     return Corpus(store, manifest)
+
+
+def write_receipt(store: Store, stage: str) -> None:
+    """Write the receipt of the output `<stage>/test`, for its files as they are; none where there is no such output."""
+    files = [path for path in store.path(f"{stage}/test").glob("*") if path.name != RECEIPT]
+    if files:
+        stored = {path.name: StoredFile(sha256=sha256_of_file(path), bytes=path.stat().st_size) for path in files}
+        receipt = Receipt(stage=stage, key="test", files=stored)
+        publish_bytes(receipt.to_bytes(), store.path(f"{stage}/test/{RECEIPT}"))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,10 @@ import pytest
 import sentencepiece
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.manifest import read_manifest
 from mixproof.tokenize.audit import Failure
+from mixproof.tokenize.audit.report import Checks
+from mixproof.train.audit_draws import check_draw
 from mixproof.train.audit_run import audit_run
 from mixproof.train.draw import make_draw
 from mixproof.train.record import ArchitectureRecord, MasksRecord, RunRecord
@@ -331,3 +334,16 @@ def test_a_record_of_another_form_or_place_is_refused(run: Path, tmp_path: Path)
     run.rename(run.with_name("another"))
     (run.with_name("another") / "run.json").write_text(text)
     assert "as key, by the folder's name" in failures(run.with_name("another"))[0].expected
+
+
+def test_ids_of_a_draw_that_are_not_those_of_its_dataset_are_caught_under_a_checksum_of_their_own(run: Path) -> None:
+    root, record = run.parents[1], RunRecord.model_validate_json((run / "run.json").read_bytes())
+    manifest = read_manifest(root / "builds" / record.build / "manifest.json")
+    path = root / "draw" / record.draws["a"].key / "a.bin"
+    ids = np.fromfile(path, np.uint16)
+    ids[0] ^= 1
+    ids.tofile(path)
+    draw = record.draws["a"].model_copy(update={"bin_sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    checks = Checks()
+    check_draw(root, "a", draw, manifest, checks)
+    assert ("E6", str(path)) in {(failure.equation, failure.file) for failure in checks.failures}

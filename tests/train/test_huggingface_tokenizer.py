@@ -12,7 +12,7 @@ import pytest
 from sentencepiece import SentencePieceTrainer
 
 from mixproof.tokenize.hard_texts import hard_texts
-from mixproof.tokenize.tokenizer import load_processor
+from mixproof.tokenize.sentencepiece import load_processor
 from mixproof.train.huggingface_tokenizer import TokenizerCheck, differences, write_tokenizer
 
 TOPICS = [str(text) for text in pydoc_data.topics.topics.values()]

@@ -5,6 +5,7 @@ Takes a spec (its build and the finished runs on it), a manifest, or a run's fol
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -13,27 +14,45 @@ import typer
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import MANIFEST
 from mixproof.ledger.store import Store
-from mixproof.tokenize.audit import AuditReport, Depth, audit_build
+from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.files import find_files
+from mixproof.tokenize.audit import AuditReport, Depth, audit_build, copy_build, copy_run, in_store, replay_build
 from mixproof.train.audit_run import audit_run
 from mixproof.train.record import RUN, TRAIN, read_run
 
-from .options import DEFAULT_STORE, JsonOption, StoreOption
-from .output import emit_json, stdout, table
+from .options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, WorkersOption
+from .output import emit_json, stage_progress, stdout, table
 from .request import Request, open_request
 
 TargetArgument = Annotated[Path, typer.Argument(metavar="SPEC|MANIFEST|RUN", help="What to audit.")]
-DepthOption = Annotated[Depth, typer.Option("--depth", help="arithmetic: from the records; bytes: every byte re-read.")]
+DepthOption = Annotated[
+    Depth,
+    typer.Option(
+        "--depth",
+        help="arithmetic: from the records; bytes: every byte re-read; replay: raw records read and encoded again.",
+    ),
+]
+SampleOption = Annotated[
+    str | None, typer.Option("--sample", metavar="SHARE", help="replay: a part of the documents, such as 1%.")
+]
 SPEC_SUFFIXES = (".yaml", ".yml")
 
 
 def audit(
     target: TargetArgument,
     depth: DepthOption = "bytes",
+    sample: SampleOption = None,
     store: StoreOption = DEFAULT_STORE,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a build and its runs; name every file and equation that fails."""
+    if sample is not None and depth != "replay":
+        raise RequestError("--sample is of --depth replay: the other depths look at everything")
     report = audit_target(target, store, depth)
+    if depth == "replay":
+        report = report + replay_request(target, store, _share(sample), address, workers)
     if as_json:
         emit_json(report.to_json())
     else:
@@ -60,13 +79,41 @@ def audit_target(target: Path, store: str, depth: Depth) -> AuditReport:
     return audit_run(target, depth) if target.name == RUN else audit_build(target, depth)
 
 
+def replay_request(target: Path, store: str, share: Fraction, address: str | None, workers: int | None) -> AuditReport:
+    """Replay the build of a spec from its raw files, on Ray.
+
+    Raises:
+        RequestError: when `target` is no spec: only that says where the raw files are.
+    """
+    if target.suffix not in SPEC_SUFFIXES:
+        raise RequestError(f"{target}: --depth replay reads raw files again; give the spec, which says where they are")
+    request = open_request(target, store)
+    files = find_files(request.spec, request.loaded.base)
+    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+        report = replay_build(request.spec, files, request.store, request.manifest_path(), cluster, share)
+    return in_store(report, request.store)
+
+
+def _share(sample: str | None) -> Fraction:
+    """The share that `--sample` asks for; all of it where it is not given."""
+    try:
+        share = Fraction(1) if sample is None else Fraction(sample.removesuffix("%")) / (100 if "%" in sample else 1)
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(0)
+    if not 0 < share <= 1:
+        raise RequestError(f"--sample {sample}: a share above 0 and up to 1, such as 1% or 0.01")
+    return share
+
+
 def audit_request(request: Request, depth: Depth) -> AuditReport:
     """Audit the build of a spec and every run of that build that says it is done."""
-    path = request.manifest_path()
+    store, path = request.store, request.manifest_path()
+    copy_build(store, path, depth)
     report = audit_build(path, depth)
-    for run in runs_of(request.store, path.parent.name):
+    for run in runs_of(store, path.parent.name):
+        copy_run(store, run.parent.name, depth)
         report = report + audit_run(run, depth)
-    return report
+    return in_store(report, store)
 
 
 def runs_of(store: Store, build: str) -> list[Path]:
@@ -76,7 +123,10 @@ def runs_of(store: Store, build: str) -> list[Path]:
     be left out here.
     """
     found = []
-    for path in sorted(store.root.glob(f"{TRAIN}/*/{RUN}")):
+    for key in store.keys(TRAIN):
+        path = store.path(f"{TRAIN}/{key}/{RUN}")
+        if not path.is_file():
+            continue
         try:
             record = read_run(path)
         except RequestError:

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.shards import SHARD_BYTES
 from mixproof.tokenize.build import BuildResult
@@ -35,13 +36,13 @@ def build(
     request = open_request(spec, store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         result = run_build(request, cluster, shard_bytes=shard_bytes)
-        value = build_json(result, cluster)
+        value = build_json(result, cluster, request.store)
     if as_json:
         emit_json(value)
         return
     stdout.print(build_table(result.manifest))
     stdout.print(f"build     {result.manifest.build}")
-    stdout.print(f"manifest  {result.manifest_path}", soft_wrap=True)
+    stdout.print(f"manifest  {request.store.place(request.store.relative(result.manifest_path))}", soft_wrap=True)
     stdout.print(f"stages    {cluster.stages_run} run, {cluster.stages_reused} reused")
 
 
@@ -50,7 +51,7 @@ def run_build(request: Request, cluster: Cluster, *, shard_bytes: int = SHARD_BY
     return build_spec(request.loaded, request.store, cluster, shard_bytes=shard_bytes)
 
 
-def build_json(result: BuildResult, cluster: Cluster) -> dict[str, object]:
+def build_json(result: BuildResult, cluster: Cluster, store: Store) -> dict[str, object]:
     """Give the JSON form of a build."""
     manifest = result.manifest
     sides = {
@@ -61,7 +62,7 @@ def build_json(result: BuildResult, cluster: Cluster) -> dict[str, object]:
         for name, source in manifest.sources.items()
     }
     return {
-        "manifest": str(result.manifest_path),
+        "manifest": store.place(store.relative(result.manifest_path)),
         "build": manifest.build,
         "sources": sides,
         "totals": manifest.totals.model_dump(),

@@ -14,7 +14,7 @@ from rich.table import Table
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.spec import Objective
-from mixproof.tokenize.audit import AuditReport, audit_build
+from mixproof.tokenize.audit import AuditReport, audit_build, copy_build
 from mixproof.train.audit_run import audit_run
 from mixproof.train.compare import Comparison, Group
 from mixproof.train.compare import compare as compare_runs
@@ -93,6 +93,7 @@ def compare_requests(requests: Sequence[Request], across: str | None = None) -> 
         path = request.manifest_path()
         manifest = read_manifest(path)
         manifests[manifest.build] = manifest
+        copy_build(request.store, path, "arithmetic")
         audited(manifest.build, audit_build(path, "arithmetic"))
         for outcome in find_outcomes(plan_requests(request.spec, manifest, request.store, None)):
             if outcome.record is not None:

@@ -36,7 +36,7 @@ TargetArgument = Annotated[
 ]
 FormatOption = Annotated[
     Literal["huggingface", "megatron", "megatron-args"] | None,
-    typer.Option("--format", help="Which tool it is for."),
+    typer.Option("--format", metavar="huggingface|megatron|megatron-args", help="Which tool it is for."),
 ]
 MergeOption = Annotated[
     bool, typer.Option("--merge", help="Write a build's parts as one dataset for each source and side.")

@@ -73,7 +73,9 @@ def open_request(path: Path, store: str) -> Request:
     if initial is not None and not Path(initial).exists():
         raise RequestError(f"{spec.where('train', 'init_from')}: {initial}: no such checkpoint")
     files = find_files(spec, loaded.base)
-    request = Request(loaded, Store(store), {name: estimate(found) for name, found in files.items()})
+    place = Store(store)
+    place.check()
+    request = Request(loaded, place, {name: estimate(found) for name, found in files.items()})
     _refuse_the_impossible(request)
     return request
 

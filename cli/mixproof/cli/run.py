@@ -77,7 +77,7 @@ def run_request(
     """
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         built = run_build(request, cluster)
-        build = build_json(built, cluster)
+        build = build_json(built, cluster, request.store)
         report = audit_request(request, "bytes")
         if not report.ok:
             print_report(report)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixproof.ledger.errors import RequestError
+from mixproof.ledger.errors import NotBuiltYetError, RequestError
 from mixproof.ledger.garbage import Garbage, find_garbage, remove_garbage
 from mixproof.ledger.inventory import ROOTS, Entry, Inventory, take_inventory
 from mixproof.ledger.store import Store
@@ -40,6 +40,8 @@ def store(
 ) -> None:
     """List what a store holds, verify every checksum of it, or remove what nothing needs."""
     place = Store(store)
+    if place.is_remote:
+        raise NotBuiltYetError(f"`store {action}` of an object store", f"--store {store}")
     if not place.root.is_dir():
         raise RequestError(f"--store {store}: there is no such folder")
     if action == "list":
@@ -108,6 +110,8 @@ def _verify(verified: Verified, *, as_json: bool) -> None:
         rows = [[file.file, file.expected, file.found] for file in verified.wrong]
         title = f"{len(verified.wrong)} of {verified.files:,} files are not as recorded"
         stdout.print(table(title, ("file", "expected", "found"), rows, text_columns=3))
+    if verified.unfinished and not as_json:
+        stdout.print(f"{len(verified.unfinished)} outputs are not finished, and made again when a command needs them")
     if not verified.ok:
         raise typer.Exit(1)
 

@@ -59,7 +59,7 @@ def report_failed(outcomes: Sequence[RunOutcome]) -> bool:
 def train_json(outcomes: Sequence[RunOutcome]) -> dict[str, object]:
     """Give the JSON form of a family of runs; failed ones stand apart, with their reason."""
     failed = [
-        {"run": run.folder, "mixture": run.mixture, "proxy": run.proxy, "seed": run.seed, "reason": run.reason}
+        {"run": run.place, "mixture": run.mixture, "proxy": run.proxy, "seed": run.seed, "reason": run.reason}
         for run in outcomes
         if not run.done
     ]
@@ -69,7 +69,7 @@ def train_json(outcomes: Sequence[RunOutcome]) -> dict[str, object]:
 
 def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
     return {
-        "run": outcome.folder,
+        "run": outcome.place,
         "mixture": record.mixture,
         "proxy": record.proxy,
         "seed": record.seed,

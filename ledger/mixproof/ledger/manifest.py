@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from .account import StageRow
 from .errors import RequestError
-from .store import Store, publish_bytes
+from .store import Store
 
 MANIFEST = "manifest.json"
 BUILDS = "builds"
@@ -147,9 +147,7 @@ class Manifest(_Part):
 
 def write_manifest(store: Store, manifest: Manifest) -> Path:
     """Write the manifest into the folder that its id names; return its path."""
-    path = store.path(f"{BUILDS}/{manifest.build}/{MANIFEST}")
-    publish_bytes(manifest.to_bytes(), path)
-    return path
+    return store.write(f"{BUILDS}/{manifest.build}/{MANIFEST}", manifest.to_bytes())
 
 
 def read_manifest(path: Path) -> Manifest:

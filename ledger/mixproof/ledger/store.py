@@ -4,49 +4,29 @@ A stage's output is done when its receipt is there and each file has the recorde
 counts. Files are written under an attempt-unique folder, fsynced and renamed, then the folder is
 fsynced, then the receipt goes the same way, so a kill at any moment leaves either a finished output or
 one that is made again. Two attempts at one key write the same bytes, so it does not matter which of them
-wins. A store is named by a path or a URL; only local folders are written so far.
+wins.
+
+A store is named by a path or by a URL of an object store. Such a store has its outputs there, where a rename is
+never asked for: each file is put, then the receipt. On this machine it has a folder of copies (see `objects.py`),
+which `root` names and `path` brings up to date; that folder may be lost at any time.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from .account import StageRow
-from .errors import NotBuiltYetError
-from .fingerprint import canonical_json, plain, sha256_of_file
+from .attempts import ATTEMPTS, scratch_folder
+from .errors import DamagedFileError
+from .files import publish, publish_bytes
+from .fingerprint import plain, sha256_of_file
+from .objects import Objects, cache_folder, is_remote
+from .receipt import RECEIPT, Receipt, StoredFile, read_receipt
 
-RECEIPT = "receipt.json"
-ATTEMPTS = ".attempts"
-
-
-class StoredFile(BaseModel):
-    """One file of an output."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sha256: str
-    bytes: int
-
-
-class Receipt(BaseModel):
-    """The record beside an output: what it is made of, what was done, what came out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stage: str
-    key: str
-    files: dict[str, StoredFile]
-    account: tuple[StageRow, ...] = ()
-    facts: dict[str, Any] = {}
-    """Small numbers and names that later stages need without opening the files; plain JSON."""
+__all__ = ["ATTEMPTS", "RECEIPT", "Attempt", "Receipt", "Store", "publish", "publish_bytes"]
 
 
 class Attempt:
@@ -66,18 +46,16 @@ class Attempt:
             TypeError: when `facts` holds something without an exact spelling.
         """
         files: dict[str, StoredFile] = {}
-        folder = self._store.root / self._stage / self._key
-        folder.mkdir(parents=True, exist_ok=True)
+        place = f"{self._stage}/{self._key}"
         for file in sorted(path for path in self._scratch.rglob("*") if path.is_file()):
             name = file.relative_to(self._scratch).as_posix()
             files[name] = StoredFile(sha256=sha256_of_file(file), bytes=file.stat().st_size)
-            publish(file, folder / name)
+            publish(file, self._store.root / place / name)
+            self._store.upload(f"{place}/{name}")
         receipt = Receipt(
             stage=self._stage, key=self._key, files=files, account=account, facts=_plain_facts(facts or {})
         )
-        scratch = self._scratch / RECEIPT
-        scratch.write_bytes(canonical_json(receipt.model_dump(mode="json")))
-        publish(scratch, folder / RECEIPT)
+        self._store.write(f"{place}/{RECEIPT}", receipt.to_bytes())
         return receipt
 
 
@@ -86,67 +64,151 @@ class Store:
 
     def __init__(self, url: str | Path) -> None:
         text = str(url)
-        if "://" in text and not text.startswith("file://"):
-            raise NotBuiltYetError(f"a store on {text.partition('://')[0]}", "--store")
-        self.root = Path(text.removeprefix("file://")).expanduser().resolve()
+        self._objects: Objects | None = None
+        if is_remote(text):
+            self._objects = Objects(text, cache_folder(text.rstrip("/")))
+            self.root = cache_folder(text.rstrip("/"))
+        else:
+            self.root = Path(text.removeprefix("file://")).expanduser().resolve()
 
     def __str__(self) -> str:
-        return str(self.root)
+        return self._objects.url if self._objects else str(self.root)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it lies on an object store, and `root` holds copies only."""
+        return self._objects is not None
+
+    def check(self) -> None:
+        """Look whether an object store can be used at all.
+
+        Raises:
+            RequestError: when package, credentials, bucket or rights are missing.
+        """
+        if self._objects:
+            self._objects.check()
 
     def path(self, relative: str) -> Path:
-        """A local path at which the file `relative` (to the store) can be read."""
+        """A local path at which what is named `relative` (to the store) can be read: a file, a folder, a prefix.
+
+        From an object store it is copied where there is no current copy, and held against its receipt where it has
+        one.
+
+        Raises:
+            DamagedFileError: when an object is not what its output's receipt says.
+        """
+        if self._objects:
+            self._fetch(relative)
         return self.root / relative
+
+    def place(self, relative: str) -> str:
+        """Where `relative` lies for people and other programs: an absolute path or a URL."""
+        return f"{self}/{relative}"
 
     def relative(self, path: Path) -> str:
         """The name under which `path` stands in manifests: relative to the store, with `/`."""
         return path.resolve().relative_to(self.root).as_posix()
 
+    def keys(self, stage: str) -> list[str]:
+        """Names of what a stage has in the store, finished or not, in order."""
+        if self._objects:
+            return self._objects.folders(stage)
+        folder = self.root / stage
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of every file below a folder, by name relative to it; nothing is copied."""
+        if self._objects:
+            found = self._objects.find(folder)
+            return {name.removeprefix(f"{folder}/"): one.bytes for name, one in found.items()}
+        base = self.root / folder
+        return {path.relative_to(base).as_posix(): path.stat().st_size for path in base.rglob("*") if path.is_file()}
+
+    def fetch(self, relative: str, *, without: str | None = None) -> Path:
+        """Bring local copies up to date as they are, whole or damaged; for whoever checks them himself.
+
+        Args:
+            relative: a file, folder or prefix.
+            without: a folder of it that stays where it is.
+        """
+        if self._objects:
+            self._objects.fetch(relative, without=without and f"{relative}/{without}")
+        return self.root / relative
+
+    def write(self, relative: str, data: bytes) -> Path:
+        """Publish a small file; returns its local path."""
+        publish_bytes(data, self.root / relative)
+        self.upload(relative)
+        return self.root / relative
+
+    def upload(self, relative: str) -> None:
+        """Put a local file, which is where it belongs below `root`, on the object store; nothing to do elsewhere."""
+        if self._objects:
+            self._objects.upload(relative)
+
+    def mirror(self, folder: str, *, last: tuple[str, ...] = ()) -> None:
+        """Make a folder of the object store what it is below `root`; hidden files stay here.
+
+        Args:
+            folder: relative to the store.
+            last: names whose presence says that others are whole; they are put after them, and removed before.
+        """
+        if not self._objects:
+            return
+        base = self.root / folder
+        local = [p.relative_to(self.root) for p in sorted(base.rglob("*")) if p.is_file()]
+        names = [path.as_posix() for path in local if not any(part.startswith(".") for part in path.parts)]
+        there = self._objects.find(folder)
+        gone = sorted(set(there) - set(names), key=lambda name: not name.endswith(last))
+        self._objects.remove(gone)
+        for name in sorted(names, key=lambda name: name.endswith(last)):
+            if name not in there or not self._objects.is_current(name, there[name]):
+                self._objects.upload(name)
+
     def receipt(self, stage: str, key: str) -> Receipt | None:
         """The receipt of a finished output, or None where it is missing or its files are not whole."""
-        folder = self.root / stage / key
+        place = f"{stage}/{key}"
+        sizes = self.sizes(place) if self._objects else None
+        if sizes is not None and RECEIPT not in sizes:
+            return None
         try:
-            receipt = Receipt.model_validate_json((folder / RECEIPT).read_bytes())
-        except (FileNotFoundError, ValidationError):
+            receipt = read_receipt(self.fetch(f"{place}/{RECEIPT}").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        if (receipt.stage, receipt.key) != (stage, key):
             return None
         for name, file in receipt.files.items():
-            path = folder / name
-            if not path.is_file() or path.stat().st_size != file.bytes:
+            size = sizes.get(name) if sizes is not None else _size(self.root / place / name)
+            if size != file.bytes:
                 return None
         return receipt
 
     @contextmanager
     def attempt(self, stage: str, key: str) -> Iterator[Attempt]:
-        """Open a scratch folder for one try; it is removed afterwards, committed or not."""
-        scratch = self.root / ATTEMPTS / f"{stage}-{key[:16]}-{uuid.uuid4().hex}"
-        scratch.mkdir(parents=True)
-        try:
+        """Open a scratch folder for one try; it is removed at the end, and what dead tries left before."""
+        with scratch_folder(self.root, stage, key) as scratch:
             yield Attempt(self, stage, key, scratch)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _fetch(self, relative: str) -> None:
+        """Copy, and hold what was copied now against the receipts of its outputs."""
+        assert self._objects is not None
+        before = {name for name, one in self._objects.find(relative).items() if self._objects.is_current(name, one)}
+        for name in set(self._objects.fetch(relative)) - before:
+            stage, _, rest = name.partition("/")
+            key, _, file = rest.partition("/")
+            receipt = self.receipt(stage, key) if file and file != RECEIPT else None
+            if receipt is None or file not in receipt.files:
+                continue
+            found = sha256_of_file(self.root / name)
+            if found != receipt.files[file].sha256:
+                (self.root / name).unlink()
+                expected = receipt.files[file].sha256
+                reason = f"SHA-256 is {found}, its receipt says {expected}; delete its folder"
+                raise DamagedFileError(self.place(name), "whole file", reason)
 
 
-def publish(source: Path, target: Path) -> None:
-    """Move a finished file to its place: fsync, rename, fsync the folder. Atomic on one file system."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _fsync(source)
-    source.replace(target)
-    _fsync(target.parent)
-
-
-def publish_bytes(data: bytes, target: Path) -> None:
-    """Write `data` beside `target` under a unique name, then publish it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-    scratch.write_bytes(data)
-    publish(scratch, target)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
 
 
 def _plain_facts(facts: Mapping[str, object]) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .fingerprint import sha256_of_file
-from .inventory import RUNS, Entry, take_inventory
+from .inventory import FINISHED_BY, RUNS, Entry, take_inventory
 from .manifest import BUILDS, MANIFEST
-from .store import RECEIPT, Receipt, Store
+from .receipt import RECEIPT, read_receipt
+from .store import Store
 
 THREADS = 8
 
@@ -38,6 +39,8 @@ class Verified:
     files: int
     bytes: int
     wrong: tuple[WrongFile, ...]
+    unfinished: tuple[str, ...]
+    """Receipts and records that are not there, absolute paths: what they would finish counts as not made."""
 
     @property
     def ok(self) -> bool:
@@ -47,7 +50,13 @@ class Verified:
     def to_json(self) -> dict[str, object]:
         """The form that `mixproof store verify --json` prints."""
         wrong = [asdict(file) for file in self.wrong]
-        return {"ok": self.ok, "files": self.files, "bytes": self.bytes, "failures": wrong}
+        return {
+            "ok": self.ok,
+            "files": self.files,
+            "bytes": self.bytes,
+            "failures": wrong,
+            "unfinished": list(self.unfinished),
+        }
 
 
 @dataclass(frozen=True)
@@ -62,21 +71,27 @@ def verify_store(store: Store) -> Verified:
     Returns:
         What was read and what is wrong, in the order of stages, keys and names.
     """
-    entries = [entry for entry in take_inventory(store).entries.values() if entry.state == "finished"]
+    everything = take_inventory(store).entries.values()
+    entries = [entry for entry in everything if entry.state == "finished"]
+    unfinished = [str(_record_of(store, entry)) for entry in everything if entry.state == "unfinished"]
     wrong: list[WrongFile] = []
     expected: list[_Expected] = []
     for entry in entries:
         try:
             expected += _expected_of(store.path(entry.name), entry)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
-            place = store.path(entry.name) / {BUILDS: MANIFEST, RUNS: "run.json"}.get(entry.stage, RECEIPT)
-            wrong.append(WrongFile(str(place), "a record of its schema", str(error).splitlines()[0]))
+            place = str(_record_of(store, entry))
+            wrong.append(WrongFile(place, "a record of its schema", str(error).splitlines()[0]))
     with ThreadPoolExecutor(THREADS) as threads:
         found = list(threads.map(lambda file: _read(file.path), expected))
     for file, (sha256, _) in zip(expected, found, strict=True):
         if sha256 != f"sha256 {file.sha256}":
             wrong.append(WrongFile(str(file.path), f"sha256 {file.sha256}", sha256))
-    return Verified(len(expected), sum(size for _, size in found), tuple(wrong))
+    return Verified(len(expected), sum(size for _, size in found), tuple(wrong), tuple(unfinished))
+
+
+def _record_of(store: Store, entry: Entry) -> Path:
+    return store.path(entry.name) / FINISHED_BY.get(entry.stage, RECEIPT)
 
 
 def _read(path: Path) -> tuple[str, int]:
@@ -95,6 +110,8 @@ def _expected_of(folder: Path, entry: Entry) -> Iterator[_Expected]:
         for name, sha256 in sorted({**record["index"], **record["files"]}.items()):
             yield _Expected(folder / name, sha256)
     else:
-        receipt = Receipt.model_validate_json((folder / RECEIPT).read_bytes())
+        receipt = read_receipt((folder / RECEIPT).read_bytes())
+        if (receipt.stage, receipt.key) != (entry.stage, entry.key):
+            raise ValueError(f"the receipt of {receipt.stage}/{receipt.key}")
         for name, file in sorted(receipt.files.items()):
             yield _Expected(folder / name, file.sha256)

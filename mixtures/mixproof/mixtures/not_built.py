@@ -31,5 +31,3 @@ def _not_built(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
         path: KeyPath = ("sources", name)
         if source.split_by is not None:
             yield (*path, "split_by"), "splitting a source by a column"
-    if spec.tokenizer.huggingface is not None:
-        yield ("tokenizer", "huggingface"), "a Hugging Face tokenizer"

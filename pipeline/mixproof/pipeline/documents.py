@@ -103,11 +103,13 @@ def read_sources(
     ]
     tasks = [replace(task, patience_seconds=patience_seconds) for task in tasks]
     done = _read(tasks, store, cluster, shard_bytes)
+    read: dict[str, list[tuple[ReadTask, Receipt]]] = {name: [] for name in files}
+    for task in tasks:
+        read[task.plan.source].append((task, done[task.key]))
     sources = {}
     for name, inputs in files.items():
-        mine = [(task, done[task.key]) for task in tasks if task.plan.source == name]
-        sources[name] = _source(name, inputs, mine, sha256, store)
-        _check_rejects(sources[name], mine, spec, store)
+        sources[name] = _source(name, inputs, read[name], sha256, store)
+        _check_rejects(sources[name], read[name], spec, store)
     return sources
 
 

@@ -49,9 +49,8 @@ def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict
 
 def _known(store: Store) -> dict[Seen, str]:
     known: dict[Seen, str] = {}
-    folder = store.path(STAGE)
-    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-        receipt = store.receipt(STAGE, entry.name)
+    for key in store.keys(STAGE):
+        receipt = store.receipt(STAGE, key)
         if receipt is not None:
             known.update(((url, size, mtime, tag), sha256) for url, size, mtime, tag, sha256 in receipt.facts["files"])
     return known

@@ -123,8 +123,8 @@ def _reader_identity(kind: Format) -> dict[str, object]:
 
 
 def mark_of(store: Store, task: ReadTask) -> Path:
-    """Where the place of the record under work is kept while a shard is read."""
-    return store.path(f"{MARKS}/{task.key}")
+    """Where the place of the record under work is kept while a shard is read: on this machine, whatever the store."""
+    return store.root / MARKS / task.key
 
 
 def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = None) -> None:
@@ -177,7 +177,7 @@ def _watched(
     file: InputFile, task: ReadTask, watch: Watch, first: int, why_not: Callable[[int], str | None]
 ) -> Records:
     """The records of a file with the watch set for each; what `why_not` gives a reason for is rejected as poison."""
-    items = _records(file, task, lambda record: why_not(first + record))
+    items = records_of(file, task, lambda record: why_not(first + record))
     for place in itertools.count(first):
         watch.start(place)
         item = next(items, None)
@@ -192,7 +192,8 @@ def _watched(
         yield item
 
 
-def _records(file: InputFile, task: ReadTask, why_not: Callable[[int], str | None]) -> Records:
+def records_of(file: InputFile, task: ReadTask, why_not: Callable[[int], str | None]) -> Records:
+    """The records of one file of a shard as its format's reader gives them; `why_not` says which to pass over."""
     plan, fields = task.plan, {"text": task.text, "id_": task.id}
     options: dict[str, Any] = {"with_fields": needs_fields(task.steps), "limits": task.limits}
     if file.format == "code":

@@ -69,7 +69,22 @@ class HandBuild:
                         raw = raw.replace(part[f"{kind}_sha256"], sha256(self.root / name))
             for file in (source["inputs"], source["heldout"]["texts"]):
                 raw = raw.replace(file["sha256"], sha256(self.root / file["path"]))
+        write_receipts(self.root)
         return self.edit(json.loads(raw), rename=True)
+
+
+def write_receipts(root: Path) -> None:
+    """Write the receipt of every output, for its files as they are."""
+    for folder in (path for stage in ("encode", "heldout", "read", "tokenizer") for path in (root / stage).iterdir()):
+        files = {
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+            for path in folder.iterdir()
+            if path.name != "receipt.json"
+        }
+        fields = {"account": [], "facts": {}, "files": files, "key": folder.name, "stage": folder.parent.name}
+        body = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        (folder / "receipt.json").write_text(f'{body[:-1]},"sha256":"{digest}"}}')
 
 
 def sha256(path: Path) -> str:
@@ -243,8 +258,8 @@ def tiny_model() -> bytes:
 @pytest.fixture
 def hand_build(tmp_path: Path, tiny_model: bytes) -> HandBuild:
     """Two sources, one in two parts; `web` lost one document of 20 bytes to `code`."""
-    (tmp_path / "tokenizer").mkdir()
-    (tmp_path / "tokenizer/tok.model").write_bytes(tiny_model)
+    (tmp_path / "tokenizer/10").mkdir(parents=True)
+    (tmp_path / "tokenizer/10/tok.model").write_bytes(tiny_model)
     sources = {
         "code": write_source(tmp_path, "code", [20], 11, (0, 0)),
         "web": write_source(tmp_path, "web", [], 12, (1, 20)),
@@ -257,7 +272,7 @@ def hand_build(tmp_path: Path, tiny_model: bytes) -> HandBuild:
         "dedup": {"exact": True},
         "heldout": {"create": {"tokens": 100}},
         "decontaminate": {"ngram": 13},
-        "tokenizer": {"train": None, "sha256": sha256(tmp_path / "tokenizer/tok.model")},
+        "tokenizer": {"train": None, "sha256": sha256(tmp_path / "tokenizer/10/tok.model")},
     }
     splits = [source[side] for source in sources.values() for side in ("train", "heldout")]
     data = {
@@ -269,8 +284,8 @@ def hand_build(tmp_path: Path, tiny_model: bytes) -> HandBuild:
         ).hexdigest(),
         "tokenizer": {
             "kind": "sentencepiece",
-            "path": "tokenizer/tok.model",
-            "sha256": sha256(tmp_path / "tokenizer/tok.model"),
+            "path": "tokenizer/10/tok.model",
+            "sha256": sha256(tmp_path / "tokenizer/10/tok.model"),
             "vocab_size": VOCAB,
             "eod_id": EOD,
         },
@@ -278,6 +293,7 @@ def hand_build(tmp_path: Path, tiny_model: bytes) -> HandBuild:
         "dedup_matrix": [{"source": "web", "lost_to": "code", "documents": 1, "bytes": 20}],
         "totals": {name: sum(part[name] for part in splits) for name in ("documents", "tokens", "bytes")},
     }
+    write_receipts(tmp_path)
     raw = to_bytes(data)
     path = tmp_path / "builds" / hashlib.sha256(raw).hexdigest() / "manifest.json"
     path.parent.mkdir(parents=True)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mixproof.mixtures.budget import RunBudget
-from mixproof.tokenize.tokenizer import load_processor
+from mixproof.tokenize.sentencepiece import load_processor
 from mixproof.tokenize.train_tokenizer import train_model
 from mixproof.train.distributed import Ranks, process_group
 from mixproof.train.draw import make_draw

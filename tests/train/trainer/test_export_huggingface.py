@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mixproof.ledger.errors import AccountError, DamagedFileError, RequestError
-from mixproof.tokenize.tokenizer import load_processor
+from mixproof.tokenize.sentencepiece import load_processor
 from mixproof.train import export_huggingface as exporting
 from mixproof.train.distributed import process_group
 from mixproof.train.export_huggingface import export_huggingface

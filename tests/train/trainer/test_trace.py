@@ -13,7 +13,7 @@ import pytest
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.store import Store
-from mixproof.tokenize.tokenizer import load_processor
+from mixproof.tokenize.sentencepiece import load_processor
 from mixproof.train.record import read_run, run_folder
 from mixproof.train.request import RunRequest
 from mixproof.train.run import train_run

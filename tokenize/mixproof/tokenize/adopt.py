@@ -236,7 +236,7 @@ def _check_block(
 
 def _provenance(ids: NDArray[np.int32], lengths: NDArray[np.int64], kept: NDArray[np.bool_], first: int) -> pa.Table:
     ends = np.cumsum(lengths)
-    raw = ids.astype("<i4", copy=False).data.cast("B")
+    raw = ids.astype("<i4", copy=False).tobytes()
     hashes = [
         xxhash.xxh3_128_hexdigest(raw[4 * (end - length) : 4 * (end - 1)])
         for end, length in zip(ends[kept].tolist(), lengths[kept].tolist(), strict=True)

@@ -36,8 +36,9 @@ from .circumstances import Clock, write_circumstances
 from .encode import Texts, encode_texts
 from .parts import PART_BYTES, make_datasets
 from .pointer import find_build, write_pointer
+from .reference import load_reference
 from .statement import Side, refuse_empty, state_build, state_source
-from .tokenizer import TokenCounter, find_eod, load_processor, store_tokenizer
+from .tokenizer import TokenCounter, given_tokenizer, store_tokenizer
 from .train_tokenizer import train_tokenizer
 
 __all__ = ["BuildResult", "build", "find_build"]
@@ -213,25 +214,20 @@ def _last(rows: Mapping[str, Sequence[StageRow]]) -> dict[str, StageRow]:
     return {name: chain[-1] for name, chain in rows.items()}
 
 
-def _given_tokenizer(loaded: LoadedSpec) -> Path | None:
-    given = loaded.spec.tokenizer.sentencepiece
-    return None if given is None else loaded.base / Path(given).expanduser()
-
-
 def _check_given_tokenizer(loaded: LoadedSpec) -> None:
     """Refuse a tokenizer that cannot be used before anything is read or written."""
-    path = _given_tokenizer(loaded)
+    path = given_tokenizer(loaded)
     if path is not None:
-        find_eod(load_processor(str(path)), loaded.spec.tokenizer.eod)
+        load_reference(str(path)).find_eod(loaded.spec.tokenizer.eod)
 
 
 def _make_tokenizer(job: _Job, sources: Mapping[str, SourceDocuments], keep: Keep) -> TokenizerRecord:
     """Store the given tokenizer, or train one on the documents that `keep` leaves."""
     asked = job.spec.tokenizer
-    path = _given_tokenizer(job.loaded)
+    path = given_tokenizer(job.loaded)
     if path is not None:
         return store_tokenizer(job.store, path, asked.eod)
-    assert asked.train is not None, "check_built leaves SentencePiece, given or trained"
+    assert asked.train is not None, "a tokenizer is given or trained"
     texts = {name: _texts(source, keep[name]) for name, source in sources.items()}
     return train_tokenizer(asked.train, texts, asked.eod, job.store, job.cluster)
 

@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 
 from mixproof.ledger.manifest import BUILDS
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.store import Store
 from mixproof.pipeline.files import InputFile
 
 from .encode import EncodedShard
@@ -62,8 +62,8 @@ def write_circumstances(
         clock: how long each stage took.
         stages: stages run and reused.
     """
-    path = store.path(f"{BUILDS}/{build}/{CIRCUMSTANCES}")
-    if stages[0] == 0 and path.is_file():
+    place = f"{BUILDS}/{build}/{CIRCUMSTANCES}"
+    if stages[0] == 0 and store.path(place).is_file():
         return
     circumstances = {
         "started": clock.started.isoformat(timespec="seconds"),
@@ -78,7 +78,7 @@ def write_circumstances(
         "code": str(Path(__file__).resolve().parent),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONS_OF},
     }
-    publish_bytes(json.dumps(circumstances, indent=1, sort_keys=True).encode() + b"\n", path)
+    store.write(place, json.dumps(circumstances, indent=1, sort_keys=True).encode() + b"\n")
 
 
 def places_of(files: Sequence[InputFile]) -> list[str]:

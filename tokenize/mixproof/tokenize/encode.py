@@ -28,10 +28,11 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cluster import Cluster
 
-from .engine import REFERENCE, SAMPLE, choose_engine, load_engine
+from .encoded import Encoded
+from .engine import SAMPLE, choose_engine, load_engine, reference_of
 from .indexed import append_eods, token_dtype
 from .provenance import OPEN_SCHEMA, TableWriter, regroup
-from .tokenizer import Encoded
+from .reference import load_reference
 
 STAGE = "tokens"
 STAGE_VERSION = 1
@@ -172,7 +173,7 @@ class _ShardEncoder:
     def __init__(self, store: Store, texts: Texts, tokenizer: TokenizerRecord, engine: str) -> None:
         path = str(store.path(tokenizer.path))
         self._engine = load_engine(engine, path)
-        self._reference = None if engine == REFERENCE else load_engine(REFERENCE, path)
+        self._reference = None if engine == reference_of(path) else load_reference(path)
         self._texts, self._tokenizer = texts, tokenizer
         self.dtype = token_dtype(tokenizer.vocab_size)
         self._in, self._out = Count(documents=0, bytes=0), Count(documents=0, bytes=0)
@@ -240,7 +241,7 @@ class _ShardEncoder:
             found = encoded.ids[ends[i] - encoded.lengths[i] : ends[i]]
             expected = self._reference.encode([texts[i]]).ids
             if not np.array_equal(found, expected):
-                raise self.broken("E5", f"the ids of SentencePiece for text {hashes[i]}", "others by the fast engine")
+                raise self.broken("E5", f"the ids of the reference for text {hashes[i]}", "others by the fast engine")
             self.rechecked += 1
 
     def _provenance(

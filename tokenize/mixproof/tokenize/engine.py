@@ -1,12 +1,14 @@
-"""Engines: what turns texts into ids, and which of them gives the ids of SentencePiece.
+"""Engines: what turns texts into ids, and which of them gives the ids of the reference.
 
-SentencePiece is the reference (4-7 MB/s a core). gigatoken is several times faster, but it is not the same
+A SentencePiece model's reference is SentencePiece (4-7 MB/s a core), a `tokenizer.json`'s the tokenizers package.
+gigatoken is several times faster, but it is not the same
 tokenizer: it turns a literal `</s>` in a text into the control id, normalizes in its own way, and knows no
 unigram models. So it stands in only where the model's proto says that it can be made equal:
 
 - identity BPE models with byte fallback and nothing special: without its added tokens, and without merges
   that make or use control, unknown or byte pieces;
 - other BPE models with byte fallback: behind SentencePiece's own normalizer, user-defined pieces kept;
+- a `tokenizer.json` with a BPE model that gigatoken reads: without its special tokens;
 - anything else, as tied scores, unused pieces, unigram models: the reference.
 
 A chosen engine has to encode the hard set as the reference does before it may encode a build, and
@@ -25,10 +27,14 @@ from typing import Any, Protocol
 import numpy as np
 from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
 
+from .encoded import Encoded
 from .hard_texts import hard_texts
-from .tokenizer import Encoded, encode_by_reference, load_processor
+from .huggingface import HuggingFaceReference
+from .reference import kind_of, load_reference
+from .sentencepiece import load_processor
 
 REFERENCE = "sentencepiece"
+HUGGINGFACE_REFERENCE = "tokenizers"
 FAST = "gigatoken"
 FAST_NORMALIZED = "sentencepiece normalizer, gigatoken"
 SAMPLE = 1000
@@ -47,26 +53,14 @@ class Engine(Protocol):
         ...
 
 
-class Reference:
-    """SentencePiece itself."""
-
-    def __init__(self, path: str) -> None:
-        self._processor = load_processor(path)
-
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text, without EODs."""
-        return encode_by_reference(self._processor, texts)
-
-
 class Fast:
-    """gigatoken, made equal to a model; behind SentencePiece's normalizer where there is one to use."""
+    """gigatoken, made equal to a tokenizer; behind SentencePiece's normalizer where there is one to use."""
 
-    def __init__(self, path: str, normalizer: SentencePieceProcessor | None) -> None:
+    def __init__(self, form: str, normalizer: SentencePieceProcessor | None) -> None:
         import gigatoken  # here, because it takes 0.4 s that the reference does without
 
-        model = Path(path).read_bytes()
         self._normalizer = normalizer
-        self._tokenizer: Any = gigatoken.Tokenizer.from_json(_tokenizer_json(model, normalized=normalizer is not None))
+        self._tokenizer: Any = gigatoken.Tokenizer.from_json(form)
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The ids of each text, without EODs."""
@@ -127,30 +121,55 @@ def load_engine(name: str, path: str) -> Engine:
 
     Args:
         name: what `choose_engine` said.
-        path: of the model.
+        path: of the tokenizer.
 
     Raises:
         ValueError: for a name that is no engine's.
     """
-    if name == REFERENCE:
-        return Reference(path)
-    if name in (FAST, FAST_NORMALIZED):
-        return Fast(path, load_processor(path) if name == FAST_NORMALIZED else None)
-    raise ValueError(f"no engine {name!r}")
+    if name == reference_of(path):
+        return load_reference(path)
+    if name not in (FAST, FAST_NORMALIZED):
+        raise ValueError(f"no engine {name!r}")
+    reference = load_reference(path)
+    if isinstance(reference, HuggingFaceReference):
+        form = reference.fast_form()
+        assert form is not None, "choose_engine takes gigatoken for BPE models only"
+        return Fast(form, None)
+    normalizer = load_processor(path) if name == FAST_NORMALIZED else None
+    return Fast(_tokenizer_json(Path(path).read_bytes(), normalized=normalizer is not None), normalizer)
+
+
+def reference_of(path: str) -> str:
+    """The engine whose ids are the truth for this tokenizer."""
+    return HUGGINGFACE_REFERENCE if kind_of(path) == "huggingface" else REFERENCE
 
 
 @lru_cache(maxsize=4)
 def choose_engine(path: str) -> str:
-    """The fastest engine that gives the ids of SentencePiece for this model, on the hard set as well."""
+    """The fastest engine that gives the ids of the reference for this tokenizer, on the hard set as well."""
+    if kind_of(path) == "huggingface":
+        return FAST if _reads(path) and not differing_texts(FAST, path) else reference_of(path)
     name = classify(Path(path).read_bytes())
-    return REFERENCE if name == REFERENCE or differing_texts(name, path) else name
+    return name if name != reference_of(path) and not differing_texts(name, path) else reference_of(path)
+
+
+def _reads(path: str) -> bool:
+    """Whether gigatoken reads a `tokenizer.json`: it says itself what it does not know."""
+    reference = load_reference(path)
+    if not isinstance(reference, HuggingFaceReference) or reference.fast_form() is None:
+        return False
+    try:
+        load_engine(FAST, path)
+    except (RuntimeError, ValueError):
+        return False
+    return True
 
 
 def differing_texts(name: str, path: str) -> list[str]:
     """Texts of the hard set whose ids by an engine are not those of the reference."""
-    proto = _proto(Path(path).read_bytes())
-    texts = hard_texts([piece.piece for piece in proto.pieces if piece.type not in (Piece.NORMAL, Piece.BYTE)][:50])
-    expected, found = load_engine(REFERENCE, path).encode(texts), load_engine(name, path).encode(texts)
+    reference = load_reference(path)
+    texts = hard_texts(reference.pieces[:50])
+    expected, found = reference.encode(texts), load_engine(name, path).encode(texts)
     if np.array_equal(expected.ids, found.ids) and np.array_equal(expected.lengths, found.lengths):
         return []
     sides = [np.split(side.ids, np.cumsum(side.lengths)[:-1]) for side in (expected, found)]

@@ -178,7 +178,7 @@ def assemble_part(store_url: str, memo: str, part: Part, tokenizer: TokenizerRec
         AccountError: E5 does not close.
     """
     store = Store(store_url)
-    rows = digest_rows(read_part(store.root, part.slices, PROVENANCE))
+    rows = digest_rows(read_part(store, part.slices, PROVENANCE))
     config = {"name": part.name, "tokenizer": tokenizer.sha256, "eod_id": tokenizer.eod_id}
     key = stage_key(STAGE, STAGE_VERSION, config, rows)
     receipt = store.receipt(STAGE, key)
@@ -194,7 +194,7 @@ def assemble_part(store_url: str, memo: str, part: Part, tokenizer: TokenizerRec
 def _write_part(store: Store, part: Part, dtype: np.dtype[np.uint16] | np.dtype[np.int32], attempt: Attempt) -> Receipt:
     lengths: list[NDArray[np.int32]] = []
     with TableWriter(attempt.path(f"{part.name}.parquet"), SCHEMA) as provenance:
-        for rows in read_part(store.root, part.slices, PROVENANCE):
+        for rows in read_part(store, part.slices, PROVENANCE):
             provenance.write(rows)
             lengths.append(rows["tokens"].to_numpy())
     all_lengths = np.concatenate(lengths)

@@ -2,7 +2,8 @@
 
 `builds/by-spec/<key>.json` holds a build's id. The key is made of what the build depends on: the spec's identity,
 mixproof's version, and every file by name, place, size and modification time. A pointer is a shortcut only:
-where a file was touched there is none, and building again reuses every stage and writes it anew.
+where a file was touched there is none, and building again reuses every stage and writes it anew. It names itself and
+ends with its own checksum, because one that is damaged or stands in another's place must not lead to another build.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from pathlib import Path
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import canonical_json, sha256_of
 from mixproof.ledger.manifest import BUILDS, MANIFEST
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.receipt import seal, unseal
+from mixproof.ledger.store import Store
 from mixproof.ledger.version import VERSION
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.pipeline.files import InputFile, find_files, find_others
+
+from .huggingface import CONFIGS
+from .tokenizer import given_tokenizer
 
 FOLDER = f"{BUILDS}/by-spec"
 
@@ -29,16 +34,21 @@ def find_build(loaded: LoadedSpec, store: Store) -> Path | None:
     Raises:
         RequestError: when a file that the spec names is not there.
     """
-    path = store.path(pointer(loaded, find_files(loaded.spec, loaded.base)))
-    if not path.is_file():
+    place = pointer(loaded, find_files(loaded.spec, loaded.base))
+    try:
+        found = json.loads(unseal(store.path(place).read_bytes()))
+    except (FileNotFoundError, ValueError):
         return None
-    manifest = store.path(f"{BUILDS}/{json.loads(path.read_bytes())['build']}/{MANIFEST}")
+    if found["pointer"] != place:
+        return None
+    manifest = store.path(f"{BUILDS}/{found['build']}/{MANIFEST}")
     return manifest if manifest.is_file() else None
 
 
 def write_pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]], store: Store, build: str) -> None:
     """Remember that these files gave this build."""
-    publish_bytes(canonical_json({"build": build}), store.path(pointer(loaded, files)))
+    place = pointer(loaded, files)
+    store.write(place, seal(canonical_json({"build": build, "pointer": place})))
 
 
 def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> str:
@@ -48,11 +58,21 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
         "mixproof": VERSION,
         "spec": build_identity(spec),
         "inputs": {name: _seen(found) for name, found in files.items()},
-        "tokenizer": _seen(_others(loaded, spec.tokenizer.sentencepiece, "tokenizer.sentencepiece")),
+        "tokenizer": _seen(_tokenizer(loaded)),
         "heldout": _seen(_others(loaded, spec.heldout.from_, "heldout.from")),
         "against": _seen(_against(loaded)),
     }
     return f"{FOLDER}/{sha256_of(key)}.json"
+
+
+def _tokenizer(loaded: LoadedSpec) -> tuple[Path, ...]:
+    """The given tokenizer's file, and what stands beside a `tokenizer.json` and names its end of document."""
+    given = given_tokenizer(loaded)
+    if given is None:
+        return ()
+    kind = "sentencepiece" if loaded.spec.tokenizer.huggingface is None else "huggingface"
+    beside = [given.with_name(name) for name in CONFIGS] if kind == "huggingface" else []
+    return (*_others(loaded, str(given), f"tokenizer.{kind}"), *(path for path in beside if path.is_file()))
 
 
 def _against(loaded: LoadedSpec) -> tuple[InputFile, ...]:

@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mixproof.ledger.store import Store
+
 ROW_GROUP = 65_536
 """Rows of a row group, of every provenance file."""
 
@@ -123,16 +125,16 @@ def _close(rows: pa.Table, piece: Slice) -> pa.Table:
     )
 
 
-def read_part(root: Path, slices: Iterable[Slice], name: str) -> Iterator[pa.Table]:
+def read_part(store: Store, slices: Iterable[Slice], name: str) -> Iterator[pa.Table]:
     """The rows of a part, of `SCHEMA`, in row groups.
 
     Args:
-        root: the store's folder.
+        store: where the shards are.
         slices: what the part is made of, in order.
         name: of the provenance file in each shard's folder.
     """
     document = 0
-    for rows in regroup(table for piece in slices for table in read_slice(root / piece.folder / name, piece)):
+    for rows in regroup(table for piece in slices for table in read_slice(store.path(f"{piece.folder}/{name}"), piece)):
         numbers = pa.array(np.arange(document, document + rows.num_rows, dtype=np.int64))
         document += rows.num_rows
         yield pa.table([numbers, *rows.columns], schema=SCHEMA)

@@ -2,12 +2,13 @@
 
 Checksums first; then E5 through Megatron's IndexedDataset (lengths, EODs, vocabulary); then E6: ranking the
 dataset's documents by text hash again, the draw must be the first of them up to its cut or a power of two of tokens
-(or all), in dataset order. Not covered: the ids of a draw are checked by its checksum, not against the `.bin`.
+(or all), in dataset order, and hold their ids, document by document, as they stand in the dataset's `.bin`.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SplitRecord
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.dataset import check_part, open_part
+from mixproof.tokenize.audit.receipts import check_receipts, files_of
 from mixproof.tokenize.audit.report import Checks
 
 from .record import DrawRecord
@@ -37,6 +39,7 @@ def check_draw(
     bin_path = check_file(root, f"{prefix}.bin", draw.bin_sha256, at)
     idx_path = check_file(root, f"{prefix}.idx", draw.idx_sha256, at)
     rows_path = check_file(root, f"{prefix}.parquet", draw.provenance_sha256, at)
+    check_receipts(root, files_of(prefix, draw.bin_sha256, draw.idx_sha256, draw.provenance_sha256), at)
     lengths: NDArray[np.int32] | None = None
     if bin_path is not None and idx_path is not None and manifest is not None:
         lengths = _check_tokens(prefix, draw, bin_path, manifest, at)
@@ -49,7 +52,8 @@ def check_draw(
         same = np.array_equal(rows["tokens"].to_numpy(), lengths)
         here.true("E6", same, "tokens of each document as in the index", "others")
     if manifest is not None and source in manifest.sources:
-        _check_choice(root, draw, rows, manifest.sources[source].train, here)
+        ids = bin_path if lengths is not None else None
+        _check_choice(root, draw, rows, manifest.sources[source].train, ids, here)
     return lengths
 
 
@@ -72,7 +76,45 @@ def _check_tokens(
     return lengths
 
 
-def _check_choice(root: Path, draw: DrawRecord, drawn: pa.Table, dataset: SplitRecord, checks: Checks) -> None:
+def _check_ids(
+    root: Path,
+    bin_path: Path,
+    dataset: SplitRecord,
+    chosen: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    checks: Checks,
+) -> None:
+    """E6: the ids of each chosen document, in the dataset and in the draw, a document at a time."""
+    itemsize = bin_path.stat().st_size // max(int(lengths[chosen].sum(dtype=np.int64)), 1)
+    first = 0
+    at = checks.at(file=str(bin_path))
+    with bin_path.open("rb") as drawn:
+        for part in dataset.datasets:
+            of_part = lengths[first : first + part.documents].astype(np.int64) * itemsize
+            mine = chosen[(chosen >= first) & (chosen < first + part.documents)] - first
+            places = zip(
+                mine.tolist(), (np.cumsum(of_part) - of_part)[mine].tolist(), of_part[mine].tolist(), strict=True
+            )
+            first += part.documents
+            path = root / f"{part.prefix}.bin"
+            try:
+                with path.open("rb") as whole:
+                    other = next((row for row, start, size in places if not _same(whole, drawn, start, size)), None)
+            except OSError as error:
+                checks.at(file=str(path)).true("checksum", False, "a part", f"no readable file: {error.strerror}")
+                return
+            if not at.true("E6", other is None, "the ids of the dataset", f"others in document {other} of {path.name}"):
+                return
+
+
+def _same(whole: BinaryIO, drawn: BinaryIO, start: int, size: int) -> bool:
+    whole.seek(start)
+    return whole.read(size) == drawn.read(size)
+
+
+def _check_choice(
+    root: Path, draw: DrawRecord, drawn: pa.Table, dataset: SplitRecord, ids: Path | None, checks: Checks
+) -> None:
     """E6: the draw holds the documents of smallest text hash, as many as its cut or a power of two of tokens takes."""
     paths = [check_file(root, part.provenance, part.provenance_sha256, checks) for part in dataset.datasets]
     whole = [path for path in paths if path is not None]
@@ -84,6 +126,8 @@ def _check_choice(root: Path, draw: DrawRecord, drawn: pa.Table, dataset: SplitR
     chosen = np.sort(order[: draw.documents])
     same = rows.take(pa.array(chosen)).equals(drawn)
     checks.true("E6", same, f"the {draw.documents} documents of smallest text hash, in order", "others")
+    if same and ids is not None:
+        _check_ids(root, ids, dataset, chosen, tokens, checks)
     left = int(tokens.sum(dtype=np.int64)) - int(tokens[chosen].sum(dtype=np.int64))
     checks.equal("E6", "tokens drawn and not drawn", dataset.tokens, draw.tokens + left)
     checks.equal("E6", "documents drawn and not drawn", dataset.documents, draw.documents + len(tokens) - len(chosen))

@@ -25,6 +25,7 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
 
+from .audit_checkpoints import check_checkpoints
 from .audit_draws import check_draw
 from .audit_identity import check_identity
 from .audit_index import check_index_arrays, check_index_numbers, named_arrays
@@ -43,7 +44,7 @@ def audit_run(run_path: Path, depth: Depth = "bytes") -> AuditReport:
 
     Args:
         run_path: the record or its folder; every other file is found in its store.
-        depth: `arithmetic` opens the records only, `bytes` every file.
+        depth: `arithmetic` opens the records only, the others every file.
 
     Returns:
         The report; a check that fails is in it and never an exception.
@@ -72,7 +73,7 @@ def audit_run(run_path: Path, depth: Depth = "bytes") -> AuditReport:
     if index is not None:
         check_index_numbers(run, index, checks.at(file=str(path.parent / "index" / INDEX)))
         _check_delivered(run, index, at)
-    if depth == "bytes":
+    if depth != "arithmetic":
         _check_bytes(root, run, index, manifest, checks)
     return checks.report(depth)
 
@@ -225,6 +226,7 @@ def _check_bytes(
         at.true("schema", name in run.files, f"{name} in the record", "no such file")
     checkpoint = f"checkpoints/iter_{run.consumed_samples:012d}/"
     at.true("E9", any(n.startswith(checkpoint) for n in run.files), f"a checkpoint at {checkpoint}", "none")
+    check_checkpoints(root, run, checks.at(stage="train"))
     if "metrics.jsonl" in whole:
         check_metrics(whole["metrics.jsonl"], run, checks.at(stage="train"))
     if "scores.parquet" in whole and manifest is not None:

@@ -42,6 +42,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import canonical_json, sha256_of_file
+from mixproof.ledger.receipt import seal, unseal
 
 from .distributed import Ranks
 from .optimizer import parameters_of
@@ -96,8 +97,8 @@ def checkpoint_files(path: Path) -> dict[str, str] | None:
 def checkpoint_facts(path: Path) -> dict[str, Any] | None:
     """What a checkpoint says about itself, or None where it is not whole."""
     try:
-        facts: dict[str, Any] = json.loads((path / FILES).read_bytes())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        facts: dict[str, Any] = json.loads(unseal((path / FILES).read_bytes()))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     whole = all(
         (path / name).is_file() and (path / name).stat().st_size == file["bytes"]
@@ -231,7 +232,7 @@ def _seal(scratch: Path, state: TrainingState, ranks: Ranks) -> None:
         name = path.relative_to(scratch).as_posix()
         files[name] = {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
     facts = {"consumed_samples": state.consumed_samples, "dtype": state.dtype, "ranks": ranks.size, "files": files}
-    (scratch / FILES).write_bytes(canonical_json(facts))
+    (scratch / FILES).write_bytes(seal(canonical_json(facts)))
     _sync(scratch / FILES)
     _sync(scratch)
 

@@ -12,12 +12,12 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from mixproof.ledger.errors import MixproofError
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster import Cluster, Needs
 
 from .gang import train_on_ranks
 from .proxies import flops_per_token
-from .record import run_folder
+from .record import TRAIN
 from .request import RunRequest
 from .run import train_run
 
@@ -93,6 +93,6 @@ def _train_task(request_json: str) -> Reason:
     except MixproofError:
         raise
     except Exception as error:  # noqa: BLE001  whatever ends one run must not end the others; it is kept and shown
-        path = run_folder(Store(request.store), request.key) / FAILURE
-        publish_bytes(traceback.format_exc().encode(), path)
-        return f"{type(error).__name__}: {error}; see {path}"
+        store, place = Store(request.store), f"{TRAIN}/{request.key}/{FAILURE}"
+        store.write(place, traceback.format_exc().encode())
+        return f"{type(error).__name__}: {error}; see {store.place(place)}"

@@ -26,7 +26,7 @@ from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import DatasetRecord
 from mixproof.tokenize.hard_texts import hard_texts
 from mixproof.tokenize.indexed import read_index
-from mixproof.tokenize.tokenizer import load_processor
+from mixproof.tokenize.sentencepiece import load_processor
 
 from .distributed import process_group
 from .huggingface import CONFIG, WEIGHTS, llama_config, to_huggingface

@@ -19,10 +19,11 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
 
+from .checkpoint import CHECKPOINTS
 from .dispatch import dispatch
 from .plan import plan_requests
 from .progress import FamilyProgress, FamilyWatch, watching
-from .record import RunRecord, run_folder
+from .record import TRAIN, RunRecord
 from .request import RunRequest
 from .run import CIRCUMSTANCES, failed_record, finished_record
 from .runs_table import RUNS_TABLE, write_runs_table
@@ -38,7 +39,9 @@ class RunOutcome:
     seed: int
     key: str
     folder: str
-    """Absolute path of the run's folder."""
+    """Absolute path of the run's folder on this machine: the run itself, or its copy without checkpoints."""
+    place: str
+    """Where the run is: its folder, or a URL."""
     record: RunRecord | None
     """None where there is none; then `reason` says why. Of status `failed` where the training itself failed."""
     reason: str | None
@@ -102,7 +105,8 @@ def find_outcomes(requests: Sequence[RunRequest]) -> list[RunOutcome]:
 def outcome_of(request: RunRequest, *, reason: str | None = None, reused: bool = False) -> RunOutcome:
     """Read how a run ended from its folder; `reason` is why it broke off, where it did."""
     store = Store(request.store)
-    folder = run_folder(store, request.key)
+    place = f"{TRAIN}/{request.key}"
+    folder = store.fetch(place, without=CHECKPOINTS)
     record = finished_record(store, request) or failed_record(store, request)
     if reason is None:
         reason = "not trained yet" if record is None else record.reason
@@ -115,6 +119,7 @@ def outcome_of(request: RunRequest, *, reason: str | None = None, reused: bool =
         seed=request.seed,
         key=request.key,
         folder=str(folder),
+        place=store.place(place),
         record=record,
         reason=reason,
         resumed_from_samples=resumed,

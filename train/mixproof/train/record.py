@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.store import Store
 
 RUN = "run.json"
 IDENTITY = "identity.json"
@@ -214,15 +214,13 @@ class RunRecord(_Part):
 
 
 def run_folder(store: Store, key: str) -> Path:
-    """Where the run `key` lives in `store`."""
-    return store.path(f"{TRAIN}/{key}")
+    """Where the run `key` of `store` lives on this machine; nothing is copied there."""
+    return store.root / TRAIN / key
 
 
 def write_run(store: Store, record: RunRecord) -> Path:
     """Publish the record into its run's folder; return its path."""
-    path = run_folder(store, record.key) / RUN
-    publish_bytes(record.to_bytes(), path)
-    return path
+    return store.write(f"{TRAIN}/{record.key}/{RUN}", record.to_bytes())
 
 
 def read_run(path: Path) -> RunRecord:

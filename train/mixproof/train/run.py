@@ -26,6 +26,7 @@ from mixproof.ledger.store import Store, publish_bytes
 
 from .blend import Blend
 from .checkpoint import (
+    FILES,
     checkpoint_files,
     checkpoint_path,
     load_checkpoint,
@@ -41,8 +42,8 @@ from .incidents import INCIDENTS, documents_of, name_documents, phase_starts_of,
 from .initial import start_from
 from .journal import Journal
 from .metrics import METRICS, StepMetrics, first_lines, read_metrics
-from .ownership import Ownership
-from .record import IDENTITY, RUN, RunRecord, read_run, run_folder, write_run
+from .ownership import ATTEMPT, Ownership
+from .record import IDENTITY, RUN, TRAIN, RunRecord, read_run, run_folder, write_run
 from .request import RunRequest
 from .spikes import SpikeWatch
 from .state import TrainingState, build_state
@@ -87,18 +88,26 @@ def train_run(request: RunRequest, on_step: Callable[[StepMetrics], None] | None
 
 def finished_record(store: Store, request: RunRequest) -> RunRecord | None:
     """Return the record of a run that is done and whose files are there, else None."""
-    folder = run_folder(store, request.key)
-    if not (folder / RUN).is_file():
+    place = f"{TRAIN}/{request.key}"
+    sizes = store.sizes(place)
+    if RUN not in sizes:
         return None
-    record = read_run(folder / RUN)
-    whole = checkpoint_files(checkpoint_path(folder, record.consumed_samples)) is not None
-    present = all((folder / name).is_file() for name in (IDENTITY, *record.files, *record.index))
+    record = read_run(store.path(f"{place}/{RUN}"))
+    whole = _is_whole(store, record)
+    present = all(name in sizes for name in (IDENTITY, *record.files, *record.index))
     return record if record.status == "done" and whole and present else None
+
+
+def _is_whole(store: Store, record: RunRecord) -> bool:
+    """Whether the last checkpoint has its every file in full size; an object is there whole or not at all."""
+    if store.is_remote:
+        return True
+    return checkpoint_files(checkpoint_path(run_folder(store, record.key), record.consumed_samples)) is not None
 
 
 def failed_record(store: Store, request: RunRequest) -> RunRecord | None:
     """Return the record of a run whose training failed, else None."""
-    path = run_folder(store, request.key) / RUN
+    path = store.path(f"{TRAIN}/{request.key}/{RUN}")
     record = read_run(path) if path.is_file() else None
     return record if record is not None and record.status == "failed" else None
 
@@ -108,13 +117,15 @@ class _Run:
 
     def __init__(self, request: RunRequest, store: Store, ranks: Ranks) -> None:
         self._request, self._store, self._ranks = request, store, ranks
-        self._folder = run_folder(store, request.key)
+        self._place = f"{TRAIN}/{request.key}"
+        self._folder = store.fetch(self._place)
         self._ownership = Ownership(self._folder, ranks.agree(uuid.uuid4().hex))
         self._started = time.time()
         self._seconds_training = 0.0
         self._seconds_evaluating = 0.0
         if ranks.first:
             self._ownership.take()
+            store.upload(f"{self._place}/{ATTEMPT}")
             remove_scratch(self._folder)
             publish_bytes(canonical_json(request.identity), self._folder / IDENTITY)
         ranks.barrier()
@@ -196,9 +207,15 @@ class _Run:
             lossless=lossless,
             reason=reason,
         )
-        self._ownership.check()
+        self._check_ownership()
         publish_bytes(canonical_json(self._circumstances()), self._folder / CIRCUMSTANCES)
+        self._store.mirror(self._place, last=(FILES,))
         write_run(self._store, record)
+
+    def _check_ownership(self) -> None:
+        """Look who is the latest attempt, on an object store by its own copy."""
+        self._store.fetch(f"{self._place}/{ATTEMPT}")
+        self._ownership.check()
 
     def _resumed_state(self) -> TrainingState:
         state = build_state(self._request, self._ranks)
@@ -251,11 +268,13 @@ class _Run:
     def _save(self, log: Journal | None) -> None:
         if log is not None:
             log.sync()
+            self._check_ownership()
         newest = save_checkpoint(self._folder, self._state, self._ranks, self._ownership)
         if self._ranks.first:
             leave_trunk(self._request, self._state.consumed_samples)
             older = [path for path in whole_checkpoints(self._folder) if path.name < newest.name]
             remove_checkpoints(self._superfluous(older))
+            self._store.mirror(self._place, last=(FILES,))
 
     def _superfluous(self, older: list[Path]) -> list[Path]:
         """Which of the `older` checkpoints go: those that nobody asked for, and all but the newest few that stay."""

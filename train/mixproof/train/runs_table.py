@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.store import Store
 
 from .record import RUN, TRAIN, RunRecord, read_run
 
@@ -77,12 +77,11 @@ def write_runs_table(store: Store) -> Path:
     Raises:
         RequestError: when a record does not follow the schema.
     """
-    records = [read_run(path) for path in sorted(store.path(TRAIN).glob(f"*/{RUN}"))]
+    paths = [store.path(f"{TRAIN}/{key}/{RUN}") for key in store.keys(TRAIN)]
+    records = [read_run(path) for path in paths if path.is_file()]
     written = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA), written)
-    path = store.path(RUNS_TABLE)
-    publish_bytes(written.getvalue().to_pybytes(), path)
-    return path
+    return store.write(RUNS_TABLE, written.getvalue().to_pybytes())
 
 
 def _row(record: RunRecord) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from mixproof.ledger.errors import AccountError
 from mixproof.ledger.fingerprint import sha256_of, sha256_of_file
 from mixproof.ledger.manifest import HeldoutRecord
 from mixproof.ledger.store import Store, publish
-from mixproof.tokenize.tokenizer import load_processor
+from mixproof.tokenize.reference import load_reference
 
 from .blend import Blend
 from .checkpoint import checkpoint_files, checkpoint_path
@@ -54,11 +54,11 @@ def score_heldout(request: RunRequest, state: TrainingState, ranks: Ranks) -> tu
         DamagedFileError: when a set is not what the manifest says.
     """
     store, tokenizer = Store(request.store), request.tokenizer
-    processor = load_processor(str(store.path(tokenizer.path)))
+    reference = load_reference(str(store.path(tokenizer.path)))
     scores, lossless = [], True
     for source, heldout in sorted(request.heldout.items()):
         documents = read_heldout(store, source, heldout, tokenizer.eod_id)
-        lossless = lossless and is_lossless(documents, processor.decode)
+        lossless = lossless and is_lossless(documents, reference.decode)
         scores.append(
             evaluate(
                 state.model,

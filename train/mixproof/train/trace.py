@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
 from mixproof.tokenize.indexed import Index, read_index
-from mixproof.tokenize.tokenizer import load_processor
+from mixproof.tokenize.reference import load_reference
 
 from .delivered import spans_of
 from .record import RUN, TRAIN, DrawRecord, RunRecord, read_run
@@ -245,8 +245,8 @@ class _Run:
         path = None if self.manifest is None else self.root / self.manifest.tokenizer.path
         if path is None or not path.is_file():
             return None
-        processor, eod = load_processor(str(path)), self.record.tokenizer.eod_id
-        return lambda ids: str(processor.decode([token for token in ids if token != eod]))
+        reference, eod = load_reference(str(path)), self.record.tokenizer.eod_id
+        return lambda ids: reference.decode([[token for token in ids if token != eod]])[0]
 
     def draw(self, source: str) -> _Draw:
         if source not in self._draws:

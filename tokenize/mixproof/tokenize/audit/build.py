@@ -7,7 +7,7 @@ further; only the manifest itself is read on, because its equations tell which f
 sets are read before training parts, which must share no text with them.
 
 Parts are checked by a thread each, as hashing and numpy release the interpreter's lock. Not covered here: raw
-records are not read again, so nothing says that ids are those of the text (`audit --depth replay` will).
+records are not read again, so nothing says that ids are those of the text; that is `replay.py`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from .dataset import check_part, load_megatron, open_part
 from .heldout import check_rows, check_set, check_texts, hashes_of
 from .inputs import Inputs, check_inputs
 from .provenance import Rows, Withheld, check_provenance
+from .receipts import check_receipts, files_of
 from .report import AuditReport, Checks, Depth
 from .spec import check_spec
 
@@ -62,7 +63,7 @@ def audit_build(manifest_path: Path, depth: Depth = "bytes", *, progress: Progre
 
     Args:
         manifest_path: the manifest; every other file is found in its store.
-        depth: `arithmetic` opens `inputs.parquet` only, `bytes` every file.
+        depth: `arithmetic` opens `inputs.parquet` only, the others every file; raw records are for `replay.py`.
         progress: called with ("audit", parts done, parts) as parts end.
 
     Returns:
@@ -87,8 +88,9 @@ def audit_build(manifest_path: Path, depth: Depth = "bytes", *, progress: Progre
         _Source(name, record, check_inputs(root, record.inputs, checks.at(source=name)))
         for name, record in manifest.sources.items()
     ]
-    if depth == "bytes":
+    if depth != "arithmetic":
         load_megatron()
+        check_receipts(root, _named_files(manifest), checks)
         _check_tokenizer(root, manifest.tokenizer, checks)
         _check_heldout(root, manifest, sources, checks)
         _check_train(root, manifest, sources, checks, progress)
@@ -113,18 +115,43 @@ def _check_manifest(path: Path, checks: Checks) -> Manifest | None:
     return manifest
 
 
+def _named_files(manifest: Manifest) -> dict[str, str]:
+    """SHA-256 of every file that the manifest names, by its name in the store."""
+    named = {manifest.tokenizer.path: manifest.tokenizer.sha256}
+    for source in manifest.sources.values():
+        named[source.inputs.path] = source.inputs.sha256
+        if source.heldout.texts is not None:
+            named[source.heldout.texts.path] = source.heldout.texts.sha256
+        for part in (*source.train.datasets, *source.heldout.datasets):
+            named |= files_of(part.prefix, part.bin_sha256, part.idx_sha256, part.provenance_sha256)
+    return named
+
+
 def _check_tokenizer(root: Path, tokenizer: TokenizerRecord, checks: Checks) -> None:
     """The model's checksum, and that it has the vocabulary that the manifest says."""
     path = check_file(root, tokenizer.path, tokenizer.sha256, checks)
     at = checks.at(file=str(root / tokenizer.path))
-    if path is None or not at.equal("schema", "as the tokenizer's kind", "sentencepiece", tokenizer.kind):
+    if path is None:
         return
     try:
-        model = sentencepiece.SentencePieceProcessor(model_file=str(path))
-    except (RuntimeError, OSError) as error:
-        at.true("schema", False, "a SentencePiece model", str(error).splitlines()[0])
+        size = _ids_in(path) if tokenizer.kind == "huggingface" else _pieces_in(path)
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        at.true("schema", False, f"a tokenizer of kind {tokenizer.kind}", str(error).splitlines()[0])
         return
-    at.equal("E5", "ids in the vocabulary", model.get_piece_size(), tokenizer.vocab_size)
+    at.equal("E5", "ids in the vocabulary", size, tokenizer.vocab_size)
+
+
+def _pieces_in(path: Path) -> int:
+    return int(sentencepiece.SentencePieceProcessor(model_file=str(path)).get_piece_size())
+
+
+def _ids_in(path: Path) -> int:
+    """One more than the largest id of a `tokenizer.json`; a vocabulary is a map to ids, or a list in their order."""
+    form = json.loads(path.read_bytes())
+    vocabulary = form["model"]["vocab"]
+    ids: list[int] = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
+    ids += [token["id"] for token in form.get("added_tokens") or []]
+    return 1 + max(ids)
 
 
 def _check_heldout(root: Path, manifest: Manifest, sources: Sequence[_Source], checks: Checks) -> None:

@@ -12,13 +12,17 @@ from pathlib import Path, PurePosixPath
 from .report import Checks
 
 
+def is_inside(relative: str) -> bool:
+    """Whether a name from a record stays inside the store."""
+    name = PurePosixPath(relative)
+    return bool(relative) and not name.is_absolute() and ".." not in name.parts
+
+
 def place_in_store(root: Path, relative: str, checks: Checks) -> Path | None:
     """The file `relative` of the store at `root`; None, with a failure, where the name leads elsewhere."""
-    name = PurePosixPath(relative)
-    inside = bool(relative) and not name.is_absolute() and ".." not in name.parts
-    if not checks.true("schema", inside, "a path inside the store", relative or "an empty path"):
+    if not checks.true("schema", is_inside(relative), "a path inside the store", relative or "an empty path"):
         return None
-    return root / name
+    return root / relative
 
 
 def check_file(root: Path, relative: str, sha256: str, checks: Checks) -> Path | None:

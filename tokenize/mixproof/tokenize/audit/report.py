@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
-Depth = Literal["arithmetic", "bytes"]
+Depth = Literal["arithmetic", "bytes", "replay"]
 Equation = Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", "checksum", "schema"]
 
 
@@ -60,6 +60,14 @@ class AuditReport:
         assert self.depth == other.depth
         failures = (*self.failures, *other.failures)
         return AuditReport(self.ok and other.ok, self.depth, self.checks + other.checks, failures)
+
+    def moved(self, root: str, place: str) -> AuditReport:
+        """The same report with files below `place` where it names files below `root`."""
+        moved = [
+            replace(failure, file=failure.file.replace(root, place, 1)) if failure.file.startswith(root) else failure
+            for failure in self.failures
+        ]
+        return replace(self, failures=tuple(moved))
 
     def to_json(self) -> dict[str, object]:
         """The form that `mixproof audit --json` prints."""

@@ -1,0 +1,224 @@
+"""Objects: a store's files on an object store, by any fsspec URL, and their copies on this machine.
+
+Object stores have no rename and no folders: an object is there whole or not at all, so a file is published by putting
+it, and an output by putting its receipt last. Tools that map files into memory need local ones, so every object that
+is read is copied once to this machine, whole, and kept with the tag (ETag) it had there: a copy is used as long as
+the object has that tag. Uploads go in blocks of 32 MB, two at a time, so memory stays bounded whatever the size.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from .errors import RequestError
+from .files import publish, publish_bytes
+from .fingerprint import sha256_of
+
+UPLOAD_BLOCK_BYTES = 32 * 1024 * 1024
+UPLOADS_AT_A_TIME = 2
+CACHE = "MIXPROOF_CACHE"
+"""Environment variable: the folder of this machine's copies; default: ~/.cache/mixproof."""
+TAGS = ".tags"
+PROBE = ".probe"
+"""An object that need not be there: asking for it says whether anything may be asked."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object as its store lists it."""
+
+    bytes: int
+    tag: str
+    """Another one whenever the content is another."""
+
+
+def is_remote(url: str) -> bool:
+    """Whether a store's name is a URL of something else than a local folder."""
+    return "://" in url and not url.startswith("file://")
+
+
+def cache_folder(url: str) -> Path:
+    """Where this machine keeps its copies of the store at `url`."""
+    base = os.environ.get(CACHE)
+    folder = Path(base).expanduser() if base else Path.home() / ".cache" / "mixproof"
+    return folder.resolve() / sha256_of(url)[:16]
+
+
+class Objects:
+    """The objects below a URL and their copies in a folder; cheap to make and to pickle."""
+
+    def __init__(self, url: str, copies: Path) -> None:
+        self.url = url.rstrip("/")
+        self._copies = copies
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the connection: each process opens its own."""
+        return {"url": self.url, "_copies": self._copies}
+
+    def find(self, prefix: str) -> dict[str, Found]:
+        """Every object whose name, relative to the store, is `prefix` or goes on from it with `/` or `.`."""
+        parent, _, last = prefix.rpartition("/")
+        with self._speaking():
+            whole = self._system.find(self._place(prefix), detail=True, withdirs=False)
+            if not whole and last:
+                whole = self._system.find(self._place(parent), maxdepth=1, prefix=f"{last}.", detail=True)
+        below = len(self._place("")) + 1
+        found = {
+            place[below:]: Found(int(info["size"]), _tag(info))
+            for place, info in whole.items()
+            if info["type"] == "file"
+        }
+        starts = (f"{prefix}/", f"{prefix}.")
+        return {name: one for name, one in found.items() if name == prefix or name.startswith(starts)}
+
+    def folders(self, name: str) -> list[str]:
+        """Names of what lies directly below the folder `name`."""
+        with self._speaking():
+            try:
+                places = self._system.ls(self._place(name), detail=False)
+            except FileNotFoundError:
+                return []
+        return sorted({place.rstrip("/").rpartition("/")[2] for place in places})
+
+    def fetch(self, prefix: str, *, without: str | None = None) -> dict[str, Found]:
+        """Bring the copies of everything that `find` finds up to date, and remove copies of what is gone.
+
+        Args:
+            prefix: as for `find`.
+            without: a folder that is left out, by the start of its name.
+
+        Returns:
+            What is there now; the files lie in the folder of copies under the same names.
+        """
+        found = self.find(prefix)
+        wanted = {name: one for name, one in found.items() if without is None or not name.startswith(without)}
+        for name, one in wanted.items():
+            if not self.is_current(name, one):
+                self._download(name, one)
+        for stale in self._copies_of(prefix) - set(found):
+            (self._copies / stale).unlink(missing_ok=True)
+        return found
+
+    def upload(self, name: str) -> None:
+        """Put the local file `name` where others see it."""
+        source = self._copies / name
+        with self._speaking():
+            self._system.put_file(
+                str(source), self._place(name), chunksize=UPLOAD_BLOCK_BYTES, **self._options("max_concurrency")
+            )
+            info = self._system.info(self._place(name))
+        self._remember(name, _tag(info))
+
+    def remove(self, names: list[str]) -> None:
+        """Remove objects and their copies; those that are gone already are no error."""
+        for name in names:
+            (self._copies / name).unlink(missing_ok=True)
+            with self._speaking():
+                try:
+                    self._system.rm_file(self._place(name))
+                except FileNotFoundError:
+                    continue
+
+    def check(self) -> None:
+        """Look whether the place can be used at all.
+
+        Raises:
+            RequestError: when the package, the credentials, the bucket or the right to use it is missing.
+        """
+        bucket = self._place("").partition("/")[0]
+        with self._speaking():
+            try:
+                self._system.info(self._place(PROBE))
+                there = True
+            except FileNotFoundError:
+                there = bool(self._system.exists(bucket))
+        if not there:
+            raise RequestError(f"{self.url}: there is no bucket {bucket}; make it, or give another --store")
+
+    @cached_property
+    def _system(self) -> Any:  # noqa: ANN401  fsspec ships no types
+        with self._speaking():
+            return fsspec.filesystem(self.url.partition("://")[0], use_listings_cache=False, skip_instance_cache=True)
+
+    def _place(self, name: str) -> str:
+        base = str(self._system._strip_protocol(self.url)).rstrip("/")
+        return f"{base}/{name}" if name else base
+
+    def _options(self, name: str) -> dict[str, int]:
+        return {name: UPLOADS_AT_A_TIME} if self.url.startswith("s3") else {}
+
+    def is_current(self, name: str, found: Found) -> bool:
+        """Whether the local file `name` is a copy of the object, not changed since it was copied or put there."""
+        copy, tag = self._copies / name, self._copies / TAGS / name
+        try:
+            if tag.read_text() != found.tag:
+                return False
+            seen, known = copy.stat(), tag.stat()
+        except FileNotFoundError:
+            return False
+        return seen.st_size == found.bytes and seen.st_mtime_ns <= known.st_mtime_ns
+
+    def _download(self, name: str, found: Found) -> None:
+        target = self._copies / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        with self._speaking():
+            self._system.get_file(self._place(name), str(scratch))
+        publish(scratch, target)
+        self._remember(name, found.tag)
+
+    def _remember(self, name: str, tag: str) -> None:
+        publish_bytes(tag.encode(), self._copies / TAGS / name)
+
+    def _copies_of(self, prefix: str) -> set[str]:
+        """Copies on this machine that came from there, by name."""
+        tags = self._copies / TAGS
+        place = tags / prefix
+        paths = [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else [place]
+        paths += place.parent.glob(f"{place.name}.*")
+        return {path.relative_to(tags).as_posix() for path in paths if path.is_file()}
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        """Errors of the object store as errors that say what to do."""
+        try:
+            yield
+        except ImportError as error:
+            raise RequestError(f"{self.url}: {error}; `pip install 'mixproof[s3]'` installs it for s3://") from error
+        except PermissionError as error:
+            raise RequestError(f"{self.url}: no right to use it: {error}; check the credentials") from error
+        except (FileNotFoundError, FileExistsError):
+            raise
+        except Exception as error:
+            advice = _advice(error)
+            if advice is None:
+                raise
+            raise RequestError(f"{self.url}: {error}; {advice}") from error
+
+
+def _tag(info: dict[str, Any]) -> str:
+    for name in ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "created"):
+        if info.get(name) is not None:
+            return f"{name} {info[name]}"
+    return f"size {info['size']}"
+
+
+def _advice(error: Exception) -> str | None:
+    """What to do about an error of an object store's client, by its kind; None where it is not one of these."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}:
+        return "give credentials as its tools take them, for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    if kinds & {"EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ConnectionError"}:
+        return "check the network and the endpoint, for S3 AWS_ENDPOINT_URL"
+    if isinstance(error, OSError):
+        return "check that the bucket is there and may be used"
+    return None

@@ -1,0 +1,114 @@
+"""A store on an object store, over HTTP: outputs become visible by their receipt, copies follow the objects."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.store import Store
+from object_store import ObjectStore
+
+KEY = "0" * 64
+
+
+@pytest.fixture
+def url(object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A place of the test's own in a bucket, with an empty folder for this machine's copies."""
+    monkeypatch.setenv("MIXPROOF_CACHE", str(tmp_path / "cache"))
+    return f"{object_store.bucket(f'bucket-{uuid.uuid4().hex}')}/store"
+
+
+def system() -> Any:  # noqa: ANN401  fsspec ships no types
+    return fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
+
+
+def commit(store: Store, text: str = "hello") -> None:
+    with store.attempt("read", KEY) as attempt:
+        attempt.path("a.bin").write_text(text)
+        attempt.path("a.idx").write_text("index")
+        attempt.commit(facts={"records": 3})
+
+
+def test_an_output_is_seen_from_another_machine_once_its_receipt_is_there(url: str) -> None:
+    assert Store(url).receipt("read", KEY) is None
+    commit(Store(url))
+    shutil.rmtree(Store(url).root)  # another machine has no copies
+    store = Store(url)
+    receipt = store.receipt("read", KEY)
+    assert receipt is not None
+    assert receipt.facts == {"records": 3}
+    assert store.keys("read") == [KEY]
+    assert store.sizes(f"read/{KEY}") == {
+        "a.bin": 5,
+        "a.idx": 5,
+        "receipt.json": (store.root / f"read/{KEY}/receipt.json").stat().st_size,
+    }
+    system().rm_file(f"{url}/read/{KEY}/receipt.json")
+    assert store.receipt("read", KEY) is None
+
+
+def test_a_prefix_brings_every_file_that_begins_with_it(url: str) -> None:
+    commit(Store(url))
+    shutil.rmtree(Store(url).root)
+    prefix = Store(url).path(f"read/{KEY}/a")
+    assert [prefix.with_suffix(end).read_text() for end in (".bin", ".idx")] == ["hello", "index"]
+
+
+def test_a_missing_or_truncated_object_makes_the_output_unfinished(url: str) -> None:
+    store = Store(url)
+    commit(store)
+    system().pipe_file(f"{url}/read/{KEY}/a.bin", b"hell")
+    assert store.receipt("read", KEY) is None
+    system().rm_file(f"{url}/read/{KEY}/a.bin")
+    assert store.receipt("read", KEY) is None
+    assert not store.path(f"read/{KEY}/a.bin").exists()
+
+
+def test_an_object_that_was_replaced_is_refused_by_its_receipt(url: str) -> None:
+    store = Store(url)
+    commit(store)
+    system().pipe_file(f"{url}/read/{KEY}/a.bin", b"jello")
+    with pytest.raises(DamagedFileError, match=f"{url}/read/{KEY}/a.bin"):
+        store.path(f"read/{KEY}/a.bin")
+
+
+def test_a_copy_that_was_changed_on_this_machine_is_copied_again(url: str) -> None:
+    store = Store(url)
+    commit(store)
+    store.path(f"read/{KEY}/a.bin").write_text("jello")
+    assert store.path(f"read/{KEY}/a.bin").read_text() == "hello"
+
+
+def test_a_folder_is_mirrored_with_what_makes_it_whole_put_last(url: str) -> None:
+    store = Store(url)
+    for name in ("files.json", "weights", ".scratch"):
+        path = store.root / "train" / KEY / "checkpoints" / "iter_1" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    store.mirror(f"train/{KEY}", last=("files.json",))
+    assert set(store.sizes(f"train/{KEY}")) == {"checkpoints/iter_1/files.json", "checkpoints/iter_1/weights"}
+    written = {
+        name: system().info(f"{url}/train/{KEY}/checkpoints/iter_1/{name}")["LastModified"]
+        for name in ("weights", "files.json")
+    }
+    assert written["weights"] <= written["files.json"]
+    shutil.rmtree(store.root / "train" / KEY / "checkpoints" / "iter_1")
+    store.mirror(f"train/{KEY}")
+    assert store.sizes(f"train/{KEY}") == {}
+
+
+def test_what_keeps_a_store_from_being_used_is_said_with_the_way_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store(url).check()
+    with pytest.raises(RequestError, match="there is no bucket nowhere-at-all; make it"):
+        Store("s3://nowhere-at-all/x").check()
+    for name in [name for name in os.environ if name.startswith("AWS_") and name.endswith(("KEY", "KEY_ID"))]:
+        monkeypatch.delenv(name)
+    with pytest.raises(RequestError, match="give credentials"):
+        Store(url).check()

@@ -1,0 +1,310 @@
+"""Replay: the third depth of an audit. Raw files are read again, the recorded steps run again, texts encoded again.
+
+For every raw file its checksum is compared with `inputs.parquet`; each document of the datasets must come out of its
+record with the same text, id and bytes, and SentencePiece, the reference, must give the ids that stand in the `.bin`.
+Where every document is replayed, the rows of `read` and of the steps are counted anew, reasons included, so that not
+even a reason's name can be edited. A sample takes documents by text hash: all raw bytes are read still, but only the
+sample goes through steps and tokenizer.
+
+Files are replayed by Ray tasks, some hundred MB of raw bytes each. Unlike the other depths this one uses the code
+that read and filtered, because there is no other statement of what a step does; a fault of a step is not found here.
+Not covered: documents that deduplication and decontamination dropped are counted, not decided again; a source that is
+tokens already (`megatron:`) has no text to replay.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+from numpy.typing import NDArray
+
+from mixproof.ledger.account import Count, StageRow, sum_rows
+from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, read_manifest
+from mixproof.ledger.store import Store
+from mixproof.mixtures.spec import Source, Spec
+from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.files import InputFile
+from mixproof.pipeline.identify import hash_input
+from mixproof.pipeline.read import ReadTask, records_of
+from mixproof.pipeline.readers.record import POISON, Raw, Reject
+from mixproof.pipeline.shards import ShardPlan
+from mixproof.pipeline.steps import make_steps
+from mixproof.pipeline.steps.apply import apply_steps
+from mixproof.pipeline.steps.step import Counted
+from mixproof.tokenize.engine import REFERENCE, load_engine
+
+from .report import AuditReport, Checks, Equation
+
+TASK_BYTES = 256 * 1000 * 1000
+TASK_FILES = 2000
+BATCH_TEXTS = 256
+COLUMNS = ["file", "record", "id", "text_xxh128", "text_bytes", "tokens"]
+UINT16_BELOW = 65500
+ALL = Fraction(1)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One task: some raw files of a source."""
+
+    store: str
+    manifest_path: str
+    source: str
+    files: tuple[InputFile, ...]
+    spec: Source
+    share: Fraction
+    """Of the documents, by text hash."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What came of it."""
+
+    checks: Checks
+    rows: tuple[StageRow, ...]
+    """`read` and the steps over these files, counted anew."""
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A document as a dataset has it."""
+
+    part: DatasetRecord
+    first_token: int
+    id: str
+    text_xxh128: str
+    text_bytes: int
+    tokens: int
+
+
+def replay_build(
+    spec: Spec,
+    files: Mapping[str, Sequence[InputFile]],
+    store: Store,
+    manifest_path: Path,
+    cluster: Cluster,
+    share: Fraction = ALL,
+) -> AuditReport:
+    """Replay the build of a spec over its raw files; its bytes have been audited before.
+
+    Args:
+        spec: what was built.
+        files: its raw files as they are now.
+        store: where the build is.
+        manifest_path: of the build.
+        cluster: what runs the tasks.
+        share: of the documents that go through steps and tokenizer.
+
+    Raises:
+        RequestError: when a source holds documents that kill the process that reads them.
+    """
+    manifest = read_manifest(manifest_path)
+    checks = Checks()
+    calls = []
+    for name, source in manifest.sources.items():
+        if spec.sources[name].megatron is not None:
+            continue
+        if any(POISON in row.dropped for row in source.ledger):
+            raise RequestError(f"source {name}: has documents that killed the process reading them; no replay of those")
+        for batch in _batches(files[name]):
+            calls.append((Replay(str(store), str(manifest_path), name, batch, spec.sources[name], share),))
+    rows: dict[str, list[tuple[StageRow, ...]]] = {name: [] for name in manifest.sources}
+    for (call,), done in zip(calls, cluster.run(replay_files, calls, label="replay"), strict=True):
+        checks.merge([done.checks])
+        rows[call.source].append(done.rows)
+    if share == ALL:
+        for name, source in manifest.sources.items():
+            _check_rows(source, rows[name], checks.at(file=str(manifest_path), source=name))
+    return checks.report("replay")
+
+
+def _batches(files: Sequence[InputFile]) -> Iterator[tuple[InputFile, ...]]:
+    batch: list[InputFile] = []
+    held = 0
+    for file in files:
+        if batch and (held + file.bytes > TASK_BYTES or len(batch) >= TASK_FILES):
+            yield tuple(batch)
+            batch, held = [], 0
+        batch.append(file)
+        held += file.bytes
+    if batch:
+        yield tuple(batch)
+
+
+def _check_rows(source: SourceRecord, found: Sequence[tuple[StageRow, ...]], checks: Checks) -> None:
+    """The first rows of the ledger against those that were counted anew; a file that could not be read has none."""
+    if any(not rows for rows in found):
+        return
+    for expected, rows in zip(source.ledger, zip(*found, strict=True), strict=False):
+        equation: Equation = "E1" if expected.stage == "read" else "E2"
+        counted = sum_rows(rows)
+        at = checks.at(stage=expected.stage)
+        at.true(equation, counted == expected, f"{_say(expected)} in the ledger", f"{_say(counted)} replayed")
+
+
+def _say(row: StageRow) -> str:
+    dropped = ", ".join(f"{reason}: {count.documents} of {count.bytes} bytes" for reason, count in row.dropped.items())
+    return f"{row.documents_in} documents in, {row.documents_out} out, {row.bytes_out} bytes out, dropped {{{dropped}}}"
+
+
+def replay_files(task: Replay) -> Replayed:
+    """Replay some raw files of a source: the task."""
+    store = Store(task.store)
+    manifest = read_manifest(Path(task.manifest_path))
+    source = manifest.sources[task.source]
+    checks = Checks()
+    at = checks.at(source=task.source, stage="replay")
+    recorded = _recorded_files(store, source)
+    documents = _documents(store, source, {file.name for file in task.files}, task.share)
+    steps = make_steps(task.spec.steps)
+    counts = _Counts()
+    encode = _Encoder(store, manifest, at)
+    for file in task.files:
+        here = at.at(file=file.url, shard=file.name)
+        digest = hash_input(file.url, file.bytes, file.mtime_ns)
+        if not here.equal("checksum", "as sha256 of the raw file", recorded.get(file.name), digest):
+            return Replayed(checks, ())
+        try:
+            _replay_file(file, task, documents, steps, counts, encode, here)
+        except DamagedFileError as error:
+            here.true("schema", False, "a raw file that can be read to its end", str(error))
+            return Replayed(checks, ())
+    encode.flush()
+    for (name, record), document in list(documents.items())[:1]:
+        lost = f"{len(documents)} documents without one, the first {name} record {record}"
+        at.at(file=str(store.root / document.part.provenance)).true("E1", False, "a raw record of each document", lost)
+    return Replayed(checks, (counts.row(), *(step.row() for step in steps)))
+
+
+@dataclass
+class _Counts:
+    """The row of `read`, counted anew."""
+
+    records: int = 0
+    text_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.rejected: Counter[str] = Counter()
+
+    def row(self) -> StageRow:
+        return StageRow(
+            stage="read",
+            documents_in=self.records,
+            documents_out=self.records - self.rejected.total(),
+            bytes_in=self.text_bytes,
+            bytes_out=self.text_bytes,
+            dropped={name: Count(documents=n, bytes=0) for name, n in sorted(self.rejected.items())},
+        )
+
+
+def _replay_file(
+    file: InputFile,
+    task: Replay,
+    documents: dict[tuple[str, int], _Document],
+    steps: Sequence[Counted],
+    counts: _Counts,
+    encode: _Encoder,
+    checks: Checks,
+) -> None:
+    """Every record of one file through the steps; documents that are found are taken out of `documents`."""
+    whole = ReadTask(ShardPlan(task.source, (file,), 0, file.bytes), "", task.spec.text, task.spec.id, task.spec.steps)
+    for item in records_of(file, whole, lambda _: None):
+        counts.records += 1
+        if isinstance(item, Reject):
+            counts.rejected[item.reason] += 1
+            continue
+        expected = documents.pop((file.name, item.record), None)
+        if expected is None and task.share != ALL:
+            continue
+        data = item.text.encode()
+        counts.text_bytes += len(data)
+        text = apply_steps(item, data, steps)
+        if expected is not None:
+            provenance = encode.place_of(expected.part.provenance)
+            _check_text(item, text, expected, checks.at(file=provenance, shard=f"{file.name} record {item.record}"))
+            if text is not None:
+                encode.take(text.decode(), expected, f"{file.name} record {item.record}")
+
+
+def _check_text(item: Raw, text: bytes | None, expected: _Document, checks: Checks) -> None:
+    if not checks.true("E2", text is not None, "a document that its steps keep", "one that they drop") or text is None:
+        return
+    checks.equal("checksum", "as text_xxh128", expected.text_xxh128, xxhash.xxh3_128_hexdigest(text))
+    checks.equal("E2", "bytes of text", expected.text_bytes, len(text))
+    if item.id is not None:
+        checks.equal("schema", "as id", expected.id, item.id)
+
+
+class _Encoder:
+    """Texts in batches through the reference, and their ids against those of the `.bin`."""
+
+    def __init__(self, store: Store, manifest: Manifest, checks: Checks) -> None:
+        self._store, self._checks = store, checks
+        self._engine = load_engine(REFERENCE, str(store.path(manifest.tokenizer.path)))
+        self._eod_id = manifest.tokenizer.eod_id
+        self._dtype = np.uint16 if manifest.tokenizer.vocab_size < UINT16_BELOW else np.int32
+        self._parts: dict[str, NDArray[np.integer]] = {}
+        self._texts: list[str] = []
+        self._expected: list[tuple[_Document, str]] = []
+
+    def take(self, text: str, expected: _Document, place: str) -> None:
+        self._texts.append(text)
+        self._expected.append((expected, place))
+        if len(self._texts) == BATCH_TEXTS:
+            self.flush()
+
+    def place_of(self, name: str) -> str:
+        return str(self._store.root / name)
+
+    def flush(self) -> None:
+        if not self._texts:
+            return
+        encoded = self._engine.encode(self._texts)
+        ends = np.cumsum(encoded.lengths)
+        for (document, place), end, length in zip(self._expected, ends, encoded.lengths, strict=True):
+            stored = self._part(document.part)[document.first_token : document.first_token + document.tokens]
+            same = np.array_equal(stored, [*encoded.ids[end - length : end], self._eod_id])
+            at = self._checks.at(file=self.place_of(f"{document.part.prefix}.bin"), shard=place)
+            at.true("E5", same, f"the {length} ids of the reference and an EOD", f"others in {len(stored)} tokens")
+        self._texts, self._expected = [], []
+
+    def _part(self, part: DatasetRecord) -> NDArray[np.integer]:
+        if part.prefix not in self._parts:
+            self._parts[part.prefix] = np.memmap(self._store.path(f"{part.prefix}.bin"), self._dtype, mode="r")
+        return self._parts[part.prefix]
+
+
+def _recorded_files(store: Store, source: SourceRecord) -> dict[str, str]:
+    table = pq.read_table(store.path(source.inputs.path), columns=["file", "sha256"], partitioning=None)
+    return dict(zip(table["file"].to_pylist(), table["sha256"].to_pylist(), strict=True))
+
+
+def _documents(
+    store: Store, source: SourceRecord, names: set[str], share: Fraction
+) -> dict[tuple[str, int], _Document]:
+    """The documents of a source that come from these files, those of the sample; an imported set has none."""
+    own = [*source.train.datasets, *(source.heldout.datasets if source.heldout.imported_from is None else ())]
+    found: dict[tuple[str, int], _Document] = {}
+    for part in own:
+        first_token = 0
+        for rows in _batches_of(store.path(part.provenance)):
+            columns = [rows[name].to_pylist() for name in COLUMNS]
+            for file, record, id_, digest, text_bytes, tokens in zip(*columns, strict=True):
+                if file in names and int(digest[:8], 16) < share * (1 << 32):
+                    found[file, record] = _Document(part, first_token, id_, digest, text_bytes, tokens)
+                first_token += tokens
+    return found
+
+
+def _batches_of(path: Path) -> Iterable[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(columns=COLUMNS)

@@ -1,0 +1,82 @@
+"""A SentencePiece model as the reference: its ids are the truth, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
+
+from mixproof.ledger.errors import RequestError
+
+from .encoded import Encoded
+
+_messages: Any = sentencepiece_model_pb2
+"""The messages of a model file; protobuf makes them when it is loaded, so no checker sees them."""
+
+
+@lru_cache(maxsize=4)
+def load_processor(path: str) -> SentencePieceProcessor:
+    """Load a model once per process.
+
+    Raises:
+        RequestError: when there is no such file, or it is not a SentencePiece model.
+    """
+    if not Path(path).is_file():
+        raise RequestError(f"tokenizer: no file {path}")
+    try:
+        return SentencePieceProcessor(model_file=path)
+    except (RuntimeError, OSError) as error:
+        raise RequestError(f"tokenizer: {path} is not a SentencePiece model: {error}") from None
+
+
+class SentencePieceReference:
+    """One model; text can never produce one of its control pieces."""
+
+    def __init__(self, path: str) -> None:
+        self.processor = load_processor(path)
+        self._path = path
+        self.vocab_size = int(self.processor.vocab_size())
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """The ids of each text, without EODs."""
+        arrays = self.processor.encode(list(texts), return_type="numpy", num_threads=1)
+        lengths = np.fromiter((len(array) for array in arrays), np.int64, len(arrays))
+        return Encoded(np.concatenate(arrays) if arrays else np.zeros(0, np.int32), lengths)
+
+    def decode(self, documents: list[list[int]]) -> list[str]:
+        """The texts of lists of ids."""
+        texts: list[str] = self.processor.decode(documents)
+        return texts
+
+    def find_eod(self, piece: str | None) -> int:
+        """The id of `piece`, or of the model's own `eos` where it is None.
+
+        Raises:
+            RequestError: when there is none, or it is a piece that text can produce.
+        """
+        if piece is None:
+            eod_id = int(self.processor.eos_id())
+            if eod_id < 0:
+                raise RequestError("tokenizer: the model has no eos piece; name its end of document with `eod: PIECE`")
+            return eod_id
+        eod_id = int(self.processor.piece_to_id(piece))
+        if self.processor.id_to_piece(eod_id) != piece:
+            raise RequestError(f"tokenizer.eod: the model has no piece {piece!r}")
+        if not self.processor.is_control(eod_id):
+            raise RequestError(
+                f"tokenizer.eod: {piece!r} is no control piece, so a text that holds it would end there; "
+                "name a control piece of the model"
+            )
+        return eod_id
+
+    @property
+    def pieces(self) -> list[str]:
+        """Control, unknown, user-defined and unused pieces, in the order of their ids."""
+        proto = _messages.ModelProto()
+        proto.ParseFromString(Path(self._path).read_bytes())
+        ordinary = (proto.SentencePiece.NORMAL, proto.SentencePiece.BYTE)
+        return [piece.piece for piece in proto.pieces if piece.type not in ordinary]

@@ -82,7 +82,7 @@ def memory_of_this_task(marker: str, enough: float) -> float:
     given = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
     with Path(marker).open("a") as seen:
         seen.write("x")
-    share = given.get("memory", 0) / ray.cluster_resources()["memory"]  # type: ignore[no-untyped-call]  # as above
+    share: float = given.get("memory", 0) / ray.cluster_resources()["memory"]  # type: ignore[no-untyped-call]  # as above
     if share < enough:
         os.kill(os.getpid(), signal.SIGKILL)
     return round(share, 2)

@@ -12,7 +12,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 from mixproof.ledger.store import Store, publish_bytes
 from mixproof.mixtures.spec import Architecture
-from mixproof.train.attention import SdpaCoreAttention, document_starts
+from mixproof.train.attention import DeviceRotaryEmbedding, SdpaCoreAttention, document_starts
 from mixproof.train.blend import Blend
 from mixproof.train.delivered import delivered
 from mixproof.train.distributed import Ranks
@@ -68,7 +68,9 @@ def test_attention_sees_what_megatrons_dataset_lets_it_see(way: str, ranks: Rank
 
 def logits_of(model: torch.nn.Module, tokens: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
     places = torch.arange(tokens.size(1)).expand_as(tokens)
-    with torch.no_grad(), model.rotary_pos_emb.turned_to(positions):
+    rotation = model.rotary_pos_emb
+    assert isinstance(rotation, DeviceRotaryEmbedding)
+    with torch.no_grad(), rotation.turned_to(positions):
         logits: torch.Tensor = model(tokens, places, document_starts(tokens, EOD), runtime_gather_output=True)
     return logits
 
@@ -134,7 +136,7 @@ def test_masked_targets_count_neither_in_the_loss_nor_in_its_mean(plain: RunRequ
     blend = Blend(streams_of(masked), masked.budget)
     total, targets = 0.0, 0
     for number in range(masked.budget.global_batch_size):
-        tokens, labels = (blend[number][name][None] for name in ("tokens", "labels"))
+        tokens, labels = (torch.as_tensor(blend[number][name])[None] for name in ("tokens", "labels"))
         counts = tokens != EOD
         with torch.no_grad():
             losses = state.model(tokens, torch.arange(32)[None], None, labels=labels)

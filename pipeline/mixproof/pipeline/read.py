@@ -194,7 +194,8 @@ def _watched(
 
 def records_of(file: InputFile, task: ReadTask, why_not: Callable[[int], str | None]) -> Records:
     """The records of one file of a shard as its format's reader gives them; `why_not` says which to pass over."""
-    plan, fields = task.plan, {"text": task.text, "id_": task.id}
+    plan = task.plan
+    fields: dict[str, Any] = {"text": task.text, "id_": task.id}
     options: dict[str, Any] = {"with_fields": needs_fields(task.steps), "limits": task.limits}
     if file.format == "code":
         return iter((read_code(file.url, file.name),))

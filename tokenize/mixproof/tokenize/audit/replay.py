@@ -1,7 +1,7 @@
 """Replay: the third depth of an audit. Raw files are read again, the recorded steps run again, texts encoded again.
 
 For every raw file its checksum is compared with `inputs.parquet`; each document of the datasets must come out of its
-record with the same text, id and bytes, and SentencePiece, the reference, must give the ids that stand in the `.bin`.
+record with the same text, id and bytes, and the reference tokenizer must give the ids that stand in the `.bin`.
 Where every document is replayed, the rows of `read` and of the steps are counted anew, reasons included, so that not
 even a reason's name can be edited. A sample takes documents by text hash: all raw bytes are read still, but only the
 sample goes through steps and tokenizer.
@@ -40,7 +40,7 @@ from mixproof.pipeline.shards import ShardPlan
 from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.apply import apply_steps
 from mixproof.pipeline.steps.step import Counted
-from mixproof.tokenize.engine import REFERENCE, load_engine
+from mixproof.tokenize.reference import load_reference
 
 from .report import AuditReport, Checks, Equation
 
@@ -249,7 +249,7 @@ class _Encoder:
 
     def __init__(self, store: Store, manifest: Manifest, checks: Checks) -> None:
         self._store, self._checks = store, checks
-        self._engine = load_engine(REFERENCE, str(store.path(manifest.tokenizer.path)))
+        self._engine = load_reference(str(store.path(manifest.tokenizer.path)))
         self._eod_id = manifest.tokenizer.eod_id
         self._dtype = np.uint16 if manifest.tokenizer.vocab_size < UINT16_BELOW else np.int32
         self._parts: dict[str, NDArray[np.integer]] = {}

@@ -30,11 +30,11 @@ from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, read_manifest
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Source, Spec
+from mixproof.mixtures.spec import Limits, Source, Spec
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.files import InputFile
 from mixproof.pipeline.identify import hash_input
-from mixproof.pipeline.read import ReadTask, records_of
+from mixproof.pipeline.read import read_task, records_of
 from mixproof.pipeline.readers.record import POISON, Raw, Reject
 from mixproof.pipeline.shards import ShardPlan
 from mixproof.pipeline.steps import make_steps
@@ -61,6 +61,7 @@ class Replay:
     source: str
     files: tuple[InputFile, ...]
     spec: Source
+    limits: Limits
     share: Fraction
     """Of the documents, by text hash."""
 
@@ -116,7 +117,7 @@ def replay_build(
         if any(POISON in row.dropped for row in source.ledger):
             raise RequestError(f"source {name}: has documents that killed the process reading them; no replay of those")
         for batch in _batches(files[name]):
-            calls.append((Replay(str(store), str(manifest_path), name, batch, spec.sources[name], share),))
+            calls.append((Replay(str(store), str(manifest_path), name, batch, spec.sources[name], spec.limits, share),))
     rows: dict[str, list[tuple[StageRow, ...]]] = {name: [] for name in manifest.sources}
     for (call,), done in zip(calls, cluster.run(replay_files, calls, label="replay"), strict=True):
         checks.merge([done.checks])
@@ -216,7 +217,7 @@ def _replay_file(
     checks: Checks,
 ) -> None:
     """Every record of one file through the steps; documents that are found are taken out of `documents`."""
-    whole = ReadTask(ShardPlan(task.source, (file,), 0, file.bytes), "", task.spec.text, task.spec.id, task.spec.steps)
+    whole = read_task(ShardPlan(task.source, (file,), 0, file.bytes), task.spec, {file.url: ""}, task.limits)
     for item in records_of(file, whole, lambda _: None):
         counts.records += 1
         if isinstance(item, Reject):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixproof.ledger.errors import RequestError
+from mixproof.ledger.errors import NotBuiltYetError, RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import RunBudget, budget_run
@@ -74,7 +74,8 @@ def open_request(path: Path, store: str) -> Request:
         raise RequestError(f"{spec.where('train', 'init_from')}: {initial}: no such checkpoint")
     files = find_files(spec, loaded.base)
     place = Store(store)
-    place.check()
+    if place.is_remote:
+        raise NotBuiltYetError("a store on an object store", f"--store {store}")
     request = Request(loaded, place, {name: estimate(found) for name, found in files.items()})
     _refuse_the_impossible(request)
     return request

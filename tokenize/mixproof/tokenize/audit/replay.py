@@ -1,7 +1,7 @@
 """Replay: the third depth of an audit. Raw files are read again, the recorded steps run again, texts encoded again.
 
 For every raw file its checksum is compared with `inputs.parquet`; each document of the datasets must come out of its
-record with the same text, id and bytes, and SentencePiece, the reference, must give the ids that stand in the `.bin`.
+record with the same text, id and bytes, and the reference tokenizer must give the ids that stand in the `.bin`.
 Where every document is replayed, the rows of `read` and of the steps are counted anew, reasons included, so that not
 even a reason's name can be edited. A sample takes documents by text hash: all raw bytes are read still, but only the
 sample goes through steps and tokenizer.
@@ -30,17 +30,17 @@ from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, read_manifest
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Source, Spec
+from mixproof.mixtures.spec import Limits, Source, Spec
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.files import InputFile
 from mixproof.pipeline.identify import hash_input
-from mixproof.pipeline.read import ReadTask, records_of
+from mixproof.pipeline.read import read_task, records_of
 from mixproof.pipeline.readers.record import POISON, Raw, Reject
 from mixproof.pipeline.shards import ShardPlan
 from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.apply import apply_steps
 from mixproof.pipeline.steps.step import Counted
-from mixproof.tokenize.engine import REFERENCE, load_engine
+from mixproof.tokenize.reference import load_reference
 
 from .report import AuditReport, Checks, Equation
 
@@ -61,6 +61,7 @@ class Replay:
     source: str
     files: tuple[InputFile, ...]
     spec: Source
+    limits: Limits
     share: Fraction
     """Of the documents, by text hash."""
 
@@ -116,7 +117,7 @@ def replay_build(
         if any(POISON in row.dropped for row in source.ledger):
             raise RequestError(f"source {name}: has documents that killed the process reading them; no replay of those")
         for batch in _batches(files[name]):
-            calls.append((Replay(str(store), str(manifest_path), name, batch, spec.sources[name], share),))
+            calls.append((Replay(str(store), str(manifest_path), name, batch, spec.sources[name], spec.limits, share),))
     rows: dict[str, list[tuple[StageRow, ...]]] = {name: [] for name in manifest.sources}
     for (call,), done in zip(calls, cluster.run(replay_files, calls, label="replay"), strict=True):
         checks.merge([done.checks])
@@ -216,7 +217,7 @@ def _replay_file(
     checks: Checks,
 ) -> None:
     """Every record of one file through the steps; documents that are found are taken out of `documents`."""
-    whole = ReadTask(ShardPlan(task.source, (file,), 0, file.bytes), "", task.spec.text, task.spec.id, task.spec.steps)
+    whole = read_task(ShardPlan(task.source, (file,), 0, file.bytes), task.spec, {file.url: ""}, task.limits)
     for item in records_of(file, whole, lambda _: None):
         counts.records += 1
         if isinstance(item, Reject):
@@ -249,7 +250,7 @@ class _Encoder:
 
     def __init__(self, store: Store, manifest: Manifest, checks: Checks) -> None:
         self._store, self._checks = store, checks
-        self._engine = load_engine(REFERENCE, str(store.path(manifest.tokenizer.path)))
+        self._engine = load_reference(str(store.path(manifest.tokenizer.path)))
         self._eod_id = manifest.tokenizer.eod_id
         self._dtype = np.uint16 if manifest.tokenizer.vocab_size < UINT16_BELOW else np.int32
         self._parts: dict[str, NDArray[np.integer]] = {}

@@ -9,6 +9,7 @@ What a store's client raises is told as an error of ours, with the package or th
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -60,15 +61,15 @@ def told(url: str) -> Iterator[None]:
         RequestError: not there, not allowed, not reached, or a package is missing.
         DamagedFileError: an archive that is none.
     """
-    protocol = url.partition("://")[0]
-    package = _PACKAGES.get(protocol, "")
+    protocols = re.findall(r"(\w+)://", url)
+    package = next((_PACKAGES[name] for name in protocols if name in _PACKAGES), "")
     try:
         yield
     except MixproofError:
         raise
     except ImportError as error:
         way = f"pip install {package or 'what fsspec asks for'}"
-        raise RequestError(f"{url}: {protocol}:// needs a package that is not here ({error}); {way}") from error
+        raise RequestError(f"{url}: {protocols[0]}:// needs a package that is not here ({error}); {way}") from error
     except zipfile.BadZipFile as error:
         raise DamagedFileError(url, "directory of the archive", f"not a whole zip file: {error}") from error
     except FileNotFoundError as error:

@@ -35,6 +35,7 @@ NO_INFORMATION = {
     "builds/*/circumstances.json": "when and where a build was made: no part of what it is",
     "builds/by-spec/*.json": "a shortcut: where it does not hold, the spec counts as not built and is built again",
     "train/*/circumstances.json": "when and where a run was trained: no part of what it is",
+    "train/*/throughput.jsonl": "how fast a run was trained: no part of what it is",
     "train/*/attempt.json": "who may write while a run is trained; read by nobody afterwards",
 }
 """Places whose bytes carry nothing that an audit could hold them to, and why."""

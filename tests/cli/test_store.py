@@ -28,6 +28,7 @@ def test_list_verify_and_gc_speak_of_every_entry_and_only_yes_removes(mixproof: 
         "files": 1,
         "bytes": 4,
         "failures": [],
+        "unfinished": [],
     }
     (folder / "documents.parquet").write_bytes(b"test")
     wrong = mixproof("store", "verify", "--store", tmp_path, "--json")

@@ -27,10 +27,10 @@ sources:
   code: {files: ["a", "b"], format: jsonl, text: content, id: path}
   legacy: {megatron: "s3://tok/legacy"}
 on_bad_record: {reject: 0.5%}
-dedup: {exact: true, fuzzy: {ngram: 4, bands: 20, rows: 8, threshold: 0.8}, scope: {web: [english, legacy]}}
+dedup: {exact: true, fuzzy: {ngram: 4, bands: 20, rows: 8, threshold: 0.8}, scope: {web: [english, code]}}
 heldout: {from: other/manifest.json}
 decontaminate: {against: "evals/*.jsonl", ngram: 8, overlap: 0.25}
-tokenizer: {train: {vocab_size: 8000, bytes: 20MB}, eod: "<eod>"}
+tokenizer: {sentencepiece: tok.model, eod: "<eod>"}
 target: {tokens: 10T, max_epochs: {code: 2}, simulate: true}
 mixtures:
   explicit: {english: 70%, code: 0.3, legacy: 0}
@@ -71,7 +71,7 @@ def test_every_part_of_the_schema_loads_into_exact_values(load_text: LoadText) -
         Step(name="datatrove", options={"class": "GopherQualityFilter", "min_doc_words": 50}),
     )
     assert spec.on_bad_record.reject == Fraction(5, 1000)
-    assert spec.dedup is not None and spec.dedup.scope == {"web": ("english", "legacy")}
+    assert spec.dedup is not None and spec.dedup.scope == {"web": ("english", "code")}
     assert (spec.heldout.create, spec.heldout.from_) == (None, "other/manifest.json")
     assert spec.decontaminate and spec.decontaminate.against == ("evals/*.jsonl",)
     assert spec.max_epochs("code") == 2

@@ -35,9 +35,6 @@ LEAST_SENT = 64
 MEMORY_SHARES = (0.5, 1.0)
 """Of the machine with the most memory: what a task gets that has died with its ordinary share."""
 
-STARTS = 3
-"""Ray gives its own processes 15 s to come up, which a busy machine may miss: then it is started again."""
-
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _NO_BLIND_RETRY = {"RAY_task_oom_retries": "0"}
 """Ray would try a task that its memory monitor has killed for ever, with the same memory each time."""
@@ -211,7 +208,15 @@ class Cluster:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
             if self._address is None:
-                _start_here(self._workers or os.cpu_count() or 1, quiet)
+                # "local": a bare init would join any Ray that happens to run on this machine
+                ray.init(
+                    address="local",
+                    num_cpus=self._workers or os.cpu_count() or 1,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    runtime_env={"env_vars": _worker_environment()},
+                    **quiet,
+                )
             elif "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
                 ray.init(address="auto", **quiet)  # a submitted job brings its own runtime environment
             else:
@@ -220,29 +225,6 @@ class Cluster:
             place = self._address or "this machine"
             raise RequestError(f"no Ray cluster answers at {place}: {error}; check --address") from error
         self._started = True
-
-
-def _start_here(cpus: int, quiet: dict[str, Any]) -> None:
-    for start in range(1, STARTS + 1):
-        try:
-            # "local": a bare init would join any Ray that happens to run on this machine
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                runtime_env={"env_vars": _worker_environment()},
-                **quiet,
-            )
-        except Exception as error:  # Ray has no class of its own for processes that do not come up
-            ray.shutdown()
-            if start == STARTS:
-                raise MixproofError(
-                    f"Ray does not start on this machine, tried {STARTS} times: {error}; its logs are in Ray's "
-                    "folder, see RAY_TMPDIR. What is finished is kept: the same command goes on from there"
-                ) from error
-        else:
-            return
 
 
 def _resources() -> Needs:

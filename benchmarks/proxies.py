@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Architecture
+from mixproof.mixtures.train_spec import Architecture
 from mixproof.tokenize.indexed import write_index
 from mixproof.train.distributed import process_group
 from mixproof.train.draw import Draw

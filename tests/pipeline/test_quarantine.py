@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from mixproof.ledger.errors import BadRecordsError, RequestError
+from mixproof.ledger.errors import BadRecordsError, ProcessDiedError, RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Source, Spec, Step
 from mixproof.pipeline.cluster import Cluster
@@ -87,6 +89,18 @@ def test_an_error_in_the_child_is_the_users_own(shard: tuple[Store, ReadTask]) -
     mark.write_bytes((1).to_bytes(8, "little"))
     Path(task.plan.files[0].url).write_text("{}")
     with pytest.raises(RequestError, match="changed while it was read"):
+        read_shards(str(store), [task])
+
+
+def test_a_process_that_dies_before_any_document_is_given_up(
+    shard: tuple[Store, ReadTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, task = shard
+    mark = mark_of(store, task)
+    mark.parent.mkdir(parents=True)
+    mark.write_bytes((1).to_bytes(8, "little"))
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(ProcessDiedError, match=r"source s: .*a\.jsonl from byte 0: reading it kills its process"):
         read_shards(str(store), [task])
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from megatron.core.models.gpt import GPTModel
 
-from mixproof.mixtures.spec import Architecture
+from mixproof.mixtures.train_spec import Architecture
 from mixproof.train.distributed import process_group
 from mixproof.train.model import build_model
 from mixproof.train.token_losses import token_losses

@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from mixproof.ledger.errors import RequestError
-from mixproof.train.trace import DocumentTrace, TracedDocument, TracedDocuments, TracedStep, trace_document, trace_step
+from mixproof.train.trace import trace_document, trace_step
+from mixproof.train.traced import DocumentTrace, TracedDocument, TracedDocuments, TracedStep
 
 from .options import JsonOption
 from .output import emit_json, stdout, table

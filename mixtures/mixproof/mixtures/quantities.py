@@ -133,11 +133,6 @@ def percent_string(share: Fraction) -> str:
     return f"~{float(percent):.6g}%"
 
 
-def count_string(count: int) -> str:
-    """Spell a count for people: `1,500,000`."""
-    return f"{count:,}"
-
-
 def _parse_text(text: str) -> Fraction:
     if text.endswith("%"):
         return _parse_text(text[:-1].strip()) / 100

@@ -3,7 +3,8 @@
 Frozen pydantic models that reject unknown keys. They hold the normalized form: quantities are integers
 (tokens, bytes) or exact fractions (shares), never floats, so that a spec has one fingerprint. `load.py`
 reads YAML into them and turns a validation error into one that names file, line and dotted key; the
-shorthands of YAML are in `forms.py` and `mixture_forms.py`, rules between keys in `checks.py`.
+shorthands of YAML are in `forms.py` and `mixture_forms.py`, rules between keys in `checks.py`, the `train`
+block in `train_spec.py`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,8 @@ from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
-    NonNegativeInt,
     PrivateAttr,
     StrictBool,
     Tag,
@@ -25,24 +23,11 @@ from pydantic import (
 
 from .places import Places
 from .quantities import ByteCount, Decimalish, PositiveDecimal, Share, TokenCount, WholeNumber, exact_string
+from .spec_part import Name, SpecPart
+from .train_spec import Train
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-"""Names become parts of file names."""
 DEFAULT_MAX_EPOCHS = Fraction(4)
 """Up to about four epochs, repeated tokens are worth nearly as much as new ones (see repetition.py)."""
-Name = Annotated[str, Field(pattern=NAME)]
-
-
-class SpecPart(BaseModel):
-    """Base of every part of a spec: frozen, and unknown keys are errors."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        alias_generator=lambda name: name.rstrip("_"),
-        populate_by_name=True,
-        use_attribute_docstrings=True,
-    )
 
 
 class Step(SpecPart):
@@ -52,7 +37,7 @@ class Step(SpecPart):
     """
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     """As written; decimals are exact fractions."""
 
     @field_serializer("options", when_used="json")
@@ -184,7 +169,7 @@ class Target(SpecPart):
 
     tokens: TokenCount
     """Training tokens of the big run."""
-    max_epochs: dict[str, PositiveDecimal] = {"default": DEFAULT_MAX_EPOCHS}
+    max_epochs: dict[str, PositiveDecimal] = Field(default={"default": DEFAULT_MAX_EPOCHS})
     """Cap per source by name; `default` for the others. 2.0 means seen twice."""
     simulate: StrictBool = False
     """Cut each source so that the proxy repeats it as often as the target would."""
@@ -196,7 +181,7 @@ class Blend(SpecPart):
     shares: dict[str, Share] | None = None
     """Sums to 1 exactly; a share of zero, or none, keeps the source in evaluation."""
     rule: Literal["proportional", "temperature", "unimax"] | None = None
-    times: dict[str, Decimalish] = {}
+    times: dict[str, Decimalish] = Field(default={})
     """Multipliers on a rule's shares by source; 1 where not named."""
     temperature: PositiveDecimal | None = None
     """For `rule: temperature`: shares go as tokens to the power 1/temperature; above 1 flattens."""
@@ -216,104 +201,6 @@ class Mixture(Blend):
 
     phases: tuple[Phase, ...] = ()
     """One after the other, each with an `until`; the last ends at 100%."""
-
-
-class Wsd(SpecPart):
-    """Warm-up, stable, decay."""
-
-    warmup: Share = Fraction(2, 100)
-    """Share of the steps in which the learning rate rises from zero."""
-    decay: Share = Fraction(20, 100)
-    """Share of the steps, at the end, in which it falls to `min_lr`."""
-    shape: Literal["linear", "cosine", "exponential", "minus_sqrt"] = "minus_sqrt"
-    """Curve of the decay."""
-
-
-class Schedule(SpecPart):
-    """Learning-rate schedule."""
-
-    wsd: Wsd = Wsd()
-    """Shares of a run's steps; they round up to whole steps."""
-
-
-class Optimizer(SpecPart):
-    """AdamW; weight decay on matrices only."""
-
-    weight_decay: Decimalish = Fraction(1, 10)
-    """Of matrices; biases and norms have none."""
-    clip: Decimalish = Fraction(1)
-    """Largest gradient norm; 0: not clipped."""
-    betas: tuple[Share, Share] = (Fraction(9, 10), Fraction(95, 100))
-    """Of AdamW."""
-
-
-class Architecture(SpecPart):
-    """Shape of a proxy given inline; the same numbers as a shipped one."""
-
-    layers: WholeNumber
-    hidden: WholeNumber
-    ffn: WholeNumber
-    heads: WholeNumber
-    kv_heads: WholeNumber
-    head_dim: WholeNumber
-
-
-class Proxy(SpecPart):
-    """A small model's recipe: how long and how fast it learns."""
-
-    tokens: TokenCount
-    """Training tokens of a run, rounded up to whole steps."""
-    global_batch_size: WholeNumber
-    """Samples per step."""
-    lr: PositiveDecimal
-    """Peak learning rate."""
-    min_lr: Decimalish
-    """Where the decay ends; a tenth of `lr` where the spec does not say."""
-    micro_batch_size: WholeNumber | None = None
-    """Samples per forward pass; None: chosen by the trainer. Execution, not identity."""
-    ranks: WholeNumber = 1
-    """Processes that share every step of a run, each with its part of the global batch. Execution, not identity."""
-    cpus: PositiveDecimal = Fraction(1)
-    """Processors that Ray sets aside for each rank of a run; on the CPU it computes with as many threads.
-    Execution, not identity."""
-    gpus: Share | None = None
-    """The part of a GPU for each rank of a run: 0.25 trains four runs on one, 0 trains on the CPU; None: a GPU where
-    the machine that starts the runs has one. Execution, not identity."""
-    recompute: StrictBool = False
-    """Make the layers' activations again in the backward pass instead of keeping them. Execution, not identity."""
-    architecture: Architecture | None = None
-    """Absent: the shipped proxy of this name."""
-
-
-class Train(SpecPart):
-    """How every run is trained."""
-
-    sequence_length: WholeNumber = 2048
-    """Targets per sample."""
-    document_mask: StrictBool = False
-    """Attention stays inside a document."""
-    eod_mask_loss: StrictBool = False
-    """The target behind an EOD, a document's first token, does not count in the loss."""
-    reset_position_ids: StrictBool = False
-    """Positions count from each document's start."""
-    rope_base: WholeNumber = 10000
-    """Base of the rotary embedding."""
-    schedule: Schedule = Schedule()
-    """Learning rate over a run."""
-    optimizer: Optimizer = Optimizer()
-    """AdamW's settings."""
-    proxies: dict[Name, Proxy] = Field(min_length=1)
-    """The small models, by name: a shipped one (`mixproof proxies`), or any name with an `architecture`."""
-    init_from: str | None = None
-    """Checkpoint of Megatron-LM, or a finished run, that all runs start from. Absent: fresh weights, by seed."""
-    checkpoint_every: TokenCount | None = None
-    """Absent: at the end only."""
-    evaluate_every: TokenCount | None = None
-    """Tokens between two scorings of the held-out sets while a run trains. Absent: at the end only."""
-    checkpoint_keep: WholeNumber | None = None
-    """How many of the newest checkpoints of a run stay. Absent: all. Execution, not identity."""
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(1,), min_length=1)
-    """A run each; initial weights and order of the data follow from it. Two or more, or no mixture can win."""
 
 
 class Objective(SpecPart):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
@@ -118,50 +118,31 @@ class Cluster:
 
         Raises:
             RequestError: when this machine can never give a call what it needs.
-            MixproofError: as a task raised it (the first to fail; the others are cancelled), or when a
-                worker died more than `max_retries` times.
+            MixproofError: as a task raised it (the first to fail; those under way end with the command), or when
+                a worker died more than `max_retries` times.
         """
         if not calls:
             return []
         self._start()
         needs = needs or [Needs()] * len(calls)
         self._check_needs(needs, label)
-        held = [Needs(0)] * len(calls) if passes_on else needs
         window = self._room(needs) if passes_on else self._window(needs)
-        task = ray.remote(function)
+        held = [Needs(0)] * len(calls) if passes_on else needs
+        sent = _Sent(function, calls, held, label, max_retries, more_memory=not passes_on)
         results: dict[int, T] = {}
-        pending: dict[Any, int] = {}
-        deaths: Counter[int] = Counter()
-
-        def send(call: int) -> None:
-            options = _options(held[call], deaths[call])
-            pending[task.options(max_retries=max_retries, **options).remote(*calls[call])] = call
-
-        waiting = iter(range(len(calls)))
         self._report(label, 0, len(calls))
-        try:
-            while len(results) < len(calls):
-                while len(pending) < window and (following := next(waiting, None)) is not None:
-                    send(following)
-                ended, _ = ray.wait(list(pending), num_returns=1)
-                call = pending.pop(ended[0])
-                try:
-                    results[call] = _get(ended[0], label)
-                except MixproofError as error:
-                    if isinstance(error, ProcessDiedError) and deaths[call] < len(MEMORY_SHARES) and not passes_on:
-                        deaths[call] += 1
-                        send(call)
-                        continue
-                    if on_failure is None:
-                        raise
-                    results[call] = on_failure(error)
-                if on_result is not None:
-                    on_result(call, results[call])
-                self._report(label, len(results), len(calls))
-        finally:
-            for reference in pending:
-                ray.cancel(reference)
-        return [results[index] for index in range(len(calls))]
+        while len(results) < len(calls):
+            sent.fill(window)
+            call, result = sent.next_to_end()
+            if isinstance(result, MixproofError):
+                if on_failure is None:
+                    raise result
+                result = on_failure(result)
+            results[call] = result
+            if on_result is not None:
+                on_result(call, result)
+            self._report(label, len(results), len(calls))
+        return [results[call] for call in range(len(calls))]
 
     def gpus(self) -> int:
         """GPUs of the cluster at `address` as it is now; nodes that it would start are not counted. 0 without one."""
@@ -225,6 +206,58 @@ class Cluster:
             place = self._address or "this machine"
             raise RequestError(f"no Ray cluster answers at {place}: {error}; check --address") from error
         self._started = True
+
+
+class _Sent(Generic[T]):
+    """Calls as Ray tasks under way; one that dies goes out again with more memory, where `more_memory` allows it.
+
+    None is ever cancelled: `ray.cancel` of a task that is just ending can abort the driver (Ray 2.58, "Tried to
+    complete task that was not pending"), and what a command leaves under way ends with it.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., T],
+        calls: Sequence[tuple[object, ...]],
+        needs: Sequence[Needs],
+        label: str,
+        max_retries: int,
+        *,
+        more_memory: bool,
+    ) -> None:
+        self._task = ray.remote(function)
+        self._calls = calls
+        self._needs = needs
+        self._label = label
+        self._max_retries = max_retries
+        self._most_deaths = len(MEMORY_SHARES) if more_memory else 0
+        self._waiting = iter(range(len(calls)))
+        self._pending: dict[Any, int] = {}
+        self._deaths: Counter[int] = Counter()
+
+    def fill(self, window: int) -> None:
+        """Send calls until `window` of them are under way, or none is left."""
+        while len(self._pending) < window and (call := next(self._waiting, None)) is not None:
+            self._send(call)
+
+    def next_to_end(self) -> tuple[int, T | MixproofError]:
+        """Wait for a call; its place, and its result or the error that it ended with."""
+        while True:
+            (ended,), _ = ray.wait(list(self._pending), num_returns=1)
+            call = self._pending.pop(ended)
+            try:
+                return call, _get(ended, self._label)
+            except ProcessDiedError as error:
+                if self._deaths[call] >= self._most_deaths:
+                    return call, error
+                self._deaths[call] += 1
+                self._send(call)
+            except MixproofError as error:
+                return call, error
+
+    def _send(self, call: int) -> None:
+        task = self._task.options(max_retries=self._max_retries, **_options(self._needs[call], self._deaths[call]))
+        self._pending[task.remote(*self._calls[call])] = call
 
 
 def _resources() -> Needs:

@@ -57,6 +57,8 @@ def _read_apart(store: Store, task: ReadTask) -> None:
                 poison[place] = how
         if _in_child(store, task, poison, None) is None:
             return
+        if marked_place(mark) in (None, *poison):
+            deaths += 1
     shown = "; ".join(f"record {place}: {how}" for place, how in list(poison.items())[:3])
     shown = shown or "at no document in particular: perhaps for want of memory"
     raise ProcessDiedError(

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.mixtures.spec import Architecture
+from mixproof.mixtures.train_spec import Architecture
 from mixproof.train.distributed import Ranks
 from mixproof.train.huggingface import from_huggingface, llama_config, read_llama, to_huggingface
 from mixproof.train.model import build_model

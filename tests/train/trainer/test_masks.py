@@ -11,7 +11,7 @@ from megatron.core.datasets.gpt_dataset import _get_ltor_masks_and_position_ids
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from mixproof.ledger.store import Store, publish_bytes
-from mixproof.mixtures.spec import Architecture
+from mixproof.mixtures.train_spec import Architecture
 from mixproof.train.attention import DeviceRotaryEmbedding, SdpaCoreAttention, document_starts
 from mixproof.train.blend import Blend
 from mixproof.train.delivered import delivered

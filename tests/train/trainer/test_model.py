@@ -7,7 +7,7 @@ import math
 import torch
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
 
-from mixproof.mixtures.spec import Architecture
+from mixproof.mixtures.train_spec import Architecture
 from mixproof.train.attention import DeviceRotaryEmbedding, SdpaCoreAttention
 from mixproof.train.distributed import Ranks
 from mixproof.train.model import build_model, model_config, weights_sha256

@@ -21,7 +21,9 @@ from typing import Any
 from mixproof.ledger.manifest import BUILDS, MANIFEST, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import RunBudget
-from mixproof.mixtures.spec import Architecture, Spec
+from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.train_spec import Architecture
+from mixproof.tokenize.indexed import token_dtype
 
 from .proxies import architecture_of, flops_per_token, memory_of
 from .record import RUN, TRAIN, ArchitectureRecord, read_run
@@ -29,8 +31,6 @@ from .record import RUN, TRAIN, ArchitectureRecord, read_run
 CIRCUMSTANCES = "circumstances.json"
 ASSUMED_FLOPS_A_SECOND = 0.4 * 989e12
 ASSUMED = "assumed: 40% of the 989 TFLOP/s of an H100"
-NARROW_VOCABULARY = 65_500
-"""Below, an id has two bytes, else four."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def proxy_costs(
 
 def dataset_bytes(tokens: int, vocab_size: int) -> int:
     """Bytes of the ids of so many tokens."""
-    return tokens * (2 if vocab_size < NARROW_VOCABULARY else 4)
+    return tokens * token_dtype(vocab_size).itemsize
 
 
 def _training_rate(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.mixtures.spec import Architecture
+from mixproof.mixtures.train_spec import Architecture
 
 from .model import INIT_STD, NORM_EPSILON
 

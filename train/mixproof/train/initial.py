@@ -20,7 +20,7 @@ import torch
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of, sha256_of_file
-from mixproof.mixtures.spec import Architecture
+from mixproof.mixtures.train_spec import Architecture
 
 from .checkpoint import checkpoint_path
 from .foreign_names import Weights, check_shape, rename

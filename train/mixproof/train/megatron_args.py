@@ -26,7 +26,8 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import PhaseBudget, RunBudget
-from mixproof.mixtures.spec import Architecture, Spec
+from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.train_spec import Architecture
 
 from .output_folder import output_folder
 from .proxies import architecture_of

@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mixproof.ledger.fingerprint import derive_seed
-from mixproof.mixtures.spec import Architecture
+from mixproof.mixtures.train_spec import Architecture
 
 from .attention import DeviceRotaryEmbedding, SdpaCoreAttention
 

@@ -17,7 +17,8 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import RunBudget, budget_run
 from mixproof.mixtures.caps import check_caps, cuts_of
 from mixproof.mixtures.quantities import exact_string
-from mixproof.mixtures.spec import Proxy, Spec
+from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.train_spec import Proxy
 from mixproof.pipeline.cluster import Cluster
 
 from .draw import Draw, find_draw, make_draw

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from mixproof.ledger.fingerprint import sha256_of, stage_identity
 from mixproof.ledger.manifest import HeldoutRecord, TokenizerRecord
 from mixproof.mixtures.budget import RunBudget
-from mixproof.mixtures.spec import Architecture
+from mixproof.mixtures.train_spec import Architecture
 
 from .draw import Draw
 from .evaluate import EVALUATION_PROTOCOL

@@ -12,7 +12,6 @@ Not covered: whether index, draw and record are whole; `audit` says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,110 +25,15 @@ from numpy.typing import NDArray
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
 from mixproof.tokenize.indexed import Index, read_index
+from mixproof.tokenize.provenance import OPEN_SCHEMA
 from mixproof.tokenize.reference import load_reference
 
 from .delivered import spans_of
 from .record import RUN, TRAIN, DrawRecord, RunRecord, read_run
 from .saved_index import IndexRecord, PhaseIndexRecord, StreamRecord, load_array, read_index_record
+from .traced import DocumentTrace, Sighting, TracedDocument, TracedDocuments, TracedPiece, TracedSample, TracedStep
 
-COLUMNS = ["file", "record", "id", "text_xxh128", "text_bytes", "tokens"]
 DECODED = "decoded from the draw's tokens with the run's tokenizer; the original text may differ"
-
-
-@dataclass(frozen=True)
-class TracedDocument:
-    """A document of a draw, by its provenance."""
-
-    source: str
-    file: str
-    record: int
-    id: str
-    text_xxh128: str
-    text_bytes: int
-    tokens: int
-    """EOD included."""
-
-
-@dataclass(frozen=True)
-class TracedPiece:
-    """What one sample read of one document."""
-
-    document: TracedDocument
-    first_token: int
-    """Place in the document."""
-    tokens: int
-    text: str | None
-    """Of the piece, decoded; None where the tokenizer is not in the store."""
-
-
-@dataclass(frozen=True)
-class TracedSample:
-    """One sample of a batch."""
-
-    sample: int
-    """From 0, in the run."""
-    source: str
-    epoch: int
-    """Pass over the draw, from 0."""
-    pieces: tuple[TracedPiece, ...]
-
-
-@dataclass(frozen=True)
-class TracedStep:
-    """A batch."""
-
-    run: str
-    """Absolute path of the run's folder."""
-    step: int
-    samples: tuple[TracedSample, ...]
-    text_is: str | None
-    """What the texts are; None where there are none."""
-
-    def to_json(self) -> dict[str, object]:
-        """The form that `mixproof trace --step --json` prints."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Sighting:
-    """One sample that read a document, or a piece of it."""
-
-    step: int
-    """From 1, as in the metrics."""
-    sample: int
-    epoch: int
-    first_token: int
-    tokens: int
-    targets: int
-    """Tokens of the piece that were targets of this sample."""
-
-
-@dataclass(frozen=True)
-class DocumentTrace:
-    """When a document was seen."""
-
-    document: TracedDocument
-    where: str
-    """`drawn`, `not drawn` (training side, no run of this family reads it) or `held out`."""
-    passes: int
-    """Passes over the draw in which the run read some of it: how often it was seen."""
-    targets: int
-    """Its tokens that were targets, over all passes."""
-    sightings: tuple[Sighting, ...]
-    text: str | None
-
-
-@dataclass(frozen=True)
-class TracedDocuments:
-    """Every document of an id: more than one where sources share it."""
-
-    run: str
-    documents: tuple[DocumentTrace, ...]
-    text_is: str | None
-
-    def to_json(self) -> dict[str, object]:
-        """The form that `mixproof trace --document --json` prints."""
-        return asdict(self)
 
 
 def trace_step(run_path: Path, step: int, sample: int | None = None, *, whole: bool = False) -> TracedStep:
@@ -342,11 +246,11 @@ def _rows_named(provenance: pa.Table, name: str) -> list[int]:
 
 def _document(source: str, provenance: pa.Table, row: int) -> TracedDocument:
     (values,) = provenance.slice(row, 1).to_pylist()
-    return TracedDocument(source=source, **{name: values[name] for name in COLUMNS})
+    return TracedDocument(source=source, **{name: values[name] for name in OPEN_SCHEMA.names})
 
 
 def _table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, columns=COLUMNS)
+        return pq.read_table(path, columns=OPEN_SCHEMA.names)
     except (OSError, pa.ArrowInvalid) as error:
         raise DamagedFileError(str(path), "provenance", str(error).splitlines()[0]) from None

@@ -15,7 +15,7 @@ from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Architecture
+from mixproof.mixtures.train_spec import Architecture
 
 from .checkpoint import checkpoint_path
 from .model import build_model

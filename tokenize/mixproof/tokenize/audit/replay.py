@@ -40,15 +40,15 @@ from mixproof.pipeline.shards import ShardPlan
 from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.apply import apply_steps
 from mixproof.pipeline.steps.step import Counted
+from mixproof.tokenize.provenance import OPEN_SCHEMA
 from mixproof.tokenize.reference import load_reference
 
+from .dataset import UINT16_BELOW
 from .report import AuditReport, Checks, Equation
 
 TASK_BYTES = 256 * 1000 * 1000
 TASK_FILES = 2000
 BATCH_TEXTS = 256
-COLUMNS = ["file", "record", "id", "text_xxh128", "text_bytes", "tokens"]
-UINT16_BELOW = 65500
 ALL = Fraction(1)
 
 
@@ -298,7 +298,7 @@ def _documents(
     for part in own:
         first_token = 0
         for rows in _batches_of(store.path(part.provenance)):
-            columns = [rows[name].to_pylist() for name in COLUMNS]
+            columns = [rows[name].to_pylist() for name in OPEN_SCHEMA.names]
             for file, record, id_, digest, text_bytes, tokens in zip(*columns, strict=True):
                 if file in names and int(digest[:8], 16) < share * (1 << 32):
                     found[file, record] = _Document(part, first_token, id_, digest, text_bytes, tokens)
@@ -308,4 +308,4 @@ def _documents(
 
 def _batches_of(path: Path) -> Iterable[pa.RecordBatch]:
     with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(columns=COLUMNS)
+        yield from file.iter_batches(columns=OPEN_SCHEMA.names)

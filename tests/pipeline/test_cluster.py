@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import ray
 
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
-from mixproof.pipeline.cluster import Cluster, Needs
+from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.sent import Needs
 
 
 def square(number: int) -> int:
@@ -126,3 +129,21 @@ def test_stages_are_counted() -> None:
     counted.count(run=2, reused=1)
     counted.count(reused=4)
     assert (counted.stages_run, counted.stages_reused) == (2, 5)
+
+
+def test_a_ray_that_does_not_start_says_so_and_where_to_look(tmp_path: Path) -> None:
+    from conftest import environment  # not above: workers import this module and have no conftest
+
+    (tmp_path / "file").touch()
+    program = "from mixproof.pipeline.cluster import Cluster; Cluster(workers=1).run(len, [('a',)], label='lengths')"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment() | {"RAY_TMPDIR": str(tmp_path / "file")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "MixproofError: Ray does not start on this machine, tried 3 times: " in done.stderr
+    assert f"{tmp_path}/file" in done.stderr

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
-from mixproof.ledger.errors import MixproofError, ProcessDiedError, RequestError
+from mixproof.ledger.errors import MixproofError, RequestError
+
+from .sent import Needs, Sent
 
 T = TypeVar("T")
 
@@ -32,24 +31,12 @@ OBJECT_STORE_BYTES = 128 * 1024 * 1024
 LEAST_SENT = 64
 """Calls sent at a time to a cluster, which may have no workers yet and starts them for what it sees waiting."""
 
-MEMORY_SHARES = (0.5, 1.0)
-"""Of the machine with the most memory: what a task gets that has died with its ordinary share."""
+STARTS = 3
+"""Ray gives its own processes 15 s to come up, which a busy machine may miss: then it is started again."""
 
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _NO_BLIND_RETRY = {"RAY_task_oom_retries": "0"}
 """Ray would try a task that its memory monitor has killed for ever, with the same memory each time."""
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What Ray sets aside for one call while it runs."""
-
-    cpus: float = 1
-    gpus: float = 0
-    """A fraction lets several calls share a GPU."""
-
-    def __str__(self) -> str:
-        return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
 
 
 class Cluster:
@@ -128,7 +115,7 @@ class Cluster:
         self._check_needs(needs, label)
         window = self._room(needs) if passes_on else self._window(needs)
         held = [Needs(0)] * len(calls) if passes_on else needs
-        sent = _Sent(function, calls, held, label, max_retries, more_memory=not passes_on)
+        sent = Sent(function, calls, held, label, max_retries, more_memory=not passes_on)
         results: dict[int, T] = {}
         self._report(label, 0, len(calls))
         while len(results) < len(calls):
@@ -189,15 +176,7 @@ class Cluster:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         try:
             if self._address is None:
-                # "local": a bare init would join any Ray that happens to run on this machine
-                ray.init(
-                    address="local",
-                    num_cpus=self._workers or os.cpu_count() or 1,
-                    object_store_memory=OBJECT_STORE_BYTES,
-                    include_dashboard=False,
-                    runtime_env={"env_vars": _worker_environment()},
-                    **quiet,
-                )
+                _start_here(self._workers or os.cpu_count() or 1, quiet)
             elif "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
                 ray.init(address="auto", **quiet)  # a submitted job brings its own runtime environment
             else:
@@ -208,96 +187,33 @@ class Cluster:
         self._started = True
 
 
-class _Sent(Generic[T]):
-    """Calls as Ray tasks under way; one that dies goes out again with more memory, where `more_memory` allows it.
-
-    None is ever cancelled: `ray.cancel` of a task that is just ending can abort the driver (Ray 2.58, "Tried to
-    complete task that was not pending"), and what a command leaves under way ends with it.
-    """
-
-    def __init__(
-        self,
-        function: Callable[..., T],
-        calls: Sequence[tuple[object, ...]],
-        needs: Sequence[Needs],
-        label: str,
-        max_retries: int,
-        *,
-        more_memory: bool,
-    ) -> None:
-        self._task = ray.remote(function)
-        self._calls = calls
-        self._needs = needs
-        self._label = label
-        self._max_retries = max_retries
-        self._most_deaths = len(MEMORY_SHARES) if more_memory else 0
-        self._waiting = iter(range(len(calls)))
-        self._pending: dict[Any, int] = {}
-        self._deaths: Counter[int] = Counter()
-
-    def fill(self, window: int) -> None:
-        """Send calls until `window` of them are under way, or none is left."""
-        while len(self._pending) < window and (call := next(self._waiting, None)) is not None:
-            self._send(call)
-
-    def next_to_end(self) -> tuple[int, T | MixproofError]:
-        """Wait for a call; its place, and its result or the error that it ended with."""
-        while True:
-            (ended,), _ = ray.wait(list(self._pending), num_returns=1)
-            call = self._pending.pop(ended)
-            try:
-                return call, _get(ended, self._label)
-            except ProcessDiedError as error:
-                if self._deaths[call] >= self._most_deaths:
-                    return call, error
-                self._deaths[call] += 1
-                self._send(call)
-            except MixproofError as error:
-                return call, error
-
-    def _send(self, call: int) -> None:
-        task = self._task.options(max_retries=self._max_retries, **_options(self._needs[call], self._deaths[call]))
-        self._pending[task.remote(*self._calls[call])] = call
+def _start_here(cpus: int, quiet: dict[str, Any]) -> None:
+    for start in range(1, STARTS + 1):
+        try:
+            # "local": a bare init would join any Ray that happens to run on this machine
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                runtime_env={"env_vars": _worker_environment()},
+                **quiet,
+            )
+        except Exception as error:  # Ray has no class of its own for processes that do not come up
+            ray.shutdown()
+            if start == STARTS:
+                raise MixproofError(
+                    f"Ray does not start on this machine, tried {STARTS} times: {error}; its logs are in Ray's "
+                    "folder, see RAY_TMPDIR. What is finished is kept: the same command goes on from there"
+                ) from error
+        else:
+            return
 
 
 def _resources() -> Needs:
     """All that the cluster has now."""
     there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
     return Needs(there.get("CPU", 0), there.get("GPU", 0))
-
-
-def _get(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the task returned, of the caller's type
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, MixproofError):
-            raise cause from None
-        raise  # a fault of ours
-    except (WorkerCrashedError, OutOfMemoryError) as error:
-        raise ProcessDiedError(
-            f"{label}: a worker died again and again ({type(error).__name__}), most often for want of memory, and with "
-            "a whole machine to itself as well; take machines with more memory or smaller files. What is finished is "
-            "kept: the same command goes on from there"
-        ) from error
-    except RayError as error:
-        raise MixproofError(
-            f"{label}: Ray gave a task up ({type(error).__name__}: {error}); what is finished is kept: the same "
-            "command goes on from there"
-        ) from error
-
-
-def _options(need: Needs, deaths: int) -> dict[str, float]:
-    """Ray's options for a call: what it needs, or, where it has died, a share of the machine with the most memory."""
-    options = {"num_cpus": need.cpus, "num_gpus": need.gpus}
-    if not deaths:
-        return options
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # half of Ray is typed
-    machines = [node["Resources"] for node in nodes if node["Alive"]]
-    largest = max(machines, key=lambda machine: machine.get("memory", 0))
-    share = MEMORY_SHARES[deaths - 1]
-    options["num_cpus"] = max(need.cpus, int(share * largest.get("CPU", 1)))
-    return options | {"memory": int(share * largest.get("memory", 0))}
 
 
 def _worker_environment() -> dict[str, str]:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.store import Store
-from mixproof.pipeline.cluster import Cluster, Needs
+from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.sent import Needs
 
 from .gang import train_on_ranks
 from .proxies import flops_per_token

@@ -169,7 +169,7 @@ def _our_reading(path: Path) -> tuple[int, int]:
     for item in _records(path):
         if isinstance(item, Raw):
             documents += 1
-            text_bytes += len(item.text.encode())
+            text_bytes += len(item.data)
     return documents, text_bytes
 
 

@@ -28,7 +28,7 @@ from mixproof.pipeline.files import find_files
 from mixproof.pipeline.identify import hash_input
 from mixproof.pipeline.readers import raw
 from mixproof.pipeline.readers.jsonl import read_jsonl
-from mixproof.pipeline.readers.record import Raw
+from mixproof.pipeline.readers.record import Raw, Reject
 
 NOBODY = 65534
 Read = Callable[..., tuple[SourceDocuments, list[tuple[str | None, str]]]]
@@ -163,6 +163,7 @@ def test_a_line_above_the_limit_says_the_limit_and_the_next_is_read(tmp_path: Pa
     path.write_bytes(gzip.compress(line) if compression == "gz" else zstandard.compress(line))
     limits = Limits(line_bytes=1_000_000)
     long, following = read_jsonl(str(path), compression, 0, 0, text="text", id_="id", with_fields=False, limits=limits)
+    assert isinstance(long, Reject)
     assert long[2:] == ("line_too_long", "more than 1000000 bytes, the limit of `limits: {line_bytes: ...}`")
     assert isinstance(following, Raw) and following.text == "next"
 

@@ -50,6 +50,14 @@ def test_a_string_that_is_not_utf8_is_rejected_alone(tmp_path: Path) -> None:
     assert (found[1].line, found[1].detail) == (None, "ba\\xffd")
 
 
+def test_a_text_is_handed_on_as_its_utf8_and_as_a_string_when_asked() -> None:
+    same = Raw(0, "x", "zwölf"), Raw(0, "x", "zwölf".encode())
+    assert same[0] == same[1]
+    assert [(item.text, item.data) for item in same] == [("zwölf", b"zw\xc3\xb6lf")] * 2
+    assert Raw(0, "x", "zwei") != same[0]
+    assert Raw(1, "x", "zwölf") != same[0]
+
+
 def test_a_column_of_numbers_is_rejected_row_by_row_and_a_missing_column_is_a_wrong_request(tmp_path: Path) -> None:
     found = records(write(tmp_path / "a.parquet", {"text": [1.5, 2.5]}))
     assert [item.reason for item in found if isinstance(item, Reject)] == ["text_not_string"] * 2

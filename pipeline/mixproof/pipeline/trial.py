@@ -22,7 +22,8 @@ from mixproof.mixtures.spec import OnBadRecord, Source, Spec, Step
 from .cluster import Cluster
 from .documents import Shard, SourceDocuments, read_sources
 from .files import InputFile
-from .read import DROPPED, ROW_GROUP_ROWS
+from .read import DROPPED
+from .shard_output import ROW_GROUP_ROWS
 from .steps.words import NoWordsError, splitter_of
 
 SAMPLER = "sampler"

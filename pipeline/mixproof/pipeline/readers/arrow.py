@@ -16,9 +16,9 @@ import pyarrow as pa
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.spec import Limits
 
-from .parquet import BATCH_ROWS, batch_rows, first_line
+from .parquet import BATCH_ROWS, batch_rows, bytes_of, first_line, texts_of
 from .raw import NO_OTHER_LIMITS, check_expansion, local_copy
-from .record import Raw, Records
+from .record import Records
 
 FILE_MAGIC = b"ARROW1"
 STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
@@ -42,11 +42,11 @@ def read_arrow(url: str, *, text: str, id_: str, with_fields: bool, limits: Limi
             _check(chosen, url, record)
             given, packed = 0, chosen.nbytes
             for first in range(0, chosen.num_rows, BATCH_ROWS):
-                for item in batch_rows(chosen.slice(first, BATCH_ROWS), record + first, text, id_, with_fields):
-                    if isinstance(item, Raw):
-                        given += len(item.text)
-                        check_expansion(packed, given, limits, url, f"batch of record {record}")
-                    yield item
+                rows = chosen.slice(first, BATCH_ROWS)
+                texts = texts_of(rows.column(text))
+                given += bytes_of(texts)
+                check_expansion(packed, given, limits, url, f"batch of record {record}")
+                yield from batch_rows(rows, texts, record + first, text, id_, with_fields)
             record += batch.num_rows
 
 

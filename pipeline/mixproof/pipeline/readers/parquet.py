@@ -2,14 +2,16 @@
 
 A byte range owns the row groups that start in it, where starts are taken as the running sum of the groups'
 compressed sizes, so the plan needs no look into the file. pyarrow opens invalid UTF-8 and fails only when a value
-is taken out, so each batch is validated and, where that fails, taken apart value by value.
+is taken out, so each batch is validated and, where that fails, taken apart value by value. Texts are handed on as
+UTF-8, which is what is hashed and written; strings are made of them only for steps.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +53,12 @@ def read_parquet(
             packed, rows = _weigh(path, file.metadata.row_group(group), columns, limits, f"{url}: row group {group}")
             given = 0
             for batch in _batches(file, group, columns, rows, url):
-                for item in batch_rows(batch, record, text, id_, with_fields):
-                    if isinstance(item, Raw):
-                        given += len(item.text)
-                        check_expansion(packed, given, limits, url, f"row group {group}")
-                    yield item
+                texts = texts_of(batch.column(text))
+                given += bytes_of(texts)
+                check_expansion(packed, given, limits, url, f"row group {group}")
+                yield from batch_rows(batch, texts, record, text, id_, with_fields)
                 record += batch.num_rows
+                del batch, texts  # before the next is read, which takes their memory while it is warm
 
 
 @contextmanager
@@ -116,9 +118,10 @@ def _footer_bytes(path: Path) -> int:
 def _batches(file: Any, group: int, columns: list[str], batch_rows: int, url: str) -> Iterator[Any]:  # noqa: ANN401 - as above
     rows = 0
     try:
-        for batch in file.iter_batches(batch_rows, row_groups=[group], columns=columns):
+        for batch in file.iter_batches(batch_rows, row_groups=[group], columns=columns, use_threads=False):
             rows += batch.num_rows
             yield batch
+            del batch
     except (pa.ArrowException, OSError) as error:
         raise DamagedFileError(
             url, f"row group {group}, after {rows} of its rows", f"cannot be read: {first_line(error)}"
@@ -165,49 +168,78 @@ def _dictionary_bytes(path: Path, offset: int) -> int:
     return value >> 1  # zigzag; sizes are not negative
 
 
-def batch_rows(batch: Any, first: int, text: str, id_: str, with_fields: bool) -> Records:  # noqa: ANN401 - as above
-    """Yield the records of a batch of rows, whose first has the place `first`."""
-    texts = _values(batch.column(text))
+def batch_rows(
+    batch: Any,  # noqa: ANN401 - as above
+    texts: Sequence[Any],
+    first: int,
+    text: str,
+    id_: str,
+    with_fields: bool,
+) -> Records:
+    """Yield the records of a batch of rows, whose first has the place `first`; `texts` by `texts_of`."""
     ids = _values(batch.column(id_)) if id_ in batch.schema.names else [None] * len(texts)
     others = [column for column in batch.schema.names if with_fields and column != text]
     fields = list(zip(*(_values(batch.column(column)) for column in others), strict=True)) if others else []
-    for row, value in enumerate(texts):
-        record_id = ids[row]
-        if isinstance(value, bytes) or isinstance(record_id, bytes):
-            reason: str | None = "invalid_utf8"
-        elif value and type(value) is str:
-            reason = None  # decoded from UTF-8, so it holds no lone surrogate that would have to be looked for
-        else:
-            reason = text_fault(value)
-        if reason is not None:
-            yield Reject(first + row, None, reason, detail_of(value if isinstance(value, bytes) else repr(value)))
+    for row, (value, record_id) in enumerate(zip(texts, ids, strict=True)):
+        if type(value) is bytes and value and type(record_id) is not bytes:
+            entry = dict(zip(others, fields[row], strict=True)) if others else {}
+            yield Raw(first + row, id_of(record_id), value, entry if with_fields else None)
             continue
-        entry = dict(zip(others, fields[row], strict=True)) if others else {}
-        yield Raw(first + row, id_of(record_id), value, entry if with_fields else None)
+        if isinstance(value, _NotUtf8):
+            reason, raw = "invalid_utf8", value.data
+        elif type(value) is bytes:
+            reason, raw = ("invalid_utf8", value) if value else ("empty_text", b"''")
+        else:
+            reason, raw = text_fault(value) or "text_not_string", repr(value).encode(errors="backslashreplace")
+        yield Reject(first + row, None, reason, detail_of(raw))
+
+
+@dataclass(frozen=True)
+class _NotUtf8:
+    """A value that should be a text."""
+
+    data: bytes
+
+
+def texts_of(column: Any) -> list[Any]:  # noqa: ANN401 - as above
+    """The UTF-8 of a column's texts as it lies in Arrow's memory: strings would take half of a reader's time."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _by_name(column, texts_of)
+    if not _is_text(kind) and not _is_binary(kind):
+        return list(column.to_pylist())
+    if pa.types.is_string(kind):
+        values = column.view(pa.binary()).to_pylist()
+    else:
+        values = column.cast(pa.large_binary()).to_pylist()
+    if _is_text(kind) and _is_valid(column):
+        return list(values)
+    return [value if value is None or _is_utf8(value) else _NotUtf8(value) for value in values]
+
+
+def bytes_of(texts: Iterable[Any]) -> int:
+    """Bytes of what `texts_of` gave."""
+    return sum(len(text) for text in texts if type(text) is bytes)
 
 
 def _values(column: Any) -> list[Any]:  # noqa: ANN401 - as above
     """Python values of a column; strings that are not valid UTF-8 stay bytes, binary columns count as strings."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return _named_values(column)
-    if not (_is_text(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
-        values: list[Any] = column.to_pylist()
-        return values
+        return _by_name(column, _values)
+    if not _is_text(kind) and not _is_binary(kind):
+        return list(column.to_pylist())
     if _is_text(kind):
-        try:
-            column.validate(full=True)
-        except pa.ArrowInvalid:
-            column = column.cast(pa.large_binary())
-        else:
+        if _is_valid(column):
             return list(column.to_pylist())
-    return [_decoded(value) for value in column.to_pylist()]
+        column = column.cast(pa.large_binary())
+    return [value.decode() if value is not None and _is_utf8(value) else value for value in column.to_pylist()]
 
 
-def _named_values(column: Any) -> list[Any]:  # noqa: ANN401 - as above
+def _by_name(column: Any, values_of: Callable[[Any], list[Any]]) -> list[Any]:  # noqa: ANN401 - as above
     """Values of a dictionary column, each made once, however many rows name it."""
     named = pc.drop_null(pc.unique(column.indices))
-    values = dict(zip(named.to_pylist(), _values(column.dictionary.take(named)), strict=True))
+    values = dict(zip(named.to_pylist(), values_of(column.dictionary.take(named)), strict=True))
     return [None if index is None else values[index] for index in column.indices.to_pylist()]
 
 
@@ -215,13 +247,24 @@ def _is_text(kind: Any) -> bool:  # noqa: ANN401 - as above
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-def _decoded(value: bytes | None) -> str | bytes | None:
-    if value is None:
-        return None
+def _is_binary(kind: Any) -> bool:  # noqa: ANN401 - as above
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_valid(column: Any) -> bool:  # noqa: ANN401 - as above
     try:
-        return value.decode()
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
     except UnicodeDecodeError:
-        return value
+        return False
+    return True
 
 
 def first_line(error: BaseException) -> str:

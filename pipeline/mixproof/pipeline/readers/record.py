@@ -16,15 +16,48 @@ PASSED_OVER = frozenset(
 """Reasons counted like those of rejected records, though nothing is wrong with the record."""
 
 
-class Raw(NamedTuple):
-    """A record that holds a text."""
+class Raw:
+    """A record that holds a text: as a string or as UTF-8, as the format has it; the other is made when asked for."""
 
-    record: int
-    """Place in the shard, from 0."""
-    id: str | None
-    text: str
-    fields: dict[str, Any] | None = None
-    """Everything else in the record, where a step asks for it."""
+    __slots__ = ("_data", "_text", "fields", "id", "record")
+
+    def __init__(self, record: int, id: str | None, text: str | bytes, fields: dict[str, Any] | None = None) -> None:
+        self.record = record
+        """Place in the shard, from 0."""
+        self.id = id
+        self.fields = fields
+        """Everything else in the record, where a step asks for it."""
+        self._text: str | None = None if isinstance(text, bytes) else text
+        self._data: bytes | None = text if isinstance(text, bytes) else None
+
+    @property
+    def text(self) -> str:
+        """The text."""
+        if self._text is None:
+            assert self._data is not None
+            self._text = self._data.decode()
+        return self._text
+
+    @property
+    def data(self) -> bytes:
+        """The text's UTF-8."""
+        if self._data is None:
+            assert self._text is not None
+            self._data = self._text.encode()
+        return self._data
+
+    def __eq__(self, other: object) -> bool:
+        """Equal where place, id, text and fields are."""
+        if not isinstance(other, Raw):
+            return NotImplemented
+        mine, others = ((one.record, one.id, one.data, one.fields) for one in (self, other))
+        return mine == others
+
+    __hash__ = None  # type: ignore[assignment]  # fields are a dict
+
+    def __repr__(self) -> str:
+        """As it would be made."""
+        return f"Raw({self.record}, {self.id!r}, {self.text!r}, {self.fields!r})"
 
 
 class Reject(NamedTuple):

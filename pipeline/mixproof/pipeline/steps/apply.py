@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from mixproof.pipeline.readers.record import Raw
 
@@ -13,8 +13,10 @@ Gone = Callable[[str, str, bytes], None]
 """Told of each document that goes: the step's name, the reason, its text as it was before that step."""
 
 
-def apply_steps(raw: Raw, data: bytes, steps: Iterable[Counted], gone: Gone | None = None) -> bytes | None:
+def apply_steps(raw: Raw, data: bytes, steps: Sequence[Counted], gone: Gone | None = None) -> bytes | None:
     """Run a document (`data`: its text's UTF-8) through the steps; the text that is left, or None if dropped."""
+    if not steps:
+        return data  # and the text need not be made
     document = Document(raw)
     for step in steps:
         step.documents_in += 1

@@ -1,0 +1,158 @@
+"""The Parquet files of a shard as its task writes them, its texts' hashes, and what its account counts on the way.
+
+Rows are written in groups of fixed size, so that a file's bytes depend on nothing but the rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from mixproof.ledger.account import Count, StageRow
+
+from .readers.record import Raw, Reject
+from .steps import NOT_SAMPLED, Counted, apply_steps
+
+ROW_GROUP_ROWS = 1024
+ROW_GROUP_BYTES = 64 * 1000 * 1000
+"""A group ends at this many bytes of text as well, so that long documents do not take the memory."""
+
+HASH_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8")])
+"""One document in `hashes.npy`, which is sorted by these fields: the halves of its text's xxh3_128, its
+UTF-8 bytes, its row in `documents.parquet`. A range of hashes is one slice of the file."""
+
+_FILE = pa.field("file", pa.string())
+_DOCUMENT_FIELDS = [
+    pa.field("record", pa.int64()),
+    pa.field("id", pa.string()),
+    pa.field("text", pa.large_string()),
+    pa.field("text_xxh128", pa.binary(16)),
+    pa.field("text_bytes", pa.int64()),
+]
+_DROPPED_FIELDS = [
+    pa.field("record", pa.int64()),
+    pa.field("id", pa.string()),
+    pa.field("step", pa.string()),
+    pa.field("reason", pa.string()),
+    pa.field("text", pa.large_string()),
+]
+_REJECT_FIELDS = [
+    pa.field("record", pa.int64()),
+    pa.field("line", pa.int64()),
+    pa.field("reason", pa.string()),
+    pa.field("detail", pa.string()),
+]
+
+
+class ShardOutput:
+    """The Parquet files of a shard, written in groups of rows, and the counts for its account."""
+
+    def __init__(self, documents: Path, rejects: Path, dropped: Path | None, *, tree: bool) -> None:
+        self._tree = tree
+        files = [_FILE] if tree else []
+        self._documents = _Rows(documents, pa.schema(files + _DOCUMENT_FIELDS))
+        self._rejects = _Rows(rejects, pa.schema(files + _REJECT_FIELDS))
+        self._dropped = None if dropped is None else _Rows(dropped, pa.schema(files + _DROPPED_FIELDS))
+        self._hashes: list[bytes] = []
+        self._lengths: list[int] = []
+        self._rejected: Counter[str] = Counter()
+        self.records = 0
+        self._read_bytes = 0
+
+    def __enter__(self) -> ShardOutput:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._documents.close()
+        self._rejects.close()
+        if self._dropped is not None:
+            self._dropped.close()
+
+    def take(self, item: Raw | Reject, steps: Sequence[Counted], file: str) -> None:
+        """Count a record, run a document through the steps, and write what is left or why nothing is."""
+        self.records += 1
+        head: tuple[object, ...] = (file,) if self._tree else ()
+        if isinstance(item, Reject):
+            self._rejected[item.reason] += 1
+            self._rejects.add((*head, *item))
+            return
+        data = item.data
+        self._read_bytes += len(data)
+
+        def gone(step: str, reason: str, text: bytes) -> None:
+            if self._dropped is not None and reason != NOT_SAMPLED:
+                self._dropped.add((*head, item.record, item.id, step, reason, text), len(text))
+
+        try:
+            done = apply_steps(item, data, steps, gone)
+        except Exception as error:
+            error.add_note(f"in a step, at {file} record {item.record} of the shard, id {item.id}")
+            raise
+        if done is None:
+            return
+        data = done
+        digest = xxhash.xxh3_128_digest(data)
+        self._documents.add((*head, item.record, item.id, data, digest, len(data)), len(data))
+        self._hashes.append(digest)
+        self._lengths.append(len(data))
+
+    def read_row(self) -> StageRow:
+        """The account of reading, before any step."""
+        return StageRow(
+            stage="read",
+            documents_in=self.records,
+            documents_out=self.records - self._rejected.total(),
+            bytes_in=self._read_bytes,
+            bytes_out=self._read_bytes,
+            dropped={name: Count(documents=n, bytes=0) for name, n in sorted(self._rejected.items())},
+        )
+
+    def sorted_hashes(self) -> Any:  # noqa: ANN401 - a structured array has no element type
+        """The rows of `hashes.npy`."""
+        halves = np.frombuffer(b"".join(self._hashes), dtype=">u8").reshape(-1, 2)
+        table = np.empty(len(halves), dtype=HASH_DTYPE)
+        table["high"], table["low"] = halves[:, 0], halves[:, 1]
+        table["bytes"], table["row"] = self._lengths, np.arange(len(halves))
+        return table[np.lexsort((table["row"], table["bytes"], table["low"], table["high"]))]
+
+
+class _Rows:
+    """A Parquet file written in groups of fixed size, so that its bytes depend on nothing but the rows."""
+
+    def __init__(self, path: Path, schema: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
+        self._schema = schema
+        self._writer = pq.ParquetWriter(
+            path, schema, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False
+        )
+        self._rows: list[tuple[object, ...]] = []
+        self._bytes = 0
+
+    def add(self, row: tuple[object, ...], text_bytes: int = 0) -> None:
+        self._rows.append(row)
+        self._bytes += text_bytes
+        if len(self._rows) == ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        if self._rows:
+            self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        columns = zip(*self._rows, strict=True)
+        arrays = [_array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=ROW_GROUP_ROWS)
+        self._rows, self._bytes = [], 0
+
+
+def _array(column: Sequence[object], kind: Any) -> Any:  # noqa: ANN401 - as above
+    if pa.types.is_large_string(kind):
+        return pa.array(column, type=pa.large_binary()).view(kind)  # texts come encoded; once is enough
+    return pa.array(column, type=kind)

@@ -17,8 +17,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 import zstandard
 
+from mixproof.pipeline.cluster import Cluster
 from object_store import ObjectStore, serve_objects
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,12 +74,22 @@ def mixproof_command(*arguments: str | Path) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def mixproof() -> Callable[..., Finished]:
-    """Run one mixproof command to its end."""
+def cluster() -> Iterator[Cluster]:
+    """One Ray of two processors for all tests; starts when the first of them runs a task."""
+    with Cluster(workers=2) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def mixproof(cluster: Cluster) -> Callable[..., Finished]:
+    """Run one mixproof command to its end, on the session's Ray: a Ray a command would take minutes in all."""
+    cluster.run(json.dumps, [("",)], label="start")
+    context = ray.get_runtime_context()
+    joined = environment() | {"RAY_ADDRESS": context.gcs_address}
 
     def run(*arguments: str | Path) -> Finished:
         done = subprocess.run(
-            mixproof_command(*arguments), env=environment(), capture_output=True, text=True, timeout=500, check=False
+            mixproof_command(*arguments), env=joined, capture_output=True, text=True, timeout=500, check=False
         )
         return Finished(done.returncode, done.stdout, done.stderr)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -50,13 +50,6 @@ def make_spec() -> MakeSpec:
         return Spec.model_construct(**parts)
 
     return make
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """A Ray of two workers on this machine; starts when the first test runs a task."""
-    with Cluster(workers=2) as started:
-        yield started
 
 
 def count_words(texts: Sequence[str]) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pydoc_data.topics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,6 @@ def whitespace_eater(store: Store, tmp_path: Path) -> TokenizerRecord:
     path = tmp_path / "eater.model"
     path.write_bytes(model.getvalue())
     return store_tokenizer(store, path, None)
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """One Ray for all tests of the room."""
-    with Cluster(workers=2) as cluster:
-        yield cluster
 
 
 class InThisProcess(Cluster):

@@ -4,13 +4,15 @@ Exit codes: 0 done; 1 a check failed; 2 the request is wrong. An error that is m
 printed without a traceback; any other exception is a fault of mixproof's own and keeps its traceback.
 
 Only the module of the command that is called is imported: torch and Megatron take seconds to load, and
-`plan` needs neither.
+`plan` needs neither. The list of commands reads their first lines from the source.
 """
 
 from __future__ import annotations
 
+import ast
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import typer
 from rich.markup import escape
@@ -50,9 +52,19 @@ def make_app(called: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(lambda: None)  # keeps the command's name in the call when there is only one
-    for name in (called,) if called in COMMANDS else COMMANDS:
-        app.command(name)(getattr(import_module(f"{__package__}.{name}"), name))
+    if called in COMMANDS:
+        app.command(called)(getattr(import_module(f"{__package__}.{called}"), called))
+        return app
+    for name in COMMANDS:
+        app.command(name, help=_first_line(name))(lambda: None)
     return app
+
+
+def _first_line(name: str) -> str:
+    """What a command says of itself, from its source."""
+    tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return (ast.get_docstring(functions[name]) or "").splitlines()[0]
 
 
 def main() -> None:

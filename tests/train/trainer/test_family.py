@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -53,12 +53,6 @@ def spec(tmp_path: Path) -> Spec:
     path = tmp_path / "family.yaml"
     path.write_text(SPEC)
     return load_spec(path).spec
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(workers=2) as cluster:
-        yield cluster
 
 
 def test_runs_cannot_be_looked_up_before_their_draws_are_made(spec: Spec, encoded_corpus: Any) -> None:  # noqa: ANN401

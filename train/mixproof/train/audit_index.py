@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from megatron.core.datasets import helpers
 from numpy.typing import NDArray
 
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.report import Checks, Equation
 
+from .megatron_helpers import megatron_helpers
 from .record import RunRecord
 from .saved_index import ArrayRecord, IndexRecord, PhaseIndexRecord, StreamRecord
 
@@ -161,7 +161,7 @@ def _deal(phase: PhaseIndexRecord) -> tuple[NDArray[Any] | None, NDArray[Any] | 
     if not counts or min(counts) < 1 or len(counts) != len(phase.sources):
         return None, None
     datasets, samples = np.zeros(sum(counts), np.int16), np.zeros(sum(counts), np.int64)
-    helpers.build_exhaustive_blending_indices(datasets, samples, np.asarray(counts, np.int64), len(counts))
+    megatron_helpers().build_exhaustive_blending_indices(datasets, samples, np.asarray(counts, np.int64), len(counts))
     return datasets, samples
 
 

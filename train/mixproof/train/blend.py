@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from megatron.core.datasets import helpers
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -29,6 +28,7 @@ from mixproof.ledger.fingerprint import canonical_json, sha256_of_file
 from mixproof.ledger.store import publish, publish_bytes
 from mixproof.mixtures.budget import PhaseBudget, RunBudget
 
+from .megatron_helpers import megatron_helpers
 from .saved_index import INDEX, ArrayRecord, EpochRecord, IndexRecord, PhaseIndexRecord, StreamRecord
 from .streams import Stream
 
@@ -171,7 +171,7 @@ def deal(counts: Sequence[int]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
     samples = sum(counts)
     dataset_index = np.zeros(samples, np.int16)
     dataset_sample_index = np.zeros(samples, np.int64)
-    helpers.build_exhaustive_blending_indices(
+    megatron_helpers().build_exhaustive_blending_indices(
         dataset_index, dataset_sample_index, np.asarray(counts, np.int64), len(counts)
     )
     return dataset_index, dataset_sample_index

@@ -29,6 +29,7 @@ from mixproof.mixtures.budget import PhaseBudget, RunBudget
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.train_spec import Architecture
 
+from .megatron_helpers import megatron_helpers
 from .output_folder import output_folder
 from .proxies import architecture_of
 
@@ -169,13 +170,11 @@ def stock_samples(blend: Blend, samples: int) -> dict[str, int]:
     Its dataset is a little longer (each source's samples rounded up), and a run reads its first `samples`; the greedy
     order of a longer one starts with the same.
     """
-    from megatron.core.datasets import helpers
-
     total = sum(blend.weights)
     weights = np.array([float(weight / total) for weight in blend.weights], np.float64)
     dataset = np.zeros(samples, np.int16)
     sample = np.zeros(samples, np.int64)
-    helpers.build_blending_indices(dataset, sample, weights, len(weights), samples, False)
+    megatron_helpers().build_blending_indices(dataset, sample, weights, len(weights), samples, False)
     found = dict.fromkeys(blend.sources, 0)
     for source, count in zip(blend.sources, np.bincount(dataset, minlength=len(weights)).tolist(), strict=True):
         found[source] += count

@@ -46,6 +46,9 @@ def make_spec() -> MakeSpec:
             "dedup": dedup,
             "heldout": Heldout(create=HeldoutCreate()),
             "decontaminate": False,
+            "mixtures": {},
+            "target": None,
+            "objective": None,
         }
         return Spec.model_construct(**parts)
 

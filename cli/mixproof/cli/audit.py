@@ -15,7 +15,6 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import MANIFEST
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster import Cluster
-from mixproof.pipeline.files import find_files
 from mixproof.tokenize.audit import AuditReport, Depth, audit_build, copy_build, copy_run, in_store, replay_build
 from mixproof.train.audit_run import audit_run
 from mixproof.train.record import RUN, TRAIN, read_run
@@ -88,9 +87,8 @@ def replay_request(target: Path, store: str, share: Fraction, address: str | Non
     if target.suffix not in SPEC_SUFFIXES:
         raise RequestError(f"{target}: --depth replay reads raw files again; give the spec, which says where they are")
     request = open_request(target, store)
-    files = find_files(request.spec, request.loaded.base)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
-        report = replay_build(request.spec, files, request.store, request.manifest_path(), cluster, share)
+        report = replay_build(request.spec, request.files(), request.store, request.manifest_path(), cluster, share)
     return in_store(report, request.store)
 
 

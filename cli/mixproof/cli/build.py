@@ -10,6 +10,7 @@ from rich.table import Table
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.readers.record import OTHER_PART
 from mixproof.pipeline.shards import SHARD_BYTES
 from mixproof.tokenize.build import BuildResult
 from mixproof.tokenize.build import build as build_spec
@@ -77,9 +78,11 @@ def build_table(manifest: Manifest) -> Table:
     rows = []
     for name, source in sorted(manifest.sources.items()):
         read, *later = source.ledger
-        rejected = sum(gone.documents for gone in read.dropped.values())
+        elsewhere = sum(gone.documents for reason, gone in read.dropped.items() if reason == OTHER_PART)
+        rejected = sum(gone.documents for gone in read.dropped.values()) - elsewhere
         dropped = sum(gone.documents for row in later for gone in row.dropped.values())
         train, heldout = source.train, source.heldout
         sides = (train.documents, train.tokens, heldout.documents, heldout.tokens)
-        rows.append((name, *(count(number) for number in (read.documents_in, rejected, dropped, *sides))))
+        records = read.documents_in - elsewhere
+        rows.append((name, *(count(number) for number in (records, rejected, dropped, *sides))))
     return table("Account of documents", ("source", *documents), rows)

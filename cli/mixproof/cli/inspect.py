@@ -15,12 +15,12 @@ from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
-from mixproof.mixtures.not_built import check_built
 from mixproof.mixtures.quantities import exact_string, parse_share
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.files import find_files
 from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.trial import Tried, try_steps
+from mixproof.pipeline.values import split_by_columns
 
 from .options import JsonOption, SpecPath, WorkersOption
 from .output import count, emit_json, percent, stage_progress, stdout, table
@@ -41,7 +41,6 @@ def inspect(
     """Show what the steps of SPEC drop, by source and reason, with samples. Writes nothing to any store."""
     rate = _rate(sample)
     loaded = load_spec(spec)
-    check_built(loaded.spec)
     for name, source in loaded.spec.sources.items():
         make_steps(source.steps, loaded.spec.where("sources", name, "steps"))
     files = find_files(loaded.spec, loaded.base)
@@ -50,7 +49,9 @@ def inspect(
         stage_progress() as progress,
         Cluster(None, workers, progress) as cluster,
     ):
-        tried = try_steps(loaded.spec, files, Store(Path(folder)), cluster, rate, texts)
+        store = Store(Path(folder))
+        parts, files = split_by_columns(loaded.spec, files, store, cluster)
+        tried = try_steps(parts, files, store, cluster, rate, texts)
     if as_json:
         emit_json(inspect_json(tried, rate))
         return

@@ -16,6 +16,8 @@ from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.budget import RunBudget
 from mixproof.mixtures.caps import Use, check_caps, cuts_of, uses_of
 from mixproof.mixtures.repetition import effective_tokens
+from mixproof.mixtures.split_sources import SplitSource
+from mixproof.tokenize.estimate import Estimate
 from mixproof.train.cost import ProxyCost, Rate, dataset_bytes, document_rate, proxy_costs
 from mixproof.train.record import TRAIN
 
@@ -153,8 +155,8 @@ def print_plan(planned: Planned) -> None:
         (name, count(found.files), count(found.bytes), count(planned.tokens_of[name]))
         for name, found in estimates.items()
     ]
-    totals = (len(estimates), sum(f.files for f in estimates.values()), sum(f.bytes for f in estimates.values()))
-    rows.append((f"{totals[0]} in all", count(totals[1]), count(totals[2]), count(sum(planned.tokens_of.values()))))
+    files, size = (sum(sizes) for sizes in zip(*((one.files, one.bytes) for one in _wholes(planned)), strict=True))
+    rows.append((f"{len(estimates)} in all", count(files), count(size), count(sum(planned.tokens_of.values()))))
     stdout.print(table("Sources", ("source", "files", "file bytes", about), rows))
     stdout.print(_runs_table(planned))
     if spec.target is not None:
@@ -219,8 +221,15 @@ def _print_work(planned: Planned) -> None:
     stdout.print(f"to store: {', '.join(parts)}" if parts else "to store: nothing new")
 
 
+def _wholes(planned: Planned) -> list[Estimate]:
+    """The files of every source once, though each part of a split one reads them all."""
+    spec, estimates = planned.request.spec, planned.request.estimates
+    whole_of = {name: source.of if isinstance(source, SplitSource) else name for name, source in spec.sources.items()}
+    return list({whole_of[name]: found for name, found in estimates.items()}.values())
+
+
 def _documents_row(planned: Planned) -> tuple[str, ...]:
-    size = sum(found.bytes for found in planned.request.estimates.values())
+    size = sum(found.bytes for found in _wholes(planned))
     if planned.manifest is not None:
         return ("build", "", f"build {planned.manifest.build[:12]}", "", "")
     rate = planned.documents

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mixproof.ledger.errors import NotBuiltYetError, RequestError
@@ -13,10 +13,11 @@ from mixproof.mixtures.budget import RunBudget, budget_run
 from mixproof.mixtures.caps import check_largest_supply
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import LoadedSpec, load_spec
-from mixproof.mixtures.not_built import check_built
 from mixproof.mixtures.spec import Spec
-from mixproof.pipeline.files import find_files
+from mixproof.mixtures.split_sources import SplitSource, split_sources, stated_values, with_named_parts, with_parts
+from mixproof.pipeline.files import InputFile, find_files
 from mixproof.pipeline.steps import make_steps
+from mixproof.pipeline.values import files_of_parts
 from mixproof.tokenize.estimate import Estimate, estimate
 from mixproof.tokenize.pointer import find_build
 
@@ -34,6 +35,10 @@ class Request:
     def spec(self) -> Spec:
         """The checked spec."""
         return self.loaded.spec
+
+    def files(self) -> dict[str, tuple[InputFile, ...]]:
+        """Find the files of every source, and of every part of one, as they are now."""
+        return files_of_parts(self.spec, find_files(self.loaded.as_written, self.loaded.base))
 
     def find_manifest(self) -> Path | None:
         """Find the finished build of this spec over its files as they are now; None where there is none."""
@@ -59,14 +64,15 @@ class Request:
 
 
 def open_request(path: Path, store: str) -> Request:
-    """Read a spec, find its files, and refuse what is wrong, not built yet, or beyond any supply.
+    """Read a spec, find its files, and refuse what is wrong or beyond any supply.
+
+    The parts of a split source are those of its build; before there is one, those that the spec itself names.
 
     Raises:
         RequestError, SpecError: naming file, line and dotted key.
     """
     loaded = load_spec(path)
     spec = loaded.spec
-    check_built(spec)
     for name, source in spec.sources.items():
         make_steps(source.steps, spec.where("sources", name, "steps"))
     initial = spec.train.init_from
@@ -76,9 +82,29 @@ def open_request(path: Path, store: str) -> Request:
     place = Store(store)
     if place.is_remote:
         raise NotBuiltYetError("a store on an object store", f"--store {store}")
-    request = Request(loaded, place, {name: estimate(found) for name, found in files.items()})
+    loaded = _with_parts(loaded, place)
+    files = files_of_parts(loaded.spec, files)
+    request = Request(loaded, place, {name: _estimate(loaded.spec, name, found) for name, found in files.items()})
     _refuse_the_impossible(request)
     return request
+
+
+def _with_parts(loaded: LoadedSpec, store: Store) -> LoadedSpec:
+    if not split_sources(loaded.spec):
+        return loaded
+    path = find_build(loaded, store)
+    if path is None:
+        return loaded.with_parts(with_named_parts(loaded.spec))
+    return loaded.with_parts(with_parts(loaded.spec, stated_values(read_manifest(path).spec["sources"])))
+
+
+def _estimate(spec: Spec, name: str, files: Sequence[InputFile]) -> Estimate:
+    """Estimate a source; of a split one the parts are taken to be alike, and each may be all of it."""
+    whole, source = estimate(files), spec.sources[name]
+    if not isinstance(source, SplitSource):
+        return whole
+    parts = sum(isinstance(other, SplitSource) and other.of == source.of for other in spec.sources.values())
+    return replace(whole, tokens=whole.tokens // parts)
 
 
 def budgets_of(spec: Spec, tokens_of: Mapping[str, int]) -> dict[tuple[str, str], RunBudget]:

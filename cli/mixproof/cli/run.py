@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import typer
@@ -28,6 +28,8 @@ from .train import report_failed, run_train, train_json
 class Ran:
     """Everything that one `run` gives."""
 
+    request: Request
+    """What was asked, with the parts of split sources."""
     manifest: Manifest
     build: dict[str, object]
     audit: AuditReport
@@ -58,7 +60,7 @@ def run(
     request = open_request(spec, store)
     ran = run_request(request, address, workers, device)
     if html is not None:
-        write_report(html, [request], ran.comparison)
+        write_report(html, [ran.request], ran.comparison)
     if as_json:
         emit_json(ran.to_json())
     else:
@@ -77,6 +79,7 @@ def run_request(
     """
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         built = run_build(request, cluster)
+        request = replace(request, loaded=built.loaded)
         build = build_json(built, cluster, request.store)
         report = audit_request(request, "bytes")
         if not report.ok:
@@ -84,7 +87,7 @@ def run_request(
             raise MixproofError("the audit failed, so nothing is trained; mend or remove what it names and run again")
         outcomes = run_train(request, cluster, progress, device)
     report = audit_request(request, "bytes")
-    return Ran(built.manifest, build, report, outcomes, compare_requests([request]))
+    return Ran(request, built.manifest, build, report, outcomes, compare_requests([request]))
 
 
 def print_ran(ran: Ran) -> None:

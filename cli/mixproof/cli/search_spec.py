@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from statistics import fmean
@@ -69,7 +69,8 @@ def search_spec(path: Path, options: SearchOptions) -> None:
     output = options.output or path.with_name(f"{path.stem}-{FOUND}.yaml")
     _check_output(output, path)
     with stage_progress() as progress, Cluster(options.address, options.workers, progress) as cluster:
-        manifest = run_build(request, cluster).manifest
+        built = run_build(request, cluster)
+        request, manifest = replace(request, loaded=built.loaded), built.manifest
         space = space_of(request.spec, proxy, {name: s.train.tokens for name, s in manifest.sources.items()})
         plan = Plan(options.rounds, _seeds(request.spec, options.repeats), name=f"{SEARCH}/{manifest.build}/{proxy}")
         weights = _weights(request.spec, manifest)

@@ -36,8 +36,10 @@ class Attempt:
         self._store, self._stage, self._key, self._scratch = store, stage, key, scratch
 
     def path(self, name: str) -> Path:
-        """Where to write the file `name` of this output."""
-        return self._scratch / name
+        """Where to write the file `name` of this output; its folder is there."""
+        path = self._scratch / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def commit(self, *, account: tuple[StageRow, ...] = (), facts: Mapping[str, object] | None = None) -> Receipt:
         """Publish every file of the scratch folder, then the receipt.

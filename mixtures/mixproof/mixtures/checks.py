@@ -46,12 +46,12 @@ def _sources(spec: Spec) -> Iterator[Problem]:
 
 def _source_names(spec: Spec) -> Iterator[Problem]:
     split = {name for name, source in spec.sources.items() if source.split_by}
-    for path, name in _named_sources(spec):
+    for path, name in named_sources(spec):
         if name not in spec.sources and name.partition("/")[0] not in split:
             yield Problem(path, f"there is no source {name!r}; {nearest(name, spec.sources)}")
 
 
-def _named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
+def named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
     """Every place outside mixtures that names a source."""
     if spec.dedup is not None:
         for index, name in enumerate(spec.dedup.keep):
@@ -83,7 +83,7 @@ def _choices(spec: Spec) -> Iterator[Problem]:
 def _dedup_groups(spec: Spec) -> Iterator[Problem]:
     if spec.dedup is None:
         return
-    for path, name in _named_sources(spec):
+    for path, name in named_sources(spec):
         if path[0] == "dedup" and name in spec.sources and spec.sources[name].megatron is not None:
             yield Problem(path, f"{name!r} has tokens only, and deduplication compares texts; take it out")
     yield from _twice(spec.dedup.keep, ("dedup", "keep"))

@@ -11,7 +11,3 @@ class SpecError(Exception):
     """The spec is wrong, or asks for what its sources cannot supply; nothing was written for it."""
 
     exit_code = 2
-
-
-class NotBuiltError(SpecError):
-    """The spec asks, validly, for something that this version does not execute."""

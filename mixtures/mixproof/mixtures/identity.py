@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from .spec import Limits, Source, Spec
+from .split_sources import SplitSource
 
 FORMATS_BY_CONTENT = frozenset({"jsonl", "parquet", "arrow"})
 """Formats that a file either has or has not, so that naming them changes nothing."""
@@ -48,6 +49,7 @@ def _source(source: Source) -> dict[str, Any]:
         "text": source.text,
         "id": source.id,
         "split_by": source.split_by,
+        **({"split_value": source.value} if isinstance(source, SplitSource) else {}),
         "steps": [_plain(step) for step in source.steps],
     }
 

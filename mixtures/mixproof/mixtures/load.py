@@ -29,6 +29,17 @@ class LoadedSpec:
 
     spec: Spec
     path: Path
+    written: Spec | None = None
+    """The spec as it is written, where `spec` has the parts of split sources in their place."""
+
+    @property
+    def as_written(self) -> Spec:
+        """The spec as its file has it, whatever was put into `spec` since."""
+        return self.spec if self.written is None else self.written
+
+    def with_parts(self, spec: Spec) -> LoadedSpec:
+        """Go on with the parts of split sources in their place."""
+        return LoadedSpec(spec, self.path, self.as_written)
 
     @property
     def base(self) -> Path:

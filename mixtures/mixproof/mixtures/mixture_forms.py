@@ -62,11 +62,19 @@ class _SourceNames:
 
     def __init__(self, sources: Mapping[str, Any]) -> None:
         self.known: Collection[str] = set(sources)
-        self._split = {name for name, source in sources.items() if isinstance(source, dict) and "split_by" in source}
+        self._split = {
+            name for name, source in sources.items() if isinstance(source, dict) and source.get("split_by") is not None
+        }
 
     def check(self, name: str, path: KeyPath) -> None:
         if self.known and name not in self.known and name.partition("/")[0] not in self._split:
             raise _BlendError(path, f"there is no source {name!r}; {nearest(name, self.known)}")
+
+    def members(self, group: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Spell the members of a group: in the group of a split source, `high` is its part `english/high`."""
+        if group not in self._split:
+            return dict(given)
+        return {name if name in self.known or "/" in name else f"{group}/{name}": of for name, of in given.items()}
 
 
 def _blend(value: Any, path: KeyPath, names: _SourceNames) -> dict[str, Any]:  # noqa: ANN401  any YAML value
@@ -106,7 +114,8 @@ def _shares(value: dict[str, Any], path: KeyPath, names: _SourceNames) -> dict[s
         if set(item) != {"share", "of"} or not isinstance(item["of"], dict):
             raise _BlendError(below, f"a group has a share and members by parts: {GROUP_EXAMPLE}")
         given[name] = _share(item["share"], (*below, "share"))
-        _add(shares, _parts(item["of"], given[name], (*below, "of"), names), path)
+        members = names.members(name, item["of"])
+        _add(shares, _parts(members, given[name], (*below, "of"), names), path)
     _check_sum(given, path)
     return shares
 
@@ -137,7 +146,7 @@ def _parts(value: dict[str, Any], whole: Fraction, path: KeyPath, names: _Source
         share = whole * weights[name] / total
         members = {name: share}
         if isinstance(item, dict):
-            members = _parts(item["of"], share, (*path, name, "of"), names)
+            members = _parts(names.members(name, item["of"]), share, (*path, name, "of"), names)
         _add(shares, members, path)
     return shares
 

@@ -4,6 +4,7 @@
 computed in 50 decimal digits and cut to whole weights of 18, so that every machine has the same shares.
 `unimax` (Chung et al. 2023) gives every source the same, and a source that its cap stops gives the rest
 to the others. `times` multiplies a rule's weights: for unimax before the caps, so that they still hold.
+The written share of a source that is split by a column goes to its parts by their tokens, as if it were not split.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from .errors import SpecError
 from .places import KeyPath
 from .quantities import percent_string
 from .spec import Blend, Spec
+from .split_sources import parts_of
 
 EXACT = Context(prec=50)
 WEIGHT_DIGITS = 18
@@ -73,7 +75,7 @@ def shares_of_run(phases: tuple[PhaseShares, ...]) -> dict[str, Fraction]:
 
 def _shares(spec: Spec, blend: Blend, supply: Supply, path: KeyPath) -> dict[str, Fraction]:
     if blend.shares is not None:
-        shares: Mapping[str, Fraction] = blend.shares
+        shares: Mapping[str, Fraction] = _by_part(spec, blend.shares, supply.tokens_of, path)
     elif blend.rule == "unimax":
         shares = _unimax(spec, _times(blend, supply), supply, path)
     else:
@@ -83,6 +85,21 @@ def _shares(spec: Spec, blend: Blend, supply: Supply, path: KeyPath) -> dict[str
     if not shares:
         raise SpecError(f"{spec.where(*path)}: every source is multiplied by 0; leave one of them in")
     return {name: share for name, share in sorted(shares.items()) if share > 0}
+
+
+def _by_part(
+    spec: Spec, shares: Mapping[str, Fraction], tokens_of: Mapping[str, int], path: KeyPath
+) -> Mapping[str, Fraction]:
+    """Give the share of a split source to those of its parts that are not named beside it, by their tokens."""
+    found = dict(shares)
+    for whole in set(shares) - set(spec.sources):
+        share = found.pop(whole)
+        tokens = {part: tokens_of.get(part, 0) for part in parts_of(spec, whole) if part not in shares}
+        total = sum(tokens.values())
+        if share and not total:
+            raise SpecError(f"{spec.where(*path, whole)}: no other part of {whole} has a token; name its parts alone")
+        found.update({part: share * count / total for part, count in tokens.items() if share})
+    return found
 
 
 def _times(blend: Blend, supply: Supply) -> dict[str, Fraction]:

@@ -61,7 +61,7 @@ class Source(SpecPart):
     id: str = "id"
     """Field that holds the id, where a record has it."""
     split_by: str | None = None
-    """Column whose values make sources of their own."""
+    """Column whose values make sources of their own: `english/high`, `english/low`."""
     steps: tuple[Step, ...] = ()
     """Formatters and filters, applied in this order; none where absent."""
     keep_dropped: StrictBool = False
@@ -247,6 +247,11 @@ class Spec(SpecPart):
     def where(self, *path: str | int) -> str:
         """Spell a key's place for an error: `spec.yaml:12: sources.code.files`."""
         return self._places.where(*path)
+
+    @property
+    def places(self) -> Places:
+        """Where the keys of this spec stand."""
+        return self._places
 
     def placed(self, places: Places) -> Self:
         """Remember where the keys of this spec stand."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixproof.ledger.account import StageRow, check_chain, sum_rows
+from mixproof.ledger.account import Count, StageRow, check_chain, sum_rows
 from mixproof.ledger.errors import BadRecordsError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import InputsRecord
@@ -24,7 +24,7 @@ from .files import TREES, InputFile
 from .identify import identify
 from .quarantine import read_shards
 from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_task
-from .readers.record import PASSED_OVER
+from .readers.record import OTHER_PART, PASSED_OVER
 from .readers.remote import is_of_this_process
 from .shards import SHARD_BYTES, plan_shards
 from .steps import make_steps
@@ -205,7 +205,8 @@ def _check_rejects(source: SourceDocuments, done: Sequence[tuple[ReadTask, Recei
     read = source.ledger[0]
     passed_over = sum(count.documents for name, count in read.dropped.items() if name in PASSED_OVER)
     bad = read.documents_in - read.documents_out - passed_over
-    records = read.documents_in - passed_over
+    elsewhere = read.dropped.get(OTHER_PART, Count(documents=0, bytes=0))
+    records = read.documents_in - passed_over + elsewhere.documents
     limit = spec.on_bad_record.reject
     if bad <= limit * records:
         return

@@ -292,7 +292,6 @@ def write_set(store: Store, source: str, texts: pa.Table, source_file: Path | No
     if receipt is None:
         with store.attempt(HELDOUT, key) as attempt:
             path = attempt.path(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
             if source_file is None:
                 pq.write_table(texts, path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
             else:

@@ -21,6 +21,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Limits, Source, Step
+from mixproof.mixtures.split_sources import SplitSource
 
 from .files import TREES, Format, InputFile
 from .readers.arrow import read_arrow
@@ -32,6 +33,7 @@ from .readers.raw import NO_OTHER_LIMITS
 from .readers.record import POISON, Raw, Records, Reject, detail_of
 from .readers.remote import is_remote, stat_of
 from .readers.text import read_text
+from .readers.value import of_value
 from .readers.warc import read_warc, read_wet
 from .shard_output import ROW_GROUP_ROWS, ShardOutput
 from .shards import ShardPlan
@@ -59,6 +61,10 @@ class ReadTask:
     steps: tuple[Step, ...]
     keep_dropped: bool = False
     limits: Limits = NO_OTHER_LIMITS
+    column: str | None = None
+    """The column that the source is split by."""
+    value: str | None = None
+    """Of that column: records with another one belong to another part of the source. None: all of them stay."""
     patience_seconds: float = PATIENCE_SECONDS
     """How long one document may take; execution, so not in the key."""
 
@@ -81,8 +87,13 @@ def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str], limits
         config["keep_dropped"] = True
     if limits != NO_OTHER_LIMITS:
         config["limits"] = limits.model_dump(mode="json")
+    value = source.value if isinstance(source, SplitSource) else None
+    if value is not None:
+        config["part"] = [source.split_by, value]
     key = stage_key(STAGE, VERSION, config, inputs)
-    return ReadTask(plan, key, source.text, source.id, source.steps, source.keep_dropped, limits)
+    return ReadTask(
+        plan, key, source.text, source.id, source.steps, source.keep_dropped, limits, source.split_by, value
+    )
 
 
 def _reader_identity(kind: Format) -> dict[str, object]:
@@ -162,9 +173,20 @@ def _watched(
 
 
 def records_of(file: InputFile, task: ReadTask, why_not: Callable[[int], str | None]) -> Records:
-    """The records of one file of a shard as its format's reader gives them; `why_not` says which to pass over."""
+    """The records of one file of a shard as its format's reader gives them, or of those the part that is read.
+
+    `why_not` says which to pass over.
+    """
+    items = _read(file, task, why_not)
+    if task.column is None or task.value is None:
+        return items
+    return of_value(items, task.column, task.value)
+
+
+def _read(file: InputFile, task: ReadTask, why_not: Callable[[int], str | None]) -> Records:
     plan = task.plan
-    options: dict[str, Any] = {"with_fields": needs_fields(task.steps), "limits": task.limits}
+    with_fields = needs_fields(task.steps) or task.column is not None
+    options: dict[str, Any] = {"with_fields": with_fields, "limits": task.limits}
     fields: dict[str, Any] = {"text": task.text, "id_": task.id}
     if file.format == "code":
         return iter((read_code(file.url, file.name),))

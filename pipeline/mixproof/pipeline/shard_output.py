@@ -17,7 +17,7 @@ import xxhash
 
 from mixproof.ledger.account import Count, StageRow
 
-from .readers.record import Raw, Reject
+from .readers.record import OTHER_PART, Raw, Reject
 from .steps import NOT_SAMPLED, Counted, apply_steps
 
 ROW_GROUP_ROWS = 1024
@@ -81,7 +81,8 @@ class ShardOutput:
         head: tuple[object, ...] = (file,) if self._tree else ()
         if isinstance(item, Reject):
             self._rejected[item.reason] += 1
-            self._rejects.add((*head, *item))
+            if item.reason != OTHER_PART:  # that part has it
+                self._rejects.add((*head, *item))
             return
         data = item.data
         self._read_bytes += len(data)

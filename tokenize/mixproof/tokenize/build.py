@@ -10,14 +10,13 @@ overlaps with them goes before it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.manifest import Manifest, MatrixRow, TokenizerRecord, write_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import LoadedSpec
-from mixproof.mixtures.not_built import check_built
 from mixproof.mixtures.spec import Decontaminate, Spec
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster import Cluster
@@ -30,6 +29,7 @@ from mixproof.pipeline.heldout import Heldout, HeldoutSet, create_heldout
 from mixproof.pipeline.import_heldout import import_heldout
 from mixproof.pipeline.read import DOCUMENTS
 from mixproof.pipeline.reserve import reserve_heldout
+from mixproof.pipeline.values import split_by_columns
 
 from .adopt import adopt_sources
 from .circumstances import Clock, write_circumstances
@@ -52,6 +52,8 @@ class BuildResult:
 
     manifest_path: Path
     manifest: Manifest
+    loaded: LoadedSpec
+    """What was built, with the parts of split sources in their place."""
 
 
 def build(
@@ -76,27 +78,29 @@ def build(
         DamagedFileError: when an input cannot be read to its end.
         AccountError: when an equation does not close.
     """
-    check_built(loaded.spec)
-    files = find_files(loaded.spec, loaded.base)
-    against = find_evaluation_files(loaded.spec, loaded.base)
+    written = loaded.as_written
+    found = find_files(written, loaded.base)
+    against = find_evaluation_files(written, loaded.base)
     _check_given_tokenizer(loaded)
-    job = _Job(loaded, store, cluster)
-    with job.clock.time("read"):
-        sources = read_sources(loaded.spec, files, store, cluster, shard_bytes=shard_bytes)
+    clock = Clock()
+    with clock.time("read"):
+        spec, files = split_by_columns(written, found, store, cluster, shard_bytes=shard_bytes)
+        job = _Job(loaded.with_parts(spec), store, cluster, clock)
+        sources = read_sources(spec, files, store, cluster, shard_bytes=shard_bytes)
     documents = _choose_documents(job, sources, against)
     sides = _encode(job, documents, part_bytes)
     with job.clock.time("adopt"):
-        adopted = adopt_sources(loaded.spec, files, documents.tokenizer, store, cluster, part_bytes=part_bytes)
+        adopted = adopt_sources(spec, files, documents.tokenizer, store, cluster, part_bytes=part_bytes)
     records = adopted | {
         name: state_source(source, documents.rows[name], *sides[name], documents.heldout[name])
         for name, source in sources.items()
     }
-    manifest = state_build(loaded.spec, documents.tokenizer, records, documents.against, documents.matrix)
+    manifest = state_build(spec, documents.tokenizer, records, documents.against, documents.matrix)
     path = write_manifest(store, manifest)
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
     write_circumstances(store, manifest.build, files, shards, job.clock, (cluster.stages_run, cluster.stages_reused))
-    write_pointer(loaded, files, store, manifest.build)
-    return BuildResult(path, manifest)
+    write_pointer(loaded, found, store, manifest.build)
+    return BuildResult(path, manifest, job.loaded)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ class _Job:
     loaded: LoadedSpec
     store: Store
     cluster: Cluster
-    clock: Clock = field(default_factory=Clock)
+    clock: Clock
 
     @property
     def spec(self) -> Spec:

@@ -58,6 +58,7 @@ def merge_parts(store: Store, manifest: Manifest, folder: Path) -> list[Merged]:
             if split.datasets:
                 done = Merged(f"{name}-{side}", len(split.datasets), split.documents, split.tokens)
                 prefix = folder / done.prefix
+                prefix.parent.mkdir(exist_ok=True)  # the part of a split source lies in a folder of its source's
                 _join_tokens(store, split.datasets, prefix.with_name(f"{prefix.name}.bin"))
                 _join_indexes(store, split.datasets, done, dtype, prefix.with_name(f"{prefix.name}.idx"))
                 _join_provenance(store, split.datasets, prefix.with_name(f"{prefix.name}.parquet"))

@@ -34,7 +34,7 @@ def find_build(loaded: LoadedSpec, store: Store) -> Path | None:
     Raises:
         RequestError: when a file that the spec names is not there.
     """
-    place = pointer(loaded, find_files(loaded.spec, loaded.base))
+    place = pointer(loaded, find_files(loaded.as_written, loaded.base))
     try:
         found = json.loads(unseal(store.path(place).read_bytes()))
     except (FileNotFoundError, ValueError):
@@ -52,8 +52,8 @@ def write_pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]
 
 
 def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> str:
-    """The place of a spec's pointer, relative to the store."""
-    spec = loaded.spec
+    """The place of a spec's pointer, relative to the store; `files` are those of the spec as it is written."""
+    spec = loaded.as_written
     key = {
         "mixproof": VERSION,
         "spec": build_identity(spec),

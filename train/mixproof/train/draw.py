@@ -195,7 +195,6 @@ def _write_draw(store: Store, plan: _Plan, source: str) -> Receipt:
     drawn = drawn.set_column(0, SCHEMA.field("document"), pa.array(np.arange(drawn.num_rows, dtype=np.int64)))
     with store.attempt(DRAW, plan.key) as attempt:
         path = attempt.path(f"{source}.bin")
-        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             first = 0
             for part, index in zip(dataset.datasets, indexes, strict=True):

@@ -10,8 +10,11 @@ DETAIL_CHARS = 200
 BLANK = "blank_line"
 POISON = "poison"
 """A document that hung or crashed the process; see `quarantine.py`."""
+OTHER_PART = "of_another_part"
+"""A record of a split source that another of its parts takes."""
 PASSED_OVER = frozenset(
-    {BLANK, "not_a_response", "not_a_conversion", "status_not_200", "not_html", "no_main_text", "record_too_large"}
+    {BLANK, OTHER_PART, "not_a_response", "not_a_conversion", "status_not_200", "not_html", "no_main_text"}
+    | {"record_too_large"}
 )
 """Reasons counted like those of rejected records, though nothing is wrong with the record."""
 

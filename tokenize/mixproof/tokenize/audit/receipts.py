@@ -31,8 +31,8 @@ def check_receipts(root: Path, named: Mapping[str, str], checks: Checks) -> None
     folders: dict[str, dict[str, str]] = {}
     for file, sha256 in named.items():
         if is_inside(file):
-            folder, _, name = file.rpartition("/")
-            folders.setdefault(folder, {})[name] = sha256
+            stage, key, name = (*file.split("/", maxsplit=2), "", "")[:3]
+            folders.setdefault(f"{stage}/{key}", {})[name] = sha256
     for folder, files in folders.items():
         _check_receipt(root, folder, files, checks)
 

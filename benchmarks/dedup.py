@@ -31,12 +31,12 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import zstandard
+from inline import Inline
 from scipy.sparse import csr_array
 
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import FuzzyDedup, OnBadRecord, Source, Spec
 from mixproof.pipeline.bitmap import Bitmap
-from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.documents import read_sources
 from mixproof.pipeline.edges import STAGE
 from mixproof.pipeline.files import find_files
@@ -47,20 +47,6 @@ JACCARD_BANDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.000001)
 MIN_WORDS = 20
 Keepers = dict[int, int]
 """The document that stays for each that goes."""
-
-
-class Inline(Cluster):
-    """Runs the calls one after the other in this process, so that its CPU seconds are all there is; no Ray."""
-
-    def run(self, function: Callable[..., Any], calls: Sequence[tuple[object, ...]], **_: Any) -> list[Any]:  # noqa: ANN401
-        """Call `function` for each of `calls` and add up the seconds by its name."""
-        begin = time.process_time()
-        results = [function(*call) for call in calls]
-        name = function.__name__
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - begin
-        return results
-
-    seconds: dict[str, float]
 
 
 def texts_of(folder: Path) -> Iterator[str]:

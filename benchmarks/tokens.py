@@ -1,26 +1,31 @@
-"""JSON lines to `.bin/.idx` against datatrove's MegatronDocumentTokenizer: CPU seconds, and whose ids are exact.
+"""JSON lines to `.bin/.idx`: mixproof, datatrove and, where there is a checkout, the two tools of Megatron-LM.
 
-    python benchmarks/tokens.py [FOLDER] [--megabytes 32] [--model tok.model]
+    python benchmarks/tokens.py [FOLDER] [--megabytes 16] [--model tok.model] [--rounds 2]
+                                [--megatron CHECKOUT] [--megatron-python PYTHON]
 
-Both sides get the same JSON lines (texts of FOLDER; default: the standard library's own sources) and the same
-SentencePiece model (default: trained on them); datatrove gets it as `tokenizer.json`, one thread. Times are CPU
-seconds of this process from raw lines to closed files, without imports and without loading our engine, each side
-in turn, `ROUNDS` times, the least of them. Ours are all stages that a build runs: hashing the input, reading,
-encoding, parts, provenance, receipts. What of it goes into ledger, provenance and checksums comes from a profile of
-one more run.
+All sides get the same JSON lines (texts of FOLDER; default: the standard library's own sources) and the same
+SentencePiece model (default: trained on them), those that read no such model get it as `tokenizer.json`. Each side runs
+in a process of its own, all sides in turn, `--rounds` times; the least CPU seconds count, of the process and those it
+starts. `start-up` is what the same side takes for one line: imports and the tokenizer. Ours are all stages that a
+build runs: hashing the input, reading, encoding, parts, provenance, receipts, without Ray. `--megatron` adds
+`tools/preprocess_data.py` with two workers and `tools/preprocess_data_fast.py`, run by PYTHON (default: this one),
+which needs what the checkout imports.
 
-Then Megatron Core's own IndexedDatasetBuilder is fed SentencePiece's ids of the same documents, and the
-bytes of both files are compared with ours; of datatrove's documents it is counted how many have other ids.
+Then the bytes of our files are compared with those that Megatron Core's own IndexedDatasetBuilder writes of
+SentencePiece's ids (and with those of `preprocess_data.py`), and it is counted how many of the others' documents have
+other ids. Last, what ledger, provenance and checksums take of our seconds: a clock around the functions that do nothing
+else.
 """
 
 from __future__ import annotations
 
 import argparse
-import cProfile
 import json
 import os
-import pstats
 import random
+import resource
+import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
@@ -29,128 +34,160 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dedup import Inline, texts_of
-from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
+from inline import Inline
 from sentencepiece import SentencePieceProcessor
 
-from mixproof.ledger.manifest import DatasetRecord
-from mixproof.ledger.store import Store
+import mixproof.pipeline.documents
+import mixproof.pipeline.identify
+import mixproof.tokenize.parts
+from mixproof.ledger.store import Attempt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.documents import read_sources
 from mixproof.pipeline.files import find_files
-from mixproof.pipeline.read import DOCUMENTS
-from mixproof.tokenize.encode import Texts, encode_texts
+from mixproof.pipeline.read import DOCUMENTS, _Output
+from mixproof.tokenize.encode import Texts, _ShardEncoder, encode_texts
 from mixproof.tokenize.parts import make_datasets
 from mixproof.tokenize.tokenizer import store_tokenizer
-from mixproof.tokenize.train_tokenizer import train_model
-from mixproof.train.huggingface_tokenizer import write_tokenizer
 
-ROUNDS = 3
 VOCAB_SIZE = 32_000
-ACCOUNT = frozenset(
-    {"_hash_batch", "assemble_part", "commit", "_check_texts", "_provenance", "sorted_hashes", "_write_inputs"}
+TEXTS = "texts.jsonl"
+ACCOUNT = (
+    (mixproof.pipeline.identify, "_hash_batch"),
+    (mixproof.pipeline.documents, "write_inputs"),
+    (_Output, "sorted_hashes"),
+    (_ShardEncoder, "_check_texts"),
+    (_ShardEncoder, "_provenance"),
+    (_ShardEncoder, "row"),
+    (Attempt, "commit"),
+    (mixproof.tokenize.parts, "assemble_part"),
 )
-"""Functions that do nothing but the account, checksums and provenance; their times are added with all they call.
-`assemble_part` copies tokens as well, so the sum says at most how much it is."""
+"""What does nothing but the account, checksums and provenance, with all that it calls; `assemble_part` copies the
+tokens as well, so the sum says at most how much it is."""
 
 
 def main() -> None:
-    """Prepare texts and model, run both sides, print a table."""
+    """Prepare texts and model, run all sides, print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=Path(sysconfig.get_path("stdlib")))
-    parser.add_argument("--megabytes", type=float, default=32)
+    parser.add_argument("--megabytes", type=float, default=16)
     parser.add_argument("--model", type=Path, help="SentencePiece model; trained on the texts where it is not given")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--megatron", type=Path, help="checkout of Megatron-LM")
+    parser.add_argument("--megatron-python", default=sys.executable, help="interpreter that runs its tools")
+    parser.add_argument("--side", nargs=3, help=argparse.SUPPRESS)  # SIDE LINES OUTPUT, in a process of its own
     asked = parser.parse_args()
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+    if asked.side:
+        name, lines, output = asked.side
+        SIDES[name](Path(lines), Path(output))
+        return
     with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
-        texts = write_lines(asked.folder, asked.megabytes, work / "lines" / "texts.jsonl")
-        text_bytes = sum(len(text.encode()) for text in texts)
-        (work / "tok.model").write_bytes(
-            asked.model.read_bytes() if asked.model else train_model(texts[::2], VOCAB_SIZE)
-        )
-        print(f"{len(texts):,} documents, {text_bytes / 1e6:.1f} MB of text")
-        compare(work, texts, text_bytes)
+        compare(Path(scratch), asked)
 
 
-def write_lines(folder: Path, megabytes: float, path: Path) -> list[str]:
-    """Write a fixed random choice of a folder's texts as JSON lines; return them."""
-    path.parent.mkdir()
+def compare(work: Path, asked: argparse.Namespace) -> None:
+    """Run every side on one line and on all, and print what they took and gave."""
+    texts = write_lines(asked.folder, asked.megabytes, work)
+    text_bytes = sum(len(text.encode()) for text in texts)
+    make_models(work, asked.model, texts)
+    print(f"{len(texts):,} documents, {text_bytes / 1e6:.1f} MB of text")
+    sides: dict[str, Callable[[str, str], list[str]]] = {
+        name: lambda lines, output, name=name: [sys.executable, __file__, "--side", name, lines, output]  # type: ignore[misc]
+        for name in SIDES
+    }
+    if asked.megatron:
+        tools = [asked.megatron_python, str(asked.megatron / "tools")]
+        sides["preprocess_data"] = lambda lines, output: megatron_call(*tools, work, lines, output)
+        sides["preprocess_data_fast"] = lambda lines, output: megatron_fast_call(*tools, work, lines, output)
+    seconds: dict[tuple[str, str], float] = {}
+    for turn in range(asked.rounds):
+        for name, call in sides.items():
+            for lines in ("one", "all"):
+                output = work / f"{name}-{lines}-{turn}"
+                output.mkdir()
+                taken = cpu_seconds(call(str(work / lines), str(output)))
+                seconds[name, lines] = min(taken, seconds.get((name, lines), taken))
+    print(f"{'side':<22}{'CPU s':>8}{'start-up':>10}{'MB/s of a core':>16}{'ratio':>8}{'without start-up':>18}")
+    ours, start = seconds["mixproof", "all"], seconds["mixproof", "one"]
+    for name in sides:
+        whole, one = seconds[name, "all"], seconds[name, "one"]
+        speed, ratio, net = text_bytes / (whole - one) / 1e6, whole / ours, (whole - one) / (ours - start)
+        print(f"{name:<22}{whole:>8.2f}{one:>10.2f}{speed:>16.2f}{ratio:>8.1f}{net:>18.1f}")
+    judge(work, texts, {name: work / f"{name}-all-0" for name in sides})
+    print(f"ledger, provenance and checksums: at most {accounting(work):.1%} of our CPU seconds without start-up")
+
+
+def cpu_seconds(command: Sequence[str]) -> float:
+    """CPU seconds, user and system, of a command and of the processes that it waits for.
+
+    Raises:
+        subprocess.CalledProcessError: when it fails; its output is in the error.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        sys.exit(done.stdout.decode(errors="replace"))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def write_lines(folder: Path, megabytes: float, work: Path) -> list[str]:
+    """Write a fixed random choice of a folder's texts as JSON lines below `all`, the first below `one`; return them."""
+    from dedup import texts_of  # here, because it imports scipy, which is no part of our start-up
+
     found = [text for text in texts_of(folder) if text]
     random.Random(1).shuffle(found)  # noqa: S311  a fixed choice
     texts: list[str] = []
     held = 0
-    with path.open("w") as lines:
-        for text in found:
-            texts.append(text)
-            lines.write(json.dumps({"text": text}, ensure_ascii=False) + "\n")
-            held += len(text.encode())
-            if held > megabytes * 1e6:
-                break
+    while held < megabytes * 1e6 and len(texts) < len(found):
+        texts.append(found[len(texts)])
+        held += len(texts[-1].encode())
+    for name, chosen in (("all", texts), ("one", texts[:1])):
+        (work / name).mkdir()
+        lines = (json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in chosen)
+        (work / name / TEXTS).write_text("".join(lines))
     return texts
 
 
-def compare(work: Path, texts: Sequence[str], text_bytes: int) -> None:
-    """Run both sides in turn and print what they took and gave."""
-    model = work / "tok.model"
-    processor = SentencePieceProcessor(model_file=str(model))
-    eos = processor.id_to_piece(processor.eos_id())
-    (hf := work / "hf").mkdir()
-    write_tokenizer(model, processor.eos_id(), hf)
-    sides: dict[str, Callable[[int], Any]] = {
-        "mixproof": lambda turn: tokenize(work, work / f"store{turn}"),
-        "datatrove": lambda turn: tokenize_by_datatrove(work, hf / "tokenizer.json", eos, work / f"datatrove{turn}"),
-    }
-    tokenize(work, work / "warm")  # loads the engine
-    seconds: dict[str, float] = {}
-    for turn in range(ROUNDS):
-        for name, side in sides.items():
-            begin = time.process_time()
-            side(turn)
-            seconds[name] = min(seconds.get(name, float("inf")), time.process_time() - begin)
-    for name, taken in seconds.items():
-        print(f"{name:<10} {taken:8.2f} CPU s {text_bytes / taken / 1e6:8.2f} MB/s of a core")
-    print(f"ratio      {seconds['datatrove'] / seconds['mixproof']:8.1f}")
-    print(f"ledger, provenance and checksums: at most {accounting(work):.1%} of it")
-    part = tokenize(work, work / "store0")
-    ours = work / "store0" / part.prefix
-    reference = write_reference(processor, texts, work / "reference")
-    equal = all(
-        ours.with_name(ours.name + end).read_bytes() == reference.with_name(reference.name + end).read_bytes()
-        for end in (".bin", ".idx")
+def make_models(work: Path, model: Path | None, texts: Sequence[str]) -> None:
+    """Put the model into the folder, and as `tokenizer.json` below `hf`."""
+    from mixproof.tokenize.train_tokenizer import train_model
+    from mixproof.train.huggingface_tokenizer import write_tokenizer
+
+    (work / "tok.model").write_bytes(model.read_bytes() if model else train_model(texts[::2], VOCAB_SIZE))
+    (work / "hf").mkdir()
+    write_tokenizer(
+        work / "tok.model", SentencePieceProcessor(model_file=str(work / "tok.model")).eos_id(), work / "hf"
     )
-    print(f"mixproof   .bin and .idx {'equal' if equal else 'DIFFER FROM'} those of SentencePiece and Megatron Core")
-    theirs, ids = (IndexedDataset(str(p), mmap=True) for p in (work / "datatrove0" / "00000_tokens", reference))
-    other = sum(not np.array_equal(theirs[i], ids[i]) for i in range(len(texts)))
-    print(f"datatrove  {other:,} of {len(texts):,} documents have other ids")
 
 
-def tokenize(work: Path, folder: Path) -> DatasetRecord:
-    """JSON lines to one part, by the stages that a build runs."""
-    store, inline = Store(folder), Inline()
+def tokenize(lines: Path, output: Path) -> None:
+    """JSON lines to one part, by the stages that a build runs; `dataset.bin` and `.idx` are links to it."""
+    store, inline = Store(output / "store"), Inline()
     inline.seconds = {}
     spec = Spec.model_validate(
         {
             "schema": 1,
             "name": "tokens",
-            "sources": {"texts": {"files": ["lines/*.jsonl"]}},
+            "sources": {"texts": {"files": ["*.jsonl"]}},
             "tokenizer": {"sentencepiece": "tok.model"},
             "mixtures": {"all": {"shares": {"texts": 1}}},
             "train": {"proxies": {"nano": {"tokens": 1, "global_batch_size": 1, "lr": 1, "min_lr": 1}}},
         }
     )
-    tokenizer = store_tokenizer(store, work / "tok.model", None)
-    source = read_sources(spec, find_files(spec, work), store, inline)["texts"]
+    tokenizer = store_tokenizer(store, lines.parent / "tok.model", None)
+    source = read_sources(spec, find_files(spec, lines), store, inline)["texts"]
     shards = [
         Texts(f"{shard.folder}/{DOCUMENTS}", shard.documents_sha256, None, shard.file, shard.first_record, "texts")
         for shard in source.shards
     ]
     encoded = encode_texts(shards, tokenizer, store, inline)
     ((part,),) = make_datasets([("texts", "train", encoded)], tokenizer, store, inline)
-    return part
+    for end in (".bin", ".idx"):
+        (output / f"dataset{end}").symlink_to(store.path(part.prefix + end))
 
 
-def tokenize_by_datatrove(work: Path, tokenizer: Path, eos: str, folder: Path) -> None:
+def tokenize_by_datatrove(lines: Path, output: Path) -> None:
     """JSON lines to datatrove's `.bin/.idx`, in this process."""
     from datatrove.executor import LocalPipelineExecutor
     from datatrove.pipeline.readers import JsonlReader
@@ -158,31 +195,90 @@ def tokenize_by_datatrove(work: Path, tokenizer: Path, eos: str, folder: Path) -
     from datatrove.utils.logging import logger
 
     logger.disable("datatrove")
-    pipeline = [
-        JsonlReader(str(work / "lines")),
-        MegatronDocumentTokenizer(str(folder), tokenizer_name_or_path=str(tokenizer), eos_token=eos),
-    ]
-    LocalPipelineExecutor(pipeline, tasks=1, workers=1, logging_dir=str(folder / "logs")).run()
+    hf = lines.parent / "hf"
+    eos = json.loads((hf / "tokenizer_config.json").read_text())["eos_token"]
+    tokenizer = MegatronDocumentTokenizer(str(output), tokenizer_name_or_path=str(hf / "tokenizer.json"), eos_token=eos)
+    LocalPipelineExecutor(
+        [JsonlReader(str(lines)), tokenizer], tasks=1, workers=1, logging_dir=str(output / "logs")
+    ).run()
+    for end in (".bin", ".idx"):
+        (output / f"dataset{end}").symlink_to(output / f"00000_tokens{end}")
 
 
-def accounting(work: Path) -> float:
-    """Share of the CPU seconds of `tokenize` that goes into `ACCOUNT`, by a profile."""
-    profile = cProfile.Profile(time.process_time)
-    profile.runcall(tokenize, work, work / "profiled")
-    stats = pstats.Stats(profile)
-    times: dict[tuple[str, int, str], tuple[int, int, float, float, Any]] = stats.stats  # type: ignore[attr-defined]  # typeshed leaves it out
-    spent = sum(entry[3] for (file, _, name), entry in times.items() if name in ACCOUNT and "mixproof" in file)
-    return spent / max(entry[3] for entry in times.values())
+SIDES: dict[str, Callable[[Path, Path], None]] = {"mixproof": tokenize, "datatrove": tokenize_by_datatrove}
 
 
-def write_reference(processor: SentencePieceProcessor, texts: Sequence[str], prefix: Path) -> Path:
-    """SentencePiece's ids and an EOD for each text, written by Megatron Core; return the prefix."""
-    builder = IndexedDatasetBuilder(f"{prefix}.bin", dtype=np.uint16 if processor.vocab_size() < 65_500 else np.int32)
+def megatron_call(python: str, tools: str, work: Path, lines: str, output: str) -> list[str]:
+    """`preprocess_data.py` with SentencePiece and two workers."""
+    tokenizer = ["--tokenizer-type", "SentencePieceTokenizer", "--tokenizer-model", str(work / "tok.model")]
+    files = ["--input", f"{lines}/{TEXTS}", "--output-prefix", f"{output}/dataset"]
+    return [python, f"{tools}/preprocess_data.py", *files, *tokenizer, "--append-eod", "--workers", "2"]
+
+
+def megatron_fast_call(python: str, tools: str, work: Path, lines: str, output: str) -> list[str]:
+    """`preprocess_data_fast.py` with the same model as `tokenizer.json`, in gigatoken."""
+    tokenizer = ["--tokenizer-type", "HuggingFaceTokenizer", "--tokenizer-model", str(work / "hf"), "--use-gigatoken"]
+    files = ["--input", f"{lines}/{TEXTS}", "--output-prefix", f"{output}/dataset"]
+    return [python, f"{tools}/preprocess_data_fast.py", *files, *tokenizer, "--append-eod"]
+
+
+def judge(work: Path, texts: Sequence[str], outputs: dict[str, Path]) -> None:
+    """Compare each side's files with SentencePiece's ids as Megatron Core writes them."""
+    from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
+
+    processor = SentencePieceProcessor(model_file=str(work / "tok.model"))
+    reference = work / "reference"
+    dtype = np.uint16 if processor.vocab_size() < 65_500 else np.int32
+    builder = IndexedDatasetBuilder(f"{reference}.bin", dtype=dtype)
     for text in texts:
         ids = [*processor.encode(text), processor.eos_id()]
         builder.add_document(ids, [len(ids)])
-    builder.finalize(f"{prefix}.idx")
-    return prefix
+    builder.finalize(f"{reference}.idx")
+    right = IndexedDataset(str(reference), mmap=True)
+    for name, output in outputs.items():
+        (index,) = output.glob("dataset*.idx")
+        prefix = str(index.with_suffix(""))
+        ends = (".bin", ".idx")
+        same = all(Path(f"{prefix}{end}").read_bytes() == Path(f"{reference}{end}").read_bytes() for end in ends)
+        theirs = IndexedDataset(prefix, mmap=True)
+        other = sum(not np.array_equal(theirs[i], right[i]) for i in range(len(texts)))
+        print(f"{name:<22}files {'equal' if same else 'differ from'} the reference's; {other:,} texts have other ids")
+
+
+def accounting(work: Path) -> float:
+    """Share of the CPU seconds of `tokenize` that goes into `ACCOUNT`; the process ends with clocks in it."""
+    clock = Clock()
+    for place, name in ACCOUNT:
+        setattr(place, name, clock.around(getattr(place, name)))
+    for lines in ("one", "all"):  # the first loads the engine
+        (output := work / f"accounted-{lines}").mkdir()
+        clock.seconds, begin = 0.0, time.process_time()
+        tokenize(work / lines, output)
+        total = time.process_time() - begin
+    return clock.seconds / total
+
+
+class Clock:
+    """CPU seconds in any of some functions; a function within another one counts once."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._depth = 0
+
+    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with the clock running while it does."""
+
+        def call(*arguments: object, **options: object) -> Any:  # noqa: ANN401
+            self._depth += 1
+            begin = time.process_time()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    self.seconds += time.process_time() - begin
+
+        return call
 
 
 if __name__ == "__main__":

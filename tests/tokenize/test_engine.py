@@ -14,7 +14,7 @@ from sentencepiece import SentencePieceTrainer
 from mixproof.ledger.errors import AccountError
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.store import Store
-from mixproof.tokenize import encode
+from mixproof.tokenize import encode, engine
 from mixproof.tokenize.encode import Texts, encode_shard
 from mixproof.tokenize.engine import (
     FAST,
@@ -49,7 +49,7 @@ def make_model(tmp_path: Path, topics: list[str]) -> MakeModel:
 
 
 @pytest.mark.parametrize(
-    ("settings", "engine"),
+    ("settings", "name"),
     [
         (IDENTITY, FAST),
         (IDENTITY | {"add_dummy_prefix": False}, FAST),
@@ -67,12 +67,13 @@ def make_model(tmp_path: Path, topics: list[str]) -> MakeModel:
     ],
 )
 def test_an_engine_is_chosen_by_the_models_proto_and_gives_sentencepieces_ids(
-    make_model: MakeModel, topics: list[str], settings: dict[str, Any], engine: str
+    make_model: MakeModel, topics: list[str], settings: dict[str, Any], name: str
 ) -> None:
     path = make_model(**settings)
-    assert choose_engine(path) == engine
+    assert choose_engine(path) == name
     texts = [*topics, "", "a</s>b <s> <unk> <mask> <0x41>", "</s>", "\u00a7 a\u00a7"]
-    expected, found = load_engine(REFERENCE, path).encode(texts), load_engine(engine, path).encode(texts)
+    data = [text.encode() for text in texts]
+    expected, found = load_engine(REFERENCE, path).encode(data), load_engine(name, path).encode(data)
     assert np.array_equal(expected.ids, found.ids)
     assert np.array_equal(expected.lengths, found.lengths)
     control = [number for number in range(len(load_processor(path))) if load_processor(path).is_control(number)]
@@ -81,7 +82,7 @@ def test_an_engine_is_chosen_by_the_models_proto_and_gives_sentencepieces_ids(
 
 def test_a_literal_end_of_document_in_a_text_never_becomes_one(model: Path) -> None:
     assert classify(model.read_bytes()) == FAST
-    assert 2 not in load_engine(FAST, str(model)).encode(["a</s>b", "</s>", " </s> "]).ids
+    assert 2 not in load_engine(FAST, str(model)).encode([b"a</s>b", b"</s>", b" </s> "]).ids
 
 
 def test_an_engine_that_is_not_equal_is_found_by_the_hard_set(make_model: MakeModel) -> None:
@@ -108,3 +109,23 @@ def test_engine_and_reference_write_the_same_tokens_and_provenance(
     fast, slow = (encode_shard(str(store), name, texts, tokenizer, name) for name in (FAST, REFERENCE))
     assert fast.files == slow.files
     assert (fast.account, fast.facts["engine"]) == (slow.account, FAST)
+
+
+def test_the_fast_engine_is_loaded_anew_before_its_memory_grows_and_goes_on_the_same(
+    model: Path, topics: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = [text.encode() for text in topics[:20]]
+    fast = load_engine.__wrapped__(FAST, str(model))
+    once = fast.encode(data)
+    monkeypatch.setattr(engine, "RENEWED_AFTER_BYTES", 0)
+    loaded = fast._tokenizer
+    again = fast.encode(data)
+    assert fast._tokenizer is not loaded
+    assert np.array_equal(once.ids, again.ids)
+    assert np.array_equal(once.lengths, again.lengths)
+
+
+def test_no_texts_have_no_ids(model: Path) -> None:
+    for name in (FAST, REFERENCE):
+        encoded = load_engine(name, str(model)).encode([])
+        assert (len(encoded.ids), len(encoded.lengths)) == (0, 0)

@@ -149,7 +149,7 @@ def test_gigatoken_stands_in_for_byte_level_bpe_and_nothing_else(folders: dict[s
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.text("<|endoftx>p d/", max_size=60))
 def test_the_fast_engine_gives_the_references_ids(folders: dict[str, Path], text: str) -> None:
     path = str(folders["byte_bpe"] / "tokenizer.json")
-    expected, found = load_engine(HUGGINGFACE_REFERENCE, path).encode([text]), load_engine(FAST, path).encode([text])
+    expected, found = (load_engine(name, path).encode([text.encode()]) for name in (HUGGINGFACE_REFERENCE, FAST))
     assert np.array_equal(expected.ids, found.ids)
 
 

@@ -24,8 +24,6 @@ from itertools import combinations
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from mixproof.ledger.store import Store
 
@@ -154,6 +152,9 @@ def forest(edges: Places) -> Places:
     """Connect every document of `edges` with the smallest of its component: int64 [documents - components, 2]."""
     nodes, ends = np.unique(edges, return_inverse=True)
     ends = ends.reshape(-1, 2)
+    from scipy.sparse import coo_array  # here, because they take 0.3 s, and most builds look for no edges
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(len(ends), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=(len(nodes), len(nodes)))
     _, labels = connected_components(links, directed=False)
     _, firsts = np.unique(labels, return_index=True)  # nodes rise, so the first of a label is its smallest

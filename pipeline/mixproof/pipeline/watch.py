@@ -2,7 +2,7 @@
 
 The mark is 8 bytes of a file, mapped into memory, so it costs less than a microsecond a document and is there after a
 crash. A step may hang where Python does not look at signals (inside a regular expression, for one), so the end comes
-from faulthandler's own thread, which ends the process. It is set anew once a second, not for each document.
+from faulthandler's own thread, which ends the process. It is set anew once a second or so, not for each document.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ PATIENCE_SECONDS = 120.0
 SLOWEST_BYTES_PER_SECOND = 50_000
 """A third of what datatrove's four quality filters do together."""
 RESET_SECONDS = 1.0
+SLACK_SECONDS = 10.0
+"""What a document may get beyond its due because one before it was large; setting the end anew costs a thread."""
 
 _PLACE = struct.Struct("<q")
 
@@ -29,8 +31,7 @@ class Watch:
 
     def __init__(self, mark: Path, patience_seconds: float) -> None:
         self._path, self._patience = mark, patience_seconds
-        self._set_at = 0.0
-        self._extended = False
+        self._end = 0.0
 
     def __enter__(self) -> Watch:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,21 +53,18 @@ class Watch:
     def start(self, place: int) -> None:
         """Work on the record at this place of the shard starts, with its reading."""
         _PLACE.pack_into(self._mark, 0, place)
-        now = time.monotonic()
-        if self._extended or now - self._set_at > RESET_SECONDS:
-            self._set(now, self._patience + RESET_SECONDS)
-            self._extended = False
+        self._allow(self._patience)
 
     def extend(self, text_bytes: int) -> None:
         """Give a large document the time that its size asks for."""
-        seconds = text_bytes / SLOWEST_BYTES_PER_SECOND
-        if seconds > RESET_SECONDS:
-            self._set(time.monotonic(), self._patience + seconds)
-            self._extended = True
+        self._allow(self._patience + text_bytes / SLOWEST_BYTES_PER_SECOND)
 
-    def _set(self, now: float, seconds: float) -> None:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=self._trace)
-        self._set_at = now
+    def _allow(self, seconds: float) -> None:
+        """Put the end off where it is nearer than this, and bring it nearer where it is much farther."""
+        now = time.monotonic()
+        if not seconds <= self._end - now <= seconds + SLACK_SECONDS:
+            faulthandler.dump_traceback_later(seconds + RESET_SECONDS, exit=True, file=self._trace)
+            self._end = now + seconds + RESET_SECONDS
 
 
 def marked_place(mark: Path) -> int | None:

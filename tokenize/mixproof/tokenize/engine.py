@@ -18,19 +18,20 @@ encoded a build stands in its circumstances, never in its identity.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import orjson
+from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
 
 from .encoded import Encoded
 from .hard_texts import hard_texts
 from .huggingface import HuggingFaceReference
-from .reference import kind_of, load_reference
+from .reference import Reference, kind_of, load_reference
 from .sentencepiece import load_processor
 
 REFERENCE = "sentencepiece"
@@ -40,6 +41,9 @@ FAST_NORMALIZED = "sentencepiece normalizer, gigatoken"
 SAMPLE = 1000
 """One in so many documents, by text hash, is encoded by the reference as well."""
 
+RENEWED_AFTER_BYTES = 128_000_000
+"""UTF-8 bytes after which gigatoken is loaded anew; bounds its memory, by some 100 MB on ordinary text."""
+
 _messages: Any = sentencepiece_model_pb2
 """The messages of a model file; protobuf makes them when it is loaded, so no checker sees them."""
 Piece = _messages.ModelProto.SentencePiece
@@ -48,46 +52,92 @@ Piece = _messages.ModelProto.SentencePiece
 class Engine(Protocol):
     """Encodes batches of texts."""
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text, without EODs."""
+    def encode(self, texts: Sequence[bytes]) -> Encoded:
+        """The ids of each text, given in UTF-8, without EODs."""
         ...
 
 
+class Slow:
+    """The reference as an engine."""
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+
+    def encode(self, texts: Sequence[bytes]) -> Encoded:
+        """The ids of each text, given in UTF-8, without EODs."""
+        return self._reference.encode([text.decode() for text in texts])
+
+
 class Fast:
-    """gigatoken, made equal to a tokenizer; behind SentencePiece's normalizer where there is one to use."""
+    """gigatoken, made equal to a tokenizer; behind SentencePiece's normalizer where there is one to use.
 
-    def __init__(self, form: str, normalizer: SentencePieceProcessor | None) -> None:
-        import gigatoken  # here, because it takes 0.4 s that the reference does without
+    A text a call: a batch starts with an empty memo of words each time, which costs a quarter more on batches of 4 MB.
+    The memo of single calls grows for ever, by 0.7 bytes a byte of ordinary text and by 9 of random letters, so the
+    tokenizer is loaded anew, in 50 ms, after every `RENEWED_AFTER_BYTES`.
+    """
 
-        self._normalizer = normalizer
-        self._tokenizer: Any = gigatoken.Tokenizer.from_json(form)
+    def __init__(self, form: str | bytes, normalizer: SentencePieceProcessor | None) -> None:
+        self._form, self._normalizer = form, normalizer
+        self._load()
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text, without EODs."""
-        batch = list(texts) if self._normalizer is None else self._normalizer.normalize(list(texts))
-        rows = self._tokenizer.encode_batch(batch, parallel=False).layout
-        offsets = np.asarray(rows.offsets.data)
-        ids = np.asarray(rows.content.data)[offsets[0] : offsets[-1]]
-        return Encoded(ids.astype(np.int64), np.diff(offsets).astype(np.int64))
+    def _load(self) -> None:
+        import gigatoken  # here, because the reference does without
+
+        self._tokenizer: Any = gigatoken.Tokenizer.from_json(self._form).backend
+        self._bytes = 0
+
+    def encode(self, texts: Sequence[bytes]) -> Encoded:
+        """The ids of each text, given in UTF-8, without EODs."""
+        if self._bytes > RENEWED_AFTER_BYTES:
+            self._load()
+        self._bytes += sum(map(len, texts))
+        encode = self._tokenizer.encode
+        if self._normalizer is None:
+            rows = [encode(text) for text in texts]
+        else:
+            rows = [encode(text) for text in self._normalizer.normalize([text.decode() for text in texts])]
+        ids: NDArray[np.uint32] = np.concatenate(rows) if rows else np.zeros(0, np.uint32)
+        return Encoded(ids.view(np.int32), np.fromiter(map(len, rows), np.int64, len(rows)))
 
 
-def _tokenizer_json(model: bytes, *, normalized: bool) -> str:
-    """A model as gigatoken reads it, without what would make its ids differ from SentencePiece's."""
-    from gigatoken._load.sentencepiece import sentencepiece_to_tokenizer_json
+def _tokenizer_json(model: bytes, *, normalized: bool) -> bytes:
+    """A model in the form that gigatoken reads, without what would make its ids differ from SentencePiece's.
 
+    SentencePiece joins the two neighbours whose joined piece has the best score, whichever way the piece is cut in
+    two; a `tokenizer.json` ranks each way of cutting. Here those of one piece follow each other, the longest left side
+    first. Pieces that no text may give, and user-defined ones, which are found before any joining, take no part.
+    """
     proto = _proto(model)
-    fixed = {piece.piece for piece in proto.pieces if piece.type in (Piece.UNKNOWN, Piece.CONTROL, Piece.BYTE)}
-    named = {piece.piece for piece in proto.pieces if piece.type == Piece.USER_DEFINED}
-    tokenizer = json.loads(sentencepiece_to_tokenizer_json(model))
-    added = [token | {"special": False} for token in tokenizer["added_tokens"] if token["content"] in named]
-    tokenizer["added_tokens"] = added
-    merges = tokenizer["model"]["merges"]
-    whole = fixed | named
-    tokenizer["model"]["merges"] = [[left, right] for left, right in merges if not {left, right, left + right} & whole]
-    if normalized:
-        escape = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
-        tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [escape]}
-    return json.dumps(tokenizer, ensure_ascii=False)
+    pieces = [(piece.piece, piece.score, piece.type) for piece in proto.pieces]
+    joined = sorted(((score, piece) for piece, score, kind in pieces if kind == Piece.NORMAL), reverse=True)
+    known = {piece for _, piece in joined}
+    steps: list[dict[str, object]] = [{"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]
+    if proto.normalizer_spec.add_dummy_prefix and not normalized:
+        steps.insert(0, {"type": "Prepend", "prepend": "\u2581"})
+    form = {
+        "version": "1.0",
+        "added_tokens": [
+            {"id": number, "content": piece, "special": False, "normalized": False}
+            | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+            for number, (piece, _, kind) in enumerate(pieces)
+            if kind == Piece.USER_DEFINED
+        ],
+        "normalizer": {"type": "Sequence", "normalizers": steps},
+        "model": {
+            "type": "BPE",
+            "unk_token": proto.trainer_spec.unk_piece,
+            "fuse_unk": True,
+            "byte_fallback": True,
+            "vocab": {piece: number for number, (piece, _, _) in enumerate(pieces)},
+            "merges": [
+                (piece[:cut], piece[cut:])
+                for _, piece in joined
+                for cut in range(len(piece) - 1, 0, -1)
+                if piece[:cut] in known and piece[cut:] in known
+            ],
+        },
+    }
+    return orjson.dumps(form)
 
 
 def _proto(model: bytes) -> Any:  # noqa: ANN401  see `_messages`
@@ -127,7 +177,7 @@ def load_engine(name: str, path: str) -> Engine:
         ValueError: for a name that is no engine's.
     """
     if name == reference_of(path):
-        return load_reference(path)
+        return Slow(load_reference(path))
     if name not in (FAST, FAST_NORMALIZED):
         raise ValueError(f"no engine {name!r}")
     reference = load_reference(path)
@@ -169,7 +219,7 @@ def differing_texts(name: str, path: str) -> list[str]:
     """Texts of the hard set whose ids by an engine are not those of the reference."""
     reference = load_reference(path)
     texts = hard_texts(reference.pieces[:50])
-    expected, found = reference.encode(texts), load_engine(name, path).encode(texts)
+    expected, found = reference.encode(texts), load_engine(name, path).encode([text.encode() for text in texts])
     if np.array_equal(expected.ids, found.ids) and np.array_equal(expected.lengths, found.lengths):
         return []
     sides = [np.split(side.ids, np.cumsum(side.lengths)[:-1]) for side in (expected, found)]

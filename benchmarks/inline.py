@@ -1,0 +1,23 @@
+"""A cluster that is none: calls run in this process, so that its CPU seconds are all there is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mixproof.pipeline.cluster import Cluster
+
+
+class Inline(Cluster):
+    """Runs the calls one after the other in this process; no Ray."""
+
+    def run(self, function: Callable[..., Any], calls: Sequence[tuple[object, ...]], **_: Any) -> list[Any]:  # noqa: ANN401
+        """Call `function` for each of `calls` and add up the seconds by its name."""
+        begin = time.process_time()
+        results = [function(*call) for call in calls]
+        name = function.__name__
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - begin
+        return results
+
+    seconds: dict[str, float]

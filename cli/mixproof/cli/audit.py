@@ -49,7 +49,8 @@ def audit(
     """Check a build and its runs; name every file and equation that fails."""
     if sample is not None and depth != "replay":
         raise RequestError("--sample is of --depth replay: the other depths look at everything")
-    report = audit_target(target, store, depth)
+    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+        report = audit_target(target, store, depth, cluster)
     if depth == "replay":
         report = report + replay_request(target, store, _share(sample), address, workers)
     if as_json:
@@ -60,14 +61,14 @@ def audit(
         raise typer.Exit(1)
 
 
-def audit_target(target: Path, store: str, depth: Depth) -> AuditReport:
-    """Audit whatever `target` is.
+def audit_target(target: Path, store: str, depth: Depth, cluster: Cluster) -> AuditReport:
+    """Audit whatever `target` is; `cluster` starts only for a large build.
 
     Raises:
         RequestError: when it is neither a spec nor a manifest nor a run.
     """
     if target.suffix in SPEC_SUFFIXES:
-        return audit_request(open_request(target, store), depth)
+        return audit_request(open_request(target, store), depth, cluster)
     if target.is_dir():
         found = [target / name for name in (MANIFEST, RUN) if (target / name).is_file()]
         if not found:
@@ -75,7 +76,7 @@ def audit_target(target: Path, store: str, depth: Depth) -> AuditReport:
         target = found[0]
     if not target.is_file():
         raise RequestError(f"{target}: no such file")
-    return audit_run(target, depth) if target.name == RUN else audit_build(target, depth)
+    return audit_run(target, depth) if target.name == RUN else audit_build(target, depth, cluster=cluster)
 
 
 def replay_request(target: Path, store: str, share: Fraction, address: str | None, workers: int | None) -> AuditReport:
@@ -103,11 +104,11 @@ def _share(sample: str | None) -> Fraction:
     return share
 
 
-def audit_request(request: Request, depth: Depth) -> AuditReport:
+def audit_request(request: Request, depth: Depth, cluster: Cluster) -> AuditReport:
     """Audit the build of a spec and every run of that build that says it is done."""
     store, path = request.store, request.manifest_path()
     copy_build(store, path, depth)
-    report = audit_build(path, depth)
+    report = audit_build(path, depth, cluster=None if store.is_remote else cluster)  # copies lie on this machine only
     for run in runs_of(store, path.parent.name):
         copy_run(store, run.parent.name, depth)
         report = report + audit_run(run, depth)

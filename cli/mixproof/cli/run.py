@@ -81,12 +81,12 @@ def run_request(
         built = run_build(request, cluster)
         request = replace(request, loaded=built.loaded)
         build = build_json(built, cluster, request.store)
-        report = audit_request(request, "bytes")
+        report = audit_request(request, "bytes", cluster)
         if not report.ok:
             print_report(report)
             raise MixproofError("the audit failed, so nothing is trained; mend or remove what it names and run again")
         outcomes = run_train(request, cluster, progress, device)
-    report = audit_request(request, "bytes")
+        report = audit_request(request, "bytes", cluster)
     return Ran(request, built.manifest, build, report, outcomes, compare_requests([request]))
 
 

@@ -6,8 +6,9 @@ and `inputs.parquet`; then the files. Checksums come first, and a file that fail
 further; only the manifest itself is read on, because its equations tell which figure was changed. Held-out
 sets are read before training parts, which must share no text with them.
 
-Parts are checked by a thread each, as hashing and numpy release the interpreter's lock. Not covered here: raw
-records are not read again, so nothing says that ids are those of the text; that is `replay.py`.
+Parts are checked side by side: in threads, as hashing and numpy release the interpreter's lock, and those of a large
+build as Ray tasks where there is a cluster. Not covered here: raw records are not read again, so nothing says that ids
+are those of the text; that is `replay.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -31,17 +32,20 @@ from pydantic import ValidationError
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, TokenizerRecord
+from mixproof.pipeline.cluster import Cluster
 
 from .arithmetic import check_arithmetic
-from .checksums import check_file
+from .checksums import check_file, is_inside
 from .dataset import check_part, load_megatron, open_part
 from .heldout import check_rows, check_set, check_texts, hashes_of
 from .inputs import Inputs, check_inputs
 from .provenance import Rows, Withheld, check_provenance
 from .receipts import check_receipts, files_of
-from .report import AuditReport, Checks, Depth
+from .report import AuditReport, Checks, Depth, Place
 from .spec import check_spec
 
+LARGE_BYTES = 8_000_000_000
+"""Bytes of all parts from which a cluster is worth its start: what one machine reads in some seconds."""
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 
@@ -58,12 +62,15 @@ class _Source:
     heldout_places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
-def audit_build(manifest_path: Path, depth: Depth = "bytes", *, progress: Progress | None = None) -> AuditReport:
+def audit_build(
+    manifest_path: Path, depth: Depth = "bytes", *, cluster: Cluster | None = None, progress: Progress | None = None
+) -> AuditReport:
     """Audit the build of a manifest at `<store>/builds/<id>/manifest.json`.
 
     Args:
         manifest_path: the manifest; every other file is found in its store.
         depth: `arithmetic` opens `inputs.parquet` only, the others every file; raw records are for `replay.py`.
+        cluster: where the parts of a large build are checked; it has to see the store's folder. None: here.
         progress: called with ("audit", parts done, parts) as parts end.
 
     Returns:
@@ -93,7 +100,7 @@ def audit_build(manifest_path: Path, depth: Depth = "bytes", *, progress: Progre
         check_receipts(root, _named_files(manifest), checks)
         _check_tokenizer(root, manifest.tokenizer, checks)
         _check_heldout(root, manifest, sources, checks)
-        _check_train(root, manifest, sources, checks, progress)
+        _check_train(root, manifest, sources, checks, cluster, progress)
     return checks.report(depth)
 
 
@@ -169,24 +176,46 @@ def _check_heldout(root: Path, manifest: Manifest, sources: Sequence[_Source], c
 
 
 def _check_train(
-    root: Path, manifest: Manifest, sources: Sequence[_Source], checks: Checks, progress: Progress | None
+    root: Path,
+    manifest: Manifest,
+    sources: Sequence[_Source],
+    checks: Checks,
+    cluster: Cluster | None,
+    progress: Progress | None,
 ) -> None:
     """Every training part, some at a time, then the parts of each source together."""
     guarded = manifest.spec.get("decontaminate") is not False
     heldout = [table for source in sources for table in [source.texts, *source.heldout_rows] if table is not None]
     hashes = hashes_of(heldout) if guarded else None
-    calls = []
+    calls = [
+        (str(root), part, manifest.tokenizer, source.inputs, Withheld(source.heldout_places, hashes), at.place)
+        for source in sources
+        for part in source.record.train.datasets
+        for at in [checks.at(source=source.name, stage="train", shard=part.prefix)]
+    ]
+    if cluster is not None and sum(_bin_bytes(root, part) for _, part, *_ in calls) >= LARGE_BYTES:
+        done = cluster.run(check_train_part, calls, label="audit")
+    else:
+        done = _in_threads(calls, progress)
+    checks.merge(found for found, _ in done)
+    rows = iter([part_rows for _, part_rows in done])
     for source in sources:
-        withheld = Withheld(source.heldout_places, hashes)
-        for part in source.record.train.datasets:
-            at = Checks(checks.at(source=source.name, stage="train", shard=part.prefix).place)
-            look = partial(_look, source.inputs, withheld)
-            calls.append((at, partial(_open, root, part, manifest.tokenizer, at, look)))
-    found = iter(_in_threads([call for _, call in calls], progress))
-    checks.merge(at for at, _ in calls)
-    for source in sources:
-        rows = [next(found) for _ in source.record.train.datasets]
-        _check_parts_together(source, rows, checks.at(source=source.name, stage="train"))
+        of_source = [next(rows) for _ in source.record.train.datasets]
+        _check_parts_together(source, of_source, checks.at(source=source.name, stage="train"))
+
+
+def _bin_bytes(root: Path, part: DatasetRecord) -> int:
+    path = root / f"{part.prefix}.bin"
+    return path.stat().st_size if is_inside(part.prefix) and path.is_file() else 0
+
+
+def check_train_part(
+    root: str, part: DatasetRecord, tokenizer: TokenizerRecord, inputs: Inputs | None, withheld: Withheld, place: Place
+) -> tuple[Checks, Rows | None]:
+    """Check one training part: the task."""
+    checks = Checks(place)
+    look = partial(_look, inputs, withheld)
+    return checks, _open(Path(root), part, tokenizer, checks, look)
 
 
 def _look(
@@ -236,11 +265,11 @@ def _check_parts_together(source: _Source, parts: Sequence[Rows | None], checks:
         )
 
 
-def _in_threads(calls: Sequence[Callable[[], T]], progress: Progress | None) -> list[T]:
-    """Run the calls on as many threads as this process may use; results in their order."""
-    results: list[T] = []
+def _in_threads(calls: Sequence[tuple[Any, ...]], progress: Progress | None) -> list[tuple[Checks, Rows | None]]:
+    """Check parts on as many threads as this process may use; results in the order of the calls."""
+    results: list[tuple[Checks, Rows | None]] = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for future in [threads.submit(call) for call in calls]:
+        for future in [threads.submit(check_train_part, *call) for call in calls]:
             results.append(future.result())
             if progress is not None:
                 progress("audit", len(results), len(calls))

@@ -78,7 +78,7 @@ def _huggingface(run: Path, output: Path) -> dict[str, object]:
     check = done.tokenizer
     if not check.exact:
         stderr.print(
-            f"[bold yellow]warning:[/] the fast tokenizer gives other ids than SentencePiece on {check.different:,} of "
+            f"[bold yellow]warning:[/] the fast tokenizer gives other ids than the run's own on {check.different:,} of "
             f"{check.texts:,} texts; see {output / TOKENIZER_DIFFERS}",
             soft_wrap=True,
         )

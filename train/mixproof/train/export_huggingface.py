@@ -4,9 +4,9 @@ Every export loads what it wrote with transformers, as its users will, and runs 
 on held-out text: one window from each of up to four sources, each after an EOD. A largest difference of the logits
 above 1e-5 fails the export, and nothing is left. Measured on runs of nano: 0.
 
-The tokenizer is compared with SentencePiece on those sources' held-out texts and on the hard set. Where ids differ, the
+The tokenizer is compared with the reference on those sources' held-out texts and on the hard set. Where ids differ, the
 export says so in `TOKENIZER_DIFFERS.md` and in what it returns: the weights are right, the ids have to come from
-SentencePiece then (`tokenizer.model`).
+elsewhere then, for a SentencePiece model from `tokenizer.model`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import DatasetRecord
 from mixproof.tokenize.hard_texts import hard_texts
 from mixproof.tokenize.indexed import read_index
-from mixproof.tokenize.sentencepiece import load_processor
+from mixproof.tokenize.reference import load_reference
 
 from .distributed import process_group
 from .huggingface import CONFIG, WEIGHTS, llama_config, to_huggingface
@@ -39,7 +39,13 @@ LARGEST_DIFFERENCE = 1e-5
 CHECKED_SOURCES = 4
 CHECKED_TOKENS = 100_000
 """Most tokens of each source's held-out documents on which tokenizers are compared."""
+HARD_PIECES = 50
+"""Special and user-defined pieces that are put into hard texts literally."""
 TOKENIZER_DIFFERS = "TOKENIZER_DIFFERS.md"
+WAY_OUT = {
+    "sentencepiece": "Use `tokenizer.model` with the sentencepiece package where ids matter.",
+    "huggingface": "Where ids matter, keep special tokens out of texts: here they get the ids of controls.",
+}
 FACTS = "mixproof.json"
 
 
@@ -69,8 +75,6 @@ def export_huggingface(run_path: Path, folder: Path) -> HuggingFaceExport:
     """
     require_transformers()
     run = open_finished_run(run_path)
-    if run.manifest().tokenizer.kind != "sentencepiece":
-        raise RequestError(f"{run_path}: only runs on a SentencePiece tokenizer are exported")
     with output_folder(folder) as scratch:
         texts = _heldout_ids(run)
         with process_group("cpu") as ranks:
@@ -172,22 +176,21 @@ def _compare(model: torch.nn.Module, folder: Path, windows: Sequence[Sequence[in
     return largest
 
 
-def _write_tokenizer(run: FinishedRun, documents: Sequence[Sequence[int]], folder: Path) -> TokenizerCheck:
+def _write_tokenizer(run: FinishedRun, documents: list[list[int]], folder: Path) -> TokenizerCheck:
     tokenizer = run.manifest().tokenizer
     path = run.store.path(tokenizer.path)
-    processor = load_processor(str(path))
     expected, found = run.record.tokenizer.sha256, sha256_of_file(path)
     if found != expected:
         raise DamagedFileError(str(path), "whole file", f"SHA-256 is {found}, the record says {expected}")
     write_tokenizer(path, tokenizer.eod_id, folder)
-    eod = processor.id_to_piece(tokenizer.eod_id)
-    texts = [*processor.decode([list(document) for document in documents]), *hard_texts([eod, "<s>", "<unk>"])]
-    check = differences(folder, processor, texts)
+    reference = load_reference(str(path))
+    texts = [*reference.decode(documents), *hard_texts(reference.pieces[:HARD_PIECES])]
+    check = differences(folder, reference, texts)
     if not check.exact:
         (folder / TOKENIZER_DIFFERS).write_text(
             f"# The fast tokenizer here is not exact\n\n{check.different:,} of {check.texts:,} texts got other ids "
-            "than from SentencePiece, with which this model was trained.\nUse `tokenizer.model` with the sentencepiece "
-            f"package where ids matter. The first of the texts starts with:\n\n    {check.example!r}\n",
+            f"than those with which this model is trained.\n{WAY_OUT[tokenizer.kind]} The first of the texts starts "
+            f"with:\n\n    {check.example!r}\n",
             encoding="utf-8",
         )
     return check

@@ -1,6 +1,8 @@
-"""A SentencePiece model as a Hugging Face tokenizer, with ids held against SentencePiece's on real text.
+"""A run's tokenizer as transformers loads it, with ids held against those that the run was trained on.
 
-`tokenizer.json` is made from the model's own pieces: for BPE every way to put a piece together from two others, in the
+A `tokenizer.json` is written as it was used: without padding, truncation and what it would add around a text.
+Of a SentencePiece model a Hugging Face tokenizer is made.
+It is made from the model's own pieces: for BPE every way to put a piece together from two others, in the
 order of the pieces' scores, for unigram models the scores; the normalizer from the model's. Control pieces never take
 part in merges and `split_special_tokens` is on, so that a literal `</s>` in a text is text, as in SentencePiece; EOD
 is `bos` and `eos`. No token is added in front of a text. `tokenizer.model` lies beside it for tools that read it.
@@ -8,7 +10,8 @@ is `bos` and `eos`. No token is added in front of a text. `tokenizer.model` lies
 Transformers' own `LlamaTokenizer` makes other ids from the same model (it changed 1,502 of 1,658 hard texts of an
 identity model), so the files ask for the plain fast tokenizer.
 
-Equality cannot be proven for every model: `differences` counts, and an export says what it found.
+In both, `split_special_tokens` keeps literal special tokens text. Equality cannot be proven for every model:
+`differences` counts, and an export says what it found.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
+import numpy as np
+from sentencepiece import sentencepiece_model_pb2
 
 from mixproof.ledger.errors import RequestError
+from mixproof.tokenize.reference import Reference, kind_of
 
 MODEL = "tokenizer.model"
 TOKENIZER = "tokenizer.json"
@@ -39,7 +44,7 @@ _messages: Any = sentencepiece_model_pb2
 
 @dataclass(frozen=True)
 class TokenizerCheck:
-    """How far a tokenizer agrees with SentencePiece."""
+    """How far a tokenizer agrees with the reference."""
 
     texts: int
     """Texts compared."""
@@ -54,41 +59,59 @@ class TokenizerCheck:
         return self.different == 0
 
 
-def write_tokenizer(model: Path, eod_id: int, folder: Path) -> None:
+def write_tokenizer(tokenizer: Path, eod_id: int, folder: Path) -> None:
     """Write the files of a tokenizer into `folder`.
 
     Args:
-        model: the SentencePiece model.
+        tokenizer: the SentencePiece model or the `tokenizer.json`.
         eod_id: the id that ends a document.
         folder: where the files go.
 
     Raises:
-        RequestError: when the model is neither BPE nor unigram.
+        RequestError: when a SentencePiece model is neither BPE nor unigram.
     """
+    if kind_of(str(tokenizer)) == "huggingface":
+        _write_form(json.loads(tokenizer.read_bytes()), eod_id, folder)
+    else:
+        _write_model(tokenizer, eod_id, folder)
+
+
+def _write_form(form: dict[str, Any], eod_id: int, folder: Path) -> None:
+    form |= {"post_processor": None, "padding": None, "truncation": None}
+    (folder / TOKENIZER).write_text(json.dumps(form, ensure_ascii=False), encoding="utf-8")
+    eod = next(str(token["content"]) for token in form["added_tokens"] if token["id"] == eod_id)
+    _write_config({"bos_token": eod, "eos_token": eod}, folder)
+
+
+def _write_model(model: Path, eod_id: int, folder: Path) -> None:
     proto = _messages.ModelProto()
     proto.ParseFromString(model.read_bytes())
     tokenizer = _tokenizer(proto)
     (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
     eod = proto.pieces[eod_id].piece
+    unknown = proto.pieces[proto.trainer_spec.unk_id].piece
+    _write_config({"bos_token": eod, "eos_token": eod, "unk_token": unknown}, folder)
+    shutil.copyfile(model, folder / MODEL)
+
+
+def _write_config(tokens: dict[str, str], folder: Path) -> None:
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": eod,
-        "eos_token": eod,
-        "unk_token": proto.pieces[proto.trainer_spec.unk_id].piece,
+        **tokens,
         "clean_up_tokenization_spaces": False,
         "split_special_tokens": True,
     }
     (folder / TOKENIZER_CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    shutil.copyfile(model, folder / MODEL)
 
 
-def differences(folder: Path, processor: SentencePieceProcessor, texts: Sequence[str]) -> TokenizerCheck:
-    """Compare the tokenizer in `folder`, as transformers loads it, with SentencePiece."""
+def differences(folder: Path, reference: Reference, texts: Sequence[str]) -> TokenizerCheck:
+    """Compare the tokenizer in `folder`, as transformers loads it, with the reference."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    expected = processor.encode(list(texts))
-    different = [text for text, ids in zip(texts, expected, strict=True) if tokenizer(text).input_ids != ids]
+    encoded = reference.encode(texts)
+    expected = np.split(encoded.ids, np.cumsum(encoded.lengths)[:-1])
+    different = [text for text, ids in zip(texts, expected, strict=True) if tokenizer(text).input_ids != ids.tolist()]
     return TokenizerCheck(len(texts), len(different), different[0][:80] if different else "")
 
 

@@ -44,7 +44,7 @@ from mixproof.ledger.store import Attempt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.documents import read_sources
 from mixproof.pipeline.files import find_files
-from mixproof.pipeline.read import DOCUMENTS, _Output
+from mixproof.pipeline.shard_output import DOCUMENTS, ShardOutput
 from mixproof.tokenize.encode import Texts, _ShardEncoder, encode_texts
 from mixproof.tokenize.parts import make_datasets
 from mixproof.tokenize.tokenizer import store_tokenizer
@@ -54,7 +54,7 @@ TEXTS = "texts.jsonl"
 ACCOUNT = (
     (mixproof.pipeline.identify, "_hash_batch"),
     (mixproof.pipeline.documents, "write_inputs"),
-    (_Output, "sorted_hashes"),
+    (ShardOutput, "sorted_hashes"),
     (_ShardEncoder, "_check_texts"),
     (_ShardEncoder, "_provenance"),
     (_ShardEncoder, "row"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import pydoc_data.topics
 import shutil
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import sentencepiece
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import read_manifest
+from mixproof.ledger.receipt import Receipt, StoredFile
 from mixproof.tokenize.audit import Failure
 from mixproof.tokenize.audit.report import Checks
 from mixproof.train.audit_draws import check_draw
@@ -106,6 +108,14 @@ def edit(run: Path, *keys: Any, to: Any) -> None:  # noqa: ANN401  JSON
     inner[keys[-1]] = to
     text = json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
     (run / "run.json").write_text(text)
+    seal(run)
+
+
+def seal(run: Path) -> None:
+    """Write a receipt for the record as it is now, as one who wants a change to go unnoticed would."""
+    data = (run / "run.json").read_bytes()
+    files = {"run.json": StoredFile(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))}
+    (run / "receipt.json").write_bytes(Receipt(stage="train", key=run.name, files=files).to_bytes())
 
 
 def replace_array(run: Path, name: str, change: Callable[[Any], Any]) -> None:
@@ -120,6 +130,7 @@ def replace_array(run: Path, name: str, change: Callable[[Any], Any]) -> None:
     new_index = hashlib.sha256(index.read_bytes()).hexdigest()
     record = (run / "run.json").read_text().replace(before, after).replace(old_index, new_index)
     (run / "run.json").write_text(record)
+    seal(run)
 
 
 def test_a_finished_run_is_clean_at_both_depths_wherever_its_store_lies(run: Path) -> None:
@@ -145,6 +156,35 @@ def test_a_flipped_byte_of_any_file_is_caught_by_its_checksum(run: Path) -> None
         assert next(f.file for f in found if f.equation == "checksum") == str(path)
         path.write_bytes(whole)
     assert failures(run) == []
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [("spec_name",), ("reason",), ("tokenizer", "lossless"), ("delivered", "a", "epochs"), ("heldout", "c", "loss")],
+)
+def test_what_stands_in_no_equation_is_sealed_to_its_last_digit(run: Path, keys: tuple[str, ...]) -> None:
+    record = json.loads((run / "run.json").read_bytes())
+    inner = record
+    for key in keys[:-1]:
+        inner = inner[key]
+    old = inner[keys[-1]]
+    inner[keys[-1]] = (
+        not old if isinstance(old, bool) else math.nextafter(old, 9) if isinstance(old, float) else "other"
+    )
+    (run / "run.json").write_text(json.dumps(record, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
+    assert [(f.equation, f.file) for f in failures(run)] == [("checksum", str(run / "run.json"))]
+
+
+def test_a_seal_that_is_damaged_missing_or_of_another_run_is_named_and_not_the_record(run: Path) -> None:
+    path = run / "receipt.json"
+    whole = path.read_bytes()
+    other = Receipt(stage="train", key="0" * 64, files={}).to_bytes()
+    for data in (whole[:-1], whole.replace(b"run.json", b"run.jsom"), other, None):
+        path.unlink()
+        if data is not None:
+            path.write_bytes(data)
+        assert {f.file for f in failures(run)} == {str(path)}
+        path.write_bytes(whole)
 
 
 def test_a_truncated_or_missing_file_is_caught(run: Path) -> None:
@@ -323,9 +363,9 @@ def test_targets_moved_from_one_source_to_another_in_the_metrics_break_e9(run: P
 def test_a_record_of_another_form_or_place_is_refused(run: Path, tmp_path: Path) -> None:
     text = (run / "run.json").read_text()
     (run / "run.json").write_text(text + " ")
-    assert [f.equation for f in failures(run)] == ["schema"]
+    assert [f.equation for f in failures(run)] == ["schema", "checksum"]
     (run / "run.json").write_text("{}")
-    assert [f.equation for f in failures(run)] == ["schema"]
+    assert [f.equation for f in failures(run)] == ["schema", "checksum"]
     with pytest.raises(RequestError, match="no run record there"):
         audit_run(tmp_path / "nothing")
     shutil.copy(run / "run.json", tmp_path / "run.json")

@@ -6,7 +6,8 @@ bits per byte) with the build's manifest beside them; then the files: draws, ind
 again), checkpoint, metrics and scores. A file that fails its checksum is named and not opened further.
 
 Not covered: that training on these samples gives these weights, and the build itself, which `audit_build` checks.
-What the record states freely (recipe, names, seed, masks) is bound to the folder's name by `audit_identity.py`.
+What the record states freely (recipe, names, seed, masks) is bound to the folder's name by `audit_identity.py`, its
+bytes to the receipt beside it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydantic import ValidationError
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest
 from mixproof.tokenize.audit.checksums import check_file
+from mixproof.tokenize.audit.receipts import sealed_files
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
 
 from .audit_checkpoints import check_checkpoints
@@ -61,6 +63,7 @@ def audit_run(run_path: Path, depth: Depth = "bytes") -> AuditReport:
     checks = Checks()
     at = checks.at(file=str(path))
     run = _parse_run(path, at)
+    _check_seal(root, path, checks)
     if run is None:
         return checks.report(depth)
     at.equal("schema", "as key, by the folder's name", path.parent.name, run.key)
@@ -90,6 +93,17 @@ def _parse_run(path: Path, checks: Checks) -> RunRecord | None:
     checks.true("schema", run.to_bytes() == raw, "JSON with sorted keys and an indent of one", "another form")
     checks.equal("schema", "as status", "done", run.status)
     return run
+
+
+def _check_seal(root: Path, path: Path, checks: Checks) -> None:
+    """The record's bytes against the receipt beside it: labels and last digits stand in no equation.
+
+    A record that fails is read on all the same: the equations tell which figure was changed.
+    """
+    sealed = sealed_files(root, f"train/{path.parent.name}", checks)
+    if sealed is not None:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        checks.at(file=str(path)).equal("checksum", "as sha256, by the receipt", sealed.get(path.name), found)
 
 
 def _parse_manifest(root: Path, run: RunRecord, checks: Checks) -> Manifest | None:

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.receipt import RECEIPT, Receipt, StoredFile
 from mixproof.ledger.store import Store
 
 RUN = "run.json"
@@ -219,8 +220,11 @@ def run_folder(store: Store, key: str) -> Path:
 
 
 def write_run(store: Store, record: RunRecord) -> Path:
-    """Publish the record into its run's folder; return its path."""
-    return store.write(f"{TRAIN}/{record.key}/{RUN}", record.to_bytes())
+    """Publish the record into its run's folder, behind the receipt that seals its bytes; return its path."""
+    place, data = f"{TRAIN}/{record.key}", record.to_bytes()
+    sealed = {RUN: StoredFile(sha256=record.sha256, bytes=len(data))}
+    store.write(f"{place}/{RECEIPT}", Receipt(stage=TRAIN, key=record.key, files=sealed).to_bytes())
+    return store.write(f"{place}/{RUN}", data)
 
 
 def read_run(path: Path) -> RunRecord:

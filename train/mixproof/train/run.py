@@ -22,7 +22,7 @@ import torch
 
 from mixproof.ledger.errors import TrainingError
 from mixproof.ledger.fingerprint import canonical_json
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.store import RECEIPT, Store, publish_bytes
 
 from .blend import Blend
 from .checkpoint import (
@@ -94,7 +94,7 @@ def finished_record(store: Store, request: RunRequest) -> RunRecord | None:
         return None
     record = read_run(store.path(f"{place}/{RUN}"))
     whole = _is_whole(store, record)
-    present = all(name in sizes for name in (IDENTITY, *record.files, *record.index))
+    present = all(name in sizes for name in (IDENTITY, RECEIPT, *record.files, *record.index))
     return record if record.status == "done" and whole and present else None
 
 

@@ -38,23 +38,36 @@ def check_receipts(root: Path, named: Mapping[str, str], checks: Checks) -> None
 
 
 def _check_receipt(root: Path, folder: str, files: Mapping[str, str], checks: Checks) -> None:
+    found = sealed_files(root, folder, checks)
+    if found is not None:
+        differ = sorted(name for name, sha256 in files.items() if found.get(name) != sha256)
+        at = checks.at(file=str(root / folder / RECEIPT))
+        at.equal("checksum", "as files whose checksum the receipt does not share", [], differ)
+
+
+def sealed_files(root: Path, folder: str, checks: Checks) -> dict[str, str] | None:
+    """SHA-256 by name of the files in an output's receipt; None, with a failure that names it, where it does not hold.
+
+    Args:
+        root: the store's folder.
+        folder: `<stage>/<key>`.
+        checks: where the outcome goes.
+    """
     path = root / folder / RECEIPT
     at = checks.at(file=str(path))
     try:
         raw = path.read_bytes()
     except OSError as error:
         at.true("checksum", False, "the receipt of a finished output", f"no readable file: {error.strerror}")
-        return
+        return None
     body, _, end = raw.rpartition(MARK)
     digest = hashlib.sha256(body + b"}").hexdigest()
     if not at.true("checksum", end == f'{digest}"}}'.encode(), "a receipt with its own checksum", "another checksum"):
-        return
+        return None
     receipt = json.loads(body + b"}")
-    place = f"{receipt.get('stage')}/{receipt.get('key')}"
-    at.equal("schema", "as the place of the output", folder, place)
-    found = {name: file["sha256"] for name, file in receipt.get("files", {}).items()}
-    differ = sorted(name for name, sha256 in files.items() if found.get(name) != sha256)
-    at.equal("checksum", "as files whose checksum the receipt does not share", [], differ)
+    if not at.equal("schema", "as the place of the output", folder, f"{receipt.get('stage')}/{receipt.get('key')}"):
+        return None
+    return {name: file["sha256"] for name, file in receipt.get("files", {}).items()}
 
 
 def files_of(prefix: str, bin_sha256: str, idx_sha256: str, provenance_sha256: str) -> dict[str, str]:

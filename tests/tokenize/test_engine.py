@@ -20,6 +20,7 @@ from mixproof.tokenize.engine import (
     FAST,
     FAST_NORMALIZED,
     REFERENCE,
+    Fast,
     choose_engine,
     classify,
     differing_texts,
@@ -115,7 +116,7 @@ def test_the_fast_engine_is_loaded_anew_before_its_memory_grows_and_goes_on_the_
     model: Path, topics: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = [text.encode() for text in topics[:20]]
-    fast = load_engine.__wrapped__(FAST, str(model))
+    fast = Fast(engine._tokenizer_json(model.read_bytes(), normalized=False), None)
     once = fast.encode(data)
     monkeypatch.setattr(engine, "RENEWED_AFTER_BYTES", 0)
     loaded = fast._tokenizer

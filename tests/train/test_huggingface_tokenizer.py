@@ -60,7 +60,7 @@ def given(model: Any, words: Any, trainer: Any, folder: Path) -> TokenizerCheck:
     tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = words
     tokenizer.train_from_iterator(TOPICS[:20], trainer)
-    eod = tokenizer.token_to_id(EOD)
+    eod = tokenizer.get_vocab()[EOD]
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{EOD} $A {EOD}", special_tokens=[(EOD, eod)])
     tokenizer.enable_truncation(5)
     path = folder / "given" / "tokenizer.json"

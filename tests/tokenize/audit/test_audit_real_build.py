@@ -102,14 +102,14 @@ def test_a_build_with_imported_held_out_sets_and_decontamination_is_clean(
 def test_the_parts_of_a_large_build_are_checked_as_tasks_with_the_same_outcome(
     corpus: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with InProcess() as cluster:
-        path = build_spec(CREATE.replace("DECONTAMINATE", "{}"), corpus, store, cluster)
-        parts = [part for source in read_manifest(path).sources.values() for part in source.train.datasets]
-        target = store.path(f"{parts[1].prefix}.bin")
-        target.write_bytes(target.read_bytes()[:-1])
-        here = audit_build(path, cluster=cluster)
-        assert cluster.tasks["audit"] == 0
-        monkeypatch.setattr(audit, "LARGE_BYTES", 1)
-        assert audit_build(path, cluster=cluster) == here
-        assert cluster.tasks["audit"] == len(parts) > 1
+    cluster = InProcess()
+    path = build_spec(CREATE.replace("DECONTAMINATE", "{}"), corpus, store, cluster)
+    parts = [part for source in read_manifest(path).sources.values() for part in source.train.datasets]
+    target = store.path(f"{parts[1].prefix}.bin")
+    target.write_bytes(target.read_bytes()[:-1])
+    here = audit_build(path, cluster=cluster)
+    assert cluster.tasks["audit"] == 0
+    monkeypatch.setattr(audit, "LARGE_BYTES", 1)
+    assert audit_build(path, cluster=cluster) == here
+    assert cluster.tasks["audit"] == len(parts) > 1
     assert [failure.file for failure in here.failures] == [str(target)]

@@ -71,19 +71,22 @@ def deleted(path: Path, _: list[Path], __: Generator) -> dict[Path, bytes | None
 
 
 def swapped(path: Path, files: list[Path], chance: Generator) -> dict[Path, bytes | None] | None:
-    """It and another one of its kind stand in each other's place."""
-    data = path.read_bytes()
-    others = [p for p in files if p.suffix == path.suffix and p.stat().st_size and p.read_bytes() != data]
-    if not others:
-        return None
-    other = others[chance.integers(len(others))]
-    return {path: other.read_bytes(), other: data}
+    """It and another one stand in each other's place: two parts, two receipts."""
+    other = _other(path, [p for p in files if p.name == path.name or p.suffix != ".json"], chance)
+    return None if other is None else {path: other.read_bytes(), other: path.read_bytes()}
 
 
 def stale(path: Path, files: list[Path], chance: Generator) -> dict[Path, bytes | None] | None:
     """Another one of its kind stands in its place, as an index or a cache of an earlier dataset would."""
-    both = swapped(path, files, chance)
-    return None if both is None else {path: both[path]}
+    other = _other(path, files, chance)
+    return None if other is None else {path: other.read_bytes()}
+
+
+def _other(path: Path, files: list[Path], chance: Generator) -> Path | None:
+    """Another file with the same ending and other bytes."""
+    data = path.read_bytes()
+    others = [p for p in files if p.suffix == path.suffix and p.stat().st_size and p.read_bytes() != data]
+    return others[chance.integers(len(others))] if others else None
 
 
 def edited_json(path: Path, _: list[Path], chance: Generator) -> dict[Path, bytes | None] | None:

@@ -44,7 +44,8 @@ from mixproof.ledger.store import Attempt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.documents import read_sources
 from mixproof.pipeline.files import find_files
-from mixproof.pipeline.shard_output import DOCUMENTS, ShardOutput
+from mixproof.pipeline.read import DOCUMENTS
+from mixproof.pipeline.shard_output import ShardOutput
 from mixproof.tokenize.encode import Texts, _ShardEncoder, encode_texts
 from mixproof.tokenize.parts import make_datasets
 from mixproof.tokenize.tokenizer import store_tokenizer

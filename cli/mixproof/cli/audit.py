@@ -61,7 +61,7 @@ def audit(
         raise typer.Exit(1)
 
 
-def audit_target(target: Path, store: str, depth: Depth, cluster: Cluster) -> AuditReport:
+def audit_target(target: Path, store: str, depth: Depth, cluster: Cluster | None = None) -> AuditReport:
     """Audit whatever `target` is; `cluster` starts only for a large build.
 
     Raises:
@@ -104,7 +104,7 @@ def _share(sample: str | None) -> Fraction:
     return share
 
 
-def audit_request(request: Request, depth: Depth, cluster: Cluster) -> AuditReport:
+def audit_request(request: Request, depth: Depth, cluster: Cluster | None = None) -> AuditReport:
     """Audit the build of a spec and every run of that build that says it is done."""
     store, path = request.store, request.manifest_path()
     copy_build(store, path, depth)

@@ -101,3 +101,39 @@ def test_a_dictionary_that_stands_for_far_more_than_its_batch_is_damage(
     assert [type(item) for item in found] == [Raw] * 600 + [Reject]
     with pytest.raises(DamagedFileError, match=r"batch of record 0: unpacks to more .* 200 times its size"):
         list(read_arrow(str(path), text="text", id_="id", with_fields=False))
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+@pytest.mark.parametrize("kind", ["file", "stream"])
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_packed_batch_is_weighed_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, compression: str, dictionary: bool
+) -> None:
+    texts = pa.array([str(number % 2) * 200_000 for number in range(10)])
+    table = pa.table({"text": texts.dictionary_encode() if dictionary else texts, "id": range(10)})
+    path = tmp_path / "a.arrow"
+    new = pa.ipc.new_file if kind == "file" else pa.ipc.new_stream
+    with new(str(path), table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(table)
+    found = list(read_arrow(str(path), text="text", id_="id", with_fields=False))
+    assert [len(item.text) for item in found if isinstance(item, Raw)] == [200_000] * 10
+    monkeypatch.setattr(raw, "FREE_UNPACKED_BYTES", 100_000)
+    with pytest.raises(DamagedFileError, match=r"a\.arrow: message \d: unpacks to more than 100000 bytes and 2 times"):
+        list(read_arrow(str(path), text="text", id_="id", with_fields=False, limits=Limits(expansion=2)))
+
+
+def test_a_head_that_cannot_be_followed_is_damage(tmp_path: Path) -> None:
+    good = tmp_path / "good.arrow"
+    with pa.ipc.new_stream(str(good), TABLE.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_table(TABLE)
+    data = good.read_bytes()
+    outcomes = set()
+    for place in range(0, len(data), 7):
+        path = tmp_path / "bad.arrow"
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        try:
+            outcomes.add(len(list(read_arrow(str(path), text="text", id_="id", with_fields=False))))
+        except (DamagedFileError, RequestError) as error:
+            outcomes.add(type(error) if "bad.arrow" in str(error) else str(error))
+    assert DamagedFileError in outcomes
+    assert not [outcome for outcome in outcomes if isinstance(outcome, str)]

@@ -80,6 +80,16 @@ def test_hostile_lines_have_their_reasons_and_their_neighbours_stay(read: Read) 
     assert dropped(source) == {"invalid_json": 4, "invalid_utf8": 1, "not_an_object": 2}
 
 
+def test_a_number_that_no_double_holds_costs_its_line_with_and_without_a_surrogate_beside_it(read: Read) -> None:
+    lines = [
+        b'{"text": "a", "score": 1e999}',
+        b'{"text": "b", "score": -1e999, "title": "\\ud800"}',
+        b'{"text": "c", "score": 1e308, "title": "\\ud800", "parts": 123456789012345678901234567890}',
+    ]
+    source, documents = read({"a.jsonl": b"\n".join(lines)})
+    assert (documents, dropped(source)) == ([(None, "c")], {"invalid_json": 2})
+
+
 def test_one_json_list_over_many_lines_is_no_json_lines(read: Read) -> None:
     with pytest.raises(BadRecordsError, match=r"invalid_json .*a\.json record 0: invalid_json: '\['"):
         read({"a.json": orjson.dumps([{"text": "a"}, {"text": "b"}], option=orjson.OPT_INDENT_2)}, reject="50%")

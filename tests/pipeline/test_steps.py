@@ -64,7 +64,6 @@ def test_the_sampler_keeps_a_share_by_the_text_alone() -> None:
     assert {text for text in tenth if text} < kept
     assert 900 < len(kept) < 1100
     assert run([step("sampler", rate=1)], texts)[0] == texts
-    assert run([step("sampler", rate=0)], texts)[0] == [None] * 2000
 
 
 def test_a_datatrove_formatter_counts_bytes_added_and_removed_and_starts_anew_at_each_document() -> None:
@@ -122,6 +121,11 @@ def test_only_datatrove_steps_ask_for_the_other_fields_of_a_record() -> None:
         (step("length", min_char=3), r"unknown option 'min_char' \(did you mean 'min_chars'\?\)"),
         (step("gopher_qualty"), r"no step 'gopher_qualty' \(did you mean 'gopher_quality'\?\)"),
         (step("length", min_chars=5, max_chars=2), "min_chars 5 is above max_chars 2, so every document would go"),
+        (step("length", max_chars=0), "max_chars 0 keeps no document"),
+        (step("sampler", rate=0), r"rate: a share of nothing keeps no document.*, not 0"),
+        (step("regex", regex_exp="[a-z]*"), "is found in every text, even an empty one"),
+        (step("c4_quality", max_word_length=0), r"max_word_length: every line has a longer word.*, not 0"),
+        (step("gopher_quality", max_symbol_word_ratio=30), r"max_symbol_word_ratio: .*less than or equal to 1, not 30"),
         (step("score", field="s", min=Decimal("0.5"), max=0), "min 0.5 is above max 0"),
         (step("language", keep="english"), "'english' is none of the 176 languages .* codes such as `en`"),
         (step("language", min_score=1), "min_score 1 is never exceeded"),

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from in_process import InProcess
 from mixproof.ledger.account import Count
 from mixproof.ledger.errors import BadRecordsError, RequestError
 from mixproof.ledger.store import Store
@@ -38,6 +39,12 @@ LINES = [
     b'{"text": "another of the good ones", "quality": "high"}',
 ]
 Read = Callable[..., dict[str, SourceDocuments]]
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    """A cluster without Ray."""
+    return InProcess()
 
 
 @pytest.fixture

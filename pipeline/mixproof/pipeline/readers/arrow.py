@@ -13,10 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.errors import DamagedFileError
 from mixproof.mixtures.spec import Limits
 
-from .parquet import BATCH_ROWS, batch_rows, bytes_of, first_line, texts_of
+from .arrow_bodies import check_bodies
+from .parquet import BATCH_ROWS, batch_rows, bytes_of, columns_of, first_line, names_of, texts_of
 from .raw import NO_OTHER_LIMITS, check_expansion, local_copy
 from .record import Records
 
@@ -29,15 +30,12 @@ def read_arrow(url: str, *, text: str, id_: str, with_fields: bool, limits: Limi
 
     Raises:
         DamagedFileError: no Arrow IPC, a truncated one, or a batch that cannot be read.
-        RequestError: when there is no column `text`.
+        RequestError: when there is no column `text`, or two columns of a name.
     """
     with local_copy(url) as path:
         record = 0
-        for batch in _batches(path, url):
-            names = batch.schema.names
-            if text not in names:
-                raise RequestError(f"{url}: there is no column {text!r}; the columns are {', '.join(names)}")
-            columns = names if with_fields else [column for column in (text, id_) if column in names]
+        for batch in _batches(path, url, limits):
+            columns = columns_of(batch.schema.names, text, id_, url, with_fields=with_fields)
             chosen = batch.select(columns)
             _check(chosen, url, record)
             given, packed = 0, chosen.nbytes
@@ -50,14 +48,17 @@ def read_arrow(url: str, *, text: str, id_: str, with_fields: bool, limits: Limi
             record += batch.num_rows
 
 
-def _batches(path: Path, url: str) -> Iterator[Any]:
+def _batches(path: Path, url: str, limits: Limits) -> Iterator[Any]:
     with path.open("rb") as raw:
         is_file = raw.read(len(FILE_MAGIC)) == FILE_MAGIC
     place = "footer" if is_file else "schema"
+    if path.stat().st_size:
+        check_bodies(path, url, limits, is_file=is_file)
     try:
         with pa.OSFile(str(path)) if path.stat().st_size == 0 else pa.memory_map(str(path)) as source:
             if is_file:
                 reader = pa.ipc.open_file(source)
+                names_of(reader.schema, url)
                 for index in range(reader.num_record_batches):
                     place = f"batch {index}"
                     yield reader.get_batch(index)
@@ -65,6 +66,7 @@ def _batches(path: Path, url: str) -> Iterator[Any]:
                     yield pa.RecordBatch.from_pylist([], schema=reader.schema)
                 return
             stream = pa.ipc.open_stream(source)
+            names_of(stream.schema, url)
             yield pa.RecordBatch.from_pylist([], schema=stream.schema)
             for index, batch in enumerate(stream):
                 place = f"after batch {index}"

@@ -38,7 +38,8 @@ _BROWSERS = {
     "gbk": "gb18030",
     "big5": "big5hkscs",
 }
-_NO_TEXT = frozenset({"utf-7", "rot13", "base64", "hex", "bz2", "zlib", "uu", "quopri", "punycode", "idna", "mbcs"})
+_NO_TEXT = frozenset({"utf-7", "punycode", "idna", "mbcs", "oem", "undefined", "unicode-escape", "raw-unicode-escape"})
+"""Python's own, which no browser knows."""
 _SEVEN_BIT = ("iso2022", "hz")
 
 
@@ -80,10 +81,12 @@ def _declared(data: bytes, content_type: str) -> list[str]:
     known = []
     for name in names:
         try:
-            charset = codecs.lookup(name).name
+            found = codecs.lookup(name)
         except LookupError:
             continue
-        charset = _BROWSERS.get(charset, charset)
+        if not found._is_text_encoding:  # base64, rot13 and such
+            continue
+        charset = _BROWSERS.get(found.name, found.name)
         if charset not in known and charset not in _NO_TEXT:
             known.append(charset)
     return known

@@ -3,11 +3,14 @@ r"""JSON lines: one object a line, by byte range, at about the speed of orjson.
 A range owns the lines that start in it, so ranges of a file give every line exactly once. Lines end at `\n`; a
 `\r` before it is white space. A byte order mark at the start of the file is skipped. Lone surrogates in
 another field than the text do no harm; orjson refuses the whole line, so such lines take the slow way.
+A line with a number that no double holds (`1e999`) is no JSON here, as one with NaN is none: what would stand for it
+is infinity.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any, NoReturn
@@ -154,9 +157,15 @@ def _slow_parse(line: bytes) -> tuple[Any, str | None]:
     if "\\u" not in decoded:
         return None, "invalid_json"
     try:
-        return json.loads(decoded, parse_constant=_refuse), None
+        return json.loads(decoded, parse_constant=_refuse, parse_float=_finite), None
     except (ValueError, RecursionError):
         return None, "invalid_json"
+
+
+def _finite(number: str) -> float:
+    """A number that a double holds: orjson refuses 1e999, and so does the slow way."""
+    value = float(number)
+    return value if math.isfinite(value) else _refuse(number)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ BATCH_ROWS = 128
 """Few, so that their buffers are taken from memory that is warm: twice as fast as 1,024 rows of long texts."""
 BATCH_BYTES = 128 * 1000 * 1000
 """Of a batch, as far as its dictionaries can tell."""
+_NO_PYTHON_VALUE = (ArithmeticError, ValueError, LookupError, pa.ArrowException)
 TAIL_BYTES = 8
 """A Parquet file ends with 4 bytes of the footer's length and 4 of magic."""
 
@@ -41,13 +42,10 @@ def read_parquet(
 
     Raises:
         DamagedFileError: no Parquet, a truncated one, or a page that cannot be read.
-        RequestError: when the file has no column `text`.
+        RequestError: when the file has no column `text`, or two columns of a name.
     """
     with _copy(url, start, end) as path, _open(path, url) as file:
-        names = file.schema_arrow.names
-        if text not in names:
-            raise RequestError(f"{url}: there is no column {text!r}; the columns are {', '.join(names)}")
-        columns = names if with_fields else [column for column in (text, id_) if column in names]
+        columns = columns_of(names_of(file.schema_arrow, url), text, id_, url, with_fields=with_fields)
         record = 0
         for group in _owned(file.metadata, start, end):
             packed, rows = _weigh(path, file.metadata.row_group(group), columns, limits, f"{url}: row group {group}")
@@ -59,6 +57,33 @@ def read_parquet(
                 yield from batch_rows(batch, texts, record, text, id_, with_fields)
                 record += batch.num_rows
                 del batch, texts  # before the next is read, which takes their memory while it is warm
+
+
+def names_of(schema: Any, url: str) -> list[str]:  # noqa: ANN401 - pyarrow ships no types
+    """Names of the columns, which pyarrow decodes only when they are asked for.
+
+    Raises:
+        DamagedFileError: when one is not valid UTF-8.
+    """
+    try:
+        return list(schema.names)
+    except UnicodeDecodeError as error:
+        raise DamagedFileError(url, "schema", f"the name of a column is not valid UTF-8: {error}") from error
+
+
+def columns_of(names: list[str], text: str, id_: str, url: str, *, with_fields: bool) -> list[str]:
+    """Columns that are read: those of text and id, or all.
+
+    Raises:
+        RequestError: when there is no column `text`, or two of them have one name.
+    """
+    if text not in names:
+        raise RequestError(f"{url}: there is no column {text!r}; the columns are {', '.join(names)}")
+    columns = names if with_fields else [column for column in (text, id_) if column in names]
+    for column in columns:
+        if names.count(column) > 1:
+            raise RequestError(f"{url}: {names.count(column)} columns have the name {column!r}; give each its own")
+    return columns
 
 
 @contextmanager
@@ -207,7 +232,7 @@ def texts_of(column: Any) -> list[Any]:  # noqa: ANN401 - as above
     if pa.types.is_dictionary(kind):
         return _by_name(column, texts_of)
     if not _is_text(kind) and not _is_binary(kind):
-        return list(column.to_pylist())
+        return _python_values(column)
     if pa.types.is_string(kind):
         values = column.view(pa.binary()).to_pylist()
     else:
@@ -228,12 +253,31 @@ def _values(column: Any) -> list[Any]:  # noqa: ANN401 - as above
     if pa.types.is_dictionary(kind):
         return _by_name(column, _values)
     if not _is_text(kind) and not _is_binary(kind):
-        return list(column.to_pylist())
+        return _python_values(column)
     if _is_text(kind):
         if _is_valid(column):
             return list(column.to_pylist())
         column = column.cast(pa.large_binary())
     return [value.decode() if value is not None and _is_utf8(value) else value for value in column.to_pylist()]
+
+
+def _python_values(column: Any) -> list[Any]:  # noqa: ANN401 - as above
+    """Python values of any column; what Python cannot hold as Arrow spells it, and None where it does not either.
+
+    Such are dates beyond the year 9999, times in a zone that nobody knows, invalid UTF-8 inside a struct.
+    """
+    try:
+        return list(column.to_pylist())
+    except _NO_PYTHON_VALUE:
+        return [_python_value(value) for value in column]
+
+
+def _python_value(value: Any) -> object:  # noqa: ANN401 - as above
+    with suppress(*_NO_PYTHON_VALUE):
+        return value.as_py()
+    with suppress(*_NO_PYTHON_VALUE):
+        return value.cast(pa.string()).as_py()
+    return None
 
 
 def _by_name(column: Any, values_of: Callable[[Any], list[Any]]) -> list[Any]:  # noqa: ANN401 - as above

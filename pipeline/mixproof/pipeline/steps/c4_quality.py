@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from .document import Document
 from .languages import LINE_ENDS, SpokenOptions, short_label
@@ -29,6 +29,12 @@ _LINE_ENDS = (".", "?", "!", '"', "'")
 _POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
 
 
+def _not_zero(length: int) -> int:
+    if not length:
+        raise ValueError("every line has a longer word, so every document would go; -1 switches the bound off")
+    return length
+
+
 class C4QualityOptions(SpokenOptions):
     """As datatrove's C4QualityFilter; -1 switches a bound off."""
 
@@ -38,7 +44,7 @@ class C4QualityOptions(SpokenOptions):
     filter_no_terminal_punct: bool = True
     min_num_sentences: Bound = 5
     min_words_per_line: Bound = 3
-    max_word_length: Bound = 1000
+    max_word_length: Annotated[Bound, AfterValidator(_not_zero)] = 1000
     """Characters between white space."""
     filter_lorem_ipsum: bool = True
     filter_javascript: bool = True

@@ -36,7 +36,7 @@ class GopherQualityOptions(SpokenOptions):
     min_avg_word_length: Length | None = 3
     """Characters."""
     max_avg_word_length: Length | None = 10
-    max_symbol_word_ratio: Length | None = 0.1
+    max_symbol_word_ratio: Share | None = 0.1
     """Most `#`, and most ellipses, per word."""
     max_bullet_lines_ratio: Share | None = 0.9
     max_ellipsis_lines_ratio: Share | None = 0.3

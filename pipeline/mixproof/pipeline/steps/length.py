@@ -20,6 +20,8 @@ class LengthOptions(Options):
 
     @model_validator(mode="after")
     def _leave_something(self) -> Self:
+        if self.max_chars == 0:
+            raise ValueError("max_chars 0 keeps no document; leave it out for no bound")
         check_order(self.min_chars, self.max_chars, "min_chars", "max_chars")
         return self
 

@@ -15,9 +15,11 @@ VERSION = 1
 
 def _compiles(pattern: str) -> str:
     try:
-        re.compile(pattern)
+        found = re.compile(pattern)
     except re.error as error:
         raise ValueError(f"no regular expression of Python's ({error})") from None
+    if all(found.search(text) for text in ("", "\n", "a")):
+        raise ValueError("is found in every text, even an empty one, so every document would go")
     return pattern
 
 

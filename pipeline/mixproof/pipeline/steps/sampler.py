@@ -6,6 +6,7 @@ documents and on the number of workers. The hash is salted, so that it says noth
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Any
 
 import xxhash
@@ -21,10 +22,17 @@ VERSION = 1
 NOT_SAMPLED = "not_sampled"
 
 
+def _some_share(value: object) -> Fraction:
+    rate = parse_share(value)
+    if not rate:
+        raise ValueError("a share of nothing keeps no document; give 1%, say, or take the source out")
+    return rate
+
+
 class SamplerOptions(Options):
     """The share to keep."""
 
-    rate: Annotated[Any, PlainValidator(parse_share), Field(description="the share to keep, such as `rate: 10%`")]
+    rate: Annotated[Any, PlainValidator(_some_share), Field(description="the share to keep, such as `rate: 10%`")]
 
 
 def make_sampler(options: SamplerOptions) -> Apply:

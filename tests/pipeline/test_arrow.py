@@ -127,7 +127,7 @@ def test_a_head_that_cannot_be_followed_is_damage(tmp_path: Path) -> None:
     with pa.ipc.new_stream(str(good), TABLE.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(TABLE)
     data = good.read_bytes()
-    outcomes = set()
+    outcomes: set[object] = set()
     for place in range(0, len(data), 7):
         path = tmp_path / "bad.arrow"
         path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])

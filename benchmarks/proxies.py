@@ -205,6 +205,11 @@ def scoring_seconds(shape: Architecture, length: int, device: torch.device) -> f
     return (seconds(device) - begin) / len(ids)
 
 
+def times(values: list[float], peer: list[float]) -> float:
+    """Median over rounds of how much faster one way was than a peer in the same round."""
+    return statistics.median(one / other for one, other in zip(values, peer, strict=True))
+
+
 def measure(ways: dict[str, Step], rounds: int, batch: tuple[Tensor, Tensor], device: torch.device) -> Speeds:
     """Tokens per second of each way in each round."""
     tokens, labels = batch
@@ -262,7 +267,7 @@ def main() -> None:
             "way": name,
             "tokens_per_second": [round(value, 1) for value in values],
             "median": round(median[name], 1),
-            "times": {peer: round(median[name] / value, 3) for peer, value in median.items() if peer != name},
+            "times": {peer: round(times(values, speeds[peer]), 3) for peer in speeds if peer != name},
             "flops_per_second": int(median[name] * flops_per_token(shape, VOCAB_SIZE, length)),
         }
         print(json.dumps(line))

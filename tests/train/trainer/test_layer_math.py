@@ -60,10 +60,11 @@ def test_a_rotation_is_megatrons(ranks: Ranks) -> None:
     for ours, expected in zip(rotated(mixed, turns, PLAIN), (queries, turned[3], mixed[:, :, :, 4]), strict=True):
         torch.testing.assert_close(ours, expected.permute(1, 2, 0, 3), rtol=1e-5, atol=1e-6)
     weights = [random(2, heads, 6, 8).detach() for heads in (6, 2, 2)]
-    expected = zip((queries, turned[3], mixed[:, :, :, 4]), weights, strict=True)
-    parts = zip(rotated(mixed, turns, PLAIN), weights, strict=True)
-    (ours,) = torch.autograd.grad(sum((part * weight).sum() for part, weight in parts), mixed)
-    (theirs,) = torch.autograd.grad(sum((part.permute(1, 2, 0, 3) * weight).sum() for part, weight in expected), mixed)
+    turned_parts = [part.permute(1, 2, 0, 3) for part in (queries, turned[3], mixed[:, :, :, 4])]
+    ours, theirs = (
+        torch.autograd.grad(torch.stack([(p * w).sum() for p, w in zip(parts, weights, strict=True)]).sum(), mixed)
+        for parts in (rotated(mixed, turns, PLAIN), turned_parts)
+    )
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6)
 
 

@@ -23,7 +23,8 @@ import torch
 from mixproof.ledger.fingerprint import sha256_of
 from mixproof.ledger.store import publish_bytes
 from mixproof.mixtures.spec import Spec
-from mixproof.pipeline.cluster import Cluster, Needs
+from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.sent import Needs
 from mixproof.tokenize.reference import load_reference
 
 from .distributed import process_group

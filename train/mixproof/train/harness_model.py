@@ -115,5 +115,5 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
             counts.to(self._where),
         )
         answers = [row.answer for row in batch]
-        parts = zip(losses.double().cpu().split(answers), hits.cpu().split(answers), strict=True)
+        parts = zip(torch.split(losses.double().cpu(), answers), torch.split(hits.cpu(), answers), strict=True)
         return [(-float(nats.sum()), bool(likeliest.all())) for nats, likeliest in parts]

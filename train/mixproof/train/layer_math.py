@@ -152,7 +152,8 @@ def _rotate(mixed: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _rotate_gradient(of_queries: Tensor, of_keys: Tensor, of_values: Tensor, turns: Tensor) -> Tensor:
     """Gradient of what was rotated: turned back."""
     cosines, sines = turns
-    grouped = of_queries.unflatten(1, (of_keys.size(1), -1))
+    batch, groups, sequence, size = of_keys.shape
+    grouped = of_queries.reshape(batch, groups, -1, sequence, size)
     turned = torch.cat([grouped, of_keys[:, :, None]], 2).permute(3, 0, 1, 2, 4)
     back = turned * cosines - _quarter(turned) * sines
     return torch.cat([back, of_values.permute(2, 0, 1, 3)[:, :, :, None]], 3)
@@ -171,7 +172,7 @@ def compiled() -> LayerMath:
     """The same functions, each of which torch compiles when it is first called."""
     torch.compiler.reset()
     # in this process: a pool of compiling processes for six functions would outlive them
-    options: dict[str, str | int | bool] = {"compile_threads": 1}
+    options: dict[str, str | int | bool | Callable[..., Any]] = {"compile_threads": 1}
     functions = (getattr(PLAIN, field.name) for field in fields(PLAIN))
     return LayerMath(*(torch.compile(one, fullgraph=True, dynamic=False, options=options) for one in functions))
 

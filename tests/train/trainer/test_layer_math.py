@@ -61,11 +61,11 @@ def test_a_rotation_is_megatrons(ranks: Ranks) -> None:
         torch.testing.assert_close(ours, expected.permute(1, 2, 0, 3), rtol=1e-5, atol=1e-6)
     weights = [random(2, heads, 6, 8).detach() for heads in (6, 2, 2)]
     turned_parts = [part.permute(1, 2, 0, 3) for part in (queries, turned[3], mixed[:, :, :, 4])]
-    ours, theirs = (
+    gradients = [
         torch.autograd.grad(torch.stack([(p * w).sum() for p, w in zip(parts, weights, strict=True)]).sum(), mixed)
         for parts in (rotated(mixed, turns, PLAIN), turned_parts)
-    )
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-6)
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=2e-6)
 
 
 def test_compiled_layers_learn_the_same_and_score_the_same_bits(make_request: MakeRequest, ranks: Ranks) -> None:

@@ -1,11 +1,13 @@
 """Training of a proxy against other ways to train the same model, interleaved in one run.
 
-    python benchmarks/proxies.py [--proxy 62m] [--sequence-length 512] [--samples 1] [--rounds 5]
+    python benchmarks/proxies.py [--proxy 62m] [--sequence-length 1024] [--samples 1] [--rounds 8]
 
-Each way is given the same batch, makes loss and gradient, clips and takes a step of fused AdamW, one after the other,
-`rounds` times. On a CPU tokens per CPU-second (user and system) are compared, so that a busy machine is fair to all; on
-CUDA tokens per second of wall time. Ways: mixproof, and Hugging Face's LlamaForCausalLM with SDPA. Beside it: what
-reading a sample through a blend costs, as a share of a step.
+Ways, all with as many weights: mixproof, with plain and with compiled layers; Hugging Face's LlamaForCausalLM with
+SDPA, plain and (`--compile-peer`) compiled whole; and on a CPU Megatron Core with its own local attention and loss.
+Each is given the same batch, makes loss and gradient, clips and takes a step of fused AdamW, one after the other,
+`rounds` times after a first round that fills caches; in every other round in the opposite order. On a CPU tokens per
+CPU-second (user and system) are compared, so that a busy machine is fair to all; on CUDA tokens per second of wall
+time. Beside it: reading a sample through a blend as a share of a step, scoring a token as a share of training one.
 """
 
 from __future__ import annotations
@@ -15,13 +17,19 @@ import json
 import math
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
+from megatron.core import parallel_state, tensor_parallel
+from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
+from megatron.core.models.gpt import GPTModel
+from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from torch import Tensor
 
 from mixproof.ledger.store import Store
@@ -29,15 +37,18 @@ from mixproof.mixtures.train_spec import Architecture
 from mixproof.tokenize.indexed import write_index
 from mixproof.train.distributed import process_group
 from mixproof.train.draw import Draw
-from mixproof.train.model import build_model
+from mixproof.train.evaluate import evaluate
+from mixproof.train.heldout_parts import HeldoutDocuments
+from mixproof.train.model import build_model, compile_layers, model_config
 from mixproof.train.optimizer import build_optimizer
-from mixproof.train.proxies import PROXIES, flops_per_token
+from mixproof.train.proxies import PROXIES, count_parameters, flops_per_token
 from mixproof.train.record import MasksRecord
 from mixproof.train.streams import Stream
 from mixproof.train.training_loss import training_loss
 
 VOCAB_SIZE = 32000
 Step = Callable[[Tensor, Tensor], float]
+Speeds = dict[str, list[float]]
 
 
 def stepping(model: torch.nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor]) -> Step:
@@ -56,9 +67,11 @@ def stepping(model: torch.nn.Module, loss_of: Callable[[Tensor, Tensor], Tensor]
     return step
 
 
-def ours(shape: Architecture, length: int, device: torch.device) -> Step:
+def ours(shape: Architecture, length: int, device: torch.device, *, compiled: bool) -> Step:
     """Our model and loss."""
     model = build_model(shape, vocab_size=VOCAB_SIZE, sequence_length=length, rope_base=10_000, seed=1, device=device)
+    if compiled:
+        compile_layers(model)
 
     def loss_of(tokens: Tensor, labels: Tensor) -> Tensor:
         positions = torch.arange(length, device=device).expand_as(tokens)
@@ -70,7 +83,7 @@ def ours(shape: Architecture, length: int, device: torch.device) -> Step:
     return stepping(model, loss_of)
 
 
-def hugging_face(shape: Architecture, length: int, device: torch.device) -> Step:
+def hugging_face(shape: Architecture, length: int, device: torch.device, *, compiled: bool) -> Step:
     """The same shape as transformers has it."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -88,11 +101,63 @@ def hugging_face(shape: Architecture, length: int, device: torch.device) -> Step
         attn_implementation="sdpa",
     )
     model: Any = LlamaForCausalLM(config).to(device)
+    assert sum(weight.numel() for weight in model.parameters()) == count_parameters(shape, VOCAB_SIZE).total
+    if compiled:
+        model.compile()
 
     def loss_of(tokens: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             loss: Tensor = model(input_ids=tokens, labels=labels, shift_labels=labels).loss
         return loss
+
+    return stepping(model, loss_of)
+
+
+class CpuMemory:
+    """In place of Megatron's memory for scores, which is always on the current CUDA device."""
+
+    def get_tensor(self, shape: list[int], dtype: torch.dtype, name: str, mem_alloc_context: object = None) -> Tensor:
+        """Memory for scores."""
+        return torch.empty(shape, dtype=dtype)
+
+
+class NoDropout:
+    """In place of Megatron's random states, which are CUDA's and which it asks for without any dropout, too."""
+
+    def fork(self) -> AbstractContextManager[None]:
+        """Nothing to draw."""
+        return nullcontext()
+
+
+class CpuRotaryEmbedding(RotaryEmbedding):  # type: ignore[misc]  # megatron-core has no types
+    """Megatron's angles without their way to the current CUDA device."""
+
+    def get_emb(self, max_seq_len: int, offset: int = 0) -> Tensor:
+        """Angles, as Megatron's."""
+        halves = self.get_freqs_non_repeated(max_seq_len, offset)
+        return torch.cat((halves, halves), dim=-1)[:, None, None, :]
+
+
+def megatron(shape: Architecture, length: int) -> Step:
+    """Megatron Core's own layers, attention and loss; on a CPU."""
+    parallel_state._GLOBAL_MEMORY_BUFFER = CpuMemory()
+    tensor_parallel.get_cuda_rng_tracker = NoDropout
+    model = GPTModel(
+        config=model_config(shape),
+        transformer_layer_spec=get_gpt_layer_local_spec(normalization="RMSNorm"),
+        vocab_size=VOCAB_SIZE,
+        max_sequence_length=length,
+        position_embedding_type="rope",
+        share_embeddings_and_output_weights=True,
+    )
+    model.rotary_pos_emb = CpuRotaryEmbedding(shape.head_dim, 1.0, use_cpu_initialization=True)
+    assert sum(weight.numel() for weight in model.parameters()) == count_parameters(shape, VOCAB_SIZE).total
+    hidden = torch.ones(length, length, dtype=torch.bool).triu(1)[None, None]
+    positions = torch.arange(length)[None]
+
+    def loss_of(tokens: Tensor, labels: Tensor) -> Tensor:
+        losses: Tensor = model(tokens, positions.expand_as(tokens), hidden, labels=labels)
+        return losses.mean()
 
     return stepping(model, loss_of)
 
@@ -129,54 +194,83 @@ def seconds(device: torch.device) -> float:
     return used.ru_utime + used.ru_stime
 
 
+def scoring_seconds(shape: Architecture, length: int, device: torch.device) -> float:
+    """Seconds to score one held-out token: four documents of a window each."""
+    model = build_model(shape, vocab_size=VOCAB_SIZE, sequence_length=length, rope_base=10_000, seed=1, device=device)
+    starts = np.arange(5, dtype=np.int64) * length
+    ids = np.random.default_rng(1).integers(3, VOCAB_SIZE, 4 * length).astype(np.int32)
+    names = HeldoutDocuments("source", ids, starts, [""] * 4, np.arange(4), np.full(4, length), [""] * 4)
+    begin = seconds(device)
+    evaluate(model, names, eod_id=2, sequence_length=length, device=device)
+    return (seconds(device) - begin) / len(ids)
+
+
+def times(values: list[float], peer: list[float]) -> float:
+    """Median over rounds of how much faster one way was than a peer in the same round."""
+    return statistics.median(one / other for one, other in zip(values, peer, strict=True))
+
+
+def measure(ways: dict[str, Step], rounds: int, batch: tuple[Tensor, Tensor], device: torch.device) -> Speeds:
+    """Tokens per second of each way in each round."""
+    tokens, labels = batch
+    speeds: Speeds = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name in list(ways) if number % 2 else reversed(ways):
+            begin = seconds(device)
+            loss = ways[name](tokens, labels)
+            taken = seconds(device) - begin
+            if number:  # the first round fills caches
+                speeds[name].append(tokens.numel() / taken)
+            elif abs(loss - math.log(VOCAB_SIZE)) > 1:
+                raise SystemExit(f"{name}: a first loss of {loss} is none of a new model")
+            else:
+                print(f"{name}: first step {taken:.1f} s, loss {loss:.4f}", file=sys.stderr, flush=True)
+    return speeds
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--proxy", default="62m", choices=sorted(PROXIES))
-    parser.add_argument("--sequence-length", type=int, default=512)
+    parser.add_argument("--sequence-length", type=int, default=1024)
     parser.add_argument("--samples", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--compile-peer", action="store_true", help="compile LlamaForCausalLM as well")
     arguments = parser.parse_args()
     shape, length = PROXIES[arguments.proxy], arguments.sequence_length
     torch.set_num_threads(1)
     with process_group() as ranks:
         device = ranks.device
-        ways: dict[str, Step] = {
-            "mixproof": ours(shape, length, device),
-            "hugging face": hugging_face(shape, length, device),
+        ways = {
+            "mixproof, compiled": ours(shape, length, device, compiled=True),
+            "mixproof": ours(shape, length, device, compiled=False),
+            "hugging face": hugging_face(shape, length, device, compiled=False),
         }
-        generator = torch.Generator().manual_seed(1)
-        ids = torch.randint(VOCAB_SIZE, (arguments.samples, length + 1), generator=generator).to(device)
-        tokens, labels = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
-        speed: dict[str, list[float]] = {name: [] for name in ways}
-        for number in range(arguments.rounds + 1):
-            for name, step in ways.items():
-                begin = seconds(device)
-                loss = step(tokens, labels)
-                taken = seconds(device) - begin
-                if number:  # the first round fills caches
-                    speed[name].append(tokens.numel() / taken)
-                elif abs(loss - math.log(VOCAB_SIZE)) > 1:
-                    raise SystemExit(f"{name}: a first loss of {loss} is none of a new model")
-                else:
-                    print(f"{name}: first step {taken:.1f} s, loss {loss:.4f}", flush=True)
-    median = {name: statistics.median(values) for name, values in speed.items()}
-    loading = loading_seconds(length) * arguments.samples
-    step = tokens.numel() / median["mixproof"]
-    print(json.dumps({"data_loading_seconds": round(loading, 6), "share_of_step": round(loading / step, 6)}))
-    for name, values in speed.items():
-        against = {peer: round(median[name] / value, 3) for peer, value in median.items() if peer != name}
-        print(
-            json.dumps(
-                {
-                    "way": name,
-                    "tokens_per_second": [round(v, 1) for v in values],
-                    "median": round(median[name], 1),
-                    "times": against,
-                    "flops_per_second": int(median[name] * flops_per_token(shape, VOCAB_SIZE, length)),
-                }
-            )
+        if arguments.compile_peer:
+            ways["hugging face, compiled"] = hugging_face(shape, length, device, compiled=True)
+        if device.type == "cpu":
+            ways["megatron"] = megatron(shape, length)
+        ids = torch.randint(VOCAB_SIZE, (arguments.samples, length + 1), generator=torch.Generator().manual_seed(1)).to(
+            device
         )
+        batch = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
+        speeds = measure(ways, arguments.rounds, batch, device)
+        scoring = scoring_seconds(shape, length, device)
+    median = {name: statistics.median(values) for name, values in speeds.items()}
+    step = batch[0].numel() / median["mixproof"]
+    loading = loading_seconds(length) * arguments.samples
+    print(json.dumps({"data_loading_seconds": round(loading, 6), "share_of_step": round(loading / step, 6)}))
+    of_training = scoring * median["mixproof"]
+    print(json.dumps({"seconds_a_scored_token": round(scoring, 8), "share_of_a_trained_token": round(of_training, 4)}))
+    for name, values in speeds.items():
+        line = {
+            "way": name,
+            "tokens_per_second": [round(value, 1) for value in values],
+            "median": round(median[name], 1),
+            "times": {peer: round(times(values, speeds[peer]), 3) for peer in speeds if peer != name},
+            "flops_per_second": int(median[name] * flops_per_token(shape, VOCAB_SIZE, length)),
+        }
+        print(json.dumps(line))
 
 
 if __name__ == "__main__":

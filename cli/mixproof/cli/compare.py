@@ -18,11 +18,13 @@ from mixproof.tokenize.audit import AuditReport, audit_build, copy_build
 from mixproof.train.audit_run import audit_run
 from mixproof.train.compare import Comparison, Group
 from mixproof.train.compare import compare as compare_runs
-from mixproof.train.family import find_outcomes
+from mixproof.train.external import ExternalScores, find_external, read_external
+from mixproof.train.family import RunOutcome, find_outcomes
 from mixproof.train.plan import plan_requests
 from mixproof.train.ranking import Ranking, Row
 from mixproof.train.record import RUN, RunRecord
 
+from .external import print_external
 from .options import DEFAULT_STORE, STORE_VARIABLE, JsonOption, StoresOption
 from .output import count, emit_json, percent, stdout, table
 from .report import HtmlOption, check_html, write_report
@@ -52,10 +54,13 @@ def compare(
     comparison = compare_requests(requests, across)
     if html is not None:
         write_report(html, requests, comparison)
+    outcomes, external = _external(requests)
     if as_json:
-        emit_json(comparison.to_json())
+        scores = {"external": {one.run: one.to_json() for one in external}} if external else {}
+        emit_json(comparison.to_json() | scores)
     else:
         print_comparison(comparison)
+        print_external(outcomes, external)
     if not comparison.comparable:
         raise typer.Exit(1)
 
@@ -105,6 +110,18 @@ def compare_requests(requests: Sequence[Request], across: str | None = None) -> 
         raise RequestError(f"no run of {names} is finished; `mixproof train` trains them")
     objective = _one_objective(requests)
     return compare_runs(records, objective, across, audits=audits, faults=faults, folders=folders, manifests=manifests)
+
+
+def _external(requests: Sequence[Request]) -> tuple[list[RunOutcome], list[ExternalScores]]:
+    """What the runs of the specs that name external texts or tasks have been scored on."""
+    outcomes: list[RunOutcome] = []
+    scores: list[ExternalScores] = []
+    for request in requests:
+        if wanted := find_external(request.spec, request.loaded.base):
+            found = find_outcomes(plan_requests(request.spec, request.manifest(), request.store, None))
+            outcomes += found
+            scores += read_external(found, wanted)
+    return outcomes, scores
 
 
 def _one_objective(requests: Sequence[Request]) -> Objective | None:

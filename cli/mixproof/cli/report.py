@@ -14,6 +14,7 @@ from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.ledger.store import publish_bytes
 from mixproof.ledger.version import VERSION
 from mixproof.tokenize.circumstances import CIRCUMSTANCES as BUILD_CIRCUMSTANCES
+from mixproof.train.circumstances import CIRCUMSTANCES as RUN_CIRCUMSTANCES
 from mixproof.train.compare import Comparison
 from mixproof.train.family import RunOutcome, find_outcomes
 from mixproof.train.metrics import read_metrics
@@ -21,7 +22,6 @@ from mixproof.train.page.evidence import BuildEvidence, Evidence, Missing, RunEv
 from mixproof.train.page.render import render_page
 from mixproof.train.plan import plan_requests
 from mixproof.train.record import RUN
-from mixproof.train.run import CIRCUMSTANCES as RUN_CIRCUMSTANCES
 
 from .output import stderr
 from .request import Request

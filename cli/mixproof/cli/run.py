@@ -12,11 +12,13 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.pipeline.cluster import Cluster
 from mixproof.tokenize.audit import AuditReport
 from mixproof.train.compare import Comparison
+from mixproof.train.external import ExternalScores, find_external, score_external
 from mixproof.train.family import RunOutcome
 
 from .audit import audit_request, print_report
 from .build import build_json, build_table, run_build
 from .compare import compare_requests, print_comparison
+from .external import print_external
 from .options import DEFAULT_STORE, AddressOption, DeviceOption, JsonOption, SpecPath, StoreOption, WorkersOption
 from .output import emit_json, stage_progress, stdout
 from .report import HtmlOption, check_html, write_report
@@ -34,6 +36,7 @@ class Ran:
     build: dict[str, object]
     audit: AuditReport
     outcomes: list[RunOutcome]
+    external: list[ExternalScores]
     comparison: Comparison
 
     def to_json(self) -> dict[str, object]:
@@ -41,7 +44,7 @@ class Ran:
         return {
             "build": self.build,
             "audit": self.audit.to_json(),
-            "train": train_json(self.outcomes),
+            "train": train_json(self.outcomes, self.external),
             "compare": self.comparison.to_json(),
         }
 
@@ -77,6 +80,7 @@ def run_request(
     Raises:
         MixproofError: when the build's audit fails: nothing is trained on it.
     """
+    wanted = find_external(request.spec, request.loaded.base)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         built = run_build(request, cluster)
         request = replace(request, loaded=built.loaded)
@@ -86,8 +90,9 @@ def run_request(
             print_report(report)
             raise MixproofError("the audit failed, so nothing is trained; mend or remove what it names and run again")
         outcomes = run_train(request, cluster, progress, device)
+        external = score_external(outcomes, wanted, cluster)
         report = audit_request(request, "bytes", cluster)
-    return Ran(request, built.manifest, build, report, outcomes, compare_requests([request]))
+    return Ran(request, built.manifest, build, report, outcomes, external, compare_requests([request]))
 
 
 def print_ran(ran: Ran) -> None:
@@ -95,4 +100,5 @@ def print_ran(ran: Ran) -> None:
     stdout.print(build_table(ran.manifest))
     print_report(ran.audit)
     print_comparison(ran.comparison)
+    print_external(ran.outcomes, ran.external)
     stdout.print(f"build {ran.manifest.build}")

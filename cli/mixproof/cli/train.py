@@ -10,9 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixproof.pipeline.cluster import Cluster
+from mixproof.train.external import ExternalScores, find_external, score_external
 from mixproof.train.family import RunOutcome, train_all
 from mixproof.train.record import RunRecord
 
+from .external import print_external
 from .options import DEFAULT_STORE, AddressOption, DeviceOption, JsonOption, SpecPath, StoreOption, WorkersOption
 from .output import StageProgress, count, emit_json, percent, stage_progress, stderr, stdout, table
 from .request import Request, open_request
@@ -28,13 +30,16 @@ def train(
 ) -> None:
     """Train the proxies of SPEC on every mixture and score them on every held-out set."""
     request = open_request(spec, store)
+    wanted = find_external(request.spec, request.loaded.base)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         outcomes = run_train(request, cluster, progress, device)
+        external = score_external(outcomes, wanted, cluster)
     if as_json:
-        emit_json(train_json(outcomes))
+        emit_json(train_json(outcomes, external))
     else:
         stdout.print(delivered_table(outcomes))
         stdout.print(heldout_table(outcomes))
+        print_external(outcomes, external)
     if report_failed(outcomes):
         raise typer.Exit(1)
 
@@ -56,14 +61,19 @@ def report_failed(outcomes: Sequence[RunOutcome]) -> bool:
     return bool(failed)
 
 
-def train_json(outcomes: Sequence[RunOutcome]) -> dict[str, object]:
+def train_json(outcomes: Sequence[RunOutcome], external: Sequence[ExternalScores] = ()) -> dict[str, object]:
     """Give the JSON form of a family of runs; failed ones stand apart, with their reason."""
+    scores = {one.run: one.to_json() for one in external}
     failed = [
         {"run": run.place, "mixture": run.mixture, "proxy": run.proxy, "seed": run.seed, "reason": run.reason}
         for run in outcomes
         if not run.done
     ]
-    runs = [_run_json(run, run.record) for run in outcomes if run.done and run.record is not None]
+    runs = [
+        _run_json(run, run.record) | ({"external": scores[run.key]} if run.key in scores else {})
+        for run in outcomes
+        if run.done and run.record is not None
+    ]
     return {"runs": runs, "failed": failed}
 
 

@@ -25,6 +25,7 @@ def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any
     _change(result, "dedup", _dedup)
     _change(result, "heldout", lambda heldout: heldout or {"create": {}})
     _change(result, "decontaminate", lambda value: {} if value is True else _with_list(value, "against"))
+    _change(result, "external", _external)
     _change(result, "target", _target)
     _change(result, "train", _train)
     sources, mixtures = result.get("sources"), result.get("mixtures")
@@ -48,6 +49,13 @@ def _with_list(value: Any, key: str) -> Any:  # noqa: ANN401  any YAML value
     if isinstance(value, dict) and isinstance(value.get(key), str):
         return {**value, key: [value[key]]}
     return value
+
+
+def _external(external: Any) -> Any:  # noqa: ANN401  any YAML value
+    if not isinstance(external, dict) or not isinstance(external.get("sets"), dict):
+        return external
+    sets = {name: [files] if isinstance(files, str) else files for name, files in external["sets"].items()}
+    return {**external, "sets": sets}
 
 
 def _source(name: str, source: Any, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value

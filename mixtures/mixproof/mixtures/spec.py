@@ -21,6 +21,7 @@ from pydantic import (
     field_serializer,
 )
 
+from .external_spec import External
 from .places import Places
 from .quantities import ByteCount, Decimalish, PositiveDecimal, Share, TokenCount, WholeNumber, exact_string
 from .spec_part import Name, SpecPart
@@ -241,6 +242,8 @@ class Spec(SpecPart):
     train: Train
     objective: Objective | None = None
     """What `compare` and `search` minimize. Absent: the plain mean of held-out bits per byte over sources."""
+    external: External | None = None
+    """Texts and tasks of others on which finished runs are scored as well. Absent: none. Execution, not identity."""
 
     _places: Places = PrivateAttr(default_factory=Places)
 

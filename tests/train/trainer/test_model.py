@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
 
@@ -25,23 +26,28 @@ def model_of(seed: int, ranks: Ranks) -> torch.nn.Module:
 def test_attention_is_causal_softmax_over_shared_keys(ranks: Ranks) -> None:
     attention = SdpaCoreAttention(model_config(SHAPE), 1, None, "self")
     generator = torch.Generator().manual_seed(3)
-    query = torch.randn(6, 2, 4, 8, generator=generator)
-    key, value = (torch.randn(6, 2, 2, 8, generator=generator) for _ in range(2))
-    out = attention(query, key, value).view(6, 2, 4, 8)
+    queries = torch.randn(2, 4, 6, 8, generator=generator)
+    keys, values = (torch.randn(2, 2, 6, 8, generator=generator) for _ in range(2))
+    out = attention(queries, keys, values)
     for batch in range(2):
         for head in range(4):
             shared = head // 2  # heads 0 and 1 share the first keys and values
-            scores = query[:, batch, head] @ key[:, batch, shared].T / math.sqrt(8)
+            scores = queries[batch, head] @ keys[batch, shared].T / math.sqrt(8)
             scores = scores.masked_fill(torch.ones(6, 6).triu(1).bool(), -math.inf)
-            expected = scores.softmax(dim=-1) @ value[:, batch, shared]
-            torch.testing.assert_close(out[:, batch, head], expected, rtol=1e-5, atol=1e-6)
+            expected = scores.softmax(dim=-1) @ values[batch, shared]
+            torch.testing.assert_close(out[batch, head], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_rotary_angles_turn_by_position_times_frequency() -> None:
     rotary = DeviceRotaryEmbedding(kv_channels=4, rotary_base=100, device=torch.device("cpu"))
     # frequencies 1 and 100^(-1/2) = 0.1; both halves alike
-    expected = [[k * f for f in (1.0, 0.1, 1.0, 0.1)] for k in range(3)]
-    torch.testing.assert_close(rotary.get_emb(3)[:, 0, 0], torch.tensor(expected))
+    angles = torch.tensor([[k * f for f in (1.0, 0.1, 1.0, 0.1)] for k in range(3)])
+    torch.testing.assert_close(rotary(3)[:, :, 0, 0, 0], torch.stack([angles.cos(), angles.sin()]))
+    with rotary.turned_to(torch.tensor([[0, 1, 2], [5, 5, 2]])):
+        turned = rotary(3)[:, :, :, 0, 0]
+    torch.testing.assert_close(turned[:, :, 0], torch.stack([angles.cos(), angles.sin()]))
+    torch.testing.assert_close(turned[0, 2, 1], angles[2].cos())
+    assert turned[0, 0, 1, 0] == pytest.approx(math.cos(5))
     assert isinstance(rotary, RotaryEmbedding)
 
 

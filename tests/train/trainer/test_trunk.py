@@ -11,11 +11,12 @@ import pytest
 
 from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import PhaseBudget, RunBudget
+from mixproof.train.circumstances import CIRCUMSTANCES
 from mixproof.train.delivered import delivered
 from mixproof.train.metrics import read_metrics
 from mixproof.train.record import RUN, run_folder
 from mixproof.train.request import RunRequest
-from mixproof.train.run import CIRCUMSTANCES, train_run
+from mixproof.train.run import train_run
 from mixproof.train.trunk import in_waves, trunks_of
 
 MakeRequest = Callable[..., RunRequest]

@@ -1,8 +1,8 @@
 """Attention and rotary positions for Megatron Core that run on CPU and CUDA alike.
 
 Megatron's local attention keeps the whole score matrix and its softmax asks for CUDA; its rotary embedding
-moves its frequencies to the current CUDA device. Both are replaced at the places Megatron provides for it
-(the layer spec and the model's attribute), nothing is patched.
+moves its frequencies to the current CUDA device, and every layer makes cosines and sines of them anew. Both are
+replaced at the places Megatron provides for it (the layer spec and the model's attribute), nothing is patched.
 
 Under a document mask a token sees its own document only. Megatron would take a mask [batch, 1, S, S]; here one number
 a token says where its document starts in the window, and from that the CPU attends document by document (which does
@@ -16,14 +16,50 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
+from megatron.core.transformer.attention import SelfAttention
 from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 from torch.nn import functional
+
+from .layer_math import PLAIN, LayerMath, rotated
+
+
+class ProxySelfAttention(SelfAttention):  # type: ignore[misc]  # megatron-core has no types
+    """Megatron's self-attention with its weights, without what it does for inference and other models."""
+
+    math: LayerMath = PLAIN
+    """How training rotates; scoring is always plain."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None,
+        *,
+        rotary_pos_emb: Tensor,
+        **_others: object,
+    ) -> tuple[Tensor, None]:
+        """Attend.
+
+        Args:
+            hidden_states: [sequence, batch, hidden].
+            attention_mask: [batch, sequence] place of the first token that each one sees, by `document_starts`;
+                None: a token sees itself and everything before it in its window.
+            rotary_pos_emb: cosines and sines, by `DeviceRotaryEmbedding`.
+            _others: what Megatron's layer hands on for other kinds of models.
+
+        Returns:
+            [sequence, batch, hidden], and no bias.
+        """
+        mixed, _ = self.linear_qkv(hidden_states)
+        grouped = mixed.unflatten(-1, (self.num_query_groups_per_partition, -1, self.hidden_size_per_attention_head))
+        parts = rotated(grouped, rotary_pos_emb, self.math if self.training else PLAIN)
+        context = self.core_attention(*parts, attention_mask)
+        out, bias = self.linear_proj(context.permute(2, 0, 1, 3).flatten(2))
+        return out, bias
 
 
 class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core has no types
@@ -47,41 +83,23 @@ class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core 
         assert config.context_parallel_size == 1 and not (attention_dropout or config.attention_dropout)
         self.softmax_scale = softmax_scale
 
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor | None = None,
-        attn_mask_type: object | None = None,
-        attention_bias: Tensor | None = None,
-        packed_seq_params: object | None = None,
-    ) -> Tensor:
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, starts: Tensor | None = None) -> Tensor:
         """Attend.
 
         Args:
-            query: [sequence, batch, heads, head_dim]; `key` and `value` [sequence, batch, kv_heads, head_dim].
-            key: see `query`.
-            value: see `query`.
-            attention_mask: [batch, sequence] place of the first token that each one sees, by `document_starts`;
-                None: a token sees itself and everything before it in its window.
-            attn_mask_type: Megatron's word for that; causal is the only one here.
-            attention_bias: not used by these models.
-            packed_seq_params: not used by these models.
+            queries: [batch, heads, sequence, head_dim]; `keys` and `values` [batch, kv_heads, sequence, head_dim].
+            keys: see `queries`.
+            values: see `queries`.
+            starts: [batch, sequence] as `document_starts`; None: a token sees all before it.
 
         Returns:
-            [sequence, batch, heads × head_dim].
-
+            [batch, heads, sequence, head_dim].
         """
-        assert attention_bias is None and packed_seq_params is None
-        queries, keys, values = (tensor.permute(1, 2, 0, 3) for tensor in (query, key, value))
-        if attention_mask is None:
-            out = self._attend(queries, keys, values)
-        elif query.device.type == "cpu":
-            out = self._attend_by_documents(queries, keys, values, attention_mask)
-        else:
-            out = self._attend_by_mask(queries, keys, values, attention_mask)
-        return out.permute(2, 0, 1, 3).reshape(query.size(0), query.size(1), -1)
+        if starts is None:
+            return self._attend(queries, keys, values)
+        if queries.device.type == "cpu":
+            return self._attend_by_documents(queries, keys, values, starts)
+        return self._attend_by_mask(queries, keys, values, starts)
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Causal attention of [batch, heads, sequence, head_dim]."""
@@ -90,7 +108,6 @@ class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core 
             queries, keys, values, is_causal=True, scale=self.softmax_scale, enable_gqa=grouped
         )
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # spans differ from batch to batch
     def _attend_by_documents(self, queries: Tensor, keys: Tensor, values: Tensor, starts: Tensor) -> Tensor:
         """Causal attention within each document alone."""
         rows = []
@@ -139,7 +156,10 @@ def _lengths(starts: Tensor) -> list[list[int]]:
 
 
 class DeviceRotaryEmbedding(RotaryEmbedding):  # type: ignore[misc]  # megatron-core has no types
-    """Megatron's rotary embedding, with frequencies that stay on the device they were put on."""
+    """Megatron's rotary embedding, with frequencies that stay on the device they were put on.
+
+    It gives cosines and sines instead of angles, so that they are made once a forward pass and not once a layer.
+    """
 
     def __init__(self, *, kv_channels: int, rotary_base: int, device: torch.device) -> None:
         super().__init__(
@@ -157,16 +177,11 @@ class DeviceRotaryEmbedding(RotaryEmbedding):  # type: ignore[misc]  # megatron-
         finally:
             self._positions = None
 
-    def forward(self, max_seq_len: int, *arguments: Any, **options: Any) -> Tensor:  # noqa: ANN401  as Megatron's
-        """Angles [max_seq_len, 1 or batch, 1, kv_channels]; those of places in the window Megatron keeps in a cache."""
-        if self._positions is None:
-            angles: Tensor = super().forward(max_seq_len, *arguments, **options)
-            return angles
-        halves = self._positions.T[..., None] * self.inv_freq
-        return torch.cat((halves, halves), dim=-1)[:, :, None, :]
-
-    def get_emb(self, max_seq_len: int, offset: int = 0) -> Tensor:
-        """Angles [max_seq_len, 1, 1, kv_channels], both halves alike (not interleaved)."""
-        with torch.inference_mode(False), torch.no_grad():  # Megatron caches them: training may follow evaluation
-            angles: Tensor = self.get_freqs_non_repeated(max_seq_len, offset)
-            return torch.cat((angles, angles), dim=-1)[:, None, None, :]
+    def forward(self, max_seq_len: int, **_options: object) -> Tensor:
+        """Cosines and sines [2, max_seq_len, 1 or batch, 1, 1, kv_channels], both halves alike (not interleaved)."""
+        positions = self._positions
+        if positions is None:
+            positions = torch.arange(max_seq_len, device=self.inv_freq.device)[None]
+        angles = positions.T[..., None].to(self.inv_freq.dtype) * self.inv_freq
+        both = torch.cat((angles, angles), dim=-1)[:, :, None, None, :]
+        return torch.stack((both.cos(), both.sin()))

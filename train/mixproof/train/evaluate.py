@@ -19,6 +19,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -152,7 +153,12 @@ def batches_of(windows: Windows, batch_tokens: int) -> Iterator[NDArray[np.int64
 
 
 def write_scores(path: Path, scores: Sequence[Scores]) -> None:
-    """Write the per-document losses as Parquet, one row a held-out document.
+    """Write the per-document losses as Parquet, one row a held-out document."""
+    pq.write_table(scores_table(scores), path, compression="zstd")
+
+
+def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ships no types
+    """The per-document losses.
 
     Columns: `source`, `document` (from 0 in each source), `file`, `record`, `text_bytes`, `tokens`, `nll_nats`.
     """
@@ -170,7 +176,7 @@ def write_scores(path: Path, scores: Sequence[Scores]) -> None:
         )
         for score in scores
     ]
-    pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+    return pa.concat_tables(tables)
 
 
 def _score(

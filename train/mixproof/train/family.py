@@ -20,12 +20,13 @@ from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
 
 from .checkpoint import CHECKPOINTS
+from .circumstances import CIRCUMSTANCES
 from .dispatch import dispatch
 from .plan import plan_requests
 from .progress import FamilyProgress, FamilyWatch, watching
 from .record import TRAIN, RunRecord
 from .request import RunRequest
-from .run import CIRCUMSTANCES, failed_record, finished_record
+from .run import failed_record, finished_record
 from .runs_table import RUNS_TABLE, write_runs_table
 from .trunk import in_waves
 

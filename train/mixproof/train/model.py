@@ -14,15 +14,20 @@ from functools import partial
 import torch
 from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
-from megatron.core.transformer.spec_utils import ModuleSpec
+from megatron.core.parallel_state import get_tensor_model_parallel_group
+from megatron.core.tensor_parallel.layers import ColumnParallelLinear, RowParallelLinear
+from megatron.core.transformer.mlp import MLP, MLPSubmodules
+from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
 from megatron.core.transformer.transformer_config import TransformerConfig
+from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mixproof.ledger.fingerprint import derive_seed
 from mixproof.mixtures.train_spec import Architecture
 
-from .attention import DeviceRotaryEmbedding, SdpaCoreAttention
+from .attention import DeviceRotaryEmbedding, ProxySelfAttention, SdpaCoreAttention
+from .layer_math import PLAIN, LayerMath, compiled, rms_norm, swiglu
 
 NORM_EPSILON = 1e-5
 INIT_STD = 0.02
@@ -60,11 +65,60 @@ def model_config(architecture: Architecture, *, initialize: bool = True) -> Tran
     )
 
 
-def layer_spec() -> ModuleSpec:
-    """Megatron's own layer with RMSNorm, and attention that runs on a CPU (its own asks for CUDA memory)."""
+class ProxyNorm(torch.nn.Module):
+    """RMSNorm, with the constructor that Megatron's layers call."""
+
+    math: LayerMath = PLAIN
+    """How training does it; scoring is always plain."""
+
+    def __init__(self, config: TransformerConfig, hidden_size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(hidden_size))
+        self._epsilon = eps
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Normed states, [..., hidden]."""
+        return rms_norm(states, self.weight, self._epsilon, self.math if self.training else PLAIN)
+
+
+class ProxyMlp(MLP):  # type: ignore[misc]  # megatron-core has no types
+    """Megatron's feed-forward layer with its weights; its own gate walks over the activations seven times."""
+
+    math: LayerMath = PLAIN
+    """How training does it; scoring is always plain."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(
+            config=config,
+            submodules=MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear),
+            ffn_hidden_size=config.ffn_hidden_size,
+            tp_group=get_tensor_model_parallel_group(),
+        )
+
+    def forward(self, hidden_states: Tensor, **_others: object) -> tuple[Tensor, None]:
+        """[sequence, batch, hidden] of [sequence, batch, hidden], and no bias."""
+        gate_and_up, _ = self.linear_fc1(hidden_states)
+        out, bias = self.linear_fc2(swiglu(gate_and_up, self.math if self.training else PLAIN))
+        return out, bias
+
+
+def block_spec(layers: int) -> TransformerBlockSubmodules:
+    """Megatron's own layers and weights, with norm, attention and gate of ours (its attention asks for CUDA memory)."""
     spec = get_gpt_layer_local_spec(normalization="RMSNorm")
-    spec.submodules.self_attention.submodules.core_attention = SdpaCoreAttention
-    return spec
+    parts = spec.submodules
+    parts.input_layernorm = parts.pre_mlp_layernorm = ProxyNorm
+    parts.self_attention.module = ProxySelfAttention
+    parts.self_attention.submodules.core_attention = SdpaCoreAttention
+    parts.mlp = ProxyMlp
+    return TransformerBlockSubmodules(layer_specs=[spec] * layers, layer_norm=ProxyNorm)
+
+
+def compile_layers(model: GPTModel) -> None:
+    """Let training compile what the layers do between their matrix products."""
+    math = compiled()
+    for module in model.modules():
+        if isinstance(module, (ProxyNorm, ProxyMlp, ProxySelfAttention)):
+            module.math = math
 
 
 def build_model(
@@ -85,7 +139,7 @@ def build_model(
     with torch.device("meta" if on_meta else "cpu"):
         model = GPTModel(
             config=model_config(architecture, initialize=not on_meta),
-            transformer_layer_spec=layer_spec(),
+            transformer_layer_spec=block_spec(architecture.layers),
             vocab_size=vocab_size,
             max_sequence_length=sequence_length,
             position_embedding_type="rope",

@@ -20,7 +20,7 @@ from .draw import Draw
 from .evaluate import EVALUATION_PROTOCOL
 from .record import TRAIN, ArchitectureRecord, InitRecord, MasksRecord
 
-TRAIN_VERSION = 2
+TRAIN_VERSION = 3
 """Rises when the same request would train to other weights."""
 OUTSIDE = (
     "store",

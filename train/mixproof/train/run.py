@@ -9,13 +9,10 @@ for none; when they are written has no influence on the result.
 
 from __future__ import annotations
 
-import platform
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -35,6 +32,7 @@ from .checkpoint import (
     save_checkpoint,
     whole_checkpoints,
 )
+from .circumstances import CIRCUMSTANCES, machine, rate, times
 from .distributed import Ranks, process_group
 from .evaluate import Scores
 from .evaluations import add_evaluation, evaluation_of, take_over_evaluations
@@ -49,11 +47,9 @@ from .spikes import SpikeWatch
 from .state import TrainingState, build_state
 from .statement import make_record, save_index, save_scores, score_heldout
 from .streams import streams_of
-from .throughput import memory_bytes
 from .trainer import Trainer, steps_of
 from .trunk import FoundTrunk, find_trunk, leave_trunk, trunks_of
 
-CIRCUMSTANCES = "circumstances.json"
 ROLLING_SECONDS = 300.0
 """Longest time between checkpoints."""
 
@@ -208,7 +204,17 @@ class _Run:
             reason=reason,
         )
         self._check_ownership()
-        publish_bytes(canonical_json(self._circumstances()), self._folder / CIRCUMSTANCES)
+        trained = self._state.consumed_samples - self._resumed_from
+        circumstances = {
+            "attempt": self._ownership.name,
+            **times(self._started, self._seconds_training, self._seconds_evaluating),
+            "tokens_per_second": rate(trained * self._request.budget.sequence_length, self._seconds_training),
+            "resumed_from_samples": self._resumed_from,
+            "branched_from": self._branched_from.folder.name if self._branched_from is not None else None,
+            "layers": self._state.layers,
+            **machine(self._ranks),
+        }
+        publish_bytes(canonical_json(circumstances), self._folder / CIRCUMSTANCES)
         self._store.mirror(self._place, last=(FILES,))
         write_run(self._store, record)
 
@@ -284,27 +290,6 @@ class _Run:
         kept = declared if keep is None else declared[max(0, len(declared) - keep + 1) :]  # the new one counts
         trunks = {trunk.samples for trunk in trunks_of(self._request)}
         return [path for path in older if path not in kept and asked[path] not in trunks]
-
-    def _circumstances(self) -> dict[str, object]:
-        """What is true of this attempt and not of the run."""
-        trained = (self._state.consumed_samples - self._resumed_from) * self._request.budget.sequence_length
-        on_cuda = self._ranks.device.type == "cuda"
-        return {
-            "attempt": self._ownership.name,
-            "started": datetime.fromtimestamp(self._started, UTC).isoformat(),
-            "ended": datetime.now(UTC).isoformat(),
-            "wall_milliseconds": int((time.time() - self._started) * 1000),
-            "training_milliseconds": int(self._seconds_training * 1000),
-            "evaluation_milliseconds": int(self._seconds_evaluating * 1000),
-            "tokens_per_second": int(trained / self._seconds_training) if self._seconds_training else 0,
-            "resumed_from_samples": self._resumed_from,
-            "branched_from": self._branched_from.folder.name if self._branched_from is not None else None,
-            "ranks": self._ranks.size,
-            "memory_bytes": memory_bytes(self._ranks.device),
-            "device": torch.cuda.get_device_name(self._ranks.device) if on_cuda else "cpu",
-            "machine": platform.platform(),
-            "versions": {name: version(name) for name in ("torch", "megatron-core", "numpy")},
-        }
 
 
 @contextmanager

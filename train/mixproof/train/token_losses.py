@@ -35,13 +35,32 @@ def token_losses(model: torch.nn.Module, tokens: Tensor, positions: Tensor, labe
     if not isinstance(model, GPTModel):
         losses: Tensor = model(tokens, positions, None, labels=labels)
         return losses[counts]
+    return torch.cat([_cross_entropy(*part) for part in _logits(model, tokens, positions, labels, counts)])
+
+
+def losses_and_hits(
+    model: GPTModel, tokens: Tensor, positions: Tensor, labels: Tensor, counts: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As `token_losses`, and [counted labels] whether each label is the likeliest id."""
+    parts = [
+        (_cross_entropy(logits, ids), logits.argmax(1) == ids)
+        for logits, ids in _logits(model, tokens, positions, labels, counts)
+    ]
+    losses, hits = zip(*parts, strict=True)
+    return torch.cat(losses), torch.cat(hits)
+
+
+def _logits(
+    model: GPTModel, tokens: Tensor, positions: Tensor, labels: Tensor, counts: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and labels of the counted places, a few rows at a time."""
     with without_output(model):
         hidden = model(tokens, positions, None).transpose(0, 1)[counts]
     weight: Tensor = model.shared_embedding_or_output_weight()
     chosen = labels[counts]
     rows = ROWS[tokens.device.type]
-    pieces = ((hidden[i : i + rows], chosen[i : i + rows]) for i in range(0, len(chosen), rows))
-    return torch.cat([_cross_entropy(states @ weight.T, ids) for states, ids in pieces])
+    for first in range(0, len(chosen), rows):
+        yield hidden[first : first + rows] @ weight.T, chosen[first : first + rows]
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -71,13 +71,14 @@ class _WeightedCrossEntropy(torch.autograd.Function):
                 of_output += scores.T @ hidden[part]  # so that autocast applies
             else:
                 of_output.addmm_(scores.T, hidden[part])  # without another matrix of that size
-        ctx.save_for_backward(of_hidden, of_output)
+        ctx.gradients = of_hidden, of_output
         ctx.mark_non_differentiable(losses)
         return losses.sum(), losses
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401
-        """Scale what the forward pass left."""
-        of_hidden, of_output = ctx.saved_tensors
-        return of_hidden * of_total.to(of_hidden.dtype), of_output * of_total.to(of_output.dtype), None, None
+        """Scale what the forward pass left, in place, because it is asked for once."""
+        of_hidden, of_output = ctx.gradients
+        del ctx.gradients
+        return of_hidden.mul_(of_total), of_output.mul_(of_total), None, None

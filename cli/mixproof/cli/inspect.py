@@ -18,7 +18,9 @@ from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.quantities import exact_string, parse_share
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.files import find_files
+from mixproof.pipeline.readers.record import OTHER_PART
 from mixproof.pipeline.steps import make_steps
+from mixproof.pipeline.steps.deciding import option_of
 from mixproof.pipeline.trial import Tried, try_steps
 from mixproof.pipeline.values import split_by_columns
 
@@ -83,7 +85,8 @@ def _step_json(tried: Tried, row: StageRow) -> dict[str, object]:
             for one in tried.samples.get((row.stage, reason), ())
         ]
         shares = {"documents_share": documents, "bytes_share": text_bytes}
-        dropped[reason] = {**gone.model_dump(), **shares, "samples": samples}
+        option = option_of(row.stage, reason)
+        dropped[reason] = {**gone.model_dump(), **shares, "option": option, "samples": samples}
     return {**row.model_dump(exclude={"stage", "dropped"}), "step": row.stage, "dropped": dropped}
 
 
@@ -92,16 +95,17 @@ def print_source(name: str, tried: Tried) -> None:
     rows = []
     for row in tried.rows:
         for reason, gone in sorted(row.dropped.items(), key=lambda item: -item[1].documents):
-            rows.append((row.stage, reason, *_cells(gone, tried.tried)))
+            rows.append((row.stage, reason, option_of(row.stage, reason) or "", *_cells(gone, tried.tried)))
         if row.bytes_added or row.bytes_removed:
-            rows.append((row.stage, "edits", "", "", f"+{count(row.bytes_added)} -{count(row.bytes_removed)}", ""))
-    rows.append(("", "kept", *_cells(tried.kept, tried.tried)))
-    columns = ("step", "reason", "documents", "share", "bytes", "share")
+            rows.append((row.stage, "edits", "", "", "", f"+{count(row.bytes_added)} -{count(row.bytes_removed)}", ""))
+    rows.append(("", "kept", "", *_cells(tried.kept, tried.tried)))
+    columns = ("step", "reason", "option", "documents", "share", "bytes", "share")
     stdout.print(
-        table(f"{escape(name)}: {count(tried.tried.documents)} documents tried", columns, rows, text_columns=2)
+        table(f"{escape(name)}: {count(tried.tried.documents)} documents tried", columns, rows, text_columns=3)
     )
     for reason, records in tried.rejected.items():
-        stdout.print(f"{count(records)} records rejected while reading: {escape(reason)}")
+        what = "records rejected while reading" if reason != OTHER_PART else "records passed over"
+        stdout.print(f"{count(records)} {what}: {escape(reason)}")
     for doubt in tried.doubts:
         stdout.print(f"[bold yellow]look:[/] {escape(doubt)}", soft_wrap=True)
     for (step, reason), samples in tried.samples.items():

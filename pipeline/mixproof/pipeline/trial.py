@@ -89,7 +89,7 @@ def _tried(source: SourceDocuments, store: Store, samples: int, *, whole: bool) 
         kept=Count(documents=last.documents_out, bytes=last.bytes_out),
         rows=tuple(rows),
         samples=_samples(source, store, samples),
-        doubts=tuple(doubt for row in rows for doubt in _doubts(row)),
+        doubts=(*(doubt for row in rows for doubt in _doubts(row)), *_nothing_left(before, last)),
     )
 
 
@@ -122,6 +122,11 @@ def _why_no_words(language: str) -> str:
     except NoWordsError as error:
         return str(error)
     return "the workers lack a package that is installed here"
+
+
+def _nothing_left(before: StageRow, last: StageRow) -> list[str]:
+    tried = before.documents_out
+    return [f"of {tried} documents tried none is left"] if tried and not last.documents_out else []
 
 
 def _doubts(row: StageRow) -> list[str]:

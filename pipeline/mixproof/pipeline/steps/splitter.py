@@ -19,7 +19,7 @@ from .vocabulary import Vocabulary
 
 MAX_CHUNKS = 1_000_000
 MAX_CHARS = 30_000_000
-"""Bounds of all memos together: about 330 MB of memory. Past them the largest forgets."""
+"""Bounds of all memos together: about 260 MB of memory, and 390 while the largest forgets, which it does past them."""
 WEIGHED_CHARS = 10_000
 """How much a memo grows before it is asked again whether all together are too large."""
 

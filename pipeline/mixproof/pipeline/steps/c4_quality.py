@@ -19,8 +19,9 @@ from pydantic import AfterValidator, Field
 
 from .document import Document
 from .languages import LINE_ENDS, SpokenOptions, short_label
+from .splitter import Splitter, Words
 from .step import Apply, Drop, Strings
-from .words import Splitter, Words, splitter_of
+from .words import splitter_of
 
 VERSION = 2
 Bound = Annotated[int, Field(ge=-1)]
@@ -116,6 +117,10 @@ def _count(
     count, enough = len(kept), options.min_num_sentences
     if not options.split_paragraph:
         return count
+    if count < enough and words is not None and _is_whole(kept, lines):
+        fewest = splitter.fewest_sentences(words)
+        if fewest >= enough:
+            return fewest
     for line, place in kept:
         if count >= enough:
             break
@@ -125,6 +130,12 @@ def _count(
             sentences = splitter.sentences(line, words, first=sum(len(other.split()) for other in lines[:place]))
         count += sentences - 1
     return count
+
+
+def _is_whole(kept: Sequence[tuple[str, int]], lines: Sequence[str]) -> bool:
+    """Whether every line stays as it was."""
+    unchanged = all(line == lines[place].strip() for line, place in kept)
+    return unchanged and len(kept) == sum(bool(line) and not line.isspace() for line in lines)
 
 
 def _judge(line: str, lowered: str, options: C4QualityOptions) -> Drop | bool:

@@ -1,11 +1,12 @@
 """A chunk between white space split into spaCy's words, most of them without spaCy.
 
-spaCy takes about 20 us for a chunk it has not seen, for its regular expressions; in running text 5% of all chunks
-are new to a memo however large. Most are a word of plain letters with a few marks around it, such as `(word),`.
+spaCy takes about 20 us for a chunk it has not seen; in running text 5% of all chunks are new to a memo however large.
+Most are a word of plain letters with a few marks around it, such as `(word),`.
 What spaCy does with the marks depends on them and on the case of the letters next to them, never on the word, unless
 the word stands in one of its special cases (`cannot`, `Mr.`, `xD`). So each such shape is tried once on spaCy with a
 word that is in no dictionary, and what comes out is the template for the shape. At the start, templates are checked
-against spaCy on a list of chunks; a language in which they fail goes without.
+against spaCy on a list of chunks; a language in which they fail goes without. Other chunks go by spaCy's rules
+(`rules.py`), and those in which its special cases have a say to spaCy.
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from __future__ import annotations
 import functools
 import importlib
 import re
-from collections.abc import Iterable, Sequence
-from re import _parser  # type: ignore[attr-defined]  # knows how long a match can be
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-MAX_TEMPLATES = 10_000
-MAX_SUFFIX = 20
+from .rules import Rules
 
+MAX_TEMPLATES = 10_000
 MAX_BEFORE, MAX_AFTER = 3, 4
 """Marks that a shape may have on either side."""
 _BEFORE = "([{\"'“‘«„‚‹¿¡*—–-"
@@ -61,16 +61,17 @@ class Chunks:
         self._hyphens = self._split_at_hyphens()
         self.shapes = frozenset(_CHECKED_WORDS)
         """Kinds of words that are spared spaCy: `letters`, `hyphens`, `numbers`."""
-        self.shapes = frozenset(kind for kind in _CHECKED_WORDS if self._agrees(kind))
+        self.shapes = frozenset(kind for kind in _CHECKED_WORDS if self._agrees(kind, self._by_shape))
+        rules = Rules(tokenizer)
+        self.rules = rules if all(self._agrees(kind, rules.split) for kind in _CHECKED_WORDS) else None
+        """spaCy's way followed without spaCy, where it leads to the same words."""
 
-    def split(self, chunks: Sequence[str]) -> list[Sequence[str]]:
-        """Give the words of each chunk; chunks hold no white space and are not empty."""
-        found = [self._by_shape(chunk) for chunk in chunks]
-        rest = [chunk for chunk, words in zip(chunks, found, strict=True) if words is None]
-        if not rest:
-            return found  # type: ignore[return-value]  # nothing is None
-        by_spacy = iter(self._by_spacy(rest))
-        return [next(by_spacy) if words is None else words for words in found]
+    def split(self, chunk: str) -> Sequence[str]:
+        """Give the words of a chunk, which holds no white space and is not empty."""
+        words = self._by_shape(chunk)
+        if words is None and self.rules is not None:
+            words = self.rules.split(chunk)
+        return self._by_spacy([chunk])[0] if words is None else words
 
     def _by_spacy(self, chunks: Sequence[str]) -> list[Sequence[str]]:
         """Split many chunks in one call: a line break is a token of its own and joins no special case."""
@@ -148,11 +149,10 @@ class Chunks:
     def _split_at_hyphens(self) -> str:
         return "split" if len(self._by_spacy(["zqxjv-zqxjv"])[0]) == _SPLIT else "whole"
 
-    def _agrees(self, kind: str) -> bool:
+    def _agrees(self, kind: str, split: Callable[[str], Sequence[str] | None]) -> bool:
         chunks = [before + word + after for word in _CHECKED_WORDS[kind] for before, after in _CHECKED_MARKS]
-        by_shape = [self._by_shape(chunk) for chunk in chunks]
-        pairs = zip(by_shape, self._by_spacy(chunks), strict=True)
-        return all(shape is None or tuple(shape) == tuple(words) for shape, words in pairs)
+        pairs = zip(map(split, chunks), self._by_spacy(chunks), strict=True)
+        return all(found is None or tuple(found) == tuple(words) for found, words in pairs)
 
 
 def _bare(tokenizer: Any) -> Any:  # noqa: ANN401 - as above
@@ -164,33 +164,12 @@ def _bare(tokenizer: Any) -> Any:  # noqa: ANN401 - as above
         importlib.import_module("spacy.vocab").Vocab(),
         rules=tokenizer.rules,
         prefix_search=tokenizer.prefix_search,
-        suffix_search=_near_the_end(tokenizer.suffix_search),
+        suffix_search=tokenizer.suffix_search,
         infix_finditer=tokenizer.infix_finditer,
         token_match=tokenizer.token_match,
         url_match=tokenizer.url_match,
         faster_heuristics=tokenizer.faster_heuristics,
     )
-
-
-def _near_the_end(search: Any) -> Any:  # noqa: ANN401 - as above
-    """Look for suffixes only where one can begin; spaCy's expression is tried at every character of a chunk.
-
-    All its parts end at the end, and are of bounded length but for a run of dots.
-    """
-    pattern = getattr(getattr(search, "__self__", None), "pattern", "")
-    if not pattern:
-        return search
-    longest = int(_parser.parse(pattern.replace(r"\.\.+", r"\.\.")).getwidth()[1])
-    if longest > MAX_SUFFIX:
-        return search
-
-    def near(string: str) -> re.Match[str] | None:
-        start = len(string) - longest
-        if start <= 0 or string.endswith("..."):
-            return search(string)  # type: ignore[no-any-return]
-        return search(string, start)  # type: ignore[no-any-return]
-
-    return near
 
 
 def _between(parts: Iterable[str], mark: str) -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 
 from mixproof.pipeline.readers.record import Raw
 
-from .words import Words, splitter_of
+from .splitter import Words
+from .words import splitter_of
 
 DEFAULT_LANGUAGE = "en"
 """What datatrove's filters take a text to be, and so do ours where nothing says otherwise."""

@@ -19,11 +19,16 @@ from pydantic import Field, model_validator
 
 from .document import Document
 from .languages import FEWEST_STOP_WORDS, SHORT_WORDS, STOP_WORDS, SpokenOptions, short_label
+from .splitter import Words
 from .step import Apply, Drop, Number, Share, Strings, Whole, check_order
-from .vocabulary import ALPHA, SYMBOL
-from .words import Words
+from .vocabulary import ALPHA, ENDS, SYMBOL
 
 VERSION = 2
+_ALL_FLAGS = 2 * ENDS
+_SYMBOLS = tuple(flags for flags in range(_ALL_FLAGS) if flags & SYMBOL)
+_LETTERS = tuple(flags for flags in range(_ALL_FLAGS) if flags & ALPHA)
+_EARLY = 100
+"""Words among which stop words are looked for first."""
 Length = Annotated[Number, Field(ge=0)]
 
 
@@ -89,17 +94,17 @@ def settled(options: GopherQualityOptions, language: str) -> GopherQualityOption
 
 
 def _fault(text: str, words: Words, options: GopherQualityOptions) -> str | None:
-    ids, vocabulary = words.ids, words.vocabulary
-    flags = vocabulary.flags[ids]
-    symbols = (flags & SYMBOL) != 0
-    count, plain_count = len(ids), len(ids) - int(np.count_nonzero(symbols))
+    flags = words.vocabulary.flags[words.ids]
+    counts = np.bincount(flags, minlength=_ALL_FLAGS).tolist()
+    count = len(words)
+    plain_count = count - sum(map(counts.__getitem__, _SYMBOLS))
     if not count or (options.min_doc_words and plain_count < options.min_doc_words):
         return "gopher_short_doc"
     if options.max_doc_words and plain_count > options.max_doc_words:
         return "gopher_long_doc"
     if plain_count:
-        lengths = vocabulary.lengths[ids]
-        mean = int(lengths.sum() - lengths[symbols].sum()) / plain_count
+        chars = np.bincount(flags, weights=words.vocabulary.lengths[words.ids], minlength=_ALL_FLAGS).tolist()
+        mean = (sum(chars) - sum(map(chars.__getitem__, _SYMBOLS))) / plain_count  # whole numbers, exact below 2^53
         if options.min_avg_word_length and mean < options.min_avg_word_length:
             return "gopher_below_avg_threshold"
         if options.max_avg_word_length and mean > options.max_avg_word_length:
@@ -114,7 +119,7 @@ def _fault(text: str, words: Words, options: GopherQualityOptions) -> str | None
     if reason is not None:
         return reason
     least = options.max_non_alpha_words_ratio
-    if least and int(np.count_nonzero(flags & ALPHA)) / count < least:
+    if least and sum(map(counts.__getitem__, _LETTERS)) / count < least:
         return "gopher_below_alpha_threshold"
     return _stop_words_fault(words, options)
 
@@ -141,11 +146,9 @@ def _stop_words_fault(words: Words, options: GopherQualityOptions) -> str | None
         return None
     if not options.stop_words:
         return f"gopher_no_stop_words_{options.language}"
-    found = 0
-    for word in dict.fromkeys(options.stop_words):
-        number = words.vocabulary.find(word)
-        if number is not None and (words.ids == number).any():
-            found += 1
-            if found == options.min_stop_words:
-                return None
-    return "gopher_enough_stop_words"
+    numbers = {words.vocabulary.find(word) for word in options.stop_words} - {None}
+    found = len(numbers.intersection(words.ids[:_EARLY].tolist()))  # in running text enough stand here
+    if found >= options.min_stop_words:
+        return None
+    found = sum(bool((words.ids == number).any()) for number in numbers)
+    return "gopher_enough_stop_words" if found < options.min_stop_words else None

@@ -23,8 +23,10 @@ from .document import Document
 from .languages import SpokenOptions
 from .repeats import (
     LetterHashes,
+    Repeated,
     WordHashes,
     any_as_often,
+    count_again,
     counted,
     covered,
     ends_of,
@@ -32,8 +34,8 @@ from .repeats import (
     repeated,
     top_count,
 )
+from .splitter import Words
 from .step import Apply, Drop, Share
-from .words import Words
 
 VERSION = 2
 
@@ -131,20 +133,23 @@ def _top_fault(
     bounds = [(n, most) for n, most in bounds if n < len(ends)]
     if not bounds:
         return None
-    lengths = {n: ends[n:] - ends[:-n] for n, _ in bounds}
-    too_often = {(n, most): _too_often(int(lengths[n].max()) + n - 1, chars, most) for n, most in bounds}
-    if not any_as_often(hashes.of(min(lengths)), min(too_often.values())):
+    widest, least = max(n for n, _ in bounds), min(most for _, most in bounds)
+    shortest = hashes.of(min(n for n, _ in bounds))
+    if not any_as_often(shortest, _too_often(_longest(ends, widest) + widest - 1, chars, least)):
         return None
-    known_n, count = 0, len(ends)
     for n, most in bounds:
-        if n >= known_n and count < too_often[n, most]:
+        runs, lengths = hashes.of(n), ends[n:] - ends[:-n]
+        if not any_as_often(runs, _too_often(int(lengths.max()) + n - 1, chars, most)):
             continue
-        known_n, (count, tops) = n, top_count(hashes.of(n))
-        if count < too_often[n, most]:
-            continue
-        if (int(lengths[n][first_of(hashes.of(n), tops)]) + n - 1) * count / chars > most:
+        count, tops = top_count(runs)
+        if (int(lengths[first_of(runs, tops)]) + n - 1) * count / chars > most:
             return f"top_{n}_gram"
     return None
+
+
+def _longest(ends: NDArray[np.int64], n: int) -> int:
+    """Give the characters of the longest run of n words."""
+    return int((ends[n:] - ends[:-n]).max())
 
 
 def _too_often(length: int, chars: int, most: float) -> int:
@@ -160,14 +165,17 @@ def _repeats_fault(
 ) -> str | None:
     """Judge repeated runs; those of more words lie inside those of fewer."""
     bounds = [(n, most) for n, most in bounds if n < len(ends)]
-    if not bounds or not any_as_often(hashes.of(min(n for n, _ in bounds)), 2):
+    if not bounds:
         return None
     letters: LetterHashes | None = None
-    known_n, known_chars = 0, int(ends[-1])
+    found: Repeated | None = None
+    known_n = min(n for n, _ in bounds)
+    known_chars = min(int(ends[-1]), count_again(hashes.of(known_n)) * _longest(ends, known_n))
     for n, most in bounds:
         if n >= known_n and known_chars / chars <= most:
             continue
-        known_n, known_chars = n, covered(repeated(hashes.of(n)), n, ends)
+        found = repeated(hashes.of(n), among=found.places if found is not None and n >= known_n else None)
+        known_n, known_chars = n, covered(found, n, ends)
         if known_chars / chars <= most:
             continue
         letters = letters or LetterHashes(words)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .splitter import Words
 from .vocabulary import BASE, INVERSE, powers
-from .words import Words
 
 Hashes = NDArray[np.uint64]
 _MIX = 0xD1342543DE82EF95
@@ -23,7 +23,7 @@ _FEW = 16
 def ends_of(words: Words) -> NDArray[np.int64]:
     """Give the place of each word's end in the text without white space, with a 0 before the first."""
     ends = np.zeros(len(words) + 1, dtype=np.int64)
-    np.cumsum(words.vocabulary.lengths[words.ids], out=ends[1:])
+    words.vocabulary.lengths[words.ids].cumsum(out=ends[1:])
     return ends
 
 
@@ -52,7 +52,7 @@ class WordHashes:
     """Hashes of runs of words as words, by where a run begins."""
 
     def __init__(self, words: Words) -> None:
-        self._of = {1: words.ids.astype(np.uint64) + np.uint64(1)}
+        self._of = {1: words.ids.astype(np.uint64)}
 
     def of(self, n: int) -> Hashes:
         """Give the hash of each run of n words, made of those of halves."""
@@ -93,6 +93,12 @@ def any_as_often(hashes: Hashes, times: int) -> bool:
     return bool((ordered[times - 1 :] == ordered[: len(ordered) - times + 1]).any())
 
 
+def count_again(hashes: Hashes) -> int:
+    """Count the places whose hash stands at an earlier place as well."""
+    ordered = np.sort(hashes)
+    return int(np.count_nonzero(ordered[1:] == ordered[:-1]))
+
+
 @dataclass(frozen=True)
 class Repeated:
     """The places of runs that occur more than once, in order, and which run each is."""
@@ -103,11 +109,14 @@ class Repeated:
     """Whether the run has occurred before."""
 
 
-def repeated(hashes: Hashes) -> Repeated:
-    """Find the runs that occur more than once."""
-    order = np.argsort(hashes)
-    same = _same_as_before(hashes[order])
+def repeated(hashes: Hashes, among: NDArray[np.int64] | None = None) -> Repeated:
+    """Find the runs that occur more than once; `among`: places outside which no run does, in order."""
+    some = hashes if among is None else hashes[among[among < len(hashes)]]
+    order = np.argsort(some)
+    same = _same_as_before(some[order])
     places = np.sort(order[same[:-1] | same[1:]])  # of all members; from here on there are few
+    if among is not None:
+        places = among[places]
     order = np.argsort(hashes[places], kind="stable")
     same = _same_as_before(hashes[places][order])[:-1]
     runs, later = np.empty_like(places), np.empty_like(same)

@@ -1,0 +1,149 @@
+"""Words and sentences of spaCy's rule tokenizer by a memo of the chunks between white space.
+
+spaCy splits such chunks one by one, so a memo of chunks gives the same words, and only chunks that are new are split
+(`chunks.py`). The memo holds the words of a chunk as the bytes of their numbers, so that the words of a text are one
+look-up a chunk and one join. It has two generations: when it is full, the newer one becomes the older, and of the older
+only that stays which is asked for again. What is found does not depend on what was found before.
+
+Differs from datatrove: spaCy joins special cases such as emoticons across chunks when choosing among overlapping
+ones (`8 ) )` against `)  )`); here a chunk is looked at alone. And `IS_ALPHA`, on which spaCy fails from the second
+time on, so that datatrove takes these letters out of the text, goes from the first time on.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, islice, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import splitter
+from .chunks import Chunks
+from .splitter import Splitter, Words
+from .vocabulary import ENDS, PUNCTUATION, Vocabulary
+
+_ID_BYTES = 4
+_OTHER = b"w"
+_FLAGS = np.arange(256, dtype=np.uint8)
+_KINDS = np.where(_FLAGS & ENDS, ord("e"), np.where(_FLAGS & PUNCTUATION, ord("p"), ord(_OTHER))).astype(np.uint8)
+"""What a word is to a sentence, by its flags."""
+_SENTENCE = re.compile(b"e[ep]*w")
+"""A closing mark, and the first word after it that is no punctuation."""
+_UNREADABLE = "IS_ALPHA"
+"""The name of spaCy's first symbol, and a word that its vocabulary mistakes for it."""
+
+
+class _Memo(dict[str, bytes]):
+    """The numbers of the words of each chunk; one that is looked up for the first time is split."""
+
+    def __init__(self, chunks: Chunks, vocabulary: Vocabulary, older: Mapping[str, bytes]) -> None:
+        super().__init__()
+        self._chunks, self._vocabulary, self.older = chunks, vocabulary, older
+        self.chars = sum(map(len, older))
+
+    def __missing__(self, chunk: str) -> bytes:
+        ids = self.older.get(chunk)
+        if ids is None:
+            words = self._vocabulary.ids_of(self._chunks.split(chunk))
+            ids = b"".join([word.to_bytes(_ID_BYTES, sys.byteorder) for word in words])
+        self.chars += len(chunk)
+        self[chunk] = ids
+        return ids
+
+
+class MemoSplitter(Splitter):
+    """Words and sentences of spaCy's rule tokenizer, each chunk split once."""
+
+    def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - spaCy is optional
+        super().__init__(tokenizer)
+        nlp = tokenizer.tokenizer
+        self._rules = nlp.tokenizer
+        self._ends = frozenset(nlp.get_pipe("sentencizer").punct_chars)
+        self._weighed = 0
+        self._start_with({}, ())
+
+    def size(self) -> tuple[int, int]:
+        """Count the chunks that are remembered, and their characters."""
+        return len(self._memo) + len(self._memo.older), self._memo.chars
+
+    def words(self, text: str) -> Words:
+        """Give the words of a text."""
+        if self._memo.chars > self._weighed + splitter.WEIGHED_CHARS:
+            splitter.make_room()
+            self._weighed = self._memo.chars
+        readable = self._readable(text)
+        by_chunk = list(map(self._memo.__getitem__, readable.split()))
+        ids = np.frombuffer(b"".join(by_chunk), dtype=np.int32)
+        return Words(ids, self._vocabulary, by_chunk if readable is text else None)
+
+    def sentences(self, line: str, words: Words | None = None, first: int = 0) -> int:
+        """Count the sentences of a line as spaCy's sentencizer does.
+
+        A sentence begins at the first token after a closing mark that is no punctuation. White space beyond one
+        space after a word is such a token.
+        """
+        line = self._readable(line)
+        spelled = line.split()
+        if words is None or words.by_chunk is None:
+            vocabulary = self._vocabulary
+            chunks: Sequence[bytes] = list(map(self._memo.__getitem__, spelled))
+        else:
+            vocabulary, chunks = words.vocabulary, words.by_chunk[first : first + len(spelled)]
+        kinds = _kinds_of(np.frombuffer(b"".join(chunks), dtype=np.int32), vocabulary)
+        wide = _wide_breaks(line, spelled)
+        if wide:
+            ends = list(accumulate(len(chunk) // _ID_BYTES for chunk in chunks))
+            cuts = [0, *(ends[place] for place in wide), len(kinds)]
+            kinds = _OTHER.join(kinds[start:stop] for start, stop in pairwise(cuts))
+        return 1 + len(_SENTENCE.findall(kinds))
+
+    def fewest_sentences(self, words: Words) -> int:
+        """Count them as if the text were one line with a space between words; no line break makes them fewer."""
+        return 1 if words.by_chunk is None else 1 + len(_SENTENCE.findall(_kinds_of(words.ids, words.vocabulary)))
+
+    def shrink(self) -> None:
+        """Forget what has not been asked for since the last time; past the bound the latest, which is the rarest."""
+        kept = dict(islice(self._memo.items(), splitter.MAX_CHUNKS // 2))
+        ids = np.frombuffer(b"".join(kept.values()), dtype=np.int32)
+        used, numbers = np.unique(ids, return_inverse=True)
+        data, spelled = numbers.astype(np.int32).tobytes(), self._vocabulary.spelled()
+        stops = pairwise([0, *accumulate(map(len, kept.values()))])
+        older = {chunk: data[start:stop] for chunk, (start, stop) in zip(kept, stops, strict=True)}
+        self._start_with(older, [spelled[word] for word in used.tolist()])
+
+    def _start_with(self, older: Mapping[str, bytes], words: Sequence[str]) -> None:
+        self._chunks = Chunks(self._rules)
+        self._vocabulary = Vocabulary(self._ends)
+        self._vocabulary.ids_of(words)
+        self._memo = _Memo(self._chunks, self._vocabulary, older)
+        self._weighed = self._memo.chars
+
+    def _readable(self, text: str) -> str:
+        """Give the text that datatrove's tokenizer reads: without a word on which spaCy fails."""
+        if _UNREADABLE not in text:
+            return text
+        whole = {chunk for chunk in text.split() if _UNREADABLE in chunk}
+        return text.replace(_UNREADABLE, "") if any(_UNREADABLE in self._chunks.split(one) for one in whole) else text
+
+
+def _kinds_of(ids: NDArray[np.int32], vocabulary: Vocabulary) -> bytes:
+    """Spell what each word is to a sentence."""
+    return _KINDS[vocabulary.flags[ids]].tobytes()
+
+
+def _wide_breaks(line: str, chunks: Sequence[str]) -> list[int]:
+    """Places in `chunks` after which white space is a token of spaCy's: anything but a single space."""
+    if not chunks or " ".join(chunks) == line:
+        return []
+    wide, at = [], line.index(chunks[0])
+    for number, chunk in enumerate(chunks):
+        at += len(chunk)
+        following = line.index(chunks[number + 1], at) if number + 1 < len(chunks) else len(line)
+        if line[at:following] not in ("", " "):
+            wide.append(number)
+        at = following
+    return wide

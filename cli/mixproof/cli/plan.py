@@ -242,7 +242,7 @@ def _documents_row(planned: Planned) -> tuple[str, ...]:
 def _finished(request: Request, manifest: Manifest | None, budgets: Mapping[Pair, RunBudget]) -> dict[Pair, int]:
     """How many runs of each mixture and proxy are done and whole."""
     done = dict.fromkeys(budgets, 0)
-    if manifest is None or not request.store.path(TRAIN).is_dir():
+    if manifest is None or not request.store.keys(TRAIN):
         return done
     from mixproof.train.family import find_outcomes  # brings torch
     from mixproof.train.plan import plan_requests

@@ -3,16 +3,17 @@
 Object stores have no rename and no folders: an object is there whole or not at all, so a file is published by putting
 it, and an output by putting its receipt last. Tools that map files into memory need local ones, so every object that
 is read is copied once to this machine, whole, and kept with the tag (ETag) it had there: a copy is used as long as
-the object has that tag. Uploads go in blocks of 32 MB, two at a time, so memory stays bounded whatever the size.
+the object has that tag. Nothing of a listing is remembered: one file costs one request for its head, a folder one
+listing, each time it is asked for. Uploads go in blocks of 32 MB, two at a time, so memory stays bounded whatever the
+size.
 """
 
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,25 +21,19 @@ from typing import Any
 import fsspec
 
 from .errors import RequestError
-from .files import publish, publish_bytes
+from .files import Found, publish, publish_bytes, scratch_beside
 from .fingerprint import sha256_of
 
-UPLOAD_BLOCK_BYTES = 32 * 1024 * 1024
+BLOCK_BYTES = 32 * 1024 * 1024
 UPLOADS_AT_A_TIME = 2
+READ_AT_A_TIME = 1000
+"""Small objects that are asked for together."""
 CACHE = "MIXPROOF_CACHE"
 """Environment variable: the folder of this machine's copies; default: ~/.cache/mixproof."""
 TAGS = ".tags"
+_TIMES = ("LastModified", "updated", "last_modified", "mtime", "created")
 PROBE = ".probe"
 """An object that need not be there: asking for it says whether anything may be asked."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """An object as its store lists it."""
-
-    bytes: int
-    tag: str
-    """Another one whenever the content is another."""
 
 
 def is_remote(url: str) -> bool:
@@ -64,21 +59,34 @@ class Objects:
         """Without the connection: each process opens its own."""
         return {"url": self.url, "_copies": self._copies}
 
+    def look(self, name: str) -> Found | None:
+        """The object `name` as it is now; None where there is none."""
+        with self._speaking():
+            try:
+                info = self._system.info(self._place(name))
+            except FileNotFoundError:
+                return None
+        return _found(info) if info["type"] == "file" else None
+
     def find(self, prefix: str) -> dict[str, Found]:
-        """Every object whose name, relative to the store, is `prefix` or goes on from it with `/` or `.`."""
+        """Every object whose name, relative to the store, is `prefix` or goes on from it with `/` or `.`; "": all."""
         parent, _, last = prefix.rpartition("/")
         with self._speaking():
             whole = self._system.find(self._place(prefix), detail=True, withdirs=False)
             if not whole and last:
                 whole = self._system.find(self._place(parent), maxdepth=1, prefix=f"{last}.", detail=True)
         below = len(self._place("")) + 1
-        found = {
-            place[below:]: Found(int(info["size"]), _tag(info))
-            for place, info in whole.items()
-            if info["type"] == "file"
-        }
-        starts = (f"{prefix}/", f"{prefix}.")
+        found = {place[below:]: _found(info) for place, info in whole.items() if info["type"] == "file"}
+        starts = (f"{prefix}/", f"{prefix}.") if prefix else ("",)
         return {name: one for name, one in found.items() if name == prefix or name.startswith(starts)}
+
+    def find_some(self, folder: str, start: str) -> dict[str, Found]:
+        """Every object below `folder` whose name in it begins with `start`."""
+        with self._speaking():
+            some = self._system.find(self._place(folder), prefix=start, detail=True)
+        below = len(self._place("")) + 1
+        found = {place[below:]: _found(info) for place, info in some.items() if info["type"] == "file"}
+        return {name: one for name, one in found.items() if name.startswith(f"{folder}/{start}")}
 
     def folders(self, name: str) -> list[str]:
         """Names of what lies directly below the folder `name`."""
@@ -100,12 +108,59 @@ class Objects:
             What is there now; the files lie in the folder of copies under the same names.
         """
         found = self.find(prefix)
-        wanted = {name: one for name, one in found.items() if without is None or not name.startswith(without)}
-        for name, one in wanted.items():
-            if not self.is_current(name, one):
-                self._download(name, one)
+        for name, one in found.items():
+            if without is None or not name.startswith(without):
+                self.bring(name, one)
+        self.forget_others(prefix, found)
+        return found
+
+    def bring(self, name: str, found: Found) -> bool:
+        """Copy an object unless its copy is current; says whether it was copied."""
+        if self.is_current(name, found):
+            return False
+        self._download(name, found)
+        return True
+
+    def forget_others(self, prefix: str, found: Collection[str]) -> None:
+        """Remove the copies of what was at `prefix` and is not in `found`, all that is there now."""
         for stale in self._copies_of(prefix) - set(found):
-            (self._copies / stale).unlink(missing_ok=True)
+            self.forget(stale)
+
+    def forget(self, name: str) -> None:
+        """Remove the copy of an object that is gone; a file that never was one stays."""
+        tag = self._copies / TAGS / name
+        if tag.is_file():
+            (self._copies / name).unlink(missing_ok=True)
+            tag.unlink(missing_ok=True)
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """The bytes of an object in blocks, past the copies.
+
+        Raises:
+            FileNotFoundError: where there is none.
+        """
+        with self._speaking():
+            size = int(self._system.info(self._place(name))["size"])
+        for start in range(0, size, BLOCK_BYTES):
+            with self._speaking():
+                end = min(start + BLOCK_BYTES, size)
+                block: bytes = self._system.cat_file(self._place(name), start=start, end=end)
+            yield block
+
+    def read(self, names: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of small objects, many requests at a time; those that are gone are left out."""
+        places = {self._place(name): name for name in names}
+        found: dict[str, bytes] = {}
+        for first in range(0, len(places), READ_AT_A_TIME):
+            with self._speaking():
+                batch = list(places)[first : first + READ_AT_A_TIME]
+                answers = self._system.cat(batch, on_error="return")
+                for place, answer in answers.items():
+                    if isinstance(answer, Exception):
+                        if isinstance(answer, FileNotFoundError):
+                            continue
+                        raise answer
+                    found[places[place]] = answer
         return found
 
     def upload(self, name: str) -> None:
@@ -113,20 +168,22 @@ class Objects:
         source = self._copies / name
         with self._speaking():
             self._system.put_file(
-                str(source), self._place(name), chunksize=UPLOAD_BLOCK_BYTES, **self._options("max_concurrency")
+                str(source), self._place(name), chunksize=BLOCK_BYTES, **self._options("max_concurrency")
             )
             info = self._system.info(self._place(name))
         self._remember(name, _tag(info))
 
-    def remove(self, names: list[str]) -> None:
-        """Remove objects and their copies; those that are gone already are no error."""
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove objects, in no order, and their copies; those that are gone already are no error."""
         for name in names:
-            (self._copies / name).unlink(missing_ok=True)
-            with self._speaking():
-                try:
-                    self._system.rm_file(self._place(name))
-                except FileNotFoundError:
-                    continue
+            self.forget(name)
+        with self._speaking():
+            try:
+                self._system.rm([self._place(name) for name in names])
+            except FileNotFoundError:
+                for name in names:
+                    if self.look(name) is not None:
+                        self._system.rm_file(self._place(name))
 
     def check(self) -> None:
         """Look whether the place can be used at all.
@@ -170,7 +227,7 @@ class Objects:
     def _download(self, name: str, found: Found) -> None:
         target = self._copies / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        scratch = scratch_beside(target)
         with self._speaking():
             self._system.get_file(self._place(name), str(scratch))
         publish(scratch, target)
@@ -203,6 +260,13 @@ class Objects:
             if advice is None:
                 raise
             raise RequestError(f"{self.url}: {error}; {advice}") from error
+
+
+def _found(info: dict[str, Any]) -> Found:
+    """From what fsspec says of an object."""
+    times = (info.get(name) for name in _TIMES)
+    modified = next((time for time in times if isinstance(time, datetime)), None)
+    return Found(int(info["size"]), 0.0 if modified is None else modified.timestamp(), _tag(info))
 
 
 def _tag(info: dict[str, Any]) -> str:

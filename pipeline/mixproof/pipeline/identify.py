@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.store import Store
 
 from .cluster import Cluster
@@ -49,10 +50,8 @@ def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict
 
 def _known(store: Store) -> dict[Seen, str]:
     known: dict[Seen, str] = {}
-    for key in store.keys(STAGE):
-        receipt = store.receipt(STAGE, key)
-        if receipt is not None:
-            known.update(((url, size, mtime, tag), sha256) for url, size, mtime, tag, sha256 in receipt.facts["files"])
+    for receipt in find_receipts(store, STAGE, store.keys(STAGE)).values():
+        known.update(((url, size, mtime, tag), sha256) for url, size, mtime, tag, sha256 in receipt.facts["files"])
     return known
 
 

@@ -9,24 +9,25 @@ for none; when they are written has no influence on the result.
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from mixproof.ledger.errors import TrainingError
+from mixproof.ledger.errors import RequestError, TrainingError
 from mixproof.ledger.fingerprint import canonical_json
 from mixproof.ledger.store import RECEIPT, Store, publish_bytes
 
 from .blend import Blend
 from .checkpoint import (
     FILES,
-    checkpoint_files,
     checkpoint_path,
     load_checkpoint,
+    read_facts,
     remove_checkpoints,
     remove_scratch,
     save_checkpoint,
@@ -89,16 +90,20 @@ def finished_record(store: Store, request: RunRequest) -> RunRecord | None:
     if RUN not in sizes:
         return None
     record = read_run(store.path(f"{place}/{RUN}"))
-    whole = _is_whole(store, record)
+    whole = _is_whole(store, record, sizes)
     present = all(name in sizes for name in (IDENTITY, RECEIPT, *record.files, *record.index))
     return record if record.status == "done" and whole and present else None
 
 
-def _is_whole(store: Store, record: RunRecord) -> bool:
-    """Whether the last checkpoint has its every file in full size; an object is there whole or not at all."""
-    if store.is_remote:
-        return True
-    return checkpoint_files(checkpoint_path(run_folder(store, record.key), record.consumed_samples)) is not None
+def _is_whole(store: Store, record: RunRecord, sizes: Mapping[str, int]) -> bool:
+    """Whether the last checkpoint has its every file in full size; `sizes` are of the run's files."""
+    folder = run_folder(store, record.key)
+    last = checkpoint_path(folder, record.consumed_samples).relative_to(folder).as_posix()
+    listed = store.path(f"{TRAIN}/{record.key}/{last}/{FILES}")
+    facts = read_facts(listed) if f"{last}/{FILES}" in sizes else None
+    return facts is not None and all(
+        sizes.get(f"{last}/{name}") == file["bytes"] for name, file in facts["files"].items()
+    )
 
 
 def failed_record(store: Store, request: RunRequest) -> RunRecord | None:
@@ -114,6 +119,7 @@ class _Run:
     def __init__(self, request: RunRequest, store: Store, ranks: Ranks) -> None:
         self._request, self._store, self._ranks = request, store, ranks
         self._place = f"{TRAIN}/{request.key}"
+        _check_machines(store, ranks)
         self._folder = store.fetch(self._place)
         self._ownership = Ownership(self._folder, ranks.agree(uuid.uuid4().hex))
         self._started = time.time()
@@ -277,10 +283,10 @@ class _Run:
             self._check_ownership()
         newest = save_checkpoint(self._folder, self._state, self._ranks, self._ownership)
         if self._ranks.first:
-            leave_trunk(self._request, self._state.consumed_samples)
             older = [path for path in whole_checkpoints(self._folder) if path.name < newest.name]
             remove_checkpoints(self._superfluous(older))
             self._store.mirror(self._place, last=(FILES,))
+            leave_trunk(self._request, self._state.consumed_samples)
 
     def _superfluous(self, older: list[Path]) -> list[Path]:
         """Which of the `older` checkpoints go: those that nobody asked for, and all but the newest few that stay."""
@@ -290,6 +296,16 @@ class _Run:
         kept = declared if keep is None else declared[max(0, len(declared) - keep + 1) :]  # the new one counts
         trunks = {trunk.samples for trunk in trunks_of(self._request)}
         return [path for path in older if path not in kept and asked[path] not in trunks]
+
+
+def _check_machines(store: Store, ranks: Ranks) -> None:
+    """Refuse ranks on several machines where each would write its part of a checkpoint into copies of its own."""
+    first, here = ranks.agree(socket.gethostname()), socket.gethostname()
+    if store.is_remote and first != here:
+        raise RequestError(
+            f"{store}: ranks on {first} and {here} have no folder in common to write a checkpoint into; give a --store "
+            "that both see as a folder, or a proxy as many `ranks` as one machine has room for"
+        )
 
 
 @contextmanager

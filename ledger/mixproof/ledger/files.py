@@ -30,7 +30,7 @@ def scratch_beside(target: Path, name: str | None = None) -> Path:
 
 
 def is_scratch(name: str) -> bool:
-    """Whether a file or folder is called as `scratch_beside` calls them."""
+    """Whether a file is called as `scratch_beside` calls them."""
     return SCRATCH.fullmatch(name) is not None
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ import fsspec
 from .errors import RequestError
 from .files import Found, publish, publish_bytes, scratch_beside
 from .fingerprint import sha256_of
+from .object_errors import told
 
 BLOCK_BYTES = 32 * 1024 * 1024
 UPLOADS_AT_A_TIME = 2
@@ -30,6 +30,8 @@ READ_AT_A_TIME = 1000
 """Small objects that are asked for together."""
 CACHE = "MIXPROOF_CACHE"
 """Environment variable: the folder of this machine's copies; default: ~/.cache/mixproof."""
+PLACE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+"""Environment variables that say where objects are; those that say who may use them are each machine's own."""
 TAGS = ".tags"
 _TIMES = ("LastModified", "updated", "last_modified", "mtime", "created")
 PROBE = ".probe"
@@ -61,7 +63,7 @@ class Objects:
 
     def look(self, name: str) -> Found | None:
         """The object `name` as it is now; None where there is none."""
-        with self._speaking():
+        with told(self.url):
             try:
                 info = self._system.info(self._place(name))
             except FileNotFoundError:
@@ -71,7 +73,7 @@ class Objects:
     def find(self, prefix: str) -> dict[str, Found]:
         """Every object whose name, relative to the store, is `prefix` or goes on from it with `/` or `.`; "": all."""
         parent, _, last = prefix.rpartition("/")
-        with self._speaking():
+        with told(self.url):
             whole = self._system.find(self._place(prefix), detail=True, withdirs=False)
             if not whole and last:
                 whole = self._system.find(self._place(parent), maxdepth=1, prefix=f"{last}.", detail=True)
@@ -82,7 +84,7 @@ class Objects:
 
     def find_some(self, folder: str, start: str) -> dict[str, Found]:
         """Every object below `folder` whose name in it begins with `start`."""
-        with self._speaking():
+        with told(self.url):
             some = self._system.find(self._place(folder), prefix=start, detail=True)
         below = len(self._place("")) + 1
         found = {place[below:]: _found(info) for place, info in some.items() if info["type"] == "file"}
@@ -90,7 +92,7 @@ class Objects:
 
     def folders(self, name: str) -> list[str]:
         """Names of what lies directly below the folder `name`."""
-        with self._speaking():
+        with told(self.url):
             try:
                 places = self._system.ls(self._place(name), detail=False)
             except FileNotFoundError:
@@ -139,10 +141,10 @@ class Objects:
         Raises:
             FileNotFoundError: where there is none.
         """
-        with self._speaking():
+        with told(self.url):
             size = int(self._system.info(self._place(name))["size"])
         for start in range(0, size, BLOCK_BYTES):
-            with self._speaking():
+            with told(self.url):
                 end = min(start + BLOCK_BYTES, size)
                 block: bytes = self._system.cat_file(self._place(name), start=start, end=end)
             yield block
@@ -152,7 +154,7 @@ class Objects:
         places = {self._place(name): name for name in names}
         found: dict[str, bytes] = {}
         for first in range(0, len(places), READ_AT_A_TIME):
-            with self._speaking():
+            with told(self.url):
                 batch = list(places)[first : first + READ_AT_A_TIME]
                 answers = self._system.cat(batch, on_error="return")
                 for place, answer in answers.items():
@@ -166,7 +168,7 @@ class Objects:
     def upload(self, name: str) -> None:
         """Put the local file `name` where others see it."""
         source = self._copies / name
-        with self._speaking():
+        with told(self.url):
             self._system.put_file(
                 str(source), self._place(name), chunksize=BLOCK_BYTES, **self._options("max_concurrency")
             )
@@ -177,7 +179,7 @@ class Objects:
         """Remove objects, in no order, and their copies; those that are gone already are no error."""
         for name in names:
             self.forget(name)
-        with self._speaking():
+        with told(self.url):
             try:
                 self._system.rm([self._place(name) for name in names])
             except FileNotFoundError:
@@ -191,8 +193,10 @@ class Objects:
         Raises:
             RequestError: when the package, the credentials, the bucket or the right to use it is missing.
         """
+        if self.url.endswith(":"):
+            raise RequestError(f"{self.url}//: names no bucket; a store is a place in one, as in s3://bucket/mixproof")
         bucket = self._place("").partition("/")[0]
-        with self._speaking():
+        with told(self.url):
             try:
                 self._system.info(self._place(PROBE))
                 there = True
@@ -203,7 +207,7 @@ class Objects:
 
     @cached_property
     def _system(self) -> Any:  # noqa: ANN401  fsspec ships no types
-        with self._speaking():
+        with told(self.url):
             return fsspec.filesystem(self.url.partition("://")[0], use_listings_cache=False, skip_instance_cache=True)
 
     def _place(self, name: str) -> str:
@@ -228,7 +232,7 @@ class Objects:
         target = self._copies / name
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = scratch_beside(target)
-        with self._speaking():
+        with told(self.url):
             self._system.get_file(self._place(name), str(scratch))
         publish(scratch, target)
         self._remember(name, found.tag)
@@ -244,23 +248,6 @@ class Objects:
         paths += place.parent.glob(f"{place.name}.*")
         return {path.relative_to(tags).as_posix() for path in paths if path.is_file()}
 
-    @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        """Errors of the object store as errors that say what to do."""
-        try:
-            yield
-        except ImportError as error:
-            raise RequestError(f"{self.url}: {error}; `pip install 'mixproof[s3]'` installs it for s3://") from error
-        except PermissionError as error:
-            raise RequestError(f"{self.url}: no right to use it: {error}; check the credentials") from error
-        except (FileNotFoundError, FileExistsError):
-            raise
-        except Exception as error:
-            advice = _advice(error)
-            if advice is None:
-                raise
-            raise RequestError(f"{self.url}: {error}; {advice}") from error
-
 
 def _found(info: dict[str, Any]) -> Found:
     """From what fsspec says of an object."""
@@ -274,15 +261,3 @@ def _tag(info: dict[str, Any]) -> str:
         if info.get(name) is not None:
             return f"{name} {info[name]}"
     return f"size {info['size']}"
-
-
-def _advice(error: Exception) -> str | None:
-    """What to do about an error of an object store's client, by its kind; None where it is not one of these."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if kinds & {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}:
-        return "give credentials as its tools take them, for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    if kinds & {"EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ConnectionError"}:
-        return "check the network and the endpoint, for S3 AWS_ENDPOINT_URL"
-    if isinstance(error, OSError):
-        return "check that the bucket is there and may be used"
-    return None

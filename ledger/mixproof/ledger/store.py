@@ -208,7 +208,7 @@ class Store:
                 path.parent.rmdir()
 
     def mirror(self, folder: str, *, last: tuple[str, ...] = ()) -> None:
-        """Make a folder of the object store what it is below `root`, but for scratch files.
+        """Make a folder of the object store what it is below `root`; hidden folders and scratch files stay here.
 
         Args:
             folder: relative to the store.
@@ -218,7 +218,8 @@ class Store:
             return
         base = self.root / folder
         local = [p.relative_to(self.root) for p in sorted(base.rglob("*")) if p.is_file()]
-        names = [path.as_posix() for path in local if not any(is_scratch(part) for part in path.parts)]
+        own = [path for path in local if any(part.startswith(".") for part in path.parts[:-1]) or is_scratch(path.name)]
+        names = [path.as_posix() for path in local if path not in own]
         there = self._objects.find(folder)
         gone = set(there) - set(names)
         for first in (True, False):

@@ -106,7 +106,7 @@ def _read(store: Store, name: str) -> tuple[str, int]:
             digest.update(block)
             size += len(block)
     except OSError as error:
-        return f"no readable file: {error.strerror}", 0
+        return f"no readable file: {error.strerror or error}", 0
     return f"sha256 {digest.hexdigest()}", size
 
 

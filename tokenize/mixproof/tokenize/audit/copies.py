@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from mixproof.ledger.sealed import SEALED
 from mixproof.ledger.store import Store
 
 from .report import AuditReport, Depth
@@ -23,6 +24,7 @@ def copy_build(store: Store, manifest_path: Path, depth: Depth) -> None:
     if not store.is_remote:
         return
     store.fetch(store.relative(manifest_path))
+    store.fetch(SEALED)
     names = sorted(set(NAMED.findall(manifest_path.read_text(errors="replace"))))
     for name in names:
         if depth != "arithmetic" or name.startswith("read/"):

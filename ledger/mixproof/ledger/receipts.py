@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from .receipt import RECEIPT, Receipt, read_receipt, unseal
-from .sealed import sealed_receipts
+from .sealed import read_sealed, sealed_files
 from .store import Store
 
 FEW = 256
@@ -67,11 +67,10 @@ def iter_receipts(store: Store, stage: str, keys: Iterable[str]) -> Iterator[tup
     left = set(keys)
     if not left:
         return
-    sealed = {key: raw for key, raw in sealed_receipts(store, stage) if key in left}
-    for group, size_of in _groups(store, stage, left):
-        for key in [key for key in group if key in sealed]:
-            raw = sealed.pop(key)
-            if _is_whole(raw, stage, key, size_of):
+    sealed = sealed_files(store, stage)
+    for group, size_of in _groups(store, stage, left.copy()):
+        for key, raw in read_sealed(sealed, group):
+            if key in left and _is_whole(raw, stage, key, size_of):
                 left.discard(key)
                 yield key, raw, True
         beside = [key for key in group if key in left]
@@ -82,15 +81,15 @@ def iter_receipts(store: Store, stage: str, keys: Iterable[str]) -> Iterator[tup
                     yield names[name], raw, False
 
 
-def _groups(store: Store, stage: str, keys: Collection[str]) -> Iterator[tuple[Collection[str], SizeOf]]:
+def _groups(store: Store, stage: str, keys: set[str]) -> Iterator[tuple[set[str], SizeOf]]:
     """The keys in groups, each with what tells the sizes of its files."""
     if not store.is_remote:
         root = f"{store.root}{os.sep}"
         yield keys, lambda name: _size(root + name)
         return
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, set[str]] = {}
     for key in keys:
-        groups.setdefault(key if len(keys) <= FEW else key[:2], []).append(key)
+        groups.setdefault(key if len(keys) <= FEW else key[:2], set()).add(key)
     with ThreadPoolExecutor(THREADS) as threads:
         for found, group in zip(
             threads.map(lambda start: store.sizes_of_some(stage, start), groups), groups.values(), strict=True

@@ -13,12 +13,12 @@ places while a command is at it; so commands may seal at the same time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .errors import DamagedFileError
@@ -59,7 +59,8 @@ def seal_receipts(store: Store, stage: str, keys: Sequence[str], *, least: int =
         with pq.ParquetWriter(attempt.path(RECEIPTS), SCHEMA, compression="zstd") as writer:
             for first in range(0, len(wanted), ROW_GROUP):
                 rows = _whole(store, stage, wanted[first : first + ROW_GROUP])
-                writer.write_table(pa.table(list(zip(*rows, strict=True)) or [[], []], SCHEMA), ROW_GROUP)
+                if rows:
+                    writer.write_table(pa.table(list(zip(*rows, strict=True)), SCHEMA), ROW_GROUP)
                 sealed += [key for key, _ in rows]
         if len(sealed) < least:
             return 0
@@ -71,20 +72,32 @@ def seal_receipts(store: Store, stage: str, keys: Sequence[str], *, least: int =
 
 def sealed_receipt(store: Store, stage: str, key: str) -> bytes | None:
     """The bytes of one sealed receipt; None where there is none."""
-    for path in sealed_files(store, stage):
-        rows = pq.read_table(path, filters=pc.field("key") == key)
-        if rows.num_rows:
-            raw: bytes = rows["receipt"][0].as_py()
-            return raw
-    return None
+    return next((raw for _, raw in read_sealed(sealed_files(store, stage), [key])), None)
 
 
 def sealed_receipts(store: Store, stage: str) -> Iterator[tuple[str, bytes]]:
     """Key and bytes of every sealed receipt of a stage; one key may come more than once."""
     for path in sealed_files(store, stage):
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROW_GROUP):
-                yield from zip(batch["key"].to_pylist(), batch["receipt"].to_pylist(), strict=True)
+            for group in range(file.num_row_groups):
+                yield from _rows(file.read_row_group(group))
+
+
+def read_sealed(files: Sequence[Path], keys: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Those of `keys` that are in these files, each perhaps more than once; groups of rows without any are not read."""
+    wanted = sorted(keys)
+    for path in files if wanted else ():
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                span = file.metadata.row_group(group).column(0).statistics
+                first = bisect_left(wanted, span.min)
+                if first == len(wanted) or wanted[first] > span.max:
+                    continue
+                yield from ((key, raw) for key, raw in _rows(file.read_row_group(group)) if key in keys)
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[str, bytes]]:
+    return zip(table["key"].to_pylist(), table["receipt"].to_pylist(), strict=True)
 
 
 def sealed_files(store: Store, stage: str | None = None) -> list[Path]:

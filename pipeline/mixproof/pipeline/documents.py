@@ -25,7 +25,7 @@ from .cluster import Cluster
 from .files import TREES, InputFile
 from .identify import identify
 from .quarantine import read_shards
-from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_task
+from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_tasks
 from .readers.record import OTHER_PART, PASSED_OVER
 from .readers.remote import is_of_this_process
 from .shards import SHARD_BYTES, plan_shards
@@ -100,14 +100,14 @@ def read_sources(
         make_steps(source.steps, spec.where("sources", name, "steps"))
     files = {name: inputs for name, inputs in files.items() if spec.sources[name].megatron is None}
     sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
-    tasks = [
-        read_task(plan, spec.sources[plan.source], sha256, spec.limits) for plan in plan_shards(files, shard_bytes)
-    ]
-    tasks = [replace(task, patience_seconds=patience_seconds) for task in tasks]
-    done = _read(tasks, store, cluster, shard_bytes)
-    tasks_of: dict[str, list[ReadTask]] = {name: [] for name in files}
-    for task in tasks:
-        tasks_of[task.plan.source].append(task)
+    tasks_of = {
+        name: [
+            replace(task, patience_seconds=patience_seconds)
+            for task in read_tasks(plan_shards({name: inputs}, shard_bytes), spec.sources[name], sha256, spec.limits)
+        ]
+        for name, inputs in files.items()
+    }
+    done = _read([task for tasks in tasks_of.values() for task in tasks], store, cluster, shard_bytes)
     sources = {}
     for name, inputs in files.items():
         read = [(task, done[task.key]) for task in tasks_of[name]]

@@ -166,6 +166,15 @@ class Store:
             self._objects.fetch(relative, without=without and f"{relative}/{without}")
         return self.root / relative
 
+    def restore(self, folder: str) -> Path:
+        """As `fetch`; what a killed command has left in the copy of `folder` alone goes, but for hidden folders."""
+        path = self.fetch(folder)
+        there = self._objects.find(folder) if self._objects else None
+        for name in [] if there is None else self._visible(folder):
+            if name not in there:
+                (self.root / name).unlink()
+        return path
+
     def write(self, relative: str, data: bytes) -> Path:
         """Publish a small file; returns its local path."""
         publish_bytes(data, self.root / relative)
@@ -216,10 +225,7 @@ class Store:
         """
         if not self._objects:
             return
-        base = self.root / folder
-        local = [p.relative_to(self.root) for p in sorted(base.rglob("*")) if p.is_file()]
-        own = [path for path in local if any(part.startswith(".") for part in path.parts[:-1]) or is_scratch(path.name)]
-        names = [path.as_posix() for path in local if path not in own]
+        names = self._visible(folder)
         there = self._objects.find(folder)
         gone = set(there) - set(names)
         for first in (True, False):
@@ -260,6 +266,12 @@ class Store:
         """Open a scratch folder for one try; it is removed at the end, and what dead tries left before."""
         with scratch_folder(self.root, stage, key) as scratch:
             yield Attempt(self, stage, key, scratch)
+
+    def _visible(self, folder: str) -> list[str]:
+        """Files below a folder on this machine, in order; none in hidden folders, none that is going to be another."""
+        local = [path.relative_to(self.root) for path in sorted((self.root / folder).rglob("*")) if path.is_file()]
+        hidden = [any(part.startswith(".") for part in path.parts[:-1]) or is_scratch(path.name) for path in local]
+        return [path.as_posix() for path, is_hidden in zip(local, hidden, strict=True) if not is_hidden]
 
     def _bring(self, found: Mapping[str, Found]) -> None:
         """Copy, and hold what was copied now against the receipts of its outputs."""

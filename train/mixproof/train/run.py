@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,9 +25,7 @@ from mixproof.ledger.store import RECEIPT, Store, publish_bytes
 from .blend import Blend
 from .checkpoint import (
     FILES,
-    checkpoint_path,
     load_checkpoint,
-    read_facts,
     remove_checkpoints,
     remove_scratch,
     save_checkpoint,
@@ -37,12 +35,13 @@ from .circumstances import CIRCUMSTANCES, machine, rate, times
 from .distributed import Ranks, process_group
 from .evaluate import Scores
 from .evaluations import add_evaluation, evaluation_of, take_over_evaluations
+from .finished import finished_record
 from .incidents import INCIDENTS, documents_of, name_documents, phase_starts_of, write_incidents
 from .initial import start_from
 from .journal import Journal
 from .metrics import METRICS, StepMetrics, first_lines, read_metrics
 from .ownership import ATTEMPT, Ownership
-from .record import IDENTITY, RUN, TRAIN, RunRecord, read_run, run_folder, write_run
+from .record import IDENTITY, RUN, TRAIN, RunRecord, read_run, write_run
 from .request import RunRequest
 from .spikes import SpikeWatch
 from .state import TrainingState, build_state
@@ -83,36 +82,6 @@ def train_run(request: RunRequest, on_step: Callable[[StepMetrics], None] | None
         return run.conclude()
 
 
-def finished_record(store: Store, request: RunRequest) -> RunRecord | None:
-    """Return the record of a run that is done and whose files are there, else None."""
-    place = f"{TRAIN}/{request.key}"
-    sizes = store.sizes(place)
-    if RUN not in sizes:
-        return None
-    record = read_run(store.path(f"{place}/{RUN}"))
-    whole = _is_whole(store, record, sizes)
-    present = all(name in sizes for name in (IDENTITY, RECEIPT, *record.files, *record.index))
-    return record if record.status == "done" and whole and present else None
-
-
-def _is_whole(store: Store, record: RunRecord, sizes: Mapping[str, int]) -> bool:
-    """Whether the last checkpoint has its every file in full size; `sizes` are of the run's files."""
-    folder = run_folder(store, record.key)
-    last = checkpoint_path(folder, record.consumed_samples).relative_to(folder).as_posix()
-    listed = store.path(f"{TRAIN}/{record.key}/{last}/{FILES}")
-    facts = read_facts(listed) if f"{last}/{FILES}" in sizes else None
-    return facts is not None and all(
-        sizes.get(f"{last}/{name}") == file["bytes"] for name, file in facts["files"].items()
-    )
-
-
-def failed_record(store: Store, request: RunRequest) -> RunRecord | None:
-    """Return the record of a run whose training failed, else None."""
-    path = store.path(f"{TRAIN}/{request.key}/{RUN}")
-    record = read_run(path) if path.is_file() else None
-    return record if record is not None and record.status == "failed" else None
-
-
 class _Run:
     """One attempt at a run, in its folder."""
 
@@ -120,7 +89,7 @@ class _Run:
         self._request, self._store, self._ranks = request, store, ranks
         self._place = f"{TRAIN}/{request.key}"
         _check_machines(store, ranks)
-        self._folder = store.fetch(self._place)
+        self._folder = store.restore(self._place) if ranks.first else store.fetch(self._place)
         self._ownership = Ownership(self._folder, ranks.agree(uuid.uuid4().hex))
         self._started = time.time()
         self._seconds_training = 0.0

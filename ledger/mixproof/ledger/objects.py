@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ CACHE = "MIXPROOF_CACHE"
 """Environment variable: the folder of this machine's copies; default: ~/.cache/mixproof."""
 PLACE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
 """Environment variables that say where objects are; those that say who may use them are each machine's own."""
+SETTINGS = ("AWS_", "AZURE_", "FSSPEC_", "GCSFS_", "GOOGLE_")
+"""Beginnings of the environment variables that clients read."""
 TAGS = ".tags"
 _TIMES = ("LastModified", "updated", "last_modified", "mtime", "created")
 PROBE = ".probe"
@@ -56,10 +58,6 @@ class Objects:
     def __init__(self, url: str, copies: Path) -> None:
         self.url = url.rstrip("/")
         self._copies = copies
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the connection: each process opens its own."""
-        return {"url": self.url, "_copies": self._copies}
 
     def look(self, name: str) -> Found | None:
         """The object `name` as it is now; None where there is none."""
@@ -205,10 +203,11 @@ class Objects:
         if not there:
             raise RequestError(f"{self.url}: there is no bucket {bucket}; make it, or give another --store")
 
-    @cached_property
+    @property
     def _system(self) -> Any:  # noqa: ANN401  fsspec ships no types
+        settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith(SETTINGS)))
         with told(self.url):
-            return fsspec.filesystem(self.url.partition("://")[0], use_listings_cache=False, skip_instance_cache=True)
+            return _client(self.url.partition("://")[0], settings, os.getpid())
 
     def _place(self, name: str) -> str:
         base = str(self._system._strip_protocol(self.url)).rstrip("/")
@@ -247,6 +246,12 @@ class Objects:
         paths = [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else [place]
         paths += place.parent.glob(f"{place.name}.*")
         return {path.relative_to(tags).as_posix() for path in paths if path.is_file()}
+
+
+@lru_cache(maxsize=4)
+def _client(protocol: str, settings: tuple[tuple[str, str], ...], process: int) -> Any:  # noqa: ANN401  as above
+    """A client; making one takes 0.1 s, so a process keeps it while these environment variables are the same."""
+    return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True)
 
 
 def _found(info: dict[str, Any]) -> Found:

@@ -118,7 +118,11 @@ class Objects:
         """Copy an object unless its copy is current; says whether it was copied."""
         if self.is_current(name, found):
             return False
-        self._download(name, found)
+        try:
+            self._download(name, found)
+        except FileNotFoundError:  # gone since it was listed
+            self.forget(name)
+            return False
         return True
 
     def forget_others(self, prefix: str, found: Collection[str]) -> None:

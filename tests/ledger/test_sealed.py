@@ -75,9 +75,9 @@ def test_many_receipts_are_found_as_each_alone(full: Store, monkeypatch: pytest.
     assert set(alone) == {KEYS[0], KEYS[1], KEYS[3], KEYS[4]}
     for few in (256, 1):  # listed one by one, and by their first digits
         monkeypatch.setattr("mixproof.ledger.receipts.FEW", few)
-        found = find_receipts(full, "read", wanted)
-        assert dict(found) == alone
-        assert sorted(found.beside) == sorted(KEYS[3:])
+        together = find_receipts(full, "read", wanted)
+        assert dict(together) == alone
+        assert sorted(together.beside) == sorted(KEYS[3:])
 
 
 def test_a_sealed_output_whose_file_is_not_whole_is_made_again_with_a_receipt_of_its_own(full: Store) -> None:

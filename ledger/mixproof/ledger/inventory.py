@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from .files import Found
 from .manifest import BUILDS, MANIFEST
-from .objects import Found
 from .sealed import SEALED, sealed_receipts
 from .store import ATTEMPTS, RECEIPT, Store
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from .receipt import RECEIPT, Receipt, read_receipt, unseal
@@ -29,7 +29,7 @@ SizeOf = Callable[[str], int | None]
 class Receipts(Mapping[str, Receipt]):
     """The receipts of a stage's finished outputs, by key."""
 
-    def __init__(self, raw: Mapping[str, bytes], beside: Collection[str]) -> None:
+    def __init__(self, raw: dict[str, bytes], beside: Sequence[str]) -> None:
         self._raw = raw
         self.beside = beside
         """Keys of the outputs that have their receipt beside them, not sealed."""

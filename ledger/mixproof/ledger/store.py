@@ -169,9 +169,8 @@ class Store:
     def restore(self, folder: str) -> Path:
         """As `fetch`; what a killed command has left in the copy of `folder` alone goes, but for hidden folders."""
         path = self.fetch(folder)
-        there = self._objects.find(folder) if self._objects else None
-        for name in [] if there is None else self._visible(folder):
-            if name not in there:
+        if self._objects:
+            for name in set(self._visible(folder)) - set(self._objects.find(folder)):
                 (self.root / name).unlink()
         return path
 

@@ -109,6 +109,6 @@ def test_a_run_of_a_bucket_is_audited_and_traced_by_its_url_from_another_machine
     store.write(name, store.path(name).read_bytes()[:-1])
     assert finished_record(store, request_there) is None
     copy_run(store, place.key, "bytes")
-    found = in_store(audit_run(store.root / place.name / "run.json"), store).failures
-    assert store.place(name) in {failure.file for failure in found}
-    assert os.environ["MIXPROOF_CACHE"] not in str(found)
+    failures = in_store(audit_run(store.root / place.name / "run.json"), store).failures
+    assert store.place(name) in {failure.file for failure in failures}
+    assert os.environ["MIXPROOF_CACHE"] not in str(failures)

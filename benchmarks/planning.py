@@ -3,15 +3,16 @@
     python benchmarks/planning.py [FOLDER] [--sources 10000] [--shards 100]
 
 Each source is one file of JSON lines of `--shards` x 128 MB, with nothing in it: a sparse file takes no room. The
-store is made as a build would leave it: a receipt for the files' checksums, and for every shard a folder with three
-files, empty ones, and a receipt; every thousandth shard is missing. The receipts are sealed. Then `mixproof plan`
-counts what is read already. Prints seconds, CPU-seconds and peak memory of sealing and of the command. FOLDER is kept
-where it is given, and planned again by a second call; a million shards take 5 GB and 4 million inodes.
+store is made as builds would leave it: the checksums of the files, a folder with three files, empty ones, for every
+shard but each thousandth, and the receipts of these, sealed. Then `mixproof plan` counts what is read already. Prints
+the seconds, CPU-seconds and peak memory of the command. FOLDER is kept where it is given, and planned again by a second
+call; a million shards take 4 million inodes.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -21,10 +22,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.fingerprint import sha256_of, stage_key
-from mixproof.ledger.receipt import RECEIPT, Receipt, StoredFile
-from mixproof.ledger.sealed import seal_receipts
+from mixproof.ledger.fingerprint import canonical_json, sha256_of, stage_key
+from mixproof.ledger.receipt import seal
+from mixproof.ledger.sealed import RECEIPTS, ROW_GROUP, SCHEMA, SEALED, VERSION
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.pipeline import identify, read
@@ -33,6 +37,7 @@ from mixproof.pipeline.shards import SHARD_BYTES, plan_shards
 
 MISSING = 1000
 """One shard in so many is not read yet."""
+FILES = (read.DOCUMENTS, read.HASHES, read.REJECTS)
 SPEC_END = """\
 tokenizer: {train: {vocab_size: 32000, bytes: 200MB}}
 mixtures:
@@ -61,13 +66,8 @@ def measure(folder: Path, sources: int, shards: int) -> None:
     spec, store = folder / "many.yaml", folder / "store"
     if not spec.exists():
         write_corpus(folder, spec, sources, shards)
-        started, cpu = time.monotonic(), time.process_time()
-        keys = write_store(spec, Store(store))
-        print(f"wrote {len(keys):,} shards in {time.monotonic() - started:.1f} s", flush=True)
-        started, cpu = time.monotonic(), time.process_time()
-        sealed = seal_receipts(Store(store), read.STAGE, keys)
-        seconds = f"{time.monotonic() - started:.1f} s, {time.process_time() - cpu:.1f} CPU s"
-        print(f"sealed {sealed:,} receipts in {seconds}", flush=True)
+        written = write_store(spec, Store(store))
+        print(f"wrote a store of {written:,} shards", flush=True)
     command = [sys.executable, "-m", "mixproof.cli", "plan", str(spec), "--store", str(store), "--json"]
     started = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
@@ -97,21 +97,26 @@ def write_corpus(folder: Path, spec: Path, sources: int, shards: int) -> None:
     spec.write_text("\n".join(lines) + "\n" + SPEC_END)
 
 
-def write_store(spec: Path, store: Store) -> list[str]:
-    """Write what the reading of nearly all shards leaves, not synced to the disk; returns their keys."""
+def write_store(spec: Path, store: Store) -> int:
+    """Write what the reading of nearly all shards leaves, not synced to the disk; returns how many."""
     loaded = load_spec(spec)
     files = find_files(loaded.spec, loaded.base)
     sha256 = {file.url: sha256_of(file.name + file.source) for inputs in files.values() for file in inputs}
     _remember([file for inputs in files.values() for file in inputs], sha256, store)
-    keys: list[str] = []
-    place = 0
-    for name, inputs in files.items():
-        for key in read.read_keys(plan_shards({name: inputs}), loaded.spec.sources[name], sha256, loaded.spec.limits):
-            if place % MISSING:
-                _write_shard(store, key)
-                keys.append(key)
-            place += 1
-    return keys
+    keys = [
+        key
+        for name, inputs in files.items()
+        for key in read.read_keys(plan_shards({name: inputs}), loaded.spec.sources[name], sha256, loaded.spec.limits)
+    ]
+    done = sorted(key for place, key in enumerate(keys) if place % MISSING)
+    (store.root / read.STAGE).mkdir(parents=True)
+    for key in done:
+        folder = f"{store.root}/{read.STAGE}/{key}"
+        os.mkdir(folder)  # noqa: PTH102  a Path a file would be most of the time that a million of them take
+        for name in FILES:
+            os.close(os.open(f"{folder}/{name}", os.O_CREAT))
+    _seal(done, store)
+    return len(done)
 
 
 def _remember(files: Sequence[InputFile], sha256: dict[str, str], store: Store) -> None:
@@ -122,21 +127,23 @@ def _remember(files: Sequence[InputFile], sha256: dict[str, str], store: Store) 
             attempt.commit(facts={"files": rows})
 
 
-def _write_shard(store: Store, key: str) -> None:
-    folder = f"{store.root}/{read.STAGE}/{key}"
-    os.makedirs(folder)  # noqa: PTH103  a Path a file is most of the time that a million of them take
-    names = (read.DOCUMENTS, read.HASHES, read.REJECTS)
-    for name in names:
-        os.close(os.open(f"{folder}/{name}", os.O_CREAT))
-    row = StageRow(stage="read", documents_in=25_000, documents_out=25_000, bytes_in=SHARD_BYTES, bytes_out=SHARD_BYTES)
-    receipt = Receipt(
-        stage=read.STAGE,
-        key=key,
-        files={name: StoredFile(sha256=sha256_of([key, name]), bytes=0) for name in names},
-        account=(row,),
-        facts={"records": 25_000},
-    )
-    Path(folder, RECEIPT).write_bytes(receipt.to_bytes())
+def _seal(keys: Sequence[str], store: Store) -> None:
+    """Write the receipts as `seal_receipts` would have."""
+    account = StageRow(
+        stage="read", documents_in=25_000, documents_out=25_000, bytes_in=SHARD_BYTES, bytes_out=SHARD_BYTES
+    ).model_dump(mode="json")
+    with store.attempt(SEALED, stage_key(SEALED, VERSION, {"stage": read.STAGE}, [])) as attempt:
+        with pq.ParquetWriter(attempt.path(RECEIPTS), SCHEMA, compression="zstd") as writer:
+            for first in range(0, len(keys), ROW_GROUP):
+                group = keys[first : first + ROW_GROUP]
+                writer.write_table(pa.table([group, [_receipt(key, account) for key in group]], SCHEMA), ROW_GROUP)
+        attempt.commit(facts={"stage": read.STAGE, "receipts": len(keys)})
+
+
+def _receipt(key: str, account: dict[str, object]) -> bytes:
+    files = {name: {"sha256": hashlib.sha256((key + name).encode()).hexdigest(), "bytes": 0} for name in FILES}
+    fields = {"stage": read.STAGE, "key": key, "files": files, "account": [account], "facts": {"records": 25_000}}
+    return seal(canonical_json(fields))
 
 
 if __name__ == "__main__":

@@ -93,12 +93,10 @@ def _audit_remote(place: Place, depth: Depth, cluster: Cluster | None) -> AuditR
     if (folder / MANIFEST).is_file():
         copy_build(store, folder / MANIFEST, depth)
         report = audit_build(folder / MANIFEST, depth, cluster=cluster)
-    elif (folder / RUN).is_file():
+    else:
         copy_build(store, store.path(f"{BUILDS}/{read_run(folder / RUN).build}/{MANIFEST}"), depth)
         copy_run(store, place.key, depth)
         report = audit_run(folder / RUN, depth)
-    else:
-        raise RequestError(f"{place}: there is neither a build's {MANIFEST} nor a run's {RUN}")
     return in_store(report, store)
 
 

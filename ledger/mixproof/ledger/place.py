@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import RequestError
-from .manifest import BUILDS
+from .manifest import BUILDS, MANIFEST
 from .objects import is_remote
 from .store import Store
 
 RUNS = "train"
 CHECKPOINTS = "checkpoints"
+RECORDS = (MANIFEST, "run.json")
 ENTRY = re.compile(rf"(?P<store>.+)/(?P<name>({BUILDS}|{RUNS})/[0-9a-f]{{64}})(/(manifest|run)\.json)?/?")
 
 
@@ -30,8 +31,15 @@ class Place:
         return self.name.partition("/")[2]
 
     def fetch(self) -> Path:
-        """Its folder on this machine; of an object store a copy, without a run's checkpoints."""
-        return self.store.fetch(self.name, without=CHECKPOINTS)
+        """Its folder on this machine; of an object store a copy, without a run's checkpoints.
+
+        Raises:
+            RequestError: when an object store has neither a build nor a run there.
+        """
+        folder = self.store.fetch(self.name, without=CHECKPOINTS)
+        if self.store.is_remote and not any((folder / record).is_file() for record in RECORDS):
+            raise RequestError(f"{self}: there is neither a build nor a finished run")
+        return folder
 
     def __str__(self) -> str:
         return self.store.place(self.name)

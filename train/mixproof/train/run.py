@@ -20,7 +20,7 @@ import torch
 
 from mixproof.ledger.errors import RequestError, TrainingError
 from mixproof.ledger.fingerprint import canonical_json
-from mixproof.ledger.store import RECEIPT, Store, publish_bytes
+from mixproof.ledger.store import Store, publish_bytes
 
 from .blend import Blend
 from .checkpoint import (

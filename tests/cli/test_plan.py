@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import SPEC, write_experiment
-from mixproof.cli.output import amount, hours, stdout, table
+from mixproof.cli.output import amount, emit_json, hours, stdout, table
 from mixproof.cli.plan import make_plan, plan_json, print_plan
 from mixproof.cli.request import open_request
 from mixproof.ledger.manifest import Manifest, write_manifest
@@ -96,3 +96,8 @@ def _manifest(size: int) -> Manifest:
             "totals": {"documents": 0, "tokens": 0, "bytes": 0},
         }
     )
+
+
+def test_operations_beyond_64_bits_are_json_as_well(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    emit_json({"flops": 2**70, "name": "é"})
+    assert json.loads(capfdbinary.readouterr().out) == {"flops": 2**70, "name": "é"}

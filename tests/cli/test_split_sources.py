@@ -118,7 +118,7 @@ def test_each_part_has_an_account_of_its_own_that_closes(built: tuple[Folder, Ma
 
 def test_every_depth_of_the_audit_is_clean(built: tuple[Folder, Manifest]) -> None:
     folder, _ = built
-    assert audit_target(folder.path / "spec.yaml", str(folder.path / "store"), "bytes").ok
+    assert audit_target(str(folder.path / "spec.yaml"), str(folder.path / "store"), "bytes").ok
     request = folder.open()
     with InProcess() as cluster:
         report = replay_build(request.spec, request.files(), request.store, request.manifest_path(), cluster)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixproof.ledger.fingerprint import canonical_json, derive_seed, sha256_of, sha256_of_file, stage_key
+from mixproof.ledger.fingerprint import StageKeys, canonical_json, derive_seed, sha256_of, sha256_of_file, stage_key
 
 
 def test_canonical_json_sorts_names_and_has_no_white_space() -> None:
@@ -56,3 +56,16 @@ def test_seeds_depend_on_names_alone_and_fit_31_bits(first: str, second: str) ->
     seed = derive_seed(first, second)
     assert seed == derive_seed(first, second)
     assert 0 <= seed < 2**31
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.text(), JSON), st.lists(JSON, max_size=3))
+def test_the_keys_of_many_outputs_are_those_of_each(config: dict[str, object], inputs: list[object]) -> None:
+    keys = StageKeys("read", 3, config)
+    assert [keys.key(one) for one in inputs] == [stage_key("read", 3, config, one) for one in inputs]

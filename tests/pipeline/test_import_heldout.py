@@ -26,6 +26,7 @@ from mixproof.ledger.manifest import (
 )
 from mixproof.mixtures.spec import Heldout
 from mixproof.pipeline.import_heldout import import_heldout
+from object_store import ObjectStore
 
 ReadRoom = Callable[..., Any]
 TEXTS = [" ".join(f"w{number * 50 + k}" for k in range(40)) for number in range(60)]
@@ -82,6 +83,23 @@ def test_sets_are_copied_byte_for_byte_and_take_nothing_from_the_sources(
     assert imported.taken.documents == 0
     assert made.train == {"a": (None,)}
     assert list(made.texts) == ["a"]
+
+
+def test_sets_are_taken_from_a_bucket_by_the_url_of_the_manifest(
+    built: tuple[Any, Any, Path],
+    read_room: ReadRoom,
+    object_store: ObjectStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MIXPROOF_CACHE", str(tmp_path / "copies"))
+    there, heldout, manifest = built
+    bucket = object_store.bucket("heldout-sets")
+    object_store.filesystem().put(f"{there.store}/", f"{bucket}/store/", recursive=True)
+    made = take(read_room({"a": [TEXTS[:40]]}, store="here"), f"{bucket}/store/builds/{manifest.parent.name}")
+    assert made.texts["a"].sha256 == heldout.texts["a"].sha256
+    with pytest.raises(RequestError, match="there is no bucket|no manifest|no such"):
+        take(read_room({"a": [TEXTS[:40]]}, store="here"), f"{bucket}/store/builds/{'0' * 64}")
 
 
 def test_the_imported_texts_leave_training_by_decontamination(

@@ -12,7 +12,9 @@ from typing import Annotated
 import typer
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import MANIFEST
+from mixproof.ledger.manifest import BUILDS, MANIFEST
+from mixproof.ledger.objects import is_remote
+from mixproof.ledger.place import Place, place_of
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster import Cluster
 from mixproof.tokenize.audit import AuditReport, Depth, audit_build, copy_build, copy_run, in_store, replay_build
@@ -23,7 +25,10 @@ from .options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, Work
 from .output import emit_json, stage_progress, stdout, table
 from .request import Request, open_request
 
-TargetArgument = Annotated[Path, typer.Argument(metavar="SPEC|MANIFEST|RUN", help="What to audit.")]
+TargetArgument = Annotated[
+    str,
+    typer.Argument(metavar="SPEC|MANIFEST|RUN", help="What to audit: path of a spec, path or URL of the others."),
+]
 DepthOption = Annotated[
     Depth,
     typer.Option(
@@ -61,33 +66,49 @@ def audit(
         raise typer.Exit(1)
 
 
-def audit_target(target: Path, store: str, depth: Depth, cluster: Cluster | None = None) -> AuditReport:
+def audit_target(target: str, store: str, depth: Depth, cluster: Cluster | None = None) -> AuditReport:
     """Audit whatever `target` is; `cluster` starts only for a large build.
 
     Raises:
         RequestError: when it is neither a spec nor a manifest nor a run.
     """
-    if target.suffix in SPEC_SUFFIXES:
-        return audit_request(open_request(target, store), depth, cluster)
-    if target.is_dir():
-        found = [target / name for name in (MANIFEST, RUN) if (target / name).is_file()]
+    if target.endswith(SPEC_SUFFIXES):
+        return audit_request(open_request(Path(target), store), depth, cluster)
+    if is_remote(target):
+        return _audit_remote(place_of(target), depth, cluster)
+    path = Path(target)
+    if path.is_dir():
+        found = [path / name for name in (MANIFEST, RUN) if (path / name).is_file()]
         if not found:
             raise RequestError(f"{target}: holds neither a build's {MANIFEST} nor a run's {RUN}")
-        target = found[0]
-    if not target.is_file():
+        path = found[0]
+    if not path.is_file():
         raise RequestError(f"{target}: no such file")
-    return audit_run(target, depth) if target.name == RUN else audit_build(target, depth, cluster=cluster)
+    return audit_run(path, depth) if path.name == RUN else audit_build(path, depth, cluster=cluster)
 
 
-def replay_request(target: Path, store: str, share: Fraction, address: str | None, workers: int | None) -> AuditReport:
+def _audit_remote(place: Place, depth: Depth, cluster: Cluster | None) -> AuditReport:
+    """Audit copies of a build or a run of an object store."""
+    store, folder = place.store, place.fetch()
+    if (folder / MANIFEST).is_file():
+        copy_build(store, folder / MANIFEST, depth)
+        report = audit_build(folder / MANIFEST, depth, cluster=cluster)
+    else:
+        copy_build(store, store.path(f"{BUILDS}/{read_run(folder / RUN).build}/{MANIFEST}"), depth)
+        copy_run(store, place.key, depth)
+        report = audit_run(folder / RUN, depth)
+    return in_store(report, store)
+
+
+def replay_request(target: str, store: str, share: Fraction, address: str | None, workers: int | None) -> AuditReport:
     """Replay the build of a spec from its raw files, on Ray.
 
     Raises:
         RequestError: when `target` is no spec: only that says where the raw files are.
     """
-    if target.suffix not in SPEC_SUFFIXES:
+    if not target.endswith(SPEC_SUFFIXES):
         raise RequestError(f"{target}: --depth replay reads raw files again; give the spec, which says where they are")
-    request = open_request(target, store)
+    request = open_request(Path(target), store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         report = replay_build(request.spec, request.files(), request.store, request.manifest_path(), cluster, share)
     return in_store(report, request.store)

@@ -9,19 +9,21 @@ import orjson
 import typer
 from rich.markup import escape
 
+from mixproof.ledger.objects import is_remote
+from mixproof.ledger.place import place_of
 from mixproof.train.diff import Diff
 from mixproof.train.diff import diff as diff_paths
 
 from .options import JsonOption
 from .output import emit_json, stdout, table
 
-SideArgument = Annotated[Path, typer.Argument(help="A spec, a manifest or a run, or the folder of one.")]
+SideArgument = Annotated[str, typer.Argument(help="Path of a spec; path or URL of a manifest, a run, or its folder.")]
 VALUE_CHARS = 60
 
 
 def diff(a: SideArgument, b: SideArgument, as_json: JsonOption = False) -> None:
     """Say what differs between A and B, and what would rerun for B where A is done."""
-    found = diff_paths(a, b)
+    found = diff_paths(*(place_of(side).fetch() if is_remote(side) else Path(side) for side in (a, b)))
     if as_json:
         emit_json(found.to_json())
     else:

@@ -14,7 +14,8 @@ from typing import Annotated, Literal
 import typer
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import MANIFEST, read_manifest, store_of
+from mixproof.ledger.manifest import MANIFEST, read_manifest
+from mixproof.ledger.place import place_of
 from mixproof.tokenize.merge import merge_parts
 from mixproof.train.export_huggingface import TOKENIZER_DIFFERS, export_huggingface
 from mixproof.train.export_megatron import export_megatron
@@ -28,10 +29,10 @@ from .output import emit_json, stderr
 from .request import open_request
 
 TargetArgument = Annotated[
-    Path,
+    str,
     typer.Argument(
         metavar="RUN|SPEC|MANIFEST",
-        help="A run's folder or run.json; for megatron-args, a spec; for --merge, a spec or a build's manifest.",
+        help="Path or URL of a run; for megatron-args, a spec; for --merge, a spec or a build's manifest.",
     ),
 ]
 FormatOption = Annotated[
@@ -73,7 +74,7 @@ def export(
         emit_json({"format": form or "merge", "output": str(output.resolve()), **result})
 
 
-def _huggingface(run: Path, output: Path) -> dict[str, object]:
+def _huggingface(run: str, output: Path) -> dict[str, object]:
     done = export_huggingface(run, output)
     check = done.tokenizer
     if not check.exact:
@@ -94,34 +95,35 @@ def _huggingface(run: Path, output: Path) -> dict[str, object]:
     }
 
 
-def _megatron(run: Path, output: Path) -> dict[str, object]:
+def _megatron(run: str, output: Path) -> dict[str, object]:
     done = export_megatron(run, output)
     stderr.print(f"{output}: iteration {done.iteration:,}, {done.weights:,} weights read back equal", soft_wrap=True)
     return {"iteration": done.iteration, "weights": done.weights}
 
 
-def _megatron_args(
-    spec_path: Path, mixture: str | None, proxy: str | None, store: str, output: Path
-) -> dict[str, object]:
-    request = open_request(spec_path, store)
-    spec, manifest = request.spec, request.manifest()
-    mixture = _one_of("mixture", mixture, list(spec.mixtures))
-    proxy = _one_of("proxy", proxy, list(spec.train.proxies))
-    budgets = plan_budgets(spec, {name: source.train.tokens for name, source in manifest.sources.items()})
+def _megatron_args(spec: str, mixture: str | None, proxy: str | None, store: str, output: Path) -> dict[str, object]:
+    request = open_request(Path(spec), store)
+    manifest = request.manifest()
+    mixture = _one_of("mixture", mixture, list(request.spec.mixtures))
+    proxy = _one_of("proxy", proxy, list(request.spec.train.proxies))
+    budgets = plan_budgets(request.spec, {name: source.train.tokens for name, source in manifest.sources.items()})
     budget = budgets[mixture, proxy]
-    files = export_megatron_args(spec, manifest, request.store, mixture, proxy, budget, output)
+    files = export_megatron_args(request.spec, manifest, request.store, mixture, proxy, budget, output)
     stderr.print(f"{output}: {', '.join(files)}; {ARGS} holds the flags", soft_wrap=True)
     return {"mixture": mixture, "proxy": proxy, "files": files}
 
 
-def _merge(target: Path, other: str | None, store: str, output: Path) -> dict[str, object]:
+def _merge(target: str, other: str | None, store: str, output: Path) -> dict[str, object]:
     if other is not None:
         raise RequestError("--mixture and --proxy go with --format megatron-args; --merge writes a whole build")
-    path = open_request(target, store).manifest_path() if target.suffix in SPEC_SUFFIXES else target
-    path = path / MANIFEST if path.is_dir() else path
-    manifest = read_manifest(path)
+    if target.endswith(SPEC_SUFFIXES):
+        request = open_request(Path(target), store)
+        place, manifest = request.store, request.manifest()
+    else:
+        found = place_of(target)
+        place, manifest = found.store, read_manifest(found.fetch() / MANIFEST)
     with output_folder(output) as scratch:
-        merged = merge_parts(store_of(path), manifest, scratch)
+        merged = merge_parts(place, manifest, scratch)
     for one in merged:
         line = f"{output / one.prefix}: {one.parts} parts, {one.documents:,} documents, {one.tokens:,} tokens"
         stderr.print(line, soft_wrap=True)

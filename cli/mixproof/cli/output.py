@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -39,7 +40,11 @@ LINES_AROUND_RUNS = 8
 
 def emit_json(value: Mapping[str, object]) -> None:
     """Write one JSON object, and nothing else, to stdout."""
-    sys.stdout.buffer.write(orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
+    try:
+        data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # orjson has no integers beyond 64 bits; the operations of a large run are
+        data = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 

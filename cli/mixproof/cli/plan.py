@@ -17,6 +17,7 @@ from mixproof.mixtures.budget import RunBudget
 from mixproof.mixtures.caps import Use, check_caps, cuts_of, uses_of
 from mixproof.mixtures.repetition import effective_tokens
 from mixproof.mixtures.split_sources import SplitSource
+from mixproof.pipeline.progress import ReadProgress, read_progress
 from mixproof.tokenize.estimate import Estimate
 from mixproof.train.cost import ProxyCost, Rate, dataset_bytes, document_rate, proxy_costs
 from mixproof.train.record import TRAIN
@@ -40,6 +41,8 @@ class Planned:
     """Training tokens by source; estimates where there is no build."""
     manifest: Manifest | None
     budgets: Mapping[Pair, RunBudget]
+    reading: ReadProgress | None
+    """None where there is a build."""
     finished: Mapping[Pair, int]
     """Runs that are there, by mixture and proxy."""
     documents: Rate | None
@@ -93,7 +96,8 @@ def make_plan(request: Request) -> Planned:
     vocab_size = _vocab_size(request, manifest)
     costs = proxy_costs(spec, budgets, to_train, vocab_size, request.store)
     rate = document_rate(request.store)
-    return Planned(request, tokens_of, manifest, budgets, finished, rate, tuple(costs), vocab_size)
+    reading = read_progress(spec, request.files(), request.store) if manifest is None else None
+    return Planned(request, tokens_of, manifest, budgets, reading, finished, rate, tuple(costs), vocab_size)
 
 
 def plan_json(planned: Planned) -> dict[str, object]:
@@ -109,6 +113,7 @@ def plan_json(planned: Planned) -> dict[str, object]:
     return {
         "built": planned.manifest is not None,
         "sources": sources,
+        "shards": None if planned.reading is None else asdict(planned.reading),
         "runs": [_run_json(planned, pair) for pair in planned.budgets],
         "runs_finished": sum(planned.finished.values()),
         "runs_to_train": planned.to_train,
@@ -233,16 +238,20 @@ def _documents_row(planned: Planned) -> tuple[str, ...]:
     if planned.manifest is not None:
         return ("build", "", f"build {planned.manifest.build[:12]}", "", "")
     rate = planned.documents
+    assert planned.reading is not None, "there is no build"
+    shards, read = planned.reading.shards, planned.reading.shards_read
+    work = f"{amount(size)}B of files in {count(shards)} shards"
+    reused = f"{count(read)} shards read" if read else ""
     if rate is None:
-        return ("build", f"{amount(size)}B of files", "", "unknown", "nothing was built in this store yet")
+        return ("build", work, reused, "unknown", "nothing was built in this store yet")
     takes = f"{hours(size / rate.amount / 3600)} core-hours"
-    return ("build", f"{amount(size)}B of files", "", takes, f"{amount(rate.amount)}B/s a core, {rate.source}")
+    return ("build", work, reused, takes, f"{amount(rate.amount)}B/s a core, {rate.source}")
 
 
 def _finished(request: Request, manifest: Manifest | None, budgets: Mapping[Pair, RunBudget]) -> dict[Pair, int]:
     """How many runs of each mixture and proxy are done and whole."""
     done = dict.fromkeys(budgets, 0)
-    if manifest is None or not request.store.path(TRAIN).is_dir():
+    if manifest is None or not request.store.keys(TRAIN):
         return done
     from mixproof.train.family import find_outcomes  # brings torch
     from mixproof.train.plan import plan_requests

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mixproof.ledger.errors import NotBuiltYetError, RequestError
+from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import RunBudget, budget_run
@@ -80,8 +80,7 @@ def open_request(path: Path, store: str) -> Request:
         raise RequestError(f"{spec.where('train', 'init_from')}: {initial}: no such checkpoint")
     files = find_files(spec, loaded.base)
     place = Store(store)
-    if place.is_remote:
-        raise NotBuiltYetError("a store on an object store", f"--store {store}")
+    place.check()
     loaded = _with_parts(loaded, place)
     files = files_of_parts(loaded.spec, files)
     request = Request(loaded, place, {name: _estimate(loaded.spec, name, found) for name, found in files.items()})

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixproof.ledger.errors import NotBuiltYetError, RequestError
+from mixproof.ledger.errors import RequestError
 from mixproof.ledger.garbage import Garbage, find_garbage, remove_garbage
 from mixproof.ledger.inventory import ROOTS, Entry, Inventory, take_inventory
 from mixproof.ledger.store import Store
@@ -40,9 +40,8 @@ def store(
 ) -> None:
     """List what a store holds, verify every checksum of it, or remove what nothing needs."""
     place = Store(store)
-    if place.is_remote:
-        raise NotBuiltYetError(f"`store {action}` of an object store", f"--store {store}")
-    if not place.root.is_dir():
+    place.check()
+    if not place.is_remote and not place.root.is_dir():
         raise RequestError(f"--store {store}: there is no such folder")
     if action == "list":
         _list(take_inventory(place), every=every, as_json=as_json)

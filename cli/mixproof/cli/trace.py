@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +14,7 @@ from mixproof.train.traced import DocumentTrace, TracedDocument, TracedDocuments
 from .options import JsonOption
 from .output import emit_json, stdout, table
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder or its run.json, in its store.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Path or URL of a run's folder or run.json.")]
 StepOption = Annotated[int | None, typer.Option("--step", metavar="N", help="Name the documents of this step, from 1.")]
 SampleOption = Annotated[
     int | None, typer.Option("--sample", metavar="K", help="Of the step only this sample, from 0.")

@@ -66,6 +66,19 @@ def stage_key(stage: str, version: int, config: object, inputs: object) -> str:
     return sha256_of(stage_identity(stage, version, config, inputs))
 
 
+class StageKeys:
+    """Keys of many outputs of a stage that differ in their inputs only, as `stage_key` gives each."""
+
+    def __init__(self, stage: str, version: int, config: object) -> None:
+        whole = canonical_json(stage_identity(stage, version, config, None))
+        self._head, _, self._tail = whole.rpartition(b"null,")
+        assert self._tail == canonical_json({"stage": stage, "version": version})[1:], "inputs come before the stage"
+
+    def key(self, inputs: object) -> str:
+        """The key of the output that is made of `inputs`."""
+        return hashlib.sha256(b"%b%b,%b" % (self._head, canonical_json(inputs), self._tail)).hexdigest()
+
+
 def stage_identity(stage: str, version: int, config: object, inputs: object) -> dict[str, object]:
     """What a stage's key is the SHA-256 of."""
     return {"stage": stage, "version": version, "config": config, "inputs": inputs}

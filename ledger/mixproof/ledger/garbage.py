@@ -4,7 +4,8 @@ Builds, runs and searches are kept, with all that they refer to; what else there
 and manifests, which the next build of the same spec makes again (with the same bytes), draws without a run, and
 scratch folders that killed commands have left. A build or run goes only where it is asked for by name, and with it
 what nothing else needs. Nothing younger than a limit is touched, because a command that runs may be about to refer
-to it. An entry leaves in one rename, so a kill never leaves half an entry.
+to it. An entry leaves in one rename, so a kill never leaves half an entry; on an object store its record goes first, so
+that what a kill leaves counts as unfinished.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import RequestError
-from .inventory import RUNS, Entry, Inventory, newest, take_inventory
+from .inventory import FINISHED_BY, RUNS, Entry, Inventory, newest, take_inventory
 from .manifest import BUILDS
-from .store import ATTEMPTS, Store
+from .store import ATTEMPTS, RECEIPT, Store
 
 DEFAULT_AGE_SECONDS = 24 * 3600.0
 
@@ -31,7 +32,7 @@ class Garbage:
 
     entries: tuple[Entry, ...]
     attempts: tuple[Path, ...]
-    pointers: tuple[Path, ...]
+    pointers: tuple[str, ...]
     """From specs to builds that go."""
     kept_for_age: int
     """Entries that nothing needs, too young to go."""
@@ -83,14 +84,17 @@ def find_garbage(store: Store, *, drop: Sequence[str] = (), age_seconds: float =
 
 def remove_garbage(store: Store, garbage: Garbage) -> None:
     """Remove what `find_garbage` has found."""
-    for pointer in garbage.pointers:
-        pointer.unlink(missing_ok=True)
+    store.remove(garbage.pointers)
     scratch = store.root / ATTEMPTS
-    scratch.mkdir(exist_ok=True)
+    scratch.mkdir(parents=True, exist_ok=True)
     gone = list(garbage.attempts)
     for entry in garbage.entries:
+        if store.is_remote:
+            store.remove([f"{entry.name}/{FINISHED_BY.get(entry.stage, RECEIPT)}"])
+            store.remove([f"{entry.name}/{name}" for name in store.sizes(entry.name)])
+            continue
         place = scratch / f"gc-{entry.stage}-{entry.key[:16]}-{uuid.uuid4().hex}"
-        store.path(entry.name).replace(place)
+        (store.root / entry.name).replace(place)
         gone.append(place)
     for path in gone:
         if path.is_dir():
@@ -112,6 +116,6 @@ def _named(inventory: Inventory, name: str) -> str:
     return found[0]
 
 
-def _pointers(store: Store, builds: set[str]) -> list[Path]:
-    pointers = store.path(f"{BUILDS}/by-spec").glob("*.json")
-    return sorted(path for path in pointers if json.loads(path.read_bytes()).get("build") in builds)
+def _pointers(store: Store, builds: set[str]) -> list[str]:
+    pointers = store.read(list(store.find(f"{BUILDS}/by-spec")))
+    return sorted(name for name, raw in pointers.items() if json.loads(raw).get("build") in builds)

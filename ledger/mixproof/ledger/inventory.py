@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from .files import Found
 from .manifest import BUILDS, MANIFEST
+from .sealed import SEALED, sealed_receipts
 from .store import ATTEMPTS, RECEIPT, Store
 
 KEY = re.compile(r"[0-9a-f]{64}")
@@ -84,8 +86,8 @@ class Inventory:
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """The builds, runs and searches."""
-        return tuple(name for name, entry in self.entries.items() if entry.stage in ROOTS)
+        """The builds, runs and searches, and the receipts that were sealed."""
+        return tuple(name for name, entry in self.entries.items() if entry.stage in (*ROOTS, SEALED))
 
     def to_json(self) -> dict[str, object]:
         """The form that `mixproof store list --json` prints."""
@@ -99,20 +101,28 @@ class Inventory:
 
 def take_inventory(store: Store) -> Inventory:
     """Look at every entry of a store; nothing but its records is opened."""
-    folders = [
-        folder
-        for stage in sorted(store.root.iterdir() if store.root.is_dir() else [])
-        if stage.is_dir() and stage.name != ATTEMPTS
-        for folder in sorted(stage.iterdir())
-        if folder.is_dir() and KEY.fullmatch(folder.name)
-    ]
+    files: dict[str, dict[str, Found]] = {}
+    for place, found in store.find("").items():
+        stage, _, rest = place.partition("/")
+        key, _, name = rest.partition("/")
+        if name and KEY.fullmatch(key):
+            files.setdefault(f"{stage}/{key}", {})[name] = found
     by_key: dict[str, list[str]] = {}
-    for folder in folders:
-        by_key.setdefault(folder.name, []).append(f"{folder.parent.name}/{folder.name}")
-    entries = [_entry(folder, by_key) for folder in folders]
+    for folder in files:
+        by_key.setdefault(folder.partition("/")[2], []).append(folder)
+    sealed = sealed_of(store, files)
+    records = store.read([f"{folder}/{name}" for folder, names in files.items() for name in RECORDS if name in names])
+    entries = [_entry(folder, files[folder], records, sealed.get(folder, b""), by_key) for folder in sorted(files)]
     attempts = store.root / ATTEMPTS
     scratch = tuple(sorted(attempts.iterdir())) if attempts.is_dir() else ()
     return Inventory(str(store), {entry.name: entry for entry in entries}, scratch)
+
+
+def sealed_of(store: Store, folders: Collection[str]) -> dict[str, bytes]:
+    """The sealed receipts of outputs, by their folders."""
+    stages = {folder.partition("/")[0] for folder in folders} if SEALED in store.stages() else set()
+    found = ((f"{stage}/{key}", raw) for stage in stages - {SEALED} for key, raw in sealed_receipts(store, stage))
+    return {folder: raw for folder, raw in found if folder in folders}
 
 
 def newest(folder: Path) -> float:
@@ -126,34 +136,34 @@ def newest(folder: Path) -> float:
     return max(times)
 
 
-def _entry(folder: Path, by_key: Mapping[str, list[str]]) -> Entry:
-    stage, key = folder.parent.name, folder.name
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    named: set[str] = set()
-    for record in RECORDS:
-        path = folder / record
-        if path.is_file():
-            named.update(KEY.findall(path.read_text(errors="replace")))
-    named.discard(key)
+def _entry(
+    folder: str,
+    files: Mapping[str, Found],
+    records: Mapping[str, bytes],
+    sealed: bytes,
+    by_key: Mapping[str, Sequence[str]],
+) -> Entry:
+    stage, _, key = folder.partition("/")
+    texts = [records[name] for name in (f"{folder}/{record}" for record in RECORDS) if name in records]
+    named = {found for text in (*texts, sealed) for found in KEY.findall(text.decode(errors="replace"))} - {key}
     return Entry(
         stage=stage,
         key=key,
-        files=len(sizes),
-        bytes=sum(sizes),
-        modified=newest(folder),
-        state="finished" if (folder / FINISHED_BY.get(stage, RECEIPT)).is_file() else "unfinished",
-        label=_label(folder),
+        files=len(files),
+        bytes=sum(file.bytes for file in files.values()),
+        modified=max(file.modified for file in files.values()),
+        state="finished" if sealed or FINISHED_BY.get(stage, RECEIPT) in files else "unfinished",
+        label=_label(records.get(f"{folder}/identity.json")) if stage == RUNS else "",
         refers_to=tuple(sorted(name for key in named for name in by_key.get(key, ()))),
     )
 
 
-def _label(folder: Path) -> str:
+def _label(identity: bytes | None) -> str:
     """What a run's identity calls it."""
-    path = folder / "identity.json"
-    if folder.parent.name != RUNS or not path.is_file():
+    if identity is None:
         return ""
     try:
-        config = json.loads(path.read_bytes())["config"]
+        config = json.loads(identity)["config"]
         return f"{config['mixture']} × {config['proxy']} × seed {config['seed']}"
     except (ValueError, KeyError, TypeError):
         return "damaged identity.json"

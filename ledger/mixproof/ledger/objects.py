@@ -3,42 +3,41 @@
 Object stores have no rename and no folders: an object is there whole or not at all, so a file is published by putting
 it, and an output by putting its receipt last. Tools that map files into memory need local ones, so every object that
 is read is copied once to this machine, whole, and kept with the tag (ETag) it had there: a copy is used as long as
-the object has that tag. Uploads go in blocks of 32 MB, two at a time, so memory stays bounded whatever the size.
+the object has that tag. Nothing of a listing is remembered: one file costs one request for its head, a folder one
+listing, each time it is asked for. Uploads go in blocks of 32 MB, two at a time, so memory stays bounded whatever the
+size.
 """
 
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from .errors import RequestError
-from .files import publish, publish_bytes
+from .files import Found, publish, publish_bytes, scratch_beside
 from .fingerprint import sha256_of
+from .object_errors import told
 
-UPLOAD_BLOCK_BYTES = 32 * 1024 * 1024
+BLOCK_BYTES = 32 * 1024 * 1024
 UPLOADS_AT_A_TIME = 2
+READ_AT_A_TIME = 1000
+"""Small objects that are asked for together."""
 CACHE = "MIXPROOF_CACHE"
 """Environment variable: the folder of this machine's copies; default: ~/.cache/mixproof."""
+PLACE = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_REGION")
+"""Environment variables that say where objects are; those that say who may use them are each machine's own."""
+SETTINGS = ("AWS_", "AZURE_", "FSSPEC_", "GCSFS_", "GOOGLE_")
+"""Beginnings of the environment variables that clients read."""
 TAGS = ".tags"
+_TIMES = ("LastModified", "updated", "last_modified", "mtime", "created")
 PROBE = ".probe"
 """An object that need not be there: asking for it says whether anything may be asked."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """An object as its store lists it."""
-
-    bytes: int
-    tag: str
-    """Another one whenever the content is another."""
 
 
 def is_remote(url: str) -> bool:
@@ -60,29 +59,38 @@ class Objects:
         self.url = url.rstrip("/")
         self._copies = copies
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the connection: each process opens its own."""
-        return {"url": self.url, "_copies": self._copies}
+    def look(self, name: str) -> Found | None:
+        """The object `name` as it is now; None where there is none."""
+        with told(self.url):
+            try:
+                info = self._system.info(self._place(name))
+            except FileNotFoundError:
+                return None
+        return _found(info) if info["type"] == "file" else None
 
     def find(self, prefix: str) -> dict[str, Found]:
-        """Every object whose name, relative to the store, is `prefix` or goes on from it with `/` or `.`."""
+        """Every object whose name, relative to the store, is `prefix` or goes on from it with `/` or `.`; "": all."""
         parent, _, last = prefix.rpartition("/")
-        with self._speaking():
+        with told(self.url):
             whole = self._system.find(self._place(prefix), detail=True, withdirs=False)
             if not whole and last:
                 whole = self._system.find(self._place(parent), maxdepth=1, prefix=f"{last}.", detail=True)
         below = len(self._place("")) + 1
-        found = {
-            place[below:]: Found(int(info["size"]), _tag(info))
-            for place, info in whole.items()
-            if info["type"] == "file"
-        }
-        starts = (f"{prefix}/", f"{prefix}.")
+        found = {place[below:]: _found(info) for place, info in whole.items() if info["type"] == "file"}
+        starts = (f"{prefix}/", f"{prefix}.") if prefix else ("",)
         return {name: one for name, one in found.items() if name == prefix or name.startswith(starts)}
+
+    def find_some(self, folder: str, start: str) -> dict[str, Found]:
+        """Every object below `folder` whose name in it begins with `start`."""
+        with told(self.url):
+            some = self._system.find(self._place(folder), prefix=start, detail=True)
+        below = len(self._place("")) + 1
+        found = {place[below:]: _found(info) for place, info in some.items() if info["type"] == "file"}
+        return {name: one for name, one in found.items() if name.startswith(f"{folder}/{start}")}
 
     def folders(self, name: str) -> list[str]:
         """Names of what lies directly below the folder `name`."""
-        with self._speaking():
+        with told(self.url):
             try:
                 places = self._system.ls(self._place(name), detail=False)
             except FileNotFoundError:
@@ -100,33 +108,86 @@ class Objects:
             What is there now; the files lie in the folder of copies under the same names.
         """
         found = self.find(prefix)
-        wanted = {name: one for name, one in found.items() if without is None or not name.startswith(without)}
-        for name, one in wanted.items():
-            if not self.is_current(name, one):
-                self._download(name, one)
+        for name, one in found.items():
+            if without is None or not name.startswith(without):
+                self.bring(name, one)
+        self.forget_others(prefix, found)
+        return found
+
+    def bring(self, name: str, found: Found) -> bool:
+        """Copy an object unless its copy is current; says whether it was copied."""
+        if self.is_current(name, found):
+            return False
+        try:
+            self._download(name, found)
+        except FileNotFoundError:  # gone since it was listed
+            self.forget(name)
+            return False
+        return True
+
+    def forget_others(self, prefix: str, found: Collection[str]) -> None:
+        """Remove the copies of what was at `prefix` and is not in `found`, all that is there now."""
         for stale in self._copies_of(prefix) - set(found):
-            (self._copies / stale).unlink(missing_ok=True)
+            self.forget(stale)
+
+    def forget(self, name: str) -> None:
+        """Remove the copy of an object that is gone; a file that never was one stays."""
+        tag = self._copies / TAGS / name
+        if tag.is_file():
+            (self._copies / name).unlink(missing_ok=True)
+            tag.unlink(missing_ok=True)
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """The bytes of an object in blocks, past the copies.
+
+        Raises:
+            FileNotFoundError: where there is none.
+        """
+        with told(self.url):
+            size = int(self._system.info(self._place(name))["size"])
+        for start in range(0, size, BLOCK_BYTES):
+            with told(self.url):
+                end = min(start + BLOCK_BYTES, size)
+                block: bytes = self._system.cat_file(self._place(name), start=start, end=end)
+            yield block
+
+    def read(self, names: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of small objects, many requests at a time; those that are gone are left out."""
+        places = {self._place(name): name for name in names}
+        found: dict[str, bytes] = {}
+        for first in range(0, len(places), READ_AT_A_TIME):
+            with told(self.url):
+                batch = list(places)[first : first + READ_AT_A_TIME]
+                answers = self._system.cat(batch, on_error="return")
+                for place, answer in answers.items():
+                    if isinstance(answer, Exception):
+                        if isinstance(answer, FileNotFoundError):
+                            continue
+                        raise answer
+                    found[places[place]] = answer
         return found
 
     def upload(self, name: str) -> None:
         """Put the local file `name` where others see it."""
         source = self._copies / name
-        with self._speaking():
+        with told(self.url):
             self._system.put_file(
-                str(source), self._place(name), chunksize=UPLOAD_BLOCK_BYTES, **self._options("max_concurrency")
+                str(source), self._place(name), chunksize=BLOCK_BYTES, **self._options("max_concurrency")
             )
             info = self._system.info(self._place(name))
         self._remember(name, _tag(info))
 
-    def remove(self, names: list[str]) -> None:
-        """Remove objects and their copies; those that are gone already are no error."""
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove objects, in no order, and their copies; those that are gone already are no error."""
         for name in names:
-            (self._copies / name).unlink(missing_ok=True)
-            with self._speaking():
-                try:
-                    self._system.rm_file(self._place(name))
-                except FileNotFoundError:
-                    continue
+            self.forget(name)
+        with told(self.url):
+            try:
+                self._system.rm([self._place(name) for name in names])
+            except FileNotFoundError:
+                for name in names:
+                    if self.look(name) is not None:
+                        self._system.rm_file(self._place(name))
 
     def check(self) -> None:
         """Look whether the place can be used at all.
@@ -134,8 +195,10 @@ class Objects:
         Raises:
             RequestError: when the package, the credentials, the bucket or the right to use it is missing.
         """
+        if self.url.endswith(":"):
+            raise RequestError(f"{self.url}//: names no bucket; a store is a place in one, as in s3://bucket/mixproof")
         bucket = self._place("").partition("/")[0]
-        with self._speaking():
+        with told(self.url):
             try:
                 self._system.info(self._place(PROBE))
                 there = True
@@ -144,10 +207,11 @@ class Objects:
         if not there:
             raise RequestError(f"{self.url}: there is no bucket {bucket}; make it, or give another --store")
 
-    @cached_property
+    @property
     def _system(self) -> Any:  # noqa: ANN401  fsspec ships no types
-        with self._speaking():
-            return fsspec.filesystem(self.url.partition("://")[0], use_listings_cache=False, skip_instance_cache=True)
+        settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith(SETTINGS)))
+        with told(self.url):
+            return _client(self.url.partition("://")[0], settings, os.getpid())
 
     def _place(self, name: str) -> str:
         base = str(self._system._strip_protocol(self.url)).rstrip("/")
@@ -170,8 +234,8 @@ class Objects:
     def _download(self, name: str, found: Found) -> None:
         target = self._copies / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        with self._speaking():
+        scratch = scratch_beside(target)
+        with told(self.url):
             self._system.get_file(self._place(name), str(scratch))
         publish(scratch, target)
         self._remember(name, found.tag)
@@ -187,22 +251,18 @@ class Objects:
         paths += place.parent.glob(f"{place.name}.*")
         return {path.relative_to(tags).as_posix() for path in paths if path.is_file()}
 
-    @contextmanager
-    def _speaking(self) -> Iterator[None]:
-        """Errors of the object store as errors that say what to do."""
-        try:
-            yield
-        except ImportError as error:
-            raise RequestError(f"{self.url}: {error}; `pip install 'mixproof[s3]'` installs it for s3://") from error
-        except PermissionError as error:
-            raise RequestError(f"{self.url}: no right to use it: {error}; check the credentials") from error
-        except (FileNotFoundError, FileExistsError):
-            raise
-        except Exception as error:
-            advice = _advice(error)
-            if advice is None:
-                raise
-            raise RequestError(f"{self.url}: {error}; {advice}") from error
+
+@lru_cache(maxsize=4)
+def _client(protocol: str, settings: tuple[tuple[str, str], ...], process: int) -> Any:  # noqa: ANN401  as above
+    """A client; making one takes 0.1 s, so a process keeps it while these environment variables are the same."""
+    return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True)
+
+
+def _found(info: dict[str, Any]) -> Found:
+    """From what fsspec says of an object."""
+    times = (info.get(name) for name in _TIMES)
+    modified = next((time for time in times if isinstance(time, datetime)), None)
+    return Found(int(info["size"]), 0.0 if modified is None else modified.timestamp(), _tag(info))
 
 
 def _tag(info: dict[str, Any]) -> str:
@@ -210,15 +270,3 @@ def _tag(info: dict[str, Any]) -> str:
         if info.get(name) is not None:
             return f"{name} {info[name]}"
     return f"size {info['size']}"
-
-
-def _advice(error: Exception) -> str | None:
-    """What to do about an error of an object store's client, by its kind; None where it is not one of these."""
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if kinds & {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}:
-        return "give credentials as its tools take them, for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    if kinds & {"EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ConnectionError"}:
-        return "check the network and the endpoint, for S3 AWS_ENDPOINT_URL"
-    if isinstance(error, OSError):
-        return "check that the bucket is there and may be used"
-    return None

@@ -13,18 +13,19 @@ which `root` names and `path` brings up to date; that folder may be lost at any 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from .account import StageRow
 from .attempts import ATTEMPTS, scratch_folder
 from .errors import DamagedFileError
-from .files import publish, publish_bytes
+from .files import Found, find_files, is_scratch, publish, publish_bytes
 from .fingerprint import plain, sha256_of_file
-from .objects import Objects, cache_folder, is_remote
+from .objects import BLOCK_BYTES, Objects, cache_folder, is_remote
 from .receipt import RECEIPT, Receipt, StoredFile, read_receipt
+from .sealed import SEALED, sealed_receipt
 
 __all__ = ["ATTEMPTS", "RECEIPT", "Attempt", "Receipt", "Store", "publish", "publish_bytes"]
 
@@ -91,7 +92,7 @@ class Store:
             self._objects.check()
 
     def path(self, relative: str) -> Path:
-        """A local path at which what is named `relative` (to the store) can be read: a file, a folder, a prefix.
+        """A local path at which the file named `relative` (to the store) can be read; there may be none.
 
         From an object store it is copied where there is no current copy, and held against its receipt where it has
         one.
@@ -100,7 +101,22 @@ class Store:
             DamagedFileError: when an object is not what its output's receipt says.
         """
         if self._objects:
-            self._fetch(relative)
+            found = self._objects.look(relative)
+            self._bring({} if found is None else {relative: found})
+            if found is None:
+                self._objects.forget(relative)
+        return self.root / relative
+
+    def folder(self, relative: str) -> Path:
+        """As `path`, for everything in the folder `relative`, or whose name is this prefix with an ending.
+
+        Raises:
+            DamagedFileError: when an object is not what its output's receipt says.
+        """
+        if self._objects:
+            found = self._objects.find(relative)
+            self._bring(found)
+            self._objects.forget_others(relative, found)
         return self.root / relative
 
     def place(self, relative: str) -> str:
@@ -114,17 +130,30 @@ class Store:
     def keys(self, stage: str) -> list[str]:
         """Names of what a stage has in the store, finished or not, in order."""
         if self._objects:
-            return self._objects.folders(stage)
-        folder = self.root / stage
-        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+            names = self._objects.folders(stage)
+        else:
+            folder = self.root / stage
+            names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        return [name for name in names if not name.startswith(".")]
+
+    def stages(self) -> list[str]:
+        """Names of the stages that have something in the store, in order."""
+        return self.keys("")
+
+    def find(self, folder: str) -> dict[str, Found]:
+        """Every file below a folder, by its place in the store; nothing is copied. "" is the whole store."""
+        if self._objects:
+            return self._objects.find(folder)
+        return dict(find_files(self.root, folder))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of every file below a folder, by name relative to it; nothing is copied."""
-        if self._objects:
-            found = self._objects.find(folder)
-            return {name.removeprefix(f"{folder}/"): one.bytes for name, one in found.items()}
-        base = self.root / folder
-        return {path.relative_to(base).as_posix(): path.stat().st_size for path in base.rglob("*") if path.is_file()}
+        return {name.removeprefix(f"{folder}/"): one.bytes for name, one in self.find(folder).items()}
+
+    def sizes_of_some(self, stage: str, start: str) -> dict[str, int]:
+        """On an object store: bytes of every file of the outputs whose keys begin with `start`, by place."""
+        assert self._objects is not None
+        return {name: one.bytes for name, one in self._objects.find_some(stage, start).items()}
 
     def fetch(self, relative: str, *, without: str | None = None) -> Path:
         """Bring local copies up to date as they are, whole or damaged; for whoever checks them himself.
@@ -137,6 +166,14 @@ class Store:
             self._objects.fetch(relative, without=without and f"{relative}/{without}")
         return self.root / relative
 
+    def restore(self, folder: str) -> Path:
+        """As `fetch`; what a killed command has left in the copy of `folder` alone goes, but for hidden folders."""
+        path = self.fetch(folder)
+        if self._objects:
+            for name in set(self._visible(folder)) - set(self._objects.find(folder)):
+                (self.root / name).unlink()
+        return path
+
     def write(self, relative: str, data: bytes) -> Path:
         """Publish a small file; returns its local path."""
         publish_bytes(data, self.root / relative)
@@ -148,8 +185,38 @@ class Store:
         if self._objects:
             self._objects.upload(relative)
 
+    def read(self, names: Sequence[str]) -> dict[str, bytes]:
+        """The bytes of small files; those that are not there are left out."""
+        if self._objects:
+            return self._objects.read(names)
+        return {name: (self.root / name).read_bytes() for name in names if (self.root / name).is_file()}
+
+    def blocks(self, relative: str) -> Iterator[bytes]:
+        """The bytes of a file as they lie in the store, past any copy.
+
+        Raises:
+            FileNotFoundError: when it is not there.
+        """
+        if self._objects:
+            yield from self._objects.blocks(relative)
+            return
+        with (self.root / relative).open("rb", buffering=0) as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove files, in no order, and folders that are empty then; those that are gone already are no error."""
+        if self._objects:
+            self._objects.remove(names)
+            return
+        for name in names:
+            path = self.root / name
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it holds more
+                path.parent.rmdir()
+
     def mirror(self, folder: str, *, last: tuple[str, ...] = ()) -> None:
-        """Make a folder of the object store what it is below `root`; hidden files stay here.
+        """Make a folder of the object store what it is below `root`; hidden folders and scratch files stay here.
 
         Args:
             folder: relative to the store.
@@ -157,25 +224,33 @@ class Store:
         """
         if not self._objects:
             return
-        base = self.root / folder
-        local = [p.relative_to(self.root) for p in sorted(base.rglob("*")) if p.is_file()]
-        names = [path.as_posix() for path in local if not any(part.startswith(".") for part in path.parts)]
+        names = self._visible(folder)
         there = self._objects.find(folder)
-        gone = sorted(set(there) - set(names), key=lambda name: not name.endswith(last))
-        self._objects.remove(gone)
+        gone = set(there) - set(names)
+        for first in (True, False):
+            if chosen := [name for name in gone if name.endswith(last) is first]:
+                self._objects.remove(chosen)
         for name in sorted(names, key=lambda name: name.endswith(last)):
             if name not in there or not self._objects.is_current(name, there[name]):
                 self._objects.upload(name)
 
     def receipt(self, stage: str, key: str) -> Receipt | None:
-        """The receipt of a finished output, or None where it is missing or its files are not whole."""
+        """The receipt of a finished output, or None where it is missing or its files are not whole.
+
+        Where there is none beside the output it may be among the sealed ones.
+        """
         place = f"{stage}/{key}"
         sizes = self.sizes(place) if self._objects else None
-        if sizes is not None and RECEIPT not in sizes:
+        raw = None
+        if sizes is None or RECEIPT in sizes:
+            raw = self.read([f"{place}/{RECEIPT}"]).get(f"{place}/{RECEIPT}")
+        if raw is None and stage != SEALED:
+            raw = sealed_receipt(self, stage, key)
+        if raw is None:
             return None
         try:
-            receipt = read_receipt(self.fetch(f"{place}/{RECEIPT}").read_bytes())
-        except (FileNotFoundError, ValueError):
+            receipt = read_receipt(raw)
+        except ValueError:
             return None
         if (receipt.stage, receipt.key) != (stage, key):
             return None
@@ -191,21 +266,27 @@ class Store:
         with scratch_folder(self.root, stage, key) as scratch:
             yield Attempt(self, stage, key, scratch)
 
-    def _fetch(self, relative: str) -> None:
+    def _visible(self, folder: str) -> list[str]:
+        """Files below a folder on this machine, in order; none in hidden folders, none that is going to be another."""
+        local = [path.relative_to(self.root) for path in sorted((self.root / folder).rglob("*")) if path.is_file()]
+        hidden = [any(part.startswith(".") for part in path.parts[:-1]) or is_scratch(path.name) for path in local]
+        return [path.as_posix() for path, is_hidden in zip(local, hidden, strict=True) if not is_hidden]
+
+    def _bring(self, found: Mapping[str, Found]) -> None:
         """Copy, and hold what was copied now against the receipts of its outputs."""
         assert self._objects is not None
-        before = {name for name, one in self._objects.find(relative).items() if self._objects.is_current(name, one)}
-        for name in set(self._objects.fetch(relative)) - before:
+        for name, one in found.items():
+            if not self._objects.bring(name, one):
+                continue
             stage, _, rest = name.partition("/")
             key, _, file = rest.partition("/")
             receipt = self.receipt(stage, key) if file and file != RECEIPT else None
             if receipt is None or file not in receipt.files:
                 continue
-            found = sha256_of_file(self.root / name)
-            if found != receipt.files[file].sha256:
-                (self.root / name).unlink()
-                expected = receipt.files[file].sha256
-                reason = f"SHA-256 is {found}, its receipt says {expected}; delete its folder"
+            sha256, expected = sha256_of_file(self.root / name), receipt.files[file].sha256
+            if sha256 != expected:
+                self._objects.forget(name)
+                reason = f"SHA-256 is {sha256}, its receipt says {expected}; delete its folder"
                 raise DamagedFileError(self.place(name), "whole file", reason)
 
 

@@ -7,19 +7,19 @@ ask is whether the accounts close: that is the audit's business.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from .fingerprint import sha256_of_file
-from .inventory import FINISHED_BY, RUNS, Entry, take_inventory
+from .inventory import FINISHED_BY, RUNS, Entry, sealed_of, take_inventory
 from .manifest import BUILDS, MANIFEST
 from .receipt import RECEIPT, read_receipt
 from .store import Store
 
 THREADS = 8
+READ_TOGETHER = 1000
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class WrongFile:
     """A file that is not the recorded one."""
 
     file: str
-    """Absolute path."""
+    """Absolute path or URL."""
     expected: str
     found: str
 
@@ -40,7 +40,7 @@ class Verified:
     bytes: int
     wrong: tuple[WrongFile, ...]
     unfinished: tuple[str, ...]
-    """Receipts and records that are not there, absolute paths: what they would finish counts as not made."""
+    """Receipts and records that are not there, absolute paths or URLs: what they would finish counts as not made."""
 
     @property
     def ok(self) -> bool:
@@ -61,7 +61,8 @@ class Verified:
 
 @dataclass(frozen=True)
 class _Expected:
-    path: Path
+    name: str
+    """Relative to the store."""
     sha256: str
 
 
@@ -71,47 +72,57 @@ def verify_store(store: Store) -> Verified:
     Returns:
         What was read and what is wrong, in the order of stages, keys and names.
     """
-    everything = take_inventory(store).entries.values()
-    entries = [entry for entry in everything if entry.state == "finished"]
-    unfinished = [str(_record_of(store, entry)) for entry in everything if entry.state == "unfinished"]
+    everything = take_inventory(store).entries
+    unfinished = [store.place(_record_of(entry)) for entry in everything.values() if entry.state == "unfinished"]
     wrong: list[WrongFile] = []
     expected: list[_Expected] = []
-    for entry in entries:
-        try:
-            expected += _expected_of(store.path(entry.name), entry)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            place = str(_record_of(store, entry))
-            wrong.append(WrongFile(place, "a record of its schema", str(error).splitlines()[0]))
+    sealed = sealed_of(store, everything)
+    finished = [entry for entry in everything.values() if entry.state == "finished"]
+    for first in range(0, len(finished), READ_TOGETHER):
+        batch = finished[first : first + READ_TOGETHER]
+        records = store.read([_record_of(entry) for entry in batch])
+        for entry in batch:
+            try:
+                expected += _expected_of(entry, records.get(_record_of(entry), sealed.get(entry.name, b"")))
+            except (ValueError, TypeError, AttributeError, KeyError) as error:
+                place = store.place(_record_of(entry))
+                wrong.append(WrongFile(place, "a record of its schema", str(error).splitlines()[0]))
     with ThreadPoolExecutor(THREADS) as threads:
-        found = list(threads.map(lambda file: _read(file.path), expected))
+        found = list(threads.map(lambda file: _read(store, file.name), expected))
     for file, (sha256, _) in zip(expected, found, strict=True):
         if sha256 != f"sha256 {file.sha256}":
-            wrong.append(WrongFile(str(file.path), f"sha256 {file.sha256}", sha256))
+            wrong.append(WrongFile(store.place(file.name), f"sha256 {file.sha256}", sha256))
     return Verified(len(expected), sum(size for _, size in found), tuple(wrong), tuple(unfinished))
 
 
-def _record_of(store: Store, entry: Entry) -> Path:
-    return store.path(entry.name) / FINISHED_BY.get(entry.stage, RECEIPT)
+def _record_of(entry: Entry) -> str:
+    return f"{entry.name}/{FINISHED_BY.get(entry.stage, RECEIPT)}"
 
 
-def _read(path: Path) -> tuple[str, int]:
+def _read(store: Store, name: str) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
     try:
-        return f"sha256 {sha256_of_file(path)}", path.stat().st_size
+        for block in store.blocks(name):
+            digest.update(block)
+            size += len(block)
     except OSError as error:
-        return f"no readable file: {error.strerror}", 0
+        return f"no readable file: {error.strerror or error}", 0
+    return f"sha256 {digest.hexdigest()}", size
 
 
-def _expected_of(folder: Path, entry: Entry) -> Iterator[_Expected]:
+def _expected_of(entry: Entry, raw: bytes) -> Iterator[_Expected]:
+    """What the files of an entry should be; `raw` is its record."""
+    folder = entry.name
     if entry.stage == BUILDS:
-        yield _Expected(folder / MANIFEST, entry.key)
+        yield _Expected(f"{folder}/{MANIFEST}", entry.key)
     elif entry.stage == RUNS:
-        record = json.loads((folder / "run.json").read_bytes())
-        yield _Expected(folder / "identity.json", entry.key)
+        record = json.loads(raw)
+        yield _Expected(f"{folder}/identity.json", entry.key)
         for name, sha256 in sorted({**record["index"], **record["files"]}.items()):
-            yield _Expected(folder / name, sha256)
+            yield _Expected(f"{folder}/{name}", sha256)
     else:
-        receipt = read_receipt((folder / RECEIPT).read_bytes())
+        receipt = read_receipt(raw)
         if (receipt.stage, receipt.key) != (entry.stage, entry.key):
             raise ValueError(f"the receipt of {receipt.stage}/{receipt.key}")
         for name, file in sorted(receipt.files.items()):
-            yield _Expected(folder / name, file.sha256)
+            yield _Expected(f"{folder}/{name}", file.sha256)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import ray
 
 from mixproof.ledger.errors import MixproofError, RequestError
+from mixproof.ledger.objects import PLACE
 
 from .sent import Needs, Sent
 
@@ -217,8 +218,8 @@ def _resources() -> Needs:
 
 
 def _worker_environment() -> dict[str, str]:
-    """One thread a worker; from a checkout, the source roots, so that workers import this very code."""
-    environment = {"OMP_NUM_THREADS": "1"}
+    """One thread a worker; where objects are; from a checkout, its source roots, so that workers import this code."""
+    environment = {"OMP_NUM_THREADS": "1"} | {name: os.environ[name] for name in PLACE if name in os.environ}
     portions = [Path(place).resolve().parent for place in import_module("mixproof").__path__]
     if len(portions) > 1:
         environment["PYTHONPATH"] = os.pathsep.join(str(place) for place in portions)

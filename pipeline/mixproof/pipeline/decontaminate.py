@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.receipts import find_receipts
+from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Decontaminate, Spec
 
@@ -109,16 +111,16 @@ def decontaminate(
             identity = [shard.documents_sha256, None if bitmap is None else bitmap.sha256, index]
             keys.append(stage_key(DECONTAMINATE, VERSION, {"overlap": overlap}, identity))
             places.append((name, shard, bitmap))
-    known = {key: store.receipt(DECONTAMINATE, key) for key in keys}
+    known = find_receipts(store, DECONTAMINATE, keys)
     missing = {
         key: (str(store), key, index, shard.folder, shard.documents, bitmap, str(overlap))
         for key, (_, shard, bitmap) in zip(keys, places, strict=True)
-        if known[key] is None
+        if key not in known
     }
     made = cluster.run(decontaminate_shard, list(missing.values()), label="decontaminate")
-    receipts = {key: receipt for key, receipt in known.items() if receipt is not None}
-    receipts.update(zip(missing, made, strict=True))
-    cluster.count(run=len(missing), reused=len(known) - len(missing))
+    receipts = known | dict(zip(missing, made, strict=True))
+    seal_receipts(store, DECONTAMINATE, receipts.beside)
+    cluster.count(run=len(missing), reused=len(known))
     return _gather(sources, heldout, places, [receipts[key] for key in keys])
 
 

@@ -21,6 +21,8 @@ from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import MatrixRow
+from mixproof.ledger.receipts import find_receipts
+from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Dedup, Spec
 
@@ -151,18 +153,20 @@ def _deduplicate_group(shards: Sequence[Shard], store: Store, cluster: Cluster, 
     identity = [shard.documents_sha256 for shard in shards]
     ranges = range_count(sum(shard.documents for shard in shards))
     keys = [stage_key(STAGE, VERSION, {"range": [place, ranges]}, identity) for place in range(ranges)]
-    missing = [place for place, key in enumerate(keys) if store.receipt(STAGE, key) is None]
+    known = find_receipts(store, STAGE, keys)
+    missing = [place for place, key in enumerate(keys) if key not in known]
     cluster.count(run=len(missing), reused=ranges - len(missing))
     cluster.run(find_losers, [(str(store), keys[place], folders, place, ranges) for place in missing], label="dedup")
+    made = known | find_receipts(store, STAGE, [keys[place] for place in missing])
     losing: dict[int, list[str]] = {}
     for key in keys:
-        receipt = store.receipt(STAGE, key)
-        assert receipt is not None, f"{key} was made and has no receipt"
+        receipt = made[key]
         for loser, winner, documents, size in receipt.facts["lost"]:
             losing.setdefault(loser, []).append(key)
             pair = shards[loser].source, shards[winner].source
             _add(lost, pair, Count(documents=documents, bytes=size))
-    return _bitmaps(shards, losing, store, cluster)
+    digests = {key: made[key].files[LOSERS].sha256 for key in keys}
+    return _bitmaps(shards, losing, digests, store, cluster)
 
 
 def range_count(documents: int) -> int:
@@ -226,37 +230,31 @@ def _sums(losers: NDArray[Any]) -> list[list[int]]:
 
 
 def _bitmaps(
-    shards: Sequence[Shard], losing: Mapping[int, Sequence[str]], store: Store, cluster: Cluster
+    shards: Sequence[Shard],
+    losing: Mapping[int, Sequence[str]],
+    digests: Mapping[str, str],
+    store: Store,
+    cluster: Cluster,
 ) -> list[Bitmap | None]:
+    """Bitmaps of the shards that lose documents; `digests`: SHA-256 of the losers by key of their range."""
     calls: dict[int, tuple[str, int, int, list[str]]] = {}
-    receipts: dict[int, Receipt] = {}
     for place, keys in losing.items():
         ranges = sorted(set(keys))
-        digests = [_sha256_of_losers(store, key) for key in ranges]
-        key = stage_key(STAGE, VERSION, {"shard": place}, [shards[place].documents_sha256, digests])
-        known = store.receipt(STAGE, key)
-        if known is None:
-            calls[place] = (key, place, shards[place].documents, ranges)
-        else:
-            receipts[place] = known
-    cluster.count(run=len(calls), reused=len(receipts))
-    todo = list(calls.items())
+        identity = [shards[place].documents_sha256, [digests[key] for key in ranges]]
+        key = stage_key(STAGE, VERSION, {"shard": place}, identity)
+        calls[place] = (key, place, shards[place].documents, ranges)
+    known = find_receipts(store, STAGE, [call[0] for call in calls.values()])
+    todo = [call for call in calls.values() if call[0] not in known]
+    cluster.count(run=len(todo), reused=len(calls) - len(todo))
     batches = [todo[first : first + SHARDS_PER_TASK] for first in range(0, len(todo), SHARDS_PER_TASK)]
-    done = cluster.run(
-        write_bitmaps, [(str(store), [call for _, call in batch]) for batch in batches], label="dedup bitmaps"
-    )
-    for batch, written in zip(batches, done, strict=True):
-        receipts.update((place, receipt) for (place, _), receipt in zip(batch, written, strict=True))
-    return [
-        bitmap_of(receipts[place], int(receipts[place].facts["kept"])) if place in receipts else None
-        for place in range(len(shards))
-    ]
-
-
-def _sha256_of_losers(store: Store, key: str) -> str:
-    receipt = store.receipt(STAGE, key)
-    assert receipt is not None, f"{key} was made and has no receipt"
-    return receipt.files[LOSERS].sha256
+    done = cluster.run(write_bitmaps, [(str(store), batch) for batch in batches], label="dedup bitmaps")
+    receipts = known | {receipt.key: receipt for written in done for receipt in written}
+    seal_receipts(store, STAGE, receipts.beside)
+    bitmaps: list[Bitmap | None] = [None] * len(shards)
+    for place, (key, *_) in calls.items():
+        receipt = receipts[key]
+        bitmaps[place] = bitmap_of(receipt, int(receipt.facts["kept"]))
+    return bitmaps
 
 
 def write_bitmaps(store_url: str, calls: Sequence[tuple[str, int, int, list[str]]]) -> list[Receipt]:

@@ -16,6 +16,8 @@ from mixproof.ledger.account import Count, StageRow, check_chain, sum_rows
 from mixproof.ledger.errors import BadRecordsError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import InputsRecord
+from mixproof.ledger.receipts import Receipts, find_receipts
+from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Spec
 
@@ -23,7 +25,7 @@ from .cluster import Cluster
 from .files import TREES, InputFile
 from .identify import identify
 from .quarantine import read_shards
-from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_task
+from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_tasks
 from .readers.record import OTHER_PART, PASSED_OVER
 from .readers.remote import is_of_this_process
 from .shards import SHARD_BYTES, plan_shards
@@ -98,34 +100,34 @@ def read_sources(
         make_steps(source.steps, spec.where("sources", name, "steps"))
     files = {name: inputs for name, inputs in files.items() if spec.sources[name].megatron is None}
     sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
-    tasks = [
-        read_task(plan, spec.sources[plan.source], sha256, spec.limits) for plan in plan_shards(files, shard_bytes)
-    ]
-    tasks = [replace(task, patience_seconds=patience_seconds) for task in tasks]
-    done = _read(tasks, store, cluster, shard_bytes)
-    read: dict[str, list[tuple[ReadTask, Receipt]]] = {name: [] for name in files}
-    for task in tasks:
-        read[task.plan.source].append((task, done[task.key]))
+    tasks_of = {
+        name: [
+            replace(task, patience_seconds=patience_seconds)
+            for task in read_tasks(plan_shards({name: inputs}, shard_bytes), spec.sources[name], sha256, spec.limits)
+        ]
+        for name, inputs in files.items()
+    }
+    done = _read([task for tasks in tasks_of.values() for task in tasks], store, cluster, shard_bytes)
     sources = {}
     for name, inputs in files.items():
-        sources[name] = _source(name, inputs, read[name], sha256, store)
-        _check_rejects(sources[name], read[name], spec, store)
+        read = [(task, done[task.key]) for task in tasks_of[name]]
+        sources[name] = _source(name, inputs, read, sha256, store)
+        _check_rejects(sources[name], read, spec, store)
     return sources
 
 
-def _read(tasks: Sequence[ReadTask], store: Store, cluster: Cluster, batch_bytes: int) -> dict[str, Receipt]:
+def _read(tasks: Sequence[ReadTask], store: Store, cluster: Cluster, batch_bytes: int) -> Receipts:
     by_key = {task.key: task for task in tasks}
-    done = {key: receipt for key in by_key if (receipt := store.receipt(STAGE, key)) is not None}
+    done = find_receipts(store, STAGE, by_key)
     missing = [task for key, task in by_key.items() if key not in done]
     cluster.count(run=len(missing), reused=len(done))
     here = [task for task in missing if is_of_this_process(task.plan.files[0].url)]
     read_shards(str(store), here)
-    elsewhere = [task for task in missing if task not in here]
+    elsewhere = [task for task in missing if not is_of_this_process(task.plan.files[0].url)]
     cluster.run(read_shards, [(str(store), batch) for batch in _batches(elsewhere, batch_bytes)], label="read")
-    for task in missing:
-        receipt = store.receipt(STAGE, task.key)
-        assert receipt is not None, f"{task.key} was read and has no receipt"
-        done[task.key] = receipt
+    done = done | find_receipts(store, STAGE, [task.key for task in missing])
+    assert len(done) == len(by_key), f"{len(by_key) - len(done)} shards were read and have no receipt"
+    seal_receipts(store, STAGE, done.beside)
     return done
 
 

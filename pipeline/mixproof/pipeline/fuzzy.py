@@ -14,6 +14,8 @@ from fractions import Fraction
 from itertools import accumulate
 
 from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.receipts import find_receipts
+from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import FuzzyDedup
 
@@ -63,7 +65,8 @@ def deduplicate_fuzzily(
     group = stage_key(STAGE, VERSION, config, identity)
     save_shards(store, group, signed)
     keys = [stage_key(STAGE, VERSION, {"range": [place, ranges]}, [group]) for place in range(ranges)]
-    missing = [place for place, key in enumerate(keys) if store.receipt(STAGE, key) is None]
+    known = find_receipts(store, STAGE, keys)
+    missing = [place for place, key in enumerate(keys) if key not in known]
     cluster.count(run=len(missing), reused=ranges - len(missing))
     calls = [(str(store), keys[place], group, place, ranges, agree) for place in missing]
     cluster.run(find_edges, calls, label="fuzzy dedup")
@@ -111,7 +114,8 @@ def _bitmaps(
         place: stage_key(STAGE, VERSION, {"shard": place}, [group, *(each.files[LOSERS].sha256 for each in found)])
         for place, found in sorted(lists.items())
     }
-    missing = [place for place, key in keys.items() if store.receipt(STAGE, key) is None]
+    known = find_receipts(store, STAGE, keys.values())
+    missing = [place for place, key in keys.items() if key not in known]
     cluster.count(run=len(missing), reused=len(keys) - len(missing))
     calls = []
     for first in range(0, len(missing), SHARDS_PER_TASK):
@@ -124,7 +128,9 @@ def _bitmaps(
         ]
         calls.append((str(store), group, found, todo))
     cluster.run(write_bitmaps, calls, label="fuzzy dedup bitmaps")
-    receipts = {place: _receipt(store, key) for place, key in keys.items()}
+    made = known | find_receipts(store, STAGE, [keys[place] for place in missing])
+    seal_receipts(store, STAGE, made.beside)
+    receipts = {place: made[key] for place, key in keys.items()}
     bitmaps = [
         bitmap_of(receipts[place], int(receipts[place].facts["kept"])) if place in receipts else bitmap
         for place, bitmap in enumerate(keep)

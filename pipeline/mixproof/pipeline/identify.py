@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.store import Store
 
 from .cluster import Cluster
@@ -35,8 +36,8 @@ def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict
     Raises:
         RequestError: when a file changes while it is hashed.
     """
-    wanted = {file.url: (file.url, file.bytes, file.mtime_ns, file.tag) for file in files}
-    known = {seen: sha256 for seen, sha256 in _known(store).items() if not is_remote(seen[0]) or seen[3]}
+    wanted = {file.url: _seen(file) for file in files}
+    known = _known(store)
     fresh = sorted(seen for seen in wanted.values() if seen not in known)
     here = [seen for seen in fresh if is_of_this_process(seen[0])]
     for batch in _batches(here):
@@ -47,12 +48,23 @@ def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict
     return {url: known[seen] for url, seen in wanted.items()}
 
 
+def recall(files: Iterable[InputFile], store: Store) -> dict[str, str]:
+    """SHA-256 by URL of the files that the store knows; none is read."""
+    known = _known(store)
+    return {file.url: known[seen] for file in files if (seen := _seen(file)) in known}
+
+
+def _seen(file: InputFile) -> Seen:
+    return (file.url, file.bytes, file.mtime_ns, file.tag)
+
+
 def _known(store: Store) -> dict[Seen, str]:
+    """What was hashed before; not of remote files that nothing tells apart from later ones."""
     known: dict[Seen, str] = {}
-    for key in store.keys(STAGE):
-        receipt = store.receipt(STAGE, key)
-        if receipt is not None:
-            known.update(((url, size, mtime, tag), sha256) for url, size, mtime, tag, sha256 in receipt.facts["files"])
+    for receipt in find_receipts(store, STAGE, store.keys(STAGE)).values():
+        for url, size, mtime, tag, sha256 in receipt.facts["files"]:
+            if tag or not is_remote(url):
+                known[url, size, mtime, tag] = sha256
     return known
 
 

@@ -17,7 +17,9 @@ import xxhash
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.ledger.manifest import HeldoutTexts, Manifest, read_manifest, store_of
+from mixproof.ledger.manifest import MANIFEST, HeldoutTexts, Manifest, read_manifest, store_of
+from mixproof.ledger.objects import is_remote
+from mixproof.ledger.place import place_of
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 
@@ -32,7 +34,7 @@ def import_heldout(
     """Take every source's held-out set from the build that `heldout.from` names.
 
     Args:
-        spec: its `heldout.from` is the path of a manifest in its store.
+        spec: its `heldout.from` is the path or the URL of a manifest in its store.
         base: the folder at which a relative path starts.
         sources: the sources of this build.
         keep: what the stages before kept; imported sets take nothing from it.
@@ -45,14 +47,22 @@ def import_heldout(
     """
     assert spec.heldout.from_ is not None, "the spec imports no held-out sets"
     where = spec.where("heldout", "from")
-    path = base / Path(spec.heldout.from_).expanduser()
+    path, there = _place(spec.heldout.from_, base)
     manifest = _manifest(path, where)
-    there = store_of(path)
     texts = {}
     for name in sources:
         found = _texts_of(manifest, name, path, where)
         texts[name] = _import(name, found, there, store, manifest.build, where)
     return Heldout(texts, {name: keep[name] for name in sources})
+
+
+def _place(manifest: str, base: Path) -> tuple[Path, Store]:
+    """Where the manifest can be read on this machine, and its store."""
+    if is_remote(manifest):
+        place = place_of(manifest)
+        return place.fetch() / MANIFEST, place.store
+    path = base / Path(manifest).expanduser()
+    return path, store_of(path)
 
 
 def _manifest(path: Path, where: str) -> Manifest:

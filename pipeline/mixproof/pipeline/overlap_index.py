@@ -107,7 +107,7 @@ def _load(store_url: str, key: str) -> tuple[OverlapIndex, IndexedTexts]:
     store = Store(store_url)
     receipt = store.receipt(INDEX, key)
     assert receipt is not None, f"{INDEX}/{key} was made and has no receipt"
-    folder = store.path(f"{INDEX}/{key}")
+    folder = store.folder(f"{INDEX}/{key}")
 
     def array(name: str) -> Any:  # noqa: ANN401 - its field says of which type
         return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.account import check_chain
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.fingerprint import StageKeys
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Limits, Source, Step
 from mixproof.mixtures.split_sources import SplitSource
 
-from .files import TREES, Format, InputFile
+from .files import TREES, Compression, Format, InputFile
 from .readers.arrow import read_arrow
 from .readers.code import read_code
 from .readers.html import PACKAGES as HTML_PACKAGES
@@ -71,17 +71,44 @@ class ReadTask:
 
 def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str], limits: Limits = NO_OTHER_LIMITS) -> ReadTask:
     """The task for a planned shard; `sha256` is by URL."""
-    first = plan.files[0]
-    inputs: object = [sha256[first.url], plan.start, plan.end]
-    if first.format in TREES:
-        inputs = [[file.name, sha256[file.url]] for file in plan.files]
+    return next(read_tasks([plan], source, sha256, limits))
+
+
+def read_tasks(
+    plans: Sequence[ShardPlan], source: Source, sha256: Mapping[str, str], limits: Limits = NO_OTHER_LIMITS
+) -> Iterator[ReadTask]:
+    """The tasks for a source's planned shards; `sha256` is by URL."""
+    value = source.value if isinstance(source, SplitSource) else None
+    for plan, key in zip(plans, read_keys(plans, source, sha256, limits), strict=True):
+        yield ReadTask(
+            plan, key, source.text, source.id, source.steps, source.keep_dropped, limits, source.split_by, value
+        )
+
+
+def read_keys(
+    plans: Iterable[ShardPlan], source: Source, sha256: Mapping[str, str], limits: Limits = NO_OTHER_LIMITS
+) -> Iterator[str]:
+    """The key of each of a source's planned shards; `sha256` is by URL."""
+    keys: dict[tuple[Format, Compression | None], StageKeys] = {}
+    for plan in plans:
+        first = plan.files[0]
+        kind = (first.format, first.compression)
+        if kind not in keys:
+            keys[kind] = StageKeys(STAGE, VERSION, _config(*kind, source, limits))
+        if first.format in TREES:
+            yield keys[kind].key([[file.name, sha256[file.url]] for file in plan.files])
+        else:
+            yield keys[kind].key([sha256[first.url], plan.start, plan.end])
+
+
+def _config(form: Format, compression: Compression | None, source: Source, limits: Limits) -> dict[str, object]:
     config: dict[str, object] = {
-        "format": first.format,
-        "compression": first.compression,
+        "format": form,
+        "compression": compression,
         "text": source.text,
         "id": source.id,
         "steps": steps_identity(source.steps),
-        **_reader_identity(first.format),
+        **_reader_identity(form),
     }
     if source.keep_dropped:
         config["keep_dropped"] = True
@@ -90,10 +117,7 @@ def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str], limits
     value = source.value if isinstance(source, SplitSource) else None
     if value is not None:
         config["part"] = [source.split_by, value]
-    key = stage_key(STAGE, VERSION, config, inputs)
-    return ReadTask(
-        plan, key, source.text, source.id, source.steps, source.keep_dropped, limits, source.split_by, value
-    )
+    return config
 
 
 def _reader_identity(kind: Format) -> dict[str, object]:

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.receipts import find_receipts
+from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Attempt, Store
 
 from .cluster import Cluster
@@ -49,12 +51,13 @@ def signature_key(shard: Shard, sketch: Sketch) -> str:
 def sign(shards: Sequence[Shard], sketch: Sketch, store: Store, cluster: Cluster) -> list[str]:
     """Make the signatures that are missing; returns every shard's folder in the store, in order."""
     keys = [signature_key(shard, sketch) for shard in shards]
-    missing = {
-        key: shard for key, shard in zip(keys, shards, strict=True) if store.receipt(STAGE, key) is None
-    }  # two shards of equal content share a key
+    known = find_receipts(store, STAGE, keys)
+    # two shards of equal content share a key
+    missing = {key: shard for key, shard in zip(keys, shards, strict=True) if key not in known}
     cluster.count(run=len(missing), reused=len(set(keys)) - len(missing))
     calls = [(str(store), sketch, batch) for batch in _batches(missing)]
     cluster.run(sign_shards, calls, label="minhash")
+    seal_receipts(store, STAGE, [*known.beside, *missing])
     return [f"{STAGE}/{key}" for key in keys]
 
 

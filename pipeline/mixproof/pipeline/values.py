@@ -7,11 +7,13 @@ records; texts go through the steps once, in the part that they belong to. Forma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.receipts import find_receipts
+from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import MOST_CHARS, MOST_PARTS, SplitSource, split_sources, with_parts
@@ -85,22 +87,19 @@ def _find_values(
         task = read_task(plan, source, sha256, spec.limits)
         looks[plan.source].append(_Look(stage_key(STAGE, VERSION, {"column": source.split_by}, [task.key]), task))
     every = {look.key: look for found in looks.values() for look in found}
-    missing = [look for look in every.values() if store.receipt(STAGE, look.key) is None]
+    known = find_receipts(store, STAGE, every)
+    missing = [look for key, look in every.items() if key not in known]
     cluster.count(run=len(missing), reused=len(every) - len(missing))
     here = [look for look in missing if is_of_this_process(look.task.plan.files[0].url)]
     _look_through(str(store), here)
-    elsewhere = [look for look in missing if look not in here]
+    elsewhere = [look for look in missing if not is_of_this_process(look.task.plan.files[0].url)]
     cluster.run(_look_through, [(str(store), batch) for batch in _batches(elsewhere, shard_bytes)], label="values")
-    return {name: tuple(sorted(_recorded(store, found))) for name, found in looks.items()}
-
-
-def _recorded(store: Store, looks: Iterable[_Look]) -> set[str]:
-    values: set[str] = set()
-    for look in looks:
-        receipt = store.receipt(STAGE, look.key)
-        assert receipt is not None, f"{look.key} was looked through and has no receipt"
-        values.update(receipt.facts["values"])
-    return values
+    found = known | find_receipts(store, STAGE, [look.key for look in missing])
+    seal_receipts(store, STAGE, found.beside)
+    values = {
+        name: {value for look in mine for value in found[look.key].facts["values"]} for name, mine in looks.items()
+    }
+    return {name: tuple(sorted(those)) for name, those in values.items()}
 
 
 def _batches(looks: Sequence[_Look], batch_bytes: int) -> list[tuple[_Look, ...]]:

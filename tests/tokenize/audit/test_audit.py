@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.sealed import seal_receipts
+from mixproof.ledger.store import Store
 from mixproof.tokenize.audit import AuditReport, audit_build
 
 
@@ -278,3 +280,23 @@ def test_a_manifest_of_another_form_is_named_and_one_that_is_not_there_is_a_wron
     assert [(f.equation, f.found) for f in report.failures] == [("schema", "totals.tokens: Field required")]
     with pytest.raises(RequestError, match="no manifest there"):
         audit_build(hand_build.root / "builds" / "none" / "manifest.json", "bytes")
+
+
+def test_a_sealed_receipt_is_audited_as_one_beside_its_output(hand_build: Build) -> None:
+    store = Store(hand_build.root)
+    (key, *_) = store.keys("encode")
+    assert seal_receipts(store, "encode", store.keys("encode"), least=1) == len(store.keys("encode"))
+    assert not (hand_build.root / "encode" / key / "receipt.json").exists()
+    assert audit_build(hand_build.manifest).ok
+    (path,) = hand_build.root.glob("sealed/*/receipts.parquet")
+    rows = pq.read_table(path).to_pylist()
+    for row in rows:
+        row["receipt"] = row["receipt"].replace(b'"facts":{}', b'"facts":{"a":1}')
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    failures = audit_build(hand_build.manifest).failures
+    assert {failure.file for failure in failures} == {
+        str(hand_build.root / "encode" / key / "receipt.json") for key in store.keys("encode")
+    }
+    assert {failure.found for failure in failures} == {"another checksum"}
+    path.write_bytes(b"no Parquet")
+    assert str(path) in {failure.file for failure in audit_build(hand_build.manifest).failures}

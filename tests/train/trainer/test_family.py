@@ -21,12 +21,12 @@ from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
 from mixproof.train.dispatch import dispatch
 from mixproof.train.family import find_outcomes, train_all
+from mixproof.train.finished import finished_record
 from mixproof.train.metrics import read_metrics
 from mixproof.train.plan import plan_requests
 from mixproof.train.progress import FamilyProgress
 from mixproof.train.record import run_folder
 from mixproof.train.request import Resources, RunRequest
-from mixproof.train.run import finished_record
 
 SPEC = """\
 schema: 1

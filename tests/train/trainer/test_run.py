@@ -19,11 +19,12 @@ import pytest
 from mixproof.ledger.errors import SupersededError
 from mixproof.ledger.store import Store
 from mixproof.train.circumstances import CIRCUMSTANCES
+from mixproof.train.finished import finished_record
 from mixproof.train.metrics import StepMetrics, read_metrics
 from mixproof.train.ownership import Ownership
 from mixproof.train.record import read_run, run_folder
 from mixproof.train.request import RunRequest
-from mixproof.train.run import finished_record, train_run
+from mixproof.train.run import train_run
 
 MakeRequest = Callable[..., RunRequest]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import fsspec
 import numpy as np
@@ -25,6 +25,8 @@ from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import HeldoutRecord, InputsRecord, SourceRecord, SplitRecord, TokenizerRecord
+from mixproof.ledger.receipts import find_receipts
+from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
@@ -119,12 +121,13 @@ def _pairs(name: str, files: Sequence[InputFile], sha256: Mapping[str, str]) -> 
 
 def _adopt(pairs: Sequence[Pair], tokenizer: TokenizerRecord, store: Store, cluster: Cluster) -> list[Receipt]:
     keys = [_key(pair, tokenizer) for pair in pairs]
-    receipts = {key: store.receipt(STAGE, key) for key in keys}
-    missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if receipts[key] is None}
+    known = find_receipts(store, STAGE, keys)
+    missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
     calls = [(str(store), key, pair, tokenizer) for key, pair in missing.items()]
-    receipts.update(zip(missing, cluster.run(adopt_pair, calls, label="adopt"), strict=True))
-    cluster.count(run=len(missing), reused=len(receipts) - len(missing))
-    return [cast(Receipt, receipts[key]) for key in keys]
+    receipts = known | dict(zip(missing, cluster.run(adopt_pair, calls, label="adopt"), strict=True))
+    seal_receipts(store, STAGE, receipts.beside)
+    cluster.count(run=len(missing), reused=len(known))
+    return [receipts[key] for key in keys]
 
 
 def _key(pair: Pair, tokenizer: TokenizerRecord) -> str:

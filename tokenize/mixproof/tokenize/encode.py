@@ -25,6 +25,8 @@ from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import AccountError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.receipts import find_receipts
+from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cluster import Cluster
@@ -92,11 +94,12 @@ def encode_texts(
         AccountError: E2, E3 or E5 does not close in a shard.
     """
     keys = [_key(shard, tokenizer) for shard in texts]
-    receipts = {key: store.receipt(STAGE, key) for key in keys}
-    missing = {key: shard for key, shard in zip(keys, texts, strict=True) if receipts[key] is None}
+    known = find_receipts(store, STAGE, keys)
+    missing = {key: shard for key, shard in zip(keys, texts, strict=True) if key not in known}
     calls = [(str(store), key, shard, tokenizer, engine) for key, shard in missing.items()]
-    receipts.update(zip(missing, cluster.run(encode_shard, calls, label="encode"), strict=True))
-    cluster.count(run=len(missing), reused=len(receipts) - len(missing))
+    receipts = known | dict(zip(missing, cluster.run(encode_shard, calls, label="encode"), strict=True))
+    seal_receipts(store, STAGE, receipts.beside)
+    cluster.count(run=len(missing), reused=len(known))
     return [_finished(shard, receipts[key]) for key, shard in zip(keys, texts, strict=True)]
 
 
@@ -106,8 +109,7 @@ def _key(texts: Texts, tokenizer: TokenizerRecord) -> str:
     return stage_key(STAGE, STAGE_VERSION, config, {"texts": texts.sha256, "keep": keep})
 
 
-def _finished(texts: Texts, receipt: Receipt | None) -> EncodedShard:
-    assert receipt is not None
+def _finished(texts: Texts, receipt: Receipt) -> EncodedShard:
     (row,) = receipt.account
     facts = receipt.facts
     return EncodedShard(

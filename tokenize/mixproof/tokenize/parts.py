@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.errors import AccountError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import DatasetRecord, TokenizerRecord
+from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.store import Attempt, Receipt, Store
 from mixproof.pipeline.cluster import Cluster
 
@@ -134,13 +135,13 @@ def _make_parts(
     parts: Sequence[Part], tokenizer: TokenizerRecord, store: Store, cluster: Cluster
 ) -> list[DatasetRecord]:
     memos = [_memo_key(part, tokenizer) for part in parts]
-    known = {memo: _recall(store, memo) for memo in memos}
-    missing = {memo: part for memo, part in zip(memos, parts, strict=True) if known[memo] is None}
+    known = _recall(store, memos)
+    missing = {memo: part for memo, part in zip(memos, parts, strict=True) if memo not in known}
     calls = [(str(store), memo, part, tokenizer) for memo, part in missing.items()]
     made = cluster.run(assemble_part, calls, label="assemble")
     new = sum(is_new for _, is_new in made)
-    cluster.count(run=new, reused=len(known) - new)
     known.update((memo, receipt) for memo, (receipt, _) in zip(missing, made, strict=True))
+    cluster.count(run=new, reused=len(known) - new)
     return [_record(part.name, known[memo]) for memo, part in zip(memos, parts, strict=True)]
 
 
@@ -149,13 +150,14 @@ def _memo_key(part: Part, tokenizer: TokenizerRecord) -> str:
     return stage_key(ASSEMBLE, ASSEMBLE_VERSION, config, [piece.plain() for piece in part.slices])
 
 
-def _recall(store: Store, memo: str) -> Receipt | None:
-    receipt = store.receipt(ASSEMBLE, memo)
-    return store.receipt(STAGE, receipt.facts["key"]) if receipt else None
+def _recall(store: Store, memos: Sequence[str]) -> dict[str, Receipt]:
+    """The receipts of the parts that lie finished in the store, by memo."""
+    keys = {memo: str(receipt.facts["key"]) for memo, receipt in find_receipts(store, ASSEMBLE, memos).items()}
+    parts = find_receipts(store, STAGE, keys.values())
+    return {memo: parts[key] for memo, key in keys.items() if key in parts}
 
 
-def _record(name: str, receipt: Receipt | None) -> DatasetRecord:
-    assert receipt is not None
+def _record(name: str, receipt: Receipt) -> DatasetRecord:
     prefix = f"{STAGE}/{receipt.key}/{name}"
     return DatasetRecord(
         prefix=prefix,
@@ -213,7 +215,7 @@ def _write_part(store: Store, part: Part, dtype: np.dtype[np.uint16] | np.dtype[
 
 
 def _read_tokens(store: Store, piece: Slice, itemsize: int) -> Iterator[bytes]:
-    folder = store.path(piece.folder)
+    folder = store.folder(piece.folder)
     start, stop = _token_range(folder / PROVENANCE, piece)
     with (folder / TOKENS).open("rb") as tokens:
         tokens.seek(start * itemsize)

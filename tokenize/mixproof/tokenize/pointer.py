@@ -15,6 +15,7 @@ from pathlib import Path
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import canonical_json, sha256_of
 from mixproof.ledger.manifest import BUILDS, MANIFEST
+from mixproof.ledger.objects import is_remote
 from mixproof.ledger.receipt import seal, unseal
 from mixproof.ledger.store import Store
 from mixproof.ledger.version import VERSION
@@ -59,10 +60,18 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
         "spec": build_identity(spec),
         "inputs": {name: _seen(found) for name, found in files.items()},
         "tokenizer": _seen(_tokenizer(loaded)),
-        "heldout": _seen(_others(loaded, spec.heldout.from_, "heldout.from")),
+        "heldout": _heldout(loaded),
         "against": _seen(_against(loaded)),
     }
     return f"{FOLDER}/{sha256_of(key)}.json"
+
+
+def _heldout(loaded: LoadedSpec) -> list[list[str | int]]:
+    """The manifest that held-out sets come from; the URL of one ends in the SHA-256 of its content."""
+    manifest = loaded.spec.heldout.from_
+    if manifest is not None and is_remote(manifest):
+        return [[manifest]]
+    return _seen(_others(loaded, manifest, "heldout.from"))
 
 
 def _tokenizer(loaded: LoadedSpec) -> tuple[Path, ...]:

@@ -41,6 +41,7 @@ from torch.distributed.checkpoint.metadata import StorageMeta
 from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.files import scratch_beside
 from mixproof.ledger.fingerprint import canonical_json, sha256_of_file
 from mixproof.ledger.receipt import seal, unseal
 
@@ -94,11 +95,19 @@ def checkpoint_files(path: Path) -> dict[str, str] | None:
     return None if facts is None else {name: file["sha256"] for name, file in facts["files"].items()}
 
 
+def read_facts(path: Path) -> dict[str, Any] | None:
+    """The list of a checkpoint's files, or None where there is none that holds."""
+    try:
+        facts: dict[str, Any] = json.loads(unseal(path.read_bytes()))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return facts
+
+
 def checkpoint_facts(path: Path) -> dict[str, Any] | None:
     """What a checkpoint says about itself, or None where it is not whole."""
-    try:
-        facts: dict[str, Any] = json.loads(unseal((path / FILES).read_bytes()))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    facts = read_facts(path / FILES)
+    if facts is None:
         return None
     whole = all(
         (path / name).is_file() and (path / name).stat().st_size == file["bytes"]
@@ -114,7 +123,7 @@ def save_checkpoint(folder: Path, state: TrainingState, ranks: Ranks, ownership:
         SupersededError: when another attempt has taken the run over.
     """
     target = checkpoint_path(folder, state.consumed_samples)
-    scratch = target.with_name(f".{target.name}.{ownership.name}")
+    scratch = scratch_beside(target, ownership.name)
     if ranks.first:
         ownership.check()
         shutil.rmtree(scratch, ignore_errors=True)

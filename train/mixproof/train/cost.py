@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -62,8 +61,9 @@ class ProxyCost:
 def document_rate(store: Store) -> Rate | None:
     """How fast this store's largest build read, filtered and tokenized; None where none did all of the work itself."""
     best: tuple[int, Rate] | None = None
-    for path in sorted(store.path(BUILDS).glob(f"*/{MANIFEST}")):
-        circumstances = _read(path.with_name(CIRCUMSTANCES))
+    for build in store.keys(BUILDS):
+        path = store.path(f"{BUILDS}/{build}/{MANIFEST}")
+        circumstances = _read(store, f"{BUILDS}/{build}") if path.is_file() else {}
         seconds = sum(circumstances.get("seconds", {}).values())
         if not seconds or circumstances.get("stages_reused"):
             continue
@@ -71,14 +71,17 @@ def document_rate(store: Store) -> Rate | None:
         size = sum(one.bytes for one in inputs.values())  # the parts of a split source read the same files
         speed = size / (seconds * circumstances["machine"]["processors"])
         if best is None or size > best[0]:
-            best = size, Rate(speed, "core", f"measured: build {path.parent.name[:8]} of this store")
+            best = size, Rate(speed, "core", f"measured: build {build[:8]} of this store")
     return None if best is None else best[1]
 
 
 def training_rates(store: Store) -> Iterator[tuple[ArchitectureRecord, int, Rate]]:
     """Shape, sequence length and speed of every finished run of this store."""
-    for path in sorted(store.path(TRAIN).glob(f"*/{RUN}")):
-        record, circumstances = read_run(path), _read(path.with_name(CIRCUMSTANCES))
+    for key in store.keys(TRAIN):
+        path = store.path(f"{TRAIN}/{key}/{RUN}")
+        if not path.is_file():
+            continue
+        record, circumstances = read_run(path), _read(store, f"{TRAIN}/{key}")
         speed = circumstances.get("tokens_per_second", 0) / max(circumstances.get("ranks", 1), 1)
         if record.status == "done" and speed:
             yield record.architecture, record.sequence_length, Rate(speed, circumstances["device"], "")
@@ -139,8 +142,9 @@ def _checkpoints(budget: RunBudget) -> int:
     return 1 if every is None else -(-budget.steps // every)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Circumstances; nothing where there are none."""
+def _read(store: Store, folder: str) -> dict[str, Any]:
+    """Circumstances of a build or run; nothing where there are none."""
+    path = store.path(f"{folder}/{CIRCUMSTANCES}")
     if not path.is_file():
         return {}
     found: dict[str, Any] = json.loads(path.read_bytes())

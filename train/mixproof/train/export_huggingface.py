@@ -61,7 +61,7 @@ class HuggingFaceExport:
     tokenizer: TokenizerCheck
 
 
-def export_huggingface(run_path: Path, folder: Path) -> HuggingFaceExport:
+def export_huggingface(run_path: str | Path, folder: Path) -> HuggingFaceExport:
     """Write a finished run as a LlamaForCausalLM with its tokenizer.
 
     Args:

@@ -47,7 +47,7 @@ class MegatronExport:
     """Numbers that were read back and compared."""
 
 
-def export_megatron(run_path: Path, folder: Path) -> MegatronExport:
+def export_megatron(run_path: str | Path, folder: Path) -> MegatronExport:
     """Write a finished run's weights as a checkpoint that Megatron-LM loads.
 
     Raises:

@@ -22,11 +22,11 @@ from mixproof.pipeline.cluster import Cluster
 from .checkpoint import CHECKPOINTS
 from .circumstances import CIRCUMSTANCES
 from .dispatch import dispatch
+from .finished import failed_record, finished_record
 from .plan import plan_requests
 from .progress import FamilyProgress, FamilyWatch, watching
 from .record import TRAIN, RunRecord
 from .request import RunRequest
-from .run import failed_record, finished_record
 from .runs_table import RUNS_TABLE, write_runs_table
 from .trunk import in_waves
 

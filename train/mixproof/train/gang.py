@@ -20,9 +20,10 @@ import torch
 from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.store import Store, publish_bytes
 
+from .finished import failed_record
 from .record import run_folder
 from .request import RunRequest
-from .run import failed_record, train_run
+from .run import train_run
 
 WORKPLACE = ".ray_train"
 """In the run's folder while its ranks train: what Ray Train notes of itself, and what ended the run for good."""

@@ -200,7 +200,7 @@ def _validation(manifest: Manifest, store: Store) -> list[str]:
 
 
 def _prefix(store: Store, part: DatasetRecord) -> str:
-    return _whole(str(store.path(part.prefix).absolute()))
+    return _whole(str(store.folder(part.prefix).absolute()))
 
 
 def _whole(path: str) -> str:

@@ -9,6 +9,7 @@ for none; when they are written has no influence on the result.
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,15 +18,13 @@ from pathlib import Path
 
 import torch
 
-from mixproof.ledger.errors import TrainingError
+from mixproof.ledger.errors import RequestError, TrainingError
 from mixproof.ledger.fingerprint import canonical_json
-from mixproof.ledger.store import RECEIPT, Store, publish_bytes
+from mixproof.ledger.store import Store, publish_bytes
 
 from .blend import Blend
 from .checkpoint import (
     FILES,
-    checkpoint_files,
-    checkpoint_path,
     load_checkpoint,
     remove_checkpoints,
     remove_scratch,
@@ -36,12 +35,13 @@ from .circumstances import CIRCUMSTANCES, machine, rate, times
 from .distributed import Ranks, process_group
 from .evaluate import Scores
 from .evaluations import add_evaluation, evaluation_of, take_over_evaluations
+from .finished import finished_record
 from .incidents import INCIDENTS, documents_of, name_documents, phase_starts_of, write_incidents
 from .initial import start_from
 from .journal import Journal
 from .metrics import METRICS, StepMetrics, first_lines, read_metrics
 from .ownership import ATTEMPT, Ownership
-from .record import IDENTITY, RUN, TRAIN, RunRecord, read_run, run_folder, write_run
+from .record import IDENTITY, RUN, TRAIN, RunRecord, read_run, write_run
 from .request import RunRequest
 from .spikes import SpikeWatch
 from .state import TrainingState, build_state
@@ -82,39 +82,14 @@ def train_run(request: RunRequest, on_step: Callable[[StepMetrics], None] | None
         return run.conclude()
 
 
-def finished_record(store: Store, request: RunRequest) -> RunRecord | None:
-    """Return the record of a run that is done and whose files are there, else None."""
-    place = f"{TRAIN}/{request.key}"
-    sizes = store.sizes(place)
-    if RUN not in sizes:
-        return None
-    record = read_run(store.path(f"{place}/{RUN}"))
-    whole = _is_whole(store, record)
-    present = all(name in sizes for name in (IDENTITY, RECEIPT, *record.files, *record.index))
-    return record if record.status == "done" and whole and present else None
-
-
-def _is_whole(store: Store, record: RunRecord) -> bool:
-    """Whether the last checkpoint has its every file in full size; an object is there whole or not at all."""
-    if store.is_remote:
-        return True
-    return checkpoint_files(checkpoint_path(run_folder(store, record.key), record.consumed_samples)) is not None
-
-
-def failed_record(store: Store, request: RunRequest) -> RunRecord | None:
-    """Return the record of a run whose training failed, else None."""
-    path = store.path(f"{TRAIN}/{request.key}/{RUN}")
-    record = read_run(path) if path.is_file() else None
-    return record if record is not None and record.status == "failed" else None
-
-
 class _Run:
     """One attempt at a run, in its folder."""
 
     def __init__(self, request: RunRequest, store: Store, ranks: Ranks) -> None:
         self._request, self._store, self._ranks = request, store, ranks
         self._place = f"{TRAIN}/{request.key}"
-        self._folder = store.fetch(self._place)
+        _check_machines(store, ranks)
+        self._folder = store.restore(self._place) if ranks.first else store.fetch(self._place)
         self._ownership = Ownership(self._folder, ranks.agree(uuid.uuid4().hex))
         self._started = time.time()
         self._seconds_training = 0.0
@@ -277,10 +252,10 @@ class _Run:
             self._check_ownership()
         newest = save_checkpoint(self._folder, self._state, self._ranks, self._ownership)
         if self._ranks.first:
-            leave_trunk(self._request, self._state.consumed_samples)
             older = [path for path in whole_checkpoints(self._folder) if path.name < newest.name]
             remove_checkpoints(self._superfluous(older))
             self._store.mirror(self._place, last=(FILES,))
+            leave_trunk(self._request, self._state.consumed_samples)
 
     def _superfluous(self, older: list[Path]) -> list[Path]:
         """Which of the `older` checkpoints go: those that nobody asked for, and all but the newest few that stay."""
@@ -290,6 +265,16 @@ class _Run:
         kept = declared if keep is None else declared[max(0, len(declared) - keep + 1) :]  # the new one counts
         trunks = {trunk.samples for trunk in trunks_of(self._request)}
         return [path for path in older if path not in kept and asked[path] not in trunks]
+
+
+def _check_machines(store: Store, ranks: Ranks) -> None:
+    """Refuse ranks on several machines where each would write its part of a checkpoint into copies of its own."""
+    first, here = ranks.agree(socket.gethostname()), socket.gethostname()
+    if store.is_remote and first != here:
+        raise RequestError(
+            f"{store}: ranks on {first} and {here} have no folder in common to write a checkpoint into; give a --store "
+            "that both see as a folder, or a proxy as many `ranks` as one machine has room for"
+        )
 
 
 @contextmanager

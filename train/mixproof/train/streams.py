@@ -184,7 +184,7 @@ def streams_of(request: RunRequest) -> dict[str, Stream]:
     store = Store(request.store)
     return {
         source: Stream(
-            store.path(draw.prefix),
+            store.folder(draw.prefix),
             draw,
             seed=request.seed,
             sequence_length=request.budget.sequence_length,

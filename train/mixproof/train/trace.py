@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
+from mixproof.ledger.manifest import BUILDS, MANIFEST, DatasetRecord, Manifest, read_manifest
+from mixproof.ledger.place import place_of
 from mixproof.tokenize.indexed import Index, read_index
 from mixproof.tokenize.provenance import OPEN_SCHEMA
 from mixproof.tokenize.reference import load_reference
@@ -36,11 +37,11 @@ from .traced import DocumentTrace, Sighting, TracedDocument, TracedDocuments, Tr
 DECODED = "decoded from the draw's tokens with the run's tokenizer; the original text may differ"
 
 
-def trace_step(run_path: Path, step: int, sample: int | None = None, *, whole: bool = False) -> TracedStep:
+def trace_step(target: str | Path, step: int, sample: int | None = None, *, whole: bool = False) -> TracedStep:
     """Name every document of a batch.
 
     Args:
-        run_path: the run's record or folder, in its store.
+        target: a run's record or folder, in its store; a path or a URL.
         step: from 1.
         sample: one sample of the batch, from 0; None: all.
         whole: show the whole text of each document instead of the piece that was read.
@@ -49,7 +50,7 @@ def trace_step(run_path: Path, step: int, sample: int | None = None, *, whole: b
         RequestError: when there is no such run, step or sample.
         DamagedFileError: when the index or a draw is missing or truncated.
     """
-    run = _Run(run_path)
+    run = _Run(target)
     batch = run.record.global_batch_size
     if not 1 <= step <= run.record.steps:
         raise RequestError(f"--step {step}: the run took steps 1 to {run.record.steps}")
@@ -58,21 +59,21 @@ def trace_step(run_path: Path, step: int, sample: int | None = None, *, whole: b
     first = (step - 1) * batch
     wanted = range(first, first + batch) if sample is None else (first + sample,)
     traced = tuple(_trace_sample(run, i, whole=whole) for i in wanted)
-    return TracedStep(str(run.folder), step, traced, DECODED if run.decode else None)
+    return TracedStep(str(run.place), step, traced, DECODED if run.decode else None)
 
 
-def trace_document(run_path: Path, name: str) -> TracedDocuments:
+def trace_document(target: str | Path, name: str) -> TracedDocuments:
     """Say when a document was seen, and how often.
 
     Args:
-        run_path: the run's record or folder, in its store.
+        target: a run's record or folder, in its store; a path or a URL.
         name: the document's id, `<file>#<record>` where it has none, or the XXH3-128 of its text.
 
     Raises:
         RequestError: when there is no such run, or neither the run's draws nor its build have such a document.
         DamagedFileError: when the index or a draw is missing or truncated.
     """
-    run = _Run(run_path)
+    run = _Run(target)
     found = [
         _seen(run, source, row)
         for source in sorted(run.record.draws)
@@ -82,7 +83,7 @@ def trace_document(run_path: Path, name: str) -> TracedDocuments:
         found = list(_not_drawn(run, name))
     if not found:
         raise RequestError(f"--document {name}: neither the run's draws nor its build have a document of this id")
-    return TracedDocuments(str(run.folder), tuple(found), DECODED if run.decode else None)
+    return TracedDocuments(str(run.place), tuple(found), DECODED if run.decode else None)
 
 
 class _Draw:
@@ -125,13 +126,13 @@ class _Draw:
 class _Run:
     """A run's record and what belongs to it, all in the store that it stands in."""
 
-    def __init__(self, path: Path) -> None:
-        path = (path / RUN if path.is_dir() else path).resolve()
-        self.record: RunRecord = read_run(path)
-        self.folder = path.parent
-        if self.folder.parent.name != TRAIN:
-            raise RequestError(f"{path}: not in a store's {TRAIN}/<key>/, so its draws cannot be found")
-        self.root = self.folder.parents[1]
+    def __init__(self, target: str | Path) -> None:
+        self.place = place_of(target)
+        self.folder = self.place.fetch()
+        self.record: RunRecord = read_run(self.folder / RUN)
+        if not self.place.name.startswith(f"{TRAIN}/"):
+            raise RequestError(f"{target}: not in a store's {TRAIN}/<key>/, so its draws cannot be found")
+        self._store = self.place.store
         self._draws: dict[str, _Draw] = {}
 
     @cached_property
@@ -140,13 +141,13 @@ class _Run:
 
     @cached_property
     def manifest(self) -> Manifest | None:
-        path = self.root / BUILDS / self.record.build / MANIFEST
+        path = self._store.path(f"{BUILDS}/{self.record.build}/{MANIFEST}")
         return read_manifest(path) if path.is_file() else None
 
     @cached_property
     def decode(self) -> Callable[[list[int]], str] | None:
         """The tokenizer's decoder, where the store has it; EODs are left out."""
-        path = None if self.manifest is None else self.root / self.manifest.tokenizer.path
+        path = None if self.manifest is None else self._store.path(self.manifest.tokenizer.path)
         if path is None or not path.is_file():
             return None
         reference, eod = load_reference(str(path)), self.record.tokenizer.eod_id
@@ -155,8 +156,13 @@ class _Run:
     def draw(self, source: str) -> _Draw:
         if source not in self._draws:
             draw: DrawRecord = self.record.draws[source]
-            self._draws[source] = _Draw(self.root / "draw" / draw.key / source)
+            self._draws[source] = _Draw(self._store.folder(f"draw/{draw.key}/{source}"))
         return self._draws[source]
+
+    def provenance(self, part: DatasetRecord) -> pa.Table | None:
+        """The rows of a part of the build, where the store has them."""
+        path = self._store.path(part.provenance)
+        return _table(path) if path.is_file() else None
 
     def text(self, source: str, row: int, first: int, tokens: int) -> str | None:
         return None if self.decode is None else self.decode(self.draw(source).ids(row, first, tokens))
@@ -232,8 +238,7 @@ def _not_drawn(run: _Run, name: str) -> Iterator[DocumentTrace]:
     for source, record in (run.manifest.sources if run.manifest is not None else {}).items():
         for where, side in (("not drawn", record.train), ("held out", record.heldout)):
             for part in side.datasets:
-                path = run.root / part.provenance
-                rows = _table(path) if path.is_file() else None
+                rows = run.provenance(part)
                 for row in [] if rows is None else _rows_named(rows, name):
                     yield DocumentTrace(_document(source, rows, row), where, 0, 0, (), None)
 

@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mixproof.ledger.fingerprint import canonical_json, sha256_of, stage_identity
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.store import Store
 
 from .checkpoint import checkpoint_facts, checkpoint_path
-from .record import run_folder
+from .record import TRAIN
 from .request import TRAIN_VERSION, RunRequest
 
 TRUNK = "trunk"
@@ -65,17 +65,18 @@ def leave_trunk(request: RunRequest, consumed_samples: int) -> None:
     for trunk in trunks_of(request):
         if trunk.samples == consumed_samples:
             pointer = {"run": request.key, "samples": trunk.samples}
-            publish_bytes(canonical_json(pointer), _pointer(Store(request.store), trunk))
+            Store(request.store).write(_pointer(trunk), canonical_json(pointer))
 
 
 def find_trunk(request: RunRequest, dtype: str) -> FoundTrunk | None:
     """The longest trunk of a run that is there, whole, and was trained in the same arithmetic."""
     store = Store(request.store)
     for trunk in trunks_of(request):
-        path = _pointer(store, trunk)
+        path = store.path(_pointer(trunk))
         if not path.is_file():
             continue
-        found = FoundTrunk(run_folder(store, json.loads(path.read_bytes())["run"]), trunk.samples)
+        folder = store.fetch(f"{TRAIN}/{json.loads(path.read_bytes())['run']}")
+        found = FoundTrunk(folder, trunk.samples)
         facts = checkpoint_facts(found.checkpoint)
         if facts is not None and facts["dtype"] == dtype:
             return found
@@ -123,5 +124,5 @@ def _key(request: RunRequest, phases: int) -> str:
     return sha256_of(stage_identity(TRUNK, TRAIN_VERSION, config, inputs))
 
 
-def _pointer(store: Store, trunk: Trunk) -> Path:
-    return store.path(f"{TRUNK}/{trunk.key}/{POINTER}")
+def _pointer(trunk: Trunk) -> str:
+    return f"{TRUNK}/{trunk.key}/{POINTER}"

@@ -14,6 +14,7 @@ from megatron.core.models.gpt import GPTModel
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
+from mixproof.ledger.place import place_of
 from mixproof.ledger.store import Store
 from mixproof.mixtures.train_spec import Architecture
 
@@ -45,19 +46,20 @@ class FinishedRun:
         return read_manifest(self.store.path(f"{BUILDS}/{self.record.build}/{MANIFEST}"))
 
 
-def open_finished_run(path: Path) -> FinishedRun:
-    """Open a run by its folder or its `run.json`, wherever its store has been moved to.
+def open_finished_run(target: str | Path) -> FinishedRun:
+    """Open a run by the path or URL of its folder or its `run.json`, wherever its store has been moved to.
 
     Raises:
         RequestError: when there is no record, or the run failed.
         DamagedFileError: when a file of its last checkpoint is not what the record says.
     """
-    path = path / RUN if path.is_dir() else path
-    record = read_run(path)
-    folder = path.resolve().parent
+    place = place_of(target)
+    folder = place.fetch()
+    record = read_run(folder / RUN)
     if record.status != "done":
-        raise RequestError(f"{path}: the run failed, so it has no last weights: {record.reason}")
-    run = FinishedRun(record, folder, Store(folder.parents[1]))
+        raise RequestError(f"{place}: the run failed, so it has no last weights: {record.reason}")
+    run = FinishedRun(record, folder, place.store)
+    place.store.fetch(f"{place.name}/{run.checkpoint.relative_to(folder).as_posix()}")
     prefix = f"{run.checkpoint.relative_to(folder).as_posix()}/"
     for name, expected in record.files.items():
         if not name.startswith(prefix):

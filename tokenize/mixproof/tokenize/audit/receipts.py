@@ -1,4 +1,7 @@
-"""The receipt beside an output that a record names: there, whole, and of the same checksums as the record.
+"""The receipt of an output that a record names: there, whole, and of the same checksums as the record.
+
+It lies beside the output, or among those that were sealed: `sealed/*/receipts.parquet` has a row an output, with the
+bytes of its receipt.
 
 Without its receipt an output does not exist for the stages that would reuse it, so one that is missing or edited is
 a failure even where the files are whole. The form is read anew here: canonical JSON, and behind it the field `sha256`
@@ -9,13 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from .checksums import is_inside
 from .report import Checks
 
 RECEIPT = "receipt.json"
+SEALED = "sealed/*/receipts.parquet"
 MARK = b',"sha256":"'
 
 
@@ -33,30 +41,43 @@ def check_receipts(root: Path, named: Mapping[str, str], checks: Checks) -> None
         if is_inside(file):
             stage, key, name = (*file.split("/", maxsplit=2), "", "")[:3]
             folders.setdefault(f"{stage}/{key}", {})[name] = sha256
+    apart = _read_sealed(root, [folder for folder in folders if not (root / folder / RECEIPT).is_file()], checks)
     for folder, files in folders.items():
-        _check_receipt(root, folder, files, checks)
+        found = sealed_files(root, folder, checks, apart.get(folder))
+        if found is not None:
+            differ = sorted(name for name, sha256 in files.items() if found.get(name) != sha256)
+            at = checks.at(file=str(root / folder / RECEIPT))
+            at.equal("checksum", "as files whose checksum the receipt does not share", [], differ)
 
 
-def _check_receipt(root: Path, folder: str, files: Mapping[str, str], checks: Checks) -> None:
-    found = sealed_files(root, folder, checks)
-    if found is not None:
-        differ = sorted(name for name, sha256 in files.items() if found.get(name) != sha256)
-        at = checks.at(file=str(root / folder / RECEIPT))
-        at.equal("checksum", "as files whose checksum the receipt does not share", [], differ)
+def _read_sealed(root: Path, folders: Iterable[str], checks: Checks) -> dict[str, bytes]:
+    """The bytes of sealed receipts, by the folders of their outputs."""
+    wanted = {folder.rpartition("/")[2]: folder for folder in folders}
+    found: dict[str, bytes] = {}
+    for path in sorted(root.glob(SEALED)) if wanted else ():
+        try:
+            rows = pq.read_table(path, partitioning=None, filters=pc.field("key").isin(list(wanted)))
+        except (OSError, pa.ArrowException) as error:
+            checks.at(file=str(path)).true("checksum", False, "a Parquet of receipts", str(error).splitlines()[0])
+            continue
+        for key, raw in zip(rows["key"].to_pylist(), rows["receipt"].to_pylist(), strict=True):
+            found.setdefault(wanted[key], raw)
+    return found
 
 
-def sealed_files(root: Path, folder: str, checks: Checks) -> dict[str, str] | None:
+def sealed_files(root: Path, folder: str, checks: Checks, raw: bytes | None = None) -> dict[str, str] | None:
     """SHA-256 by name of the files in an output's receipt; None, with a failure that names it, where it does not hold.
 
     Args:
         root: the store's folder.
         folder: `<stage>/<key>`.
         checks: where the outcome goes.
+        raw: the receipt's bytes where it does not lie beside the output.
     """
     path = root / folder / RECEIPT
     at = checks.at(file=str(path))
     try:
-        raw = path.read_bytes()
+        raw = path.read_bytes() if raw is None else raw
     except OSError as error:
         at.true("checksum", False, "the receipt of a finished output", f"no readable file: {error.strerror}")
         return None

@@ -1,0 +1,115 @@
+"""Receipts of many outputs at once: a stage's driver asks for all of its shards in one go.
+
+The sealed receipts are read first, file by file, then those that lie beside their outputs. On an object store the sizes
+of the files come from listings, 256 of them side by side where the keys are many, instead of a request an output. What
+is held is the receipts' bytes, because a million of them as objects would take gigabytes; one is parsed when it is
+asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from .receipt import RECEIPT, Receipt, read_receipt, unseal
+from .sealed import read_sealed, sealed_files
+from .store import Store
+
+FEW = 256
+"""Keys up to which each is listed alone; more are listed by their first two digits."""
+READ_TOGETHER = 1000
+THREADS = 16
+
+SizeOf = Callable[[str], int | None]
+"""Bytes of a file by its place in the store; None where there is none."""
+
+
+class Receipts(Mapping[str, Receipt]):
+    """The receipts of a stage's finished outputs, by key."""
+
+    def __init__(self, raw: dict[str, bytes], beside: Sequence[str]) -> None:
+        self._raw = raw
+        self.beside = beside
+        """Keys of the outputs that have their receipt beside them, not sealed."""
+
+    def __or__(self, others: Mapping[str, Receipt]) -> Receipts:
+        """These and others, which lie beside their outputs."""
+        return Receipts(self._raw | {key: one.to_bytes() for key, one in others.items()}, [*self.beside, *others])
+
+    def __getitem__(self, key: str) -> Receipt:
+        return read_receipt(self._raw[key])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._raw
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+
+def find_receipts(store: Store, stage: str, keys: Iterable[str]) -> Receipts:
+    """The receipts of those of `keys` that are finished, as `Store.receipt` finds each."""
+    raw: dict[str, bytes] = {}
+    beside: list[str] = []
+    for key, found, is_sealed in iter_receipts(store, stage, keys):
+        raw[key] = found
+        if not is_sealed:
+            beside.append(key)
+    return Receipts(raw, beside)
+
+
+def iter_receipts(store: Store, stage: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes, bool]]:
+    """Key, bytes and whether it is sealed, of every finished one of `keys`, once each, in no order."""
+    left = set(keys)
+    if not left:
+        return
+    sealed = sealed_files(store, stage)
+    for group, size_of in _groups(store, stage, left.copy()):
+        for key, raw in read_sealed(sealed, group):
+            if key in left and _is_whole(raw, stage, key, size_of):
+                left.discard(key)
+                yield key, raw, True
+        beside = [key for key in group if key in left]
+        for first in range(0, len(beside), READ_TOGETHER):
+            names = {f"{stage}/{key}/{RECEIPT}": key for key in beside[first : first + READ_TOGETHER]}
+            for name, raw in store.read([name for name in names if size_of(name) is not None]).items():
+                if _is_whole(raw, stage, names[name], size_of):
+                    yield names[name], raw, False
+
+
+def _groups(store: Store, stage: str, keys: set[str]) -> Iterator[tuple[set[str], SizeOf]]:
+    """The keys in groups, each with what tells the sizes of its files."""
+    if not store.is_remote:
+        root = f"{store.root}{os.sep}"
+        yield keys, lambda name: _size(root + name)
+        return
+    groups: dict[str, set[str]] = {}
+    for key in keys:
+        groups.setdefault(key if len(keys) <= FEW else key[:2], set()).add(key)
+    with ThreadPoolExecutor(THREADS) as threads:
+        for found, group in zip(
+            threads.map(lambda start: store.sizes_of_some(stage, start), groups), groups.values(), strict=True
+        ):
+            yield group, found.get
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116  a Path a file would take as long as the look itself
+    except FileNotFoundError:
+        return None
+
+
+def _is_whole(raw: bytes, stage: str, key: str, size_of: SizeOf) -> bool:
+    """Whether a receipt holds, is of this output, and the output's files have their sizes."""
+    try:
+        fields = json.loads(unseal(raw))
+    except ValueError:
+        return False
+    if (fields["stage"], fields["key"]) != (stage, key):
+        return False
+    return all(size_of(f"{stage}/{key}/{name}") == file["bytes"] for name, file in fields["files"].items())

@@ -1,0 +1,64 @@
+"""Progress of reading: which shards of a spec a store has, without reading any.
+
+A shard is known by its key, and its key by the checksums of its files; a file that no build has seen as it is now has
+none, so its shards are yet to be read. Keys and receipts pass by one after the other: a million shards take their keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mixproof.ledger.receipts import iter_receipts
+from mixproof.ledger.store import Store
+from mixproof.mixtures.spec import Spec
+
+from .files import InputFile
+from .identify import recall
+from .read import STAGE, read_keys
+from .shards import SHARD_BYTES, ShardPlan, plan_shards
+
+
+@dataclass(frozen=True)
+class ReadProgress:
+    """How far the reading of a spec is."""
+
+    shards: int
+    shards_read: int
+    bytes_left: int
+    """Raw bytes of the shards that are not read."""
+
+
+def read_progress(
+    spec: Spec, files: Mapping[str, Sequence[InputFile]], store: Store, *, shard_bytes: int = SHARD_BYTES
+) -> ReadProgress:
+    """Count the shards that a build of this spec would read, and those that it would find."""
+    texts = {name: inputs for name, inputs in files.items() if spec.sources[name].megatron is None}
+    sha256 = recall((file for inputs in texts.values() for file in inputs), store)
+    shards = bytes_left = 0
+    sizes_of: dict[str, list[int]] = {}
+    for name, inputs in texts.items():
+        for key, size in _shards_of(spec, name, inputs, sha256, shard_bytes):
+            shards += 1
+            bytes_left += size
+            if key is not None:
+                sizes_of.setdefault(key, []).append(size)  # files of equal content are read once
+    read = 0
+    for key, _, _ in iter_receipts(store, STAGE, sizes_of):
+        read += len(sizes_of[key])
+        bytes_left -= sum(sizes_of[key])
+    return ReadProgress(shards, read, bytes_left)
+
+
+def _shards_of(
+    spec: Spec, name: str, inputs: Sequence[InputFile], sha256: Mapping[str, str], shard_bytes: int
+) -> Iterator[tuple[str | None, int]]:
+    """Key and raw bytes of each shard of a source; no key where a file of it is not known."""
+    known: list[ShardPlan] = []
+    for plan in plan_shards({name: inputs}, shard_bytes):
+        if all(file.url in sha256 for file in plan.files):
+            known.append(plan)
+        else:
+            yield None, plan.input_bytes
+    for plan, key in zip(known, read_keys(known, spec.sources[name], sha256, spec.limits), strict=True):
+        yield key, plan.input_bytes

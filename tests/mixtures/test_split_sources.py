@@ -133,6 +133,12 @@ def test_the_weight_of_a_split_source_is_dealt_out_among_its_parts(load_split: C
     }
 
 
+def test_a_weight_that_no_part_is_left_for_is_refused(load_split: Callable[..., Spec]) -> None:
+    more = "objective: {heldout_bpb: {web: 1, web/low: 2, web/high: 1}}\n"
+    with pytest.raises(SpecError, match=r"objective\.heldout_bpb\.web: every part of web has a weight of its own"):
+        with_parts(load_split(more), {"web": ["low", "high"]})
+
+
 @pytest.mark.parametrize(
     ("values", "more", "said"),
     [

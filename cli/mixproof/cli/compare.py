@@ -117,7 +117,7 @@ def _external(requests: Sequence[Request]) -> tuple[list[RunOutcome], list[Exter
     outcomes: list[RunOutcome] = []
     scores: list[ExternalScores] = []
     for request in requests:
-        if wanted := find_external(request.spec, request.loaded.base):
+        if wanted := find_external(request.spec, request.loaded.base, request.store):
             found = find_outcomes(plan_requests(request.spec, request.manifest(), request.store, None))
             outcomes += found
             scores += read_external(found, wanted)

@@ -80,7 +80,7 @@ def run_request(
     Raises:
         MixproofError: when the build's audit fails: nothing is trained on it.
     """
-    wanted = find_external(request.spec, request.loaded.base)
+    wanted = find_external(request.spec, request.loaded.base, request.store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         built = run_build(request, cluster)
         request = replace(request, loaded=built.loaded)

@@ -30,7 +30,7 @@ def train(
 ) -> None:
     """Train the proxies of SPEC on every mixture and score them on every held-out set."""
     request = open_request(spec, store)
-    wanted = find_external(request.spec, request.loaded.base)
+    wanted = find_external(request.spec, request.loaded.base, request.store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         outcomes = run_train(request, cluster, progress, device)
         external = score_external(outcomes, wanted, cluster)

@@ -86,6 +86,10 @@ def with_parts(spec: Spec, values_of: Mapping[str, Sequence[str]]) -> Spec:
         update["target"] = spec.target.model_copy(update={"max_epochs": places.mapped(spec.target.max_epochs)})
     if spec.objective is not None:
         weights = places.mapped(spec.objective.heldout_bpb, alike=True)
+        for name in spec.objective.heldout_bpb.keys() & places.parts_of.keys():
+            if not weights.keys() & places.parts_of[name].keys() - spec.objective.heldout_bpb.keys():
+                path = ("objective", "heldout_bpb", name)
+                raise spec.places.error([Problem(path, f"every part of {name} has a weight of its own; take it out")])
         update["objective"] = spec.objective.model_copy(update={"heldout_bpb": weights})
     return spec.model_copy(update=update).placed(_places(spec.places, places.parts_of))
 

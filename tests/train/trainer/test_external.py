@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.tokenize.sentencepiece import load_processor
 from mixproof.train.distributed import process_group
@@ -69,7 +70,7 @@ def scored(tmp_path: Path, outcome: RunOutcome) -> Callable[[str], ExternalScore
     def score(external: str) -> ExternalScores:
         (tmp_path / "spec.yaml").write_text(SPEC + external)
         loaded = load_spec(tmp_path / "spec.yaml")
-        wanted = find_external(loaded.spec, loaded.base)
+        wanted = find_external(loaded.spec, loaded.base, Store(tmp_path))
         score_run(outcome.folder, wanted)
         [scores] = read_external([outcome], wanted)
         return scores

@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of
-from mixproof.ledger.store import publish_bytes
+from mixproof.ledger.store import Store, publish_bytes
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.sent import Needs
@@ -57,14 +58,20 @@ class ExternalScores:
         return {"sets": self.sets, "tasks": self.tasks}
 
 
-def find_external(spec: Spec, base: Path) -> list[Wanted]:
-    """Everything that a spec wants finished runs scored on, by contents.
+def find_external(spec: Spec, base: Path, store: Store) -> list[Wanted]:
+    """Everything that a spec wants the finished runs of a store scored on, by contents.
 
     Raises:
-        RequestError: as `find_external_sets` and `find_task_folder`.
+        RequestError: as `find_external_sets` and `find_task_folder`, and where the runs are in an object store.
     """
     tasks = find_task_folder(spec, base)
-    return [*find_external_sets(spec, base), *([tasks] if tasks is not None else [])]
+    wanted = [*find_external_sets(spec, base), *([tasks] if tasks is not None else [])]
+    if wanted and store.is_remote:
+        raise RequestError(
+            f"{spec.where('external')}: runs are scored on external texts and tasks in a folder, and {store} is an "
+            "object store; train with a folder as --store, or take `external` out"
+        )
+    return wanted
 
 
 def score_external(outcomes: Sequence[RunOutcome], wanted: Sequence[Wanted], cluster: Cluster) -> list[ExternalScores]:

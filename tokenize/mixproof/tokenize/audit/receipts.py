@@ -86,7 +86,7 @@ def sealed_files(root: Path, folder: str, checks: Checks, raw: bytes | None = No
     if not at.true("checksum", end == f'{digest}"}}'.encode(), "a receipt with its own checksum", "another checksum"):
         return None
     receipt = json.loads(body + b"}")
-    if not at.equal("schema", "as the place of the output", folder, f"{receipt.get('stage')}/{receipt.get('key')}"):
+    if not at.equal("checksum", "as the place of the output", folder, f"{receipt.get('stage')}/{receipt.get('key')}"):
         return None
     return {name: file["sha256"] for name, file in receipt.get("files", {}).items()}
 

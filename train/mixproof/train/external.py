@@ -65,7 +65,7 @@ def find_external(spec: Spec, base: Path, store: Store) -> list[Wanted]:
         RequestError: as `find_external_sets` and `find_task_folder`, and where the runs are in an object store.
     """
     tasks = find_task_folder(spec, base)
-    wanted = [*find_external_sets(spec, base), *([tasks] if tasks is not None else [])]
+    wanted: list[Wanted] = [*find_external_sets(spec, base), *([tasks] if tasks is not None else [])]
     if wanted and store.is_remote:
         raise RequestError(
             f"{spec.where('external')}: runs are scored on external texts and tasks in a folder, and {store} is an "

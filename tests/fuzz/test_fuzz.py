@@ -36,6 +36,7 @@ NO_INFORMATION = {
     "builds/by-spec/*.json": "a shortcut: where it does not hold, the spec counts as not built and is built again",
     "train/*/circumstances.json": "when and where a run was trained: no part of what it is",
     "train/*/throughput.jsonl": "how fast a run was trained: no part of what it is",
+    "train/*/tensorboard/*": "curves of the metrics for TensorBoard, drawn from them",
     "train/*/attempt.json": "who may write while a run is trained; read by nobody afterwards",
 }
 """Places whose bytes carry nothing that an audit could hold them to, and why."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -107,12 +107,16 @@ def take_inventory(store: Store) -> Inventory:
         key, _, name = rest.partition("/")
         if name and KEY.fullmatch(key):
             files.setdefault(f"{stage}/{key}", {})[name] = found
+    for folder in _folders(store):
+        files.setdefault(folder, {})
     by_key: dict[str, list[str]] = {}
     for folder in files:
         by_key.setdefault(folder.partition("/")[2], []).append(folder)
     sealed = sealed_of(store, files)
     records = store.read([f"{folder}/{name}" for folder, names in files.items() for name in RECORDS if name in names])
-    entries = [_entry(folder, files[folder], records, sealed.get(folder, b""), by_key) for folder in sorted(files)]
+    entries = [
+        _entry(store, folder, files[folder], records, sealed.get(folder, b""), by_key) for folder in sorted(files)
+    ]
     attempts = store.root / ATTEMPTS
     scratch = tuple(sorted(attempts.iterdir())) if attempts.is_dir() else ()
     return Inventory(str(store), {entry.name: entry for entry in entries}, scratch)
@@ -136,7 +140,15 @@ def newest(folder: Path) -> float:
     return max(times)
 
 
+def _folders(store: Store) -> Iterator[str]:
+    """Entries of a store on this machine, those among them whose receipt was all that they held and is gone."""
+    for path in [] if store.is_remote else store.root.glob("*/*"):
+        if KEY.fullmatch(path.name) and path.is_dir():
+            yield path.relative_to(store.root).as_posix()
+
+
 def _entry(
+    store: Store,
     folder: str,
     files: Mapping[str, Found],
     records: Mapping[str, bytes],
@@ -151,7 +163,7 @@ def _entry(
         key=key,
         files=len(files),
         bytes=sum(file.bytes for file in files.values()),
-        modified=max(file.modified for file in files.values()),
+        modified=max(file.modified for file in files.values()) if files else newest(store.root / folder),
         state="finished" if sealed or FINISHED_BY.get(stage, RECEIPT) in files else "unfinished",
         label=_label(records.get(f"{folder}/identity.json")) if stage == RUNS else "",
         refers_to=tuple(sorted(name for key in named for name in by_key.get(key, ()))),

@@ -12,6 +12,7 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.readers.record import OTHER_PART
 from mixproof.pipeline.shards import SHARD_BYTES
+from mixproof.pipeline.visible import look_before_work
 from mixproof.tokenize.build import BuildResult
 from mixproof.tokenize.build import build as build_spec
 
@@ -36,6 +37,7 @@ def build(
     """Build the datasets of SPEC and write their manifest; what is done already is reused."""
     request = open_request(spec, store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+        look_before_work(request.store, cluster)
         result = run_build(request, cluster, shard_bytes=shard_bytes)
         value = build_json(result, cluster, request.store)
     if as_json:

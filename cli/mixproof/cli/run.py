@@ -10,6 +10,7 @@ import typer
 from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.manifest import Manifest
 from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.visible import look_before_work
 from mixproof.tokenize.audit import AuditReport
 from mixproof.train.compare import Comparison
 from mixproof.train.external import ExternalScores, find_external, score_external
@@ -82,6 +83,7 @@ def run_request(
     """
     wanted = find_external(request.spec, request.loaded.base, request.store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+        look_before_work(request.store, cluster)
         built = run_build(request, cluster)
         request = replace(request, loaded=built.loaded)
         build = build_json(built, cluster, request.store)

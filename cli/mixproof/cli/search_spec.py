@@ -31,6 +31,7 @@ from mixproof.mixtures.search.space import UNITS, Space, exact_shares
 from mixproof.mixtures.search.supply import draw_tokens, space_of
 from mixproof.mixtures.spec import Mixture, Spec
 from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.visible import look_before_work
 from mixproof.train.compare import objective_weights
 from mixproof.train.family import RunOutcome, train_all
 
@@ -69,6 +70,7 @@ def search_spec(path: Path, options: SearchOptions) -> None:
     output = options.output or path.with_name(f"{path.stem}-{FOUND}.yaml")
     _check_output(output, path)
     with stage_progress() as progress, Cluster(options.address, options.workers, progress) as cluster:
+        look_before_work(request.store, cluster)
         built = run_build(request, cluster)
         request, manifest = replace(request, loaded=built.loaded), built.manifest
         space = space_of(request.spec, proxy, {name: s.train.tokens for name, s in manifest.sources.items()})

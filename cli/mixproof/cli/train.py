@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.visible import look_before_work
 from mixproof.train.external import ExternalScores, find_external, score_external
 from mixproof.train.family import RunOutcome, train_all
 from mixproof.train.record import RunRecord
@@ -32,6 +33,7 @@ def train(
     request = open_request(spec, store)
     wanted = find_external(request.spec, request.loaded.base, request.store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+        look_before_work(request.store, cluster)
         outcomes = run_train(request, cluster, progress, device)
         external = score_external(outcomes, wanted, cluster)
     if as_json:

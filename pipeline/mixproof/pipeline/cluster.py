@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.objects import PLACE
@@ -60,6 +61,7 @@ class Cluster:
         self._workers = workers
         self._progress = progress
         self._started = False
+        self._checks: list[Callable[[], None]] = []
         self.stages_run = 0
         self.stages_reused = 0
 
@@ -77,6 +79,10 @@ class Cluster:
         """Add to the stages that were run and reused; a stage is one key in the store."""
         self.stages_run += run
         self.stages_reused += reused
+
+    def before_first_call(self, check: Callable[[], None]) -> None:
+        """Let `check` run when the first call is about to be sent; a command that sends none starts no Ray for it."""
+        self._checks.append(check)
 
     def run(
         self,
@@ -112,6 +118,8 @@ class Cluster:
         if not calls:
             return []
         self._start()
+        while self._checks:
+            self._checks.pop()()
         needs = needs or [Needs()] * len(calls)
         self._check_needs(needs, label)
         window = self._room(needs) if passes_on else self._window(needs)
@@ -131,6 +139,26 @@ class Cluster:
                 on_result(call, result)
             self._report(label, len(results), len(calls))
         return [results[call] for call in range(len(calls))]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is a running cluster, which may have other machines, and not a Ray of this command's own."""
+        return self._address is not None
+
+    def on_every_node(self, function: Callable[..., T], *arguments: object) -> dict[str, T]:
+        """Call `function` on each node that the cluster has now; results by the nodes' names and addresses."""
+        self._start()
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # half of Ray is typed
+        task = ray.remote(function)
+        sent = {
+            f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})": task.options(
+                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            ).remote(*arguments)
+            for node in nodes
+            if node["Alive"]
+        }
+        results: list[T] = ray.get(list(sent.values()))
+        return dict(zip(sent, results, strict=True))
 
     def gpus(self) -> int:
         """GPUs of the cluster at `address` as it is now; nodes that it would start are not counted. 0 without one."""

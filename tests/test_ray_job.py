@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import ROOT, Experiment
@@ -55,7 +55,9 @@ def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         wait_until_it_answers(address, head, log)
         yield address
     finally:
-        os.killpg(head.pid, signal.SIGTERM)
+        # asked to end, a head takes half a minute to say goodbye to its own processes
+        for process in [*psutil.Process(head.pid).children(recursive=True), head]:
+            process.kill()
         head.wait(timeout=60)
 
 

@@ -140,6 +140,18 @@ def test_a_finished_run_is_clean_at_both_depths_wherever_its_store_lies(run: Pat
     assert 50 < arithmetic.checks < everything.checks
 
 
+def test_what_a_comparison_is_read_from_is_checked_without_the_checkpoints(run: Path) -> None:
+    record = RunRecord.model_validate_json((run / "run.json").read_bytes())
+    assert audit_run(run, "arithmetic", compared=True).ok
+    for name in (*record.index, *record.files):
+        path = run / name
+        raw = path.read_bytes()
+        path.write_bytes(bytes([raw[0] ^ 1]) + raw[1:])
+        found = audit_run(run, "arithmetic", compared=True)
+        path.write_bytes(raw)
+        assert found.ok is name.startswith("checkpoints/"), name
+
+
 def test_a_flipped_byte_of_any_file_is_caught_by_its_checksum(run: Path) -> None:
     record = RunRecord.model_validate_json((run / "run.json").read_bytes())
     draws = [

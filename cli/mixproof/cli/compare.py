@@ -82,7 +82,7 @@ def open_requests(specs: Sequence[Path], stores: Sequence[str]) -> list[Request]
 
 
 def compare_requests(requests: Sequence[Request], across: str | None = None) -> Comparison:
-    """Compare the finished runs of some specs, each build and run audited from its records first."""
+    """Compare the finished runs of some specs, builds audited from records, runs from all they are read from."""
     records: list[RunRecord] = []
     audits: dict[str, bool] = {}
     faults: dict[str, str] = {}
@@ -104,7 +104,7 @@ def compare_requests(requests: Sequence[Request], across: str | None = None) -> 
             if outcome.record is not None:
                 records.append(outcome.record)
                 folders[outcome.key] = Path(outcome.folder)
-                audited(outcome.key, audit_run(Path(outcome.folder) / RUN, "arithmetic"))
+                audited(outcome.key, audit_run(Path(outcome.folder) / RUN, "arithmetic", compared=True))
     if not records:
         names = " ".join(str(request.loaded.path) for request in requests)
         raise RequestError(f"no run of {names} is finished; `mixproof train` trains them")

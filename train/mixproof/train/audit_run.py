@@ -37,16 +37,19 @@ from .saved_index import INDEX, IndexRecord
 
 RELATIVE_ERROR = 1e-12
 """Allowed where a float of the record is computed again."""
+CHECKPOINTS = "checkpoints/"
 SHARE_ERROR = 1e-9
 """Allowed where declared shares are summed as floats."""
 
 
-def audit_run(run_path: Path, depth: Depth = "bytes") -> AuditReport:
+def audit_run(run_path: Path, depth: Depth = "bytes", *, compared: bool = False) -> AuditReport:
     """Audit the run whose record is `<store>/train/<key>/run.json`.
 
     Args:
         run_path: the record or its folder; every other file is found in its store.
         depth: `arithmetic` opens the records only, the others every file.
+        compared: with `arithmetic`, hash index, metrics and scores as well: what a comparison is read from. Its
+            checkpoints and draws, which it does not read, are a hundred times as large.
 
     Returns:
         The report; a check that fails is in it and never an exception.
@@ -78,6 +81,10 @@ def audit_run(run_path: Path, depth: Depth = "bytes") -> AuditReport:
         _check_delivered(run, index, at)
     if depth != "arithmetic":
         _check_bytes(root, run, index, manifest, checks)
+    elif compared:
+        for name, sha256 in {**run.index, **run.files}.items():
+            if not name.startswith(CHECKPOINTS):
+                check_file(root, f"train/{run.key}/{name}", sha256, checks)
     return checks.report(depth)
 
 

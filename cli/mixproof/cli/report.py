@@ -10,11 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import Manifest, read_manifest
+from mixproof.ledger.manifest import CIRCUMSTANCES, Manifest, read_manifest
 from mixproof.ledger.store import publish_bytes
 from mixproof.ledger.version import VERSION
-from mixproof.tokenize.circumstances import CIRCUMSTANCES as BUILD_CIRCUMSTANCES
-from mixproof.train.circumstances import CIRCUMSTANCES as RUN_CIRCUMSTANCES
 from mixproof.train.compare import Comparison
 from mixproof.train.family import RunOutcome, find_outcomes
 from mixproof.train.metrics import read_metrics
@@ -83,7 +81,7 @@ def _spec(request: Request) -> SpecEvidence:
 
 def _build(path: Path, manifest: Manifest) -> BuildEvidence:
     statement = _read(path)
-    return BuildEvidence(manifest, statement, _read_json(path.with_name(BUILD_CIRCUMSTANCES)))
+    return BuildEvidence(manifest, statement, _read_json(path.with_name(CIRCUMSTANCES)))
 
 
 def _run(outcome: RunOutcome) -> RunEvidence | None:
@@ -91,7 +89,7 @@ def _run(outcome: RunOutcome) -> RunEvidence | None:
         return None
     folder = Path(outcome.folder)
     statement = _read(folder / RUN)
-    circumstances = _read_json(folder / RUN_CIRCUMSTANCES)
+    circumstances = _read_json(folder / CIRCUMSTANCES)
     return RunEvidence(outcome.record, statement, tuple(read_metrics(folder)), circumstances)
 
 

@@ -19,13 +19,6 @@ class RequestError(MixproofError):
     exit_code = 2
 
 
-class NotBuiltYetError(RequestError):
-    """The spec asks, validly, for something that this version does not execute."""
-
-    def __init__(self, what: str, where: str) -> None:
-        super().__init__(f"{where}: {what} is not built yet; take it out of the spec")
-
-
 class DamagedFileError(MixproofError):
     """A file cannot be read to its end: truncated, corrupt, or not of the declared format."""
 

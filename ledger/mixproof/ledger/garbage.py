@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import RequestError
-from .inventory import FINISHED_BY, RUNS, Entry, Inventory, newest, take_inventory
+from .inventory import FINISHED_BY, Entry, Inventory, newest, take_inventory
 from .manifest import BUILDS
+from .place import RUNS
 from .store import ATTEMPTS, RECEIPT, Store
 
 DEFAULT_AGE_SECONDS = 24 * 3600.0

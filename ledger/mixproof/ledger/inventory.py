@@ -20,12 +20,12 @@ from typing import Literal
 
 from .files import Found
 from .manifest import BUILDS, MANIFEST
+from .place import RUNS
 from .sealed import SEALED, sealed_receipts
 from .store import ATTEMPTS, RECEIPT, Store
 
 KEY = re.compile(r"[0-9a-f]{64}")
 RECORDS = (RECEIPT, MANIFEST, "identity.json", "run.json")
-RUNS = "train"
 ROOTS = (BUILDS, RUNS, "search")
 """Stages whose entries are kept for themselves: what somebody asked for, not what it was made from."""
 FINISHED_BY = {BUILDS: MANIFEST, RUNS: "run.json"}

@@ -22,6 +22,8 @@ from .store import Store
 
 MANIFEST = "manifest.json"
 BUILDS = "builds"
+CIRCUMSTANCES = "circumstances.json"
+"""Beside a manifest, and beside a run's record."""
 
 
 class _Part(BaseModel):

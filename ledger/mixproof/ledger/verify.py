@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from .inventory import FINISHED_BY, RUNS, Entry, sealed_of, take_inventory
+from .inventory import FINISHED_BY, Entry, sealed_of, take_inventory
 from .manifest import BUILDS, MANIFEST
+from .place import RUNS
 from .receipt import RECEIPT, read_receipt
 from .store import Store
 

@@ -21,6 +21,7 @@ from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Spec
 
+from .batches import share_tasks
 from .cluster import Cluster
 from .files import TREES, InputFile
 from .identify import identify
@@ -124,24 +125,13 @@ def _read(tasks: Sequence[ReadTask], store: Store, cluster: Cluster, batch_bytes
     here = [task for task in missing if is_of_this_process(task.plan.files[0].url)]
     read_shards(str(store), here)
     elsewhere = [task for task in missing if not is_of_this_process(task.plan.files[0].url)]
-    cluster.run(read_shards, [(str(store), batch) for batch in _batches(elsewhere, batch_bytes)], label="read")
+    elsewhere.sort(key=lambda task: (-task.plan.input_bytes, task.key))  # so no worker ends long after the others
+    batches = share_tasks(elsewhere, lambda task: task.plan.input_bytes, most_bytes=batch_bytes, most_items=TASK_SHARDS)
+    cluster.run(read_shards, [(str(store), batch) for batch in batches], label="read")
     done = done | find_receipts(store, STAGE, [task.key for task in missing])
     assert len(done) == len(by_key), f"{len(by_key) - len(done)} shards were read and have no receipt"
     seal_receipts(store, STAGE, done.beside)
     return done
-
-
-def _batches(tasks: Sequence[ReadTask], batch_bytes: int) -> list[tuple[ReadTask, ...]]:
-    """Small shards share a Ray task; the largest go first, so that no worker ends long after the others."""
-    batches: list[list[ReadTask]] = []
-    held = 0
-    for task in sorted(tasks, key=lambda task: (-task.plan.input_bytes, task.key)):
-        if not batches or held + task.plan.input_bytes > batch_bytes or len(batches[-1]) >= TASK_SHARDS:
-            batches.append([])
-            held = 0
-        batches[-1].append(task)
-        held += task.plan.input_bytes
-    return [tuple(batch) for batch in batches]
 
 
 def _source(

@@ -16,6 +16,7 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.store import Store
 
+from .batches import share_tasks
 from .cluster import Cluster
 from .files import InputFile
 from .readers.raw import blocks_from
@@ -40,9 +41,9 @@ def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict
     known = _known(store)
     fresh = sorted(seen for seen in wanted.values() if seen not in known)
     here = [seen for seen in fresh if is_of_this_process(seen[0])]
-    for batch in _batches(here):
+    for batch in _shared(here):
         known.update(_hash_batch(str(store), batch))
-    calls = [(str(store), batch) for batch in _batches([seen for seen in fresh if seen not in known])]
+    calls = [(str(store), batch) for batch in _shared([seen for seen in fresh if seen not in known])]
     for hashed in cluster.run(_hash_batch, calls, label="identify"):
         known.update(hashed)
     return {url: known[seen] for url, seen in wanted.items()}
@@ -68,16 +69,8 @@ def _known(store: Store) -> dict[Seen, str]:
     return known
 
 
-def _batches(files: Sequence[Seen]) -> list[tuple[Seen, ...]]:
-    batches: list[list[Seen]] = []
-    held = 0
-    for seen in files:
-        if not batches or held + seen[1] > BATCH_BYTES or len(batches[-1]) >= BATCH_FILES:
-            batches.append([])
-            held = 0
-        batches[-1].append(seen)
-        held += seen[1]
-    return [tuple(batch) for batch in batches]
+def _shared(files: Sequence[Seen]) -> list[tuple[Seen, ...]]:
+    return share_tasks(files, lambda seen: seen[1], most_bytes=BATCH_BYTES, most_items=BATCH_FILES)
 
 
 def _hash_batch(store_url: str, batch: Sequence[Seen]) -> dict[Seen, str]:

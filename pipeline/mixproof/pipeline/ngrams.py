@@ -54,7 +54,6 @@ _OWN = np.uint32(1 << 31)
 _CHARACTER = np.uint64(0x9E3779B97F4A7C15)
 _WORD = 0xD1342543DE82EF95
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)

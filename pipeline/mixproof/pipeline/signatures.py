@@ -20,6 +20,7 @@ from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Attempt, Store
 
+from .batches import share_tasks
 from .cluster import Cluster
 from .documents import SHARD_BYTES, Shard
 from .minhash import NO_GRAM, Sketch, band_hashes, grams, minima, short_signatures
@@ -55,23 +56,14 @@ def sign(shards: Sequence[Shard], sketch: Sketch, store: Store, cluster: Cluster
     # two shards of equal content share a key
     missing = {key: shard for key, shard in zip(keys, shards, strict=True) if key not in known}
     cluster.count(run=len(missing), reused=len(set(keys)) - len(missing))
-    calls = [(str(store), sketch, batch) for batch in _batches(missing)]
+    largest_first = sorted(missing.items(), key=lambda item: (-item[1].text_bytes, item[0]))
+    batches = share_tasks(
+        largest_first, lambda item: item[1].text_bytes, most_bytes=SHARD_BYTES, most_items=SHARDS_PER_TASK
+    )
+    calls = [(str(store), sketch, [(key, shard.folder) for key, shard in batch]) for batch in batches]
     cluster.run(sign_shards, calls, label="minhash")
     seal_receipts(store, STAGE, [*known.beside, *missing])
     return [f"{STAGE}/{key}" for key in keys]
-
-
-def _batches(missing: dict[str, Shard]) -> list[list[tuple[str, str]]]:
-    """Small shards share a task; the largest go first. A call is (key, folder of the documents)."""
-    batches: list[list[tuple[str, str]]] = []
-    held = 0
-    for key, shard in sorted(missing.items(), key=lambda item: (-item[1].text_bytes, item[0])):
-        if not batches or held + shard.text_bytes > SHARD_BYTES or len(batches[-1]) >= SHARDS_PER_TASK:
-            batches.append([])
-            held = 0
-        batches[-1].append((key, shard.folder))
-        held += shard.text_bytes
-    return batches
 
 
 def sign_shards(store_url: str, sketch: Sketch, shards: Sequence[tuple[str, str]]) -> int:

@@ -18,6 +18,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import MOST_CHARS, MOST_PARTS, SplitSource, split_sources, with_parts
 
+from .batches import share_tasks
 from .cluster import Cluster
 from .files import InputFile
 from .identify import identify
@@ -93,26 +94,16 @@ def _find_values(
     here = [look for look in missing if is_of_this_process(look.task.plan.files[0].url)]
     _look_through(str(store), here)
     elsewhere = [look for look in missing if not is_of_this_process(look.task.plan.files[0].url)]
-    cluster.run(_look_through, [(str(store), batch) for batch in _batches(elsewhere, shard_bytes)], label="values")
+    batches = share_tasks(
+        elsewhere, lambda look: look.task.plan.input_bytes, most_bytes=shard_bytes, most_items=SHARDS_PER_TASK
+    )
+    cluster.run(_look_through, [(str(store), batch) for batch in batches], label="values")
     found = known | find_receipts(store, STAGE, [look.key for look in missing])
     seal_receipts(store, STAGE, found.beside)
     values = {
         name: {value for look in mine for value in found[look.key].facts["values"]} for name, mine in looks.items()
     }
     return {name: tuple(sorted(those)) for name, those in values.items()}
-
-
-def _batches(looks: Sequence[_Look], batch_bytes: int) -> list[tuple[_Look, ...]]:
-    """Small shards share a task."""
-    batches: list[list[_Look]] = []
-    held = 0
-    for look in looks:
-        if not batches or held + look.task.plan.input_bytes > batch_bytes or len(batches[-1]) >= SHARDS_PER_TASK:
-            batches.append([])
-            held = 0
-        batches[-1].append(look)
-        held += look.task.plan.input_bytes
-    return [tuple(batch) for batch in batches]
 
 
 def _look_through(store_url: str, looks: Sequence[_Look]) -> None:

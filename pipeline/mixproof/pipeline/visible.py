@@ -17,7 +17,7 @@ from mixproof.ledger.store import Store
 
 from .cluster import Cluster
 
-LEAST_SHOWN = 3
+MOST_SHOWN = 3
 
 
 def look_before_work(store: Store, cluster: Cluster) -> None:
@@ -59,7 +59,7 @@ def refuse_blind(store: Store, sees: Mapping[str, bool]) -> None:
     """
     blind = sorted(node for node, seen in sees.items() if not seen)
     if blind:
-        shown = ", ".join(blind[:LEAST_SHOWN]) + (", ..." if len(blind) > LEAST_SHOWN else "")
+        shown = ", ".join(blind[:MOST_SHOWN]) + (", ..." if len(blind) > MOST_SHOWN else "")
         raise RequestError(
             f"--store {store}: {len(blind)} of {len(sees)} nodes of the cluster do not see this folder ({shown}); take "
             "a folder that all nodes share, or a place in an object store"

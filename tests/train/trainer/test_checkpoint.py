@@ -19,11 +19,11 @@ from mixproof.train.checkpoint import (
     whole_checkpoints,
 )
 from mixproof.train.distributed import Ranks
-from mixproof.train.model import weights_sha256
 from mixproof.train.optimizer import parameters_of
 from mixproof.train.ownership import Ownership
 from mixproof.train.request import RunRequest
 from mixproof.train.state import TrainingState, build_state
+from weight_digest import weights_sha256
 
 MakeRequest = Callable[..., RunRequest]
 

@@ -11,7 +11,8 @@ from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEm
 from mixproof.mixtures.train_spec import Architecture
 from mixproof.train.attention import DeviceRotaryEmbedding, SdpaCoreAttention
 from mixproof.train.distributed import Ranks
-from mixproof.train.model import build_model, model_config, weights_sha256
+from mixproof.train.model import build_model, model_config
+from weight_digest import weights_sha256
 
 SHAPE = Architecture(layers=2, hidden=32, ffn=64, heads=4, kv_heads=2, head_dim=8)
 

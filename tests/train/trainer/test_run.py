@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from mixproof.ledger.errors import SupersededError
+from mixproof.ledger.manifest import CIRCUMSTANCES
 from mixproof.ledger.store import Store
-from mixproof.train.circumstances import CIRCUMSTANCES
 from mixproof.train.finished import finished_record
 from mixproof.train.metrics import StepMetrics, read_metrics
 from mixproof.train.ownership import Ownership

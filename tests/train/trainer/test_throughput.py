@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -12,14 +13,15 @@ from mixproof.train.metrics import read_metrics
 from mixproof.train.record import run_folder
 from mixproof.train.request import RunRequest
 from mixproof.train.run import train_run
-from mixproof.train.throughput import peak_flops, read_throughput
+from mixproof.train.throughput import THROUGHPUT, Throughput, peak_flops
 
 
 def test_a_run_leaves_its_speed_and_its_curves(make_request: Callable[..., RunRequest]) -> None:
     request = make_request(steps=8)
     record = train_run(request)
     folder = run_folder(Store(request.store), request.key)
-    (last,) = read_throughput(folder)  # eight steps take less than the ten seconds between two lines
+    (line,) = (folder / THROUGHPUT).read_text().splitlines()  # eight steps take less than ten seconds
+    last = Throughput(**json.loads(line))
     assert (last.step, last.seconds_left, last.mfu) == (8, 0.0, None)
     assert last.tokens_per_second == pytest.approx(1024 / last.seconds, rel=0.05)
     assert last.memory_bytes > 100e6

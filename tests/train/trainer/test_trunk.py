@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from mixproof.ledger.manifest import CIRCUMSTANCES
 from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import PhaseBudget, RunBudget
-from mixproof.train.circumstances import CIRCUMSTANCES
 from mixproof.train.delivered import delivered
 from mixproof.train.metrics import read_metrics
 from mixproof.train.record import RUN, run_folder

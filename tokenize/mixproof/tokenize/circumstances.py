@@ -19,13 +19,12 @@ from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
-from mixproof.ledger.manifest import BUILDS
+from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES
 from mixproof.ledger.store import Store
 from mixproof.pipeline.files import InputFile
 
 from .encode import EncodedShard
 
-CIRCUMSTANCES = "circumstances.json"
 VERSIONS_OF = ("gigatoken", "numpy", "pyarrow", "ray", "sentencepiece", "xxhash")
 
 

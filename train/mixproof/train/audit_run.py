@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.place import CHECKPOINTS
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.receipts import sealed_files
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
@@ -37,7 +38,6 @@ from .saved_index import INDEX, IndexRecord
 
 RELATIVE_ERROR = 1e-12
 """Allowed where a float of the record is computed again."""
-CHECKPOINTS = "checkpoints/"
 SHARE_ERROR = 1e-9
 """Allowed where declared shares are summed as floats."""
 
@@ -83,7 +83,7 @@ def audit_run(run_path: Path, depth: Depth = "bytes", *, compared: bool = False)
         _check_bytes(root, run, index, manifest, checks)
     elif compared:
         for name, sha256 in {**run.index, **run.files}.items():
-            if not name.startswith(CHECKPOINTS):
+            if not name.startswith(f"{CHECKPOINTS}/"):
                 check_file(root, f"train/{run.key}/{name}", sha256, checks)
     return checks.report(depth)
 

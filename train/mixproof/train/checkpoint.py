@@ -43,6 +43,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.files import scratch_beside
 from mixproof.ledger.fingerprint import canonical_json, sha256_of_file
+from mixproof.ledger.place import CHECKPOINTS
 from mixproof.ledger.receipt import seal, unseal
 
 from .distributed import Ranks
@@ -50,7 +51,6 @@ from .optimizer import parameters_of
 from .ownership import Ownership
 from .state import TrainingState
 
-CHECKPOINTS = "checkpoints"
 FILES = "files.json"
 
 

@@ -12,7 +12,6 @@ import torch
 from .distributed import Ranks
 from .throughput import memory_bytes
 
-CIRCUMSTANCES = "circumstances.json"
 PACKAGES = ("torch", "megatron-core", "numpy")
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from mixproof.ledger.manifest import BUILDS, MANIFEST, read_manifest
+from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, MANIFEST, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.budget import RunBudget
 from mixproof.mixtures.spec import Spec
@@ -27,7 +27,6 @@ from mixproof.tokenize.indexed import token_dtype
 from .proxies import architecture_of, flops_per_token, memory_of
 from .record import RUN, TRAIN, ArchitectureRecord, read_run
 
-CIRCUMSTANCES = "circumstances.json"
 ASSUMED_FLOPS_A_SECOND = 0.4 * 989e12
 ASSUMED = "assumed: 40% of the 989 TFLOP/s of an H100"
 

@@ -14,13 +14,12 @@ from typing import Literal
 
 import torch
 
-from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.manifest import CIRCUMSTANCES, Manifest
+from mixproof.ledger.place import CHECKPOINTS
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
 
-from .checkpoint import CHECKPOINTS
-from .circumstances import CIRCUMSTANCES
 from .dispatch import dispatch
 from .finished import failed_record, finished_record
 from .plan import plan_requests

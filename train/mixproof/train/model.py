@@ -8,7 +8,6 @@ stays parallel (`parallel_output=True`; False breaks the backward pass with labe
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
 
 import torch
@@ -160,12 +159,3 @@ def recompute_layers(model: GPTModel) -> None:
     """
     for layer in model.decoder.layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
-
-
-def weights_sha256(model: torch.nn.Module) -> str:
-    """SHA-256 over names, shapes and bytes of all weights, in the model's order."""
-    digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype}\n".encode())
-        digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -20,6 +20,7 @@ import torch
 
 from mixproof.ledger.errors import RequestError, TrainingError
 from mixproof.ledger.fingerprint import canonical_json
+from mixproof.ledger.manifest import CIRCUMSTANCES
 from mixproof.ledger.store import Store, publish_bytes
 
 from .blend import Blend
@@ -31,7 +32,7 @@ from .checkpoint import (
     save_checkpoint,
     whole_checkpoints,
 )
-from .circumstances import CIRCUMSTANCES, machine, rate, times
+from .circumstances import machine, rate, times
 from .distributed import Ranks, process_group
 from .evaluate import Scores
 from .evaluations import add_evaluation, evaluation_of, take_over_evaluations

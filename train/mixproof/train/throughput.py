@@ -15,7 +15,6 @@ import resource
 import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 
@@ -106,10 +105,3 @@ def memory_bytes(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # Linux counts kilobytes
-
-
-def read_throughput(folder: Path) -> list[Throughput]:
-    """Read the whole lines of a run, attempts one behind the other."""
-    path = folder / THROUGHPUT
-    data = path.read_bytes() if path.is_file() else b""
-    return [Throughput(**json.loads(line)) for line in data[: data.rfind(b"\n") + 1].splitlines()]

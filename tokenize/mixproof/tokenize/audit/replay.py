@@ -15,7 +15,7 @@ tokens already (`megatron:`) has no text to replay.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -31,6 +31,7 @@ from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Limits, Source, Spec
+from mixproof.pipeline.batches import share_tasks
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.files import InputFile
 from mixproof.pipeline.identify import hash_input
@@ -116,7 +117,7 @@ def replay_build(
             continue
         if any(POISON in row.dropped for row in source.ledger):
             raise RequestError(f"source {name}: has documents that killed the process reading them; no replay of those")
-        for batch in _batches(files[name]):
+        for batch in share_tasks(files[name], lambda file: file.bytes, most_bytes=TASK_BYTES, most_items=TASK_FILES):
             calls.append((Replay(str(store), str(manifest_path), name, batch, spec.sources[name], spec.limits, share),))
     rows: dict[str, list[tuple[StageRow, ...]]] = {name: [] for name in manifest.sources}
     for (call,), done in zip(calls, cluster.run(replay_files, calls, label="replay"), strict=True):
@@ -126,19 +127,6 @@ def replay_build(
         for name, source in manifest.sources.items():
             _check_rows(source, rows[name], checks.at(file=str(manifest_path), source=name))
     return checks.report("replay")
-
-
-def _batches(files: Sequence[InputFile]) -> Iterator[tuple[InputFile, ...]]:
-    batch: list[InputFile] = []
-    held = 0
-    for file in files:
-        if batch and (held + file.bytes > TASK_BYTES or len(batch) >= TASK_FILES):
-            yield tuple(batch)
-            batch, held = [], 0
-        batch.append(file)
-        held += file.bytes
-    if batch:
-        yield tuple(batch)
 
 
 def _check_rows(source: SourceRecord, found: Sequence[tuple[StageRow, ...]], checks: Checks) -> None:

@@ -19,7 +19,7 @@ from mixproof.train.audit_run import audit_run
 from mixproof.train.compare import Comparison, Group
 from mixproof.train.compare import compare as compare_runs
 from mixproof.train.external import ExternalScores, find_external, read_external
-from mixproof.train.family import RunOutcome, find_outcomes
+from mixproof.train.outcome import RunOutcome, find_outcomes
 from mixproof.train.plan import plan_requests
 from mixproof.train.ranking import Ranking, Row
 from mixproof.train.record import RUN, RunRecord

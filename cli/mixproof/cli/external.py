@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mixproof.train.external import ExternalScores
-from mixproof.train.family import RunOutcome
+from mixproof.train.outcome import RunOutcome
 
 from .output import stdout, table
 

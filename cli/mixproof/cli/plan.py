@@ -20,6 +20,8 @@ from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.progress import ReadProgress, read_progress
 from mixproof.tokenize.estimate import Estimate
 from mixproof.train.cost import ProxyCost, Rate, dataset_bytes, document_rate, proxy_costs
+from mixproof.train.outcome import find_outcomes
+from mixproof.train.plan import plan_requests
 from mixproof.train.record import TRAIN
 
 from .lost import lost_by_mixture, lost_json, lost_table
@@ -253,9 +255,6 @@ def _finished(request: Request, manifest: Manifest | None, budgets: Mapping[Pair
     done = dict.fromkeys(budgets, 0)
     if manifest is None or not request.store.keys(TRAIN):
         return done
-    from mixproof.train.family import find_outcomes  # brings torch
-    from mixproof.train.plan import plan_requests
-
     try:
         outcomes = find_outcomes(plan_requests(request.spec, manifest, request.store, None))
     except RequestError:  # nothing is drawn yet, so nothing was trained

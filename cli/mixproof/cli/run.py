@@ -14,7 +14,7 @@ from mixproof.pipeline.visible import look_before_work
 from mixproof.tokenize.audit import AuditReport
 from mixproof.train.compare import Comparison
 from mixproof.train.external import ExternalScores, find_external, score_external
-from mixproof.train.family import RunOutcome
+from mixproof.train.outcome import RunOutcome
 
 from .audit import audit_request, print_report
 from .build import build_json, build_table, run_build

@@ -87,7 +87,7 @@ def search(
         ]
         if given:
             raise RequestError(f"{given[0]} belongs to --weights; a SPEC says itself what it minimizes")
-        from .search_spec import SearchOptions, search_spec  # brings torch, which tables do not need
+        from .search_spec import SearchOptions, search_spec  # brings Ray, which tables do not need
 
         search_spec(spec, SearchOptions(proxy, _rounds(rounds), repeats, output, store, address, workers, as_json))
         return

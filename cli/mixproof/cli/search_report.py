@@ -20,7 +20,7 @@ from mixproof.mixtures.search.space import UNITS, Space
 from .output import count, percent, stdout, table
 
 if TYPE_CHECKING:
-    from mixproof.train.family import RunOutcome
+    from mixproof.train.outcome import RunOutcome
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ from mixproof.mixtures.spec import Mixture, Spec
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.visible import look_before_work
 from mixproof.train.compare import objective_weights
-from mixproof.train.family import RunOutcome, train_all
+from mixproof.train.family import train_all
+from mixproof.train.outcome import RunOutcome
 
 from .build import run_build
 from .output import StageProgress, emit_json, stage_progress, stderr

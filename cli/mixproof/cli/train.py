@@ -12,7 +12,8 @@ from rich.table import Table
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.visible import look_before_work
 from mixproof.train.external import ExternalScores, find_external, score_external
-from mixproof.train.family import RunOutcome, train_all
+from mixproof.train.family import train_all
+from mixproof.train.outcome import RunOutcome
 from mixproof.train.record import RunRecord
 
 from .external import print_external

@@ -161,12 +161,9 @@ class Cluster:
         return dict(zip(sent, results, strict=True))
 
     def gpus(self) -> int:
-        """GPUs of the cluster at `address` as it is now; nodes that it would start are not counted. 0 without one."""
-        if self._address is None:
-            return 0
+        """GPUs of the cluster, or of this machine, as it is now; nodes that it would start are not counted."""
         self._start()
-        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
-        return int(resources.get("GPU", 0))
+        return int(_resources().gpus)
 
     def _report(self, label: str, done: int, total: int) -> None:
         if self._progress is not None:

@@ -11,13 +11,8 @@ import torch
 from megatron.core import dist_checkpointing
 
 from mixproof.ledger.errors import RequestError, SupersededError
-from mixproof.train.checkpoint import (
-    checkpoint_files,
-    load_checkpoint,
-    remove_checkpoints,
-    save_checkpoint,
-    whole_checkpoints,
-)
+from mixproof.train.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
+from mixproof.train.checkpoint_files import checkpoint_files, whole_checkpoints
 from mixproof.train.distributed import Ranks
 from mixproof.train.optimizer import parameters_of
 from mixproof.train.ownership import Ownership

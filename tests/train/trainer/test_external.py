@@ -18,8 +18,9 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.tokenize.sentencepiece import load_processor
 from mixproof.train.distributed import process_group
-from mixproof.train.external import ExternalScores, find_external, read_external, score_run
-from mixproof.train.family import RunOutcome, outcome_of
+from mixproof.train.external import ExternalScores, find_external, read_external
+from mixproof.train.external_scoring import score_run
+from mixproof.train.outcome import RunOutcome, outcome_of
 from mixproof.train.request import RunRequest
 from mixproof.train.run import train_run
 from mixproof.train.weights import load_model, open_finished_run

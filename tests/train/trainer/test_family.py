@@ -20,9 +20,10 @@ from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
 from mixproof.train.dispatch import dispatch
-from mixproof.train.family import find_outcomes, train_all
+from mixproof.train.family import train_all
 from mixproof.train.finished import finished_record
 from mixproof.train.metrics import read_metrics
+from mixproof.train.outcome import find_outcomes
 from mixproof.train.plan import plan_requests
 from mixproof.train.progress import FamilyProgress
 from mixproof.train.record import run_folder

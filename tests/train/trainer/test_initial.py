@@ -17,7 +17,7 @@ import torch
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.train_spec import Architecture
-from mixproof.train.checkpoint import checkpoint_path
+from mixproof.train.checkpoint_files import checkpoint_path
 from mixproof.train.export_megatron import export_megatron
 from mixproof.train.initial import find_initial, initial_weights
 from mixproof.train.record import run_folder

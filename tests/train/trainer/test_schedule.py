@@ -12,7 +12,8 @@ import torch
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.budget import RunBudget
 from mixproof.train.optimizer import build_optimizer, parameters_of
-from mixproof.train.schedule import build_scheduler, check_schedule
+from mixproof.train.plan import check_schedule
+from mixproof.train.schedule import build_scheduler
 
 
 def rates(budget: RunBudget, shape: str) -> list[float]:

@@ -16,11 +16,9 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.sent import Needs
 
-from .gang import train_on_ranks
 from .proxies import flops_per_token
 from .record import TRAIN
 from .request import RunRequest
-from .run import train_run
 
 FAILURE = "failure.txt"
 MOST_DEATHS = 20
@@ -86,6 +84,9 @@ def _needs(request: RunRequest) -> Needs:
 
 def _train_task(request_json: str) -> Reason:
     """Train one run in a worker."""
+    from .gang import train_on_ranks  # they bring torch, which only a worker needs
+    from .run import train_run
+
     request = RunRequest.model_validate_json(request_json)
     try:
         if request.resources.ranks > 1:

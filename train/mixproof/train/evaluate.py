@@ -33,8 +33,6 @@ from mixproof.ledger.errors import AccountError
 from .heldout_parts import HeldoutDocuments
 from .token_losses import token_losses
 
-EVALUATION_PROTOCOL = 1
-"""Rises when a score of the same model on the same set would change."""
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Padded tokens a batch."""
 

@@ -8,33 +8,23 @@ a Parquet file beside it, whose checksum it holds.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
-
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.sent import Needs
-from mixproof.tokenize.reference import load_reference
 
-from .distributed import process_group
-from .evaluate import EVALUATION_PROTOCOL, evaluate, scores_table
-from .external_sets import ExternalSet, find_external_sets, read_external_set
-from .external_tasks import TaskFolder, find_task_folder, score_tasks
-from .family import RunOutcome
-from .heldout_parts import is_lossless
-from .weights import FinishedRun, load_model, open_finished_run
+from .external_sets import ExternalSet, find_external_sets
+from .external_tasks import TaskFolder, find_task_folder
+from .outcome import RunOutcome
+from .record import EVALUATION_PROTOCOL
 
 EXTERNAL = "external"
 EXTERNAL_VERSION = 1
@@ -81,9 +71,9 @@ def score_external(outcomes: Sequence[RunOutcome], wanted: Sequence[Wanted], clu
         RequestError: when a set has a record without text, or a task cannot be scored.
     """
     done = [Path(outcome.folder) for outcome in outcomes if outcome.done]
-    left = [(folder, [one for one in wanted if not _path(folder, one).is_file()]) for folder in done]
+    left = [(folder, [one for one in wanted if not scores_path(folder, one).is_file()]) for folder in done]
     calls = [(str(folder), tuple(missing)) for folder, missing in left if missing]
-    cluster.run(score_run, calls, label="external", needs=[Needs()] * len(calls))
+    cluster.run(_score_task, calls, label="external", needs=[Needs()] * len(calls))
     cluster.count(run=len(calls), reused=len(done) - len(calls))
     return read_external(outcomes, wanted)
 
@@ -92,7 +82,7 @@ def read_external(outcomes: Sequence[RunOutcome], wanted: Sequence[Wanted]) -> l
     """Read what finished runs have been scored on; what is not there yet is left out."""
     found = []
     for outcome in outcomes:
-        paths = [(one, _path(Path(outcome.folder), one)) for one in wanted] if outcome.done else []
+        paths = [(one, scores_path(Path(outcome.folder), one)) for one in wanted] if outcome.done else []
         read = [(one, json.loads(path.read_bytes())["scores"]) for one, path in paths if path.is_file()]
         sets = {one.name: scores for one, scores in read if isinstance(one, ExternalSet)}
         tasks = {name: row for one, scores in read if isinstance(one, TaskFolder) for name, row in scores.items()}
@@ -101,68 +91,13 @@ def read_external(outcomes: Sequence[RunOutcome], wanted: Sequence[Wanted]) -> l
     return found
 
 
-def _path(folder: Path, wanted: Wanted) -> Path:
+def scores_path(folder: Path, wanted: Wanted) -> Path:
+    """Where the run in `folder` has what it scored on `wanted`."""
     identity = {"version": EXTERNAL_VERSION, "protocol": EVALUATION_PROTOCOL, **wanted.identity}
     return folder / EXTERNAL / f"{sha256_of(identity)}.json"
 
 
-def score_run(folder: str, wanted: Sequence[Wanted]) -> None:
-    """Score one run on `wanted`, and write what it scored into its folder."""
-    run = open_finished_run(Path(folder))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with process_group("cpu") as ranks:
-            model = load_model(run, ranks.device)
-            for one in wanted:
-                score = _score_set if isinstance(one, ExternalSet) else _score_tasks
-                _publish(run, one, *score(run, model, one, ranks.device))  # type: ignore[arg-type]
-    finally:
-        torch.set_num_threads(threads)
+def _score_task(folder: str, wanted: Sequence[Wanted]) -> None:
+    from .external_scoring import score_run  # it brings torch, which only a worker needs
 
-
-def _score_set(run: FinishedRun, model: Any, chosen: ExternalSet, device: torch.device) -> tuple[dict[str, Any], Any]:  # noqa: ANN401
-    tokenizer = run.manifest().tokenizer
-    reference = load_reference(str(run.store.path(tokenizer.path)))
-    documents = read_external_set(chosen, reference, tokenizer.eod_id)
-    length = run.record.sequence_length
-    scores = evaluate(model, documents, eod_id=tokenizer.eod_id, sequence_length=length, device=device)
-    row = {
-        "bits_per_byte": scores.bits_per_byte,
-        "loss": scores.loss,
-        "tokens": scores.tokens,
-        "bytes": scores.text_bytes,
-        "documents": len(documents.file),
-        "lossless": is_lossless(documents, reference.decode),
-    }
-    return row, scores_table([scores])
-
-
-def _score_tasks(run: FinishedRun, model: Any, tasks: TaskFolder, device: torch.device) -> tuple[dict[str, Any], Any]:  # noqa: ANN401
-    from .harness_model import HarnessModel  # the harness takes seconds to load
-
-    tokenizer = run.manifest().tokenizer
-    reference = load_reference(str(run.store.path(tokenizer.path)))
-    length = run.record.sequence_length
-    asked = HarnessModel(model, reference, eod_id=tokenizer.eod_id, sequence_length=length, device=device)
-    scores = score_tasks(tasks, asked)
-    rows = {
-        one.name: {"bits_per_byte": one.bits_per_byte, "questions": len(one.answers), **one.metrics} for one in scores
-    }
-    answers = [vars(answer) for one in scores for answer in one.answers]
-    return rows, pa.Table.from_pylist(answers)
-
-
-def _publish(run: FinishedRun, wanted: Wanted, row: dict[str, Any], table: Any) -> None:  # noqa: ANN401  pyarrow ships no types
-    path = _path(run.folder, wanted)
-    buffer = BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    path.parent.mkdir(exist_ok=True)
-    publish_bytes(buffer.getvalue(), path.with_suffix(".parquet"))
-    statement = {
-        "run": run.record.key,
-        "of": wanted.identity,
-        "scores": row,
-        "losses_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
-    }
-    publish_bytes((json.dumps(statement, sort_keys=True, indent=1) + "\n").encode(), path)
+    score_run(folder, wanted)

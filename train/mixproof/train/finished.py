@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mixproof.ledger.store import RECEIPT, Store
 
-from .checkpoint import FILES, checkpoint_path, read_facts
+from .checkpoint_files import FILES, checkpoint_path, read_facts
 from .record import IDENTITY, RUN, TRAIN, RunRecord, read_run, run_folder
 from .request import RunRequest
 

@@ -22,7 +22,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of, sha256_of_file
 from mixproof.mixtures.train_spec import Architecture
 
-from .checkpoint import checkpoint_path
+from .checkpoint_files import checkpoint_path
 from .foreign_names import Weights, check_shape, rename
 from .record import RUN, read_run
 from .request import InitialCheckpoint

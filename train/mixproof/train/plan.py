@@ -22,11 +22,9 @@ from mixproof.mixtures.train_spec import Proxy
 from mixproof.pipeline.cluster import Cluster
 
 from .draw import Draw, find_draw, make_draw
-from .initial import find_initial, initial_weights
 from .proxies import architecture_of
 from .record import ArchitectureRecord, MasksRecord
 from .request import InitialCheckpoint, Recipe, Resources, RunRequest
-from .schedule import check_schedule
 
 Budgets = dict[tuple[str, str], RunBudget]
 """By (mixture, proxy)."""
@@ -53,6 +51,19 @@ def plan_budgets(spec: Spec, tokens_of: Mapping[str, int]) -> Budgets:
         check_schedule(budget, f"mixture {mixture} at proxy {proxy}")
         cuts_of(spec, budget, tokens_of)
     return budgets
+
+
+def check_schedule(budget: RunBudget, name: str) -> None:
+    """Check that a run has room for its warm-up.
+
+    Raises:
+        RequestError: naming the run `name`, what it has and what it needs.
+    """
+    if budget.warmup_steps >= budget.steps:
+        raise RequestError(
+            f"{name}: {budget.steps} steps end before or with their {budget.warmup_steps} of warm-up (rounded up to "
+            "whole steps); give the run more tokens, a smaller global_batch_size, or a warm-up of 0%"
+        )
 
 
 def plan_requests(
@@ -95,6 +106,8 @@ def _initial(spec: Spec, manifest: Manifest) -> InitialCheckpoint | None:
     """The checkpoint that all runs start from, held against the shape of every proxy."""
     if spec.train.init_from is None:
         return None
+    from .initial import find_initial, initial_weights  # torch, for this alone
+
     initial = find_initial(Path(spec.train.init_from), manifest.tokenizer.sha256)
     for name, proxy in spec.train.proxies.items():
         try:

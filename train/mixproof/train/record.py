@@ -31,6 +31,8 @@ RUN = "run.json"
 IDENTITY = "identity.json"
 """Beside the record: the canonical JSON whose SHA-256 is the run's key, and with it the folder's name."""
 TRAIN = "train"
+EVALUATION_PROTOCOL = 1
+"""How held-out sets are scored; rises when a score of the same model on the same set would change."""
 
 
 class _Part(BaseModel):

@@ -17,8 +17,7 @@ from mixproof.mixtures.budget import RunBudget
 from mixproof.mixtures.train_spec import Architecture
 
 from .draw import Draw
-from .evaluate import EVALUATION_PROTOCOL
-from .record import TRAIN, ArchitectureRecord, InitRecord, MasksRecord
+from .record import EVALUATION_PROTOCOL, TRAIN, ArchitectureRecord, InitRecord, MasksRecord
 
 TRAIN_VERSION = 3
 """Rises when the same request would train to other weights."""

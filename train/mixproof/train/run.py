@@ -24,14 +24,8 @@ from mixproof.ledger.manifest import CIRCUMSTANCES
 from mixproof.ledger.store import Store, publish_bytes
 
 from .blend import Blend
-from .checkpoint import (
-    FILES,
-    load_checkpoint,
-    remove_checkpoints,
-    remove_scratch,
-    save_checkpoint,
-    whole_checkpoints,
-)
+from .checkpoint import load_checkpoint, remove_checkpoints, remove_scratch, save_checkpoint
+from .checkpoint_files import FILES, whole_checkpoints
 from .circumstances import machine, rate, times
 from .distributed import Ranks, process_group
 from .evaluate import Scores

@@ -10,21 +10,7 @@ from __future__ import annotations
 import torch
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
-from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.budget import RunBudget
-
-
-def check_schedule(budget: RunBudget, name: str) -> None:
-    """Check that a run has room for its warm-up.
-
-    Raises:
-        RequestError: naming the run `name`, what it has and what it needs.
-    """
-    if budget.warmup_steps >= budget.steps:
-        raise RequestError(
-            f"{name}: {budget.steps} steps end before or with their {budget.warmup_steps} of warm-up (rounded up to "
-            "whole steps); give the run more tokens, a smaller global_batch_size, or a warm-up of 0%"
-        )
 
 
 def build_scheduler(

@@ -17,10 +17,10 @@ from mixproof.ledger.store import Store, publish
 from mixproof.tokenize.reference import load_reference
 
 from .blend import Blend
-from .checkpoint import checkpoint_files, checkpoint_path
+from .checkpoint_files import checkpoint_files, checkpoint_path
 from .delivered import delivered
 from .distributed import Ranks
-from .evaluate import EVALUATION_PROTOCOL, Scores, evaluate, write_scores
+from .evaluate import Scores, evaluate, write_scores
 from .evaluations import EVALUATIONS
 from .heldout_parts import is_lossless, read_heldout
 from .incidents import INCIDENTS
@@ -28,6 +28,7 @@ from .metrics import METRICS
 from .ownership import Ownership
 from .proxies import count_parameters, flops_per_token
 from .record import (
+    EVALUATION_PROTOCOL,
     DeliveredRecord,
     EvaluationRecord,
     HeldoutScore,

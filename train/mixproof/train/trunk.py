@@ -21,7 +21,7 @@ from pathlib import Path
 from mixproof.ledger.fingerprint import canonical_json, sha256_of, stage_identity
 from mixproof.ledger.store import Store
 
-from .checkpoint import checkpoint_facts, checkpoint_path
+from .checkpoint_files import checkpoint_facts, checkpoint_path
 from .record import TRAIN
 from .request import TRAIN_VERSION, RunRequest
 

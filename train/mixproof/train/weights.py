@@ -18,7 +18,7 @@ from mixproof.ledger.place import place_of
 from mixproof.ledger.store import Store
 from mixproof.mixtures.train_spec import Architecture
 
-from .checkpoint import checkpoint_path
+from .checkpoint_files import checkpoint_path
 from .model import build_model
 from .record import RUN, RunRecord, read_run
 

@@ -1,0 +1,21 @@
+"""What a command loads before it works."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+COMMANDS = ("audit", "build", "compare", "diff", "plan", "report", "run", "search_spec", "trace", "train")
+"""All that read, look and send; `export` alone handles weights itself."""
+
+
+def test_no_driver_loads_torch() -> None:
+    code = (
+        f"import sys\nfrom importlib import import_module\nfor name in {COMMANDS}:\n"
+        "    import_module(f'mixproof.cli.{name}')\n"
+        "print(sorted({'torch', 'megatron', 'transformers', 'datatrove'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, check=True
+    )
+    assert done.stdout.decode() == "[]\n"

@@ -209,6 +209,11 @@ class Cluster:
                 ray.init(address=self._address, runtime_env={"env_vars": _worker_environment()}, **quiet)
         except ConnectionError as error:
             place = self._address or "this machine"
+            if "AuthToken" in str(error.__cause__):
+                raise RequestError(
+                    f"the Ray cluster at {place} asks for a token: set RAY_AUTH_MODE=token, and the cluster's token in "
+                    "RAY_AUTH_TOKEN or ~/.ray/auth_token"
+                ) from error
             raise RequestError(f"no Ray cluster answers at {place}: {error}; check --address") from error
         self._started = True
 

@@ -35,7 +35,8 @@ from inline import Inline
 from scipy.sparse import csr_array
 
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import FuzzyDedup, OnBadRecord, Source, Spec
+from mixproof.mixtures.dedup_spec import FuzzyDedup
+from mixproof.mixtures.spec import OnBadRecord, Source, Spec
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.documents import read_sources
 from mixproof.pipeline.edges import STAGE

@@ -57,7 +57,7 @@ the file that they stand in.
 
 Shorthands: `{a: 70%, b: 30%}` for a mixture of `shares`; `{parts: {a: 2, b: 1}}`; a group
 `{web: {share: 60%, of: {high: 2, low: 1}}}`; a step by name alone; one text where a list is asked for; `dedup: true`
-for exact and `fuzzy: true` for its defaults; `max_epochs: 2` for `{default: 2}`.
+for exact, `fuzzy: true` and `paragraphs: true` for their defaults; `max_epochs: 2` for `{default: 2}`.
 """
 STEPS_INTRODUCTION = """\
 In the order in which a source names them. `{datatrove: CLASS, argument: value}` takes any filter or formatter of

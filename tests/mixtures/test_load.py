@@ -113,6 +113,8 @@ def test_switches_may_be_written_as_true_and_false(load_text: LoadText, base: st
     assert load_text(base + "decontaminate: true\n") == load_text(base)
     assert load_text(base + "dedup: true\n") == load_text(base + "dedup: {exact: true}\n")
     assert load_text(base + "dedup: false\n").dedup is None
+    assert load_text(base + "dedup: {paragraphs: true}\n") == load_text(base + "dedup: {paragraphs: {}}\n")
+    assert load_text(base + "dedup: {paragraphs: false}\n") == load_text(base + "dedup: {}\n")
     assert load_text(base + "heldout: {}\n") == load_text(base)
     assert load_text(base + "target: {tokens: 1B, max_epochs: 2}\n").max_epochs("web") == 2
 
@@ -209,6 +211,11 @@ WRONG = [
         "schema: 1",
         "schema: 1\ndedup: {keep: [wbe]}",
         r":2: dedup\.keep\[0\]: there is no source 'wbe'; did you mean 'web'",
+    ),
+    (
+        "schema: 1",
+        "schema: 1\ndedup: {paragraphs: {sources: [web, wbe]}}",
+        r":2: dedup\.paragraphs\.sources\[1\]: there is no source 'wbe'; did you mean 'web'",
     ),
     ("schema: 1", "schema: 1\ndedup: {scope: {a: [web], b: [web]}}", r":2: dedup\.scope: 'web' stands twice"),
     ("schema: 1", "schema: 1\ndedup: {scope: some}", r":2: dedup\.scope: 'some' is none of 'all' or 'source'"),

@@ -53,6 +53,8 @@ def test_every_form_of_a_mixture_is_accepted(
     [
         "dedup: true",
         "dedup: {fuzzy: true, scope: {a: [web]}}",
+        "dedup: {paragraphs: true}",
+        "dedup: {paragraphs: {min_words: 5, sources: [web]}}",
         "decontaminate: false",
         "decontaminate: {against: x.jsonl}",
         "heldout: {create: {tokens: 1M}}",

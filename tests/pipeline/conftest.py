@@ -14,7 +14,8 @@ import pytest
 
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Decontaminate, Dedup, Heldout, HeldoutCreate, OnBadRecord, Source, Spec
+from mixproof.mixtures.dedup_spec import Dedup
+from mixproof.mixtures.spec import Decontaminate, Heldout, HeldoutCreate, OnBadRecord, Source, Spec
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.decontaminate import Decontaminated, decontaminate

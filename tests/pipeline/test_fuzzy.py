@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mixproof.ledger.account import Count
-from mixproof.mixtures.spec import Dedup, FuzzyDedup
+from mixproof.mixtures.dedup_spec import Dedup, FuzzyDedup
 from mixproof.pipeline import edges
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.fuzzy import equal_minima

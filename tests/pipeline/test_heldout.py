@@ -11,7 +11,7 @@ import xxhash
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.mixtures.spec import Dedup
+from mixproof.mixtures.dedup_spec import Dedup
 
 ReadRoom = Callable[..., Any]
 

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from .account import StageRow
 from .errors import RequestError
@@ -90,6 +90,18 @@ class HeldoutRecord(SplitRecord):
     """Build id of the manifest that this set was imported from; then it is no part of this source's E4."""
 
 
+class CutsRecord(_Part):
+    """Documents that lost paragraphs to other places, in the order of the source.
+
+    `path` is a Parquet of `file`, `record`, `id`, `paragraphs` (which, from 0), `lost_to`, `bytes`, `dropped`.
+    """
+
+    path: str
+    sha256: str
+    documents: NonNegativeInt
+    """Rows."""
+
+
 class SourceRecord(_Part):
     """Everything about one source."""
 
@@ -97,6 +109,8 @@ class SourceRecord(_Part):
     train: SplitRecord
     heldout: HeldoutRecord
     ledger: tuple[StageRow, ...]
+    cuts: tuple[CutsRecord, ...] = Field(default=(), exclude_if=lambda cuts: not cuts)
+    """Not in the file where there are none."""
 
 
 class MatrixRow(_Part):

@@ -17,6 +17,9 @@ from .places import Problem
 from .quantities import parse_number
 from .spec import DEFAULT_MAX_EPOCHS
 
+SWITCHED = ("fuzzy", "paragraphs")
+"""Parts of `dedup` that `true` turns on with their defaults."""
+
 
 def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """Return the spec's data in the models' form; what is wrong with a shorthand goes to `problems`."""
@@ -96,9 +99,10 @@ def _exact_numbers(value: Any) -> Any:  # noqa: ANN401  any YAML value
 def _dedup(dedup: Any) -> Any:  # noqa: ANN401  any YAML value
     if isinstance(dedup, bool):
         return {"exact": True} if dedup else None
-    if isinstance(dedup, dict) and isinstance(dedup.get("fuzzy"), bool):
-        return {**dedup, "fuzzy": {} if dedup["fuzzy"] else None}
-    return dedup
+    if not isinstance(dedup, dict):
+        return dedup
+    switched: dict[str, Any] = {key: {} if dedup[key] else None for key in SWITCHED if isinstance(dedup.get(key), bool)}
+    return {**dedup, **switched}
 
 
 def _target(target: Any) -> Any:  # noqa: ANN401  any YAML value

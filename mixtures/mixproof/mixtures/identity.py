@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .dedup_spec import Dedup
 from .spec import Limits, Source, Spec
 from .split_sources import SplitSource
 
@@ -24,12 +25,11 @@ def build_identity(spec: Spec) -> dict[str, Any]:
     which the build adds.
     """
     heldout, decontaminate, tokenizer = spec.heldout, spec.decontaminate, spec.tokenizer
-    deduplicates = spec.dedup is not None and (spec.dedup.exact or spec.dedup.fuzzy is not None)
     return {
         **({} if spec.limits == Limits() else {"limits": _plain(spec.limits)}),
         "sources": {name: _source(source) for name, source in sorted(spec.sources.items())},
         "on_bad_record": _plain(spec.on_bad_record),
-        "dedup": _plain(spec.dedup) if deduplicates else None,
+        "dedup": _dedup(spec.dedup),
         "heldout": {"create": _plain(heldout.create)} if heldout.create is not None else {"from": None},
         "decontaminate": {**_plain(decontaminate), "against": None} if decontaminate is not False else False,
         "tokenizer": {
@@ -38,6 +38,15 @@ def build_identity(spec: Spec) -> dict[str, Any]:
             "eod": tokenizer.eod,
         },
     }
+
+
+def _dedup(dedup: Dedup | None) -> dict[str, Any] | None:
+    if dedup is None or not (dedup.exact or dedup.fuzzy or dedup.paragraphs):
+        return None
+    rules: dict[str, Any] = _plain(dedup)
+    if dedup.paragraphs is None:
+        del rules["paragraphs"]
+    return rules
 
 
 def _source(source: Source) -> dict[str, Any]:

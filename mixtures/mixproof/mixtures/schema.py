@@ -40,6 +40,7 @@ def json_schema() -> Schema:
     _allow(schema, "dedup", {"type": "boolean"})
     _allow(schema, "decontaminate", {"type": "boolean"})
     _allow(parts["Dedup"], "fuzzy", {"type": "boolean"})
+    _allow(parts["Dedup"], "paragraphs", {"type": "boolean"})
     _allow(parts["Target"], "max_epochs", NUMBER)
     parts["Proxy"]["required"].remove("min_lr")  # a tenth of `lr` where it is not given
     schema["if"], schema["then"], schema["else"] = {"required": ["extends"]}, {}, _complete(schema)

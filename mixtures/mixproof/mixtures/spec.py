@@ -4,7 +4,7 @@ Frozen pydantic models that reject unknown keys. They hold the normalized form: 
 (tokens, bytes) or exact fractions (shares), never floats, so that a spec has one fingerprint. `load.py`
 reads YAML into them and turns a validation error into one that names file, line and dotted key; the
 shorthands of YAML are in `forms.py` and `mixture_forms.py`, rules between keys in `checks.py`, the `train`
-block in `train_spec.py`.
+and `dedup` blocks in `train_spec.py` and `dedup_spec.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pydantic import (
     field_serializer,
 )
 
+from .dedup_spec import Dedup
 from .external_spec import External
 from .places import Places
 from .quantities import ByteCount, Decimalish, PositiveDecimal, Share, TokenCount, WholeNumber, exact_string
@@ -83,35 +84,6 @@ class Limits(SpecPart):
     """Longest line of JSON; a longer one is rejected as `line_too_long`. Reading one takes 3.5 times its bytes."""
     expansion: WholeNumber = 200
     """How many times its own bytes a packed file, row group or batch may unpack to, beyond the first GB."""
-
-
-class FuzzyDedup(SpecPart):
-    """MinHash-LSH over word n-grams."""
-
-    ngram: WholeNumber = 5
-    """Words that make one shingle."""
-    bands: WholeNumber = 20
-    """Groups of minima; two documents that agree in all minima of one become candidates."""
-    rows: WholeNumber = 8
-    """Minima of a band."""
-    threshold: Share = Fraction(74, 100)
-    """Smallest share of equal signature minima at which two documents count as the same."""
-
-
-class Dedup(SpecPart):
-    """Which documents count as the same, where, and which of them stays."""
-
-    exact: StrictBool = True
-    """Drop texts that are equal byte for byte."""
-    fuzzy: FuzzyDedup | None = None
-    """Drop near-copies, too; `true` for the defaults below. Absent: off."""
-    scope: Annotated[
-        Annotated[Literal["all", "source"], Tag("word")] | Annotated[dict[str, tuple[str, ...]], Tag("groups")],
-        Discriminator(lambda value: "groups" if isinstance(value, dict) else "word"),
-    ] = "all"
-    """`all`: all sources against each other; `source`: each alone; else named groups of sources."""
-    keep: tuple[str, ...] = ()
-    """Priority of the source that keeps a shared document; sources not listed come last, by name."""
 
 
 class HeldoutCreate(SpecPart):

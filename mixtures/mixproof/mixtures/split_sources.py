@@ -52,7 +52,7 @@ def split_sources(spec: Spec) -> dict[str, str]:
 def with_parts(spec: Spec, values_of: Mapping[str, Sequence[str]]) -> Spec:
     """Put the parts of split sources into their place, everywhere that the spec names them.
 
-    In `dedup.keep` and `dedup.scope` a split source stands for all its parts by name, a cap on its epochs and a
+    In `dedup` a split source stands for all its parts by name, a cap on its epochs and a
     multiplier on a rule go to each part, its weight in the objective to all parts alike: always to those parts that
     are not named beside it. Its share in a mixture follows the parts' tokens, so it stays as it is (`shares.py`).
 
@@ -81,7 +81,12 @@ def with_parts(spec: Spec, values_of: Mapping[str, Sequence[str]]) -> Spec:
         scope = spec.dedup.scope
         if isinstance(scope, dict):
             scope = {group: places.listed(members) for group, members in scope.items()}
-        update["dedup"] = spec.dedup.model_copy(update={"keep": places.listed(spec.dedup.keep), "scope": scope})
+        paragraphs = spec.dedup.paragraphs
+        if paragraphs is not None:
+            paragraphs = paragraphs.model_copy(update={"sources": places.listed(paragraphs.sources)})
+        update["dedup"] = spec.dedup.model_copy(
+            update={"keep": places.listed(spec.dedup.keep), "scope": scope, "paragraphs": paragraphs}
+        )
     if spec.target is not None:
         update["target"] = spec.target.model_copy(update={"max_epochs": places.mapped(spec.target.max_epochs)})
     if spec.objective is not None:

@@ -24,7 +24,8 @@ from mixproof.ledger.manifest import MatrixRow
 from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
-from mixproof.mixtures.spec import Dedup, Spec
+from mixproof.mixtures.dedup_spec import Dedup
+from mixproof.mixtures.spec import Spec
 
 from .bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
 from .cluster import Cluster

@@ -17,23 +17,20 @@ CHUNK documents.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 
+from .group import GroupShard, load_group
 from .ngrams import ranges as places_of
 from .signatures import BAND_ROWS, BANDS, SIGNATURES
 
 STAGE = "fuzzy"
 FOREST = "forest.npy"
 """int64 [edges, 2]: (first document of the tree, another one), rising by the second; counted over all shards."""
-SHARDS = "shards.json"
 RANGE_RECORDS = 4_000_000
 PART_RECORDS = 500_000
 """Band records that are sorted at a time, about."""
@@ -44,33 +41,6 @@ CHUNK = 1 << 17
 PAIRS_AT_A_TIME = 1 << 13
 
 Places = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class SignedShard:
-    """A shard as the search for edges sees it."""
-
-    folder: str
-    """Of its signatures, in the store."""
-    first: int
-    """Documents of all shards before it."""
-    bitmap: str | None
-    """Path in the store of the rows that take part; None: all."""
-
-
-def save_shards(store: Store, group: str, shards: Sequence[SignedShard]) -> None:
-    """Write the list of a group's shards once, for all tasks on them to read; `group` is its key."""
-    if store.receipt(STAGE, group) is None:
-        with store.attempt(STAGE, group) as attempt:
-            attempt.path(SHARDS).write_bytes(orjson.dumps([asdict(shard) for shard in shards]))
-            attempt.commit()
-
-
-@lru_cache(maxsize=1)
-def load_shards(store_url: str, group: str) -> tuple[SignedShard, ...]:
-    """The shards of a group, in order; a process keeps the last group's."""
-    path = Store(store_url).path(f"{STAGE}/{group}/{SHARDS}")
-    return tuple(SignedShard(**each) for each in orjson.loads(path.read_bytes()))
 
 
 def range_count(records: int) -> int:
@@ -84,7 +54,7 @@ def range_count(records: int) -> int:
 def find_edges(store_url: str, key: str, group: str, place: int, ranges: int, agree: int) -> None:
     """Write the forest of one range of band hashes over all shards of a group."""
     store = Store(store_url)
-    shards = load_shards(store_url, group)
+    shards = load_group(store_url, STAGE, group)
     trees, compared = np.zeros((0, 2), dtype=np.int64), 0
     for hashes, documents in _parts(_records(store, shards, place, ranges)):
         starts, sizes = _buckets(hashes)
@@ -176,7 +146,7 @@ Records = tuple[NDArray[np.uint64], Places]
 """Band hashes, and the document of each."""
 
 
-def _records(store: Store, shards: Sequence[SignedShard], place: int, ranges: int) -> list[Records]:
+def _records(store: Store, shards: Sequence[GroupShard], place: int, ranges: int) -> list[Records]:
     """The records of one range, shard by shard; hashes rise in each."""
     width = 2**64 // ranges
     low, high = np.uint64(place * width), np.uint64(place * width + width - 1)
@@ -233,7 +203,7 @@ def _chunks(sizes: Places) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def signatures_of(store: Store, shards: Sequence[SignedShard], documents: Places) -> NDArray[np.uint16]:
+def signatures_of(store: Store, shards: Sequence[GroupShard], documents: Places) -> NDArray[np.uint16]:
     """The signatures of `documents`, which rise: uint16 [documents, minima]."""
     firsts = np.array([shard.first for shard in shards], dtype=np.int64)
     owners = np.searchsorted(firsts, documents, side="right") - 1

@@ -17,13 +17,14 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
-from mixproof.mixtures.spec import FuzzyDedup
+from mixproof.mixtures.dedup_spec import FuzzyDedup
 
 from .bitmap import Bitmap, bitmap_of
 from .cluster import Cluster
 from .components import connect, trees_file
 from .documents import Shard
-from .edges import FOREST, STAGE, SignedShard, find_edges, range_count, save_shards
+from .edges import FOREST, STAGE, find_edges, range_count
+from .group import GroupShard, save_group
 from .keepers import LOSERS, find_losers
 from .losses import write_bitmaps
 from .minhash import Sketch
@@ -52,7 +53,7 @@ def deduplicate_fuzzily(
     folders = sign(shards, sketch, store, cluster)
     firsts = list(accumulate((shard.documents for shard in shards), initial=0))[:-1]
     signed = [
-        SignedShard(folder, first, None if bitmap is None else bitmap.path)
+        GroupShard(folder, first, None if bitmap is None else bitmap.path)
         for folder, first, bitmap in zip(folders, firsts, keep, strict=True)
     ]
     documents = sum(
@@ -63,7 +64,7 @@ def deduplicate_fuzzily(
     config = {"ngram": rule.ngram, "bands": rule.bands, "rows": rule.rows, "agree": agree}
     identity = [[each.folder, each.bitmap, bitmap and bitmap.sha256] for each, bitmap in zip(signed, keep, strict=True)]
     group = stage_key(STAGE, VERSION, config, identity)
-    save_shards(store, group, signed)
+    save_group(store, STAGE, group, signed)
     keys = [stage_key(STAGE, VERSION, {"range": [place, ranges]}, [group]) for place in range(ranges)]
     known = find_receipts(store, STAGE, keys)
     missing = [place for place, key in enumerate(keys) if key not in known]

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 
 from .components import trees_file
-from .edges import CHUNK, STAGE, Places, agreeing, load_shards, signatures_of
+from .edges import CHUNK, STAGE, Places, agreeing, signatures_of
+from .group import load_group
 
 LOSERS = "losers.npy"
 """int64 [losers, 2], (document that goes, its keeper), rising; documents counted over all shards."""
@@ -41,7 +42,7 @@ def find_losers(store_url: str, key: str, trees: str, part: int, group: str, agr
         agree: equal minima that make two documents alike.
     """
     store = Store(store_url)
-    shards = load_shards(store_url, group)
+    shards = load_group(store_url, STAGE, group)
     rows = np.load(store.path(f"{STAGE}/{trees}/{trees_file(part)}"), mmap_mode="r")
     losers = losers_of(rows, lambda documents: signatures_of(store, shards, documents), agree)
     firsts = np.array([shard.first for shard in shards], dtype=np.int64)  # an empty shard's is also the next one's

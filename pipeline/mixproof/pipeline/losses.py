@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 
 from .bitmap import BITMAP, save_bitmap
-from .edges import STAGE, Places, load_shards
+from .edges import STAGE, Places
+from .group import load_group
 from .keepers import LOSERS
 from .read import HASHES
 
@@ -30,7 +31,7 @@ def write_bitmaps(
         calls: key, place of the shard, folder of its documents, path of the bitmap before or None, documents.
     """
     store = Store(store_url)
-    firsts = [shard.first for shard in load_shards(store_url, group)]
+    firsts = [shard.first for shard in load_group(store_url, STAGE, group)]
     lists = [np.load(store.path(f"{STAGE}/{key}/{LOSERS}"), mmap_mode="r") for key in losers]
     for key, place, folder, before, documents in calls:
         mine = np.concatenate([_slice(each, firsts[place], firsts[place] + documents) for each in lists])

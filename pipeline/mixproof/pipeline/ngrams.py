@@ -1,22 +1,14 @@
-r"""Words and word n-grams of texts as 64-bit hashes, in numpy: the ground of decontamination and MinHash.
+"""Words and word n-grams of texts as 64-bit hashes, in numpy: the ground of decontamination and MinHash.
 
-A word is a maximal run of letters, marks, digits and underscores, lower-cased character by character; that
-is `\w+` with combining marks in it. Every ideograph and kana is a word of its own, and so is every
-character of Thai, Lao, Khmer and Burmese, which are written without spaces. Categories are those of
-Unicode 3.2, the one version that every Python carries (`unicodedata.ucd_3_2_0`), so the same bytes have
-the same words under any Python; characters that are younger count as letters outside the blocks of
-punctuation and symbols.
-
-A word's hash is a polynomial of its code points, taken as a difference of prefix sums, so a batch costs
-a handful of passes over arrays that fit in cache. A window of n words is hashed by doubling, in about
-2 log2(n) passes. Hashes are mixed to uniform 64 bits: two different n-grams share one with probability
-2^-64. A batch of nothing but ASCII takes a shorter way to the same hashes. Measured on English abstracts, per
-core of a busy machine: words at 108 MB/s where the batch is ASCII, at 73 MB/s else.
+A word is a run of letters as `letters.py` has them. Its hash is a polynomial of its code points, taken as a
+difference of prefix sums, so a batch costs a handful of passes over arrays that fit in cache. A window of n words is
+hashed by doubling, in about 2 log2(n) passes. Hashes are mixed to uniform 64 bits: two different n-grams share one with
+probability 2^-64. A batch of nothing but ASCII takes a shorter way to the same hashes. Measured on English abstracts,
+per core of a busy machine: words at 108 MB/s where the batch is ASCII, at 73 MB/s else.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,32 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .letters import ascii_letters, first_of_runs, letters_of
+
 BATCH_CHARS = 1 << 16
 """Characters that are hashed at a time: the arrays of one batch stay in a core's cache."""
 
-OWN_WORD_BLOCKS = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Burmese
-    (0x1780, 0x17FF),  # Khmer
-    (0x2E80, 0x2FDF),  # radicals
-    (0x3005, 0x3007),
-    (0x3021, 0x3029),
-    (0x3040, 0x312F),  # kana, bopomofo
-    (0x31A0, 0x31BF),
-    (0x31F0, 0x31FF),
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0xFF66, 0xFF9F),  # half-width kana
-    (0x1AFF0, 0x1B16F),
-    (0x20000, 0x3FFFF),
-)
-"""First and last code point of the blocks whose letters, marks and digits are words of their own."""
-
 _LATIN_SIGNS = np.array([0xA0 <= code <= 0xB1 and code != 0xAA for code in range(256)])
 """The second UTF-8 bytes of the signs U+00A0 to U+00B1, the paragraph's among them; U+00AA is a letter."""
-_SYMBOL_BLOCKS = ((0x2000, 0x2BFF), (0x2E00, 0x2E7F), (0x1F000, 0x1FAFF), (0xE0000, 0x10FFFF))
-_OWN = np.uint32(1 << 31)
 _CHARACTER = np.uint64(0x9E3779B97F4A7C15)
 _WORD = 0xD1342543DE82EF95
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -138,14 +111,14 @@ def _without_signs(data: bytes) -> bytes:
 
 
 def _ascii_word_hashes(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
-    letters = data.translate(_ascii_letters())
+    letters = data.translate(ascii_letters())
     firsts = offsets[:-1][np.diff(offsets) > 0]
     places, parts, start = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], 0
     while start < len(letters):
         end = _word_end(letters, start)
         block = np.frombuffer(letters, dtype=np.uint8, count=end - start, offset=start)
         is_word = block != 0
-        starts_word = _first_of_runs(is_word)
+        starts_word = first_of_runs(is_word)
         here = firsts[np.searchsorted(firsts, start) : np.searchsorted(firsts, end)] - start
         starts_word[here] = is_word[here]  # texts follow each other without a separator
         starts, hashes = _hash_words(block, starts_word)
@@ -263,7 +236,7 @@ def _pieces(text: str) -> Iterator[str]:
 
 def _hash_batch(pieces: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Word hashes of the pieces in order, and words per piece."""
-    letters, starts_word = _letters_of("\n".join(pieces))
+    letters, starts_word = letters_of("\n".join(pieces))
     starts, hashes = _hash_words(letters, starts_word)
     lengths = np.fromiter((len(piece) + 1 for piece in pieces), dtype=np.int64, count=len(pieces))
     bounds = np.searchsorted(starts, _offsets(lengths))
@@ -283,28 +256,6 @@ def _hash_words(letters: NDArray[Any], starts_word: NDArray[np.bool_]) -> tuple[
     return starts, mixed(hashes)
 
 
-def _letters_of(text: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """For every character: its letter in lower case or 0 (uint8 or uint32), and whether a word starts there."""
-    if text.isascii():
-        letters = np.frombuffer(text.encode("ascii").translate(_ascii_letters()), dtype=np.uint8)
-        return letters, _first_of_runs(letters != 0)
-    letters = _letters()[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")]
-    is_word = letters != 0
-    starts_word = _first_of_runs(is_word)
-    if letters.max() >= _OWN:
-        own = letters >= _OWN
-        letters &= ~_OWN
-        starts_word |= own
-        starts_word[1:] |= own[:-1] & is_word[1:]
-    return letters, starts_word
-
-
-def _first_of_runs(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    firsts = inside.copy()
-    firsts[1:] &= ~inside[:-1]
-    return firsts
-
-
 def _offsets(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
@@ -320,30 +271,3 @@ def _powers(length: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         power[0] = 1
         np.cumprod(power, out=power)
     return powers[0], powers[1]
-
-
-@lru_cache(maxsize=1)
-def _ascii_letters() -> bytes:
-    """The first 128 of `_letters` as a table for `bytes.translate`."""
-    return bytes(int(letter) for letter in _letters()[:128]) + bytes(128)
-
-
-@lru_cache(maxsize=1)
-def _letters() -> NDArray[np.uint32]:
-    """For every code point the lower-cased one, or 0 where it separates words, uint32 [0x110000].
-
-    Characters that are words of their own have the highest bit set.
-    """
-    letters = np.arange(0x110000, dtype=np.uint32)
-    for first, last in _SYMBOL_BLOCKS:
-        letters[first : last + 1] = 0
-    category = unicodedata.ucd_3_2_0.category
-    for code in range(0x30000):  # above, Unicode 3.2 knows only tags and private use
-        kind = category(chr(code))
-        if kind == "Cn":
-            continue  # assigned later: what its block says
-        letters[code] = ord(chr(code).lower()[0]) if kind[0] in "LMN" or code == ord("_") else 0
-    for first, last in OWN_WORD_BLOCKS:
-        block = letters[first : last + 1]
-        block[block != 0] |= _OWN
-    return letters

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 
 from mixproof.ledger.account import check_chain
@@ -153,8 +152,7 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
                 for item in _watched(file, task, watch, output.records, (poison or {}).get):
                     output.take(item, steps, file.name)
                 _check_unchanged(file)
-        with attempt.path(HASHES).open("wb") as hashes:
-            np.save(hashes, output.sorted_hashes(), allow_pickle=False)
+        output.save_hashes(attempt.path(HASHES))
         account = (output.read_row(), *(step.row() for step in steps))
         check_chain(account, source=task.plan.source, shard=f"{name} from byte {task.plan.start}")
         facts: dict[str, object] = {"records": output.records}

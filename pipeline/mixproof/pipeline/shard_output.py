@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -57,11 +57,9 @@ class ShardOutput:
     def __init__(self, documents: Path, rejects: Path, dropped: Path | None, *, tree: bool) -> None:
         self._tree = tree
         files = [_FILE] if tree else []
-        self._documents = _Rows(documents, pa.schema(files + _DOCUMENT_FIELDS))
-        self._rejects = _Rows(rejects, pa.schema(files + _REJECT_FIELDS))
-        self._dropped = None if dropped is None else _Rows(dropped, pa.schema(files + _DROPPED_FIELDS))
-        self._hashes: list[bytes] = []
-        self._lengths: list[int] = []
+        self._documents = DocumentRows(documents, tree=tree)
+        self._rejects = Rows(rejects, pa.schema(files + _REJECT_FIELDS))
+        self._dropped = None if dropped is None else Rows(dropped, pa.schema(files + _DROPPED_FIELDS))
         self._rejected: Counter[str] = Counter()
         self.records = 0
         self._read_bytes = 0
@@ -98,11 +96,7 @@ class ShardOutput:
             raise
         if done is None:
             return
-        data = done
-        digest = xxhash.xxh3_128_digest(data)
-        self._documents.add((*head, item.record, item.id, data, digest, len(data)), len(data))
-        self._hashes.append(digest)
-        self._lengths.append(len(data))
+        self._documents.add(head, item.record, item.id, done)
 
     def read_row(self) -> StageRow:
         """The account of reading, before any step."""
@@ -115,16 +109,49 @@ class ShardOutput:
             dropped={name: Count(documents=n, bytes=0) for name, n in sorted(self._rejected.items())},
         )
 
-    def sorted_hashes(self) -> Any:  # noqa: ANN401 - a structured array has no element type
-        """The rows of `hashes.npy`."""
+    def save_hashes(self, path: Path) -> None:
+        """Write `hashes.npy`."""
+        self._documents.save_hashes(path)
+
+
+class DocumentRows:
+    """The documents of a shard, and the hashes of their texts."""
+
+    def __init__(self, path: Path, *, tree: bool) -> None:
+        files = [_FILE] if tree else []
+        self._rows = Rows(path, pa.schema(files + _DOCUMENT_FIELDS))
+        self._hashes: list[bytes] = []
+        self._lengths: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def add(self, head: tuple[object, ...], record: int, id_: str | None, text: bytes) -> None:
+        """Take a document; `head` is its file's name where the shard is a tree, else empty."""
+        digest = xxhash.xxh3_128_digest(text)
+        self._rows.add((*head, record, id_, text, digest, len(text)), len(text))
+        self._hashes.append(digest)
+        self._lengths.append(len(text))
+
+    def save_hashes(self, path: Path) -> None:
+        """Write `hashes.npy`."""
         halves = np.frombuffer(b"".join(self._hashes), dtype=">u8").reshape(-1, 2)
         table = np.empty(len(halves), dtype=HASH_DTYPE)
         table["high"], table["low"] = halves[:, 0], halves[:, 1]
         table["bytes"], table["row"] = self._lengths, np.arange(len(halves))
-        return table[np.lexsort((table["row"], table["bytes"], table["low"], table["high"]))]
+        with path.open("wb") as file:
+            order = np.lexsort((table["row"], table["bytes"], table["low"], table["high"]))
+            np.save(file, table[order], allow_pickle=False)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._rows.close()
 
 
-class _Rows:
+class Rows:
     """A Parquet file written in groups of fixed size, so that its bytes depend on nothing but the rows."""
 
     def __init__(self, path: Path, schema: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
@@ -135,13 +162,21 @@ class _Rows:
         self._rows: list[tuple[object, ...]] = []
         self._bytes = 0
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def add(self, row: tuple[object, ...], text_bytes: int = 0) -> None:
+        """Take a row; `text_bytes` count towards the size of its group."""
         self._rows.append(row)
         self._bytes += text_bytes
         if len(self._rows) == ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def close(self) -> None:
+        """Write what is left."""
         if self._rows:
             self._flush()
         self._writer.close()

@@ -24,8 +24,9 @@ from .batches import share_tasks
 from .cluster import Cluster
 from .documents import SHARD_BYTES, Shard
 from .minhash import NO_GRAM, Sketch, band_hashes, grams, minima, short_signatures
-from .ngrams import Ragged, word_hashes_of_utf8
+from .ngrams import word_hashes_of_utf8
 from .read import DOCUMENTS
+from .texts import iter_texts
 
 STAGE = "minhash"
 VERSION = 1
@@ -35,9 +36,6 @@ BANDS = "bands.npy"
 """Band hashes, uint64, sorted; bands of documents without words are left out."""
 BAND_ROWS = "band_rows.npy"
 """The row of each band hash, uint32; rising where hashes are equal."""
-BATCH_BYTES = 1 << 22
-"""Bytes of text whose words are in memory at a time, if no document is longer."""
-ROWS_AT_A_TIME = 1024
 SHARDS_PER_TASK = 64
 PART_BITS = 4
 """Bands are sorted by so many upper bits of their hash first, and then part by part."""
@@ -83,7 +81,8 @@ def _write(attempt: Attempt, store: Store, folder: str, sketch: Sketch) -> None:
     filled = np.zeros(documents, dtype=np.bool_)
     first = 0
     with _array_file(attempt, SIGNATURES, np.dtype(np.uint16), (documents, sketch.minima)) as signatures:
-        for words in _words(store, folder):
+        for data, bounds in iter_texts(store, folder):
+            words = word_hashes_of_utf8(data, bounds)
             found = minima(grams(words, sketch.ngram), sketch.minima)
             signatures.write(short_signatures(found).tobytes())
             filled[first : first + len(words)] = (found != NO_GRAM).any(axis=0)
@@ -106,21 +105,6 @@ def _write_sorted(attempt: Attempt, bands: NDArray[np.uint64], rows: NDArray[np.
             inside = inside[np.argsort(hashes[inside], kind="stable")]
             sorted_hashes.write(hashes[inside].tobytes())
             sorted_rows.write(rows[inside // bands.shape[1]].tobytes())
-
-
-def _words(store: Store, folder: str) -> Iterator[Ragged]:
-    """The words of a shard's texts in order, in batches of about BATCH_BYTES; texts stay as they lie in Parquet."""
-    with pq.ParquetFile(store.path(f"{folder}/{DOCUMENTS}")) as file:
-        for part in file.iter_batches(ROWS_AT_A_TIME, columns=["text"]):
-            column = part.column(0)
-            _, places, data = column.buffers()
-            bounds = np.frombuffer(places, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
-            first = 0
-            while first < len(column):
-                last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + BATCH_BYTES, side="right")) - 1)
-                span = data.slice(int(bounds[first]), int(bounds[last] - bounds[first])).to_pybytes()
-                yield word_hashes_of_utf8(span, bounds[first : last + 1] - bounds[first])
-                first = last
 
 
 @contextmanager

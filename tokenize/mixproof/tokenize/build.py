@@ -1,7 +1,7 @@
 """Build: from a spec to the manifest of its datasets, every stage in order and every equation checked.
 
-read > steps > dedup > held-out sets > decontamination > encode > parts > manifest. Each stage finds what the
-store has of it and does the rest; the account of a source is one chain of rows from raw records to encoded
+read > steps > dedup > paragraphs > held-out sets > decontamination > encode > parts > manifest. Each stage finds what
+the store has of it and does the rest; the account of a source is one chain of rows from raw records to encoded
 documents, closed by E1-E6 before the manifest is written. A tokenizer that the build trains itself never
 reads held-out text: documents are set aside for held-out sets before it, and where the sets are imported, what
 overlaps with them goes before it.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import Manifest, MatrixRow, TokenizerRecord, write_manifest
+from mixproof.ledger.manifest import CutsRecord, Manifest, MatrixRow, TokenizerRecord, write_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.spec import Decontaminate, Spec
@@ -27,6 +27,7 @@ from mixproof.pipeline.evaluation import EvaluationFile, find_evaluation_files
 from mixproof.pipeline.files import find_files
 from mixproof.pipeline.heldout import Heldout, HeldoutSet, create_heldout
 from mixproof.pipeline.import_heldout import import_heldout
+from mixproof.pipeline.paragraphs import deduplicate_paragraphs
 from mixproof.pipeline.read import DOCUMENTS
 from mixproof.pipeline.reserve import reserve_heldout
 from mixproof.pipeline.values import split_by_columns
@@ -37,7 +38,7 @@ from .encode import Texts, encode_texts
 from .parts import PART_BYTES, make_datasets
 from .pointer import find_build, write_pointer
 from .reference import load_reference
-from .statement import Side, refuse_empty, state_build, state_source
+from .statement import Side, add_matrices, refuse_empty, state_build, state_source
 from .tokenizer import TokenCounter, given_tokenizer, store_tokenizer
 from .train_tokenizer import train_tokenizer
 
@@ -92,7 +93,9 @@ def build(
     with job.clock.time("adopt"):
         adopted = adopt_sources(spec, files, documents.tokenizer, store, cluster, part_bytes=part_bytes)
     records = adopted | {
-        name: state_source(source, documents.rows[name], *sides[name], documents.heldout[name])
+        name: state_source(
+            source, documents.rows[name], *sides[name], documents.heldout[name], documents.cuts.get(name, ())
+        )
         for name, source in sources.items()
     }
     manifest = state_build(spec, documents.tokenizer, records, documents.against, documents.matrix)
@@ -130,6 +133,8 @@ class _Documents:
     against: Sequence[str]
     """SHA-256 of each evaluation file."""
     matrix: Sequence[MatrixRow]
+    cuts: Mapping[str, tuple[CutsRecord, ...]]
+    """Lists of the paragraphs that each source lost; empty where they are not deduplicated."""
 
 
 def _choose_documents(
@@ -140,11 +145,16 @@ def _choose_documents(
     with job.clock.time("dedup"):
         dedup = deduplicate(job.spec, sources, job.store, job.cluster)
     _extend(rows, dedup.rows)
+    with job.clock.time("paragraphs"):
+        cut = deduplicate_paragraphs(job.spec, sources, dedup.keep, _last(rows), job.store, job.cluster)
+    _extend(rows, cut.rows)
+    sources = cut.sources
     hold_out = _import_then_tokenizer if job.spec.heldout.from_ is not None else _tokenizer_then_create
-    tokenizer, heldout, clean = hold_out(job, sources, dedup.keep, rows, against)
+    tokenizer, heldout, clean = hold_out(job, sources, cut.keep, rows, against)
     _extend(rows, clean.rows)
     hashes = [file.sha256 for file in against]
-    return _Documents(sources, clean.train, heldout.texts, rows, tokenizer, hashes, dedup.matrix)
+    matrix = add_matrices(dedup.matrix, cut.matrix)
+    return _Documents(sources, clean.train, heldout.texts, rows, tokenizer, hashes, matrix, cut.lists)
 
 
 def _tokenizer_then_create(

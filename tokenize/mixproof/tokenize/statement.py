@@ -15,6 +15,7 @@ from mixproof.ledger.account import Count, StageRow, check_chain, sum_rows
 from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.ledger.fingerprint import sha256_of
 from mixproof.ledger.manifest import (
+    CutsRecord,
     DatasetRecord,
     HeldoutRecord,
     HeldoutTexts,
@@ -66,7 +67,12 @@ class Side:
 
 
 def state_source(
-    documents: SourceDocuments, rows: Sequence[StageRow], train: Side, heldout: Side, texts: HeldoutSet
+    documents: SourceDocuments,
+    rows: Sequence[StageRow],
+    train: Side,
+    heldout: Side,
+    texts: HeldoutSet,
+    cuts: tuple[CutsRecord, ...] = (),
 ) -> SourceRecord:
     """State one source.
 
@@ -76,6 +82,7 @@ def state_source(
         train: its training side.
         heldout: its held-out side.
         texts: the held-out texts.
+        cuts: lists of the paragraphs that the source lost.
 
     Raises:
         AccountError: when E2, E3, E4 or E5 does not close.
@@ -98,6 +105,7 @@ def state_source(
             imported_from=texts.imported_from,
         ),
         ledger=ledger,
+        cuts=cuts,
     )
 
 
@@ -116,6 +124,18 @@ def _losses(rows: Sequence[StageRow]) -> str:
         f"{row.stage} dropped {count.documents} for {reason}" for row in rows for reason, count in row.dropped.items()
     )
     return f"of {rows[0].documents_in} records {lost or 'none was a document'}; loosen its steps or give it other files"
+
+
+def add_matrices(*matrices: Sequence[MatrixRow]) -> tuple[MatrixRow, ...]:
+    """Add what sources lost to each other in several stages, by pair."""
+    lost: dict[tuple[str, str], Count] = {}
+    for row in (row for matrix in matrices for row in matrix):
+        before = lost.get((row.source, row.lost_to), Count(documents=0, bytes=0))
+        lost[row.source, row.lost_to] = before + Count(documents=row.documents, bytes=row.bytes)
+    return tuple(
+        MatrixRow(source=source, lost_to=keeper, documents=count.documents, bytes=count.bytes)
+        for (source, keeper), count in sorted(lost.items())
+    )
 
 
 def state_build(

@@ -42,7 +42,7 @@ def make_datatrove(options: Mapping[str, Any], where: str) -> tuple[str, Apply]:
         if hasattr(importlib.import_module("datatrove.pipeline.dedup"), name):
             raise RequestError(
                 f"{where}: {name} decides by all documents, and a step sees one at a time; `dedup` drops whole "
-                "documents, and docs/guides/deduplicate.md says how paragraphs are taken out before a build"
+                "documents, and `dedup: {paragraphs: true}` cuts repeated paragraphs out"
             )
         known = sorted(n for m in (filters, formatters) for n in dir(m) if n.endswith(("Filter", "Formatter")))
         raise RequestError(f"{where}: datatrove has no filter or formatter {name!r}; it has {', '.join(known)}")

@@ -17,7 +17,7 @@ from mixproof.ledger.manifest import HeldoutRecord, Manifest, MatrixRow, SourceR
 
 from .report import Checks, Equation
 
-READ, DEDUP, SPLIT, ENCODE = "read", "dedup", "split", "encode"
+READ, DEDUP, PARAGRAPHS, SPLIT, ENCODE = "read", "dedup", "paragraphs", "split", "encode"
 NO_TOKENS = "no_tokens"
 
 
@@ -66,6 +66,8 @@ def _check_row(row: StageRow, checks: Checks) -> None:
     checks.equal("E2", "bytes", row.bytes_in + row.bytes_added, row.bytes_out + gone + row.bytes_removed)
     if row.stage in (READ, DEDUP, SPLIT, ENCODE):
         checks.equal("E2", "bytes added or removed", 0, row.bytes_added + row.bytes_removed)
+    if row.stage == PARAGRAPHS:
+        checks.equal("E2", "bytes added by cutting", 0, row.bytes_added)
     if row.stage == SPLIT:
         checks.equal("E4", "documents dropped by holding out", 0, documents)
     if row.stage == ENCODE:
@@ -104,7 +106,7 @@ def _check_dataset(split: SplitRecord, checks: Checks) -> None:
 
 
 def _check_matrix(matrix: Sequence[MatrixRow], sources: Mapping[str, SourceRecord], checks: Checks) -> None:
-    """What the matrix says a source lost is what its ledger says dedup dropped."""
+    """What the matrix says a source lost is what its ledger says that deduplication dropped and cut out."""
     pairs = [(row.source, row.lost_to) for row in matrix]
     at = checks.at(stage=DEDUP)
     at.equal("E2", "pairs of sources twice in the matrix", 0, len(pairs) - len(set(pairs)))
@@ -112,12 +114,14 @@ def _check_matrix(matrix: Sequence[MatrixRow], sources: Mapping[str, SourceRecor
     at.equal("E2", "names in the matrix that are no source", [], strangers)
     for name, source in sources.items():
         lost = [row for row in matrix if row.source == name]
-        drops = [drop for row in source.ledger if row.stage == DEDUP for drop in row.dropped.values()]
+        stages = [row for row in source.ledger if row.stage in (DEDUP, PARAGRAPHS)]
+        drops = [drop for row in stages for drop in row.dropped.values()]
+        gone = sum(drop.bytes for drop in drops) + sum(row.bytes_removed for row in stages)
         here = at.at(source=name)
         here.equal(
             "E2", "documents lost by the matrix", sum(d.documents for d in drops), sum(r.documents for r in lost)
         )
-        here.equal("E2", "bytes lost by the matrix", sum(d.bytes for d in drops), sum(r.bytes for r in lost))
+        here.equal("E2", "bytes lost by the matrix", gone, sum(r.bytes for r in lost))
 
 
 def _check_totals(manifest: Manifest, checks: Checks) -> None:

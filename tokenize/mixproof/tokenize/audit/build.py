@@ -36,6 +36,7 @@ from mixproof.pipeline.cluster import Cluster
 
 from .arithmetic import check_arithmetic
 from .checksums import check_file, is_inside
+from .cuts import check_cuts
 from .dataset import check_part, load_megatron, open_part
 from .heldout import check_rows, check_set, check_texts, hashes_of
 from .inputs import Inputs, check_inputs
@@ -99,6 +100,8 @@ def audit_build(
         load_megatron()
         check_receipts(root, _named_files(manifest), checks)
         _check_tokenizer(root, manifest.tokenizer, checks)
+        for source in sources:
+            check_cuts(root, source.record, source.inputs, checks.at(source=source.name))
         _check_heldout(root, manifest, sources, checks)
         _check_train(root, manifest, sources, checks, cluster, progress)
     return checks.report(depth)
@@ -127,6 +130,7 @@ def _named_files(manifest: Manifest) -> dict[str, str]:
     named = {manifest.tokenizer.path: manifest.tokenizer.sha256}
     for source in manifest.sources.values():
         named[source.inputs.path] = source.inputs.sha256
+        named |= {part.path: part.sha256 for part in source.cuts}
         if source.heldout.texts is not None:
             named[source.heldout.texts.path] = source.heldout.texts.sha256
         for part in (*source.train.datasets, *source.heldout.datasets):

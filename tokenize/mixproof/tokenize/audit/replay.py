@@ -8,7 +8,8 @@ sample goes through steps and tokenizer.
 
 Files are replayed by Ray tasks, some hundred MB of raw bytes each. Unlike the other depths this one uses the code
 that read and filtered, because there is no other statement of what a step does; a fault of a step is not found here.
-Not covered: documents that deduplication and decontamination dropped are counted, not decided again; a source that is
+Not covered: what deduplication and decontamination dropped is counted, not decided again, and paragraphs that other
+places keep are cut out as the build's lists say; a source that is
 tokens already (`megatron:`) has no text to replay.
 """
 
@@ -33,6 +34,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Limits, Source, Spec
 from mixproof.pipeline.batches import share_tasks
 from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.cutting import cut_text
 from mixproof.pipeline.files import InputFile
 from mixproof.pipeline.identify import hash_input
 from mixproof.pipeline.read import read_task, records_of
@@ -44,6 +46,7 @@ from mixproof.pipeline.steps.step import Counted
 from mixproof.tokenize.provenance import OPEN_SCHEMA
 from mixproof.tokenize.reference import load_reference
 
+from .cuts import Cuts, read_cuts
 from .dataset import UINT16_BELOW
 from .report import AuditReport, Checks, Equation
 
@@ -153,7 +156,8 @@ def replay_files(task: Replay) -> Replayed:
     checks = Checks()
     at = checks.at(source=task.source, stage="replay")
     recorded = _recorded_files(store, source)
-    documents = _documents(store, source, {file.name for file in task.files}, task.share)
+    names = {file.name for file in task.files}
+    documents, cuts = _documents(store, source, names, task.share), read_cuts(store, source, names)
     steps = make_steps(task.spec.steps)
     counts = _Counts()
     encode = _Encoder(store, manifest, at)
@@ -163,7 +167,7 @@ def replay_files(task: Replay) -> Replayed:
         if not here.equal("checksum", "as sha256 of the raw file", recorded.get(file.name), digest):
             return Replayed(checks, ())
         try:
-            _replay_file(file, task, documents, steps, counts, encode, here)
+            _replay_file(file, task, documents, cuts, steps, counts, encode, here)
         except DamagedFileError as error:
             here.true("schema", False, "a raw file that can be read to its end", str(error))
             return Replayed(checks, ())
@@ -199,6 +203,7 @@ def _replay_file(
     file: InputFile,
     task: Replay,
     documents: dict[tuple[str, int], _Document],
+    cuts: Cuts,
     steps: Sequence[Counted],
     counts: _Counts,
     encode: _Encoder,
@@ -217,6 +222,8 @@ def _replay_file(
         data = item.text.encode()
         counts.text_bytes += len(data)
         text = apply_steps(item, data, steps)
+        if text is not None and (file.name, item.record) in cuts:
+            text = cut_text(text, cuts[file.name, item.record])
         if expected is not None:
             provenance = encode.place_of(expected.part.provenance)
             _check_text(item, text, expected, checks.at(file=provenance, shard=f"{file.name} record {item.record}"))

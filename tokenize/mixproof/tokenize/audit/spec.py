@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from mixproof.ledger.manifest import Manifest
 
-from .arithmetic import DEDUP, ENCODE, READ, SPLIT
+from .arithmetic import DEDUP, ENCODE, PARAGRAPHS, READ, SPLIT
 from .report import Checks
 
 DECONTAMINATE = "decontaminate"
@@ -58,7 +58,9 @@ class _Spec(BaseModel):
         for step in self.sources[source].steps:
             times = sum(other.partition("#")[0] == step.stage for other in steps)
             steps.append(f"{step.stage}#{times + 1}" if times else step.stage)
-        dedup = [DEDUP] if self.dedup is not None else []
+        rules = self.dedup or {}
+        dedup = [DEDUP] if rules.get("exact") or rules.get("fuzzy") else []
+        dedup += [PARAGRAPHS] if rules.get("paragraphs") else []
         clean = [DECONTAMINATE] if self.decontaminate is not False else []
         return [READ, *steps, *dedup, *clean, SPLIT, ENCODE]
 

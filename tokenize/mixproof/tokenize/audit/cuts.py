@@ -1,0 +1,87 @@
+"""The lists of paragraphs that a source lost to other places, against its ledger.
+
+They are lists for replay as well: what stays of a document is its text without the listed lines.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mixproof.ledger.account import Count
+from mixproof.ledger.manifest import SourceRecord
+from mixproof.ledger.store import Store
+
+from .arithmetic import PARAGRAPHS
+from .checksums import check_file
+from .inputs import Inputs, read_table
+from .report import Checks
+
+COLUMNS = {
+    "file": "string",
+    "record": "int64",
+    "id": "string",
+    "paragraphs": "list<element: int32>",
+    "lost_to": "string",
+    "bytes": "int64",
+    "dropped": "string",
+}
+Cuts = dict[tuple[str, int], frozenset[int]]
+"""The lines, from 0, that a document lost, by its file and record."""
+
+
+def check_cuts(root: Path, source: SourceRecord, inputs: Inputs | None, checks: Checks) -> None:
+    """Check that every list is whole and in order, and that together they are what the ledger's row says."""
+    row = next((row for row in source.ledger if row.stage == PARAGRAPHS), None)
+    removed, dropped, last = 0, dict[str, Count](), -1
+    for part in source.cuts:
+        path = check_file(root, part.path, part.sha256, checks)
+        at = checks.at(file=str(root / part.path), stage=PARAGRAPHS)
+        table = None if path is None else read_table(path, COLUMNS, at, nullable=["id", "dropped"])
+        if table is None:
+            return
+        at.equal("E2", "documents", part.documents, len(table))
+        if inputs is not None:
+            places = inputs.places(table["file"].combine_chunks(), table["record"].to_numpy().copy())
+            rising = np.diff(np.append(last, places))
+            at.true("schema", bool((rising > 0).all()), "documents of the source in order, each once", "others")
+            last = int(places[-1]) if len(places) else last
+        stays = pc.is_null(table["dropped"])
+        removed += pc.sum(table.filter(stays)["bytes"]).as_py() or 0
+        for reason, count in _counts(table.filter(pc.invert(stays))).items():
+            dropped[reason] = dropped.get(reason, Count(documents=0, bytes=0)) + count
+    at = checks.at(stage=PARAGRAPHS)
+    told = (0, {}) if row is None else (row.bytes_removed, row.dropped)
+    at.equal("E2", "bytes removed by the lists of paragraphs", told[0], removed)
+    at.equal("E2", "dropped by the lists of paragraphs", _say(told[1]), _say(dropped))
+
+
+def _counts(dropped: pa.Table) -> dict[str, Count]:
+    sizes: Counter[str] = Counter()
+    documents: Counter[str] = Counter()
+    for reason, size in zip(dropped["dropped"].to_pylist(), dropped["bytes"].to_pylist(), strict=True):
+        sizes[reason] += size
+        documents[reason] += 1
+    return {reason: Count(documents=documents[reason], bytes=sizes[reason]) for reason in documents}
+
+
+def _say(dropped: dict[str, Count]) -> str:
+    return ", ".join(f"{reason}: {each.documents} of {each.bytes} bytes" for reason, each in sorted(dropped.items()))
+
+
+def read_cuts(store: Store, source: SourceRecord, files: Collection[str]) -> Cuts:
+    """What documents of these files lost and stay."""
+    cuts: Cuts = {}
+    for part in source.cuts:
+        with pq.ParquetFile(store.path(part.path)) as listed:
+            for batch in listed.iter_batches(columns=["file", "record", "paragraphs", "dropped"]):
+                for row in batch.to_pylist():
+                    if row["dropped"] is None and row["file"] in files:
+                        cuts[row["file"], row["record"]] = frozenset(row["paragraphs"])
+    return cuts

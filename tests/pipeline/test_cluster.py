@@ -13,7 +13,7 @@ import ray
 
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
 from mixproof.pipeline.cluster import Cluster
-from mixproof.pipeline.sent import Needs
+from mixproof.pipeline.needs import Needs
 
 
 def square(number: int) -> int:

@@ -17,8 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from .errors import RequestError
 from .files import Found, publish, publish_bytes, scratch_beside
 from .fingerprint import sha256_of
@@ -255,6 +253,8 @@ class Objects:
 @lru_cache(maxsize=4)
 def _client(protocol: str, settings: tuple[tuple[str, str], ...], process: int) -> Any:  # noqa: ANN401  as above
     """A client; making one takes 0.1 s, so a process keeps it while these environment variables are the same."""
+    import fsspec  # here, because most stores are folders
+
     return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True)
 
 

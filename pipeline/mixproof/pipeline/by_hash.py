@@ -20,6 +20,7 @@ from mixproof.ledger.store import Store
 
 from .bitmap import Bitmap, read_bitmap
 from .cluster import Cluster
+from .columns import array_of, column_of, numbers, table_of
 from .documents import Shard, SourceDocuments
 from .read import DOCUMENTS, HASHES
 
@@ -124,9 +125,9 @@ def fetch_texts(shards: Sequence[Shard], documents: NDArray[Any], store: Store, 
     calls = [(str(store), shards[shard], documents["row"][rows]) for shard, rows in wanted]
     tables = cluster.run(read_rows, calls, label="held-out texts")
     if not tables:
-        return ROWS_SCHEMA.empty_table()
+        return table_of([], ROWS_SCHEMA)
     order = np.argsort(np.concatenate([rows for _, rows in wanted]))
-    return pa.concat_tables(tables).take(pa.array(order))
+    return pa.concat_tables(tables).take(numbers(order))
 
 
 def read_rows(store_url: str, shard: Shard, rows: NDArray[np.int64]) -> pa.Table:
@@ -138,13 +139,13 @@ def read_rows(store_url: str, shard: Shard, rows: NDArray[np.int64]) -> pa.Table
             end = start + file.metadata.row_group(group).num_rows
             here = np.flatnonzero((rows >= start) & (rows < end))
             if len(here):
-                parts.append(file.read_row_group(group, columns=columns).take(pa.array(rows[here] - start)))
+                parts.append(file.read_row_group(group, columns=columns).take(numbers(rows[here] - start)))
                 found.append(here)
             start = end
-    table = pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(found))))
-    names = pa.array([shard.file] * len(rows), pa.string()) if shard.file else table["file"]
-    records = pa.array(table["record"].to_numpy() + shard.first_record, pa.int64())
-    return pa.table([names, records, table["id"], table["text"]], schema=ROWS_SCHEMA)
+    texts = pa.concat_tables(parts).take(numbers(np.argsort(np.concatenate(found))))
+    names = column_of([shard.file] * len(rows), pa.string()) if shard.file else texts["file"]
+    records = numbers(array_of(texts["record"]) + shard.first_record)
+    return pa.table([names, records, texts["id"], texts["text"]], schema=ROWS_SCHEMA)
 
 
 def rows_up_to(store: Store, shard: Shard, place: int, last: str) -> NDArray[Any]:

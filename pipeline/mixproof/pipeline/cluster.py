@@ -1,7 +1,8 @@
-"""The only place that starts Ray: plain tasks over shards, results in the order of the calls.
+"""The only way to Ray: plain tasks over shards, results in the order of the calls.
 
 Ray starts at the first `run` and once per command, because a start costs 6-20 s on two cores; a command
-whose stages are all reused never pays for it. Tasks get keys and paths, never tables, and return small
+whose stages are all reused never pays for it, nor for importing it (0.35 s): only `running.py` and `sent.py` do, when
+the first call is sent. Tasks get keys and paths, never tables, and return small
 records, so the object store stays small. At most twice as many tasks as processors are submitted at a
 time; a worker that dies is retried by Ray, and a task's output is safe to make twice (see the store). A task that
 dies for want of memory, or dies whatever Ray tries, runs again with half of a machine to itself, then with a whole one.
@@ -9,36 +10,19 @@ dies for want of memory, or dies whatever Ray tries, runs again with half of a m
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
-
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from typing import TypeVar
 
 from mixproof.ledger.errors import MixproofError, RequestError
-from mixproof.ledger.objects import PLACE
 
-from .sent import Needs, Sent
+from .needs import Needs
 
 T = TypeVar("T")
 
-OBJECT_STORE_BYTES = 128 * 1024 * 1024
-"""Results are receipts' small numbers; Ray's own default is 30% of the machine's memory."""
-
 LEAST_SENT = 64
 """Calls sent at a time to a cluster, which may have no workers yet and starts them for what it sees waiting."""
-
-STARTS = 3
-"""Ray gives its own processes 15 s to come up, which a busy machine may miss: then it is started again."""
-
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-_NO_BLIND_RETRY = {"RAY_task_oom_retries": "0"}
-"""Ray would try a task that its memory monitor has killed for ever, with the same memory each time."""
 
 
 class Cluster:
@@ -72,7 +56,9 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._started:
-            ray.shutdown()
+            from .running import stop
+
+            stop()
             self._started = False
 
     def count(self, *, run: int = 0, reused: int = 0) -> None:
@@ -118,6 +104,8 @@ class Cluster:
         if not calls:
             return []
         self._start()
+        from .sent import Sent
+
         while self._checks:
             self._checks.pop()()
         needs = needs or [Needs()] * len(calls)
@@ -148,29 +136,21 @@ class Cluster:
     def on_every_node(self, function: Callable[..., T], *arguments: object) -> dict[str, T]:
         """Call `function` on each node that the cluster has now; results by the nodes' names and addresses."""
         self._start()
-        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # half of Ray is typed
-        task = ray.remote(function)
-        sent = {
-            f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})": task.options(
-                num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(*arguments)
-            for node in nodes
-            if node["Alive"]
-        }
-        results: list[T] = ray.get(list(sent.values()))
-        return dict(zip(sent, results, strict=True))
+        from .running import on_every_node
+
+        return on_every_node(function, arguments)
 
     def gpus(self) -> int:
         """GPUs of the cluster, or of this machine, as it is now; nodes that it would start are not counted."""
         self._start()
-        return int(_resources().gpus)
+        return int(self._there().gpus)
 
     def _report(self, label: str, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress(label, done, total)
 
     def _processors(self) -> int:
-        return self._workers or max(1, int(_resources().cpus))
+        return self._workers or max(1, int(self._there().cpus))
 
     def _window(self, needs: Sequence[Needs]) -> int:
         """Calls to send at a time: twice what runs, and on a cluster enough for it to see what it should grow to."""
@@ -179,7 +159,7 @@ class Cluster:
 
     def _room(self, needs: Sequence[Needs]) -> int:
         """Calls that have room beside each other, by the largest."""
-        there = _resources()
+        there = self._there()
         rooms = [self._processors() / max(need.cpus for need in needs)]
         if gpus := max(need.gpus for need in needs):
             rooms.append(there.gpus / gpus)
@@ -189,68 +169,18 @@ class Cluster:
         """Refuse what would wait for ever: Ray started on this machine has what it has, a cluster may still grow."""
         if self._address is not None:
             return
-        most = _resources()
+        most = self._there()
         beyond = [need for need in needs if need.cpus > most.cpus or need.gpus > most.gpus]
         if beyond:
             raise RequestError(f"{label}: a task asks for {beyond[0]}, and there are {most} here; ask for less")
 
     def _start(self) -> None:
-        if ray.is_initialized():
-            return
-        for name, value in (_QUIET | _NO_BLIND_RETRY).items():
-            os.environ.setdefault(name, value)
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        try:
-            if self._address is None:
-                _start_here(self._workers or os.cpu_count() or 1, quiet)
-            elif "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-                ray.init(address="auto", **quiet)  # a submitted job brings its own runtime environment
-            else:
-                ray.init(address=self._address, runtime_env={"env_vars": _worker_environment()}, **quiet)
-        except ConnectionError as error:
-            place = self._address or "this machine"
-            if "AuthToken" in str(error.__cause__):
-                raise RequestError(
-                    f"the Ray cluster at {place} asks for a token: set RAY_AUTH_MODE=token, and the cluster's token in "
-                    "RAY_AUTH_TOKEN or ~/.ray/auth_token"
-                ) from error
-            raise RequestError(f"no Ray cluster answers at {place}: {error}; check --address") from error
-        self._started = True
+        from .running import start
 
+        self._started |= start(self._address, self._workers)
 
-def _start_here(cpus: int, quiet: dict[str, Any]) -> None:
-    for start in range(1, STARTS + 1):
-        try:
-            # "local": a bare init would join any Ray that happens to run on this machine
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                runtime_env={"env_vars": _worker_environment()},
-                **quiet,
-            )
-        except Exception as error:  # Ray has no class of its own for processes that do not come up
-            ray.shutdown()
-            if start == STARTS:
-                raise MixproofError(
-                    f"Ray does not start on this machine, tried {STARTS} times: {error}; its logs are in Ray's "
-                    "folder, see RAY_TMPDIR. What is finished is kept: the same command goes on from there"
-                ) from error
-        else:
-            return
+    def _there(self) -> Needs:
+        """All that the cluster has now."""
+        from .running import resources
 
-
-def _resources() -> Needs:
-    """All that the cluster has now."""
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
-    return Needs(there.get("CPU", 0), there.get("GPU", 0))
-
-
-def _worker_environment() -> dict[str, str]:
-    """One thread a worker; where objects are; from a checkout, its source roots, so that workers import this code."""
-    environment = {"OMP_NUM_THREADS": "1"} | {name: os.environ[name] for name in PLACE if name in os.environ}
-    portions = [Path(place).resolve().parent for place in import_module("mixproof").__path__]
-    if len(portions) > 1:
-        environment["PYTHONPATH"] = os.pathsep.join(str(place) for place in portions)
-    return environment
+        return resources()

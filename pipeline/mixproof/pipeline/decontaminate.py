@@ -29,6 +29,7 @@ from mixproof.mixtures.spec import Decontaminate, Spec
 
 from .bitmap import Bitmap, bitmap_of, read_bitmap, save_bitmap
 from .cluster import Cluster
+from .columns import array_of, table_of
 from .documents import Shard, SourceDocuments
 from .evaluation import EvaluationFile
 from .heldout import Heldout
@@ -143,7 +144,8 @@ def decontaminate_shard(
     with store.attempt(DECONTAMINATE, key) as attempt:
         if rows:
             save_bitmap(attempt.path("keep.npy"), kept)
-            pq.write_table(pa.Table.from_pylist(rows, schema=DROPPED_SCHEMA), attempt.path(DROPPED), compression="zstd")
+            listed = [tuple(row[name] for name in DROPPED_SCHEMA.names) for row in rows]
+            pq.write_table(table_of(listed, DROPPED_SCHEMA), attempt.path(DROPPED), compression="zstd")
         account = _account(before, size, rows)
         return attempt.commit(account=(account,), facts={"kept": int(kept.sum())})
 
@@ -171,7 +173,7 @@ def _batches(store: Store, folder: str) -> Iterator[_Batch]:
     with pq.ParquetFile(store.path(f"{folder}/{DOCUMENTS}")) as file:
         for group in range(file.num_row_groups):
             table = file.read_row_group(group)
-            blocks = np.cumsum(table["text_bytes"].to_numpy()) // BATCH_BYTES
+            blocks = np.cumsum(array_of(table["text_bytes"])) // BATCH_BYTES
             bounds = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(blocks)]
             for first, last in pairwise(bounds):
                 yield _Batch(row + first, table.slice(first, last - first).to_pydict())

@@ -23,6 +23,7 @@ from mixproof.mixtures.spec import Spec
 
 from .batches import share_tasks
 from .cluster import Cluster
+from .columns import table_of
 from .files import TREES, InputFile
 from .identify import identify
 from .quarantine import read_shards
@@ -181,8 +182,8 @@ def write_inputs(
     receipt = store.receipt(STAGE, key)
     if receipt is None:
         with store.attempt(STAGE, key) as attempt:
-            table = pa.Table.from_pylist(rows, schema=_INPUTS_SCHEMA)
-            pq.write_table(table, attempt.path(INPUTS), compression="zstd", write_statistics=False)
+            listed = table_of([tuple(row.values()) for row in rows], _INPUTS_SCHEMA)
+            pq.write_table(listed, attempt.path(INPUTS), compression="zstd", write_statistics=False)
             receipt = attempt.commit()
     return InputsRecord(
         path=f"{STAGE}/{key}/{INPUTS}",

@@ -39,6 +39,7 @@ from mixproof.mixtures.spec import HeldoutCreate, Spec
 from .bitmap import Bitmap
 from .by_hash import fetch_texts, hex_of, in_hash_order, up_to
 from .cluster import Cluster
+from .columns import array_of, column_of, numbers, read_whole
 from .documents import SourceDocuments
 from .reserve import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS, Reserve
 from .split import SPLIT, KeepBitmaps, identity, read_without, write_without
@@ -150,13 +151,13 @@ def create_heldout(
 
 def read_set(store: Store, source: str, path: str, sha256: str, imported_from: str | None = None) -> HeldoutSet:
     """The set whose texts lie at `path` in the store."""
-    columns = pq.read_table(store.path(path), columns=["text_xxh128", "text_bytes"])
+    columns = read_whole(store.path(path), ["text_xxh128", "text_bytes"])
     return HeldoutSet(
         source=source,
         path=path,
         sha256=sha256,
         documents=columns.num_rows,
-        text_bytes=int(columns["text_bytes"].to_numpy().sum()),
+        text_bytes=int(array_of(columns["text_bytes"]).sum()),
         hashes=tuple(columns["text_xxh128"].to_pylist()),
         imported_from=imported_from,
     )
@@ -238,7 +239,7 @@ def _choose(
         rows = fetch_texts(source.shards, inside, store, cluster)
         taken = _take(inside, rows["text"], count_tokens, target)
         chosen.append(inside[taken])
-        tables.append(rows.take(pa.array(taken)))
+        tables.append(rows.take(numbers(taken)))
         if target.reached or len(inside) < len(candidates):
             break
     if not target.reached and not target.enough:
@@ -271,11 +272,9 @@ def _write(
     rows: pa.Table,
 ) -> Receipt:
     """Write the set under its own key, then the split that names it."""
-    hashes = [hex_of(document) for document in documents]
-    columns = [*(rows[name] for name in ("file", "record", "id", "text")), hashes, documents["bytes"]]
-    texts = pa.table(
-        [pa.array(column) if isinstance(column, list) else column for column in columns], schema=TEXTS_SCHEMA
-    )
+    hashes = column_of([hex_of(document) for document in documents], pa.string())
+    columns = [*(rows[name] for name in ("file", "record", "id", "text")), hashes, numbers(documents["bytes"])]
+    texts = pa.table(columns, schema=TEXTS_SCHEMA)
     path, sha256 = write_set(store, source.name, texts)
     with store.attempt(SPLIT, key) as attempt:
         kept = write_without(attempt, store, source, keep, documents)

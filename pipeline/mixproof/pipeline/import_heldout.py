@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import xxhash
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
@@ -23,6 +22,7 @@ from mixproof.ledger.place import place_of
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 
+from .columns import read_whole
 from .documents import SourceDocuments
 from .heldout import TEXTS_SCHEMA, Heldout, HeldoutSet, read_set, write_set
 from .split import KeepBitmaps
@@ -98,7 +98,7 @@ def _import(name: str, texts: HeldoutTexts, there: Store, store: Store, build: s
     found = sha256_of_file(path)
     if found != texts.sha256:
         raise DamagedFileError(str(path), "SHA-256", f"{texts.sha256} in the manifest, {found} on disk")
-    table = pq.read_table(path)
+    table = read_whole(path)
     if not table.schema.equals(TEXTS_SCHEMA):
         raise DamagedFileError(str(path), "schema", f"held-out texts have {', '.join(TEXTS_SCHEMA.names)}")
     _check_texts(path, table)

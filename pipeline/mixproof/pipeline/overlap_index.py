@@ -20,6 +20,7 @@ import xxhash
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 
+from .columns import read_whole, table_of
 from .evaluation import EvaluationFile, check_same, read_evaluation_texts
 from .heldout import HeldoutSet
 from .ngrams import Ragged
@@ -67,9 +68,9 @@ def make_index(
     texts: list[str] = []
     rows: list[tuple[str, int]] = []
     for each in sets:
-        table = pq.read_table(store.path(each.path), columns=["record", "text"])
-        texts += table["text"].to_pylist()
-        rows += [(f"heldout/{each.source}", record) for record in table["record"].to_pylist()]
+        held = read_whole(store.path(each.path), ["record", "text"])
+        texts += held["text"].to_pylist()
+        rows += [(f"heldout/{each.source}", record) for record in held["record"].to_pylist()]
     protected = len(texts)
     for file in against:
         check_same(file)
@@ -79,18 +80,10 @@ def make_index(
     index = build_index(texts, ngram, protected)
     hashes = [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
     starts = [text[:SHOWN_CHARS] for text in texts]
-    table = pa.table(
-        [
-            pa.array([row[0] for row in rows], pa.string()),
-            pa.array([row[1] for row in rows], pa.int64()),
-            hashes,
-            starts,
-        ],
-        schema=TEXTS_SCHEMA,
-    )
+    named = [(*row, text_hash, start) for row, text_hash, start in zip(rows, hashes, starts, strict=True)]
     with store.attempt(INDEX, key) as attempt:
         save_index(index, attempt.path("."))
-        pq.write_table(table, attempt.path(TEXTS), compression="zstd")
+        pq.write_table(table_of(named, TEXTS_SCHEMA), attempt.path(TEXTS), compression="zstd")
         attempt.commit(facts={"ngram": ngram, "protected": protected})
 
 
@@ -125,7 +118,7 @@ def _load(store_url: str, key: str) -> tuple[OverlapIndex, IndexedTexts]:
         heads=postings("heads"),
         anchors=postings("anchors"),
     )
-    rows = pq.read_table(folder / TEXTS).to_pylist()
+    rows = read_whole(folder / TEXTS).to_pylist()
     by_hash: dict[str, int] = {}
     for number, row in enumerate(rows):
         by_hash.setdefault(row["match_xxh128"], number)

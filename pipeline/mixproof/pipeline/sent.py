@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import ray
@@ -12,22 +11,12 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrash
 
 from mixproof.ledger.errors import MixproofError, ProcessDiedError
 
+from .needs import Needs
+
 T = TypeVar("T")
 
 MEMORY_SHARES = (0.5, 1.0)
 """Of the machine with the most memory: what a task gets that has died with its ordinary share."""
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What Ray sets aside for one call while it runs."""
-
-    cpus: float = 1
-    gpus: float = 0
-    """A fraction lets several calls share a GPU."""
-
-    def __str__(self) -> str:
-        return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
 
 
 class Sent(Generic[T]):

@@ -17,6 +17,7 @@ import xxhash
 
 from mixproof.ledger.account import Count, StageRow
 
+from .columns import table_of
 from .readers.record import OTHER_PART, Raw, Reject
 from .steps import NOT_SAMPLED, Counted, apply_steps
 
@@ -182,13 +183,5 @@ class Rows:
         self._writer.close()
 
     def _flush(self) -> None:
-        columns = zip(*self._rows, strict=True)
-        arrays = [_array(column, field.type) for column, field in zip(columns, self._schema, strict=True)]
-        self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema), row_group_size=ROW_GROUP_ROWS)
+        self._writer.write_table(table_of(self._rows, self._schema), row_group_size=ROW_GROUP_ROWS)
         self._rows, self._bytes = [], 0
-
-
-def _array(column: Sequence[object], kind: Any) -> Any:  # noqa: ANN401 - as above
-    if pa.types.is_large_string(kind):
-        return pa.array(column, type=pa.large_binary()).view(kind)  # texts come encoded; once is enough
-    return pa.array(column, type=kind)

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import xxhash
@@ -30,6 +29,7 @@ from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.columns import column_of, numbers
 from mixproof.pipeline.documents import write_inputs
 from mixproof.pipeline.files import InputFile
 from mixproof.pipeline.identify import identify
@@ -142,6 +142,8 @@ def adopt_pair(store_url: str, key: str, pair: Pair, tokenizer: TokenizerRecord)
         RequestError: when an id or an EOD is not as the tokenizer has it.
         DamagedFileError: when a file is truncated or the index does not describe the `.bin`.
     """
+    import fsspec  # here, because few builds take tokens that are there
+
     store = Store(store_url)
     index = read_foreign_index(pair.idx_url, pair.bin_url, pair.bin_bytes)
     _check_dtype(pair, index, tokenizer)
@@ -248,11 +250,11 @@ def _provenance(ids: NDArray[np.int32], lengths: NDArray[np.int64], kept: NDArra
     records = np.arange(first, first + len(lengths), dtype=np.int64)[kept]
     columns = [
         pa.nulls(rows, pa.string()),
-        pa.array(records),
+        numbers(records),
         pa.nulls(rows, pa.string()),
-        pa.array(hashes, pa.string()),
-        pa.array(np.zeros(rows, np.int64)),
-        pa.array(lengths[kept].astype(np.int32)),
+        column_of(hashes, pa.string()),
+        numbers(np.zeros(rows, np.int64)),
+        numbers(lengths[kept].astype(np.int32)),
     ]
     return pa.table(columns, schema=OPEN_SCHEMA)
 

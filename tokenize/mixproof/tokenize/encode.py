@@ -30,6 +30,7 @@ from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.columns import array_of, column_of, flags, numbers
 
 from .encoded import Encoded
 from .engine import SAMPLE, choose_engine, load_engine, reference_of
@@ -157,11 +158,11 @@ def read_kept(store: Store, texts: Texts, columns: list[str] | None = None) -> I
             kept = keep[at : at + rows]
             at += rows
             if kept.any():
-                yield from _cut(file.read_row_group(group, columns).filter(pa.array(kept)))
+                yield from _cut(file.read_row_group(group, columns).filter(flags(kept)))
 
 
 def _cut(rows: pa.Table) -> Iterator[pa.Table]:
-    ends = np.cumsum(rows["text_bytes"].to_numpy())
+    ends = np.cumsum(array_of(rows["text_bytes"]))
     start = 0
     while start < rows.num_rows:
         before = int(ends[start - 1]) if start else 0
@@ -185,7 +186,7 @@ class _ShardEncoder:
     def encode_batch(self, rows: pa.Table, out: BinaryIO) -> pa.Table:
         """Encode a batch, write its tokens to `out`, return its provenance."""
         texts: list[bytes] = pc.cast(rows["text"], pa.large_binary()).to_pylist()
-        text_bytes = rows["text_bytes"].to_numpy()
+        text_bytes = array_of(rows["text_bytes"])
         hashes = [value.hex() if isinstance(value, bytes) else value for value in rows["text_xxh128"].to_pylist()]
         self._check_texts(texts, hashes, text_bytes)
         encoded = self._engine.encode(texts)
@@ -254,8 +255,8 @@ class _ShardEncoder:
             rows["file"] if named else pa.nulls(rows.num_rows, pa.string()),
             rows["record"],
             rows["id"],
-            pa.array(hashes, pa.string()),
+            column_of(hashes, pa.string()),
             rows["text_bytes"],
-            pa.array((lengths + 1).astype(np.int32)),
+            numbers((lengths + 1).astype(np.int32)),
         ]
-        return pa.table(columns, schema=OPEN_SCHEMA).filter(pa.array(full))
+        return pa.table(columns, schema=OPEN_SCHEMA).filter(flags(full))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-import fsspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,8 +37,7 @@ def read_foreign_index(url: str, bin_url: str, bin_bytes: int) -> ForeignIndex:
     Raises:
         DamagedFileError: when it is truncated, of another format, or does not describe such a `.bin`.
     """
-    with fsspec.open(url, "rb") as file:
-        data: bytes = file.read()
+    data = _read(url)
     start = len(MAGIC) + HEADER.size
     if len(data) < start or not data.startswith(MAGIC):
         raise DamagedFileError(url, "byte 0", f"not an index of Megatron's: it starts with {data[:9]!r}")
@@ -104,9 +102,16 @@ def header_itemsize(url: str) -> int:
     Raises:
         DamagedFileError: when it is not an index of ids.
     """
-    with fsspec.open(url, "rb") as file:
-        data: bytes = file.read(len(MAGIC) + HEADER.size)
+    data = _read(url, len(MAGIC) + HEADER.size)
     try:
         return _header(url, data)[0].itemsize
     except struct.error:
         raise DamagedFileError(url, "byte 0", "not an index of Megatron's: it is shorter than a header") from None
+
+
+def _read(url: str, most: int = -1) -> bytes:
+    import fsspec  # here, because few builds take tokens that are there
+
+    with fsspec.open(url, "rb") as file:
+        data: bytes = file.read(most)
+    return data

@@ -21,6 +21,7 @@ from mixproof.ledger.errors import DamagedFileError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
+from mixproof.pipeline.columns import numbers
 
 from .indexed import CODE_OF_DTYPE, HEADER, MAGIC, VERSION, Index, read_index, token_dtype
 from .provenance import ROW_GROUP, SCHEMA, TableWriter, regroup
@@ -111,8 +112,8 @@ def _join_provenance(store: Store, parts: Sequence[DatasetRecord], path: Path) -
     first = 0
     with TableWriter(path, SCHEMA) as out:
         for rows in regroup(_rows(store, parts)):
-            numbers = pa.array(np.arange(first, first + rows.num_rows, dtype=np.int64))
-            out.write(rows.set_column(0, SCHEMA.field("document"), numbers))
+            places = numbers(np.arange(first, first + rows.num_rows, dtype=np.int64))
+            out.write(rows.set_column(0, SCHEMA.field("document"), places))
             first += rows.num_rows
 
 

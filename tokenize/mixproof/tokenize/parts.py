@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import AccountError
@@ -23,6 +22,7 @@ from mixproof.ledger.manifest import DatasetRecord, TokenizerRecord
 from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.store import Attempt, Receipt, Store
 from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.columns import array_of, read_whole
 
 from .encode import PROVENANCE, TOKENS, EncodedShard
 from .indexed import token_dtype, write_index
@@ -79,9 +79,11 @@ def _slice(shard: EncodedShard, start: int, stop: int) -> Slice:
 
 def read_lengths(store: Store, shard: EncodedShard) -> NDArray[np.int64]:
     """Tokens of each document of an encoded shard, EODs included."""
-    table = pq.read_table(store.path(f"{shard.folder}/{PROVENANCE}"), columns=["tokens"])
-    lengths: NDArray[np.int64] = table["tokens"].to_numpy().astype(np.int64)
-    return lengths
+    return _lengths(store.path(f"{shard.folder}/{PROVENANCE}")).astype(np.int64)
+
+
+def _lengths(provenance: Path) -> NDArray[np.int32]:
+    return array_of(read_whole(provenance, ["tokens"])["tokens"])
 
 
 def make_datasets(
@@ -198,7 +200,7 @@ def _write_part(store: Store, part: Part, dtype: np.dtype[np.uint16] | np.dtype[
     with TableWriter(attempt.path(f"{part.name}.parquet"), SCHEMA) as provenance:
         for rows in read_part(store, part.slices, PROVENANCE):
             provenance.write(rows)
-            lengths.append(rows["tokens"].to_numpy())
+            lengths.append(array_of(rows["tokens"]))
     all_lengths = np.concatenate(lengths)
     tokens = int(all_lengths.sum(dtype=np.int64))
     bin_path = attempt.path(f"{part.name}.bin")
@@ -226,6 +228,6 @@ def _read_tokens(store: Store, piece: Slice, itemsize: int) -> Iterator[bytes]:
 
 
 def _token_range(provenance: Path, piece: Slice) -> tuple[int, int]:
-    lengths = pq.read_table(provenance, columns=["tokens"])["tokens"].to_numpy()
+    lengths = _lengths(provenance)
     start = int(lengths[: piece.start].sum(dtype=np.int64))
     return start, start + int(lengths[piece.start : piece.stop].sum(dtype=np.int64))

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mixproof.ledger.store import Store
+from mixproof.pipeline.columns import array_of, column_of, numbers
 
 ROW_GROUP = 65_536
 """Rows of a row group, of every provenance file."""
@@ -36,6 +37,8 @@ OPEN_SCHEMA = pa.schema(
         pa.field("tokens", pa.int32()),
     ]
 )
+_BETWEEN = column_of(["#"], pa.string())[0]
+"""Of file and record, in an id of ours."""
 SCHEMA = pa.schema([pa.field("document", pa.int64()), *OPEN_SCHEMA])
 
 
@@ -109,9 +112,9 @@ def read_slice(path: Path, piece: Slice) -> Iterator[pa.Table]:
 
 
 def _close(rows: pa.Table, piece: Slice) -> pa.Table:
-    file = rows["file"] if not piece.file else pa.chunked_array([pa.array([piece.file] * rows.num_rows, pa.string())])
-    record = pc.add(rows["record"], piece.first_record)
-    names = pc.binary_join_element_wise(file, pc.cast(record, pa.string()), "#")
+    file = rows["file"] if not piece.file else column_of([piece.file] * rows.num_rows, pa.string())
+    record = numbers(array_of(rows["record"]) + piece.first_record)
+    names = pc.binary_join_element_wise(file, pc.cast(record, pa.string()), _BETWEEN)
     return pa.table(
         [
             file,
@@ -135,20 +138,20 @@ def read_part(store: Store, slices: Iterable[Slice], name: str) -> Iterator[pa.T
     """
     document = 0
     for rows in regroup(table for piece in slices for table in read_slice(store.path(f"{piece.folder}/{name}"), piece)):
-        numbers = pa.array(np.arange(document, document + rows.num_rows, dtype=np.int64))
+        places = numbers(np.arange(document, document + rows.num_rows, dtype=np.int64))
         document += rows.num_rows
-        yield pa.table([numbers, *rows.columns], schema=SCHEMA)
+        yield pa.table([places, *rows.columns], schema=SCHEMA)
 
 
 def digest_rows(row_groups: Iterable[pa.Table]) -> str:
     """SHA-256 over the values of all rows; equal rows in equal order give equal digests."""
     digest = hashlib.sha256()
     for rows in row_groups:
-        for column in rows.columns:
-            if pa.types.is_string(column.type):
-                lengths = pc.binary_length(column).to_numpy()
+        for values in rows.columns:
+            if pa.types.is_string(values.type):
+                lengths = array_of(pc.binary_length(values))
                 digest.update(np.ascontiguousarray(lengths, np.int32).data)
-                digest.update("".join(column.to_pylist()).encode())
+                digest.update("".join(values.to_pylist()).encode())
             else:
-                digest.update(np.ascontiguousarray(column.to_numpy()).data)
+                digest.update(np.ascontiguousarray(array_of(values)).data)
     return digest.hexdigest()

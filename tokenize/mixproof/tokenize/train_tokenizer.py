@@ -32,6 +32,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.rounding import largest_remainder
 from mixproof.mixtures.spec import TokenizerTraining
 from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.columns import array_of, flags, numbers, read_whole
 
 from .encode import Texts, read_kept
 from .tokenizer import MODEL, store_model, store_tokenizer
@@ -125,7 +126,7 @@ def _sample(
 
 def count_bytes(store_url: str, texts: Texts) -> int:
     """UTF-8 bytes of a shard's kept texts: a task."""
-    return sum(int(rows["text_bytes"].to_numpy().sum()) for rows in read_kept(Store(store_url), texts, ["text_bytes"]))
+    return sum(int(array_of(rows["text_bytes"]).sum()) for rows in read_kept(Store(store_url), texts, ["text_bytes"]))
 
 
 def collect_candidates(store_url: str, texts: Texts, below: int) -> tuple[str, int]:
@@ -150,8 +151,8 @@ def collect_candidates(store_url: str, texts: Texts, below: int) -> tuple[str, i
 
 def _candidates(rows: pa.Table, below: int) -> pa.Table:
     ranks = ranks_of(rows["text_xxh128"].to_pylist())
-    chosen = pa.array(ranks <= np.uint64(below - 1))
-    return pa.table({"rank": ranks, "text": rows["text"].cast(pa.large_string())}).filter(chosen)
+    chosen = flags(ranks <= np.uint64(below - 1))
+    return pa.table({"rank": numbers(ranks), "text": rows["text"].cast(pa.large_string())}).filter(chosen)
 
 
 def ranks_of(hashes: Sequence[bytes]) -> NDArray[np.uint64]:
@@ -168,7 +169,7 @@ def train_on_samples(
     for quota, paths in samples:
         candidates: list[tuple[int, str]] = []
         for path in paths:
-            table = pq.read_table(store.path(path))
+            table = read_whole(store.path(path))
             candidates.extend(zip(table["rank"].to_pylist(), table["text"].to_pylist(), strict=True))
         chosen.extend(take_bytes(sorted(candidates), quota))
     model = train_model((text for _, text in sorted(chosen)), training.vocab_size)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster import Cluster
-from mixproof.pipeline.sent import Needs
+from mixproof.pipeline.needs import Needs
 
 from .proxies import flops_per_token
 from .record import TRAIN

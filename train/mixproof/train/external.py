@@ -19,7 +19,7 @@ from mixproof.ledger.fingerprint import sha256_of
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster import Cluster
-from mixproof.pipeline.sent import Needs
+from mixproof.pipeline.needs import Needs
 
 from .external_sets import ExternalSet, find_external_sets
 from .external_tasks import TaskFolder, find_task_folder

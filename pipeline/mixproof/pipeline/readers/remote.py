@@ -17,8 +17,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
 
 REMOTE_BLOCK_BYTES = 16 * 1000 * 1000
@@ -90,6 +88,8 @@ def opened_filesystem(url: str) -> tuple[Any, str]:
     Raises:
         RequestError: no such protocol, or its package is missing.
     """
+    import fsspec  # here, because most files lie in folders
+
     with told(url):
         filesystem, path = fsspec.core.url_to_fs(url)
         filesystem.invalidate_cache()

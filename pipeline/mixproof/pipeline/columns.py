@@ -42,13 +42,13 @@ def flags(values: NDArray[np.bool_]) -> Any:  # noqa: ANN401 - as above
     return pa.Array.from_buffers(pa.bool_(), len(values), [None, _bits(values)])
 
 
-def table_of(rows: Sequence[Sequence[int | str | bytes | None]], schema: Any) -> Any:  # noqa: ANN401 - as above
+def table_of(rows: Sequence[Sequence[object]], schema: Any) -> Any:  # noqa: ANN401 - as above
     """Rows, each with its values in the order of the schema's fields, as a table."""
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
     return pa.table([column_of(values, field.type) for values, field in zip(columns, schema, strict=True)], schema)
 
 
-def column_of(values: Sequence[int | str | bytes | None], kind: Any) -> Any:  # noqa: ANN401 - as above
+def column_of(values: Sequence[Any], kind: Any) -> Any:  # noqa: ANN401 - as above
     """A column of Python's values, of nulls where they are None.
 
     Args:
@@ -62,7 +62,7 @@ def column_of(values: Sequence[int | str | bytes | None], kind: Any) -> Any:  # 
         return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(data)])
     if pa.types.is_fixed_size_binary(kind):
         missing = bytes(kind.byte_width)
-        whole = b"".join(missing if value is None else value for value in values)  # type: ignore[misc]
+        whole = b"".join(missing if value is None else value for value in values)
         assert len(whole) == len(values) * kind.byte_width, f"a value has another size than {kind}"
         return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(whole)])
     encoded = [value.encode() if isinstance(value, str) else value or b"" for value in values]

@@ -19,9 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 import zstandard
+from hypothesis import settings
 
 from mixproof.pipeline.cluster import Cluster
 from object_store import ObjectStore, serve_objects
+
+settings.register_profile("any machine", deadline=None)  # time is not what properties test, and machines are shared
+settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE_ROOTS = [str(ROOT / room) for room in ("ledger", "mixtures", "pipeline", "tokenize", "train", "cli")]

@@ -170,7 +170,7 @@ def test_a_build_goes_when_it_is_named_with_what_only_it_needed(tmp_path: Path, 
     assert not list(tmp_path.glob("builds/by-spec/*.json"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_whatever_refers_to_whatever_no_kept_build_or_run_loses_what_it_needs(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -52,7 +52,7 @@ def test_no_rows_have_no_trees() -> None:
     assert trees_of([], part_rows=1) == ([], 1)
 
 
-@settings(deadline=None, max_examples=50)  # each example writes files; time is not what it tests
+@settings(max_examples=50)  # each example writes files
 @given(
     st.lists(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=12), max_size=5),
     st.integers(1, 8),

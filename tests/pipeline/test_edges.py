@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixproof.pipeline import edges
@@ -58,7 +58,6 @@ def test_very_large_buckets_are_taken_in_pieces_that_share_a_document(monkeypatc
     assert list(zip(starts.tolist(), sizes.tolist(), strict=True)) == [(0, 3), (4, 4), (7, 4), (10, 2), (12, 4)]
 
 
-@settings(deadline=None)  # time is not what it tests, and machines are shared
 @given(
     st.lists(st.tuples(*[st.integers(0, 2)] * 4), min_size=2, max_size=20),
     st.integers(1, 4),

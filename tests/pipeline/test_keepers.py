@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -49,7 +49,6 @@ def test_after_many_keepers_the_rest_of_a_component_is_kept(monkeypatch: pytest.
     assert losers_of(rows((0, 1), (0, 2), (0, 3)), CHAIN, agree=3).tolist() == [[1, 0]]
 
 
-@settings(deadline=None)  # time is not what it tests, and machines are shared
 @given(
     st.lists(st.tuples(*[st.integers(0, 1)] * 4), min_size=2, max_size=14),
     st.integers(1, 4),

@@ -6,7 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mixproof.pipeline import ngrams
@@ -64,7 +64,6 @@ def test_upper_case_of_any_script_is_the_lower_case_word() -> None:
     assert same("ΑΘΗΝΑ Москва ÉCOLE", "αθηνα москва école")
 
 
-@settings(deadline=None)  # time is not what it tests, and machines are shared
 @given(st.lists(st.text(st.sampled_from("aBbéÉ_1 .,\n“日本かカ"), max_size=40), max_size=6))
 def test_texts_have_equal_hashes_where_they_have_equal_words(texts: list[str]) -> None:
     hashes = word_hashes(texts)
@@ -77,7 +76,6 @@ def test_texts_have_equal_hashes_where_they_have_equal_words(texts: list[str]) -
     assert len(set(seen.values())) == len(seen)
 
 
-@settings(deadline=None)  # time is not what it tests, and machines are shared
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=12), max_size=6), st.integers(1, 9))
 def test_windows_are_all_words_in_a_row_of_one_text(rows: list[list[str]], width: int) -> None:
     windows = window_hashes(word_hashes([" ".join(row) for row in rows]), width)
@@ -132,7 +130,6 @@ def test_no_texts_have_no_words() -> None:
     assert isinstance(window_hashes(none, 13), Ragged)
 
 
-@settings(deadline=None)  # the first example builds the table of letters
 @given(st.lists(st.text(alphabet="ab_Z1 .\né日İ“–§²\xa0\u203fⅣ", max_size=20), max_size=8), st.integers(1, 12))
 def test_words_of_utf8_bytes_are_the_words_of_the_strings(texts: list[str], batch: int) -> None:
     parts = [text.encode() for text in texts]
@@ -144,7 +141,6 @@ def test_words_of_utf8_bytes_are_the_words_of_the_strings(texts: list[str], batc
     assert found.values.tolist() == wanted.values.tolist()
 
 
-@settings(deadline=None)  # the first example builds the table of letters
 @given(st.lists(st.text(alphabet="abZ1_ .\n", max_size=20), min_size=1, max_size=5))
 def test_a_batch_of_ascii_has_the_words_that_it_has_beside_other_texts(texts: list[str]) -> None:
     alone = ngrams.word_hashes(texts)

@@ -43,7 +43,7 @@ def overlaps(document: list[str], text: list[str], ngram: int, overlap: Fraction
 ROWS = st.lists(st.lists(st.sampled_from("ab"), max_size=16), max_size=5)
 
 
-@settings(max_examples=400, deadline=None)  # time is not what it tests, and machines are shared
+@settings(max_examples=400)
 @given(ROWS, ROWS, st.integers(1, 9), st.fractions(0, 1, max_denominator=12))
 def test_documents_overlap_as_the_definition_says(
     documents: list[list[str]], texts: list[list[str]], ngram: int, overlap: Fraction

@@ -145,7 +145,7 @@ def test_gigatoken_stands_in_for_byte_level_bpe_and_nothing_else(folders: dict[s
     assert set(engines.values()) == {HUGGINGFACE_REFERENCE}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.text("<|endoftx>p d/", max_size=60))
 def test_the_fast_engine_gives_the_references_ids(folders: dict[str, Path], text: str) -> None:
     path = str(folders["byte_bpe"] / "tokenizer.json")

@@ -36,7 +36,7 @@ def write_megatrons(prefix: Path, documents: list[list[int]], vocab_size: int) -
 documents_of_ids = st.lists(st.lists(st.integers(0, 65_499), min_size=1, max_size=20), min_size=1, max_size=30)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(documents=documents_of_ids, vocab_size=st.sampled_from([65_499, 65_500, 130_000]))
 def test_the_files_equal_those_of_megatrons_builder(
     tmp_path_factory: pytest.TempPathFactory, documents: list[list[int]], vocab_size: int

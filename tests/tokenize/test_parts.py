@@ -145,7 +145,7 @@ def test_a_part_holds_whole_documents_up_to_ten_tokens(
     assert plan(store, lengths, 10, monkeypatch) == expected
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shards=st.lists(st.lists(st.integers(2, 15), max_size=8), max_size=8),
     limit=st.integers(1, 30),

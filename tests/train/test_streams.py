@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from megatron.core.datasets.blended_megatron_dataset_builder import BlendedMegatronDatasetBuilder
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
@@ -189,7 +189,6 @@ def pass_of(lengths: list[int], sequence_length: int) -> tuple[Any, ...]:
     )
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(2, 30), min_size=1, max_size=30), st.integers(1, 20))
 def test_e7_closes_for_windows_that_lie_end_to_end(lengths: list[int], sequence_length: int) -> None:
     check_pass(*pass_of(lengths, sequence_length), source="en", epoch=0)

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
 import orjson
@@ -102,7 +102,10 @@ class StageProgress:
 
 @contextmanager
 def stage_progress() -> Iterator[StageProgress]:
-    """Progress on stderr: bars, one a stage, with time left, and the runs that train."""
+    """Progress on stderr: bars, one a stage, with time left, and the runs that train.
+
+    What libraries print meanwhile goes there too: Ray tells on stdout of a node that died, and stdout is for results.
+    """
     columns = (
         TextColumn("{task.description:<28}"),
         BarColumn(bar_width=24),
@@ -110,10 +113,8 @@ def stage_progress() -> Iterator[StageProgress]:
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     shown = StageProgress(Progress(*columns, console=stderr, auto_refresh=False))
-    if not stderr.is_terminal:
-        yield shown
-        return
-    with Live(get_renderable=lambda: shown, console=stderr):
+    live = Live(get_renderable=lambda: shown, console=stderr) if stderr.is_terminal else nullcontext()
+    with redirect_stdout(sys.stderr), live:
         yield shown
 
 

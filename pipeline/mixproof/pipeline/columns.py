@@ -53,7 +53,7 @@ def column_of(values: Sequence[Any], kind: Any) -> Any:  # noqa: ANN401 - as abo
 
     Args:
         values: integers, strings or bytes; bytes of a string column are its UTF-8.
-        kind: `int64`, `string`, `large_string` or `binary(size)`.
+        kind: `int64`, `string`, `large_string` and `binary(size)` are made here; others by pyarrow, with what it loads.
     """
     there = np.fromiter((value is not None for value in values), np.bool_, len(values))
     validity = None if there.all() else _bits(there)
@@ -65,6 +65,8 @@ def column_of(values: Sequence[Any], kind: Any) -> Any:  # noqa: ANN401 - as abo
         whole = b"".join(missing if value is None else value for value in values)
         assert len(whole) == len(values) * kind.byte_width, f"a value has another size than {kind}"
         return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(whole)])
+    if kind not in (pa.string(), pa.large_string()):
+        return pa.array(values, kind)
     encoded = [value.encode() if isinstance(value, str) else value or b"" for value in values]
     ends = np.zeros(len(values) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=ends[1:])

@@ -91,7 +91,7 @@ def test_a_mixture_that_was_run_is_looked_at() -> None:
     assert find_optimum(Needle(), space, np.array([[1234, 8766, 0]])) == (1234, 8766, 0)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     st.lists(st.floats(0.01, 1), min_size=3, max_size=3),
     st.lists(st.fractions(Fraction(1, 3), 1), min_size=3, max_size=3),

@@ -70,7 +70,7 @@ lines = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(lines)
 def test_on_generated_lines_decisions_and_texts_are_datatroves(parts: list[str]) -> None:
     from mixproof.mixtures.spec import Step

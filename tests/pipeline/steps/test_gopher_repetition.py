@@ -62,7 +62,7 @@ def test_on_real_text_the_decisions_are_datatroves(
         assert len({reason for reason, _ in found}) > 2
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(few_words, st.integers(2, 10))
 def test_counts_of_runs_are_those_of_datatroves_loops(pieces: list[str], n: int) -> None:
     words = splitter_of("en").words(" ".join(pieces))

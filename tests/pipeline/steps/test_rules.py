@@ -31,7 +31,7 @@ def rules(tokenizers: dict[str, Any]) -> dict[str, Rules]:
     return {code: Rules(tokenizer) for code, tokenizer in tokenizers.items()}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(chunks, st.sampled_from(["eng", "deu", "fra"]))
 def test_a_chunk_has_the_words_that_spacy_finds_or_is_left_to_it(
     tokenizers: dict[str, Any], rules: dict[str, Rules], chunk: str, code: str

@@ -33,7 +33,7 @@ texts = st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(SPACES)), mi
 )
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=70)
 @given(texts, st.sampled_from(["en", "de", "fr"]))
 def test_any_text_has_the_words_and_the_sentences_that_datatrove_finds(text: str, language: str) -> None:
     theirs = load_word_tokenizer({"en": "eng", "de": "deu", "fr": "fra"}[language])

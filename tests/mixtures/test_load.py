@@ -119,6 +119,15 @@ def test_switches_may_be_written_as_true_and_false(load_text: LoadText, base: st
     assert load_text(base + "target: {tokens: 1B, max_epochs: 2}\n").max_epochs("web") == 2
 
 
+def test_a_start_is_a_folder_or_says_what_is_taken_of_it(load_text: LoadText) -> None:
+    weights = load_text(EVERYTHING).train.init_from
+    assert weights is not None and weights.checkpoint.endswith("/ckpt") and not weights.optimizer
+    taken = load_text(EVERYTHING.replace("ckpt", "{checkpoint: ckpt, optimizer: true}")).train.init_from
+    assert taken == weights.model_copy(update={"optimizer": True})
+    with pytest.raises(SpecError, match=r"train\.init_from: `checkpoint` is missing"):
+        load_text(EVERYTHING.replace("ckpt", "{optimizer: true}"))
+
+
 def test_spellings_of_the_same_spec_are_equal_and_other_shares_are_not(load_with: LoadWith) -> None:
     decimals = load_with("web: 70%, code: 20%, wiki: 10%", "wiki: 0.1, web: 0.7, code: 0.20")
     parts = load_with("{web: 70%, code: 20%, wiki: 10%}", "{parts: {web: 7, code: 2, wiki: 1}}")

@@ -43,12 +43,17 @@ sources:
   a: {files: ["x/*.jsonl", /abs/y, "s3://bucket/z"]}
   b: {files: only.jsonl}
 tokenizer: {sentencepiece: tok.model}
+train: {init_from: {checkpoint: first/run, optimizer: true}}
 """
     _write(tmp_path / "shared/base.yaml", text)
     data = read_tree(_write(tmp_path / "mine/child.yaml", "extends: ../shared/base.yaml\n")).data
     assert data["sources"]["a"]["files"] == ["../shared/x/*.jsonl", "/abs/y", "s3://bucket/z"]
     assert data["sources"]["b"]["files"] == "../shared/only.jsonl"
     assert data["tokenizer"] == {"sentencepiece": "../shared/tok.model"}
+    assert data["train"]["init_from"] == {"checkpoint": "../shared/first/run", "optimizer": True}
+    _write(tmp_path / "shared/base.yaml", "train: {init_from: first/run}\n")
+    data = read_tree(tmp_path / "mine/child.yaml").data
+    assert data["train"]["init_from"] == "../shared/first/run"
 
 
 @pytest.mark.parametrize(

@@ -27,5 +27,11 @@ DeviceOption = Annotated[
     Literal["cpu", "cuda"] | None,
     typer.Option("--device", help="Where proxies train; default: cuda where this machine or the cluster has one now."),
 ]
+WandbOption = Annotated[
+    str | None,
+    typer.Option(
+        "--wandb", metavar="PROJECT", help="Send the curves of runs to this project of Weights & Biases as well."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else goes to stderr.")]
 DEFAULT_STORE = ".mixproof"

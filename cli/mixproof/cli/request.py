@@ -76,8 +76,8 @@ def open_request(path: Path, store: str) -> Request:
     for name, source in spec.sources.items():
         make_steps(source.steps, spec.where("sources", name, "steps"))
     initial = spec.train.init_from
-    if initial is not None and not Path(initial).exists():
-        raise RequestError(f"{spec.where('train', 'init_from')}: {initial}: no such checkpoint")
+    if initial is not None and not Path(initial.checkpoint).exists():
+        raise RequestError(f"{spec.where('train', 'init_from')}: {initial.checkpoint}: no such checkpoint")
     files = find_files(spec, loaded.base)
     place = Store(store)
     place.check()

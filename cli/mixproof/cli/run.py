@@ -15,12 +15,22 @@ from mixproof.tokenize.audit import AuditReport
 from mixproof.train.compare import Comparison
 from mixproof.train.external import ExternalScores, find_external, score_external
 from mixproof.train.outcome import RunOutcome
+from mixproof.train.weights_and_biases import check_wandb
 
 from .audit import audit_request, print_report
 from .build import build_json, build_table, run_build
 from .compare import compare_requests, print_comparison
 from .external import print_external
-from .options import DEFAULT_STORE, AddressOption, DeviceOption, JsonOption, SpecPath, StoreOption, WorkersOption
+from .options import (
+    DEFAULT_STORE,
+    AddressOption,
+    DeviceOption,
+    JsonOption,
+    SpecPath,
+    StoreOption,
+    WandbOption,
+    WorkersOption,
+)
 from .output import emit_json, stage_progress, stdout
 from .report import HtmlOption, check_html, write_report
 from .request import Request, open_request
@@ -56,13 +66,15 @@ def run(
     address: AddressOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
+    wandb: WandbOption = None,
     html: HtmlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Do the whole job of SPEC: build, audit, train, compare; what is done already is reused."""
     check_html(html)
+    check_wandb(wandb)
     request = open_request(spec, store)
-    ran = run_request(request, address, workers, device)
+    ran = run_request(request, address, workers, device, wandb)
     if html is not None:
         write_report(html, [ran.request], ran.comparison)
     if as_json:
@@ -74,7 +86,11 @@ def run(
 
 
 def run_request(
-    request: Request, address: str | None, workers: int | None, device: Literal["cpu", "cuda"] | None = None
+    request: Request,
+    address: str | None,
+    workers: int | None,
+    device: Literal["cpu", "cuda"] | None = None,
+    wandb: str | None = None,
 ) -> Ran:
     """Do the whole job with one Ray start.
 
@@ -91,7 +107,7 @@ def run_request(
         if not report.ok:
             print_report(report)
             raise MixproofError("the audit failed, so nothing is trained; mend or remove what it names and run again")
-        outcomes = run_train(request, cluster, progress, device)
+        outcomes = run_train(request, cluster, progress, device, wandb)
         external = score_external(outcomes, wanted, cluster)
         report = audit_request(request, "bytes", cluster)
     return Ran(request, built.manifest, build, report, outcomes, external, compare_requests([request]))

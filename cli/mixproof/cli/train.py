@@ -15,9 +15,19 @@ from mixproof.train.external import ExternalScores, find_external, score_externa
 from mixproof.train.family import train_all
 from mixproof.train.outcome import RunOutcome
 from mixproof.train.record import RunRecord
+from mixproof.train.weights_and_biases import check_wandb
 
 from .external import print_external
-from .options import DEFAULT_STORE, AddressOption, DeviceOption, JsonOption, SpecPath, StoreOption, WorkersOption
+from .options import (
+    DEFAULT_STORE,
+    AddressOption,
+    DeviceOption,
+    JsonOption,
+    SpecPath,
+    StoreOption,
+    WandbOption,
+    WorkersOption,
+)
 from .output import StageProgress, count, emit_json, percent, stage_progress, stderr, stdout, table
 from .request import Request, open_request
 
@@ -28,14 +38,16 @@ def train(
     address: AddressOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
+    wandb: WandbOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train the proxies of SPEC on every mixture and score them on every held-out set."""
+    check_wandb(wandb)
     request = open_request(spec, store)
     wanted = find_external(request.spec, request.loaded.base, request.store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         look_before_work(request.store, cluster)
-        outcomes = run_train(request, cluster, progress, device)
+        outcomes = run_train(request, cluster, progress, device, wandb)
         external = score_external(outcomes, wanted, cluster)
     if as_json:
         emit_json(train_json(outcomes, external))
@@ -48,11 +60,15 @@ def train(
 
 
 def run_train(
-    request: Request, cluster: Cluster, progress: StageProgress, device: Literal["cpu", "cuda"] | None = None
+    request: Request,
+    cluster: Cluster,
+    progress: StageProgress,
+    device: Literal["cpu", "cuda"] | None = None,
+    wandb: str | None = None,
 ) -> list[RunOutcome]:
     """Train every run of a request."""
-    manifest = request.manifest()
-    return train_all(request.spec, manifest, request.store, cluster, device=device, on_progress=progress.runs)
+    manifest, store = request.manifest(), request.store
+    return train_all(request.spec, manifest, store, cluster, device=device, wandb=wandb, on_progress=progress.runs)
 
 
 def report_failed(outcomes: Sequence[RunOutcome]) -> bool:

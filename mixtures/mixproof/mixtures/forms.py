@@ -120,6 +120,7 @@ def _train(train: Any) -> Any:  # noqa: ANN401  any YAML value
     result = dict(train)
     if isinstance(result.get("seeds"), int) and not isinstance(result["seeds"], bool):
         result["seeds"] = [result["seeds"]]
+    _change(result, "init_from", lambda given: {"checkpoint": given} if isinstance(given, str) else given)
     _change_each(result, "proxies", lambda _, proxy: _proxy(proxy))
     return result
 

@@ -72,10 +72,11 @@ def load_spec(path: Path) -> LoadedSpec:
 
 def _with_initial_path(spec: Spec, base: Path) -> Spec:
     """Make the path of the initial checkpoint absolute: runs are planned where the spec's folder is forgotten."""
-    if spec.train.init_from is None:
+    given = spec.train.init_from
+    if given is None:
         return spec
-    given = str((base / spec.train.init_from).resolve())
-    return spec.model_copy(update={"train": spec.train.model_copy(update={"init_from": given})})
+    absolute = given.model_copy(update={"checkpoint": str((base / given.checkpoint).resolve())})
+    return spec.model_copy(update={"train": spec.train.model_copy(update={"init_from": absolute})})
 
 
 def _problem(details: ErrorDetails) -> Problem:

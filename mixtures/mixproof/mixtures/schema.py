@@ -17,7 +17,7 @@ NUMBER: Schema = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string",
 NULL: Schema = {"type": "null"}
 MODELS = (
     *("Source", "OnBadRecord", "Limits", "Dedup", "Heldout", "HeldoutCreate", "Decontaminate", "Tokenizer"),
-    *("Target", "Train", "Schedule", "Wsd", "Optimizer", "Proxy", "Objective"),
+    *("Target", "Train", "InitFrom", "Schedule", "Wsd", "Optimizer", "Proxy", "Objective"),
 )
 """Models whose keys a parent file may give; in lists there is nothing to take away."""
 
@@ -42,6 +42,7 @@ def json_schema() -> Schema:
     _allow(parts["Dedup"], "fuzzy", {"type": "boolean"})
     _allow(parts["Dedup"], "paragraphs", {"type": "boolean"})
     _allow(parts["Target"], "max_epochs", NUMBER)
+    _allow(parts["Train"], "init_from", {"type": "string"})
     parts["Proxy"]["required"].remove("min_lr")  # a tenth of `lr` where it is not given
     schema["if"], schema["then"], schema["else"] = {"required": ["extends"]}, {}, _complete(schema)
     for model in (schema, *(parts[name] for name in MODELS)):

@@ -78,6 +78,16 @@ class Proxy(SpecPart):
     """Absent: the shipped proxy of this name."""
 
 
+class InitFrom(SpecPart):
+    """A checkpoint that all runs start from; `init_from: DIR` is `{checkpoint: DIR}`."""
+
+    checkpoint: str
+    """Folder of Megatron-LM's, or of a finished run."""
+    optimizer: StrictBool = False
+    """Take Adam's moments and its count of steps too, not the weights alone. The learning rate follows the schedule
+    from its start either way."""
+
+
 class Train(SpecPart):
     """How every run is trained."""
 
@@ -97,7 +107,7 @@ class Train(SpecPart):
     """AdamW's settings."""
     proxies: dict[Name, Proxy] = Field(min_length=1)
     """The small models, by name: a shipped one (`mixproof proxies`), or any name with an `architecture`."""
-    init_from: str | None = None
+    init_from: InitFrom | None = None
     """Checkpoint of Megatron-LM, or a finished run, that all runs start from. Absent: fresh weights, by seed."""
     checkpoint_every: TokenCount | None = None
     """Absent: at the end only."""

@@ -35,6 +35,7 @@ PATH_KEYS = (
     ("tokenizer", "sentencepiece"),
     ("tokenizer", "huggingface"),
     ("train", "init_from"),
+    ("train", "init_from", "checkpoint"),
 )
 """Keys that hold paths, which in a parent file are relative to its folder."""
 

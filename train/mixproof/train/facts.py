@@ -89,7 +89,7 @@ def facts_of(record: RunRecord, across: Axis | None, audits: Mapping[str, bool])
         **{f"architecture.{name}": value for name, value in record.architecture.model_dump().items()},
         "rope_base": record.rope_base,
         "dtype": record.dtype,
-        "init_from": record.init_from.sha256 if record.init_from else "nothing",
+        "init_from": _start(record),
         "prior_tokens": record.prior_tokens,
     }
     free = {name: value for name, value in {**shared, **own}.items() if across and _may_differ(name, across)}
@@ -103,6 +103,13 @@ def differences(first: Mapping[str, Value], second: Mapping[str, Value]) -> list
     """What differs, in words: the name of each differing fact with both values."""
     names = sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
     return [f"{name}: {first.get(name, 'absent')} and {second.get(name, 'absent')}" for name in names]
+
+
+def _start(record: RunRecord) -> str:
+    initial = record.init_from
+    if initial is None:
+        return "nothing"
+    return f"{initial.sha256} with its optimizer" if initial.optimizer else initial.sha256
 
 
 def _may_differ(name: str, across: Axis) -> bool:

@@ -31,6 +31,7 @@ def train_all(
     *,
     device: Literal["cpu", "cuda"] | None = None,
     least_tokens: Mapping[str, int] | None = None,
+    wandb: str | None = None,
     on_progress: Callable[[FamilyProgress], None] | None = None,
 ) -> list[RunOutcome]:
     """Train every run of a spec, in the order mixtures, proxies, seeds.
@@ -42,6 +43,7 @@ def train_all(
         cluster: runs the tasks; each has the processors and GPUs that its proxy declares.
         device: of runs whose proxy does not say; None: `cuda` where the cluster, as it is now, has a GPU.
         least_tokens: by source, what a draw must supply at least, whatever these runs need.
+        wandb: project of Weights & Biases that gets the curves as well.
         on_progress: called from another thread, about once a second.
 
     Raises:
@@ -55,7 +57,8 @@ def train_all(
     watch = FamilyWatch(requests, [finished[request.key].done for request in requests])
     with watching(watch, on_progress if left else None):
         for wave in in_waves(left):
-            reasons = dispatch(wave, cluster, watch.end)
+            watched = [request.model_copy(update={"wandb": wandb}) for request in wave]
+            reasons = dispatch(watched, cluster, watch.end)
             for request, reason in zip(wave, reasons, strict=True):
                 finished[request.key] = outcome_of(request, reason=reason)
     if left or not store.path(RUNS_TABLE).is_file():

@@ -49,6 +49,11 @@ _PREFIXES = ("module.", "model.")
 _NO_WEIGHTS = ("_extra_state", "inv_freq", "_extra_state/")
 
 
+def is_weight(name: str) -> bool:
+    """Whether a tensor of a model is a weight that its optimizer has as well; a tied output layer is the embedding."""
+    return not any(word in name for word in _NO_WEIGHTS) and not name.endswith("output_layer.weight")
+
+
 def rename(tensors: Mapping[str, Tensor], where: str) -> Weights:
     """Bring tensors to this trainer's names.
 

@@ -5,9 +5,10 @@
     DIR/iter_0001000/{common.pt, .metadata, *.distcp}         torch_dist
     <store>/train/<key>/                                      a finished run of this program
 
-Weights alone are taken: the schedule begins anew, and so do the optimizer's moments. What the checkpoint was trained
-on before enters the account as prior tokens: its arguments' consumed samples times sequence length, or a run's own
-record. Nothing in a file is executed (`untrusted.py`); names and shapes are compared before anything is trained.
+Weights alone are taken, or where the spec asks for it Adam's moments and its count of steps as well
+(`foreign_optimizer.py`); the schedule is the spec's and begins anew. What the checkpoint was trained on before enters
+the account as prior tokens: its arguments' consumed samples times sequence length, or a run's own record. Nothing in a
+file is executed (`untrusted.py`); names and shapes are compared before anything is trained.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mixproof.mixtures.train_spec import Architecture
 
 from .checkpoint_files import checkpoint_path
 from .foreign_names import Weights, check_shape, rename
+from .foreign_optimizer import Moments, moments_of_file, moments_of_folder
 from .record import RUN, read_run
 from .request import InitialCheckpoint
 from .untrusted import load_pickled, load_tensors
@@ -35,12 +37,13 @@ NO_MODEL = ("optimizer.", "chained", "random_numbers", "rng_state", "opt_param",
 """Beginnings of names in a torch_dist checkpoint that are no weights."""
 
 
-def find_initial(given: Path, tokenizer_sha256: str) -> InitialCheckpoint:
+def find_initial(given: Path, tokenizer_sha256: str, *, optimizer: bool = False) -> InitialCheckpoint:
     """Find the checkpoint that `init_from` names, and what it was trained on.
 
     Args:
         given: a checkpoint directory, the folder of one iteration, a `.pt` file, or the folder of a finished run.
         tokenizer_sha256: of the spec; a run of this program is held against it.
+        optimizer: whether the state of its optimizer is taken as well.
 
     Raises:
         RequestError: when there is no checkpoint, several, one in pieces, or one that does not say its tokens.
@@ -48,10 +51,11 @@ def find_initial(given: Path, tokenizer_sha256: str) -> InitialCheckpoint:
     """
     given = given.resolve()
     if (given / RUN).is_file():
-        return _of_run(given, tokenizer_sha256)
-    path = _locate(given)
-    content = load_pickled(path if path.is_file() else path / "common.pt")
-    return InitialCheckpoint(path=str(path), sha256=_checksum(path), prior_tokens=_prior_tokens(content, path))
+        path, prior_tokens = _of_run(given, tokenizer_sha256)
+    else:
+        path = _locate(given)
+        prior_tokens = _prior_tokens(_content(path), path)
+    return InitialCheckpoint(path=str(path), sha256=_checksum(path), prior_tokens=prior_tokens, optimizer=optimizer)
 
 
 def initial_weights(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> Weights:
@@ -62,21 +66,44 @@ def initial_weights(initial: InitialCheckpoint, architecture: Architecture, voca
         DamagedFileError: when a file is truncated.
     """
     path = Path(initial.path)
-    if path.is_file():
-        content = load_pickled(path)
-        model = content.get("model", content.get("model0"))
-        if not isinstance(model, dict):
-            raise RequestError(f"{path}: no `model` in it; what is there: {', '.join(sorted(map(str, content))[:8])}")
-        tensors = {name: tensor for name, tensor in model.items() if isinstance(tensor, torch.Tensor)}
-    else:
-        tensors = load_tensors(path, NO_MODEL)
+    tensors = _model(path) if path.is_file() else load_tensors(path, lambda name: not name.startswith(NO_MODEL))
     weights = rename(tensors, str(path))
     check_shape(weights, architecture, vocab_size, str(path))
     return weights
 
 
-def start_from(model: torch.nn.Module, initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> None:
-    """Give a new model the weights of a checkpoint.
+def initial_moments(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> Moments:
+    """Read the state of a checkpoint's optimizer, by this trainer's names, checked against a proxy's shape.
+
+    Raises:
+        RequestError: when there is none, or it is none of Adam's or of these weights.
+        DamagedFileError: when a file is truncated.
+    """
+    path = Path(initial.path)
+    content = _content(path)
+    moments = moments_of_file(content, _model(path), str(path)) if path.is_file() else moments_of_folder(path, content)
+    return moments.checked(architecture, vocab_size, str(path))
+
+
+def check_initial(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> None:
+    """Check that a proxy can start from a checkpoint.
+
+    Raises:
+        RequestError, DamagedFileError: as `initial_weights` and, where it is asked for, `initial_moments`.
+    """
+    initial_weights(initial, architecture, vocab_size)
+    if initial.optimizer:
+        initial_moments(initial, architecture, vocab_size)
+
+
+def start_from(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    initial: InitialCheckpoint,
+    architecture: Architecture,
+    vocab_size: int,
+) -> None:
+    """Give a new model the weights of a checkpoint, and its optimizer what is asked for.
 
     Raises:
         RequestError: when the checkpoint is not the one that was planned with.
@@ -85,12 +112,31 @@ def start_from(model: torch.nn.Module, initial: InitialCheckpoint, architecture:
     if found != initial.sha256:
         raise RequestError(f"{initial.path}: changed since the run was planned: SHA-256 {found}, not {initial.sha256}")
     weights = initial_weights(initial, architecture, vocab_size)
+    moments = initial_moments(initial, architecture, vocab_size) if initial.optimizer else None
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
+            if moments is not None:
+                parameter.copy_(moments.main.get(name, weights[name]))
+                optimizer.state[parameter] = moments.state_of(name, parameter)
 
 
-def _of_run(folder: Path, tokenizer_sha256: str) -> InitialCheckpoint:
+def _content(path: Path) -> dict[str, Any]:
+    """What a `.pt` file holds, or a torch_dist checkpoint beside its tensors."""
+    return load_pickled(path if path.is_file() else path / "common.pt")
+
+
+def _model(path: Path) -> Weights:
+    """Weights of a `.pt` file, in its order."""
+    content = _content(path)
+    model = content.get("model", content.get("model0"))
+    if not isinstance(model, dict):
+        raise RequestError(f"{path}: no `model` in it; what is there: {', '.join(sorted(map(str, content))[:8])}")
+    return {name: tensor for name, tensor in model.items() if isinstance(tensor, torch.Tensor)}
+
+
+def _of_run(folder: Path, tokenizer_sha256: str) -> tuple[Path, int]:
+    """The last checkpoint of a finished run, and the tokens before it."""
     record = read_run(folder / RUN)
     if record.status != "done":
         raise RequestError(f"{folder}: the run failed, so it has no last weights: {record.reason}")
@@ -99,9 +145,7 @@ def _of_run(folder: Path, tokenizer_sha256: str) -> InitialCheckpoint:
             f"{folder}: it was trained with tokenizer {record.tokenizer.sha256}, the spec's is {tokenizer_sha256}; "
             "start from a checkpoint only with its own tokenizer"
         )
-    path = checkpoint_path(folder, record.consumed_samples)
-    prior_tokens = record.prior_tokens + record.consumed_tokens
-    return InitialCheckpoint(path=str(path), sha256=_checksum(path), prior_tokens=prior_tokens)
+    return checkpoint_path(folder, record.consumed_samples), record.prior_tokens + record.consumed_tokens
 
 
 def _locate(given: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What the first rank writes down of every step: the metrics, how fast it went, and the curves of TensorBoard."""
+"""What the first rank writes down of every step: the metrics, how fast it went, and the curves for people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from .ownership import Ownership
 from .request import RunRequest
 from .tensorboard import Curves
 from .throughput import Pace
+from .weights_and_biases import WandbCurves
 
 
 class Journal:
@@ -18,11 +19,14 @@ class Journal:
 
         Raises:
             DamagedFileError: when the metrics of the steps until then are not there.
+            RequestError: when Weights & Biases is asked for and cannot be had.
         """
         steps_done = consumed_samples // request.budget.global_batch_size
+        self._curves: list[Curves | WandbCurves] = [Curves(ownership.folder, steps_done)]
+        if request.wandb is not None:
+            self._curves.append(WandbCurves(request, ownership.folder))
         self._log = MetricsLog(ownership.folder, ownership, steps_done)
         self._pace = Pace(request, ranks, ownership, consumed_samples)
-        self._curves = Curves(ownership.folder, steps_done)
 
     def append(self, metrics: StepMetrics) -> None:
         """Write a step down.
@@ -31,7 +35,9 @@ class Journal:
             SupersededError: when another attempt has taken the run over.
         """
         self._log.append(metrics)
-        self._curves.add(metrics, self._pace.step(metrics))
+        throughput = self._pace.step(metrics)
+        for curves in self._curves:
+            curves.add(metrics, throughput)
 
     def sync(self) -> None:
         """Put every line of the metrics on disk."""
@@ -40,4 +46,5 @@ class Journal:
     def close(self) -> None:
         """Put everything on disk and close the files."""
         self._log.close()
-        self._curves.close()
+        for curves in self._curves:
+            curves.close()

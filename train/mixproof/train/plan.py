@@ -104,14 +104,15 @@ def plan_requests(
 
 def _initial(spec: Spec, manifest: Manifest) -> InitialCheckpoint | None:
     """The checkpoint that all runs start from, held against the shape of every proxy."""
-    if spec.train.init_from is None:
+    asked = spec.train.init_from
+    if asked is None:
         return None
-    from .initial import find_initial, initial_weights  # torch, for this alone
+    from .initial import check_initial, find_initial  # torch, for this alone
 
-    initial = find_initial(Path(spec.train.init_from), manifest.tokenizer.sha256)
+    initial = find_initial(Path(asked.checkpoint), manifest.tokenizer.sha256, optimizer=asked.optimizer)
     for name, proxy in spec.train.proxies.items():
         try:
-            initial_weights(initial, architecture_of(name, proxy), manifest.tokenizer.vocab_size)
+            check_initial(initial, architecture_of(name, proxy), manifest.tokenizer.vocab_size)
         except RequestError as error:
             raise RequestError(f"{spec.where('train', 'init_from')}: proxy {name}: {error}") from None
     return initial

@@ -71,6 +71,13 @@ class InitRecord(_Part):
     sha256: str
     prior_tokens: NonNegativeInt
     """Tokens that it had been trained on before."""
+    optimizer: Literal[True] | None = None
+    """Its optimizer's moments and count of steps were taken as well; not written where they were not."""
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if value is not None}
 
 
 class RunTokenizer(_Part):

@@ -33,6 +33,7 @@ OUTSIDE = (
     "recompute",
     "checkpoint_keep",
     "init_from",
+    "wandb",
 )
 """Fields of a request that are no part of its identity as they are: by their contents, or not at all."""
 
@@ -78,11 +79,15 @@ class InitialCheckpoint(_Part):
     sha256: str
     """Of the file; of names and checksums of the files of a folder."""
     prior_tokens: int
+    optimizer: bool = False
+    """Whether the moments and the count of steps of its optimizer are taken as well."""
 
     @property
     def record(self) -> InitRecord:
         """What the run's record says about it."""
-        return InitRecord(sha256=self.sha256, prior_tokens=self.prior_tokens)
+        return InitRecord(
+            sha256=self.sha256, prior_tokens=self.prior_tokens, optimizer=True if self.optimizer else None
+        )
 
 
 class RunRequest(_Part):
@@ -117,6 +122,8 @@ class RunRequest(_Part):
     """Newest checkpoints that stay; None: all."""
     init_from: InitialCheckpoint | None = None
     """What the weights start from; None: from the seed."""
+    wandb: str | None = None
+    """Project of Weights & Biases that gets the curves; None: none."""
 
     @property
     def name(self) -> str:

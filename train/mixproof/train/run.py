@@ -199,7 +199,7 @@ class _Run:
         if path := self._ranks.agree(str(newest[0]) if newest else self._trunk(state)):
             load_checkpoint(Path(path), state, self._ranks)
         elif (initial := self._request.init_from) is not None:
-            start_from(state.model, initial, self._request.shape, self._request.tokenizer.vocab_size)
+            start_from(state.model, state.optimizer, initial, self._request.shape, self._request.tokenizer.vocab_size)
         return state
 
     def _trunk(self, state: TrainingState) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from .curves import points_of
 from .metrics import StepMetrics
 from .throughput import Throughput
 
@@ -26,14 +27,7 @@ class Curves:
 
     def add(self, metrics: StepMetrics, throughput: Throughput | None) -> None:
         """Add a step's points, against its number."""
-        points = {"loss/all": metrics.loss, "step/learning rate": metrics.lr, "step/gradient norm": metrics.grad_norm}
-        points |= {f"loss/{source}": loss for source, loss in metrics.loss_of.items()}
-        if throughput is not None:
-            points["speed/tokens per second"] = throughput.tokens_per_second
-            points["speed/memory bytes"] = float(throughput.memory_bytes)
-            if throughput.mfu is not None:
-                points["speed/MFU"] = throughput.mfu
-        for name, value in points.items():
+        for name, value in points_of(metrics, throughput).items():
             self._writer.add_scalar(name, value, metrics.step)
 
     def close(self) -> None:

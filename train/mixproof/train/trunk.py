@@ -115,13 +115,20 @@ def _key(request: RunRequest, phases: int) -> str:
         "warmup_steps": budget.warmup_steps,
         "evaluate_steps": request.evaluate_steps,
         "phases": [asdict(phase) for phase in first],
-        "init_from": request.init_from.sha256 if request.init_from is not None else None,
+        "init_from": _start(request),
     }
     inputs = {
         "tokenizer": [tokenizer.sha256, tokenizer.vocab_size, tokenizer.eod_id],
         "draws": {source: request.draws[source].record.model_dump(mode="json") for source in read},
     }
     return sha256_of(stage_identity(TRUNK, TRAIN_VERSION, config, inputs))
+
+
+def _start(request: RunRequest) -> str | list[str] | None:
+    initial = request.init_from
+    if initial is None:
+        return None
+    return [initial.sha256, "optimizer"] if initial.optimizer else initial.sha256
 
 
 def _pointer(trunk: Trunk) -> str:

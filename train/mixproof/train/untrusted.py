@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -74,12 +75,12 @@ def load_pickled(path: Path) -> dict[str, Any]:
     return loaded
 
 
-def load_tensors(folder: Path, left_out: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """Load the tensors of a torch_dist checkpoint, but those whose names start with one of `left_out`.
+def load_tensors(folder: Path, wanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
+    """Load the tensors of a torch_dist checkpoint whose names are `wanted`.
 
     Args:
         folder: with `.metadata` and `*.distcp`.
-        left_out: beginnings of names.
+        wanted: whether a name is asked for.
 
     Raises:
         RequestError: when its index names a class that no index needs.
@@ -92,7 +93,7 @@ def load_tensors(folder: Path, left_out: tuple[str, ...]) -> dict[str, torch.Ten
         tensors = {
             name: torch.empty(found.size, dtype=found.properties.dtype)
             for name, found in metadata.state_dict_metadata.items()
-            if isinstance(found, TensorStorageMetadata) and not name.startswith(left_out)
+            if isinstance(found, TensorStorageMetadata) and wanted(name)
         }
         with warnings.catch_warnings():  # torch says that it loads in one process, which it was asked to
             warnings.filterwarnings("ignore", r"torch\.distributed is disabled", UserWarning)

@@ -61,7 +61,7 @@ def test_every_form_of_a_mixture_is_accepted(
         "target: {tokens: 10T, max_epochs: 4}",
         "objective: null",
         "train: {init_from: ckpt, proxies: {nano: {tokens: 1M, global_batch_size: 4, lr: 1e-3}}}",
-        "train: {init_from: {checkpoint: c, optimizer: true}, proxies: {nano: {tokens: 1, global_batch_size: 4, lr: 1}}}",
+        "train: {init_from: {checkpoint: c, optimizer: true}, proxies: {n: {tokens: 1, global_batch_size: 4, lr: 1}}}",
     ],
 )
 def test_shorthands_are_accepted(line: str, validator: jsonschema.Draft202012Validator, base: str) -> None:

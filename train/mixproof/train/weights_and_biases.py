@@ -10,7 +10,6 @@ checksum. Nothing of it is in a key.
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:  # their modules load torch, and a command checks its options 
     from .throughput import Throughput
 
 STEP = "step/number"
-WITHOUT_NETWORK = ("offline", "disabled", "dryrun")
 
 
 def check_wandb(project: str | None) -> None:
@@ -42,11 +40,13 @@ def check_wandb(project: str | None) -> None:
         )
     import wandb
 
-    if os.environ.get("WANDB_MODE") not in WITHOUT_NETWORK and not wandb.Api().api_key:
+    try:
+        wandb.login()  # asks on a terminal; nothing is sent
+    except wandb.Error as error:
         raise RequestError(
-            f"--wandb {project}: nobody is logged in; `wandb login` (or WANDB_API_KEY) says as whom to send, and "
-            "WANDB_MODE=offline keeps the curves in the run's folder for a later `wandb sync`"
-        )
+            f"--wandb {project}: {error}; `wandb login` or WANDB_API_KEY says as whom to send, and with "
+            "WANDB_MODE=offline the curves stay in the run's folder for a later `wandb sync`"
+        ) from error
 
 
 class WandbCurves:
@@ -73,7 +73,7 @@ class WandbCurves:
                 settings=wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True),
             )
         except wandb.Error as error:
-            raise RequestError(f"--wandb {request.wandb}: {error}; leave it out to train without") from error
+            raise RequestError(f"--wandb {request.wandb}: {error}; leave it out to train without it") from error
         self._run.define_metric("*", step_metric=STEP)
 
     def add(self, metrics: StepMetrics, throughput: Throughput | None) -> None:

@@ -6,9 +6,11 @@ import json
 import struct
 import sys
 from collections.abc import Callable
+from importlib.machinery import BuiltinImporter
 from pathlib import Path
 
 import pytest
+import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
 from mixproof.ledger.errors import RequestError
@@ -67,11 +69,13 @@ def test_what_is_missing_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("WANDB_MODE", "WANDB_API_KEY", "NETRC"):
         monkeypatch.delenv(name, raising=False)
+    wandb.teardown()  # it reads its settings once a process
     with pytest.raises(RequestError, match="`wandb login` or WANDB_API_KEY says as whom"):
         check_wandb("mixtures")
     monkeypatch.setenv("WANDB_MODE", "offline")
+    wandb.teardown()
     check_wandb("mixtures")
-    monkeypatch.setattr(sys, "meta_path", [])
+    monkeypatch.setattr(sys, "meta_path", [BuiltinImporter])
     monkeypatch.delitem(sys.modules, "wandb")
     with pytest.raises(RequestError, match=r"not installed; pip install 'mixproof\[wandb\]'"):
         check_wandb("mixtures")

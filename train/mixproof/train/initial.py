@@ -26,6 +26,7 @@ from mixproof.mixtures.train_spec import Architecture
 from .checkpoint_files import checkpoint_path
 from .foreign_names import Weights, check_shape, rename
 from .foreign_optimizer import Moments, moments_of_file, moments_of_folder
+from .optimizer import parameters_of
 from .record import RUN, read_run
 from .request import InitialCheckpoint
 from .untrusted import load_pickled, load_tensors
@@ -113,8 +114,10 @@ def start_from(
         raise RequestError(f"{initial.path}: changed since the run was planned: SHA-256 {found}, not {initial.sha256}")
     weights = initial_weights(initial, architecture, vocab_size)
     moments = initial_moments(initial, architecture, vocab_size) if initial.optimizer else None
+    named = {parameter: name for name, parameter in model.named_parameters()}
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in parameters_of(optimizer):  # the order in which a checkpoint has them
+            name = named[parameter]
             parameter.copy_(weights[name])
             if moments is not None:
                 parameter.copy_(moments.main.get(name, weights[name]))

@@ -41,7 +41,7 @@ def check_wandb(project: str | None) -> None:
     import wandb
 
     try:
-        wandb.login()  # asks on a terminal; nothing is sent
+        wandb.login(verify=False)  # asks on a terminal; nothing is sent
     except wandb.Error as error:
         raise RequestError(
             f"--wandb {project}: {error}; `wandb login` or WANDB_API_KEY says as whom to send, and with "

@@ -109,7 +109,7 @@ def test_a_run_goes_on_from_megatrons_optimizer_bit_for_bit(make_request: MakeRe
         folder = write(tmp_path / "megatron", model.state_dict(), optimizer.state_dict())
         undisturbed = go_on(model, optimizer, request, ranks)
     initial = find_initial(folder, request.tokenizer.sha256, optimizer=True)
-    check_initial(initial, request.shape, 600)
+    check_initial(initial, request.shape, 600, request.rope_base)
     continued = train_run(request.model_copy(update={"init_from": initial}))
     assert continued.init_from is not None and continued.init_from.optimizer
     folder = run_folder(Store(request.store), continued.key)
@@ -273,9 +273,9 @@ def test_what_is_absent_or_of_another_shape_is_said(make_request: MakeRequest, t
             )
     folder = write(tmp_path / "weights alone", weights, None)
     initial = find_initial(folder, "", optimizer=True)
-    check_initial(initial.model_copy(update={"optimizer": False}), request.shape, 600)
+    check_initial(initial.model_copy(update={"optimizer": False}), request.shape, 600, request.rope_base)
     with pytest.raises(RequestError, match="no optimizer state in it"):
-        check_initial(initial, request.shape, 600)
+        check_initial(initial, request.shape, 600, request.rope_base)
 
 
 def test_a_torch_dist_checkpoint_of_megatrons_mixed_precision_optimizer(

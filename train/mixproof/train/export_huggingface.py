@@ -29,7 +29,7 @@ from mixproof.tokenize.indexed import read_index
 from mixproof.tokenize.reference import load_reference
 
 from .distributed import process_group
-from .huggingface import CONFIG, WEIGHTS, llama_config, to_huggingface
+from .huggingface import CONFIG, FACTS, WEIGHTS, llama_config, to_huggingface
 from .huggingface_tokenizer import TokenizerCheck, differences, write_tokenizer
 from .output_folder import output_folder
 from .weights import FinishedRun, load_model, open_finished_run, weights_of
@@ -46,7 +46,6 @@ WAY_OUT = {
     "sentencepiece": "Use `tokenizer.model` with the sentencepiece package where ids matter.",
     "huggingface": "Where ids matter, keep special tokens out of texts: here they get the ids of controls.",
 }
-FACTS = "mixproof.json"
 
 
 @dataclass(frozen=True)
@@ -206,6 +205,8 @@ def _write_facts(run: FinishedRun, export: HuggingFaceExport, folder: Path) -> N
         "proxy": record.proxy,
         "seed": record.seed,
         "consumed_tokens": record.consumed_tokens,
+        "prior_tokens": record.prior_tokens,
+        "tokenizer_sha256": record.tokenizer.sha256,
         "parameters": record.parameters.total,
         "masks": record.masks.model_dump(),
         "logits_checked": export.logits_checked,

@@ -25,6 +25,8 @@ from .model import INIT_STD, NORM_EPSILON
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
+FACTS = "mixproof.json"
+"""Beside a model that was exported: which run it is, and the tokens behind it."""
 ARCHITECTURE = "LlamaForCausalLM"
 
 Weights = dict[str, Tensor]
@@ -151,14 +153,19 @@ def read_llama(folder: Path) -> LlamaModel:
     except (KeyError, RuntimeError) as error:
         raise DamagedFileError(str(folder), WEIGHTS, f"no weights of the shape in {CONFIG}: {error}") from None
     _check_shapes(folder, weights, architecture, config["vocab_size"])
-    theta = (config.get("rope_parameters") or {}).get("rope_theta") or config.get("rope_theta", 10000)
     return LlamaModel(
         architecture=architecture,
         vocab_size=config["vocab_size"],
         sequence_length=config["max_position_embeddings"],
-        rope_base=int(theta),
+        rope_base=rope_base_of(folder),
         weights=weights,
     )
+
+
+def rope_base_of(folder: Path) -> int:
+    """Base of the rotary positions of a Hugging Face model, under its name of today or an older one."""
+    config = json.loads((folder / CONFIG).read_bytes())
+    return int((config.get("rope_parameters") or {}).get("rope_theta") or config.get("rope_theta", 10000))
 
 
 def _split_qkv(joined: Tensor, architecture: Architecture) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,19 +1,22 @@
-"""Starting from a checkpoint of Megatron-LM, published or one's own: `train.init_from`.
+"""Starting from a checkpoint of Megatron-LM or Hugging Face, published or one's own: `train.init_from`.
 
     DIR/latest_checkpointed_iteration.txt       which iteration; DIR may also be that iteration's folder
     DIR/iter_0001000/mp_rank_00/model_optim_rng.pt            one file, with or without optimizer state; or
     DIR/iter_0001000/{common.pt, .metadata, *.distcp}         torch_dist
+    DIR/{config.json, *.safetensors, mixproof.json}           a LlamaForCausalLM, as `mixproof export` writes it
     <store>/train/<key>/                                      a finished run of this program
 
 Weights alone are taken, or where the spec asks for it Adam's moments and its count of steps as well
 (`foreign_optimizer.py`); the schedule is the spec's and begins anew. What the checkpoint was trained on before enters
 the account as prior tokens: its arguments' consumed samples times sequence length, or a run's own record. Nothing in a
-file is executed (`untrusted.py`); names and shapes are compared before anything is trained.
+file is executed (`untrusted.py`); names, shapes and arithmetic are compared before anything is trained.
 """
 
 from __future__ import annotations
 
+import json
 import re
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,10 @@ from mixproof.ledger.fingerprint import sha256_of, sha256_of_file
 from mixproof.mixtures.train_spec import Architecture
 
 from .checkpoint_files import checkpoint_path
+from .foreign_arguments import check_arguments, prior_tokens
 from .foreign_names import Weights, check_shape, rename
 from .foreign_optimizer import Moments, moments_of_file, moments_of_folder
+from .huggingface import CONFIG, FACTS, read_llama, rope_base_of
 from .optimizer import parameters_of
 from .record import RUN, read_run
 from .request import InitialCheckpoint
@@ -42,7 +47,8 @@ def find_initial(given: Path, tokenizer_sha256: str, *, optimizer: bool = False)
     """Find the checkpoint that `init_from` names, and what it was trained on.
 
     Args:
-        given: a checkpoint directory, the folder of one iteration, a `.pt` file, or the folder of a finished run.
+        given: a checkpoint directory, the folder of one iteration, a `.pt` file, a Hugging Face folder, or the folder
+            of a finished run.
         tokenizer_sha256: of the spec; a run of this program is held against it.
         optimizer: whether the state of its optimizer is taken as well.
 
@@ -52,11 +58,13 @@ def find_initial(given: Path, tokenizer_sha256: str, *, optimizer: bool = False)
     """
     given = given.resolve()
     if (given / RUN).is_file():
-        path, prior_tokens = _of_run(given, tokenizer_sha256)
+        path, tokens = _of_run(given, tokenizer_sha256)
+    elif (given / CONFIG).is_file():
+        path, tokens = given, _tokens_of_llama(given, tokenizer_sha256)
     else:
         path = _locate(given)
-        prior_tokens = _prior_tokens(_content(path), path)
-    return InitialCheckpoint(path=str(path), sha256=_checksum(path), prior_tokens=prior_tokens, optimizer=optimizer)
+        tokens = prior_tokens(_content(path).get("args"), str(path))
+    return InitialCheckpoint(path=str(path), sha256=_checksum(path), prior_tokens=tokens, optimizer=optimizer)
 
 
 def initial_weights(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> Weights:
@@ -67,8 +75,11 @@ def initial_weights(initial: InitialCheckpoint, architecture: Architecture, voca
         DamagedFileError: when a file is truncated.
     """
     path = Path(initial.path)
-    tensors = _model(path) if path.is_file() else load_tensors(path, lambda name: not name.startswith(NO_MODEL))
-    weights = rename(tensors, str(path))
+    if (path / CONFIG).is_file():
+        weights = read_llama(path).weights
+    else:
+        tensors = _model(path) if path.is_file() else load_tensors(path, lambda name: not name.startswith(NO_MODEL))
+        weights = rename(tensors, str(path))
     check_shape(weights, architecture, vocab_size, str(path))
     return weights
 
@@ -81,17 +92,21 @@ def initial_moments(initial: InitialCheckpoint, architecture: Architecture, voca
         DamagedFileError: when a file is truncated.
     """
     path = Path(initial.path)
+    if (path / CONFIG).is_file():
+        raise RequestError(f"{path}: a Hugging Face model has no optimizer state; take `optimizer` out")
     content = _content(path)
     moments = moments_of_file(content, _model(path), str(path)) if path.is_file() else moments_of_folder(path, content)
     return moments.checked(architecture, vocab_size, str(path))
 
 
-def check_initial(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> None:
+def check_initial(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int, rope_base: int) -> None:
     """Check that a proxy can start from a checkpoint.
 
     Raises:
-        RequestError, DamagedFileError: as `initial_weights` and, where it is asked for, `initial_moments`.
+        RequestError, DamagedFileError: as `check_arguments`, `initial_weights` and, where it is asked for,
+            `initial_moments`.
     """
+    check_arguments(_arguments(Path(initial.path)), rope_base, initial.path)
     initial_weights(initial, architecture, vocab_size)
     if initial.optimizer:
         initial_moments(initial, architecture, vocab_size)
@@ -124,6 +139,14 @@ def start_from(
                 optimizer.state[parameter] = moments.state_of(name, parameter)
 
 
+def _arguments(path: Path) -> object:
+    """What a checkpoint says of its model, by the names of Megatron-LM's arguments."""
+    if (path / CONFIG).is_file():
+        return Namespace(rotary_base=rope_base_of(path))
+    run = path.parents[1] / RUN
+    return Namespace(rotary_base=read_run(run).rope_base) if run.is_file() else _content(path).get("args")
+
+
 def _content(path: Path) -> dict[str, Any]:
     """What a `.pt` file holds, or a torch_dist checkpoint beside its tensors."""
     return load_pickled(path if path.is_file() else path / "common.pt")
@@ -144,11 +167,31 @@ def _of_run(folder: Path, tokenizer_sha256: str) -> tuple[Path, int]:
     if record.status != "done":
         raise RequestError(f"{folder}: the run failed, so it has no last weights: {record.reason}")
     if record.tokenizer.sha256 != tokenizer_sha256:
-        raise RequestError(
-            f"{folder}: it was trained with tokenizer {record.tokenizer.sha256}, the spec's is {tokenizer_sha256}; "
-            "start from a checkpoint only with its own tokenizer"
-        )
+        raise RequestError(_other_tokenizer(folder, record.tokenizer.sha256, tokenizer_sha256))
     return checkpoint_path(folder, record.consumed_samples), record.prior_tokens + record.consumed_tokens
+
+
+def _tokens_of_llama(folder: Path, tokenizer_sha256: str) -> int:
+    """What a Hugging Face model was trained on, by the facts that an export has beside it."""
+    try:
+        facts = json.loads((folder / FACTS).read_bytes())
+        tokens = int(facts["consumed_tokens"]) + int(facts.get("prior_tokens", 0))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        raise RequestError(
+            f"{folder / FACTS}: it does not say what the model was trained on, so its tokens cannot enter the account; "
+            'write {"consumed_tokens": N} into it'
+        ) from None
+    found = facts.get("tokenizer_sha256", tokenizer_sha256)
+    if found != tokenizer_sha256:
+        raise RequestError(_other_tokenizer(folder, found, tokenizer_sha256))
+    return tokens
+
+
+def _other_tokenizer(folder: Path, found: str, expected: str) -> str:
+    return (
+        f"{folder}: it was trained with tokenizer {found}, the spec's is {expected}; start from a checkpoint only with "
+        "its own tokenizer"
+    )
 
 
 def _locate(given: Path) -> Path:
@@ -196,15 +239,3 @@ def _checksum(path: Path) -> str:
         return sha256_of_file(path)
     files = sorted(file for file in path.iterdir() if file.is_file())
     return sha256_of({file.name: sha256_of_file(file) for file in files})
-
-
-def _prior_tokens(content: dict[str, Any], path: Path) -> int:
-    arguments = content.get("args")
-    samples = getattr(arguments, "consumed_train_samples", None)
-    length = getattr(arguments, "seq_length", None)
-    if not isinstance(samples, int) or not isinstance(length, int):
-        raise RequestError(
-            f"{path}: it does not say what it was trained on (args.consumed_train_samples and args.seq_length), so its "
-            "tokens cannot enter the account; save it again with both"
-        )
-    return samples * length + int(getattr(arguments, "prior_tokens", 0) or 0)

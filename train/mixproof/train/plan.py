@@ -112,7 +112,7 @@ def _initial(spec: Spec, manifest: Manifest) -> InitialCheckpoint | None:
     initial = find_initial(Path(asked.checkpoint), manifest.tokenizer.sha256, optimizer=asked.optimizer)
     for name, proxy in spec.train.proxies.items():
         try:
-            check_initial(initial, architecture_of(name, proxy), manifest.tokenizer.vocab_size)
+            check_initial(initial, architecture_of(name, proxy), manifest.tokenizer.vocab_size, spec.train.rope_base)
         except RequestError as error:
             raise RequestError(f"{spec.where('train', 'init_from')}: proxy {name}: {error}") from None
     return initial

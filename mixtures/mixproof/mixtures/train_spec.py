@@ -82,7 +82,7 @@ class InitFrom(SpecPart):
     """A checkpoint that all runs start from; `init_from: DIR` is `{checkpoint: DIR}`."""
 
     checkpoint: str
-    """Folder of Megatron-LM's, or of a finished run."""
+    """Folder of Megatron-LM's, of a Hugging Face Llama model, or of a finished run."""
     optimizer: StrictBool = False
     """Take Adam's moments and its count of steps too, not the weights alone. The learning rate follows the schedule
     from its start either way."""
@@ -108,7 +108,7 @@ class Train(SpecPart):
     proxies: dict[Name, Proxy] = Field(min_length=1)
     """The small models, by name: a shipped one (`mixproof proxies`), or any name with an `architecture`."""
     init_from: InitFrom | None = None
-    """Checkpoint of Megatron-LM, or a finished run, that all runs start from. Absent: fresh weights, by seed."""
+    """Checkpoint, or a finished run, that all runs start from. Absent: fresh weights, by seed."""
     checkpoint_every: TokenCount | None = None
     """Absent: at the end only."""
     evaluate_every: TokenCount | None = None

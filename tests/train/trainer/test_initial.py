@@ -19,7 +19,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.train_spec import Architecture
 from mixproof.train.checkpoint_files import checkpoint_path
 from mixproof.train.export_megatron import export_megatron
-from mixproof.train.initial import find_initial, initial_weights
+from mixproof.train.initial import check_initial, find_initial, initial_weights
 from mixproof.train.record import run_folder
 from mixproof.train.request import InitialCheckpoint, RunRequest
 from mixproof.train.run import train_run
@@ -195,6 +195,10 @@ def test_a_run_starts_from_a_run_and_from_its_export(make_request: MakeRequest, 
     assert [initial.prior_tokens for initial in sources] == [record.consumed_tokens] * 2
     one, other = (initial_weights(initial, first.shape, 600) for initial in sources)
     assert_equal(one, other)
+    for initial in sources:
+        check_initial(initial, first.shape, 600, first.rope_base)
+        with pytest.raises(RequestError, match="set `train.rope_base: 10000`"):
+            check_initial(initial, first.shape, 600, 500_000)
     second = first.model_copy(update={"init_from": sources[0], "seed": 8})
     assert second.key != first.model_copy(update={"seed": 8}).key
     again = train_run(second)

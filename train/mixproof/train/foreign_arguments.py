@@ -55,8 +55,8 @@ def check_arguments(arguments: object, rope_base: int, where: str) -> None:
     found = getattr(arguments, "rotary_base", rope_base)
     if found != rope_base:
         raise RequestError(
-            f"{where}: its rotary positions have the base {found:g}, the spec's {rope_base}; set `train.rope_base: "
-            f"{found:g}`"
+            f"{where}: its rotary positions have the base {found}, the spec's {rope_base}; "
+            f"set `train.rope_base: {found}`"
         )
     others = {name: getattr(arguments, name, expected) for name, expected in OF_A_PROXY.items()}
     wrong = [f"{name} {value!r}" for name, value in others.items() if value != OF_A_PROXY[name]]

@@ -28,6 +28,11 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 FACTS = "mixproof.json"
 """Beside a model that was exported: which run it is, and the tokens behind it."""
 ARCHITECTURE = "LlamaForCausalLM"
+NEEDED = (
+    *("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"),
+    "max_position_embeddings",
+)
+"""Keys of `config.json` without which there is no shape."""
 
 Weights = dict[str, Tensor]
 
@@ -133,9 +138,7 @@ def read_llama(folder: Path) -> LlamaModel:
         RequestError: when there is no such model, or it has something that proxies have not.
         DamagedFileError: when a weight is missing or has another shape than the configuration says.
     """
-    if not (folder / CONFIG).is_file():
-        raise RequestError(f"{folder}: no {CONFIG} there, so no Hugging Face model")
-    config = json.loads((folder / CONFIG).read_bytes())
+    config = _read_config(folder)
     _check_config(folder, config)
     heads = config["num_attention_heads"]
     architecture = Architecture(
@@ -164,7 +167,7 @@ def read_llama(folder: Path) -> LlamaModel:
 
 def rope_base_of(folder: Path) -> int:
     """Base of the rotary positions of a Hugging Face model, under its name of today or an older one."""
-    config = json.loads((folder / CONFIG).read_bytes())
+    config = _read_config(folder)
     return int((config.get("rope_parameters") or {}).get("rope_theta") or config.get("rope_theta", 10000))
 
 
@@ -180,6 +183,20 @@ def _join_qkv(queries: Tensor, keys: Tensor, values: Tensor, architecture: Archi
     groups, deep, wide = architecture.kv_heads, architecture.head_dim, architecture.hidden
     parts = [part.view(groups, -1, deep, wide) for part in (queries, keys, values)]
     return torch.cat(parts, dim=1).reshape(-1, wide)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONFIG).read_bytes())
+    except FileNotFoundError:
+        raise RequestError(f"{folder}: no {CONFIG} there, so no Hugging Face model") from None
+    except ValueError as error:
+        raise DamagedFileError(str(folder / CONFIG), "whole file", f"no JSON: {error}") from None
+    missing = [name for name in NEEDED if not (isinstance(config, dict) and name in config)]
+    if missing:
+        raise RequestError(f"{folder / CONFIG}: no model of Llama's kind, for it lacks {', '.join(missing)}")
+    assert isinstance(config, dict)
+    return config
 
 
 def _read_tensors(folder: Path) -> Weights:

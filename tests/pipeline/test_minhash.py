@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mixproof.pipeline import minhash
 from mixproof.pipeline.minhash import NO_GRAM, Sketch, band_hashes, grams, minima, short_signatures
-from mixproof.pipeline.ngrams import Ragged, word_hashes
+from mixproof.pipeline.ngrams import Ragged
+from mixproof.pipeline.words import word_hashes
 
 TEXTS = st.lists(st.text(alphabet="ab é日.", max_size=30), max_size=6)
 

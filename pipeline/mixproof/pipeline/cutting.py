@@ -20,10 +20,10 @@ from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.store import Store
 
 from .copies import CUTS
-from .ngrams import word_hashes_of_utf8
 from .paragraph_hashes import STAGE
 from .read import DOCUMENTS, HASHES
 from .shard_output import ROW_GROUP_ROWS, DocumentRows, Rows
+from .words import word_hashes_of_utf8
 
 LIST = "list.parquet"
 NOTHING_NEW, TOO_SHORT = "no_new_paragraph", "too_short"

@@ -24,9 +24,9 @@ from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.mixtures.spec import Spec
 
 from .files import InputFile, find_others
-from .ngrams import word_hashes
 from .readers.jsonl import BOM, split_lines
 from .readers.raw import local_copy, plain_blocks, unpacked_blocks
+from .words import word_hashes
 
 ALWAYS = ("text", "question")
 WHEN_LONG = ("answer", "choices")

@@ -24,7 +24,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from .ngrams import Ragged, hashes_at, mixed, ranges, window_hashes, word_hashes
+from .ngrams import Ragged, hashes_at, mixed, ranges, window_hashes
+from .words import word_hashes
 
 SHORT_WORDS = 5
 """Words that a text shorter than n must have at least to be looked for inside of others."""

@@ -27,7 +27,7 @@ from .ngrams import Ragged
 from .overlap import OverlapIndex, Postings, build_index
 
 INDEX = "overlap_index"
-VERSION = 1
+VERSION = 2
 TEXTS = "texts.parquet"
 SHOWN_CHARS = 200
 

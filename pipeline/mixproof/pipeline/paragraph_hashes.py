@@ -1,6 +1,6 @@
 """Paragraphs of texts and their hashes: a paragraph is a line, and two are the same when their words are.
 
-Words are those of `ngrams.py`, so case, punctuation and white space do not count; digits and accents do. A paragraph
+Words are those of `words.py`, so case, punctuation and white space do not count; digits and accents do. A paragraph
 with fewer than `min_words` is not hashed and always stays. A hash has 128 bits: two sums over the words of a mix of
 each word with its place, so that a batch of texts takes a few passes over its words and none over strings.
 """
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 
-from .ngrams import mixed, word_hashes_of_utf8
+from .ngrams import mixed
 from .texts import iter_texts
+from .words import word_hashes_of_utf8
 
 STAGE = "paragraphs"
 VERSION = 1

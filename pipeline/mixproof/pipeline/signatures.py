@@ -24,12 +24,12 @@ from .batches import share_tasks
 from .cluster import Cluster
 from .documents import SHARD_BYTES, Shard
 from .minhash import NO_GRAM, Sketch, band_hashes, grams, minima, short_signatures
-from .ngrams import word_hashes_of_utf8
 from .read import DOCUMENTS
 from .texts import iter_texts
+from .words import word_hashes_of_utf8
 
 STAGE = "minhash"
-VERSION = 1
+VERSION = 2
 SIGNATURES = "signatures.npy"
 """Lower halves of the minima, uint16 [documents, minima], in the order of `documents.parquet`."""
 BANDS = "bands.npy"

@@ -1,0 +1,188 @@
+"""Words of texts as 64-bit hashes, in numpy.
+
+A word is a run of letters as `letters.py` has them. Its hash is made of its UTF-8 in lower case, eight bytes at a time:
+the first eight, read at once where the word starts, and for what is longer a sum over the other eights, each mixed with
+its place. Mixing spreads every bit over all 64 and is one to one, so words of up to eight bytes never share a hash, and
+others do with probability 2^-64. A batch of nothing but ASCII takes a shorter way to the same hashes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .letters import ascii_letters, letters_of
+from .ngrams import Ragged, mixed, offsets_of, ranges
+
+BATCH_CHARS = 1 << 16
+"""Characters that are hashed at a time: the arrays of one batch stay in a core's cache."""
+
+BLOCK_BYTES = 1 << 15
+"""Bytes of ASCII that are hashed at a time: the arrays of one block stay in a core's cache."""
+
+_LATIN_SIGNS = np.array([0xA0 <= code <= 0xB1 and code != 0xAA for code in range(256)])
+"""The second UTF-8 bytes of the signs U+00A0 to U+00B1, the paragraph's among them; U+00AA is a letter."""
+_EIGHT = 8
+"""Bytes that are read at once."""
+_MASKS = np.array([(1 << 8 * size) - 1 for size in range(_EIGHT + 1)], dtype=np.uint64)
+"""What belongs to a word, of eight bytes, where `size` are left of it."""
+_PLACE = np.uint64(0x9E3779B97F4A7C15)
+
+
+def word_hashes(texts: Sequence[str]) -> Ragged:
+    """Hash every word of every text, in order."""
+    counts = np.zeros(len(texts), dtype=np.int64)
+    parts = [np.zeros(0, dtype=np.uint64)]
+    for owners, pieces in _batches(texts):
+        hashes, per_piece = _hash_batch(pieces)
+        parts.append(hashes)
+        np.add.at(counts, owners, per_piece)
+    return Ragged(np.concatenate(parts), offsets_of(counts))
+
+
+def word_hashes_of_utf8(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
+    """Hash every word of texts that lie one after another in `data`, as `word_hashes` does, without making strings.
+
+    Args:
+        data: UTF-8.
+        offsets: int64 [texts + 1], text i is `data[offsets[i]:offsets[i + 1]]`.
+    """
+    if not data.isascii():
+        data = _without_signs(data)
+    if data.isascii():
+        return _ascii_word_hashes(data, offsets)
+    filled = np.flatnonzero(np.diff(offsets))
+    highest = np.maximum.reduceat(np.frombuffer(data, dtype=np.uint8), offsets[filled])
+    others = filled[highest >= 128]
+    blank = bytearray(data)
+    for text in others:
+        blank[offsets[text] : offsets[text + 1]] = bytes(int(offsets[text + 1] - offsets[text]))
+    plain = _ascii_word_hashes(bytes(blank), offsets)
+    strings = word_hashes([data[offsets[text] : offsets[text + 1]].decode() for text in others])
+    counts = plain.lengths
+    counts[others] = strings.lengths
+    merged = offsets_of(counts)
+    values = np.empty(merged[-1], dtype=np.uint64)
+    values[ranges(merged[:-1], plain.lengths)] = plain.values
+    values[ranges(merged[others], strings.lengths)] = strings.values
+    return Ragged(values, merged)
+
+
+def _without_signs(data: bytes) -> bytes:
+    """UTF-8 with spaces for the signs of Latin 1 and the quotes, dashes and spaces of U+2000 to U+203F.
+
+    They separate words as a space does, and most English texts that are not ASCII have no other characters beyond it.
+    """
+    signs = np.frombuffer(bytearray(data), dtype=np.uint8)
+    leads = np.flatnonzero(signs >= 0xC2)
+    first, second = signs[leads], signs[leads + 1]
+    latin = leads[(first == 0xC2) & _LATIN_SIGNS[second]]
+    general = leads[(first == 0xE2) & (second == 0x80)]
+    for places, size in ((latin, 2), (general, 3)):
+        for byte in range(size):
+            signs[places + byte] = ord(" ")
+    return signs.tobytes()
+
+
+def _ascii_word_hashes(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
+    letters = data.translate(ascii_letters()) + bytes(_EIGHT)
+    is_letter = np.frombuffer(letters, dtype=np.uint8)
+    firsts = offsets[1:-1][np.diff(offsets[:-1]) > 0]
+    glued = firsts[(is_letter[firsts - 1] != 0) & (is_letter[firsts] != 0)]  # texts without a separator between them
+    places, parts, start = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], 0
+    while start < len(data):
+        end = _word_end(letters, start, len(data))
+        inside = np.zeros(end - start + 2, dtype=np.bool_)
+        np.not_equal(is_letter[start:end], 0, out=inside[1:-1])
+        edges = np.flatnonzero(inside[1:] != inside[:-1])
+        edges += start
+        here = glued[np.searchsorted(glued, start) : np.searchsorted(glued, end)]
+        if len(here):  # each of them ends a word and starts one
+            edges = np.sort(np.concatenate([edges, here, here]))
+        places.append(edges[::2])
+        parts.append(_hash_spans(letters, edges[::2], edges[1::2] - edges[::2]))
+        start = end
+    return Ragged(np.concatenate(parts), np.searchsorted(np.concatenate(places), offsets))
+
+
+def _word_end(letters: bytes, start: int, last: int) -> int:
+    """About BLOCK_BYTES after `start`, where no word is cut."""
+    end = start + BLOCK_BYTES
+    if end >= last:
+        return last
+    cut = letters.rfind(b"\0", start + 1, end)
+    if cut < 0:
+        cut = letters.find(b"\0", end, last)
+    return cut if cut > 0 else last
+
+
+def _batches(texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], list[str]]]:
+    """Groups of pieces of texts of about BATCH_CHARS, each with the numbers of the texts they are of."""
+    owners: list[int] = []
+    pieces: list[str] = []
+    chars = 0
+    for number, text in enumerate(texts):
+        for piece in [text] if len(text) <= BATCH_CHARS else _pieces(text):
+            if chars and chars + len(piece) > BATCH_CHARS:
+                yield np.array(owners, dtype=np.int64), pieces
+                owners, pieces, chars = [], [], 0
+            owners.append(number)
+            pieces.append(piece)
+            chars += len(piece) + 1
+    if pieces:
+        yield np.array(owners, dtype=np.int64), pieces
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut a long text at white space, so that no word is cut; without any it stays whole."""
+    start = 0
+    while len(text) - start > BATCH_CHARS:
+        end = start + BATCH_CHARS
+        cut = max(text.rfind(" ", start, end), text.rfind("\n", start, end))
+        if cut <= start:
+            after = [place for place in (text.find(" ", end), text.find("\n", end)) if place >= 0]
+            cut = min(after, default=len(text))
+        yield text[start:cut]
+        start = cut
+    yield text[start:]
+
+
+def _hash_batch(pieces: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Word hashes of the pieces in order, and words per piece."""
+    letters, starts_word = letters_of("\n".join(pieces))
+    starts, ends = _spans(letters != 0, starts_word)
+    lengths = np.fromiter((len(piece) + 1 for piece in pieces), dtype=np.int64, count=len(pieces))
+    bounds = np.searchsorted(starts, offsets_of(lengths))
+    if letters.dtype != np.uint8:
+        utf8 = letters.tobytes().decode("utf-32-le", "surrogatepass").encode("utf-8", "surrogatepass")
+        # where each character starts, and where the last ends
+        places = np.append(np.flatnonzero((np.frombuffer(utf8, dtype=np.uint8) & 0xC0) != 0x80), len(utf8))
+        starts, ends = places[starts], places[ends]
+    else:
+        utf8 = letters.tobytes()
+    return _hash_spans(utf8 + bytes(_EIGHT), starts, ends - starts), np.diff(bounds)
+
+
+def _spans(is_word: NDArray[np.bool_], starts_word: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where every word starts and where it ends, int64 [words] each."""
+    ends_word = is_word.copy()
+    ends_word[:-1] &= ~is_word[1:] | starts_word[1:]
+    return np.flatnonzero(starts_word), np.flatnonzero(ends_word) + 1
+
+
+def _hash_spans(utf8: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Hash the words that are `lengths` bytes from `starts` on; `utf8` has eight bytes more than they need."""
+    # an array of eight bytes from every byte on: only those that are asked for are read
+    eights = np.ndarray((len(utf8) - _EIGHT + 1,), dtype="<u8", buffer=utf8, strides=(1,))
+    hashes = eights[starts] & _MASKS.take(lengths, mode="clip")
+    long = np.flatnonzero(lengths > _EIGHT)
+    if len(long):
+        counts = (lengths[long] - 1) // _EIGHT  # of eights beyond the first
+        places = _EIGHT * (ranges(np.zeros_like(counts), counts) + 1)
+        left = np.repeat(lengths[long], counts) - places
+        rest = eights[np.repeat(starts[long], counts) + places] & _MASKS.take(left, mode="clip")
+        rest += places.astype(np.uint64) * _PLACE
+        hashes[long] += np.add.reduceat(mixed(rest), offsets_of(counts)[:-1])
+    return mixed(hashes)

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from conftest import ROOT, Experiment
-
-BIN = Path(sys.executable).parent
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def without_own_mixproof() -> dict[str, str]:
-    """No PYTHONPATH of the checkout and no token file: only the job's own environment may find the code."""
-    names = ("PYTHONPATH", "RAY_ADDRESS")
-    environment = {name: value for name, value in os.environ.items() if name not in names}
-    return environment | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "RAY_AUTH_MODE": "disabled",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
+from ray_nodes import BIN, free_port, ray_node, without_own_mixproof
 
 
 @pytest.fixture(scope="module")
@@ -42,23 +20,10 @@ def job_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a head node with two processors and a job server of its own; stop it afterwards."""
     port = free_port()
     log = tmp_path_factory.mktemp("ray") / "head.log"
-    command = [BIN / "ray", "start", "--head", "--block", f"--port={free_port()}", "--num-cpus=2"]
-    command += ["--include-dashboard=true", f"--dashboard-port={port}", "--disable-usage-stats"]
-    # Without a port of its own the agent that starts jobs shares one with every other Ray of this machine.
-    command += [f"--dashboard-agent-listen-port={free_port()}"]
-    with log.open("w") as output:
-        head = subprocess.Popen(
-            [*map(str, command)], env=without_own_mixproof(), stdout=output, stderr=output, start_new_session=True
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
+    with ray_node(log, "--head", f"--port={free_port()}", "--num-cpus=2", f"--dashboard-port={port}") as head:
+        address = f"http://127.0.0.1:{port}"
         wait_until_it_answers(address, head, log)
         yield address
-    finally:
-        # asked to end, a head takes half a minute to say goodbye to its own processes
-        for process in [*psutil.Process(head.pid).children(recursive=True), head]:
-            process.kill()
-        head.wait(timeout=60)
 
 
 def wait_until_it_answers(address: str, head: subprocess.Popen[bytes], log: Path) -> None:

@@ -57,7 +57,7 @@ def named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
         for index, name in enumerate(spec.dedup.keep):
             yield ("dedup", "keep", index), name
         if spec.dedup.paragraphs is not None:
-            for index, name in enumerate(spec.dedup.paragraphs.sources):
+            for index, name in enumerate(spec.dedup.paragraphs.sources or ()):
                 yield ("dedup", "paragraphs", "sources", index), name
         if isinstance(spec.dedup.scope, dict):
             for group, members in spec.dedup.scope.items():
@@ -91,7 +91,7 @@ def _dedup_groups(spec: Spec) -> Iterator[Problem]:
             yield Problem(path, f"{name!r} has tokens only, and deduplication compares texts; take it out")
     yield from _twice(spec.dedup.keep, ("dedup", "keep"))
     if spec.dedup.paragraphs is not None:
-        yield from _twice(spec.dedup.paragraphs.sources, ("dedup", "paragraphs", "sources"))
+        yield from _twice(spec.dedup.paragraphs.sources or (), ("dedup", "paragraphs", "sources"))
     if isinstance(spec.dedup.scope, dict):
         members = [name for group in spec.dedup.scope.values() for name in group]
         yield from _twice(members, ("dedup", "scope"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, StrictBool, Tag
+from pydantic import Discriminator, Field, StrictBool, Tag
 
 from .quantities import Share, WholeNumber
 from .spec_part import SpecPart
@@ -31,7 +31,7 @@ class ParagraphDedup(SpecPart):
     """A line with fewer words always stays: headings, list items, a line of dialogue."""
     min_doc_words: WholeNumber = 50
     """A document that loses a paragraph and is left with fewer words goes as `too_short`."""
-    sources: tuple[str, ...] = ()
+    sources: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Sources whose paragraphs are compared; absent: all. Code is better left out: its lines repeat for good reason."""
 
 

@@ -82,7 +82,7 @@ def with_parts(spec: Spec, values_of: Mapping[str, Sequence[str]]) -> Spec:
         if isinstance(scope, dict):
             scope = {group: places.listed(members) for group, members in scope.items()}
         paragraphs = spec.dedup.paragraphs
-        if paragraphs is not None:
+        if paragraphs is not None and paragraphs.sources is not None:
             paragraphs = paragraphs.model_copy(update={"sources": places.listed(paragraphs.sources)})
         update["dedup"] = spec.dedup.model_copy(
             update={"keep": places.listed(spec.dedup.keep), "scope": scope, "paragraphs": paragraphs}

@@ -82,7 +82,7 @@ def deduplicate_paragraphs(
     rule = spec.dedup.paragraphs
     written: dict[str, list[Receipt | None]] = {name: [None] * len(each.shards) for name, each in sources.items()}
     for group in dedup_groups(spec.dedup, list(sources)):
-        members = [name for name in group if not rule.sources or name in rule.sources]
+        members = [name for name in group if rule.sources is None or name in rule.sources]
         parts = [_Part(*pair) for name in members for pair in zip(sources[name].shards, keep[name], strict=True)]
         receipts = iter(_cut_group(parts, rule, store, cluster))
         for name in members:

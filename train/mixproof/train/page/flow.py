@@ -19,6 +19,8 @@ Unit = Literal["bytes", "documents", "tokens"]
 NOUNS: dict[Unit, str] = {"bytes": "bytes of text", "documents": "documents", "tokens": "tokens"}
 SIGNS: dict[Unit, str] = {"bytes": "B", "documents": "", "tokens": ""}
 HELD, KEPT = "held out", "training"
+GONE = faded("#808080", 0.4)
+"""Of what left the flow: the label of an earlier loss is read through it."""
 TALLEST = 620
 
 
@@ -243,7 +245,7 @@ def _stages(
         for loss in losses(name, source):
             if loss.stage == row.stage:
                 lost = graph.node(
-                    f"lost {loss.stage} {loss.reason}", "− " + label(loss.reason.replace("_", " "), 24), MUTED
+                    f"lost {loss.stage} {loss.reason}", "− " + label(loss.reason.replace("_", " "), 24), GONE
                 )
                 counted.add(lost)
                 graph.link(stage, lost, getattr(loss, unit), gone, f"{label(name)}, {label(loss.reason)}")

@@ -53,18 +53,23 @@ Keepers = dict[int, int]
 def texts_of(folder: Path) -> Iterator[str]:
     """Every text below a folder, in the order of names."""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.name
-        if name.endswith(".parquet"):
-            yield from pq.read_table(path, columns=["text"])["text"].to_pylist()
-        elif ".jsonl" in name:
-            data = path.read_bytes()
-            if name.endswith(".zst"):
-                data = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True).read()
-            elif name.endswith(".gz"):
-                data = gzip.decompress(data)
-            yield from (record["text"] for line in data.splitlines() if "text" in (record := orjson.loads(line)))
-        elif name.endswith((".txt", ".py", ".md", ".rst")):
-            yield path.read_text(errors="replace")
+        yield from texts_in(path)
+
+
+def texts_in(path: Path) -> Iterator[str]:
+    """Every text of a file."""
+    name = path.name
+    if name.endswith(".parquet"):
+        yield from pq.read_table(path, columns=["text"])["text"].to_pylist()
+    elif ".jsonl" in name:
+        data = path.read_bytes()
+        if name.endswith(".zst"):
+            data = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data), read_across_frames=True).read()
+        elif name.endswith(".gz"):
+            data = gzip.decompress(data)
+        yield from (record["text"] for line in data.splitlines() if "text" in (record := orjson.loads(line)))
+    elif name.endswith((".txt", ".py", ".md", ".rst")):
+        yield path.read_text(errors="replace")
 
 
 def sample(folder: Path, megabytes: float, planted: float) -> list[str]:

@@ -3,8 +3,8 @@
     python benchmarks/documents.py FOLDER [PART ...] [--megabytes 1] [--warm 40] [--seed 1]
 
 FOLDER holds one folder a domain, with jsonl (plain, gz, zst) and Parquet files whose records have a `text`. Parts are
-`filters`, `readers`, `workers`, `memory` and `dedup`; without any, all of them. Times are CPU seconds, so that other
-work on the machine changes both sides alike; the sides take turns.
+`filters`, `readers`, `workers`, `memory`, `growth` and `dedup`; without any, all of them. Times are CPU seconds, so
+that other work on the machine changes both sides alike; the sides take turns.
 
 filters: Gopher quality, Gopher repetition, C4 and FineWeb with datatrove's defaults, each on each document on its own.
 `--warm` MB drawn from all domains go through ours alone first, because datatrove's have no memo to fill; then
@@ -14,6 +14,7 @@ readers: all records of all files; ours with documents, rejects and UTF-8 bytes 
 workers: reading with the four filters on one Ray worker and on two. Beside wall time, which says something on an idle
 machine only: CPU seconds of the busiest worker and of the driver, which is what two idle cores would wait for.
 memory: the largest resident set of a fresh process that reads one file with `ftfy`, `pii`, `language` and the filters.
+growth: `benchmarks/growth.py`, the same for all other stages over ten times the corpus.
 dedup: `benchmarks/dedup.py` on each domain.
 """
 
@@ -23,7 +24,6 @@ import argparse
 import multiprocessing
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -42,7 +42,8 @@ from datatrove.pipeline.filters import (
     GopherRepetitionFilter,
 )
 from datatrove.pipeline.readers import JsonlReader, ParquetReader
-from dedup import Inline, texts_of
+from dedup import texts_of
+from inline import Inline, peak_bytes
 from loguru import logger
 
 from mixproof.ledger.store import Store
@@ -234,7 +235,7 @@ def _peak_of(path: Path) -> int:
         inline = Inline()
         inline.seconds = {}
         read_all(path, Path(store), inline, EDITORS + FILTERS)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_bytes()
 
 
 def read_all(folder: Path, store: Path, cluster: Cluster, steps: tuple[Step, ...]) -> dict[str, SourceDocuments]:
@@ -279,6 +280,10 @@ def _rates(size: float, seconds: Sequence[float]) -> str:
     return f"{size:6.1f} MB  mixproof {ours:7.2f} MB/s  datatrove {theirs:6.3f} MB/s  {ours / theirs:5.1f}x"
 
 
+def _run(benchmark: str, folder: Path) -> None:
+    subprocess.run([sys.executable, str(Path(__file__).with_name(benchmark)), str(folder)], check=True)
+
+
 def main() -> None:
     """Measure the parts that are asked for."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -287,10 +292,8 @@ def main() -> None:
         "readers": lambda: compare_readers(given.folder),
         "workers": lambda: compare_workers(given.folder),
         "memory": lambda: measure_memory(given.folder),
-        "dedup": lambda: [
-            subprocess.run([sys.executable, str(Path(__file__).with_name("dedup.py")), str(domain)], check=True)
-            for domain in _domains(given.folder)
-        ],
+        "growth": lambda: _run("growth.py", given.folder),
+        "dedup": lambda: [_run("dedup.py", domain) for domain in _domains(given.folder)],
     }
     asked.add_argument("folder", type=Path)
     asked.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mixproof.pipeline.cluster import Cluster
@@ -21,3 +22,13 @@ class Inline(Cluster):
         return results
 
     seconds: dict[str, float]
+
+
+def peak_bytes() -> int:
+    """The largest resident set that this process has had, by Linux.
+
+    Not `getrusage`, which begins with that of the process that started this one.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    peak = next(line for line in lines if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) * 1024

@@ -11,8 +11,9 @@ import pytest
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.spec import Limits
-from mixproof.pipeline.readers import parquet, raw
+from mixproof.pipeline.readers import parquet_weight, raw
 from mixproof.pipeline.readers.parquet import read_parquet
+from mixproof.pipeline.readers.parquet_weight import weigh
 from mixproof.pipeline.readers.record import Raw, Reject
 
 
@@ -130,10 +131,20 @@ def test_a_batch_holds_no_more_values_than_their_dictionary_allows(
 ) -> None:
     path = bomb(tmp_path / "a.parquet", pa.array(["x" * 100_000, "y"] * 400))
     with pq.ParquetFile(path) as file:
-        group = file.metadata.row_group(0)
-    found = parquet._weigh(path, group, ["text"], Limits(), "a")
-    assert found == (group.column(0).total_compressed_size, parquet.BATCH_ROWS)
-    monkeypatch.setattr(parquet, "BATCH_BYTES", 1_000_000)
-    assert parquet._weigh(path, group, ["text"], Limits(), "a")[1] == 9  # of 100,000 bytes and two lengths of 4
+        metadata = file.metadata
+    found = weigh(path, metadata, 0, ["text"], Limits(), "a")
+    assert found == (metadata.row_group(0).column(0).total_compressed_size, parquet_weight.BATCH_ROWS)
+    monkeypatch.setattr(parquet_weight, "BATCH_BYTES", 1_000_000)
+    assert weigh(path, metadata, 0, ["text"], Limits(), "a")[1] == 9  # of 100,000 bytes and two lengths of 4
     items = read_parquet(str(path), 0, 10**9, text="text", id_="id", with_fields=False)
     assert [item.text for item in items if isinstance(item, Raw)] == ["x" * 100_000, "y"] * 400
+
+
+def test_a_footer_whose_column_has_a_broken_name_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"]}), path)
+    data = bytearray(path.read_bytes())
+    data[data.rfind(b"text") + 3] ^= 0x80  # in the chunk's own path, after the schema
+    path.write_bytes(data)
+    with pytest.raises(DamagedFileError, match=r"a\.parquet.*footer, row group 0.*not a whole Parquet file"):
+        list(read_parquet(str(path), 0, 10**9, text="text", id_="id", with_fields=False))

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mixproof.ledger.errors import BadRecordsError, ProcessDiedError, RequestError
+from mixproof.ledger.errors import BadRecordsError, DamagedFileError, ProcessDiedError, RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Source, Spec, Step
+from mixproof.pipeline import quarantine
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.documents import read_sources
 from mixproof.pipeline.files import find_files
@@ -112,3 +114,23 @@ def test_the_mark_is_the_record_under_work_and_goes_at_the_end(tmp_path: Path) -
             assert marked_place(mark) == place
         watch.extend(10**9)
     assert marked_place(mark) is None
+
+
+def test_a_footer_that_ends_the_process_of_its_reader_ends_in_an_error_with_the_name_of_the_file(
+    tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": [f"some text {n}" for n in range(200)]}), path, compression="zstd")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\x0c%\x02\x18\x04text")] ^= 4  # the column's type: bytes become floats, and pyarrow 26 aborts
+    path.write_bytes(data)
+    spec = make_spec({"s": Source(files=("a.parquet",))})
+    files = find_files(spec, tmp_path)
+    (plan,) = plan_shards(files)
+    store, task = Store(tmp_path / "store"), read_task(plan, spec.sources["s"], {files["s"][0].url: "0" * 64})
+    mark = mark_of(store, task)
+    mark.parent.mkdir(parents=True)
+    mark.write_bytes((0).to_bytes(8, "little"))  # as the worker leaves it that died
+    monkeypatch.setattr(quarantine, "MOST_DEATHS", 1)
+    with pytest.raises((ProcessDiedError, DamagedFileError), match=r"a\.parquet.*damaged"):
+        read_shards(str(store), [task])

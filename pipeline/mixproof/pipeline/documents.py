@@ -24,7 +24,8 @@ from mixproof.mixtures.spec import Spec
 from .batches import share_tasks
 from .cluster import Cluster
 from .columns import table_of
-from .files import TREES, InputFile
+from .files import InputFile
+from .formats import TREES
 from .identify import identify
 from .quarantine import read_shards
 from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_tasks

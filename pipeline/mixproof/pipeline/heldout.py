@@ -21,7 +21,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.account import Count, StageRow
-from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import HeldoutCreate, Spec
@@ -41,7 +39,8 @@ from .by_hash import fetch_texts, hex_of, in_hash_order, up_to
 from .cluster import Cluster
 from .columns import array_of, column_of, numbers, read_whole
 from .documents import SourceDocuments
-from .reserve import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS, Reserve
+from .heldout_target import Target
+from .reserve import Reserve
 from .split import SPLIT, KeepBitmaps, identity, read_without, write_without
 
 HELDOUT = "heldout"
@@ -49,8 +48,6 @@ VERSION = 1
 TOKENS_AT_A_TIME = 64
 """Documents whose tokens are counted in one call."""
 ROW_GROUP_ROWS = 1024
-GUESSED_BYTES_PER_TOKEN = 5
-"""For the size of the first look at a source; a wrong guess costs time only."""
 
 TEXTS_SCHEMA = pa.schema(
     [
@@ -141,7 +138,7 @@ def create_heldout(
         receipt = _finished(store, key)
         cluster.count(run=int(receipt is None), reused=int(receipt is not None))
         if receipt is None:
-            target = _Target(spec.where("sources", name), asked, before[name], last)
+            target = Target(spec.where("sources", name), asked, before[name], last)
             documents, rows = _choose(source, keep[name], store, cluster, count_tokens, target)
             receipt = _write(store, key, source, keep[name], documents, rows)
         texts[name] = read_set(store, name, receipt.facts["path"], receipt.facts["sha256"])
@@ -170,67 +167,13 @@ def heldout_key(source: str, texts: pa.Table) -> str:
     return stage_key(HELDOUT, VERSION, {"source": source}, rows)
 
 
-class _Target:
-    """What is asked of a source, and how much of it has been taken."""
-
-    def __init__(self, where: str, asked: HeldoutCreate, before: StageRow, last: str | None) -> None:
-        self.where, self.asked, self.before, self.last = where, asked, before, last
-        self.documents = self.tokens = self.bytes = 0
-
-    @property
-    def expected(self) -> Fraction:
-        """About which part of the source the set will be, above 0 and at most 1."""
-        size = max(1, self.before.bytes_out)
-        wanted = GUESSED_BYTES_PER_TOKEN * (self.asked.tokens or DEFAULT_TOKENS)
-        if self.asked.tokens is None:
-            wanted = min(wanted, size // DEFAULT_BYTES_DIVISOR + 1)
-        documents = Fraction(max(1, self.asked.min_documents), max(1, self.before.documents_out))
-        return min(Fraction(1), max(Fraction(wanted, size), documents))
-
-    @property
-    def reached(self) -> bool:
-        if self.documents < max(1, self.asked.min_documents):
-            return False
-        if self.asked.tokens is not None:
-            return self.tokens >= self.asked.tokens
-        return self.tokens >= DEFAULT_TOKENS or self.bytes * DEFAULT_BYTES_DIVISOR >= self.before.bytes_out
-
-    @property
-    def enough(self) -> bool:
-        """Whether the set may end where the documents set aside do: nobody asked for a number of tokens."""
-        return (
-            self.last is not None and self.asked.tokens is None and self.documents >= max(1, self.asked.min_documents)
-        )
-
-    def add(self, tokens: int, size: int) -> None:
-        self.documents, self.tokens, self.bytes = self.documents + 1, self.tokens + tokens, self.bytes + size
-
-    def shortage(self) -> RequestError:
-        tokens = "" if self.asked.tokens is None else f"{self.asked.tokens:,} tokens and "
-        where = f"its {self.before.documents_out:,} documents"
-        if self.last is not None:
-            where = "the documents set aside for it, before the tokenizer is trained on the others,"
-        return RequestError(
-            f"{self.where}: a held-out set of {tokens}{self.asked.min_documents:,} documents at least is "
-            f"asked (heldout.create), but {where} give {self.tokens:,} tokens in {self.documents:,} documents; "
-            "lower heldout.create.tokens or heldout.create.min_documents, or give the source more files"
-        )
-
-    def nothing_left(self) -> RequestError:
-        return RequestError(
-            f"{self.where}: its held-out set takes all of its {self.documents:,} documents "
-            f"({self.tokens:,} tokens) and leaves none to train on; lower heldout.create.tokens or "
-            "heldout.create.min_documents, or give the source more files"
-        )
-
-
 def _choose(
     source: SourceDocuments,
     keep: Sequence[Bitmap | None],
     store: Store,
     cluster: Cluster,
     count_tokens: CountTokens,
-    target: _Target,
+    target: Target,
 ) -> tuple[NDArray[Any], pa.Table]:
     """The documents to hold out, in hash order, and their `file`, `record`, `id` and `text`."""
     chosen, tables = [], []
@@ -249,7 +192,7 @@ def _choose(
     return np.concatenate(chosen), pa.concat_tables(tables)
 
 
-def _take(documents: NDArray[Any], texts: Any, count_tokens: CountTokens, target: _Target) -> NDArray[np.int64]:  # noqa: ANN401 - pyarrow ships no types
+def _take(documents: NDArray[Any], texts: Any, count_tokens: CountTokens, target: Target) -> NDArray[np.int64]:  # noqa: ANN401 - pyarrow ships no types
     """Places of the documents to take, from the first one on, until the target is reached."""
     taken: list[int] = []
     for first in range(0, len(documents), TOKENS_AT_A_TIME):

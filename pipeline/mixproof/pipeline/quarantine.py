@@ -63,7 +63,8 @@ def _read_apart(store: Store, task: ReadTask) -> None:
     shown = shown or "at no document in particular: perhaps for want of memory"
     raise ProcessDiedError(
         f"source {task.plan.source}: {task.plan.files[0].url} from byte {task.plan.start}: reading it kills its "
-        f"process again and again ({shown}); look at its steps"
+        f"process again and again ({shown}); look at its steps, and at the file: a damaged one can do that to the "
+        "library that reads it, Parquet's among them"
     )
 
 

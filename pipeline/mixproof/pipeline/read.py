@@ -22,7 +22,8 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Limits, Source, Step
 from mixproof.mixtures.split_sources import SplitSource
 
-from .files import TREES, Compression, Format, InputFile
+from .files import InputFile
+from .formats import TREES, Compression, Format
 from .readers.arrow import read_arrow
 from .readers.code import read_code
 from .readers.html import PACKAGES as HTML_PACKAGES

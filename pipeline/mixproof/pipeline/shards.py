@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .files import TREES, InputFile
+from .files import InputFile
+from .formats import TREES
 from .readers.remote import is_chain
 
 SHARD_BYTES = 128 * 1000 * 1000

@@ -17,7 +17,8 @@ from mixproof.ledger.errors import DamagedFileError
 from mixproof.mixtures.spec import Limits
 
 from .arrow_bodies import check_bodies
-from .parquet import BATCH_ROWS, batch_rows, bytes_of, columns_of, first_line, names_of, texts_of
+from .parquet import batch_rows, bytes_of, columns_of, first_line, names_of, texts_of
+from .parquet_weight import BATCH_ROWS
 from .raw import NO_OTHER_LIMITS, check_expansion, local_copy
 from .record import Records
 

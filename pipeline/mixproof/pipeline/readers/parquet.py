@@ -22,14 +22,11 @@ import pyarrow.parquet as pq
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.spec import Limits
 
+from .parquet_weight import weigh
 from .raw import NO_OTHER_LIMITS, check_expansion, fetch, local_copy, sparse_copy
 from .record import Raw, Records, Reject, detail_of, id_of, text_fault
 from .remote import is_chain, is_remote, stat_of
 
-BATCH_ROWS = 128
-"""Few, so that their buffers are taken from memory that is warm: twice as fast as 1,024 rows of long texts."""
-BATCH_BYTES = 128 * 1000 * 1000
-"""Of a batch, as far as its dictionaries can tell."""
 _NO_PYTHON_VALUE = (ArithmeticError, ValueError, LookupError, pa.ArrowException)
 TAIL_BYTES = 8
 """A Parquet file ends with 4 bytes of the footer's length and 4 of magic."""
@@ -48,7 +45,7 @@ def read_parquet(
         columns = columns_of(names_of(file.schema_arrow, url), text, id_, url, with_fields=with_fields)
         record = 0
         for group in _owned(file.metadata, start, end):
-            packed, rows = _weigh(path, file.metadata.row_group(group), columns, limits, f"{url}: row group {group}")
+            packed, rows = weigh(path, file.metadata, group, columns, limits, url)
             given = 0
             for batch in _batches(file, group, columns, rows, url):
                 texts = texts_of(batch.column(text))
@@ -151,46 +148,6 @@ def _batches(file: Any, group: int, columns: list[str], batch_rows: int, url: st
         raise DamagedFileError(
             url, f"row group {group}, after {rows} of its rows", f"cannot be read: {first_line(error)}"
         ) from error
-
-
-def _weigh(path: Path, group: Any, columns: list[str], limits: Limits, name: str) -> tuple[int, int]:  # noqa: ANN401
-    """(packed bytes of the columns in a row group, rows that may be taken at a time).
-
-    A value of a dictionary stands in as many rows as name it, so a group may be far larger than it says. No value
-    is larger than its dictionary, whose size its page states; that bounds what a batch of rows can hold.
-    """
-    packed = declared = 0
-    largest = 1
-    for number in range(group.num_columns):
-        column = group.column(number)
-        if column.path_in_schema.partition(".")[0] not in columns:
-            continue
-        packed += column.total_compressed_size
-        declared += column.total_uncompressed_size
-        if column.has_dictionary_page:
-            largest = max(largest, _dictionary_bytes(path, column.dictionary_page_offset))
-        if "DELTA_BYTE_ARRAY" in column.encodings:  # a value holds the start of the one before
-            largest = max(largest, column.total_uncompressed_size)
-    check_expansion(packed, declared, limits, name, "as its footer says")
-    return packed, max(1, min(BATCH_ROWS, BATCH_BYTES // largest))
-
-
-def _dictionary_bytes(path: Path, offset: int) -> int:
-    """Unpacked size of a page from its header: Thrift's compact form, where the first two fields are type and size."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        head = file.read(16)
-    place = 1  # behind the field's own byte
-    for _ in range(2):
-        shift = value = 0
-        while place < len(head):
-            value |= (head[place] & 0x7F) << shift
-            shift += 7
-            place += 1
-            if head[place - 1] < 0x80:
-                break
-        place += 1
-    return value >> 1  # zigzag; sizes are not negative
 
 
 def batch_rows(

@@ -14,13 +14,17 @@ import pytest
 
 from in_process import InProcess
 from mixproof.ledger.manifest import Manifest, read_manifest
+from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.tokenize.build import build
 from mixproof.tokenize.train_tokenizer import train_model
+from mixproof.train.external import find_external
+from mixproof.train.external_scoring import score_run
 from mixproof.train.plan import plan_requests
 from mixproof.train.record import ArchitectureRecord
 from mixproof.train.run import train_run
+from mixproof.train.runs_table import write_runs_table
 
 SPEC = """\
 schema: 1
@@ -32,13 +36,19 @@ on_bad_record: {reject: 10%}
 dedup: {exact: true, keep: [manual]}
 heldout: {create: {min_documents: 2, tokens: 200}}
 tokenizer: {sentencepiece: tok.model}
+external: {sets: {outside: "outside.jsonl"}}
 target: {tokens: 64K, max_epochs: {default: 20}}
 mixtures: {even: {parts: {manual: 1, guide: 1}}}
 train:
   sequence_length: 32
   checkpoint_every: 256
+  evaluate_every: 256
   proxies: {nano: {tokens: 512, global_batch_size: 4, lr: 1e-3, min_lr: 1e-4}}
 """
+
+
+SEALED_STAGES = ("heldout", "tokens")
+"""Whose receipts lie in one Parquet, as those of large builds do."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +110,7 @@ def make_victim(folder: Path, store: Store) -> Victim:
         (folder / f"manual-{number}.jsonl").write_bytes(b"\n".join(map(line, part)))
     guide = [*map(line, texts[24:40]), b"{broken\n", *map(line, texts[:2]), line("   ")]
     (folder / "guide.jsonl.gz").write_bytes(gzip.compress(b"".join(guide)))
+    (folder / "outside.jsonl").write_bytes(b"".join(map(line, texts[40:43])))
     (folder / "spec.yaml").write_text(SPEC)
     loaded = load_spec(folder / "spec.yaml")
     with InProcess() as cluster:
@@ -107,4 +118,8 @@ def make_victim(folder: Path, store: Store) -> Victim:
         (request,) = plan_requests(loaded.spec, built.manifest, store, cluster)
     shape = ArchitectureRecord(layers=1, hidden=16, ffn=24, heads=2, kv_heads=1, head_dim=8)
     record = train_run(request.model_copy(update={"architecture": shape}))
+    score_run(str(store.path(f"train/{record.key}")), find_external(loaded.spec, loaded.base))
+    write_runs_table(store)
+    for stage in SEALED_STAGES:
+        seal_receipts(store, stage, store.keys(stage), least=1)
     return Victim(store, built.manifest_path, store.path(f"train/{record.key}/run.json"))

@@ -3,18 +3,17 @@
 Each try damages one file of a real build, draw or run (two, where files are swapped): a bit flips, bytes are cut off or
 added, the file is gone, another one of its kind stands in its place, one value of its JSON, one cell of its Parquet
 or one element of its array is another. What a manifest or a run's record names is the business of the audit; what
-lies between raw files and manifest is that of `store verify`. A try is known by its number alone, which a failure
-names. `make fuzz` makes 2,000 of them; MIXPROOF_FUZZ_TRIES asks for another number.
+lies between raw files and manifest is that of `store verify` (`tests/judges.py`). A try is known by its number alone,
+which a failure names. `make fuzz` makes 2,000 of them; MIXPROOF_FUZZ_TRIES asks for another number.
 """
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +23,10 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.random import Generator
 
-from mixproof.ledger.errors import RequestError
+from judges import another, judged_by, named_by, places
 from mixproof.ledger.fingerprint import canonical_json
-from mixproof.ledger.verify import verify_store
-from mixproof.tokenize.audit import audit_build
-from mixproof.train.audit_run import audit_run
 
 TRIES = int(os.environ.get("MIXPROOF_FUZZ_TRIES", "100"))
-NO_INFORMATION = {
-    "builds/*/circumstances.json": "when and where a build was made: no part of what it is",
-    "builds/by-spec/*.json": "a shortcut: where it does not hold, the spec counts as not built and is built again",
-    "train/*/circumstances.json": "when and where a run was trained: no part of what it is",
-    "train/*/throughput.jsonl": "how fast a run was trained: no part of what it is",
-    "train/*/tensorboard/*": "curves of the metrics for TensorBoard, drawn from them",
-    "train/*/attempt.json": "who may write while a run is trained; read by nobody afterwards",
-}
-"""Places whose bytes carry nothing that an audit could hold them to, and why."""
 SHARE_OF_RECORDS = 0.2
 """Tries at the manifest and the run's record, which hold most figures and would else be one file in a hundred."""
 Damage = Callable[[Path, list[Path], Generator], dict[Path, bytes | None] | None]
@@ -96,11 +83,11 @@ def edited_json(path: Path, _: list[Path], chance: Generator) -> dict[Path, byte
         return None
     raw = path.read_bytes()
     value = json.loads(raw)
-    places = list(_places(value))
-    if not places:
+    found = list(places(value))
+    if not found:
         return None
-    holder, name = places[chance.integers(len(places))]
-    holder[name] = _another(holder[name], chance)
+    holder, name = found[chance.integers(len(found))]
+    holder[name] = another(holder[name], chance)
     if isinstance(holder, dict) and chance.random() < 0.15:
         holder[f"{name}x"] = holder.pop(name)
     indented = (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n").encode()
@@ -118,7 +105,7 @@ def edited_table(path: Path, _: list[Path], chance: Generator) -> dict[Path, byt
     name = columns[chance.integers(len(columns))]
     cells = table[name].to_pylist()
     row = int(chance.integers(len(cells)))
-    cells[row] = "x" if cells[row] is None else _another(cells[row], chance)
+    cells[row] = "x" if cells[row] is None else another(cells[row], chance)
     place = table.schema.get_field_index(name)
     table = table.set_column(place, table.schema.field(name), pa.array(cells, table.schema.field(name).type))
     target = io.BytesIO()
@@ -152,34 +139,6 @@ DAMAGES: tuple[Damage, ...] = (
 )
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401  JSON
-    """Every place of a JSON value at which another value could stand, by holder and name."""
-    names = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    for name in list(names):
-        yield value, name
-        yield from _places(value[name])
-
-
-def _another(value: Any, chance: Generator) -> Any:  # noqa: ANN401  JSON
-    """A value of the same type that is not this one."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int):
-        return value + int(chance.choice([-1, 1])) if value else 1
-    if isinstance(value, float):
-        return value + 0.5
-    if isinstance(value, bytes):
-        return bytes([value[0] ^ 1]) + value[1:] if value else b"x"
-    if isinstance(value, str):
-        place = int(chance.integers(len(value))) if value else 0
-        return value[:place] + ("0" if value[place : place + 1] != "0" else "1") + value[place + 1 :]
-    if isinstance(value, list):
-        return value[:-1] if value else [0]
-    if isinstance(value, dict):
-        return dict(list(copy.deepcopy(value).items())[:-1]) if value else {"x": 0}
-    return 0
-
-
 def _exact(value: Any) -> Any:  # noqa: ANN401  JSON
     """JSON without floats, as canonical JSON wants it."""
     if isinstance(value, dict):
@@ -187,30 +146,6 @@ def _exact(value: Any) -> Any:  # noqa: ANN401  JSON
     if isinstance(value, list):
         return [_exact(item) for item in value]
     return int(value) if isinstance(value, float) else value
-
-
-def judged_by(victim: Any, path: Path) -> str:  # noqa: ANN401  the Victim of the conftest
-    """Who has to catch damage at a place: the build's audit, the run's audit, `store verify`, or nobody."""
-    store = victim.store
-    if any(path.relative_to(store.root).match(pattern) for pattern in NO_INFORMATION):
-        return "nobody"
-    stage, key, *_ = path.relative_to(store.root).parts
-    if stage in ("train", "draw"):
-        return "audit of the run"
-    manifest = victim.manifest_path.read_text()
-    return "audit of the build" if stage == "builds" or f"{stage}/{key}/" in manifest else "store verify"
-
-
-def named_by(victim: Any, judge: str) -> set[str]:  # noqa: ANN401  the Victim of the conftest
-    """Files that a judge finds wrong."""
-    if judge == "store verify":
-        verified = verify_store(victim.store)
-        return {*(wrong.file for wrong in verified.wrong), *verified.unfinished}
-    try:
-        audited = audit_build(victim.manifest_path) if judge == "audit of the build" else audit_run(victim.run_path)
-    except RequestError as error:
-        return {str(error).partition(":")[0]}
-    return {failure.file for failure in audited.failures}
 
 
 def test_the_store_is_clean_before_it_is_damaged(victim: Any) -> None:  # noqa: ANN401  the Victim of the conftest

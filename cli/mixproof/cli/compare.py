@@ -117,10 +117,10 @@ def _external(requests: Sequence[Request]) -> tuple[list[RunOutcome], list[Exter
     outcomes: list[RunOutcome] = []
     scores: list[ExternalScores] = []
     for request in requests:
-        if wanted := find_external(request.spec, request.loaded.base, request.store):
+        if wanted := find_external(request.spec, request.loaded.base):
             found = find_outcomes(plan_requests(request.spec, request.manifest(), request.store, None))
             outcomes += found
-            scores += read_external(found, wanted)
+            scores += read_external(found, wanted, request.store)
     return outcomes, scores
 
 

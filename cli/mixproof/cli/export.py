@@ -7,7 +7,7 @@ stock Megatron-LM trains a mixture of a spec. `--merge` writes a build's parts a
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +15,7 @@ import typer
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import MANIFEST, read_manifest
+from mixproof.ledger.objects import is_remote
 from mixproof.ledger.place import place_of
 from mixproof.tokenize.merge import merge_parts
 from mixproof.train.export_huggingface import TOKENIZER_DIFFERS, export_huggingface
@@ -24,6 +25,7 @@ from mixproof.train.output_folder import output_folder
 from mixproof.train.plan import plan_budgets
 
 from .audit import SPEC_SUFFIXES
+from .export_folder import export_folder
 from .options import DEFAULT_STORE, JsonOption, StoreOption
 from .output import emit_json, stderr
 from .request import open_request
@@ -42,7 +44,10 @@ FormatOption = Annotated[
 MergeOption = Annotated[
     bool, typer.Option("--merge", help="Write a build's parts as one dataset for each source and side.")
 ]
-OutputOption = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write; new, or empty.")]
+OutputOption = Annotated[
+    str,
+    typer.Option("--output", metavar="DIR", help="Folder to write, or a URL (s3://bucket/place); new, or empty."),
+]
 MixtureOption = Annotated[str | None, typer.Option("--mixture", help="Of the spec; for megatron-args.")]
 ProxyOption = Annotated[str | None, typer.Option("--proxy", help="Of the spec; needed where it has several.")]
 
@@ -60,48 +65,60 @@ def export(
     """Write a run, a mixture's blend, or a build in one piece, for another tool, and check what was written."""
     if merge == (form is not None):
         raise RequestError("export writes either --format huggingface, megatron or megatron-args, or --merge")
-    if merge:
-        result = _merge(target, mixture or proxy, store, output)
-    elif form == "megatron-args":
-        result = _megatron_args(target, mixture, proxy, store, output)
-    elif mixture is not None or proxy is not None:
+    if not merge and form != "megatron-args" and (mixture is not None or proxy is not None):
         raise RequestError(f"--mixture and --proxy go with --format megatron-args; {form} exports a run")
-    elif form == "megatron":
-        result = _megatron(target, output)
-    else:
-        result = _huggingface(target, output)
+    if form == "megatron-args" and is_remote(output):
+        raise RequestError(f"--output {output}: the flags name local files; give a folder")
+    with export_folder(output) as folder:
+        if merge:
+            written = _merge(target, mixture or proxy, store, folder)
+        elif form == "megatron-args":
+            written = _megatron_args(target, mixture, proxy, store, folder)
+        else:
+            written = (_megatron if form == "megatron" else _huggingface)(target, folder)
+    place = output if is_remote(output) else str(folder.resolve())
+    for line in written.lines:
+        stderr.print(f"{output.rstrip('/')}{line}", soft_wrap=True)
     if as_json:
-        emit_json({"format": form or "merge", "output": str(output.resolve()), **result})
+        emit_json({"format": form or "merge", "output": place, **written.facts})
 
 
-def _huggingface(run: str, output: Path) -> dict[str, object]:
+@dataclass(frozen=True)
+class _Written:
+    """What was exported."""
+
+    facts: dict[str, object]
+    """For `--json`."""
+    lines: tuple[str, ...]
+    """What to say of it behind its place."""
+
+
+def _huggingface(run: str, output: Path) -> _Written:
     done = export_huggingface(run, output)
     check = done.tokenizer
-    if not check.exact:
-        stderr.print(
-            f"[bold yellow]warning:[/] the fast tokenizer gives other ids than the run's own on {check.different:,} of "
-            f"{check.texts:,} texts; see {output / TOKENIZER_DIFFERS}",
-            soft_wrap=True,
-        )
-    stderr.print(
-        f"{output}: LlamaForCausalLM; logits within {done.largest_difference:.1e} of Megatron's at "
-        f"{done.logits_checked:,} places of held-out text",
-        soft_wrap=True,
+    differs = (
+        f"/{TOKENIZER_DIFFERS}: [bold yellow]warning:[/] the fast tokenizer gives other ids than the run's own on "
+        f"{check.different:,} of {check.texts:,} texts"
     )
-    return {
+    said = (
+        f": LlamaForCausalLM; logits within {done.largest_difference:.1e} of Megatron's at {done.logits_checked:,} "
+        "places of held-out text"
+    )
+    facts: dict[str, object] = {
         "logits_checked": done.logits_checked,
         "largest_difference": done.largest_difference,
         "tokenizer_exact": check.exact,
     }
+    return _Written(facts, (said,) if check.exact else (differs, said))
 
 
-def _megatron(run: str, output: Path) -> dict[str, object]:
+def _megatron(run: str, output: Path) -> _Written:
     done = export_megatron(run, output)
-    stderr.print(f"{output}: iteration {done.iteration:,}, {done.weights:,} weights read back equal", soft_wrap=True)
-    return {"iteration": done.iteration, "weights": done.weights}
+    said = f": iteration {done.iteration:,}, {done.weights:,} weights read back equal"
+    return _Written({"iteration": done.iteration, "weights": done.weights}, (said,))
 
 
-def _megatron_args(spec: str, mixture: str | None, proxy: str | None, store: str, output: Path) -> dict[str, object]:
+def _megatron_args(spec: str, mixture: str | None, proxy: str | None, store: str, output: Path) -> _Written:
     request = open_request(Path(spec), store)
     manifest = request.manifest()
     mixture = _one_of("mixture", mixture, list(request.spec.mixtures))
@@ -109,11 +126,11 @@ def _megatron_args(spec: str, mixture: str | None, proxy: str | None, store: str
     budgets = plan_budgets(request.spec, {name: source.train.tokens for name, source in manifest.sources.items()})
     budget = budgets[mixture, proxy]
     files = export_megatron_args(request.spec, manifest, request.store, mixture, proxy, budget, output)
-    stderr.print(f"{output}: {', '.join(files)}; {ARGS} holds the flags", soft_wrap=True)
-    return {"mixture": mixture, "proxy": proxy, "files": files}
+    said = f": {', '.join(files)}; {ARGS} holds the flags"
+    return _Written({"mixture": mixture, "proxy": proxy, "files": files}, (said,))
 
 
-def _merge(target: str, other: str | None, store: str, output: Path) -> dict[str, object]:
+def _merge(target: str, other: str | None, store: str, output: Path) -> _Written:
     if other is not None:
         raise RequestError("--mixture and --proxy go with --format megatron-args; --merge writes a whole build")
     if target.endswith(SPEC_SUFFIXES):
@@ -124,10 +141,8 @@ def _merge(target: str, other: str | None, store: str, output: Path) -> dict[str
         place, manifest = found.store, read_manifest(found.fetch() / MANIFEST)
     with output_folder(output) as scratch:
         merged = merge_parts(place, manifest, scratch)
-    for one in merged:
-        line = f"{output / one.prefix}: {one.parts} parts, {one.documents:,} documents, {one.tokens:,} tokens"
-        stderr.print(line, soft_wrap=True)
-    return {"build": manifest.build, "datasets": [asdict(one) for one in merged]}
+    lines = [f"/{one.prefix}: {one.parts} parts, {one.documents:,} documents, {one.tokens:,} tokens" for one in merged]
+    return _Written({"build": manifest.build, "datasets": [asdict(one) for one in merged]}, tuple(lines))
 
 
 def _one_of(what: str, name: str | None, names: list[str]) -> str:

@@ -97,7 +97,7 @@ def run_request(
     Raises:
         MixproofError: when the build's audit fails: nothing is trained on it.
     """
-    wanted = find_external(request.spec, request.loaded.base, request.store)
+    wanted = find_external(request.spec, request.loaded.base)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         look_before_work(request.store, cluster)
         built = run_build(request, cluster)
@@ -108,7 +108,7 @@ def run_request(
             print_report(report)
             raise MixproofError("the audit failed, so nothing is trained; mend or remove what it names and run again")
         outcomes = run_train(request, cluster, progress, device, wandb)
-        external = score_external(outcomes, wanted, cluster)
+        external = score_external(outcomes, wanted, request.store, cluster)
         report = audit_request(request, "bytes", cluster)
     return Ran(request, built.manifest, build, report, outcomes, external, compare_requests([request]))
 

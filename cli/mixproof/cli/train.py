@@ -44,11 +44,11 @@ def train(
     """Train the proxies of SPEC on every mixture and score them on every held-out set."""
     check_wandb(wandb)
     request = open_request(spec, store)
-    wanted = find_external(request.spec, request.loaded.base, request.store)
+    wanted = find_external(request.spec, request.loaded.base)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         look_before_work(request.store, cluster)
         outcomes = run_train(request, cluster, progress, device, wandb)
-        external = score_external(outcomes, wanted, cluster)
+        external = score_external(outcomes, wanted, request.store, cluster)
     if as_json:
         emit_json(train_json(outcomes, external))
     else:

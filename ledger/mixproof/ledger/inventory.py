@@ -99,8 +99,13 @@ class Inventory:
         return {"store": self.store, "entries": entries, "attempts": [str(path) for path in self.attempts]}
 
 
-def take_inventory(store: Store) -> Inventory:
-    """Look at every entry of a store; nothing but its records is opened."""
+def take_inventory(store: Store, *, damaged: bool = False) -> Inventory:
+    """Look at every entry of a store; nothing but its records is opened.
+
+    Raises:
+        DamagedFileError: when sealed receipts cannot be read, unless `damaged` passes them over, which makes their
+            outputs unfinished.
+    """
     files: dict[str, dict[str, Found]] = {}
     for place, found in store.find("").items():
         stage, _, rest = place.partition("/")
@@ -112,7 +117,7 @@ def take_inventory(store: Store) -> Inventory:
     by_key: dict[str, list[str]] = {}
     for folder in files:
         by_key.setdefault(folder.partition("/")[2], []).append(folder)
-    sealed = sealed_of(store, files)
+    sealed = sealed_of(store, files, damaged=damaged)
     records = store.read([f"{folder}/{name}" for folder, names in files.items() for name in RECORDS if name in names])
     entries = [
         _entry(store, folder, files[folder], records, sealed.get(folder, b""), by_key) for folder in sorted(files)
@@ -122,10 +127,14 @@ def take_inventory(store: Store) -> Inventory:
     return Inventory(str(store), {entry.name: entry for entry in entries}, scratch)
 
 
-def sealed_of(store: Store, folders: Collection[str]) -> dict[str, bytes]:
-    """The sealed receipts of outputs, by their folders."""
+def sealed_of(store: Store, folders: Collection[str], *, damaged: bool = False) -> dict[str, bytes]:
+    """The sealed receipts of outputs, by their folders; `damaged` as for `take_inventory`."""
     stages = {folder.partition("/")[0] for folder in folders} if SEALED in store.stages() else set()
-    found = ((f"{stage}/{key}", raw) for stage in stages - {SEALED} for key, raw in sealed_receipts(store, stage))
+    found = (
+        (f"{stage}/{key}", raw)
+        for stage in stages - {SEALED}
+        for key, raw in sealed_receipts(store, stage, damaged=damaged)
+    )
     return {folder: raw for folder, raw in found if folder in folders}
 
 

@@ -203,7 +203,7 @@ class Objects:
             except FileNotFoundError:
                 there = bool(self._system.exists(bucket))
         if not there:
-            raise RequestError(f"{self.url}: there is no bucket {bucket}; make it, or give another --store")
+            raise RequestError(f"{self.url}: there is no bucket {bucket}; make it, or name another place")
 
     @property
     def _system(self) -> Any:  # noqa: ANN401  fsspec ships no types

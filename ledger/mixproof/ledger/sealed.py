@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ VERSION = 1
 RECEIPTS = "receipts.parquet"
 SEAL_LEAST = 1000
 """Receipts: as many names as an object store lists in one answer; fewer are as well where they are."""
+WAY_OUT = "bring it back, or delete its folder: what it holds is made again"
 ROW_GROUP = 4096
 SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("receipt", pa.binary())])
 """A row an output, sorted by key: its key, and the bytes of its receipt with their own checksum."""
@@ -75,10 +77,13 @@ def sealed_receipt(store: Store, stage: str, key: str) -> bytes | None:
     return next((raw for _, raw in read_sealed(sealed_files(store, stage), [key])), None)
 
 
-def sealed_receipts(store: Store, stage: str) -> Iterator[tuple[str, bytes]]:
-    """Key and bytes of every sealed receipt of a stage; one key may come more than once."""
-    for path in sealed_files(store, stage):
-        with pq.ParquetFile(path) as file:
+def sealed_receipts(store: Store, stage: str, *, damaged: bool = False) -> Iterator[tuple[str, bytes]]:
+    """Key and bytes of every sealed receipt of a stage; one key may come more than once.
+
+    `damaged`: what cannot be read is passed over, for who looks for damage and finds it by its checksum.
+    """
+    for path in sealed_files(store, stage, damaged=damaged):
+        with suppress(*([DamagedFileError] if damaged else [])), _opened(path) as file:
             for group in range(file.num_row_groups):
                 yield from _rows(file.read_row_group(group))
 
@@ -87,7 +92,7 @@ def read_sealed(files: Sequence[Path], keys: Collection[str]) -> Iterator[tuple[
     """Those of `keys` that are in these files, each perhaps more than once; groups of rows without any are not read."""
     wanted = sorted(keys)
     for path in files if wanted else ():
-        with pq.ParquetFile(path) as file:
+        with _opened(path) as file:
             for group in range(file.num_row_groups):
                 span = file.metadata.row_group(group).column(0).statistics
                 first = bisect_left(wanted, span.min)
@@ -96,23 +101,33 @@ def read_sealed(files: Sequence[Path], keys: Collection[str]) -> Iterator[tuple[
                 yield from ((key, raw) for key, raw in _rows(file.read_row_group(group)) if key in keys)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedFileError(str(path), "whole file", f"{str(error).splitlines()[0]}; {WAY_OUT}") from error
+
+
 def _rows(table: pa.Table) -> Iterator[tuple[str, bytes]]:
     return zip(table["key"].to_pylist(), table["receipt"].to_pylist(), strict=True)
 
 
-def sealed_files(store: Store, stage: str | None = None) -> list[Path]:
+def sealed_files(store: Store, stage: str | None = None, *, damaged: bool = False) -> list[Path]:
     """The Parquet files with a stage's sealed receipts, or with those of all stages.
 
     Raises:
-        DamagedFileError: when one of them is not whole: to pass it over would be to make all its outputs again.
+        DamagedFileError: when one of them is not whole, unless `damaged` passes it over: for a stage that would be to
+            make all its outputs again.
     """
     found = []
     for key in store.keys(SEALED):
         place = f"{SEALED}/{key}"
         receipt: Receipt | None = store.receipt(SEALED, key)
         if receipt is None:
-            if RECEIPT in store.sizes(place):
-                reason = "not the file of its receipt; bring it back, or delete its folder: what it holds is made again"
+            if RECEIPT in store.sizes(place) and not damaged:
+                reason = f"not the file of its receipt; {WAY_OUT}"
                 raise DamagedFileError(store.place(f"{place}/{RECEIPTS}"), "whole file", reason)
             continue
         if stage is None or receipt.facts["stage"] == stage:

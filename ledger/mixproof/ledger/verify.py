@@ -73,11 +73,11 @@ def verify_store(store: Store) -> Verified:
     Returns:
         What was read and what is wrong, in the order of stages, keys and names.
     """
-    everything = take_inventory(store).entries
+    everything = take_inventory(store, damaged=True).entries
     unfinished = [store.place(_record_of(entry)) for entry in everything.values() if entry.state == "unfinished"]
     wrong: list[WrongFile] = []
     expected: list[_Expected] = []
-    sealed = sealed_of(store, everything)
+    sealed = sealed_of(store, everything, damaged=True)
     finished = [entry for entry in everything.values() if entry.state == "finished"]
     for first in range(0, len(finished), READ_TOGETHER):
         batch = finished[first : first + READ_TOGETHER]

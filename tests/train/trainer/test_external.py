@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mixproof.ledger.errors import RequestError
+from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.tokenize.sentencepiece import load_processor
+from mixproof.train.audit_run import audit_run
 from mixproof.train.distributed import process_group
 from mixproof.train.external import ExternalScores, find_external, read_external
 from mixproof.train.external_scoring import score_run
@@ -71,9 +72,9 @@ def scored(tmp_path: Path, outcome: RunOutcome) -> Callable[[str], ExternalScore
     def score(external: str) -> ExternalScores:
         (tmp_path / "spec.yaml").write_text(SPEC + external)
         loaded = load_spec(tmp_path / "spec.yaml")
-        wanted = find_external(loaded.spec, loaded.base, Store(tmp_path))
+        wanted = find_external(loaded.spec, loaded.base)
         score_run(outcome.folder, wanted)
-        [scores] = read_external([outcome], wanted)
+        [scores] = read_external([outcome], wanted, Store(Path(outcome.folder).parents[1]))
         return scores
 
     return score
@@ -117,6 +118,20 @@ def test_bits_per_byte_of_a_set_are_those_of_the_definition(
     losses = pq.read_table(path).to_pylist()
     assert [row["record"] for row in losses] == [0, 2, 4]
     assert sum(row["nll_nats"] for row in losses) == pytest.approx(scores["loss"] * scores["tokens"])
+
+
+def test_a_result_that_was_changed_is_an_error_that_names_it(
+    scored: Callable[[str], ExternalScores], outcome: RunOutcome, tmp_path: Path
+) -> None:
+    (tmp_path / "set.jsonl").write_text('{"text": "one text"}\n')
+    scored("{sets: {docs: set.jsonl}}")
+    [path] = (Path(outcome.folder) / "external").glob("*.json")
+    assert audit_run(Path(outcome.folder)).ok
+    path.write_bytes(path.read_bytes().replace(b'"documents":1', b'"documents":2'))
+    loaded = load_spec(tmp_path / "spec.yaml")
+    with pytest.raises(DamagedFileError, match=f"{path.name}: whole file: its own checksum"):
+        read_external([outcome], find_external(loaded.spec, loaded.base), Store(Path(outcome.folder).parents[1]))
+    assert [failure.file for failure in audit_run(Path(outcome.folder)).failures] == [str(path)]
 
 
 def test_a_set_is_read_whole_or_not_at_all(scored: Callable[[str], ExternalScores], tmp_path: Path) -> None:

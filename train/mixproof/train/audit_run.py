@@ -30,8 +30,10 @@ from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
 
 from .audit_checkpoints import check_checkpoints
 from .audit_draws import check_draw
+from .audit_external import check_external
 from .audit_identity import check_identity
 from .audit_index import check_index_arrays, check_index_numbers, named_arrays
+from .audit_runs_table import check_runs_table
 from .audit_scores import check_metrics, check_scores
 from .record import RunRecord
 from .saved_index import INDEX, IndexRecord
@@ -248,6 +250,8 @@ def _check_bytes(
     checkpoint = f"checkpoints/iter_{run.consumed_samples:012d}/"
     at.true("E9", any(n.startswith(checkpoint) for n in run.files), f"a checkpoint at {checkpoint}", "none")
     check_checkpoints(root, run, checks.at(stage="train"))
+    check_external(root, run.key, checks)
+    check_runs_table(root, run, checks.at(stage="train"))
     if "metrics.jsonl" in whole:
         check_metrics(whole["metrics.jsonl"], run, checks.at(stage="train"))
     if "scores.parquet" in whole and manifest is not None:

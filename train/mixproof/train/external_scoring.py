@@ -6,28 +6,27 @@ import hashlib
 import json
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from mixproof.ledger.store import publish_bytes
+from mixproof.ledger.receipt import seal
 from mixproof.tokenize.reference import load_reference
 
 from .distributed import process_group
 from .evaluate import evaluate, scores_table
-from .external import Wanted, scores_path
+from .external import Wanted, scores_name
 from .external_sets import ExternalSet, read_external_set
 from .external_tasks import TaskFolder, score_tasks
 from .heldout_parts import is_lossless
 from .weights import FinishedRun, load_model, open_finished_run
 
 
-def score_run(folder: str, wanted: Sequence[Wanted]) -> None:
-    """Score one run on `wanted`, and write what it scored into its folder."""
-    run = open_finished_run(Path(folder))
+def score_run(place: str, wanted: Sequence[Wanted]) -> None:
+    """Score the run at a path or URL on `wanted`, and write what it scored into its folder."""
+    run = open_finished_run(place)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -73,15 +72,14 @@ def _score_tasks(run: FinishedRun, model: Any, tasks: TaskFolder, device: torch.
 
 
 def _publish(run: FinishedRun, wanted: Wanted, row: dict[str, Any], table: Any) -> None:  # noqa: ANN401  pyarrow ships no types
-    path = scores_path(run.folder, wanted)
+    name = scores_name(run.record.key, wanted)
     buffer = BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    path.parent.mkdir(exist_ok=True)
-    publish_bytes(buffer.getvalue(), path.with_suffix(".parquet"))
+    run.store.write(f"{name.removesuffix('.json')}.parquet", buffer.getvalue())
     statement = {
         "run": run.record.key,
         "of": wanted.identity,
         "scores": row,
         "losses_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
     }
-    publish_bytes((json.dumps(statement, sort_keys=True, indent=1) + "\n").encode(), path)
+    run.store.write(name, seal(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()))

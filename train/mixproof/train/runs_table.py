@@ -80,11 +80,12 @@ def write_runs_table(store: Store) -> Path:
     paths = [store.path(f"{TRAIN}/{key}/{RUN}") for key in store.keys(TRAIN)]
     records = [read_run(path) for path in paths if path.is_file()]
     written = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([_row(record) for record in records], schema=SCHEMA), written)
+    pq.write_table(pa.Table.from_pylist([row_of(record) for record in records], schema=SCHEMA), written)
     return store.write(RUNS_TABLE, written.getvalue().to_pybytes())
 
 
-def _row(record: RunRecord) -> dict[str, Any]:
+def row_of(record: RunRecord) -> dict[str, Any]:
+    """What the table says of a run."""
     plain = record.model_dump(mode="json", by_alias=True)
     return {
         **{name: plain[name] for name in SAME_IN_RECORD},

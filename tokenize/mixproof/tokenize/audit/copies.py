@@ -39,6 +39,7 @@ def copy_run(store: Store, key: str, depth: Depth) -> None:
     if depth == "arithmetic":
         store.fetch(f"train/{key}", without="checkpoints")
     else:
+        store.fetch("runs.parquet")
         path = store.restore(f"train/{key}") / "run.json"
         keys = re.findall(r'"key": "([0-9a-f]{64})"', path.read_text(errors="replace")) if path.is_file() else []
         for draw in sorted(set(keys) - {key}):

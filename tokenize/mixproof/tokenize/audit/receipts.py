@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -81,14 +82,23 @@ def sealed_files(root: Path, folder: str, checks: Checks, raw: bytes | None = No
     except OSError as error:
         at.true("checksum", False, "the receipt of a finished output", f"no readable file: {error.strerror}")
         return None
-    body, _, end = raw.rpartition(MARK)
-    digest = hashlib.sha256(body + b"}").hexdigest()
-    if not at.true("checksum", end == f'{digest}"}}'.encode(), "a receipt with its own checksum", "another checksum"):
+    receipt = unsealed(raw)
+    at.true("checksum", receipt is not None, "a receipt with its own checksum", "another checksum")
+    if receipt is None:
         return None
-    receipt = json.loads(body + b"}")
     if not at.equal("checksum", "as the place of the output", folder, f"{receipt.get('stage')}/{receipt.get('key')}"):
         return None
     return {name: file["sha256"] for name, file in receipt.get("files", {}).items()}
+
+
+def unsealed(raw: bytes) -> dict[str, Any] | None:
+    """A JSON object whose last field, `sha256`, is that of all before it; None where it does not hold."""
+    body, _, end = raw.rpartition(MARK)
+    fields = body + b"}"
+    if end != hashlib.sha256(fields).hexdigest().encode() + b'"}':
+        return None
+    found: dict[str, Any] = json.loads(fields)
+    return found
 
 
 def files_of(prefix: str, bin_sha256: str, idx_sha256: str, provenance_sha256: str) -> dict[str, str]:

@@ -62,12 +62,15 @@ class Chunks:
         self.shapes = frozenset(_CHECKED_WORDS)
         """Kinds of words that are spared spaCy: `letters`, `hyphens`, `numbers`."""
         self.shapes = frozenset(kind for kind in _CHECKED_WORDS if self._agrees(kind, self._by_shape))
+        self._plain = "letters" in self.shapes
         rules = Rules(tokenizer)
         self.rules = rules if all(self._agrees(kind, rules.split) for kind in _CHECKED_WORDS) else None
         """spaCy's way followed without spaCy, where it leads to the same words."""
 
     def split(self, chunk: str) -> Sequence[str]:
         """Give the words of a chunk, which holds no white space and is not empty."""
+        if chunk.isalpha() and len(chunk) > 1 and self._plain and chunk not in self._special:
+            return (chunk,)  # without marks, so that no shape need be looked for
         words = self._by_shape(chunk)
         if words is None and self.rules is not None:
             words = self.rules.split(chunk)

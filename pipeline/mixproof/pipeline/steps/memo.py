@@ -13,7 +13,7 @@ time on, so that datatrove takes these letters out of the text, goes from the fi
 from __future__ import annotations
 
 import re
-import sys
+from array import array
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, islice, pairwise
 from typing import Any
@@ -48,8 +48,7 @@ class _Memo(dict[str, bytes]):
     def __missing__(self, chunk: str) -> bytes:
         ids = self.older.get(chunk)
         if ids is None:
-            words = self._vocabulary.ids_of(self._chunks.split(chunk))
-            ids = b"".join([word.to_bytes(_ID_BYTES, sys.byteorder) for word in words])
+            ids = array("i", self._vocabulary.ids_of(self._chunks.split(chunk))).tobytes()
         self.chars += len(chunk)
         self[chunk] = ids
         return ids

@@ -50,14 +50,16 @@ def test_weights_and_operations_of_a_shape_counted_by_hand() -> None:
 
 
 def test_memory_of_a_shape_counted_by_hand() -> None:
-    # a layer in float32: 9 x 4 around norms and matrices, 3 x 4 of queries, 4 x 2 of keys and values, 4 x 3 of the FFN
-    layer = 4 * (36 + 12 + 8 + 12)
-    assert activation_bytes(SMALL, 10, 4) == 2 * layer + 120
-    assert activation_bytes(SMALL, 10, 2) == layer + 120
+    # a layer in float32: 4 x 4 around norms and matrices, 3 x 4 of queries, 2 x 2 of keys and values, 3 x 3 of the FFN
+    layer = 4 * (16 + 12 + 4 + 9)
+    assert activation_bytes(SMALL, 4) == 2 * layer
+    assert activation_bytes(SMALL, 2) == layer
     memory = memory_of(SMALL, 10, 100, micro_batch_size=3, activation_width=4)
     weights = count_parameters(SMALL, 10).total
     assert (memory.weights, memory.gradients, memory.optimizer) == (4 * weights, 4 * weights, 8 * weights)
-    assert memory.activations == 300 * (2 * layer + 120)
+    assert memory.activations == 300 * 2 * layer + 300 * 4 * 10  # logits of all 300 tokens
+    larger = memory_of(SMALL, 10, 100, micro_batch_size=6, activation_width=4)
+    assert larger.activations == 600 * 2 * layer + 512 * 4 * 10
     assert memory.training == 16 * weights + memory.activations
     assert memory.checkpoint == 12 * weights
 

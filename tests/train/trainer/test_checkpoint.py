@@ -43,6 +43,23 @@ def owner(tmp_path: Path) -> Ownership:
     return ownership
 
 
+def test_weights_have_the_names_of_transformer_engines_layers(
+    trained: TrainingState, ranks: Ranks, owner: Ownership
+) -> None:
+    path = save_checkpoint(owner.folder, trained, ranks, owner)
+    names = {name for name in dist_checkpointing.load_tensors_metadata(str(path)) if not name.startswith("optimizer.")}
+    assert names == {
+        "embedding.word_embeddings.weight",
+        "decoder.layers.self_attention.linear_qkv.layer_norm_weight",
+        "decoder.layers.self_attention.linear_qkv.weight",
+        "decoder.layers.self_attention.linear_proj.weight",
+        "decoder.layers.mlp.linear_fc1.layer_norm_weight",
+        "decoder.layers.mlp.linear_fc1.weight",
+        "decoder.layers.mlp.linear_fc2.weight",
+        "decoder.final_layernorm.weight",
+    }
+
+
 def test_a_state_comes_back_bit_for_bit(
     trained: TrainingState, make_request: MakeRequest, ranks: Ranks, owner: Ownership
 ) -> None:

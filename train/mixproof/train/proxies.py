@@ -68,6 +68,10 @@ def flops_per_token(architecture: Architecture, vocab_size: int, sequence_length
     return 6 * matrices + 6 * attention
 
 
+LOSS_ROWS = {"cpu": 512, "cuda": 4096}
+"""Tokens whose logits exist at a time in training, by device: 66 MB at a vocabulary of 32,000 on a CPU."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """Bytes that training takes on one device; the batch's ids, buffers of libraries and fragmentation come on top."""
@@ -79,7 +83,7 @@ class Memory:
     optimizer: int
     """8 per weight: AdamW's two moments in float32."""
     activations: int
-    """What the forward pass keeps for the backward pass, by `activation_bytes`."""
+    """What the forward pass keeps for the backward pass, by `activation_bytes`, and the logits of a block of rows."""
     checkpoint: int
     """12 per weight: weights and moments on disk; what else is in it takes kilobytes."""
 
@@ -104,23 +108,23 @@ def memory_of(
     """
     total = count_parameters(architecture, vocab_size).total
     tokens = micro_batch_size * sequence_length
-    activations = tokens * activation_bytes(architecture, vocab_size, activation_width)
+    rows = min(tokens, LOSS_ROWS["cpu" if activation_width == 4 else "cuda"])
+    activations = tokens * activation_bytes(architecture, activation_width) + 4 * rows * vocab_size
     return Memory(4 * total, 4 * total, 8 * total, activations, 12 * total)
 
 
-def activation_bytes(architecture: Architecture, vocab_size: int, activation_width: int) -> int:
+def activation_bytes(architecture: Architecture, activation_width: int) -> int:
     """Estimate the bytes that the forward pass keeps for one token, without recomputation.
 
     With h = hidden, f = ffn, a = heads × head_dim, k = kv_heads × head_dim and w = bytes a number, a layer keeps
-    w × (9h + 3a + 4k + 4f): the inputs of norms and matrices with what torch's norms keep besides, queries, keys and
-    values before and behind the rotation, what attention gives, and gate, up, SiLU and their product. Attention by SDPA
-    keeps no scores. This is 0.97 (nano) and 0.995 (62m) of what autograd was seen to keep in layers at 256 tokens; on
-    CUDA, where autocast keeps copies, it was not measured. Logits are float32, with their softmax and the gradient of
-    both at the same time at the turn from forward to backward: 12 × vocabulary.
+    w × (4h + 3a + 2k + 3f): the inputs of both norms and of the matrices behind them, queries, keys and values behind
+    the rotation, what attention gives, twice, and gate, up and their product. SDPA keeps no scores. That is
+    0.992 (nano) and 0.996 (62m) of what autograd was seen to keep at 256 and 512 tokens; on CUDA, where autocast keeps
+    copies, it was not measured.
     """
     attention, keys = architecture.heads * architecture.head_dim, architecture.kv_heads * architecture.head_dim
-    layer = 9 * architecture.hidden + 3 * attention + 4 * keys + 4 * architecture.ffn
-    return architecture.layers * activation_width * layer + 12 * vocab_size
+    layer = 4 * architecture.hidden + 3 * attention + 2 * keys + 3 * architecture.ffn
+    return architecture.layers * activation_width * layer
 
 
 def _matrix_weights_per_layer(architecture: Architecture) -> int:

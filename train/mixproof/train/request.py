@@ -19,7 +19,7 @@ from mixproof.mixtures.train_spec import Architecture
 from .draw import Draw
 from .record import EVALUATION_PROTOCOL, TRAIN, ArchitectureRecord, InitRecord, MasksRecord
 
-TRAIN_VERSION = 3
+TRAIN_VERSION = 4
 """Rises when the same request would train to other weights."""
 OUTSIDE = (
     "store",

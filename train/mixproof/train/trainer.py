@@ -32,7 +32,7 @@ from .state import TrainingState
 from .training_loss import training_loss
 
 MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
-"""Tokens per forward pass where the spec names no micro batch; bounds the logits, the largest tensor."""
+"""Tokens per forward pass where the spec names no micro batch; bounds the activations."""
 FIELDS = ("tokens", "labels", "loss_mask", "position_ids", "source")
 
 Batch = dict[str, Tensor]

@@ -68,5 +68,5 @@ class Target:
         return RequestError(
             f"{self.where}: its held-out set takes all of its {self.documents:,} documents "
             f"({self.tokens:,} tokens) and leaves none to train on; lower heldout.create.tokens or "
-            "heldout.create.min_documents, or give the source more files"
+            "heldout.create.min_documents, give the source more files, or import held-out sets: `heldout: {from: ...}`"
         )

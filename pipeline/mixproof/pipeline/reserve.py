@@ -110,9 +110,9 @@ def _last_reserved(
             return hex_of(candidates[end - 1])
         documents, size = documents + len(candidates), int(sums[-1]) if len(sums) else size
     raise RequestError(
-        f"{where}: {wanted:,} documents are asked for its held-out set (heldout.create.min_documents), "
-        f"and the tokenizer is to be trained on others, but it has {before.documents_out:,} in all; lower "
-        "heldout.create.min_documents, or give the source more files"
+        f"{where}: its held-out set is to have at least {wanted:,} (heldout.create.min_documents) of its documents, "
+        f"{before.documents_out:,} in all, and the tokenizer is to be trained on others; lower "
+        "heldout.create.min_documents, give the source more files, or name a tokenizer and held-out sets that are there"
     )
 
 

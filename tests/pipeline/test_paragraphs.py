@@ -263,3 +263,10 @@ def test_what_goes_is_what_a_walk_over_all_lines_finds(texts: list[str], cut: in
                 elif len(words) >= 2:
                     seen[words] = shard
     assert gone.tolist() == expected
+
+
+def test_texts_without_a_long_line_lose_nothing(tmp_path: Path, make_spec: MakeSpec) -> None:
+    write(tmp_path, {"a": {"1.jsonl": ["x\ny", "x\nz", " "], "2.jsonl": []}, "b": {"1.jsonl": ["x\nw"]}})
+    left, found, _ = run(tmp_path, make_spec, Dedup(paragraphs=RULE))
+    assert left == {"a": ["x\ny", "x\nz", " "], "b": ["x\nw"]}
+    assert found.lists == {"a": (), "b": ()}

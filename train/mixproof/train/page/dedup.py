@@ -30,13 +30,15 @@ def dedup_table(build: BuildEvidence, of_source: dict[str, Look], number: int) -
 def dedup_sentence(build: BuildEvidence) -> str:
     """Say what deduplication did between sources."""
     rows = build.manifest.dedup_matrix
+    stages = {row.stage for source in build.manifest.sources.values() for row in source.ledger}
+    one, many = ("document or line", "documents and lines") if "paragraphs" in stages else ("document", "documents")
     if not rows:
-        return "No source lost a document to another, or to itself: nothing was equal, or deduplication was off."
+        return f"No source lost a {one} to another, or to itself: nothing was equal, or deduplication was off."
     if all(row.source == row.lost_to for row in rows):
-        return "Sources lost copies of their own documents only; no document was in two sources."
+        return f"Sources lost copies of their own {many} only; no {one} was in two sources."
     return (
-        "A document that several sources share stays in one of them. A mixture that leaves that one out does not hold "
-        "the document at all; the ranking says how many bytes that is, where it is any."
+        f"A {one} that several sources share stays in one of them. A mixture that leaves that one out does not hold "
+        f"the {one} at all; the ranking says how many bytes that is, where it is any."
     )
 
 

@@ -73,7 +73,10 @@ class WandbCurves:
                 settings=wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True),
             )
         except wandb.Error as error:
-            raise RequestError(f"--wandb {request.wandb}: {error}; leave it out to train without it") from error
+            raise RequestError(
+                f"--wandb {request.wandb}: {error}; WANDB_MODE=offline keeps them in the run's folder, and without "
+                "--wandb TensorBoard has them"
+            ) from error
         self._run.define_metric("*", step_metric=STEP)
 
     def add(self, metrics: StepMetrics, throughput: Throughput | None) -> None:

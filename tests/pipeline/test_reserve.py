@@ -61,7 +61,7 @@ def test_copies_of_a_text_set_aside_are_not_left_to_the_tokenizer(read_room: Rea
 def test_a_source_all_of_which_would_be_set_aside_is_an_error(read_room: ReadRoom) -> None:
     room = read_room({"a": [TEXTS]})
     for documents in (200, 201):
-        with pytest.raises(RequestError, match="it has 200 in all"):
+        with pytest.raises(RequestError, match="its documents, 200 in all"):
             room.reserve(tokens=10, min_documents=documents)
 
 

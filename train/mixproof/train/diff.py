@@ -98,11 +98,14 @@ def diff(a: Path, b: Path) -> Diff:
 def differences_of(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Difference, ...]:
     """List the dotted keys whose values differ, in order.
 
-    A list of plain values is one value; a list of maps is a level of its own, `steps.0.name`.
+    A list of plain values is one value; a list of maps is a level of its own, `steps.0.name`, and says nothing of its
+    own where it is empty on one side.
     """
     flat_a, flat_b = dict(_flatten(a)), dict(_flatten(b))
+    levels = {key[:place] for key in (*flat_a, *flat_b) for place, letter in enumerate(key) if letter == "."}
+    empty = {key for key in levels if not (flat_a.get(key) or flat_b.get(key))}
     found = []
-    for key in sorted({*flat_a, *flat_b}):
+    for key in sorted({*flat_a, *flat_b} - empty):
         if key not in flat_a:
             found.append(Difference(key, None, flat_b[key], "b"))
         elif key not in flat_b:

@@ -79,7 +79,7 @@ def write_corpus(folder: Path, into: Path, megabytes: float, times: int) -> None
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         texts = list(texts_in(path))
         for copy in range(times) if texts else ():
-            name = f"{path.parent.name}-{path.name.split('.')[0]}-{copy}"
+            name = f"{path.parent.name}-{path.name}-{copy}"
             table = {"id": [f"{name}-{row}" for row in range(len(texts))], "text": list(_copied(texts, name, copy))}
             pq.write_table(pa.table(table), into / f"{name}.parquet", compression="zstd", row_group_size=1024)
         held += sum(len(text.encode()) for text in texts) / 1e6

@@ -29,6 +29,8 @@ _EIGHT = 8
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(_EIGHT + 1)], dtype=np.uint64)
 """What belongs to a word, of eight bytes, where `size` are left of it."""
 _PLACE = np.uint64(0x9E3779B97F4A7C15)
+_SECOND = np.uint64(_EIGHT * 0x9E3779B97F4A7C15 % (1 << 64))
+"""`_PLACE` times the place of a word's second eight."""
 
 
 def word_hashes(texts: Sequence[str]) -> Ragged:
@@ -178,11 +180,27 @@ def _hash_spans(utf8: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int6
     eights = np.ndarray((len(utf8) - _EIGHT + 1,), dtype="<u8", buffer=utf8, strides=(1,))
     hashes = eights[starts] & _MASKS.take(lengths, mode="clip")
     long = np.flatnonzero(lengths > _EIGHT)
-    if len(long):
-        counts = (lengths[long] - 1) // _EIGHT  # of eights beyond the first
-        places = _EIGHT * (ranges(np.zeros_like(counts), counts) + 1)
-        left = np.repeat(lengths[long], counts) - places
-        rest = eights[np.repeat(starts[long], counts) + places] & _MASKS.take(left, mode="clip")
-        rest += places.astype(np.uint64) * _PLACE
-        hashes[long] += np.add.reduceat(mixed(rest), offsets_of(counts)[:-1])
+    if len(long):  # most have one eight more
+        hashes[long] += _mixed_eights(eights, starts[long] + _EIGHT, lengths[long] - _EIGHT, _SECOND)
+    longer = long[lengths[long] > 2 * _EIGHT]
+    if len(longer):
+        counts = (lengths[longer] - 1) // _EIGHT - 1  # of eights beyond the second
+        places = _EIGHT * (ranges(np.zeros_like(counts), counts) + 2)
+        left = np.repeat(lengths[longer], counts) - places
+        rest = _mixed_eights(
+            eights, np.repeat(starts[longer], counts) + places, left, places.astype(np.uint64) * _PLACE
+        )
+        hashes[longer] += np.add.reduceat(rest, offsets_of(counts)[:-1])
     return mixed(hashes)
+
+
+def _mixed_eights(
+    eights: NDArray[np.uint64],
+    starts: NDArray[np.int64],
+    left: NDArray[np.int64],
+    of_place: NDArray[np.uint64] | np.uint64,
+) -> NDArray[np.uint64]:
+    """What the eights at `starts`, of which `left` bytes belong to a word, add to its hash."""
+    read = eights[starts] & _MASKS.take(left, mode="clip")
+    read += of_place
+    return mixed(read)

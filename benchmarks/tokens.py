@@ -55,7 +55,7 @@ TEXTS = "texts.jsonl"
 ACCOUNT = (
     (mixproof.pipeline.identify, "_hash_batch"),
     (mixproof.pipeline.documents, "write_inputs"),
-    (ShardOutput, "sorted_hashes"),
+    (ShardOutput, "save_hashes"),
     (_ShardEncoder, "_check_texts"),
     (_ShardEncoder, "_provenance"),
     (_ShardEncoder, "row"),

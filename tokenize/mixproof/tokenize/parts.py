@@ -9,11 +9,14 @@ part's key from its rows and the tokenizer, so neither depends on how the source
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import AccountError
@@ -34,6 +37,8 @@ ASSEMBLE = "assemble"
 ASSEMBLE_VERSION = 1
 PART_BYTES = 32_000_000_000
 COPY_BYTES = 16 << 20
+HELD_GROUPS = 4
+"""Row groups of provenance: fewer are kept from the reading that gives the key to the writing, some 40 MB at most."""
 
 
 @dataclass(frozen=True)
@@ -182,23 +187,32 @@ def assemble_part(store_url: str, memo: str, part: Part, tokenizer: TokenizerRec
         AccountError: E5 does not close.
     """
     store = Store(store_url)
-    rows = digest_rows(read_part(store, part.slices, PROVENANCE))
+    groups = read_part(store, part.slices, PROVENANCE)
+    held = list(islice(groups, HELD_GROUPS))
+    rows = digest_rows(chain(held, groups))
     config = {"name": part.name, "tokenizer": tokenizer.sha256, "eod_id": tokenizer.eod_id}
     key = stage_key(STAGE, STAGE_VERSION, config, rows)
     receipt = store.receipt(STAGE, key)
     is_new = receipt is None
     if receipt is None:
         with store.attempt(STAGE, key) as attempt:
-            receipt = _write_part(store, part, token_dtype(tokenizer.vocab_size), attempt)
+            again = held if len(held) < HELD_GROUPS else read_part(store, part.slices, PROVENANCE)
+            receipt = _write_part(store, part, again, token_dtype(tokenizer.vocab_size), attempt)
     with store.attempt(ASSEMBLE, memo) as attempt:
         attempt.commit(facts={"key": key})
     return receipt, is_new
 
 
-def _write_part(store: Store, part: Part, dtype: np.dtype[np.uint16] | np.dtype[np.int32], attempt: Attempt) -> Receipt:
+def _write_part(
+    store: Store,
+    part: Part,
+    row_groups: Iterable[pa.Table],
+    dtype: np.dtype[np.uint16] | np.dtype[np.int32],
+    attempt: Attempt,
+) -> Receipt:
     lengths: list[NDArray[np.int32]] = []
     with TableWriter(attempt.path(f"{part.name}.parquet"), SCHEMA) as provenance:
-        for rows in read_part(store, part.slices, PROVENANCE):
+        for rows in row_groups:
             provenance.write(rows)
             lengths.append(array_of(rows["tokens"]))
     all_lengths = np.concatenate(lengths)
@@ -218,7 +232,8 @@ def _write_part(store: Store, part: Part, dtype: np.dtype[np.uint16] | np.dtype[
 
 def _read_tokens(store: Store, piece: Slice, itemsize: int) -> Iterator[bytes]:
     folder = store.folder(piece.folder)
-    start, stop = _token_range(folder / PROVENANCE, piece)
+    size = (folder / TOKENS).stat().st_size
+    start, stop = _token_range(folder / PROVENANCE, piece, size // itemsize)
     with (folder / TOKENS).open("rb") as tokens:
         tokens.seek(start * itemsize)
         left = (stop - start) * itemsize
@@ -227,7 +242,10 @@ def _read_tokens(store: Store, piece: Slice, itemsize: int) -> Iterator[bytes]:
             yield block
 
 
-def _token_range(provenance: Path, piece: Slice) -> tuple[int, int]:
+def _token_range(provenance: Path, piece: Slice, tokens: int) -> tuple[int, int]:
+    """First token of a slice, and the one behind it, in a shard of `tokens`."""
+    if (piece.start, piece.stop) == (0, pq.read_metadata(provenance).num_rows):
+        return 0, tokens
     lengths = _lengths(provenance)
     start = int(lengths[: piece.start].sum(dtype=np.int64))
     return start, start + int(lengths[piece.start : piece.stop].sum(dtype=np.int64))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from .shards import SHARD_BYTES
+
+if TYPE_CHECKING:
+    from .documents import Shard
 
 T = TypeVar("T")
+SHARDS_PER_TASK = 64
 
 
 def share_tasks(
@@ -29,3 +35,14 @@ def share_tasks(
         batches[-1].append(item)
         held += size
     return [tuple(batch) for batch in batches]
+
+
+def share_shards(shards: Mapping[str, Shard]) -> list[tuple[tuple[str, Shard], ...]]:
+    """Group shards by the size of their texts, each with the key of what is made of it; the largest come first.
+
+    So no worker ends long after the others.
+    """
+    largest_first = sorted(shards.items(), key=lambda item: (-item[1].text_bytes, item[0]))
+    return share_tasks(
+        largest_first, lambda item: item[1].text_bytes, most_bytes=SHARD_BYTES, most_items=SHARDS_PER_TASK
+    )

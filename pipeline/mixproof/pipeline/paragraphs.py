@@ -23,19 +23,17 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.dedup_spec import ParagraphDedup
 from mixproof.mixtures.spec import Spec
 
-from .batches import share_tasks
+from .batches import SHARDS_PER_TASK, share_shards
 from .bitmap import Bitmap
 from .cluster import Cluster
 from .copies import CUTS, find_copies, gather_cuts, range_count
 from .cut_lists import ShardList, join_lists
 from .cutting import LIST, Cutting, cut_shards
 from .dedup import dedup_groups
-from .documents import SHARD_BYTES, Shard, SourceDocuments
+from .documents import Shard, SourceDocuments
 from .group import GroupShard, save_group
 from .paragraph_hashes import STAGE, VERSION, hash_shards
 from .read import DOCUMENTS
-
-SHARDS_PER_TASK = 64
 
 Keep = dict[str, tuple[Bitmap | None, ...]]
 
@@ -148,16 +146,12 @@ def _hash(parts: Sequence[_Part], rule: ParagraphDedup, store: Store, cluster: C
     # two shards of equal content share a key
     missing = {key: part.shard for key, part in zip(keys, parts, strict=True) if key not in known}
     cluster.count(run=len(missing), reused=len(set(keys)) - len(missing))
-    batches = _batches(sorted(missing.items(), key=lambda item: (-item[1].text_bytes, item[0])))
+    batches = share_shards(missing)
     calls = [(str(store), rule.min_words, [(key, shard.folder) for key, shard in batch]) for batch in batches]
     cluster.run(hash_shards, calls, label="paragraphs")
     receipts = known | find_receipts(store, STAGE, missing)
     seal_receipts(store, STAGE, receipts.beside)
     return [receipts[key] for key in keys]
-
-
-def _batches(shards: Sequence[tuple[str, Shard]]) -> list[tuple[tuple[str, Shard], ...]]:
-    return share_tasks(shards, lambda item: item[1].text_bytes, most_bytes=SHARD_BYTES, most_items=SHARDS_PER_TASK)
 
 
 def _find_cuts(group: str, ranges: int, store: Store, cluster: Cluster) -> dict[int, Receipt]:
@@ -193,16 +187,12 @@ def _cut(
         identity = [shard.documents_sha256, bitmap and bitmap.sha256, found.files[CUTS].sha256]
         key = stage_key(STAGE, VERSION, config, identity)
         todo[place] = Cutting(key, shard.folder, shard.file, parts[place].path, found.key, keepers, rule.min_doc_words)
-    known = find_receipts(store, STAGE, [each.key for each in todo.values()])
-    missing = {each.key: (each, parts[place].shard) for place, each in todo.items() if each.key not in known}
-    cluster.count(run=len(missing), reused=len({each.key for each in todo.values()}) - len(missing))
-    batches = share_tasks(
-        sorted(missing.values(), key=lambda item: (-item[1].text_bytes, item[0].key)),
-        lambda item: item[1].text_bytes,
-        most_bytes=SHARD_BYTES,
-        most_items=SHARDS_PER_TASK,
-    )
-    cluster.run(cut_shards, [(str(store), [each for each, _ in batch]) for batch in batches], label="cut paragraphs")
+    by_key = {each.key: each for each in todo.values()}
+    known = find_receipts(store, STAGE, by_key)
+    missing = {each.key: parts[place].shard for place, each in todo.items() if each.key not in known}
+    cluster.count(run=len(missing), reused=len(by_key) - len(missing))
+    calls = [(str(store), [by_key[key] for key, _ in batch]) for batch in share_shards(missing)]
+    cluster.run(cut_shards, calls, label="cut paragraphs")
     receipts = known | find_receipts(store, STAGE, missing)
     seal_receipts(store, STAGE, receipts.beside)
     return [receipts[todo[place].key] if place in todo else None for place in range(len(parts))]

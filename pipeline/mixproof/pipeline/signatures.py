@@ -20,9 +20,9 @@ from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Attempt, Store
 
-from .batches import share_tasks
+from .batches import share_shards
 from .cluster import Cluster
-from .documents import SHARD_BYTES, Shard
+from .documents import Shard
 from .minhash import NO_GRAM, Sketch, band_hashes, grams, minima, short_signatures
 from .read import DOCUMENTS
 from .texts import iter_texts
@@ -36,7 +36,6 @@ BANDS = "bands.npy"
 """Band hashes, uint64, sorted; bands of documents without words are left out."""
 BAND_ROWS = "band_rows.npy"
 """The row of each band hash, uint32; rising where hashes are equal."""
-SHARDS_PER_TASK = 64
 PART_BITS = 4
 """Bands are sorted by so many upper bits of their hash first, and then part by part."""
 
@@ -54,11 +53,7 @@ def sign(shards: Sequence[Shard], sketch: Sketch, store: Store, cluster: Cluster
     # two shards of equal content share a key
     missing = {key: shard for key, shard in zip(keys, shards, strict=True) if key not in known}
     cluster.count(run=len(missing), reused=len(set(keys)) - len(missing))
-    largest_first = sorted(missing.items(), key=lambda item: (-item[1].text_bytes, item[0]))
-    batches = share_tasks(
-        largest_first, lambda item: item[1].text_bytes, most_bytes=SHARD_BYTES, most_items=SHARDS_PER_TASK
-    )
-    calls = [(str(store), sketch, [(key, shard.folder) for key, shard in batch]) for batch in batches]
+    calls = [(str(store), sketch, [(key, shard.folder) for key, shard in batch]) for batch in share_shards(missing)]
     cluster.run(sign_shards, calls, label="minhash")
     seal_receipts(store, STAGE, [*known.beside, *missing])
     return [f"{STAGE}/{key}" for key in keys]

@@ -8,8 +8,6 @@ metrics, and whether a set is lossless, stand in the statement alone.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from itertools import product
@@ -24,7 +22,7 @@ from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.receipts import unsealed
 from mixproof.tokenize.audit.report import Checks
 
-from .external import EXTERNAL, EXTERNAL_VERSION
+from .external import EXTERNAL, EXTERNAL_VERSION, scores_id
 from .record import EVALUATION_PROTOCOL
 
 FIELDS = {"losses_sha256", "of", "run", "scores"}
@@ -66,9 +64,10 @@ def _check_statement(root: Path, key: str, path: Path, checks: Checks) -> None:
 def _names(scored_on: Mapping[str, Any]) -> set[str]:
     """What a statement may be called: scores of an earlier version or protocol stay, and are read by nobody."""
     numbers = product(range(1, EXTERNAL_VERSION + 1), range(1, EVALUATION_PROTOCOL + 1))
-    plain = [{"version": version, "protocol": protocol, **scored_on} for version, protocol in numbers]
-    texts = [json.dumps(one, sort_keys=True, separators=(",", ":"), ensure_ascii=False) for one in plain]
-    return {hashlib.sha256(text.encode()).hexdigest() for text in texts}
+    try:
+        return {scores_id(scored_on, version, protocol) for version, protocol in numbers}
+    except TypeError:  # it holds what no identity does, a float
+        return set()
 
 
 def _check_set(rows: pa.Table, scores: Mapping[str, Any], checks: Checks) -> None:

@@ -9,7 +9,7 @@ a Parquet file beside it, whose checksum it holds, before its own as in a receip
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,12 @@ def read_external(outcomes: Sequence[RunOutcome], wanted: Sequence[Wanted], stor
 
 def scores_name(key: str, wanted: Wanted) -> str:
     """Where in the store the run `key` has what it scored on `wanted`."""
-    identity = {"version": EXTERNAL_VERSION, "protocol": EVALUATION_PROTOCOL, **wanted.identity}
-    return f"{TRAIN}/{key}/{EXTERNAL}/{sha256_of(identity)}.json"
+    return f"{TRAIN}/{key}/{EXTERNAL}/{scores_id(wanted.identity, EXTERNAL_VERSION, EVALUATION_PROTOCOL)}.json"
+
+
+def scores_id(scored_on: Mapping[str, object], version: int, protocol: int) -> str:
+    """What scores on something are called, in a version of their form and a protocol of evaluation."""
+    return sha256_of({"version": version, "protocol": protocol, **scored_on})
 
 
 def _scores(place: str, raw: bytes) -> dict[str, Any]:

@@ -160,14 +160,17 @@ def read_llama(folder: Path) -> LlamaModel:
         architecture=architecture,
         vocab_size=config["vocab_size"],
         sequence_length=config["max_position_embeddings"],
-        rope_base=rope_base_of(folder),
+        rope_base=_rope_base(config),
         weights=weights,
     )
 
 
 def rope_base_of(folder: Path) -> int:
     """Base of the rotary positions of a Hugging Face model, under its name of today or an older one."""
-    config = _read_config(folder)
+    return _rope_base(_read_config(folder))
+
+
+def _rope_base(config: Mapping[str, Any]) -> int:
     return int((config.get("rope_parameters") or {}).get("rope_theta") or config.get("rope_theta", 10000))
 
 

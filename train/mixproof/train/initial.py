@@ -133,9 +133,8 @@ def start_from(
     with torch.no_grad():
         for parameter in parameters_of(optimizer):  # the order in which a checkpoint has them
             name = named[parameter]
-            parameter.copy_(weights[name])
+            parameter.copy_(weights[name] if moments is None else moments.main.get(name, weights[name]))
             if moments is not None:
-                parameter.copy_(moments.main.get(name, weights[name]))
                 optimizer.state[parameter] = moments.state_of(name, parameter)
 
 

@@ -20,6 +20,7 @@ from mixproof.mixtures.dedup_spec import Dedup
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline import dedup
 from mixproof.pipeline.bitmap import read_bitmap
+from mixproof.pipeline.by_hash import PLACED_DTYPE
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.dedup import Deduplicated, dedup_groups, deduplicate, losers_of, range_count
 from mixproof.pipeline.documents import SHARD_BYTES, read_sources
@@ -145,7 +146,7 @@ def test_groups_in_order_of_priority_and_wrong_names() -> None:
     )
 )
 def test_losers_are_all_but_the_first_of_each_hash_and_length(rows: list[tuple[int, int, int, int]]) -> None:
-    table = np.zeros(len(rows), dtype=dedup._RECORD_DTYPE)
+    table = np.zeros(len(rows), dtype=PLACED_DTYPE)
     for place, (high, low, size, shard) in enumerate(rows):
         table[place] = (high, low, size, place, shard)
     expected = []

@@ -23,13 +23,14 @@ from .cluster import Cluster
 from .columns import array_of, column_of, numbers, table_of
 from .documents import Shard, SourceDocuments
 from .read import DOCUMENTS, HASHES
+from .sorted_rows import rows_between
 
 HASH_SPACE = 1 << 64
 SHARDS_PER_TASK = 64
 FIRST_RANGE_SLACK = Fraction(5, 4)
 """The first range of hashes is this much wider than an even spread would need."""
 
-CANDIDATE_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8"), ("shard", "<i4")])
+PLACED_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8"), ("shard", "<i4")])
 """A document: the halves of its text's xxh3_128, UTF-8 bytes, row in its shard, place of the shard."""
 
 ROWS_SCHEMA = pa.schema(
@@ -45,7 +46,7 @@ ROWS_SCHEMA = pa.schema(
 def in_hash_order(
     source: SourceDocuments, keep: Sequence[Bitmap | None], store: Store, cluster: Cluster, *, expected: Fraction
 ) -> Iterator[NDArray[Any]]:
-    """All kept documents with distinct texts by rising hash, in arrays of CANDIDATE_DTYPE.
+    """All kept documents with distinct texts by rising hash, in arrays of PLACED_DTYPE.
 
     Of documents with the same text only the first, by (file, record), is among them.
 
@@ -66,7 +67,7 @@ def in_hash_order(
     while low < HASH_SPACE:
         calls = [(str(store), group, low, high) for group in groups]
         parts = cluster.run(find_range, calls, label=f"{source.name}: by hash")
-        yield first_of_each(np.concatenate([np.empty(0, dtype=CANDIDATE_DTYPE), *parts]))
+        yield first_of_each(np.concatenate([np.empty(0, dtype=PLACED_DTYPE), *parts]))
         low, high = high, min(HASH_SPACE, 2 * high)
 
 
@@ -84,13 +85,7 @@ def find_range(
     store = Store(store_url)
     parts = []
     for place, folder, documents, bitmap in shards:
-        hashes = np.load(store.path(f"{folder}/{HASHES}"), mmap_mode="r")
-        first = np.searchsorted(hashes["high"], np.uint64(low), side="left")
-        last = np.searchsorted(hashes["high"], np.uint64(high - 1), side="right")
-        part = np.empty(last - first, dtype=CANDIDATE_DTYPE)
-        for name in ("high", "low", "bytes", "row"):
-            part[name] = hashes[name][first:last]
-        part["shard"] = place
+        part = documents_between(store, folder, place, low, high)
         parts.append(part if bitmap is None else part[read_bitmap(store, bitmap, documents)[part["row"]]])
     return np.concatenate(parts)
 
@@ -106,7 +101,7 @@ def first_of_each(documents: NDArray[Any]) -> NDArray[Any]:
 
 
 def hex_of(document: Any) -> str:  # noqa: ANN401 - one element of a structured array
-    """The text hash of one document of CANDIDATE_DTYPE, 32 hex digits."""
+    """The text hash of one document of PLACED_DTYPE, 32 hex digits."""
     return f"{int(document['high']):016x}{int(document['low']):016x}"
 
 
@@ -150,10 +145,23 @@ def read_rows(store_url: str, shard: Shard, rows: NDArray[np.int64]) -> pa.Table
 
 def rows_up_to(store: Store, shard: Shard, place: int, last: str) -> NDArray[Any]:
     """Every document of a shard, kept or not and copies too, whose hash is not above `last`."""
-    hashes = np.load(store.path(f"{shard.folder}/{HASHES}"), mmap_mode="r")
-    end = np.searchsorted(hashes["high"], np.uint64(int(last[:16], 16)), side="right")
-    rows = np.empty(end, dtype=CANDIDATE_DTYPE)
+    return up_to(documents_between(store, shard.folder, place, 0, int(last[:16], 16) + 1), last)
+
+
+def documents_between(store: Store, folder: str, place: int, low: int, high: int) -> NDArray[Any]:
+    """All documents of a shard, kept or not, whose hash's upper half is in [low, high), in hash order.
+
+    Args:
+        store: the store.
+        folder: the shard's.
+        place: the shard's, which each of its documents gets.
+        low: 0 to 2**64.
+        high: 0 to 2**64.
+    """
+    table = np.load(store.path(f"{folder}/{HASHES}"), mmap_mode="r")
+    hashes = table[rows_between(table["high"], low, high)]
+    part = np.empty(len(hashes), dtype=PLACED_DTYPE)
     for name in ("high", "low", "bytes", "row"):
-        rows[name] = hashes[name][:end]
-    rows["shard"] = place
-    return up_to(rows, last)
+        part[name] = hashes[name]
+    part["shard"] = place
+    return part

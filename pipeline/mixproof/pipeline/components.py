@@ -24,6 +24,7 @@ from mixproof.ledger.store import Store
 
 from .edges import FOREST, STAGE, Places, forest
 from .ngrams import mixed
+from .sorted_rows import rows_between
 
 PART_ROWS = 2_000_000
 BLOCK_ROWS = 1 << 20
@@ -153,9 +154,8 @@ def _rows(sources: Sequence[Source], low: int, high: int) -> Iterator[Places]:
     size = 0
     for source in sources:
         rows = source()
-        first, last = np.searchsorted(rows[:, 1], [low, high])
-        held.append(np.array(rows[first:last]))
-        size += int(last - first)
+        held.append(np.array(rows[rows_between(rows[:, 1], low, high)]))
+        size += len(held[-1])
         if size >= BLOCK_ROWS:
             yield np.concatenate(held)
             held, size = [], 0

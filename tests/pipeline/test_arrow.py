@@ -137,3 +137,12 @@ def test_a_head_that_cannot_be_followed_is_damage(tmp_path: Path) -> None:
             outcomes.add(type(error) if "bad.arrow" in str(error) else str(error))
     assert DamagedFileError in outcomes
     assert not [outcome for outcome in outcomes if isinstance(outcome, str)]
+
+
+def test_what_stands_behind_the_end_of_a_stream_is_not_lost_without_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow"
+    with pa.ipc.new_stream(str(path), TABLE.schema) as writer:
+        writer.write_table(TABLE)
+    path.write_bytes(path.read_bytes() * 2)
+    with pytest.raises(DamagedFileError, match=r"a\.arrow: after batch 0: \d+ bytes stand behind .* several streams"):
+        records(path)

@@ -30,7 +30,11 @@ def meta(charset: str) -> str:
         (b'<?xml version="1.0" encoding="iso-8859-2"?>\xb1', "text/html", "ą", "iso8859-2"),
         (JAPANESE.encode("iso-2022-jp"), "text/html; charset=iso-2022-jp", JAPANESE, "iso2022_jp"),
         (b"plain", "text/html; charset=EUC-KR", "plain", "ascii"),
+        ((meta("iso-2022-jp") + JAPANESE).encode("iso-2022-jp"), "text/html; charset=utf-8", JAPANESE, "iso2022_jp"),
+        ("<p>no mark".encode("utf-16-le"), "text/html; charset=utf-16le", "<p>no mark", "utf-16-le"),
         # what is said is wrong
+        ((meta("utf-16") + RUSSIAN).encode("cp1251"), "text/html; charset=windows-1251", RUSSIAN, "cp1251"),
+        (b"<meta charset=utf-16>even", "text/html", "even", "ascii"),
         ((meta("ISO-8859-1") + GERMAN).encode(), "text/html; charset=iso-8859-1", GERMAN, "utf-8"),
         ((meta("EUC-KR") + KOREAN).encode("euc-kr"), "text/html; charset=utf-8", KOREAN, "cp949"),
         (GERMAN.encode(), "text/html; charset=no-such", GERMAN, "utf-8"),
@@ -69,3 +73,15 @@ def test_the_main_text_leaves_navigation_out() -> None:
     page = f"<body><nav><a href=/>Home</a></nav><article><p>{words}</p></article><footer>Legal</footer></body>"
     assert main_text(page) == words.strip()
     assert main_text("<html><body></body></html>") is None
+
+
+@pytest.mark.parametrize("sign", ["\x01", "\x08", "\x0e", "\x1b[0m", "\ufffe", "\uffff", "&#1;", "&#x1F", "&#65535;"])
+def test_a_sign_that_xml_does_not_know_costs_only_itself(sign: str) -> None:
+    page = (
+        "<html><body><article><p>"
+        + "A sentence about a bridge and its stones. " * 9
+        + f"end{sign}.</p></article></body>"
+    )
+    text = main_text(page)
+    assert text is not None
+    assert text.replace("[0m", "").replace("\x1f", "").rstrip(" .").endswith("end")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import zlib
 
 import pytest
@@ -64,3 +65,19 @@ def test_a_body_that_cannot_be_used_says_why(
     with pytest.raises(BodyError) as caught:
         body(data, **headers)
     assert caught.value.reason == reason
+
+
+def test_a_zstd_body_that_was_cut_is_no_shorter_page() -> None:
+    noise = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(31_250))
+    packed = zstandard.compress(noise[:600_000]) + zstandard.compress(noise[600_000:])
+    assert body(packed, content_encoding="zstd") == noise
+    assert body(noise, content_encoding="zstd") == noise
+    for cut in (5, 300_000, 700_000, len(packed) - 1):
+        with pytest.raises(BodyError) as found:
+            body(packed[:cut], content_encoding="zstd")
+        assert found.value.reason == "truncated_body"
+
+
+def test_a_line_without_a_colon_is_no_header_nor_is_what_goes_on_after_it() -> None:
+    found = parse_response("HTTP/1.1 200 OK\r\nno header\r\n and more\r\nA: b\u0085C: d\r\n\r\n".encode())
+    assert found == Response(200, {"a": "b\u0085C: d"}, b"")

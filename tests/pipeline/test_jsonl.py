@@ -213,3 +213,10 @@ def test_a_flipped_byte_and_garbage_after_the_end_are_damage(tmp_path: Path, com
     path.write_bytes(data + b"garbage")
     with pytest.raises(DamagedFileError, match="not valid"):
         records(path, compression=compression)
+
+
+def test_an_id_may_lie_in_a_nested_field(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "a", "meta": {"url": "u"}}\n{"text": "b", "meta": 7, "meta.url": 5}\n{"text": "c"}\n')
+    found = read_jsonl(str(path), None, 0, path.stat().st_size, text="text", id_="meta.url", with_fields=False)
+    assert list(found) == [Raw(0, "u", "a"), Raw(1, "5", "b"), Raw(2, None, "c")]

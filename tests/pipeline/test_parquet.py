@@ -28,8 +28,12 @@ def write(path: Path, columns: dict[str, Any], rows: int = 1024) -> Path:
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.string())]
-)
+    "kind",
+    [
+        pa.string(), pa.large_string(), pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.string()),
+        pa.string_view(), pa.binary_view(),
+    ],
+)  # fmt: skip
 def test_every_string_like_column_gives_the_same_texts(tmp_path: Path, kind: Any) -> None:  # noqa: ANN401
     texts = ["one", "zwei ü", "one", None, ""]
     path = write(tmp_path / "a.parquet", {"text": pa.array(texts, pa.string()).cast(kind), "id": [5, 6, 7, 8, 9]})
@@ -49,6 +53,38 @@ def test_a_string_that_is_not_utf8_is_rejected_alone(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert isinstance(found[1], Reject)
     assert (found[1].line, found[1].detail) == (None, "ba\\xffd")
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(4)])
+def test_bytes_that_are_no_text_are_rejected_alone(tmp_path: Path, kind: Any) -> None:  # noqa: ANN401
+    path = write(tmp_path / "a.parquet", {"text": pa.array([b"good", b"ba\xffd", b"also"], kind)})
+    assert [item.text if isinstance(item, Raw) else item.reason for item in records(path)] == [
+        "good", "invalid_utf8", "also",
+    ]  # fmt: skip
+
+
+def test_an_id_of_sixteen_bytes_is_written_in_hexadecimal(tmp_path: Path) -> None:
+    ids = pa.array([b"\xff" * 16, None], pa.binary(16))
+    assert records(write(tmp_path / "a.parquet", {"text": ["a", "b"], "id": ids})) == [
+        Raw(0, "ff" * 16, "a"),
+        Raw(1, None, "b"),
+    ]
+    (bad,) = records(write(tmp_path / "b.parquet", {"text": ["a"], "id": [b"\xff"]}))
+    assert isinstance(bad, Reject)
+    assert (bad.reason, bad.detail) == ("invalid_utf8", r"id: b'\xff'")
+
+
+def test_an_id_may_lie_in_a_struct_and_one_that_is_named_must_be_there(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", {"text": ["a", "b"], "meta": [{"url": "u", "n": 1}, None]})
+
+    def read(id_: str, fields: bool = False) -> list[Raw | Reject]:
+        return list(read_parquet(str(path), 0, path.stat().st_size, text="text", id_=id_, with_fields=fields))
+
+    assert read("meta.url") == [Raw(0, "u", "a"), Raw(1, None, "b")]
+    assert read("meta.n", fields=True)[0] == Raw(0, "1", "a", {"meta": {"url": "u", "n": 1}})
+    assert read("id") == [Raw(0, None, "a"), Raw(1, None, "b")]
+    with pytest.raises(RequestError, match=r"a\.parquet: there is no column 'uuid' for the id; .* text, meta"):
+        read("uuid")
 
 
 def test_a_text_is_handed_on_as_its_utf8_and_as_a_string_when_asked() -> None:

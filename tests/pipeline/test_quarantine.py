@@ -134,3 +134,68 @@ def test_a_footer_that_ends_the_process_of_its_reader_ends_in_an_error_with_the_
     monkeypatch.setattr(quarantine, "MOST_DEATHS", 1)
     with pytest.raises((ProcessDiedError, DamagedFileError), match=r"a\.parquet.*damaged"):
         read_shards(str(store), [task])
+
+
+@pytest.fixture
+def failing(tmp_path: Path, make_spec: MakeSpec, fasttext_model: Path) -> Callable[..., tuple[Store, ReadTask]]:
+    """A shard whose second step raises an error on texts of two lines, which fastText does not take."""
+    options = {"class": "FastTextClassifierFilter", "model_url": str(fasttext_model), "newline_replacement": "\n"}
+    steps = (Step(name="symbol_lines"), Step(name="datatrove", options=options))
+
+    def make(texts: list[str]) -> tuple[Store, ReadTask]:
+        write(tmp_path, texts)
+        spec = make_spec({"s": Source(files=("a.jsonl",), steps=steps)})
+        files = find_files(spec, tmp_path)
+        (plan,) = plan_shards(files)
+        return Store(tmp_path / "store"), read_task(plan, spec.sources["s"], {files["s"][0].url: "0" * 64})
+
+    return make
+
+
+def test_a_document_that_a_step_fails_on_is_poison_and_the_others_are_counted_once(
+    failing: Callable[..., tuple[Store, ReadTask]],
+) -> None:
+    store, task = failing(["first\n---", "two\nlines", "second", "two\nlines\n---"])
+    read_shards(str(store), [task])
+    receipt = store.receipt("read", task.key)
+    assert receipt is not None
+    read, lines, classifier = receipt.account
+    assert (read.documents_in, read.documents_out, read.dropped["poison"].documents) == (4, 2, 2)
+    assert (lines.documents_in, lines.documents_out, lines.bytes_removed) == (2, 2, 4)
+    assert (classifier.documents_in, classifier.documents_out) == (2, 2)
+    assert texts_of(store, f"read/{task.key}") == ["first", "second"]
+    rejects = list(iter_rejects(store, task.key))
+    assert [(row["record"], row["reason"]) for row in rejects] == [(1, "poison"), (3, "poison")]
+    assert rejects[0]["detail"].startswith("FastTextClassifierFilter raised ValueError: ")
+
+
+def test_steps_that_fail_on_many_documents_are_an_error_of_the_spec(
+    failing: Callable[..., tuple[Store, ReadTask]],
+) -> None:
+    store, task = failing(["two\nlines"] * 30)
+    with pytest.raises(
+        RequestError, match=r"source s: .*a\.jsonl from byte 0: its steps fail at more than 20 documents "
+    ):
+        read_shards(str(store), [task])
+    assert store.receipt("read", task.key) is None
+
+
+def test_a_marked_document_that_a_step_fails_on_is_found_in_a_child(
+    failing: Callable[..., tuple[Store, ReadTask]],
+) -> None:
+    store, task = failing(["first", "two\nlines", "second", "two\nlines"])
+    mark = mark_of(store, task)
+    mark.parent.mkdir(parents=True)
+    mark.write_bytes((1).to_bytes(8, "little"))
+    read_shards(str(store), [task])
+    assert texts_of(store, f"read/{task.key}") == ["first", "second"]
+    assert [row["record"] for row in iter_rejects(store, task.key)] == [1, 3]
+
+
+def test_a_file_that_is_gone_since_it_was_found_is_named(shard: tuple[Store, ReadTask]) -> None:
+    store, task = shard
+    Path(task.plan.files[0].url).unlink()
+    with pytest.raises(
+        RequestError, match=r"source s: .*a\.jsonl: cannot be read: No such file .*every worker must see"
+    ):
+        read_shards(str(store), [task])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,11 +90,11 @@ def test_a_datatrove_filter_gives_its_own_reasons() -> None:
 def test_datatroves_url_filter_needs_no_network_and_counts_what_has_no_url() -> None:
     theirs = datatrove("URLFilter", use_integrated_lists=False, extra_domains=["bad.com"])
     for made in make_steps([theirs, step("url", extra_domains="bad.com")]):
-        for number, url in enumerate(["https://www.bad.com/a", "https://good.com/a", None]):
+        for number, url in enumerate(["https://www.bad.com/a", "https://good.com/a", None, 7]):
             fields = {} if url is None else {"url": url}
             apply_steps(Raw(number, None, "text", fields), b"text", [made])
         row = made.row().check()
-        assert row.dropped == {"domain": Count(documents=1, bytes=4), "no_url": Count(documents=1, bytes=4)}
+        assert row.dropped == {"domain": Count(documents=1, bytes=4), "no_url": Count(documents=2, bytes=8)}
         assert row.documents_out == 1
 
 
@@ -143,7 +144,10 @@ def test_only_datatrove_steps_ask_for_the_other_fields_of_a_record() -> None:
         (datatrove("GopherFilter"), "no filter or formatter 'GopherFilter'; it has .*GopherQualityFilter"),
         (datatrove("SentenceDedupFilter"), "decides by all documents, and a step sees one at a time"),
         (datatrove("GopherQualityFilter", min_words=3), "cannot be made of these options: .*min_words"),
-        (datatrove("LambdaFilter"), "cannot be made"),
+        (datatrove("LambdaFilter", filter_function="f"), "takes a function, which a spec cannot hold"),
+        (datatrove("RegexFilter", regex_exp="("), "cannot be made of these options: .*unterminated"),
+        (datatrove("FastTextClassifierFilter", model_url="model.bin"), "'model.bin': no such file; give an absolute"),
+        (datatrove("FastTextClassifierFilter", model_url="https://a/m.bin"), "would download its model"),
         (datatrove("SamplerFilter", rate=0.5), "depend on the order"),
         (datatrove("C4BadWordsFilter", keep_fraction=0.1), "depend on the order"),
         (datatrove("C4ParagraphFilter", exclusion_writer="x"), "outside the store"),
@@ -164,3 +168,36 @@ def test_equal_steps_have_one_identity_and_unequal_ones_have_two() -> None:
     assert identity(datatrove("GopherQualityFilter", max_symbol_word_ratio=Decimal("0.10"))) == identity(
         datatrove("GopherQualityFilter", max_symbol_word_ratio=0.1)
     )
+
+
+def test_a_score_may_be_of_any_kind_of_number() -> None:
+    (made,) = make_steps([step("score", field="s", min=2)])
+    for number, value in enumerate([3, 2.5, Decimal("2.25"), 10**400, Decimal("1.5"), float("nan"), True, "3", None]):
+        apply_steps(Raw(number, None, "text", {"s": value}), b"text", [made])
+    row = made.row().check()
+    assert row.documents_out == 4
+    assert {reason: gone.documents for reason, gone in row.dropped.items()} == {
+        "no_score": 1,
+        "score_below": 1,
+        "score_not_a_number": 3,
+    }
+
+
+def test_a_fasttext_filter_asks_the_model_that_is_there_now(fasttext_model: Path) -> None:
+    classifier = datatrove(
+        "FastTextClassifierFilter", model_url=str(fasttext_model), keep_labels=["de", Decimal("0.5")]
+    )
+    german, english = "Die alte Brücke wurde im Frühling gesperrt.", "The old bridge was closed in spring."
+    assert run([classifier], [german, english])[0] == [german, None]
+    before = steps_identity([classifier])
+    assert before == steps_identity([classifier])
+    fasttext_model.write_bytes(fasttext_model.read_bytes() + b"\0")
+    assert before != steps_identity([classifier])
+    fasttext_model.write_bytes(b"no model")
+    with pytest.raises(RequestError, match=r"steps\[0\]: model_url: '.*model\.bin': no model of fastText"):
+        make_steps([classifier])
+
+
+def test_a_label_that_the_model_does_not_have_is_refused_before_any_work(fasttext_model: Path) -> None:
+    with pytest.raises(RequestError, match=r"steps\[0\]: .* has no label 'math'; it has af, "):
+        make_steps([datatrove("FastTextClassifierFilter", model_url=str(fasttext_model), remove_labels=[["math", 1]])])

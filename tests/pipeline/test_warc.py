@@ -116,6 +116,13 @@ def test_a_malformed_record_costs_only_itself(tmp_path: Path) -> None:
         ]
 
 
+def test_a_length_that_no_file_has_is_malformed(tmp_path: Path) -> None:
+    good = record("response", response(page()))
+    for length in ("9" * 5000, "9" * 19, "-1", "1e3", "٣"):
+        bad = record("response", response(page()), Content_Length=length)
+        assert outcomes(tmp_path / "a.warc", good, bad, good) == ["document", "malformed_record", "document"]
+
+
 def test_every_cut_of_a_warc_is_damage_unless_only_line_ends_are_missing(tmp_path: Path) -> None:
     one = record("response", response(page()))
     path = tmp_path / "cut.warc"

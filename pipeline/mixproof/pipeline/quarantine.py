@@ -5,6 +5,8 @@ in child processes from then on: first that record alone. Does the child die of 
 shard is read without it; else the death had another cause (a kill, a full memory). So a shard costs two more
 readings, and one more a poisonous document. Which documents are poison depends on the machine only where one takes
 about as long as `PATIENCE_SECONDS` allow.
+
+A document on which a step raises an error is poison too, and needs no child: the shard is read once more without it.
 """
 
 from __future__ import annotations
@@ -14,17 +16,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mixproof.ledger.errors import ProcessDiedError
+from mixproof.ledger.errors import ProcessDiedError, RequestError
 from mixproof.ledger.store import Store
 
-from .read import STAGE, ReadTask, mark_of, read_shard, try_record
+from .read import MOST_POISON, STAGE, PoisonError, ReadTask, mark_of, read_shard, try_record
+from .steps import StepFailedError
 from .watch import marked_place
 
-MOST_POISON = 20
-"""Poisonous documents of a shard before it is the steps that are held to be broken."""
 MOST_DEATHS = 3
 """Deaths that no document explains."""
 
@@ -38,8 +39,20 @@ def read_shards(store_url: str, tasks: Sequence[ReadTask]) -> int:
         if apart:
             _read_apart(store, task)
         else:
-            read_shard(store, task)
+            _read_here(store, task)
     return len(tasks)
+
+
+def _read_here(store: Store, task: ReadTask) -> None:
+    poison: dict[int, str] = {}
+    while True:
+        try:
+            read_shard(store, task, poison)
+        except PoisonError as error:
+            poison.update(error.poison)
+            _check_few(poison, task)
+        else:
+            return
 
 
 def _read_apart(store: Store, task: ReadTask) -> None:
@@ -55,17 +68,38 @@ def _read_apart(store: Store, task: ReadTask) -> None:
                 deaths += 1
             else:
                 poison[place] = how
-        if _in_child(store, task, poison, None) is None:
-            return
+        try:
+            if _in_child(store, task, poison, None) is None:
+                return
+        except PoisonError as error:
+            poison.update(error.poison)
+            continue
         if marked_place(mark) in (None, *poison):
             deaths += 1
-    shown = "; ".join(f"record {place}: {how}" for place, how in list(poison.items())[:3])
-    shown = shown or "at no document in particular: perhaps for want of memory"
+    _check_few(poison, task)
+    shown = _shown(poison) or "at no document in particular: perhaps for want of memory"
     raise ProcessDiedError(
         f"source {task.plan.source}: {task.plan.files[0].url} from byte {task.plan.start}: reading it kills its "
         f"process again and again ({shown}); look at its steps, and at the file: a damaged one can do that to the "
         "library that reads it, Parquet's among them"
     )
+
+
+def _check_few(poison: Mapping[int, str], task: ReadTask) -> None:
+    """Hold the steps to be broken where they fail at many documents.
+
+    Raises:
+        RequestError: naming the first of them.
+    """
+    if len(poison) > MOST_POISON:
+        raise RequestError(
+            f"source {task.plan.source}: {task.plan.files[0].url} from byte {task.plan.start}: its steps fail at more "
+            f"than {MOST_POISON} documents ({_shown(poison)}); look at the steps, one of them is wrong for these texts"
+        )
+
+
+def _shown(poison: Mapping[int, str]) -> str:
+    return "; ".join(f"record {place}: {how}" for place, how in list(poison.items())[:3])
 
 
 def _in_child(store: Store, task: ReadTask, poison: dict[int, str], only: int | None) -> str | None:
@@ -81,6 +115,8 @@ def _in_child(store: Store, task: ReadTask, poison: dict[int, str], only: int | 
         )
         if result.exists():
             error = pickle.loads(result.read_bytes())  # noqa: S301 - our own child wrote it
+            if isinstance(error, StepFailedError):
+                return str(error)
             if error is not None:
                 raise error
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from .formats import TREES, Compression, Format
 from .readers.arrow import read_arrow
 from .readers.code import read_code
 from .readers.html import PACKAGES as HTML_PACKAGES
+from .readers.html import VERSION as HTML_VERSION
 from .readers.jsonl import read_jsonl
 from .readers.parquet import read_parquet
 from .readers.raw import NO_OTHER_LIMITS
@@ -48,6 +50,18 @@ REJECTS = "rejects.parquet"
 DROPPED = "dropped.parquet"
 """Where a source says `keep_dropped`: what its steps took out, except for what `sampler` left out."""
 HASHES = "hashes.npy"
+
+
+MOST_POISON = 20
+"""Poisonous documents of a shard before it is the steps that are held to be broken."""
+
+
+class PoisonError(Exception):
+    """Documents of a shard that its steps cannot take, by place, each with the reason: to be left out next time."""
+
+    def __init__(self, poison: Mapping[int, str]) -> None:
+        super().__init__(poison)
+        self.poison = poison
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,8 @@ def _config(form: Format, compression: Compression | None, source: Source, limit
         "steps": steps_identity(source.steps),
         **_reader_identity(form),
     }
+    if "." in source.id and form in ("jsonl", "parquet", "arrow"):
+        config["id_in_nested_fields"] = True
     if source.keep_dropped:
         config["keep_dropped"] = True
     if limits != NO_OTHER_LIMITS:
@@ -121,9 +137,10 @@ def _config(form: Format, compression: Compression | None, source: Source, limit
 
 
 def _reader_identity(kind: Format) -> dict[str, object]:
-    """Whose version may change what a reader takes out of the same bytes."""
-    packages = HTML_PACKAGES if kind == "warc" else ()
-    return {"packages": {name: importlib.metadata.version(name) for name in packages}} if packages else {}
+    """What may change what a reader takes out of the same bytes: a version of its own, and those of packages."""
+    if kind != "warc":
+        return {}
+    return {"html": HTML_VERSION, "packages": {name: importlib.metadata.version(name) for name in HTML_PACKAGES}}
 
 
 def mark_of(store: Store, task: ReadTask) -> Path:
@@ -138,6 +155,7 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
         DamagedFileError: when an input cannot be read to its end.
         RequestError: when an input is no longer what was identified.
         AccountError: when E1, E2 or E3 does not close.
+        PoisonError: when a step raised an error on a document; nothing is written then.
     """
     steps = make_steps(task.steps)
     name = task.plan.files[0].name
@@ -149,10 +167,15 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
             Watch(mark_of(store, task), task.patience_seconds) as watch,
         ):
             for file in task.plan.files:
-                _check_unchanged(file)
-                for item in _watched(file, task, watch, output.records, (poison or {}).get):
-                    output.take(item, steps, file.name)
-                _check_unchanged(file)
+                with _readable(file):
+                    _check_unchanged(file)
+                    for item in _watched(file, task, watch, output.records, (poison or {}).get):
+                        output.take(item, steps, file.name)
+                        if len(output.poison) > MOST_POISON:
+                            raise PoisonError(output.poison)
+                    _check_unchanged(file)
+        if output.poison:
+            raise PoisonError(output.poison)
         output.save_hashes(attempt.path(HASHES))
         account = (output.read_row(), *(step.row() for step in steps))
         check_chain(account, source=task.plan.source, shard=f"{name} from byte {task.plan.start}")
@@ -224,6 +247,20 @@ def _read(file: InputFile, task: ReadTask, why_not: Callable[[int], str | None])
     if file.format == "parquet":
         return read_parquet(file.url, plan.start, plan.end, **fields, **options)
     return read_jsonl(file.url, file.compression, plan.start, plan.end, **fields, **options)
+
+
+@contextmanager
+def _readable(file: InputFile) -> Iterator[None]:
+    """Tell that a file cannot be opened, as one that is gone since it was found, or that this machine does not see."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename != file.url:
+            raise
+        raise RequestError(
+            f"source {file.source}: {file.url}: cannot be read: {error.strerror}; every worker must see it, as long as "
+            "the command runs"
+        ) from error
 
 
 def _check_unchanged(file: InputFile) -> None:

@@ -19,7 +19,7 @@ from mixproof.ledger.account import Count, StageRow
 
 from .columns import table_of
 from .readers.record import OTHER_PART, Raw, Reject
-from .steps import NOT_SAMPLED, Counted, apply_steps
+from .steps import NOT_SAMPLED, Counted, StepFailedError, apply_steps
 
 ROW_GROUP_ROWS = 1024
 ROW_GROUP_BYTES = 64 * 1000 * 1000
@@ -63,6 +63,8 @@ class ShardOutput:
         self._dropped = None if dropped is None else Rows(dropped, pa.schema(files + _DROPPED_FIELDS))
         self._rejected: Counter[str] = Counter()
         self.records = 0
+        self.poison: dict[int, str] = {}
+        """Places of the documents that a step raised an error on, and the error; with any, the counts are void."""
         self._read_bytes = 0
 
     def __enter__(self) -> ShardOutput:
@@ -92,12 +94,11 @@ class ShardOutput:
 
         try:
             done = apply_steps(item, data, steps, gone)
-        except Exception as error:
-            error.add_note(f"in a step, at {file} record {item.record} of the shard, id {item.id}")
-            raise
-        if done is None:
+        except StepFailedError as error:
+            self.poison[self.records - 1] = str(error)
             return
-        self._documents.add(head, item.record, item.id, done)
+        if done is not None:
+            self._documents.add(head, item.record, item.id, done)
 
     def read_row(self) -> StageRow:
         """The account of reading, before any step."""

@@ -75,6 +75,11 @@ def _batches(path: Path, url: str, limits: Limits) -> Iterator[Any]:
             source.seek(source.tell() - len(STREAM_END))
             if source.read(len(STREAM_END)) != STREAM_END:
                 raise DamagedFileError(url, place, "the stream has no end mark, so it is truncated")
+            if source.tell() < source.size():
+                more = f"{source.size() - source.tell()} bytes stand behind the stream's end mark and would be lost"
+                raise DamagedFileError(
+                    url, place, f"{more}; is it several streams in a row? Give each a file of its own"
+                )
     except (pa.ArrowException, OSError) as error:
         raise DamagedFileError(url, place, f"not a whole Arrow IPC file or stream: {first_line(error)}") from error
 

@@ -15,6 +15,8 @@ import codecs
 import importlib
 import re
 
+VERSION = 2
+"""Raised when a page comes to give another text."""
 PACKAGES = ("charset-normalizer", "trafilatura")
 """Whose versions may change a page's text."""
 REPLACED_SHARE = 1 / 1000
@@ -41,6 +43,12 @@ _BROWSERS = {
 _NO_TEXT = frozenset({"utf-7", "punycode", "idna", "mbcs", "oem", "undefined", "unicode-escape", "raw-unicode-escape"})
 """Python's own, which no browser knows."""
 _SEVEN_BIT = ("iso2022", "hz")
+_NO_XML = re.compile(
+    r"[\x01-\x08\x0e-\x1a\ufffe\uffff]|\x1b(?![$(])"  # which starts another script in a page taken for ASCII
+    r"|&#0*(?:[1-8]|1[4-9]|2[0-7]|6553[45])(?:;|(?![0-9]))"
+    r"|&#[xX]0*(?:[1-8]|[eEfF]|1[0-9a-bA-B]|[fF]{3}[eEfF])(?:;|(?![0-9a-fA-F]))"
+)
+"""Control characters, also as references, for one of which trafilatura gives up the page: they cannot stand in XML."""
 
 
 def decode_html(data: bytes, content_type: str) -> tuple[str, str] | None:
@@ -49,8 +57,11 @@ def decode_html(data: bytes, content_type: str) -> tuple[str, str] | None:
         if data.startswith(mark):
             return data[len(mark) :].decode(charset, errors="replace"), charset
     declared = _declared(data, content_type)
-    if data.isascii() and not any(charset.startswith(_SEVEN_BIT) for charset in declared):
+    in_ascii = (*_SEVEN_BIT, "utf-16") if b"\0" in data else _SEVEN_BIT
+    if data.isascii() and not any(charset.startswith(in_ascii) for charset in declared):
         return data.decode("ascii"), "ascii"
+    if data.isascii():
+        declared.sort(key=lambda charset: not charset.startswith(in_ascii))  # the others fit any ASCII
     for charset in (*(() if data.isascii() else ("utf-8",)), *declared):
         text = _decoded(data, charset)
         if text is not None:
@@ -70,14 +81,15 @@ def main_text(page: str) -> str | None:
         ImportError: without trafilatura, which the extra `filters` brings.
     """
     extract = importlib.import_module("trafilatura").extract
-    text: str | None = extract(page, favor_precision=True, include_comments=False, deduplicate=False)
+    text: str | None = extract(_NO_XML.sub("", page), favor_precision=True, include_comments=False, deduplicate=False)
     return text
 
 
 def _declared(data: bytes, content_type: str) -> list[str]:
     names = [found[1] for found in [_HEADER.search(content_type)] if found]
     head = data[:_META_BYTES]
-    names += [found[1].decode() for found in (_XML.search(head), _META.search(head)) if found]
+    named = [found[1].decode() for found in (_XML.search(head), _META.search(head)) if found]
+    names += [name for name in named if not name.lower().startswith("utf-16")]  # whoever can read it there is not in it
     known = []
     for name in names:
         try:

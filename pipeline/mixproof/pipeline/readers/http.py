@@ -1,18 +1,19 @@
 """The HTTP response in a WARC record: status, headers, and the body without chunks and packing.
 
 Crawlers often unpack a body and keep its headers. So a body whose first line is no chunk size is taken as whole, and
-one without gzip's first bytes as not packed.
+one without the first bytes of gzip or zstd as not packed.
 """
 
 from __future__ import annotations
 
-import io
 import re
 import zlib
 from typing import NamedTuple
 
 import zstandard
 
+from .first_bytes import GZIP, ZSTD
+from .raw import ZSTD_FEED_BYTES
 from .warc_records import parse_headers
 
 MAX_BODY_BYTES = 128 * 1000 * 1000
@@ -85,16 +86,12 @@ def _without_chunks(body: bytes) -> bytes:
 
 def _unpacked(body: bytes, packing: str) -> bytes:
     if packing in ("gzip", "x-gzip"):
-        return _inflated(body, 31) if body[:2] == b"\x1f\x8b" else body
+        return _inflated(body, 31) if body.startswith(GZIP) else body
     if packing == "deflate":
         # by the standard with zlib's header; many servers send none
         return _inflated(body, 15 if body[:1] == b"\x78" else -15)
     if packing == "zstd":
-        try:
-            unpacked: bytes = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(body)).read(MAX_BODY_BYTES + 1)
-        except zstandard.ZstdError as error:
-            raise BodyError("malformed_http", f"not valid zstd: {error}") from error
-        return _bounded(unpacked)
+        return _unzstd(body) if body.startswith(ZSTD) else body
     raise BodyError("content_encoding", f"no reader for Content-Encoding {packing[:40]!r}")
 
 
@@ -110,11 +107,28 @@ def _inflated(body: bytes, window: int) -> bytes:
         if not unpacker.eof:
             raise BodyError("truncated_body", f"a packed body of {len(body)} bytes ends too early")
         body = unpacker.unused_data
-        if window != 31 or body[:2] != b"\x1f\x8b":
+        if window != 31 or not body.startswith(GZIP):
             return unpacked
 
 
-def _bounded(unpacked: bytes) -> bytes:
+def _unzstd(body: bytes) -> bytes:
+    """All frames of a body; zstandard's `stream_reader` would give a part of a cut one without a word."""
+    unpacked, place = bytearray(), 0
+    while place < len(body):
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        while not frame.eof:
+            packed = body[place : place + ZSTD_FEED_BYTES]
+            if not packed:
+                raise BodyError("truncated_body", f"a packed body of {len(body)} bytes ends too early")
+            try:
+                unpacked += frame.decompress(packed)
+            except zstandard.ZstdError as error:
+                raise BodyError("malformed_http", f"not valid zstd: {error}") from error
+            _bounded(unpacked)
+            place += len(packed) - len(frame.unused_data)
+    return bytes(unpacked)
+
+
+def _bounded(unpacked: bytes | bytearray) -> None:
     if len(unpacked) > MAX_BODY_BYTES:
         raise BodyError("body_too_large", f"more than {MAX_BODY_BYTES} bytes")
-    return unpacked

@@ -18,7 +18,9 @@ from typing import Any, NoReturn
 import orjson
 
 from mixproof.mixtures.spec import Limits
+from mixproof.pipeline.steps.score import field_of
 
+from .first_bytes import check_json_lines
 from .raw import NO_OTHER_LIMITS, blocks_from, local_copy, unpacked_blocks
 from .record import BLANK, Raw, Records, Reject, detail_of, id_of, text_fault
 
@@ -39,7 +41,7 @@ def read_jsonl(
     """Yield the records of the bytes [start, end); a compressed file is read whole.
 
     Raises:
-        DamagedFileError: when a compressed file cannot be read to its end.
+        DamagedFileError: when a compressed file cannot be read to its end, or the file is something else.
     """
     lines = _packed_lines(url, compression, limits) if compression else _range_lines(url, start, end, limits)
     for record, line in enumerate(lines):
@@ -52,8 +54,15 @@ def read_jsonl(
 
 def _packed_lines(url: str, compression: str, limits: Limits) -> Iterator[bytes | None]:
     with local_copy(url) as path, path.open("rb") as file:
-        for line, _ in split_lines(_without_bom(unpacked_blocks(file, compression, url, limits)), limits.line_bytes):
+        blocks = _without_bom(_checked(unpacked_blocks(file, compression, url, limits), url))
+        for line, _ in split_lines(blocks, limits.line_bytes):
             yield line
+
+
+def _checked(blocks: Iterator[bytes], url: str) -> Iterator[bytes]:
+    first = next(blocks, b"")
+    check_json_lines(first, url, unpacked=True)
+    yield from _chain(first, blocks)
 
 
 def _range_lines(url: str, start: int, end: int, limits: Limits) -> Iterator[bytes | None]:
@@ -62,6 +71,7 @@ def _range_lines(url: str, start: int, end: int, limits: Limits) -> Iterator[byt
         mark = 0
         if start == 0:
             head = next(raw, b"")
+            check_json_lines(head, url)
             mark = len(BOM) if head.startswith(BOM) else 0
             blocks, position = _chain(head[mark:], raw), 0
         else:
@@ -137,7 +147,7 @@ def _parse(record: int, line: bytes, text_field: str, id_field: str, with_fields
             return Reject(record, record + 1, reason, detail_of(line))
     if type(value) is not dict:
         return Reject(record, record + 1, "not_an_object", detail_of(line))
-    text, name = value.pop(text_field, None), id_of(value.get(id_field))
+    text, name = value.pop(text_field, None), id_of(field_of(value, id_field))
     if odd or type(text) is not str or not text:
         # orjson never gives a lone surrogate, so what it has parsed need not be looked through
         reason = text_fault(text) or (text_fault(name) if name else None)

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.spec import Limits, Source
+from mixproof.pipeline.steps.score import field_of
 
 from .parquet_weight import weigh
 from .raw import NO_OTHER_LIMITS, check_expansion, fetch, local_copy, sparse_copy
@@ -28,6 +29,8 @@ from .record import Raw, Records, Reject, detail_of, id_of, text_fault
 from .remote import is_chain, is_remote, stat_of
 
 _NO_PYTHON_VALUE = (ArithmeticError, ValueError, LookupError, pa.ArrowException)
+DEFAULT_ID = str(Source.model_fields["id"].default)
+"""The column that the id is looked for in where the spec names none, and that need not be there."""
 TAIL_BYTES = 8
 """A Parquet file ends with 4 bytes of the footer's length and 4 of magic."""
 
@@ -72,15 +75,24 @@ def columns_of(names: list[str], text: str, id_: str, url: str, *, with_fields: 
     """Columns that are read: those of text and id, or all.
 
     Raises:
-        RequestError: when there is no column `text`, or two of them have one name.
+        RequestError: when there is no column `text`, none of the `id` that was asked for, or two of one name.
     """
     if text not in names:
         raise RequestError(f"{url}: there is no column {text!r}; the columns are {', '.join(names)}")
-    columns = names if with_fields else [column for column in (text, id_) if column in names]
+    id_column = _id_column(names, id_)
+    if id_column is None and id_ != DEFAULT_ID:
+        raise RequestError(f"{url}: there is no column {id_!r} for the id; the columns are {', '.join(names)}")
+    columns = names if with_fields else [column for column in names if column in (text, id_column)]
     for column in columns:
         if names.count(column) > 1:
             raise RequestError(f"{url}: {names.count(column)} columns have the name {column!r}; give each its own")
     return columns
+
+
+def _id_column(names: Sequence[str], id_: str) -> str | None:
+    """The column that holds the id: of its whole name, else that of the struct which its first part names."""
+    first = id_.partition(".")[0]
+    return next((name for name in (id_, first) if name in names), None)
 
 
 @contextmanager
@@ -159,7 +171,7 @@ def batch_rows(
     with_fields: bool,
 ) -> Records:
     """Yield the records of a batch of rows, whose first has the place `first`; `texts` by `texts_of`."""
-    ids = _values(batch.column(id_)) if id_ in batch.schema.names else [None] * len(texts)
+    ids = _ids(batch, id_)
     others = [column for column in batch.schema.names if with_fields and column != text]
     fields = list(zip(*(_values(batch.column(column)) for column in others), strict=True)) if others else []
     for row, (value, record_id) in enumerate(zip(texts, ids, strict=True)):
@@ -170,10 +182,23 @@ def batch_rows(
         if isinstance(value, _NotUtf8):
             reason, raw = "invalid_utf8", value.data
         elif type(value) is bytes:
-            reason, raw = ("invalid_utf8", value) if value else ("empty_text", b"''")
+            reason, raw = ("invalid_utf8", b"id: %r" % record_id) if value else ("empty_text", b"''")
         else:
             reason, raw = text_fault(value) or "text_not_string", repr(value).encode(errors="backslashreplace")
         yield Reject(first + row, None, reason, detail_of(raw))
+
+
+def _ids(batch: Any, id_: str) -> list[Any]:  # noqa: ANN401 - as above
+    """The rows' ids as their column has them; those of a fixed number of bytes, as a UUID's 16, in hexadecimal."""
+    name = _id_column(batch.schema.names, id_)
+    if name is None:
+        return [None] * int(batch.num_rows)
+    column = batch.column(name)
+    if name != id_:
+        return [field_of({name: value}, id_) for value in _values(column)]
+    if pa.types.is_fixed_size_binary(column.type):
+        return [None if value is None else value.hex() for value in column.to_pylist()]
+    return _values(column)
 
 
 @dataclass(frozen=True)
@@ -249,7 +274,8 @@ def _is_text(kind: Any) -> bool:  # noqa: ANN401 - as above
 
 
 def _is_binary(kind: Any) -> bool:  # noqa: ANN401 - as above
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+    views_and_fixed = pa.types.is_binary_view(kind) or pa.types.is_fixed_size_binary(kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or views_and_fixed)
 
 
 def _is_valid(column: Any) -> bool:  # noqa: ANN401 - as above

@@ -19,6 +19,7 @@ import zstandard
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.mixtures.spec import Limits
 
+from .first_bytes import looks_like
 from .remote import is_remote, remote_blocks
 
 BLOCK_BYTES = 1 << 20
@@ -124,7 +125,7 @@ def unpacked_blocks(file: BinaryIO, compression: str, name: str, limits: Limits 
             try:
                 block = unpacker.decompress(packed)
             except (zlib.error, zstandard.ZstdError) as error:
-                reason = f"not valid {compression}: {error}"
+                reason = f"not valid {compression}: {error}{'' if ended or offset else looks_like(packed)}"
                 raise DamagedFileError(name, f"compressed offset about {offset}", reason) from error
             rest = unpacker.unused_data if unpacker.eof else b""
             offset += len(packed) - len(rest)

@@ -19,6 +19,8 @@ from .record import detail_of
 MAX_HEAD_BYTES = 1 << 16
 MAX_BLOCK_BYTES = 128 * 1000 * 1000
 """Larger blocks are passed by and counted as `record_too_large`; they are downloads, not pages."""
+MAX_LENGTH_DIGITS = 18
+"""Of a Content-Length; no file is longer."""
 
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _NEXT = re.compile(rb"\nWARC/[01]\.")
@@ -64,13 +66,13 @@ def parse_headers(head: bytes) -> dict[str, str]:
     """Read `Name: value` lines, as WARC and HTTP have them; a line that starts with white space goes on the last."""
     headers: dict[str, str] = {}
     name = ""
-    for line in head.decode(errors="replace").splitlines():
+    for line in head.decode(errors="replace").split("\n"):  # not at U+0085 and such, as `splitlines` does
         if line[:1] in (" ", "\t") and name:
             headers[name] += " " + line.strip()
             continue
         name, colon, value = line.partition(":")
-        name = name.strip().lower()
-        if colon:
+        name = name.strip().lower() if colon else ""
+        if name:
             headers[name] = value.strip()
     return headers
 
@@ -86,7 +88,7 @@ def _next_record(buffer: _Buffer, place: str, name: str) -> WarcRecord | Malform
     version, _, lines = bytes(held[: found.start()]).partition(b"\n")
     headers = parse_headers(lines)
     length = headers.get("content-length", "")
-    if not (length.isascii() and length.isdigit()):
+    if not (length.isascii() and length.isdigit() and len(length) <= MAX_LENGTH_DIGITS):
         return Malformed(detail_of(version + b"\n" + lines))
     start, end = found.end(), found.end() + int(length)
     if end - start > MAX_BLOCK_BYTES:

@@ -1,8 +1,18 @@
 """Steps: the filters and formatters of a source, applied to one document at a time, in order."""
 
-from .apply import apply_steps
+from .apply import StepFailedError, apply_steps
 from .registry import make_steps, needs_fields, steps_identity
 from .sampler import NOT_SAMPLED
 from .step import Apply, Counted, Drop
 
-__all__ = ["NOT_SAMPLED", "Apply", "Counted", "Drop", "apply_steps", "make_steps", "needs_fields", "steps_identity"]
+__all__ = [
+    "NOT_SAMPLED",
+    "Apply",
+    "Counted",
+    "Drop",
+    "StepFailedError",
+    "apply_steps",
+    "make_steps",
+    "needs_fields",
+    "steps_identity",
+]

@@ -17,6 +17,7 @@ from typing import Any
 from mixproof.ledger.errors import RequestError
 
 from .document import Document
+from .fasttext_model import FASTTEXT, use_local_model
 from .step import Apply, Drop
 from .url import offline_url_filter
 
@@ -50,10 +51,14 @@ def make_datatrove(options: Mapping[str, Any], where: str) -> tuple[str, Apply]:
     try:
         inspect.signature(kind).bind(**arguments)
         made: Any = offline_url_filter(**arguments) if name == "URLFilter" else kind(**arguments)
-        if isinstance(getattr(made, "language", None), str):
+        if name == FASTTEXT:
+            use_local_model(made, arguments["model_url"])
+        if name == FASTTEXT or isinstance(getattr(made, "language", None), str):
             # word and sentence splitters load at the first document: ask for them before any work
             made.filter(importlib.import_module("datatrove.data").Document(text=_PROBE, id=""))
-    except (TypeError, ValueError, ImportError) as error:
+    except RequestError as error:
+        raise RequestError(f"{where}: {error}") from error
+    except Exception as error:
         raise RequestError(f"{where}: datatrove's {name} cannot be made of these options: {error}") from error
     if hasattr(made, "uniform"):
         raise RequestError(
@@ -77,8 +82,8 @@ def _refuse(name: str, arguments: Mapping[str, Any], where: str) -> None:
             f"{where}: URLFilter unpacks its lists outside the store; say `use_integrated_lists: false` and give "
             "lists of your own, here or to the step `url`"
         )
-    if name == "FastTextClassifierFilter" and "://" in str(arguments.get("model_url", "")):
-        raise RequestError(f"{where}: {name} would download its model; give a local path as model_url")
+    if name == "LambdaFilter":
+        raise RequestError(f"{where}: {name} takes a function, which a spec cannot hold; there are `regex` and `score`")
 
 
 def _modules(where: str) -> tuple[Any, Any]:
@@ -95,7 +100,8 @@ def _filter(made: Any) -> Apply:  # noqa: ANN401 - datatrove is optional
     needs_url = type(made).__name__ == "URLFilter"
 
     def apply(document: Document) -> str | Drop:
-        if needs_url and not document.fields.get("url"):
+        url = document.fields.get("url") if needs_url else None
+        if needs_url and (not isinstance(url, str) or not url):
             return Drop("no_url")  # as the step `url`; datatrove stops at such a document
         metadata = dict(document.fields)
         if document.language is not None:

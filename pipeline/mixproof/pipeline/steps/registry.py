@@ -34,6 +34,7 @@ from . import (
 )
 from .datatrove_classes import make_datatrove
 from .document import DEFAULT_LANGUAGE, Document
+from .fasttext_model import model_identity
 from .languages import STOP_WORDS, SpokenOptions, short_label
 from .step import Apply, Counted, Drop, Options, meant, read_options
 from .words import NoWordsError, splitter_of
@@ -118,6 +119,7 @@ def _identity(step: Step) -> dict[str, object]:
         "version": 1 if kind is None else kind.version,
         "options": _exact(step.options),
         "packages": {package: importlib.metadata.version(package) for package in packages},
+        **(model_identity(step.options) if kind is None else {}),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -38,7 +39,7 @@ def make_score(options: ScoreOptions) -> Apply:
             return Drop("no_score")
         if not is_number(value):
             return Drop("score_not_a_number")
-        assert isinstance(value, int | float)
+        assert isinstance(value, int | float | Decimal)
         if low is not None and value < low:
             return Drop("score_below")
         return Drop("score_above") if high is not None and value > high else document.text

@@ -148,4 +148,6 @@ class Counted:
 
 def is_number(value: object) -> bool:
     """Whether a value of a record is a number that can be compared."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)

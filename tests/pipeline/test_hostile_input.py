@@ -214,6 +214,15 @@ def test_odd_file_names_are_names_and_nfc_and_nfd_are_two(read: Read) -> None:
         assert read(pattern=f"in/{name}")[1] == [(None, name)]
 
 
+def test_a_path_that_is_no_utf8_is_refused_whether_the_file_or_a_folder_has_it(read: Read, tmp_path: Path) -> None:
+    folder = tmp_path / "in" / os.fsdecode(b"caf\xe9")
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_bytes(b'{"text": "a"}\n')
+    for pattern in ("in/**/*.jsonl", f"{folder}/a.jsonl", f"{folder}/*.jsonl"):
+        with pytest.raises(RequestError, match=r"sources\.s\.files: .*the file's name is not valid UTF-8; rename it"):
+            read(pattern=pattern)
+
+
 def test_links_in_a_ring_end_and_give_each_file_once(read: Read, tmp_path: Path) -> None:
     folder = tmp_path / "in" / "sub"
     folder.mkdir(parents=True)

@@ -53,7 +53,7 @@ def test_headers_that_a_crawler_kept_after_unpacking_do_no_harm() -> None:
         (CHUNKED.replace(b";ext", b"zz;ext"), {"transfer_encoding": "chunked"}, "malformed_http"),
         (gzip.compress(PAGE)[:-9], {"content_encoding": "gzip"}, "truncated_body"),
         (gzip.compress(PAGE)[:10] + b"\xff" * 40, {"content_encoding": "gzip"}, "malformed_http"),
-        (b"not zstd", {"content_encoding": "zstd"}, "malformed_http"),
+        (b"\x28\xb5\x2f\xfdnot zstd", {"content_encoding": "zstd"}, "malformed_http"),
         (PAGE, {"content_encoding": "br"}, "content_encoding"),
         (gzip.compress(b"\0" * 5_000_000), {"content_encoding": "gzip"}, "body_too_large"),
     ],

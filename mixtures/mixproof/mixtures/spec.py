@@ -61,7 +61,7 @@ class Source(SpecPart):
     text: str = "text"
     """Field that holds the text."""
     id: str = "id"
-    """Field that holds the id, where a record has it."""
+    """Field that holds the id, where a record has it; a dot leads into a nested one, as in `meta.url`."""
     split_by: str | None = None
     """Column whose values make sources of their own: `english/high`, `english/low`."""
     steps: tuple[Step, ...] = ()

@@ -127,9 +127,9 @@ def _inputs(name: str, source: Source, matches: Sequence[Match], where: str) -> 
     inputs = []
     for match, file_name in zip(matches, names, strict=True):
         try:
-            file_name.encode()
+            match.url.encode()
         except UnicodeEncodeError:
-            raise RequestError(f"{where}: {file_name!r}: the file's name is not valid UTF-8") from None
+            raise RequestError(f"{where}: {match.url!r}: the file's name is not valid UTF-8; rename it") from None
         kind, compression = format_of(match.place, source.format, where=where)
         inputs.append(InputFile(name, file_name, match.url, match.bytes, match.mtime_ns, kind, compression, match.tag))
     return tuple(sorted(inputs, key=lambda file: file.name))

@@ -11,7 +11,8 @@ from pydantic import Field, model_validator
 from .document import Document
 from .step import Apply, Drop, Number, Options, check_order, is_number
 
-VERSION = 1
+VERSION = 2
+"""2: decimals are numbers."""
 
 
 class ScoreOptions(Options):

@@ -52,7 +52,7 @@ def make_datatrove(options: Mapping[str, Any], where: str) -> tuple[str, Apply]:
         inspect.signature(kind).bind(**arguments)
         made: Any = offline_url_filter(**arguments) if name == "URLFilter" else kind(**arguments)
         if name == FASTTEXT:
-            use_local_model(made, arguments["model_url"])
+            use_local_model(made, str(arguments["model_url"]))
         if name == FASTTEXT or isinstance(getattr(made, "language", None), str):
             # word and sentence splitters load at the first document: ask for them before any work
             made.filter(importlib.import_module("datatrove.data").Document(text=_PROBE, id=""))

@@ -15,7 +15,7 @@ workers: reading with the four filters on one Ray worker and on two. Beside wall
 machine only: CPU seconds of the busiest worker and of the driver, which is what two idle cores would wait for.
 memory: the largest resident set of a fresh process that reads one file with `ftfy`, `pii`, `language` and the filters.
 growth: `benchmarks/growth.py`, the same for all other stages over ten times the corpus.
-dedup: `benchmarks/dedup.py` on each domain.
+dedup: `benchmarks/dedup.py` on each domain, and on all of them together.
 """
 
 from __future__ import annotations
@@ -280,8 +280,8 @@ def _rates(size: float, seconds: Sequence[float]) -> str:
     return f"{size:6.1f} MB  mixproof {ours:7.2f} MB/s  datatrove {theirs:6.3f} MB/s  {ours / theirs:5.1f}x"
 
 
-def _run(benchmark: str, folder: Path) -> None:
-    subprocess.run([sys.executable, str(Path(__file__).with_name(benchmark)), str(folder)], check=True)
+def _run(benchmark: str, *folders: Path) -> None:
+    subprocess.run([sys.executable, str(Path(__file__).with_name(benchmark)), *map(str, folders)], check=True)
 
 
 def main() -> None:
@@ -293,7 +293,10 @@ def main() -> None:
         "workers": lambda: compare_workers(given.folder),
         "memory": lambda: measure_memory(given.folder),
         "growth": lambda: _run("growth.py", given.folder),
-        "dedup": lambda: [_run("dedup.py", domain) for domain in _domains(given.folder)],
+        "dedup": lambda: [
+            _run("dedup.py", *some)
+            for some in [*([domain] for domain in _domains(given.folder)), _domains(given.folder)]
+        ],
     }
     asked.add_argument("folder", type=Path)
     asked.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))

@@ -3,7 +3,7 @@
     python benchmarks/dedup.py [FOLDER ...] [--megabytes 4] [--planted 0.1] [--bands 20] [--rows 8] [--threshold 0.74]
 
 Both sides get the same documents in one process: as many megabytes of each FOLDER (JSON lines, Parquet, text or Python
-sources; default: the standard library's own sources), `--megabytes` together, and, for one in ten of them (`--planted`),
+sources; default: the standard library's own sources), `--megabytes` together, and, for one in ten (`--planted`),
 a copy with words replaced.
 Times are CPU seconds. Ours read the documents from the store's Parquet files and write what a build writes; datatrove's
 classes are handed the documents in memory. Both are judged by what they drop, against the exact Jaccard similarity of

@@ -29,8 +29,11 @@ class Rules:
         self._special: dict[str, tuple[str, ...]] = {}
         spelled = {chunk: tuple(self._split(chunk)) for chunk in tokenizer.rules}  # as if there were no special cases
         self._alone = frozenset(
-            words[0] for chunk, words in spelled.items() if len(words) == 1 and len(tokenizer.rules[chunk]) > 1
+            words[0]
+            for chunk, words in spelled.items()
+            if len(words) == 1 < len(tokenizer.rules[chunk]) and (not tokenizer.faster_heuristics or self._marked(chunk))
         )
+        """Special cases of one word: spaCy looks among words for those with something that it could take off."""
         self._phrases: dict[tuple[str, str], list[tuple[str, ...]]] = {}
         for words in spelled.values():
             if len(words) > 1:
@@ -45,6 +48,9 @@ class Rules:
         if self._seldom.isdisjoint(words):
             return words
         return self._with_cases(words) if self._alone.isdisjoint(words) else None
+
+    def _marked(self, chunk: str) -> bool:
+        return bool(self._prefix(chunk) or self._suffix(chunk) or any(True for _ in self._infixes(chunk)))
 
     def _with_cases(self, words: list[str]) -> list[str] | None:
         """Put the special cases in place of the words that spell them; None where two of them share a word."""

@@ -92,7 +92,7 @@ def any_as_often(hashes: Hashes, times: int) -> bool:
     if times > len(hashes):
         return False
     ordered = np.sort(hashes)
-    return np.count_nonzero(ordered[times - 1 :] == ordered[: len(ordered) - times + 1]) > 0
+    return bool(np.count_nonzero(ordered[times - 1 :] == ordered[: len(ordered) - times + 1]))
 
 
 def count_again(hashes: Hashes) -> int:

@@ -31,7 +31,8 @@ class Rules:
         self._alone = frozenset(
             words[0]
             for chunk, words in spelled.items()
-            if len(words) == 1 < len(tokenizer.rules[chunk]) and (not tokenizer.faster_heuristics or self._marked(chunk))
+            if len(words) == 1 < len(tokenizer.rules[chunk])
+            and (not tokenizer.faster_heuristics or self._marked(chunk))
         )
         """Special cases of one word: spaCy looks among words for those with something that it could take off."""
         self._phrases: dict[tuple[str, str], list[tuple[str, ...]]] = {}

@@ -1,9 +1,10 @@
 """Fuzzy deduplication against datatrove's: MB of text a second of one core, and who finds what.
 
-    python benchmarks/dedup.py [FOLDER] [--megabytes 4] [--planted 0.1] [--bands 20] [--rows 8] [--threshold 0.74]
+    python benchmarks/dedup.py [FOLDER ...] [--megabytes 4] [--planted 0.1] [--bands 20] [--rows 8] [--threshold 0.74]
 
-Both sides get the same documents in one process: those of FOLDER (JSON lines, Parquet, text or Python sources;
-default: the standard library's own sources) and, for one in ten of them (`--planted`), a copy with words replaced.
+Both sides get the same documents in one process: as many megabytes of each FOLDER (JSON lines, Parquet, text or Python
+sources; default: the standard library's own sources), `--megabytes` together, and, for one in ten (`--planted`),
+a copy with words replaced.
 Times are CPU seconds. Ours read the documents from the store's Parquet files and write what a build writes; datatrove's
 classes are handed the documents in memory. Both are judged by what they drop, against the exact Jaccard similarity of
 word 5-grams of every pair of documents, words found by a regular expression and not by the code that is measured:
@@ -70,6 +71,14 @@ def texts_in(path: Path) -> Iterator[str]:
         yield from (record["text"] for line in data.splitlines() if "text" in (record := orjson.loads(line)))
     elif name.endswith((".txt", ".py", ".md", ".rst")):
         yield path.read_text(errors="replace")
+
+
+def mixed(folders: Sequence[Path], megabytes: float, planted: float) -> list[str]:
+    """Samples of folders of the same size, shuffled; each text once."""
+    samples = (sample(folder, megabytes / len(folders), planted) for folder in folders)
+    texts = list(dict.fromkeys(text for texts in samples for text in texts))
+    random.Random(1).shuffle(texts)  # noqa: S311  a fixed order
+    return texts
 
 
 def sample(folder: Path, megabytes: float, planted: float) -> list[str]:
@@ -210,7 +219,7 @@ def judge(found: Keepers, exact: dict[tuple[int, int], float]) -> list[float]:
 def main() -> None:
     """Measure and print."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("folder", nargs="?", type=Path, default=Path(sysconfig.get_path("stdlib")))
+    asked.add_argument("folders", nargs="*", metavar="FOLDER", type=Path, default=[Path(sysconfig.get_path("stdlib"))])
     asked.add_argument("--megabytes", type=float, default=4)
     asked.add_argument("--planted", type=float, default=0.1, help="share of documents with a changed copy")
     asked.add_argument("--ours-only", action="store_true", help="leave datatrove out: its words take minutes")
@@ -219,12 +228,12 @@ def main() -> None:
     asked.add_argument("--rows", type=int, default=default.rows)
     asked.add_argument("--threshold", type=Fraction, nargs="*", default=[default.threshold])
     given = asked.parse_args()
-    texts = sample(given.folder, given.megabytes, given.planted)
+    texts = mixed(given.folders, given.megabytes, given.planted)
     size = sum(len(text.encode()) for text in texts) / 1e6
     exact = exact_pairs(texts)
     bounds = list(pairwise(JACCARD_BANDS))
     counts = [sum(low <= jaccard < high for jaccard in exact.values()) for low, high in bounds]
-    print(f"{given.folder}: {len(texts)} documents, {size:.1f} MB; pairs by Jaccard similarity:")
+    print(f"{', '.join(map(str, given.folders))}: {len(texts)} documents, {size:.1f} MB; pairs by Jaccard similarity:")
     print("  " + ", ".join(f"{low:g}-{min(high, 1):g}: {n}" for (low, high), n in zip(bounds, counts, strict=True)))
     rates = {}
     rules = [FuzzyDedup(bands=given.bands, rows=given.rows, threshold=value) for value in given.threshold]

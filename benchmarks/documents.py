@@ -1,6 +1,6 @@
 """The document side against datatrove's, on the same documents, in one run: ratios, agreement, memory.
 
-    python benchmarks/documents.py FOLDER [PART ...] [--megabytes 1] [--warm 40] [--seed 1]
+    python benchmarks/documents.py FOLDER [PART ...] [--megabytes 1] [--warm 40] [--seed 1] [--turns MB ...]
 
 FOLDER holds one folder a domain, with jsonl (plain, gz, zst) and Parquet files whose records have a `text`. Parts are
 `filters`, `readers`, `workers`, `memory`, `growth` and `dedup`; without any, all of them. Times are CPU seconds, so
@@ -8,19 +8,23 @@ that other work on the machine changes both sides alike; the sides take turns.
 
 filters: Gopher quality, Gopher repetition, C4 and FineWeb with datatrove's defaults, each on each document on its own.
 `--warm` MB drawn from all domains go through ours alone first, because datatrove's have no memo to fill; then
-`--megabytes` MB of each domain, none of them among the warm ones, go through both. A different reason counts as a
-disagreement, and so does a different text that C4 leaves.
+`--megabytes` MB of each domain, none of them among the warm ones, go through both: all of a domain through one side and
+then through the other, which begins with the next domain. `--turns` says how many MB a side takes at a time instead;
+several share a domain's documents, and each has its own figures. Datatrove's side takes 15 times as long and leaves
+nothing of ours in a core's caches, so that short turns measure a start from memory over and over. A different reason
+counts as a disagreement, and so does a different text that C4 leaves.
 readers: all records of all files; ours with documents, rejects and UTF-8 bytes counted, datatrove's as they come.
 workers: reading with the four filters on one Ray worker and on two. Beside wall time, which says something on an idle
 machine only: CPU seconds of the busiest worker and of the driver, which is what two idle cores would wait for.
 memory: the largest resident set of a fresh process that reads one file with `ftfy`, `pii`, `language` and the filters.
 growth: `benchmarks/growth.py`, the same for all other stages over ten times the corpus.
-dedup: `benchmarks/dedup.py` on each domain.
+dedup: `benchmarks/dedup.py` on each domain, and on all of them together.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import random
@@ -57,7 +61,6 @@ from mixproof.pipeline.readers.record import Raw, Records
 from mixproof.pipeline.steps import Drop, make_steps
 from mixproof.pipeline.steps.document import Document
 
-TURN_BYTES = 100_000
 SHARD_BYTES = 4_000_000
 COMPRESSION = {".gz": "gz", ".zst": "zst"}
 THEIRS = {
@@ -80,16 +83,23 @@ def compare_filters(folder: Path, given: argparse.Namespace) -> None:
         ours(text)
     theirs(warm[0])  # loads spaCy
     print(f"filters, after {_size(warm):.0f} MB of other documents:")
-    everything = [0.0, 0.0, 0.0]
+    sums = [[0.0, 0.0, 0.0] for _ in given.turns]
     documents, all_differ = 0, Counter[str]()
-    for domain, texts in measured.items():
-        seconds, differ = _take_turns(texts, ours, theirs)
-        size, documents = _size(texts), documents + len(texts)
-        everything = [total + one for total, one in zip(everything, (size, *seconds), strict=True)]
-        all_differ += differ
-        print(f"  {domain:<28} {len(texts):5} documents  {_rates(size, seconds)}  {differ.total()} decisions differ")
+    for number, (domain, texts) in enumerate(measured.items()):
+        documents += len(texts)
+        for place, (megabytes, everything) in enumerate(zip(given.turns, sums, strict=True)):
+            mine = texts[place :: len(sums)]
+            if not mine:
+                continue
+            seconds, differ = _take_turns(mine, (ours, theirs), megabytes * 1e6, first=number % 2)
+            everything[:] = [total + one for total, one in zip(everything, (_size(mine), *seconds), strict=True)]
+            all_differ += differ
+            rates = _rates(_size(mine), seconds)
+            print(f"  {domain:<26} {megabytes:4g} {len(mine):5} documents  {rates}  {differ.total()} decisions differ")
+    for megabytes, (size, *seconds) in zip(given.turns, sums, strict=True):
+        print(f"  {'all':<26} {megabytes:4g} {'':15}  {_rates(size, seconds)}")
     shares = ", ".join(f"{name} {100 * (1 - all_differ[name] / documents):.3f}%" for name in THEIRS)
-    print(f"  {'all':<28} {documents:5} documents  {_rates(everything[0], everything[1:])}  agreement: {shares}")
+    print(f"  agreement on {documents} documents: {shares}")
 
 
 def _draw(folder: Path, given: argparse.Namespace) -> tuple[list[str], dict[str, list[str]]]:
@@ -106,17 +116,23 @@ def _draw(folder: Path, given: argparse.Namespace) -> tuple[list[str], dict[str,
     return _take(others, given.warm * 1e6)[0], measured
 
 
-def _take_turns(texts: list[str], *sides: Callable[[str], Decisions]) -> tuple[list[float], Counter[str]]:
+def _take_turns(
+    texts: list[str], sides: Sequence[Callable[[str], Decisions]], turn_bytes: float, first: int
+) -> tuple[list[float], Counter[str]]:
+    """CPU seconds of each side, and the decisions that differ; the side that begins changes from turn to turn."""
     seconds, differ = [0.0] * len(sides), Counter[str]()
+    order = list(range(len(sides)))
+    order = order[first:] + order[:first]
     while texts:
-        turn, texts = _take(texts, TURN_BYTES)
-        found = []
-        for side, run in enumerate(sides):
+        turn, texts = _take(texts, turn_bytes)
+        found: dict[int, list[Decisions]] = {}
+        for side in order:
             started = time.process_time()
-            found.append([run(text) for text in turn])
+            found[side] = [sides[side](text) for text in turn]
             seconds[side] += time.process_time() - started
-        for mine, other in zip(*found, strict=True):
-            differ.update(name for name, a, b in zip(THEIRS, mine, other, strict=True) if a != b)
+        order.append(order.pop(0))
+        for decisions in zip(*found.values(), strict=True):
+            differ.update(name for name, a, b in zip(THEIRS, *decisions, strict=True) if a != b)
     return seconds, differ
 
 
@@ -280,8 +296,8 @@ def _rates(size: float, seconds: Sequence[float]) -> str:
     return f"{size:6.1f} MB  mixproof {ours:7.2f} MB/s  datatrove {theirs:6.3f} MB/s  {ours / theirs:5.1f}x"
 
 
-def _run(benchmark: str, folder: Path) -> None:
-    subprocess.run([sys.executable, str(Path(__file__).with_name(benchmark)), str(folder)], check=True)
+def _run(benchmark: str, *folders: Path) -> None:
+    subprocess.run([sys.executable, str(Path(__file__).with_name(benchmark)), *map(str, folders)], check=True)
 
 
 def main() -> None:
@@ -293,13 +309,17 @@ def main() -> None:
         "workers": lambda: compare_workers(given.folder),
         "memory": lambda: measure_memory(given.folder),
         "growth": lambda: _run("growth.py", given.folder),
-        "dedup": lambda: [_run("dedup.py", domain) for domain in _domains(given.folder)],
+        "dedup": lambda: [
+            _run("dedup.py", *some)
+            for some in [*([domain] for domain in _domains(given.folder)), _domains(given.folder)]
+        ],
     }
     asked.add_argument("folder", type=Path)
     asked.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))
     asked.add_argument("--megabytes", type=float, default=1)
     asked.add_argument("--warm", type=float, default=40)
     asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--turns", type=float, nargs="+", default=[math.inf], metavar="MB")
     given = asked.parse_args()
     unknown = set(given.parts) - set(parts)
     if unknown:

@@ -24,27 +24,29 @@ def test_a_text_has_a_gram_for_each_run_of_n_words_and_a_short_one_a_single_gram
     assert len(set(found.values.tolist())) == 4
 
 
-def test_minima_are_the_smallest_products_mod_two_to_the_32() -> None:
-    values = np.array([5, 2**31 + 1, 7], dtype=np.uint64) << np.uint64(32)
-    found = minima(Ragged(values, np.array([0, 2, 2, 3])), 4)
-    multipliers = [int(one) for one in minhash._multipliers(4)]
-    assert all(one % 2 for one in multipliers) and len(set(multipliers)) == 4
-    for k, multiplier in enumerate(multipliers):
-        assert found[k].tolist() == [
-            min(5 * multiplier % 2**32, (2**31 + 1) * multiplier % 2**32),
-            int(NO_GRAM),
-            7 * multiplier % 2**32,
-        ]
+def test_minima_are_the_products_nearest_to_four_places_on_a_circle() -> None:
+    documents = ((5, 2**31 + 1), (), (7,))
+    values = np.array([gram for one in documents for gram in one], dtype=np.uint64) << np.uint64(32)
+    found = minima(Ragged(values, np.array([0, 2, 2, 3])), 7)  # two multipliers; the last of them is used three times
+    multipliers = [int(one) for one in minhash._multipliers(2)]
+    assert all(one % 2 for one in multipliers) and len(set(multipliers)) == 2
+    for place, document in enumerate(documents):
+        for k in range(7):
+            circle = [gram * multipliers[k % 2] % 2**32 for gram in document]
+            from_half = [(product + 2**31) % 2**32 for product in circle]
+            nearest = [min(circle), max(circle), min(from_half), max(from_half)] if circle else [int(NO_GRAM)] * 4
+            turn = 2**31 if circle and k >= 4 else 0
+            assert found[k, place] == (nearest[k // 2] + turn) % 2**32
 
 
 @given(st.lists(st.lists(st.integers(0, 2**64 - 1), max_size=9), max_size=8), st.integers(1, 5))
 def test_minima_do_not_depend_on_blocks(documents: list[list[int]], block: int) -> None:
     values = np.array([value for one in documents for value in one], dtype=np.uint64)
     offsets = np.cumsum([0, *map(len, documents)])
-    whole = minima(Ragged(values, offsets), 3)
+    whole = minima(Ragged(values, offsets), 9)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(minhash, "BLOCK_GRAMS", block)
-        assert (minima(Ragged(values, offsets), 3) == whole).all()
+        assert (minima(Ragged(values, offsets), 9) == whole).all()
 
 
 @given(TEXTS, st.randoms())
@@ -74,6 +76,17 @@ def test_agreement_estimates_jaccard() -> None:
         short = short_signatures(found)
         # 2,000 minima: a standard deviation of 0.0105 at two thirds
         assert np.mean(short[0] == short[1]) == pytest.approx(jaccard, abs=0.04)
+
+
+@pytest.mark.parametrize("size", [5, 40, 400])
+def test_agreement_strays_no_further_than_that_of_independent_permutations(size: int) -> None:
+    hashes = np.random.default_rng(2).integers(0, 2**64, (500, size), dtype=np.uint64)
+    jaccard = 0.6  # the first 0.8 of the grams, and the last
+    pairs = np.concatenate([hashes[:, : size * 4 // 5], hashes[:, size // 5 :]], axis=1)
+    found = minima(Ragged(pairs.reshape(-1), np.arange(1001) * (size * 4 // 5)), 160)
+    agreement = (found[:, ::2] == found[:, 1::2]).mean(axis=0)
+    assert agreement.mean() == pytest.approx(jaccard, abs=0.01)
+    assert agreement.std() < 1.1 * (jaccard * (1 - jaccard) / 160) ** 0.5
 
 
 def test_a_band_is_shared_where_all_its_minima_are_and_bands_of_other_numbers_do_not_meet() -> None:

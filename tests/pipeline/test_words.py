@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixproof.pipeline import words
+from mixproof.pipeline import letters, words
 from mixproof.pipeline.words import BLOCK_BYTES, word_hashes
 
 
@@ -96,6 +96,7 @@ def test_words_of_utf8_bytes_are_the_words_of_the_strings(texts: list[str], batc
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(words, "BATCH_CHARS", batch)
         patch.setattr(words, "BLOCK_BYTES", batch)
+        patch.setattr(letters, "BLOCK_BYTES", batch)
         found = words.word_hashes_of_utf8(b"".join(parts), np.cumsum([0, *map(len, parts)]))
     wanted = words.word_hashes(texts)
     assert found.offsets.tolist() == wanted.offsets.tolist()
@@ -108,11 +109,16 @@ def test_a_batch_of_ascii_has_the_words_that_it_has_beside_other_texts(texts: li
     assert words.word_hashes([*texts, "é"]).values.tolist()[:-1] == alone.values.tolist()
 
 
-def test_signs_that_are_taken_for_spaces_are_no_letters() -> None:
-    signs = [chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000]
-    taken = [sign for sign in signs if ord(sign) > 127 and words._without_signs(sign.encode()).isspace()]
-    assert len(taken) == 64 + 17
-    assert word_hashes(taken).lengths.sum() == 0
+def test_every_character_has_the_same_words_as_utf8_and_as_a_string() -> None:
+    chars = [chr(code) for code in [*range(0xD800), *range(0xE000, 0x11000), *range(0x1F300, 0x1F700)]]
+    texts = [f"a{char}B" for char in chars]
+    data = b"".join(text.encode() for text in texts)
+    offsets = np.cumsum([0, *(len(text.encode()) for text in texts)])
+    found, wanted = words.word_hashes_of_utf8(data, offsets), word_hashes(texts)
+    assert found.offsets.tolist() == wanted.offsets.tolist()
+    assert np.array_equal(found.values, wanted.values)
+    _, hard = letters.letters_of_utf8(data)
+    assert len(hard) < len(texts) // 2  # Korean, most scripts of three bytes and all but a few of two bytes are not
 
 
 LONG = st.text(alphabet="ab", min_size=7, max_size=27)

@@ -36,6 +36,8 @@ OWN_WORD_BLOCKS = (
 )
 """First and last code point of the blocks whose letters, marks and digits are words of their own."""
 
+BLOCK_BYTES = 1 << 20
+"""Bytes of UTF-8 that are looked at at a time, which bounds the memory."""
 _SYMBOL_BLOCKS = ((0x2000, 0x2BFF), (0x2E00, 0x2E7F), (0x1F000, 0x1FAFF), (0xE0000, 0x10FFFF))
 _OWN = np.uint32(1 << 31)
 
@@ -43,7 +45,7 @@ _OWN = np.uint32(1 << 31)
 def letters_of(text: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """For every character: its letter in lower case or 0 (uint8 or uint32), and whether a word starts there."""
     if text.isascii():
-        letters = np.frombuffer(text.encode("ascii").translate(ascii_letters()), dtype=np.uint8)
+        letters = np.frombuffer(text.encode("ascii").translate(_utf8_table()), dtype=np.uint8)
         return letters, first_of_runs(letters != 0)
     letters = _letters()[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")]
     is_word = letters != 0
@@ -56,6 +58,44 @@ def letters_of(text: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     return letters, starts_word
 
 
+def letters_of_utf8(data: bytes) -> tuple[bytes, NDArray[np.int64]]:
+    """UTF-8 of the letters in lower case, zeros for all other characters, and the places where that does not hold.
+
+    It does not where a character is a word of its own, has a small letter of another size, or is of four bytes.
+    """
+    letters = data.translate(_utf8_table())
+    if data.isascii():
+        return letters, np.zeros(0, dtype=np.int64)
+    written, hard, start = np.frombuffer(bytearray(letters), dtype=np.uint8), [], 0
+    while start < len(data):
+        end = min(len(data), start + BLOCK_BYTES)
+        while end < len(data) and data[end] & 0xC0 == 0x80:
+            end += 1
+        hard.append(start + _write_letters(np.frombuffer(data, np.uint8, end - start, start), written[start:end]))
+        start = end
+    return written.tobytes(), np.concatenate(hard)
+
+
+def _write_letters(read: NDArray[np.uint8], written: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Write the letters of the characters beyond ASCII; returns the places where that can't be done."""
+    leads = np.flatnonzero(read >= 0xC2)
+    firsts = read[leads]
+    hard = [leads[firsts >= 0xF0]]
+    for size, lead, codes in ((2, 0xC0, (0x80, 0x800)), (3, 0xE0, (0x800, 0x10000))):
+        places = leads[firsts >> (7 - size) == lead >> (7 - size)]
+        found = (read[places] ^ lead).astype(np.uint32)
+        for byte in range(1, size):
+            found = found << 6 | read[places + byte] & 0x3F
+        small = _letters()[found]
+        changed = np.flatnonzero(small != found)
+        places, small = places[changed], small[changed]
+        hard.append(places[(small != 0) & ((small < codes[0]) | (small >= codes[1]))])
+        for byte in range(size):
+            bits = small >> 6 * (size - 1 - byte)
+            written[places + byte] = np.where(small, bits & 0x3F | 0x80 if byte else bits | lead, 0)
+    return np.concatenate(hard)
+
+
 def first_of_runs(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """True where `inside` is and was not one before."""
     firsts = inside.copy()
@@ -64,9 +104,9 @@ def first_of_runs(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=1)
-def ascii_letters() -> bytes:
-    """The letter, or 0, of each of the first 128 characters, as a table for `bytes.translate`."""
-    return bytes(int(letter) for letter in _letters()[:128]) + bytes(128)
+def _utf8_table() -> bytes:
+    """The letter, or 0, of each of the first 128 characters, as a table for `bytes.translate`; other bytes stay."""
+    return bytes(int(letter) for letter in _letters()[:128]) + bytes(range(128, 256))
 
 
 @lru_cache(maxsize=1)

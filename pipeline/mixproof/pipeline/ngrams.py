@@ -53,7 +53,11 @@ def window_hashes(words: Ragged, width: int) -> Ragged:
     windows = _windows(words.values, width)
     offsets = offsets_of(counts)
     if len(windows) != offsets[-1]:  # drop the windows that begin in one text and end in another
-        windows = windows[ranges(words.offsets[:-1], counts)]
+        inside = np.ones(len(windows), dtype=np.bool_)
+        ends = words.offsets[:-1] + counts
+        places = ranges(ends, words.offsets[1:] - ends)
+        inside[places[places < len(windows)]] = False
+        windows = windows[inside]
     return Ragged(mixed(windows), offsets)
 
 

@@ -23,13 +23,13 @@ from mixproof.ledger.store import Attempt, Store
 from .batches import share_shards
 from .cluster import Cluster
 from .documents import Shard
-from .minhash import NO_GRAM, Sketch, band_hashes, grams, minima, short_signatures
+from .minhash import Sketch, band_hashes, grams, minima, short_signatures
 from .read import DOCUMENTS
 from .texts import iter_texts
 from .words import word_hashes_of_utf8
 
 STAGE = "minhash"
-VERSION = 2
+VERSION = 3
 SIGNATURES = "signatures.npy"
 """Lower halves of the minima, uint16 [documents, minima], in the order of `documents.parquet`."""
 BANDS = "bands.npy"
@@ -80,7 +80,7 @@ def _write(attempt: Attempt, store: Store, folder: str, sketch: Sketch) -> None:
             words = word_hashes_of_utf8(data, bounds)
             found = minima(grams(words, sketch.ngram), sketch.minima)
             signatures.write(short_signatures(found).tobytes())
-            filled[first : first + len(words)] = (found != NO_GRAM).any(axis=0)
+            filled[first : first + len(words)] = words.lengths > 0
             bands[first : first + len(words)] = band_hashes(found, sketch)
             first += len(words)
     _write_sorted(attempt, bands[filled] if not filled.all() else bands, np.flatnonzero(filled).astype(np.uint32))

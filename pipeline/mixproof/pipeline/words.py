@@ -3,17 +3,18 @@
 A word is a run of letters as `letters.py` has them. Its hash is made of its UTF-8 in lower case, eight bytes at a time:
 the first eight, read at once where the word starts, and for what is longer a sum over the other eights, each mixed with
 its place. Mixing spreads every bit over all 64 and is one to one, so words of up to eight bytes never share a hash, and
-others do with probability 2^-64. A batch of nothing but ASCII takes a shorter way to the same hashes.
+others do with probability 2^-64. UTF-8 that lies in memory takes a shorter way to the same hashes than strings do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .letters import ascii_letters, letters_of
+from .letters import letters_of, letters_of_utf8
 from .ngrams import Ragged, mixed, offsets_of, ranges
 
 BATCH_CHARS = 1 << 16
@@ -22,8 +23,6 @@ BATCH_CHARS = 1 << 16
 BLOCK_BYTES = 1 << 15
 """Bytes of ASCII that are hashed at a time: the arrays of one block stay in a core's cache."""
 
-_LATIN_SIGNS = np.array([0xA0 <= code <= 0xB1 and code != 0xAA for code in range(256)])
-"""The second UTF-8 bytes of the signs U+00A0 to U+00B1, the paragraph's among them; U+00AA is a letter."""
 _EIGHT = 8
 """Bytes that are read at once."""
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(_EIGHT + 1)], dtype=np.uint64)
@@ -51,62 +50,52 @@ def word_hashes_of_utf8(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
         data: UTF-8.
         offsets: int64 [texts + 1], text i is `data[offsets[i]:offsets[i + 1]]`.
     """
-    if not data.isascii():
-        data = _without_signs(data)
-    if data.isascii():
-        return _ascii_word_hashes(data, offsets)
-    filled = np.flatnonzero(np.diff(offsets))
-    highest = np.maximum.reduceat(np.frombuffer(data, dtype=np.uint8), offsets[filled])
-    others = filled[highest >= 128]
-    blank = bytearray(data)
-    for text in others:
-        blank[offsets[text] : offsets[text + 1]] = bytes(int(offsets[text + 1] - offsets[text]))
-    plain = _ascii_word_hashes(bytes(blank), offsets)
-    strings = word_hashes([data[offsets[text] : offsets[text + 1]].decode() for text in others])
-    counts = plain.lengths
-    counts[others] = strings.lengths
-    merged = offsets_of(counts)
-    values = np.empty(merged[-1], dtype=np.uint64)
-    values[ranges(merged[:-1], plain.lengths)] = plain.values
-    values[ranges(merged[others], strings.lengths)] = strings.values
-    return Ragged(values, merged)
+    letters, hard = letters_of_utf8(data)
+    if not len(hard):
+        return _hash_letters(letters, offsets)
+    others = np.unique(np.searchsorted(offsets, hard, side="right") - 1).tolist()
+    bounds = offsets.tolist()
+    ends = [*(bounds[text] for text in others), len(data)]
+    begins = [0, *(bounds[text + 1] for text in others)]
+    between = b"".join(letters[begin:end] for begin, end in zip(begins, ends, strict=True))
+    plain = _hash_letters(between, offsets_of(np.delete(np.diff(offsets), others)))
+    strings = word_hashes([data[bounds[text] : bounds[text + 1]].decode() for text in others])
+    return _merged(plain, strings, others)
 
 
-def _without_signs(data: bytes) -> bytes:
-    """UTF-8 with spaces for the signs of Latin 1 and the quotes, dashes and spaces of U+2000 to U+203F.
-
-    They separate words as a space does, and most English texts that are not ASCII have no other characters beyond it.
-    """
-    signs = np.frombuffer(bytearray(data), dtype=np.uint8)
-    leads = np.flatnonzero(signs >= 0xC2)
-    first, second = signs[leads], signs[leads + 1]
-    latin = leads[(first == 0xC2) & _LATIN_SIGNS[second]]
-    general = leads[(first == 0xE2) & (second == 0x80)]
-    for places, size in ((latin, 2), (general, 3)):
-        for byte in range(size):
-            signs[places + byte] = ord(" ")
-    return signs.tobytes()
+def _merged(plain: Ragged, strings: Ragged, others: Sequence[int]) -> Ragged:
+    """Put the rows of `strings` among those of `plain`, so that they have the numbers `others`, which rise."""
+    parts, done = [], 0
+    for number, text in enumerate(others):
+        before = plain.offsets[text - number]
+        parts += [plain.values[done:before], strings.of(number)]
+        done = before
+    counts = np.insert(plain.lengths, np.array(others) - np.arange(len(others)), strings.lengths)
+    return Ragged(np.concatenate([*parts, plain.values[done:]]), offsets_of(counts))
 
 
-def _ascii_word_hashes(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
-    letters = data.translate(ascii_letters()) + bytes(_EIGHT)
+def _hash_letters(letters: bytes, offsets: NDArray[np.int64]) -> Ragged:
+    """Hash the words of texts in UTF-8 in lower case, one after another, whose words are what lies between zeros."""
     is_letter = np.frombuffer(letters, dtype=np.uint8)
     firsts = offsets[1:-1][np.diff(offsets[:-1]) > 0]
+    firsts = firsts[firsts < len(letters)]
     glued = firsts[(is_letter[firsts - 1] != 0) & (is_letter[firsts] != 0)]  # texts without a separator between them
+    cuts = [0, *glued.tolist(), len(letters)]
+    letters = b"\0".join([letters[start:end] for start, end in pairwise(cuts)]) + bytes(_EIGHT)
+    is_letter = np.frombuffer(letters, dtype=np.uint8)
     places, parts, start = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], 0
-    while start < len(data):
-        end = _word_end(letters, start, len(data))
+    last = len(letters) - _EIGHT
+    while start < last:
+        end = _word_end(letters, start, last)
         inside = np.zeros(end - start + 2, dtype=np.bool_)
         np.not_equal(is_letter[start:end], 0, out=inside[1:-1])
-        edges = np.flatnonzero(inside[1:] != inside[:-1])
-        edges += start
-        here = glued[np.searchsorted(glued, start) : np.searchsorted(glued, end)]
-        if len(here):  # each of them ends a word and starts one
-            edges = np.sort(np.concatenate([edges, here, here]))
-        places.append(edges[::2])
-        parts.append(_hash_spans(letters, edges[::2], edges[1::2] - edges[::2]))
+        edges = np.flatnonzero(inside[1:] != inside[:-1]).reshape(-1, 2)
+        starts = edges[:, 0] + start
+        places.append(starts)
+        parts.append(_hash_spans(letters, starts, edges[:, 1] - edges[:, 0]))
         start = end
-    return Ragged(np.concatenate(parts), np.searchsorted(np.concatenate(places), offsets))
+    bounds = offsets + np.searchsorted(glued, offsets, side="right")
+    return Ragged(np.concatenate(parts), np.searchsorted(np.concatenate(places), bounds))
 
 
 def _word_end(letters: bytes, start: int, last: int) -> int:

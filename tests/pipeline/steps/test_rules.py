@@ -1,4 +1,4 @@
-"""spaCy's rules without spaCy: its words, or none where a special case has a say."""
+"""spaCy's rules without spaCy: its words, or none where special cases may meet."""
 
 from __future__ import annotations
 
@@ -40,16 +40,24 @@ def test_a_chunk_has_the_words_that_spacy_finds_or_is_left_to_it(
     assert found is None or found == [token.text for token in tokenizers[code](chunk)]
 
 
-def test_only_what_a_special_case_touches_is_left_to_spacy(rules: dict[str, Rules]) -> None:
+def test_special_cases_are_split_here_and_only_where_they_may_meet_is_spacy_asked(
+    tokenizers: dict[str, Any], rules: dict[str, Rules]
+) -> None:
     split = rules["eng"].split
     assert split("(written—that") == ["(", "written", "—", "that"]
     assert split("https://a.org/b),") == ["https://a.org/b", ")", ","]
     assert split("35-2109.") == ["35", "-", "2109", "."]
-    assert [split("don't"), split("(cannot)"), split("word:)")] == [None, None, None]
+    assert split("“don't") == ["“", "do", "n't"]
+    assert split("(cannot)") == ["(", "can", "not", ")"]
+    assert split("word:)") == ["word", ":)"]  # colon and bracket come off one by one
+    assert split("''[[a''") == ["''", "[", "[", "a", "''"]
+    assert split("non-cannot") == ["non", "-", "cannot"]
+    for chunk in ("“don't", "(cannot)", "word:)", "''[[a''", "''''", "8-10(8)(b)", "(:))"):
+        assert split(chunk) == [token.text for token in tokenizers["eng"](chunk)]
 
 
 def test_an_expression_is_tried_only_where_it_can_match_and_finds_the_same() -> None:
-    prefix, suffix = re.compile(r"^\(|^US\$|^[«„]"), re.compile(r"\)$|(?<=[0-9])km$|[,;]$")
+    prefix, suffix = re.compile(r"^\(|^US\$|^U|^[«„]"), re.compile(r"\)$|(?<=[0-9])km$|m$|[,;]$")
     infix, address = re.compile(r"(?<=[a-z])-(?=[a-z])|\.\.+"), re.compile(r"^\w+\.(?:org|com)$")
     starts, ends = at_the_start(prefix.search), near_the_end(suffix.search)
     infixes, addressed = where_one_begins(infix.finditer), with_a_dot(address.match)

@@ -3,10 +3,10 @@
 spaCy takes about 20 us for a chunk it has not seen; in running text 5% of all chunks are new to a memo however large.
 Most are a word of plain letters with a few marks around it, such as `(word),`.
 What spaCy does with the marks depends on them and on the case of the letters next to them, never on the word, unless
-the word stands in one of its special cases (`cannot`, `Mr.`, `xD`). So each such shape is tried once on spaCy with a
-word that is in no dictionary, and what comes out is the template for the shape. At the start, templates are checked
-against spaCy on a list of chunks; a language in which they fail goes without. Other chunks go by spaCy's rules
-(`rules.py`), and those in which its special cases have a say to spaCy.
+the word stands in one of its special cases (`cannot`, `Mr.`, `xD`). So each such shape is tried once with a word that
+is in no dictionary, and what comes out is the template for the shape. At the start, templates are checked against spaCy
+on a list of chunks; a language in which they fail goes without. Other chunks, and tried ones, go by spaCy's rules
+(`rules.py`), and those in which its special cases may meet to spaCy.
 """
 
 from __future__ import annotations
@@ -58,22 +58,26 @@ class Chunks:
         self._shape, self._cased, self._lower = _letters()
         self._special = frozenset(part for rule in tokenizer.rules for part in _PARTS.findall(rule))
         self._templates: dict[tuple[str, int, str], _Template | None] = {}
+        self.rules: Rules | None = None
+        """spaCy's way followed without spaCy, where it leads to the same words."""
         self._hyphens = self._split_at_hyphens()
         self.shapes = frozenset(_CHECKED_WORDS)
         """Kinds of words that are spared spaCy: `letters`, `hyphens`, `numbers`."""
         self.shapes = frozenset(kind for kind in _CHECKED_WORDS if self._agrees(kind, self._by_shape))
         self._plain = "letters" in self.shapes
         rules = Rules(tokenizer)
-        self.rules = rules if all(self._agrees(kind, rules.split) for kind in _CHECKED_WORDS) else None
-        """spaCy's way followed without spaCy, where it leads to the same words."""
+        if all(self._agrees(kind, rules.split) for kind in _CHECKED_WORDS):
+            self.rules = rules
 
     def split(self, chunk: str) -> Sequence[str]:
         """Give the words of a chunk, which holds no white space and is not empty."""
         if chunk.isalpha() and len(chunk) > 1 and self._plain and chunk not in self._special:
             return (chunk,)  # without marks, so that no shape need be looked for
         words = self._by_shape(chunk)
-        if words is None and self.rules is not None:
-            words = self.rules.split(chunk)
+        return self._by_rules(chunk) if words is None else words
+
+    def _by_rules(self, chunk: str) -> Sequence[str]:
+        words = None if self.rules is None else self.rules.split(chunk)
         return self._by_spacy([chunk])[0] if words is None else words
 
     def _by_spacy(self, chunks: Sequence[str]) -> list[Sequence[str]]:
@@ -142,8 +146,7 @@ class Chunks:
         word += last if case & 4 else last.upper()
         if case == _NUMBER:
             word = "67676"
-        (words,) = self._by_spacy([before + word + after])
-        words = tuple(words)
+        words = tuple(self._by_rules(before + word + after))
         if words.count(word) != 1:
             return None
         at = words.index(word)

@@ -9,7 +9,7 @@ not of a form that is understood here, it stays as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import chain
 from re import _compiler, _constants, _parser  # type: ignore[attr-defined]  # know what an expression is made of
 from typing import Any
@@ -24,17 +24,23 @@ _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
 
 
 def at_the_start(search: Search) -> Search:
-    """Look for prefixes only where the first character can begin one, if all begin at the start."""
+    """Look for prefixes only among those that can begin with the first character, if all begin at the start."""
     pattern = _pattern_of(search)
-    first = None if pattern is None else _outermost(pattern, last=False)
-    if pattern is None or first is None or not _anchored(_parser.parse(pattern.pattern, pattern.flags)):
+    if pattern is None or not _anchored(_parser.parse(pattern.pattern, pattern.flags)):
         return search
-    match = pattern.match
-    return lambda string: None if first(string) is None else match(string)
+    prefixes = _Branches(pattern, last=False)
+    if not prefixes:
+        return search
+
+    def first(string: str) -> re.Match[str] | None:
+        among = prefixes[string[:1]]
+        return None if among is None else among.match(string)
+
+    return first
 
 
 def near_the_end(search: Search) -> Search:
-    """Look for suffixes only where one can begin, and only where the last character can end one.
+    """Look for suffixes only where one can begin, and only among those that can end with the last character.
 
     All branches of spaCy's expression end at the end, and are of bounded length but for a run of dots.
     """
@@ -42,38 +48,74 @@ def near_the_end(search: Search) -> Search:
     if pattern is None:
         return search
     longest = int(_parser.parse(pattern.pattern.replace(r"\.\.+", r"\.\.")).getwidth()[1])
-    last = _outermost(pattern, last=True)
-    if longest > MAX_SUFFIX or last is None:
+    suffixes = _Branches(pattern, last=True)
+    if longest > MAX_SUFFIX or not suffixes:
         return search
 
     def near(string: str) -> re.Match[str] | None:
-        if last(string, len(string) - 1) is None:
+        among = suffixes[string[-1:]]
+        if among is None:
             return None
         start = len(string) - longest
-        if start <= 0 or string.endswith("..."):
-            return search(string)
-        return pattern.search(string, start)
+        return among.search(string) if start <= 0 or string.endswith("...") else among.search(string, start)
 
     return near
 
 
 def where_one_begins(find: Find) -> Find:
-    """Look for infixes only at characters with which one begins."""
+    """Look for infixes only at characters with which one begins: those are asked for first, as one set."""
     pattern = _pattern_of(find)
-    begins = None if pattern is None else _outermost(pattern, last=False)
-    if pattern is None or begins is None:
+    if pattern is None:
         return find
-    match, candidates = pattern.match, begins.__self__.finditer
+    parsed = _parser.parse(pattern.pattern, pattern.flags)
+    begins = _outermost(parsed, last=False)
+    if begins is None:
+        return find
+    ahead = (_constants.ASSERT, (1, _parser.SubPattern(parsed.state, [begins])))
+    compiled: re.Pattern[str] = _compiler.compile(_parser.SubPattern(parsed.state, [ahead, *parsed]), pattern.flags)
+    return compiled.finditer
 
-    def found(string: str) -> Iterator[re.Match[str]]:
-        end = 0
-        for candidate in candidates(string):
-            place = candidate.start()
-            if place >= end and (infix := match(string, place)) is not None:
-                end = infix.end()
-                yield infix
 
-    return found
+class _Branches(dict[str, "re.Pattern[str] | None"]):
+    """The branches of an expression that can begin (or end) with a character, in order; None where none can.
+
+    It is false where the expression is not of branches, or not known what they begin with.
+    """
+
+    def __init__(self, pattern: re.Pattern[str], *, last: bool) -> None:
+        super().__init__()
+        self._parsed = _parser.parse(pattern.pattern, pattern.flags)
+        self._flags = pattern.flags
+        places = [place for place, (kind, _) in enumerate(self._parsed) if kind is _constants.BRANCH]
+        self._place = places[0] if len(places) == 1 and _only_asides(self._parsed, places[0]) else None
+        self._branches: list[tuple[Any, Any]] = []
+        self._made: dict[tuple[int, ...], re.Pattern[str] | None] = {(): None}
+        if self._place is not None:
+            branches = self._parsed[self._place][1][1]
+            self._branches = [(branch, self._compiled(_outermost(branch, last=last))) for branch in branches]
+
+    def __bool__(self) -> bool:
+        return bool(self._branches) and all(outer is not None for _, outer in self._branches)
+
+    def __missing__(self, char: str) -> re.Pattern[str] | None:
+        among = tuple(place for place, (_, outer) in enumerate(self._branches) if outer.match(char) is not None)
+        if among not in self._made:
+            parts = list(self._parsed)
+            parts[self._place or 0] = (_constants.BRANCH, (None, [self._branches[place][0] for place in among]))
+            self._made[among] = _compiler.compile(_parser.SubPattern(self._parsed.state, parts), self._flags)
+        self[char] = self._made[among]
+        return self._made[among]
+
+    def _compiled(self, outer: Any) -> re.Pattern[str] | None:  # noqa: ANN401 - a part of an expression
+        if outer is None:
+            return None
+        pattern: re.Pattern[str] = _compiler.compile(_parser.SubPattern(self._parsed.state, [outer]), self._flags)
+        return pattern
+
+
+def _only_asides(parsed: Any, branches: int) -> bool:  # noqa: ANN401 - a parsed expression
+    """Whether all parts but that of the branches take no character."""
+    return all(kind in _ASIDE for place, (kind, _) in enumerate(parsed) if place != branches)
 
 
 def with_a_dot(match: Search) -> Search:
@@ -99,21 +141,16 @@ def _anchored(parsed: Any) -> bool:  # noqa: ANN401 - a parsed expression
     return kind is _constants.AT and value is _constants.AT_BEGINNING
 
 
-def _outermost(pattern: re.Pattern[str], *, last: bool) -> Any:  # noqa: ANN401 - a bound method of a pattern
-    """Give the `match` of a pattern of all first (or last) characters of a match; None where that is not known."""
-    parsed = _parser.parse(pattern.pattern, pattern.flags)
+def _outermost(parsed: Any, *, last: bool) -> Any:  # noqa: ANN401 - a parsed expression, and a part of one
+    """Give all first (or last) characters of a match as a part of one character; None where they are not known."""
     branches = _ends_of(parsed, last)
     if not branches:
         return None
-    chars: tuple[Any, Any] = (
-        _constants.BRANCH,
-        (None, [_parser.SubPattern(parsed.state, [branch]) for branch in branches]),
-    )
     if all(kind in (_constants.LITERAL, _constants.IN) for kind, _ in branches):
         sets = [value if kind is _constants.IN else [(kind, value)] for kind, value in branches]
         if all((_constants.NEGATE, None) not in one for one in sets):
-            chars = (_constants.IN, list(chain.from_iterable(sets)))  # one set is tried faster than many
-    return _compiler.compile(_parser.SubPattern(parsed.state, [chars]), pattern.flags).match
+            return (_constants.IN, list(chain.from_iterable(sets)))  # one set is tried faster than many
+    return (_constants.BRANCH, (None, [_parser.SubPattern(parsed.state, [branch]) for branch in branches]))
 
 
 def _ends_of(parsed: Any, last: bool) -> list[Any] | None:  # noqa: ANN401 - a parsed expression

@@ -72,10 +72,12 @@ def _mix(n: int) -> np.uint64:
 def top_count(hashes: Hashes) -> tuple[int, Hashes]:
     """Count the most frequent hash, and give all that are as frequent."""
     ordered = np.sort(hashes)
-    starts = np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1))
-    counts = np.diff(np.append(starts, len(ordered)))
+    lasts = np.flatnonzero(~_same_as_before(ordered)[1:])
+    counts = lasts.copy()
+    counts[1:] -= lasts[:-1]
+    counts[0] += 1
     most = int(counts.max())
-    return most, ordered[starts[counts == most]]
+    return most, ordered[lasts[counts == most]]
 
 
 def first_of(hashes: Hashes, wanted: Hashes) -> int:
@@ -90,7 +92,7 @@ def any_as_often(hashes: Hashes, times: int) -> bool:
     if times > len(hashes):
         return False
     ordered = np.sort(hashes)
-    return bool((ordered[times - 1 :] == ordered[: len(ordered) - times + 1]).any())
+    return bool(np.count_nonzero(ordered[times - 1 :] == ordered[: len(ordered) - times + 1]))
 
 
 def count_again(hashes: Hashes) -> int:

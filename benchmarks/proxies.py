@@ -39,7 +39,7 @@ from mixproof.train.distributed import process_group
 from mixproof.train.draw import Draw
 from mixproof.train.evaluate import evaluate
 from mixproof.train.heldout_parts import HeldoutDocuments
-from mixproof.train.model import build_model, compile_layers, model_config
+from mixproof.train.model import build_model, model_config, use_math
 from mixproof.train.optimizer import build_optimizer
 from mixproof.train.proxies import PROXIES, count_parameters, flops_per_token
 from mixproof.train.record import MasksRecord
@@ -71,7 +71,7 @@ def ours(shape: Architecture, length: int, device: torch.device, *, compiled: bo
     """Our model and loss."""
     model = build_model(shape, vocab_size=VOCAB_SIZE, sequence_length=length, rope_base=10_000, seed=1, device=device)
     if compiled:
-        compile_layers(model)
+        use_math(model, compiled())
 
     def loss_of(tokens: Tensor, labels: Tensor) -> Tensor:
         positions = torch.arange(length, device=device).expand_as(tokens)

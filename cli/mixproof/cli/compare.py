@@ -157,6 +157,8 @@ def print_comparison(comparison: Comparison) -> None:
         )
     for reason in comparison.reasons:
         stdout.print(f"[yellow]apart:[/] {escape(reason)}", soft_wrap=True)
+    for note in comparison.notes:
+        stdout.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     stdout.print(f"[bold]{escape(comparison.verdict)}[/]", soft_wrap=True)
 
 

@@ -28,6 +28,7 @@ from mixproof.train.foreign_names import check_shape
 from mixproof.train.foreign_optimizer import Moments, moments_of_file
 from mixproof.train.initial import check_initial, find_initial, initial_moments, initial_weights
 from mixproof.train.metrics import StepMetrics, read_metrics
+from mixproof.train.micro_batch import steps_of
 from mixproof.train.model import build_model
 from mixproof.train.record import read_run, run_folder
 from mixproof.train.request import RunRequest
@@ -35,7 +36,7 @@ from mixproof.train.run import train_run
 from mixproof.train.schedule import build_scheduler
 from mixproof.train.state import TrainingState, build_state
 from mixproof.train.streams import streams_of
-from mixproof.train.trainer import Trainer, steps_of
+from mixproof.train.trainer import Trainer
 
 MakeRequest = Callable[..., RunRequest]
 Tensors = dict[str, torch.Tensor]

@@ -15,10 +15,11 @@ from torch.nn import functional
 from mixproof.mixtures.train_spec import Architecture
 from mixproof.train.attention import DeviceRotaryEmbedding
 from mixproof.train.distributed import Ranks
-from mixproof.train.layer_math import PLAIN, rms_norm, rotated, swiglu, why_not_compiled
-from mixproof.train.model import compile_layers, model_config
+from mixproof.train.layer_math import PLAIN, compiled, rms_norm, rotated, swiglu, why_not_compiled
+from mixproof.train.layers import COMPILED_FROM_FLOPS
+from mixproof.train.model import model_config, use_math
 from mixproof.train.request import RunRequest
-from mixproof.train.state import COMPILED_FROM_FLOPS, build_state
+from mixproof.train.state import build_state
 from mixproof.train.training_loss import training_loss
 
 MakeRequest = Callable[..., RunRequest]
@@ -72,7 +73,7 @@ def test_compiled_layers_learn_the_same_and_score_the_same_bits(make_request: Ma
     request = make_request()
     plain, fast = build_state(request, ranks), build_state(request, ranks)
     assert plain.layers == fast.layers == "plain"  # too short a run to be compiled for
-    compile_layers(fast.model)
+    use_math(fast.model, compiled())
     ids = torch.randint(600, (2, 33), generator=torch.Generator().manual_seed(1))
     tokens, labels = ids[:, :-1], ids[:, 1:]
     gradients = []
@@ -90,8 +91,8 @@ def test_a_long_run_is_compiled_where_there_is_a_compiler(
     make_request: MakeRequest, ranks: Ranks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = make_request()
-    long = request.model_copy(update={"budget": replace(request.budget, tokens_planned=COMPILED_FROM_FLOPS)})
+    long = request.model_copy(update={"budget": replace(request.budget, tokens_planned=COMPILED_FROM_FLOPS["cpu"])})
     assert build_state(long, ranks).layers == "compiled"
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert why_not_compiled() == "no C++ compiler: no-such-compiler is not in PATH"
+    assert why_not_compiled("cpu") == "no C++ compiler: no-such-compiler is not in PATH"
     assert build_state(long, ranks).layers == "plain: no C++ compiler: no-such-compiler is not in PATH"

@@ -18,13 +18,14 @@ from mixproof.train.delivered import delivered
 from mixproof.train.distributed import Ranks
 from mixproof.train.draw import make_draw
 from mixproof.train.facts import facts_of
+from mixproof.train.micro_batch import steps_of
 from mixproof.train.model import build_model, model_config
 from mixproof.train.record import run_folder
 from mixproof.train.request import RunRequest
 from mixproof.train.run import train_run
 from mixproof.train.state import build_state
 from mixproof.train.streams import streams_of
-from mixproof.train.trainer import Trainer, steps_of
+from mixproof.train.trainer import Trainer
 
 MakeRequest = Callable[..., RunRequest]
 EOD = 2

@@ -35,7 +35,6 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     mcore_to_pyt_state_dict,
 )
 from megatron.core.dist_checkpointing.validation import StrictHandling
-from megatron.core.tensor_parallel import get_cuda_rng_tracker
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import StorageMeta
 from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
@@ -50,6 +49,7 @@ from .checkpoint_files import FILES, checkpoint_files, checkpoint_path
 from .distributed import Ranks
 from .optimizer import parameters_of
 from .ownership import Ownership
+from .random_numbers import random_numbers, set_random_numbers
 from .state import TrainingState
 
 
@@ -117,7 +117,7 @@ def load_checkpoint(path: Path, state: TrainingState, ranks: Ranks) -> None:
         )
     same_ranks = facts["ranks"] == ranks.size
     strict = StrictHandling.RAISE_ALL if same_ranks else StrictHandling.ASSUME_OK_UNEXPECTED
-    content = _content(state, ranks, loading=True, random_numbers=same_ranks)
+    content = _content(state, ranks, loading=True, with_random=same_ranks)
     with warnings.catch_warnings():
         # Megatron loads by torch's older names
         warnings.filterwarnings("ignore", r"`load_state_dict` is deprecated", FutureWarning)
@@ -133,7 +133,7 @@ def load_checkpoint(path: Path, state: TrainingState, ranks: Ranks) -> None:
     # not from the checkpoint: a branch decays elsewhere than the run that trained its trunk, and is there as far
     state.scheduler.step(state.consumed_samples)
     if same_ranks:
-        _set_random_numbers(loaded["random_numbers"], ranks)
+        set_random_numbers(loaded["random_numbers"], ranks.device)
 
 
 def remove_checkpoints(paths: list[Path]) -> None:
@@ -149,12 +149,12 @@ def remove_scratch(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _content(state: TrainingState, ranks: Ranks, *, loading: bool, random_numbers: bool = True) -> dict[str, Any]:
+def _content(state: TrainingState, ranks: Ranks, *, loading: bool, with_random: bool = True) -> dict[str, Any]:
     """The state as Megatron's sharded state dict."""
     model = state.model.sharded_state_dict()
     content: dict[str, Any] = {"model": model, "optimizer": _optimizer_content(state.optimizer, model, loading)}
-    if random_numbers:
-        numbers = None if loading else _random_numbers(ranks)
+    if with_random:
+        numbers = None if loading else random_numbers(ranks.device)
         content["random_numbers"] = ShardedObject("random_numbers", numbers, (ranks.size,), (ranks.rank,))
     return content
 
@@ -178,21 +178,6 @@ def _optimizer_content(optimizer: torch.optim.AdamW, model: dict[str, Any], load
     optim_state_to_sharding_state(content, get_param_id_to_sharded_param_map(model, parameters_of(optimizer)))
     content["common_step"] = steps.pop()
     return content
-
-
-def _random_numbers(ranks: Ranks) -> dict[str, Any]:
-    numbers: dict[str, Any] = {"torch": torch.get_rng_state()}
-    if ranks.device.type == "cuda":
-        numbers["cuda"] = torch.cuda.get_rng_state(ranks.device)
-        numbers["tracker"] = get_cuda_rng_tracker().get_states()
-    return numbers
-
-
-def _set_random_numbers(numbers: dict[str, Any], ranks: Ranks) -> None:
-    torch.set_rng_state(numbers["torch"])
-    if ranks.device.type == "cuda":
-        torch.cuda.set_rng_state(numbers["cuda"], ranks.device)
-        get_cuda_rng_tracker().set_states(numbers["tracker"])
 
 
 def _seal(scratch: Path, state: TrainingState, ranks: Ranks) -> None:

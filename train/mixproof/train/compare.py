@@ -25,6 +25,7 @@ from mixproof.mixtures.spec import Objective
 
 from .contenders import Cell, Contender, cells_of, share_seeds
 from .facts import Axis, check_axis, differences, facts_of
+from .layer_kinds import note_on_layers
 from .ranking import Ranking, rank, row_json
 from .record import RunRecord
 
@@ -96,6 +97,8 @@ class Comparison:
     failed: tuple[Failed, ...]
     objective: str
     """What was minimized, in words."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the rankings should know."""
 
     @property
     def comparable(self) -> bool:
@@ -117,6 +120,7 @@ class Comparison:
         return {
             "comparable": self.comparable,
             "reasons": list(self.reasons),
+            "notes": list(self.notes),
             "verdict": self.verdict,
             "objective": self.objective,
             "groups": [group.to_json() for group in self.groups],
@@ -165,12 +169,13 @@ def compare(
             Failed(run.mixture, run.proxy, run.seed, run.key, "another run of this mixture and seed counts")
             for run in cell.spare
         ]
-    groups, reasons = [], _reasons(cells)
+    groups, reasons, notes = [], _reasons(cells), []
     for members in _join(cells):
-        group, aside = _group(members, axis, objective, folders or {}, manifests or {})
+        group, aside, of_group = _group(members, axis, objective, folders or {}, manifests or {})
         reasons += aside
+        notes += of_group
         groups.append(group)
-    return Comparison(tuple(groups), tuple(reasons), tuple(failed), _in_words(objective))
+    return Comparison(tuple(groups), tuple(reasons), tuple(failed), _in_words(objective), tuple(notes))
 
 
 def _why_not(record: RunRecord, audits: Mapping[str, bool], faults: Mapping[str, str]) -> str | None:
@@ -201,14 +206,17 @@ def _group(
     objective: Objective | None,
     folders: Mapping[str, Path],
     manifests: Mapping[str, Manifest],
-) -> tuple[Group, list[str]]:
-    """A group and the reasons for which mixtures of it are in no ranking."""
+) -> tuple[Group, list[str], list[str]]:
+    """A group, the reasons for which mixtures of it are in no ranking, and notes."""
     rankings: dict[str, Ranking] = {}
     facts: dict[str, object] = dict(cells[0].shared)
     reasons: list[str] = []
+    notes: list[str] = []
     for cell in sorted(cells, key=lambda cell: cell.proxy):
         contenders, seeds, aside = share_seeds(cell.contenders)
         reasons += [f"{cell.proxy}: {reason}" for reason in aside]
+        if note := note_on_layers(cell.proxy, contenders, folders):
+            notes.append(note)
         weights = objective_weights(objective, sorted(next(iter(contenders[0].runs.values())).heldout))
         lost = _lost_bytes(contenders, manifests)
         rankings[cell.proxy] = rank(cell.proxy, contenders, seeds, weights, folders, lost)
@@ -216,7 +224,7 @@ def _group(
             of_proxies = facts.setdefault(name, {})
             assert isinstance(of_proxies, dict)
             of_proxies[cell.proxy] = value
-    return Group(facts, rankings, _agreement(rankings), axis), reasons
+    return Group(facts, rankings, _agreement(rankings), axis), reasons, notes
 
 
 def objective_weights(objective: Objective | None, sources: Sequence[str]) -> dict[str, float]:

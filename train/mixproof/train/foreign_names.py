@@ -70,7 +70,7 @@ def rename(tensors: Mapping[str, Tensor], where: str) -> Weights:
     for name, tensor in _one_by_one(tensors):
         if any(word in name for word in _NO_WEIGHTS):
             continue
-        place = _place_of(name, where)
+        place = place_of(name, where)
         if place is None:
             unknown.append(name)
         elif place.endswith((".gate", ".up")):
@@ -146,8 +146,8 @@ def _one_by_one(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
     return found
 
 
-def _place_of(name: str, where: str) -> str | None:
-    """Name here; empty for what changes nothing, None for what is not known."""
+def place_of(name: str, where: str) -> str | None:
+    """Name here of one weight; empty for what changes nothing, None for what is not known."""
     layer = _LAYER.match(name)
     if layer is None:
         return _WHOLE.get(name)

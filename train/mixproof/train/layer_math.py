@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -112,18 +113,18 @@ class _Rotation(torch.autograd.Function):
 
 
 def _norm(rows: Tensor, gain: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Normed rows [n, hidden], and what each was multiplied with [n, 1]."""
-    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+    """Normed rows [n, hidden] in their own type, and what each was multiplied with [n, 1], in float32."""
+    length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=torch.float32)
     scale = torch.rsqrt(length.square() / rows.size(-1) + epsilon)
-    return (rows * scale).mul_(gain), scale
+    return (rows * scale).mul_(gain).to(rows.dtype), scale
 
 
 def _norm_gradients(of_normed: Tensor, rows: Tensor, gain: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of rows and gain."""
+    """Gradients of rows, in their own type, and of gain; in between all is float32, which `scale` and `gain` are."""
     unit = rows * scale
     product = of_normed * unit
     along = (product @ gain)[:, None] / -rows.size(-1)
-    return torch.addcmul(of_normed * gain, unit, along).mul_(scale), product.sum(0)
+    return torch.addcmul(of_normed * gain, unit, along).mul_(scale).to(rows.dtype), product.sum(0)
 
 
 def _gate(rows: Tensor) -> Tensor:
@@ -177,7 +178,9 @@ def compiled() -> LayerMath:
     return LayerMath(*(torch.compile(one, fullgraph=True, dynamic=False, options=options) for one in functions))
 
 
-def why_not_compiled() -> str | None:
-    """What keeps this machine from compiling for its CPU; None where nothing does."""
+def why_not_compiled(device_type: str) -> str | None:
+    """What keeps this machine from compiling for a `cpu` or for `cuda`; None where nothing does."""
+    if device_type == "cuda":
+        return None if find_spec("triton") else "no Triton: the package triton is not installed"
     compiler = os.environ.get("CXX", "g++")
     return None if shutil.which(compiler) else f"no C++ compiler: {compiler} is not in PATH"

@@ -26,7 +26,7 @@ from mixproof.ledger.fingerprint import derive_seed
 from mixproof.mixtures.train_spec import Architecture
 
 from .attention import DeviceRotaryEmbedding, ProxySelfAttention, SdpaCoreAttention
-from .layer_math import PLAIN, LayerMath, compiled, rms_norm, swiglu
+from .layer_math import PLAIN, LayerMath, rms_norm, swiglu
 
 NORM_EPSILON = 1e-5
 INIT_STD = 0.02
@@ -85,11 +85,12 @@ class ProxyMlp(MLP):  # type: ignore[misc]  # megatron-core has no types
 
     math: LayerMath = PLAIN
     """How training does it; scoring is always plain."""
+    matrices = MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear)
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(
             config=config,
-            submodules=MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear),
+            submodules=self.matrices,
             ffn_hidden_size=config.ffn_hidden_size,
             tp_group=get_tensor_model_parallel_group(),
         )
@@ -112,9 +113,8 @@ def block_spec(layers: int) -> TransformerBlockSubmodules:
     return TransformerBlockSubmodules(layer_specs=[spec] * layers, layer_norm=ProxyNorm)
 
 
-def compile_layers(model: GPTModel) -> None:
-    """Let training compile what the layers do between their matrix products."""
-    math = compiled()
+def use_math(model: GPTModel, math: LayerMath) -> None:
+    """Let training do with `math` what the layers do between their matrix products."""
     for module in model.modules():
         if isinstance(module, (ProxyNorm, ProxyMlp, ProxySelfAttention)):
             module.math = math
@@ -136,20 +136,38 @@ def build_model(
     on_meta = device.type == "meta"
     torch.manual_seed(derive_seed("weights", seed))
     with torch.device("meta" if on_meta else "cpu"):
-        model = GPTModel(
-            config=model_config(architecture, initialize=not on_meta),
-            transformer_layer_spec=block_spec(architecture.layers),
+        model = assemble(
+            model_config(architecture, initialize=not on_meta),
+            block_spec(architecture.layers),
             vocab_size=vocab_size,
-            max_sequence_length=sequence_length,
-            position_embedding_type="rope",
-            rotary_percent=1.0,
-            rotary_base=rope_base,
-            share_embeddings_and_output_weights=True,
+            sequence_length=sequence_length,
+            rope_base=rope_base,
         )
     model.rotary_pos_emb = DeviceRotaryEmbedding(
         kv_channels=architecture.head_dim, rotary_base=rope_base, device=device
     )
     return model.to(device)
+
+
+def assemble(
+    config: TransformerConfig,
+    block: TransformerBlockSubmodules,
+    *,
+    vocab_size: int,
+    sequence_length: int,
+    rope_base: int,
+) -> GPTModel:
+    """Make a GPTModel of these layers, with Megatron's own rotary embedding."""
+    return GPTModel(
+        config=config,
+        transformer_layer_spec=block,
+        vocab_size=vocab_size,
+        max_sequence_length=sequence_length,
+        position_embedding_type="rope",
+        rotary_percent=1.0,
+        rotary_base=rope_base,
+        share_embeddings_and_output_weights=True,
+    )
 
 
 def recompute_layers(model: GPTModel) -> None:

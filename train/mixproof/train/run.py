@@ -35,6 +35,7 @@ from .incidents import INCIDENTS, documents_of, name_documents, phase_starts_of,
 from .initial import start_from
 from .journal import Journal
 from .metrics import METRICS, StepMetrics, first_lines, read_metrics
+from .micro_batch import steps_of
 from .ownership import ATTEMPT, Ownership
 from .record import IDENTITY, RUN, TRAIN, RunRecord, read_run, write_run
 from .request import RunRequest
@@ -42,7 +43,7 @@ from .spikes import SpikeWatch
 from .state import TrainingState, build_state
 from .statement import make_record, save_index, save_scores, score_heldout
 from .streams import streams_of
-from .trainer import Trainer, steps_of
+from .trainer import Trainer
 from .trunk import FoundTrunk, find_trunk, leave_trunk, trunks_of
 
 ROLLING_SECONDS = 300.0

@@ -14,17 +14,13 @@ from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 from mixproof.ledger.fingerprint import derive_seed
 
 from .distributed import Ranks
-from .layer_math import why_not_compiled
-from .model import build_model, compile_layers, recompute_layers
+from .layers import choose_layers
+from .model import build_model, recompute_layers
 from .optimizer import build_optimizer
-from .proxies import flops_per_token
 from .request import RunRequest
 from .schedule import build_scheduler
 
 Dtype = Literal["float32", "bfloat16"]
-COMPILED_FROM_FLOPS = 10**14
-"""Operations of a run from which its layers are compiled on a CPU: a quarter of an hour of a core. Compiling takes half
-a minute where it was never done and a few seconds afterwards, and steps were 0% to 7% faster."""
 
 
 @dataclass
@@ -32,12 +28,16 @@ class TrainingState:
     """What changes while a run is trained."""
 
     model: GPTModel
+    """The weights: what is stepped, saved and scored."""
     optimizer: torch.optim.AdamW
     scheduler: OptimizerParamScheduler
     dtype: Dtype
     """Arithmetic of the forward pass: float32 on CPU, bfloat16 by autocast on CUDA."""
     layers: str = "plain"
-    """How the layers compute between their matrix products: `compiled`, or `plain` with what kept it from compiling."""
+    """What the weights are trained through, by `layers.choose_layers`: `transformer_engine 2.9.0`, `compiled` or
+    `plain`, with what spoke against the others."""
+    learner: GPTModel | None = None
+    """Other layers over the weights of `model`, to train through; None: its own."""
     consumed_samples: int = 0
 
 
@@ -52,8 +52,6 @@ def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
         seed=request.seed,
         device=ranks.device,
     )
-    if request.recompute:
-        recompute_layers(model)
     if ranks.device.type == "cuda":
         model_parallel_cuda_manual_seed(derive_seed("cuda", request.seed))
     lr, min_lr, weight_decay, beta1, beta2 = (
@@ -61,17 +59,8 @@ def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
     )
     optimizer = build_optimizer(model, lr=lr, betas=(beta1, beta2))
     scheduler = build_scheduler(optimizer, budget, lr=lr, min_lr=min_lr, weight_decay=weight_decay, shape=recipe.shape)
-    layers = _compile_where_it_pays(model, request, ranks)
-    return TrainingState(model, optimizer, scheduler, "bfloat16" if ranks.device.type == "cuda" else "float32", layers)
-
-
-def _compile_where_it_pays(model: GPTModel, request: RunRequest, ranks: Ranks) -> str:
-    """Compile the layers of a long run on a CPU; by what was asked for alone, so that a resumed run does it again."""
-    budget = request.budget
-    each = flops_per_token(request.shape, request.tokenizer.vocab_size, budget.sequence_length)
-    if ranks.device.type != "cpu" or each * budget.tokens_planned < COMPILED_FROM_FLOPS:
-        return "plain"
-    if reason := ranks.agree(why_not_compiled() or ""):
-        return f"plain: {reason}"
-    compile_layers(model)
-    return "compiled"
+    learner, layers = choose_layers(model, request, ranks)
+    if request.recompute:
+        recompute_layers(learner)
+    dtype: Dtype = "bfloat16" if ranks.device.type == "cuda" else "float32"
+    return TrainingState(model, optimizer, scheduler, dtype, layers, learner)

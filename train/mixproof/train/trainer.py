@@ -12,71 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
-from torch import Tensor
 
-from mixproof.ledger.errors import RequestError, TrainingError
+from mixproof.ledger.errors import TrainingError
 
-from .attention import document_starts
 from .blend import Blend
 from .distributed import Ranks, sum_gradients
 from .metrics import StepMetrics
+from .micro_batch import FIELDS, Batch, StepPlan, micro_batch_loss
 from .optimizer import parameters_of
-from .record import MasksRecord
-from .request import RunRequest
 from .source_losses import SourceLosses
 from .state import TrainingState
-from .training_loss import training_loss
-
-MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
-"""Tokens per forward pass where the spec names no micro batch; bounds the activations."""
-FIELDS = ("tokens", "labels", "loss_mask", "position_ids", "source")
-
-Batch = dict[str, Tensor]
-"""`tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), [micro batch, sequence] each, and `source`
-(int64), [micro batch]."""
-
-
-@dataclass(frozen=True)
-class StepPlan:
-    """What is the same in every step of a run."""
-
-    global_batch_size: int
-    """Samples a step, over all ranks."""
-    micro_batch_size: int
-    """Samples a forward pass, on each rank."""
-    sequence_length: int
-    clip: float
-    """Largest gradient norm; infinite where gradients are not clipped."""
-    masks: MasksRecord
-    eod_id: int
-
-
-def steps_of(request: RunRequest, ranks: Ranks) -> StepPlan:
-    """Divide a run's global batch among ranks and forward passes; a clip of 0 means none.
-
-    Raises:
-        RequestError: when the batch cannot be divided evenly by the ranks.
-    """
-    budget, clip = request.budget, float(Fraction(request.recipe.clip))
-    if budget.global_batch_size % ranks.size:
-        raise RequestError(
-            f"a global batch of {budget.global_batch_size} samples cannot be divided by {ranks.size} ranks; "
-            f"start a number of ranks that divides it"
-        )
-    per_rank = budget.global_batch_size // ranks.size
-    fitting = max(1, MICRO_BATCH_TOKENS[ranks.device.type] // budget.sequence_length)
-    return StepPlan(
-        global_batch_size=budget.global_batch_size,
-        micro_batch_size=min(request.micro_batch_size or fitting, per_rank),
-        sequence_length=budget.sequence_length,
-        clip=clip or math.inf,
-        masks=request.masks,
-        eod_id=request.tokenizer.eod_id,
-    )
 
 
 class Trainer:
@@ -86,7 +33,9 @@ class Trainer:
         """Continue from `state`; `blend` holds the samples of the whole run in order."""
         self.state, self._blend, self._plan, self._ranks = state, blend, plan, ranks
         self._parameters = parameters_of(state.optimizer)
-        state.model.train()
+        self._learner = state.learner or state.model
+        self._learner.train()
+        self._in_bfloat16 = state.dtype == "bfloat16"
 
     def step(self) -> StepMetrics:
         """Train on the next global batch.
@@ -130,24 +79,13 @@ class Trainer:
         ranks.sum(targets)
         loss_sum = torch.zeros((), dtype=torch.float64, device=ranks.device)
         for batch in batches:
-            part, losses = self._losses(batch)
+            part, losses = micro_batch_loss(self._learner, batch, self._plan, in_bfloat16=self._in_bfloat16)
             torch.autograd.backward(part * (1 / targets).float())
             loss_sum += part.detach().double()
             by_source.add(batch["source"], losses, batch["loss_mask"])
         sum_gradients(self._parameters, ranks)
         ranks.sum(loss_sum)
         return float(loss_sum / targets)
-
-    def _losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Nats of one micro batch, summed, and of each target, [micro batch, sequence]; 0 where it does not count."""
-        device, masks = self._ranks.device.type, self._plan.masks
-        tokens, positions = batch["tokens"], batch["position_ids"]
-        starts = document_starts(tokens, self._plan.eod_id) if masks.document_mask else None
-        with (
-            torch.autocast(device, torch.bfloat16, enabled=self.state.dtype == "bfloat16"),
-            self.state.model.rotary_pos_emb.turned_to(positions if masks.reset_position_ids else None),
-        ):
-            return training_loss(self.state.model, tokens, positions, starts, batch["labels"], batch["loss_mask"])
 
     def _micro_batches(self, first: int) -> Iterator[Batch]:
         """Cut this rank's part of the global batch that starts at sample `first`."""

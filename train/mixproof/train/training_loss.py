@@ -120,8 +120,8 @@ def _add_block(
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """Add a matrix product in place."""
-    if total.is_cuda:
-        total += left @ right  # so that autocast applies
+    if torch.is_autocast_enabled(total.device.type):
+        total += left @ right  # an operation in place would not be cast
     else:
         total.addmm_(left, right)
 

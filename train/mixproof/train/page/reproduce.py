@@ -47,6 +47,8 @@ def _said(circumstances: Mapping[str, Any]) -> list[tuple[str, str]]:
     said = [(name, str(version)) for name, version in circumstances.get("versions", {}).items()]
     if "device" in circumstances:
         said.append(("device", str(circumstances["device"])))
+    if "layers" in circumstances:
+        said.append(("layers trained through", str(circumstances["layers"])))
     machine = circumstances.get("machine")
     if machine:
         said.append(("machine", str(machine.get("system", machine)) if isinstance(machine, Mapping) else str(machine)))

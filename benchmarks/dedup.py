@@ -32,9 +32,9 @@ import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import zstandard
-from inline import Inline
 from scipy.sparse import csr_array
 
+from inline import Inline
 from mixproof.ledger.store import Store
 from mixproof.mixtures.dedup_spec import FuzzyDedup
 from mixproof.mixtures.spec import OnBadRecord, Source, Spec

@@ -46,10 +46,10 @@ from datatrove.pipeline.filters import (
     GopherRepetitionFilter,
 )
 from datatrove.pipeline.readers import JsonlReader, ParquetReader
-from dedup import texts_of
-from inline import Inline, peak_bytes
 from loguru import logger
 
+from dedup import texts_of
+from inline import Inline, peak_bytes
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import OnBadRecord, Source, Spec, Step
 from mixproof.pipeline.cluster import Cluster
@@ -296,6 +296,12 @@ def _rates(size: float, seconds: Sequence[float]) -> str:
     return f"{size:6.1f} MB  mixproof {ours:7.2f} MB/s  datatrove {theirs:6.3f} MB/s  {ours / theirs:5.1f}x"
 
 
+def compare_dedup(domains: Sequence[Path]) -> None:
+    """Run `benchmarks/dedup.py` on each domain, and on all of them together."""
+    for folders in [*([domain] for domain in domains), domains]:
+        _run("dedup.py", *folders)
+
+
 def _run(benchmark: str, *folders: Path) -> None:
     subprocess.run([sys.executable, str(Path(__file__).with_name(benchmark)), *map(str, folders)], check=True)
 
@@ -309,10 +315,7 @@ def main() -> None:
         "workers": lambda: compare_workers(given.folder),
         "memory": lambda: measure_memory(given.folder),
         "growth": lambda: _run("growth.py", given.folder),
-        "dedup": lambda: [
-            _run("dedup.py", *some)
-            for some in [*([domain] for domain in _domains(given.folder)), _domains(given.folder)]
-        ],
+        "dedup": lambda: compare_dedup(_domains(given.folder)),
     }
     asked.add_argument("folder", type=Path)
     asked.add_argument("parts", nargs="*", metavar="PART", help=", ".join(parts))

@@ -25,9 +25,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from dedup import texts_in
 from inline import peak_bytes
-
 from mixproof.ledger.store import Store
 from mixproof.mixtures.dedup_spec import Dedup, FuzzyDedup, ParagraphDedup
 from mixproof.mixtures.spec import Decontaminate, Heldout, HeldoutCreate, OnBadRecord, Source, Spec

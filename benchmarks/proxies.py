@@ -35,6 +35,7 @@ from torch import Tensor
 from mixproof.ledger.store import Store
 from mixproof.mixtures.train_spec import Architecture
 from mixproof.tokenize.indexed import write_index
+from mixproof.train import layer_math
 from mixproof.train.distributed import process_group
 from mixproof.train.draw import Draw
 from mixproof.train.evaluate import evaluate
@@ -71,7 +72,7 @@ def ours(shape: Architecture, length: int, device: torch.device, *, compiled: bo
     """Our model and loss."""
     model = build_model(shape, vocab_size=VOCAB_SIZE, sequence_length=length, rope_base=10_000, seed=1, device=device)
     if compiled:
-        use_math(model, compiled())
+        use_math(model, layer_math.compiled())
 
     def loss_of(tokens: Tensor, labels: Tensor) -> Tensor:
         positions = torch.arange(length, device=device).expand_as(tokens)

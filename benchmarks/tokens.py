@@ -34,12 +34,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from inline import Inline
 from sentencepiece import SentencePieceProcessor
 
 import mixproof.pipeline.documents
 import mixproof.pipeline.identify
 import mixproof.tokenize.parts
+from inline import Inline
 from mixproof.ledger.store import Attempt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.documents import read_sources
@@ -97,7 +97,7 @@ def compare(work: Path, asked: argparse.Namespace) -> None:
         for name in SIDES
     }
     if asked.megatron:
-        tools = [asked.megatron_python, str(asked.megatron / "tools")]
+        tools = (asked.megatron_python, str(asked.megatron / "tools"))
         sides["preprocess_data"] = lambda lines, output: megatron_call(*tools, work, lines, output)
         sides["preprocess_data_fast"] = lambda lines, output: megatron_fast_call(*tools, work, lines, output)
     seconds: dict[tuple[str, str], float] = {}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from mixproof.ledger.errors import MixproofError, RequestError
 
@@ -49,7 +49,7 @@ class Cluster:
         self.stages_run = 0
         self.stages_reused = 0
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
+from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError, StorageError
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.needs import Needs
 
@@ -30,6 +30,10 @@ def fail_at(number: int, bad: int) -> int:
     if number == bad:
         raise DamagedFileError("a.gz", "offset 7", "truncated")
     return number
+
+
+def fill_the_disk() -> None:
+    Path("/dev/full").write_bytes(b"x")
 
 
 def die_once(marker: str) -> str:
@@ -147,3 +151,8 @@ def test_a_ray_that_does_not_start_says_so_and_where_to_look(tmp_path: Path) -> 
     assert done.returncode == 1
     assert "MixproofError: Ray does not start on this machine, tried 3 times: " in done.stderr
     assert f"{tmp_path}/file" in done.stderr
+
+
+def test_a_full_disk_of_a_worker_is_told_as_an_error_of_the_users(cluster: Cluster) -> None:
+    with pytest.raises(StorageError, match="no space is left on a disk of .*run the same command again"):
+        cluster.run(fill_the_disk, [()], label="writing")

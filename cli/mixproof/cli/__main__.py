@@ -13,10 +13,12 @@ import ast
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 from rich.markup import escape
 
+from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError
 from mixproof.mixtures.errors import SpecError
 
@@ -72,10 +74,18 @@ def main() -> None:
     try:
         make_app(sys.argv[1] if len(sys.argv) > 1 else None)()
     except (MixproofError, SpecError) as error:
-        stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        for note in getattr(error, "__notes__", ()):
-            stderr.print(escape(note), soft_wrap=True)
-        sys.exit(error.exit_code)
+        _end(error)
+    except OSError as error:
+        if (shown := storage_error(error)) is None:
+            raise
+        _end(shown)
+
+
+def _end(error: MixproofError | SpecError) -> NoReturn:
+    stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+    for note in getattr(error, "__notes__", ()):
+        stderr.print(escape(note), soft_wrap=True)
+    sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

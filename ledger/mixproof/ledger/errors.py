@@ -41,6 +41,10 @@ class ProcessDiedError(MixproofError):
     """A worker's process died again and again, and nothing it was given explains it: most often want of memory."""
 
 
+class StorageError(MixproofError):
+    """A disk takes no more: it is full, its quota is used up, or it is read-only."""
+
+
 class TrainingError(MixproofError):
     """A run cannot go on: its loss or gradient is no number any more."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -9,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
+from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError, ProcessDiedError
 
 from .needs import Needs
@@ -36,7 +38,7 @@ class Sent(Generic[T]):
         *,
         more_memory: bool,
     ) -> None:
-        self._task = ray.remote(function)
+        self._task = ray.remote(_telling(function))
         self._calls = calls
         self._needs = needs
         self._label = label
@@ -69,6 +71,21 @@ class Sent(Generic[T]):
     def _send(self, call: int) -> None:
         task = self._task.options(max_retries=self._max_retries, **_options(self._needs[call], self._deaths[call]))
         self._pending[task.remote(*self._calls[call])] = call
+
+
+def _telling(function: Callable[..., T]) -> Callable[..., T]:
+    """The same, which tells of a full disk on its own machine: on the way back an error loses what it came from."""
+
+    @functools.wraps(function)
+    def told(*arguments: object) -> T:
+        try:
+            return function(*arguments)
+        except Exception as error:
+            if (shown := storage_error(error)) is None:
+                raise
+            raise shown from error
+
+    return told
 
 
 def _get(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the task returned, of the caller's type

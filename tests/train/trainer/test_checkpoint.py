@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from megatron.core import dist_checkpointing
+from megatron.core.dist_checkpointing.mapping import ShardedTensor
 
+from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import RequestError, SupersededError
-from mixproof.train.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
+from mixproof.train.checkpoint import SaveStrategy, load_checkpoint, remove_checkpoints, save_checkpoint
 from mixproof.train.checkpoint_files import checkpoint_files, whole_checkpoints
 from mixproof.train.distributed import Ranks
 from mixproof.train.optimizer import parameters_of
@@ -131,3 +133,11 @@ def test_an_attempt_that_lost_its_run_saves_nothing(trained: TrainingState, rank
     with pytest.raises(SupersededError):
         save_checkpoint(owner.folder, trained, ranks, owner)
     assert not (owner.folder / "checkpoints").exists()
+
+
+@pytest.mark.usefixtures("ranks")
+def test_a_full_disk_is_known_behind_what_torch_raises(tmp_path: Path) -> None:
+    (tmp_path / "__0_0.distcp").symlink_to("/dev/full")
+    with pytest.raises(RuntimeError) as raised:
+        SaveStrategy().save({"weight": ShardedTensor.from_rank_offsets("weight", torch.ones(1_000_000))}, tmp_path)
+    assert "no space is left on a disk" in str(storage_error(raised.value))

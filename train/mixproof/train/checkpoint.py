@@ -35,6 +35,7 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     mcore_to_pyt_state_dict,
 )
 from megatron.core.dist_checkpointing.validation import StrictHandling
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import StorageMeta
 from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
@@ -67,15 +68,17 @@ class SaveStrategy(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # megat
         super().__init__("torch_dist", 1)
 
     def save(self, sharded_state_dict: dict[str, Any], checkpoint_dir: str | Path) -> None:
-        """Write one rank's part."""
+        """Write one rank's part; raises what the first rank that failed did."""
         state, _, _ = _replace_state_dict_keys_with_sharded_keys(sharded_state_dict, self.keep_only_main_replica)
-        save_sharded(
-            mcore_to_pyt_state_dict(state, False),
-            storage_writer=_Writer(checkpoint_dir, sync_files=False),
-            planner=MCoreSavePlanner(
-                dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False
-            ),
-        )
+        planner = MCoreSavePlanner(dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False)
+        try:
+            save_sharded(
+                mcore_to_pyt_state_dict(state, False),
+                storage_writer=_Writer(checkpoint_dir, sync_files=False),
+                planner=planner,
+            )
+        except CheckpointException as error:  # a BaseException, which nobody who tells of errors would see
+            raise error.failures[min(error.failures)][0] from error
 
 
 def save_checkpoint(folder: Path, state: TrainingState, ranks: Ranks, ownership: Ownership) -> Path:

@@ -124,12 +124,21 @@ def test_recomputed_activations_give_the_same_losses(asked: RunRequest, ranks: R
 def proven(request: RunRequest, ranks: Ranks) -> str:
     """What a run that computes in bfloat16 would train through."""
     model = build_state(request, ranks).model
-    with torch.autocast("cpu", torch.bfloat16):  # Megatron's matrices go backward in its types on CUDA alone
-        learner, name = first_proven(on_cuda(request), model, request, ranks)
+    learner, name = first_proven(on_cuda(request), model, request, ranks)
     assert (learner is model) == name.startswith("plain")
     return name
 
 
+@pytest.mark.usefixtures("types_as_on_cuda")
+def test_training_in_bfloat16_is_that_of_our_layers(asked: RunRequest, ranks: Ranks) -> None:
+    states = build_state(asked, ranks), trained_through_engine(asked, ranks)
+    for state in states:
+        state.dtype = "bfloat16"
+    ours, theirs = (train(state, asked, ranks, 3) for state in states)
+    assert theirs == pytest.approx(ours, rel=1e-3) and theirs != ours
+
+
+@pytest.mark.usefixtures("types_as_on_cuda")
 def test_right_layers_are_proven_in_bfloat16_and_the_generators_left_alone(asked: RunRequest, ranks: Ranks) -> None:
     assert proven(asked, ranks) == NAME
     masked = asked.model_copy(update={"masks": MASKED})
@@ -146,6 +155,7 @@ def without_gain(states: Tensor, gain: Tensor, epsilon: float) -> Tensor:
     return normed(states, torch.ones_like(gain) + 0 * gain, epsilon)
 
 
+@pytest.mark.usefixtures("types_as_on_cuda")
 @pytest.mark.parametrize("wrong", [without_epsilon, without_gain])
 def test_a_wrong_norm_is_found_out_and_the_run_is_plain(
     wrong: Callable[..., Tensor],
@@ -177,6 +187,7 @@ def none_at_all(*_: object) -> Tensor:
     raise ValueError("No dot product attention backend is available for the provided inputs.\nPlease run with")
 
 
+@pytest.mark.usefixtures("types_as_on_cuda")
 @pytest.mark.parametrize("wrong", [all_see_all, other_scale, none_at_all])
 def test_wrong_attention_is_replaced_by_torchs(
     wrong: Callable[..., Tensor], asked: RunRequest, ranks: Ranks, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mixproof.train.contenders import Contender
-from mixproof.train.layer_kinds import note_on_layers
+from mixproof.train.layer_kinds import continued, kinds_of, note_on_layers
 
 BFLOAT16 = {"dtype": "bfloat16"}
 ENGINE = "transformer_engine 2.9.0"
@@ -54,3 +54,14 @@ def test_nothing_is_said_of_runs_in_float32(make_run: Any, tmp_path: Path) -> No
         (folders[run.key] / "circumstances.json").write_text(json.dumps({"layers": kind}))
         contenders.append(Contender(label, {1: run}, {}))
     assert note_on_layers("nano", contenders, folders) is None
+
+
+def test_a_run_that_changed_its_layers_states_all_of_them() -> None:
+    first = f"{ENGINE}; compiled: the loss differs"
+    assert continued(first, ENGINE, 8) == first
+    second = continued("plain: no Triton", first, 8)
+    assert second == f"plain: no Triton; up to sample 8: {ENGINE}"
+    assert continued("plain", second, 16) == f"plain; up to sample 8: {ENGINE}"
+    third = continued("compiled", second, 16)
+    assert third == f"compiled; up to sample 16: plain; up to sample 8: {ENGINE}"
+    assert kinds_of(third) == ["compiled", "plain", ENGINE]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from megatron.core.tensor_parallel.layers import LinearWithGradAccumulationAndAsyncCommunication
 
 from mixproof.mixtures.budget import RunBudget
 from mixproof.tokenize.sentencepiece import load_processor
@@ -37,6 +38,16 @@ def ranks() -> Iterator[Ranks]:
     with process_group("cpu") as ranks:
         yield ranks
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def types_as_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Megatron's matrices go backward under the autocast of their forward pass on a CPU too, as on CUDA alone."""
+    matrix = LinearWithGradAccumulationAndAsyncCommunication
+    forward = torch.amp.custom_fwd(matrix.forward.__wrapped__, device_type="cpu")
+    backward = torch.amp.custom_bwd(matrix.backward.__wrapped__, device_type="cpu")
+    monkeypatch.setattr(matrix, "forward", staticmethod(forward))
+    monkeypatch.setattr(matrix, "backward", staticmethod(backward))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from mixproof.train.checkpoint import load_checkpoint, remove_checkpoints, save_
 from mixproof.train.checkpoint_files import checkpoint_files
 from mixproof.train.distributed import Ranks
 from mixproof.train.engine_layers import engine_model
-from mixproof.train.layers import first_proven, offered
+from mixproof.train.layers import Layers, first_proven, offered
 from mixproof.train.micro_batch import steps_of
 from mixproof.train.model import recompute_layers
 from mixproof.train.ownership import Ownership
@@ -50,10 +50,15 @@ def owner(asked: RunRequest, tmp_path_factory: pytest.TempPathFactory) -> Owners
     return ownership
 
 
+def on_cuda(request: RunRequest) -> list[Layers]:
+    """What a GPU would be offered for a short run."""
+    return offered(request, Ranks(0, 1, torch.device("cuda")))[0]
+
+
 def trained_through_engine(request: RunRequest, ranks: Ranks) -> TrainingState:
     """A state as `build_state` makes it on CUDA, in float32 on the CPU."""
     state = build_state(request, ranks)
-    state.learner, state.layers = first_proven(offered(None, False), state.model, request, ranks, in_bfloat16=False)
+    state.learner, state.layers = first_proven(on_cuda(request), state.model, request, ranks, in_bfloat16=False)
     assert state.layers == NAME
     return state
 
@@ -99,6 +104,7 @@ def test_a_run_goes_on_under_the_other_layers(asked: RunRequest, ranks: Ranks, o
         checkpoints.append(checkpoint_files(path) or {})
         resumed = other(asked, ranks)
         load_checkpoint(path, resumed, ranks)
+        assert resumed.layers in (f"plain; up to sample 8: {NAME}", f"{NAME}; up to sample 8: plain")
         scores = [score_heldout(asked, one, ranks)[0][0].nll_nats for one in (state, resumed)]
         assert (scores[0] == scores[1]).all()  # the same weights score the same bits, whatever trained them
         assert losses + train(resumed, asked, ranks, 2) == pytest.approx(whole, rel=1e-5)
@@ -115,20 +121,29 @@ def test_recomputed_activations_give_the_same_losses(asked: RunRequest, ranks: R
     assert train(kept, asked, ranks, 2) == train(made_again, asked, ranks, 2)
 
 
-def proven(request: RunRequest, ranks: Ranks, document_mask: bool = False) -> str:
+def proven(request: RunRequest, ranks: Ranks) -> str:
     """What a run that computes in bfloat16 would train through."""
     model = build_state(request, ranks).model
-    with torch.autocast("cpu", torch.bfloat16):  # Megatron's matrices go backward in its types on CUDA alone
-        learner, name = first_proven(offered(None, document_mask), model, request, ranks)
+    learner, name = first_proven(on_cuda(request), model, request, ranks)
     assert (learner is model) == name.startswith("plain")
     return name
 
 
+@pytest.mark.usefixtures("types_as_on_cuda")
+def test_training_in_bfloat16_is_that_of_our_layers(asked: RunRequest, ranks: Ranks) -> None:
+    states = build_state(asked, ranks), trained_through_engine(asked, ranks)
+    for state in states:
+        state.dtype = "bfloat16"
+    ours, theirs = (train(state, asked, ranks, 3) for state in states)
+    assert theirs == pytest.approx(ours, rel=1e-3) and theirs != ours
+
+
+@pytest.mark.usefixtures("types_as_on_cuda")
 def test_right_layers_are_proven_in_bfloat16_and_the_generators_left_alone(asked: RunRequest, ranks: Ranks) -> None:
     assert proven(asked, ranks) == NAME
     masked = asked.model_copy(update={"masks": MASKED})
     numbers = torch.get_rng_state()
-    assert proven(masked, ranks, document_mask=True) == f"{NAME}, attention of torch"
+    assert proven(masked, ranks) == f"{NAME}, attention of torch"
     assert torch.equal(numbers, torch.get_rng_state())  # where the weights of the seed leave them
 
 
@@ -140,6 +155,7 @@ def without_gain(states: Tensor, gain: Tensor, epsilon: float) -> Tensor:
     return normed(states, torch.ones_like(gain) + 0 * gain, epsilon)
 
 
+@pytest.mark.usefixtures("types_as_on_cuda")
 @pytest.mark.parametrize("wrong", [without_epsilon, without_gain])
 def test_a_wrong_norm_is_found_out_and_the_run_is_plain(
     wrong: Callable[..., Tensor],
@@ -171,6 +187,7 @@ def none_at_all(*_: object) -> Tensor:
     raise ValueError("No dot product attention backend is available for the provided inputs.\nPlease run with")
 
 
+@pytest.mark.usefixtures("types_as_on_cuda")
 @pytest.mark.parametrize("wrong", [all_see_all, other_scale, none_at_all])
 def test_wrong_attention_is_replaced_by_torchs(
     wrong: Callable[..., Tensor], asked: RunRequest, ranks: Ranks, monkeypatch: pytest.MonkeyPatch

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from mixproof.train.attention import DeviceRotaryEmbedding
 from mixproof.train.distributed import Ranks
-from mixproof.train.layer_math import PLAIN
-from mixproof.train.layers import Layers, first_proven, offered
+from mixproof.train.layer_math import why_not_compiled
+from mixproof.train.layers import COMPILED_FROM_FLOPS, Layers, first_proven, offered
 from mixproof.train.micro_batch import steps_of
 from mixproof.train.proof import MOST, distance, gradients, seeded_batch, seeded_model, why_not
 from mixproof.train.request import RunRequest
@@ -41,9 +42,15 @@ def test_every_check_holds_where_transformer_engine_is_installed() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_without_the_package_nothing_of_it_is_offered() -> None:
-    assert offered(None, document_mask=False) == []
-    assert [layers.name for layers in offered(PLAIN, document_mask=False)] == ["compiled"]
+def test_a_long_run_on_a_gpu_is_compiled_where_triton_is(make_request: MakeRequest) -> None:
+    request, gpu = make_request(), Ranks(0, 1, torch.device("cuda"))
+    assert offered(request, gpu) == ([], [])
+    long = request.model_copy(update={"budget": replace(request.budget, tokens_planned=COMPILED_FROM_FLOPS["cuda"])})
+    found, against = offered(long, gpu)
+    if (reason := why_not_compiled("cuda")) is None:
+        assert [layers.name for layers in found] == ["compiled"] and against == []
+    else:
+        assert found == [] and against == [reason]
 
 
 def with_other_turns(model: GPTModel) -> GPTModel:
@@ -71,6 +78,24 @@ def test_the_first_layers_that_compute_the_same_are_taken(
     assert first_proven([], model, request, ranks) == (model, "plain")
 
 
+class Second(Ranks):
+    """A rank whose first one has what it has not."""
+
+    def agree(self, value: str) -> str:
+        """Name layers of the first rank, then say what it says."""
+        return '["exotic"]' if value.startswith("[") else value
+
+
+def test_layers_that_a_rank_does_not_have_are_not_taken(make_request: MakeRequest, ranks: Ranks) -> None:
+    request, second = make_request(), Second(0, 1, ranks.device)
+    model = build_state(request, ranks).model
+    same = Layers("same", lambda given: given)
+    assert first_proven([same], model, request, second, in_bfloat16=False) == (
+        model,
+        "plain: exotic: RuntimeError: not installed on every machine",
+    )
+
+
 class WithOneThatFails(Ranks):
     """The first of two ranks, of which the other's layers do not agree."""
 
@@ -92,12 +117,12 @@ def test_a_proof_leaves_the_generators_where_they_were(make_request: MakeRequest
     assert torch.equal(torch.get_rng_state(), numbers)
 
 
+@pytest.mark.usefixtures("types_as_on_cuda")
 def test_rounding_to_bfloat16_stays_far_below_the_bound(make_request: MakeRequest, ranks: Ranks) -> None:
     request = make_request()
     plan = steps_of(request, ranks)
     model, batch = seeded_model(request, ranks.device), seeded_batch(600, plan, ranks.device)
     exact = gradients(model, model, batch, plan, False)
-    with torch.autocast("cpu", torch.bfloat16):  # Megatron's matrices go backward in its types on CUDA alone
-        rounded = gradients(model, model, batch, plan, True)
+    rounded = gradients(model, model, batch, plan, True)
     found = [distance(exact[name], rounded[name]) for name in exact]
     assert 0.002 < max(found) < MOST / 2

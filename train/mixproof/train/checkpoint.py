@@ -48,6 +48,7 @@ from mixproof.ledger.receipt import seal
 
 from .checkpoint_files import FILES, checkpoint_files, checkpoint_path
 from .distributed import Ranks
+from .layer_kinds import continued
 from .optimizer import parameters_of
 from .ownership import Ownership
 from .random_numbers import random_numbers, set_random_numbers
@@ -133,6 +134,7 @@ def load_checkpoint(path: Path, state: TrainingState, ranks: Ranks) -> None:
         moments["step"] = torch.tensor(step)
     state.optimizer.load_state_dict(optimizer)
     state.consumed_samples = loaded["consumed_samples"]
+    state.layers = continued(state.layers, facts.get("layers", state.layers), state.consumed_samples)
     # not from the checkpoint: a branch decays elsewhere than the run that trained its trunk, and is there as far
     state.scheduler.step(state.consumed_samples)
     if same_ranks:
@@ -190,7 +192,13 @@ def _seal(scratch: Path, state: TrainingState, ranks: Ranks) -> None:
         _sync(path)
         name = path.relative_to(scratch).as_posix()
         files[name] = {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)}
-    facts = {"consumed_samples": state.consumed_samples, "dtype": state.dtype, "ranks": ranks.size, "files": files}
+    facts = {
+        "consumed_samples": state.consumed_samples,
+        "dtype": state.dtype,
+        "layers": state.layers,
+        "ranks": ranks.size,
+        "files": files,
+    }
     (scratch / FILES).write_bytes(seal(canonical_json(facts)))
     _sync(scratch / FILES)
     _sync(scratch)

@@ -1,4 +1,4 @@
-"""Whether mixtures were trained through layers of different kinds, which a comparison should say.
+"""Kinds of layers that runs were trained through, and what a comparison should say of them.
 
 Kinds agree to rounding, by proof, and are no fact of a run, like its number of ranks. But where all runs of one mixture
 rounded in one way and those of another in another, as on clusters of two kinds of machines, a difference between the
@@ -16,6 +16,8 @@ from mixproof.ledger.manifest import CIRCUMSTANCES
 
 from .contenders import Contender
 
+_EARLIER = re.compile(r"; up to sample \d+: ([^;:]+)")
+
 
 def note_on_layers(proxy: str, contenders: Sequence[Contender], folders: Mapping[str, Path]) -> str | None:
     """What to say where mixtures that computed in bfloat16 were trained through different kinds of layers.
@@ -25,7 +27,7 @@ def note_on_layers(proxy: str, contenders: Sequence[Contender], folders: Mapping
     kinds: dict[str, list[str]] = {}
     for contender in contenders:
         runs = [run for run in contender.runs.values() if run.dtype == "bfloat16" and run.key in folders]
-        if found := sorted({kind for run in runs if (kind := _kind(folders[run.key]))}):
+        if found := sorted({kind for run in runs for kind in _stated(folders[run.key])}):
             kinds.setdefault(", ".join(found), []).append(contender.label)
     if len(kinds) < 2:
         return None
@@ -36,8 +38,19 @@ def note_on_layers(proxy: str, contenders: Sequence[Contender], folders: Mapping
     )
 
 
-def _kind(folder: Path) -> str | None:
-    """What the last attempt at a run trained through, without what spoke against other layers."""
+def kinds_of(stated: str) -> list[str]:
+    """The kinds in what a run states of its layers, the last first, without what spoke against others."""
+    return [re.split("[;:]", stated)[0], *(found[1] for found in _EARLIER.finditer(stated))]
+
+
+def continued(now: str, then: str, samples: int) -> str:
+    """What a run states that goes on, through `now`, from a checkpoint after `samples` that states `then`."""
+    earlier = "".join(found[0] for found in _EARLIER.finditer(then))
+    kind = kinds_of(then)[0]
+    return now + (f"; up to sample {samples}: {kind}" if kind != kinds_of(now)[0] else "") + earlier
+
+
+def _stated(folder: Path) -> list[str]:
     path = folder / CIRCUMSTANCES
     stated = json.loads(path.read_bytes()).get("layers") if path.is_file() else None
-    return re.split("[;:]", stated)[0] if stated else None
+    return kinds_of(stated) if stated else []

@@ -8,6 +8,7 @@ machine, never on how far a run is, so that a resumed run does as it did. Scorin
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,35 +41,30 @@ class Layers:
 
 def choose_layers(model: GPTModel, request: RunRequest, ranks: Ranks) -> tuple[GPTModel, str]:
     """What to train `model` through, and its name, with what spoke against other layers; the same on every rank."""
+    found, against = offered(request, ranks)
+    if ranks.device.type == "cuda":
+        return first_proven(found, model, request, ranks, against)
+    if found:  # compiled for a CPU, as this program's tests do
+        return found[0].over(model), found[0].name
+    return model, _plain(against)
+
+
+def offered(request: RunRequest, ranks: Ranks) -> tuple[list[Layers], list[str]]:
+    """Layers that this installation has for a run, the best first, and what keeps it from others."""
     device = ranks.device.type
     each = flops_per_token(request.shape, request.tokenizer.vocab_size, request.budget.sequence_length)
     long = each * request.budget.tokens_planned >= COMPILED_FROM_FLOPS[device]
     why = ranks.agree(why_not_compiled(device) or "") if long else ""
     math = compiled() if long and not why else None
-    if device == "cuda":
-        return first_proven(offered(math, request.masks.document_mask), model, request, ranks, [why] if why else [])
-    if math is None:
-        return model, f"plain: {why}" if why else "plain"
-    use_math(model, math)
-    return model, "compiled"
-
-
-def offered(math: LayerMath | None, document_mask: bool) -> list[Layers]:
-    """Layers that this installation has for CUDA, the best first.
-
-    Args:
-        math: compiled functions, where they are wanted and can be had.
-        document_mask: whether documents are kept apart.
-    """
     found = []
-    if HAVE_TE:
+    if device == "cuda" and HAVE_TE:
         name = f"transformer_engine {get_te_version()}" + (", compiled" if math else "")
-        if not document_mask:
+        if not request.masks.document_mask:
             found.append(Layers(name, _engine(math or PLAIN, own_attention=False)))
         found.append(Layers(f"{name}, attention of torch", _engine(math or PLAIN, own_attention=True)))
     if math is not None:
         found.append(Layers("compiled", _with_math(math)))
-    return found
+    return found, [why] if why else []
 
 
 def first_proven(
@@ -83,7 +79,7 @@ def first_proven(
     """The first layers that compute what the plain ones do; plain ones where none does.
 
     Args:
-        found: the best first.
+        found: the best first; those of the first rank are tried, and each rank needs to have them.
         model: with the weights.
         request: the run.
         ranks: of the run.
@@ -91,14 +87,24 @@ def first_proven(
         in_bfloat16: whether the run computes so.
     """
     against = list(reasons)
-    for layers in found:
-        reason = why_not(layers.over, request, ranks, in_bfloat16=in_bfloat16)
+    mine = {layers.name: layers.over for layers in found}
+    for name in json.loads(ranks.agree(json.dumps(list(mine)))):
+        over = mine.get(name, _not_here)
+        reason = why_not(over, request, ranks, in_bfloat16=in_bfloat16)
         if reason is None:
-            return layers.over(model), "; ".join([layers.name, *against])
-        against.append(f"{layers.name}: {reason}")
+            return over(model), "; ".join([name, *against])
+        against.append(f"{name}: {reason}")
         if ranks.first:
             print(f"not trained through {against[-1]}", file=sys.stderr)
-    return model, f"plain: {'; '.join(against)}" if against else "plain"
+    return model, _plain(against)
+
+
+def _plain(against: Sequence[str]) -> str:
+    return f"plain: {'; '.join(against)}" if against else "plain"
+
+
+def _not_here(_: GPTModel) -> GPTModel:
+    raise RuntimeError("not installed on every machine")
 
 
 def _with_math(math: LayerMath) -> Callable[[GPTModel], GPTModel]:

@@ -30,7 +30,7 @@ from .formats import TREES
 from .identify import identify
 from .quarantine import read_shards
 from .read import DOCUMENTS, DROPPED, REJECTS, STAGE, ReadTask, iter_rejects, read_tasks
-from .readers.record import OTHER_PART, PASSED_OVER
+from .readers.record import EMPTY_TEXT, OTHER_PART, PASSED_OVER
 from .readers.remote import is_of_this_process
 from .shards import SHARD_BYTES, plan_shards
 from .steps import NOT_SAMPLED, make_steps
@@ -223,7 +223,10 @@ def write_inputs(
 
 def _check_rejects(source: SourceDocuments, done: Sequence[tuple[ReadTask, Receipt]], spec: Spec, store: Store) -> None:
     read = source.ledger[0]
-    passed_over = sum(count.documents for name, count in read.dropped.items() if name in PASSED_OVER)
+    fine = PASSED_OVER
+    if all(file.format in TREES for task, _ in done for file in task.plan.files):
+        fine |= {EMPTY_TEXT}  # an empty file, as many trees of code have them, is not a bad one
+    passed_over = sum(count.documents for name, count in read.dropped.items() if name in fine)
     bad = read.documents_in - read.documents_out - passed_over
     elsewhere = read.dropped.get(OTHER_PART, Count(documents=0, bytes=0))
     records = read.documents_in - passed_over + elsewhere.documents
@@ -234,15 +237,15 @@ def _check_rejects(source: SourceDocuments, done: Sequence[tuple[ReadTask, Recei
     places: list[str] = []
     for shard, (task, receipt) in zip(source.shards, done, strict=True):
         reasons = receipt.account[0].dropped
-        if set(reasons) - PASSED_OVER:
+        if set(reasons) - fine:
             places.append(str(store.path(f"{STAGE}/{task.key}/{REJECTS}")))
         for reject in iter_rejects(store, task.key):
             if len(shown) == SHOWN_REJECTS:
                 break
-            if reject["reason"] not in PASSED_OVER:
+            if reject["reason"] not in fine:
                 file, record = reject.get("file", shard.file), shard.first_record + reject["record"]
                 shown.append(f"{file} record {record}: {reject['reason']}: {reject['detail'][:80]!r}")
-    counts = ", ".join(f"{name} {count.documents}" for name, count in read.dropped.items() if name not in PASSED_OVER)
+    counts = ", ".join(f"{name} {count.documents}" for name, count in read.dropped.items() if name not in fine)
     raise BadRecordsError(
         f"source {source.name}: {bad} of {records} records ({100 * bad / records:.4g}%) cannot be read ({counts}), "
         f"more than `on_bad_record: {{reject: {100 * float(limit):.4g}%}}` allows. First: {'; '.join(shown)}. "

@@ -16,7 +16,6 @@ import xxhash
 import zstandard
 
 from mixproof.ledger.account import Count, StageRow
-from mixproof.ledger.account import Count
 from mixproof.ledger.errors import BadRecordsError, DamagedFileError, RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Source, Spec, Step

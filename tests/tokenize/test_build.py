@@ -123,7 +123,7 @@ def test_the_circumstances_name_the_lists_of_what_went_and_where_their_records_s
 ) -> None:
     (folder / "test.jsonl").write_bytes(record(topics[44], "e"))
     spec = SPEC.replace("100}}]", "100}}], keep_dropped: true").replace("decontaminate: false\n", "")
-    build_id = run(f"{spec}{ALLOW_BAD}decontaminate: {{against: [test.jsonl]}}\n", shard_bytes=1).manifest.build
+    build_id = run(f"{spec}{ALLOW_BAD}decontaminate: {{against: [test.jsonl]}}\n", shard_bytes=2000).manifest.build
     lists = json.loads(store.path(f"builds/{build_id}/circumstances.json").read_bytes())["lists"]
     assert set(lists) == {"guide", "notes"}
 

@@ -242,6 +242,7 @@ def test_arrow_text_and_warc_are_read_like_the_rest_and_what_a_crawl_is_made_of_
     (folder / "c.warc.wet.gz").write_bytes(b"".join(gzip.compress(wet % kind) for kind in (b"warcinfo", b"conversion")))
     (folder / "b.warc").write_bytes(wet % b"request")
     (folder / "d.txt").write_text("one\ntwo\n")
+    (folder / "e.txt").write_text("")
     spec = make_spec({"s": ["in/*.arrow", "in/*.wa*"], "t": ["in/*.txt"]})
     files = find_files(spec, tmp_path)
     for shard_bytes in (7, SHARD_BYTES):
@@ -253,6 +254,7 @@ def test_arrow_text_and_warc_are_read_like_the_rest_and_what_a_crawl_is_made_of_
             ("c.warc.wet.gz", 1, "urn:x", "text"),
         ]
         assert documents(store, sources["t"]) == [("d.txt", 0, "d.txt", "one\ntwo\n")]
+        assert sources["t"].ledger[0].dropped == {"empty_text": Count(documents=1, bytes=0)}
         assert {name: count.documents for name, count in sources["s"].ledger[0].dropped.items()} == {
             "not_a_conversion": 1,
             "not_a_response": 1,

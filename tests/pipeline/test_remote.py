@@ -190,6 +190,48 @@ def test_what_a_store_refuses_is_told_with_the_way_out(
     fsspec.filesystem("s3").clear_instance_cache()
 
 
+LOCAL, CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
+FLAGS, METHOD = (6, 8), (8, 10)
+"""Where they stand behind the marks of the two heads that a member of a zip file has."""
+
+
+@pytest.mark.parametrize(
+    ("places", "value", "says"),
+    [
+        (
+            FLAGS,
+            1,
+            r"zip://a\.jsonl::.*a\.zip: cannot be unpacked: .*password required.*; unpack it and name the files",
+        ),
+        (METHOD, 9, r"zip://a\.jsonl::.*a\.zip: cannot be unpacked: NotImplementedError: .* unpack it"),
+        ((37, 16), 255, r"zip://a\.jsonl::.*a\.zip: in the archive: cannot be unpacked: "),
+    ],
+)
+def test_a_member_of_a_zip_file_that_cannot_be_unpacked_is_told(
+    tmp_path: Path, make_spec: Callable[..., Spec], places: tuple[int, int], value: int, says: str
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.jsonl", b'{"text": "a text"}\n' * 9)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    for mark, place in zip((LOCAL, CENTRAL), places, strict=True):
+        data[data.index(mark) + place] = value
+    (tmp_path / "a.zip").write_bytes(data)
+    (file,) = find_files(make_spec({"s": ["zip://*.jsonl::a.zip"]}), tmp_path)["s"]
+    with pytest.raises((RequestError, DamagedFileError), match=says):
+        hash_input(file.url, file.bytes)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name:UserWarning")  # zipfile's, while the file is made
+def test_two_members_of_one_name_are_an_error_because_only_the_last_could_be_read(
+    tmp_path: Path, make_spec: Callable[..., Spec]
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("d/", "d/a.jsonl", "d/b.jsonl", "d/", "d/a.jsonl"):
+            archive.writestr(name, b"{}" if name.endswith("l") else b"")
+    with pytest.raises(RequestError, match=r"sources\.s\.files: .*a\.zip holds 2 files of the name 'd/a\.jsonl'"):
+        find_files(make_spec({"s": ["zip://**/*.jsonl::a.zip"]}), tmp_path)
+
+
 def test_a_range_of_an_object_comes_in_blocks(object_store: ObjectStore) -> None:
     url = object_store.bucket("blocks") + "/x"
     object_store.put(url, bytes(range(256)) * 100_000)

@@ -51,3 +51,22 @@ def test_a_share_is_of_the_documents_and_the_same_ones_each_time(
     first = try_gopher(make_spec, tmp_path, Fraction(1, 3))
     assert 0 < first.tried.documents < 30
     assert try_gopher(make_spec, tmp_path, Fraction(1, 3)) == first
+
+
+def test_rejected_records_are_shown_with_their_places(make_spec: Callable[..., Spec], tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_bytes(b'{"text": "a"}\n{broken\n\n{"text": 7}\n{broken too\n')
+    spec = make_spec({"s": Source(files=("*.jsonl",))})
+    tried = trial.try_steps(spec, find_files(spec, tmp_path), Store(tmp_path / "store"), InProcess(), Fraction(1), 3)
+    assert dict(tried["s"].rejected) == {"blank_line": 2, "invalid_json": 4, "text_not_string": 2}
+    shown = {
+        reason: [(one.file, one.record, one.text) for one in found] for reason, found in tried["s"].rejects.items()
+    }
+    assert shown["invalid_json"] == [
+        ("a.jsonl", 1, "{broken"),
+        ("a.jsonl", 4, "{broken too"),
+        ("b.jsonl", 1, "{broken"),
+    ]
+    assert shown["text_not_string"] == [("a.jsonl", 3, '{"text": 7}'), ("b.jsonl", 3, '{"text": 7}')]
+    none = trial.try_steps(spec, find_files(spec, tmp_path), Store(tmp_path / "store"), InProcess(), Fraction(1), 0)
+    assert none["s"].rejects == {"blank_line": (), "invalid_json": (), "text_not_string": ()}

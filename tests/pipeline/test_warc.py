@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mixproof.ledger.errors import DamagedFileError
+from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.pipeline.readers import warc_records
 from mixproof.pipeline.readers.record import Raw, Reject
 from mixproof.pipeline.readers.warc import read_warc, read_wet
@@ -114,6 +114,14 @@ def test_a_malformed_record_costs_only_itself(tmp_path: Path) -> None:
         assert outcomes(tmp_path / "a.warc", good, part, good) == ["document", "malformed_record", "document"], part[
             :200
         ]
+
+
+def test_an_id_that_no_page_has_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.warc"
+    path.write_bytes(record("response", response(page())))
+    for read, fields in ((read_warc, "content_type, charset"), (read_wet, "content_type")):
+        with pytest.raises(RequestError, match=rf"no field 'uri' for the id; the fields are id, url, date, {fields}$"):
+            list(read(str(path), None, id_="uri", with_fields=False))
 
 
 def test_a_length_that_no_file_has_is_malformed(tmp_path: Path) -> None:

@@ -118,6 +118,28 @@ def test_the_account_runs_from_raw_records_to_encoded_documents(
     assert manifest.totals.tokens == sum(s.train.tokens + s.heldout.tokens for s in manifest.sources.values())
 
 
+def test_the_circumstances_name_the_lists_of_what_went_and_where_their_records_start(
+    run: Callable[..., BuildResult], folder: Path, store: Store, topics: list[str]
+) -> None:
+    (folder / "test.jsonl").write_bytes(record(topics[44], "e"))
+    spec = SPEC.replace("100}}]", "100}}], keep_dropped: true").replace("decontaminate: false\n", "")
+    build_id = run(f"{spec}{ALLOW_BAD}decontaminate: {{against: [test.jsonl]}}\n", shard_bytes=2000).manifest.build
+    lists = json.loads(store.path(f"builds/{build_id}/circumstances.json").read_bytes())["lists"]
+    assert set(lists) == {"guide", "notes"}
+
+    def lost(source: str, kind: str) -> list[tuple[str, int, str]]:
+        return [
+            (one["file"], one["first_record"] + row["record"], row["reason"])
+            for one in lists[source][kind]
+            for row in pq.read_table(store.path(one["path"])).to_pylist()
+        ]
+
+    assert lost("guide", "rejected") == [("guide.jsonl.gz", 4, "invalid_json")]
+    assert lost("notes", "dropped") == [("notes.parquet", 15 + place, "too_short") for place in range(3)]
+    assert lost("notes", "decontaminated") == [("notes.parquet", 14, "evaluation_overlap")]
+    assert lists["notes"].keys() == {"dropped", "decontaminated"}
+
+
 def test_tokens_are_what_sentencepiece_gives_for_every_text(
     run: Callable[..., BuildResult], topics: list[str], model: Path
 ) -> None:

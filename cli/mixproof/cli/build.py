@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.readers.record import OTHER_PART
@@ -46,6 +46,8 @@ def build(
     stdout.print(build_table(result.manifest))
     stdout.print(f"build     {result.manifest.build}")
     stdout.print(f"manifest  {request.store.place(request.store.relative(result.manifest_path))}", soft_wrap=True)
+    beside = request.store.place(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
+    stdout.print(f"lists     of what was rejected and dropped: where is said in {beside}", soft_wrap=True)
     stdout.print(f"stages    {cluster.stages_run} run, {cluster.stages_reused} reused")
 
 

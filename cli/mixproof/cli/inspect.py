@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +18,10 @@ from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.quantities import exact_string, parse_share
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.files import find_files
-from mixproof.pipeline.readers.record import OTHER_PART
+from mixproof.pipeline.readers.record import PASSED_OVER
 from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.deciding import option_of
-from mixproof.pipeline.trial import Tried, try_steps
+from mixproof.pipeline.trial import Sample, Tried, try_steps
 from mixproof.pipeline.values import split_by_columns
 
 from .options import JsonOption, SpecPath, WorkersOption
@@ -66,6 +66,7 @@ def inspect_json(tried: Mapping[str, Tried], rate: Fraction) -> dict[str, object
     sources = {
         name: {
             "rejected": dict(one.rejected),
+            "rejects": {reason: _samples_json(samples) for reason, samples in one.rejects.items()},
             "tried": one.tried.model_dump(),
             "kept": one.kept.model_dump(),
             "steps": [_step_json(one, row) for row in one.rows],
@@ -80,14 +81,15 @@ def _step_json(tried: Tried, row: StageRow) -> dict[str, object]:
     dropped = {}
     for reason, gone in row.dropped.items():
         documents, text_bytes = _shares(gone, tried.tried)
-        samples = [
-            {"file": one.file, "record": one.record, "id": one.id, "text": one.text[:SHOWN_CHARS]}
-            for one in tried.samples.get((row.stage, reason), ())
-        ]
+        samples = _samples_json(tried.samples.get((row.stage, reason), ()))
         shares = {"documents_share": documents, "bytes_share": text_bytes}
         option = option_of(row.stage, reason)
         dropped[reason] = {**gone.model_dump(), **shares, "option": option, "samples": samples}
     return {**row.model_dump(exclude={"stage", "dropped"}), "step": row.stage, "dropped": dropped}
+
+
+def _samples_json(samples: Sequence[Sample]) -> list[dict[str, object]]:
+    return [{"file": one.file, "record": one.record, "id": one.id, "text": one.text[:SHOWN_CHARS]} for one in samples]
 
 
 def print_source(name: str, tried: Tried) -> None:
@@ -104,16 +106,22 @@ def print_source(name: str, tried: Tried) -> None:
         table(f"{escape(name)}: {count(tried.tried.documents)} documents tried", columns, rows, text_columns=3)
     )
     for reason, records in tried.rejected.items():
-        what = "records rejected while reading" if reason != OTHER_PART else "records passed over"
-        stdout.print(f"{count(records)} {what}: {escape(reason)}")
+        what = "records passed over" if reason in PASSED_OVER else "records rejected"
+        stdout.print(f"{count(records)} {what} while reading: {escape(reason)}")
+        print_samples(tried.rejects.get(reason, ()))
     for doubt in tried.doubts:
         stdout.print(f"[bold yellow]look:[/] {escape(doubt)}", soft_wrap=True)
     for (step, reason), samples in tried.samples.items():
-        for one in samples:
-            place = f"{one.file} record {one.record}" + ("" if one.id is None else f", id {one.id}")
-            stdout.print(f"[bold]{escape(step)} {escape(reason)}[/]  {escape(place)}", soft_wrap=True)
-            stdout.print(escape("  " + " ".join(one.text[:SHOWN_CHARS].split())), soft_wrap=True)
+        print_samples(samples, f"[bold]{escape(step)} {escape(reason)}[/]")
     stdout.print()
+
+
+def print_samples(samples: Sequence[Sample], head: str = "") -> None:
+    """Write where each of some texts stands and how it starts."""
+    for one in samples:
+        place = f"{one.file} record {one.record}" + ("" if one.id is None else f", id {one.id}")
+        stdout.print(f"{head}  {escape(place)}", soft_wrap=True)
+        stdout.print(escape("  " + " ".join(one.text[:SHOWN_CHARS].split())), soft_wrap=True)
 
 
 def _cells(part: Count, whole: Count) -> tuple[str, ...]:

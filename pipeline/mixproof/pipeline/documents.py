@@ -6,8 +6,9 @@ order, with `first_record` added to the column `record`, the shards give the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,14 +29,14 @@ from .files import InputFile
 from .formats import TREES
 from .identify import identify
 from .quarantine import read_shards
-from .read import DOCUMENTS, REJECTS, STAGE, ReadTask, iter_rejects, read_tasks
-from .readers.record import OTHER_PART, PASSED_OVER
+from .read import DOCUMENTS, DROPPED, REJECTS, STAGE, ReadTask, iter_rejects, read_tasks
+from .readers.record import EMPTY_TEXT, OTHER_PART, PASSED_OVER
 from .readers.remote import is_of_this_process
 from .shards import SHARD_BYTES, plan_shards
-from .steps import make_steps
+from .steps import NOT_SAMPLED, make_steps
 from .watch import PATIENCE_SECONDS
 
-__all__ = ["SHARD_BYTES", "Shard", "SourceDocuments", "read_sources"]
+__all__ = ["SHARD_BYTES", "Shard", "ShardList", "SourceDocuments", "read_sources"]
 
 INPUTS = "inputs.parquet"
 INPUTS_VERSION = 1
@@ -68,6 +69,19 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class ShardList:
+    """A Parquet file that names the records or documents which a shard lost, with the reasons."""
+
+    kind: Literal["rejected", "dropped", "decontaminated"]
+    path: str
+    """Relative to the store."""
+    file: str | None
+    """Name of the input file; None where the column `file` names it."""
+    first_record: int
+    """To add to the column `record`, which counts from the start of the shard."""
+
+
+@dataclass(frozen=True)
 class SourceDocuments:
     """A source after reading and its steps."""
 
@@ -77,6 +91,8 @@ class SourceDocuments:
     """In the order of (file, record)."""
     ledger: tuple[StageRow, ...]
     """`read`, then one row a step; shards summed."""
+    lists: tuple[ShardList, ...] = ()
+    """Of the shards that rejected records, or whose steps dropped documents that are kept."""
 
 
 def read_sources(
@@ -144,6 +160,7 @@ def _source(
     store: Store,
 ) -> SourceDocuments:
     shards: list[Shard] = []
+    lists: list[ShardList] = []
     records_of = dict.fromkeys((file.name for file in inputs), 0)
     for task, receipt in done:
         records = int(receipt.facts["records"])
@@ -161,6 +178,7 @@ def _source(
                 documents_sha256=receipt.files[DOCUMENTS].sha256,
             )
         )
+        lists += _lists(receipt, file or None, shards[-1].first_record)
         for member in task.plan.files:
             records_of[member.name] += 1 if tree else records
     rows = [receipt.account for _, receipt in done]
@@ -168,7 +186,15 @@ def _source(
     check_chain(ledger, source=name)
     recorded = write_inputs(inputs, records_of, sha256, store)
     assert recorded.records == ledger[0].documents_in
-    return SourceDocuments(name, recorded, tuple(shards), ledger)
+    return SourceDocuments(name, recorded, tuple(shards), ledger, tuple(lists))
+
+
+def _lists(receipt: Receipt, file: str | None, first_record: int) -> Iterator[ShardList]:
+    read, *steps = receipt.account
+    if set(read.dropped) - {OTHER_PART}:
+        yield ShardList("rejected", f"{STAGE}/{receipt.key}/{REJECTS}", file, first_record)
+    if DROPPED in receipt.files and any(set(step.dropped) - {NOT_SAMPLED} for step in steps):
+        yield ShardList("dropped", f"{STAGE}/{receipt.key}/{DROPPED}", file, first_record)
 
 
 def write_inputs(
@@ -197,7 +223,10 @@ def write_inputs(
 
 def _check_rejects(source: SourceDocuments, done: Sequence[tuple[ReadTask, Receipt]], spec: Spec, store: Store) -> None:
     read = source.ledger[0]
-    passed_over = sum(count.documents for name, count in read.dropped.items() if name in PASSED_OVER)
+    fine = PASSED_OVER
+    if all(file.format in TREES for task, _ in done for file in task.plan.files):
+        fine |= {EMPTY_TEXT}  # an empty file, as many trees of code have them, is not a bad one
+    passed_over = sum(count.documents for name, count in read.dropped.items() if name in fine)
     bad = read.documents_in - read.documents_out - passed_over
     elsewhere = read.dropped.get(OTHER_PART, Count(documents=0, bytes=0))
     records = read.documents_in - passed_over + elsewhere.documents
@@ -208,15 +237,15 @@ def _check_rejects(source: SourceDocuments, done: Sequence[tuple[ReadTask, Recei
     places: list[str] = []
     for shard, (task, receipt) in zip(source.shards, done, strict=True):
         reasons = receipt.account[0].dropped
-        if set(reasons) - PASSED_OVER:
+        if set(reasons) - fine:
             places.append(str(store.path(f"{STAGE}/{task.key}/{REJECTS}")))
         for reject in iter_rejects(store, task.key):
             if len(shown) == SHOWN_REJECTS:
                 break
-            if reject["reason"] not in PASSED_OVER:
+            if reject["reason"] not in fine:
                 file, record = reject.get("file", shard.file), shard.first_record + reject["record"]
                 shown.append(f"{file} record {record}: {reject['reason']}: {reject['detail'][:80]!r}")
-    counts = ", ".join(f"{name} {count.documents}" for name, count in read.dropped.items() if name not in PASSED_OVER)
+    counts = ", ".join(f"{name} {count.documents}" for name, count in read.dropped.items() if name not in fine)
     raise BadRecordsError(
         f"source {source.name}: {bad} of {records} records ({100 * bad / records:.4g}%) cannot be read ({counts}), "
         f"more than `on_bad_record: {{reject: {100 * float(limit):.4g}%}}` allows. First: {'; '.join(shown)}. "

@@ -14,6 +14,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +150,7 @@ def _match_in(pattern: str, url: str, outer: Match | None, *, trees: bool, where
     """Files of one file system; `outer` is the archive that it is, where it is one."""
     filesystem, path = opened_filesystem(url)
     with told(f"{where}: {pattern}"):
+        _check_names(filesystem, outer, where)
         globbed = re.search(r"[*?\[]", path) is not None
         if not filesystem.exists(path):
             if not globbed:
@@ -165,6 +167,17 @@ def _match_in(pattern: str, url: str, outer: Match | None, *, trees: bool, where
             # an object whose name ends with a slash stands for an empty folder
             if info["type"] == "file" and not place.endswith("/") and _fits(below.split("/"), parts):
                 yield _remote(filesystem, pattern, f"{fixed}/" if fixed else "", place, info, outer)
+
+
+def _check_names(filesystem: Any, outer: Match | None, where: str) -> None:  # noqa: ANN401 - fsspec ships no types
+    """Refuse a zip file with two members of one name, of which only the last can be opened by it."""
+    archive = getattr(filesystem, "zip", None)
+    if outer is None or archive is None:
+        return
+    names = Counter(name for name in archive.namelist() if not name.endswith("/"))
+    name, times = max(names.items(), key=lambda item: item[1], default=("", 0))
+    if times > 1:
+        raise RequestError(f"{where}: {outer.url} holds {times} files of the name {name!r}; unpack it and rename them")
 
 
 def _remote(

@@ -22,7 +22,8 @@ from mixproof.mixtures.spec import OnBadRecord, Source, Spec, Step
 from .cluster import Cluster
 from .documents import Shard, SourceDocuments, read_sources
 from .files import InputFile
-from .read import DROPPED
+from .read import DROPPED, STAGE, iter_rejects
+from .readers.record import OTHER_PART
 from .shard_output import ROW_GROUP_ROWS
 from .steps.words import NoWordsError, splitter_of
 
@@ -35,7 +36,7 @@ _WORTH_A_WORD = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """A document that a step dropped."""
+    """A document that a step dropped, or a rejected record."""
 
     file: str
     record: int
@@ -50,6 +51,8 @@ class Tried:
 
     rejected: Mapping[str, int]
     """Records without a usable text, by reason."""
+    rejects: Mapping[str, tuple[Sample, ...]]
+    """The first of them by reason, each with the start of its raw record."""
     tried: Count
     """Documents that the first step saw."""
     kept: Count
@@ -85,6 +88,7 @@ def _tried(source: SourceDocuments, store: Store, samples: int, *, whole: bool) 
     last = rows[-1] if rows else before
     return Tried(
         rejected={reason: gone.documents for reason, gone in read.dropped.items()},
+        rejects=_rejects(source, store, samples),
         tried=Count(documents=before.documents_out, bytes=before.bytes_out),
         kept=Count(documents=last.documents_out, bytes=last.bytes_out),
         rows=tuple(rows),
@@ -109,6 +113,20 @@ def _samples(source: SourceDocuments, store: Store, most: int) -> dict[tuple[str
                     elif most and (rank, -number) > heap[0][:2]:
                         heapq.heapreplace(heap, (rank, -number, _sample(row, shard)))
     return {key: tuple(sample for _, _, sample in sorted(heap, reverse=True)) for key, heap in sorted(found.items())}
+
+
+def _rejects(source: SourceDocuments, store: Store, most: int) -> dict[str, tuple[Sample, ...]]:
+    """Take the first rejected records of each reason, those of another part of the source left out."""
+    found: dict[str, list[Sample]] = {reason: [] for reason in source.ledger[0].dropped if reason != OTHER_PART}
+    left = {reason for reason in found if most}
+    for shard in source.shards:
+        for row in iter_rejects(store, shard.folder.removeprefix(f"{STAGE}/")) if left else ():
+            if row["reason"] in left:
+                samples = found[row["reason"]]
+                samples.append(_sample({"id": None, "text": row["detail"], **row}, shard))
+                if len(samples) == most:
+                    left.remove(row["reason"])
+    return {reason: tuple(samples) for reason, samples in found.items()}
 
 
 def _sample(row: Mapping[str, Any], shard: Shard) -> Sample:

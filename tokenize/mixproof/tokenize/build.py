@@ -22,7 +22,7 @@ from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster import Cluster
 from mixproof.pipeline.decontaminate import Decontaminated, decontaminate
 from mixproof.pipeline.dedup import deduplicate
-from mixproof.pipeline.documents import SHARD_BYTES, SourceDocuments, read_sources
+from mixproof.pipeline.documents import SHARD_BYTES, ShardList, SourceDocuments, read_sources
 from mixproof.pipeline.evaluation import EvaluationFile, find_evaluation_files
 from mixproof.pipeline.files import find_files
 from mixproof.pipeline.heldout import Heldout, HeldoutSet, create_heldout
@@ -101,7 +101,9 @@ def build(
     manifest = state_build(spec, documents.tokenizer, records, documents.against, documents.matrix)
     path = write_manifest(store, manifest)
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
-    write_circumstances(store, manifest.build, files, shards, job.clock, (cluster.stages_run, cluster.stages_reused))
+    lists = {name: [*source.lists, *documents.decontaminated.get(name, ())] for name, source in sources.items()}
+    stages = (cluster.stages_run, cluster.stages_reused)
+    write_circumstances(store, manifest.build, files, shards, lists, job.clock, stages)
     write_pointer(loaded, found, store, manifest.build)
     return BuildResult(path, manifest, job.loaded)
 
@@ -135,6 +137,8 @@ class _Documents:
     matrix: Sequence[MatrixRow]
     cuts: Mapping[str, tuple[CutsRecord, ...]]
     """Lists of the paragraphs that each source lost; empty where they are not deduplicated."""
+    decontaminated: Mapping[str, tuple[ShardList, ...]]
+    """Lists of what each source lost in decontamination."""
 
 
 def _choose_documents(
@@ -154,7 +158,16 @@ def _choose_documents(
     _extend(rows, clean.rows)
     hashes = [file.sha256 for file in against]
     matrix = add_matrices(dedup.matrix, cut.matrix)
-    return _Documents(sources, clean.train, heldout.texts, rows, tokenizer, hashes, matrix, cut.lists)
+    lists = {name: _decontaminated(source, clean.dropped.get(name, ())) for name, source in sources.items()}
+    return _Documents(sources, clean.train, heldout.texts, rows, tokenizer, hashes, matrix, cut.lists, lists)
+
+
+def _decontaminated(source: SourceDocuments, paths: Sequence[str | None]) -> tuple[ShardList, ...]:
+    return tuple(
+        ShardList("decontaminated", path, shard.file or None, shard.first_record)
+        for shard, path in zip(source.shards, paths, strict=False)
+        if path is not None
+    )
 
 
 def _tokenizer_then_create(

@@ -1,7 +1,8 @@
 """The circumstances of a build: what did not change its result and is worth knowing.
 
 They stand in `builds/<id>/circumstances.json` beside the manifest and are no part of its id: when and where it
-was built, from which places, by which engine and versions, and how long each stage took. A build that reused
+was built, from which places, by which engine and versions, how long each stage took, and which files of the store list
+what was rejected, dropped (with `keep_dropped`) and decontaminated, with the reasons. A build that reused
 everything leaves the circumstances of the one that did the work.
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES
 from mixproof.ledger.store import Store
+from mixproof.pipeline.documents import ShardList
 from mixproof.pipeline.files import InputFile
 
 from .encode import EncodedShard
@@ -48,6 +50,7 @@ def write_circumstances(
     build: str,
     files: Mapping[str, Sequence[InputFile]],
     shards: Sequence[EncodedShard],
+    lists: Mapping[str, Sequence[ShardList]],
     clock: Clock,
     stages: tuple[int, int],
 ) -> None:
@@ -58,6 +61,7 @@ def write_circumstances(
         build: its id.
         files: the sources' files.
         shards: everything that was encoded, training and held out.
+        lists: what names each source's rejected records and dropped documents.
         clock: how long each stage took.
         stages: stages run and reused.
     """
@@ -71,6 +75,7 @@ def write_circumstances(
         "stages_run": stages[0],
         "stages_reused": stages[1],
         "places": {name: places_of(found) for name, found in files.items()},
+        "lists": {name: _by_kind(found) for name, found in lists.items() if found},
         "engines": dict(Counter(shard.engine for shard in shards)),
         "rechecked_documents": sum(shard.rechecked for shard in shards),
         "machine": {"node": platform.node(), "system": platform.platform(), "processors": os.cpu_count()},
@@ -78,6 +83,14 @@ def write_circumstances(
         "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONS_OF},
     }
     store.write(place, json.dumps(circumstances, indent=1, sort_keys=True).encode() + b"\n")
+
+
+def _by_kind(lists: Sequence[ShardList]) -> dict[str, list[dict[str, object]]]:
+    by_kind: dict[str, list[dict[str, object]]] = {}
+    for one in lists:
+        entry: dict[str, object] = {"path": one.path, "file": one.file, "first_record": one.first_record}
+        by_kind.setdefault(one.kind, []).append(entry)
+    return by_kind
 
 
 def places_of(files: Sequence[InputFile]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 DETAIL_CHARS = 200
 
 BLANK = "blank_line"
+EMPTY_TEXT = "empty_text"
 POISON = "poison"
 """A document that hung or crashed the process; see `quarantine.py`."""
 OTHER_PART = "of_another_part"
@@ -98,7 +99,7 @@ def text_fault(text: object) -> str | None:
     if not isinstance(text, str):
         return "text_not_string"
     if not text:
-        return "empty_text"
+        return EMPTY_TEXT
     if text.isascii():
         return None
     try:

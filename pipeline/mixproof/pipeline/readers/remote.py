@@ -9,8 +9,10 @@ What a store's client raises is told as an error of ours, with the package or th
 
 from __future__ import annotations
 
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -57,7 +59,7 @@ def told(url: str) -> Iterator[None]:
 
     Raises:
         RequestError: not there, not allowed, not reached, or a package is missing.
-        DamagedFileError: an archive that is none.
+        DamagedFileError: an archive that is none, or is broken.
     """
     protocols = re.findall(r"(\w+)://", url)
     package = next((_PACKAGES[name] for name in protocols if name in _PACKAGES), "")
@@ -70,6 +72,8 @@ def told(url: str) -> Iterator[None]:
         raise RequestError(f"{url}: {protocols[0]}:// needs a package that is not here ({error}); {way}") from error
     except zipfile.BadZipFile as error:
         raise DamagedFileError(url, "directory of the archive", f"not a whole zip file: {error}") from error
+    except (zlib.error, lzma.LZMAError, EOFError) as error:
+        raise DamagedFileError(url, "in the archive", f"cannot be unpacked: {error}") from error
     except FileNotFoundError as error:
         raise RequestError(f"{url}: not found: no such bucket, folder or file ({_short(error)})") from error
     except Exception as error:
@@ -77,6 +81,8 @@ def told(url: str) -> Iterator[None]:
         if refused:
             way = f"; give credentials by {_CREDENTIALS[package]}" if package else ""
             raise RequestError(f"{url}: not allowed: {_short(error)}{way}") from error
+        if is_chain(url) and isinstance(error, RuntimeError):  # a password, or a packing that Python does not know
+            raise RequestError(f"{url}: cannot be unpacked: {_short(error)}; unpack it and name the files") from error
         if isinstance(error, OSError | ValueError) or type(error).__module__.partition(".")[0] in _CLIENTS:
             raise RequestError(f"{url}: cannot be reached: {_short(error)}") from error
         raise

@@ -9,7 +9,7 @@ made of them. A document's fields are `id` (WARC-Record-ID without its brackets)
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Limits
@@ -22,6 +22,8 @@ from .warc_records import MAX_BLOCK_BYTES, Malformed, WarcRecord, split_records
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 OK = 200
+WET_FIELDS = ("id", "url", "date", "content_type")
+WARC_FIELDS = (*WET_FIELDS, "charset")
 
 
 def read_warc(
@@ -37,8 +39,9 @@ def read_warc(
 
     Raises:
         DamagedFileError: when the file is truncated, or no WARC.
-        RequestError: without trafilatura.
+        RequestError: without trafilatura; when `id_` is none of the fields.
     """
+    _check_id(id_, WARC_FIELDS, url)
     try:
         importlib.import_module("trafilatura")
     except ImportError as error:
@@ -58,9 +61,16 @@ def read_wet(
 
     Raises:
         DamagedFileError: when the file is truncated, or no WARC.
+        RequestError: when `id_` is none of the fields.
     """
+    _check_id(id_, WET_FIELDS, url)
     for place, item in enumerate(_records(url, compression, limits)):
         yield _converted(place, item, id_, with_fields)
+
+
+def _check_id(id_: str, fields: Sequence[str], url: str) -> None:
+    if id_ not in fields:
+        raise RequestError(f"{url}: there is no field {id_!r} for the id; the fields are {', '.join(fields)}")
 
 
 def _records(url: str, compression: str | None, limits: Limits) -> Iterator[WarcRecord | Malformed]:

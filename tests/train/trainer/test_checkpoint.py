@@ -138,6 +138,6 @@ def test_an_attempt_that_lost_its_run_saves_nothing(trained: TrainingState, rank
 @pytest.mark.usefixtures("ranks")
 def test_a_full_disk_is_known_behind_what_torch_raises(tmp_path: Path) -> None:
     (tmp_path / "__0_0.distcp").symlink_to("/dev/full")
-    with pytest.raises(RuntimeError) as raised:
-        SaveStrategy().save({"weight": ShardedTensor.from_rank_offsets("weight", torch.ones(1_000_000))}, tmp_path)
+    with pytest.raises((OSError, RuntimeError)) as raised:  # whether its buffer or its archive meets the end
+        SaveStrategy().save({"weight": ShardedTensor.from_rank_offsets("weight", torch.ones(1000))}, tmp_path)
     assert "no space is left on a disk" in str(storage_error(raised.value))

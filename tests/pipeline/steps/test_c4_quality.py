@@ -10,6 +10,8 @@ from datatrove.pipeline.filters import C4QualityFilter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixproof.pipeline.steps.c4_quality import _has_long_word
+
 FIVE = "One line here.\nTwo lines here!\nThree lines now?\nFour of them.\nFive of them."
 
 
@@ -93,3 +95,10 @@ def test_lines_end_as_their_language_ends_them(decide: Callable[..., Any]) -> No
     assert decide("c4_quality", language="en")(text)[0] == "too_few_sentences"
     ours = decide("c4_quality", language="en", end_punctuation=["।"])
     assert ours(text) == (None, text.strip())
+
+
+@given(st.text(alphabet="ab \t\u00a0", max_size=30), st.integers(1, 6))
+def test_a_long_word_is_found_wherever_spaces_stand(text: str, most: int) -> None:
+    line = text.strip()
+    assert _has_long_word(line, most) == any(len(word) > most for word in line.split())
+    assert not _has_long_word(line, -1)

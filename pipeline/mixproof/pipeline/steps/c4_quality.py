@@ -156,10 +156,19 @@ def _phrases(text: str, options: C4QualityOptions) -> bool:
     lowered = text.encode().lower()  # of ASCII only, and many times as fast as that of all letters
     return (
         (options.filter_javascript and b"javascript" in lowered)
-        or (options.filter_lorem_ipsum and b"lorem ipsum" in lowered)
+        or (options.filter_lorem_ipsum and b"ipsum" in lowered)
         or (options.filter_policy and any(word in lowered for word in (b"cookie", b"terms of use", b"privacy policy")))
     )
 
 
 def _has_long_word(line: str, most: int) -> bool:
-    return most != -1 and len(line) > most and max(map(len, line.split())) > most
+    """Whether there is a word of more characters: none spans two of the spaces that are hopped to."""
+    if most == -1:
+        return False
+    start = 0
+    while len(line) - start > most:
+        space = line.rfind(" ", start, start + most + 1)
+        if space < 0:
+            return max(map(len, line[start:].split())) > most
+        start = space + 1
+    return False

@@ -198,3 +198,11 @@ def test_a_footer_whose_column_has_a_broken_name_is_damage(tmp_path: Path) -> No
     path.write_bytes(data)
     with pytest.raises(DamagedFileError, match=r"a\.parquet.*footer, row group 0.*not a whole Parquet file"):
         list(read_parquet(str(path), 0, 10**9, text="text", id_="id", with_fields=False))
+
+
+def test_a_nested_column_with_a_broken_name_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a"], "meta": [{"inner": 1}]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"inner", b"in\xd7er"))
+    with pytest.raises(DamagedFileError, match=r"a\.parquet.*footer: not a whole Parquet file: .*invalid continuation"):
+        records(path)

@@ -122,7 +122,7 @@ def _copy(url: str, start: int, end: int) -> Iterator[Path]:
 def _open(path: Path, url: str) -> Any:  # noqa: ANN401 - pyarrow ships no types
     try:
         return pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: the name of a nested column
         raise DamagedFileError(url, "footer", f"not a whole Parquet file: {first_line(error)}") from error
 
 

@@ -146,3 +146,22 @@ def test_what_stands_behind_the_end_of_a_stream_is_not_lost_without_a_word(tmp_p
     path.write_bytes(path.read_bytes() * 2)
     with pytest.raises(DamagedFileError, match=r"a\.arrow: after batch 0: \d+ bytes stand behind .* several streams"):
         records(path)
+
+
+def test_a_column_that_is_not_read_may_be_of_any_kind(write: Callable[..., Path]) -> None:
+    union = pa.UnionArray.from_dense(
+        pa.array([0, 1], pa.int8()), pa.array([0, 0], pa.int32()), [pa.array([1]), pa.array(["b"])]
+    )
+    table = pa.table({"text": ["a", "b"], "id": [1, 2], "either": union})
+    assert records(write(table)) == [Raw(0, "1", "a"), Raw(1, "2", "b")]
+    assert records(write(table.slice(0, 0))) == []
+
+
+def test_a_nested_column_with_a_broken_name_costs_no_document(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow"
+    table = pa.table({"text": ["a"], "meta": [{"inner": 1}]})
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table)
+    path.write_bytes(path.read_bytes().replace(b"inner", b"in\xd7er"))
+    assert records(path) == [Raw(0, None, "a")]
+    assert records(path, fields=True)[0] == Raw(0, None, "a", {"meta": None})

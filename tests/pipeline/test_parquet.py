@@ -143,6 +143,20 @@ def bomb(path: Path, values: pa.Array, **options: object) -> Path:
     return path
 
 
+def test_a_dictionary_without_the_values_that_rows_name_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": pa.array(["one", "two"] * 8).dictionary_encode()})
+    pq.write_table(table, path, compression="none", write_statistics=False)
+    data = bytearray(path.read_bytes())
+    assert data[12] == 4  # zigzag of 2 values, in the head of the dictionary's page behind the file's four bytes
+    data[12] = 2
+    path.write_bytes(data)
+    with pytest.raises(
+        DamagedFileError, match=r"a\.parquet: row group 0, from row 0 on: cannot be read: Index 1 out of"
+    ):
+        records(path)
+
+
 @pytest.mark.parametrize(
     "options",
     [{}, {"use_dictionary": False, "column_encoding": {"text": "DELTA_BYTE_ARRAY"}}, {"use_dictionary": False}],
@@ -184,3 +198,11 @@ def test_a_footer_whose_column_has_a_broken_name_is_damage(tmp_path: Path) -> No
     path.write_bytes(data)
     with pytest.raises(DamagedFileError, match=r"a\.parquet.*footer, row group 0.*not a whole Parquet file"):
         list(read_parquet(str(path), 0, 10**9, text="text", id_="id", with_fields=False))
+
+
+def test_a_nested_column_with_a_broken_name_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a"], "meta": [{"inner": 1}]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"inner", b"in\xd7er"))
+    with pytest.raises(DamagedFileError, match=r"a\.parquet.*footer: not a whole Parquet file: .*invalid continuation"):
+        records(path)

@@ -7,7 +7,7 @@ is taken out: a damaged file must not take the process with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,14 @@ def read_arrow(url: str, *, text: str, id_: str, with_fields: bool, limits: Limi
         DamagedFileError: no Arrow IPC, a truncated one, or a batch that cannot be read.
         RequestError: when there is no column `text`, or two columns of a name.
     """
+
+    def columns(schema: Any) -> list[str]:  # noqa: ANN401 - pyarrow ships no types
+        return columns_of(names_of(schema, url), text, id_, url, with_fields=with_fields)
+
     with local_copy(url) as path:
         record = 0
-        for batch in _batches(path, url, limits):
-            columns = columns_of(batch.schema.names, text, id_, url, with_fields=with_fields)
-            chosen = batch.select(columns)
+        for batch in _batches(path, url, limits, columns):
+            chosen = batch.select(columns(batch.schema))
             _check(chosen, url, record)
             given, packed = 0, chosen.nbytes
             for first in range(0, chosen.num_rows, BATCH_ROWS):
@@ -49,7 +52,8 @@ def read_arrow(url: str, *, text: str, id_: str, with_fields: bool, limits: Limi
             record += batch.num_rows
 
 
-def _batches(path: Path, url: str, limits: Limits) -> Iterator[Any]:
+def _batches(path: Path, url: str, limits: Limits, check: Callable[[Any], object]) -> Iterator[Any]:
+    """Every batch; `check` is asked about the schema first, which may be all that there is."""
     with path.open("rb") as raw:
         is_file = raw.read(len(FILE_MAGIC)) == FILE_MAGIC
     place = "footer" if is_file else "schema"
@@ -59,16 +63,13 @@ def _batches(path: Path, url: str, limits: Limits) -> Iterator[Any]:
         with pa.OSFile(str(path)) if path.stat().st_size == 0 else pa.memory_map(str(path)) as source:
             if is_file:
                 reader = pa.ipc.open_file(source)
-                names_of(reader.schema, url)
+                check(reader.schema)
                 for index in range(reader.num_record_batches):
                     place = f"batch {index}"
                     yield reader.get_batch(index)
-                if not reader.num_record_batches:
-                    yield pa.RecordBatch.from_pylist([], schema=reader.schema)
                 return
             stream = pa.ipc.open_stream(source)
-            names_of(stream.schema, url)
-            yield pa.RecordBatch.from_pylist([], schema=stream.schema)
+            check(stream.schema)
             for index, batch in enumerate(stream):
                 place = f"after batch {index}"
                 yield batch
@@ -80,7 +81,7 @@ def _batches(path: Path, url: str, limits: Limits) -> Iterator[Any]:
                 raise DamagedFileError(
                     url, place, f"{more}; is it several streams in a row? Give each a file of its own"
                 )
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DamagedFileError(url, place, f"not a whole Arrow IPC file or stream: {first_line(error)}") from error
 
 

@@ -50,13 +50,18 @@ def read_parquet(
         for group in _owned(file.metadata, start, end):
             packed, rows = weigh(path, file.metadata, group, columns, limits, url)
             given = 0
-            for batch in _batches(file, group, columns, rows, url):
-                texts = texts_of(batch.column(text))
-                given += bytes_of(texts)
-                check_expansion(packed, given, limits, url, f"row group {group}")
-                yield from batch_rows(batch, texts, record, text, id_, with_fields)
-                record += batch.num_rows
-                del batch, texts  # before the next is read, which takes their memory while it is warm
+            try:
+                for batch in _batches(file, group, columns, rows, url):
+                    texts = texts_of(batch.column(text))
+                    given += bytes_of(texts)
+                    check_expansion(packed, given, limits, url, f"row group {group}")
+                    yield from batch_rows(batch, texts, record, text, id_, with_fields)
+                    record += batch.num_rows
+                    del batch, texts  # before the next is read, which takes their memory while it is warm
+            except pa.ArrowException as error:  # a row names a value that its dictionary has not
+                raise DamagedFileError(
+                    url, f"row group {group}, from row {record} on", f"cannot be read: {first_line(error)}"
+                ) from error
 
 
 def names_of(schema: Any, url: str) -> list[str]:  # noqa: ANN401 - pyarrow ships no types
@@ -117,7 +122,7 @@ def _copy(url: str, start: int, end: int) -> Iterator[Path]:
 def _open(path: Path, url: str) -> Any:  # noqa: ANN401 - pyarrow ships no types
     try:
         return pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: the name of a nested column
         raise DamagedFileError(url, "footer", f"not a whole Parquet file: {first_line(error)}") from error
 
 

@@ -1,6 +1,6 @@
 """Fuzzy deduplication against datatrove's: MB of text a second of one core, and who finds what.
 
-    python benchmarks/dedup.py [FOLDER ...] [--megabytes 4] [--planted 0.1] [--bands 20] [--rows 8] [--threshold 0.74]
+    python benchmarks/dedup.py [FOLDER ...] [--megabytes 4] [--planted 0.1] [--bands 24] [--rows 8] [--threshold 0.73]
 
 Both sides get the same documents in one process: as many megabytes of each FOLDER (JSON lines, Parquet, text or Python
 sources; default: the standard library's own sources), `--megabytes` together, and, for one in ten (`--planted`),

@@ -127,7 +127,7 @@ def test_planted_copies_are_found_by_their_likeness(read_room: ReadRoom) -> None
         alike, apart = alike + some, apart + (not some)
         texts += [text, " ".join(words)]
     chosen.shuffle(texts)
-    room = read_room({"a": [texts]}, dedup=Dedup(fuzzy=FuzzyDedup(bands=20)))
+    room = read_room({"a": [texts]}, dedup=Dedup(fuzzy=FuzzyDedup()))
     assert alike > 10 < apart
     assert room.before["a"].dropped["fuzzy_duplicate"].documents == alike
 

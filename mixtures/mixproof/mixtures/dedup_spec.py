@@ -16,11 +16,11 @@ class FuzzyDedup(SpecPart):
 
     ngram: WholeNumber = 5
     """Words that make one shingle."""
-    bands: WholeNumber = 20
+    bands: WholeNumber = 24
     """Groups of minima; two documents that agree in all minima of one become candidates."""
     rows: WholeNumber = 8
     """Minima of a band."""
-    threshold: Share = Fraction(74, 100)
+    threshold: Share = Fraction(73, 100)
     """Smallest share of equal signature minima at which two documents count as the same."""
 
 

@@ -1,7 +1,7 @@
 """Signatures of shards: a stage of its own, keyed by a shard's documents and the shape of the signatures.
 
-It reads the texts that `read` wrote and writes, for `minima` of 16 bits and 12 bytes a band, 560 bytes a document with
-20 x 8. The bands of a shard are sorted, so a range of band hashes is one slice of every shard's file. A new threshold
+It reads the texts that `read` wrote and writes, for `minima` of 16 bits and 12 bytes a band, 672 bytes a document with
+24 x 8. The bands of a shard are sorted, so a range of band hashes is one slice of every shard's file. A new threshold
 or scope, a new priority, and a new dump beside old ones, hash no old text again.
 """
 

@@ -1,6 +1,6 @@
 """The document side against datatrove's, on the same documents, in one run: ratios, agreement, memory.
 
-    python benchmarks/documents.py FOLDER [PART ...] [--megabytes 1] [--warm 40] [--seed 1] [--turns MB ...]
+    python benchmarks/documents.py FOLDER [PART ...] [--megabytes 1] [--warm 40] [--seed 1] [--turns MB ...] [--lead 1]
 
 FOLDER holds one folder a domain, with jsonl (plain, gz, zst) and Parquet files whose records have a `text`. Parts are
 `filters`, `readers`, `workers`, `memory`, `growth` and `dedup`; without any, all of them. Times are CPU seconds, so
@@ -10,9 +10,10 @@ filters: Gopher quality, Gopher repetition, C4 and FineWeb with datatrove's defa
 `--warm` MB drawn from all domains go through ours alone first, because datatrove's have no memo to fill; then
 `--megabytes` MB of each domain, none of them among the warm ones, go through both: all of a domain through one side and
 then through the other, which begins with the next domain. `--turns` says how many MB a side takes at a time instead;
-several share a domain's documents, and each has its own figures. Datatrove's side takes 15 times as long and leaves
-nothing of ours in a core's caches, so that short turns measure a start from memory over and over. A different reason
-counts as a disagreement, and so does a different text that C4 leaves.
+several share a domain's documents, and each has its own figures. Before each turn the side works for `--lead` seconds
+on documents of the warm-up, uncounted: while the other side has its turn, a core's caches forget it, and the host of a
+virtual machine may take memory back that was idle for seconds, which a worker that works on does not see. A different
+reason counts as a disagreement, and so does a different text that C4 leaves.
 readers: all records of all files; ours with documents, rejects and UTF-8 bytes counted, datatrove's as they come.
 workers: reading with the four filters on one Ray worker and on two. Beside wall time, which says something on an idle
 machine only: CPU seconds of the busiest worker and of the driver, which is what two idle cores would wait for.
@@ -91,7 +92,8 @@ def compare_filters(folder: Path, given: argparse.Namespace) -> None:
             mine = texts[place :: len(sums)]
             if not mine:
                 continue
-            seconds, differ = _take_turns(mine, (ours, theirs), megabytes * 1e6, first=number % 2)
+            lead = _lead(warm, given.lead)
+            seconds, differ = _take_turns(mine, (ours, theirs), megabytes * 1e6, first=number % 2, lead=lead)
             everything[:] = [total + one for total, one in zip(everything, (_size(mine), *seconds), strict=True)]
             all_differ += differ
             rates = _rates(_size(mine), seconds)
@@ -117,7 +119,11 @@ def _draw(folder: Path, given: argparse.Namespace) -> tuple[list[str], dict[str,
 
 
 def _take_turns(
-    texts: list[str], sides: Sequence[Callable[[str], Decisions]], turn_bytes: float, first: int
+    texts: list[str],
+    sides: Sequence[Callable[[str], Decisions]],
+    turn_bytes: float,
+    first: int,
+    lead: Callable[[Callable[[str], Decisions]], None],
 ) -> tuple[list[float], Counter[str]]:
     """CPU seconds of each side, and the decisions that differ; the side that begins changes from turn to turn."""
     seconds, differ = [0.0] * len(sides), Counter[str]()
@@ -127,6 +133,7 @@ def _take_turns(
         turn, texts = _take(texts, turn_bytes)
         found: dict[int, list[Decisions]] = {}
         for side in order:
+            lead(sides[side])
             started = time.process_time()
             found[side] = [sides[side](text) for text in turn]
             seconds[side] += time.process_time() - started
@@ -134,6 +141,19 @@ def _take_turns(
         for decisions in zip(*found.values(), strict=True):
             differ.update(name for name, a, b in zip(THEIRS, *decisions, strict=True) if a != b)
     return seconds, differ
+
+
+def _lead(warm: Sequence[str], least_seconds: float) -> Callable[[Callable[[str], Decisions]], None]:
+    """What a side does before its turn: documents of the warm-up, for so many seconds."""
+
+    def run(side: Callable[[str], Decisions]) -> None:
+        end = time.monotonic() + least_seconds
+        for text in warm:
+            if time.monotonic() > end:
+                return
+            side(text)
+
+    return run
 
 
 def _our_filters() -> Callable[[str], Decisions]:
@@ -322,6 +342,7 @@ def main() -> None:
     asked.add_argument("--megabytes", type=float, default=1)
     asked.add_argument("--warm", type=float, default=40)
     asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--lead", type=float, default=1.0, metavar="SECONDS")
     asked.add_argument("--turns", type=float, nargs="+", default=[math.inf], metavar="MB")
     given = asked.parse_args()
     unknown = set(given.parts) - set(parts)

@@ -1,19 +1,12 @@
 """The document side against datatrove's, on the same documents, in one run: ratios, agreement, memory.
 
-    python benchmarks/documents.py FOLDER [PART ...] [--megabytes 1] [--warm 40] [--seed 1] [--turns MB ...] [--lead 1]
+    python benchmarks/documents.py FOLDER [PART ...] [--megabytes 1] [--warm 40] [--seed 1] [--lead 1]
 
 FOLDER holds one folder a domain, with jsonl (plain, gz, zst) and Parquet files whose records have a `text`. Parts are
 `filters`, `readers`, `workers`, `memory`, `growth` and `dedup`; without any, all of them. Times are CPU seconds, so
 that other work on the machine changes both sides alike; the sides take turns.
 
-filters: Gopher quality, Gopher repetition, C4 and FineWeb with datatrove's defaults, each on each document on its own.
-`--warm` MB drawn from all domains go through ours alone first, because datatrove's have no memo to fill; then
-`--megabytes` MB of each domain, none of them among the warm ones, go through both: all of a domain through one side and
-then through the other, which begins with the next domain. `--turns` says how many MB a side takes at a time instead;
-several share a domain's documents, and each has its own figures. Before each turn the side works for `--lead` seconds
-on documents of the warm-up, uncounted: while the other side has its turn, a core's caches forget it, and the host of a
-virtual machine may take memory back that was idle for seconds, which a worker that works on does not see. A different
-reason counts as a disagreement, and so does a different text that C4 leaves.
+filters: `benchmarks/filters.py`, the four filters that most corpora were made with.
 readers: all records of all files; ours with documents, rejects and UTF-8 bytes counted, datatrove's as they come.
 workers: reading with the four filters on one Ray worker and on two. Beside wall time, which says something on an idle
 machine only: CPU seconds of the busiest worker and of the driver, which is what two idle cores would wait for.
@@ -25,10 +18,8 @@ dedup: `benchmarks/dedup.py` on each domain, and on all of them together.
 from __future__ import annotations
 
 import argparse
-import math
 import multiprocessing
 import os
-import random
 import subprocess
 import sys
 import tempfile
@@ -39,17 +30,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from datatrove.data import Document as DatatroveDocument
-from datatrove.pipeline.filters import (
-    C4QualityFilter,
-    FineWebQualityFilter,
-    GopherQualityFilter,
-    GopherRepetitionFilter,
-)
 from datatrove.pipeline.readers import JsonlReader, ParquetReader
 from loguru import logger
 
-from dedup import texts_of
+from filters import FILTERS, compare_filters, rates
 from inline import Inline, peak_bytes
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import OnBadRecord, Source, Spec, Step
@@ -59,126 +43,10 @@ from mixproof.pipeline.files import find_files
 from mixproof.pipeline.readers.jsonl import read_jsonl
 from mixproof.pipeline.readers.parquet import read_parquet
 from mixproof.pipeline.readers.record import Raw, Records
-from mixproof.pipeline.steps import Drop, make_steps
-from mixproof.pipeline.steps.document import Document
 
 SHARD_BYTES = 4_000_000
 COMPRESSION = {".gz": "gz", ".zst": "zst"}
-THEIRS = {
-    "gopher_quality": GopherQualityFilter,
-    "gopher_repetition": GopherRepetitionFilter,
-    "c4_quality": C4QualityFilter,
-    "fineweb_quality": FineWebQualityFilter,
-}
-FILTERS = tuple(Step(name=name) for name in THEIRS)
 EDITORS = (Step(name="ftfy"), Step(name="pii"), Step(name="language", options={"label_only": True}))
-Decisions = list[tuple[str | None, str]]
-"""Per filter: the reason a document went, or None and the text that stays."""
-
-
-def compare_filters(folder: Path, given: argparse.Namespace) -> None:
-    """Print, for each domain, both rates, their ratio and the decisions that differ."""
-    warm, measured = _draw(folder, given)
-    ours, theirs = _our_filters(), _their_filters()
-    for text in warm:
-        ours(text)
-    theirs(warm[0])  # loads spaCy
-    print(f"filters, after {_size(warm):.0f} MB of other documents:")
-    sums = [[0.0, 0.0, 0.0] for _ in given.turns]
-    documents, all_differ = 0, Counter[str]()
-    for number, (domain, texts) in enumerate(measured.items()):
-        documents += len(texts)
-        for place, (megabytes, everything) in enumerate(zip(given.turns, sums, strict=True)):
-            mine = texts[place :: len(sums)]
-            if not mine:
-                continue
-            lead = _lead(warm, given.lead)
-            seconds, differ = _take_turns(mine, (ours, theirs), megabytes * 1e6, first=number % 2, lead=lead)
-            everything[:] = [total + one for total, one in zip(everything, (_size(mine), *seconds), strict=True)]
-            all_differ += differ
-            rates = _rates(_size(mine), seconds)
-            print(f"  {domain:<26} {megabytes:4g} {len(mine):5} documents  {rates}  {differ.total()} decisions differ")
-    for megabytes, (size, *seconds) in zip(given.turns, sums, strict=True):
-        print(f"  {'all':<26} {megabytes:4g} {'':15}  {_rates(size, seconds)}")
-    shares = ", ".join(f"{name} {100 * (1 - all_differ[name] / documents):.3f}%" for name in THEIRS)
-    print(f"  agreement on {documents} documents: {shares}")
-
-
-def _draw(folder: Path, given: argparse.Namespace) -> tuple[list[str], dict[str, list[str]]]:
-    """Documents for the warm-up, drawn from all domains, and those to measure by domain."""
-    measured: dict[str, list[str]] = {}
-    others: list[str] = []
-    chosen = random.Random(given.seed)  # noqa: S311  an order, not a secret
-    for domain in _domains(folder):
-        texts = list(texts_of(domain))
-        chosen.shuffle(texts)
-        measured[domain.name], rest = _take(texts, given.megabytes * 1e6)
-        others += rest
-    chosen.shuffle(others)
-    return _take(others, given.warm * 1e6)[0], measured
-
-
-def _take_turns(
-    texts: list[str],
-    sides: Sequence[Callable[[str], Decisions]],
-    turn_bytes: float,
-    first: int,
-    lead: Callable[[Callable[[str], Decisions]], None],
-) -> tuple[list[float], Counter[str]]:
-    """CPU seconds of each side, and the decisions that differ; the side that begins changes from turn to turn."""
-    seconds, differ = [0.0] * len(sides), Counter[str]()
-    order = list(range(len(sides)))
-    order = order[first:] + order[:first]
-    while texts:
-        turn, texts = _take(texts, turn_bytes)
-        found: dict[int, list[Decisions]] = {}
-        for side in order:
-            lead(sides[side])
-            started = time.process_time()
-            found[side] = [sides[side](text) for text in turn]
-            seconds[side] += time.process_time() - started
-        order.append(order.pop(0))
-        for decisions in zip(*found.values(), strict=True):
-            differ.update(name for name, a, b in zip(THEIRS, *decisions, strict=True) if a != b)
-    return seconds, differ
-
-
-def _lead(warm: Sequence[str], least_seconds: float) -> Callable[[Callable[[str], Decisions]], None]:
-    """What a side does before its turn: documents of the warm-up, for so many seconds."""
-
-    def run(side: Callable[[str], Decisions]) -> None:
-        end = time.monotonic() + least_seconds
-        for text in warm:
-            if time.monotonic() > end:
-                return
-            side(text)
-
-    return run
-
-
-def _our_filters() -> Callable[[str], Decisions]:
-    steps = make_steps(FILTERS)
-
-    def run(text: str) -> Decisions:
-        document = Document(Raw(0, None, text))
-        results = [step.apply(document) for step in steps]
-        return [(result.reason, "") if isinstance(result, Drop) else (None, result) for result in results]
-
-    return run
-
-
-def _their_filters() -> Callable[[str], Decisions]:
-    filters = [kind() for kind in THEIRS.values()]
-
-    def run(text: str) -> Decisions:
-        decisions: Decisions = []
-        for one in filters:
-            document = DatatroveDocument(text=text, id="")
-            decision = one.filter(document)
-            decisions.append((None, document.text) if decision is True else (decision[1], ""))
-        return decisions
-
-    return run
 
 
 def compare_readers(folder: Path) -> None:
@@ -198,7 +66,7 @@ def compare_readers(folder: Path) -> None:
         sizes[kind] += text_bytes
     print("readers:")
     for kind, seconds in spent.items():
-        print(f"  {kind:<8} {_rates(sizes[kind] / 1e6, seconds)}")
+        print(f"  {kind:<8} {rates(sizes[kind] / 1e6, seconds)}")
 
 
 def _our_reading(path: Path) -> tuple[int, int]:
@@ -298,24 +166,6 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _take(texts: list[str], size: float) -> tuple[list[str], list[str]]:
-    taken = 0
-    for number, text in enumerate(texts):
-        if taken >= size:
-            return texts[:number], texts[number:]
-        taken += len(text.encode())
-    return texts, []
-
-
-def _size(texts: list[str]) -> float:
-    return sum(len(text.encode()) for text in texts) / 1e6
-
-
-def _rates(size: float, seconds: Sequence[float]) -> str:
-    ours, theirs = (size / spent for spent in seconds)
-    return f"{size:6.1f} MB  mixproof {ours:7.2f} MB/s  datatrove {theirs:6.3f} MB/s  {ours / theirs:5.1f}x"
-
-
 def compare_dedup(domains: Sequence[Path]) -> None:
     """Run `benchmarks/dedup.py` on each domain, and on all of them together."""
     for folders in [*([domain] for domain in domains), domains]:
@@ -330,7 +180,7 @@ def main() -> None:
     """Measure the parts that are asked for."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts: dict[str, Callable[[], object]] = {
-        "filters": lambda: compare_filters(given.folder, given),
+        "filters": lambda: compare_filters(_domains(given.folder), given),
         "readers": lambda: compare_readers(given.folder),
         "workers": lambda: compare_workers(given.folder),
         "memory": lambda: measure_memory(given.folder),
@@ -343,7 +193,6 @@ def main() -> None:
     asked.add_argument("--warm", type=float, default=40)
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--lead", type=float, default=1.0, metavar="SECONDS")
-    asked.add_argument("--turns", type=float, nargs="+", default=[math.inf], metavar="MB")
     given = asked.parse_args()
     unknown = set(given.parts) - set(parts)
     if unknown:

@@ -165,7 +165,7 @@ def _choose_documents(
 def _decontaminated(source: SourceDocuments, paths: Sequence[str | None]) -> tuple[ShardList, ...]:
     return tuple(
         ShardList("decontaminated", path, shard.file or None, shard.first_record)
-        for shard, path in zip(source.shards, paths, strict=False)
+        for shard, path in zip(source.shards, paths or (None,) * len(source.shards), strict=True)
         if path is not None
     )
 

@@ -37,12 +37,12 @@ from filters import FILTERS, compare_filters, rates
 from inline import Inline, peak_bytes
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import OnBadRecord, Source, Spec, Step
-from mixproof.pipeline.cluster import Cluster
-from mixproof.pipeline.documents import SourceDocuments, read_sources
-from mixproof.pipeline.files import find_files
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.read.documents import SourceDocuments, read_sources
+from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.readers.jsonl import read_jsonl
 from mixproof.pipeline.readers.parquet import read_parquet
-from mixproof.pipeline.readers.record import Raw, Records
+from mixproof.pipeline.record import Raw, Records
 
 SHARD_BYTES = 4_000_000
 COMPRESSION = {".gz": "gz", ".zst": "zst"}

@@ -31,13 +31,13 @@ from inline import peak_bytes
 from mixproof.ledger.store import Store
 from mixproof.mixtures.dedup_spec import Dedup, FuzzyDedup, ParagraphDedup
 from mixproof.mixtures.spec import Decontaminate, Heldout, HeldoutCreate, OnBadRecord, Source, Spec
-from mixproof.pipeline.cluster import Cluster
-from mixproof.pipeline.decontaminate import decontaminate
-from mixproof.pipeline.dedup import deduplicate
-from mixproof.pipeline.documents import read_sources
-from mixproof.pipeline.files import find_files
-from mixproof.pipeline.heldout import create_heldout
-from mixproof.pipeline.paragraphs import deduplicate_paragraphs
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.dedup.dedup import deduplicate
+from mixproof.pipeline.heldout.decontaminate import decontaminate
+from mixproof.pipeline.heldout.heldout import create_heldout
+from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
+from mixproof.pipeline.read.documents import read_sources
+from mixproof.pipeline.read.files import find_files
 
 NOTHING = "nothing"
 Peaks = dict[str, int]

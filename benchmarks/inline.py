@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.cluster.cluster import Cluster
 
 
 class Inline(Cluster):

@@ -31,9 +31,9 @@ from mixproof.ledger.receipt import seal
 from mixproof.ledger.sealed import RECEIPTS, ROW_GROUP, SCHEMA, SEALED, VERSION
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
-from mixproof.pipeline import identify, read
-from mixproof.pipeline.files import InputFile, find_files
-from mixproof.pipeline.shards import SHARD_BYTES, plan_shards
+from mixproof.pipeline.read import identify, read
+from mixproof.pipeline.read.files import InputFile, find_files
+from mixproof.pipeline.read.shards import SHARD_BYTES, plan_shards
 
 MISSING = 1000
 """One shard in so many is not read yet."""

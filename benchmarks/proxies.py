@@ -35,18 +35,18 @@ from torch import Tensor
 
 from mixproof.ledger.store import Store
 from mixproof.mixtures.train_spec import Architecture
-from mixproof.tokenize.indexed import write_index
-from mixproof.train import layer_math
+from mixproof.tokenize.dataset.indexed import write_index
+from mixproof.train.data.streams import Stream
 from mixproof.train.distributed import process_group
-from mixproof.train.draw import Draw
-from mixproof.train.evaluate import evaluate
-from mixproof.train.heldout_parts import HeldoutDocuments
-from mixproof.train.model import build_model, model_config, use_math
-from mixproof.train.optimizer import build_optimizer
+from mixproof.train.evaluate.evaluate import evaluate
+from mixproof.train.evaluate.heldout_parts import HeldoutDocuments
+from mixproof.train.model import layer_math
+from mixproof.train.model.model import build_model, model_config, use_math
+from mixproof.train.model.optimizer import build_optimizer
+from mixproof.train.model.training_loss import training_loss
 from mixproof.train.proxies import PROXIES, count_parameters, flops_per_token
 from mixproof.train.record import MasksRecord
-from mixproof.train.streams import Stream
-from mixproof.train.training_loss import training_loss
+from mixproof.train.request import Draw
 
 VOCAB_SIZE = 32000
 Step = Callable[[Tensor, Tensor], float]

@@ -36,31 +36,32 @@ from typing import Any
 import numpy as np
 from sentencepiece import SentencePieceProcessor
 
-import mixproof.pipeline.documents
-import mixproof.pipeline.identify
-import mixproof.tokenize.parts
+import mixproof.pipeline.read.documents
+import mixproof.pipeline.read.identify
+import mixproof.tokenize.dataset.parts
 from inline import Inline
 from mixproof.ledger.store import Attempt, Store
 from mixproof.mixtures.spec import Spec
-from mixproof.pipeline.documents import read_sources
-from mixproof.pipeline.files import find_files
-from mixproof.pipeline.read import DOCUMENTS
-from mixproof.pipeline.shard_output import ShardOutput
-from mixproof.tokenize.encode import Texts, _ShardEncoder, encode_texts
-from mixproof.tokenize.parts import make_datasets
-from mixproof.tokenize.tokenizer import store_tokenizer
+from mixproof.pipeline.read.documents import read_sources
+from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.read.read import DOCUMENTS
+from mixproof.pipeline.read.shard_output import ShardOutput
+from mixproof.tokenize.dataset.parts import make_datasets
+from mixproof.tokenize.encode import _ShardEncoder, encode_texts
+from mixproof.tokenize.shard_tokens import Texts
+from mixproof.tokenize.tokenizer.tokenizer import store_tokenizer
 
 VOCAB_SIZE = 32_000
 TEXTS = "texts.jsonl"
 ACCOUNT = (
-    (mixproof.pipeline.identify, "_hash_batch"),
-    (mixproof.pipeline.documents, "write_inputs"),
+    (mixproof.pipeline.read.identify, "_hash_batch"),
+    (mixproof.pipeline.read.documents, "write_inputs"),
     (ShardOutput, "save_hashes"),
     (_ShardEncoder, "_check_texts"),
     (_ShardEncoder, "_provenance"),
     (_ShardEncoder, "row"),
     (Attempt, "commit"),
-    (mixproof.tokenize.parts, "assemble_part"),
+    (mixproof.tokenize.dataset.parts, "assemble_part"),
 )
 """What does nothing but the account, checksums and provenance, with all that it calls; `assemble_part` copies the
 tokens as well, so the sum says at most how much it is."""
@@ -152,8 +153,8 @@ def write_lines(folder: Path, megabytes: float, work: Path) -> list[str]:
 
 def make_models(work: Path, model: Path | None, texts: Sequence[str]) -> None:
     """Put the model into the folder, and as `tokenizer.json` below `hf`."""
-    from mixproof.tokenize.train_tokenizer import train_model
-    from mixproof.train.huggingface_tokenizer import write_tokenizer
+    from mixproof.tokenize.tokenizer.train_tokenizer import train_model
+    from mixproof.train.export.huggingface_tokenizer import write_tokenizer
 
     (work / "tok.model").write_bytes(model.read_bytes() if model else train_model(texts[::2], VOCAB_SIZE))
     (work / "hf").mkdir()

@@ -21,7 +21,7 @@ import ray
 import zstandard
 from hypothesis import settings
 
-from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.cluster.cluster import Cluster
 from object_store import ObjectStore, serve_objects
 
 settings.register_profile("any machine", deadline=None)  # time is not what properties test, and machines are shared

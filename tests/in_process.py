@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.cluster.cluster import Cluster
 
 T = TypeVar("T")
 

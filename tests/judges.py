@@ -12,7 +12,7 @@ from numpy.random import Generator
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.verify import verify_store
 from mixproof.tokenize.audit import audit_build
-from mixproof.train.audit_run import audit_run
+from mixproof.train.audit.run import audit_run
 
 NO_INFORMATION = {
     "builds/*/circumstances.json": "when and where a build was made: no part of what it is",

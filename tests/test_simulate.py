@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conftest import SPEC, Experiment, Finished, write_experiment
-from mixproof.train.audit_run import audit_run
+from mixproof.train.audit.run import audit_run
 
 Mixproof = Callable[..., Finished]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mixproof.cli.diff import diff
+from mixproof.cli.commands.diff import diff
 
 SPEC = """schema: 1
 name: {name}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mixproof.cli.export import export
+from mixproof.cli.commands.export import export
 from mixproof.cli.export_folder import export_folder
 from mixproof.ledger.errors import RequestError
 from object_store import ObjectStore

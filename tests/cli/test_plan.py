@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from conftest import SPEC, write_experiment
+from mixproof.cli.commands.plan import make_plan, plan_json, print_plan
 from mixproof.cli.output import amount, emit_json, hours, stdout, table
-from mixproof.cli.plan import make_plan, plan_json, print_plan
 from mixproof.cli.request import open_request
 from mixproof.ledger.manifest import Manifest, write_manifest
 from mixproof.ledger.store import Store
-from mixproof.train.cost import ASSUMED, dataset_bytes, document_rate
+from mixproof.train.launch.cost import ASSUMED, dataset_bytes, document_rate
 
 
 def test_before_a_build_tokens_are_estimates_and_gpu_hours_an_assumption_that_says_so(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from mixproof.cli.run_table import RunLines, run_table, summary
-from mixproof.train.progress import FamilyProgress, RunProgress
+from mixproof.train.launch.progress import FamilyProgress, RunProgress
 
 
 def run(mixture: str, seed: int, state: Any, **known: Any) -> RunProgress:  # noqa: ANN401  fields of a run

@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from in_process import InProcess
-from mixproof.cli.audit import audit_target
-from mixproof.cli.build import build_table, run_build
-from mixproof.cli.plan import make_plan, plan_json
+from mixproof.cli.commands.audit import audit_target
+from mixproof.cli.commands.build import build_table, run_build
+from mixproof.cli.commands.plan import make_plan, plan_json
 from mixproof.cli.request import Request, open_request
 from mixproof.ledger.account import Count
 from mixproof.ledger.manifest import Manifest, SplitRecord
 from mixproof.mixtures.errors import SpecError
 from mixproof.tokenize.audit import replay_build
-from mixproof.tokenize.merge import merge_parts
+from mixproof.tokenize.dataset.merge import merge_parts
 
 TEXTS = [
     f"The text with the number {number} says that {number * 7} and {number % 5} are numbers." for number in range(60)

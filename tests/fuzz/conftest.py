@@ -18,13 +18,13 @@ from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.tokenize.build import build
-from mixproof.tokenize.train_tokenizer import train_model
-from mixproof.train.external import find_external
-from mixproof.train.external_scoring import score_run
-from mixproof.train.plan import plan_requests
+from mixproof.tokenize.tokenizer.train_tokenizer import train_model
+from mixproof.train.evaluate.external import find_external
+from mixproof.train.evaluate.external_scoring import score_run
+from mixproof.train.launch.plan import plan_requests
+from mixproof.train.launch.runs_table import write_runs_table
+from mixproof.train.loop.run import train_run
 from mixproof.train.record import ArchitectureRecord
-from mixproof.train.run import train_run
-from mixproof.train.runs_table import write_runs_table
 
 SPEC = """\
 schema: 1

@@ -10,17 +10,17 @@ import jsonschema  # type: ignore[import-untyped]  # its stubs are a package of 
 import pytest
 from ruamel.yaml import YAML
 
-from mixproof.mixtures.budget import RunBudget, budget_run, windows
-from mixproof.mixtures.caps import check_caps, check_largest_supply, simulated_tokens
+from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run, windows
+from mixproof.mixtures.arithmetic.caps import check_caps, check_largest_supply, simulated_tokens
+from mixproof.mixtures.arithmetic.repetition import effective_tokens
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
-from mixproof.mixtures.repetition import effective_tokens
 from mixproof.mixtures.schema import json_schema
 from mixproof.mixtures.shipped import shipped_spec
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.steps import make_steps
 from mixproof.train.proxies import architecture_of, count_parameters
-from mixproof.train.repetition_law import PUBLISHED
+from mixproof.train.scaling.repetition_law import PUBLISHED
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "mixtures"

@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import pytest
 
+from mixproof.mixtures.arithmetic.shares import Supply, resolve_mixture
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.identity import build_identity
-from mixproof.mixtures.shares import Supply, resolve_mixture
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import (
     SplitSource,

@@ -19,15 +19,15 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.dedup_spec import Dedup
 from mixproof.mixtures.spec import Decontaminate, Heldout, HeldoutCreate, OnBadRecord, Source, Spec
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
-from mixproof.pipeline.cluster import Cluster
-from mixproof.pipeline.decontaminate import Decontaminated, decontaminate
-from mixproof.pipeline.dedup import deduplicate
-from mixproof.pipeline.documents import SourceDocuments, read_sources
-from mixproof.pipeline.evaluation import find_evaluation_files
-from mixproof.pipeline.files import find_files
-from mixproof.pipeline.heldout import Heldout as HeldoutSets
-from mixproof.pipeline.heldout import create_heldout
-from mixproof.pipeline.reserve import Reserve, reserve_heldout
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.dedup.dedup import deduplicate
+from mixproof.pipeline.heldout.decontaminate import Decontaminated, decontaminate
+from mixproof.pipeline.heldout.evaluation import find_evaluation_files
+from mixproof.pipeline.heldout.heldout import Heldout as HeldoutSets
+from mixproof.pipeline.heldout.heldout import create_heldout
+from mixproof.pipeline.heldout.reserve import Reserve, reserve_heldout
+from mixproof.pipeline.read.documents import SourceDocuments, read_sources
+from mixproof.pipeline.read.files import find_files
 
 MakeSpec = Callable[..., Spec]
 

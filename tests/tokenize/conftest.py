@@ -19,10 +19,10 @@ from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, save_bitmap
-from mixproof.pipeline.cluster import Cluster
-from mixproof.tokenize.encode import Texts
-from mixproof.tokenize.tokenizer import store_tokenizer
-from mixproof.tokenize.train_tokenizer import train_model
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.tokenize.shard_tokens import Texts
+from mixproof.tokenize.tokenizer.tokenizer import store_tokenizer
+from mixproof.tokenize.tokenizer.train_tokenizer import train_model
 
 TOPICS: list[str] = list(dict.fromkeys(str(text) for text in pydoc_data.topics.topics.values()))
 """The Python manual, each text once: every installation has it."""

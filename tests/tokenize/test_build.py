@@ -20,7 +20,7 @@ from mixproof.ledger.fingerprint import sha256_of, sha256_of_file
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
-from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.build import BuildResult, build, find_build
 
 SPEC = """\

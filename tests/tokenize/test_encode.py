@@ -18,10 +18,11 @@ from mixproof.ledger.errors import AccountError, DamagedFileError
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.bitmap import Bitmap
-from mixproof.pipeline.cluster import Cluster
-from mixproof.tokenize import encode
-from mixproof.tokenize.encode import Texts, encode_shard, encode_texts
-from mixproof.tokenize.engine import REFERENCE
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.tokenize import shard_tokens
+from mixproof.tokenize.encode import encode_shard, encode_texts
+from mixproof.tokenize.shard_tokens import Texts
+from mixproof.tokenize.tokenizer.engine import REFERENCE
 
 WriteShard = Callable[..., Texts]
 
@@ -111,7 +112,7 @@ def test_batches_change_no_byte(
 ) -> None:
     texts = write_shard("s", topics[:40])
     whole = run(store, texts, tokenizer)
-    monkeypatch.setattr(encode, "BATCH_BYTES", 10_000)
+    monkeypatch.setattr(shard_tokens, "BATCH_BYTES", 10_000)
     batched = run(store, texts, tokenizer)
     assert batched == whole
 

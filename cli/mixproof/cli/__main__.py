@@ -41,7 +41,7 @@ COMMANDS = (
     "schema",
     "demo",
 )
-"""Each a module of this room with a function of the same name."""
+"""Each a module of `commands/` with a function of the same name."""
 
 
 def make_app(called: str | None) -> typer.Typer:
@@ -55,7 +55,7 @@ def make_app(called: str | None) -> typer.Typer:
     )
     app.callback()(lambda: None)  # keeps the command's name in the call when there is only one
     if called in COMMANDS:
-        app.command(called)(getattr(import_module(f"{__package__}.{called}"), called))
+        app.command(called)(getattr(import_module(f"mixproof.cli.commands.{called}"), called))
         return app
     for name in COMMANDS:
         app.command(name, help=_first_line(name))(lambda: None)
@@ -64,7 +64,7 @@ def make_app(called: str | None) -> typer.Typer:
 
 def _first_line(name: str) -> str:
     """What a command says of itself, from its source."""
-    tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse((Path(__file__).parent / "commands" / f"{name}.py").read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     return (ast.get_docstring(functions[name]) or "").splitlines()[0]
 

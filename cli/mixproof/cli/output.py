@@ -21,7 +21,7 @@ from rich.table import Table
 from .run_table import RunLines, run_table
 
 if TYPE_CHECKING:  # importing the train room loads torch
-    from mixproof.train.progress import FamilyProgress
+    from mixproof.train.launch.progress import FamilyProgress
 
 PIPE_WIDTH = 160
 """Columns of what no terminal shows: a file and a pipe have no width, and a table that is not wrapped reads better."""

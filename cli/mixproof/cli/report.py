@@ -13,12 +13,12 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import CIRCUMSTANCES, Manifest, read_manifest
 from mixproof.ledger.store import publish_bytes
 from mixproof.ledger.version import VERSION
-from mixproof.train.compare import Comparison
-from mixproof.train.metrics import read_metrics
+from mixproof.train.compare.compare import Comparison
+from mixproof.train.launch.plan import plan_requests
+from mixproof.train.loop.metrics import read_metrics
 from mixproof.train.outcome import RunOutcome, find_outcomes
 from mixproof.train.page.evidence import BuildEvidence, Evidence, Missing, RunEvidence, SpecEvidence, Statement
 from mixproof.train.page.render import render_page
-from mixproof.train.plan import plan_requests
 from mixproof.train.record import RUN
 
 from .output import stderr

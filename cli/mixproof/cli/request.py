@@ -9,15 +9,15 @@ from pathlib import Path
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.ledger.store import Store
-from mixproof.mixtures.budget import RunBudget, budget_run
-from mixproof.mixtures.caps import check_largest_supply
+from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run
+from mixproof.mixtures.arithmetic.caps import check_largest_supply
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import SplitSource, split_sources, stated_values, with_named_parts, with_parts
-from mixproof.pipeline.files import InputFile, find_files
+from mixproof.pipeline.read.files import InputFile, find_files
+from mixproof.pipeline.read.values import files_of_parts
 from mixproof.pipeline.steps import make_steps
-from mixproof.pipeline.values import files_of_parts
 from mixproof.tokenize.estimate import Estimate, estimate
 from mixproof.tokenize.pointer import find_build
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:  # importing the train room loads torch
-    from mixproof.train.progress import FamilyProgress, RunProgress, State
+    from mixproof.train.launch.progress import FamilyProgress, RunProgress, State
 
 SHOWN_FIRST: tuple[State, ...] = ("training", "scoring", "starting", "failed", "waiting", "done")
 """Which runs are shown where not all have room."""

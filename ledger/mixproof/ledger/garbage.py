@@ -20,8 +20,8 @@ from pathlib import Path
 
 from .errors import RequestError
 from .inventory import FINISHED_BY, Entry, Inventory, newest, take_inventory
+from .location import RUNS
 from .manifest import BUILDS
-from .place import RUNS
 from .store import ATTEMPTS, RECEIPT, Store
 
 DEFAULT_AGE_SECONDS = 24 * 3600.0

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 from .files import Found
+from .location import RUNS
 from .manifest import BUILDS, MANIFEST
-from .place import RUNS
 from .sealed import SEALED, sealed_receipts
 from .store import ATTEMPTS, RECEIPT, Store
 

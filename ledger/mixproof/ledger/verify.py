@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 from .inventory import FINISHED_BY, Entry, sealed_of, take_inventory
+from .location import RUNS
 from .manifest import BUILDS, MANIFEST
-from .place import RUNS
 from .receipt import RECEIPT, read_receipt
 from .store import Store
 

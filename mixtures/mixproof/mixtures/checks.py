@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from .key_positions import KeyPath, Problem, nearest
 from .mixture_forms import RESERVED
-from .places import KeyPath, Problem, nearest
 from .quantities import exact_string, percent_string
 from .spec import Blend, Mixture, Spec
 

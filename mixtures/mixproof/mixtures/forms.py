@@ -12,8 +12,8 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+from .key_positions import Problem
 from .mixture_forms import normalize_mixtures
-from .places import Problem
 from .quantities import parse_number
 from .spec import DEFAULT_MAX_EPOCHS
 

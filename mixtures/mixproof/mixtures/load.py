@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from .checks import find_problems
 from .forms import normalize
-from .places import KeyPath, Places, Problem, nearest
+from .key_positions import KeyPath, Places, Problem, nearest
 from .spec import Spec
 from .spec_part import NAME
 from .yaml_tree import read_tree

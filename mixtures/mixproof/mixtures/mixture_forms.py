@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from fractions import Fraction
 from typing import Any
 
-from .places import KeyPath, Problem, nearest
+from .key_positions import KeyPath, Problem, nearest
 from .quantities import exact_string, parse_number, parse_share, percent_string
 
 RESERVED = frozenset({"default", "parts", "phases", "rule", "shares"})

@@ -23,7 +23,7 @@ from pydantic import (
 
 from .dedup_spec import Dedup
 from .external_spec import External
-from .places import Places
+from .key_positions import Places
 from .quantities import ByteCount, Decimalish, PositiveDecimal, Share, TokenCount, WholeNumber, exact_string
 from .spec_part import Name, SpecPart
 from .train_spec import Train

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from .checks import named_sources
-from .places import KeyPath, Places, Problem, nearest
+from .key_positions import KeyPath, Places, Problem, nearest
 from .spec import Blend, Mixture, Source, Spec
 
 MOST_PARTS = 1000

@@ -21,7 +21,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from .errors import SpecError
-from .places import KeyPath, Place, Places, Problem
+from .key_positions import KeyPath, Place, Places, Problem
 
 MAX_NODES = 100_000
 """More values than any spec has: stops aliases that grow exponentially."""

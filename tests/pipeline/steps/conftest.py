@@ -11,7 +11,7 @@ import pytest
 from datatrove.data import Document as DatatroveDocument
 
 from mixproof.mixtures.spec import Step
-from mixproof.pipeline.readers.record import Raw
+from mixproof.pipeline.record import Raw
 from mixproof.pipeline.steps import Drop, make_steps
 from mixproof.pipeline.steps.document import Document
 

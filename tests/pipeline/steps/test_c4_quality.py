@@ -10,7 +10,7 @@ from datatrove.pipeline.filters import C4QualityFilter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixproof.pipeline.steps.c4_quality import _has_long_word
+from mixproof.pipeline.steps.filters.c4_quality import _has_long_word
 
 FIVE = "One line here.\nTwo lines here!\nThree lines now?\nFour of them.\nFive of them."
 
@@ -76,7 +76,7 @@ lines = st.lists(
 @given(lines)
 def test_on_generated_lines_decisions_and_texts_are_datatroves(parts: list[str]) -> None:
     from mixproof.mixtures.spec import Step
-    from mixproof.pipeline.readers.record import Raw
+    from mixproof.pipeline.record import Raw
     from mixproof.pipeline.steps import Drop, make_steps
     from mixproof.pipeline.steps.document import Document
 

@@ -10,7 +10,7 @@ from datatrove.pipeline.filters import GopherQualityFilter
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Step
-from mixproof.pipeline.readers.record import Raw
+from mixproof.pipeline.record import Raw
 from mixproof.pipeline.steps import Drop, make_steps
 from mixproof.pipeline.steps.document import Document
 

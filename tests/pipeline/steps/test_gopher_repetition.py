@@ -12,8 +12,8 @@ from datatrove.pipeline.filters.gopher_repetition_filter import find_all_duplica
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixproof.pipeline.steps.gopher_repetition import find_duplicates, lines_of, paragraphs_of
-from mixproof.pipeline.steps.repeats import (
+from mixproof.pipeline.steps.filters.gopher_repetition import find_duplicates, lines_of, paragraphs_of
+from mixproof.pipeline.steps.filters.repeats import (
     LetterHashes,
     WordHashes,
     any_as_often,
@@ -24,7 +24,7 @@ from mixproof.pipeline.steps.repeats import (
     repeated,
     top_count,
 )
-from mixproof.pipeline.steps.words import splitter_of
+from mixproof.pipeline.steps.segmentation.words import splitter_of
 
 VARIED = " ".join(f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" for n in range(400))
 few_words = st.lists(st.sampled_from(["aaa", "bbb", "ccc", "ddd"]), min_size=1, max_size=60)

@@ -10,8 +10,8 @@ from datatrove.utils.word_tokenizers import load_word_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixproof.pipeline.steps.expressions import at_the_start, near_the_end, where_one_begins, with_a_dot
-from mixproof.pipeline.steps.rules import Rules
+from mixproof.pipeline.steps.segmentation.expressions import at_the_start, near_the_end, where_one_begins, with_a_dot
+from mixproof.pipeline.steps.segmentation.rules import Rules
 
 PIECES = (
     "word", "Word", "ABC", "naïve", "слово", "日本語", "مثال", "'s", "can't", "cannot", "10km", "5pm", "U.S.", ":)",

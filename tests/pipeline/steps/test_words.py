@@ -8,11 +8,11 @@ from datatrove.utils.word_tokenizers import load_word_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixproof.pipeline.steps import splitter as splitter_module
-from mixproof.pipeline.steps.memo import MemoSplitter
-from mixproof.pipeline.steps.splitter import Words
-from mixproof.pipeline.steps.vocabulary import ALPHA, BASE, ENDS, PUNCTUATION, SYMBOL, Growing, Vocabulary
-from mixproof.pipeline.steps.words import NoWordsError, splitter_of
+from mixproof.pipeline.steps.segmentation import splitter as splitter_module
+from mixproof.pipeline.steps.segmentation.memo import MemoSplitter
+from mixproof.pipeline.steps.segmentation.splitter import Words
+from mixproof.pipeline.steps.segmentation.vocabulary import ALPHA, BASE, ENDS, PUNCTUATION, SYMBOL, Growing, Vocabulary
+from mixproof.pipeline.steps.segmentation.words import NoWordsError, splitter_of
 
 PIECES = (
     "word", "Word", "WORD", "iPhone", "naïve", "слово", "Мир", "don't", "can't", "cannot", "Mr.", "U.S.", "a.m.",

@@ -14,7 +14,7 @@ from in_process import InProcess
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
-from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.audit import audit_build
 from mixproof.tokenize.audit import build as audit
 from mixproof.tokenize.build import build

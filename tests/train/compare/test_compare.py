@@ -16,7 +16,7 @@ from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.spec import Objective
-from mixproof.train.compare import PLAIN, Comparison, compare
+from mixproof.train.compare.compare import PLAIN, Comparison, compare
 from mixproof.train.record import RunRecord
 
 if TYPE_CHECKING:

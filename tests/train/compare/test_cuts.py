@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mixproof.train.compare import compare
+from mixproof.train.compare.compare import compare
 
 if TYPE_CHECKING:
     from .conftest import MakeRun

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from mixproof.train.uncertainty import (
+from mixproof.train.compare.uncertainty import (
     Documents,
     SeedVariance,
     bootstrap,

@@ -14,8 +14,8 @@ from urllib.parse import unquote
 import pytest
 
 from mixproof.ledger.manifest import Manifest
-from mixproof.train.compare import compare
-from mixproof.train.metrics import StepMetrics
+from mixproof.train.compare.compare import compare
+from mixproof.train.loop.metrics import StepMetrics
 from mixproof.train.page.evidence import BuildEvidence, Evidence, Missing, RunEvidence, SpecEvidence, Statement
 from mixproof.train.record import RunRecord
 

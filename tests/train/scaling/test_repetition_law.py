@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from mixproof.mixtures.repetition import R_STAR
-from mixproof.train.repetition_law import PUBLISHED
+from mixproof.mixtures.arithmetic.repetition import R_STAR
+from mixproof.train.scaling.repetition_law import PUBLISHED
 
 
 @pytest.mark.parametrize(

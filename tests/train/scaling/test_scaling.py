@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mixproof.mixtures.repetition import effective_tokens
-from mixproof.train.scaling import Law, NoLaw, Observation, fit_law
-from mixproof.train.scaling_design import condition, count_different
-from mixproof.train.scaling_fit import Points, fit, log_losses
+from mixproof.mixtures.arithmetic.repetition import effective_tokens
+from mixproof.train.scaling.design import condition, count_different
+from mixproof.train.scaling.fit import Points, fit, log_losses
+from mixproof.train.scaling.scaling import Law, NoLaw, Observation, fit_law
 
 TRUE = {"E": 1.69, "A": 406.4, "B": 410.7, "a": 0.34, "b": 0.28}
 """As Hoffmann et al. (2022) report them."""

@@ -19,28 +19,29 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.spec import Decontaminate, Spec
 from mixproof.pipeline.bitmap import Bitmap
-from mixproof.pipeline.cluster import Cluster
-from mixproof.pipeline.decontaminate import Decontaminated, decontaminate
-from mixproof.pipeline.dedup import deduplicate
-from mixproof.pipeline.documents import SHARD_BYTES, ShardList, SourceDocuments, read_sources
-from mixproof.pipeline.evaluation import EvaluationFile, find_evaluation_files
-from mixproof.pipeline.files import find_files
-from mixproof.pipeline.heldout import Heldout, HeldoutSet, create_heldout
-from mixproof.pipeline.import_heldout import import_heldout
-from mixproof.pipeline.paragraphs import deduplicate_paragraphs
-from mixproof.pipeline.read import DOCUMENTS
-from mixproof.pipeline.reserve import reserve_heldout
-from mixproof.pipeline.values import split_by_columns
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.dedup.dedup import deduplicate
+from mixproof.pipeline.heldout.decontaminate import Decontaminated, decontaminate
+from mixproof.pipeline.heldout.evaluation import EvaluationFile, find_evaluation_files
+from mixproof.pipeline.heldout.heldout import Heldout, HeldoutSet, create_heldout
+from mixproof.pipeline.heldout.import_heldout import import_heldout
+from mixproof.pipeline.heldout.reserve import reserve_heldout
+from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
+from mixproof.pipeline.read.documents import SHARD_BYTES, ShardList, SourceDocuments, read_sources
+from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.read.read import DOCUMENTS
+from mixproof.pipeline.read.values import split_by_columns
 
-from .adopt import adopt_sources
 from .circumstances import Clock, write_circumstances
-from .encode import Texts, encode_texts
-from .parts import PART_BYTES, make_datasets
+from .compose_manifest import Side, add_matrices, refuse_empty, state_build, state_source
+from .dataset.adopt import adopt_sources
+from .dataset.parts import PART_BYTES, make_datasets
+from .encode import encode_texts
 from .pointer import find_build, write_pointer
-from .reference import load_reference
-from .statement import Side, add_matrices, refuse_empty, state_build, state_source
-from .tokenizer import TokenCounter, given_tokenizer, store_tokenizer
-from .train_tokenizer import train_tokenizer
+from .shard_tokens import Texts
+from .tokenizer.reference import load_reference
+from .tokenizer.tokenizer import TokenCounter, given_tokenizer, store_tokenizer
+from .tokenizer.train_tokenizer import train_tokenizer
 
 __all__ = ["BuildResult", "build", "find_build"]
 

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES
 from mixproof.ledger.store import Store
-from mixproof.pipeline.documents import ShardList
-from mixproof.pipeline.files import InputFile
+from mixproof.pipeline.read.documents import ShardList
+from mixproof.pipeline.read.files import InputFile
 
-from .encode import EncodedShard
+from .shard_tokens import EncodedShard
 
 VERSIONS_OF = ("gigatoken", "numpy", "pyarrow", "ray", "sentencepiece", "xxhash")
 

@@ -10,14 +10,12 @@ bytes, so memory is, whatever the documents are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
@@ -28,54 +26,17 @@ from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
-from mixproof.pipeline.bitmap import Bitmap, read_bitmap
-from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.columns import array_of, column_of, flags, numbers
 
-from .encoded import Encoded
-from .engine import SAMPLE, choose_engine, load_engine, reference_of
-from .indexed import append_eods, token_dtype
-from .provenance import OPEN_SCHEMA, TableWriter, regroup
-from .reference import load_reference
+from .dataset.indexed import append_eods, token_dtype
+from .dataset.provenance import OPEN_SCHEMA, TableWriter, regroup
+from .shard_tokens import PROVENANCE, STAGE, TOKENS, EncodedShard, Texts, read_kept
+from .tokenizer.encoded import Encoded
+from .tokenizer.engine import SAMPLE, choose_engine, load_engine, reference_of
+from .tokenizer.reference import load_reference
 
-STAGE = "tokens"
 STAGE_VERSION = 1
-TOKENS = "tokens.bin"
-PROVENANCE = "provenance.parquet"
-BATCH_BYTES = 4_000_000
-"""UTF-8 bytes of a batch of texts; a single longer text is a batch of its own."""
-
-
-@dataclass(frozen=True)
-class Texts:
-    """A Parquet of texts, and which of its rows to encode."""
-
-    path: str
-    """Relative to the store. Columns `record`, `id`, `text`, `text_xxh128`, `text_bytes`, and perhaps `file`."""
-    sha256: str
-    keep: Bitmap | None
-    """None: all rows."""
-    file: str
-    """Name of the input file that all rows are from; "" where the column `file` says."""
-    first_record: int
-    """What to add to `record` for the place in that file."""
-    source: str
-
-
-@dataclass(frozen=True)
-class EncodedShard:
-    """The finished tokens of one shard."""
-
-    texts: Texts
-    folder: str
-    """`tokens/<key>`, relative to the store."""
-    documents: int
-    tokens: int
-    """EODs included."""
-    row: StageRow
-    engine: str
-    rechecked: int
-    """Documents that the reference encoded as well, with equal ids."""
 
 
 def encode_texts(
@@ -142,33 +103,6 @@ def encode_shard(store_url: str, key: str, texts: Texts, tokenizer: TokenizerRec
             raise shard.broken("E5", f"{shard.tokens} tokens of {shard.dtype.itemsize} bytes", f"{size} bytes")
         facts = {"tokens": shard.tokens, "max_id": shard.max_id, "engine": engine, "rechecked": shard.rechecked}
         return attempt.commit(account=(shard.row(),), facts=facts)
-
-
-def read_kept(store: Store, texts: Texts, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The kept rows of a Parquet of texts, in batches of about `BATCH_BYTES`; of all columns, or of some.
-
-    Raises:
-        DamagedFileError: when bitmap and texts do not belong together.
-    """
-    with pq.ParquetFile(store.path(texts.path)) as file:
-        keep = read_bitmap(store, texts.keep, file.metadata.num_rows)
-        at = 0
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            kept = keep[at : at + rows]
-            at += rows
-            if kept.any():
-                yield from _cut(file.read_row_group(group, columns).filter(flags(kept)))
-
-
-def _cut(rows: pa.Table) -> Iterator[pa.Table]:
-    ends = np.cumsum(array_of(rows["text_bytes"]))
-    start = 0
-    while start < rows.num_rows:
-        before = int(ends[start - 1]) if start else 0
-        stop = max(start + 1, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
-        yield rows.slice(start, stop - start)
-        start = stop
 
 
 class _ShardEncoder:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixproof.pipeline.files import InputFile
+from mixproof.pipeline.read.files import InputFile
 
-from .foreign_index import header_itemsize
+from .dataset.foreign_index import header_itemsize
 
 BYTES_PER_TOKEN = 4
 """Of English text under a vocabulary of 32,000; between 3 for code and 4.5 for prose."""

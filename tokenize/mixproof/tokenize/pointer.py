@@ -21,10 +21,10 @@ from mixproof.ledger.store import Store
 from mixproof.ledger.version import VERSION
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
-from mixproof.pipeline.files import InputFile, find_files, find_others
+from mixproof.pipeline.read.files import InputFile, find_files, find_others
 
-from .huggingface import CONFIGS
-from .tokenizer import given_tokenizer
+from .tokenizer.huggingface import CONFIGS
+from .tokenizer.tokenizer import given_tokenizer
 
 FOLDER = f"{BUILDS}/by-spec"
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mixproof.ledger.place import CHECKPOINTS
+from mixproof.ledger.location import CHECKPOINTS
 from mixproof.ledger.receipt import unseal
 
 FILES = "files.json"

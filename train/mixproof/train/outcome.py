@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mixproof.ledger.location import CHECKPOINTS
 from mixproof.ledger.manifest import CIRCUMSTANCES
-from mixproof.ledger.place import CHECKPOINTS
 from mixproof.ledger.store import Store
 
 from .finished import failed_record, finished_record

@@ -33,6 +33,10 @@ IDENTITY = "identity.json"
 TRAIN = "train"
 EVALUATION_PROTOCOL = 1
 """How held-out sets are scored; rises when a score of the same model on the same set would change."""
+EXTERNAL = "external"
+"""The folder of a run that holds its scores on external sets and tasks."""
+EXTERNAL_VERSION = 2
+"""Rises when the same model would score differently on the same texts or tasks, or when the form changes."""
 
 
 class _Part(BaseModel):

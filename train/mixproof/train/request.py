@@ -7,17 +7,17 @@ execution, and the spec's name is only a label; none of these is in the key.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from mixproof.ledger.fingerprint import sha256_of, stage_identity
 from mixproof.ledger.manifest import HeldoutRecord, TokenizerRecord
-from mixproof.mixtures.budget import RunBudget
+from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.train_spec import Architecture
 
-from .draw import Draw
-from .record import EVALUATION_PROTOCOL, TRAIN, ArchitectureRecord, InitRecord, MasksRecord
+from .record import EVALUATION_PROTOCOL, TRAIN, ArchitectureRecord, DrawRecord, InitRecord, MasksRecord
 
 TRAIN_VERSION = 4
 """Rises when the same request would train to other weights."""
@@ -36,6 +36,41 @@ OUTSIDE = (
     "wandb",
 )
 """Fields of a request that are no part of its identity as they are: by their contents, or not at all."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A draw that lies finished in the store."""
+
+    source: str
+    key: str
+    prefix: str
+    """Of the `.bin` and `.idx`, relative to the store."""
+    documents: int
+    tokens: int
+    """EODs included."""
+    bin_sha256: str
+    idx_sha256: str
+    provenance: str
+    provenance_sha256: str
+    dataset_documents: int
+    """Of the dataset that it was drawn from; of the draw itself where the source is cut to it."""
+    dataset_tokens: int
+    cut_tokens: int | None = None
+    """Unique tokens to which the source is cut; None: it is not."""
+
+    @property
+    def record(self) -> DrawRecord:
+        """What a run's record says about it."""
+        return DrawRecord(
+            key=self.key,
+            documents=self.documents,
+            tokens=self.tokens,
+            bin_sha256=self.bin_sha256,
+            idx_sha256=self.idx_sha256,
+            provenance_sha256=self.provenance_sha256,
+            cut_tokens=self.cut_tokens,
+        )
 
 
 class _Part(BaseModel):

@@ -16,9 +16,9 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from mixproof.mixtures.arithmetic.rounding import ceil, largest_remainder
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.quantities import percent_string
-from mixproof.mixtures.rounding import ceil, largest_remainder
 
 from .predictor import FloatArray
 

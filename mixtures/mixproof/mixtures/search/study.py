@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from mixproof.mixtures.errors import SpecError
-from mixproof.mixtures.places import nearest
+from mixproof.mixtures.key_positions import nearest
 
 from .noise import Noise, measure_noise, refusal
 from .objective import Objective

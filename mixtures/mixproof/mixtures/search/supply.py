@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 
-from mixproof.mixtures.budget import supply_of, windows
+from mixproof.mixtures.arithmetic.budget import supply_of, windows
 from mixproof.mixtures.spec import Spec
 
 from .space import LEAST_SHARE, UNITS, Space, rounded_center

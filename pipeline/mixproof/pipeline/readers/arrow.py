@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.mixtures.spec import Limits
+from mixproof.pipeline.record import Records
 
 from .arrow_bodies import check_bodies
 from .parquet import batch_rows, bytes_of, columns_of, first_line, names_of, texts_of
 from .parquet_weight import BATCH_ROWS
 from .raw import NO_OTHER_LIMITS, check_expansion, local_copy
-from .record import Records
 
 FILE_MAGIC = b"ARROW1"
 STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"

@@ -5,8 +5,9 @@ Line ends stay as they are; a byte order mark is taken off. A file is held whole
 
 from __future__ import annotations
 
+from mixproof.pipeline.record import Raw, Reject, detail_of
+
 from .raw import local_copy
-from .record import Raw, Reject, detail_of
 
 MAX_FILE_BYTES = 256 * 1000 * 1000
 

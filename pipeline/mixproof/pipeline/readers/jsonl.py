@@ -18,11 +18,10 @@ from typing import Any, NoReturn
 import orjson
 
 from mixproof.mixtures.spec import Limits
-from mixproof.pipeline.steps.score import field_of
+from mixproof.pipeline.record import BLANK, Raw, Records, Reject, detail_of, field_of, id_of, text_fault
 
 from .first_bytes import check_json_lines
 from .raw import NO_OTHER_LIMITS, blocks_from, local_copy, unpacked_blocks
-from .record import BLANK, Raw, Records, Reject, detail_of, id_of, text_fault
 
 BOM = b"\xef\xbb\xbf"
 

@@ -21,11 +21,10 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.spec import Limits, Source
-from mixproof.pipeline.steps.score import field_of
+from mixproof.pipeline.record import Raw, Records, Reject, detail_of, field_of, id_of, text_fault
 
 from .parquet_weight import weigh
 from .raw import NO_OTHER_LIMITS, check_expansion, fetch, local_copy, sparse_copy
-from .record import Raw, Records, Reject, detail_of, id_of, text_fault
 from .remote import is_chain, is_remote, stat_of
 
 _NO_PYTHON_VALUE = (ArithmeticError, ValueError, LookupError, pa.ArrowException)

@@ -7,10 +7,10 @@ held whole while it is read.
 from __future__ import annotations
 
 from mixproof.mixtures.spec import Limits
+from mixproof.pipeline.record import Raw, Reject, detail_of
 
 from .code import MAX_FILE_BYTES
 from .raw import NO_OTHER_LIMITS, local_copy, unpacked_blocks
-from .record import Raw, Reject, detail_of
 
 
 def read_text(url: str, compression: str | None, name: str, limits: Limits = NO_OTHER_LIMITS) -> Raw | Reject:

@@ -6,9 +6,7 @@ rejected in every part, as are records that hold no text: whose they would have 
 
 from __future__ import annotations
 
-from mixproof.pipeline.steps.score import field_of
-
-from .record import OTHER_PART, Raw, Records, Reject, detail_of, text_fault
+from mixproof.pipeline.record import OTHER_PART, Raw, Records, Reject, detail_of, field_of, text_fault
 
 NO_VALUE = "missing_split_value"
 OTHER_KIND = "split_value_not_text"

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Limits
+from mixproof.pipeline.record import POISON, Raw, Records, Reject, detail_of, text_fault
 
 from .html import decode_html, main_text
 from .http import BodyError, body_of, parse_response
 from .raw import NO_OTHER_LIMITS, local_copy, plain_blocks, unpacked_blocks
-from .record import POISON, Raw, Records, Reject, detail_of, text_fault
 from .warc_records import MAX_BLOCK_BYTES, Malformed, WarcRecord, split_records
 
 HTML_TYPES = ("text/html", "application/xhtml+xml")

@@ -13,8 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from mixproof.ledger.errors import DamagedFileError
-
-from .record import detail_of
+from mixproof.pipeline.record import detail_of
 
 MAX_HEAD_BYTES = 1 << 16
 MAX_BLOCK_BYTES = 128 * 1000 * 1000

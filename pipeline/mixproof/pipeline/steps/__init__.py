@@ -1,8 +1,8 @@
 """Steps: the filters and formatters of a source, applied to one document at a time, in order."""
 
 from .apply import StepFailedError, apply_steps
+from .filters.sampler import NOT_SAMPLED
 from .registry import make_steps, needs_fields, steps_identity
-from .sampler import NOT_SAMPLED
 from .step import Apply, Counted, Drop
 
 __all__ = [

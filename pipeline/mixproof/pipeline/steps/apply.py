@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from mixproof.ledger.errors import MixproofError
-from mixproof.pipeline.readers.record import Raw
+from mixproof.pipeline.record import Raw
 
 from .document import Document
 from .step import Counted, Drop

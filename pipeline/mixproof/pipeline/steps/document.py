@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mixproof.pipeline.readers.record import Raw
+from mixproof.pipeline.record import Raw
 
-from .splitter import Words
-from .words import splitter_of
+from .segmentation.splitter import Words
+from .segmentation.words import splitter_of
 
 DEFAULT_LANGUAGE = "en"
 """What datatrove's filters take a text to be, and so do ours where nothing says otherwise."""

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from .document import DEFAULT_LANGUAGE, Document
-from .step import Options
+from mixproof.pipeline.steps.document import DEFAULT_LANGUAGE, Document
+from mixproof.pipeline.steps.step import Options
 
 STOP_WORDS: Mapping[str, tuple[str, ...]] = {
     "en": ("the", "be", "to", "of", "and", "that", "have", "with"),  # datatrove's

@@ -16,28 +16,27 @@ from typing import Any
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Step
-
-from . import (
+from mixproof.pipeline.steps.filters import (
     c4_quality,
     fineweb_quality,
-    ftfy,
     gopher_quality,
     gopher_repetition,
     language,
     length,
-    pii,
     regex,
     sampler,
     score,
     symbol_lines,
     url,
 )
-from .datatrove_classes import make_datatrove
+from mixproof.pipeline.steps.formatters import ftfy, pii
+
 from .document import DEFAULT_LANGUAGE, Document
-from .fasttext_model import model_identity
+from .filters.datatrove_classes import make_datatrove
+from .filters.fasttext_model import model_identity
 from .languages import STOP_WORDS, SpokenOptions, short_label
+from .segmentation.words import NoWordsError, splitter_of
 from .step import Apply, Counted, Drop, Options, meant, read_options
-from .words import NoWordsError, splitter_of
 
 _WORDS = ("datatrove", "spacy")
 

@@ -32,7 +32,7 @@ from pydantic import ValidationError
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, TokenizerRecord
-from mixproof.pipeline.cluster import Cluster
+from mixproof.pipeline.cluster.cluster import Cluster
 
 from .arithmetic import check_arithmetic
 from .checksums import check_file, is_inside

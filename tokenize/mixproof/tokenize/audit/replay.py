@@ -32,19 +32,19 @@ from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Limits, Source, Spec
-from mixproof.pipeline.batches import share_tasks
-from mixproof.pipeline.cluster import Cluster
-from mixproof.pipeline.cutting import cut_text
-from mixproof.pipeline.files import InputFile
-from mixproof.pipeline.identify import hash_input
-from mixproof.pipeline.read import read_task, records_of
-from mixproof.pipeline.readers.record import POISON, Raw, Reject
-from mixproof.pipeline.shards import ShardPlan
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.paragraphs.cutting import cut_text
+from mixproof.pipeline.read.batches import share_tasks
+from mixproof.pipeline.read.files import InputFile
+from mixproof.pipeline.read.identify import hash_input
+from mixproof.pipeline.read.read import read_task, records_of
+from mixproof.pipeline.read.shards import ShardPlan
+from mixproof.pipeline.record import POISON, Raw, Reject
 from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.apply import apply_steps
 from mixproof.pipeline.steps.step import Counted
-from mixproof.tokenize.provenance import OPEN_SCHEMA
-from mixproof.tokenize.reference import load_reference
+from mixproof.tokenize.dataset.provenance import OPEN_SCHEMA
+from mixproof.tokenize.tokenizer.reference import load_reference
 
 from .cuts import Cuts, read_cuts
 from .dataset import UINT16_BELOW

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixproof.train.ranking import Ranking
+from mixproof.train.compare.ranking import Ranking
 
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, legend_height, names_axis, scatter, short_names

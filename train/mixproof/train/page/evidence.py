@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixproof.ledger.manifest import Manifest
-from mixproof.train.compare import Comparison, Group
-from mixproof.train.facts import Axis
-from mixproof.train.metrics import StepMetrics
-from mixproof.train.ranking import Ranking
+from mixproof.train.compare.compare import Comparison, Group
+from mixproof.train.compare.facts import Axis
+from mixproof.train.compare.ranking import Ranking
+from mixproof.train.loop.metrics import StepMetrics
 from mixproof.train.record import RunRecord
 
 SHORT = 12

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from mixproof.train.ranking import Ranking, Row
+from mixproof.train.compare.ranking import Ranking, Row
 
 from .evidence import Evidence
 from .figure import Figure, Plot, Trace, axis, label, layout, names_axis, scatter, short_names

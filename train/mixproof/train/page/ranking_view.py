@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixproof.train.compare import Agreement, Group
-from mixproof.train.lead import Lead
-from mixproof.train.ranking import Ranking, Row
+from mixproof.train.compare.compare import Agreement, Group
+from mixproof.train.compare.lead import Lead
+from mixproof.train.compare.ranking import Ranking, Row
 
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, names_axis, scatter, short_names

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mixproof.mixtures.repetition import R_STAR, effective_tokens
-from mixproof.train.ranking import Ranking
+from mixproof.mixtures.arithmetic.repetition import R_STAR, effective_tokens
+from mixproof.train.compare.ranking import Ranking
 
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, axis, label, layout, scatter

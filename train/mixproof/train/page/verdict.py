@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixproof.train.compare import Comparison
-from mixproof.train.facts import MAY_DIFFER, Axis
-from mixproof.train.ranking import Ranking
+from mixproof.train.compare.compare import Comparison
+from mixproof.train.compare.facts import MAY_DIFFER, Axis
+from mixproof.train.compare.ranking import Ranking
 
 from .evidence import Evidence
 from .ranking_view import differing

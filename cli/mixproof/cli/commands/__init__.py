@@ -1,0 +1,1 @@
+"""Commands: one file each, with a function of the same name."""

@@ -1,0 +1,91 @@
+"""`mixproof build`: read, filter, deduplicate, split and tokenize every source into audited datasets."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, SpecPath, StoreOption, WorkersOption
+from mixproof.cli.output import count, emit_json, stage_progress, stdout, table
+from mixproof.cli.request import Request, open_request
+from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
+from mixproof.ledger.store import Store
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.visible import look_before_work
+from mixproof.pipeline.read.shards import SHARD_BYTES
+from mixproof.pipeline.record import OTHER_PART
+from mixproof.tokenize.build import BuildResult
+from mixproof.tokenize.build import build as build_spec
+
+ShardBytesOption = Annotated[
+    int,
+    typer.Option("--shard-bytes", min=1, help="Size of a task's input; cuts the work, never changes what comes out."),
+]
+
+
+def build(
+    spec: SpecPath,
+    store: StoreOption = DEFAULT_STORE,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    shard_bytes: ShardBytesOption = SHARD_BYTES,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the datasets of SPEC and write their manifest; what is done already is reused."""
+    request = open_request(spec, store)
+    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+        look_before_work(request.store, cluster)
+        result = run_build(request, cluster, shard_bytes=shard_bytes)
+        value = build_json(result, cluster, request.store)
+    if as_json:
+        emit_json(value)
+        return
+    stdout.print(build_table(result.manifest))
+    stdout.print(f"build     {result.manifest.build}")
+    stdout.print(f"manifest  {request.store.place(request.store.relative(result.manifest_path))}", soft_wrap=True)
+    beside = request.store.place(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
+    stdout.print(f"lists     of what was rejected and dropped: where is said in {beside}", soft_wrap=True)
+    stdout.print(f"stages    {cluster.stages_run} run, {cluster.stages_reused} reused")
+
+
+def run_build(request: Request, cluster: Cluster, *, shard_bytes: int = SHARD_BYTES) -> BuildResult:
+    """Build the spec of a request."""
+    return build_spec(request.loaded, request.store, cluster, shard_bytes=shard_bytes)
+
+
+def build_json(result: BuildResult, cluster: Cluster, store: Store) -> dict[str, object]:
+    """Give the JSON form of a build."""
+    manifest = result.manifest
+    sides = {
+        name: {
+            side: {"documents": split.documents, "tokens": split.tokens, "bytes": split.bytes}
+            for side, split in (("train", source.train), ("heldout", source.heldout))
+        }
+        for name, source in manifest.sources.items()
+    }
+    return {
+        "manifest": store.place(store.relative(result.manifest_path)),
+        "build": manifest.build,
+        "sources": sides,
+        "totals": manifest.totals.model_dump(),
+        "stages_run": cluster.stages_run,
+        "stages_reused": cluster.stages_reused,
+    }
+
+
+def build_table(manifest: Manifest) -> Table:
+    """Draw the account of a build: each source from raw records to training and held-out tokens."""
+    documents = ("records", "rejected", "dropped", "train docs", "train tokens", "held-out docs", "held-out tokens")
+    rows = []
+    for name, source in sorted(manifest.sources.items()):
+        read, *later = source.ledger
+        elsewhere = sum(gone.documents for reason, gone in read.dropped.items() if reason == OTHER_PART)
+        rejected = sum(gone.documents for gone in read.dropped.values()) - elsewhere
+        dropped = sum(gone.documents for row in later for gone in row.dropped.values())
+        train, heldout = source.train, source.heldout
+        sides = (train.documents, train.tokens, heldout.documents, heldout.tokens)
+        records = read.documents_in - elsewhere
+        rows.append((name, *(count(number) for number in (records, rejected, dropped, *sides))))
+    return table("Account of documents", ("source", *documents), rows)

@@ -1,0 +1,206 @@
+"""`mixproof compare`: rank the mixtures of one or more specs, within groups of runs that may be compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from mixproof.cli.external_tables import print_external
+from mixproof.cli.options import DEFAULT_STORE, STORE_VARIABLE, JsonOption, StoresOption
+from mixproof.cli.output import count, emit_json, percent, stdout, table
+from mixproof.cli.report import HtmlOption, check_html, write_report
+from mixproof.cli.request import Request, open_request
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.manifest import Manifest, read_manifest
+from mixproof.mixtures.spec import Objective
+from mixproof.tokenize.audit import AuditReport, audit_build, copy_build
+from mixproof.train.audit.run import audit_run
+from mixproof.train.compare.compare import Comparison, Group
+from mixproof.train.compare.compare import compare as compare_runs
+from mixproof.train.compare.ranking import Ranking, Row
+from mixproof.train.evaluate.external import ExternalScores, find_external, read_external
+from mixproof.train.launch.plan import plan_requests
+from mixproof.train.outcome import RunOutcome, find_outcomes
+from mixproof.train.record import RUN, RunRecord
+
+MOST_COLUMNS = 6
+"""Sources, or mixtures, side by side in a table that a terminal can show."""
+SpecsArgument = Annotated[
+    list[Path], typer.Argument(metavar="SPEC...", help="One or more specs whose runs to compare.")
+]
+AcrossOption = Annotated[
+    str | None,
+    typer.Option("--across", metavar="AXIS", help="One axis that may differ: tokens, flops, tokenizer or recipe."),
+]
+
+
+def compare(
+    specs: SpecsArgument,
+    across: AcrossOption = None,
+    store: StoresOption = None,
+    html: HtmlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which mixture is better, among runs whose facts agree; exit code 1 when none can be compared."""
+    check_html(html)
+    requests = open_requests(specs, store or [os.environ.get(STORE_VARIABLE, DEFAULT_STORE)])
+    comparison = compare_requests(requests, across)
+    if html is not None:
+        write_report(html, requests, comparison)
+    outcomes, external = _external(requests)
+    if as_json:
+        scores = {"external": {one.run: one.to_json() for one in external}} if external else {}
+        emit_json(comparison.to_json() | scores)
+    else:
+        print_comparison(comparison)
+        print_external(outcomes, external)
+    if not comparison.comparable:
+        raise typer.Exit(1)
+
+
+def open_requests(specs: Sequence[Path], stores: Sequence[str]) -> list[Request]:
+    """Open each spec in every store that holds its build.
+
+    Raises:
+        RequestError: when none of the stores holds a spec's build.
+    """
+    found = []
+    for spec in specs:
+        opened = [open_request(spec, store) for store in dict.fromkeys(stores)]
+        built = [request for request in opened if request.find_manifest() is not None]
+        if not built and len(opened) > 1:
+            raise RequestError(f"{spec}: not built in any of {', '.join(map(str, stores))}; build it in one of them")
+        found += built or opened
+    return found
+
+
+def compare_requests(requests: Sequence[Request], across: str | None = None) -> Comparison:
+    """Compare the finished runs of some specs, builds audited from records, runs from all they are read from."""
+    records: list[RunRecord] = []
+    audits: dict[str, bool] = {}
+    faults: dict[str, str] = {}
+    folders: dict[str, Path] = {}
+
+    def audited(name: str, report: AuditReport) -> None:
+        audits[name] = report.ok
+        if report.failures:
+            faults[name] = str(report.failures[0])
+
+    manifests: dict[str, Manifest] = {}
+    for request in requests:
+        path = request.manifest_path()
+        manifest = read_manifest(path)
+        manifests[manifest.build] = manifest
+        copy_build(request.store, path, "arithmetic")
+        audited(manifest.build, audit_build(path, "arithmetic"))
+        for outcome in find_outcomes(plan_requests(request.spec, manifest, request.store, None)):
+            if outcome.record is not None:
+                records.append(outcome.record)
+                folders[outcome.key] = Path(outcome.folder)
+                audited(outcome.key, audit_run(Path(outcome.folder) / RUN, "arithmetic", compared=True))
+    if not records:
+        names = " ".join(str(request.loaded.path) for request in requests)
+        raise RequestError(f"no run of {names} is finished; `mixproof train` trains them")
+    objective = _one_objective(requests)
+    return compare_runs(records, objective, across, audits=audits, faults=faults, folders=folders, manifests=manifests)
+
+
+def _external(requests: Sequence[Request]) -> tuple[list[RunOutcome], list[ExternalScores]]:
+    """What the runs of the specs that name external texts or tasks have been scored on."""
+    outcomes: list[RunOutcome] = []
+    scores: list[ExternalScores] = []
+    for request in requests:
+        if wanted := find_external(request.spec, request.loaded.base):
+            found = find_outcomes(plan_requests(request.spec, request.manifest(), request.store, None))
+            outcomes += found
+            scores += read_external(found, wanted, request.store)
+    return outcomes, scores
+
+
+def _one_objective(requests: Sequence[Request]) -> Objective | None:
+    """Take the objective that all specs share.
+
+    Raises:
+        RequestError: when two specs minimize different things.
+    """
+    first = requests[0]
+    for other in requests[1:]:
+        if other.spec.objective != first.spec.objective:
+            raise RequestError(
+                f"{first.loaded.path} and {other.loaded.path} have different objectives; give both the same `objective`"
+            )
+    return first.spec.objective
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Write a comparison for a person: a ranking a proxy, what was delivered, and the verdict."""
+    for group in comparison.groups:
+        for ranking in group.rankings.values():
+            for shown in _ranking_tables(ranking, comparison.objective):
+                stdout.print(shown)
+        stdout.print(_delivered_table(group))
+        for pair in group.agreement:
+            names = " and ".join(pair.proxies)
+            stdout.print(f"rank agreement of {names}: Spearman {pair.spearman:.2f}, Kendall {pair.kendall:.2f}")
+        if group.across:
+            stdout.print(f"[yellow]compared across {group.across}: it differs between these runs[/]")
+    for run in comparison.failed:
+        stdout.print(
+            f"not counted: {run.mixture} × {run.proxy} × seed {run.seed}: {escape(run.reason)}", soft_wrap=True
+        )
+    for reason in comparison.reasons:
+        stdout.print(f"[yellow]apart:[/] {escape(reason)}", soft_wrap=True)
+    for note in comparison.notes:
+        stdout.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
+    stdout.print(f"[bold]{escape(comparison.verdict)}[/]", soft_wrap=True)
+
+
+def _ranking_tables(ranking: Ranking, objective: str) -> list[Table]:
+    """The ranking; what each source scored stands in it, or, of many sources, in a table of its own."""
+    sources = sorted({name for row in ranking.rows for name in row.heldout})
+    beside = sources if len(sources) <= MOST_COLUMNS else []
+    columns = ("mixture", "objective", "± seeds", "± documents", "seeds", *beside)
+    rows = [
+        (row.mixture, f"{row.mean:.4f}", *_margins(row), str(len(row.seeds)), *(_score(row, name) for name in beside))
+        for row in ranking.rows
+    ]
+    tables = [table(f"{ranking.proxy}: {objective}, best first", columns, rows)]
+    if not beside:
+        best = ranking.rows[:MOST_COLUMNS]
+        title = f"{ranking.proxy}: held-out bits per byte" + (
+            f" of the first {len(best)} of {len(ranking.rows)} mixtures" if len(best) < len(ranking.rows) else ""
+        )
+        scores = [(name, *(_score(row, name) for row in best)) for name in sources]
+        tables.append(table(title, ("source", *(row.mixture for row in best)), scores))
+    return tables
+
+
+def _score(row: Row, source: str) -> str:
+    return f"{row.heldout[source]['bits_per_byte']:.4f}" if source in row.heldout else ""
+
+
+def _margins(row: Row) -> tuple[str, str]:
+    if row.interval is None:
+        return "unknown", "unknown"
+    documents = row.interval.documents
+    return f"{row.interval.seeds:.4f}", "unknown" if documents is None else f"{documents:.4f}"
+
+
+def _delivered_table(group: Group) -> Table:
+    """A line a mixture and proxy, and a line a source below it."""
+    columns = ("mixture × proxy", "declared", "planned tokens", "delivered tokens", "epochs")
+    rows = []
+    for ranking in group.rankings.values():
+        for row in ranking.rows:
+            planned, tokens = (sum(source[key] for source in row.delivered.values()) for key in ("planned", "tokens"))
+            rows.append((f"[bold]{escape(row.mixture)}[/] × {ranking.proxy}", "", count(planned), count(tokens), ""))
+            for name, source in row.delivered.items():
+                numbers = (percent(source["declared"]), count(source["planned"]), count(source["tokens"]))
+                rows.append((f"  {name}", *numbers, f"{source['epochs']:.3f}"))
+    return table("Declared, planned, delivered", columns, rows)

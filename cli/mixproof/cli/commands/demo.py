@@ -1,0 +1,57 @@
+"""`mixproof demo`: the main job on text that every Python installation has; no network, no GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixproof.cli.demo_corpus import gather
+from mixproof.cli.options import AddressOption, JsonOption, WorkersOption
+from mixproof.cli.output import count, emit_json, stderr, stdout, table
+from mixproof.cli.report import write_report
+from mixproof.cli.request import open_request
+from mixproof.mixtures.shipped import shipped_spec
+
+from .run import print_ran, run_request
+
+REPORT = "report.html"
+PrepareOption = Annotated[bool, typer.Option("--prepare", help="Only gather the text and write the spec, demo.yaml.")]
+DirectoryOption = Annotated[
+    Path, typer.Option("--directory", metavar="DIR", help="Where corpus, spec and store are put.")
+]
+DemoStoreOption = Annotated[
+    str | None,
+    typer.Option("--store", envvar="MIXPROOF_STORE", metavar="URI", help="Where outputs live; default: DIR/store."),
+]
+
+
+def demo(
+    directory: DirectoryOption = Path(".demo"),
+    store: DemoStoreOption = None,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    prepare: PrepareOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Gather real text, build it, train two mixtures and say which is better, in a few minutes."""
+    sizes = gather(directory / "corpus")
+    rows = [(name, count(size)) for name, size in sizes.items()]
+    stderr.print(table(f"Gathered from this Python installation into {directory}", ("source", "text bytes"), rows))
+    spec = directory / "demo.yaml"
+    spec.write_text(shipped_spec("demo"))
+    if prepare:
+        if as_json:
+            emit_json({"spec": str(spec.absolute()), "text_bytes": sizes})
+        return
+    request = open_request(spec, store or str(directory / "store"))
+    ran = run_request(request, address, workers)
+    report = directory / REPORT
+    write_report(report, [ran.request], ran.comparison)
+    if as_json:
+        emit_json(ran.to_json())
+        return
+    print_ran(ran)
+    stdout.print(f"everything on one page: {report}")
+    stdout.print(f"look further: mixproof plan {spec} --store {store or directory / 'store'}")

@@ -1,0 +1,85 @@
+"""`mixproof diff A B`: what differs between two specs, builds or runs, and what B would do again after A."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.markup import escape
+
+from mixproof.cli.options import JsonOption
+from mixproof.cli.output import emit_json, stdout, table
+from mixproof.ledger.location import place_of
+from mixproof.ledger.objects import is_remote
+from mixproof.train.launch.diff import Diff, Difference
+from mixproof.train.launch.diff import diff as diff_paths
+
+SideArgument = Annotated[str, typer.Argument(help="Path of a spec; path or URL of a manifest, a run, or its folder.")]
+VALUE_CHARS = 60
+CHECKSUM = re.compile("[0-9a-f]{64}")
+MOST_ROWS = 12
+"""Keys with the same beginning that are all shown; of more, the first few stand for the others."""
+SHOWN_ROWS = 3
+
+
+def diff(a: SideArgument, b: SideArgument, as_json: JsonOption = False) -> None:
+    """Say what differs between A and B, and what would rerun for B where A is done."""
+    found = diff_paths(*(place_of(side).fetch() if is_remote(side) else Path(side) for side in (a, b)))
+    if as_json:
+        emit_json(found.to_json())
+    else:
+        print_diff(found)
+
+
+def print_diff(found: Diff) -> None:
+    """Write a diff for a person."""
+    if not found.differences:
+        stdout.print(f"the two {found.kind}s say the same")
+    else:
+        title = f"{len(found.differences):,} keys differ"
+        stdout.print(table(title, ("key", "A", "B"), _rows(found.differences), text_columns=3))
+        reruns = [[escape(rerun.what), escape(_some(rerun.because))] for rerun in found.reruns]
+        if reruns:
+            stdout.print(table("Would rerun", ("what", "because of"), reruns, text_columns=2))
+        else:
+            stdout.print("nothing would rerun")
+    for note in found.notes:
+        stdout.print(escape(note), soft_wrap=True)
+
+
+def _rows(differences: Sequence[Difference]) -> list[list[str]]:
+    """A row a key, by the first part of the keys; parts of many keys come last, and not in full."""
+    parts: dict[str, list[Difference]] = {}
+    for difference in differences:
+        parts.setdefault(difference.key.partition(".")[0], []).append(difference)
+    rows = []
+    for part, own in sorted(parts.items(), key=lambda item: len(item[1]) > MOST_ROWS):
+        shown = own if len(own) <= MOST_ROWS else own[:SHOWN_ROWS]
+        rows += [_row(difference) for difference in shown]
+        if len(shown) < len(own):
+            rows.append([f"{part}: {len(own) - len(shown):,} keys more, see --json", "", ""])
+    return rows
+
+
+def _row(difference: Difference) -> list[str]:
+    return [
+        difference.key,
+        "not there" if difference.only == "b" else _short(difference.a),
+        "not there" if difference.only == "a" else _short(difference.b),
+    ]
+
+
+def _some(keys: Sequence[str]) -> str:
+    shown = keys if len(keys) <= MOST_ROWS else (*keys[:SHOWN_ROWS], f"{len(keys) - SHOWN_ROWS:,} more")
+    return ", ".join(shown)
+
+
+def _short(value: Any) -> str:  # noqa: ANN401  JSON
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    if CHECKSUM.fullmatch(text):
+        text = f"{text[:16]}…"
+    return escape(text if len(text) <= VALUE_CHARS else f"{text[:VALUE_CHARS]}…")

@@ -1,0 +1,142 @@
+"""`mixproof inspect`: what the steps of a spec would drop, before a full run, so that they can be tuned."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from mixproof.cli.options import JsonOption, SpecPath, WorkersOption
+from mixproof.cli.output import count, emit_json, percent, stage_progress, stdout, table
+from mixproof.ledger.account import Count, StageRow
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.store import Store
+from mixproof.mixtures.load import load_spec
+from mixproof.mixtures.quantities import exact_string, parse_share
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.read.trial import Sample, Tried, try_steps
+from mixproof.pipeline.read.values import split_by_columns
+from mixproof.pipeline.record import PASSED_OVER
+from mixproof.pipeline.steps import make_steps
+from mixproof.pipeline.steps.deciding import option_of
+
+SHOWN_CHARS = 300
+
+SampleOption = Annotated[str, typer.Option("--sample", metavar="SHARE", help="The share of the documents to try.")]
+TextsOption = Annotated[int, typer.Option("--texts", min=0, help="Dropped texts to show for each reason.")]
+
+
+def inspect(
+    spec: SpecPath,
+    sample: SampleOption = "100%",
+    texts: TextsOption = 2,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the steps of SPEC drop, by source and reason, with samples. Writes nothing to any store."""
+    rate = _rate(sample)
+    loaded = load_spec(spec)
+    for name, source in loaded.spec.sources.items():
+        make_steps(source.steps, loaded.spec.where("sources", name, "steps"))
+    files = find_files(loaded.spec, loaded.base)
+    with (
+        tempfile.TemporaryDirectory(prefix="mixproof-inspect-") as folder,
+        stage_progress() as progress,
+        Cluster(None, workers, progress) as cluster,
+    ):
+        store = Store(Path(folder))
+        parts, files = split_by_columns(loaded.spec, files, store, cluster)
+        tried = try_steps(parts, files, store, cluster, rate, texts)
+    if as_json:
+        emit_json(inspect_json(tried, rate))
+        return
+    for name, source_tried in tried.items():
+        print_source(name, source_tried)
+
+
+def inspect_json(tried: Mapping[str, Tried], rate: Fraction) -> dict[str, object]:
+    """Give the JSON form of a trial; shares are of the documents and bytes that the source's first step saw."""
+    sources = {
+        name: {
+            "rejected": dict(one.rejected),
+            "rejects": {reason: _samples_json(samples) for reason, samples in one.rejects.items()},
+            "tried": one.tried.model_dump(),
+            "kept": one.kept.model_dump(),
+            "steps": [_step_json(one, row) for row in one.rows],
+            "doubts": list(one.doubts),
+        }
+        for name, one in tried.items()
+    }
+    return {"sample": exact_string(rate), "sources": sources}
+
+
+def _step_json(tried: Tried, row: StageRow) -> dict[str, object]:
+    dropped = {}
+    for reason, gone in row.dropped.items():
+        documents, text_bytes = _shares(gone, tried.tried)
+        samples = _samples_json(tried.samples.get((row.stage, reason), ()))
+        shares = {"documents_share": documents, "bytes_share": text_bytes}
+        option = option_of(row.stage, reason)
+        dropped[reason] = {**gone.model_dump(), **shares, "option": option, "samples": samples}
+    return {**row.model_dump(exclude={"stage", "dropped"}), "step": row.stage, "dropped": dropped}
+
+
+def _samples_json(samples: Sequence[Sample]) -> list[dict[str, object]]:
+    return [{"file": one.file, "record": one.record, "id": one.id, "text": one.text[:SHOWN_CHARS]} for one in samples]
+
+
+def print_source(name: str, tried: Tried) -> None:
+    """Write one source's trial for a person."""
+    rows = []
+    for row in tried.rows:
+        for reason, gone in sorted(row.dropped.items(), key=lambda item: -item[1].documents):
+            rows.append((row.stage, reason, option_of(row.stage, reason) or "", *_cells(gone, tried.tried)))
+        if row.bytes_added or row.bytes_removed:
+            rows.append((row.stage, "edits", "", "", "", f"+{count(row.bytes_added)} -{count(row.bytes_removed)}", ""))
+    rows.append(("", "kept", "", *_cells(tried.kept, tried.tried)))
+    columns = ("step", "reason", "option", "documents", "share", "bytes", "share")
+    stdout.print(
+        table(f"{escape(name)}: {count(tried.tried.documents)} documents tried", columns, rows, text_columns=3)
+    )
+    for reason, records in tried.rejected.items():
+        what = "records passed over" if reason in PASSED_OVER else "records rejected"
+        stdout.print(f"{count(records)} {what} while reading: {escape(reason)}")
+        print_samples(tried.rejects.get(reason, ()))
+    for doubt in tried.doubts:
+        stdout.print(f"[bold yellow]look:[/] {escape(doubt)}", soft_wrap=True)
+    for (step, reason), samples in tried.samples.items():
+        print_samples(samples, f"[bold]{escape(step)} {escape(reason)}[/]")
+    stdout.print()
+
+
+def print_samples(samples: Sequence[Sample], head: str = "") -> None:
+    """Write where each of some texts stands and how it starts."""
+    for one in samples:
+        place = f"{one.file} record {one.record}" + ("" if one.id is None else f", id {one.id}")
+        stdout.print(f"{head}  {escape(place)}", soft_wrap=True)
+        stdout.print(escape("  " + " ".join(one.text[:SHOWN_CHARS].split())), soft_wrap=True)
+
+
+def _cells(part: Count, whole: Count) -> tuple[str, ...]:
+    documents, text_bytes = _shares(part, whole)
+    return count(part.documents), percent(documents), count(part.bytes), percent(text_bytes)
+
+
+def _shares(part: Count, whole: Count) -> tuple[float, float]:
+    return part.documents / max(1, whole.documents), part.bytes / max(1, whole.bytes)
+
+
+def _rate(sample: str) -> Fraction:
+    try:
+        rate = parse_share(sample)
+    except ValueError as error:
+        raise RequestError(f"--sample: {error}") from None
+    if not rate:
+        raise RequestError("--sample: a share of nothing tries nothing; give 1%, say")
+    return rate

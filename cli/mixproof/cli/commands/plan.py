@@ -1,0 +1,270 @@
+"""`mixproof plan`: what a spec asks for, before any work: files, tokens, steps, samples, epochs, rounding, cost.
+
+Estimated before a build, exact after it. Writes nothing and starts nothing. Torch is loaded only where the store holds
+runs that might be reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from rich.table import Table
+
+from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json, lost_table
+from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption
+from mixproof.cli.output import amount, count, emit_json, hours, percent, stdout, table
+from mixproof.cli.request import Request, budgets_of, open_request
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.manifest import Manifest, read_manifest
+from mixproof.mixtures.arithmetic.budget import RunBudget
+from mixproof.mixtures.arithmetic.caps import Use, check_caps, cuts_of, uses_of
+from mixproof.mixtures.arithmetic.repetition import effective_tokens
+from mixproof.mixtures.split_sources import SplitSource
+from mixproof.pipeline.read.progress import ReadProgress, read_progress
+from mixproof.tokenize.estimate import Estimate
+from mixproof.train.launch.cost import ProxyCost, Rate, dataset_bytes, document_rate, proxy_costs
+from mixproof.train.launch.plan import plan_requests
+from mixproof.train.outcome import find_outcomes
+from mixproof.train.record import TRAIN
+
+USUAL_VOCABULARY = 32_000
+"""Of a tokenizer that nobody has opened yet."""
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Everything that a plan says."""
+
+    request: Request
+    tokens_of: Mapping[str, int]
+    """Training tokens by source; estimates where there is no build."""
+    manifest: Manifest | None
+    budgets: Mapping[Pair, RunBudget]
+    reading: ReadProgress | None
+    """None where there is a build."""
+    finished: Mapping[Pair, int]
+    """Runs that are there, by mixture and proxy."""
+    documents: Rate | None
+    costs: tuple[ProxyCost, ...]
+    vocab_size: int
+
+    @property
+    def to_train(self) -> int:
+        """Runs that `train` would train."""
+        return sum(cost.runs for cost in self.costs)
+
+    @property
+    def bytes_to_store(self) -> dict[str, int]:
+        """Ids of the datasets, ids of the draws at most, and checkpoints."""
+        tokens = 0 if self.manifest is not None else sum(self.tokens_of.values())
+        reach: dict[str, int] = {}
+        for budget in self.budgets.values() if self.to_train else ():
+            for name, samples in budget.samples_of.items():
+                need = min(samples * budget.sequence_length + 1, self.tokens_of[name])
+                reach[name] = max(reach.get(name, 0), need)
+        return {
+            "datasets": dataset_bytes(tokens, self.vocab_size),
+            "draws": dataset_bytes(sum(reach.values()), self.vocab_size),
+            "checkpoints": sum(cost.checkpoint_bytes for cost in self.costs),
+        }
+
+
+def plan(spec: SpecPath, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Show what SPEC asks for; exact after a build, estimated before. Writes nothing and starts nothing."""
+    planned = make_plan(open_request(spec, store))
+    if as_json:
+        emit_json(plan_json(planned))
+    else:
+        print_plan(planned)
+
+
+def make_plan(request: Request) -> Planned:
+    """Gather what is known about a spec, its build and its runs."""
+    spec = request.spec
+    path = request.find_manifest()
+    manifest = None if path is None else read_manifest(path)
+    if manifest is None:
+        tokens_of = {name: found.tokens for name, found in request.estimates.items()}
+    else:
+        tokens_of = {name: manifest.sources[name].train.tokens for name in spec.sources}
+    budgets = budgets_of(spec, tokens_of)
+    if manifest is not None:
+        check_caps(spec, budgets, tokens_of)
+    finished = _finished(request, manifest, budgets)
+    to_train = {pair: len(spec.train.seeds) - finished[pair] for pair in budgets}
+    vocab_size = _vocab_size(request, manifest)
+    costs = proxy_costs(spec, budgets, to_train, vocab_size, request.store)
+    rate = document_rate(request.store)
+    reading = read_progress(spec, request.files(), request.store) if manifest is None else None
+    return Planned(request, tokens_of, manifest, budgets, reading, finished, rate, tuple(costs), vocab_size)
+
+
+def plan_json(planned: Planned) -> dict[str, object]:
+    """Give the JSON form of a plan; `tokens` of a source are estimates where `built` is false.
+
+    `cut_tokens` are there where the spec simulates its target: unique tokens to which the run's source is cut.
+    """
+    request = planned.request
+    sources = {
+        name: {"files": found.files, "bytes": found.bytes, "tokens": planned.tokens_of[name]}
+        for name, found in request.estimates.items()
+    }
+    return {
+        "built": planned.manifest is not None,
+        "sources": sources,
+        "shards": None if planned.reading is None else asdict(planned.reading),
+        "runs": [_run_json(planned, pair) for pair in planned.budgets],
+        "runs_finished": sum(planned.finished.values()),
+        "runs_to_train": planned.to_train,
+        "lost": lost_json(lost_by_mixture(planned.manifest, planned.budgets)),
+        "cost": {
+            "documents": None if planned.documents is None else asdict(planned.documents),
+            "training": [asdict(cost) for cost in planned.costs],
+            "bytes_to_store": planned.bytes_to_store,
+        },
+    }
+
+
+def _run_json(planned: Planned, pair: Pair) -> dict[str, object]:
+    spec, budget = planned.request.spec, planned.budgets[pair]
+    uses = {use.source: use for use in uses_of(spec, *pair, budget, planned.tokens_of)}
+    cuts = cuts_of(spec, budget, planned.tokens_of)
+    return {
+        "mixture": pair[0],
+        "proxy": pair[1],
+        "seeds": list(spec.train.seeds),
+        "finished": planned.finished[pair],
+        "steps": budget.steps,
+        "samples": budget.samples,
+        "tokens_declared": budget.tokens_declared,
+        "tokens_planned": budget.tokens_planned,
+        "sources": {
+            name: {
+                "declared": float(budget.declared[name]),
+                "samples": samples,
+                "planned": samples * budget.sequence_length,
+                "epochs": float(uses[name].epochs),
+                **({"cut_tokens": cuts[name]} if cuts else {}),
+            }
+            for name, samples in budget.samples_of.items()
+        },
+    }
+
+
+def print_plan(planned: Planned) -> None:
+    """Write a plan for a person."""
+    spec, estimates = planned.request.spec, planned.request.estimates
+    about = "training tokens" if planned.manifest is not None else "tokens (estimated)"
+    rows = [
+        (name, count(found.files), count(found.bytes), count(planned.tokens_of[name]))
+        for name, found in estimates.items()
+    ]
+    files, size = (sum(sizes) for sizes in zip(*((one.files, one.bytes) for one in _wholes(planned)), strict=True))
+    rows.append((f"{len(estimates)} in all", count(files), count(size), count(sum(planned.tokens_of.values()))))
+    stdout.print(table("Sources", ("source", "files", "file bytes", about), rows))
+    stdout.print(_runs_table(planned))
+    if spec.target is not None:
+        stdout.print(
+            f"epochs and their worth in new tokens (an estimate) are of the target's {count(spec.target.tokens)}"
+        )
+    for name, budget in {proxy: budget for (_, proxy), budget in planned.budgets.items()}.items():
+        stdout.print(_rounding(name, budget))
+    lost = lost_by_mixture(planned.manifest, planned.budgets)
+    if any(lost.values()):
+        stdout.print(lost_table(lost))
+    stdout.print()
+    _print_work(planned)
+
+
+def _runs_table(planned: Planned) -> Table:
+    """A line a mixture and proxy, and a line a source below it."""
+    spec = planned.request.spec
+    simulates = spec.target is not None and spec.target.simulate
+    last = ("epochs", "worth", "cut to") if simulates else ("epochs", "worth")
+    columns = ("mixture × proxy", "declared", "samples", "planned tokens", "share", *last)
+    rows: list[tuple[str, ...]] = []
+    for (mixture, proxy), budget in planned.budgets.items():
+        uses = {use.source: use for use in uses_of(spec, mixture, proxy, budget, planned.tokens_of)}
+        cuts = {name: (count(cut),) for name, cut in cuts_of(spec, budget, planned.tokens_of).items()}
+        whole = ("", count(budget.samples), count(budget.tokens_planned), "", *[""] * len(last))
+        rows.append((f"[bold]{mixture}[/] × {proxy}", *whole))
+        for name, samples in budget.samples_of.items():
+            planned_tokens, share = samples * budget.sequence_length, percent(samples / budget.samples)
+            numbers = (percent(float(budget.declared[name])), count(samples), count(planned_tokens), share)
+            rows.append((f"  {name}", *numbers, *_repeated(uses[name]), *cuts.get(name, ())))
+    return table("Runs", columns, rows)
+
+
+def _repeated(use: Use) -> tuple[str, str]:
+    """Give the epochs, and the estimate of how many unique tokens they are worth."""
+    return f"{float(use.epochs):.3f}", count(effective_tokens(use.unique_tokens, float(use.epochs)))
+
+
+def _rounding(proxy: str, budget: RunBudget) -> str:
+    """Say what whole steps make of the tokens that a proxy asks for."""
+    more = budget.tokens_planned / budget.tokens_declared - 1
+    return (
+        f"{proxy}: {count(budget.tokens_declared)} tokens asked for, {count(budget.steps)} steps of "
+        f"{count(budget.global_batch_size)} × {count(budget.sequence_length)} = {count(budget.tokens_planned)} "
+        f"(+{more:.2%}); {count(budget.warmup_steps)} of warm-up, {count(budget.decay_steps)} of decay"
+    )
+
+
+def _print_work(planned: Planned) -> None:
+    """Say what would run, what is reused, and what it takes."""
+    rows = [_documents_row(planned)]
+    for cost in planned.costs:
+        finished = sum(runs for (_, proxy), runs in planned.finished.items() if proxy == cost.proxy)
+        unit = "GPU-hours" if cost.rate.device == "cuda" else "CPU-hours"
+        speed = f"{amount(cost.rate.amount)} tokens/s, {cost.rate.source}"
+        takes = f"{hours(cost.hours)} {unit}" if cost.runs else ""
+        work = f"{count(cost.runs)} runs, {amount(cost.flops)}FLOP" if cost.runs else ""
+        rows.append((f"train {cost.proxy}", work, f"{count(finished)} runs" if finished else "", takes, speed))
+    stdout.print(table("Work", ("", "to do", "reused", "takes", "rate"), rows, text_columns=5))
+    parts = [f"{amount(size)}B of {name}" for name, size in planned.bytes_to_store.items() if size]
+    stdout.print(f"to store: {', '.join(parts)}" if parts else "to store: nothing new")
+
+
+def _wholes(planned: Planned) -> list[Estimate]:
+    """The files of every source once, though each part of a split one reads them all."""
+    spec, estimates = planned.request.spec, planned.request.estimates
+    whole_of = {name: source.of if isinstance(source, SplitSource) else name for name, source in spec.sources.items()}
+    return list({whole_of[name]: found for name, found in estimates.items()}.values())
+
+
+def _documents_row(planned: Planned) -> tuple[str, ...]:
+    size = sum(found.bytes for found in _wholes(planned))
+    if planned.manifest is not None:
+        return ("build", "", f"build {planned.manifest.build[:12]}", "", "")
+    rate = planned.documents
+    assert planned.reading is not None, "there is no build"
+    shards, read = planned.reading.shards, planned.reading.shards_read
+    work = f"{amount(size)}B of files in {count(shards)} shards"
+    reused = f"{count(read)} shards read" if read else ""
+    if rate is None:
+        return ("build", work, reused, "unknown", "nothing was built in this store yet")
+    takes = f"{hours(size / rate.amount / 3600)} core-hours"
+    return ("build", work, reused, takes, f"{amount(rate.amount)}B/s a core, {rate.source}")
+
+
+def _finished(request: Request, manifest: Manifest | None, budgets: Mapping[Pair, RunBudget]) -> dict[Pair, int]:
+    """How many runs of each mixture and proxy are done and whole."""
+    done = dict.fromkeys(budgets, 0)
+    if manifest is None or not request.store.keys(TRAIN):
+        return done
+    try:
+        outcomes = find_outcomes(plan_requests(request.spec, manifest, request.store, None))
+    except RequestError:  # nothing is drawn yet, so nothing was trained
+        return done
+    for outcome in outcomes:
+        done[outcome.mixture, outcome.proxy] += outcome.done
+    return done
+
+
+def _vocab_size(request: Request, manifest: Manifest | None) -> int:
+    if manifest is not None:
+        return manifest.tokenizer.vocab_size
+    training = request.spec.tokenizer.train
+    return USUAL_VOCABULARY if training is None else training.vocab_size

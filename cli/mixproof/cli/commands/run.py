@@ -1,0 +1,122 @@
+"""`mixproof run`: plan, build, audit, train every mixture × proxy × seed, compare."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import typer
+
+from mixproof.cli.external_tables import print_external
+from mixproof.cli.options import (
+    DEFAULT_STORE,
+    AddressOption,
+    DeviceOption,
+    JsonOption,
+    SpecPath,
+    StoreOption,
+    WandbOption,
+    WorkersOption,
+)
+from mixproof.cli.output import emit_json, stage_progress, stdout
+from mixproof.cli.report import HtmlOption, check_html, write_report
+from mixproof.cli.request import Request, open_request
+from mixproof.ledger.errors import MixproofError
+from mixproof.ledger.manifest import Manifest
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.visible import look_before_work
+from mixproof.tokenize.audit import AuditReport
+from mixproof.train.compare.compare import Comparison
+from mixproof.train.evaluate.external import ExternalScores, find_external, score_external
+from mixproof.train.loop.weights_and_biases import check_wandb
+from mixproof.train.outcome import RunOutcome
+
+from .audit import audit_request, print_report
+from .build import build_json, build_table, run_build
+from .compare import compare_requests, print_comparison
+from .train import report_failed, run_train, train_json
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Everything that one `run` gives."""
+
+    request: Request
+    """What was asked, with the parts of split sources."""
+    manifest: Manifest
+    build: dict[str, object]
+    audit: AuditReport
+    outcomes: list[RunOutcome]
+    external: list[ExternalScores]
+    comparison: Comparison
+
+    def to_json(self) -> dict[str, object]:
+        """Give the four parts, each in the form of its own command."""
+        return {
+            "build": self.build,
+            "audit": self.audit.to_json(),
+            "train": train_json(self.outcomes, self.external),
+            "compare": self.comparison.to_json(),
+        }
+
+
+def run(
+    spec: SpecPath,
+    store: StoreOption = DEFAULT_STORE,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    wandb: WandbOption = None,
+    html: HtmlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Do the whole job of SPEC: build, audit, train, compare; what is done already is reused."""
+    check_html(html)
+    check_wandb(wandb)
+    request = open_request(spec, store)
+    ran = run_request(request, address, workers, device, wandb)
+    if html is not None:
+        write_report(html, [ran.request], ran.comparison)
+    if as_json:
+        emit_json(ran.to_json())
+    else:
+        print_ran(ran)
+    if report_failed(ran.outcomes) or not ran.audit.ok or not ran.comparison.comparable:
+        raise typer.Exit(1)
+
+
+def run_request(
+    request: Request,
+    address: str | None,
+    workers: int | None,
+    device: Literal["cpu", "cuda"] | None = None,
+    wandb: str | None = None,
+) -> Ran:
+    """Do the whole job with one Ray start.
+
+    Raises:
+        MixproofError: when the build's audit fails: nothing is trained on it.
+    """
+    wanted = find_external(request.spec, request.loaded.base)
+    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+        look_before_work(request.store, cluster)
+        built = run_build(request, cluster)
+        request = replace(request, loaded=built.loaded)
+        build = build_json(built, cluster, request.store)
+        report = audit_request(request, "bytes", cluster)
+        if not report.ok:
+            print_report(report)
+            raise MixproofError("the audit failed, so nothing is trained; mend or remove what it names and run again")
+        outcomes = run_train(request, cluster, progress, device, wandb)
+        external = score_external(outcomes, wanted, request.store, cluster)
+        report = audit_request(request, "bytes", cluster)
+    return Ran(request, built.manifest, build, report, outcomes, external, compare_requests([request]))
+
+
+def print_ran(ran: Ran) -> None:
+    """Write the whole job for a person: the account, the audit, the comparison."""
+    stdout.print(build_table(ran.manifest))
+    print_report(ran.audit)
+    print_comparison(ran.comparison)
+    print_external(ran.outcomes, ran.external)
+    stdout.print(f"build {ran.manifest.build}")

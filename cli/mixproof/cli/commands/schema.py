@@ -1,0 +1,11 @@
+"""`mixproof schema`: the spec's JSON Schema, so that editors complete and check specs."""
+
+from __future__ import annotations
+
+from mixproof.cli.output import emit_json
+from mixproof.mixtures.schema import json_schema
+
+
+def schema() -> None:
+    """Print the JSON Schema of a spec."""
+    emit_json(json_schema())

@@ -1,0 +1,179 @@
+"""`mixproof search`: the mixture with the lowest predicted score, by CLIMB's loop or from results that are there.
+
+`search SPEC` trains its candidates (search_spec.py). `search --weights W.csv --scores S.csv` takes other people's
+results, and with `--predict P.csv` says what further mixtures would score. Exit code 1 when no mixture is recommended
+and nothing else was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, WorkersOption
+from mixproof.cli.output import emit_json, stage_progress, stdout, table
+from mixproof.cli.search_report import (
+    choice_json,
+    noise_json,
+    objective_json,
+    optimum_json,
+    print_choices,
+    print_objective,
+    print_optimum,
+)
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.search.choose import Choice, choose
+from mixproof.mixtures.search.families import families
+from mixproof.mixtures.search.objective import Objective, combine
+from mixproof.mixtures.search.observations import Observations, read_mixtures, read_observations
+from mixproof.mixtures.search.predictor import FloatArray
+from mixproof.mixtures.search.rounds import ANCHOR_SEEDS, ROUNDS
+from mixproof.mixtures.search.study import Recommendation, check_size, objective_weights, recommend_from
+
+SpecArgument = Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="Train candidates for this spec.")]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", metavar="CSV", help="Mixtures that were run: a column a source.")
+]
+ScoresOption = Annotated[
+    Path | None, typer.Option("--scores", metavar="CSV", help="What they scored, lower is better: a column a score.")
+]
+PredictOption = Annotated[Path | None, typer.Option("--predict", metavar="CSV", help="Mixtures to predict.")]
+ObjectiveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--objective", metavar="SCORE", help="With --scores: what to minimize; the mean of several, or of all."
+    ),
+]
+ProxyOption = Annotated[str | None, typer.Option("--proxy", help="Proxy that measures candidates; default: the first.")]
+RoundsOption = Annotated[str, typer.Option("--rounds", metavar="N,N,...", help="Candidates of each round.")]
+RepeatsOption = Annotated[
+    int, typer.Option("--repeats", min=1, help="Seeds of the anchor and of the optimum, which measure the noise.")
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="YAML", help="Spec with the mixture found; default: SPEC's name with -found."),
+]
+DEFAULT_ROUNDS = ",".join(map(str, ROUNDS))
+
+
+def search(
+    spec: SpecArgument = None,
+    weights: WeightsOption = None,
+    scores: ScoresOption = None,
+    predict: PredictOption = None,
+    objective: ObjectiveOption = None,
+    proxy: ProxyOption = None,
+    rounds: RoundsOption = DEFAULT_ROUNDS,
+    repeats: RepeatsOption = ANCHOR_SEEDS,
+    output: OutputOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for the best mixture: train candidates of SPEC in rounds, or learn from --weights and --scores."""
+    if (spec is None) == (weights is None):
+        raise RequestError("search takes either a SPEC, or --weights and --scores with results that are there")
+    if spec is not None:
+        given = [
+            name for name, value in (("--scores", scores), ("--predict", predict), ("--objective", objective)) if value
+        ]
+        if given:
+            raise RequestError(f"{given[0]} belongs to --weights; a SPEC says itself what it minimizes")
+        from .search_spec import SearchOptions, search_spec  # brings Ray, which tables do not need
+
+        search_spec(spec, SearchOptions(proxy, _rounds(rounds), repeats, output, store, address, workers, as_json))
+        return
+    assert weights is not None
+    if scores is None:
+        raise RequestError("--weights needs --scores: what those mixtures scored")
+    search_tables(weights, scores, predict, objective or [], as_json)
+
+
+def search_tables(weights: Path, scores: Path, predict: Path | None, objective: list[str], as_json: bool) -> None:
+    """Learn from tables, predict, and recommend."""
+    observations = read_observations(weights, scores)
+    check_size(observations)
+    weighed = objective_weights(observations, objective)
+    asked = None if predict is None else read_mixtures(predict, observations.mixtures.sources)
+    choices = _choose_all(observations)
+    scores_minimized = observations.values[:, [observations.scores.index(name) for name in weighed]]
+    overall = combine({name: choices[name] for name in weighed}, scores_minimized, weighed)
+    found = recommend_from(observations.mixtures, scores_minimized, overall)
+    predictions = (
+        {name: choice.predictor.predict(asked) for name, choice in choices.items()} if asked is not None else {}
+    )
+    if as_json:
+        emit_json(_tables_json(choices, predictions, overall, found))
+    else:
+        _print_tables(choices, predictions, overall, found)
+    if predict is None and found.optimum is None:
+        raise typer.Exit(1)
+
+
+def _choose_all(observations: Observations) -> dict[str, Choice]:
+    """Choose a predictor for every score, several at a time."""
+    targets = {name: observations.values[:, place] for place, name in enumerate(observations.scores)}
+    fits, shares = families(), observations.mixtures.shares
+    with stage_progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+        progress("predictors", 0, len(targets))
+        waiting = {name: pool.submit(choose, fits, shares, values) for name, values in targets.items()}
+        for done, _ in enumerate(as_completed(waiting.values()), start=1):
+            progress("predictors", done, len(targets))
+        return {name: future.result() for name, future in waiting.items()}
+
+
+def _tables_json(
+    choices: Mapping[str, Choice],
+    predictions: Mapping[str, FloatArray],
+    overall: Objective,
+    found: Recommendation,
+) -> dict[str, object]:
+    return {
+        "predictions": {name: values.tolist() for name, values in predictions.items()},
+        "predictors": {name: choice_json(choice) for name, choice in choices.items()},
+        "objective": objective_json(overall),
+        "noise": noise_json(found.noise),
+        "refused": found.refused,
+        "recommendation": None if found.optimum is None else optimum_json(found.optimum),
+    }
+
+
+def _print_tables(
+    choices: Mapping[str, Choice],
+    predictions: Mapping[str, FloatArray],
+    overall: Objective,
+    found: Recommendation,
+) -> None:
+    print_choices(choices)
+    print_objective(overall)
+    if predictions:
+        rows = [(str(row + 1), *(f"{value:.4f}" for value in values)) for row, values in _by_row(predictions)]
+        stdout.print(table("Predictions, a row of the file each", ("row", *predictions), rows))
+    if found.optimum is not None:
+        print_optimum(found.optimum)
+        stdout.print("no source above the largest share it was run with; supply and caps are not known here")
+    else:
+        stdout.print(f"[bold]no mixture is recommended:[/] {escape(str(found.refused))}", soft_wrap=True)
+
+
+def _by_row(predictions: Mapping[str, FloatArray]) -> list[tuple[int, list[float]]]:
+    columns = list(predictions.values())
+    return [(row, [float(column[row]) for column in columns]) for row in range(len(columns[0]))]
+
+
+def _rounds(text: str) -> tuple[int, ...]:
+    """Read `64,32,16`."""
+    try:
+        rounds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        rounds = ()
+    if not rounds or min(rounds) < 1:
+        raise RequestError(f"--rounds {text}: give how many candidates each round has, as 64,32,16")
+    return rounds

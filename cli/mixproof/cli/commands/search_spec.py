@@ -1,0 +1,274 @@
+"""`mixproof search SPEC`: candidates trained in rounds, and a spec file with the mixture that they lead to.
+
+plan > build > space of supply and caps > rounds of proxies > optimum, measured > SPEC-found.yaml. The search is
+arithmetic (mixproof.mixtures.search.rounds); here its trials become runs of the train room. A candidate is named by
+its shares, so its runs are found again whatever round asks for them; all runs share one draw a source. The candidates
+of a round are kept in the store under the scores that led to them: a search that was killed goes on with the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from statistics import fmean
+
+import orjson
+import typer
+from rich.markup import escape
+
+from mixproof.cli.output import StageProgress, emit_json, stage_progress, stderr
+from mixproof.cli.request import Request, open_request
+from mixproof.cli.search_report import Searched, print_searched, searched_json
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import sha256_of, stage_key
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.store import Store, publish_bytes
+from mixproof.mixtures.load import LoadedSpec, load_spec
+from mixproof.mixtures.search.families import families
+from mixproof.mixtures.search.rounds import Measured, Outcome, Plan, Trial, Units
+from mixproof.mixtures.search.rounds import search as search_rounds
+from mixproof.mixtures.search.space import UNITS, Space, exact_shares
+from mixproof.mixtures.search.supply import draw_tokens, space_of
+from mixproof.mixtures.spec import Mixture, Spec
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.visible import look_before_work
+from mixproof.train.compare.compare import objective_weights
+from mixproof.train.launch.family import train_all
+from mixproof.train.outcome import RunOutcome
+
+from .build import run_build
+
+SEARCH = "search"
+SEARCH_VERSION = 2
+"""Rises when the same scores would lead to other candidates."""
+CANDIDATES = "candidates.json"
+FOUND = "found"
+"""Name of the mixture in the spec that a search writes; maps merge, so a name of its own."""
+HEADER = "# Written by mixproof search; another search of the same spec replaces it.\n"
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What the command line says."""
+
+    proxy: str | None
+    rounds: tuple[int, ...]
+    repeats: int
+    output: Path | None
+    store: str
+    address: str | None
+    workers: int | None
+    as_json: bool
+
+
+def search_spec(path: Path, options: SearchOptions) -> None:
+    """Search for the best mixture of a spec, and end with exit code 1 where none is recommended."""
+    request = open_request(path, options.store)
+    proxy = _proxy(request.spec, options.proxy)
+    output = options.output or path.with_name(f"{path.stem}-{FOUND}.yaml")
+    _check_output(output, path)
+    with stage_progress() as progress, Cluster(options.address, options.workers, progress) as cluster:
+        look_before_work(request.store, cluster)
+        built = run_build(request, cluster)
+        request, manifest = replace(request, loaded=built.loaded), built.manifest
+        space = space_of(request.spec, proxy, {name: s.train.tokens for name, s in manifest.sources.items()})
+        plan = Plan(options.rounds, _seeds(request.spec, options.repeats), name=f"{SEARCH}/{manifest.build}/{proxy}")
+        weights = _weights(request.spec, manifest)
+        trainer = _Trainer(request, manifest, cluster, progress, proxy, space, tuple(weights))
+        recall = _recall(request.store, space, plan)
+        outcome = search_rounds(space, plan, trainer.score, weights, families(), recall)
+    written = None
+    if outcome.reason is None and outcome.optimum is not None:
+        written = write_spec(request.loaded, space, outcome.optimum.units, output, _about(proxy, outcome))
+    searched = Searched(manifest.build, proxy, space, outcome, tuple(trainer.runs), written)
+    if options.as_json:
+        emit_json(searched_json(searched))
+    else:
+        print_searched(searched)
+    if written is None:
+        raise typer.Exit(1)
+
+
+class _Trainer:
+    """Measures trials by training them."""
+
+    def __init__(
+        self,
+        request: Request,
+        manifest: Manifest,
+        cluster: Cluster,
+        progress: StageProgress,
+        proxy: str,
+        space: Space,
+        parts: tuple[str, ...],
+    ) -> None:
+        self._request, self._manifest, self._cluster, self._progress = request, manifest, cluster, progress
+        self._proxy, self._space, self._parts = proxy, space, parts
+        self._least_tokens = draw_tokens(request.spec, proxy, space)
+        self.runs: list[RunOutcome] = []
+        """Every run that was asked for, in order."""
+
+    def score(self, trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
+        """Train what is not trained yet; return bits per byte of the objective's sources, None where a run failed."""
+        scores: dict[Trial, tuple[float, ...] | None] = {}
+        seeds_of: dict[Units, list[int]] = {}
+        for trial in trials:
+            seeds_of.setdefault(trial.units, []).append(trial.seed)
+        for seeds in dict.fromkeys(tuple(seeds) for seeds in seeds_of.values()):
+            mixtures = {
+                candidate_name(self._space, units): units for units, own in seeds_of.items() if tuple(own) == seeds
+            }
+            for outcome in self._train(mixtures, seeds):
+                self.runs.append(outcome)
+                scores[Trial(mixtures[outcome.mixture], outcome.seed)] = self._parts_of(outcome)
+        return [scores[trial] for trial in trials]
+
+    def _train(self, mixtures: Mapping[str, Units], seeds: tuple[int, ...]) -> list[RunOutcome]:
+        spec = self._request.spec
+        shares = {name: exact_shares(self._space.sources, units) for name, units in mixtures.items()}
+        train = spec.train.model_copy(
+            update={"proxies": {self._proxy: spec.train.proxies[self._proxy]}, "seeds": seeds}
+        )
+        declared = {name: Mixture(shares=own) for name, own in shares.items()}
+        family = spec.model_copy(update={"mixtures": declared, "train": train})
+        return train_all(
+            family,
+            self._manifest,
+            self._request.store,
+            self._cluster,
+            least_tokens=self._least_tokens,
+            on_progress=self._progress.runs,
+        )
+
+    def _parts_of(self, outcome: RunOutcome) -> tuple[float, ...] | None:
+        if not outcome.done or outcome.record is None:
+            name = f"{outcome.mixture} × {outcome.proxy} × seed {outcome.seed}"
+            stderr.print(f"[bold red]failed:[/] {name}: {escape(str(outcome.reason))}", soft_wrap=True)
+            return None
+        return tuple(outcome.record.heldout[name].bits_per_byte for name in self._parts)
+
+
+def candidate_name(space: Space, units: Units) -> str:
+    """Name a candidate by its shares, so that its runs are the same whoever asks for them."""
+    return f"candidate-{sha256_of(_named(space, units))[:12]}"
+
+
+def _named(space: Space, units: Units) -> dict[str, int]:
+    return {name: count for name, count in zip(space.sources, units, strict=True) if count}
+
+
+def _recall(
+    store: Store, space: Space, plan: Plan
+) -> Callable[[int, Sequence[Measured], Callable[[], list[Units]]], list[Units]]:
+    """Keep the candidates of each round in the store, under everything that they follow from."""
+
+    def recall(number: int, measured: Sequence[Measured], make: Callable[[], list[Units]]) -> list[Units]:
+        config = {
+            "name": plan.name,
+            "rounds": plan.rounds,
+            "seeds": plan.seeds,
+            "number": number,
+            "families": sorted(families()),
+            "most_units": dict(zip(space.sources, space.most_units, strict=True)),
+            "least_units": space.least_units,
+            "center": dict(zip(space.sources, space.center, strict=True)),
+        }
+        scores = [
+            [_named(space, one.trial.units), one.trial.seed, [part.hex() for part in one.parts]] for one in measured
+        ]
+        key = stage_key(SEARCH, SEARCH_VERSION, config, scores)
+        if store.receipt(SEARCH, key) is None:
+            with store.attempt(SEARCH, key) as attempt:
+                attempt.path(CANDIDATES).write_bytes(orjson.dumps(make()))
+                attempt.commit()
+        kept = orjson.loads(store.path(f"{SEARCH}/{key}/{CANDIDATES}").read_bytes())
+        return [tuple(units) for units in kept]
+
+    return recall
+
+
+def _weights(spec: Spec, manifest: Manifest) -> dict[str, float]:
+    """Weight of each held-out set in the objective.
+
+    Raises:
+        RequestError: when the objective weighs a source that has none.
+    """
+    known = sorted(name for name, source in manifest.sources.items() if source.heldout.documents)
+    weights = objective_weights(spec.objective, known)
+    for name in weights:
+        if name not in known:
+            where = spec.where("objective", "heldout_bpb", name)
+            raise RequestError(f"{where}: {name} has no held-out set; weigh {', '.join(known)}")
+    return weights
+
+
+def _proxy(spec: Spec, name: str | None) -> str:
+    known = list(spec.train.proxies)
+    if name is not None and name not in known:
+        raise RequestError(f"--proxy {name}: train.proxies has {', '.join(known)}")
+    return name or known[0]
+
+
+def _seeds(spec: Spec, repeats: int) -> tuple[int, ...]:
+    """The spec's seeds, and the next whole numbers where it has fewer."""
+    seeds = list(spec.train.seeds)[:repeats]
+    following = max(spec.train.seeds) + 1
+    return (*seeds, *range(following, following + repeats - len(seeds)))
+
+
+def _check_output(output: Path, spec: Path) -> None:
+    if output.exists() and not output.read_bytes().startswith(HEADER.encode()):
+        raise RequestError(f"{output}: is there, and no search wrote it; name another file with --output")
+    if not output.parent.is_dir():
+        raise RequestError(f"{output}: there is no folder {output.parent}; it would extend {spec}")
+
+
+def _about(proxy: str, outcome: Outcome) -> list[str]:
+    """What was predicted and measured, as lines for the spec that is written."""
+    optimum, gain = outcome.optimum, outcome.gain
+    assert optimum is not None, "only an optimum is written"
+    less = (
+        "" if gain is None else f", {gain.mean:.4f} ({gain.low:.4f} to {gain.high:.4f}) below the proportional mixture"
+    )
+    return [
+        f"At proxy {proxy}, after {len(outcome.measured)} runs: predicted {optimum.predicted:.4f} "
+        f"({optimum.low:.4f} to {optimum.high:.4f} at 95%),",
+        f"measured {fmean(outcome.confirmed):.4f} over {len(outcome.confirmed)} seeds{less}.",
+        "For the big run give it a proxy of that size under `train.proxies`, or `mixproof export` it.",
+    ]
+
+
+def write_spec(searched: LoadedSpec, space: Space, units: Units, output: Path, about: Sequence[str] = ()) -> Path:
+    """Write a spec that extends the one that was searched, with the mixture found in place of its own.
+
+    Args:
+        searched: the spec that was searched.
+        space: of its candidates.
+        units: the mixture found.
+        output: where to write.
+        about: lines of comment that say how it was found.
+
+    Returns:
+        Its absolute path; it was loaded again, so it is a spec.
+    """
+    parent = os.path.relpath(searched.path.resolve(), output.resolve().parent)
+    shares = ", ".join(f"{_quoted(name)}: {100 * part / UNITS:g}%" for name, part in _named(space, units).items())
+    taken = searched.spec.mixtures
+    found = FOUND if FOUND not in taken else next(name for n in count(2) if (name := f"{FOUND}-{n}") not in taken)
+    others = "".join(f"  {_quoted(name)}: null\n" for name in taken)
+    comments = "".join(f"# {line}\n" for line in about)
+    text = (
+        f"{HEADER}{comments}schema: 1\nname: {searched.spec.name}-{FOUND}\nextends: {_quoted(parent)}\n"
+        f"mixtures:\n  {found}: {{{shares}}}\n{others}"
+    )
+    publish_bytes(text.encode(), output)
+    load_spec(output)
+    return output.resolve()
+
+
+def _quoted(text: str) -> str:
+    """Spell a text so that YAML reads that text, whatever it looks like."""
+    return orjson.dumps(text).decode()

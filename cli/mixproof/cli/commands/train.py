@@ -1,0 +1,140 @@
+"""`mixproof train`: train every mixture × proxy × seed of a spec on its build; finished runs are reused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from mixproof.cli.external_tables import print_external
+from mixproof.cli.options import (
+    DEFAULT_STORE,
+    AddressOption,
+    DeviceOption,
+    JsonOption,
+    SpecPath,
+    StoreOption,
+    WandbOption,
+    WorkersOption,
+)
+from mixproof.cli.output import StageProgress, count, emit_json, percent, stage_progress, stderr, stdout, table
+from mixproof.cli.request import Request, open_request
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.visible import look_before_work
+from mixproof.train.evaluate.external import ExternalScores, find_external, score_external
+from mixproof.train.launch.family import train_all
+from mixproof.train.loop.weights_and_biases import check_wandb
+from mixproof.train.outcome import RunOutcome
+from mixproof.train.record import RunRecord
+
+
+def train(
+    spec: SpecPath,
+    store: StoreOption = DEFAULT_STORE,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    wandb: WandbOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train the proxies of SPEC on every mixture and score them on every held-out set."""
+    check_wandb(wandb)
+    request = open_request(spec, store)
+    wanted = find_external(request.spec, request.loaded.base)
+    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+        look_before_work(request.store, cluster)
+        outcomes = run_train(request, cluster, progress, device, wandb)
+        external = score_external(outcomes, wanted, request.store, cluster)
+    if as_json:
+        emit_json(train_json(outcomes, external))
+    else:
+        stdout.print(delivered_table(outcomes))
+        stdout.print(heldout_table(outcomes))
+        print_external(outcomes, external)
+    if report_failed(outcomes):
+        raise typer.Exit(1)
+
+
+def run_train(
+    request: Request,
+    cluster: Cluster,
+    progress: StageProgress,
+    device: Literal["cpu", "cuda"] | None = None,
+    wandb: str | None = None,
+) -> list[RunOutcome]:
+    """Train every run of a request."""
+    manifest, store = request.manifest(), request.store
+    return train_all(request.spec, manifest, store, cluster, device=device, wandb=wandb, on_progress=progress.runs)
+
+
+def report_failed(outcomes: Sequence[RunOutcome]) -> bool:
+    """Name every failed run on stderr; say whether there was one."""
+    failed = [outcome for outcome in outcomes if not outcome.done]
+    for outcome in failed:
+        name = f"{outcome.mixture} × {outcome.proxy} × seed {outcome.seed}"
+        stderr.print(f"[bold red]failed:[/] {name}: {escape(str(outcome.reason))}", soft_wrap=True)
+    return bool(failed)
+
+
+def train_json(outcomes: Sequence[RunOutcome], external: Sequence[ExternalScores] = ()) -> dict[str, object]:
+    """Give the JSON form of a family of runs; failed ones stand apart, with their reason."""
+    scores = {one.run: one.to_json() for one in external}
+    failed = [
+        {"run": run.place, "mixture": run.mixture, "proxy": run.proxy, "seed": run.seed, "reason": run.reason}
+        for run in outcomes
+        if not run.done
+    ]
+    runs = [
+        _run_json(run, run.record) | ({"external": scores[run.key]} if run.key in scores else {})
+        for run in outcomes
+        if run.done and run.record is not None
+    ]
+    return {"runs": runs, "failed": failed}
+
+
+def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
+    return {
+        "run": outcome.place,
+        "mixture": record.mixture,
+        "proxy": record.proxy,
+        "seed": record.seed,
+        "consumed_samples": record.consumed_samples,
+        "consumed_tokens": record.consumed_tokens,
+        "delivered": {name: source.model_dump() for name, source in record.delivered.items()},
+        "heldout": {
+            name: {"loss": score.loss, "bits_per_byte": score.bits_per_byte} for name, score in record.heldout.items()
+        },
+        "parameters": record.parameters.total,
+        "resumed_from_samples": outcome.resumed_from_samples,
+    }
+
+
+def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:
+    """Set declared, planned and delivered beside each other, per mixture, proxy and source."""
+    columns = ("mixture", "proxy", "source", "declared", "planned tokens", "delivered tokens", "share", "epochs")
+    rows, shown = [], set()
+    for record in (outcome.record for outcome in outcomes if outcome.done and outcome.record is not None):
+        if (record.mixture, record.proxy) in shown:  # seeds change the order, not the amounts
+            continue
+        shown.add((record.mixture, record.proxy))
+        names = (record.mixture, record.proxy)
+        for name, source in record.delivered.items():
+            share = percent(source.tokens / record.consumed_tokens)
+            numbers = (percent(source.declared), count(source.planned), count(source.tokens), share)
+            rows.append((*names, name, *numbers, f"{source.epochs:.3f}"))
+            names = ("", "")
+    return table("Declared = planned = delivered", columns, rows, text_columns=3)
+
+
+def heldout_table(outcomes: Sequence[RunOutcome]) -> Table:
+    """Set the held-out bits per byte of every run side by side, one column a source."""
+    records = [outcome.record for outcome in outcomes if outcome.done and outcome.record is not None]
+    sources = sorted({name for record in records for name in record.heldout})
+    rows = []
+    for record in records:
+        scores = [f"{record.heldout[name].bits_per_byte:.4f}" if name in record.heldout else "" for name in sources]
+        rows.append((record.mixture, record.proxy, str(record.seed), *scores))
+    return table("Held-out bits per byte", ("mixture", "proxy", "seed", *sources), rows, text_columns=3)

@@ -1,0 +1,28 @@
+"""Tables of what runs scored on texts and tasks of others, for `train`, `run` and `compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mixproof.train.evaluate.external import ExternalScores
+from mixproof.train.outcome import RunOutcome
+
+from .output import stdout, table
+
+COLUMNS = ("run", "on", "bits per byte", "documents or questions", "accuracy")
+
+
+def print_external(outcomes: Sequence[RunOutcome], external: Sequence[ExternalScores]) -> None:
+    """Write a line for each run and each set or task; nothing where there is none."""
+    name_of = {run.key: f"{run.mixture} × {run.proxy} × seed {run.seed}" for run in outcomes}
+    rows = []
+    for scores in external:
+        for name, row in scores.sets.items():
+            lossy = "" if row["lossless"] else " (lossy)"
+            rows.append((name_of[scores.run], name, f"{row['bits_per_byte']:.4f}{lossy}", f"{row['documents']:,}", ""))
+        for name, row in scores.tasks.items():
+            shown = [f"{key} {row[key]:.3f}" for key in ("acc", "acc_norm") if key in row]
+            bits = f"{row['bits_per_byte']:.4f} of the right answers"
+            rows.append((name_of[scores.run], name, bits, f"{row['questions']:,}", ", ".join(shown)))
+    if rows:
+        stdout.print(table("External texts and tasks; no part of the ranking", COLUMNS, sorted(rows)))

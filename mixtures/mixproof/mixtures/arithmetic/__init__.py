@@ -1,0 +1,1 @@
+"""Arithmetic of mixtures: shares, budgets, caps, rounding."""

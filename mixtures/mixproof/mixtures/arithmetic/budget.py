@@ -1,0 +1,176 @@
+"""A run's budget in whole steps and samples, exactly.
+
+Steps = ceil(tokens / (sequence length × global batch size)). Warm-up, decay, checkpoint intervals and the
+ends of phases round up to whole steps as well (the last phase ends with the run; decay gives way where a
+short run has no room for both). The samples of a phase are dealt to its sources by largest remainder, so
+they sum to the phase. A positive share that gets no sample is an error: silently dropping a source is how
+blends go wrong elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from mixproof.mixtures.errors import SpecError
+from mixproof.mixtures.key_positions import KeyPath
+from mixproof.mixtures.quantities import Share, percent_string
+from mixproof.mixtures.spec import Spec
+
+from .rounding import ceil, largest_remainder
+from .shares import PhaseShares, Supply, resolve_mixture, shares_of_run
+
+
+@dataclass(frozen=True)
+class PhaseBudget:
+    """One phase of a run, in samples."""
+
+    first_sample: int
+    samples: int
+    samples_of: dict[str, int]
+    """Samples by source; positive ones only, in order of the names; they sum to `samples`."""
+
+
+@dataclass(frozen=True)
+class RunBudget:
+    """What one mixture takes at one proxy."""
+
+    tokens_declared: int
+    """Tokens that the spec asks for."""
+    steps: int
+    global_batch_size: int
+    sequence_length: int
+    samples: int
+    """steps × global batch size."""
+    tokens_planned: int
+    """samples × sequence length: what whole steps make of the declared tokens."""
+    warmup_steps: int
+    decay_steps: int
+    checkpoint_steps: int | None
+    """Steps between checkpoints; None: one at the end."""
+    phases: tuple[PhaseBudget, ...]
+    declared: dict[str, Share] = field(default_factory=dict)
+    """Exact share of each source in the whole run, as the mixture says, before rounding to samples."""
+
+    @property
+    def samples_of(self) -> dict[str, int]:
+        """Samples of each source in the whole run."""
+        total: dict[str, int] = {}
+        for phase in self.phases:
+            for name, samples in phase.samples_of.items():
+                total[name] = total.get(name, 0) + samples
+        return dict(sorted(total.items()))
+
+
+def windows(tokens: int, sequence_length: int) -> int:
+    """Count the training windows of one pass: each has `sequence_length` targets and reads one token more."""
+    return max(0, (tokens - 1) // sequence_length)
+
+
+def budget_run(spec: Spec, mixture: str, proxy: str, tokens_of: Mapping[str, int]) -> RunBudget:
+    """Plan one run.
+
+    Args:
+        spec: a checked spec.
+        mixture: name of the mixture.
+        proxy: name of the proxy, whose recipe gives tokens and batch size.
+        tokens_of: training tokens of every source, EODs included.
+
+    Raises:
+        SpecError: when a phase has no step, a positive share gets no sample, or a source is too short for
+            one window.
+
+    """
+    recipe, train = spec.train.proxies[proxy], spec.train
+    length, batch = train.sequence_length, recipe.global_batch_size
+    whole = -(-recipe.tokens // (length * batch))
+    tokens, steps = _length_of_run(spec, mixture, recipe.tokens, length * batch)
+    shares = resolve_mixture(spec, mixture, supply_of(spec, steps * batch, tokens_of))
+    _check_windows(spec, mixture, shares, tokens_of)
+    warmup = ceil(train.schedule.wsd.warmup * whole)
+    every = train.checkpoint_every
+    phases = _phases(spec, mixture, proxy, shares, whole, steps)
+    return RunBudget(
+        tokens_declared=tokens,
+        steps=steps,
+        global_batch_size=batch,
+        sequence_length=length,
+        samples=steps * batch,
+        tokens_planned=steps * batch * length,
+        warmup_steps=warmup,
+        decay_steps=min(_decay_steps(spec, mixture, phases[-1], batch, whole), steps - warmup),
+        checkpoint_steps=-(-every // (length * batch)) if every is not None else None,
+        phases=phases,
+        declared=shares_of_run(shares),
+    )
+
+
+def _length_of_run(spec: Spec, mixture: str, tokens: int, tokens_of_step: int) -> tuple[int, int]:
+    """Tokens and steps of a run: the proxy's, or as far as the last phase goes."""
+    phases = spec.mixtures[mixture].phases
+    declared = ceil(phases[-1].until * tokens) if phases else tokens
+    return declared, -(-declared // tokens_of_step)
+
+
+def _decay_steps(spec: Spec, mixture: str, phase: PhaseBudget, batch: int, whole: int) -> int:
+    """Steps of the decay: those of the last phase where it says so, else a share of the proxy's."""
+    declared = spec.mixtures[mixture].phases
+    if declared and declared[-1].decay:
+        return phase.samples // batch
+    return ceil(spec.train.schedule.wsd.decay * whole)
+
+
+def supply_of(spec: Spec, samples: int, tokens_of: Mapping[str, int]) -> Supply:
+    """Say what the caps speak of: the target run in tokens where there is one, else a run of `samples`."""
+    if spec.target is not None:
+        capacity = {name: int(spec.max_epochs(name) * tokens) for name, tokens in tokens_of.items()}
+        return Supply(spec.target.tokens, tokens_of, capacity)
+    length = spec.train.sequence_length
+    capacity = {name: int(spec.max_epochs(name) * windows(tokens, length)) for name, tokens in tokens_of.items()}
+    return Supply(samples, tokens_of, capacity)
+
+
+def _check_windows(spec: Spec, mixture: str, shares: tuple[PhaseShares, ...], tokens_of: Mapping[str, int]) -> None:
+    length = spec.train.sequence_length
+    for name in shares_of_run(shares):
+        tokens = tokens_of.get(name, 0)
+        if windows(tokens, length) == 0:
+            raise SpecError(
+                f"{spec.where('mixtures', mixture, name)}: source {name} has {tokens:,} training tokens, and one "
+                f"sample reads {length + 1:,}; give it more text, a share of 0, or a shorter `sequence_length`"
+            )
+
+
+def _phases(
+    spec: Spec, mixture: str, proxy: str, shares: tuple[PhaseShares, ...], whole: int, steps: int
+) -> tuple[PhaseBudget, ...]:
+    """Cut a run of `steps`, at shares of the proxy's `whole` number of steps; the last phase ends with the run."""
+    batch = spec.train.proxies[proxy].global_batch_size
+    phases, start = [], 0
+    for index, phase in enumerate(shares):
+        end = ceil(phase.until * whole) if index < len(shares) - 1 else steps
+        path: KeyPath = ("mixtures", mixture, "phases", index) if len(shares) > 1 else ("mixtures", mixture)
+        if end == start:
+            raise SpecError(
+                f"{spec.where(*path)}: at proxy {proxy} the phase has no step: it ends in step {end} of {steps}, and "
+                f"so does the one before; ask for more tokens in train.proxies.{proxy}.tokens, or a later `until`"
+            )
+        samples_of = largest_remainder((end - start) * batch, phase.shares)
+        _check_samples(spec, path, proxy, phase, samples_of)
+        phases.append(PhaseBudget(start * batch, (end - start) * batch, samples_of))
+        start = end
+    return tuple(phases)
+
+
+def _check_samples(spec: Spec, path: KeyPath, proxy: str, phase: PhaseShares, samples_of: Mapping[str, int]) -> None:
+    samples = sum(samples_of.values())
+    for name, count in samples_of.items():
+        if count == 0:
+            share = phase.shares[name]
+            times = ceil(1 / (share * samples))
+            raise SpecError(
+                f"{spec.where(*path, name)}: at proxy {proxy} the share {percent_string(share)} of {name} needs at "
+                f"least 1 sample, and {samples:,} samples supply {float(share * samples):.3g}, which rounds to none; "
+                f"give the run {times} times the tokens, {name} {percent_string(Fraction(1, samples))}, or a share of 0"
+            )

@@ -1,0 +1,171 @@
+"""Caps on repetition: how often each source is seen, and whether that is allowed.
+
+Caps speak of the run that counts: of the target run where the spec names one, else of each proxy run. In the
+target a source's epochs are its share of the target's tokens over its training tokens; in a proxy run they
+are its samples over the windows of one pass. `simulated_tokens` says to how many unique tokens a source is
+cut so that a proxy repeats it as often as the target would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from mixproof.mixtures.errors import SpecError
+from mixproof.mixtures.quantities import percent_string
+from mixproof.mixtures.spec import Spec
+
+from .budget import RunBudget, budget_run, windows
+from .rounding import ceil
+
+
+@dataclass(frozen=True)
+class Use:
+    """How much one run takes from one source."""
+
+    mixture: str
+    run: str
+    """`target`, or the proxy's name."""
+    source: str
+    share: Fraction
+    """Declared share of the run."""
+    need_tokens: int
+    unique_tokens: int
+    """Tokens that one epoch gives."""
+    epochs: Fraction
+    """2 means seen twice."""
+    max_epochs: Fraction
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether the source is seen more often than its cap allows."""
+        return self.epochs > self.max_epochs
+
+    @property
+    def supply_tokens(self) -> int:
+        """Tokens that the source can give under its cap."""
+        return int(self.unique_tokens * self.max_epochs)
+
+
+def uses_of(spec: Spec, mixture: str, proxy: str, budget: RunBudget, tokens_of: Mapping[str, int]) -> tuple[Use, ...]:
+    """Say what the run that counts takes from each source of a mixture, in order of the names."""
+    uses = []
+    for name, samples in budget.samples_of.items():
+        share, cap = budget.declared[name], spec.max_epochs(name)
+        if spec.target is not None:
+            exact, unique = share * spec.target.tokens, tokens_of[name]
+            use = Use(mixture, "target", name, share, ceil(exact), unique, exact / unique, cap)
+        else:
+            per_pass = windows(tokens_of[name], budget.sequence_length)
+            need, unique = samples * budget.sequence_length, per_pass * budget.sequence_length
+            use = Use(mixture, proxy, name, share, need, unique, Fraction(samples, per_pass), cap)
+        uses.append(use)
+    return tuple(uses)
+
+
+def check_caps(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget], tokens_of: Mapping[str, int]) -> None:
+    """Refuse budgets that a capped source cannot supply.
+
+    Args:
+        spec: a checked spec.
+        budgets: by (mixture, proxy).
+        tokens_of: training tokens of every source.
+
+    Raises:
+        SpecError: naming need, supply, epochs and the ways out of every cap that does not hold.
+
+    """
+    lines: dict[str, None] = {}  # with a target, all proxies of a mixture say the same
+    for (mixture, proxy), budget in budgets.items():
+        for use in uses_of(spec, mixture, proxy, budget, tokens_of):
+            if use.exceeded:
+                lines[_describe(spec, use, budget)] = None
+    if lines:
+        raise SpecError("\n".join(lines))
+
+
+def check_largest_supply(spec: Spec, most_tokens_of: Mapping[str, int]) -> None:
+    """Refuse, before anything is built, what no tokenizer could make the sources supply.
+
+    Mixtures with written shares are checked source by source. A rule's shares need the true counts, so
+    there only the whole is checked: all sources to their caps against the whole run.
+
+    Args:
+        spec: a checked spec.
+        most_tokens_of: for every source more tokens than it can have, as its bytes (a token has at least one).
+
+    Raises:
+        SpecError: as `check_caps` and `budget_run`.
+
+    """
+    budgets = {}
+    for mixture, declared in spec.mixtures.items():
+        by_rule = declared.rule is not None or any(phase.rule is not None for phase in declared.phases)
+        for proxy, recipe in spec.train.proxies.items():
+            if not by_rule:
+                budgets[mixture, proxy] = budget_run(spec, mixture, proxy, most_tokens_of)
+                continue
+            need = spec.target.tokens if spec.target is not None else recipe.tokens
+            supply = sum(int(spec.max_epochs(name) * most) for name, most in most_tokens_of.items())
+            if supply < need:
+                raise SpecError(
+                    f"{spec.where('mixtures', mixture)}: the run needs {need:,} tokens, and all sources to their caps "
+                    f"on epochs supply at most {supply:,}; ask for fewer tokens, raise the caps, or add text"
+                )
+    check_caps(spec, budgets, most_tokens_of)
+
+
+def cuts_of(spec: Spec, budget: RunBudget, tokens_of: Mapping[str, int]) -> dict[str, int]:
+    """Unique tokens to which the sources of a run are cut; empty where the spec does not simulate its target.
+
+    Raises:
+        SpecError: as `simulated_tokens`.
+
+    """
+    simulates = spec.target is not None and spec.target.simulate
+    return simulated_tokens(spec, budget, tokens_of) if simulates else {}
+
+
+def simulated_tokens(spec: Spec, budget: RunBudget, tokens_of: Mapping[str, int]) -> dict[str, int]:
+    """Unique tokens to which each source is cut so that the proxy repeats it as the target would.
+
+    A source's share takes as much of the proxy's tokens as of the target's, so the cut is the same part of every
+    source, whatever the mixture: all mixtures of a proxy read the same draws. Its epochs then differ from the target's
+    by what rounding to whole samples and whole documents does to them.
+
+    Raises:
+        SpecError: when that is too little for one window.
+
+    """
+    if spec.target is None:
+        return {name: tokens_of[name] for name in budget.samples_of}
+    cut = {}
+    part = Fraction(budget.tokens_planned, spec.target.tokens)
+    for name in budget.samples_of:
+        cut[name] = min(tokens_of[name], ceil(tokens_of[name] * part))
+        if windows(cut[name], budget.sequence_length) == 0:
+            raise SpecError(
+                f"{spec.where('target', 'simulate')}: source {name} would be cut to {cut[name]:,} tokens, and one "
+                f"sample reads {budget.sequence_length + 1:,}; give the proxy more tokens, or simulate a smaller target"
+            )
+    return cut
+
+
+def _describe(spec: Spec, use: Use, budget: RunBudget) -> str:
+    """Say need, supply and epochs of a cap that does not hold, and the ways out."""
+    if spec.target is not None:
+        run, total, whole_steps, tokens_key = "the target run", spec.target.tokens, 1, "target.tokens"
+        cap = f"raise target.max_epochs.{use.source}"
+    else:
+        run, total, tokens_key = f"the run at proxy {use.run}", budget.tokens_planned, f"train.proxies.{use.run}.tokens"
+        whole_steps = budget.global_batch_size * budget.sequence_length
+        cap = f"set a cap of its own (target: {{tokens: ..., max_epochs: {{{use.source}: ...}}}})"
+    fitting_tokens = int(use.supply_tokens / use.share) // whole_steps * whole_steps
+    fitting_share = int(Fraction(use.supply_tokens, total) * 10**5) / 10**3
+    return (
+        f"{spec.where('mixtures', use.mixture, use.source)}: {run} needs {use.need_tokens:,} tokens of {use.source} "
+        f"({percent_string(use.share)} of {total:,}), {float(use.epochs):.4g} epochs of {use.unique_tokens:,}; the cap "
+        f"of {float(use.max_epochs):.4g} epochs supplies {use.supply_tokens:,}; lower its share to {fitting_share:g}%, "
+        f"or {tokens_key} to {fitting_tokens}, {cap}, or add text"
+    )

@@ -1,0 +1,1 @@
+"""Cluster: Ray started or joined, tasks submitted, retried and collected."""

@@ -1,0 +1,1 @@
+"""Exact and fuzzy deduplication of documents."""

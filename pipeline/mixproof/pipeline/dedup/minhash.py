@@ -1,0 +1,146 @@
+"""MinHash: documents as sets of word n-grams, a signature of minima for each, and band hashes of the minima.
+
+The share of equal minima of two signatures estimates the Jaccard similarity J of the two sets of n-grams; two
+documents share a band of r minima with probability J^r and one of b bands with 1 - (1 - J^r)^b. Words and
+n-grams are those of `ngrams.py`; a text with fewer words than n is one gram of all its words, and a text without
+words has no signature and no bands.
+
+A minimum is one of (gram * multiplier) mod 2^32 over 32 bits of the gram's hash: grams are mixed already, so an odd
+multiplier is enough to put them in an order of its own. Products stand on a circle, and each order is used four times:
+the nearest product up from 0, down from 0, up from 2^31 and down from 2^31. Each is the minimum of a permutation, so
+agreement still has the mean J; that they share products makes no signature worse, because four picks from one circle
+are seldom the same gram.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixproof.pipeline.words.ngrams import Ragged, hashes_at, mixed, ranges, window_hashes
+
+BLOCK_GRAMS = 1 << 17
+"""Grams that are multiplied at a time."""
+NO_GRAM = np.uint32(0xFFFFFFFF)
+
+_NEAREST: tuple[tuple[type[np.uint32] | type[np.int32], np.ufunc], ...] = (
+    (np.uint32, np.minimum),
+    (np.uint32, np.maximum),
+    (np.int32, np.minimum),
+    (np.int32, np.maximum),
+)
+"""The four picks from a circle of products: as signed numbers they begin at 2^31."""
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_BAND = np.uint64(0xD1342543DE82EF95)
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """The shape of signatures."""
+
+    ngram: int
+    """Words of a gram."""
+    bands: int
+    rows: int
+    """Minima of a band."""
+
+    @property
+    def minima(self) -> int:
+        """Minima of a signature."""
+        return self.bands * self.rows
+
+
+def grams(words: Ragged, ngram: int) -> Ragged:
+    """Hash the n-grams of each text's words; a text with fewer words has one gram of them all, without words none."""
+    full = window_hashes(words, ngram)
+    counts = words.lengths
+    short = np.flatnonzero((counts > 0) & (counts < ngram))
+    if not len(short):
+        return full
+    lengths = full.lengths
+    lengths[short] = 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    values = np.empty(offsets[-1], dtype=np.uint64)
+    whole = counts >= ngram
+    values[ranges(offsets[:-1][whole], lengths[whole])] = full.values
+    for length in range(1, ngram):
+        these = short[counts[short] == length]
+        values[offsets[these]] = hashes_at(words.values, words.offsets[these], length)
+    return Ragged(values, offsets)
+
+
+def minima(documents: Ragged, number: int) -> NDArray[np.uint32]:
+    """The minima of each document's grams, uint32 [number, documents]; NO_GRAM in all of them for no grams.
+
+    Minimum k is the pick k // m from the products with multiplier k % m, of m multipliers.
+    """
+    found = np.full((number, len(documents)), NO_GRAM, dtype=np.uint32)
+    filled = np.flatnonzero(documents.lengths)
+    if not len(filled):
+        return found
+    values = (documents.values >> np.uint64(32)).astype(np.uint32)
+    starts, firsts = _segments(documents.offsets[filled], documents.lengths[filled])
+    ends = np.append(starts[1:], len(values))
+    parts = np.empty((number, len(starts)), dtype=np.uint32)
+    scratch = np.empty(2 * BLOCK_GRAMS, dtype=np.uint32)
+    multipliers = _multipliers(-(-number // len(_NEAREST)))
+    segment = 0
+    while segment < len(starts):
+        last = max(segment + 1, int(np.searchsorted(ends, starts[segment] + BLOCK_GRAMS, side="right")))
+        block = values[starts[segment] : ends[last - 1]]
+        places = starts[segment:last] - starts[segment]
+        products = scratch[: len(block)]
+        picks = [
+            (nearest, products.view(kind), parts[:, segment:last].view(kind)[pick * len(multipliers) :])
+            for pick, (kind, nearest) in enumerate(_NEAREST)
+        ]
+        for k, multiplier in enumerate(multipliers):
+            np.multiply(block, multiplier, out=products)
+            for nearest, circle, found_here in picks:
+                if k < len(found_here):
+                    nearest.reduceat(circle, places, out=found_here[k])
+        segment = last
+    found[:, filled] = parts if len(starts) == len(filled) else _joined(parts, firsts, len(multipliers))
+    return found
+
+
+def band_hashes(signatures: NDArray[np.uint32], sketch: Sketch) -> NDArray[np.uint64]:
+    """Hash each band of each document, uint64 [documents, bands]; signatures as `minima` gives them.
+
+    The band's number is part of its hash, so bands of different numbers do not meet.
+    """
+    by_band = signatures.reshape(sketch.bands, sketch.rows, -1)
+    sums = np.arange(1, sketch.bands + 1, dtype=np.uint64)[:, None].repeat(signatures.shape[1], axis=1)
+    for row in range(sketch.rows):
+        sums = mixed(sums * _BAND + by_band[:, row])
+    return np.ascontiguousarray(sums.T)
+
+
+def short_signatures(signatures: NDArray[np.uint32]) -> NDArray[np.uint16]:
+    """The lower halves of the minima, uint16 [documents, minima]: different minima agree once in 65,536."""
+    return np.ascontiguousarray(signatures.T.astype(np.uint16))
+
+
+def _segments(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut documents into segments of BLOCK_GRAMS at most: starts of all, and each document's first segment."""
+    pieces = -(-lengths // BLOCK_GRAMS)
+    firsts = np.cumsum(pieces) - pieces
+    within = np.arange(pieces.sum()) - np.repeat(firsts, pieces)
+    return np.repeat(starts, pieces) + within * BLOCK_GRAMS, firsts
+
+
+def _joined(parts: NDArray[np.uint32], firsts: NDArray[np.int64], multipliers: int) -> NDArray[np.uint32]:
+    """The minima of documents from those of their segments."""
+    whole = np.empty((len(parts), len(firsts)), dtype=np.uint32)
+    for row, (part, one) in enumerate(zip(parts, whole, strict=True)):
+        kind, nearest = _NEAREST[row // multipliers]
+        nearest.reduceat(part.view(kind), firsts, out=one.view(kind))
+    return whole
+
+
+def _multipliers(number: int) -> NDArray[np.uint32]:
+    """Odd multipliers, the same for every number of them, uint32 [number]."""
+    upper = mixed(np.arange(1, number + 1, dtype=np.uint64) * _STEP) >> np.uint64(32)
+    return upper.astype(np.uint32) | np.uint32(1)

@@ -1,0 +1,138 @@
+"""The stored index of held-out and evaluation texts: arrays that every task maps from the same pages.
+
+Held-out texts come first, by source, then those of evaluation files, by file. An index of 10M words takes
+about 0.5 GB on disk; processes on one machine share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.store import Store
+from mixproof.pipeline.columns import read_whole, table_of
+from mixproof.pipeline.words.ngrams import Ragged
+
+from .evaluation import EvaluationFile, check_same, read_evaluation_texts
+from .heldout import HeldoutSet
+from .overlap import OverlapIndex, Postings, build_index
+
+INDEX = "overlap_index"
+VERSION = 2
+TEXTS = "texts.parquet"
+SHOWN_CHARS = 200
+
+TEXTS_SCHEMA = pa.schema(
+    [
+        pa.field("match", pa.string()),
+        pa.field("match_record", pa.int64()),
+        pa.field("match_xxh128", pa.string()),
+        pa.field("match_start", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class IndexedTexts:
+    """What a user is told about the texts of an index, and their hashes."""
+
+    rows: list[dict[str, Any]]
+    by_hash: dict[str, int]
+    """The first text of each hash (32 hex digits)."""
+
+    def describe(self, text: int) -> dict[str, Any]:
+        """The columns `match*` of a dropped document."""
+        return self.rows[text]
+
+
+def index_key(ngram: int, sets: Sequence[HeldoutSet], against: Sequence[EvaluationFile]) -> str:
+    """The key of the index of these sets and files."""
+    names = [[each.source, each.sha256] for each in sets], [[each.file.name, each.sha256] for each in against]
+    return stage_key(INDEX, VERSION, {"ngram": ngram}, names)
+
+
+def make_index(
+    store_url: str, key: str, ngram: int, sets: Sequence[HeldoutSet], against: Sequence[EvaluationFile]
+) -> None:
+    """Index the texts of held-out sets and evaluation files."""
+    store = Store(store_url)
+    texts: list[str] = []
+    rows: list[tuple[str, int]] = []
+    for each in sets:
+        held = read_whole(store.path(each.path), ["record", "text"])
+        texts += held["text"].to_pylist()
+        rows += [(f"heldout/{each.source}", record) for record in held["record"].to_pylist()]
+    protected = len(texts)
+    for file in against:
+        check_same(file)
+        for item in read_evaluation_texts(file.file, ngram):
+            texts.append(item.text)
+            rows.append((f"evaluation/{file.file.name}", item.record))
+    index = build_index(texts, ngram, protected)
+    hashes = [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
+    starts = [text[:SHOWN_CHARS] for text in texts]
+    named = [(*row, text_hash, start) for row, text_hash, start in zip(rows, hashes, starts, strict=True)]
+    with store.attempt(INDEX, key) as attempt:
+        save_index(index, attempt.path("."))
+        pq.write_table(table_of(named, TEXTS_SCHEMA), attempt.path(TEXTS), compression="zstd")
+        attempt.commit(facts={"ngram": ngram, "protected": protected})
+
+
+def save_index(index: OverlapIndex, folder: Path) -> None:
+    """Write every array of the index as `<field>.<array>.npy`."""
+    for part in fields(index):
+        value = getattr(index, part.name)
+        for name, array in _arrays(value):
+            np.save(folder / f"{part.name}{name}.npy", array, allow_pickle=False)
+
+
+@lru_cache(maxsize=2)
+def _load(store_url: str, key: str) -> tuple[OverlapIndex, IndexedTexts]:
+    store = Store(store_url)
+    receipt = store.receipt(INDEX, key)
+    assert receipt is not None, f"{INDEX}/{key} was made and has no receipt"
+    folder = store.folder(f"{INDEX}/{key}")
+
+    def array(name: str) -> Any:  # noqa: ANN401 - its field says of which type
+        return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+    def postings(name: str) -> Postings:
+        return Postings(**{part.name: array(f"{name}.{part.name}") for part in fields(Postings)})
+
+    index = OverlapIndex(
+        ngram=int(receipt.facts["ngram"]),
+        protected=int(receipt.facts["protected"]),
+        words=Ragged(array("words.values"), array("words.offsets")),
+        sizes=array("sizes"),
+        grams=postings("grams"),
+        wholes=postings("wholes"),
+        heads=postings("heads"),
+        anchors=postings("anchors"),
+    )
+    rows = read_whole(folder / TEXTS).to_pylist()
+    by_hash: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        by_hash.setdefault(row["match_xxh128"], number)
+    return index, IndexedTexts(rows, by_hash)
+
+
+def load_index(store: Store, key: str) -> tuple[OverlapIndex, IndexedTexts]:
+    """Map a finished index into memory; a process keeps the last two."""
+    return _load(str(store), key)
+
+
+def _arrays(value: object) -> list[tuple[str, Any]]:
+    if isinstance(value, np.ndarray):
+        return [("", value)]
+    if isinstance(value, Ragged | Postings):
+        return [(f".{part.name}", getattr(value, part.name)) for part in fields(value)]
+    return []

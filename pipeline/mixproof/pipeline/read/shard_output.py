@@ -1,0 +1,187 @@
+"""The Parquet files of a shard as its task writes them, its texts' hashes, and what its account counts on the way.
+
+Rows are written in groups of fixed size, so that a file's bytes depend on nothing but the rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from mixproof.ledger.account import Count, StageRow
+from mixproof.pipeline.columns import table_of
+from mixproof.pipeline.record import OTHER_PART, Raw, Reject
+from mixproof.pipeline.steps import NOT_SAMPLED, Counted, StepFailedError, apply_steps
+
+ROW_GROUP_ROWS = 1024
+ROW_GROUP_BYTES = 64 * 1000 * 1000
+"""A group ends at this many bytes of text as well, so that long documents do not take the memory."""
+
+HASH_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8")])
+"""One document in `hashes.npy`, which is sorted by these fields: the halves of its text's xxh3_128, its
+UTF-8 bytes, its row in `documents.parquet`. A range of hashes is one slice of the file."""
+
+_FILE = pa.field("file", pa.string())
+_DOCUMENT_FIELDS = [
+    pa.field("record", pa.int64()),
+    pa.field("id", pa.string()),
+    pa.field("text", pa.large_string()),
+    pa.field("text_xxh128", pa.binary(16)),
+    pa.field("text_bytes", pa.int64()),
+]
+_DROPPED_FIELDS = [
+    pa.field("record", pa.int64()),
+    pa.field("id", pa.string()),
+    pa.field("step", pa.string()),
+    pa.field("reason", pa.string()),
+    pa.field("text", pa.large_string()),
+]
+_REJECT_FIELDS = [
+    pa.field("record", pa.int64()),
+    pa.field("line", pa.int64()),
+    pa.field("reason", pa.string()),
+    pa.field("detail", pa.string()),
+]
+
+
+class ShardOutput:
+    """The Parquet files of a shard, written in groups of rows, and the counts for its account."""
+
+    def __init__(self, documents: Path, rejects: Path, dropped: Path | None, *, tree: bool) -> None:
+        self._tree = tree
+        files = [_FILE] if tree else []
+        self._documents = DocumentRows(documents, tree=tree)
+        self._rejects = Rows(rejects, pa.schema(files + _REJECT_FIELDS))
+        self._dropped = None if dropped is None else Rows(dropped, pa.schema(files + _DROPPED_FIELDS))
+        self._rejected: Counter[str] = Counter()
+        self.records = 0
+        self.poison: dict[int, str] = {}
+        """Places of the documents that a step raised an error on, and the error; with any, the counts are void."""
+        self._read_bytes = 0
+
+    def __enter__(self) -> ShardOutput:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._documents.close()
+        self._rejects.close()
+        if self._dropped is not None:
+            self._dropped.close()
+
+    def take(self, item: Raw | Reject, steps: Sequence[Counted], file: str) -> None:
+        """Count a record, run a document through the steps, and write what is left or why nothing is."""
+        self.records += 1
+        head: tuple[object, ...] = (file,) if self._tree else ()
+        if isinstance(item, Reject):
+            self._rejected[item.reason] += 1
+            if item.reason != OTHER_PART:  # that part has it
+                self._rejects.add((*head, *item))
+            return
+        data = item.data
+        self._read_bytes += len(data)
+
+        def gone(step: str, reason: str, text: bytes) -> None:
+            if self._dropped is not None and reason != NOT_SAMPLED:
+                self._dropped.add((*head, item.record, item.id, step, reason, text), len(text))
+
+        try:
+            done = apply_steps(item, data, steps, gone)
+        except StepFailedError as error:
+            self.poison[self.records - 1] = str(error)
+            return
+        if done is not None:
+            self._documents.add(head, item.record, item.id, done)
+
+    def read_row(self) -> StageRow:
+        """The account of reading, before any step."""
+        return StageRow(
+            stage="read",
+            documents_in=self.records,
+            documents_out=self.records - self._rejected.total(),
+            bytes_in=self._read_bytes,
+            bytes_out=self._read_bytes,
+            dropped={name: Count(documents=n, bytes=0) for name, n in sorted(self._rejected.items())},
+        )
+
+    def save_hashes(self, path: Path) -> None:
+        """Write `hashes.npy`."""
+        self._documents.save_hashes(path)
+
+
+class DocumentRows:
+    """The documents of a shard, and the hashes of their texts."""
+
+    def __init__(self, path: Path, *, tree: bool) -> None:
+        files = [_FILE] if tree else []
+        self._rows = Rows(path, pa.schema(files + _DOCUMENT_FIELDS))
+        self._hashes: list[bytes] = []
+        self._lengths: list[int] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def add(self, head: tuple[object, ...], record: int, id_: str | None, text: bytes) -> None:
+        """Take a document; `head` is its file's name where the shard is a tree, else empty."""
+        digest = xxhash.xxh3_128_digest(text)
+        self._rows.add((*head, record, id_, text, digest, len(text)), len(text))
+        self._hashes.append(digest)
+        self._lengths.append(len(text))
+
+    def save_hashes(self, path: Path) -> None:
+        """Write `hashes.npy`."""
+        halves = np.frombuffer(b"".join(self._hashes), dtype=">u8").reshape(-1, 2)
+        table = np.empty(len(halves), dtype=HASH_DTYPE)
+        table["high"], table["low"] = halves[:, 0], halves[:, 1]
+        table["bytes"], table["row"] = self._lengths, np.arange(len(halves))
+        with path.open("wb") as file:
+            order = np.lexsort((table["row"], table["bytes"], table["low"], table["high"]))
+            np.save(file, table[order], allow_pickle=False)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._rows.close()
+
+
+class Rows:
+    """A Parquet file written in groups of fixed size, so that its bytes depend on nothing but the rows."""
+
+    def __init__(self, path: Path, schema: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
+        self._schema = schema
+        self._writer = pq.ParquetWriter(
+            path, schema, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False
+        )
+        self._rows: list[tuple[object, ...]] = []
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def add(self, row: tuple[object, ...], text_bytes: int = 0) -> None:
+        """Take a row; `text_bytes` count towards the size of its group."""
+        self._rows.append(row)
+        self._bytes += text_bytes
+        if len(self._rows) == ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._rows:
+            self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        self._writer.write_table(table_of(self._rows, self._schema), row_group_size=ROW_GROUP_ROWS)
+        self._rows, self._bytes = [], 0

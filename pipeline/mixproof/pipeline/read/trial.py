@@ -1,0 +1,168 @@
+"""A trial of the steps of a spec: what each would drop, why, and how that text reads, on a share of the documents.
+
+The share is drawn by the texts' own hashes, so that a changed step is tried on the same documents. Everything is
+written to the store that is handed in, which should not be the one that builds go to.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import pyarrow.parquet as pq
+import xxhash
+
+from mixproof.ledger.account import Count, StageRow
+from mixproof.ledger.store import Store
+from mixproof.mixtures.spec import OnBadRecord, Source, Spec, Step
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.record import OTHER_PART
+from mixproof.pipeline.steps.segmentation.words import NoWordsError, splitter_of
+
+from .documents import Shard, SourceDocuments, read_sources
+from .files import InputFile
+from .read import DROPPED, STAGE, iter_rejects
+from .shard_output import ROW_GROUP_ROWS
+
+SAMPLER = "sampler"
+MUCH = Fraction(1, 2)
+"""A reason that drops more than this share of what a step sees is worth a word."""
+_WORTH_A_WORD = 20
+"""Documents that a step must have seen for that."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A document that a step dropped, or a rejected record."""
+
+    file: str
+    record: int
+    """Place in the whole file, from 0."""
+    id: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What the steps of one source did."""
+
+    rejected: Mapping[str, int]
+    """Records without a usable text, by reason."""
+    rejects: Mapping[str, tuple[Sample, ...]]
+    """The first of them by reason, each with the start of its raw record."""
+    tried: Count
+    """Documents that the first step saw."""
+    kept: Count
+    rows: tuple[StageRow, ...]
+    """One a step; the trial's own sampling is not among them."""
+    samples: Mapping[tuple[str, str], tuple[Sample, ...]]
+    """By step and reason."""
+    doubts: tuple[str, ...]
+    """Steps that do not seem to fit the source, in words."""
+
+
+def try_steps(
+    spec: Spec, files: Mapping[str, tuple[InputFile, ...]], store: Store, cluster: Cluster, rate: Fraction, samples: int
+) -> dict[str, Tried]:
+    """Run the steps of every source on a share of its documents; give up to `samples` texts for each reason."""
+    whole = rate == 1
+    sources = {name: _on_trial(source, rate) for name, source in spec.sources.items()}
+    update = {"sources": sources, "on_bad_record": OnBadRecord(reject=Fraction(1))}
+    found = read_sources(spec.model_copy(update=update), files, store, cluster)
+    return {name: _tried(source, store, samples, whole=whole) for name, source in found.items()}
+
+
+def _on_trial(source: Source, rate: Fraction) -> Source:
+    first = () if rate == 1 else (Step(name=SAMPLER, options={"rate": rate}),)
+    return source.model_copy(update={"steps": (*first, *source.steps), "keep_dropped": True})
+
+
+def _tried(source: SourceDocuments, store: Store, samples: int, *, whole: bool) -> Tried:
+    read, *rows = source.ledger
+    before = read
+    if not whole:
+        before, *rows = rows
+    last = rows[-1] if rows else before
+    return Tried(
+        rejected={reason: gone.documents for reason, gone in read.dropped.items()},
+        rejects=_rejects(source, store, samples),
+        tried=Count(documents=before.documents_out, bytes=before.bytes_out),
+        kept=Count(documents=last.documents_out, bytes=last.bytes_out),
+        rows=tuple(rows),
+        samples=_samples(source, store, samples),
+        doubts=(*(doubt for row in rows for doubt in _doubts(row)), *_nothing_left(before, last)),
+    )
+
+
+def _samples(source: SourceDocuments, store: Store, most: int) -> dict[tuple[str, str], tuple[Sample, ...]]:
+    """Take the dropped documents of smallest text hash for each step and reason."""
+    found: dict[tuple[str, str], list[tuple[int, int, Sample]]] = {}
+    number = 0
+    for shard in source.shards:
+        with pq.ParquetFile(store.path(f"{shard.folder}/{DROPPED}")) as file:
+            for batch in file.iter_batches(ROW_GROUP_ROWS):
+                for row in batch.to_pylist():
+                    number += 1
+                    heap = found.setdefault((row["step"], row["reason"]), [])
+                    rank = -xxhash.xxh3_64_intdigest(row["text"].encode())
+                    if len(heap) < most:
+                        heapq.heappush(heap, (rank, -number, _sample(row, shard)))
+                    elif most and (rank, -number) > heap[0][:2]:
+                        heapq.heapreplace(heap, (rank, -number, _sample(row, shard)))
+    return {key: tuple(sample for _, _, sample in sorted(heap, reverse=True)) for key, heap in sorted(found.items())}
+
+
+def _rejects(source: SourceDocuments, store: Store, most: int) -> dict[str, tuple[Sample, ...]]:
+    """Take the first rejected records of each reason, those of another part of the source left out."""
+    found: dict[str, list[Sample]] = {reason: [] for reason in source.ledger[0].dropped if reason != OTHER_PART}
+    left = {reason for reason in found if most}
+    for shard in source.shards:
+        for row in iter_rejects(store, shard.folder.removeprefix(f"{STAGE}/")) if left else ():
+            if row["reason"] in left:
+                samples = found[row["reason"]]
+                samples.append(_sample({"id": None, "text": row["detail"], **row}, shard))
+                if len(samples) == most:
+                    left.remove(row["reason"])
+    return {reason: tuple(samples) for reason, samples in found.items()}
+
+
+def _sample(row: Mapping[str, Any], shard: Shard) -> Sample:
+    file = row.get("file", shard.file)
+    return Sample(file, row["record"] + shard.first_record, row["id"], row["text"])
+
+
+def _why_no_words(language: str) -> str:
+    try:
+        splitter_of(language)
+    except NoWordsError as error:
+        return str(error)
+    return "the workers lack a package that is installed here"
+
+
+def _nothing_left(before: StageRow, last: StageRow) -> list[str]:
+    tried = before.documents_out
+    return [f"of {tried} documents tried none is left"] if tried and not last.documents_out else []
+
+
+def _doubts(row: StageRow) -> list[str]:
+    """Say where a step seems not to fit what it sees."""
+    doubts = []
+    for reason, gone in row.dropped.items():
+        misfit = reason.startswith(("no_words_", "gopher_no_stop_words_"))
+        if not misfit and (row.documents_in < _WORTH_A_WORD or gone.documents <= MUCH * row.documents_in):
+            continue
+        doubt = f"{row.stage} drops {gone.documents} of {row.documents_in} documents as {reason}"
+        if reason == "gopher_enough_stop_words":
+            doubt += (
+                ": are they in the language that the step takes them for? It is English unless the step has a "
+                "`language`, or a step `language: {}` before it labels each document"
+            )
+        elif reason.startswith("no_words_"):
+            doubt += f": {_why_no_words(reason.removeprefix('no_words_'))}"
+        elif reason.startswith("gopher_no_stop_words_"):
+            doubt += ": give `by_language: {...: {stop_words: [...]}}`"
+        doubts.append(doubt)
+    return doubts

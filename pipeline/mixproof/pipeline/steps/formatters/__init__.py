@@ -1,0 +1,1 @@
+"""Formatters: steps that change a text."""

@@ -1,0 +1,1 @@
+"""Words, letters and word n-grams as 64-bit hashes."""

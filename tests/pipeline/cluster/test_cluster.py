@@ -1,0 +1,160 @@
+"""Ray: results in order, users' errors as themselves, a dead worker tried again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError, StorageError
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.resources import Needs
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def threads_and_modules() -> tuple[str | None, str]:
+    import mixproof.ledger.store
+
+    return os.environ.get("OMP_NUM_THREADS"), mixproof.ledger.store.__file__ or ""
+
+
+def fail_at(number: int, bad: int) -> int:
+    if number == bad:
+        raise DamagedFileError("a.gz", "offset 7", "truncated")
+    return number
+
+
+def fill_the_disk() -> None:
+    Path("/dev/full").write_bytes(b"x")
+
+
+def die_once(marker: str) -> str:
+    path = Path(marker)
+    if not path.exists():
+        path.write_text("died")
+        os._exit(1)
+    return "lived"
+
+
+def die_always() -> None:
+    os._exit(1)
+
+
+def test_results_come_in_the_order_of_the_calls_however_many(cluster: Cluster) -> None:
+    assert cluster.run(square, [(n,) for n in range(50)], label="squares") == [n * n for n in range(50)]
+
+
+def test_no_calls_start_no_ray() -> None:
+    with Cluster(address="no-such-place:1") as idle:
+        assert idle.run(square, [], label="nothing") == []
+
+
+def test_workers_have_one_thread_and_this_code(cluster: Cluster) -> None:
+    import mixproof.ledger.store
+
+    (found,) = cluster.run(threads_and_modules, [()], label="environment")
+    assert found == ("1", mixproof.ledger.store.__file__)
+
+
+def test_an_error_for_users_arrives_as_itself(cluster: Cluster) -> None:
+    with pytest.raises(DamagedFileError, match=r"^a\.gz: offset 7: truncated$") as caught:
+        cluster.run(fail_at, [(n, 3) for n in range(20)], label="failing")
+    assert (caught.value.file, caught.value.place) == ("a.gz", "offset 7")
+
+
+def test_a_failing_call_can_leave_the_others_alone(cluster: Cluster) -> None:
+    found = cluster.run(fail_at, [(n, 3) for n in range(5)], label="failing", on_failure=lambda error: -len(str(error)))
+    assert found == [0, 1, 2, -len("a.gz: offset 7: truncated"), 4]
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_tried_again_and_one_that_always_dies_is_an_error(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    assert cluster.run(die_once, [(str(tmp_path / "marker"),)], label="dying") == ["lived"]
+    with pytest.raises(MixproofError, match="dying always: a worker died again and again"):
+        cluster.run(die_always, [()], label="dying always", max_retries=1)
+
+
+def memory_of_this_task(marker: str, enough: float) -> float:
+    """Die, as for want of memory, until the task has so much of the machine's memory."""
+    given = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
+    with Path(marker).open("a") as seen:
+        seen.write("x")
+    share: float = given.get("memory", 0) / ray.cluster_resources()["memory"]  # type: ignore[no-untyped-call]  # as above
+    if share < enough:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return round(share, 2)
+
+
+def test_a_task_that_dies_for_want_of_memory_runs_again_with_more(cluster: Cluster, tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    calls = [(str(marker), 0.9), (str(tmp_path / "other"), 0.0)]
+    assert cluster.run(memory_of_this_task, calls, label="large", max_retries=0) == [1.0, 0.0]
+    assert marker.read_text() == "xxx"  # with no memory of its own, with half the machine's, with all of it
+
+
+def test_progress_is_reported_as_calls_end(cluster: Cluster) -> None:
+    cluster.run(square, [(1,)], label="warm")
+    seen: list[tuple[str, int, int]] = []
+    with Cluster(progress=lambda *report: seen.append(report)) as watched:
+        watched.run(square, [(1,), (2,)], label="two")
+    assert seen == [("two", 0, 2), ("two", 1, 2), ("two", 2, 2)]
+    assert ray.is_initialized()
+
+
+def test_calls_say_what_they_need_and_are_told_of_as_they_end(cluster: Cluster) -> None:
+    told: list[tuple[int, int]] = []
+    found = cluster.run(
+        square,
+        [(3,), (4,)],
+        label="squares",
+        needs=[Needs(cpus=0.25), Needs(cpus=2)],
+        on_result=lambda place, result: told.append((place, result)),
+    )
+    assert (found, sorted(told)) == ([9, 16], [(0, 9), (1, 16)])
+
+
+def test_what_this_machine_can_never_give_is_refused(cluster: Cluster) -> None:
+    with pytest.raises(RequestError, match=r"squares: a task asks for 1 CPUs and 0.5 GPUs, and there are 2 CPUs here"):
+        cluster.run(square, [(3,), (4,)], label="squares", needs=[Needs(), Needs(gpus=0.5)])
+
+
+def test_stages_are_counted() -> None:
+    counted = Cluster()
+    counted.count(run=2, reused=1)
+    counted.count(reused=4)
+    assert (counted.stages_run, counted.stages_reused) == (2, 5)
+
+
+def test_a_ray_that_does_not_start_says_so_and_where_to_look(tmp_path: Path) -> None:
+    from conftest import environment  # not above: workers import this module and have no conftest
+
+    (tmp_path / "file").touch()
+    program = (
+        "from mixproof.pipeline.cluster.cluster import Cluster; Cluster(workers=1).run(len, [('a',)], label='lengths')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment() | {"RAY_TMPDIR": str(tmp_path / "file")},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "MixproofError: Ray does not start on this machine, tried 3 times: " in done.stderr
+    assert f"{tmp_path}/file" in done.stderr
+
+
+def test_a_full_disk_of_a_worker_is_told_as_an_error_of_the_users(cluster: Cluster) -> None:
+    with pytest.raises(StorageError, match="no space is left on a disk of .*run the same command again"):
+        cluster.run(fill_the_disk, [()], label="writing")

@@ -1,0 +1,17 @@
+"""What went, by shards."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixproof.pipeline.dedup.losses import shards_of, sums
+
+
+def test_documents_have_the_shard_that_they_are_in_across_empty_shards() -> None:
+    # shards of 2, 0, 3 and 0 documents
+    assert shards_of(np.array([0, 1, 2, 4]), [0, 2, 2, 5]).tolist() == [0, 0, 2, 2]
+
+
+def test_documents_and_bytes_are_added_up_by_the_shard_of_the_keeper() -> None:
+    assert sums(np.array([2, 0, 2]), np.array([10, 5, 7])) == [[0, 1, 5], [2, 2, 17]]
+    assert sums(np.array([], dtype=np.int64), np.array([], dtype=np.int64)) == []

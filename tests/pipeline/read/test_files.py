@@ -1,0 +1,139 @@
+"""Files: which are found, what they are called, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.spec import Source, Spec
+from mixproof.pipeline.read.files import find_files
+
+
+@pytest.fixture
+def touch(tmp_path: Path) -> Callable[..., None]:
+    def make(*names: str) -> None:
+        for name in names:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}\n")
+
+    return make
+
+
+@pytest.fixture
+def names(tmp_path: Path, make_spec: Callable[..., Spec]) -> Callable[..., list[str]]:
+    def find(*patterns: str, code: bool = False) -> list[str]:
+        source = Source(files=patterns, format="code" if code else None)
+        return [file.name for file in find_files(make_spec({"a": source}), tmp_path)["a"]]
+
+    return find
+
+
+def test_a_glob_gives_names_below_its_fixed_prefix_in_order(
+    touch: Callable[..., None], names: Callable[..., list[str]]
+) -> None:
+    touch("d/b.jsonl", "d/a.jsonl", "d/deep/er/c.jsonl", "d/.hidden.jsonl", "d/.git/x.jsonl", "d/a.txt")
+    assert names("d/*.jsonl") == ["a.jsonl", "b.jsonl"]
+    assert names("d/**/*.jsonl") == ["a.jsonl", "b.jsonl", "deep/er/c.jsonl"]
+    assert names("d/*/er/*.jsonl") == ["deep/er/c.jsonl"]
+    assert names("d/**/er/*.jsonl") == ["deep/er/c.jsonl"]
+    assert names("d/.h*") == [".hidden.jsonl"]
+    assert names("d/[ab].jsonl") == ["a.jsonl", "b.jsonl"]
+    assert names("d/?.jsonl") == ["a.jsonl", "b.jsonl"]
+
+
+def test_a_plain_path_is_named_below_its_folder_and_taken_as_it_is_spelled(
+    touch: Callable[..., None], names: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    odd = ["a b.jsonl", "a#b.jsonl", "a%20b.jsonl", "[x].jsonl", "zwölf.jsonl", "zwo\u0308lf.jsonl", "w*?.jsonl"]
+    touch(*(f"odd [1]/{name}" for name in odd))
+    for name in odd:
+        assert names(f"odd [1]/{name}") == [name]
+        assert names(str(tmp_path / "odd [1]" / name)) == [name]
+        assert names(f"file://{tmp_path}/odd [1]/{name}") == [name]
+
+
+def test_colliding_names_become_relative_to_the_common_folder(
+    touch: Callable[..., None], names: Callable[..., list[str]]
+) -> None:
+    touch("x/2020/a.jsonl", "x/2021/a.jsonl", "x/2021/b.jsonl")
+    assert names("x/2020/*.jsonl", "x/2021/b.jsonl") == ["a.jsonl", "b.jsonl"]
+    assert names("x/2020/*.jsonl", "x/2021/*.jsonl") == ["2020/a.jsonl", "2021/a.jsonl", "2021/b.jsonl"]
+    assert names("x/2021/*.jsonl", "x/2020/*.jsonl") == names("x/2020/*.jsonl", "x/2021/*.jsonl")
+
+
+def test_formats_are_told_by_the_name(
+    touch: Callable[..., None], tmp_path: Path, make_spec: Callable[..., Spec]
+) -> None:
+    touch("a.jsonl", "b.ndjson.gz", "c.JSON.zst", "d.parquet")
+    found = find_files(make_spec({"a": ["*"]}), tmp_path)["a"]
+    assert [(file.format, file.compression) for file in found] == [
+        ("jsonl", None), ("jsonl", "gz"), ("jsonl", "zst"), ("parquet", None),
+    ]  # fmt: skip
+    touch("e.md")
+    with pytest.raises(RequestError, match=r"e\.md: its name does not tell the format"):
+        find_files(make_spec({"a": ["*"]}), tmp_path)
+    (declared,) = find_files(make_spec({"a": Source(files=("e.md",), format="jsonl")}), tmp_path)["a"]
+    assert (declared.format, declared.bytes) == ("jsonl", 3)
+    (tmp_path / "e.md").unlink()
+    touch("f.arrow", "g.txt", "h.txt.gz", "i.warc.gz", "j.warc.wet.gz")
+    found = find_files(make_spec({"a": ["[f-z]*"]}), tmp_path)["a"]
+    assert [(file.format, file.compression) for file in found] == [
+        ("arrow", None), ("text", None), ("text", "gz"), ("warc", "gz"), ("wet", "gz"),
+    ]  # fmt: skip
+
+
+def test_a_folder_is_a_tree_of_code_and_else_an_error(
+    touch: Callable[..., None], names: Callable[..., list[str]]
+) -> None:
+    touch("tree/a.py", "tree/sub/b.rs", "tree/.git/config")
+    assert names("tree", code=True) == ["a.py", "sub/b.rs"]
+    assert names("tree/**/*.py", code=True) == ["a.py"]
+    with pytest.raises(RequestError, match=r"sources\.a\.files: 'tree' is a folder.*format: code"):
+        names("tree")
+
+
+def test_no_files_matched_names_source_and_pattern(names: Callable[..., list[str]]) -> None:
+    for pattern in ("nowhere/*.jsonl", "a.jsonl", "/nowhere/at/all.jsonl"):
+        with pytest.raises(RequestError, match=rf"sources\.a\.files: no files match '{pattern.replace('*', '.')}'"):
+            names(pattern)
+
+
+def test_the_same_file_twice_is_refused_with_both_patterns(
+    touch: Callable[..., None], names: Callable[..., list[str]], tmp_path: Path, make_spec: Callable[..., Spec]
+) -> None:
+    touch("d/a.jsonl", "d/b.jsonl")
+    with pytest.raises(RequestError, match=r"listed twice: by 'd/a\.jsonl' .* by 'd/\*\.jsonl'"):
+        names("d/a.jsonl", "d/*.jsonl")
+    (tmp_path / "d/link.jsonl").symlink_to("a.jsonl")
+    with pytest.raises(RequestError, match="listed twice"):
+        names("d/*.jsonl")
+    twice = {"a": ["d/b.jsonl"], "b": ["d/b.jsonl"]}
+    with pytest.raises(RequestError, match=r"by 'd/b\.jsonl' of sources\.a\.files and by .* of sources\.b\.files"):
+        find_files(make_spec(twice), tmp_path)
+    other_field = {"a": ["d/b.jsonl"], "b": Source(files=("d/b.jsonl",), text="summary")}
+    assert len(find_files(make_spec(other_field), tmp_path)) == 2
+
+
+def test_a_folder_that_links_to_one_above_does_not_loop(
+    touch: Callable[..., None], names: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    touch("d/sub/a.jsonl")
+    (tmp_path / "d/sub/up").symlink_to(tmp_path / "d", target_is_directory=True)
+    assert names("d/**/*.jsonl") == ["sub/a.jsonl"]
+
+
+def test_other_file_systems_are_found_by_the_same_rules(make_spec: Callable[..., Spec], tmp_path: Path) -> None:
+    import fsspec
+
+    filesystem = fsspec.filesystem("memory")
+    for name in ("a.jsonl", "sub/b.jsonl", "c.txt"):
+        filesystem.pipe_file(f"/corpus/{name}", b"{}\n")
+    found = find_files(make_spec({"a": ["memory://corpus/**/*.jsonl"]}), tmp_path)["a"]
+    assert [(file.name, file.bytes) for file in found] == [("a.jsonl", 3), ("sub/b.jsonl", 3)]
+    assert all(file.url.startswith("memory://") for file in found)
+    with pytest.raises(RequestError, match="no files match"):
+        find_files(make_spec({"a": ["memory://corpus/*.parquet"]}), tmp_path)

@@ -1,0 +1,183 @@
+"""Hugging Face tokenizers: a literal special token is text, EOD is theirs, and engines agree with the package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.store import Store
+from mixproof.mixtures.load import load_spec
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.tokenize.audit import audit_build
+from mixproof.tokenize.build import build
+from mixproof.tokenize.tokenizer.engine import FAST, HUGGINGFACE_REFERENCE, choose_engine, load_engine
+from mixproof.tokenize.tokenizer.hard_texts import hard_texts
+from mixproof.tokenize.tokenizer.huggingface import HuggingFaceReference
+
+SPECIAL = ["<|endoftext|>", "<pad>"]
+UNKNOWN = "[UNK]"
+KINDS = ["byte_bpe", "unigram", "word_level", "word_piece"]
+
+
+def make(kind: str, texts: Sequence[str]) -> Tokenizer:
+    """Train one small tokenizer of a kind; its special tokens are entries of the vocabulary as well."""
+    special = [*SPECIAL, UNKNOWN]
+    trainer: Any
+    if kind == "byte_bpe":
+        tokenizer = Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=600, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+        )
+    elif kind == "unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.normalizer = normalizers.NFKC()
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=400, special_tokens=special, unk_token=UNKNOWN, show_progress=False
+        )
+    elif kind == "word_level":
+        tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        trainer = trainers.WordLevelTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    else:
+        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory, topics: list[str]) -> dict[str, Path]:
+    """One folder a kind, as Hugging Face keeps them."""
+    made = {}
+    for kind in KINDS:
+        folder = tmp_path_factory.mktemp(kind)
+        tokenizer = make(kind, topics[:20])
+        tokenizer.add_tokens([AddedToken("<|im|>", special=False)])
+        tokenizer.enable_truncation(5)
+        tokenizer.enable_padding()
+        tokenizer.save(str(folder / "tokenizer.json"))
+        eos = {"content": SPECIAL[0]} if kind == "unigram" else SPECIAL[0]
+        (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": eos}))
+        made[kind] = folder
+    return made
+
+
+def special_ids(folder: Path) -> set[int]:
+    tokens = json.loads((folder / "tokenizer.json").read_bytes())["added_tokens"]
+    return {token["id"] for token in tokens if token["content"] in SPECIAL}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_literal_special_token_never_becomes_its_id(folders: dict[str, Path], kind: str) -> None:
+    reference = HuggingFaceReference(str(folders[kind] / "tokenizer.json"))
+    plain = Tokenizer.from_file(str(folders[kind] / "tokenizer.json"))
+    assert special_ids(folders[kind]) & set(plain.encode(f"a {SPECIAL[0]} b").ids)  # what is to be prevented
+    for text in hard_texts([*SPECIAL, "<|im|>"], mixtures=30):
+        assert not special_ids(folders[kind]) & set(reference.encode([text]).ids.tolist()), text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_literal_tokens_ids_are_those_of_the_package(
+    folders: dict[str, Path], topics: list[str], kind: str
+) -> None:
+    plain = Tokenizer.from_file(str(folders[kind] / "tokenizer.json"))
+    plain.no_truncation()
+    plain.no_padding()
+    hard = [text for text in hard_texts([], mixtures=10) if not any(token in text for token in [*SPECIAL, UNKNOWN])]
+    texts = [*topics, "a <|im|> b", *hard]
+    found = HuggingFaceReference(str(folders[kind] / "tokenizer.json")).encode(texts)
+    expected = [plain.encode(text, add_special_tokens=False).ids for text in texts]
+    assert found.lengths.tolist() == [len(ids) for ids in expected]
+    assert found.ids.tolist() == [token for ids in expected for token in ids]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_vocabulary_counts_added_tokens_and_eod_is_the_configs(folders: dict[str, Path], kind: str) -> None:
+    reference = HuggingFaceReference(str(folders[kind] / "tokenizer.json"))
+    plain = Tokenizer.from_file(str(folders[kind] / "tokenizer.json"))
+    assert reference.vocab_size == plain.get_vocab_size(with_added_tokens=True)
+    assert plain.token_to_id("<|im|>") == reference.vocab_size - 1
+    assert reference.find_eod(None) == plain.token_to_id(SPECIAL[0])
+    assert reference.find_eod("<pad>") == plain.token_to_id("<pad>")
+
+
+def test_an_end_of_document_that_is_none_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_bytes((folders["byte_bpe"] / "tokenizer.json").read_bytes())
+    reference = HuggingFaceReference(str(path))
+    with pytest.raises(RequestError, match=r"no eos_token in tokenizer_config\.json .* special tokens: '<\|endoftext"):
+        reference.find_eod(None)
+    with pytest.raises(RequestError, match="no token '<eos>'"):
+        reference.find_eod("<eos>")
+    with pytest.raises(RequestError, match=r"'<\|im\|>' is no special token, so a text that holds it would end there"):
+        reference.find_eod("<|im|>")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "no file"), ("{", "is not JSON"), ("[]", "has no `model`"), ('{"model": {}}', "tokenizers package reads")],
+)
+def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
+    path = tmp_path / "tokenizer.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(RequestError, match=said):
+        HuggingFaceReference(str(path))
+
+
+def test_gigatoken_stands_in_for_byte_level_bpe_and_nothing_else(folders: dict[str, Path]) -> None:
+    engines = {kind: choose_engine(str(folders[kind] / "tokenizer.json")) for kind in KINDS}
+    assert engines.pop("byte_bpe") == FAST
+    assert set(engines.values()) == {HUGGINGFACE_REFERENCE}
+
+
+@settings(max_examples=100)
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=200) | st.text("<|endoftx>p d/", max_size=60))
+def test_the_fast_engine_gives_the_references_ids(folders: dict[str, Path], text: str) -> None:
+    path = str(folders["byte_bpe"] / "tokenizer.json")
+    expected, found = (load_engine(name, path).encode([text.encode()]) for name in (HUGGINGFACE_REFERENCE, FAST))
+    assert np.array_equal(expected.ids, found.ids)
+
+
+SPEC = """\
+schema: 1
+name: hf
+sources:
+  manual: {files: manual.jsonl}
+heldout: {create: {min_documents: 2, tokens: 200}}
+decontaminate: false
+tokenizer: {huggingface: %s}
+mixtures:
+  all: {manual: 100%%}
+train:
+  proxies:
+    nano: {tokens: 64K, global_batch_size: 4, lr: 1e-3, min_lr: 1e-4}
+"""
+
+
+@pytest.mark.parametrize("kind", ["byte_bpe", "unigram"])
+def test_a_build_with_one_passes_its_audit(
+    folders: dict[str, Path], topics: list[str], tmp_path: Path, store: Store, inline: Cluster, kind: str
+) -> None:
+    texts = [*topics[:30], f"literal {SPECIAL[0]} here", f"{SPECIAL[0]}{SPECIAL[1]}"]
+    (tmp_path / "manual.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (tmp_path / "spec.yaml").write_text(SPEC % folders[kind])
+    result = build(load_spec(tmp_path / "spec.yaml"), store, inline)
+    record = result.manifest.tokenizer
+    assert (record.kind, record.path.rpartition("/")[2]) == ("huggingface", "tokenizer.json")
+    report = audit_build(result.manifest_path, "bytes")
+    assert report.ok, report.failures

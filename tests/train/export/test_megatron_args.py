@@ -1,0 +1,122 @@
+"""The files for stock Megatron-LM, read by Megatron's own parser, and what its blending makes of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from megatron.core.datasets.utils import get_blend_from_list
+
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.load import load_spec
+from mixproof.train.export.megatron_args import Blend, export_megatron_args, stock_samples
+from mixproof.train.launch.plan import plan_budgets
+
+SPEC = """\
+schema: 1
+name: two
+sources: {a: {files: "*.jsonl"}, b: {files: "*.jsonl"}}
+tokenizer: {sentencepiece: tok.model}
+mixtures:
+  even: {a: 75%, b: 25%}
+  turning:
+    phases:
+      - {until: 50%, shares: {a: 100%}}
+      - {until: 100%, shares: {a: 50%, b: 50%}}
+train:
+  sequence_length: 8
+  proxies: {nano: {tokens: 640, global_batch_size: 4, lr: 2.0e-3, min_lr: 2.0e-4}}
+"""
+
+
+@pytest.fixture
+def export(make_corpus: Callable[..., Any], documents: Callable[..., Any], tmp_path: Path) -> Callable[..., list[str]]:
+    """Export a mixture of a build of two sources in two parts each."""
+
+    def run(mixture: str, folder: Path, place: str = "store") -> list[str]:
+        (tmp_path / "spec.yaml").write_text(SPEC)
+        spec = load_spec(tmp_path / "spec.yaml").spec
+        train = {"a": documents(1, 40, 30), "b": documents(2, 40, 30)}
+        corpus = make_corpus(train, {"a": documents(3, 4, 9), "b": documents(4, 4, 9)}, parts=2, place=place)
+        tokens_of = {name: source.train.tokens for name, source in corpus.manifest.sources.items()}
+        budget = plan_budgets(spec, tokens_of)[mixture, "nano"]
+        return export_megatron_args(spec, corpus.manifest, corpus.store, mixture, "nano", budget, folder)
+
+    return run
+
+
+def test_megatron_reads_every_part_with_the_weight_of_its_share(
+    export: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    files = export("even", tmp_path / "out")
+    assert files == ["README.md", "args.txt", "blend.json", "data-args.txt", "per-split-data-args.json"]
+    prefixes, weights = get_blend_from_list((tmp_path / "out" / "data-args.txt").read_text().split())
+    assert [Path(prefix).name for prefix in prefixes] == [
+        "a-train-00000",
+        "a-train-00001",
+        "b-train-00000",
+        "b-train-00001",
+    ]
+    assert all(Path(f"{prefix}.bin").is_file() and Path(f"{prefix}.idx").is_file() for prefix in prefixes)
+    # 640 tokens are 80 samples of 8: 60 of a and 20 of b
+    assert weights[0] + weights[1] == pytest.approx(60) and weights[2] + weights[3] == pytest.approx(20)
+    sizes = [Path(f"{prefix}.bin").stat().st_size for prefix in prefixes]
+    assert weights[0] / weights[1] == pytest.approx(sizes[0] / sizes[1])
+    splits = json.loads((tmp_path / "out" / "per-split-data-args.json").read_text())
+    assert get_blend_from_list(splits["train"])[0] == prefixes
+    assert [Path(prefix).name for prefix in get_blend_from_list(splits["valid"])[0]] == [
+        "a-heldout-00000",
+        "b-heldout-00000",
+    ]
+    assert splits["test"] is None
+    blend = json.loads((tmp_path / "out" / "blend.json").read_text())
+    assert [prefix for _, prefix in blend["train"]] == prefixes
+    assert [float(weight) for weight, _ in blend["train"]] == weights
+    assert [word for pair in blend["valid"] for word in pair] == splits["valid"] and blend["test"] == []
+
+
+def test_the_flags_say_what_the_spec_says(export: Callable[..., list[str]], tmp_path: Path) -> None:
+    export("even", tmp_path / "out")
+    flags = (tmp_path / "out" / "args.txt").read_text().splitlines()
+    for flag in (
+        "--seq-length 8",
+        "--train-samples 80",
+        "--global-batch-size 4",
+        "--lr 0.002",
+        "--lr-decay-samples 80",
+        "--lr-warmup-samples 4",
+        "--lr-wsd-decay-samples 16",
+        "--lr-wsd-decay-style minus_sqrt",
+        "--hidden-size 64",
+        "--num-query-groups 2",
+    ):
+        assert flag in flags
+    assert "--eod-mask-loss" not in flags
+
+
+def test_each_phase_has_files_of_its_own(export: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert "data-args-phase-2.txt" in export("turning", tmp_path / "out")
+    first = get_blend_from_list((tmp_path / "out" / "data-args-phase-1.txt").read_text().split())
+    assert {Path(prefix).name[0] for prefix in first[0]} == {"a"}
+    note = (tmp_path / "out" / "README.md").read_text()
+    assert "- phase 1: `per-split-data-args-phase-1.json`, `--train-samples 40`" in note
+    assert "- phase 2: `per-split-data-args-phase-2.json`, `--train-samples 80`" in note
+
+
+def test_a_path_that_megatron_would_cut_is_refused(export: Callable[..., list[str]], tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="cuts its data arguments at white space"):
+        export("even", tmp_path / "out", place="my store")
+    assert not (tmp_path / "out").exists()
+
+
+def test_stock_blending_is_counted_by_its_own_function() -> None:
+    # a source with a share of .0005 never has its turn in ten samples, and nothing says so
+    blend = Blend(("a", "b", "c"), (Fraction("7"), Fraction("2.995"), Fraction("0.005")), ("a", "b", "c"))
+    counts = stock_samples(blend, 10)
+    assert counts == {"a": 7, "b": 3, "c": 0}
+    assert stock_samples(blend, 2000)["c"] == 1
+    assert stock_samples(Blend(("a", "b"), (Fraction(3), Fraction(1)), ("x", "x")), 8) == {"x": 8}

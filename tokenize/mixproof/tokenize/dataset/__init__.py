@@ -1,0 +1,1 @@
+"""Datasets: Megatron's `.bin/.idx` parts with provenance."""

@@ -1,0 +1,303 @@
+"""Adopt: an existing `.bin/.idx` as a source: every id checked, counted and copied, none of them encoded again.
+
+A pair of files is a shard, a Ray task each: its index is checked (`foreign_index.py`), then its ids are read
+once in blocks: below the vocabulary size, an EOD at the end of each document and nowhere else. What comes out is
+what `encode` gives, so parts, draws, trace and audit know no difference: ids in the dtype of the vocabulary, and
+a provenance row a document. Texts are not there, so bytes are 0, nothing is deduplicated, decontaminated or held
+out, and `text_xxh128` is the hash of the document's ids (int32, little-endian, without EOD), for runs draw by it.
+
+A document without ids, or with an EOD alone, is dropped and counted as `no_tokens`: an index cannot hold it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+from numpy.typing import NDArray
+
+from mixproof.ledger.account import Count, StageRow, sum_rows
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.manifest import HeldoutRecord, InputsRecord, SourceRecord, SplitRecord, TokenizerRecord
+from mixproof.ledger.receipts import find_receipts
+from mixproof.ledger.sealed import seal_receipts
+from mixproof.ledger.store import Receipt, Store
+from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.columns import column_of, numbers
+from mixproof.pipeline.read.documents import write_inputs
+from mixproof.pipeline.read.files import InputFile
+from mixproof.pipeline.read.identify import identify
+from mixproof.tokenize.shard_tokens import PROVENANCE, TOKENS, EncodedShard, Texts
+
+from .foreign_index import ForeignIndex, read_foreign_index
+from .indexed import token_dtype
+from .parts import make_datasets
+from .provenance import OPEN_SCHEMA, TableWriter, regroup
+
+STAGE = "adopt"
+STAGE_VERSION = 1
+READ = "read"
+NO_TOKENS = "no_tokens"
+BLOCK_TOKENS = 1 << 23
+"""Tokens read at a time; a single longer document is a block of its own."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One `.bin` with its `.idx`."""
+
+    source: str
+    file: str
+    """Name of the `.bin`, as a provenance has it."""
+    bin_url: str
+    bin_bytes: int
+    idx_url: str
+    sha256: tuple[str, str]
+    """Of `.bin` and `.idx`."""
+
+
+def adopt_sources(
+    spec: Spec,
+    files: Mapping[str, Sequence[InputFile]],
+    tokenizer: TokenizerRecord,
+    store: Store,
+    cluster: Cluster,
+    *,
+    part_bytes: int,
+) -> dict[str, SourceRecord]:
+    """State every source that the spec names by `megatron`, its datasets checked and in the store.
+
+    Args:
+        spec: a checked spec.
+        files: every source's files, by `find_files`.
+        tokenizer: what the build encodes with, and what these ids must be of.
+        store: where datasets go.
+        cluster: what runs the tasks.
+        part_bytes: most bytes of a part's `.bin`.
+
+    Raises:
+        RequestError: when ids, EODs or the tokenizer that the spec names are not the build's.
+        DamagedFileError: when a file is truncated or an index does not describe its `.bin`.
+    """
+    names = [name for name, source in spec.sources.items() if source.megatron is not None]
+    for name in names:
+        _check_tokenizer(spec, name, tokenizer)
+    mine = {name: files[name] for name in names}
+    sha256 = identify((file for found in mine.values() for file in found), store, cluster)
+    pairs = [pair for name in names for pair in _pairs(name, mine[name], sha256)]
+    receipts = _adopt(pairs, tokenizer, store, cluster)
+    shards = {name: [_shard(p, r) for p, r in zip(pairs, receipts, strict=True) if p.source == name] for name in names}
+    splits = [(name, "train", shards[name]) for name in names]
+    datasets = make_datasets(splits, tokenizer, store, cluster, part_bytes=part_bytes)
+    return {
+        name: _state(name, shards[name], SplitRecord(**_counts(shards[name]), datasets=parts), inputs)
+        for name, parts, inputs in zip(names, datasets, _inputs(mine, shards, sha256, store), strict=True)
+    }
+
+
+def _check_tokenizer(spec: Spec, name: str, tokenizer: TokenizerRecord) -> None:
+    given = spec.sources[name].tokenizer_sha256
+    if given is not None and given != tokenizer.sha256:
+        where = spec.where("sources", name, "tokenizer_sha256")
+        raise RequestError(
+            f"{where}: these tokens are of tokenizer {given}, and the build's tokenizer is {tokenizer.sha256}; their "
+            "ids mean other text: name the tokenizer that made them under `tokenizer`, or build from the texts"
+        )
+
+
+def _pairs(name: str, files: Sequence[InputFile], sha256: Mapping[str, str]) -> Iterator[Pair]:
+    index_of = {file.name: file for file in files}
+    for file in files:
+        if file.name.endswith(".bin"):
+            idx = index_of[f"{file.name.removesuffix('.bin')}.idx"]
+            yield Pair(name, file.name, file.url, file.bytes, idx.url, (sha256[file.url], sha256[idx.url]))
+
+
+def _adopt(pairs: Sequence[Pair], tokenizer: TokenizerRecord, store: Store, cluster: Cluster) -> list[Receipt]:
+    keys = [_key(pair, tokenizer) for pair in pairs]
+    known = find_receipts(store, STAGE, keys)
+    missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
+    calls = [(str(store), key, pair, tokenizer) for key, pair in missing.items()]
+    receipts = known | dict(zip(missing, cluster.run(adopt_pair, calls, label="adopt"), strict=True))
+    seal_receipts(store, STAGE, receipts.beside)
+    cluster.count(run=len(missing), reused=len(known))
+    return [receipts[key] for key in keys]
+
+
+def _key(pair: Pair, tokenizer: TokenizerRecord) -> str:
+    config = {"vocab_size": tokenizer.vocab_size, "eod_id": tokenizer.eod_id}
+    return stage_key(STAGE, STAGE_VERSION, config, list(pair.sha256))
+
+
+def adopt_pair(store_url: str, key: str, pair: Pair, tokenizer: TokenizerRecord) -> Receipt:
+    """Check one pair and copy its ids: the task.
+
+    Raises:
+        RequestError: when an id or an EOD is not as the tokenizer has it.
+        DamagedFileError: when a file is truncated or the index does not describe the `.bin`.
+    """
+    import fsspec  # here, because few builds take tokens that are there
+
+    store = Store(store_url)
+    index = read_foreign_index(pair.idx_url, pair.bin_url, pair.bin_bytes)
+    _check_dtype(pair, index, tokenizer)
+    dtype = token_dtype(tokenizer.vocab_size)
+    with store.attempt(STAGE, key) as attempt:
+        with (
+            fsspec.open(pair.bin_url, "rb") as ids,
+            attempt.path(TOKENS).open("wb") as out,
+            TableWriter(attempt.path(PROVENANCE), OPEN_SCHEMA) as provenance,
+        ):
+            for rows in regroup(_copy(pair, index, tokenizer, ids, out, dtype)):
+                provenance.write(rows)
+        kept = index.lengths > 1
+        gone = int(np.count_nonzero(~kept))
+        row = StageRow(
+            stage=READ,
+            documents_in=len(kept),
+            documents_out=len(kept) - gone,
+            bytes_in=0,
+            bytes_out=0,
+            dropped={NO_TOKENS: Count(documents=gone, bytes=0)} if gone else {},
+        )
+        tokens = int(index.lengths[kept].sum())
+        return attempt.commit(account=(row.check(source=pair.source, shard=pair.file),), facts={"tokens": tokens})
+
+
+def _check_dtype(pair: Pair, index: ForeignIndex, tokenizer: TokenizerRecord) -> None:
+    if np.iinfo(index.dtype).max < tokenizer.vocab_size - 1:
+        raise RequestError(
+            f"source {pair.source}: {pair.idx_url}: ids are {index.dtype.name}, which cannot hold a vocabulary of "
+            f"{tokenizer.vocab_size:,}: larger ids were cut when it was written, or it is of another tokenizer"
+        )
+
+
+def _copy(
+    pair: Pair,
+    index: ForeignIndex,
+    tokenizer: TokenizerRecord,
+    ids: BinaryIO,
+    out: BinaryIO,
+    dtype: np.dtype[np.uint16] | np.dtype[np.int32],
+) -> Iterator[pa.Table]:
+    """Copy block by block; yield the provenance of each."""
+    ends = np.cumsum(index.lengths)
+    first = 0
+    while first < len(ends):
+        before = int(ends[first - 1]) if first else 0
+        last = max(int(np.searchsorted(ends, before + BLOCK_TOKENS, "right")), first + 1)
+        lengths = index.lengths[first:last]
+        size = int(lengths.sum())
+        block = np.frombuffer(ids.read(size * index.dtype.itemsize), index.dtype.newbyteorder("<")).astype(np.int32)
+        if len(block) != size:
+            raise RequestError(f"{pair.bin_url}: it became shorter while it was read; let it be written first")
+        _check_block(pair, tokenizer, block, lengths, first)
+        kept = lengths > 1
+        out.write(block[np.repeat(kept, lengths)].astype(dtype).data)
+        yield _provenance(block, lengths, kept, first)
+        first = last
+
+
+def _check_block(
+    pair: Pair, tokenizer: TokenizerRecord, ids: NDArray[np.int32], lengths: NDArray[np.int64], first: int
+) -> None:
+    """Check ids and EODs of the documents `first` and following."""
+    ends = np.cumsum(lengths)
+    place = f"source {pair.source}: {pair.bin_url}"
+
+    def document(token: int) -> int:
+        return first + int(np.searchsorted(ends, token, "right"))
+
+    wrong = np.flatnonzero((ids < 0) | (ids >= tokenizer.vocab_size))
+    if len(wrong):
+        token = int(wrong[0])
+        raise RequestError(
+            f"{place}: document {document(token)}: id {int(ids[token])}, and the tokenizer's are below "
+            f"{tokenizer.vocab_size}; these ids are of another tokenizer"
+        )
+    last = ends[lengths > 0] - 1
+    missing = last[ids[last] != tokenizer.eod_id]
+    if len(missing):
+        raise RequestError(
+            f"{place}: document {document(int(missing[0]))} ends with id {int(ids[missing[0]])} and not with EOD "
+            f"{tokenizer.eod_id}, as do {len(missing)} of {len(lengths)} documents from {first} on; write it with "
+            "--append-eod, or name its end of document with `tokenizer.eod`"
+        )
+    is_eod = ids == tokenizer.eod_id
+    is_eod[last] = False
+    if is_eod.any():
+        token = int(is_eod.argmax())
+        raise RequestError(
+            f"{place}: document {document(token)} has an EOD {tokenizer.eod_id} inside, as in {int(is_eod.sum())} "
+            "places: a text that held the piece literally, or documents run together; build from the texts instead"
+        )
+
+
+def _provenance(ids: NDArray[np.int32], lengths: NDArray[np.int64], kept: NDArray[np.bool_], first: int) -> pa.Table:
+    ends = np.cumsum(lengths)
+    raw = ids.astype("<i4", copy=False).tobytes()
+    hashes = [
+        xxhash.xxh3_128_hexdigest(raw[4 * (end - length) : 4 * (end - 1)])
+        for end, length in zip(ends[kept].tolist(), lengths[kept].tolist(), strict=True)
+    ]
+    rows = len(hashes)
+    records = np.arange(first, first + len(lengths), dtype=np.int64)[kept]
+    columns = [
+        pa.nulls(rows, pa.string()),
+        numbers(records),
+        pa.nulls(rows, pa.string()),
+        column_of(hashes, pa.string()),
+        numbers(np.zeros(rows, np.int64)),
+        numbers(lengths[kept].astype(np.int32)),
+    ]
+    return pa.table(columns, schema=OPEN_SCHEMA)
+
+
+def _shard(pair: Pair, receipt: Receipt) -> EncodedShard:
+    (row,) = receipt.account
+    return EncodedShard(
+        texts=Texts("", "", None, pair.file, 0, pair.source),
+        folder=f"{STAGE}/{receipt.key}",
+        documents=row.documents_out,
+        tokens=receipt.facts["tokens"],
+        row=row,
+        engine="none: ids as they are",
+        rechecked=0,
+    )
+
+
+def _counts(shards: Sequence[EncodedShard]) -> dict[str, int]:
+    documents = sum(shard.documents for shard in shards)
+    return {
+        "documents": documents,
+        "tokens": sum(shard.tokens for shard in shards),
+        "eod_tokens": documents,
+        "bytes": 0,
+    }
+
+
+def _inputs(
+    files: Mapping[str, Sequence[InputFile]],
+    shards: Mapping[str, Sequence[EncodedShard]],
+    sha256: Mapping[str, str],
+    store: Store,
+) -> Iterator[InputsRecord]:
+    """The raw files of each source; the documents of a pair are the records of its `.bin`."""
+    for name, found in files.items():
+        records = dict.fromkeys((file.name for file in found), 0)
+        records.update((shard.texts.file, shard.row.documents_in) for shard in shards[name])
+        yield write_inputs(found, records, sha256, store)
+
+
+def _state(name: str, shards: Sequence[EncodedShard], train: SplitRecord, inputs: InputsRecord) -> SourceRecord:
+    row = sum_rows([shard.row for shard in shards])
+    if not row.documents_out:
+        raise RequestError(f"sources.{name}: its `.bin/.idx` hold no document with tokens; give it other files")
+    heldout = HeldoutRecord(documents=0, tokens=0, eod_tokens=0, bytes=0, datasets=())
+    return SourceRecord(inputs=inputs, train=train, heldout=heldout, ledger=(row,))

@@ -1,0 +1,251 @@
+"""Parts: the encoded shards of a source joined into ordered datasets of bounded size.
+
+A part is `<source>-<split>-00000.bin/.idx/.parquet` and holds whole documents, at most `part_bytes` of ids
+(a single larger document is a part of its own). Where parts are cut follows from the documents alone, and a
+part's key from its rows and the tokenizer, so neither depends on how the source was cut into shards. The
+`.bin` is joined by copying bytes; nothing is decoded. Because a key needs the rows, a receipt under
+`assemble/` remembers which slices gave which key, so an unchanged part is found without reading them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mixproof.ledger.errors import AccountError
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.manifest import DatasetRecord, TokenizerRecord
+from mixproof.ledger.receipts import find_receipts
+from mixproof.ledger.store import Attempt, Receipt, Store
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.columns import array_of, read_whole
+from mixproof.tokenize.shard_tokens import PROVENANCE, TOKENS, EncodedShard
+
+from .indexed import token_dtype, write_index
+from .provenance import SCHEMA, Slice, TableWriter, digest_rows, read_part
+
+STAGE = "encode"
+STAGE_VERSION = 1
+ASSEMBLE = "assemble"
+ASSEMBLE_VERSION = 1
+PART_BYTES = 32_000_000_000
+COPY_BYTES = 16 << 20
+HELD_GROUPS = 4
+"""Row groups of provenance: fewer are kept from the reading that gives the key to the writing, some 40 MB at most."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part to be made: its name and what it is made of."""
+
+    name: str
+    """`<source>-<split>-00000`."""
+    source: str
+    slices: tuple[Slice, ...]
+
+
+def plan_parts(shards: Sequence[EncodedShard], store: Store, part_tokens: int) -> list[tuple[Slice, ...]]:
+    """Cut a source's documents, in order, into parts of at most `part_tokens`, EODs included.
+
+    Only the lengths of shards in which a part ends are read.
+    """
+    parts: list[tuple[Slice, ...]] = []
+    open_part: list[Slice] = []
+    room = part_tokens
+    for shard in shards:
+        start, tokens_left = 0, shard.tokens
+        while tokens_left > room:
+            ends = np.cumsum(read_lengths(store, shard)[start:])
+            fit = int(np.searchsorted(ends, room, side="right"))
+            if fit == 0 and not open_part:
+                fit = 1  # a document larger than a part
+            if fit:
+                open_part.append(_slice(shard, start, start + fit))
+                tokens_left -= int(ends[fit - 1])
+                start += fit
+            parts.append(tuple(open_part))
+            open_part, room = [], part_tokens
+        if tokens_left:
+            open_part.append(_slice(shard, start, shard.documents))
+            room -= tokens_left
+    return [*parts, tuple(open_part)] if open_part else parts
+
+
+def _slice(shard: EncodedShard, start: int, stop: int) -> Slice:
+    return Slice(shard.folder, start, stop, shard.texts.file, shard.texts.first_record)
+
+
+def read_lengths(store: Store, shard: EncodedShard) -> NDArray[np.int64]:
+    """Tokens of each document of an encoded shard, EODs included."""
+    return _lengths(store.path(f"{shard.folder}/{PROVENANCE}")).astype(np.int64)
+
+
+def _lengths(provenance: Path) -> NDArray[np.int32]:
+    return array_of(read_whole(provenance, ["tokens"])["tokens"])
+
+
+def make_datasets(
+    splits: Sequence[tuple[str, str, Sequence[EncodedShard]]],
+    tokenizer: TokenizerRecord,
+    store: Store,
+    cluster: Cluster,
+    *,
+    part_bytes: int = PART_BYTES,
+) -> list[tuple[DatasetRecord, ...]]:
+    """Make the parts of several sources at once.
+
+    Args:
+        splits: (source, `train` or `heldout`, its encoded shards in order).
+        tokenizer: what encoded them.
+        store: where parts go.
+        cluster: what runs the tasks.
+        part_bytes: most bytes of a part's `.bin`.
+
+    Returns:
+        The parts of each entry of `splits`, in order.
+
+    Raises:
+        AccountError: E5 or E6 does not close.
+    """
+    part_tokens = part_bytes // token_dtype(tokenizer.vocab_size).itemsize
+    planned = [
+        [
+            Part(f"{source}-{split}-{index:05d}", source, slices)
+            for index, slices in enumerate(plan_parts(shards, store, part_tokens))
+        ]
+        for source, split, shards in splits
+    ]
+    parts = [part for split_parts in planned for part in split_parts]
+    records = iter(_make_parts(parts, tokenizer, store, cluster))
+    datasets = [tuple(next(records) for _ in split_parts) for split_parts in planned]
+    for (source, split, shards), records_of_split in zip(splits, datasets, strict=True):
+        _check_sum(source, split, shards, records_of_split)
+    return datasets
+
+
+def _check_sum(source: str, split: str, shards: Sequence[EncodedShard], parts: Sequence[DatasetRecord]) -> None:
+    expected = (sum(shard.documents for shard in shards), sum(shard.tokens for shard in shards))
+    found = (sum(part.documents for part in parts), sum(part.tokens for part in parts))
+    if expected != found:
+        words = "{} documents, {} tokens"
+        raise AccountError("E6", words.format(*expected), words.format(*found), source=source, stage=f"{split} parts")
+
+
+def _make_parts(
+    parts: Sequence[Part], tokenizer: TokenizerRecord, store: Store, cluster: Cluster
+) -> list[DatasetRecord]:
+    memos = [_memo_key(part, tokenizer) for part in parts]
+    known = _recall(store, memos)
+    missing = {memo: part for memo, part in zip(memos, parts, strict=True) if memo not in known}
+    calls = [(str(store), memo, part, tokenizer) for memo, part in missing.items()]
+    made = cluster.run(assemble_part, calls, label="assemble")
+    new = sum(is_new for _, is_new in made)
+    known.update((memo, receipt) for memo, (receipt, _) in zip(missing, made, strict=True))
+    cluster.count(run=new, reused=len(known) - new)
+    return [_record(part.name, known[memo]) for memo, part in zip(memos, parts, strict=True)]
+
+
+def _memo_key(part: Part, tokenizer: TokenizerRecord) -> str:
+    config = {"name": part.name, "tokenizer": tokenizer.sha256, "eod_id": tokenizer.eod_id, "encode": STAGE_VERSION}
+    return stage_key(ASSEMBLE, ASSEMBLE_VERSION, config, [piece.plain() for piece in part.slices])
+
+
+def _recall(store: Store, memos: Sequence[str]) -> dict[str, Receipt]:
+    """The receipts of the parts that lie finished in the store, by memo."""
+    keys = {memo: str(receipt.facts["key"]) for memo, receipt in find_receipts(store, ASSEMBLE, memos).items()}
+    parts = find_receipts(store, STAGE, keys.values())
+    return {memo: parts[key] for memo, key in keys.items() if key in parts}
+
+
+def _record(name: str, receipt: Receipt) -> DatasetRecord:
+    prefix = f"{STAGE}/{receipt.key}/{name}"
+    return DatasetRecord(
+        prefix=prefix,
+        documents=receipt.facts["documents"],
+        tokens=receipt.facts["tokens"],
+        bin_sha256=receipt.files[f"{name}.bin"].sha256,
+        idx_sha256=receipt.files[f"{name}.idx"].sha256,
+        provenance=f"{prefix}.parquet",
+        provenance_sha256=receipt.files[f"{name}.parquet"].sha256,
+    )
+
+
+def assemble_part(store_url: str, memo: str, part: Part, tokenizer: TokenizerRecord) -> tuple[Receipt, bool]:
+    """Join one part: the task.
+
+    Returns:
+        The part's receipt, and whether it was made now (else another split into shards had made it).
+
+    Raises:
+        AccountError: E5 does not close.
+    """
+    store = Store(store_url)
+    groups = read_part(store, part.slices, PROVENANCE)
+    held = list(islice(groups, HELD_GROUPS))
+    rows = digest_rows(chain(held, groups))
+    config = {"name": part.name, "tokenizer": tokenizer.sha256, "eod_id": tokenizer.eod_id}
+    key = stage_key(STAGE, STAGE_VERSION, config, rows)
+    receipt = store.receipt(STAGE, key)
+    is_new = receipt is None
+    if receipt is None:
+        with store.attempt(STAGE, key) as attempt:
+            again = held if len(held) < HELD_GROUPS else read_part(store, part.slices, PROVENANCE)
+            receipt = _write_part(store, part, again, token_dtype(tokenizer.vocab_size), attempt)
+    with store.attempt(ASSEMBLE, memo) as attempt:
+        attempt.commit(facts={"key": key})
+    return receipt, is_new
+
+
+def _write_part(
+    store: Store,
+    part: Part,
+    row_groups: Iterable[pa.Table],
+    dtype: np.dtype[np.uint16] | np.dtype[np.int32],
+    attempt: Attempt,
+) -> Receipt:
+    lengths: list[NDArray[np.int32]] = []
+    with TableWriter(attempt.path(f"{part.name}.parquet"), SCHEMA) as provenance:
+        for rows in row_groups:
+            provenance.write(rows)
+            lengths.append(array_of(rows["tokens"]))
+    all_lengths = np.concatenate(lengths)
+    tokens = int(all_lengths.sum(dtype=np.int64))
+    bin_path = attempt.path(f"{part.name}.bin")
+    with bin_path.open("wb") as out:
+        for piece in part.slices:
+            for block in _read_tokens(store, piece, dtype.itemsize):
+                out.write(block)
+    size = bin_path.stat().st_size
+    if size != tokens * dtype.itemsize:
+        expected = f"{tokens} tokens of {dtype.itemsize} bytes"
+        raise AccountError("E5", expected, f"{size} bytes", source=part.source, stage=STAGE, shard=part.name)
+    write_index(attempt.path(f"{part.name}.idx"), all_lengths, dtype)
+    return attempt.commit(facts={"documents": len(all_lengths), "tokens": tokens})
+
+
+def _read_tokens(store: Store, piece: Slice, itemsize: int) -> Iterator[bytes]:
+    folder = store.folder(piece.folder)
+    size = (folder / TOKENS).stat().st_size
+    start, stop = _token_range(folder / PROVENANCE, piece, size // itemsize)
+    with (folder / TOKENS).open("rb") as tokens:
+        tokens.seek(start * itemsize)
+        left = (stop - start) * itemsize
+        while left and (block := tokens.read(min(COPY_BYTES, left))):
+            left -= len(block)
+            yield block
+
+
+def _token_range(provenance: Path, piece: Slice, tokens: int) -> tuple[int, int]:
+    """First token of a slice, and the one behind it, in a shard of `tokens`."""
+    if (piece.start, piece.stop) == (0, pq.read_metadata(provenance).num_rows):
+        return 0, tokens
+    lengths = _lengths(provenance)
+    start = int(lengths[: piece.start].sum(dtype=np.int64))
+    return start, start + int(lengths[piece.start : piece.stop].sum(dtype=np.int64))

@@ -1,0 +1,1 @@
+"""Tokenizers: files, engines, training, and the reference implementation."""

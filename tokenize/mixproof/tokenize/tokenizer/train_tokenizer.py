@@ -1,0 +1,229 @@
+"""Train a SentencePiece tokenizer on a sample of the training documents, the same bytes every time.
+
+BPE, identity normalizer, byte fallback, no white space added or removed: what goes in comes out again. The
+sample takes from each source what its share of the bytes gives (never a mixture's share, so that mixtures can be
+compared), documents in the order of the lower half of their text hash. Held-out sets take the smallest
+hashes, ordered by the upper half, so the two orders are independent. Texts are cut below 4,192 bytes, because
+SentencePiece silently skips longer ones. The number of threads is constant: it is written into the model.
+140 MB train in 14 s to 32,000 pieces, on one core with 1.3 GB of memory.
+
+The trained model is stored under a key of its own bytes, like one that is given; a receipt under
+`train_tokenizer/` remembers what it was trained from.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from sentencepiece import SentencePieceTrainer
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.store import Store
+from mixproof.mixtures.arithmetic.rounding import largest_remainder
+from mixproof.mixtures.spec import TokenizerTraining
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.columns import array_of, flags, numbers, read_whole
+from mixproof.tokenize.shard_tokens import Texts, read_kept
+
+from .tokenizer import MODEL, store_model, store_tokenizer
+from .tokenizer import STAGE as TOKENIZER
+
+STAGE = "train_tokenizer"
+STAGE_VERSION = 1
+SAMPLE = "sample"
+SAMPLE_VERSION = 1
+CANDIDATES = "candidates.parquet"
+CUT_BYTES = 4_000
+"""Most bytes of a training text; SentencePiece's own limit is 4,192."""
+RANKS = 2**64
+SETTINGS: dict[str, Any] = {
+    "model_type": "bpe",
+    "normalization_rule_name": "identity",
+    "byte_fallback": True,
+    "remove_extra_whitespaces": False,
+    "add_dummy_prefix": False,
+    "num_threads": 1,
+    "max_sentence_length": 4_192,
+}
+
+
+def train_tokenizer(
+    training: TokenizerTraining, sources: Mapping[str, Sequence[Texts]], eod: str | None, store: Store, cluster: Cluster
+) -> TokenizerRecord:
+    """Train a tokenizer, unless the store has it.
+
+    Args:
+        training: size of vocabulary and sample.
+        sources: per source the shards of its training documents, in order.
+        eod: piece to use as end of document; None: the model's own.
+        store: where sample and model go.
+        cluster: what runs the tasks.
+
+    Raises:
+        RequestError: when the sample cannot give so many pieces, or the model has no piece `eod`.
+    """
+    config = {
+        "vocab_size": training.vocab_size,
+        "bytes": training.bytes,
+        "settings": SETTINGS,
+        "sample": SAMPLE_VERSION,
+    }
+    inputs = {name: [[shard.sha256, _keep_sha256(shard)] for shard in shards] for name, shards in sources.items()}
+    key = stage_key(STAGE, STAGE_VERSION, config, inputs)
+    receipt = store.receipt(STAGE, key)
+    if receipt is None or store.receipt(TOKENIZER, receipt.facts["tokenizer"]) is None:
+        samples = _sample(training.bytes, sources, store, cluster)
+        (model_key,) = cluster.run(train_on_samples, [(str(store), key, samples, training)], label="train tokenizer")
+        cluster.count(run=1)
+    else:
+        model_key = receipt.facts["tokenizer"]
+        cluster.count(reused=1)
+    return store_tokenizer(store, store.path(f"{TOKENIZER}/{model_key}/{MODEL}"), eod)
+
+
+def _keep_sha256(texts: Texts) -> str | None:
+    return texts.keep.sha256 if texts.keep else None
+
+
+def _sample(
+    sample_bytes: int, sources: Mapping[str, Sequence[Texts]], store: Store, cluster: Cluster
+) -> list[tuple[int, list[str]]]:
+    """Collect candidates for the sample; return per source its bytes of the sample and the candidates' files."""
+    shards = [(name, shard) for name, shards in sources.items() for shard in shards]
+    sizes = cluster.run(count_bytes, [(str(store), shard) for _, shard in shards], label="measure sources")
+    totals = dict.fromkeys(sources, 0)
+    for (name, _), size in zip(shards, sizes, strict=True):
+        totals[name] += size
+    everything = sum(totals.values())
+    if not everything:
+        raise RequestError("tokenizer.train: there are no documents to train on")
+    wanted = min(sample_bytes, everything)
+    quotas = largest_remainder(wanted, {name: Fraction(size, everything) for name, size in totals.items()})
+    below = min(RANKS, 2 * wanted * RANKS // everything)
+    files: dict[str, list[str]] = {}
+    open_sources = list(sources)
+    while open_sources:
+        calls = [(str(store), shard, below) for name, shard in shards if name in open_sources]
+        found = iter(cluster.run(collect_candidates, calls, label="sample"))
+        for name in list(open_sources):
+            collected = [next(found) for _ in sources[name]]
+            files[name] = [path for path, _ in collected]
+            if below == RANKS or sum(size for _, size in collected) >= quotas[name]:
+                open_sources.remove(name)
+        below = min(RANKS, 2 * below)
+    return [(quotas[name], files[name]) for name in sorted(sources)]
+
+
+def count_bytes(store_url: str, texts: Texts) -> int:
+    """UTF-8 bytes of a shard's kept texts: a task."""
+    return sum(int(array_of(rows["text_bytes"]).sum()) for rows in read_kept(Store(store_url), texts, ["text_bytes"]))
+
+
+def collect_candidates(store_url: str, texts: Texts, below: int) -> tuple[str, int]:
+    """Write the texts of a shard whose rank is below a limit: a task.
+
+    Returns:
+        The file, relative to the store, and its texts' bytes.
+    """
+    store = Store(store_url)
+    key = stage_key(SAMPLE, SAMPLE_VERSION, {"below": below}, [texts.sha256, _keep_sha256(texts)])
+    receipt = store.receipt(SAMPLE, key)
+    if receipt is None:
+        tables = [_candidates(rows, below) for rows in read_kept(store, texts)]
+        with store.attempt(SAMPLE, key) as attempt:
+            schema = pa.schema([("rank", pa.uint64()), ("text", pa.large_string())])
+            table = pa.concat_tables(tables) if tables else schema.empty_table()
+            pq.write_table(table, attempt.path(CANDIDATES), compression="zstd")
+            text_bytes = sum(len(text.encode()) for text in table["text"].to_pylist())
+            receipt = attempt.commit(facts={"bytes": text_bytes})
+    return f"{SAMPLE}/{key}/{CANDIDATES}", receipt.facts["bytes"]
+
+
+def _candidates(rows: pa.Table, below: int) -> pa.Table:
+    ranks = ranks_of(rows["text_xxh128"].to_pylist())
+    chosen = flags(ranks <= np.uint64(below - 1))
+    return pa.table({"rank": numbers(ranks), "text": rows["text"].cast(pa.large_string())}).filter(chosen)
+
+
+def ranks_of(hashes: Sequence[bytes]) -> NDArray[np.uint64]:
+    """The lower half of each text hash, [documents]."""
+    return np.frombuffer(b"".join(hashes), ">u8").reshape(-1, 2)[:, 1].astype(np.uint64)
+
+
+def train_on_samples(
+    store_url: str, key: str, samples: Sequence[tuple[int, Sequence[str]]], training: TokenizerTraining
+) -> str:
+    """Train the model on candidates: a task; return its key in the store."""
+    store = Store(store_url)
+    chosen: list[tuple[int, str]] = []
+    for quota, paths in samples:
+        candidates: list[tuple[int, str]] = []
+        for path in paths:
+            table = read_whole(store.path(path))
+            candidates.extend(zip(table["rank"].to_pylist(), table["text"].to_pylist(), strict=True))
+        chosen.extend(take_bytes(sorted(candidates), quota))
+    model = train_model((text for _, text in sorted(chosen)), training.vocab_size)
+    model_key = store_model(store, model)
+    with store.attempt(STAGE, key) as attempt:
+        attempt.commit(facts={"tokenizer": model_key})
+    return model_key
+
+
+def take_bytes(ranked: Iterable[tuple[int, str]], quota: int) -> Iterator[tuple[int, str]]:
+    """Texts from the front until their UTF-8 bytes reach `quota`."""
+    taken = 0
+    for rank, text in ranked:
+        if taken >= quota:
+            return
+        taken += len(text.encode())
+        yield rank, text
+
+
+def cut_text(text: str) -> Iterator[str]:
+    """Cut a text into pieces of at most `CUT_BYTES`, behind white space where the latter half has some."""
+    data = text.encode()
+    start = 0
+    while len(data) - start > CUT_BYTES:
+        window = data[start : start + CUT_BYTES]
+        space = max(window.rfind(b" "), window.rfind(b"\n"))
+        stop = start + (space + 1 if space >= CUT_BYTES // 2 else CUT_BYTES)
+        while data[stop] & 0xC0 == 0x80:  # inside a character
+            stop -= 1
+        yield data[start:stop].decode()
+        start = stop
+    if start < len(data):
+        yield data[start:].decode()
+
+
+def train_model(texts: Iterable[str], vocab_size: int) -> bytes:
+    """Train a model on texts in their order; return the model file's bytes.
+
+    Raises:
+        RequestError: when the texts cannot give `vocab_size` pieces.
+    """
+    model = io.BytesIO()
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=(piece for text in texts for piece in cut_text(text)),
+            model_writer=model,
+            vocab_size=vocab_size,
+            minloglevel=2,
+            **SETTINGS,
+        )
+    except RuntimeError as error:
+        reason = re.sub(r"^.*\[.*?\]\s*", "", str(error)) or "it holds no text"
+        raise RequestError(
+            f"tokenizer.train: the sample cannot give {vocab_size} pieces: {reason} "
+            "(change tokenizer.train.vocab_size, or raise tokenizer.train.bytes)"
+        ) from None
+    return model.getvalue()

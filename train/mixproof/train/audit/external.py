@@ -1,0 +1,95 @@
+"""Audit of what a run scored on texts and tasks of others: statements under `external/`, each with its losses.
+
+A statement is no part of the run's record, which is there before it. It ends in its own checksum, is named by what was
+scored on, and holds the checksum of a Parquet with the loss of every document or right answer, whose sums must give its
+bits per byte again. Not covered: that the texts were those, for their files lie outside the store; the harness' own
+metrics, and whether a set is lossless, stand in the statement alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mixproof.ledger.fingerprint import sha256_of
+from mixproof.tokenize.audit.checksums import check_file
+from mixproof.tokenize.audit.receipts import unsealed
+from mixproof.tokenize.audit.report import Checks
+from mixproof.train.record import EVALUATION_PROTOCOL, EXTERNAL, EXTERNAL_VERSION
+
+FIELDS = {"losses_sha256", "of", "run", "scores"}
+RELATIVE_ERROR = 1e-12
+"""Sums of float64 may differ in their last digits with the order of adding."""
+
+
+def check_external(root: Path, key: str, checks: Checks) -> None:
+    """Check every statement of the run `key` of the store at `root`, and that losses have one."""
+    folder = root / "train" / key / EXTERNAL
+    for path in sorted({path.with_suffix(".json") for path in folder.glob("*")}):
+        _check_statement(root, key, path, checks.at(file=str(path), stage="external"))
+
+
+def _check_statement(root: Path, key: str, path: Path, checks: Checks) -> None:
+    try:
+        stated = unsealed(path.read_bytes())
+    except OSError as error:
+        checks.true("checksum", False, "the statement of the losses beside it", f"no readable file: {error.strerror}")
+        return
+    checks.true("checksum", stated is not None, "a statement with its own checksum", "another checksum")
+    if stated is None or not checks.equal("schema", "as fields", sorted(FIELDS), sorted(stated)):
+        return
+    checks.equal("schema", "as run", key, stated["run"])
+    checks.true("schema", path.stem in _names(stated["of"]), "the name of what was scored on", "another name")
+    losses = check_file(root, f"train/{key}/{EXTERNAL}/{path.stem}.parquet", stated["losses_sha256"], checks)
+    if losses is None:
+        return
+    try:
+        rows = pq.read_table(losses, partitioning=None)
+        if "tasks" in stated["of"]:
+            _check_tasks(rows, stated["scores"], checks)
+        else:
+            _check_set(rows, stated["scores"], checks)
+    except (pa.ArrowException, KeyError) as error:
+        checks.at(file=str(losses)).true("schema", False, "losses of what was scored", str(error).splitlines()[0])
+
+
+def _names(scored_on: Mapping[str, Any]) -> set[str]:
+    """What a statement may be called: scores of an earlier version or protocol stay, and are read by nobody."""
+    numbers = product(range(1, EXTERNAL_VERSION + 1), range(1, EVALUATION_PROTOCOL + 1))
+    try:
+        return {sha256_of({"version": version, "protocol": protocol, **scored_on}) for version, protocol in numbers}
+    except TypeError:  # it holds what no identity does, a float
+        return set()
+
+
+def _check_set(rows: pa.Table, scores: Mapping[str, Any], checks: Checks) -> None:
+    checks.equal("E10", "documents", scores["documents"], rows.num_rows)
+    checks.equal("E10", "scored targets", scores["tokens"], pc.sum(rows["tokens"]).as_py())
+    checks.equal("E10", "bytes", scores["bytes"], pc.sum(rows["text_bytes"]).as_py())
+    nats = math.fsum(rows["nll_nats"].to_pylist())
+    _check_bits(nats, scores["bytes"], scores["bits_per_byte"], checks)
+    loss = nats / scores["tokens"]
+    same = math.isclose(loss, scores["loss"], rel_tol=RELATIVE_ERROR)
+    checks.true("E10", same, f"{loss} nats per token by the documents", str(scores["loss"]))
+
+
+def _check_tasks(rows: pa.Table, scores: Mapping[str, Mapping[str, Any]], checks: Checks) -> None:
+    checks.equal("E10", "as scored tasks", sorted(scores), sorted(pc.unique(rows["task"]).to_pylist()))
+    for name, score in scores.items():
+        answers = rows.filter(pc.equal(rows["task"], name))
+        checks.equal("E10", f"questions of {name}", score["questions"], answers.num_rows)
+        nats = math.fsum(answers["gold_nats"].to_pylist())
+        _check_bits(nats, sum(answers["gold_bytes"].to_pylist()), score["bits_per_byte"], checks)
+
+
+def _check_bits(nats: float, text_bytes: int, stated: float, checks: Checks) -> None:
+    bits = nats / math.log(2) / text_bytes
+    same = math.isclose(bits, stated, rel_tol=RELATIVE_ERROR)
+    checks.true("E10", same, f"{bits} bits per byte by the losses", str(stated))

@@ -1,0 +1,195 @@
+"""Audit of a run's saved index: E7, E8 and E9 from its numbers, and every array derived again.
+
+An array that is stale, of another draw or edited cannot hide behind its own checksum: the order of each epoch is
+derived again from the draw's lengths (read by Megatron's IndexedDataset) and the seed's names, the windows by
+arithmetic, the dealing by Megatron's own function; each must equal what is saved. No code of the writers is used:
+Megatron's GPTDataset is not asked either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixproof.tokenize.audit.checksums import check_file
+from mixproof.tokenize.audit.report import Checks, Equation
+from mixproof.train.data.megatron_helpers import megatron_helpers
+from mixproof.train.data.saved_index import ArrayRecord, IndexRecord, PhaseIndexRecord, StreamRecord
+from mixproof.train.record import RunRecord
+
+
+def check_index_numbers(run: RunRecord, index: IndexRecord, checks: Checks) -> None:
+    """E7, E8 and E9 by `index.json` and `run.json` alone."""
+    checks.equal("schema", "as seed of the index", run.seed, index.seed)
+    checks.equal("schema", "as masks of the index", run.masks, index.masks)
+    checks.equal("E7", "as sequence length of the index", run.sequence_length, index.sequence_length)
+    checks.equal("E8", "sources in phases and streams", _read_sources(index), [s.source for s in index.streams])
+    planned = _check_phases(run, index, checks.at(stage="blend"))
+    for stream in index.streams:
+        at = checks.at(source=stream.source, stage="stream")
+        at.equal("E6", "as the draw of the stream", run.draws.get(stream.source), stream.draw)
+        _check_stream_numbers(stream, index, planned[stream.source], at)
+
+
+def check_index_arrays(
+    root: Path, run: RunRecord, index: IndexRecord, lengths: dict[str, NDArray[np.int32]], checks: Checks
+) -> None:
+    """Checksum and derive again every array.
+
+    Args:
+        root: the store's folder.
+        run: the run's record.
+        index: its `index.json`.
+        lengths: tokens of each document of every draw that could be read.
+        checks: where the outcome goes.
+    """
+    folder = f"train/{run.key}/index"
+    seen: Counter[str] = Counter()
+    for stream in index.streams:
+        at = checks.at(source=stream.source, stage="stream")
+        truth = lengths.get(stream.source)
+        _compare(root, folder, stream.lengths, truth, "E6", at)
+        for epoch in stream.epochs:
+            expected = _order_of(_seed_of(index.seed, stream.source, epoch.epoch), truth, index.sequence_length)
+            arrays = (epoch.document_index, epoch.sample_index, epoch.shuffle_index)
+            for array, derived in zip(arrays, expected, strict=True):
+                _compare(root, folder, array, derived, "E7", at.at(shard=f"epoch {epoch.epoch}"))
+    for number, phase in enumerate(index.phases):
+        at = checks.at(stage="blend", shard=f"phase {number}")
+        dealt = _deal(phase)
+        found = _compare(root, folder, phase.dataset_index, dealt[0], "E8", at)
+        _compare(root, folder, phase.dataset_sample_index, dealt[1], "E8", at)
+        if found is not None:
+            reached = found[: max(run.consumed_samples - phase.first_sample, 0)]
+            for place, source in enumerate(phase.sources):
+                seen[source] += int((reached == place).sum())
+            at.equal("E8", "samples of another source", 0, int((found >= len(phase.sources)).sum()))
+    for source, delivered in run.delivered.items():
+        at = checks.at(source=source, stage="train")
+        at.equal("E9", "samples, replayed from the index", seen[source], delivered.samples)
+
+
+def named_arrays(index: IndexRecord) -> dict[str, str]:
+    """SHA-256 of every array that `index.json` names."""
+    arrays: list[ArrayRecord] = []
+    for stream in index.streams:
+        arrays.append(stream.lengths)
+        for epoch in stream.epochs:
+            arrays += [epoch.document_index, epoch.sample_index, epoch.shuffle_index]
+    for phase in index.phases:
+        arrays += [phase.dataset_index, phase.dataset_sample_index]
+    return {array.file: array.sha256 for array in arrays}
+
+
+def _read_sources(index: IndexRecord) -> list[str]:
+    return sorted({source for phase in index.phases for source in phase.sources})
+
+
+def _check_phases(run: RunRecord, index: IndexRecord, checks: Checks) -> Counter[str]:
+    """E8 by the numbers of the phases; returns the samples of each source over all phases."""
+    checks.equal("E8", "phases", len(run.phases), len(index.phases))
+    before: Counter[str] = Counter()
+    first_sample = 0
+    for number, phase in enumerate(index.phases):
+        at = checks.at(shard=f"phase {number}")
+        samples_of = dict(zip(phase.sources, phase.samples_of, strict=False))
+        at.equal("E8", "samples of all sources", phase.samples, sum(phase.samples_of))
+        at.equal("E8", "as first sample", first_sample, phase.first_sample)
+        next_windows = [before[source] for source in phase.sources]
+        at.equal("E8", "as next windows of the sources", next_windows, list(phase.first_windows))
+        if number < len(run.phases):
+            stated = run.phases[number]
+            at.equal("E8", "as first sample of the record", first_sample, stated.first_sample)
+            at.equal("E8", "samples in the record", phase.samples, stated.samples)
+            at.equal("E8", "samples by source in the record", samples_of, dict(stated.samples_of))
+        before.update(samples_of)
+        first_sample += phase.samples
+    checks.equal("E8", "samples of all phases", index.samples, first_sample)
+    return before
+
+
+def _check_stream_numbers(stream: StreamRecord, index: IndexRecord, samples: int, checks: Checks) -> None:
+    length = index.sequence_length
+    checks.equal(
+        "E7",
+        f"tokens = 1 + {stream.windows} · {length} + {stream.rest}",
+        stream.draw.tokens,
+        1 + stream.windows * length + stream.rest,
+    )
+    checks.true("E7", 0 <= stream.rest < length, f"a rest below {length}", str(stream.rest))
+    if not checks.true("E7", stream.windows > 0, "a window at least", "none"):
+        return
+    passes = -(-samples // stream.windows)
+    checks.equal("E7", "as epochs", list(range(passes)), [epoch.epoch for epoch in stream.epochs])
+    for epoch in stream.epochs:
+        seed = _seed_of(index.seed, stream.source, epoch.epoch)
+        checks.at(shard=f"epoch {epoch.epoch}").equal("E7", "as seed", seed, epoch.seed)
+
+
+def _seed_of(seed: int, source: str, epoch: int) -> int:
+    """31 bits of the names' SHA-256."""
+    digest = hashlib.sha256(f"stream/{seed}/{source}/{epoch}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _order_of(seed: int, lengths: NDArray[np.int32] | None, sequence_length: int) -> tuple[NDArray[Any] | None, ...]:
+    """Document, sample and shuffle index of one pass, from lengths and seed; None where the draw is not whole."""
+    if lengths is None:
+        return None, None, None
+    state = np.random.RandomState(seed)
+    documents = np.arange(len(lengths), dtype=np.int32)
+    state.shuffle(documents)
+    ends = np.cumsum(lengths[documents], dtype=np.int64)
+    windows = (int(ends[-1]) - 1) // sequence_length
+    places = np.arange(windows + 1, dtype=np.int64) * sequence_length
+    rows = np.searchsorted(ends, places, side="right")
+    starts = np.stack([rows, places - (ends[rows] - lengths[documents[rows]])], axis=1)
+    order = np.arange(windows, dtype=np.uint32)
+    state.shuffle(order)
+    return documents, starts, order
+
+
+def _deal(phase: PhaseIndexRecord) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Megatron's exhaustive dealing; None where the counts cannot be dealt."""
+    counts = phase.samples_of
+    if not counts or min(counts) < 1 or len(counts) != len(phase.sources):
+        return None, None
+    datasets, samples = np.zeros(sum(counts), np.int16), np.zeros(sum(counts), np.int64)
+    megatron_helpers().build_exhaustive_blending_indices(datasets, samples, np.asarray(counts, np.int64), len(counts))
+    return datasets, samples
+
+
+def _compare(
+    root: Path,
+    folder: str,
+    array: ArrayRecord,
+    expected: NDArray[Any] | None,
+    equation: Equation,
+    checks: Checks,
+) -> NDArray[Any] | None:
+    """Checksum of one array, then its values; returns it where its bytes are the recorded ones."""
+    path = check_file(root, f"{folder}/{array.file}", array.sha256, checks)
+    if path is None:
+        return None
+    at = checks.at(file=str(path))
+    try:
+        found: NDArray[Any] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        at.true("schema", False, "an array", str(error))
+        return None
+    if expected is not None:
+        same = found.shape == expected.shape and np.array_equal(found, expected)
+        at.true(equation, same, "the order that draw, seed and counts give", _difference(found, expected))
+    return found
+
+
+def _difference(found: NDArray[Any], expected: NDArray[Any]) -> str:
+    if found.shape != expected.shape:
+        return f"shape {found.shape} for {expected.shape}"
+    rows = np.flatnonzero((found != expected).reshape(len(found), -1).any(axis=1))
+    return f"{len(rows)} of {len(found)} rows differ" + (f", the first at {rows[0]}" if len(rows) else "")

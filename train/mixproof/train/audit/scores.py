@@ -1,0 +1,92 @@
+"""Audit of what a run says it measured: its metrics, a line a step, and its per-document scores."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mixproof.ledger.manifest import HeldoutRecord, Manifest
+from mixproof.tokenize.audit.checksums import check_file
+from mixproof.tokenize.audit.report import Checks
+from mixproof.train.record import HeldoutScore, RunRecord
+
+COLUMNS = ["file", "record", "text_bytes", "tokens"]
+RELATIVE_ERROR = 1e-12
+"""Sums of float64 may differ in their last digits with the order of adding."""
+
+
+def check_metrics(path: Path, run: RunRecord, checks: Checks) -> None:
+    """E9: one line a step, each with a batch more than the one before, up to the consumed samples.
+
+    Where every target counts, the targets that the steps trained on by source are the tokens delivered of it: what
+    the optimizer saw, held against the replay of the index.
+    """
+    at = checks.at(file=str(path))
+    try:
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        counts = [(line["step"], line["samples"], line["tokens"]) for line in lines]
+        finite = all(math.isfinite(line["loss"]) for line in lines)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        at.true("schema", False, "a JSON object a line, with step, samples, tokens and loss", repr(error))
+        return
+    batch, length = run.global_batch_size, run.sequence_length
+    expected = [(step, step * batch, step * batch * length) for step in range(1, run.steps + 1)]
+    wrong = next((i for i, pair in enumerate(zip(counts, expected, strict=False)) if pair[0] != pair[1]), None)
+    at.equal("E9", "steps", len(expected), len(counts))
+    at.true("E9", wrong is None, "step, samples and tokens in order", f"others in line {(wrong or 0) + 1}")
+    at.true("schema", finite, "finite losses", "others")
+    if not run.masks.eod_mask_loss and all("targets_of" in line for line in lines):
+        targets: Counter[str] = Counter()
+        for line in lines:
+            targets.update(line["targets_of"])
+        planned = {source: delivered.tokens for source, delivered in run.delivered.items() if delivered.tokens}
+        at.equal("E9", "targets trained on by source", planned, dict(targets))
+
+
+def check_scores(root: Path, path: Path, run: RunRecord, manifest: Manifest, checks: Checks) -> None:
+    """E10: a row for every held-out document of every source, and sums that give the record's losses."""
+    at = checks.at(file=str(path))
+    try:
+        scores = pq.read_table(path, columns=["source", "document", *COLUMNS, "nll_nats"])
+    except (pa.ArrowInvalid, KeyError) as error:
+        at.true("schema", False, "per-document scores", str(error).splitlines()[0])
+        return
+    at.equal("E10", "as scored sources", sorted(run.heldout), sorted(pc.unique(scores["source"]).to_pylist()))
+    for source, score in run.heldout.items():
+        rows = scores.filter(pc.equal(scores["source"], source))
+        here = at.at(source=source)
+        _check_source(rows, score, here)
+        if source in manifest.sources:
+            _check_rows(root, rows, manifest.sources[source].heldout, here)
+
+
+def _check_source(rows: pa.Table, score: HeldoutScore, checks: Checks) -> None:
+    checks.equal("E10", "documents", score.documents, rows.num_rows)
+    checks.equal("E10", "scored targets", score.tokens, pc.sum(rows["tokens"]).as_py() or 0)
+    checks.equal("E10", "bytes", score.bytes, pc.sum(rows["text_bytes"]).as_py() or 0)
+    nll = rows["nll_nats"].to_numpy()
+    loss = math.fsum(nll) / max(score.tokens, 1)
+    same = math.isclose(loss, score.loss, rel_tol=RELATIVE_ERROR)
+    checks.true("E10", same, f"{loss} nats per token by the documents", str(score.loss))
+    checks.true("E10", bool((nll >= 0).all()), "losses that are not negative", "others")
+
+
+def _check_rows(root: Path, rows: pa.Table, heldout: HeldoutRecord, checks: Checks) -> None:
+    """The rows are the held-out documents, in order; `document` counts them from 0."""
+    numbers = rows["document"].to_numpy()
+    checks.true("E10", np.array_equal(numbers, np.arange(len(numbers))), "documents from 0 in order", "others")
+    paths = [check_file(root, part.provenance, part.provenance_sha256, checks) for part in heldout.datasets]
+    whole = [path for path in paths if path is not None]
+    if len(whole) < len(paths) or not whole:
+        return
+    provenance = pa.concat_tables(pq.read_table(path, columns=COLUMNS) for path in whole)
+    for name in COLUMNS:
+        same = rows[name].to_pylist() == provenance[name].to_pylist()
+        checks.true("E10", same, f"{name} of each held-out document", "others")

@@ -1,0 +1,1 @@
+"""Checkpoints: written, read, and imported from Megatron-LM and Hugging Face."""

@@ -1,0 +1,240 @@
+"""Starting from a checkpoint of Megatron-LM or Hugging Face, published or one's own: `train.init_from`.
+
+    DIR/latest_checkpointed_iteration.txt       which iteration; DIR may also be that iteration's folder
+    DIR/iter_0001000/mp_rank_00/model_optim_rng.pt            one file, with or without optimizer state; or
+    DIR/iter_0001000/{common.pt, .metadata, *.distcp}         torch_dist
+    DIR/{config.json, *.safetensors, mixproof.json}           a LlamaForCausalLM, as `mixproof export` writes it
+    <store>/train/<key>/                                      a finished run of this program
+
+Weights alone are taken, or where the spec asks for it Adam's moments and its count of steps as well
+(`foreign_optimizer.py`); the schedule is the spec's and begins anew. What the checkpoint was trained on before enters
+the account as prior tokens: its arguments' consumed samples times sequence length, or a run's own record. Nothing in a
+file is executed (`untrusted.py`); names, shapes and arithmetic are compared before anything is trained.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import sha256_of, sha256_of_file
+from mixproof.mixtures.train_spec import Architecture
+from mixproof.train.checkpoint_files import checkpoint_path
+from mixproof.train.model.optimizer import parameters_of
+from mixproof.train.model.weight_names import Weights, check_shape, rename
+from mixproof.train.record import RUN, read_run
+from mixproof.train.request import InitialCheckpoint
+
+from .checkpoint_arguments import check_arguments, prior_tokens
+from .huggingface import CONFIG, FACTS, read_llama, rope_base_of
+from .megatron_optimizer import Moments, moments_of_file, moments_of_folder
+from .safe_loading import load_pickled, load_tensors
+
+TRACKER = "latest_checkpointed_iteration.txt"
+LEGACY = "model_optim_rng.pt"
+INDEX = ".metadata"
+NO_MODEL = ("optimizer.", "chained", "random_numbers", "rng_state", "opt_param", "rerun")
+"""Beginnings of names in a torch_dist checkpoint that are no weights."""
+
+
+def find_initial(given: Path, tokenizer_sha256: str, *, optimizer: bool = False) -> InitialCheckpoint:
+    """Find the checkpoint that `init_from` names, and what it was trained on.
+
+    Args:
+        given: a checkpoint directory, the folder of one iteration, a `.pt` file, a Hugging Face folder, or the folder
+            of a finished run.
+        tokenizer_sha256: of the spec; a run of this program is held against it.
+        optimizer: whether the state of its optimizer is taken as well.
+
+    Raises:
+        RequestError: when there is no checkpoint, several, one in pieces, or one that does not say its tokens.
+        DamagedFileError: when a file is truncated.
+    """
+    given = given.resolve()
+    if (given / RUN).is_file():
+        path, tokens = _of_run(given, tokenizer_sha256)
+    elif (given / CONFIG).is_file():
+        path, tokens = given, _tokens_of_llama(given, tokenizer_sha256)
+    else:
+        path = _locate(given)
+        tokens = prior_tokens(_content(path).get("args"), str(path))
+    return InitialCheckpoint(path=str(path), sha256=_checksum(path), prior_tokens=tokens, optimizer=optimizer)
+
+
+def initial_weights(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> Weights:
+    """Read the weights of a checkpoint, by this trainer's names, checked against a proxy's shape.
+
+    Raises:
+        RequestError: when it is another model, or another vocabulary.
+        DamagedFileError: when a file is truncated.
+    """
+    path = Path(initial.path)
+    if (path / CONFIG).is_file():
+        weights = read_llama(path).weights
+    else:
+        tensors = _model(path) if path.is_file() else load_tensors(path, lambda name: not name.startswith(NO_MODEL))
+        weights = rename(tensors, str(path))
+    check_shape(weights, architecture, vocab_size, str(path))
+    return weights
+
+
+def initial_moments(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> Moments:
+    """Read the state of a checkpoint's optimizer, by this trainer's names, checked against a proxy's shape.
+
+    Raises:
+        RequestError: when there is none, or it is none of Adam's or of these weights.
+        DamagedFileError: when a file is truncated.
+    """
+    path = Path(initial.path)
+    if (path / CONFIG).is_file():
+        raise RequestError(f"{path}: a Hugging Face model has no optimizer state; take `optimizer` out")
+    content = _content(path)
+    moments = moments_of_file(content, _model(path), str(path)) if path.is_file() else moments_of_folder(path, content)
+    return moments.checked(architecture, vocab_size, str(path))
+
+
+def check_initial(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int, rope_base: int) -> None:
+    """Check that a proxy can start from a checkpoint.
+
+    Raises:
+        RequestError, DamagedFileError: as `check_arguments`, `initial_weights` and, where it is asked for,
+            `initial_moments`.
+    """
+    check_arguments(_arguments(Path(initial.path)), rope_base, initial.path)
+    initial_weights(initial, architecture, vocab_size)
+    if initial.optimizer:
+        initial_moments(initial, architecture, vocab_size)
+
+
+def start_from(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    initial: InitialCheckpoint,
+    architecture: Architecture,
+    vocab_size: int,
+) -> None:
+    """Give a new model the weights of a checkpoint, and its optimizer what is asked for.
+
+    Raises:
+        RequestError: when the checkpoint is not the one that was planned with.
+    """
+    found = _checksum(Path(initial.path))
+    if found != initial.sha256:
+        raise RequestError(f"{initial.path}: changed since the run was planned: SHA-256 {found}, not {initial.sha256}")
+    weights = initial_weights(initial, architecture, vocab_size)
+    moments = initial_moments(initial, architecture, vocab_size) if initial.optimizer else None
+    named = {parameter: name for name, parameter in model.named_parameters()}
+    with torch.no_grad():
+        for parameter in parameters_of(optimizer):  # the order in which a checkpoint has them
+            name = named[parameter]
+            parameter.copy_(weights[name] if moments is None else moments.main.get(name, weights[name]))
+            if moments is not None:
+                optimizer.state[parameter] = moments.state_of(name, parameter)
+
+
+def _arguments(path: Path) -> object:
+    """What a checkpoint says of its model, by the names of Megatron-LM's arguments."""
+    if (path / CONFIG).is_file():
+        return Namespace(rotary_base=rope_base_of(path))
+    run = path.parents[1] / RUN
+    return Namespace(rotary_base=read_run(run).rope_base) if run.is_file() else _content(path).get("args")
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a `.pt` file holds, or a torch_dist checkpoint beside its tensors."""
+    return load_pickled(path if path.is_file() else path / "common.pt")
+
+
+def _model(path: Path) -> Weights:
+    """Weights of a `.pt` file, in its order."""
+    content = _content(path)
+    model = content.get("model", content.get("model0"))
+    if not isinstance(model, dict):
+        raise RequestError(f"{path}: no `model` in it; what is there: {', '.join(sorted(map(str, content))[:8])}")
+    return {name: tensor for name, tensor in model.items() if isinstance(tensor, torch.Tensor)}
+
+
+def _of_run(folder: Path, tokenizer_sha256: str) -> tuple[Path, int]:
+    """The last checkpoint of a finished run, and the tokens before it."""
+    record = read_run(folder / RUN)
+    if record.status != "done":
+        raise RequestError(f"{folder}: the run failed, so it has no last weights: {record.reason}")
+    if record.tokenizer.sha256 != tokenizer_sha256:
+        raise RequestError(_other_tokenizer(folder, record.tokenizer.sha256, tokenizer_sha256))
+    return checkpoint_path(folder, record.consumed_samples), record.prior_tokens + record.consumed_tokens
+
+
+def _tokens_of_llama(folder: Path, tokenizer_sha256: str) -> int:
+    """What a Hugging Face model was trained on, by the facts that an export has beside it."""
+    try:
+        facts = json.loads((folder / FACTS).read_bytes())
+        tokens = int(facts["consumed_tokens"]) + int(facts.get("prior_tokens", 0))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        raise RequestError(
+            f"{folder / FACTS}: it does not say what the model was trained on, so its tokens cannot enter the account; "
+            'write {"consumed_tokens": N} into it'
+        ) from None
+    found = facts.get("tokenizer_sha256", tokenizer_sha256)
+    if found != tokenizer_sha256:
+        raise RequestError(_other_tokenizer(folder, found, tokenizer_sha256))
+    return tokens
+
+
+def _other_tokenizer(folder: Path, found: str, expected: str) -> str:
+    return (
+        f"{folder}: it was trained with tokenizer {found}, the spec's is {expected}; start from a checkpoint only with "
+        "its own tokenizer"
+    )
+
+
+def _locate(given: Path) -> Path:
+    """The `.pt` file, or the torch_dist folder."""
+    if given.is_file():
+        return given
+    if not given.is_dir():
+        raise RequestError(f"{given}: no such checkpoint; `init_from` names a folder with {TRACKER}")
+    if (given / LEGACY).is_file():
+        return given / LEGACY
+    if (given / INDEX).is_file():
+        return given
+    ranks = sorted(path.name for path in given.glob("mp_rank_*"))
+    if len(ranks) > 1:
+        raise RequestError(f"{given}: cut over {len(ranks)} ranks ({', '.join(ranks[:3])} ...); merge it to one first")
+    if ranks:
+        return _locate_file(given / ranks[0] / LEGACY)
+    return _locate(_iteration(given))
+
+
+def _locate_file(path: Path) -> Path:
+    if not path.is_file():
+        raise RequestError(f"{path}: no such file; a Megatron-LM checkpoint has it")
+    return path
+
+
+def _iteration(folder: Path) -> Path:
+    tracker = folder / TRACKER
+    found = sorted(path for path in folder.glob("iter_*") if path.is_dir())
+    if tracker.is_file():
+        word = tracker.read_text(errors="replace").strip()
+        if not re.fullmatch(r"\d+|release", word):
+            raise RequestError(f"{tracker}: says {word[:40]!r}; it holds the number of an iteration, or `release`")
+        chosen = folder / (word if word == "release" else f"iter_{int(word):07d}")
+        if not chosen.is_dir():
+            raise RequestError(f"{tracker}: names {chosen.name}, and there is none")
+        return chosen
+    if len(found) != 1:
+        raise RequestError(f"{folder}: no {TRACKER}, and {len(found)} folders iter_*; name the one to start from")
+    return found[0]
+
+
+def _checksum(path: Path) -> str:
+    if path.is_file():
+        return sha256_of_file(path)
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    return sha256_of({file.name: sha256_of_file(file) for file in files})

@@ -1,0 +1,106 @@
+"""The weights of a finished run, read from its last checkpoint into a model, checked against its record."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from megatron.core import dist_checkpointing
+from megatron.core.dist_checkpointing.validation import StrictHandling
+from megatron.core.models.gpt import GPTModel
+
+from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.fingerprint import sha256_of_file
+from mixproof.ledger.location import place_of
+from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
+from mixproof.ledger.store import Store
+from mixproof.mixtures.train_spec import Architecture
+from mixproof.train.checkpoint_files import checkpoint_path
+from mixproof.train.model.model import build_model
+from mixproof.train.record import RUN, RunRecord, read_run
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that is done, and where it stands."""
+
+    record: RunRecord
+    folder: Path
+    store: Store
+
+    @property
+    def architecture(self) -> Architecture:
+        """Shape of the model."""
+        return Architecture(**self.record.architecture.model_dump())
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of the last checkpoint."""
+        return checkpoint_path(self.folder, self.record.consumed_samples)
+
+    def manifest(self) -> Manifest:
+        """The build that the run was trained on."""
+        return read_manifest(self.store.path(f"{BUILDS}/{self.record.build}/{MANIFEST}"))
+
+
+def open_finished_run(target: str | Path) -> FinishedRun:
+    """Open a run by the path or URL of its folder or its `run.json`, wherever its store has been moved to.
+
+    Raises:
+        RequestError: when there is no record, or the run failed.
+        DamagedFileError: when a file of its last checkpoint is not what the record says.
+    """
+    place = place_of(target)
+    folder = place.fetch()
+    record = read_run(folder / RUN)
+    if record.status != "done":
+        raise RequestError(f"{place}: the run failed, so it has no last weights: {record.reason}")
+    run = FinishedRun(record, folder, place.store)
+    place.store.fetch(f"{place.name}/{run.checkpoint.relative_to(folder).as_posix()}")
+    prefix = f"{run.checkpoint.relative_to(folder).as_posix()}/"
+    for name, expected in record.files.items():
+        if not name.startswith(prefix):
+            continue
+        found = sha256_of_file(folder / name) if (folder / name).is_file() else "missing"
+        if found != expected:
+            raise DamagedFileError(str(folder / name), "whole file", f"SHA-256 is {found}, the record says {expected}")
+    return run
+
+
+def load_model(run: FinishedRun, device: torch.device) -> GPTModel:
+    """Build the run's model with its last weights; inside `distributed.process_group`."""
+    model = new_model(run, device)
+    load_weights(model, run.checkpoint)
+    return model.eval()
+
+
+def new_model(run: FinishedRun, device: torch.device) -> GPTModel:
+    """Build the run's model as it was before its first step."""
+    record = run.record
+    return build_model(
+        run.architecture,
+        vocab_size=record.tokenizer.vocab_size,
+        sequence_length=record.sequence_length,
+        rope_base=record.rope_base,
+        seed=record.seed,
+        device=device,
+    )
+
+
+def load_weights(model: GPTModel, checkpoint: Path) -> None:
+    """Take a model's weights from a checkpoint in the torch_dist format, and nothing else."""
+    with warnings.catch_warnings():
+        # Megatron loads by torch's older names
+        warnings.filterwarnings("ignore", r"`load_state_dict` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", r"Please use DTensor instead", FutureWarning)
+        loaded = dist_checkpointing.load(
+            {"model": model.sharded_state_dict()}, str(checkpoint), strict=StrictHandling.ASSUME_OK_UNEXPECTED
+        )
+    model.load_state_dict(loaded["model"])
+
+
+def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The weights of a model by Megatron's names, on the CPU; Megatron's `_extra_state` holds none."""
+    return {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}

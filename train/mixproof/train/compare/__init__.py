@@ -1,0 +1,1 @@
+"""Comparison: which runs may be compared, and which mixture is better."""

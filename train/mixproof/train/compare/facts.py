@@ -1,0 +1,115 @@
+"""Facts of a run: what must agree before two mixtures may be ranked against each other.
+
+Facts are flat, name and value, so that two runs that cannot be compared are told apart by name. Some hold for a
+whole experiment (tokenizer, sequence length and masks, held-out texts, evaluation protocol, audit), others for a
+proxy (tokens, recipe, shape, initial checkpoint), because each proxy has its own recipe. The build is no fact:
+steps, dedup and sources may be what is compared, as long as the held-out texts are the same.
+
+`across` names one axis whose facts may differ. Different held-out texts and a failed audit never mix, and a
+tokenizer that does not give its held-out texts back is never compared with another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from mixproof.ledger.errors import RequestError
+from mixproof.train.record import RunRecord
+
+Axis = Literal["tokens", "flops", "tokenizer", "recipe"]
+Value = str | int | bool
+TOKEN_FACTS = ("consumed_tokens", "recipe.warmup_steps", "recipe.decay_steps")
+"""Warm-up and decay are shares of a run, so their steps follow its tokens."""
+MAY_DIFFER: dict[Axis, tuple[str, ...]] = {
+    "tokens": TOKEN_FACTS,
+    "flops": (*TOKEN_FACTS, "architecture."),
+    "tokenizer": ("tokenizer",),
+    "recipe": ("recipe.", "global_batch_size"),
+}
+"""Facts that an axis lets differ; a name that ends with a dot stands for all that start with it."""
+LOSSLESS = "any that gives the held-out texts back"
+NOT_AUDITED = "not audited"
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts of one run, as far as they must agree."""
+
+    shared: Mapping[str, Value]
+    """Those that hold for all proxies of an experiment."""
+    own: Mapping[str, Value]
+    """Those of the proxy."""
+    free: Mapping[str, Value]
+    """Those that the axis lets differ."""
+
+    @property
+    def agreed(self) -> dict[str, Value]:
+        """All that must agree between two runs of one proxy."""
+        return {**self.shared, **self.own}
+
+
+def check_axis(across: str | None) -> Axis | None:
+    """Return the axis by its name.
+
+    Raises:
+        RequestError: when there is no such axis.
+    """
+    axes: dict[str, Axis] = {axis: axis for axis in get_args(Axis)}
+    if across is None or across in axes:
+        return axes[across] if across else None
+    raise RequestError(f"--across {across}: no such axis; what may differ is one of {', '.join(axes)}")
+
+
+def facts_of(record: RunRecord, across: Axis | None, audits: Mapping[str, bool]) -> Facts:
+    """Facts of one run.
+
+    Args:
+        record: a finished run.
+        across: the axis that may differ.
+        audits: whether the audit of a build (by its id) was clean; builds that are missing were not audited.
+    """
+    clean = audits.get(record.build)
+    tokenizer = f"{record.tokenizer.sha256} with EOD {record.tokenizer.eod_id}"
+    shared: dict[str, Value] = {
+        "tokenizer": tokenizer if record.tokenizer.lossless else f"{tokenizer}, lossy",
+        "sequence_length": record.sequence_length,
+        **{f"masks.{name}": value for name, value in record.masks.model_dump().items()},
+        **{f"heldout.{source}": score.texts_sha256 for source, score in sorted(record.heldout.items())},
+        **{f"evaluation.{name}": value for name, value in record.evaluation.model_dump().items()},
+        "audit": NOT_AUDITED if clean is None else CLEAN if clean else "failed",
+    }
+    own: dict[str, Value] = {
+        "consumed_tokens": record.consumed_tokens,
+        "global_batch_size": record.global_batch_size,
+        **{f"recipe.{name}": value for name, value in sorted(record.recipe.items())},
+        **{f"architecture.{name}": value for name, value in record.architecture.model_dump().items()},
+        "rope_base": record.rope_base,
+        "dtype": record.dtype,
+        "init_from": _start(record),
+        "prior_tokens": record.prior_tokens,
+    }
+    free = {name: value for name, value in {**shared, **own}.items() if across and _may_differ(name, across)}
+    kept = {name: value for name, value in shared.items() if name not in free}
+    if "tokenizer" in free:
+        kept["tokenizer"] = LOSSLESS if record.tokenizer.lossless else shared["tokenizer"]
+    return Facts(kept, {name: value for name, value in own.items() if name not in free}, free)
+
+
+def differences(first: Mapping[str, Value], second: Mapping[str, Value]) -> list[str]:
+    """What differs, in words: the name of each differing fact with both values."""
+    names = sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
+    return [f"{name}: {first.get(name, 'absent')} and {second.get(name, 'absent')}" for name in names]
+
+
+def _start(record: RunRecord) -> str:
+    initial = record.init_from
+    if initial is None:
+        return "nothing"
+    return f"{initial.sha256} with its optimizer" if initial.optimizer else initial.sha256
+
+
+def _may_differ(name: str, across: Axis) -> bool:
+    return any(name.startswith(given) if given.endswith(".") else name == given for given in MAY_DIFFER[across])

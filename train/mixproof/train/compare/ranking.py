@@ -1,0 +1,191 @@
+"""Ranking of one proxy's mixtures: means over shared seeds, intervals, and whether the best one wins.
+
+The objective is a weighted mean of held-out bits per byte over sources, lower is better. The table holds per
+mixture what it scored on each source, and what it was fed: delivered tokens and epochs beside the declared
+share and the planned tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mixproof.ledger.errors import RequestError
+from mixproof.train.record import RunRecord
+
+from .contenders import Contender
+from .document_scores import read_documents
+from .facts import Value
+from .lead import Lead, judge
+from .uncertainty import Interval, SeedVariance, bootstrap, half_width, pool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One mixture in the table."""
+
+    mixture: str
+    seeds: tuple[int, ...]
+    runs: tuple[str, ...]
+    """Keys, in the order of the seeds."""
+    by_seed: tuple[float, ...]
+    """Objective of each seed."""
+    mean: float
+    """Objective, mean over seeds."""
+    interval: Interval | None
+    """Half-widths at 95%; None where one seed leaves the variance unknown."""
+    heldout: Mapping[str, Mapping[str, float]]
+    """Per source `bits_per_byte` and `loss` (nats per token), means over seeds."""
+    plain_mean: float
+    """Bits per byte, every source alike."""
+    token_weighted_loss: float
+    """Nats per held-out token over all sources."""
+    delivered: Mapping[str, Mapping[str, float]]
+    """Per source `tokens`, `epochs`, `declared` share and `planned` tokens, equal for all seeds."""
+    free: Mapping[str, Value]
+    """Facts that the axis lets differ."""
+    lost_bytes: int | None
+    """Bytes that deduplication took from its sources in favour of sources it does not hold; None: not known."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Mixtures of one proxy, the best first."""
+
+    proxy: str
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+    """Those that all mixtures have."""
+    variance: SeedVariance
+    lead: Lead | None
+    """Of the best mixture over the others; None where there is no other."""
+
+    @property
+    def winner(self) -> str | None:
+        """The best mixture, where it is sure to be."""
+        return self.rows[0].mixture if self.lead is not None and not self.lead.unsure else None
+
+    @property
+    def verdict(self) -> str:
+        """What came out, in a sentence."""
+        if self.lead is None:
+            return f"{self.proxy}: only one mixture, {self.rows[0].mixture}, with {self.rows[0].mean:.4f} bits per byte"
+        means = {row.mixture: row.mean for row in self.rows}
+        return f"{self.proxy}: {self.lead.sentence(means, len(self.seeds))}"
+
+
+def rank(
+    proxy: str,
+    contenders: Sequence[Contender],
+    seeds: Sequence[int],
+    weights: Mapping[str, float],
+    folders: Mapping[str, Path],
+    lost_bytes: Mapping[str, int],
+) -> Ranking:
+    """Rank one proxy's mixtures.
+
+    Args:
+        proxy: its name.
+        contenders: its mixtures.
+        seeds: those that all of them have.
+        weights: of each source's held-out bits per byte; they sum to 1.
+        folders: of runs, by key; where those of all runs are there, documents enter the uncertainty.
+        lost_bytes: by label, for `Row.lost_bytes`.
+
+    Raises:
+        RequestError: when a weight is for a source without a held-out set.
+        DamagedFileError: when a run's scores are not the recorded ones.
+    """
+    runs = [[contender.runs[seed] for seed in seeds] for contender in contenders]
+    values = [[objective_of(record, weights) for record in of_mixture] for of_mixture in runs]
+    variance = pool(values)
+    documents = read_documents(runs, weights, folders)
+    replicates = bootstrap(documents, dict(weights)) if documents else None
+    count = sum(len(source.text_bytes) for source in documents.values())
+    means = [float(np.mean(of_mixture)) for of_mixture in values]
+    order = sorted(range(len(means)), key=lambda index: (means[index], contenders[index].label))
+    rows = []
+    for index in order:
+        interval = None
+        if variance.degrees_of_freedom:
+            spread = None if replicates is None else float(replicates[:, index].std(ddof=1))
+            interval = half_width(variance, len(seeds), spread, count, of=1, comparisons=1)
+        rows.append(_row(contenders[index], runs[index], values[index], interval, weights, lost_bytes))
+    ordered = None if replicates is None else replicates[:, order]
+    lead = judge([(row.mixture, row.mean) for row in rows], variance, len(seeds), ordered, count)
+    return Ranking(proxy, tuple(rows), tuple(seeds), variance, lead)
+
+
+def objective_of(record: RunRecord, weights: Mapping[str, float]) -> float:
+    """Weighted mean of a run's held-out bits per byte."""
+    missing = sorted(set(weights) - set(record.heldout))
+    if missing:
+        raise RequestError(
+            f"objective.heldout_bpb: {', '.join(missing)} has no held-out set in run {record.key[:12]}, which has "
+            f"{', '.join(sorted(record.heldout))}; weigh these"
+        )
+    return sum(weight * record.heldout[name].bits_per_byte for name, weight in weights.items())
+
+
+def _row(
+    contender: Contender,
+    runs: Sequence[RunRecord],
+    values: Sequence[float],
+    interval: Interval | None,
+    weights: Mapping[str, float],
+    lost_bytes: Mapping[str, int],
+) -> Row:
+    sources = sorted(runs[0].heldout)
+    heldout = {
+        name: {
+            "bits_per_byte": float(np.mean([record.heldout[name].bits_per_byte for record in runs])),
+            "loss": float(np.mean([record.heldout[name].loss for record in runs])),
+        }
+        for name in sources
+    }
+    tokens = {name: runs[0].heldout[name].tokens for name in sources}
+    delivered = {
+        name: {"tokens": part.tokens, "epochs": part.epochs, "declared": part.declared, "planned": part.planned}
+        for name, part in sorted(runs[0].delivered.items())
+    }
+    return Row(
+        mixture=contender.label,
+        seeds=tuple(record.seed for record in runs),
+        runs=tuple(record.key for record in runs),
+        by_seed=tuple(values),
+        mean=float(np.mean(values)),
+        interval=interval,
+        heldout=heldout,
+        plain_mean=float(np.mean([score["bits_per_byte"] for score in heldout.values()])),
+        token_weighted_loss=sum(heldout[name]["loss"] * tokens[name] for name in sources) / sum(tokens.values()),
+        delivered=delivered,
+        free=dict(contender.free),
+        lost_bytes=lost_bytes.get(contender.label),
+    )
+
+
+def row_json(row: Row, proxy: str) -> dict[str, object]:
+    """The form in which `compare --json` gives a row."""
+    total = row.interval.total if row.interval else None
+    return {
+        "mixture": row.mixture,
+        "proxy": proxy,
+        "seeds": list(row.seeds),
+        "runs": list(row.runs),
+        "objective": {
+            "mean": row.mean,
+            "low": None if total is None else row.mean - total,
+            "high": None if total is None else row.mean + total,
+            "by_seed": list(row.by_seed),
+            "half_width": None if row.interval is None else asdict(row.interval),
+        },
+        "heldout": {name: dict(score) for name, score in row.heldout.items()},
+        "plain_mean_bits_per_byte": row.plain_mean,
+        "token_weighted_loss": row.token_weighted_loss,
+        "delivered": {name: dict(part) for name, part in row.delivered.items()},
+        "across": dict(row.free),
+        "bytes_lost_to_sources_outside": row.lost_bytes,
+    }

@@ -1,0 +1,1 @@
+"""Data: draws, streams, blends, and what a run was delivered."""

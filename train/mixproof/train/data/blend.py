@@ -1,0 +1,225 @@
+"""The blend: which source each sample of a run comes from, phase by phase.
+
+The samples of a phase are dealt by Megatron's exhaustive blending: exactly n_i samples of source i, and every
+prefix keeps the proportions to within a sample or so. (By weights and a size Megatron delivers other counts: 10
+samples at .7/.2995/.0005 give the last source 8.3%.) Sources are dealt in the order of their names. Phases take
+consecutive slices of each source's stream, so that a source used in two phases never re-reads what it has read.
+
+The dealing calls the C++ function under Megatron's BlendedDataset, whose arrays it equals; BlendedDataset itself
+asks for a process group even to look. E8 is checked on the arrays. Samples are read through GPTDataset.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mixproof.ledger.errors import AccountError
+from mixproof.ledger.fingerprint import canonical_json, sha256_of_file
+from mixproof.ledger.store import publish, publish_bytes
+from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
+
+from .megatron_helpers import megatron_helpers
+from .saved_index import INDEX, ArrayRecord, EpochRecord, IndexRecord, PhaseIndexRecord, StreamRecord
+from .streams import Stream
+
+
+@dataclass(frozen=True)
+class Dealt:
+    """The samples of one phase."""
+
+    first_sample: int
+    sources: tuple[str, ...]
+    samples_of: tuple[int, ...]
+    first_windows: tuple[int, ...]
+    """Where in each source's stream the phase starts."""
+    dataset_index: NDArray[np.int16]
+    """[samples] which of `sources` each sample comes from."""
+    dataset_sample_index: NDArray[np.int64]
+    """[samples] how many samples of that source came before it in the phase."""
+
+    def where(self, j: int) -> tuple[str, int]:
+        """Source of the phase's sample `j`, and its place in that source's stream."""
+        place = int(self.dataset_index[j])
+        return self.sources[place], self.first_windows[place] + int(self.dataset_sample_index[j])
+
+
+class Blend(Dataset[dict[str, Tensor | int]]):
+    """The samples of a run, in order; a map-style dataset of `budget.samples` items."""
+
+    def __init__(self, streams: Mapping[str, Stream], budget: RunBudget) -> None:
+        """Deal every phase; nothing is read yet.
+
+        Args:
+            streams: of every source with samples in the budget, at least.
+            budget: samples per phase and source.
+
+        Raises:
+            AccountError: when a phase's samples are not the sum of its sources', or phases do not meet (E8).
+        """
+        self.sources = tuple(sorted(streams))
+        """Names, in the order that a sample's `source` counts them."""
+        self.sequence_length = budget.sequence_length
+        self._streams = dict(streams)
+        self._number = {source: i for i, source in enumerate(self.sources)}
+        self._phases = deal_phases(budget.phases)
+        self._firsts = [phase.first_sample for phase in self._phases]
+        self._samples = sum(len(phase.dataset_index) for phase in self._phases)
+        if self._samples != budget.samples:
+            raise AccountError("E8", budget.samples, self._samples, stage="blend")
+
+    def __len__(self) -> int:
+        """Samples of the run."""
+        return self._samples
+
+    def __getitem__(self, i: int) -> dict[str, Tensor | int]:
+        """Sample `i` of the run.
+
+        Returns:
+            `tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), [S] each, and `source`, the
+            source's place in `sources`.
+        """
+        source, k = self._stream_place(i)
+        return {**self._streams[source].sample(k), "source": self._number[source]}
+
+    def where(self, i: int) -> tuple[str, int, int]:
+        """Source of sample `i`, the epoch, and its place in the shuffled order of that epoch."""
+        source, k = self._stream_place(i)
+        return source, *self._streams[source].locate(k)
+
+    def save_index(self, folder: Path) -> dict[str, str]:
+        """Write the arrays that replay and trace need, of every epoch that the run reaches.
+
+        Returns:
+            SHA-256 of each file by its name in `folder`, `index.json` included.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        files: dict[str, str] = {}
+        used: Counter[str] = Counter()
+        for phase in self._phases:
+            used.update(dict(zip(phase.sources, phase.samples_of, strict=True)))
+        read = sorted(used)
+        record = IndexRecord(
+            seed=self._streams[read[0]].seed,
+            sequence_length=self.sequence_length,
+            masks=self._streams[read[0]].masks,
+            samples=len(self),
+            streams=tuple(
+                _save_stream(self._streams[source], number, used[source], folder, files)
+                for number, source in enumerate(read)
+            ),
+            phases=tuple(_save_phase(phase, number, folder, files) for number, phase in enumerate(self._phases)),
+        )
+        publish_bytes(canonical_json(record.model_dump(mode="json", by_alias=True)), folder / INDEX)
+        files[INDEX] = sha256_of_file(folder / INDEX)
+        return files
+
+    def _stream_place(self, i: int) -> tuple[str, int]:
+        if not 0 <= i < self._samples:
+            raise IndexError(f"sample {i} of a run of {self._samples}")
+        number = bisect_right(self._firsts, i) - 1
+        return self._phases[number].where(i - self._firsts[number])
+
+
+def deal_phases(phases: Sequence[PhaseBudget]) -> tuple[Dealt, ...]:
+    """Deal the samples of each phase, each source going on where the phase before left it.
+
+    Raises:
+        AccountError: when E8 does not close.
+    """
+    first_window: Counter[str] = Counter()
+    dealt: list[Dealt] = []
+    first_sample = 0
+    for number, phase in enumerate(phases):
+        sources = tuple(sorted(phase.samples_of))
+        counts = tuple(phase.samples_of[source] for source in sources)
+        shard = f"phase {number}"
+        if (phase.first_sample, phase.samples) != (first_sample, sum(counts)):
+            expected = f"{phase.samples} samples from {phase.first_sample}"
+            raise AccountError("E8", expected, f"{sum(counts)} from {first_sample}", stage="blend", shard=shard)
+        dataset_index, dataset_sample_index = deal(counts)
+        found = tuple(np.bincount(dataset_index, minlength=len(counts)).tolist())
+        if found != counts:
+            raise AccountError("E8", counts, found, stage="blend", shard=shard)
+        firsts = tuple(first_window[source] for source in sources)
+        dealt.append(Dealt(first_sample, sources, counts, firsts, dataset_index, dataset_sample_index))
+        first_window.update(phase.samples_of)
+        first_sample += phase.samples
+    return tuple(dealt)
+
+
+def deal(counts: Sequence[int]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+    """Deal `counts[d]` samples of each dataset d so that every prefix keeps the proportions.
+
+    Returns:
+        [samples] which dataset each sample comes from, and [samples] how many of it came before.
+
+    Raises:
+        ValueError: for a count below 1, on which Megatron's function never ends.
+    """
+    if not counts or min(counts) < 1:
+        raise ValueError(f"every dataset that is dealt needs a sample, these have {tuple(counts)}")
+    samples = sum(counts)
+    dataset_index = np.zeros(samples, np.int16)
+    dataset_sample_index = np.zeros(samples, np.int64)
+    megatron_helpers().build_exhaustive_blending_indices(
+        dataset_index, dataset_sample_index, np.asarray(counts, np.int64), len(counts)
+    )
+    return dataset_index, dataset_sample_index
+
+
+def _save_array(array: NDArray[Any], name: str, folder: Path, files: dict[str, str]) -> ArrayRecord:
+    path = folder / f"{name}.npy"
+    scratch = folder / f".{name}.npy"
+    np.save(scratch, array, allow_pickle=False)
+    publish(scratch, path)
+    files[path.name] = sha256_of_file(path)
+    return ArrayRecord(file=path.name, sha256=files[path.name])
+
+
+def _save_stream(stream: Stream, number: int, samples: int, folder: Path, files: dict[str, str]) -> StreamRecord:
+    epochs = []
+    for epoch in range(stream.locate(samples - 1)[0] + 1):
+        dataset = stream.epoch(epoch)
+        name = f"stream-{number:03d}-epoch-{epoch:04d}"
+        epochs.append(
+            EpochRecord(
+                epoch=epoch,
+                seed=stream.seed_of(epoch),
+                document_index=_save_array(dataset.document_index, f"{name}-document_index", folder, files),
+                sample_index=_save_array(dataset.sample_index, f"{name}-sample_index", folder, files),
+                shuffle_index=_save_array(dataset.shuffle_index, f"{name}-shuffle_index", folder, files),
+            )
+        )
+    return StreamRecord(
+        source=stream.source,
+        draw=stream.draw.record,
+        dataset_documents=stream.draw.dataset_documents,
+        dataset_tokens=stream.draw.dataset_tokens,
+        windows=stream.windows,
+        rest=stream.rest,
+        lengths=_save_array(stream.lengths, f"stream-{number:03d}-lengths", folder, files),
+        epochs=tuple(epochs),
+    )
+
+
+def _save_phase(phase: Dealt, number: int, folder: Path, files: dict[str, str]) -> PhaseIndexRecord:
+    name = f"phase-{number:03d}"
+    return PhaseIndexRecord(
+        first_sample=phase.first_sample,
+        samples=len(phase.dataset_index),
+        sources=phase.sources,
+        samples_of=phase.samples_of,
+        first_windows=phase.first_windows,
+        dataset_index=_save_array(phase.dataset_index, f"{name}-dataset_index", folder, files),
+        dataset_sample_index=_save_array(phase.dataset_sample_index, f"{name}-dataset_sample_index", folder, files),
+    )

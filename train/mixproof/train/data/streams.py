@@ -1,0 +1,236 @@
+"""Streams: a source's endless, fixed order of training windows.
+
+Epoch e of a source is Megatron's GPTDataset over its draw, for one pass: documents shuffled, laid end to end,
+cut into W = (T - 1) // S windows of S targets (each reads S + 1 tokens), windows shuffled; its seed derives
+from ("stream", seed, source, e). The stream is the concatenation of its epochs, so that its order depends
+neither on the mixture nor on the budget, and a source that is used in two phases goes on where it stopped.
+Megatron's own many-epoch dataset reorders everything when a budget crosses an epoch, so it is not used.
+
+Megatron's index arrays are built in memory, by every rank for itself (seconds for 10^7 documents): its cache is
+keyed by path, not by content, is written by one rank only and is left truncated by a kill. The arrays that a
+run used are saved with it by `blend.py`.
+
+E7 is checked on every epoch that is built, from the arrays themselves: T = 1 + W·S + rest, window j starts at
+token j·S of the pass, and every document and window comes once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
+from megatron.core.datasets.indexed_dataset import IndexedDataset
+from megatron.core.datasets.utils import Split
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mixproof.ledger.errors import AccountError, RequestError
+from mixproof.ledger.fingerprint import derive_seed
+from mixproof.ledger.store import Store
+from mixproof.train.record import MasksRecord
+from mixproof.train.request import Draw, RunRequest
+
+NO_CACHE = ""
+"""As `path_to_cache`: Megatron builds its arrays in memory. None would put a cache beside the dataset."""
+logging.getLogger("megatron.core.datasets.gpt_dataset").setLevel(logging.ERROR)  # it warns where it has no cache
+NO_PAD = -1
+"""Megatron takes every label that equals the pad id out of the loss; no token has this id."""
+
+
+def windows_of(tokens: int, sequence_length: int) -> tuple[int, int]:
+    """Windows of one pass over `tokens`, and the rest: T = 1 + W·S + rest."""
+    windows = (tokens - 1) // sequence_length
+    return windows, tokens - 1 - windows * sequence_length
+
+
+class _Vocabulary:
+    """What GPTDataset asks of a tokenizer."""
+
+    pad = NO_PAD
+
+    def __init__(self, eod_id: int, vocab_size: int) -> None:
+        self.eod, self.vocab_size = eod_id, vocab_size
+        self.unique_identifiers = OrderedDict(eod=eod_id, vocab_size=vocab_size)
+
+
+class Stream:
+    """A source's windows, from the first of epoch 0 on, without end."""
+
+    def __init__(
+        self,
+        prefix: Path,
+        draw: Draw,
+        *,
+        seed: int,
+        sequence_length: int,
+        masks: MasksRecord,
+        eod_id: int,
+        vocab_size: int,
+    ) -> None:
+        """Open a draw at `prefix` (without `.bin`); where it lies has no influence on the order.
+
+        Raises:
+            RequestError: when the draw is too small for one window of `sequence_length` targets.
+            AccountError: when the `.bin` or the `.idx` does not hold the draw's documents and tokens (E6).
+        """
+        self.source, self.draw, self.seed, self.sequence_length = draw.source, draw, seed, sequence_length
+        self.masks, self.eod_id = masks, eod_id
+        self.windows, self.rest = windows_of(draw.tokens, sequence_length)
+        if self.windows < 1:
+            raise RequestError(
+                f"source {self.source}: {draw.tokens} tokens are too few for one window of {sequence_length} + 1; "
+                "give it more text, a shorter sequence_length, or a share of 0"
+            )
+        self._prefix = prefix
+        self._vocabulary = _Vocabulary(eod_id, vocab_size)
+        self._indexed = IndexedDataset(str(prefix))  # kept: Megatron's arrays are views into its memory map
+        self.lengths: NDArray[np.int32] = self._indexed.sequence_lengths.copy()
+        """[documents] tokens of each, EOD included."""
+        self._epochs: dict[int, GPTDataset] = {}
+        self._check_draw()
+
+    def locate(self, k: int) -> tuple[int, int]:
+        """Epoch of the stream's window `k`, and its place in the shuffled order of that epoch."""
+        return divmod(k, self.windows)
+
+    def seed_of(self, epoch: int) -> int:
+        """Seed of one epoch's order."""
+        return derive_seed("stream", self.seed, self.source, epoch)
+
+    def epoch(self, epoch: int) -> GPTDataset:
+        """Megatron's dataset for one pass, built and checked when it is first asked for.
+
+        Raises:
+            AccountError: when E7 does not close.
+        """
+        if epoch not in self._epochs:
+            dataset = self._build(epoch)
+            check_pass(
+                self.lengths,
+                dataset.document_index,
+                dataset.sample_index,
+                dataset.shuffle_index,
+                self.sequence_length,
+                source=self.source,
+                epoch=epoch,
+            )
+            self._epochs[epoch] = dataset
+        return self._epochs[epoch]
+
+    def sample(self, k: int) -> dict[str, Tensor]:
+        """Window `k` of the stream: `tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), [S] each.
+
+        Raises:
+            AccountError: when the loss mask does not sum to S minus the masked targets (E7).
+        """
+        epoch, place = self.locate(k)
+        sample: dict[str, Tensor] = self.epoch(epoch)[place]
+        masked = int((sample["tokens"] == self.eod_id).sum()) if self.masks.eod_mask_loss else 0
+        targets = int(sample["loss_mask"].sum())
+        if targets != self.sequence_length - masked:
+            raise AccountError(
+                "E7",
+                f"{self.sequence_length} - {masked} targets",
+                targets,
+                source=self.source,
+                stage="stream",
+                shard=f"epoch {epoch}, window {place}",
+            )
+        return sample
+
+    def _build(self, epoch: int) -> GPTDataset:
+        config = GPTDatasetConfig(
+            random_seed=self.seed_of(epoch),
+            sequence_length=self.sequence_length,
+            blend_per_split=[([str(self._prefix)], None), None, None],
+            path_to_cache=NO_CACHE,
+            tokenizer=self._vocabulary,
+            reset_position_ids=self.masks.reset_position_ids,
+            reset_attention_mask=self.masks.document_mask,
+            eod_mask_loss=self.masks.eod_mask_loss,
+            create_attention_mask=False,
+        )
+        documents = np.arange(len(self.lengths), dtype=np.int32)
+        return GPTDataset(self._indexed, str(self._prefix), documents, None, Split.train, config)
+
+    def _check_draw(self) -> None:
+        itemsize = np.dtype(self._indexed.index.dtype).itemsize
+        stored = self._prefix.with_name(f"{self._prefix.name}.bin").stat().st_size
+        found = (len(self.lengths), int(self.lengths.sum(dtype=np.int64)), stored)
+        expected = (self.draw.documents, self.draw.tokens, self.draw.tokens * itemsize)
+        if found != expected:
+            raise AccountError(
+                "E6",
+                "{} documents, {} tokens, {} bytes".format(*expected),
+                "{} documents, {} tokens, {} bytes".format(*found),
+                source=self.source,
+                stage="stream",
+                shard=self.draw.prefix,
+            )
+
+
+def streams_of(request: RunRequest) -> dict[str, Stream]:
+    """Open the stream of every source that a run reads.
+
+    Raises:
+        RequestError: when a draw is too small for one window.
+        AccountError: when a draw is not whole (E6).
+    """
+    store = Store(request.store)
+    return {
+        source: Stream(
+            store.folder(draw.prefix),
+            draw,
+            seed=request.seed,
+            sequence_length=request.budget.sequence_length,
+            masks=request.masks,
+            eod_id=request.tokenizer.eod_id,
+            vocab_size=request.tokenizer.vocab_size,
+        )
+        for source, draw in request.draws.items()
+    }
+
+
+def check_pass(
+    lengths: NDArray[np.int32],
+    document_index: NDArray[np.int32],
+    sample_index: NDArray[np.int64],
+    shuffle_index: NDArray[np.int64],
+    sequence_length: int,
+    *,
+    source: str,
+    epoch: int,
+) -> None:
+    """Check E7 on the arrays of one pass.
+
+    Args:
+        lengths: [documents] tokens of each.
+        document_index: [documents] the order in which they are laid end to end.
+        sample_index: [windows + 1, 2] place in `document_index` and token in that document of each start.
+        shuffle_index: [windows] the order in which windows are read.
+        sequence_length: targets a window.
+        source: for the error.
+        epoch: for the error.
+
+    Raises:
+        AccountError: when a document or window is missing or comes twice, or a window starts elsewhere than
+            one window's targets behind the one before.
+    """
+    where = {"source": source, "stage": "stream", "shard": f"epoch {epoch}"}
+    windows, _ = windows_of(int(lengths.sum(dtype=np.int64)), sequence_length)
+    if sample_index.shape != (windows + 1, 2) or shuffle_index.shape != (windows,):
+        found = f"{len(sample_index) - 1} in the sample index, {len(shuffle_index)} in the shuffle index"
+        raise AccountError("E7", f"{windows} windows", found, **where)
+    for name, index in (("document", document_index), ("shuffle", shuffle_index)):
+        size = len(lengths) if name == "document" else windows
+        if len(index) != size or not np.array_equal(np.sort(index), np.arange(size)):
+            raise AccountError("E7", f"each of {size} once in the {name} index", "others", **where)
+    starts = np.concatenate([[0], np.cumsum(lengths[document_index], dtype=np.int64)])
+    places = starts[sample_index[:, 0]] + sample_index[:, 1]
+    expected = np.arange(windows + 1, dtype=np.int64) * sequence_length
+    if not np.array_equal(places, expected):
+        window = int(np.argmax(places != expected))
+        raise AccountError("E7", f"window {window} at token {expected[window]}", f"at token {places[window]}", **where)

@@ -1,0 +1,269 @@
+"""Trace: from a step of a run to the documents it read, and from a document to the steps that read it.
+
+Replayed from the run's saved index by numpy; which document a row is says the draw's provenance. Everything is found
+by its place in the store that the run stands in, so a store that was moved or copied traces as well, and the original
+texts are not needed: the text shown is what the run's tokenizer makes of the draw's ids, which is the original text
+only where the tokenizer is lossless. A window of S targets reads S + 1 tokens, and its last one is the first of the
+window that follows it in the pass; so the same token can stand in two samples, but is a target in one of them.
+
+Not covered: whether index, draw and record are whole; `audit` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.location import place_of
+from mixproof.ledger.manifest import BUILDS, MANIFEST, DatasetRecord, Manifest, read_manifest
+from mixproof.tokenize.dataset.indexed import Index, read_index
+from mixproof.tokenize.dataset.provenance import OPEN_SCHEMA
+from mixproof.tokenize.tokenizer.reference import load_reference
+from mixproof.train.record import RUN, TRAIN, DrawRecord, RunRecord, read_run
+
+from .delivered import spans_of
+from .saved_index import IndexRecord, PhaseIndexRecord, StreamRecord, load_array, read_index_record
+from .trace_result import (
+    DocumentTrace,
+    Sighting,
+    TracedDocument,
+    TracedDocuments,
+    TracedPiece,
+    TracedSample,
+    TracedStep,
+)
+
+DECODED = "decoded from the draw's tokens with the run's tokenizer; the original text may differ"
+
+
+def trace_step(target: str | Path, step: int, sample: int | None = None, *, whole: bool = False) -> TracedStep:
+    """Name every document of a batch.
+
+    Args:
+        target: a run's record or folder, in its store; a path or a URL.
+        step: from 1.
+        sample: one sample of the batch, from 0; None: all.
+        whole: show the whole text of each document instead of the piece that was read.
+
+    Raises:
+        RequestError: when there is no such run, step or sample.
+        DamagedFileError: when the index or a draw is missing or truncated.
+    """
+    run = _Run(target)
+    batch = run.record.global_batch_size
+    if not 1 <= step <= run.record.steps:
+        raise RequestError(f"--step {step}: the run took steps 1 to {run.record.steps}")
+    if sample is not None and not 0 <= sample < batch:
+        raise RequestError(f"--sample {sample}: a step of this run has samples 0 to {batch - 1}")
+    first = (step - 1) * batch
+    wanted = range(first, first + batch) if sample is None else (first + sample,)
+    traced = tuple(_trace_sample(run, i, whole=whole) for i in wanted)
+    return TracedStep(str(run.place), step, traced, DECODED if run.decode else None)
+
+
+def trace_document(target: str | Path, name: str) -> TracedDocuments:
+    """Say when a document was seen, and how often.
+
+    Args:
+        target: a run's record or folder, in its store; a path or a URL.
+        name: the document's id, `<file>#<record>` where it has none, or the XXH3-128 of its text.
+
+    Raises:
+        RequestError: when there is no such run, or neither the run's draws nor its build have such a document.
+        DamagedFileError: when the index or a draw is missing or truncated.
+    """
+    run = _Run(target)
+    found = [
+        _seen(run, source, row)
+        for source in sorted(run.record.draws)
+        for row in _rows_named(run.draw(source).provenance, name)
+    ]
+    if not found:
+        found = list(_not_drawn(run, name))
+    if not found:
+        raise RequestError(f"--document {name}: neither the run's draws nor its build have a document of this id")
+    return TracedDocuments(str(run.place), tuple(found), DECODED if run.decode else None)
+
+
+class _Draw:
+    """A draw's rows and ids."""
+
+    def __init__(self, prefix: Path) -> None:
+        self._prefix = prefix
+        self.provenance = _table(prefix.with_name(f"{prefix.name}.parquet"))
+
+    @cached_property
+    def _index(self) -> Index:
+        path = self._file("idx")
+        if not path.is_file():
+            raise DamagedFileError(str(path), "whole file", "is missing; train the run again")
+        return read_index(path)
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        return self._index.starts
+
+    @cached_property
+    def _ids(self) -> NDArray[Any]:
+        try:
+            return np.memmap(self._file("bin"), self._index.dtype, mode="r")
+        except (OSError, ValueError) as error:
+            raise DamagedFileError(str(self._file("bin")), "whole file", f"{error}; train the run again") from None
+
+    def document(self, source: str, row: int) -> TracedDocument:
+        return _document(source, self.provenance, row)
+
+    def ids(self, row: int, first: int, tokens: int) -> list[int]:
+        start = int(self._starts[row]) + first
+        found: list[int] = self._ids[start : start + tokens].tolist()
+        return found
+
+    def _file(self, suffix: str) -> Path:
+        return self._prefix.with_name(f"{self._prefix.name}.{suffix}")
+
+
+class _Run:
+    """A run's record and what belongs to it, all in the store that it stands in."""
+
+    def __init__(self, target: str | Path) -> None:
+        self.place = place_of(target)
+        self.folder = self.place.fetch()
+        self.record: RunRecord = read_run(self.folder / RUN)
+        if not self.place.name.startswith(f"{TRAIN}/"):
+            raise RequestError(f"{target}: not in a store's {TRAIN}/<key>/, so its draws cannot be found")
+        self._store = self.place.store
+        self._draws: dict[str, _Draw] = {}
+
+    @cached_property
+    def index(self) -> IndexRecord:
+        return read_index_record(self.folder / "index")
+
+    @cached_property
+    def manifest(self) -> Manifest | None:
+        path = self._store.path(f"{BUILDS}/{self.record.build}/{MANIFEST}")
+        return read_manifest(path) if path.is_file() else None
+
+    @cached_property
+    def decode(self) -> Callable[[list[int]], str] | None:
+        """The tokenizer's decoder, where the store has it; EODs are left out."""
+        path = None if self.manifest is None else self._store.path(self.manifest.tokenizer.path)
+        if path is None or not path.is_file():
+            return None
+        reference, eod = load_reference(str(path)), self.record.tokenizer.eod_id
+        return lambda ids: reference.decode([[token for token in ids if token != eod]])[0]
+
+    def draw(self, source: str) -> _Draw:
+        if source not in self._draws:
+            draw: DrawRecord = self.record.draws[source]
+            self._draws[source] = _Draw(self._store.folder(f"draw/{draw.key}/{source}"))
+        return self._draws[source]
+
+    def provenance(self, part: DatasetRecord) -> pa.Table | None:
+        """The rows of a part of the build, where the store has them."""
+        path = self._store.path(part.provenance)
+        return _table(path) if path.is_file() else None
+
+    def text(self, source: str, row: int, first: int, tokens: int) -> str | None:
+        return None if self.decode is None else self.decode(self.draw(source).ids(row, first, tokens))
+
+
+def _trace_sample(run: _Run, i: int, *, whole: bool) -> TracedSample:
+    source, epoch, spans = spans_of(run.folder / "index", i)
+    draw, pieces = run.draw(source), []
+    for span in spans:
+        document = draw.document(source, span.document)
+        shown = (0, document.tokens) if whole else (span.first_token, span.tokens)
+        text = run.text(source, span.document, *shown)
+        pieces.append(TracedPiece(document, span.first_token, span.tokens, text))
+    return TracedSample(i, source, epoch, tuple(pieces))
+
+
+def _seen(run: _Run, source: str, row: int) -> DocumentTrace:
+    document = run.draw(source).document(source, row)
+    stream = next(stream for stream in run.index.streams if stream.source == source)
+    sightings = tuple(sorted(_sightings(run, stream, row), key=lambda sighting: sighting.sample))
+    return DocumentTrace(
+        document=document,
+        where="drawn",
+        passes=len({sighting.epoch for sighting in sightings}),
+        targets=sum(sighting.targets for sighting in sightings),
+        sightings=sightings,
+        text=run.text(source, row, 0, document.tokens),
+    )
+
+
+def _sightings(run: _Run, stream: StreamRecord, row: int) -> Iterator[Sighting]:
+    """Every sample up to the checkpoint whose window holds tokens of the document."""
+    folder, length = run.folder / "index", run.index.sequence_length
+    lengths = load_array(folder, stream.lengths)
+    samples_of = _samples_of_stream(run, stream.source)
+    for epoch in stream.epochs:
+        documents = load_array(folder, epoch.document_index)
+        ends = np.cumsum(lengths[documents], dtype=np.int64)
+        place = int(np.flatnonzero(documents == row)[0])
+        stop = int(ends[place])
+        start = stop - int(lengths[row])
+        places = np.argsort(load_array(folder, epoch.shuffle_index))  # of each window, when in the pass it is read
+        first_window = max(0, -(-(start - length) // length))
+        for window in range(first_window, min((stop - 1) // length, stream.windows - 1) + 1):
+            k = epoch.epoch * stream.windows + int(places[window])
+            if k >= len(samples_of):
+                continue
+            left, right = max(start, window * length), min(stop, (window + 1) * length + 1)
+            yield Sighting(
+                step=int(samples_of[k]) // run.record.global_batch_size + 1,
+                sample=int(samples_of[k]),
+                epoch=epoch.epoch,
+                first_token=left - start,
+                tokens=right - left,
+                targets=right - max(left, window * length + 1),
+            )
+
+
+def _samples_of_stream(run: _Run, source: str) -> NDArray[np.int64]:
+    """[windows read] the sample of the run that is each next window of the source, up to the checkpoint."""
+    found = [_samples_of_phase(run, phase, source) for phase in run.index.phases if source in phase.sources]
+    samples = np.concatenate(found) if found else np.zeros(0, np.int64)
+    return samples[samples < run.record.consumed_samples]
+
+
+def _samples_of_phase(run: _Run, phase: PhaseIndexRecord, source: str) -> NDArray[np.int64]:
+    dataset_index = load_array(run.folder / "index", phase.dataset_index)
+    return phase.first_sample + np.flatnonzero(dataset_index == phase.sources.index(source)).astype(np.int64)
+
+
+def _not_drawn(run: _Run, name: str) -> Iterator[DocumentTrace]:
+    """The document in the build, where the run's draws do not have it."""
+    for source, record in (run.manifest.sources if run.manifest is not None else {}).items():
+        for where, side in (("not drawn", record.train), ("held out", record.heldout)):
+            for part in side.datasets:
+                rows = run.provenance(part)
+                for row in [] if rows is None else _rows_named(rows, name):
+                    yield DocumentTrace(_document(source, rows, row), where, 0, 0, (), None)
+
+
+def _rows_named(provenance: pa.Table, name: str) -> list[int]:
+    named = pc.or_(pc.equal(provenance["id"], name), pc.equal(provenance["text_xxh128"], name))
+    rows: list[int] = np.flatnonzero(named.to_numpy()).tolist()
+    return rows
+
+
+def _document(source: str, provenance: pa.Table, row: int) -> TracedDocument:
+    (values,) = provenance.slice(row, 1).to_pylist()
+    return TracedDocument(source=source, **{name: values[name] for name in OPEN_SCHEMA.names})
+
+
+def _table(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path, columns=OPEN_SCHEMA.names)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DamagedFileError(str(path), "provenance", str(error).splitlines()[0]) from None

@@ -1,0 +1,1 @@
+"""Evaluation: held-out sets, external texts and tasks."""

@@ -1,0 +1,222 @@
+"""Evaluation: the exact loss and bits per byte of a held-out set.
+
+Bits per byte = sum of -log2 p over content tokens and EODs / UTF-8 bytes of the texts before the tokenizer's
+normalizer. Each document is scored alone: it starts after an EOD, and where it is longer than S it is cut into
+windows of S targets with stride S, the last token of one window being the first input of the next. So every
+held-out token is a target exactly once (E10), and the score depends neither on neighbours nor on order.
+
+Windows are sorted by length and scored in batches with right padding, of a fixed number of padded tokens a batch,
+which keeps padding below 5% (measured on documents of 2 to 6,000 tokens). Logits exist for a few rows at a time
+(`token_losses.py`). Losses are float32 per token and are summed in float64. Scores are computed in float32 on every
+device, never under autocast.
+
+With several ranks each scores every n-th batch; adding zeros is exact, so the scores are those of one rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from mixproof.ledger.errors import AccountError
+from mixproof.train.model.token_losses import token_losses
+
+from .heldout_parts import HeldoutDocuments
+
+BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
+"""Padded tokens a batch."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model scored on one held-out set."""
+
+    documents: HeldoutDocuments
+    nll_nats: NDArray[np.float64]
+    """[documents] sum of -ln p over the tokens of each, EOD included."""
+
+    @property
+    def tokens(self) -> int:
+        """Scored targets."""
+        return int(self.documents.starts[-1])
+
+    @property
+    def text_bytes(self) -> int:
+        """UTF-8 bytes of the texts."""
+        return int(self.documents.text_bytes.sum())
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return float(self.nll_nats.sum()) / self.tokens
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits per byte of text."""
+        return float(self.nll_nats.sum()) / math.log(2) / self.text_bytes
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of a held-out set: documents in order, each cut from its start."""
+
+    document: NDArray[np.int64]
+    """[windows] which document each is of."""
+    first: NDArray[np.int64]
+    """[windows] place of the first target in the set's ids."""
+    targets: NDArray[np.int64]
+    """[windows] number of targets, 1 to S."""
+
+
+def cut_windows(starts: NDArray[np.int64], sequence_length: int) -> Windows:
+    """Cut documents into windows of `sequence_length` targets, the last of each shorter.
+
+    Args:
+        starts: [documents + 1] place of each document, and the end; no document is empty.
+        sequence_length: S, in targets.
+    """
+    tokens = np.diff(starts)
+    counts = -(-tokens // sequence_length)
+    document = np.repeat(np.arange(len(tokens)), counts)
+    number = np.arange(len(document)) - np.repeat(np.cumsum(counts) - counts, counts)
+    first = starts[document] + number * sequence_length
+    return Windows(document, first, np.minimum(sequence_length, starts[document + 1] - first))
+
+
+def evaluate(
+    model: torch.nn.Module,
+    documents: HeldoutDocuments,
+    *,
+    eod_id: int,
+    sequence_length: int,
+    device: torch.device,
+    batch_tokens: int | None = None,
+) -> Scores:
+    """Score a held-out set.
+
+    Args:
+        model: a GPTModel, or a module that gives losses in nats when called as one with labels. Its mode is
+            restored afterwards.
+        documents: the set, with one document at least.
+        eod_id: what every document starts after.
+        sequence_length: targets a window, S of the training.
+        device: where the model is.
+        batch_tokens: padded tokens a batch, None for the device's; sums change in their last digits with it.
+
+    Raises:
+        AccountError: when not every token was scored once, with a finite loss (E10).
+    """
+    windows = cut_windows(documents.starts, sequence_length)
+    nll = np.zeros(len(windows.document), np.float64)
+    scored = np.zeros(len(windows.document), np.int64)
+    ids = np.concatenate([[eod_id], documents.ids]).astype(np.int64)
+    batches = list(batches_of(windows, batch_tokens or BATCH_TOKENS[device.type]))
+    rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+            for batch in batches[rank::ranks]:
+                nll[batch] = _score(model, ids, windows.first[batch], windows.targets[batch], device)
+                scored[batch] += windows.targets[batch]
+    finally:
+        model.train(was_training)
+    if ranks > 1:
+        nll = _sum_over_ranks(nll, device)
+        scored = _sum_over_ranks(scored.astype(np.float64), device).astype(np.int64)
+    _check_e10(documents, windows, nll, scored)
+    nll_of_documents = np.zeros(len(documents.file), np.float64)
+    np.add.at(nll_of_documents, windows.document, nll)
+    return Scores(documents, nll_of_documents)
+
+
+def batches_of(windows: Windows, batch_tokens: int) -> Iterator[NDArray[np.int64]]:
+    """Window numbers of each batch, longest windows first, at most `batch_tokens` with padding."""
+    order = np.argsort(-windows.targets, kind="stable")
+    first = 0
+    while first < len(order):
+        rows = max(batch_tokens // int(windows.targets[order[first]]), 1)
+        yield order[first : first + rows]
+        first += rows
+
+
+def write_scores(path: Path, scores: Sequence[Scores]) -> None:
+    """Write the per-document losses as Parquet, one row a held-out document."""
+    pq.write_table(scores_table(scores), path, compression="zstd")
+
+
+def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ships no types
+    """The per-document losses.
+
+    Columns: `source`, `document` (from 0 in each source), `file`, `record`, `text_bytes`, `tokens`, `nll_nats`.
+    """
+    tables = [
+        pa.table(
+            {
+                "source": pa.array([score.documents.source] * len(score.nll_nats), pa.string()),
+                "document": np.arange(len(score.nll_nats), dtype=np.int64),
+                "file": pa.array(score.documents.file, pa.string()),
+                "record": score.documents.record,
+                "text_bytes": score.documents.text_bytes,
+                "tokens": score.documents.tokens,
+                "nll_nats": score.nll_nats,
+            }
+        )
+        for score in scores
+    ]
+    return pa.concat_tables(tables)
+
+
+def _score(
+    model: torch.nn.Module,
+    ids: NDArray[np.int64],
+    first: NDArray[np.int64],
+    targets: NDArray[np.int64],
+    device: torch.device,
+) -> NDArray[np.float64]:
+    """Loss of each window of a batch, in nats.
+
+    `ids` has an EOD in front, and every document ends with one, so the input of a document's first target is
+    the EOD before it and the target with number t is `ids[t + 1]`.
+    """
+    width = int(targets.max())
+    columns = np.arange(width)
+    places = np.minimum(first[:, None] + columns, len(ids) - 2)
+    counts = torch.from_numpy(columns < targets[:, None]).to(device)
+    tokens = torch.from_numpy(ids[places]).to(device)
+    labels = torch.from_numpy(ids[places + 1]).to(device)
+    positions = torch.arange(width, device=device).expand(len(first), -1)
+    losses = torch.zeros(counts.shape, dtype=torch.float64, device=device)
+    losses[counts] = token_losses(model, tokens, positions, labels, counts).double()
+    sums: NDArray[np.float64] = losses.sum(1).cpu().numpy()
+    return sums
+
+
+def _sum_over_ranks(values: NDArray[np.float64], device: torch.device) -> NDArray[np.float64]:
+    tensor = torch.from_numpy(values).to(device)
+    dist.all_reduce(tensor)
+    summed: NDArray[np.float64] = tensor.cpu().numpy()
+    return summed
+
+
+def _check_e10(
+    documents: HeldoutDocuments, windows: Windows, nll: NDArray[np.float64], scored: NDArray[np.int64]
+) -> None:
+    where = {"source": documents.source, "stage": "evaluate"}
+    found = np.zeros(len(documents.file), np.int64)
+    np.add.at(found, windows.document, scored)
+    if not np.array_equal(found, documents.tokens):
+        raise AccountError("E10", int(documents.starts[-1]), int(found.sum()), **where)
+    if not np.isfinite(nll).all():
+        lost = int((~np.isfinite(nll)).sum())
+        raise AccountError("E10", "a finite loss for every token", f"none in {lost} windows", **where)

@@ -1,0 +1,85 @@
+"""Score one finished run on texts and tasks of others, in a worker; the places and forms are those of `external.py`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from mixproof.ledger.receipt import seal
+from mixproof.tokenize.tokenizer.reference import load_reference
+from mixproof.train.checkpoint.weights import FinishedRun, load_model, open_finished_run
+from mixproof.train.distributed import process_group
+
+from .evaluate import evaluate, scores_table
+from .external_names import Wanted, scores_name
+from .external_sets import ExternalSet, read_external_set
+from .external_tasks import TaskFolder, score_tasks
+from .heldout_parts import is_lossless
+
+
+def score_run(place: str, wanted: Sequence[Wanted]) -> None:
+    """Score the run at a path or URL on `wanted`, and write what it scored into its folder."""
+    run = open_finished_run(place)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with process_group("cpu") as ranks:
+            model = load_model(run, ranks.device)
+            for one in wanted:
+                score = _score_set if isinstance(one, ExternalSet) else _score_tasks
+                _publish(run, one, *score(run, model, one, ranks.device))  # type: ignore[arg-type]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _score_set(run: FinishedRun, model: Any, chosen: ExternalSet, device: torch.device) -> tuple[dict[str, Any], Any]:  # noqa: ANN401
+    tokenizer = run.manifest().tokenizer
+    reference = load_reference(str(run.store.path(tokenizer.path)))
+    documents = read_external_set(chosen, reference, tokenizer.eod_id)
+    length = run.record.sequence_length
+    scores = evaluate(model, documents, eod_id=tokenizer.eod_id, sequence_length=length, device=device)
+    row = {
+        "bits_per_byte": scores.bits_per_byte,
+        "loss": scores.loss,
+        "tokens": scores.tokens,
+        "bytes": scores.text_bytes,
+        "documents": len(documents.file),
+        "lossless": is_lossless(documents, reference.decode),
+    }
+    return row, scores_table([scores])
+
+
+def _score_tasks(run: FinishedRun, model: Any, tasks: TaskFolder, device: torch.device) -> tuple[dict[str, Any], Any]:  # noqa: ANN401
+    from .harness_model import HarnessModel  # the harness takes seconds to load
+
+    tokenizer = run.manifest().tokenizer
+    reference = load_reference(str(run.store.path(tokenizer.path)))
+    length = run.record.sequence_length
+    asked = HarnessModel(model, reference, eod_id=tokenizer.eod_id, sequence_length=length, device=device)
+    scores = score_tasks(tasks, asked)
+    rows = {
+        one.name: {"bits_per_byte": one.bits_per_byte, "questions": len(one.answers), **one.metrics} for one in scores
+    }
+    answers = [vars(answer) for one in scores for answer in one.answers]
+    return rows, pa.Table.from_pylist(answers)
+
+
+def _publish(run: FinishedRun, wanted: Wanted, row: dict[str, Any], table: Any) -> None:  # noqa: ANN401  pyarrow ships no types
+    name = scores_name(run.record.key, wanted)
+    buffer = BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    run.store.write(f"{name.removesuffix('.json')}.parquet", buffer.getvalue())
+    statement = {
+        "run": run.record.key,
+        "of": wanted.identity,
+        "scores": row,
+        "losses_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+    }
+    run.store.write(name, seal(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()))

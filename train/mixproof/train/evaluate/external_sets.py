@@ -1,0 +1,105 @@
+"""External evaluation sets: texts of others, encoded with a run's tokenizer and scored like a held-out set.
+
+A set is all records of its files, in the files' order. A record without a text is an error: a set that is read in part
+is another set. Bits per byte are those of `evaluate.py`: each document alone after an EOD, every token and every EOD a
+target once, over the UTF-8 bytes of the texts as they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xxhash
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import sha256_of_file
+from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.read.files import InputFile, find_others
+from mixproof.pipeline.readers.jsonl import read_jsonl
+from mixproof.pipeline.readers.parquet import read_parquet
+from mixproof.pipeline.readers.raw import local_copy
+from mixproof.pipeline.record import BLANK, Raw
+from mixproof.tokenize.tokenizer.reference import Reference
+
+from .heldout_parts import HeldoutDocuments
+
+
+@dataclass(frozen=True)
+class ExternalSet:
+    """A set by its contents."""
+
+    name: str
+    files: tuple[InputFile, ...]
+    sha256: tuple[str, ...]
+    """Of each file."""
+    text: str
+    """Field that holds the text."""
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What decides a score on it; neither its name nor the files' places do."""
+        return {"files": list(self.sha256), "text": self.text}
+
+
+def find_external_sets(spec: Spec, base: Path) -> list[ExternalSet]:
+    """Find and hash the files of `external.sets`; relative paths start at `base`.
+
+    Raises:
+        RequestError: when a pattern matches nothing, or a file's name does not tell its format.
+    """
+    external = spec.external
+    if external is None:
+        return []
+    found = []
+    for name, patterns in sorted(external.sets.items()):
+        files = find_others(patterns, base, where=spec.where("external", "sets", name))
+        hashes = []
+        for file in files:
+            with local_copy(file.url) as path:
+                hashes.append(sha256_of_file(path))
+        found.append(ExternalSet(name, files, tuple(hashes), external.text))
+    return found
+
+
+def read_external_set(chosen: ExternalSet, reference: Reference, eod_id: int) -> HeldoutDocuments:
+    """Read and encode a set.
+
+    Raises:
+        RequestError: when a record has no text, or there is none at all; names file and record.
+        DamagedFileError: when a file cannot be read to its end.
+    """
+    rows = [(file.name, item.record, item.text) for file in chosen.files for item in _records(chosen, file)]
+    if not rows:
+        raise RequestError(f"external set {chosen.name}: no record in {', '.join(file.url for file in chosen.files)}")
+    texts = [text for _, _, text in rows]
+    encoded = reference.encode(texts)
+    ends = np.cumsum(encoded.lengths)
+    ids = np.insert(encoded.ids.astype(np.int32), ends, eod_id)
+    return HeldoutDocuments(
+        source=chosen.name,
+        ids=ids,
+        starts=np.concatenate([[0], ends + np.arange(1, len(texts) + 1)]).astype(np.int64),
+        file=[name for name, _, _ in rows],
+        record=np.array([record for _, record, _ in rows], np.int64),
+        text_bytes=np.array([len(text.encode()) for text in texts], np.int64),
+        text_xxh128=[xxhash.xxh3_128_hexdigest(text.encode()) for text in texts],
+    )
+
+
+def _records(chosen: ExternalSet, file: InputFile) -> list[Raw]:
+    if file.format == "parquet":
+        records = read_parquet(file.url, 0, file.bytes, text=chosen.text, id_="id", with_fields=False)
+    else:
+        records = read_jsonl(file.url, file.compression, 0, file.bytes, text=chosen.text, id_="id", with_fields=False)
+    found = []
+    for item in records:
+        if isinstance(item, Raw):
+            found.append(item)
+        elif item.reason != BLANK:
+            raise RequestError(
+                f"external set {chosen.name}: {file.url}, record {item.record}: {item.reason} in field "
+                f"{chosen.text!r}: {item.detail}; take it out of the set"
+            )
+    return found

@@ -1,0 +1,221 @@
+"""Export of a run to Hugging Face: model, tokenizer, and the proof that both are the run's.
+
+Every export loads what it wrote with transformers, as its users will, and runs it beside the Megatron model in float32
+on held-out text: one window from each of up to four sources, each after an EOD. A largest difference of the logits
+above 1e-5 fails the export, and nothing is left. Measured on runs of nano: 0.
+
+The tokenizer is compared with the reference on those sources' held-out texts and on the hard set. Where ids differ, the
+export says so in `TOKENIZER_DIFFERS.md` and in what it returns: the weights are right, the ids have to come from
+elsewhere then, for a SentencePiece model from `tokenizer.model`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mixproof.ledger.errors import AccountError, DamagedFileError, RequestError
+from mixproof.ledger.fingerprint import sha256_of_file
+from mixproof.ledger.manifest import DatasetRecord
+from mixproof.tokenize.dataset.indexed import read_index
+from mixproof.tokenize.tokenizer.hard_texts import hard_texts
+from mixproof.tokenize.tokenizer.reference import load_reference
+from mixproof.train.checkpoint.huggingface import CONFIG, FACTS, WEIGHTS, llama_config, to_huggingface
+from mixproof.train.checkpoint.weights import FinishedRun, load_model, open_finished_run, weights_of
+from mixproof.train.distributed import process_group
+
+from .huggingface_tokenizer import TokenizerCheck, differences, write_tokenizer
+from .output_folder import output_folder
+
+LARGEST_DIFFERENCE = 1e-5
+"""Of a logit, in float32."""
+CHECKED_SOURCES = 4
+CHECKED_TOKENS = 100_000
+"""Most tokens of each source's held-out documents on which tokenizers are compared."""
+HARD_PIECES = 50
+"""Special and user-defined pieces that are put into hard texts literally."""
+TOKENIZER_DIFFERS = "TOKENIZER_DIFFERS.md"
+WAY_OUT = {
+    "sentencepiece": "Use `tokenizer.model` with the sentencepiece package where ids matter.",
+    "huggingface": "Where ids matter, keep special tokens out of texts: here they get the ids of controls.",
+}
+
+
+@dataclass(frozen=True)
+class HuggingFaceExport:
+    """What was written, and what the checks found."""
+
+    folder: Path
+    logits_checked: int
+    """Positions whose logits were compared, over the whole vocabulary."""
+    largest_difference: float
+    """Of a logit between Megatron's model and transformers'."""
+    tokenizer: TokenizerCheck
+
+
+def export_huggingface(run_path: str | Path, folder: Path) -> HuggingFaceExport:
+    """Write a finished run as a LlamaForCausalLM with its tokenizer.
+
+    Args:
+        run_path: the run's folder or record.
+        folder: to write; must not exist, or be empty.
+
+    Raises:
+        RequestError: when the run is not done, the folder is taken, or transformers is not installed.
+        DamagedFileError: when the run's checkpoint is not what its record says.
+        AccountError: when the logits differ.
+    """
+    require_transformers()
+    run = open_finished_run(run_path)
+    with output_folder(folder) as scratch:
+        texts = _heldout_ids(run)
+        with process_group("cpu") as ranks:
+            model = load_model(run, ranks.device)
+            _write_model(run, model, scratch)
+            windows = [ids[: run.record.sequence_length] for ids in texts.windows]
+            largest = _compare(model, scratch, windows, run)
+        check = _write_tokenizer(run, texts.documents, scratch)
+        export = HuggingFaceExport(folder, sum(len(window) for window in windows), largest, check)
+        _write_facts(run, export, scratch)
+    return export
+
+
+def require_transformers() -> None:
+    """Say how to install what is missing.
+
+    Raises:
+        RequestError: when transformers or safetensors is missing.
+    """
+    missing = [name for name in ("transformers", "safetensors") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RequestError(f"{', '.join(missing)} not installed; `pip install 'mixproof[export]'` does it")
+
+
+@dataclass(frozen=True)
+class _Texts:
+    windows: list[list[int]]
+    """Ids of held-out text by source, an EOD in front."""
+    documents: list[list[int]]
+    """Held-out documents, without EODs."""
+
+
+def _heldout_ids(run: FinishedRun) -> _Texts:
+    """Ids from the held-out sets of some sources; from their training side where there is no held-out set."""
+    eod, sources = run.record.tokenizer.eod_id, run.manifest().sources
+    chosen = sorted(sources)[:: max(1, len(sources) // CHECKED_SOURCES)][:CHECKED_SOURCES]
+    windows, documents = [], []
+    for name in chosen:
+        parts = sources[name].heldout.datasets or sources[name].train.datasets
+        if not parts:
+            continue
+        found = _first_documents(run, parts[0])
+        documents += [document[:-1] for document in found]
+        windows.append([eod, *(token for document in found for token in document)])
+    return _Texts(windows, documents)
+
+
+def _first_documents(run: FinishedRun, part: DatasetRecord) -> list[list[int]]:
+    """The first documents of a part, EODs included, up to `CHECKED_TOKENS`."""
+    index = read_index(run.store.path(f"{part.prefix}.idx"))
+    ends = np.cumsum(index.lengths, dtype=np.int64)
+    ends = ends[: max(1, int(np.searchsorted(ends, CHECKED_TOKENS, side="right")))]
+    ids = np.fromfile(run.store.path(f"{part.prefix}.bin"), index.dtype, count=int(ends[-1]))
+    return [document.tolist() for document in np.split(ids, ends[:-1])]
+
+
+def _write_model(run: FinishedRun, model: torch.nn.Module, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    record = run.record
+    eod_id = record.tokenizer.eod_id
+    config = llama_config(
+        run.architecture,
+        vocab_size=record.tokenizer.vocab_size,
+        sequence_length=record.sequence_length,
+        rope_base=record.rope_base,
+        eod_id=eod_id,
+    )
+    generation = {"bos_token_id": eod_id, "eos_token_id": eod_id, "pad_token_id": eod_id}
+    _write_json(folder / CONFIG, config)
+    _write_json(folder / "generation_config.json", generation)
+    save_file(to_huggingface(weights_of(model), run.architecture), folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors writes it for its owner alone
+
+
+def _compare(model: torch.nn.Module, folder: Path, windows: Sequence[Sequence[int]], run: FinishedRun) -> float:
+    """The largest difference of a logit between the model and what transformers loads from `folder`."""
+    from transformers import LlamaForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    llama: Any = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    largest = 0.0
+    with torch.inference_mode():
+        for window in windows:
+            ids = torch.tensor([window])
+            positions = torch.arange(ids.shape[1])[None]
+            ours = model(ids, positions, None, runtime_gather_output=True)
+            difference = float((ours - llama(ids).logits).abs().max())
+            largest = max(largest, difference if difference == difference else float("inf"))  # NaN is no equality
+    if not windows or largest > LARGEST_DIFFERENCE:
+        raise AccountError(
+            "export",
+            f"logits of transformers within {LARGEST_DIFFERENCE} of Megatron's",
+            f"a difference of {largest}" if windows else "no text to compare them on",
+            stage="export",
+            shard=run.record.key,
+        )
+    return largest
+
+
+def _write_tokenizer(run: FinishedRun, documents: list[list[int]], folder: Path) -> TokenizerCheck:
+    tokenizer = run.manifest().tokenizer
+    path = run.store.path(tokenizer.path)
+    expected, found = run.record.tokenizer.sha256, sha256_of_file(path)
+    if found != expected:
+        raise DamagedFileError(str(path), "whole file", f"SHA-256 is {found}, the record says {expected}")
+    write_tokenizer(path, tokenizer.eod_id, folder)
+    reference = load_reference(str(path))
+    texts = [*reference.decode(documents), *hard_texts(reference.pieces[:HARD_PIECES])]
+    check = differences(folder, reference, texts)
+    if not check.exact:
+        (folder / TOKENIZER_DIFFERS).write_text(
+            f"# The fast tokenizer here is not exact\n\n{check.different:,} of {check.texts:,} texts got other ids "
+            f"than those with which this model is trained.\n{WAY_OUT[tokenizer.kind]} The first of the texts starts "
+            f"with:\n\n    {check.example!r}\n",
+            encoding="utf-8",
+        )
+    return check
+
+
+def _write_facts(run: FinishedRun, export: HuggingFaceExport, folder: Path) -> None:
+    record = run.record
+    facts = {
+        "run": record.key,
+        "record_sha256": record.sha256,
+        "build": record.build,
+        "mixture": record.mixture,
+        "proxy": record.proxy,
+        "seed": record.seed,
+        "consumed_tokens": record.consumed_tokens,
+        "prior_tokens": record.prior_tokens,
+        "tokenizer_sha256": record.tokenizer.sha256,
+        "parameters": record.parameters.total,
+        "masks": record.masks.model_dump(),
+        "logits_checked": export.logits_checked,
+        "largest_difference": export.largest_difference,
+        "tokenizer": asdict(export.tokenizer),
+        "files": {path.name: sha256_of_file(path) for path in sorted(folder.iterdir())},
+    }
+    _write_json(folder / FACTS, facts)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

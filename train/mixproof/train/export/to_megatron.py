@@ -1,0 +1,134 @@
+"""Export of a run for Megatron-LM's loader: a distributed checkpoint under the names that it looks for.
+
+    latest_checkpointed_iteration.txt
+    iter_<steps, 7 digits>/   common.pt, metadata.json, .metadata, __0_0.distcp
+    args.txt                  flags of the shape, for those who do not use --use-checkpoint-args
+    tokenizer.model
+
+The weights alone: load with `--load DIR --no-load-optim --no-load-rng`, or `--finetune` to count from zero. Their
+names are those of Megatron's local and Transformer Engine layers alike. `common.pt` holds `args` (the shape, tokens
+consumed in samples), `checkpoint_version` and `iteration`, of types that Megatron Core allows in files. Every export is
+read back, with and without a model, and compared bit for bit. Megatron-LM itself needs CUDA and was not run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from megatron.core import dist_checkpointing
+
+from mixproof.ledger.errors import AccountError
+from mixproof.train.checkpoint.checkpoint import SaveStrategy
+from mixproof.train.checkpoint.weights import FinishedRun, load_model, load_weights, new_model, open_finished_run
+from mixproof.train.distributed import process_group
+from mixproof.train.model.model import INIT_STD, NORM_EPSILON
+
+from .megatron_args import ARGS, shape_flags
+from .output_folder import output_folder
+
+TRACKER = "latest_checkpointed_iteration.txt"
+CHECKPOINT_VERSION = 3.0
+"""Of Megatron-LM's layout; 3 keeps queries, keys and values by query group."""
+
+
+@dataclass(frozen=True)
+class MegatronExport:
+    """What was written."""
+
+    folder: Path
+    iteration: int
+    weights: int
+    """Numbers that were read back and compared."""
+
+
+def export_megatron(run_path: str | Path, folder: Path) -> MegatronExport:
+    """Write a finished run's weights as a checkpoint that Megatron-LM loads.
+
+    Raises:
+        RequestError: when the run is not done, or the folder is taken.
+        DamagedFileError: when the run's checkpoint is not what its record says.
+        AccountError: when the weights do not come back.
+    """
+    run = open_finished_run(run_path)
+    record, manifest = run.record, run.manifest()
+    with output_folder(folder) as scratch, process_group("cpu") as ranks:
+        model = load_model(run, ranks.device)
+        target = scratch / f"iter_{record.steps:07d}"
+        target.mkdir()
+        content: dict[str, Any] = {
+            "args": megatron_arguments(run),
+            "checkpoint_version": CHECKPOINT_VERSION,
+            "iteration": record.steps,
+            "model": model.sharded_state_dict(),
+        }
+        dist_checkpointing.save(content, str(target), SaveStrategy())
+        (scratch / TRACKER).write_text(str(record.steps))
+        flags = shape_flags(run.architecture, record.sequence_length, record.rope_base)
+        (scratch / ARGS).write_text("\n".join(flags) + "\n")
+        tokenizer = run.store.path(manifest.tokenizer.path)
+        shutil.copyfile(tokenizer, scratch / f"tokenizer{tokenizer.suffix}")
+        _check(run, model, target)
+    return MegatronExport(folder, record.steps, record.parameters.total)
+
+
+def megatron_arguments(run: FinishedRun) -> Namespace:
+    """The arguments that `--use-checkpoint-args` takes from a checkpoint."""
+    record, shape = run.record, run.architecture
+    return Namespace(
+        num_layers=shape.layers,
+        hidden_size=shape.hidden,
+        ffn_hidden_size=shape.ffn,
+        num_attention_heads=shape.heads,
+        group_query_attention=True,
+        num_query_groups=shape.kv_heads,
+        kv_channels=shape.head_dim,
+        seq_length=record.sequence_length,
+        max_position_embeddings=record.sequence_length,
+        position_embedding_type="rope",
+        rotary_percent=1.0,
+        rotary_base=record.rope_base,
+        normalization="RMSNorm",
+        norm_epsilon=NORM_EPSILON,
+        swiglu=True,
+        add_bias_linear=False,
+        add_qkv_bias=False,
+        attention_dropout=0.0,
+        hidden_dropout=0.0,
+        init_method_std=INIT_STD,
+        untie_embeddings_and_output_weights=False,
+        padded_vocab_size=record.tokenizer.vocab_size,
+        make_vocab_size_divisible_by=1,
+        tensor_model_parallel_size=1,
+        pipeline_model_parallel_size=1,
+        consumed_train_samples=record.consumed_samples,
+        consumed_valid_samples=0,
+        prior_tokens=record.prior_tokens,
+        iteration=record.steps,
+        ckpt_format="torch_dist",
+    )
+
+
+def _check(run: FinishedRun, model: torch.nn.Module, path: Path) -> None:
+    """Read the checkpoint without a model, and into another one; compare bit for bit."""
+    with warnings.catch_warnings():
+        # Megatron loads by torch's older names
+        warnings.filterwarnings("ignore", r"`load_state_dict` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", r"Please use DTensor instead", FutureWarning)
+        plain = dist_checkpointing.load_plain_tensors(str(path))
+    numbers = sum(tensor.numel() for tensor in plain.values() if torch.is_tensor(tensor))
+    found = sorted(file.name for file in path.iterdir())
+    again = new_model(run, torch.device("cpu"))
+    with torch.no_grad():
+        for parameter in again.parameters():
+            parameter.fill_(float("nan"))
+    load_weights(again, path)
+    pairs = zip(model.parameters(), again.parameters(), strict=True)
+    if numbers != run.record.parameters.total or not all(torch.equal(one, other) for one, other in pairs):
+        expected = f"{run.record.parameters.total} weights, read back bit for bit"
+        raise AccountError("export", expected, f"{numbers}, in {found}", stage="export", shard=run.record.key)

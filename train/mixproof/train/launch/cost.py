@@ -1,0 +1,149 @@
+"""What a spec will take, before it takes it: operations, hours and bytes, from rates that were measured in this store.
+
+    documents    file bytes / (file bytes a core-second of this store's largest build that reused nothing)
+    training     tokens / (tokens a second of this store's runs of the same shape and sequence length), by device
+    bytes        ids of datasets and draws; weights and two moments in float32 a checkpoint
+
+Where nothing of the kind was measured there is no rate and no hours; for GPUs, which a plan is often made without, a
+stated assumption stands in: 40% of the 989 TFLOP/s that an H100 is rated at in dense bfloat16. Start-up, scoring of
+held-out sets and waiting are not counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, MANIFEST, read_manifest
+from mixproof.ledger.store import Store
+from mixproof.mixtures.arithmetic.budget import RunBudget
+from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.train_spec import Architecture
+from mixproof.tokenize.dataset.indexed import token_dtype
+from mixproof.train.proxies import architecture_of, flops_per_token, memory_of
+from mixproof.train.record import RUN, TRAIN, ArchitectureRecord, read_run
+
+ASSUMED_FLOPS_A_SECOND = 0.4 * 989e12
+ASSUMED = "assumed: 40% of the 989 TFLOP/s of an H100"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A speed and where it comes from."""
+
+    amount: float
+    """Bytes a core-second, or tokens a second of one device."""
+    device: str
+    """`core`, `cpu` or `cuda`."""
+    source: str
+
+
+@dataclass(frozen=True)
+class ProxyCost:
+    """What the runs of one proxy take together."""
+
+    proxy: str
+    runs: int
+    tokens: int
+    flops: int
+    rate: Rate
+    hours: float
+    """Of the rate's device, one run after the other."""
+    checkpoint_bytes: int
+    """Of all checkpoints that stay."""
+
+
+def document_rate(store: Store) -> Rate | None:
+    """How fast this store's largest build read, filtered and tokenized; None where none did all of the work itself."""
+    best: tuple[int, Rate] | None = None
+    for build in store.keys(BUILDS):
+        path = store.path(f"{BUILDS}/{build}/{MANIFEST}")
+        circumstances = _read(store, f"{BUILDS}/{build}") if path.is_file() else {}
+        seconds = sum(circumstances.get("seconds", {}).values())
+        if not seconds or circumstances.get("stages_reused"):
+            continue
+        inputs = {source.inputs.path: source.inputs for source in read_manifest(path).sources.values()}
+        size = sum(one.bytes for one in inputs.values())  # the parts of a split source read the same files
+        speed = size / (seconds * circumstances["machine"]["processors"])
+        if best is None or size > best[0]:
+            best = size, Rate(speed, "core", f"measured: build {build[:8]} of this store")
+    return None if best is None else best[1]
+
+
+def training_rates(store: Store) -> Iterator[tuple[ArchitectureRecord, int, Rate]]:
+    """Shape, sequence length and speed of every finished run of this store."""
+    for key in store.keys(TRAIN):
+        path = store.path(f"{TRAIN}/{key}/{RUN}")
+        if not path.is_file():
+            continue
+        record, circumstances = read_run(path), _read(store, f"{TRAIN}/{key}")
+        speed = circumstances.get("tokens_per_second", 0) / max(circumstances.get("ranks", 1), 1)
+        if record.status == "done" and speed:
+            yield record.architecture, record.sequence_length, Rate(speed, circumstances["device"], "")
+
+
+def proxy_costs(
+    spec: Spec,
+    budgets: Mapping[tuple[str, str], RunBudget],
+    runs_of: Mapping[tuple[str, str], int],
+    vocab_size: int,
+    store: Store,
+) -> list[ProxyCost]:
+    """Say what training takes, by proxy.
+
+    Args:
+        spec: a checked spec.
+        budgets: by (mixture, proxy).
+        runs_of: seeds that are still to be trained, by (mixture, proxy).
+        vocab_size: number of token ids.
+        store: whose finished runs give the rates.
+    """
+    measured = list(training_rates(store))
+    length = spec.train.sequence_length
+    costs = []
+    for name, recipe in spec.train.proxies.items():
+        shape = architecture_of(name, recipe)
+        mine = [(budget, runs_of[pair]) for pair, budget in budgets.items() if pair[1] == name]
+        tokens = sum(budget.tokens_planned * runs for budget, runs in mine)
+        each = flops_per_token(shape, vocab_size, length)
+        rate = _training_rate(measured, shape, length, each)
+        checkpoint = memory_of(shape, vocab_size, length, micro_batch_size=1, activation_width=2).checkpoint
+        kept = sum(_checkpoints(budget) * runs for budget, runs in mine)
+        hours = tokens / rate.amount / 3600
+        runs = sum(runs for _, runs in mine)
+        costs.append(ProxyCost(name, runs, tokens, each * tokens, rate, hours, checkpoint * kept))
+    return costs
+
+
+def dataset_bytes(tokens: int, vocab_size: int) -> int:
+    """Bytes of the ids of so many tokens."""
+    return tokens * token_dtype(vocab_size).itemsize
+
+
+def _training_rate(
+    measured: list[tuple[ArchitectureRecord, int, Rate]], shape: Architecture, length: int, flops: int
+) -> Rate:
+    """The median of this store's runs of that shape, those on a GPU first; else the assumption."""
+    same = [rate for record, seen, rate in measured if seen == length and record.model_dump() == shape.model_dump()]
+    for device in ("cuda", "cpu"):
+        speeds = [rate.amount for rate in same if rate.device == device]
+        if speeds:
+            return Rate(median(speeds), device, f"measured: {len(speeds)} runs of this store")
+    return Rate(ASSUMED_FLOPS_A_SECOND / flops, "cuda", ASSUMED)
+
+
+def _checkpoints(budget: RunBudget) -> int:
+    every = budget.checkpoint_steps
+    return 1 if every is None else -(-budget.steps // every)
+
+
+def _read(store: Store, folder: str) -> dict[str, Any]:
+    """Circumstances of a build or run; nothing where there are none."""
+    path = store.path(f"{folder}/{CIRCUMSTANCES}")
+    if not path.is_file():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_bytes())
+    return found

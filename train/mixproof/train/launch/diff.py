@@ -1,0 +1,241 @@
+"""Diff: what differs between two specs, two builds or two runs, and what would rerun where A is done and B is asked.
+
+Both sides are flattened to dotted keys with a value each; what would rerun follows from the keys by the order of the
+stages (`DOWNSTREAM`). It is an upper bound: every stage is named by content, so a stage that is reached finds again
+what did not change, shard by shard. For specs, files are compared by their patterns, not by what they match; for
+builds by their content. Two runs are the same run exactly where their keys are equal.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
+from mixproof.mixtures.load import load_spec
+from mixproof.mixtures.spec import Spec
+from mixproof.train.record import IDENTITY, RUN, read_run
+
+Kind = Literal["spec", "build", "run"]
+SPEC_SUFFIXES = (".yaml", ".yml")
+DOWNSTREAM = {
+    "sources": ("read", "dedup", "tokenizer", "heldout", "decontaminate", "encode"),
+    "dedup": ("dedup", "tokenizer", "heldout", "decontaminate", "encode"),
+    "tokenizer": ("tokenizer", "heldout", "encode"),
+    "heldout": ("tokenizer", "heldout", "decontaminate", "encode"),
+    "decontaminate": ("tokenizer", "decontaminate", "encode"),
+    "on_bad_record": (),
+    "limits": ("read", "dedup", "tokenizer", "heldout", "decontaminate", "encode"),
+}
+"""Stages that a change of a part of the build's spec reaches; each change gives another build."""
+EXECUTION = (".micro_batch_size", ".recompute", ".ranks", ".cpus", ".gpus", ".checkpoint_keep")
+"""Keys of a proxy or of `train` that change no result."""
+NEW_DRAWS = (
+    "a mixture or proxy that changed, or is new, can need so many tokens more of a source that it is drawn anew; "
+    "then every run that reads the source trains again"
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One dotted key; a side that lacks it has None, and `only` names the side that has it."""
+
+    key: str
+    a: Any
+    b: Any
+    only: Literal["a", "b"] | None = None
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Something that B has to do although A is done."""
+
+    what: str
+    because: tuple[str, ...]
+    """Keys that differ."""
+
+
+@dataclass(frozen=True)
+class Diff:
+    """The outcome."""
+
+    kind: Kind
+    a: str
+    b: str
+    differences: tuple[Difference, ...]
+    reruns: tuple[Rerun, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, object]:
+        """The form that `mixproof diff --json` prints."""
+        return {"same": not self.differences, **asdict(self)}
+
+
+def diff(a: Path, b: Path) -> Diff:
+    """Compare two specs, two builds or two runs.
+
+    Args:
+        a: a spec, a manifest or a run's record, or the folder of a build or run; taken as done.
+        b: another one of the same kind.
+
+    Raises:
+        RequestError, SpecError: when one of them cannot be read, or they are of two kinds.
+    """
+    (kind, path_a), (kind_b, path_b) = _kind_of(a), _kind_of(b)
+    if kind != kind_b:
+        raise RequestError(f"{a} is a {kind} and {b} a {kind_b}: diff compares two of one kind")
+    if kind == "spec":
+        return _diff_specs(path_a, path_b)
+    return _diff_builds(path_a, path_b) if kind == "build" else _diff_runs(path_a, path_b)
+
+
+def differences_of(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """List the dotted keys whose values differ, in order.
+
+    A list of plain values is one value; a list of maps is a level of its own, `steps.0.name`, and says nothing of its
+    own where it is empty on one side.
+    """
+    flat_a, flat_b = dict(_flatten(a)), dict(_flatten(b))
+    levels = {key[:place] for key in (*flat_a, *flat_b) for place, letter in enumerate(key) if letter == "."}
+    empty = {key for key in levels if not (flat_a.get(key) or flat_b.get(key))}
+    found = []
+    for key in sorted({*flat_a, *flat_b} - empty):
+        if key not in flat_a:
+            found.append(Difference(key, None, flat_b[key], "b"))
+        elif key not in flat_b:
+            found.append(Difference(key, flat_a[key], None, "a"))
+        elif flat_a[key] != flat_b[key]:
+            found.append(Difference(key, flat_a[key], flat_b[key]))
+    return tuple(found)
+
+
+def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401  JSON
+    if isinstance(value, list | tuple) and any(isinstance(item, dict | list | tuple) for item in value):
+        value = {str(place): item for place, item in enumerate(value)}
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _flatten(item, f"{prefix}.{name}" if prefix else str(name))
+    else:
+        yield prefix, list(value) if isinstance(value, tuple) else value
+
+
+def _kind_of(path: Path) -> tuple[Kind, Path]:
+    if path.is_dir():
+        found = [path / name for name in (MANIFEST, RUN) if (path / name).is_file()]
+        if not found:
+            raise RequestError(f"{path}: holds neither a build's {MANIFEST} nor a run's {RUN}")
+        path = found[0]
+    if path.suffix in SPEC_SUFFIXES:
+        return "spec", path
+    if not path.is_file():
+        raise RequestError(f"{path}: no such spec, manifest or run record")
+    return ("run" if path.name == RUN else "build"), path
+
+
+def _diff_specs(path_a: Path, path_b: Path) -> Diff:
+    a, b = load_spec(path_a).spec, load_spec(path_b).spec
+    found = differences_of(_plain(a), _plain(b))
+    keys = [difference.key for difference in found]
+    build, builds = _reruns_of_build(keys, _plain(b))
+    runs = _runs_again(a, b, keys, build)
+    notes = []
+    if path_a.resolve().parent != path_b.resolve().parent:
+        notes.append("the specs lie in two folders, so equal relative patterns can stand for other files")
+    if runs and not build:
+        notes.append(NEW_DRAWS)
+    if any(key.startswith("objective") for key in keys):
+        builds = (*builds, Rerun("compare", tuple(key for key in keys if key.startswith("objective"))))
+    return Diff("spec", str(path_a), str(path_b), found, (*builds, *runs), tuple(notes))
+
+
+def _plain(spec: Spec) -> dict[str, Any]:
+    return spec.model_dump(mode="json", by_alias=True)
+
+
+def _reruns_of_build(keys: Sequence[str], spec: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Rerun, ...]]:
+    """Keys that make another build, and the stages of `spec` that they reach, in the order of the work."""
+    off = {stage for stage in ("dedup", "decontaminate") if not spec.get(stage)}
+    trains_tokenizer = (spec.get("tokenizer") or {}).get("train") is not None
+    causes: dict[str, list[str]] = {}
+    changed = tuple(key for key in keys if key.split(".")[0] in DOWNSTREAM)
+    for key in changed:
+        part = key.split(".")[0]
+        for stage in DOWNSTREAM[part]:
+            if stage not in off and (stage != "tokenizer" or trains_tokenizer or part == "tokenizer"):
+                causes.setdefault(_stage_name(stage, key), []).append(key)
+    order = {stage: place for place, stage in enumerate(DOWNSTREAM["sources"])}
+    stages = sorted(causes.items(), key=lambda item: (order[item[0].split()[0]], item[0]))
+    return changed, tuple(Rerun(what, tuple(because)) for what, because in stages)
+
+
+def _stage_name(stage: str, key: str) -> str:
+    return f"read {key.split('.')[1]}" if stage == "read" and "." in key else stage
+
+
+def _runs_again(a: Spec, b: Spec, keys: Sequence[str], build: Sequence[str]) -> tuple[Rerun, ...]:
+    """Every run of B that A has not trained."""
+    simulated = any(spec.target is not None and spec.target.simulate for spec in (a, b))
+    everywhere = [*build, *(key for key in keys if simulated and key.startswith("target"))]
+    everywhere += [key for key in keys if key.startswith("train.") and key.split(".")[1] not in ("proxies", "seeds")]
+    reruns = []
+    for mixture, proxy, seed in product(b.mixtures, b.train.proxies, b.train.seeds):
+        because = list(everywhere)
+        because += [key for key in keys if key.startswith((f"mixtures.{mixture}.", f"train.proxies.{proxy}."))]
+        because = [key for key in because if not key.endswith(EXECUTION)]
+        if seed not in a.train.seeds:
+            because.append("train.seeds")
+        if because:
+            reruns.append(Rerun(f"run {mixture} × {proxy} × seed {seed}", tuple(dict.fromkeys(because))))
+    return tuple(reruns)
+
+
+def _diff_builds(path_a: Path, path_b: Path) -> Diff:
+    a, b = read_manifest(path_a), read_manifest(path_b)
+    found = differences_of(_statement(a), _statement(b))
+    asked = differences_of(a.spec, b.spec)
+    _, reruns = _reruns_of_build([difference.key for difference in asked], b.spec)
+    if a.build != b.build:
+        because = tuple(difference.key for difference in asked) or ("mixproof",)
+        reruns = (*reruns, Rerun("every run on it", because))
+    return Diff("build", str(path_a), str(path_b), found, reruns)
+
+
+def _statement(manifest: Manifest) -> dict[str, Any]:
+    return manifest.model_dump(mode="json", by_alias=True)
+
+
+def _diff_runs(path_a: Path, path_b: Path) -> Diff:
+    a, b = read_run(path_a), read_run(path_b)
+    data = [run.model_dump(mode="json", by_alias=True) for run in (a, b)]
+    found = differences_of(*data)
+    notes = []
+    if a.build != b.build:
+        manifests = [
+            path.resolve().parents[2] / BUILDS / run.build / MANIFEST
+            for path, run in zip((path_a, path_b), (a, b), strict=True)
+        ]
+        notes.append(f"they read two builds; `mixproof diff {manifests[0]} {manifests[1]}` says how those differ")
+    if a.key == b.key:
+        return Diff("run", str(path_a), str(path_b), found, (), ("both are the same run",))
+    asked = differences_of(_identity(path_a), _identity(path_b))
+    because = tuple(difference.key.partition(".")[2] for difference in asked) or ("key",)
+    reruns = [
+        Rerun(f"draw {source}", (f"draws.{source}",)) for source in b.draws if b.draws[source] != a.draws.get(source)
+    ]
+    return Diff("run", str(path_a), str(path_b), found, (*reruns, Rerun("the run", because)), tuple(notes))
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """What the run's key hashes: what was asked of it; nothing where the run is older than identities."""
+    if not (path.parent / IDENTITY).is_file():
+        return {}
+    try:
+        identity: dict[str, Any] = json.loads((path.parent / IDENTITY).read_bytes())
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{path.parent / IDENTITY}: {error}; `mixproof audit {path.parent}` says more") from None
+    return identity

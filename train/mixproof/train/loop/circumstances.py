@@ -1,0 +1,44 @@
+"""`circumstances.json`: what is true of an attempt at a run and not of the run, so in no checksum and no key."""
+
+from __future__ import annotations
+
+import platform
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import torch
+
+from mixproof.train.distributed import Ranks
+
+from .throughput import memory_bytes
+
+PACKAGES = ("torch", "megatron-core", "numpy")
+
+
+def times(started: float, seconds_training: float, seconds_evaluating: float) -> dict[str, object]:
+    """When an attempt that ends now began (`started`, of `time.time`), and what its time went to."""
+    return {
+        "started": datetime.fromtimestamp(started, UTC).isoformat(),
+        "ended": datetime.now(UTC).isoformat(),
+        "wall_milliseconds": int((time.time() - started) * 1000),
+        "training_milliseconds": int(seconds_training * 1000),
+        "evaluation_milliseconds": int(seconds_evaluating * 1000),
+    }
+
+
+def rate(tokens: int, seconds: float) -> int:
+    """Whole tokens a second; 0 where no time went by."""
+    return int(tokens / seconds) if seconds else 0
+
+
+def machine(ranks: Ranks) -> dict[str, object]:
+    """What an attempt ran on."""
+    on_cuda = ranks.device.type == "cuda"
+    return {
+        "ranks": ranks.size,
+        "memory_bytes": memory_bytes(ranks.device),
+        "device": torch.cuda.get_device_name(ranks.device) if on_cuda else "cpu",
+        "machine": platform.platform(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }

@@ -1,0 +1,215 @@
+"""The end of a run: score the held-out sets, replay what was delivered, write the record.
+
+E9 is checked twice: the replay of the saved index adds up to the checkpoint's consumed samples, and a run that went
+to its end delivered of each source exactly the samples that were planned. E10 is checked as the sets are scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+
+from mixproof.ledger.errors import AccountError
+from mixproof.ledger.fingerprint import sha256_of, sha256_of_file
+from mixproof.ledger.manifest import HeldoutRecord
+from mixproof.ledger.store import Store, publish
+from mixproof.tokenize.tokenizer.reference import load_reference
+from mixproof.train.checkpoint_files import checkpoint_files, checkpoint_path
+from mixproof.train.data.blend import Blend
+from mixproof.train.data.delivered import delivered
+from mixproof.train.distributed import Ranks
+from mixproof.train.evaluate.evaluate import Scores, evaluate, write_scores
+from mixproof.train.evaluate.heldout_parts import is_lossless, read_heldout
+from mixproof.train.model.state import TrainingState
+from mixproof.train.ownership import Ownership
+from mixproof.train.proxies import count_parameters, flops_per_token
+from mixproof.train.record import (
+    EVALUATION_PROTOCOL,
+    DeliveredRecord,
+    EvaluationRecord,
+    HeldoutScore,
+    ParametersRecord,
+    PhaseRecord,
+    RunRecord,
+    RunTokenizer,
+)
+from mixproof.train.request import RunRequest
+
+from .evaluations import EVALUATIONS
+from .incidents import INCIDENTS
+from .metrics import METRICS
+
+INDEX_FOLDER = "index"
+SCORES = "scores.parquet"
+
+
+def score_heldout(request: RunRequest, state: TrainingState, ranks: Ranks) -> tuple[list[Scores], bool]:
+    """Score every held-out set, on all ranks together.
+
+    Returns:
+        The scores by name of the source, and whether the tokenizer gives every held-out text back.
+
+    Raises:
+        AccountError: when E10 does not close.
+        DamagedFileError: when a set is not what the manifest says.
+    """
+    store, tokenizer = Store(request.store), request.tokenizer
+    reference = load_reference(str(store.path(tokenizer.path)))
+    scores, lossless = [], True
+    for source, heldout in sorted(request.heldout.items()):
+        documents = read_heldout(store, source, heldout, tokenizer.eod_id)
+        lossless = lossless and is_lossless(documents, reference.decode)
+        scores.append(
+            evaluate(
+                state.model,
+                documents,
+                eod_id=tokenizer.eod_id,
+                sequence_length=request.budget.sequence_length,
+                device=ranks.device,
+            )
+        )
+    return scores, lossless
+
+
+def save_scores(folder: Path, scores: list[Scores], ownership: Ownership) -> None:
+    """Publish the per-document losses into the run's folder."""
+    if not scores:
+        return
+    scratch = folder / f".{SCORES}.{ownership.name}"
+    write_scores(scratch, scores)
+    ownership.check()
+    publish(scratch, folder / SCORES)
+
+
+def make_record(
+    request: RunRequest,
+    state: TrainingState,
+    *,
+    folder: Path,
+    index: dict[str, str],
+    scores: list[Scores],
+    lossless: bool,
+    reason: str | None = None,
+) -> RunRecord:
+    """State what a run did, from its files.
+
+    Args:
+        request: what was asked for.
+        state: after the last step.
+        folder: of the run, with its index.
+        index: SHA-256 of each index array, by name.
+        scores: of the held-out sets; none for a run that failed.
+        lossless: whether the tokenizer gives every held-out text back.
+        reason: why the run failed; None when it is done.
+
+    Raises:
+        AccountError: when E9 does not close.
+    """
+    budget, tokenizer = request.budget, request.tokenizer
+    weights = count_parameters(request.shape, tokenizer.vocab_size)
+    consumed_tokens = state.consumed_samples * budget.sequence_length
+    per_token = flops_per_token(request.shape, tokenizer.vocab_size, budget.sequence_length)
+    return RunRecord(
+        key=request.key,
+        build=request.build,
+        spec_name=request.spec_name,
+        mixture=request.mixture,
+        proxy=request.proxy,
+        seed=request.seed,
+        parameters=ParametersRecord(total=weights.total, non_embedding=weights.non_embedding),
+        architecture=request.architecture,
+        dtype=state.dtype,
+        sequence_length=budget.sequence_length,
+        global_batch_size=budget.global_batch_size,
+        tokens_declared=budget.tokens_declared,
+        tokens_planned=budget.tokens_planned,
+        consumed_samples=state.consumed_samples,
+        consumed_tokens=consumed_tokens,
+        steps=state.consumed_samples // budget.global_batch_size,
+        flops=consumed_tokens * per_token,
+        recipe=_recipe(request),
+        masks=request.masks,
+        rope_base=request.rope_base,
+        init_from=request.init_from.record if request.init_from else None,
+        prior_tokens=request.init_from.prior_tokens if request.init_from else 0,
+        tokenizer=RunTokenizer(
+            sha256=tokenizer.sha256, vocab_size=tokenizer.vocab_size, eod_id=tokenizer.eod_id, lossless=lossless
+        ),
+        draws={source: draw.record for source, draw in request.draws.items()},
+        delivered=_delivered(request, folder, state.consumed_samples),
+        phases=tuple(PhaseRecord(**asdict(phase)) for phase in budget.phases),
+        heldout={score.documents.source: _score(score, request.heldout[score.documents.source]) for score in scores},
+        evaluation=EvaluationRecord(protocol=EVALUATION_PROTOCOL, sequence_length=budget.sequence_length),
+        index={f"{INDEX_FOLDER}/{name}": sha256 for name, sha256 in index.items()},
+        files=_files(folder, state.consumed_samples),
+        status="done" if reason is None else "failed",
+        reason=reason,
+    )
+
+
+def save_index(blend: Blend, folder: Path) -> dict[str, str]:
+    """Write the arrays by which the run can be replayed; return SHA-256 by name."""
+    return blend.save_index(folder / INDEX_FOLDER)
+
+
+def _recipe(request: RunRequest) -> dict[str, str]:
+    recipe, budget = request.recipe, request.budget
+    return {
+        "lr": recipe.lr,
+        "min_lr": recipe.min_lr,
+        "warmup_steps": str(budget.warmup_steps),
+        "decay_steps": str(budget.decay_steps),
+        "shape": recipe.shape,
+        "weight_decay": recipe.weight_decay,
+        "clip": recipe.clip,
+        "betas": " ".join(recipe.betas),
+    }
+
+
+def _delivered(request: RunRequest, folder: Path, consumed_samples: int) -> dict[str, DeliveredRecord]:
+    budget = request.budget
+    replayed = delivered(folder / INDEX_FOLDER, consumed_samples)
+    found = {source: what.samples for source, what in replayed.items()}
+    if consumed_samples == budget.samples and found != budget.samples_of:
+        raise AccountError("E9", budget.samples_of, found, stage="train", shard=request.key)
+    return {
+        source: DeliveredRecord(
+            samples=what.samples,
+            tokens=what.tokens,
+            epochs=what.epochs,
+            declared=float(budget.declared[source]),
+            planned=budget.samples_of[source] * budget.sequence_length,
+            unique_tokens=what.unique_tokens,
+            targets=what.targets if request.masks.eod_mask_loss else None,
+        )
+        for source, what in replayed.items()
+    }
+
+
+def _score(score: Scores, heldout: HeldoutRecord) -> HeldoutScore:
+    parts = [[part.bin_sha256, part.idx_sha256, part.provenance_sha256] for part in heldout.datasets]
+    documents = score.documents
+    texts = hashlib.sha256("\n".join(documents.text_xxh128).encode()).hexdigest()
+    return HeldoutScore(
+        loss=score.loss,
+        bits_per_byte=score.bits_per_byte,
+        tokens=score.tokens,
+        bytes=score.text_bytes,
+        documents=len(documents.file),
+        texts_sha256=heldout.texts.sha256 if heldout.texts is not None else texts,
+        datasets_sha256=sha256_of(parts),
+    )
+
+
+def _files(folder: Path, consumed_samples: int) -> dict[str, str]:
+    """SHA-256 of the checkpoint's files, metrics, scores and incidents, by their names in the run's folder."""
+    checkpoint = checkpoint_path(folder, consumed_samples)
+    files = {
+        f"{checkpoint.relative_to(folder).as_posix()}/{name}": sha256
+        for name, sha256 in (checkpoint_files(checkpoint) or {}).items()
+    }
+    for name in (METRICS, SCORES, EVALUATIONS, INCIDENTS):
+        if (folder / name).is_file():
+            files[name] = sha256_of_file(folder / name)
+    return files

@@ -1,0 +1,101 @@
+"""One step of training: micro batches, gradient accumulation, clipping, the optimizer, the schedule.
+
+The loss of a step is the mean over all targets of the global batch: each micro batch adds its summed loss divided
+by the global number of targets, so that neither micro batches nor ranks weigh into it. Rank r of n takes the r-th
+n-th of the batch, and the ranks' gradients are added up once a step (`distributed.py`). Float32 on CPU; on CUDA the
+forward pass runs under bfloat16 autocast, the weights stay float32.
+
+Steps are counted in samples, never by the clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from mixproof.ledger.errors import TrainingError
+from mixproof.train.data.blend import Blend
+from mixproof.train.distributed import Ranks, sum_gradients
+from mixproof.train.model.micro_batch import FIELDS, Batch, StepPlan, micro_batch_loss
+from mixproof.train.model.optimizer import parameters_of
+from mixproof.train.model.state import TrainingState
+
+from .metrics import StepMetrics
+from .source_losses import SourceLosses
+
+
+class Trainer:
+    """Takes a run's state through its samples, one step at a time."""
+
+    def __init__(self, state: TrainingState, blend: Blend, plan: StepPlan, ranks: Ranks) -> None:
+        """Continue from `state`; `blend` holds the samples of the whole run in order."""
+        self.state, self._blend, self._plan, self._ranks = state, blend, plan, ranks
+        self._parameters = parameters_of(state.optimizer)
+        self._learner = state.learner or state.model
+        self._learner.train()
+        self._in_bfloat16 = state.dtype == "bfloat16"
+
+    def step(self) -> StepMetrics:
+        """Train on the next global batch.
+
+        Raises:
+            TrainingError: when the loss or the gradient is not finite; the weights are left as they were.
+        """
+        state, plan = self.state, self._plan
+        first = state.consumed_samples
+        by_source = SourceLosses(self._blend.sources, self._ranks.device)
+        loss = self._accumulate(first, by_source)
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, plan.clip))
+        number = first // plan.global_batch_size + 1
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(
+                f"step {number}, samples {first} to {first + plan.global_batch_size - 1}: the loss is {loss} and the "
+                f"gradient norm {norm}; a lower learning rate, a longer warm-up or a smaller clip may help"
+            )
+        lr = float(state.optimizer.param_groups[0]["lr"])
+        state.optimizer.step()
+        state.optimizer.zero_grad(set_to_none=True)
+        state.scheduler.step(plan.global_batch_size)
+        state.consumed_samples += plan.global_batch_size
+        loss_of, targets_of = by_source.means(self._ranks)
+        return StepMetrics(
+            step=number,
+            samples=state.consumed_samples,
+            tokens=state.consumed_samples * plan.sequence_length,
+            loss=loss,
+            lr=lr,
+            grad_norm=norm,
+            loss_of=loss_of,
+            targets_of=targets_of,
+        )
+
+    def _accumulate(self, first: int, by_source: SourceLosses) -> float:
+        """Gradients of the global batch that starts at sample `first`; return its mean loss in nats."""
+        ranks = self._ranks
+        batches = list(self._micro_batches(first))
+        targets = torch.stack([batch["loss_mask"].sum(dtype=torch.float64) for batch in batches]).sum()
+        ranks.sum(targets)
+        loss_sum = torch.zeros((), dtype=torch.float64, device=ranks.device)
+        for batch in batches:
+            part, losses = micro_batch_loss(self._learner, batch, self._plan, in_bfloat16=self._in_bfloat16)
+            torch.autograd.backward(part * (1 / targets).float())
+            loss_sum += part.detach().double()
+            by_source.add(batch["source"], losses, batch["loss_mask"])
+        sum_gradients(self._parameters, ranks)
+        ranks.sum(loss_sum)
+        return float(loss_sum / targets)
+
+    def _micro_batches(self, first: int) -> Iterator[Batch]:
+        """Cut this rank's part of the global batch that starts at sample `first`."""
+        plan, ranks = self._plan, self._ranks
+        per_rank = plan.global_batch_size // ranks.size
+        start = first + ranks.rank * per_rank
+        for place in range(start, start + per_rank, plan.micro_batch_size):
+            numbers = range(place, min(place + plan.micro_batch_size, start + per_rank))
+            samples = [self._blend[number] for number in numbers]
+            yield {
+                name: torch.stack([torch.as_tensor(sample[name]) for sample in samples]).to(ranks.device)
+                for name in FIELDS
+            }

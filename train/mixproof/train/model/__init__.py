@@ -1,0 +1,1 @@
+"""Model: Megatron Core's GPTModel, its layer backends, loss, optimizer and schedule."""

@@ -1,0 +1,66 @@
+"""The state of a run: model, optimizer, schedule and how much it has consumed; all that a checkpoint holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import torch
+from megatron.core.models.gpt import GPTModel
+from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+
+from mixproof.ledger.fingerprint import derive_seed
+from mixproof.train.distributed import Ranks
+from mixproof.train.request import RunRequest
+
+from .layer_backend import choose_layers
+from .model import build_model, recompute_layers
+from .optimizer import build_optimizer
+from .schedule import build_scheduler
+
+Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclass
+class TrainingState:
+    """What changes while a run is trained."""
+
+    model: GPTModel
+    """The weights: what is stepped, saved and scored."""
+    optimizer: torch.optim.AdamW
+    scheduler: OptimizerParamScheduler
+    dtype: Dtype
+    """Arithmetic of the forward pass: float32 on CPU, bfloat16 by autocast on CUDA."""
+    layers: str = "plain"
+    """What the weights are trained through, by `layers.choose_layers`: `transformer_engine 2.9.0`, `compiled` or
+    `plain`, with what spoke against the others."""
+    learner: GPTModel | None = None
+    """Other layers over the weights of `model`, to train through; None: its own."""
+    consumed_samples: int = 0
+
+
+def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
+    """Make a run's state before its first step; the same on every rank."""
+    recipe, budget = request.recipe, request.budget
+    model = build_model(
+        request.shape,
+        vocab_size=request.tokenizer.vocab_size,
+        sequence_length=budget.sequence_length,
+        rope_base=request.rope_base,
+        seed=request.seed,
+        device=ranks.device,
+    )
+    if ranks.device.type == "cuda":
+        model_parallel_cuda_manual_seed(derive_seed("cuda", request.seed))
+    lr, min_lr, weight_decay, beta1, beta2 = (
+        float(Fraction(text)) for text in (recipe.lr, recipe.min_lr, recipe.weight_decay, *recipe.betas)
+    )
+    optimizer = build_optimizer(model, lr=lr, betas=(beta1, beta2))
+    scheduler = build_scheduler(optimizer, budget, lr=lr, min_lr=min_lr, weight_decay=weight_decay, shape=recipe.shape)
+    learner, layers = choose_layers(model, request, ranks)
+    if request.recompute:
+        recompute_layers(learner)
+    dtype: Dtype = "bfloat16" if ranks.device.type == "cuda" else "float32"
+    return TrainingState(model, optimizer, scheduler, dtype, layers, learner)

@@ -1,0 +1,1 @@
+"""Scaling laws fitted to finished runs, and the law of repeated tokens."""

@@ -142,7 +142,7 @@ def commands_page() -> str:
     codes = [(str(code), meaning) for code, meaning in EXIT_CODES.items()]
     parts = [f"{MADE}# Commands\n", _table(("exit code", "meaning"), codes)]
     for name in COMMANDS:
-        command = getattr(import_module(f"mixproof.cli.{name}"), name)
+        command = getattr(import_module(f"mixproof.cli.commands.{name}"), name)
         hints = get_type_hints(command, include_extras=True)
         given = [(one, *get_args(hints[one.name])[:2]) for one in signature(command).parameters.values()]
         arguments = [

@@ -13,7 +13,7 @@ HEAVY = {"datatrove", "fsspec", "megatron", "pandas", "ray", "torch", "transform
 def test_no_driver_loads_torch_or_ray() -> None:
     code = (
         f"import sys\nfrom importlib import import_module\nfor name in {COMMANDS}:\n"
-        "    import_module(f'mixproof.cli.{name}')\n"
+        "    import_module(f'mixproof.cli.commands.{name}')\n"
         f"print(sorted({HEAVY} & set(sys.modules)))"
     )
     done = subprocess.run(

@@ -32,7 +32,7 @@ def _parser() -> typer.Typer:
     """The command line with the body of every command taken out."""
     app = typer.Typer()
     for name in COMMANDS:
-        command: Callable[..., object] = getattr(import_module(f"mixproof.cli.{name}"), name)
+        command: Callable[..., object] = getattr(import_module(f"mixproof.cli.commands.{name}"), name)
         app.command(name)(functools.wraps(command)(lambda **_: None))
     return app
 

@@ -135,7 +135,7 @@ def test_inventory_verify_and_gc_know_sealed_outputs(full: Store) -> None:
     verified = verify_store(full)
     assert (verified.ok, verified.files, verified.unfinished) == (True, 5, ())  # four outputs and the Parquet
     full.write(f"read/{KEYS[1]}/documents.parquet", b"jello")
-    assert [file.file for file in verify_store(full).wrong] == [full.place(f"read/{KEYS[1]}/documents.parquet")]
+    assert [file.file for file in verify_store(full).wrong] == [full.location(f"read/{KEYS[1]}/documents.parquet")]
     garbage = find_garbage(full, age_seconds=-60)
     assert {entry.stage for entry in garbage.entries} == {"read"}
     remove_garbage(full, garbage)

@@ -32,9 +32,9 @@ def test_maps_merge_lists_replace_and_null_deletes(tmp_path: Path) -> None:
     child = _write(tmp_path / "child.yaml", "extends: base.yaml\nm: {b: null, c: {e: 4}}\nl: [3]\nx: null\n")
     tree = read_tree(child)
     assert tree.data == {"m": {"a": 1, "c": {"d": 3, "e": 4}}, "l": [3]}
-    assert str(tree.places["m", "c", "d"]) == f"{tmp_path / 'base.yaml'}:1"
-    assert str(tree.places["m", "c", "e"]) == f"{child}:2"
-    assert ("l", 1) not in tree.places
+    assert str(tree.positions["m", "c", "d"]) == f"{tmp_path / 'base.yaml'}:1"
+    assert str(tree.positions["m", "c", "e"]) == f"{child}:2"
+    assert ("l", 1) not in tree.positions
 
 
 def test_a_parents_relative_paths_mean_the_parents_folder(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def searched_json(searched: Searched) -> dict[str, object]:
         "runs": len(searched.runs),
         "runs_reused": sum(run.reused for run in searched.runs),
         "failed": [
-            {"mixture": run.mixture, "seed": run.seed, "run": run.place, "reason": run.reason}
+            {"mixture": run.mixture, "seed": run.seed, "run": run.location, "reason": run.reason}
             for run in searched.runs
             if not run.done
         ],

@@ -22,15 +22,15 @@ class RequestError(MixproofError):
 class DamagedFileError(MixproofError):
     """A file cannot be read to its end: truncated, corrupt, or not of the declared format."""
 
-    def __init__(self, file: str, place: str, reason: str) -> None:
-        super().__init__(f"{file}: {place}: {reason}")
+    def __init__(self, file: str, where: str, reason: str) -> None:
+        super().__init__(f"{file}: {where}: {reason}")
         self.file = file
-        self.place = place
+        self.where = where
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[DamagedFileError], tuple[str, str, str]]:
         """Rebuild from the three parts, so that the error survives the way back from a Ray worker."""
-        return type(self), (self.file, self.place, self.reason)
+        return type(self), (self.file, self.where, self.reason)
 
 
 class BadRecordsError(MixproofError):
@@ -66,8 +66,8 @@ class AccountError(MixproofError):
         stage: str = "",
         shard: str = "",
     ) -> None:
-        place = ", ".join(f"{k} {v}" for k, v in (("source", source), ("stage", stage), ("shard", shard)) if v)
-        super().__init__(f"{equation} does not close ({place}): expected {expected}, found {found}")
+        where = ", ".join(f"{k} {v}" for k, v in (("source", source), ("stage", stage), ("shard", shard)) if v)
+        super().__init__(f"{equation} does not close ({where}): expected {expected}, found {found}")
         self.equation, self.expected, self.found = equation, expected, found
         self.source, self.stage, self.shard = source, stage, shard
 

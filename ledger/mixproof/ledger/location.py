@@ -18,7 +18,7 @@ ENTRY = re.compile(rf"(?P<store>.+)/(?P<name>({BUILDS}|{RUNS})/[0-9a-f]{{64}})(/
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A build or a run in its store."""
 
     store: Store
@@ -42,10 +42,10 @@ class Place:
         return folder
 
     def __str__(self) -> str:
-        return self.store.place(self.name)
+        return self.store.location(self.name)
 
 
-def place_of(target: str | Path) -> Place:
+def locate(target: str | Path) -> Location:
     """Find the store of what `target` names: `<store>/<stage>/<key>`, or a file in it.
 
     Raises:
@@ -58,7 +58,7 @@ def place_of(target: str | Path) -> Place:
             raise RequestError(f"{text}: not the URL of a build or a run: STORE/{BUILDS}/<id> or STORE/{RUNS}/<key>")
         store = Store(match["store"])
         store.check()
-        return Place(store, match["name"])
+        return Location(store, match["name"])
     path = Path(text.removeprefix("file://")).resolve()
     folder = path if path.is_dir() else path.parent
-    return Place(Store(folder.parent.parent), f"{folder.parent.name}/{folder.name}")
+    return Location(Store(folder.parent.parent), f"{folder.parent.name}/{folder.name}")

@@ -128,7 +128,7 @@ def sealed_files(store: Store, stage: str | None = None, *, damaged: bool = Fals
         if receipt is None:
             if RECEIPT in store.sizes(place) and not damaged:
                 reason = f"not the file of its receipt; {WAY_OUT}"
-                raise DamagedFileError(store.place(f"{place}/{RECEIPTS}"), "whole file", reason)
+                raise DamagedFileError(store.location(f"{place}/{RECEIPTS}"), "whole file", reason)
             continue
         if stage is None or receipt.facts["stage"] == stage:
             found.append(store.path(f"{place}/{RECEIPTS}"))

@@ -119,7 +119,7 @@ class Store:
             self._objects.forget_others(relative, found)
         return self.root / relative
 
-    def place(self, relative: str) -> str:
+    def location(self, relative: str) -> str:
         """Where `relative` lies for people and other programs: an absolute path or a URL."""
         return f"{self}/{relative}"
 
@@ -287,7 +287,7 @@ class Store:
             if sha256 != expected:
                 self._objects.forget(name)
                 reason = f"SHA-256 is {sha256}, its receipt says {expected}; delete its folder"
-                raise DamagedFileError(self.place(name), "whole file", reason)
+                raise DamagedFileError(self.location(name), "whole file", reason)
 
 
 def _size(path: Path) -> int | None:

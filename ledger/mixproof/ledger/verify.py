@@ -74,7 +74,7 @@ def verify_store(store: Store) -> Verified:
         What was read and what is wrong, in the order of stages, keys and names.
     """
     everything = take_inventory(store, damaged=True).entries
-    unfinished = [store.place(_record_of(entry)) for entry in everything.values() if entry.state == "unfinished"]
+    unfinished = [store.location(_record_of(entry)) for entry in everything.values() if entry.state == "unfinished"]
     wrong: list[WrongFile] = []
     expected: list[_Expected] = []
     sealed = sealed_of(store, everything, damaged=True)
@@ -86,13 +86,13 @@ def verify_store(store: Store) -> Verified:
             try:
                 expected += _expected_of(entry, records.get(_record_of(entry), sealed.get(entry.name, b"")))
             except (ValueError, TypeError, AttributeError, KeyError) as error:
-                place = store.place(_record_of(entry))
+                place = store.location(_record_of(entry))
                 wrong.append(WrongFile(place, "a record of its schema", str(error).splitlines()[0]))
     with ThreadPoolExecutor(THREADS) as threads:
         found = list(threads.map(lambda file: _read(store, file.name), expected))
     for file, (sha256, _) in zip(expected, found, strict=True):
         if sha256 != f"sha256 {file.sha256}":
-            wrong.append(WrongFile(store.place(file.name), f"sha256 {file.sha256}", sha256))
+            wrong.append(WrongFile(store.location(file.name), f"sha256 {file.sha256}", sha256))
     return Verified(len(expected), sum(size for _, size in found), tuple(wrong), tuple(unfinished))
 
 

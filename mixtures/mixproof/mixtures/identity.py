@@ -20,7 +20,7 @@ FORMATS_BY_CONTENT = frozenset({"jsonl", "parquet", "arrow"})
 def build_identity(spec: Spec) -> dict[str, Any]:
     """Return the part of a spec that a build's id depends on, ready for canonical JSON.
 
-    Places of files are None where they stand for a content that is to be put there: `heldout.from`,
+    KeyPositions of files are None where they stand for a content that is to be put there: `heldout.from`,
     `decontaminate.against`, `tokenizer.sentencepiece`; and a source has no `files`: its content is `inputs`,
     which the build adds.
     """

@@ -17,7 +17,7 @@ KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Place:
+class KeyPosition:
     """A line of a file."""
 
     file: Path
@@ -37,16 +37,16 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Places:
+class KeyPositions:
     """The line of every key of a spec file and of the files that it extends.
 
-    Where a spec stands is no part of what it says: all places compare equal, and so do equal specs.
+    Where a spec stands is no part of what it says: all positions compare equal, and so do equal specs.
     """
 
-    by_path: Mapping[KeyPath, Place] = field(default_factory=dict, compare=False)
+    by_path: Mapping[KeyPath, KeyPosition] = field(default_factory=dict, compare=False)
 
-    def locate(self, path: KeyPath) -> tuple[Place | None, str]:
-        """Return the place and the dotted key of `path`, or of its longest part that is written."""
+    def locate(self, path: KeyPath) -> tuple[KeyPosition | None, str]:
+        """Return the position and the dotted key of `path`, or of its longest part that is written."""
         if not self.by_path:
             return None, dotted(path)
         written: KeyPath = ()
@@ -57,8 +57,8 @@ class Places:
 
     def where(self, *path: str | int) -> str:
         """Spell `path` for people: `spec.yaml:12: sources.code.files`; only the key where no file is known."""
-        place, key = self.locate(path)
-        return ": ".join(str(part) for part in (place, key) if part)
+        position, key = self.locate(path)
+        return ": ".join(str(part) for part in (position, key) if part)
 
     def error(self, problems: Iterable[Problem]) -> SpecError:
         """Make one error of all problems, a line each, in the order of the file."""
@@ -66,8 +66,8 @@ class Places:
         return SpecError("\n".join(sorted(lines, key=lambda line: lines[line])))
 
     def _order(self, problem: Problem) -> tuple[str, int]:
-        place, _ = self.locate(problem.path)
-        return (str(place.file), place.line) if place is not None else ("", 0)
+        position, _ = self.locate(problem.path)
+        return (str(position.file), position.line) if position is not None else ("", 0)
 
 
 def dotted(path: Iterable[str | int]) -> str:

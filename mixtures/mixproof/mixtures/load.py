@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from .checks import find_problems
 from .forms import normalize
-from .key_positions import KeyPath, Places, Problem, nearest
+from .key_positions import KeyPath, KeyPositions, Problem, nearest
 from .spec import Spec
 from .spec_part import NAME
 from .yaml_tree import read_tree
@@ -30,7 +30,7 @@ class LoadedSpec:
     spec: Spec
     path: Path
     written: Spec | None = None
-    """The spec as it is written, where `spec` has the parts of split sources in their place."""
+    """The spec as it is written, where `spec` has the parts of split sources instead."""
 
     @property
     def as_written(self) -> Spec:
@@ -38,7 +38,7 @@ class LoadedSpec:
         return self.spec if self.written is None else self.written
 
     def with_parts(self, spec: Spec) -> LoadedSpec:
-        """Go on with the parts of split sources in their place."""
+        """Replace split sources by their parts."""
         return LoadedSpec(spec, self.path, self.as_written)
 
     @property
@@ -55,19 +55,19 @@ def load_spec(path: Path) -> LoadedSpec:
 
     """
     tree = read_tree(path)
-    places = Places(tree.places)
+    positions = KeyPositions(tree.positions)
     problems: list[Problem] = []
     data = normalize(tree.data, problems)
     if problems:
-        raise places.error(problems)
+        raise positions.error(problems)
     try:
         spec = Spec.model_validate(data)
     except ValidationError as error:
-        raise places.error([_problem(details) for details in error.errors()]) from None
+        raise positions.error([_problem(details) for details in error.errors()]) from None
     problems = find_problems(spec)
     if problems:
-        raise places.error(problems)
-    return LoadedSpec(_with_initial_path(spec, path.parent).placed(places), path)
+        raise positions.error(problems)
+    return LoadedSpec(_with_initial_path(spec, path.parent).with_positions(positions), path)
 
 
 def _with_initial_path(spec: Spec, base: Path) -> Spec:

@@ -23,7 +23,7 @@ from pydantic import (
 
 from .dedup_spec import Dedup
 from .external_spec import External
-from .key_positions import Places
+from .key_positions import KeyPositions
 from .quantities import ByteCount, Decimalish, PositiveDecimal, Share, TokenCount, WholeNumber, exact_string
 from .spec_part import Name, SpecPart
 from .train_spec import Train
@@ -217,20 +217,20 @@ class Spec(SpecPart):
     external: External | None = None
     """Texts and tasks of others on which finished runs are scored as well. Absent: none. Execution, not identity."""
 
-    _places: Places = PrivateAttr(default_factory=Places)
+    _positions: KeyPositions = PrivateAttr(default_factory=KeyPositions)
 
     def where(self, *path: str | int) -> str:
-        """Spell a key's place for an error: `spec.yaml:12: sources.code.files`."""
-        return self._places.where(*path)
+        """Spell a key's position for an error: `spec.yaml:12: sources.code.files`."""
+        return self._positions.where(*path)
 
     @property
-    def places(self) -> Places:
+    def positions(self) -> KeyPositions:
         """Where the keys of this spec stand."""
-        return self._places
+        return self._positions
 
-    def placed(self, places: Places) -> Self:
+    def with_positions(self, positions: KeyPositions) -> Self:
         """Remember where the keys of this spec stand."""
-        self._places = places
+        self._positions = positions
         return self
 
     def max_epochs(self, source: str) -> Fraction:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from .checks import named_sources
-from .key_positions import KeyPath, Places, Problem, nearest
+from .key_positions import KeyPath, KeyPositions, Problem, nearest
 from .spec import Blend, Mixture, Source, Spec
 
 MOST_PARTS = 1000
@@ -94,9 +94,11 @@ def with_parts(spec: Spec, values_of: Mapping[str, Sequence[str]]) -> Spec:
         for name in spec.objective.heldout_bpb.keys() & places.parts_of.keys():
             if not weights.keys() & places.parts_of[name].keys() - spec.objective.heldout_bpb.keys():
                 path = ("objective", "heldout_bpb", name)
-                raise spec.places.error([Problem(path, f"every part of {name} has a weight of its own; take it out")])
+                raise spec.positions.error(
+                    [Problem(path, f"every part of {name} has a weight of its own; take it out")]
+                )
         update["objective"] = spec.objective.model_copy(update={"heldout_bpb": weights})
-    return spec.model_copy(update=update).placed(_places(spec.places, places.parts_of))
+    return spec.model_copy(update=update).with_positions(_positions(spec.positions, places.parts_of))
 
 
 def parts_of(spec: Spec, source: str) -> list[str]:
@@ -138,7 +140,7 @@ class _Names:
             if parts is not None and name != source and name not in parts:
                 problems.append(Problem(path, f"{source} has no part {name!r}; {nearest(name, parts)}"))
         if problems:
-            raise spec.places.error(problems)
+            raise spec.positions.error(problems)
 
     def listed(self, names: Sequence[str]) -> tuple[str, ...]:
         """Put all parts that a list does not name itself in the place of their source."""
@@ -193,10 +195,10 @@ def _mixture(mixture: Mixture, names: _Names) -> Mixture:
     return mixture.model_copy(update={"times": names.mapped(mixture.times), "phases": phases})
 
 
-def _places(places: Places, parts_of: Mapping[str, Mapping[str, str]]) -> Places:
+def _positions(positions: KeyPositions, parts_of: Mapping[str, Mapping[str, str]]) -> KeyPositions:
     """Let the keys of a part stand where those of its source do."""
-    found = dict(places.by_path)
-    for path, place in places.by_path.items():
+    found = dict(positions.by_path)
+    for path, position in positions.by_path.items():
         if path[:1] == ("sources",) and len(path) > 1:
-            found.update({("sources", part, *path[2:]): place for part in parts_of.get(str(path[1]), ())})
-    return Places(found)
+            found.update({("sources", part, *path[2:]): position for part in parts_of.get(str(path[1]), ())})
+    return KeyPositions(found)

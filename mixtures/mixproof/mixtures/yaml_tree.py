@@ -1,4 +1,4 @@
-"""YAML 1.2 into plain values with places: no floats, no `no` that means false, no key twice.
+"""YAML 1.2 into plain values with positions: no floats, no `no` that means false, no key twice.
 
 ruamel.yaml parses into nodes; the values are made here, because its own constructors turn `0.7` into a
 float. Decimals become `Decimal`, whole numbers `int` (`2_000` too), dates stay text. `extends` names one
@@ -21,7 +21,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from .errors import SpecError
-from .key_positions import KeyPath, Place, Places, Problem
+from .key_positions import KeyPath, KeyPosition, KeyPositions, Problem
 
 MAX_NODES = 100_000
 """More values than any spec has: stops aliases that grow exponentially."""
@@ -45,7 +45,7 @@ class Tree:
     """A spec file's values and where they stand."""
 
     data: dict[str, Any]
-    places: dict[KeyPath, Place]
+    positions: dict[KeyPath, KeyPosition]
 
 
 def read_tree(path: Path) -> Tree:
@@ -56,7 +56,7 @@ def read_tree(path: Path) -> Tree:
             circle.
     """
     tree = _read_with_parents(path, ())
-    return Tree(_without_nulls(tree.data), tree.places)
+    return Tree(_without_nulls(tree.data), tree.positions)
 
 
 def _read_with_parents(path: Path, children: tuple[Path, ...]) -> Tree:
@@ -64,16 +64,16 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> Tree:
     parent_name = tree.data.pop("extends", None)
     if parent_name is None:
         return tree
-    place = tree.places[("extends",)]
+    position = tree.positions[("extends",)]
     if not isinstance(parent_name, str):
-        raise SpecError(f"{place}: extends: names one file, as `extends: base.yaml`, not {parent_name!r}")
+        raise SpecError(f"{position}: extends: names one file, as `extends: base.yaml`, not {parent_name!r}")
     parent_path = path.parent / parent_name
     chain = (*children, path)
     if parent_path.resolve() in {child.resolve() for child in chain}:
         circle = " > ".join(str(file) for file in (*chain, parent_path))
-        raise SpecError(f"{place}: extends: runs in a circle: {circle}")
+        raise SpecError(f"{position}: extends: runs in a circle: {circle}")
     if not parent_path.is_file():
-        raise SpecError(f"{place}: extends: there is no file {parent_path}")
+        raise SpecError(f"{position}: extends: there is no file {parent_path}")
     parent = _read_with_parents(parent_path, chain)
     return _merge(_moved(parent, Path(os.path.relpath(parent_path.parent, path.parent))), tree)
 
@@ -83,7 +83,7 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._places: dict[KeyPath, Place] = {(): Place(path, 1)}
+        self._positions: dict[KeyPath, KeyPosition] = {(): KeyPosition(path, 1)}
         self._nodes = 0
 
     def read(self) -> Tree:
@@ -109,7 +109,7 @@ class _Reader:
             raise SpecError(f"{self._path}: nested more than {MAX_DEPTH} deep") from None
         if not isinstance(node, MappingNode):
             raise SpecError(f"{self._path}: a spec is a map that starts with `schema: 1` and `name: ...`")
-        return Tree(self._map(node, ()), self._places)
+        return Tree(self._map(node, ()), self._positions)
 
     def _value(self, node: Node, path: KeyPath) -> Any:  # noqa: ANN401  a YAML value
         self._nodes += 1
@@ -133,7 +133,7 @@ class _Reader:
                 message = f"duplicate key, it stands in line {first_line[key]} already; take one out"
                 raise self._error(key_node, (*path, key), message)
             first_line[key] = line
-            self._places[(*path, key)] = Place(self._path, line)
+            self._positions[(*path, key)] = KeyPosition(self._path, line)
             values[key] = self._value(value_node, (*path, key))
         return values
 
@@ -141,7 +141,7 @@ class _Reader:
         self._check_tag(node, path, "seq")
         values = []
         for index, item in enumerate(node.value):
-            self._places[(*path, index)] = Place(self._path, item.start_mark.line + 1)
+            self._positions[(*path, index)] = KeyPosition(self._path, item.start_mark.line + 1)
             values.append(self._value(item, (*path, index)))
         return values
 
@@ -160,8 +160,8 @@ class _Reader:
             raise self._error(node, path, f"the tag {node.tag} means nothing in a spec")
 
     def _error(self, node: Node, path: KeyPath, message: str) -> SpecError:
-        places = Places({**self._places, path: Place(self._path, node.start_mark.line + 1)})
-        return places.error([Problem(path, message)])
+        positions = KeyPositions({**self._positions, path: KeyPosition(self._path, node.start_mark.line + 1)})
+        return positions.error([Problem(path, message)])
 
 
 def _integer(text: str) -> int:
@@ -194,23 +194,23 @@ _SCALARS: dict[str, Callable[[str], object]] = {
 
 
 def _merge(parent: Tree, child: Tree) -> Tree:
-    places = dict(parent.places)
-    data = _merge_maps(parent.data, child.data, (), places)
-    places.update(child.places)
-    return Tree(data, places)
+    positions = dict(parent.positions)
+    data = _merge_maps(parent.data, child.data, (), positions)
+    positions.update(child.positions)
+    return Tree(data, positions)
 
 
 def _merge_maps(
-    parent: dict[str, Any], child: dict[str, Any], path: KeyPath, places: dict[KeyPath, Place]
+    parent: dict[str, Any], child: dict[str, Any], path: KeyPath, positions: dict[KeyPath, KeyPosition]
 ) -> dict[str, Any]:
     merged = dict(parent)
     for key, value in child.items():
         below = (*path, key)
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _merge_maps(merged[key], value, below, places)
+            merged[key] = _merge_maps(merged[key], value, below, positions)
             continue
-        for place in [place for place in places if place[: len(below)] == below]:
-            del places[place]
+        for position in [position for position in positions if position[: len(below)] == below]:
+            del positions[position]
         merged[key] = value
     return merged
 
@@ -229,7 +229,7 @@ def _moved(tree: Tree, folder: Path) -> Tree:
     data = tree.data
     for keys in PATH_KEYS:
         data = _move(data, keys, folder)
-    return Tree(data, tree.places)
+    return Tree(data, tree.positions)
 
 
 def _move(data: Any, keys: tuple[str, ...], folder: Path) -> Any:  # noqa: ANN401  any YAML value

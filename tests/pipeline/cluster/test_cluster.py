@@ -67,7 +67,7 @@ def test_workers_have_one_thread_and_this_code(cluster: Cluster) -> None:
 def test_an_error_for_users_arrives_as_itself(cluster: Cluster) -> None:
     with pytest.raises(DamagedFileError, match=r"^a\.gz: offset 7: truncated$") as caught:
         cluster.run(fail_at, [(n, 3) for n in range(20)], label="failing")
-    assert (caught.value.file, caught.value.place) == ("a.gz", "offset 7")
+    assert (caught.value.file, caught.value.where) == ("a.gz", "offset 7")
 
 
 def test_a_failing_call_can_leave_the_others_alone(cluster: Cluster) -> None:

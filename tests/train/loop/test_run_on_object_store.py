@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conftest import environment
-from mixproof.ledger.location import place_of
+from mixproof.ledger.location import locate
 from mixproof.ledger.store import Store
 from mixproof.tokenize.audit import copy_build, copy_run, in_store
 from mixproof.train.audit.run import audit_run
@@ -91,7 +91,7 @@ def test_a_run_of_a_bucket_is_audited_and_traced_by_its_url_from_another_machine
     train_run(request_there)
     store = Store(request_there.store)
     shutil.rmtree(store.root)
-    url = store.place(f"train/{request_there.key}")
+    url = store.location(f"train/{request_there.key}")
     step, document = trace_step(url, 3).to_json(), trace_document(url, "manual-train#3").to_json()
     assert (step.pop("run"), document.pop("run")) == (url, url)
     for found, expected in ((step, trace_step(here, 3)), (document, trace_document(here, "manual-train#3"))):
@@ -99,7 +99,7 @@ def test_a_run_of_a_bucket_is_audited_and_traced_by_its_url_from_another_machine
         assert plain.pop("run") == str(here)
         assert found == plain
     assert open_finished_run(f"{url}/run.json").record == open_finished_run(here).record
-    place = place_of(url)
+    place = locate(url)
     copy_build(store, store.path(f"builds/{request_there.build}/manifest.json"), "bytes")
     store.fetch("encode")  # outputs of this build have no keys that the copying would know
     copy_run(store, place.key, "bytes")
@@ -110,5 +110,5 @@ def test_a_run_of_a_bucket_is_audited_and_traced_by_its_url_from_another_machine
     assert finished_record(store, request_there) is None
     copy_run(store, place.key, "bytes")
     failures = in_store(audit_run(store.root / place.name / "run.json"), store).failures
-    assert store.place(name) in {failure.file for failure in failures}
+    assert store.location(name) in {failure.file for failure in failures}
     assert os.environ["MIXPROOF_CACHE"] not in str(failures)

@@ -25,7 +25,7 @@ class RunOutcome:
     key: str
     folder: str
     """Absolute path of the run's folder on this machine: the run itself, or its copy without checkpoints."""
-    place: str
+    location: str
     """Where the run is: its folder, or a URL."""
     record: RunRecord | None
     """None where there is none; then `reason` says why. Of status `failed` where the training itself failed."""
@@ -64,7 +64,7 @@ def outcome_of(request: RunRequest, *, reason: str | None = None, reused: bool =
         seed=request.seed,
         key=request.key,
         folder=str(folder),
-        place=store.place(place),
+        location=store.location(place),
         record=record,
         reason=reason,
         resumed_from_samples=resumed,

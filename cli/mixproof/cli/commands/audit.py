@@ -15,7 +15,7 @@ from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, Store
 from mixproof.cli.output import emit_json, stage_progress, stdout, table
 from mixproof.cli.request import Request, open_request
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.location import Place, place_of
+from mixproof.ledger.location import Location, locate
 from mixproof.ledger.manifest import BUILDS, MANIFEST
 from mixproof.ledger.objects import is_remote
 from mixproof.ledger.store import Store
@@ -74,7 +74,7 @@ def audit_target(target: str, store: str, depth: Depth, cluster: Cluster | None 
     if target.endswith(SPEC_SUFFIXES):
         return audit_request(open_request(Path(target), store), depth, cluster)
     if is_remote(target):
-        return _audit_remote(place_of(target), depth, cluster)
+        return _audit_remote(locate(target), depth, cluster)
     path = Path(target)
     if path.is_dir():
         found = [path / name for name in (MANIFEST, RUN) if (path / name).is_file()]
@@ -86,7 +86,7 @@ def audit_target(target: str, store: str, depth: Depth, cluster: Cluster | None 
     return audit_run(path, depth) if path.name == RUN else audit_build(path, depth, cluster=cluster)
 
 
-def _audit_remote(place: Place, depth: Depth, cluster: Cluster | None) -> AuditReport:
+def _audit_remote(place: Location, depth: Depth, cluster: Cluster | None) -> AuditReport:
     """Audit copies of a build or a run of an object store."""
     store, folder = place.store, place.fetch()
     if (folder / MANIFEST).is_file():

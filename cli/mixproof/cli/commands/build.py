@@ -44,8 +44,8 @@ def build(
         return
     stdout.print(build_table(result.manifest))
     stdout.print(f"build     {result.manifest.build}")
-    stdout.print(f"manifest  {request.store.place(request.store.relative(result.manifest_path))}", soft_wrap=True)
-    beside = request.store.place(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
+    stdout.print(f"manifest  {request.store.location(request.store.relative(result.manifest_path))}", soft_wrap=True)
+    beside = request.store.location(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
     stdout.print(f"lists     of what was rejected and dropped: where is said in {beside}", soft_wrap=True)
     stdout.print(f"stages    {cluster.stages_run} run, {cluster.stages_reused} reused")
 
@@ -66,7 +66,7 @@ def build_json(result: BuildResult, cluster: Cluster, store: Store) -> dict[str,
         for name, source in manifest.sources.items()
     }
     return {
-        "manifest": store.place(store.relative(result.manifest_path)),
+        "manifest": store.location(store.relative(result.manifest_path)),
         "build": manifest.build,
         "sources": sides,
         "totals": manifest.totals.model_dump(),

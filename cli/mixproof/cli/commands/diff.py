@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from mixproof.cli.options import JsonOption
 from mixproof.cli.output import emit_json, stdout, table
-from mixproof.ledger.location import place_of
+from mixproof.ledger.location import locate
 from mixproof.ledger.objects import is_remote
 from mixproof.train.launch.diff import Diff, Difference
 from mixproof.train.launch.diff import diff as diff_paths
@@ -28,7 +28,7 @@ SHOWN_ROWS = 3
 
 def diff(a: SideArgument, b: SideArgument, as_json: JsonOption = False) -> None:
     """Say what differs between A and B, and what would rerun for B where A is done."""
-    found = diff_paths(*(place_of(side).fetch() if is_remote(side) else Path(side) for side in (a, b)))
+    found = diff_paths(*(locate(side).fetch() if is_remote(side) else Path(side) for side in (a, b)))
     if as_json:
         emit_json(found.to_json())
     else:

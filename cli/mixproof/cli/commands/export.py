@@ -18,7 +18,7 @@ from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from mixproof.cli.output import emit_json, stderr
 from mixproof.cli.request import open_request
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.location import place_of
+from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import MANIFEST, read_manifest
 from mixproof.ledger.objects import is_remote
 from mixproof.tokenize.dataset.merge import merge_parts
@@ -137,7 +137,7 @@ def _merge(target: str, other: str | None, store: str, output: Path) -> _Written
         request = open_request(Path(target), store)
         place, manifest = request.store, request.manifest()
     else:
-        found = place_of(target)
+        found = locate(target)
         place, manifest = found.store, read_manifest(found.fetch() / MANIFEST)
     with output_folder(output) as scratch:
         merged = merge_parts(place, manifest, scratch)

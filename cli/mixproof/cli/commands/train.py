@@ -83,7 +83,7 @@ def train_json(outcomes: Sequence[RunOutcome], external: Sequence[ExternalScores
     """Give the JSON form of a family of runs; failed ones stand apart, with their reason."""
     scores = {one.run: one.to_json() for one in external}
     failed = [
-        {"run": run.place, "mixture": run.mixture, "proxy": run.proxy, "seed": run.seed, "reason": run.reason}
+        {"run": run.location, "mixture": run.mixture, "proxy": run.proxy, "seed": run.seed, "reason": run.reason}
         for run in outcomes
         if not run.done
     ]
@@ -97,7 +97,7 @@ def train_json(outcomes: Sequence[RunOutcome], external: Sequence[ExternalScores
 
 def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
     return {
-        "run": outcome.place,
+        "run": outcome.location,
         "mixture": record.mixture,
         "proxy": record.proxy,
         "seed": record.seed,

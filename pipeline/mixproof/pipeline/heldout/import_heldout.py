@@ -16,7 +16,7 @@ import xxhash
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.ledger.location import place_of
+from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import MANIFEST, HeldoutTexts, Manifest, read_manifest, store_of
 from mixproof.ledger.objects import is_remote
 from mixproof.ledger.store import Store
@@ -59,7 +59,7 @@ def import_heldout(
 def _place(manifest: str, base: Path) -> tuple[Path, Store]:
     """Where the manifest can be read on this machine, and its store."""
     if is_remote(manifest):
-        place = place_of(manifest)
+        place = locate(manifest)
         return place.fetch() / MANIFEST, place.store
     path = base / Path(manifest).expanduser()
     return path, store_of(path)

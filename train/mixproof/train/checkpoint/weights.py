@@ -13,7 +13,7 @@ from megatron.core.models.gpt import GPTModel
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.ledger.location import place_of
+from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.train_spec import Architecture
@@ -52,7 +52,7 @@ def open_finished_run(target: str | Path) -> FinishedRun:
         RequestError: when there is no record, or the run failed.
         DamagedFileError: when a file of its last checkpoint is not what the record says.
     """
-    place = place_of(target)
+    place = locate(target)
     folder = place.fetch()
     record = read_run(folder / RUN)
     if record.status != "done":

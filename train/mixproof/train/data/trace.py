@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.location import place_of
+from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import BUILDS, MANIFEST, DatasetRecord, Manifest, read_manifest
 from mixproof.tokenize.dataset.indexed import Index, read_index
 from mixproof.tokenize.dataset.provenance import OPEN_SCHEMA
@@ -67,7 +67,7 @@ def trace_step(target: str | Path, step: int, sample: int | None = None, *, whol
     first = (step - 1) * batch
     wanted = range(first, first + batch) if sample is None else (first + sample,)
     traced = tuple(_trace_sample(run, i, whole=whole) for i in wanted)
-    return TracedStep(str(run.place), step, traced, DECODED if run.decode else None)
+    return TracedStep(str(run.location), step, traced, DECODED if run.decode else None)
 
 
 def trace_document(target: str | Path, name: str) -> TracedDocuments:
@@ -91,7 +91,7 @@ def trace_document(target: str | Path, name: str) -> TracedDocuments:
         found = list(_not_drawn(run, name))
     if not found:
         raise RequestError(f"--document {name}: neither the run's draws nor its build have a document of this id")
-    return TracedDocuments(str(run.place), tuple(found), DECODED if run.decode else None)
+    return TracedDocuments(str(run.location), tuple(found), DECODED if run.decode else None)
 
 
 class _Draw:
@@ -135,12 +135,12 @@ class _Run:
     """A run's record and what belongs to it, all in the store that it stands in."""
 
     def __init__(self, target: str | Path) -> None:
-        self.place = place_of(target)
-        self.folder = self.place.fetch()
+        self.location = locate(target)
+        self.folder = self.location.fetch()
         self.record: RunRecord = read_run(self.folder / RUN)
-        if not self.place.name.startswith(f"{TRAIN}/"):
+        if not self.location.name.startswith(f"{TRAIN}/"):
             raise RequestError(f"{target}: not in a store's {TRAIN}/<key>/, so its draws cannot be found")
-        self._store = self.place.store
+        self._store = self.location.store
         self._draws: dict[str, _Draw] = {}
 
     @cached_property

@@ -64,7 +64,7 @@ def score_external(
     """
     done = [outcome for outcome in outcomes if outcome.done]
     left = [(run, [one for one in wanted if not store.path(scores_name(run.key, one)).is_file()]) for run in done]
-    calls = [(run.place, tuple(missing)) for run, missing in left if missing]
+    calls = [(run.location, tuple(missing)) for run, missing in left if missing]
     cluster.run(_score_task, calls, label="external", needs=[Needs()] * len(calls))
     cluster.count(run=len(calls), reused=len(done) - len(calls))
     return read_external(outcomes, wanted, store)
@@ -79,7 +79,7 @@ def read_external(outcomes: Sequence[RunOutcome], wanted: Sequence[Wanted], stor
     found = []
     for outcome in outcomes:
         names = {scores_name(outcome.key, one): one for one in wanted} if outcome.done else {}
-        read = [(names[name], _scores(store.place(name), raw)) for name, raw in store.read(list(names)).items()]
+        read = [(names[name], _scores(store.location(name), raw)) for name, raw in store.read(list(names)).items()]
         sets = {one.name: scores for one, scores in read if isinstance(one, ExternalSet)}
         tasks = {name: row for one, scores in read if isinstance(one, TaskFolder) for name, row in scores.items()}
         if read:

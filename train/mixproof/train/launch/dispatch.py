@@ -97,4 +97,4 @@ def _train_task(request_json: str) -> Reason:
     except Exception as error:  # noqa: BLE001  whatever ends one run must not end the others; it is kept and shown
         store, place = Store(request.store), f"{TRAIN}/{request.key}/{FAILURE}"
         store.write(place, traceback.format_exc().encode())
-        return f"{type(error).__name__}: {error}; see {store.place(place)}"
+        return f"{type(error).__name__}: {error}; see {store.location(place)}"

@@ -30,7 +30,7 @@ from dedup import texts_in
 from inline import peak_bytes
 from mixproof.ledger.store import Store
 from mixproof.mixtures.dedup_spec import Dedup, FuzzyDedup, ParagraphDedup
-from mixproof.mixtures.spec import Decontaminate, Heldout, HeldoutCreate, OnBadRecord, Source, Spec
+from mixproof.mixtures.spec import Decontaminate, HeldoutCreate, HeldoutSpec, OnBadRecord, Source, Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.heldout.decontaminate import decontaminate
@@ -106,7 +106,7 @@ def peaks_of(folder: Path, workers: int) -> tuple[Peaks, dict[str, int], int]:
         "sources": {"all": Source(files=("*.parquet",))},
         "on_bad_record": OnBadRecord(),
         "dedup": Dedup(fuzzy=FuzzyDedup(), paragraphs=ParagraphDedup()),
-        "heldout": Heldout(create=HeldoutCreate()),
+        "heldout": HeldoutSpec(create=HeldoutCreate()),
         "decontaminate": Decontaminate(),
     }
     spec = Spec.model_construct(**parts)

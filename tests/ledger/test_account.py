@@ -52,8 +52,8 @@ def test_bytes_added_and_removed_by_a_formatter_count() -> None:
 def test_documents_lost_between_two_stages_break_e3_and_name_the_second() -> None:
     late = LENGTH.model_copy(update={"documents_in": 7, "documents_out": 4})
     with pytest.raises(AccountError) as caught:
-        check_chain([READ, late], source="web", shard="read/abc")
-    assert (caught.value.equation, caught.value.stage, caught.value.shard) == ("E3", "length", "read/abc")
+        check_chain([READ, late], source="web", unit="read/abc")
+    assert (caught.value.equation, caught.value.stage, caught.value.unit) == ("E3", "length", "read/abc")
 
 
 def test_rows_of_shards_add_up_by_reason() -> None:
@@ -72,6 +72,6 @@ def test_rows_of_different_stages_do_not_add() -> None:
 
 
 def test_the_error_survives_the_way_back_from_another_process() -> None:
-    error = AccountError("E5", 3, 4, source="web", stage="encode", shard="s")
+    error = AccountError("E5", 3, 4, source="web", stage="encode", unit="s")
     again = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
     assert (str(again), again.equation, again.found) == (str(error), "E5", 4)

@@ -17,7 +17,7 @@ import pytest
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.store import Store
 from mixproof.mixtures.dedup_spec import Dedup
-from mixproof.mixtures.spec import Decontaminate, Heldout, HeldoutCreate, OnBadRecord, Source, Spec
+from mixproof.mixtures.spec import Decontaminate, HeldoutCreate, HeldoutSpec, OnBadRecord, Source, Spec
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate
@@ -47,7 +47,7 @@ def make_spec() -> MakeSpec:
             "sources": full,
             "on_bad_record": OnBadRecord(reject=reject),
             "dedup": dedup,
-            "heldout": Heldout(create=HeldoutCreate()),
+            "heldout": HeldoutSpec(create=HeldoutCreate()),
             "decontaminate": False,
             "mixtures": {},
             "target": None,
@@ -111,7 +111,7 @@ class Room:
         return texts
 
     def _asking(self, asked: Mapping[str, int | None]) -> Spec:
-        return self.spec.model_copy(update={"heldout": Heldout(create=HeldoutCreate.model_validate(asked))})
+        return self.spec.model_copy(update={"heldout": HeldoutSpec(create=HeldoutCreate.model_validate(asked))})
 
 
 @pytest.fixture

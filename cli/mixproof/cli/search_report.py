@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from mixproof.mixtures.search.choose import Choice
 from mixproof.mixtures.search.noise import Noise
-from mixproof.mixtures.search.objective import Objective
+from mixproof.mixtures.search.objective import FittedObjective
 from mixproof.mixtures.search.optimum import Optimum
 from mixproof.mixtures.search.rounds import Outcome
 from mixproof.mixtures.search.space import UNITS, Space
@@ -48,7 +48,7 @@ def choice_json(choice: Choice) -> dict[str, object]:
     }
 
 
-def objective_json(objective: Objective) -> dict[str, object]:
+def objective_json(objective: FittedObjective) -> dict[str, object]:
     """Give the JSON form of the objective's predictor."""
     return {
         "weights": dict(zip(objective.choices, objective.predictor.weights.tolist(), strict=True)),
@@ -116,7 +116,7 @@ def print_choices(choices: Mapping[str, Choice]) -> None:
     stdout.print(table("K-fold rank correlation (Spearman x 100)", columns, rows, text_columns=2))
 
 
-def print_objective(objective: Objective) -> None:
+def print_objective(objective: FittedObjective) -> None:
     """Write how well the objective is predicted."""
     validation, parts = objective.validation, len(objective.choices)
     stdout.print(

@@ -1,7 +1,7 @@
-"""Accounts: what a stage did to documents and bytes, and the equations E2 and E3 that must close.
+"""Accounts: what a stage did to documents and bytes, and the equations E1 to E3, which must close.
 
-One `StageRow` says what one stage or step did to one shard; rows of the same stage add up to the row of
-a source. Integers everywhere. Bytes are UTF-8 bytes of the text.
+One `StageRow` records what one stage or step did to one shard. Rows of the same stage add up to the row of
+the source. All counts are integers. Bytes are UTF-8 bytes of the text.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt
+from pydantic import Field, NonNegativeInt
 
 from .errors import AccountError
+from .frozen_model import FrozenModel
 
 
-class Count(BaseModel):
-    """How much went for one reason."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Count(FrozenModel):
+    """How much was dropped for one reason."""
 
     documents: NonNegativeInt
     bytes: NonNegativeInt
@@ -27,14 +26,12 @@ class Count(BaseModel):
         return Count(documents=self.documents + other.documents, bytes=self.bytes + other.bytes)
 
 
-class StageRow(BaseModel):
+class StageRow(FrozenModel):
     """One row of the ledger: one stage or step, for a shard or (summed) for a source.
 
-    The first row of a source is `read`: its `documents_in` counts raw records, rejected ones are
+    The first row of a source is `read`: its `documents_in` counts raw records, rejected records are
     dropped with 0 bytes, and `bytes_in` counts the texts of the documents.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     stage: str
     documents_in: NonNegativeInt
@@ -42,42 +39,42 @@ class StageRow(BaseModel):
     bytes_in: NonNegativeInt
     bytes_out: NonNegativeInt
     bytes_added: NonNegativeInt = 0
-    """Bytes that a formatter added to documents that it kept."""
+    """Bytes that formatters added to the documents they kept."""
     bytes_removed: NonNegativeInt = 0
-    """Bytes that a formatter took out of documents that it kept."""
-    dropped: dict[str, Count] = {}
+    """Bytes that formatters removed from the documents they kept."""
+    dropped: dict[str, Count] = Field(default={})
 
-    def check(self, *, source: str = "", shard: str = "") -> StageRow:
+    def check(self, *, source: str = "", unit: str = "") -> StageRow:
         """Return the row if E2 closes (E1 for `read`), else raise AccountError."""
         equation = "E1" if self.stage == "read" else "E2"
-        gone = sum((count.documents for count in self.dropped.values()), 0)
-        if self.documents_in != self.documents_out + gone:
+        dropped = sum((count.documents for count in self.dropped.values()), 0)
+        if self.documents_in != self.documents_out + dropped:
             raise AccountError(
                 equation,
                 self.documents_in,
-                self.documents_out + gone,
+                self.documents_out + dropped,
                 source=source,
                 stage=self.stage,
-                shard=shard,
+                unit=unit,
             )
-        bytes_gone = sum((count.bytes for count in self.dropped.values()), 0)
-        have, want = self.bytes_in + self.bytes_added, self.bytes_out + bytes_gone + self.bytes_removed
-        if have != want:
-            raise AccountError("E2", have, want, source=source, stage=self.stage, shard=shard)
+        dropped_bytes = sum((count.bytes for count in self.dropped.values()), 0)
+        expected, found = self.bytes_in + self.bytes_added, self.bytes_out + dropped_bytes + self.bytes_removed
+        if expected != found:
+            raise AccountError("E2", expected, found, source=source, stage=self.stage, unit=unit)
         return self
 
 
 def sum_rows(rows: Iterable[StageRow]) -> StageRow:
-    """Add rows of one stage; reasons add by name.
+    """Add the rows of one stage; counts of the same reason are added.
 
     Raises:
-        ValueError: when there is no row, or the rows are of different stages.
+        ValueError: when there is no row, or the rows belong to different stages.
     """
     rows = list(rows)
     stages = {row.stage for row in rows}
     if len(stages) != 1:
-        raise ValueError(f"rows of one stage can be added, these are of {sorted(stages)}")
-    dropped: dict[str, Count] = {}
+        raise ValueError(f"only rows of one stage can be added; these belong to {sorted(stages)}")
+    dropped: dict[str, Count] = Field(default={})
     for row in rows:
         for reason, count in row.dropped.items():
             dropped[reason] = dropped[reason] + count if reason in dropped else count
@@ -93,10 +90,14 @@ def sum_rows(rows: Iterable[StageRow]) -> StageRow:
     )
 
 
-def check_chain(rows: Sequence[StageRow], *, source: str, shard: str = "") -> None:
-    """Check E2 for each row and E3 at every boundary: what leaves one row enters the next."""
+def check_chain(rows: Sequence[StageRow], *, source: str, unit: str = "") -> None:
+    """Check E2 (E1 for `read`) for each row, and E3 at every boundary: what leaves one row enters the next.
+
+    Raises:
+        AccountError: when an equation does not close.
+    """
     for row in rows:
-        row.check(source=source, shard=shard)
+        row.check(source=source, unit=unit)
     for before, after in pairwise(rows):
         if (before.documents_out, before.bytes_out) != (after.documents_in, after.bytes_in):
             raise AccountError(
@@ -105,5 +106,5 @@ def check_chain(rows: Sequence[StageRow], *, source: str, shard: str = "") -> No
                 f"{after.documents_in} documents, {after.bytes_in} bytes",
                 source=source,
                 stage=after.stage,
-                shard=shard,
+                unit=unit,
             )

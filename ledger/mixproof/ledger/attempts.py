@@ -1,14 +1,15 @@
-"""Scratch folders: where a try at an output writes until it is committed, and what becomes of those of killed commands.
+"""Scratch folders: where an attempt writes its output until it is committed, and how leftovers are cleaned up.
 
-A try holds a lock on a file in its folder for as long as its process lives; the system lets go of it when the process
-ends, however it ends. So the next try at the same key on the same machine can tell a dead one from one that is still
-at work, and removes what the dead one left. What another machine left stays until `store gc`, by age: whether that
-machine is alive cannot be known from here.
+An attempt locks a file in its folder while its process lives; the operating system releases the lock when the process
+ends, however it ends. The next attempt at the same key on the same machine can therefore tell a dead attempt from a
+live one, and removes the dead one's folder. Folders left by another machine stay until `store gc` removes them by
+age, because this machine cannot know whether that one is still running.
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import shutil
 import socket
 import uuid
@@ -19,21 +20,23 @@ from pathlib import Path
 ATTEMPTS = ".attempts"
 LOCK = "lock"
 FILES = "files"
+LOGGER = logging.getLogger(__name__)
 
 
 @contextmanager
 def scratch_folder(root: Path, stage: str, key: str) -> Iterator[Path]:
-    """Make an empty folder for one try below `root`, and remove it at the end, whatever the end is.
+    """Create an empty scratch folder below `root`, and remove it when the block ends, with or without an error.
 
     Args:
         root: the store's folder.
-        stage: of the output.
-        key: of the output; dead tries at it are removed first.
+        stage: the output's stage.
+        key: the output's key; folders of dead attempts at it are removed first.
     """
     attempts = root / ATTEMPTS
     name = f"{stage}-{key[:16]}"
     for path in attempts.glob(f"{name}-*"):
         if _is_dead(path / LOCK):
+            LOGGER.info("removing the scratch folder of a dead attempt: %s", path)
             shutil.rmtree(path, ignore_errors=True)
     folder = attempts / f"{name}-{uuid.uuid4().hex}"
     (folder / FILES).mkdir(parents=True)
@@ -42,14 +45,14 @@ def scratch_folder(root: Path, stage: str, key: str) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.write(socket.gethostname())
             lock.flush()
-            (folder / f".{LOCK}").rename(folder / LOCK)  # only now is it there to be tried
+            (folder / f".{LOCK}").rename(folder / LOCK)  # other attempts see the lock only once it is held
             yield folder / FILES
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_dead(lock: Path) -> bool:
-    """Whether the process that made a lock on this machine has ended."""
+    """Whether the process that holds this lock ran on this machine and has ended."""
     try:
         with lock.open() as file:
             if file.read() != socket.gethostname():

@@ -1,4 +1,4 @@
-"""What a disk answers that takes no more, told as an error that says what to do about it."""
+"""Turn full-disk OSErrors into actionable errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from .errors import StorageError
 
-_WHY = {
+_REASONS = {
     errno.ENOSPC: "no space is left on a disk",
     errno.EDQUOT: "the quota of a disk is used up",
     errno.EROFS: "a disk is read-only",
@@ -16,18 +16,18 @@ _WHY = {
 
 
 def storage_error(error: BaseException) -> StorageError | None:
-    """The error to show instead of `error`, where a disk is behind it; None where none is.
+    """The error to show instead of `error` when a disk caused it; None otherwise.
 
-    Libraries that write through a stream raise errors of their own on the way out of a failed write, torch's archives
-    among them; what was raised first is looked for in the chain.
+    Libraries that write through a stream (torch's archives, for example) raise their own error after a failed write,
+    so the whole chain of causes and contexts is searched.
     """
     for one in _chain(error):
-        if isinstance(one, OSError) and one.errno in _WHY:
-            place = f", writing {one.filename}" if one.filename else ""
+        if isinstance(one, OSError) and one.errno in _REASONS:
+            file = f", writing {one.filename}" if one.filename else ""
             return StorageError(
-                f"{_WHY[one.errno]} of {socket.gethostname()}{place}; make room for the store, and for temporary files "
-                "(`mixproof store gc` shows what of the store nothing needs), then run the same command again: it goes "
-                "on from what is finished"
+                f"{_REASONS[one.errno]} of {socket.gethostname()}{file}; make room for the store and for temporary "
+                "files (`mixproof store gc` lists what can be deleted from the store), then run the same command "
+                "again: it resumes from the finished outputs"
             )
     return None
 

@@ -1,7 +1,7 @@
-"""Errors a user can act on. Each says what was found, what was expected and the way out.
+"""Errors that a user can act on. Each says what was found, what was expected and what to do.
 
-A command ends with the error's `exit_code`: 1 where a check failed, 2 where the request is wrong.
-Anything else that is raised is a fault of mixproof itself and keeps its traceback.
+A command exits with the error's `exit_code`: 1 when a check failed, 2 when the request is wrong.
+Any other exception is a bug in mixproof and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class RequestError(MixproofError):
 
 
 class DamagedFileError(MixproofError):
-    """A file cannot be read to its end: truncated, corrupt, or not of the declared format."""
+    """A file cannot be read completely: it is truncated, corrupt, or not in the declared format."""
 
     def __init__(self, file: str, where: str, reason: str) -> None:
         super().__init__(f"{file}: {where}: {reason}")
@@ -29,7 +29,7 @@ class DamagedFileError(MixproofError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[DamagedFileError], tuple[str, str, str]]:
-        """Rebuild from the three parts, so that the error survives the way back from a Ray worker."""
+        """Rebuild from the three parts, so that the error can be sent back from a Ray worker."""
         return type(self), (self.file, self.where, self.reason)
 
 
@@ -38,23 +38,27 @@ class BadRecordsError(MixproofError):
 
 
 class ProcessDiedError(MixproofError):
-    """A worker's process died again and again, and nothing it was given explains it: most often want of memory."""
+    """A worker process crashed repeatedly and no input explains it; the usual cause is a lack of memory."""
 
 
 class StorageError(MixproofError):
-    """A disk takes no more: it is full, its quota is used up, or it is read-only."""
+    """A disk cannot be written: it is full, its quota is used up, or it is read-only."""
 
 
 class TrainingError(MixproofError):
-    """A run cannot go on: its loss or gradient is no number any more."""
+    """A run cannot continue: its loss or gradient is NaN or infinite."""
 
 
 class SupersededError(MixproofError):
-    """A later attempt has taken a run over; this one stops without another write."""
+    """A later attempt has taken over a run; this one stops and writes nothing more."""
 
 
 class AccountError(MixproofError):
-    """An equation of the account does not close; names source, stage and shard."""
+    """An equation of the account does not close; the error names source, stage and unit.
+
+    `unit` is the part of the stage in which the equation fails: a shard, a dataset part, a phase, an epoch or a run.
+    The message calls it `shard`.
+    """
 
     def __init__(
         self,
@@ -64,17 +68,18 @@ class AccountError(MixproofError):
         *,
         source: str = "",
         stage: str = "",
-        shard: str = "",
+        unit: str = "",
     ) -> None:
-        where = ", ".join(f"{k} {v}" for k, v in (("source", source), ("stage", stage), ("shard", shard)) if v)
+        named = (("source", source), ("stage", stage), ("shard", unit))
+        where = ", ".join(f"{name} {value}" for name, value in named if value)
         super().__init__(f"{equation} does not close ({where}): expected {expected}, found {found}")
         self.equation, self.expected, self.found = equation, expected, found
-        self.source, self.stage, self.shard = source, stage, shard
+        self.source, self.stage, self.unit = source, stage, unit
 
     def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        """Rebuild with keywords, so that the error survives the way back from a Ray worker."""
-        return _account_error, (self.equation, self.expected, self.found, self.source, self.stage, self.shard)
+        """Rebuild with keywords, so that the error can be sent back from a Ray worker."""
+        return _account_error, (self.equation, self.expected, self.found, self.source, self.stage, self.unit)
 
 
-def _account_error(equation: str, expected: object, found: object, source: str, stage: str, shard: str) -> AccountError:
-    return AccountError(equation, expected, found, source=source, stage=stage, shard=shard)
+def _account_error(equation: str, expected: object, found: object, source: str, stage: str, unit: str) -> AccountError:
+    return AccountError(equation, expected, found, source=source, stage=stage, unit=unit)

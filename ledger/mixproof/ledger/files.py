@@ -1,4 +1,4 @@
-"""Local files: published whole by fsync and rename, so that a kill at any moment leaves the old or the new one."""
+"""Local files: published whole by fsync and rename, so a kill at any moment leaves the old file or the new one."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Found:
-    """A file as its folder or its object store lists it."""
+    """A file as a folder or an object store lists it."""
 
     bytes: int
     modified: float
-    """In seconds since 1970; 0 where the store does not tell."""
+    """Seconds since 1970; 0 when the store does not report it."""
     tag: str = ""
-    """Of an object: another one whenever the content is another."""
+    """An object's version tag (such as an ETag), which changes when the content changes; empty for local files."""
 
 
 SCRATCH = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 def scratch_beside(target: Path, name: str | None = None) -> Path:
-    """A place beside `target` for what is going to be it; unique, by the attempt's `name` where one is given."""
+    """A unique scratch path beside `target`, to be renamed to it; `name` is the attempt's name, if it has one."""
     return target.with_name(f".{target.name}.{name or uuid.uuid4().hex}")
 
 
 def is_scratch(name: str) -> bool:
-    """Whether a file is called as `scratch_beside` calls them."""
+    """Whether a file name has the form that `scratch_beside` gives."""
     return SCRATCH.fullmatch(name) is not None
 
 
 def find_files(root: Path, folder: str) -> Iterator[tuple[str, Found]]:
-    """Every file below `folder` of `root` with its place below `root`; of the whole `root` without hidden folders."""
+    """Every file below `root/folder` with its path relative to `root`; "" is all of `root` except hidden folders."""
     pending = [str(root / folder)]
     while pending:
         try:
             entries = list(os.scandir(pending.pop()))
-        except (FileNotFoundError, NotADirectoryError):  # gone since it was listed
+        except (FileNotFoundError, NotADirectoryError):  # removed since it was listed
             continue
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -52,7 +52,7 @@ def find_files(root: Path, folder: str) -> Iterator[tuple[str, Found]]:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Move a finished file to its place: fsync, rename, fsync the folder. Atomic on one file system."""
+    """Move a finished file to `target`: fsync, rename, fsync the folder. Atomic within one file system."""
     target.parent.mkdir(parents=True, exist_ok=True)
     _fsync(source)
     source.replace(target)
@@ -60,7 +60,7 @@ def publish(source: Path, target: Path) -> None:
 
 
 def publish_bytes(data: bytes, target: Path) -> None:
-    """Write `data` beside `target` under a unique name, then publish it."""
+    """Write `data` under a scratch name beside `target`, then publish it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = scratch_beside(target)
     scratch.write_bytes(data)

@@ -1,9 +1,9 @@
-"""Canonical JSON and SHA-256: how everything in the store gets its name.
+"""Canonical JSON and SHA-256: how everything in the store is named.
 
 A fingerprint is the full SHA-256 of canonical JSON: sorted keys, no white space, UTF-8, integers
-and strings as they are. Floats are refused: two spellings of one share would give two keys, so
-quantities enter as integers or as strings in lowest terms. Anything else raises as well, because a
-silent `str()` would let two different things share a name.
+and strings unchanged. Floats are rejected: two spellings of one share would give two keys, so
+quantities are integers or fractions in lowest terms. Other types are rejected too, because a
+silent `str()` could give two different values the same name.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ HASH_BLOCK_BYTES = 1 << 20
 
 
 def plain(value: object) -> object:
-    """Reduce `value` to what canonical JSON can hold.
+    """Reduce `value` to the types that canonical JSON can hold.
 
     Raises:
-        TypeError: for floats and for any type without one exact spelling.
+        TypeError: for floats and for any other type without a single exact form.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -30,11 +30,11 @@ def plain(value: object) -> object:
     if isinstance(value, Mapping):
         for name in value:
             if not isinstance(name, str):
-                raise TypeError(f"a fingerprint's names must be strings, not {type(name).__name__}: {name!r}")
+                raise TypeError(f"keys of a fingerprint must be strings, not {type(name).__name__}: {name!r}")
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    raise TypeError(f"{type(value).__name__} has no exact spelling in a fingerprint: {value!r}")
+    raise TypeError(f"a {type(value).__name__} has no exact form in a fingerprint: {value!r}")
 
 
 def canonical_json(value: object) -> bytes:
@@ -58,33 +58,35 @@ def sha256_of_file(path: Path) -> str:
 
 
 def stage_key(stage: str, version: int, config: object, inputs: object) -> str:
-    """Name of a stage's output: what is done (`version`, `config`) to which bytes (`inputs`).
+    """Key of a stage's output: what is done (`version`, `config`) to which bytes (`inputs`).
 
-    `version` is the stage's own integer and rises when its output changes for the same config and
+    `version` is an integer that the stage raises when its output changes for the same config and
     inputs; `inputs` holds checksums, never paths.
     """
     return sha256_of(stage_identity(stage, version, config, inputs))
 
 
 class StageKeys:
-    """Keys of many outputs of a stage that differ in their inputs only, as `stage_key` gives each."""
+    """Keys of many outputs of a stage that differ only in their inputs; each equals what `stage_key` returns."""
 
     def __init__(self, stage: str, version: int, config: object) -> None:
         whole = canonical_json(stage_identity(stage, version, config, None))
         self._head, _, self._tail = whole.rpartition(b"null,")
-        assert self._tail == canonical_json({"stage": stage, "version": version})[1:], "inputs come before the stage"
+        assert self._tail == canonical_json({"stage": stage, "version": version})[1:], (
+            "`inputs` precedes `stage` in sorted order"
+        )
 
     def key(self, inputs: object) -> str:
-        """The key of the output that is made of `inputs`."""
+        """The key of the output made from `inputs`."""
         return hashlib.sha256(b"%b%b,%b" % (self._head, canonical_json(inputs), self._tail)).hexdigest()
 
 
 def stage_identity(stage: str, version: int, config: object, inputs: object) -> dict[str, object]:
-    """What a stage's key is the SHA-256 of."""
+    """The value whose SHA-256 is the stage's key."""
     return {"stage": stage, "version": version, "config": config, "inputs": inputs}
 
 
 def derive_seed(*names: str | int) -> int:
-    """A 31-bit seed from names, so that no seed depends on the order in which things are made."""
+    """A 31-bit seed derived from names, so that seeds do not depend on the order of execution."""
     digest = hashlib.sha256("/".join(str(name) for name in names).encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1

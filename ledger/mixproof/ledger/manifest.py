@@ -1,9 +1,8 @@
-"""The manifest: the statement of a build, by a versioned schema.
+"""The manifest: the statement of a build, in a versioned schema.
 
 The manifest is JSON with sorted keys and an indent of one. The SHA-256 of its bytes is the build's id
-and names its folder, `builds/<id>/manifest.json`. Nothing in it depends on time, machine, engine or the
-places the inputs came from: those stand in `builds/<id>/circumstances.json` beside it. Paths are relative
-to the store.
+and names its folder: `builds/<id>/manifest.json`. Nothing in it depends on time, machine, engine or input
+locations; those are recorded in `builds/<id>/circumstances.json` beside it. Paths are relative to the store.
 """
 
 from __future__ import annotations
@@ -14,24 +13,21 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeInt, ValidationError
 
 from .account import StageRow
 from .errors import RequestError
+from .frozen_model import FrozenModel
 from .store import Store
 
 MANIFEST = "manifest.json"
 BUILDS = "builds"
 CIRCUMSTANCES = "circumstances.json"
-"""Beside a manifest, and beside a run's record."""
+"""File beside a manifest, and beside a run's record."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TokenizerRecord(_Part):
-    """The tokenizer that gave every id of the build."""
+class TokenizerRecord(FrozenModel):
+    """The tokenizer that produced every token id of the build."""
 
     kind: Literal["sentencepiece", "huggingface"]
     path: str
@@ -41,7 +37,7 @@ class TokenizerRecord(_Part):
     eod_id: NonNegativeInt
 
 
-class InputsRecord(_Part):
+class InputsRecord(FrozenModel):
     """The raw files of a source; `path` is a Parquet of `file`, `sha256`, `bytes`, `records`."""
 
     path: str
@@ -51,20 +47,20 @@ class InputsRecord(_Part):
     bytes: NonNegativeInt
 
 
-class DatasetRecord(_Part):
+class DatasetRecord(FrozenModel):
     """One part of a dataset: `<prefix>.bin`, `<prefix>.idx` and its provenance."""
 
     prefix: str
     documents: NonNegativeInt
     tokens: NonNegativeInt
-    """Tokens in the `.bin`, EODs included."""
+    """Tokens in the `.bin`, including EODs."""
     bin_sha256: str
     idx_sha256: str
     provenance: str
     provenance_sha256: str
 
 
-class SplitRecord(_Part):
+class SplitRecord(FrozenModel):
     """The training or the held-out side of a source."""
 
     documents: NonNegativeInt
@@ -75,7 +71,7 @@ class SplitRecord(_Part):
     datasets: tuple[DatasetRecord, ...]
 
 
-class HeldoutTexts(_Part):
+class HeldoutTexts(FrozenModel):
     """A held-out set's texts; `path` is a Parquet of `file`, `record`, `id`, `text`, `text_xxh128`, `text_bytes`."""
 
     path: str
@@ -87,13 +83,13 @@ class HeldoutRecord(SplitRecord):
 
     texts: HeldoutTexts | None = None
     imported_from: str | None = None
-    """Build id of the manifest that this set was imported from; then it is no part of this source's E4."""
+    """Build id of the manifest that this set was imported from. An imported set is not part of this source's E4."""
 
 
-class CutsRecord(_Part):
-    """Documents that lost paragraphs to other places, in the order of the source.
+class CutsRecord(FrozenModel):
+    """Documents that lost paragraphs to a copy elsewhere, in the order of the source.
 
-    `path` is a Parquet of `file`, `record`, `id`, `paragraphs` (which, from 0), `lost_to`, `bytes`, `dropped`.
+    `path` is a Parquet of `file`, `record`, `id`, `paragraphs` (indices from 0), `lost_to`, `bytes`, `dropped`.
     """
 
     path: str
@@ -102,7 +98,7 @@ class CutsRecord(_Part):
     """Rows."""
 
 
-class SourceRecord(_Part):
+class SourceRecord(FrozenModel):
     """Everything about one source."""
 
     inputs: InputsRecord
@@ -110,11 +106,11 @@ class SourceRecord(_Part):
     heldout: HeldoutRecord
     ledger: tuple[StageRow, ...]
     cuts: tuple[CutsRecord, ...] = Field(default=(), exclude_if=lambda cuts: not cuts)
-    """Not in the file where there are none."""
+    """Absent from the file when there are none."""
 
 
-class MatrixRow(_Part):
-    """What `source` lost to `lost_to`, because they shared it and `lost_to` was to keep it."""
+class MatrixRow(FrozenModel):
+    """What `source` lost to `lost_to`: texts that both had and that `lost_to` keeps."""
 
     source: str
     lost_to: str
@@ -122,7 +118,7 @@ class MatrixRow(_Part):
     bytes: NonNegativeInt
 
 
-class Totals(_Part):
+class Totals(FrozenModel):
     """Sums over all sources, training and held-out together."""
 
     documents: NonNegativeInt
@@ -130,7 +126,7 @@ class Totals(_Part):
     bytes: NonNegativeInt
 
 
-class Manifest(_Part):
+class Manifest(FrozenModel):
     """The statement of a build."""
 
     schema_: Literal[1]
@@ -146,9 +142,9 @@ class Manifest(_Part):
         frozen=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"), populate_by_name=True
     )
 
-    def lost_outside(self, held: Collection[str]) -> tuple[MatrixRow, ...]:
-        """What the sources of a mixture lost to sources that it does not hold, so that it has no copy of it."""
-        return tuple(row for row in self.dedup_matrix if row.source in held and row.lost_to not in held)
+    def lost_outside(self, sources: Collection[str]) -> tuple[MatrixRow, ...]:
+        """What `sources`, those of one mixture, lost to sources outside the mixture; the mixture has no copy of it."""
+        return tuple(row for row in self.dedup_matrix if row.source in sources and row.lost_to not in sources)
 
     def to_bytes(self) -> bytes:
         """The manifest file's bytes; their SHA-256 is the build's id."""
@@ -162,7 +158,7 @@ class Manifest(_Part):
 
 
 def write_manifest(store: Store, manifest: Manifest) -> Path:
-    """Write the manifest into the folder that its id names; return its path."""
+    """Write the manifest to `builds/<id>/manifest.json` and return its path."""
     return store.write(f"{BUILDS}/{manifest.build}/{MANIFEST}", manifest.to_bytes())
 
 
@@ -170,16 +166,16 @@ def read_manifest(path: Path) -> Manifest:
     """Read and validate a manifest.
 
     Raises:
-        RequestError: when there is no such file, or it does not follow the schema.
+        RequestError: when the file does not exist or does not follow the schema.
     """
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise RequestError(f"{path}: no manifest there; `mixproof build` writes one") from None
+        raise RequestError(f"{path}: no manifest found; `mixproof build` writes one") from None
     except ValidationError as error:
         raise RequestError(f"{path}: not a manifest of schema 1: {error}") from None
 
 
 def store_of(manifest_path: Path) -> Store:
-    """The store that a manifest at `<store>/builds/<id>/manifest.json` stands in."""
+    """The store that contains the manifest `<store>/builds/<id>/manifest.json`."""
     return Store(manifest_path.resolve().parents[2])

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from .key_positions import KeyPath, Problem, nearest
 from .mixture_forms import RESERVED
 from .quantities import exact_string, percent_string
-from .spec import Blend, Mixture, Spec
+from .spec import Mixture, ShareSpec, Spec
 
 LONGEST = 10
 """Most times the proxy's tokens that a branch may end at: catches 80 where 80% is meant."""
@@ -140,7 +140,7 @@ def _phases(mixture: Mixture, path: KeyPath) -> Iterator[Problem]:
         yield Problem((*path, "phases", len(mixture.phases) - 1, "until"), message)
 
 
-def _blend(blend: Blend, path: KeyPath) -> Iterator[Problem]:
+def _blend(blend: ShareSpec, path: KeyPath) -> Iterator[Problem]:
     if (blend.shares is None) == (blend.rule is None):
         yield Problem(path, "has exactly one of shares, `rule` and `phases`")
     if blend.rule is None:

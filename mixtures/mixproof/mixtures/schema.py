@@ -16,8 +16,8 @@ NUMBER: Schema = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string",
 
 NULL: Schema = {"type": "null"}
 MODELS = (
-    *("Source", "OnBadRecord", "Limits", "Dedup", "Heldout", "HeldoutCreate", "Decontaminate", "Tokenizer"),
-    *("Target", "Train", "InitFrom", "Schedule", "Wsd", "Optimizer", "Proxy", "Objective"),
+    *("Source", "OnBadRecord", "Limits", "Dedup", "HeldoutSpec", "HeldoutCreate", "Decontaminate", "Tokenizer"),
+    *("TargetRun", "Train", "InitFrom", "Schedule", "Wsd", "Optimizer", "Proxy", "Objective"),
 )
 """Models whose keys a parent file may give; in lists there is nothing to take away."""
 
@@ -41,7 +41,7 @@ def json_schema() -> Schema:
     _allow(schema, "decontaminate", {"type": "boolean"})
     _allow(parts["Dedup"], "fuzzy", {"type": "boolean"})
     _allow(parts["Dedup"], "paragraphs", {"type": "boolean"})
-    _allow(parts["Target"], "max_epochs", NUMBER)
+    _allow(parts["TargetRun"], "max_epochs", NUMBER)
     _allow(parts["Train"], "init_from", {"type": "string"})
     parts["Proxy"]["required"].remove("min_lr")  # a tenth of `lr` where it is not given
     schema["if"], schema["then"], schema["else"] = {"required": ["extends"]}, {}, _complete(schema)
@@ -55,7 +55,7 @@ def _complete(schema: Schema) -> Schema:
     parts = schema["$defs"]
     proxies = {"additionalProperties": {"required": parts["Proxy"].pop("required")}}
     train = {"required": parts["Train"].pop("required"), "properties": {"proxies": proxies}}
-    target = {"required": parts["Target"].pop("required")}
+    target = {"required": parts["TargetRun"].pop("required")}
     return {"required": schema.pop("required"), "properties": {"train": train, "target": target}}
 
 

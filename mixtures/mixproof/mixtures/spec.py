@@ -95,7 +95,7 @@ class HeldoutCreate(SpecPart):
     """Documents that are held out at least, whatever their tokens."""
 
 
-class Heldout(SpecPart):
+class HeldoutSpec(SpecPart):
     """Where the held-out sets come from: exactly one of the two."""
 
     create: HeldoutCreate | None = None
@@ -137,7 +137,7 @@ class Tokenizer(SpecPart):
     """Piece to use as end of document instead of the tokenizer's own."""
 
 
-class Target(SpecPart):
+class TargetRun(SpecPart):
     """The big run that the proxies stand for."""
 
     tokens: TokenCount
@@ -148,7 +148,7 @@ class Target(SpecPart):
     """Cut each source so that the proxy repeats it as often as the target would."""
 
 
-class Blend(SpecPart):
+class ShareSpec(SpecPart):
     """Shares of sources per token: explicit or by a rule over the sources' training tokens."""
 
     shares: dict[str, Share] | None = None
@@ -160,7 +160,7 @@ class Blend(SpecPart):
     """For `rule: temperature`: shares go as tokens to the power 1/temperature; above 1 flattens."""
 
 
-class Phase(Blend):
+class Phase(ShareSpec):
     """A stretch of a run with shares of its own."""
 
     until: PositiveDecimal
@@ -169,7 +169,7 @@ class Phase(Blend):
     """For the last phase: the learning rate decays over this phase, and the run ends with it, wherever that is."""
 
 
-class Mixture(Blend):
+class Mixture(ShareSpec):
     """One blend for the whole run, or phases with a blend each."""
 
     phases: tuple[Phase, ...] = ()
@@ -198,7 +198,7 @@ class Spec(SpecPart):
     """How large what is read may be."""
     dedup: Dedup | None = None
     """Deduplication. Absent: off."""
-    heldout: Heldout = Heldout(create=HeldoutCreate())
+    heldout: HeldoutSpec = HeldoutSpec(create=HeldoutCreate())
     """The held-out sets that mixtures are measured on."""
     decontaminate: Annotated[
         Annotated[Decontaminate, Tag("map")] | Annotated[Literal[False], Tag("false")],
@@ -207,7 +207,7 @@ class Spec(SpecPart):
     """Protection of held-out and evaluation texts; `false` turns it off."""
     tokenizer: Tokenizer
     """One tokenizer for all sources."""
-    target: Target | None = None
+    target: TargetRun | None = None
     """The big run; caps and `simulate` speak of it. Absent: caps speak of each proxy run."""
     mixtures: dict[Name, Mixture] = Field(min_length=1)
     """What is compared, by name."""

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from .checks import named_sources
 from .key_positions import KeyPath, KeyPositions, Problem, nearest
-from .spec import Blend, Mixture, Source, Spec
+from .spec import Mixture, ShareSpec, Source, Spec
 
 MOST_PARTS = 1000
 """Parts of a source: more values are no kinds of text but ids."""
@@ -184,7 +184,7 @@ def _every_name(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
             yield from _of_blend(phase, (*path, "phases", index))
 
 
-def _of_blend(blend: Blend, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+def _of_blend(blend: ShareSpec, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     for key, names in (("shares", blend.shares or {}), ("times", blend.times)):
         for name in names:
             yield (*path, key, name), name

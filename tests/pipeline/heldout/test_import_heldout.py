@@ -24,7 +24,7 @@ from mixproof.ledger.manifest import (
     Totals,
     write_manifest,
 )
-from mixproof.mixtures.spec import Heldout
+from mixproof.mixtures.spec import HeldoutSpec
 from mixproof.pipeline.heldout.import_heldout import import_heldout
 from object_store import ObjectStore
 
@@ -66,7 +66,7 @@ def built(read_room: ReadRoom) -> tuple[Any, Any, Path]:
 
 
 def take(room: Any, manifest: str | Path) -> Any:  # noqa: ANN401  classes of conftest
-    spec = room.spec.model_copy(update={"heldout": Heldout.model_validate({"from": str(manifest)})})
+    spec = room.spec.model_copy(update={"heldout": HeldoutSpec.model_validate({"from": str(manifest)})})
     return import_heldout(spec, room.folder, room.sources, room.keep, room.store)
 
 
@@ -155,7 +155,7 @@ def test_a_manifest_that_is_not_at_its_place_or_was_edited_is_refused(
     built: tuple[Any, Any, Path], read_room: ReadRoom
 ) -> None:
     room = read_room({"a": [TEXTS]}, store="here")
-    with pytest.raises(RequestError, match="no manifest there"):
+    with pytest.raises(RequestError, match="no manifest found"):
         take(room, "nowhere/manifest.json")
     copy = room.folder / "copy.json"
     copy.write_bytes(built[2].read_bytes())

@@ -278,7 +278,7 @@ def test_a_manifest_of_another_form_is_named_and_one_that_is_not_there_is_a_wron
     del data["totals"]["tokens"]
     report = audit_build(hand_build.edit(data, rename=True), "bytes")
     assert [(f.equation, f.found) for f in report.failures] == [("schema", "totals.tokens: Field required")]
-    with pytest.raises(RequestError, match="no manifest there"):
+    with pytest.raises(RequestError, match="no manifest found"):
         audit_build(hand_build.root / "builds" / "none" / "manifest.json", "bytes")
 
 

@@ -145,12 +145,12 @@ class _ShardEncoder:
             bytes_out=self._out.bytes,
             dropped={"no_tokens": Count(documents=documents, bytes=text_bytes)} if documents else {},
         )
-        return row.check(source=self._texts.source, shard=self._texts.path)
+        return row.check(source=self._texts.source, unit=self._texts.path)
 
     def broken(self, equation: str, expected: object, found: object) -> AccountError:
         """The error for an equation that does not close in this shard."""
-        source, shard = self._texts.source, self._texts.file or self._texts.path
-        return AccountError(equation, expected, found, source=source, stage="encode", shard=shard)
+        source, unit = self._texts.source, self._texts.file or self._texts.path
+        return AccountError(equation, expected, found, source=source, stage="encode", unit=unit)
 
     def _check_texts(self, texts: list[bytes], hashes: list[str], text_bytes: NDArray[np.int64]) -> None:
         for data, text_hash, size in zip(texts, hashes, text_bytes.tolist(), strict=True):

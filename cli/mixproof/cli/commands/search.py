@@ -30,7 +30,7 @@ from mixproof.cli.search_report import (
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.search.choose import Choice, choose
 from mixproof.mixtures.search.families import families
-from mixproof.mixtures.search.objective import Objective, combine
+from mixproof.mixtures.search.objective import FittedObjective, combine
 from mixproof.mixtures.search.observations import Observations, read_mixtures, read_observations
 from mixproof.mixtures.search.predictor import FloatArray
 from mixproof.mixtures.search.rounds import ANCHOR_SEEDS, ROUNDS
@@ -132,7 +132,7 @@ def _choose_all(observations: Observations) -> dict[str, Choice]:
 def _tables_json(
     choices: Mapping[str, Choice],
     predictions: Mapping[str, FloatArray],
-    overall: Objective,
+    overall: FittedObjective,
     found: Recommendation,
 ) -> dict[str, object]:
     return {
@@ -148,7 +148,7 @@ def _tables_json(
 def _print_tables(
     choices: Mapping[str, Choice],
     predictions: Mapping[str, FloatArray],
-    overall: Objective,
+    overall: FittedObjective,
     found: Recommendation,
 ) -> None:
     print_choices(choices)

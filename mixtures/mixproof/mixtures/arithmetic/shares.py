@@ -17,7 +17,7 @@ from fractions import Fraction
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.key_positions import KeyPath
 from mixproof.mixtures.quantities import percent_string
-from mixproof.mixtures.spec import Blend, Spec
+from mixproof.mixtures.spec import ShareSpec, Spec
 from mixproof.mixtures.split_sources import parts_of
 
 EXACT = Context(prec=50)
@@ -73,7 +73,7 @@ def shares_of_run(phases: tuple[PhaseShares, ...]) -> dict[str, Fraction]:
     return {name: share / start for name, share in sorted(total.items())}
 
 
-def _shares(spec: Spec, blend: Blend, supply: Supply, path: KeyPath) -> dict[str, Fraction]:
+def _shares(spec: Spec, blend: ShareSpec, supply: Supply, path: KeyPath) -> dict[str, Fraction]:
     if blend.shares is not None:
         shares: Mapping[str, Fraction] = _by_part(spec, blend.shares, supply.tokens_of, path)
     elif blend.rule == "unimax":
@@ -102,7 +102,7 @@ def _by_part(
     return found
 
 
-def _times(blend: Blend, supply: Supply) -> dict[str, Fraction]:
+def _times(blend: ShareSpec, supply: Supply) -> dict[str, Fraction]:
     every = {name: blend.times.get(name, Fraction(1)) for name, tokens in supply.tokens_of.items() if tokens}
     return {name: times for name, times in every.items() if times}
 

@@ -37,7 +37,7 @@ class Combined:
 
 
 @dataclass(frozen=True)
-class Objective:
+class FittedObjective:
     """The objective's predictor, and how far it may be trusted."""
 
     choices: Mapping[str, Choice]
@@ -49,7 +49,7 @@ class Objective:
 
 def fit_objective(
     families: Mapping[str, Fit], shares: FloatArray, scores: FloatArray, weights: Mapping[str, float]
-) -> Objective:
+) -> FittedObjective:
     """Choose and fit a predictor for every score of the objective.
 
     Args:
@@ -62,9 +62,9 @@ def fit_objective(
     return combine({name: choose(families, shares, column) for name, column in columns}, scores, weights)
 
 
-def combine(choices: Mapping[str, Choice], scores: FloatArray, weights: Mapping[str, float]) -> Objective:
+def combine(choices: Mapping[str, Choice], scores: FloatArray, weights: Mapping[str, float]) -> FittedObjective:
     """Combine predictors that are chosen already; arguments as for `fit_objective`."""
     share = np.array([weights[name] for name in choices])
     predicted = np.stack([choice.validation.predicted for choice in choices.values()], axis=1) @ share
     predictor = Combined(tuple(choice.predictor for choice in choices.values()), share)
-    return Objective(choices, predictor, validation_of(predicted, scores @ share))
+    return FittedObjective(choices, predictor, validation_of(predicted, scores @ share))

@@ -24,7 +24,7 @@ from mixproof.mixtures.errors import SpecError
 
 from .candidates import draw, draw_near, explore, generator, select, select_farthest, units_of
 from .noise import Gain, Noise, measure_gain, measure_noise, refusal
-from .objective import Objective, fit_objective
+from .objective import FittedObjective, fit_objective
 from .optimum import POOL, Optimum, recommend
 from .predictor import Fit, FloatArray
 from .space import Space, UnitArray, shares_of
@@ -91,7 +91,7 @@ class Outcome:
     """Every trial with a score, in the order in which they were asked for; without the final ones."""
     failed: tuple[Trial, ...]
     rounds: tuple[Round, ...]
-    objective: Objective
+    objective: FittedObjective
     """The last predictor."""
     noise: Noise
     refused: str | None
@@ -226,7 +226,7 @@ class _Search:
             confirmed=tuple(confirmed),
         )
 
-    def _candidates(self, number: int, count: int, exploited: int, objective: Objective | None) -> list[Units]:
+    def _candidates(self, number: int, count: int, exploited: int, objective: FittedObjective | None) -> list[Units]:
         random = generator(self._plan.name, "round", number)
         tried = {one.trial.units for one in self._measured} | {trial.units for trial in self._failed}
         run = units_of(self._space, sorted(tried))
@@ -244,7 +244,7 @@ class _Search:
         near = [draw_near(self._space, np.repeat(shares, 64, axis=0), size, random) for size in (30.0, 100.0)]
         return np.unique(np.vstack([draw(self._space, POOL, random), *near]), axis=0)
 
-    def _fit(self) -> Objective:
+    def _fit(self) -> FittedObjective:
         shares, parts = self._rows()
         if len(np.unique(shares, axis=0)) < 2:
             raise SpecError(

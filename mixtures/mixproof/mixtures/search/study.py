@@ -16,7 +16,7 @@ from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.key_positions import nearest
 
 from .noise import Noise, measure_noise, refusal
-from .objective import Objective
+from .objective import FittedObjective
 from .observations import Mixtures, Observations
 from .optimum import Optimum, recommend
 from .predictor import FloatArray
@@ -75,7 +75,7 @@ def space_of_rows(mixtures: Mixtures) -> Space:
     return Space.of(rounded_center(mean), most, LEAST_SHARE)
 
 
-def recommend_from(mixtures: Mixtures, scores: FloatArray, objective: Objective) -> Recommendation:
+def recommend_from(mixtures: Mixtures, scores: FloatArray, objective: FittedObjective) -> Recommendation:
     """Recommend the mixture of lowest predicted objective, or say why not.
 
     Args:

@@ -229,7 +229,7 @@ def _row(name: str, before: StageRow, parts: Sequence[_Part], written: Sequence[
                 row.documents_in,
                 source=name,
                 stage=STAGE,
-                shard=part.shard.file or part.shard.folder,
+                unit=part.shard.file or part.shard.folder,
             )
         rows.append(row)
     cut = sum_rows(rows)

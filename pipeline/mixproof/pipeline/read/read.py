@@ -178,7 +178,7 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
             raise PoisonError(output.poison)
         output.save_hashes(attempt.path(HASHES))
         account = (output.read_row(), *(step.row() for step in steps))
-        check_chain(account, source=task.plan.source, shard=f"{name} from byte {task.plan.start}")
+        check_chain(account, source=task.plan.source, unit=f"{name} from byte {task.plan.start}")
         facts: dict[str, object] = {"records": output.records}
         if tree:
             facts["files"] = len(task.plan.files)

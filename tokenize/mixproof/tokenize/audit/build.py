@@ -82,7 +82,7 @@ def audit_build(
     """
     manifest_path = manifest_path.resolve()
     if not manifest_path.is_file():
-        raise RequestError(f"{manifest_path}: no manifest there; `mixproof build` writes one")
+        raise RequestError(f"{manifest_path}: no manifest found; `mixproof build` writes one")
     if manifest_path.parent.parent.name != "builds":
         raise RequestError(f"{manifest_path}: not in a store's builds/<id>/, so its files cannot be found")
     root = manifest_path.parents[2]

@@ -167,7 +167,7 @@ def adopt_pair(store_url: str, key: str, pair: Pair, tokenizer: TokenizerRecord)
             dropped={NO_TOKENS: Count(documents=gone, bytes=0)} if gone else {},
         )
         tokens = int(index.lengths[kept].sum())
-        return attempt.commit(account=(row.check(source=pair.source, shard=pair.file),), facts={"tokens": tokens})
+        return attempt.commit(account=(row.check(source=pair.source, unit=pair.file),), facts={"tokens": tokens})
 
 
 def _check_dtype(pair: Pair, index: ForeignIndex, tokenizer: TokenizerRecord) -> None:

@@ -225,7 +225,7 @@ def _write_part(
     size = bin_path.stat().st_size
     if size != tokens * dtype.itemsize:
         expected = f"{tokens} tokens of {dtype.itemsize} bytes"
-        raise AccountError("E5", expected, f"{size} bytes", source=part.source, stage=STAGE, shard=part.name)
+        raise AccountError("E5", expected, f"{size} bytes", source=part.source, stage=STAGE, unit=part.name)
     write_index(attempt.path(f"{part.name}.idx"), all_lengths, dtype)
     return attempt.commit(facts={"documents": len(all_lengths), "tokens": tokens})
 

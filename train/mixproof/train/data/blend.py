@@ -142,14 +142,14 @@ def deal_phases(phases: Sequence[PhaseBudget]) -> tuple[Dealt, ...]:
     for number, phase in enumerate(phases):
         sources = tuple(sorted(phase.samples_of))
         counts = tuple(phase.samples_of[source] for source in sources)
-        shard = f"phase {number}"
+        unit = f"phase {number}"
         if (phase.first_sample, phase.samples) != (first_sample, sum(counts)):
             expected = f"{phase.samples} samples from {phase.first_sample}"
-            raise AccountError("E8", expected, f"{sum(counts)} from {first_sample}", stage="blend", shard=shard)
+            raise AccountError("E8", expected, f"{sum(counts)} from {first_sample}", stage="blend", unit=unit)
         dataset_index, dataset_sample_index = deal(counts)
         found = tuple(np.bincount(dataset_index, minlength=len(counts)).tolist())
         if found != counts:
-            raise AccountError("E8", counts, found, stage="blend", shard=shard)
+            raise AccountError("E8", counts, found, stage="blend", unit=unit)
         firsts = tuple(first_window[source] for source in sources)
         dealt.append(Dealt(first_sample, sources, counts, firsts, dataset_index, dataset_sample_index))
         first_window.update(phase.samples_of)

@@ -98,7 +98,7 @@ def samples_of(index_folder: Path, record: IndexRecord, consumed_samples: int) -
         index = load_array(index_folder, phase.dataset_index)
         _check_phase(index, load_array(index_folder, phase.dataset_sample_index), phase, number)
         if phase.first_sample != first_sample:
-            raise AccountError("E8", first_sample, phase.first_sample, stage="blend", shard=f"phase {number}")
+            raise AccountError("E8", first_sample, phase.first_sample, stage="blend", unit=f"phase {number}")
         reached = index[: max(consumed_samples - first_sample, 0)]
         counts = np.bincount(reached, minlength=len(phase.sources))
         for place, source in enumerate(phase.sources):
@@ -109,7 +109,7 @@ def samples_of(index_folder: Path, record: IndexRecord, consumed_samples: int) -
                     f"window {phase.first_windows[place]}",
                     source=source,
                     stage="blend",
-                    shard=f"phase {number}",
+                    unit=f"phase {number}",
                 )
             planned[source] = planned.get(source, 0) + phase.samples_of[place]
             seen[source] = seen.get(source, 0) + int(counts[place])
@@ -181,7 +181,7 @@ def _targets_in_order(folder: Path, record: IndexRecord, stream: StreamRecord, e
     documents = load_array(folder, epoch.document_index)
     starts = load_array(folder, epoch.sample_index)
     order = load_array(folder, epoch.shuffle_index)
-    where = {"source": source, "stage": "stream", "shard": f"epoch {epoch.epoch}"}
+    where = {"source": source, "stage": "stream", "unit": f"epoch {epoch.epoch}"}
     tokens = int(lengths.sum(dtype=np.int64))
     if tokens != 1 + stream.windows * length + stream.rest or tokens != stream.draw.tokens:
         equation = f"1 + {stream.windows} · {length} + {stream.rest}"
@@ -209,12 +209,12 @@ def _check_once(index: NDArray[Any], size: int, array: ArrayRecord, where: dict[
 
 def _check_phase(index: NDArray[Any], sample_index: NDArray[Any], phase: PhaseIndexRecord, number: int) -> None:
     """E8 for one phase, and that each source's samples are numbered in order."""
-    shard = f"phase {number}"
+    unit = f"phase {number}"
     counts = np.bincount(index, minlength=len(phase.sources)).tolist()
     if counts != list(phase.samples_of) or len(index) != phase.samples or len(sample_index) != phase.samples:
         expected = dict(zip(phase.sources, phase.samples_of, strict=True))
-        raise AccountError("E8", f"{phase.samples}: {expected}", counts, stage="blend", shard=shard)
+        raise AccountError("E8", f"{phase.samples}: {expected}", counts, stage="blend", unit=unit)
     for place, source in enumerate(phase.sources):
         numbers = sample_index[index == place]
         if not np.array_equal(numbers, np.arange(len(numbers))):
-            raise AccountError("E8", "windows in order, each once", "others", source=source, stage="blend", shard=shard)
+            raise AccountError("E8", "windows in order, each once", "others", source=source, stage="blend", unit=unit)

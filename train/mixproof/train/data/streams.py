@@ -137,7 +137,7 @@ class Stream:
                 targets,
                 source=self.source,
                 stage="stream",
-                shard=f"epoch {epoch}, window {place}",
+                unit=f"epoch {epoch}, window {place}",
             )
         return sample
 
@@ -168,7 +168,7 @@ class Stream:
                 "{} documents, {} tokens, {} bytes".format(*found),
                 source=self.source,
                 stage="stream",
-                shard=self.draw.prefix,
+                unit=self.draw.prefix,
             )
 
 
@@ -219,7 +219,7 @@ def check_pass(
         AccountError: when a document or window is missing or comes twice, or a window starts elsewhere than
             one window's targets behind the one before.
     """
-    where = {"source": source, "stage": "stream", "shard": f"epoch {epoch}"}
+    where = {"source": source, "stage": "stream", "unit": f"epoch {epoch}"}
     windows, _ = windows_of(int(lengths.sum(dtype=np.int64)), sequence_length)
     if sample_index.shape != (windows + 1, 2) or shuffle_index.shape != (windows,):
         found = f"{len(sample_index) - 1} in the sample index, {len(shuffle_index)} in the shuffle index"

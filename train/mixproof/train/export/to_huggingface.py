@@ -170,7 +170,7 @@ def _compare(model: torch.nn.Module, folder: Path, windows: Sequence[Sequence[in
             f"logits of transformers within {LARGEST_DIFFERENCE} of Megatron's",
             f"a difference of {largest}" if windows else "no text to compare them on",
             stage="export",
-            shard=run.record.key,
+            unit=run.record.key,
         )
     return largest
 

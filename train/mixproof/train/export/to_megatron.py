@@ -131,4 +131,4 @@ def _check(run: FinishedRun, model: torch.nn.Module, path: Path) -> None:
     pairs = zip(model.parameters(), again.parameters(), strict=True)
     if numbers != run.record.parameters.total or not all(torch.equal(one, other) for one, other in pairs):
         expected = f"{run.record.parameters.total} weights, read back bit for bit"
-        raise AccountError("export", expected, f"{numbers}, in {found}", stage="export", shard=run.record.key)
+        raise AccountError("export", expected, f"{numbers}, in {found}", stage="export", unit=run.record.key)

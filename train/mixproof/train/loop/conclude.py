@@ -172,7 +172,7 @@ def _delivered(request: RunRequest, folder: Path, consumed_samples: int) -> dict
     replayed = delivered(folder / INDEX_FOLDER, consumed_samples)
     found = {source: what.samples for source, what in replayed.items()}
     if consumed_samples == budget.samples and found != budget.samples_of:
-        raise AccountError("E9", budget.samples_of, found, stage="train", shard=request.key)
+        raise AccountError("E9", budget.samples_of, found, stage="train", unit=request.key)
     return {
         source: DeliveredRecord(
             samples=what.samples,

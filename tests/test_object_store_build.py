@@ -68,5 +68,5 @@ def test_a_store_that_cannot_be_used_is_refused_before_any_work(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     refused = run("store", "list", "--store", "s3://nowhere-at-all/store")
     assert refused.code == 2
-    assert "give credentials" in refused.err
+    assert "provide credentials" in refused.err
     assert "Traceback" not in refused.err

@@ -121,7 +121,7 @@ def test_verify_reads_every_checksum_and_names_what_differs(tmp_path: Path, plac
     store.path(changed[0]).unlink()
     store.path(f"{places['draw']}/receipt.json").write_text("{}")
     wrong = {file.file: file.found for file in verify_store(store).wrong}
-    assert wrong[str(store.path(changed[0]))] == "no readable file: No such file or directory"
+    assert wrong[str(store.path(changed[0]))] == "cannot be read: No such file or directory"
     assert str(store.path(f"{places['draw']}/receipt.json")) in wrong
 
 
@@ -206,5 +206,5 @@ def test_whatever_refers_to_whatever_no_kept_build_or_run_loses_what_it_needs(
 @pytest.mark.parametrize("name", ["", "zzz", "draw"])
 def test_what_is_no_build_or_run_cannot_be_dropped(tmp_path: Path, places: dict[str, str], name: str) -> None:
     assert places
-    with pytest.raises(RequestError, match="no build or run has it"):
+    with pytest.raises(RequestError, match="no build or run has this key"):
         find_garbage(Store(tmp_path), drop=[name])

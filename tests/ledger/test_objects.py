@@ -110,9 +110,9 @@ def test_a_folder_is_mirrored_with_what_makes_it_whole_put_last(url: str) -> Non
 
 def test_what_keeps_a_store_from_being_used_is_said_with_the_way_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Store(url).check()
-    with pytest.raises(RequestError, match="there is no bucket nowhere-at-all; make it"):
+    with pytest.raises(RequestError, match="there is no bucket nowhere-at-all; create it"):
         Store("s3://nowhere-at-all/x").check()
     for name in [name for name in os.environ if name.startswith("AWS_") and name.endswith(("KEY", "KEY_ID"))]:
         monkeypatch.delenv(name)
-    with pytest.raises(RequestError, match="give credentials"):
+    with pytest.raises(RequestError, match="provide credentials"):
         Store(url).check()

@@ -107,7 +107,7 @@ def test_a_damaged_parquet_of_receipts_is_named_and_not_passed_over(full: Store)
     place = f"{SEALED}/{full.keys(SEALED)[0]}"
     data = full.path(f"{place}/{RECEIPTS}").read_bytes()
     full.write(f"{place}/{RECEIPTS}", data[:-9])
-    with pytest.raises(DamagedFileError, match="bring it back, or delete its folder"):
+    with pytest.raises(DamagedFileError, match="restore it from a backup, or delete its folder"):
         find_receipts(full, "read", KEYS)
     full.remove([f"{place}/{name}" for name in full.sizes(place)])
     assert len(find_receipts(full, "read", KEYS)) == 0

@@ -74,7 +74,7 @@ def sum_rows(rows: Iterable[StageRow]) -> StageRow:
     stages = {row.stage for row in rows}
     if len(stages) != 1:
         raise ValueError(f"only rows of one stage can be added; these belong to {sorted(stages)}")
-    dropped: dict[str, Count] = Field(default={})
+    dropped: dict[str, Count] = {}
     for row in rows:
         for reason, count in row.dropped.items():
             dropped[reason] = dropped[reason] + count if reason in dropped else count

@@ -1,16 +1,17 @@
-"""Garbage: what of a store no build, run or search needs, and its removal.
+"""Garbage: the entries of a store that no build, run or search needs, and their removal.
 
-Builds, runs and searches are kept, with all that they refer to; what else there is can go: outputs between raw files
-and manifests, which the next build of the same spec makes again (with the same bytes), draws without a run, and
-scratch folders that killed commands have left. A build or run goes only where it is asked for by name, and with it
-what nothing else needs. Nothing younger than a limit is touched, because a command that runs may be about to refer
-to it. An entry leaves in one rename, so a kill never leaves half an entry; on an object store its record goes first, so
-that what a kill leaves counts as unfinished.
+Builds, runs and searches are kept, with everything they refer to. All other entries can be removed: outputs between
+raw files and manifests, which the next build of the same spec makes again with the same bytes; draws without a run;
+and scratch folders of killed commands. A build or run is removed only when it is named, together with entries that
+nothing else needs. Entries younger than a limit are kept, because a running command may be about to refer to them. An
+entry is removed by one rename, so a kill never leaves half an entry; on an object store its record is removed first,
+so that after a kill the remaining files count as unfinished.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 import uuid
@@ -24,28 +25,29 @@ from .location import RUNS
 from .manifest import BUILDS
 from .store import ATTEMPTS, RECEIPT, Store
 
+LOGGER = logging.getLogger(__name__)
 DEFAULT_AGE_SECONDS = 24 * 3600.0
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """What can go."""
+    """What can be removed."""
 
     entries: tuple[Entry, ...]
     attempts: tuple[Path, ...]
     pointers: tuple[str, ...]
-    """From specs to builds that go."""
+    """Pointers from specs to the builds that are removed."""
     kept_for_age: int
-    """Entries that nothing needs, too young to go."""
+    """Unneeded entries that are too young to be removed."""
 
     @property
     def bytes(self) -> int:
-        """Of all of it."""
+        """Bytes of all entries and scratch folders."""
         scratch = [path.stat().st_size for folder in self.attempts for path in folder.rglob("*") if path.is_file()]
         return sum(entry.bytes for entry in self.entries) + sum(scratch)
 
     def to_json(self) -> dict[str, object]:
-        """The form that `mixproof store gc --json` prints, but for whether it was done."""
+        """The form that `mixproof store gc --json` prints, without `removed`."""
         return {
             "entries": [entry.name for entry in self.entries],
             "attempts": [str(path) for path in self.attempts],
@@ -55,15 +57,15 @@ class Garbage:
 
 
 def find_garbage(store: Store, *, drop: Sequence[str] = (), age_seconds: float = DEFAULT_AGE_SECONDS) -> Garbage:
-    """Find what can go; nothing is changed.
+    """Find what can be removed. Nothing is changed.
 
     Args:
-        store: where.
-        drop: builds and runs that are to go as well, by key or its first digits; their age does not matter.
-        age_seconds: nothing younger goes.
+        store: the store.
+        drop: builds and runs to remove as well, by key or its first digits, whatever their age.
+        age_seconds: younger entries are kept.
 
     Raises:
-        RequestError: when one of `drop` is no build or run, or is needed by one that stays.
+        RequestError: when one of `drop` is not a build or run, or an entry that stays needs it.
     """
     inventory = take_inventory(store)
     dropped = [_named(inventory, name) for name in drop]
@@ -71,7 +73,7 @@ def find_garbage(store: Store, *, drop: Sequence[str] = (), age_seconds: float =
     for name in dropped:
         if name in needed:
             users = ", ".join(user for user in inventory.referred_by[name] if user in needed)
-            raise RequestError(f"--drop {name}: {users} needs it; drop that as well")
+            raise RequestError(f"--drop {name}: {users} needs it; drop that too, with another --drop")
     latest = time.time() - age_seconds
     unneeded = [entry for name, entry in inventory.entries.items() if name not in needed]
     old = [entry for entry in unneeded if entry.modified <= latest or entry.name in dropped]
@@ -84,20 +86,22 @@ def find_garbage(store: Store, *, drop: Sequence[str] = (), age_seconds: float =
 
 
 def remove_garbage(store: Store, garbage: Garbage) -> None:
-    """Remove what `find_garbage` has found."""
+    """Remove what `find_garbage` found."""
     store.remove(garbage.pointers)
     scratch = store.root / ATTEMPTS
     scratch.mkdir(parents=True, exist_ok=True)
-    gone = list(garbage.attempts)
+    moved = list(garbage.attempts)
+    LOGGER.info("removing %d entries and %d scratch folders", len(garbage.entries), len(garbage.attempts))
     for entry in garbage.entries:
+        LOGGER.debug("removing %s (%d bytes)", entry.name, entry.bytes)
         if store.is_remote:
             store.remove([f"{entry.name}/{FINISHED_BY.get(entry.stage, RECEIPT)}"])
             store.remove([f"{entry.name}/{name}" for name in store.sizes(entry.name)])
             continue
-        place = scratch / f"gc-{entry.stage}-{entry.key[:16]}-{uuid.uuid4().hex}"
-        (store.root / entry.name).replace(place)
-        gone.append(place)
-    for path in gone:
+        trash = scratch / f"gc-{entry.stage}-{entry.key[:16]}-{uuid.uuid4().hex}"
+        (store.root / entry.name).replace(trash)
+        moved.append(trash)
+    for path in moved:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -112,8 +116,8 @@ def _named(inventory: Inventory, name: str) -> str:
         if entry.stage in (BUILDS, RUNS) and key and entry.key.startswith(key)
     ]
     if len(found) != 1:
-        what = "several builds or runs have it" if found else "no build or run has it"
-        raise RequestError(f"--drop {name}: {what}; `mixproof store list` names them")
+        what = "several builds or runs have keys that begin so" if found else "no build or run has this key"
+        raise RequestError(f"--drop {name}: {what}; `mixproof store list` shows the keys")
     return found[0]
 
 

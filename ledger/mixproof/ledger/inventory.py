@@ -1,12 +1,11 @@
-"""Inventory: what a store holds, how large and how old it is, and what refers to what.
+"""Inventory: what a store holds, how large and how old it is, and which entries refer to which.
 
-An entry is a folder `<stage>/<key>/`. Keys are SHA-256, so an entry refers to another one exactly where one of its
-records (`receipt.json`, `manifest.json`, `identity.json`, `run.json`) holds the other's key: a manifest names its
-datasets, texts and tokenizer by their places, a run its build and draws. No stage has to be known here.
+An entry is a folder `<stage>/<key>/`. Keys are SHA-256, so an entry refers to another one exactly when one of its
+records (`receipt.json`, `manifest.json`, `identity.json`, `run.json`) contains the other's key: a manifest names its
+datasets, texts and tokenizer by path, a run its build and draws. This module needs to know no stage.
 
-Receipts do not name what they were made from, so what lies between the raw files and a manifest (read, deduplicated
-and encoded shards) is referred to by nothing: it saves work when the spec is built again, and is made again where it
-is gone.
+Receipts do not name their inputs, so nothing refers to the outputs between the raw files and a manifest (read,
+deduplicated and encoded shards). They save work when the spec is built again, and are made again when missing.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from .store import ATTEMPTS, RECEIPT, Store
 KEY = re.compile(r"[0-9a-f]{64}")
 RECORDS = (RECEIPT, MANIFEST, "identity.json", "run.json")
 ROOTS = (BUILDS, RUNS, "search")
-"""Stages whose entries are kept for themselves: what somebody asked for, not what it was made from."""
+"""Stages whose entries are results that a user requested, so they are kept although nothing refers to them."""
 FINISHED_BY = {BUILDS: MANIFEST, RUNS: "run.json"}
-"""The record that is written last; a receipt where none is named."""
+"""The record that is written last, by stage; a receipt for all other stages."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,16 @@ class Entry:
     files: int
     bytes: int
     modified: float
-    """Of its newest file, in seconds since 1970."""
+    """Modification time of its newest file, in seconds since 1970."""
     state: Literal["finished", "unfinished"]
     label: str
-    """For people: a run's mixture, proxy and seed; empty where the key is all there is."""
+    """For people: a run's mixture, proxy and seed; empty for other stages."""
     refers_to: tuple[str, ...]
-    """Names of entries."""
+    """Names of the entries that it refers to."""
 
     @property
     def name(self) -> str:
-        """Its place in the store."""
+        """Its path in the store."""
         return f"{self.stage}/{self.key}"
 
 
@@ -62,11 +61,11 @@ class Inventory:
     entries: Mapping[str, Entry]
     """By name."""
     attempts: tuple[Path, ...]
-    """Scratch folders: of commands that run, or that were killed."""
+    """Scratch folders of commands that are running or were killed."""
 
     @property
     def referred_by(self) -> dict[str, tuple[str, ...]]:
-        """Who refers to each entry, by name."""
+        """The entries that refer to each entry, by name."""
         found: dict[str, list[str]] = {name: [] for name in self.entries}
         for entry in self.entries.values():
             for name in entry.refers_to:
@@ -74,19 +73,19 @@ class Inventory:
         return {name: tuple(sorted(names)) for name, names in found.items()}
 
     def needed_by(self, roots: Iterable[str]) -> set[str]:
-        """The entries named `roots` and everything that they refer to, however far."""
+        """The entries named `roots` and everything they refer to, directly or indirectly."""
         needed: set[str] = set()
-        left = [name for name in roots if name in self.entries]
-        while left:
-            name = left.pop()
+        pending = [name for name in roots if name in self.entries]
+        while pending:
+            name = pending.pop()
             if name not in needed:
                 needed.add(name)
-                left.extend(self.entries[name].refers_to)
+                pending.extend(self.entries[name].refers_to)
         return needed
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """The builds, runs and searches, and the receipts that were sealed."""
+        """The builds, runs, searches and sealed receipts."""
         return tuple(name for name, entry in self.entries.items() if entry.stage in (*ROOTS, SEALED))
 
     def to_json(self) -> dict[str, object]:
@@ -100,16 +99,16 @@ class Inventory:
 
 
 def take_inventory(store: Store, *, damaged: bool = False) -> Inventory:
-    """Look at every entry of a store; nothing but its records is opened.
+    """List every entry of a store; only records are opened.
 
     Raises:
-        DamagedFileError: when sealed receipts cannot be read, unless `damaged` passes them over, which makes their
-            outputs unfinished.
+        DamagedFileError: when sealed receipts cannot be read, unless `damaged`, which skips them; their outputs then
+            count as unfinished.
     """
     files: dict[str, dict[str, Found]] = {}
-    for place, found in store.find("").items():
-        stage, _, rest = place.partition("/")
-        key, _, name = rest.partition("/")
+    for path, found in store.find("").items():
+        stage, _, below = path.partition("/")
+        key, _, name = below.partition("/")
         if name and KEY.fullmatch(key):
             files.setdefault(f"{stage}/{key}", {})[name] = found
     for folder in _folders(store):
@@ -128,7 +127,7 @@ def take_inventory(store: Store, *, damaged: bool = False) -> Inventory:
 
 
 def sealed_of(store: Store, folders: Collection[str], *, damaged: bool = False) -> dict[str, bytes]:
-    """The sealed receipts of outputs, by their folders; `damaged` as for `take_inventory`."""
+    """The sealed receipts of the outputs in `folders`, by folder; `damaged` as for `take_inventory`."""
     stages = {folder.partition("/")[0] for folder in folders} if SEALED in store.stages() else set()
     found = (
         (f"{stage}/{key}", raw)
@@ -139,18 +138,18 @@ def sealed_of(store: Store, folders: Collection[str], *, damaged: bool = False) 
 
 
 def newest(folder: Path) -> float:
-    """When the newest file or folder in `folder` was changed, in seconds since 1970; 0 where it is gone by now."""
+    """Modification time of the newest file or folder in `folder`, in seconds since 1970; 0 when it no longer exists."""
     times = [0.0]
     for path in (folder, *folder.rglob("*")):
         try:
             times.append(path.stat().st_mtime)
-        except FileNotFoundError:  # a command that runs has moved it to its place
+        except FileNotFoundError:  # a running command has published it
             continue
     return max(times)
 
 
 def _folders(store: Store) -> Iterator[str]:
-    """Entries of a store on this machine, those among them whose receipt was all that they held and is gone."""
+    """Folders of all entries of a local store, including empty ones, which have lost their only file, the receipt."""
     for path in [] if store.is_remote else store.root.glob("*/*"):
         if KEY.fullmatch(path.name) and path.is_dir():
             yield path.relative_to(store.root).as_posix()
@@ -180,7 +179,7 @@ def _entry(
 
 
 def _label(identity: bytes | None) -> str:
-    """What a run's identity calls it."""
+    """Mixture, proxy and seed of a run, from its identity."""
     if identity is None:
         return ""
     try:

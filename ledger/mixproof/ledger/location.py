@@ -1,4 +1,4 @@
-"""Places: a build or a run named by the path or the URL of its folder or record, and the store that it stands in."""
+"""Locations: a build or run, named by the path or URL of its folder or record, and the store that contains it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENTRY = re.compile(rf"(?P<store>.+)/(?P<name>({BUILDS}|{RUNS})/[0-9a-f]{{64}})(/
 
 @dataclass(frozen=True)
 class Location:
-    """A build or a run in its store."""
+    """A build or run in its store."""
 
     store: Store
     name: str
@@ -27,18 +27,18 @@ class Location:
 
     @property
     def key(self) -> str:
-        """The id of the build, the key of the run."""
+        """The id of the build or the key of the run."""
         return self.name.partition("/")[2]
 
     def fetch(self) -> Path:
-        """Its folder on this machine; of an object store a copy, without a run's checkpoints.
+        """Its folder on this machine; for an object store a copy, without a run's checkpoints.
 
         Raises:
-            RequestError: when an object store has neither a build nor a run there.
+            RequestError: when the object store has neither a build nor a run at this URL.
         """
         folder = self.store.fetch(self.name, without=CHECKPOINTS)
         if self.store.is_remote and not any((folder / record).is_file() for record in RECORDS):
-            raise RequestError(f"{self}: there is neither a build nor a finished run")
+            raise RequestError(f"{self}: neither a build nor a finished run; check the URL")
         return folder
 
     def __str__(self) -> str:
@@ -46,16 +46,18 @@ class Location:
 
 
 def locate(target: str | Path) -> Location:
-    """Find the store of what `target` names: `<store>/<stage>/<key>`, or a file in it.
+    """Find the store of `target`: `<store>/<stage>/<key>`, or a file in that folder.
 
     Raises:
-        RequestError: when a URL does not end as a build's or a run's does, or its store cannot be used.
+        RequestError: when a URL does not end like a build's or run's URL, or its store cannot be used.
     """
     text = str(target)
     if is_remote(text):
         match = ENTRY.fullmatch(text)
         if match is None:
-            raise RequestError(f"{text}: not the URL of a build or a run: STORE/{BUILDS}/<id> or STORE/{RUNS}/<key>")
+            raise RequestError(
+                f"{text}: not the URL of a build or run; expected STORE/{BUILDS}/<id> or STORE/{RUNS}/<key>"
+            )
         store = Store(match["store"])
         store.check()
         return Location(store, match["name"])

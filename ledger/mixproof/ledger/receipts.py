@@ -1,9 +1,8 @@
-"""Receipts of many outputs at once: a stage's driver asks for all of its shards in one go.
+"""Receipts of many outputs at once: a stage's driver looks up all of its shards in one call.
 
-The sealed receipts are read first, file by file, then those that lie beside their outputs. On an object store the sizes
-of the files come from listings, 256 of them side by side where the keys are many, instead of a request an output. What
-is held is the receipts' bytes, because a million of them as objects would take gigabytes; one is parsed when it is
-asked for.
+Sealed receipts are read first, file by file, then those beside their outputs. On an object store, file sizes come
+from listings instead of one request per output: up to 256 keys are listed one by one, more by their first two digits.
+Receipts are kept as bytes and parsed on access, because a million parsed ones would take gigabytes.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from .sealed import read_sealed, sealed_files
 from .store import Store
 
 FEW = 256
-"""Keys up to which each is listed alone; more are listed by their first two digits."""
+"""Up to so many keys are listed one by one; more are listed by their first two digits."""
 READ_TOGETHER = 1000
 THREADS = 16
 
 SizeOf = Callable[[str], int | None]
-"""Bytes of a file by its place in the store; None where there is none."""
+"""Bytes of a file by its path in the store; None when it does not exist."""
 
 
 class Receipts(Mapping[str, Receipt]):
@@ -32,10 +31,10 @@ class Receipts(Mapping[str, Receipt]):
     def __init__(self, raw: dict[str, bytes], beside: Sequence[str]) -> None:
         self._raw = raw
         self.beside = beside
-        """Keys of the outputs that have their receipt beside them, not sealed."""
+        """Keys of the outputs whose receipt is beside them, not sealed."""
 
     def __or__(self, others: Mapping[str, Receipt]) -> Receipts:
-        """These and others, which lie beside their outputs."""
+        """These and `others`, whose receipts are beside their outputs."""
         return Receipts(self._raw | {key: one.to_bytes() for key, one in others.items()}, [*self.beside, *others])
 
     def __getitem__(self, key: str) -> Receipt:
@@ -52,7 +51,7 @@ class Receipts(Mapping[str, Receipt]):
 
 
 def find_receipts(store: Store, stage: str, keys: Iterable[str]) -> Receipts:
-    """The receipts of those of `keys` that are finished, as `Store.receipt` finds each."""
+    """The receipts of the finished outputs among `keys`, as `Store.receipt` finds each."""
     raw: dict[str, bytes] = {}
     beside: list[str] = []
     for key, found, is_sealed in iter_receipts(store, stage, keys):
@@ -63,17 +62,17 @@ def find_receipts(store: Store, stage: str, keys: Iterable[str]) -> Receipts:
 
 
 def iter_receipts(store: Store, stage: str, keys: Iterable[str]) -> Iterator[tuple[str, bytes, bool]]:
-    """Key, bytes and whether it is sealed, of every finished one of `keys`, once each, in no order."""
-    left = set(keys)
-    if not left:
+    """Key, receipt bytes and whether the receipt is sealed: each finished output of `keys` once, in no order."""
+    remaining = set(keys)
+    if not remaining:
         return
     sealed = sealed_files(store, stage)
-    for group, size_of in _groups(store, stage, left.copy()):
+    for group, size_of in _groups(store, stage, remaining.copy()):
         for key, raw in read_sealed(sealed, group):
-            if key in left and _is_whole(raw, stage, key, size_of):
-                left.discard(key)
+            if key in remaining and _is_whole(raw, stage, key, size_of):
+                remaining.discard(key)
                 yield key, raw, True
-        beside = [key for key in group if key in left]
+        beside = [key for key in group if key in remaining]
         for first in range(0, len(beside), READ_TOGETHER):
             names = {f"{stage}/{key}/{RECEIPT}": key for key in beside[first : first + READ_TOGETHER]}
             for name, raw in store.read([name for name in names if size_of(name) is not None]).items():
@@ -82,7 +81,7 @@ def iter_receipts(store: Store, stage: str, keys: Iterable[str]) -> Iterator[tup
 
 
 def _groups(store: Store, stage: str, keys: set[str]) -> Iterator[tuple[set[str], SizeOf]]:
-    """The keys in groups, each with what tells the sizes of its files."""
+    """The keys in groups, each with a function that gives the sizes of its files."""
     if not store.is_remote:
         root = f"{store.root}{os.sep}"
         yield keys, lambda name: _size(root + name)
@@ -92,20 +91,20 @@ def _groups(store: Store, stage: str, keys: set[str]) -> Iterator[tuple[set[str]
         groups.setdefault(key if len(keys) <= FEW else key[:2], set()).add(key)
     with ThreadPoolExecutor(THREADS) as threads:
         for found, group in zip(
-            threads.map(lambda start: store.sizes_of_some(stage, start), groups), groups.values(), strict=True
+            threads.map(lambda prefix: store.sizes_by_prefix(stage, prefix), groups), groups.values(), strict=True
         ):
             yield group, found.get
 
 
 def _size(path: str) -> int | None:
     try:
-        return os.stat(path).st_size  # noqa: PTH116  a Path a file would take as long as the look itself
+        return os.stat(path).st_size  # noqa: PTH116  a Path per file would take as long as the call itself
     except FileNotFoundError:
         return None
 
 
 def _is_whole(raw: bytes, stage: str, key: str, size_of: SizeOf) -> bool:
-    """Whether a receipt holds, is of this output, and the output's files have their sizes."""
+    """Whether a receipt's checksum matches, it belongs to this output, and the files have their recorded sizes."""
     try:
         fields = json.loads(unseal(raw))
     except ValueError:

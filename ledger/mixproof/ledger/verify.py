@@ -1,14 +1,15 @@
-"""Verify: every file of a store against the checksum that was taken when it was written.
+"""Verify: check every file of a store against the checksum recorded when it was written.
 
-Receipts hold those of every stage's output, a run's record those of its checkpoint, index, metrics and scores; a
-manifest and a run's identity are named by their own. Hashing runs in threads, a file each. What `verify` does not
-ask is whether the accounts close: that is the audit's business.
+Receipts hold the checksums of every stage's output; a run's record holds those of its checkpoint, index, metrics and
+scores; a manifest and a run's identity are named by their own. Files are hashed in parallel threads. `verify` does
+not check that the accounts close; `mixproof audit` does.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -19,13 +20,14 @@ from .manifest import BUILDS, MANIFEST
 from .receipt import RECEIPT, read_receipt
 from .store import Store
 
+LOGGER = logging.getLogger(__name__)
 THREADS = 8
 READ_TOGETHER = 1000
 
 
 @dataclass(frozen=True)
 class WrongFile:
-    """A file that is not the recorded one."""
+    """A file that differs from its record."""
 
     file: str
     """Absolute path or URL."""
@@ -41,11 +43,11 @@ class Verified:
     bytes: int
     wrong: tuple[WrongFile, ...]
     unfinished: tuple[str, ...]
-    """Receipts and records that are not there, absolute paths or URLs: what they would finish counts as not made."""
+    """Missing receipts and records, as absolute paths or URLs; their outputs count as not made."""
 
     @property
     def ok(self) -> bool:
-        """Whether every file is the recorded one."""
+        """Whether every file matches its record."""
         return not self.wrong
 
     def to_json(self) -> dict[str, object]:
@@ -68,10 +70,10 @@ class _Expected:
 
 
 def verify_store(store: Store) -> Verified:
-    """Re-read every finished entry; nothing is written.
+    """Re-read every finished entry. Nothing is written.
 
     Returns:
-        What was read and what is wrong, in the order of stages, keys and names.
+        What was read and what is wrong, sorted by stage, key and name.
     """
     everything = take_inventory(store, damaged=True).entries
     unfinished = [store.location(_record_of(entry)) for entry in everything.values() if entry.state == "unfinished"]
@@ -86,8 +88,9 @@ def verify_store(store: Store) -> Verified:
             try:
                 expected += _expected_of(entry, records.get(_record_of(entry), sealed.get(entry.name, b"")))
             except (ValueError, TypeError, AttributeError, KeyError) as error:
-                place = store.location(_record_of(entry))
-                wrong.append(WrongFile(place, "a record of its schema", str(error).splitlines()[0]))
+                record = store.location(_record_of(entry))
+                wrong.append(WrongFile(record, "a record that follows its schema", str(error).splitlines()[0]))
+    LOGGER.info("hashing %d files of %d finished entries", len(expected), len(finished))
     with ThreadPoolExecutor(THREADS) as threads:
         found = list(threads.map(lambda file: _read(store, file.name), expected))
     for file, (sha256, _) in zip(expected, found, strict=True):
@@ -107,12 +110,12 @@ def _read(store: Store, name: str) -> tuple[str, int]:
             digest.update(block)
             size += len(block)
     except OSError as error:
-        return f"no readable file: {error.strerror or error}", 0
+        return f"cannot be read: {error.strerror or error}", 0
     return f"sha256 {digest.hexdigest()}", size
 
 
 def _expected_of(entry: Entry, raw: bytes) -> Iterator[_Expected]:
-    """What the files of an entry should be; `raw` is its record."""
+    """The expected checksums of an entry's files; `raw` is its record."""
     folder = entry.name
     if entry.stage == BUILDS:
         yield _Expected(f"{folder}/{MANIFEST}", entry.key)
@@ -124,6 +127,6 @@ def _expected_of(entry: Entry, raw: bytes) -> Iterator[_Expected]:
     else:
         receipt = read_receipt(raw)
         if (receipt.stage, receipt.key) != (entry.stage, entry.key):
-            raise ValueError(f"the receipt of {receipt.stage}/{receipt.key}")
+            raise ValueError(f"the receipt belongs to {receipt.stage}/{receipt.key}")
         for name, file in sorted(receipt.files.items()):
             yield _Expected(f"{folder}/{name}", file.sha256)

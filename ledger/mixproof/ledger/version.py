@@ -1,3 +1,3 @@
-"""The version of mixproof that stands in every manifest; a test holds it equal to the package's."""
+"""The version of mixproof that every manifest records. A test checks that it equals the package's version."""
 
 VERSION = "0.1.0"

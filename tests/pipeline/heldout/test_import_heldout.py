@@ -98,7 +98,7 @@ def test_sets_are_taken_from_a_bucket_by_the_url_of_the_manifest(
     object_store.filesystem().put(f"{there.store}/", f"{bucket}/store/", recursive=True)
     made = take(read_room({"a": [TEXTS[:40]]}, store="here"), f"{bucket}/store/builds/{manifest.parent.name}")
     assert made.texts["a"].sha256 == heldout.texts["a"].sha256
-    with pytest.raises(RequestError, match="heldout-sets/store/builds/0+: there is neither a build nor a finished run"):
+    with pytest.raises(RequestError, match="heldout-sets/store/builds/0+: neither a build nor a finished run"):
         take(read_room({"a": [TEXTS[:40]]}, store="here"), f"{bucket}/store/builds/{'0' * 64}")
 
 

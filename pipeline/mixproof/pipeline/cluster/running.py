@@ -18,7 +18,7 @@ from ray.exceptions import NodeDiedError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mixproof.ledger.errors import MixproofError, RequestError
-from mixproof.ledger.objects import PLACE
+from mixproof.ledger.objects import LOCATION_VARIABLES
 
 from .resources import Needs
 
@@ -121,7 +121,9 @@ def _start_here(cpus: int, quiet: dict[str, Any]) -> None:
 
 def _worker_environment() -> dict[str, str]:
     """One thread a worker; where objects are; from a checkout, its source roots, so that workers import this code."""
-    environment = {"OMP_NUM_THREADS": "1"} | {name: os.environ[name] for name in PLACE if name in os.environ}
+    environment = {"OMP_NUM_THREADS": "1"} | {
+        name: os.environ[name] for name in LOCATION_VARIABLES if name in os.environ
+    }
     portions = [Path(place).resolve().parent for place in import_module("mixproof").__path__]
     if len(portions) > 1:
         environment["PYTHONPATH"] = os.pathsep.join(str(place) for place in portions)

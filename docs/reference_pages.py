@@ -160,9 +160,9 @@ def commands_page() -> str:
 
 def _option_row(parameter: Parameter, kind: object, option: OptionInfo) -> tuple[str, ...]:
     """How an option is spelled, what it says of itself, and its default."""
-    declared = [one for one in (option.default, *(option.param_decls or ())) if str(one).startswith("-")]
-    spelled = str(declared[0]) if declared else f"--{parameter.name.replace('_', '-')}"
-    if kind is bool:
+    declared = [str(one) for one in (option.default, *(option.param_decls or ())) if str(one).startswith("-")]
+    spelled = ", ".join(declared) if declared else f"--{parameter.name.replace('_', '-')}"
+    if kind is bool or option.count:
         return f"`{spelled}`", option.help or "", ""
     choices = get_args(kind) if get_origin(kind) is Literal else ()
     value = option.metavar or "|".join(choices) or ("N" if int in (kind, *get_args(kind)) else "NAME")

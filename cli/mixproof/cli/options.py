@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from .logs import set_verbosity
+
 STORE_VARIABLE = "MIXPROOF_STORE"
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec: one YAML file is one experiment.")]
 StoreOption = Annotated[
@@ -34,4 +36,15 @@ WandbOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else goes to stderr.")]
+VerboseOption = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        callback=set_verbosity,
+        help="Log what happens to stderr; -vv logs details, of the workers (in Ray's log files) too.",
+    ),
+]
 DEFAULT_STORE = ".mixproof"

@@ -61,7 +61,7 @@ class Attempt:
             stage=self._stage, key=self._key, files=files, account=account, facts=_plain_facts(facts or {})
         )
         self._store.write(f"{folder}/{RECEIPT}", receipt.to_bytes())
-        LOGGER.debug("committed %s with %d files", folder, len(files))
+        LOGGER.info("committed %s with %d files", folder, len(files))
         return receipt
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, WorkersOption
+from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, VerboseOption, WorkersOption
 from mixproof.cli.output import emit_json, stage_progress, stdout, table
 from mixproof.cli.request import Request, open_request
 from mixproof.ledger.errors import RequestError
@@ -49,6 +49,7 @@ def audit(
     address: AddressOption = None,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Check a build and its runs; name every file and equation that fails."""
     if sample is not None and depth != "replay":

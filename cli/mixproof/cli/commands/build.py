@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, SpecPath, StoreOption, WorkersOption
+from mixproof.cli.options import (
+    DEFAULT_STORE,
+    AddressOption,
+    JsonOption,
+    SpecPath,
+    StoreOption,
+    VerboseOption,
+    WorkersOption,
+)
 from mixproof.cli.output import count, emit_json, stage_progress, stdout, table
 from mixproof.cli.request import Request, open_request
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
@@ -32,6 +40,7 @@ def build(
     workers: WorkersOption = None,
     shard_bytes: ShardBytesOption = SHARD_BYTES,
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Build the datasets of SPEC and write their manifest; what is done already is reused."""
     request = open_request(spec, store)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixproof.cli.external_tables import print_external
-from mixproof.cli.options import DEFAULT_STORE, STORE_VARIABLE, JsonOption, StoresOption
+from mixproof.cli.options import DEFAULT_STORE, STORE_VARIABLE, JsonOption, StoresOption, VerboseOption
 from mixproof.cli.output import count, emit_json, percent, stdout, table
 from mixproof.cli.report import HtmlOption, check_html, write_report
 from mixproof.cli.request import Request, open_request
@@ -46,6 +46,7 @@ def compare(
     store: StoresOption = None,
     html: HtmlOption = None,
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Say which mixture is better, among runs whose facts agree; exit code 1 when none can be compared."""
     check_html(html)

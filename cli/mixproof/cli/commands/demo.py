@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mixproof.cli.demo_corpus import gather
-from mixproof.cli.options import AddressOption, JsonOption, WorkersOption
+from mixproof.cli.options import AddressOption, JsonOption, VerboseOption, WorkersOption
 from mixproof.cli.output import count, emit_json, stderr, stdout, table
 from mixproof.cli.report import write_report
 from mixproof.cli.request import open_request
@@ -34,6 +34,7 @@ def demo(
     workers: WorkersOption = None,
     prepare: PrepareOption = False,
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Gather real text, build it, train two mixtures and say which is better, in a few minutes."""
     sizes = gather(directory / "corpus")

@@ -11,7 +11,7 @@ import orjson
 import typer
 from rich.markup import escape
 
-from mixproof.cli.options import JsonOption
+from mixproof.cli.options import JsonOption, VerboseOption
 from mixproof.cli.output import emit_json, stdout, table
 from mixproof.ledger.location import locate
 from mixproof.ledger.objects import is_remote
@@ -26,7 +26,7 @@ MOST_ROWS = 12
 SHOWN_ROWS = 3
 
 
-def diff(a: SideArgument, b: SideArgument, as_json: JsonOption = False) -> None:
+def diff(a: SideArgument, b: SideArgument, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
     """Say what differs between A and B, and what would rerun for B where A is done."""
     found = diff_paths(*(locate(side).fetch() if is_remote(side) else Path(side) for side in (a, b)))
     if as_json:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from mixproof.cli.export_folder import export_folder
-from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
 from mixproof.cli.output import emit_json, stderr
 from mixproof.cli.request import open_request
 from mixproof.ledger.errors import RequestError
@@ -61,6 +61,7 @@ def export(
     merge: MergeOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Write a run, a mixture's blend, or a build in one piece, for another tool, and check what was written."""
     if merge == (form is not None):

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mixproof.cli.options import JsonOption, SpecPath, WorkersOption
+from mixproof.cli.options import JsonOption, SpecPath, VerboseOption, WorkersOption
 from mixproof.cli.output import count, emit_json, percent, stage_progress, stdout, table
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
@@ -38,6 +38,7 @@ def inspect(
     texts: TextsOption = 2,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Show what the steps of SPEC drop, by source and reason, with samples. Writes nothing to any store."""
     rate = _rate(sample)

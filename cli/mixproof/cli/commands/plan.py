@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from rich.table import Table
 
 from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json, lost_table
-from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption
+from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption, VerboseOption
 from mixproof.cli.output import amount, count, emit_json, hours, percent, stdout, table
 from mixproof.cli.request import Request, budgets_of, open_request
 from mixproof.ledger.errors import RequestError
@@ -71,7 +71,9 @@ class Planned:
         }
 
 
-def plan(spec: SpecPath, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+def plan(
+    spec: SpecPath, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False, verbose: VerboseOption = 0
+) -> None:
     """Show what SPEC asks for; exact after a build, estimated before. Writes nothing and starts nothing."""
     planned = make_plan(open_request(spec, store))
     if as_json:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixproof.cli.options import JsonOption
+from mixproof.cli.options import JsonOption, VerboseOption
 from mixproof.cli.output import emit_json, stdout, table
 from mixproof.train.proxies import PROXIES, count_parameters, flops_per_token, memory_of
 
@@ -28,6 +28,7 @@ def proxies(
     micro_batch_size: BatchOption = 1,
     dtype: PrecisionOption = "float32",
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Show the shipped proxies: shape, parameters, FLOPs per token, memory of training, size of a checkpoint."""
     rows: list[dict[str, object]] = []

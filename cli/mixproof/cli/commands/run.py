@@ -15,6 +15,7 @@ from mixproof.cli.options import (
     JsonOption,
     SpecPath,
     StoreOption,
+    VerboseOption,
     WandbOption,
     WorkersOption,
 )
@@ -69,6 +70,7 @@ def run(
     wandb: WandbOption = None,
     html: HtmlOption = None,
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Do the whole job of SPEC: build, audit, train, compare; what is done already is reused."""
     check_html(html)

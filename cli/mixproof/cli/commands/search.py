@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, WorkersOption
+from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, VerboseOption, WorkersOption
 from mixproof.cli.output import emit_json, stage_progress, stdout, table
 from mixproof.cli.search_report import (
     choice_json,
@@ -76,6 +76,7 @@ def search(
     address: AddressOption = None,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Search for the best mixture: train candidates of SPEC in rounds, or learn from --weights and --scores."""
     if (spec is None) == (weights is None):

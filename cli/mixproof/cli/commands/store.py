@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
 from mixproof.cli.output import count, emit_json, stdout, table
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.garbage import Garbage, find_garbage, remove_garbage
@@ -36,6 +36,7 @@ def store(
     drop: DropOption = None,
     older_than: AgeOption = 24.0,
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """List what a store holds, verify every checksum of it, or remove what nothing needs."""
     place = Store(store)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mixproof.cli.options import JsonOption
+from mixproof.cli.options import JsonOption, VerboseOption
 from mixproof.cli.output import emit_json, stdout, table
 from mixproof.ledger.errors import RequestError
 from mixproof.train.data.trace import trace_document, trace_step
@@ -31,6 +31,7 @@ def trace(
     document: DocumentOption = None,
     whole: WholeOption = False,
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Name the documents behind a step of RUN, or the steps that read a document."""
     if (step is None) == (document is None) or (document is not None and (sample is not None or whole)):

@@ -17,6 +17,7 @@ from mixproof.cli.options import (
     JsonOption,
     SpecPath,
     StoreOption,
+    VerboseOption,
     WandbOption,
     WorkersOption,
 )
@@ -39,6 +40,7 @@ def train(
     device: DeviceOption = None,
     wandb: WandbOption = None,
     as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
     """Train the proxies of SPEC on every mixture and score them on every held-out set."""
     check_wandb(wandb)

@@ -10,7 +10,9 @@ dies for want of memory, or dies whatever Ray tries, runs again with half of a m
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -19,6 +21,7 @@ from mixproof.ledger.errors import MixproofError, RequestError
 
 from .resources import Needs
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LEAST_SENT = 64
@@ -63,6 +66,7 @@ class Cluster:
 
     def count(self, *, run: int = 0, reused: int = 0) -> None:
         """Add to the stages that were run and reused; a stage is one key in the store."""
+        logger.debug("%d stages run, %d reused", run, reused)
         self.stages_run += run
         self.stages_reused += reused
 
@@ -115,6 +119,8 @@ class Cluster:
         sent = Sent(function, calls, held, label, max_retries, more_memory=not passes_on)
         results: dict[int, T] = {}
         self._report(label, 0, len(calls))
+        logger.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))
+        started = time.monotonic()
         while len(results) < len(calls):
             sent.fill(window)
             call, result = sent.next_to_end()
@@ -126,6 +132,7 @@ class Cluster:
             if on_result is not None:
                 on_result(call, result)
             self._report(label, len(results), len(calls))
+        logger.info("%s: finished in %.1f s", label, time.monotonic() - started)
         return [results[call] for call in range(len(calls))]
 
     @property

@@ -22,6 +22,7 @@ from mixproof.ledger.objects import LOCATION_VARIABLES
 
 from .resources import Needs
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
@@ -48,11 +49,11 @@ def start(address: str | None, workers: int | None) -> bool:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address is None:
-            _start_here(workers or os.cpu_count() or 1, quiet)
+            joined = _start_here(workers or os.cpu_count() or 1, quiet)
         elif "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-            ray.init(address="auto", **quiet)  # a submitted job brings its own runtime environment
+            joined = ray.init(address="auto", **quiet)  # a submitted job brings its own runtime environment
         else:
-            ray.init(address=address, runtime_env={"env_vars": _worker_environment()}, **quiet)
+            joined = ray.init(address=address, runtime_env={"env_vars": _worker_environment()}, **quiet)
     except ConnectionError as error:
         place = address or "this machine"
         if "AuthToken" in str(error.__cause__):
@@ -61,6 +62,8 @@ def start(address: str | None, workers: int | None) -> bool:
                 "RAY_AUTH_TOKEN or ~/.ray/auth_token"
             ) from error
         raise RequestError(f"no Ray cluster answers at {place}: {error}; check --address") from error
+    folder = joined.address_info["session_dir"]
+    logger.info("Ray %s on %s; workers log to %s/logs/worker-*.err", ray.__version__, address or "this machine", folder)
     return True
 
 
@@ -96,11 +99,11 @@ def on_every_node(function: Callable[..., T], arguments: tuple[object, ...]) -> 
     return results
 
 
-def _start_here(cpus: int, quiet: dict[str, Any]) -> None:
+def _start_here(cpus: int, quiet: dict[str, Any]) -> Any:  # noqa: ANN401 - Ray's context, which is not typed
     for start in range(1, STARTS + 1):
         try:
             # "local": a bare init would join any Ray that happens to run on this machine
-            ray.init(
+            return ray.init(
                 address="local",
                 num_cpus=cpus,
                 object_store_memory=OBJECT_STORE_BYTES,
@@ -115,8 +118,7 @@ def _start_here(cpus: int, quiet: dict[str, Any]) -> None:
                     f"Ray does not start on this machine, tried {STARTS} times: {error}; its logs are in Ray's "
                     "folder, see RAY_TMPDIR. What is finished is kept: the same command goes on from there"
                 ) from error
-        else:
-            return
+    raise AssertionError("the last start returns or raises")
 
 
 def _worker_environment() -> dict[str, str]:

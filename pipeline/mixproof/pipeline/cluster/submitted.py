@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -14,7 +15,9 @@ from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError, ProcessDiedError
 
 from .resources import Needs
+from .task_logs import log_level, worker_log
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MEMORY_SHARES = (0.5, 1.0)
@@ -38,7 +41,7 @@ class Sent(Generic[T]):
         *,
         more_memory: bool,
     ) -> None:
-        self._task = ray.remote(_telling(function))
+        self._task = ray.remote(_logged(_telling(function), label, len(calls), log_level()))
         self._calls = calls
         self._needs = needs
         self._label = label
@@ -64,13 +67,25 @@ class Sent(Generic[T]):
                 if self._deaths[call] >= self._most_deaths:
                     return call, error
                 self._deaths[call] += 1
+                logger.warning("%s: a worker crashed at call %d; it runs again with more memory", self._label, call + 1)
                 self._send(call)
             except MixproofError as error:
                 return call, error
 
     def _send(self, call: int) -> None:
         task = self._task.options(max_retries=self._max_retries, **_options(self._needs[call], self._deaths[call]))
-        self._pending[task.remote(*self._calls[call])] = call
+        self._pending[task.remote(call, *self._calls[call])] = call
+
+
+def _logged(function: Callable[..., T], label: str, calls: int, level: int) -> Callable[..., T]:
+    """The same function behind the number of its call, with the worker's log lines naming stage and call."""
+
+    def logged(call: int, *arguments: object) -> T:
+        with worker_log(f"{label}, call {call + 1} of {calls}", level):
+            return function(*arguments)
+
+    logged.__name__, logged.__qualname__ = function.__name__, function.__qualname__  # Ray's names of the task
+    return logged
 
 
 def _telling(function: Callable[..., T]) -> Callable[..., T]:

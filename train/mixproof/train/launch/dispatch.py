@@ -15,6 +15,7 @@ from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.resources import Needs
+from mixproof.pipeline.cluster.task_logs import log_context
 from mixproof.train.proxies import flops_per_token
 from mixproof.train.record import TRAIN
 from mixproof.train.request import RunRequest
@@ -89,9 +90,10 @@ def _train_task(request_json: str) -> Reason:
 
     request = RunRequest.model_validate_json(request_json)
     try:
-        if request.resources.ranks > 1:
-            return train_on_ranks(request, MOST_DEATHS)
-        return train_run(request).reason
+        with log_context(request.name):
+            if request.resources.ranks > 1:
+                return train_on_ranks(request, MOST_DEATHS)
+            return train_run(request).reason
     except MixproofError:
         raise
     except Exception as error:  # noqa: BLE001  whatever ends one run must not end the others; it is kept and shown

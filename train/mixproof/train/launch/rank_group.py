@@ -19,6 +19,7 @@ import torch
 
 from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.store import Store, publish_bytes
+from mixproof.pipeline.cluster.task_logs import log_level, worker_log
 from mixproof.train.finished import failed_record
 from mixproof.train.loop.run import train_run
 from mixproof.train.record import run_folder
@@ -47,7 +48,7 @@ def train_on_ranks(request: RunRequest, most_deaths: int) -> str | None:
     workplace.mkdir(parents=True)
     trainer = TorchTrainer(
         _train_rank,
-        train_loop_config={"request": request.model_dump_json()},
+        train_loop_config={"request": request.model_dump_json(), "log_level": log_level()},
         scaling_config=ScalingConfig(
             num_workers=resources.ranks,
             use_gpu=resources.gpus > 0,
@@ -77,7 +78,8 @@ def _train_rank(config: dict[str, Any]) -> None:
     if end.is_file():
         return
     try:
-        train_run(request)
+        with worker_log(f"train, {request.name}", config["log_level"]):
+            train_run(request)
     except (MixproofError, torch.OutOfMemoryError) as error:
         publish_bytes(str(error).encode(), end)
     except RuntimeError:

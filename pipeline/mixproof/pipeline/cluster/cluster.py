@@ -21,7 +21,7 @@ from mixproof.ledger.errors import MixproofError, RequestError
 
 from .resources import Needs
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LEAST_SENT = 64
@@ -66,7 +66,6 @@ class Cluster:
 
     def count(self, *, run: int = 0, reused: int = 0) -> None:
         """Add to the stages that were run and reused; a stage is one key in the store."""
-        logger.debug("%d stages run, %d reused", run, reused)
         self.stages_run += run
         self.stages_reused += reused
 
@@ -119,7 +118,7 @@ class Cluster:
         sent = Sent(function, calls, held, label, max_retries, more_memory=not passes_on)
         results: dict[int, T] = {}
         self._report(label, 0, len(calls))
-        logger.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))
+        log.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))
         started = time.monotonic()
         while len(results) < len(calls):
             sent.fill(window)
@@ -132,7 +131,7 @@ class Cluster:
             if on_result is not None:
                 on_result(call, result)
             self._report(label, len(results), len(calls))
-        logger.info("%s: finished in %.1f s", label, time.monotonic() - started)
+        log.info("%s: finished in %.1f s", label, time.monotonic() - started)
         return [results[call] for call in range(len(calls))]
 
     @property

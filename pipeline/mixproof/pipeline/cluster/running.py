@@ -22,7 +22,7 @@ from mixproof.ledger.objects import LOCATION_VARIABLES
 
 from .resources import Needs
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
@@ -63,7 +63,7 @@ def start(address: str | None, workers: int | None) -> bool:
             ) from error
         raise RequestError(f"no Ray cluster answers at {place}: {error}; check --address") from error
     folder = joined.address_info["session_dir"]
-    logger.info("Ray %s on %s; workers log to %s/logs/worker-*.err", ray.__version__, address or "this machine", folder)
+    log.info("Ray %s on %s; workers log to %s/logs/worker-*.err", ray.__version__, address or "this machine", folder)
     return True
 
 

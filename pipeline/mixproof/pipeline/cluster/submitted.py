@@ -17,7 +17,7 @@ from mixproof.ledger.errors import MixproofError, ProcessDiedError
 from .resources import Needs
 from .task_logs import log_level, worker_log
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MEMORY_SHARES = (0.5, 1.0)
@@ -67,7 +67,7 @@ class Sent(Generic[T]):
                 if self._deaths[call] >= self._most_deaths:
                     return call, error
                 self._deaths[call] += 1
-                logger.warning("%s: a worker crashed at call %d; it runs again with more memory", self._label, call + 1)
+                log.warning("%s: a worker crashed at call %d; it runs again with more memory", self._label, call + 1)
                 self._send(call)
             except MixproofError as error:
                 return call, error

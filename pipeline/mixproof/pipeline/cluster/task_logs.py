@@ -20,7 +20,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s [%(task)s] %(message)s"
 _task: ContextVar[str] = ContextVar("task", default="")
 _handler: logging.Handler | None = None
 
-logger = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 
 def log_level() -> int:
@@ -49,13 +49,13 @@ def worker_log(task: str, level: int) -> Iterator[None]:
     """
     _log_to_stderr(min(level, logging.INFO))
     with log_context(task):
-        logger.info("started")
+        log.info("started")
         try:
             yield
         except Exception as error:
-            logger.error("failed: %s: %s", type(error).__name__, error)
+            log.error("failed: %s: %s", type(error).__name__, error)
             raise
-        logger.info("finished")
+        log.info("finished")
 
 
 def _log_to_stderr(level: int) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from mixproof.ledger.errors import ProcessDiedError, RequestError
 from mixproof.ledger.store import Store
+from mixproof.pipeline.cluster.task_logs import log_context
 from mixproof.pipeline.steps import StepFailedError
 
 from .read import MOST_POISON, STAGE, PoisonError, ReadTask, mark_of, read_shard, try_record
@@ -36,10 +37,11 @@ def read_shards(store_url: str, tasks: Sequence[ReadTask]) -> int:
     missing = [task for task in tasks if store.receipt(STAGE, task.key) is None]
     apart = any(mark_of(store, task).exists() for task in missing)
     for task in missing:
-        if apart:
-            _read_apart(store, task)
-        else:
-            _read_here(store, task)
+        with log_context(f"{task.plan.source}: {task.plan.files[0].name} from {task.plan.start}"):
+            if apart:
+                _read_apart(store, task)
+            else:
+                _read_here(store, task)
     return len(tasks)
 
 

@@ -225,7 +225,7 @@ def test_parts_swapped_between_sources_are_caught_by_name(hand_build: Build) -> 
         ("document", 3, 4, "schema", "documents numbered from 0"),
         ("file", 0, "c.jsonl", "E1", "files and records that the source has"),
         ("record", 53, 30, "E1", "files and records that the source has"),
-        ("record", 1, 5, "E6", "documents in rising order of (file, record)"),
+        ("record", 1, 5, "E6", "documents in ascending order of (file, record)"),
         ("record", 0, 4, "E4", "no training document that is held out"),
         ("tokens", 2, 500, "E5", "tokens of each document as in the index"),
         ("text_bytes", 2, 500, "E6", None),
@@ -262,7 +262,7 @@ def test_a_held_out_text_that_was_edited_is_caught_by_its_own_hash(hand_build: B
     rewrite(path, "text", [texts[0].upper(), *texts[1:]])
     report = audit_build(hand_build.forge(hand_build.load()), "bytes")
     assert [(f.equation, f.expected, f.found) for f in report.failures] == [
-        ("checksum", "0 texts with another text_xxh128", "1 texts with another text_xxh128")
+        ("checksum", "0 texts with a wrong text_xxh128", "1 texts with a wrong text_xxh128")
     ]
 
 

@@ -1,4 +1,4 @@
-"""Audit of a build: what its manifest says, re-derived from the files alone, with no code of their writers."""
+"""Audit of a build: every statement of its manifest is derived again, without the code that wrote it."""
 
 from .build import audit_build
 from .copies import copy_build, copy_run, in_store

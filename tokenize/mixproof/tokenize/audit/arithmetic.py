@@ -1,9 +1,9 @@
-"""The account of a build by its manifest alone: E1 to E6 from the numbers, without opening a dataset.
+"""E1 to E6 from the numbers of a build's manifest, without opening a dataset.
 
-Every figure of the manifest enters at least one equation with a figure that was counted elsewhere, so an
-edited count breaks one of them: records against `inputs.parquet`, rows of the ledger against each other,
-the last row against train and held-out, these against their parts and the totals. Names of drop reasons
-and the writer's version are the only statements that nothing can contradict.
+Every figure of the manifest is in at least one equation with a figure that was counted independently, so an edited
+count violates an equation: records are checked against `inputs.parquet`, ledger rows against each other, the last row
+against training and held-out documents, and these against their parts and the totals. Only the names of drop reasons
+and the version of the writer cannot be checked this way.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def check_arithmetic(manifest: Manifest, checks: Checks) -> None:
 
 
 def _check_rows(source: SourceRecord, checks: Checks) -> None:
-    """E1 for `read`, E2 for every row, E3 at every boundary, and what each stage may drop."""
+    """Check E1 for `read`, E2 for every row, E3 between rows, and what each stage may drop."""
     rows = source.ledger
     if not checks.true("E1", bool(rows) and rows[0].stage == READ, "a ledger that starts with `read`", _names(rows)):
         return
@@ -60,10 +60,10 @@ def _check_rows(source: SourceRecord, checks: Checks) -> None:
 
 def _check_row(row: StageRow, checks: Checks) -> None:
     documents = sum(drop.documents for drop in row.dropped.values())
-    gone = sum(drop.bytes for drop in row.dropped.values())
+    dropped_bytes = sum(drop.bytes for drop in row.dropped.values())
     equation: Equation = "E1" if row.stage == READ else "E2"
     checks.equal(equation, "documents", row.documents_in, row.documents_out + documents)
-    checks.equal("E2", "bytes", row.bytes_in + row.bytes_added, row.bytes_out + gone + row.bytes_removed)
+    checks.equal("E2", "bytes", row.bytes_in + row.bytes_added, row.bytes_out + dropped_bytes + row.bytes_removed)
     if row.stage in (READ, DEDUP, SPLIT, ENCODE):
         checks.equal("E2", "bytes added or removed", 0, row.bytes_added + row.bytes_removed)
     if row.stage == PARAGRAPHS:
@@ -75,7 +75,7 @@ def _check_row(row: StageRow, checks: Checks) -> None:
 
 
 def _check_split(source: SourceRecord, checks: Checks) -> None:
-    """E4: what the last row lets out is training and held out; an imported set came from elsewhere."""
+    """E4: the documents after the last row are training plus held-out documents; an imported set does not count."""
     if not source.ledger:
         return
     last = source.ledger[-1]
@@ -88,40 +88,40 @@ def _check_split(source: SourceRecord, checks: Checks) -> None:
 
 
 def _check_dataset(split: SplitRecord, checks: Checks) -> None:
-    """E5 and E6 of one side of a source, as far as its counts go."""
+    """Check E5 and E6 of the training or held-out side of a source, from its counts."""
     parts = split.datasets
     checks.equal("E5", "EODs", split.documents, split.eod_tokens)
     checks.true(
         "E5",
         split.tokens >= 2 * split.documents,
-        f"a token and an EOD at least for each of {split.documents} documents",
+        f"at least one token and an EOD for each of {split.documents} documents",
         f"{split.tokens} tokens",
     )
     checks.equal("E6", "documents in all parts", split.documents, sum(part.documents for part in parts))
     checks.equal("E6", "tokens in all parts", split.tokens, sum(part.tokens for part in parts))
     checks.equal("E6", "empty parts", 0, sum(1 for part in parts if not part.documents))
     if isinstance(split, HeldoutRecord):
-        told = split.texts is not None or not split.documents
-        checks.true("schema", told, "the texts of the held-out documents", "no texts")
+        has_texts = split.texts is not None or not split.documents
+        checks.true("schema", has_texts, "the texts of the held-out documents", "no texts")
 
 
 def _check_matrix(matrix: Sequence[MatrixRow], sources: Mapping[str, SourceRecord], checks: Checks) -> None:
-    """What the matrix says a source lost is what its ledger says that deduplication dropped and cut out."""
+    """Check that the losses of each source in the matrix equal what deduplication dropped and removed in its ledger."""
     pairs = [(row.source, row.lost_to) for row in matrix]
     at = checks.at(stage=DEDUP)
     at.equal("E2", "pairs of sources twice in the matrix", 0, len(pairs) - len(set(pairs)))
-    strangers = sorted({name for pair in pairs for name in pair} - set(sources))
-    at.equal("E2", "names in the matrix that are no source", [], strangers)
+    unknown = sorted({name for pair in pairs for name in pair} - set(sources))
+    at.equal("E2", "names in the matrix that are not sources", [], unknown)
     for name, source in sources.items():
         lost = [row for row in matrix if row.source == name]
         stages = [row for row in source.ledger if row.stage in (DEDUP, PARAGRAPHS)]
         drops = [drop for row in stages for drop in row.dropped.values()]
-        gone = sum(drop.bytes for drop in drops) + sum(row.bytes_removed for row in stages)
+        lost_bytes = sum(drop.bytes for drop in drops) + sum(row.bytes_removed for row in stages)
         here = at.at(source=name)
         here.equal(
             "E2", "documents lost by the matrix", sum(d.documents for d in drops), sum(r.documents for r in lost)
         )
-        here.equal("E2", "bytes lost by the matrix", gone, sum(r.bytes for r in lost))
+        here.equal("E2", "bytes lost by the matrix", lost_bytes, sum(r.bytes for r in lost))
 
 
 def _check_totals(manifest: Manifest, checks: Checks) -> None:
@@ -131,8 +131,8 @@ def _check_totals(manifest: Manifest, checks: Checks) -> None:
     checks.equal("E6", "tokens in total", sum(split.tokens for split in splits), totals.tokens)
     checks.equal("E6", "bytes in total", sum(split.bytes for split in splits), totals.bytes)
     prefixes = [part.prefix for split in splits for part in split.datasets]
-    twice = sorted(prefix for prefix, times in Counter(prefixes).items() if times > 1)
-    checks.equal("E6", "parts named twice", [], twice)
+    repeated = sorted(prefix for prefix, count in Counter(prefixes).items() if count > 1)
+    checks.equal("E6", "parts named twice", [], repeated)
 
 
 def _names(rows: Sequence[StageRow]) -> str:

@@ -1,14 +1,13 @@
-"""`audit_build`: a build's manifest against its equations and, at depth `bytes`, against every byte it names.
+"""`audit_build`: checks a build's manifest against its equations and, at depth `bytes`, against every file it names.
 
-The auditor shares nothing with the code that wrote the build but the manifest's schema, so a fault of a
-writer is no fault of its auditor. In order: the manifest's own checksum and form, E1 to E6 from its numbers
-and `inputs.parquet`; then the files. Checksums come first, and a file that fails is named and not opened
-further; only the manifest itself is read on, because its equations tell which figure was changed. Held-out
-sets are read before training parts, which must share no text with them.
+The auditor shares only the manifest's schema with the code that wrote the build, so a bug in a writer is not a bug in
+its auditor. Order: checksum and form of the manifest; E1 to E6 from its numbers and `inputs.parquet`; then the files.
+Checksums come first: a file with a wrong checksum is reported and not opened again. The manifest is the exception; it
+is read even then, because its equations show which figure was changed. Held-out sets are read before training parts,
+because no training document may share a text with them.
 
-Parts are checked side by side: in threads, as hashing and numpy release the interpreter's lock, and those of a large
-build as Ray tasks where there is a cluster. Not covered here: raw records are not read again, so nothing says that ids
-are those of the text; that is `replay.py`.
+Parts are checked in parallel: in threads (hashing and numpy release the GIL), or as Ray tasks if the build is large and
+a cluster is given. Raw files are not read here; see `replay.py`.
 """
 
 from __future__ import annotations
@@ -42,25 +41,25 @@ from .heldout import check_rows, check_set, check_texts, hashes_of
 from .inputs import Inputs, check_inputs
 from .provenance import Rows, Withheld, check_provenance
 from .receipts import check_receipts, files_of
-from .report import AuditReport, Checks, Depth, Place
+from .report import AuditReport, Checks, Depth, Location
 from .spec import check_spec
 
 LARGE_BYTES = 8_000_000_000
-"""Bytes of all parts from which a cluster is worth its start: what one machine reads in some seconds."""
+"""Total `.bin` bytes from which starting a cluster pays off; one machine reads this much in a few seconds."""
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 
 
 @dataclass
 class _Source:
-    """What the audit holds of a source on its way."""
+    """The state of the audit of one source."""
 
     name: str
     record: SourceRecord
     inputs: Inputs | None
     texts: pa.Table | None = None
     heldout_rows: list[pa.Table] = field(default_factory=list)
-    heldout_places: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    heldout_positions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def audit_build(
@@ -69,22 +68,22 @@ def audit_build(
     """Audit the build of a manifest at `<store>/builds/<id>/manifest.json`.
 
     Args:
-        manifest_path: the manifest; every other file is found in its store.
-        depth: `arithmetic` opens `inputs.parquet` only, the others every file; raw records are for `replay.py`.
-        cluster: where the parts of a large build are checked; it has to see the store's folder. None: here.
-        progress: called with ("audit", parts done, parts) as parts end.
+        manifest_path: the manifest; all other files are found in its store.
+        depth: `arithmetic` opens only `inputs.parquet`, the other depths open every file.
+        cluster: runs the checks of a large build's parts; it must see the store's folder. None: use threads.
+        progress: called with ("audit", parts done, parts) after each part.
 
     Returns:
-        The report; a check that fails is in it and never an exception.
+        The report. A failed check is an entry of the report, never an exception.
 
     Raises:
-        RequestError: when there is no such manifest, it stands in no store, or Megatron Core is missing.
+        RequestError: when the manifest does not exist, is not in a store, or Megatron Core is not installed.
     """
     manifest_path = manifest_path.resolve()
     if not manifest_path.is_file():
         raise RequestError(f"{manifest_path}: no manifest found; `mixproof build` writes one")
     if manifest_path.parent.parent.name != "builds":
-        raise RequestError(f"{manifest_path}: not in a store's builds/<id>/, so its files cannot be found")
+        raise RequestError(f"{manifest_path}: not in builds/<id>/ of a store, so its files cannot be found")
     root = manifest_path.parents[2]
     checks = Checks()
     manifest = _check_manifest(manifest_path, checks.at(file=str(manifest_path)))
@@ -108,7 +107,7 @@ def audit_build(
 
 
 def _check_manifest(path: Path, checks: Checks) -> Manifest | None:
-    """The manifest's checksum against its folder's name, its schema and canonical form, its spec's checksum."""
+    """Check the manifest's checksum (its folder's name), schema, canonical form and the checksum of its spec."""
     raw = path.read_bytes()
     checks.equal("checksum", "as sha256, by the folder's name", path.parent.name, hashlib.sha256(raw).hexdigest())
     try:
@@ -126,7 +125,7 @@ def _check_manifest(path: Path, checks: Checks) -> Manifest | None:
 
 
 def _named_files(manifest: Manifest) -> dict[str, str]:
-    """SHA-256 of every file that the manifest names, by its name in the store."""
+    """SHA-256 of every file that the manifest names, by file name relative to the store."""
     named = {manifest.tokenizer.path: manifest.tokenizer.sha256}
     for source in manifest.sources.values():
         named[source.inputs.path] = source.inputs.sha256
@@ -139,7 +138,7 @@ def _named_files(manifest: Manifest) -> dict[str, str]:
 
 
 def _check_tokenizer(root: Path, tokenizer: TokenizerRecord, checks: Checks) -> None:
-    """The model's checksum, and that it has the vocabulary that the manifest says."""
+    """Check the tokenizer's checksum and vocabulary size."""
     path = check_file(root, tokenizer.path, tokenizer.sha256, checks)
     at = checks.at(file=str(root / tokenizer.path))
     if path is None:
@@ -157,7 +156,7 @@ def _pieces_in(path: Path) -> int:
 
 
 def _ids_in(path: Path) -> int:
-    """One more than the largest id of a `tokenizer.json`; a vocabulary is a map to ids, or a list in their order."""
+    """One more than the largest id of a `tokenizer.json`; its vocabulary is a map to ids or a list in order of ids."""
     form = json.loads(path.read_bytes())
     vocabulary = form["model"]["vocab"]
     ids: list[int] = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
@@ -166,17 +165,17 @@ def _ids_in(path: Path) -> int:
 
 
 def _check_heldout(root: Path, manifest: Manifest, sources: Sequence[_Source], checks: Checks) -> None:
-    """Every held-out set: texts, parts, and both together."""
+    """Check every held-out set: its texts, its parts, and both together."""
     for source in sources:
         at = checks.at(source=source.name, stage="heldout")
         heldout = source.record.heldout
         source.texts = check_texts(root, heldout, at)
         for part in heldout.datasets:
-            rows = _open(root, part, manifest.tokenizer, at.at(shard=part.prefix), check_rows)
+            rows = _check_files(root, part, manifest.tokenizer, at.at(shard=part.prefix), check_rows)
             if rows is not None:
                 source.heldout_rows.append(rows)
         if len(source.heldout_rows) == len(heldout.datasets):
-            source.heldout_places = check_set(source.record, source.texts, source.heldout_rows, source.inputs, at)
+            source.heldout_positions = check_set(source.record, source.texts, source.heldout_rows, source.inputs, at)
 
 
 def _check_train(
@@ -187,12 +186,12 @@ def _check_train(
     cluster: Cluster | None,
     progress: Progress | None,
 ) -> None:
-    """Every training part, some at a time, then the parts of each source together."""
-    guarded = manifest.spec.get("decontaminate") is not False
+    """Check all training parts in parallel, then the parts of each source together."""
+    is_decontaminated = manifest.spec.get("decontaminate") is not False
     heldout = [table for source in sources for table in [source.texts, *source.heldout_rows] if table is not None]
-    hashes = hashes_of(heldout) if guarded else None
+    hashes = hashes_of(heldout) if is_decontaminated else None
     calls = [
-        (str(root), part, manifest.tokenizer, source.inputs, Withheld(source.heldout_places, hashes), at.place)
+        (str(root), part, manifest.tokenizer, source.inputs, Withheld(source.heldout_positions, hashes), at.location)
         for source in sources
         for part in source.record.train.datasets
         for at in [checks.at(source=source.name, stage="train", shard=part.prefix)]
@@ -214,15 +213,19 @@ def _bin_bytes(root: Path, part: DatasetRecord) -> int:
 
 
 def check_train_part(
-    root: str, part: DatasetRecord, tokenizer: TokenizerRecord, inputs: Inputs | None, withheld: Withheld, place: Place
+    root: str,
+    part: DatasetRecord,
+    tokenizer: TokenizerRecord,
+    inputs: Inputs | None,
+    withheld: Withheld,
+    location: Location,
 ) -> tuple[Checks, Rows | None]:
-    """Check one training part: the task."""
-    checks = Checks(place)
-    look = partial(_look, inputs, withheld)
-    return checks, _open(Path(root), part, tokenizer, checks, look)
+    """Check one training part (Ray task)."""
+    checks = Checks(location)
+    return checks, _check_files(Path(root), part, tokenizer, checks, partial(_check_train_provenance, inputs, withheld))
 
 
-def _look(
+def _check_train_provenance(
     inputs: Inputs | None,
     withheld: Withheld,
     path: Path,
@@ -233,29 +236,29 @@ def _look(
     return check_provenance(path, part, lengths, inputs, withheld, checks)
 
 
-def _open(
+def _check_files(
     root: Path,
     part: DatasetRecord,
     tokenizer: TokenizerRecord,
     checks: Checks,
-    look: Callable[[Path, DatasetRecord, NDArray[np.int32] | None, Checks], T | None],
+    check_rows_of: Callable[[Path, DatasetRecord, NDArray[np.int32] | None, Checks], T | None],
 ) -> T | None:
-    """Check one part: checksums, then the tokens if both files are whole, then `look` at its provenance."""
+    """Check one part: checksums, then the tokens if `.bin` and `.idx` are intact, then its provenance."""
     bin_path = check_file(root, f"{part.prefix}.bin", part.bin_sha256, checks)
     idx_path = check_file(root, f"{part.prefix}.idx", part.idx_sha256, checks)
     path = check_file(root, part.provenance, part.provenance_sha256, checks)
     at = checks.at(file=str(path))
     if bin_path is None or idx_path is None:
-        return look(path, part, None, at) if path is not None else None
+        return check_rows_of(path, part, None, at) if path is not None else None
     with open_part(part, bin_path, tokenizer, checks) as dataset:
         sound = dataset is not None and check_part(dataset, part, bin_path, tokenizer, checks)
         if path is None:
             return None
-        return look(path, part, dataset.index.sequence_lengths if sound else None, at)
+        return check_rows_of(path, part, dataset.index.sequence_lengths if sound else None, at)
 
 
 def _check_parts_together(source: _Source, parts: Sequence[Rows | None], checks: Checks) -> None:
-    """Bytes of all parts, and that each part starts after the one before; only where all could be read."""
+    """Check the bytes of all parts, and that each part starts after the previous one, if all parts could be read."""
     rows = [part for part in parts if part is not None]
     if len(rows) < len(parts):
         return
@@ -263,14 +266,14 @@ def _check_parts_together(source: _Source, parts: Sequence[Rows | None], checks:
     for number, (before, after) in enumerate(pairwise(rows), start=1):
         checks.at(shard=source.record.train.datasets[number].prefix).true(
             "E6",
-            before.last_place < after.first_place or source.inputs is None,
-            f"a part that starts after record {before.last_place} of the source",
-            f"one that starts at record {after.first_place}",
+            before.last_position < after.first_position or source.inputs is None,
+            f"a part that starts after record {before.last_position} of the source",
+            f"one that starts at record {after.first_position}",
         )
 
 
 def _in_threads(calls: Sequence[tuple[Any, ...]], progress: Progress | None) -> list[tuple[Checks, Rows | None]]:
-    """Check parts on as many threads as this process may use; results in the order of the calls."""
+    """Check parts in one thread per CPU; results are in the order of the calls."""
     results: list[tuple[Checks, Rows | None]] = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for future in [threads.submit(check_train_part, *call) for call in calls]:

@@ -1,7 +1,7 @@
-"""Checksums first: every file that a manifest names, hashed whole before anything reads it.
+"""Checksums: every file that a manifest names is hashed completely before anything else reads it.
 
-SHA-256 runs at 1.4 GB/s a core where the CPU has instructions for it, and without the interpreter's lock,
-so threads scale. A file that fails is named and not opened further.
+SHA-256 reaches 1.4 GB/s per core on CPUs with SHA instructions. hashlib releases the GIL, so threads scale. A file
+with the wrong checksum is reported and not opened again.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from .report import Checks
 
 
 def is_inside(relative: str) -> bool:
-    """Whether a name from a record stays inside the store."""
+    """Whether a file name from a record stays inside the store."""
     name = PurePosixPath(relative)
     return bool(relative) and not name.is_absolute() and ".." not in name.parts
 
 
-def place_in_store(root: Path, relative: str, checks: Checks) -> Path | None:
-    """The file `relative` of the store at `root`; None, with a failure, where the name leads elsewhere."""
+def path_in_store(root: Path, relative: str, checks: Checks) -> Path | None:
+    """The path of the file `relative` in the store at `root`; None and a failure if it leads outside the store."""
     if not checks.true("schema", is_inside(relative), "a path inside the store", relative or "an empty path"):
         return None
     return root / relative
 
 
 def check_file(root: Path, relative: str, sha256: str, checks: Checks) -> Path | None:
-    """Hash one file of the store.
+    """Compare the SHA-256 of one file of the store with the recorded one.
 
     Args:
         root: the store's folder.
-        relative: the file's name as the manifest gives it.
-        sha256: of its bytes, as the manifest gives it.
-        checks: where the outcome goes; the failure names the file.
+        relative: the file's name, relative to the store, as recorded.
+        sha256: the recorded SHA-256 of its bytes.
+        checks: receives the result; a failure names the file.
 
     Returns:
-        The path to open, or None where the file is missing or not the recorded one.
+        The path, or None if the file is missing or has another checksum.
     """
-    path = place_in_store(root, relative, checks)
+    path = path_in_store(root, relative, checks)
     if path is None:
         return None
     at = checks.at(file=str(path))
@@ -45,6 +45,6 @@ def check_file(root: Path, relative: str, sha256: str, checks: Checks) -> Path |
         with path.open("rb", buffering=0) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        at.true("checksum", False, f"sha256 {sha256}", f"no readable file: {error.strerror}")
+        at.true("checksum", False, f"sha256 {sha256}", f"unreadable file: {error.strerror}")
         return None
     return path if at.true("checksum", found == sha256, f"sha256 {sha256}", f"sha256 {found}") else None

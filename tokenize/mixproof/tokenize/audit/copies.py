@@ -1,9 +1,8 @@
-"""Copies for an audit: what a record names, brought to this machine as it lies on an object store, whole or damaged.
+"""Local copies for the audit of a remote store: download what a record names, exactly as it is, damaged or not.
 
-An audit reads local files. Of a store on an object store it reads the copies, after each has been compared with its
-object by size and tag, and copied anew where it is not the same; files that are only here are removed, since they are
-not in the store. Nothing is held against a checksum on the way, because that is what the audit does. Every part that is
-audited needs room on this machine.
+An audit reads local files. For a store on an object store it reads local copies. Each copy is first compared with its
+object by size and ETag and downloaded again if they differ; local files that have no object are removed. Checksums are
+not verified here, because the audit does that. All parts that are audited must fit on the local disk.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from mixproof.ledger.store import Store
 from .report import AuditReport, Depth
 
 NAMED = re.compile(r"[a-z_]+/[0-9a-f]{64}(?=/)")
-"""An output as a manifest names it: `<stage>/<key>/...`."""
+"""An output in the form in which a manifest names it: `<stage>/<key>/...`."""
 
 
 def copy_build(store: Store, manifest_path: Path, depth: Depth) -> None:
-    """Bring what an audit of a build reads: lists of inputs, at other depths every output that the manifest names."""
+    """Download what an audit of a build reads: the input lists, and beyond depth `arithmetic` every named output."""
     if not store.is_remote:
         return
     store.fetch(store.relative(manifest_path))
@@ -33,7 +32,10 @@ def copy_build(store: Store, manifest_path: Path, depth: Depth) -> None:
 
 
 def copy_run(store: Store, key: str, depth: Depth) -> None:
-    """Bring what an audit of a run reads: its records, at other depths its every file and draw; its build is there."""
+    """Download what an audit of a run reads: its records, and beyond depth `arithmetic` all its files and draws.
+
+    The build of the run must be here already.
+    """
     if not store.is_remote:
         return
     if depth == "arithmetic":
@@ -47,5 +49,5 @@ def copy_run(store: Store, key: str, depth: Depth) -> None:
 
 
 def in_store(report: AuditReport, store: Store) -> AuditReport:
-    """The report with the places of an object store for those of its copies."""
-    return report.moved(str(store.root), str(store)) if store.is_remote else report
+    """The report with the URLs of objects in place of the paths of their local copies."""
+    return report.rebased(str(store.root), str(store)) if store.is_remote else report

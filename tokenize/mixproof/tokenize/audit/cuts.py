@@ -1,6 +1,6 @@
-"""The lists of paragraphs that a source lost to other places, against its ledger.
+"""The lists of paragraphs that deduplication removed from a source, checked against its ledger.
 
-They are lists for replay as well: what stays of a document is its text without the listed lines.
+Replay uses the same lists: the text of a document is its original text without the listed lines.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ COLUMNS = {
     "dropped": "string",
 }
 Cuts = dict[tuple[str, int], frozenset[int]]
-"""The lines, from 0, that a document lost, by its file and record."""
+"""The removed lines of a document, counted from 0, by its file and record."""
 
 
 def check_cuts(root: Path, source: SourceRecord, inputs: Inputs | None, checks: Checks) -> None:
-    """Check that every list is whole and in order, and that together they are what the ledger's row says."""
+    """Check that every list is intact and in order, and that together they sum to the ledger's row."""
     row = next((row for row in source.ledger if row.stage == PARAGRAPHS), None)
     removed, dropped, last = 0, dict[str, Count](), -1
     for part in source.cuts:
@@ -48,18 +48,18 @@ def check_cuts(root: Path, source: SourceRecord, inputs: Inputs | None, checks: 
             return
         at.equal("E2", "documents", part.documents, len(table))
         if inputs is not None:
-            places = inputs.places(table["file"].combine_chunks(), table["record"].to_numpy().copy())
-            rising = np.diff(np.append(last, places))
-            at.true("schema", bool((rising > 0).all()), "documents of the source in order, each once", "others")
-            last = int(places[-1]) if len(places) else last
-        stays = pc.is_null(table["dropped"])
-        removed += pc.sum(table.filter(stays)["bytes"]).as_py() or 0
-        for reason, count in _counts(table.filter(pc.invert(stays))).items():
+            positions = inputs.positions(table["file"].combine_chunks(), table["record"].to_numpy().copy())
+            steps = np.diff(np.append(last, positions))
+            at.true("schema", bool((steps > 0).all()), "documents of the source in order, each once", "another order")
+            last = int(positions[-1]) if len(positions) else last
+        is_kept = pc.is_null(table["dropped"])
+        removed += pc.sum(table.filter(is_kept)["bytes"]).as_py() or 0
+        for reason, count in _counts(table.filter(pc.invert(is_kept))).items():
             dropped[reason] = dropped.get(reason, Count(documents=0, bytes=0)) + count
     at = checks.at(stage=PARAGRAPHS)
-    told = (0, {}) if row is None else (row.bytes_removed, row.dropped)
-    at.equal("E2", "bytes removed by the lists of paragraphs", told[0], removed)
-    at.equal("E2", "dropped by the lists of paragraphs", _say(told[1]), _say(dropped))
+    stated_bytes, stated_dropped = (0, {}) if row is None else (row.bytes_removed, row.dropped)
+    at.equal("E2", "bytes removed by the lists of paragraphs", stated_bytes, removed)
+    at.equal("E2", "dropped by the lists of paragraphs", _describe(stated_dropped), _describe(dropped))
 
 
 def _counts(dropped: pa.Table) -> dict[str, Count]:
@@ -71,12 +71,12 @@ def _counts(dropped: pa.Table) -> dict[str, Count]:
     return {reason: Count(documents=documents[reason], bytes=sizes[reason]) for reason in documents}
 
 
-def _say(dropped: dict[str, Count]) -> str:
+def _describe(dropped: dict[str, Count]) -> str:
     return ", ".join(f"{reason}: {each.documents} of {each.bytes} bytes" for reason, each in sorted(dropped.items()))
 
 
 def read_cuts(store: Store, source: SourceRecord, files: Collection[str]) -> Cuts:
-    """What documents of these files lost and stay."""
+    """The removed lines of every document of these files that was kept."""
     cuts: Cuts = {}
     for part in source.cuts:
         with pq.ParquetFile(store.path(part.path)) as listed:

@@ -1,9 +1,9 @@
-"""One part of a dataset, `.bin` and `.idx`, re-read with Megatron's own IndexedDataset.
+"""One part of a dataset, `.bin` and `.idx`, read again with Megatron's own IndexedDataset.
 
-The header and the sizes are looked at first, with nothing of Megatron's, because Megatron opens a truncated
-`.bin` without complaint and fails on others in its destructors. Then, through IndexedDataset: lengths and
-pointers, the document index, the dtype, every id below the vocabulary size, an EOD at the end of each
-document and nowhere else. The `.bin` is mapped and read in blocks, at about 4 GB/s a core.
+Header and sizes are checked first without Megatron, because Megatron opens a truncated `.bin` without an error and
+raises others in its destructors. Then, through IndexedDataset: lengths and pointers, the document index, the dtype,
+every id below the vocabulary size, and an EOD at the end of each document and nowhere else. The `.bin` is memory-mapped
+and read in blocks, at about 4 GB/s per core.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .report import Checks
 MAGIC = b"MMIDIDX\x00\x00"
 HEADER_BYTES = 34
 UINT16_BELOW = 65500
-"""Megatron stores ids of a smaller vocabulary as uint16, of others as int32."""
+"""Megatron stores ids of vocabularies below this size as uint16, all others as int32."""
 BLOCK_TOKENS = 1 << 21
 BLOCK_DOCUMENTS = 1 << 20
 
 
 @contextmanager
 def open_part(part: DatasetRecord, bin_path: Path, tokenizer: TokenizerRecord, checks: Checks) -> Iterator[Any]:
-    """Open a part with IndexedDataset where its header, sizes and dtype allow it; yield None elsewhere.
+    """Open a part with IndexedDataset; yield None if its header, sizes or dtype are wrong.
 
-    The arrays of the dataset are views of mapped files: they must not outlive this context.
+    The arrays of the dataset are views of memory-mapped files and must not be used outside this context.
     """
     idx_path = bin_path.with_name(bin_path.name.removesuffix(".bin") + ".idx")
     if not _check_header(part, bin_path, idx_path, tokenizer, checks):
@@ -45,14 +45,14 @@ def open_part(part: DatasetRecord, bin_path: Path, tokenizer: TokenizerRecord, c
         dataset = load_megatron()(str(bin_path).removesuffix(".bin"), multimodal=False, mmap=True)
     except AssertionError:
         at = checks.at(file=str(idx_path))
-        at.true("E5", False, "an index that Megatron opens", "a document index that ends elsewhere")
+        at.true("E5", False, "an index that Megatron opens", "a document index with a wrong end")
         yield None
         return
     yield dataset
 
 
 def check_part(dataset: Any, part: DatasetRecord, bin_path: Path, tokenizer: TokenizerRecord, checks: Checks) -> bool:  # noqa: ANN401  (Megatron ships no types)
-    """Check E5 for one open part; False where its index cannot be trusted to find the documents."""
+    """Check E5 for one open part; False if its index cannot be used to find the documents."""
     at_idx = checks.at(file=str(bin_path).removesuffix(".bin") + ".idx")
     at_bin = checks.at(file=str(bin_path))
     itemsize = np.dtype(dataset.index.dtype).itemsize
@@ -60,8 +60,8 @@ def check_part(dataset: Any, part: DatasetRecord, bin_path: Path, tokenizer: Tok
     pointers: NDArray[np.int64] = dataset.index.sequence_pointers
     documents: NDArray[np.int64] = dataset.index.document_indices
     sound = at_idx.equal("E5", "tokens by the lengths", part.tokens, int(lengths.sum(dtype=np.int64)))
-    sound &= at_idx.true("E5", _lengths_hold(lengths), "a token and an EOD in each document", "shorter ones")
-    sound &= at_idx.true("E5", _pointers_hold(pointers, lengths, itemsize), "contiguous documents", "gaps")
+    sound &= at_idx.true("E5", bool(lengths.min() >= 2), "a token and an EOD in each document", "a shorter document")
+    sound &= at_idx.true("E5", _is_contiguous(pointers, lengths, itemsize), "contiguous documents", "gaps")
     sound &= at_idx.true("E5", _counts_up(documents), "one sequence for each document", "another document index")
     if sound:
         _check_ids(dataset, lengths, pointers, tokenizer, at_bin)
@@ -71,33 +71,29 @@ def check_part(dataset: Any, part: DatasetRecord, bin_path: Path, tokenizer: Tok
 def _check_header(
     part: DatasetRecord, bin_path: Path, idx_path: Path, tokenizer: TokenizerRecord, checks: Checks
 ) -> bool:
-    """Form and sizes of both files, by their first bytes and lengths."""
+    """Check the form of both files from the index header and the file sizes."""
     at = checks.at(file=str(idx_path))
     with idx_path.open("rb") as file:
         header = file.read(HEADER_BYTES)
-    whole = len(header) == HEADER_BYTES and header[:9] == MAGIC
-    if not at.true("schema", whole, "a Megatron index", f"first bytes {header[:9]!r}, {len(header)} in all"):
+    is_index = len(header) == HEADER_BYTES and header[:9] == MAGIC
+    if not at.true("schema", is_index, "a Megatron index", f"a {len(header)}-byte header that starts {header[:9]!r}"):
         return False
     version, code, sequences, documents = struct.unpack("<QBQQ", header[9:])
-    narrow = tokenizer.vocab_size < UINT16_BELOW
+    is_uint16 = tokenizer.vocab_size < UINT16_BELOW
     holds = at.equal("schema", "as the index's version", 1, version)
-    holds &= at.equal("E5", "as the dtype's code", 8 if narrow else 4, code)
+    holds &= at.equal("E5", "as the dtype's code", 8 if is_uint16 else 4, code)
     holds &= at.equal("E5", "documents in the index", part.documents, sequences)
     holds &= at.equal("E5", "boundaries in the index", part.documents + 1, documents)
     size = HEADER_BYTES + 20 * part.documents + 8
     holds &= at.equal("E5", "bytes of index", size, idx_path.stat().st_size)
     at_bin = checks.at(file=str(bin_path))
-    size = part.tokens * (2 if narrow else 4)
+    size = part.tokens * (2 if is_uint16 else 4)
     holds &= at_bin.equal("E5", "bytes of tokens", size, bin_path.stat().st_size)
     return holds and part.documents > 0
 
 
-def _lengths_hold(lengths: NDArray[np.int32]) -> bool:
-    return bool(lengths.min() >= 2)
-
-
-def _pointers_hold(pointers: NDArray[np.int64], lengths: NDArray[np.int32], itemsize: int) -> bool:
-    """Whether each document starts where the one before ends, from byte 0."""
+def _is_contiguous(pointers: NDArray[np.int64], lengths: NDArray[np.int32], itemsize: int) -> bool:
+    """Whether the first document starts at byte 0 and each other one where the previous one ends."""
     end = 0
     for first in range(0, len(lengths), BLOCK_DOCUMENTS):
         block = lengths[first : first + BLOCK_DOCUMENTS].astype(np.int64) * itemsize
@@ -125,7 +121,7 @@ def _check_ids(
     tokenizer: TokenizerRecord,
     checks: Checks,
 ) -> None:
-    """Range of the ids, and EODs: as many as documents, one at the end of each."""
+    """Check the range of the ids and the EODs: as many as documents, one at the end of each."""
     dtype = np.dtype(dataset.index.dtype)
     total = int(pointers[-1]) // dtype.itemsize + int(lengths[-1])
     largest, smallest, eods = 0, 0, 0
@@ -147,9 +143,9 @@ def _check_ids(
 
 
 def load_megatron() -> Any:  # noqa: ANN401  (Megatron ships no types)
-    """Megatron's class, imported when the first part is opened: it takes 4 s and needs no GPU."""
+    """Megatron's IndexedDataset, imported when the first part is opened: the import takes 4 s and needs no GPU."""
     with warnings.catch_warnings():
-        # its import warns of what it would do on a GPU and of torch's own deprecations, nothing of the data
+        # the import warns about GPU features and torch deprecations, never about data
         warnings.simplefilter("ignore")
         try:
             from megatron.core.datasets.indexed_dataset import IndexedDataset

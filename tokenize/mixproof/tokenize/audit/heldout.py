@@ -1,7 +1,7 @@
-"""A source's held-out set: its texts hashed again, and its tokens' provenance matched with them.
+"""The held-out set of a source: its texts are hashed again and matched with the provenance of its tokens.
 
-Held-out sets are small (1M tokens by default), so they are read whole, and before any training document, which
-must share nothing with them. An imported set comes from files that this source need not have.
+Held-out sets are small (1M tokens by default), so they are read whole. They are read before the training parts, which
+must share no document and no text with them. The files of an imported set need not be files of this source.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ MATCHED = ["file", "record", "id", "text_xxh128", "text_bytes"]
 
 
 def check_texts(root: Path, heldout: HeldoutRecord, checks: Checks) -> pa.Table | None:
-    """Check the texts of a held-out set against their own hashes; None where there are none to use.
+    """Check the texts of a held-out set against their recorded hashes; None if there are none or they are damaged.
 
-    A record without an id has `<file>#<record>` in the result, as in a provenance.
+    In the result, a record without an id has the id `<file>#<record>`, as in a provenance file.
     """
     if heldout.texts is None:
         return None
@@ -54,14 +54,14 @@ def check_texts(root: Path, heldout: HeldoutRecord, checks: Checks) -> pa.Table 
         wrong["text_xxh128"] += xxhash.xxh3_128_hexdigest(raw) != digest
         wrong["text_bytes"] += len(raw) != text_bytes
     for column, count in wrong.items():
-        at.equal("checksum", f"texts with another {column}", 0, count)
+        at.equal("checksum", f"texts with a wrong {column}", 0, count)
     names = pc.binary_join_element_wise(table["file"], pc.cast(table["record"], pa.string()), "#")
     table = table.set_column(table.schema.get_field_index("id"), "id", pc.coalesce(table["id"], names))
     return table.select(MATCHED)
 
 
 def check_rows(path: Path, part: DatasetRecord, lengths: np.ndarray | None, checks: Checks) -> pa.Table | None:
-    """Check the provenance of one held-out part by itself; its rows, or None where it cannot be read."""
+    """Check the provenance of one held-out part by itself; its rows, or None if it cannot be read."""
     rows = read_table(path, COLUMNS, checks)
     if rows is None:
         return None
@@ -83,14 +83,14 @@ def check_set(
     """Check all parts of a held-out set together.
 
     Args:
-        source: what the manifest says of the source.
-        texts: rows of the texts' file; None where it failed.
-        parts: rows of each part's provenance, in order, every one of them readable.
-        inputs: the source's raw files; None where that list failed.
-        checks: where the outcome goes.
+        source: the source in the manifest.
+        texts: rows of the texts file; None if it failed its checks.
+        parts: provenance rows of each part, in order; all parts must be readable.
+        inputs: the source's raw files; None if that list failed its checks.
+        checks: receives the results.
 
     Returns:
-        [documents] places of the held-out documents in the source, rising; empty for an imported set.
+        [documents] positions of the held-out documents in the source, ascending; empty for an imported set.
     """
     heldout = source.heldout
     if not parts:
@@ -101,14 +101,14 @@ def check_set(
         _check_against_texts(source, texts, rows, checks)
     if heldout.imported_from is not None or inputs is None:
         return np.zeros(0, np.int64)
-    places = inputs.places(rows["file"].combine_chunks(), rows["record"].to_numpy())
-    checks.true("E1", bool((places >= 0).all()), KNOWN, f"{int((places < 0).sum())} others")
-    checks.equal("E4", "documents held out twice", 0, len(places) - len(np.unique(places)))
-    return np.sort(places)
+    positions = inputs.positions(rows["file"].combine_chunks(), rows["record"].to_numpy())
+    checks.true("E1", bool((positions >= 0).all()), KNOWN, f"{int((positions < 0).sum())} others")
+    checks.equal("E4", "documents held out twice", 0, len(positions) - len(np.unique(positions)))
+    return np.sort(positions)
 
 
 def _check_against_texts(source: SourceRecord, texts: pa.Table, rows: pa.Table, checks: Checks) -> None:
-    """Every document encoded is one of the texts, in their order; missing are only those without tokens."""
+    """Every encoded document is one of the texts, in the same order; only texts without tokens may be missing."""
     order = {row: number for number, row in enumerate(zip(*(texts[name].to_pylist() for name in MATCHED), strict=True))}
     numbers = [order.get(row, -1) for row in zip(*(rows[name].to_pylist() for name in MATCHED), strict=True)]
     checks.equal("E4", "held-out documents without a text", 0, numbers.count(-1))
@@ -121,6 +121,6 @@ def _check_against_texts(source: SourceRecord, texts: pa.Table, rows: pa.Table, 
 
 
 def hashes_of(tables: Sequence[pa.Table]) -> pa.Array:
-    """Distinct text hashes of texts and provenances."""
+    """The distinct text hashes of texts files and provenance files."""
     columns = [chunk for table in tables for chunk in table["text_xxh128"].cast(pa.string()).chunks]
     return pc.unique(pa.chunked_array(columns, pa.string()))

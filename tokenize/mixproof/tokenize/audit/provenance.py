@@ -1,8 +1,8 @@
-"""Provenance of one part of training documents: where each came from, and whether it may be there.
+"""The provenance of one training part: where each document came from, and whether it may be in the training data.
 
-Rows are read in batches: numbering from 0, tokens of each document as in the `.idx`, bytes of text, places
-that the source has, in rising order, none of them held out, no text equal to a held-out one. Every batch is
-checked whole; what is reported is the first row that breaks a rule.
+Rows are read in batches and checked against these rules: documents are numbered from 0; tokens per document equal the
+`.idx`; every (file, record) exists in the source, in ascending order; none is held out; no text equals a held-out
+text. The report names the first row that violates a rule.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ BATCH_ROWS = 1 << 17
 
 @dataclass(frozen=True)
 class Withheld:
-    """What training documents must not be."""
+    """What must not be among the training documents."""
 
-    places: NDArray[np.int64]
-    """Places of the source's own held-out documents, rising."""
+    positions: NDArray[np.int64]
+    """Positions of the source's own held-out documents in the source, ascending."""
     hashes: pa.Array | None
-    """Text hashes of every held-out set; None where the spec turns decontamination off."""
+    """Text hashes of all held-out sets; None if the spec turns decontamination off."""
 
 
 @dataclass
 class Rows:
-    """What the rows of one part come to."""
+    """Totals over the rows of one part."""
 
     documents: int = 0
     text_bytes: int = 0
-    first_place: int = -1
-    last_place: int = -1
-    broken: dict[str, str] = field(default_factory=dict)
-    """First row that breaks a rule, by rule."""
+    first_position: int = -1
+    last_position: int = -1
+    violations: dict[str, str] = field(default_factory=dict)
+    """The first row that violates a rule, by rule."""
 
 
 def check_provenance(
@@ -67,15 +67,15 @@ def check_provenance(
     """Check one part's provenance.
 
     Args:
-        path: of its Parquet, whose checksum was good.
-        part: what the manifest says of the part.
-        lengths: [documents] tokens of each by the `.idx`; None where that failed.
-        inputs: the source's raw files; None where that list failed.
-        withheld: the documents that are held out.
-        checks: where the outcome goes.
+        path: the Parquet file; its checksum has been verified.
+        part: the part in the manifest.
+        lengths: [documents] tokens of each document from the `.idx`; None if that failed its checks.
+        inputs: the source's raw files; None if that list failed its checks.
+        withheld: the held-out documents.
+        checks: receives the results.
 
     Returns:
-        Sums and the first and last place, or None where the file cannot be read.
+        Totals and the first and last position, or None if the file cannot be read.
     """
     rows = Rows()
     try:
@@ -94,21 +94,21 @@ def check_provenance(
         return None
     checks.equal("E6", "documents in the provenance", part.documents, rows.documents)
     for rule, equation in RULES.items():
-        checks.true(equation, rule not in rows.broken, rule, rows.broken.get(rule, ""))
+        checks.true(equation, rule not in rows.violations, rule, rows.violations.get(rule, ""))
     return rows
 
 
 NUMBERED = "documents numbered from 0"
 LENGTHS = "tokens of each document as in the index"
 KNOWN = "files and records that the source has"
-RISING = "documents in rising order of (file, record)"
+ASCENDING = "documents in ascending order of (file, record)"
 SPLIT = "no training document that is held out"
 CLEAN = "no training text equal to a held-out one"
 RULES: dict[str, Equation] = {
     NUMBERED: "schema",
     LENGTHS: "E5",
     KNOWN: "E1",
-    RISING: "E6",
+    ASCENDING: "E6",
     SPLIT: "E4",
     CLEAN: "E4",
 }
@@ -123,33 +123,33 @@ def _check_batch(
 ) -> None:
     first, size = rows.documents, batch.num_rows
 
-    def broken(rule: str, bad: NDArray[np.bool_], found: Callable[[int], object]) -> None:
-        if rule not in rows.broken and bad.any():
+    def forbid(rule: str, bad: NDArray[np.bool_], found: Callable[[int], object]) -> None:
+        if rule not in rows.violations and bad.any():
             row = int(bad.argmax())
-            rows.broken[rule] = f"{found(row)} in row {first + row}, of {int(bad.sum())} such in its batch"
+            rows.violations[rule] = f"{found(row)} in row {first + row}, one of {int(bad.sum())} in its batch"
+
+    def document_of(row: int) -> str:
+        return f"{batch['file'][row]} record {batch['record'][row]}"
 
     document = batch["document"].to_numpy()
-    broken(NUMBERED, document != np.arange(first, first + size), lambda row: f"document {document[row]}")
+    forbid(NUMBERED, document != np.arange(first, first + size), lambda row: f"document {document[row]}")
     tokens = batch["tokens"].to_numpy()
     if lengths is not None:
-        want = np.zeros(size, np.int32)
-        have = lengths[first : first + size]
-        want[: len(have)] = have
-        broken(LENGTHS, tokens != want, lambda row: f"{tokens[row]} tokens, {want[row]} in the index")
+        expected = np.zeros(size, np.int32)
+        stored = lengths[first : first + size]
+        expected[: len(stored)] = stored
+        forbid(LENGTHS, tokens != expected, lambda row: f"{tokens[row]} tokens, {expected[row]} in the index")
     if inputs is not None:
-        places = inputs.places(batch["file"], batch["record"].to_numpy())
+        positions = inputs.positions(batch["file"], batch["record"].to_numpy())
 
-        def name(row: int) -> str:
-            return f"{batch['file'][row]} record {batch['record'][row]}"
-
-        broken(KNOWN, places < 0, name)
-        before = np.concatenate([[rows.last_place], places[:-1]])
-        broken(RISING, (places <= before) & (places >= 0), name)
-        broken(SPLIT, np.isin(places, withheld.places) & (places >= 0), name)
-        rows.first_place = int(places[0]) if first == 0 else rows.first_place
-        rows.last_place = int(places[-1])
+        forbid(KNOWN, positions < 0, document_of)
+        before = np.concatenate([[rows.last_position], positions[:-1]])
+        forbid(ASCENDING, (positions <= before) & (positions >= 0), document_of)
+        forbid(SPLIT, np.isin(positions, withheld.positions) & (positions >= 0), document_of)
+        rows.first_position = int(positions[0]) if first == 0 else rows.first_position
+        rows.last_position = int(positions[-1])
     if withheld.hashes is not None:
         shared = pc.is_in(batch["text_xxh128"], value_set=withheld.hashes).to_numpy(zero_copy_only=False)
-        broken(CLEAN, shared, lambda row: f"{batch['file'][row]} record {batch['record'][row]}")
+        forbid(CLEAN, shared, document_of)
     rows.documents += size
     rows.text_bytes += int(batch["text_bytes"].to_numpy().sum())

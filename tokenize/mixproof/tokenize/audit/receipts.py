@@ -1,11 +1,11 @@
-"""The receipt of an output that a record names: there, whole, and of the same checksums as the record.
+"""Receipts of the outputs that a record names: each must exist, be intact, and state the same checksums as the record.
 
-It lies beside the output, or among those that were sealed: `sealed/*/receipts.parquet` has a row an output, with the
+A receipt is stored beside its output or in a sealed table: `sealed/*/receipts.parquet` has one row per output with the
 bytes of its receipt.
 
-Without its receipt an output does not exist for the stages that would reuse it, so one that is missing or edited is
-a failure even where the files are whole. The form is read anew here: canonical JSON, and behind it the field `sha256`
-of all that stands before.
+Stages reuse an output only if it has a receipt, so a missing or edited receipt is a failure even if all files are
+intact. The format is parsed here independently of the writer: canonical JSON whose last field, `sha256`, is the
+SHA-256 of everything before it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ MARK = b',"sha256":"'
 
 
 def check_receipts(root: Path, named: Mapping[str, str], checks: Checks) -> None:
-    """Check the receipt of every output that holds one of these files.
+    """Check the receipt of every output that contains one of these files.
 
     Args:
         root: the store's folder.
-        named: SHA-256 by file, relative to the store: `<stage>/<key>/<name>`. A name that leads elsewhere is passed
-            over: it is a failure where its file is to be read.
-        checks: where the outcome goes; a failure names the receipt.
+        named: SHA-256 by file name relative to the store (`<stage>/<key>/<name>`). Names that lead outside the store
+            are skipped here; they fail when their file is read.
+        checks: receives the results; a failure names the receipt.
     """
     folders: dict[str, dict[str, str]] = {}
     for file, sha256 in named.items():
@@ -48,51 +48,51 @@ def check_receipts(root: Path, named: Mapping[str, str], checks: Checks) -> None
         if found is not None:
             differ = sorted(name for name, sha256 in files.items() if found.get(name) != sha256)
             at = checks.at(file=str(root / folder / RECEIPT))
-            at.equal("checksum", "as files whose checksum the receipt does not share", [], differ)
+            at.equal("checksum", "as files whose checksum differs in the receipt", [], differ)
 
 
 def _read_sealed(root: Path, folders: Iterable[str], checks: Checks) -> dict[str, bytes]:
     """The bytes of sealed receipts, by the folders of their outputs."""
-    wanted = {folder.rpartition("/")[2]: folder for folder in folders}
+    folder_of = {folder.rpartition("/")[2]: folder for folder in folders}
     found: dict[str, bytes] = {}
-    for path in sorted(root.glob(SEALED)) if wanted else ():
+    for path in sorted(root.glob(SEALED)) if folder_of else ():
         try:
-            rows = pq.read_table(path, partitioning=None, filters=pc.field("key").isin(list(wanted)))
+            rows = pq.read_table(path, partitioning=None, filters=pc.field("key").isin(list(folder_of)))
         except (OSError, pa.ArrowException) as error:
-            checks.at(file=str(path)).true("checksum", False, "a Parquet of receipts", str(error).splitlines()[0])
+            checks.at(file=str(path)).true("checksum", False, "a Parquet file of receipts", str(error).splitlines()[0])
             continue
         for key, raw in zip(rows["key"].to_pylist(), rows["receipt"].to_pylist(), strict=True):
-            found.setdefault(wanted[key], raw)
+            found.setdefault(folder_of[key], raw)
     return found
 
 
 def sealed_files(root: Path, folder: str, checks: Checks, raw: bytes | None = None) -> dict[str, str] | None:
-    """SHA-256 by name of the files in an output's receipt; None, with a failure that names it, where it does not hold.
+    """SHA-256 by name of the files in an output's receipt; None and a failure if the receipt is not valid.
 
     Args:
         root: the store's folder.
         folder: `<stage>/<key>`.
-        checks: where the outcome goes.
-        raw: the receipt's bytes where it does not lie beside the output.
+        checks: receives the results.
+        raw: the receipt's bytes, if they were sealed; None if the receipt is stored beside the output.
     """
     path = root / folder / RECEIPT
     at = checks.at(file=str(path))
     try:
         raw = path.read_bytes() if raw is None else raw
     except OSError as error:
-        at.true("checksum", False, "the receipt of a finished output", f"no readable file: {error.strerror}")
+        at.true("checksum", False, "the receipt of a finished output", f"unreadable file: {error.strerror}")
         return None
     receipt = unsealed(raw)
     at.true("checksum", receipt is not None, "a receipt with its own checksum", "another checksum")
     if receipt is None:
         return None
-    if not at.equal("checksum", "as the place of the output", folder, f"{receipt.get('stage')}/{receipt.get('key')}"):
+    if not at.equal("checksum", "as the folder of the output", folder, f"{receipt.get('stage')}/{receipt.get('key')}"):
         return None
     return {name: file["sha256"] for name, file in receipt.get("files", {}).items()}
 
 
 def unsealed(raw: bytes) -> dict[str, Any] | None:
-    """A JSON object whose last field, `sha256`, is that of all before it; None where it does not hold."""
+    """The JSON object whose last field, `sha256`, is the SHA-256 of everything before it; None if it is not."""
     body, _, end = raw.rpartition(MARK)
     fields = body + b"}"
     if end != hashlib.sha256(fields).hexdigest().encode() + b'"}':
@@ -102,5 +102,5 @@ def unsealed(raw: bytes) -> dict[str, Any] | None:
 
 
 def files_of(prefix: str, bin_sha256: str, idx_sha256: str, provenance_sha256: str) -> dict[str, str]:
-    """SHA-256 of the three files of a part or a draw, by their names in the store."""
+    """SHA-256 of the three files of a part or a draw, by file name relative to the store."""
     return {f"{prefix}.bin": bin_sha256, f"{prefix}.idx": idx_sha256, f"{prefix}.parquet": provenance_sha256}

@@ -1,16 +1,14 @@
-"""Replay: the third depth of an audit. Raw files are read again, the recorded steps run again, texts encoded again.
+"""Replay, the third depth of an audit: raw files are read, filtered and encoded again.
 
-For every raw file its checksum is compared with `inputs.parquet`; each document of the datasets must come out of its
-record with the same text, id and bytes, and the reference tokenizer must give the ids that stand in the `.bin`.
-Where every document is replayed, the rows of `read` and of the steps are counted anew, reasons included, so that not
-even a reason's name can be edited. A sample takes documents by text hash: all raw bytes are read still, but only the
-sample goes through steps and tokenizer.
+The checksum of every raw file is compared with `inputs.parquet`. Each document of the datasets must come out of its
+record with the same text, id and number of bytes, and the reference tokenizer must give the ids in the `.bin`. If all
+documents are replayed, the ledger rows of `read` and of the steps are counted again, including drop reasons. A sample
+takes documents by text hash: all raw bytes are still read, but only the sample goes through steps and tokenizer.
 
-Files are replayed by Ray tasks, some hundred MB of raw bytes each. Unlike the other depths this one uses the code
-that read and filtered, because there is no other statement of what a step does; a fault of a step is not found here.
-Not covered: what deduplication and decontamination dropped is counted, not decided again, and paragraphs that other
-places keep are cut out as the build's lists say; a source that is
-tokens already (`megatron:`) has no text to replay.
+Ray tasks replay some hundred MB of raw bytes each. Unlike the other depths, replay uses the code that read and filtered
+the build, because nothing else defines what a step does; a bug in a step is not found here. Encoding is independent
+(`reference_ids.py`). Not covered: deduplication and decontamination are not decided again (their counts are checked by
+the other depths), removed paragraphs are taken from the build's lists, and `megatron:` sources have no text to replay.
 """
 
 from __future__ import annotations
@@ -43,45 +41,46 @@ from mixproof.pipeline.record import POISON, Raw, Reject
 from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.apply import apply_steps
 from mixproof.pipeline.steps.step import Counted
-from mixproof.tokenize.dataset.provenance import OPEN_SCHEMA
-from mixproof.tokenize.tokenizer.reference import load_reference
 
 from .cuts import Cuts, read_cuts
 from .dataset import UINT16_BELOW
+from .provenance import COLUMNS
+from .reference_ids import reference_ids
 from .report import AuditReport, Checks, Equation
 
 TASK_BYTES = 256 * 1000 * 1000
 TASK_FILES = 2000
 BATCH_TEXTS = 256
 ALL = Fraction(1)
+DOCUMENT_COLUMNS = [name for name in COLUMNS if name != "document"]
 
 
 @dataclass(frozen=True)
 class Replay:
     """One task: some raw files of a source."""
 
-    store: str
+    store: Store
     manifest_path: str
     source: str
     files: tuple[InputFile, ...]
     spec: Source
     limits: Limits
     share: Fraction
-    """Of the documents, by text hash."""
+    """Share of the documents to replay, chosen by text hash."""
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What came of it."""
+    """The result of one task."""
 
     checks: Checks
     rows: tuple[StageRow, ...]
-    """`read` and the steps over these files, counted anew."""
+    """Ledger rows of `read` and of the steps over these files, counted again; empty if a file could not be read."""
 
 
 @dataclass(frozen=True)
 class _Document:
-    """A document as a dataset has it."""
+    """A document of a dataset, from its provenance."""
 
     part: DatasetRecord
     first_token: int
@@ -99,18 +98,18 @@ def replay_build(
     cluster: Cluster,
     share: Fraction = ALL,
 ) -> AuditReport:
-    """Replay the build of a spec over its raw files; its bytes have been audited before.
+    """Replay a build from its raw files. Audit its bytes first.
 
     Args:
-        spec: what was built.
-        files: its raw files as they are now.
-        store: where the build is.
-        manifest_path: of the build.
-        cluster: what runs the tasks.
-        share: of the documents that go through steps and tokenizer.
+        spec: the spec of the build.
+        files: the raw files per source, as they are now.
+        store: the store of the build.
+        manifest_path: the manifest of the build.
+        cluster: runs the tasks.
+        share: share of the documents that go through steps and tokenizer.
 
     Raises:
-        RequestError: when a source holds documents that kill the process that reads them.
+        RequestError: when a source contains documents that crash the process that reads them.
     """
     manifest = read_manifest(manifest_path)
     checks = Checks()
@@ -119,9 +118,12 @@ def replay_build(
         if spec.sources[name].megatron is not None:
             continue
         if any(POISON in row.dropped for row in source.ledger):
-            raise RequestError(f"source {name}: has documents that killed the process reading them; no replay of those")
+            raise RequestError(
+                f"source {name}: some documents crashed the process that read them, so it cannot be replayed; "
+                "audit this build with --depth bytes"
+            )
         for batch in share_tasks(files[name], lambda file: file.bytes, most_bytes=TASK_BYTES, most_items=TASK_FILES):
-            calls.append((Replay(str(store), str(manifest_path), name, batch, spec.sources[name], spec.limits, share),))
+            calls.append((Replay(store, str(manifest_path), name, batch, spec.sources[name], spec.limits, share),))
     rows: dict[str, list[tuple[StageRow, ...]]] = {name: [] for name in manifest.sources}
     for (call,), done in zip(calls, cluster.run(replay_files, calls, label="replay"), strict=True):
         checks.merge([done.checks])
@@ -133,24 +135,24 @@ def replay_build(
 
 
 def _check_rows(source: SourceRecord, found: Sequence[tuple[StageRow, ...]], checks: Checks) -> None:
-    """The first rows of the ledger against those that were counted anew; a file that could not be read has none."""
+    """Check the first rows of the ledger against the replayed counts, unless a file could not be read."""
     if any(not rows for rows in found):
         return
     for expected, rows in zip(source.ledger, zip(*found, strict=True), strict=False):
         equation: Equation = "E1" if expected.stage == "read" else "E2"
         counted = sum_rows(rows)
         at = checks.at(stage=expected.stage)
-        at.true(equation, counted == expected, f"{_say(expected)} in the ledger", f"{_say(counted)} replayed")
+        at.true(equation, counted == expected, f"{_describe(expected)} in the ledger", f"{_describe(counted)} replayed")
 
 
-def _say(row: StageRow) -> str:
+def _describe(row: StageRow) -> str:
     dropped = ", ".join(f"{reason}: {count.documents} of {count.bytes} bytes" for reason, count in row.dropped.items())
     return f"{row.documents_in} documents in, {row.documents_out} out, {row.bytes_out} bytes out, dropped {{{dropped}}}"
 
 
 def replay_files(task: Replay) -> Replayed:
-    """Replay some raw files of a source: the task."""
-    store = Store(task.store)
+    """Replay some raw files of a source (Ray task)."""
+    store = task.store
     manifest = read_manifest(Path(task.manifest_path))
     source = manifest.sources[task.source]
     checks = Checks()
@@ -169,18 +171,18 @@ def replay_files(task: Replay) -> Replayed:
         try:
             _replay_file(file, task, documents, cuts, steps, counts, encode, here)
         except DamagedFileError as error:
-            here.true("schema", False, "a raw file that can be read to its end", str(error))
+            here.true("schema", False, "a readable raw file", str(error))
             return Replayed(checks, ())
     encode.flush()
     for (name, record), document in list(documents.items())[:1]:
-        lost = f"{len(documents)} documents without one, the first {name} record {record}"
+        lost = f"{len(documents)} documents without one, the first is {name} record {record}"
         at.at(file=str(store.root / document.part.provenance)).true("E1", False, "a raw record of each document", lost)
     return Replayed(checks, (counts.row(), *(step.row() for step in steps)))
 
 
 @dataclass
 class _Counts:
-    """The row of `read`, counted anew."""
+    """The ledger row of `read`, counted again."""
 
     records: int = 0
     text_bytes: int = 0
@@ -209,7 +211,7 @@ def _replay_file(
     encode: _Encoder,
     checks: Checks,
 ) -> None:
-    """Every record of one file through the steps; documents that are found are taken out of `documents`."""
+    """Send every record of one file through the steps; documents that are found are removed from `documents`."""
     whole = read_task(ShardPlan(task.source, (file,), 0, file.bytes), task.spec, {file.url: ""}, task.limits)
     for item in records_of(file, whole, lambda _: None):
         counts.records += 1
@@ -225,14 +227,14 @@ def _replay_file(
         if text is not None and (file.name, item.record) in cuts:
             text = cut_text(text, cuts[file.name, item.record])
         if expected is not None:
-            provenance = encode.place_of(expected.part.provenance)
+            provenance = encode.path_of(expected.part.provenance)
             _check_text(item, text, expected, checks.at(file=provenance, shard=f"{file.name} record {item.record}"))
             if text is not None:
-                encode.take(text.decode(), expected, f"{file.name} record {item.record}")
+                encode.add(text.decode(), expected, f"{file.name} record {item.record}")
 
 
 def _check_text(item: Raw, text: bytes | None, expected: _Document, checks: Checks) -> None:
-    if not checks.true("E2", text is not None, "a document that its steps keep", "one that they drop") or text is None:
+    if not checks.true("E2", text is not None, "a document that its steps keep", "a dropped document") or text is None:
         return
     checks.equal("checksum", "as text_xxh128", expected.text_xxh128, xxhash.xxh3_128_hexdigest(text))
     checks.equal("E2", "bytes of text", expected.text_bytes, len(text))
@@ -241,36 +243,34 @@ def _check_text(item: Raw, text: bytes | None, expected: _Document, checks: Chec
 
 
 class _Encoder:
-    """Texts in batches through the reference, and their ids against those of the `.bin`."""
+    """Encodes texts in batches with the reference and compares their ids with the `.bin`."""
 
     def __init__(self, store: Store, manifest: Manifest, checks: Checks) -> None:
         self._store, self._checks = store, checks
-        self._engine = load_reference(str(store.path(manifest.tokenizer.path)))
+        self._reference = reference_ids(store.path(manifest.tokenizer.path), manifest.tokenizer)
         self._eod_id = manifest.tokenizer.eod_id
         self._dtype = np.uint16 if manifest.tokenizer.vocab_size < UINT16_BELOW else np.int32
         self._parts: dict[str, NDArray[np.integer]] = {}
         self._texts: list[str] = []
         self._expected: list[tuple[_Document, str]] = []
 
-    def take(self, text: str, expected: _Document, place: str) -> None:
+    def add(self, text: str, expected: _Document, record: str) -> None:
         self._texts.append(text)
-        self._expected.append((expected, place))
+        self._expected.append((expected, record))
         if len(self._texts) == BATCH_TEXTS:
             self.flush()
 
-    def place_of(self, name: str) -> str:
+    def path_of(self, name: str) -> str:
         return str(self._store.root / name)
 
     def flush(self) -> None:
         if not self._texts:
             return
-        encoded = self._engine.encode(self._texts)
-        ends = np.cumsum(encoded.lengths)
-        for (document, place), end, length in zip(self._expected, ends, encoded.lengths, strict=True):
+        for (document, record), ids in zip(self._expected, self._reference.encode(self._texts), strict=True):
             stored = self._part(document.part)[document.first_token : document.first_token + document.tokens]
-            same = np.array_equal(stored, [*encoded.ids[end - length : end], self._eod_id])
-            at = self._checks.at(file=self.place_of(f"{document.part.prefix}.bin"), shard=place)
-            at.true("E5", same, f"the {length} ids of the reference and an EOD", f"others in {len(stored)} tokens")
+            same = np.array_equal(stored, [*ids, self._eod_id])
+            at = self._checks.at(file=self.path_of(f"{document.part.prefix}.bin"), shard=record)
+            at.true("E5", same, f"the {len(ids)} ids of the reference and an EOD", f"other ids, {len(stored)} in all")
         self._texts, self._expected = [], []
 
     def _part(self, part: DatasetRecord) -> NDArray[np.integer]:
@@ -287,13 +287,13 @@ def _recorded_files(store: Store, source: SourceRecord) -> dict[str, str]:
 def _documents(
     store: Store, source: SourceRecord, names: set[str], share: Fraction
 ) -> dict[tuple[str, int], _Document]:
-    """The documents of a source that come from these files, those of the sample; an imported set has none."""
+    """The documents of a source in the sample that come from these files; those of an imported set do not count."""
     own = [*source.train.datasets, *(source.heldout.datasets if source.heldout.imported_from is None else ())]
     found: dict[tuple[str, int], _Document] = {}
     for part in own:
         first_token = 0
         for rows in _batches_of(store.path(part.provenance)):
-            columns = [rows[name].to_pylist() for name in OPEN_SCHEMA.names]
+            columns = [rows[name].to_pylist() for name in DOCUMENT_COLUMNS]
             for file, record, id_, digest, text_bytes, tokens in zip(*columns, strict=True):
                 if file in names and int(digest[:8], 16) < share * (1 << 32):
                     found[file, record] = _Document(part, first_token, id_, digest, text_bytes, tokens)
@@ -303,4 +303,4 @@ def _documents(
 
 def _batches_of(path: Path) -> Iterable[pa.RecordBatch]:
     with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(columns=OPEN_SCHEMA.names)
+        yield from file.iter_batches(columns=DOCUMENT_COLUMNS)

@@ -1,7 +1,7 @@
-"""What an audit found: every check counted, every failure named with its place.
+"""The findings of an audit: a count of all checks and a list of the failures, each with its location.
 
-`Checks` is handed through the audit and bound to a place (`at`), so that a check says only what it expects;
-threads fill one each and `merge` puts them together in the order of the manifest, whoever ends first.
+`Checks` is passed through the audit and bound to a location with `at`, so a check states only what it expects.
+Each thread fills its own `Checks`; `merge` joins them in the order of the manifest, so the report is deterministic.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ Equation = Literal["E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "E9", "E10", 
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a check looks; an empty string where a part does not apply."""
+class Location:
+    """What a check looks at; an empty string where a field does not apply."""
 
     file: str = ""
     """Absolute path."""
@@ -28,10 +28,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Failure:
-    """One check that did not hold."""
+    """One failed check."""
 
     equation: str
-    """E1 to E10, `checksum`, or `schema`: a form that is not the one agreed on."""
+    """E1 to E10, `checksum`, or `schema` (the file does not have the agreed form)."""
     file: str
     source: str
     stage: str
@@ -40,9 +40,9 @@ class Failure:
     found: str
 
     def __str__(self) -> str:
-        places = (("source", self.source), ("stage", self.stage), ("part", self.shard), ("file", self.file))
-        place = ", ".join(f"{name} {value}" for name, value in places if value)
-        return f"{self.equation}: expected {self.expected}, found {self.found} ({place})"
+        fields = (("source", self.source), ("stage", self.stage), ("part", self.shard), ("file", self.file))
+        location = ", ".join(f"{name} {value}" for name, value in fields if value)
+        return f"{self.equation}: expected {self.expected}, found {self.found} ({location})"
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,22 @@ class AuditReport:
     ok: bool
     depth: Depth
     checks: int
-    """Comparisons made, failed ones included; a comparison over a whole column or file counts once."""
+    """Number of comparisons, including failed ones; a comparison of a whole column or file counts once."""
     failures: tuple[Failure, ...]
 
     def __add__(self, other: AuditReport) -> AuditReport:
-        """Both audits as one; they must be of the same depth."""
+        """Join two reports of the same depth."""
         assert self.depth == other.depth
         failures = (*self.failures, *other.failures)
         return AuditReport(self.ok and other.ok, self.depth, self.checks + other.checks, failures)
 
-    def moved(self, root: str, place: str) -> AuditReport:
-        """The same report with files below `place` where it names files below `root`."""
-        moved = [
-            replace(failure, file=failure.file.replace(root, place, 1)) if failure.file.startswith(root) else failure
+    def rebased(self, root: str, new_root: str) -> AuditReport:
+        """The same report, with `new_root` in place of `root` in every file name."""
+        rebased = [
+            replace(failure, file=failure.file.replace(root, new_root, 1)) if failure.file.startswith(root) else failure
             for failure in self.failures
         ]
-        return replace(self, failures=tuple(moved))
+        return replace(self, failures=tuple(rebased))
 
     def to_json(self) -> dict[str, object]:
         """The form that `mixproof audit --json` prints."""
@@ -80,54 +80,54 @@ class AuditReport:
 
 
 class Checks:
-    """Counts checks and keeps what failed, at one place."""
+    """Counts checks at one location and collects the failures."""
 
-    def __init__(self, place: Place | None = None) -> None:
-        self.place = place or Place()
+    def __init__(self, location: Location | None = None) -> None:
+        self.location = location or Location()
         self.count = 0
         self.failures: list[Failure] = []
 
     def true(self, equation: Equation, holds: bool, expected: str, found: str) -> bool:
-        """Count one check; where it does not hold, keep what was expected and found."""
+        """Count one check; if it fails, record what was expected and what was found. Returns `holds`."""
         self.count += 1
         if not holds:
-            self.failures.append(Failure(equation, **asdict(self.place), expected=expected, found=found))
+            self.failures.append(Failure(equation, **asdict(self.location), expected=expected, found=found))
         return holds
 
     def equal(self, equation: Equation, what: str, expected: object, found: object) -> bool:
-        """Count one comparison of `what`, a quantity's name such as `tokens`."""
+        """Count one comparison; `what` names the quantity, for example `tokens`."""
         return self.true(equation, expected == found, f"{expected} {what}", f"{found} {what}")
 
     def merge(self, others: Iterable[Checks]) -> None:
-        """Take over the counts and failures of `others`, in their order."""
+        """Add the counts and failures of `others`, in order."""
         for other in others:
             self.count += other.count
             self.failures.extend(other.failures)
 
     def at(self, *, file: str = "", source: str = "", stage: str = "", shard: str = "") -> Checks:
-        """The same count and list, bound to a place that names more."""
+        """The same counter, bound to a more specific location."""
         given = {"file": file, "source": source, "stage": stage, "shard": shard}
-        return _Bound(self, replace(self.place, **{name: value for name, value in given.items() if value}))
+        return _Bound(self, replace(self.location, **{name: value for name, value in given.items() if value}))
 
     def report(self, depth: Depth) -> AuditReport:
-        """Close the audit."""
+        """The report of everything counted so far."""
         return AuditReport(not self.failures, depth, self.count, tuple(self.failures))
 
 
 class _Bound(Checks):
-    """Writes into the `Checks` that it was bound from."""
+    """Reports into the `Checks` that it was bound from."""
 
-    def __init__(self, owner: Checks, place: Place) -> None:
-        super().__init__(place)
+    def __init__(self, owner: Checks, location: Location) -> None:
+        super().__init__(location)
         self._owner = owner
 
     def true(self, equation: Equation, holds: bool, expected: str, found: str) -> bool:
-        """Check at this place, count at the owner."""
-        mine = Checks(self.place)
+        """Check at this location, count in the owner."""
+        mine = Checks(self.location)
         mine.true(equation, holds, expected, found)
         self._owner.merge([mine])
         return holds
 
     def merge(self, others: Iterable[Checks]) -> None:
-        """Hand on to the owner."""
+        """Pass on to the owner."""
         self._owner.merge(others)

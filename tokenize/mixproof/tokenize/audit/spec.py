@@ -1,7 +1,7 @@
-"""The spec that a manifest states, against the rest of the manifest: what was asked is what was done.
+"""The spec inside a manifest, checked against the rest of the manifest: what was declared is what was done.
 
-Only what the auditor needs of the spec's form is read here: which sources, the steps of each, whether there is
-deduplication and decontamination, and the checksums that stand for places.
+Only the parts of the spec that the auditor needs are parsed here: the sources and their steps, whether there is
+deduplication and decontamination, and the checksums that replace paths.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Step(BaseModel):
 
     @property
     def stage(self) -> str:
-        """What the step's row is called; a class of datatrove by its own name."""
+        """The name of the step's ledger row; for a datatrove class, the name of the class."""
         return str(self.options.get("class", self.name))
 
 
@@ -32,7 +32,7 @@ class _Source(BaseModel):
     inputs: str
     steps: tuple[_Step, ...] = ()
     megatron: bool = False
-    """Its tokens were there already: nothing has texts, so `read` is its only stage and nothing is held out."""
+    """The source is a tokenized dataset: it has no texts, so `read` is its only stage and nothing is held out."""
 
 
 class _Heldout(BaseModel):
@@ -51,13 +51,13 @@ class _Spec(BaseModel):
     tokenizer: _Tokenizer
 
     def stages(self, source: str) -> list[str]:
-        """Names of a source's ledger rows, in order; a repeated step has its number."""
+        """Names of a source's ledger rows, in order; a repeated step gets a number (`length#2`)."""
         if self.sources[source].megatron:
             return [READ]
         steps: list[str] = []
         for step in self.sources[source].steps:
-            times = sum(other.partition("#")[0] == step.stage for other in steps)
-            steps.append(f"{step.stage}#{times + 1}" if times else step.stage)
+            earlier = sum(other.partition("#")[0] == step.stage for other in steps)
+            steps.append(f"{step.stage}#{earlier + 1}" if earlier else step.stage)
         rules = self.dedup or {}
         dedup = [DEDUP] if rules.get("exact") or rules.get("fuzzy") else []
         dedup += [PARAGRAPHS] if rules.get("paragraphs") else []

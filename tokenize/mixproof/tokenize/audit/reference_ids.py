@@ -1,0 +1,101 @@
+"""The ids of a text by the reference implementation of a build's tokenizer, independent of the code that encoded it.
+
+The reference of a SentencePiece model is SentencePiece, that of a `tokenizer.json` the tokenizers package. Rules that
+every build follows: a literal special token in a text is ordinary text; nothing is added around a document; nothing is
+padded or truncated; nothing is random (BPE dropout and sampling belong to training a model, not to encoding a corpus).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import sentencepiece
+
+from mixproof.ledger.manifest import TokenizerRecord
+
+UNREACHABLE = "\ufdd0{}\ufdd1"
+"""New name of a vocabulary entry that no text may produce; the two noncharacters are not used in interchanged text."""
+
+
+class ReferenceIds(Protocol):
+    """Encodes and decodes documents."""
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text, without EODs."""
+        ...
+
+    def decode(self, documents: Sequence[list[int]]) -> list[str]:
+        """The text of each list of ids."""
+        ...
+
+
+def reference_ids(path: Path, record: TokenizerRecord) -> ReferenceIds:
+    """Load the reference of a tokenizer.
+
+    Raises:
+        RuntimeError, ValueError, KeyError: when the file is not a tokenizer of this kind.
+    """
+    return _Tokenizers(path) if record.kind == "huggingface" else _SentencePiece(path)
+
+
+class _SentencePiece:
+    def __init__(self, path: Path) -> None:
+        self._processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        ids: list[list[int]] = self._processor.encode(list(texts), out_type=int, enable_sampling=False, num_threads=1)
+        return ids
+
+    def decode(self, documents: Sequence[list[int]]) -> list[str]:
+        texts: list[str] = self._processor.decode(list(documents))
+        return texts
+
+
+class _Tokenizers:
+    def __init__(self, path: Path) -> None:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a Ray task has one CPU
+        from tokenizers import Tokenizer
+
+        form = json.loads(path.read_bytes())
+        form |= {"post_processor": None, "padding": None, "truncation": None}
+        self._decoder: Any = Tokenizer.from_str(json.dumps(form, ensure_ascii=False))
+        self._encoder: Any = Tokenizer.from_str(json.dumps(_without_special_text(form), ensure_ascii=False))
+        self._encoder.encode_special_tokens = True
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return [row.ids for row in self._encoder.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, documents: Sequence[list[int]]) -> list[str]:
+        texts: list[str] = self._decoder.decode_batch(list(documents), skip_special_tokens=False)
+        return texts
+
+
+def _without_special_text(form: dict[str, Any]) -> dict[str, Any]:
+    """The tokenizer without dropout, its special tokens out of reach of any text; all ids stay.
+
+    Only special tokens that are also entries of the model's vocabulary are renamed; the unknown token keeps its name.
+    """
+    model = dict(form["model"])
+    if "dropout" in model:
+        model["dropout"] = None
+    vocabulary = model["vocab"]
+    entries = set(vocabulary) if isinstance(vocabulary, dict) else {entry for entry, _ in vocabulary}
+    unknown = model.get("unk_token")
+    if model.get("unk_id") is not None:
+        unknown = vocabulary[model["unk_id"]][0]
+    special = {token["content"] for token in form.get("added_tokens") or [] if token.get("special")}
+    hidden = (special & entries) - {unknown}
+    names = {entry: UNREACHABLE.format(entry) for entry in hidden}
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {names.get(entry, entry): number for entry, number in vocabulary.items()}
+    else:
+        model["vocab"] = [[names.get(entry, entry), score] for entry, score in vocabulary]
+    if "merges" in model:
+        pairs = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model["merges"]]
+        model["merges"] = [pair for pair in pairs if hidden.isdisjoint([*pair, "".join(pair)])]
+    added = [token | {"content": names.get(token["content"], token["content"])} for token in form["added_tokens"] or []]
+    return form | {"model": model, "added_tokens": added}

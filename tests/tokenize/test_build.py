@@ -315,7 +315,7 @@ def test_a_tokenizer_trained_in_the_build_never_reads_imported_held_out_text(
 
 
 def test_a_source_without_documents_is_named_with_what_became_of_them(run: Callable[..., BuildResult]) -> None:
-    with pytest.raises(RequestError, match=r"sources\.notes: no document is left; of 18 records length dropped 18"):
+    with pytest.raises(RequestError, match=r"sources\.notes: no document is left; of 18 records, length dropped 18"):
         run(SPEC.replace("min_chars: 100", "min_chars: 10000000") + ALLOW_BAD)
 
 
@@ -325,7 +325,7 @@ def test_a_source_without_documents_is_named_with_what_became_of_them(run: Calla
         ("tok.model", "nothing.model", "no file .*nothing.model"),
         ("tok.model", "guide.jsonl.gz", "is not a SentencePiece model"),
         ("tok.model}", "tok.model, eod: <eod>}", "no piece '<eod>'"),
-        ("tok.model}", "tok.model, eod: e}", "'e' is no control piece"),
+        ("tok.model}", "tok.model, eod: e}", "'e' is not a control piece"),
     ],
 )
 def test_a_tokenizer_that_cannot_be_used_is_refused_before_anything_is_written(

@@ -28,7 +28,7 @@ WriteShard = Callable[..., Texts]
 
 
 def run(store: Store, texts: Texts, tokenizer: TokenizerRecord) -> Receipt:
-    return encode_shard(str(store), "key", texts, tokenizer, REFERENCE)
+    return encode_shard(store, "key", texts, tokenizer, REFERENCE)
 
 
 def read_tokens(store: Store) -> list[int]:

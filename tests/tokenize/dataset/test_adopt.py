@@ -169,15 +169,15 @@ def patch(path: Path, at: int, value: bytes) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda old: cut(old / "web.bin", 1000), r"web\.bin: byte 1000: truncated: .*web\.idx speaks of"),
+        (lambda old: cut(old / "web.bin", 1000), r"web\.bin: byte 1000: truncated: .*web\.idx states \d+ tokens"),
         (lambda old: cut(old / "web.idx", 100), r"web\.idx: byte 100: truncated: 20 sequences take"),
-        (lambda old: cut(old / "web.idx", 5), r"web\.idx: byte 0: not an index of Megatron's"),
+        (lambda old: cut(old / "web.idx", 5), r"web\.idx: byte 0: not a Megatron index"),
         (lambda old: cut(old / "web.bin", -2), r"truncated"),
         (lambda old: lengthen(old / "web.bin"), r"longer than its index says"),
         (lambda old: patch(old / "web.idx", 17, b"\x05"), r"byte 17: dtype code 5 \(int64\)"),
         (lambda old: patch(old / "web.idx", 9, b"\x02"), r"byte 9: version 2"),
         (lambda old: patch(old / "web.idx", 34 + 80, struct.pack("<q", 4)), r"sequence 0: starts at byte 4"),
-        (lambda old: patch(old / "web.idx", 34 + 240, struct.pack("<q", 1)), r"document index: does not rise from 0"),
+        (lambda old: patch(old / "web.idx", 34 + 240, struct.pack("<q", 1)), r"document index: does not ascend from 0"),
     ],
 )
 def test_a_damaged_pair_is_named_with_the_place(
@@ -191,11 +191,15 @@ def test_a_damaged_pair_is_named_with_the_place(
 @pytest.mark.parametrize(
     ("documents", "dtype", "said"),
     [
-        ([[[5, EOD]], [[5, 6]]], np.uint16, r"document 1 ends with id 6 and not with EOD 2, as do 1 of 2 documents"),
-        ([[[5, EOD]], [[5, EOD, 6, EOD]]], np.uint16, r"document 1 has an EOD 2 inside"),
-        ([[[5, EOD]], [[600, EOD]]], np.uint16, r"document 1: id 600, and the tokenizer's are below 600"),
-        ([[[5, EOD]], [[-1, EOD]]], np.int32, r"document 1: id -1"),
-        ([[[EOD]], []], np.uint16, r"sources\.legacy: its `\.bin/\.idx` hold no document with tokens"),
+        ([[[5, EOD]], [[5, 6]]], np.uint16, r"document 1 ends with id 6 instead of EOD 2, and so do 1 of 2 documents"),
+        ([[[5, EOD]], [[5, EOD, 6, EOD]]], np.uint16, r"document 1 contains EOD 2 before its end"),
+        (
+            [[[5, EOD]], [[600, EOD]]],
+            np.uint16,
+            r"document 1 contains id 600, but the ids of the tokenizer are below 600",
+        ),
+        ([[[5, EOD]], [[-1, EOD]]], np.int32, r"document 1 contains id -1"),
+        ([[[EOD]], []], np.uint16, r"sources\.legacy: its `\.bin/\.idx` contain no document with tokens"),
     ],
 )
 def test_ids_that_are_not_the_tokenizers_are_refused_with_their_document(

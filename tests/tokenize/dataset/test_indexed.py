@@ -82,10 +82,10 @@ def test_an_index_is_read_back_with_the_place_of_every_document(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("damage", "what"),
     [
-        (lambda data: data[:-1], "another size"),
-        (lambda data: b"X" + data[1:], "not an index of Megatron's"),
-        (lambda data: data[:20], "not an index of Megatron's"),
-        (lambda data: data[:9] + b"\x02" + data[10:], "one sequence a document"),
+        (lambda data: data[:-1], "an index of 2 sequences takes 82 bytes"),
+        (lambda data: b"X" + data[1:], "not a Megatron index"),
+        (lambda data: data[:20], "not a Megatron index"),
+        (lambda data: data[:9] + b"\x02" + data[10:], "one sequence per document"),
     ],
 )
 def test_a_damaged_index_is_named(tmp_path: Path, damage: Callable[[bytes], bytes], what: str) -> None:

@@ -99,17 +99,17 @@ def test_a_difference_in_a_sampled_document_stops_the_build(
     tokenizer = store_tokenizer(store, Path(make_model(normalization_rule_name="nmt_nfkc")), None)
     texts = write_shard("s", ["one two", "\u304b\u3099"])
     monkeypatch.setattr(encode, "SAMPLE", 1)
-    receipt = encode_shard(str(store), "right", texts, tokenizer, FAST_NORMALIZED)
+    receipt = encode_shard(store, "right", texts, tokenizer, FAST_NORMALIZED)
     assert receipt.facts["rechecked"] == 2
     with pytest.raises(AccountError, match="E5 .*the ids of the reference for text"):
-        encode_shard(str(store), "wrong", texts, tokenizer, FAST)
+        encode_shard(store, "wrong", texts, tokenizer, FAST)
 
 
 def test_engine_and_reference_write_the_same_tokens_and_provenance(
     model: Path, topics: list[str], store: Store, tokenizer: TokenizerRecord, write_shard: Callable[..., Texts]
 ) -> None:
     texts = write_shard("s", topics)
-    fast, slow = (encode_shard(str(store), name, texts, tokenizer, name) for name in (FAST, REFERENCE))
+    fast, slow = (encode_shard(store, name, texts, tokenizer, name) for name in (FAST, REFERENCE))
     assert fast.files == slow.files
     assert (fast.account, fast.facts["engine"]) == (slow.account, FAST)
 

@@ -123,13 +123,20 @@ def test_an_end_of_document_that_is_none_is_refused(folders: dict[str, Path], tm
         reference.find_eod(None)
     with pytest.raises(RequestError, match="no token '<eos>'"):
         reference.find_eod("<eos>")
-    with pytest.raises(RequestError, match=r"'<\|im\|>' is no special token, so a text that holds it would end there"):
+    with pytest.raises(
+        RequestError, match=r"'<\|im\|>' is not a special token, so a text that contains it would end there"
+    ):
         reference.find_eod("<|im|>")
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "no file"), ("{", "is not JSON"), ("[]", "has no `model`"), ('{"model": {}}', "tokenizers package reads")],
+    [
+        (None, "no file"),
+        ("{", "is not JSON"),
+        ("[]", "has no `model`"),
+        ('{"model": {}}', "tokenizers package cannot read"),
+    ],
 )
 def test_what_is_no_tokenizer_is_refused(tmp_path: Path, content: str | None, said: str) -> None:
     path = tmp_path / "tokenizer.json"

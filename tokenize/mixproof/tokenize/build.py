@@ -1,10 +1,10 @@
-"""Build: from a spec to the manifest of its datasets, every stage in order and every equation checked.
+"""Build: run all stages of a spec in order, check every equation, and write the manifest of its datasets.
 
-read > steps > dedup > paragraphs > held-out sets > decontamination > encode > parts > manifest. Each stage finds what
-the store has of it and does the rest; the account of a source is one chain of rows from raw records to encoded
-documents, closed by E1-E6 before the manifest is written. A tokenizer that the build trains itself never
-reads held-out text: documents are set aside for held-out sets before it, and where the sets are imported, what
-overlaps with them goes before it.
+read > steps > dedup > paragraphs > held-out sets > decontamination > encode > parts > manifest. Each stage reuses the
+outputs that the store has and makes the missing ones. The account of a source is one chain of rows from raw records to
+encoded documents; E1-E6 are checked before the manifest is written. A tokenizer that the build trains never sees
+held-out text: documents are reserved for the held-out sets before it is trained, or, if the sets are imported,
+documents that overlap with them are removed first.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class BuildResult:
     manifest_path: Path
     manifest: Manifest
     loaded: LoadedSpec
-    """What was built, with the parts of split sources in their place."""
+    """The spec that was built; split sources are replaced by their parts."""
 
 
 def build(
@@ -66,19 +66,19 @@ def build(
     shard_bytes: int = SHARD_BYTES,
     part_bytes: int = PART_BYTES,
 ) -> BuildResult:
-    """Build everything that a spec asks of documents and tokens.
+    """Build the datasets of a spec.
 
     Args:
-        loaded: the spec and the folder that its paths start from.
+        loaded: the spec and the folder to which its paths are relative.
         store: where outputs go.
-        cluster: what runs the tasks.
-        shard_bytes: size of a task's input; execution, changes no byte of any dataset.
-        part_bytes: most bytes of a part's `.bin`.
+        cluster: runs the tasks.
+        shard_bytes: size of a task's input, in bytes; it does not change any dataset.
+        part_bytes: maximum size of a part's `.bin`, in bytes.
 
     Raises:
-        RequestError: when the spec asks for what is not there or cannot be.
-        DamagedFileError: when an input cannot be read to its end.
-        AccountError: when an equation does not close.
+        RequestError: when the spec names files that do not exist or asks for something impossible.
+        DamagedFileError: when an input cannot be read completely.
+        AccountError: when an equation does not hold.
     """
     written = loaded.as_written
     found = find_files(written, loaded.base)
@@ -111,7 +111,7 @@ def build(
 
 @dataclass(frozen=True)
 class _Job:
-    """What every stage is given."""
+    """What every stage needs."""
 
     loaded: LoadedSpec
     store: Store
@@ -125,7 +125,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Documents:
-    """The documents that will be encoded, and how they came to be the ones."""
+    """The documents that will be encoded, and the account of how they were chosen."""
 
     sources: Mapping[str, SourceDocuments]
     train: Keep
@@ -139,13 +139,13 @@ class _Documents:
     cuts: Mapping[str, tuple[CutsRecord, ...]]
     """Lists of the paragraphs that each source lost; empty where they are not deduplicated."""
     decontaminated: Mapping[str, tuple[ShardList, ...]]
-    """Lists of what each source lost in decontamination."""
+    """Lists of the documents that each source lost in decontamination."""
 
 
 def _choose_documents(
     job: _Job, sources: Mapping[str, SourceDocuments], against: Sequence[EvaluationFile]
 ) -> _Documents:
-    """Deduplicate, hold out, decontaminate, with the tokenizer where it can be made."""
+    """Deduplicate, hold out and decontaminate; make the tokenizer as soon as its training documents are known."""
     rows = {name: list(source.ledger) for name, source in sources.items()}
     with job.clock.time("dedup"):
         dedup = deduplicate(job.spec, sources, job.store, job.cluster)
@@ -178,7 +178,10 @@ def _tokenizer_then_create(
     rows: Mapping[str, Sequence[StageRow]],
     against: Sequence[EvaluationFile],
 ) -> tuple[TokenizerRecord, Heldout, Decontaminated]:
-    """Held-out sets of this build are asked in tokens: a tokenizer first, trained on what none of them can hold."""
+    """Make the tokenizer, then the held-out sets, whose size is given in tokens.
+
+    A tokenizer is trained only on documents that cannot be in a held-out set.
+    """
     reserve = None
     with job.clock.time("tokenizer"):
         if job.spec.tokenizer.train is not None:
@@ -206,9 +209,9 @@ def _import_then_tokenizer(
     rows: Mapping[str, Sequence[StageRow]],
     against: Sequence[EvaluationFile],
 ) -> tuple[TokenizerRecord, Heldout, Decontaminated]:
-    """Held-out sets of another build are there already: what overlaps with them goes before a tokenizer is trained.
+    """Import the held-out sets, remove documents that overlap with them, then make the tokenizer.
 
-    The tokenizer keeps away from them as well where the build's own documents are not decontaminated.
+    If the spec turns decontamination off, overlapping documents are still kept out of the tokenizer's training.
     """
     with job.clock.time("heldout"):
         heldout = import_heldout(job.spec, job.loaded.base, sources, keep, job.store)
@@ -243,14 +246,14 @@ def _last(rows: Mapping[str, Sequence[StageRow]]) -> dict[str, StageRow]:
 
 
 def _check_given_tokenizer(loaded: LoadedSpec) -> None:
-    """Refuse a tokenizer that cannot be used before anything is read or written."""
+    """Refuse an unusable tokenizer before anything is read or written."""
     path = given_tokenizer(loaded)
     if path is not None:
         load_reference(str(path)).find_eod(loaded.spec.tokenizer.eod)
 
 
 def _make_tokenizer(job: _Job, sources: Mapping[str, SourceDocuments], keep: Keep) -> TokenizerRecord:
-    """Store the given tokenizer, or train one on the documents that `keep` leaves."""
+    """Store the given tokenizer, or train one on the kept documents."""
     asked = job.spec.tokenizer
     path = given_tokenizer(job.loaded)
     if path is not None:
@@ -270,7 +273,7 @@ def _texts(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[Texts
 
 
 def _encode(job: _Job, documents: _Documents, part_bytes: int) -> dict[str, tuple[Side, Side]]:
-    """Encode every source's training and held-out side, and join their parts."""
+    """Encode the training and held-out side of every source, and make their parts."""
     splits: list[tuple[str, str, list[Texts]]] = []
     for name, source in documents.sources.items():
         heldout = documents.heldout[name]

@@ -1,9 +1,9 @@
-"""The circumstances of a build: what did not change its result and is worth knowing.
+"""The circumstances of a build: facts about how it was made that do not change its result.
 
-They stand in `builds/<id>/circumstances.json` beside the manifest and are no part of its id: when and where it
-was built, from which places, by which engine and versions, how long each stage took, and which files of the store list
-what was rejected, dropped (with `keep_dropped`) and decontaminated, with the reasons. A build that reused
-everything leaves the circumstances of the one that did the work.
+`builds/<id>/circumstances.json`, beside the manifest and not part of the build's id, records when and where the build
+ran, where its inputs were, its engines and library versions, the duration of each stage, and the files of the store
+that list rejected, dropped (with `keep_dropped`) and decontaminated documents with their reasons. A build that reuses
+everything keeps the circumstances of the build that did the work.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VERSIONS_OF = ("gigatoken", "numpy", "pyarrow", "ray", "sentencepiece", "xxhash"
 
 
 class Clock:
-    """Wall time of each stage, in seconds."""
+    """Wall-clock time of each stage, in seconds."""
 
     def __init__(self) -> None:
         self.started = datetime.now(UTC)
@@ -39,7 +39,7 @@ class Clock:
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Count the time inside to `stage`."""
+        """Add the time spent inside the context to `stage`."""
         start = time.perf_counter()
         yield
         self.seconds[stage] = round(self.seconds.get(stage, 0) + time.perf_counter() - start, 3)
@@ -54,19 +54,19 @@ def write_circumstances(
     clock: Clock,
     stages: tuple[int, int],
 ) -> None:
-    """Write the circumstances, unless nothing was done and they are there.
+    """Write the circumstances, unless no stage was run and they exist already.
 
     Args:
-        store: where the build is.
-        build: its id.
+        store: the store of the build.
+        build: the build's id.
         files: the sources' files.
-        shards: everything that was encoded, training and held out.
-        lists: what names each source's rejected records and dropped documents.
-        clock: how long each stage took.
-        stages: stages run and reused.
+        shards: all encoded shards, training and held out.
+        lists: files that list each source's rejected records and dropped documents.
+        clock: the duration of each stage.
+        stages: number of stages run and reused.
     """
-    place = f"{BUILDS}/{build}/{CIRCUMSTANCES}"
-    if stages[0] == 0 and store.path(place).is_file():
+    name = f"{BUILDS}/{build}/{CIRCUMSTANCES}"
+    if stages[0] == 0 and store.path(name).is_file():
         return
     circumstances = {
         "started": clock.started.isoformat(timespec="seconds"),
@@ -74,15 +74,15 @@ def write_circumstances(
         "seconds": clock.seconds,
         "stages_run": stages[0],
         "stages_reused": stages[1],
-        "places": {name: places_of(found) for name, found in files.items()},
+        "places": {name: folders_of(found) for name, found in files.items()},
         "lists": {name: _by_kind(found) for name, found in lists.items() if found},
         "engines": dict(Counter(shard.engine for shard in shards)),
         "rechecked_documents": sum(shard.rechecked for shard in shards),
         "machine": {"node": platform.node(), "system": platform.platform(), "processors": os.cpu_count()},
         "code": str(Path(__file__).resolve().parent),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONS_OF},
+        "versions": {"python": platform.python_version()} | {package: version(package) for package in VERSIONS_OF},
     }
-    store.write(place, json.dumps(circumstances, indent=1, sort_keys=True).encode() + b"\n")
+    store.write(name, json.dumps(circumstances, indent=1, sort_keys=True).encode() + b"\n")
 
 
 def _by_kind(lists: Sequence[ShardList]) -> dict[str, list[dict[str, object]]]:
@@ -93,6 +93,6 @@ def _by_kind(lists: Sequence[ShardList]) -> dict[str, list[dict[str, object]]]:
     return by_kind
 
 
-def places_of(files: Sequence[InputFile]) -> list[str]:
-    """Where files come from: place and name give each file's URL."""
+def folders_of(files: Sequence[InputFile]) -> list[str]:
+    """The folders or URL prefixes of the files: prefix plus name is the URL of a file."""
     return sorted(set(chain(file.url.removesuffix(file.name) for file in files)))

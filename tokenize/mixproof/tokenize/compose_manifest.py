@@ -1,8 +1,8 @@
-"""The statement of a build: its finished pieces into a manifest, every equation of the account closed.
+"""Compose the manifest of a build from the results of its stages, and check every equation.
 
-Nothing is read here but what the stages have counted: E1-E3 along each source's rows, E4 where training and
-held-out documents are all there were, E5 between encoded documents and the datasets' tokens. What a path
-in the spec stands for enters by its content.
+Only the counts of the stages are used: E1-E3 along the rows of each source, E4 between the last row and training plus
+held-out documents, E5 between encoded documents and the tokens of the datasets. Paths in the spec are replaced by the
+checksums of their contents.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ from mixproof.pipeline.heldout.heldout import HeldoutSet
 from mixproof.pipeline.heldout.split import split_row
 from mixproof.pipeline.read.documents import SourceDocuments
 
-from .shard_tokens import EncodedShard
-
-STAGE = "encode"
+from .shard_tokens import LEDGER_STAGE, EncodedShard
 
 
 @dataclass(frozen=True)
@@ -47,20 +45,22 @@ class Side:
 
     @property
     def row(self) -> StageRow:
-        """What encoding did to this side."""
-        empty = StageRow(stage=STAGE, documents_in=0, documents_out=0, bytes_in=0, bytes_out=0)
+        """The ledger row of encoding this side."""
+        empty = StageRow(stage=LEDGER_STAGE, documents_in=0, documents_out=0, bytes_in=0, bytes_out=0)
         return sum_rows([empty, *(shard.row for shard in self.shards)])
 
     def record(self, source: str) -> SplitRecord:
-        """The side's counts and parts.
+        """The counts and parts of this side.
 
         Raises:
-            AccountError: E5, when the parts do not hold what was encoded.
+            AccountError: E5, when the parts do not contain what was encoded.
         """
         row, tokens = self.row, sum(part.tokens for part in self.datasets)
         documents = sum(part.documents for part in self.datasets)
         if documents != row.documents_out:
-            raise AccountError("E5", f"{row.documents_out} documents", f"{documents} EODs", source=source, stage=STAGE)
+            raise AccountError(
+                "E5", f"{row.documents_out} documents", f"{documents} EODs", source=source, stage=LEDGER_STAGE
+            )
         return SplitRecord(
             documents=documents, tokens=tokens, eod_tokens=documents, bytes=row.bytes_out, datasets=self.datasets
         )
@@ -74,7 +74,7 @@ def state_source(
     texts: HeldoutSet,
     cuts: tuple[CutsRecord, ...] = (),
 ) -> SourceRecord:
-    """State one source.
+    """Compose the record of one source.
 
     Args:
         documents: the source as it was read.
@@ -85,16 +85,16 @@ def state_source(
         cuts: lists of the paragraphs that the source lost.
 
     Raises:
-        AccountError: when E2, E3, E4 or E5 does not close.
+        AccountError: when E2, E3, E4 or E5 does not hold.
         RequestError: when no document is left to train on.
     """
     name = documents.name
-    inside = train.row
-    split = split_row(name, rows[-1], Count(documents=inside.documents_in, bytes=inside.bytes_in), texts.taken)
-    counted = [inside] if texts.imported_from else [inside, heldout.row]
+    trained = train.row
+    split = split_row(name, rows[-1], Count(documents=trained.documents_in, bytes=trained.bytes_in), texts.taken)
+    counted = [trained] if texts.imported_from else [trained, heldout.row]
     ledger = (*rows, split, sum_rows(counted))
     check_chain(ledger, source=name)
-    if not inside.documents_out:
+    if not trained.documents_out:
         raise RequestError(f"sources.{name}: no document is left to train on; {_losses(ledger)}")
     return SourceRecord(
         inputs=documents.inputs,
@@ -110,10 +110,10 @@ def state_source(
 
 
 def refuse_empty(source: str, rows: Sequence[StageRow]) -> None:
-    """Refuse a source that has lost every document so far.
+    """Refuse a source that has no documents left.
 
     Raises:
-        RequestError: naming the source and what became of its documents.
+        RequestError: names the source and the stages that dropped its documents.
     """
     if not rows[-1].documents_out:
         raise RequestError(f"sources.{source}: no document is left; {_losses(rows)}")
@@ -123,11 +123,12 @@ def _losses(rows: Sequence[StageRow]) -> str:
     lost = ", ".join(
         f"{row.stage} dropped {count.documents} for {reason}" for row in rows for reason, count in row.dropped.items()
     )
-    return f"of {rows[0].documents_in} records {lost or 'none was a document'}; loosen its steps or give it other files"
+    records = rows[0].documents_in
+    return f"of {records} records, {lost or 'none was a document'}; relax the source's steps or set other files"
 
 
 def add_matrices(*matrices: Sequence[MatrixRow]) -> tuple[MatrixRow, ...]:
-    """Add what sources lost to each other in several stages, by pair."""
+    """Add the losses of sources to each other from several stages, by pair of sources."""
     lost: dict[tuple[str, str], Count] = {}
     for row in (row for matrix in matrices for row in matrix):
         before = lost.get((row.source, row.lost_to), Count(documents=0, bytes=0))
@@ -145,14 +146,14 @@ def state_build(
     against: Sequence[str],
     matrix: Sequence[MatrixRow],
 ) -> Manifest:
-    """State the build.
+    """Compose the manifest.
 
     Args:
-        spec: what was asked.
-        tokenizer: what encoded it.
-        sources: every source's statement.
+        spec: the spec of the build.
+        tokenizer: the tokenizer that encoded it.
+        sources: every source's record.
         against: SHA-256 of each evaluation file, in order.
-        matrix: what sources lost to each other.
+        matrix: losses of sources to each other.
     """
     identity = _identity(spec, tokenizer, sources, against)
     sides = [side for source in sources.values() for side in (source.train, source.heldout)]
@@ -175,7 +176,7 @@ def state_build(
 def _identity(
     spec: Spec, tokenizer: TokenizerRecord, sources: Mapping[str, SourceRecord], against: Sequence[str]
 ) -> dict[str, Any]:
-    """The spec's identity with contents where it names places."""
+    """The spec's identity, with checksums of contents in place of paths."""
     identity = build_identity(spec)
     for name, source in sources.items():
         identity["sources"][name]["inputs"] = source.inputs.sha256

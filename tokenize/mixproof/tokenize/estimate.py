@@ -1,9 +1,9 @@
-"""What a spec's files could hold, before any of them was read.
+"""Estimate the tokens of a spec's files from their sizes, before any file is read.
 
-The estimate is for a person who plans; the bound is for refusing what no text could supply. A token covers at
-least one byte, so a source holds at most as many tokens as its text has bytes, plus an EOD a document. How
-much text a packed file holds is not known before it is unpacked; text that packs better than `MOST_UNPACKED`
-allows is a bomb rather than a corpus.
+The estimate is for planning; the upper bound is for refusing requests that no text of this size can satisfy. A token
+covers at least one byte, so a source has at most as many tokens as its text has bytes, plus one EOD per document. How
+much text a compressed file contains is unknown before it is read; `MAX_UNPACKED` assumes that no corpus compresses
+better.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from mixproof.pipeline.read.files import InputFile
 from .dataset.foreign_index import header_itemsize
 
 BYTES_PER_TOKEN = 4
-"""Of English text under a vocabulary of 32,000; between 3 for code and 4.5 for prose."""
+"""For English text and a vocabulary of 32,000; about 3 for code and 4.5 for prose."""
 USUAL_UNPACKED = {"gz": 3, "zst": 4, "parquet": 3, "plain": 1}
-MOST_UNPACKED = {"gz": 30, "zst": 60, "parquet": 60, "plain": 1}
+MAX_UNPACKED = {"gz": 30, "zst": 60, "parquet": 60, "plain": 1}
 """Text bytes per file byte."""
-EOD_PER_BYTE = 2
-"""At worst each byte of text is a document of its own, and brings its EOD."""
+MAX_TOKENS_PER_BYTE = 2
+"""Worst case: each byte of text is a document of its own, so it has an EOD too."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a source's files hold, by their sizes alone."""
+    """The contents of a source's files, estimated from their sizes."""
 
     files: int
     bytes: int
-    """Of the files as they lie, packed or not."""
+    """Total file size, compressed or not."""
     tokens: int
-    """Likely tokens."""
+    """Estimated tokens."""
     tokens_at_most: int
-    """No text of these files has more."""
+    """Upper bound of the tokens."""
 
 
 def estimate(files: Sequence[InputFile]) -> Estimate:
@@ -42,17 +42,17 @@ def estimate(files: Sequence[InputFile]) -> Estimate:
     if files and files[0].format == "megatron":
         return _count(files)
     usual = sum(file.bytes * USUAL_UNPACKED[_packing(file)] for file in files)
-    most = sum(file.bytes * MOST_UNPACKED[_packing(file)] for file in files)
+    most = sum(file.bytes * MAX_UNPACKED[_packing(file)] for file in files)
     return Estimate(
         files=len(files),
         bytes=sum(file.bytes for file in files),
         tokens=usual // BYTES_PER_TOKEN,
-        tokens_at_most=most * EOD_PER_BYTE,
+        tokens_at_most=most * MAX_TOKENS_PER_BYTE,
     )
 
 
 def _count(files: Sequence[InputFile]) -> Estimate:
-    """Tokens that are there already: counted by the sizes of the `.bin` and their ids."""
+    """Exact count for tokenized datasets: size of the `.bin` files divided by the bytes per id."""
     index_of = {file.name: file.url for file in files}
     bins = [file for file in files if file.name.endswith(".bin")]
     tokens = sum(file.bytes // header_itemsize(index_of[f"{file.name.removesuffix('.bin')}.idx"]) for file in bins)
@@ -60,5 +60,5 @@ def _count(files: Sequence[InputFile]) -> Estimate:
 
 
 def _packing(file: InputFile) -> str:
-    # Arrow's buffers and the bodies in a WARC may be packed as well
+    # buffers of Arrow files and bodies of WARC records may be compressed too
     return file.compression or ("parquet" if file.format in ("parquet", "arrow", "warc") else "plain")

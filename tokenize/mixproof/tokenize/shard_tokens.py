@@ -1,4 +1,4 @@
-"""The texts of one shard that are to be encoded, and the tokens encoded from them."""
+"""The input and output of encoding one shard: which texts to encode, and where the tokens are."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.columns import array_of, flags
 
 STAGE = "tokens"
-"""The stage's folder in the store; the ledger calls the stage `encode`."""
+"""The stage's folder in the store: the tokens of single shards."""
+LEDGER_STAGE = "encode"
+"""The stage's name in the ledger, in errors and in circumstances."""
 TOKENS = "tokens.bin"
 PROVENANCE = "provenance.parquet"
 BATCH_BYTES = 4_000_000
-"""UTF-8 bytes of a batch of texts; a longer text is a batch by itself."""
+"""UTF-8 bytes per batch of texts; a longer text is a batch of its own."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """A Parquet of texts, and which of its rows to encode."""
+    """A Parquet file of texts, and which of its rows to encode."""
 
     path: str
     """Relative to the store. Columns `record`, `id`, `text`, `text_xxh128`, `text_bytes`, and perhaps `file`."""
     sha256: str
     keep: Bitmap | None
-    """None: all rows."""
+    """Which rows to encode; None: all."""
     file: str
-    """Name of the input file that all rows are from; "" where the column `file` says."""
+    """Name of the input file of all rows; "" if the column `file` names it."""
     first_record: int
-    """What to add to `record` for the place in that file."""
+    """Added to `record` to get the index in that file."""
     source: str
 
 
 @dataclass(frozen=True)
 class EncodedShard:
-    """The finished tokens of one shard."""
+    """The encoded tokens of one shard."""
 
     texts: Texts
     folder: str
@@ -51,27 +53,27 @@ class EncodedShard:
     row: StageRow
     engine: str
     rechecked: int
-    """Documents that the reference encoded as well, with equal ids."""
+    """Number of documents that the reference encoded too, with equal ids."""
 
 
 def read_kept(store: Store, texts: Texts, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The kept rows of a Parquet of texts, in batches of about `BATCH_BYTES`; of all columns, or of some.
+    """The kept rows of a Parquet file of texts, in batches of about `BATCH_BYTES`, with all columns or only `columns`.
 
     Raises:
-        DamagedFileError: when bitmap and texts do not belong together.
+        DamagedFileError: when the bitmap does not belong to the texts.
     """
     with pq.ParquetFile(store.path(texts.path)) as file:
         keep = read_bitmap(store, texts.keep, file.metadata.num_rows)
-        at = 0
+        first = 0
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
-            kept = keep[at : at + rows]
-            at += rows
+            kept = keep[first : first + rows]
+            first += rows
             if kept.any():
-                yield from _cut(file.read_row_group(group, columns).filter(flags(kept)))
+                yield from _batches(file.read_row_group(group, columns).filter(flags(kept)))
 
 
-def _cut(rows: pa.Table) -> Iterator[pa.Table]:
+def _batches(rows: pa.Table) -> Iterator[pa.Table]:
     ends = np.cumsum(array_of(rows["text_bytes"]))
     start = 0
     while start < rows.num_rows:

@@ -1,12 +1,13 @@
-"""Adopt: an existing `.bin/.idx` as a source: every id checked, counted and copied, none of them encoded again.
+"""Adopt: use an existing `.bin/.idx` as a source. Every id is checked, counted and copied; nothing is encoded.
 
-A pair of files is a shard, a Ray task each: its index is checked (`foreign_index.py`), then its ids are read
-once in blocks: below the vocabulary size, an EOD at the end of each document and nowhere else. What comes out is
-what `encode` gives, so parts, draws, trace and audit know no difference: ids in the dtype of the vocabulary, and
-a provenance row a document. Texts are not there, so bytes are 0, nothing is deduplicated, decontaminated or held
-out, and `text_xxh128` is the hash of the document's ids (int32, little-endian, without EOD), for runs draw by it.
+Each pair of files is one shard and one Ray task. The index is checked (`foreign_index.py`), then the ids are read once
+in blocks: each must be below the vocabulary size, with an EOD at the end of each document and nowhere else. The output
+has the same form as that of `encode` (ids in the dtype of the vocabulary, one provenance row per document), so parts,
+draws, trace and audit treat both alike. There are no texts: bytes are 0, nothing is deduplicated, decontaminated or
+held out, and `text_xxh128` is the hash of the document's ids (int32, little-endian, without EOD), because runs draw
+documents by it.
 
-A document without ids, or with an EOD alone, is dropped and counted as `no_tokens`: an index cannot hold it.
+Documents without ids, or with only an EOD, are dropped and counted as `no_tokens`: an index cannot hold them.
 """
 
 from __future__ import annotations
@@ -24,11 +25,10 @@ from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import HeldoutRecord, InputsRecord, SourceRecord, SplitRecord, TokenizerRecord
-from mixproof.ledger.receipts import find_receipts
-from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.stage import Call, run_missing
 from mixproof.pipeline.columns import column_of, numbers
 from mixproof.pipeline.read.documents import write_inputs
 from mixproof.pipeline.read.files import InputFile
@@ -45,21 +45,21 @@ STAGE_VERSION = 1
 READ = "read"
 NO_TOKENS = "no_tokens"
 BLOCK_TOKENS = 1 << 23
-"""Tokens read at a time; a single longer document is a block of its own."""
+"""Tokens per block; a longer document is a block of its own."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One `.bin` with its `.idx`."""
+    """A `.bin` with its `.idx`."""
 
     source: str
     file: str
-    """Name of the `.bin`, as a provenance has it."""
+    """Name of the `.bin`, as recorded in the provenance."""
     bin_url: str
     bin_bytes: int
     idx_url: str
     sha256: tuple[str, str]
-    """Of `.bin` and `.idx`."""
+    """SHA-256 of `.bin` and `.idx`."""
 
 
 def adopt_sources(
@@ -71,33 +71,33 @@ def adopt_sources(
     *,
     part_bytes: int,
 ) -> dict[str, SourceRecord]:
-    """State every source that the spec names by `megatron`, its datasets checked and in the store.
+    """Check all `megatron` sources of a spec, copy their datasets into the store, and return their records.
 
     Args:
         spec: a checked spec.
-        files: every source's files, by `find_files`.
-        tokenizer: what the build encodes with, and what these ids must be of.
-        store: where datasets go.
-        cluster: what runs the tasks.
-        part_bytes: most bytes of a part's `.bin`.
+        files: every source's files, from `find_files`.
+        tokenizer: the tokenizer of the build, which must also be that of these ids.
+        store: where the datasets go.
+        cluster: runs the tasks.
+        part_bytes: maximum size of a part's `.bin`, in bytes.
 
     Raises:
-        RequestError: when ids, EODs or the tokenizer that the spec names are not the build's.
+        RequestError: when ids, EODs or the declared tokenizer are not those of the build's tokenizer.
         DamagedFileError: when a file is truncated or an index does not describe its `.bin`.
     """
     names = [name for name, source in spec.sources.items() if source.megatron is not None]
     for name in names:
         _check_tokenizer(spec, name, tokenizer)
-    mine = {name: files[name] for name in names}
-    sha256 = identify((file for found in mine.values() for file in found), store, cluster)
-    pairs = [pair for name in names for pair in _pairs(name, mine[name], sha256)]
+    adopted = {name: files[name] for name in names}
+    sha256 = identify((file for found in adopted.values() for file in found), store, cluster)
+    pairs = [pair for name in names for pair in _pairs(name, adopted[name], sha256)]
     receipts = _adopt(pairs, tokenizer, store, cluster)
     shards = {name: [_shard(p, r) for p, r in zip(pairs, receipts, strict=True) if p.source == name] for name in names}
     splits = [(name, "train", shards[name]) for name in names]
     datasets = make_datasets(splits, tokenizer, store, cluster, part_bytes=part_bytes)
     return {
-        name: _state(name, shards[name], SplitRecord(**_counts(shards[name]), datasets=parts), inputs)
-        for name, parts, inputs in zip(names, datasets, _inputs(mine, shards, sha256, store), strict=True)
+        name: _record(name, shards[name], SplitRecord(**_counts(shards[name]), datasets=parts), inputs)
+        for name, parts, inputs in zip(names, datasets, _inputs(adopted, shards, sha256, store), strict=True)
     }
 
 
@@ -106,8 +106,8 @@ def _check_tokenizer(spec: Spec, name: str, tokenizer: TokenizerRecord) -> None:
     if given is not None and given != tokenizer.sha256:
         where = spec.where("sources", name, "tokenizer_sha256")
         raise RequestError(
-            f"{where}: these tokens are of tokenizer {given}, and the build's tokenizer is {tokenizer.sha256}; their "
-            "ids mean other text: name the tokenizer that made them under `tokenizer`, or build from the texts"
+            f"{where}: these tokens were made with tokenizer {given}, but the build's tokenizer is {tokenizer.sha256}; "
+            "their ids mean other text: set `tokenizer` to the one that made them, or build from the texts"
         )
 
 
@@ -121,12 +121,12 @@ def _pairs(name: str, files: Sequence[InputFile], sha256: Mapping[str, str]) -> 
 
 def _adopt(pairs: Sequence[Pair], tokenizer: TokenizerRecord, store: Store, cluster: Cluster) -> list[Receipt]:
     keys = [_key(pair, tokenizer) for pair in pairs]
-    known = find_receipts(store, STAGE, keys)
-    missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
-    calls = [(str(store), key, pair, tokenizer) for key, pair in missing.items()]
-    receipts = known | dict(zip(missing, cluster.run(adopt_pair, calls, label="adopt"), strict=True))
-    seal_receipts(store, STAGE, receipts.beside)
-    cluster.count(run=len(missing), reused=len(known))
+
+    def calls(missing: dict[str, Pair]) -> list[Call]:
+        return [(store, key, pair, tokenizer) for key, pair in missing.items()]
+
+    work = dict(zip(keys, pairs, strict=True))
+    receipts = run_missing(store, STAGE, work, calls, adopt_pair, cluster, "adopt")
     return [receipts[key] for key in keys]
 
 
@@ -135,16 +135,15 @@ def _key(pair: Pair, tokenizer: TokenizerRecord) -> str:
     return stage_key(STAGE, STAGE_VERSION, config, list(pair.sha256))
 
 
-def adopt_pair(store_url: str, key: str, pair: Pair, tokenizer: TokenizerRecord) -> Receipt:
-    """Check one pair and copy its ids: the task.
+def adopt_pair(store: Store, key: str, pair: Pair, tokenizer: TokenizerRecord) -> Receipt:
+    """Check one pair and copy its ids (Ray task).
 
     Raises:
-        RequestError: when an id or an EOD is not as the tokenizer has it.
+        RequestError: when an id or an EOD is not one of the tokenizer.
         DamagedFileError: when a file is truncated or the index does not describe the `.bin`.
     """
-    import fsspec  # here, because few builds take tokens that are there
+    import fsspec  # slow to import, and few builds adopt datasets
 
-    store = Store(store_url)
     index = read_foreign_index(pair.idx_url, pair.bin_url, pair.bin_bytes)
     _check_dtype(pair, index, tokenizer)
     dtype = token_dtype(tokenizer.vocab_size)
@@ -157,14 +156,14 @@ def adopt_pair(store_url: str, key: str, pair: Pair, tokenizer: TokenizerRecord)
             for rows in regroup(_copy(pair, index, tokenizer, ids, out, dtype)):
                 provenance.write(rows)
         kept = index.lengths > 1
-        gone = int(np.count_nonzero(~kept))
+        empty = int(np.count_nonzero(~kept))
         row = StageRow(
             stage=READ,
             documents_in=len(kept),
-            documents_out=len(kept) - gone,
+            documents_out=len(kept) - empty,
             bytes_in=0,
             bytes_out=0,
-            dropped={NO_TOKENS: Count(documents=gone, bytes=0)} if gone else {},
+            dropped={NO_TOKENS: Count(documents=empty, bytes=0)} if empty else {},
         )
         tokens = int(index.lengths[kept].sum())
         return attempt.commit(account=(row.check(source=pair.source, unit=pair.file),), facts={"tokens": tokens})
@@ -174,7 +173,8 @@ def _check_dtype(pair: Pair, index: ForeignIndex, tokenizer: TokenizerRecord) ->
     if np.iinfo(index.dtype).max < tokenizer.vocab_size - 1:
         raise RequestError(
             f"source {pair.source}: {pair.idx_url}: ids are {index.dtype.name}, which cannot hold a vocabulary of "
-            f"{tokenizer.vocab_size:,}: larger ids were cut when it was written, or it is of another tokenizer"
+            f"{tokenizer.vocab_size:,}: larger ids overflowed when it was written, or it was made with another "
+            "tokenizer; tokenize the texts again"
         )
 
 
@@ -186,7 +186,7 @@ def _copy(
     out: BinaryIO,
     dtype: np.dtype[np.uint16] | np.dtype[np.int32],
 ) -> Iterator[pa.Table]:
-    """Copy block by block; yield the provenance of each."""
+    """Copy the ids in blocks; yield the provenance of each block."""
     ends = np.cumsum(index.lengths)
     first = 0
     while first < len(ends):
@@ -196,7 +196,9 @@ def _copy(
         size = int(lengths.sum())
         block = np.frombuffer(ids.read(size * index.dtype.itemsize), index.dtype.newbyteorder("<")).astype(np.int32)
         if len(block) != size:
-            raise RequestError(f"{pair.bin_url}: it became shorter while it was read; let it be written first")
+            raise RequestError(
+                f"{pair.bin_url}: the file became shorter while it was read; build when it is completely written"
+            )
         _check_block(pair, tokenizer, block, lengths, first)
         kept = lengths > 1
         out.write(block[np.repeat(kept, lengths)].astype(dtype).data)
@@ -207,35 +209,36 @@ def _copy(
 def _check_block(
     pair: Pair, tokenizer: TokenizerRecord, ids: NDArray[np.int32], lengths: NDArray[np.int64], first: int
 ) -> None:
-    """Check ids and EODs of the documents `first` and following."""
+    """Check ids and EODs of the documents from `first` on."""
     ends = np.cumsum(lengths)
-    place = f"source {pair.source}: {pair.bin_url}"
+    location = f"source {pair.source}: {pair.bin_url}"
 
-    def document(token: int) -> int:
+    def document_of(token: int) -> int:
         return first + int(np.searchsorted(ends, token, "right"))
 
     wrong = np.flatnonzero((ids < 0) | (ids >= tokenizer.vocab_size))
     if len(wrong):
         token = int(wrong[0])
         raise RequestError(
-            f"{place}: document {document(token)}: id {int(ids[token])}, and the tokenizer's are below "
-            f"{tokenizer.vocab_size}; these ids are of another tokenizer"
+            f"{location}: document {document_of(token)} contains id {int(ids[token])}, but the ids of the tokenizer "
+            f"are below {tokenizer.vocab_size}; the dataset was made with another tokenizer"
         )
     last = ends[lengths > 0] - 1
     missing = last[ids[last] != tokenizer.eod_id]
     if len(missing):
         raise RequestError(
-            f"{place}: document {document(int(missing[0]))} ends with id {int(ids[missing[0]])} and not with EOD "
-            f"{tokenizer.eod_id}, as do {len(missing)} of {len(lengths)} documents from {first} on; write it with "
-            "--append-eod, or name its end of document with `tokenizer.eod`"
+            f"{location}: document {document_of(int(missing[0]))} ends with id {int(ids[missing[0]])} instead of EOD "
+            f"{tokenizer.eod_id}, and so do {len(missing)} of {len(lengths)} documents from {first} on; write the "
+            "dataset with --append-eod, or set `tokenizer.eod` to its end of document"
         )
     is_eod = ids == tokenizer.eod_id
     is_eod[last] = False
     if is_eod.any():
         token = int(is_eod.argmax())
         raise RequestError(
-            f"{place}: document {document(token)} has an EOD {tokenizer.eod_id} inside, as in {int(is_eod.sum())} "
-            "places: a text that held the piece literally, or documents run together; build from the texts instead"
+            f"{location}: document {document_of(token)} contains EOD {tokenizer.eod_id} before its end; there are "
+            f"{int(is_eod.sum())} such EODs in this block. Either texts contained the token literally or documents "
+            "were joined; build from the texts instead"
         )
 
 
@@ -288,16 +291,16 @@ def _inputs(
     sha256: Mapping[str, str],
     store: Store,
 ) -> Iterator[InputsRecord]:
-    """The raw files of each source; the documents of a pair are the records of its `.bin`."""
+    """The raw files of each source; the documents of a pair count as records of its `.bin`."""
     for name, found in files.items():
         records = dict.fromkeys((file.name for file in found), 0)
         records.update((shard.texts.file, shard.row.documents_in) for shard in shards[name])
         yield write_inputs(found, records, sha256, store)
 
 
-def _state(name: str, shards: Sequence[EncodedShard], train: SplitRecord, inputs: InputsRecord) -> SourceRecord:
+def _record(name: str, shards: Sequence[EncodedShard], train: SplitRecord, inputs: InputsRecord) -> SourceRecord:
     row = sum_rows([shard.row for shard in shards])
     if not row.documents_out:
-        raise RequestError(f"sources.{name}: its `.bin/.idx` hold no document with tokens; give it other files")
+        raise RequestError(f"sources.{name}: its `.bin/.idx` contain no document with tokens; set other files")
     heldout = HeldoutRecord(documents=0, tokens=0, eod_tokens=0, bytes=0, datasets=())
     return SourceRecord(inputs=inputs, train=train, heldout=heldout, ledger=(row,))

@@ -1,14 +1,13 @@
-r"""Megatron's indexed datasets, `.bin` and `.idx`, written from whole arrays of ids.
+r"""Write Megatron's indexed datasets, `.bin` and `.idx`, from whole arrays of ids.
 
-The `.bin` holds the ids of all documents one after another, an end of document (EOD) behind each; the
-`.idx` says how long each is and where it starts. Both are byte-identical to what Megatron-LM's
-`preprocess_data.py --append-eod` writes for the same documents in the same order. EODs are put between
-the documents by one mask for thousands of documents at once, which is some ten times faster than a
-call a document.
+The `.bin` contains the ids of all documents, each followed by an end-of-document id (EOD). The `.idx` contains length
+and start of each document. Both are byte-identical to the output of Megatron-LM's `preprocess_data.py --append-eod` for
+the same documents in the same order. EODs are inserted with one mask for thousands of documents at once, about ten
+times faster than one call per document.
 
 `.idx`: `MMIDIDX\0\0`, u64 version 1, u8 dtype code, u64 sequences, u64 documents + 1, then i32 lengths
 (tokens), i64 pointers (bytes into the `.bin`) and i64 document boundaries (in sequences). Here a document is
-one sequence. A document without ids would be a boundary without a sequence: it must be left out before.
+one sequence. Documents without ids cannot be represented and must be removed first.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ VERSION = 1
 HEADER = struct.Struct("<QBQQ")
 CODE_OF_DTYPE = {"uint16": 8, "int32": 4}
 UINT16_BELOW = 65_500
-"""Vocabularies below this size are stored as uint16, others as int32; Megatron's own limit."""
+"""Ids of vocabularies below this size are stored as uint16, all others as int32; Megatron's own limit."""
 MAX_DOCUMENT_TOKENS = 2**31 - 1
-"""Lengths are int32."""
+"""Lengths are stored as int32."""
 
 Ids = NDArray[np.int32] | NDArray[np.int64] | NDArray[np.uint16] | NDArray[np.uint32]
 
@@ -42,13 +41,13 @@ def token_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.int32]:
 def append_eods(
     ids: Ids, lengths: NDArray[np.int64], eod_id: int, dtype: np.dtype[np.uint16] | np.dtype[np.int32]
 ) -> NDArray[np.uint16] | NDArray[np.int32]:
-    """Put an EOD behind every document.
+    """Append an EOD to every document.
 
     Args:
         ids: [tokens] of all documents in order; already checked against vocabulary and dtype.
-        lengths: [documents] tokens of each, every one positive.
+        lengths: [documents] tokens of each document, all positive.
         eod_id: the id to append.
-        dtype: what the result is stored as.
+        dtype: dtype of the result.
 
     Returns:
         [tokens + documents] ids with EODs.
@@ -70,12 +69,12 @@ def append_eods(
 
 
 def write_index(path: Path, lengths: NDArray[np.int32], dtype: np.dtype[np.uint16] | np.dtype[np.int32]) -> None:
-    """Write the `.idx` of a `.bin` that holds one sequence a document.
+    """Write the `.idx` of a `.bin` with one sequence per document.
 
     Args:
         path: where the `.idx` goes.
-        lengths: [documents] tokens of each, EOD included.
-        dtype: what the `.bin` is stored as.
+        lengths: [documents] tokens of each document, EOD included.
+        dtype: dtype of the `.bin`.
     """
     pointers = np.zeros(len(lengths), np.int64)
     np.cumsum(lengths[:-1], dtype=np.int64, out=pointers[1:])
@@ -89,15 +88,15 @@ def write_index(path: Path, lengths: NDArray[np.int32], dtype: np.dtype[np.uint1
 
 @dataclass(frozen=True)
 class Index:
-    """What an `.idx` says."""
+    """The contents of an `.idx`."""
 
     dtype: np.dtype[np.uint16] | np.dtype[np.int32]
     lengths: NDArray[np.int32]
-    """[documents] tokens of each, EOD included."""
+    """[documents] tokens of each document, EOD included."""
 
     @property
     def starts(self) -> NDArray[np.int64]:
-        """[documents + 1] place of each document in tokens, and the end."""
+        """[documents + 1] first token of each document, then the total number of tokens."""
         starts = np.zeros(len(self.lengths) + 1, np.int64)
         np.cumsum(self.lengths, dtype=np.int64, out=starts[1:])
         return starts
@@ -107,17 +106,18 @@ def read_index(path: Path) -> Index:
     """Read an `.idx` that `write_index` wrote.
 
     Raises:
-        DamagedFileError: when it is truncated, of another format, or not one sequence a document.
+        DamagedFileError: when it is truncated, has another format, or not one sequence per document.
     """
     data = path.read_bytes()
     start = len(MAGIC) + HEADER.size
     if len(data) < start or not data.startswith(MAGIC):
-        raise DamagedFileError(str(path), "byte 0", "not an index of Megatron's")
+        raise DamagedFileError(str(path), "byte 0", "not a Megatron index")
     version, code, sequences, boundaries = HEADER.unpack_from(data, len(MAGIC))
     names = {code: name for name, code in CODE_OF_DTYPE.items()}
     if version != VERSION or code not in names or boundaries != sequences + 1:
-        raise DamagedFileError(str(path), f"byte {len(MAGIC)}", "not an index with one sequence a document")
+        raise DamagedFileError(str(path), f"byte {len(MAGIC)}", "not an index with one sequence per document")
     if len(data) != start + 12 * sequences + 8 * boundaries:
-        raise DamagedFileError(str(path), f"byte {len(data)}", f"an index of {sequences} sequences has another size")
+        size = start + 12 * sequences + 8 * boundaries
+        raise DamagedFileError(str(path), f"byte {len(data)}", f"an index of {sequences} sequences takes {size} bytes")
     dtype: np.dtype[np.uint16] | np.dtype[np.int32] = np.dtype(names[code])
     return Index(dtype, np.frombuffer(data, np.int32, sequences, start))

@@ -1,9 +1,9 @@
-"""Merge: the parts of each side of each source as one dataset, for tools that want one prefix.
+"""Merge the parts of each side of each source into one dataset, for tools that accept only one prefix.
 
-`<source>-train.{bin,idx,parquet}` and `<source>-heldout...` hold what one part of unlimited size would hold, byte for
-byte. Tokens are copied a block at a time and the index is written a part at a time, every array at its own place in the
-file, so memory is that of one part's index, whatever the dataset is. Each file is held against the manifest's
-checksum while it is copied, so a damaged part never becomes part of something whole.
+`<source>-train.{bin,idx,parquet}` and `<source>-heldout...` are byte-identical to a single part of unlimited size.
+Tokens are copied in blocks, and the index is written part by part, each array at its offset in the file, so memory is
+bounded by the index of one part. Each file is checked against the manifest's checksum while it is copied, so a damaged
+part is never merged.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ COPY_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Merged:
-    """One dataset made of the parts of one side of a source."""
+    """The merged parts of one side of a source."""
 
     prefix: str
-    """Its name in the folder."""
+    """File name without suffix, relative to the folder."""
     parts: int
     documents: int
     tokens: int
@@ -42,15 +42,15 @@ class Merged:
 
 
 def merge_parts(store: Store, manifest: Manifest, folder: Path) -> list[Merged]:
-    """Write every side of every source of a build as one dataset; a side without documents has none.
+    """Write each side of each source of a build as one dataset; sides without documents are skipped.
 
     Args:
-        store: where the parts are.
-        manifest: of the build.
+        store: the store of the build.
+        manifest: the manifest of the build.
         folder: an empty folder.
 
     Raises:
-        DamagedFileError: when a part is missing or not what the manifest says.
+        DamagedFileError: when a part is missing or its checksum is not that of the manifest.
     """
     dtype = token_dtype(manifest.tokenizer.vocab_size)
     merged = []
@@ -59,7 +59,7 @@ def merge_parts(store: Store, manifest: Manifest, folder: Path) -> list[Merged]:
             if split.datasets:
                 done = Merged(f"{name}-{side}", len(split.datasets), split.documents, split.tokens)
                 prefix = folder / done.prefix
-                prefix.parent.mkdir(exist_ok=True)  # the part of a split source lies in a folder of its source's
+                prefix.parent.mkdir(exist_ok=True)  # the name of a split source has a folder
                 _join_tokens(store, split.datasets, prefix.with_name(f"{prefix.name}.bin"))
                 _join_indexes(store, split.datasets, done, dtype, prefix.with_name(f"{prefix.name}.idx"))
                 _join_provenance(store, split.datasets, prefix.with_name(f"{prefix.name}.parquet"))
@@ -86,10 +86,10 @@ def _join_indexes(
     dtype: np.dtype[np.uint16] | np.dtype[np.int32],
     path: Path,
 ) -> None:
-    """Write lengths, pointers and boundaries of each part where they belong in the whole index."""
+    """Write lengths, pointers and boundaries of each part at their offsets in the whole index."""
     total = merged.documents
-    lengths_at = len(MAGIC) + HEADER.size
-    pointers_at, boundaries_at = lengths_at + 4 * total, lengths_at + 12 * total
+    lengths_offset = len(MAGIC) + HEADER.size
+    pointers_offset, boundaries_offset = lengths_offset + 4 * total, lengths_offset + 12 * total
     documents, tokens = 0, 0
     with path.open("wb") as out:
         out.write(MAGIC + HEADER.pack(VERSION, CODE_OF_DTYPE[dtype.name], total, total + 1))
@@ -97,12 +97,12 @@ def _join_indexes(
             index = _checked_index(store, part)
             starts = index.starts
             arrays = (
-                (lengths_at + 4 * documents, index.lengths),
-                (pointers_at + 8 * documents, (starts[:-1] + tokens) * dtype.itemsize),
-                (boundaries_at + 8 * documents, np.arange(documents, documents + len(index.lengths) + 1)),
+                (lengths_offset + 4 * documents, index.lengths),
+                (pointers_offset + 8 * documents, (starts[:-1] + tokens) * dtype.itemsize),
+                (boundaries_offset + 8 * documents, np.arange(documents, documents + len(index.lengths) + 1)),
             )
-            for place, array in arrays:
-                out.seek(place)
+            for offset, array in arrays:
+                out.seek(offset)
                 out.write(np.ascontiguousarray(array).data)
             documents += len(index.lengths)
             tokens += int(starts[-1])
@@ -112,8 +112,8 @@ def _join_provenance(store: Store, parts: Sequence[DatasetRecord], path: Path) -
     first = 0
     with TableWriter(path, SCHEMA) as out:
         for rows in regroup(_rows(store, parts)):
-            places = numbers(np.arange(first, first + rows.num_rows, dtype=np.int64))
-            out.write(rows.set_column(0, SCHEMA.field("document"), places))
+            documents = numbers(np.arange(first, first + rows.num_rows, dtype=np.int64))
+            out.write(rows.set_column(0, SCHEMA.field("document"), documents))
             first += rows.num_rows
 
 
@@ -142,5 +142,5 @@ def _present(store: Store, name: str) -> Path:
 
 def _compare(name: str, expected: str, found: str) -> None:
     if found != expected:
-        reason = f"SHA-256 is {found}, the manifest says {expected}; delete its folder and build again"
+        reason = f"SHA-256 is {found}, but the manifest states {expected}; delete its folder and build again"
         raise DamagedFileError(name, "whole file", reason)

@@ -1,10 +1,10 @@
-"""Parts: the encoded shards of a source joined into ordered datasets of bounded size.
+"""Parts: join the encoded shards of a source into ordered datasets of bounded size.
 
-A part is `<source>-<split>-00000.bin/.idx/.parquet` and holds whole documents, at most `part_bytes` of ids
-(a single larger document is a part of its own). Where parts are cut follows from the documents alone, and a
-part's key from its rows and the tokenizer, so neither depends on how the source was cut into shards. The
-`.bin` is joined by copying bytes; nothing is decoded. Because a key needs the rows, a receipt under
-`assemble/` remembers which slices gave which key, so an unchanged part is found without reading them.
+A part is `<source>-<split>-00000.bin/.idx/.parquet`. It contains whole documents with at most `part_bytes` of ids; a
+single larger document is a part of its own. Part boundaries depend only on the documents, and a part's key only on its
+rows and the tokenizer, so neither depends on how the source was split into shards. The `.bin` is joined by copying
+bytes; nothing is decoded. Because a key is computed from the rows, a receipt under `assemble/` remembers which slices
+gave which key, so an unchanged part is found without reading its rows.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ from .indexed import token_dtype, write_index
 from .provenance import SCHEMA, Slice, TableWriter, digest_rows, read_part
 
 STAGE = "encode"
+"""The folder of parts in the store. The tokens of single shards are in another one (`shard_tokens.py`)."""
 STAGE_VERSION = 1
 ASSEMBLE = "assemble"
 ASSEMBLE_VERSION = 1
 PART_BYTES = 32_000_000_000
 COPY_BYTES = 16 << 20
 HELD_GROUPS = 4
-"""Row groups of provenance: fewer are kept from the reading that gives the key to the writing, some 40 MB at most."""
+"""A part with fewer row groups of provenance keeps them in memory, up to 40 MB, between hashing and writing."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part to be made: its name and what it is made of."""
+    """One part to make: its name and its slices of encoded shards."""
 
     name: str
     """`<source>-<split>-00000`."""
@@ -52,29 +53,29 @@ class Part:
 
 
 def plan_parts(shards: Sequence[EncodedShard], store: Store, part_tokens: int) -> list[tuple[Slice, ...]]:
-    """Cut a source's documents, in order, into parts of at most `part_tokens`, EODs included.
+    """Divide a source's documents, in order, into parts of at most `part_tokens` tokens, EODs included.
 
-    Only the lengths of shards in which a part ends are read.
+    Document lengths are read only for shards in which a part ends.
     """
     parts: list[tuple[Slice, ...]] = []
     open_part: list[Slice] = []
-    room = part_tokens
+    free_tokens = part_tokens
     for shard in shards:
-        start, tokens_left = 0, shard.tokens
-        while tokens_left > room:
+        start, remaining = 0, shard.tokens
+        while remaining > free_tokens:
             ends = np.cumsum(read_lengths(store, shard)[start:])
-            fit = int(np.searchsorted(ends, room, side="right"))
-            if fit == 0 and not open_part:
-                fit = 1  # a document larger than a part
-            if fit:
-                open_part.append(_slice(shard, start, start + fit))
-                tokens_left -= int(ends[fit - 1])
-                start += fit
+            fitting = int(np.searchsorted(ends, free_tokens, side="right"))
+            if fitting == 0 and not open_part:
+                fitting = 1  # a document larger than a part
+            if fitting:
+                open_part.append(_slice(shard, start, start + fitting))
+                remaining -= int(ends[fitting - 1])
+                start += fitting
             parts.append(tuple(open_part))
-            open_part, room = [], part_tokens
-        if tokens_left:
+            open_part, free_tokens = [], part_tokens
+        if remaining:
             open_part.append(_slice(shard, start, shard.documents))
-            room -= tokens_left
+            free_tokens -= remaining
     return [*parts, tuple(open_part)] if open_part else parts
 
 
@@ -103,10 +104,10 @@ def make_datasets(
 
     Args:
         splits: (source, `train` or `heldout`, its encoded shards in order).
-        tokenizer: what encoded them.
-        store: where parts go.
-        cluster: what runs the tasks.
-        part_bytes: most bytes of a part's `.bin`.
+        tokenizer: the tokenizer that encoded them.
+        store: where the parts go.
+        cluster: runs the tasks.
+        part_bytes: maximum size of a part's `.bin`, in bytes.
 
     Returns:
         The parts of each entry of `splits`, in order.
@@ -134,8 +135,9 @@ def _check_sum(source: str, split: str, shards: Sequence[EncodedShard], parts: S
     expected = (sum(shard.documents for shard in shards), sum(shard.tokens for shard in shards))
     found = (sum(part.documents for part in parts), sum(part.tokens for part in parts))
     if expected != found:
-        words = "{} documents, {} tokens"
-        raise AccountError("E6", words.format(*expected), words.format(*found), source=source, stage=f"{split} parts")
+        template = "{} documents, {} tokens"
+        expected_text, found_text = template.format(*expected), template.format(*found)
+        raise AccountError("E6", expected_text, found_text, source=source, stage=f"{split} parts")
 
 
 def _make_parts(
@@ -144,7 +146,7 @@ def _make_parts(
     memos = [_memo_key(part, tokenizer) for part in parts]
     known = _recall(store, memos)
     missing = {memo: part for memo, part in zip(memos, parts, strict=True) if memo not in known}
-    calls = [(str(store), memo, part, tokenizer) for memo, part in missing.items()]
+    calls = [(store, memo, part, tokenizer) for memo, part in missing.items()]
     made = cluster.run(assemble_part, calls, label="assemble")
     new = sum(is_new for _, is_new in made)
     known.update((memo, receipt) for memo, (receipt, _) in zip(missing, made, strict=True))
@@ -158,7 +160,7 @@ def _memo_key(part: Part, tokenizer: TokenizerRecord) -> str:
 
 
 def _recall(store: Store, memos: Sequence[str]) -> dict[str, Receipt]:
-    """The receipts of the parts that lie finished in the store, by memo."""
+    """The receipts of the finished parts in the store, by memo."""
     keys = {memo: str(receipt.facts["key"]) for memo, receipt in find_receipts(store, ASSEMBLE, memos).items()}
     parts = find_receipts(store, STAGE, keys.values())
     return {memo: parts[key] for memo, key in keys.items() if key in parts}
@@ -177,16 +179,15 @@ def _record(name: str, receipt: Receipt) -> DatasetRecord:
     )
 
 
-def assemble_part(store_url: str, memo: str, part: Part, tokenizer: TokenizerRecord) -> tuple[Receipt, bool]:
-    """Join one part: the task.
+def assemble_part(store: Store, memo: str, part: Part, tokenizer: TokenizerRecord) -> tuple[Receipt, bool]:
+    """Make one part (Ray task).
 
     Returns:
-        The part's receipt, and whether it was made now (else another split into shards had made it).
+        The part's receipt, and whether it was made now; False if a build with other shards had made it.
 
     Raises:
-        AccountError: E5 does not close.
+        AccountError: when E5 does not hold.
     """
-    store = Store(store_url)
     groups = read_part(store, part.slices, PROVENANCE)
     held = list(islice(groups, HELD_GROUPS))
     rows = digest_rows(chain(held, groups))
@@ -236,14 +237,14 @@ def _read_tokens(store: Store, piece: Slice, itemsize: int) -> Iterator[bytes]:
     start, stop = _token_range(folder / PROVENANCE, piece, size // itemsize)
     with (folder / TOKENS).open("rb") as tokens:
         tokens.seek(start * itemsize)
-        left = (stop - start) * itemsize
-        while left and (block := tokens.read(min(COPY_BYTES, left))):
-            left -= len(block)
+        remaining = (stop - start) * itemsize
+        while remaining and (block := tokens.read(min(COPY_BYTES, remaining))):
+            remaining -= len(block)
             yield block
 
 
 def _token_range(provenance: Path, piece: Slice, tokens: int) -> tuple[int, int]:
-    """First token of a slice, and the one behind it, in a shard of `tokens`."""
+    """The range of tokens (first, end) of a slice, in a shard of `tokens` tokens."""
     if (piece.start, piece.stop) == (0, pq.read_metadata(provenance).num_rows):
         return 0, tokens
     lengths = _lengths(provenance)

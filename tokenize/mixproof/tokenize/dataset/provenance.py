@@ -1,12 +1,12 @@
-"""Provenance: one row a document of a dataset part, in the order of its index.
+"""Provenance: one row per document of a dataset part, in the order of its index.
 
-Columns, in order: `document` (int64, from 0 in each part), `file` (path below the glob's fixed prefix),
-`record` (int64, place in the whole file from 0), `id` (`<file>#<record>` where the record has none),
-`text_xxh128` (32 hexadecimal digits), `text_bytes` (int64, UTF-8), `tokens` (int32, EOD included).
+Columns, in order: `document` (int64, from 0 in each part), `file` (path below the glob's fixed prefix), `record`
+(int64, index in the whole file, from 0), `id` (`<file>#<record>` if the record has none), `text_xxh128` (32 hexadecimal
+digits), `text_bytes` (int64, UTF-8), `tokens` (int32, EOD included).
 
-While a shard is encoded its file and first record are not known (its output is shared by equal shards), so it
-is written with the same columns, without `document`, and with `file` and `id` still open. Tables are cut
-anew into row groups of a constant size before they are written, so the bytes do not depend on the shards.
+When a shard is encoded, its file and first record are not known yet, because equal shards share one output. It is
+written with the same columns except `document`, with nulls for an unknown `file` and `id` (the open form). Before
+writing, tables are divided again into row groups of a constant size, so the bytes do not depend on the shards.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import array_of, column_of, numbers
 
 ROW_GROUP = 65_536
-"""Rows of a row group, of every provenance file."""
+"""Rows per row group in every provenance file."""
 
 OPEN_SCHEMA = pa.schema(
     [
@@ -38,31 +38,31 @@ OPEN_SCHEMA = pa.schema(
     ]
 )
 _BETWEEN = column_of(["#"], pa.string())[0]
-"""Of file and record, in an id of ours."""
+"""Separates file and record in a generated id."""
 SCHEMA = pa.schema([pa.field("document", pa.int64()), *OPEN_SCHEMA])
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Consecutive documents of one encoded shard, and where the shard lies in its source."""
+    """Consecutive documents of one encoded shard, and the position of the shard in its source."""
 
     folder: str
     """`tokens/<key>`, relative to the store."""
     start: int
     stop: int
-    """Documents `start` up to `stop` of the shard."""
+    """Documents `start` up to, not including, `stop` of the shard."""
     file: str
-    """Name of the shard's input file; "" where the rows name their own."""
+    """Name of the shard's input file; "" if each row names its own file."""
     first_record: int
-    """Place in the whole file of the shard's record 0."""
+    """Index, in the whole file, of the shard's record 0."""
 
     def plain(self) -> dict[str, str | int]:
-        """The slice as a fingerprint can hold it."""
+        """The slice as JSON for a fingerprint."""
         return dict(vars(self))
 
 
 class TableWriter:
-    """Writes a Parquet file whose bytes depend on its rows only."""
+    """Writes a Parquet file whose bytes depend only on its rows (and the version of pyarrow)."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=3, use_dictionary=["file"])
@@ -74,12 +74,12 @@ class TableWriter:
         self._writer.close()
 
     def write(self, row_group: pa.Table) -> None:
-        """Write one row group, as `regroup` cuts it."""
+        """Write one row group, as returned by `regroup`."""
         self._writer.write_table(row_group, row_group_size=ROW_GROUP)
 
 
 def regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Cut tables into tables of `ROW_GROUP` rows (the last: what is left), each in one piece."""
+    """Divide tables into contiguous tables of `ROW_GROUP` rows; the last one has the remaining rows."""
     waiting: list[pa.Table] = []
     rows = 0
     for table in tables:
@@ -95,11 +95,11 @@ def regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def read_slice(path: Path, piece: Slice) -> Iterator[pa.Table]:
-    """The rows of a slice with `file`, `record` and `id` filled in, a row group of the shard at a time.
+    """The rows of a slice with `file`, `record` and `id` filled in, one row group of the shard at a time.
 
     Args:
         path: the shard's provenance, of `OPEN_SCHEMA`.
-        piece: which rows, and where they lie.
+        piece: the rows to read, and the shard's position in its source.
     """
     with pq.ParquetFile(path) as shard:
         at = 0
@@ -132,19 +132,19 @@ def read_part(store: Store, slices: Iterable[Slice], name: str) -> Iterator[pa.T
     """The rows of a part, of `SCHEMA`, in row groups.
 
     Args:
-        store: where the shards are.
-        slices: what the part is made of, in order.
-        name: of the provenance file in each shard's folder.
+        store: the store of the shards.
+        slices: the slices of the part, in order.
+        name: name of the provenance file in each shard's folder.
     """
     document = 0
     for rows in regroup(table for piece in slices for table in read_slice(store.path(f"{piece.folder}/{name}"), piece)):
-        places = numbers(np.arange(document, document + rows.num_rows, dtype=np.int64))
+        documents = numbers(np.arange(document, document + rows.num_rows, dtype=np.int64))
         document += rows.num_rows
-        yield pa.table([places, *rows.columns], schema=SCHEMA)
+        yield pa.table([documents, *rows.columns], schema=SCHEMA)
 
 
 def digest_rows(row_groups: Iterable[pa.Table]) -> str:
-    """SHA-256 over the values of all rows; equal rows in equal order give equal digests."""
+    """SHA-256 of the values of all rows; equal row groups give equal digests."""
     digest = hashlib.sha256()
     for rows in row_groups:
         for values in rows.columns:

@@ -1,1 +1,1 @@
-"""Tokenizers: files, engines, training, and the reference implementation."""
+"""Tokenizers: their files, references and engines, and how one is trained."""

@@ -1,4 +1,4 @@
-"""What encoding a batch of texts gives, by whatever engine."""
+"""The result of encoding a batch of texts, by any engine."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Encoded:
-    """The ids of a batch of texts, one after another."""
+    """The concatenated ids of a batch of texts."""
 
     ids: NDArray[np.int32] | NDArray[np.int64]
     """[tokens] without EODs."""
     lengths: NDArray[np.int64]
-    """[texts] ids of each; 0 where a text encodes to nothing."""
+    """[texts] number of ids of each text; 0 if a text encodes to nothing."""

@@ -1,13 +1,13 @@
-"""Hugging Face `tokenizer.json`: encoded by the tokenizers package, which is then the reference.
+"""The tokenizers package as the reference of a Hugging Face `tokenizer.json`.
 
-By default that package turns a literal `</s>` in a text into the control id. Here special tokens are split like any
-other text, and nothing is added around a document; padding and truncation are off. In some models (unigram, word
-level) a special token is also an ordinary entry of the vocabulary, which the text would hit all the same: such
-entries get a name that no text holds, so that ids and scores stay as they are, and every special token is probed
-before the tokenizer may be used. Added tokens that are not special are matched literally, as their model wants it.
+By default the package turns a literal `</s>` in a text into the control id. Here special tokens are split like any
+other text, nothing is added around a document, and padding, truncation and BPE dropout are off. In some models
+(unigram, word level) a special token is also an ordinary entry of the vocabulary, which text could still reach. Such
+entries are renamed to a string that no text contains, so ids and scores stay the same. Every special token is tested
+before the tokenizer may be used. Added tokens that are not special are matched literally, as the tokenizer defines.
 
 The end of document is the `eos_token` of `tokenizer_config.json` or `special_tokens_map.json` beside the file, or the
-one that the spec names; it must be a special token.
+token that the spec names; it must be a special token.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ TOKENIZER = "tokenizer.json"
 CONFIGS = ("tokenizer_config.json", "special_tokens_map.json")
 PROBES = ("{}", "a{}b", "a {} b", "  {}\n", "{0}{0}")
 HIDDEN = "\ufdd0{}\ufdd1"
-"""Noncharacters of Unicode, which stand in no text that is interchanged."""
+"""New name of a vocabulary entry; the two noncharacters are not used in interchanged text."""
 
 
 class HuggingFaceReference:
-    """One `tokenizer.json`, made safe against literal special tokens.
+    """A `tokenizer.json` that encodes literal special tokens as ordinary text.
 
     Raises:
-        RequestError: when the file is no tokenizer, or a special token's text cannot be kept from its id.
+        RequestError: when the file is not a tokenizer, or a literal special token cannot be kept from giving its id.
     """
 
     def __init__(self, path: str) -> None:
@@ -48,7 +48,7 @@ class HuggingFaceReference:
         self._tokenizer = self._made_safe()
         vocabulary: dict[str, int] = self._whole.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
-        """One more than the largest id, added tokens included."""
+        """The largest id, of added tokens too, plus one."""
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The ids of each text, without EODs."""
@@ -62,34 +62,34 @@ class HuggingFaceReference:
         return texts
 
     def find_eod(self, piece: str | None) -> int:
-        """The id of `piece`, or of the `eos_token` beside the file where it is None.
+        """The id of `piece`, or of the `eos_token` beside the file if `piece` is None.
 
         Raises:
-            RequestError: when there is none, or it is no special token.
+            RequestError: when there is no such token, or it is not a special token.
         """
         token = piece if piece is not None else _eos_of(Path(self._path).parent)
         known = ", ".join(map(repr, self._special)) or "none"
         if token is None:
             raise RequestError(
-                f"tokenizer: no eos_token in {' or '.join(CONFIGS)} beside {self._path}; name its end of document with "
+                f"tokenizer: no eos_token in {' or '.join(CONFIGS)} beside {self._path}; set its end of document with "
                 f"`eod: TOKEN`; its special tokens: {known}"
             )
         if self._whole.token_to_id(token) is None:
             raise RequestError(f"tokenizer.eod: the tokenizer has no token {token!r}; its special tokens: {known}")
         if token not in self._special:
             raise RequestError(
-                f"tokenizer.eod: {token!r} is no special token, so a text that holds it would end there; name one of "
-                f"{known}"
+                f"tokenizer.eod: {token!r} is not a special token, so a text that contains it would end there; "
+                f"set it to one of {known}"
             )
         return self._special[token]
 
     @property
     def pieces(self) -> list[str]:
-        """What a hard text should hold literally: all added tokens."""
+        """All added tokens, which the test texts for engines must contain literally."""
         return [str(token["content"]) for token in self._form.get("added_tokens") or []]
 
     def fast_form(self) -> str | None:
-        """The tokenizer as gigatoken can read it, special tokens left out; None for a model that it does not know."""
+        """The tokenizer in a form for gigatoken, without special tokens; None for a model that it does not support."""
         if self._form["model"].get("type") != "BPE":
             return None
         added = [token for token in self._form.get("added_tokens") or [] if not token.get("special")]
@@ -105,13 +105,13 @@ class HuggingFaceReference:
         left = self._reached(tokenizer, self._special)
         if left:
             raise RequestError(
-                f"tokenizer: {self._path}: a text that holds {sorted(left)[0]!r} literally gets its control id, and "
-                "this form of model has no way to prevent it; take the token out of the model's vocabulary"
+                f"tokenizer: {self._path}: a text that contains {sorted(left)[0]!r} gets its control id, and this kind "
+                "of model has no way to prevent it; remove the token from the model's vocabulary"
             )
         return tokenizer
 
     def _reached(self, tokenizer: Any, special: dict[str, int]) -> set[str]:  # noqa: ANN401  as above
-        """Special tokens whose id comes out of a text that holds them literally; unknown text may be `unk`."""
+        """Special tokens whose id is given for a text that contains them literally; unknown text may give `unk`."""
         model = self._form["model"]
         unknown = model.get("unk_token")
         if unknown is None and isinstance(model.get("unk_id"), int):
@@ -127,13 +127,13 @@ class HuggingFaceReference:
 
 def _read_form(path: str) -> dict[str, Any]:
     if not Path(path).is_file():
-        raise RequestError(f"tokenizer: no file {path}")
+        raise RequestError(f"tokenizer: no file {path}; correct the path in the spec")
     try:
         form = json.loads(Path(path).read_bytes())
     except ValueError as error:
         raise RequestError(f"tokenizer: {path} is not JSON: {error}") from None
     if not isinstance(form, dict) or not isinstance(form.get("model"), dict):
-        raise RequestError(f"tokenizer: {path} is no tokenizer.json: it has no `model`")
+        raise RequestError(f"tokenizer: {path} is not a tokenizer.json: it has no `model`")
     return form
 
 
@@ -143,7 +143,7 @@ def _load(form: dict[str, Any], path: str) -> Any:  # noqa: ANN401  the package 
     try:
         tokenizer = Tokenizer.from_str(json.dumps(form, ensure_ascii=False))
     except Exception as error:  # noqa: BLE001  the package raises nothing narrower
-        raise RequestError(f"tokenizer: {path} is no tokenizer that the tokenizers package reads: {error}") from None
+        raise RequestError(f"tokenizer: the tokenizers package cannot read {path}: {error}") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -159,7 +159,7 @@ def _special_tokens(form: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _hide(form: dict[str, Any], tokens: set[str]) -> dict[str, Any]:
-    """The same tokenizer with other names for some entries of its vocabulary; ids and scores stay."""
+    """The same tokenizer with some entries of its vocabulary renamed; ids and scores stay the same."""
 
     def name(token: str) -> str:
         return HIDDEN.format(token) if token in tokens else token
@@ -182,7 +182,7 @@ def _eos_of(folder: Path) -> str | None:
             try:
                 eos = json.loads((folder / name).read_bytes()).get("eos_token")
             except (ValueError, AttributeError) as error:
-                raise RequestError(f"tokenizer: {folder / name} is no map in JSON: {error}") from None
+                raise RequestError(f"tokenizer: {folder / name} is not a JSON object: {error}") from None
             if eos is not None:
                 return str(eos["content"] if isinstance(eos, dict) else eos)
     return None

@@ -1,6 +1,6 @@
-"""The reference of a tokenizer: the implementation whose ids are the truth, by the kind of its file.
+"""The reference of a tokenizer: the implementation that defines its ids, chosen by the kind of its file.
 
-A file that ends in `.json` is a Hugging Face tokenizer, any other a SentencePiece model.
+A file whose name ends in `.json` is a Hugging Face tokenizer; every other file is a SentencePiece model.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from .sentencepiece import SentencePieceReference
 
 
 class Reference(Protocol):
-    """Encodes and decodes one document or thousands, on one thread."""
+    """Encodes and decodes documents in one thread."""
 
     vocab_size: int
     """Number of ids, added tokens included."""
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The ids of each text, without EODs; a literal special token is text."""
+        """The ids of each text, without EODs; a literal special token is ordinary text."""
         ...
 
     def decode(self, documents: list[list[int]]) -> list[str]:
@@ -29,17 +29,17 @@ class Reference(Protocol):
         ...
 
     def find_eod(self, piece: str | None) -> int:
-        """The id of the end of document: of `piece`, or the tokenizer's own where it is None."""
+        """The id of the end of document: that of `piece`, or the tokenizer's own if `piece` is None."""
         ...
 
     @property
     def pieces(self) -> list[str]:
-        """What a hard text should hold literally: special and user-defined pieces."""
+        """Special and user-defined pieces, which the test texts for engines must contain literally."""
         ...
 
 
 def kind_of(path: str) -> Literal["sentencepiece", "huggingface"]:
-    """The kind of tokenizer that a file is, by its name."""
+    """The kind of a tokenizer's file, by its name."""
     return "huggingface" if path.endswith(".json") else "sentencepiece"
 
 
@@ -48,6 +48,6 @@ def load_reference(path: str) -> Reference:
     """Load a tokenizer once per process.
 
     Raises:
-        RequestError: when there is no such file, or it is no tokenizer.
+        RequestError: when the file does not exist or is not a tokenizer.
     """
     return HuggingFaceReference(path) if kind_of(path) == "huggingface" else SentencePieceReference(path)

@@ -1,4 +1,4 @@
-"""A SentencePiece model as the reference: its ids are the truth, byte for byte."""
+"""SentencePiece as the reference of a SentencePiece model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mixproof.ledger.errors import RequestError
 from .encoded import Encoded
 
 _messages: Any = sentencepiece_model_pb2
-"""The messages of a model file; protobuf makes them when it is loaded, so no checker sees them."""
+"""The messages of a model file; protobuf creates them at import, so type checkers cannot see them."""
 
 
 @lru_cache(maxsize=4)
@@ -23,10 +23,10 @@ def load_processor(path: str) -> SentencePieceProcessor:
     """Load a model once per process.
 
     Raises:
-        RequestError: when there is no such file, or it is not a SentencePiece model.
+        RequestError: when the file does not exist or is not a SentencePiece model.
     """
     if not Path(path).is_file():
-        raise RequestError(f"tokenizer: no file {path}")
+        raise RequestError(f"tokenizer: no file {path}; correct the path in the spec")
     try:
         return SentencePieceProcessor(model_file=path)
     except (RuntimeError, OSError) as error:
@@ -34,7 +34,7 @@ def load_processor(path: str) -> SentencePieceProcessor:
 
 
 class SentencePieceReference:
-    """One model; text can never produce one of its control pieces."""
+    """One model. Text can never produce one of its control pieces."""
 
     def __init__(self, path: str) -> None:
         self.processor = load_processor(path)
@@ -53,23 +53,23 @@ class SentencePieceReference:
         return texts
 
     def find_eod(self, piece: str | None) -> int:
-        """The id of `piece`, or of the model's own `eos` where it is None.
+        """The id of `piece`, or of the model's own `eos` if `piece` is None.
 
         Raises:
-            RequestError: when there is none, or it is a piece that text can produce.
+            RequestError: when there is no such piece, or text can produce it.
         """
         if piece is None:
             eod_id = int(self.processor.eos_id())
             if eod_id < 0:
-                raise RequestError("tokenizer: the model has no eos piece; name its end of document with `eod: PIECE`")
+                raise RequestError("tokenizer: the model has no eos piece; set its end of document with `eod: PIECE`")
             return eod_id
         eod_id = int(self.processor.piece_to_id(piece))
         if self.processor.id_to_piece(eod_id) != piece:
             raise RequestError(f"tokenizer.eod: the model has no piece {piece!r}")
         if not self.processor.is_control(eod_id):
             raise RequestError(
-                f"tokenizer.eod: {piece!r} is no control piece, so a text that holds it would end there; "
-                "name a control piece of the model"
+                f"tokenizer.eod: {piece!r} is not a control piece, so a text that contains it would end there; "
+                "set it to a control piece of the model"
             )
         return eod_id
 

@@ -1,8 +1,8 @@
-"""The tokenizer of a build: its file, its end of document (EOD), and its place in the store.
+"""The tokenizer of a build: its file, its end of document (EOD), and its copy in the store.
 
-The reference of a tokenizer (`reference.py`) says which ids are right. The file is copied into the store under the
-hash of its bytes, so that a build keeps what it was encoded with. EOD must be a piece that text can never produce, so
-an EOD in a dataset is always the end of a document.
+The reference of a tokenizer (`reference.py`) defines which ids are right. The file is copied into the store under the
+hash of its bytes, so a build keeps the tokenizer it was encoded with. The EOD must be a piece that text can never
+produce, so an EOD in a dataset is always the end of a document.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ NAMES = {"sentencepiece": MODEL, "huggingface": TOKENIZER}
 
 
 def given_tokenizer(loaded: LoadedSpec) -> Path | None:
-    """The file of the tokenizer that a spec names; None where the build trains one.
+    """The file of the tokenizer that a spec names; None if the build trains one.
 
-    A folder, as Hugging Face keeps tokenizers, stands for the `tokenizer.json` in it.
+    A folder, in which Hugging Face tokenizers are distributed, means the `tokenizer.json` in it.
     """
-    asked = loaded.spec.tokenizer
-    given = asked.sentencepiece if asked.huggingface is None else asked.huggingface
+    declared = loaded.spec.tokenizer
+    given = declared.sentencepiece if declared.huggingface is None else declared.huggingface
     if given is None:
         return None
     path = loaded.base / Path(given).expanduser()
-    return path / TOKENIZER if asked.huggingface is not None and path.is_dir() else path
+    return path / TOKENIZER if declared.huggingface is not None and path.is_dir() else path
 
 
 def store_tokenizer(store: Store, file: Path, eod: str | None) -> TokenizerRecord:
     """Check a tokenizer and copy it into the store, under a key of its bytes.
 
     Args:
-        store: where it goes.
-        file: a SentencePiece model, or a `tokenizer.json`.
+        store: where the copy goes.
+        file: a SentencePiece model or a `tokenizer.json`.
         eod: piece to use as end of document; None: the tokenizer's own.
 
     Raises:
-        RequestError: when it cannot be read, or has no such end of document.
+        RequestError: when the file cannot be read or has no such end of document.
     """
     reference = load_reference(str(file))
     eod_id = reference.find_eod(eod)
@@ -64,7 +64,7 @@ def store_tokenizer(store: Store, file: Path, eod: str | None) -> TokenizerRecor
 
 
 def store_model(store: Store, model: bytes, name: str = MODEL) -> str:
-    """Put a tokenizer's file into the store, unless it is there; return its key."""
+    """Put a tokenizer's file into the store unless the store has it; return its key."""
     key = stage_key(STAGE, STAGE_VERSION, {}, hashlib.sha256(model).hexdigest())
     if store.receipt(STAGE, key) is None:
         with store.attempt(STAGE, key) as attempt:
@@ -75,12 +75,12 @@ def store_model(store: Store, model: bytes, name: str = MODEL) -> str:
 
 @dataclass(frozen=True)
 class TokenCounter:
-    """Counts the tokens of texts, EODs included; travels to tasks as a path."""
+    """Counts the tokens of texts, EODs included; tasks receive it as a path."""
 
     path: str
     """Local path of the tokenizer."""
 
     def __call__(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text with its EOD; 0 for one that encodes to nothing, which no dataset holds."""
+        """Tokens of each text, its EOD included; 0 for a text that encodes to nothing, which no dataset contains."""
         lengths = load_reference(self.path).encode(texts).lengths
         return [int(length) + 1 if length else 0 for length in lengths]

@@ -1,14 +1,14 @@
-"""Train a SentencePiece tokenizer on a sample of the training documents, the same bytes every time.
+"""Train a SentencePiece tokenizer on a sample of the training documents, deterministically.
 
-BPE, identity normalizer, byte fallback, no white space added or removed: what goes in comes out again. The
-sample takes from each source what its share of the bytes gives (never a mixture's share, so that mixtures can be
-compared), documents in the order of the lower half of their text hash. Held-out sets take the smallest
-hashes, ordered by the upper half, so the two orders are independent. Texts are cut below 4,192 bytes, because
-SentencePiece silently skips longer ones. The number of threads is constant: it is written into the model.
-140 MB train in 14 s to 32,000 pieces, on one core with 1.3 GB of memory.
+BPE, identity normalizer, byte fallback, no white space added or removed: decoding gives the text back. Each source
+contributes to the sample in proportion to its bytes (never by a mixture's shares, so mixtures stay comparable).
+Documents are taken in the order of the lower half of their text hash. Held-out sets take the smallest hashes by the
+upper half, so the two orders are independent. Texts are split below 4,192 bytes, because SentencePiece silently skips
+longer ones. The number of threads is constant, because it is written into the model. Training 32,000 pieces on 140 MB
+takes 14 s on one core and 1.3 GB of memory.
 
-The trained model is stored under a key of its own bytes, like one that is given; a receipt under
-`train_tokenizer/` remembers what it was trained from.
+A trained model is stored under a key of its own bytes, like a given one; a receipt under `train_tokenizer/` remembers
+what it was trained from.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from sentencepiece import SentencePieceTrainer
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import TokenizerRecord
-from mixproof.ledger.store import Store
+from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.arithmetic.rounding import largest_remainder
 from mixproof.mixtures.spec import TokenizerTraining
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.stage import make_missing
 from mixproof.pipeline.columns import array_of, flags, numbers, read_whole
 from mixproof.tokenize.shard_tokens import Texts, read_kept
 
@@ -44,7 +45,7 @@ SAMPLE = "sample"
 SAMPLE_VERSION = 1
 CANDIDATES = "candidates.parquet"
 CUT_BYTES = 4_000
-"""Most bytes of a training text; SentencePiece's own limit is 4,192."""
+"""Maximum bytes of a training text; SentencePiece's own limit is 4,192."""
 RANKS = 2**64
 SETTINGS: dict[str, Any] = {
     "model_type": "bpe",
@@ -60,17 +61,17 @@ SETTINGS: dict[str, Any] = {
 def train_tokenizer(
     training: TokenizerTraining, sources: Mapping[str, Sequence[Texts]], eod: str | None, store: Store, cluster: Cluster
 ) -> TokenizerRecord:
-    """Train a tokenizer, unless the store has it.
+    """Train a tokenizer unless the store has it.
 
     Args:
-        training: size of vocabulary and sample.
-        sources: per source the shards of its training documents, in order.
+        training: size of the vocabulary and the sample.
+        sources: per source, the shards of its training documents, in order.
         eod: piece to use as end of document; None: the model's own.
         store: where sample and model go.
-        cluster: what runs the tasks.
+        cluster: runs the tasks.
 
     Raises:
-        RequestError: when the sample cannot give so many pieces, or the model has no piece `eod`.
+        RequestError: when the sample is too small for the vocabulary, or the model has no piece `eod`.
     """
     config = {
         "vocab_size": training.vocab_size,
@@ -80,15 +81,17 @@ def train_tokenizer(
     }
     inputs = {name: [[shard.sha256, _keep_sha256(shard)] for shard in shards] for name, shards in sources.items()}
     key = stage_key(STAGE, STAGE_VERSION, config, inputs)
-    receipt = store.receipt(STAGE, key)
-    if receipt is None or store.receipt(TOKENIZER, receipt.facts["tokenizer"]) is None:
-        samples = _sample(training.bytes, sources, store, cluster)
-        (model_key,) = cluster.run(train_on_samples, [(str(store), key, samples, training)], label="train tokenizer")
-        cluster.count(run=1)
-    else:
-        model_key = receipt.facts["tokenizer"]
-        cluster.count(reused=1)
-    return store_tokenizer(store, store.path(f"{TOKENIZER}/{model_key}/{MODEL}"), eod)
+
+    def train() -> Receipt:
+        call = (store, key, _sample(training.bytes, sources, store, cluster), training)
+        (receipt,) = cluster.run(train_on_samples, [call], label="train tokenizer")
+        return receipt
+
+    def has_model(receipt: Receipt) -> bool:
+        return store.receipt(TOKENIZER, receipt.facts["tokenizer"]) is not None
+
+    receipt = make_missing(store, STAGE, key, train, cluster, is_complete=has_model)
+    return store_tokenizer(store, store.path(f"{TOKENIZER}/{receipt.facts['tokenizer']}/{MODEL}"), eod)
 
 
 def _keep_sha256(texts: Texts) -> str | None:
@@ -100,20 +103,21 @@ def _sample(
 ) -> list[tuple[int, list[str]]]:
     """Collect candidates for the sample; return per source its bytes of the sample and the candidates' files."""
     shards = [(name, shard) for name, shards in sources.items() for shard in shards]
-    sizes = cluster.run(count_bytes, [(str(store), shard) for _, shard in shards], label="measure sources")
-    totals = dict.fromkeys(sources, 0)
+    sizes = cluster.run(count_bytes, [(store, shard) for _, shard in shards], label="measure sources")
+    source_bytes = dict.fromkeys(sources, 0)
     for (name, _), size in zip(shards, sizes, strict=True):
-        totals[name] += size
-    everything = sum(totals.values())
-    if not everything:
-        raise RequestError("tokenizer.train: there are no documents to train on")
-    wanted = min(sample_bytes, everything)
-    quotas = largest_remainder(wanted, {name: Fraction(size, everything) for name, size in totals.items()})
-    below = min(RANKS, 2 * wanted * RANKS // everything)
+        source_bytes[name] += size
+    total_bytes = sum(source_bytes.values())
+    if not total_bytes:
+        raise RequestError("tokenizer.train: there are no documents to train on; check the sources' files and steps")
+    sampled_bytes = min(sample_bytes, total_bytes)
+    shares = {name: Fraction(size, total_bytes) for name, size in source_bytes.items()}
+    quotas = largest_remainder(sampled_bytes, shares)
+    below = min(RANKS, 2 * sampled_bytes * RANKS // total_bytes)
     files: dict[str, list[str]] = {}
     open_sources = list(sources)
     while open_sources:
-        calls = [(str(store), shard, below) for name, shard in shards if name in open_sources]
+        calls = [(store, shard, below) for name, shard in shards if name in open_sources]
         found = iter(cluster.run(collect_candidates, calls, label="sample"))
         for name in list(open_sources):
             collected = [next(found) for _ in sources[name]]
@@ -124,18 +128,17 @@ def _sample(
     return [(quotas[name], files[name]) for name in sorted(sources)]
 
 
-def count_bytes(store_url: str, texts: Texts) -> int:
-    """UTF-8 bytes of a shard's kept texts: a task."""
-    return sum(int(array_of(rows["text_bytes"]).sum()) for rows in read_kept(Store(store_url), texts, ["text_bytes"]))
+def count_bytes(store: Store, texts: Texts) -> int:
+    """UTF-8 bytes of a shard's kept texts (Ray task)."""
+    return sum(int(array_of(rows["text_bytes"]).sum()) for rows in read_kept(store, texts, ["text_bytes"]))
 
 
-def collect_candidates(store_url: str, texts: Texts, below: int) -> tuple[str, int]:
-    """Write the texts of a shard whose rank is below a limit: a task.
+def collect_candidates(store: Store, texts: Texts, below: int) -> tuple[str, int]:
+    """Write the texts of a shard whose rank is below a limit (Ray task).
 
     Returns:
-        The file, relative to the store, and its texts' bytes.
+        The file, relative to the store, and the UTF-8 bytes of its texts.
     """
-    store = Store(store_url)
     key = stage_key(SAMPLE, SAMPLE_VERSION, {"below": below}, [texts.sha256, _keep_sha256(texts)])
     receipt = store.receipt(SAMPLE, key)
     if receipt is None:
@@ -161,10 +164,9 @@ def ranks_of(hashes: Sequence[bytes]) -> NDArray[np.uint64]:
 
 
 def train_on_samples(
-    store_url: str, key: str, samples: Sequence[tuple[int, Sequence[str]]], training: TokenizerTraining
-) -> str:
-    """Train the model on candidates: a task; return its key in the store."""
-    store = Store(store_url)
+    store: Store, key: str, samples: Sequence[tuple[int, Sequence[str]]], training: TokenizerTraining
+) -> Receipt:
+    """Train the model on the candidates (Ray task); the receipt's facts name the model's key."""
     chosen: list[tuple[int, str]] = []
     for quota, paths in samples:
         candidates: list[tuple[int, str]] = []
@@ -175,12 +177,11 @@ def train_on_samples(
     model = train_model((text for _, text in sorted(chosen)), training.vocab_size)
     model_key = store_model(store, model)
     with store.attempt(STAGE, key) as attempt:
-        attempt.commit(facts={"tokenizer": model_key})
-    return model_key
+        return attempt.commit(facts={"tokenizer": model_key})
 
 
 def take_bytes(ranked: Iterable[tuple[int, str]], quota: int) -> Iterator[tuple[int, str]]:
-    """Texts from the front until their UTF-8 bytes reach `quota`."""
+    """The first texts, until their UTF-8 bytes reach `quota`."""
     taken = 0
     for rank, text in ranked:
         if taken >= quota:
@@ -190,14 +191,14 @@ def take_bytes(ranked: Iterable[tuple[int, str]], quota: int) -> Iterator[tuple[
 
 
 def cut_text(text: str) -> Iterator[str]:
-    """Cut a text into pieces of at most `CUT_BYTES`, behind white space where the latter half has some."""
+    """Split a text into pieces of at most `CUT_BYTES`, after white space if the second half of a piece has any."""
     data = text.encode()
     start = 0
     while len(data) - start > CUT_BYTES:
         window = data[start : start + CUT_BYTES]
         space = max(window.rfind(b" "), window.rfind(b"\n"))
         stop = start + (space + 1 if space >= CUT_BYTES // 2 else CUT_BYTES)
-        while data[stop] & 0xC0 == 0x80:  # inside a character
+        while data[stop] & 0xC0 == 0x80:  # inside a UTF-8 character
             stop -= 1
         yield data[start:stop].decode()
         start = stop
@@ -206,10 +207,10 @@ def cut_text(text: str) -> Iterator[str]:
 
 
 def train_model(texts: Iterable[str], vocab_size: int) -> bytes:
-    """Train a model on texts in their order; return the model file's bytes.
+    """Train a model on texts in the given order; return the bytes of the model file.
 
     Raises:
-        RequestError: when the texts cannot give `vocab_size` pieces.
+        RequestError: when the texts are too few for `vocab_size` pieces.
     """
     model = io.BytesIO()
     try:

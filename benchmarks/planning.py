@@ -31,13 +31,13 @@ from mixproof.ledger.receipt import seal
 from mixproof.ledger.sealed import RECEIPTS, ROW_GROUP, SCHEMA, SEALED, VERSION
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
-from mixproof.pipeline.read import identify, read
+from mixproof.pipeline.read import identify, read_task
 from mixproof.pipeline.read.files import InputFile, find_files
-from mixproof.pipeline.read.shards import SHARD_BYTES, plan_shards
+from mixproof.pipeline.read.shards import DOCUMENTS, HASHES, REJECTS, SHARD_BYTES, plan_shards
 
 MISSING = 1000
 """One shard in so many is not read yet."""
-FILES = (read.DOCUMENTS, read.HASHES, read.REJECTS)
+FILES = (DOCUMENTS, HASHES, REJECTS)
 SPEC_END = """\
 tokenizer: {train: {vocab_size: 32000, bytes: 200MB}}
 mixtures:
@@ -106,12 +106,14 @@ def write_store(spec: Path, store: Store) -> int:
     keys = [
         key
         for name, inputs in files.items()
-        for key in read.read_keys(plan_shards({name: inputs}), loaded.spec.sources[name], sha256, loaded.spec.limits)
+        for key in read_task.read_keys(
+            plan_shards({name: inputs}), loaded.spec.sources[name], sha256, loaded.spec.limits
+        )
     ]
     done = sorted(key for place, key in enumerate(keys) if place % MISSING)
-    (store.root / read.STAGE).mkdir(parents=True)
+    (store.root / read_task.STAGE).mkdir(parents=True)
     for key in done:
-        folder = f"{store.root}/{read.STAGE}/{key}"
+        folder = f"{store.root}/{read_task.STAGE}/{key}"
         os.mkdir(folder)  # noqa: PTH102  a Path a file would be most of the time that a million of them take
         for name in FILES:
             os.close(os.open(f"{folder}/{name}", os.O_CREAT))
@@ -132,17 +134,17 @@ def _seal(keys: Sequence[str], store: Store) -> None:
     account = StageRow(
         stage="read", documents_in=25_000, documents_out=25_000, bytes_in=SHARD_BYTES, bytes_out=SHARD_BYTES
     ).model_dump(mode="json")
-    with store.attempt(SEALED, stage_key(SEALED, VERSION, {"stage": read.STAGE}, [])) as attempt:
+    with store.attempt(SEALED, stage_key(SEALED, VERSION, {"stage": read_task.STAGE}, [])) as attempt:
         with pq.ParquetWriter(attempt.path(RECEIPTS), SCHEMA, compression="zstd") as writer:
             for first in range(0, len(keys), ROW_GROUP):
                 group = keys[first : first + ROW_GROUP]
                 writer.write_table(pa.table([group, [_receipt(key, account) for key in group]], SCHEMA), ROW_GROUP)
-        attempt.commit(facts={"stage": read.STAGE, "receipts": len(keys)})
+        attempt.commit(facts={"stage": read_task.STAGE, "receipts": len(keys)})
 
 
 def _receipt(key: str, account: dict[str, object]) -> bytes:
     files = {name: {"sha256": hashlib.sha256((key + name).encode()).hexdigest(), "bytes": 0} for name in FILES}
-    fields = {"stage": read.STAGE, "key": key, "files": files, "account": [account], "facts": {"records": 25_000}}
+    fields = {"stage": read_task.STAGE, "key": key, "files": files, "account": [account], "facts": {"records": 25_000}}
     return seal(canonical_json(fields))
 
 

@@ -44,8 +44,8 @@ from mixproof.ledger.store import Attempt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.files import find_files
-from mixproof.pipeline.read.read import DOCUMENTS
 from mixproof.pipeline.read.shard_output import ShardOutput
+from mixproof.pipeline.read.shards import DOCUMENTS
 from mixproof.tokenize.dataset.parts import make_datasets
 from mixproof.tokenize.encode import _ShardEncoder, encode_texts
 from mixproof.tokenize.shard_tokens import Texts

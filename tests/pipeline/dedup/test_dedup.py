@@ -22,9 +22,10 @@ from mixproof.pipeline.bitmap import read_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup import dedup
 from mixproof.pipeline.dedup.dedup import Deduplicated, dedup_groups, deduplicate, losers_of, range_count
-from mixproof.pipeline.read.by_hash import PLACED_DTYPE
-from mixproof.pipeline.read.documents import SHARD_BYTES, read_sources
+from mixproof.pipeline.read.by_hash import HASHED_DTYPE
+from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.read.shards import SHARD_BYTES
 
 MakeSpec = Callable[..., Spec]
 
@@ -146,7 +147,7 @@ def test_groups_in_order_of_priority_and_wrong_names() -> None:
     )
 )
 def test_losers_are_all_but_the_first_of_each_hash_and_length(rows: list[tuple[int, int, int, int]]) -> None:
-    table = np.zeros(len(rows), dtype=PLACED_DTYPE)
+    table = np.zeros(len(rows), dtype=HASHED_DTYPE)
     for place, (high, low, size, shard) in enumerate(rows):
         table[place] = (high, low, size, place, shard)
     expected = []

@@ -25,8 +25,9 @@ from mixproof.pipeline.paragraphs import copies, cut_lists
 from mixproof.pipeline.paragraphs.cutting import cut_text
 from mixproof.pipeline.paragraphs.paragraph_hashes import paragraphs_of
 from mixproof.pipeline.paragraphs.paragraphs import NewParagraphs, deduplicate_paragraphs
-from mixproof.pipeline.read.documents import SHARD_BYTES, read_sources
+from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.read.shards import SHARD_BYTES
 
 MakeSpec = Callable[..., Spec]
 Texts = Mapping[str, Mapping[str, Sequence[str]]]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from mixproof.pipeline.read.by_hash import PLACED_DTYPE, fetch_texts, first_of_each, hex_of, in_hash_order, up_to
+from mixproof.pipeline.read.by_hash import HASHED_DTYPE, fetch_texts, first_of_each, hex_of, in_hash_order, up_to
 
 ReadRoom = Callable[..., Any]
 TEXTS = [f"text {number}" for number in range(300)]
@@ -18,12 +18,12 @@ TEXTS = [f"text {number}" for number in range(300)]
 
 def test_the_first_of_equal_hashes_stays_in_the_order_of_hashes() -> None:
     rows = [(2, 1, 5, 0, 0), (1, 9, 5, 4, 1), (1, 9, 5, 3, 1), (1, 9, 5, 7, 0), (1, 2, 5, 0, 2)]
-    found = first_of_each(np.array(rows, dtype=PLACED_DTYPE))
+    found = first_of_each(np.array(rows, dtype=HASHED_DTYPE))
     assert found.tolist() == [(1, 2, 5, 0, 2), (1, 9, 5, 7, 0), (2, 1, 5, 0, 0)]
 
 
 def test_up_to_compares_all_128_bits() -> None:
-    rows = np.array([(1, 2, 0, 0, 0), (1, 3, 0, 0, 0), (2, 0, 0, 0, 0)], dtype=PLACED_DTYPE)
+    rows = np.array([(1, 2, 0, 0, 0), (1, 3, 0, 0, 0), (2, 0, 0, 0, 0)], dtype=HASHED_DTYPE)
     assert up_to(rows, f"{1:016x}{2:016x}").tolist() == rows[:1].tolist()
     assert up_to(rows, f"{1:016x}{2**64 - 1:016x}").tolist() == rows[:2].tolist()
     assert hex_of(rows[1]) == "0000000000000001" + "0000000000000003"

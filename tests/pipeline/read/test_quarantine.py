@@ -21,9 +21,11 @@ from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.identify import hash_input
 from mixproof.pipeline.read.quarantine import read_shards
-from mixproof.pipeline.read.read import ReadTask, iter_rejects, mark_of, read_task
+from mixproof.pipeline.read.read import mark_of
+from mixproof.pipeline.read.read_task import ReadTask, read_task
+from mixproof.pipeline.read.shard_output import iter_rejects
 from mixproof.pipeline.read.shards import plan_shards
-from mixproof.pipeline.read.watch import Watch, marked_place
+from mixproof.pipeline.read.watch import PoisonWatch, marked_index
 
 MakeSpec = Callable[..., Spec]
 HANGS = "a" * 60 + "b"
@@ -51,9 +53,9 @@ def test_documents_that_hang_a_step_are_counted_as_poison_and_the_others_are_rea
     read, step = found.ledger
     assert (read.documents_in, read.documents_out, read.dropped["poison"].documents) == (6, 4, 2)
     assert (step.documents_in, step.documents_out) == (4, 3)
-    rejects = list(iter_rejects(store, found.shards[0].folder.removeprefix("read/")))
+    rejects = list(iter_rejects(store, found.shards[0].folder))
     assert [(row["record"], row["reason"]) for row in rejects] == [(1, "poison"), (4, "poison")]
-    assert rejects[0]["detail"] == f"did not end in 3 s and what its size allows: {HANGS}"
+    assert rejects[0]["detail"] == f"did not finish within 3 s plus the time for its size: {HANGS}"
     assert list(store.path(".marks").iterdir()) == []
     strict = spec.model_copy(update={"on_bad_record": spec.on_bad_record.model_copy(update={"reject": 0})})
     with pytest.raises(BadRecordsError, match=r"2 of 6 records .*poison 2"):
@@ -108,12 +110,12 @@ def test_a_process_that_dies_before_any_document_is_given_up(
 
 def test_the_mark_is_the_record_under_work_and_goes_at_the_end(tmp_path: Path) -> None:
     mark = tmp_path / "marks" / "a"
-    with Watch(mark, 100) as watch:
+    with PoisonWatch(mark, 100) as watch:
         for place in (0, 7):
             watch.start(place)
-            assert marked_place(mark) == place
+            assert marked_index(mark) == place
         watch.extend(10**9)
-    assert marked_place(mark) is None
+    assert marked_index(mark) is None
 
 
 def test_a_footer_that_ends_the_process_of_its_reader_ends_in_an_error_with_the_name_of_the_file(
@@ -164,7 +166,7 @@ def test_a_document_that_a_step_fails_on_is_poison_and_the_others_are_counted_on
     assert (lines.documents_in, lines.documents_out, lines.bytes_removed) == (2, 2, 4)
     assert (classifier.documents_in, classifier.documents_out) == (2, 2)
     assert texts_of(store, f"read/{task.key}") == ["first", "second"]
-    rejects = list(iter_rejects(store, task.key))
+    rejects = list(iter_rejects(store, f"read/{task.key}"))
     assert [(row["record"], row["reason"]) for row in rejects] == [(1, "poison"), (3, "poison")]
     assert rejects[0]["detail"].startswith("FastTextClassifierFilter raised ValueError: ")
 
@@ -174,7 +176,7 @@ def test_steps_that_fail_on_many_documents_are_an_error_of_the_spec(
 ) -> None:
     store, task = failing(["two\nlines"] * 30)
     with pytest.raises(
-        RequestError, match=r"source s: .*a\.jsonl from byte 0: its steps fail at more than 20 documents "
+        RequestError, match=r"source s: .*a\.jsonl from byte 0: its steps fail on more than 20 documents "
     ):
         read_shards(str(store), [task])
     assert store.receipt("read", task.key) is None
@@ -189,7 +191,7 @@ def test_a_marked_document_that_a_step_fails_on_is_found_in_a_child(
     mark.write_bytes((1).to_bytes(8, "little"))
     read_shards(str(store), [task])
     assert texts_of(store, f"read/{task.key}") == ["first", "second"]
-    assert [row["record"] for row in iter_rejects(store, task.key)] == [1, 3]
+    assert [row["record"] for row in iter_rejects(store, f"read/{task.key}")] == [1, 3]
 
 
 def test_a_file_that_is_gone_since_it_was_found_is_named(shard: tuple[Store, ReadTask]) -> None:

@@ -21,8 +21,9 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.files import InputFile, find_files
 from mixproof.pipeline.read.identify import hash_input, identify
-from mixproof.pipeline.read.read import DOCUMENTS, read_shard, read_task
-from mixproof.pipeline.read.shards import plan_shards
+from mixproof.pipeline.read.read import read_shard
+from mixproof.pipeline.read.read_task import read_task
+from mixproof.pipeline.read.shards import DOCUMENTS, plan_shards
 from mixproof.pipeline.readers.raw import blocks_from
 from mixproof.pipeline.readers.remote import stat_of
 from object_store import ObjectStore

@@ -27,9 +27,9 @@ from mixproof.pipeline.heldout.heldout import Heldout, HeldoutSet, create_heldou
 from mixproof.pipeline.heldout.import_heldout import import_heldout
 from mixproof.pipeline.heldout.reserve import reserve_heldout
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
-from mixproof.pipeline.read.documents import SHARD_BYTES, ShardList, SourceDocuments, read_sources
+from mixproof.pipeline.read.documents import RemovalList, SourceDocuments, read_sources
 from mixproof.pipeline.read.files import find_files
-from mixproof.pipeline.read.read import DOCUMENTS
+from mixproof.pipeline.read.shards import DOCUMENTS, SHARD_BYTES
 from mixproof.pipeline.read.values import split_by_columns
 
 from .circumstances import Clock, write_circumstances
@@ -138,7 +138,7 @@ class _Documents:
     matrix: Sequence[MatrixRow]
     cuts: Mapping[str, tuple[CutsRecord, ...]]
     """Lists of the paragraphs that each source lost; empty where they are not deduplicated."""
-    decontaminated: Mapping[str, tuple[ShardList, ...]]
+    decontaminated: Mapping[str, tuple[RemovalList, ...]]
     """Lists of the documents that each source lost in decontamination."""
 
 
@@ -163,9 +163,9 @@ def _choose_documents(
     return _Documents(sources, clean.train, heldout.texts, rows, tokenizer, hashes, matrix, cut.lists, lists)
 
 
-def _decontaminated(source: SourceDocuments, paths: Sequence[str | None]) -> tuple[ShardList, ...]:
+def _decontaminated(source: SourceDocuments, paths: Sequence[str | None]) -> tuple[RemovalList, ...]:
     return tuple(
-        ShardList("decontaminated", path, shard.file or None, shard.first_record)
+        RemovalList("decontaminated", path, shard.file or None, shard.first_record)
         for shard, path in zip(source.shards, paths or (None,) * len(source.shards), strict=True)
         if path is not None
     )

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES
 from mixproof.ledger.store import Store
-from mixproof.pipeline.read.documents import ShardList
+from mixproof.pipeline.read.documents import RemovalList
 from mixproof.pipeline.read.files import InputFile
 
 from .shard_tokens import EncodedShard
@@ -50,7 +50,7 @@ def write_circumstances(
     build: str,
     files: Mapping[str, Sequence[InputFile]],
     shards: Sequence[EncodedShard],
-    lists: Mapping[str, Sequence[ShardList]],
+    lists: Mapping[str, Sequence[RemovalList]],
     clock: Clock,
     stages: tuple[int, int],
 ) -> None:
@@ -85,7 +85,7 @@ def write_circumstances(
     store.write(name, json.dumps(circumstances, indent=1, sort_keys=True).encode() + b"\n")
 
 
-def _by_kind(lists: Sequence[ShardList]) -> dict[str, list[dict[str, object]]]:
+def _by_kind(lists: Sequence[RemovalList]) -> dict[str, list[dict[str, object]]]:
     by_kind: dict[str, list[dict[str, object]]] = {}
     for one in lists:
         entry: dict[str, object] = {"path": one.path, "file": one.file, "first_record": one.first_record}

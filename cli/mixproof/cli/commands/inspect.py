@@ -20,7 +20,7 @@ from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.quantities import exact_string, parse_share
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.read.files import find_files
-from mixproof.pipeline.read.trial import Sample, Tried, try_steps
+from mixproof.pipeline.read.trial import Sample, StepTrial, try_steps
 from mixproof.pipeline.read.values import split_by_columns
 from mixproof.pipeline.record import PASSED_OVER
 from mixproof.pipeline.steps import make_steps
@@ -61,7 +61,7 @@ def inspect(
         print_source(name, source_tried)
 
 
-def inspect_json(tried: Mapping[str, Tried], rate: Fraction) -> dict[str, object]:
+def inspect_json(tried: Mapping[str, StepTrial], rate: Fraction) -> dict[str, object]:
     """Give the JSON form of a trial; shares are of the documents and bytes that the source's first step saw."""
     sources = {
         name: {
@@ -77,7 +77,7 @@ def inspect_json(tried: Mapping[str, Tried], rate: Fraction) -> dict[str, object
     return {"sample": exact_string(rate), "sources": sources}
 
 
-def _step_json(tried: Tried, row: StageRow) -> dict[str, object]:
+def _step_json(tried: StepTrial, row: StageRow) -> dict[str, object]:
     dropped = {}
     for reason, gone in row.dropped.items():
         documents, text_bytes = _shares(gone, tried.tried)
@@ -92,7 +92,7 @@ def _samples_json(samples: Sequence[Sample]) -> list[dict[str, object]]:
     return [{"file": one.file, "record": one.record, "id": one.id, "text": one.text[:SHOWN_CHARS]} for one in samples]
 
 
-def print_source(name: str, tried: Tried) -> None:
+def print_source(name: str, tried: StepTrial) -> None:
     """Write one source's trial for a person."""
     rows = []
     for row in tried.rows:

@@ -29,7 +29,8 @@ from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.read.by_hash import documents_between
-from mixproof.pipeline.read.documents import Shard, SourceDocuments
+from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.shards import Shard
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .fuzzy import deduplicate_fuzzily

@@ -21,7 +21,7 @@ from mixproof.mixtures.dedup_spec import FuzzyDedup
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.group import GroupShard, save_group
-from mixproof.pipeline.read.documents import Shard
+from mixproof.pipeline.read.shards import Shard
 
 from .components import connect, trees_file
 from .edges import FOREST, STAGE, find_edges, range_count

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import BITMAP, save_bitmap
 from mixproof.pipeline.group import load_group
-from mixproof.pipeline.read.read import HASHES
+from mixproof.pipeline.read.shards import HASHES
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .edges import STAGE, Places

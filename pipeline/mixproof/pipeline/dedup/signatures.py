@@ -21,8 +21,7 @@ from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Attempt, Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.read.batches import share_shards
-from mixproof.pipeline.read.documents import Shard
-from mixproof.pipeline.read.read import DOCUMENTS
+from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 from mixproof.pipeline.read.texts import iter_texts
 from mixproof.pipeline.words.words import word_hashes_of_utf8
 

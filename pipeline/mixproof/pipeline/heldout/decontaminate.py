@@ -29,8 +29,8 @@ from mixproof.mixtures.spec import Decontaminate, Spec
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of, read_bitmap, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.columns import array_of, table_of
-from mixproof.pipeline.read.documents import Shard, SourceDocuments
-from mixproof.pipeline.read.read import DOCUMENTS
+from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 
 from .evaluation import EvaluationFile
 from .heldout import Heldout

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.store import Store
-from mixproof.pipeline.read.read import DOCUMENTS, HASHES
 from mixproof.pipeline.read.shard_output import ROW_GROUP_ROWS, DocumentRows, Rows
+from mixproof.pipeline.read.shards import DOCUMENTS, HASHES
 from mixproof.pipeline.words.words import word_hashes_of_utf8
 
 from .copies import CUTS

@@ -27,8 +27,8 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import dedup_groups
 from mixproof.pipeline.group import GroupShard, save_group
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, share_shards
-from mixproof.pipeline.read.documents import Shard, SourceDocuments
-from mixproof.pipeline.read.read import DOCUMENTS
+from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 
 from .copies import CUTS, find_copies, gather_cuts, range_count
 from .cut_lists import ShardList, join_lists

@@ -1,8 +1,8 @@
-"""A source's documents in the order of their text hashes, whatever its shards: the smallest come first.
+"""A source's documents in ascending order of their text hashes, independent of its shards.
 
-Reading left the hashes of each shard in a sorted file (`read.py`), so all documents of a range of hashes
-are one slice of every shard. A range wide enough for what the caller expects to take is fetched first, then
-twice as much and so on, so that a caller that takes 2% of a source reads about as much of its hashes.
+Reading saves the hashes of each shard in a sorted file (`read.py`), so the documents of a range of hashes are one slice
+of every shard. The first range fetched is as wide as the caller expects to need, the next one doubles it, and so on. A
+caller that takes 2% of a source therefore reads about 2% of its hashes.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.columns import array_of, column_of, numbers, table_of
 from mixproof.pipeline.sorted_rows import rows_between
 
-from .documents import Shard, SourceDocuments
-from .read import DOCUMENTS, HASHES
+from .documents import SourceDocuments
+from .shards import DOCUMENTS, HASHES, Shard
 
 HASH_SPACE = 1 << 64
 SHARDS_PER_TASK = 64
 FIRST_RANGE_SLACK = Fraction(5, 4)
 """The first range of hashes is this much wider than an even spread would need."""
 
-PLACED_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8"), ("shard", "<i4")])
-"""A document: the halves of its text's xxh3_128, UTF-8 bytes, row in its shard, place of the shard."""
+HASHED_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8"), ("shard", "<i4")])
+"""A document: the halves of its text's xxh3_128, UTF-8 bytes, row in its shard, index of the shard."""
 
 ROWS_SCHEMA = pa.schema(
     [
@@ -46,20 +46,20 @@ ROWS_SCHEMA = pa.schema(
 def in_hash_order(
     source: SourceDocuments, keep: Sequence[Bitmap | None], store: Store, cluster: Cluster, *, expected: Fraction
 ) -> Iterator[NDArray[Any]]:
-    """All kept documents with distinct texts by rising hash, in arrays of PLACED_DTYPE.
+    """All kept documents with distinct texts in ascending hash order, as arrays of HASHED_DTYPE.
 
-    Of documents with the same text only the first, by (file, record), is among them.
+    Of documents with the same text, only the first by (file, record) is included.
 
     Args:
         source: the documents.
-        keep: what earlier stages kept, a bitmap a shard.
+        keep: which documents earlier stages kept, one bitmap per shard.
         store: where the shards are.
         cluster: runs the tasks.
-        expected: the part of the source, above 0, that the caller thinks it will take.
+        expected: the share of the source, above 0, that the caller expects to take.
     """
     shards = [
-        (place, shard.folder, shard.documents, bitmap)
-        for place, (shard, bitmap) in enumerate(zip(source.shards, keep, strict=True))
+        (index, shard.folder, shard.documents, bitmap)
+        for index, (shard, bitmap) in enumerate(zip(source.shards, keep, strict=True))
     ]
     groups = [shards[first : first + SHARDS_PER_TASK] for first in range(0, len(shards), SHARDS_PER_TASK)]
     low = 0
@@ -67,7 +67,7 @@ def in_hash_order(
     while low < HASH_SPACE:
         calls = [(str(store), group, low, high) for group in groups]
         parts = cluster.run(find_range, calls, label=f"{source.name}: by hash")
-        yield first_of_each(np.concatenate([np.empty(0, dtype=PLACED_DTYPE), *parts]))
+        yield first_of_each(np.concatenate([np.empty(0, dtype=HASHED_DTYPE), *parts]))
         low, high = high, min(HASH_SPACE, 2 * high)
 
 
@@ -78,30 +78,30 @@ def find_range(
 
     Args:
         store_url: the store.
-        shards: place, folder, documents and bitmap of each.
+        shards: index, folder, documents and bitmap of each.
         low: first upper half, 0 to 2**64 - 1.
-        high: the one after the last.
+        high: exclusive end, up to 2**64.
     """
     store = Store(store_url)
     parts = []
-    for place, folder, documents, bitmap in shards:
-        part = documents_between(store, folder, place, low, high)
+    for index, folder, documents, bitmap in shards:
+        part = documents_between(store, folder, index, low, high)
         parts.append(part if bitmap is None else part[read_bitmap(store, bitmap, documents)[part["row"]]])
     return np.concatenate(parts)
 
 
 def first_of_each(documents: NDArray[Any]) -> NDArray[Any]:
-    """Sort by (hash, shard, row) and leave out all but the first document of each hash."""
+    """Sort by (hash, shard, row) and keep the first document of each hash."""
     order = np.lexsort((documents["row"], documents["shard"], documents["low"], documents["high"]))
     ordered = documents[order]
-    fresh = np.ones(len(ordered), dtype=np.bool_)
-    fresh[1:] = (ordered["high"][1:] != ordered["high"][:-1]) | (ordered["low"][1:] != ordered["low"][:-1])
-    firsts: NDArray[Any] = ordered[fresh]
+    is_first = np.ones(len(ordered), dtype=np.bool_)
+    is_first[1:] = (ordered["high"][1:] != ordered["high"][:-1]) | (ordered["low"][1:] != ordered["low"][:-1])
+    firsts: NDArray[Any] = ordered[is_first]
     return firsts
 
 
 def hex_of(document: Any) -> str:  # noqa: ANN401 - one element of a structured array
-    """The text hash of one document of PLACED_DTYPE, 32 hex digits."""
+    """The text hash of one document of HASHED_DTYPE, 32 hex digits."""
     return f"{int(document['high']):016x}{int(document['low']):016x}"
 
 
@@ -115,13 +115,13 @@ def up_to(documents: NDArray[Any], last: str) -> NDArray[Any]:
 
 def fetch_texts(shards: Sequence[Shard], documents: NDArray[Any], store: Store, cluster: Cluster) -> pa.Table:
     """The texts of `documents`, in their order: `file`, `record` (in the whole file), `id`, `text`."""
-    places = [np.flatnonzero(documents["shard"] == shard) for shard in range(len(shards))]
-    wanted = [(shard, rows) for shard, rows in enumerate(places) if len(rows)]
-    calls = [(str(store), shards[shard], documents["row"][rows]) for shard, rows in wanted]
+    by_shard = [np.flatnonzero(documents["shard"] == shard) for shard in range(len(shards))]
+    used = [(shard, indices) for shard, indices in enumerate(by_shard) if len(indices)]
+    calls = [(str(store), shards[shard], documents["row"][indices]) for shard, indices in used]
     tables = cluster.run(read_rows, calls, label="held-out texts")
     if not tables:
         return table_of([], ROWS_SCHEMA)
-    order = np.argsort(np.concatenate([rows for _, rows in wanted]))
+    order = np.argsort(np.concatenate([indices for _, indices in used]))
     return pa.concat_tables(tables).take(numbers(order))
 
 
@@ -143,25 +143,25 @@ def read_rows(store_url: str, shard: Shard, rows: NDArray[np.int64]) -> pa.Table
     return pa.table([names, records, texts["id"], texts["text"]], schema=ROWS_SCHEMA)
 
 
-def rows_up_to(store: Store, shard: Shard, place: int, last: str) -> NDArray[Any]:
-    """Every document of a shard, kept or not and copies too, whose hash is not above `last`."""
-    return up_to(documents_between(store, shard.folder, place, 0, int(last[:16], 16) + 1), last)
+def rows_up_to(store: Store, shard: Shard, index: int, last: str) -> NDArray[Any]:
+    """Every document of a shard (the one at `index`), duplicates included, whose hash is not above `last`."""
+    return up_to(documents_between(store, shard.folder, index, 0, int(last[:16], 16) + 1), last)
 
 
-def documents_between(store: Store, folder: str, place: int, low: int, high: int) -> NDArray[Any]:
+def documents_between(store: Store, folder: str, index: int, low: int, high: int) -> NDArray[Any]:
     """All documents of a shard, kept or not, whose hash's upper half is in [low, high), in hash order.
 
     Args:
         store: the store.
-        folder: the shard's.
-        place: the shard's, which each of its documents gets.
+        folder: that of the shard.
+        index: that of the shard, written to each document.
         low: 0 to 2**64.
         high: 0 to 2**64.
     """
     table = np.load(store.path(f"{folder}/{HASHES}"), mmap_mode="r")
     hashes = table[rows_between(table["high"], low, high)]
-    part = np.empty(len(hashes), dtype=PLACED_DTYPE)
+    part = np.empty(len(hashes), dtype=HASHED_DTYPE)
     for name in ("high", "low", "bytes", "row"):
         part[name] = hashes[name]
-    part["shard"] = place
+    part["shard"] = index
     return part

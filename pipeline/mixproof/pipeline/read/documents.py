@@ -32,11 +32,10 @@ from .files import InputFile
 from .formats import TREES
 from .identify import identify
 from .quarantine import read_shards
-from .read import DOCUMENTS, DROPPED, REJECTS, STAGE, ReadTask, iter_rejects, read_tasks
-from .shards import SHARD_BYTES, plan_shards
+from .read_task import STAGE, ReadTask, read_tasks
+from .shard_output import iter_rejects
+from .shards import DOCUMENTS, DROPPED, REJECTS, SHARD_BYTES, Shard, plan_shards
 from .watch import PATIENCE_SECONDS
-
-__all__ = ["SHARD_BYTES", "Shard", "ShardList", "SourceDocuments", "read_sources"]
 
 INPUTS = "inputs.parquet"
 INPUTS_VERSION = 1
@@ -49,27 +48,7 @@ _INPUTS_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Shard:
-    """The finished documents of one shard: `<folder>/documents.parquet`, a row a document."""
-
-    source: str
-    file: str
-    """Name of the input file; "" where the shard holds many files and the column `file` names them."""
-    first_record: int
-    """Place in the whole file of the shard's record 0: add it to the column `record`."""
-    records: int
-    """Raw records, rejected and blank ones included."""
-    folder: str
-    """`read/<key>`, relative to the store."""
-    documents: int
-    """Rows of `documents.parquet`."""
-    text_bytes: int
-    """UTF-8 bytes of those rows' texts."""
-    documents_sha256: str
-
-
-@dataclass(frozen=True)
-class ShardList:
+class RemovalList:
     """A Parquet file that names the records or documents which a shard lost, with the reasons."""
 
     kind: Literal["rejected", "dropped", "decontaminated"]
@@ -91,7 +70,7 @@ class SourceDocuments:
     """In the order of (file, record)."""
     ledger: tuple[StageRow, ...]
     """`read`, then one row a step; shards summed."""
-    lists: tuple[ShardList, ...] = ()
+    lists: tuple[RemovalList, ...] = ()
     """Of the shards that rejected records, or whose steps dropped documents that are kept."""
 
 
@@ -160,7 +139,7 @@ def _source(
     store: Store,
 ) -> SourceDocuments:
     shards: list[Shard] = []
-    lists: list[ShardList] = []
+    lists: list[RemovalList] = []
     records_of = dict.fromkeys((file.name for file in inputs), 0)
     for task, receipt in done:
         records = int(receipt.facts["records"])
@@ -189,12 +168,12 @@ def _source(
     return SourceDocuments(name, recorded, tuple(shards), ledger, tuple(lists))
 
 
-def _lists(receipt: Receipt, file: str | None, first_record: int) -> Iterator[ShardList]:
+def _lists(receipt: Receipt, file: str | None, first_record: int) -> Iterator[RemovalList]:
     read, *steps = receipt.account
     if set(read.dropped) - {OTHER_PART}:
-        yield ShardList("rejected", f"{STAGE}/{receipt.key}/{REJECTS}", file, first_record)
+        yield RemovalList("rejected", f"{STAGE}/{receipt.key}/{REJECTS}", file, first_record)
     if DROPPED in receipt.files and any(set(step.dropped) - {NOT_SAMPLED} for step in steps):
-        yield ShardList("dropped", f"{STAGE}/{receipt.key}/{DROPPED}", file, first_record)
+        yield RemovalList("dropped", f"{STAGE}/{receipt.key}/{DROPPED}", file, first_record)
 
 
 def write_inputs(
@@ -239,7 +218,7 @@ def _check_rejects(source: SourceDocuments, done: Sequence[tuple[ReadTask, Recei
         reasons = receipt.account[0].dropped
         if set(reasons) - fine:
             places.append(str(store.path(f"{STAGE}/{task.key}/{REJECTS}")))
-        for reject in iter_rejects(store, task.key):
+        for reject in iter_rejects(store, shard.folder):
             if len(shown) == SHOWN_REJECTS:
                 break
             if reject["reason"] not in fine:

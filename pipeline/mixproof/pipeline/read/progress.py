@@ -1,7 +1,7 @@
 """Progress of reading: which shards of a spec a store has, without reading any.
 
-A shard is known by its key, and its key by the checksums of its files; a file that no build has seen as it is now has
-none, so its shards are yet to be read. Keys and receipts pass by one after the other: a million shards take their keys.
+A shard is identified by its key, which holds the checksums of its files. A file that no build has read in its present
+state has no checksum, so its shards are unread. Receipts are streamed: a million shards need memory for their keys.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from mixproof.mixtures.spec import Spec
 
 from .files import InputFile
 from .identify import recall
-from .read import STAGE, read_keys
+from .read_task import STAGE, read_keys
 from .shards import SHARD_BYTES, ShardPlan, plan_shards
 
 
 @dataclass(frozen=True)
 class ReadProgress:
-    """How far the reading of a spec is."""
+    """How much of a spec has been read."""
 
     shards: int
     shards_read: int
     bytes_left: int
-    """Raw bytes of the shards that are not read."""
+    """Raw bytes of the unread shards."""
 
 
 def read_progress(
     spec: Spec, files: Mapping[str, Sequence[InputFile]], store: Store, *, shard_bytes: int = SHARD_BYTES
 ) -> ReadProgress:
-    """Count the shards that a build of this spec would read, and those that it would find."""
+    """Count the shards that a build of this spec would read, and those that it would reuse."""
     texts = {name: inputs for name, inputs in files.items() if spec.sources[name].megatron is None}
     sha256 = recall((file for inputs in texts.values() for file in inputs), store)
     shards = bytes_left = 0
@@ -53,7 +53,7 @@ def read_progress(
 def _shards_of(
     spec: Spec, name: str, inputs: Sequence[InputFile], sha256: Mapping[str, str], shard_bytes: int
 ) -> Iterator[tuple[str | None, int]]:
-    """Key and raw bytes of each shard of a source; no key where a file of it is not known."""
+    """Key and raw bytes of each shard of a source; no key where one of its files has no known checksum."""
     known: list[ShardPlan] = []
     for plan in plan_shards({name: inputs}, shard_bytes):
         if all(file.url in sha256 for file in plan.files):

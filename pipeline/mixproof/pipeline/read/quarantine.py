@@ -1,12 +1,12 @@
-"""Shards whose reading killed or hung the process: find the document, leave it out, count it as `poison`.
+"""Shards whose reading crashed or hung the process: find the document, leave it out, count it as `poison`.
 
-A worker that dies leaves the mark of the record it was at. Whoever takes the shard up again finds the mark and works
-in child processes from then on: first that record alone. Does the child die of it, the record is poison, and the
-shard is read without it; else the death had another cause (a kill, a full memory). So a shard costs two more
-readings, and one more a poisonous document. Which documents are poison depends on the machine only where one takes
-about as long as `PATIENCE_SECONDS` allow.
+A worker that dies leaves the mark of the record that it was reading. The next worker that takes the shard finds the
+mark and from then on works in child processes. It first reads that record alone. If the child dies as well, the record
+is poison, and the shard is read without it; otherwise the crash had another cause (a kill, memory that ran out). So
+such a shard is read two more times, and once more for each poisonous document. Whether a document is poison depends on
+the machine only if it takes about as long as `PATIENCE_SECONDS` allows.
 
-A document on which a step raises an error is poison too, and needs no child: the shard is read once more without it.
+A document on which a step raises an error is poison too, and needs no child: the shard is read again without it.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.task_logs import log_context
 from mixproof.pipeline.steps import StepFailedError
 
-from .read import MOST_POISON, STAGE, PoisonError, ReadTask, mark_of, read_shard, try_record
-from .watch import marked_place
+from .read import MOST_POISON, PoisonError, mark_of, read_shard, try_record
+from .read_task import STAGE, ReadTask
+from .watch import marked_index
 
-MOST_DEATHS = 3
-"""Deaths that no document explains."""
+MOST_CRASHES = 3
+"""Crashes that no document explains."""
 
 
 def read_shards(store_url: str, tasks: Sequence[ReadTask]) -> int:
-    """Read shards one after the other, each with its own receipt; returns how many."""
+    """Read shards one after the other, each with its own receipt; return how many."""
     store = Store(store_url)
     missing = [task for task in tasks if store.receipt(STAGE, task.key) is None]
-    apart = any(mark_of(store, task).exists() for task in missing)
+    in_children = any(mark_of(store, task).exists() for task in missing)
     for task in missing:
         with log_context(f"{task.plan.source}: {task.plan.files[0].name} from {task.plan.start}"):
-            if apart:
-                _read_apart(store, task)
+            if in_children:
+                _read_in_children(store, task)
             else:
                 _read_here(store, task)
     return len(tasks)
@@ -57,55 +58,55 @@ def _read_here(store: Store, task: ReadTask) -> None:
             return
 
 
-def _read_apart(store: Store, task: ReadTask) -> None:
+def _read_in_children(store: Store, task: ReadTask) -> None:
     mark = mark_of(store, task)
     poison: dict[int, str] = {}
-    deaths = 0
-    while len(poison) <= MOST_POISON and deaths < MOST_DEATHS:
-        place = marked_place(mark)
+    crashes = 0
+    while len(poison) <= MOST_POISON and crashes < MOST_CRASHES:
+        index = marked_index(mark)
         mark.unlink(missing_ok=True)
-        if place is not None and place not in poison:
-            how = _in_child(store, task, poison, place)
+        if index is not None and index not in poison:
+            how = _in_child(store, task, poison, index)
             if how is None:
-                deaths += 1
+                crashes += 1
             else:
-                poison[place] = how
+                poison[index] = how
         try:
             if _in_child(store, task, poison, None) is None:
                 return
         except PoisonError as error:
             poison.update(error.poison)
             continue
-        if marked_place(mark) in (None, *poison):
-            deaths += 1
+        if marked_index(mark) in (None, *poison):
+            crashes += 1
     _check_few(poison, task)
-    shown = _shown(poison) or "at no document in particular: perhaps for want of memory"
+    shown = _shown(poison) or "at no particular document: perhaps out of memory"
     raise ProcessDiedError(
-        f"source {task.plan.source}: {task.plan.files[0].url} from byte {task.plan.start}: reading it kills its "
-        f"process again and again ({shown}); look at its steps, and at the file: a damaged one can do that to the "
-        "library that reads it, Parquet's among them"
+        f"source {task.plan.source}: {task.plan.files[0].url} from byte {task.plan.start}: the worker crashed "
+        f"repeatedly while reading it ({shown}); check the source's steps and the file: a damaged file can crash the "
+        "library that reads it (Parquet, for example)"
     )
 
 
 def _check_few(poison: Mapping[int, str], task: ReadTask) -> None:
-    """Hold the steps to be broken where they fail at many documents.
+    """Refuse steps that fail on many documents.
 
     Raises:
         RequestError: naming the first of them.
     """
     if len(poison) > MOST_POISON:
         raise RequestError(
-            f"source {task.plan.source}: {task.plan.files[0].url} from byte {task.plan.start}: its steps fail at more "
-            f"than {MOST_POISON} documents ({_shown(poison)}); look at the steps, one of them is wrong for these texts"
+            f"source {task.plan.source}: {task.plan.files[0].url} from byte {task.plan.start}: its steps fail on more "
+            f"than {MOST_POISON} documents ({_shown(poison)}); one of the steps does not work for these texts"
         )
 
 
 def _shown(poison: Mapping[int, str]) -> str:
-    return "; ".join(f"record {place}: {how}" for place, how in list(poison.items())[:3])
+    return "; ".join(f"record {index}: {how}" for index, how in list(poison.items())[:3])
 
 
 def _in_child(store: Store, task: ReadTask, poison: dict[int, str], only: int | None) -> str | None:
-    """Read the shard, or only one record of it, in a child; how it died, or None."""
+    """Read the shard, or only one record of it, in a child process; return how it died, or None."""
     with tempfile.TemporaryDirectory(prefix="mixproof-") as folder:
         result = Path(folder, "result")
         child = subprocess.run(
@@ -124,11 +125,11 @@ def _in_child(store: Store, task: ReadTask, poison: dict[int, str], only: int | 
             return None
     if child.returncode < 0:
         return f"killed the process with {signal.Signals(-child.returncode).name}"
-    return f"did not end in {task.patience_seconds:g} s and what its size allows"
+    return f"did not finish within {task.patience_seconds:g} s plus the time for its size"
 
 
 def main(result: Path) -> None:
-    """Do what stands on standard input; an error goes to the parent as it is."""
+    """Do the work given on standard input; pickle an error for the parent, which raises it."""
     store_url, task, poison, only = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - our own parent wrote it
     error: Exception | None = None
     try:

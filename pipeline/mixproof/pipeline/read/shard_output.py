@@ -1,12 +1,12 @@
-"""The Parquet files of a shard as its task writes them, its texts' hashes, and what its account counts on the way.
+"""The Parquet files of a shard, the hashes of its texts, and the counts for its account.
 
-Rows are written in groups of fixed size, so that a file's bytes depend on nothing but the rows.
+Rows are written in groups of fixed size, so that a file's bytes depend only on the rows.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,13 +16,16 @@ import pyarrow.parquet as pq
 import xxhash
 
 from mixproof.ledger.account import Count, StageRow
+from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import table_of
 from mixproof.pipeline.record import OTHER_PART, Raw, Reject
 from mixproof.pipeline.steps import NOT_SAMPLED, Counted, StepFailedError, apply_steps
 
+from .shards import REJECTS
+
 ROW_GROUP_ROWS = 1024
 ROW_GROUP_BYTES = 64 * 1000 * 1000
-"""A group ends at this many bytes of text as well, so that long documents do not take the memory."""
+"""A group also ends at this many bytes of text, which bounds the memory for long documents."""
 
 HASH_DTYPE = np.dtype([("high", "<u8"), ("low", "<u8"), ("bytes", "<i8"), ("row", "<i8")])
 """One document in `hashes.npy`, which is sorted by these fields: the halves of its text's xxh3_128, its
@@ -63,7 +66,7 @@ class ShardOutput:
         self._rejected: Counter[str] = Counter()
         self.records = 0
         self.poison: dict[int, str] = {}
-        """Places of the documents that a step raised an error on, and the error; with any, the counts are void."""
+        """Indices of the documents on which a step raised an error, and the error; with any, the counts are void."""
         self._read_bytes = 0
 
     def __enter__(self) -> ShardOutput:
@@ -76,28 +79,28 @@ class ShardOutput:
             self._dropped.close()
 
     def take(self, item: Raw | Reject, steps: Sequence[Counted], file: str) -> None:
-        """Count a record, run a document through the steps, and write what is left or why nothing is."""
+        """Count a record, run a document through the steps, and write its text or the reason why it is dropped."""
         self.records += 1
         head: tuple[object, ...] = (file,) if self._tree else ()
         if isinstance(item, Reject):
             self._rejected[item.reason] += 1
-            if item.reason != OTHER_PART:  # that part has it
+            if item.reason != OTHER_PART:  # listed by that part
                 self._rejects.add((*head, *item))
             return
         data = item.data
         self._read_bytes += len(data)
 
-        def gone(step: str, reason: str, text: bytes) -> None:
+        def on_drop(step: str, reason: str, text: bytes) -> None:
             if self._dropped is not None and reason != NOT_SAMPLED:
                 self._dropped.add((*head, item.record, item.id, step, reason, text), len(text))
 
         try:
-            done = apply_steps(item, data, steps, gone)
+            text = apply_steps(item, data, steps, on_drop)
         except StepFailedError as error:
             self.poison[self.records - 1] = str(error)
             return
-        if done is not None:
-            self._documents.add(head, item.record, item.id, done)
+        if text is not None:
+            self._documents.add(head, item.record, item.id, text)
 
     def read_row(self) -> StageRow:
         """The account of reading, before any step."""
@@ -131,7 +134,7 @@ class DocumentRows:
         self.close()
 
     def add(self, head: tuple[object, ...], record: int, id_: str | None, text: bytes) -> None:
-        """Take a document; `head` is its file's name where the shard is a tree, else empty."""
+        """Add a document; `head` is its file's name where the shard is a tree, else empty."""
         digest = xxhash.xxh3_128_digest(text)
         self._rows.add((*head, record, id_, text, digest, len(text)), len(text))
         self._hashes.append(digest)
@@ -148,12 +151,12 @@ class DocumentRows:
             np.save(file, table[order], allow_pickle=False)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         self._rows.close()
 
 
 class Rows:
-    """A Parquet file written in groups of fixed size, so that its bytes depend on nothing but the rows."""
+    """A Parquet file written in groups of fixed size, so that its bytes depend only on the rows."""
 
     def __init__(self, path: Path, schema: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
         self._schema = schema
@@ -170,14 +173,14 @@ class Rows:
         self.close()
 
     def add(self, row: tuple[object, ...], text_bytes: int = 0) -> None:
-        """Take a row; `text_bytes` count towards the size of its group."""
+        """Add a row; `text_bytes` count towards the size of its group."""
         self._rows.append(row)
         self._bytes += text_bytes
         if len(self._rows) == ROW_GROUP_ROWS or self._bytes >= ROW_GROUP_BYTES:
             self._flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows."""
         if self._rows:
             self._flush()
         self._writer.close()
@@ -185,3 +188,10 @@ class Rows:
     def _flush(self) -> None:
         self._writer.write_table(table_of(self._rows, self._schema), row_group_size=ROW_GROUP_ROWS)
         self._rows, self._bytes = [], 0
+
+
+def iter_rejects(store: Store, folder: str) -> Iterator[dict[str, Any]]:
+    """The rejected records of a finished shard (`folder`: relative to the store), in order, blank lines included."""
+    with pq.ParquetFile(store.path(f"{folder}/{REJECTS}")) as file:
+        for batch in file.iter_batches(ROW_GROUP_ROWS):
+            yield from batch.to_pylist()

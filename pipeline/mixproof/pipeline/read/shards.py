@@ -1,9 +1,9 @@
-"""The shard plan: units of work that depend on the files and a constant, never on the workers.
+"""Shards: how files are divided into units of work, and the documents of one that was read.
 
-Plain JSON lines are cut into byte ranges, each owning the lines that start in it; Parquet likewise by row
-groups. Compressed files are whole, and so are Arrow, WARC and what lies in an archive. Where a file is one document
-(code, text), many make one shard. Whatever the constant, the shards of a source give the same documents in the same
-order.
+The plan depends on the files and a constant, never on the workers. Plain JSON lines are divided into byte ranges; a
+range owns the lines that start in it. Parquet is divided likewise by row groups. Compressed files, Arrow, WARC and the
+members of archives are shards as a whole. Where a file is one document (code, text), many files make one shard. The
+shards of a source give the same documents in the same order for any value of the constant.
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ from .formats import TREES
 SHARD_BYTES = 128 * 1000 * 1000
 """Raw bytes of a shard: half a second to read, minutes with heavy filters."""
 TREE_SHARD_FILES = 2000
+DOCUMENTS = "documents.parquet"
+REJECTS = "rejects.parquet"
+DROPPED = "dropped.parquet"
+"""With `keep_dropped`: the documents that the source's steps dropped, except those that `sampler` did."""
+HASHES = "hashes.npy"
 CUT = frozenset({"jsonl", "parquet"})
-"""Formats whose files are cut into ranges."""
+"""Formats whose files are divided into ranges."""
 
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """One shard to read: a range of one file, or several whole files of a document each."""
+    """One shard to read: a range of one file, or several whole files of one document each."""
 
     source: str
     files: tuple[InputFile, ...]
@@ -39,10 +44,30 @@ class ShardPlan:
         return self.end - self.start if self.end else sum(file.bytes for file in self.files)
 
 
+@dataclass(frozen=True)
+class Shard:
+    """The documents of one shard that was read: `<folder>/documents.parquet`, one row per document."""
+
+    source: str
+    file: str
+    """Name of the input file; "" where the shard holds many files and the column `file` names them."""
+    first_record: int
+    """Index in the whole file of the shard's record 0: add it to the column `record`."""
+    records: int
+    """Raw records, rejected and blank ones included."""
+    folder: str
+    """`read/<key>`, relative to the store."""
+    documents: int
+    """Rows of `documents.parquet`."""
+    text_bytes: int
+    """UTF-8 bytes of those rows' texts."""
+    documents_sha256: str
+
+
 def plan_shards(files: Mapping[str, Sequence[InputFile]], shard_bytes: int = SHARD_BYTES) -> list[ShardPlan]:
-    """Cut every source into shards, in the order of (source as given, file name, place in the file)."""
+    """Divide every source into shards, in the order of (source as given, file name, offset in the file)."""
     if shard_bytes < 1:
-        raise ValueError(f"a shard needs at least one byte, not {shard_bytes}")
+        raise ValueError(f"a shard has at least one byte, not {shard_bytes}")
     plan: list[ShardPlan] = []
     for source, inputs in files.items():
         tree = [file for file in inputs if file.format in TREES]
@@ -62,11 +87,11 @@ def _file_shards(source: str, file: InputFile, shard_bytes: int) -> list[ShardPl
 
 def _tree_shards(source: str, files: Sequence[InputFile], shard_bytes: int) -> list[ShardPlan]:
     shards: list[list[InputFile]] = []
-    held = 0
+    group_bytes = 0
     for file in files:
-        if not shards or held + file.bytes > shard_bytes or len(shards[-1]) >= TREE_SHARD_FILES:
+        if not shards or group_bytes + file.bytes > shard_bytes or len(shards[-1]) >= TREE_SHARD_FILES:
             shards.append([])
-            held = 0
+            group_bytes = 0
         shards[-1].append(file)
-        held += file.bytes
+        group_bytes += file.bytes
     return [ShardPlan(source, tuple(shard), 0, 0) for shard in shards]

@@ -1,4 +1,4 @@
-"""A shard's texts as they lie in its Parquet file: bytes one after another, without making strings."""
+"""A shard's texts as UTF-8 bytes, taken from its Parquet file without making strings."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 
-from .read import DOCUMENTS
+from .shards import DOCUMENTS
 
 BATCH_BYTES = 1 << 19
-"""Bytes of text that are handed on at a time, if no document is longer: arrays made of them stay in a core's caches."""
+"""Bytes of text per batch, unless a document is longer: arrays made from them fit in a core's caches."""
 ROWS_AT_A_TIME = 1024
 
 
 def iter_texts(store: Store, folder: str) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
     """The texts of a shard in order, in batches of about BATCH_BYTES.
 
-    Gives:
+    Yields:
         UTF-8, and int64 [texts + 1]: text i of the batch is `data[bounds[i]:bounds[i + 1]]`.
     """
     with pq.ParquetFile(store.path(f"{folder}/{DOCUMENTS}")) as file:
         for part in file.iter_batches(ROWS_AT_A_TIME, columns=["text"]):
             column = part.column(0)
-            _, places, data = column.buffers()
-            bounds = np.frombuffer(places, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
+            _, offsets, data = column.buffers()
+            bounds = np.frombuffer(offsets, dtype=np.int64)[column.offset : column.offset + len(column) + 1]
             first = 0
             while first < len(column):
                 last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + BATCH_BYTES, side="right")) - 1)

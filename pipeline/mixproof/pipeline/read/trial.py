@@ -1,7 +1,7 @@
-"""A trial of the steps of a spec: what each would drop, why, and how that text reads, on a share of the documents.
+"""A trial of a spec's steps on a share of the documents: what each step drops and why, with examples.
 
-The share is drawn by the texts' own hashes, so that a changed step is tried on the same documents. Everything is
-written to the store that is handed in, which should not be the one that builds go to.
+The share is drawn by text hash, so a changed step is tried on the same documents. Everything is written to the store
+passed in, which should not be the one used by builds.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.record import OTHER_PART
 from mixproof.pipeline.steps.segmentation.words import NoWordsError, splitter_of
 
-from .documents import Shard, SourceDocuments, read_sources
+from .documents import SourceDocuments, read_sources
 from .files import InputFile
-from .read import DROPPED, STAGE, iter_rejects
-from .shard_output import ROW_GROUP_ROWS
+from .shard_output import ROW_GROUP_ROWS, iter_rejects
+from .shards import DROPPED, Shard
 
 SAMPLER = "sampler"
 MUCH = Fraction(1, 2)
-"""A reason that drops more than this share of what a step sees is worth a word."""
-_WORTH_A_WORD = 20
+"""A reason that drops more than this share of a step's documents is reported as a doubt."""
+_LEAST_SEEN = 20
 """Documents that a step must have seen for that."""
 
 
@@ -40,33 +40,33 @@ class Sample:
 
     file: str
     record: int
-    """Place in the whole file, from 0."""
+    """Index in the whole file, from 0."""
     id: str | None
     text: str
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What the steps of one source did."""
+class StepTrial:
+    """What the steps of one source did in a trial."""
 
     rejected: Mapping[str, int]
     """Records without a usable text, by reason."""
     rejects: Mapping[str, tuple[Sample, ...]]
-    """The first of them by reason, each with the start of its raw record."""
+    """The first of them for each reason, with the start of the raw record."""
     tried: Count
     """Documents that the first step saw."""
     kept: Count
     rows: tuple[StageRow, ...]
-    """One a step; the trial's own sampling is not among them."""
+    """One per step, without the trial's own sampling."""
     samples: Mapping[tuple[str, str], tuple[Sample, ...]]
     """By step and reason."""
     doubts: tuple[str, ...]
-    """Steps that do not seem to fit the source, in words."""
+    """Sentences about steps that do not seem to fit the source."""
 
 
 def try_steps(
     spec: Spec, files: Mapping[str, tuple[InputFile, ...]], store: Store, cluster: Cluster, rate: Fraction, samples: int
-) -> dict[str, Tried]:
+) -> dict[str, StepTrial]:
     """Run the steps of every source on a share of its documents; give up to `samples` texts for each reason."""
     whole = rate == 1
     sources = {name: _on_trial(source, rate) for name, source in spec.sources.items()}
@@ -80,14 +80,14 @@ def _on_trial(source: Source, rate: Fraction) -> Source:
     return source.model_copy(update={"steps": (*first, *source.steps), "keep_dropped": True})
 
 
-def _tried(source: SourceDocuments, store: Store, samples: int, *, whole: bool) -> Tried:
+def _tried(source: SourceDocuments, store: Store, samples: int, *, whole: bool) -> StepTrial:
     read, *rows = source.ledger
     before = read
     if not whole:
         before, *rows = rows
     last = rows[-1] if rows else before
-    return Tried(
-        rejected={reason: gone.documents for reason, gone in read.dropped.items()},
+    return StepTrial(
+        rejected={reason: count.documents for reason, count in read.dropped.items()},
         rejects=_rejects(source, store, samples),
         tried=Count(documents=before.documents_out, bytes=before.bytes_out),
         kept=Count(documents=last.documents_out, bytes=last.bytes_out),
@@ -98,7 +98,7 @@ def _tried(source: SourceDocuments, store: Store, samples: int, *, whole: bool) 
 
 
 def _samples(source: SourceDocuments, store: Store, most: int) -> dict[tuple[str, str], tuple[Sample, ...]]:
-    """Take the dropped documents of smallest text hash for each step and reason."""
+    """Take the dropped documents with the smallest text hashes for each step and reason."""
     found: dict[tuple[str, str], list[tuple[int, int, Sample]]] = {}
     number = 0
     for shard in source.shards:
@@ -116,11 +116,11 @@ def _samples(source: SourceDocuments, store: Store, most: int) -> dict[tuple[str
 
 
 def _rejects(source: SourceDocuments, store: Store, most: int) -> dict[str, tuple[Sample, ...]]:
-    """Take the first rejected records of each reason, those of another part of the source left out."""
+    """Take the first rejected records of each reason, without those of other parts of the source."""
     found: dict[str, list[Sample]] = {reason: [] for reason in source.ledger[0].dropped if reason != OTHER_PART}
     left = {reason for reason in found if most}
     for shard in source.shards:
-        for row in iter_rejects(store, shard.folder.removeprefix(f"{STAGE}/")) if left else ():
+        for row in iter_rejects(store, shard.folder) if left else ():
             if row["reason"] in left:
                 samples = found[row["reason"]]
                 samples.append(_sample({"id": None, "text": row["detail"], **row}, shard))
@@ -139,26 +139,26 @@ def _why_no_words(language: str) -> str:
         splitter_of(language)
     except NoWordsError as error:
         return str(error)
-    return "the workers lack a package that is installed here"
+    return "a package that is installed here is missing on the workers"
 
 
 def _nothing_left(before: StageRow, last: StageRow) -> list[str]:
     tried = before.documents_out
-    return [f"of {tried} documents tried none is left"] if tried and not last.documents_out else []
+    return [f"none of the {tried} documents tried is left"] if tried and not last.documents_out else []
 
 
 def _doubts(row: StageRow) -> list[str]:
-    """Say where a step seems not to fit what it sees."""
+    """Sentences about where a step does not seem to fit the documents."""
     doubts = []
-    for reason, gone in row.dropped.items():
+    for reason, count in row.dropped.items():
         misfit = reason.startswith(("no_words_", "gopher_no_stop_words_"))
-        if not misfit and (row.documents_in < _WORTH_A_WORD or gone.documents <= MUCH * row.documents_in):
+        if not misfit and (row.documents_in < _LEAST_SEEN or count.documents <= MUCH * row.documents_in):
             continue
-        doubt = f"{row.stage} drops {gone.documents} of {row.documents_in} documents as {reason}"
+        doubt = f"{row.stage} drops {count.documents} of {row.documents_in} documents as {reason}"
         if reason == "gopher_enough_stop_words":
             doubt += (
-                ": are they in the language that the step takes them for? It is English unless the step has a "
-                "`language`, or a step `language: {}` before it labels each document"
+                ": are the texts in the language that the step assumes? That is English, unless the step has a "
+                "`language` or an earlier step `language: {}` labels each document"
             )
         elif reason.startswith("no_words_"):
             doubt += f": {_why_no_words(reason.removeprefix('no_words_'))}"

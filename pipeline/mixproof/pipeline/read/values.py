@@ -26,7 +26,8 @@ from mixproof.pipeline.steps import make_steps
 from .batches import share_tasks
 from .files import InputFile
 from .identify import identify
-from .read import ReadTask, read_task, records_of
+from .read_task import ReadTask, read_task
+from .records import records_of
 from .shards import SHARD_BYTES, plan_shards
 
 STAGE = "values"

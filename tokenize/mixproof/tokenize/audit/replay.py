@@ -35,7 +35,8 @@ from mixproof.pipeline.paragraphs.cutting import cut_text
 from mixproof.pipeline.read.batches import share_tasks
 from mixproof.pipeline.read.files import InputFile
 from mixproof.pipeline.read.identify import hash_input
-from mixproof.pipeline.read.read import read_task, records_of
+from mixproof.pipeline.read.read_task import read_task
+from mixproof.pipeline.read.records import records_of
 from mixproof.pipeline.read.shards import ShardPlan
 from mixproof.pipeline.record import POISON, Raw, Reject
 from mixproof.pipeline.steps import make_steps

@@ -1,0 +1,105 @@
+"""The work on one shard as a worker gets it, and the key of its result.
+
+The key holds what is read and done, not names: a renamed or moved file, or the same file in another source, is not
+read again.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mixproof.ledger.fingerprint import StageKeys
+from mixproof.mixtures.spec import Limits, Source, Step
+from mixproof.mixtures.split_sources import SplitSource
+from mixproof.pipeline.readers.html import PACKAGES as HTML_PACKAGES
+from mixproof.pipeline.readers.html import VERSION as HTML_VERSION
+from mixproof.pipeline.readers.raw import NO_OTHER_LIMITS
+from mixproof.pipeline.steps import steps_identity
+
+from .formats import TREES, Compression, Format
+from .shards import ShardPlan
+from .watch import PATIENCE_SECONDS
+
+STAGE = "read"
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """Everything a worker needs to read one shard."""
+
+    plan: ShardPlan
+    key: str
+    text: str
+    id: str
+    steps: tuple[Step, ...]
+    keep_dropped: bool = False
+    limits: Limits = NO_OTHER_LIMITS
+    column: str | None = None
+    """The column by which the source is split."""
+    value: str | None = None
+    """The part's value in that column; other records belong to other parts. None: every record is read."""
+    patience_seconds: float = PATIENCE_SECONDS
+    """How long any document may take; not in the key, because it changes no document."""
+
+
+def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str], limits: Limits = NO_OTHER_LIMITS) -> ReadTask:
+    """Make the task for a planned shard; `sha256` is by URL."""
+    return next(read_tasks([plan], source, sha256, limits))
+
+
+def read_tasks(
+    plans: Sequence[ShardPlan], source: Source, sha256: Mapping[str, str], limits: Limits = NO_OTHER_LIMITS
+) -> Iterator[ReadTask]:
+    """Make the tasks for a source's planned shards; `sha256` is by URL."""
+    value = source.value if isinstance(source, SplitSource) else None
+    for plan, key in zip(plans, read_keys(plans, source, sha256, limits), strict=True):
+        yield ReadTask(
+            plan, key, source.text, source.id, source.steps, source.keep_dropped, limits, source.split_by, value
+        )
+
+
+def read_keys(
+    plans: Iterable[ShardPlan], source: Source, sha256: Mapping[str, str], limits: Limits = NO_OTHER_LIMITS
+) -> Iterator[str]:
+    """The key of each of a source's planned shards; `sha256` is by URL."""
+    keys: dict[tuple[Format, Compression | None], StageKeys] = {}
+    for plan in plans:
+        first = plan.files[0]
+        kind = (first.format, first.compression)
+        if kind not in keys:
+            keys[kind] = StageKeys(STAGE, VERSION, _config(*kind, source, limits))
+        if first.format in TREES:
+            yield keys[kind].key([[file.name, sha256[file.url]] for file in plan.files])
+        else:
+            yield keys[kind].key([sha256[first.url], plan.start, plan.end])
+
+
+def _config(form: Format, compression: Compression | None, source: Source, limits: Limits) -> dict[str, object]:
+    config: dict[str, object] = {
+        "format": form,
+        "compression": compression,
+        "text": source.text,
+        "id": source.id,
+        "steps": steps_identity(source.steps),
+        **_reader_identity(form),
+    }
+    if "." in source.id and form in ("jsonl", "parquet", "arrow"):
+        config["id_in_nested_fields"] = True
+    if source.keep_dropped:
+        config["keep_dropped"] = True
+    if limits != NO_OTHER_LIMITS:
+        config["limits"] = limits.model_dump(mode="json")
+    value = source.value if isinstance(source, SplitSource) else None
+    if value is not None:
+        config["part"] = [source.split_by, value]
+    return config
+
+
+def _reader_identity(kind: Format) -> dict[str, object]:
+    """What changes the documents that a reader finds in the same bytes: its version, and those of its packages."""
+    if kind != "warc":
+        return {}
+    return {"html": HTML_VERSION, "packages": {name: importlib.metadata.version(name) for name in HTML_PACKAGES}}

@@ -1,0 +1,53 @@
+"""The records of one file of a shard, by the reader of its format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mixproof.pipeline.readers.arrow import read_arrow
+from mixproof.pipeline.readers.code import read_code
+from mixproof.pipeline.readers.jsonl import read_jsonl
+from mixproof.pipeline.readers.parquet import read_parquet
+from mixproof.pipeline.readers.text import read_text
+from mixproof.pipeline.readers.value import of_value
+from mixproof.pipeline.readers.warc import read_warc, read_wet
+from mixproof.pipeline.record import Records
+from mixproof.pipeline.steps import needs_fields
+
+from .files import InputFile
+from .read_task import ReadTask
+
+
+def records_of(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str | None]) -> Records:
+    """The records of one file of a shard, those of other parts of a split source rejected as such.
+
+    Args:
+        file: one of the shard's.
+        task: the shard.
+        skip_reason: why a record, by its index in the file, must not be processed; None: it may be.
+    """
+    items = _read(file, task, skip_reason)
+    if task.column is None or task.value is None:
+        return items
+    return of_value(items, task.column, task.value)
+
+
+def _read(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str | None]) -> Records:
+    plan = task.plan
+    with_fields = needs_fields(task.steps) or task.column is not None
+    options: dict[str, Any] = {"with_fields": with_fields, "limits": task.limits}
+    fields: dict[str, Any] = {"text": task.text, "id_": task.id}
+    if file.format == "code":
+        return iter((read_code(file.url, file.name),))
+    if file.format == "text":
+        return iter((read_text(file.url, file.compression, file.name, task.limits),))
+    if file.format == "warc":
+        return read_warc(file.url, file.compression, id_=task.id, skip_reason=skip_reason, **options)
+    if file.format == "wet":
+        return read_wet(file.url, file.compression, id_=task.id, **options)
+    if file.format == "arrow":
+        return read_arrow(file.url, **fields, **options)
+    if file.format == "parquet":
+        return read_parquet(file.url, plan.start, plan.end, **fields, **options)
+    return read_jsonl(file.url, file.compression, plan.start, plan.end, **fields, **options)

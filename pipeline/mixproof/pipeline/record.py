@@ -1,4 +1,4 @@
-"""What a reader yields: documents and rejected records, each at its place."""
+"""What a reader yields: documents and rejected records, each with its index."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ DETAIL_CHARS = 200
 BLANK = "blank_line"
 EMPTY_TEXT = "empty_text"
 POISON = "poison"
-"""A document that hung or crashed the process; see `quarantine.py`."""
+"""The reason for a document that hung or crashed the process, or on which a step failed; see `quarantine.py`."""
 OTHER_PART = "of_another_part"
-"""A record of a split source that another of its parts takes."""
+"""The reason for a record that belongs to another part of a split source."""
 PASSED_OVER = frozenset(
     {BLANK, OTHER_PART, "not_a_response", "not_a_conversion", "status_not_200", "not_html", "no_main_text"}
     | {"record_too_large"}
 )
-"""Reasons counted like those of rejected records, though nothing is wrong with the record."""
+"""Reasons counted like those of rejected records, although nothing is wrong with the record."""
 
 
 class Raw:
-    """A record that holds a text: as a string or as UTF-8, as the format has it; the other is made when asked for."""
+    """A record with a text. The reader gives it as a string or as UTF-8; the other form is made on first use."""
 
     __slots__ = ("_data", "_text", "fields", "id", "record")
 
     def __init__(self, record: int, id: str | None, text: str | bytes, fields: dict[str, Any] | None = None) -> None:
         self.record = record
-        """Place in the shard, from 0."""
+        """Index in the shard, from 0."""
         self.id = id
         self.fields = fields
-        """Everything else in the record, where a step asks for it."""
+        """The record's other fields, if a step uses them."""
         self._text: str | None = None if isinstance(text, bytes) else text
         self._data: bytes | None = text if isinstance(text, bytes) else None
 
@@ -51,7 +51,7 @@ class Raw:
         return self._data
 
     def __eq__(self, other: object) -> bool:
-        """Equal where place, id, text and fields are."""
+        """Whether index, id, text and fields are equal."""
         if not isinstance(other, Raw):
             return NotImplemented
         mine, others = ((one.record, one.id, one.data, one.fields) for one in (self, other))
@@ -60,16 +60,16 @@ class Raw:
     __hash__ = None  # type: ignore[assignment]  # fields are a dict
 
     def __repr__(self) -> str:
-        """As it would be made."""
+        """The expression that makes it."""
         return f"Raw({self.record}, {self.id!r}, {self.text!r}, {self.fields!r})"
 
 
 class Reject(NamedTuple):
-    """A record that holds no text that can be used."""
+    """A record without a usable text."""
 
     record: int
     line: int | None
-    """Line in the shard, from 1; None where the format has no lines."""
+    """Line in the shard, from 1; None if the format has no lines."""
     reason: str
     detail: str
     """The start of the raw record."""
@@ -79,7 +79,7 @@ Records: TypeAlias = Iterator[Raw | Reject]
 
 
 def detail_of(raw: bytes | str) -> str:
-    """The first 200 characters of a raw record, whatever bytes are in it."""
+    """The first 200 characters of a raw record, invalid bytes escaped."""
     if isinstance(raw, str):
         raw = raw[:DETAIL_CHARS].encode(errors="backslashreplace")
     return raw[: 4 * DETAIL_CHARS].decode(errors="backslashreplace")[:DETAIL_CHARS]
@@ -93,7 +93,7 @@ def id_of(value: object) -> str | None:
 
 
 def field_of(fields: Mapping[str, object], name: str) -> object:
-    """Give a record's field: by its whole name, else by its parts between dots; None where there is none."""
+    """A record's field by its full name, else by the names between dots; None if there is none."""
     if name in fields:
         return fields[name]
     value: object = fields
@@ -105,7 +105,7 @@ def field_of(fields: Mapping[str, object], name: str) -> object:
 
 
 def text_fault(text: object) -> str | None:
-    """Why a value cannot be a document's text, as a reason; None where it can."""
+    """The reason why a value cannot be a document's text; None if it can."""
     if text is None:
         return "missing_text"
     if not isinstance(text, str):

@@ -74,7 +74,7 @@ def test_formats_are_told_by_the_name(
         ("jsonl", None), ("jsonl", "gz"), ("jsonl", "zst"), ("parquet", None),
     ]  # fmt: skip
     touch("e.md")
-    with pytest.raises(RequestError, match=r"e\.md: its name does not tell the format"):
+    with pytest.raises(RequestError, match=r"e\.md: the format is not clear from the name"):
         find_files(make_spec({"a": ["*"]}), tmp_path)
     (declared,) = find_files(make_spec({"a": Source(files=("e.md",), format="jsonl")}), tmp_path)["a"]
     assert (declared.format, declared.bytes) == ("jsonl", 3)

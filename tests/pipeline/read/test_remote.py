@@ -1,4 +1,4 @@
-"""Inputs by URL are read as if they were local, in few large requests, and what a store refuses is told."""
+"""Inputs by URL are read as if they were local, in few large requests, and a store's refusal names the way out."""
 
 from __future__ import annotations
 
@@ -180,14 +180,14 @@ def test_what_a_store_refuses_is_told_with_the_way_out(
     assert "nonsense://" in refusal("nonsense://bucket/*.jsonl")
     assert "no files match" in refusal("zip://*.jsonl::nowhere.zip")
     (tmp_path / "no.zip").write_bytes(b"this is no archive")
-    with pytest.raises(DamagedFileError, match=r"no\.zip: directory of the archive: not a whole zip file"):
+    with pytest.raises(DamagedFileError, match=r"no\.zip: directory of the archive: not a complete zip file"):
         find_files(make_spec({"s": ["zip://*.jsonl::no.zip"]}), tmp_path)
     fsspec.filesystem("s3").clear_instance_cache()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    assert "not allowed: NoCredentialsError" in (told := refusal("s3://folders/*.jsonl"))
-    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in told
+    assert "permission denied: NoCredentialsError" in (error := refusal("s3://folders/*.jsonl"))
+    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in error
     fsspec.filesystem("s3").clear_instance_cache()
 
 
@@ -202,10 +202,10 @@ FLAGS, METHOD = (6, 8), (8, 10)
         (
             FLAGS,
             1,
-            r"zip://a\.jsonl::.*a\.zip: cannot be unpacked: .*password required.*; unpack it and name the files",
+            r"zip://a\.jsonl::.*a\.zip: cannot be decompressed: .*password required.*; extract the archive",
         ),
-        (METHOD, 9, r"zip://a\.jsonl::.*a\.zip: cannot be unpacked: NotImplementedError: .* unpack it"),
-        ((37, 16), 255, r"zip://a\.jsonl::.*a\.zip: in the archive: cannot be unpacked: "),
+        (METHOD, 9, r"zip://a\.jsonl::.*a\.zip: cannot be decompressed: NotImplementedError: .* extract the archive"),
+        ((37, 16), 255, r"zip://a\.jsonl::.*a\.zip: in the archive: cannot be decompressed: "),
     ],
 )
 def test_a_member_of_a_zip_file_that_cannot_be_unpacked_is_told(
@@ -229,7 +229,7 @@ def test_two_members_of_one_name_are_an_error_because_only_the_last_could_be_rea
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name in ("d/", "d/a.jsonl", "d/b.jsonl", "d/", "d/a.jsonl"):
             archive.writestr(name, b"{}" if name.endswith("l") else b"")
-    with pytest.raises(RequestError, match=r"sources\.s\.files: .*a\.zip holds 2 files of the name 'd/a\.jsonl'"):
+    with pytest.raises(RequestError, match=r"sources\.s\.files: .*a\.zip holds 2 files named 'd/a\.jsonl'"):
         find_files(make_spec({"s": ["zip://**/*.jsonl::a.zip"]}), tmp_path)
 
 

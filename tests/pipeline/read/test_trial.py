@@ -42,7 +42,7 @@ def test_words_that_only_the_workers_lack_are_said_to_be_theirs(
     assert "the workers lack" not in tried.doubts[0]
     monkeypatch.setattr(trial, "splitter_of", lambda _: None)  # as where the package was installed since
     tried = try_gopher(make_spec, tmp_path)
-    assert tried.doubts[0].endswith("as no_words_bo: the workers lack a package that is installed here")
+    assert tried.doubts[0].endswith("as no_words_bo: a package that is installed here is missing on the workers")
 
 
 def test_a_share_is_of_the_documents_and_the_same_ones_each_time(

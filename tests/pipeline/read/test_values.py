@@ -111,7 +111,7 @@ def test_bad_records_are_held_against_the_source_and_not_against_a_small_part(re
     lines += [b'{"text": "one alone in its part", "quality": "little"}', b"{broken"]
     (tmp_path / "in" / "a.jsonl").write_bytes(b"\n".join(lines))
     assert read(reject="1%")["web/little"].ledger[0].documents_out == 1
-    with pytest.raises(BadRecordsError, match=r"source web/\w+: 1 of 100 records \(1%\) cannot be read"):
+    with pytest.raises(BadRecordsError, match=r"source web/\w+: 1 of 100 records \(1%\) have no usable text"):
         read(reject="0.9%")
 
 

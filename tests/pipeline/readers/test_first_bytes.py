@@ -33,15 +33,15 @@ def parquet() -> bytes:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (gzip.compress(LINES), r"offset 0: it is gzip, and no JSON lines; let its name end with \.gz"),
+        (gzip.compress(LINES), r"offset 0: it is gzip, not JSON lines; rename it to end with \.gz"),
         (zstandard.compress(LINES), r"it is zstd.*\.zst"),
         (b"\x50\x2a\x4d\x18\x01\0\0\0x" + zstandard.compress(LINES), r"it is zstd.*\.zst"),
         (parquet(), "it is Parquet.*`format: parquet`"),
         (b"PK\x03\x04" + LINES, "it is a zip archive.*zip://"),
         (b"\xff\xfe" + LINES.decode().encode("utf-16-le"), "it is UTF-16.*iconv -f UTF-16 -t UTF-8"),
         (LINES.decode().encode("utf-32"), "it is UTF-32.*iconv -f UTF-32 -t UTF-8"),
-        (LINES.replace(b"\n", b"\r"), r"its lines end in \\r alone; .*tr"),
-        (LINES.replace(b"\n", b" \r\r ") * 9, r"its lines end in \\r alone"),
+        (LINES.replace(b"\n", b"\r"), r"its lines end with \\r alone; .*tr"),
+        (LINES.replace(b"\n", b" \r\r ") * 9, r"its lines end with \\r alone"),
     ],
 )
 def test_what_is_no_json_lines_is_told_by_its_first_bytes(tmp_path: Path, data: bytes, says: str) -> None:
@@ -50,9 +50,9 @@ def test_what_is_no_json_lines_is_told_by_its_first_bytes(tmp_path: Path, data: 
 
 
 def test_what_a_packed_file_unpacks_to_is_looked_at_as_well(tmp_path: Path) -> None:
-    with pytest.raises(DamagedFileError, match="it is packed gzip, and no JSON lines; take the outer packing off"):
+    with pytest.raises(DamagedFileError, match="it is compressed gzip, not JSON lines; remove the outer compression"):
         texts(tmp_path / "a.jsonl.zst", zstandard.compress(gzip.compress(LINES)), "zst")
-    with pytest.raises(DamagedFileError, match="it is UTF-16, and no JSON lines; make it UTF-8"):
+    with pytest.raises(DamagedFileError, match="it is UTF-16, not JSON lines; convert it to UTF-8"):
         texts(tmp_path / "a.jsonl.gz", gzip.compress(LINES.decode().encode("utf-16")), "gz")
 
 
@@ -65,10 +65,10 @@ def test_carriage_returns_that_end_no_line_alone_are_white_space(tmp_path: Path)
 @pytest.mark.parametrize(
     ("data", "compression", "says"),
     [
-        (LINES, "gz", r"not valid gz.*it looks like plain JSON: take the ending off its name"),
+        (LINES, "gz", r"not valid gz.*it looks like plain JSON: remove the ending from its name"),
         (LINES, "zst", r"not valid zst.*it looks like plain JSON"),
-        (zstandard.compress(LINES), "gz", r"not valid gz.*it looks like zstd: let its name end with \.zst"),
-        (gzip.compress(LINES), "zst", r"not valid zst.*it looks like gzip: let its name end with \.gz"),
+        (zstandard.compress(LINES), "gz", r"not valid gz.*it looks like zstd: rename it to end with \.zst"),
+        (gzip.compress(LINES), "zst", r"not valid zst.*it looks like gzip: rename it to end with \.gz"),
         (b"\x07" + LINES, "gz", r"not valid gz: [^;]*$"),
         (gzip.compress(LINES) + LINES, "gz", r"offset about \d\d: not valid gz: [^;]*$"),
     ],

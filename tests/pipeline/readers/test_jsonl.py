@@ -126,7 +126,7 @@ def test_a_line_above_the_limit_is_rejected_without_being_held(tmp_path: Path) -
     assert outcomes(found) == ["a", "line_too_long", "b"]
     assert (
         isinstance(found[1], Reject)
-        and found[1].detail == "more than 30 bytes, the limit of `limits: {line_bytes: ...}`"
+        and found[1].detail == "more than 30 bytes, the limit set by `limits: {line_bytes: ...}`"
     )
     path.write_bytes(b'{"text": "a"}\n{"text": "%s"}' % (b"x" * 3_000_000))
     assert outcomes(records(path, limits=Limits(line_bytes=30))) == ["a", "line_too_long"]

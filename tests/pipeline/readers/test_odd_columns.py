@@ -67,5 +67,5 @@ def test_invalid_utf8_inside_a_column_of_parquet_is_not_looked_for(tmp_path: Pat
 def test_two_columns_of_one_name_are_an_error_that_names_it(read: Read, name: str) -> None:
     columns = {"text": pa.array(["a"]), "id": pa.array(["x"]), "score": pa.array([1])}
     table = pa.Table.from_arrays([*columns.values(), columns[name]], names=[*columns, name])
-    with pytest.raises(RequestError, match=rf"a\.\w+: 2 columns have the name '{name}'"):
+    with pytest.raises(RequestError, match=rf"a\.\w+: 2 columns are named '{name}'"):
         read(table)

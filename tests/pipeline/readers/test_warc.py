@@ -120,7 +120,9 @@ def test_an_id_that_no_page_has_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a.warc"
     path.write_bytes(record("response", response(page())))
     for read, fields in ((read_warc, "content_type, charset"), (read_wet, "content_type")):
-        with pytest.raises(RequestError, match=rf"no field 'uri' for the id; the fields are id, url, date, {fields}$"):
+        with pytest.raises(
+            RequestError, match=rf"no field 'uri' to use as .*; the fields are id, url, date, {fields}$"
+        ):
             list(read(str(path), None, id_="uri", with_fields=False))
 
 

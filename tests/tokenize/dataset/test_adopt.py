@@ -222,8 +222,8 @@ def test_the_tokenizer_that_the_spec_names_must_be_the_builds(run: Callable[...,
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        ([".idx"], r"old/web\.bin is there and .*old/web\.idx is not"),
-        ([".bin"], r"old/web\.idx is there and .*old/web\.bin is not"),
+        ([".idx"], r"old/web\.bin exists but .*old/web\.idx does not"),
+        ([".bin"], r"old/web\.idx exists but .*old/web\.bin does not"),
         ([".bin", ".idx"], r"spec\.yaml:4: sources\.legacy\.megatron: no files old/web\.bin and old/web\.idx"),
     ],
 )

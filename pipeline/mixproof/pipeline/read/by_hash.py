@@ -22,11 +22,11 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.columns import array_of, column_of, numbers, table_of
 from mixproof.pipeline.sorted_rows import rows_between
 
+from .batches import SHARDS_PER_TASK
 from .documents import SourceDocuments
 from .shards import DOCUMENTS, HASHES, Shard
 
 HASH_SPACE = 1 << 64
-SHARDS_PER_TASK = 64
 FIRST_RANGE_SLACK = Fraction(5, 4)
 """The first range of hashes is this much wider than an even spread would need."""
 
@@ -65,24 +65,23 @@ def in_hash_order(
     low = 0
     high = min(HASH_SPACE, int(expected * FIRST_RANGE_SLACK * HASH_SPACE) + 1)
     while low < HASH_SPACE:
-        calls = [(str(store), group, low, high) for group in groups]
+        calls = [(store, group, low, high) for group in groups]
         parts = cluster.run(find_range, calls, label=f"{source.name}: by hash")
         yield first_of_each(np.concatenate([np.empty(0, dtype=HASHED_DTYPE), *parts]))
         low, high = high, min(HASH_SPACE, 2 * high)
 
 
 def find_range(
-    store_url: str, shards: Sequence[tuple[int, str, int, Bitmap | None]], low: int, high: int
+    store: Store, shards: Sequence[tuple[int, str, int, Bitmap | None]], low: int, high: int
 ) -> NDArray[Any]:
     """The kept documents whose hash's upper half is in [low, high).
 
     Args:
-        store_url: the store.
+        store: the store.
         shards: index, folder, documents and bitmap of each.
         low: first upper half, 0 to 2**64 - 1.
         high: exclusive end, up to 2**64.
     """
-    store = Store(store_url)
     parts = []
     for index, folder, documents, bitmap in shards:
         part = documents_between(store, folder, index, low, high)
@@ -117,7 +116,7 @@ def fetch_texts(shards: Sequence[Shard], documents: NDArray[Any], store: Store, 
     """The texts of `documents`, in their order: `file`, `record` (in the whole file), `id`, `text`."""
     by_shard = [np.flatnonzero(documents["shard"] == shard) for shard in range(len(shards))]
     used = [(shard, indices) for shard, indices in enumerate(by_shard) if len(indices)]
-    calls = [(str(store), shards[shard], documents["row"][indices]) for shard, indices in used]
+    calls = [(store, shards[shard], documents["row"][indices]) for shard, indices in used]
     tables = cluster.run(read_rows, calls, label="held-out texts")
     if not tables:
         return table_of([], ROWS_SCHEMA)
@@ -125,11 +124,11 @@ def fetch_texts(shards: Sequence[Shard], documents: NDArray[Any], store: Store, 
     return pa.concat_tables(tables).take(numbers(order))
 
 
-def read_rows(store_url: str, shard: Shard, rows: NDArray[np.int64]) -> pa.Table:
+def read_rows(store: Store, shard: Shard, rows: NDArray[np.int64]) -> pa.Table:
     """Read some rows of a shard's documents, in the order of `rows`; only their row groups are opened."""
     columns = ["record", "id", "text"] if shard.file else ["file", "record", "id", "text"]
     parts, found, start = [], [], 0
-    with pq.ParquetFile(Store(store_url).path(f"{shard.folder}/{DOCUMENTS}")) as file:
+    with pq.ParquetFile(store.path(f"{shard.folder}/{DOCUMENTS}")) as file:
         for group in range(file.num_row_groups):
             end = start + file.metadata.row_group(group).num_rows
             here = np.flatnonzero((rows >= start) & (rows < end))

@@ -1,8 +1,8 @@
-"""Which files make up each source: patterns to an ordered list with names that do not depend on the place.
+"""The files of each source, in order and with names that do not depend on where the corpora are.
 
-A file's name is its path below the pattern's fixed prefix (a plain path's prefix is its folder), so the same
-corpora at another place have the same names, order and result. Where two files of a source would share a
-name, all names of the source become relative to the deepest folder that holds every prefix.
+A file's name is its path below the pattern's fixed prefix (for a plain path, its folder), so the same corpora in
+another folder have the same names, order and result. If two files of a source would share a name, all names of the
+source are relative to the deepest folder that contains every prefix.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Source, Spec
 
 from .formats import Compression, Format, format_of
-from .matches import Match, match_files
+from .matches import MatchedFile, match_files
 
 
 @dataclass(frozen=True)
@@ -24,24 +24,23 @@ class InputFile:
 
     source: str
     name: str
-    """Path below the glob's fixed prefix, `/` between its parts; the file's place in the source's order."""
+    """Path below the pattern's fixed prefix, separated by `/`; files are sorted by it."""
     url: str
     """A local absolute path, or an fsspec URL."""
     bytes: int
     mtime_ns: int
-    """0 where the file is not local."""
+    """0 if the file is not local."""
     format: Format
     compression: Compression | None
     tag: str = ""
-    """What tells a remote file's contents apart: its ETag or time; "" where its store tells nothing."""
+    """What distinguishes a remote file's contents: its ETag or time; "" if its store gives neither."""
 
 
 def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
     """Find every source's files, sorted by name; relative patterns are relative to the folder `base`.
 
     Raises:
-        RequestError: no files matched, the same file twice, a folder where a file should be, a format that
-            the name does not tell.
+        RequestError: no files matched, a file is listed twice, a folder in place of a file, an unknown format.
     """
     found: dict[str, tuple[InputFile, ...]] = {}
     taken: dict[tuple[object, ...], tuple[str, str]] = {}
@@ -50,14 +49,14 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
             found[name] = _token_files(name, source.megatron, base, spec.where("sources", name, "megatron"))
             continue
         where = spec.where("sources", name, "files")
-        matches: list[Match] = []
+        matches: list[MatchedFile] = []
         for pattern in source.files:
             matched = list(match_files(pattern, base, trees=source.format == "code", where=where))
             if not matched:
                 raise RequestError(f"{where}: no files match {pattern!r} (relative patterns start at {base})")
             matches += matched
         for match in matches:
-            # the same bytes read another way (another field, other steps) are another source's right
+            # another source may read the same bytes in another way (another field, other steps)
             ways = (match.real, source.text, repr(source.steps))
             for key in (ways, (name, match.real)):
                 if key in taken:
@@ -69,18 +68,25 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
 
 
 def _token_files(name: str, prefix: str, base: Path, where: str) -> tuple[InputFile, ...]:
-    """Both files of every pair that a prefix, or a glob of prefixes, names."""
+    """Both files of every pair that a prefix, or a glob of prefixes, matches."""
     pattern = prefix.removesuffix(".bin").removesuffix(".idx")
     found = {end: list(match_files(pattern + end, base, trees=False, where="")) for end in (".bin", ".idx")}
     stems = {end: {match.url[: -len(end)] for match in matches} for end, matches in found.items()}
     if not stems[".bin"] and not stems[".idx"]:
         raise RequestError(f"{where}: no files {pattern}.bin and {pattern}.idx (relative prefixes start at {base})")
     for stem in sorted(stems[".bin"] ^ stems[".idx"]):
-        there, missing = (".bin", ".idx") if stem in stems[".bin"] else (".idx", ".bin")
-        raise RequestError(f"{where}: {stem}{there} is there and {stem}{missing} is not; a dataset has both")
+        found_end, missing = (".bin", ".idx") if stem in stems[".bin"] else (".idx", ".bin")
+        raise RequestError(f"{where}: {stem}{found_end} exists but {stem}{missing} does not; a dataset needs both")
     files = [
         InputFile(
-            name, match.place[len(match.prefix) :], match.url, match.bytes, match.mtime_ns, "megatron", None, match.tag
+            name,
+            match.location[len(match.prefix) :],
+            match.url,
+            match.bytes,
+            match.mtime_ns,
+            "megatron",
+            None,
+            match.tag,
         )
         for matches in found.values()
         for match in matches
@@ -89,12 +95,12 @@ def _token_files(name: str, prefix: str, base: Path, where: str) -> tuple[InputF
 
 
 def find_others(patterns: Sequence[str], base: Path, *, where: str) -> tuple[InputFile, ...]:
-    """Find the files that a key other than a source's names, once each, sorted by name; `where` is the key.
+    """Find the files that a key outside the sources lists, each once, sorted by name; `where` is the key.
 
     Raises:
-        RequestError: as `find_files` does, but a file may be matched twice.
+        RequestError: as in `find_files`, except that a file may be matched twice.
     """
-    matches: dict[str, Match] = {}
+    matches: dict[str, MatchedFile] = {}
     for pattern in patterns:
         matched = list(match_files(pattern, base, trees=False, where=where))
         if not matched:
@@ -104,35 +110,37 @@ def find_others(patterns: Sequence[str], base: Path, *, where: str) -> tuple[Inp
     inputs = _inputs(where, Source(), list(matches.values()), where)
     for file in inputs:
         if file.format not in ("jsonl", "parquet"):
-            raise RequestError(
-                f"{where}: {file.url}: {file.format} has no fields to look into; give JSON lines or Parquet"
-            )
+            raise RequestError(f"{where}: {file.url}: {file.format} has no fields; give JSON lines or Parquet")
     return inputs
 
 
-def _twice(match: Match, where: str, other: str, pattern: str) -> str:
+def _twice(match: MatchedFile, where: str, other: str, pattern: str) -> str:
     return (
         f"{where}: {match.url} is listed twice: by {pattern!r} of {other} and by {match.pattern!r} of {where}; "
-        "every file may be read once, so take it out of one of them"
+        "every file may be read once, so remove it from one of them"
     )
 
 
-def _inputs(name: str, source: Source, matches: Sequence[Match], where: str) -> tuple[InputFile, ...]:
-    names = [match.place[len(match.prefix) :] for match in matches]
+def _inputs(name: str, source: Source, matches: Sequence[MatchedFile], where: str) -> tuple[InputFile, ...]:
+    names = [_name_of(match) for match in matches]
     if len(set(names)) < len(names):
         ancestor = _common_folder([match.prefix for match in matches])
-        names = [match.place[len(ancestor) :] for match in matches]
+        names = [match.location[len(ancestor) :] for match in matches]
     if len(set(names)) < len(names):
-        raise RequestError(f"{where}: files on two file systems have the same path; make two sources")
+        raise RequestError(f"{where}: files on two file systems have the same path; make them two sources")
     inputs = []
     for match, file_name in zip(matches, names, strict=True):
         try:
             match.url.encode()
         except UnicodeEncodeError:
             raise RequestError(f"{where}: {match.url!r}: the file's name is not valid UTF-8; rename it") from None
-        kind, compression = format_of(match.place, source.format, where=where)
+        kind, compression = format_of(match.location, source.format, where=where)
         inputs.append(InputFile(name, file_name, match.url, match.bytes, match.mtime_ns, kind, compression, match.tag))
     return tuple(sorted(inputs, key=lambda file: file.name))
+
+
+def _name_of(match: MatchedFile) -> str:
+    return match.location[len(match.prefix) :]
 
 
 def _common_folder(prefixes: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Formats of raw files, by their names or as the spec says."""
+"""Formats of raw files, by their names or by the spec."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SUFFIXES: dict[str, Format] = {
     ".wet": "wet",
 }
 _WHOLE: frozenset[Format] = frozenset({"parquet", "arrow", "code"})
-"""Never inside gzip or zstd: they pack themselves, or are taken as they are."""
+"""Never inside gzip or zstd: they have their own compression, or are read as they are."""
 _PACKED: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}
 
 
@@ -31,22 +31,22 @@ def format_of(url: str, declared: Format | None, *, where: str) -> tuple[Format,
     """Format and compression of a file.
 
     Raises:
-        RequestError: when neither its name nor `declared` tells; `where` is the key that named the file.
+        RequestError: when neither its name nor `declared` gives the format; `where` is the key that lists the file.
     """
-    compression = _PACKED.get(os.path.splitext(url.lower())[1])  # noqa: PTH122 - a URL is no Path
+    compression = _PACKED.get(os.path.splitext(url.lower())[1])  # noqa: PTH122 - a URL is not a Path
     if declared is not None:
         return declared, None if declared in _WHOLE else compression
     kind = kind_by_name(url)
     if kind is None or (compression and kind in _WHOLE):
         raise RequestError(
-            f"{where}: {url}: its name does not tell the format; known are .jsonl, .ndjson, .json, .txt, .warc and "
-            ".wet, each also with .gz or .zst, and .parquet and .arrow; else say `format: jsonl`, `parquet`, `arrow`, "
-            "`text` (a file a document), `warc`, `wet` or `code` (every file a document)"
+            f"{where}: {url}: the format is not clear from the name; known endings are .jsonl, .ndjson, .json, .txt, "
+            ".warc and .wet, each also with .gz or .zst, and .parquet and .arrow; otherwise set `format` to jsonl, "
+            "parquet, arrow, warc, wet, text or code (for the last two, every file is a document)"
         )
     return kind, compression
 
 
 def kind_by_name(name: str) -> Format | None:
-    """The format that a file's name tells, None where it does not."""
-    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122 - a name is no Path
+    """The format by a file's name; None if the name does not show it."""
+    stem, suffix = os.path.splitext(name.lower())  # noqa: PTH122 - a name is not a Path
     return _SUFFIXES.get(os.path.splitext(stem)[1] if suffix in _PACKED else suffix)  # noqa: PTH122 - as above

@@ -32,9 +32,8 @@ MOST_CRASHES = 3
 """Crashes that no document explains."""
 
 
-def read_shards(store_url: str, tasks: Sequence[ReadTask]) -> int:
+def read_shards(store: Store, tasks: Sequence[ReadTask]) -> int:
     """Read shards one after the other, each with its own receipt; return how many."""
-    store = Store(store_url)
     missing = [task for task in tasks if store.receipt(STAGE, task.key) is None]
     in_children = any(mark_of(store, task).exists() for task in missing)
     for task in missing:
@@ -111,7 +110,7 @@ def _in_child(store: Store, task: ReadTask, poison: dict[int, str], only: int | 
         result = Path(folder, "result")
         child = subprocess.run(
             [sys.executable, "-m", "mixproof.pipeline.read.quarantine", str(result)],
-            input=pickle.dumps((str(store), task, poison, only)),
+            input=pickle.dumps((store, task, poison, only)),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             check=False,
@@ -130,13 +129,13 @@ def _in_child(store: Store, task: ReadTask, poison: dict[int, str], only: int | 
 
 def main(result: Path) -> None:
     """Do the work given on standard input; pickle an error for the parent, which raises it."""
-    store_url, task, poison, only = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - our own parent wrote it
+    store, task, poison, only = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - our own parent wrote it
     error: Exception | None = None
     try:
         if only is None:
-            read_shard(Store(store_url), task, poison)
+            read_shard(store, task, poison)
         else:
-            try_record(Store(store_url), task, only)
+            try_record(store, task, only)
     except Exception as caught:  # noqa: BLE001 - the parent raises it
         error = caught
     result.write_bytes(pickle.dumps(error))

@@ -1,29 +1,29 @@
-"""The values of the columns that sources are split by, found before anything else is done with the files.
+"""The values of the columns by which sources are split, found before any other stage.
 
-A shard's values are a stage of their own, keyed by what is read and the column: an appended file is looked through
-alone. It is one more reading of the files without their steps, and each part then reads them again for its own
-records; texts go through the steps once, in the part that they belong to. Formats without columns cannot be split.
+The values of a shard are a stage of their own, keyed by what is read and the column, so only an added file is searched
+again. The files are read once more for it, without steps, and each part then reads them again for its own records.
+Documents go through the steps once, in the part that they belong to. Formats without columns cannot be split.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.receipts import find_receipts
-from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import MOST_CHARS, MOST_PARTS, SplitSource, split_sources, with_parts
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.readers.remote import is_of_this_process
 from mixproof.pipeline.readers.value import value_of
 from mixproof.pipeline.record import Raw
 from mixproof.pipeline.steps import make_steps
 
-from .batches import share_tasks
+from .batches import SHARDS_PER_TASK, share_tasks
 from .files import InputFile
 from .identify import identify
 from .read_task import ReadTask, read_task
@@ -32,8 +32,9 @@ from .shards import SHARD_BYTES, plan_shards
 
 STAGE = "values"
 VERSION = 1
+_log = logging.getLogger(__name__)
+
 WITH_COLUMNS = frozenset({"jsonl", "parquet", "arrow"})
-SHARDS_PER_TASK = 64
 
 Files = Mapping[str, tuple[InputFile, ...]]
 
@@ -41,11 +42,11 @@ Files = Mapping[str, tuple[InputFile, ...]]
 def split_by_columns(
     spec: Spec, files: Files, store: Store, cluster: Cluster, *, shard_bytes: int = SHARD_BYTES
 ) -> tuple[Spec, dict[str, tuple[InputFile, ...]]]:
-    """Put the parts of split sources into a spec's place of them, each with all files of its source.
+    """Replace the split sources of a spec by their parts, each with all files of its source.
 
     Raises:
-        RequestError: when a file has no columns, or a step cannot be made.
-        SpecError: when the values of a column cannot name parts, or the spec names a part that is not there.
+        RequestError: when a format has no columns, or a step is invalid.
+        SpecError: when the values of a column cannot name parts, or the spec names a part that does not exist.
     """
     columns = split_sources(spec)
     if not columns:
@@ -63,7 +64,7 @@ def split_by_columns(
 
 
 def files_of_parts(spec: Spec, files: Files) -> dict[str, tuple[InputFile, ...]]:
-    """Give each part of a spec the files of the source that it is of."""
+    """Give each part in a spec the files of the source it belongs to."""
     found = {}
     for name, source in spec.sources.items():
         whole = source.of if isinstance(source, SplitSource) else name
@@ -72,8 +73,8 @@ def files_of_parts(spec: Spec, files: Files) -> dict[str, tuple[InputFile, ...]]
 
 
 @dataclass(frozen=True)
-class _Look:
-    """One shard to look through."""
+class _Search:
+    """One shard whose values are to be found."""
 
     key: str
     task: ReadTask
@@ -83,41 +84,50 @@ def _find_values(
     spec: Spec, files: Files, store: Store, cluster: Cluster, shard_bytes: int
 ) -> dict[str, tuple[str, ...]]:
     sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
-    looks: dict[str, list[_Look]] = {name: [] for name in files}
+    searches: dict[str, list[_Search]] = {name: [] for name in files}
     for plan in plan_shards(files, shard_bytes):
         source = spec.sources[plan.source].model_copy(update={"steps": (), "keep_dropped": False})
         task = read_task(plan, source, sha256, spec.limits)
-        looks[plan.source].append(_Look(stage_key(STAGE, VERSION, {"column": source.split_by}, [task.key]), task))
-    every = {look.key: look for found in looks.values() for look in found}
-    known = find_receipts(store, STAGE, every)
-    missing = [look for key, look in every.items() if key not in known]
-    cluster.count(run=len(missing), reused=len(every) - len(missing))
-    here = [look for look in missing if is_of_this_process(look.task.plan.files[0].url)]
-    _look_through(str(store), here)
-    elsewhere = [look for look in missing if not is_of_this_process(look.task.plan.files[0].url)]
-    batches = share_tasks(
-        elsewhere, lambda look: look.task.plan.input_bytes, most_bytes=shard_bytes, most_items=SHARDS_PER_TASK
+        key = stage_key(STAGE, VERSION, {"column": source.split_by}, [task.key])
+        searches[plan.source].append(_Search(key, task))
+
+    def calls(missing: dict[str, _Search]) -> list[tuple[object, ...]]:
+        batches = share_tasks(
+            missing.values(),
+            lambda search: search.task.plan.input_bytes,
+            most_bytes=shard_bytes,
+            most_items=SHARDS_PER_TASK,
+        )
+        return [(store, batch) for batch in batches]
+
+    found = run_missing(
+        store,
+        STAGE,
+        {search.key: search for each in searches.values() for search in each},
+        calls,
+        _save_values,
+        cluster,
+        "values",
+        in_driver=lambda search: is_of_this_process(search.task.plan.files[0].url),
     )
-    cluster.run(_look_through, [(str(store), batch) for batch in batches], label="values")
-    found = known | find_receipts(store, STAGE, [look.key for look in missing])
-    seal_receipts(store, STAGE, found.beside)
-    values = {
-        name: {value for look in mine for value in found[look.key].facts["values"]} for name, mine in looks.items()
+    values_of = {
+        name: {value for search in each for value in found[search.key].facts["values"]}
+        for name, each in searches.items()
     }
-    return {name: tuple(sorted(those)) for name, those in values.items()}
+    return {name: tuple(sorted(values)) for name, values in values_of.items()}
 
 
-def _look_through(store_url: str, looks: Sequence[_Look]) -> None:
-    store = Store(store_url)
-    for look in looks:
-        values = sorted(values_of_shard(look.task))
-        with store.attempt(STAGE, look.key) as attempt:
+def _save_values(store: Store, searches: Sequence[_Search]) -> None:
+    for search in searches:
+        values = sorted(values_of_shard(search.task))
+        with store.attempt(STAGE, search.key) as attempt:
             attempt.commit(facts={"values": values})
+        _log.debug("values: %s: %d values", search.task.plan.files[0].url, len(values))
 
 
 def values_of_shard(task: ReadTask) -> set[str]:
-    """The values in the column of a shard, cut where they are too long for a name; at most one more than allowed."""
-    assert task.column is not None, "only a split source is looked through"
+    """The values in the column of a shard, truncated if too long for a name; at most one more than allowed."""
+    assert task.column is not None, "only split sources are searched"
     values: set[str] = set()
     for file in task.plan.files:
         for item in records_of(file, task, lambda _: None):

@@ -1,1 +1,1 @@
-"""Readers: one file format each; they yield raw records and count what they reject."""
+"""Readers: one per file format; they yield documents and rejected records."""

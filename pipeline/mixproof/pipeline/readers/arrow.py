@@ -1,8 +1,8 @@
 """Arrow IPC, as a file or as a stream: one column of texts, batch by batch from a memory map.
 
-Which of the two it is shows in the first bytes, as `.arrow` names both. A stream may end without its end mark and
-would then look whole when it was cut between two batches, so the mark is asked for. Offsets are checked before a value
-is taken out: a damaged file must not take the process with it.
+Both are named `.arrow`, so the first bytes decide which it is. The end mark of a stream is required, although the
+format makes it optional: without it, a stream truncated between two batches looks complete. Offsets are validated
+before any value is read, so that a damaged file cannot crash the process.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mixproof.mixtures.spec import Limits
 from mixproof.pipeline.record import Records
 
 from .arrow_bodies import check_bodies
-from .parquet import batch_rows, bytes_of, columns_of, first_line, names_of, texts_of
+from .batch_rows import batch_rows, bytes_of, columns_of, first_line, names_of, texts_of
 from .parquet_weight import BATCH_ROWS
 from .raw import NO_OTHER_LIMITS, check_expansion, local_copy
 
@@ -30,8 +30,8 @@ def read_arrow(url: str, *, text: str, id_: str, with_fields: bool, limits: Limi
     """Yield the rows of every batch.
 
     Raises:
-        DamagedFileError: no Arrow IPC, a truncated one, or a batch that cannot be read.
-        RequestError: when there is no column `text`, or two columns of a name.
+        DamagedFileError: not Arrow IPC, truncated, or a batch that cannot be read.
+        RequestError: when there is no column `text`, or two columns have the same name.
     """
 
     def columns(schema: Any) -> list[str]:  # noqa: ANN401 - pyarrow ships no types
@@ -53,10 +53,10 @@ def read_arrow(url: str, *, text: str, id_: str, with_fields: bool, limits: Limi
 
 
 def _batches(path: Path, url: str, limits: Limits, check: Callable[[Any], object]) -> Iterator[Any]:
-    """Every batch; `check` is asked about the schema first, which may be all that there is."""
+    """Every batch; `check` is called with the schema first, because a file may have no batches."""
     with path.open("rb") as raw:
         is_file = raw.read(len(FILE_MAGIC)) == FILE_MAGIC
-    place = "footer" if is_file else "schema"
+    location = "footer" if is_file else "schema"
     if path.stat().st_size:
         check_bodies(path, url, limits, is_file=is_file)
     try:
@@ -65,30 +65,30 @@ def _batches(path: Path, url: str, limits: Limits, check: Callable[[Any], object
                 reader = pa.ipc.open_file(source)
                 check(reader.schema)
                 for index in range(reader.num_record_batches):
-                    place = f"batch {index}"
+                    location = f"batch {index}"
                     yield reader.get_batch(index)
                 return
             stream = pa.ipc.open_stream(source)
             check(stream.schema)
             for index, batch in enumerate(stream):
-                place = f"after batch {index}"
+                location = f"after batch {index}"
                 yield batch
             source.seek(source.tell() - len(STREAM_END))
             if source.read(len(STREAM_END)) != STREAM_END:
-                raise DamagedFileError(url, place, "the stream has no end mark, so it is truncated")
+                raise DamagedFileError(url, location, "the stream has no end mark, so it may be truncated")
             if source.tell() < source.size():
-                more = f"{source.size() - source.tell()} bytes stand behind the stream's end mark and would be lost"
+                more = f"{source.size() - source.tell()} bytes follow the stream's end mark and would be lost"
                 raise DamagedFileError(
-                    url, place, f"{more}; is it several streams in a row? Give each a file of its own"
+                    url, location, f"{more}; if these are several streams, save each in its own file"
                 )
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DamagedFileError(url, place, f"not a whole Arrow IPC file or stream: {first_line(error)}") from error
+        raise DamagedFileError(url, location, f"not a complete Arrow file or stream: {first_line(error)}") from error
 
 
 def _check(batch: Any, url: str, record: int) -> None:  # noqa: ANN401 - pyarrow ships no types
     try:
         for column in batch.columns:
-            # as bytes, because invalid UTF-8 is a matter of one record and offsets of the file
+            # as bytes: invalid UTF-8 rejects one record, invalid offsets the file
             if pa.types.is_string(column.type):
                 column.view(pa.binary()).validate(full=True)
             elif pa.types.is_large_string(column.type):

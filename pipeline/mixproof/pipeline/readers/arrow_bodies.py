@@ -1,8 +1,8 @@
-"""What the packed batches of Arrow IPC unpack to, read before any of them is.
+"""The decompressed sizes of Arrow IPC batches, read before any batch is decompressed.
 
-pyarrow unpacks a whole batch at once. Each packed buffer starts with its unpacked size (8 bytes, -1 where it is not
-packed), and where the buffers lie stands in the message's flatbuffer, of which the few fields needed are followed by
-hand (https://arrow.apache.org/docs/format/Columnar.html, `Message.fbs`). No other byte of the memory map is touched.
+pyarrow decompresses a whole batch at once. Each compressed buffer starts with its decompressed size (8 bytes, -1 if it
+is not compressed). The offsets of the buffers are in the message's flatbuffer, from which the few fields needed are
+parsed here (https://arrow.apache.org/docs/format/Columnar.html, `Message.fbs`). No other byte of the file is read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mixproof.mixtures.spec import Limits
 from .raw import check_expansion
 
 FILE_HEAD = 8
-"""Bytes in front of the messages of an Arrow file: its magic, padded."""
+"""Bytes before the messages of an Arrow file: its magic, padded."""
 _HEADER_TYPE, _HEADER = 1, 2
 _DICTIONARY, _BATCH = 2, 3
 _DICTIONARY_DATA = 1
@@ -28,25 +28,25 @@ _BUFFERS, _COMPRESSION = 2, 3
 
 
 def check_bodies(path: Path, url: str, limits: Limits, *, is_file: bool) -> None:
-    """Refuse a file of which a message unpacks to more than the limit on expansion allows.
+    """Refuse a file with a message that decompresses to more than the limit on expansion allows.
 
     Raises:
-        DamagedFileError: naming the message; or where its head cannot be followed.
+        DamagedFileError: naming the message, also when its header cannot be parsed.
     """
     with pa.memory_map(str(path)) as source:
         source.seek(FILE_HEAD if is_file else 0)
         for number, message in enumerate(_messages(source)):
-            place = f"message {number}"
+            location = f"message {number}"
             body = message.body
             try:
                 unpacked = _unpacked_bytes(memoryview(message.metadata), memoryview(body) if body else memoryview(b""))
             except struct.error as error:
-                raise DamagedFileError(url, place, f"its head cannot be read: {error}") from error
-            check_expansion(0 if body is None else body.size, unpacked, limits, url, place)
+                raise DamagedFileError(url, location, f"its header cannot be parsed: {error}") from error
+            check_expansion(0 if body is None else body.size, unpacked, limits, url, location)
 
 
 def _messages(source: Any) -> Iterator[Any]:  # noqa: ANN401 - pyarrow ships no types
-    """Every message up to the end mark; damage ends them, and is told where the batches are read."""
+    """Every message up to the end mark or the first damaged one, which is reported when the batches are read."""
     reader = pa.ipc.MessageReader.open_stream(source)
     try:
         yield from reader
@@ -75,15 +75,15 @@ def _unpacked_bytes(head: memoryview, body: memoryview) -> int:
 
 
 def _field(head: memoryview, table: int, number: int) -> int | None:
-    """Where a field of a flatbuffer's table lies; None where it is left out."""
+    """Offset of a field of a flatbuffer table; None if the field is absent."""
     fields = table - _number("<i", head, table)
-    place = 4 + 2 * number
-    offset = _number("<H", head, fields + place) if place < _number("<H", head, fields) else 0
+    slot = 4 + 2 * number
+    offset = _number("<H", head, fields + slot) if slot < _number("<H", head, fields) else 0
     return table + offset if offset else None
 
 
 def _table(head: memoryview, table: int, number: int) -> int | None:
-    """Where the table or the list that a field points to lies."""
+    """Offset of the table or vector that a field points to."""
     field = _field(head, table, number)
     return None if field is None else field + _number("<I", head, field)
 

@@ -1,6 +1,6 @@
 """Source code: every file is a document, and its name is the id.
 
-Line ends stay as they are; a byte order mark is taken off. A file is held whole while it is read.
+Line ends are kept; a byte order mark is removed. A file is held in memory as a whole while it is read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ MAX_FILE_BYTES = 256 * 1000 * 1000
 
 
 def read_code(url: str, name: str) -> Raw | Reject:
-    """The one record of a file, or why it is none."""
+    """Return the one document of a file, or the reason to reject it."""
     with local_copy(url) as path:
         if path.stat().st_size > MAX_FILE_BYTES:
             return Reject(0, 1, "file_too_large", f"more than {MAX_FILE_BYTES} bytes")

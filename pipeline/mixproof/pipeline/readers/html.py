@@ -1,12 +1,12 @@
-"""HTML to text: which charset the bytes are in, and the main text by trafilatura.
+"""HTML to text: detect the charset, then extract the main text with trafilatura.
 
-The charset is, in this order: that of a byte order mark; UTF-8, where the bytes are valid UTF-8 and not all ASCII,
-because other charsets hardly ever are and servers often claim them; the one that the HTTP header names; that of
-the page's `meta`; what charset-normalizer finds. Names mean what browsers take them to mean (`iso-8859-1` is
-windows-1252). A page with a few bytes that its charset has not is read with U+FFFD in their place.
+The charset is the first of: a byte order mark; UTF-8, if the bytes are valid UTF-8 and not all ASCII (text in other
+charsets is hardly ever valid UTF-8, and servers often declare the wrong one); the one in the HTTP header; the one in
+the page's `meta`; what charset-normalizer detects. Names mean what they mean to browsers (`iso-8859-1` is
+windows-1252). If a few bytes are invalid in the charset, they are read as U+FFFD.
 
-trafilatura runs as datatrove runs it (precision before recall, no comments), but without its `deduplicate`, which drops
-paragraphs that earlier pages had: that would make a page's text depend on the order of pages.
+trafilatura runs as in datatrove (precision over recall, no comments), but without its `deduplicate`, which drops
+paragraphs that appeared on earlier pages and so makes a page's text depend on the order of pages.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import importlib
 import re
 
 VERSION = 2
-"""Raised when a page comes to give another text."""
+"""Raised when the text extracted from some page changes."""
 PACKAGES = ("charset-normalizer", "trafilatura")
-"""Whose versions may change a page's text."""
+"""Packages whose versions may change a page's text."""
 REPLACED_SHARE = 1 / 1000
-"""Of a page's characters, how many its charset may fail to decode."""
+"""Largest share of a page's characters that may be invalid in its charset."""
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _META = re.compile(rb"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]+)", re.IGNORECASE)
 _XML = re.compile(rb"^\s*<\?xml[^>]*?\bencoding\s*=\s*[\"']([A-Za-z0-9_.:-]+)")
 _HEADER = re.compile(r"charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]+)", re.IGNORECASE)
 _META_BYTES = 4096
-"""Browsers look through 1,024 bytes; licence comments push it further down."""
+"""Browsers search 1,024 bytes; licence comments push the tag further down."""
 _BROWSERS = {
     "ascii": "cp1252",
     "iso8859-1": "cp1252",
@@ -41,18 +41,18 @@ _BROWSERS = {
     "big5": "big5hkscs",
 }
 _NO_TEXT = frozenset({"utf-7", "punycode", "idna", "mbcs", "oem", "undefined", "unicode-escape", "raw-unicode-escape"})
-"""Python's own, which no browser knows."""
+"""Python codecs that browsers do not know."""
 _SEVEN_BIT = ("iso2022", "hz")
 _NO_XML = re.compile(
-    r"[\x01-\x08\x0e-\x1a\ufffe\uffff]|\x1b(?![$(])"  # which starts another script in a page taken for ASCII
+    r"[\x01-\x08\x0e-\x1a\ufffe\uffff]|\x1b(?![$(])"  # escape sequences of ISO-2022 in a page decoded as ASCII
     r"|&#0*(?:[1-8]|1[4-9]|2[0-7]|6553[45])(?:;|(?![0-9]))"
     r"|&#[xX]0*(?:[1-8]|[eEfF]|1[0-9a-bA-B]|[fF]{3}[eEfF])(?:;|(?![0-9a-fA-F]))"
 )
-"""Control characters, also as references, for one of which trafilatura gives up the page: they cannot stand in XML."""
+"""Control characters, also as references: XML forbids them, and trafilatura rejects a page that has one."""
 
 
 def decode_html(data: bytes, content_type: str) -> tuple[str, str] | None:
-    """(the page as text, the charset that was taken), or None where no charset fits."""
+    """Return (the page as text, its charset), or None if no charset fits."""
     for mark, charset in _MARKS:
         if data.startswith(mark):
             return data[len(mark) :].decode(charset, errors="replace"), charset
@@ -61,7 +61,7 @@ def decode_html(data: bytes, content_type: str) -> tuple[str, str] | None:
     if data.isascii() and not any(charset.startswith(in_ascii) for charset in declared):
         return data.decode("ascii"), "ascii"
     if data.isascii():
-        declared.sort(key=lambda charset: not charset.startswith(in_ascii))  # the others fit any ASCII
+        declared.sort(key=lambda charset: not charset.startswith(in_ascii))  # the other charsets fit any ASCII
     for charset in (*(() if data.isascii() else ("utf-8",)), *declared):
         text = _decoded(data, charset)
         if text is not None:
@@ -75,10 +75,10 @@ def decode_html(data: bytes, content_type: str) -> tuple[str, str] | None:
 
 
 def main_text(page: str) -> str | None:
-    """The main text of a page; None where there is none.
+    """Extract the main text of a page; None if there is none.
 
     Raises:
-        ImportError: without trafilatura, which the extra `filters` brings.
+        ImportError: when trafilatura is not installed (extra `filters`).
     """
     extract = importlib.import_module("trafilatura").extract
     text: str | None = extract(_NO_XML.sub("", page), favor_precision=True, include_comments=False, deduplicate=False)
@@ -89,14 +89,16 @@ def _declared(data: bytes, content_type: str) -> list[str]:
     names = [found[1] for found in [_HEADER.search(content_type)] if found]
     head = data[:_META_BYTES]
     named = [found[1].decode() for found in (_XML.search(head), _META.search(head)) if found]
-    names += [name for name in named if not name.lower().startswith("utf-16")]  # whoever can read it there is not in it
+    names += [
+        name for name in named if not name.lower().startswith("utf-16")
+    ]  # a page whose `meta` can be read as ASCII is not UTF-16
     known = []
     for name in names:
         try:
             found = codecs.lookup(name)
         except LookupError:
             continue
-        if not found._is_text_encoding:  # base64, rot13 and such
+        if not found._is_text_encoding:  # base64, rot13 and others
             continue
         charset = _BROWSERS.get(found.name, found.name)
         if charset not in known and charset not in _NO_TEXT:

@@ -1,10 +1,9 @@
-r"""JSON lines: one object a line, by byte range, at about the speed of orjson.
+r"""JSON lines: one object per line, by byte range, at about the speed of orjson.
 
-A range owns the lines that start in it, so ranges of a file give every line exactly once. Lines end at `\n`; a
-`\r` before it is white space. A byte order mark at the start of the file is skipped. Lone surrogates in
-another field than the text do no harm; orjson refuses the whole line, so such lines take the slow way.
-A line with a number that no double holds (`1e999`) is no JSON here, as one with NaN is none: what would stand for it
-is infinity.
+A range owns the lines that start in it, so the ranges of a file yield every line exactly once. Lines end with `\n`; a
+`\r` before it is white space. A byte order mark at the start of the file is skipped. Lone surrogates in fields other
+than the text are accepted; orjson refuses such lines, so Python's parser reads them. A line with a number beyond the
+range of a double (`1e999`) is invalid, like one with NaN, because it would be read as infinity.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ def read_jsonl(
     with_fields: bool,
     limits: Limits = NO_OTHER_LIMITS,
 ) -> Records:
-    """Yield the records of the bytes [start, end); a compressed file is read whole.
+    """Yield the records of the bytes [start, end); a compressed file is read as a whole.
 
     Raises:
-        DamagedFileError: when a compressed file cannot be read to its end, or the file is something else.
+        DamagedFileError: when a compressed file cannot be read to its end, or the file has another format.
     """
     lines = _packed_lines(url, compression, limits) if compression else _range_lines(url, start, end, limits)
     for record, line in enumerate(lines):
         if line is None:
-            detail = f"more than {limits.line_bytes} bytes, the limit of `limits: {{line_bytes: ...}}`"
+            detail = f"more than {limits.line_bytes} bytes, the limit set by `limits: {{line_bytes: ...}}`"
             yield Reject(record, record + 1, "line_too_long", detail)
         else:
             yield _parse(record, line, text, id_, with_fields)
@@ -93,10 +92,10 @@ def _after_newline(blocks: Iterator[bytes], position: int) -> tuple[Iterator[byt
     return iter(()), position
 
 
-def _chain(first: bytes, rest: Iterable[bytes]) -> Iterator[bytes]:
+def _chain(first: bytes, following: Iterable[bytes]) -> Iterator[bytes]:
     if first:
         yield first
-    yield from rest
+    yield from following
 
 
 def _without_bom(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -112,7 +111,7 @@ def _without_bom(blocks: Iterable[bytes]) -> Iterator[bytes]:
 def split_lines(
     blocks: Iterable[bytes], most_bytes: int = NO_OTHER_LIMITS.line_bytes
 ) -> Iterator[tuple[bytes | None, int]]:
-    """Split blocks at newlines into (line, bytes with its newline); a line above the limit comes as None."""
+    """Split blocks at newlines into (line, bytes with its newline); a line above the limit is yielded as None."""
     held: list[bytes] = []
     held_bytes = 0
     for block in blocks:
@@ -148,7 +147,7 @@ def _parse(record: int, line: bytes, text_field: str, id_field: str, with_fields
         return Reject(record, record + 1, "not_an_object", detail_of(line))
     text, name = value.pop(text_field, None), id_of(field_of(value, id_field))
     if odd or type(text) is not str or not text:
-        # orjson never gives a lone surrogate, so what it has parsed need not be looked through
+        # orjson never returns a lone surrogate, so what it parsed need not be checked
         reason = text_fault(text) or (text_fault(name) if name else None)
         if reason is not None:
             return Reject(record, record + 1, reason, detail_of(line))
@@ -156,7 +155,7 @@ def _parse(record: int, line: bytes, text_field: str, id_field: str, with_fields
 
 
 def _slow_parse(line: bytes) -> tuple[Any, str | None]:
-    """What orjson refused, read again: (value, None), or (None, reason to reject the line)."""
+    """Parse a line that orjson refused: (value, None), or (None, reason to reject the line)."""
     if not line.strip():
         return None, BLANK
     try:
@@ -172,10 +171,10 @@ def _slow_parse(line: bytes) -> tuple[Any, str | None]:
 
 
 def _finite(number: str) -> float:
-    """A number that a double holds: orjson refuses 1e999, and so does the slow way."""
+    """A number within the range of a double: orjson refuses 1e999, and so does the slow parser."""
     value = float(number)
     return value if math.isfinite(value) else _refuse(number)
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

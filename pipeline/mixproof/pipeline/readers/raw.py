@@ -1,8 +1,8 @@
 """Bytes of one input file: plain, gzip or zstd, local or remote, in blocks of bounded size.
 
-Decompression is done here rather than by `gzip.open` or zstandard's `stream_reader`, because the latter returns
-part of a truncated frame without a word. A file may hold several gzip members or zstd frames one after the
-other; it is whole only when the last one ends where the file ends. Zero bytes after a gzip member are padding.
+Files are decompressed here rather than by `gzip.open` or zstandard's `stream_reader`, because the latter silently
+returns part of a truncated frame. A file may hold several gzip members or zstd frames one after the other; it is
+complete only if the last one ends where the file ends. Zero bytes after a gzip member are padding.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from .remote import is_remote, remote_blocks
 
 BLOCK_BYTES = 1 << 20
 PACKED_BLOCK_BYTES = 1 << 16
-"""Compressed bytes taken at a time; bounds what one step can unpack to."""
+"""Compressed bytes per call; bounds what one call can decompress to."""
 ZSTD_FEED_BYTES = 1 << 12
-"""The same for zstd, where 4 bytes can stand for 128 KB: at most 128 MB come at once."""
+"""The same for zstd, where 4 bytes can decompress to 128 KB: at most 128 MB per call."""
 FREE_UNPACKED_BYTES = 1000 * 1000 * 1000
-"""What a file may unpack to, whatever its size; beyond it, `limits.expansion` times its own bytes."""
+"""What a file of any size may decompress to; larger ones up to `limits.expansion` times their own bytes."""
 MAX_ZSTD_WINDOW_BYTES = 1 << 31
-"""Frames of `zstd --long=31` open as well."""
+"""Enough for `zstd --long=31`."""
 NO_OTHER_LIMITS = Limits()
-"""Those of a spec that names none."""
+"""The limits of a spec that sets none."""
 
 
 class _Unpacker(Protocol):
@@ -45,7 +45,7 @@ class _Unpacker(Protocol):
 
 @contextmanager
 def local_copy(url: str) -> Iterator[Path]:
-    """A local path with the file's bytes; a remote file is copied whole to a temporary place."""
+    """A local path with the file's bytes; a remote file is copied as a whole to a temporary folder."""
     if not is_remote(url):
         yield Path(url)
         return
@@ -59,7 +59,7 @@ def local_copy(url: str) -> Iterator[Path]:
 
 @contextmanager
 def sparse_copy(size: int) -> Iterator[tuple[Path, BinaryIO]]:
-    """A temporary file of `size` bytes that take no space, for whoever fetches only the parts that will be read."""
+    """A sparse temporary file of `size` bytes, into which only the parts needed are fetched."""
     with tempfile.TemporaryDirectory(prefix="mixproof-") as folder:
         target = Path(folder, "input")
         with target.open("wb") as file:
@@ -68,7 +68,7 @@ def sparse_copy(size: int) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 def fetch(url: str, start: int, end: int, into: BinaryIO) -> None:
-    """Copy bytes [start, end) of a remote file to their place in a local one."""
+    """Copy bytes [start, end) of a remote file to the same offset of a local one."""
     into.seek(start)
     for block in remote_blocks(url, start, end):
         into.write(block)
@@ -76,44 +76,44 @@ def fetch(url: str, start: int, end: int, into: BinaryIO) -> None:
 
 
 def blocks_from(url: str, start: int) -> Generator[bytes, None, None]:
-    """Blocks of a file from a byte on to its end."""
+    """Blocks of a file from the byte `start` to its end."""
     if is_remote(url):
         yield from remote_blocks(url, start)
         return
-    with open(url, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered; a block a read
+    with open(url, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered; one block per read
         file.seek(start)
         yield from plain_blocks(file)
 
 
 def plain_blocks(file: BinaryIO) -> Iterator[bytes]:
-    """Blocks of a file from where it stands to its end."""
+    """Blocks of a file from its current position to its end."""
     while block := file.read(BLOCK_BYTES):
         yield block
 
 
-def check_expansion(packed_bytes: int, unpacked_bytes: int, limits: Limits, name: str, place: str) -> None:
-    """Refuse a bomb: what unpacks to more than the limit allows.
+def check_expansion(packed_bytes: int, unpacked_bytes: int, limits: Limits, name: str, location: str) -> None:
+    """Refuse data that decompresses to more than the limit allows (a decompression bomb).
 
     Raises:
-        DamagedFileError: naming the place, the limit and its key.
+        DamagedFileError: naming the location, the limit and its key.
     """
     if unpacked_bytes > max(FREE_UNPACKED_BYTES, limits.expansion * packed_bytes):
         reason = (
-            f"unpacks to more than {FREE_UNPACKED_BYTES} bytes and {limits.expansion} times its size, the limit of "
-            "`limits: {expansion: ...}`; if it is right, raise the limit or unpack the file yourself"
+            f"decompresses to more than {FREE_UNPACKED_BYTES} bytes and more than {limits.expansion} times its size, "
+            "the limit set by `limits: {expansion: ...}`; if the file is good, raise the limit or decompress it"
         )
-        raise DamagedFileError(name, place, reason)
+        raise DamagedFileError(name, location, reason)
 
 
 def unpacked_blocks(file: BinaryIO, compression: str, name: str, limits: Limits = NO_OTHER_LIMITS) -> Iterator[bytes]:
     """Decompressed blocks of a `gz` or `zst` file.
 
     Raises:
-        DamagedFileError: when the file is empty, ends inside a member or frame, fails its checksum, or goes on
-            with something else, or is a bomb; names the offset in the compressed file.
+        DamagedFileError: when the file is empty, ends inside a member or frame, fails its checksum, continues
+            with other data, or is a decompression bomb; names the offset in the compressed file.
     """
     unpacker = _unpacker(compression)
-    offset, fresh, ended, unpacked_bytes = 0, True, False, 0
+    offset, is_empty, ended, unpacked_bytes = 0, True, False, 0
     feed_bytes = ZSTD_FEED_BYTES if compression == "zst" else PACKED_BLOCK_BYTES
     while packed := file.read(feed_bytes):
         while packed:
@@ -127,15 +127,15 @@ def unpacked_blocks(file: BinaryIO, compression: str, name: str, limits: Limits 
             except (zlib.error, zstandard.ZstdError) as error:
                 reason = f"not valid {compression}: {error}{'' if ended or offset else looks_like(packed)}"
                 raise DamagedFileError(name, f"compressed offset about {offset}", reason) from error
-            rest = unpacker.unused_data if unpacker.eof else b""
-            offset += len(packed) - len(rest)
-            packed, fresh, ended = rest, False, unpacker.eof
+            unused = unpacker.unused_data if unpacker.eof else b""
+            offset += len(packed) - len(unused)
+            packed, is_empty, ended = unused, False, unpacker.eof
             unpacked_bytes += len(block)
             check_expansion(offset, unpacked_bytes, limits, name, f"compressed offset about {offset}")
             if block:
                 yield block
-    if fresh or not ended:
-        what = "the file is empty" if fresh else f"the file ends inside a {compression} stream, so it is truncated"
+    if is_empty or not ended:
+        what = "the file is empty" if is_empty else f"the file ends inside a {compression} stream, so it is truncated"
         raise DamagedFileError(name, f"compressed offset {offset}", what)
 
 

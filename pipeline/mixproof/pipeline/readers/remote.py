@@ -1,10 +1,10 @@
-"""Files by URL through fsspec: what they are, whether they have changed, and their bytes in large pieces.
+"""Files by URL through fsspec: their size and version tag, and their bytes in large blocks.
 
-A URL may be a chain, `zip://inside.jsonl::s3://bucket/a.zip`. Object stores answer one request for megabytes many
-times faster than many small ones, so bytes come in blocks of 16 MB. A file's tag is what its store gives to tell
-contents apart (ETag, blob id, checksum, else the time of the last change); in a chain, of every link.
+A URL may be a chain, `zip://inside.jsonl::s3://bucket/a.zip`. One request for megabytes to an object store is many
+times faster than many small ones, so bytes are fetched in blocks of 16 MB. A file's tag is what its store offers to
+distinguish contents (ETag, blob id, checksum, else the modification time); in a chain, the tags of all links.
 
-What a store's client raises is told as an error of ours, with the package or the credentials that are missing.
+Errors of a store's client become errors that name the URL and the missing package or credentials.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _PACKAGES = {"s3": "'mixproof[s3]'", "s3a": "'mixproof[s3]'", "gs": "gcsfs", "gc
 """What to install for a protocol."""
 _CREDENTIALS = {
     "'mixproof[s3]'": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role of this "
-    "machine; AWS_ENDPOINT_URL for another store than Amazon's",
+    "machine; AWS_ENDPOINT_URL for stores other than Amazon's",
     "gcsfs": "GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`",
     "huggingface_hub": "HF_TOKEN, or `hf auth login`",
 }
 """By package."""
 _CLIENTS = frozenset({"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "httpx", "huggingface_hub", "requests"})
-"""Packages whose exceptions tell of the store, not of a fault of ours."""
+"""Packages whose exceptions are about the store rather than a bug here."""
 _TAGS = ("ETag", "etag", "blob_id", "md5Hash", "CRC")
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created", "date_time")
 
 
 def is_remote(url: str) -> bool:
-    """Whether fsspec opens it, rather than this machine's own file system."""
+    """Whether fsspec opens it rather than the local file system."""
     return "://" in url
 
 
 def is_chain(url: str) -> bool:
-    """Whether a file lies inside another one, where a range costs as much as the whole."""
+    """Whether the file is inside another one, so that reading a range costs as much as reading the whole."""
     return "::" in url
 
 
@@ -54,12 +54,12 @@ def is_of_this_process(url: str) -> bool:
 
 
 @contextmanager
-def told(url: str) -> Iterator[None]:
-    """Tell what a store's client raises as an error that names the URL and the way out.
+def store_errors(url: str) -> Iterator[None]:
+    """Turn the errors of a store's client into errors that name the URL and what to do.
 
     Raises:
-        RequestError: not there, not allowed, not reached, or a package is missing.
-        DamagedFileError: an archive that is none, or is broken.
+        RequestError: not found, permission denied, cannot be reached, or a package is missing.
+        DamagedFileError: a broken archive, or a file that is not an archive.
     """
     protocols = re.findall(r"(\w+)://", url)
     package = next((_PACKAGES[name] for name in protocols if name in _PACKAGES), "")
@@ -68,65 +68,71 @@ def told(url: str) -> Iterator[None]:
     except MixproofError:
         raise
     except ImportError as error:
-        way = f"pip install {package or 'what fsspec asks for'}"
-        raise RequestError(f"{url}: {protocols[0]}:// needs a package that is not here ({error}); {way}") from error
+        fix = f"pip install {package or 'the package that fsspec names'}"
+        raise RequestError(
+            f"{url}: {protocols[0]}:// needs a package that is not installed ({error}); {fix}"
+        ) from error
     except zipfile.BadZipFile as error:
-        raise DamagedFileError(url, "directory of the archive", f"not a whole zip file: {error}") from error
+        raise DamagedFileError(url, "directory of the archive", f"not a complete zip file: {error}") from error
     except (zlib.error, lzma.LZMAError, EOFError) as error:
-        raise DamagedFileError(url, "in the archive", f"cannot be unpacked: {error}") from error
+        raise DamagedFileError(url, "in the archive", f"cannot be decompressed: {error}") from error
     except FileNotFoundError as error:
-        raise RequestError(f"{url}: not found: no such bucket, folder or file ({_short(error)})") from error
+        raise RequestError(f"{url}: no such bucket, folder or file ({_short(error)})") from error
     except Exception as error:
         refused = isinstance(error, PermissionError) or "Credentials" in type(error).__name__
         if refused:
-            way = f"; give credentials by {_CREDENTIALS[package]}" if package else ""
-            raise RequestError(f"{url}: not allowed: {_short(error)}{way}") from error
-        if is_chain(url) and isinstance(error, RuntimeError):  # a password, or a packing that Python does not know
-            raise RequestError(f"{url}: cannot be unpacked: {_short(error)}; unpack it and name the files") from error
+            fix = f"; set {_CREDENTIALS[package]}" if package else ""
+            raise RequestError(f"{url}: permission denied: {_short(error)}{fix}") from error
+        if is_chain(url) and isinstance(
+            error, RuntimeError
+        ):  # encrypted, or a compression that Python does not support
+            raise RequestError(
+                f"{url}: cannot be decompressed: {_short(error)}; extract the archive and list its files"
+            ) from error
         if isinstance(error, OSError | ValueError) or type(error).__module__.partition(".")[0] in _CLIENTS:
             raise RequestError(f"{url}: cannot be reached: {_short(error)}") from error
         raise
 
 
 def opened_filesystem(url: str) -> tuple[Any, str]:
-    """The file system of a URL with nothing remembered of earlier listings, and the path in it.
+    """The file system of a URL, without cached listings, and the path in it.
 
     Raises:
-        RequestError: no such protocol, or its package is missing.
+        RequestError: an unknown protocol, or its package is missing.
     """
-    import fsspec  # here, because most files lie in folders
+    import fsspec  # imported only here, because most files are local
 
-    with told(url):
+    with store_errors(url):
         filesystem, path = fsspec.core.url_to_fs(url)
         filesystem.invalidate_cache()
     return filesystem, path
 
 
 def stat_of(url: str) -> tuple[int, str]:
-    """(bytes, tag) of a file as it is now; the tag is "" where its store tells nothing."""
+    """(bytes, tag) of a file as it is now; the tag is "" if its store gives none."""
     if not is_remote(url):
         status = Path(url).stat()
         return status.st_size, str(status.st_mtime_ns)
     filesystem, path = opened_filesystem(url)
-    with told(url):
+    with store_errors(url):
         info = filesystem.info(path)
     outer = url.partition("::")[2]
     return size_of(info, url), tag_of(info, stat_of(outer) if outer else None)
 
 
 def size_of(info: Mapping[str, Any], url: str) -> int:
-    """Bytes of a file from what its store says about it.
+    """Bytes of a file according to its store.
 
     Raises:
         RequestError: when the store does not say.
     """
     if info.get("size") is None:
-        raise RequestError(f"{url}: its server does not tell the size; copy the file to where it does")
+        raise RequestError(f"{url}: its server does not report the size; copy the file to a disk or an object store")
     return int(info["size"])
 
 
 def tag_of(info: Mapping[str, Any], outer: tuple[int, str] | None = None) -> str:
-    """What tells a file's contents apart, of its own store and of `outer`, the archive it lies in."""
+    """The tag of a file's content, combined with size and tag of `outer`, the archive that holds it."""
     own = next((_spelled(info[name]) for name in (*_TAGS, *_TIMES) if info.get(name)), "")
     if outer is None:
         return own
@@ -134,26 +140,26 @@ def tag_of(info: Mapping[str, Any], outer: tuple[int, str] | None = None) -> str
 
 
 def _spelled(value: object) -> str:
-    """A tag as text; one moment alike whether a listing or the file itself tells it."""
+    """A tag as text; a time reads the same whether it comes from a listing or from the file itself."""
     return repr(value.timestamp()) if isinstance(value, datetime) else str(value)
 
 
 def remote_blocks(url: str, start: int, end: int | None = None) -> Iterator[bytes]:
-    """Bytes [start, end) of a file, a request a block; to the end of the file where `end` is None."""
+    """Bytes [start, end) of a file, one request per block; to the end of the file if `end` is None."""
     filesystem, path = opened_filesystem(url)
-    with told(url):
+    with store_errors(url):
         end = size_of(filesystem.info(path), url) if end is None else end
     if is_chain(url):
         yield from _blocks_in_archive(filesystem, path, url, start, end)
         return
     for first in range(start, end, REMOTE_BLOCK_BYTES):
-        with told(url):
+        with store_errors(url):
             block: bytes = filesystem.cat_file(path, start=first, end=min(first + REMOTE_BLOCK_BYTES, end))
         yield block
 
 
 def _blocks_in_archive(filesystem: Any, path: str, url: str, start: int, end: int) -> Iterator[bytes]:  # noqa: ANN401
-    with told(url), filesystem.open(path, "rb") as file:
+    with store_errors(url), filesystem.open(path, "rb") as file:
         file.seek(start)
         while start < end and (block := file.read(min(REMOTE_BLOCK_BYTES, end - start))):
             yield block

@@ -1,7 +1,7 @@
-"""Plain text: every file is a document, and its name is the id; gzip and zstd are unpacked.
+"""Plain text: every file is a document, and its name is the id; gzip and zstd are decompressed.
 
-The text is UTF-8, with or without a byte order mark, which is taken off; line ends stay as they are. A file is
-held whole while it is read.
+The text is UTF-8; a byte order mark is removed, and line ends are kept. A file is held in memory as a whole while it is
+read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .raw import NO_OTHER_LIMITS, local_copy, unpacked_blocks
 
 
 def read_text(url: str, compression: str | None, name: str, limits: Limits = NO_OTHER_LIMITS) -> Raw | Reject:
-    """The one record of a file, or why it is none.
+    """Return the one document of a file, or the reason to reject it.
 
     Raises:
         DamagedFileError: when a compressed file cannot be read to its end.

@@ -1,7 +1,7 @@
-"""The column that a source is split by: what a record has in it, and the records that have one value.
+"""The column by which a source is split: a record's value in it, and the records that have a given value.
 
-A value is text that is not empty, a whole number or a truth value. A record that holds a text and no such value is
-rejected in every part, as are records that hold no text: whose they would have been is not known.
+A value is non-empty text, an integer or a boolean. A record with a text but without such a value is rejected in every
+part, and so is a record without a text, because the part it belongs to is unknown.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ OTHER_KIND = "split_value_not_text"
 
 
 def value_of(item: Raw, column: str) -> str | Reject:
-    """Give a record's value in a column as text, or why it has none; a dot leads into a nested field."""
+    """Return a record's value in a column as text, or its rejection; a dot separates the names of nested fields."""
     value = field_of(item.fields or {}, column)
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -27,7 +27,7 @@ def value_of(item: Raw, column: str) -> str | Reject:
 
 
 def of_value(items: Records, column: str, value: str) -> Records:
-    """The records that have this value in the column; the others are those of another part."""
+    """The records, those with another value in the column rejected as belonging to another part."""
     for item in items:
         if isinstance(item, Raw):
             found = value_of(item, column)

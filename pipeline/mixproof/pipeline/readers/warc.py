@@ -1,9 +1,9 @@
 """WARC and WET: pages of a crawl. Every WARC record is a record, and those that hold a page are documents.
 
-Of a WARC, responses with status 200 and HTML are pages; their text is what `html.py` takes out. Of a WET, `conversion`
-records hold text already. All other records are counted by reason and not held against `on_bad_record`: a crawl is
-made of them. A document's fields are `id` (WARC-Record-ID without its brackets), `url`, `date`, `content_type` and
-(WARC) `charset`; any of them may be the source's `id`.
+In a WARC, responses with status 200 and HTML are pages; `html.py` extracts their text. In a WET, `conversion` records
+already hold text. All other records are counted by reason and do not count towards `on_bad_record`, because they are a
+normal part of a crawl. A document's fields are `id` (WARC-Record-ID without its brackets), `url`, `date`,
+`content_type` and (WARC) `charset`; any of them may be the source's `id`.
 """
 
 from __future__ import annotations
@@ -32,26 +32,28 @@ def read_warc(
     *,
     id_: str,
     with_fields: bool,
-    why_not: Callable[[int], str | None] = lambda _: None,
+    skip_reason: Callable[[int], str | None] = lambda _: None,
     limits: Limits = NO_OTHER_LIMITS,
 ) -> Records:
-    """Yield the pages of a WARC file, their HTML turned into text, but not what `why_not` has a reason for.
+    """Yield the pages of a WARC file as text; records with a `skip_reason` are rejected as poison.
 
     Raises:
-        DamagedFileError: when the file is truncated, or no WARC.
-        RequestError: without trafilatura; when `id_` is none of the fields.
+        DamagedFileError: when the file is truncated or is not a WARC.
+        RequestError: when trafilatura is not installed, or `id_` is not a field.
     """
     _check_id(id_, WARC_FIELDS, url)
     try:
         importlib.import_module("trafilatura")
     except ImportError as error:
-        raise RequestError(f"{url}: to take text out of HTML, pip install 'mixproof[filters]' ({error})") from error
-    for place, item in enumerate(_records(url, compression, limits)):
-        reason = why_not(place)
+        raise RequestError(
+            f"{url}: extracting text from HTML needs trafilatura: pip install 'mixproof[filters]' ({error})"
+        ) from error
+    for index, item in enumerate(_records(url, compression, limits)):
+        reason = skip_reason(index)
         if reason is not None:
-            yield Reject(place, None, POISON, detail_of(f"{reason}: {_where(item)}"))
+            yield Reject(index, None, POISON, detail_of(f"{reason}: {_location_of(item)}"))
             continue
-        yield _page(place, item, id_, with_fields)
+        yield _page(index, item, id_, with_fields)
 
 
 def read_wet(
@@ -60,17 +62,17 @@ def read_wet(
     """Yield the texts of a WET file.
 
     Raises:
-        DamagedFileError: when the file is truncated, or no WARC.
-        RequestError: when `id_` is none of the fields.
+        DamagedFileError: when the file is truncated or is not a WARC.
+        RequestError: when `id_` is not a field.
     """
     _check_id(id_, WET_FIELDS, url)
-    for place, item in enumerate(_records(url, compression, limits)):
-        yield _converted(place, item, id_, with_fields)
+    for index, item in enumerate(_records(url, compression, limits)):
+        yield _converted(index, item, id_, with_fields)
 
 
 def _check_id(id_: str, fields: Sequence[str], url: str) -> None:
     if id_ not in fields:
-        raise RequestError(f"{url}: there is no field {id_!r} for the id; the fields are {', '.join(fields)}")
+        raise RequestError(f"{url}: there is no field {id_!r} to use as the id; the fields are {', '.join(fields)}")
 
 
 def _records(url: str, compression: str | None, limits: Limits) -> Iterator[WarcRecord | Malformed]:
@@ -79,67 +81,67 @@ def _records(url: str, compression: str | None, limits: Limits) -> Iterator[Warc
         yield from split_records(blocks, url)
 
 
-def _page(place: int, item: WarcRecord | Malformed, id_: str, with_fields: bool) -> Raw | Reject:
+def _page(index: int, item: WarcRecord | Malformed, id_: str, with_fields: bool) -> Raw | Reject:
     if isinstance(item, Malformed):
-        return Reject(place, None, "malformed_record", item.detail)
-    where = item.headers.get("warc-target-uri", "").strip("<>")
-    if item.headers.get("warc-type", "").lower() != "response" or not where.startswith(("http://", "https://")):
-        return Reject(place, None, "not_a_response", detail_of(f"{item.headers.get('warc-type')} {where}"))
+        return Reject(index, None, "malformed_record", item.detail)
+    target = item.headers.get("warc-target-uri", "").strip("<>")
+    if item.headers.get("warc-type", "").lower() != "response" or not target.startswith(("http://", "https://")):
+        return Reject(index, None, "not_a_response", detail_of(f"{item.headers.get('warc-type')} {target}"))
     if item.block is None:
-        return Reject(place, None, "record_too_large", detail_of(f"more than {MAX_BLOCK_BYTES} bytes: {where}"))
+        return Reject(index, None, "record_too_large", detail_of(f"more than {MAX_BLOCK_BYTES} bytes: {target}"))
     response = parse_response(item.block)
     if response is None:
-        return Reject(place, None, "malformed_http", detail_of(item.block))
+        return Reject(index, None, "malformed_http", detail_of(item.block))
     if response.status != OK:
-        return Reject(place, None, "status_not_200", detail_of(f"{response.status} {where}"))
+        return Reject(index, None, "status_not_200", detail_of(f"{response.status} {target}"))
     kind = response.headers.get("content-type", "")
     if kind.partition(";")[0].strip().lower() not in HTML_TYPES:
-        return Reject(place, None, "not_html", detail_of(f"{kind or 'no Content-Type'} {where}"))
+        return Reject(index, None, "not_html", detail_of(f"{kind or 'no Content-Type'} {target}"))
     try:
         decoded = decode_html(body_of(response), kind)
     except BodyError as error:
-        return Reject(place, None, error.reason, detail_of(f"{error.detail} {where}"))
+        return Reject(index, None, error.reason, detail_of(f"{error.detail} {target}"))
     if decoded is None:
-        return Reject(place, None, "unknown_charset", detail_of(where))
+        return Reject(index, None, "unknown_charset", detail_of(target))
     try:
         text = main_text(decoded[0])
-    except Exception as error:  # noqa: BLE001 - whatever the extractor trips over lies in this one page
-        return Reject(place, None, "extraction_failed", detail_of(f"{type(error).__name__}: {error} {where}"))
+    except Exception as error:  # noqa: BLE001 - the extractor may fail in any way on this one page
+        return Reject(index, None, "extraction_failed", detail_of(f"{type(error).__name__}: {error} {target}"))
     if not text:
-        return Reject(place, None, "no_main_text", detail_of(where))
-    return _document(place, text, item.headers, {"content_type": kind, "charset": decoded[1]}, id_, with_fields)
+        return Reject(index, None, "no_main_text", detail_of(target))
+    return _document(index, text, item.headers, {"content_type": kind, "charset": decoded[1]}, id_, with_fields)
 
 
-def _converted(place: int, item: WarcRecord | Malformed, id_: str, with_fields: bool) -> Raw | Reject:
+def _converted(index: int, item: WarcRecord | Malformed, id_: str, with_fields: bool) -> Raw | Reject:
     if isinstance(item, Malformed):
-        return Reject(place, None, "malformed_record", item.detail)
-    kind, where = item.headers.get("warc-type", ""), item.headers.get("warc-target-uri", "")
+        return Reject(index, None, "malformed_record", item.detail)
+    kind, target = item.headers.get("warc-type", ""), item.headers.get("warc-target-uri", "")
     if kind.lower() != "conversion":
-        return Reject(place, None, "not_a_conversion", detail_of(f"{kind} {where}"))
+        return Reject(index, None, "not_a_conversion", detail_of(f"{kind} {target}"))
     if item.block is None:
-        return Reject(place, None, "record_too_large", detail_of(f"more than {MAX_BLOCK_BYTES} bytes: {where}"))
+        return Reject(index, None, "record_too_large", detail_of(f"more than {MAX_BLOCK_BYTES} bytes: {target}"))
     try:
         text = item.block.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return Reject(place, None, "invalid_utf8", detail_of(item.block))
+        return Reject(index, None, "invalid_utf8", detail_of(item.block))
     found = {"content_type": item.headers.get("content-type", "")}
-    return _document(place, text, item.headers, found, id_, with_fields)
+    return _document(index, text, item.headers, found, id_, with_fields)
 
 
 def _document(
-    place: int, text: str, headers: dict[str, str], found: dict[str, str], id_: str, with_fields: bool
+    index: int, text: str, headers: dict[str, str], found: dict[str, str], id_: str, with_fields: bool
 ) -> Raw | Reject:
     fault = text_fault(text)
     if fault is not None:
-        return Reject(place, None, fault, detail_of(text))
+        return Reject(index, None, fault, detail_of(text))
     fields = {
         "id": headers.get("warc-record-id", "").strip("<>"),
         "url": headers.get("warc-target-uri", "").strip("<>"),
         "date": headers.get("warc-date", ""),
         **found,
     }
-    return Raw(place, fields.get(id_) or None, text, dict(fields) if with_fields else None)
+    return Raw(index, fields.get(id_) or None, text, dict(fields) if with_fields else None)
 
 
-def _where(item: WarcRecord | Malformed) -> str:
+def _location_of(item: WarcRecord | Malformed) -> str:
     return item.detail if isinstance(item, Malformed) else item.headers.get("warc-target-uri", "")

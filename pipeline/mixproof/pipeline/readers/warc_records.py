@@ -1,9 +1,8 @@
 r"""WARC framing: records with their headers and blocks, from a stream of bytes, in bounded memory.
 
-The frame is `WARC/1.x`, headers, an empty line, `Content-Length` bytes and two line ends. A record whose frame does
-not hold is given as malformed, and reading goes on at the next line that starts with `WARC/1.` or `WARC/0.`, so one bad
-header costs one record. A file that ends inside a record is truncated, which is not the same: nothing tells what is
-missing.
+A record is `WARC/1.x`, headers, an empty line, `Content-Length` bytes and two line ends (ISO 28500). A record with
+another structure is malformed, and reading resumes at the next line that starts with `WARC/1.` or `WARC/0.`, so a bad
+header costs one record. A file that ends inside a record is truncated, which is an error: what is missing is unknown.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from mixproof.pipeline.record import detail_of
 
 MAX_HEAD_BYTES = 1 << 16
 MAX_BLOCK_BYTES = 128 * 1000 * 1000
-"""Larger blocks are passed by and counted as `record_too_large`; they are downloads, not pages."""
+"""Larger blocks are skipped and counted as `record_too_large`; they are downloads, not pages."""
 MAX_LENGTH_DIGITS = 18
-"""Of a Content-Length; no file is longer."""
+"""Longest Content-Length in digits; no file is larger."""
 
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _NEXT = re.compile(rb"\nWARC/[01]\.")
@@ -30,13 +29,13 @@ class WarcRecord(NamedTuple):
     """One record of a WARC file."""
 
     headers: dict[str, str]
-    """By lower-case name; the last of several."""
+    """By lower-case name; of repeated headers, the last."""
     block: bytes | None
-    """None where it is larger than the limit."""
+    """None if it is larger than the limit."""
 
 
 class Malformed(NamedTuple):
-    """Bytes where a record should be; what follows them is read again."""
+    """Bytes that are not a record; reading resumes after them."""
 
     detail: str
 
@@ -45,7 +44,7 @@ def split_records(blocks: Iterable[bytes], name: str) -> Iterator[WarcRecord | M
     """Split the bytes of a WARC file into its records.
 
     Raises:
-        DamagedFileError: when the file ends inside a record, or holds none at all.
+        DamagedFileError: when the file ends inside a record, or holds no record at all.
     """
     buffer = _Buffer(blocks)
     sound = malformed = 0
@@ -58,14 +57,14 @@ def split_records(blocks: Iterable[bytes], name: str) -> Iterator[WarcRecord | M
             sound += 1
         yield item
     if malformed and not sound:
-        raise DamagedFileError(name, "offset 0", "there is no WARC record in it")
+        raise DamagedFileError(name, "offset 0", "the file holds no WARC record")
 
 
 def parse_headers(head: bytes) -> dict[str, str]:
-    """Read `Name: value` lines, as WARC and HTTP have them; a line that starts with white space goes on the last."""
+    """Parse the `Name: value` lines of WARC and HTTP; a line that starts with white space continues the one before."""
     headers: dict[str, str] = {}
     name = ""
-    for line in head.decode(errors="replace").split("\n"):  # not at U+0085 and such, as `splitlines` does
+    for line in head.decode(errors="replace").split("\n"):  # `splitlines` would also split at U+0085 and others
         if line[:1] in (" ", "\t") and name:
             headers[name] += " " + line.strip()
             continue
@@ -76,13 +75,13 @@ def parse_headers(head: bytes) -> dict[str, str]:
     return headers
 
 
-def _next_record(buffer: _Buffer, place: str, name: str) -> WarcRecord | Malformed:
+def _next_record(buffer: _Buffer, location: str, name: str) -> WarcRecord | Malformed:
     buffer.fill(MAX_HEAD_BYTES)
     held = buffer.held
     found = _HEAD_END.search(held, 0, MAX_HEAD_BYTES)
     if not held.startswith((b"WARC/1.", b"WARC/0.")) or found is None:
         if found is None and buffer.ended and held.startswith(b"WARC/") and _NEXT.search(held) is None:
-            raise DamagedFileError(name, place, "the file ends inside a WARC header, so it is truncated")
+            raise DamagedFileError(name, location, "the file ends inside a WARC header, so it is truncated")
         return Malformed(detail_of(bytes(held[:800])))
     version, _, lines = bytes(held[: found.start()]).partition(b"\n")
     headers = parse_headers(lines)
@@ -92,14 +91,14 @@ def _next_record(buffer: _Buffer, place: str, name: str) -> WarcRecord | Malform
     start, end = found.end(), found.end() + int(length)
     if end - start > MAX_BLOCK_BYTES:
         if not buffer.skip(end):
-            raise DamagedFileError(name, place, f"the file ends inside a WARC record of {length} bytes")
+            raise DamagedFileError(name, location, f"the file ends inside a WARC record of {length} bytes")
         return WarcRecord(headers, None)
     buffer.fill(end + 2 * _NEXT_BYTES)
     whole = len(held) >= end
     after = bytes(held[end : end + 2 * _NEXT_BYTES])
     if not whole and _NEXT.search(held, start) is None:
-        raise DamagedFileError(name, place, f"the file ends inside a WARC record of {length} bytes: it is truncated")
-    # two line ends, or what many writers make of them
+        raise DamagedFileError(name, location, f"the file ends inside a WARC record of {length} bytes: it is truncated")
+    # two line ends, or the variants that many writers use
     if not whole or not (after.startswith(b"\r\n\r\n") or b"WARC/".startswith(after.lstrip(b"\r\n")[:5])):
         return Malformed(detail_of(version + b"\n" + lines))
     block = bytes(held[start:end])
@@ -108,7 +107,7 @@ def _next_record(buffer: _Buffer, place: str, name: str) -> WarcRecord | Malform
 
 
 class _Buffer:
-    """The bytes that were read and not yet used."""
+    """The bytes that were read and not yet consumed."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks = iter(blocks)
@@ -116,7 +115,7 @@ class _Buffer:
         self.ended = False
 
     def fill(self, size: int) -> None:
-        """Hold `size` bytes, or all that are left."""
+        """Hold `size` bytes, or all that remain."""
         while len(self.held) < size and not self.ended:
             block = next(self._blocks, None)
             if block is None:
@@ -125,7 +124,7 @@ class _Buffer:
                 self.held += block
 
     def skip(self, size: int) -> bool:
-        """Pass `size` bytes by; whether there were so many."""
+        """Skip `size` bytes; return whether there were that many."""
         while size > len(self.held):
             size -= len(self.held)
             self.held.clear()
@@ -136,17 +135,17 @@ class _Buffer:
         return True
 
     def skip_line_ends(self) -> bool:
-        """Go to what is not a line end; whether anything is left."""
+        """Skip line ends; return whether anything follows."""
         while True:
             self.fill(1)
-            rest = self.held.lstrip(b"\r\n")
-            if rest or self.ended:
-                del self.held[: len(self.held) - len(rest)]
-                return bool(rest)
+            remainder = self.held.lstrip(b"\r\n")
+            if remainder or self.ended:
+                del self.held[: len(self.held) - len(remainder)]
+                return bool(remainder)
             self.held.clear()
 
     def skip_to_next(self) -> None:
-        """Go to the next line that starts a record, beyond where the buffer stands."""
+        """Skip to the next line that starts a record, after the current position."""
         while True:
             self.fill(1 << 16)
             found = _NEXT.search(self.held)

@@ -30,9 +30,9 @@ from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import Call, run_missing
 from mixproof.pipeline.columns import column_of, numbers
-from mixproof.pipeline.read.documents import write_inputs
 from mixproof.pipeline.read.files import InputFile
 from mixproof.pipeline.read.identify import identify
+from mixproof.pipeline.read.inputs import write_inputs
 from mixproof.tokenize.shard_tokens import PROVENANCE, TOKENS, EncodedShard, Texts
 
 from .foreign_index import ForeignIndex, read_foreign_index

@@ -101,9 +101,8 @@ def _walk(folder: str, pattern: Sequence[str], *, where: str) -> Iterator[str]:
             if kind == "a file":
                 yield "/".join(inner)
             elif where and (kind != "a folder" or kind_by_name(entry.name)):
-                raise RequestError(
-                    f"{where}: {entry.path} is {kind}; the pattern must match files only, so move it or change the pattern"
-                )
+                fix = "patterns must match files only, so move it or change the pattern"
+                raise RequestError(f"{where}: {entry.path} is {kind}; {fix}")
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -61,8 +61,7 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
         PoisonError: when a step raised an error on a document; nothing is written then.
     """
     started = time.monotonic()
-    shard = f"{task.plan.source}: {task.plan.files[0].url} from byte {task.plan.start}"
-    _log.info("%s: %s: start, %d raw bytes", STAGE, shard, task.plan.input_bytes)
+    _log.info("reading %d raw bytes", task.plan.input_bytes)
     steps = make_steps(task.steps)
     name = task.plan.files[0].name
     with store.attempt(STAGE, task.key) as attempt:
@@ -90,8 +89,7 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
             facts["files"] = len(task.plan.files)
         attempt.commit(account=account, facts=facts)
     documents, text_bytes = account[-1].documents_out, account[-1].bytes_out
-    seconds = time.monotonic() - started
-    _log.info("%s: %s: %d documents, %d text bytes, %.1f s", STAGE, shard, documents, text_bytes, seconds)
+    _log.info("%d documents, %d text bytes in %.1f s", documents, text_bytes, time.monotonic() - started)
 
 
 def try_record(store: Store, task: ReadTask, index: int) -> None:

@@ -122,7 +122,7 @@ def _save_values(store: Store, searches: Sequence[_Search]) -> None:
         values = sorted(values_of_shard(search.task))
         with store.attempt(STAGE, search.key) as attempt:
             attempt.commit(facts={"values": values})
-        _log.debug("values: %s: %d values", search.task.plan.files[0].url, len(values))
+        _log.debug("%s: %d values", search.task.plan.files[0].url, len(values))
 
 
 def values_of_shard(task: ReadTask) -> set[str]:

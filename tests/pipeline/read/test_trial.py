@@ -18,7 +18,7 @@ from mixproof.pipeline.read.files import find_files
 TEXTS = [f"བོད་སྐད་ནི་བོད་མིའི་སྐད་ཡིག་ཡིན། འདི་ནི་ཡིག་གྲངས་{number}པ་ཡིན།" for number in range(30)]
 
 
-def try_gopher(make_spec: Callable[..., Spec], folder: Path, rate: Fraction = Fraction(1)) -> trial.Tried:
+def try_gopher(make_spec: Callable[..., Spec], folder: Path, rate: Fraction = Fraction(1)) -> trial.StepTrial:
     (folder / "a.jsonl").write_bytes(b"\n".join(orjson.dumps({"text": text}) for text in TEXTS))
     steps = (Step(name="language", options={"label_only": True}), Step(name="gopher_quality"))
     spec = make_spec({"tibetan": Source(files=("a.jsonl",), steps=steps)})

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixproof.mixtures.search.choose import choose, deal_folds, rank_correlation, validate
+from mixproof.mixtures.search.choose import assign_folds, choose, rank_correlation, validate
 from mixproof.mixtures.search.families import families
 from mixproof.mixtures.search.gaussian_process import fit_gaussian_process
 from mixproof.mixtures.search.observations import Observations, read_observations
@@ -42,7 +42,7 @@ def _read(folder: Path, side: str) -> Observations:
 
 
 def _families(train: Observations, test: Observations) -> None:
-    fold = deal_folds(train.mixtures.shares)
+    fold = assign_folds(train.mixtures.shares)
     print(f"{'predictor':<18} {'K-fold mean':>11} {'test mean':>10} {'test worst':>10} {'seconds a score':>16}")
     for name, fit in families().items():
         started = time.process_time()

@@ -169,7 +169,7 @@ def test_a_part_that_is_not_there_is_refused_once_the_values_are_known(tmp_path:
     folder = write(tmp_path / "wrong")
     (folder.path / "spec.yaml").write_text(SPLIT.replace("a%20b", "a%20c"))
     with pytest.raises(
-        SpecError, match=r"mixtures\.first\.web/a%20c: web has no part 'web/a%20c'; did you mean 'web/a%20b'\?"
+        SpecError, match=r"mixtures\.first\.web/a%20c: source 'web' has no part 'web/a%20c'; did you mean 'web/a%20b'\?"
     ):
         folder.build()
 

@@ -51,7 +51,7 @@ def test_what_is_no_share_is_refused(value: object) -> None:
 
 
 def test_a_share_of_70_suggests_the_percentage() -> None:
-    with pytest.raises(ValueError, match="70% would be a percentage"):
+    with pytest.raises(ValueError, match="write 70% for a percentage"):
         parse_share(70)
 
 
@@ -59,7 +59,7 @@ def test_whole_and_positive_numbers_refuse_what_is_too_small_or_broken() -> None
     for value in (0, -1, Decimal("1.5"), "8", True):
         with pytest.raises(ValueError):
             parse_whole(value)
-    with pytest.raises(ValueError, match="above zero"):
+    with pytest.raises(ValueError, match="above 0"):
         parse_positive("0.0")
 
 

@@ -59,24 +59,24 @@ train: {init_from: {checkpoint: first/run, optimizer: true}}
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: 1\nb: 2\na: 3\n", r":3: a: duplicate key, it stands in line 1"),
+        ("a: 1\nb: 2\na: 3\n", r":3: a: duplicate key, first given in line 1"),
         ("m:\n  k: 1\n  k: 2\n", r":3: m\.k: duplicate key"),
-        ("a: [1, 2\nb: 3\n", r":2: not YAML"),
-        ("a: \x01\n", r":1: not YAML"),
-        ("- a\n", "a spec is a map"),
-        ("", "a spec is a map"),
+        ("a: [1, 2\nb: 3\n", r":2: invalid YAML"),
+        ("a: \x01\n", r":1: invalid YAML"),
+        ("- a\n", "a spec must be a map"),
+        ("", "a spec must be a map"),
         ("a: !!python/object:x 1\n", r":1: a: the tag"),
-        ("a: 1\n---\nb: 2\n", "not YAML"),
+        ("a: 1\n---\nb: 2\n", "invalid YAML"),
         ("a: &x [*x]\n", "nested more than"),
         (
             "a: &a [1]\nb: &b [" + "*a, " * 50 + "*a]\nc: &c [" + "*b, " * 50 + "*b]\nd: [" + "*c, " * 50 + "*c]\n",
             "more than",
         ),
         ("a: " + "[" * 3000, "nested more than"),
-        ("[1]: 2\n", "a key is a name"),
-        ("extends: a.yaml\n", "in a circle"),
-        ("extends: nowhere.yaml\n", r":1: extends: there is no file .*nowhere"),
-        ("extends: [b.yaml]\n", r":1: extends: names one file"),
+        ("[1]: 2\n", "a key must be a name"),
+        ("extends: a.yaml\n", "extends: circular: .*a.yaml > .*a.yaml"),
+        ("extends: nowhere.yaml\n", r":1: extends: no such file: .*nowhere"),
+        ("extends: [b.yaml]\n", r":1: extends: must be one file"),
     ],
 )
 def test_what_cannot_be_read_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
@@ -87,5 +87,5 @@ def test_what_cannot_be_read_is_said_with_its_line(tmp_path: Path, text: str, sa
 
 def test_bytes_that_are_no_utf_8_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(b"name: \xff\n")
-    with pytest.raises(SpecError, match="UTF-8 at byte 6"):
+    with pytest.raises(SpecError, match="byte 6 is not UTF-8"):
         read_tree(tmp_path / "a.yaml")

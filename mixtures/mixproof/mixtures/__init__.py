@@ -1,1 +1,1 @@
-"""What is wanted: the spec, its arithmetic, the shipped specs."""
+"""What is declared: the spec, its arithmetic and the shipped specs."""

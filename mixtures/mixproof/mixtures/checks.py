@@ -1,7 +1,7 @@
-"""Rules between the keys of a spec, which no single model can see.
+"""Rules that involve several keys of a spec, which no single model can check.
 
-Shares and their sources are checked where they are read (`mixture_forms.py`); everything here looks at the
-models and says what would be right.
+Shares and the sources they name are checked when they are read (`mixture_forms.py`). The rules here check the
+models, and each message says what would be right.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from .mixture_forms import RESERVED
 from .quantities import exact_string, percent_string
 from .spec import Mixture, ShareSpec, Spec
 
-LONGEST = 10
-"""Most times the proxy's tokens that a branch may end at: catches 80 where 80% is meant."""
-PARENTS = "one that comes from a parent file goes with `null`"
+MAX_UNTIL = 10
+"""Largest end of a branch, as a multiple of the proxy's tokens: catches 80 when 80% is meant."""
+REMOVE_INHERITED = "set an inherited key to `null` to remove it"
 
 
 def find_problems(spec: Spec) -> list[Problem]:
-    """Return everything that is wrong between keys."""
+    """Return all violations of the rules between keys."""
     checks = (_sources, _source_names, _choices, _dedup_groups, _mixtures, _recipes, _architectures)
     return [problem for check in checks for problem in check(spec)]
 
@@ -27,20 +27,20 @@ def find_problems(spec: Spec) -> list[Problem]:
 def _sources(spec: Spec) -> Iterator[Problem]:
     for name, source in spec.sources.items():
         if name in RESERVED:
-            yield Problem(("sources", name), f"{name!r} is a word of the spec itself; give the source another name")
+            yield Problem(("sources", name), f"{name!r} is a reserved word of the spec; rename the source")
         if bool(source.files) == bool(source.megatron):
-            message = "a source has either `files` or `megatron`, and exactly one of them"
+            message = "needs exactly one of `files` and `megatron`"
             yield Problem(("sources", name), message)
         if source.megatron is None:
             if source.tokenizer_sha256 is not None:
-                message = "says which tokenizer made the tokens of a `megatron` source; texts have none yet"
+                message = "applies only to a `megatron` source; remove it"
                 yield Problem(("sources", name, "tokenizer_sha256"), message)
             continue
         for key in sorted(source.model_fields_set - {"megatron", "tokenizer_sha256", "files"}):
-            message = "is about texts, and a `megatron` source has tokens only; take it out"
+            message = "applies only to texts, and a `megatron` source has only tokens; remove it"
             yield Problem(("sources", name, key), message)
         if spec.tokenizer.train is not None:
-            message = "tokens need the tokenizer that made them, and this spec trains one of its own; give it by path"
+            message = "needs the tokenizer that produced its tokens, but this spec trains a new one; name the former"
             yield Problem(("sources", name, "megatron"), message)
 
 
@@ -52,7 +52,7 @@ def _source_names(spec: Spec) -> Iterator[Problem]:
 
 
 def named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
-    """Every place outside mixtures that names a source."""
+    """Every key outside mixtures that names a source, with the name."""
     if spec.dedup is not None:
         for index, name in enumerate(spec.dedup.keep):
             yield ("dedup", "keep", index), name
@@ -74,13 +74,15 @@ def named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
 
 def _choices(spec: Spec) -> Iterator[Problem]:
     tokenizer, heldout = spec.tokenizer, spec.heldout
-    kinds = (tokenizer.sentencepiece, tokenizer.huggingface, tokenizer.train)
-    if sum(kind is not None for kind in kinds) != 1:
-        yield Problem(("tokenizer",), f"has exactly one of `sentencepiece`, `huggingface` and `train`; {PARENTS}")
+    given = (tokenizer.sentencepiece, tokenizer.huggingface, tokenizer.train)
+    if sum(value is not None for value in given) != 1:
+        yield Problem(
+            ("tokenizer",), f"needs exactly one of `sentencepiece`, `huggingface` and `train`; {REMOVE_INHERITED}"
+        )
     if (heldout.create is None) == (heldout.from_ is None):
-        yield Problem(("heldout",), f"has exactly one of `create` and `from`; {PARENTS}")
+        yield Problem(("heldout",), f"needs exactly one of `create` and `from`; {REMOVE_INHERITED}")
     if spec.objective is not None and not any(spec.objective.heldout_bpb.values()):
-        yield Problem(("objective", "heldout_bpb"), "all weights are 0; at least one must be above zero")
+        yield Problem(("objective", "heldout_bpb"), "all weights are 0; at least one must be above 0")
 
 
 def _dedup_groups(spec: Spec) -> Iterator[Problem]:
@@ -88,7 +90,7 @@ def _dedup_groups(spec: Spec) -> Iterator[Problem]:
         return
     for path, name in named_sources(spec):
         if path[0] == "dedup" and name in spec.sources and spec.sources[name].megatron is not None:
-            yield Problem(path, f"{name!r} has tokens only, and deduplication compares texts; take it out")
+            yield Problem(path, f"{name!r} has only tokens, and deduplication compares texts; remove it")
     yield from _twice(spec.dedup.keep, ("dedup", "keep"))
     if spec.dedup.paragraphs is not None:
         yield from _twice(spec.dedup.paragraphs.sources or (), ("dedup", "paragraphs", "sources"))
@@ -101,7 +103,7 @@ def _twice(names: Iterable[object], path: KeyPath) -> Iterator[Problem]:
     seen: set[object] = set()
     for name in names:
         if name in seen:
-            yield Problem(path, f"{name!r} stands twice; take one out")
+            yield Problem(path, f"{name!r} is listed twice; remove one")
         seen.add(name)
 
 
@@ -111,7 +113,7 @@ def _mixtures(spec: Spec) -> Iterator[Problem]:
         if mixture.phases:
             for key in ("shares", "rule", "times", "temperature"):
                 if key in mixture.model_fields_set:
-                    yield Problem((*path, key), "stands beside `phases`; put it into a phase")
+                    yield Problem((*path, key), "is not allowed beside `phases`; move it into a phase")
             yield from _phases(mixture, path)
             for index, phase in enumerate(mixture.phases):
                 yield from _blend(phase, (*path, "phases", index))
@@ -123,55 +125,55 @@ def _phases(mixture: Mixture, path: KeyPath) -> Iterator[Problem]:
     end = mixture.phases[0].until * 0
     for index, phase in enumerate(mixture.phases):
         if phase.until <= end:
-            message = f"{percent_string(phase.until)} does not lie behind {percent_string(end)}, where the phase starts"
+            message = f"{percent_string(phase.until)} is not after {percent_string(end)}, where the phase starts"
             yield Problem((*path, "phases", index, "until"), message)
         end = phase.until
         if phase.decay and index < len(mixture.phases) - 1:
-            message = "only the last phase decays; a run that goes on after a decay is a branch of its trunk"
+            message = "only the last phase may decay; to continue from an earlier step, add a second mixture"
             yield Problem((*path, "phases", index, "decay"), message)
-    if end > LONGEST:
-        message = f"the last phase ends at {percent_string(end)} of the proxy's tokens; give the proxy more"
+    if end > MAX_UNTIL:
+        message = f"the last phase ends at {percent_string(end)}, above {MAX_UNTIL:,}00%; give the proxy more tokens"
         yield Problem((*path, "phases", len(mixture.phases) - 1, "until"), message)
     elif end != 1 and not mixture.phases[-1].decay:
         message = (
-            f"the last phase ends at {percent_string(end)}; it must end at 100%, or be a branch of its own length, "
-            "which `decay: true` in it says"
+            f"the last phase ends at {percent_string(end)}; it must end at 100%, or have `decay: true` to make "
+            "the mixture a branch of its own length"
         )
         yield Problem((*path, "phases", len(mixture.phases) - 1, "until"), message)
 
 
 def _blend(blend: ShareSpec, path: KeyPath) -> Iterator[Problem]:
     if (blend.shares is None) == (blend.rule is None):
-        yield Problem(path, "has exactly one of shares, `rule` and `phases`")
+        yield Problem(path, "needs exactly one of shares, `rule` and `phases`")
     if blend.rule is None:
         for key in ("times", "temperature"):
             if key in blend.model_fields_set:
-                yield Problem((*path, key), "changes a rule's shares, and there is no `rule` here")
+                yield Problem((*path, key), "applies only to a `rule`, and there is none here; remove it")
     elif (blend.rule == "temperature") != (blend.temperature is not None):
-        message = "`temperature: 2` stands with `rule: temperature`, and only there"
+        message = "`rule: temperature` needs a `temperature`, and other rules have none"
         yield Problem((*path, "temperature"), message)
 
 
 def _recipes(spec: Spec) -> Iterator[Problem]:
     wsd = spec.train.schedule.wsd
     if wsd.warmup + wsd.decay > 1:
-        message = f"warmup and decay take {percent_string(wsd.warmup + wsd.decay)} of the steps, more than there are"
+        message = f"warmup and decay add up to {percent_string(wsd.warmup + wsd.decay)} of the steps, above 100%"
         yield Problem(("train", "schedule", "wsd"), message)
     for index, beta in enumerate(spec.train.optimizer.betas):
         if beta == 1:
-            yield Problem(("train", "optimizer", "betas", index), "a beta lies below 1")
+            yield Problem(("train", "optimizer", "betas", index), "must be below 1")
     yield from _twice(spec.train.seeds, ("train", "seeds"))
     for name, proxy in spec.train.proxies.items():
         if proxy.min_lr > proxy.lr:
-            yield Problem(("train", "proxies", name, "min_lr"), "is above `lr`; the decay ends at it")
+            yield Problem(("train", "proxies", name, "min_lr"), "is above `lr`, from which the learning rate decays")
         if proxy.global_batch_size % proxy.ranks:
-            message = f"a global batch of {proxy.global_batch_size} samples cannot be divided by {proxy.ranks}"
+            message = f"a global batch of {proxy.global_batch_size} samples cannot be divided among {proxy.ranks} ranks"
             yield Problem(("train", "proxies", name, "ranks"), message)
         if proxy.cpus > 1 and proxy.cpus.denominator != 1:
-            message = f"{exact_string(proxy.cpus)} processors: above one, Ray gives whole ones"
+            message = f"{exact_string(proxy.cpus)} CPUs: above 1, Ray reserves only whole CPUs"
             yield Problem(("train", "proxies", name, "cpus"), message)
         if proxy.ranks > 1 and proxy.gpus is not None and 0 < proxy.gpus < 1:
-            message = "ranks of one run cannot share a GPU: give 1, or 0 for the CPU"
+            message = "the ranks of one run cannot share a GPU; set 1, or 0 to train on the CPU"
             yield Problem(("train", "proxies", name, "gpus"), message)
 
 
@@ -182,6 +184,6 @@ def _architectures(spec: Spec) -> Iterator[Problem]:
             continue
         path: KeyPath = ("train", "proxies", name, "architecture")
         if shape.heads % shape.kv_heads:
-            yield Problem((*path, "kv_heads"), f"{shape.heads} heads cannot share {shape.kv_heads} evenly")
+            yield Problem((*path, "kv_heads"), f"{shape.heads} heads cannot be divided into {shape.kv_heads} groups")
         if shape.head_dim % 2:
-            yield Problem((*path, "head_dim"), f"{shape.head_dim} is odd; rotary positions turn pairs")
+            yield Problem((*path, "head_dim"), f"{shape.head_dim} is odd; rotary embeddings rotate pairs of dimensions")

@@ -1,4 +1,4 @@
-"""The `dedup` block of a spec: which texts count as the same, where, and which of them stays."""
+"""The `dedup` block of a spec: which documents count as duplicates, within which scope, and which copy stays."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ class FuzzyDedup(SpecPart):
     """MinHash-LSH over word n-grams."""
 
     ngram: WholeNumber = 5
-    """Words that make one shingle."""
+    """Words per shingle."""
     bands: WholeNumber = 24
-    """Groups of minima; two documents that agree in all minima of one become candidates."""
+    """Bands of the signature. Two documents that agree on all rows of a band become candidates."""
     rows: WholeNumber = 8
-    """Minima of a band."""
+    """Minima per band."""
     threshold: Share = Fraction(73, 100)
-    """Smallest share of equal signature minima at which two documents count as the same."""
+    """Smallest share of equal minima at which two documents count as near-duplicates."""
 
 
 class ParagraphDedup(SpecPart):
-    """Lines that stand in several places stay in the first of them."""
+    """Paragraph deduplication: of equal lines, only the first copy stays."""
 
     min_words: WholeNumber = 10
-    """A line with fewer words always stays: headings, list items, a line of dialogue."""
+    """Lines with fewer words always stay: headings, list items, lines of dialogue."""
     min_doc_words: WholeNumber = 50
-    """A document that loses a paragraph and is left with fewer words goes as `too_short`."""
+    """A document that loses a paragraph and is left with fewer words is dropped as `too_short`."""
     sources: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Sources whose paragraphs are compared; absent: all. Code is better left out: its lines repeat for good reason."""
+    """Sources whose paragraphs are compared. Default: all. Leave code out: its lines repeat legitimately."""
 
 
 class Dedup(SpecPart):
-    """Which documents count as the same, where, and which of them stays."""
+    """Which documents count as duplicates, within which scope, and which copy stays."""
 
     exact: StrictBool = True
-    """Drop texts that are equal byte for byte."""
+    """Drop documents whose texts are byte-for-byte equal."""
     fuzzy: FuzzyDedup | None = None
-    """Drop near-copies, too; `true` for the defaults below. Absent: off."""
+    """Also drop near-duplicates; `true` uses the defaults below. Default: off."""
     paragraphs: ParagraphDedup | None = None
-    """Then cut lines out that another place keeps; `true` for the defaults below. Absent: off."""
+    """Then cut out lines that another document keeps; `true` uses the defaults below. Default: off."""
     scope: Annotated[
         Annotated[Literal["all", "source"], Tag("word")] | Annotated[dict[str, tuple[str, ...]], Tag("groups")],
         Discriminator(lambda value: "groups" if isinstance(value, dict) else "word"),
     ] = "all"
-    """`all`: all sources against each other; `source`: each alone; else named groups of sources."""
+    """`all`: across all sources; `source`: within each source; or a map of named groups of sources."""
     keep: tuple[str, ...] = ()
-    """Priority of the source that keeps a shared document; sources not listed come last, by name."""
+    """Sources in order of priority for keeping a shared document; the others follow, by name."""

@@ -1,13 +1,13 @@
-"""Errors in what is wanted. Each says what is wrong, where, and what would be right.
+"""Errors in a spec. Each says what is wrong, where, and what would be right.
 
-The ground rooms import no other room, so this one has its own base; the roof prints both alike, without
-a traceback, and ends with the error's exit code.
+This room imports no other room, so it has its own base class. The command line prints it like a `MixproofError`:
+without a traceback, with the error's exit code.
 """
 
 from __future__ import annotations
 
 
 class SpecError(Exception):
-    """The spec is wrong, or asks for what its sources cannot supply; nothing was written for it."""
+    """The spec is wrong, or requests more than its sources can supply; nothing was written."""
 
     exit_code = 2

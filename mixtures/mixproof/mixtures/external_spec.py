@@ -1,4 +1,4 @@
-"""The part of a spec that names texts and tasks of others, on which finished runs are scored as well."""
+"""The `external` block of a spec: external evaluation sets and tasks on which finished runs are also scored."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from .spec_part import Name, SpecPart
 
 
 class ExternalTasks(SpecPart):
-    """Tasks of lm-evaluation-harness, from files of one's own."""
+    """Tasks of lm-evaluation-harness, defined by local files."""
 
     folder: str
-    """Task files (YAML) and their data; paths in them are relative to it, and Python that they name is run."""
+    """Folder of task files (YAML) and their data. Paths in them are relative to it. Python they name runs."""
     names: tuple[str, ...] = Field(min_length=1)
-    """Of the tasks, as the files say."""
+    """Names of the tasks, as in the task files."""
 
 
 class External(SpecPart):
-    """What finished runs are scored on beside their held-out sets; no part of any build or run."""
+    """What finished runs are scored on besides their held-out sets. Not part of any build or run."""
 
     sets: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
-    """Files by the name of the set: JSON lines or Parquet, a text a record; globs and URLs as of a source."""
+    """Files by name of the set: JSON Lines or Parquet, one text per record; globs and URLs as in a source's `files`."""
     text: str = "text"
     """Field that holds the text."""
     tasks: ExternalTasks | None = None
-    """Absent: none."""
+    """lm-evaluation-harness tasks. Default: none."""

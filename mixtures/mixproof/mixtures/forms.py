@@ -1,8 +1,8 @@
-"""Shorthands of the YAML into the one form that the models hold.
+"""Expand YAML shorthands into the one form that the models hold.
 
-A file pattern may stand for a list of one, a step's name for a step without options, `true` and `false`
-for parts that can be switched, one cap for the cap of all. What is not understood is left as it is: the
-models then say what is wrong with it. Mixtures have a file of their own, `mixture_forms.py`.
+A single pattern is a list of one, a step's name a step without options, `true` and `false` switch blocks on and off,
+and a single cap applies to all sources. Values that are not understood are passed on unchanged; the models then say
+what is wrong with them. Mixtures are in `mixture_forms.py`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from .key_positions import Problem
+from .key_positions import KeyPath, Problem
 from .mixture_forms import normalize_mixtures
 from .quantities import parse_number
 from .spec import DEFAULT_MAX_EPOCHS
 
 SWITCHED = ("fuzzy", "paragraphs")
-"""Parts of `dedup` that `true` turns on with their defaults."""
+"""Keys of `dedup` for which `true` means the defaults."""
 
 
 def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    """Return the spec's data in the models' form; what is wrong with a shorthand goes to `problems`."""
+    """Return the spec's data in the models' form; wrong shorthands are added to `problems`."""
     result = dict(data)
     _change_each(result, "sources", lambda name, source: _source(name, source, problems))
     _change(result, "dedup", _dedup)
@@ -48,7 +48,7 @@ def _change_each(data: dict[str, Any], key: str, change: Callable[[str, Any], An
 
 
 def _with_list(value: Any, key: str) -> Any:  # noqa: ANN401  any YAML value
-    """Let a single string stand for a list of one under `key`."""
+    """Turn a single string under `key` into a list of one."""
     if isinstance(value, dict) and isinstance(value.get(key), str):
         return {**value, key: [value[key]]}
     return value
@@ -65,15 +65,15 @@ def _source(name: str, source: Any, problems: list[Problem]) -> Any:  # noqa: AN
     source = _with_list(source, "files")
     if not isinstance(source, dict) or "steps" not in source:
         return source
-    path = ("sources", name, "steps")
+    path: KeyPath = ("sources", name, "steps")
     if not isinstance(source["steps"], list):
-        problems.append(Problem(path, "steps are a list, because their order counts: [length, ...]"))
+        problems.append(Problem(path, "must be a list, because steps run in order: [length, ...]"))
         return source
-    steps = [_step(step, Problem((*path, index), ""), problems) for index, step in enumerate(source["steps"])]
+    steps = [_step(step, (*path, index), problems) for index, step in enumerate(source["steps"])]
     return {**source, "steps": steps}
 
 
-def _step(step: Any, place: Problem, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value
+def _step(step: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value
     if isinstance(step, str):
         return {"name": step}
     if isinstance(step, dict) and "datatrove" in step:
@@ -83,8 +83,8 @@ def _step(step: Any, place: Problem, problems: list[Problem]) -> Any:  # noqa: A
         [(name, options)] = step.items()
         if options is None or isinstance(options, dict):
             return {"name": name, "options": _exact_numbers(options or {})}
-    message = "a step is a name, or one name with a map of options: {length: {min_chars: 200}}"
-    problems.append(Problem(place.path, message))
+    message = "must be a step's name, or one name with a map of options: {length: {min_chars: 200}}"
+    problems.append(Problem(path, message))
     return {"name": ""}
 
 
@@ -131,4 +131,4 @@ def _proxy(proxy: Any) -> Any:  # noqa: ANN401  any YAML value
     try:
         return {**proxy, "min_lr": parse_number(proxy["lr"]) / 10}
     except ValueError:
-        return {**proxy, "min_lr": 0}  # the model names what is wrong with `lr`
+        return {**proxy, "min_lr": 0}  # the model reports what is wrong with `lr`

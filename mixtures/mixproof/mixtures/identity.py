@@ -1,8 +1,8 @@
-"""What changes a build, and nothing else: the part of a spec that enters its keys and its manifest.
+"""The identity of a build: the part of a spec that determines a build's keys and manifest, and nothing else.
 
 A build depends on the sources' contents, steps, deduplication, held-out sets, decontamination and the
-tokenizer; not on mixtures, budgets, seeds or proxies, nor on where files lie. Paths are left out here:
-the build puts content hashes in their place. Numbers are integers or exact strings.
+tokenizer. It does not depend on mixtures, budgets, seeds, proxies or file locations. Paths are left out here;
+the build replaces them with content hashes. Numbers are integers or exact strings.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from .spec import Limits, Source, Spec
 from .split_sources import SplitSource
 
 FORMATS_BY_CONTENT = frozenset({"jsonl", "parquet", "arrow"})
-"""Formats that a file either has or has not, so that naming them changes nothing."""
+"""Formats that the content itself determines, so that naming them changes nothing."""
 
 
 def build_identity(spec: Spec) -> dict[str, Any]:
-    """Return the part of a spec that a build's id depends on, ready for canonical JSON.
+    """Return the part of a spec on which a build's id depends, ready for canonical JSON.
 
-    KeyPositions of files are None where they stand for a content that is to be put there: `heldout.from`,
-    `decontaminate.against`, `tokenizer.sentencepiece`; and a source has no `files`: its content is `inputs`,
-    which the build adds.
+    Where the build adds the hash of a content, the value is None (`heldout.from`, `decontaminate.against`) or left
+    out (a tokenizer's path, a source's `files`).
     """
     heldout, decontaminate, tokenizer = spec.heldout, spec.decontaminate, spec.tokenizer
     return {

@@ -1,7 +1,7 @@
-"""Where each key of a spec stands, so that an error can name file, line and dotted key.
+"""File and line of each key of a spec, so that an error can name file, line and dotted key.
 
-A path is a tuple of keys and list positions, `("sources", "code", "steps", 0)`. Models hold the normalized
-form, in which a shorthand has grown levels that the YAML has not; those levels are skipped in a look-up.
+A path is a tuple of keys and list indices, such as `("sources", "code", "steps", 0)`. Models hold the normalized
+form, which may have levels that a YAML shorthand does not have; a look-up skips those levels.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class KeyPosition:
-    """A line of a file."""
+    """A line in a file."""
 
     file: Path
     line: int
@@ -30,7 +30,7 @@ class KeyPosition:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a spec: where, what, and what would be right."""
+    """One error in a spec: where it is, what is wrong, and what would be right."""
 
     path: KeyPath
     message: str
@@ -38,15 +38,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class KeyPositions:
-    """The line of every key of a spec file and of the files that it extends.
+    """File and line of every key of a spec file and of the files that it extends.
 
-    Where a spec stands is no part of what it says: all positions compare equal, and so do equal specs.
+    Positions do not affect equality: two specs with equal values are equal, wherever they are written.
     """
 
     by_path: Mapping[KeyPath, KeyPosition] = field(default_factory=dict, compare=False)
 
     def locate(self, path: KeyPath) -> tuple[KeyPosition | None, str]:
-        """Return the position and the dotted key of `path`, or of its longest part that is written."""
+        """Return the position and dotted key of `path`, without the steps that the file does not have."""
         if not self.by_path:
             return None, dotted(path)
         written: KeyPath = ()
@@ -56,12 +56,12 @@ class KeyPositions:
         return self.by_path[written], dotted(written)
 
     def where(self, *path: str | int) -> str:
-        """Spell `path` for people: `spec.yaml:12: sources.code.files`; only the key where no file is known."""
+        """`path` for error messages: `spec.yaml:12: sources.code.files`; only the key when the file is unknown."""
         position, key = self.locate(path)
         return ": ".join(str(part) for part in (position, key) if part)
 
     def error(self, problems: Iterable[Problem]) -> SpecError:
-        """Make one error of all problems, a line each, in the order of the file."""
+        """Combine all problems into one error, one line each, in the order of the file."""
         lines = {f"{self.where(*problem.path)}: {problem.message}": self._order(problem) for problem in problems}
         return SpecError("\n".join(sorted(lines, key=lambda line: lines[line])))
 
@@ -71,7 +71,7 @@ class KeyPositions:
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """Spell a path with dots, list positions in brackets: `sources.code.steps[0]`."""
+    """A path with dots, and list indices in brackets: `sources.code.steps[0]`."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
@@ -79,9 +79,9 @@ def dotted(path: Iterable[str | int]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Say which known name was probably meant, or what names there are."""
+    """Suggest the known name that was probably meant, or list the known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"known are {', '.join(known)}" if known else "none are known"
+    return f"known names: {', '.join(known)}" if known else "no names are known"

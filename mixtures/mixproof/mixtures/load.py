@@ -1,8 +1,8 @@
-"""A spec file into a checked spec: the one way in.
+"""Load a spec file into a checked spec. This is the only entry point.
 
-YAML and the files it extends (`yaml_tree.py`) > one form (`forms.py`, `mixture_forms.py`) > models (`spec.py`) >
-rules between keys (`checks.py`). Every problem found at one of these levels is told at once, a line each:
-file, line, dotted key, what is wrong, what would be right. Whether files exist is not asked here.
+YAML and the files it extends (`yaml_tree.py`) > normalized form (`forms.py`, `mixture_forms.py`) > models
+(`spec.py`) > rules between keys (`checks.py`). All problems found at one of these levels are reported together, one
+line each: file, line, dotted key, what is wrong, what would be right. Whether files exist is checked later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .checks import find_problems
 from .forms import normalize
 from .key_positions import KeyPath, KeyPositions, Problem, nearest
 from .spec import Spec
-from .spec_part import NAME
+from .spec_part import NAME, NAME_RULE
 from .yaml_tree import read_tree
 
 
@@ -30,20 +30,20 @@ class LoadedSpec:
     spec: Spec
     path: Path
     written: Spec | None = None
-    """The spec as it is written, where `spec` has the parts of split sources instead."""
+    """The spec as written, when `spec` has the parts of split sources instead."""
 
     @property
     def as_written(self) -> Spec:
-        """The spec as its file has it, whatever was put into `spec` since."""
+        """The spec as written in its file, even when `spec` has the parts of split sources."""
         return self.spec if self.written is None else self.written
 
     def with_parts(self, spec: Spec) -> LoadedSpec:
-        """Replace split sources by their parts."""
+        """Replace the spec by one that has the parts of split sources."""
         return LoadedSpec(spec, self.path, self.as_written)
 
     @property
     def base(self) -> Path:
-        """The folder that relative paths in the spec start from."""
+        """The folder to which relative paths in the spec refer."""
         return self.path.parent
 
 
@@ -71,7 +71,7 @@ def load_spec(path: Path) -> LoadedSpec:
 
 
 def _with_initial_path(spec: Spec, base: Path) -> Spec:
-    """Make the path of the initial checkpoint absolute: runs are planned where the spec's folder is forgotten."""
+    """Make the path of the initial checkpoint absolute, because runs do not know the spec's folder."""
     given = spec.train.init_from
     if given is None:
         return spec
@@ -80,24 +80,27 @@ def _with_initial_path(spec: Spec, base: Path) -> Spec:
 
 
 def _problem(details: ErrorDetails) -> Problem:
-    """Say a validation error of pydantic's in the spec's words."""
+    """Turn a pydantic validation error into a problem in the terms of the spec."""
     path: KeyPath = tuple(details["loc"])
     kind, context, value = details["type"], details.get("ctx", {}), details["input"]
     name = str(path[-1]) if path else ""
     if kind == "extra_forbidden":
-        return Problem(path, f"there is no such key; {nearest(name, _known_keys(path[:-1]))}")
+        return Problem(path, f"unknown key; {nearest(name, _known_keys(path[:-1]))}")
     if kind == "missing":
         return Problem(path[:-1], f"`{name}` is missing; add it")
     if kind == "value_error":
         return Problem(path, str(context["error"]))
     if kind == "literal_error":
-        return Problem(path, f"{value!r} is none of {context['expected']}")
+        return Problem(path, f"must be {context['expected']}, not {_shown(value)}")
     if kind == "string_pattern_mismatch" and context.get("pattern") == NAME:
-        return Problem(path, f"{value!r} is no name: letters, digits, dots, dashes and underscores")
+        return Problem(
+            path,
+            f"{value!r} is not a valid name: {NAME_RULE}",
+        )
     if kind == "too_short":
-        return Problem(path, "is empty; name at least one")
+        return Problem(path, "is empty; give at least one entry")
     expected = _EXPECTED.get(kind)
-    return Problem(path, f"should be {expected}, not {_shown(value)}" if expected else details["msg"])
+    return Problem(path, f"must be {expected}, not {_shown(value)}" if expected else details["msg"])
 
 
 _EXPECTED = {
@@ -121,7 +124,7 @@ def _shown(value: object) -> str:
 
 
 def _known_keys(path: KeyPath) -> list[str]:
-    """Keys that the model at `path` has, as YAML spells them."""
+    """Keys of the model at `path`, as spelled in YAML."""
     kind: Any = Spec
     for step in path:
         kind = _below(kind, step)
@@ -139,7 +142,7 @@ def _below(kind: Any, step: str | int) -> Any:  # noqa: ANN401  a type annotatio
 
 
 def _plain(kind: Any) -> Any:  # noqa: ANN401  a type annotation
-    """Take annotations off, and of a union its model, or its first member."""
+    """Strip annotations; of a union, take its model, or else its first member."""
     while get_origin(kind) is Annotated:
         kind = get_args(kind)[0]
     if get_origin(kind) in (Union, types.UnionType):

@@ -1,11 +1,11 @@
-"""Mixtures as people write them into exact shares.
+"""Turn mixtures as people write them into exact shares.
 
-A blend is a map of shares (`{english: 70%, code: 30%}`), parts (`{parts: {english: 2, code: 1}}`), a rule
-(`{rule: proportional, times: {code: 2}}`), or in a phase the name of a mixture. In a map of shares a name
-may stand for a group: `web: {share: 60%, of: {high: 2, low: 1}}` gives its sources the group's share by
-parts, and `of` may hold groups again, `{parts: 2, of: {...}}`. Everything reduces to one fraction a source.
-Shares sum to 1 exactly, or the error says what they sum to. Rules stay rules: their shares need the
-sources' tokens, which a build counts.
+Shares are a map (`{english: 70%, code: 30%}`), parts (`{parts: {english: 2, code: 1}}`), a rule
+(`{rule: proportional, times: {code: 2}}`) or, in a phase, the name of a mixture. A map of shares may contain
+groups: `web: {share: 60%, of: {high: 2, low: 1}}` divides the group's share among its sources by parts, and
+`of` may contain groups again, `{parts: 2, of: {...}}`. Everything reduces to one fraction per source. Shares
+must sum to exactly 1; the error says what they sum to. Rules stay rules: their shares need the sources'
+tokens, which a build counts.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .key_positions import KeyPath, Problem, nearest
 from .quantities import exact_string, parse_number, parse_share, percent_string
 
 RESERVED = frozenset({"default", "parts", "phases", "rule", "shares"})
-"""Words of a mixture or of `max_epochs`, which no source can have as its name."""
+"""Keys of a mixture or of `max_epochs`, which cannot be names of sources."""
 GROUP_EXAMPLE = "{share: 60%, of: {high: 2, low: 1}}"
 
 
-class _BlendError(Exception):
-    """A blend that cannot be read, with the place of what is wrong."""
+class _MixtureError(Exception):
+    """Shares that cannot be read, with the path of the wrong key."""
 
     def __init__(self, path: KeyPath, message: str) -> None:
         super().__init__(message)
@@ -33,12 +33,12 @@ class _BlendError(Exception):
 def normalize_mixtures(
     mixtures: Mapping[str, Any], sources: Mapping[str, Any], problems: list[Problem]
 ) -> dict[str, Any]:
-    """Return every mixture with exact shares; what is wrong goes to `problems`.
+    """Return every mixture with exact shares; errors are added to `problems`.
 
     Args:
-        mixtures: as the YAML has them.
-        sources: the spec's sources by name; empty where they could not be read.
-        problems: receives what is wrong, with its place.
+        mixtures: as written in YAML.
+        sources: the spec's sources by name; empty when they could not be read.
+        problems: receives the errors, with their paths.
 
     """
     names = _SourceNames(sources)
@@ -48,7 +48,7 @@ def normalize_mixtures(
         try:
             if not (isinstance(mixture, dict) and "phases" in mixture):
                 blends[name] = _blend(mixture, path, names)
-        except _BlendError as wrong:
+        except _MixtureError as wrong:
             problems.append(wrong.problem)
     result = dict(blends)
     for name, mixture in mixtures.items():
@@ -58,7 +58,7 @@ def normalize_mixtures(
 
 
 class _SourceNames:
-    """Names that shares may use: sources, and `source/value` where a source is split by a column."""
+    """Names that shares may use: sources, and `source/value` for sources that are split by a column."""
 
     def __init__(self, sources: Mapping[str, Any]) -> None:
         self.known: Collection[str] = set(sources)
@@ -68,10 +68,10 @@ class _SourceNames:
 
     def check(self, name: str, path: KeyPath) -> None:
         if self.known and name not in self.known and name.partition("/")[0] not in self._split:
-            raise _BlendError(path, f"there is no source {name!r}; {nearest(name, self.known)}")
+            raise _MixtureError(path, f"there is no source {name!r}; {nearest(name, self.known)}")
 
     def members(self, group: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Spell the members of a group: in the group of a split source, `high` is its part `english/high`."""
+        """Full names of a group's members: in the group of a split source `english`, `high` means `english/high`."""
         if group not in self._split:
             return dict(given)
         return {name if name in self.known or "/" in name else f"{group}/{name}": of for name, of in given.items()}
@@ -79,8 +79,8 @@ class _SourceNames:
 
 def _blend(value: Any, path: KeyPath, names: _SourceNames) -> dict[str, Any]:  # noqa: ANN401  any YAML value
     if not isinstance(value, dict):
-        raise _BlendError(
-            path, "a mixture is a map: {english: 70%, code: 30%}, {parts: ...}, {rule: ...} or {phases: ...}"
+        raise _MixtureError(
+            path, "must be a map: {english: 70%, code: 30%}, {parts: ...}, {rule: ...} or {phases: ...}"
         )
     if "rule" in value:
         for name in value["times"] if isinstance(value.get("times"), dict) else ():
@@ -98,7 +98,7 @@ def _blend(value: Any, path: KeyPath, names: _SourceNames) -> dict[str, Any]:  #
 def _only(value: dict[str, Any], key: str, path: KeyPath) -> None:
     for other in value:
         if other != key:
-            raise _BlendError((*path, other), f"beside `{key}` there is no other key; put it into the map of `{key}`")
+            raise _MixtureError((*path, other), f"is not allowed beside `{key}`; move it into the map of `{key}`")
 
 
 def _shares(value: dict[str, Any], path: KeyPath, names: _SourceNames) -> dict[str, Fraction]:
@@ -112,7 +112,7 @@ def _shares(value: dict[str, Any], path: KeyPath, names: _SourceNames) -> dict[s
             _add(shares, {name: given[name]}, path)
             continue
         if set(item) != {"share", "of"} or not isinstance(item["of"], dict):
-            raise _BlendError(below, f"a group has a share and members by parts: {GROUP_EXAMPLE}")
+            raise _MixtureError(below, f"a group needs a share, and members by parts: {GROUP_EXAMPLE}")
         given[name] = _share(item["share"], (*below, "share"))
         members = names.members(name, item["of"])
         _add(shares, _parts(members, given[name], (*below, "of"), names), path)
@@ -124,7 +124,7 @@ def _share(value: Any, path: KeyPath) -> Fraction:  # noqa: ANN401  any YAML val
     try:
         return parse_share(value)
     except ValueError as error:
-        raise _BlendError(path, f"{error}; or give all of them as {{parts: ...}}") from None
+        raise _MixtureError(path, f"{error}; or write all of them as {{parts: ...}}") from None
 
 
 def _parts(value: dict[str, Any], whole: Fraction, path: KeyPath, names: _SourceNames) -> dict[str, Fraction]:
@@ -133,14 +133,14 @@ def _parts(value: dict[str, Any], whole: Fraction, path: KeyPath, names: _Source
         below = (*path, name)
         if isinstance(item, dict):
             if set(item) != {"parts", "of"} or not isinstance(item["of"], dict):
-                raise _BlendError(below, "a group among parts has parts and members: {parts: 2, of: {high: 2, low: 1}}")
+                raise _MixtureError(below, "a group needs parts and members: {parts: 2, of: {high: 2, low: 1}}")
             weights[name] = _part(item["parts"], (*below, "parts"))
         else:
             names.check(name, below)
             weights[name] = _part(item, below)
     total = sum(weights.values(), Fraction(0))
     if total == 0:
-        raise _BlendError(path, "the parts sum to 0; at least one must be above zero")
+        raise _MixtureError(path, "the parts sum to 0; at least one must be above 0")
     shares: dict[str, Fraction] = {}
     for name, item in value.items():
         share = whole * weights[name] / total
@@ -153,17 +153,17 @@ def _parts(value: dict[str, Any], whole: Fraction, path: KeyPath, names: _Source
 
 def _part(value: Any, path: KeyPath) -> Fraction:  # noqa: ANN401  any YAML value
     if isinstance(value, str) and "%" in value:
-        raise _BlendError(path, f"parts are plain numbers, as 2 or 0.5, not {value}")
+        raise _MixtureError(path, f"parts must be plain numbers, such as 2 or 0.5, not {value}")
     try:
         return parse_number(value)
     except ValueError as error:
-        raise _BlendError(path, str(error)) from None
+        raise _MixtureError(path, str(error)) from None
 
 
 def _add(shares: dict[str, Fraction], more: Mapping[str, Fraction], path: KeyPath) -> None:
     for name in more:
         if name in shares:
-            raise _BlendError(path, f"source {name!r} gets a share twice; take one out")
+            raise _MixtureError(path, f"source {name!r} has two shares; remove one")
     shares.update(more)
 
 
@@ -172,15 +172,15 @@ def _check_sum(given: Mapping[str, Fraction], path: KeyPath) -> None:
     if total == 1:
         return
     if not given:
-        raise _BlendError(path, "has no shares; name at least one source, as {english: 100%}")
-    apart = percent_string(abs(1 - total))
+        raise _MixtureError(path, "has no shares; name at least one source, such as {english: 100%}")
+    difference = percent_string(abs(1 - total))
     listed = " + ".join(percent_string(share) for share in given.values())
-    amount = f"{apart} is missing" if total < 1 else f"{apart} too much"
+    amount = f"{difference} is missing" if total < 1 else f"{difference} too much"
     message = (
         f"the shares sum to {percent_string(total)} ({exact_string(total)}), not to 100% (1): "
-        f"{listed}; {amount}, or give them as {{parts: ...}}"
+        f"{listed}; {amount}; change a share, or write them as {{parts: ...}}"
     )
-    raise _BlendError(path, message)
+    raise _MixtureError(path, message)
 
 
 def _phases(
@@ -194,14 +194,14 @@ def _phases(
     """Normalize the phases of one mixture; a phase may name a mixture without phases."""
     phases = mixture["phases"]
     if not isinstance(phases, list):
-        problems.append(Problem(("mixtures", name, "phases"), "phases are a list: [{until: 80%, shares: ...}, ...]"))
+        problems.append(Problem(("mixtures", name, "phases"), "must be a list: [{until: 80%, shares: ...}, ...]"))
         return {"phases": []}
     result = []
     for index, phase in enumerate(phases):
         path: KeyPath = ("mixtures", name, "phases", index)
         try:
             result.append(_phase(phase, path, blends, mixtures, names))
-        except _BlendError as wrong:
+        except _MixtureError as wrong:
             problems.append(wrong.problem)
     return {**mixture, "phases": result}
 
@@ -214,15 +214,15 @@ def _phase(
     names: _SourceNames,
 ) -> dict[str, Any]:
     if not isinstance(phase, dict):
-        raise _BlendError(path, "a phase is a map: {until: 80%, shares: ...}")
+        raise _MixtureError(path, "must be a map: {until: 80%, shares: ...}")
     if "shares" not in phase:
         return dict(phase)
-    rest = {key: value for key, value in phase.items() if key != "shares"}
+    others = {key: value for key, value in phase.items() if key != "shares"}
     shares, below = phase["shares"], (*path, "shares")
     if not isinstance(shares, str):
-        return {**rest, **_blend(shares, below, names)}
+        return {**others, **_blend(shares, below, names)}
     if shares in blends:
-        return {**rest, **blends[shares]}
+        return {**others, **blends[shares]}
     if shares in mixtures:
-        raise _BlendError(below, f"mixture {shares!r} has phases or is wrong itself; name one with shares or a rule")
-    raise _BlendError(below, f"there is no mixture {shares!r}; {nearest(shares, blends)}")
+        raise _MixtureError(below, f"mixture {shares!r} has phases or is itself wrong; name one with shares or a rule")
+    raise _MixtureError(below, f"there is no mixture {shares!r}; {nearest(shares, blends)}")

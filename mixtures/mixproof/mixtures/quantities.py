@@ -1,9 +1,9 @@
 """Quantities of a spec: tokens and bytes as integers, shares and decimals as exact fractions.
 
-A spec is read without floats: `0.7` is seven tenths, `70%` the same seven tenths, so equal specs have
-equal fingerprints and shares sum to 1 exactly or not at all. Suffixes are decimal: K, M, B, T for
-tokens and KB, MB, GB, TB for bytes. Every type serialises to its one exact spelling (`exact_string`).
-A float handed over from Python counts as the shortest decimal that means it, as it was typed.
+A spec is read without floats: `0.7` and `70%` are both exactly seven tenths, so equal specs have equal
+fingerprints, and shares sum to exactly 1 or are rejected. Suffixes are decimal: K, M, B, T for tokens and
+KB, MB, GB, TB for bytes. Every type is serialized in one exact form (`exact_string`). A float passed from
+Python is read as the shortest decimal that gives it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 TOKEN_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 BYTE_SUFFIXES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 MAX_EXPONENT = 30
-"""Largest power of ten, either way, that a number may have: `1e999999999` would take all memory."""
+"""Largest exponent, positive or negative: `1e999999999` would use all memory."""
 
 _NUMBER = r"[0-9](?:_?[0-9])*"
 _COUNT = re.compile(rf"({_NUMBER}(?:\.{_NUMBER})?)\s*([A-Za-z]*)")
@@ -27,10 +27,10 @@ _RATIO = re.compile(rf"({_NUMBER})/({_NUMBER})")
 
 
 def parse_number(value: object) -> Fraction:
-    """Return the exact value of an integer, a decimal, or a string of one (`0.7`, `3.0e-4`, `70%`, `1/3`).
+    """Return the exact value of an integer, a decimal, or a string such as `0.7`, `3.0e-4`, `70%` or `1/3`.
 
     Raises:
-        ValueError: for anything else, negative numbers, NaN and infinities.
+        ValueError: for anything else, including negative numbers, NaN and infinities.
 
     """
     if isinstance(value, str):
@@ -50,13 +50,13 @@ def parse_share(value: object) -> Fraction:
     """Parse a share in [0, 1]: `70%` or `0.7`.
 
     Raises:
-        ValueError: when it is no number, or lies outside.
+        ValueError: when it is not a number or is outside [0, 1].
 
     """
     number = parse_number(value)
     if number > 1:
-        percent = f"; {value}% would be a percentage" if _is_plain_number(value) and number <= 100 else ""
-        raise ValueError(f"a share lies between 0 and 1 (0% and 100%), this is {value}{percent}")
+        percent = f"; write {value}% for a percentage" if _is_plain_number(value) and number <= 100 else ""
+        raise ValueError(f"a share must be between 0 and 1 (0% and 100%), not {value}{percent}")
     return number
 
 
@@ -64,12 +64,12 @@ def parse_positive(value: object) -> Fraction:
     """Parse an exact number above zero.
 
     Raises:
-        ValueError: when it is no number, or not above zero.
+        ValueError: when it is not a number or is not above zero.
 
     """
     number = parse_number(value)
     if number == 0:
-        raise ValueError("0 is too small; it must be above zero")
+        raise ValueError("must be above 0")
     return number
 
 
@@ -77,7 +77,7 @@ def parse_whole(value: object) -> int:
     """Parse a whole number of at least 1.
 
     Raises:
-        ValueError: when it is none.
+        ValueError: when it is anything else.
 
     """
     if isinstance(value, bool | str) or not isinstance(value, int | Decimal):
@@ -109,23 +109,23 @@ def parse_bytes(value: object) -> int:
 
 
 def exact_string(number: Fraction) -> str:
-    """Spell an exact number in its one way: `4`, `0.7`, `0.0003`, and `1/3` where no decimal ends."""
+    """The one exact spelling of a number: `4`, `0.7`, `0.0003`, or `1/3` when no finite decimal exists."""
     if number.denominator == 1:
         return str(number.numerator)
-    rest, twos, fives = number.denominator, 0, 0
-    while rest % 2 == 0:
-        rest, twos = rest // 2, twos + 1
-    while rest % 5 == 0:
-        rest, fives = rest // 5, fives + 1
-    if rest != 1:
+    remaining, twos, fives = number.denominator, 0, 0
+    while remaining % 2 == 0:
+        remaining, twos = remaining // 2, twos + 1
+    while remaining % 5 == 0:
+        remaining, fives = remaining // 5, fives + 1
+    if remaining != 1:
         return f"{number.numerator}/{number.denominator}"
-    places = max(twos, fives)
-    digits = str(abs(number.numerator) * 10**places // number.denominator).rjust(places + 1, "0")
-    return f"{'-' if number < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+    decimals = max(twos, fives)
+    digits = str(abs(number.numerator) * 10**decimals // number.denominator).rjust(decimals + 1, "0")
+    return f"{'-' if number < 0 else ''}{digits[:-decimals]}.{digits[-decimals:]}"
 
 
 def percent_string(share: Fraction) -> str:
-    """Spell a share for people, `70%`; at most six significant digits, marked `~` where rounded."""
+    """A share for people, such as `70%`, with at most six significant digits; `~` marks rounded ones."""
     percent = share * 100
     exact = exact_string(percent)
     if "/" not in exact and len(exact) <= 9:
@@ -152,7 +152,7 @@ def _parse_text(text: str) -> Fraction:
 
 def _from_decimal(number: Decimal, shown: object) -> Fraction:
     if not number.is_finite() or (number and abs(number.adjusted()) > MAX_EXPONENT):
-        raise ValueError(f"{shown} is not a number that can be used here")
+        raise ValueError(f"{shown} is too large, too small or not finite")
     return Fraction(number)
 
 
@@ -175,7 +175,7 @@ def _parse_count(value: object, suffixes: dict[str, int], unit: str, examples: s
     if number.denominator != 1:
         raise ValueError(f"{value} is {exact_string(number)} {unit}, not a whole number of them")
     if number == 0:
-        raise ValueError(f"0 {unit} are none: leave the key out, or ask for at least one")
+        raise ValueError(f"0 {unit} are not allowed: remove the key, or give at least 1")
     return number.numerator
 
 
@@ -194,16 +194,18 @@ _PLAIN_PATTERN = r"^[0-9][0-9_]*(\.[0-9_]+)?\s*({})?$"
 TokenCount = Annotated[
     int,
     PlainValidator(parse_tokens),
-    _schema("Tokens: 1000, 2_000, 100M, 1.5B, 10T (decimal)", _PLAIN_PATTERN.format("[KMBTkmbt]")),
+    _schema("Tokens: 1000, 2_000, 100M, 1.5B or 10T (decimal suffixes)", _PLAIN_PATTERN.format("[KMBTkmbt]")),
 ]
 ByteCount = Annotated[
     int,
     PlainValidator(parse_bytes),
-    _schema("Bytes: 1000, 64KB, 200MB, 1.5GB (decimal)", _PLAIN_PATTERN.format("[KMGTkmgt]?[Bb]")),
+    _schema("Bytes: 1000, 64KB, 200MB or 1.5GB (decimal suffixes)", _PLAIN_PATTERN.format("[KMGTkmgt]?[Bb]")),
 ]
-Share = Annotated[Fraction, *_exact(parse_share), _schema("A share: 70% or 0.7", _DECIMAL_PATTERN)]
-Decimalish = Annotated[Fraction, *_exact(parse_number), _schema("A decimal: 0.1, 3.0e-4", _DECIMAL_PATTERN)]
-PositiveDecimal = Annotated[Fraction, *_exact(parse_positive), _schema("A decimal above 0", _DECIMAL_PATTERN)]
+Share = Annotated[Fraction, *_exact(parse_share), _schema("A share: 70%, 0.7 or 7/10", _DECIMAL_PATTERN)]
+ExactNumber = Annotated[Fraction, *_exact(parse_number), _schema("A number: 0.1, 3.0e-4 or 1/3", _DECIMAL_PATTERN)]
+PositiveNumber = Annotated[Fraction, *_exact(parse_positive), _schema("Above 0: 0.1, 3.0e-4 or 1/3", _DECIMAL_PATTERN)]
 WholeNumber = Annotated[
-    int, PlainValidator(parse_whole), WithJsonSchema({"type": "integer", "minimum": 1, "description": "1 or more"})
+    int,
+    PlainValidator(parse_whole),
+    WithJsonSchema({"type": "integer", "minimum": 1, "description": "A whole number of at least 1"}),
 ]

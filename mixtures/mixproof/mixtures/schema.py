@@ -1,7 +1,7 @@
-"""The spec's JSON Schema, for editors: every form that YAML may have, the shorthands too.
+"""The JSON Schema of a spec file, for editors, including all YAML shorthands.
 
-Made from the models, so it cannot lag behind them; the shorthands that `forms.py` and `mixture_forms.py` read
-are added here. It says what is well-formed; sums, names and files are checked when a spec is loaded.
+It is generated from the models, so it cannot lag behind them; the shorthands that `forms.py` and
+`mixture_forms.py` read are added here. Sums, names and files are checked only when a spec is loaded.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ MODELS = (
     *("Source", "OnBadRecord", "Limits", "Dedup", "HeldoutSpec", "HeldoutCreate", "Decontaminate", "Tokenizer"),
     *("TargetRun", "Train", "InitFrom", "Schedule", "Wsd", "Optimizer", "Proxy", "Objective"),
 )
-"""Models whose keys a parent file may give; in lists there is nothing to take away."""
+"""Models whose keys may be null, which removes the value of a parent file. Lists are replaced whole, so not theirs."""
 
 
 def json_schema() -> Schema:
-    """Return the JSON Schema (2020-12) of a spec file as YAML has it."""
+    """Return the JSON Schema (2020-12) of a spec file as written in YAML."""
     schema = Spec.model_json_schema(by_alias=True)
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "mixproof spec"}
     parts: dict[str, Schema] = schema["$defs"]
     schema["properties"]["extends"] = {
         "type": "string",
-        "description": "One parent file: maps merge, lists replace, null deletes.",
+        "description": "A parent spec file. Maps are merged, lists and values are replaced, null removes a key.",
     }
     _allow_lists_of_one(parts)
     parts["Step"] = _step()
@@ -43,7 +43,7 @@ def json_schema() -> Schema:
     _allow(parts["Dedup"], "paragraphs", {"type": "boolean"})
     _allow(parts["TargetRun"], "max_epochs", NUMBER)
     _allow(parts["Train"], "init_from", {"type": "string"})
-    parts["Proxy"]["required"].remove("min_lr")  # a tenth of `lr` where it is not given
+    parts["Proxy"]["required"].remove("min_lr")  # defaults to a tenth of `lr`
     schema["if"], schema["then"], schema["else"] = {"required": ["extends"]}, {}, _complete(schema)
     for model in (schema, *(parts[name] for name in MODELS)):
         _allow_nulls(model)
@@ -51,7 +51,7 @@ def json_schema() -> Schema:
 
 
 def _complete(schema: Schema) -> Schema:
-    """Take what must be given out of the models; it need not be in a file that extends another."""
+    """Move required keys out of the models: a file that extends another need not have them."""
     parts = schema["$defs"]
     proxies = {"additionalProperties": {"required": parts["Proxy"].pop("required")}}
     train = {"required": parts["Train"].pop("required"), "properties": {"proxies": proxies}}
@@ -60,7 +60,7 @@ def _complete(schema: Schema) -> Schema:
 
 
 def _allow_nulls(model: Schema) -> None:
-    """Let null stand for every key and every name: it takes away what a parent file gave."""
+    """Allow null for every key and name: it removes the value of a parent file."""
     for key, value in model["properties"].items():
         for pattern, named in value.get("patternProperties", {}).items():
             value["patternProperties"][pattern] = _any_of(named, NULL)
@@ -76,7 +76,7 @@ def _allow_lists_of_one(parts: dict[str, Schema]) -> None:
 
 
 def _allow(part: Schema, key: str, form: Schema) -> None:
-    """Allow one form more for a key; its description and default stay."""
+    """Allow one more form for a key; its description and default stay."""
     old = part["properties"][key]
     about = {name: old[name] for name in ("description", "default", "title") if name in old}
     forms = old["anyOf"] if "anyOf" in old else [{name: old[name] for name in old if name not in about}]
@@ -84,11 +84,11 @@ def _allow(part: Schema, key: str, form: Schema) -> None:
 
 
 def _blend_model(part: Schema, needs: str) -> Schema:
-    """A phase, or a mixture with a rule or phases, whose shares may be a name, a map or parts."""
+    """A phase, or a mixture with a rule or phases. Its shares may be a mixture's name, a map or parts."""
     properties = {**part["properties"], "shares": _any_of({"type": "string"}, _ref("Shares"))}
     forms = [{"required": [needs]}, {"required": ["rule"]}, {"required": ["shares"]}]
-    wanted = forms if needs == "phases" else forms[:1]
-    return {**part, "properties": properties, "anyOf": wanted}
+    allowed = forms if needs == "phases" else forms[:1]
+    return {**part, "properties": properties, "anyOf": allowed}
 
 
 def _step() -> Schema:
@@ -96,7 +96,7 @@ def _step() -> Schema:
     one = {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": options}
     datatrove = {"type": "object", "required": ["datatrove"], "properties": {"datatrove": {"type": "string"}}}
     return {
-        "description": "A step by name, by name with options, or a class of datatrove's with its arguments.",
+        "description": "A step: its name, its name with options, or a datatrove class with arguments.",
         **_any_of({"type": "string"}, one, datatrove),
     }
 
@@ -109,7 +109,7 @@ def _parts() -> Schema:
         "additionalProperties": False,
     }
     return {
-        "description": "Parts by source, as {high: 2, low: 1}.",
+        "description": "Parts by source, such as {high: 2, low: 1}.",
         "type": "object",
         "minProperties": 1,
         "additionalProperties": _any_of(NUMBER, group),
@@ -135,7 +135,7 @@ def _shares() -> Schema:
         "required": ["parts"],
         "additionalProperties": False,
     }
-    return {"description": "Shares by source that sum to 100%, or parts.", **_any_of(by_name, by_parts)}
+    return {"description": "Shares by source, which sum to 100%, or parts.", **_any_of(by_name, by_parts)}
 
 
 def _any_of(*forms: Schema) -> Schema:

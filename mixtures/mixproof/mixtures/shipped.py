@@ -1,4 +1,4 @@
-"""The specs that ship with mixproof: in a checkout beside the source root, in a wheel inside the package."""
+"""The shipped specs: in a checkout they are in `mixtures/`, in an installed package inside it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def shipped_spec(name: str) -> str:
-    """Read the text of the shipped spec `name`.
+    """Return the text of the shipped spec `name`.
 
     Raises:
-        FileNotFoundError: when there is none of that name.
+        FileNotFoundError: when there is no such spec.
     """
     installed = PACKAGE / "specs" / f"{name}.yaml"
     path = installed if installed.is_file() else PACKAGE.parents[1] / f"{name}.yaml"

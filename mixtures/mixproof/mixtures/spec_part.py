@@ -1,4 +1,4 @@
-"""What every part of a spec is: a frozen model that knows its keys, and names that may stand in file names."""
+"""The base of every part of a spec (a frozen model that rejects unknown keys), and the form of names."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+NAME_RULE = "use letters, digits, dots, dashes and underscores, and start with a letter or digit"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-"""Names become parts of file names."""
+"""Names are used in file names."""
 Name = Annotated[str, Field(pattern=NAME)]
 
 
 class SpecPart(BaseModel):
-    """Base of every part of a spec: frozen, and unknown keys are errors."""
+    """Base of every part of a spec: frozen; unknown keys are errors."""
 
     model_config = ConfigDict(
         frozen=True,

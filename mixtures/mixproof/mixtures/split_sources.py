@@ -1,9 +1,9 @@
-"""Sources split by a column: each value of the column makes a source of its own, as `english/high`.
+"""Sources split by a column: each value of the column becomes a source, such as `english/high`.
 
-Which values there are shows only in the files, so a spec has two forms: as it is written, with `english`, and with
-its parts in the place of `english`. Reading the files gives the values, and everything behind works with the second
-form alone, in which a part is a source like any other. Names of parts become parts of file names, so whatever of
-a value is no letter, digit, dot, dash or underscore is percent-encoded: `CC BY` makes `english/CC%20BY`.
+Only the files show which values there are, so a spec has two forms: as written, with `english`, and with its parts
+in place of `english`. Once the files have been read, everything works with the second form, in which a part is a
+source like any other. Part names are used in file names, so characters of a value other than letters, digits, dots,
+dashes and underscores are percent-encoded: `CC BY` becomes `english/CC%20BY`.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from .checks import named_sources
 from .key_positions import KeyPath, KeyPositions, Problem, nearest
 from .spec import Mixture, ShareSpec, Source, Spec
 
-MOST_PARTS = 1000
-"""Parts of a source: more values are no kinds of text but ids."""
-MOST_CHARS = 150
-"""Of a part's name behind the `/`: with its ending it must be the name of a file."""
-ANY = "unread"
-"""Stands for the values of a column that nobody has read yet."""
+MAX_PARTS = 1000
+"""Parts per source; a column with more values holds ids rather than categories."""
+MAX_NAME_CHARS = 150
+"""Characters of a part's name after the `/`; with an extension it must be a valid file name."""
+UNREAD = "unread"
+"""The value used for a column that has not been read yet."""
 
 
 class SplitSource(Source):
-    """The records of a source that have one value in the column that it is split by."""
+    """The part of a split source whose records have one value in its column."""
 
     of: str
-    """The source as the spec names it."""
+    """Name of the split source in the spec."""
     value: str
-    """Of the column, as text; `unread` where it is not known yet."""
+    """Value of the column, as text; `unread` when it is not known yet."""
 
 
 def part_name(source: str, value: str) -> str:
-    """Name the part of a source that has a value."""
+    """The name of the part of `source` with this value."""
     encoded = quote(value, safe="")
     return f"{source}/%2E{encoded[1:]}" if encoded.startswith(".") else f"{source}/{encoded}"
 
 
 def split_sources(spec: Spec) -> dict[str, str]:
-    """Return the column of every source of a spec, as it is written, that is split by one."""
+    """Return the column of every split source of a spec as written."""
     return {
         name: source.split_by
         for name, source in spec.sources.items()
@@ -50,55 +50,54 @@ def split_sources(spec: Spec) -> dict[str, str]:
 
 
 def with_parts(spec: Spec, values_of: Mapping[str, Sequence[str]]) -> Spec:
-    """Put the parts of split sources into their place, everywhere that the spec names them.
+    """Replace split sources by their parts, wherever the spec names them.
 
-    In `dedup` a split source stands for all its parts by name, a cap on its epochs and a
-    multiplier on a rule go to each part, its weight in the objective to all parts alike: always to those parts that
-    are not named beside it. Its share in a mixture follows the parts' tokens, so it stays as it is (`shares.py`).
+    In `dedup` a split source means all its parts, by name. Its epoch cap and its multiplier on a rule apply to each
+    part, and its weight in the objective is divided equally among the parts. In all cases this concerns the parts
+    that the spec does not name separately. Its share in a mixture is kept, because it is divided by the parts' tokens
+    (`shares.py`).
 
     Args:
-        spec: as it is written.
-        values_of: what is in the column, by the name of the split source.
+        spec: the spec as written.
+        values_of: the values of the column, by name of the split source.
 
     Raises:
-        SpecError: when a column has no value, too many, or one too long for a name; or when the spec names a part that
-            is not there.
+        SpecError: when a column has no value, too many values, or a value too long for a name; or when the spec names
+            a part that does not exist.
     """
     if not values_of:
         return spec
-    places = _Names(spec, values_of)
+    names = _Names(spec, values_of)
     sources: dict[str, Source] = {}
     for name, source in spec.sources.items():
         if name not in values_of:
             sources[name] = source
-        for part, value in places.parts_of.get(name, {}).items():
+        for part, value in names.parts_of.get(name, {}).items():
             sources[part] = SplitSource(**dict(source), of=name, value=value)
     update: dict[str, Any] = {
         "sources": sources,
-        "mixtures": {name: _mixture(mixture, places) for name, mixture in spec.mixtures.items()},
+        "mixtures": {name: _mixture(mixture, names) for name, mixture in spec.mixtures.items()},
     }
     if spec.dedup is not None:
         scope = spec.dedup.scope
         if isinstance(scope, dict):
-            scope = {group: places.listed(members) for group, members in scope.items()}
+            scope = {group: names.listed(members) for group, members in scope.items()}
         paragraphs = spec.dedup.paragraphs
         if paragraphs is not None and paragraphs.sources is not None:
-            paragraphs = paragraphs.model_copy(update={"sources": places.listed(paragraphs.sources)})
+            paragraphs = paragraphs.model_copy(update={"sources": names.listed(paragraphs.sources)})
         update["dedup"] = spec.dedup.model_copy(
-            update={"keep": places.listed(spec.dedup.keep), "scope": scope, "paragraphs": paragraphs}
+            update={"keep": names.listed(spec.dedup.keep), "scope": scope, "paragraphs": paragraphs}
         )
     if spec.target is not None:
-        update["target"] = spec.target.model_copy(update={"max_epochs": places.mapped(spec.target.max_epochs)})
+        update["target"] = spec.target.model_copy(update={"max_epochs": names.mapped(spec.target.max_epochs)})
     if spec.objective is not None:
-        weights = places.mapped(spec.objective.heldout_bpb, alike=True)
-        for name in spec.objective.heldout_bpb.keys() & places.parts_of.keys():
-            if not weights.keys() & places.parts_of[name].keys() - spec.objective.heldout_bpb.keys():
+        weights = names.mapped(spec.objective.heldout_bpb, divide=True)
+        for name in spec.objective.heldout_bpb.keys() & names.parts_of.keys():
+            if not weights.keys() & names.parts_of[name].keys() - spec.objective.heldout_bpb.keys():
                 path = ("objective", "heldout_bpb", name)
-                raise spec.positions.error(
-                    [Problem(path, f"every part of {name} has a weight of its own; take it out")]
-                )
+                raise spec.positions.error([Problem(path, f"every part of {name} has its own weight; remove this one")])
         update["objective"] = spec.objective.model_copy(update={"heldout_bpb": weights})
-    return spec.model_copy(update=update).with_positions(_positions(spec.positions, places.parts_of))
+    return spec.model_copy(update=update).with_positions(_positions(spec.positions, names.parts_of))
 
 
 def parts_of(spec: Spec, source: str) -> list[str]:
@@ -107,16 +106,16 @@ def parts_of(spec: Spec, source: str) -> list[str]:
 
 
 def with_named_parts(spec: Spec) -> Spec:
-    """Put in those parts of split sources that the spec itself names, or one for all: for estimates before a build."""
+    """Replace split sources by the parts that the spec names, or by one part: for estimates before a build."""
     values_of = {}
     for source in split_sources(spec):
         named = {name for _, name in _every_name(spec) if name.startswith(f"{source}/")}
-        values_of[source] = sorted(unquote(name.partition("/")[2]) for name in named) or [ANY]
+        values_of[source] = sorted(unquote(name.partition("/")[2]) for name in named) or [UNREAD]
     return with_parts(spec, values_of)
 
 
 def stated_values(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Return the values of each split source's parts as the identity of a build states them."""
+    """Return the values of each split source's parts, from the identity of a build."""
     values_of: dict[str, list[str]] = {}
     for name, source in sources.items():
         if "split_value" in source:
@@ -129,7 +128,7 @@ class _Names:
 
     def __init__(self, spec: Spec, values_of: Mapping[str, Sequence[str]]) -> None:
         self.parts_of: dict[str, dict[str, str]] = {}
-        """By split source: the value of each part, in order of the parts' names."""
+        """By split source: the value of each part, sorted by part name."""
         problems: list[Problem] = []
         for source, values in values_of.items():
             problems += _faults(("sources", source, "split_by"), str(spec.sources[source].split_by), values)
@@ -138,44 +137,44 @@ class _Names:
             source = name.partition("/")[0]
             parts = self.parts_of.get(source)
             if parts is not None and name != source and name not in parts:
-                problems.append(Problem(path, f"{source} has no part {name!r}; {nearest(name, parts)}"))
+                problems.append(Problem(path, f"source {source!r} has no part {name!r}; {nearest(name, parts)}"))
         if problems:
             raise spec.positions.error(problems)
 
     def listed(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Put all parts that a list does not name itself in the place of their source."""
+        """Replace split sources in a list by those of their parts that the list does not name."""
         found: list[str] = []
         for name in names:
             found += [part for part in self.parts_of[name] if part not in names] if name in self.parts_of else [name]
         return tuple(found)
 
-    def mapped(self, by_name: Mapping[str, Fraction], *, alike: bool = False) -> dict[str, Fraction]:
-        """Give what a split source has to each part that has nothing of its own; `alike`: dealt out among them."""
+    def mapped(self, by_name: Mapping[str, Fraction], *, divide: bool = False) -> dict[str, Fraction]:
+        """Give a split source's value to each part without its own value; `divide`: divided equally among them."""
         result = {name: value for name, value in by_name.items() if name not in self.parts_of}
         for source, parts in self.parts_of.items():
             others = [part for part in parts if part not in by_name] if source in by_name else []
-            result.update({part: by_name[source] / (len(others) if alike else 1) for part in others})
+            result.update({part: by_name[source] / (len(others) if divide else 1) for part in others})
         return result
 
 
 def _faults(path: KeyPath, column: str, values: Sequence[str]) -> Iterator[Problem]:
     if not values:
-        yield Problem(path, f"no record that holds a text has a value in the column {column!r}")
-    if len(values) > MOST_PARTS:
+        yield Problem(path, f"no record with a text has a value in the column {column!r}; check the column name")
+    if len(values) > MAX_PARTS:
         shown = ", ".join(repr(value) for value in values[:3])
         message = (
-            f"the column {column!r} has more than {MOST_PARTS:,} values ({shown}, ...), and so many parts no source"
+            f"the column {column!r} has more than {MAX_PARTS:,} values ({shown}, ...), too many to split a source by"
         )
-        yield Problem(path, f"{message}; split by a column that tells kinds of text apart")
+        yield Problem(path, f"{message}; use a column of categories")
     for value in values:
-        if len(part_name("", value)) - 1 > MOST_CHARS:
-            message = f"the column {column!r} has a value too long for a name: {value[:60]!r}..."
-            yield Problem(path, f"{message}; at most {MOST_CHARS} characters, percent-encoded")
+        if len(part_name("", value)) - 1 > MAX_NAME_CHARS:
+            message = f"the column {column!r} has a value that is too long for a name: {value[:60]!r}..."
+            yield Problem(path, f"{message}; at most {MAX_NAME_CHARS} characters, percent-encoded")
             return
 
 
 def _every_name(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
-    """Every place that names a source."""
+    """Every key that names a source, with the name."""
     yield from named_sources(spec)
     for mixture, declared in spec.mixtures.items():
         path: KeyPath = ("mixtures", mixture)
@@ -196,7 +195,7 @@ def _mixture(mixture: Mixture, names: _Names) -> Mixture:
 
 
 def _positions(positions: KeyPositions, parts_of: Mapping[str, Mapping[str, str]]) -> KeyPositions:
-    """Let the keys of a part stand where those of its source do."""
+    """Give the keys of a part the positions of its source's keys."""
     found = dict(positions.by_path)
     for path, position in positions.by_path.items():
         if path[:1] == ("sources",) and len(path) > 1:

@@ -1,9 +1,9 @@
-"""YAML 1.2 into plain values with positions: no floats, no `no` that means false, no key twice.
+"""Read YAML 1.2 into plain values with positions: no floats, `no` is text, duplicate keys are errors.
 
-ruamel.yaml parses into nodes; the values are made here, because its own constructors turn `0.7` into a
-float. Decimals become `Decimal`, whole numbers `int` (`2_000` too), dates stay text. `extends` names one
-parent file: maps merge, lists and single values replace, null deletes. A relative path in a parent is meant
-from the parent's folder and is rewritten to mean the same from the child's.
+ruamel.yaml parses the file into nodes. The values are created here, because its own constructors turn `0.7` into a
+float. Decimals become `Decimal`, whole numbers `int` (including `2_000`), dates stay text. `extends` names one
+parent file: maps are merged, lists and single values are replaced, null removes a key. A relative path in a parent
+is relative to the parent's folder and is rewritten relative to the child's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .errors import SpecError
 from .key_positions import KeyPath, KeyPosition, KeyPositions, Problem
 
 MAX_NODES = 100_000
-"""More values than any spec has: stops aliases that grow exponentially."""
+"""Far more values than any spec has; stops aliases that expand exponentially."""
 MAX_DEPTH = 50
 TAG = "tag:yaml.org,2002:"
 PATH_KEYS = (
@@ -37,12 +37,12 @@ PATH_KEYS = (
     ("train", "init_from"),
     ("train", "init_from", "checkpoint"),
 )
-"""Keys that hold paths, which in a parent file are relative to its folder."""
+"""Keys that hold paths. In a parent file these are relative to its folder."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A spec file's values and where they stand."""
+    """A spec file's values and the positions of its keys."""
 
     data: dict[str, Any]
     positions: dict[KeyPath, KeyPosition]
@@ -52,8 +52,7 @@ def read_tree(path: Path) -> Tree:
     """Read a spec file and the files it extends, merged, without nulls.
 
     Raises:
-        SpecError: when a file is missing or is no YAML map, a key stands twice, or `extends` runs in a
-            circle.
+        SpecError: when a file is missing or is not a YAML map, a key occurs twice, or `extends` is circular.
     """
     tree = _read_with_parents(path, ())
     return Tree(_without_nulls(tree.data), tree.positions)
@@ -66,20 +65,20 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> Tree:
         return tree
     position = tree.positions[("extends",)]
     if not isinstance(parent_name, str):
-        raise SpecError(f"{position}: extends: names one file, as `extends: base.yaml`, not {parent_name!r}")
+        raise SpecError(f"{position}: extends: must be one file, such as `extends: base.yaml`, not {parent_name!r}")
     parent_path = path.parent / parent_name
     chain = (*children, path)
     if parent_path.resolve() in {child.resolve() for child in chain}:
         circle = " > ".join(str(file) for file in (*chain, parent_path))
-        raise SpecError(f"{position}: extends: runs in a circle: {circle}")
+        raise SpecError(f"{position}: extends: circular: {circle}; remove one of them")
     if not parent_path.is_file():
-        raise SpecError(f"{position}: extends: there is no file {parent_path}")
+        raise SpecError(f"{position}: extends: no such file: {parent_path}")
     parent = _read_with_parents(parent_path, chain)
     return _merge(_moved(parent, Path(os.path.relpath(parent_path.parent, path.parent))), tree)
 
 
 class _Reader:
-    """One file's nodes into values, noting the line of each."""
+    """Turns one file's nodes into values and notes the line of each."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -90,31 +89,31 @@ class _Reader:
         try:
             text = self._path.read_text(encoding="utf-8")
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise SpecError(f"{self._path}: there is no such spec file") from None
+            raise SpecError(f"{self._path}: no such spec file") from None
         except UnicodeDecodeError as error:
-            raise SpecError(f"{self._path}: not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+            raise SpecError(f"{self._path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
         try:
             node = YAML(typ="rt", pure=True).compose(text)
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark is not None else 1
             what = ", ".join(part for part in (error.context, error.problem) if part)
-            raise SpecError(f"{self._path}:{line}: not YAML: {what}") from None
+            raise SpecError(f"{self._path}:{line}: invalid YAML: {what}") from None
         except ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
-            raise SpecError(f"{self._path}:{line}: not YAML: {error.reason}") from None
+            raise SpecError(f"{self._path}:{line}: invalid YAML: {error.reason}") from None
         except YAMLError as error:
-            raise SpecError(f"{self._path}: not YAML: {error}") from None
+            raise SpecError(f"{self._path}: invalid YAML: {error}") from None
         except RecursionError:
-            raise SpecError(f"{self._path}: nested more than {MAX_DEPTH} deep") from None
+            raise SpecError(f"{self._path}: nested more than {MAX_DEPTH} levels deep") from None
         if not isinstance(node, MappingNode):
-            raise SpecError(f"{self._path}: a spec is a map that starts with `schema: 1` and `name: ...`")
+            raise SpecError(f"{self._path}: a spec must be a map that starts with `schema: 1` and `name: ...`")
         return Tree(self._map(node, ()), self._positions)
 
     def _value(self, node: Node, path: KeyPath) -> Any:  # noqa: ANN401  a YAML value
         self._nodes += 1
         if self._nodes > MAX_NODES or len(path) > MAX_DEPTH:
-            raise self._error(node, path, f"more than {MAX_NODES} values, or nested more than {MAX_DEPTH} deep")
+            raise self._error(node, path, f"more than {MAX_NODES} values, or nested more than {MAX_DEPTH} levels deep")
         if isinstance(node, MappingNode):
             return self._map(node, path)
         if isinstance(node, SequenceNode):
@@ -127,10 +126,10 @@ class _Reader:
         self._check_tag(node, path, "map")
         for key_node, value_node in node.value:
             if not isinstance(key_node, ScalarNode):
-                raise self._error(key_node, path, "a key is a name, not a list or a map")
+                raise self._error(key_node, path, "a key must be a name, not a list or a map")
             key, line = str(key_node.value), key_node.start_mark.line + 1
             if key in values:
-                message = f"duplicate key, it stands in line {first_line[key]} already; take one out"
+                message = f"duplicate key, first given in line {first_line[key]}; remove one"
                 raise self._error(key_node, (*path, key), message)
             first_line[key] = line
             self._positions[(*path, key)] = KeyPosition(self._path, line)
@@ -149,7 +148,7 @@ class _Reader:
         text = str(node.value)
         make = _SCALARS.get(str(node.tag).removeprefix(TAG))
         if make is None:
-            raise self._error(node, path, f"the tag {node.tag} means nothing in a spec")
+            raise self._error(node, path, f"the tag {node.tag} has no meaning in a spec; remove it")
         try:
             return make(text)
         except (ValueError, ArithmeticError):
@@ -157,7 +156,7 @@ class _Reader:
 
     def _check_tag(self, node: Node, path: KeyPath, name: str) -> None:
         if str(node.tag) != TAG + name:
-            raise self._error(node, path, f"the tag {node.tag} means nothing in a spec")
+            raise self._error(node, path, f"the tag {node.tag} has no meaning in a spec; remove it")
 
     def _error(self, node: Node, path: KeyPath, message: str) -> SpecError:
         positions = KeyPositions({**self._positions, path: KeyPosition(self._path, node.start_mark.line + 1)})
@@ -236,8 +235,8 @@ def _move(data: Any, keys: tuple[str, ...], folder: Path) -> Any:  # noqa: ANN40
     if not keys:
         if isinstance(data, list):
             return [_move(item, (), folder) for item in data]
-        outside = not isinstance(data, str) or "://" in data or data.startswith(("/", "~"))
-        return data if outside else (folder / data).as_posix()
+        unaffected = not isinstance(data, str) or "://" in data or data.startswith(("/", "~"))
+        return data if unaffected else (folder / data).as_posix()
     if not isinstance(data, dict):
         return data
     chosen = data if keys[0] == "*" else {keys[0]} & data.keys()

@@ -65,20 +65,20 @@ def test_a_phase_without_a_step_is_refused(load_with: LoadWith) -> None:
     phases = "{phases: [{until: 99%, shares: {web: 1}}, {until: 100%, shares: {code: 1}}]}"
     spec = load_with("{web: 70%, code: 20%, wiki: 10%}", phases)
     with pytest.raises(
-        SpecError, match=r"spec\.yaml:9: mixtures\.main\.phases\[1\].*no step: it ends in step 50 of 50"
+        SpecError, match=r"spec\.yaml:9: mixtures\.main\.phases\[1\].*no step: it ends at step 50 of 50"
     ):
         budget_run(spec, "main", "nano", TOKENS)
 
 
 def test_a_positive_share_that_gets_no_sample_names_need_and_supply(load_with: LoadWith) -> None:
     spec = load_with("web: 70%, code: 20%, wiki: 10%", "web: 70%, code: 29.95%, wiki: 0.05%")
-    said = r"mixtures\.main\.wiki: .*0\.05% of wiki needs at least 1 sample.*supply 0\.05.*20 times the tokens"
+    said = r"mixtures\.main\.wiki: .*0\.05% of wiki needs at least 1 sample.*samples give it 0\.05.*20 times the tokens"
     with pytest.raises(SpecError, match=rf"spec\.yaml:9: {said}"):
         budget_run(spec, "main", "nano", TOKENS)
 
 
 def test_a_source_too_short_for_one_window_is_refused(small: Spec) -> None:
-    with pytest.raises(SpecError, match="source wiki has 10 training tokens, and one sample reads 11"):
+    with pytest.raises(SpecError, match="source wiki has 10 training tokens, but one sample needs 11"):
         budget_run(small, "main", "nano", {**TOKENS, "wiki": 10})
     assert budget_run(small, "main", "nano", {**TOKENS, "wiki": 11}).samples == 100
 

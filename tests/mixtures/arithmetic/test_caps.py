@@ -34,7 +34,7 @@ def test_exactly_the_cap_is_allowed_and_one_sample_more_is_not(small: Spec) -> N
     short = {**four_epochs, "code": 50}
     said = (
         r"spec\.yaml:9: mixtures\.main\.code: the run at proxy nano needs 200 tokens of code \(20% of 1,000\), "
-        r"5 epochs of 40; the cap of 4 epochs supplies 160; lower its share to 16%, "
+        r"5 epochs of 40, but its cap of 4 epochs supplies 160; lower its share to 16%, "
         r"or train\.proxies\.nano\.tokens to 800"
     )
     with pytest.raises(SpecError, match=said) as caught:
@@ -48,8 +48,8 @@ def test_with_a_target_caps_speak_of_the_target(load_with: LoadWith) -> None:
     check_caps(spec, _budgets(spec, enough), enough)
     short = {**enough, "code": 99_999}
     said = (
-        r"main\.code: the target run needs 200,000 tokens of code \(20% of 1,000,000\), 2 epochs of 99,999; the cap of "
-        r"2 epochs supplies 199,998; lower its share to 19\.999%, or target\.tokens to 999990, "
+        r"main\.code: the target run needs 200,000 tokens of code \(20% of 1,000,000\), 2 epochs of 99,999, but its "
+        r"cap of 2 epochs supplies 199,998; lower its share to 19\.999%, or target\.tokens to 999990, "
         r"raise target\.max_epochs\.code"
     )
     with pytest.raises(SpecError, match=said):
@@ -99,7 +99,7 @@ def test_sources_are_cut_only_where_the_spec_asks_for_it(load_with: LoadWith, sm
 def test_a_simulation_below_one_window_is_refused(load_with: LoadWith) -> None:
     spec = load_with("schema: 1", TARGET)
     tokens = {"web": 350_000, "code": 200_000, "wiki": 4_000}
-    with pytest.raises(SpecError, match=r"source wiki would be cut to 4 tokens, and one sample reads 11"):
+    with pytest.raises(SpecError, match=r"source wiki would be cut to 4 tokens, but one sample needs 11"):
         simulated_tokens(spec, budget_run(spec, "main", "nano", tokens), tokens)
 
 
@@ -116,6 +116,6 @@ def test_what_no_tokenizer_could_supply_is_refused_before_the_build(load_with: L
     by_rule = load_with("{web: 70%, code: 20%, wiki: 10%}", "{rule: proportional}")
     check_largest_supply(by_rule, most)
     with pytest.raises(
-        SpecError, match=r"needs 1,000 tokens, and all sources to their caps on epochs supply at most 492"
+        SpecError, match=r"needs 1,000 tokens, but all sources up to their epoch caps supply at most 492"
     ):
         check_largest_supply(by_rule, dict.fromkeys(most, 41))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from mixproof.mixtures.search.choose import choose, deal_folds, rank_correlation, validate
+from mixproof.mixtures.search.choose import assign_folds, choose, rank_correlation, validate
 from mixproof.mixtures.search.linear import fit_linear
 from mixproof.mixtures.search.objective import combine, fit_objective
 from mixproof.mixtures.search.predictor import FloatArray
@@ -45,16 +45,16 @@ def test_rank_correlation_by_hand() -> None:
 
 def test_folds_are_even_and_repeats_of_a_mixture_stay_together() -> None:
     rows = np.vstack([shares(25), shares(25)[:5], shares(25)[:5]])
-    fold = deal_folds(rows)
+    fold = assign_folds(rows)
     assert fold[:5].tolist() == fold[25:30].tolist() == fold[30:].tolist()
     assert np.bincount(fold[:25]).tolist() == [3, 3, 3, 3, 3, 2, 2, 2, 2, 2]
-    assert np.bincount(deal_folds(shares(100))).tolist() == [20] * 5
-    assert sorted(deal_folds(shares(4)).tolist()) == [0, 1, 2, 3]
+    assert np.bincount(assign_folds(shares(100))).tolist() == [20] * 5
+    assert sorted(assign_folds(shares(4)).tolist()) == [0, 1, 2, 3]
 
 
 def test_a_predictor_that_only_remembers_says_nothing_of_held_out_rows_even_of_repeats() -> None:
     rows = np.vstack([shares(20), shares(20)])
-    found = validate(remember, rows, rows[:, 0], deal_folds(rows))
+    found = validate(remember, rows, rows[:, 0], assign_folds(rows))
     assert found.rank_correlation == 0
     assert found.residual_deviation == pytest.approx(np.sqrt(np.mean(rows[:, 0] ** 2)))
 

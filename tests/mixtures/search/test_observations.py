@@ -52,15 +52,15 @@ def test_rounded_shares_are_renormalized_and_percentages_are_shares(read: Read) 
 @pytest.mark.parametrize(
     ("weights", "scores", "message"),
     [
-        (WEIGHTS, "index,loss\n1,10\n2,20\n", r"w.csv: 1 rows have no score in the other file, as index 3"),
-        (WEIGHTS, SCORES + "4,40\n", r"s.csv: 1 rows have no mixture in the other file, as index 4"),
-        (WEIGHTS, "index,loss\n1,10\n2,\n3,1\n", r"s.csv:3: loss: '' is not a number"),
-        (WEIGHTS, "index,loss\n1,10\n2,nan\n3,1\n", r"s.csv:3: loss: 'nan' is not a number"),
-        (WEIGHTS, "index,loss\n1,10\n1,20\n3,1\n", r"s.csv:3: index 1 stands in line 2 already"),
-        (WEIGHTS, "index,loss\n1,10,11\n2,20\n", r"s.csv:2: has 3 cells, and the header has 2"),
-        (WEIGHTS, "index\n1\n", r"s.csv: has no column beside 'index'"),
-        (WEIGHTS, "loss\n1\n2\n3\n", r"s.csv: has no column 'index' to join its rows to those of .*w.csv"),
-        (WEIGHTS, "index,loss,loss\n1,1,1\n", r"s.csv:1: the column 'loss' stands twice"),
+        (WEIGHTS, "index,loss\n1,10\n2,20\n", r"w.csv: 1 rows have no score in the other file, for example index 3"),
+        (WEIGHTS, SCORES + "4,40\n", r"s.csv: 1 rows have no mixture in the other file, for example index 4"),
+        (WEIGHTS, "index,loss\n1,10\n2,\n3,1\n", r"s.csv:3: loss: '' is not a finite number"),
+        (WEIGHTS, "index,loss\n1,10\n2,nan\n3,1\n", r"s.csv:3: loss: 'nan' is not a finite number"),
+        (WEIGHTS, "index,loss\n1,10\n1,20\n3,1\n", r"s.csv:3: index 1 already occurs in line 2"),
+        (WEIGHTS, "index,loss\n1,10,11\n2,20\n", r"s.csv:2: has 3 cells, but the header has 2"),
+        (WEIGHTS, "index\n1\n", r"s.csv: has no column besides 'index'"),
+        (WEIGHTS, "loss\n1\n2\n3\n", r"s.csv: no column 'index' joins its rows with those of .*w.csv"),
+        (WEIGHTS, "index,loss,loss\n1,1,1\n", r"s.csv:1: the column 'loss' occurs twice"),
         (WEIGHTS, ",loss\n1,1\n", r"s.csv:1: column 1 has no name"),
         (WEIGHTS, "index,loss\n", r"s.csv: has no rows"),
         (WEIGHTS, "", r"s.csv: has no column"),
@@ -86,7 +86,7 @@ def test_mixtures_to_predict_may_have_their_columns_in_another_order(tmp_path: P
 
 def test_mixtures_to_predict_have_the_sources_that_were_run_and_no_others(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("web,books\n0.5,0.5\n")
-    with pytest.raises(SpecError, match="column 'books' is no source"):
+    with pytest.raises(SpecError, match="column 'books' is not a source"):
         read_mixtures(tmp_path / "p.csv", ["web", "code"])
     (tmp_path / "p.csv").write_text("web\n1\n")
     with pytest.raises(SpecError, match="there is no column 'code'"):

@@ -54,7 +54,7 @@ def test_the_anchor_is_the_center_where_the_caps_allow_it() -> None:
 
 
 def test_sources_that_cannot_fill_a_mixture_are_an_error_that_says_what_they_give() -> None:
-    with pytest.raises(SpecError, match=r"at most a 50%, b ~33.3333%, which is 83.33% together"):
+    with pytest.raises(SpecError, match=r"at most a 50%, b ~33.3333%, 83.33% together"):
         Space.of({"a": HALF, "b": HALF}, {"a": HALF, "b": THIRD})
 
 

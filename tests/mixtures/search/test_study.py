@@ -22,7 +22,7 @@ OBSERVATIONS = Observations(MIXTURES, ("first", "second"), SCORES)
 def test_the_objective_is_the_plain_mean_or_that_of_the_named_scores() -> None:
     assert objective_weights(OBSERVATIONS, []) == {"first": 0.5, "second": 0.5}
     assert objective_weights(OBSERVATIONS, ["second"]) == {"second": 1.0}
-    with pytest.raises(SpecError, match="--objective secnd: there is no such score; did you mean 'second'"):
+    with pytest.raises(SpecError, match="--objective secnd: no such score; did you mean 'second'"):
         objective_weights(OBSERVATIONS, ["secnd"])
 
 
@@ -34,7 +34,7 @@ def test_the_space_is_what_was_run() -> None:
 
 def test_too_few_different_mixtures_are_refused() -> None:
     rows = np.vstack([SHARES[:4], SHARES[:4]])
-    with pytest.raises(SpecError, match="4 different mixtures are too few"):
+    with pytest.raises(SpecError, match="4 distinct mixtures are too few"):
         check_size(Observations(Mixtures(("a", "b", "c"), rows), ("first",), SCORES[:8, :1]))
 
 

@@ -130,7 +130,7 @@ def test_what_has_no_columns_or_no_value_is_refused(read: Read, tmp_path: Path) 
     with pytest.raises(RequestError, match=r"sources\.web\.split_by: .*a\.txt: text has no column 'quality'"):
         read()
     (tmp_path / "in" / "a.jsonl").write_bytes(b'{"text": "no quality here"}\n')
-    with pytest.raises(SpecError, match="no record that holds a text has a value in the column 'quality'"):
+    with pytest.raises(SpecError, match="no record with a text has a value in the column 'quality'"):
         read("in/*.jsonl")
 
 

@@ -1,1 +1,1 @@
-"""Arithmetic of mixtures: shares, budgets, caps, rounding."""
+"""The arithmetic of mixtures: shares, budgets, epoch caps, rounding."""

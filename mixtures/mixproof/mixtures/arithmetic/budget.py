@@ -1,10 +1,10 @@
 """A run's budget in whole steps and samples, exactly.
 
 Steps = ceil(tokens / (sequence length × global batch size)). Warm-up, decay, checkpoint intervals and the
-ends of phases round up to whole steps as well (the last phase ends with the run; decay gives way where a
-short run has no room for both). The samples of a phase are dealt to its sources by largest remainder, so
-they sum to the phase. A positive share that gets no sample is an error: silently dropping a source is how
-blends go wrong elsewhere.
+ends of phases also round up to whole steps. The last phase ends with the run, and a run too short for both
+warm-up and decay shortens the decay. The samples of a phase are distributed over its sources by largest
+remainder, so they sum to the phase. A positive share that gets no sample is an error, because it would
+silently drop a source.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ class PhaseBudget:
     first_sample: int
     samples: int
     samples_of: dict[str, int]
-    """Samples by source; positive ones only, in order of the names; they sum to `samples`."""
+    """Samples by source, only positive ones, sorted by name; they sum to `samples`."""
 
 
 @dataclass(frozen=True)
 class RunBudget:
-    """What one mixture takes at one proxy."""
+    """The budget of one mixture at one proxy."""
 
     tokens_declared: int
-    """Tokens that the spec asks for."""
+    """Tokens declared in the spec."""
     steps: int
     global_batch_size: int
     sequence_length: int
     samples: int
     """steps × global batch size."""
     tokens_planned: int
-    """samples × sequence length: what whole steps make of the declared tokens."""
+    """samples × sequence length: the declared tokens, rounded up to whole steps."""
     warmup_steps: int
     decay_steps: int
     checkpoint_steps: int | None
-    """Steps between checkpoints; None: one at the end."""
+    """Steps between checkpoints; None: one checkpoint, at the end."""
     phases: tuple[PhaseBudget, ...]
     declared: dict[str, Share] = field(default_factory=dict)
-    """Exact share of each source in the whole run, as the mixture says, before rounding to samples."""
+    """Exact share of each source in the whole run, before rounding to samples."""
 
     @property
     def samples_of(self) -> dict[str, int]:
@@ -64,7 +64,7 @@ class RunBudget:
 
 
 def windows(tokens: int, sequence_length: int) -> int:
-    """Count the training windows of one pass: each has `sequence_length` targets and reads one token more."""
+    """Training windows of one pass. Each window has `sequence_length` targets and reads one more token."""
     return max(0, (tokens - 1) // sequence_length)
 
 
@@ -75,11 +75,10 @@ def budget_run(spec: Spec, mixture: str, proxy: str, tokens_of: Mapping[str, int
         spec: a checked spec.
         mixture: name of the mixture.
         proxy: name of the proxy, whose recipe gives tokens and batch size.
-        tokens_of: training tokens of every source, EODs included.
+        tokens_of: training tokens of every source, including EODs.
 
     Raises:
-        SpecError: when a phase has no step, a positive share gets no sample, or a source is too short for
-            one window.
+        SpecError: when a phase has no step, a positive share gets no sample, or a source is too small for one window.
 
     """
     recipe, train = spec.train.proxies[proxy], spec.train
@@ -107,14 +106,14 @@ def budget_run(spec: Spec, mixture: str, proxy: str, tokens_of: Mapping[str, int
 
 
 def _length_of_run(spec: Spec, mixture: str, tokens: int, tokens_of_step: int) -> tuple[int, int]:
-    """Tokens and steps of a run: the proxy's, or as far as the last phase goes."""
+    """Declared tokens and steps of a run: the proxy's, or up to the end of the last phase."""
     phases = spec.mixtures[mixture].phases
     declared = ceil(phases[-1].until * tokens) if phases else tokens
     return declared, -(-declared // tokens_of_step)
 
 
 def _decay_steps(spec: Spec, mixture: str, phase: PhaseBudget, batch: int, whole: int) -> int:
-    """Steps of the decay: those of the last phase where it says so, else a share of the proxy's."""
+    """Steps of the decay: those of the last phase if it has `decay: true`, else a share of the proxy's steps."""
     declared = spec.mixtures[mixture].phases
     if declared and declared[-1].decay:
         return phase.samples // batch
@@ -122,7 +121,7 @@ def _decay_steps(spec: Spec, mixture: str, phase: PhaseBudget, batch: int, whole
 
 
 def supply_of(spec: Spec, samples: int, tokens_of: Mapping[str, int]) -> Supply:
-    """Say what the caps speak of: the target run in tokens where there is one, else a run of `samples`."""
+    """The supply to which caps refer: of the target run in tokens if there is one, else of a run of `samples`."""
     if spec.target is not None:
         capacity = {name: int(spec.max_epochs(name) * tokens) for name, tokens in tokens_of.items()}
         return Supply(spec.target.tokens, tokens_of, capacity)
@@ -137,15 +136,15 @@ def _check_windows(spec: Spec, mixture: str, shares: tuple[PhaseShares, ...], to
         tokens = tokens_of.get(name, 0)
         if windows(tokens, length) == 0:
             raise SpecError(
-                f"{spec.where('mixtures', mixture, name)}: source {name} has {tokens:,} training tokens, and one "
-                f"sample reads {length + 1:,}; give it more text, a share of 0, or a shorter `sequence_length`"
+                f"{spec.where('mixtures', mixture, name)}: source {name} has {tokens:,} training tokens, but "
+                f"one sample needs {length + 1:,}; add text, set its share to 0, or shorten `sequence_length`"
             )
 
 
 def _phases(
     spec: Spec, mixture: str, proxy: str, shares: tuple[PhaseShares, ...], whole: int, steps: int
 ) -> tuple[PhaseBudget, ...]:
-    """Cut a run of `steps`, at shares of the proxy's `whole` number of steps; the last phase ends with the run."""
+    """Divide a run of `steps` into phases, whose ends are shares of the proxy's `whole` steps."""
     batch = spec.train.proxies[proxy].global_batch_size
     phases, start = [], 0
     for index, phase in enumerate(shares):
@@ -153,8 +152,8 @@ def _phases(
         path: KeyPath = ("mixtures", mixture, "phases", index) if len(shares) > 1 else ("mixtures", mixture)
         if end == start:
             raise SpecError(
-                f"{spec.where(*path)}: at proxy {proxy} the phase has no step: it ends in step {end} of {steps}, and "
-                f"so does the one before; ask for more tokens in train.proxies.{proxy}.tokens, or a later `until`"
+                f"{spec.where(*path)}: at proxy {proxy} the phase has no step: it ends at step {end} of {steps}, like "
+                f"the phase before; increase train.proxies.{proxy}.tokens, or set a later `until`"
             )
         samples_of = largest_remainder((end - start) * batch, phase.shares)
         _check_samples(spec, path, proxy, phase, samples_of)
@@ -168,9 +167,9 @@ def _check_samples(spec: Spec, path: KeyPath, proxy: str, phase: PhaseShares, sa
     for name, count in samples_of.items():
         if count == 0:
             share = phase.shares[name]
-            times = ceil(1 / (share * samples))
+            factor, least = ceil(1 / (share * samples)), Fraction(1, samples)
             raise SpecError(
                 f"{spec.where(*path, name)}: at proxy {proxy} the share {percent_string(share)} of {name} needs at "
-                f"least 1 sample, and {samples:,} samples supply {float(share * samples):.3g}, which rounds to none; "
-                f"give the run {times} times the tokens, {name} {percent_string(Fraction(1, samples))}, or a share of 0"
+                f"least 1 sample, but {samples:,} samples give it {float(share * samples):.3g}, which rounds to 0; "
+                f"train on {factor} times the tokens, set its share to {percent_string(least)}, or set it to 0"
             )

@@ -1,9 +1,9 @@
-"""Caps on repetition: how often each source is seen, and whether that is allowed.
+"""Caps on repetition: how many epochs each source is seen, and whether its cap allows that.
 
-Caps speak of the run that counts: of the target run where the spec names one, else of each proxy run. In the
-target a source's epochs are its share of the target's tokens over its training tokens; in a proxy run they
-are its samples over the windows of one pass. `simulated_tokens` says to how many unique tokens a source is
-cut so that a proxy repeats it as often as the target would.
+Caps refer to the target run if the spec has one, else to each proxy run. In the target run a source's epochs are its
+share of the target's tokens divided by its training tokens; in a proxy run they are its samples divided by the
+windows of one pass. `simulated_tokens` gives the number of unique tokens to which a source is cut so that a proxy
+repeats it as often as the target would.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .rounding import ceil
 
 @dataclass(frozen=True)
 class Use:
-    """How much one run takes from one source."""
+    """How much of one source one run uses."""
 
     mixture: str
     run: str
@@ -32,24 +32,24 @@ class Use:
     """Declared share of the run."""
     need_tokens: int
     unique_tokens: int
-    """Tokens that one epoch gives."""
+    """Tokens of one epoch."""
     epochs: Fraction
     """2 means seen twice."""
     max_epochs: Fraction
 
     @property
     def exceeded(self) -> bool:
-        """Whether the source is seen more often than its cap allows."""
+        """Whether the source is seen for more epochs than its cap allows."""
         return self.epochs > self.max_epochs
 
     @property
     def supply_tokens(self) -> int:
-        """Tokens that the source can give under its cap."""
+        """Tokens that the source can supply within its cap."""
         return int(self.unique_tokens * self.max_epochs)
 
 
 def uses_of(spec: Spec, mixture: str, proxy: str, budget: RunBudget, tokens_of: Mapping[str, int]) -> tuple[Use, ...]:
-    """Say what the run that counts takes from each source of a mixture, in order of the names."""
+    """What the run to which caps refer uses of each source of a mixture, sorted by name."""
     uses = []
     for name, samples in budget.samples_of.items():
         share, cap = budget.declared[name], spec.max_epochs(name)
@@ -65,7 +65,7 @@ def uses_of(spec: Spec, mixture: str, proxy: str, budget: RunBudget, tokens_of: 
 
 
 def check_caps(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget], tokens_of: Mapping[str, int]) -> None:
-    """Refuse budgets that a capped source cannot supply.
+    """Reject budgets that exceed a source's cap.
 
     Args:
         spec: a checked spec.
@@ -73,10 +73,10 @@ def check_caps(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget], tokens_
         tokens_of: training tokens of every source.
 
     Raises:
-        SpecError: naming need, supply, epochs and the ways out of every cap that does not hold.
+        SpecError: naming, for every exceeded cap, need, supply, epochs and what to change.
 
     """
-    lines: dict[str, None] = {}  # with a target, all proxies of a mixture say the same
+    lines: dict[str, None] = {}  # with a target, all proxies of a mixture give the same line
     for (mixture, proxy), budget in budgets.items():
         for use in uses_of(spec, mixture, proxy, budget, tokens_of):
             if use.exceeded:
@@ -86,14 +86,14 @@ def check_caps(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget], tokens_
 
 
 def check_largest_supply(spec: Spec, most_tokens_of: Mapping[str, int]) -> None:
-    """Refuse, before anything is built, what no tokenizer could make the sources supply.
+    """Reject, before anything is built, budgets that the sources cannot supply with any tokenizer.
 
-    Mixtures with written shares are checked source by source. A rule's shares need the true counts, so
-    there only the whole is checked: all sources to their caps against the whole run.
+    Mixtures with written shares are checked source by source. A rule's shares need the real token counts, so
+    for them only the total is checked: the whole run against all sources up to their caps.
 
     Args:
         spec: a checked spec.
-        most_tokens_of: for every source more tokens than it can have, as its bytes (a token has at least one).
+        most_tokens_of: an upper bound on every source's tokens, such as its bytes (a token has at least one byte).
 
     Raises:
         SpecError: as `check_caps` and `budget_run`.
@@ -110,14 +110,14 @@ def check_largest_supply(spec: Spec, most_tokens_of: Mapping[str, int]) -> None:
             supply = sum(int(spec.max_epochs(name) * most) for name, most in most_tokens_of.items())
             if supply < need:
                 raise SpecError(
-                    f"{spec.where('mixtures', mixture)}: the run needs {need:,} tokens, and all sources to their caps "
-                    f"on epochs supply at most {supply:,}; ask for fewer tokens, raise the caps, or add text"
+                    f"{spec.where('mixtures', mixture)}: the run needs {need:,} tokens, but all sources up to their "
+                    f"epoch caps supply at most {supply:,}; request fewer tokens, raise the caps, or add text"
                 )
     check_caps(spec, budgets, most_tokens_of)
 
 
 def cuts_of(spec: Spec, budget: RunBudget, tokens_of: Mapping[str, int]) -> dict[str, int]:
-    """Unique tokens to which the sources of a run are cut; empty where the spec does not simulate its target.
+    """Unique tokens to which the sources of a run are cut; empty unless the spec simulates its target.
 
     Raises:
         SpecError: as `simulated_tokens`.
@@ -128,14 +128,14 @@ def cuts_of(spec: Spec, budget: RunBudget, tokens_of: Mapping[str, int]) -> dict
 
 
 def simulated_tokens(spec: Spec, budget: RunBudget, tokens_of: Mapping[str, int]) -> dict[str, int]:
-    """Unique tokens to which each source is cut so that the proxy repeats it as the target would.
+    """Unique tokens to which each source is cut so that the proxy repeats it as often as the target would.
 
-    A source's share takes as much of the proxy's tokens as of the target's, so the cut is the same part of every
-    source, whatever the mixture: all mixtures of a proxy read the same draws. Its epochs then differ from the target's
-    by what rounding to whole samples and whole documents does to them.
+    A source has the same share in the proxy run and in the target run, so every source is cut to the same fraction,
+    whatever the mixture, and all mixtures of a proxy read the same draws. Epochs differ from the target's only by
+    rounding to whole samples and documents.
 
     Raises:
-        SpecError: when that is too little for one window.
+        SpecError: when a source would be too small for one window.
 
     """
     if spec.target is None:
@@ -146,26 +146,26 @@ def simulated_tokens(spec: Spec, budget: RunBudget, tokens_of: Mapping[str, int]
         cut[name] = min(tokens_of[name], ceil(tokens_of[name] * part))
         if windows(cut[name], budget.sequence_length) == 0:
             raise SpecError(
-                f"{spec.where('target', 'simulate')}: source {name} would be cut to {cut[name]:,} tokens, and one "
-                f"sample reads {budget.sequence_length + 1:,}; give the proxy more tokens, or simulate a smaller target"
+                f"{spec.where('target', 'simulate')}: source {name} would be cut to {cut[name]:,} tokens, but one "
+                f"sample needs {budget.sequence_length + 1:,}; give the proxy more tokens, or simulate a smaller target"
             )
     return cut
 
 
 def _describe(spec: Spec, use: Use, budget: RunBudget) -> str:
-    """Say need, supply and epochs of a cap that does not hold, and the ways out."""
+    """Describe an exceeded cap: need, supply, epochs and what to change."""
     if spec.target is not None:
         run, total, whole_steps, tokens_key = "the target run", spec.target.tokens, 1, "target.tokens"
         cap = f"raise target.max_epochs.{use.source}"
     else:
         run, total, tokens_key = f"the run at proxy {use.run}", budget.tokens_planned, f"train.proxies.{use.run}.tokens"
         whole_steps = budget.global_batch_size * budget.sequence_length
-        cap = f"set a cap of its own (target: {{tokens: ..., max_epochs: {{{use.source}: ...}}}})"
+        cap = f"set a higher cap (target: {{tokens: ..., max_epochs: {{{use.source}: ...}}}})"
     fitting_tokens = int(use.supply_tokens / use.share) // whole_steps * whole_steps
     fitting_share = int(Fraction(use.supply_tokens, total) * 10**5) / 10**3
     return (
         f"{spec.where('mixtures', use.mixture, use.source)}: {run} needs {use.need_tokens:,} tokens of {use.source} "
-        f"({percent_string(use.share)} of {total:,}), {float(use.epochs):.4g} epochs of {use.unique_tokens:,}; the cap "
-        f"of {float(use.max_epochs):.4g} epochs supplies {use.supply_tokens:,}; lower its share to {fitting_share:g}%, "
-        f"or {tokens_key} to {fitting_tokens}, {cap}, or add text"
+        f"({percent_string(use.share)} of {total:,}), {float(use.epochs):.4g} epochs of {use.unique_tokens:,}, but "
+        f"its cap of {float(use.max_epochs):.4g} epochs supplies {use.supply_tokens:,}; lower its share to "
+        f"{fitting_share:g}%, or {tokens_key} to {fitting_tokens}, {cap}, or add text"
     )

@@ -1,10 +1,10 @@
-"""Exact shares of a mixture, phase by phase: the ones written, and the ones a rule gives.
+"""Exact shares of a mixture, phase by phase: written shares, and shares given by a rule.
 
-`proportional` follows the sources' training tokens. `temperature` takes them to the power 1/temperature,
-computed in 50 decimal digits and cut to whole weights of 18, so that every machine has the same shares.
-`unimax` (Chung et al. 2023) gives every source the same, and a source that its cap stops gives the rest
-to the others. `times` multiplies a rule's weights: for unimax before the caps, so that they still hold.
-The written share of a source that is split by a column goes to its parts by their tokens, as if it were not split.
+`proportional` uses the sources' training tokens. `temperature` raises them to the power 1/temperature, computed in
+50 decimal digits and truncated to integer weights of 18 digits, so that every machine gets the same shares. `unimax`
+(Chung et al. 2023, "UniMax") gives every source the same share; what a source cannot supply within its cap goes to the
+others. `times` multiplies a rule's weights; for unimax it does so before the caps, which therefore still hold. The
+written share of a split source is divided among its parts by their tokens, as if the source were not split.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ WEIGHT_DIGITS = 18
 
 @dataclass(frozen=True)
 class Supply:
-    """What a run takes and what each source can give, in one unit (tokens or samples)."""
+    """What a run needs and what each source can supply, both in tokens or both in samples."""
 
     total: int
-    """What the run takes from all sources together."""
+    """What the run needs from all sources together."""
     tokens_of: Mapping[str, int]
     """Training tokens by source."""
     capacity_of: Mapping[str, int]
-    """What each source can give under its cap, in the unit of `total`."""
+    """What each source can supply within its cap, in the unit of `total`."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ class PhaseShares:
     """The shares of one phase."""
 
     until: Fraction
-    """Where the phase ends, as a share of the run."""
+    """End of the phase, as a share of the run."""
     shares: dict[str, Fraction]
-    """Positive shares by source, in order of the names; they sum to 1."""
+    """Positive shares by source, sorted by name; they sum to 1."""
 
 
 def resolve_mixture(spec: Spec, mixture: str, supply: Supply) -> tuple[PhaseShares, ...]:
     """Return the exact shares of each phase; a mixture without phases has one.
 
     Raises:
-        SpecError: when a rule finds no source to give to, or too little to give.
+        SpecError: when a rule leaves no source, or the sources cannot supply enough.
 
     """
     declared = spec.mixtures[mixture]
@@ -63,7 +63,7 @@ def resolve_mixture(spec: Spec, mixture: str, supply: Supply) -> tuple[PhaseShar
 
 
 def shares_of_run(phases: tuple[PhaseShares, ...]) -> dict[str, Fraction]:
-    """Weigh the phases by their length: each source's share of the whole run."""
+    """Each source's share of the whole run: the phases, weighted by length."""
     total: dict[str, Fraction] = {}
     start = Fraction(0)
     for phase in phases:
@@ -77,34 +77,36 @@ def _shares(spec: Spec, blend: ShareSpec, supply: Supply, path: KeyPath) -> dict
     if blend.shares is not None:
         shares: Mapping[str, Fraction] = _by_part(spec, blend.shares, supply.tokens_of, path)
     elif blend.rule == "unimax":
-        shares = _unimax(spec, _times(blend, supply), supply, path)
+        shares = _unimax(spec, _weights(blend, supply), supply, path)
     else:
         temperature = blend.temperature if blend.temperature is not None else Fraction(1)
         weights = _powers(supply.tokens_of, temperature)
-        shares = _normalized({name: weights[name] * times for name, times in _times(blend, supply).items()})
+        shares = _normalized({name: weights[name] * multiplier for name, multiplier in _weights(blend, supply).items()})
     if not shares:
-        raise SpecError(f"{spec.where(*path)}: every source is multiplied by 0; leave one of them in")
+        raise SpecError(f"{spec.where(*path)}: `times` sets every source to 0; keep at least one")
     return {name: share for name, share in sorted(shares.items()) if share > 0}
 
 
 def _by_part(
     spec: Spec, shares: Mapping[str, Fraction], tokens_of: Mapping[str, int], path: KeyPath
 ) -> Mapping[str, Fraction]:
-    """Give the share of a split source to those of its parts that are not named beside it, by their tokens."""
+    """Divide the share of a split source, by tokens, among those of its parts that have no written share."""
     found = dict(shares)
     for whole in set(shares) - set(spec.sources):
         share = found.pop(whole)
         tokens = {part: tokens_of.get(part, 0) for part in parts_of(spec, whole) if part not in shares}
         total = sum(tokens.values())
         if share and not total:
-            raise SpecError(f"{spec.where(*path, whole)}: no other part of {whole} has a token; name its parts alone")
+            raise SpecError(
+                f"{spec.where(*path, whole)}: parts of {whole} without a written share have no tokens; remove it"
+            )
         found.update({part: share * count / total for part, count in tokens.items() if share})
     return found
 
 
-def _times(blend: ShareSpec, supply: Supply) -> dict[str, Fraction]:
-    every = {name: blend.times.get(name, Fraction(1)) for name, tokens in supply.tokens_of.items() if tokens}
-    return {name: times for name, times in every.items() if times}
+def _weights(blend: ShareSpec, supply: Supply) -> dict[str, Fraction]:
+    multipliers = {name: blend.times.get(name, Fraction(1)) for name, tokens in supply.tokens_of.items() if tokens}
+    return {name: multiplier for name, multiplier in multipliers.items() if multiplier}
 
 
 def _normalized(weights: Mapping[str, Fraction]) -> dict[str, Fraction]:
@@ -113,7 +115,7 @@ def _normalized(weights: Mapping[str, Fraction]) -> dict[str, Fraction]:
 
 
 def _powers(tokens_of: Mapping[str, int], temperature: Fraction) -> dict[str, Fraction]:
-    """Weights that go as tokens to the power 1/temperature; the largest is 10^18."""
+    """Weights proportional to tokens^(1/temperature); the largest is 10^18."""
     if temperature == 1:
         return {name: Fraction(tokens) for name, tokens in tokens_of.items()}
     power = EXACT.divide(Decimal(temperature.denominator), Decimal(temperature.numerator))
@@ -127,13 +129,13 @@ def _powers(tokens_of: Mapping[str, int], temperature: Fraction) -> dict[str, Fr
 
 
 def _unimax(spec: Spec, weights: Mapping[str, Fraction], supply: Supply, path: KeyPath) -> dict[str, Fraction]:
-    """Fill all sources alike; those that reach their capacity stop, and the rest is filled further."""
+    """Fill all sources equally; a source that reaches its capacity stops, and the others are filled further."""
     capacity = {name: supply.capacity_of.get(name, 0) for name in weights}
     if sum(capacity.values()) < supply.total:
         raise SpecError(
-            f"{spec.where(*path)}: unimax needs {supply.total:,} and its sources give {sum(capacity.values()):,} "
-            f"under their caps ({percent_string(Fraction(sum(capacity.values()), supply.total))}); "
-            "ask for fewer tokens, raise `target.max_epochs`, or add text"
+            f"{spec.where(*path)}: unimax needs {supply.total:,}, but its sources supply {sum(capacity.values()):,} "
+            f"within their caps ({percent_string(Fraction(sum(capacity.values()), supply.total))}); "
+            "request fewer tokens, raise `target.max_epochs`, or add text"
         )
     given: dict[str, Fraction] = {}
     filling = dict(weights)

@@ -1,5 +1,5 @@
-"""The search: candidates, predictors, the mixture that they recommend, and when they must not recommend one.
+"""The search for a better mixture: candidates, predictors, the recommended mixture, and when to recommend none.
 
 Pure arithmetic over shares and scores; lower scores are better. Nothing here trains, reads a store or starts Ray:
-`rounds.py` gets the scores of its candidates through a function that it is given.
+`rounds.py` gets the scores of candidates from a function passed by the caller.
 """

@@ -1,4 +1,4 @@
-"""The predictors that the search chooses from, by name, in order of simplicity."""
+"""The predictors from which the search chooses, by name, simplest first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LINEAR, RIDGE, TREES, PROCESS = "linear", "ridge", "lightgbm", "gaussian_process
 
 
 def families() -> dict[str, Fit]:
-    """Return every predictor that can be fitted on this machine; LightGBM only where it is installed."""
+    """Every predictor available on this machine; LightGBM only if it is installed."""
     found: dict[str, Fit] = {LINEAR: fit_linear, RIDGE: fit_ridge, PROCESS: fit_gaussian_process}
     if is_installed():
         found[TREES] = fit_trees

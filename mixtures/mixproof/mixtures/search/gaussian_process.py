@@ -1,14 +1,14 @@
-"""A Gaussian process on logarithms of shares, with a length scale and a slope of its own for every source.
+"""A Gaussian process on logarithms of shares, with a separate length scale and slope for every source.
 
 Covariance of two mixtures u, v (centered logs of share + offset, d sources):
 
     1 + sum_j slope_j u_j v_j + height * exp(-1/2 sum_j ((u_j - v_j) / length_j)^2) + noise (same row only)
 
-The slopes carry the trend (a loss falls about as the logarithm of its own source's share), the exponential what
-sources do to each other, and sources that do not matter get long lengths and small slopes. All 2 d + 3 settings are
-those of the largest posterior: marginal likelihood times broad log-normal priors, which matter where mixtures are
-few, by L-BFGS with exact gradients. A fit costs O(mixtures^3) a step; settings are learned on at most 600 rows, and
-the prediction uses all.
+The slopes model the trend (a loss falls roughly with the logarithm of its own source's share), the exponential the
+interactions of sources. Sources that do not matter get long lengths and small slopes. The 2 d + 3 settings maximize
+the posterior: marginal likelihood times broad log-normal priors, which matter when mixtures are few. The optimizer is
+L-BFGS with exact gradients. A fit costs O(mixtures^3) per step, so settings are learned on at most 600 rows; the
+prediction uses all rows.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ MAX_ROWS_FOR_SETTINGS = 600
 MAX_STEPS = 25
 RELATIVE_TOLERANCE = 1e-5
 SINGULAR = 1e10
-"""Stands for infinity, with which the line search cannot calculate."""
+"""Used in place of infinity, which the line search cannot handle."""
 OFFSET, LENGTH, SLOPE, HEIGHT, NOISE = 3e-3, 8.0, 0.02, 1.0, 0.01
-"""Medians of the priors, for scores of unit variance; lengths are in units of the natural logarithm."""
+"""Medians of the priors for scores of unit variance; lengths are in units of the natural logarithm."""
 OFFSET_SPREAD, LENGTH_SPREAD, SLOPE_SPREAD, HEIGHT_SPREAD, NOISE_SPREAD = 0.7, 1.5, 2.0, 2.0, 2.0
 """Standard deviations of the logarithms under the priors."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is learned of a score besides its values; scores have unit variance here."""
+    """Hyperparameters, for scores of unit variance."""
 
     offset: float
-    """Share at which the logarithm stops falling."""
+    """Added to shares before the logarithm, so that it levels off near 0."""
     length: FloatArray
     """[sources], in units of the natural logarithm of a share."""
     slope: FloatArray
     """[sources], variances."""
     height: float
     noise: float
-    """Variance of what repeats would scatter by, and of what the shares do not explain."""
+    """Variance between repeats, plus variance that the shares do not explain."""
 
     @classmethod
     def from_logs(cls, logs: FloatArray) -> Settings:
-        """Read them from one vector [2 sources + 3] of logarithms."""
+        """Read the settings from one vector [2 sources + 3] of logarithms."""
         sources = (len(logs) - 3) // 2
         values = np.exp(logs)
         return cls(
@@ -68,11 +68,11 @@ class GaussianProcess:
     settings: Settings
     mean: float
     scale: float
-    """Standard deviation of the scores it was fitted to."""
+    """Standard deviation of the fitted scores."""
     center: FloatArray
-    """[sources]: mean logarithms, taken off."""
+    """[sources]: mean logarithms, subtracted before prediction."""
     rows: FloatArray
-    """[mixtures, sources]: centered logarithms of the mixtures it was fitted to."""
+    """[mixtures, sources]: centered logarithms of the fitted mixtures."""
     weights: FloatArray
     """[mixtures]"""
 
@@ -87,7 +87,7 @@ class GaussianProcess:
 
 
 def fit_gaussian_process(shares: FloatArray, scores: FloatArray) -> GaussianProcess:
-    """Learn the settings, then fit to all rows."""
+    """Learn the settings on at most `MAX_ROWS_FOR_SETTINGS` rows, then fit to all rows."""
     count, sources = shares.shape
     step = -(-count // MAX_ROWS_FOR_SETTINGS)
     posterior = _Posterior(shares[::step], _standardized(scores[::step])[0])
@@ -126,7 +126,7 @@ def _covariance(first: FloatArray, second: FloatArray, settings: Settings) -> Fl
 
 
 def _distances(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Squared distances of every row of one to every row of the other."""
+    """Squared distances between every row of `first` and every row of `second`."""
     products = first @ second.T
     products *= -2.0
     products += (first**2).sum(axis=1)[:, None]
@@ -135,7 +135,7 @@ def _distances(first: FloatArray, second: FloatArray) -> FloatArray:
 
 
 class _Posterior:
-    """Minus the logarithm of the settings' posterior, and its gradient, over one vector of logarithms."""
+    """The negative log posterior of the settings and its gradient, as functions of one vector of logarithms."""
 
     def __init__(self, shares: FloatArray, scores: FloatArray) -> None:
         sources = shares.shape[1]
@@ -146,7 +146,7 @@ class _Posterior:
         self._spread = np.array(spreads)
 
     def negative_log(self, logs: FloatArray) -> tuple[float, FloatArray]:
-        """Return the value, huge where the covariance is singular, and the gradient [2 sources + 3]."""
+        """Return the value (`SINGULAR` when the covariance is singular) and the gradient [2 sources + 3]."""
         settings = Settings.from_logs(logs)
         moved = np.log(self._shares + settings.offset)
         rows = moved - moved.mean(axis=0)
@@ -172,7 +172,7 @@ class _Posterior:
     def _gradient(
         self, settings: Settings, rows: FloatArray, near: FloatArray, by_covariance: FloatArray
     ) -> FloatArray:
-        """Chain `by_covariance` (the derivative by every entry of the covariance) to the logarithms of the settings."""
+        """Chain `by_covariance`, the derivative by every entry of the covariance, to the logarithms of the settings."""
         scaled = rows / settings.length
         by_near = by_covariance * near
         total = by_near.sum(axis=1)
@@ -188,6 +188,6 @@ class _Posterior:
 
 
 def _symmetric(lower: FloatArray) -> FloatArray:
-    """Fill the upper triangle of a matrix of which only the lower one holds values."""
+    """Mirror the lower triangle of a matrix into its upper triangle."""
     whole = np.tril(lower)
     return whole + np.tril(whole, -1).T

@@ -1,7 +1,7 @@
-"""Scores as a linear function of shares: what one source more costs or gives, whatever the others do.
+"""Scores as a linear function of shares: each source has the same effect, whatever the other shares are.
 
-Shares sum to 1, so the intercept lies in the coefficients. The least-squares solution of smallest norm serves
-where sources outnumber mixtures.
+Shares sum to 1, so the coefficients contain the intercept. When there are more sources than mixtures, the
+least-squares solution of smallest norm is used.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Linear:
     """A fitted linear model."""
 
     mean: float
-    """Of the scores it was fitted to."""
+    """Mean of the fitted scores."""
     coefficients: FloatArray
-    """[sources]: score above `mean` of a mixture of nothing else."""
+    """[sources]: score, relative to `mean`, of a mixture with only this source."""
 
     def predict(self, shares: FloatArray) -> FloatArray:
         """Predict the score [mixtures] of shares [mixtures, sources]."""

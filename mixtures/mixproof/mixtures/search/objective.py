@@ -1,9 +1,9 @@
-"""What is minimized: a weighted mean of scores, each with a predictor of its own.
+"""The objective: a weighted mean of scores, each with its own predictor.
 
-A mean of losses is a harder curve than each of its parts (every source's loss bends where its own share is small), so
-the parts are predicted one by one and their predictions averaged. Measured on 512 published mixtures with 13 losses:
-rank correlation of the plain mean on 256 others .98 when predicted directly and .993 by parts; learned from 64 of
-them .90 and .96, from 32 of them .83 and .94.
+A mean of losses is harder to predict than its parts (every source's loss bends where its own share is small), so the
+parts are predicted separately and the predictions averaged. On 512 published mixtures with 13 losses, the rank
+correlation of the mean on 256 others is .98 when predicted directly and .993 by parts; learned from 64 mixtures it
+is .90 and .96, from 32 mixtures .83 and .94.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from .predictor import Fit, FloatArray, Predictor
 
 @dataclass(frozen=True)
 class Combined:
-    """Predictors of several scores, as one of their weighted mean."""
+    """Predictors of several scores, combined into a predictor of their weighted mean."""
 
     parts: tuple[Predictor, ...]
     weights: FloatArray
-    """[scores], summing to 1."""
+    """[scores]; they sum to 1."""
 
     def predict(self, shares: FloatArray) -> FloatArray:
         """Predict the weighted mean [mixtures] of shares [mixtures, sources]."""
@@ -31,20 +31,20 @@ class Combined:
         return np.asarray(predicted @ self.weights, dtype=np.float64)
 
     def refit(self, shares: FloatArray, scores: FloatArray) -> Combined:
-        """Fit the parts, with their settings, to other rows of scores [mixtures, scores]."""
+        """Fit the parts, with the same settings, to other rows; scores are [mixtures, scores]."""
         parts = tuple(part.refit(shares, column) for part, column in zip(self.parts, scores.T, strict=True))
         return Combined(parts, self.weights)
 
 
 @dataclass(frozen=True)
 class FittedObjective:
-    """The objective's predictor, and how far it may be trusted."""
+    """The objective's predictor and its validation."""
 
     choices: Mapping[str, Choice]
-    """By score, in order."""
+    """The chosen predictor of each score, in the order of the weights."""
     predictor: Combined
     validation: Validation
-    """Of the weighted mean, on rows that no part was fitted to."""
+    """Validation of the weighted mean, on rows that no part was fitted to."""
 
 
 def fit_objective(
@@ -53,17 +53,17 @@ def fit_objective(
     """Choose and fit a predictor for every score of the objective.
 
     Args:
-        families: the predictors to choose from, the simplest first.
+        families: the predictors to choose from, simplest first.
         shares: [mixtures, sources].
         scores: [mixtures, scores], in the order of the weights.
-        weights: of each score, by name; they sum to 1.
+        weights: weight of each score, by name; they sum to 1.
     """
     columns = zip(weights, scores.T, strict=True)
     return combine({name: choose(families, shares, column) for name, column in columns}, scores, weights)
 
 
 def combine(choices: Mapping[str, Choice], scores: FloatArray, weights: Mapping[str, float]) -> FittedObjective:
-    """Combine predictors that are chosen already; arguments as for `fit_objective`."""
+    """Combine predictors that were already chosen; arguments as for `fit_objective`."""
     share = np.array([weights[name] for name in choices])
     predicted = np.stack([choice.validation.predicted for choice in choices.values()], axis=1) @ share
     predictor = Combined(tuple(choice.predictor for choice in choices.values()), share)

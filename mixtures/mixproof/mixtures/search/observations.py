@@ -1,9 +1,9 @@
-"""Mixtures and their scores, from tables.
+"""Mixtures and their scores, read from tables.
 
-Two CSV files, one row a mixture: shares of sources, and scores. A column `index` joins their rows and is no source;
-every other column is a source or a score, by its own name. Published shares are rounded, so rows sum to about 1
-(or about 100): within 5% they are renormalized, beyond that a column is missing or is no share, and that is an error.
-Nothing is dropped in silence: a row without a partner, an empty cell and a repeated index are errors with their place.
+Two CSV files with one row per mixture: shares of sources, and scores. The column `index` joins their rows; every
+other column is a source or a score. Published shares are rounded, so rows sum to about 1 (or about 100): deviations
+up to 5% are renormalized; larger ones mean that a column is missing or is not a share, and are errors. Nothing is
+dropped silently: a row without a partner, an empty cell and a repeated index are errors that name file and line.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from mixproof.mixtures.errors import SpecError
 FloatArray = NDArray[np.float64]
 INDEX = "index"
 SUM_TOLERANCE = 0.05
-"""Largest distance of a row's sum from 1, relative, that counts as rounding."""
+"""Largest relative deviation of a row's sum that counts as rounding."""
 
 
 @dataclass(frozen=True)
 class Mixtures:
-    """Shares of sources, one row a mixture."""
+    """Shares of sources, one row per mixture."""
 
     sources: tuple[str, ...]
     shares: FloatArray
@@ -36,7 +36,7 @@ class Mixtures:
 
 @dataclass(frozen=True)
 class Observations:
-    """Mixtures that were run, and what they scored."""
+    """Mixtures that were run, and their scores."""
 
     mixtures: Mixtures
     scores: tuple[str, ...]
@@ -49,18 +49,18 @@ class Observations:
 class _Table:
     path: Path
     names: tuple[str, ...]
-    """Columns without the index."""
+    """Column names without the index."""
     index: tuple[str, ...] | None
     values: FloatArray
     lines: tuple[int, ...]
-    """Line in the file of every row."""
+    """Line number of every row."""
 
 
 def read_observations(weights: Path, scores: Path) -> Observations:
-    """Read the mixtures that were run and their scores, joined by `index` (by their order where both have none).
+    """Read the mixtures that were run and their scores, joined by `index`, or by row order when neither has one.
 
     Raises:
-        SpecError: naming file, line and column of what cannot be used.
+        SpecError: naming file, line and column of the error.
     """
     shares, values = _read(weights), _read(scores)
     rows = _partners(shares, values)
@@ -69,46 +69,46 @@ def read_observations(weights: Path, scores: Path) -> Observations:
 
 
 def read_mixtures(path: Path, sources: Sequence[str]) -> FloatArray:
-    """Read mixtures of the given sources, in the order of the file; their columns may stand in any order.
+    """Read mixtures of the given sources, in the order of the file; columns may be in any order.
 
     Returns:
-        Shares [mixtures, sources], rows sum to 1.
+        Shares [mixtures, sources]; rows sum to 1.
 
     Raises:
-        SpecError: naming file, line and column of what cannot be used.
+        SpecError: naming file, line and column of the error.
     """
     table = _read(path)
     for name in table.names:
         if name not in sources:
-            raise SpecError(f"{path}: column {name!r} is no source of the mixtures that were run")
+            raise SpecError(f"{path}: column {name!r} is not a source of the mixtures that were run; remove it")
     for name in sources:
         if name not in table.names:
-            raise SpecError(f"{path}: there is no column {name!r}; a source that is not used has the share 0")
+            raise SpecError(f"{path}: there is no column {name!r}; add it, with 0 for a source that is not used")
     shares = _renormalized(table).shares
     return shares[:, [table.names.index(name) for name in sources]]
 
 
 def _partners(shares: _Table, values: _Table) -> list[int]:
-    """Row of `shares` for every row of `values`."""
+    """The row of `shares` for every row of `values`."""
     if shares.index is None or values.index is None:
         if shares.index is not values.index:
             without, other = (shares, values) if shares.index is None else (values, shares)
-            raise SpecError(f"{without.path}: has no column {INDEX!r} to join its rows to those of {other.path}")
+            raise SpecError(f"{without.path}: no column {INDEX!r} joins its rows with those of {other.path}; add it")
         if len(shares.values) != len(values.values):
             raise SpecError(
                 f"{shares.path} has {len(shares.values):,} rows and {values.path} {len(values.values):,}, "
-                f"and no column {INDEX!r} says which belong together"
+                f"and no column {INDEX!r} joins them; add one to both"
             )
         return list(range(len(shares.values)))
-    place = {index: row for row, index in enumerate(shares.index)}
+    row_of = {index: row for row, index in enumerate(shares.index)}
     for table, others, what in ((values, shares.index, "mixture"), (shares, values.index, "score")):
         missing = sorted(set(table.index or ()) - set(others))
         if missing:
             raise SpecError(
                 f"{table.path}: {len(missing):,} rows have no {what} in the other file, "
-                f"as {INDEX} {', '.join(missing[:5])}; take them out or add their partners"
+                f"for example {INDEX} {', '.join(missing[:5])}; remove them or add their partners"
             )
-    return [place[index] for index in values.index]
+    return [row_of[index] for index in values.index]
 
 
 def _renormalized(table: _Table) -> Mixtures:
@@ -117,11 +117,11 @@ def _renormalized(table: _Table) -> Mixtures:
     for row, line in enumerate(table.lines):
         if (table.values[row] < 0).any():
             name = table.names[int(table.values[row].argmin())]
-            raise SpecError(f"{table.path}:{line}: the share of {name} is negative")
+            raise SpecError(f"{table.path}:{line}: the share of {name} is negative; shares are 0 or more")
         if abs(sums[row] / whole - 1) > SUM_TOLERANCE:
             raise SpecError(
-                f"{table.path}:{line}: the shares sum to {sums[row]:.6g}, not to {whole:g}; every column but "
-                f"{INDEX!r} counts as a source"
+                f"{table.path}:{line}: the shares sum to {sums[row]:.6g}, not to {whole:g}; every column except "
+                f"{INDEX!r} must be the share of a source"
             )
     return Mixtures(table.names, table.values / sums[:, None])
 
@@ -136,35 +136,37 @@ def _read(path: Path) -> _Table:
         raise SpecError(f"{path}: cannot be read as CSV: {error}") from None
     _check_header(path, header)
     if not rows:
-        raise SpecError(f"{path}: has no rows")
+        raise SpecError(f"{path}: has no rows below the header")
     for line, row in rows:
         if len(row) != len(header):
-            raise SpecError(f"{path}:{line}: has {len(row)} cells, and the header has {len(header)} columns")
-    columns = [place for place, name in enumerate(header) if name != INDEX]
-    values = [[_number(path, line, header[place], row[place]) for place in columns] for line, row in rows]
+            raise SpecError(f"{path}:{line}: has {len(row)} cells, but the header has {len(header)} columns")
+    columns = [column for column, name in enumerate(header) if name != INDEX]
+    values = [[_number(path, line, header[column], row[column]) for column in columns] for line, row in rows]
     index = None
     if INDEX in header:
         index = tuple(_index(row[header.index(INDEX)]) for _, row in rows)
         _check_index(path, index, [line for line, _ in rows])
-    names = tuple(header[place] for place in columns)
+    names = tuple(header[column] for column in columns)
     return _Table(path, names, index, np.array(values, dtype=np.float64), tuple(line for line, _ in rows))
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
     if not any(name != INDEX for name in header):
-        raise SpecError(f"{path}: has no column beside {INDEX!r}; its first line names the columns")
-    for place, name in enumerate(header):
+        raise SpecError(f"{path}: has no column besides {INDEX!r}; the first line must name the columns")
+    for number, name in enumerate(header):
         if not name:
-            raise SpecError(f"{path}:1: column {place + 1} has no name; call it {INDEX!r} if it numbers the rows")
-        if name in header[:place]:
-            raise SpecError(f"{path}:1: the column {name!r} stands twice")
+            raise SpecError(f"{path}:1: column {number + 1} has no name; call it {INDEX!r} if it numbers the rows")
+        if name in header[:number]:
+            raise SpecError(f"{path}:1: the column {name!r} occurs twice; rename or remove one")
 
 
 def _check_index(path: Path, index: Sequence[str], lines: Sequence[int]) -> None:
     first: dict[str, int] = {}
     for name, line in zip(index, lines, strict=True):
         if name in first:
-            raise SpecError(f"{path}:{line}: {INDEX} {name} stands in line {first[name]} already")
+            raise SpecError(
+                f"{path}:{line}: {INDEX} {name} already occurs in line {first[name]}; make each {INDEX} unique"
+            )
         first[name] = line
 
 
@@ -184,5 +186,5 @@ def _number(path: Path, line: int, column: str, cell: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise SpecError(f"{path}:{line}: {column}: {cell!r} is not a number; leave out rows that have none")
+        raise SpecError(f"{path}:{line}: {column}: {cell!r} is not a finite number; remove rows without a value")
     return number

@@ -1,14 +1,14 @@
-"""The mixture with the lowest predicted score, inside the space, and how sure that score is.
+"""The mixture with the lowest predicted score within the space, with an interval for that score.
 
-A pool of Dirichlet draws and all mixtures that were run; the best five go on to SLSQP (scipy) on the simplex with
-the space's bounds, whose ends are brought back to whole units; then draws ever nearer to the best, which is what
-helps where a predictor has steps, as trees have. Only mixtures of the space are compared, so the answer keeps
-caps, floor and sum exactly.
+The pool is Dirichlet draws and all mixtures that were run. The best five are refined by SLSQP (scipy) on the simplex
+with the space's bounds and brought back to whole units. Then mixtures are drawn closer and closer to the best ones,
+which helps with predictors that have steps, such as trees. Only mixtures of the space are compared, so the result
+respects caps, floor and sum exactly.
 
-The interval is where a run of that mixture should score in 95 of 100 cases: the spread of the prediction over
-predictors refitted to bootstrapped rows, and the K-fold residual of the chosen predictor, which holds the noise
-of a run. It does not know of scales that were not run. The ranges of the shares are over the best mixture of each
-refitted predictor: wide ones say that the optimum is flat.
+The interval should contain the score of a run of that mixture in 95 of 100 cases. It combines the spread of the
+prediction over predictors refitted to bootstrapped rows with the K-fold residual of the chosen predictor, which
+includes the noise of a run. It does not cover scales that were not run. The ranges of the shares are over the best
+mixture of each refitted predictor; wide ranges mean that the optimum is flat.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NEAR_DRAWS = 512
 REPLICATES = 50
 CONFIDENCE = 0.95
 STEP = 1e-6
-"""Of numerical derivatives, in shares."""
+"""Step of numerical derivatives, in shares."""
 
 
 @dataclass(frozen=True)
@@ -39,25 +39,25 @@ class Optimum:
     """The recommended mixture."""
 
     units: tuple[int, ...]
-    """By source, in the order of the space."""
+    """Units by source, in the order of the space."""
     shares: dict[str, Fraction]
-    """Positive ones, exactly; they sum to 1."""
+    """Positive shares, exact; they sum to 1."""
     predicted: float
     low: float
-    """Lower end of the interval of a measured score, at 95%."""
+    """Lower end of the 95% interval for a measured score."""
     high: float
     share_ranges: dict[str, tuple[float, float]]
-    """By source, 5th and 95th percentile of its share in the optima of refitted predictors."""
+    """By source, 5th and 95th percentile of its share over the optima of refitted predictors."""
 
 
 def find_optimum(predictor: Predictor, space: Space, run: UnitArray, *seed: str | int) -> tuple[int, ...]:
     """Find the mixture [sources] of the space with the lowest prediction, in units.
 
     Args:
-        predictor: of the score.
-        space: where to look.
-        run: [mixtures, sources] further mixtures of the space to look at, in units.
-        seed: names that the draws depend on.
+        predictor: predicts the score.
+        space: the mixtures to consider.
+        run: [mixtures, sources] more mixtures of the space to consider, in units.
+        seed: names that seed the draws.
     """
     random = generator("optimum", *seed)
     pool = np.vstack([draw(space, POOL, random), space.project(space.weights(Fraction(1))[None]), run])
@@ -78,14 +78,14 @@ def recommend(
     residual_deviation: float,
     *seed: str | int,
 ) -> Optimum:
-    """Find the optimum and say how sure it is.
+    """Find the optimum and the interval of its score.
 
     Args:
         predictor: fitted to the rows.
-        space: where to look.
-        rows: shares [mixtures, sources] of what was run, and scores, of the form that `predictor.refit` takes.
-        residual_deviation: of the predictor's K-fold predictions, in the unit of the score.
-        seed: names that the draws depend on.
+        space: the mixtures to consider.
+        rows: shares [mixtures, sources] that were run, and their scores, as `predictor.refit` takes them.
+        residual_deviation: residual of the K-fold predictions, in the unit of the score.
+        seed: names that seed the draws.
     """
     shares, scores = rows
     units = find_optimum(predictor, space, _inside(space, shares), *seed)
@@ -108,13 +108,13 @@ def recommend(
 
 
 def _best(predictor: Predictor, pool: UnitArray, count: int) -> UnitArray:
-    """Take the different mixtures of lowest prediction, the best first."""
+    """Take the distinct mixtures of lowest prediction, best first."""
     different = np.unique(pool, axis=0)
     return different[np.argsort(predictor.predict(shares_of(different)), kind="stable")[:count]]
 
 
 def _inside(space: Space, shares: FloatArray) -> UnitArray:
-    """Bring mixtures that were run into the space."""
+    """Project mixtures that were run into the space."""
     return np.unique(space.project(shares), axis=0)
 
 

@@ -1,4 +1,4 @@
-"""What every predictor does: from shares to one score, and fitted again to other rows with the same settings."""
+"""The interface of every predictor: predict one score from shares, and refit to other rows with the same settings."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Predictor(Protocol):
         ...
 
     def refit(self, shares: FloatArray, scores: FloatArray) -> Self:
-        """Fit the same model, with the settings that were learned or chosen, to other rows."""
+        """Fit the same model to other rows, keeping the learned or chosen settings."""
         ...
 
 
 Fit = Callable[[FloatArray, FloatArray], Predictor]
-"""Shares [mixtures, sources] and scores [mixtures] to a fitted model."""
+"""Fits a model to shares [mixtures, sources] and scores [mixtures]."""

@@ -1,8 +1,8 @@
-"""Ridge regression on logarithms of shares and on their products in pairs.
+"""Ridge regression on logarithms of shares and their pairwise products.
 
-A source's first percent teaches more than its tenth, so a share enters as log(share + offset), and two sources that
-help or hinder each other as the product of theirs. The offset (where the logarithm stops falling) and the penalty
-are those with the smallest squared leave-one-out error, which ridge regression gives in closed form.
+A source's first percent has more effect than its tenth, so a share enters as log(share + offset); the products model
+sources that help or hinder each other. The offset, at which the logarithm levels off, and the penalty minimize the
+squared leave-one-out error, which ridge regression gives in closed form.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .predictor import FloatArray
 
 OFFSETS = (1e-3, 3e-3, 1e-2)
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
-"""On squared coefficients of standardized features."""
+"""Penalties on the squared coefficients of standardized features."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Ridge:
     offset: float
     penalty: float
     center: FloatArray
-    """[features]: means that were taken off."""
+    """[features]: means that are subtracted."""
     scale: FloatArray
-    """[features]: standard deviations that they were divided by."""
+    """[features]: standard deviations by which they are divided."""
     mean: float
     coefficients: FloatArray
     """[features]"""
@@ -43,7 +43,7 @@ class Ridge:
 
 
 def fit_ridge(shares: FloatArray, scores: FloatArray) -> Ridge:
-    """Fit with the offset and the penalty of the smallest leave-one-out error."""
+    """Fit with the offset and penalty of the smallest leave-one-out error."""
     best: tuple[float, _Standardized, float] | None = None
     for offset in OFFSETS:
         rows = _Standardized(shares, scores, offset)
@@ -56,7 +56,7 @@ def fit_ridge(shares: FloatArray, scores: FloatArray) -> Ridge:
 
 
 def pair_features(shares: FloatArray, offset: float) -> FloatArray:
-    """Give log(share + offset) of every source, and the products of every two (and of each with itself).
+    """The features: log(share + offset) of every source, and all pairwise products, including squares.
 
     Returns:
         [mixtures, sources + sources (sources + 1) / 2].
@@ -67,7 +67,7 @@ def pair_features(shares: FloatArray, offset: float) -> FloatArray:
 
 
 class _Standardized:
-    """Features of the rows, standardized, and the eigenvectors of their products."""
+    """Standardized features of the rows, and the eigenvectors of their Gram matrix."""
 
     def __init__(self, shares: FloatArray, scores: FloatArray, offset: float) -> None:
         features = pair_features(shares, offset)
@@ -85,7 +85,7 @@ class _Standardized:
         return Ridge(self.offset, penalty, self.center, self.scale, self.mean, self.features.T @ weights)
 
     def leave_one_out_error(self, penalty: float) -> float:
-        """Mean squared error of each row, predicted from all others (with their common standardization)."""
+        """Mean squared error of predicting each row from all others, with a common standardization."""
         shrunk = self.values / (self.values + penalty)
         fitted = self.vectors @ (shrunk * (self.vectors.T @ self.residuals))
         leverage = (self.vectors**2) @ shrunk + 1 / len(self.residuals)

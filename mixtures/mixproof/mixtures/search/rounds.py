@@ -1,16 +1,16 @@
-"""The search in rounds: measure candidates, fit a predictor, choose the next candidates by it, and so on.
+"""The search in rounds: measure candidates, fit a predictor, use it to choose the next candidates, and repeat.
 
-  round 1   the anchor with several seeds, and 64 draws around the proportional shares: exploration only
-  round 2   32: a predictor is fitted to all scores; three quarters are the best it predicts in a fresh pool and near
-            the best so far (exploitation), one quarter are those farthest from all that was run (exploration)
-  round 3   16, likewise
+  round 1   the anchor with several seeds, and 64 draws around the proportional shares (exploration only)
+  round 2   32 candidates from a predictor fitted to all scores: three quarters have the best predictions in a fresh
+            pool and near the best so far (exploitation), one quarter are farthest from all earlier runs (exploration)
+  round 3   16 candidates, chosen in the same way
   the end   the constrained optimum of the last predictor, measured with the anchor's seeds
 
-Every candidate has one seed, the anchor several: their scatter is the noise of one run. The search knows nothing of
-training: `score` measures trials, in whatever way and order, and gives None for one that failed. Candidates depend
-on names and on scores alone, so a search that was killed goes on where it stopped when `score` remembers finished
-trials; `recall` lets the caller keep a round's candidates, so that a last bit that another machine computes
-differently cannot change what is being run.
+Every candidate is run with one seed, the anchor with several; the scatter of the anchor's scores is the noise of one
+run. The search knows nothing about training: `score` measures trials, in any way and order, and returns None for a
+failed one. Candidates depend only on names and scores, so a killed search resumes where it stopped if `score`
+remembers finished trials. `recall` lets the caller store a round's candidates, so that a last bit that another
+machine computes differently cannot change which candidates run.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ Units = tuple[int, ...]
 ROUNDS = (64, 32, 16)
 ANCHOR_SEEDS = 4
 LEADERS = 8
-"""Best measured mixtures near which the next candidates are drawn, too."""
+"""Number of best measured mixtures around which candidates are drawn as well."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One run to be measured."""
+    """One run to measure."""
 
     units: Units
     """Share of each source, in units of the space."""
@@ -47,27 +47,27 @@ class Trial:
 
 @dataclass(frozen=True)
 class Measured:
-    """A trial and what it scored."""
+    """A trial and its score."""
 
     trial: Trial
     parts: tuple[float, ...]
-    """Scores of which the objective is the weighted mean."""
+    """The scores whose weighted mean is the objective."""
     score: float
     """The objective; lower is better."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is run, and how it is divided."""
+    """How many candidates are run, in which rounds and with which seeds."""
 
     rounds: tuple[int, ...] = ROUNDS
-    """Candidates of each round."""
+    """Number of candidates in each round."""
     seeds: tuple[int, ...] = tuple(range(1, ANCHOR_SEEDS + 1))
-    """Of the anchor, and of the optimum in the end; the first is that of every candidate."""
+    """Seeds of the anchor, and of the final optimum; every candidate uses the first."""
     exploitation: float = 0.75
-    """Share of a later round that follows the predictor."""
+    """Share of a later round's candidates that follow the predictor."""
     name: str = "search"
-    """Enters every random draw."""
+    """Name that seeds every random draw."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Round:
     exploited: int
     explored: int
     rank_correlation: float | None
-    """K-fold, of the predictor that chose the candidates; None in the first round."""
+    """K-fold rank correlation of the predictor that chose the candidates; None in the first round."""
     best: float
-    """Lowest score measured so far."""
+    """Lowest score so far."""
 
 
 @dataclass(frozen=True)
@@ -88,49 +88,49 @@ class Outcome:
     """What the search found."""
 
     measured: tuple[Measured, ...]
-    """Every trial with a score, in the order in which they were asked for; without the final ones."""
+    """Every trial with a score, in the order of submission, without the final trials of the optimum."""
     failed: tuple[Trial, ...]
     rounds: tuple[Round, ...]
     objective: FittedObjective
     """The last predictor."""
     noise: Noise
     refused: str | None
-    """Why no mixture is recommended; None where one is."""
+    """Why no mixture is recommended; None when one is."""
     optimum: Optimum | None
     anchor: tuple[float, ...]
-    """Scores of the anchor, by the plan's seeds as far as they succeeded."""
+    """Scores of the anchor's successful trials, in the order of the plan's seeds."""
     confirmed: tuple[float, ...]
-    """Scores of the optimum, likewise."""
+    """Scores of the optimum's successful trials, in the same order."""
 
     @property
     def gain(self) -> Gain | None:
-        """What the optimum measured better than the anchor; None where that is not known."""
+        """By how much the optimum scored lower than the anchor; None when that is unknown."""
         return measure_gain(self.anchor, self.confirmed)
 
     @property
     def reason(self) -> str | None:
-        """Why no mixture is recommended, before or after the optimum was measured; None where one is."""
+        """Why no mixture is recommended, before or after measuring the optimum; None when one is."""
         if self.refused is not None:
             return self.refused
         if not self.confirmed:
-            return "no run of the predicted optimum succeeded, so it is not recommended"
+            return "all runs of the predicted optimum failed, so it is not recommended"
         if self.gain is not None and self.gain.low <= 0:
             return (
-                f"the predicted optimum measured {self.gain.mean:.4g} better than the anchor, between "
-                f"{self.gain.low:.4g} and {self.gain.high:.4g} at 95%, which is not above the noise; "
-                "repeat both with more seeds, or train the proxies longer"
+                f"the predicted optimum scored {self.gain.mean:.4g} better than the anchor, with a 95% interval from "
+                f"{self.gain.low:.4g} to {self.gain.high:.4g}, which does not exclude 0; repeat both with more seeds, "
+                "or train the proxies longer"
             )
         return None
 
 
 Score = Callable[[Sequence[Trial]], Sequence[tuple[float, ...] | None]]
-"""The parts of the objective of each trial, in the order of the weights; None where it failed."""
+"""Measures trials: the parts of the objective of each, in the order of the weights; None for a failed one."""
 Recall = Callable[[int, Sequence[Measured], Callable[[], list[Units]]], list[Units]]
-"""Round, all scores so far, and a function that chooses the candidates: the candidates of that round."""
+"""From the round, all scores so far and a function that chooses candidates, returns the round's candidates."""
 
 
-def propose_anew(number: int, measured: Sequence[Measured], make: Callable[[], list[Units]]) -> list[Units]:
-    """Choose the candidates; the `Recall` of a search that keeps nothing."""
+def choose_without_recall(number: int, measured: Sequence[Measured], make: Callable[[], list[Units]]) -> list[Units]:
+    """The `Recall` of a search that stores nothing: always choose the candidates."""
     return make()
 
 
@@ -140,17 +140,17 @@ def search(
     score: Score,
     weights: Mapping[str, float],
     families: Mapping[str, Fit],
-    recall: Recall = propose_anew,
+    recall: Recall = choose_without_recall,
 ) -> Outcome:
     """Run the search.
 
     Args:
-        space: where candidates may lie.
+        space: the mixtures that may be run.
         plan: rounds and seeds.
         score: measures trials.
-        weights: of the objective's parts, by name; they sum to 1.
+        weights: weights of the objective's parts, by name; they sum to 1.
         families: predictors to choose from.
-        recall: keeps the candidates of a round.
+        recall: stores the candidates of a round.
 
     Raises:
         SpecError: when fewer than two different mixtures have a score.
@@ -163,7 +163,7 @@ def search(
 
 
 class _Search:
-    """The scores so far."""
+    """A search in progress: the scores so far and what comes next."""
 
     def __init__(
         self, space: Space, plan: Plan, score: Score, weights: Mapping[str, float], families: Mapping[str, Fit]
@@ -175,7 +175,7 @@ class _Search:
         self._rounds: list[Round] = []
 
     def measure(self, trials: Sequence[Trial]) -> list[float]:
-        """Measure trials and keep what they scored; return the scores of those that succeeded."""
+        """Measure trials and keep their scores; return the scores of the successful ones."""
         scored = list(zip(trials, self._score(trials), strict=True))
         done = [Measured(trial, parts, self._mean(parts)) for trial, parts in scored if parts is not None]
         self._measured += done
@@ -183,7 +183,7 @@ class _Search:
         return [one.score for one in done]
 
     def run_round(self, number: int, count: int, recall: Recall) -> None:
-        """Choose candidates, measure them, and note what the round did."""
+        """Choose candidates, measure them, and record the round."""
         objective = self._fit() if number > 1 else None
         exploited = round(self._plan.exploitation * count) if objective is not None else 0
 
@@ -203,7 +203,7 @@ class _Search:
         )
 
     def conclude(self) -> Outcome:
-        """Recommend a mixture and measure it, or say why none is recommended."""
+        """Recommend a mixture and measure it, or give the reason why none is recommended."""
         objective = self._fit()
         shares, parts = self._rows()
         noise = measure_noise(shares, np.array([one.score for one in self._measured]), objective.validation)
@@ -249,7 +249,7 @@ class _Search:
         if len(np.unique(shares, axis=0)) < 2:
             raise SpecError(
                 f"{len(self._failed)} of {len(self._failed) + len(self._measured)} runs failed, and fewer than two "
-                "mixtures have a score; a search cannot learn from that"
+                "mixtures have a score; see the errors of the failed runs"
             )
         return fit_objective(self._families, shares, parts, self._weights)
 

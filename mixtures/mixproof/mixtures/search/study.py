@@ -1,7 +1,7 @@
-"""A study of results that somebody measured: the mixture that they recommend.
+"""A study of existing results: the mixture that they recommend.
 
-Supply and caps of those sources are not known here, so the recommendation stays inside what was run: no source
-above the largest share that it was run with.
+Supply and caps of the sources are unknown here, so the recommendation stays within what was run: no source gets
+more than the largest share with which it was run.
 """
 
 from __future__ import annotations
@@ -23,65 +23,66 @@ from .predictor import FloatArray
 from .space import UNITS, Space, rounded_center
 
 LEAST_ROWS = 5
-"""Fewer cannot be divided into folds that a predictor could learn from."""
+"""Fewer rows cannot be divided into useful folds."""
 LEAST_SHARE = Fraction(1, 1000)
-PARTS = 10**9
-"""Of a whole, into which mean shares are cut so that they are exact."""
+RESOLUTION = 10**9
+"""Resolution to which mean shares are rounded, so that they are exact."""
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What a study says about one score."""
+    """The result of a study for one score."""
 
     noise: Noise
     refused: str | None
-    """Why no mixture is recommended; None where one is."""
+    """Why no mixture is recommended; None when one is."""
     optimum: Optimum | None
 
 
 def check_size(observations: Observations) -> None:
-    """Refuse what no predictor can be fitted to.
+    """Reject tables with too few mixtures for a predictor.
 
     Raises:
-        SpecError: saying how many mixtures there are.
+        SpecError: naming the number of mixtures.
     """
     different = len(np.unique(observations.mixtures.shares, axis=0))
     if different < LEAST_ROWS:
-        raise SpecError(f"{different} different mixtures are too few for a predictor; give at least {LEAST_ROWS}")
+        raise SpecError(f"{different} distinct mixtures are too few for a predictor; provide at least {LEAST_ROWS}")
 
 
 def objective_weights(observations: Observations, names: Sequence[str]) -> dict[str, float]:
-    """Weigh the named scores alike, or all where none is named.
+    """Equal weights for the named scores, or for all scores when none is named.
 
     Raises:
         SpecError: when there is no such score.
     """
     for name in names:
         if name not in observations.scores:
-            raise SpecError(f"--objective {name}: there is no such score; {nearest(name, observations.scores)}")
+            raise SpecError(f"--objective {name}: no such score; {nearest(name, observations.scores)}")
     minimized = dict.fromkeys(names or observations.scores)
     return dict.fromkeys(minimized, 1 / len(minimized))
 
 
 def space_of_rows(mixtures: Mixtures) -> Space:
-    """Return the space that mixtures span: centered on their mean, no source above its largest share."""
+    """The space that mixtures span: centered on their mean, no source above its largest share."""
     mean = {
-        name: round(PARTS * share) for name, share in zip(mixtures.sources, mixtures.shares.mean(axis=0), strict=True)
+        name: round(RESOLUTION * share)
+        for name, share in zip(mixtures.sources, mixtures.shares.mean(axis=0), strict=True)
     }
     most = {
-        name: Fraction(-(-round(PARTS * share) * UNITS // PARTS), UNITS)
+        name: Fraction(-(-round(RESOLUTION * share) * UNITS // RESOLUTION), UNITS)
         for name, share in zip(mixtures.sources, mixtures.shares.max(axis=0), strict=True)
     }
     return Space.of(rounded_center(mean), most, LEAST_SHARE)
 
 
 def recommend_from(mixtures: Mixtures, scores: FloatArray, objective: FittedObjective) -> Recommendation:
-    """Recommend the mixture of lowest predicted objective, or say why not.
+    """Recommend the mixture with the lowest predicted objective, or say why not.
 
     Args:
-        mixtures: that were run.
-        scores: [mixtures, scores] those of the objective, in its order.
-        objective: fitted to them.
+        mixtures: the mixtures that were run.
+        scores: [mixtures, scores], the scores of the objective, in its order.
+        objective: the objective fitted to them.
     """
     noise = measure_noise(mixtures.shares, scores @ objective.predictor.weights, objective.validation)
     refused = refusal(noise, objective.validation.rank_correlation)

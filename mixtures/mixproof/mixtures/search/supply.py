@@ -1,7 +1,7 @@
-"""The space of a spec: what its sources, its target and its caps leave room for.
+"""The search space of a spec: the mixtures that its sources, target and caps allow.
 
-The center is the proportional mixture. A source's largest share is what its cap lets the target run take (tokens
-times epochs over target tokens), or, without a target, what a proxy run can take in whole training windows. The
+The center is the proportional mixture. A source's largest share is what its cap allows in the target run (tokens
+times epochs, divided by target tokens) or, without a target, what a proxy run can use in whole training windows. The
 smallest positive share gives a proxy run at least one sample.
 """
 
@@ -17,15 +17,15 @@ from .space import LEAST_SHARE, UNITS, Space, rounded_center
 
 
 def space_of(spec: Spec, proxy: str, tokens_of: Mapping[str, int]) -> Space:
-    """Build the space that the candidates of a proxy may come from.
+    """Build the space of the candidates of a proxy.
 
     Args:
         spec: a checked spec.
-        proxy: name of the proxy that measures them.
-        tokens_of: training tokens of every source, EODs included.
+        proxy: name of the proxy that measures the candidates.
+        tokens_of: training tokens of every source, including EODs.
 
     Raises:
-        SpecError: when all sources together cannot fill a mixture under their caps.
+        SpecError: when all sources together cannot fill a mixture within their caps.
     """
     recipe, length = spec.train.proxies[proxy], spec.train.sequence_length
     samples = -(-recipe.tokens // (length * recipe.global_batch_size)) * recipe.global_batch_size
@@ -39,7 +39,7 @@ def space_of(spec: Spec, proxy: str, tokens_of: Mapping[str, int]) -> Space:
 
 
 def draw_tokens(spec: Spec, proxy: str, space: Space) -> dict[str, int]:
-    """Tokens that a candidate may read of each source in one pass at most, so that all rounds share their draws."""
+    """Tokens of each source that a candidate can read in one pass at most, so that all rounds share their draws."""
     recipe, length = spec.train.proxies[proxy], spec.train.sequence_length
     samples = -(-recipe.tokens // (length * recipe.global_batch_size)) * recipe.global_batch_size
     return {

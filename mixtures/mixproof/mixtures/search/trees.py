@@ -1,11 +1,11 @@
-"""Gradient-boosted trees by LightGBM on plain shares, one thread and fixed seeds, so that a fit repeats itself.
+"""Gradient-boosted trees (LightGBM) on plain shares, with one thread and fixed seeds, so that fits are repeatable.
 
-LightGBM holds scores in float32, so they are fitted as what they differ from their mean: a loss and the same loss plus
-a constant then give the same trees.
+LightGBM stores scores as float32, so differences from their mean are fitted: a loss and the same loss plus a constant
+then give the same trees.
 
-1,000 small steps of trees with at most 31 leaves. A leaf holds 20 mixtures where there are 500 or more, and fewer
-where there are fewer, because a round of the search starts from a few dozen. LightGBM is the extra `search`;
-without it the other predictors choose among themselves, and the report says so.
+1,000 small boosting rounds of trees with at most 31 leaves. A leaf has at least 20 mixtures when there are 500 or
+more, and fewer otherwise, because a search starts from a few dozen. LightGBM is installed by the extra `search`;
+without it the search uses the other predictors, and the report says so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Trees:
 
     booster: Booster
     mean: float
-    """Of the scores; the trees predict what is above it."""
+    """Mean of the scores; the trees predict differences from it."""
 
     def predict(self, shares: FloatArray) -> FloatArray:
         """Predict the score [mixtures] of shares [mixtures, sources]."""

@@ -15,7 +15,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
-from mixproof.mixtures.split_sources import MOST_CHARS, MOST_PARTS, SplitSource, split_sources, with_parts
+from mixproof.mixtures.split_sources import MAX_NAME_CHARS, MAX_PARTS, SplitSource, split_sources, with_parts
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.readers.remote import is_of_this_process
@@ -133,7 +133,7 @@ def values_of_shard(task: ReadTask) -> set[str]:
         for item in records_of(file, task, lambda _: None):
             found = value_of(item, task.column) if isinstance(item, Raw) else None
             if isinstance(found, str):
-                values.add(found[: MOST_CHARS + 1])
-                if len(values) > MOST_PARTS:
+                values.add(found[: MAX_NAME_CHARS + 1])
+                if len(values) > MAX_PARTS:
                     return values
     return values

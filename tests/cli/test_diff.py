@@ -34,7 +34,7 @@ def test_many_keys_of_one_part_are_shown_by_a_few_after_the_others(
     shown = capsys.readouterr().out
     assert "22 keys differ" in shown
     assert shown.index("train.proxies.nano.tokens") < shown.index("mixtures.m.shares.s00")
-    assert "mixtures: 17 keys more, see --json" in shown and "s19" not in shown
+    assert "mixtures: 17 more keys, see --json" in shown and "s19" not in shown
 
 
 def test_a_step_that_one_side_lacks_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,6 +43,6 @@ def test_a_step_that_one_side_lacks_is_said_once(tmp_path: Path, capsys: pytest.
     diff(str(one), str(other))
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith(" sources")]
     assert rows == [
-        ["sources.s03.steps.0.name", "not", "there", "length"],
-        ["sources.s03.steps.0.options.min_chars", "not", "there", "5"],
+        ["sources.s03.steps.0.name", "absent", "length"],
+        ["sources.s03.steps.0.options.min_chars", "absent", "5"],
     ]

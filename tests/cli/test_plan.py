@@ -43,7 +43,9 @@ def test_a_plan_fits_a_terminal_of_80_columns_with_whole_words(
     assert max(len(line.rstrip()) for line in shown.splitlines() if "assumed" not in line) <= 80
     for word in ("mostly_code", "declared", "5,120", "80.00%", "unknown"):
         assert word in shown
-    sentence = "nano: 5,120 tokens asked for, 10 steps of 8 × 64 = 5,120 (+0.00%); 1 of warm-up, 2 of decay"
+    sentence = (
+        "nano: 5,120 tokens declared; 10 steps of 8 × 64 = 5,120 planned (+0.00%), with 1 for warm-up and 2 for decay"
+    )
     assert sentence in " ".join(shown.split())
 
 

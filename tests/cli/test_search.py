@@ -66,8 +66,8 @@ def test_a_named_objective_is_what_is_minimized_and_the_answer_is_written_for_a_
 ) -> None:
     done = mixproof("search", "--weights", tables[0], "--scores", tables[1], "--objective", "rest")
     assert done.code == 0, done.err
-    assert "K-fold rank correlation" in done.out and "Mixture of the lowest predicted score" in done.out
-    assert "supply and caps are not known here" in done.out
+    assert "K-fold rank correlation" in done.out and "Mixture with the lowest predicted score" in done.out
+    assert "supply and caps are not known from tables" in done.out
 
 
 def test_scores_of_noise_are_exit_code_1_with_a_reason(mixproof: Mixproof, tables: tuple[Path, Path, Path]) -> None:
@@ -83,8 +83,8 @@ def test_scores_of_noise_are_exit_code_1_with_a_reason(mixproof: Mixproof, table
         ([], "either a SPEC, or --weights and --scores"),
         (["spec.yaml", "--weights", "w.csv"], "either a SPEC, or --weights and --scores"),
         (["--weights", "w.csv"], "--weights needs --scores"),
-        (["spec.yaml", "--predict", "p.csv"], "--predict belongs to --weights"),
-        (["spec.yaml", "--rounds", "64,none"], "--rounds 64,none: give how many candidates"),
+        (["spec.yaml", "--predict", "p.csv"], "--predict needs --weights"),
+        (["spec.yaml", "--rounds", "64,none"], "--rounds 64,none: give the number of candidates"),
         (["--weights", "none.csv", "--scores", "none.csv"], "none.csv: cannot be read as CSV"),
     ],
 )
@@ -132,6 +132,6 @@ def test_a_spec_is_searched_in_rounds_and_a_second_search_trains_nothing(mixproo
 def test_an_output_that_no_search_wrote_is_never_replaced(mixproof: Mixproof, tmp_path: Path) -> None:
     spec = write_experiment(tmp_path)
     done = mixproof("search", spec, "--store", tmp_path / "store", "--output", spec)
-    assert done.code == 2 and "no search wrote it" in done.err
+    assert done.code == 2 and "was not written by a search" in done.err
     assert not (tmp_path / "store").exists()
     assert spec.read_text() == SPEC

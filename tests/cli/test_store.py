@@ -47,5 +47,5 @@ def test_list_verify_and_gc_speak_of_every_entry_and_only_yes_removes(mixproof: 
 def test_a_store_that_is_not_there_is_refused(mixproof: Mixproof, tmp_path: Path) -> None:
     done = mixproof("store", "gc", "--store", tmp_path / "nowhere")
     assert done.code == 2
-    assert "there is no such folder" in done.err
+    assert "no such folder" in done.err
     assert not (tmp_path / "nowhere").exists()

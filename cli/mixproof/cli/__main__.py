@@ -1,10 +1,10 @@
 """The command line: `mixproof COMMAND`, or `python -m mixproof.cli COMMAND`.
 
-Exit codes: 0 done; 1 a check failed; 2 the request is wrong. An error that is meant for the user is
-printed without a traceback; any other exception is a fault of mixproof's own and keeps its traceback.
+Exit codes: 0 done; 1 a check failed; 2 the request is wrong. Errors for the user are printed without a traceback. Any
+other exception is a bug in mixproof and keeps its traceback.
 
-Only the module of the command that is called is imported: torch and Megatron take seconds to load, and
-`plan` needs neither. The list of commands reads their first lines from the source.
+Only the module of the command in use is imported: torch and Megatron take seconds to load, and `plan` needs neither.
+The list of commands takes its descriptions from the source, without importing them.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ COMMANDS = (
     "schema",
     "demo",
 )
-"""Each a module of `commands/` with a function of the same name."""
+"""Each is a module of `commands/` with a function of the same name."""
 
 
 def make_app(called: str | None) -> typer.Typer:
-    """Make the application with the command `called`, or with all of them where it is none of them."""
+    """Make the application with the command `called` alone, or with all commands if there is no such command."""
     app = typer.Typer(
         name="mixproof",
         help="Corpora and a mixture spec in; audited Megatron datasets, trained proxies and a ranking out.",
@@ -53,7 +53,7 @@ def make_app(called: str | None) -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    app.callback()(lambda: None)  # keeps the command's name in the call when there is only one
+    app.callback()(lambda: None)  # without it typer drops the name of a single command
     if called in COMMANDS:
         app.command(called)(getattr(import_module(f"mixproof.cli.commands.{called}"), called))
         return app
@@ -63,7 +63,7 @@ def make_app(called: str | None) -> typer.Typer:
 
 
 def _first_line(name: str) -> str:
-    """What a command says of itself, from its source."""
+    """First line of a command's docstring, read from its source."""
     tree = ast.parse((Path(__file__).parent / "commands" / f"{name}.py").read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     return (ast.get_docstring(functions[name]) or "").splitlines()[0]

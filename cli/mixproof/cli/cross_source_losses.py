@@ -1,4 +1,8 @@
-"""What each mixture lost in deduplication to sources that it does not hold: text that it could have had and has not."""
+"""Text that each mixture lost in deduplication to sources outside the mixture.
+
+With `scope: all`, a document found in two sources stays in only one of them. A mixture without that source then has
+neither copy.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,11 @@ from mixproof.mixtures.arithmetic.budget import RunBudget
 from .output import count, table
 
 Lost = dict[str, tuple[MatrixRow, ...]]
-"""By mixture the rows of the manifest's `dedup_matrix` that it is the poorer for."""
+"""By mixture: rows of the manifest's `dedup_matrix` whose `lost_to` is not in the mixture."""
 
 
 def lost_by_mixture(manifest: Manifest | None, budgets: Mapping[tuple[str, str], RunBudget]) -> Lost:
-    """Look up what the sources of each mixture lost to others; nothing is known before a build."""
+    """Look up what each mixture lost to sources outside it; empty before a build."""
     held: dict[str, set[str]] = {}
     for (mixture, _), budget in budgets.items():
         held.setdefault(mixture, set()).update(name for name, share in budget.declared.items() if share > 0)
@@ -24,7 +28,7 @@ def lost_by_mixture(manifest: Manifest | None, budgets: Mapping[tuple[str, str],
 
 
 def lost_json(lost: Mapping[str, Sequence[MatrixRow]]) -> dict[str, object]:
-    """Give the JSON form: by mixture the sum of bytes, and the rows."""
+    """The JSON form: by mixture the sum of bytes, and the rows."""
     return {
         mixture: {"bytes": sum(row.bytes for row in rows), "rows": [row.model_dump() for row in rows]}
         for mixture, rows in lost.items()
@@ -32,7 +36,7 @@ def lost_json(lost: Mapping[str, Sequence[MatrixRow]]) -> dict[str, object]:
 
 
 def lost_table(lost: Mapping[str, Sequence[MatrixRow]]) -> Table:
-    """Lay out the rows for a person."""
+    """The rows as a table."""
     rows = [
         (mixture, row.source, row.lost_to, count(row.documents), count(row.bytes))
         for mixture, rows in lost.items()

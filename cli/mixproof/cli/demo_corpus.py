@@ -1,13 +1,13 @@
-"""Text that every Python installation has, gathered into four sources of four formats.
+"""The demo's corpus: text that every Python installation has, as four sources in four formats.
 
-| source     | what                                              | written as       |
+| source     | content                                           | written as       |
 |------------|---------------------------------------------------|------------------|
 | stdlib     | the standard library's own modules                | a tree of `.py`  |
-| manual     | the language manual inside `pydoc_data`           | jsonl.gz         |
-| docstrings | docstrings of the packages installed beside us    | jsonl.zst        |
+| manual     | the language manual in `pydoc_data`               | jsonl.gz         |
+| docstrings | docstrings of installed packages                  | jsonl.zst        |
 | readmes    | the READMEs in those packages' metadata           | Parquet          |
 
-About 15 MB. No network. The same installation gives the same files, byte for byte.
+About 15 MB, without network access. The same installation gives the same files, byte for byte.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Record = dict[str, str]
 
 
 def gather(folder: Path) -> dict[str, int]:
-    """Write the four sources below `folder`, replacing what is there; return UTF-8 text bytes by source."""
+    """Write the four sources to `folder`, replacing its content; return UTF-8 text bytes by source."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     manual, docstrings, readmes = list(_manual()), list(_docstrings()), list(_readmes())

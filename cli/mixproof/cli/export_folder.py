@@ -1,4 +1,4 @@
-"""Where an export is written: a folder, or the place of a URL, to which its files go when all of them are there."""
+"""Where an export is written: a folder, or a URL to which all files are uploaded once the export is complete."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mixproof.ledger.objects import Objects, is_remote
 
 @contextmanager
 def export_folder(output: str) -> Iterator[Path]:
-    """Give the folder to write; a URL's files are put when the block ends without an error.
+    """Yield the folder to write to. With a URL, files are uploaded when the block ends without an error.
 
     Raises:
-        RequestError: when something is at the URL already, or it cannot be used.
+        RequestError: when the URL is not empty, or cannot be used.
     """
     if not is_remote(output):
         yield Path(output.removeprefix("file://"))
@@ -26,7 +26,7 @@ def export_folder(output: str) -> Iterator[Path]:
         objects = Objects(output, folder)
         objects.check()
         if objects.find(""):
-            raise RequestError(f"{output}: there is something already; name a place that is empty")
+            raise RequestError(f"{output}: is not empty; name an empty location")
         yield folder
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             objects.upload(path.relative_to(folder).as_posix())

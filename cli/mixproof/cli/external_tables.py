@@ -1,4 +1,4 @@
-"""Tables of what runs scored on texts and tasks of others, for `train`, `run` and `compare`."""
+"""Tables of the runs' scores on external evaluation sets and tasks, for `train`, `run` and `compare`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mixproof.train.outcome import RunOutcome
 
 from .output import stdout, table
 
-COLUMNS = ("run", "on", "bits per byte", "documents or questions", "accuracy")
+COLUMNS = ("run", "set or task", "bits per byte", "documents or questions", "accuracy")
 
 
 def print_external(outcomes: Sequence[RunOutcome], external: Sequence[ExternalScores]) -> None:
-    """Write a line for each run and each set or task; nothing where there is none."""
+    """Print a line for each run and each set or task; nothing when there are none."""
     name_of = {run.key: f"{run.mixture} × {run.proxy} × seed {run.seed}" for run in outcomes}
     rows = []
     for scores in external:
@@ -22,7 +22,7 @@ def print_external(outcomes: Sequence[RunOutcome], external: Sequence[ExternalSc
             rows.append((name_of[scores.run], name, f"{row['bits_per_byte']:.4f}{lossy}", f"{row['documents']:,}", ""))
         for name, row in scores.tasks.items():
             shown = [f"{key} {row[key]:.3f}" for key in ("acc", "acc_norm") if key in row]
-            bits = f"{row['bits_per_byte']:.4f} of the right answers"
+            bits = f"{row['bits_per_byte']:.4f} of the correct answers"
             rows.append((name_of[scores.run], name, bits, f"{row['questions']:,}", ", ".join(shown)))
     if rows:
-        stdout.print(table("External texts and tasks; no part of the ranking", COLUMNS, sorted(rows)))
+        stdout.print(table("External evaluation sets and tasks (not part of the ranking)", COLUMNS, sorted(rows)))

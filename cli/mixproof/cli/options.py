@@ -1,4 +1,4 @@
-"""The options that every command shares, so that they read and work the same everywhere."""
+"""Options that several commands share, so that they read and work the same everywhere."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ import typer
 from .logs import set_verbosity
 
 STORE_VARIABLE = "MIXPROOF_STORE"
-SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec: one YAML file is one experiment.")]
+SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Spec file (YAML); one spec is one experiment.")]
 StoreOption = Annotated[
-    str, typer.Option("--store", envvar=STORE_VARIABLE, metavar="URI", help="Where all outputs live.")
+    str,
+    typer.Option("--store", envvar=STORE_VARIABLE, metavar="URI", help="Folder or URL of the store of all outputs."),
 ]
 StoresOption = Annotated[
     list[str] | None,
-    typer.Option("--store", metavar="URI", help="Where all outputs live; give it again to look in several stores."),
+    typer.Option("--store", metavar="URI", help="Store of all outputs; repeat the option to search several stores."),
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", envvar="RAY_ADDRESS", metavar="ADDRESS", help="A Ray cluster; default: this machine."),
+    typer.Option(
+        "--address", envvar="RAY_ADDRESS", metavar="ADDRESS", help="Address of a Ray cluster; default: this machine."
+    ),
 ]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="CPUs to use on this machine; default: all of them.")
 ]
 DeviceOption = Annotated[
     Literal["cpu", "cuda"] | None,
-    typer.Option("--device", help="Where proxies train; default: cuda where this machine or the cluster has one now."),
+    typer.Option("--device", help="Device for training; default: cuda if this machine or the cluster has a GPU now."),
 ]
 WandbOption = Annotated[
     str | None,
-    typer.Option(
-        "--wandb", metavar="PROJECT", help="Send the curves of runs to this project of Weights & Biases as well."
-    ),
+    typer.Option("--wandb", metavar="PROJECT", help="Also log the runs' curves to this Weights & Biases project."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything else goes to stderr.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")
+]
 VerboseOption = Annotated[
     int,
     typer.Option(
@@ -44,7 +47,7 @@ VerboseOption = Annotated[
         count=True,
         show_default=False,
         callback=set_verbosity,
-        help="Log what happens to stderr; -vv logs details, of the workers (in Ray's log files) too.",
+        help="Log events to stderr; -vv adds details, and has the workers log details to Ray's log files.",
     ),
 ]
 DEFAULT_STORE = ".mixproof"

@@ -1,4 +1,4 @@
-"""What a person reads and what a script reads: stdout carries the result, stderr everything else."""
+"""Output for people and for scripts: the result goes to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:  # importing the train room loads torch
     from mixproof.train.launch.progress import FamilyProgress
 
 PIPE_WIDTH = 160
-"""Columns of what no terminal shows: a file and a pipe have no width, and a table that is not wrapped reads better."""
-LEAST_NAME = 12
-"""Characters below which a name is not folded, where the terminal is narrow."""
+"""Columns of output to a file or pipe: it has no width of its own, and tables read better unwrapped."""
+MIN_NAME_CHARS = 12
+"""On a narrow terminal, names are not folded to fewer characters than this."""
 
 stdout = Console(
     highlight=False,
@@ -35,21 +35,21 @@ stdout = Console(
 )
 stderr = Console(stderr=True, highlight=False)
 LINES_AROUND_RUNS = 8
-"""Head, rules and caption of the table of runs, and what the terminal keeps for itself."""
+"""Lines for the header, rules and caption of the table of runs, and for the terminal's own prompt."""
 
 
 def emit_json(value: Mapping[str, object]) -> None:
     """Write one JSON object, and nothing else, to stdout."""
     try:
         data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # orjson has no integers beyond 64 bits; the operations of a large run are
+    except TypeError:  # orjson has no integers beyond 64 bits, which the FLOPs of a large run exceed
         data = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> Table:
-    """A table whose first `text_columns` columns are names and whose others are numbers, set right."""
+    """A table whose first `text_columns` columns are names, and whose other columns are right-aligned numbers."""
     cells = [tuple(row) for row in rows]
     built = Table(
         title=title,
@@ -59,19 +59,19 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
         pad_edge=False,
         collapse_padding=True,
     )
-    for place, column in enumerate(columns):
-        words = column.split() + [row[place] for row in cells if place < len(row)]
+    for index, column in enumerate(columns):
+        words = column.split() + [row[index] for row in cells if index < len(row)]
         longest = max((len(word) for word in words), default=1)
-        is_name = place < text_columns
-        least = min(longest, LEAST_NAME) if is_name else longest
-        built.add_column(column, justify="left" if is_name else "right", overflow="fold", min_width=least)
+        is_name = index < text_columns
+        min_width = min(longest, MIN_NAME_CHARS) if is_name else longest
+        built.add_column(column, justify="left" if is_name else "right", overflow="fold", min_width=min_width)
     for row in cells:
         built.add_row(*row)
     return built
 
 
 class StageProgress:
-    """Progress of a command: a bar a stage and a row a run on a terminal, lines about runs elsewhere."""
+    """Progress of a command: on a terminal one bar per stage and one row per run, elsewhere lines about runs."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
@@ -80,31 +80,31 @@ class StageProgress:
         self._lines = RunLines()
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """Show that `done` of `total` tasks of the stage `label` have ended."""
+        """Show that `done` of `total` tasks of the stage `label` have finished."""
         if label not in self._tasks:
             self._tasks[label] = self._bars.add_task(label, total=total)
         self._bars.update(self._tasks[label], completed=done, total=total)
 
     def runs(self, family: FamilyProgress) -> None:
-        """Show where the runs of the command are."""
+        """Show the state of the command's runs."""
         self._family = family
         if not stderr.is_terminal:
             for line in self._lines.lines(family, time.monotonic()):
                 stderr.print(escape(line), soft_wrap=True)
 
     def __rich__(self) -> RenderableType:
-        """The bars, and below them as many runs as have room."""
+        """The bars, and below them as many runs as fit on the terminal."""
         if self._family is None:
             return self._bars
-        room = stderr.size.height - len(self._bars.tasks) - LINES_AROUND_RUNS
-        return Group(self._bars.get_renderable(), run_table(self._family, room))
+        rows = stderr.size.height - len(self._bars.tasks) - LINES_AROUND_RUNS
+        return Group(self._bars.get_renderable(), run_table(self._family, rows))
 
 
 @contextmanager
 def stage_progress() -> Iterator[StageProgress]:
-    """Progress on stderr: bars, one a stage, with time left, and the runs that train.
+    """Show progress on stderr: one bar per stage with the time left, and the runs in training.
 
-    What libraries print meanwhile goes there too: Ray tells on stdout of a node that died, and stdout is for results.
+    Libraries' prints go there too: Ray reports a dead node on stdout, and stdout is for results.
     """
     columns = (
         TextColumn("{task.description:<28}"),
@@ -119,17 +119,17 @@ def stage_progress() -> Iterator[StageProgress]:
 
 
 def count(value: float) -> str:
-    """A whole number with thin groups of three, as 12,345,678."""
+    """A whole number with thousands separators, such as 12,345,678."""
     return f"{value:,.0f}"
 
 
 def percent(value: float) -> str:
-    """A share as a percentage with two decimals."""
+    """A fraction as a percentage with two decimals."""
     return f"{value:.2%}"
 
 
 def amount(value: float) -> str:
-    """A number with three digits and a decimal suffix, as 1.23 M; a unit may follow."""
+    """A number with three significant digits and an SI prefix, such as `1.23 M`; a unit may follow."""
     for suffix, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("K", 1e3)):
         if value >= size:
             return f"{value / size:.3g} {suffix}"
@@ -137,5 +137,5 @@ def amount(value: float) -> str:
 
 
 def hours(value: float) -> str:
-    """Hours with two digits, and no more precision than an estimate has."""
+    """Hours with two significant digits: an estimate has no more precision."""
     return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

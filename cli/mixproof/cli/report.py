@@ -1,4 +1,4 @@
-"""The page of `compare`, `run` and `demo`: the statements gathered, the HTML file written."""
+"""The HTML page of `compare`, `run` and `demo`: collects its records and writes the file."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from .request import Request
 
 HtmlOption = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Also write everything as a page: one HTML file, no network."),
+    typer.Option("--html", metavar="FILE", help="Also write a report: one self-contained HTML file."),
 ]
 
 
 def check_html(path: Path | None) -> None:
-    """Refuse, before any work, a place where no file can be written.
+    """Refuse a path that cannot be written, before any work.
 
     Raises:
-        RequestError: when it is a folder, or lies in none.
+        RequestError: when it is a folder, or its folder does not exist.
     """
     if path is not None and path.is_dir():
-        raise RequestError(f"--html {path}: a folder; name a file in it, {path / 'report.html'}")
+        raise RequestError(f"--html {path}: is a folder; name a file in it, such as {path / 'report.html'}")
     if path is not None and not path.absolute().parent.is_dir():
-        raise RequestError(f"--html {path}: there is no folder {path.absolute().parent}; make it first")
+        raise RequestError(f"--html {path}: the folder {path.absolute().parent} does not exist; create it first")
 
 
 def write_report(path: Path, requests: Sequence[Request], comparison: Comparison) -> None:
-    """Write the page of a comparison, and say where."""
+    """Write the page of a comparison, and print its path."""
     publish_bytes(render_page(gather(requests, comparison)).encode(), path)
     stderr.print(f"page: {path}", soft_wrap=True)
 
 
 def gather(requests: Sequence[Request], comparison: Comparison) -> Evidence:
-    """Read the statements behind a comparison: specs, manifests, records and metrics."""
+    """Read what a comparison is based on: specs, manifests, run records and metrics."""
     specs, builds, runs, missing = [], dict[str, BuildEvidence](), dict[str, RunEvidence](), list[Missing]()
     for request in requests:
         specs.append(_spec(request))
@@ -94,12 +94,12 @@ def _run(outcome: RunOutcome) -> RunEvidence | None:
 
 
 def _read(path: Path) -> Statement:
-    """A whole file, line ends as they are."""
+    """A whole file, with its line endings unchanged."""
     return Statement(str(path), path.read_bytes().decode())
 
 
 def _read_json(path: Path) -> Mapping[str, Any]:
-    """Circumstances; nothing where a build or a run has none."""
+    """A JSON file's object; empty when there is no such file."""
     try:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A request opened: the spec read and checked, its files found, the store named. Nothing is written."""
+"""Open a request: read and check the spec, find its files, open the store. Writes nothing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from mixproof.tokenize.pointer import find_build
 
 @dataclass(frozen=True)
 class Request:
-    """What every command on a spec starts from."""
+    """A checked spec with its store and its estimated sources; the starting point of every command on a spec."""
 
     loaded: LoadedSpec
     store: Store
     estimates: Mapping[str, Estimate]
-    """By source, from its files as they lie now."""
+    """By source, from its files as they are now."""
 
     @property
     def spec(self) -> Spec:
@@ -53,8 +53,8 @@ class Request:
         path = self.find_manifest()
         if path is None:
             raise RequestError(
-                f"{self.loaded.path}: not built in {self.store} (or a source's files changed since); "
-                f"`mixproof build {self.loaded.path} --store {self.store}` builds it"
+                f"{self.loaded.path}: there is no build in {self.store}, or a source's files have changed since; "
+                f"run `mixproof build {self.loaded.path} --store {self.store}`"
             )
         return path
 
@@ -64,9 +64,9 @@ class Request:
 
 
 def open_request(path: Path, store: str) -> Request:
-    """Read a spec, find its files, and refuse what is wrong or beyond any supply.
+    """Read a spec, find its files, and refuse requests that are wrong or that no file could supply.
 
-    The parts of a split source are those of its build; before there is one, those that the spec itself names.
+    The parts of a split source are those of its build; before a build, those that the spec itself names.
 
     Raises:
         RequestError, SpecError: naming file, line and dotted key.
@@ -79,12 +79,12 @@ def open_request(path: Path, store: str) -> Request:
     if initial is not None and not Path(initial.checkpoint).exists():
         raise RequestError(f"{spec.where('train', 'init_from')}: {initial.checkpoint}: no such checkpoint")
     files = find_files(spec, loaded.base)
-    place = Store(store)
-    place.check()
-    loaded = _with_parts(loaded, place)
+    opened = Store(store)
+    opened.check()
+    loaded = _with_parts(loaded, opened)
     files = files_of_parts(loaded.spec, files)
-    request = Request(loaded, place, {name: _estimate(loaded.spec, name, found) for name, found in files.items()})
-    _refuse_the_impossible(request)
+    request = Request(loaded, opened, {name: _estimate(loaded.spec, name, found) for name, found in files.items()})
+    _check_supply(request)
     return request
 
 
@@ -98,7 +98,7 @@ def _with_parts(loaded: LoadedSpec, store: Store) -> LoadedSpec:
 
 
 def _estimate(spec: Spec, name: str, files: Sequence[InputFile]) -> Estimate:
-    """Estimate a source; of a split one the parts are taken to be alike, and each may be all of it."""
+    """Estimate a source's tokens. Parts of a split source count as equal; at most, each is the whole source."""
     whole, source = estimate(files), spec.sources[name]
     if not isinstance(source, SplitSource):
         return whole
@@ -107,17 +107,17 @@ def _estimate(spec: Spec, name: str, files: Sequence[InputFile]) -> Estimate:
 
 
 def budgets_of(spec: Spec, tokens_of: Mapping[str, int]) -> dict[tuple[str, str], RunBudget]:
-    """Plan every (mixture, proxy) of a spec over these training tokens."""
+    """Plan every (mixture, proxy) pair of a spec, given the training tokens of each source."""
     return {(m, p): budget_run(spec, m, p, tokens_of) for m in spec.mixtures for p in spec.train.proxies}
 
 
-def _refuse_the_impossible(request: Request) -> None:
-    """Check the caps against the most that the files could hold, before anything is read or written."""
+def _check_supply(request: Request) -> None:
+    """Check the caps against an upper bound of the files' tokens, before anything is read or written."""
     at_most = {name: found.tokens_at_most for name, found in request.estimates.items()}
     try:
         check_largest_supply(request.spec, at_most)
     except SpecError as error:
         error.add_note(
-            "nothing is read yet: the supply above counts two tokens for every byte that the files could unpack to"
+            "the files have not been read yet: the supply above is an upper bound, two tokens per byte after unpacking"
         )
         raise

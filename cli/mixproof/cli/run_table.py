@@ -1,4 +1,4 @@
-"""The runs of a command while they train: a table on a terminal, a line now and then in a log."""
+"""The command's runs during training: a table on a terminal, a line about once a minute in a log."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:  # importing the train room loads torch
     from mixproof.train.launch.progress import FamilyProgress, RunProgress, State
 
 SHOWN_FIRST: tuple[State, ...] = ("training", "scoring", "starting", "failed", "waiting", "done")
-"""Which runs are shown where not all have room."""
+"""Order in which runs are chosen when not all fit on the terminal."""
 STYLES: dict[State, str] = {"failed": "bold red", "done": "green", "waiting": "dim", "starting": "cyan"}
 SECONDS_BETWEEN_LINES = 60.0
 COLUMNS = ("mixture", "proxy", "seed", "state", "tokens", "of", "loss", "tokens/s", "time left")
-FEWEST_ROWS = 4
+MIN_ROWS = 4
 
 
 def run_table(family: FamilyProgress, rows: int) -> Table:
-    """Set the runs one below the other, `rows` of them at most: those at work first, in the order of the spec."""
+    """A table of at most `rows` runs in the order of the spec; runs at work are chosen first."""
     built = Table(
         header_style="bold",
         box=SIMPLE_HEAD,
@@ -32,22 +32,22 @@ def run_table(family: FamilyProgress, rows: int) -> Table:
         caption_justify="left",
         caption_style="none",
     )
-    for place, column in enumerate(COLUMNS):
-        built.add_column(column, justify="left" if place < 2 or column == "state" else "right", no_wrap=place > 1)
-    wanted = sorted(family.runs, key=lambda run: SHOWN_FIRST.index(run.state))[: max(rows, FEWEST_ROWS)]
-    chosen = {id(run) for run in wanted}
+    for index, column in enumerate(COLUMNS):
+        built.add_column(column, justify="left" if index < 2 or column == "state" else "right", no_wrap=index > 1)
+    shown = sorted(family.runs, key=lambda run: SHOWN_FIRST.index(run.state))[: max(rows, MIN_ROWS)]
+    chosen = {id(run) for run in shown}
     for run in family.runs:
         if id(run) in chosen:
             state = f"[{STYLES[run.state]}]{run.state}[/]" if run.state in STYLES else run.state
             names = (escape(run.mixture), escape(run.proxy), str(run.seed))
             built.add_row(*names, state, *_numbers(run))
-    if len(wanted) < len(family.runs):
-        built.add_row("…", "", "", f"and {len(family.runs) - len(wanted)} more")
+    if len(shown) < len(family.runs):
+        built.add_row("…", "", "", f"and {len(family.runs) - len(shown)} more")
     return built
 
 
 def summary(family: FamilyProgress) -> str:
-    """How many runs are in which state, and when training will be over."""
+    """How many runs are in each state, and how long training will take."""
     found = Counter(run.state for run in family.runs)
     states = ", ".join(f"{found[state]} {state}" for state in reversed(SHOWN_FIRST) if found[state])
     left = "" if family.seconds_left is None or not _active(family) else f"; about {_time(family.seconds_left)} left"
@@ -55,14 +55,14 @@ def summary(family: FamilyProgress) -> str:
 
 
 class RunLines:
-    """What a log says of runs: one line as a run ends, and one for each at work about once a minute."""
+    """Log lines about runs: one when a run ends, and about once a minute one for each run at work."""
 
     def __init__(self) -> None:
         self._ended: set[tuple[str, str, int]] | None = None
         self._next_line = 0.0
 
     def lines(self, family: FamilyProgress, now: float) -> Iterator[str]:
-        """Lines that are due at time `now` in seconds; runs that were done before the first look are not news."""
+        """Lines due at time `now` in seconds; runs that had finished before the first call are not reported."""
         ended = {_name(run): run for run in family.runs if run.state in ("done", "failed")}
         if self._ended is None:
             self._ended = {name for name, run in ended.items() if run.state == "done"}

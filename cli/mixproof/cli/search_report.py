@@ -1,4 +1,4 @@
-"""What a search says: JSON for scripts, tables for people."""
+"""Results of a search: JSON for scripts, tables for people."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Searched:
-    """What a search of a spec gives."""
+    """The result of a search over a spec's mixtures."""
 
     build: str
     """SHA-256 of the build's manifest."""
@@ -33,13 +33,13 @@ class Searched:
     space: Space
     outcome: Outcome
     runs: tuple[RunOutcome, ...]
-    """Every run that was asked for, reused ones too."""
+    """Every run of the search, reused ones included."""
     written: Path | None
-    """The spec with the mixture found; None where none is recommended."""
+    """The spec with the recommended mixture; None when none is recommended."""
 
 
 def choice_json(choice: Choice) -> dict[str, object]:
-    """Give the JSON form of a chosen predictor: its name, and how each did in K-fold."""
+    """The JSON form of a chosen predictor: its name, and the K-fold result of every candidate predictor."""
     return {
         "predictor": choice.family,
         "rank_correlation": choice.validation.rank_correlation,
@@ -49,7 +49,7 @@ def choice_json(choice: Choice) -> dict[str, object]:
 
 
 def objective_json(objective: FittedObjective) -> dict[str, object]:
-    """Give the JSON form of the objective's predictor."""
+    """The JSON form of the objective's predictor."""
     return {
         "weights": dict(zip(objective.choices, objective.predictor.weights.tolist(), strict=True)),
         "rank_correlation": objective.validation.rank_correlation,
@@ -58,12 +58,12 @@ def objective_json(objective: FittedObjective) -> dict[str, object]:
 
 
 def noise_json(noise: Noise) -> dict[str, object]:
-    """Give the JSON form of spread and noise."""
+    """The JSON form of spread and noise."""
     return asdict(noise)
 
 
 def optimum_json(optimum: Optimum) -> dict[str, object]:
-    """Give the JSON form of a mixture of lowest predicted score."""
+    """The JSON form of the mixture with the lowest predicted score."""
     return {
         "mixture": {name: float(share) for name, share in optimum.shares.items()},
         "predicted": optimum.predicted,
@@ -73,7 +73,7 @@ def optimum_json(optimum: Optimum) -> dict[str, object]:
 
 
 def searched_json(searched: Searched) -> dict[str, object]:
-    """Give the JSON form of a search."""
+    """The JSON form of a search."""
     outcome = searched.outcome
     gain = outcome.gain
     names = searched.space.sources
@@ -106,7 +106,7 @@ def searched_json(searched: Searched) -> dict[str, object]:
 
 
 def print_choices(choices: Mapping[str, Choice]) -> None:
-    """Write how every predictor did, by score."""
+    """Print how well each predictor did, by score."""
     names = list(next(iter(choices.values())).validations)
     rows = [
         (score, choice.family, *(f"{100 * choice.validations[name].rank_correlation:.2f}" for name in names))
@@ -117,27 +117,29 @@ def print_choices(choices: Mapping[str, Choice]) -> None:
 
 
 def print_objective(objective: FittedObjective) -> None:
-    """Write how well the objective is predicted."""
+    """Print how well the objective is predicted."""
     validation, parts = objective.validation, len(objective.choices)
     stdout.print(
-        f"objective, weighted mean of {parts}: {100 * validation.rank_correlation:.2f}; "
-        f"predictions miss by {validation.residual_deviation:.4g}"
+        f"objective (weighted mean of {parts}): rank correlation {100 * validation.rank_correlation:.2f}, "
+        f"standard deviation of the prediction error {validation.residual_deviation:.4g}"
     )
 
 
 def print_optimum(optimum: Optimum) -> None:
-    """Write a mixture of lowest predicted score for a person."""
+    """Print the mixture with the lowest predicted score."""
     columns = ("source", "share", "90% of refitted predictors")
     rows = [
         (name, percent(float(optimum.shares.get(name, 0))), f"{percent(low)} to {percent(high)}")
         for name, (low, high) in optimum.share_ranges.items()
     ]
-    stdout.print(table("Mixture of the lowest predicted score", columns, rows))
-    stdout.print(f"predicted {optimum.predicted:.4f}; a run of it: {optimum.low:.4f} to {optimum.high:.4f} at 95%")
+    stdout.print(table("Mixture with the lowest predicted score", columns, rows))
+    stdout.print(
+        f"predicted score {optimum.predicted:.4f}; 95% interval for a run: {optimum.low:.4f} to {optimum.high:.4f}"
+    )
 
 
 def print_searched(searched: Searched) -> None:
-    """Write a search for a person: its rounds, its predictor, the mixture, and what it measured."""
+    """Print a search: its rounds, its predictor, the mixture, and the measured scores."""
     outcome = searched.outcome
     rows = [
         (
@@ -149,24 +151,24 @@ def print_searched(searched: Searched) -> None:
         )
         for done in outcome.rounds
     ]
-    columns = ("round", "explored", "exploited", "K-fold Spearman x 100", "best measured")
-    stdout.print(table(f"Search at proxy {searched.proxy}", columns, rows))
+    columns = ("round", "explored", "exploited", "K-fold Spearman x 100", "best score")
+    stdout.print(table(f"Search with proxy {searched.proxy}", columns, rows))
     print_choices(outcome.objective.choices)
     print_objective(outcome.objective)
     noise = outcome.noise
     kind = "repeats of the anchor" if noise.kind == "repeats" else "K-fold residuals"
-    stdout.print(f"mixtures differ by {noise.spread:.4g}, {kind} by {noise.deviation:.4g} (standard deviations)")
+    stdout.print(f"standard deviation: {noise.spread:.4g} between mixtures, {noise.deviation:.4g} between {kind}")
     if outcome.optimum is not None:
         print_optimum(outcome.optimum)
     if outcome.confirmed:
         seeds = f"{len(outcome.confirmed)} seeds"
-        anchor = f"; the anchor (proportional) {fmean(outcome.anchor):.4f}" if outcome.anchor else ""
-        stdout.print(f"measured  {fmean(outcome.confirmed):.4f}, mean of {seeds}{anchor}")
+        anchor = f"; proportional anchor {fmean(outcome.anchor):.4f}" if outcome.anchor else ""
+        stdout.print(f"measured  {fmean(outcome.confirmed):.4f}, mean over {seeds}{anchor}")
     if outcome.gain is not None:
         gain = outcome.gain
-        stdout.print(f"gain      {gain.mean:.4f}, between {gain.low:.4f} and {gain.high:.4f} at 95%")
+        stdout.print(f"gain      {gain.mean:.4f}, 95% interval {gain.low:.4f} to {gain.high:.4f}")
     if outcome.reason is not None:
-        stdout.print(f"[bold]no mixture is recommended:[/] {escape(outcome.reason)}", soft_wrap=True)
+        stdout.print(f"[bold]no mixture recommended:[/] {escape(outcome.reason)}", soft_wrap=True)
     else:
         stdout.print(f"spec      {searched.written}", soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""`mixproof audit`: whether the account closes and the bytes are what the records say.
+"""`mixproof audit`: check that the account closes and that the bytes match the records.
 
 Takes a spec (its build and the finished runs on it), a manifest, or a run's folder. Exit code 1 when a check fails.
 """
@@ -26,17 +26,17 @@ from mixproof.train.record import RUN, TRAIN, read_run
 
 TargetArgument = Annotated[
     str,
-    typer.Argument(metavar="SPEC|MANIFEST|RUN", help="What to audit: path of a spec, path or URL of the others."),
+    typer.Argument(metavar="SPEC|MANIFEST|RUN", help="Path of a spec, or path or URL of a manifest or run to audit."),
 ]
 DepthOption = Annotated[
     Depth,
     typer.Option(
         "--depth",
-        help="arithmetic: from the records; bytes: every byte re-read; replay: raw records read and encoded again.",
+        help="arithmetic: check the records; bytes: re-read every byte; replay: read and encode the raw records again.",
     ),
 ]
 SampleOption = Annotated[
-    str | None, typer.Option("--sample", metavar="SHARE", help="replay: a part of the documents, such as 1%.")
+    str | None, typer.Option("--sample", metavar="SHARE", help="With replay: share of the documents, such as 1%.")
 ]
 SPEC_SUFFIXES = (".yaml", ".yml")
 
@@ -53,7 +53,7 @@ def audit(
 ) -> None:
     """Check a build and its runs; name every file and equation that fails."""
     if sample is not None and depth != "replay":
-        raise RequestError("--sample is of --depth replay: the other depths look at everything")
+        raise RequestError("--sample needs --depth replay: the other depths check everything")
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         report = audit_target(target, store, depth, cluster)
     if depth == "replay":
@@ -67,10 +67,10 @@ def audit(
 
 
 def audit_target(target: str, store: str, depth: Depth, cluster: Cluster | None = None) -> AuditReport:
-    """Audit whatever `target` is; `cluster` starts only for a large build.
+    """Audit a spec, a manifest or a run; `cluster` starts only for a large build.
 
     Raises:
-        RequestError: when it is neither a spec nor a manifest nor a run.
+        RequestError: when `target` is none of these.
     """
     if target.endswith(SPEC_SUFFIXES):
         return audit_request(open_request(Path(target), store), depth, cluster)
@@ -80,22 +80,22 @@ def audit_target(target: str, store: str, depth: Depth, cluster: Cluster | None 
     if path.is_dir():
         found = [path / name for name in (MANIFEST, RUN) if (path / name).is_file()]
         if not found:
-            raise RequestError(f"{target}: holds neither a build's {MANIFEST} nor a run's {RUN}")
+            raise RequestError(f"{target}: contains neither a build's {MANIFEST} nor a run's {RUN}")
         path = found[0]
     if not path.is_file():
         raise RequestError(f"{target}: no such file")
     return audit_run(path, depth) if path.name == RUN else audit_build(path, depth, cluster=cluster)
 
 
-def _audit_remote(place: Location, depth: Depth, cluster: Cluster | None) -> AuditReport:
-    """Audit copies of a build or a run of an object store."""
-    store, folder = place.store, place.fetch()
+def _audit_remote(location: Location, depth: Depth, cluster: Cluster | None) -> AuditReport:
+    """Audit local copies of a build or run in an object store."""
+    store, folder = location.store, location.fetch()
     if (folder / MANIFEST).is_file():
         copy_build(store, folder / MANIFEST, depth)
         report = audit_build(folder / MANIFEST, depth, cluster=cluster)
     else:
         copy_build(store, store.path(f"{BUILDS}/{read_run(folder / RUN).build}/{MANIFEST}"), depth)
-        copy_run(store, place.key, depth)
+        copy_run(store, location.key, depth)
         report = audit_run(folder / RUN, depth)
     return in_store(report, store)
 
@@ -104,10 +104,10 @@ def replay_request(target: str, store: str, share: Fraction, address: str | None
     """Replay the build of a spec from its raw files, on Ray.
 
     Raises:
-        RequestError: when `target` is no spec: only that says where the raw files are.
+        RequestError: when `target` is not a spec: only a spec names the raw files.
     """
     if not target.endswith(SPEC_SUFFIXES):
-        raise RequestError(f"{target}: --depth replay reads raw files again; give the spec, which says where they are")
+        raise RequestError(f"{target}: --depth replay reads the raw files again; give the spec that names them")
     request = open_request(Path(target), store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         report = replay_build(request.spec, request.files(), request.store, request.manifest_path(), cluster, share)
@@ -115,21 +115,21 @@ def replay_request(target: str, store: str, share: Fraction, address: str | None
 
 
 def _share(sample: str | None) -> Fraction:
-    """The share that `--sample` asks for; all of it where it is not given."""
+    """The share given by `--sample`; 1 without it."""
     try:
         share = Fraction(1) if sample is None else Fraction(sample.removesuffix("%")) / (100 if "%" in sample else 1)
     except (ValueError, ZeroDivisionError):
         share = Fraction(0)
     if not 0 < share <= 1:
-        raise RequestError(f"--sample {sample}: a share above 0 and up to 1, such as 1% or 0.01")
+        raise RequestError(f"--sample {sample}: must be above 0 and at most 100%, such as 1% or 0.01")
     return share
 
 
 def audit_request(request: Request, depth: Depth, cluster: Cluster | None = None) -> AuditReport:
-    """Audit the build of a spec and every run of that build that says it is done."""
+    """Audit the build of a spec, and every run on that build whose record says that it is done."""
     store, path = request.store, request.manifest_path()
     copy_build(store, path, depth)
-    report = audit_build(path, depth, cluster=None if store.is_remote else cluster)  # copies lie on this machine only
+    report = audit_build(path, depth, cluster=None if store.is_remote else cluster)  # copies are on this machine only
     for run in runs_of(store, path.parent.name):
         copy_run(store, run.parent.name, depth)
         report = report + audit_run(run, depth)
@@ -137,10 +137,10 @@ def audit_request(request: Request, depth: Depth, cluster: Cluster | None = None
 
 
 def runs_of(store: Store, build: str) -> list[Path]:
-    """The records of the store's runs on `build` that are done, and those that nobody can read.
+    """The records of the store's finished runs on `build`, and the records that cannot be read.
 
-    They are looked for in the folders: a run with a missing file or draw counts as not trained elsewhere, and must not
-    be left out here.
+    Looks in the folders themselves: elsewhere a run with a missing file or draw counts as not trained, but an audit
+    must not skip it.
     """
     found = []
     for key in store.keys(TRAIN):
@@ -158,9 +158,9 @@ def runs_of(store: Store, build: str) -> list[Path]:
 
 
 def print_report(report: AuditReport) -> None:
-    """Write an audit for a person: the verdict, and one row a failure."""
+    """Print an audit: the verdict, and one row per failure."""
     if report.ok:
-        stdout.print(f"[green]audit clean[/]: {report.checks:,} checks at depth {report.depth}, all closed")
+        stdout.print(f"[green]audit clean[/]: all {report.checks:,} checks passed at depth {report.depth}")
         return
     columns = ("equation", "file", "source", "stage", "expected", "found")
     rows = [[getattr(failure, name) for name in columns] for failure in report.failures]

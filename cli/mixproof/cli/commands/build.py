@@ -29,7 +29,7 @@ from mixproof.tokenize.build import build as build_spec
 
 ShardBytesOption = Annotated[
     int,
-    typer.Option("--shard-bytes", min=1, help="Size of a task's input; cuts the work, never changes what comes out."),
+    typer.Option("--shard-bytes", min=1, help="Input bytes per shard; splits the work, never changes the result."),
 ]
 
 
@@ -42,7 +42,7 @@ def build(
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Build the datasets of SPEC and write their manifest; what is done already is reused."""
+    """Build the datasets of SPEC and write their manifest; finished stages are reused."""
     request = open_request(spec, store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         look_before_work(request.store, cluster)
@@ -54,8 +54,8 @@ def build(
     stdout.print(build_table(result.manifest))
     stdout.print(f"build     {result.manifest.build}")
     stdout.print(f"manifest  {request.store.location(request.store.relative(result.manifest_path))}", soft_wrap=True)
-    beside = request.store.location(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
-    stdout.print(f"lists     of what was rejected and dropped: where is said in {beside}", soft_wrap=True)
+    circumstances = request.store.location(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
+    stdout.print(f"dropped   lists of rejected and dropped documents are named in {circumstances}", soft_wrap=True)
     stdout.print(f"stages    {cluster.stages_run} run, {cluster.stages_reused} reused")
 
 
@@ -65,7 +65,7 @@ def run_build(request: Request, cluster: Cluster, *, shard_bytes: int = SHARD_BY
 
 
 def build_json(result: BuildResult, cluster: Cluster, store: Store) -> dict[str, object]:
-    """Give the JSON form of a build."""
+    """The JSON form of a build."""
     manifest = result.manifest
     sides = {
         name: {
@@ -85,14 +85,14 @@ def build_json(result: BuildResult, cluster: Cluster, store: Store) -> dict[str,
 
 
 def build_table(manifest: Manifest) -> Table:
-    """Draw the account of a build: each source from raw records to training and held-out tokens."""
+    """The account of a build: each source from raw records to training and held-out tokens."""
     documents = ("records", "rejected", "dropped", "train docs", "train tokens", "held-out docs", "held-out tokens")
     rows = []
     for name, source in sorted(manifest.sources.items()):
         read, *later = source.ledger
-        elsewhere = sum(gone.documents for reason, gone in read.dropped.items() if reason == OTHER_PART)
-        rejected = sum(gone.documents for gone in read.dropped.values()) - elsewhere
-        dropped = sum(gone.documents for row in later for gone in row.dropped.values())
+        elsewhere = sum(lost.documents for reason, lost in read.dropped.items() if reason == OTHER_PART)
+        rejected = sum(lost.documents for lost in read.dropped.values()) - elsewhere
+        dropped = sum(lost.documents for row in later for lost in row.dropped.values())
         train, heldout = source.train, source.heldout
         sides = (train.documents, train.tokens, heldout.documents, heldout.tokens)
         records = read.documents_in - elsewhere

@@ -1,4 +1,4 @@
-"""`mixproof compare`: rank the mixtures of one or more specs, within groups of runs that may be compared."""
+"""`mixproof compare`: rank the mixtures of one or more specs, within groups of comparable runs."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from mixproof.train.outcome import RunOutcome, find_outcomes
 from mixproof.train.record import RUN, RunRecord
 
 MOST_COLUMNS = 6
-"""Sources, or mixtures, side by side in a table that a terminal can show."""
+"""Sources or mixtures side by side in one table; a terminal is not wider."""
 SpecsArgument = Annotated[
-    list[Path], typer.Argument(metavar="SPEC...", help="One or more specs whose runs to compare.")
+    list[Path], typer.Argument(metavar="SPEC...", help="One or more specs whose runs are compared.")
 ]
 AcrossOption = Annotated[
     str | None,
@@ -48,7 +48,7 @@ def compare(
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Say which mixture is better, among runs whose facts agree; exit code 1 when none can be compared."""
+    """Rank the mixtures of SPEC among comparable runs; exit code 1 when no two mixtures are comparable."""
     check_html(html)
     requests = open_requests(specs, store or [os.environ.get(STORE_VARIABLE, DEFAULT_STORE)])
     comparison = compare_requests(requests, across)
@@ -76,13 +76,16 @@ def open_requests(specs: Sequence[Path], stores: Sequence[str]) -> list[Request]
         opened = [open_request(spec, store) for store in dict.fromkeys(stores)]
         built = [request for request in opened if request.find_manifest() is not None]
         if not built and len(opened) > 1:
-            raise RequestError(f"{spec}: not built in any of {', '.join(map(str, stores))}; build it in one of them")
+            raise RequestError(f"{spec}: has no build in {', '.join(map(str, stores))}; build it in one of them first")
         found += built or opened
     return found
 
 
 def compare_requests(requests: Sequence[Request], across: str | None = None) -> Comparison:
-    """Compare the finished runs of some specs, builds audited from records, runs from all they are read from."""
+    """Audit the builds and finished runs of some specs, then compare the runs.
+
+    Builds are audited at depth arithmetic; runs also from every file that the comparison reads.
+    """
     records: list[RunRecord] = []
     audits: dict[str, bool] = {}
     faults: dict[str, str] = {}
@@ -107,28 +110,28 @@ def compare_requests(requests: Sequence[Request], across: str | None = None) -> 
                 audited(outcome.key, audit_run(Path(outcome.folder) / RUN, "arithmetic", compared=True))
     if not records:
         names = " ".join(str(request.loaded.path) for request in requests)
-        raise RequestError(f"no run of {names} is finished; `mixproof train` trains them")
+        raise RequestError(f"no run of {names} is finished; run `mixproof train` first")
     objective = _one_objective(requests)
     return compare_runs(records, objective, across, audits=audits, faults=faults, folders=folders, manifests=manifests)
 
 
 def _external(requests: Sequence[Request]) -> tuple[list[RunOutcome], list[ExternalScores]]:
-    """What the runs of the specs that name external texts or tasks have been scored on."""
+    """The runs' scores on external evaluation sets and tasks, for the specs that name any."""
     outcomes: list[RunOutcome] = []
     scores: list[ExternalScores] = []
     for request in requests:
-        if wanted := find_external(request.spec, request.loaded.base):
+        if sets_and_tasks := find_external(request.spec, request.loaded.base):
             found = find_outcomes(plan_requests(request.spec, request.manifest(), request.store, None))
             outcomes += found
-            scores += read_external(found, wanted, request.store)
+            scores += read_external(found, sets_and_tasks, request.store)
     return outcomes, scores
 
 
 def _one_objective(requests: Sequence[Request]) -> Objective | None:
-    """Take the objective that all specs share.
+    """The objective that all specs share.
 
     Raises:
-        RequestError: when two specs minimize different things.
+        RequestError: when two specs have different objectives.
     """
     first = requests[0]
     for other in requests[1:]:
@@ -140,7 +143,7 @@ def _one_objective(requests: Sequence[Request]) -> Objective | None:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Write a comparison for a person: a ranking a proxy, what was delivered, and the verdict."""
+    """Print a comparison: one ranking per proxy, the delivered tokens, and the verdict."""
     for group in comparison.groups:
         for ranking in group.rankings.values():
             for shown in _ranking_tables(ranking, comparison.objective):
@@ -150,20 +153,18 @@ def print_comparison(comparison: Comparison) -> None:
             names = " and ".join(pair.proxies)
             stdout.print(f"rank agreement of {names}: Spearman {pair.spearman:.2f}, Kendall {pair.kendall:.2f}")
         if group.across:
-            stdout.print(f"[yellow]compared across {group.across}: it differs between these runs[/]")
+            stdout.print(f"[yellow]compared across {group.across}: these runs differ in it[/]")
     for run in comparison.failed:
-        stdout.print(
-            f"not counted: {run.mixture} × {run.proxy} × seed {run.seed}: {escape(run.reason)}", soft_wrap=True
-        )
+        stdout.print(f"excluded: {run.mixture} × {run.proxy} × seed {run.seed}: {escape(run.reason)}", soft_wrap=True)
     for reason in comparison.reasons:
-        stdout.print(f"[yellow]apart:[/] {escape(reason)}", soft_wrap=True)
+        stdout.print(f"[yellow]not comparable:[/] {escape(reason)}", soft_wrap=True)
     for note in comparison.notes:
         stdout.print(f"[yellow]note:[/] {escape(note)}", soft_wrap=True)
     stdout.print(f"[bold]{escape(comparison.verdict)}[/]", soft_wrap=True)
 
 
 def _ranking_tables(ranking: Ranking, objective: str) -> list[Table]:
-    """The ranking; what each source scored stands in it, or, of many sources, in a table of its own."""
+    """The ranking, with one column per source, or with a second table when there are many sources."""
     sources = sorted({name for row in ranking.rows for name in row.heldout})
     beside = sources if len(sources) <= MOST_COLUMNS else []
     columns = ("mixture", "objective", "± seeds", "± documents", "seeds", *beside)
@@ -175,7 +176,7 @@ def _ranking_tables(ranking: Ranking, objective: str) -> list[Table]:
     if not beside:
         best = ranking.rows[:MOST_COLUMNS]
         title = f"{ranking.proxy}: held-out bits per byte" + (
-            f" of the first {len(best)} of {len(ranking.rows)} mixtures" if len(best) < len(ranking.rows) else ""
+            f" of the best {len(best)} of {len(ranking.rows)} mixtures" if len(best) < len(ranking.rows) else ""
         )
         scores = [(name, *(_score(row, name) for row in best)) for name in sources]
         tables.append(table(title, ("source", *(row.mixture for row in best)), scores))
@@ -194,7 +195,7 @@ def _margins(row: Row) -> tuple[str, str]:
 
 
 def _delivered_table(group: Group) -> Table:
-    """A line a mixture and proxy, and a line a source below it."""
+    """A line per mixture and proxy, with a line per source below it."""
     columns = ("mixture × proxy", "declared", "planned tokens", "delivered tokens", "epochs")
     rows = []
     for ranking in group.rankings.values():

@@ -1,4 +1,4 @@
-"""`mixproof demo`: the main job on text that every Python installation has; no network, no GPU."""
+"""`mixproof demo`: the whole job on text that every Python installation has; needs no network and no GPU."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from mixproof.mixtures.shipped import shipped_spec
 from .run import print_ran, run_request
 
 REPORT = "report.html"
-PrepareOption = Annotated[bool, typer.Option("--prepare", help="Only gather the text and write the spec, demo.yaml.")]
+PrepareOption = Annotated[bool, typer.Option("--prepare", help="Only write the corpus and the spec, demo.yaml.")]
 DirectoryOption = Annotated[
-    Path, typer.Option("--directory", metavar="DIR", help="Where corpus, spec and store are put.")
+    Path, typer.Option("--directory", metavar="DIR", help="Folder for the corpus, the spec and the store.")
 ]
 DemoStoreOption = Annotated[
     str | None,
-    typer.Option("--store", envvar="MIXPROOF_STORE", metavar="URI", help="Where outputs live; default: DIR/store."),
+    typer.Option(
+        "--store", envvar="MIXPROOF_STORE", metavar="URI", help="Folder or URL of the store; default: DIR/store."
+    ),
 ]
 
 
@@ -36,10 +38,10 @@ def demo(
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Gather real text, build it, train two mixtures and say which is better, in a few minutes."""
+    """Collect real text, build it, train two mixtures and say which is better, in a few minutes."""
     sizes = gather(directory / "corpus")
     rows = [(name, count(size)) for name, size in sizes.items()]
-    stderr.print(table(f"Gathered from this Python installation into {directory}", ("source", "text bytes"), rows))
+    stderr.print(table(f"Corpus from this Python installation, in {directory}", ("source", "text bytes"), rows))
     spec = directory / "demo.yaml"
     spec.write_text(shipped_spec("demo"))
     if prepare:
@@ -54,5 +56,5 @@ def demo(
         emit_json(ran.to_json())
         return
     print_ran(ran)
-    stdout.print(f"everything on one page: {report}")
-    stdout.print(f"look further: mixproof plan {spec} --store {store or directory / 'store'}")
+    stdout.print(f"report: {report}")
+    stdout.print(f"next: mixproof plan {spec} --store {store or directory / 'store'}")

@@ -1,4 +1,4 @@
-"""`mixproof diff A B`: what differs between two specs, builds or runs, and what B would do again after A."""
+"""`mixproof diff A B`: the differences between two specs, builds or runs, and what would rerun for B after A."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from mixproof.ledger.objects import is_remote
 from mixproof.train.launch.diff import Diff, Difference
 from mixproof.train.launch.diff import diff as diff_paths
 
-SideArgument = Annotated[str, typer.Argument(help="Path of a spec; path or URL of a manifest, a run, or its folder.")]
+SideArgument = Annotated[
+    str, typer.Argument(help="Path of a spec, or path or URL of a manifest, a run, or their folder.")
+]
 VALUE_CHARS = 60
 CHECKSUM = re.compile("[0-9a-f]{64}")
 MOST_ROWS = 12
-"""Keys with the same beginning that are all shown; of more, the first few stand for the others."""
+"""Up to this many keys with the same first part are all shown; of more keys, only the first `SHOWN_ROWS`."""
 SHOWN_ROWS = 3
 
 
 def diff(a: SideArgument, b: SideArgument, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
-    """Say what differs between A and B, and what would rerun for B where A is done."""
+    """Show the differences between A and B, and what would rerun for B when A is finished."""
     found = diff_paths(*(locate(side).fetch() if is_remote(side) else Path(side) for side in (a, b)))
     if as_json:
         emit_json(found.to_json())
@@ -36,23 +38,23 @@ def diff(a: SideArgument, b: SideArgument, as_json: JsonOption = False, verbose:
 
 
 def print_diff(found: Diff) -> None:
-    """Write a diff for a person."""
+    """Print a diff."""
     if not found.differences:
-        stdout.print(f"the two {found.kind}s say the same")
+        stdout.print(f"the two {found.kind}s are equal")
     else:
         title = f"{len(found.differences):,} keys differ"
         stdout.print(table(title, ("key", "A", "B"), _rows(found.differences), text_columns=3))
         reruns = [[escape(rerun.what), escape(_some(rerun.because))] for rerun in found.reruns]
         if reruns:
-            stdout.print(table("Would rerun", ("what", "because of"), reruns, text_columns=2))
+            stdout.print(table("Would run again", ("what", "because of"), reruns, text_columns=2))
         else:
-            stdout.print("nothing would rerun")
+            stdout.print("nothing would run again")
     for note in found.notes:
         stdout.print(escape(note), soft_wrap=True)
 
 
 def _rows(differences: Sequence[Difference]) -> list[list[str]]:
-    """A row a key, by the first part of the keys; parts of many keys come last, and not in full."""
+    """A row per key, grouped by the first part of the key; groups of many keys come last and are shortened."""
     parts: dict[str, list[Difference]] = {}
     for difference in differences:
         parts.setdefault(difference.key.partition(".")[0], []).append(difference)
@@ -61,15 +63,15 @@ def _rows(differences: Sequence[Difference]) -> list[list[str]]:
         shown = own if len(own) <= MOST_ROWS else own[:SHOWN_ROWS]
         rows += [_row(difference) for difference in shown]
         if len(shown) < len(own):
-            rows.append([f"{part}: {len(own) - len(shown):,} keys more, see --json", "", ""])
+            rows.append([f"{part}: {len(own) - len(shown):,} more keys, see --json", "", ""])
     return rows
 
 
 def _row(difference: Difference) -> list[str]:
     return [
         difference.key,
-        "not there" if difference.only == "b" else _short(difference.a),
-        "not there" if difference.only == "a" else _short(difference.b),
+        "absent" if difference.only == "b" else _short(difference.a),
+        "absent" if difference.only == "a" else _short(difference.b),
     ]
 
 

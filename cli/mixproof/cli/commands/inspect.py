@@ -1,4 +1,4 @@
-"""`mixproof inspect`: what the steps of a spec would drop, before a full run, so that they can be tuned."""
+"""`mixproof inspect`: what the steps of a spec would drop, so that they can be tuned before a full build."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from mixproof.pipeline.steps.deciding import option_of
 
 SHOWN_CHARS = 300
 
-SampleOption = Annotated[str, typer.Option("--sample", metavar="SHARE", help="The share of the documents to try.")]
-TextsOption = Annotated[int, typer.Option("--texts", min=0, help="Dropped texts to show for each reason.")]
+SampleOption = Annotated[str, typer.Option("--sample", metavar="SHARE", help="Share of the documents to try.")]
+TextsOption = Annotated[int, typer.Option("--texts", min=0, help="Number of dropped texts to show per reason.")]
 
 
 def inspect(
@@ -40,7 +40,7 @@ def inspect(
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Show what the steps of SPEC drop, by source and reason, with samples. Writes nothing to any store."""
+    """Show what the steps of SPEC would drop, by source and reason, with samples. Writes to no store."""
     rate = _rate(sample)
     loaded = load_spec(spec)
     for name, source in loaded.spec.sources.items():
@@ -62,7 +62,7 @@ def inspect(
 
 
 def inspect_json(tried: Mapping[str, StepTrial], rate: Fraction) -> dict[str, object]:
-    """Give the JSON form of a trial; shares are of the documents and bytes that the source's first step saw."""
+    """The JSON form of a trial; shares refer to the documents and bytes that enter the source's first step."""
     sources = {
         name: {
             "rejected": dict(one.rejected),
@@ -79,12 +79,12 @@ def inspect_json(tried: Mapping[str, StepTrial], rate: Fraction) -> dict[str, ob
 
 def _step_json(tried: StepTrial, row: StageRow) -> dict[str, object]:
     dropped = {}
-    for reason, gone in row.dropped.items():
-        documents, text_bytes = _shares(gone, tried.tried)
+    for reason, lost in row.dropped.items():
+        documents, text_bytes = _shares(lost, tried.tried)
         samples = _samples_json(tried.samples.get((row.stage, reason), ()))
         shares = {"documents_share": documents, "bytes_share": text_bytes}
         option = option_of(row.stage, reason)
-        dropped[reason] = {**gone.model_dump(), **shares, "option": option, "samples": samples}
+        dropped[reason] = {**lost.model_dump(), **shares, "option": option, "samples": samples}
     return {**row.model_dump(exclude={"stage", "dropped"}), "step": row.stage, "dropped": dropped}
 
 
@@ -93,11 +93,11 @@ def _samples_json(samples: Sequence[Sample]) -> list[dict[str, object]]:
 
 
 def print_source(name: str, tried: StepTrial) -> None:
-    """Write one source's trial for a person."""
+    """Print one source's trial."""
     rows = []
     for row in tried.rows:
-        for reason, gone in sorted(row.dropped.items(), key=lambda item: -item[1].documents):
-            rows.append((row.stage, reason, option_of(row.stage, reason) or "", *_cells(gone, tried.tried)))
+        for reason, lost in sorted(row.dropped.items(), key=lambda item: -item[1].documents):
+            rows.append((row.stage, reason, option_of(row.stage, reason) or "", *_cells(lost, tried.tried)))
         if row.bytes_added or row.bytes_removed:
             rows.append((row.stage, "edits", "", "", "", f"+{count(row.bytes_added)} -{count(row.bytes_removed)}", ""))
     rows.append(("", "kept", "", *_cells(tried.kept, tried.tried)))
@@ -106,21 +106,21 @@ def print_source(name: str, tried: StepTrial) -> None:
         table(f"{escape(name)}: {count(tried.tried.documents)} documents tried", columns, rows, text_columns=3)
     )
     for reason, records in tried.rejected.items():
-        what = "records passed over" if reason in PASSED_OVER else "records rejected"
-        stdout.print(f"{count(records)} {what} while reading: {escape(reason)}")
+        what = "records skipped" if reason in PASSED_OVER else "records rejected"
+        stdout.print(f"{count(records)} {what} by the reader: {escape(reason)}")
         print_samples(tried.rejects.get(reason, ()))
     for doubt in tried.doubts:
-        stdout.print(f"[bold yellow]look:[/] {escape(doubt)}", soft_wrap=True)
+        stdout.print(f"[bold yellow]warning:[/] {escape(doubt)}", soft_wrap=True)
     for (step, reason), samples in tried.samples.items():
         print_samples(samples, f"[bold]{escape(step)} {escape(reason)}[/]")
     stdout.print()
 
 
 def print_samples(samples: Sequence[Sample], head: str = "") -> None:
-    """Write where each of some texts stands and how it starts."""
+    """Print the location and the beginning of each text."""
     for one in samples:
-        place = f"{one.file} record {one.record}" + ("" if one.id is None else f", id {one.id}")
-        stdout.print(f"{head}  {escape(place)}", soft_wrap=True)
+        location = f"{one.file} record {one.record}" + ("" if one.id is None else f", id {one.id}")
+        stdout.print(f"{head}  {escape(location)}", soft_wrap=True)
         stdout.print(escape("  " + " ".join(one.text[:SHOWN_CHARS].split())), soft_wrap=True)
 
 
@@ -139,5 +139,5 @@ def _rate(sample: str) -> Fraction:
     except ValueError as error:
         raise RequestError(f"--sample: {error}") from None
     if not rate:
-        raise RequestError("--sample: a share of nothing tries nothing; give 1%, say")
+        raise RequestError("--sample 0: would try no documents; give a positive share, such as 1%")
     return rate

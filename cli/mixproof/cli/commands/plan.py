@@ -1,6 +1,6 @@
-"""`mixproof plan`: what a spec asks for, before any work: files, tokens, steps, samples, epochs, rounding, cost.
+"""`mixproof plan`: files, tokens, steps, samples, epochs, rounding and cost of a spec, before any work.
 
-Estimated before a build, exact after it. Writes nothing and starts nothing. Torch is loaded only where the store holds
+Estimated before a build, exact after it. Writes nothing and starts nothing. Torch is loaded only if the store holds
 runs that might be reused.
 """
 
@@ -29,35 +29,35 @@ from mixproof.train.outcome import find_outcomes
 from mixproof.train.record import TRAIN
 
 USUAL_VOCABULARY = 32_000
-"""Of a tokenizer that nobody has opened yet."""
+"""Assumed for a tokenizer that has not been opened yet."""
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """Everything that a plan says."""
+    """A plan: what a spec needs, what is finished, and what the rest costs."""
 
     request: Request
     tokens_of: Mapping[str, int]
-    """Training tokens by source; estimates where there is no build."""
+    """Training tokens by source; estimates if there is no build."""
     manifest: Manifest | None
     budgets: Mapping[Pair, RunBudget]
     reading: ReadProgress | None
-    """None where there is a build."""
+    """None if there is a build."""
     finished: Mapping[Pair, int]
-    """Runs that are there, by mixture and proxy."""
+    """Number of finished runs by mixture and proxy."""
     documents: Rate | None
     costs: tuple[ProxyCost, ...]
     vocab_size: int
 
     @property
     def to_train(self) -> int:
-        """Runs that `train` would train."""
+        """Number of runs that `train` would train."""
         return sum(cost.runs for cost in self.costs)
 
     @property
     def bytes_to_store(self) -> dict[str, int]:
-        """Ids of the datasets, ids of the draws at most, and checkpoints."""
+        """Bytes of the datasets' token ids, of the draws' token ids (at most), and of the checkpoints."""
         tokens = 0 if self.manifest is not None else sum(self.tokens_of.values())
         reach: dict[str, int] = {}
         for budget in self.budgets.values() if self.to_train else ():
@@ -74,7 +74,7 @@ class Planned:
 def plan(
     spec: SpecPath, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False, verbose: VerboseOption = 0
 ) -> None:
-    """Show what SPEC asks for; exact after a build, estimated before. Writes nothing and starts nothing."""
+    """Show what SPEC needs: exact after a build, estimated before. Writes nothing and starts nothing."""
     planned = make_plan(open_request(spec, store))
     if as_json:
         emit_json(plan_json(planned))
@@ -83,7 +83,7 @@ def plan(
 
 
 def make_plan(request: Request) -> Planned:
-    """Gather what is known about a spec, its build and its runs."""
+    """Collect what is known about a spec, its build and its runs."""
     spec = request.spec
     path = request.find_manifest()
     manifest = None if path is None else read_manifest(path)
@@ -104,9 +104,9 @@ def make_plan(request: Request) -> Planned:
 
 
 def plan_json(planned: Planned) -> dict[str, object]:
-    """Give the JSON form of a plan; `tokens` of a source are estimates where `built` is false.
+    """The JSON form of a plan; a source's `tokens` are estimates if `built` is false.
 
-    `cut_tokens` are there where the spec simulates its target: unique tokens to which the run's source is cut.
+    `cut_tokens` is present if the spec simulates its target: the unique tokens to which the run's source is cut.
     """
     request = planned.request
     sources = {
@@ -156,7 +156,7 @@ def _run_json(planned: Planned, pair: Pair) -> dict[str, object]:
 
 
 def print_plan(planned: Planned) -> None:
-    """Write a plan for a person."""
+    """Print a plan."""
     spec, estimates = planned.request.spec, planned.request.estimates
     about = "training tokens" if planned.manifest is not None else "tokens (estimated)"
     rows = [
@@ -164,12 +164,12 @@ def print_plan(planned: Planned) -> None:
         for name, found in estimates.items()
     ]
     files, size = (sum(sizes) for sizes in zip(*((one.files, one.bytes) for one in _wholes(planned)), strict=True))
-    rows.append((f"{len(estimates)} in all", count(files), count(size), count(sum(planned.tokens_of.values()))))
+    rows.append((f"total ({len(estimates)})", count(files), count(size), count(sum(planned.tokens_of.values()))))
     stdout.print(table("Sources", ("source", "files", "file bytes", about), rows))
     stdout.print(_runs_table(planned))
     if spec.target is not None:
         stdout.print(
-            f"epochs and their worth in new tokens (an estimate) are of the target's {count(spec.target.tokens)}"
+            f"epochs and effective tokens (an estimate) refer to the target's {count(spec.target.tokens)} tokens"
         )
     for name, budget in {proxy: budget for (_, proxy), budget in planned.budgets.items()}.items():
         stdout.print(_rounding(name, budget))
@@ -181,10 +181,10 @@ def print_plan(planned: Planned) -> None:
 
 
 def _runs_table(planned: Planned) -> Table:
-    """A line a mixture and proxy, and a line a source below it."""
+    """A line per mixture and proxy, with a line per source below it."""
     spec = planned.request.spec
     simulates = spec.target is not None and spec.target.simulate
-    last = ("epochs", "worth", "cut to") if simulates else ("epochs", "worth")
+    last = ("epochs", "effective", "cut to") if simulates else ("epochs", "effective")
     columns = ("mixture × proxy", "declared", "samples", "planned tokens", "share", *last)
     rows: list[tuple[str, ...]] = []
     for (mixture, proxy), budget in planned.budgets.items():
@@ -200,22 +200,22 @@ def _runs_table(planned: Planned) -> Table:
 
 
 def _repeated(use: Use) -> tuple[str, str]:
-    """Give the epochs, and the estimate of how many unique tokens they are worth."""
+    """The epochs, and the estimated number of unique tokens that they are worth."""
     return f"{float(use.epochs):.3f}", count(effective_tokens(use.unique_tokens, float(use.epochs)))
 
 
 def _rounding(proxy: str, budget: RunBudget) -> str:
-    """Say what whole steps make of the tokens that a proxy asks for."""
+    """How a proxy's declared tokens are rounded up to whole steps."""
     more = budget.tokens_planned / budget.tokens_declared - 1
     return (
-        f"{proxy}: {count(budget.tokens_declared)} tokens asked for, {count(budget.steps)} steps of "
-        f"{count(budget.global_batch_size)} × {count(budget.sequence_length)} = {count(budget.tokens_planned)} "
-        f"(+{more:.2%}); {count(budget.warmup_steps)} of warm-up, {count(budget.decay_steps)} of decay"
+        f"{proxy}: {count(budget.tokens_declared)} tokens declared; {count(budget.steps)} steps of "
+        f"{count(budget.global_batch_size)} × {count(budget.sequence_length)} = {count(budget.tokens_planned)} planned "
+        f"(+{more:.2%}), with {count(budget.warmup_steps)} for warm-up and {count(budget.decay_steps)} for decay"
     )
 
 
 def _print_work(planned: Planned) -> None:
-    """Say what would run, what is reused, and what it takes."""
+    """Print what would run, what is reused, and what it costs."""
     rows = [_documents_row(planned)]
     for cost in planned.costs:
         finished = sum(runs for (_, proxy), runs in planned.finished.items() if proxy == cost.proxy)
@@ -224,13 +224,13 @@ def _print_work(planned: Planned) -> None:
         takes = f"{hours(cost.hours)} {unit}" if cost.runs else ""
         work = f"{count(cost.runs)} runs, {amount(cost.flops)}FLOP" if cost.runs else ""
         rows.append((f"train {cost.proxy}", work, f"{count(finished)} runs" if finished else "", takes, speed))
-    stdout.print(table("Work", ("", "to do", "reused", "takes", "rate"), rows, text_columns=5))
+    stdout.print(table("Work", ("", "to do", "reused", "time", "rate"), rows, text_columns=5))
     parts = [f"{amount(size)}B of {name}" for name, size in planned.bytes_to_store.items() if size]
-    stdout.print(f"to store: {', '.join(parts)}" if parts else "to store: nothing new")
+    stdout.print(f"disk space: {', '.join(parts)}" if parts else "disk space: nothing new")
 
 
 def _wholes(planned: Planned) -> list[Estimate]:
-    """The files of every source once, though each part of a split one reads them all."""
+    """The files of every source, counted once even if several parts of a split source read them."""
     spec, estimates = planned.request.spec, planned.request.estimates
     whole_of = {name: source.of if isinstance(source, SplitSource) else name for name, source in spec.sources.items()}
     return list({whole_of[name]: found for name, found in estimates.items()}.values())
@@ -241,24 +241,24 @@ def _documents_row(planned: Planned) -> tuple[str, ...]:
     if planned.manifest is not None:
         return ("build", "", f"build {planned.manifest.build[:12]}", "", "")
     rate = planned.documents
-    assert planned.reading is not None, "there is no build"
+    assert planned.reading is not None, "there is a build"
     shards, read = planned.reading.shards, planned.reading.shards_read
     work = f"{amount(size)}B of files in {count(shards)} shards"
     reused = f"{count(read)} shards read" if read else ""
     if rate is None:
-        return ("build", work, reused, "unknown", "nothing was built in this store yet")
+        return ("build", work, reused, "unknown", "no build in this store to estimate from")
     takes = f"{hours(size / rate.amount / 3600)} core-hours"
     return ("build", work, reused, takes, f"{amount(rate.amount)}B/s a core, {rate.source}")
 
 
 def _finished(request: Request, manifest: Manifest | None, budgets: Mapping[Pair, RunBudget]) -> dict[Pair, int]:
-    """How many runs of each mixture and proxy are done and whole."""
+    """Number of finished, complete runs by mixture and proxy."""
     done = dict.fromkeys(budgets, 0)
     if manifest is None or not request.store.keys(TRAIN):
         return done
     try:
         outcomes = find_outcomes(plan_requests(request.spec, manifest, request.store, None))
-    except RequestError:  # nothing is drawn yet, so nothing was trained
+    except RequestError:  # no draw yet, so nothing was trained
         return done
     for outcome in outcomes:
         done[outcome.mixture, outcome.proxy] += outcome.done

@@ -15,7 +15,8 @@ VocabOption = Annotated[int, typer.Option("--vocab-size", min=1, help="Number of
 SequenceOption = Annotated[int, typer.Option("--sequence-length", min=1, help="Tokens in a training window.")]
 BatchOption = Annotated[int, typer.Option("--micro-batch-size", min=1, help="Samples in a forward pass.")]
 PrecisionOption = Annotated[
-    Literal["float32", "bfloat16"], typer.Option("--dtype", help="Of the forward pass: CPU, CUDA.")
+    Literal["float32", "bfloat16"],
+    typer.Option("--dtype", help="dtype of the forward pass: float32 on CPU, bfloat16 on CUDA."),
 ]
 
 SHAPE = ("parameters", "non_embedding", "layers", "hidden", "ffn", "heads", "kv_heads", "flops_per_token")
@@ -30,7 +31,7 @@ def proxies(
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Show the shipped proxies: shape, parameters, FLOPs per token, memory of training, size of a checkpoint."""
+    """Show the shipped proxies: shape, parameters, FLOPs per token, training memory, checkpoint size."""
     rows: list[dict[str, object]] = []
     for name, shape in PROXIES.items():
         parameters = count_parameters(shape, vocab_size)
@@ -57,11 +58,11 @@ def proxies(
     if as_json:
         emit_json({"proxies": rows})
         return
-    _print("Proxies", f"at a vocabulary of {vocab_size:,}", SHAPE, rows)
-    window = f"{micro_batch_size} x {sequence_length:,} tokens a forward pass in {dtype}"
-    _print("Memory, estimated", window, MEMORY, rows)
+    _print(f"Proxies, with a vocabulary of {vocab_size:,}", SHAPE, rows)
+    window = f"{micro_batch_size} x {sequence_length:,} tokens per forward pass in {dtype}"
+    _print(f"Estimated memory, {window}", MEMORY, rows)
 
 
-def _print(title: str, at: str, names: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
+def _print(title: str, names: Sequence[str], rows: Sequence[Mapping[str, object]]) -> None:
     cells = [(str(row["name"]), *(f"{row[name]:,}" for name in names)) for row in rows]
-    stdout.print(table(f"{title} {at}", ("name", *(name.replace("_", " ") for name in names)), cells))
+    stdout.print(table(title, ("name", *(name.replace("_", " ") for name in names)), cells))

@@ -40,10 +40,10 @@ from .train import report_failed, run_train, train_json
 
 @dataclass(frozen=True)
 class Ran:
-    """Everything that one `run` gives."""
+    """The results of one `run`."""
 
     request: Request
-    """What was asked, with the parts of split sources."""
+    """The request, with the parts of split sources."""
     manifest: Manifest
     build: dict[str, object]
     audit: AuditReport
@@ -52,7 +52,7 @@ class Ran:
     comparison: Comparison
 
     def to_json(self) -> dict[str, object]:
-        """Give the four parts, each in the form of its own command."""
+        """The four parts, each in the form of its own command."""
         return {
             "build": self.build,
             "audit": self.audit.to_json(),
@@ -72,7 +72,7 @@ def run(
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Do the whole job of SPEC: build, audit, train, compare; what is done already is reused."""
+    """Do the whole job of SPEC: build, audit, train, compare; finished work is reused."""
     check_html(html)
     check_wandb(wandb)
     request = open_request(spec, store)
@@ -97,9 +97,9 @@ def run_request(
     """Do the whole job with one Ray start.
 
     Raises:
-        MixproofError: when the build's audit fails: nothing is trained on it.
+        MixproofError: when the build's audit fails; nothing is trained on it.
     """
-    wanted = find_external(request.spec, request.loaded.base)
+    sets_and_tasks = find_external(request.spec, request.loaded.base)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         look_before_work(request.store, cluster)
         built = run_build(request, cluster)
@@ -108,15 +108,17 @@ def run_request(
         report = audit_request(request, "bytes", cluster)
         if not report.ok:
             print_report(report)
-            raise MixproofError("the audit failed, so nothing is trained; mend or remove what it names and run again")
+            raise MixproofError(
+                "the audit failed, so nothing was trained; repair or delete the files listed above and run again"
+            )
         outcomes = run_train(request, cluster, progress, device, wandb)
-        external = score_external(outcomes, wanted, request.store, cluster)
+        external = score_external(outcomes, sets_and_tasks, request.store, cluster)
         report = audit_request(request, "bytes", cluster)
     return Ran(request, built.manifest, build, report, outcomes, external, compare_requests([request]))
 
 
 def print_ran(ran: Ran) -> None:
-    """Write the whole job for a person: the account, the audit, the comparison."""
+    """Print the whole job: the account, the audit, the comparison."""
     stdout.print(build_table(ran.manifest))
     print_report(ran.audit)
     print_comparison(ran.comparison)

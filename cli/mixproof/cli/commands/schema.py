@@ -1,4 +1,4 @@
-"""`mixproof schema`: the spec's JSON Schema, so that editors complete and check specs."""
+"""`mixproof schema`: the JSON Schema of a spec, with which editors complete and check specs."""
 
 from __future__ import annotations
 

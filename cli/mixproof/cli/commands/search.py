@@ -1,8 +1,8 @@
-"""`mixproof search`: the mixture with the lowest predicted score, by CLIMB's loop or from results that are there.
+"""`mixproof search`: find the mixture with the lowest predicted score, by CLIMB's loop or from existing results.
 
-`search SPEC` trains its candidates (search_spec.py). `search --weights W.csv --scores S.csv` takes other people's
-results, and with `--predict P.csv` says what further mixtures would score. Exit code 1 when no mixture is recommended
-and nothing else was asked for.
+`search SPEC` trains its candidates (search_spec.py). `search --weights W.csv --scores S.csv` fits predictors to
+existing results, and with `--predict P.csv` also predicts the scores of other mixtures. Exit code 1 when no mixture is
+recommended and no predictions were requested.
 """
 
 from __future__ import annotations
@@ -36,28 +36,32 @@ from mixproof.mixtures.search.predictor import FloatArray
 from mixproof.mixtures.search.rounds import ANCHOR_SEEDS, ROUNDS
 from mixproof.mixtures.search.study import Recommendation, check_size, objective_weights, recommend_from
 
-SpecArgument = Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="Train candidates for this spec.")]
+SpecArgument = Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="Spec to train candidates for.")]
 WeightsOption = Annotated[
-    Path | None, typer.Option("--weights", metavar="CSV", help="Mixtures that were run: a column a source.")
+    Path | None, typer.Option("--weights", metavar="CSV", help="Mixtures that were run: one column per source.")
 ]
 ScoresOption = Annotated[
-    Path | None, typer.Option("--scores", metavar="CSV", help="What they scored, lower is better: a column a score.")
+    Path | None, typer.Option("--scores", metavar="CSV", help="Their scores, lower is better: one column per score.")
 ]
 PredictOption = Annotated[Path | None, typer.Option("--predict", metavar="CSV", help="Mixtures to predict.")]
 ObjectiveOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--objective", metavar="SCORE", help="With --scores: what to minimize; the mean of several, or of all."
+        "--objective",
+        metavar="SCORE",
+        help="With --scores: score to minimize; repeat for a mean; default: mean of all.",
     ),
 ]
-ProxyOption = Annotated[str | None, typer.Option("--proxy", help="Proxy that measures candidates; default: the first.")]
-RoundsOption = Annotated[str, typer.Option("--rounds", metavar="N,N,...", help="Candidates of each round.")]
+ProxyOption = Annotated[
+    str | None, typer.Option("--proxy", help="Proxy to train candidates with; default: the spec's first.")
+]
+RoundsOption = Annotated[str, typer.Option("--rounds", metavar="N,N,...", help="Number of candidates in each round.")]
 RepeatsOption = Annotated[
-    int, typer.Option("--repeats", min=1, help="Seeds of the anchor and of the optimum, which measure the noise.")
+    int, typer.Option("--repeats", min=1, help="Seeds of the anchor and of the optimum, to measure the noise.")
 ]
 OutputOption = Annotated[
     Path | None,
-    typer.Option("--output", metavar="YAML", help="Spec with the mixture found; default: SPEC's name with -found."),
+    typer.Option("--output", metavar="YAML", help="Spec to write with the mixture found; default: SPEC-found.yaml."),
 ]
 DEFAULT_ROUNDS = ",".join(map(str, ROUNDS))
 
@@ -78,37 +82,39 @@ def search(
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Search for the best mixture: train candidates of SPEC in rounds, or learn from --weights and --scores."""
+    """Search for the best mixture: train candidates of SPEC in rounds, or fit predictors to --weights and --scores."""
     if (spec is None) == (weights is None):
-        raise RequestError("search takes either a SPEC, or --weights and --scores with results that are there")
+        raise RequestError("search needs either a SPEC, or --weights and --scores with existing results")
     if spec is not None:
         given = [
             name for name, value in (("--scores", scores), ("--predict", predict), ("--objective", objective)) if value
         ]
         if given:
-            raise RequestError(f"{given[0]} belongs to --weights; a SPEC says itself what it minimizes")
+            raise RequestError(f"{given[0]} needs --weights; a SPEC names its own objective")
         from .search_spec import SearchOptions, search_spec  # brings Ray, which tables do not need
 
         search_spec(spec, SearchOptions(proxy, _rounds(rounds), repeats, output, store, address, workers, as_json))
         return
     assert weights is not None
     if scores is None:
-        raise RequestError("--weights needs --scores: what those mixtures scored")
+        raise RequestError("--weights needs --scores, the scores of those mixtures")
     search_tables(weights, scores, predict, objective or [], as_json)
 
 
 def search_tables(weights: Path, scores: Path, predict: Path | None, objective: list[str], as_json: bool) -> None:
-    """Learn from tables, predict, and recommend."""
+    """Fit predictors to the tables, predict, and recommend."""
     observations = read_observations(weights, scores)
     check_size(observations)
     weighed = objective_weights(observations, objective)
-    asked = None if predict is None else read_mixtures(predict, observations.mixtures.sources)
+    to_predict = None if predict is None else read_mixtures(predict, observations.mixtures.sources)
     choices = _choose_all(observations)
     scores_minimized = observations.values[:, [observations.scores.index(name) for name in weighed]]
     overall = combine({name: choices[name] for name in weighed}, scores_minimized, weighed)
     found = recommend_from(observations.mixtures, scores_minimized, overall)
     predictions = (
-        {name: choice.predictor.predict(asked) for name, choice in choices.items()} if asked is not None else {}
+        {name: choice.predictor.predict(to_predict) for name, choice in choices.items()}
+        if to_predict is not None
+        else {}
     )
     if as_json:
         emit_json(_tables_json(choices, predictions, overall, found))
@@ -120,7 +126,7 @@ def search_tables(weights: Path, scores: Path, predict: Path | None, objective: 
 
 def _choose_all(observations: Observations) -> dict[str, Choice]:
     """Choose a predictor for every score, several at a time."""
-    targets = {name: observations.values[:, place] for place, name in enumerate(observations.scores)}
+    targets = {name: observations.values[:, column] for column, name in enumerate(observations.scores)}
     fits, shares = families(), observations.mixtures.shares
     with stage_progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
         progress("predictors", 0, len(targets))
@@ -156,12 +162,12 @@ def _print_tables(
     print_objective(overall)
     if predictions:
         rows = [(str(row + 1), *(f"{value:.4f}" for value in values)) for row, values in _by_row(predictions)]
-        stdout.print(table("Predictions, a row of the file each", ("row", *predictions), rows))
+        stdout.print(table("Predicted scores, by row of the file", ("row", *predictions), rows))
     if found.optimum is not None:
         print_optimum(found.optimum)
-        stdout.print("no source above the largest share it was run with; supply and caps are not known here")
+        stdout.print("no share exceeds the largest one that was run; supply and caps are not known from tables")
     else:
-        stdout.print(f"[bold]no mixture is recommended:[/] {escape(str(found.refused))}", soft_wrap=True)
+        stdout.print(f"[bold]no mixture recommended:[/] {escape(str(found.refused))}", soft_wrap=True)
 
 
 def _by_row(predictions: Mapping[str, FloatArray]) -> list[tuple[int, list[float]]]:
@@ -176,5 +182,5 @@ def _rounds(text: str) -> tuple[int, ...]:
     except ValueError:
         rounds = ()
     if not rounds or min(rounds) < 1:
-        raise RequestError(f"--rounds {text}: give how many candidates each round has, as 64,32,16")
+        raise RequestError(f"--rounds {text}: give the number of candidates in each round, such as 64,32,16")
     return rounds

@@ -1,9 +1,9 @@
-"""`mixproof search SPEC`: candidates trained in rounds, and a spec file with the mixture that they lead to.
+"""`mixproof search SPEC`: train candidates in rounds, and write a spec with the mixture found.
 
-plan > build > space of supply and caps > rounds of proxies > optimum, measured > SPEC-found.yaml. The search is
-arithmetic (mixproof.mixtures.search.rounds); here its trials become runs of the train room. A candidate is named by
-its shares, so its runs are found again whatever round asks for them; all runs share one draw a source. The candidates
-of a round are kept in the store under the scores that led to them: a search that was killed goes on with the same.
+plan > build > space within supply and caps > rounds of proxies > measured optimum > SPEC-found.yaml. The search itself
+is arithmetic (mixproof.mixtures.search.rounds); this module turns its trials into runs. A candidate is named by its
+shares, so that its runs are reused in any round, and all runs share one draw per source. The candidates of a round are
+stored under the scores that they follow from, so that a killed search resumes with the same candidates.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ from .build import run_build
 
 SEARCH = "search"
 SEARCH_VERSION = 2
-"""Rises when the same scores would lead to other candidates."""
+"""Increment when the same scores would lead to different candidates."""
 CANDIDATES = "candidates.json"
 FOUND = "found"
-"""Name of the mixture in the spec that a search writes; maps merge, so a name of its own."""
+"""Name of the mixture in the spec that a search writes; maps merge, so no other mixture may have it."""
 HEADER = "# Written by mixproof search; another search of the same spec replaces it.\n"
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What the command line says."""
+    """Options of the command line."""
 
     proxy: str | None
     rounds: tuple[int, ...]
@@ -65,7 +65,7 @@ class SearchOptions:
 
 
 def search_spec(path: Path, options: SearchOptions) -> None:
-    """Search for the best mixture of a spec, and end with exit code 1 where none is recommended."""
+    """Search for the best mixture of a spec; exit code 1 when none is recommended."""
     request = open_request(path, options.store)
     proxy = _proxy(request.spec, options.proxy)
     output = options.output or path.with_name(f"{path.stem}-{FOUND}.yaml")
@@ -109,10 +109,10 @@ class _Trainer:
         self._proxy, self._space, self._parts = proxy, space, parts
         self._least_tokens = draw_tokens(request.spec, proxy, space)
         self.runs: list[RunOutcome] = []
-        """Every run that was asked for, in order."""
+        """Every run of the search, in order."""
 
     def score(self, trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
-        """Train what is not trained yet; return bits per byte of the objective's sources, None where a run failed."""
+        """Train the trials without a run; return the objective sources' bits per byte, None for a failed run."""
         scores: dict[Trial, tuple[float, ...] | None] = {}
         seeds_of: dict[Units, list[int]] = {}
         for trial in trials:
@@ -152,7 +152,7 @@ class _Trainer:
 
 
 def candidate_name(space: Space, units: Units) -> str:
-    """Name a candidate by its shares, so that its runs are the same whoever asks for them."""
+    """Name a candidate by its shares, so that every round finds the same runs."""
     return f"candidate-{sha256_of(_named(space, units))[:12]}"
 
 
@@ -163,7 +163,7 @@ def _named(space: Space, units: Units) -> dict[str, int]:
 def _recall(
     store: Store, space: Space, plan: Plan
 ) -> Callable[[int, Sequence[Measured], Callable[[], list[Units]]], list[Units]]:
-    """Keep the candidates of each round in the store, under everything that they follow from."""
+    """Keep the candidates of each round in the store, under a key of everything that they follow from."""
 
     def recall(number: int, measured: Sequence[Measured], make: Callable[[], list[Units]]) -> list[Units]:
         config = {
@@ -194,26 +194,26 @@ def _weights(spec: Spec, manifest: Manifest) -> dict[str, float]:
     """Weight of each held-out set in the objective.
 
     Raises:
-        RequestError: when the objective weighs a source that has none.
+        RequestError: when the objective names a source without a held-out set.
     """
     known = sorted(name for name, source in manifest.sources.items() if source.heldout.documents)
     weights = objective_weights(spec.objective, known)
     for name in weights:
         if name not in known:
             where = spec.where("objective", "heldout_bpb", name)
-            raise RequestError(f"{where}: {name} has no held-out set; weigh {', '.join(known)}")
+            raise RequestError(f"{where}: {name} has no held-out set; choose from {', '.join(known)}")
     return weights
 
 
 def _proxy(spec: Spec, name: str | None) -> str:
     known = list(spec.train.proxies)
     if name is not None and name not in known:
-        raise RequestError(f"--proxy {name}: train.proxies has {', '.join(known)}")
+        raise RequestError(f"--proxy {name}: not in train.proxies; choose from {', '.join(known)}")
     return name or known[0]
 
 
 def _seeds(spec: Spec, repeats: int) -> tuple[int, ...]:
-    """The spec's seeds, and the next whole numbers where it has fewer."""
+    """The spec's first `repeats` seeds; if it has fewer, the next integers follow."""
     seeds = list(spec.train.seeds)[:repeats]
     following = max(spec.train.seeds) + 1
     return (*seeds, *range(following, following + repeats - len(seeds)))
@@ -221,13 +221,13 @@ def _seeds(spec: Spec, repeats: int) -> tuple[int, ...]:
 
 def _check_output(output: Path, spec: Path) -> None:
     if output.exists() and not output.read_bytes().startswith(HEADER.encode()):
-        raise RequestError(f"{output}: is there, and no search wrote it; name another file with --output")
+        raise RequestError(f"{output}: exists and was not written by a search; name another file with --output")
     if not output.parent.is_dir():
-        raise RequestError(f"{output}: there is no folder {output.parent}; it would extend {spec}")
+        raise RequestError(f"{output}: the folder {output.parent} does not exist; create it (the spec extends {spec})")
 
 
 def _about(proxy: str, outcome: Outcome) -> list[str]:
-    """What was predicted and measured, as lines for the spec that is written."""
+    """Predicted and measured scores, as comment lines for the written spec."""
     optimum, gain = outcome.optimum, outcome.gain
     assert optimum is not None, "only an optimum is written"
     less = (
@@ -237,28 +237,28 @@ def _about(proxy: str, outcome: Outcome) -> list[str]:
         f"At proxy {proxy}, after {len(outcome.measured)} runs: predicted {optimum.predicted:.4f} "
         f"({optimum.low:.4f} to {optimum.high:.4f} at 95%),",
         f"measured {fmean(outcome.confirmed):.4f} over {len(outcome.confirmed)} seeds{less}.",
-        "For the big run give it a proxy of that size under `train.proxies`, or `mixproof export` it.",
+        "For the big run, add a proxy of that size under `train.proxies`, or use `mixproof export`.",
     ]
 
 
 def write_spec(searched: LoadedSpec, space: Space, units: Units, output: Path, about: Sequence[str] = ()) -> Path:
-    """Write a spec that extends the one that was searched, with the mixture found in place of its own.
+    """Write a spec that extends the searched one and has only the mixture found.
 
     Args:
         searched: the spec that was searched.
         space: of its candidates.
         units: the mixture found.
         output: where to write.
-        about: lines of comment that say how it was found.
+        about: comment lines on how it was found.
 
     Returns:
-        Its absolute path; it was loaded again, so it is a spec.
+        Its absolute path. The file was loaded as a check.
     """
     parent = os.path.relpath(searched.path.resolve(), output.resolve().parent)
     shares = ", ".join(f"{_quoted(name)}: {100 * part / UNITS:g}%" for name, part in _named(space, units).items())
-    taken = searched.spec.mixtures
-    found = FOUND if FOUND not in taken else next(name for n in count(2) if (name := f"{FOUND}-{n}") not in taken)
-    others = "".join(f"  {_quoted(name)}: null\n" for name in taken)
+    existing = searched.spec.mixtures
+    found = FOUND if FOUND not in existing else next(name for n in count(2) if (name := f"{FOUND}-{n}") not in existing)
+    others = "".join(f"  {_quoted(name)}: null\n" for name in existing)
     comments = "".join(f"# {line}\n" for line in about)
     text = (
         f"{HEADER}{comments}schema: 1\nname: {searched.spec.name}-{FOUND}\nextends: {_quoted(parent)}\n"
@@ -270,5 +270,5 @@ def write_spec(searched: LoadedSpec, space: Space, units: Units, output: Path, a
 
 
 def _quoted(text: str) -> str:
-    """Spell a text so that YAML reads that text, whatever it looks like."""
+    """Quote a string so that YAML reads it as a string."""
     return orjson.dumps(text).decode()

@@ -1,4 +1,4 @@
-"""`mixproof store list | verify | gc`: what a store holds, whether it is whole, and what of it can go."""
+"""`mixproof store list | verify | gc`: list a store's outputs, verify their checksums, remove unneeded ones."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from mixproof.ledger.store import Store
 from mixproof.ledger.verify import Verified, verify_store
 
 ActionArgument = Annotated[Literal["list", "verify", "gc"], typer.Argument(metavar="list|verify|gc")]
-AllOption = Annotated[bool, typer.Option("--all", help="list: every entry, not one row a stage.")]
-YesOption = Annotated[bool, typer.Option("--yes", help="gc: remove; without it gc only says what would go.")]
+AllOption = Annotated[bool, typer.Option("--all", help="list: show every entry, not only builds and runs.")]
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="gc: remove; without this option gc only shows what it would remove.")
+]
 DropOption = Annotated[
-    list[str] | None, typer.Option("--drop", metavar="KEY", help="gc: let this build or run go as well; repeatable.")
+    list[str] | None, typer.Option("--drop", metavar="KEY", help="gc: also remove this build or run; repeatable.")
 ]
 AgeOption = Annotated[
-    float, typer.Option("--older-than", metavar="HOURS", min=0, help="gc: touch nothing that is younger.")
+    float, typer.Option("--older-than", metavar="HOURS", min=0, help="gc: remove nothing younger than this.")
 ]
 KEY_DIGITS = 16
 
@@ -38,20 +40,20 @@ def store(
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """List what a store holds, verify every checksum of it, or remove what nothing needs."""
-    place = Store(store)
-    place.check()
-    if not place.is_remote and not place.root.is_dir():
-        raise RequestError(f"--store {store}: there is no such folder")
+    """List the outputs of a store, verify all checksums, or remove outputs that nothing needs."""
+    opened = Store(store)
+    opened.check()
+    if not opened.is_remote and not opened.root.is_dir():
+        raise RequestError(f"--store {store}: no such folder")
     if action == "list":
-        _list(take_inventory(place), every=every, as_json=as_json)
+        _list(take_inventory(opened), every=every, as_json=as_json)
     elif action == "verify":
-        _verify(verify_store(place), as_json=as_json)
+        _verify(verify_store(opened), as_json=as_json)
     else:
-        garbage = find_garbage(place, drop=drop or (), age_seconds=older_than * 3600)
+        garbage = find_garbage(opened, drop=drop or (), age_seconds=older_than * 3600)
         value = {"removed": yes, **garbage.to_json()}
         if yes:
-            remove_garbage(place, garbage)
+            remove_garbage(opened, garbage)
         _gc(garbage, value, as_json=as_json)
 
 
@@ -80,7 +82,7 @@ def _list(inventory: Inventory, *, every: bool, as_json: bool) -> None:
     shown = [entry for entry in inventory.entries.values() if every or entry.stage in ROOTS]
     stdout.print(_entries(shown, referred))
     if inventory.attempts:
-        stdout.print(f"{len(inventory.attempts)} scratch folders; `mixproof store gc` removes stale ones")
+        stdout.print(f"{len(inventory.attempts)} scratch folders; `mixproof store gc --yes` removes stale ones")
 
 
 def _entries(entries: Sequence[Entry], referred: dict[str, tuple[str, ...]]) -> object:
@@ -96,7 +98,7 @@ def _entries(entries: Sequence[Entry], referred: dict[str, tuple[str, ...]]) -> 
         ]
         for entry in entries
     ]
-    columns = ("stage", "key", "what", "bytes", "age", "refers to", "referred by")
+    columns = ("stage", "key", "label or state", "bytes", "age", "refers to", "referred to by")
     return table("Entries", columns, rows, text_columns=3)
 
 
@@ -104,13 +106,15 @@ def _verify(verified: Verified, *, as_json: bool) -> None:
     if as_json:
         emit_json(verified.to_json())
     elif verified.ok:
-        stdout.print(f"[green]store whole[/]: {verified.files:,} files, {verified.bytes:,} bytes as recorded")
+        stdout.print(
+            f"[green]store intact[/]: {verified.files:,} files, {verified.bytes:,} bytes match their checksums"
+        )
     else:
         rows = [[file.file, file.expected, file.found] for file in verified.wrong]
-        title = f"{len(verified.wrong)} of {verified.files:,} files are not as recorded"
+        title = f"{len(verified.wrong)} of {verified.files:,} files do not match their records"
         stdout.print(table(title, ("file", "expected", "found"), rows, text_columns=3))
     if verified.unfinished and not as_json:
-        stdout.print(f"{len(verified.unfinished)} outputs are not finished, and made again when a command needs them")
+        stdout.print(f"{len(verified.unfinished)} unfinished outputs; they are made again when a command needs them")
     if not verified.ok:
         raise typer.Exit(1)
 
@@ -125,13 +129,13 @@ def _gc(garbage: Garbage, value: dict[str, object], *, as_json: bool) -> None:
     rows = [
         [stage, count(len(entries)), count(sum(entry.bytes for entry in entries))] for stage, entries in stages.items()
     ]
-    done = "Removed" if value["removed"] else "Would go"
-    stdout.print(table(done, ("stage", "entries", "bytes"), rows))
-    stdout.print(f"scratch folders {len(garbage.attempts)}, {value['bytes']:,} bytes in all")
+    title = "Removed" if value["removed"] else "Would be removed"
+    stdout.print(table(title, ("stage", "entries", "bytes"), rows))
+    stdout.print(f"{len(garbage.attempts)} scratch folders; {value['bytes']:,} bytes in total")
     if garbage.kept_for_age:
-        stdout.print(f"{garbage.kept_for_age} entries that nothing needs are younger than --older-than and stay")
+        stdout.print(f"{garbage.kept_for_age} unneeded entries are younger than --older-than and are kept")
     if not value["removed"]:
-        stdout.print("nothing was removed: add --yes; a later build makes what it needs of it again")
+        stdout.print("nothing was removed; add --yes to remove (a later build makes again what it needs)")
 
 
 def _age(modified: float) -> str:

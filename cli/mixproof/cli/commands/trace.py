@@ -1,4 +1,4 @@
-"""`mixproof trace`: which documents a step of a run read, and when a document was seen."""
+"""`mixproof trace`: the documents that a step of a run read, or the steps that read a document."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from mixproof.ledger.errors import RequestError
 from mixproof.train.data.trace import trace_document, trace_step
 from mixproof.train.data.trace_result import DocumentTrace, TracedDocument, TracedDocuments, TracedStep
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Path or URL of a run's folder or run.json.")]
-StepOption = Annotated[int | None, typer.Option("--step", metavar="N", help="Name the documents of this step, from 1.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Path or URL of a run's folder or its run.json.")]
+StepOption = Annotated[
+    int | None, typer.Option("--step", metavar="N", help="List the documents of this step; steps count from 1.")
+]
 SampleOption = Annotated[
-    int | None, typer.Option("--sample", metavar="K", help="Of the step only this sample, from 0.")
+    int | None, typer.Option("--sample", metavar="K", help="With --step: only this sample; samples count from 0.")
 ]
 DocumentOption = Annotated[
-    str | None, typer.Option("--document", metavar="ID", help="Say when this document was seen: its id or text's hash.")
+    str | None, typer.Option("--document", metavar="ID", help="List when a document was seen, by its id or text hash.")
 ]
-WholeOption = Annotated[bool, typer.Option("--whole", help="With --step: whole documents, not only the pieces read.")]
+WholeOption = Annotated[
+    bool, typer.Option("--whole", help="With --step: print whole documents, not only the tokens read.")
+]
 
 
 def trace(
@@ -33,9 +37,9 @@ def trace(
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Name the documents behind a step of RUN, or the steps that read a document."""
+    """List the documents that a step of RUN read, or the steps that read a document."""
     if (step is None) == (document is None) or (document is not None and (sample is not None or whole)):
-        raise RequestError("trace takes either --step N, with or without --sample K and --whole, or --document ID")
+        raise RequestError("trace needs either --step N (optionally with --sample K and --whole) or --document ID")
     if document is not None:
         found = trace_document(run, document)
         _emit(found, as_json=as_json)
@@ -88,9 +92,9 @@ def _sightings(found: DocumentTrace) -> object:
 
 
 def _name(document: TracedDocument) -> str:
-    place = f"{document.source}: {document.file} record {document.record}, id {document.id}"
-    return f"[bold]{escape(place)}[/]"
+    name = f"{document.source}: {document.file} record {document.record}, id {document.id}"
+    return f"[bold]{escape(name)}[/]"
 
 
 def _about(text_is: str | None) -> str:
-    return f"text {text_is}" if text_is else "the run's tokenizer is not in the store, so no text"
+    return f"text {text_is}" if text_is else "no text, because the run's tokenizer is not in the store"

@@ -1,4 +1,4 @@
-"""`mixproof train`: train every mixture × proxy × seed of a spec on its build; finished runs are reused."""
+"""`mixproof train`: train every mixture × proxy × seed of a spec on its build; reuses finished runs."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def train(
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Train the proxies of SPEC on every mixture and score them on every held-out set."""
+    """Train the proxies of SPEC on every mixture, and score them on every held-out set."""
     check_wandb(wandb)
     request = open_request(spec, store)
-    wanted = find_external(request.spec, request.loaded.base)
+    sets_and_tasks = find_external(request.spec, request.loaded.base)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         look_before_work(request.store, cluster)
         outcomes = run_train(request, cluster, progress, device, wandb)
-        external = score_external(outcomes, wanted, request.store, cluster)
+        external = score_external(outcomes, sets_and_tasks, request.store, cluster)
     if as_json:
         emit_json(train_json(outcomes, external))
     else:
@@ -73,7 +73,7 @@ def run_train(
 
 
 def report_failed(outcomes: Sequence[RunOutcome]) -> bool:
-    """Name every failed run on stderr; say whether there was one."""
+    """Print every failed run on stderr; return whether there is one."""
     failed = [outcome for outcome in outcomes if not outcome.done]
     for outcome in failed:
         name = f"{outcome.mixture} × {outcome.proxy} × seed {outcome.seed}"
@@ -82,7 +82,7 @@ def report_failed(outcomes: Sequence[RunOutcome]) -> bool:
 
 
 def train_json(outcomes: Sequence[RunOutcome], external: Sequence[ExternalScores] = ()) -> dict[str, object]:
-    """Give the JSON form of a family of runs; failed ones stand apart, with their reason."""
+    """The JSON form of a family of runs; failed runs are listed separately, with their reason."""
     scores = {one.run: one.to_json() for one in external}
     failed = [
         {"run": run.location, "mixture": run.mixture, "proxy": run.proxy, "seed": run.seed, "reason": run.reason}
@@ -115,7 +115,7 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
 
 
 def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:
-    """Set declared, planned and delivered beside each other, per mixture, proxy and source."""
+    """Declared, planned and delivered tokens side by side, by mixture, proxy and source."""
     columns = ("mixture", "proxy", "source", "declared", "planned tokens", "delivered tokens", "share", "epochs")
     rows, shown = [], set()
     for record in (outcome.record for outcome in outcomes if outcome.done and outcome.record is not None):
@@ -132,7 +132,7 @@ def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:
 
 
 def heldout_table(outcomes: Sequence[RunOutcome]) -> Table:
-    """Set the held-out bits per byte of every run side by side, one column a source."""
+    """Held-out bits per byte of every run, one column per source."""
     records = [outcome.record for outcome in outcomes if outcome.done and outcome.record is not None]
     sources = sorted({name for record in records for name in record.heldout})
     rows = []

@@ -28,6 +28,8 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.steps.registry import KINDS
 from mixproof.train.record import RunRecord
+from python_page import python_page
+from tables_page import tables_page
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -81,6 +83,8 @@ def main() -> int:
         "manifest.md": manifest_page(),
         "equations.md": equations_page(),
         "commands.md": commands_page(),
+        "python.md": python_page(MADE),
+        "tables.md": tables_page(MADE),
     }
     if "--check" in sys.argv[1:]:
         stale = [name for name, text in pages.items() if _read(PAGES / name) != text]

@@ -150,6 +150,21 @@ def write_experiment(folder: Path, spec: str = SPEC) -> Path:
     return path
 
 
+def raw_texts(corpus: Path, source: str) -> list[str]:
+    """Read the texts of a source of the small corpus, with no code of ours."""
+    if source == "code":
+        return [path.read_text() for path in sorted((corpus / "code").rglob("*.py"))]
+    if source == "notes":
+        return [str(text) for text in pq.read_table(corpus / "notes.parquet")["text"].to_pylist()]
+    if source == "manual":
+        lines = [
+            line for path in sorted(corpus.glob("manual-*")) for line in gzip.decompress(path.read_bytes()).splitlines()
+        ]
+    else:
+        lines = [line for line in (corpus / "guide.jsonl").read_bytes().splitlines() if line.endswith(b"}")]
+    return [json.loads(line)["text"] for line in lines]
+
+
 @dataclass(frozen=True)
 class Experiment:
     """A finished `mixproof run` that tests look at and must not change."""

@@ -20,7 +20,7 @@ def test_no_init_file_stands_where_it_would_hide_a_module_or_break_the_namespace
 
 
 def test_every_room_is_a_typed_package_with_a_readme() -> None:
-    for room in ROOMS:
+    for room in (*ROOMS, "api"):
         assert (ROOT / room / "mixproof" / room / "__init__.py").is_file()
         assert (ROOT / room / "mixproof" / room / "py.typed").is_file()
         assert (ROOT / room / "README.md").is_file()
@@ -39,9 +39,14 @@ def test_the_standard_librarys_tokenize_is_found_from_the_repository_root() -> N
     assert not found.stdout.startswith(str(ROOT))
 
 
-def test_the_job_environment_puts_the_six_source_roots_on_the_path() -> None:
+def test_the_job_environment_puts_every_source_root_on_the_path() -> None:
     environment = yaml.safe_load((ROOT / "runtime_env.yaml").read_text())
-    assert environment["env_vars"]["PYTHONPATH"].split(":") == list(ROOMS)
+    assert environment["env_vars"]["PYTHONPATH"].split(":") == [*ROOMS, "api"]
+
+
+def test_the_public_package_is_in_the_seventh_root_alone() -> None:
+    assert (ROOT / "api" / "mixproof" / "__init__.py").is_file()
+    assert not (ROOT / "api" / "__init__.py").exists()
 
 
 def test_ray_accepts_the_cluster_file_and_its_workers_scale_from_zero() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import sentencepiece
 
-from conftest import SPEC, Experiment, Finished, write_experiment
+from conftest import SPEC, Experiment, Finished, raw_texts, write_experiment
 
 Mixproof = Callable[..., Finished]
 
@@ -21,20 +20,6 @@ Mixproof = Callable[..., Finished]
 def manifest_of(experiment: Experiment) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads(Path(experiment.result["build"]["manifest"]).read_bytes())
     return manifest
-
-
-def raw_texts(corpus: Path, source: str) -> list[str]:
-    if source == "code":
-        return [path.read_text() for path in sorted((corpus / "code").rglob("*.py"))]
-    if source == "notes":
-        return [str(text) for text in pq.read_table(corpus / "notes.parquet")["text"].to_pylist()]
-    if source == "manual":
-        lines = [
-            line for path in sorted(corpus.glob("manual-*")) for line in gzip.decompress(path.read_bytes()).splitlines()
-        ]
-    else:
-        lines = [line for line in (corpus / "guide.jsonl").read_bytes().splitlines() if line.endswith(b"}")]
-    return [json.loads(line)["text"] for line in lines]
 
 
 def test_run_says_build_audit_train_and_compare(experiment: Experiment) -> None:

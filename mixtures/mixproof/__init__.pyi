@@ -1,0 +1,1 @@
+from mixproof.api.face import *

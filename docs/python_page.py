@@ -17,9 +17,9 @@ from mixproof.api.work import Build
 from mixproof.api.work import train as train_function
 
 INTRODUCTION = """\
-Pandas and Polars are imported only where one of their tables is asked for. A build or a run is named by its key, or by the
-first digits of one. Errors are `mixproof.MixproofError`, and `mixproof.SpecError` for a spec that is wrong; each says what to
-do.
+Pandas and Polars are imported only by `to_pandas` and `to_polars`. A build or a run is named by its key or by the
+key's first digits. Errors are `mixproof.MixproofError`, and `mixproof.SpecError` for a spec that is wrong; each says
+what to do.
 """
 FUNCTIONS: dict[str, Callable[..., object]] = {
     "open": mixproof.open,

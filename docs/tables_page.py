@@ -11,9 +11,10 @@ from mixproof.train.loop.throughput import Throughput
 from mixproof.train.runs_schema import SCHEMA
 
 RUNS_INTRODUCTION = """\
-`<store>/runs.parquet`: a row a run of the store, failed ones too, in the order of their keys. It is written from the records
-(`train/<key>/run.json`) whenever runs end, and says nothing that they do not say. `mixproof.open(store).runs.to_arrow()` has the
-same columns, made from the records as they are now; `mixproof audit` checks the file against them.
+`<store>/runs.parquet`: one row per run of the store, failed runs included, in the order of their keys. It is written
+from the records (`train/<key>/run.json`) whenever runs end, and says nothing that they do not say. `mixproof audit`
+checks it against them. `mixproof.open(store).runs.to_arrow()` has the same columns, made from the records as they are
+now.
 """
 COLUMNS = {
     "key": "SHA-256 of what the run depends on; the name of its folder",

@@ -2,14 +2,14 @@
 
     import mixproof
 
-    store = mixproof.open(".mixproof")              # a folder or an object store's URL
-    store.runs.to_pandas()                          # a row a run
-    store.losses(store.runs[0]).to_arrow()          # a row a step
-    store.account(store.builds[0].build)            # where every record of a build went
-    store.compare("spec.yaml").verdict              # which mixture is better
+    store = mixproof.open(".mixproof")  # a folder or an object store's URL
+    store.runs.to_pandas()  # a row a run
+    store.losses(store.runs[0]).to_arrow()  # a row a step
+    store.account(store.builds[0].build)  # where every record of a build went
+    store.compare("spec.yaml").verdict  # which mixture is better
 
-    build = mixproof.build("spec.yaml")             # as `mixproof build`
-    runs = mixproof.train("spec.yaml")              # as `mixproof train`
+    build = mixproof.build("spec.yaml")  # as `mixproof build`
+    runs = mixproof.train("spec.yaml")  # as `mixproof train`
 
 `import mixproof` reads no other module; what is named above is loaded when it is first used.
 """

@@ -1,1 +1,1 @@
-"""Evaluation: held-out sets, external texts and tasks."""
+"""Evaluation: held-out sets, external evaluation sets and tasks."""

@@ -2,15 +2,14 @@
 
 Bits per byte = sum of -log2 p over content tokens and EODs / UTF-8 bytes of the texts before the tokenizer's
 normalizer. Each document is scored alone: it starts after an EOD, and where it is longer than S it is cut into
-windows of S targets with stride S, the last token of one window being the first input of the next. So every
-held-out token is a target exactly once (E10), and the score depends neither on neighbours nor on order.
+windows of S targets with stride S; the last token of one window is the first input of the next. Every held-out token
+is therefore a target exactly once (E10), and a score does not depend on neighbouring documents or on their order.
 
-Windows are sorted by length and scored in batches with right padding, of a fixed number of padded tokens a batch,
-which keeps padding below 5% (measured on documents of 2 to 6,000 tokens). Logits exist for a few rows at a time
-(`token_losses.py`). Losses are float32 per token and are summed in float64. Scores are computed in float32 on every
-device, never under autocast.
+Windows are sorted by length and scored in right-padded batches with a fixed number of padded tokens, which keeps
+padding below 5% (measured on documents of 2 to 6,000 tokens). Logits are computed for a few rows at a time
+(`token_losses`). Losses are float32 per token and summed in float64. Scoring always uses float32, never autocast.
 
-With several ranks each scores every n-th batch; adding zeros is exact, so the scores are those of one rank.
+With n ranks, each rank scores every n-th batch. Adding zeros is exact, so the result equals that of one rank.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from mixproof.train.model.token_losses import token_losses
 from .heldout_parts import HeldoutDocuments
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
-"""Padded tokens a batch."""
+"""Padded tokens per batch."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Scores:
 
     documents: HeldoutDocuments
     nll_nats: NDArray[np.float64]
-    """[documents] sum of -ln p over the tokens of each, EOD included."""
+    """[documents] sum of -ln p over each document's tokens, EOD included."""
 
     @property
     def tokens(self) -> int:
@@ -71,18 +70,18 @@ class Windows:
     """The windows of a held-out set: documents in order, each cut from its start."""
 
     document: NDArray[np.int64]
-    """[windows] which document each is of."""
+    """[windows] index of the window's document."""
     first: NDArray[np.int64]
-    """[windows] place of the first target in the set's ids."""
+    """[windows] index of the first target in the set's ids."""
     targets: NDArray[np.int64]
     """[windows] number of targets, 1 to S."""
 
 
 def cut_windows(starts: NDArray[np.int64], sequence_length: int) -> Windows:
-    """Cut documents into windows of `sequence_length` targets, the last of each shorter.
+    """Cut documents into windows of `sequence_length` targets; a document's last window may be shorter.
 
     Args:
-        starts: [documents + 1] place of each document, and the end; no document is empty.
+        starts: [documents + 1] offset of each document, and the end; no document is empty.
         sequence_length: S, in targets.
     """
     tokens = np.diff(starts)
@@ -105,43 +104,55 @@ def evaluate(
     """Score a held-out set.
 
     Args:
-        model: a GPTModel, or a module that gives losses in nats when called as one with labels. Its mode is
+        model: a GPTModel, or a module that returns losses in nats when called like one with labels. Its mode is
             restored afterwards.
-        documents: the set, with one document at least.
-        eod_id: what every document starts after.
-        sequence_length: targets a window, S of the training.
-        device: where the model is.
-        batch_tokens: padded tokens a batch, None for the device's; sums change in their last digits with it.
+        documents: the set, with at least one document.
+        eod_id: the token that precedes every document.
+        sequence_length: targets per window, the training's S.
+        device: the model's device.
+        batch_tokens: padded tokens per batch; None: the device's default. The last digits of sums depend on it.
 
     Raises:
-        AccountError: when not every token was scored once, with a finite loss (E10).
+        AccountError: when a token was not scored exactly once, or its loss is not finite (E10).
     """
     windows = cut_windows(documents.starts, sequence_length)
-    nll = np.zeros(len(windows.document), np.float64)
-    scored = np.zeros(len(windows.document), np.int64)
     ids = np.concatenate([[eod_id], documents.ids]).astype(np.int64)
     batches = list(batches_of(windows, batch_tokens or BATCH_TOKENS[device.type]))
-    rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            for batch in batches[rank::ranks]:
-                nll[batch] = _score(model, ids, windows.first[batch], windows.targets[batch], device)
-                scored[batch] += windows.targets[batch]
+        nll, scored = _score_windows(model, ids, windows, batches, device)
     finally:
         model.train(was_training)
-    if ranks > 1:
-        nll = _sum_over_ranks(nll, device)
-        scored = _sum_over_ranks(scored.astype(np.float64), device).astype(np.int64)
     _check_e10(documents, windows, nll, scored)
     nll_of_documents = np.zeros(len(documents.file), np.float64)
     np.add.at(nll_of_documents, windows.document, nll)
     return Scores(documents, nll_of_documents)
 
 
+def _score_windows(
+    model: torch.nn.Module,
+    ids: NDArray[np.int64],
+    windows: Windows,
+    batches: Sequence[NDArray[np.int64]],
+    device: torch.device,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """[windows] loss in nats and number of scored targets, summed over all ranks."""
+    nll = np.zeros(len(windows.document), np.float64)
+    scored = np.zeros(len(windows.document), np.int64)
+    rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+        for batch in batches[rank::ranks]:
+            nll[batch] = _score_batch(model, ids, windows.first[batch], windows.targets[batch], device)
+            scored[batch] += windows.targets[batch]
+    if ranks > 1:
+        nll = _sum_over_ranks(nll, device)
+        scored = _sum_over_ranks(scored.astype(np.float64), device).astype(np.int64)
+    return nll, scored
+
+
 def batches_of(windows: Windows, batch_tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Window numbers of each batch, longest windows first, at most `batch_tokens` with padding."""
+    """Window indices of each batch, longest windows first, at most `batch_tokens` tokens including padding."""
     order = np.argsort(-windows.targets, kind="stable")
     first = 0
     while first < len(order):
@@ -151,12 +162,12 @@ def batches_of(windows: Windows, batch_tokens: int) -> Iterator[NDArray[np.int64
 
 
 def write_scores(path: Path, scores: Sequence[Scores]) -> None:
-    """Write the per-document losses as Parquet, one row a held-out document."""
+    """Write per-document losses as Parquet, one row per held-out document."""
     pq.write_table(scores_table(scores), path, compression="zstd")
 
 
 def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ships no types
-    """The per-document losses.
+    """A pyarrow table of per-document losses.
 
     Columns: `source`, `document` (from 0 in each source), `file`, `record`, `text_bytes`, `tokens`, `nll_nats`.
     """
@@ -177,24 +188,24 @@ def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ship
     return pa.concat_tables(tables)
 
 
-def _score(
+def _score_batch(
     model: torch.nn.Module,
     ids: NDArray[np.int64],
     first: NDArray[np.int64],
     targets: NDArray[np.int64],
     device: torch.device,
 ) -> NDArray[np.float64]:
-    """Loss of each window of a batch, in nats.
+    """[windows in the batch] loss in nats.
 
-    `ids` has an EOD in front, and every document ends with one, so the input of a document's first target is
-    the EOD before it and the target with number t is `ids[t + 1]`.
+    `ids` starts with an EOD and every document ends with one, so the input of a document's first target is the EOD
+    before it, and target t is `ids[t + 1]`.
     """
     width = int(targets.max())
     columns = np.arange(width)
-    places = np.minimum(first[:, None] + columns, len(ids) - 2)
+    indices = np.minimum(first[:, None] + columns, len(ids) - 2)
     counts = torch.from_numpy(columns < targets[:, None]).to(device)
-    tokens = torch.from_numpy(ids[places]).to(device)
-    labels = torch.from_numpy(ids[places + 1]).to(device)
+    tokens = torch.from_numpy(ids[indices]).to(device)
+    labels = torch.from_numpy(ids[indices + 1]).to(device)
     positions = torch.arange(width, device=device).expand(len(first), -1)
     losses = torch.zeros(counts.shape, dtype=torch.float64, device=device)
     losses[counts] = token_losses(model, tokens, positions, labels, counts).double()
@@ -218,5 +229,5 @@ def _check_e10(
     if not np.array_equal(found, documents.tokens):
         raise AccountError("E10", int(documents.starts[-1]), int(found.sum()), **where)
     if not np.isfinite(nll).all():
-        lost = int((~np.isfinite(nll)).sum())
-        raise AccountError("E10", "a finite loss for every token", f"none in {lost} windows", **where)
+        found_text = f"NaN or infinity in {int((~np.isfinite(nll)).sum())} windows"
+        raise AccountError("E10", "a finite loss for every token", found_text, **where)

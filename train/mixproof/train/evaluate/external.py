@@ -1,9 +1,10 @@
-"""Score finished runs on texts and tasks of others: `external` in the spec, after training, once for each run.
+"""Score finished runs on external evaluation sets and tasks: `external` in the spec, once per run, after training.
 
-A result lies in the run's folder under `external/`, named by what was scored on: the contents of the set or of the task
-files, and the protocol. It is no part of the run: its record and key are what they were, and a set named later is
-scored on the weights that are there. The loss of every document, and of the right answer of every question, stands in
-a Parquet file beside it, whose checksum it holds, before its own as in a receipt; the audit of the run reads both.
+A result is stored in the run's folder under `external/`. Its name is a hash of the content of the set or of the task
+files, and of the protocol. Results are not part of the run: its record and key do not change, and a set that is added
+to the spec later is scored with the existing weights. A Parquet file beside each result holds the loss of every
+document, or of the gold answer of every question. The result holds that file's checksum, then its own, like a
+receipt. The audit of a run reads both.
 """
 
 from __future__ import annotations
@@ -22,80 +23,90 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.resources import Needs
 from mixproof.train.outcome import RunOutcome
 
-from .external_names import Wanted, scores_name
+from .external_results import Benchmark, result_path
 from .external_sets import ExternalSet, find_external_sets
 from .external_tasks import TaskFolder, find_task_folder
 
 
 @dataclass(frozen=True)
 class ExternalScores:
-    """What one run scored on everything that a spec names."""
+    """One run's scores on all external sets and tasks of a spec."""
 
     run: str
-    """Its key."""
+    """The run's key."""
     sets: dict[str, dict[str, Any]]
     """By name: `bits_per_byte`, `loss` (nats per token), `tokens`, `bytes`, `documents`, `lossless`."""
     tasks: dict[str, dict[str, Any]]
-    """By name: `bits_per_byte` of the right answers, `questions`, and the harness' metrics."""
+    """By name: `bits_per_byte` of the gold answers, `questions`, and the harness's metrics."""
 
     def to_json(self) -> dict[str, object]:
         """The form that `--json` prints."""
         return {"sets": self.sets, "tasks": self.tasks}
 
 
-def find_external(spec: Spec, base: Path) -> list[Wanted]:
-    """Everything that a spec wants its finished runs scored on, by contents.
+def find_external(spec: Spec, base: Path) -> list[Benchmark]:
+    """Find and hash all external sets and tasks of a spec.
 
     Raises:
-        RequestError: as `find_external_sets` and `find_task_folder`.
+        RequestError: see `find_external_sets` and `find_task_folder`.
     """
     tasks = find_task_folder(spec, base)
     return [*find_external_sets(spec, base), *([tasks] if tasks is not None else [])]
 
 
 def score_external(
-    outcomes: Sequence[RunOutcome], wanted: Sequence[Wanted], store: Store, cluster: Cluster
+    outcomes: Sequence[RunOutcome], benchmarks: Sequence[Benchmark], store: Store, cluster: Cluster
 ) -> list[ExternalScores]:
-    """Score every finished run on what it has not been scored on.
+    """Score every finished run on the benchmarks that it has no result for.
 
     Raises:
-        RequestError: when a set has a record without text, or a task cannot be scored.
-        DamagedFileError: when a result that is there is not what was written.
+        RequestError: when a record of a set has no text, or a task cannot be scored.
+        DamagedFileError: when a stored result does not match its checksum.
     """
     done = [outcome for outcome in outcomes if outcome.done]
-    left = [(run, [one for one in wanted if not store.path(scores_name(run.key, one)).is_file()]) for run in done]
-    calls = [(run.location, tuple(missing)) for run, missing in left if missing]
+    calls = []
+    for run in done:
+        by_path = {result_path(run.key, benchmark): benchmark for benchmark in benchmarks}
+        missing = tuple(benchmark for path, benchmark in by_path.items() if not store.path(path).is_file())
+        if missing:
+            calls.append((run.location, missing))
     cluster.run(_score_task, calls, label="external", needs=[Needs()] * len(calls))
     cluster.count(run=len(calls), reused=len(done) - len(calls))
-    return read_external(outcomes, wanted, store)
+    return read_external(outcomes, benchmarks, store)
 
 
-def read_external(outcomes: Sequence[RunOutcome], wanted: Sequence[Wanted], store: Store) -> list[ExternalScores]:
-    """Read what finished runs have been scored on; what is not there yet is left out.
+def read_external(
+    outcomes: Sequence[RunOutcome], benchmarks: Sequence[Benchmark], store: Store
+) -> list[ExternalScores]:
+    """Read the stored results of finished runs; missing results are left out.
+
+    Two sets of equal content share one stored result; both are returned.
 
     Raises:
-        DamagedFileError: when a result is not what was written.
+        DamagedFileError: when a stored result does not match its checksum.
     """
     found = []
     for outcome in outcomes:
-        names = {scores_name(outcome.key, one): one for one in wanted} if outcome.done else {}
-        read = [(names[name], _scores(store.location(name), raw)) for name, raw in store.read(list(names)).items()]
-        sets = {one.name: scores for one, scores in read if isinstance(one, ExternalSet)}
-        tasks = {name: row for one, scores in read if isinstance(one, TaskFolder) for name, row in scores.items()}
+        path_of = {benchmark: result_path(outcome.key, benchmark) for benchmark in benchmarks if outcome.done}
+        raw_of = store.read(list(dict.fromkeys(path_of.values())))
+        scores_of = {path: _scores(store.location(path), raw) for path, raw in raw_of.items()}
+        read = [(benchmark, scores_of[path]) for benchmark, path in path_of.items() if path in scores_of]
+        sets = {benchmark.name: scores for benchmark, scores in read if isinstance(benchmark, ExternalSet)}
+        tasks = {name: row for item, scores in read if isinstance(item, TaskFolder) for name, row in scores.items()}
         if read:
             found.append(ExternalScores(outcome.key, sets, tasks))
     return found
 
 
-def _scores(place: str, raw: bytes) -> dict[str, Any]:
+def _scores(path: str, raw: bytes) -> dict[str, Any]:
     try:
         scores: dict[str, Any] = json.loads(unseal(raw))["scores"]
     except ValueError as error:
-        raise DamagedFileError(place, "whole file", f"{error}; delete it, and the next `train` scores again") from None
+        raise DamagedFileError(path, "whole file", f"{error}; delete it, and the next `train` scores again") from None
     return scores
 
 
-def _score_task(place: str, wanted: Sequence[Wanted]) -> None:
-    from .external_scoring import score_run  # it brings torch, which only a worker needs
+def _score_task(run_path: str, benchmarks: Sequence[Benchmark]) -> None:
+    from .external_scoring import score_run  # imports torch, which only a worker needs
 
-    score_run(place, wanted)
+    score_run(run_path, benchmarks)

@@ -1,4 +1,4 @@
-"""Score one finished run on texts and tasks of others, in a worker; the places and forms are those of `external.py`."""
+"""Score one finished run on external sets and tasks, in a worker; `external` describes the files it writes."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from mixproof.train.checkpoint.weights import FinishedRun, load_model, open_fini
 from mixproof.train.distributed import process_group
 
 from .evaluate import evaluate, scores_table
-from .external_names import Wanted, scores_name
+from .external_results import Benchmark, result_path
 from .external_sets import ExternalSet, read_external_set
 from .external_tasks import TaskFolder, score_tasks
 from .heldout_parts import is_lossless
 
 
-def score_run(place: str, wanted: Sequence[Wanted]) -> None:
-    """Score the run at a path or URL on `wanted`, and write what it scored into its folder."""
-    run = open_finished_run(place)
+def score_run(run_path: str, benchmarks: Sequence[Benchmark]) -> None:
+    """Score the run at a path or URL on `benchmarks`, and write the results into its folder."""
+    run = open_finished_run(run_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with process_group("cpu") as ranks:
             model = load_model(run, ranks.device)
-            for one in wanted:
-                score = _score_set if isinstance(one, ExternalSet) else _score_tasks
-                _publish(run, one, *score(run, model, one, ranks.device))  # type: ignore[arg-type]
+            for benchmark in benchmarks:
+                score = _score_set if isinstance(benchmark, ExternalSet) else _score_tasks
+                _publish(run, benchmark, *score(run, model, benchmark, ranks.device))  # type: ignore[arg-type]
     finally:
         torch.set_num_threads(threads)
 
@@ -62,8 +62,8 @@ def _score_tasks(run: FinishedRun, model: Any, tasks: TaskFolder, device: torch.
     tokenizer = run.manifest().tokenizer
     reference = load_reference(str(run.store.path(tokenizer.path)))
     length = run.record.sequence_length
-    asked = HarnessModel(model, reference, eod_id=tokenizer.eod_id, sequence_length=length, device=device)
-    scores = score_tasks(tasks, asked)
+    harness_model = HarnessModel(model, reference, eod_id=tokenizer.eod_id, sequence_length=length, device=device)
+    scores = score_tasks(tasks, harness_model)
     rows = {
         one.name: {"bits_per_byte": one.bits_per_byte, "questions": len(one.answers), **one.metrics} for one in scores
     }
@@ -71,15 +71,15 @@ def _score_tasks(run: FinishedRun, model: Any, tasks: TaskFolder, device: torch.
     return rows, pa.Table.from_pylist(answers)
 
 
-def _publish(run: FinishedRun, wanted: Wanted, row: dict[str, Any], table: Any) -> None:  # noqa: ANN401  pyarrow ships no types
-    name = scores_name(run.record.key, wanted)
+def _publish(run: FinishedRun, benchmark: Benchmark, row: dict[str, Any], table: Any) -> None:  # noqa: ANN401  pyarrow ships no types
+    path = result_path(run.record.key, benchmark)
     buffer = BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    run.store.write(f"{name.removesuffix('.json')}.parquet", buffer.getvalue())
+    run.store.write(f"{path.removesuffix('.json')}.parquet", buffer.getvalue())
     statement = {
         "run": run.record.key,
-        "of": wanted.identity,
+        "of": benchmark.identity,
         "scores": row,
         "losses_sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
     }
-    run.store.write(name, seal(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()))
+    run.store.write(path, seal(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()))

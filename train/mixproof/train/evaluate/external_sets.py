@@ -1,8 +1,8 @@
-"""External evaluation sets: texts of others, encoded with a run's tokenizer and scored like a held-out set.
+"""External evaluation sets: texts from outside the build, encoded with a run's tokenizer, scored like a held-out set.
 
-A set is all records of its files, in the files' order. A record without a text is an error: a set that is read in part
-is another set. Bits per byte are those of `evaluate.py`: each document alone after an EOD, every token and every EOD a
-target once, over the UTF-8 bytes of the texts as they are.
+A set is all records of its files, in file order. A record without text is an error, because scores on part of a set
+are not comparable with scores on all of it. Bits per byte are defined in `evaluate`: each document alone after an EOD,
+every token and EOD a target once, over the UTF-8 bytes of the unchanged texts.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from .heldout_parts import HeldoutDocuments
 
 @dataclass(frozen=True)
 class ExternalSet:
-    """A set by its contents."""
+    """A set, identified by its content."""
 
     name: str
     files: tuple[InputFile, ...]
     sha256: tuple[str, ...]
-    """Of each file."""
+    """One per file."""
     text: str
     """Field that holds the text."""
 
     @property
     def identity(self) -> dict[str, object]:
-        """What decides a score on it; neither its name nor the files' places do."""
+        """What a score depends on: file contents and text field, not the set's name or the files' paths."""
         return {"files": list(self.sha256), "text": self.text}
 
 
@@ -47,7 +47,7 @@ def find_external_sets(spec: Spec, base: Path) -> list[ExternalSet]:
     """Find and hash the files of `external.sets`; relative paths start at `base`.
 
     Raises:
-        RequestError: when a pattern matches nothing, or a file's name does not tell its format.
+        RequestError: when a pattern matches no file, or a file name has no known format suffix.
     """
     external = spec.external
     if external is None:
@@ -67,7 +67,7 @@ def read_external_set(chosen: ExternalSet, reference: Reference, eod_id: int) ->
     """Read and encode a set.
 
     Raises:
-        RequestError: when a record has no text, or there is none at all; names file and record.
+        RequestError: when a record has no text (names file and record), or the set has no record.
         DamagedFileError: when a file cannot be read to its end.
     """
     rows = [(file.name, item.record, item.text) for file in chosen.files for item in _records(chosen, file)]
@@ -100,6 +100,6 @@ def _records(chosen: ExternalSet, file: InputFile) -> list[Raw]:
         elif item.reason != BLANK:
             raise RequestError(
                 f"external set {chosen.name}: {file.url}, record {item.record}: {item.reason} in field "
-                f"{chosen.text!r}: {item.detail}; take it out of the set"
+                f"{chosen.text!r}: {item.detail}; remove the record from the set"
             )
     return found

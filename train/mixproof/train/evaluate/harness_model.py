@@ -1,8 +1,8 @@
-"""A run's model as lm-evaluation-harness calls it: log-likelihoods of answers, from the Megatron model itself.
+"""A run's model behind lm-evaluation-harness's `LM` interface: log-likelihoods computed by the Megatron model itself.
 
-Every context stands after an EOD, as every document did in training. A context that does not fit into the run's
-sequence length loses its beginning. Ids are those of context and answer encoded together, as the harness cuts them:
-the answer's are what is behind as many ids as the context has alone. Arithmetic is float32 on every device.
+Every context follows an EOD, as documents do in training. A context that exceeds the run's sequence length is
+truncated on the left. Context and answer are encoded together and split as the harness does: if the context alone has
+n ids, the answer is everything after the first n ids. Scoring uses float32 on every device.
 """
 
 from __future__ import annotations
@@ -27,73 +27,74 @@ from .evaluate import BATCH_TOKENS
 class _Row:
     """One answer to score."""
 
-    place: int
-    """Among the requests."""
+    request: int
+    """Index of the request."""
     ids: list[int]
-    """EOD, context and answer; the last is no input."""
+    """EOD, context and answer; the last id is a target only."""
     answer: int
-    """Ids of the answer."""
+    """Number of ids in the answer."""
 
 
 class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
-    """What the harness asks of a model, but for writing text."""
+    """The log-likelihood half of the harness's model interface; generation is refused."""
 
     def __init__(
         self, model: GPTModel, reference: Reference, *, eod_id: int, sequence_length: int, device: torch.device
     ) -> None:
         super().__init__()
         self._model, self._reference = model, reference
-        self._eod_id, self._length, self._where = eod_id, sequence_length, device
+        self._eod_id, self._length, self._torch_device = eod_id, sequence_length, device
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Log-likelihood of each answer behind its context, and whether every id of it is the likeliest."""
+        """Log-likelihood of each answer given its context, and whether greedy decoding would produce it."""
         rows = self._rows([request.args for request in requests])
         found: list[tuple[float, bool]] = [(0.0, True)] * len(rows)
         rows.sort(key=lambda row: -len(row.ids))
         first = 0
-        with torch.inference_mode(), torch.autocast(self._where.type, enabled=False):
+        with torch.inference_mode(), torch.autocast(self._torch_device.type, enabled=False):
             while first < len(rows):
-                batch = rows[first : first + max(BATCH_TOKENS[self._where.type] // len(rows[first].ids), 1)]
+                batch = rows[first : first + max(BATCH_TOKENS[self._torch_device.type] // len(rows[first].ids), 1)]
                 for row, score in zip(batch, self._scored(batch), strict=True):
-                    found[row.place] = score
+                    found[row.request] = score
                 first += len(batch)
         return found
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Log-likelihood of each text, in windows one behind the other."""
+        """Log-likelihood of each text, in consecutive windows."""
         totals = []
         for request in requests:
             ids = [self._eod_id, *self._encode([request.args[0]])[0]]
             windows = [ids[i : i + self._length + 1] for i in range(0, len(ids) - 1, self._length)]
             rows = [_Row(0, window, len(window) - 1) for window in windows]
-            with torch.inference_mode(), torch.autocast(self._where.type, enabled=False):
+            with torch.inference_mode(), torch.autocast(self._torch_device.type, enabled=False):
                 totals.append(sum(self._scored([row])[0][0] for row in rows))
         return totals
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """Not done.
+        """Refuse: proxies are not scored on generated text.
 
         Raises:
             RequestError: always.
         """
         raise RequestError(
-            f"a task asks for written text ({len(requests)} times); proxies are scored on tasks with given answers: "
-            "multiple_choice, loglikelihood and loglikelihood_rolling"
+            f"a task needs generated text ({len(requests)} requests); supported output types: "
+            "multiple_choice, loglikelihood, loglikelihood_rolling"
         )
 
     def _rows(self, pairs: Sequence[tuple[str, str]]) -> list[_Row]:
-        # white space at the end of a context belongs to the answer, because tokens begin with it
+        # trailing white space of a context moves to the answer, because tokens start with white space
         moved = [(context.rstrip(), context[len(context.rstrip()) :] + answer) for context, answer in pairs]
         contexts = self._encode([context for context, _ in moved])
         wholes = self._encode([context + answer for context, answer in moved])
         rows = []
-        for place, (context, whole) in enumerate(zip(contexts, wholes, strict=True)):
+        for index, (context, whole) in enumerate(zip(contexts, wholes, strict=True)):
             answer = max(len(whole) - len(context), 1)
             if answer > self._length:
                 raise RequestError(
-                    f"an answer of {answer} tokens does not fit into the run's sequence length of {self._length}"
+                    f"an answer of {answer} tokens exceeds the run's sequence length of {self._length}; "
+                    "shorten it or remove the question"
                 )
-            rows.append(_Row(place, [self._eod_id, *whole][-self._length - 1 :], answer))
+            rows.append(_Row(index, [self._eod_id, *whole][-self._length - 1 :], answer))
         return rows
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -105,14 +106,14 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
         width = len(batch[0].ids) - 1
         ids = torch.tensor([row.ids + [self._eod_id] * (width + 1 - len(row.ids)) for row in batch])
         last = torch.tensor([len(row.ids) - 1 for row in batch])[:, None]
-        place = torch.arange(width)
-        counts = (place < last) & (place >= last - torch.tensor([row.answer for row in batch])[:, None])
+        position = torch.arange(width)
+        counts = (position < last) & (position >= last - torch.tensor([row.answer for row in batch])[:, None])
         losses, hits = losses_and_hits(
             self._model,
-            ids[:, :-1].to(self._where),
-            place.expand(len(batch), -1).to(self._where),
-            ids[:, 1:].to(self._where),
-            counts.to(self._where),
+            ids[:, :-1].to(self._torch_device),
+            position.expand(len(batch), -1).to(self._torch_device),
+            ids[:, 1:].to(self._torch_device),
+            counts.to(self._torch_device),
         )
         answers = [row.answer for row in batch]
         parts = zip(torch.split(losses.double().cpu(), answers), torch.split(hits.cpu(), answers), strict=True)

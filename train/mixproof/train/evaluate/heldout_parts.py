@@ -1,7 +1,7 @@
-"""Held-out sets as evaluation reads them: the ids and provenance of a source's held-out parts, in memory.
+"""Load a source's held-out set for evaluation: ids and provenance of its parts, in memory.
 
-Held-out sets are small (1M tokens by default), so a set is loaded whole, after its files have been compared with
-the manifest's checksums and its counts with the manifest's; what is scored is what was declared.
+Held-out sets are small (1M tokens by default), so a set is loaded whole. Its files are checked against the manifest's
+checksums and its counts against the manifest's counts first, so that the declared documents are what is scored.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from mixproof.ledger.store import Store
 from mixproof.tokenize.dataset.indexed import read_index
 
 DECODED_DOCUMENTS = 256
-"""Documents decoded in one call."""
+"""Documents decoded per call."""
 
 Decode = Callable[[list[list[int]]], Sequence[str]]
-"""Texts of lists of ids, without EODs; SentencePiece's `decode` is one."""
+"""Decodes lists of ids, without EODs, to texts; SentencePiece's `decode`, for example."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class HeldoutDocuments:
 
     source: str
     ids: NDArray[np.int32]
-    """[tokens] of all documents one after another, an EOD behind each."""
+    """[tokens] all documents concatenated, each followed by an EOD."""
     starts: NDArray[np.int64]
-    """[documents + 1] place of each document in `ids`, and the end."""
+    """[documents + 1] offset of each document in `ids`, and the end."""
     file: list[str]
     record: NDArray[np.int64]
     text_bytes: NDArray[np.int64]
@@ -45,7 +45,7 @@ class HeldoutDocuments:
 
     @property
     def tokens(self) -> NDArray[np.int64]:
-        """[documents] tokens of each, EOD included."""
+        """[documents] number of tokens, EOD included."""
         return np.diff(self.starts)
 
 
@@ -53,8 +53,8 @@ def read_heldout(store: Store, source: str, heldout: SplitRecord, eod_id: int) -
     """Load a source's held-out set.
 
     Raises:
-        DamagedFileError: when a file is missing or is not what the manifest says.
-        AccountError: when documents, tokens or bytes are not the manifest's (E10), or a document does not end
+        DamagedFileError: when a file is missing or does not match the manifest's checksum.
+        AccountError: when documents, tokens or bytes differ from the manifest (E10), or a document does not end
             with an EOD (E5).
     """
     read = [_read_part(store, part) for part in heldout.datasets]
@@ -83,12 +83,12 @@ def read_heldout(store: Store, source: str, heldout: SplitRecord, eod_id: int) -
 
 
 def is_lossless(documents: HeldoutDocuments, decode: Decode) -> bool:
-    """Whether decoding every document's ids gives its text back, byte for byte."""
+    """Whether decoding every document's ids restores its text byte for byte."""
     ids, starts = documents.ids, documents.starts.tolist()
     for first in range(0, len(documents.file), DECODED_DOCUMENTS):
         hashes = documents.text_xxh128[first : first + DECODED_DOCUMENTS]
-        numbers = range(first, first + len(hashes))
-        texts = decode([ids[starts[n] : starts[n + 1] - 1].tolist() for n in numbers])
+        indices = range(first, first + len(hashes))
+        texts = decode([ids[starts[index] : starts[index + 1] - 1].tolist() for index in indices])
         if [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts] != hashes:
             return False
     return True
@@ -98,7 +98,7 @@ _COLUMNS = ("file", "record", "text_xxh128", "text_bytes", "tokens")
 
 
 def _read_part(store: Store, part: DatasetRecord) -> tuple[NDArray[np.int32], NDArray[np.int64], pa.Table]:
-    """Ids, lengths and provenance of one part."""
+    """Ids, document lengths and provenance rows of one part."""
     names = (f"{part.prefix}.bin", f"{part.prefix}.idx", part.provenance)
     for name, expected in zip(names, (part.bin_sha256, part.idx_sha256, part.provenance_sha256), strict=True):
         path = store.path(name)

@@ -172,7 +172,10 @@ def test_a_task_is_scored_by_its_right_answers(
     [
         (("task: manual", "task: other"), "no task manual; tasks defined there: other"),
         (("questions.jsonl", "../questions.jsonl"), r"task manual: \.\./questions.jsonl is outside the folder; move"),
-        (("multiple_choice", "generate_until"), "task manual has output_type generate_until; supported: multiple_choice"),
+        (
+            ("multiple_choice", "generate_until"),
+            "task manual has output_type generate_until; supported: multiple_choice",
+        ),
         (("questions.jsonl", "none.jsonl"), "tasks manual: FileNotFoundError"),
     ],
 )

@@ -13,7 +13,7 @@ from megatron.core.datasets.utils import get_blend_from_list
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.load import load_spec
-from mixproof.train.export.megatron_args import Blend, export_megatron_args, stock_samples
+from mixproof.train.export.megatron_args import StockBlend, export_megatron_args, stock_samples
 from mixproof.train.launch.plan import plan_budgets
 
 SPEC = """\
@@ -108,15 +108,15 @@ def test_each_phase_has_files_of_its_own(export: Callable[..., list[str]], tmp_p
 
 
 def test_a_path_that_megatron_would_cut_is_refused(export: Callable[..., list[str]], tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="cuts its data arguments at white space"):
+    with pytest.raises(RequestError, match="splits its data arguments at white space"):
         export("even", tmp_path / "out", place="my store")
     assert not (tmp_path / "out").exists()
 
 
 def test_stock_blending_is_counted_by_its_own_function() -> None:
     # a source with a share of .0005 never has its turn in ten samples, and nothing says so
-    blend = Blend(("a", "b", "c"), (Fraction("7"), Fraction("2.995"), Fraction("0.005")), ("a", "b", "c"))
+    blend = StockBlend(("a", "b", "c"), (Fraction("7"), Fraction("2.995"), Fraction("0.005")), ("a", "b", "c"))
     counts = stock_samples(blend, 10)
     assert counts == {"a": 7, "b": 3, "c": 0}
     assert stock_samples(blend, 2000)["c"] == 1
-    assert stock_samples(Blend(("a", "b"), (Fraction(3), Fraction(1)), ("x", "x")), 8) == {"x": 8}
+    assert stock_samples(StockBlend(("a", "b"), (Fraction(3), Fraction(1)), ("x", "x")), 8) == {"x": 8}

@@ -89,7 +89,7 @@ def test_a_taken_folder_and_a_damaged_checkpoint_are_refused(run: Path, tmp_path
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "something").write_text("here")
-    with pytest.raises(RequestError, match="there is something already"):
+    with pytest.raises(RequestError, match="already exists and is not an empty folder"):
         export_huggingface(run, taken)
     data = next(run.glob("checkpoints/*/__0_0.distcp"))
     content = bytearray(data.read_bytes())

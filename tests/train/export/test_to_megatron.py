@@ -44,5 +44,5 @@ def test_megatron_finds_the_iteration_the_arguments_and_every_weight(
         assert torch.equal(stacked[layer], weights[f"decoder.layers.{layer}.self_attention.linear_qkv.weight"])
     assert export.weights == sum(weight.numel() for weight in weights.values())
     assert "--num-query-groups 2" in (tmp_path / "megatron" / "args.txt").read_text()
-    with pytest.raises(RequestError, match="there is something already"):
+    with pytest.raises(RequestError, match="already exists and is not an empty folder"):
         export_megatron(run, tmp_path / "megatron")

@@ -68,7 +68,7 @@ def test_a_share_trains_its_own_mixture_again_and_no_other(tmp_path: Path) -> No
     keys = ["mixtures.mostly.shares.a", "mixtures.mostly.shares.b"]
     assert [d.key for d in found.differences] == keys
     assert reruns_of(found) == {"run mostly × nano × seed 1": keys, "run mostly × nano × seed 2": keys}
-    assert any("drawn anew" in note for note in found.notes)
+    assert any("the source is then drawn again" in note for note in found.notes)
 
 
 def test_a_new_seed_adds_runs_and_leaves_those_that_are_done(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def spec(tmp_path: Path) -> Spec:
 
 
 def test_runs_cannot_be_looked_up_before_their_draws_are_made(spec: Spec, encoded_corpus: Any) -> None:  # noqa: ANN401
-    with pytest.raises(RequestError, match="no run has been trained yet: guide, manual not drawn"):
+    with pytest.raises(RequestError, match="no run has been trained yet .no draw of guide, manual.; `mixproof train`"):
         plan_requests(spec, encoded_corpus.manifest, encoded_corpus.store, None)
 
 

@@ -65,7 +65,7 @@ def test_a_watch_tells_state_speed_and_time_left(make_request: Callable[..., Run
     family = FamilyWatch([request], [False])
 
     def look(now: float) -> RunProgress:
-        (run,) = family.look(now).runs
+        (run,) = family.poll(now).runs
         return run
 
     assert (look(10.0).state, look(10.0).tokens, look(10.0).loss) == ("waiting", 0, None)
@@ -77,7 +77,7 @@ def test_a_watch_tells_state_speed_and_time_left(make_request: Callable[..., Run
     write(owner, 1, step(2), step(3))
     second = look(14.0)
     assert (second.tokens, second.loss, second.tokens_per_second, second.seconds_left) == (384, 2.5, 128.0, 5.0)
-    assert family.look(14.0).seconds_left == pytest.approx(640 / (384 / 4))  # 384 tokens since the first look at 10.0
+    assert family.poll(14.0).seconds_left == pytest.approx(640 / (384 / 4))  # 384 tokens since the first poll at 10.0
     write(owner, 1, step(2))  # it went back to a checkpoint
     assert look(15.0).tokens_per_second is None
     write(owner, 2, *(step(number) for number in range(3, 9)))
@@ -91,8 +91,8 @@ def test_a_resumed_run_waits_where_it_stopped(make_request: Callable[..., RunReq
     owner = Ownership(run_folder(Store(request.store), request.key))
     owner.take()
     write(owner, 0, step(1), step(2))
-    (waiting,) = FamilyWatch([request], [False]).look(10.0).runs
-    (done,) = FamilyWatch([request], [True]).look(10.0).runs
+    (waiting,) = FamilyWatch([request], [False]).poll(10.0).runs
+    (done,) = FamilyWatch([request], [True]).poll(10.0).runs
     assert (waiting.state, waiting.tokens, done.state, done.tokens) == ("waiting", 256, "done", 256)
 
 

@@ -50,7 +50,10 @@ def test_without_warm_up_and_decay_the_rate_stays(make_budget: Callable[..., Run
 
 def test_a_run_that_is_all_warm_up_is_refused(make_budget: Callable[..., RunBudget]) -> None:
     budget = replace(make_budget(8, {"a": 1}), warmup_steps=1)
-    with pytest.raises(RequestError, match="prose at nano: 1 steps end before or with their 1 of warm-up"):
+    with pytest.raises(
+        RequestError,
+        match="prose at nano: the warm-up of 1 steps .rounded up to whole steps. is not shorter than the run of 1 steps",
+    ):
         check_schedule(budget, "prose at nano")
     check_schedule(replace(budget, warmup_steps=0), "prose at nano")
 

@@ -1,1 +1,1 @@
-"""Export: a run or a blend in the form of another tool."""
+"""Export: a run or a blend in the format of another tool."""

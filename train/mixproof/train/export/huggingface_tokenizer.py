@@ -1,17 +1,15 @@
-"""A run's tokenizer as transformers loads it, with ids held against those that the run was trained on.
+"""A run's tokenizer in the form that transformers loads, with its ids checked against those used in training.
 
-A `tokenizer.json` is written as it was used: without padding, truncation and what it would add around a text.
-Of a SentencePiece model a Hugging Face tokenizer is made.
-It is made from the model's own pieces: for BPE every way to put a piece together from two others, in the
-order of the pieces' scores, for unigram models the scores; the normalizer from the model's. Control pieces never take
-part in merges and `split_special_tokens` is on, so that a literal `</s>` in a text is text, as in SentencePiece; EOD
-is `bos` and `eos`. No token is added in front of a text. `tokenizer.model` lies beside it for tools that read it.
+A `tokenizer.json` is written as it was used in training: without padding, truncation or post-processing.
 
-Transformers' own `LlamaTokenizer` makes other ids from the same model (it changed 1,502 of 1,658 hard texts of an
-identity model), so the files ask for the plain fast tokenizer.
+A SentencePiece model is converted from its own pieces. A BPE model gets every pair of pieces that forms a piece as a
+merge, ordered by the pieces' scores; a unigram model keeps its scores; the normalizer is the model's. Control pieces
+take part in no merge. EOD is `bos` and `eos`, and no token is added in front of a text. `tokenizer.model` is copied
+for tools that read it. Transformers' `LlamaTokenizer` gives different ids for the same model (on 1,502 of 1,658 hard
+texts of an identity model), so the files name the plain fast tokenizer class.
 
-In both, `split_special_tokens` keeps literal special tokens text. Equality cannot be proven for every model:
-`differences` counts, and an export says what it found.
+In both cases `split_special_tokens` is on, so that a literal `</s>` in a text stays text. Equal ids cannot be proven
+for every model: `differences` counts the texts that differ, and the export reports the count.
 """
 
 from __future__ import annotations
@@ -33,29 +31,29 @@ MODEL = "tokenizer.model"
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 SPACE = "\u2581"
-"""How SentencePiece writes a space within pieces."""
+"""SentencePiece's symbol for a space within pieces."""
 
 NEVER = -1e6
-"""Score of a piece that no text may be cut into."""
+"""Score that keeps a piece out of every segmentation."""
 
 _messages: Any = sentencepiece_model_pb2
-"""The messages of a model file; protobuf makes them when it is loaded, so no checker sees them."""
+"""Protobuf message classes of a model file; they are created at import time, so type checkers cannot see them."""
 
 
 @dataclass(frozen=True)
 class TokenizerCheck:
-    """How far a tokenizer agrees with the reference."""
+    """Agreement of a tokenizer with the reference."""
 
     texts: int
-    """Texts compared."""
+    """Number of texts compared."""
     different: int
-    """Of those, texts with other ids."""
+    """Number of texts with different ids."""
     example: str
-    """The start of the first of them; empty where there is none."""
+    """Start of the first text that differs; empty if none does."""
 
     @property
     def exact(self) -> bool:
-        """Whether every text had the same ids."""
+        """Whether all texts have the same ids."""
         return self.different == 0
 
 
@@ -64,29 +62,29 @@ def write_tokenizer(tokenizer: Path, eod_id: int, folder: Path) -> None:
 
     Args:
         tokenizer: the SentencePiece model or the `tokenizer.json`.
-        eod_id: the id that ends a document.
-        folder: where the files go.
+        eod_id: the id of the end-of-document token.
+        folder: the output folder.
 
     Raises:
         RequestError: when a SentencePiece model is neither BPE nor unigram.
     """
     if kind_of(str(tokenizer)) == "huggingface":
-        _write_form(json.loads(tokenizer.read_bytes()), eod_id, folder)
+        _write_huggingface(json.loads(tokenizer.read_bytes()), eod_id, folder)
     else:
-        _write_model(tokenizer, eod_id, folder)
+        _write_sentencepiece(tokenizer, eod_id, folder)
 
 
-def _write_form(form: dict[str, Any], eod_id: int, folder: Path) -> None:
-    form |= {"post_processor": None, "padding": None, "truncation": None}
-    (folder / TOKENIZER).write_text(json.dumps(form, ensure_ascii=False), encoding="utf-8")
-    eod = next(str(token["content"]) for token in form["added_tokens"] if token["id"] == eod_id)
+def _write_huggingface(content: dict[str, Any], eod_id: int, folder: Path) -> None:
+    content |= {"post_processor": None, "padding": None, "truncation": None}
+    (folder / TOKENIZER).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    eod = next(str(token["content"]) for token in content["added_tokens"] if token["id"] == eod_id)
     _write_config({"bos_token": eod, "eos_token": eod}, folder)
 
 
-def _write_model(model: Path, eod_id: int, folder: Path) -> None:
+def _write_sentencepiece(model: Path, eod_id: int, folder: Path) -> None:
     proto = _messages.ModelProto()
     proto.ParseFromString(model.read_bytes())
-    tokenizer = _tokenizer(proto)
+    tokenizer = _converted(proto)
     (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
     eod = proto.pieces[eod_id].piece
     unknown = proto.pieces[proto.trainer_spec.unk_id].piece
@@ -105,7 +103,7 @@ def _write_config(tokens: dict[str, str], folder: Path) -> None:
 
 
 def differences(folder: Path, reference: Reference, texts: Sequence[str]) -> TokenizerCheck:
-    """Compare the tokenizer in `folder`, as transformers loads it, with the reference."""
+    """Compare the tokenizer in `folder`, loaded by transformers, with the reference on `texts`."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
@@ -115,26 +113,12 @@ def differences(folder: Path, reference: Reference, texts: Sequence[str]) -> Tok
     return TokenizerCheck(len(texts), len(different), different[0][:80] if different else "")
 
 
-def _tokenizer(proto: Any) -> Any:  # noqa: ANN401  no types: protobuf's messages, tokenizers' objects
-    from tokenizers import AddedToken, Tokenizer, decoders, models
+def _converted(proto: Any) -> Any:  # noqa: ANN401  no types: protobuf's messages, tokenizers' objects
+    """A SentencePiece model as a `tokenizers.Tokenizer`."""
+    from tokenizers import AddedToken, Tokenizer, decoders
 
-    trainer = proto.trainer_spec
     piece_type = _messages.ModelProto.SentencePiece
-    kinds = _messages.TrainerSpec
-    model: Any
-    if trainer.model_type == kinds.BPE:
-        vocabulary = {piece.piece: number for number, piece in enumerate(proto.pieces)}
-        unknown = proto.pieces[trainer.unk_id].piece
-        model = models.BPE(
-            vocabulary, _merges(proto), unk_token=unknown, fuse_unk=True, byte_fallback=trainer.byte_fallback
-        )
-    elif trainer.model_type == kinds.UNIGRAM:
-        ordinary = (piece_type.NORMAL, piece_type.USER_DEFINED, piece_type.UNKNOWN)
-        scores = [(piece.piece, piece.score if piece.type in ordinary else NEVER) for piece in proto.pieces]
-        model = models.Unigram(scores, unk_id=trainer.unk_id, byte_fallback=trainer.byte_fallback)
-    else:
-        raise RequestError("tokenizer: only BPE and unigram models of SentencePiece have a Hugging Face form")
-    tokenizer = Tokenizer(model)
+    tokenizer = Tokenizer(_segmentation_model(proto))
     normalizer = _normalizer(proto.normalizer_spec)
     if normalizer is not None:
         tokenizer.normalizer = normalizer
@@ -149,8 +133,26 @@ def _tokenizer(proto: Any) -> Any:  # noqa: ANN401  no types: protobuf's message
     return tokenizer
 
 
+def _segmentation_model(proto: Any) -> Any:  # noqa: ANN401  no types: protobuf's messages, tokenizers' objects
+    from tokenizers import models
+
+    trainer, model_type = proto.trainer_spec, _messages.TrainerSpec
+    if trainer.model_type == model_type.BPE:
+        vocabulary = {piece.piece: index for index, piece in enumerate(proto.pieces)}
+        unknown = proto.pieces[trainer.unk_id].piece
+        return models.BPE(
+            vocabulary, _merges(proto), unk_token=unknown, fuse_unk=True, byte_fallback=trainer.byte_fallback
+        )
+    if trainer.model_type == model_type.UNIGRAM:
+        piece_type = _messages.ModelProto.SentencePiece
+        ordinary = (piece_type.NORMAL, piece_type.USER_DEFINED, piece_type.UNKNOWN)
+        scores = [(piece.piece, piece.score if piece.type in ordinary else NEVER) for piece in proto.pieces]
+        return models.Unigram(scores, unk_id=trainer.unk_id, byte_fallback=trainer.byte_fallback)
+    raise RequestError("tokenizer: SentencePiece models of type BPE and unigram can be exported; this one is neither")
+
+
 def _merges(proto: Any) -> list[tuple[str, str]]:  # noqa: ANN401  no types: protobuf's messages
-    """Every pair of pieces that makes a piece, best score first; only ordinary pieces take part."""
+    """Every pair of normal pieces that forms a normal piece, best score first."""
     normal = _messages.ModelProto.SentencePiece.NORMAL
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == normal}
     merges: list[tuple[str, str]] = []

@@ -1,15 +1,16 @@
-"""A mixture for stock Megatron-LM: its data files, its flags, and how its run will differ from the exact plan.
+"""A mixture for stock Megatron-LM: data files, flags, and how its run will differ from the exact plan.
 
     data-args.txt               for --data-args-path: weight and prefix of every part of every source
-    per-split-data-args.json    for --per-split-data-args-path: the same, and the held-out parts for validation
-    blend.json                  the same as Nemotron's data_prep writes it: pairs by split
-    args.txt                    every flag: $(cat args.txt)
+    per-split-data-args.json    for --per-split-data-args-path: the same, plus the held-out parts for validation
+    blend.json                  the same in the format of Nemotron's data_prep: pairs by split
+    args.txt                    all flags: $(cat args.txt)
     README.md                   how to use them, and what differs
 
-A source's weight is its samples in the plan, divided among its parts by their tokens. Stock Megatron-LM cannot change
-its blend within a run, so a mixture of phases gives one pair of data files a phase; the run is started again at each.
+A source's weight is its number of samples in the plan, divided among its parts in proportion to their tokens. Stock
+Megatron-LM cannot change its blend within a run, so a mixture with phases gets one set of data files per phase, and
+Megatron-LM is restarted at each phase.
 
-What stock Megatron-LM will deliver is computed by its own blending function, to the sample.
+The samples that stock Megatron-LM will deliver are computed exactly, by its own blending function.
 """
 
 from __future__ import annotations
@@ -27,27 +28,27 @@ from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
 from mixproof.mixtures.spec import Spec
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.train_spec import Architecture, Proxy, Train
 from mixproof.train.data.megatron_helpers import megatron_helpers
 from mixproof.train.proxies import architecture_of
 
 from .output_folder import output_folder
 
 COUNTED_SAMPLES = 20_000_000
-"""Longest phase whose stock blend is counted to the sample; longer ones are counted over so many first samples."""
+"""Stock blends are counted over at most this many first samples of a phase."""
 INIT_STD, NORM_EPSILON, ADAM_EPSILON = "0.02", "1e-5", "1e-8"
 ARGS = "args.txt"
 
 
 @dataclass(frozen=True)
-class Blend:
-    """The datasets of a phase as stock Megatron-LM takes them."""
+class StockBlend:
+    """The datasets of a phase in stock Megatron-LM's form."""
 
     prefixes: tuple[str, ...]
     weights: tuple[Fraction, ...]
-    """Sum to the samples of the phase."""
+    """They sum to the samples of the phase."""
     sources: tuple[str, ...]
-    """The source that each is a part of."""
+    """The source of each dataset."""
 
     @property
     def words(self) -> list[str]:
@@ -67,24 +68,24 @@ def _pairs(words: Sequence[str]) -> list[list[str]]:
 def export_megatron_args(
     spec: Spec, manifest: Manifest, store: Store, mixture: str, proxy: str, budget: RunBudget, folder: Path
 ) -> list[str]:
-    """Write the files for one mixture at one proxy; return their names.
+    """Write the files for one mixture on one proxy; return their names.
 
     Args:
         spec: a checked spec.
-        manifest: of its build, which lies in `store`.
-        store: where the datasets are; their absolute paths go into the files.
+        manifest: of its build, which is in `store`.
+        store: where the datasets are; the files contain their absolute paths.
         mixture: name of the mixture.
         proxy: name of the proxy, for shape, recipe and budget.
-        budget: the run's, by `plan.plan_budgets`.
-        folder: to write; must not exist, or be empty.
+        budget: the run's budget, from `plan.plan_budgets`.
+        folder: output folder; must be empty or not exist.
 
     Raises:
-        RequestError: when the folder is taken, or a path holds white space, at which Megatron-LM cuts.
+        RequestError: when the folder is not empty, or a path contains white space, at which Megatron-LM splits.
     """
     blends = [_blend(manifest, store, phase) for phase in budget.phases]
     with output_folder(folder) as scratch:
-        for number, blend in enumerate(blends):
-            data, per_split, nemotron = _data_files(number, len(blends))
+        for index, blend in enumerate(blends):
+            data, per_split, nemotron = _data_files(index, len(blends))
             (scratch / data).write_text(" ".join(blend.words) + "\n")
             valid = _validation(manifest, store)
             splits = {"train": blend.words, "valid": valid or None, "test": None}
@@ -98,7 +99,7 @@ def export_megatron_args(
 
 
 def shape_flags(architecture: Architecture, sequence_length: int, rope_base: int) -> list[str]:
-    """Megatron-LM's flags of a proxy's shape, one a line."""
+    """Megatron-LM's flags for a proxy's shape, one per line."""
     return [
         f"--num-layers {architecture.layers}",
         f"--hidden-size {architecture.hidden}",
@@ -126,26 +127,34 @@ def shape_flags(architecture: Architecture, sequence_length: int, rope_base: int
 def megatron_flags(
     spec: Spec, manifest: Manifest, store: Store, proxy: str, budget: RunBudget, folder: Path
 ) -> list[str]:
-    """Every flag of a run of stock Megatron-LM on the first phase of a budget, one a line."""
+    """All flags of a stock Megatron-LM run on the first phase of a budget, one per line."""
     train, recipe = spec.train, spec.train.proxies[proxy]
-    optimizer, batch = train.optimizer, budget.global_batch_size
     _, per_split, _ = _data_files(0, len(budget.phases))
     tokenizer = store.path(manifest.tokenizer.path).absolute()
     kind = "GPTSentencePieceTokenizer" if manifest.tokenizer.kind == "sentencepiece" else "HuggingFaceTokenizer"
-    asked = {
+    masks = {
         "--eod-mask-loss": train.eod_mask_loss,
         "--reset-position-ids": train.reset_position_ids,
         "--reset-attention-mask": train.document_mask,
     }
-    flags = [
+    return [
         *shape_flags(architecture_of(proxy, recipe), budget.sequence_length, train.rope_base),
         f"--tokenizer-type {kind}",
-        f"--tokenizer-model {_whole(str(tokenizer))}",
-        f"--per-split-data-args-path {_whole(str(folder.absolute() / per_split))}",
+        f"--tokenizer-model {_without_white_space(str(tokenizer))}",
+        f"--per-split-data-args-path {_without_white_space(str(folder.absolute() / per_split))}",
         "--dataloader-type single",
         f"--train-samples {budget.phases[0].samples}",
-        f"--global-batch-size {batch}",
+        f"--global-batch-size {budget.global_batch_size}",
         f"--micro-batch-size {recipe.micro_batch_size or 1}",
+        *_optimizer_flags(train, recipe, budget),
+        f"--seed {train.seeds[0]}",
+        *(flag for flag, is_on in masks.items() if is_on),
+    ]
+
+
+def _optimizer_flags(train: Train, recipe: Proxy, budget: RunBudget) -> list[str]:
+    optimizer, batch = train.optimizer, budget.global_batch_size
+    return [
         "--optimizer adam",
         f"--lr {float(recipe.lr):.12g}",
         f"--min-lr {float(recipe.min_lr):.12g}",
@@ -159,16 +168,14 @@ def megatron_flags(
         f"--adam-beta1 {float(optimizer.betas[0]):.12g}",
         f"--adam-beta2 {float(optimizer.betas[1]):.12g}",
         f"--adam-eps {ADAM_EPSILON}",
-        f"--seed {train.seeds[0]}",
     ]
-    return flags + [flag for flag, is_on in asked.items() if is_on]
 
 
-def stock_samples(blend: Blend, samples: int) -> dict[str, int]:
-    """Samples of each source that Megatron-LM's own blending deals in a run of so many, by source.
+def stock_samples(blend: StockBlend, samples: int) -> dict[str, int]:
+    """Samples of each source in the first `samples` samples of Megatron-LM's own blend.
 
-    Its dataset is a little longer (each source's samples rounded up), and a run reads its first `samples`; the greedy
-    order of a longer one starts with the same.
+    Megatron-LM's dataset is slightly longer, because it rounds each source's samples up, and a run reads its first
+    `samples`. The greedy order of a longer dataset starts with the same samples.
     """
     total = sum(blend.weights)
     weights = np.array([float(weight / total) for weight in blend.weights], np.float64)
@@ -181,7 +188,7 @@ def stock_samples(blend: Blend, samples: int) -> dict[str, int]:
     return found
 
 
-def _blend(manifest: Manifest, store: Store, phase: PhaseBudget) -> Blend:
+def _blend(manifest: Manifest, store: Store, phase: PhaseBudget) -> StockBlend:
     prefixes, weights, sources = [], [], []
     for source, samples in phase.samples_of.items():
         parts = [part for part in manifest.sources[source].train.datasets if part.tokens]
@@ -190,67 +197,70 @@ def _blend(manifest: Manifest, store: Store, phase: PhaseBudget) -> Blend:
             prefixes.append(_prefix(store, part))
             weights.append(Fraction(samples * part.tokens, tokens))
             sources.append(source)
-    return Blend(tuple(prefixes), tuple(weights), tuple(sources))
+    return StockBlend(tuple(prefixes), tuple(weights), tuple(sources))
 
 
 def _validation(manifest: Manifest, store: Store) -> list[str]:
-    """The held-out parts of all sources, weighted by their tokens."""
+    """Weights and prefixes of all sources' held-out parts, weighted by tokens."""
     parts = [part for source in manifest.sources.values() for part in source.heldout.datasets if part.tokens]
     return [word for part in parts for word in (str(part.tokens), _prefix(store, part))]
 
 
 def _prefix(store: Store, part: DatasetRecord) -> str:
-    return _whole(str(store.folder(part.prefix).absolute()))
+    return _without_white_space(str(store.folder(part.prefix).absolute()))
 
 
-def _whole(path: str) -> str:
+def _without_white_space(path: str) -> str:
     if len(path.split()) != 1:
-        raise RequestError(f"{path}: Megatron-LM cuts its data arguments at white space; put the store elsewhere")
+        raise RequestError(
+            f"{path}: Megatron-LM splits its data arguments at white space; use a path without white space"
+        )
     return path
 
 
-def _data_files(number: int, phases: int) -> tuple[str, str, str]:
-    end = f"-phase-{number + 1}" if phases > 1 else ""
+def _data_files(phase: int, phases: int) -> tuple[str, str, str]:
+    end = f"-phase-{phase + 1}" if phases > 1 else ""
     return f"data-args{end}.txt", f"per-split-data-args{end}.json", f"blend{end}.json"
 
 
 def _readme(
-    spec: Spec, manifest: Manifest, mixture: str, proxy: str, budget: RunBudget, blends: Sequence[Blend]
+    spec: Spec, manifest: Manifest, mixture: str, proxy: str, budget: RunBudget, blends: Sequence[StockBlend]
 ) -> str:
     tables = "\n".join(
-        _table(number, phase, blend) for number, (phase, blend) in enumerate(zip(budget.phases, blends, strict=True))
+        _table(index, phase, blend) for index, (phase, blend) in enumerate(zip(budget.phases, blends, strict=True))
     )
     return f"""\
-# {spec.name}: mixture {mixture} at proxy {proxy}, for stock Megatron-LM
+# {spec.name}: mixture {mixture} on proxy {proxy}, for stock Megatron-LM
 
 Build {manifest.build}.
 
     python pretrain_gpt.py $(cat {ARGS}) --save CHECKPOINTS --data-cache-path CACHE ...
 
-`{ARGS}` reads the per-split file. Instead of it, `--data-args-path {_data_files(0, len(blends))[0]} --split 100,0,0`
-trains the same blend without validation. Give a new build a new CACHE: Megatron-LM's does not look at contents.
-The end of a document is id {manifest.tokenizer.eod_id}; Megatron-LM takes it from the tokenizer's `eos`.
+`{ARGS}` uses the per-split file. To train the same blend without validation, replace that flag by
+`--data-args-path {_data_files(0, len(blends))[0]} --split 100,0,0`. Use a new CACHE for every build: Megatron-LM's
+cache does not check file contents. The end-of-document id is {manifest.tokenizer.eod_id}; Megatron-LM takes it from
+the tokenizer's `eos`.
 {_phases_note(budget)}
 ## How it differs from the exact plan
 
-- **Counts.** Megatron-LM deals samples greedily by weight, and a run may end before a small source had its turn;
-  mixproof deals the planned number exactly.
+- **Counts.** Megatron-LM picks samples greedily by weight, so a run can end before a small source is read;
+  mixproof delivers exactly the planned number.
 {tables}
-- **Order and repetition.** Megatron-LM shuffles all the epochs that a run needs as one dataset, so its order changes
-  with the budget, and where a source is repeated a text can come back before all others were seen once. mixproof
-  reads a source epoch by epoch, in an order that only the seed decides.
+- **Order and repetition.** Megatron-LM shuffles all epochs that a run needs as one dataset. Its order therefore
+  depends on the budget, and a repeated text can come up before all others have been read once. mixproof reads a
+  source epoch by epoch, in an order that depends on the seed alone.
 - **Which text.** Megatron-LM samples from whole datasets; mixproof's runs read a draw, the documents of smallest hash.
-- **Parts.** A source of several parts is several datasets here, each cut into windows and shuffled alone.
-- **Validation** by Megatron-LM is the loss on windows of the held-out parts, not bits per byte of whole texts.
+- **Parts.** A source with several parts becomes several datasets, each cut into windows and shuffled separately.
+- **Validation** in Megatron-LM is the loss on windows of the held-out parts, not bits per byte of whole texts.
 """
 
 
-def _table(number: int, phase: PhaseBudget, blend: Blend) -> str:
+def _table(index: int, phase: PhaseBudget, blend: StockBlend) -> str:
     counted = min(phase.samples, COUNTED_SAMPLES)
     stock = stock_samples(blend, counted)
     of = "" if counted == phase.samples else f" (of the first {counted:,})"
     lines = [
-        f"\n  Phase {number + 1}, {phase.samples:,} samples:\n",
+        f"\n  Phase {index + 1}, {phase.samples:,} samples:\n",
         f"  | source | planned | stock{of} |",
         "  |---|---|---|",
     ]
@@ -266,9 +276,11 @@ def _phases_note(budget: RunBudget) -> str:
         for n, end in ends.items()
     )
     return f"""
-Phases: run once for each, in order, each with its own data file and `--load` of the one before:
+Phases: run Megatron-LM once per phase, in order, each time with the phase's data file and `--load` of the previous
+phase's checkpoint:
 
 {steps}
 
-Megatron-LM then skips as many samples of the new blend as were consumed, so the phases' samples are not consecutive.
+At each restart Megatron-LM skips as many samples of the new blend as it has consumed so far, so a phase does not start
+at its blend's first sample.
 """

@@ -1,4 +1,4 @@
-"""A folder for other tools: all of it, or nothing."""
+"""An output folder that is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mixproof.ledger.errors import RequestError
 
 @contextmanager
 def output_folder(path: Path) -> Iterator[Path]:
-    """Give a scratch folder that becomes `path` when the block ends without an error, and vanishes otherwise.
+    """Yield a scratch folder that is renamed to `path` when the block succeeds, and deleted otherwise.
 
     Raises:
-        RequestError: when there is something at `path` that is no empty folder.
+        RequestError: when `path` exists and is not an empty folder.
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise RequestError(f"{path}: there is something already; name a folder that does not exist, or is empty")
+        raise RequestError(f"{path}: already exists and is not an empty folder; choose another output folder")
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     scratch.mkdir(parents=True)
     try:

@@ -1,18 +1,19 @@
-"""Export of a run to Hugging Face: model, tokenizer, and the proof that both are the run's.
+"""Export of a run to Hugging Face format: model and tokenizer, both checked against the run.
 
-Every export loads what it wrote with transformers, as its users will, and runs it beside the Megatron model in float32
-on held-out text: one window from each of up to four sources, each after an EOD. A largest difference of the logits
-above 1e-5 fails the export, and nothing is left. Measured on runs of nano: 0.
+Every export is loaded with transformers and compared with the Megatron model in float32 on held-out text: one window,
+after an EOD, from each of up to four sources. If a logit differs by more than 1e-5, the export fails and its folder is
+removed. The difference measured on `nano` runs is 0.
 
-The tokenizer is compared with the reference on those sources' held-out texts and on the hard set. Where ids differ, the
-export says so in `TOKENIZER_DIFFERS.md` and in what it returns: the weights are right, the ids have to come from
-elsewhere then, for a SentencePiece model from `tokenizer.model`.
+The tokenizer is compared with the reference on those sources' held-out texts and on the hard texts. If ids differ, the
+export reports it in `TOKENIZER_DIFFERS.md` and in its return value. The weights are still correct then, but ids must
+come from another tokenizer; for a SentencePiece model, from `tokenizer.model`.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,28 +36,28 @@ from .huggingface_tokenizer import TokenizerCheck, differences, write_tokenizer
 from .output_folder import output_folder
 
 LARGEST_DIFFERENCE = 1e-5
-"""Of a logit, in float32."""
+"""Largest accepted difference of a logit, in float32."""
 CHECKED_SOURCES = 4
 CHECKED_TOKENS = 100_000
-"""Most tokens of each source's held-out documents on which tokenizers are compared."""
+"""Tokens of each source's held-out documents on which tokenizers are compared, at most."""
 HARD_PIECES = 50
 """Special and user-defined pieces that are put into hard texts literally."""
 TOKENIZER_DIFFERS = "TOKENIZER_DIFFERS.md"
-WAY_OUT = {
-    "sentencepiece": "Use `tokenizer.model` with the sentencepiece package where ids matter.",
-    "huggingface": "Where ids matter, keep special tokens out of texts: here they get the ids of controls.",
+REMEDY = {
+    "sentencepiece": "Use `tokenizer.model` with the sentencepiece package where exact ids matter.",
+    "huggingface": "Where exact ids matter, remove special tokens from texts: here they are encoded as control tokens.",
 }
 
 
 @dataclass(frozen=True)
 class HuggingFaceExport:
-    """What was written, and what the checks found."""
+    """The folder, and the results of the checks."""
 
     folder: Path
     logits_checked: int
-    """Positions whose logits were compared, over the whole vocabulary."""
+    """Positions whose logits were compared, each over the whole vocabulary."""
     largest_difference: float
-    """Of a logit between Megatron's model and transformers'."""
+    """Largest difference of a logit between the Megatron model and the transformers model."""
     tokenizer: TokenizerCheck
 
 
@@ -65,11 +66,11 @@ def export_huggingface(run_path: str | Path, folder: Path) -> HuggingFaceExport:
 
     Args:
         run_path: the run's folder or record.
-        folder: to write; must not exist, or be empty.
+        folder: output folder; must be empty or not exist.
 
     Raises:
-        RequestError: when the run is not done, the folder is taken, or transformers is not installed.
-        DamagedFileError: when the run's checkpoint is not what its record says.
+        RequestError: when the run is not done, the folder is not empty, or transformers is not installed.
+        DamagedFileError: when the run's checkpoint does not match its record.
         AccountError: when the logits differ.
     """
     require_transformers()
@@ -88,26 +89,26 @@ def export_huggingface(run_path: str | Path, folder: Path) -> HuggingFaceExport:
 
 
 def require_transformers() -> None:
-    """Say how to install what is missing.
+    """Check that the packages of the `export` extra are installed.
 
     Raises:
         RequestError: when transformers or safetensors is missing.
     """
     missing = [name for name in ("transformers", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:
-        raise RequestError(f"{', '.join(missing)} not installed; `pip install 'mixproof[export]'` does it")
+        raise RequestError(f"{', '.join(missing)} not installed; `pip install 'mixproof[export]'` installs it")
 
 
 @dataclass(frozen=True)
 class _Texts:
     windows: list[list[int]]
-    """Ids of held-out text by source, an EOD in front."""
+    """Ids of held-out text, one list per source, starting with an EOD."""
     documents: list[list[int]]
     """Held-out documents, without EODs."""
 
 
 def _heldout_ids(run: FinishedRun) -> _Texts:
-    """Ids from the held-out sets of some sources; from their training side where there is no held-out set."""
+    """Ids from the held-out sets of some sources; from training data for a source without a held-out set."""
     eod, sources = run.record.tokenizer.eod_id, run.manifest().sources
     chosen = sorted(sources)[:: max(1, len(sources) // CHECKED_SOURCES)][:CHECKED_SOURCES]
     windows, documents = [], []
@@ -146,11 +147,11 @@ def _write_model(run: FinishedRun, model: torch.nn.Module, folder: Path) -> None
     _write_json(folder / CONFIG, config)
     _write_json(folder / "generation_config.json", generation)
     save_file(to_huggingface(weights_of(model), run.architecture), folder / WEIGHTS, metadata={"format": "pt"})
-    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors writes it for its owner alone
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors makes it readable by its owner only
 
 
 def _compare(model: torch.nn.Module, folder: Path, windows: Sequence[Sequence[int]], run: FinishedRun) -> float:
-    """The largest difference of a logit between the model and what transformers loads from `folder`."""
+    """The largest difference of a logit between the model and the one that transformers loads from `folder`."""
     from transformers import LlamaForCausalLM
     from transformers.utils import logging
 
@@ -163,12 +164,12 @@ def _compare(model: torch.nn.Module, folder: Path, windows: Sequence[Sequence[in
             positions = torch.arange(ids.shape[1])[None]
             ours = model(ids, positions, None, runtime_gather_output=True)
             difference = float((ours - llama(ids).logits).abs().max())
-            largest = max(largest, difference if difference == difference else float("inf"))  # NaN is no equality
+            largest = max(largest, float("inf") if math.isnan(difference) else difference)
     if not windows or largest > LARGEST_DIFFERENCE:
         raise AccountError(
             "export",
             f"logits of transformers within {LARGEST_DIFFERENCE} of Megatron's",
-            f"a difference of {largest}" if windows else "no text to compare them on",
+            f"a difference of {largest}" if windows else "no text to compare logits on",
             stage="export",
             unit=run.record.key,
         )
@@ -180,16 +181,18 @@ def _write_tokenizer(run: FinishedRun, documents: list[list[int]], folder: Path)
     path = run.store.path(tokenizer.path)
     expected, found = run.record.tokenizer.sha256, sha256_of_file(path)
     if found != expected:
-        raise DamagedFileError(str(path), "whole file", f"SHA-256 is {found}, the record says {expected}")
+        raise DamagedFileError(
+            str(path), "whole file", f"SHA-256 is {found}, the record says {expected}; restore the file"
+        )
     write_tokenizer(path, tokenizer.eod_id, folder)
     reference = load_reference(str(path))
     texts = [*reference.decode(documents), *hard_texts(reference.pieces[:HARD_PIECES])]
     check = differences(folder, reference, texts)
     if not check.exact:
         (folder / TOKENIZER_DIFFERS).write_text(
-            f"# The fast tokenizer here is not exact\n\n{check.different:,} of {check.texts:,} texts got other ids "
-            f"than those with which this model is trained.\n{WAY_OUT[tokenizer.kind]} The first of the texts starts "
-            f"with:\n\n    {check.example!r}\n",
+            f"# The fast tokenizer in this folder is not exact\n\n{check.different:,} of {check.texts:,} texts get "
+            f"different ids than in training.\n{REMEDY[tokenizer.kind]} The first of these texts starts with:\n\n"
+            f"    {check.example!r}\n",
             encoding="utf-8",
         )
     return check

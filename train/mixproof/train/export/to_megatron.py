@@ -1,14 +1,15 @@
-"""Export of a run for Megatron-LM's loader: a distributed checkpoint under the names that it looks for.
+"""Export of a run for Megatron-LM: a distributed checkpoint with the file and tensor names that its loader expects.
 
     latest_checkpointed_iteration.txt
     iter_<steps, 7 digits>/   common.pt, metadata.json, .metadata, __0_0.distcp
-    args.txt                  flags of the shape, for those who do not use --use-checkpoint-args
-    tokenizer.model
+    args.txt                  shape flags, for use without --use-checkpoint-args
+    tokenizer.model           or tokenizer.json
 
-The weights alone: load with `--load DIR --no-load-optim --no-load-rng`, or `--finetune` to count from zero. Their
-names are those of Megatron's local and Transformer Engine layers alike. `common.pt` holds `args` (the shape, tokens
-consumed in samples), `checkpoint_version` and `iteration`, of types that Megatron Core allows in files. Every export is
-read back, with and without a model, and compared bit for bit. Megatron-LM itself needs CUDA and was not run.
+The checkpoint holds weights only: load it with `--load DIR --no-load-optim --no-load-rng`, or with `--finetune` to
+restart the iteration count. The tensor names fit Megatron's local layers and its Transformer Engine layers. `common.pt`
+holds `args` (shape, consumed samples), `checkpoint_version` and `iteration`, in types that Megatron Core accepts. Every
+export is read back, with and without a model, and compared bit for bit. The load in Megatron-LM itself, which needs
+CUDA, is not tested.
 """
 
 from __future__ import annotations
@@ -34,26 +35,26 @@ from .output_folder import output_folder
 
 TRACKER = "latest_checkpointed_iteration.txt"
 CHECKPOINT_VERSION = 3.0
-"""Of Megatron-LM's layout; 3 keeps queries, keys and values by query group."""
+"""Megatron-LM's layout version; version 3 groups queries, keys and values by query group."""
 
 
 @dataclass(frozen=True)
 class MegatronExport:
-    """What was written."""
+    """The folder and its content."""
 
     folder: Path
     iteration: int
     weights: int
-    """Numbers that were read back and compared."""
+    """Number of parameters that were read back and compared."""
 
 
 def export_megatron(run_path: str | Path, folder: Path) -> MegatronExport:
     """Write a finished run's weights as a checkpoint that Megatron-LM loads.
 
     Raises:
-        RequestError: when the run is not done, or the folder is taken.
-        DamagedFileError: when the run's checkpoint is not what its record says.
-        AccountError: when the weights do not come back.
+        RequestError: when the run is not done, or the folder is not empty.
+        DamagedFileError: when the run's checkpoint does not match its record.
+        AccountError: when the weights read back differ.
     """
     run = open_finished_run(run_path)
     record, manifest = run.record, run.manifest()
@@ -78,7 +79,7 @@ def export_megatron(run_path: str | Path, folder: Path) -> MegatronExport:
 
 
 def megatron_arguments(run: FinishedRun) -> Namespace:
-    """The arguments that `--use-checkpoint-args` takes from a checkpoint."""
+    """The arguments that `--use-checkpoint-args` reads from a checkpoint."""
     record, shape = run.record, run.architecture
     return Namespace(
         num_layers=shape.layers,
@@ -115,9 +116,9 @@ def megatron_arguments(run: FinishedRun) -> Namespace:
 
 
 def _check(run: FinishedRun, model: torch.nn.Module, path: Path) -> None:
-    """Read the checkpoint without a model, and into another one; compare bit for bit."""
+    """Read the checkpoint without a model and into a new model; compare bit for bit."""
     with warnings.catch_warnings():
-        # Megatron loads by torch's older names
+        # Megatron Core calls deprecated torch functions
         warnings.filterwarnings("ignore", r"`load_state_dict` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r"Please use DTensor instead", FutureWarning)
         plain = dist_checkpointing.load_plain_tensors(str(path))

@@ -1,12 +1,12 @@
-"""What a spec will take, before it takes it: operations, hours and bytes, from rates that were measured in this store.
+"""Estimate what a spec will cost: FLOPs, hours and bytes, from throughput that was measured in this store.
 
-    documents    file bytes / (file bytes a core-second of this store's largest build that reused nothing)
-    training     tokens / (tokens a second of this store's runs of the same shape and sequence length), by device
-    bytes        ids of datasets and draws; weights and two moments in float32 a checkpoint
+    documents    file bytes / (file bytes per core-second of this store's largest build that reused nothing)
+    training     tokens / (tokens per second of this store's runs of the same shape and sequence length), by device
+    bytes        ids of datasets and draws; per checkpoint: weights and two moments in float32
 
-Where nothing of the kind was measured there is no rate and no hours; for GPUs, which a plan is often made without, a
-stated assumption stands in: 40% of the 989 TFLOP/s that an H100 is rated at in dense bfloat16. Start-up, scoring of
-held-out sets and waiting are not counted.
+Without a measured build there is no document rate and no estimate of hours. Without a measured run of the same shape,
+training time assumes 40% of the 989 TFLOP/s of an H100 (dense bfloat16, NVIDIA's data sheet), and the plan says so.
+Start-up, held-out evaluation and queueing are not included.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ ASSUMED = "assumed: 40% of the 989 TFLOP/s of an H100"
 
 @dataclass(frozen=True)
 class Rate:
-    """A speed and where it comes from."""
+    """A throughput and its source."""
 
     amount: float
-    """Bytes a core-second, or tokens a second of one device."""
+    """Bytes per core-second, or tokens per second of one device."""
     device: str
     """`core`, `cpu` or `cuda`."""
     source: str
@@ -43,7 +43,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class ProxyCost:
-    """What the runs of one proxy take together."""
+    """The total cost of one proxy's runs."""
 
     proxy: str
     runs: int
@@ -51,13 +51,13 @@ class ProxyCost:
     flops: int
     rate: Rate
     hours: float
-    """Of the rate's device, one run after the other."""
+    """Device hours, on the rate's device."""
     checkpoint_bytes: int
-    """Of all checkpoints that stay."""
+    """Of all checkpoints that are kept."""
 
 
 def document_rate(store: Store) -> Rate | None:
-    """How fast this store's largest build read, filtered and tokenized; None where none did all of the work itself."""
+    """Throughput of this store's largest build in reading, filtering and tokenizing; None if every build reused work."""
     best: tuple[int, Rate] | None = None
     for build in store.keys(BUILDS):
         path = store.path(f"{BUILDS}/{build}/{MANIFEST}")
@@ -66,7 +66,7 @@ def document_rate(store: Store) -> Rate | None:
         if not seconds or circumstances.get("stages_reused"):
             continue
         inputs = {source.inputs.path: source.inputs for source in read_manifest(path).sources.values()}
-        size = sum(one.bytes for one in inputs.values())  # the parts of a split source read the same files
+        size = sum(files.bytes for files in inputs.values())  # the parts of a split source read the same files
         speed = size / (seconds * circumstances["machine"]["processors"])
         if best is None or size > best[0]:
             best = size, Rate(speed, "core", f"measured: build {build[:8]} of this store")
@@ -74,7 +74,7 @@ def document_rate(store: Store) -> Rate | None:
 
 
 def training_rates(store: Store) -> Iterator[tuple[ArchitectureRecord, int, Rate]]:
-    """Shape, sequence length and speed of every finished run of this store."""
+    """Shape, sequence length and throughput of every finished run in this store."""
     for key in store.keys(TRAIN):
         path = store.path(f"{TRAIN}/{key}/{RUN}")
         if not path.is_file():
@@ -92,14 +92,14 @@ def proxy_costs(
     vocab_size: int,
     store: Store,
 ) -> list[ProxyCost]:
-    """Say what training takes, by proxy.
+    """Estimate the training cost of each proxy.
 
     Args:
         spec: a checked spec.
         budgets: by (mixture, proxy).
-        runs_of: seeds that are still to be trained, by (mixture, proxy).
+        runs_of: number of seeds still to be trained, by (mixture, proxy).
         vocab_size: number of token ids.
-        store: whose finished runs give the rates.
+        store: its finished runs provide the rates.
     """
     measured = list(training_rates(store))
     length = spec.train.sequence_length
@@ -119,14 +119,14 @@ def proxy_costs(
 
 
 def dataset_bytes(tokens: int, vocab_size: int) -> int:
-    """Bytes of the ids of so many tokens."""
+    """Bytes of the ids of `tokens` tokens."""
     return tokens * token_dtype(vocab_size).itemsize
 
 
 def _training_rate(
     measured: list[tuple[ArchitectureRecord, int, Rate]], shape: Architecture, length: int, flops: int
 ) -> Rate:
-    """The median of this store's runs of that shape, those on a GPU first; else the assumption."""
+    """Median of this store's runs of the same shape, GPU runs preferred; without any, the assumption."""
     same = [rate for record, seen, rate in measured if seen == length and record.model_dump() == shape.model_dump()]
     for device in ("cuda", "cpu"):
         speeds = [rate.amount for rate in same if rate.device == device]
@@ -141,7 +141,7 @@ def _checkpoints(budget: RunBudget) -> int:
 
 
 def _read(store: Store, folder: str) -> dict[str, Any]:
-    """Circumstances of a build or run; nothing where there are none."""
+    """Circumstances of a build or run; empty if there are none."""
     path = store.path(f"{folder}/{CIRCUMSTANCES}")
     if not path.is_file():
         return {}

@@ -1,9 +1,9 @@
-"""Diff: what differs between two specs, two builds or two runs, and what would rerun where A is done and B is asked.
+"""Diff: what differs between two specs, two builds or two runs, and what would rerun for B once A is done.
 
-Both sides are flattened to dotted keys with a value each; what would rerun follows from the keys by the order of the
-stages (`DOWNSTREAM`). It is an upper bound: every stage is named by content, so a stage that is reached finds again
-what did not change, shard by shard. For specs, files are compared by their patterns, not by what they match; for
-builds by their content. Two runs are the same run exactly where their keys are equal.
+Both sides are flattened to dotted keys. What would rerun follows from the differing keys and the order of the stages
+(`DOWNSTREAM`). It is an upper bound: stages are addressed by content, so a stage that reruns still reuses every shard
+that did not change. Specs are compared by file patterns, not by the files they match; builds are compared by file
+content. Two runs are the same run if and only if their keys are equal.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ DOWNSTREAM = {
     "on_bad_record": (),
     "limits": ("read", "dedup", "tokenizer", "heldout", "decontaminate", "encode"),
 }
-"""Stages that a change of a part of the build's spec reaches; each change gives another build."""
+"""Stages that a change in each part of the spec affects; each change gives a new build id."""
 EXECUTION = (".micro_batch_size", ".recompute", ".ranks", ".cpus", ".gpus", ".checkpoint_keep")
-"""Keys of a proxy or of `train` that change no result."""
+"""Keys of a proxy or of `train` that do not affect results."""
 NEW_DRAWS = (
-    "a mixture or proxy that changed, or is new, can need so many tokens more of a source that it is drawn anew; "
-    "then every run that reads the source trains again"
+    "a new or changed mixture or proxy may need more tokens of a source than its draw holds; "
+    "the source is then drawn again, and every run that reads it is retrained"
 )
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One dotted key; a side that lacks it has None, and `only` names the side that has it."""
+    """A dotted key whose values differ; where one side lacks the key, its value is None and `only` names the other."""
 
     key: str
     a: Any
@@ -53,11 +53,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class Rerun:
-    """Something that B has to do although A is done."""
+    """Work that B needs although A is done."""
 
     what: str
     because: tuple[str, ...]
-    """Keys that differ."""
+    """The differing keys that cause it."""
 
 
 @dataclass(frozen=True)
@@ -80,29 +80,29 @@ def diff(a: Path, b: Path) -> Diff:
     """Compare two specs, two builds or two runs.
 
     Args:
-        a: a spec, a manifest or a run's record, or the folder of a build or run; taken as done.
+        a: a spec, a manifest or a run's record, or the folder of a build or run; assumed to be done.
         b: another one of the same kind.
 
     Raises:
-        RequestError, SpecError: when one of them cannot be read, or they are of two kinds.
+        RequestError, SpecError: when one of them cannot be read, or their kinds differ.
     """
     (kind, path_a), (kind_b, path_b) = _kind_of(a), _kind_of(b)
     if kind != kind_b:
-        raise RequestError(f"{a} is a {kind} and {b} a {kind_b}: diff compares two of one kind")
+        raise RequestError(f"{a} is a {kind} and {b} is a {kind_b}; diff compares two of the same kind")
     if kind == "spec":
         return _diff_specs(path_a, path_b)
     return _diff_builds(path_a, path_b) if kind == "build" else _diff_runs(path_a, path_b)
 
 
 def differences_of(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """List the dotted keys whose values differ, in order.
+    """List the dotted keys whose values differ, sorted.
 
-    A list of plain values is one value; a list of maps is a level of its own, `steps.0.name`, and says nothing of its
-    own where it is empty on one side.
+    A list of scalars is one value. A list of maps is flattened by index, `steps.0.name`; where it is empty on one
+    side, only the keys of its items are listed.
     """
     flat_a, flat_b = dict(_flatten(a)), dict(_flatten(b))
-    levels = {key[:place] for key in (*flat_a, *flat_b) for place, letter in enumerate(key) if letter == "."}
-    empty = {key for key in levels if not (flat_a.get(key) or flat_b.get(key))}
+    parents = {key[:end] for key in (*flat_a, *flat_b) for end, letter in enumerate(key) if letter == "."}
+    empty = {key for key in parents if not (flat_a.get(key) or flat_b.get(key))}
     found = []
     for key in sorted({*flat_a, *flat_b} - empty):
         if key not in flat_a:
@@ -116,7 +116,7 @@ def differences_of(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Differen
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:  # noqa: ANN401  JSON
     if isinstance(value, list | tuple) and any(isinstance(item, dict | list | tuple) for item in value):
-        value = {str(place): item for place, item in enumerate(value)}
+        value = {str(index): item for index, item in enumerate(value)}
     if isinstance(value, Mapping) and value:
         for name, item in value.items():
             yield from _flatten(item, f"{prefix}.{name}" if prefix else str(name))
@@ -128,7 +128,7 @@ def _kind_of(path: Path) -> tuple[Kind, Path]:
     if path.is_dir():
         found = [path / name for name in (MANIFEST, RUN) if (path / name).is_file()]
         if not found:
-            raise RequestError(f"{path}: holds neither a build's {MANIFEST} nor a run's {RUN}")
+            raise RequestError(f"{path}: contains neither a build's {MANIFEST} nor a run's {RUN}")
         path = found[0]
     if path.suffix in SPEC_SUFFIXES:
         return "spec", path
@@ -145,7 +145,7 @@ def _diff_specs(path_a: Path, path_b: Path) -> Diff:
     runs = _runs_again(a, b, keys, build)
     notes = []
     if path_a.resolve().parent != path_b.resolve().parent:
-        notes.append("the specs lie in two folders, so equal relative patterns can stand for other files")
+        notes.append("the specs are in different folders, so equal relative patterns may match different files")
     if runs and not build:
         notes.append(NEW_DRAWS)
     if any(key.startswith("objective") for key in keys):
@@ -158,7 +158,7 @@ def _plain(spec: Spec) -> dict[str, Any]:
 
 
 def _reruns_of_build(keys: Sequence[str], spec: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[Rerun, ...]]:
-    """Keys that make another build, and the stages of `spec` that they reach, in the order of the work."""
+    """Keys that change the build, and the stages of `spec` that they affect, in pipeline order."""
     off = {stage for stage in ("dedup", "decontaminate") if not spec.get(stage)}
     trains_tokenizer = (spec.get("tokenizer") or {}).get("train") is not None
     causes: dict[str, list[str]] = {}
@@ -168,7 +168,7 @@ def _reruns_of_build(keys: Sequence[str], spec: Mapping[str, Any]) -> tuple[tupl
         for stage in DOWNSTREAM[part]:
             if stage not in off and (stage != "tokenizer" or trains_tokenizer or part == "tokenizer"):
                 causes.setdefault(_stage_name(stage, key), []).append(key)
-    order = {stage: place for place, stage in enumerate(DOWNSTREAM["sources"])}
+    order = {stage: index for index, stage in enumerate(DOWNSTREAM["sources"])}
     stages = sorted(causes.items(), key=lambda item: (order[item[0].split()[0]], item[0]))
     return changed, tuple(Rerun(what, tuple(because)) for what, because in stages)
 
@@ -178,13 +178,13 @@ def _stage_name(stage: str, key: str) -> str:
 
 
 def _runs_again(a: Spec, b: Spec, keys: Sequence[str], build: Sequence[str]) -> tuple[Rerun, ...]:
-    """Every run of B that A has not trained."""
+    """Every run of B that is not also a run of A."""
     simulated = any(spec.target is not None and spec.target.simulate for spec in (a, b))
-    everywhere = [*build, *(key for key in keys if simulated and key.startswith("target"))]
-    everywhere += [key for key in keys if key.startswith("train.") and key.split(".")[1] not in ("proxies", "seeds")]
+    for_all_runs = [*build, *(key for key in keys if simulated and key.startswith("target"))]
+    for_all_runs += [key for key in keys if key.startswith("train.") and key.split(".")[1] not in ("proxies", "seeds")]
     reruns = []
     for mixture, proxy, seed in product(b.mixtures, b.train.proxies, b.train.seeds):
-        because = list(everywhere)
+        because = list(for_all_runs)
         because += [key for key in keys if key.startswith((f"mixtures.{mixture}.", f"train.proxies.{proxy}."))]
         because = [key for key in because if not key.endswith(EXECUTION)]
         if seed not in a.train.seeds:
@@ -197,10 +197,10 @@ def _runs_again(a: Spec, b: Spec, keys: Sequence[str], build: Sequence[str]) -> 
 def _diff_builds(path_a: Path, path_b: Path) -> Diff:
     a, b = read_manifest(path_a), read_manifest(path_b)
     found = differences_of(_statement(a), _statement(b))
-    asked = differences_of(a.spec, b.spec)
-    _, reruns = _reruns_of_build([difference.key for difference in asked], b.spec)
+    of_spec = differences_of(a.spec, b.spec)
+    _, reruns = _reruns_of_build([difference.key for difference in of_spec], b.spec)
     if a.build != b.build:
-        because = tuple(difference.key for difference in asked) or ("mixproof",)
+        because = tuple(difference.key for difference in of_spec) or ("mixproof",)
         reruns = (*reruns, Rerun("every run on it", because))
     return Diff("build", str(path_a), str(path_b), found, reruns)
 
@@ -219,11 +219,13 @@ def _diff_runs(path_a: Path, path_b: Path) -> Diff:
             path.resolve().parents[2] / BUILDS / run.build / MANIFEST
             for path, run in zip((path_a, path_b), (a, b), strict=True)
         ]
-        notes.append(f"they read two builds; `mixproof diff {manifests[0]} {manifests[1]}` says how those differ")
+        notes.append(
+            f"the runs read different builds; compare these with `mixproof diff {manifests[0]} {manifests[1]}`"
+        )
     if a.key == b.key:
         return Diff("run", str(path_a), str(path_b), found, (), ("both are the same run",))
-    asked = differences_of(_identity(path_a), _identity(path_b))
-    because = tuple(difference.key.partition(".")[2] for difference in asked) or ("key",)
+    of_identity = differences_of(_identity(path_a), _identity(path_b))
+    because = tuple(difference.key.partition(".")[2] for difference in of_identity) or ("key",)
     reruns = [
         Rerun(f"draw {source}", (f"draws.{source}",)) for source in b.draws if b.draws[source] != a.draws.get(source)
     ]
@@ -231,11 +233,11 @@ def _diff_runs(path_a: Path, path_b: Path) -> Diff:
 
 
 def _identity(path: Path) -> dict[str, Any]:
-    """What the run's key hashes: what was asked of it; nothing where the run is older than identities."""
+    """The declaration that the run's key hashes; empty for runs made before `identity.json` existed."""
     if not (path.parent / IDENTITY).is_file():
         return {}
     try:
         identity: dict[str, Any] = json.loads((path.parent / IDENTITY).read_bytes())
     except (OSError, ValueError) as error:
-        raise RequestError(f"{path.parent / IDENTITY}: {error}; `mixproof audit {path.parent}` says more") from None
+        raise RequestError(f"{path.parent / IDENTITY}: {error}; run `mixproof audit {path.parent}`") from None
     return identity

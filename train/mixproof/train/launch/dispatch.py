@@ -1,9 +1,9 @@
-"""Send runs to Ray: each with the processors and GPUs that its proxy declares, the longest first.
+"""Submit runs to Ray, each with the CPUs and GPUs that its proxy declares, longest first.
 
-A run is one task; a task whose worker or node died is sent again and goes on from the run's newest checkpoint. A run
-of several ranks is a task that holds nothing and has Ray Train start its ranks (`gang.py`); these runs are sent before
-the others. Runs know nothing of each other: one that fails leaves its reason and the others alone. The longest run
-first, because a long one that starts last is waited for by an idle cluster.
+A run is one task. If its worker or node dies, the task is submitted again and resumes from the run's newest
+checkpoint. A run with several ranks is a task that holds no resources and lets Ray Train start its ranks
+(`rank_group`); such runs are submitted first. Runs are independent: a failing run records its reason and does not
+affect the others. The longest run goes first, because a long run that starts last leaves the cluster idle.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from mixproof.train.request import RunRequest
 
 FAILURE = "failure.txt"
 MOST_DEATHS = 20
-"""Dead workers or ranks that one run may have: a long run loses its machine more than once, and every start resumes."""
+"""Worker or rank deaths allowed per run: a long run can lose its machine more than once, and every restart resumes."""
 
 Reason = str | None
-"""Why a run broke off; None when it is done."""
+"""Why a run failed; None when it is done."""
 
 
 def dispatch(
@@ -34,44 +34,46 @@ def dispatch(
     """Train every run.
 
     Args:
-        requests: the runs; none of them finished.
+        requests: unfinished runs.
         cluster: where they run.
-        on_end: called as a run ends.
+        on_end: called when a run ends.
 
     Returns:
-        Why each broke off, in the order of `requests`.
+        Why each run failed, in the order of `requests`.
 
     Raises:
-        RequestError: when this machine can never give a run what its proxy declares.
+        RequestError: when this machine cannot provide the resources that a proxy declares.
     """
-    longest_first = sorted(requests, key=_operations, reverse=True)
+    longest_first = sorted(requests, key=_flops, reverse=True)
     reason_of: dict[str, Reason] = {}
-    for many in (True, False):
-        chosen = [request for request in longest_first if (request.resources.ranks > 1) is many]
+    for multi_rank in (True, False):
+        chosen = [request for request in longest_first if (request.resources.ranks > 1) is multi_rank]
         reasons = cluster.run(
             _train_task,
             [(request.model_dump_json(),) for request in chosen],
             label="train",
             needs=[_needs(request) for request in chosen],
-            passes_on=many,
+            passes_on=multi_rank,
             max_retries=MOST_DEATHS,
             on_failure=str,
-            on_result=_telling(chosen, on_end),
+            on_result=_end_of(chosen, on_end),
         )
         reason_of.update(zip((request.key for request in chosen), reasons, strict=True))
     return [reason_of[request.key] for request in requests]
 
 
-def _telling(
+def _end_of(
     requests: Sequence[RunRequest], on_end: Callable[[RunRequest, Reason], None]
 ) -> Callable[[int, Reason], None]:
-    def tell(place: int, reason: Reason) -> None:
-        on_end(requests[place], reason)
+    """`on_end` as the cluster calls it: with the index of a call instead of the request."""
 
-    return tell
+    def on_result(index: int, reason: Reason) -> None:
+        on_end(requests[index], reason)
+
+    return on_result
 
 
-def _operations(request: RunRequest) -> int:
+def _flops(request: RunRequest) -> int:
     """Floating-point operations of the whole run."""
     budget = request.budget
     return budget.tokens_planned * flops_per_token(request.shape, request.tokenizer.vocab_size, budget.sequence_length)
@@ -86,7 +88,7 @@ def _train_task(request_json: str) -> Reason:
     """Train one run in a worker."""
     from mixproof.train.loop.run import train_run
 
-    from .rank_group import train_on_ranks  # they bring torch, which only a worker needs
+    from .rank_group import train_on_ranks  # imports torch, which only a worker needs
 
     request = RunRequest.model_validate_json(request_json)
     try:
@@ -96,7 +98,7 @@ def _train_task(request_json: str) -> Reason:
             return train_run(request).reason
     except MixproofError:
         raise
-    except Exception as error:  # noqa: BLE001  whatever ends one run must not end the others; it is kept and shown
-        store, place = Store(request.store), f"{TRAIN}/{request.key}/{FAILURE}"
-        store.write(place, traceback.format_exc().encode())
-        return f"{type(error).__name__}: {error}; see {store.location(place)}"
+    except Exception as error:  # noqa: BLE001  an error in one run must not end the others; it is stored and reported
+        store, path = Store(request.store), f"{TRAIN}/{request.key}/{FAILURE}"
+        store.write(path, traceback.format_exc().encode())
+        return f"{type(error).__name__}: {error}; see {store.location(path)}"

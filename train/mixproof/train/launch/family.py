@@ -1,8 +1,7 @@
-"""Train a family of runs: finished runs reused, the others dispatched, a failing run shown and the others trained.
+"""Train all runs of a spec: finished runs are reused, the others dispatched; a failing run does not stop the others.
 
 requests ──> finished? ──yes──> its record
-│no
-└──> dispatch: a Ray task a run ──> record, or the reason why there is none
+                └──no──> dispatch: one Ray task per run ──> a record, or the reason for the failure
 """
 
 from __future__ import annotations
@@ -40,28 +39,28 @@ def train_all(
     Args:
         spec: a checked spec.
         manifest: of its build.
-        store: where runs live; every worker sees it.
-        cluster: runs the tasks; each has the processors and GPUs that its proxy declares.
-        device: of runs whose proxy does not say; None: `cuda` where the cluster, as it is now, has a GPU.
-        least_tokens: by source, what a draw must supply at least, whatever these runs need.
-        wandb: project of Weights & Biases that gets the curves as well.
+        store: where runs are stored; all workers can access it.
+        cluster: runs the tasks; each gets the CPUs and GPUs that its proxy declares.
+        device: of runs whose proxy does not declare GPUs; None: `cuda` if the cluster has a GPU now, else `cpu`.
+        least_tokens: minimum tokens of each source's draw, even if these runs need fewer.
+        wandb: Weights & Biases project that the curves are also sent to.
         on_progress: called from another thread, about once a second.
 
     Raises:
-        RequestError: for what cannot be trained as asked, before anything is trained.
+        RequestError: when a run cannot be trained as specified; raised before any training.
     """
     device = device or ("cuda" if cluster.gpus() else "cpu")
     requests = plan_requests(spec, manifest, store, cluster, device=device, least_tokens=least_tokens)
     finished = {request.key: outcome_of(request, reused=True) for request in requests}
-    left = [request for request in requests if not finished[request.key].done]
-    cluster.count(run=len(left), reused=len(requests) - len(left))
+    unfinished = [request for request in requests if not finished[request.key].done]
+    cluster.count(run=len(unfinished), reused=len(requests) - len(unfinished))
     watch = FamilyWatch(requests, [finished[request.key].done for request in requests])
-    with watching(watch, on_progress if left else None):
-        for wave in in_waves(left):
-            watched = [request.model_copy(update={"wandb": wandb}) for request in wave]
-            reasons = dispatch(watched, cluster, watch.end)
+    with watching(watch, on_progress if unfinished else None):
+        for wave in in_waves(unfinished):
+            submitted = [request.model_copy(update={"wandb": wandb}) for request in wave]
+            reasons = dispatch(submitted, cluster, watch.end)
             for request, reason in zip(wave, reasons, strict=True):
                 finished[request.key] = outcome_of(request, reason=reason)
-    if left or not store.path(RUNS_TABLE).is_file():
+    if unfinished or not store.path(RUNS_TABLE).is_file():
         write_runs_table(store)
     return [finished[request.key] for request in requests]

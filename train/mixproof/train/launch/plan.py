@@ -1,8 +1,8 @@
 """From a spec and a build to runs: mixtures × proxies × seeds, each with its budget, recipe and draws.
 
-All runs of a spec share one draw a source, large enough for the most demanding of them, so that they read the same
-text in the same order as far as each gets. Where the spec simulates its target, each proxy has a cut of its own, which
-all its mixtures share.
+All runs of a spec share one draw per source, large enough for the run that needs most of it, so that all runs read the
+same text in the same order up to the end of the shorter one. If the spec simulates its target, each proxy has its own
+cut of every source, shared by all its mixtures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run
 from mixproof.mixtures.arithmetic.caps import check_caps, cuts_of
 from mixproof.mixtures.quantities import exact_string
 from mixproof.mixtures.spec import Spec
-from mixproof.mixtures.train_spec import Proxy
+from mixproof.mixtures.train_spec import Proxy, Train
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.train.data.draw import find_draw, make_draw
 from mixproof.train.proxies import architecture_of
@@ -27,8 +27,8 @@ from mixproof.train.request import Draw, InitialCheckpoint, Recipe, Resources, R
 
 Budgets = dict[tuple[str, str], RunBudget]
 """By (mixture, proxy)."""
-Wanted = tuple[str, int, int | None]
-"""A draw as it is asked for: source, tokens that it holds at least, tokens to which the source is cut."""
+DrawSize = tuple[str, int, int | None]
+"""A required draw: source, minimum tokens, and the tokens that the source is cut to (None: not cut)."""
 
 
 def plan_budgets(spec: Spec, tokens_of: Mapping[str, int]) -> Budgets:
@@ -39,7 +39,7 @@ def plan_budgets(spec: Spec, tokens_of: Mapping[str, int]) -> Budgets:
         tokens_of: training tokens of every source, EODs included.
 
     Raises:
-        RequestError: for what cannot be trained as asked, before anything is done.
+        RequestError: when a run cannot be trained as specified.
     """
     for name, recipe in spec.train.proxies.items():
         architecture_of(name, recipe)
@@ -53,15 +53,15 @@ def plan_budgets(spec: Spec, tokens_of: Mapping[str, int]) -> Budgets:
 
 
 def check_schedule(budget: RunBudget, name: str) -> None:
-    """Check that a run has room for its warm-up.
+    """Check that a run is longer than its warm-up.
 
     Raises:
-        RequestError: naming the run `name`, what it has and what it needs.
+        RequestError: naming the run `name`, its steps and its warm-up steps.
     """
     if budget.warmup_steps >= budget.steps:
         raise RequestError(
-            f"{name}: {budget.steps} steps end before or with their {budget.warmup_steps} of warm-up (rounded up to "
-            "whole steps); give the run more tokens, a smaller global_batch_size, or a warm-up of 0%"
+            f"{name}: the warm-up of {budget.warmup_steps} steps (rounded up to whole steps) is not shorter than the "
+            f"run of {budget.steps} steps; give the run more tokens, a smaller global_batch_size, or a warm-up of 0%"
         )
 
 
@@ -74,26 +74,26 @@ def plan_requests(
     device: Literal["cpu", "cuda"] = "cpu",
     least_tokens: Mapping[str, int] | None = None,
 ) -> list[RunRequest]:
-    """List the runs of a spec on a build, with their draws made.
+    """List the runs of a spec on a build, and make the missing draws.
 
     Args:
         spec: a checked spec.
-        manifest: of its build, which lies in `store`.
+        manifest: of its build, which is in `store`.
         store: where draws and runs are.
-        cluster: makes the draws that are missing; None: do not make any, only look.
-        device: what runs are trained on whose proxy does not say; no part of their keys.
-        least_tokens: by source, what a draw must supply at least: families that are planned one after the other,
-            as the rounds of a search, then share their draws, and with them their streams.
+        cluster: makes missing draws; None: make none.
+        device: for runs whose proxy does not declare GPUs; not part of run keys.
+        least_tokens: minimum tokens of each source's draw. Families that are planned one after another, such as the
+            rounds of a search, use it to share draws and therefore token streams.
 
     Raises:
-        RequestError: as `plan_budgets`; or a draw is missing and there is no cluster to make it.
+        RequestError: see `plan_budgets`; also when a draw is missing and `cluster` is None.
     """
     tokens_of = {name: source.train.tokens for name, source in manifest.sources.items()}
     budgets = plan_budgets(spec, tokens_of)
-    wanted = _wanted_draws(spec, budgets, tokens_of, least_tokens or {})
+    size_of = _draw_sizes(spec, budgets, tokens_of, least_tokens or {})
     initial = _initial(spec, manifest)
-    made = _draws(manifest, store, cluster, sorted(set(wanted.values()), key=str))
-    draws = {proxy_and_source: made[draw] for proxy_and_source, draw in wanted.items()}
+    made = _draws(manifest, store, cluster, sorted(set(size_of.values()), key=str))
+    draws = {proxy_and_source: made[size] for proxy_and_source, size in size_of.items()}
     return [
         _request(spec, manifest, store, (mixture, proxy, seed), budget, draws, device, initial)
         for (mixture, proxy), budget in budgets.items()
@@ -102,13 +102,13 @@ def plan_requests(
 
 
 def _initial(spec: Spec, manifest: Manifest) -> InitialCheckpoint | None:
-    """The checkpoint that all runs start from, held against the shape of every proxy."""
-    asked = spec.train.init_from
-    if asked is None:
+    """The checkpoint that all runs start from, checked against the shape of every proxy."""
+    declared = spec.train.init_from
+    if declared is None:
         return None
-    from mixproof.train.checkpoint.initial import check_initial, find_initial  # torch, for this alone
+    from mixproof.train.checkpoint.initial import check_initial, find_initial  # imports torch
 
-    initial = find_initial(Path(asked.checkpoint), manifest.tokenizer.sha256, optimizer=asked.optimizer)
+    initial = find_initial(Path(declared.checkpoint), manifest.tokenizer.sha256, optimizer=declared.optimizer)
     for name, proxy in spec.train.proxies.items():
         try:
             check_initial(initial, architecture_of(name, proxy), manifest.tokenizer.vocab_size, spec.train.rope_base)
@@ -117,31 +117,33 @@ def _initial(spec: Spec, manifest: Manifest) -> InitialCheckpoint | None:
     return initial
 
 
-def _wanted_draws(
+def _draw_sizes(
     spec: Spec, budgets: Budgets, tokens_of: Mapping[str, int], least_tokens: Mapping[str, int]
-) -> dict[tuple[str, str], Wanted]:
-    """Draws by proxy and source: what the most demanding run reads in one pass, or what the proxy is to see at all."""
+) -> dict[tuple[str, str], DrawSize]:
+    """By (proxy, source): what the largest run reads in one pass, or the cut of a simulated target."""
     need = dict(least_tokens)
     for budget in budgets.values():
         for source, samples in budget.samples_of.items():
             need[source] = max(need.get(source, 0), samples * budget.sequence_length + 1)
-    wanted: dict[tuple[str, str], Wanted] = {}
+    sizes: dict[tuple[str, str], DrawSize] = {}
     for (_, proxy), budget in budgets.items():
         cuts = cuts_of(spec, budget, tokens_of)
         for source in budget.samples_of:
-            wanted[proxy, source] = (source, cuts[source], cuts[source]) if cuts else (source, need[source], None)
-    return wanted
+            sizes[proxy, source] = (source, cuts[source], cuts[source]) if cuts else (source, need[source], None)
+    return sizes
 
 
-def _draws(manifest: Manifest, store: Store, cluster: Cluster | None, wanted: Sequence[Wanted]) -> dict[Wanted, Draw]:
-    found = {draw: find_draw(store, manifest, *draw) for draw in wanted}
-    missing = [draw for draw, there in found.items() if there is None]
+def _draws(
+    manifest: Manifest, store: Store, cluster: Cluster | None, sizes: Sequence[DrawSize]
+) -> dict[DrawSize, Draw]:
+    found = {size: find_draw(store, manifest, *size) for size in sizes}
+    missing = [size for size, draw in found.items() if draw is None]
     if missing and cluster is None:
         names = ", ".join(dict.fromkeys(source for source, _, _ in missing))
-        raise RequestError(f"no run has been trained yet: {names} not drawn; `mixproof train` does it")
-    draws = {draw: there for draw, there in found.items() if there is not None}
+        raise RequestError(f"no run has been trained yet (no draw of {names}); `mixproof train` makes draws and runs")
+    draws = {size: draw for size, draw in found.items() if draw is not None}
     if cluster is not None:
-        calls = [(str(store), manifest.build, *draw) for draw in missing]
+        calls = [(str(store), manifest.build, *size) for size in missing]
         made = cluster.run(_draw_task, calls, label="draw")
         draws.update(zip(missing, made, strict=True))
         cluster.count(run=len(missing), reused=len(found) - len(missing))
@@ -166,7 +168,6 @@ def _request(
 ) -> RunRequest:
     mixture, proxy_name, seed = run
     train, proxy = spec.train, spec.train.proxies[proxy_name]
-    optimizer = train.optimizer
     resources = _resources(proxy, device)
     return RunRequest(
         store=str(store),
@@ -176,14 +177,7 @@ def _request(
         proxy=proxy_name,
         seed=seed,
         architecture=ArchitectureRecord(**architecture_of(proxy_name, proxy).model_dump()),
-        recipe=Recipe(
-            lr=exact_string(proxy.lr),
-            min_lr=exact_string(proxy.min_lr),
-            shape=train.schedule.wsd.shape,
-            weight_decay=exact_string(optimizer.weight_decay),
-            clip=exact_string(optimizer.clip),
-            betas=(exact_string(optimizer.betas[0]), exact_string(optimizer.betas[1])),
-        ),
+        recipe=_recipe(train, proxy),
         masks=MasksRecord(
             document_mask=train.document_mask,
             eod_mask_loss=train.eod_mask_loss,
@@ -204,8 +198,20 @@ def _request(
     )
 
 
+def _recipe(train: Train, proxy: Proxy) -> Recipe:
+    optimizer = train.optimizer
+    return Recipe(
+        lr=exact_string(proxy.lr),
+        min_lr=exact_string(proxy.min_lr),
+        shape=train.schedule.wsd.shape,
+        weight_decay=exact_string(optimizer.weight_decay),
+        clip=exact_string(optimizer.clip),
+        betas=(exact_string(optimizer.betas[0]), exact_string(optimizer.betas[1])),
+    )
+
+
 def _steps(tokens: int | None, budget: RunBudget) -> int | None:
-    """Whole steps that hold `tokens`."""
+    """`tokens` in steps, rounded up."""
     return None if tokens is None else -(-tokens // (budget.sequence_length * budget.global_batch_size))
 
 

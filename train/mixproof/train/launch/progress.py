@@ -1,8 +1,8 @@
-"""What runs are doing while they train: read from their folders, so that no message has to leave a worker.
+"""Progress of runs while they train, read from their folders, so that workers need not send messages.
 
-A thread in the command looks at the last line of every run's metrics once a second. Speed is that of the last looks,
-not of the whole run: a resumed run does not start with the average of its past. What is left of a whole family is
-reckoned in operations, because a step of a large proxy takes longer than one of a small proxy.
+A thread in the command reads the last line of every run's metrics once a second. Speed is measured over the most
+recent samples, not over the whole run, so that a resumed run does not show its earlier average. The remaining time of
+all runs is estimated in FLOPs, because a step of a large proxy takes longer than a step of a small one.
 """
 
 from __future__ import annotations
@@ -22,51 +22,52 @@ from mixproof.train.proxies import flops_per_token
 from mixproof.train.record import run_folder
 from mixproof.train.request import RunRequest
 
-SECONDS_BETWEEN_LOOKS = 1.0
-LOOKS_OF_SPEED = 30
+POLL_SECONDS = 1.0
+SPEED_SAMPLES = 30
+"""Most recent polls over which speed is measured."""
 
 State = Literal["waiting", "starting", "training", "scoring", "done", "failed"]
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """Where one run is."""
+    """Progress of one run."""
 
     mixture: str
     proxy: str
     seed: int
     state: State
     tokens: int
-    """Trained on, those of earlier attempts included."""
+    """Trained so far, including earlier attempts."""
     tokens_planned: int
     loss: float | None
-    """Nats per target in the last step; None before the first."""
+    """Nats per target at the latest step; None before the first step."""
     tokens_per_second: float | None
-    """None until two looks saw it move."""
+    """None until two polls saw progress."""
     seconds_left: float | None
     """Of training, without evaluation."""
     reason: str | None
-    """Why it failed."""
+    """Why it failed; None otherwise."""
 
 
 @dataclass(frozen=True)
 class FamilyProgress:
-    """Where all runs of a command are, in the order of the spec."""
+    """Progress of all runs of a command, in the order of the spec."""
 
     runs: tuple[RunProgress, ...]
     seconds_left: float | None
-    """Of all training that is left, at the pace since the command started; None while nothing was done yet."""
+    """Of all remaining training, at the average speed since the command started; None before the first progress."""
 
 
 class Watch:
     """Follows one run."""
 
     def __init__(self, request: RunRequest, *, ended: bool = False) -> None:
-        """Start to follow; `ended`: the run is done already."""
+        """Start watching; `ended`: the run is already done."""
         self._request = request
         self._folder = run_folder(Store(request.store), request.key)
         self._attempt = self._latest_attempt()
-        self._looks: deque[tuple[float, int]] = deque(maxlen=LOOKS_OF_SPEED)
+        self._samples: deque[tuple[float, int]] = deque(maxlen=SPEED_SAMPLES)
         self._last: StepMetrics | None = None
         self._state: State = "done" if ended else "waiting"
         self._reason: str | None = None
@@ -75,26 +76,26 @@ class Watch:
         )
 
     def end(self, reason: str | None) -> None:
-        """The run has ended; `reason` says why it failed, None that it is done."""
+        """Record the end of the run; `reason` is why it failed, None if it is done."""
         self._state, self._reason = ("done", None) if reason is None else ("failed", reason)
 
-    def look(self, now: float) -> RunProgress:
-        """Where the run is at time `now` in seconds."""
+    def poll(self, now: float) -> RunProgress:
+        """Read the run's progress at time `now`, in seconds."""
         if self._state == "waiting" and self._latest_attempt() != self._attempt:
             self._state = "starting"
-        self._follow(now)
+        self._read_metrics(now)
         return self._progress()
 
-    def _follow(self, now: float) -> None:
+    def _read_metrics(self, now: float) -> None:
         last = last_metrics(self._folder)
         if last is None or (self._last is not None and self._last.tokens == last.tokens):
             return
         if self._last is not None and last.tokens < self._last.tokens:
-            self._looks.clear()  # it went back to its checkpoint
+            self._samples.clear()  # it resumed from an earlier checkpoint
         if self._state in ("starting", "training"):
             self._state = "training" if last.tokens < self._request.budget.tokens_planned else "scoring"
         self._last = last
-        self._looks.append((now, last.tokens))
+        self._samples.append((now, last.tokens))
 
     def _latest_attempt(self) -> bytes:
         path = self._folder / ATTEMPT
@@ -104,8 +105,8 @@ class Watch:
         request, budget = self._request, self._request.budget
         done = self._last.tokens if self._last is not None else 0
         speed = None
-        if self._state == "training" and len(self._looks) > 1:
-            (start, before), (end, after) = self._looks[0], self._looks[-1]
+        if self._state == "training" and len(self._samples) > 1:
+            (start, before), (end, after) = self._samples[0], self._samples[-1]
             speed = (after - before) / (end - start)
         return RunProgress(
             mixture=request.mixture,
@@ -125,29 +126,29 @@ class FamilyWatch:
     """Follows all runs of a command."""
 
     def __init__(self, requests: Sequence[RunRequest], done: Sequence[bool]) -> None:
-        """Start to follow `requests`; `done` says which of them were done before."""
+        """Start watching `requests`; `done` marks those that are already done."""
         self._watches: Mapping[str, Watch] = {
             request.key: Watch(request, ended=ended) for request, ended in zip(requests, done, strict=True)
         }
         self._started: tuple[float, float] | None = None
 
     def end(self, request: RunRequest, reason: str | None) -> None:
-        """One run has ended."""
+        """Record the end of one run."""
         self._watches[request.key].end(reason)
 
-    def look(self, now: float) -> FamilyProgress:
-        """Where every run is at time `now` in seconds."""
-        runs = tuple(watch.look(now) for watch in self._watches.values())
-        done = left = 0.0
+    def poll(self, now: float) -> FamilyProgress:
+        """Read the progress of every run at time `now`, in seconds."""
+        runs = tuple(watch.poll(now) for watch in self._watches.values())
+        done_flops = left_flops = 0.0
         for run, watch in zip(runs, self._watches.values(), strict=True):
-            done += run.tokens * watch.flops_per_token
+            done_flops += run.tokens * watch.flops_per_token
             if run.state not in ("done", "failed"):
-                left += (run.tokens_planned - run.tokens) * watch.flops_per_token
+                left_flops += (run.tokens_planned - run.tokens) * watch.flops_per_token
         if self._started is None:
-            self._started = now, done
+            self._started = now, done_flops
         start, before = self._started
-        pace = (done - before) / (now - start) if now > start else 0.0
-        return FamilyProgress(runs, left / pace if pace > 0 else None)
+        flops_per_second = (done_flops - before) / (now - start) if now > start else 0.0
+        return FamilyProgress(runs, left_flops / flops_per_second if flops_per_second > 0 else None)
 
 
 @contextmanager
@@ -158,15 +159,15 @@ def watching(watch: FamilyWatch, on_progress: Callable[[FamilyProgress], None] |
         return
     done = threading.Event()
 
-    def look() -> None:
-        while not done.wait(SECONDS_BETWEEN_LOOKS):
-            on_progress(watch.look(time.monotonic()))
+    def poll() -> None:
+        while not done.wait(POLL_SECONDS):
+            on_progress(watch.poll(time.monotonic()))
 
-    thread = threading.Thread(target=look, name="mixproof-progress", daemon=True)
+    thread = threading.Thread(target=poll, name="mixproof-progress", daemon=True)
     thread.start()
     try:
         yield
     finally:
         done.set()
         thread.join()
-        on_progress(watch.look(time.monotonic()))
+        on_progress(watch.poll(time.monotonic()))

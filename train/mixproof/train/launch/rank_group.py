@@ -1,18 +1,19 @@
-"""One run on many ranks: data parallel over the workers of Ray Train, gloo on CPUs and nccl on GPUs.
+"""One run on several ranks: data parallel over Ray Train workers, with gloo on CPUs and nccl on GPUs.
 
-Ray Train starts the ranks together, gives them a rendezvous, and starts all of them again when one dies; each start
-goes on from the run's newest checkpoint, so the run ends as an undisturbed one does. Every rank reads its part of the
-same global batches (`trainer.py`), so the order of the blend does not depend on their number.
+Ray Train starts the ranks together, provides the rendezvous, and restarts all of them when one dies. Every restart
+resumes from the run's newest checkpoint, so the result equals that of an undisturbed run. Every rank reads its part of
+the same global batches (`trainer`), so the order of samples does not depend on the number of ranks.
 
-What no further start would mend (a damaged file, too little memory, another attempt that took over, a fault of ours) is
-left in a file that every rank looks at first: Ray Train itself knows only success and another try. A RuntimeError is
-tried again, because that is what torch raises on a rank whose neighbour has died.
+Ray Train retries every failure. An error that a restart cannot fix (a damaged file, out of memory, another attempt
+that took over the run, a bug) is therefore written to a file that every rank checks first. RuntimeErrors are retried,
+because torch raises one on a rank whose peer has died.
 """
 
 from __future__ import annotations
 
 import shutil
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,28 +26,43 @@ from mixproof.train.loop.run import train_run
 from mixproof.train.record import run_folder
 from mixproof.train.request import RunRequest
 
-WORKPLACE = ".ray_train"
-"""In the run's folder while its ranks train: what Ray Train notes of itself, and what ended the run for good."""
-END = "end.txt"
+SCRATCH = ".ray_train"
+"""In the run's folder while its ranks train: Ray Train's own files, and the error that ended the run."""
+FATAL = "end.txt"
 
 
 def train_on_ranks(request: RunRequest, most_deaths: int) -> str | None:
-    """Train a run on as many ranks as it asks for; return why its training failed, None when it is done.
+    """Train a run on its declared number of ranks; return why the training failed, or None when it is done.
 
-    Call it where Ray runs, in a task that holds no processors: the ranks get their own.
+    Call it in a Ray task that holds no CPUs: the ranks get their own.
 
     Raises:
-        MixproofError: what ended the run for good, or more dead ranks than `most_deaths`.
+        MixproofError: the error that ended the run, or more than `most_deaths` rank deaths.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    store, resources = Store(request.store), request.resources
-    workplace = run_folder(store, request.key) / WORKPLACE
-    shutil.rmtree(workplace, ignore_errors=True)
-    workplace.mkdir(parents=True)
-    trainer = TorchTrainer(
+    store, ranks = Store(request.store), request.resources.ranks
+    scratch = run_folder(store, request.key) / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        _trainer(request, scratch, most_deaths).fit()
+        if (scratch / FATAL).is_file():
+            raise MixproofError((scratch / FATAL).read_text())
+    except TrainingFailedError as error:
+        raise MixproofError(f"one of {ranks} ranks died, {most_deaths + 1} times in all: {error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    record = failed_record(store, request)
+    return record.reason if record is not None else None
+
+
+def _trainer(request: RunRequest, scratch: Path, most_deaths: int) -> Any:  # noqa: ANN401  ray.train loads here alone
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    resources = request.resources
+    return TorchTrainer(
         _train_rank,
         train_loop_config={"request": request.model_dump_json(), "log_level": log_level()},
         scaling_config=ScalingConfig(
@@ -56,33 +72,23 @@ def train_on_ranks(request: RunRequest, most_deaths: int) -> str | None:
         ),
         torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
         run_config=RunConfig(
-            name="ranks", storage_path=str(workplace), failure_config=FailureConfig(max_failures=most_deaths)
+            name="ranks", storage_path=str(scratch), failure_config=FailureConfig(max_failures=most_deaths)
         ),
     )
-    try:
-        trainer.fit()
-        if (workplace / END).is_file():
-            raise MixproofError((workplace / END).read_text())
-    except TrainingFailedError as error:
-        raise MixproofError(f"its {resources.ranks} ranks died more than {most_deaths} times: {error}") from error
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
-    record = failed_record(store, request)
-    return record.reason if record is not None else None
 
 
 def _train_rank(config: dict[str, Any]) -> None:
-    """Train as one rank; Ray Train has set the environment that says which."""
+    """Train as one rank; Ray Train's environment variables say which."""
     request = RunRequest.model_validate_json(config["request"])
-    end = run_folder(Store(request.store), request.key) / WORKPLACE / END
-    if end.is_file():
+    fatal = run_folder(Store(request.store), request.key) / SCRATCH / FATAL
+    if fatal.is_file():
         return
     try:
         with worker_log(f"train, {request.name}", config["log_level"]):
             train_run(request)
     except (MixproofError, torch.OutOfMemoryError) as error:
-        publish_bytes(str(error).encode(), end)
+        publish_bytes(str(error).encode(), fatal)
     except RuntimeError:
         raise
-    except Exception:  # noqa: BLE001  it would come again with every start; it is kept and shown
-        publish_bytes(traceback.format_exc().encode(), end)
+    except Exception:  # noqa: BLE001  every restart would raise it again; it is stored and reported
+        publish_bytes(traceback.format_exc().encode(), fatal)

@@ -1,8 +1,8 @@
-"""`runs.parquet`: all runs of a store in one table, one row a run, for those who compare scaling runs.
+"""`runs.parquet`: one row per run of a store, for analysis of runs across specs.
 
-It is made from the records alone, whole, whenever runs have ended, and says nothing that they do not say: delete it and
-the next `train` writes it again. Rows are in the order of their keys. Operations are float64, because those of a large
-run exceed 64 bits; the record has the exact number.
+The table is derived from the run records alone and rewritten whenever runs have ended; if it is deleted, the next
+`train` writes it again. Rows are sorted by key. FLOPs are float64, because those of a large run exceed 64 bits; the
+record holds the exact number.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ SAME_IN_RECORD = tuple(name for name in SCHEMA.names if name in RunRecord.model_
 
 
 def write_runs_table(store: Store) -> Path:
-    """Write the table of all records in `store`; return its path.
+    """Write the table of all run records in `store`; return its path.
 
     Raises:
-        RequestError: when a record does not follow the schema.
+        RequestError: when a record does not match the schema.
     """
     paths = [store.path(f"{TRAIN}/{key}/{RUN}") for key in store.keys(TRAIN)]
     records = [read_run(path) for path in paths if path.is_file()]
@@ -34,7 +34,7 @@ def write_runs_table(store: Store) -> Path:
 
 
 def row_of(record: RunRecord) -> dict[str, Any]:
-    """What the table says of a run."""
+    """The row of a run."""
     plain = record.model_dump(mode="json", by_alias=True)
     return {
         **{name: plain[name] for name in SAME_IN_RECORD},

@@ -13,10 +13,9 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import CIRCUMSTANCES, Manifest, read_manifest
 from mixproof.ledger.store import publish_bytes
 from mixproof.ledger.version import VERSION
-from mixproof.train.compare.compare import Comparison
-from mixproof.train.launch.plan import plan_requests
+from mixproof.train.compare.comparison import Comparison
 from mixproof.train.loop.metrics import read_metrics
-from mixproof.train.outcome import RunOutcome, find_outcomes
+from mixproof.train.outcome import RunOutcome
 from mixproof.train.page.evidence import BuildEvidence, Evidence, Missing, RunEvidence, SpecEvidence, Statement
 from mixproof.train.page.render import render_page
 from mixproof.train.record import RUN
@@ -42,21 +41,23 @@ def check_html(path: Path | None) -> None:
         raise RequestError(f"--html {path}: the folder {path.absolute().parent} does not exist; create it first")
 
 
-def write_report(path: Path, requests: Sequence[Request], comparison: Comparison) -> None:
-    """Write the page of a comparison, and print its path."""
-    publish_bytes(render_page(gather(requests, comparison)).encode(), path)
+def write_report(
+    path: Path, requests: Sequence[Request], outcomes: Sequence[Sequence[RunOutcome]], comparison: Comparison
+) -> None:
+    """Write the page of a comparison, and print its path; `outcomes` are the runs of each request."""
+    publish_bytes(render_page(gather(requests, outcomes, comparison)).encode(), path)
     stderr.print(f"page: {path}", soft_wrap=True)
 
 
-def gather(requests: Sequence[Request], comparison: Comparison) -> Evidence:
+def gather(requests: Sequence[Request], outcomes: Sequence[Sequence[RunOutcome]], comparison: Comparison) -> Evidence:
     """Read what a comparison is based on: specs, manifests, run records and metrics."""
     specs, builds, runs, missing = [], dict[str, BuildEvidence](), dict[str, RunEvidence](), list[Missing]()
-    for request in requests:
+    for request, found in zip(requests, outcomes, strict=True):
         specs.append(_spec(request))
         manifest_path = request.manifest_path()
         manifest = read_manifest(manifest_path)
         builds.setdefault(manifest_path.parent.name, _build(manifest_path, manifest))
-        for outcome in find_outcomes(plan_requests(request.spec, manifest, request.store, None)):
+        for outcome in found:
             run = _run(outcome)
             if run is not None:
                 runs.setdefault(outcome.key, run)

@@ -16,7 +16,8 @@ from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.spec import Objective
-from mixproof.train.compare.compare import PLAIN, Comparison, compare
+from mixproof.train.compare.compare import PLAIN, compare
+from mixproof.train.compare.comparison import Comparison
 from mixproof.train.record import RunRecord
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def test_nothing_wins_within_the_noise_of_seeds_and_the_seeds_that_would_settle_
     assert result.lead.unsure == ("wordy",)
     assert result.lead.seeds_to_settle == 3
     assert "no winner: even is ahead of wordy by 0.5000 ±0.6085" in found.verdict
-    assert "about 3 seeds a mixture would settle it (differences from 0.7585 are found" in found.verdict
+    assert "about 3 seeds per mixture would settle it (minimum detectable difference: 0.7585)" in found.verdict
 
 
 def test_one_seed_a_mixture_gives_a_ranking_but_no_winner(make_run: MakeRun) -> None:
@@ -91,7 +92,7 @@ def test_one_seed_a_mixture_gives_a_ranking_but_no_winner(make_run: MakeRun) -> 
     assert ranking(found) == [{"nano": ["even", "wordy"]}]
     assert found.groups[0].rankings["nano"].winner is None
     assert found.groups[0].rankings["nano"].rows[0].interval is None
-    assert "one seed a mixture says nothing" in found.verdict
+    assert "with one seed per mixture the variation between seeds is unknown" in found.verdict
 
 
 def test_the_best_of_three_must_be_sure_against_each_of_the_others(make_run: MakeRun) -> None:
@@ -179,7 +180,7 @@ def test_an_axis_frees_nothing_else(make_run: MakeRun) -> None:
         ("flops", "tokenizer__sha256", "8" * 64),
     ):
         assert not compare([even, make_run("wordy", 1, bits(1, 3), **{change: value})], None, across=axis).comparable
-    with pytest.raises(RequestError, match="no such axis"):
+    with pytest.raises(RequestError, match="unknown axis; use one of tokens, flops, tokenizer, recipe"):
         compare([even], None, across="seeds")
 
 
@@ -213,7 +214,7 @@ def test_runs_that_failed_and_runs_of_a_build_that_failed_its_audit_are_listed_w
     assert [(run.mixture, run.reason) for run in found.failed] == [
         ("wordy", "loss is not finite at step 7"),
         ("codey", f"the audit of its build {'c' * 12} failed"),
-        ("forged", f"its own audit failed: {fault}"),
+        ("forged", f"the audit of the run failed: {fault}"),
     ]
     assert found.reasons == ("nano: only one mixture was run, even",)
     assert not found.comparable
@@ -229,7 +230,7 @@ def test_mixtures_are_compared_on_the_seeds_that_they_share(make_run: MakeRun) -
     result = found.groups[0].rankings["nano"]
     assert result.seeds == (2, 3)
     assert [(row.mixture, row.mean) for row in result.rows] == [("even", 3.5), ("wordy", 4.5)]
-    assert found.reasons == ("nano: codey has no seed that the others have, only 9",)
+    assert found.reasons == ("nano: codey has no seed in common with the others, only 9",)
 
 
 def test_a_run_given_twice_counts_once(make_run: MakeRun) -> None:
@@ -317,7 +318,7 @@ def test_held_out_documents_enter_the_uncertainty_when_the_runs_are_at_hand(make
     assert found.lead.seeds_to_settle is None
     assert "more seeds alone would not settle it" in found.verdict
     (tmp_path / runs[0].key / "scores.parquet").write_bytes(b"other")
-    with pytest.raises(DamagedFileError, match="not the scores that run.json records"):
+    with pytest.raises(DamagedFileError, match="its SHA-256 is not the one in run.json"):
         compare(runs, None, folders=folders)
 
 

@@ -19,13 +19,13 @@ ENGINE = "transformer_engine 2.9.0"
 @pytest.mark.parametrize(
     ("even", "wordy", "said"),
     [
-        ((ENGINE, ENGINE), (ENGINE, "plain"), f"even through {ENGINE}; wordy through plain, {ENGINE}"),
+        ((ENGINE, ENGINE), (ENGINE, "plain"), f"even with {ENGINE}; wordy with plain, {ENGINE}"),
         (("plain", ENGINE), (ENGINE, "plain: no Triton"), None),  # no mixture is better off
-        (("compiled; a: x", "compiled"), ("plain: no Triton", None), "even through compiled; wordy through plain"),
+        (("compiled; a: x", "compiled"), ("plain: no Triton", None), "even with compiled; wordy with plain"),
         ((None, None), ("plain", "plain"), None),  # runs of versions that stated none
     ],
 )
-def test_a_kind_that_goes_with_the_mixture_is_told(
+def test_a_backend_that_goes_with_the_mixture_is_reported(
     even: tuple[str | None, ...],
     wordy: tuple[str | None, ...],
     said: str | None,
@@ -43,7 +43,7 @@ def test_a_kind_that_goes_with_the_mixture_is_told(
         contenders.append(Contender(label, runs, {}))
     note = note_on_layers("nano", contenders, folders)
     assert (note is None) == (said is None)
-    assert said is None or (note is not None and f"to rounding alone: {said}. " in note)
+    assert said is None or (note is not None and f"only within rounding: {said}. " in note)
 
 
 def test_nothing_is_said_of_runs_in_float32(make_run: Any, tmp_path: Path) -> None:  # noqa: ANN401

@@ -147,9 +147,7 @@ def test_a_loss_that_is_not_finite_breaks_e10() -> None:
         def forward(self, tokens: Tensor, position_ids: Tensor, mask: None, labels: Tensor) -> Tensor:
             return torch.where(labels == 6, math.nan, super().forward(tokens, position_ids, None, labels))
 
-    with pytest.raises(
-        AccountError, match="E10 does not close .source en, stage evaluate.*NaN or infinity in 1 windows"
-    ):
+    with pytest.raises(AccountError, match="E10 .*source en, stage evaluate.*NaN or infinity in 1 windows"):
         score(Broken(), heldout([[5, 6, 7], [5]]), 8)
 
 

@@ -174,7 +174,7 @@ def test_a_task_is_scored_by_its_right_answers(
         (("questions.jsonl", "../questions.jsonl"), r"task manual: \.\./questions.jsonl is outside the folder; move"),
         (
             ("multiple_choice", "generate_until"),
-            "task manual has output_type generate_until; supported: multiple_choice",
+            "task manual has output_type generate_until; supported: mult",
         ),
         (("questions.jsonl", "none.jsonl"), "tasks manual: FileNotFoundError"),
     ],

@@ -178,7 +178,7 @@ def test_a_law_is_drawn_from_sizes_and_tokens_that_make_one(make_run: MakeRun, c
 def test_one_proxy_makes_no_law_and_the_reason_stands_once(evidence: Evidence) -> None:
     (reason,), views = scaling_views(evidence)
     assert views == []
-    assert reason.startswith("code_first, even, wordy: one proxy makes no law")
+    assert reason.startswith("code_first, even, wordy: a scaling law needs runs at 3 or more different model sizes")
 
 
 def test_an_observation_weighs_held_out_losses_by_tokens(make_run: MakeRun) -> None:

@@ -53,5 +53,5 @@ def test_repeated_tokens_are_worth_less_than_new_ones_and_more_than_none() -> No
 
 
 def test_nothing_below_zero_has_a_loss() -> None:
-    with pytest.raises(ValueError, match="above zero"):
+    with pytest.raises(ValueError, match="must be positive"):
         PUBLISHED.loss(1e9, 0, 1e9)

@@ -21,8 +21,8 @@ from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.spec import Objective
 from mixproof.tokenize.audit import AuditReport, audit_build, copy_build
 from mixproof.train.audit.run import audit_run
-from mixproof.train.compare.compare import Comparison, Group
 from mixproof.train.compare.compare import compare as compare_runs
+from mixproof.train.compare.comparison import Comparison, Group
 from mixproof.train.compare.ranking import Ranking, Row
 from mixproof.train.evaluate.external import ExternalScores, find_external, read_external
 from mixproof.train.launch.plan import plan_requests
@@ -51,10 +51,11 @@ def compare(
     """Rank the mixtures of SPEC among comparable runs; exit code 1 when no two mixtures are comparable."""
     check_html(html)
     requests = open_requests(specs, store or [os.environ.get(STORE_VARIABLE, DEFAULT_STORE)])
-    comparison = compare_requests(requests, across)
+    runs = [runs_of(request) for request in requests]
+    comparison = compare_requests(requests, runs, across)
     if html is not None:
-        write_report(html, requests, comparison)
-    outcomes, external = _external(requests)
+        write_report(html, requests, runs, comparison)
+    outcomes, external = _external(requests, runs)
     if as_json:
         scores = {"external": {one.run: one.to_json() for one in external}} if external else {}
         emit_json(comparison.to_json() | scores)
@@ -81,10 +82,29 @@ def open_requests(specs: Sequence[Path], stores: Sequence[str]) -> list[Request]
     return found
 
 
-def compare_requests(requests: Sequence[Request], across: str | None = None) -> Comparison:
-    """Audit the builds and finished runs of some specs, then compare the runs.
+def runs_of(request: Request) -> list[RunOutcome]:
+    """Look at the runs of a spec without training any.
 
-    Builds are audited at depth arithmetic; runs also from every file that the comparison reads.
+    Raises:
+        RequestError: when the spec is not built, or none of its runs was started.
+    """
+    return find_outcomes(plan_requests(request.spec, request.manifest(), request.store, None))
+
+
+def compare_requests(
+    requests: Sequence[Request], runs: Sequence[Sequence[RunOutcome]], across: str | None = None
+) -> Comparison:
+    """Compare the finished runs of some specs.
+
+    Builds are audited at depth arithmetic; runs as well, including every file that the comparison reads.
+
+    Args:
+        requests: one for each spec and store.
+        runs: the runs of each request.
+        across: the axis that may differ.
+
+    Raises:
+        RequestError: when no run is finished, or the specs' objectives differ.
     """
     records: list[RunRecord] = []
     audits: dict[str, bool] = {}
@@ -97,13 +117,13 @@ def compare_requests(requests: Sequence[Request], across: str | None = None) -> 
             faults[name] = str(report.failures[0])
 
     manifests: dict[str, Manifest] = {}
-    for request in requests:
+    for request, outcomes in zip(requests, runs, strict=True):
         path = request.manifest_path()
         manifest = read_manifest(path)
         manifests[manifest.build] = manifest
         copy_build(request.store, path, "arithmetic")
         audited(manifest.build, audit_build(path, "arithmetic"))
-        for outcome in find_outcomes(plan_requests(request.spec, manifest, request.store, None)):
+        for outcome in outcomes:
             if outcome.record is not None:
                 records.append(outcome.record)
                 folders[outcome.key] = Path(outcome.folder)
@@ -115,15 +135,16 @@ def compare_requests(requests: Sequence[Request], across: str | None = None) -> 
     return compare_runs(records, objective, across, audits=audits, faults=faults, folders=folders, manifests=manifests)
 
 
-def _external(requests: Sequence[Request]) -> tuple[list[RunOutcome], list[ExternalScores]]:
-    """The runs' scores on external evaluation sets and tasks, for the specs that name any."""
+def _external(
+    requests: Sequence[Request], runs: Sequence[Sequence[RunOutcome]]
+) -> tuple[list[RunOutcome], list[ExternalScores]]:
+    """Runs of the specs that name external sets or tasks, and their scores on these."""
     outcomes: list[RunOutcome] = []
     scores: list[ExternalScores] = []
-    for request in requests:
-        if sets_and_tasks := find_external(request.spec, request.loaded.base):
-            found = find_outcomes(plan_requests(request.spec, request.manifest(), request.store, None))
+    for request, found in zip(requests, runs, strict=True):
+        if benchmarks := find_external(request.spec, request.loaded.base):
             outcomes += found
-            scores += read_external(found, sets_and_tasks, request.store)
+            scores += read_external(found, benchmarks, request.store)
     return outcomes, scores
 
 

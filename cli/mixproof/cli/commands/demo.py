@@ -51,7 +51,7 @@ def demo(
     request = open_request(spec, store or str(directory / "store"))
     ran = run_request(request, address, workers)
     report = directory / REPORT
-    write_report(report, [ran.request], ran.comparison)
+    write_report(report, [ran.request], [ran.runs], ran.comparison)
     if as_json:
         emit_json(ran.to_json())
         return

@@ -27,14 +27,14 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.tokenize.audit import AuditReport
-from mixproof.train.compare.compare import Comparison
+from mixproof.train.compare.comparison import Comparison
 from mixproof.train.evaluate.external import ExternalScores, find_external, score_external
 from mixproof.train.loop.weights_and_biases import check_wandb
 from mixproof.train.outcome import RunOutcome
 
 from .audit import audit_request, print_report
 from .build import build_json, build_table, run_build
-from .compare import compare_requests, print_comparison
+from .compare import compare_requests, print_comparison, runs_of
 from .train import report_failed, run_train, train_json
 
 
@@ -49,6 +49,8 @@ class Ran:
     audit: AuditReport
     outcomes: list[RunOutcome]
     external: list[ExternalScores]
+    runs: list[RunOutcome]
+    """All runs of the spec, as they are in the store after scoring."""
     comparison: Comparison
 
     def to_json(self) -> dict[str, object]:
@@ -78,7 +80,7 @@ def run(
     request = open_request(spec, store)
     ran = run_request(request, address, workers, device, wandb)
     if html is not None:
-        write_report(html, [ran.request], ran.comparison)
+        write_report(html, [ran.request], [ran.runs], ran.comparison)
     if as_json:
         emit_json(ran.to_json())
     else:
@@ -114,7 +116,8 @@ def run_request(
         outcomes = run_train(request, cluster, progress, device, wandb)
         external = score_external(outcomes, sets_and_tasks, request.store, cluster)
         report = audit_request(request, "bytes", cluster)
-    return Ran(request, built.manifest, build, report, outcomes, external, compare_requests([request]))
+        runs = runs_of(request)
+    return Ran(request, built.manifest, build, report, outcomes, external, runs, compare_requests([request], [runs]))
 
 
 def print_ran(ran: Ran) -> None:

@@ -1,20 +1,18 @@
 """Compare: rank only what can be compared, and say why the rest cannot.
 
-Finished runs are divided by proxy and facts into cells; cells of different proxies whose shared facts agree form
-a group, in which the proxies' rankings are set beside each other (Spearman's and Kendall's rank correlation). A
-proxy with several cells, two budgets for example, gives each to a group of its own; a group may hold a single
-mixture, and then ranks nothing. Runs that failed, and
-runs whose audit or whose build's audit failed, are listed with their reason and enter nothing.
+Finished runs are divided into strata by proxy and facts. Strata of different proxies whose shared facts agree form a
+group, in which the proxies' rankings are set side by side (Spearman's and Kendall's rank correlation). A proxy with
+several strata, for example with two budgets, has each of them in a different group. A group may hold a single mixture;
+then it ranks nothing. Runs that failed, and runs whose audit or whose build's audit failed, are listed with the reason
+and excluded from all rankings.
 
-Nothing is trained, evaluated or read but records and, for the bootstrap, per-document scores.
+Nothing is trained or evaluated here. The input is run records, and per-document scores for the bootstrap.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -24,108 +22,13 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.spec import Objective
 from mixproof.train.record import RunRecord
 
-from .contenders import Cell, Contender, cells_of, share_seeds
+from .comparison import Agreement, Comparison, Failed, Group
+from .contenders import Contender, Run, Stratum, share_seeds, strata_of
 from .facts import Axis, check_axis, differences, facts_of
 from .layer_backends import note_on_layers
-from .ranking import Ranking, rank, row_json
+from .ranking import Ranking, rank
 
 PLAIN = "plain mean of held-out bits per byte over sources, because the spec names no objective"
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How much two proxies agree on the order of the mixtures that both have; 1 the same, -1 the reverse."""
-
-    proxies: tuple[str, str]
-    mixtures: int
-    spearman: float
-    kendall: float
-
-
-@dataclass(frozen=True)
-class Group:
-    """Runs that agree in their facts, with one ranking a proxy."""
-
-    facts: Mapping[str, object]
-    """By name; a fact of the proxy is a mapping from its name."""
-    rankings: Mapping[str, Ranking]
-    agreement: tuple[Agreement, ...]
-    across: Axis | None
-
-    def to_json(self) -> dict[str, object]:
-        """The form of a group in `compare --json`."""
-        rankings = self.rankings.values()
-        return {
-            "facts": dict(self.facts),
-            "across": self.across,
-            "ranking": {ranking.proxy: [row.mixture for row in ranking.rows] for ranking in rankings},
-            "winner": {ranking.proxy: ranking.winner for ranking in rankings},
-            "verdict": {ranking.proxy: ranking.verdict for ranking in rankings},
-            "uncertainty": {ranking.proxy: _uncertainty_json(ranking) for ranking in rankings},
-            "agreement": [asdict(pair) for pair in self.agreement],
-            "table": [row_json(row, ranking.proxy) for ranking in rankings for row in ranking.rows],
-        }
-
-
-def _uncertainty_json(ranking: Ranking) -> dict[str, object]:
-    known = ranking.variance.degrees_of_freedom > 0
-    return {
-        "seed_deviation": math.sqrt(ranking.variance.variance) if known else None,
-        "degrees_of_freedom": ranking.variance.degrees_of_freedom,
-        "lead": None if ranking.lead is None else asdict(ranking.lead),
-    }
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A run that does not count."""
-
-    mixture: str
-    proxy: str
-    seed: int
-    run: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The outcome of `compare`."""
-
-    groups: tuple[Group, ...]
-    reasons: tuple[str, ...]
-    """Why runs or mixtures are in no ranking, or not in the same one."""
-    failed: tuple[Failed, ...]
-    objective: str
-    """What was minimized, in words."""
-    notes: tuple[str, ...] = ()
-    """What a reader of the rankings should know."""
-
-    @property
-    def comparable(self) -> bool:
-        """Whether some group ranks two mixtures."""
-        return any(len(ranking.rows) > 1 for group in self.groups for ranking in group.rankings.values())
-
-    @property
-    def verdict(self) -> str:
-        """What came out, in one sentence a proxy and group."""
-        if not self.comparable:
-            return "nothing is comparable: " + "; ".join(self.reasons)
-        across = self.groups[0].across
-        rankings = [ranking for group in self.groups for ranking in group.rankings.values()]
-        verdicts = [ranking.verdict for ranking in rankings if ranking.lead is not None]
-        return (f"across {across}: " if across else "") + "; ".join(verdicts)
-
-    def to_json(self) -> dict[str, object]:
-        """The form that `mixproof compare --json` prints."""
-        return {
-            "comparable": self.comparable,
-            "reasons": list(self.reasons),
-            "notes": list(self.notes),
-            "verdict": self.verdict,
-            "objective": self.objective,
-            "groups": [group.to_json() for group in self.groups],
-            "failed": [asdict(run) for run in self.failed],
-        }
 
 
 def compare(
@@ -141,94 +44,102 @@ def compare(
     """Group runs by the facts that must agree, and rank the mixtures of each group.
 
     Args:
-        records: of runs, finished and failed, of any number of specs; a run given twice counts once.
+        records: of finished and failed runs, from any number of specs; a run given twice counts once.
         objective: weights of held-out sets; None: the plain mean over sources.
         across: the one axis that may differ: `tokens`, `flops`, `tokenizer` or `recipe`.
-        audits: whether the audit of a build (by its id) or of a run (by its key) was clean; where one was not, the
-            runs enter nothing.
-        faults: what those audits found first, in words, by the same ids and keys.
-        folders: of runs, by key, for the uncertainty that comes from the choice of held-out documents.
-        manifests: of builds, by id, for the bytes that mixtures lost to sources they do not hold.
+        audits: whether the audit of a build (by id) or of a run (by key) was clean; runs with a failed audit of
+            either are excluded.
+        faults: the first failure of each of those audits, in words, by the same ids and keys.
+        folders: of runs, by key; needed for the uncertainty due to the choice of held-out documents.
+        manifests: of builds, by id; needed for the bytes that a mixture lost to sources outside it.
 
     Raises:
-        RequestError: when there is no such axis, or the objective weighs a source that has no held-out set.
-        DamagedFileError: when a run's per-document scores are not the recorded ones.
+        RequestError: when `across` is not an axis, or the objective weights a source without a held-out set.
+        DamagedFileError: when a run's per-document scores do not match its record.
     """
     axis = check_axis(across)
-    audits = audits or {}
-    failed, good = [], []
-    for record in {record.key: record for record in records}.values():
-        reason = _why_not(record, audits, faults or {})
-        if reason is None:
-            good.append((record, facts_of(record, axis, audits)))
-        else:
-            failed.append(Failed(record.mixture, record.proxy, record.seed, record.key, reason))
-    cells = cells_of(good)
-    for cell in cells:
-        failed += [
-            Failed(run.mixture, run.proxy, run.seed, run.key, "another run of this mixture and seed counts")
-            for run in cell.spare
-        ]
-    groups, reasons, notes = [], _reasons(cells), []
-    for members in _join(cells):
-        group, aside, of_group = _group(members, axis, objective, folders or {}, manifests or {})
-        reasons += aside
+    runs, failed = _divide(records, axis, audits or {}, faults or {})
+    strata = strata_of(runs)
+    failed += [
+        Failed(run.mixture, run.proxy, run.seed, run.key, "another run of the same mixture and seed counts")
+        for stratum in strata
+        for run in stratum.duplicates
+    ]
+    groups, reasons, notes = [], _reasons(strata), []
+    for members in _join(strata):
+        group, excluded, of_group = _group(members, axis, objective, folders or {}, manifests or {})
+        reasons += excluded
         notes += of_group
         groups.append(group)
     return Comparison(tuple(groups), tuple(reasons), tuple(failed), _in_words(objective), tuple(notes))
 
 
+def _divide(
+    records: Sequence[RunRecord], axis: Axis | None, audits: Mapping[str, bool], faults: Mapping[str, str]
+) -> tuple[list[Run], list[Failed]]:
+    """The runs that count, with their facts, and those that do not."""
+    runs: list[Run] = []
+    failed = []
+    for record in {record.key: record for record in records}.values():
+        reason = _why_not(record, audits, faults)
+        if reason is None:
+            runs.append((record, facts_of(record, axis, audits)))
+        else:
+            failed.append(Failed(record.mixture, record.proxy, record.seed, record.key, reason))
+    return runs, failed
+
+
 def _why_not(record: RunRecord, audits: Mapping[str, bool], faults: Mapping[str, str]) -> str | None:
     if record.status != "done":
         return record.reason or "did not finish"
-    named = ((record.build, f"the audit of its build {record.build[:12]} failed"), (record.key, "its own audit failed"))
-    for name, failed in named:
+    build = f"the audit of its build {record.build[:12]} failed"
+    for name, failure in ((record.build, build), (record.key, "the audit of the run failed")):
         if audits.get(name) is False:
-            return f"{failed}: {faults[name]}" if name in faults else failed
+            return f"{failure}: {faults[name]}" if name in faults else failure
     return None
 
 
-def _join(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Cells of one group: shared facts agree, one cell a proxy, the largest of each proxy first."""
-    groups: dict[tuple[str, int], list[Cell]] = {}
+def _join(strata: Sequence[Stratum]) -> list[list[Stratum]]:
+    """Strata of one group: shared facts agree, one stratum per proxy, each proxy's largest stratum first."""
+    groups: dict[tuple[str, int], list[Stratum]] = {}
     taken: dict[tuple[str, str], int] = {}
-    for cell in cells:
-        shared = json.dumps(dict(cell.shared), sort_keys=True)
-        number = taken.get((shared, cell.proxy), 0)
-        taken[shared, cell.proxy] = number + 1
-        groups.setdefault((shared, number), []).append(cell)
+    for stratum in strata:
+        shared = json.dumps(dict(stratum.shared), sort_keys=True)
+        number = taken.get((shared, stratum.proxy), 0)
+        taken[shared, stratum.proxy] = number + 1
+        groups.setdefault((shared, number), []).append(stratum)
     return list(groups.values())
 
 
 def _group(
-    cells: Sequence[Cell],
+    strata: Sequence[Stratum],
     axis: Axis | None,
     objective: Objective | None,
     folders: Mapping[str, Path],
     manifests: Mapping[str, Manifest],
 ) -> tuple[Group, list[str], list[str]]:
-    """A group, the reasons for which mixtures of it are in no ranking, and notes."""
+    """A group, the reasons why mixtures of it are in no ranking, and notes."""
     rankings: dict[str, Ranking] = {}
-    facts: dict[str, object] = dict(cells[0].shared)
+    facts: dict[str, object] = dict(strata[0].shared)
     reasons: list[str] = []
     notes: list[str] = []
-    for cell in sorted(cells, key=lambda cell: cell.proxy):
-        contenders, seeds, aside = share_seeds(cell.contenders)
-        reasons += [f"{cell.proxy}: {reason}" for reason in aside]
-        if note := note_on_layers(cell.proxy, contenders, folders):
+    for stratum in sorted(strata, key=lambda stratum: stratum.proxy):
+        contenders, seeds, excluded = share_seeds(stratum.contenders)
+        reasons += [f"{stratum.proxy}: {reason}" for reason in excluded]
+        if note := note_on_layers(stratum.proxy, contenders, folders):
             notes.append(note)
         weights = objective_weights(objective, sorted(next(iter(contenders[0].runs.values())).heldout))
         lost = _lost_bytes(contenders, manifests)
-        rankings[cell.proxy] = rank(cell.proxy, contenders, seeds, weights, folders, lost)
-        for name, value in cell.own.items():
-            of_proxies = facts.setdefault(name, {})
-            assert isinstance(of_proxies, dict)
-            of_proxies[cell.proxy] = value
+        rankings[stratum.proxy] = rank(stratum.proxy, contenders, seeds, weights, folders, lost)
+        for name, value in stratum.of_proxy.items():
+            by_proxy = facts.setdefault(name, {})
+            assert isinstance(by_proxy, dict)
+            by_proxy[stratum.proxy] = value
     return Group(facts, rankings, _agreement(rankings), axis), reasons, notes
 
 
 def objective_weights(objective: Objective | None, sources: Sequence[str]) -> dict[str, float]:
-    """Weight of each held-out source in the objective; they sum to 1. All alike where the spec names no objective."""
+    """Weight of each held-out source in the objective; they sum to 1. Equal weights if the spec has no objective."""
     if objective is None:
         return {name: 1 / len(sources) for name in sources}
     total = sum(objective.heldout_bpb.values())
@@ -243,7 +154,7 @@ def _in_words(objective: Objective | None) -> str:
 
 
 def _agreement(rankings: Mapping[str, Ranking]) -> tuple[Agreement, ...]:
-    """Rank correlation of every two proxies over the mixtures of both, where there are two at least."""
+    """Rank correlation of every two proxies over their common mixtures, if there are at least two."""
     pairs = []
     for first, second in combinations(rankings, 2):
         one, other = ({row.mixture: row.mean for row in rankings[name].rows} for name in (first, second))
@@ -256,29 +167,29 @@ def _agreement(rankings: Mapping[str, Ranking]) -> tuple[Agreement, ...]:
 
 
 def _lost_bytes(contenders: Sequence[Contender], manifests: Mapping[str, Manifest]) -> dict[str, int]:
-    """Per mixture the bytes that its sources lost in deduplication to sources it does not hold."""
+    """By mixture: bytes that its sources lost in deduplication to sources outside the mixture."""
     lost = {}
     for contender in contenders:
         record = next(iter(contender.runs.values()))
         manifest = manifests.get(record.build)
         if manifest is not None:
-            held = {name for name, part in record.delivered.items() if part.declared > 0}
-            lost[contender.label] = sum(row.bytes for row in manifest.lost_outside(held))
+            sources = {name for name, part in record.delivered.items() if part.declared > 0}
+            lost[contender.label] = sum(row.bytes for row in manifest.lost_outside(sources))
     return lost
 
 
-def _reasons(cells: Sequence[Cell]) -> list[str]:
-    """Why mixtures of one proxy stand in different cells: the facts that differ, with both values."""
+def _reasons(strata: Sequence[Stratum]) -> list[str]:
+    """Why mixtures of one proxy are in different strata: the facts that differ, with both values."""
     reasons = []
-    for proxy in sorted({cell.proxy for cell in cells}):
-        mine = [cell for cell in cells if cell.proxy == proxy]
-        if len(mine) == 1 and len(mine[0].contenders) == 1:
-            reasons.append(f"{proxy}: only one mixture was run, {mine[0].contenders[0].label}")
-        for other in mine[1:]:
-            found = "; ".join(differences(mine[0].agreed, other.agreed))
-            reasons.append(f"{proxy}: {_names(mine[0])} and {_names(other)} differ in {found}")
-    return reasons or ([] if cells else ["no run has finished"])
+    for proxy in sorted({stratum.proxy for stratum in strata}):
+        first, *others = [stratum for stratum in strata if stratum.proxy == proxy]
+        if not others and len(first.contenders) == 1:
+            reasons.append(f"{proxy}: only one mixture was run, {first.contenders[0].label}")
+        for other in others:
+            found = "; ".join(differences(first.agreed, other.agreed))
+            reasons.append(f"{proxy}: {_names(first)} and {_names(other)} differ in {found}")
+    return reasons or ([] if strata else ["no run has finished"])
 
 
-def _names(cell: Cell) -> str:
-    return ", ".join(contender.label for contender in cell.contenders)
+def _names(stratum: Stratum) -> str:
+    return ", ".join(contender.label for contender in stratum.contenders)

@@ -1,12 +1,12 @@
 """Facts of a run: what must agree before two mixtures may be ranked against each other.
 
-Facts are flat, name and value, so that two runs that cannot be compared are told apart by name. Some hold for a
-whole experiment (tokenizer, sequence length and masks, held-out texts, evaluation protocol, audit), others for a
-proxy (tokens, recipe, shape, initial checkpoint), because each proxy has its own recipe. The build is no fact:
-steps, dedup and sources may be what is compared, as long as the held-out texts are the same.
+Facts are a flat mapping of names to values, so that a difference can be named. Some apply to a whole experiment
+(tokenizer, sequence length, masks, held-out texts, evaluation protocol, audit), others to a proxy (tokens, recipe,
+shape, initial checkpoint), because each proxy has its own recipe. The build is not a fact: filters, deduplication and
+sources may be what is compared, as long as the held-out texts are the same.
 
-`across` names one axis whose facts may differ. Different held-out texts and a failed audit never mix, and a
-tokenizer that does not give its held-out texts back is never compared with another one.
+`across` names one axis whose facts may differ. Runs with different held-out texts are never compared, nor runs with a
+failed audit, nor runs with different tokenizers if one of these does not reproduce its held-out texts.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from mixproof.train.record import RunRecord
 Axis = Literal["tokens", "flops", "tokenizer", "recipe"]
 Value = str | int | bool
 TOKEN_FACTS = ("consumed_tokens", "recipe.warmup_steps", "recipe.decay_steps")
-"""Warm-up and decay are shares of a run, so their steps follow its tokens."""
+"""Warm-up and decay are fractions of a run, so their steps depend on its tokens."""
 MAY_DIFFER: dict[Axis, tuple[str, ...]] = {
     "tokens": TOKEN_FACTS,
     "flops": (*TOKEN_FACTS, "architecture."),
     "tokenizer": ("tokenizer",),
     "recipe": ("recipe.", "global_batch_size"),
 }
-"""Facts that an axis lets differ; a name that ends with a dot stands for all that start with it."""
-LOSSLESS = "any that gives the held-out texts back"
+"""Facts that each axis allows to differ; a name that ends with a dot is a prefix."""
+LOSSLESS = "any that reproduces the held-out texts"
 NOT_AUDITED = "not audited"
 CLEAN = "clean"
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of one run, as far as they must agree."""
+    """The facts of one run."""
 
     shared: Mapping[str, Value]
-    """Those that hold for all proxies of an experiment."""
-    own: Mapping[str, Value]
-    """Those of the proxy."""
-    free: Mapping[str, Value]
-    """Those that the axis lets differ."""
+    """Facts of the whole experiment."""
+    of_proxy: Mapping[str, Value]
+    """Facts of the proxy."""
+    varying: Mapping[str, Value]
+    """Facts that the axis allows to differ."""
 
     @property
     def agreed(self) -> dict[str, Value]:
-        """All that must agree between two runs of one proxy."""
-        return {**self.shared, **self.own}
+        """All facts that must agree between two runs of one proxy."""
+        return {**self.shared, **self.of_proxy}
 
 
 def check_axis(across: str | None) -> Axis | None:
-    """Return the axis by its name.
+    """Check the name of an axis, and return it typed.
 
     Raises:
         RequestError: when there is no such axis.
@@ -60,7 +60,7 @@ def check_axis(across: str | None) -> Axis | None:
     axes: dict[str, Axis] = {axis: axis for axis in get_args(Axis)}
     if across is None or across in axes:
         return axes[across] if across else None
-    raise RequestError(f"--across {across}: no such axis; what may differ is one of {', '.join(axes)}")
+    raise RequestError(f"--across {across}: unknown axis; use one of {', '.join(axes)}")
 
 
 def facts_of(record: RunRecord, across: Axis | None, audits: Mapping[str, bool]) -> Facts:
@@ -69,7 +69,7 @@ def facts_of(record: RunRecord, across: Axis | None, audits: Mapping[str, bool])
     Args:
         record: a finished run.
         across: the axis that may differ.
-        audits: whether the audit of a build (by its id) was clean; builds that are missing were not audited.
+        audits: whether the audit of a build (by id) was clean; a build that is not in it was not audited.
     """
     clean = audits.get(record.build)
     tokenizer = f"{record.tokenizer.sha256} with EOD {record.tokenizer.eod_id}"
@@ -81,7 +81,7 @@ def facts_of(record: RunRecord, across: Axis | None, audits: Mapping[str, bool])
         **{f"evaluation.{name}": value for name, value in record.evaluation.model_dump().items()},
         "audit": NOT_AUDITED if clean is None else CLEAN if clean else "failed",
     }
-    own: dict[str, Value] = {
+    of_proxy: dict[str, Value] = {
         "consumed_tokens": record.consumed_tokens,
         "global_batch_size": record.global_batch_size,
         **{f"recipe.{name}": value for name, value in sorted(record.recipe.items())},
@@ -91,15 +91,15 @@ def facts_of(record: RunRecord, across: Axis | None, audits: Mapping[str, bool])
         "init_from": _start(record),
         "prior_tokens": record.prior_tokens,
     }
-    free = {name: value for name, value in {**shared, **own}.items() if across and _may_differ(name, across)}
-    kept = {name: value for name, value in shared.items() if name not in free}
-    if "tokenizer" in free:
+    varying = {name: value for name, value in {**shared, **of_proxy}.items() if across and _may_differ(name, across)}
+    kept = {name: value for name, value in shared.items() if name not in varying}
+    if "tokenizer" in varying:
         kept["tokenizer"] = LOSSLESS if record.tokenizer.lossless else shared["tokenizer"]
-    return Facts(kept, {name: value for name, value in own.items() if name not in free}, free)
+    return Facts(kept, {name: value for name, value in of_proxy.items() if name not in varying}, varying)
 
 
 def differences(first: Mapping[str, Value], second: Mapping[str, Value]) -> list[str]:
-    """What differs, in words: the name of each differing fact with both values."""
+    """The differing facts in words: each name with both values."""
     names = sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
     return [f"{name}: {first.get(name, 'absent')} and {second.get(name, 'absent')}" for name in names]
 

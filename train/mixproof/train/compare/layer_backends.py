@@ -1,8 +1,9 @@
-"""Kinds of layers that runs were trained through, and what a comparison should say of them.
+"""A note for comparisons whose mixtures were trained with different layer backends.
 
-Kinds agree to rounding, by proof, and are no fact of a run, like its number of ranks. But where all runs of one mixture
-rounded in one way and those of another in another, as on clusters of two kinds of machines, a difference between the
-mixtures may be one between the machines, and neither seeds nor documents show it.
+Backends are checked to agree within rounding, so that the backend, like the number of ranks, is not a fact of a run.
+But if all runs of one mixture used one backend and all runs of another mixture a different one, as on a cluster with
+two types of machines, a difference between the mixtures may come from the machines. Neither seeds nor documents
+reveal that.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from .contenders import Contender
 
 
 def note_on_layers(proxy: str, contenders: Sequence[Contender], folders: Mapping[str, Path]) -> str | None:
-    """What to say where mixtures that computed in bfloat16 were trained through different kinds of layers.
+    """A warning if mixtures were trained in bfloat16 with different layer backends; None otherwise.
 
-    In float32, on a CPU, kinds agree to 1e-5 and nothing is said; nor of runs that do not state a kind.
+    In float32, on a CPU, backends agree to 1e-5 and need no warning. Runs that state no backend are ignored.
     """
-    kinds: dict[str, list[str]] = {}
+    labels_of: dict[str, list[str]] = {}
     for contender in contenders:
         runs = [run for run in contender.runs.values() if run.dtype == "bfloat16" and run.key in folders]
-        if found := sorted({kind for run in runs for kind in _stated(folders[run.key])}):
-            kinds.setdefault(", ".join(found), []).append(contender.label)
-    if len(kinds) < 2:
+        if found := sorted({backend for run in runs for backend in _stated(folders[run.key])}):
+            labels_of.setdefault(", ".join(found), []).append(contender.label)
+    if len(labels_of) < 2:
         return None
-    through = "; ".join(f"{', '.join(labels)} through {found}" for found, labels in kinds.items())
+    backends = "; ".join(f"{', '.join(labels)} with {found}" for found, labels in labels_of.items())
     return (
-        f"{proxy}: mixtures were trained through different kinds of layers, which agree to rounding alone: {through}. "
-        "Train them on machines of one kind to keep that out of the difference"
+        f"{proxy}: mixtures were trained with different layer backends, which agree only within rounding: {backends}. "
+        "To rule out an effect of the backend, train all mixtures on the same type of machine"
     )
 
 

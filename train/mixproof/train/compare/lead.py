@@ -1,4 +1,4 @@
-"""The lead of the best mixture: how far it is ahead of the others, and whether that is sure."""
+"""The lead of the best mixture: how far it is ahead of the others, and whether that is significant."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from .uncertainty import Interval, SeedVariance, detectable, half_width, seeds_t
 
 @dataclass(frozen=True)
 class Lead:
-    """The best of two mixtures or more against all others."""
+    """The best of at least two mixtures against all others; the fields are the keys of `lead` in `compare --json`."""
 
     best: str
     second: str
     difference: float
-    """Objective of the second minus that of the best."""
+    """Objective of the second minus objective of the best."""
     interval: Interval | None
-    """Half-widths of `difference` at 95% for all comparisons with the best together; None with one seed each."""
+    """Half-widths of `difference` at 95%, corrected for all comparisons with the best; None with one seed each."""
     unsure: tuple[str, ...]
-    """Mixtures whose difference to the best is not sure; where there is none, the best wins."""
+    """Mixtures whose difference from the best is not significant; if there is none, the best wins."""
     seeds_to_settle: int | None
-    """Seeds a mixture that would make all differences sure; None where they are, or no number would."""
+    """Seeds per mixture that would make all differences significant; None if all are, or if no number would."""
     detectable: float | None
-    """Smallest true difference that would be found with a chance of 80%."""
+    """Minimum detectable difference: the smallest true difference that would be found with probability 80%."""
 
     def sentence(self, means: Mapping[str, float], num_seeds: int) -> str:
         """The verdict in words; `means` are the objectives by mixture."""
         if self.interval is None or self.detectable is None:
             return (
-                f"no winner: {self.best} is ahead of {self.second} by {self.difference:.4f} bits per byte, but one "
-                "seed a mixture says nothing about how much seeds differ; run at least two"
+                f"no winner: {self.best} is ahead of {self.second} by {self.difference:.4f} bits per byte, but with "
+                "one seed per mixture the variation between seeds is unknown; run at least two seeds"
             )
         documents = self.interval.documents
-        by_documents = "not known" if documents is None else f"±{documents:.4f}"
+        by_documents = "unknown" if documents is None else f"±{documents:.4f}"
         lead = (
             f"{self.difference:.4f} ±{self.interval.total:.4f} bits per byte (seeds ±{self.interval.seeds:.4f}, "
             f"held-out documents {by_documents}; {num_seeds} seeds)"
         )
         if not self.unsure:
             return f"{self.best} wins with {means[self.best]:.4f} bits per byte, ahead of {self.second} by {lead}"
-        wanted = (
-            f"about {self.seeds_to_settle} seeds a mixture would settle it"
+        remedy = (
+            f"about {self.seeds_to_settle} seeds per mixture would settle it"
             if self.seeds_to_settle is not None
             else "more seeds alone would not settle it: train on more tokens or hold out more documents"
         )
         return (
-            f"no winner: {self.best} is ahead of {self.second} by {lead}, not sure against {', '.join(self.unsure)}; "
-            f"{wanted} (differences from {self.detectable:.4f} are found with these)"
+            f"no winner: {self.best} is ahead of {self.second} by {lead}, not significantly better than "
+            f"{', '.join(self.unsure)}; {remedy} (minimum detectable difference: {self.detectable:.4f})"
         )
 
 
@@ -66,38 +66,42 @@ def judge(
     Args:
         ranked: name and mean objective, the best first.
         variance: between seeds.
-        num_seeds: k, of each mixture.
-        replicates: [replicates, mixtures] in the order of `ranked`; None where documents are not known.
-        num_documents: held-out documents behind the objective.
+        num_seeds: k, seeds per mixture.
+        replicates: [replicates, mixtures] in the order of `ranked`; None without per-document scores.
+        num_documents: number of held-out documents that the objective covers.
 
     Returns:
-        The lead, or None where there is one mixture only.
+        The lead, or None if there is only one mixture.
     """
     (best, lowest), others = ranked[0], ranked[1:]
     if not others:
         return None
-    second, difference = others[0][0], others[0][1] - lowest
+    names, gaps = [name for name, _ in others], [mean - lowest for _, mean in others]
     if not variance.degrees_of_freedom:
-        return Lead(best, second, difference, None, tuple(name for name, _ in others), None, None)
-    spreads = [
-        None if replicates is None else float((replicates[:, 0] - replicates[:, other]).std(ddof=1))
-        for other in range(1, len(ranked))
-    ]
+        return Lead(best, names[0], gaps[0], None, tuple(names), None, None)
+    spreads = _spreads(len(others), replicates)
     widths = [
         half_width(variance, num_seeds, spread, num_documents, of=2, comparisons=len(others)) for spread in spreads
     ]
-    unsure = [index for index, (_, mean) in enumerate(others) if mean - lowest <= widths[index].total]
+    unsure = [index for index, gap in enumerate(gaps) if gap <= widths[index].total]
     needed = [
-        seeds_to_settle(others[index][1] - lowest, variance, len(ranked), spreads[index], num_documents, num_seeds + 1)
+        seeds_to_settle(gaps[index], variance, len(ranked), spreads[index], num_documents, num_seeds + 1)
         for index in unsure
     ]
     enough = [number for number in needed if number is not None]
     return Lead(
-        best,
-        second,
-        difference,
-        widths[0],
-        tuple(others[index][0] for index in unsure),
-        max(enough) if enough and len(enough) == len(needed) else None,
-        detectable(variance, num_seeds, spreads[0], num_documents, len(others)),
+        best=best,
+        second=names[0],
+        difference=gaps[0],
+        interval=widths[0],
+        unsure=tuple(names[index] for index in unsure),
+        seeds_to_settle=max(enough) if enough and len(enough) == len(needed) else None,
+        detectable=detectable(variance, num_seeds, spreads[0], num_documents, len(others)),
     )
+
+
+def _spreads(others: int, replicates: NDArray[np.float64] | None) -> list[float | None]:
+    """Standard deviation over replicates of each other mixture's difference from the first."""
+    if replicates is None:
+        return [None] * others
+    return [float((replicates[:, 0] - replicates[:, 1 + other]).std(ddof=1)) for other in range(others)]

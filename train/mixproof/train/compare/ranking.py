@@ -1,8 +1,7 @@
 """Ranking of one proxy's mixtures: means over shared seeds, intervals, and whether the best one wins.
 
-The objective is a weighted mean of held-out bits per byte over sources, lower is better. The table holds per
-mixture what it scored on each source, and what it was fed: delivered tokens and epochs beside the declared
-share and the planned tokens.
+The objective is a weighted mean of held-out bits per byte over sources; lower is better. For each mixture the table
+holds its score on every source, and its data: delivered tokens and epochs next to declared share and planned tokens.
 """
 
 from __future__ import annotations
@@ -36,19 +35,19 @@ class Row:
     mean: float
     """Objective, mean over seeds."""
     interval: Interval | None
-    """Half-widths at 95%; None where one seed leaves the variance unknown."""
+    """Half-widths at 95%; None if there is one seed, because the variance is unknown then."""
     heldout: Mapping[str, Mapping[str, float]]
-    """Per source `bits_per_byte` and `loss` (nats per token), means over seeds."""
+    """By source: `bits_per_byte` and `loss` (nats per token), means over seeds."""
     plain_mean: float
-    """Bits per byte, every source alike."""
+    """Bits per byte, unweighted mean over sources."""
     token_weighted_loss: float
     """Nats per held-out token over all sources."""
     delivered: Mapping[str, Mapping[str, float]]
-    """Per source `tokens`, `epochs`, `declared` share and `planned` tokens, equal for all seeds."""
-    free: Mapping[str, Value]
-    """Facts that the axis lets differ."""
+    """By source: `tokens`, `epochs`, `declared` share and `planned` tokens; the same for all seeds."""
+    varying: Mapping[str, Value]
+    """Facts that the axis allows to differ."""
     lost_bytes: int | None
-    """Bytes that deduplication took from its sources in favour of sources it does not hold; None: not known."""
+    """Bytes that its sources lost in deduplication to sources outside the mixture; None: unknown."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,19 @@ class Ranking:
     proxy: str
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
-    """Those that all mixtures have."""
+    """Seeds that all mixtures have."""
     variance: SeedVariance
     lead: Lead | None
-    """Of the best mixture over the others; None where there is no other."""
+    """Of the best mixture over the others; None if there is no other."""
 
     @property
     def winner(self) -> str | None:
-        """The best mixture, where it is sure to be."""
+        """The best mixture, if its lead is significant."""
         return self.rows[0].mixture if self.lead is not None and not self.lead.unsure else None
 
     @property
     def verdict(self) -> str:
-        """What came out, in a sentence."""
+        """The outcome in one sentence."""
         if self.lead is None:
             return f"{self.proxy}: only one mixture, {self.rows[0].mixture}, with {self.rows[0].mean:.4f} bits per byte"
         means = {row.mixture: row.mean for row in self.rows}
@@ -90,14 +89,14 @@ def rank(
     Args:
         proxy: its name.
         contenders: its mixtures.
-        seeds: those that all of them have.
+        seeds: seeds that all of them have.
         weights: of each source's held-out bits per byte; they sum to 1.
-        folders: of runs, by key; where those of all runs are there, documents enter the uncertainty.
+        folders: of runs, by key; if those of all runs are given, the uncertainty includes the choice of documents.
         lost_bytes: by label, for `Row.lost_bytes`.
 
     Raises:
         RequestError: when a weight is for a source without a held-out set.
-        DamagedFileError: when a run's scores are not the recorded ones.
+        DamagedFileError: when a run's scores do not match its record.
     """
     runs = [[contender.runs[seed] for seed in seeds] for contender in contenders]
     values = [[objective_of(record, weights) for record in of_mixture] for of_mixture in runs]
@@ -125,7 +124,7 @@ def objective_of(record: RunRecord, weights: Mapping[str, float]) -> float:
     if missing:
         raise RequestError(
             f"objective.heldout_bpb: {', '.join(missing)} has no held-out set in run {record.key[:12]}, which has "
-            f"{', '.join(sorted(record.heldout))}; weigh these"
+            f"{', '.join(sorted(record.heldout))}; name only these in the objective"
         )
     return sum(weight * record.heldout[name].bits_per_byte for name, weight in weights.items())
 
@@ -138,15 +137,8 @@ def _row(
     weights: Mapping[str, float],
     lost_bytes: Mapping[str, int],
 ) -> Row:
-    sources = sorted(runs[0].heldout)
-    heldout = {
-        name: {
-            "bits_per_byte": float(np.mean([record.heldout[name].bits_per_byte for record in runs])),
-            "loss": float(np.mean([record.heldout[name].loss for record in runs])),
-        }
-        for name in sources
-    }
-    tokens = {name: runs[0].heldout[name].tokens for name in sources}
+    heldout = _mean_scores(runs)
+    tokens = {name: runs[0].heldout[name].tokens for name in heldout}
     delivered = {
         name: {"tokens": part.tokens, "epochs": part.epochs, "declared": part.declared, "planned": part.planned}
         for name, part in sorted(runs[0].delivered.items())
@@ -160,15 +152,26 @@ def _row(
         interval=interval,
         heldout=heldout,
         plain_mean=float(np.mean([score["bits_per_byte"] for score in heldout.values()])),
-        token_weighted_loss=sum(heldout[name]["loss"] * tokens[name] for name in sources) / sum(tokens.values()),
+        token_weighted_loss=sum(heldout[name]["loss"] * tokens[name] for name in heldout) / sum(tokens.values()),
         delivered=delivered,
-        free=dict(contender.free),
+        varying=dict(contender.varying),
         lost_bytes=lost_bytes.get(contender.label),
     )
 
 
+def _mean_scores(runs: Sequence[RunRecord]) -> dict[str, dict[str, float]]:
+    """By source: bits per byte and loss, means over runs."""
+    return {
+        name: {
+            "bits_per_byte": float(np.mean([record.heldout[name].bits_per_byte for record in runs])),
+            "loss": float(np.mean([record.heldout[name].loss for record in runs])),
+        }
+        for name in sorted(runs[0].heldout)
+    }
+
+
 def row_json(row: Row, proxy: str) -> dict[str, object]:
-    """The form in which `compare --json` gives a row."""
+    """The form of a row in `compare --json`."""
     total = row.interval.total if row.interval else None
     return {
         "mixture": row.mixture,
@@ -186,6 +189,6 @@ def row_json(row: Row, proxy: str) -> dict[str, object]:
         "plain_mean_bits_per_byte": row.plain_mean,
         "token_weighted_loss": row.token_weighted_loss,
         "delivered": {name: dict(part) for name, part in row.delivered.items()},
-        "across": dict(row.free),
+        "across": dict(row.varying),
         "bytes_lost_to_sources_outside": row.lost_bytes,
     }

@@ -1,15 +1,15 @@
-"""How sure a difference between mixtures is: two components, named, and what would settle an open one.
+"""The uncertainty of a difference between mixtures: two named components, and what would settle an open comparison.
 
-Seeds: the variance of the objective between seeds, pooled over M mixtures with k seeds each, which has
-M·(k - 1) degrees of freedom; the mean of k seeds has a k-th of it. Documents: held-out sets are samples, so
-documents are drawn again with replacement, per source and for all mixtures alike (a bootstrap of 1,000 with a
-fixed seed), which keeps what two mixtures have in common out of their difference.
+Seeds: the variance of the objective between seeds is pooled over M mixtures with k seeds each, which gives M·(k - 1)
+degrees of freedom; the mean of k seeds has 1/k of that variance. Documents: held-out sets are samples, so documents
+are resampled with replacement, per source and jointly for all mixtures (a bootstrap with 1,000 replicates and a fixed
+seed). Joint resampling cancels what two mixtures have in common.
 
-The half-width of a difference is the root of the sum of both components' squares, each with Student's t at its own
-degrees of freedom, so the whole is never narrower than a part. (One t for both at Satterthwaite's degrees of freedom
-can be: documents that hardly matter lend their many degrees to the seeds.) The best of M mixtures wins when its
-difference to each other one is sure at 95% together: Bonferroni, 5%/(M - 1) each.
-One seed a mixture says nothing about seeds, so nothing wins by it.
+The half-width of a difference is the root of the sum of squares of both components, each with Student's t at its own
+degrees of freedom, so the total is never narrower than a component. (A single t at Satterthwaite's degrees of freedom
+can be narrower: documents that hardly matter would lend their many degrees of freedom to the seeds.) The best of M
+mixtures wins if its difference from every other one is significant at 95% jointly: Bonferroni, 5%/(M - 1) each.
+With one seed per mixture the seed variance is unknown, so nothing wins.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mixproof.ledger.fingerprint import derive_seed
 
 CONFIDENCE = 0.95
 POWER = 0.8
-"""Chance with which a difference of the detectable size is found."""
+"""Probability that a difference of the minimum detectable size is found."""
 REPLICATES = 1000
 MOST_SEEDS = 1000
 
@@ -37,12 +37,12 @@ class SeedVariance:
 
     variance: float
     degrees_of_freedom: int
-    """M·(k - 1); 0 where every mixture has one seed, and then `variance` means nothing."""
+    """M·(k - 1); 0 if every mixture has one seed, and then `variance` is meaningless."""
 
 
 @dataclass(frozen=True)
 class Documents:
-    """What one source's held-out documents scored."""
+    """Scores of one source's held-out documents."""
 
     bits: NDArray[np.float64]
     """[documents, mixtures] mean over seeds."""
@@ -55,11 +55,11 @@ class Interval:
     """Half-widths of an interval, in the unit of the objective."""
 
     total: float
-    """Of both components together."""
+    """Both components combined."""
     seeds: float
-    """As if the held-out documents were all there are."""
+    """The seed component alone."""
     documents: float | None
-    """As if seeds made no difference; None where no per-document scores are there."""
+    """The document component alone; None without per-document scores."""
 
 
 def pool(values: Sequence[Sequence[float]]) -> SeedVariance:
@@ -75,7 +75,7 @@ def pool(values: Sequence[Sequence[float]]) -> SeedVariance:
 
 
 def bootstrap(sources: dict[str, Documents], weights: dict[str, float]) -> NDArray[np.float64]:
-    """Objectives of sets of documents that might as well have been held out.
+    """Objectives on resampled held-out documents.
 
     Args:
         sources: per-document scores of every source with a weight.
@@ -91,8 +91,8 @@ def bootstrap(sources: dict[str, Documents], weights: dict[str, float]) -> NDArr
         draw = np.random.default_rng(derive_seed("bootstrap", name))
         made = np.empty((REPLICATES, documents.bits.shape[1]))
         for replicate in range(REPLICATES):
-            times = np.bincount(draw.integers(0, size, size), minlength=size)
-            made[replicate] = (times @ documents.bits) / (times @ documents.text_bytes)
+            counts = np.bincount(draw.integers(0, size, size), minlength=size)
+            made[replicate] = (counts @ documents.bits) / (counts @ documents.text_bytes)
         total = made * weights[name] if total is None else total + made * weights[name]
     assert total is not None
     return total
@@ -106,10 +106,10 @@ def half_width(
     Args:
         seeds: the pooled variance, with at least one degree of freedom.
         num_seeds: k, seeds of each mean.
-        spread: standard deviation of the same quantity over the bootstrap's replicates; None: not known.
-        num_documents: held-out documents behind it.
-        of: means that enter.
-        comparisons: intervals that must hold together.
+        spread: standard deviation of the same quantity over the bootstrap replicates; None: unknown.
+        num_documents: number of held-out documents.
+        of: number of means.
+        comparisons: number of intervals that must hold jointly.
     """
     tail = 1 - (1 - CONFIDENCE) / 2 / comparisons
     by_seeds = float(stats.t.ppf(tail, seeds.degrees_of_freedom)) * math.sqrt(of * seeds.variance / num_seeds)
@@ -120,15 +120,15 @@ def half_width(
 def seeds_to_settle(
     difference: float, seeds: SeedVariance, num_mixtures: int, spread: float | None, num_documents: int, start: int
 ) -> int | None:
-    """Seeds a mixture with which `difference` would be sure, if it and the variances stay; None: no number would.
+    """Seeds per mixture that would make `difference` significant if it and the variances stay; None: no number would.
 
     Args:
         difference: of the two means, positive.
         seeds: the pooled variance.
-        num_mixtures: M; more seeds add M degrees of freedom each.
-        spread: of the difference over the bootstrap's replicates.
-        num_documents: held-out documents behind it.
-        start: the smallest number to try, 2 or more.
+        num_mixtures: M; every further seed adds M degrees of freedom.
+        spread: standard deviation of the difference over the bootstrap replicates.
+        num_documents: number of held-out documents.
+        start: the smallest number to try, at least 2.
     """
     for num_seeds in range(start, MOST_SEEDS + 1):
         then = SeedVariance(seeds.variance, num_mixtures * (num_seeds - 1))
@@ -141,7 +141,7 @@ def seeds_to_settle(
 def detectable(
     seeds: SeedVariance, num_seeds: int, spread: float | None, num_documents: int, comparisons: int
 ) -> float:
-    """Smallest true difference that would be found with a chance of 80%, at these seeds and documents."""
+    """Minimum detectable difference at power 80%, with these seeds and documents."""
     tail = 1 - (1 - CONFIDENCE) / 2 / comparisons
     deviations = math.sqrt(2 * seeds.variance / num_seeds), spread or 0.0
     degrees = seeds.degrees_of_freedom, max(num_documents - 1, 1)

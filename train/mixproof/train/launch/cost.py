@@ -57,7 +57,7 @@ class ProxyCost:
 
 
 def document_rate(store: Store) -> Rate | None:
-    """Throughput of this store's largest build in reading, filtering and tokenizing; None if every build reused work."""
+    """Throughput of this store's largest build in reading, filtering and tokenizing; None if all reused work."""
     best: tuple[int, Rate] | None = None
     for build in store.keys(BUILDS):
         path = store.path(f"{BUILDS}/{build}/{MANIFEST}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixproof.ledger.manifest import Manifest
-from mixproof.train.compare.compare import Comparison, Group
+from mixproof.train.compare.comparison import Comparison, Group
 from mixproof.train.compare.facts import Axis
 from mixproof.train.compare.ranking import Ranking
 from mixproof.train.loop.metrics import StepMetrics

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixproof.train.compare.compare import Agreement, Group
+from mixproof.train.compare.comparison import Agreement, Group
 from mixproof.train.compare.lead import Lead
 from mixproof.train.compare.ranking import Ranking, Row
 
@@ -69,8 +69,8 @@ def differing(rankings: Sequence[Ranking]) -> dict[str, list[str]]:
     """Facts that the axis lets differ and that do, inside a ranking, with their values."""
     found: dict[str, list[str]] = {}
     for ranking in rankings:
-        for name in {name for row in ranking.rows for name in row.free}:
-            values = list(dict.fromkeys(str(row.free.get(name, "none")) for row in ranking.rows))
+        for name in {name for row in ranking.rows for name in row.varying}:
+            values = list(dict.fromkeys(str(row.varying.get(name, "none")) for row in ranking.rows))
             if len(values) > 1:
                 found[name] = list(dict.fromkeys([*found.get(name, []), *values]))
     return dict(sorted(found.items()))
@@ -193,7 +193,7 @@ def _table(evidence: Evidence, ranking: Ranking, of: dict[str, Look], number: in
                 Cell(f"{row.mean:.4f}", row.mean, seeds),
                 *_margins(row),
                 *(_mean_of(evidence, row, name, seeds) for name in sources),
-                *(Cell(str(row.free.get(name, "–"))) for name in free),
+                *(Cell(str(row.varying.get(name, "–"))) for name in free),
                 *((count(row.lost_bytes or 0),) if lost else ()),
             )
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixproof.train.record import RunRecord
-from mixproof.train.scaling.scaling import MOST_EPOCHS, Law, NoLaw, Observation, fit_law
+from mixproof.train.scaling.law import MOST_EPOCHS, Law, NoLaw, Observation, fit_law
 
 from .evidence import Evidence
 from .figure import Figure, Plot, Trace, axis, layout, scatter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixproof.train.compare.compare import Comparison
+from mixproof.train.compare.comparison import Comparison
 from mixproof.train.compare.facts import MAY_DIFFER, Axis
 from mixproof.train.compare.ranking import Ranking
 

@@ -1,1 +1,1 @@
-"""Scaling laws fitted to finished runs, and the law of repeated tokens."""
+"""Scaling laws fitted to finished runs, and the data-constrained law for repeated tokens."""

@@ -1,13 +1,12 @@
-"""The fit of a scaling law: robust, from many starts, and again on runs that might as well have been.
+"""The fit of a scaling law: a robust loss, minimized from many starts, and a residual bootstrap.
 
-As Hoffmann et al. (2022) fit theirs: the Huber loss (δ = 10^-3) of log L against log(E + A / N^a + B / D^b), minimized
-by L-BFGS from a grid of starts, over e = log E, log A, log B, a and b. Outliers beyond a tenth of a percent count by
-their distance, not its square. Two things are different: log N and log D are centred, which takes most of the
-correlation between scale and exponent away, and the starts share out the observed losses instead of covering all
-constants.
+As in Hoffmann et al. (2022), the Huber loss (δ = 10^-3) of log L against log(E + A / N^a + B / D^b) is minimized by
+L-BFGS from a grid of starts, over log E, log A, log B, a and b; beyond 0.1%, residuals count linearly. There are two
+differences: log N and log D are centred, which removes most of the correlation between scale and exponent, and the
+starts split the observed losses into floor and power terms instead of covering the range of all constants.
 
-The bootstrap draws residuals, not runs: with a dozen runs, a draw of runs often has too few sizes for a law. It adds
-drawn residuals, enlarged by √(n / (n − 5)) for the five constants that were fitted, to the law's losses and fits again.
+The bootstrap resamples residuals, not runs, because with a dozen runs a resample of runs often has too few sizes for a
+law. Residuals are inflated by √(n / (n − 5)) for the five fitted constants, added to the law's losses, and refitted.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from scipy.optimize import minimize
 from mixproof.ledger.fingerprint import derive_seed
 
 DELTA = 1e-3
-"""Residual of log L from which its distance counts, not its square."""
+"""Residual of log L above which the Huber loss is linear."""
 EXPONENTS = (0.15, 0.35, 0.7)
 FLOORS = (0.3, 0.9)
-"""Starts of E, as shares of the smallest loss."""
+"""Starting values of E, as fractions of the smallest loss."""
 PARTS = (0.2, 0.8)
-"""Starts of the share of the parameters in what is above the floor."""
+"""Starting values of the parameter term, as fractions of the loss above the floor."""
 SMALLEST_EXPONENT, LARGEST_EXPONENT = 1e-3, 3.0
 SMALLEST_LOG_SHARE = -12.0
-"""Log of the smallest share of the smallest loss that the floor may be: e^-12 is none."""
+"""Lower bound of the floor: log of its ratio to the smallest loss. e^-12 is practically zero."""
 Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Points:
-    """Where runs lie."""
+    """Parameters and tokens of runs."""
 
     log_parameters: Vector
     """[runs]"""
@@ -60,14 +59,14 @@ def fit(points: Points, log_measured: Vector) -> Vector:
 
 
 def bootstrap(points: Points, best: Vector, residuals: Vector, replicates: int) -> Vector:
-    """[replicates, 5] fits to the law's losses with residuals drawn anew, the same ones every time."""
+    """[replicates, 5] fits to the law's losses plus resampled residuals; the random numbers have a fixed seed."""
     size = len(residuals)
-    enlarged = (residuals - residuals.mean()) * np.sqrt(size / (size - len(best)))
+    inflated = (residuals - residuals.mean()) * np.sqrt(size / (size - len(best)))
     law = log_losses(best, points)
     rows = np.empty((replicates, len(best)))
     for number in range(replicates):
         draw = np.random.default_rng(derive_seed("scaling", number))
-        problem = _Problem(points, law + draw.choice(enlarged, size))
+        problem = _Problem(points, law + draw.choice(inflated, size))
         rows[number] = problem.uncentred(problem.minimize(problem.centred(best)))
     return rows
 
@@ -82,7 +81,7 @@ class _Problem:
         self._measured = log_measured
 
     def starts(self) -> list[Vector]:
-        """Constants that share out the observed losses in several ways."""
+        """Constants that split the observed losses into floor and power terms in several ways."""
         smallest, typical = np.exp(self._measured.min()), np.exp(np.median(self._measured))
         return [
             np.array([np.log(floor * smallest), *np.log([part * above, (1 - part) * above]), a, b])
@@ -113,7 +112,7 @@ class _Problem:
         return self._value_and_gradient(constants)[0]
 
     def centred(self, constants: Vector) -> Vector:
-        """The same law about the middle of the runs."""
+        """The constants of the same law over centred logs."""
         return constants - self._shift(constants)
 
     def uncentred(self, constants: Vector) -> Vector:

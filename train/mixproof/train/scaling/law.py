@@ -1,18 +1,17 @@
 """How loss falls with parameters and tokens: a law fitted to runs, with intervals, or the reason why there is none.
 
-The form is Hoffmann et al.'s (2022, "Chinchilla"), L = E + A / N^a + B / D^b. D are effective tokens: where a run
-repeats its text, the published estimate of what repetition is worth stands in for the tokens (`repetition.py`), so that
-repeated and new tokens can enter one fit. Parameters are taken as they are. That holds up to about four epochs: on the
-98 published runs of Muennighoff et al. (2023) that repeat no more, half of the losses lie within 0.4% of the law and it
-explains 99% of their variance; on all 296, up to 9,000 epochs, where large models overfit, it explains 54%. So runs
-above are left out, and counted.
+The form is L = E + A / N^a + B / D^b (Hoffmann et al. 2022, "Chinchilla"). D is the number of effective tokens: if a
+run repeats its text, tokens are replaced by the published estimate of their value (`arithmetic.repetition` of mixtures),
+so that repeated and new tokens can be fitted together. N is the number of parameters, unchanged. This holds up to about
+four epochs: on the 98 published runs of Muennighoff et al. (2023) with no more than that, half of the losses are within
+0.4% of the law and it explains 99% of their variance; on all 296 runs, up to 9,000 epochs, where large models overfit,
+it explains 54%. Runs with more epochs are therefore left out, and counted.
 
-The constants are fitted by a robust loss on log L (`scaling_fit.py`), and a fit is refused where the runs cannot tell
-its constants apart (`scaling_design.py`). Intervals come from a bootstrap of the residuals over the same runs, as wide
-to both sides as to the wider one, and widened by Student's t for the degrees of freedom that five constants leave. On
-60 synthetic sets of 16 runs with 0.3% of noise they held the true constants and losses in 92% or 93% of cases, plain
-percentiles in 76% to 89%. They say how sure the law is where the form holds. They do not say that it holds: how far
-beyond the runs a prediction reaches stands beside it.
+The constants are fitted with a robust loss on log L (`fit`). A fit is refused if the runs do not identify the constants
+(`design`). Intervals come from a residual bootstrap; they are made symmetric at their wider side, and widened by
+Student's t for the degrees of freedom that remain after five constants. On 60 synthetic sets of 16 runs with 0.3% noise
+they covered the true constants and losses in 92% to 93% of cases, plain percentiles in 76% to 89%. Intervals state the
+uncertainty if the form is right; they do not prove the form. Each prediction states how far it extrapolates.
 
 The caller chooses the runs: finished, with a clean audit, of one mixture, tokenizer and held-out set.
 """
@@ -36,10 +35,10 @@ from .fit import Points, bootstrap, fit, log_losses
 CONSTANTS = ("E", "A", "B", "a", "b")
 CONFIDENCE = 0.95
 MOST_EPOCHS = 4.5
-"""Above, effective tokens say too little; a cap of 4 epochs is met within rounding."""
+"""Beyond it the value of repeated tokens is not known well enough; 4 epochs plus room for rounding."""
 REPLICATES = 200
 LOGS = ("E", "A", "B")
-"""Constants that are fitted by their logs."""
+"""Constants that are fitted as logs."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,15 @@ class Observation:
 
     parameters: float
     tokens: float
-    """Trained on, repeats included."""
+    """Tokens trained on, repeats included."""
     unique_tokens: float
-    """Different tokens among them, over all sources: where only one source repeats, the mean over all counts."""
+    """Different tokens among them, summed over all sources."""
     loss: float
-    """Nats per token, or any other measure above zero that falls to a floor."""
+    """Nats per token, or another positive measure that falls to a floor."""
 
     @property
     def effective_tokens(self) -> float:
-        """What the tokens are worth in new ones."""
+        """The number of new tokens that would be worth as much."""
         unique = min(self.unique_tokens, self.tokens)
         return effective_tokens(unique, self.tokens / unique)
 
@@ -67,14 +66,14 @@ class Observation:
 
     @property
     def usable(self) -> bool:
-        """Whether every number is finite and above zero."""
+        """Whether every number is finite and positive."""
         numbers = (self.parameters, self.tokens, self.unique_tokens, self.loss)
         return all(math.isfinite(number) and number > 0 for number in numbers)
 
 
 @dataclass(frozen=True)
 class NoLaw:
-    """Why these runs make no law."""
+    """The reason why a set of runs does not determine a law."""
 
     reason: str
 
@@ -85,17 +84,17 @@ class NoLaw:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The law's loss at one place."""
+    """The law's loss for one model size and number of tokens."""
 
     parameters: float
     tokens: float
     loss: float
     low: float
-    """Lower end of the 95% interval of the law, not of a single run, which scatters around it."""
+    """Lower end of the 95% interval of the law itself; single runs scatter around it."""
     high: float
     times_beyond: float
-    """How far outside the runs: 1 inside, 10 where parameters or tokens are ten times the largest, or a tenth of the
-    smallest, that was fitted."""
+    """Extrapolation factor: 1 inside the range of the runs; 10 if parameters or tokens are ten times the largest, or
+    a tenth of the smallest, that was fitted."""
 
 
 @dataclass(frozen=True)
@@ -105,18 +104,18 @@ class Law:
     constants: dict[str, float]
     """E, A, B, a, b."""
     intervals: dict[str, tuple[float, float]]
-    """95% of each constant; they are not independent of each other."""
+    """95% interval of each constant; the constants are correlated."""
     observations: tuple[Observation, ...]
     residuals: tuple[float, ...]
     """log(loss) - log(predicted) of each observation: 0.01 is a loss 1% above the law."""
     left_out: tuple[Observation, ...]
-    """Observations that repeat too often to enter."""
+    """Observations with too many epochs to be fitted."""
     replicates: NDArray[np.float64]
-    """[replicates, 5] logs of E, A and B, then a and b, fitted to runs that might as well have been."""
+    """[replicates, 5] bootstrap fits: logs of E, A and B, then a and b."""
 
     @property
     def repeated(self) -> int:
-        """Fitted observations that repeat text, whose tokens enter as what they are worth."""
+        """Number of fitted observations that repeat text, and enter with their effective tokens."""
         return sum(seen.epochs > 1 for seen in self.observations)
 
     @property
@@ -125,16 +124,16 @@ class Law:
         return float(np.sqrt(np.mean(np.square(self.residuals))))
 
     def predict(self, parameters: float, tokens: float) -> Prediction:
-        """The loss of a model of `parameters` weights after `tokens` tokens that do not repeat, with its interval.
+        """The loss of a model of `parameters` weights after `tokens` tokens without repetition, with its interval.
 
         Raises:
-            ValueError: for a number that is not above zero.
+            ValueError: when an argument is not positive.
         """
         if min(parameters, tokens) <= 0:
-            raise ValueError(f"both must be above zero: {parameters}, {tokens}")
-        place = Points(np.log([float(parameters)]), np.log([float(tokens)]))
-        log_loss = float(log_losses(_logs(self.constants), place)[0])
-        low, high = _interval(log_loss, log_losses(self.replicates, place)[:, 0], len(self.observations))
+            raise ValueError(f"parameters and tokens must be positive: {parameters}, {tokens}")
+        point = Points(np.log([float(parameters)]), np.log([float(tokens)]))
+        log_loss = float(log_losses(_logs(self.constants), point)[0])
+        low, high = _interval(log_loss, log_losses(self.replicates, point)[:, 0], len(self.observations))
         beyond = max(
             _times_beyond(parameters, [seen.parameters for seen in self.observations]),
             _times_beyond(tokens, [seen.effective_tokens for seen in self.observations]),
@@ -143,7 +142,7 @@ class Law:
         return Prediction(float(parameters), float(tokens), loss, low, high, beyond)
 
     def to_json(self, at: Sequence[tuple[float, float]] = ()) -> dict[str, Any]:
-        """The JSON form, with predictions for pairs of parameters and tokens."""
+        """The JSON form, with predictions at pairs of parameters and tokens."""
         return {
             "law": "E + A / parameters^a + B / effective_tokens^b",
             "constants": self.constants,
@@ -157,25 +156,25 @@ class Law:
                 {**vars(seen), "effective_tokens": seen.effective_tokens, "residual": residual}
                 for seen, residual in zip(self.observations, self.residuals, strict=True)
             ],
-            "predictions": [vars(self.predict(*place)) for place in at],
+            "predictions": [vars(self.predict(*pair)) for pair in at],
         }
 
 
 def fit_law(observations: Sequence[Observation]) -> Law | NoLaw:
-    """Fit the law to runs, or say why these runs make none.
+    """Fit the law to runs, or return the reason why they do not determine one.
 
-    The same observations in the same order give the same law, interval by interval.
+    The same observations in the same order give the same law and the same intervals.
     """
     for number, seen in enumerate(observations):
         if not seen.usable:
-            return NoLaw(f"observation {number} holds a number that is not above zero and finite: {vars(seen)}")
+            return NoLaw(f"observation {number} has a value that is not positive and finite: {vars(seen)}")
     fitted = tuple(seen for seen in observations if seen.epochs <= MOST_EPOCHS)
     effective = [seen.effective_tokens for seen in fitted]
     parameters = [float(seen.parameters) for seen in fitted]
     reason = why_no_law(parameters, effective)
     if reason is not None:
         left_out = len(observations) - len(fitted)
-        return NoLaw(f"{reason} ({left_out} above {MOST_EPOCHS:g} epochs do not count)" if left_out else reason)
+        return NoLaw(f"{reason} ({left_out} runs above {MOST_EPOCHS:g} epochs left out)" if left_out else reason)
     points = Points(np.log(parameters), np.log(effective))
     measured = np.log([seen.loss for seen in fitted])
     best = fit(points, measured)
@@ -194,7 +193,7 @@ def fit_law(observations: Sequence[Observation]) -> Law | NoLaw:
 
 
 def _interval_of(name: str, best: float, spread: NDArray[np.float64], runs: int) -> tuple[float, float]:
-    """Of a constant: scales on their logs, the floor and the exponents as they are, and none below 0."""
+    """Interval of a constant: of its log for A and B, of the value itself for E, a and b, and never below 0."""
     if name == "E":
         best, spread = math.exp(best), np.exp(spread)
     low, high = _interval(best, spread, runs)
@@ -202,7 +201,7 @@ def _interval_of(name: str, best: float, spread: NDArray[np.float64], runs: int)
 
 
 def _interval(best: float, spread: NDArray[np.float64], runs: int) -> tuple[float, float]:
-    """95% about `best`, alike to both sides."""
+    """A symmetric 95% interval around `best`."""
     tail = (1 - CONFIDENCE) / 2
     low, high = np.percentile(spread, [100 * tail, 100 * (1 - tail)]).tolist()
     widened = stats.t.ppf(1 - tail, runs - len(CONSTANTS)) / stats.norm.ppf(1 - tail)

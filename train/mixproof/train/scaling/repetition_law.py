@@ -1,4 +1,4 @@
-"""The data-constrained law: the loss of a model whose tokens repeat, by published constants.
+"""The data-constrained scaling law: the loss of a model whose tokens repeat, with published constants.
 
 Muennighoff et al. 2023, "Scaling Data-Constrained Language Models" (arXiv:2305.16264):
 
@@ -6,9 +6,9 @@ Muennighoff et al. 2023, "Scaling Data-Constrained Language Models" (arXiv:2305.
     D' = U (1 + R_D* (1 − e^(−R_D / R_D*)))      R_D = tokens / U − 1, at least 0
     N' = V (1 + R_N* (1 − e^(−R_N / R_N*)))      R_N = parameters / V − 1, at least 0
 
-U is the number of unique tokens, V the parameters that are optimal for them: more than V learn little from U. The
-constants were fitted to 182 runs on English web text with GPT-2's tokenizer, so the law speaks of losses per such
-token. What carries over to other text is the form: how fast repeated tokens lose their worth.
+U is the number of unique tokens and V the number of parameters that is optimal for them; parameters beyond V learn
+little from U. The constants were fitted to 182 runs on English web text with GPT-2's tokenizer, so losses are in nats
+per GPT-2 token. Only the form carries over to other text: how fast repeated tokens lose their value.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ class DataConstrainedLaw:
     token_exponent: float
     """b."""
     excess_parameters: float
-    """R_N*: excess of parameters, as a multiple of the optimal ones, after which one more is worth 1/e of the first."""
+    """R_N*: the excess, as a multiple of the optimal parameters, at which one more parameter is worth 1/e of the first."""
 
     def loss(self, parameters: float, tokens: float, unique_tokens: float) -> float:
         """Estimate the loss of a run, nats per token.
 
         Args:
-            parameters: weights of the model.
-            tokens: trained on, repeats included.
-            unique_tokens: different tokens among them; more than `tokens` count as `tokens`.
+            parameters: number of weights.
+            tokens: tokens trained on, repeats included.
+            unique_tokens: different tokens among them; values above `tokens` count as `tokens`.
 
         Raises:
-            ValueError: for a number that is not above zero.
+            ValueError: when an argument is not positive.
         """
         if min(parameters, tokens, unique_tokens) <= 0:
-            raise ValueError(f"all must be above zero: {parameters}, {tokens}, {unique_tokens}")
+            raise ValueError(f"all arguments must be positive: {parameters}, {tokens}, {unique_tokens}")
         unique = min(unique_tokens, tokens)
         by_parameters = self.parameter_scale / self._effective_parameters(parameters, unique) ** self.parameter_exponent
         by_tokens = self.token_scale / effective_tokens(unique, tokens / unique) ** self.token_exponent
         return float(self.irreducible + by_parameters + by_tokens)
 
     def optimal_parameters(self, tokens: float) -> float:
-        """Parameters that spend a budget of compute best together with `tokens` tokens (Hoffmann et al. 2022)."""
+        """Compute-optimal number of parameters for `tokens` tokens (Hoffmann et al. 2022)."""
         ratio = (self.parameter_exponent * self.parameter_scale) / (self.token_exponent * self.token_scale)
         balance = ratio ** (1 / (self.parameter_exponent + self.token_exponent))
         return float(balance * (balance * tokens) ** (self.token_exponent / self.parameter_exponent))
@@ -74,4 +74,4 @@ PUBLISHED = DataConstrainedLaw(
     token_exponent=0.3526596,
     excess_parameters=5.309743,
 )
-"""As published with the paper; R_D* = 15.387756 stands in `mixproof.mixtures.arithmetic.repetition`."""
+"""As published with the paper; R_D* = 15.387756 is in `mixproof.mixtures.arithmetic.repetition`."""

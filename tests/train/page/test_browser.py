@@ -127,7 +127,7 @@ def test_every_plot_is_drawn_without_a_complaint_and_nothing_is_wider_than_the_s
         assert 0 < svg.rect["width"] <= width
     for id_, marks, number in (
         ("ranking-0", ".scatterlayer .point", 3 + 6),
-        ("fed-0", ".barlayer .point", 9),
+        ("delivered-0", ".barlayer .point", 9),
         ("curves-0", ".scatterlayer .js-line", 6),
         ("dedup-0", ".heatmaplayer .hm", 1),
     ):
@@ -165,9 +165,9 @@ def test_numbers_are_sorted_as_numbers(browser: Browser) -> None:
     button = browser.find("#account-table-0 th button")[5]
     browser.ask("arguments[0].click()", button)
     assert browser.column("account-table-0", 6) == ["227,125", "237,500", "237,500"]
-    button = browser.find("#fed-table-0 th button")[3]
+    button = browser.find("#delivered-table-0 th button")[3]
     browser.ask("arguments[0].click()", button)
-    tokens = [int(text.replace(",", "")) for text in browser.column("fed-table-0", 4)]
+    tokens = [int(text.replace(",", "")) for text in browser.column("delivered-table-0", 4)]
     assert tokens == sorted(tokens) and tokens[-1] == 30_720
 
 
@@ -183,7 +183,7 @@ def test_the_flow_is_measured_in_another_unit_by_keys_alone(browser: Browser) ->
 
 def test_a_number_leads_to_the_line_that_states_it(browser: Browser, evidence: Evidence) -> None:
     browser.open(1360)
-    link = browser.find("#fed-table-0 tbody tr:nth-child(2) td:nth-child(5) a")[0]
+    link = browser.find("#delivered-table-0 tbody tr:nth-child(2) td:nth-child(5) a")[0]
     assert link.text == "20,480"
     browser.press(link, Keys.ENTER)
     browser.wait("return document.querySelector('pre mark') !== null")

@@ -47,20 +47,20 @@ def test_the_ranking_stands_with_means_intervals_and_scores(evidence: Evidence, 
 def test_declared_planned_and_delivered_stand_per_source(evidence: Evidence, read_page: ReadPage) -> None:
     page = read_page(render_page(evidence))
     # 40 steps of 8 samples of 128 tokens; half of it English
-    assert page.rows("fed-table-0")[:3] == [
+    assert page.rows("delivered-table-0")[:3] == [
         ["wordy", "code", "25.00%", "10,240", "10,240", "0", "25.00%", "1.000"],
         ["wordy", "english", "50.00%", "20,480", "20,480", "0", "50.00%", "2.000"],
         ["wordy", "letters", "25.00%", "10,240", "10,240", "0", "25.00%", "1.000"],
     ]
-    assert "delivered exactly the tokens that were planned" in page.texts["p"]
+    assert "Delivered tokens equal planned tokens for every mixture and source" in page.texts["p"]
 
 
 def test_a_delivery_off_the_plan_is_said(make_run: MakeRun, compare_runs: Compare, read_page: ReadPage) -> None:
     runs = [make_run("even", 1, delivered__code__tokens=20_352), make_run("wordy", 1)]
     page = read_page(render_page(compare_runs(runs)))
-    (row,) = [row for row in page.rows("fed-table-0") if row[:2] == ["even", "code"]]
+    (row,) = [row for row in page.rows("delivered-table-0") if row[:2] == ["even", "code"]]
     assert row[2:6] == ["50.00%", "20,480", "20,352", "-128"]
-    assert "1 of 6 amounts differ from the plan" in page.texts["p"]
+    assert "1 of 6 token counts differ from the plan" in page.texts["p"]
 
 
 def test_every_linked_number_is_the_one_that_the_statement_holds(evidence: Evidence, read_page: ReadPage) -> None:
@@ -107,7 +107,7 @@ def test_what_was_allowed_to_differ_is_said_at_the_top_and_on_every_table_of_run
     runs = [make_run("even", 1), make_run("wordy", 1, recipe={"lr": "0.02", "warmup_steps": "2", "decay_steps": "8"})]
     page = read_page(render_page(compare_runs(runs, "recipe")))
     assert "Compared across recipe" in page.texts["strong"]
-    assert "What differs: recipe.lr (0.02, 0.01)." in page.texts["p"]
+    assert "Values that differ: recipe.lr (0.02, 0.01)." in page.texts["p"]
     assert page.texts["caption"].count("across recipe") == 4
     assert [row[-1] for row in page.rows("ranking-table-0")] == ["0.02", "0.01"]
     assert "across" not in read_page(render_page(compare_runs(runs[:1]))).texts["caption"]
@@ -118,7 +118,7 @@ def test_where_nothing_is_comparable_the_page_says_why(
 ) -> None:
     runs = [make_run("even", 1), make_run("wordy", 1, sequence_length=64)]
     page = read_page(render_page(compare_runs(runs)))
-    assert page.texts["h1"] == "Nothing here can be compared."
+    assert page.texts["h1"] == "Nothing can be compared."
     assert "sequence_length: 128 and 64" in page.texts["li"]
 
 
@@ -149,7 +149,7 @@ def test_the_account_and_every_loss_stand_with_their_reason(evidence: Evidence, 
     assert page.rows("loss-table-0") == [
         ["code", "read", "invalid json", "10", "1.00%", "0"],
         ["code", "length", "too short", "30", "3.03%", "3,000"],
-        ["code", "length", "removed from documents that stay", "0", "0.00%", "500"],
+        ["code", "length", "removed from kept documents", "0", "0.00%", "500"],
         ["code", "dedup", "exact duplicate", "25", "2.60%", "25,000"],
         ["code", "decontaminate", "heldout overlap", "3", "0.32%", "3,000"],
     ]
@@ -169,7 +169,7 @@ def test_repetition_is_an_estimate_by_the_published_constants(evidence: Evidence
 
 def test_figures_are_such_as_plotly_accepts(evidence: Evidence, read_page: ReadPage) -> None:
     figures = read_page(render_page(evidence)).json
-    assert set(figures) == {"ranking-0", "fed-0", "heldout-0", "curves-0", "repetition-0", "flow-0", "dedup-0"}
+    assert set(figures) == {"ranking-0", "delivered-0", "heldout-0", "curves-0", "repetition-0", "flow-0", "dedup-0"}
     assert set(figures["flow-0"]) == {"bytes", "documents", "tokens"}
     for views in figures.values():
         for figure in views.values():

@@ -14,7 +14,7 @@ from mixproof.train.page.evidence import BuildEvidence, Evidence
 from mixproof.train.page.figure import label
 from mixproof.train.page.flow import flow_plot, own_stages
 from mixproof.train.page.palette import OF_MIXTURES, OF_SOURCES, looks
-from mixproof.train.page.repetition_view import worth_of
+from mixproof.train.page.repetition_view import effective_of
 from mixproof.train.page.reproduce import commands, versions_table
 from mixproof.train.page.scaling_view import observation, scaling_views
 from mixproof.train.page.table import amount, percent, proof, words
@@ -37,7 +37,7 @@ def test_the_headline_names_a_winner_only_where_there_is_one(make_run: MakeRun, 
     ]
     assert headline(compare_runs(close).comparison).startswith("No winner: ")
     alone = headline(compare_runs(sure[::2]).comparison)
-    assert alone == "No winner: wordy leads even by 0.2333 bits per byte, on one seed each"
+    assert alone == "No winner: wordy leads even by 0.2333 bits per byte, with one seed per mixture"
 
 
 def test_the_headline_tells_proxies_that_agree_from_proxies_that_do_not(
@@ -80,11 +80,11 @@ def test_what_flows_into_a_node_flows_out_of_it(evidence: Evidence, unit: str) -
             "held out": 150,
         }
     if unit == "bytes":
-        assert ends["− removed from documents … 500B"] == 500
+        assert ends["− removed from kept docum… 500B"] == 500
         assert ends["training"] + ends["held out"] == manifest.totals.bytes
     if unit == "tokens":
         # each source's draw holds 65,536 tokens
-        assert ends["within reach of these runs 197K"] == 3 * 65_536
+        assert ends["drawn for these runs 197K"] == 3 * 65_536
         assert sum(ends.values()) == manifest.totals.tokens
 
 
@@ -119,7 +119,7 @@ def test_training_loss_is_drawn_of_the_whole_batch_and_of_each_source(evidence: 
     assert plot is not None
     assert [figure.view for figure in plot.figures] == ["all sources", "code", "english", "letters"]
     assert [len(figure.traces) for figure in plot.figures] == [6, 6, 6, 2]  # two seeds; letters are in one mixture
-    assert "Loss on letters alone" in plot.figures[3].caption
+    assert "Loss on letters only" in plot.figures[3].caption
 
 
 def test_runs_of_older_versions_have_one_curve_each(evidence: Evidence) -> None:
@@ -166,7 +166,7 @@ def test_a_law_is_drawn_from_sizes_and_tokens_that_make_one(make_run: MakeRun, c
     reasons, (view,) = scaling_views(compare_runs(runs))
     assert reasons == []
     assert "Fitted to 16 runs" in view.sentence
-    assert "1 more run repeats its text more than 4.5 times: left out" in view.sentence
+    assert "1 more run has over 4.5 epochs and is left out" in view.sentence
     constants = {row[0].text: row[1].sort for row in view.tables[0].rows}
     assert constants["a"] == pytest.approx(0.34, rel=0.02)
     assert constants["b"] == pytest.approx(0.28, rel=0.02)
@@ -191,10 +191,10 @@ def test_an_observation_weighs_held_out_losses_by_tokens(make_run: MakeRun) -> N
 
 
 def test_repeated_tokens_are_worth_less_than_new_ones() -> None:
-    assert worth_of(1_000, 1_000) == 1_000
-    assert worth_of(2_000, 1_000) == pytest.approx(1_968, abs=0.5)
-    assert worth_of(4_000, 1_000) == pytest.approx(3_726, abs=0.5)
-    assert worth_of(0, 0) == 0
+    assert effective_of(1_000, 1_000) == 1_000
+    assert effective_of(2_000, 1_000) == pytest.approx(1_968, abs=0.5)
+    assert effective_of(4_000, 1_000) == pytest.approx(3_726, abs=0.5)
+    assert effective_of(0, 0) == 0
 
 
 def test_looks_repeat_a_colour_only_with_another_dash_and_symbol() -> None:

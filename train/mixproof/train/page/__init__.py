@@ -1,9 +1,9 @@
-"""The page: what a comparison says, with everything behind it, in one HTML file that needs no network.
+"""The page: a comparison and all of its evidence in one HTML file that needs no network.
 
-evidence ──> views (one a section: tables, figures, sentences) ──> template ──> one string
+evidence ──> views (one per section: tables, figures, sentences) ──> template ──> one string
 
-The page is pure: the same evidence gives the same bytes. Every number that a run or a build states leads to the
-line of the record or manifest that states it, which the page carries whole, with its path and its SHA-256. Plots are
-drawn by plotly.js, which the page carries compressed; each has a table beside it that says the same, so that paper,
-a screen reader and a browser without scripts lose nothing.
+The page is deterministic: the same evidence gives the same bytes. Every number from a run or a build links to the line
+of the record or manifest that contains it; the page includes these files whole, with path and SHA-256. Plots are drawn
+by plotly.js, which is embedded in compressed form. Every plot has a table with the same numbers, so that nothing is
+lost on paper, in a screen reader, or in a browser without scripts.
 """

@@ -1,4 +1,4 @@
-"""What sources lost to each other in deduplication."""
+"""Documents that sources lost to each other in deduplication."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .table import Cell, Table, amount, columns, count, percent
 
 
 def dedup_table(build: BuildEvidence, of_source: dict[str, Look], number: int) -> Table:
-    """One row a pair of sources that shared documents."""
+    """One row per pair of sources that share documents."""
     rows = []
-    for place, row in enumerate(build.manifest.dedup_matrix):
+    for index, row in enumerate(build.manifest.dedup_matrix):
         read = build.manifest.sources[row.source].ledger[0].bytes_out
-        at = (build.anchor, "dedup_matrix", place)
+        at = (build.anchor, "dedup_matrix", index)
         rows.append(
             (
                 Cell(row.source, color=of_source[row.source].color),
@@ -23,27 +23,27 @@ def dedup_table(build: BuildEvidence, of_source: dict[str, Look], number: int) -
                 Cell(percent(row.bytes / read if read else 0.0), row.bytes / read if read else 0.0),
             )
         )
-    heads = columns("source", "lost to", "documents", "bytes", "of its bytes", text=2)
-    return Table(f"dedup-table-{number}", "What sources lost to each other", heads, tuple(rows))
+    heads = columns("source", "lost to", "documents", "bytes", "% of source bytes", text=2)
+    return Table(f"dedup-table-{number}", "Duplicates by source", heads, tuple(rows))
 
 
 def dedup_sentence(build: BuildEvidence) -> str:
-    """Say what deduplication did between sources."""
+    """Summarize deduplication within and across sources."""
     rows = build.manifest.dedup_matrix
     stages = {row.stage for source in build.manifest.sources.values() for row in source.ledger}
     one, many = ("document or line", "documents and lines") if "paragraphs" in stages else ("document", "documents")
     if not rows:
-        return f"No source lost a {one} to another, or to itself: nothing was equal, or deduplication was off."
+        return f"No {one} was dropped as a duplicate: there are none, or deduplication is off."
     if all(row.source == row.lost_to for row in rows):
-        return f"Sources lost copies of their own {many} only; no {one} was in two sources."
+        return f"Only duplicates within a source were dropped; no {one} occurs in two sources."
     return (
-        f"A {one} that several sources share stays in one of them. A mixture that leaves that one out does not hold "
-        f"the {one} at all; the ranking says how many bytes that is, where it is any."
+        f"A {one} that occurs in several sources is kept in one of them. A mixture without that source does not "
+        f"contain the {one} at all. If {many} were lost in this way, the ranking table gives their bytes."
     )
 
 
 def dedup_plot(build: BuildEvidence, number: int) -> Plot | None:
-    """The matrix; None where nothing was lost."""
+    """The matrix as a heat map; None if nothing was dropped."""
     matrix = {(row.source, row.lost_to): row for row in build.manifest.dedup_matrix}
     if not matrix:
         return None
@@ -51,8 +51,8 @@ def dedup_plot(build: BuildEvidence, number: int) -> Plot | None:
     shown = [[matrix.get((source, other)) for other in names] for source in names]
     figure = Figure(
         f"dedup-{number}",
-        "Matrix of documents that sources lost to each other in deduplication; the table below holds the numbers",
-        "Row: the source that lost documents. Column: the source that kept them. Diagonal: a source's own copies.",
+        "Matrix of documents that sources lost to each other in deduplication; the table below has the numbers",
+        "Row: source that lost documents. Column: source that kept them. Diagonal: duplicates within a source.",
         [
             {
                 "type": "heatmap",

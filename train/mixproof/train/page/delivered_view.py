@@ -1,4 +1,4 @@
-"""What mixtures were fed: declared, planned and delivered, per source."""
+"""Declared, planned and delivered tokens of every mixture, by source."""
 
 from __future__ import annotations
 
@@ -6,41 +6,23 @@ from itertools import accumulate
 
 from mixproof.train.compare.ranking import Ranking, Row
 
-from .evidence import Evidence
+from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, names_axis, scatter, short_names
 from .palette import INK, PAPER, Look
-from .table import Cell, Table, columns, count, percent, proof, share
+from .table import Cell, Table, columns, count, decimal, percent, share
 
 BAR_HEIGHT = 40
-LEAST_LABELLED = 0.06
-"""Smallest share whose bar has room for its number."""
+LABEL_FROM = 0.06
+"""Smallest share whose bar is wide enough for a label."""
 
 
-def fed_table(evidence: Evidence, ranking: Ranking, of_source: dict[str, Look], number: int) -> Table:
-    """Shares, tokens and epochs of every source of every mixture; seeds change the order, not the amounts."""
+def delivered_table(evidence: Evidence, ranking: Ranking, of_source: dict[str, Look], number: int) -> Table:
+    """One row per mixture and source: shares, tokens and epochs; these do not depend on the seed."""
     rows = []
     for row in ranking.rows:
         run = evidence.run(row.runs[0])
-        total = sum(part["tokens"] for part in row.delivered.values())
-        for name, part in row.delivered.items():
-            at = (run.anchor if run else None, "delivered", name)
-            off = part["tokens"] - part["planned"]
-            rows.append(
-                (
-                    Cell(row.mixture),
-                    Cell(name, color=of_source[name].color),
-                    share(part["declared"], *at, "declared"),
-                    count(part["planned"], *at, "planned"),
-                    count(part["tokens"], *at, "tokens"),
-                    Cell(f"{off:+,.0f}" if off else "0", off),
-                    Cell(percent(part["tokens"] / total if total else 0.0), part["tokens"] / total if total else 0.0),
-                    Cell(
-                        f"{part['epochs']:.3f}",
-                        part["epochs"],
-                        proof(run.anchor, "delivered", name, "epochs") if run else None,
-                    ),
-                )
-            )
+        for name in row.delivered:
+            rows.append((Cell(row.mixture), Cell(name, color=of_source[name].color), *_amounts(row, name, run)))
     heads = columns(
         "mixture",
         "source",
@@ -53,30 +35,45 @@ def fed_table(evidence: Evidence, ranking: Ranking, of_source: dict[str, Look], 
         text=2,
     )
     caption = f"Declared, planned, delivered on {ranking.proxy}"
-    return Table(f"fed-table-{number}", caption, heads, tuple(rows))
+    return Table(f"delivered-table-{number}", caption, heads, tuple(rows))
 
 
-def fed_sentence(ranking: Ranking) -> str:
-    """Say whether every mixture got what was planned, and how far rounding to whole samples moved the shares."""
+def _amounts(row: Row, source: str, run: RunEvidence | None) -> tuple[Cell, ...]:
+    """Declared share, planned and delivered tokens, their difference, delivered share, and epochs."""
+    part, delivered_share = row.delivered[source], _delivered_share(row, source)
+    at = (run.anchor if run else None, "delivered", source)
+    difference = part["tokens"] - part["planned"]
+    return (
+        share(part["declared"], *at, "declared"),
+        count(part["planned"], *at, "planned"),
+        count(part["tokens"], *at, "tokens"),
+        Cell(f"{difference:+,.0f}" if difference else "0", difference),
+        Cell(percent(delivered_share), delivered_share),
+        decimal(part["epochs"], *at, "epochs", places=3),
+    )
+
+
+def delivered_sentence(ranking: Ranking) -> str:
+    """Whether delivered equals planned for every mixture and source, and how far rounding moved the shares."""
     parts = [part for row in ranking.rows for part in row.delivered.values()]
-    off = [part for part in parts if part["tokens"] != part["planned"]]
-    moved = 0.0
-    for row in ranking.rows:
-        total = sum(part["tokens"] for part in row.delivered.values())
-        for part in row.delivered.values():
-            moved = max(moved, abs(part["tokens"] / total - part["declared"]) if total else 0.0)
+    different = [part for part in parts if part["tokens"] != part["planned"]]
+    moved = max(
+        abs(_delivered_share(row, name) - part["declared"])
+        for row in ranking.rows
+        for name, part in row.delivered.items()
+    )
     exact = (
-        "Every mixture was delivered exactly the tokens that were planned, source by source"
-        if not off
-        else f"{len(off)} of {len(parts)} amounts differ from the plan"
+        "Delivered tokens equal planned tokens for every mixture and source"
+        if not different
+        else f"{len(different)} of {len(parts)} token counts differ from the plan"
     )
     if moved < 1e-9:
-        return f"{exact}, and the shares are exactly the declared ones."
-    return f"{exact}. No share is more than {percent(moved)} away from the declared one: only whole samples are dealt."
+        return f"{exact}, and all shares equal the declared ones."
+    return f"{exact}. Shares differ from the declared ones by at most {percent(moved)}, because samples are whole."
 
 
-def fed_plot(ranking: Ranking, of_source: dict[str, Look], number: int) -> Plot:
-    """Delivered shares as bars, the declared ones as marks on them."""
+def delivered_plot(ranking: Ranking, of_source: dict[str, Look], number: int) -> Plot:
+    """Delivered shares as bars, declared shares as marks on them."""
     rows = list(reversed(ranking.rows))
     names = [label(row.mixture) for row in rows]
     traces = []
@@ -92,9 +89,9 @@ def fed_plot(ranking: Ranking, of_source: dict[str, Look], number: int) -> Plot:
     shares = axis(tickformat=".0%", range=[0, 1.005], showgrid=False)
     height = BAR_HEIGHT * len(rows)
     figure = Figure(
-        f"fed-{number}",
+        f"delivered-{number}",
         "Delivered shares of tokens by mixture and source, with the declared shares as marks",
-        "Bars: delivered share of tokens. Upright marks: where the declared shares put the edges.",
+        "Bars: delivered share of tokens. Vertical marks: bar edges according to the declared shares.",
         traces,
         layout(96 + height, shares, names_axis(names), barmode="stack"),
         {**short_names([row.mixture for row in rows]), "height": 150 + height},
@@ -102,16 +99,16 @@ def fed_plot(ranking: Ranking, of_source: dict[str, Look], number: int) -> Plot:
     return Plot((figure,))
 
 
-def _bars(name: str, values: list[float], places: list[str], look: Look) -> Trace:
+def _bars(name: str, values: list[float], mixtures: list[str], look: Look) -> Trace:
     return {
         "type": "bar",
         "orientation": "h",
         "name": name,
         "x": values,
-        "y": places,
+        "y": mixtures,
         "width": 0.62,
         "marker": {"color": look.color, "line": {"color": PAPER, "width": 1.5}},
-        "text": [f"{value:.0%}" if value >= LEAST_LABELLED else "" for value in values],
+        "text": [f"{value:.0%}" if value >= LABEL_FROM else "" for value in values],
         "textposition": "inside",
         "insidetextanchor": "middle",
         "textangle": 0,
@@ -120,7 +117,7 @@ def _bars(name: str, values: list[float], places: list[str], look: Look) -> Trac
 
 
 def _edges(row: Row, of_source: dict[str, Look]) -> list[float]:
-    """Where the declared shares, laid end to end in the order of the bars, meet."""
+    """Cumulative declared shares, in the order of the bars."""
     declared = [row.delivered[source]["declared"] for source in of_source if source in row.delivered]
     edges = accumulate(part for part in declared if part)
     return [edge for edge in edges if edge < 1 - 1e-9]

@@ -1,4 +1,4 @@
-"""What the page is made of: a comparison, and the statements that its numbers come from."""
+"""The input of the page: a comparison, and the files that its numbers come from."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mixproof.train.loop.metrics import StepMetrics
 from mixproof.train.record import RunRecord
 
 SHORT = 12
-"""Digits of a key or an id that name it on the page."""
+"""Characters of a key or an id that the page shows."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A file that states something: a manifest, a record or a spec."""
+    """A file that the page includes: a manifest, a record or a spec."""
 
     path: str
     text: str
@@ -34,27 +34,27 @@ class Statement:
 
 @dataclass(frozen=True)
 class BuildEvidence:
-    """A build that runs of the comparison were trained on."""
+    """A build that runs in the comparison were trained on."""
 
     manifest: Manifest
     statement: Statement
     circumstances: Mapping[str, Any]
-    """When, where and with which versions it was made."""
+    """Time, machine and versions of the build."""
 
     @property
     def id(self) -> str:
-        """SHA-256 of the manifest's bytes as they lie there."""
+        """SHA-256 of the manifest file."""
         return self.statement.sha256
 
     @property
     def anchor(self) -> str:
-        """Name of its place on the page."""
+        """HTML id of its section."""
         return f"build-{self.id[:SHORT]}"
 
 
 @dataclass(frozen=True)
 class RunEvidence:
-    """A run of the comparison, counted or not."""
+    """A run in the comparison, whether it counts or not."""
 
     record: RunRecord
     statement: Statement
@@ -63,25 +63,25 @@ class RunEvidence:
 
     @property
     def anchor(self) -> str:
-        """Name of its place on the page."""
+        """HTML id of its section."""
         return f"run-{self.record.key[:SHORT]}"
 
 
 @dataclass(frozen=True)
 class SpecEvidence:
-    """A spec that was compared."""
+    """A spec in the comparison."""
 
     name: str
     statement: Statement
     target_tokens: int | None
-    """Of the big run that the proxies stand for."""
+    """Tokens of the target run that the proxies represent."""
     store: str
-    """Where its build and runs were found, as it was given on the command line."""
+    """The store of its build and runs, as given on the command line."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A run that left no record."""
+    """A run without a record."""
 
     mixture: str
     proxy: str
@@ -91,7 +91,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the page shows."""
+    """All input of the page."""
 
     comparison: Comparison
     specs: tuple[SpecEvidence, ...]
@@ -99,22 +99,22 @@ class Evidence:
     runs: tuple[RunEvidence, ...]
     missing: tuple[Missing, ...]
     mixproof: str
-    """Version that wrote the page."""
+    """Version of mixproof that writes the page."""
 
     @property
     def groups(self) -> list[tuple[Group, Ranking]]:
-        """Rankings of two mixtures or more, each with its group; where there is none, the first of one mixture."""
+        """Rankings of at least two mixtures, each with its group; if there are none, the first with one mixture."""
         found = [(group, ranking) for group in self.comparison.groups for ranking in group.rankings.values()]
         return [pair for pair in found if len(pair[1].rows) > 1] or found[:1]
 
     @property
     def rankings(self) -> list[Ranking]:
-        """Those of `groups`."""
+        """The rankings in `groups`."""
         return [ranking for _, ranking in self.groups]
 
     @property
     def alone(self) -> list[Ranking]:
-        """Mixtures that nothing can be ranked against, and that are not in `rankings`."""
+        """Rankings that are not in `rankings`: mixtures with nothing to be ranked against."""
         shown = self.rankings
         found = [ranking for group in self.comparison.groups for ranking in group.rankings.values()]
         return [ranking for ranking in found if ranking not in shown]
@@ -125,9 +125,9 @@ class Evidence:
         return next((group.across for group in self.comparison.groups if group.across), None)
 
     def run(self, key: str) -> RunEvidence | None:
-        """The run `key`; None where its record was not given."""
+        """The run with this key; None if its record was not given."""
         return next((run for run in self.runs if run.record.key == key), None)
 
     def build(self, build: str) -> BuildEvidence | None:
-        """The build of that id; None where its manifest was not given."""
+        """The build with this id; None if its manifest was not given."""
         return next((found for found in self.builds if found.id == build), None)

@@ -1,4 +1,4 @@
-"""Figures as plotly.js takes them: plain JSON, with neutral colours left to the theme of the page."""
+"""Figures for plotly.js: plain JSON, with neutral colours left to the theme of the page."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class Figure:
 
     id: str
     label: str
-    """What a screen reader says it shows."""
+    """Description for screen readers."""
     caption: str
     traces: Sequence[Trace]
     layout: dict[str, Any]
     narrow: dict[str, Any] = field(default_factory=dict)
-    """What differs on a phone: dotted names of the layout."""
+    """Layout changes on narrow screens, by dotted name."""
     narrow_traces: dict[str, Any] = field(default_factory=dict)
-    """What differs on a phone, in every trace."""
+    """Changes to every trace on narrow screens."""
     view: str = ""
-    """Name of its view, where several figures share one place and one of them is shown."""
+    """Name of its view, if several figures share one plot and the reader chooses between them."""
 
     def to_json(self) -> dict[str, Any]:
-        """What the page's script draws from."""
+        """The input of the page's script."""
         return {
             "data": list(self.traces),
             "layout": self.layout,
@@ -39,20 +39,20 @@ class Figure:
 
 @dataclass(frozen=True)
 class Plot:
-    """A place with one figure, or with several of which the reader chooses one."""
+    """One figure, or several of which the reader chooses one."""
 
     figures: tuple[Figure, ...]
-    choice: str = "Measure in"
-    """What the reader chooses between."""
+    choice: str = "Unit"
+    """Label of the choice."""
 
     @property
     def id(self) -> str:
-        """Name of the place."""
+        """HTML id."""
         return self.figures[0].id
 
 
 def label(text: str, longest: int = LONGEST_LABEL) -> str:
-    """A name as plotly.js is to draw it: not as markup, and cut where it is long."""
+    """A name for plotly.js: escaped, because plotly.js reads markup, and truncated if it is long."""
     return html.escape(text if len(text) <= longest else text[: longest - 1] + "…", quote=False)
 
 
@@ -67,12 +67,12 @@ def axis(title: str = "", **more: object) -> dict[str, Any]:
 
 
 def names_axis(names: Sequence[str]) -> dict[str, Any]:
-    """An axis of names, from the bottom up."""
+    """An axis of names, from bottom to top."""
     return axis(type="category", showgrid=False, range=[-0.6, len(names) - 0.4])
 
 
 def short_names(names: Sequence[str], longest: int = 14) -> dict[str, Any]:
-    """What differs on a phone for an axis of names: they are cut."""
+    """Layout changes on narrow screens for an axis of names: names are truncated."""
     return {
         "yaxis.tickvals": [label(name) for name in names],
         "yaxis.ticktext": [label(name, longest) for name in names],
@@ -80,7 +80,7 @@ def short_names(names: Sequence[str], longest: int = 14) -> dict[str, Any]:
 
 
 def layout(height: int, xaxis: dict[str, Any], yaxis: dict[str, Any], **more: object) -> dict[str, Any]:
-    """Layout of a figure with two axes and its legend above."""
+    """Layout of a figure with two axes and a legend above."""
     return {
         "height": height,
         "xaxis": xaxis,
@@ -92,9 +92,9 @@ def layout(height: int, xaxis: dict[str, Any], yaxis: dict[str, Any], **more: ob
     }
 
 
-def legend_height(names: int, a_row: int = 4) -> int:
-    """Pixels that a legend of so many names takes above the plot."""
-    return 20 * -(-names // a_row)
+def legend_height(names: int, per_row: int = 4) -> int:
+    """Height in pixels of a legend with `names` entries."""
+    return 20 * -(-names // per_row)
 
 
 def scatter(mode: str, name: str, x: Sequence[object], y: Sequence[object], **more: object) -> Trace:

@@ -26,22 +26,22 @@
   function put(target, dotted, value) {
     const names = dotted.split(".");
     const last = names.pop();
-    const place = names.reduce((part, name) => (part[name] ??= {}), target);
-    place[last] = value;
+    const parent = names.reduce((part, name) => (part[name] ??= {}), target);
+    parent[last] = value;
   }
 
-  // A Sankey moves to its place after it is drawn, which paper does not wait for: it is scaled for print, not drawn anew.
-  function draw(place) {
-    const checked = place.closest("figure").querySelector(".views input:checked");
-    const figure = figures[place.id][checked ? checked.value : ""];
+  // plotly.js lays out a Sankey diagram asynchronously, which printing does not wait for: scale it instead of redrawing it.
+  function draw(element) {
+    const checked = element.closest("figure").querySelector(".views input:checked");
+    const figure = figures[element.id][checked ? checked.value : ""];
     const style = getComputedStyle(root);
     const colour = (name) => style.getPropertyValue(name).trim();
     const { data, layout } = themed({ data: figure.data, layout: figure.layout }, colour);
     if (printing && data[0].type === "sankey") {
-      place.firstElementChild.style.zoom = Math.min(1, PRINTED / place.firstElementChild.clientWidth);
+      element.firstElementChild.style.zoom = Math.min(1, PRINTED / element.firstElementChild.clientWidth);
       return null;
     }
-    const width = printing ? PRINTED : place.clientWidth;
+    const width = printing ? PRINTED : element.clientWidth;
     if (width < NARROW) {
       for (const [name, value] of Object.entries(figure.narrow.layout)) put(layout, name, themed(value, colour));
       for (const trace of data) for (const [name, value] of Object.entries(figure.narrow.trace)) put(trace, name, themed(value, colour));
@@ -54,14 +54,14 @@
     const legend = { font: { size: 12 }, itemsizing: "constant", ...layout.legend };
     const hoverlabel = { bgcolor: colour("--sheet"), bordercolor: colour("--faint"), font: { color: colour("--ink") } };
     const ground = { paper_bgcolor: colour("--paper"), plot_bgcolor: colour("--paper") };
-    if (place.firstElementChild) place.firstElementChild.style.zoom = "";
-    place.style.minHeight = `${layout.height}px`;
-    return Plotly.react(place, data, { ...ground, ...layout, font, legend, hoverlabel, width, autosize: false }, { displayModeBar: false });
+    if (element.firstElementChild) element.firstElementChild.style.zoom = "";
+    element.style.minHeight = `${layout.height}px`;
+    return Plotly.react(element, data, { ...ground, ...layout, font, legend, hoverlabel, width, autosize: false }, { displayModeBar: false });
   }
 
   async function drawAll() {
     delete root.dataset.drawn;
-    for (const place of document.querySelectorAll(".plot")) await draw(place);
+    for (const element of document.querySelectorAll(".plot")) await draw(element);
     root.dataset.drawn = "yes";
   }
 
@@ -77,9 +77,9 @@
     try {
       await loadPlotly();
     } catch (error) {
-      for (const place of document.querySelectorAll(".plot")) {
-        place.classList.add("without");
-        place.textContent = "This browser cannot draw the plot (it takes one of 2023 or later). The tables hold its numbers.";
+      for (const element of document.querySelectorAll(".plot")) {
+        element.classList.add("without");
+        element.textContent = "This browser is too old to draw the plot (browsers from 2023 on can). The tables have the same numbers.";
       }
       throw error;
     }
@@ -93,12 +93,12 @@
     for (const input of document.querySelectorAll(".views input")) {
       input.addEventListener("change", () => {
         const figure = input.closest("figure");
-        const place = figure.querySelector(".plot");
+        const element = figure.querySelector(".plot");
         for (const caption of figure.querySelectorAll("figcaption")) {
           caption.hidden = caption.dataset.view !== input.value;
-          if (!caption.hidden) place.setAttribute("aria-label", caption.dataset.label);
+          if (!caption.hidden) element.setAttribute("aria-label", caption.dataset.label);
         }
-        draw(place);
+        draw(element);
       });
     }
     const opened = [];
@@ -136,7 +136,7 @@
   }
   for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => sort(button));
 
-  // Statements: `#run-…:/heldout/code/loss` opens the run's record at that line -----------------------------------------
+  // Statements: `#run-…:/heldout/code/loss` opens the run's record and marks that line ----------------------------------
   function lineOf(lines, path) {
     let at = 0;
     for (const [depth, name] of path.entries()) {

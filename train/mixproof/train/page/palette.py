@@ -1,8 +1,8 @@
-"""Colours and marks that stay apart for every kind of colour vision, on paper and on a dark screen.
+"""Colours and symbols that can be distinguished with any type of colour vision, on light and dark backgrounds.
 
-Okabe and Ito's colours (2008), without black and with yellow last, because both vanish on one of the two grounds.
-Where there are more names than colours, the colours come again with another dash and another symbol; every line and
-dot is told apart by both. Neutrals are tokens, `@ink` for example, which the page replaces by those of its theme.
+The colours are those of Okabe and Ito (2008), without black and with yellow last, because each of these is hard to see
+on one of the two backgrounds. If there are more names than colours, colours repeat with a different dash and symbol.
+Neutral colours are placeholders, `@ink` for example, which the page's script replaces by those of the current theme.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ BLUE, VERMILLION, PURPLE, GREEN = "#0072B2", "#D55E00", "#CC79A7", "#009E73"
 ORANGE, SKY, YELLOW = "#E69F00", "#56B4E9", "#F0E442"
 OF_MIXTURES = (BLUE, VERMILLION, PURPLE, GREEN, ORANGE, SKY, YELLOW)
 OF_SOURCES = (SKY, ORANGE, GREEN, PURPLE, BLUE, VERMILLION, YELLOW)
-"""Another order, so that the first few mixtures and the first few sources share no colour."""
+"""A different order, so that the first mixtures and the first sources do not share colours."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 INK, MUTED, FAINT, PAPER = "@ink", "@muted", "@faint", "@paper"
@@ -22,7 +22,7 @@ INK, MUTED, FAINT, PAPER = "@ink", "@muted", "@faint", "@paper"
 
 @dataclass(frozen=True)
 class Look:
-    """How one name is drawn everywhere on the page."""
+    """Colour, dash and symbol of a name, the same everywhere on the page."""
 
     color: str
     dash: str
@@ -30,19 +30,19 @@ class Look:
 
 
 def looks(names: Iterable[str], colors: tuple[str, ...] = OF_MIXTURES) -> dict[str, Look]:
-    """Give each name a look, in order."""
+    """Assign a look to each name, in order."""
     size = len(colors)
     return {
         name: Look(
-            colors[place % size],
-            DASHES[(place // size) % len(DASHES)],
-            SYMBOLS[(place + place // size) % len(SYMBOLS)],
+            colors[index % size],
+            DASHES[(index // size) % len(DASHES)],
+            SYMBOLS[(index + index // size) % len(SYMBOLS)],
         )
-        for place, name in enumerate(dict.fromkeys(names))
+        for index, name in enumerate(dict.fromkeys(names))
     }
 
 
 def faded(color: str, opacity: float) -> str:
-    """A colour that lets what is behind it through."""
-    red, green, blue = (int(color[place : place + 2], 16) for place in (1, 3, 5))
+    """A semi-transparent version of a colour."""
+    red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:g})"

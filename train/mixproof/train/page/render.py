@@ -1,4 +1,4 @@
-"""The page as one string: views into a template, plotly.js and the figures into scripts that the page carries."""
+"""Render the page as one string: views fill the template; plotly.js and the figures are embedded as scripts."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from .account import account_table, loss_table
 from .curves import curve_plot, heldout_plot
 from .dedup import dedup_plot, dedup_sentence, dedup_table
+from .delivered_view import delivered_plot, delivered_sentence, delivered_table
 from .evidence import BuildEvidence, Evidence
-from .fed import fed_plot, fed_sentence, fed_table
 from .figure import Figure, Plot
-from .flow import account_table, flow_plot, loss_table
+from .flow import flow_plot
 from .palette import OF_SOURCES, Look, looks
-from .ranking_view import RankingView, agreement_sentence, alone_table, ranking_views
+from .ranking_tables import alone_table
+from .ranking_view import RankingView, agreement_sentence, ranking_views
 from .repetition_view import repetition_plot, repetition_sentence, repetition_table
 from .reproduce import commands, failed_table, versions_table
 from .scaling_view import scaling_views
@@ -30,12 +32,12 @@ from .verdict import across_sentence, glance, headline
 
 @dataclass(frozen=True)
 class ProxyView:
-    """Everything about one ranking."""
+    """All sections of one ranking."""
 
     ranking: RankingView
-    fed_sentence: str
-    fed_plot: Plot
-    fed_table: Table
+    delivered_sentence: str
+    delivered_plot: Plot
+    delivered_table: Table
     heldout_plot: Plot
     curve_plot: Plot | None
     repetition_sentence: str
@@ -45,7 +47,7 @@ class ProxyView:
 
 @dataclass(frozen=True)
 class BuildView:
-    """Everything about one build."""
+    """All sections of one build."""
 
     evidence: BuildEvidence
     flow: Plot
@@ -57,7 +59,7 @@ class BuildView:
 
 
 def render_page(evidence: Evidence) -> str:
-    """Write the page: one HTML document that needs nothing beside it.
+    """Render the page: one self-contained HTML document.
 
     The same evidence gives the same string.
     """
@@ -67,22 +69,37 @@ def render_page(evidence: Evidence) -> str:
     proxies = [_proxy_view(evidence, number, view, mixtures, sources) for number, view in enumerate(rankings)]
     builds = [_build_view(evidence, build, sources, number) for number, build in enumerate(evidence.builds)]
     no_laws, laws = scaling_views(evidence)
-    context = {
+    shown = _figures(proxies, builds, [plot for law in laws for plot in law.plots])
+    return _template().render(
+        **_sentences_and_tables(evidence),
+        proxies=proxies,
+        builds=builds,
+        laws=laws,
+        no_laws=no_laws,
+        css=Markup(_asset("page.css")),  # noqa: S704  our own file
+        script=Markup(_asset("page.js")),  # noqa: S704  our own file
+        plotly=Markup(_plotly()),  # noqa: S704  base64
+        figures=Markup(_figures_json(shown)),  # noqa: S704  JSON in which every < is escaped
+    )
+
+
+def _sentences_and_tables(evidence: Evidence) -> dict[str, object]:
+    """Parts of the template that need no view."""
+    return {
         "evidence": evidence,
         "comparison": evidence.comparison,
         "headline": headline(evidence.comparison),
         "across": across_sentence(evidence, evidence.across) if evidence.across else None,
         "glance": glance(evidence),
-        "proxies": proxies,
         "agreement": [agreement_sentence(pair) for group in evidence.comparison.groups for pair in group.agreement],
         "alone": alone_table(evidence),
-        "builds": builds,
-        "laws": laws,
-        "no_laws": no_laws,
         "commands": commands(evidence),
         "versions": versions_table(evidence),
         "failed": failed_table(evidence),
     }
+
+
+def _template() -> Template:
     environment = Environment(
         loader=PackageLoader(__package__ or "", "."),
         autoescape=True,
@@ -90,14 +107,7 @@ def render_page(evidence: Evidence) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = _figures(proxies, builds, [plot for law in laws for plot in law.plots])
-    return environment.get_template("page.html.j2").render(
-        **context,
-        css=Markup(_asset("page.css")),  # noqa: S704  our own file
-        script=Markup(_asset("page.js")),  # noqa: S704  our own file
-        plotly=Markup(_plotly()),  # noqa: S704  base64
-        figures=Markup(_figures_json(shown)),  # noqa: S704  JSON in which every < is escaped
-    )
+    return environment.get_template("page.html.j2")
 
 
 def _proxy_view(
@@ -106,9 +116,9 @@ def _proxy_view(
     ranking = evidence.rankings[number]
     return ProxyView(
         ranking=view,
-        fed_sentence=fed_sentence(ranking),
-        fed_plot=fed_plot(ranking, sources, number),
-        fed_table=fed_table(evidence, ranking, sources, number),
+        delivered_sentence=delivered_sentence(ranking),
+        delivered_plot=delivered_plot(ranking, sources, number),
+        delivered_table=delivered_table(evidence, ranking, sources, number),
         heldout_plot=heldout_plot(ranking, mixtures, number),
         curve_plot=curve_plot(evidence, ranking, mixtures, number),
         repetition_sentence=repetition_sentence(ranking),
@@ -131,7 +141,7 @@ def _build_view(evidence: Evidence, build: BuildEvidence, sources: dict[str, Loo
 
 
 def _source_looks(evidence: Evidence) -> dict[str, Look]:
-    """Sources of all builds and runs, the one with the most training text first."""
+    """Looks of the sources of all builds and runs, the one with the most training tokens first."""
     size: dict[str, int] = {}
     for build in evidence.builds:
         for name, source in build.manifest.sources.items():
@@ -145,18 +155,18 @@ def _source_looks(evidence: Evidence) -> dict[str, Look]:
 def _figures(proxies: list[ProxyView], builds: list[BuildView], more: list[Plot]) -> list[Figure]:
     plots: list[Plot | None] = []
     for proxy in proxies:
-        plots += [proxy.ranking.plot, proxy.fed_plot, proxy.heldout_plot, proxy.curve_plot, proxy.repetition_plot]
+        plots += [proxy.ranking.plot, proxy.delivered_plot, proxy.heldout_plot, proxy.curve_plot, proxy.repetition_plot]
     for build in builds:
         plots += [build.flow, build.dedup_plot]
     return [figure for plot in [*plots, *more] if plot is not None for figure in plot.figures]
 
 
 def _figures_json(figures: list[Figure]) -> str:
-    """Figures by id and view, safe inside a script element."""
-    by_place: dict[str, dict[str, object]] = {}
+    """Figures by id and view, escaped for a script element."""
+    by_id: dict[str, dict[str, object]] = {}
     for figure in figures:
-        by_place.setdefault(figure.id, {})[figure.view] = figure.to_json()
-    text = json.dumps(by_place, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        by_id.setdefault(figure.id, {})[figure.view] = figure.to_json()
+    text = json.dumps(by_id, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
@@ -166,5 +176,5 @@ def _asset(name: str) -> str:
 
 @cache
 def _plotly() -> str:
-    """plotly.js compressed: 2 MB on the page instead of 4.8 MB."""
+    """plotly.js, compressed: 2 MB instead of 4.8 MB."""
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()

@@ -1,4 +1,4 @@
-"""How to get the same again: commands, ids, versions; and what was left out, with its reason."""
+"""How to reproduce the comparison: commands and versions; and the runs that do not count, with the reason."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .table import Cell, Column, Table, columns, proof
 
 
 def commands(evidence: Evidence) -> list[str]:
-    """Commands that build, check, train and compare; what the store holds already is reused."""
+    """Commands that build, audit, train and compare; existing work in the store is reused."""
     across = f" --across {evidence.across}" if evidence.across else ""
     lines = [f"pip install mixproof[train]=={evidence.mixproof}"]
     specs, stores = dict[str, None](), dict[str, None]()
@@ -24,13 +24,13 @@ def commands(evidence: Evidence) -> list[str]:
 
 
 def versions_table(evidence: Evidence) -> Table:
-    """Versions of everything that wrote builds and runs, with the machines."""
+    """Versions of the software that made the builds and runs, with machines and backends."""
     found: dict[str, set[str]] = {}
     for circumstances in [
         *(build.circumstances for build in evidence.builds),
         *(run.circumstances for run in evidence.runs),
     ]:
-        for name, value in _said(circumstances):
+        for name, value in _stated(circumstances):
             found.setdefault(name, set()).add(value)
     for build in evidence.builds:
         found.setdefault("mixproof", set()).add(build.manifest.mixproof)
@@ -38,48 +38,37 @@ def versions_table(evidence: Evidence) -> Table:
     return Table(
         "versions-table",
         "Versions, machines and engines",
-        (Column("what", number=False, head=True), Column("which", number=False)),
+        (Column("name", number=False, head=True), Column("value", number=False)),
         rows,
     )
 
 
-def _said(circumstances: Mapping[str, Any]) -> list[tuple[str, str]]:
-    said = [(name, str(version)) for name, version in circumstances.get("versions", {}).items()]
+def _stated(circumstances: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values in the circumstances of a build or run."""
+    stated = [(name, str(version)) for name, version in circumstances.get("versions", {}).items()]
     if "device" in circumstances:
-        said.append(("device", str(circumstances["device"])))
+        stated.append(("device", str(circumstances["device"])))
     if "layers" in circumstances:
-        said.append(("layers trained through", str(circumstances["layers"])))
+        stated.append(("layer backend", str(circumstances["layers"])))
     machine = circumstances.get("machine")
     if machine:
-        said.append(("machine", str(machine.get("system", machine)) if isinstance(machine, Mapping) else str(machine)))
-    said += [("tokenizer engine", str(engine)) for engine in circumstances.get("engines", {})]
-    return said
+        system = machine.get("system", machine) if isinstance(machine, Mapping) else machine
+        stated.append(("machine", str(system)))
+    stated += [("tokenizer engine", str(engine)) for engine in circumstances.get("engines", {})]
+    return stated
 
 
 def failed_table(evidence: Evidence) -> Table:
-    """Runs that do not count, with their reasons."""
+    """Runs that do not count, with the reason."""
     rows = []
     for failed in evidence.comparison.failed:
         run = evidence.run(failed.run)
-        rows.append(
-            (
-                Cell(failed.mixture),
-                Cell(failed.proxy),
-                Cell(str(failed.seed), failed.seed),
-                Cell(failed.reason, failed.reason, None if run is None else proof(run.anchor, "reason")),
-                Cell(failed.run[:SHORT], failed.run, None if run is None else run.anchor),
-            )
-        )
+        reason = Cell(failed.reason, failed.reason, None if run is None else proof(run.anchor, "reason"))
+        key = Cell(failed.run[:SHORT], failed.run, None if run is None else run.anchor)
+        rows.append((Cell(failed.mixture), Cell(failed.proxy), Cell(str(failed.seed), failed.seed), reason, key))
     for missing in evidence.missing:
-        rows.append(
-            (
-                Cell(missing.mixture),
-                Cell(missing.proxy),
-                Cell(str(missing.seed), missing.seed),
-                Cell(missing.reason),
-                Cell("no record"),
-            )
-        )
+        seed = Cell(str(missing.seed), missing.seed)
+        rows.append((Cell(missing.mixture), Cell(missing.proxy), seed, Cell(missing.reason), Cell("no record")))
     heads = (
         *columns("mixture", "proxy", text=2),
         Column("seed"),

@@ -1,4 +1,4 @@
-"""How loss falls with size and tokens, one law a mixture, or the reason why these runs make none."""
+"""How loss falls with model size and tokens: one scaling law per mixture, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .palette import MUTED, Look, faded, looks
 from .table import Cell, Table, amount, columns, decimal
 
 BEYOND = 10
-"""How far past the most tokens a law is drawn."""
+"""The curves extend to this multiple of the largest token count."""
 POINTS = 40
 
 
 @dataclass(frozen=True)
 class ScalingView:
-    """The law of one mixture as the page shows it."""
+    """The law of one mixture on the page."""
 
     mixture: str
     sentence: str
@@ -30,7 +30,7 @@ class ScalingView:
 
 
 def scaling_views(evidence: Evidence) -> tuple[list[str], list[ScalingView]]:
-    """Reasons why there are no laws, each with its mixtures, and a view for each mixture that makes one."""
+    """Reasons for missing laws, each with its mixtures, and a view for each mixture with a law."""
     reasons: dict[str, list[str]] = {}
     views: list[ScalingView] = []
     for mixture, runs in _families(evidence).items():
@@ -43,7 +43,7 @@ def scaling_views(evidence: Evidence) -> tuple[list[str], list[ScalingView]]:
 
 
 def observation(record: RunRecord) -> Observation:
-    """A run as a law takes it: parameters without the embedding, and nats per held-out token over all sources."""
+    """A run as input of a law: parameters without the embedding, and nats per held-out token over all sources."""
     scored = sum(score.tokens for score in record.heldout.values())
     loss = sum(score.loss * score.tokens for score in record.heldout.values()) / scored
     unique = sum(min(part.unique_tokens, part.tokens) for part in record.delivered.values())
@@ -56,12 +56,12 @@ def observation(record: RunRecord) -> Observation:
 
 
 def _families(evidence: Evidence) -> dict[str, list[RunRecord]]:
-    """Counted runs of one mixture: the same name, build, tokenizer and held-out texts, whatever size and tokens."""
-    apart = {failed.run for failed in evidence.comparison.failed}
+    """Runs that count, by mixture: same name, build, tokenizer and held-out texts, with any size and tokens."""
+    excluded = {failed.run for failed in evidence.comparison.failed}
     families: dict[tuple[str, ...], list[RunRecord]] = {}
     for run in evidence.runs:
         record = run.record
-        if record.key not in apart and record.status == "done" and record.heldout:
+        if record.key not in excluded and record.status == "done" and record.heldout:
             texts = [f"{name} {score.texts_sha256}" for name, score in sorted(record.heldout.items())]
             key = (record.mixture, record.build, record.tokenizer.sha256, *texts)
             families.setdefault(key, []).append(record)
@@ -76,17 +76,17 @@ def _view(mixture: str, law: Law, number: int) -> ScalingView:
     constants = law.constants
     sentence = (
         f"L = {constants['E']:.3g} + {constants['A']:.3g} / N^{constants['a']:.3f} + {constants['B']:.3g} / "
-        f"D^{constants['b']:.3f} nats per held-out token; N parameters without the embedding, D effective tokens. "
-        f"Fitted to {len(law.observations)} runs, which scatter by {law.scatter:.2%} around it."
+        f"D^{constants['b']:.3f} nats per held-out token, with N parameters (without the embedding) and D effective "
+        f"tokens. Fitted to {len(law.observations)} runs; their residuals have a root mean square of {law.scatter:.2%}."
     )
     if law.left_out:
-        many = "run repeats its" if len(law.left_out) == 1 else "runs repeat their"
+        number_of_runs = "1 more run has" if len(law.left_out) == 1 else f"{len(law.left_out)} more runs have"
         sentence += (
-            f" {len(law.left_out)} more {many} text more than {MOST_EPOCHS:g} times: left out, because beyond that "
-            "what repeated tokens are worth is not known well enough."
+            f" {number_of_runs} over {MOST_EPOCHS:g} epochs and {'is' if len(law.left_out) == 1 else 'are'} left out, "
+            "because the value of so many repeats is not known well enough."
         )
     if law.repeated:
-        sentence += f" {law.repeated} of them repeat text; their tokens are worth what the published estimate says."
+        sentence += f" {law.repeated} of the fitted runs repeat text; for these, D is the published estimate."
     return ScalingView(mixture, sentence, (_law_plot(law, number), _residual_plot(law, number)), _tables(law, number))
 
 
@@ -96,8 +96,8 @@ def _law_plot(law: Law, number: int) -> Plot:
     tokens = axis("effective tokens", type="log", exponentformat="SI")
     figure = Figure(
         f"scaling-{number}",
-        "Held-out loss against effective tokens, a line a model size, with the 95% interval of the law",
-        "Dots are runs, lines the fitted law, bands its 95% interval. Dashed: beyond the runs it was fitted to.",
+        "Held-out loss against effective tokens, one line per model size, with the 95% interval of the law",
+        "Points are runs, lines the fitted law, bands its 95% interval. Dashed lines extrapolate beyond the runs.",
         [trace for size in sizes for trace in _size(law, size, of[str(size)])],
         layout(420, tokens, axis("nats per held-out token")),
         {"height": 360},
@@ -106,7 +106,7 @@ def _law_plot(law: Law, number: int) -> Plot:
 
 
 def _size(law: Law, size: float, look: Look) -> list[Trace]:
-    """Runs of one size, the law through them, and the law beyond them."""
+    """Runs of one size, and the law within and beyond their range."""
     seen = [run.effective_tokens for run in law.observations]
     name = f"{amount(size)} parameters"
     group = {"legendgroup": name}
@@ -117,12 +117,12 @@ def _size(law: Law, size: float, look: Look) -> list[Trace]:
     ):
         x = [float(value) for value in tokens]
         found = [law.predict(size, value) for value in x]
-        band = [place.high for place in found] + [place.low for place in reversed(found)]
+        band = [prediction.high for prediction in found] + [prediction.low for prediction in reversed(found)]
         fill = {"fill": "toself", "fillcolor": faded(look.color, strength), "line": {"width": 0}}
         line = {"color": look.color, "dash": dash, "width": 2}
         hover = "%{y:.4f} at %{x:.3s} tokens<extra>law, " + name + "</extra>"
         traces.append(scatter("lines", name, [*x, *x[::-1]], band, showlegend=False, hoverinfo="skip", **fill, **group))
-        y = [place.loss for place in found]
+        y = [prediction.loss for prediction in found]
         traces.append(scatter("lines", name, x, y, line=line, showlegend=False, hovertemplate=hover, **group))
     mine = [run for run in law.observations if run.parameters == size]
     marker = {"color": look.color, "symbol": look.symbol, "size": 9}
@@ -149,8 +149,8 @@ def _residual_plot(law: Law, number: int) -> Plot:
     residual = {**axis("residual", tickformat=".1%"), "zeroline": True, "zerolinecolor": MUTED}
     figure = Figure(
         f"residuals-{number}",
-        "Residuals of the law by effective tokens; the table below holds the numbers",
-        "How far each run lies from the law. A pattern here means that the form does not hold.",
+        "Residuals of the law against effective tokens; the table below has the numbers",
+        "Relative deviation of each run from the law. A pattern means that the form does not fit.",
         [points],
         layout(220, tokens, residual),
     )
@@ -175,5 +175,5 @@ def _tables(law: Law, number: int) -> tuple[Table, ...]:
     heads = columns("parameters", "tokens", "effective tokens", "loss", "residual", text=0)
     return (
         Table(f"law-table-{number}", "Constants", columns("constant", "value", "95% interval"), constants),
-        Table(f"residual-table-{number}", "Runs behind the law", heads, seen),
+        Table(f"residual-table-{number}", "Fitted runs", heads, seen),
     )

@@ -1,4 +1,4 @@
-"""Tables as the template sets them: cells with what they say, what they sort by, and where it is stated."""
+"""Tables for the template: cells with their text, sort key, and a link to the statement that proves them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ class Cell:
 
     text: str
     sort: float | str | None = None
-    """What it sorts by; None: its text."""
+    """Sort key; None: the text."""
     proof: str | None = None
-    """Fragment of the place on the page that states it."""
+    """URL fragment of the statement that contains the value."""
     color: str | None = None
-    """Of a mark before the text, that says which line or bar of a figure is meant."""
+    """Colour of a mark before the text, the same as in the figures."""
     note: str | None = None
     """Small print below the text."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column's head."""
+    """The head of a column."""
 
     name: str
     number: bool = True
-    """Set right, and sorted as numbers."""
+    """Right-aligned, and sorted numerically."""
     head: bool = False
-    """Names what the row is about: on a phone, where a row is a card, it needs no label."""
+    """Identifies the row; shown without a label on narrow screens, where a row is a card."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +41,26 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     row_ids: tuple[str | None, ...] = ()
-    """Names under which rows are led to, one a row; none where there are no ids."""
+    """HTML ids of the rows, one per row; empty if rows have none."""
 
 
 def columns(*names: str, text: int = 1) -> tuple[Column, ...]:
-    """Make the heads of columns, of which the first `text` hold names and the others numbers."""
-    return tuple(Column(name, place >= text, place < text) for place, name in enumerate(names))
+    """Heads of columns, of which the first `text` contain names and the others numbers."""
+    return tuple(Column(name, index >= text, index < text) for index, name in enumerate(names))
 
 
 def proof(anchor: str, *path: str | int) -> str:
-    """Fragment that leads to a value inside a statement: a JSON pointer (RFC 6901) behind the statement's anchor."""
+    """URL fragment of a value in a statement: the statement's anchor, then a JSON pointer (RFC 6901)."""
     return f"{anchor}:/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def count(value: float, anchor: str | None = None, *path: str | int) -> Cell:
-    """A whole number in groups of three, with its proof."""
+    """An integer with thousands separators, with its proof."""
     return Cell(f"{value:,.0f}", value, proof(anchor, *path) if anchor else None)
 
 
 def decimal(value: float, anchor: str | None = None, *path: str | int, places: int = 4) -> Cell:
-    """A number with some decimals, with its proof."""
+    """A number with `places` decimals, with its proof."""
     return Cell(f"{value:.{places}f}", value, proof(anchor, *path) if anchor else None)
 
 
@@ -70,22 +70,17 @@ def share(value: float, anchor: str | None = None, *path: str | int) -> Cell:
 
 
 def percent(value: float) -> str:
-    """A share with two decimals, or as many as show that it is not nothing."""
+    """A share as a percentage with two decimals; in scientific notation if it would round to 0."""
     return f"{value:.2%}" if value == 0 or abs(value) >= 0.00005 else f"{value:.1e}".replace("e-0", "e-")
 
 
-def unknown(reason: str) -> Cell:
-    """A cell for a number that is not known."""
-    return Cell("not known", float("inf"), note=reason)
-
-
 def words(names: Sequence[str]) -> str:
-    """Names as a sentence lists them: a, b and c."""
+    """Names listed in a sentence: a, b and c."""
     return ", ".join(names) if len(names) < 2 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def amount(value: float) -> str:
-    """A number short enough for a label, with a decimal unit: 1.80 M."""
+    """A number with three significant digits and a decimal suffix, for labels: 1.8M."""
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"

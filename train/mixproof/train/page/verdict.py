@@ -1,4 +1,4 @@
-"""What came out, in one sentence, and what stands beside it in a few numbers."""
+"""The verdict in one sentence, and a few numbers that summarize the experiment."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from mixproof.train.compare.facts import MAY_DIFFER, Axis
 from mixproof.train.compare.ranking import Ranking
 
 from .evidence import Evidence
-from .ranking_view import differing
+from .ranking_tables import differing
 from .table import amount, words
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One number at a glance."""
+    """One number of the summary."""
 
     number: str
     text: str
 
 
 def headline(comparison: Comparison) -> str:
-    """Give the verdict in one sentence."""
+    """The verdict in one sentence."""
     rankings = [ranking for group in comparison.groups for ranking in group.rankings.values() if ranking.lead]
     if not comparison.comparable or not rankings:
-        return "Nothing here can be compared"
+        return "Nothing can be compared"
     if len(rankings) == 1:
         return _alone(rankings[0])
     proxies = words(list(dict.fromkeys(ranking.proxy for ranking in rankings)))
@@ -46,7 +46,8 @@ def _alone(ranking: Ranking) -> str:
     lead = ranking.lead
     assert lead is not None
     if lead.interval is None:
-        return f"No winner: {lead.best} leads {lead.second} by {lead.difference:.4f} bits per byte, on one seed each"
+        difference = f"{lead.difference:.4f} bits per byte"
+        return f"No winner: {lead.best} leads {lead.second} by {difference}, with one seed per mixture"
     by = f"{lead.difference:.4f} ± {lead.interval.total:.4f} bits per byte"
     if lead.unsure:
         return f"No winner: {lead.best} leads {lead.second} by {by}"
@@ -56,17 +57,17 @@ def _alone(ranking: Ranking) -> str:
 
 
 def across_sentence(evidence: Evidence, across: Axis) -> str:
-    """Say what an axis let differ, and what does."""
+    """What an axis allows to differ, and what does differ."""
     names = words([name.rstrip(".").replace("_", " ") for name in MAY_DIFFER[across]])
     found = differing(evidence.rankings)
     values = "; ".join(f"{name} ({', '.join(values)})" for name, values in found.items())
-    differs = f"What differs: {values}." if found else "Between the mixtures ranked together, nothing does."
+    differs = f"Values that differ: {values}." if found else "No value differs between mixtures ranked together."
     names = f"{names[0].upper()}{names[1:]}"
-    return f"{names} may differ between the runs that are ranked here. {differs}"
+    return f"{names} may differ between the ranked runs. {differs}"
 
 
 def glance(evidence: Evidence) -> list[Fact]:
-    """Sum the experiment up."""
+    """Summarize the experiment in numbers."""
     counted = [run for ranking in evidence.rankings for row in ranking.rows for run in row.runs]
     mixtures = {row.mixture for ranking in evidence.rankings for row in ranking.rows}
     spent = sum(run.record.consumed_tokens for run in evidence.runs if run.record.key in set(counted))
@@ -77,14 +78,14 @@ def glance(evidence: Evidence) -> list[Fact]:
         Fact(str(len(counted)), _plural(len(counted), "run counted", "runs counted")),
         Fact(amount(spent), "tokens trained on"),
         Fact(
-            _most([total.tokens for total in totals]), "tokens in the build" if len(totals) == 1 else "tokens a build"
+            _most([total.tokens for total in totals]), "tokens in the build" if len(totals) == 1 else "tokens per build"
         ),
         Fact(f"{held:,}", "held-out documents"),
-        Fact(str(_apart(evidence)), _plural(_apart(evidence), "run not counted", "runs not counted")),
+        Fact(str(_not_counted(evidence)), _plural(_not_counted(evidence), "run not counted", "runs not counted")),
     ]
 
 
-def _apart(evidence: Evidence) -> int:
+def _not_counted(evidence: Evidence) -> int:
     return len(evidence.comparison.failed) + len(evidence.missing)
 
 

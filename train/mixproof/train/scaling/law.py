@@ -1,7 +1,7 @@
 """How loss falls with parameters and tokens: a law fitted to runs, with intervals, or the reason why there is none.
 
 The form is L = E + A / N^a + B / D^b (Hoffmann et al. 2022, "Chinchilla"). D is the number of effective tokens: if a
-run repeats its text, tokens are replaced by the published estimate of their value (`arithmetic.repetition` of mixtures),
+run repeats its text, tokens are replaced by the published estimate of their value (`mixtures.arithmetic.repetition`),
 so that repeated and new tokens can be fitted together. N is the number of parameters, unchanged. This holds up to about
 four epochs: on the 98 published runs of Muennighoff et al. (2023) with no more than that, half of the losses are within
 0.4% of the law and it explains 99% of their variance; on all 296 runs, up to 9,000 epochs, where large models overfit,

@@ -34,7 +34,7 @@ class DataConstrainedLaw:
     token_exponent: float
     """b."""
     excess_parameters: float
-    """R_N*: the excess, as a multiple of the optimal parameters, at which one more parameter is worth 1/e of the first."""
+    """R_N*: excess parameters, as a multiple of the optimal ones, at which one more is worth 1/e of the first."""
 
     def loss(self, parameters: float, tokens: float, unique_tokens: float) -> float:
         """Estimate the loss of a run, nats per token.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 
-from mixproof.train.compare.compare import Comparison
+from mixproof.train.compare.comparison import Comparison
 from mixproof.train.compare.ranking import Ranking
 
 from .rows import Rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from mixproof.cli.commands.compare import compare_requests, open_requests
+from mixproof.cli.commands.compare import compare_requests, open_requests, runs_of
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
 from mixproof.ledger.store import Store
@@ -108,4 +108,4 @@ class OpenedStore:
         if not specs:
             raise RequestError("compare: give the spec, or the specs, whose runs to compare")
         requests = open_requests([Path(spec) for spec in specs], [str(self._store)])
-        return compared(compare_requests(requests, across))
+        return compared(compare_requests(requests, [runs_of(request) for request in requests], across))

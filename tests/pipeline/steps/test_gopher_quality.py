@@ -106,13 +106,13 @@ def test_a_document_in_a_language_without_stop_words_is_dropped_by_that_name() -
         ({"min_doc_words": "many"}, r"min_doc_words: .*integer, not 'many'"),
         ({"max_symbol_word_ratio": True}, r"max_symbol_word_ratio: .*number"),
         ({"stop_words": 3}, r"stop_words: .*list"),
-        ({"language": "sw"}, r"no stop words of 'sw', .*by_language: \{sw: "),
-        ({"language": "tlh"}, r"no stop words of 'tlh'"),
+        ({"language": "sw"}, r"no stop words for 'sw', .*by_language: \{sw: "),
+        ({"language": "tlh"}, r"no stop words for 'tlh'"),
         ({"by_language": {"de": {"min_words": 3}}}, r"de\.min_words: .*not permitted"),
-        ({"min_stop_words": 9}, r"min_stop_words 9 of 8 stop words can never be found"),
-        ({"stop_words": []}, r"min_stop_words 2 of 0 stop words"),
+        ({"min_stop_words": 9}, r"min_stop_words is 9, but there are only 8 stop words"),
+        ({"stop_words": []}, r"min_stop_words is 2, but there are only 0 stop words"),
         ({"min_doc_words": 9, "max_doc_words": 5}, r"min_doc_words 9 is above max_doc_words 5"),
-        ({"by_language": {"sw": {}}}, r"no stop words of 'sw'"),
+        ({"by_language": {"sw": {}}}, r"no stop words for 'sw'"),
     ],
 )
 def test_options_that_mean_nothing_are_refused_before_any_work(options: dict[str, Any], says: str) -> None:
@@ -122,6 +122,6 @@ def test_options_that_mean_nothing_are_refused_before_any_work(options: dict[str
 
 def test_a_language_that_a_language_step_keeps_must_be_one_the_next_step_can_judge() -> None:
     keep = Step(name="language", options={"keep": ["en", "sw"]})
-    with pytest.raises(RequestError, match=r"steps\[1\]\.gopher_quality: .*no stop words of 'sw'"):
+    with pytest.raises(RequestError, match=r"steps\[1\]\.gopher_quality: .*no stop words for 'sw'"):
         make_steps([keep, Step(name="gopher_quality")])
     make_steps([keep, Step(name="gopher_quality", options={"by_language": {"sw": {"stop_words": ["na", "ya"]}}})])

@@ -114,22 +114,25 @@ def test_only_datatrove_steps_ask_for_the_other_fields_of_a_record() -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (step("lenght"), "there is no step 'lenght'"),
+        (step("lenght"), "unknown step 'lenght'"),
         (
             step("length", minimum=3),
             "unknown option 'minimum'; known are min_chars, max_chars",
         ),
         (step("length", min_char=3), r"unknown option 'min_char' \(did you mean 'min_chars'\?\)"),
-        (step("gopher_qualty"), r"no step 'gopher_qualty' \(did you mean 'gopher_quality'\?\)"),
-        (step("length", min_chars=5, max_chars=2), "min_chars 5 is above max_chars 2, so every document would go"),
-        (step("length", max_chars=0), "max_chars 0 keeps no document"),
-        (step("sampler", rate=0), r"rate: a share of nothing keeps no document.*, not 0"),
-        (step("regex", regex_exp="[a-z]*"), "is found in every text, even an empty one"),
-        (step("c4_quality", max_word_length=0), r"max_word_length: every line has a longer word.*, not 0"),
+        (step("gopher_qualty"), r"unknown step 'gopher_qualty' \(did you mean 'gopher_quality'\?\)"),
+        (
+            step("length", min_chars=5, max_chars=2),
+            "min_chars 5 is above max_chars 2, so every document would be dropped",
+        ),
+        (step("length", max_chars=0), "max_chars 0 would drop every document"),
+        (step("sampler", rate=0), r"rate: 0: a rate of 0 keeps no document"),
+        (step("regex", regex_exp="[a-z]*"), "matches every text, even an empty one"),
+        (step("c4_quality", max_word_length=0), r"max_word_length: 0: every line has a longer word"),
         (step("gopher_quality", max_symbol_word_ratio=30), r"max_symbol_word_ratio: .*less than or equal to 1, not 30"),
         (step("score", field="s", min=Decimal("0.5"), max=0), "min 0.5 is above max 0"),
-        (step("language", keep="english"), "'english' is none of the 176 languages .* codes such as `en`"),
-        (step("language", min_score=1), "min_score 1 is never exceeded"),
+        (step("language", keep="english"), "'english' is not one of the 176 languages .* codes such as `en`"),
+        (step("language", min_score=1), "no score is above 1"),
         (step("language", min_score=65), r"min_score: .*less than or equal to 1, not 65"),
         (step("pii", email_replacement=[]), r"email_replacement: .*at least 1 item"),
         (step("symbol_lines", symbols_to_remove=["ab"]), "single characters, 'ab' is 2"),
@@ -137,15 +140,15 @@ def test_only_datatrove_steps_ask_for_the_other_fields_of_a_record() -> None:
         (step("gopher_repetition", top_n_grams=[[2, 5]]), r"top_n_grams\.0\.1: .*less than or equal to 1, not 5"),
         (step("gopher_repetition", dup_n_grams=[[0, 0.1]]), r"dup_n_grams\.0\.0: .*greater than or equal to 1, not 0"),
         (step("c4_quality", min_num_sentences=-7), r"min_num_sentences: .*greater than or equal to -1, not -7"),
-        (step("c4_quality", language="englsh"), "no words in 'englsh': .*give a code"),
+        (step("c4_quality", language="englsh"), "no word tokenizer for 'englsh': .*use a code"),
         (step("length", min_chars="3"), r"length\.min_chars: .*integer, not '3'"),
         (step("sampler"), "rate: 10%"),
         (step("sampler", rate=3), "between 0 and 1"),
         (datatrove("GopherFilter"), "no filter or formatter 'GopherFilter'; it has .*GopherQualityFilter"),
-        (datatrove("SentenceDedupFilter"), "decides by all documents, and a step sees one at a time"),
-        (datatrove("GopherQualityFilter", min_words=3), "cannot be made of these options: .*min_words"),
+        (datatrove("SentenceDedupFilter"), "compares documents, and a step sees one at a time"),
+        (datatrove("GopherQualityFilter", min_words=3), "does not accept these options: .*min_words"),
         (datatrove("LambdaFilter", filter_function="f"), "takes a function, which a spec cannot hold"),
-        (datatrove("RegexFilter", regex_exp="("), "cannot be made of these options: .*unterminated"),
+        (datatrove("RegexFilter", regex_exp="("), "does not accept these options: .*unterminated"),
         (datatrove("FastTextClassifierFilter", model_url="model.bin"), "'model.bin': no such file; give an absolute"),
         (datatrove("FastTextClassifierFilter", model_url="https://a/m.bin"), "would download its model"),
         (datatrove("SamplerFilter", rate=0.5), "depend on the order"),
@@ -194,7 +197,7 @@ def test_a_fasttext_filter_asks_the_model_that_is_there_now(fasttext_model: Path
     fasttext_model.write_bytes(fasttext_model.read_bytes() + b"\0")
     assert before != steps_identity([classifier])
     fasttext_model.write_bytes(b"no model")
-    with pytest.raises(RequestError, match=r"steps\[0\]: model_url: '.*model\.bin': no model of fastText"):
+    with pytest.raises(RequestError, match=r"steps\[0\]: model_url: '.*model\.bin': not a fastText model"):
         make_steps([classifier])
 
 

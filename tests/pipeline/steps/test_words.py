@@ -121,7 +121,7 @@ def test_languages_go_by_the_codes_of_lid_176_and_by_three_letters() -> None:
 
 
 def test_a_language_that_nothing_splits_is_an_error_that_says_what_to_do() -> None:
-    with pytest.raises(NoWordsError, match="'englsh'.*no such language; give a code of two or three letters"):
+    with pytest.raises(NoWordsError, match="'englsh'.*does not know this language; use a code of two or three letters"):
         splitter_of("englsh")
     with pytest.raises(NoWordsError, match="'bo'.*pip install botok"):
         splitter_of("bo")

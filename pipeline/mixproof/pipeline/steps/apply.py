@@ -1,4 +1,4 @@
-"""Documents through the steps of their source, one at a time, every byte counted."""
+"""Run a document through the steps of its source and count every byte."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from mixproof.pipeline.record import Raw
 from .document import Document
 from .step import Counted, Drop
 
-Gone = Callable[[str, str, bytes], None]
-"""Told of each document that goes: the step's name, the reason, its text as it was before that step."""
+OnDrop = Callable[[str, str, bytes], None]
+"""Called for each dropped document with the step's name, the reason, and the text before that step."""
 
 _NOT_THE_DOCUMENTS = (MixproofError, MemoryError, OSError, ImportError)
-"""What a step may raise that is the machine's fault, or the spec's."""
+"""Errors that are caused by the machine or the spec, not by the document."""
 
 
 class StepFailedError(Exception):
-    """A step raised an error on a document, which says nothing against its neighbours."""
+    """A step raised an error on one document."""
 
 
-def apply_steps(raw: Raw, data: bytes, steps: Sequence[Counted], gone: Gone | None = None) -> bytes | None:
-    """Run a document (`data`: its text's UTF-8) through the steps; the text that is left, or None if dropped.
+def apply_steps(raw: Raw, data: bytes, steps: Sequence[Counted], on_drop: OnDrop | None = None) -> bytes | None:
+    """Run a document through the steps; return the resulting text as UTF-8, or None if a step drops it.
+
+    Args:
+        raw: the document.
+        data: its text as UTF-8.
+        steps: in order; their counts are updated.
+        on_drop: called if a step drops the document.
 
     Raises:
         StepFailedError: when a step raises an error on it.
     """
     if not steps:
-        return data  # and the text need not be made
+        return data  # no string is made
     document = Document(raw)
     for step in steps:
         step.documents_in += 1
@@ -51,8 +57,8 @@ def apply_steps(raw: Raw, data: bytes, steps: Sequence[Counted], gone: Gone | No
                 data = changed
         if isinstance(result, Drop):
             step.drop(result.reason, len(data))
-            if gone is not None:
-                gone(step.name, result.reason, data)
+            if on_drop is not None:
+                on_drop(step.name, result.reason, data)
             return None
         step.documents_out += 1
         step.bytes_out += len(data)

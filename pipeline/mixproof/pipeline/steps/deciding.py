@@ -1,6 +1,6 @@
-"""Which option of a step decides about a reason: the one to turn when the step drops too much or too little.
+"""The option behind each drop reason: the one to change if a step drops too much or too little.
 
-Reasons are datatrove's, and seldom have the name of the option behind them.
+Reasons have datatrove's names, which seldom match those of the options.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _OPTION_OF: Mapping[str, Mapping[str, str]] = {
 
 
 def option_of(step: str, reason: str) -> str | None:
-    """Name the option that decides about a reason of a step, `gopher_quality` or its second `gopher_quality#2`."""
+    """The option that decides a reason of a step, such as `gopher_quality` or its second use `gopher_quality#2`."""
     options = _OPTION_OF.get(step.partition("#")[0], {})
     if reason in options:
         return options[reason]

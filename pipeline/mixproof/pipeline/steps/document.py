@@ -1,7 +1,6 @@
-"""A document on its way through the steps of its source: the text, what is known of it, and its words.
+"""A document while it passes the steps of its source: text, fields, language and words.
 
-Words are found once for a text and a language and shared by every step that counts them; a step that
-changes the text makes them stale.
+A text is split into words once per language, and all steps share the result until one of them changes the text.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from .segmentation.splitter import Words
 from .segmentation.words import splitter_of
 
 DEFAULT_LANGUAGE = "en"
-"""What datatrove's filters take a text to be, and so do ours where nothing says otherwise."""
+"""The language that datatrove's filters assume; so do the steps here, unless something else is known."""
 
 
 class Document:
-    """One text with what its record and earlier steps say of it."""
+    """One text with its record's fields and the findings of earlier steps."""
 
     __slots__ = ("_words", "fields", "id", "language", "language_score", "text")
 
@@ -27,26 +26,26 @@ class Document:
         self.id = raw.id
         self.text = raw.text
         self.fields: Mapping[str, Any] = raw.fields or {}
-        """Everything else in the record, where a step asked for it."""
+        """The record's other fields, if a step uses them."""
         self.language: str | None = None
-        """Label that a `language` step gave, such as `de`."""
+        """Label from a `language` step, such as `de`."""
         self.language_score: float | None = None
         self._words: dict[str, Words] = {}
 
     def replace_text(self, text: str) -> None:
-        """Go on with another text; the words of the old one are forgotten."""
+        """Replace the text and discard the words of the old one."""
         self.text = text
         self._words = {}
 
     def known_words(self, language: str) -> Words | None:
-        """Give the text's words in that language if a step has asked for them."""
+        """The text's words in that language if an earlier step has found them."""
         return self._words.get(language)
 
     def words(self, language: str) -> Words:
-        """Give the text's words as that language splits them.
+        """The text's words by the tokenizer of that language.
 
         Raises:
-            NoWordsError: when nothing here splits that language into words.
+            NoWordsError: when no tokenizer for that language is installed.
         """
         found = self._words.get(language)
         if found is None:

@@ -1,8 +1,8 @@
-"""What language-dependent steps know of languages: stop words, marks that end a line, words of a letter or two.
+"""Language data for the steps that depend on it: stop words, marks that end a line, languages with very short words.
 
-English values are datatrove's. For other languages a step takes what the spec gives; where it gives nothing, the
-lists below. Gopher's rule wants two of eight very common words, so a list names a language's most common ones, in the
-form in which datatrove's tokenizer for that language leaves them.
+English values are datatrove's. For other languages the spec's values apply, and if it has none, the lists below.
+Gopher's rule requires two of eight very common words, so each list has a language's most common words, spelled as
+datatrove's tokenizer for that language returns them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ STOP_WORDS: Mapping[str, tuple[str, ...]] = {
 }
 FEWEST_STOP_WORDS = min(map(len, STOP_WORDS.values()))
 SHORT_WORDS = frozenset({"zh", "ja", "ko", "th"})
-"""Languages in which a word is a letter or two on average, so that Gopher's least mean of 3 means nothing."""
+"""Languages whose words average one or two letters, for which Gopher's minimum average of 3 makes no sense."""
 LINE_ENDS: Mapping[str, tuple[str, ...]] = {
     "zh": ("。", "！", "？", "”", "」"),
     "ja": ("。", "！", "？", "」", "』"),
@@ -57,7 +57,7 @@ LINE_ENDS: Mapping[str, tuple[str, ...]] = {
     "fa": (".", "؟", "!", '"', "»"),
     "el": (".", ";", "!", '"', "»"),
 }
-"""Marks that end a sentence, where they are not English ones. Those of English count as well."""
+"""Marks that end a sentence in addition to the English ones."""
 _LABELS = {"nb": "no", "nn": "no", "eng": "en", "deu": "de", "fra": "fr", "spa": "es", "ita": "it", "por": "pt",
            "nld": "nl", "rus": "ru", "ukr": "uk", "pol": "pl", "ces": "cs", "tur": "tr", "vie": "vi", "arb": "ar",
            "hin": "hi", "ell": "el", "ron": "ro", "swe": "sv", "dan": "da", "fin": "fi", "hun": "hu", "ind": "id",
@@ -66,18 +66,18 @@ _LABELS = {"nb": "no", "nn": "no", "eng": "en", "deu": "de", "fra": "fr", "spa":
 
 
 def short_label(language: str) -> str:
-    """Give the label that the tables here go by: `zh` for `zh-CN`, `de` for `deu`."""
+    """The label used in the tables here: `zh` for `zh-CN`, `de` for `deu`."""
     label = language.replace("_", "-").partition("-")[0].lower()
     return _LABELS.get(label, label)
 
 
-class SpokenOptions(Options):
-    """Base of the options of steps that depend on the language."""
+class LanguageDependentOptions(Options):
+    """Base class for the options of steps that depend on the language."""
 
     language: str | None = None
-    """What the texts are in; None: what a `language` step before this one found, else English."""
+    """The language of the texts; None: the one found by an earlier `language` step, else English."""
     by_language: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Options that hold for one language only, such as `{de: {max_avg_word_length: 12}}`."""
+    """Options for one language only, such as `{de: {max_avg_word_length: 12}}`."""
 
     _of: dict[str, Self] = PrivateAttr(default_factory=dict)
 
@@ -89,16 +89,16 @@ class SpokenOptions(Options):
                 self._of[language] = type(self).model_validate({**given, **options, "language": language})
             except ValidationError as error:
                 first = error.errors()[0]
-                place = ".".join(map(str, first["loc"]))
-                raise ValueError(f"by_language.{language}.{place}: {first['msg']}, not {first['input']!r}") from None
+                key = ".".join(map(str, first["loc"]))
+                raise ValueError(f"by_language.{language}.{key}: {first['msg']}, not {first['input']!r}") from None
         return self
 
     def language_of(self, document: Document) -> str:
-        """Give the language to take a document in."""
+        """The language in which to judge a document."""
         return self.language or document.language or DEFAULT_LANGUAGE
 
     def of(self, language: str) -> Self:
-        """Give the options that hold for a language, with `language` set to it."""
+        """The options for a language, with `language` set to it."""
         found = self._of.get(language)
         if found is None:
             found = self._of.get(short_label(language))
@@ -108,5 +108,5 @@ class SpokenOptions(Options):
         return found
 
     def languages(self) -> frozenset[str]:
-        """Give the languages that the spec names for this step."""
+        """The languages that the spec names for this step."""
         return frozenset(self.by_language) | (frozenset() if self.language is None else {self.language})

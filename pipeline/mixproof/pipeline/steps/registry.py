@@ -1,8 +1,8 @@
-"""The steps by name: made once a task from a spec, and what a fingerprint needs to know of them.
+"""The steps by name: made once per task from a spec, and described for the keys of shards.
 
-A decision may depend on the document alone, never on those before it, or the split into shards would change the
-result. Each step has a version of its own: raised when the same options come to decide otherwise, so that shards are
-read again.
+A decision must depend on the document alone, never on earlier documents; otherwise the division into shards would
+change the result. Each step has a version, which is raised when the same options lead to other decisions, so that
+shards are read again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from mixproof.pipeline.steps.formatters import ftfy, pii
 from .document import DEFAULT_LANGUAGE, Document
 from .filters.datatrove_classes import make_datatrove
 from .filters.fasttext_model import model_identity
-from .languages import STOP_WORDS, SpokenOptions, short_label
+from .languages import STOP_WORDS, LanguageDependentOptions, short_label
 from .segmentation.words import NoWordsError, splitter_of
 from .step import Apply, Counted, Drop, Options, meant, read_options
 
@@ -43,13 +43,13 @@ _WORDS = ("datatrove", "spacy")
 
 @dataclass(frozen=True)
 class Kind:
-    """A step that has a name of its own."""
+    """A step with a name of its own."""
 
     version: int
     options: type[Options]
     make: Callable[[Any], Apply]
     packages: tuple[str, ...] = ()
-    """Whose versions may change a decision."""
+    """Packages whose versions may change a decision."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -84,8 +84,8 @@ def make_steps(steps: Sequence[Step], where: str = "steps") -> list[Counted]:
     """Make each step once; repeated names get `#2`, `#3`.
 
     Raises:
-        RequestError: for an unknown step, datatrove class or option, a decision that depends on order, and a
-            language that a step does not know.
+        RequestError: for an unknown step, datatrove class or option, decisions that depend on the order of documents,
+            and a language that a step does not support.
     """
     made: list[Counted] = []
     labels: tuple[str, ...] = ()
@@ -93,20 +93,20 @@ def make_steps(steps: Sequence[Step], where: str = "steps") -> list[Counted]:
         name, apply, options = _make(step, f"{where}[{index}]")
         if isinstance(options, language.LanguageOptions):
             labels = options.keep or ()
-        if isinstance(options, SpokenOptions):
+        if isinstance(options, LanguageDependentOptions):
             _check_languages(name, options, labels, f"{where}[{index}].{name}")
-        times = sum(other.name.partition("#")[0] == name for other in made)
-        made.append(Counted(f"{name}#{times + 1}" if times else name, apply))
+        same = sum(other.name.partition("#")[0] == name for other in made)
+        made.append(Counted(f"{name}#{same + 1}" if same else name, apply))
     return made
 
 
 def needs_fields(steps: Sequence[Step]) -> bool:
-    """Whether a step looks at a record's other fields (datatrove's metadata)."""
+    """Whether a step uses a record's other fields (datatrove's metadata)."""
     return any(step.name in ("datatrove", "url", "score") or "field" in step.options for step in steps)
 
 
 def steps_identity(steps: Sequence[Step]) -> list[dict[str, object]]:
-    """What a fingerprint needs to know of the steps: names, versions, exact options, packages that decide with them."""
+    """The steps as a key holds them: names, versions, exact options, and versions of packages that affect decisions."""
     return [_identity(step) for step in steps]
 
 
@@ -128,8 +128,7 @@ def _make(step: Step, where: str) -> tuple[str, Apply, Options | None]:
     kind = KINDS.get(step.name)
     if kind is None:
         raise RequestError(
-            f"{where}: there is no step {step.name!r}{meant(step.name, KINDS)}; "
-            f"there are {', '.join(KINDS)} and datatrove"
+            f"{where}: unknown step {step.name!r}{meant(step.name, KINDS)}; known are {', '.join(KINDS)} and datatrove"
         )
     where = f"{where}.{step.name}"
     options = read_options(kind.options, step.options, where)
@@ -139,11 +138,11 @@ def _make(step: Step, where: str) -> tuple[str, Apply, Options | None]:
         raise RequestError(f"{where}: {error}: pip install 'mixproof[filters]'") from error
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from error
-    return step.name, _with_words(apply) if isinstance(options, SpokenOptions) else apply, options
+    return step.name, _with_words(apply) if isinstance(options, LanguageDependentOptions) else apply, options
 
 
 def _with_words(apply: Apply) -> Apply:
-    """Drop a document whose language, found on the way, cannot be split into words."""
+    """Drop documents in a language, found by an earlier step, that cannot be split into words."""
 
     def guarded(document: Document) -> str | Drop:
         try:
@@ -154,11 +153,11 @@ def _with_words(apply: Apply) -> Apply:
     return guarded
 
 
-def _check_languages(name: str, options: SpokenOptions, labels: Sequence[str], where: str) -> None:
-    """Before any work: every language that the spec names, here or to `language`, must be one the step can judge.
+def _check_languages(name: str, options: LanguageDependentOptions, labels: Sequence[str], where: str) -> None:
+    """Check that the step supports every language that the spec names, for it or for `language`.
 
     Raises:
-        RequestError: naming the language and what to give.
+        RequestError: naming the language and the missing options.
     """
     named = options.languages() or frozenset(labels or (DEFAULT_LANGUAGE,))
     for label in sorted(named):
@@ -170,13 +169,13 @@ def _check_languages(name: str, options: SpokenOptions, labels: Sequence[str], w
             chosen = options.of(label)
             if chosen.min_stop_words and chosen.stop_words is None and short_label(label) not in STOP_WORDS:
                 raise RequestError(
-                    f"{where}: {name} has no stop words of {label!r}, and English ones would drop every document; give "
-                    f"`stop_words`, or `by_language: {{{label}: {{stop_words: [...]}}}}`, or `min_stop_words: 0`"
+                    f"{where}: {name} has no stop words for {label!r}, and English ones would drop every document; set "
+                    f"`stop_words`, `by_language: {{{label}: {{stop_words: [...]}}}}` or `min_stop_words: 0`"
                 )
 
 
 def _exact(value: object) -> object:
-    """An option as a fingerprint takes it: every number exact."""
+    """An option as a key holds it: every number exact."""
     if isinstance(value, float | Decimal):
         return Fraction(str(value))
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What every step is: options that are checked before any work, and a decision on one document at a time."""
+"""The form of every step: options that are checked before any work, and a decision on one document at a time."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from .document import Document
 
 @dataclass(frozen=True)
 class Drop:
-    """A step's decision against a document."""
+    """A step's decision to drop a document."""
 
     reason: str
 
 
 Apply = Callable[[Document], str | Drop]
-"""The text that goes on to the next step, or why none does."""
+"""Returns the text for the next step, or why the document is dropped."""
 
 
 class Options(BaseModel):
-    """Base of every step's options: frozen, strict, and unknown ones are errors."""
+    """Base class of every step's options: frozen and strict; unknown options are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -48,14 +48,14 @@ def _to_float(value: object) -> object:
 
 
 def _to_list(value: object) -> object:
-    """A single string stands for a list of one."""
+    """A single string is read as a list of one."""
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
 
 
 Number = Annotated[float, BeforeValidator(_to_float), Field(allow_inf_nan=False)]
-"""A number as it is written: `0.65`, `65%`, `1/3`, `-5.2`."""
+"""A number in any notation: `0.65`, `65%`, `1/3`, `-5.2`."""
 Strings = Annotated[tuple[str, ...], BeforeValidator(_to_list)]
 """Strings, or a single one."""
 Whole = Annotated[int, Field(ge=0)]
@@ -64,36 +64,40 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 def check_order(low: float | None, high: float | None, low_name: str, high_name: str) -> None:
-    """Refuse bounds between which nothing lies.
+    """Refuse a lower bound above the upper bound.
 
     Raises:
         ValueError: naming both.
     """
     if low is not None and high is not None and low > high:
-        raise ValueError(f"{low_name} {low:g} is above {high_name} {high:g}, so every document would go; swap them?")
+        raise ValueError(
+            f"{low_name} {low:g} is above {high_name} {high:g}, so every document would be dropped; are they swapped?"
+        )
 
 
 def read_options(kind: type[AnyOptions], options: Mapping[str, Any], where: str) -> AnyOptions:
     """Check a step's options.
 
     Raises:
-        RequestError: naming the place, what is wrong, and what is known.
+        RequestError: naming the key, what is wrong, and the known options.
     """
     try:
         return kind.model_validate(dict(options))
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            place = ".".join([where, *map(str, problem["loc"])])
+            key = ".".join([where, *map(str, problem["loc"])])
             if problem["type"] == "extra_forbidden":
                 wrong, known = str(problem["loc"][-1]), list(kind.model_fields)
                 lines.append(f"{where}: unknown option {wrong!r}{meant(wrong, known)}; known are {', '.join(known)}")
             elif problem["type"] == "missing":
-                lines.append(f"{place}: is needed: {kind.model_fields[str(problem['loc'][0])].description or ''}")
+                lines.append(f"{key} is required: {kind.model_fields[str(problem['loc'][0])].description or ''}")
+            elif problem["loc"] and problem["type"] == "value_error":  # a sentence of a step's own
+                lines.append(f"{key}: {_shown(problem['input'])}: {_message(problem['msg'])}")
             elif problem["loc"]:
-                lines.append(f"{place}: {_message(problem['msg'])}, not {_shown(problem['input'])}")
-            else:  # of several options together, which the message names
-                lines.append(f"{place}: {_message(problem['msg'])}")
+                lines.append(f"{key}: {_message(problem['msg'])}, not {_shown(problem['input'])}")
+            else:  # about several options, which the message names
+                lines.append(f"{key}: {_message(problem['msg'])}")
         raise RequestError("\n".join(lines)) from None
 
 
@@ -107,14 +111,14 @@ def _shown(value: object) -> str:
 
 
 def meant(wrong: str, known: Iterable[str]) -> str:
-    """Say which of the known names a wrong one may stand for; nothing where none is near."""
+    """Suggest the known name most similar to a wrong one; empty if none is similar."""
     near = difflib.get_close_matches(wrong, list(known), n=1)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 @dataclass
 class Counted:
-    """A step and what it has done so far."""
+    """A step and its counts so far."""
 
     name: str
     apply: Apply
@@ -140,14 +144,14 @@ class Counted:
         )
 
     def drop(self, reason: str, text_bytes: int) -> None:
-        """Count a document that goes."""
-        gone = Count(documents=1, bytes=text_bytes)
+        """Count a dropped document."""
+        dropped = Count(documents=1, bytes=text_bytes)
         known = self.dropped.get(reason)
-        self.dropped[reason] = gone if known is None else known + gone
+        self.dropped[reason] = dropped if known is None else known + dropped
 
 
 def is_number(value: object) -> bool:
-    """Whether a value of a record is a number that can be compared."""
+    """Whether a field's value is a number that can be compared."""
     if isinstance(value, float):
         return not math.isnan(value)
     return isinstance(value, int | Decimal) and not isinstance(value, bool)

@@ -1,11 +1,10 @@
 r"""Letters: which characters words are made of, in lower case, by Unicode 3.2.
 
-A word is a maximal run of letters, marks, digits and underscores, lower-cased character by character; that
-is `\w+` with combining marks in it. Every ideograph and kana is a word of its own, and so is every
-character of Thai, Lao, Khmer and Burmese, which are written without spaces. Categories are those of
-Unicode 3.2, the one version that every Python carries (`unicodedata.ucd_3_2_0`), so the same bytes have
-the same words under any Python; characters that are younger count as letters outside the blocks of
-punctuation and symbols.
+A word is a maximal run of letters, marks, digits and underscores, lower-cased character by character; that is `\w+`
+plus combining marks. Every ideograph and kana is a word of its own, and so is every character of Thai, Lao, Khmer and
+Burmese, which are written without spaces. Categories are those of Unicode 3.2, the version that every Python includes
+(`unicodedata.ucd_3_2_0`), so the same bytes have the same words under any Python. Newer characters count as letters,
+except in the blocks of punctuation and symbols.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ OWN_WORD_BLOCKS = (
 """First and last code point of the blocks whose letters, marks and digits are words of their own."""
 
 BLOCK_BYTES = 1 << 20
-"""Bytes of UTF-8 that are looked at at a time, which bounds the memory."""
+"""Bytes of UTF-8 processed at a time, which bounds the memory."""
 _SYMBOL_BLOCKS = ((0x2000, 0x2BFF), (0x2E00, 0x2E7F), (0x1F000, 0x1FAFF), (0xE0000, 0x10FFFF))
 _OWN = np.uint32(1 << 31)
 
@@ -59,9 +58,9 @@ def letters_of(text: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
 
 
 def letters_of_utf8(data: bytes) -> tuple[bytes, NDArray[np.int64]]:
-    """UTF-8 of the letters in lower case, zeros for all other characters, and the places where that does not hold.
+    """UTF-8 of the letters in lower case with zeros for all other characters, and the positions of exceptions.
 
-    It does not where a character is a word of its own, has a small letter of another size, or is of four bytes.
+    Exceptions are characters that are words of their own, change their size in lower case, or have four bytes.
     """
     letters = data.translate(_utf8_table())
     if data.isascii():
@@ -77,27 +76,27 @@ def letters_of_utf8(data: bytes) -> tuple[bytes, NDArray[np.int64]]:
 
 
 def _write_letters(read: NDArray[np.uint8], written: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Write the letters of the characters beyond ASCII; returns the places where that can't be done."""
+    """Write the letters of characters beyond ASCII; return the positions of exceptions."""
     leads = np.flatnonzero(read >= 0xC2)
     firsts = read[leads]
     hard = [leads[firsts >= 0xF0]]
     for size, lead, codes in ((2, 0xC0, (0x80, 0x800)), (3, 0xE0, (0x800, 0x10000))):
-        places = leads[firsts >> (7 - size) == lead >> (7 - size)]
-        found = (read[places] ^ lead).astype(np.uint32)
+        positions = leads[firsts >> (7 - size) == lead >> (7 - size)]
+        found = (read[positions] ^ lead).astype(np.uint32)
         for byte in range(1, size):
-            found = found << 6 | read[places + byte] & 0x3F
+            found = found << 6 | read[positions + byte] & 0x3F
         small = _letters()[found]
         changed = np.flatnonzero(small != found)
-        places, small = places[changed], small[changed]
-        hard.append(places[(small != 0) & ((small < codes[0]) | (small >= codes[1]))])
+        positions, small = positions[changed], small[changed]
+        hard.append(positions[(small != 0) & ((small < codes[0]) | (small >= codes[1]))])
         for byte in range(size):
             bits = small >> 6 * (size - 1 - byte)
-            written[places + byte] = np.where(small, bits & 0x3F | 0x80 if byte else bits | lead, 0)
+            written[positions + byte] = np.where(small, bits & 0x3F | 0x80 if byte else bits | lead, 0)
     return np.concatenate(hard)
 
 
 def first_of_runs(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """True where `inside` is and was not one before."""
+    """True where `inside` is true and was false one element before."""
     firsts = inside.copy()
     firsts[1:] &= ~inside[:-1]
     return firsts
@@ -105,7 +104,7 @@ def first_of_runs(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=1)
 def _utf8_table() -> bytes:
-    """The letter, or 0, of each of the first 128 characters, as a table for `bytes.translate`; other bytes stay."""
+    """The letter, or 0, of each ASCII character, as a table for `bytes.translate`; other bytes map to themselves."""
     return bytes(int(letter) for letter in _letters()[:128]) + bytes(range(128, 256))
 
 
@@ -119,10 +118,10 @@ def _letters() -> NDArray[np.uint32]:
     for first, last in _SYMBOL_BLOCKS:
         letters[first : last + 1] = 0
     category = unicodedata.ucd_3_2_0.category
-    for code in range(0x30000):  # above, Unicode 3.2 knows only tags and private use
+    for code in range(0x30000):  # Unicode 3.2 has only tags and private use above
         kind = category(chr(code))
         if kind == "Cn":
-            continue  # assigned later: what its block says
+            continue  # assigned later: by its block
         letters[code] = ord(chr(code).lower()[0]) if kind[0] in "LMN" or code == ord("_") else 0
     for first, last in OWN_WORD_BLOCKS:
         block = letters[first : last + 1]

@@ -1,7 +1,7 @@
-"""Word n-grams of texts as 64-bit hashes, in numpy: the ground of decontamination and MinHash.
+"""Word n-grams of texts as 64-bit hashes, in numpy, for decontamination and MinHash.
 
-Words come as hashes from `words.py`. A window of n words is hashed by doubling, in about 2 log2(n) passes over the
-words of a batch of texts. Hashes are mixed to uniform 64 bits: two different n-grams share one with probability 2^-64.
+`words.py` gives the hashes of words. A window of n words is hashed by doubling, in about 2 log2(n) passes over the
+words of a batch of texts. Hashes are mixed to uniform 64 bits: two different n-grams collide with probability 2^-64.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 @dataclass(frozen=True)
 class Ragged:
-    """A row of hashes for each text, one after another."""
+    """A row of hashes for each text, concatenated."""
 
     values: NDArray[np.uint64]
     """uint64 [sum of lengths]."""
     offsets: NDArray[np.int64]
-    """int64 [texts + 1]: text i owns `values[offsets[i]:offsets[i + 1]]`."""
+    """int64 [texts + 1]: the hashes of text i are `values[offsets[i]:offsets[i + 1]]`."""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -31,9 +31,9 @@ class Ragged:
         """The hashes of one text."""
         return self.values[self.offsets[text] : self.offsets[text + 1]]
 
-    def owners(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The text that each of `places` in `values` belongs to, int64 [places]."""
-        return np.searchsorted(self.offsets, places, side="right") - 1
+    def owners(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The text to which each of `indices` into `values` belongs, int64 [indices]."""
+        return np.searchsorted(self.offsets, indices, side="right") - 1
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -42,7 +42,7 @@ class Ragged:
 
 
 def window_hashes(words: Ragged, width: int) -> Ragged:
-    """Hash every `width` words in a row of every text, in order; a shorter text has none.
+    """Hash every window of `width` consecutive words of every text, in order; a shorter text has none.
 
     Raises:
         ValueError: for a width below 1.
@@ -52,25 +52,25 @@ def window_hashes(words: Ragged, width: int) -> Ragged:
     counts = np.maximum(words.lengths - (width - 1), 0)
     windows = _windows(words.values, width)
     offsets = offsets_of(counts)
-    if len(windows) != offsets[-1]:  # drop the windows that begin in one text and end in another
+    if len(windows) != offsets[-1]:  # drop windows that span two texts
         inside = np.ones(len(windows), dtype=np.bool_)
         ends = words.offsets[:-1] + counts
-        places = ranges(ends, words.offsets[1:] - ends)
-        inside[places[places < len(windows)]] = False
+        spanning = ranges(ends, words.offsets[1:] - ends)
+        inside[spanning[spanning < len(windows)]] = False
         windows = windows[inside]
     return Ragged(mixed(windows), offsets)
 
 
 def hashes_at(values: NDArray[np.uint64], starts: NDArray[np.int64], width: int) -> NDArray[np.uint64]:
-    """Hash the `width` words from each of `starts` on, as `window_hashes` does: uint64 [starts]."""
+    """Hash the `width` words at each of `starts`, like `window_hashes`: uint64 [starts]."""
     sums = np.zeros(len(starts), dtype=np.uint64)
-    for place in range(width):
-        sums = sums * np.uint64(_WORD) + values[starts + place]
+    for offset in range(width):
+        sums = sums * np.uint64(_WORD) + values[starts + offset]
     return mixed(sums)
 
 
 def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """All places of ranges, one range after another: starts[0], starts[0] + 1, ... of lengths[0], and so on."""
+    """The indices of ranges, concatenated: `lengths[0]` of them from `starts[0]` on, and so on."""
     offsets = offsets_of(lengths)
     return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
 
@@ -96,7 +96,7 @@ def _windows(values: NDArray[np.uint64], width: int) -> NDArray[np.uint64]:
         if left & 1:
             if whole is None:
                 whole, done = power, size
-            else:  # the words already joined come first: shift them by the words that follow
+            else:  # multiply the hash of the words so far by the power for those that follow
                 joined = whole[: len(values) - done - size + 1] * np.uint64(pow(_WORD, size, 1 << 64))
                 joined += power[done : done + len(joined)]
                 whole, done = joined, done + size
@@ -110,7 +110,7 @@ def _windows(values: NDArray[np.uint64], width: int) -> NDArray[np.uint64]:
 
 
 def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each of some rows of these lengths starts, and where the last ends: int64 [lengths + 1]."""
+    """Start of each row of the given lengths, and end of the last: int64 [lengths + 1]."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets

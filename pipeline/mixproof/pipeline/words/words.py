@@ -1,9 +1,9 @@
 """Words of texts as 64-bit hashes, in numpy.
 
-A word is a run of letters as `letters.py` has them. Its hash is made of its UTF-8 in lower case, eight bytes at a time:
-the first eight, read at once where the word starts, and for what is longer a sum over the other eights, each mixed with
-its place. Mixing spreads every bit over all 64 and is one to one, so words of up to eight bytes never share a hash, and
-others do with probability 2^-64. UTF-8 that lies in memory takes a shorter way to the same hashes than strings do.
+A word is a run of letters as defined in `letters.py`. Its hash is computed from its lower-case UTF-8, eight bytes at a
+time: the first eight bytes, plus, for longer words, a sum over the other groups of eight, each mixed with its position.
+Mixing spreads every bit over all 64 and is one-to-one, so words of up to eight bytes never collide; others collide with
+probability 2^-64. UTF-8 in memory is hashed without making strings, with the same result.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from .letters import letters_of, letters_of_utf8
 from .ngrams import Ragged, mixed, offsets_of, ranges
 
 BATCH_CHARS = 1 << 16
-"""Characters that are hashed at a time: the arrays of one batch stay in a core's cache."""
+"""Characters hashed per batch, whose arrays fit in a core's cache."""
 
 BLOCK_BYTES = 1 << 15
-"""Bytes of ASCII that are hashed at a time: the arrays of one block stay in a core's cache."""
+"""Bytes of ASCII hashed per block, whose arrays fit in a core's cache."""
 
 _EIGHT = 8
-"""Bytes that are read at once."""
+"""Bytes read as one number."""
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(_EIGHT + 1)], dtype=np.uint64)
-"""What belongs to a word, of eight bytes, where `size` are left of it."""
-_PLACE = np.uint64(0x9E3779B97F4A7C15)
+"""Masks for the last `size` bytes of a word."""
+_POSITION = np.uint64(0x9E3779B97F4A7C15)
 _SECOND = np.uint64(_EIGHT * 0x9E3779B97F4A7C15 % (1 << 64))
-"""`_PLACE` times the place of a word's second eight."""
+"""`_POSITION` times the position of a word's second group of eight bytes."""
 
 
 def word_hashes(texts: Sequence[str]) -> Ragged:
@@ -44,7 +44,7 @@ def word_hashes(texts: Sequence[str]) -> Ragged:
 
 
 def word_hashes_of_utf8(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
-    """Hash every word of texts that lie one after another in `data`, as `word_hashes` does, without making strings.
+    """Hash every word of texts that are concatenated in `data`, like `word_hashes`, without making strings.
 
     Args:
         data: UTF-8.
@@ -64,7 +64,7 @@ def word_hashes_of_utf8(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
 
 
 def _merged(plain: Ragged, strings: Ragged, others: Sequence[int]) -> Ragged:
-    """Put the rows of `strings` among those of `plain`, so that they have the numbers `others`, which rise."""
+    """Insert the rows of `strings` into `plain` at the indices `others`, which ascend."""
     parts, done = [], 0
     for number, text in enumerate(others):
         before = plain.offsets[text - number]
@@ -75,15 +75,15 @@ def _merged(plain: Ragged, strings: Ragged, others: Sequence[int]) -> Ragged:
 
 
 def _hash_letters(letters: bytes, offsets: NDArray[np.int64]) -> Ragged:
-    """Hash the words of texts in UTF-8 in lower case, one after another, whose words are what lies between zeros."""
+    """Hash the words of concatenated texts in lower-case UTF-8, in which zeros separate words."""
     is_letter = np.frombuffer(letters, dtype=np.uint8)
     firsts = offsets[1:-1][np.diff(offsets[:-1]) > 0]
     firsts = firsts[firsts < len(letters)]
-    glued = firsts[(is_letter[firsts - 1] != 0) & (is_letter[firsts] != 0)]  # texts without a separator between them
+    glued = firsts[(is_letter[firsts - 1] != 0) & (is_letter[firsts] != 0)]  # texts that are not separated
     cuts = [0, *glued.tolist(), len(letters)]
     letters = b"\0".join([letters[start:end] for start, end in pairwise(cuts)]) + bytes(_EIGHT)
     is_letter = np.frombuffer(letters, dtype=np.uint8)
-    places, parts, start = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], 0
+    word_starts, parts, start = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint64)], 0
     last = len(letters) - _EIGHT
     while start < last:
         end = _word_end(letters, start, last)
@@ -91,15 +91,15 @@ def _hash_letters(letters: bytes, offsets: NDArray[np.int64]) -> Ragged:
         np.not_equal(is_letter[start:end], 0, out=inside[1:-1])
         edges = np.flatnonzero(inside[1:] != inside[:-1]).reshape(-1, 2)
         starts = edges[:, 0] + start
-        places.append(starts)
+        word_starts.append(starts)
         parts.append(_hash_spans(letters, starts, edges[:, 1] - edges[:, 0]))
         start = end
     bounds = offsets + np.searchsorted(glued, offsets, side="right")
-    return Ragged(np.concatenate(parts), np.searchsorted(np.concatenate(places), bounds))
+    return Ragged(np.concatenate(parts), np.searchsorted(np.concatenate(word_starts), bounds))
 
 
 def _word_end(letters: bytes, start: int, last: int) -> int:
-    """About BLOCK_BYTES after `start`, where no word is cut."""
+    """A position about BLOCK_BYTES after `start` that is not inside a word."""
     end = start + BLOCK_BYTES
     if end >= last:
         return last
@@ -110,7 +110,7 @@ def _word_end(letters: bytes, start: int, last: int) -> int:
 
 
 def _batches(texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], list[str]]]:
-    """Groups of pieces of texts of about BATCH_CHARS, each with the numbers of the texts they are of."""
+    """Batches of pieces of about BATCH_CHARS, each with the indices of their texts."""
     owners: list[int] = []
     pieces: list[str] = []
     chars = 0
@@ -127,13 +127,13 @@ def _batches(texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], list[str
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut a long text at white space, so that no word is cut; without any it stays whole."""
+    """Cut a long text at white space, so that no word is cut; a text without any is one piece."""
     start = 0
     while len(text) - start > BATCH_CHARS:
         end = start + BATCH_CHARS
         cut = max(text.rfind(" ", start, end), text.rfind("\n", start, end))
         if cut <= start:
-            after = [place for place in (text.find(" ", end), text.find("\n", end)) if place >= 0]
+            after = [index for index in (text.find(" ", end), text.find("\n", end)) if index >= 0]
             cut = min(after, default=len(text))
         yield text[start:cut]
         start = cut
@@ -141,55 +141,55 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _hash_batch(pieces: list[str]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Word hashes of the pieces in order, and words per piece."""
+    """Word hashes of the pieces in order, and words per piece: uint64 [words], int64 [pieces]."""
     letters, starts_word = letters_of("\n".join(pieces))
     starts, ends = _spans(letters != 0, starts_word)
     lengths = np.fromiter((len(piece) + 1 for piece in pieces), dtype=np.int64, count=len(pieces))
     bounds = np.searchsorted(starts, offsets_of(lengths))
     if letters.dtype != np.uint8:
         utf8 = letters.tobytes().decode("utf-32-le", "surrogatepass").encode("utf-8", "surrogatepass")
-        # where each character starts, and where the last ends
-        places = np.append(np.flatnonzero((np.frombuffer(utf8, dtype=np.uint8) & 0xC0) != 0x80), len(utf8))
-        starts, ends = places[starts], places[ends]
+        # start of each character, and end of the last
+        bounds_of_chars = np.append(np.flatnonzero((np.frombuffer(utf8, dtype=np.uint8) & 0xC0) != 0x80), len(utf8))
+        starts, ends = bounds_of_chars[starts], bounds_of_chars[ends]
     else:
         utf8 = letters.tobytes()
     return _hash_spans(utf8 + bytes(_EIGHT), starts, ends - starts), np.diff(bounds)
 
 
 def _spans(is_word: NDArray[np.bool_], starts_word: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where every word starts and where it ends, int64 [words] each."""
+    """Start and end of every word, int64 [words] each."""
     ends_word = is_word.copy()
     ends_word[:-1] &= ~is_word[1:] | starts_word[1:]
     return np.flatnonzero(starts_word), np.flatnonzero(ends_word) + 1
 
 
 def _hash_spans(utf8: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Hash the words that are `lengths` bytes from `starts` on; `utf8` has eight bytes more than they need."""
-    # an array of eight bytes from every byte on: only those that are asked for are read
+    """Hash the words of `lengths` bytes at `starts`; `utf8` has eight bytes of padding."""
+    # a view of eight bytes from every byte on; only indexed elements are read
     eights = np.ndarray((len(utf8) - _EIGHT + 1,), dtype="<u8", buffer=utf8, strides=(1,))
     hashes = eights[starts] & _MASKS.take(lengths, mode="clip")
     long = np.flatnonzero(lengths > _EIGHT)
-    if len(long):  # most have one eight more
+    if len(long):  # most have one more group
         hashes[long] += _mixed_eights(eights, starts[long] + _EIGHT, lengths[long] - _EIGHT, _SECOND)
     longer = long[lengths[long] > 2 * _EIGHT]
     if len(longer):
-        counts = (lengths[longer] - 1) // _EIGHT - 1  # of eights beyond the second
-        places = _EIGHT * (ranges(np.zeros_like(counts), counts) + 2)
-        left = np.repeat(lengths[longer], counts) - places
-        rest = _mixed_eights(
-            eights, np.repeat(starts[longer], counts) + places, left, places.astype(np.uint64) * _PLACE
+        counts = (lengths[longer] - 1) // _EIGHT - 1  # of groups beyond the second
+        positions = _EIGHT * (ranges(np.zeros_like(counts), counts) + 2)
+        remaining = np.repeat(lengths[longer], counts) - positions
+        sums = _mixed_eights(
+            eights, np.repeat(starts[longer], counts) + positions, remaining, positions.astype(np.uint64) * _POSITION
         )
-        hashes[longer] += np.add.reduceat(rest, offsets_of(counts)[:-1])
+        hashes[longer] += np.add.reduceat(sums, offsets_of(counts)[:-1])
     return mixed(hashes)
 
 
 def _mixed_eights(
     eights: NDArray[np.uint64],
     starts: NDArray[np.int64],
-    left: NDArray[np.int64],
-    of_place: NDArray[np.uint64] | np.uint64,
+    remaining: NDArray[np.int64],
+    of_position: NDArray[np.uint64] | np.uint64,
 ) -> NDArray[np.uint64]:
-    """What the eights at `starts`, of which `left` bytes belong to a word, add to its hash."""
-    read = eights[starts] & _MASKS.take(left, mode="clip")
-    read += of_place
+    """The terms of the groups at `starts`, of which `remaining` bytes belong to the word."""
+    read = eights[starts] & _MASKS.take(remaining, mode="clip")
+    read += of_position
     return mixed(read)

@@ -1,11 +1,11 @@
 """`c4_quality`: C4's rules for lines and pages (arXiv 1910.10683), as datatrove's C4QualityFilter.
 
-It edits: lines that fail are taken out, and citations. Sentences are counted as spaCy's sentencizer counts them, from
-the words that are known already, and only until there are enough.
+It edits documents: lines that fail a rule and citations are removed. Sentences are counted as spaCy's sentencizer
+counts them, from words that are already known, and only until there are enough.
 
-Differs from datatrove: in Chinese, Japanese, Hindi, Arabic, Persian and Greek the marks that end a sentence there end
-a line as well, unless the spec gives `end_punctuation`; a document in a language that nothing splits into words goes
-as `no_words_<language>`.
+Differences from datatrove: in Chinese, Japanese, Hindi, Arabic, Persian and Greek the sentence marks of the language
+also end a line, unless the spec sets `end_punctuation`; a document in a language without a word tokenizer is dropped as
+`no_words_<language>`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from mixproof.pipeline.steps.document import Document
-from mixproof.pipeline.steps.languages import LINE_ENDS, SpokenOptions, short_label
+from mixproof.pipeline.steps.languages import LINE_ENDS, LanguageDependentOptions, short_label
 from mixproof.pipeline.steps.segmentation.splitter import Splitter, Words
 from mixproof.pipeline.steps.segmentation.words import splitter_of
 from mixproof.pipeline.steps.step import Apply, Drop, Strings
@@ -32,15 +32,15 @@ _POLICY = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "u
 
 def _not_zero(length: int) -> int:
     if not length:
-        raise ValueError("every line has a longer word, so every document would go; -1 switches the bound off")
+        raise ValueError("every line has a longer word, so every document would be dropped; -1 disables the bound")
     return length
 
 
-class C4QualityOptions(SpokenOptions):
-    """As datatrove's C4QualityFilter; -1 switches a bound off."""
+class C4QualityOptions(LanguageDependentOptions):
+    """The options of datatrove's C4QualityFilter; -1 disables a bound."""
 
     split_paragraph: bool = True
-    """False: the rules go by sentences instead of lines."""
+    """False: the rules apply to sentences instead of lines."""
     remove_citations: bool = True
     filter_no_terminal_punct: bool = True
     min_num_sentences: Bound = 5
@@ -52,11 +52,11 @@ class C4QualityOptions(SpokenOptions):
     filter_curly_bracket: bool = True
     filter_policy: bool = True
     end_punctuation: Strings | None = None
-    """What a line must end with; None: datatrove's, with those of the language."""
+    """What a line must end with; None: datatrove's marks and those of the language."""
 
 
 def make_c4_quality(options: C4QualityOptions) -> Apply:
-    """Edit, or drop by datatrove's reasons: `lorem_ipsum`, `curly_bracket`, `too_few_sentences`."""
+    """Edit a document, or drop it with datatrove's reasons: `lorem_ipsum`, `curly_bracket`, `too_few_sentences`."""
     settled = functools.cache(functools.partial(_settle, options))
 
     def apply(document: Document) -> str | Drop:
@@ -74,7 +74,7 @@ def make_c4_quality(options: C4QualityOptions) -> Apply:
 
 
 def _settle(options: C4QualityOptions, language: str) -> tuple[C4QualityOptions, tuple[str, ...], Splitter]:
-    """Give what holds for a language: its options, how its lines end, how its sentences are found."""
+    """The settings for a language: options, marks that end its lines, its splitter."""
     chosen = options.of(language)
     ends = chosen.end_punctuation
     if ends is None:
@@ -85,15 +85,15 @@ def _settle(options: C4QualityOptions, language: str) -> tuple[C4QualityOptions,
 def _keep(
     lines: Sequence[str], options: C4QualityOptions, ends: tuple[str, ...], *, phrases: bool
 ) -> list[tuple[str, int]] | Drop:
-    """Give the lines that stay, edited, and the place in `lines` of each; `phrases`: whether any may hold one."""
+    """The lines to keep, edited, each with its index in `lines`; `phrases`: whether any may hold a phrase."""
     kept: list[tuple[str, int]] = []
     least, longest = max(0, options.min_words_per_line), options.max_word_length
-    for place, whole in enumerate(lines):
+    for index, whole in enumerate(lines):
         line = stripped = whole.strip()
         any_phrase = phrases
         if options.remove_citations and "[" in line:
             line = _CITATION.sub("", line)
-            any_phrase = True  # what stood before and after a citation may make one
+            any_phrase = True  # the text around a citation may join to a phrase
         if options.filter_no_terminal_punct and (not line.endswith(ends) or line.endswith("...")):
             continue
         if len(stripped.split(None, least)) < least or _has_long_word(stripped, longest):
@@ -102,7 +102,7 @@ def _keep(
         if isinstance(judged, Drop):
             return judged
         if judged:
-            kept.append((line, place))
+            kept.append((line, index))
     return kept
 
 
@@ -113,7 +113,7 @@ def _count(
     splitter: Splitter,
     options: C4QualityOptions,
 ) -> int:
-    """Count the sentences of the lines that stay, as far as there must be any: a line has one at least."""
+    """Count the sentences of the kept lines until there are enough; a line has at least one."""
     count, enough = len(kept), options.min_num_sentences
     if not options.split_paragraph:
         return count
@@ -121,25 +121,25 @@ def _count(
         fewest = splitter.fewest_sentences(words)
         if fewest >= enough:
             return fewest
-    for line, place in kept:
+    for line, index in kept:
         if count >= enough:
             break
-        if words is None or line != lines[place].strip():
+        if words is None or line != lines[index].strip():
             sentences = splitter.sentences(line)
         else:
-            sentences = splitter.sentences(line, words, first=sum(len(other.split()) for other in lines[:place]))
+            sentences = splitter.sentences(line, words, first=sum(len(other.split()) for other in lines[:index]))
         count += sentences - 1
     return count
 
 
 def _is_whole(kept: Sequence[tuple[str, int]], lines: Sequence[str]) -> bool:
-    """Whether every line stays as it was."""
-    unchanged = all(line == lines[place].strip() for line, place in kept)
+    """Whether every line is kept unchanged."""
+    unchanged = all(line == lines[index].strip() for line, index in kept)
     return unchanged and len(kept) == sum(bool(line) and not line.isspace() for line in lines)
 
 
 def _judge(line: str, lowered: str, options: C4QualityOptions) -> Drop | bool:
-    """Say whether a line stays, or that the page goes; `lowered` is empty where no phrase is in it."""
+    """Whether a line is kept, or the drop of the page; `lowered` is empty if the line holds no phrase."""
     if options.filter_lorem_ipsum and "lorem ipsum" in lowered:
         return Drop("lorem_ipsum")
     if options.filter_javascript and "javascript" in lowered:
@@ -150,10 +150,10 @@ def _judge(line: str, lowered: str, options: C4QualityOptions) -> Drop | bool:
 
 
 def _phrases(text: str, options: C4QualityOptions) -> bool:
-    """Whether any line may hold a phrase that counts."""
+    """Whether any line may hold one of the phrases."""
     if "\u212a" in text or "\u0130" in text:
-        return True  # the only letters outside ASCII whose small ones are inside
-    lowered = text.encode().lower()  # of ASCII only, and many times as fast as that of all letters
+        return True  # the only letters outside ASCII with lower case in ASCII
+    lowered = text.encode().lower()  # lowers ASCII only, and many times as fast as `str.lower`
     return (
         (options.filter_javascript and b"javascript" in lowered)
         or (options.filter_lorem_ipsum and b"ipsum" in lowered)
@@ -162,7 +162,7 @@ def _phrases(text: str, options: C4QualityOptions) -> bool:
 
 
 def _has_long_word(line: str, most: int) -> bool:
-    """Whether there is a word of more characters: none spans two of the spaces that are hopped to."""
+    """Whether a word has more than `most` characters; jumps from space to space, `most` characters at a time."""
     if most == -1:
         return False
     start = 0

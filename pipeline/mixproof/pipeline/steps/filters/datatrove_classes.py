@@ -1,8 +1,8 @@
-"""`{datatrove: CLASS, ...}`: any filter or formatter of datatrove as it is, where its decisions can be trusted.
+"""`{datatrove: CLASS, ...}`: datatrove's filters and formatters whose decisions depend on the document alone.
 
-A decision may depend on the document alone, or the split into shards would change the result: filters that draw from a
-running random generator are refused, and formatters that cycle through replacements start anew at each document. No
-step uses the network, so classes that download are refused with the step that does without.
+If a decision depended on other documents, the division into shards would change the result. Filters that draw from a
+running random generator are therefore refused, and formatters that cycle through replacements restart at each document.
+No step uses the network, so classes that download something are refused, with the name of a step that does not.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from .url import offline_url_filter
 
 _PROBE = "This is a line of plain text that ends with a full stop. It has some words in it. " * 6
 _DOWNLOADS = {
-    "LanguageFilter": "the step `language` has its model in a package",
-    "UnigramLogProbFilter": "it has no offline form",
-    "C4BadWordsFilter": "the step `regex` takes a list of your own",
+    "LanguageFilter": "use the step `language`, whose model comes in a package",
+    "UnigramLogProbFilter": "there is no offline alternative",
+    "C4BadWordsFilter": "use the step `regex` with your own list",
 }
 
 
 def make_datatrove(options: Mapping[str, Any], where: str) -> tuple[str, Apply]:
-    """Make a datatrove class of its options; gives the class's name, which names the step.
+    """Make a datatrove class from its options; return its name, which becomes the step's, and the step.
 
     Raises:
-        RequestError: for an unknown class or option, a decision that depends on order, and a use of the network.
+        RequestError: for an unknown class or option, decisions that depend on order, and use of the network.
     """
     name = str(options.get("class"))
     arguments = {key: _plain_option(value) for key, value in options.items() if key != "class"}
@@ -42,8 +42,8 @@ def make_datatrove(options: Mapping[str, Any], where: str) -> tuple[str, Apply]:
     if not inspect.isclass(kind):
         if hasattr(importlib.import_module("datatrove.pipeline.dedup"), name):
             raise RequestError(
-                f"{where}: {name} decides by all documents, and a step sees one at a time; `dedup` drops whole "
-                "documents, and `dedup: {paragraphs: true}` cuts repeated paragraphs out"
+                f"{where}: {name} compares documents, and a step sees one at a time; `dedup` drops duplicate "
+                "documents, and `dedup: {paragraphs: true}` cuts repeated paragraphs"
             )
         known = sorted(n for m in (filters, formatters) for n in dir(m) if n.endswith(("Filter", "Formatter")))
         raise RequestError(f"{where}: datatrove has no filter or formatter {name!r}; it has {', '.join(known)}")
@@ -54,16 +54,16 @@ def make_datatrove(options: Mapping[str, Any], where: str) -> tuple[str, Apply]:
         if name == FASTTEXT:
             use_local_model(made, str(arguments["model_url"]))
         if name == FASTTEXT or isinstance(getattr(made, "language", None), str):
-            # word and sentence splitters load at the first document: ask for them before any work
+            # word and sentence splitters load at the first document: load them before any work
             made.filter(importlib.import_module("datatrove.data").Document(text=_PROBE, id=""))
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from error
     except Exception as error:
-        raise RequestError(f"{where}: datatrove's {name} cannot be made of these options: {error}") from error
+        raise RequestError(f"{where}: datatrove's {name} does not accept these options: {error}") from error
     if hasattr(made, "uniform"):
         raise RequestError(
             f"{where}: {name} draws from a running random generator, so its decisions depend on the order of "
-            "documents and workers; `sampler: {rate: ...}` keeps a share by the text's hash"
+            "documents and workers; `sampler: {rate: ...}` keeps a share by text hash"
         )
     return name, _filter(made) if hasattr(made, "filter") else _formatter(made)
 
@@ -71,19 +71,19 @@ def make_datatrove(options: Mapping[str, Any], where: str) -> tuple[str, Apply]:
 def _refuse(name: str, arguments: Mapping[str, Any], where: str) -> None:
     if "exclusion_writer" in arguments:
         raise RequestError(
-            f"{where}: exclusion_writer writes outside the store; dropped documents are counted, and "
-            "`keep_dropped: true` on the source writes them out"
+            f"{where}: exclusion_writer writes outside the store; to keep dropped documents, set "
+            "`keep_dropped: true` on the source"
         )
     random = name == "C4BadWordsFilter" and arguments.get("keep_fraction")
     if name in _DOWNLOADS and not random:
-        raise RequestError(f"{where}: {name} downloads what it needs, and no step uses the network; {_DOWNLOADS[name]}")
+        raise RequestError(f"{where}: {name} downloads data, and steps must not use the network; {_DOWNLOADS[name]}")
     if name == "URLFilter" and arguments.get("use_integrated_lists", True):
         raise RequestError(
-            f"{where}: URLFilter unpacks its lists outside the store; say `use_integrated_lists: false` and give "
-            "lists of your own, here or to the step `url`"
+            f"{where}: URLFilter unpacks its lists outside the store; set `use_integrated_lists: false` and give your "
+            "own lists, here or to the step `url`"
         )
     if name == "LambdaFilter":
-        raise RequestError(f"{where}: {name} takes a function, which a spec cannot hold; there are `regex` and `score`")
+        raise RequestError(f"{where}: {name} takes a function, which a spec cannot hold; use `regex` or `score`")
 
 
 def _modules(where: str) -> tuple[Any, Any]:
@@ -102,7 +102,7 @@ def _filter(made: Any) -> Apply:  # noqa: ANN401 - datatrove is optional
     def apply(document: Document) -> str | Drop:
         url = document.fields.get("url") if needs_url else None
         if needs_url and (not isinstance(url, str) or not url):
-            return Drop("no_url")  # as the step `url`; datatrove stops at such a document
+            return Drop("no_url")  # like the step `url`; datatrove raises an error on such a document
         metadata = dict(document.fields)
         if document.language is not None:
             metadata["language"] = document.language
@@ -126,7 +126,7 @@ def _formatter(made: Any) -> Apply:  # noqa: ANN401 - as above
 
 
 def _plain_option(value: object) -> object:
-    """An option as datatrove takes it: exact numbers of the spec become floats."""
+    """An option in datatrove's form: exact numbers of the spec become floats."""
     if isinstance(value, Decimal | Fraction):
         return float(value)
     if isinstance(value, Mapping):

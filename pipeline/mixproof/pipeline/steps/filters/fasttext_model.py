@@ -1,7 +1,7 @@
-"""The model of datatrove's FastTextClassifierFilter: read where the spec says it is, and part of the step's identity.
+"""The model of datatrove's FastTextClassifierFilter: read from the spec's path, and part of the step's identity.
 
-datatrove copies a model to the home directory once, under a name made of its path, and takes that copy ever after: one
-trained anew at the same path would never be asked. Its bytes decide about documents as the options do.
+datatrove copies a model to the home directory once, under a name made from its path, and uses that copy from then on: a
+model that is retrained at the same path would never be used. The model's content affects decisions as options do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PREFIX = "__label__"
 
 
 def use_local_model(made: Any, path: str) -> None:  # noqa: ANN401 - datatrove ships no types
-    """Give the filter its model, and check that the model has the labels that it asks for.
+    """Load the filter's model, and check that the model has the labels in the options.
 
     Raises:
         RequestError: no such file, no such label, or labels that are not pairs of a name and a score.
@@ -34,16 +34,16 @@ def use_local_model(made: Any, path: str) -> None:  # noqa: ANN401 - datatrove s
 
 
 def model_identity(options: Mapping[str, Any]) -> dict[str, str]:
-    """Who the model of a step is, by its content; empty for other classes."""
+    """The identity of a step's model by its content; empty for other classes."""
     if options.get("class") != FASTTEXT:
         return {}
     return {"model_sha256": _hashed(*_seen(str(options.get("model_url"))))}
 
 
 def _seen(path: str) -> tuple[str, int, int]:
-    """Path, bytes and time of a model: another one at the same place is another one."""
+    """Path, bytes and time of a model, which change when it is replaced."""
     if "://" in path:
-        raise RequestError(f"{FASTTEXT} would download its model; give a local path as model_url")
+        raise RequestError(f"{FASTTEXT} would download its model; set model_url to a local path")
     if not Path(path).is_absolute() or not Path(path).is_file():
         raise RequestError(f"model_url: {path!r}: no such file; give an absolute path that every worker can read")
     status = Path(path).stat()
@@ -55,7 +55,7 @@ def _loaded(path: str, _size: int, _mtime_ns: int) -> Any:  # noqa: ANN401 - fas
     try:
         return importlib.import_module("fasttext.FastText")._FastText(path)
     except ValueError as error:
-        raise RequestError(f"model_url: {path!r}: no model of fastText: {error}") from error
+        raise RequestError(f"model_url: {path!r}: not a fastText model: {error}") from error
 
 
 @functools.lru_cache(maxsize=64)

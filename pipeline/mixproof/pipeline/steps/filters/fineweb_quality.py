@@ -1,7 +1,7 @@
 """`fineweb_quality`: FineWeb's rules (arXiv 2406.17557, section 3.6), as datatrove's FineWebQualityFilter.
 
-Differs from datatrove: a document in a language that nothing splits into words goes as `no_words_<language>`; one
-without any word is a list (`list_ratio`), where datatrove divides by zero.
+Differences from datatrove: a document in a language without a word tokenizer is dropped as `no_words_<language>`; one
+without any word is a list (`list_ratio`), on which datatrove divides by zero.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from mixproof.pipeline.steps.document import Document
-from mixproof.pipeline.steps.languages import SpokenOptions
+from mixproof.pipeline.steps.languages import LanguageDependentOptions
 from mixproof.pipeline.steps.step import Apply, Drop, Number, Share, Strings, Whole
 
 from .gopher_repetition import find_duplicates
@@ -21,24 +21,24 @@ from .gopher_repetition import find_duplicates
 VERSION = 2
 
 
-class FinewebQualityOptions(SpokenOptions):
-    """As datatrove's FineWebQualityFilter."""
+class FinewebQualityOptions(LanguageDependentOptions):
+    """The options of datatrove's FineWebQualityFilter."""
 
     line_punct_thr: Share = 0.12
-    """Least share of lines that end with one of `stop_chars`."""
+    """Minimum share of lines that end with one of `stop_chars`."""
     line_punct_exclude_zero: bool = False
     stop_chars: Strings | None = None
-    """None: datatrove's, of all scripts."""
+    """None: datatrove's marks, of all scripts."""
     short_line_thr: Share = 0.67
     short_line_length: Whole = 30
     """Characters."""
     char_duplicates_ratio: Share = 0.01
     new_line_ratio: Annotated[Number, Field(ge=0)] = 0.3
-    """Most line breaks per word."""
+    """Maximum number of line breaks per word."""
 
 
 def make_fineweb_quality(options: FinewebQualityOptions) -> Apply:
-    """Drop by datatrove's reasons: `line_punct_ratio`, `short_line_ratio`, `char_dup_ratio`, `list_ratio`, `empty`."""
+    """Drop by datatrove's reasons: `empty`, `line_punct_ratio`, `short_line_ratio`, `char_dup_ratio`, `list_ratio`."""
     options_of = functools.cache(options.of)
 
     def apply(document: Document) -> str | Drop:
@@ -54,7 +54,7 @@ def _fault(document: Document, options: FinewebQualityOptions, language: str) ->
     lines = [line for line in text.split("\n") if line and not line.isspace()]
     if not lines:
         return "empty"
-    ratio = _closed(lines, options.stop_chars) / len(lines)
+    ratio = _ended(lines, options.stop_chars) / len(lines)
     if ratio < options.line_punct_thr and not (ratio == 0 and options.line_punct_exclude_zero):
         return "line_punct_ratio"
     short = options.short_line_length
@@ -67,8 +67,8 @@ def _fault(document: Document, options: FinewebQualityOptions, language: str) ->
     return "list_ratio" if not words or breaks / words > options.new_line_ratio else None
 
 
-def _closed(lines: list[str], stop_chars: tuple[str, ...] | None) -> int:
-    """Count the lines that end with a stop mark. All of datatrove's are single characters."""
+def _ended(lines: list[str], stop_chars: tuple[str, ...] | None) -> int:
+    """Count the lines that end with a stop mark; all of datatrove's are single characters."""
     if stop_chars is None:
         ends = _terminal_punctuation()
         return sum(line[-1] in ends for line in lines)

@@ -1,12 +1,12 @@
-"""`gopher_quality`: Gopher's rules of quality (arXiv 2112.11446, A1.1), deciding as datatrove's GopherQualityFilter.
+"""`gopher_quality`: Gopher's quality rules (arXiv 2112.11446, A1.1), deciding like datatrove's GopherQualityFilter.
 
-What a rule asks of a word is known of every word (`vocabulary.py`), so counts are sums over arrays. Rules come in
-datatrove's order, because the first that fails gives the reason.
+The properties that rules check are stored for every word (`vocabulary.py`), so counts are sums over arrays. Rules are
+in datatrove's order, because the first that fails gives the reason.
 
-Differs from datatrove: in another language than English the stop words are of that language; a document in a
-language without stop words goes as `gopher_no_stop_words_<language>`, and in one that nothing splits into words as
-`no_words_<language>`, rather than by English rules; where words have a letter or two, `min_avg_word_length` is 1
-unless the spec says something; a text without any word is `gopher_short_doc`, where datatrove divides by zero.
+Differences from datatrove: stop words are those of the document's language; a document in a language without stop words
+is dropped as `gopher_no_stop_words_<language>`, and in one without a word tokenizer as `no_words_<language>`, rather
+than judged by English rules; in languages with words of one or two letters, `min_avg_word_length` is 1 unless the spec
+sets it; a text without any word is dropped as `gopher_short_doc`, where datatrove divides by zero.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from mixproof.pipeline.steps.document import Document
-from mixproof.pipeline.steps.languages import FEWEST_STOP_WORDS, SHORT_WORDS, STOP_WORDS, SpokenOptions, short_label
+from mixproof.pipeline.steps.languages import (
+    FEWEST_STOP_WORDS,
+    SHORT_WORDS,
+    STOP_WORDS,
+    LanguageDependentOptions,
+    short_label,
+)
 from mixproof.pipeline.steps.segmentation.splitter import Words
 from mixproof.pipeline.steps.segmentation.vocabulary import ALPHA, ENDS, SYMBOL
 from mixproof.pipeline.steps.step import Apply, Drop, Number, Share, Strings, Whole, check_order
@@ -28,28 +34,28 @@ _ALL_FLAGS = 2 * ENDS
 _SYMBOLS = tuple(flags for flags in range(_ALL_FLAGS) if flags & SYMBOL)
 _LETTERS = tuple(flags for flags in range(_ALL_FLAGS) if flags & ALPHA)
 _EARLY = 100
-"""Words among which stop words are looked for first."""
+"""Number of words that are searched for stop words first."""
 Length = Annotated[Number, Field(ge=0)]
 
 
-class GopherQualityOptions(SpokenOptions):
-    """As datatrove's GopherQualityFilter; a bound of null or 0 is off."""
+class GopherQualityOptions(LanguageDependentOptions):
+    """The options of datatrove's GopherQualityFilter; null or 0 disables a bound."""
 
     min_doc_words: Whole | None = 50
-    """Words that are not all symbols."""
+    """Counts words that are not all symbols."""
     max_doc_words: Whole | None = 100_000
     min_avg_word_length: Length | None = 3
     """Characters."""
     max_avg_word_length: Length | None = 10
     max_symbol_word_ratio: Share | None = 0.1
-    """Most `#`, and most ellipses, per word."""
+    """Maximum of `#`, and of ellipses, per word."""
     max_bullet_lines_ratio: Share | None = 0.9
     max_ellipsis_lines_ratio: Share | None = 0.3
     max_non_alpha_words_ratio: Share | None = 0.8
-    """Least share of words with a letter; the name is datatrove's."""
+    """Minimum share of words with a letter; the name is datatrove's."""
     min_stop_words: Whole | None = 2
     stop_words: Strings | None = None
-    """None: of the document's language."""
+    """None: those of the document's language."""
 
     @model_validator(mode="after")
     def _leave_something(self) -> Self:
@@ -63,14 +69,14 @@ class GopherQualityOptions(SpokenOptions):
         known = len(set(self.stop_words)) if self.stop_words is not None else FEWEST_STOP_WORDS
         if self.min_stop_words and self.min_stop_words > known:
             raise ValueError(
-                f"min_stop_words {self.min_stop_words} of {known} stop words can never be found, so every document "
-                "would go; give more `stop_words`, or `min_stop_words: 0`"
+                f"min_stop_words is {self.min_stop_words}, but there are only {known} stop words, so every document "
+                "would be dropped; give more `stop_words`, or set `min_stop_words: 0`"
             )
         return self
 
 
 def make_gopher_quality(options: GopherQualityOptions) -> Apply:
-    """Drop by datatrove's reasons, `gopher_short_doc` and so on."""
+    """Drop with datatrove's reasons, `gopher_short_doc` and so on."""
     options_of = functools.cache(functools.partial(settled, options))
 
     def apply(document: Document) -> str | Drop:
@@ -82,7 +88,7 @@ def make_gopher_quality(options: GopherQualityOptions) -> Apply:
 
 
 def settled(options: GopherQualityOptions, language: str) -> GopherQualityOptions:
-    """Give the options for a language, its stop words and shortest words filled in where the spec leaves them open."""
+    """The options for a language, with defaults for stop words and the minimum average word length."""
     chosen = options.of(language)
     label = short_label(language)
     if chosen.stop_words is None:
@@ -104,7 +110,7 @@ def _fault(text: str, words: Words, options: GopherQualityOptions) -> str | None
         return "gopher_long_doc"
     if plain_count:
         chars = np.bincount(flags, weights=words.vocabulary.lengths[words.ids], minlength=_ALL_FLAGS).tolist()
-        mean = (sum(chars) - sum(map(chars.__getitem__, _SYMBOLS))) / plain_count  # whole numbers, exact below 2^53
+        mean = (sum(chars) - sum(map(chars.__getitem__, _SYMBOLS))) / plain_count  # integers, exact below 2^53
         if options.min_avg_word_length and mean < options.min_avg_word_length:
             return "gopher_below_avg_threshold"
         if options.max_avg_word_length and mean > options.max_avg_word_length:
@@ -125,7 +131,7 @@ def _fault(text: str, words: Words, options: GopherQualityOptions) -> str | None
 
 
 def _lines_fault(text: str, options: GopherQualityOptions, ellipses: int) -> str | None:
-    """Judge how lines begin and end. Lines are looked at only where there are marks enough for too many."""
+    """Check how lines begin and end, only if the text has enough marks to exceed a bound."""
     breaks = max(1, text.count("\n"))  # there are at least as many lines
     most_bullets, most_ellipses = options.max_bullet_lines_ratio or 0, options.max_ellipsis_lines_ratio or 0
     bullets = text.count("-") + text.count("•")
@@ -147,7 +153,7 @@ def _stop_words_fault(words: Words, options: GopherQualityOptions) -> str | None
     if not options.stop_words:
         return f"gopher_no_stop_words_{options.language}"
     numbers = {words.vocabulary.find(word) for word in options.stop_words} - {None}
-    found = len(numbers.intersection(words.ids[:_EARLY].tolist()))  # in running text enough stand here
+    found = len(numbers.intersection(words.ids[:_EARLY].tolist()))  # in running text this is enough
     if found >= options.min_stop_words:
         return None
     found = sum(bool((words.ids == number).any()) for number in numbers)

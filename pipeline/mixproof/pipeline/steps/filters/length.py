@@ -1,4 +1,4 @@
-"""`length`: documents of a number of characters."""
+"""`length`: keeps documents within a range of lengths in characters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VERSION = 1
 
 
 class LengthOptions(Options):
-    """Bounds in characters, both allowed."""
+    """Bounds in characters, both inclusive."""
 
     min_chars: Whole = 0
     max_chars: Whole | None = None
@@ -21,13 +21,13 @@ class LengthOptions(Options):
     @model_validator(mode="after")
     def _leave_something(self) -> Self:
         if self.max_chars == 0:
-            raise ValueError("max_chars 0 keeps no document; leave it out for no bound")
+            raise ValueError("max_chars 0 would drop every document; leave it out for no bound")
         check_order(self.min_chars, self.max_chars, "min_chars", "max_chars")
         return self
 
 
 def make_length(options: LengthOptions) -> Apply:
-    """Drop what is `too_short` or `too_long`."""
+    """Drop documents that are `too_short` or `too_long`."""
     least, most = options.min_chars, options.max_chars
 
     def apply(document: Document) -> str | Drop:

@@ -1,4 +1,4 @@
-"""`regex`: documents in which a pattern is found go, as with datatrove's RegexFilter."""
+"""`regex`: drops documents in which a pattern is found, like datatrove's RegexFilter."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def _compiles(pattern: str) -> str:
     try:
         found = re.compile(pattern)
     except re.error as error:
-        raise ValueError(f"no regular expression of Python's ({error})") from None
+        raise ValueError(f"not a regular expression of Python ({error})") from None
     if all(found.search(text) for text in ("", "\n", "a")):
-        raise ValueError("is found in every text, even an empty one, so every document would go")
+        raise ValueError("matches every text, even an empty one, so every document would be dropped")
     return pattern
 
 
 class RegexOptions(Options):
-    """As datatrove's RegexFilter."""
+    """The options of datatrove's RegexFilter."""
 
-    regex_exp: Annotated[str, AfterValidator(_compiles), Field(description="a regular expression of Python's")]
-    """A document goes when it is found anywhere in the text."""
+    regex_exp: Annotated[str, AfterValidator(_compiles), Field(description="a regular expression of Python")]
+    """A document is dropped if it matches anywhere in the text."""
 
 
 def make_regex(options: RegexOptions) -> Apply:
-    """Drop what has a match, as `regex`."""
+    """Drop documents with a match, as `regex`."""
     search = re.compile(options.regex_exp).search
 
     def apply(document: Document) -> str | Drop:

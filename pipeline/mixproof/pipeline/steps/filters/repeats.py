@@ -1,7 +1,7 @@
-"""Runs of words that a document repeats, by arithmetic on arrays.
+"""Repeated word n-grams of a document, by arithmetic on arrays.
 
-The letters of a run of words hash to a difference of two prefix sums (mod 2^64), so all runs of n words cost a few
-passes over an array, and equal ones stand together once the hashes are sorted.
+The hash of an n-gram's letters is the difference of two prefix sums (mod 2^64), so hashing all n-grams takes a few
+passes over an array, and sorting the hashes brings equal n-grams together.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _FEW = 16
 
 
 def ends_of(words: Words) -> NDArray[np.int64]:
-    """Give the place of each word's end in the text without white space, with a 0 before the first."""
+    """End of each word in the text without white space, in characters, with a 0 before the first: int64 [words + 1]."""
     ends = np.zeros(len(words) + 1, dtype=np.int64)
     words.vocabulary.lengths[words.ids].cumsum(out=ends[1:])
     return ends
 
 
 class LetterHashes:
-    """Hashes of the letters of runs of words, white space left out."""
+    """Hashes of n-grams by their letters without white space."""
 
     def __init__(self, words: Words) -> None:
         lengths = words.vocabulary.lengths[words.ids]
@@ -41,7 +41,7 @@ class LetterHashes:
         np.cumsum(words.vocabulary.hashes[words.ids] * forward[:-1], out=self._prefix[1:])
 
     def of(self, n: int) -> Hashes:
-        """Give the hash of each run of n words, by where it begins."""
+        """The hash of each n-gram, by the index of its first word."""
         return (self._prefix[n:] - self._prefix[:-n]) * self._back[:-n]
 
 
@@ -49,13 +49,13 @@ assert BASE * INVERSE % 2**64 == 1
 
 
 class WordHashes:
-    """Hashes of runs of words as words, by where a run begins."""
+    """Hashes of n-grams by their words, by the index of the first word."""
 
     def __init__(self, words: Words) -> None:
         self._of = {1: words.ids.astype(np.uint64)}
 
     def of(self, n: int) -> Hashes:
-        """Give the hash of each run of n words, made of those of halves."""
+        """The hash of each n-gram, made from the hashes of its halves."""
         found = self._of.get(n)
         if found is None:
             head, tail = self.of(n - n // 2), self.of(n // 2)
@@ -70,7 +70,7 @@ def _mix(n: int) -> np.uint64:
 
 
 def top_count(hashes: Hashes) -> tuple[int, Hashes]:
-    """Count the most frequent hash, and give all that are as frequent."""
+    """The count of the most frequent hash, and all hashes with that count."""
     ordered = np.sort(hashes)
     lasts = np.flatnonzero(~_same_as_before(ordered)[1:])
     counts = lasts.copy()
@@ -80,62 +80,64 @@ def top_count(hashes: Hashes) -> tuple[int, Hashes]:
     return most, ordered[lasts[counts == most]]
 
 
-def first_of(hashes: Hashes, wanted: Hashes) -> int:
-    """Find the first place that holds one of the hashes."""
-    if len(wanted) <= _FEW:
-        return min(int((hashes == one).argmax()) for one in wanted)
-    return int(np.isin(hashes, wanted).argmax())
+def first_of(hashes: Hashes, targets: Hashes) -> int:
+    """Index of the first of `hashes` that is one of `targets`."""
+    if len(targets) <= _FEW:
+        return min(int((hashes == one).argmax()) for one in targets)
+    return int(np.isin(hashes, targets).argmax())
 
 
-def any_as_often(hashes: Hashes, times: int) -> bool:
-    """Whether some hash occurs that many times, or more."""
-    if times > len(hashes):
+def any_as_often(hashes: Hashes, count: int) -> bool:
+    """Whether some hash occurs at least `count` times."""
+    if count > len(hashes):
         return False
     ordered = np.sort(hashes)
-    return bool(np.count_nonzero(ordered[times - 1 :] == ordered[: len(ordered) - times + 1]))
+    return bool(np.count_nonzero(ordered[count - 1 :] == ordered[: len(ordered) - count + 1]))
 
 
 def count_again(hashes: Hashes) -> int:
-    """Count the places whose hash stands at an earlier place as well."""
+    """Count the elements whose hash also occurs earlier."""
     ordered = np.sort(hashes)
     return int(np.count_nonzero(ordered[1:] == ordered[:-1]))
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """The places of runs that occur more than once, in order, and which run each is."""
+    """The n-grams that occur more than once, in order."""
 
-    places: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    """Index of each one's first word."""
     runs: NDArray[np.int64]
+    """A number that equal n-grams share."""
     later: NDArray[np.bool_]
-    """Whether the run has occurred before."""
+    """Whether the n-gram has occurred before."""
 
 
 def repeated(hashes: Hashes, among: NDArray[np.int64] | None = None) -> Repeated:
-    """Find the runs that occur more than once; `among`: places outside which no run does, in order."""
+    """Find the n-grams that occur more than once; `among`: the only possible starts, in order."""
     some = hashes if among is None else hashes[among[among < len(hashes)]]
     order = np.argsort(some)
     same = _same_as_before(some[order])
-    places = np.sort(order[same[:-1] | same[1:]])  # of all members; from here on there are few
+    starts = np.sort(order[same[:-1] | same[1:]])  # few from here on
     if among is not None:
-        places = among[places]
-    order = np.argsort(hashes[places], kind="stable")
-    same = _same_as_before(hashes[places][order])[:-1]
-    runs, later = np.empty_like(places), np.empty_like(same)
+        starts = among[starts]
+    order = np.argsort(hashes[starts], kind="stable")
+    same = _same_as_before(hashes[starts][order])[:-1]
+    runs, later = np.empty_like(starts), np.empty_like(same)
     runs[order], later[order] = np.cumsum(~same), same
-    return Repeated(places, runs, later)
+    return Repeated(starts, runs, later)
 
 
 def _same_as_before(ordered: Hashes) -> NDArray[np.bool_]:
-    """Say of each element whether it equals the one before it; one more at the end, which does not."""
+    """Whether each element equals the one before it, bool [n + 1]; the last is False."""
     same = np.zeros(len(ordered) + 1, dtype=bool)
     np.equal(ordered[1:], ordered[:-1], out=same[1:-1])
     return same
 
 
 def covered(found: Repeated, n: int, ends: NDArray[np.int64]) -> int:
-    """Count the characters inside runs that have occurred before: at least as many as any way of counting gives."""
-    begins = found.places[found.later]
+    """Characters inside n-grams that have occurred before: an upper bound for `counted`."""
+    begins = found.starts[found.later]
     if not len(begins):
         return 0
     stops = begins + n
@@ -144,15 +146,15 @@ def covered(found: Repeated, n: int, ends: NDArray[np.int64]) -> int:
 
 
 def counted(found: Repeated, n: int, ends: NDArray[np.int64]) -> int:
-    """Count repeated characters as Gopher's filter does: left to right, a repeated run is stepped over whole."""
+    """Repeated characters as Gopher's filter counts them: left to right, skipping each repeated n-gram as a whole."""
     seen = [False] * (int(found.runs.max(initial=0)) + 1)
     total = following = 0
-    for place, run in zip(found.places.tolist(), found.runs.tolist(), strict=True):
-        if place < following:
+    for start, run in zip(found.starts.tolist(), found.runs.tolist(), strict=True):
+        if start < following:
             continue
         if seen[run]:
-            following = place + n
-            total += int(ends[following] - ends[place])
+            following = start + n
+            total += int(ends[following] - ends[start])
         else:
             seen[run] = True
     return total

@@ -1,7 +1,7 @@
-"""`sampler`: a share of the documents, by the hash of their text.
+"""`sampler`: keeps a share of the documents by the hash of their text.
 
 datatrove's SamplerFilter draws from a running random generator, so what it keeps depends on the order of
-documents and on the number of workers. The hash is salted, so that it says nothing about other uses of hashes.
+documents and on the number of workers. The hash is salted, so that it is independent of other uses of text hashes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NOT_SAMPLED = "not_sampled"
 def _some_share(value: object) -> Fraction:
     rate = parse_share(value)
     if not rate:
-        raise ValueError("a share of nothing keeps no document; give 1%, say, or take the source out")
+        raise ValueError("a rate of 0 keeps no document; give a higher one, such as 1%, or remove the source")
     return rate
 
 
@@ -35,7 +35,7 @@ class SamplerOptions(Options):
 
 
 def make_sampler(options: SamplerOptions) -> Apply:
-    """Drop what is `not_sampled`."""
+    """Drop documents outside the share, as `not_sampled`."""
     rate, seed = options.rate, derive_seed("sampler")
     bound = rate.numerator * 2**64
 

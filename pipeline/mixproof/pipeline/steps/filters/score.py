@@ -1,4 +1,4 @@
-"""`score`: thresholds on a number that the records carry, such as a classifier's score or a length."""
+"""`score`: bounds on a number in the records, such as a classifier's score or a length."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VERSION = 2
 
 
 class ScoreOptions(Options):
-    """A field and its bounds, both allowed."""
+    """A field and its bounds, both inclusive."""
 
     field: Annotated[str, Field(description="the record's field, such as `field: edu_score` or `field: meta.score`")]
     min: Number | None = None
@@ -31,7 +31,7 @@ class ScoreOptions(Options):
 
 
 def make_score(options: ScoreOptions) -> Apply:
-    """Drop `score_below` and `score_above`, and records with `no_score` or one that is `score_not_a_number`."""
+    """Drop records with `score_below`, `score_above`, `no_score` or `score_not_a_number`."""
     low, high = options.min, options.max
 
     def apply(document: Document) -> str | Drop:

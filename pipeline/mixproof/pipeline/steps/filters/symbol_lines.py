@@ -1,6 +1,6 @@
-r"""`symbol_lines`: lines of nothing but symbols are taken out, by datatrove's SymbolLinesFormatter as it is.
+r"""`symbol_lines`: removes lines that consist of symbols, with datatrove's SymbolLinesFormatter.
 
-Like datatrove's it joins what is left with `\n`, whatever the lines ended with, and drops the last line's end.
+It joins the remaining lines with `\n`, whatever their line ends were, and drops the end of the last line.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Symbols = Annotated[Strings, AfterValidator(_single)]
 
 
 class SymbolLinesOptions(Options):
-    """As datatrove's SymbolLinesFormatter."""
+    """The options of datatrove's SymbolLinesFormatter."""
 
     symbols_to_remove: Symbols | None = None
     """Single characters; None: datatrove's punctuation marks and control characters."""
     replace_char: str = ""
-    """Stands for a run of such lines; none: they leave nothing."""
+    """Replaces each run of such lines; empty: the lines are removed."""
 
 
 def make_symbol_lines(options: SymbolLinesOptions) -> Apply:
-    """Take lines out; no document is dropped."""
+    """Remove lines; no document is dropped."""
     formatter = importlib.import_module("datatrove.pipeline.formatters").SymbolLinesFormatter(**options.model_dump())
 
     def apply(document: Document) -> str:

@@ -1,8 +1,8 @@
-"""`url`: documents go by where they come from, with datatrove's URLFilter and the lists in the spec, without network.
+"""`url`: drops documents by their URL, with datatrove's URLFilter and the lists in the spec, without network.
 
-Differs from datatrove: its integrated lists (4 million adult domains, 500 MB of memory) are off unless asked for;
-the public suffixes are those in tldextract's package, never fetched; a record without a URL is dropped and counted
-as `no_url`, where datatrove stops.
+Differences from datatrove: its integrated lists (4 million adult domains, 500 MB of memory) are not used; public
+suffixes come from tldextract's package and are never fetched; a record without a URL is dropped as `no_url`, where
+datatrove raises an error.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ VERSION = 1
 
 
 class UrlOptions(Options):
-    """As datatrove's URLFilter, and the field that holds the URL."""
+    """The options of datatrove's URLFilter, and the field that holds the URL."""
 
     field: str = "url"
     soft_word_threshold: Whole = 2
-    """How many of `soft_banned_words` a URL may not have."""
+    """A URL with this many of the `soft_banned_words` is dropped."""
     extra_domains: Strings = ()
     extra_urls: Strings = ()
     banned_words: Strings = ()
@@ -32,10 +32,10 @@ class UrlOptions(Options):
 
 
 def make_url(options: UrlOptions) -> Apply:
-    """Drop by datatrove's reasons: `domain`, `subdomain`, `url`, `hard_blacklisted` and so on; and `no_url`."""
+    """Drop with datatrove's reasons: `domain`, `subdomain`, `url`, `hard_blacklisted` and so on; and `no_url`."""
     arguments = options.model_dump(exclude={"field"})
     if not any(value for key, value in arguments.items() if key != "soft_word_threshold"):
-        raise RequestError("the step has no list: give extra_domains, extra_urls, banned_words or another")
+        raise RequestError("the step has no list; set extra_domains, extra_urls, banned_words or another")
     made = offline_url_filter(use_integrated_lists=False, **arguments)
     document_of = importlib.import_module("datatrove.data").Document
 
@@ -50,7 +50,7 @@ def make_url(options: UrlOptions) -> Apply:
 
 
 def offline_url_filter(**arguments: Any) -> Any:  # noqa: ANN401 - datatrove ships no types
-    """Make datatrove's URLFilter that takes public suffixes from tldextract's package."""
+    """Make datatrove's URLFilter with the public suffixes of tldextract's package."""
     made = importlib.import_module("datatrove.pipeline.filters").URLFilter(**arguments)
     extract = importlib.import_module("tldextract").TLDExtract
     made.tldextractor = extract(suffix_list_urls=(), cache_dir=None)

@@ -1,7 +1,7 @@
-"""`ftfy`: repairs wrongly decoded text, with datatrove's choice of what ftfy may change.
+"""`ftfy`: repairs wrongly decoded text, with datatrove's defaults for ftfy.
 
-The text is ftfy's, always. A text of plain ASCII without control characters and `&` is one that ftfy leaves as it
-is, so it is not asked.
+The result is always that of ftfy. It leaves plain ASCII without control characters and `&` unchanged, so it is not
+called for such texts.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from mixproof.pipeline.steps.document import Document
 from mixproof.pipeline.steps.step import Apply, Options
 
 VERSION = 1
-_TO_ASK = re.compile(r"[^\t\n -%'-~]")
+_MAY_CHANGE = re.compile(r"[^\t\n -%'-~]")
 
 
 class FtfyOptions(Options):
-    """As datatrove's FTFYFormatter."""
+    """The options of datatrove's FTFYFormatter."""
 
     unescape_html: Literal["auto"] | bool = "auto"
     remove_terminal_escapes: bool = True
@@ -37,11 +37,11 @@ class FtfyOptions(Options):
 
 
 def make_ftfy(options: FtfyOptions) -> Apply:
-    """Repair texts; none is dropped."""
+    """Repair texts; no document is dropped."""
     formatter = importlib.import_module("datatrove.pipeline.formatters").FTFYFormatter(**options.model_dump())
 
     def apply(document: Document) -> str:
-        if document.text.isascii() and _TO_ASK.search(document.text) is None:
+        if document.text.isascii() and _MAY_CHANGE.search(document.text) is None:
             return document.text
         return str(formatter.format(document.text))
 

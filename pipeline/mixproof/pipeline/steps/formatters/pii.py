@@ -1,9 +1,9 @@
-r"""`pii`: email addresses and public IP addresses give way to fixed ones, found by datatrove's expressions.
+r"""`pii`: replaces email addresses and public IP addresses, found by datatrove's expressions, with fixed ones.
 
-Differs from datatrove: replacements are taken in turn from the first one on in every document. datatrove's run on
-from document to document, so that a text would depend on those before it.
+Difference from datatrove: in every document, replacements are used in turn from the first. datatrove continues the turn
+from document to document, so that a text depends on the documents before it.
 
-A text without `@` has no address to look for, nor has one without three runs of digits with dots between them.
+The expressions are skipped for texts that cannot match: those without `@`, or without digits around dots.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Replacements = Annotated[Strings, Field(min_length=1)]
 
 
 class PiiOptions(Options):
-    """As datatrove's PIIFormatter."""
+    """The options of datatrove's PIIFormatter."""
 
     remove_emails: bool = True
     remove_ips: bool = True
@@ -39,7 +39,7 @@ class PiiOptions(Options):
         "220.127.116.11",
         "18.104.22.168",
     )
-    """Used in turn; datatrove found that none of them answers."""
+    """Used in turn; according to datatrove, none of them responds."""
 
 
 def make_pii(options: PiiOptions) -> Apply:

@@ -1,1 +1,1 @@
-"""Words and sentences of a text, as spaCy splits them, remembered."""
+"""Words and sentences of a text, as spaCy splits them, with a memo."""

@@ -1,12 +1,11 @@
-"""A chunk between white space split into spaCy's words, most of them without spaCy.
+"""Split chunks between white space into spaCy's words, most of them without spaCy.
 
-spaCy takes about 20 us for a chunk it has not seen; in running text 5% of all chunks are new to a memo however large.
-Most are a word of plain letters with a few marks around it, such as `(word),`.
-What spaCy does with the marks depends on them and on the case of the letters next to them, never on the word, unless
-the word stands in one of its special cases (`cannot`, `Mr.`, `xD`). So each such shape is tried once with a word that
-is in no dictionary, and what comes out is the template for the shape. At the start, templates are checked against spaCy
-on a list of chunks; a language in which they fail goes without. Other chunks, and tried ones, go by spaCy's rules
-(`rules.py`), and those in which its special cases may meet to spaCy.
+spaCy takes about 20 us for a new chunk, and 5% of the chunks of running text are new to a memo of any size. Most are a
+word of plain letters with a few marks around it, such as `(word),`. How spaCy splits off the marks depends on the marks
+and on the case of the adjacent letters, not on the word, unless the word is part of a special case (`cannot`, `Mr.`,
+`xD`). So each such shape is split once with a made-up word, and the result is the template for the shape. Templates are
+checked against spaCy on a list of chunks when a language is loaded; if they differ, the language does not use them.
+Other chunks are split by spaCy's rules (`rules.py`), and those in which special cases may overlap by spaCy itself.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from .rules import Rules
 
 MAX_TEMPLATES = 10_000
 MAX_BEFORE, MAX_AFTER = 3, 4
-"""Marks that a shape may have on either side."""
+"""Maximum number of marks on either side of a shape."""
 _BEFORE = "([{\"'“‘«„‚‹¿¡*—–-"
 _AFTER = ".,;:?!)]}\"'”’»“‘›*…—–%-"
 _PARTS = re.compile(r"[^\W\d_]+|[0-9.,]+")
 _DIGITS = frozenset("0123456789")
 _NUMBER = 8
-"""The case of a number, beside the eight of letters: small or not of the first and the last two."""
-_UNKNOWN = ("zqx", "jv", "b")  # no language's word, so in no special case
+"""The case of a number; letters have eight cases: lower or not, for the first and the last two."""
+_UNKNOWN = ("zqx", "jv", "b")  # in no language's dictionary, so in no special case
 _SPLIT = 3
 _CHECKED_WORDS = {
     "letters": ("word", "Word", "WORD", "wOrD", "über", "Ёлка", "слово", "naïve", "ΑΒΓ", "كتاب", "日本語", "ספר"),
@@ -44,14 +43,14 @@ _CHECKED_MARKS = (
 
 
 class _Template(NamedTuple):
-    """Words before and after the word of a shape."""
+    """Tokens before and after the word of a shape."""
 
     before: tuple[str, ...]
     after: tuple[str, ...]
 
 
 class Chunks:
-    """Splits chunks as one spaCy tokenizer does."""
+    """Splits chunks exactly like a given spaCy tokenizer."""
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - spaCy is optional
         self._tokenizer = _bare(tokenizer)
@@ -59,10 +58,10 @@ class Chunks:
         self._special = frozenset(part for rule in tokenizer.rules for part in _PARTS.findall(rule))
         self._templates: dict[tuple[str, int, str], _Template | None] = {}
         self.rules: Rules | None = None
-        """spaCy's way followed without spaCy, where it leads to the same words."""
+        """spaCy's rules without spaCy, if they give the same words."""
         self._hyphens = self._split_at_hyphens()
         self.shapes = frozenset(_CHECKED_WORDS)
-        """Kinds of words that are spared spaCy: `letters`, `hyphens`, `numbers`."""
+        """Kinds of words that have templates: `letters`, `hyphens`, `numbers`."""
         self.shapes = frozenset(kind for kind in _CHECKED_WORDS if self._agrees(kind, self._by_shape))
         self._plain = "letters" in self.shapes
         rules = Rules(tokenizer)
@@ -70,9 +69,9 @@ class Chunks:
             self.rules = rules
 
     def split(self, chunk: str) -> Sequence[str]:
-        """Give the words of a chunk, which holds no white space and is not empty."""
+        """The words of a chunk, which holds no white space and is not empty."""
         if chunk.isalpha() and len(chunk) > 1 and self._plain and chunk not in self._special:
-            return (chunk,)  # without marks, so that no shape need be looked for
+            return (chunk,)  # no marks, so no template is needed
         words = self._by_shape(chunk)
         return self._by_rules(chunk) if words is None else words
 
@@ -81,7 +80,7 @@ class Chunks:
         return self._by_spacy([chunk])[0] if words is None else words
 
     def _by_spacy(self, chunks: Sequence[str]) -> list[Sequence[str]]:
-        """Split many chunks in one call: a line break is a token of its own and joins no special case."""
+        """Split many chunks in one call: a line break is always a token of its own."""
         texts = [token.text for token in self._tokenizer("\n".join(chunks))]
         found: list[Sequence[str]] = []
         words: list[str] = []
@@ -95,14 +94,14 @@ class Chunks:
         return found
 
     def _by_shape(self, chunk: str) -> Sequence[str] | None:
-        rest = chunk.rstrip(_AFTER)
-        core = rest.lstrip(_BEFORE)
-        if core.isalpha() and len(core) > 1:  # most of them, and no expression is needed
+        head = chunk.rstrip(_AFTER)
+        core = head.lstrip(_BEFORE)
+        if core.isalpha() and len(core) > 1:  # the common case, without a regular expression
             if "letters" not in self.shapes or core in self._special:
                 return None
             if core is not chunk and not core.isascii() and not self._cased.issuperset(core):
-                return None  # which marks spaCy splits from letters without case is not tried
-            return self._marked(rest[: len(rest) - len(core)], core, (core,), chunk[len(rest) :])
+                return None  # templates are not tried for letters without case
+            return self._marked(head[: len(head) - len(core)], core, (core,), chunk[len(head) :])
         match = self._shape.fullmatch(chunk)
         if match is None:
             return None
@@ -120,7 +119,7 @@ class Chunks:
         return self._marked(before, core, words, after)
 
     def _marked(self, before: str, core: str, words: Sequence[str], after: str) -> Sequence[str] | None:
-        """Put the marks around the words of a core, as spaCy splits them."""
+        """Add the marks around the words of a core, as spaCy splits them."""
         if not before and not after:
             return words
         if len(before) > MAX_BEFORE or len(after) > MAX_AFTER + 2:
@@ -162,9 +161,9 @@ class Chunks:
 
 
 def _bare(tokenizer: Any) -> Any:  # noqa: ANN401 - as above
-    """Give a tokenizer of the same rules with a vocabulary of its own that knows nothing about words but their letters.
+    """A tokenizer with the same rules and an empty vocabulary.
 
-    spaCy looks 15 things up about every word that is new to its vocabulary, for other parts than the tokenizer.
+    spaCy looks up 15 attributes of every word that is new to its vocabulary, which the tokenizer does not use.
     """
     return type(tokenizer)(
         importlib.import_module("spacy.vocab").Vocab(),
@@ -184,7 +183,7 @@ def _between(parts: Iterable[str], mark: str) -> list[str]:
 
 @functools.cache
 def _letters() -> tuple[re.Pattern[str], frozenset[str], frozenset[str]]:
-    """The pattern of a shape, spaCy's letters that have a case, and the small ones."""
+    """The pattern of a shape, spaCy's letters that have a case, and those in lower case."""
     classes = importlib.import_module("spacy.lang.char_classes")
     every = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x20000))))
     lower = frozenset(re.findall(f"[{classes.ALPHA_LOWER}]", every))

@@ -1,9 +1,9 @@
 """spaCy's regular expressions, tried only where they can match.
 
-Its tokenizer looks for suffixes and infixes at every character of a chunk, with expressions of a hundred branches and
-thousands of ranges: 10 to 20 us a chunk. What a match can begin or end with, and what it must hold, stands in the
-expression itself. It is read from there, so nothing is taken for granted about a language; where an expression is
-not of a form that is understood here, it stays as it is.
+Its tokenizer searches for suffixes and infixes at every character of a chunk, with expressions of a hundred branches
+and thousands of ranges: 10 to 20 us per chunk. The characters with which a match can begin or end, and those it must
+contain, are derived from the parsed expression, so nothing is assumed about a language. An expression whose form is not
+understood here is used unchanged.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from itertools import chain
-from re import _compiler, _constants, _parser  # type: ignore[attr-defined]  # know what an expression is made of
+from re import _compiler, _constants, _parser  # type: ignore[attr-defined]  # parse and compile regular expressions
 from typing import Any
 
 MAX_SUFFIX = 20
 Search = Callable[[str], re.Match[str] | None]
 Find = Callable[[str], Iterable[re.Match[str]]]
 _ASIDE = (_constants.AT, _constants.ASSERT, _constants.ASSERT_NOT)
-"""Parts of an expression that take no character."""
+"""Parts of an expression that consume no character."""
 _ONE = (_constants.LITERAL, _constants.NOT_LITERAL, _constants.IN, _constants.ANY)
 _REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
 
 
 def at_the_start(search: Search) -> Search:
-    """Look for prefixes only among those that can begin with the first character, if all begin at the start."""
+    """Search only the prefixes that can begin with the first character, if all prefixes are anchored at the start."""
     pattern = _pattern_of(search)
     if pattern is None or not _anchored(_parser.parse(pattern.pattern, pattern.flags)):
         return search
@@ -40,9 +40,9 @@ def at_the_start(search: Search) -> Search:
 
 
 def near_the_end(search: Search) -> Search:
-    """Look for suffixes only where one can begin, and only among those that can end with the last character.
+    """Search suffixes only near the end, and only those that can end with the last character.
 
-    All branches of spaCy's expression end at the end, and are of bounded length but for a run of dots.
+    All branches of spaCy's expression are anchored at the end and of bounded length, except for a run of dots.
     """
     pattern = _pattern_of(search)
     if pattern is None:
@@ -63,7 +63,7 @@ def near_the_end(search: Search) -> Search:
 
 
 def where_one_begins(find: Find) -> Find:
-    """Look for infixes only at characters with which one begins: those are asked for first, as one set."""
+    """Search infixes only at characters with which one can begin, which are tried first as one set."""
     pattern = _pattern_of(find)
     if pattern is None:
         return find
@@ -77,31 +77,31 @@ def where_one_begins(find: Find) -> Find:
 
 
 class _Branches(dict[str, "re.Pattern[str] | None"]):
-    """The branches of an expression that can begin (or end) with a character, in order; None where none can.
+    """The branches of an expression that can begin (or end) with a character, in order; None if none can.
 
-    It is false where the expression is not of branches, or not known what they begin with.
+    False if the expression does not consist of branches, or their first (or last) characters are unknown.
     """
 
     def __init__(self, pattern: re.Pattern[str], *, last: bool) -> None:
         super().__init__()
         self._parsed = _parser.parse(pattern.pattern, pattern.flags)
         self._flags = pattern.flags
-        places = [place for place, (kind, _) in enumerate(self._parsed) if kind is _constants.BRANCH]
-        self._place = places[0] if len(places) == 1 and _only_asides(self._parsed, places[0]) else None
+        indices = [index for index, (kind, _) in enumerate(self._parsed) if kind is _constants.BRANCH]
+        self._index = indices[0] if len(indices) == 1 and _only_asides(self._parsed, indices[0]) else None
         self._branches: list[tuple[Any, Any]] = []
         self._made: dict[tuple[int, ...], re.Pattern[str] | None] = {(): None}
-        if self._place is not None:
-            branches = self._parsed[self._place][1][1]
+        if self._index is not None:
+            branches = self._parsed[self._index][1][1]
             self._branches = [(branch, self._compiled(_outermost(branch, last=last))) for branch in branches]
 
     def __bool__(self) -> bool:
         return bool(self._branches) and all(outer is not None for _, outer in self._branches)
 
     def __missing__(self, char: str) -> re.Pattern[str] | None:
-        among = tuple(place for place, (_, outer) in enumerate(self._branches) if outer.match(char) is not None)
+        among = tuple(index for index, (_, outer) in enumerate(self._branches) if outer.match(char) is not None)
         if among not in self._made:
             parts = list(self._parsed)
-            parts[self._place or 0] = (_constants.BRANCH, (None, [self._branches[place][0] for place in among]))
+            parts[self._index or 0] = (_constants.BRANCH, (None, [self._branches[index][0] for index in among]))
             self._made[among] = _compiler.compile(_parser.SubPattern(self._parsed.state, parts), self._flags)
         self[char] = self._made[among]
         return self._made[among]
@@ -114,12 +114,12 @@ class _Branches(dict[str, "re.Pattern[str] | None"]):
 
 
 def _only_asides(parsed: Any, branches: int) -> bool:  # noqa: ANN401 - a parsed expression
-    """Whether all parts but that of the branches take no character."""
-    return all(kind in _ASIDE for place, (kind, _) in enumerate(parsed) if place != branches)
+    """Whether all parts except that of the branches consume no character."""
+    return all(kind in _ASIDE for index, (kind, _) in enumerate(parsed) if index != branches)
 
 
 def with_a_dot(match: Search) -> Search:
-    """Try an address only where there is a dot, if none goes without."""
+    """Match addresses only in strings with a dot, if every address has one."""
     pattern = _pattern_of(match)
     if pattern is None or not _holds(_parser.parse(pattern.pattern), ord(".")):
         return match
@@ -142,19 +142,19 @@ def _anchored(parsed: Any) -> bool:  # noqa: ANN401 - a parsed expression
 
 
 def _outermost(parsed: Any, *, last: bool) -> Any:  # noqa: ANN401 - a parsed expression, and a part of one
-    """Give all first (or last) characters of a match as a part of one character; None where they are not known."""
+    """All first (or last) characters of a match as a part of one character; None if they are unknown."""
     branches = _ends_of(parsed, last)
     if not branches:
         return None
     if all(kind in (_constants.LITERAL, _constants.IN) for kind, _ in branches):
         sets = [value if kind is _constants.IN else [(kind, value)] for kind, value in branches]
         if all((_constants.NEGATE, None) not in one for one in sets):
-            return (_constants.IN, list(chain.from_iterable(sets)))  # one set is tried faster than many
+            return (_constants.IN, list(chain.from_iterable(sets)))  # one set is faster than many
     return (_constants.BRANCH, (None, [_parser.SubPattern(parsed.state, [branch]) for branch in branches]))
 
 
 def _ends_of(parsed: Any, last: bool) -> list[Any] | None:  # noqa: ANN401 - a parsed expression
-    """Give what a first (or last) character may be, each a part of one character."""
+    """The possible first (or last) characters, each as a part of one character."""
     parts = [part for part in parsed if part[0] not in _ASIDE]
     if not parts:
         return None
@@ -172,7 +172,7 @@ def _ends_of(parsed: Any, last: bool) -> list[Any] | None:  # noqa: ANN401 - a p
 
 
 def _holds(parsed: Any, char: int) -> bool:  # noqa: ANN401 - as above
-    """Whether every match of a parsed expression holds a character."""
+    """Whether every match of a parsed expression contains a character."""
     for kind, value in parsed:
         if kind is _constants.LITERAL and value == char:
             return True

@@ -1,13 +1,13 @@
-"""Words and sentences of spaCy's rule tokenizer by a memo of the chunks between white space.
+"""Words and sentences of spaCy's rule-based tokenizer, with a memo of the chunks between white space.
 
-spaCy splits such chunks one by one, so a memo of chunks gives the same words, and only chunks that are new are split
-(`chunks.py`). The memo holds the words of a chunk as the bytes of their numbers, so that the words of a text are one
-look-up a chunk and one join. It has two generations: when it is full, the newer one becomes the older, and of the older
-only that stays which is asked for again. What is found does not depend on what was found before.
+spaCy splits such chunks one by one, so a memo of chunks gives the same words, and only new chunks are split
+(`chunks.py`). The memo holds the words of a chunk as the bytes of their ids, so the words of a text take one look-up
+per chunk and one join. It has two generations: when it is full, the newer one becomes the older, from which only the
+chunks that are used again are kept. The words of a text do not depend on earlier texts.
 
-Differs from datatrove: spaCy joins special cases such as emoticons across chunks when choosing among overlapping
-ones (`8 ) )` against `)  )`); here a chunk is looked at alone. And `IS_ALPHA`, on which spaCy fails from the second
-time on, so that datatrove takes these letters out of the text, goes from the first time on.
+Differences from datatrove: when special cases such as emoticons overlap, spaCy joins them across chunks (`8 ) )` versus
+`)  )`); here every chunk is split alone. And spaCy fails on `IS_ALPHA` from its second occurrence on, so datatrove
+removes these letters from the text; here they are removed from the first occurrence on.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _ID_BYTES = 4
 _OTHER = b"w"
 _FLAGS = np.arange(256, dtype=np.uint8)
 _KINDS = np.where(_FLAGS & ENDS, ord("e"), np.where(_FLAGS & PUNCTUATION, ord("p"), ord(_OTHER))).astype(np.uint8)
-"""What a word is to a sentence, by its flags."""
+"""The role of a word in a sentence, by its flags."""
 _SENTENCE = re.compile(b"e[ep]*w")
-"""A closing mark, and the first word after it that is no punctuation."""
+"""A closing mark, and the first word after it that is not punctuation."""
 _UNREADABLE = "IS_ALPHA"
-"""The name of spaCy's first symbol, and a word that its vocabulary mistakes for it."""
+"""The name of spaCy's first symbol, for which its vocabulary mistakes this word."""
 
 
 class _Memo(dict[str, bytes]):
-    """The numbers of the words of each chunk; one that is looked up for the first time is split."""
+    """The ids of the words of each chunk, which is split when it is looked up for the first time."""
 
     def __init__(self, chunks: Chunks, vocabulary: Vocabulary, older: Mapping[str, bytes]) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class _Memo(dict[str, bytes]):
 
 
 class MemoSplitter(Splitter):
-    """Words and sentences of spaCy's rule tokenizer, each chunk split once."""
+    """Words and sentences of spaCy's rule-based tokenizer; each chunk is split once."""
 
     def __init__(self, tokenizer: Any) -> None:  # noqa: ANN401 - spaCy is optional
         super().__init__(tokenizer)
@@ -66,11 +66,11 @@ class MemoSplitter(Splitter):
         self._start_with({}, ())
 
     def size(self) -> tuple[int, int]:
-        """Count the chunks that are remembered, and their characters."""
+        """Number of chunks in the memo, and their characters."""
         return len(self._memo) + len(self._memo.older), self._memo.chars
 
     def words(self, text: str) -> Words:
-        """Give the words of a text."""
+        """The words of a text."""
         if self._memo.chars > self._weighed + splitter.WEIGHED_CHARS:
             splitter.make_room()
             self._weighed = self._memo.chars
@@ -82,7 +82,7 @@ class MemoSplitter(Splitter):
     def sentences(self, line: str, words: Words | None = None, first: int = 0) -> int:
         """Count the sentences of a line as spaCy's sentencizer does.
 
-        A sentence begins at the first token after a closing mark that is no punctuation. White space beyond one
+        A sentence begins at the first token after a closing mark that is not punctuation. White space other than one
         space after a word is such a token.
         """
         line = self._readable(line)
@@ -96,16 +96,16 @@ class MemoSplitter(Splitter):
         wide = _wide_breaks(line, spelled)
         if wide:
             ends = list(accumulate(len(chunk) // _ID_BYTES for chunk in chunks))
-            cuts = [0, *(ends[place] for place in wide), len(kinds)]
+            cuts = [0, *(ends[index] for index in wide), len(kinds)]
             kinds = _OTHER.join(kinds[start:stop] for start, stop in pairwise(cuts))
         return 1 + len(_SENTENCE.findall(kinds))
 
     def fewest_sentences(self, words: Words) -> int:
-        """Count them as if the text were one line with a space between words; no line break makes them fewer."""
+        """The count for the text as one line with single spaces; line breaks never reduce it."""
         return 1 if words.by_chunk is None else 1 + len(_SENTENCE.findall(_kinds_of(words.ids, words.vocabulary)))
 
     def shrink(self) -> None:
-        """Forget what has not been asked for since the last time; past the bound the latest, which is the rarest."""
+        """Forget chunks not used since the last time, and beyond the bound the latest, which are the rarest."""
         kept = dict(islice(self._memo.items(), splitter.MAX_CHUNKS // 2))
         ids = np.frombuffer(b"".join(kept.values()), dtype=np.int32)
         used, numbers = np.unique(ids, return_inverse=True)
@@ -122,7 +122,7 @@ class MemoSplitter(Splitter):
         self._weighed = self._memo.chars
 
     def _readable(self, text: str) -> str:
-        """Give the text that datatrove's tokenizer reads: without a word on which spaCy fails."""
+        """The text that datatrove's tokenizer reads: without a word on which spaCy fails."""
         if _UNREADABLE not in text:
             return text
         whole = {chunk for chunk in text.split() if _UNREADABLE in chunk}
@@ -130,12 +130,12 @@ class MemoSplitter(Splitter):
 
 
 def _kinds_of(ids: NDArray[np.int32], vocabulary: Vocabulary) -> bytes:
-    """Spell what each word is to a sentence."""
+    """The role of each word in a sentence, one byte per word."""
     return _KINDS[vocabulary.flags[ids]].tobytes()
 
 
 def _wide_breaks(line: str, chunks: Sequence[str]) -> list[int]:
-    """Places in `chunks` after which white space is a token of spaCy's: anything but a single space."""
+    """Indices in `chunks` after which white space is a token of spaCy: anything but a single space."""
     if not chunks or " ".join(chunks) == line:
         return []
     wide, at = [], line.index(chunks[0])

@@ -1,9 +1,9 @@
-"""spaCy's way of splitting a chunk, followed without its documents and lexemes: a third of the time.
+"""spaCy's algorithm for splitting a chunk, without its documents and lexemes: in a third of the time.
 
-By its documentation (spacy.io/usage/linguistic-features#how-tokenizer-works): take prefixes and suffixes off while
-there are any; what is left is a special case (`don't`), or a word if it matches as a whole or as an address, else it
-is cut at its infixes. Words that spell a special case (`:` and `)`) become its words. Where two may share a word, spaCy
-itself is asked.
+It follows spacy.io/usage/linguistic-features#how-tokenizer-works: remove prefixes and suffixes while there are any; the
+remainder is a special case (`don't`), or a word if it matches as a whole or as an address, or else is split at its
+infixes. Words that together spell a special case (`:` and `)`) become its words. If two special cases may share a
+word, spaCy itself splits the chunk.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ class Rules:
         self._whole = tokenizer.token_match or _nothing
         self._address = with_a_dot(tokenizer.url_match or _nothing)
         self._special: dict[str, tuple[str, ...]] = {}
-        spelled = {chunk: tuple(self._split(chunk)) for chunk in tokenizer.rules}  # as if there were no special cases
+        spelled = {chunk: tuple(self._split(chunk)) for chunk in tokenizer.rules}  # without special cases
         self._alone = frozenset(
             words[0]
             for chunk, words in spelled.items()
             if len(words) == 1 < len(tokenizer.rules[chunk])
             and (not tokenizer.faster_heuristics or self._marked(chunk))
         )
-        """Special cases of one word: spaCy looks among words for those with something that it could take off."""
+        """Special cases of one word; spaCy searches the words for those with a prefix, suffix or infix."""
         self._phrases: dict[tuple[str, str], list[tuple[str, ...]]] = {}
         for words in spelled.values():
             if len(words) > 1:
                 self._phrases.setdefault((words[0], words[1]), []).append(words)
-        """The special cases that spaCy looks for among words, by how they begin."""
+        """The special cases of several words, by their first two."""
         self._seldom = self._alone.union(first for first, _ in self._phrases)
         self._special = {chunk: _words_of(case) for chunk, case in tokenizer.rules.items()}
 
     def split(self, chunk: str) -> list[str] | None:
-        """Give the words of a chunk; None where special cases may meet."""
+        """The words of a chunk; None if special cases may overlap."""
         words = self._split(chunk)
         if self._seldom.isdisjoint(words):
             return words
@@ -54,70 +54,70 @@ class Rules:
         return bool(self._prefix(chunk) or self._suffix(chunk) or any(True for _ in self._infixes(chunk)))
 
     def _with_cases(self, words: list[str]) -> list[str] | None:
-        """Put the special cases in place of the words that spell them; None where two of them share a word."""
+        """Replace words that spell a special case by its words; None if two special cases share a word."""
         found: list[str] = []
         done = 0
-        for place, pair in enumerate(pairwise(words)):
+        for index, pair in enumerate(pairwise(words)):
             for phrase in self._phrases.get(pair, ()):
-                if tuple(words[place : place + len(phrase)]) == phrase:
-                    if place < done:
+                if tuple(words[index : index + len(phrase)]) == phrase:
+                    if index < done:
                         return None
-                    found += (*words[done:place], *self._special["".join(phrase)])
-                    done = place + len(phrase)
+                    found += (*words[done:index], *self._special["".join(phrase)])
+                    done = index + len(phrase)
         return found + words[done:]
 
     def _split(self, chunk: str) -> list[str]:
         special = self._special
         before: list[str] = []
         after: list[str] = []
-        rest, size = chunk, 0
-        while rest and len(rest) != size and rest not in special and not self._whole(rest):
-            size = len(rest)
-            prefix = self._prefix(rest)
+        remainder, size = chunk, 0
+        while remainder and len(remainder) != size and remainder not in special and not self._whole(remainder):
+            size = len(remainder)
+            prefix = self._prefix(remainder)
             start = 0 if prefix is None else prefix.end() - prefix.start()
-            inner = rest[start:] if start else rest
+            inner = remainder[start:] if start else remainder
             if start and inner in special:
-                before.append(rest[:start])
-                rest = inner
+                before.append(remainder[:start])
+                remainder = inner
                 break
             suffix = self._suffix(inner)
             length = 0 if suffix is None else suffix.end() - suffix.start()
-            if length and rest[:-length] in special:
-                after.append(rest[-length:])
-                rest = rest[:-length]
+            if length and remainder[:-length] in special:
+                after.append(remainder[-length:])
+                remainder = remainder[:-length]
                 break
             if start:
-                before.append(rest[:start])
+                before.append(remainder[:start])
             if length and start + length <= size:
-                after.append(rest[-length:])
-                inner = rest[start:-length]
-            rest = inner
-        if rest:
-            before += special.get(rest) or self._inside(rest)
+                after.append(remainder[-length:])
+                inner = remainder[start:-length]
+            remainder = inner
+        if remainder:
+            before += special.get(remainder) or self._inside(remainder)
         before += reversed(after)
         return before
 
-    def _inside(self, rest: str) -> list[str]:
-        if self._whole(rest) or self._address(rest):
-            return [rest]
+    def _inside(self, remainder: str) -> list[str]:
+        if self._whole(remainder) or self._address(remainder):
+            return [remainder]
         words: list[str] = []
         end = 0
-        for infix in self._infixes(rest):
+        for infix in self._infixes(remainder):
             first, last = infix.span()
             if first == 0:
-                continue  # spaCy does not cut there, nor after it
+                continue  # spaCy does not split before or after it
             if first != end:
-                words.append(rest[end:first])
+                words.append(remainder[end:first])
             if first != last:
-                words.append(rest[first:last])
+                words.append(remainder[first:last])
             end = last
-        if end < len(rest):
-            words.append(rest[end:])
+        if end < len(remainder):
+            words.append(remainder[end:])
         return words
 
 
 def _words_of(case: Iterable[Mapping[Any, str]]) -> tuple[str, ...]:
-    """Give the words of a special case, which spaCy keeps by the attribute ORTH, as a name or as a number."""
+    """The words of a special case, which spaCy stores under the attribute ORTH, by name or by number."""
     orth = importlib.import_module("spacy.attrs").ORTH
     return tuple(word["ORTH"] if "ORTH" in word else word[orth] for word in case)
 

@@ -1,4 +1,4 @@
-"""Words as numbers, and what the steps ask of each: found once when a word is new."""
+"""Words by id, with the properties that steps use, computed once per word."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ SYMBOL = 1
 ALPHA = 2
 """At least one character is a letter."""
 PUNCTUATION = 4
-"""Every character is punctuation by Unicode (P*), as spaCy's `is_punct`."""
+"""Every character is Unicode punctuation (P*), like spaCy's `is_punct`."""
 ENDS = 8
 """The word closes a sentence."""
 
 BASE = 0x9E3779B97F4A7C15
-"""Odd, so that it has an inverse mod 2^64: a hash of a run of words is a difference of two prefix sums."""
+"""Odd, so that it has an inverse mod 2^64, and the hash of an n-gram is a difference of two prefix sums."""
 INVERSE = pow(BASE, -1, 2**64)
 _START = 1024
 _Number = TypeVar("_Number", bound=np.generic)
 
 
 class Growing(Generic[_Number]):
-    """An array that grows at its end; a view of it stays good, because growth makes a new one."""
+    """An array that grows at its end; views stay valid, because growth allocates a new array."""
 
     def __init__(self, kind: type[_Number]) -> None:
         self._room: NDArray[_Number] = np.zeros(_START, dtype=kind)
@@ -39,7 +39,7 @@ class Growing(Generic[_Number]):
 
     @property
     def array(self) -> NDArray[_Number]:
-        """What is in it."""
+        """The values so far."""
         return self._room[: self._used]
 
     def extend(self, values: Sequence[int] | NDArray[_Number]) -> None:
@@ -54,13 +54,13 @@ class Growing(Generic[_Number]):
 
 
 class Vocabulary:
-    """Words by number."""
+    """Words by id."""
 
     def __init__(self, ends: Collection[str] = frozenset()) -> None:
         self._id_of: dict[str, int] = {}
         self._ends = ends
         self.chars = 0
-        """Characters of all words: what bounds the memory."""
+        """Characters of all words, by which the memory is bounded."""
         self._new: list[str] = []
         self._lengths = Growing(np.int32)
         self._flags = Growing(np.uint8)
@@ -71,15 +71,15 @@ class Vocabulary:
         return len(self._id_of)
 
     def find(self, word: str) -> int | None:
-        """Give the number of a word; None where no text so far had it."""
+        """The id of a word; None if no text so far contained it."""
         return self._id_of.get(word)
 
     def spelled(self) -> list[str]:
-        """Give all words by their numbers."""
+        """All words in the order of their ids."""
         return list(self._id_of)
 
     def ids_of(self, words: Iterable[str]) -> list[int]:
-        """Give the numbers of words, new ones included."""
+        """The ids of words; new words get one."""
         known, new = self._id_of, self._new
         ids: list[int] = []
         for word in words:
@@ -93,26 +93,26 @@ class Vocabulary:
     @property
     def lengths(self) -> NDArray[np.int32]:
         """Characters of each word."""
-        self._enter()
+        self._update()
         return self._lengths.array
 
     @property
     def flags(self) -> NDArray[np.uint8]:
-        """What is true of each word: SYMBOL, ALPHA, PUNCTUATION, ENDS."""
-        self._enter()
+        """The flags of each word: SYMBOL, ALPHA, PUNCTUATION, ENDS."""
+        self._update()
         return self._flags.array
 
     @property
     def hashes(self) -> NDArray[np.uint64]:
         """Each word's polynomial hash mod 2^64: the sum of c_j * BASE^j over its characters."""
-        self._enter()
+        self._update()
         if self._unhashed:
             self._hashes.extend(hash_words(self._unhashed))
             self._unhashed = []
         return self._hashes.array
 
-    def _enter(self) -> None:
-        """Look at the words that came since."""
+    def _update(self) -> None:
+        """Compute the properties of words added since the last call."""
         if self._new:
             lengths = list(map(len, self._new))
             self._lengths.extend(lengths)
@@ -122,7 +122,7 @@ class Vocabulary:
             self._new = []
 
     def _flags_of(self, word: str) -> int:
-        if word.isalpha():  # no letter is among the marks
+        if word.isalpha():  # no letter is a mark
             return ALPHA
         flags = 0
         if _marks().issuperset(word):
@@ -137,18 +137,18 @@ class Vocabulary:
 
 
 def hash_words(words: Iterable[str]) -> NDArray[np.uint64]:
-    """Hash words by their characters, all at once."""
+    """Hash words by their characters, uint64 [words]."""
     words = list(words)
     lengths = np.fromiter(map(len, words), dtype=np.int64, count=len(words))
     codes = np.frombuffer("".join(words).encode("utf-32-le"), dtype="<u4").astype(np.uint64)
     starts = np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64)
-    places = np.arange(len(codes)) - np.repeat(starts, lengths)
+    positions = np.arange(len(codes)) - np.repeat(starts, lengths)
     codes = (codes + np.uint64(1)) * np.uint64(0xD6E8FEB86659FD93)
-    return np.add.reduceat(codes * powers(int(lengths.max()))[places], starts)
+    return np.add.reduceat(codes * powers(int(lengths.max()))[positions], starts)
 
 
 def powers(most: int, base: int = BASE) -> NDArray[np.uint64]:
-    """Give base^0 to base^most mod 2^64, and some more."""
+    """Powers base^0 to at least base^most mod 2^64."""
     return _powers(max(64, 1 << most.bit_length()), base)
 
 

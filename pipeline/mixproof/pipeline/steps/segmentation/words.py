@@ -1,8 +1,8 @@
-"""The splitter of each language: words exactly as datatrove's tokenizers find them, found once for all steps.
+"""The splitter of each language: exactly the words of datatrove's tokenizers, found once for all steps.
 
-datatrove runs spaCy on every text, 91% of its filters' time. Where spaCy splits by rules, a memo gives the same words
-(`memo.py`). Languages that it does not split by rules (Chinese, Japanese, Thai, Korean ...) go to datatrove's own
-tokenizer whole, with its speed.
+datatrove runs spaCy on every text, which takes 91% of its filters' time. For languages that spaCy splits by rules, a
+memo gives the same words (`memo.py`). Other languages (Chinese, Japanese, Thai, Korean ...) use datatrove's tokenizer
+itself, at its speed.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from .splitter import Splitter
 
 
 class NoWordsError(RequestError):
-    """Nothing installed here splits a language into words."""
+    """No tokenizer for a language is installed."""
 
 
 def splitter_of(language: str) -> Splitter:
-    """Give the splitter of a language, by the codes that datatrove knows (`en` or `eng`).
+    """The splitter of a language, by datatrove's codes (`en` or `eng`).
 
     Raises:
-        NoWordsError: when datatrove has no tokenizer for it, or the package it needs is not installed.
+        NoWordsError: when datatrove has no tokenizer for it, or a package for it is not installed.
     """
     found = _splitter_or_fault(language)
     if isinstance(found, str):
-        raise NoWordsError(f"no words in {language!r}: {found}")
+        raise NoWordsError(f"no word tokenizer for {language!r}: {found}")
     return found
 
 
@@ -41,9 +41,9 @@ def _splitter_or_fault(language: str) -> Splitter | str:
         tokenizer = tokenizers.load_word_tokenizer(_code_of(language))
         tokenizer.word_tokenize("words")  # loads what it needs
     except ValueError:
-        return "datatrove knows no such language; give a code of two or three letters such as `en` or `deu`"
+        return "datatrove does not know this language; use a code of two or three letters such as `en` or `deu`"
     except (ImportError, LookupError, OSError) as error:
-        return f"{error}; install what it names"
+        return f"{error}; install the package that it names"
     rules = getattr(tokenizer, "tokenizer", None)
     if type(getattr(rules, "tokenizer", None)).__module__ == "spacy.tokenizer":
         return MemoSplitter(tokenizer)
@@ -51,9 +51,9 @@ def _splitter_or_fault(language: str) -> Splitter | str:
 
 
 def _code_of(language: str) -> str:
-    """Give the code by which datatrove knows a language in its own script: `cmn_Hani` for `zh`, `eng_Latn` for `en`.
+    """Datatrove's code for a language in its default script: `cmn_Hani` for `zh`, `eng_Latn` for `en`.
 
-    Without a script datatrove takes the last one in its table: Latin letters for Chinese, Hindi and Arabic.
+    Without a script, datatrove uses the last one in its table: Latin letters for Chinese, Hindi and Arabic.
     """
     label = language.replace("_", "-").partition("-")[0].lower()
     for row in _assignments():

@@ -40,6 +40,7 @@ COMMANDS = (
     "proxies",
     "schema",
     "demo",
+    "doctor",
 )
 """Each is a module of `commands/` with a function of the same name."""
 

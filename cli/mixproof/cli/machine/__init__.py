@@ -1,0 +1,1 @@
+"""What this machine has: processors, memory, disk, GPUs, installed packages, and the commands that work with them."""

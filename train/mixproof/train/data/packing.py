@@ -1,0 +1,164 @@
+"""Best-fit packing: documents into training windows without cutting any that fits (Ding et al. 2024, arXiv 2404.10830).
+
+A document of at most S tokens is one piece. A longer one is cut from its start into whole windows of S tokens and a
+remainder. Pieces are packed by best fit decreasing: longest first, each into the fullest window that still has room.
+
+The decisions depend on lengths alone, so they are made on the histogram of lengths: all windows with the same content
+are one group, and placing a million pieces of one length costs as much as placing one. That takes O(S^2) steps at most,
+whatever the number of documents; the rest is sorting, O(n log n) in the pieces, at about 60 bytes of memory a piece.
+
+Within one length, which document goes into which window, and the order in which windows are read, are shuffled by the
+seed of the epoch. The number of windows is the same in every epoch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Pack:
+    """The windows of one pass over a draw. Pieces stand window by window, in the order in which they are read."""
+
+    window_starts: NDArray[np.int64]
+    """[windows + 1] the first piece of each window; the last entry is the number of pieces."""
+    documents: NDArray[np.int32]
+    """[pieces] the document of each piece, a row of the draw."""
+    first_tokens: NDArray[np.int32]
+    """[pieces] where in its document each piece starts."""
+    tokens: NDArray[np.int32]
+    """[pieces] tokens of each piece."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Windows with the same content: those of `parent`, and `pieces` pieces of `length` tokens behind it."""
+
+    parent: int
+    length: int
+    pieces: int
+
+
+def pack_documents(lengths: NDArray[np.int32], sequence_length: int, seed: int) -> Pack:
+    """Pack one pass over documents.
+
+    Args:
+        lengths: [documents] tokens of each, EOD included; at least 1.
+        sequence_length: S, the tokens that a window has room for.
+        seed: of the epoch, below 2**32.
+    """
+    documents, first_tokens, tokens = cut_documents(lengths, sequence_length)
+    slot_windows, slot_tokens = _slots(np.bincount(tokens, minlength=sequence_length + 1))
+    random = np.random.RandomState(seed)
+    shuffled = random.permutation(len(tokens))
+    windows = int(slot_windows[-1]) + 1 if len(slot_windows) else 0
+    position = np.empty(windows, np.int64)
+    position[random.permutation(windows)] = np.arange(windows)
+    by_length = shuffled[np.argsort(tokens[shuffled], kind="stable")]
+    pieces = np.empty_like(by_length)
+    pieces[np.argsort(slot_tokens, kind="stable")] = by_length
+    order = np.argsort(position[slot_windows], kind="stable")
+    pieces = pieces[order]
+    counts = np.bincount(position[slot_windows], minlength=windows)
+    return Pack(
+        window_starts=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
+        documents=documents[pieces],
+        first_tokens=first_tokens[pieces],
+        tokens=tokens[pieces],
+    )
+
+
+def count_windows(lengths: NDArray[np.int32], sequence_length: int) -> int:
+    """Windows of one pass, the same for every seed."""
+    _, _, tokens = cut_documents(lengths, sequence_length)
+    _, leaves = _best_fit_decreasing(np.bincount(tokens, minlength=sequence_length + 1))
+    return sum(leaves.values())
+
+
+def cut_documents(
+    lengths: NDArray[np.int32], sequence_length: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Documents, first tokens and tokens of all pieces, in the order of the documents, as in `Pack`."""
+    pieces = -(-lengths.astype(np.int64) // sequence_length)
+    documents = np.repeat(np.arange(len(lengths), dtype=np.int32), pieces)
+    number = np.arange(len(documents), dtype=np.int64) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    first_tokens = number * sequence_length
+    tokens = np.minimum(lengths[documents] - first_tokens, sequence_length)
+    return documents, first_tokens.astype(np.int32), tokens.astype(np.int32)
+
+
+def _slots(histogram: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Window and tokens of every piece, window by window, the longest piece of a window first."""
+    groups, leaves = _best_fit_decreasing(histogram)
+    windows, tokens, first = [], [], 0
+    for leaf, count in leaves.items():
+        content: list[int] = []
+        at = leaf
+        while at >= 0:
+            content = [groups[at].length] * groups[at].pieces + content
+            at = groups[at].parent
+        windows.append(np.repeat(np.arange(first, first + count, dtype=np.int64), len(content)))
+        tokens.append(np.tile(np.array(content, np.int32), count))
+        first += count
+    if not windows:
+        return np.zeros(0, np.int64), np.zeros(0, np.int32)
+    return np.concatenate(windows), np.concatenate(tokens)
+
+
+def _best_fit_decreasing(histogram: NDArray[np.int64]) -> tuple[list[_Group], dict[int, int]]:
+    """Pack lengths; `histogram` has [S + 1] pieces of each length.
+
+    Returns:
+        All groups, and how many windows each final group has, by its index, in the order of their room left.
+    """
+    capacity = len(histogram) - 1
+    groups: list[_Group] = []
+    by_room: list[dict[int, int]] = [{} for _ in range(capacity + 1)]  # room left > group > windows
+    rooms = _Rooms(capacity)
+    for length in np.flatnonzero(histogram)[::-1].tolist():
+        left = int(histogram[length])
+        while left:
+            room = rooms.smallest_from(length)
+            parent, count = (next(iter(by_room[room].items()))) if room is not None else (-1, left)
+            free = capacity if room is None else room
+            each = min(free // length, left)  # best fit stays with a window until the length fits no more
+            filled = min(count, left // each)
+            if room is not None:
+                _take(by_room[room], parent, filled)
+                rooms.set(room, bool(by_room[room]))
+            groups.append(_Group(parent, length, each))
+            by_room[free - each * length][len(groups) - 1] = filled
+            rooms.set(free - each * length, present=True)
+            left -= filled * each
+    leaves = {group: count for room in by_room for group, count in room.items()}
+    return groups, leaves
+
+
+def _take(windows_of: dict[int, int], group: int, count: int) -> None:
+    """Take windows out of a group."""
+    windows_of[group] -= count
+    if not windows_of[group]:
+        del windows_of[group]
+
+
+class _Rooms:
+    """Which amounts of room left some window has: a set of integers with a fast next-larger query."""
+
+    def __init__(self, capacity: int) -> None:
+        self._bits = 0
+        self._capacity = capacity
+
+    def set(self, room: int, present: bool) -> None:
+        """Add or remove one amount."""
+        if present:
+            self._bits |= 1 << room
+        else:
+            self._bits &= ~(1 << room)
+
+    def smallest_from(self, least: int) -> int | None:
+        """Return the smallest amount that is not below `least`, or None."""
+        above = self._bits >> least
+        return least + (above & -above).bit_length() - 1 if above else None

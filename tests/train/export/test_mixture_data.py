@@ -99,7 +99,7 @@ def test_every_document_of_every_part_is_there_once_with_its_id_and_eod(
     texts: tuple[int, dict[str, Ids]],
     tmp_path: Path,
 ) -> None:
-    data = export(corpus.manifest, corpus.store, NAMES, budget, tmp_path / "out")
+    data = export(corpus.manifest, corpus.store, NAMES, budget, tmp_path / "out", str(tmp_path / "out"))
     for source, documents in texts[1].items():
         expected = {f"{source}-train#{number}": [*ids, EOD] for number, ids in enumerate(documents)}
         assert READERS[export](tmp_path / "out", source) == expected
@@ -120,7 +120,7 @@ def test_the_draw_of_a_proxy_is_exported_as_its_runs_read_it(
 ) -> None:
     draws = {name: make_draw(corpus.store, corpus.manifest, name, 20) for name in ("a", "b")}
     assert draws["a"].documents < 9
-    export(corpus.manifest, corpus.store, NAMES, budget, tmp_path / "out", draws)
+    export(corpus.manifest, corpus.store, NAMES, budget, tmp_path / "out", str(tmp_path / "out"), draws)
     found = READERS[export](tmp_path / "out", "a")
     assert (len(found), sum(map(len, found.values()))) == (draws["a"].documents, draws["a"].tokens)
     assert json.loads((tmp_path / "out" / "mixture.json").read_bytes())["documents"] == "draw"
@@ -137,7 +137,7 @@ def test_a_damaged_part_is_named_and_nothing_is_written(
     path = corpus.store.path(f"{part.prefix}.bin")
     path.write_bytes(path.read_bytes()[:-2] + b"\xff\x00")
     with pytest.raises(DamagedFileError, match=rf"{part.prefix}\.bin: whole file: SHA-256 is"):
-        export(corpus.manifest, corpus.store, NAMES, budget, tmp_path / "out")
+        export(corpus.manifest, corpus.store, NAMES, budget, tmp_path / "out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -151,7 +151,7 @@ def test_a_folder_that_holds_something_is_refused(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x")
     with pytest.raises(RequestError, match="out"):
-        export(corpus.manifest, corpus.store, NAMES, budget, tmp_path / "out")
+        export(corpus.manifest, corpus.store, NAMES, budget, tmp_path / "out", str(tmp_path / "out"))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 
@@ -160,7 +160,14 @@ def test_olmo_gets_the_share_and_the_passes_of_each_source_by_phase(
     make_budget: Callable[..., RunBudget],
     tmp_path: Path,
 ) -> None:
-    export_olmo(corpus.manifest, corpus.store, NAMES, make_budget(8, {"a": 30, "b": 10}, {"a": 4}), tmp_path / "out")
+    export_olmo(
+        corpus.manifest,
+        corpus.store,
+        NAMES,
+        make_budget(8, {"a": 30, "b": 10}, {"a": 4}),
+        tmp_path / "out",
+        str(tmp_path / "out"),
+    )
     first, second = (
         yaml.safe_load((tmp_path / "out" / f"source-mixture-phase-{number}.yaml").read_text())["sources"]
         for number in (1, 2)

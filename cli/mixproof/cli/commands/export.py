@@ -4,6 +4,9 @@
 `--format megatron` writes a checkpoint that Megatron-LM loads and reads its weights back. `--format megatron-args`
 writes the data files and flags with which stock Megatron-LM trains a mixture of a spec. `--merge` joins a build's
 parts into one dataset per source and side.
+
+`--format olmo`, `mds` and `datasets` write the documents of a mixture for OLMo-core, MosaicML Streaming and Hugging
+Face datasets, with counts by source.
 """
 
 from __future__ import annotations
@@ -25,22 +28,30 @@ from mixproof.ledger.objects import is_remote
 from mixproof.tokenize.dataset.merge import merge_parts
 from mixproof.train.export.megatron_args import ARGS, export_megatron_args
 from mixproof.train.export.output_folder import output_folder
+from mixproof.train.export.to_datasets import export_datasets
 from mixproof.train.export.to_huggingface import TOKENIZER_DIFFERS, export_huggingface
+from mixproof.train.export.to_mds import export_mds
 from mixproof.train.export.to_megatron import export_megatron
-from mixproof.train.launch.plan import plan_budgets
+from mixproof.train.export.to_olmo import export_olmo
+from mixproof.train.launch.plan import plan_budgets, plan_requests
 
 from .audit import SPEC_SUFFIXES
+
+RUN_FORMATS = ("huggingface", "megatron")
+TRAINERS = {"olmo": export_olmo, "mds": export_mds, "datasets": export_datasets}
+"""Exports of a mixture's documents, by the format's name."""
+MIXTURE_FORMATS = ("megatron-args", *TRAINERS)
 
 TargetArgument = Annotated[
     str,
     typer.Argument(
         metavar="RUN|SPEC|MANIFEST",
-        help="Path or URL of a run; a spec for megatron-args; a spec or a build's manifest for --merge.",
+        help="Path or URL of a run; a spec to export a mixture; a spec or a build's manifest for --merge.",
     ),
 ]
 FormatOption = Annotated[
-    Literal["huggingface", "megatron", "megatron-args"] | None,
-    typer.Option("--format", metavar="huggingface|megatron|megatron-args", help="Tool to write for."),
+    Literal["huggingface", "megatron", "megatron-args", "olmo", "mds", "datasets"] | None,
+    typer.Option("--format", metavar="huggingface|megatron|megatron-args|olmo|mds|datasets", help="Tool to write for."),
 ]
 MergeOption = Annotated[
     bool, typer.Option("--merge", help="Join a build's parts into one dataset per source and side.")
@@ -49,9 +60,17 @@ OutputOption = Annotated[
     str,
     typer.Option("--output", metavar="DIR", help="New or empty folder to write to, or a URL (s3://bucket/folder)."),
 ]
-MixtureOption = Annotated[str | None, typer.Option("--mixture", help="For megatron-args: a mixture of the spec.")]
+MixtureOption = Annotated[
+    str | None, typer.Option("--mixture", help="A mixture of the spec; needed when it has several.")
+]
 ProxyOption = Annotated[
-    str | None, typer.Option("--proxy", help="For megatron-args: a proxy of the spec; needed when it has several.")
+    str | None, typer.Option("--proxy", help="A proxy of the spec, for a mixture; needed when it has several.")
+]
+DrawOption = Annotated[
+    bool,
+    typer.Option(
+        "--draw", help="For olmo, mds and datasets: export what the proxy's runs read, not all training documents."
+    ),
 ]
 
 
@@ -61,23 +80,22 @@ def export(
     form: FormatOption = None,
     mixture: MixtureOption = None,
     proxy: ProxyOption = None,
+    draw: DrawOption = False,
     merge: MergeOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Write a run, a mixture's blend, or a merged build for another tool, and check what was written."""
-    if merge == (form is not None):
-        raise RequestError("export needs either --format huggingface, megatron or megatron-args, or --merge")
-    if not merge and form != "megatron-args" and (mixture is not None or proxy is not None):
-        raise RequestError(f"--mixture and --proxy are for --format megatron-args; --format {form} exports a run")
-    if form == "megatron-args" and is_remote(output):
-        raise RequestError(f"--output {output}: the written flags name local files, so give a local folder")
+    _check_options(form, output, merge=merge, of_mixture=mixture is not None or proxy is not None, draw=draw)
     with export_folder(output) as folder:
         if merge:
-            written = _merge(target, mixture or proxy, store, folder)
+            written = _merge(target, store, folder)
         elif form == "megatron-args":
             written = _megatron_args(target, mixture, proxy, store, folder)
+        elif form in TRAINERS:
+            location = output.rstrip("/") if is_remote(output) else str(folder.resolve())
+            written = _trainer(form, target, mixture, proxy, store, folder, location, draw=draw)
         else:
             written = (_megatron if form == "megatron" else _huggingface)(target, folder)
     location = output if is_remote(output) else str(folder.resolve())
@@ -85,6 +103,19 @@ def export(
         stderr.print(f"{output.rstrip('/')}{line}", soft_wrap=True)
     if as_json:
         emit_json({"format": form or "merge", "output": location, **written.facts})
+
+
+def _check_options(form: str | None, output: str, *, merge: bool, of_mixture: bool, draw: bool) -> None:
+    if merge == (form is not None):
+        raise RequestError(f"export needs either --format {', '.join((*RUN_FORMATS, *MIXTURE_FORMATS))}, or --merge")
+    if of_mixture and form not in MIXTURE_FORMATS:
+        formats = ", ".join(MIXTURE_FORMATS)
+        exported = "--merge writes a whole build" if merge else f"--format {form} exports a run"
+        raise RequestError(f"--mixture and --proxy are for --format {formats}; {exported}")
+    if draw and form not in TRAINERS:
+        raise RequestError(f"--draw is for --format {', '.join(TRAINERS)}")
+    if form == "megatron-args" and is_remote(output):
+        raise RequestError(f"--output {output}: the written flags name local files, so give a local folder")
 
 
 @dataclass(frozen=True)
@@ -134,9 +165,34 @@ def _megatron_args(spec: str, mixture: str | None, proxy: str | None, store: str
     return _Written({"mixture": mixture, "proxy": proxy, "files": files}, (summary,))
 
 
-def _merge(target: str, other: str | None, store: str, output: Path) -> _Written:
-    if other is not None:
-        raise RequestError("--mixture and --proxy are for --format megatron-args; --merge writes a whole build")
+def _trainer(
+    form: str,
+    spec: str,
+    mixture: str | None,
+    proxy: str | None,
+    store: str,
+    output: Path,
+    location: str,
+    *,
+    draw: bool,
+) -> _Written:
+    request = open_request(Path(spec), store)
+    manifest = request.manifest()
+    mixture = _one_of("mixture", mixture, list(request.spec.mixtures))
+    proxy = _one_of("proxy", proxy, list(request.spec.train.proxies))
+    budgets = plan_budgets(request.spec, {name: source.train.tokens for name, source in manifest.sources.items()})
+    draws = None
+    if draw:
+        runs = plan_requests(request.spec, manifest, request.store, None)
+        draws = next(run.draws for run in runs if (run.mixture, run.proxy) == (mixture, proxy))
+    names = (mixture, proxy)
+    data = TRAINERS[form](manifest, request.store, names, budgets[mixture, proxy], output, location, draws)
+    lines = [f"/{source.name}: {source.documents:,} documents, {source.tokens:,} tokens" for source in data]
+    sources = {source.name: {"documents": source.documents, "tokens": source.tokens} for source in data}
+    return _Written({"mixture": mixture, "proxy": proxy, "sources": sources}, tuple(lines))
+
+
+def _merge(target: str, store: str, output: Path) -> _Written:
     if target.endswith(SPEC_SUFFIXES):
         request = open_request(Path(target), store)
         source_store, manifest = request.store, request.manifest()

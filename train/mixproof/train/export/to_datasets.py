@@ -40,9 +40,10 @@ def export_datasets(
     names: tuple[str, str],
     budget: RunBudget,
     folder: Path,
+    location: str,
     draws: Mapping[str, Draw] | None = None,
 ) -> list[SourceData]:
-    """Write a mixture; return its sources. Arguments and errors as those of `export_olmo`."""
+    """Write a mixture; return its sources. Arguments and errors as those of `export_olmo`; no file names `location`."""
     data = sources_of(manifest, store, budget, draws)
     with output_folder(folder) as scratch:
         files = {source.name: _write_source(source, scratch) for source in data}

@@ -45,6 +45,7 @@ def export_mds(
     names: tuple[str, str],
     budget: RunBudget,
     folder: Path,
+    location: str,
     draws: Mapping[str, Draw] | None = None,
 ) -> list[SourceData]:
     """Write a mixture; return its sources. Arguments and errors as those of `export_olmo`."""
@@ -54,7 +55,7 @@ def export_mds(
         for number, phase in enumerate(budget.phases):
             name = f"streams-phase-{number + 1}.json" if len(budget.phases) > 1 else "streams.json"
             streams = [
-                {"local": str(folder.absolute() / source), "proportion": samples / phase.samples}
+                {"local": f"{location}/{source}", "proportion": samples / phase.samples}
                 for source, samples in sorted(phase.samples_of.items())
             ]
             (scratch / name).write_text(json.dumps(streams, indent=1) + "\n")

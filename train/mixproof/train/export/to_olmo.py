@@ -35,6 +35,7 @@ def export_olmo(
     names: tuple[str, str],
     budget: RunBudget,
     folder: Path,
+    location: str,
     draws: Mapping[str, Draw] | None = None,
 ) -> list[SourceData]:
     """Write a mixture; return its sources.
@@ -45,6 +46,7 @@ def export_olmo(
         names: mixture and proxy.
         budget: of the run, for shares.
         folder: to write; must not exist, or be empty.
+        location: path or URL under which the other trainer will find the folder.
         draws: what the runs of the proxy read; None: all training documents.
 
     Raises:
@@ -61,7 +63,7 @@ def export_olmo(
                 _write_part(part, scratch / name)
         for number, phase in enumerate(budget.phases):
             name = f"source-mixture-phase-{number + 1}.yaml" if len(budget.phases) > 1 else "source-mixture.yaml"
-            (scratch / name).write_text(_source_mixture(phase, budget, data, files, folder.absolute()))
+            (scratch / name).write_text(_source_mixture(phase, budget, data, files, location))
         write_statement(scratch, "olmo", manifest, budget, names, data, files, is_draw=draws is not None)
     return data
 
@@ -86,7 +88,7 @@ def _write_part(part: Part, path: Path) -> None:
 
 
 def _source_mixture(
-    phase: PhaseBudget, budget: RunBudget, data: list[SourceData], files: Mapping[str, list[str]], folder: Path
+    phase: PhaseBudget, budget: RunBudget, data: list[SourceData], files: Mapping[str, list[str]], location: str
 ) -> str:
     """The YAML of one phase; JSON strings are YAML's, so names with any sign are quoted right."""
     lines = ["sources:"]
@@ -95,7 +97,7 @@ def _source_mixture(
         if not samples:
             continue
         passes = max(1, math.ceil(samples * budget.sequence_length / source.tokens))
-        paths = "\n".join(f"      - {_quoted(str(folder / name))}" for name in files[source.name])
+        paths = "\n".join(f"      - {_quoted(f'{location}/{name}')}" for name in files[source.name])
         lines += [
             f"  - source_name: {_quoted(source.name)}",
             f"    target_ratio: {samples / phase.samples!r}",

@@ -20,6 +20,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,12 @@ from mixproof.mixtures.dedup_spec import Dedup, FuzzyDedup, ParagraphDedup
 from mixproof.mixtures.spec import Decontaminate, HeldoutCreate, HeldoutSpec, OnBadRecord, Source, Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate
+from mixproof.pipeline.heldout.create_heldout import create_heldout
 from mixproof.pipeline.heldout.decontaminate import decontaminate
-from mixproof.pipeline.heldout.heldout import create_heldout
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.read.selection import Selection
 
 NOTHING = "nothing"
 Peaks = dict[str, int]
@@ -115,11 +117,11 @@ def peaks_of(folder: Path, workers: int) -> tuple[Peaks, dict[str, int], int]:
         cluster.run(int, [()], label=NOTHING)
         sources = read_sources(spec, find_files(spec, folder), store, cluster)
         whole = deduplicate(spec, sources, store, cluster)
-        cut = deduplicate_paragraphs(spec, sources, whole.keep, whole.rows, store, cluster)
-        sets = create_heldout(
-            spec, cut.sources, cut.keep, cut.rows, store, cluster, _words_and_eod, tokenizer_sha256="0" * 64
-        )
-        decontaminate(spec, cut.sources, sets, (), store, cluster)
+        chosen = Selection(spec, sources, whole.keep, whole.rows, store, cluster)
+        cut = deduplicate_paragraphs(chosen)
+        chosen = replace(chosen, sources=cut.sources, keep=cut.keep, last_rows=cut.rows)
+        sets = create_heldout(chosen, _words_and_eod, tokenizer_sha256="0" * 64)
+        decontaminate(chosen, sets, ())
     return cluster.peaks, cluster.tasks, peak_bytes()
 
 

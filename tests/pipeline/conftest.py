@@ -6,7 +6,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from mixproof.mixtures.spec import Decontaminate, HeldoutCreate, HeldoutSpec, On
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate
+from mixproof.pipeline.heldout.create_heldout import create_heldout
 from mixproof.pipeline.heldout.decontaminate import Decontaminated, decontaminate
 from mixproof.pipeline.heldout.evaluation import find_evaluation_files
-from mixproof.pipeline.heldout.heldout import Heldout as HeldoutSets
-from mixproof.pipeline.heldout.heldout import create_heldout
+from mixproof.pipeline.heldout.heldout_set import Heldout
 from mixproof.pipeline.heldout.reserve import Reserve, reserve_heldout
 from mixproof.pipeline.read.documents import SourceDocuments, read_sources
 from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.read.selection import Selection
 
 MakeSpec = Callable[..., Spec]
 
@@ -75,31 +76,25 @@ class Room:
     keep: dict[str, tuple[Bitmap | None, ...]]
     before: dict[str, StageRow]
 
-    def create(self, reserve: Reserve | None = None, **asked: int | None) -> HeldoutSets:
-        """Hold out what is asked; a token is a word."""
-        spec = self._asking(asked)
-        return create_heldout(
-            spec,
-            self.sources,
-            self.keep,
-            self.before,
-            self.store,
-            self.cluster,
-            count_words,
-            tokenizer_sha256="0" * 64,
-            reserve=reserve,
-        )
+    def selection(self, **requested: int | None) -> Selection:
+        """Select the documents that deduplication kept; `requested`: the spec's `heldout.create`."""
+        created = HeldoutSpec(create=HeldoutCreate.model_validate(requested))
+        spec = self.spec.model_copy(update={"heldout": created})
+        return Selection(spec, self.sources, self.keep, self.before, self.store, self.cluster)
 
-    def reserve(self, **asked: int | None) -> Reserve:
-        """Set documents aside for what is asked."""
-        return reserve_heldout(self._asking(asked), self.sources, self.keep, self.before, self.store, self.cluster)
+    def create(self, reserve: Reserve | None = None, **requested: int | None) -> Heldout:
+        """Hold out as much as requested; a token is a word."""
+        return create_heldout(self.selection(**requested), count_words, tokenizer_sha256="0" * 64, reserve=reserve)
 
-    def decontaminate(self, heldout: HeldoutSets, **options: Any) -> Decontaminated:  # noqa: ANN401  a spec's values
+    def reserve(self, **requested: int | None) -> Reserve:
+        """Reserve documents for what is requested."""
+        return reserve_heldout(self.selection(**requested))
+
+    def decontaminate(self, heldout: Heldout, **options: Any) -> Decontaminated:  # noqa: ANN401  a spec's values
         """Decontaminate with the spec's options; `off=True` for `decontaminate: false`."""
         chosen = False if options.pop("off", False) else Decontaminate.model_validate(options)
         spec = self.spec.model_copy(update={"decontaminate": chosen})
-        files = find_evaluation_files(spec, self.folder)
-        return decontaminate(spec, self.sources, heldout, files, self.store, self.cluster)
+        return decontaminate(replace(self.selection(), spec=spec), heldout, find_evaluation_files(spec, self.folder))
 
     def texts(self, name: str, bitmaps: Sequence[Bitmap | None]) -> list[str]:
         """Read the texts of a source that `bitmaps` keep, in order."""
@@ -109,9 +104,6 @@ class Room:
             kept = read_bitmap(self.store, bitmap, shard.documents)
             texts += [text for text, stays in zip(column, kept, strict=True) if stays]
         return texts
-
-    def _asking(self, asked: Mapping[str, int | None]) -> Spec:
-        return self.spec.model_copy(update={"heldout": HeldoutSpec(create=HeldoutCreate.model_validate(asked))})
 
 
 @pytest.fixture

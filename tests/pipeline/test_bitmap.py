@@ -28,17 +28,17 @@ def test_a_bitmap_comes_back_as_it_was_saved(tmp_path: Path) -> None:
 
 def test_none_keeps_all_rows(tmp_path: Path) -> None:
     assert read_bitmap(Store(tmp_path), None, 2).tolist() == [True, True]
-    with pytest.raises(ValueError, match="how many"):
+    with pytest.raises(ValueError, match="the number of rows must be given"):
         read_bitmap(Store(tmp_path), None)
 
 
 def test_a_bitmap_of_another_length_or_count_is_damage(tmp_path: Path) -> None:
     store = Store(tmp_path)
     bitmap = saved(store, [True, False, True])
-    with pytest.raises(DamagedFileError, match=r"bool \[4\] expected"):
+    with pytest.raises(DamagedFileError, match=r"expected bool \[4\]"):
         read_bitmap(store, bitmap, 4)
     data = bytearray(store.path(bitmap.path).read_bytes())
     data[-1] = 0
     store.path(bitmap.path).write_bytes(data)
-    with pytest.raises(DamagedFileError, match="2 rows kept expected, found 1"):
+    with pytest.raises(DamagedFileError, match="expected 2 kept rows, found 1"):
         read_bitmap(store, bitmap)

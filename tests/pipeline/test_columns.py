@@ -34,7 +34,7 @@ def test_strings_may_come_as_their_utf8() -> None:
 
 
 def test_a_value_of_another_size_is_refused() -> None:
-    with pytest.raises(AssertionError, match="another size"):
+    with pytest.raises(AssertionError, match="does not have the size of fixed_size_binary"):
         column_of([b"abc"], pa.binary(4))
 
 

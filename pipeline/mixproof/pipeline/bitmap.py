@@ -1,12 +1,13 @@
 """Keep-bitmaps: which rows of a shard's `documents.parquet` a stage keeps.
 
-A bitmap is a numpy bool array with one entry a row, saved with `np.save`, so a byte a document: 1 MB for a
-million. Stages chain by handing on bitmaps instead of copies of text. Where no stage has dropped
-anything from a shard its bitmap is None, which stands for all rows.
+A bitmap is a numpy bool array with one entry per row, saved with `np.save`: one byte per document, 1 MB per million.
+Stages pass bitmaps to each other instead of copies of the text. A shard from which no stage has dropped anything has
+the bitmap None, which means all rows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,40 +22,44 @@ BITMAP = "keep.npy"
 
 @dataclass(frozen=True)
 class Bitmap:
-    """A saved bitmap, by its place and its content."""
+    """A saved bitmap, identified by path and content."""
 
     path: str
     """Relative to the store."""
     sha256: str
     kept: int
-    """Rows that are True."""
+    """Number of rows that are True."""
+
+
+KeepBitmaps = Mapping[str, tuple[Bitmap | None, ...]]
+"""For each source one bitmap per shard, in the order of its shards; None keeps all rows."""
 
 
 def save_bitmap(path: Path, keep: NDArray[np.bool_]) -> None:
-    """Write `keep`, bool [rows], to a local path (an attempt's)."""
+    """Write `keep`, bool [rows], to a local path, usually inside an attempt."""
     with path.open("wb") as file:
         np.save(file, np.ascontiguousarray(keep, dtype=np.bool_), allow_pickle=False)
 
 
 def bitmap_of(receipt: Receipt, kept: int, name: str = BITMAP) -> Bitmap:
-    """The bitmap that a finished output holds under `name`."""
+    """Return the bitmap that a finished output holds under `name`."""
     return Bitmap(path=f"{receipt.stage}/{receipt.key}/{name}", sha256=receipt.files[name].sha256, kept=kept)
 
 
 def read_bitmap(store: Store, bitmap: Bitmap | None, rows: int | None = None) -> NDArray[np.bool_]:
-    """Read a bitmap, bool [rows]; None gives `rows` times True.
+    """Read a bitmap, bool [rows]; None gives all True.
 
     Raises:
-        ValueError: for None without a number of rows.
-        DamagedFileError: when the array is not of the size or the count that its record states.
+        ValueError: when `bitmap` is None and `rows` is not given.
+        DamagedFileError: when the array does not have the number of rows, or of kept rows, that was recorded.
     """
     if bitmap is None:
         if rows is None:
-            raise ValueError("a bitmap of None keeps all rows: say how many there are")
+            raise ValueError("bitmap None keeps all rows, so the number of rows must be given")
         return np.ones(rows, dtype=np.bool_)
     keep: NDArray[np.bool_] = np.load(store.path(bitmap.path), allow_pickle=False)
     if keep.dtype != np.bool_ or keep.ndim != 1 or (rows is not None and len(keep) != rows):
-        raise DamagedFileError(bitmap.path, "header", f"bool [{rows}] expected, found {keep.dtype} {list(keep.shape)}")
+        raise DamagedFileError(bitmap.path, "header", f"expected bool [{rows}], found {keep.dtype} {list(keep.shape)}")
     if int(keep.sum()) != bitmap.kept:
-        raise DamagedFileError(bitmap.path, "content", f"{bitmap.kept} rows kept expected, found {int(keep.sum())}")
+        raise DamagedFileError(bitmap.path, "content", f"expected {bitmap.kept} kept rows, found {int(keep.sum())}")
     return keep

@@ -1,4 +1,4 @@
-"""The shards of a group of sources, in order of priority, in a file for all tasks that look through them."""
+"""The shards of a group of sources in order of priority, saved as one file that all tasks of a search read."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ SHARDS = "shards.json"
 
 @dataclass(frozen=True)
 class GroupShard:
-    """A shard as a search over the group sees it."""
+    """One shard of a group, as a search over the group sees it."""
 
     folder: str
-    """Of what was made of it for the search, in the store."""
+    """Folder in the store of what was computed from the shard for this search."""
     first: int
-    """Documents of all shards before it."""
+    """Number of documents in all shards before this one."""
     bitmap: str | None
-    """Path in the store of the rows that take part; None: all."""
+    """Path in the store of the bitmap of participating rows; None: all rows."""
     source: str = ""
 
 
 def save_group(store: Store, stage: str, group: str, shards: Sequence[GroupShard]) -> None:
-    """Write the list of a group's shards once; `group` is its key."""
+    """Write the list of a group's shards, unless it is there already; `group` is its key."""
     if store.receipt(stage, group) is None:
         with store.attempt(stage, group) as attempt:
             attempt.path(SHARDS).write_bytes(orjson.dumps([asdict(shard) for shard in shards]))
             attempt.commit()
 
 
+def load_group(store: Store, stage: str, group: str) -> tuple[GroupShard, ...]:
+    """Read the shards of a group, in order; a process caches the last group it read."""
+    return _load(str(store), stage, group)
+
+
 @lru_cache(maxsize=1)
-def load_group(store_url: str, stage: str, group: str) -> tuple[GroupShard, ...]:
-    """The shards of a group, in order; a process keeps the last group's."""
-    path = Store(store_url).path(f"{stage}/{group}/{SHARDS}")
+def _load(store: str, stage: str, group: str) -> tuple[GroupShard, ...]:
+    path = Store(store).path(f"{stage}/{group}/{SHARDS}")
     return tuple(GroupShard(**each) for each in orjson.loads(path.read_bytes()))

@@ -1,4 +1,4 @@
-"""Rows of a sorted table in a file, found without reading the rest of it."""
+"""Find rows of a sorted table in a memory-mapped file without reading all of it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 
 def rows_between(column: NDArray[Any], low: int, high: int) -> slice:
-    """The rows whose value is in [low, high), of a column that rises.
+    """Return the rows of an ascending column whose values are in [low, high).
 
-    By Python's integers, so that a range of hashes may end at 2**64, and because `np.searchsorted` would copy, that is
-    read, a whole mapped column of another type than what it looks for.
+    The search compares Python integers: `high` may then be 2**64, and `np.searchsorted` would copy, and so read, the
+    whole mapped column when its dtype differs from that of the bounds.
     """
     return slice(bisect_left(column, low, key=int), bisect_left(column, high, key=int))

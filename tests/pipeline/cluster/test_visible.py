@@ -10,7 +10,7 @@ import ray
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.cluster.visible import check_visible, look_before_work, refuse_blind
+from mixproof.pipeline.cluster.visible import check_visible, look_before_work, refuse_unseen
 
 
 def square(number: int) -> int:
@@ -19,7 +19,7 @@ def square(number: int) -> int:
 
 def test_a_node_that_does_not_see_the_store_is_named(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"2 of 3 nodes of the cluster do not see this folder \(gpu1, gpu2\)"):
-        refuse_blind(Store(tmp_path), {"head": True, "gpu2": False, "gpu1": False})
+        refuse_unseen(Store(tmp_path), {"head": True, "gpu2": False, "gpu1": False})
 
 
 def test_a_store_that_all_nodes_see_is_used_and_no_mark_is_left(cluster: Cluster, tmp_path: Path) -> None:

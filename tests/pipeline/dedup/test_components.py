@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from mixproof.pipeline.dedup import components
 from mixproof.pipeline.dedup.components import Spill, connected
-from mixproof.pipeline.dedup.edges import Places, forest
+from mixproof.pipeline.dedup.edges import Pairs, forest
 
 
-def rows(*pairs: tuple[int, int]) -> Places:
+def rows(*pairs: tuple[int, int]) -> Pairs:
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def trees_of(sources: list[Places], part_rows: int) -> tuple[list[list[int]], int]:
+def trees_of(sources: list[Pairs], part_rows: int) -> tuple[list[list[int]], int]:
     """All rows of the trees, rising, and the number of parts; with parts of about `part_rows` rows."""
-    kept = components.PART_ROWS, components.SAMPLE, components.BLOCK_ROWS
-    components.PART_ROWS, components.SAMPLE, components.BLOCK_ROWS = part_rows, 1, 2
+    kept = components.PART_ROWS, components.SAMPLE_EVERY, components.BLOCK_ROWS
+    components.PART_ROWS, components.SAMPLE_EVERY, components.BLOCK_ROWS = part_rows, 1, 2
     try:
         with tempfile.TemporaryDirectory() as folder:
             parts = [
@@ -30,7 +30,7 @@ def trees_of(sources: list[Places], part_rows: int) -> tuple[list[list[int]], in
             ]
             assert list(Path(folder).iterdir()) == []  # nothing is left waiting
     finally:
-        components.PART_ROWS, components.SAMPLE, components.BLOCK_ROWS = kept
+        components.PART_ROWS, components.SAMPLE_EVERY, components.BLOCK_ROWS = kept
     return sorted(row for part in parts for row in part), len(parts)
 
 

@@ -20,8 +20,10 @@ from mixproof.mixtures.dedup_spec import Dedup
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.bitmap import read_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.dedup import dedup
-from mixproof.pipeline.dedup.dedup import Deduplicated, dedup_groups, deduplicate, losers_of, range_count
+from mixproof.pipeline.dedup import exact
+from mixproof.pipeline.dedup.dedup import Deduplicated, deduplicate
+from mixproof.pipeline.dedup.exact import losers_of, range_count
+from mixproof.pipeline.dedup.scope import dedup_groups
 from mixproof.pipeline.read.by_hash import HASHED_DTYPE
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.files import find_files
@@ -109,7 +111,7 @@ def test_more_ranges_of_hashes_give_the_same_result(
     corpus: Path, make_spec: MakeSpec, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept, result = run(corpus, make_spec, cluster, Dedup())
-    monkeypatch.setattr(dedup, "RANGE_DOCUMENTS", 2)
+    monkeypatch.setattr(exact, "RANGE_DOCUMENTS", 2)
     assert range_count(15) == 8
     more_kept, more = run(corpus, make_spec, cluster, Dedup())
     assert (more_kept, more.rows, more.matrix) == (kept, result.rows, result.matrix)
@@ -135,9 +137,9 @@ def test_groups_in_order_of_priority_and_wrong_names() -> None:
     assert dedup_groups(Dedup(keep=("web",)), names) == [["web", "books", "code"]]
     assert dedup_groups(Dedup(scope="source"), names) == [["books"], ["code"], ["web"]]
     assert dedup_groups(Dedup(scope={"g": ("web", "books")}, keep=("web",)), names) == [["web", "books"], ["code"]]
-    with pytest.raises(RequestError, match=r"dedup\.keep: there is no source 'wbe'; there are web, code, books"):
+    with pytest.raises(RequestError, match=r"dedup\.keep: there is no source 'wbe'; the sources are web, code, books"):
         dedup_groups(Dedup(keep=("wbe",)), names)
-    with pytest.raises(RequestError, match=r"dedup\.scope: the source 'web' is named twice"):
+    with pytest.raises(RequestError, match=r"dedup\.scope: source 'web' is named twice"):
         dedup_groups(Dedup(scope={"g": ("web",), "h": ("code", "web")}), names)
 
 

@@ -13,7 +13,7 @@ from mixproof.pipeline.dedup import edges
 from mixproof.pipeline.dedup.edges import bucket_edges, forest, range_count
 
 
-def places(*values: int) -> edges.Places:
+def places(*values: int) -> edges.Documents:
     return np.array(values, dtype=np.int64)
 
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mixproof.pipeline.dedup import keepers
-from mixproof.pipeline.dedup.edges import Places
+from mixproof.pipeline.dedup.edges import Documents, Pairs
 from mixproof.pipeline.dedup.keepers import Signatures, losers_of
 
 
-def rows(*pairs: tuple[int, int]) -> Places:
+def rows(*pairs: tuple[int, int]) -> Pairs:
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
@@ -21,7 +21,7 @@ def signatures(*minima: tuple[int, ...]) -> Signatures:
     """Signatures of the documents 0, 1, ..."""
     table = np.array(minima, dtype=np.uint16)
 
-    def of(documents: Places) -> NDArray[np.uint16]:
+    def of(documents: Documents) -> NDArray[np.uint16]:
         assert np.all(documents[1:] > documents[:-1])
         return table[documents]
 

@@ -97,7 +97,7 @@ def test_of_equal_texts_the_first_is_held_out_and_the_others_stay(read_room: Rea
 def test_documents_that_dedup_dropped_are_not_held_out(read_room: ReadRoom) -> None:
     room = read_room({"a": [TEXTS], "b": [[*TEXTS, "only here"]]}, dedup=Dedup(exact=True))
     room.sources.pop("a")
-    with pytest.raises(RequestError, match="takes all of its 1 documents"):
+    with pytest.raises(RequestError, match="would take all of its 1 documents"):
         room.create(tokens=1, min_documents=1)
 
 
@@ -109,12 +109,12 @@ def test_texts_without_a_token_are_passed_over(read_room: ReadRoom) -> None:
 
 @pytest.mark.parametrize("asked", [{"tokens": 501, "min_documents": 1}, {"tokens": 1, "min_documents": 101}])
 def test_a_source_that_cannot_give_what_is_asked_says_what_it_could(read_room: ReadRoom, asked: dict[str, int]) -> None:
-    with pytest.raises(RequestError, match=r"sources\.a: .*100 documents give 500 tokens in 100 documents"):
+    with pytest.raises(RequestError, match=r"sources\.a: .*100 documents provide only 500 tokens in 100 documents"):
         read_room({"a": [TEXTS]}).create(**asked)
 
 
 def test_a_set_that_leaves_nothing_to_train_on_is_an_error(read_room: ReadRoom) -> None:
-    with pytest.raises(RequestError, match="leaves none to train on"):
+    with pytest.raises(RequestError, match="leave none for training"):
         read_room({"a": [TEXTS]}).create(tokens=500, min_documents=1)
 
 

@@ -67,7 +67,7 @@ def built(read_room: ReadRoom) -> tuple[Any, Any, Path]:
 
 def take(room: Any, manifest: str | Path) -> Any:  # noqa: ANN401  classes of conftest
     spec = room.spec.model_copy(update={"heldout": HeldoutSpec.model_validate({"from": str(manifest)})})
-    return import_heldout(spec, room.folder, room.sources, room.keep, room.store)
+    return import_heldout(replace(room.selection(), spec=spec), room.folder)
 
 
 def test_sets_are_copied_byte_for_byte_and_take_nothing_from_the_sources(
@@ -147,7 +147,7 @@ def test_a_text_that_is_not_what_its_hash_says_is_an_error_even_where_the_file_i
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
     heldout.texts["a"] = replace(heldout.texts["a"], sha256=sha256_of_file(path))
     room = read_room({"a": [TEXTS]}, store="here")
-    with pytest.raises(DamagedFileError, match="row 1: the text is not the one"):
+    with pytest.raises(DamagedFileError, match="row 1: the text does not match its hash"):
         take(room, manifest_of(there, heldout))
 
 

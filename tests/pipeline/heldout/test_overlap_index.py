@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from mixproof.ledger.store import Store
-from mixproof.pipeline.heldout.heldout import TEXTS_SCHEMA, HeldoutSet, read_set, write_set
+from mixproof.pipeline.heldout.heldout_set import TEXTS_SCHEMA, HeldoutSet, read_set, write_set
 from mixproof.pipeline.heldout.overlap import build_index, find_overlaps
 from mixproof.pipeline.heldout.overlap_index import INDEX, index_key, load_index, make_index, save_index
 
@@ -39,7 +39,7 @@ def test_an_index_without_texts_or_with_sets_is_loaded_and_used(tmp_path: Path, 
         path, sha256 = write_set(store, "a", pa.Table.from_pylist(rows, schema=TEXTS_SCHEMA))
         sets = [read_set(store, "a", path, sha256)]
     key = index_key(13, sets, ())
-    make_index(str(store), key, 13, sets, ())
+    make_index(store, key, 13, sets, ())
     assert store.receipt(INDEX, key) is not None
     index, texts = load_index(store, key)
     assert index.protected == len(texts.rows) == count * len(TEXTS)

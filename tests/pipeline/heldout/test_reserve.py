@@ -34,8 +34,8 @@ def test_the_documents_of_smallest_hash_are_set_aside(read_room: ReadRoom) -> No
     room = read_room({"a": [TEXTS]}, shard_bytes=500)
     reserve = room.reserve(tokens=10, min_documents=2)  # 80 bytes: 14 documents
     expected = by_hash(TEXTS)[:14]
-    assert reserve.last["a"] == xxhash.xxh3_128_hexdigest(expected[-1].encode())
-    assert room.texts("a", reserve.rest["a"]) == [text for text in TEXTS if text not in expected]
+    assert reserve.last_hash["a"] == xxhash.xxh3_128_hexdigest(expected[-1].encode())
+    assert room.texts("a", reserve.tokenizer_train["a"]) == [text for text in TEXTS if text not in expected]
 
 
 def test_the_set_is_chosen_among_them(read_room: ReadRoom) -> None:
@@ -48,27 +48,27 @@ def test_the_set_is_chosen_among_them(read_room: ReadRoom) -> None:
 def test_as_many_documents_as_asked_are_set_aside_even_beyond_half(read_room: ReadRoom) -> None:
     room = read_room({"a": [TEXTS]})
     reserve = room.reserve(tokens=10, min_documents=150)
-    assert len(room.texts("a", reserve.rest["a"])) == 50
+    assert len(room.texts("a", reserve.tokenizer_train["a"])) == 50
     assert room.create(reserve, tokens=10, min_documents=150).texts["a"].documents == 150
 
 
 def test_copies_of_a_text_set_aside_are_not_left_to_the_tokenizer(read_room: ReadRoom) -> None:
     first = by_hash(TEXTS)[0]
     room = read_room({"a": [[*TEXTS, first], [first, first]]})
-    assert first not in room.texts("a", room.reserve(tokens=10, min_documents=1).rest["a"])
+    assert first not in room.texts("a", room.reserve(tokens=10, min_documents=1).tokenizer_train["a"])
 
 
 def test_a_source_all_of_which_would_be_set_aside_is_an_error(read_room: ReadRoom) -> None:
     room = read_room({"a": [TEXTS]})
     for documents in (200, 201):
-        with pytest.raises(RequestError, match="its documents, 200 in all"):
+        with pytest.raises(RequestError, match="of its 200 documents"):
             room.reserve(tokens=10, min_documents=documents)
 
 
 def test_more_tokens_than_the_reserve_gives_are_an_error_that_says_so(read_room: ReadRoom) -> None:
     room = read_room({"a": [TEXTS]})
     asked = {"tokens": 400, "min_documents": 1}  # half of the source: 100 documents of 3 tokens
-    with pytest.raises(RequestError, match="set aside for it.*give 300 tokens in 100 documents"):
+    with pytest.raises(RequestError, match="reserved for it.*provide only 300 tokens in 100 documents"):
         room.create(room.reserve(**asked), **asked)
 
 

@@ -24,9 +24,10 @@ from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.paragraphs import copies, cut_lists
 from mixproof.pipeline.paragraphs.cutting import cut_text
 from mixproof.pipeline.paragraphs.paragraph_hashes import paragraphs_of
-from mixproof.pipeline.paragraphs.paragraphs import NewParagraphs, deduplicate_paragraphs
+from mixproof.pipeline.paragraphs.paragraphs import DeduplicatedParagraphs, deduplicate_paragraphs
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import SHARD_BYTES
 
 MakeSpec = Callable[..., Spec]
@@ -59,7 +60,7 @@ def write(folder: Path, texts: Texts) -> None:
 
 def run(
     folder: Path, make_spec: MakeSpec, rule: Dedup, *, shard_bytes: int = SHARD_BYTES, store: str = "store"
-) -> tuple[dict[str, list[str]], NewParagraphs, InProcess]:
+) -> tuple[dict[str, list[str]], DeduplicatedParagraphs, InProcess]:
     """The texts that each source is left with, in order."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("store"))
     spec = make_spec({name: [f"{name}/*.jsonl"] for name in names}, dedup=rule)
@@ -69,7 +70,7 @@ def run(
         sources = read_sources(spec, find_files(spec, folder), place, cluster, shard_bytes=shard_bytes)
         whole = deduplicate(spec, sources, place, cluster)
         before = {name: whole.rows.get(name, source.ledger[-1]) for name, source in sources.items()}
-        found = deduplicate_paragraphs(spec, sources, whole.keep, before, place, cluster)
+        found = deduplicate_paragraphs(Selection(spec, sources, whole.keep, before, place, cluster))
     left: dict[str, list[str]] = {}
     for name, source in found.sources.items():
         left[name] = []
@@ -80,7 +81,7 @@ def run(
     return left, found, cluster
 
 
-def listed(folder: Path, found: NewParagraphs, source: str) -> list[tuple[Any, ...]]:
+def listed(folder: Path, found: DeduplicatedParagraphs, source: str) -> list[tuple[Any, ...]]:
     """The rows of a source's lists, without ids."""
     rows = [row for part in found.lists[source] for row in pq.read_table(folder / "store" / part.path).to_pylist()]
     return [tuple(value for name, value in row.items() if name != "id") for row in rows]
@@ -200,7 +201,7 @@ def test_files_of_a_tree_keep_their_names(tmp_path: Path, make_spec: MakeSpec) -
     with InProcess() as cluster:
         sources = read_sources(spec, find_files(spec, tmp_path), store, cluster)
         before = {name: source.ledger[-1] for name, source in sources.items()}
-        found = deduplicate_paragraphs(spec, sources, {"code": (None,)}, before, store, cluster)
+        found = deduplicate_paragraphs(Selection(spec, sources, {"code": (None,)}, before, store, cluster))
     table = pq.read_table(store.path(f"{found.sources['code'].shards[0].folder}/documents.parquet"))
     assert table.schema == pq.read_schema(store.path(f"{sources['code'].shards[0].folder}/documents.parquet"))
     assert table.select(["file", "text"]).to_pylist() == [
@@ -222,7 +223,7 @@ def test_paragraphs_are_lines_and_equal_where_their_words_are() -> None:
     data = [text.encode() for text in texts]
     found = paragraphs_of(b"".join(data), np.cumsum([0, *map(len, data)]))
     assert found.texts.tolist() == [0, 0, 0, 0, 2, 3, 3, 4, 5]
-    assert found.places.tolist() == [0, 1, 2, 3, 0, 0, 1, 0, 0]
+    assert found.indices.tolist() == [0, 1, 2, 3, 0, 0, 1, 0, 0]
     assert found.words.tolist() == [3, 3, 0, 2, 3, 0, 0, 3, 2]
     for halves in (found.high, found.low):
         a, same, blank, accent, other, _, _, reversed_, plain = halves.tolist()
@@ -249,7 +250,7 @@ def test_what_goes_is_what_a_walk_over_all_lines_finds(texts: list[str], cut: in
     for shard, part in enumerate((first, second)):
         found = paragraphs_of(b"".join(part), np.cumsum([0, *map(len, part)]))
         for place in np.flatnonzero(found.words >= 2):
-            tables.append((found.high[place], found.low[place], found.texts[place], found.places[place]))
+            tables.append((found.high[place], found.low[place], found.texts[place], found.indices[place]))
             shards.append(shard)
     rows = np.array(tables, dtype=[("high", "<u8"), ("low", "<u8"), ("row", "<u4"), ("paragraph", "<u4")])
     gone = copies.copies_of(rows, np.array(shards, dtype=np.int64))

@@ -10,7 +10,7 @@ documents that overlap with them are removed first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mixproof.ledger.account import StageRow
@@ -18,17 +18,19 @@ from mixproof.ledger.manifest import CutsRecord, Manifest, MatrixRow, TokenizerR
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.spec import Decontaminate, Spec
-from mixproof.pipeline.bitmap import Bitmap
+from mixproof.pipeline.bitmap import Bitmap, KeepBitmaps
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate
+from mixproof.pipeline.heldout.create_heldout import create_heldout
 from mixproof.pipeline.heldout.decontaminate import Decontaminated, decontaminate
 from mixproof.pipeline.heldout.evaluation import EvaluationFile, find_evaluation_files
-from mixproof.pipeline.heldout.heldout import Heldout, HeldoutSet, create_heldout
+from mixproof.pipeline.heldout.heldout_set import Heldout, HeldoutSet
 from mixproof.pipeline.heldout.import_heldout import import_heldout
 from mixproof.pipeline.heldout.reserve import reserve_heldout
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
 from mixproof.pipeline.read.documents import RemovalList, SourceDocuments, read_sources
 from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS, SHARD_BYTES
 from mixproof.pipeline.read.values import split_by_columns
 
@@ -44,8 +46,6 @@ from .tokenizer.tokenizer import TokenCounter, given_tokenizer, store_tokenizer
 from .tokenizer.train_tokenizer import train_tokenizer
 
 __all__ = ["BuildResult", "build", "find_build"]
-
-Keep = Mapping[str, tuple[Bitmap | None, ...]]
 
 
 @dataclass(frozen=True)
@@ -122,13 +122,19 @@ class _Job:
     def spec(self) -> Spec:
         return self.loaded.spec
 
+    def selection(
+        self, sources: Mapping[str, SourceDocuments], keep: KeepBitmaps, rows: Mapping[str, Sequence[StageRow]]
+    ) -> Selection:
+        """Return the input of the next stage over documents."""
+        return Selection(self.spec, sources, keep, _last(rows), self.store, self.cluster)
+
 
 @dataclass(frozen=True)
 class _Documents:
     """The documents that will be encoded, and the account of how they were chosen."""
 
     sources: Mapping[str, SourceDocuments]
-    train: Keep
+    train: KeepBitmaps
     heldout: Mapping[str, HeldoutSet]
     rows: Mapping[str, Sequence[StageRow]]
     """Each source's ledger up to decontamination."""
@@ -151,16 +157,16 @@ def _choose_documents(
         dedup = deduplicate(job.spec, sources, job.store, job.cluster)
     _extend(rows, dedup.rows)
     with job.clock.time("paragraphs"):
-        cut = deduplicate_paragraphs(job.spec, sources, dedup.keep, _last(rows), job.store, job.cluster)
+        cut = deduplicate_paragraphs(job.selection(sources, dedup.keep, rows))
     _extend(rows, cut.rows)
-    sources = cut.sources
+    selection = job.selection(cut.sources, cut.keep, rows)
     hold_out = _import_then_tokenizer if job.spec.heldout.from_ is not None else _tokenizer_then_create
-    tokenizer, heldout, clean = hold_out(job, sources, cut.keep, rows, against)
+    tokenizer, heldout, clean = hold_out(job, selection, rows, against)
     _extend(rows, clean.rows)
     hashes = [file.sha256 for file in against]
     matrix = add_matrices(dedup.matrix, cut.matrix)
-    lists = {name: _decontaminated(source, clean.dropped.get(name, ())) for name, source in sources.items()}
-    return _Documents(sources, clean.train, heldout.texts, rows, tokenizer, hashes, matrix, cut.lists, lists)
+    lists = {name: _decontaminated(source, clean.dropped.get(name, ())) for name, source in cut.sources.items()}
+    return _Documents(cut.sources, clean.train, heldout.texts, rows, tokenizer, hashes, matrix, cut.lists, lists)
 
 
 def _decontaminated(source: SourceDocuments, paths: Sequence[str | None]) -> tuple[RemovalList, ...]:
@@ -172,11 +178,7 @@ def _decontaminated(source: SourceDocuments, paths: Sequence[str | None]) -> tup
 
 
 def _tokenizer_then_create(
-    job: _Job,
-    sources: Mapping[str, SourceDocuments],
-    keep: Keep,
-    rows: Mapping[str, Sequence[StageRow]],
-    against: Sequence[EvaluationFile],
+    job: _Job, selection: Selection, rows: Mapping[str, Sequence[StageRow]], against: Sequence[EvaluationFile]
 ) -> tuple[TokenizerRecord, Heldout, Decontaminated]:
     """Make the tokenizer, then the held-out sets, whose size is given in tokens.
 
@@ -185,53 +187,45 @@ def _tokenizer_then_create(
     reserve = None
     with job.clock.time("tokenizer"):
         if job.spec.tokenizer.train is not None:
-            reserve = reserve_heldout(job.spec, sources, keep, _last(rows), job.store, job.cluster)
-        tokenizer = _make_tokenizer(job, sources, keep if reserve is None else reserve.rest)
+            reserve = reserve_heldout(selection)
+        seen = selection.keep if reserve is None else reserve.tokenizer_train
+        tokenizer = _make_tokenizer(job, selection.sources, seen)
     with job.clock.time("heldout"):
         heldout = create_heldout(
-            job.spec,
-            sources,
-            keep,
-            _last(rows),
-            job.store,
-            job.cluster,
+            selection,
             TokenCounter(str(job.store.path(tokenizer.path))),
             tokenizer_sha256=tokenizer.sha256,
             reserve=reserve,
         )
-    return tokenizer, heldout, _decontaminate(job, sources, heldout, against)
+    return tokenizer, heldout, _decontaminate(job, selection, heldout, against)
 
 
 def _import_then_tokenizer(
-    job: _Job,
-    sources: Mapping[str, SourceDocuments],
-    keep: Keep,
-    rows: Mapping[str, Sequence[StageRow]],
-    against: Sequence[EvaluationFile],
+    job: _Job, selection: Selection, rows: Mapping[str, Sequence[StageRow]], against: Sequence[EvaluationFile]
 ) -> tuple[TokenizerRecord, Heldout, Decontaminated]:
     """Import the held-out sets, remove documents that overlap with them, then make the tokenizer.
 
     If the spec turns decontamination off, overlapping documents are still kept out of the tokenizer's training.
     """
     with job.clock.time("heldout"):
-        heldout = import_heldout(job.spec, job.loaded.base, sources, keep, job.store)
-    clean = _decontaminate(job, sources, heldout, against)
+        heldout = import_heldout(selection, job.loaded.base)
+    clean = _decontaminate(job, selection, heldout, against)
     seen = clean.train
     if job.spec.tokenizer.train is not None and job.spec.decontaminate is False:
         defaults = job.spec.model_copy(update={"decontaminate": Decontaminate()})
         with job.clock.time("tokenizer"):
-            seen = decontaminate(defaults, sources, heldout, (), job.store, job.cluster).train
+            seen = decontaminate(replace(selection, spec=defaults), heldout, ()).train
     for name, row in clean.rows.items():
         refuse_empty(name, [*rows[name], row])
     with job.clock.time("tokenizer"):
-        return _make_tokenizer(job, sources, seen), heldout, clean
+        return _make_tokenizer(job, selection.sources, seen), heldout, clean
 
 
 def _decontaminate(
-    job: _Job, sources: Mapping[str, SourceDocuments], heldout: Heldout, against: Sequence[EvaluationFile]
+    job: _Job, selection: Selection, heldout: Heldout, against: Sequence[EvaluationFile]
 ) -> Decontaminated:
     with job.clock.time("decontaminate"):
-        return decontaminate(job.spec, sources, heldout, against, job.store, job.cluster)
+        return decontaminate(selection, heldout, against)
 
 
 def _extend(rows: Mapping[str, list[StageRow]], new: Mapping[str, StageRow]) -> None:
@@ -252,7 +246,7 @@ def _check_given_tokenizer(loaded: LoadedSpec) -> None:
         load_reference(str(path)).find_eod(loaded.spec.tokenizer.eod)
 
 
-def _make_tokenizer(job: _Job, sources: Mapping[str, SourceDocuments], keep: Keep) -> TokenizerRecord:
+def _make_tokenizer(job: _Job, sources: Mapping[str, SourceDocuments], keep: KeepBitmaps) -> TokenizerRecord:
     """Store the given tokenizer, or train one on the kept documents."""
     asked = job.spec.tokenizer
     path = given_tokenizer(job.loaded)

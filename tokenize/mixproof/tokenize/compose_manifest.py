@@ -29,7 +29,7 @@ from mixproof.ledger.manifest import (
 from mixproof.ledger.version import VERSION
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.spec import Spec
-from mixproof.pipeline.heldout.heldout import HeldoutSet
+from mixproof.pipeline.heldout.heldout_set import HeldoutSet
 from mixproof.pipeline.heldout.split import split_row
 from mixproof.pipeline.read.documents import SourceDocuments
 

@@ -1,1 +1,1 @@
-"""Cluster: Ray started or joined, tasks submitted, retried and collected."""
+"""Cluster: start or join Ray, run stages as tasks, retry and collect them."""

@@ -1,11 +1,11 @@
-"""The only way to Ray: plain tasks over shards, results in the order of the calls.
+"""The only interface to Ray: plain tasks over shards, results in the order of the calls.
 
-Ray starts at the first `run` and once per command, because a start costs 6-20 s on two cores; a command
-whose stages are all reused never pays for it, nor for importing it (0.35 s): only `running.py` and `sent.py` do, when
-the first call is sent. Tasks get keys and paths, never tables, and return small
-records, so the object store stays small. At most twice as many tasks as processors are submitted at a
-time; a worker that dies is retried by Ray, and a task's output is safe to make twice (see the store). A task that
-dies for want of memory, or dies whatever Ray tries, runs again with half of a machine to itself, then with a whole one.
+Ray starts at the first `run`, once per command, because starting it takes 6-20 s on two cores. A command that reuses
+all of its stages never starts Ray and never imports it (0.35 s): only `running.py` and `submitted.py` import it, when
+the first call is submitted. Tasks receive keys and paths, never tables, and return small records, so Ray's object
+store stays small. At most twice as many tasks as CPUs are submitted at a time. Ray retries a task whose worker died;
+that is safe because writing an output twice gives the same bytes (see the store). A task that runs out of memory, or
+that fails even after Ray's retries, is run again with half of a machine reserved for it, then with a whole machine.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from .resources import Needs
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-LEAST_SENT = 64
-"""Calls sent at a time to a cluster, which may have no workers yet and starts them for what it sees waiting."""
+MIN_SUBMITTED = 64
+"""Minimum number of calls submitted at a time to a shared cluster, which may scale up from zero by what is queued."""
 
 
 class Cluster:
     """A Ray cluster for one command; a context manager.
 
     Args:
-        address: of a running cluster; None: RAY_ADDRESS where it is set (the driver of a Ray job), else
-            Ray is started on this machine and ends with the command.
-        workers: tasks of one processor that run at a time on this machine; None: all processors.
-        progress: called with (label, calls ended, calls in all) at the start and as calls end.
+        address: of a running cluster. None: RAY_ADDRESS if it is set (as for the driver of a Ray job); otherwise Ray
+            is started on this machine and stopped with the command.
+        workers: number of CPUs that tasks on this machine may use; None: all.
+        progress: called with (label, finished calls, total calls) at the start and whenever a call finishes.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Cluster:
             self._started = False
 
     def count(self, *, run: int = 0, reused: int = 0) -> None:
-        """Add to the stages that were run and reused; a stage is one key in the store."""
+        """Count stage outputs that were run and reused; each is one key in the store."""
         self.stages_run += run
         self.stages_reused += reused
 
     def before_first_call(self, check: Callable[[], None]) -> None:
-        """Let `check` run when the first call is about to be sent; a command that sends none starts no Ray for it."""
+        """Run `check` once, just before the first call is submitted; a command without calls never runs it."""
         self._checks.append(check)
 
     def run(
@@ -80,7 +80,7 @@ class Cluster:
         *,
         label: str,
         needs: Sequence[Needs] | None = None,
-        passes_on: bool = False,
+        starts_own_workers: bool = False,
         max_retries: int = 3,
         on_failure: Callable[[MixproofError], T] | None = None,
         on_result: Callable[[int, T], None] | None = None,
@@ -88,41 +88,41 @@ class Cluster:
         """Call `function` once for each tuple of arguments, as Ray tasks; results in the order of `calls`.
 
         Args:
-            function: what runs in the workers.
-            calls: its arguments, a tuple a call.
+            function: runs in the workers.
+            calls: its arguments, one tuple per call.
             label: name of the stage, for progress and errors.
-            needs: of each call; None: one processor each.
-            passes_on: the calls start workers of their own, which are given what the call needs, and not the call; so
-                many are sent at a time as have room.
-            max_retries: how often a call whose worker died is tried again.
-            on_failure: where given, a call that fails does not end the others: what this makes of the error is
-                the call's result.
-            on_result: called with a call's place and its result, as calls end.
+            needs: resources of each call; None: one CPU each.
+            starts_own_workers: each call starts workers of its own, and the resources are reserved for these instead
+                of the call. Only as many calls are submitted at a time as fit side by side.
+            max_retries: how often Ray retries a call whose worker died.
+            on_failure: turns the error of a failed call into its result, so that other calls continue. None: the first
+                error ends the stage.
+            on_result: called with a call's index and its result as each call finishes.
 
         Raises:
-            RequestError: when this machine can never give a call what it needs.
-            MixproofError: as a task raised it (the first to fail; those under way end with the command), or when
-                a worker died more than `max_retries` times.
+            RequestError: when this machine does not have the resources that a call needs.
+            MixproofError: as raised by the first task that failed (running tasks end with the command), or when a
+                worker died more than `max_retries` times.
         """
         if not calls:
             return []
         self._start()
-        from .submitted import Sent
+        from .submitted import SubmittedCalls
 
         while self._checks:
             self._checks.pop()()
         needs = needs or [Needs()] * len(calls)
         self._check_needs(needs, label)
-        window = self._room(needs) if passes_on else self._window(needs)
-        held = [Needs(0)] * len(calls) if passes_on else needs
-        sent = Sent(function, calls, held, label, max_retries, more_memory=not passes_on)
+        window = self._side_by_side(needs) if starts_own_workers else self._window(needs)
+        reserved = [Needs(0)] * len(calls) if starts_own_workers else needs
+        submitted = SubmittedCalls(function, calls, reserved, label, max_retries, more_memory=not starts_own_workers)
         results: dict[int, T] = {}
         self._report(label, 0, len(calls))
         log.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))
         started = time.monotonic()
         while len(results) < len(calls):
-            sent.fill(window)
-            call, result = sent.next_to_end()
+            submitted.fill(window)
+            call, result = submitted.next_finished()
             if isinstance(result, MixproofError):
                 if on_failure is None:
                     raise result
@@ -136,57 +136,59 @@ class Cluster:
 
     @property
     def is_shared(self) -> bool:
-        """Whether it is a running cluster, which may have other machines, and not a Ray of this command's own."""
+        """Whether this is a running cluster, perhaps of several machines, and not a Ray that this command started."""
         return self._address is not None
 
     def on_every_node(self, function: Callable[..., T], *arguments: object) -> dict[str, T]:
-        """Call `function` on each node that the cluster has now; results by the nodes' names and addresses."""
+        """Call `function` on each node that the cluster has now; results by node name and address."""
         self._start()
         from .running import on_every_node
 
         return on_every_node(function, arguments)
 
     def gpus(self) -> int:
-        """GPUs of the cluster, or of this machine, as it is now; nodes that it would start are not counted."""
+        """Number of GPUs that the cluster or this machine has now; nodes not started yet do not count."""
         self._start()
-        return int(self._there().gpus)
+        return int(self._resources().gpus)
 
     def _report(self, label: str, done: int, total: int) -> None:
         if self._progress is not None:
             self._progress(label, done, total)
 
-    def _processors(self) -> int:
-        return self._workers or max(1, int(self._there().cpus))
+    def _cpus(self) -> int:
+        return self._workers or max(1, int(self._resources().cpus))
 
     def _window(self, needs: Sequence[Needs]) -> int:
-        """Calls to send at a time: twice what runs, and on a cluster enough for it to see what it should grow to."""
-        least = 2 if self._address is None else LEAST_SENT
-        return max(least, int(2 * self._processors() / max(min(need.cpus for need in needs), 0.01)))
+        """Number of calls to submit at a time: twice what can run; on a cluster enough to make it scale up."""
+        minimum = 2 if self._address is None else MIN_SUBMITTED
+        return max(minimum, int(2 * self._cpus() / max(min(need.cpus for need in needs), 0.01)))
 
-    def _room(self, needs: Sequence[Needs]) -> int:
-        """Calls that have room beside each other, by the largest."""
-        there = self._there()
-        rooms = [self._processors() / max(need.cpus for need in needs)]
+    def _side_by_side(self, needs: Sequence[Needs]) -> int:
+        """Number of calls that fit into the cluster at once, if all were as large as the largest."""
+        fitting = [self._cpus() / max(need.cpus for need in needs)]
         if gpus := max(need.gpus for need in needs):
-            rooms.append(there.gpus / gpus)
-        return max(1, int(min(rooms)))
+            fitting.append(self._resources().gpus / gpus)
+        return max(1, int(min(fitting)))
 
     def _check_needs(self, needs: Sequence[Needs], label: str) -> None:
-        """Refuse what would wait for ever: Ray started on this machine has what it has, a cluster may still grow."""
+        """Refuse calls that would wait forever. A local Ray cannot grow; a cluster may still add nodes."""
         if self._address is not None:
             return
-        most = self._there()
-        beyond = [need for need in needs if need.cpus > most.cpus or need.gpus > most.gpus]
-        if beyond:
-            raise RequestError(f"{label}: a task asks for {beyond[0]}, and there are {most} here; ask for less")
+        available = self._resources()
+        too_large = [need for need in needs if need.cpus > available.cpus or need.gpus > available.gpus]
+        if too_large:
+            raise RequestError(
+                f"{label}: a task needs {too_large[0]}, but this machine has {available}; reduce what the task needs "
+                "or use a larger machine"
+            )
 
     def _start(self) -> None:
         from .running import start
 
         self._started |= start(self._address, self._workers)
 
-    def _there(self) -> Needs:
-        """All that the cluster has now."""
+    def _resources(self) -> Needs:
+        """All resources that the cluster has now."""
         from .running import resources
 
         return resources()

@@ -1,4 +1,4 @@
-"""What Ray sets aside for one call of a task; apart, because asking for it needs no Ray."""
+"""The resources that a call needs; in a module of its own because stating them needs no Ray."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Needs:
-    """What Ray sets aside for one call while it runs."""
+    """Resources that Ray reserves for one call while it runs."""
 
     cpus: float = 1
     gpus: float = 0
-    """A fraction lets several calls share a GPU."""
+    """A fraction lets several calls share one GPU."""
 
     def __str__(self) -> str:
         return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")

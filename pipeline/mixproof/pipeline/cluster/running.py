@@ -1,6 +1,6 @@
-"""A Ray that answers: started on this machine, or joined at an address; beside `sent.py` all that imports Ray.
+"""Start Ray on this machine, or join a running cluster. Only this module and `submitted.py` import Ray.
 
-Importing it takes 0.35 s, which a command whose stages are all reused does without.
+The import takes 0.35 s, which a command that reuses all of its stages does not need to spend.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 OBJECT_STORE_BYTES = 128 * 1024 * 1024
-"""Results are receipts' small numbers; Ray's own default is 30% of the machine's memory."""
+"""Results are small records; Ray's default would be 30% of the machine's memory."""
 
-STARTS = 3
-"""Ray gives its own processes 15 s to come up, which a busy machine may miss: then it is started again."""
+MAX_STARTS = 3
+"""Ray gives its own processes 15 s to start; a busy machine may exceed that, so starting is tried again."""
 
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_task_oom_retries": "0"}
-"""The last one: Ray would try a task that its memory monitor has killed for ever, with the same memory each time."""
+"""The last one: otherwise Ray retries a task that its memory monitor killed forever, each time with the same memory."""
 
 
 def start(address: str | None, workers: int | None) -> bool:
-    """Start Ray on this machine, or join the one at `address`; False where this process has one already.
+    """Start Ray on this machine, or join the cluster at `address`; False if this process is connected already.
 
     Raises:
         RequestError: when no cluster answers at the address.
-        MixproofError: when Ray does not come up here.
+        MixproofError: when Ray cannot be started here.
     """
     if ray.is_initialized():
         return False
@@ -51,41 +51,41 @@ def start(address: str | None, workers: int | None) -> bool:
         if address is None:
             joined = _start_here(workers or os.cpu_count() or 1, quiet)
         elif "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-            joined = ray.init(address="auto", **quiet)  # a submitted job brings its own runtime environment
+            joined = ray.init(address="auto", **quiet)  # a submitted job has its own runtime environment
         else:
             joined = ray.init(address=address, runtime_env={"env_vars": _worker_environment()}, **quiet)
     except ConnectionError as error:
-        place = address or "this machine"
+        host = address or "this machine"
         if "AuthToken" in str(error.__cause__):
             raise RequestError(
-                f"the Ray cluster at {place} asks for a token: set RAY_AUTH_MODE=token, and the cluster's token in "
+                f"the Ray cluster at {host} requires a token: set RAY_AUTH_MODE=token and put the cluster's token into "
                 "RAY_AUTH_TOKEN or ~/.ray/auth_token"
             ) from error
-        raise RequestError(f"no Ray cluster answers at {place}: {error}; check --address") from error
+        raise RequestError(f"no Ray cluster answers at {host}: {error}; check --address") from error
     folder = joined.address_info["session_dir"]
     log.info("Ray %s on %s; workers log to %s/logs/worker-*.err", ray.__version__, address or "this machine", folder)
     return True
 
 
 def stop() -> None:
-    """End what `start` has started, or leave what it has joined."""
+    """Stop the Ray that `start` started, or disconnect from the cluster that it joined."""
     ray.shutdown()
 
 
 def resources() -> Needs:
-    """All that the cluster has now."""
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
-    return Needs(there.get("CPU", 0), there.get("GPU", 0))
+    """All resources that the cluster has now."""
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
+    return Needs(total.get("CPU", 0), total.get("GPU", 0))
 
 
 def on_every_node(function: Callable[..., T], arguments: tuple[object, ...]) -> dict[str, T]:
-    """Call `function` on each node that the cluster has now; results by the nodes' names and addresses.
+    """Call `function` on each node that the cluster has now; results by node name and address.
 
-    A node that goes away meanwhile is left out.
+    A node that leaves the cluster meanwhile is omitted.
     """
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # half of Ray is typed
     task = ray.remote(function)
-    sent = {
+    submitted = {
         f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})": task.options(
             num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         ).remote(*arguments)
@@ -93,14 +93,14 @@ def on_every_node(function: Callable[..., T], arguments: tuple[object, ...]) -> 
         if node["Alive"]
     }
     results: dict[str, T] = {}
-    for name, result in sent.items():
-        with contextlib.suppress(NodeDiedError, TaskUnschedulableError):  # no other task will be sent there either
+    for name, result in submitted.items():
+        with contextlib.suppress(NodeDiedError, TaskUnschedulableError):  # no other task will run there either
             results[name] = ray.get(result)
     return results
 
 
 def _start_here(cpus: int, quiet: dict[str, Any]) -> Any:  # noqa: ANN401 - Ray's context, which is not typed
-    for start in range(1, STARTS + 1):
+    for start in range(1, MAX_STARTS + 1):
         try:
             # "local": a bare init would join any Ray that happens to run on this machine
             return ray.init(
@@ -111,22 +111,22 @@ def _start_here(cpus: int, quiet: dict[str, Any]) -> Any:  # noqa: ANN401 - Ray'
                 runtime_env={"env_vars": _worker_environment()},
                 **quiet,
             )
-        except Exception as error:  # Ray has no class of its own for processes that do not come up
+        except Exception as error:  # Ray has no exception class for processes that fail to start
             ray.shutdown()
-            if start == STARTS:
+            if start == MAX_STARTS:
                 raise MixproofError(
-                    f"Ray does not start on this machine, tried {STARTS} times: {error}; its logs are in Ray's "
-                    "folder, see RAY_TMPDIR. What is finished is kept: the same command goes on from there"
+                    f"Ray could not be started on this machine in {MAX_STARTS} attempts: {error}; see Ray's logs "
+                    "below RAY_TMPDIR (/tmp/ray by default). Finished work is kept: the same command resumes"
                 ) from error
     raise AssertionError("the last start returns or raises")
 
 
 def _worker_environment() -> dict[str, str]:
-    """One thread a worker; where objects are; from a checkout, its source roots, so that workers import this code."""
+    """One thread per worker, the location of the object store, and a checkout's source roots on the Python path."""
     environment = {"OMP_NUM_THREADS": "1"} | {
         name: os.environ[name] for name in LOCATION_VARIABLES if name in os.environ
     }
-    portions = [Path(place).resolve().parent for place in import_module("mixproof").__path__]
+    portions = [Path(path).resolve().parent for path in import_module("mixproof").__path__]
     if len(portions) > 1:
-        environment["PYTHONPATH"] = os.pathsep.join(str(place) for place in portions)
+        environment["PYTHONPATH"] = os.pathsep.join(str(path) for path in portions)
     return environment

@@ -1,4 +1,4 @@
-"""Calls of one stage as Ray tasks: sent so many at a time, taken as they end, tried again where memory was short."""
+"""The calls of one stage as Ray tasks: a limited number submitted at a time, retried with more memory if they die."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MEMORY_SHARES = (0.5, 1.0)
-"""Of the machine with the most memory: what a task gets that has died with its ordinary share."""
+"""Shares of the largest machine's memory that are reserved for a task after its first and its second death."""
 
 
-class Sent(Generic[T]):
-    """Calls as Ray tasks under way; one that dies goes out again with more memory, where `more_memory` allows it.
+class SubmittedCalls(Generic[T]):
+    """Submitted Ray tasks; a task that dies is submitted again with more memory if `more_memory` is set.
 
-    None is ever cancelled: `ray.cancel` of a task that is just ending can abort the driver (Ray 2.60, "Tried to
-    complete task that was not pending"), and what a command leaves under way ends with it.
+    Tasks are never cancelled: `ray.cancel` on a task that is just finishing can abort the driver (Ray 2.60, "Tried to
+    complete task that was not pending"). Tasks that still run when the command ends are stopped with it.
     """
 
     def __init__(
@@ -41,44 +41,44 @@ class Sent(Generic[T]):
         *,
         more_memory: bool,
     ) -> None:
-        self._task = ray.remote(_logged(_telling(function), label, len(calls), log_level()))
+        self._task = ray.remote(_logged(_with_storage_errors(function), label, len(calls), log_level()))
         self._calls = calls
         self._needs = needs
         self._label = label
         self._max_retries = max_retries
-        self._most_deaths = len(MEMORY_SHARES) if more_memory else 0
+        self._max_deaths = len(MEMORY_SHARES) if more_memory else 0
         self._waiting = iter(range(len(calls)))
         self._pending: dict[Any, int] = {}
         self._deaths: Counter[int] = Counter()
 
     def fill(self, window: int) -> None:
-        """Send calls until `window` of them are under way, or none is left."""
+        """Submit calls until `window` of them are pending or all are submitted."""
         while len(self._pending) < window and (call := next(self._waiting, None)) is not None:
-            self._send(call)
+            self._submit(call)
 
-    def next_to_end(self) -> tuple[int, T | MixproofError]:
-        """Wait for a call; its place, and its result or the error that it ended with."""
+    def next_finished(self) -> tuple[int, T | MixproofError]:
+        """Wait for the next call to finish; its index, and its result or error."""
         while True:
-            (ended,), _ = ray.wait(list(self._pending), num_returns=1)
-            call = self._pending.pop(ended)
+            (finished,), _ = ray.wait(list(self._pending), num_returns=1)
+            call = self._pending.pop(finished)
             try:
-                return call, _get(ended, self._label)
+                return call, _get(finished, self._label)
             except ProcessDiedError as error:
-                if self._deaths[call] >= self._most_deaths:
+                if self._deaths[call] >= self._max_deaths:
                     return call, error
                 self._deaths[call] += 1
                 log.warning("%s: a worker crashed at call %d; it runs again with more memory", self._label, call + 1)
-                self._send(call)
+                self._submit(call)
             except MixproofError as error:
                 return call, error
 
-    def _send(self, call: int) -> None:
+    def _submit(self, call: int) -> None:
         task = self._task.options(max_retries=self._max_retries, **_options(self._needs[call], self._deaths[call]))
         self._pending[task.remote(call, *self._calls[call])] = call
 
 
 def _logged(function: Callable[..., T], label: str, calls: int, level: int) -> Callable[..., T]:
-    """The same function behind the number of its call, with the worker's log lines naming stage and call."""
+    """Add the call's number as first argument, and let the worker's log lines name stage and call."""
 
     def logged(call: int, *arguments: object) -> T:
         with worker_log(f"{label}, call {call + 1} of {calls}", level):
@@ -88,11 +88,11 @@ def _logged(function: Callable[..., T], label: str, calls: int, level: int) -> C
     return logged
 
 
-def _telling(function: Callable[..., T]) -> Callable[..., T]:
-    """The same, which tells of a full disk on its own machine: on the way back an error loses what it came from."""
+def _with_storage_errors(function: Callable[..., T]) -> Callable[..., T]:
+    """Turn disk errors into StorageError in the worker: an error that travels back to the driver loses its cause."""
 
     @functools.wraps(function)
-    def told(*arguments: object) -> T:
+    def wrapped(*arguments: object) -> T:
         try:
             return function(*arguments)
         except Exception as error:
@@ -100,7 +100,7 @@ def _telling(function: Callable[..., T]) -> Callable[..., T]:
                 raise
             raise shown from error
 
-    return told
+    return wrapped
 
 
 def _get(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the task returned, of the caller's type
@@ -110,22 +110,22 @@ def _get(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the task ret
         cause = getattr(error, "cause", None)
         if isinstance(cause, MixproofError):
             raise cause from None
-        raise  # a fault of ours
+        raise  # a bug in mixproof
     except (WorkerCrashedError, OutOfMemoryError) as error:
         raise ProcessDiedError(
-            f"{label}: a worker died again and again ({type(error).__name__}), most often for want of memory, and with "
-            "a whole machine to itself as well; take machines with more memory or smaller files. What is finished is "
-            "kept: the same command goes on from there"
+            f"{label}: a worker crashed repeatedly ({type(error).__name__}), probably out of memory, even with a whole "
+            "machine reserved for it; use machines with more memory or smaller input files. Finished work is kept: the "
+            "same command resumes"
         ) from error
     except RayError as error:
         raise MixproofError(
-            f"{label}: Ray gave a task up ({type(error).__name__}: {error}); what is finished is kept: the same "
-            "command goes on from there"
+            f"{label}: Ray gave up on a task ({type(error).__name__}: {error}). Finished work is kept: the same "
+            "command resumes"
         ) from error
 
 
 def _options(need: Needs, deaths: int) -> dict[str, float]:
-    """Ray's options for a call: what it needs, or, where it has died, a share of the machine with the most memory."""
+    """Ray options for a call: what it needs, and after a death also a share of the machine with the most memory."""
     options = {"num_cpus": need.cpus, "num_gpus": need.gpus}
     if not deaths:
         return options

@@ -1,7 +1,7 @@
-"""Whether every node of a cluster sees the store: asked once a command, before any work.
+"""Check once per command, before any work, that every node of a cluster sees the store.
 
-A store in a folder that only the driver's machine has would fill with outputs that no other node finds, and theirs with
-outputs that the driver does not find. Nodes that join later are not asked; a shared folder is where they look for it.
+If the store were a folder that only the driver's machine has, the nodes would write outputs that the driver cannot
+find, and the other way round. Nodes that join the cluster later are not checked.
 """
 
 from __future__ import annotations
@@ -17,54 +17,54 @@ from mixproof.ledger.store import Store
 
 from .cluster import Cluster
 
-MOST_SHOWN = 3
+MAX_SHOWN = 3
 
 
 def look_before_work(store: Store, cluster: Cluster) -> None:
-    """Have the nodes look when the first task is about to be sent; without one, no Ray is asked."""
+    """Check the nodes just before the first task is submitted; a command without tasks does not start Ray for it."""
     cluster.before_first_call(partial(check_visible, store, cluster))
 
 
 def check_visible(store: Store, cluster: Cluster) -> None:
-    """Let every node of a running cluster look for a mark in the store's folder; an object store is not asked.
+    """Have every node of a shared cluster look for a marker file in the store's folder; object stores are skipped.
 
     Raises:
-        RequestError: naming nodes that do not see it; nothing is left in the store then.
+        RequestError: names the nodes that do not see the file; the marker is removed in any case.
     """
     if store.is_remote or not cluster.is_shared:
         return
-    made = not store.root.exists()
+    is_new = not store.root.exists()
     store.root.mkdir(parents=True, exist_ok=True)
-    mark = store.root / f".seen-{uuid.uuid4().hex}"
-    mark.touch()
+    marker = store.root / f".seen-{uuid.uuid4().hex}"
+    marker.touch()
     try:
-        sees = cluster.on_every_node(_sees, str(mark))
+        sees = cluster.on_every_node(_sees, str(marker))
     finally:
-        mark.unlink()
-        with suppress(OSError):  # another command may have begun to fill it
-            if made:
+        marker.unlink()
+        with suppress(OSError):  # another command may be writing to it already
+            if is_new:
                 store.root.rmdir()
-    refuse_blind(store, sees)
+    refuse_unseen(store, sees)
 
 
-def refuse_blind(store: Store, sees: Mapping[str, bool]) -> None:
-    """Raise an error that names the nodes which do not see the store.
+def refuse_unseen(store: Store, sees: Mapping[str, bool]) -> None:
+    """Raise an error that names the nodes which do not see the store, if there are any.
 
     Args:
         store: the store.
-        sees: by node, whether it sees the store.
+        sees: for each node, whether it sees the store.
 
     Raises:
-        RequestError: where a node does not.
+        RequestError: when a node does not see it.
     """
-    blind = sorted(node for node, seen in sees.items() if not seen)
-    if blind:
-        shown = ", ".join(blind[:MOST_SHOWN]) + (", ..." if len(blind) > MOST_SHOWN else "")
+    unseen_by = sorted(node for node, seen in sees.items() if not seen)
+    if unseen_by:
+        shown = ", ".join(unseen_by[:MAX_SHOWN]) + (", ..." if len(unseen_by) > MAX_SHOWN else "")
         raise RequestError(
-            f"--store {store}: {len(blind)} of {len(sees)} nodes of the cluster do not see this folder ({shown}); take "
-            "a folder that all nodes share, or a place in an object store"
+            f"--store {store}: {len(unseen_by)} of {len(sees)} nodes of the cluster do not see this folder ({shown}); "
+            "use a folder that all nodes share, or an object store"
         )
 
 
-def _sees(mark: str) -> bool:
-    return Path(mark).is_file()
+def _sees(marker: str) -> bool:
+    return Path(marker).is_file()

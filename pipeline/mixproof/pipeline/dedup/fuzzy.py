@@ -1,102 +1,117 @@
-"""Fuzzy deduplication of a group of sources: signatures, edges by ranges of band hashes, components, keepers, bitmaps.
+"""Fuzzy deduplication of a group of sources: signatures, edges, connected components, keepers, bitmaps.
 
-It runs on what exact deduplication kept. Documents are counted over the group's shards, which stand in order of
-priority: by (declared priority of its source, source name, file, record). The first of a component stays, and what is
-like it goes; of what is left, the first stays, and so on (`keepers.py`). That order, and with it every decision, does
-not depend on how files are split into shards, nor on the number of ranges or workers.
+It runs on the documents that exact deduplication kept. Documents are numbered over the group's shards in order of
+priority: by (declared priority of the source, source name, file, record). The first document of a component stays and
+those similar to it are dropped; of the remaining ones the first stays, and so on (`keepers.py`). That order, and so
+every decision, depends neither on the split into shards nor on the number of ranges or workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from itertools import accumulate
 
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.receipts import find_receipts
-from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.dedup_spec import FuzzyDedup
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.group import GroupShard, save_group
+from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.shards import Shard
 
 from .components import connect, trees_file
 from .edges import FOREST, STAGE, find_edges, range_count
+from .fuzzy_bitmaps import BitmapWork, write_bitmaps
 from .keepers import LOSERS, find_losers
-from .losses import write_bitmaps
+from .lost_documents import ShardLoss
 from .minhash import Sketch
 from .signatures import sign
 
 VERSION = 2
-SHARDS_PER_TASK = 64
-
-
-@dataclass(frozen=True)
-class Lost:
-    """What a shard lost to a shard."""
-
-    loser: int
-    """Place of the shard in its group."""
-    keeper: int
-    documents: int
-    bytes: int
 
 
 def deduplicate_fuzzily(
     shards: Sequence[Shard], keep: Sequence[Bitmap | None], rule: FuzzyDedup, store: Store, cluster: Cluster
-) -> tuple[list[Bitmap | None], list[Lost]]:
-    """Bitmaps of a group's shards, which stand in order of priority, and what each lost to each."""
+) -> tuple[list[Bitmap | None], list[ShardLoss]]:
+    """Deduplicate a group's shards, given in order of priority.
+
+    Args:
+        shards: the shards.
+        keep: what exact deduplication kept of each.
+        rule: shape of the signatures, and the threshold.
+        store: where outputs go.
+        cluster: runs the tasks.
+
+    Returns:
+        The new bitmaps, one per shard; and what each shard lost to each.
+    """
     sketch = Sketch(rule.ngram, rule.bands, rule.rows)
-    folders = sign(shards, sketch, store, cluster)
-    firsts = list(accumulate((shard.documents for shard in shards), initial=0))[:-1]
-    signed = [
-        GroupShard(folder, first, None if bitmap is None else bitmap.path)
-        for folder, first, bitmap in zip(folders, firsts, keep, strict=True)
-    ]
+    agree = equal_minima(rule.threshold, sketch.minima)
+    group = _save_group(shards, keep, rule, agree, sign(shards, sketch, store, cluster), store)
     documents = sum(
         shard.documents if bitmap is None else bitmap.kept for shard, bitmap in zip(shards, keep, strict=True)
     )
     ranges = range_count(documents * sketch.bands)
-    agree = equal_minima(rule.threshold, sketch.minima)
-    config = {"ngram": rule.ngram, "bands": rule.bands, "rows": rule.rows, "agree": agree}
-    identity = [[each.folder, each.bitmap, bitmap and bitmap.sha256] for each, bitmap in zip(signed, keep, strict=True)]
-    group = stage_key(STAGE, VERSION, config, identity)
-    save_group(store, STAGE, group, signed)
-    keys = [stage_key(STAGE, VERSION, {"range": [place, ranges]}, [group]) for place in range(ranges)]
-    known = find_receipts(store, STAGE, keys)
-    missing = [place for place, key in enumerate(keys) if key not in known]
-    cluster.count(run=len(missing), reused=ranges - len(missing))
-    calls = [(str(store), keys[place], group, place, ranges, agree) for place in missing]
-    cluster.run(find_edges, calls, label="fuzzy dedup")
-    losers = _losers(keys, group, agree, store, cluster)
+    numbers = {stage_key(STAGE, VERSION, {"range": [n, ranges]}, [group]): n for n in range(ranges)}
+
+    def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
+        return [(store, key, group, number, ranges, agree) for key, number in missing.items()]
+
+    forests = run_missing(store, STAGE, numbers, calls, find_edges, cluster, "fuzzy dedup")
+    losers = _losers([forests[key] for key in numbers], group, agree, store, cluster)
     return _bitmaps(shards, keep, losers, group, store, cluster)
 
 
 def equal_minima(threshold: Fraction, minima: int) -> int:
-    """Equal minima that make an edge: the smallest whole number that is `threshold` of all, and 1 at least."""
+    """Return how many minima must be equal for an edge: `threshold` of all, rounded up, at least 1."""
     return max(1, -(-threshold.numerator * minima // threshold.denominator))
 
 
-def _losers(forests: Sequence[str], group: str, agree: int, store: Store, cluster: Cluster) -> list[Receipt]:
-    """The receipts of the lists of losers, one for each file of trees that the ranges' forests grow together to."""
-    key = stage_key(STAGE, VERSION, {"trees": True}, [_receipt(store, each).files[FOREST].sha256 for each in forests])
-    known = store.receipt(STAGE, key) is not None
-    cluster.count(run=int(not known), reused=int(known))
-    if not known:
-        cluster.run(connect, [(str(store), key, list(forests))], label="fuzzy components")
-    trees = _receipt(store, key)
-    keys = [
-        stage_key(STAGE, VERSION, {"losers": part}, [group, trees.files[trees_file(part)].sha256])
-        for part in range(int(trees.facts["files"]))
+def _save_group(
+    shards: Sequence[Shard],
+    keep: Sequence[Bitmap | None],
+    rule: FuzzyDedup,
+    agree: int,
+    folders: Sequence[str],
+    store: Store,
+) -> str:
+    """Save the list of shards, with the `folders` of their signatures, for all tasks; returns its key."""
+    firsts = list(accumulate((shard.documents for shard in shards), initial=0))[:-1]
+    members = [
+        GroupShard(folder, first, None if bitmap is None else bitmap.path)
+        for folder, first, bitmap in zip(folders, firsts, keep, strict=True)
     ]
-    missing = [part for part, each in enumerate(keys) if store.receipt(STAGE, each) is None]
-    cluster.count(run=len(missing), reused=len(keys) - len(missing))
-    calls = [(str(store), keys[part], key, part, group, agree) for part in missing]
-    cluster.run(find_losers, calls, label="fuzzy keepers")
-    return [_receipt(store, each) for each in keys]
+    config = {"ngram": rule.ngram, "bands": rule.bands, "rows": rule.rows, "agree": agree}
+    identity = [
+        [each.folder, each.bitmap, bitmap and bitmap.sha256] for each, bitmap in zip(members, keep, strict=True)
+    ]
+    group = stage_key(STAGE, VERSION, config, identity)
+    save_group(store, STAGE, group, members)
+    return group
+
+
+def _losers(forests: Sequence[Receipt], group: str, agree: int, store: Store, cluster: Cluster) -> list[Receipt]:
+    """Connect the forests of all ranges, then list the losers of each file of trees; returns the lists' receipts."""
+    key = stage_key(STAGE, VERSION, {"trees": True}, [forest.files[FOREST].sha256 for forest in forests])
+
+    def connect_calls(missing: Mapping[str, Sequence[str]]) -> list[tuple[object, ...]]:
+        return [(store, each, keys) for each, keys in missing.items()]
+
+    work = {key: [forest.key for forest in forests]}
+    trees = run_missing(store, STAGE, work, connect_calls, connect, cluster, "fuzzy components")[key]
+    parts = {
+        stage_key(STAGE, VERSION, {"losers": part}, [group, trees.files[trees_file(part)].sha256]): part
+        for part in range(int(trees.facts["files"]))
+    }
+
+    def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
+        return [(store, each, key, part, group, agree) for each, part in missing.items()]
+
+    receipts = run_missing(store, STAGE, parts, calls, find_losers, cluster, "fuzzy keepers")
+    return [receipts[each] for each in parts]
 
 
 def _bitmaps(
@@ -106,41 +121,25 @@ def _bitmaps(
     group: str,
     store: Store,
     cluster: Cluster,
-) -> tuple[list[Bitmap | None], list[Lost]]:
+) -> tuple[list[Bitmap | None], list[ShardLoss]]:
     lists: dict[int, list[Receipt]] = {}
     for receipt in losers:
-        for place in receipt.facts["shards"]:
-            lists.setdefault(int(place), []).append(receipt)
-    keys = {
-        place: stage_key(STAGE, VERSION, {"shard": place}, [group, *(each.files[LOSERS].sha256 for each in found)])
-        for place, found in sorted(lists.items())
-    }
-    known = find_receipts(store, STAGE, keys.values())
-    missing = [place for place, key in keys.items() if key not in known]
-    cluster.count(run=len(missing), reused=len(keys) - len(missing))
-    calls = []
-    for first in range(0, len(missing), SHARDS_PER_TASK):
-        batch = missing[first : first + SHARDS_PER_TASK]
-        found = sorted({each.key for place in batch for each in lists[place]})
-        befores = [bitmap and bitmap.path for bitmap in (keep[place] for place in batch)]
-        todo = [
-            (keys[place], place, shards[place].folder, before, shards[place].documents)
-            for place, before in zip(batch, befores, strict=True)
-        ]
-        calls.append((str(store), group, found, todo))
-    cluster.run(write_bitmaps, calls, label="fuzzy dedup bitmaps")
-    made = known | find_receipts(store, STAGE, [keys[place] for place in missing])
-    seal_receipts(store, STAGE, made.beside)
-    receipts = {place: made[key] for place, key in keys.items()}
-    bitmaps = [
-        bitmap_of(receipts[place], int(receipts[place].facts["kept"])) if place in receipts else bitmap
-        for place, bitmap in enumerate(keep)
-    ]
-    lost = [Lost(place, *row) for place in sorted(lists) for row in receipts[place].facts["lost"]]
-    return bitmaps, lost
+        for index in receipt.facts["shards"]:
+            lists.setdefault(int(index), []).append(receipt)
+    work: dict[str, BitmapWork] = {}
+    for index, found in sorted(lists.items()):
+        key = stage_key(STAGE, VERSION, {"shard": index}, [group, *(each.files[LOSERS].sha256 for each in found)])
+        shard, before = shards[index], keep[index]
+        path = None if before is None else before.path
+        work[key] = BitmapWork(index, shard.folder, path, shard.documents, [each.key for each in found])
 
+    def calls(missing: Mapping[str, BitmapWork]) -> list[tuple[object, ...]]:
+        return [(store, group, batch) for batch in in_batches(missing.items(), SHARDS_PER_TASK)]
 
-def _receipt(store: Store, key: str) -> Receipt:
-    receipt = store.receipt(STAGE, key)
-    assert receipt is not None, f"{key} was made and has no receipt"
-    return receipt
+    receipts = run_missing(store, STAGE, work, calls, write_bitmaps, cluster, "fuzzy dedup bitmaps")
+    bitmaps, losses = list(keep), []
+    for key, each in work.items():
+        receipt = receipts[key]
+        bitmaps[each.shard] = bitmap_of(receipt, int(receipt.facts["kept"]))
+        losses += [ShardLoss(each.shard, *row) for row in receipt.facts["lost"]]
+    return bitmaps, losses

@@ -1,12 +1,12 @@
-"""Who stays: of each component the first document, and every later one that is unlike all that stay before it.
+"""Which documents stay: the first of each component, and each later one unlike all that stay before it.
 
-A component is a chain: its ends can be far apart. So a document goes only if its signature agrees with that of a
-document that stays, the first such one being its keeper. Of two documents that agree one always goes; no document goes
-for one that it is not like.
+A component is a chain whose ends may be very different. So a document is dropped only if its signature agrees with
+that of a document that stays; the first such document is its keeper. Of two documents that agree at least one is
+dropped, and none is dropped for a document that it is not similar to.
 
-A component of more than CHUNK documents is settled piece by piece, each after those that stay so far. After MAX_KEEPERS
-the rest of a component stays undecided and is kept. Memory is that of the signatures of CHUNK documents and of
-one file of trees.
+A component of more than CHUNK documents is settled piece by piece, each piece together with the keepers found before.
+After MAX_KEEPERS keepers the remaining documents of a component are kept without comparison. Memory: the signatures of
+CHUNK documents, and one file of trees.
 """
 
 from __future__ import annotations
@@ -20,47 +20,44 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.group import load_group
 
 from .components import trees_file
-from .edges import CHUNK, STAGE, Places, agreeing, signatures_of
+from .edges import CHUNK, STAGE, Documents, Pairs, agreeing, shards_of, signatures_of
 
 LOSERS = "losers.npy"
-"""int64 [losers, 2], (document that goes, its keeper), rising; documents counted over all shards."""
+"""int64 [losers, 2]: (dropped document, its keeper), ascending; documents are numbered over all shards of the group."""
 MAX_KEEPERS = 4096
 
-Signatures = Callable[[Places], NDArray[np.uint16]]
-"""The signatures of documents, which rise: uint16 [documents, minima]."""
+Signatures = Callable[[Documents], NDArray[np.uint16]]
+"""Gives the signatures of ascending documents: uint16 [documents, minima]."""
 
 
-def find_losers(store_url: str, key: str, trees: str, part: int, group: str, agree: int) -> list[int]:
-    """Write the documents that go of one file of trees; returns the places of the shards that lose some.
+def find_losers(store: Store, key: str, trees: str, part: int, group: str, agree: int) -> None:
+    """Write the losers of one file of trees.
 
     Args:
-        store_url: the store.
+        store: the store.
         key: of this output.
         trees: key of the trees.
         part: number of the file.
         group: key of the list of shards.
-        agree: equal minima that make two documents alike.
+        agree: number of equal minima that makes two documents similar.
     """
-    store = Store(store_url)
-    shards = load_group(store_url, STAGE, group)
+    shards = load_group(store, STAGE, group)
     rows = np.load(store.path(f"{STAGE}/{trees}/{trees_file(part)}"), mmap_mode="r")
     losers = losers_of(rows, lambda documents: signatures_of(store, shards, documents), agree)
-    firsts = np.array([shard.first for shard in shards], dtype=np.int64)  # an empty shard's is also the next one's
-    losing = np.unique(np.searchsorted(firsts, losers[:, 0], side="right") - 1).tolist()
+    losing = np.unique(shards_of(losers[:, 0], [shard.first for shard in shards])).tolist()
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(LOSERS).open("wb") as file:
             np.save(file, losers, allow_pickle=False)
         attempt.commit(facts={"shards": losing})
-    return [int(place) for place in losing]
 
 
-def losers_of(trees: Places, signatures: Signatures, agree: int) -> Places:
-    """The documents of `trees` that go, each with its keeper: int64 [losers, 2], rising.
+def losers_of(trees: Pairs, signatures: Signatures, agree: int) -> Pairs:
+    """Return the dropped documents of `trees`, each with its keeper: int64 [losers, 2], ascending.
 
     Args:
-        trees: int64 [rows, 2], (smallest of the component, another one of it), rising.
-        signatures: gives documents' signatures.
-        agree: equal minima that make two documents alike.
+        trees: int64 [rows, 2], (smallest document of the component, another one of it), ascending.
+        signatures: gives the signatures of documents.
+        agree: number of equal minima that makes two documents similar.
     """
     losers = [np.zeros((0, 2), dtype=np.int64)]
     for members, sizes in _chunks(trees):
@@ -72,8 +69,8 @@ def losers_of(trees: Places, signatures: Signatures, agree: int) -> Places:
     return found[np.argsort(found[:, 0])]
 
 
-def _settle(members: Places, sizes: Places, signatures: Signatures, agree: int) -> Places:
-    """Settle whole components: their documents, one component after another, rising in each."""
+def _settle(members: Documents, sizes: NDArray[np.int64], signatures: Signatures, agree: int) -> Pairs:
+    """Settle whole components; `members` are the documents of one component after another, ascending in each."""
     known = np.unique(members)
     table, rows = signatures(known), np.searchsorted(known, members)
     components = np.repeat(np.arange(len(sizes)), sizes)
@@ -81,31 +78,30 @@ def _settle(members: Places, sizes: Places, signatures: Signatures, agree: int) 
     for _ in range(MAX_KEEPERS):
         if not len(members):
             break
-        firsts = np.append(True, components[1:] != components[:-1])  # each of them stays
-        keeper = np.flatnonzero(firsts)[np.cumsum(firsts) - 1]
-        others = np.flatnonzero(~firsts)
-        alike = agreeing(table, rows[others], rows[keeper[others]], agree)
-        gone = others[alike]
-        losers.append(np.column_stack([members[gone], members[keeper[gone]]]))
-        left = others[~alike]
-        members, rows, components = members[left], rows[left], components[left]
+        is_first = np.append(True, components[1:] != components[:-1])  # the first document of each component stays
+        keeper = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]
+        others = np.flatnonzero(~is_first)
+        similar = agreeing(table, rows[others], rows[keeper[others]], agree)
+        dropped, undecided = others[similar], others[~similar]
+        losers.append(np.column_stack([members[dropped], members[keeper[dropped]]]))
+        members, rows, components = members[undecided], rows[undecided], components[undecided]
     return np.concatenate(losers)
 
 
-def _settle_large(members: Places, signatures: Signatures, agree: int) -> Iterator[Places]:
-    """Settle one component in pieces, with those that stay so far before each."""
-    stay = np.zeros(0, dtype=np.int64)
+def _settle_large(members: Documents, signatures: Signatures, agree: int) -> Iterator[Pairs]:
+    """Settle one component in pieces, each together with the keepers of the pieces before it."""
+    keepers = np.zeros(0, dtype=np.int64)
     for first in range(0, len(members), CHUNK):
-        if len(stay) >= MAX_KEEPERS:
+        if len(keepers) >= MAX_KEEPERS:
             return
-        piece = np.append(stay, members[first : first + CHUNK])
+        piece = np.append(keepers, members[first : first + CHUNK])
         losers = _settle(piece, np.array([len(piece)]), signatures, agree)
-        stay = np.setdiff1d(piece, losers[:, 0], assume_unique=True)
+        keepers = np.setdiff1d(piece, losers[:, 0], assume_unique=True)
         yield losers
 
 
-def _chunks(trees: Places) -> Iterator[tuple[Places, Places]]:
-    """Documents and sizes of components in a row, CHUNK documents together at most; a larger one alone."""
+def _chunks(trees: Pairs) -> Iterator[tuple[Documents, NDArray[np.int64]]]:
+    """Yield documents and sizes of consecutive components, at most CHUNK documents at a time; larger ones alone."""
     starts = np.flatnonzero(np.append(True, trees[1:, 0] != trees[:-1, 0])) if len(trees) else np.zeros(0, np.int64)
     ends = np.append(starts[1:], len(trees))
     sizes = ends - starts + 1
@@ -117,8 +113,8 @@ def _chunks(trees: Places) -> Iterator[tuple[Places, Places]]:
         rows = np.array(trees[starts[first] : ends[last - 1]])
         roots = np.cumsum(sizes[first:last]) - sizes[first:last]
         members = np.empty(int(sums[last - 1]) - done, dtype=np.int64)
-        others = np.ones(len(members), dtype=np.bool_)
-        others[roots] = False
-        members[roots], members[others] = rows[starts[first:last] - starts[first], 0], rows[:, 1]
+        is_other = np.ones(len(members), dtype=np.bool_)
+        is_other[roots] = False
+        members[roots], members[is_other] = rows[starts[first:last] - starts[first], 0], rows[:, 1]
         yield members, sizes[first:last]
         first = last

@@ -1,15 +1,15 @@
-"""MinHash: documents as sets of word n-grams, a signature of minima for each, and band hashes of the minima.
+"""MinHash: documents as sets of word n-grams, a signature of minima for each, and hashes of bands of minima.
 
 The share of equal minima of two signatures estimates the Jaccard similarity J of the two sets of n-grams; two
 documents share a band of r minima with probability J^r and one of b bands with 1 - (1 - J^r)^b. Words and
-n-grams are those of `ngrams.py`; a text with fewer words than n is one gram of all its words, and a text without
-words has no signature and no bands.
+n-grams are those of `words/ngrams.py`; a text with fewer words than n is one gram of all its words, and a text without
+words has no signature and no bands. Source: Broder, On the resemblance and containment of documents, 1997.
 
-A minimum is one of (gram * multiplier) mod 2^32 over 32 bits of the gram's hash: grams are mixed already, so an odd
-multiplier is enough to put them in an order of its own. Products stand on a circle, and each order is used four times:
-the nearest product up from 0, down from 0, up from 2^31 and down from 2^31. Each is the minimum of a permutation, so
-agreement still has the mean J; that they share products makes no signature worse, because four picks from one circle
-are seldom the same gram.
+A minimum is taken over (gram * multiplier) mod 2^32, with 32 bits of the gram's hash: grams are mixed already, so an
+odd multiplier is enough to give a new order. The products form a circle, and each order is used four times: the nearest
+product above 0, below 0, above 2^31 and below 2^31. Each of the four is the minimum of a permutation, so the expected
+agreement is still J. Sharing products does not make signatures worse, because four picks from one circle are rarely the
+same gram.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mixproof.pipeline.words.ngrams import Ragged, hashes_at, mixed, ranges, window_hashes
 
 BLOCK_GRAMS = 1 << 17
-"""Grams that are multiplied at a time."""
+"""Number of grams that are multiplied at a time."""
 NO_GRAM = np.uint32(0xFFFFFFFF)
 
 _NEAREST: tuple[tuple[type[np.uint32] | type[np.int32], np.ufunc], ...] = (
@@ -31,7 +31,7 @@ _NEAREST: tuple[tuple[type[np.uint32] | type[np.int32], np.ufunc], ...] = (
     (np.int32, np.minimum),
     (np.int32, np.maximum),
 )
-"""The four picks from a circle of products: as signed numbers they begin at 2^31."""
+"""The four picks from a circle of products; seen as signed integers, the circle starts at 2^31."""
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _BAND = np.uint64(0xD1342543DE82EF95)
 
@@ -41,19 +41,19 @@ class Sketch:
     """The shape of signatures."""
 
     ngram: int
-    """Words of a gram."""
+    """Words per gram."""
     bands: int
     rows: int
-    """Minima of a band."""
+    """Minima per band."""
 
     @property
     def minima(self) -> int:
-        """Minima of a signature."""
+        """Minima per signature."""
         return self.bands * self.rows
 
 
 def grams(words: Ragged, ngram: int) -> Ragged:
-    """Hash the n-grams of each text's words; a text with fewer words has one gram of them all, without words none."""
+    """Hash the n-grams of each text's words; a text with fewer than n words has one gram of all its words, if any."""
     full = window_hashes(words, ngram)
     counts = words.lengths
     short = np.flatnonzero((counts > 0) & (counts < ngram))
@@ -72,7 +72,7 @@ def grams(words: Ragged, ngram: int) -> Ragged:
 
 
 def minima(documents: Ragged, number: int) -> NDArray[np.uint32]:
-    """The minima of each document's grams, uint32 [number, documents]; NO_GRAM in all of them for no grams.
+    """Return the minima of each document's grams, uint32 [number, documents]; all NO_GRAM for a document without grams.
 
     Minimum k is the pick k // m from the products with multiplier k % m, of m multipliers.
     """
@@ -90,7 +90,7 @@ def minima(documents: Ragged, number: int) -> NDArray[np.uint32]:
     while segment < len(starts):
         last = max(segment + 1, int(np.searchsorted(ends, starts[segment] + BLOCK_GRAMS, side="right")))
         block = values[starts[segment] : ends[last - 1]]
-        places = starts[segment:last] - starts[segment]
+        offsets = starts[segment:last] - starts[segment]
         products = scratch[: len(block)]
         picks = [
             (nearest, products.view(kind), parts[:, segment:last].view(kind)[pick * len(multipliers) :])
@@ -100,16 +100,16 @@ def minima(documents: Ragged, number: int) -> NDArray[np.uint32]:
             np.multiply(block, multiplier, out=products)
             for nearest, circle, found_here in picks:
                 if k < len(found_here):
-                    nearest.reduceat(circle, places, out=found_here[k])
+                    nearest.reduceat(circle, offsets, out=found_here[k])
         segment = last
     found[:, filled] = parts if len(starts) == len(filled) else _joined(parts, firsts, len(multipliers))
     return found
 
 
 def band_hashes(signatures: NDArray[np.uint32], sketch: Sketch) -> NDArray[np.uint64]:
-    """Hash each band of each document, uint64 [documents, bands]; signatures as `minima` gives them.
+    """Hash each band of each document, uint64 [documents, bands]; signatures are as returned by `minima`.
 
-    The band's number is part of its hash, so bands of different numbers do not meet.
+    The number of a band is part of its hash, so bands with different numbers never collide by content.
     """
     by_band = signatures.reshape(sketch.bands, sketch.rows, -1)
     sums = np.arange(1, sketch.bands + 1, dtype=np.uint64)[:, None].repeat(signatures.shape[1], axis=1)
@@ -119,12 +119,12 @@ def band_hashes(signatures: NDArray[np.uint32], sketch: Sketch) -> NDArray[np.ui
 
 
 def short_signatures(signatures: NDArray[np.uint32]) -> NDArray[np.uint16]:
-    """The lower halves of the minima, uint16 [documents, minima]: different minima agree once in 65,536."""
+    """Return the lower halves of the minima, uint16 [documents, minima]; 1 in 65,536 different minima agree."""
     return np.ascontiguousarray(signatures.T.astype(np.uint16))
 
 
 def _segments(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut documents into segments of BLOCK_GRAMS at most: starts of all, and each document's first segment."""
+    """Split documents into segments of at most BLOCK_GRAMS: starts of all, and each document's first segment."""
     pieces = -(-lengths // BLOCK_GRAMS)
     firsts = np.cumsum(pieces) - pieces
     within = np.arange(pieces.sum()) - np.repeat(firsts, pieces)
@@ -132,7 +132,7 @@ def _segments(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[ND
 
 
 def _joined(parts: NDArray[np.uint32], firsts: NDArray[np.int64], multipliers: int) -> NDArray[np.uint32]:
-    """The minima of documents from those of their segments."""
+    """Compute the minima of documents from those of their segments."""
     whole = np.empty((len(parts), len(firsts)), dtype=np.uint32)
     for row, (part, one) in enumerate(zip(parts, whole, strict=True)):
         kind, nearest = _NEAREST[row // multipliers]
@@ -141,6 +141,6 @@ def _joined(parts: NDArray[np.uint32], firsts: NDArray[np.int64], multipliers: i
 
 
 def _multipliers(number: int) -> NDArray[np.uint32]:
-    """Odd multipliers, the same for every number of them, uint32 [number]."""
+    """Return odd multipliers, uint32 [number]; a larger number only appends to them."""
     upper = mixed(np.arange(1, number + 1, dtype=np.uint64) * _STEP) >> np.uint64(32)
     return upper.astype(np.uint32) | np.uint32(1)

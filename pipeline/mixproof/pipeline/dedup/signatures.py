@@ -1,13 +1,13 @@
 """Signatures of shards: a stage of its own, keyed by a shard's documents and the shape of the signatures.
 
-It reads the texts that `read` wrote and writes, for `minima` of 16 bits and 12 bytes a band, 672 bytes a document with
-24 x 8. The bands of a shard are sorted, so a range of band hashes is one slice of every shard's file. A new threshold
-or scope, a new priority, and a new dump beside old ones, hash no old text again.
+It reads the texts that `read` wrote. With 24 bands of 8 rows it writes 672 bytes per document: 16 bits per minimum and
+12 bytes per band. The bands of a shard are sorted, so a range of band hashes is one slice of every shard's file. A
+different threshold, scope or priority, or a new dump beside old ones, does not hash old texts again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -16,10 +16,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.receipts import find_receipts
-from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Attempt, Store
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.read.batches import share_shards
 from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 from mixproof.pipeline.read.texts import iter_texts
@@ -32,61 +31,59 @@ VERSION = 3
 SIGNATURES = "signatures.npy"
 """Lower halves of the minima, uint16 [documents, minima], in the order of `documents.parquet`."""
 BANDS = "bands.npy"
-"""Band hashes, uint64, sorted; bands of documents without words are left out."""
+"""Band hashes, uint64, sorted; documents without words have none."""
 BAND_ROWS = "band_rows.npy"
-"""The row of each band hash, uint32; rising where hashes are equal."""
+"""The row of each band hash, uint32; ascending where hashes are equal."""
 PART_BITS = 4
-"""Bands are sorted by so many upper bits of their hash first, and then part by part."""
+"""Bands are first split by this many upper bits of their hash, then sorted part by part, which bounds the memory."""
 
 
 def signature_key(shard: Shard, sketch: Sketch) -> str:
-    """The key of a shard's signatures."""
+    """Return the key of a shard's signatures."""
     config = {"ngram": sketch.ngram, "bands": sketch.bands, "rows": sketch.rows}
     return stage_key(STAGE, VERSION, config, [shard.documents_sha256])
 
 
 def sign(shards: Sequence[Shard], sketch: Sketch, store: Store, cluster: Cluster) -> list[str]:
-    """Make the signatures that are missing; returns every shard's folder in the store, in order."""
+    """Make the signatures that are missing; returns the folder of every shard's signatures, in order."""
     keys = [signature_key(shard, sketch) for shard in shards]
-    known = find_receipts(store, STAGE, keys)
-    # two shards of equal content share a key
-    missing = {key: shard for key, shard in zip(keys, shards, strict=True) if key not in known}
-    cluster.count(run=len(missing), reused=len(set(keys)) - len(missing))
-    calls = [(str(store), sketch, [(key, shard.folder) for key, shard in batch]) for batch in share_shards(missing)]
-    cluster.run(sign_shards, calls, label="minhash")
-    seal_receipts(store, STAGE, [*known.beside, *missing])
+
+    def calls(missing: Mapping[str, Shard]) -> list[tuple[object, ...]]:
+        batches = share_shards(missing)
+        return [(store, sketch, [(key, shard.folder) for key, shard in batch]) for batch in batches]
+
+    run_missing(store, STAGE, dict(zip(keys, shards, strict=True)), calls, sign_shards, cluster, "minhash")
     return [f"{STAGE}/{key}" for key in keys]
 
 
-def sign_shards(store_url: str, sketch: Sketch, shards: Sequence[tuple[str, str]]) -> int:
-    """Write the signatures and sorted bands of shards, (key, folder) each; returns how many."""
-    store = Store(store_url)
+def sign_shards(store: Store, sketch: Sketch, shards: Sequence[tuple[str, str]]) -> None:
+    """Write the signatures and sorted bands of shards, given as (key, folder)."""
     for key, folder in shards:
         with store.attempt(STAGE, key) as attempt:
             _write(attempt, store, folder, sketch)
             attempt.commit()
-    return len(shards)
 
 
 def _write(attempt: Attempt, store: Store, folder: str, sketch: Sketch) -> None:
     with pq.ParquetFile(store.path(f"{folder}/{DOCUMENTS}")) as file:
         documents = file.metadata.num_rows
     bands = np.empty((documents, sketch.bands), dtype=np.uint64)
-    filled = np.zeros(documents, dtype=np.bool_)
+    has_words = np.zeros(documents, dtype=np.bool_)
     first = 0
     with _array_file(attempt, SIGNATURES, np.dtype(np.uint16), (documents, sketch.minima)) as signatures:
         for data, bounds in iter_texts(store, folder):
             words = word_hashes_of_utf8(data, bounds)
             found = minima(grams(words, sketch.ngram), sketch.minima)
             signatures.write(short_signatures(found).tobytes())
-            filled[first : first + len(words)] = words.lengths > 0
+            has_words[first : first + len(words)] = words.lengths > 0
             bands[first : first + len(words)] = band_hashes(found, sketch)
             first += len(words)
-    _write_sorted(attempt, bands[filled] if not filled.all() else bands, np.flatnonzero(filled).astype(np.uint32))
+    rows = np.flatnonzero(has_words).astype(np.uint32)
+    _write_sorted(attempt, bands if has_words.all() else bands[has_words], rows)
 
 
 def _write_sorted(attempt: Attempt, bands: NDArray[np.uint64], rows: NDArray[np.uint32]) -> None:
-    """Write the hashes and their rows, sorted, one part of the hashes after another to bound the memory."""
+    """Write band hashes and their rows, sorted by hash; `bands`: uint64 [rows, bands]."""
     hashes = bands.reshape(-1)
     part_of = (hashes >> np.uint64(64 - PART_BITS)).astype(np.uint8)
     shape = (len(hashes),)
@@ -95,16 +92,16 @@ def _write_sorted(attempt: Attempt, bands: NDArray[np.uint64], rows: NDArray[np.
         _array_file(attempt, BAND_ROWS, np.dtype(np.uint32), shape) as sorted_rows,
     ):
         for part in range(1 << PART_BITS):
-            inside = np.flatnonzero(part_of == part)
-            inside = inside[np.argsort(hashes[inside], kind="stable")]
-            sorted_hashes.write(hashes[inside].tobytes())
-            sorted_rows.write(rows[inside // bands.shape[1]].tobytes())
+            members = np.flatnonzero(part_of == part)
+            members = members[np.argsort(hashes[members], kind="stable")]
+            sorted_hashes.write(hashes[members].tobytes())
+            sorted_rows.write(rows[members // bands.shape[1]].tobytes())
 
 
 @contextmanager
-def _array_file(attempt: Attempt, name: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[BinaryIO]:
-    """A file that begins as `np.save` would begin it; the rows are the caller's to write."""
+def _array_file(attempt: Attempt, name: str, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Iterator[BinaryIO]:
+    """Open a `.npy` file with its header written; the caller writes the rows."""
     with attempt.path(name).open("wb") as file:
-        about = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, about)
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
         yield file

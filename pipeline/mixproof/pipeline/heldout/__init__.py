@@ -1,1 +1,1 @@
-"""Held-out sets and decontamination."""
+"""Held-out sets, and decontamination of training documents against them and against evaluation files."""

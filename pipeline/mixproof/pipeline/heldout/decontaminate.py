@@ -1,14 +1,15 @@
-"""Decontamination: training documents that overlap with held-out or evaluation texts are dropped.
+"""Decontamination: drop training documents that overlap with held-out or evaluation texts.
 
-A training document goes when it holds at least `overlap` of the word n-grams of such a text, or the text
-holds as much of it (`overlap.py`), and when it is the same text byte for byte. Every source is checked
-against the held-out texts of all sources. One task indexes the texts, then one task a shard drops, with a
-bitmap and a list of what was dropped beside the text that it matched. Held-out documents are no training
-documents: they pass through the ledger's row untouched.
+A training document is dropped when it contains at least `overlap` of the word n-grams of such a text, or the text
+contains as much of the document (`overlap.py`), or both are the same byte for byte. Every source is checked against the
+held-out texts of all sources. One task indexes the texts; then a task per shard writes a bitmap and a list of the
+dropped documents with the texts that they matched. Held-out documents are not training documents: they pass through the
+ledger row unchanged.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,20 +23,21 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.receipts import find_receipts
-from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
-from mixproof.mixtures.spec import Decontaminate, Spec
+from mixproof.mixtures.spec import Decontaminate
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of, read_bitmap, save_bitmap
-from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.columns import array_of, table_of
 from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 
 from .evaluation import EvaluationFile
-from .heldout import Heldout
+from .heldout_set import Heldout
 from .overlap import Match, OverlapIndex, find_overlaps
 from .overlap_index import INDEX, IndexedTexts, index_key, load_index, make_index
+
+log = logging.getLogger(__name__)
 
 DECONTAMINATE = "decontaminate"
 VERSION = 1
@@ -43,7 +45,7 @@ HELDOUT_OVERLAP = "heldout_overlap"
 EVALUATION_OVERLAP = "evaluation_overlap"
 DROPPED = "dropped.parquet"
 BATCH_BYTES = 1 << 20
-"""Text that is matched at a time: its arrays stay in a core's cache."""
+"""Bytes of text that are matched at a time, so that the arrays stay in a core's cache."""
 SHOWN_CHARS = 200
 
 DROPPED_SCHEMA = pa.schema(
@@ -64,98 +66,98 @@ DROPPED_SCHEMA = pa.schema(
         pa.field("match_start", pa.string()),
     ]
 )
-"""A dropped document and the text it overlaps with most. `record` counts from the start of the shard, and
-`file` is null where the shard is of one file; `match` is `heldout/<source>` or `evaluation/<file>`."""
+"""A dropped document and the text that it overlaps with most. `record` counts from the start of the shard; `file` is
+null if the shard is of one file; `match` is `heldout/<source>` or `evaluation/<file>`."""
 
 
 @dataclass(frozen=True)
 class Decontaminated:
-    """What is left to train on."""
+    """What remains for training."""
 
     train: dict[str, tuple[Bitmap | None, ...]]
-    """Aligned with each source's shards; None keeps all rows."""
+    """For each source one bitmap per shard; None keeps all rows."""
     rows: dict[str, StageRow]
-    """The ledger's row `decontaminate` per source, held-out documents included; empty when it is off."""
+    """The ledger row `decontaminate` of each source, held-out documents included; empty when it is off."""
     dropped: dict[str, tuple[str | None, ...]]
-    """Per shard the Parquet (DROPPED_SCHEMA), relative to the store, of what was dropped; None: nothing."""
+    """For each shard the Parquet file (DROPPED_SCHEMA) of dropped documents, relative to the store; None: nothing."""
 
 
-def decontaminate(
-    spec: Spec,
-    sources: Mapping[str, SourceDocuments],
-    heldout: Heldout,
-    against: Sequence[EvaluationFile],
-    store: Store,
-    cluster: Cluster,
-) -> Decontaminated:
+def decontaminate(selection: Selection, heldout: Heldout, against: Sequence[EvaluationFile]) -> Decontaminated:
     """Drop training documents that overlap with held-out or evaluation texts.
 
     Args:
-        spec: its `decontaminate` says how much overlap counts; False drops nothing.
-        sources: the documents, by source.
-        heldout: the held-out sets, and the training side to look through.
+        selection: the documents; `decontaminate` of its spec says how much overlap counts, False drops nothing.
+        heldout: the held-out sets, and the training side to search.
         against: the evaluation files, from `find_evaluation_files`.
-        store: where outputs go.
-        cluster: runs the tasks.
 
     Raises:
-        RequestError: when an evaluation file's record cannot be used.
+        RequestError: when a record of an evaluation file cannot be used.
         DamagedFileError: when an evaluation file cannot be read.
     """
-    if spec.decontaminate is False:
+    options = selection.spec.decontaminate
+    if options is False:
         return Decontaminated(dict(heldout.train), {}, {})
-    index = _index(spec.decontaminate, heldout, against, store, cluster)
-    overlap = spec.decontaminate.overlap
-    places, keys = [], []
-    for name, source in sources.items():
+    index = _index(options, heldout, against, selection)
+    keys: list[str] = []
+    parts: list[_Part] = []
+    for name, source in selection.sources.items():
         for shard, bitmap in zip(source.shards, heldout.train[name], strict=True):
             identity = [shard.documents_sha256, None if bitmap is None else bitmap.sha256, index]
-            keys.append(stage_key(DECONTAMINATE, VERSION, {"overlap": overlap}, identity))
-            places.append((name, shard, bitmap))
-    known = find_receipts(store, DECONTAMINATE, keys)
-    missing = {
-        key: (str(store), key, index, shard.folder, shard.documents, bitmap, str(overlap))
-        for key, (_, shard, bitmap) in zip(keys, places, strict=True)
-        if key not in known
-    }
-    made = cluster.run(decontaminate_shard, list(missing.values()), label="decontaminate")
-    receipts = known | dict(zip(missing, made, strict=True))
-    seal_receipts(store, DECONTAMINATE, receipts.beside)
-    cluster.count(run=len(missing), reused=len(known))
-    return _gather(sources, heldout, places, [receipts[key] for key in keys])
+            keys.append(stage_key(DECONTAMINATE, VERSION, {"overlap": options.overlap}, identity))
+            parts.append(_Part(name, shard, bitmap))
+
+    def calls(missing: Mapping[str, _Part]) -> list[tuple[object, ...]]:
+        return [
+            (selection.store, key, index, part.shard.folder, part.shard.documents, part.bitmap, str(options.overlap))
+            for key, part in missing.items()
+        ]
+
+    work = dict(zip(keys, parts, strict=True))  # shards of equal content share a key
+    receipts = run_missing(
+        selection.store, DECONTAMINATE, work, calls, decontaminate_shard, selection.cluster, "decontaminate"
+    )
+    return _gather(selection.sources, heldout, parts, [receipts[key] for key in keys])
 
 
 def decontaminate_shard(
-    store_url: str, key: str, index_key: str, folder: str, documents: int, keep: Bitmap | None, overlap: str
-) -> Receipt:
-    """Look through one shard: its account, and where something is dropped a bitmap and a list."""
-    store = Store(store_url)
+    store: Store, key: str, index_key: str, folder: str, documents: int, keep: Bitmap | None, overlap: str
+) -> None:
+    """Search one shard: write its account and, if documents are dropped, a bitmap and a list."""
     index, texts = load_index(store, index_key)
     kept = read_bitmap(store, keep, documents).copy()
     before, size = int(kept.sum()), 0
     rows: list[dict[str, Any]] = []
     for batch in _batches(store, folder):
-        inside = np.flatnonzero(kept[batch.first : batch.first + len(batch.texts)])
-        size += int(batch.sizes[inside].sum())
-        matches = _matches(index, texts, batch, inside, Fraction(overlap))
-        for place, match in sorted(matches.items()):
-            kept[batch.first + place] = False
-            rows.append(_dropped_row(batch, place, match, index, texts))
+        candidates = np.flatnonzero(kept[batch.first : batch.first + len(batch.texts)])
+        size += int(batch.sizes[candidates].sum())
+        matches = _matches(index, texts, batch, candidates, Fraction(overlap))
+        for row, match in sorted(matches.items()):
+            kept[batch.first + row] = False
+            rows.append(_dropped_row(batch, row, match, index, texts))
     with store.attempt(DECONTAMINATE, key) as attempt:
         if rows:
             save_bitmap(attempt.path("keep.npy"), kept)
             listed = [tuple(row[name] for name in DROPPED_SCHEMA.names) for row in rows]
             pq.write_table(table_of(listed, DROPPED_SCHEMA), attempt.path(DROPPED), compression="zstd")
-        account = _account(before, size, rows)
-        return attempt.commit(account=(account,), facts={"kept": int(kept.sum())})
+        attempt.commit(account=(_account(before, size, rows),), facts={"kept": int(kept.sum())})
+    log.debug("%s: dropped %d of %d documents of %s", DECONTAMINATE, len(rows), before, folder)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A shard and its training side."""
+
+    source: str
+    shard: Shard
+    bitmap: Bitmap | None
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Some rows of a shard in a row."""
+    """Consecutive rows of a shard."""
 
     first: int
-    """Row of the first in the shard."""
+    """Index in the shard of the first row."""
     columns: dict[str, list[Any]]
 
     @property
@@ -168,7 +170,7 @@ class _Batch:
 
 
 def _batches(store: Store, folder: str) -> Iterator[_Batch]:
-    """The rows of a shard, about BATCH_BYTES of text at a time."""
+    """Yield the rows of a shard, about BATCH_BYTES of text at a time."""
     row = 0
     with pq.ParquetFile(store.path(f"{folder}/{DOCUMENTS}")) as file:
         for group in range(file.num_row_groups):
@@ -184,21 +186,21 @@ def _matches(
     index: OverlapIndex,
     texts: IndexedTexts,
     batch: _Batch,
-    inside: NDArray[np.int64],
+    candidates: NDArray[np.int64],
     overlap: Fraction,
 ) -> dict[int, Match]:
-    """The documents of a batch to drop, among the rows `inside`, by their place in the batch."""
-    found = find_overlaps(index, [batch.texts[place] for place in inside], overlap)
-    matches = {int(inside[number]): match for number, match in found.items()}
-    for place in inside.tolist():
-        same = texts.by_hash.get(batch.columns["text_xxh128"][place].hex())
-        if same is not None and place not in matches:  # the same text, without a word in it
-            matches[place] = Match(same, 0, 0, 0)
+    """Find the documents to drop among the rows `candidates` of a batch, by their row in the batch."""
+    found = find_overlaps(index, [batch.texts[row] for row in candidates], overlap)
+    matches = {int(candidates[number]): match for number, match in found.items()}
+    for row in candidates.tolist():
+        same = texts.by_hash.get(batch.columns["text_xxh128"][row].hex())
+        if same is not None and row not in matches:  # the same text, which has no words
+            matches[row] = Match(same, 0, 0, 0)
     return matches
 
 
-def _dropped_row(batch: _Batch, place: int, match: Match, index: OverlapIndex, texts: IndexedTexts) -> dict[str, Any]:
-    row = {name: column[place] for name, column in batch.columns.items()}
+def _dropped_row(batch: _Batch, number: int, match: Match, index: OverlapIndex, texts: IndexedTexts) -> dict[str, Any]:
+    row = {name: column[number] for name, column in batch.columns.items()}
     return {
         "record": row["record"],
         "file": row.get("file"),
@@ -229,35 +231,33 @@ def _account(documents: int, size: int, rows: Sequence[Mapping[str, Any]]) -> St
     ).check()
 
 
-def _index(
-    options: Decontaminate, heldout: Heldout, against: Sequence[EvaluationFile], store: Store, cluster: Cluster
-) -> str:
-    """Index the texts to protect, unless that is done; returns the index's key."""
+def _index(options: Decontaminate, heldout: Heldout, against: Sequence[EvaluationFile], selection: Selection) -> str:
+    """Index the texts to protect unless the store has the index; returns its key."""
     sets = [heldout.texts[name] for name in sorted(heldout.texts)]
     key = index_key(options.ngram, sets, against)
-    known = store.receipt(INDEX, key) is not None
-    if not known:
-        cluster.run(make_index, [(str(store), key, options.ngram, sets, list(against))], label="index held-out texts")
-    cluster.count(run=int(not known), reused=int(known))
+
+    def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
+        return [(selection.store, each, ngram, sets, list(against)) for each, ngram in missing.items()]
+
+    work = {key: options.ngram}
+    run_missing(selection.store, INDEX, work, calls, make_index, selection.cluster, "index held-out texts")
     return key
 
 
 def _gather(
-    sources: Mapping[str, SourceDocuments],
-    heldout: Heldout,
-    places: Sequence[tuple[str, Shard, Bitmap | None]],
-    receipts: Sequence[Receipt],
+    sources: Mapping[str, SourceDocuments], heldout: Heldout, parts: Sequence[_Part], receipts: Sequence[Receipt]
 ) -> Decontaminated:
+    """Put the results of shards together by source."""
     train: dict[str, tuple[Bitmap | None, ...]] = {}
     rows: dict[str, StageRow] = {}
     dropped: dict[str, tuple[str | None, ...]] = {}
     for name in sources:
-        mine = [(place[2], receipt) for place, receipt in zip(places, receipts, strict=True) if place[0] == name]
+        found = [(part.bitmap, receipt) for part, receipt in zip(parts, receipts, strict=True) if part.source == name]
         train[name] = tuple(
-            bitmap_of(receipt, int(receipt.facts["kept"])) if receipt.files else bitmap for bitmap, receipt in mine
+            bitmap_of(receipt, int(receipt.facts["kept"])) if receipt.files else bitmap for bitmap, receipt in found
         )
         dropped[name] = tuple(
-            f"{DECONTAMINATE}/{receipt.key}/{DROPPED}" if receipt.files else None for _, receipt in mine
+            f"{DECONTAMINATE}/{receipt.key}/{DROPPED}" if receipt.files else None for _, receipt in found
         )
         taken = heldout.texts[name].taken
         untouched = StageRow(
@@ -267,5 +267,5 @@ def _gather(
             bytes_in=taken.bytes,
             bytes_out=taken.bytes,
         )
-        rows[name] = sum_rows([untouched, *(receipt.account[0] for _, receipt in mine)]).check(source=name)
+        rows[name] = sum_rows([untouched, *(receipt.account[0] for _, receipt in found)]).check(source=name)
     return Decontaminated(train, rows, dropped)

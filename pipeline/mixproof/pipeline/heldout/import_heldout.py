@@ -1,14 +1,13 @@
-"""Held-out sets of another build, so that steps, dedup and sources can be compared by one yardstick.
+"""Import the held-out sets of another build, so that steps, deduplication and sources are compared on the same texts.
 
-The sets are copied from that build's store into this one, checked against the manifest's checksums and
-every text against its own hash. They are no documents of this build: nothing is taken out of its sources,
-and documents that overlap with them are dropped by decontamination.
+The sets are copied from that build's store into this one and checked: the files against the manifest's checksums, and
+every text against its hash. They are not documents of this build: nothing is taken from its sources, and documents that
+overlap with the sets are dropped by decontamination.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,47 +19,42 @@ from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import MANIFEST, HeldoutTexts, Manifest, read_manifest, store_of
 from mixproof.ledger.objects import is_remote
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.columns import read_whole
-from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.selection import Selection
 
-from .heldout import TEXTS_SCHEMA, Heldout, HeldoutSet, read_set, write_set
-from .split import KeepBitmaps
+from .heldout_set import TEXTS_SCHEMA, Heldout, HeldoutSet, read_set, write_set
 
 
-def import_heldout(
-    spec: Spec, base: Path, sources: Mapping[str, SourceDocuments], keep: KeepBitmaps, store: Store
-) -> Heldout:
-    """Take every source's held-out set from the build that `heldout.from` names.
+def import_heldout(selection: Selection, base: Path) -> Heldout:
+    """Import every source's held-out set from the build that `heldout.from` names.
 
     Args:
-        spec: its `heldout.from` is the path or the URL of a manifest in its store.
-        base: the folder at which a relative path starts.
-        sources: the sources of this build.
-        keep: what the stages before kept; imported sets take nothing from it.
-        store: the store to copy the sets into.
+        selection: the documents of this build, from which imported sets take nothing; `heldout.from` of its spec is
+            the path or URL of a manifest in its store.
+        base: the folder that a relative path starts from.
 
     Raises:
-        RequestError: when there is no such manifest, it is not the one its folder names, or it has no
-            held-out set for a source.
+        RequestError: when there is no such manifest, it is not the one that its folder names, or it has no held-out
+            set for a source.
         DamagedFileError: when a set is not what the manifest says.
     """
-    assert spec.heldout.from_ is not None, "the spec imports no held-out sets"
+    spec = selection.spec
+    assert spec.heldout.from_ is not None, "the spec does not import held-out sets"
     where = spec.where("heldout", "from")
-    path, there = _place(spec.heldout.from_, base)
+    path, origin = _locate(spec.heldout.from_, base)
     manifest = _manifest(path, where)
     texts = {}
-    for name in sources:
+    for name in selection.sources:
         found = _texts_of(manifest, name, path, where)
-        texts[name] = _import(name, found, there, store, manifest.build, where)
-    return Heldout(texts, {name: keep[name] for name in sources})
+        texts[name] = _import(name, found, origin, selection.store, manifest.build, where)
+    return Heldout(texts, {name: selection.keep[name] for name in selection.sources})
 
 
-def _place(manifest: str, base: Path) -> tuple[Path, Store]:
-    """Where the manifest can be read on this machine, and its store."""
+def _locate(manifest: str, base: Path) -> tuple[Path, Store]:
+    """Return a local path of the manifest, and its store."""
     if is_remote(manifest):
-        place = locate(manifest)
-        return place.fetch() / MANIFEST, place.store
+        location = locate(manifest)
+        return location.fetch() / MANIFEST, location.store
     path = base / Path(manifest).expanduser()
     return path, store_of(path)
 
@@ -74,7 +68,7 @@ def _manifest(path: Path, where: str) -> Manifest:
     if build != folder:
         raise RequestError(
             f"{where}: {path} is not the manifest of build {folder[:16]}: its SHA-256 is {build[:16]}; "
-            "give a manifest at its place in a store, builds/<id>/manifest.json, as `mixproof build` wrote it"
+            "name a manifest inside its store, builds/<id>/manifest.json, as `mixproof build` wrote it"
         )
     return manifest
 
@@ -83,16 +77,16 @@ def _texts_of(manifest: Manifest, name: str, path: Path, where: str) -> HeldoutT
     have = {source: record.heldout.texts for source, record in manifest.sources.items()}
     found = have.get(name)
     if found is None:
-        there = ", ".join(sorted(source for source, texts in have.items() if texts is not None))
+        available = ", ".join(sorted(source for source, texts in have.items() if texts is not None))
         raise RequestError(
-            f"{where}: {path} has no held-out set of source {name!r}; it has {there or 'none'}; "
-            "name sources as that build does, or take the source out"
+            f"{where}: {path} has no held-out set of source {name!r}; it has {available or 'none'}; "
+            "use the source names of that build, or remove the source"
         )
     return found
 
 
-def _import(name: str, texts: HeldoutTexts, there: Store, store: Store, build: str, where: str) -> HeldoutSet:
-    path = there.path(texts.path)
+def _import(name: str, texts: HeldoutTexts, origin: Store, store: Store, build: str, where: str) -> HeldoutSet:
+    path = origin.path(texts.path)
     if not path.is_file():
         raise RequestError(f"{where}: {path}, the held-out texts of source {name!r}, is missing")
     found = sha256_of_file(path)
@@ -100,10 +94,10 @@ def _import(name: str, texts: HeldoutTexts, there: Store, store: Store, build: s
         raise DamagedFileError(str(path), "SHA-256", f"{texts.sha256} in the manifest, {found} on disk")
     table = read_whole(path)
     if not table.schema.equals(TEXTS_SCHEMA):
-        raise DamagedFileError(str(path), "schema", f"held-out texts have {', '.join(TEXTS_SCHEMA.names)}")
+        raise DamagedFileError(str(path), "schema", f"expected the columns {', '.join(TEXTS_SCHEMA.names)}")
     _check_texts(path, table)
-    place, sha256 = write_set(store, name, table, source_file=path)
-    return read_set(store, name, place, sha256, imported_from=build)
+    copy, sha256 = write_set(store, name, table, copy_of=path)
+    return read_set(store, name, copy, sha256, imported_from=build)
 
 
 def _check_texts(path: Path, table: pa.Table) -> None:
@@ -113,4 +107,4 @@ def _check_texts(path: Path, table: pa.Table) -> None:
     for number, (text, digest, size) in enumerate(rows):
         data = text.encode()
         if (xxhash.xxh3_128_hexdigest(data), len(data)) != (digest, size):
-            raise DamagedFileError(str(path), f"row {number}", "the text is not the one its hash and size speak of")
+            raise DamagedFileError(str(path), f"row {number}", "the text does not match its hash and size")

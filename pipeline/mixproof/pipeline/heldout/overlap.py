@@ -1,18 +1,18 @@
-"""Which documents overlap with a set of texts: an exhaustive, two-sided search over word n-grams.
+"""Find the documents that overlap with a set of texts: an exhaustive, two-sided search over word n-grams.
 
-Texts and documents are seen as sets of distinct word n-grams (words: see `ngrams`). One that is shorter
-than n words is a single gram, all of its words, and is held by what has these words in a row. A document
-overlaps with a text when it holds at least `overlap` of the text's grams, or the text holds at least
-`overlap` of the document's. Below SHORT_WORDS words a run says nothing ('see below', `import os`), so a
-text or document as short as that overlaps only with one of the very same words.
+Texts and documents are treated as sets of distinct word n-grams (for words see `words/ngrams.py`). One with fewer than
+n words is a single gram of all its words, and is contained in whatever has these words in a row. A document overlaps
+with a text when it contains at least `overlap` of the text's grams, or the text contains at least `overlap` of the
+document's. Fewer than SHORT_WORDS words in a row mean nothing ('see below', `import os`), so a text or document that
+short overlaps only with one that has exactly the same words.
 
-Every n-gram of every document is looked up in an inverted index of the texts (the small side), so no pair
-is missed, as LSH would; only equal 64-bit hashes of different n-grams could add one. A bit set in front
-of the index answers nearly all lookups. Boilerplate, as a licence in thousands of files, would make long
-lists of texts for each of its grams: grams with the same texts share one list, so that it is walked once.
-Short texts are found by their first SHORT_WORDS words in the document, then by all their words; short
-documents likewise in the texts. Measured per core of a busy machine, against 60 held-out texts: 54 MB/s on
-novels and abstracts, 25 MB/s on law, where every document shares boilerplate with some text.
+Every n-gram of every document is looked up in an inverted index of the texts (the smaller side), so unlike with LSH no
+pair is missed; only equal 64-bit hashes of different n-grams could add a pair. A bit set in front of the index answers
+nearly all lookups. Boilerplate, such as a licence in thousands of files, would give each of its grams a long list of
+texts; grams with the same texts share one list, so that it is walked once. Short texts are found by their first
+SHORT_WORDS words in the document, then by all their words; short documents are found in the texts likewise. Measured
+per core on a busy machine against 60 held-out texts: 54 MB/s on novels and abstracts, 25 MB/s on law, where every
+document shares boilerplate with some text.
 """
 
 from __future__ import annotations
@@ -28,57 +28,57 @@ from mixproof.pipeline.words.ngrams import Ragged, hashes_at, mixed, ranges, win
 from mixproof.pipeline.words.words import word_hashes
 
 SHORT_WORDS = 5
-"""Words that a text shorter than n must have at least to be looked for inside of others."""
+"""Minimum words of a text with fewer than n words for it to be searched for inside others."""
 
 FILTER_BITS_PER_KEY = 16
 
 
 @dataclass(frozen=True)
 class Postings:
-    """An inverted index: for each of some hashes a list of numbers. Hashes with equal lists share one."""
+    """An inverted index from hashes to lists of numbers. Hashes with equal lists share one."""
 
     keys: NDArray[np.uint64]
-    """The distinct hashes, rising: uint64 [keys]."""
+    """The distinct hashes, ascending: uint64 [keys]."""
     lists: NDArray[np.int64]
     """Number of each hash's list: int64 [keys]."""
     offsets: NDArray[np.int64]
     """int64 [lists + 1]: list i is `items[offsets[i]:offsets[i + 1]]`."""
     items: NDArray[np.int64]
-    """Rising in each list: int64 [items of all lists]."""
+    """Ascending in each list: int64 [items of all lists]."""
     bits: NDArray[np.uint8]
-    """A bit set over the hashes' highest bits; bit 0 says that no hash of the index begins like this."""
+    """A bit set over the highest bits of hashes; a 0 means that no hash in the index starts with these bits."""
 
     def lookup(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where `hashes` are in the index: places in `hashes`, rising, and the places in `keys` they have."""
+        """Find `hashes` in the index: ascending indices into `hashes`, and the index into `keys` of each."""
         heads = hashes >> np.uint64(62 - len(self.bits).bit_length())
         marks = self.bits[(heads >> np.uint64(3)).astype(np.int64)] >> (heads & np.uint64(7)).astype(np.uint8)
-        places = np.flatnonzero(marks & np.uint8(1))
-        slots = np.searchsorted(self.keys, hashes[places])
+        candidates = np.flatnonzero(marks & np.uint8(1))
+        slots = np.searchsorted(self.keys, hashes[candidates])
         found = slots < len(self.keys)
-        found[found] = self.keys[slots[found]] == hashes[places[found]]
-        return places[found], slots[found]
+        found[found] = self.keys[slots[found]] == hashes[candidates[found]]
+        return candidates[found], slots[found]
 
     def items_of(self, lists: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The items of each of `lists`, one after another, and how many each has."""
+        """Return the items of each of `lists`, concatenated, and how many each has."""
         counts = self.offsets[lists + 1] - self.offsets[lists]
         return self.items[ranges(self.offsets[lists], counts)], counts
 
     @property
     def keys_of_items(self) -> NDArray[np.int64]:
-        """How many hashes have the list of each of `items`, int64 [items]."""
+        """Return for each of `items` how many hashes share its list, int64 [items]."""
         return np.repeat(np.bincount(self.lists, minlength=len(self.offsets) - 1), np.diff(self.offsets))
 
 
 def make_postings(hashes: NDArray[np.uint64], items: NDArray[np.int64]) -> Postings:
-    """Index pairs of a hash and a number; equal pairs count once."""
+    """Index pairs of a hash and a number; duplicate pairs count once."""
     if np.any(items[1:] < items[:-1]):
-        rising = np.argsort(items, kind="stable")
-        hashes, items = hashes[rising], items[rising]
+        by_item = np.argsort(items, kind="stable")
+        hashes, items = hashes[by_item], items[by_item]
     order = np.argsort(hashes, kind="stable")
     hashes, items = hashes[order], items[order].astype(np.int64)
-    fresh = np.ones(len(hashes), dtype=np.bool_)
-    fresh[1:] = (hashes[1:] != hashes[:-1]) | (items[1:] != items[:-1])
-    hashes, items = hashes[fresh], items[fresh]
+    is_new = np.ones(len(hashes), dtype=np.bool_)
+    is_new[1:] = (hashes[1:] != hashes[:-1]) | (items[1:] != items[:-1])
+    hashes, items = hashes[is_new], items[is_new]
     begins = np.ones(len(hashes), dtype=np.bool_)
     begins[1:] = hashes[1:] != hashes[:-1]
     keys, starts = hashes[begins], np.flatnonzero(begins)
@@ -95,9 +95,9 @@ def make_postings(hashes: NDArray[np.uint64], items: NDArray[np.int64]) -> Posti
 def _same_lists(
     items: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Number lists so that equal ones have one number; also the first of each number.
+    """Number lists so that equal lists have the same number; also return the first list with each number.
 
-    Lists are equal when their lengths and the sums of their items' 64-bit hashes are.
+    Lists are taken as equal when their lengths and the sums of their items' 64-bit hashes are equal.
     """
     if not len(starts):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -114,40 +114,40 @@ class OverlapIndex:
 
     ngram: int
     protected: int
-    """The first so many texts come before the others when a document overlaps with both."""
+    """This many texts at the start take precedence over the others when a document overlaps with both."""
     words: Ragged
-    """Every text's words."""
+    """The words of every text."""
     sizes: NDArray[np.int64]
     """Distinct grams of each text; 0 for one without words: int64 [texts]."""
     grams: Postings
-    """Each n-gram's texts."""
+    """The texts with each n-gram."""
     wholes: Postings
-    """Of texts shorter than n: all words' texts."""
+    """Texts of fewer than n words, by the hash of all their words."""
     heads: Postings
-    """Of those with SHORT_WORDS words or more: the first ones' texts."""
+    """Those with at least SHORT_WORDS words, by the hash of their first SHORT_WORDS words."""
     anchors: Postings
-    """Every SHORT_WORDS words in a row: their places in `words.values`."""
+    """Positions in `words.values`, by the hash of the SHORT_WORDS words that start there."""
 
     @property
     def short(self) -> int:
-        """Words that a text shorter than n must have to be looked for inside of others."""
+        """Minimum words of a text with fewer than n words for it to be searched for inside others."""
         return min(SHORT_WORDS, self.ngram)
 
 
 @dataclass(frozen=True)
 class Match:
-    """A document's overlap with the text that it overlaps with most."""
+    """The overlap of a document with the text that it overlaps with most."""
 
     text: int
     """Number of the text in the index."""
     shared: int
-    """Distinct grams that both have."""
+    """Number of distinct grams that both have."""
     text_grams: int
     document_grams: int
 
     @property
     def share(self) -> Fraction:
-        """The larger of the two shares held."""
+        """The larger of the two shares: of the text's grams, and of the document's."""
         return Fraction(self.shared, min(self.text_grams, self.document_grams))
 
 
@@ -176,10 +176,10 @@ def build_index(texts: Sequence[str], ngram: int, protected: int) -> OverlapInde
 
 
 def find_overlaps(index: OverlapIndex, documents: Sequence[str], overlap: Fraction) -> dict[int, Match]:
-    """Find the documents that overlap with a text of the index, each with its strongest match.
+    """Find the documents that overlap with a text of the index, each with its best match.
 
-    Of the texts that a document overlaps with the first `protected` come first, then the largest share
-    counts, then the smallest number.
+    Of all texts that a document overlaps with, the first `protected` ones take precedence; then the largest share, then
+    the smallest number decides.
     """
     words = word_hashes(documents)
     best: dict[int, Match] = {}
@@ -195,10 +195,10 @@ def _rank(index: OverlapIndex, match: Match) -> tuple[bool, Fraction, int]:
 
 
 def _by_grams(index: OverlapIndex, words: Ragged, overlap: Fraction) -> Iterator[tuple[int, Match]]:
-    """Documents and texts of n words or more, by the n-grams that they share."""
+    """Match documents and texts of at least n words by the n-grams that they share."""
     windows = window_hashes(words, index.ngram)
-    places, slots = index.grams.lookup(windows.values)
-    owners = windows.owners(places)
+    found, slots = index.grams.lookup(windows.values)
+    owners = windows.owners(found)
     documents, begins = np.unique(owners, return_index=True)
     for document, begin, end in zip(documents.tolist(), begins, [*begins[1:], len(slots)], strict=False):
         lists, grams = np.unique(index.grams.lists[np.unique(slots[begin:end])], return_counts=True)
@@ -213,7 +213,7 @@ def _by_grams(index: OverlapIndex, words: Ragged, overlap: Fraction) -> Iterator
 
 
 def _texts_inside(index: OverlapIndex, words: Ragged, _: Fraction) -> Iterator[tuple[int, Match]]:
-    """Texts of SHORT_WORDS to n - 1 words that a document has in a row."""
+    """Match texts of SHORT_WORDS to n - 1 words with the documents that contain them."""
     if not len(index.heads.keys):
         return
     windows = window_hashes(words, index.short)
@@ -222,9 +222,9 @@ def _texts_inside(index: OverlapIndex, words: Ragged, _: Fraction) -> Iterator[t
     starts = words.offsets[owners] + found - windows.offsets[owners]
     for length in range(index.short, index.ngram):
         fits = starts + length <= words.offsets[owners + 1]
-        places, slots = index.wholes.lookup(hashes_at(words.values, starts[fits], length))
+        inside, slots = index.wholes.lookup(hashes_at(words.values, starts[fits], length))
         texts, counts = index.wholes.items_of(index.wholes.lists[slots])
-        documents = np.repeat(owners[fits][places], counts)
+        documents = np.repeat(owners[fits][inside], counts)
         for document, text in np.unique(np.stack([documents, texts], axis=1), axis=0).tolist():
             row = words.of(document)
             grams = window_hashes(Ragged(row, np.array([0, len(row)])), index.ngram).values
@@ -232,25 +232,25 @@ def _texts_inside(index: OverlapIndex, words: Ragged, _: Fraction) -> Iterator[t
 
 
 def _inside_texts(index: OverlapIndex, words: Ragged, _: Fraction) -> Iterator[tuple[int, Match]]:
-    """Documents of SHORT_WORDS to n - 1 words that a text has in a row."""
+    """Match documents of SHORT_WORDS to n - 1 words with the texts that contain them."""
     for length in range(index.short, index.ngram):
         documents = np.flatnonzero(words.lengths == length)
         starts = words.offsets[documents]
         found, slots = index.anchors.lookup(hashes_at(words.values, starts, index.short))
         if not len(found):
             continue
-        places, _counts = index.anchors.items_of(np.unique(index.anchors.lists[slots]))
-        texts = index.words.owners(places)
-        fits = places + length <= index.words.offsets[texts + 1]
-        inside = make_postings(hashes_at(index.words.values, places[fits], length), texts[fits])
-        held, slots = inside.lookup(hashes_at(words.values, starts[found], length))
-        firsts = inside.items[inside.offsets[inside.lists[slots]]]  # all share 1 of 1: the smallest number is best
-        for document, text in zip(documents[found[held]].tolist(), firsts.tolist(), strict=True):
+        positions, _counts = index.anchors.items_of(np.unique(index.anchors.lists[slots]))
+        texts = index.words.owners(positions)
+        fits = positions + length <= index.words.offsets[texts + 1]
+        inside = make_postings(hashes_at(index.words.values, positions[fits], length), texts[fits])
+        matched, slots = inside.lookup(hashes_at(words.values, starts[found], length))
+        firsts = inside.items[inside.offsets[inside.lists[slots]]]  # all shares are 1, so the smallest number wins
+        for document, text in zip(documents[found[matched]].tolist(), firsts.tolist(), strict=True):
             yield document, Match(text, 1, int(index.sizes[text]), 1)
 
 
 def _same_words(index: OverlapIndex, words: Ragged, _: Fraction) -> Iterator[tuple[int, Match]]:
-    """Documents and texts shorter than SHORT_WORDS words, of the same words."""
+    """Match documents and texts of fewer than SHORT_WORDS words that have the same words."""
     hashes, documents = _wholes(words, 1, index.short)
     found, slots = index.wholes.lookup(hashes)
     lists = index.wholes.lists[slots]
@@ -260,7 +260,7 @@ def _same_words(index: OverlapIndex, words: Ragged, _: Fraction) -> Iterator[tup
 
 
 def _wholes(words: Ragged, shortest: int, end: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Of each text with `shortest` to `end` - 1 words the hash of them all, and the text's number."""
+    """Return for each text of `shortest` to `end` - 1 words the hash of all its words, and its number."""
     hashes, texts = [np.zeros(0, dtype=np.uint64)], [np.zeros(0, dtype=np.int64)]
     for length in range(shortest, end):
         texts.append(np.flatnonzero(words.lengths == length).astype(np.int64))

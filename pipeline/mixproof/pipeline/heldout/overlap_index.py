@@ -1,7 +1,7 @@
-"""The stored index of held-out and evaluation texts: arrays that every task maps from the same pages.
+"""The stored index of held-out and evaluation texts: arrays that every task maps into memory.
 
-Held-out texts come first, by source, then those of evaluation files, by file. An index of 10M words takes
-about 0.5 GB on disk; processes on one machine share it.
+Held-out texts come first, by source, then those of evaluation files, by file. An index of 10M words takes about 0.5 GB
+on disk; the processes of a machine share its pages.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import read_whole, table_of
 from mixproof.pipeline.words.ngrams import Ragged
 
 from .evaluation import EvaluationFile, check_same, read_evaluation_texts
-from .heldout import HeldoutSet
+from .heldout_set import HeldoutSet
 from .overlap import OverlapIndex, Postings, build_index
 
 INDEX = "overlap_index"
@@ -43,34 +44,33 @@ TEXTS_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class IndexedTexts:
-    """What a user is told about the texts of an index, and their hashes."""
+    """What is reported about the texts of an index, and their hashes."""
 
     rows: list[dict[str, Any]]
     by_hash: dict[str, int]
-    """The first text of each hash (32 hex digits)."""
+    """The first text with each hash (32 hex digits)."""
 
     def describe(self, text: int) -> dict[str, Any]:
-        """The columns `match*` of a dropped document."""
+        """Return the columns `match*` of a document that was dropped because of a text."""
         return self.rows[text]
 
 
 def index_key(ngram: int, sets: Sequence[HeldoutSet], against: Sequence[EvaluationFile]) -> str:
-    """The key of the index of these sets and files."""
+    """Make the key of the index of these sets and files."""
     names = [[each.source, each.sha256] for each in sets], [[each.file.name, each.sha256] for each in against]
     return stage_key(INDEX, VERSION, {"ngram": ngram}, names)
 
 
 def make_index(
-    store_url: str, key: str, ngram: int, sets: Sequence[HeldoutSet], against: Sequence[EvaluationFile]
+    store: Store, key: str, ngram: int, sets: Sequence[HeldoutSet], against: Sequence[EvaluationFile]
 ) -> None:
     """Index the texts of held-out sets and evaluation files."""
-    store = Store(store_url)
     texts: list[str] = []
     rows: list[tuple[str, int]] = []
     for each in sets:
-        held = read_whole(store.path(each.path), ["record", "text"])
-        texts += held["text"].to_pylist()
-        rows += [(f"heldout/{each.source}", record) for record in held["record"].to_pylist()]
+        table = read_whole(store.path(each.path), ["record", "text"])
+        texts += table["text"].to_pylist()
+        rows += [(f"heldout/{each.source}", record) for record in table["record"].to_pylist()]
     protected = len(texts)
     for file in against:
         check_same(file)
@@ -80,10 +80,10 @@ def make_index(
     index = build_index(texts, ngram, protected)
     hashes = [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
     starts = [text[:SHOWN_CHARS] for text in texts]
-    named = [(*row, text_hash, start) for row, text_hash, start in zip(rows, hashes, starts, strict=True)]
+    described = [(*row, text_hash, start) for row, text_hash, start in zip(rows, hashes, starts, strict=True)]
     with store.attempt(INDEX, key) as attempt:
         save_index(index, attempt.path("."))
-        pq.write_table(table_of(named, TEXTS_SCHEMA), attempt.path(TEXTS), compression="zstd")
+        pq.write_table(table_of(described, TEXTS_SCHEMA), attempt.path(TEXTS), compression="zstd")
         attempt.commit(facts={"ngram": ngram, "protected": protected})
 
 
@@ -99,10 +99,11 @@ def save_index(index: OverlapIndex, folder: Path) -> None:
 def _load(store_url: str, key: str) -> tuple[OverlapIndex, IndexedTexts]:
     store = Store(store_url)
     receipt = store.receipt(INDEX, key)
-    assert receipt is not None, f"{INDEX}/{key} was made and has no receipt"
+    if receipt is None:
+        raise MixproofError(f"{store.location(f'{INDEX}/{key}')} is missing or incomplete; run the command again")
     folder = store.folder(f"{INDEX}/{key}")
 
-    def array(name: str) -> Any:  # noqa: ANN401 - its field says of which type
+    def array(name: str) -> Any:  # noqa: ANN401 - its dtype is that of its field
         return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
     def postings(name: str) -> Postings:
@@ -126,7 +127,7 @@ def _load(store_url: str, key: str) -> tuple[OverlapIndex, IndexedTexts]:
 
 
 def load_index(store: Store, key: str) -> tuple[OverlapIndex, IndexedTexts]:
-    """Map a finished index into memory; a process keeps the last two."""
+    """Map a finished index into memory; a process caches the last two."""
     return _load(str(store), key)
 
 

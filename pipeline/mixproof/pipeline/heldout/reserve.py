@@ -1,14 +1,13 @@
-"""Documents set aside for held-out sets before the tokenizer is trained on the others.
+"""Documents reserved for held-out sets before a tokenizer is trained on the other ones.
 
-A build that trains its own tokenizer cannot count tokens yet, so it sets aside, by smallest text hash,
-enough bytes for what is asked: 8 a token (tokenizers of 32,000 ids have 3 to 5), or where no size is asked
-the part of the source at which its set would end. That is never more than half of the source's bytes,
-unless the number of documents asked needs more. Copies of a text go with it.
+A build that trains its own tokenizer cannot count tokens yet. So it reserves documents in the order of their text
+hashes, with enough bytes for the requested tokens: 8 bytes per token (with 32,000 ids there are 3 to 5), or, if no size
+is requested, the share of the source at which its set ends. That is at most half of the source's bytes, unless the
+requested number of documents needs more. Copies of a reserved text are reserved too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,111 +15,99 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.ledger.account import StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
-from mixproof.mixtures.spec import HeldoutCreate, Spec
+from mixproof.mixtures.spec import HeldoutCreate
 from mixproof.pipeline.bitmap import Bitmap
-from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.stage import make_missing
 from mixproof.pipeline.read.by_hash import hex_of, in_hash_order, rows_up_to
 from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.selection import Selection
 
-from .split import KeepBitmaps, identity, read_without, write_without
+from .split import identity, read_without, write_without
 
 RESERVE = "reserve"
 VERSION = 1
 DEFAULT_TOKENS = 1_000_000
 DEFAULT_BYTES_DIVISOR = 50
-"""Where no size is asked, a held-out set ends at this part of the source's bytes, 2%, if that comes first."""
+"""If no size is requested, a set ends at this share of the source's bytes, 2%, or at DEFAULT_TOKENS if that is less."""
 BYTES_PER_TOKEN = 8
 
 
 @dataclass(frozen=True)
 class Reserve:
-    """The documents from which a build that trains its tokenizer takes its held-out sets."""
+    """The documents that a build which trains its tokenizer chooses its held-out sets from."""
 
-    last: dict[str, str]
-    """Per source the text hash, 32 hex digits, up to which documents are set aside."""
-    rest: dict[str, tuple[Bitmap | None, ...]]
-    """The documents that the tokenizer's training may read: none with the text of one set aside."""
+    last_hash: dict[str, str]
+    """For each source the text hash, 32 hex digits, up to which documents are reserved."""
+    tokenizer_train: dict[str, tuple[Bitmap | None, ...]]
+    """Bitmaps of the documents that the tokenizer may be trained on: none has the text of a reserved one."""
 
 
-def reserve_heldout(
-    spec: Spec,
-    sources: Mapping[str, SourceDocuments],
-    keep: KeepBitmaps,
-    before: Mapping[str, StageRow],
-    store: Store,
-    cluster: Cluster,
-) -> Reserve:
-    """Set aside the documents from which `create_heldout` will choose.
-
-    Args:
-        spec: its `heldout.create` says how much is asked.
-        sources: the documents, by source.
-        keep: what the stages before kept of them.
-        before: the ledger's last row of each source so far.
-        store: where outputs go.
-        cluster: runs the tasks.
+def reserve_heldout(selection: Selection) -> Reserve:
+    """Reserve the documents from which `create_heldout` will choose; `heldout.create` of the spec states the size.
 
     Raises:
-        RequestError: when a source has no more documents than asked.
+        RequestError: when a source has no more documents than requested.
     """
-    asked = spec.heldout.create or HeldoutCreate()
-    last, rest = {}, {}
-    for name, source in sources.items():
-        config = {"tokens": asked.tokens, "min_documents": asked.min_documents}
-        key = stage_key(RESERVE, VERSION, config, identity(source, keep[name]))
-        receipt = store.receipt(RESERVE, key)
-        cluster.count(run=int(receipt is None), reused=int(receipt is not None))
-        if receipt is None:
-            place = spec.where("sources", name)
-            limit = _last_reserved(place, source, keep[name], before[name], asked, store, cluster)
-            receipt = _write(store, key, source, keep[name], limit)
-        last[name] = str(receipt.facts["last"])
-        rest[name] = read_without(receipt, receipt.facts["kept"], keep[name])
-    return Reserve(last, rest)
+    requested = selection.spec.heldout.create or HeldoutCreate()
+    last_hash, tokenizer_train = {}, {}
+    for name, source in selection.sources.items():
+        keep = selection.keep[name]
+        config = {"tokens": requested.tokens, "min_documents": requested.min_documents}
+        key = stage_key(RESERVE, VERSION, config, identity(source, keep))
+
+        def make(name: str = name, key: str = key) -> Receipt:
+            return _write(selection, name, key, _last_reserved(selection, name, requested))
+
+        receipt = make_missing(selection.store, RESERVE, key, make, selection.cluster)
+        last_hash[name] = str(receipt.facts["last"])
+        tokenizer_train[name] = read_without(receipt, receipt.facts["kept"], keep)
+    return Reserve(last_hash, tokenizer_train)
 
 
-def reserved_bytes(asked: HeldoutCreate, source_bytes: int) -> int:
-    """Bytes of text to set aside in a source of `source_bytes`."""
-    part = source_bytes // DEFAULT_BYTES_DIVISOR + 1 if asked.tokens is None else source_bytes // 2
-    return min(BYTES_PER_TOKEN * (asked.tokens or DEFAULT_TOKENS), part)
+def reserved_bytes(requested: HeldoutCreate, source_bytes: int) -> int:
+    """Return the bytes of text to reserve in a source of `source_bytes`."""
+    most = source_bytes // DEFAULT_BYTES_DIVISOR + 1 if requested.tokens is None else source_bytes // 2
+    return min(BYTES_PER_TOKEN * (requested.tokens or DEFAULT_TOKENS), most)
 
 
-def _last_reserved(
-    where: str,
-    source: SourceDocuments,
-    keep: Sequence[Bitmap | None],
-    before: StageRow,
-    asked: HeldoutCreate,
-    store: Store,
-    cluster: Cluster,
-) -> str:
-    wanted_bytes, wanted = reserved_bytes(asked, before.bytes_out), max(1, asked.min_documents)
+def _last_reserved(selection: Selection, name: str, requested: HeldoutCreate) -> str:
+    """Return the text hash of the last document to reserve."""
+    before = selection.last_rows[name]
+    min_bytes, min_documents = reserved_bytes(requested, before.bytes_out), max(1, requested.min_documents)
     documents = size = 0
-    expected = max(Fraction(wanted_bytes, max(1, before.bytes_out)), Fraction(wanted, max(1, before.documents_out)))
-    for candidates in in_hash_order(source, keep, store, cluster, expected=min(Fraction(1), expected)):
-        sums = size + np.cumsum(candidates["bytes"])
-        end = max(int(np.searchsorted(sums, wanted_bytes)) + 1, wanted - documents)
-        if end <= len(candidates):
+    share = max(Fraction(min_bytes, max(1, before.bytes_out)), Fraction(min_documents, max(1, before.documents_out)))
+    ordered = in_hash_order(
+        selection.sources[name],
+        selection.keep[name],
+        selection.store,
+        selection.cluster,
+        expected=min(Fraction(1), share),
+    )
+    for found in ordered:
+        sums = size + np.cumsum(found["bytes"])
+        end = max(int(np.searchsorted(sums, min_bytes)) + 1, min_documents - documents)
+        if end <= len(found):
             if documents + end == before.documents_out:
                 break
-            return hex_of(candidates[end - 1])
-        documents, size = documents + len(candidates), int(sums[-1]) if len(sums) else size
+            return hex_of(found[end - 1])
+        documents, size = documents + len(found), int(sums[-1]) if len(sums) else size
     raise RequestError(
-        f"{where}: its held-out set is to have at least {wanted:,} (heldout.create.min_documents) of its documents, "
-        f"{before.documents_out:,} in all, and the tokenizer is to be trained on others; lower "
-        "heldout.create.min_documents, give the source more files, or name a tokenizer and held-out sets that are there"
+        f"{selection.spec.where('sources', name)}: its held-out set needs at least {min_documents:,} of its "
+        f"{before.documents_out:,} documents (heldout.create.min_documents), and none would remain to train the "
+        "tokenizer on; lower heldout.create.min_documents, add files to the source, or name an existing tokenizer and "
+        "existing held-out sets"
     )
 
 
-def _write(store: Store, key: str, source: SourceDocuments, keep: Sequence[Bitmap | None], last: str) -> Receipt:
+def _write(selection: Selection, name: str, key: str, last_hash: str) -> Receipt:
+    source, store = selection.sources[name], selection.store
     with store.attempt(RESERVE, key) as attempt:
-        kept = write_without(attempt, store, source, keep, _reserved_rows(store, source, last))
-        return attempt.commit(facts={"last": last, "kept": kept})
+        kept = write_without(attempt, store, source, selection.keep[name], _reserved_rows(store, source, last_hash))
+        return attempt.commit(facts={"last": last_hash, "kept": kept})
 
 
-def _reserved_rows(store: Store, source: SourceDocuments, last: str) -> NDArray[Any]:
-    return np.concatenate([rows_up_to(store, shard, place, last) for place, shard in enumerate(source.shards)])
+def _reserved_rows(store: Store, source: SourceDocuments, last_hash: str) -> NDArray[Any]:
+    return np.concatenate([rows_up_to(store, shard, index, last_hash) for index, shard in enumerate(source.shards)])

@@ -1,7 +1,7 @@
-"""Two sides of a source: bitmaps that leave out some documents, and the ledger's row for it (E4).
+"""The two sides of a source, training and held out: bitmaps without some documents, and the ledger row `split` (E4).
 
-An output that splits a source holds one bitmap for each shard that it takes documents from; shards that it
-leaves alone keep the bitmap they had.
+An output that splits a source holds a bitmap for each shard that loses documents; other shards keep the bitmap they
+had.
 """
 
 from __future__ import annotations
@@ -19,12 +19,9 @@ from mixproof.pipeline.read.documents import SourceDocuments
 
 SPLIT = "split"
 
-KeepBitmaps = Mapping[str, tuple[Bitmap | None, ...]]
-"""Per source a bitmap a shard, in the order of its shards; None keeps all rows."""
-
 
 def identity(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[list[str | int | None]]:
-    """What a key must hold of a source's documents: contents, bitmaps, and the names that rows get."""
+    """Return what identifies a source's documents in a key: contents, bitmaps, and the files and records of rows."""
     return [
         [shard.documents_sha256, None if bitmap is None else bitmap.sha256, shard.file, shard.first_record]
         for shard, bitmap in zip(source.shards, keep, strict=True)
@@ -38,37 +35,41 @@ def write_without(
     keep: Sequence[Bitmap | None],
     documents: NDArray[Any],
 ) -> dict[str, int]:
-    """Write the bitmaps of `keep` without `documents` (fields `shard`, `row`); rows kept by place of the shard."""
+    """Write the bitmaps of `keep` without `documents` (fields `shard`, `row`).
+
+    Returns:
+        The number of rows kept in each shard that loses documents, by the shard's index.
+    """
     kept: dict[str, int] = {}
-    for place, shard in enumerate(source.shards):
-        rows = documents["row"][documents["shard"] == place]
+    for index, shard in enumerate(source.shards):
+        rows = documents["row"][documents["shard"] == index]
         if len(rows):
-            bitmap = read_bitmap(store, keep[place], shard.documents).copy()
+            bitmap = read_bitmap(store, keep[index], shard.documents).copy()
             bitmap[rows] = False
-            save_bitmap(attempt.path(_name(place)), bitmap)
-            kept[str(place)] = int(bitmap.sum())
+            save_bitmap(attempt.path(_name(index)), bitmap)
+            kept[str(index)] = int(bitmap.sum())
     return kept
 
 
 def read_without(receipt: Receipt, kept: Mapping[str, int], keep: Sequence[Bitmap | None]) -> tuple[Bitmap | None, ...]:
-    """The bitmaps of a finished output: its own where it wrote one, else those of `keep`."""
+    """Return the bitmaps of a finished output: its own where it wrote one, otherwise those of `keep`."""
     return tuple(
-        bitmap_of(receipt, kept[str(place)], _name(place)) if str(place) in kept else bitmap
-        for place, bitmap in enumerate(keep)
+        bitmap_of(receipt, kept[str(index)], _name(index)) if str(index) in kept else bitmap
+        for index, bitmap in enumerate(keep)
     )
 
 
 def split_row(source: str, before: StageRow, train: Count, heldout: Count) -> StageRow:
-    """The ledger's row `split`, which drops nothing.
+    """Make the ledger row `split`, which drops nothing.
 
     Args:
         source: its name.
-        before: its last row so far.
-        train: the training side, counted where it is used.
-        heldout: what was held out of this source; nothing where the set was imported.
+        before: its last ledger row so far.
+        train: the training side, as counted where it is used.
+        heldout: what was held out of this source; nothing if the set was imported.
 
     Raises:
-        AccountError: E4, when documents or bytes are not train + held out.
+        AccountError: E4, when documents or bytes are not the sum of both sides.
     """
     both = train + heldout
     if (both.documents, both.bytes) != (before.documents_out, before.bytes_out):
@@ -88,5 +89,5 @@ def split_row(source: str, before: StageRow, train: Count, heldout: Count) -> St
     )
 
 
-def _name(place: int) -> str:
-    return f"keep-{place:06d}.npy"
+def _name(shard: int) -> str:
+    return f"keep-{shard:06d}.npy"

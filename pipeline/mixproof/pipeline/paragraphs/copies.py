@@ -1,8 +1,8 @@
-"""Copies of paragraphs: all but the first of each hash over a group's shards, range of hashes by range.
+"""Copies of paragraphs: all but the first with each hash over a group's shards, found by ranges of hashes.
 
-Shards stand in order of priority, so the first by (shard, row, place) is the first by (declared priority of its source,
-source name, file, record, paragraph), under any split into shards. A task takes one range of hashes from every shard,
-one slice of each file, and lists the copies; then a task per some shards gathers each one's copies from all ranges.
+Shards are in order of priority, so the first by (shard, row, paragraph) is the first by (declared priority of its
+source, source name, file, record, paragraph), under any split into shards. A task takes one range of hashes from every
+shard, a slice of each file, and lists the copies; then tasks over shards gather each shard's copies from all ranges.
 Memory: about 100 bytes for each of 4 million paragraphs.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store import Store
 from mixproof.pipeline.group import GroupShard, load_group
 from mixproof.pipeline.sorted_rows import rows_between
 
@@ -25,25 +25,25 @@ CUTS = "cuts.npy"
 RANGE_PARAGRAPHS = 4_000_000
 
 COPY_DTYPE = np.dtype([("shard", "<i4"), ("row", "<u4"), ("paragraph", "<u4"), ("keeper", "<i4")])
-"""A paragraph that goes: its shard's place in the group, its row, its place, the shard that keeps it."""
+"""A paragraph to cut: index of its shard in the group, row of its document, its index in the document, and the index of
+the shard that keeps it."""
 CUT_DTYPE = np.dtype([("row", "<u4"), ("paragraph", "<u4"), ("keeper", "<u4")])
-"""The same in one shard; the keeper is the place of its source's name in the fact `keepers`."""
+"""A paragraph to cut from one shard; the keeper is an index into the source names in the fact `keepers`."""
 
 
 def range_count(paragraphs: int) -> int:
-    """Ranges of hashes, a power of two: enough that a task holds about 4 million paragraphs."""
+    """Return the number of hash ranges, a power of two, such that a task holds about 4 million paragraphs."""
     ranges = 1
     while ranges * RANGE_PARAGRAPHS < paragraphs:
         ranges *= 2
     return ranges
 
 
-def find_copies(store_url: str, key: str, group: str, place: int, ranges: int) -> None:
-    """Write the copies in one range of hashes over all shards of a group, by shard, row and place."""
-    store = Store(store_url)
+def find_copies(store: Store, key: str, group: str, number: int, ranges: int) -> None:
+    """Write the copies in hash range `number` over all shards of a group, by shard, row and paragraph."""
     width = 2**64 // ranges
-    low, high = place * width, (place + 1) * width
-    slices = [_slice(store, shard, low, high) for shard in load_group(store_url, STAGE, group)]
+    low, high = number * width, (number + 1) * width
+    slices = [_slice(store, shard, low, high) for shard in load_group(store, STAGE, group)]
     owners = np.repeat(np.arange(len(slices)), [len(each) for each in slices])
     copies = copies_of(np.concatenate(slices), owners)
     with store.attempt(STAGE, key) as attempt:
@@ -61,44 +61,41 @@ def _slice(store: Store, shard: GroupShard, low: int, high: int) -> NDArray[Any]
 
 
 def copies_of(paragraphs: NDArray[Any], shards: NDArray[np.int64]) -> NDArray[Any]:
-    """All but the first of the paragraphs with equal hash, COPY_DTYPE by shard, row and place.
+    """Return all but the first of the paragraphs with equal hash, COPY_DTYPE by shard, row and paragraph.
 
     Args:
-        paragraphs: PARAGRAPH_DTYPE [paragraphs]; where hashes are equal, by shard, row and place.
-        shards: int64 [paragraphs], the place of each one's shard, rising.
+        paragraphs: PARAGRAPH_DTYPE [paragraphs]; those with equal hash are ordered by shard, row and paragraph.
+        shards: int64 [paragraphs], the index of each one's shard, ascending.
     """
     order = np.lexsort((paragraphs["low"], paragraphs["high"]))  # stable
     ordered, owners = paragraphs[order], shards[order]
-    same = np.zeros(len(ordered), dtype=np.bool_)
-    same[1:] = (ordered["high"][1:] == ordered["high"][:-1]) & (ordered["low"][1:] == ordered["low"][:-1])
-    keeper = np.maximum.accumulate(np.where(same, 0, np.arange(len(ordered))))[same]
+    is_copy = np.zeros(len(ordered), dtype=np.bool_)
+    is_copy[1:] = (ordered["high"][1:] == ordered["high"][:-1]) & (ordered["low"][1:] == ordered["low"][:-1])
+    keeper = np.maximum.accumulate(np.where(is_copy, 0, np.arange(len(ordered))))[is_copy]
     copies = np.empty(len(keeper), dtype=COPY_DTYPE)
-    copies["shard"], copies["keeper"] = owners[same], owners[keeper]
-    copies["row"], copies["paragraph"] = ordered["row"][same], ordered["paragraph"][same]
+    copies["shard"], copies["keeper"] = owners[is_copy], owners[keeper]
+    copies["row"], copies["paragraph"] = ordered["row"][is_copy], ordered["paragraph"][is_copy]
     return copies[np.lexsort((copies["paragraph"], copies["row"], copies["shard"]))]
 
 
-def gather_cuts(store_url: str, group: str, calls: Sequence[tuple[str, int, Sequence[str]]]) -> list[Receipt]:
-    """Write what goes of each of several shards: key, place of the shard, keys of the ranges with copies in it."""
-    store = Store(store_url)
-    sources = [shard.source for shard in load_group(store_url, STAGE, group)]
-    receipts = []
-    for key, place, ranges in calls:
-        copies = np.concatenate([_copies_in(store, each, place) for each in ranges])
+def gather_cuts(store: Store, group: str, shards: Sequence[tuple[str, tuple[int, Sequence[str]]]]) -> None:
+    """Write what to cut from each of several shards: key, (index of the shard, keys of the ranges with its copies)."""
+    sources = [shard.source for shard in load_group(store, STAGE, group)]
+    for key, (index, ranges) in shards:
+        copies = np.concatenate([_copies_in(store, each, index) for each in ranges])
         copies = copies[np.lexsort((copies["paragraph"], copies["row"]))]
-        named = [sources[shard] for shard in copies["keeper"]]
-        keepers = sorted(set(named))
+        names = [sources[shard] for shard in copies["keeper"]]
+        keepers = sorted(set(names))
         cuts = np.empty(len(copies), dtype=CUT_DTYPE)
         cuts["row"], cuts["paragraph"] = copies["row"], copies["paragraph"]
-        cuts["keeper"] = [keepers.index(name) for name in named]
+        cuts["keeper"] = [keepers.index(name) for name in names]
         with store.attempt(STAGE, key) as attempt:
             with attempt.path(CUTS).open("wb") as file:
                 np.save(file, cuts, allow_pickle=False)
-            receipts.append(attempt.commit(facts={"keepers": keepers}))
-    return receipts
+            attempt.commit(facts={"keepers": keepers})
 
 
-def _copies_in(store: Store, key: str, place: int) -> NDArray[Any]:
+def _copies_in(store: Store, key: str, shard: int) -> NDArray[Any]:
     copies = np.load(store.path(f"{STAGE}/{key}/{COPIES}"), mmap_mode="r")
-    mine: NDArray[Any] = np.array(copies[rows_between(copies["shard"], place, place + 1)])
-    return mine
+    of_shard: NDArray[Any] = np.array(copies[rows_between(copies["shard"], shard, shard + 1)])
+    return of_shard

@@ -1,12 +1,12 @@
-"""The lists of what was cut out of a source, joined into files of a fixed number of documents.
+"""The lists of what was cut from a source, joined into files of a fixed number of documents.
 
-A build's manifest names them, so that an audit can replay what was cut; they are the same under any split into shards.
-That is why a file's key is made of its own bytes.
+A build's manifest names these files so that an audit can repeat the cuts. They do not depend on the split into shards,
+so the key of each is made from its own bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,47 +14,53 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.fingerprint import sha256_of_file, stage_key
 from mixproof.ledger.manifest import CutsRecord
-from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.read.shard_output import ROW_GROUP_ROWS
 
 from .cutting import LIST, LIST_SCHEMA
 from .paragraph_hashes import STAGE, VERSION
 
 PART_DOCUMENTS = 1_000_000
-"""Documents of a file."""
+"""Documents per file."""
 
 
 @dataclass(frozen=True)
-class ShardList:
+class CutList:
     """The list of one shard."""
 
     key: str
     sha256: str
     documents: int
     first_record: int
-    """To add to the records of the list."""
+    """Added to the record numbers of the list, which count from the start of the shard."""
 
 
-def join_lists(lists: Sequence[ShardList], store: Store, cluster: Cluster) -> tuple[CutsRecord, ...]:
-    """Join the lists of a source's shards, which stand in order."""
+Piece = tuple[CutList, int, int]
+"""A list, the number of its rows to skip, and the number to take."""
+
+
+def join_lists(lists: Sequence[CutList], store: Store, cluster: Cluster) -> tuple[CutsRecord, ...]:
+    """Join the lists of a source's shards, given in order."""
     total = sum(each.documents for each in lists)
-    calls = []
+    parts: dict[str, list[Piece]] = {}
+    keys = []
     for first in range(0, total, PART_DOCUMENTS):
         pieces = list(_pieces(lists, first, min(total, first + PART_DOCUMENTS)))
         identity = [[each.sha256, each.first_record, skip, rows] for each, skip, rows in pieces]
-        calls.append((str(store), stage_key(STAGE, VERSION, {"lists": True}, identity), pieces))
-    known = find_receipts(store, STAGE, [key for _, key, _ in calls])
-    missing = [call for call in calls if call[1] not in known]
-    cluster.count(run=len(missing), reused=len(calls) - len(missing))
-    cluster.run(write_part, missing, label="lists of paragraphs")
-    receipts = known | find_receipts(store, STAGE, [key for _, key, _ in missing])
-    return tuple(CutsRecord(**receipts[key].facts["part"]) for _, key, _ in calls)
+        keys.append(stage_key(STAGE, VERSION, {"lists": True}, identity))
+        parts[keys[-1]] = pieces
+
+    def calls(missing: Mapping[str, list[Piece]]) -> list[tuple[object, ...]]:
+        return [(store, key, pieces) for key, pieces in missing.items()]
+
+    receipts = run_missing(store, STAGE, parts, calls, write_part, cluster, "lists of paragraphs")
+    return tuple(CutsRecord(**receipts[key].facts["part"]) for key in keys)
 
 
-def _pieces(lists: Sequence[ShardList], first: int, last: int) -> Iterator[tuple[ShardList, int, int]]:
-    """What lies between two documents: a list, the rows of it to pass over, the rows to take."""
+def _pieces(lists: Sequence[CutList], first: int, last: int) -> Iterator[Piece]:
+    """Yield the pieces of lists that hold documents `first` to `last` - 1 of the source."""
     start = 0
     for each in lists:
         skip, end = max(0, first - start), min(each.documents, last - start)
@@ -63,9 +69,8 @@ def _pieces(lists: Sequence[ShardList], first: int, last: int) -> Iterator[tuple
         start += each.documents
 
 
-def write_part(store_url: str, key: str, pieces: Sequence[tuple[ShardList, int, int]]) -> None:
-    """Write one file under the name of its content, and under `key` where that is."""
-    store = Store(store_url)
+def write_part(store: Store, key: str, pieces: Sequence[Piece]) -> None:
+    """Write one file under a key of its content, and under `key` the path of that file."""
     with store.attempt(STAGE, key) as attempt:
         scratch = attempt.path("joined.parquet")
         with pq.ParquetWriter(scratch, LIST_SCHEMA, compression="zstd", write_statistics=False) as writer:
@@ -81,26 +86,28 @@ def write_part(store_url: str, key: str, pieces: Sequence[tuple[ShardList, int, 
         attempt.commit(facts={"part": part.model_dump()})
 
 
-def _groups(store: Store, pieces: Sequence[tuple[ShardList, int, int]]) -> Iterator[pa.Table]:
-    """The rows of the pieces in tables of ROW_GROUP_ROWS, whatever the pieces."""
-    held = LIST_SCHEMA.empty_table()
-    for each, skip, rows in pieces:
+def _groups(store: Store, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
+    """Yield the rows of all pieces in tables of ROW_GROUP_ROWS, across the borders of pieces."""
+    pending = LIST_SCHEMA.empty_table()
+    for each, skip, count in pieces:
         with pq.ParquetFile(store.path(f"{STAGE}/{each.key}/{LIST}")) as file:
             seen = 0
             for batch in file.iter_batches(ROW_GROUP_ROWS):
-                low, high = max(0, skip - seen), min(len(batch), skip + rows - seen)
+                low, high = max(0, skip - seen), min(len(batch), skip + count - seen)
                 seen += len(batch)
                 if low < high:
-                    held = pa.concat_tables([held, _placed(batch.slice(low, high - low), each.first_record)])
-            while len(held) >= ROW_GROUP_ROWS:
-                yield held.slice(0, ROW_GROUP_ROWS).combine_chunks()
-                held = held.slice(ROW_GROUP_ROWS)
-    if len(held):
-        yield held.combine_chunks()
+                    pending = pa.concat_tables(
+                        [pending, _with_records_of_file(batch.slice(low, high - low), each.first_record)]
+                    )
+            while len(pending) >= ROW_GROUP_ROWS:
+                yield pending.slice(0, ROW_GROUP_ROWS).combine_chunks()
+                pending = pending.slice(ROW_GROUP_ROWS)
+    if len(pending):
+        yield pending.combine_chunks()
 
 
-def _placed(batch: pa.RecordBatch, first_record: int) -> pa.Table:
+def _with_records_of_file(batch: pa.RecordBatch, first_record: int) -> pa.Table:
     table = pa.Table.from_batches([batch])
-    place = LIST_SCHEMA.get_field_index("record")
+    column = LIST_SCHEMA.get_field_index("record")
     records = pa.array(table["record"].to_numpy() + first_record, pa.int64())
-    return table.set_column(place, LIST_SCHEMA.field("record"), records)
+    return table.set_column(column, LIST_SCHEMA.field("record"), records)

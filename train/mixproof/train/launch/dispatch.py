@@ -53,7 +53,7 @@ def dispatch(
             [(request.model_dump_json(),) for request in chosen],
             label="train",
             needs=[_needs(request) for request in chosen],
-            passes_on=multi_rank,
+            starts_own_workers=multi_rank,
             max_retries=MOST_DEATHS,
             on_failure=str,
             on_result=_end_of(chosen, on_end),

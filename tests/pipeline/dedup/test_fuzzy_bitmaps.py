@@ -1,10 +1,11 @@
-"""What went, by shards."""
+"""What shards lost to each other."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from mixproof.pipeline.dedup.losses import shards_of, sums
+from mixproof.pipeline.dedup.edges import shards_of
+from mixproof.pipeline.dedup.fuzzy_bitmaps import sums
 
 
 def test_documents_have_the_shard_that_they_are_in_across_empty_shards() -> None:

@@ -1,0 +1,158 @@
+"""Exact deduplication of a group of sources: of documents with equal texts the first one stays.
+
+Two documents are exact copies when the xxh3_128 and the length of their texts are equal. The keeper is the first by
+(declared priority of its source, source name, file, record). Reading wrote each shard's hashes into a sorted file, so
+a range of hashes is one slice of every shard: one task takes one range from all shards, sorts it and lists the losers;
+then tasks over shards turn the losers into bitmaps. Memory is bounded by the documents in a range: about 4 million,
+at 32 bytes each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.receipts import Receipts
+from mixproof.ledger.store import Store
+from mixproof.pipeline.bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
+from mixproof.pipeline.read.by_hash import documents_between
+from mixproof.pipeline.read.shards import Shard
+from mixproof.pipeline.sorted_rows import rows_between
+
+from .lost_documents import ShardLoss
+
+STAGE = "dedup"
+VERSION = 1
+LOSERS = "losers.npy"
+RANGE_DOCUMENTS = 4_000_000
+
+LOSER_DTYPE = np.dtype([("shard", "<i4"), ("winner", "<i4"), ("bytes", "<i8"), ("row", "<i8")])
+"""A dropped document: index of its shard in the group, index of its keeper's shard, UTF-8 bytes, row in its shard."""
+
+
+def deduplicate_exactly(
+    shards: Sequence[Shard], store: Store, cluster: Cluster
+) -> tuple[list[Bitmap | None], list[ShardLoss]]:
+    """Deduplicate a group's shards, given in order of priority.
+
+    Returns:
+        One bitmap per shard, None where all rows stay; and what each shard lost to each.
+    """
+    folders = [shard.folder for shard in shards]
+    identity = [shard.documents_sha256 for shard in shards]
+    ranges = range_count(sum(shard.documents for shard in shards))
+    numbers = {stage_key(STAGE, VERSION, {"range": [n, ranges]}, identity): n for n in range(ranges)}
+
+    def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
+        return [(store, key, folders, number, ranges) for key, number in missing.items()]
+
+    receipts = run_missing(store, STAGE, numbers, calls, find_losers, cluster, "dedup")
+    losses: list[ShardLoss] = []
+    ranges_of: dict[int, list[str]] = {}
+    for key in numbers:
+        for row in receipts[key].facts["lost"]:
+            losses.append(ShardLoss(*row))
+            ranges_of.setdefault(losses[-1].loser, []).append(key)
+    return _bitmaps(shards, ranges_of, receipts, store, cluster), losses
+
+
+def range_count(documents: int) -> int:
+    """Return the number of hash ranges, a power of two, such that a task holds about 4 million documents."""
+    ranges = 1
+    while ranges * RANGE_DOCUMENTS < documents:
+        ranges *= 2
+    return ranges
+
+
+def find_losers(store: Store, key: str, folders: Sequence[str], number: int, ranges: int) -> None:
+    """Write the losers of hash range `number` over all shards, sorted by shard and row."""
+    width = 2**64 // ranges
+    low, high = number * width, (number + 1) * width
+    parts = [documents_between(store, folder, shard, low, high) for shard, folder in enumerate(folders)]
+    losers = losers_of(np.concatenate(parts))
+    with store.attempt(STAGE, key) as attempt:
+        with attempt.path(LOSERS).open("wb") as file:
+            np.save(file, losers, allow_pickle=False)
+        attempt.commit(facts={"lost": _sums(losers)})
+
+
+def losers_of(documents: NDArray[Any]) -> NDArray[Any]:
+    """Return all but the first (by shard, row) of the documents with equal hash and length.
+
+    Args:
+        documents: HASHED_DTYPE [documents], in any order.
+
+    Returns:
+        LOSER_DTYPE [losers], sorted by shard and row.
+    """
+    keys = ("row", "shard", "bytes", "low", "high")
+    ordered = documents[np.lexsort(tuple(documents[name] for name in keys))]
+    is_copy = np.zeros(len(ordered), dtype=np.bool_)
+    is_copy[1:] = (
+        (ordered["high"][1:] == ordered["high"][:-1])
+        & (ordered["low"][1:] == ordered["low"][:-1])
+        & (ordered["bytes"][1:] == ordered["bytes"][:-1])
+    )
+    keeper = np.maximum.accumulate(np.where(is_copy, 0, np.arange(len(ordered))))
+    losers = np.empty(int(is_copy.sum()), dtype=LOSER_DTYPE)
+    for name in ("shard", "bytes", "row"):
+        losers[name] = ordered[name][is_copy]
+    losers["winner"] = ordered["shard"][keeper[is_copy]]
+    return losers[np.lexsort((losers["row"], losers["shard"]))]
+
+
+def _sums(losers: NDArray[Any]) -> list[list[int]]:
+    """Return rows [shard, keeper's shard, documents, bytes], sorted."""
+    pairs, inverse = np.unique(losers[["shard", "winner"]], return_inverse=True)
+    documents = np.bincount(inverse, minlength=len(pairs))
+    sizes = np.zeros(len(pairs), dtype=np.int64)
+    np.add.at(sizes, inverse, losers["bytes"])
+    return [
+        [int(pair["shard"]), int(pair["winner"]), int(count), int(size)]
+        for pair, count, size in zip(pairs, documents, sizes, strict=True)
+    ]
+
+
+BitmapWork = tuple[int, int, list[str]]
+"""A bitmap to write: index of the shard in its group, number of its documents, keys of ranges with its losers."""
+
+
+def _bitmaps(
+    shards: Sequence[Shard], ranges_of: Mapping[int, Sequence[str]], receipts: Receipts, store: Store, cluster: Cluster
+) -> list[Bitmap | None]:
+    """Write a bitmap for each shard that loses documents; `ranges_of`: keys of the ranges in which it does."""
+    digests = {key: receipts[key].files[LOSERS].sha256 for keys in ranges_of.values() for key in keys}
+    work: dict[str, BitmapWork] = {}
+    for index, keys in ranges_of.items():
+        ranges = sorted(set(keys))
+        identity = [shards[index].documents_sha256, [digests[key] for key in ranges]]
+        work[stage_key(STAGE, VERSION, {"shard": index}, identity)] = (index, shards[index].documents, ranges)
+
+    def calls(missing: Mapping[str, BitmapWork]) -> list[tuple[object, ...]]:
+        return [(store, batch) for batch in in_batches(missing.items(), SHARDS_PER_TASK)]
+
+    written = run_missing(store, STAGE, work, calls, write_bitmaps, cluster, "dedup bitmaps")
+    bitmaps: list[Bitmap | None] = [None] * len(shards)
+    for key, (index, *_) in work.items():
+        receipt = written[key]
+        bitmaps[index] = bitmap_of(receipt, int(receipt.facts["kept"]))
+    return bitmaps
+
+
+def write_bitmaps(store: Store, work: Sequence[tuple[str, BitmapWork]]) -> None:
+    """Write the bitmaps of several shards, each under its key."""
+    for key, (index, documents, ranges) in work:
+        keep = np.ones(documents, dtype=np.bool_)
+        for range_key in ranges:
+            losers = np.load(store.path(f"{STAGE}/{range_key}/{LOSERS}"), mmap_mode="r")
+            keep[losers["row"][rows_between(losers["shard"], index, index + 1)]] = False
+        with store.attempt(STAGE, key) as attempt:
+            save_bitmap(attempt.path(BITMAP), keep)
+            attempt.commit(facts={"kept": int(keep.sum())})

@@ -1,0 +1,84 @@
+"""How much deduplication dropped: what shards lost to each other, added up to ledger rows and the matrix of sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mixproof.ledger.account import Count, StageRow
+from mixproof.ledger.manifest import MatrixRow
+from mixproof.pipeline.bitmap import Bitmap
+from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.shards import Shard
+
+NOTHING = Count(documents=0, bytes=0)
+
+SourcePair = tuple[str, str]
+"""A source that lost documents, and the source that keeps their copies."""
+
+
+@dataclass(frozen=True)
+class ShardLoss:
+    """What one shard of a group lost to one shard."""
+
+    loser: int
+    """Index of the shard in its group."""
+    keeper: int
+    """Index of the shard that keeps the copies."""
+    documents: int
+    bytes: int
+
+
+def losses_by_source(losses: Iterable[ShardLoss], shards: Sequence[Shard]) -> dict[SourcePair, Count]:
+    """Add up losses by (source, source of the keeper); `shards` are those of the group."""
+    return add_losses(
+        ((shards[loss.loser].source, shards[loss.keeper].source), Count(documents=loss.documents, bytes=loss.bytes))
+        for loss in losses
+    )
+
+
+def add_losses(losses: Iterable[tuple[SourcePair, Count]]) -> dict[SourcePair, Count]:
+    """Add up counts of the same pair of sources."""
+    sums: dict[SourcePair, Count] = {}
+    for pair, count in losses:
+        sums[pair] = sums.get(pair, NOTHING) + count
+    return sums
+
+
+def dedup_row(
+    source: SourceDocuments, keep: Sequence[Bitmap | None], lost: Mapping[str, Mapping[SourcePair, Count]]
+) -> StageRow:
+    """Make the ledger row `dedup` of a source.
+
+    Args:
+        source: the source.
+        keep: the bitmaps after deduplication, one per shard.
+        lost: for each reason what each source lost to each.
+
+    Raises:
+        AccountError: when E2 does not close.
+    """
+    dropped = {
+        reason: sum((count for (name, _), count in losses.items() if name == source.name), NOTHING)
+        for reason, losses in lost.items()
+    }
+    before = source.ledger[-1]
+    kept = sum(
+        shard.documents if bitmap is None else bitmap.kept for shard, bitmap in zip(source.shards, keep, strict=True)
+    )
+    return StageRow(
+        stage="dedup",
+        documents_in=before.documents_out,
+        documents_out=kept,
+        bytes_in=before.bytes_out,
+        bytes_out=before.bytes_out - sum(count.bytes for count in dropped.values()),
+        dropped={reason: count for reason, count in dropped.items() if count.documents},
+    ).check(source=source.name)
+
+
+def loss_matrix(losses: Mapping[SourcePair, Count]) -> tuple[MatrixRow, ...]:
+    """Return what each source lost to each, itself included, sorted."""
+    return tuple(
+        MatrixRow(source=source, lost_to=keeper, documents=count.documents, bytes=count.bytes)
+        for (source, keeper), count in sorted(losses.items())
+    )

@@ -1,0 +1,139 @@
+"""Create held-out sets: the documents of each source that no run trains on and every run is evaluated on.
+
+A set is chosen once, after deduplication: documents in the order of their text hashes, until there are as many tokens
+and documents as requested. The choice depends on the texts alone, not on shards, files or workers. Of documents with
+the same text the first, by (file, record), is held out; its copies remain training documents, and decontamination drops
+them (with `decontaminate: false` they stay). A text without tokens cannot be evaluated and is skipped.
+
+The set is a Parquet file (`heldout_set.py`); what remains for training is a bitmap per shard, under `split/<key>/`.
+
+A build that trains its own tokenizer cannot count tokens before it has one, and the tokenizer must not see held-out
+texts. So documents are reserved first (`reserve.py`), and the set is chosen among these once tokens can be counted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.store import Receipt, Store
+from mixproof.mixtures.spec import HeldoutCreate
+from mixproof.pipeline.cluster.stage import make_missing
+from mixproof.pipeline.columns import column_of, numbers
+from mixproof.pipeline.read.by_hash import fetch_texts, hex_of, in_hash_order, up_to
+from mixproof.pipeline.read.selection import Selection
+
+from .heldout_set import TEXTS_SCHEMA, Heldout, read_set, write_set
+from .heldout_target import HeldoutTarget
+from .reserve import Reserve
+from .split import SPLIT, identity, read_without, write_without
+
+VERSION = 1
+TOKENIZED_AT_A_TIME = 64
+"""Documents whose tokens are counted in one call."""
+
+log = logging.getLogger(__name__)
+
+CountTokens = Callable[[Sequence[str]], Sequence[int]]
+"""Counts the tokens of each text, EOD included; 0 for a text without tokens of its own."""
+
+
+def create_heldout(
+    selection: Selection, count_tokens: CountTokens, *, tokenizer_sha256: str, reserve: Reserve | None = None
+) -> Heldout:
+    """Create every source's held-out set from its documents.
+
+    Args:
+        selection: the documents; `heldout.create` of its spec states the size of the sets.
+        count_tokens: counts the tokens of texts.
+        tokenizer_sha256: of the tokenizer behind `count_tokens`.
+        reserve: the documents that the sets must be chosen from; None: all.
+
+    Raises:
+        RequestError: when a source has fewer documents than requested, or none would remain for training.
+    """
+    requested = selection.spec.heldout.create or HeldoutCreate()
+    texts, train = {}, {}
+    for name, source in selection.sources.items():
+        last_hash = None if reserve is None else reserve.last_hash[name]
+        keep = selection.keep[name]
+        key = stage_key(
+            SPLIT,
+            VERSION,
+            {"source": name, "tokens": requested.tokens, "min_documents": requested.min_documents},
+            {"shards": identity(source, keep), "tokenizer": tokenizer_sha256, "reserve": last_hash},
+        )
+        target = HeldoutTarget(selection.spec.where("sources", name), requested, selection.last_rows[name], last_hash)
+        receipt = _make_split(selection, name, key, count_tokens, target)
+        texts[name] = read_set(selection.store, name, receipt.facts["path"], receipt.facts["sha256"])
+        train[name] = read_without(receipt, receipt.facts["kept"], keep)
+    return Heldout(texts, train)
+
+
+def _make_split(selection: Selection, name: str, key: str, count_tokens: CountTokens, target: HeldoutTarget) -> Receipt:
+    """Choose and write a source's set under its own key, then the split that refers to it, unless both are there."""
+    store = selection.store
+
+    def make() -> Receipt:
+        documents, rows = _choose(selection, name, count_tokens, target)
+        hashes = column_of([hex_of(document) for document in documents], pa.string())
+        columns = [*(rows[each] for each in ("file", "record", "id", "text")), hashes, numbers(documents["bytes"])]
+        path, sha256 = write_set(store, name, pa.table(columns, schema=TEXTS_SCHEMA))
+        log.info("%s: held out %d documents of source %s, %d tokens", SPLIT, target.documents, name, target.tokens)
+        with store.attempt(SPLIT, key) as attempt:
+            kept = write_without(attempt, store, selection.sources[name], selection.keep[name], documents)
+            return attempt.commit(facts={"path": path, "sha256": sha256, "kept": kept})
+
+    return make_missing(store, SPLIT, key, make, selection.cluster, is_complete=lambda found: _has_set(store, found))
+
+
+def _has_set(store: Store, split: Receipt) -> bool:
+    """Tell whether the store has the set that a split refers to."""
+    stage, key, _ = str(split.facts["path"]).split("/", 2)
+    return store.receipt(stage, key) is not None
+
+
+def _choose(
+    selection: Selection, name: str, count_tokens: CountTokens, target: HeldoutTarget
+) -> tuple[NDArray[Any], pa.Table]:
+    """Choose the documents to hold out: HASHED_DTYPE in hash order, and their `file`, `record`, `id` and `text`."""
+    source, store, cluster = selection.sources[name], selection.store, selection.cluster
+    chosen, tables = [], []
+    for found in in_hash_order(source, selection.keep[name], store, cluster, expected=target.expected_share):
+        candidates = found if target.last_hash is None else up_to(found, target.last_hash)
+        rows = fetch_texts(source.shards, candidates, store, cluster)
+        taken = _take(candidates, rows["text"], count_tokens, target)
+        chosen.append(candidates[taken])
+        tables.append(rows.take(numbers(taken)))
+        if target.is_reached or len(candidates) < len(found):
+            break
+    if not target.is_reached and not target.may_end_at_reserve:
+        raise target.shortage()
+    if target.documents == target.before.documents_out:
+        raise target.nothing_left()
+    return np.concatenate(chosen), pa.concat_tables(tables)
+
+
+def _take(
+    documents: NDArray[Any],
+    texts: Any,  # noqa: ANN401 - pyarrow ships no types
+    count_tokens: CountTokens,
+    target: HeldoutTarget,
+) -> NDArray[np.int64]:
+    """Return the indices of the documents to take, from the first on, until the target is reached."""
+    taken: list[int] = []
+    for first in range(0, len(documents), TOKENIZED_AT_A_TIME):
+        batch = texts.slice(first, TOKENIZED_AT_A_TIME).to_pylist()
+        for index, tokens in enumerate(count_tokens(batch), first):
+            if tokens > 0:
+                taken.append(index)
+                target.add(int(tokens), int(documents["bytes"][index]))
+                if target.is_reached:
+                    return np.array(taken, dtype=np.int64)
+    return np.array(taken, dtype=np.int64)

@@ -71,11 +71,14 @@ def test_an_inline_shape_goes_before_the_shipped_one_of_its_name() -> None:
 
 
 def test_a_name_without_a_shape_is_refused() -> None:
-    with pytest.raises(RequestError, match=r"proxies\.mine: no shipped proxy has this name \(62m, 350m, nano\)"):
+    with pytest.raises(RequestError, match=r"proxies\.mine: this is not a shipped proxy \(62m, 350m, nano\)"):
         architecture_of("mine", recipe())
 
 
-@pytest.mark.parametrize(("change", "message"), [({"kv_heads": 3}, "2 heads cannot share 3"), ({"head_dim": 5}, "odd")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"kv_heads": 3}, r"heads \(2\) must be a multiple of kv_heads \(3\)"), ({"head_dim": 5}, "odd")],
+)
 def test_a_shape_that_cannot_be_built_is_refused(change: dict[str, int], message: str) -> None:
     with pytest.raises(RequestError, match=message):
         architecture_of("mine", recipe(SMALL.model_copy(update=change)))

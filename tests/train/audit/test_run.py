@@ -378,15 +378,15 @@ def test_a_record_of_another_form_or_place_is_refused(run: Path, tmp_path: Path)
     assert [f.equation for f in failures(run)] == ["schema", "checksum"]
     (run / "run.json").write_text("{}")
     assert [f.equation for f in failures(run)] == ["schema", "checksum"]
-    with pytest.raises(RequestError, match="no run record there"):
+    with pytest.raises(RequestError, match="no run record; `mixproof train` writes one"):
         audit_run(tmp_path / "nothing")
     shutil.copy(run / "run.json", tmp_path / "run.json")
-    with pytest.raises(RequestError, match="not in a store's train/<key>/"):
+    with pytest.raises(RequestError, match="not in the folder train/<key>/ of a store"):
         audit_run(tmp_path / "run.json")
     run.rename(run.with_name("another"))
     (run.with_name("another") / "run.json").write_text(text)
     expected = " ".join(failure.expected for failure in failures(run.with_name("another")))
-    assert "as key, by the folder's name" in expected and "as the place of the output" in expected
+    assert "as key, from the folder's name" in expected and "as the folder of the output" in expected
 
 
 def test_ids_of_a_draw_that_are_not_those_of_its_dataset_are_caught_under_a_checksum_of_their_own(run: Path) -> None:

@@ -124,7 +124,7 @@ def test_a_state_of_other_arithmetic_is_refused(
     path = save_checkpoint(owner.folder, trained, ranks, owner)
     fresh = build_state(make_request(), ranks)
     fresh.dtype = "bfloat16"
-    with pytest.raises(RequestError, match="started in float32 and would go on in bfloat16"):
+    with pytest.raises(RequestError, match="started in float32 and would resume in bfloat16"):
         load_checkpoint(path, fresh, ranks)
 
 

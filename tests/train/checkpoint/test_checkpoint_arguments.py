@@ -15,7 +15,7 @@ def test_tokens_are_samples_times_length_and_what_was_before() -> None:
     assert prior_tokens(arguments, "x.pt") == 64_000
     arguments.prior_tokens = 500
     assert prior_tokens(arguments, "x.pt") == 64_500
-    with pytest.raises(RequestError, match=r"x\.pt: it does not say what it was trained on"):
+    with pytest.raises(RequestError, match=r"x\.pt: args\.consumed_train_samples or args\.seq_length is missing"):
         prior_tokens(Namespace(seq_length=64), "x.pt")
 
 
@@ -26,11 +26,15 @@ def test_arguments_of_a_proxy_and_none_at_all_are_taken() -> None:
 
 
 def test_another_base_of_the_rotary_positions_is_named_with_the_way_out() -> None:
-    with pytest.raises(RequestError, match=r"x\.pt: .* the base 1000000, the spec's 10000; .*rope_base: 1000000`"):
+    with pytest.raises(
+        RequestError, match=r"x\.pt: .* a rotary base of 1000000, the spec of 10000; .*rope_base: 1000000`"
+    ):
         check_arguments(Namespace(rotary_base=1_000_000), 10_000, "x.pt")
 
 
 def test_everything_that_computes_otherwise_is_named() -> None:
     theirs = Namespace(apply_layernorm_1p=True, norm_epsilon=1e-6, swiglu=True, rotary_percent=0.5)
-    with pytest.raises(RequestError, match=r"rotary_percent 0\.5, norm_epsilon 1e-06, apply_layernorm_1p True$"):
+    with pytest.raises(
+        RequestError, match=r"rotary_percent 0\.5, norm_epsilon 1e-06, apply_layernorm_1p True; a proxy cannot start"
+    ):
         check_arguments(theirs, 10_000, "x.pt")

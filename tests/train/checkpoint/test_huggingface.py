@@ -87,7 +87,7 @@ def test_a_folder_is_read_as_a_proxy(folder: Path) -> None:
         ({"model_type": "gpt2"}, "model_type 'gpt2'"),
         ({"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4}}, "rope_parameters"),
         ({"vocab_size": 91}, r"word_embeddings.weight has shape \(90, 24\), config.json says \(91, 24\)"),
-        ({"num_hidden_layers": 4}, "no weights of the shape in config.json: 'model.layers.3."),
+        ({"num_hidden_layers": 4}, "the weights do not have the shape in config.json: 'model.layers.3."),
     ],
 )
 def test_what_is_no_proxy_is_refused(folder: Path, change: dict[str, Any], message: str) -> None:
@@ -103,7 +103,7 @@ def test_a_damaged_or_missing_file_is_named(folder: Path) -> None:
     with pytest.raises(DamagedFileError, match=r"model\.safetensors"):
         read_llama(folder)
     weights.unlink()
-    with pytest.raises(RequestError, match="only safetensors are read, never pickles"):
+    with pytest.raises(RequestError, match="from safetensors only, never from pickles"):
         read_llama(folder)
-    with pytest.raises(RequestError, match=r"no config\.json there"):
+    with pytest.raises(RequestError, match=r"no config\.json, so this is not a Hugging Face model"):
         read_llama(folder / "nowhere")

@@ -30,7 +30,7 @@ from mixproof.train.distributed import Ranks, process_group
 from mixproof.train.loop.metrics import StepMetrics, read_metrics
 from mixproof.train.loop.run import train_run
 from mixproof.train.loop.trainer import Trainer
-from mixproof.train.model.micro_batch import steps_of
+from mixproof.train.model.micro_batch import step_plan
 from mixproof.train.model.model import build_model
 from mixproof.train.model.schedule import build_scheduler
 from mixproof.train.model.state import TrainingState, build_state
@@ -73,8 +73,8 @@ def go_on(model: GPTModel, optimizer: torch.optim.AdamW, request: RunRequest, ra
         del group["max_lr"], group["min_lr"]
     shape = request.recipe.shape
     scheduler = build_scheduler(optimizer, request.budget, lr=lr, min_lr=min_lr, weight_decay=decay, shape=shape)
-    blend = Blend(streams_of(request), request.budget)
-    trainer = Trainer(TrainingState(model, optimizer, scheduler, "float32"), blend, steps_of(request, ranks), ranks)
+    blend = Blend(streams_of(Store(request.store), request), request.budget)
+    trainer = Trainer(TrainingState(model, optimizer, scheduler, "float32"), blend, step_plan(request, ranks), ranks)
     return [trainer.step() for _ in range(request.budget.steps)]
 
 
@@ -245,27 +245,36 @@ def test_what_is_absent_or_of_another_shape_is_said(make_request: MakeRequest, t
     state, groups = saved["state"], saved["param_groups"]
     first = mixed["fp32_from_fp16_params"]
     for content, said in (
-        ({}, "no optimizer state in it; leave `optimizer` out"),
-        ({"optimizer": {"param_groups": groups}}, "no moments by weight .a distributed optimizer keeps them"),
+        ({}, "the file has no optimizer state; leave `optimizer` out"),
+        ({"optimizer": {"param_groups": groups}}, "but no moments by weight .a distributed optimizer keeps them"),
         (
             {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": groups},
-            "keeps momentum_buffer of a weight",
+            "keeps momentum_buffer for each weight, Adam keeps exp_avg and exp_avg_sq",
         ),
-        ({"state": dict(list(state.items())[:-1]), "param_groups": groups}, "exp_avg: it has .* parameters"),
+        (
+            {"state": dict(list(state.items())[:-1]), "param_groups": groups},
+            "exp_avg: the checkpoint has .* parameters",
+        ),
         ({"state": state, "param_groups": groups[::-1][:1]}, "do not fit its 14 weights"),
         (
             {
                 "state": {n: {k: v for k, v in each.items() if k != "step"} for n, each in state.items()},
                 "param_groups": groups,
             },
-            "how many steps it has taken, and says nothing",
+            "should state one positive step count; it states nothing",
         ),
         (
             {**mixed, "fp32_from_fp16_params": [[w + 1 for w in group] for group in first]},
-            "is not the model's, rounded",
+            "does not round to the model's",
         ),
-        ({**mixed, "fp32_from_fp16_params": [group[:-1] for group in first]}, "weights in float32 for"),
-        ({**mixed, "fp32_from_fp16_params": first[:1]}, "2 groups, and weights in float32 for others"),
+        (
+            {**mixed, "fp32_from_fp16_params": [group[:-1] for group in first]},
+            r"has \d+ float32 weights for the model's \d+ 16-bit weights",
+        ),
+        (
+            {**mixed, "fp32_from_fp16_params": first[:1]},
+            "2 parameter groups, but its float32 weights are for a different number",
+        ),
     ):
         of_mixed = "fp32_from_fp16_params" in content
         with pytest.raises(RequestError, match=said):
@@ -275,7 +284,7 @@ def test_what_is_absent_or_of_another_shape_is_said(make_request: MakeRequest, t
     folder = write(tmp_path / "weights alone", weights, None)
     initial = find_initial(folder, "", optimizer=True)
     check_initial(initial.model_copy(update={"optimizer": False}), request.shape, 600, request.rope_base)
-    with pytest.raises(RequestError, match="no optimizer state in it"):
+    with pytest.raises(RequestError, match="the file has no optimizer state"):
         check_initial(initial, request.shape, 600, request.rope_base)
 
 

@@ -16,7 +16,7 @@ from megatron.core.datasets.blended_dataset import BlendedDataset
 
 from mixproof.ledger.errors import AccountError
 from mixproof.mixtures.arithmetic.budget import PhaseBudget
-from mixproof.train.data.blend import Blend, deal, deal_phases
+from mixproof.train.data.blend import Blend, interleave, order_phases
 from mixproof.train.data.draw import make_draw
 from mixproof.train.data.streams import Stream
 from mixproof.train.distributed import process_group
@@ -47,14 +47,14 @@ def group() -> Iterator[None]:
 
 
 def test_seven_three_and_one_are_dealt_evenly() -> None:
-    datasets, numbers = deal([7, 3, 1])
+    datasets, numbers = interleave([7, 3, 1])
     assert datasets.tolist() == [0, 1, 0, 2, 0, 1, 0, 0, 1, 0, 0]
     assert numbers.tolist() == [0, 0, 1, 0, 2, 1, 3, 4, 2, 5, 6]
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=8))
 def test_every_prefix_keeps_the_proportions_and_the_whole_is_exact(counts: list[int]) -> None:
-    datasets, numbers = deal(counts)
+    datasets, numbers = interleave(counts)
     assert np.bincount(datasets, minlength=len(counts)).tolist() == counts
     one_hot = datasets[:, None] == np.arange(len(counts))
     dealt = np.cumsum(one_hot, axis=0)
@@ -65,8 +65,8 @@ def test_every_prefix_keeps_the_proportions_and_the_whole_is_exact(counts: list[
 
 @pytest.mark.parametrize("counts", [[], [0], [3, 0], [-1, 4]])
 def test_counts_that_megatron_cannot_deal_are_refused(counts: list[int]) -> None:
-    with pytest.raises(ValueError, match="needs a sample"):
-        deal(counts)
+    with pytest.raises(ValueError, match="needs at least one sample"):
+        interleave(counts)
 
 
 @pytest.mark.usefixtures("group")
@@ -79,7 +79,7 @@ def test_the_dealing_is_that_of_megatrons_blended_dataset(
     datasets = [streams[name].epoch(0) for name in "abc"]
     config = replace(datasets[0].config, path_to_cache=str(tmp_path))
     theirs = BlendedDataset(datasets, list(counts), None, config)
-    ours = deal(counts)
+    ours = interleave(counts)
     np.testing.assert_array_equal(theirs.dataset_index, ours[0])
     np.testing.assert_array_equal(theirs.dataset_sample_index, ours[1])
 
@@ -104,7 +104,7 @@ def test_a_run_within_one_epoch_reads_what_a_blended_dataset_reads(
 def test_each_phase_is_dealt_exactly_and_goes_on_in_every_stream(streams: dict[str, Stream], make_budget: Make) -> None:
     phases = ({"a": 60, "b": 50}, {"a": 10, "b": 30, "c": 40})
     blend = Blend(streams, make_budget(32, *phases))
-    places = [blend.where(i) for i in range(len(blend))]
+    places = [blend.locate(i) for i in range(len(blend))]
     assert Counter(source for source, _, _ in places[:110]) == phases[0]
     assert Counter(source for source, _, _ in places[110:]) == phases[1]
     assert len(set(places)) == len(places) == 190
@@ -119,7 +119,7 @@ def test_the_windows_read_are_those_of_the_streams(streams: dict[str, Stream], m
     blend = Blend(streams, make_budget(32, {"a": 5, "b": 30}, {"c": 3, "b": 5}))
     seen: Counter[str] = Counter()
     for i in range(len(blend)):
-        sample, (source, epoch, place) = blend[i], blend.where(i)
+        sample, (source, epoch, place) = blend[i], blend.locate(i)
         assert blend.sources[int(sample["source"])] == source
         expected = streams[source].epoch(epoch)[place]
         assert sample["tokens"].tolist() == expected["tokens"].tolist()  # type: ignore[union-attr]
@@ -129,7 +129,7 @@ def test_the_windows_read_are_those_of_the_streams(streams: dict[str, Stream], m
 
 def test_a_source_reads_the_same_windows_in_every_mixture(streams: dict[str, Stream], make_budget: Make) -> None:
     def windows(blend: Blend, source: str) -> list[tuple[int, int]]:
-        places = (blend.where(i) for i in range(len(blend)))
+        places = (blend.locate(i) for i in range(len(blend)))
         return [(epoch, place) for name, epoch, place in places if name == source]
 
     few = Blend(streams, make_budget(32, {"a": 90, "b": 10}))
@@ -143,14 +143,14 @@ def test_no_sample_lies_before_or_behind_the_run(streams: dict[str, Stream], mak
         with pytest.raises(IndexError):
             blend[i]
         with pytest.raises(IndexError):
-            blend.where(i)
+            blend.locate(i)
 
 
 def test_phases_that_do_not_sum_or_do_not_meet_break_e8(streams: dict[str, Stream], make_budget: Make) -> None:
     with pytest.raises(AccountError, match="E8 does not close .stage blend, shard phase 0.*4 samples from 0.*3 from 0"):
-        deal_phases([PhaseBudget(0, 4, {"a": 2, "b": 1})])
+        order_phases([PhaseBudget(0, 4, {"a": 2, "b": 1})])
     with pytest.raises(AccountError, match="E8 does not close .stage blend, shard phase 1"):
-        deal_phases([PhaseBudget(0, 3, {"a": 2, "b": 1}), PhaseBudget(4, 1, {"a": 1})])
+        order_phases([PhaseBudget(0, 3, {"a": 2, "b": 1}), PhaseBudget(4, 1, {"a": 1})])
     budget = replace(make_budget(32, {"a": 3}), samples=4)
     with pytest.raises(AccountError, match="E8 does not close"):
         Blend(streams, budget)

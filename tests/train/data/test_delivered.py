@@ -106,7 +106,7 @@ def test_an_index_is_the_same_bytes_when_it_is_saved_again(saved: Saved, tmp_pat
 def test_every_sample_is_traced_to_the_tokens_of_its_documents(saved: Saved) -> None:
     for i in range(len(saved.blend)):
         source, epoch, spans = spans_of(saved.folder, i)
-        assert (source, epoch) == saved.blend.where(i)[:2]
+        assert (source, epoch) == saved.blend.locate(i)[:2]
         dataset = IndexedDataset(str(saved.corpus.store.path(saved.streams[source].draw.prefix)))
         tokens = np.concatenate([dataset.get(s.document, offset=s.first_token, length=s.tokens) for s in spans])
         sample = saved.blend[i]

@@ -21,7 +21,7 @@ from mixproof.train.distributed import Ranks
 from mixproof.train.loop.run import train_run
 from mixproof.train.loop.trainer import Trainer
 from mixproof.train.model.attention import DeviceRotaryEmbedding, SdpaCoreAttention, document_starts
-from mixproof.train.model.micro_batch import steps_of
+from mixproof.train.model.micro_batch import step_plan
 from mixproof.train.model.model import build_model, model_config
 from mixproof.train.model.state import build_state
 from mixproof.train.record import run_folder
@@ -71,7 +71,7 @@ def logits_of(model: torch.nn.Module, tokens: torch.Tensor, positions: torch.Ten
     places = torch.arange(tokens.size(1)).expand_as(tokens)
     rotation = model.rotary_pos_emb
     assert isinstance(rotation, DeviceRotaryEmbedding)
-    with torch.no_grad(), rotation.turned_to(positions):
+    with torch.no_grad(), rotation.at_positions(positions):
         logits: torch.Tensor = model(tokens, places, document_starts(tokens, EOD), runtime_gather_output=True)
     return logits
 
@@ -94,7 +94,7 @@ def test_positions_that_start_again_change_what_a_document_sees_of_others(ranks:
     window, places = torch.tensor([[7, 8, EOD, 9, 10, 11]]), torch.arange(6)[None]
     with torch.no_grad():
         plain = model(window, places, None, runtime_gather_output=True)
-        with model.rotary_pos_emb.turned_to(torch.tensor([[0, 1, 2, 0, 1, 2]])):
+        with model.rotary_pos_emb.at_positions(torch.tensor([[0, 1, 2, 0, 1, 2]])):
             reset = model(window, places, None, runtime_gather_output=True)
     assert torch.equal(plain[0, :3], reset[0, :3])
     assert not torch.allclose(plain[0, 3:], reset[0, 3:], atol=1e-4)
@@ -134,7 +134,7 @@ def test_a_run_with_masks_says_so_and_is_another_run(plain: RunRequest) -> None:
 def test_masked_targets_count_neither_in_the_loss_nor_in_its_mean(plain: RunRequest, ranks: Ranks) -> None:
     masked = with_masks(plain, eod_mask_loss=True)
     state = build_state(masked, ranks)
-    blend = Blend(streams_of(masked), masked.budget)
+    blend = Blend(streams_of(Store(masked.store), masked), masked.budget)
     total, targets = 0.0, 0
     for number in range(masked.budget.global_batch_size):
         tokens, labels = (torch.as_tensor(blend[number][name])[None] for name in ("tokens", "labels"))
@@ -143,6 +143,6 @@ def test_masked_targets_count_neither_in_the_loss_nor_in_its_mean(plain: RunRequ
             losses = state.model(tokens, torch.arange(32)[None], None, labels=labels)
         total += float(losses[counts].double().sum())
         targets += int(counts.sum())
-    trainer = Trainer(state, blend, steps_of(masked, ranks), ranks)
+    trainer = Trainer(state, blend, step_plan(masked, ranks), ranks)
     assert targets < 4 * 32
     assert trainer.step().loss == pytest.approx(total / targets, rel=1e-6)

@@ -16,8 +16,9 @@ from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
 from megatron.core.datasets.indexed_dataset import IndexedDataset
 
 from mixproof.ledger.errors import AccountError, RequestError
+from mixproof.mixtures.arithmetic.budget import windows
 from mixproof.train.data.draw import make_draw
-from mixproof.train.data.streams import Stream, check_pass, windows_of
+from mixproof.train.data.streams import Stream, check_pass
 from mixproof.train.record import MasksRecord
 
 Make = Callable[..., Any]
@@ -44,19 +45,19 @@ def read(stream: Stream, count: int, first: int = 0) -> list[list[int]]:
     return [[*s["tokens"].tolist(), int(s["labels"][-1])] for s in samples]
 
 
-def test_fifteen_tokens_make_three_windows_of_four_targets_and_a_rest_of_two() -> None:
-    assert windows_of(15, 4) == (3, 2)
-    assert windows_of(13, 4) == (3, 0)
-    assert windows_of(12, 4) == (2, 3)
-    assert windows_of(5, 4) == (1, 0)
-    assert windows_of(4, 4) == (0, 3)
+@pytest.mark.parametrize(("tokens", "expected"), [(15, (3, 2)), (13, (3, 0)), (12, (2, 3)), (6, (1, 1)), (5, (1, 0))])
+def test_tokens_are_one_more_than_windows_of_four_targets_and_unused_tokens(
+    tokens: int, expected: tuple[int, int], make_corpus: Make
+) -> None:
+    stream = open_stream(make_corpus({"en": [list(range(11, 11 + tokens - 1))]}), sequence_length=4)
+    assert stream.draw.tokens == tokens
+    assert (stream.windows, stream.unused_tokens) == expected
 
 
 @given(st.integers(1, 10**15), st.integers(1, 10**6))
-def test_tokens_are_one_and_windows_and_the_rest(tokens: int, sequence_length: int) -> None:
-    windows, rest = windows_of(tokens, sequence_length)
-    assert tokens == 1 + windows * sequence_length + rest
-    assert 0 <= rest < sequence_length
+def test_tokens_are_one_and_windows_and_fewer_unused_tokens_than_a_window(tokens: int, sequence_length: int) -> None:
+    unused = tokens - 1 - windows(tokens, sequence_length) * sequence_length
+    assert 0 <= unused < sequence_length
 
 
 def test_a_source_of_t_tokens_gives_a_window_only_where_t_exceeds_s(make_corpus: Make) -> None:
@@ -69,7 +70,7 @@ def test_a_source_of_t_tokens_gives_a_window_only_where_t_exceeds_s(make_corpus:
 def test_a_pass_reads_every_target_once_but_the_first_token_and_the_rest(make_corpus: Make) -> None:
     corpus = make_corpus({"en": [[11, 12, 13], [14], [15, 16, 17, 18, 19], [20, 21]]})  # 15 tokens
     stream = open_stream(corpus, sequence_length=4)
-    assert (stream.windows, stream.rest) == (3, 2)
+    assert (stream.windows, stream.unused_tokens) == (3, 2)
     for epoch in range(3):
         windows = read(stream, 3, first=3 * epoch)
         order = stream.epoch(epoch).document_index.tolist()

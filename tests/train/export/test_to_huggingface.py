@@ -95,7 +95,7 @@ def test_a_taken_folder_and_a_damaged_checkpoint_are_refused(run: Path, tmp_path
     content = bytearray(data.read_bytes())
     content[100] ^= 1
     data.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="the record says"):
+    with pytest.raises(DamagedFileError, match="the run's record says"):
         export_huggingface(run, tmp_path / "llama")
-    with pytest.raises(RequestError, match="no run record there"):
+    with pytest.raises(RequestError, match="no run record; `mixproof train` writes one"):
         export_huggingface(tmp_path, tmp_path / "llama")

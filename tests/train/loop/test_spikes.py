@@ -12,7 +12,7 @@ from mixproof.train.data.trace import trace_step
 from mixproof.train.loop.incidents import INCIDENTS, documents_of
 from mixproof.train.loop.metrics import StepMetrics
 from mixproof.train.loop.run import train_run
-from mixproof.train.loop.spikes import DIVERGED, LEAST, SpikeWatch, find_spikes
+from mixproof.train.loop.spikes import DIVERGED, MIN_STEPS, SpikeWatch, find_spikes
 from mixproof.train.record import run_folder
 from mixproof.train.request import RunRequest
 
@@ -45,9 +45,9 @@ def test_a_loss_that_does_not_come_back_has_diverged() -> None:
     watch = SpikeWatch()
     rows = steps_of([*falling(100), *([9.0] * DIVERGED)])
     for metrics in rows[:-1]:
-        watch.see(metrics)
+        watch.add(metrics)
         assert not watch.diverged
-    watch.see(rows[-1])
+    watch.add(rows[-1])
     assert watch.diverged
 
 
@@ -58,8 +58,8 @@ def test_a_phase_of_harder_text_is_no_spike() -> None:
 
 
 def test_the_first_steps_are_not_judged() -> None:
-    assert find_spikes(steps_of([3.0] * (LEAST - 1) + [30.0])) == []
-    assert len(find_spikes(steps_of([3.0] * LEAST + [30.0]))) == 1
+    assert find_spikes(steps_of([3.0] * (MIN_STEPS - 1) + [30.0])) == []
+    assert len(find_spikes(steps_of([3.0] * MIN_STEPS + [30.0]))) == 1
 
 
 def test_a_run_that_fails_names_the_documents_of_its_batch(make_request: Callable[..., RunRequest]) -> None:
@@ -78,4 +78,4 @@ def test_a_run_that_fails_names_the_documents_of_its_batch(make_request: Callabl
     train_run(good)
     traced = trace_step(run_folder(Store(good.store), good.key), step)
     expected = {(piece.document.source, piece.document.id) for sample in traced.samples for piece in sample.pieces}
-    assert {(found["source"], found["id"]) for found in documents_of(good, folder, step)} == expected
+    assert {(found["source"], found["id"]) for found in documents_of(Store(good.store), good, folder, step)} == expected

@@ -70,12 +70,12 @@ def test_what_is_missing_is_said_before_any_work(monkeypatch: pytest.MonkeyPatch
     for name in ("WANDB_MODE", "WANDB_API_KEY", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     wandb.teardown()  # it reads its settings once a process
-    with pytest.raises(RequestError, match="`wandb login` or WANDB_API_KEY says as whom"):
+    with pytest.raises(RequestError, match="log in with `wandb login` or WANDB_API_KEY"):
         check_wandb("mixtures")
     monkeypatch.setenv("WANDB_MODE", "offline")
     wandb.teardown()
     check_wandb("mixtures")
     monkeypatch.setattr(sys, "meta_path", [BuiltinImporter])
     monkeypatch.delitem(sys.modules, "wandb")
-    with pytest.raises(RequestError, match=r"not installed; pip install 'mixproof\[wandb\]'"):
+    with pytest.raises(RequestError, match=r"not installed; run: pip install 'mixproof\[wandb\]'"):
         check_wandb("mixtures")

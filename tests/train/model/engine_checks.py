@@ -1,4 +1,4 @@
-"""Layers of Transformer Engine, in a process that has its stand-in; started by `test_engine_layers.py`.
+"""Layers of Transformer Engine, in a process that has its stand-in; started by `test_transformer_engine_layers.py`.
 
 The name keeps it from being collected where there is no such package.
 """
@@ -13,6 +13,7 @@ import transformer_engine
 from torch import Tensor
 from torch.nn import functional
 
+from mixproof.ledger.store import Store
 from mixproof.train.checkpoint.checkpoint import load_checkpoint, remove_checkpoints, save_checkpoint
 from mixproof.train.checkpoint_files import checkpoint_files
 from mixproof.train.data.blend import Blend
@@ -20,9 +21,10 @@ from mixproof.train.data.streams import streams_of
 from mixproof.train.distributed import Ranks
 from mixproof.train.loop.conclude import score_heldout
 from mixproof.train.loop.trainer import Trainer
-from mixproof.train.model.backend_check import distance, gradients, seeded_batch, seeded_model
-from mixproof.train.model.layer_backend import Layers, first_proven, offered
-from mixproof.train.model.micro_batch import steps_of
+from mixproof.train.model.backend_check import gradients, relative_difference, seeded_batch, seeded_model
+from mixproof.train.model.layer_backend import LayerBackend, available_backends, first_that_agrees
+from mixproof.train.model.layer_history import EarlierBackend, LayerHistory
+from mixproof.train.model.micro_batch import step_plan
 from mixproof.train.model.model import recompute_layers
 from mixproof.train.model.state import TrainingState, build_state
 from mixproof.train.model.transformer_engine_layers import engine_model
@@ -50,35 +52,37 @@ def owner(asked: RunRequest, tmp_path_factory: pytest.TempPathFactory) -> Owners
     return ownership
 
 
-def on_cuda(request: RunRequest) -> list[Layers]:
-    """What a GPU would be offered for a short run."""
-    return offered(request, Ranks(0, 1, torch.device("cuda")))[0]
+def on_cuda(request: RunRequest) -> list[LayerBackend]:
+    """Backends of a GPU for a short run."""
+    return available_backends(request, Ranks(0, 1, torch.device("cuda")))[0]
 
 
 def trained_through_engine(request: RunRequest, ranks: Ranks) -> TrainingState:
     """A state as `build_state` makes it on CUDA, in float32 on the CPU."""
     state = build_state(request, ranks)
-    state.learner, state.layers = first_proven(on_cuda(request), state.model, request, ranks, in_bfloat16=False)
-    assert state.layers == NAME
+    state.learner, state.layers = first_that_agrees(on_cuda(request), state.model, request, ranks, in_bfloat16=False)
+    assert state.layers == LayerHistory(NAME)
     return state
 
 
 def train(state: TrainingState, request: RunRequest, ranks: Ranks, steps: int) -> list[float]:
     """Losses of the next steps."""
-    trainer = Trainer(state, Blend(streams_of(request), request.budget), steps_of(request, ranks), ranks)
+    trainer = Trainer(
+        state, Blend(streams_of(Store(request.store), request), request.budget), step_plan(request, ranks), ranks
+    )
     return [trainer.step().loss for _ in range(steps)]
 
 
 @pytest.mark.parametrize("masks", [None, MASKED], ids=["engine_attention", "torch_attention_and_positions"])
 def test_loss_and_gradients_are_those_of_our_layers(masks: MasksRecord | None, asked: RunRequest, ranks: Ranks) -> None:
     request = asked if masks is None else asked.model_copy(update={"masks": masks})
-    plan = steps_of(request, ranks)
+    plan = step_plan(request, ranks)
     model, batch = seeded_model(request, ranks.device), seeded_batch(600, plan, ranks.device)
     engine = engine_model(model, own_attention=masks is not None)
     ours, theirs = (gradients(layers, model, batch, plan, False) for layers in (model, engine))
     assert len(ours) == 15  # the loss, six weights a layer, embedding and final norm
     for name, one in ours.items():
-        assert distance(one, theirs[name]) < 1e-5, name
+        assert relative_difference(one, theirs[name]) < 1e-5, name
 
 
 def test_the_weights_are_the_models_own_and_nothing_is_drawn(asked: RunRequest, ranks: Ranks) -> None:
@@ -104,8 +108,11 @@ def test_a_run_goes_on_under_the_other_layers(asked: RunRequest, ranks: Ranks, o
         checkpoints.append(checkpoint_files(path) or {})
         resumed = other(asked, ranks)
         load_checkpoint(path, resumed, ranks)
-        assert resumed.layers in (f"plain; up to sample 8: {NAME}", f"{NAME}; up to sample 8: plain")
-        scores = [score_heldout(asked, one, ranks)[0][0].nll_nats for one in (state, resumed)]
+        assert resumed.layers in (
+            LayerHistory("plain", (), (EarlierBackend(NAME, 8),)),
+            LayerHistory(NAME, (), (EarlierBackend("plain", 8),)),
+        )
+        scores = [score_heldout(Store(asked.store), asked, one, ranks)[0][0].nll_nats for one in (state, resumed)]
         assert (scores[0] == scores[1]).all()  # the same weights score the same bits, whatever trained them
         assert losses + train(resumed, asked, ranks, 2) == pytest.approx(whole, rel=1e-5)
         remove_checkpoints([path])
@@ -121,12 +128,12 @@ def test_recomputed_activations_give_the_same_losses(asked: RunRequest, ranks: R
     assert train(kept, asked, ranks, 2) == train(made_again, asked, ranks, 2)
 
 
-def proven(request: RunRequest, ranks: Ranks) -> str:
-    """What a run that computes in bfloat16 would train through."""
+def chosen_backend(request: RunRequest, ranks: Ranks) -> LayerHistory:
+    """The backend of a run that computes in bfloat16."""
     model = build_state(request, ranks).model
-    learner, name = first_proven(on_cuda(request), model, request, ranks)
-    assert (learner is model) == name.startswith("plain")
-    return name
+    learner, history = first_that_agrees(on_cuda(request), model, request, ranks)
+    assert (learner is model) == (history.backend == "plain")
+    return history
 
 
 @pytest.mark.usefixtures("types_as_on_cuda")
@@ -140,11 +147,11 @@ def test_training_in_bfloat16_is_that_of_our_layers(asked: RunRequest, ranks: Ra
 
 @pytest.mark.usefixtures("types_as_on_cuda")
 def test_right_layers_are_proven_in_bfloat16_and_the_generators_left_alone(asked: RunRequest, ranks: Ranks) -> None:
-    assert proven(asked, ranks) == NAME
+    assert chosen_backend(asked, ranks) == LayerHistory(NAME)
     masked = asked.model_copy(update={"masks": MASKED})
     numbers = torch.get_rng_state()
-    assert proven(masked, ranks) == f"{NAME}, attention of torch"
-    assert torch.equal(numbers, torch.get_rng_state())  # where the weights of the seed leave them
+    assert chosen_backend(masked, ranks) == LayerHistory(f"{NAME}, attention of torch")
+    assert torch.equal(numbers, torch.get_rng_state())  # where the initialization of the weights leaves them
 
 
 def without_epsilon(states: Tensor, gain: Tensor, _: float) -> Tensor:
@@ -162,15 +169,15 @@ def test_a_wrong_norm_is_found_out_and_the_run_is_plain(
     asked: RunRequest,
     ranks: Ranks,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(transformer_engine, "normed", wrong)
-    name = proven(asked, ranks)
-    assert name.startswith(f"plain: {NAME}: the gradient of ")
-    assert name == proven(asked, ranks)  # a resumed run comes to the same end
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[0].startswith(f"not trained through {NAME}: the gradient of ")
-    assert len(lines) == 4  # with both kinds of attention, twice
+    history = chosen_backend(asked, ranks)
+    assert history.backend == "plain" and history.rejected[0].backend == NAME
+    assert history.rejected[0].reason.startswith("the gradient of ")
+    assert history == chosen_backend(asked, ranks)  # a resumed run chooses the same backend
+    assert caplog.messages[0].startswith(f"layer backend {NAME} rejected: the gradient of ")
+    assert len(caplog.messages) == 4  # with both attentions, twice
     state = build_state(asked, ranks)
     assert len(train(state, asked, ranks, 1)) == 1
 
@@ -193,7 +200,9 @@ def test_wrong_attention_is_replaced_by_torchs(
     wrong: Callable[..., Tensor], asked: RunRequest, ranks: Ranks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transformer_engine, "attended", wrong)
-    name = proven(asked, ranks)
-    assert name.startswith(f"{NAME}, attention of torch; {NAME}: ")
+    history = chosen_backend(asked, ranks)
+    assert history.backend == f"{NAME}, attention of torch"
+    (rejected,) = history.rejected
+    assert rejected.backend == NAME
     if wrong is none_at_all:
-        assert name.endswith("ValueError: No dot product attention backend is available for the provided inputs.")
+        assert rejected.reason == "ValueError: No dot product attention backend is available for the provided inputs."

@@ -16,6 +16,7 @@ from mixproof.mixtures.train_spec import Architecture
 from mixproof.train.distributed import Ranks
 from mixproof.train.model.attention import DeviceRotaryEmbedding
 from mixproof.train.model.layer_backend import COMPILED_FROM_FLOPS
+from mixproof.train.model.layer_history import LayerHistory, RejectedBackend
 from mixproof.train.model.layer_math import PLAIN, compiled, rms_norm, rotated, swiglu, why_not_compiled
 from mixproof.train.model.model import model_config, use_math
 from mixproof.train.model.state import build_state
@@ -72,7 +73,7 @@ def test_a_rotation_is_megatrons(ranks: Ranks) -> None:
 def test_compiled_layers_learn_the_same_and_score_the_same_bits(make_request: MakeRequest, ranks: Ranks) -> None:
     request = make_request()
     plain, fast = build_state(request, ranks), build_state(request, ranks)
-    assert plain.layers == fast.layers == "plain"  # too short a run to be compiled for
+    assert plain.layers == fast.layers == LayerHistory("plain")  # the run is too short to compile for
     use_math(fast.model, compiled())
     ids = torch.randint(600, (2, 33), generator=torch.Generator().manual_seed(1))
     tokens, labels = ids[:, :-1], ids[:, 1:]
@@ -92,7 +93,8 @@ def test_a_long_run_is_compiled_where_there_is_a_compiler(
 ) -> None:
     request = make_request()
     long = request.model_copy(update={"budget": replace(request.budget, tokens_planned=COMPILED_FROM_FLOPS["cpu"])})
-    assert build_state(long, ranks).layers == "compiled"
+    assert build_state(long, ranks).layers == LayerHistory("compiled")
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert why_not_compiled("cpu") == "no C++ compiler: no-such-compiler is not in PATH"
-    assert build_state(long, ranks).layers == "plain: no C++ compiler: no-such-compiler is not in PATH"
+    rejected = RejectedBackend("compiled", "no C++ compiler: no-such-compiler is not in PATH")
+    assert build_state(long, ranks).layers == LayerHistory("plain", (rejected,))

@@ -44,7 +44,7 @@ def test_rotary_angles_turn_by_position_times_frequency() -> None:
     # frequencies 1 and 100^(-1/2) = 0.1; both halves alike
     angles = torch.tensor([[k * f for f in (1.0, 0.1, 1.0, 0.1)] for k in range(3)])
     torch.testing.assert_close(rotary(3)[:, :, 0, 0, 0], torch.stack([angles.cos(), angles.sin()]))
-    with rotary.turned_to(torch.tensor([[0, 1, 2], [5, 5, 2]])):
+    with rotary.at_positions(torch.tensor([[0, 1, 2], [5, 5, 2]])):
         turned = rotary(3)[:, :, :, 0, 0]
     torch.testing.assert_close(turned[:, :, 0], torch.stack([angles.cos(), angles.sin()]))
     torch.testing.assert_close(turned[0, 2, 1], angles[2].cos())

@@ -1,4 +1,4 @@
-"""Layers other than the plain ones: which are taken, and what keeps a run from them."""
+"""Layer backends other than the plain layers: which are used, and why others are rejected."""
 
 from __future__ import annotations
 
@@ -16,10 +16,23 @@ from torch import Tensor
 
 from mixproof.train.distributed import Ranks
 from mixproof.train.model.attention import DeviceRotaryEmbedding
-from mixproof.train.model.backend_check import MOST, distance, gradients, seeded_batch, seeded_model, why_not
-from mixproof.train.model.layer_backend import COMPILED_FROM_FLOPS, Layers, first_proven, offered
+from mixproof.train.model.backend_check import (
+    MAX_DIFFERENCE,
+    gradients,
+    reason_to_reject,
+    relative_difference,
+    seeded_batch,
+    seeded_model,
+)
+from mixproof.train.model.layer_backend import (
+    COMPILED_FROM_FLOPS,
+    LayerBackend,
+    available_backends,
+    first_that_agrees,
+)
+from mixproof.train.model.layer_history import LayerHistory, RejectedBackend
 from mixproof.train.model.layer_math import why_not_compiled
-from mixproof.train.model.micro_batch import steps_of
+from mixproof.train.model.micro_batch import step_plan
 from mixproof.train.model.state import build_state
 from mixproof.train.request import RunRequest
 
@@ -44,16 +57,16 @@ def test_every_check_holds_where_transformer_engine_is_installed() -> None:
 
 def test_a_long_run_on_a_gpu_is_compiled_where_triton_is(make_request: MakeRequest) -> None:
     request, gpu = make_request(), Ranks(0, 1, torch.device("cuda"))
-    assert offered(request, gpu) == ([], [])
+    assert available_backends(request, gpu) == ([], [])
     long = request.model_copy(update={"budget": replace(request.budget, tokens_planned=COMPILED_FROM_FLOPS["cuda"])})
-    found, against = offered(long, gpu)
+    available, rejected = available_backends(long, gpu)
     if (reason := why_not_compiled("cuda")) is None:
-        assert [layers.name for layers in found] == ["compiled"] and against == []
+        assert [backend.name for backend in available] == ["compiled"] and rejected == []
     else:
-        assert found == [] and against == [reason]
+        assert available == [] and rejected == [RejectedBackend("compiled", reason)]
 
 
-def with_other_turns(model: GPTModel) -> GPTModel:
+def with_other_rotation(model: GPTModel) -> GPTModel:
     model.rotary_pos_emb = DeviceRotaryEmbedding(kv_channels=8, rotary_base=100, device=torch.device("cpu"))
     return model
 
@@ -62,67 +75,72 @@ def unable(_: GPTModel) -> GPTModel:
     raise RuntimeError("\n")
 
 
-def test_the_first_layers_that_compute_the_same_are_taken(
-    make_request: MakeRequest, ranks: Ranks, capsys: pytest.CaptureFixture[str]
+def test_the_first_backend_that_agrees_is_used_and_each_rejected_one_is_logged(
+    make_request: MakeRequest, ranks: Ranks, caplog: pytest.LogCaptureFixture
 ) -> None:
     request = make_request()
     model = build_state(request, ranks).model
-    turned, broken = Layers("turned", with_other_turns), Layers("broken", unable)
-    plain, name = first_proven([turned, broken], model, request, ranks, ["no Triton"], in_bfloat16=False)
-    assert plain is model
-    assert name.startswith("plain: no Triton; turned: the gradient of decoder.layers.")
-    assert name.endswith("; broken: RuntimeError: no message")
-    assert len(capsys.readouterr().err.splitlines()) == 2
-    same = Layers("same", lambda given: given)
-    assert first_proven([broken, same], model, request, ranks, in_bfloat16=False)[1].startswith("same; broken: ")
-    assert first_proven([], model, request, ranks) == (model, "plain")
+    rotated, broken = LayerBackend("rotated", with_other_rotation), LayerBackend("broken", unable)
+    missing = RejectedBackend("compiled", "no Triton")
+    plain, history = first_that_agrees([rotated, broken], model, request, ranks, [missing], in_bfloat16=False)
+    assert plain is model and history.backend == "plain"
+    assert [one.backend for one in history.rejected] == ["compiled", "rotated", "broken"]
+    assert history.rejected[0] == missing
+    assert history.rejected[1].reason.startswith("the gradient of decoder.layers.")
+    assert history.rejected[2].reason == "RuntimeError: no message"
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert caplog.messages[1] == "layer backend broken rejected: RuntimeError: no message"
+    same = LayerBackend("same", lambda given: given)
+    learner, history = first_that_agrees([broken, same], model, request, ranks, in_bfloat16=False)
+    assert learner is model and history.backend == "same" and history.rejected[0].backend == "broken"
+    assert first_that_agrees([], model, request, ranks) == (model, LayerHistory("plain"))
 
 
 class Second(Ranks):
-    """A rank whose first one has what it has not."""
+    """A rank that lacks a backend of rank 0."""
 
     def agree(self, value: str) -> str:
-        """Name layers of the first rank, then say what it says."""
+        """Return rank 0's list of backends, and otherwise the value."""
         return '["exotic"]' if value.startswith("[") else value
 
 
-def test_layers_that_a_rank_does_not_have_are_not_taken(make_request: MakeRequest, ranks: Ranks) -> None:
+def test_a_backend_that_a_rank_lacks_is_not_used(make_request: MakeRequest, ranks: Ranks) -> None:
     request, second = make_request(), Second(0, 1, ranks.device)
     model = build_state(request, ranks).model
-    same = Layers("same", lambda given: given)
-    assert first_proven([same], model, request, second, in_bfloat16=False) == (
+    same = LayerBackend("same", lambda given: given)
+    assert first_that_agrees([same], model, request, second, in_bfloat16=False) == (
         model,
-        "plain: exotic: RuntimeError: not installed on every machine",
+        LayerHistory("plain", (RejectedBackend("exotic", "RuntimeError: not installed on every machine"),)),
     )
 
 
 class WithOneThatFails(Ranks):
-    """The first of two ranks, of which the other's layers do not agree."""
+    """Rank 0 of two ranks; the check failed on the other."""
 
     def sum(self, tensor: Tensor) -> None:
-        """Add what the other one says."""
+        """Add the other rank's failure."""
         tensor += 1
 
 
-def test_all_ranks_are_plain_where_the_layers_of_one_disagree(make_request: MakeRequest, ranks: Ranks) -> None:
+def test_all_ranks_are_plain_if_the_backend_of_one_disagrees(make_request: MakeRequest, ranks: Ranks) -> None:
     both = WithOneThatFails(0, 1, ranks.device)
-    assert why_not(lambda model: model, make_request(), both, in_bfloat16=False) == (
-        "1 of the other ranks cannot rely on them"
+    assert reason_to_reject(lambda model: model, make_request(), both, in_bfloat16=False) == (
+        "the check failed on 1 of the other ranks"
     )
 
 
-def test_a_proof_leaves_the_generators_where_they_were(make_request: MakeRequest, ranks: Ranks) -> None:
+def test_a_check_restores_the_random_state(make_request: MakeRequest, ranks: Ranks) -> None:
     numbers = torch.get_rng_state()
-    assert why_not(lambda model: model, make_request(), ranks, in_bfloat16=False) is None
+    assert reason_to_reject(lambda model: model, make_request(), ranks, in_bfloat16=False) is None
     assert torch.equal(torch.get_rng_state(), numbers)
 
 
 @pytest.mark.usefixtures("types_as_on_cuda")
 def test_rounding_to_bfloat16_stays_far_below_the_bound(make_request: MakeRequest, ranks: Ranks) -> None:
     request = make_request()
-    plan = steps_of(request, ranks)
+    plan = step_plan(request, ranks)
     model, batch = seeded_model(request, ranks.device), seeded_batch(600, plan, ranks.device)
     exact = gradients(model, model, batch, plan, False)
     rounded = gradients(model, model, batch, plan, True)
-    found = [distance(exact[name], rounded[name]) for name in exact]
-    assert 0.002 < max(found) < MOST / 2
+    found = [relative_difference(exact[name], rounded[name]) for name in exact]
+    assert 0.002 < max(found) < MAX_DIFFERENCE / 2

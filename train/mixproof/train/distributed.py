@@ -1,9 +1,9 @@
-"""Process groups: one rank or several, gloo on CPU and nccl on CUDA, the same code path.
+"""Process groups: one rank or several, gloo on CPU and nccl on CUDA, on the same code path.
 
-Started by torchrun, a process finds its rank in the environment (`RANK`, `WORLD_SIZE`, `MASTER_ADDR`, `MASTER_PORT`,
-`LOCAL_RANK`); Ray Train has joined its ranks already (`gang.py`). Without either it is the only rank, and its
-rendezvous is a store inside the process: no port is taken, so any number of runs share a machine. Megatron keeps its
-groups in module globals and Ray reuses workers, so the groups are always taken down again.
+Under torchrun a process finds its rank in the environment (`RANK`, `WORLD_SIZE`, `MASTER_ADDR`, `MASTER_PORT`,
+`LOCAL_RANK`); Ray Train joins the ranks before it calls them (`launch/rank_group.py`). Without either, the process is
+the only rank and its rendezvous store is in memory: it takes no port, so any number of runs can share a machine.
+Megatron keeps its groups in module globals and Ray reuses workers, so the groups are always destroyed at the end.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from torch import Tensor
 from torch._C._distributed_c10d import HashStore
 
 BUCKET_WEIGHTS = 16 * 1024 * 1024
-"""Gradients that are exchanged at a time: 64 MB in float32."""
+"""Gradients per exchange: 64 MB in float32."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Place of a process among those of its run."""
+    """The rank of this process among the processes of its run."""
 
     rank: int
     size: int
@@ -33,7 +33,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether it is the rank that writes what all ranks share."""
+        """Whether this is rank 0, which writes the files of the run."""
         return self.rank == 0
 
     def agree(self, value: str) -> str:
@@ -44,7 +44,7 @@ class Ranks:
         return values[0]
 
     def sum(self, tensor: Tensor) -> None:
-        """Add a tensor up over the ranks, in place."""
+        """Sum a tensor over the ranks, in place."""
         if self.size > 1:
             dist.all_reduce(tensor)
 
@@ -56,22 +56,21 @@ class Ranks:
 
 @contextmanager
 def process_group(device_type: str | None = None) -> Iterator[Ranks]:
-    """Join the run's process groups, pure data parallel; leave them at the end, whatever happens.
+    """Join the run's process groups (data parallel only), and leave them at the end, also after an error.
 
     Args:
-        device_type: `cpu` or `cuda`; None takes CUDA where there is one.
-
+        device_type: `cpu` or `cuda`; None: CUDA if available.
     """
     kind = device_type or ("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(kind)
     if kind == "cuda":
         device = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-        _ask_for_deterministic_kernels()
+        _use_deterministic_kernels()
     backend = "nccl" if kind == "cuda" else "gloo"
-    joined = dist.is_initialized()  # Ray Train has its ranks join before it calls them, and leave afterwards
+    joined = dist.is_initialized()  # Ray Train joins its ranks before it calls them, and leaves afterwards
     if joined:
-        assert dist.get_backend() == backend, f"the ranks were joined by {dist.get_backend()}, not {backend}"
+        assert dist.get_backend() == backend, f"the process group uses {dist.get_backend()}, not {backend}"
     elif "WORLD_SIZE" in os.environ and "RANK" in os.environ:
         dist.init_process_group(backend)
     else:
@@ -87,18 +86,18 @@ def process_group(device_type: str | None = None) -> Iterator[Ranks]:
 
 
 def sum_gradients(parameters: Sequence[Tensor], ranks: Ranks) -> None:
-    """Add the gradients up over the ranks, in place.
+    """Sum the gradients over the ranks, in place.
 
-    They are cut into the same buckets at every step. A ring adds the ranks' parts in an order that depends on the
-    place in the bucket; torch's DDP sorts its buckets anew after the first step of each attempt, so that with three
-    ranks or more a resumed run would add in another order than an undisturbed one. What is lost is the overlap of
-    exchange and backward pass; it happens once a step, however many micro batches the step has.
+    The buckets are the same at every step. A ring all-reduce adds the ranks' parts in an order that depends on the
+    position in the bucket, and torch's DDP reorders its buckets after the first step of each attempt, so with three
+    ranks or more a resumed run would add in a different order than an uninterrupted one. The cost is that exchange and
+    backward pass do not overlap; there is one exchange per step, however many micro batches the step has.
     """
     if ranks.size == 1:
         return
     bucket: list[Tensor] = []
     for parameter in parameters:
-        assert parameter.grad is not None, "every weight takes part in the loss"
+        assert parameter.grad is not None, "every weight contributes to the loss"
         bucket.append(parameter.grad)
         if sum(gradient.numel() for gradient in bucket) >= BUCKET_WEIGHTS:
             _sum_bucket(bucket, ranks)
@@ -114,7 +113,7 @@ def _sum_bucket(gradients: Sequence[Tensor], ranks: Ranks) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def _ask_for_deterministic_kernels() -> None:
-    """Make a resumed run repeat an uninterrupted one on CUDA; where an operation cannot, torch warns and names it."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA's matrix library starts
+def _use_deterministic_kernels() -> None:
+    """Make a resumed run repeat an uninterrupted one on CUDA; torch warns about operations that cannot."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.use_deterministic_algorithms(True, warn_only=True)

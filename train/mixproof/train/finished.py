@@ -1,4 +1,4 @@
-"""Runs that have ended: the record of one that is done and whole, or of one whose training failed."""
+"""Runs that have ended: find the record of a complete run, or of one whose training failed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from .request import RunRequest
 
 
 def finished_record(store: Store, request: RunRequest) -> RunRecord | None:
-    """Return the record of a run that is done and whose files are there, else None."""
-    place = f"{TRAIN}/{request.key}"
-    sizes = store.sizes(place)
+    """Return the record of a run that is done and whose files all exist, else None."""
+    folder = f"{TRAIN}/{request.key}"
+    sizes = store.sizes(folder)
     if RUN not in sizes:
         return None
-    record = read_run(store.path(f"{place}/{RUN}"))
-    whole = _is_whole(store, record, sizes)
+    record = read_run(store.path(f"{folder}/{RUN}"))
     present = all(name in sizes for name in (IDENTITY, RECEIPT, *record.files, *record.index))
-    return record if record.status == "done" and whole and present else None
+    complete = present and _has_last_checkpoint(store, record, sizes)
+    return record if record.status == "done" and complete else None
 
 
-def _is_whole(store: Store, record: RunRecord, sizes: Mapping[str, int]) -> bool:
-    """Whether the last checkpoint has its every file in full size; `sizes` are of the run's files."""
+def _has_last_checkpoint(store: Store, record: RunRecord, sizes: Mapping[str, int]) -> bool:
+    """Whether every file of the last checkpoint has its full size; `sizes` are of the run's files in bytes."""
     folder = run_folder(store, record.key)
     last = checkpoint_path(folder, record.consumed_samples).relative_to(folder).as_posix()
     listed = store.path(f"{TRAIN}/{record.key}/{last}/{FILES}")

@@ -1,4 +1,4 @@
-"""How the runs of a spec ended: what their folders say, without training any."""
+"""How the runs of a spec ended, read from their folders without training any."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ from .request import RunRequest
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How one run of the family ended."""
+    """How one run of a spec ended."""
 
     mixture: str
     proxy: str
     seed: int
     key: str
     folder: str
-    """Absolute path of the run's folder on this machine: the run itself, or its copy without checkpoints."""
+    """Absolute path on this machine of the run's folder, or of its copy without checkpoints."""
     location: str
-    """Where the run is: its folder, or a URL."""
+    """Location of the run: its folder, or a URL."""
     record: RunRecord | None
-    """None where there is none; then `reason` says why. Of status `failed` where the training itself failed."""
+    """None: there is none, and `reason` says why. Its status is `failed` if the training itself failed."""
     reason: str | None
-    """Why it failed; None when it is done."""
+    """Why the run failed; None: it is done."""
     resumed_from_samples: int
-    """Where the attempt that finished it started; 0 for the beginning."""
+    """Samples consumed when the last attempt started; 0: it started at the beginning."""
     reused: bool
-    """Whether it was finished before this command."""
+    """Whether the run was finished before this command."""
 
     @property
     def done(self) -> bool:
-        """Whether the run went to its end."""
+        """Whether the run is finished."""
         return self.record is not None and self.record.status == "done"
 
 
 def find_outcomes(requests: Sequence[RunRequest]) -> list[RunOutcome]:
-    """Look at the runs without training any."""
+    """Read how the runs ended, without training any."""
     return [outcome_of(request, reused=True) for request in requests]
 
 
 def outcome_of(request: RunRequest, *, reason: str | None = None, reused: bool = False) -> RunOutcome:
-    """Read how a run ended from its folder; `reason` is why it broke off, where it did."""
+    """Read how a run ended from its folder; `reason` says why it stopped early, if it did."""
     store = Store(request.store)
-    place = f"{TRAIN}/{request.key}"
-    folder = store.fetch(place, without=CHECKPOINTS)
+    run = f"{TRAIN}/{request.key}"
+    folder = store.fetch(run, without=CHECKPOINTS)
     record = finished_record(store, request) or failed_record(store, request)
     if reason is None:
         reason = "not trained yet" if record is None else record.reason
@@ -64,7 +64,7 @@ def outcome_of(request: RunRequest, *, reason: str | None = None, reused: bool =
         seed=request.seed,
         key=request.key,
         folder=str(folder),
-        location=store.location(place),
+        location=store.location(run),
         record=record,
         reason=reason,
         resumed_from_samples=resumed,

@@ -1,9 +1,9 @@
-"""Who may write into a run's folder: the latest attempt, and no other.
+"""Ownership of a run's folder: only the latest attempt writes into it.
 
-A worker that Ray gave up on may still be alive when its run is started again elsewhere. Each attempt leaves its
-name in `attempt.json` before it reads anything, and looks there before every write; an attempt that is no longer
-the latest stops. Between look and write a write can still slip through; so nothing is ever changed in place:
-checkpoints are renamed into folders of their own, and the metrics file is a new file for each attempt.
+A worker that Ray gave up on may still be alive when its run is started again elsewhere. Each attempt writes its name
+into `attempt.json` before it reads anything, and checks the file before every write. An attempt that is no longer the
+latest stops. A write can still happen between another attempt's start and the check, so no file is changed in place:
+checkpoints are renamed into their own folders, and each attempt writes a new metrics file.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ ATTEMPT = "attempt.json"
 
 
 class Ownership:
-    """One attempt's claim on a run's folder."""
+    """The claim of one attempt on a run's folder."""
 
     def __init__(self, folder: Path, name: str | None = None) -> None:
         self.folder = folder
         self.name = name or uuid.uuid4().hex
-        """Unique name of the attempt; the same on all ranks."""
+        """Unique name of the attempt, the same on all ranks."""
 
     def take(self) -> None:
         """Become the latest attempt."""
@@ -35,14 +35,14 @@ class Ownership:
         publish_bytes(canonical_json(claim), self.folder / ATTEMPT)
 
     def check(self) -> None:
-        """Look whether this is still the latest attempt.
+        """Check that this is still the latest attempt.
 
         Raises:
-            SupersededError: when another one has taken over.
+            SupersededError: when another attempt has taken over.
         """
         latest = json.loads((self.folder / ATTEMPT).read_bytes())
         if latest["attempt"] != self.name:
             raise SupersededError(
-                f"{self.folder}: attempt {latest['attempt']} (process {latest['process']} on {latest['host']}) took "
-                f"this run over, so attempt {self.name} stops without another write"
+                f"{self.folder}: attempt {latest['attempt']} (process {latest['process']} on {latest['host']}) has "
+                f"taken over this run, so attempt {self.name} stops without writing anything else"
             )

@@ -1,9 +1,9 @@
-"""The proxy models: their shapes, their weights and their arithmetic, counted without building them.
+"""The proxy models: shapes, parameters, FLOPs and memory, counted without building a model.
 
-32 layers, RMSNorm, SwiGLU, rotary positions, grouped-query attention, tied embeddings, no biases. At a
-vocabulary of 32,000 the counts are a contract: 62m has 62,644,608 weights, 350m 345,355,200, nano
-3,625,024. A test builds all three with Megatron Core and finds the same. The vocabulary is never padded.
-Nothing here needs torch, so that `mixproof proxies` and `plan` answer at once.
+32 layers, RMSNorm, SwiGLU, rotary positions, grouped-query attention, tied embeddings, no biases. At a vocabulary of
+32,000 the counts are a contract: 62m has 62,644,608 parameters, 350m 345,355,200, nano 3,625,024. A test builds all
+three with Megatron Core and counts the same. The vocabulary is never padded. Nothing here imports torch, so
+`mixproof proxies` and `plan` start fast.
 """
 
 from __future__ import annotations
@@ -22,33 +22,31 @@ PROXIES = {
 
 @dataclass(frozen=True)
 class Parameters:
-    """Number of weights."""
+    """Number of parameters."""
 
     total: int
-    """All weights; the embedding counts once, because the output layer shares it."""
+    """The embedding counts once, because the output layer shares it."""
     non_embedding: int
-    """All but the embedding."""
+    """All except the embedding."""
 
 
 def architecture_of(name: str, proxy: Proxy) -> Architecture:
-    """Return the shape given inline, or that of the shipped proxy `name`.
+    """Return the shape given in the spec, or that of the shipped proxy `name`.
 
     Raises:
         RequestError: when there is neither, or the shape cannot be built.
-
     """
     architecture = proxy.architecture or PROXIES.get(name)
     if architecture is None:
         raise RequestError(
-            f"train.proxies.{name}: no shipped proxy has this name ({', '.join(PROXIES)}); "
-            "give its `architecture` inline"
+            f"train.proxies.{name}: this is not a shipped proxy ({', '.join(PROXIES)}); set its `architecture`"
         )
     _check(name, architecture)
     return architecture
 
 
 def count_parameters(architecture: Architecture, vocab_size: int) -> Parameters:
-    """Count the weights of a model with this shape and vocabulary."""
+    """Count the parameters of a model with this shape and vocabulary."""
     embedding = vocab_size * architecture.hidden
     norms = (2 * architecture.layers + 1) * architecture.hidden
     non_embedding = architecture.layers * _matrix_weights_per_layer(architecture) + norms
@@ -56,12 +54,12 @@ def count_parameters(architecture: Architecture, vocab_size: int) -> Parameters:
 
 
 def flops_per_token(architecture: Architecture, vocab_size: int, sequence_length: int) -> int:
-    """Count the floating-point operations of training on one token, forward and backward.
+    """Count the FLOPs of training on one token, forward and backward.
 
-    6 per weight of every matrix, the output layer included (2 forward, 4 backward), and for attention
-    6 · layers · heads · head_dim · sequence length: scores and values take 2 · 2 · head_dim per head and
-    visible position forward, twice that backward, and a causal token sees half the sequence on average.
-    Norms, activations, softmax and the optimizer are not counted.
+    6 per weight of every matrix, including the output layer (2 forward, 4 backward), and for attention
+    6 · layers · heads · head_dim · sequence length: scores and values take 2 · 2 · head_dim per head and visible
+    position forward, twice that backward, and a causal token sees half the sequence on average. Norms, activations,
+    softmax and the optimizer are not counted.
     """
     matrices = architecture.layers * _matrix_weights_per_layer(architecture) + vocab_size * architecture.hidden
     attention = architecture.layers * architecture.heads * architecture.head_dim * sequence_length
@@ -69,42 +67,41 @@ def flops_per_token(architecture: Architecture, vocab_size: int, sequence_length
 
 
 LOSS_ROWS = {"cpu": 512, "cuda": 4096}
-"""Tokens whose logits exist at a time in training, by device: 66 MB at a vocabulary of 32,000 on a CPU."""
+"""Tokens whose logits are held at once in training, by device: 66 MB at a vocabulary of 32,000 on a CPU."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that training takes on one device; the batch's ids, buffers of libraries and fragmentation come on top."""
+    """Bytes that training takes on one device, without the batch's ids, library buffers and fragmentation."""
 
     weights: int
-    """4 per weight: float32 on every device."""
+    """4 per parameter: float32 on every device."""
     gradients: int
-    """4 per weight."""
+    """4 per parameter."""
     optimizer: int
-    """8 per weight: AdamW's two moments in float32."""
+    """8 per parameter: AdamW's two moments in float32."""
     activations: int
-    """What the forward pass keeps for the backward pass, by `activation_bytes`, and the logits of a block of rows."""
+    """Kept by the forward pass for the backward pass (`activation_bytes`), and the logits of a block of rows."""
     checkpoint: int
-    """12 per weight: weights and moments on disk; what else is in it takes kilobytes."""
+    """12 per parameter: weights and moments on disk; the remainder takes kilobytes."""
 
     @property
     def training(self) -> int:
-        """All but the checkpoint."""
+        """All except the checkpoint."""
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
 def memory_of(
     architecture: Architecture, vocab_size: int, sequence_length: int, *, micro_batch_size: int, activation_width: int
 ) -> Memory:
-    """Estimate what training takes.
+    """Estimate the memory of training.
 
     Args:
         architecture: the shape.
         vocab_size: number of token ids.
-        sequence_length: tokens a sample.
-        micro_batch_size: samples a forward pass.
-        activation_width: bytes of a number in the forward pass: 4 in float32, 2 in bfloat16.
-
+        sequence_length: tokens per sample.
+        micro_batch_size: samples per forward pass.
+        activation_width: bytes per number in the forward pass: 4 in float32, 2 in bfloat16.
     """
     total = count_parameters(architecture, vocab_size).total
     tokens = micro_batch_size * sequence_length
@@ -116,11 +113,11 @@ def memory_of(
 def activation_bytes(architecture: Architecture, activation_width: int) -> int:
     """Estimate the bytes that the forward pass keeps for one token, without recomputation.
 
-    With h = hidden, f = ffn, a = heads × head_dim, k = kv_heads × head_dim and w = bytes a number, a layer keeps
-    w × (4h + 3a + 2k + 3f): the inputs of both norms and of the matrices behind them, queries, keys and values behind
-    the rotation, what attention gives, twice, and gate, up and their product. SDPA keeps no scores. That is
-    0.992 (nano) and 0.996 (62m) of what autograd was seen to keep at 256 and 512 tokens; on CUDA, where autocast keeps
-    copies, it was not measured.
+    With h = hidden, f = ffn, a = heads × head_dim, k = kv_heads × head_dim and w = bytes per number, a layer keeps
+    w × (4h + 3a + 2k + 3f): the inputs of both norms and of the matrices after them, the rotated queries and keys and
+    the values, the attention output twice, and gate, up and their product. SDPA keeps no scores. This is 0.992 (nano)
+    and 0.996 (62m) of what autograd was measured to keep at 256 and 512 tokens. It was not measured on CUDA, where
+    autocast keeps copies.
     """
     attention, keys = architecture.heads * architecture.head_dim, architecture.kv_heads * architecture.head_dim
     layer = 4 * architecture.hidden + 3 * attention + 2 * keys + 3 * architecture.ffn
@@ -139,13 +136,13 @@ def _check(name: str, architecture: Architecture) -> None:
     where = f"train.proxies.{name}.architecture"
     for key, value in architecture.model_dump().items():
         if value < 1:
-            raise RequestError(f"{where}.{key}: {value}; every size is at least 1")
+            raise RequestError(f"{where}.{key}: {value}; every size must be at least 1")
     if architecture.heads % architecture.kv_heads:
         raise RequestError(
-            f"{where}: {architecture.heads} heads cannot share {architecture.kv_heads} kv_heads evenly; "
-            "heads must be a multiple of kv_heads"
+            f"{where}: heads ({architecture.heads}) must be a multiple of kv_heads ({architecture.kv_heads})"
         )
     if architecture.head_dim % 2:
         raise RequestError(
-            f"{where}.head_dim: {architecture.head_dim} is odd; rotary positions turn pairs of dimensions"
+            f"{where}.head_dim: {architecture.head_dim} is odd; it must be even, because rotary positions rotate "
+            "pairs of dimensions"
         )

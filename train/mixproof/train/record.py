@@ -1,10 +1,9 @@
-"""A run's record: what was trained, on which tokens, and what came out; `run.json`, written last.
+"""A run's record, `run.json`, written last: what was trained, on which tokens, and the results.
 
-A run is mixture × proxy × seed. Its folder is `<store>/train/<key>/`; paths in the record are relative to it.
-Nothing in the record depends on time, machine, device or place: wall times, tokens per second, versions and
-where a run was resumed stand in `circumstances.json` beside it, so that a resumed run has the record of an
-uninterrupted one. A run that failed has a record as well, with its reason and what it had done until then;
-only `done` counts as finished.
+A run is mixture × proxy × seed. Its folder is `<store>/train/<key>/`; paths in the record are relative to it. Nothing
+in the record depends on time, machine, device or location. Wall times, tokens per second, versions and resume points
+are in `circumstances.json` beside it, so a resumed run has the same record as an uninterrupted one. A failed run has a
+record as well, with the reason and what it did until then; only `done` counts as finished.
 """
 
 from __future__ import annotations
@@ -32,25 +31,36 @@ IDENTITY = "identity.json"
 """Beside the record: the canonical JSON whose SHA-256 is the run's key, and with it the folder's name."""
 TRAIN = "train"
 EVALUATION_PROTOCOL = 1
-"""How held-out sets are scored; rises when a score of the same model on the same set would change."""
+"""Version of the scoring of held-out sets; rises when a model's score on the same set would change."""
 EXTERNAL = "external"
-"""The folder of a run that holds its scores on external sets and tasks."""
+"""The folder of a run with its scores on external sets and tasks."""
 EXTERNAL_VERSION = 2
-"""Rises when the same model would score differently on the same texts or tasks, or when the form changes."""
+"""Rises when a model's score on the same texts or tasks would change, or when the form changes."""
 
 
-class _Part(BaseModel):
+class RecordPart(BaseModel):
+    """A frozen part of a record or request; unknown keys are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class ParametersRecord(_Part):
-    """Number of weights; tied embeddings count once."""
+class SparseRecordPart(RecordPart):
+    """A part that writes no key for a value that is None."""
+
+    @model_serializer(mode="wrap")
+    def _drop_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        return {name: value for name, value in written.items() if value is not None}
+
+
+class ParametersRecord(RecordPart):
+    """Number of parameters; tied embeddings count once."""
 
     total: NonNegativeInt
     non_embedding: NonNegativeInt
 
 
-class ArchitectureRecord(_Part):
+class ArchitectureRecord(RecordPart):
     """Shape of the model: 32 decoder layers for the shipped proxies, grouped-query attention, SwiGLU."""
 
     layers: int
@@ -61,41 +71,36 @@ class ArchitectureRecord(_Part):
     head_dim: int
 
 
-class MasksRecord(_Part):
-    """What a token may see and which targets count."""
+class MasksRecord(RecordPart):
+    """Which tokens a token attends to, and which targets count in the loss."""
 
     document_mask: bool
     eod_mask_loss: bool
     reset_position_ids: bool
 
 
-class InitRecord(_Part):
+class InitRecord(SparseRecordPart):
     """The checkpoint that a run started from."""
 
     sha256: str
     prior_tokens: NonNegativeInt
-    """Tokens that it had been trained on before."""
+    """Tokens that the checkpoint was trained on."""
     optimizer: Literal[True] | None = None
-    """Its optimizer's moments and count of steps were taken as well; not written where they were not."""
-
-    @model_serializer(mode="wrap")
-    def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = write(self)
-        return {name: value for name, value in written.items() if value is not None}
+    """Whether the run also took its optimizer's moments and step count; absent if not."""
 
 
-class RunTokenizer(_Part):
-    """The tokenizer of the build, and whether it gives the held-out texts back."""
+class RunTokenizer(RecordPart):
+    """The tokenizer of the build, and whether it restores the held-out texts."""
 
     sha256: str
     vocab_size: NonNegativeInt
     eod_id: NonNegativeInt
     lossless: bool
-    """Decoding every held-out document's ids gives its text, byte for byte."""
+    """Whether decoding the ids of every held-out document gives its text, byte for byte."""
 
 
-class DrawRecord(_Part):
-    """The part of a source that the run's family can touch."""
+class DrawRecord(SparseRecordPart):
+    """The part of a source that the runs of a spec can read."""
 
     key: str
     documents: NonNegativeInt
@@ -104,15 +109,10 @@ class DrawRecord(_Part):
     idx_sha256: str
     provenance_sha256: str
     cut_tokens: NonNegativeInt | None = None
-    """Unique tokens to which the source was cut, to repeat it as a larger run would; not written where it was not."""
-
-    @model_serializer(mode="wrap")
-    def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = write(self)
-        return {name: value for name, value in written.items() if value is not None}
+    """Unique tokens to which the source was cut, to repeat it as a larger run would; absent if it was not cut."""
 
 
-class DeliveredRecord(_Part):
+class DeliveredRecord(SparseRecordPart):
     """What the run consumed of one source, replayed from the index at the checkpoint's consumed samples."""
 
     samples: NonNegativeInt
@@ -121,34 +121,29 @@ class DeliveredRecord(_Part):
     epochs: float
     """Passes over the source: 2.0 means that every window of its training side was seen twice."""
     declared: float
-    """Share of the run's tokens that the spec asks for, over all phases."""
+    """Share of the run's tokens that the spec declares, over all phases."""
     planned: NonNegativeInt
-    """Tokens by the budget: planned samples × sequence length."""
+    """Tokens in the budget: planned samples × sequence length."""
     unique_tokens: NonNegativeInt
     """Tokens of the draw that were seen at least once."""
     targets: NonNegativeInt | None = None
-    """Tokens that counted in the loss, where `eod_mask_loss` took some out; not written where it did not."""
-
-    @model_serializer(mode="wrap")
-    def _without_none(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = write(self)
-        return {name: value for name, value in written.items() if value is not None}
+    """Tokens that counted in the loss under `eod_mask_loss`; absent without it."""
 
 
-class PhaseRecord(_Part):
-    """A stretch of the run with shares of its own, in samples."""
+class PhaseRecord(RecordPart):
+    """A range of the run's samples with its own shares."""
 
     first_sample: NonNegativeInt
     samples: NonNegativeInt
     samples_of: dict[str, NonNegativeInt]
-    """Per source with a positive share; sums to `samples` exactly."""
+    """By source with a positive share; sums to `samples` exactly."""
 
 
-class HeldoutScore(_Part):
+class HeldoutScore(RecordPart):
     """The score of one held-out set, after the last step."""
 
     loss: float
-    """Nats per token, EODs included."""
+    """Nats per token, including EODs."""
     bits_per_byte: float
     tokens: NonNegativeInt
     bytes: NonNegativeInt
@@ -157,18 +152,18 @@ class HeldoutScore(_Part):
     texts_sha256: str
     """Of the held-out texts: equal in two builds that share the set, whatever their tokenizer."""
     datasets_sha256: str
-    """Of the parts' checksums: which tokens were scored."""
+    """Of the checksums of the set's parts: identifies the scored tokens."""
 
 
-class EvaluationRecord(_Part):
+class EvaluationRecord(RecordPart):
     """How the held-out sets were scored."""
 
     protocol: int
     sequence_length: int
 
 
-class RunRecord(_Part):
-    """The statement of a run."""
+class RunRecord(RecordPart):
+    """The record of a run."""
 
     schema_: Literal[1] = 1
     key: str
@@ -181,19 +176,19 @@ class RunRecord(_Part):
     parameters: ParametersRecord
     architecture: ArchitectureRecord
     dtype: Literal["float32", "bfloat16"]
-    """Arithmetic of the forward pass; weights and optimizer state are float32."""
+    """Of the forward pass; weights and optimizer state are float32."""
     sequence_length: int
     global_batch_size: int
     tokens_declared: int
     tokens_planned: int
-    """Declared, rounded up to whole steps."""
+    """Declared tokens, rounded up to whole steps."""
     consumed_samples: int
     consumed_tokens: int
     steps: int
     flops: int
-    """Of training, forward and backward, by the count in `proxies.py`."""
+    """Of training, forward and backward, as counted in `proxies.py`."""
     recipe: dict[str, str]
-    """Learning rates, warm-up and decay, weight decay, clip, betas: exact strings."""
+    """Learning rates, warm-up, decay, weight decay, clip and betas as exact strings."""
     masks: MasksRecord
     rope_base: int
     init_from: InitRecord | None
@@ -205,9 +200,9 @@ class RunRecord(_Part):
     heldout: dict[str, HeldoutScore]
     evaluation: EvaluationRecord
     index: dict[str, str]
-    """SHA-256 of each index array of the streams and the blend, by file."""
+    """SHA-256 of each index array of the streams and the blend, by file name."""
     files: dict[str, str]
-    """SHA-256 of the checkpoint's files, the metrics and the scores, by file."""
+    """SHA-256 of the files of the last checkpoint, the metrics and the scores, by file name."""
     status: Literal["done", "failed"]
     reason: str | None = None
     """Why the run failed."""
@@ -217,38 +212,38 @@ class RunRecord(_Part):
     )
 
     def to_bytes(self) -> bytes:
-        """The record file's bytes: JSON with sorted keys and an indent of one."""
+        """Return the bytes of the record file: JSON with sorted keys and an indent of one."""
         data = self.model_dump(mode="json", by_alias=True)
         return (json.dumps(data, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
     @property
     def sha256(self) -> str:
-        """Of the record file's bytes."""
+        """Hash the bytes of the record file."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
 
 def run_folder(store: Store, key: str) -> Path:
-    """Where the run `key` of `store` lives on this machine; nothing is copied there."""
+    """Return the folder of the run `key` of `store` on this machine; copies nothing."""
     return store.root / TRAIN / key
 
 
 def write_run(store: Store, record: RunRecord) -> Path:
-    """Publish the record into its run's folder, behind the receipt that seals its bytes; return its path."""
-    place, data = f"{TRAIN}/{record.key}", record.to_bytes()
+    """Publish the receipt with the record's checksum, then the record, into the run's folder; return its path."""
+    folder, data = f"{TRAIN}/{record.key}", record.to_bytes()
     sealed = {RUN: StoredFile(sha256=record.sha256, bytes=len(data))}
-    store.write(f"{place}/{RECEIPT}", Receipt(stage=TRAIN, key=record.key, files=sealed).to_bytes())
-    return store.write(f"{place}/{RUN}", data)
+    store.write(f"{folder}/{RECEIPT}", Receipt(stage=TRAIN, key=record.key, files=sealed).to_bytes())
+    return store.write(f"{folder}/{RUN}", data)
 
 
 def read_run(path: Path) -> RunRecord:
     """Read and validate a record.
 
     Raises:
-        RequestError: when there is no such file, or it does not follow the schema.
+        RequestError: when the file does not exist or does not follow the schema.
     """
     try:
         return RunRecord.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise RequestError(f"{path}: no run record there; `mixproof train` writes one") from None
+        raise RequestError(f"{path}: no run record; `mixproof train` writes one when a run ends") from None
     except ValidationError as error:
         raise RequestError(f"{path}: not a run record of schema 1: {error}") from None

@@ -1,8 +1,8 @@
-"""A run as it is asked for: everything that a worker needs to train it, as plain JSON.
+"""A run request: everything that a worker needs to train a run, as plain JSON.
 
-The identity is what changes the result: the build, draws and held-out sets by their checksums, shape, recipe,
-budget, masks, seed, evaluation protocol. Names of places, the device, the micro batch, ranks, processors and GPUs are
-execution, and the spec's name is only a label; none of these is in the key.
+The identity covers what changes the result: the build, draws and held-out sets by their checksums, shape, recipe,
+budget, masks, seed, evaluation protocol. Paths, the device, the micro batch size, ranks, processors and GPUs are
+execution, and the spec's name is only a label; none of them is in the key.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from mixproof.ledger.fingerprint import sha256_of, stage_identity
 from mixproof.ledger.manifest import HeldoutRecord, TokenizerRecord
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.train_spec import Architecture
 
-from .record import EVALUATION_PROTOCOL, TRAIN, ArchitectureRecord, DrawRecord, InitRecord, MasksRecord
+from .record import EVALUATION_PROTOCOL, TRAIN, ArchitectureRecord, DrawRecord, InitRecord, MasksRecord, RecordPart
 
 TRAIN_VERSION = 4
-"""Rises when the same request would train to other weights."""
-OUTSIDE = (
+"""Rises when the same request would train to different weights."""
+NOT_IN_IDENTITY = (
     "store",
     "spec_name",
     "tokenizer",
@@ -35,12 +33,12 @@ OUTSIDE = (
     "init_from",
     "wandb",
 )
-"""Fields of a request that are no part of its identity as they are: by their contents, or not at all."""
+"""Fields that enter the identity only through their contents, or not at all."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """A draw that lies finished in the store."""
+    """A finished draw in the store."""
 
     source: str
     key: str
@@ -54,14 +52,14 @@ class Draw:
     provenance: str
     provenance_sha256: str
     dataset_documents: int
-    """Of the dataset that it was drawn from; of the draw itself where the source is cut to it."""
+    """Of the dataset that it was drawn from; of the draw itself if the source is cut to it."""
     dataset_tokens: int
     cut_tokens: int | None = None
-    """Unique tokens to which the source is cut; None: it is not."""
+    """Unique tokens to which the source is cut; None: it is not cut."""
 
     @property
     def record(self) -> DrawRecord:
-        """What a run's record says about it."""
+        """The draw as it is stated in a run's record."""
         return DrawRecord(
             key=self.key,
             documents=self.documents,
@@ -73,59 +71,55 @@ class Draw:
         )
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Recipe(_Part):
-    """How fast a run learns; exact decimals as strings, as the spec gives them."""
+class Recipe(RecordPart):
+    """Optimizer and schedule settings; exact decimals as strings, as in the spec."""
 
     lr: str
     min_lr: str
     shape: str
-    """Of the decay: linear, cosine, exponential or minus_sqrt."""
+    """Shape of the decay: linear, cosine, exponential or minus_sqrt."""
     weight_decay: str
     clip: str
     """Largest gradient norm; 0: not clipped."""
     betas: tuple[str, str]
 
 
-class Resources(_Part):
-    """What a run is given to compute with."""
+class Resources(RecordPart):
+    """The resources of a run."""
 
     ranks: int = 1
-    """Processes that share every step."""
+    """Data-parallel processes."""
     cpus: float = 1
-    """Processors a rank; on the CPU it computes with as many threads, one at least."""
+    """Processors per rank; on the CPU a rank computes with as many threads, at least one."""
     gpus: float = 0
-    """Part of a GPU a rank."""
+    """GPUs per rank; may be a fraction."""
 
     @property
     def threads(self) -> int:
-        """Threads a rank on the CPU."""
+        """Threads per rank on the CPU."""
         return max(1, int(self.cpus))
 
 
-class InitialCheckpoint(_Part):
-    """A checkpoint to start from, as it was found."""
+class InitialCheckpoint(RecordPart):
+    """A checkpoint to start from."""
 
     path: str
-    """Absolute: the `.pt` file, or the folder of a torch_dist checkpoint."""
+    """Absolute path of the `.pt` file, or of the folder of a torch_dist checkpoint or Hugging Face model."""
     sha256: str
-    """Of the file; of names and checksums of the files of a folder."""
+    """Of the file, or of the names and checksums of the files of the folder."""
     prior_tokens: int
     optimizer: bool = False
-    """Whether the moments and the count of steps of its optimizer are taken as well."""
+    """Whether its optimizer's moments and step count are taken as well."""
 
     @property
     def record(self) -> InitRecord:
-        """What the run's record says about it."""
+        """The checkpoint as it is stated in the run's record."""
         return InitRecord(
             sha256=self.sha256, prior_tokens=self.prior_tokens, optimizer=True if self.optimizer else None
         )
 
 
-class RunRequest(_Part):
+class RunRequest(RecordPart):
     """One run: mixture × proxy × seed."""
 
     store: str
@@ -144,25 +138,25 @@ class RunRequest(_Part):
     draws: dict[str, Draw]
     """Of every source with samples."""
     heldout: dict[str, HeldoutRecord]
-    """Held-out side of every source that has one."""
+    """Held-out set of every source that has one."""
     device: Literal["cpu", "cuda"]
     micro_batch_size: int | None
-    """Samples per forward pass and rank; None: by the device."""
+    """Samples per forward pass and rank; None: chosen by the device."""
     resources: Resources = Resources()
     evaluate_steps: int | None = None
-    """Steps between two scorings of the held-out sets; None: at the end only, and then it is not in the key either."""
+    """Steps between two evaluations on the held-out sets; None: only at the end, and then it is not in the key."""
     recompute: bool = False
-    """Whether the backward pass makes the layers' activations again."""
+    """Whether the backward pass recomputes the layers' activations."""
     checkpoint_keep: int | None = None
-    """Newest checkpoints that stay; None: all."""
+    """Number of newest checkpoints to keep; None: all."""
     init_from: InitialCheckpoint | None = None
-    """What the weights start from; None: from the seed."""
+    """Checkpoint that the weights start from; None: they are initialized from the seed."""
     wandb: str | None = None
-    """Project of Weights & Biases that gets the curves; None: none."""
+    """Weights & Biases project that gets the curves; None: none."""
 
     @property
     def name(self) -> str:
-        """For people: mixture, proxy and seed."""
+        """Display name: mixture, proxy and seed."""
         return f"{self.mixture} × {self.proxy} × seed {self.seed}"
 
     @property
@@ -172,12 +166,9 @@ class RunRequest(_Part):
 
     @property
     def identity(self) -> dict[str, object]:
-        """Everything that the key hashes; its canonical JSON stands beside the record as `identity.json`."""
+        """Everything that the key hashes; its canonical JSON is `identity.json` beside the record."""
         absent = {"evaluate_steps"} if self.evaluate_steps is None else set()
-        config = self.model_dump(
-            mode="json",
-            exclude={*OUTSIDE, *absent},
-        )
+        config = self.model_dump(mode="json", exclude={*NOT_IN_IDENTITY, *absent})
         if self.init_from is not None:
             config["init_from"] = self.init_from.record.model_dump(mode="json")
         inputs = {
@@ -192,5 +183,5 @@ class RunRequest(_Part):
 
     @property
     def key(self) -> str:
-        """Name of the run's folder: SHA-256 of the identity's canonical JSON."""
+        """SHA-256 of the identity's canonical JSON, which is the name of the run's folder."""
         return sha256_of(self.identity)

@@ -1,1 +1,1 @@
-"""Audit of a run: its record against its equations and the bytes it names."""
+"""Audit of a run: check its record against the equations and against every file that it names."""

@@ -1,8 +1,9 @@
-"""Audit of a run's draws: bytes as those of any dataset, and that they are the part of the source that they say.
+"""Audit of a run's draws: they are valid datasets, and exactly the declared part of their source.
 
-Checksums first; then E5 through Megatron's IndexedDataset (lengths, EODs, vocabulary); then E6: ranking the
-dataset's documents by text hash again, the draw must be the first of them up to its cut or a power of two of tokens
-(or all), in dataset order, and hold their ids, document by document, as they stand in the dataset's `.bin`.
+Checksums come first, then E5 through Megatron's IndexedDataset (lengths, EODs, vocabulary), then E6: the dataset's
+documents are sorted by text hash again. The draw must be the first of them, up to its cut or a power of two of tokens
+(or all), in the order of the dataset, and its ids must equal those in the dataset's `.bin`, document by document. No
+code that makes draws is used.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def check_draw(
     """Check one draw.
 
     Returns:
-        [documents] tokens of each, by Megatron's IndexedDataset; None where the draw is not whole.
+        [documents] tokens of each, read by Megatron's IndexedDataset; None if the draw is damaged.
     """
     prefix = f"draw/{draw.key}/{source}"
     at = checks.at(source=source, stage="draw", shard=prefix)
@@ -49,7 +50,7 @@ def check_draw(
     here.equal("E6", "documents in the draw", draw.documents, rows.num_rows)
     if lengths is not None:
         same = np.array_equal(rows["tokens"].to_numpy(), lengths)
-        here.true("E6", same, "tokens of each document as in the index", "others")
+        here.true("E6", same, "the index's number of tokens for each document", "other numbers")
     if manifest is not None and source in manifest.sources:
         ids = bin_path if lengths is not None else None
         _check_choice(root, draw, rows, manifest.sources[source].train, ids, here)
@@ -83,7 +84,7 @@ def _check_ids(
     lengths: NDArray[np.int32],
     checks: Checks,
 ) -> None:
-    """E6: the ids of each chosen document, in the dataset and in the draw, a document at a time."""
+    """Check E6: the draw has the same ids of each chosen document as the dataset."""
     itemsize = bin_path.stat().st_size // max(int(lengths[chosen].sum(dtype=np.int64)), 1)
     first = 0
     at = checks.at(file=str(bin_path))
@@ -91,51 +92,60 @@ def _check_ids(
         for part in dataset.datasets:
             of_part = lengths[first : first + part.documents].astype(np.int64) * itemsize
             mine = chosen[(chosen >= first) & (chosen < first + part.documents)] - first
-            places = zip(
+            extents = zip(
                 mine.tolist(), (np.cumsum(of_part) - of_part)[mine].tolist(), of_part[mine].tolist(), strict=True
             )
             first += part.documents
             path = root / f"{part.prefix}.bin"
             try:
-                with path.open("rb") as whole:
-                    other = next((row for row, start, size in places if not _same(whole, drawn, start, size)), None)
+                with path.open("rb") as source:
+                    other = next((row for row, start, size in extents if not _same(source, drawn, start, size)), None)
             except OSError as error:
-                checks.at(file=str(path)).true("checksum", False, "a part", f"no readable file: {error.strerror}")
+                checks.at(file=str(path)).true(
+                    "checksum", False, "a part of the build", f"unreadable: {error.strerror}"
+                )
                 return
-            if not at.true("E6", other is None, "the ids of the dataset", f"others in document {other} of {path.name}"):
+            expected = "the ids of the dataset"
+            if not at.true("E6", other is None, expected, f"other ids in document {other} of {path.name}"):
                 return
 
 
-def _same(whole: BinaryIO, drawn: BinaryIO, start: int, size: int) -> bool:
-    whole.seek(start)
-    return whole.read(size) == drawn.read(size)
+def _same(source: BinaryIO, drawn: BinaryIO, start: int, size: int) -> bool:
+    source.seek(start)
+    return source.read(size) == drawn.read(size)
 
 
 def _check_choice(
     root: Path, draw: DrawRecord, drawn: pa.Table, dataset: SplitRecord, ids: Path | None, checks: Checks
 ) -> None:
-    """E6: the draw holds the documents of smallest text hash, as many as its cut or a power of two of tokens takes."""
+    """Check E6: the draw has the documents with the smallest text hashes, as many as its tokens need."""
     paths = [check_file(root, part.provenance, part.provenance_sha256, checks) for part in dataset.datasets]
-    whole = [path for path in paths if path is not None]
-    if len(whole) < len(paths):
+    intact = [path for path in paths if path is not None]
+    if len(intact) < len(paths):
         return
-    rows = pa.concat_tables(pq.read_table(path, columns=COLUMNS) for path in whole)
+    rows = pa.concat_tables(pq.read_table(path, columns=COLUMNS) for path in intact)
     tokens = rows["tokens"].to_numpy()
     order = np.argsort(rows["text_xxh128"].to_numpy().astype("S32"), kind="stable")
     chosen = np.sort(order[: draw.documents])
     same = rows.take(pa.array(chosen)).equals(drawn)
-    checks.true("E6", same, f"the {draw.documents} documents of smallest text hash, in order", "others")
+    expected = f"the {draw.documents} documents with the smallest text hashes, in order"
+    checks.true("E6", same, expected, "other documents")
     if same and ids is not None:
         _check_ids(root, ids, dataset, chosen, tokens, checks)
-    left = int(tokens.sum(dtype=np.int64)) - int(tokens[chosen].sum(dtype=np.int64))
-    checks.equal("E6", "tokens drawn and not drawn", dataset.tokens, draw.tokens + left)
+    not_drawn = int(tokens.sum(dtype=np.int64)) - int(tokens[chosen].sum(dtype=np.int64))
+    checks.equal("E6", "tokens drawn and not drawn", dataset.tokens, draw.tokens + not_drawn)
     checks.equal("E6", "documents drawn and not drawn", dataset.documents, draw.documents + len(tokens) - len(chosen))
-    if left and draw.tokens and 0 < draw.documents < len(order):
+    if not_drawn and draw.tokens and 0 < draw.documents < len(order):
         last, following = tokens[order[draw.documents - 1 : draw.documents + 1]].tolist()
-        if draw.cut_tokens is not None:
-            others = [draw.tokens - last, draw.tokens + following] if draw.documents > 1 else [draw.tokens + following]
-            nearer = [tokens for tokens in others if abs(tokens - draw.cut_tokens) < abs(draw.tokens - draw.cut_tokens)]
-            checks.equal("E6", f"as tokens nearer to the cut of {draw.cut_tokens}", [], nearer)
-        else:
-            need = 1 << (draw.tokens.bit_length() - 1)
-            checks.true("E6", draw.tokens - last < need, f"no more documents than {need} tokens need", "more")
+        _check_size(draw, last, following, checks)
+
+
+def _check_size(draw: DrawRecord, last: int, following: int, checks: Checks) -> None:
+    """Check E6: one document fewer or more would not fit the size rule; `last` and `following` are their tokens."""
+    if draw.cut_tokens is not None:
+        others = [draw.tokens - last, draw.tokens + following] if draw.documents > 1 else [draw.tokens + following]
+        closer = [tokens for tokens in others if abs(tokens - draw.cut_tokens) < abs(draw.tokens - draw.cut_tokens)]
+        checks.equal("E6", f"as tokens closer to the cut of {draw.cut_tokens}", [], closer)
+        return
+    need = 1 << (draw.tokens.bit_length() - 1)
+    checks.true("E6", draw.tokens - last < need, f"no more documents than {need} tokens need", "more documents")

@@ -1,9 +1,9 @@
-"""Audit of what a run scored on texts and tasks of others: statements under `external/`, each with its losses.
+"""Audit of a run's scores on external evaluation sets and tasks: statements under `external/`, each with its losses.
 
-A statement is no part of the run's record, which is there before it. It ends in its own checksum, is named by what was
-scored on, and holds the checksum of a Parquet with the loss of every document or right answer, whose sums must give its
-bits per byte again. Not covered: that the texts were those, for their files lie outside the store; the harness' own
-metrics, and whether a set is lossless, stand in the statement alone.
+A statement is not part of the run's record, which is written before it. It ends in its own checksum, is named by a
+hash of what was scored, and has the checksum of a Parquet file with the loss of every document or correct answer. The
+bits per byte are computed again from those losses, with no code that scored. Not checked: the texts, whose files are
+outside the store, the harness's own metrics, and whether a set is lossless.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from mixproof.train.record import EVALUATION_PROTOCOL, EXTERNAL, EXTERNAL_VERSIO
 
 FIELDS = {"losses_sha256", "of", "run", "scores"}
 RELATIVE_ERROR = 1e-12
-"""Sums of float64 may differ in their last digits with the order of adding."""
+"""Tolerance for float64 sums, whose last digits depend on the order of addition."""
 
 
 def check_external(root: Path, key: str, checks: Checks) -> None:
-    """Check every statement of the run `key` of the store at `root`, and that losses have one."""
+    """Check every statement of the run `key` in the store at `root`, and that all losses have a statement."""
     folder = root / "train" / key / EXTERNAL
     for path in sorted({path.with_suffix(".json") for path in folder.glob("*")}):
         _check_statement(root, key, path, checks.at(file=str(path), stage="external"))
@@ -40,13 +40,13 @@ def _check_statement(root: Path, key: str, path: Path, checks: Checks) -> None:
     try:
         stated = unsealed(path.read_bytes())
     except OSError as error:
-        checks.true("checksum", False, "the statement of the losses beside it", f"no readable file: {error.strerror}")
+        checks.true("checksum", False, "the statement of the losses beside it", f"unreadable: {error.strerror}")
         return
-    checks.true("checksum", stated is not None, "a statement with its own checksum", "another checksum")
+    checks.true("checksum", stated is not None, "a statement that ends in its checksum", "another checksum")
     if stated is None or not checks.equal("schema", "as fields", sorted(FIELDS), sorted(stated)):
         return
     checks.equal("schema", "as run", key, stated["run"])
-    checks.true("schema", path.stem in _names(stated["of"]), "the name of what was scored on", "another name")
+    checks.true("schema", path.stem in _names(stated["of"]), "a name that is the hash of what was scored", path.stem)
     losses = check_file(root, f"train/{key}/{EXTERNAL}/{path.stem}.parquet", stated["losses_sha256"], checks)
     if losses is None:
         return
@@ -57,15 +57,15 @@ def _check_statement(root: Path, key: str, path: Path, checks: Checks) -> None:
         else:
             _check_set(rows, stated["scores"], checks)
     except (pa.ArrowException, KeyError) as error:
-        checks.at(file=str(losses)).true("schema", False, "losses of what was scored", str(error).splitlines()[0])
+        checks.at(file=str(losses)).true("schema", False, "a table of losses", str(error).splitlines()[0])
 
 
 def _names(scored_on: Mapping[str, Any]) -> set[str]:
-    """What a statement may be called: scores of an earlier version or protocol stay, and are read by nobody."""
+    """Return the valid names of a statement; statements of earlier versions or protocols are kept but not used."""
     numbers = product(range(1, EXTERNAL_VERSION + 1), range(1, EVALUATION_PROTOCOL + 1))
     try:
         return {sha256_of({"version": version, "protocol": protocol, **scored_on}) for version, protocol in numbers}
-    except TypeError:  # it holds what no identity does, a float
+    except TypeError:  # it has a float, which no identity has
         return set()
 
 
@@ -77,7 +77,7 @@ def _check_set(rows: pa.Table, scores: Mapping[str, Any], checks: Checks) -> Non
     _check_bits(nats, scores["bytes"], scores["bits_per_byte"], checks)
     loss = nats / scores["tokens"]
     same = math.isclose(loss, scores["loss"], rel_tol=RELATIVE_ERROR)
-    checks.true("E10", same, f"{loss} nats per token by the documents", str(scores["loss"]))
+    checks.true("E10", same, f"{loss} nats per token from the documents' losses", str(scores["loss"]))
 
 
 def _check_tasks(rows: pa.Table, scores: Mapping[str, Mapping[str, Any]], checks: Checks) -> None:
@@ -92,4 +92,4 @@ def _check_tasks(rows: pa.Table, scores: Mapping[str, Mapping[str, Any]], checks
 def _check_bits(nats: float, text_bytes: int, stated: float, checks: Checks) -> None:
     bits = nats / math.log(2) / text_bytes
     same = math.isclose(bits, stated, rel_tol=RELATIVE_ERROR)
-    checks.true("E10", same, f"{bits} bits per byte by the losses", str(stated))
+    checks.true("E10", same, f"{bits} bits per byte from the losses", str(stated))

@@ -1,10 +1,9 @@
-"""Audit of a run's identity: what the record states is what the run's folder is named after.
+"""Audit of a run's identity: the record agrees with the identity whose hash names the run's folder.
 
-A run's folder is named by the SHA-256 of `identity.json` beside the record, so that file cannot be changed without
-its folder. Every fact that stands in both is compared, names and recipe as well, so that no statement of a record
-can be edited unnoticed. A fact that the identity has and the record has not (its stage's version) is bound by the
-name alone; a field of the record that the identity has not (what came out) is the other checks' business, and
-`spec_name` is a label that nothing binds.
+The folder's name is the SHA-256 of `identity.json` beside the record, so the identity cannot change without the name.
+Every fact in both is compared, including names and recipe, so an edited record is noticed. Facts that only the identity
+has (its stage's version) are bound by the folder's name; fields that only the record has (the results) are covered by
+the other checks; `spec_name` is a label that only the receipt's checksum binds.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from mixproof.tokenize.audit.report import Checks
 from mixproof.train.record import IDENTITY, RunRecord
 
 OF_THE_RECIPE = ("warmup_steps", "decay_steps")
-"""Stand in the identity's budget and in the record's recipe."""
+"""Keys in the identity's budget and in the record's recipe."""
 OF_THE_BUDGET = ("tokens_declared", "steps", "global_batch_size", "sequence_length", "tokens_planned")
-"""Stand in the identity's budget and at the top of the record."""
+"""Keys in the identity's budget and at the top level of the record."""
 
 
 def check_identity(root: Path, key: str, run: RunRecord, checks: Checks) -> None:
-    """Compare a record with the identity that its folder is named after.
+    """Compare a record with the identity that names its folder.
 
     Args:
         root: the store's folder.
-        key: the folder's name.
+        key: the name of the run's folder.
         run: the record in it.
-        checks: where the outcome goes.
+        checks: receives the results.
     """
     path = check_file(root, f"train/{key}/{IDENTITY}", key, checks)
     if path is None:
@@ -49,14 +48,13 @@ def check_identity(root: Path, key: str, run: RunRecord, checks: Checks) -> None
     recorded = run.model_dump(mode="json", by_alias=True)
     for keys, value in sorted(expected.items()):
         name, found = ".".join(keys), _find(recorded, keys)
-        at.true("schema", found == value, f"{name} = {value}, by which the run is named", f"{found} in the record")
+        at.true("schema", found == value, f"{name} = {value}, as in the run's identity", f"{found} in the record")
 
 
 def _stated(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """What the record must say, by the path of its keys."""
-    rest = {name: value for name, value in config.items() if name not in ("budget", "recipe", "evaluation")}
-    for name, value in rest.items():
-        if name in RunRecord.model_fields:
+    """Yield what the record must state: the path of keys in it, and the value."""
+    for name, value in config.items():
+        if name not in ("budget", "recipe", "evaluation") and name in RunRecord.model_fields:
             yield (name,), value
     recipe, budget = config["recipe"], config["budget"]
     for name, value in recipe.items():

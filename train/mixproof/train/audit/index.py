@@ -1,9 +1,9 @@
-"""Audit of a run's saved index: E7, E8 and E9 from its numbers, and every array derived again.
+"""Audit of a run's saved index: check E7, E8 and E9 on its numbers, and derive every array again.
 
-An array that is stale, of another draw or edited cannot hide behind its own checksum: the order of each epoch is
-derived again from the draw's lengths (read by Megatron's IndexedDataset) and the seed's names, the windows by
-arithmetic, the dealing by Megatron's own function; each must equal what is saved. No code of the writers is used:
-Megatron's GPTDataset is not asked either.
+A checksum alone would not reveal an array that was stale, belonged to another draw or was edited with its checksum. So
+the order of each epoch is derived again from the draw's lengths (read by Megatron's IndexedDataset) and the seed, the
+windows by arithmetic, and the order of sources by Megatron's own function; each must equal the saved array. No code of
+the writers is used, and Megatron's GPTDataset is not used either.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mixproof.train.record import RunRecord
 
 
 def check_index_numbers(run: RunRecord, index: IndexRecord, checks: Checks) -> None:
-    """E7, E8 and E9 by `index.json` and `run.json` alone."""
+    """Check E7, E8 and E9 with `index.json` and `run.json` only."""
     checks.equal("schema", "as seed of the index", run.seed, index.seed)
     checks.equal("schema", "as masks of the index", run.masks, index.masks)
     checks.equal("E7", "as sequence length of the index", run.sequence_length, index.sequence_length)
@@ -39,43 +39,49 @@ def check_index_numbers(run: RunRecord, index: IndexRecord, checks: Checks) -> N
 def check_index_arrays(
     root: Path, run: RunRecord, index: IndexRecord, lengths: dict[str, NDArray[np.int32]], checks: Checks
 ) -> None:
-    """Checksum and derive again every array.
+    """Check the checksum of every array and derive its values again.
 
     Args:
         root: the store's folder.
         run: the run's record.
         index: its `index.json`.
-        lengths: tokens of each document of every draw that could be read.
-        checks: where the outcome goes.
+        lengths: tokens of each document, for every draw that could be read.
+        checks: receives the results.
     """
     folder = f"train/{run.key}/index"
-    seen: Counter[str] = Counter()
     for stream in index.streams:
         at = checks.at(source=stream.source, stage="stream")
-        truth = lengths.get(stream.source)
-        _compare(root, folder, stream.lengths, truth, "E6", at)
+        lengths_of_draw = lengths.get(stream.source)
+        _compare(root, folder, stream.lengths, lengths_of_draw, "E6", at)
         for epoch in stream.epochs:
-            expected = _order_of(_seed_of(index.seed, stream.source, epoch.epoch), truth, index.sequence_length)
+            seed = _seed_of(index.seed, stream.source, epoch.epoch)
+            expected = _order_of(seed, lengths_of_draw, index.sequence_length)
             arrays = (epoch.document_index, epoch.sample_index, epoch.shuffle_index)
             for array, derived in zip(arrays, expected, strict=True):
                 _compare(root, folder, array, derived, "E7", at.at(shard=f"epoch {epoch.epoch}"))
+    consumed: Counter[str] = Counter()
     for number, phase in enumerate(index.phases):
-        at = checks.at(stage="blend", shard=f"phase {number}")
-        dealt = _deal(phase)
-        found = _compare(root, folder, phase.dataset_index, dealt[0], "E8", at)
-        _compare(root, folder, phase.dataset_sample_index, dealt[1], "E8", at)
-        if found is not None:
-            reached = found[: max(run.consumed_samples - phase.first_sample, 0)]
-            for place, source in enumerate(phase.sources):
-                seen[source] += int((reached == place).sum())
-            at.equal("E8", "samples of another source", 0, int((found >= len(phase.sources)).sum()))
+        consumed += _check_phase_arrays(root, run, phase, checks.at(stage="blend", shard=f"phase {number}"))
     for source, delivered in run.delivered.items():
         at = checks.at(source=source, stage="train")
-        at.equal("E9", "samples, replayed from the index", seen[source], delivered.samples)
+        at.equal("E9", "samples, replayed from the index", consumed[source], delivered.samples)
+
+
+def _check_phase_arrays(root: Path, run: RunRecord, phase: PhaseIndexRecord, checks: Checks) -> Counter[str]:
+    """Check the arrays of one phase; return the samples of each source that the run consumed in it."""
+    folder = f"train/{run.key}/index"
+    datasets, samples = _interleave(phase)
+    found = _compare(root, folder, phase.dataset_index, datasets, "E8", checks)
+    _compare(root, folder, phase.dataset_sample_index, samples, "E8", checks)
+    if found is None:
+        return Counter()
+    reached = found[: max(run.consumed_samples - phase.first_sample, 0)]
+    checks.equal("E8", "samples of an unknown source", 0, int((found >= len(phase.sources)).sum()))
+    return Counter({source: int((reached == number).sum()) for number, source in enumerate(phase.sources)})
 
 
 def named_arrays(index: IndexRecord) -> dict[str, str]:
-    """SHA-256 of every array that `index.json` names."""
+    """Return the SHA-256 of every array that `index.json` names."""
     arrays: list[ArrayRecord] = []
     for stream in index.streams:
         arrays.append(stream.lengths)
@@ -91,7 +97,7 @@ def _read_sources(index: IndexRecord) -> list[str]:
 
 
 def _check_phases(run: RunRecord, index: IndexRecord, checks: Checks) -> Counter[str]:
-    """E8 by the numbers of the phases; returns the samples of each source over all phases."""
+    """Check E8 on the numbers of the phases; return the samples of each source over all phases."""
     checks.equal("E8", "phases", len(run.phases), len(index.phases))
     before: Counter[str] = Counter()
     first_sample = 0
@@ -121,8 +127,8 @@ def _check_stream_numbers(stream: StreamRecord, index: IndexRecord, samples: int
         stream.draw.tokens,
         1 + stream.windows * length + stream.rest,
     )
-    checks.true("E7", 0 <= stream.rest < length, f"a rest below {length}", str(stream.rest))
-    if not checks.true("E7", stream.windows > 0, "a window at least", "none"):
+    checks.true("E7", 0 <= stream.rest < length, f"fewer than {length} unused tokens", str(stream.rest))
+    if not checks.true("E7", stream.windows > 0, "at least one window", "none"):
         return
     passes = -(-samples // stream.windows)
     checks.equal("E7", "as epochs", list(range(passes)), [epoch.epoch for epoch in stream.epochs])
@@ -132,13 +138,13 @@ def _check_stream_numbers(stream: StreamRecord, index: IndexRecord, samples: int
 
 
 def _seed_of(seed: int, source: str, epoch: int) -> int:
-    """31 bits of the names' SHA-256."""
+    """Return the first 31 bits of the SHA-256 of the seed's name."""
     digest = hashlib.sha256(f"stream/{seed}/{source}/{epoch}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 
 def _order_of(seed: int, lengths: NDArray[np.int32] | None, sequence_length: int) -> tuple[NDArray[Any] | None, ...]:
-    """Document, sample and shuffle index of one pass, from lengths and seed; None where the draw is not whole."""
+    """Derive document, sample and shuffle index of one pass from lengths and seed; None if the draw is damaged."""
     if lengths is None:
         return None, None, None
     state = np.random.RandomState(seed)
@@ -146,16 +152,16 @@ def _order_of(seed: int, lengths: NDArray[np.int32] | None, sequence_length: int
     state.shuffle(documents)
     ends = np.cumsum(lengths[documents], dtype=np.int64)
     windows = (int(ends[-1]) - 1) // sequence_length
-    places = np.arange(windows + 1, dtype=np.int64) * sequence_length
-    rows = np.searchsorted(ends, places, side="right")
-    starts = np.stack([rows, places - (ends[rows] - lengths[documents[rows]])], axis=1)
+    positions = np.arange(windows + 1, dtype=np.int64) * sequence_length
+    rows = np.searchsorted(ends, positions, side="right")
+    starts = np.stack([rows, positions - (ends[rows] - lengths[documents[rows]])], axis=1)
     order = np.arange(windows, dtype=np.uint32)
     state.shuffle(order)
     return documents, starts, order
 
 
-def _deal(phase: PhaseIndexRecord) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    """Megatron's exhaustive dealing; None where the counts cannot be dealt."""
+def _interleave(phase: PhaseIndexRecord) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    """Derive Megatron's exhaustive blending; None if the counts are invalid."""
     counts = phase.samples_of
     if not counts or min(counts) < 1 or len(counts) != len(phase.sources):
         return None, None
@@ -172,7 +178,7 @@ def _compare(
     equation: Equation,
     checks: Checks,
 ) -> NDArray[Any] | None:
-    """Checksum of one array, then its values; returns it where its bytes are the recorded ones."""
+    """Check an array's checksum, then its values; return it if the checksum holds."""
     path = check_file(root, f"{folder}/{array.file}", array.sha256, checks)
     if path is None:
         return None
@@ -180,16 +186,16 @@ def _compare(
     try:
         found: NDArray[Any] = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        at.true("schema", False, "an array", str(error))
+        at.true("schema", False, "a numpy array", str(error))
         return None
     if expected is not None:
         same = found.shape == expected.shape and np.array_equal(found, expected)
-        at.true(equation, same, "the order that draw, seed and counts give", _difference(found, expected))
+        at.true(equation, same, "the array derived from draw, seed and counts", _difference(found, expected))
     return found
 
 
 def _difference(found: NDArray[Any], expected: NDArray[Any]) -> str:
     if found.shape != expected.shape:
-        return f"shape {found.shape} for {expected.shape}"
+        return f"shape {found.shape} instead of {expected.shape}"
     rows = np.flatnonzero((found != expected).reshape(len(found), -1).any(axis=1))
     return f"{len(rows)} of {len(found)} rows differ" + (f", the first at {rows[0]}" if len(rows) else "")

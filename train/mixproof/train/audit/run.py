@@ -1,13 +1,14 @@
-"""`audit_run`: a finished run's record against its equations and, at depth `bytes`, against every byte it names.
+"""`audit_run`: check a finished run's record against the equations and, at depth `bytes`, every file that it names.
 
-As in the audit of a build, nothing is shared with the code that trained but the schemas of the records. In order:
-`run.json` and `index.json`, E7 to E10 and the record's own arithmetic (weights by shape, tokens by samples, epochs,
-bits per byte) with the build's manifest beside them; then the files: draws, index arrays (checksums, then derived
-again), checkpoint, metrics and scores. A file that fails its checksum is named and not opened further.
+As in the audit of a build, only the schemas of the records are shared with the code that trained; an import contract
+forbids the rest, and every value is computed again here. The order: `run.json` and `index.json`, E7 to E10 and the
+record's own arithmetic (parameters from the shape, tokens from samples, epochs, bits per byte) together with the
+build's manifest; then the files: draws, index arrays (checksums, then derived again), checkpoints, metrics, scores,
+external scores and the row in `runs.parquet`. A file whose checksum is wrong is named and not read further.
 
-Not covered: that training on these samples gives these weights, and the build itself, which `audit_build` checks.
-What the record states freely (recipe, names, seed, masks) is bound to the folder's name by `audit_identity.py`, its
-bytes to the receipt beside it.
+Not checked: that training on these samples gives these weights, and the build itself, which `audit_build` checks. What
+the record declares (recipe, names, seed, masks) is bound to the folder's name by `identity.py`, its bytes to the
+receipt beside it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from pydantic import ValidationError
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import CHECKPOINTS
-from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.manifest import HeldoutRecord, Manifest
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.receipts import sealed_files
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
 from mixproof.train.data.saved_index import INDEX, IndexRecord
-from mixproof.train.record import RunRecord
+from mixproof.train.record import HeldoutScore, RunRecord
 
 from .checkpoints import check_checkpoints
 from .draws import check_draw
@@ -39,31 +40,34 @@ from .runs_table import check_runs_table
 from .scores import check_metrics, check_scores
 
 RELATIVE_ERROR = 1e-12
-"""Allowed where a float of the record is computed again."""
+"""Tolerance where a float of the record is computed again."""
 SHARE_ERROR = 1e-9
-"""Allowed where declared shares are summed as floats."""
+"""Tolerance of the sum of declared shares."""
 
 
 def audit_run(run_path: Path, depth: Depth = "bytes", *, compared: bool = False) -> AuditReport:
     """Audit the run whose record is `<store>/train/<key>/run.json`.
 
     Args:
-        run_path: the record or its folder; every other file is found in its store.
-        depth: `arithmetic` opens the records only, the others every file.
-        compared: with `arithmetic`, hash index, metrics and scores as well: what a comparison is read from. Its
-            checkpoints and draws, which it does not read, are a hundred times as large.
+        run_path: the record or its folder; all other files are found in its store.
+        depth: `arithmetic` opens only the records, the others every file.
+        compared: with `arithmetic`, also hash index, metrics and scores, which a comparison reads. Checkpoints and
+            draws, which it does not read, are a hundred times as large.
 
     Returns:
-        The report; a check that fails is in it and never an exception.
+        The report; a failed check is in the report and never an exception.
 
     Raises:
-        RequestError: when there is no such record, or it stands in no store.
+        RequestError: when there is no such record, or it is not in a store.
     """
     path = (run_path / "run.json" if run_path.is_dir() else run_path).resolve()
     if not path.is_file():
-        raise RequestError(f"{path}: no run record there; `mixproof train` writes one")
+        raise RequestError(f"{path}: no run record; `mixproof train` writes one when a run ends")
     if path.parent.parent.name != "train":
-        raise RequestError(f"{path}: not in a store's train/<key>/, so its files cannot be found")
+        raise RequestError(
+            f"{path}: not in the folder train/<key>/ of a store, so its files cannot be found; audit the run where its "
+            "store is"
+        )
     root = path.parents[2]
     checks = Checks()
     at = checks.at(file=str(path))
@@ -71,10 +75,11 @@ def audit_run(run_path: Path, depth: Depth = "bytes", *, compared: bool = False)
     _check_seal(root, path, checks)
     if run is None:
         return checks.report(depth)
-    at.equal("schema", "as key, by the folder's name", path.parent.name, run.key)
+    at.equal("schema", "as key, from the folder's name", path.parent.name, run.key)
     check_identity(root, path.parent.name, run, checks)
     manifest = _parse_manifest(root, run, checks)
     _check_counts(run, at)
+    _check_model_counts(run, at.at(stage="train"))
     if manifest is not None:
         _check_heldout_counts(run, manifest, at)
     index = _parse_index(root, run, checks)
@@ -99,20 +104,20 @@ def _parse_run(path: Path, checks: Checks) -> RunRecord | None:
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         checks.true("schema", False, "a run record of schema 1", f"{where}: {first['msg']}")
         return None
-    checks.true("schema", run.to_bytes() == raw, "JSON with sorted keys and an indent of one", "another form")
+    checks.true("schema", run.to_bytes() == raw, "JSON with sorted keys and an indent of one", "other formatting")
     checks.equal("schema", "as status", "done", run.status)
     return run
 
 
 def _check_seal(root: Path, path: Path, checks: Checks) -> None:
-    """The record's bytes against the receipt beside it: labels and last digits stand in no equation.
+    """Check the record's bytes against the receipt beside it; no equation covers labels and last digits.
 
-    A record that fails is read on all the same: the equations tell which figure was changed.
+    A record that fails is still checked further: the equations show which number was changed.
     """
     sealed = sealed_files(root, f"train/{path.parent.name}", checks)
     if sealed is not None:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
-        checks.at(file=str(path)).equal("checksum", "as sha256, by the receipt", sealed.get(path.name), found)
+        checks.at(file=str(path)).equal("checksum", "as SHA-256, from the receipt", sealed.get(path.name), found)
 
 
 def _parse_manifest(root: Path, run: RunRecord, checks: Checks) -> Manifest | None:
@@ -120,31 +125,31 @@ def _parse_manifest(root: Path, run: RunRecord, checks: Checks) -> Manifest | No
     try:
         return Manifest.model_validate_json(path.read_bytes()) if path is not None else None
     except ValidationError:
-        checks.at(file=str(path)).true("schema", False, "a manifest of schema 1", "another form")
+        checks.at(file=str(path)).true("schema", False, "a manifest of schema 1", "a file that does not follow it")
         return None
 
 
 def _parse_index(root: Path, run: RunRecord, checks: Checks) -> IndexRecord | None:
-    """The index, where its checksum holds; and that it names the arrays that the record names."""
+    """Read the index if its checksum holds, and check that it names the same arrays as the record."""
     name = f"train/{run.key}/index/{INDEX}"
-    own = {file.removeprefix("index/"): sha256 for file, sha256 in run.index.items()}
-    path = check_file(root, name, own.pop(INDEX, "of index.json, which the record does not name"), checks)
+    recorded = {file.removeprefix("index/"): sha256 for file, sha256 in run.index.items()}
+    path = check_file(root, name, recorded.pop(INDEX, "of index.json, which the record does not name"), checks)
     if path is None:
         return None
     at = checks.at(file=str(path))
     try:
         index = IndexRecord.model_validate_json(path.read_bytes())
     except ValidationError:
-        at.true("schema", False, "an index of schema 1", "another form")
+        at.true("schema", False, "an index of schema 1", "a file that does not follow it")
         return None
     named = named_arrays(index)
-    differ = sorted(file for file in {*named, *own} if named.get(file) != own.get(file))
-    at.equal("checksum", "as arrays whose checksum the record does not share", [], differ)
+    differ = sorted(file for file in {*named, *recorded} if named.get(file) != recorded.get(file))
+    at.equal("checksum", "as arrays with other checksums in the record", [], differ)
     return index
 
 
 def _check_counts(run: RunRecord, checks: Checks) -> None:
-    """E8 and E9 by the record's own numbers, and the weights by the shape."""
+    """Check E8 and E9 on the record's own numbers."""
     length = run.sequence_length
     planned: dict[str, int] = {}
     for number, phase in enumerate(run.phases):
@@ -170,20 +175,27 @@ def _check_counts(run: RunRecord, checks: Checks) -> None:
         here.equal("E8", "tokens planned", planned.get(source, 0) * length, delivered.planned)
     missing = sorted(set(planned) - set(run.delivered))
     at.equal("E9", "as planned sources that are not delivered", [], missing)
+
+
+def _check_model_counts(run: RunRecord, checks: Checks) -> None:
+    """Check parameters and FLOPs, counted again from the shape."""
     shape, vocabulary = run.architecture, run.tokenizer.vocab_size
     heads = shape.heads + 2 * shape.kv_heads
     matrices = shape.hidden * shape.head_dim * (heads + shape.heads) + 3 * shape.hidden * shape.ffn
-    weights = shape.layers * (matrices + 2 * shape.hidden) + shape.hidden
-    at.equal("schema", "weights without the embedding, by the shape", weights, run.parameters.non_embedding)
-    at.equal("schema", "weights, by the shape", weights + vocabulary * shape.hidden, run.parameters.total)
+    parameters = shape.layers * (matrices + 2 * shape.hidden) + shape.hidden
+    checks.equal("schema", "non-embedding parameters, from the shape", parameters, run.parameters.non_embedding)
+    total = parameters + vocabulary * shape.hidden
+    checks.equal("schema", "parameters, from the shape", total, run.parameters.total)
     multiplied = (
-        shape.layers * matrices + vocabulary * shape.hidden + shape.layers * shape.heads * shape.head_dim * length
+        shape.layers * matrices
+        + vocabulary * shape.hidden
+        + shape.layers * shape.heads * shape.head_dim * run.sequence_length
     )
-    at.equal("schema", "FLOPs, by the shape", 6 * multiplied * run.consumed_tokens, run.flops)
+    checks.equal("schema", "FLOPs, from the shape", 6 * multiplied * run.consumed_tokens, run.flops)
 
 
 def _check_delivered(run: RunRecord, index: IndexRecord, checks: Checks) -> None:
-    """Epochs and unique tokens of each source, by the windows of draw and dataset."""
+    """Check epochs and unique tokens of each source, from the windows of draw and dataset."""
     length = index.sequence_length
     streams = {stream.source: stream for stream in index.streams}
     for source, delivered in run.delivered.items():
@@ -201,37 +213,39 @@ def _check_delivered(run: RunRecord, index: IndexRecord, checks: Checks) -> None
 
 
 def _check_heldout_counts(run: RunRecord, manifest: Manifest, checks: Checks) -> None:
-    """E10 by the numbers of record and manifest."""
+    """Check E10 on the numbers of record and manifest."""
     tokenizer = manifest.tokenizer
-    own = (run.tokenizer.sha256, run.tokenizer.vocab_size, run.tokenizer.eod_id)
+    found = (run.tokenizer.sha256, run.tokenizer.vocab_size, run.tokenizer.eod_id)
     expected = (tokenizer.sha256, tokenizer.vocab_size, tokenizer.eod_id)
-    checks.equal("E5", "as the build's tokenizer", expected, own)
-    held = sorted(name for name, source in manifest.sources.items() if source.heldout.documents)
-    checks.equal("E10", "as scored sources", held, sorted(run.heldout))
+    checks.equal("E5", "as the build's tokenizer", expected, found)
+    held_out = sorted(name for name, source in manifest.sources.items() if source.heldout.documents)
+    checks.equal("E10", "as scored sources", held_out, sorted(run.heldout))
     checks.equal("E10", "as sequence length of the evaluation", run.sequence_length, run.evaluation.sequence_length)
     for source, score in run.heldout.items():
-        if source not in manifest.sources:
-            continue
-        at = checks.at(source=source, stage="evaluate")
-        heldout = manifest.sources[source].heldout
-        at.equal("E10", "scored targets", heldout.tokens, score.tokens)
-        at.equal("E10", "documents", heldout.documents, score.documents)
-        at.equal("E10", "bytes", heldout.bytes, score.bytes)
-        parts = [[part.bin_sha256, part.idx_sha256, part.provenance_sha256] for part in heldout.datasets]
-        datasets = hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
-        at.equal("checksum", "as sha256 of the held-out parts", datasets, score.datasets_sha256)
-        if heldout.texts is not None:
-            at.equal("checksum", "as sha256 of the held-out texts", heldout.texts.sha256, score.texts_sha256)
-        if score.bytes:
-            bits = score.loss * score.tokens / math.log(2) / score.bytes
-            same = math.isclose(bits, score.bits_per_byte, rel_tol=RELATIVE_ERROR)
-            at.true("E10", same, f"{bits} bits per byte by the loss", str(score.bits_per_byte))
+        if source in manifest.sources:
+            at = checks.at(source=source, stage="evaluate")
+            _check_heldout_score(score, manifest.sources[source].heldout, at)
+
+
+def _check_heldout_score(score: HeldoutScore, heldout: HeldoutRecord, checks: Checks) -> None:
+    checks.equal("E10", "scored targets", heldout.tokens, score.tokens)
+    checks.equal("E10", "documents", heldout.documents, score.documents)
+    checks.equal("E10", "bytes", heldout.bytes, score.bytes)
+    parts = [[part.bin_sha256, part.idx_sha256, part.provenance_sha256] for part in heldout.datasets]
+    datasets = hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
+    checks.equal("checksum", "as SHA-256 of the held-out parts", datasets, score.datasets_sha256)
+    if heldout.texts is not None:
+        checks.equal("checksum", "as SHA-256 of the held-out texts", heldout.texts.sha256, score.texts_sha256)
+    if score.bytes:
+        bits = score.loss * score.tokens / math.log(2) / score.bytes
+        same = math.isclose(bits, score.bits_per_byte, rel_tol=RELATIVE_ERROR)
+        checks.true("E10", same, f"{bits} bits per byte from the loss", str(score.bits_per_byte))
 
 
 def _check_bytes(
     root: Path, run: RunRecord, index: IndexRecord | None, manifest: Manifest | None, checks: Checks
 ) -> None:
-    """Every file of the run: draws, index arrays, checkpoint, metrics, scores."""
+    """Check every file of the run: draws, index arrays, checkpoints, metrics, scores."""
     lengths: dict[str, NDArray[np.int32]] = {}
     for source, draw in run.draws.items():
         found = check_draw(root, source, draw, manifest, checks)
@@ -239,11 +253,11 @@ def _check_bytes(
             lengths[source] = found
     if index is not None:
         check_index_arrays(root, run, index, lengths, checks)
-    whole: dict[str, Path] = {}
+    intact: dict[str, Path] = {}
     for name, sha256 in run.files.items():
         path = check_file(root, f"train/{run.key}/{name}", sha256, checks.at(stage="train"))
         if path is not None:
-            whole[name] = path
+            intact[name] = path
     at = checks.at(file=str(root / "train" / run.key), stage="train")
     for name in ("metrics.jsonl", "scores.parquet"):
         at.true("schema", name in run.files, f"{name} in the record", "no such file")
@@ -252,7 +266,7 @@ def _check_bytes(
     check_checkpoints(root, run, checks.at(stage="train"))
     check_external(root, run.key, checks)
     check_runs_table(root, run, checks.at(stage="train"))
-    if "metrics.jsonl" in whole:
-        check_metrics(whole["metrics.jsonl"], run, checks.at(stage="train"))
-    if "scores.parquet" in whole and manifest is not None:
-        check_scores(root, whole["scores.parquet"], run, manifest, checks.at(stage="evaluate"))
+    if "metrics.jsonl" in intact:
+        check_metrics(intact["metrics.jsonl"], run, checks.at(stage="train"))
+    if "scores.parquet" in intact and manifest is not None:
+        check_scores(root, intact["scores.parquet"], run, manifest, checks.at(stage="evaluate"))

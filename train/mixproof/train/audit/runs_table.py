@@ -1,7 +1,8 @@
-"""Audit of `runs.parquet`: what the table of a store's runs says of one of them is what its record says.
+"""Audit of `runs.parquet`: the row of a run in the store's table agrees with the run's record.
 
-The table is made from the records, so it proves nothing; but others read it in their place, and compare runs by it. A
-run that is not in it yet is no failure: the table is written when all runs of a command have ended.
+The table is derived from the records, but people read it instead of them and compare runs by it. The expected row is
+made here, not by the code that wrote the table. A run that is not in the table yet is not a failure: the table is
+written when all runs of a command have ended.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from mixproof.train.runs_schema import RUNS_TABLE, SCHEMA
 
 
 def check_runs_table(root: Path, run: RunRecord, checks: Checks) -> None:
-    """Compare the rows of a run, found by its key or by its record's checksum."""
+    """Compare the rows of a run, found by its key or its record's checksum."""
     path = root / RUNS_TABLE
     if not path.is_file():
         return
     at = checks.at(file=str(path))
     try:
         table = pq.read_table(path, partitioning=None)
-        if not at.true("schema", table.schema.equals(SCHEMA), "the columns of a table of runs", "others"):
+        if not at.true("schema", table.schema.equals(SCHEMA), "the columns of a table of runs", "other columns"):
             return
         mine = pc.or_(pc.equal(table["key"], run.key), pc.equal(table["record_sha256"], run.sha256))
         rows = table.filter(mine)
@@ -37,11 +38,11 @@ def check_runs_table(root: Path, run: RunRecord, checks: Checks) -> None:
     for row in range(rows.num_rows):
         found = rows.slice(row, 1)
         differ = [name for name in SCHEMA.names if not found[name].equals(expected[name])]
-        at.equal("schema", "as columns that are not those of the record", [], differ)
+        at.equal("schema", "as columns that differ from the record", [], differ)
 
 
 def _row(run: RunRecord) -> dict[str, Any]:
-    """The row that the record implies, derived here and not by the code that wrote the table."""
+    """Derive the row from the record."""
     stated = run.model_dump(mode="json", by_alias=True)
     row = {name: stated.get(name) for name in SCHEMA.names}
     tokenizer, delivered = stated["tokenizer"], stated["delivered"]

@@ -1,4 +1,7 @@
-"""Audit of what a run says it measured: its metrics, a line a step, and its per-document scores."""
+"""Audit of a run's measurements: its metrics, one line per step, and its per-document scores.
+
+Sums and losses are computed again here; no code that trained or scored is used.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ from mixproof.train.record import HeldoutScore, RunRecord
 
 COLUMNS = ["file", "record", "text_bytes", "tokens"]
 RELATIVE_ERROR = 1e-12
-"""Sums of float64 may differ in their last digits with the order of adding."""
+"""Tolerance for float64 sums, whose last digits depend on the order of addition."""
 
 
 def check_metrics(path: Path, run: RunRecord, checks: Checks) -> None:
-    """E9: one line a step, each with a batch more than the one before, up to the consumed samples.
+    """Check E9: one line per step, each with one more batch than the previous one, up to the consumed samples.
 
-    Where every target counts, the targets that the steps trained on by source are the tokens delivered of it: what
-    the optimizer saw, held against the replay of the index.
+    If every target counts, the targets of each source, summed over the steps, must equal the tokens delivered of it:
+    what the optimizer saw is compared with the replay of the index.
     """
     at = checks.at(file=str(path))
     try:
@@ -34,14 +37,14 @@ def check_metrics(path: Path, run: RunRecord, checks: Checks) -> None:
         counts = [(line["step"], line["samples"], line["tokens"]) for line in lines]
         finite = all(math.isfinite(line["loss"]) for line in lines)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        at.true("schema", False, "a JSON object a line, with step, samples, tokens and loss", repr(error))
+        at.true("schema", False, "one JSON object per line with step, samples, tokens and loss", repr(error))
         return
     batch, length = run.global_batch_size, run.sequence_length
     expected = [(step, step * batch, step * batch * length) for step in range(1, run.steps + 1)]
     wrong = next((i for i, pair in enumerate(zip(counts, expected, strict=False)) if pair[0] != pair[1]), None)
     at.equal("E9", "steps", len(expected), len(counts))
-    at.true("E9", wrong is None, "step, samples and tokens in order", f"others in line {(wrong or 0) + 1}")
-    at.true("schema", finite, "finite losses", "others")
+    at.true("E9", wrong is None, "step, samples and tokens in order", f"other numbers in line {(wrong or 0) + 1}")
+    at.true("schema", finite, "finite losses", "a loss that is NaN or infinite")
     if not run.masks.eod_mask_loss and all("targets_of" in line for line in lines):
         targets: Counter[str] = Counter()
         for line in lines:
@@ -51,7 +54,7 @@ def check_metrics(path: Path, run: RunRecord, checks: Checks) -> None:
 
 
 def check_scores(root: Path, path: Path, run: RunRecord, manifest: Manifest, checks: Checks) -> None:
-    """E10: a row for every held-out document of every source, and sums that give the record's losses."""
+    """Check E10: one row per held-out document of every source, and sums that give the record's losses."""
     at = checks.at(file=str(path))
     try:
         scores = pq.read_table(path, columns=["source", "document", *COLUMNS, "nll_nats"])
@@ -74,19 +77,20 @@ def _check_source(rows: pa.Table, score: HeldoutScore, checks: Checks) -> None:
     nll = rows["nll_nats"].to_numpy()
     loss = math.fsum(nll) / max(score.tokens, 1)
     same = math.isclose(loss, score.loss, rel_tol=RELATIVE_ERROR)
-    checks.true("E10", same, f"{loss} nats per token by the documents", str(score.loss))
-    checks.true("E10", bool((nll >= 0).all()), "losses that are not negative", "others")
+    checks.true("E10", same, f"{loss} nats per token from the documents' losses", str(score.loss))
+    checks.true("E10", bool((nll >= 0).all()), "no negative losses", "negative losses")
 
 
 def _check_rows(root: Path, rows: pa.Table, heldout: HeldoutRecord, checks: Checks) -> None:
-    """The rows are the held-out documents, in order; `document` counts them from 0."""
+    """Check that the rows are the held-out documents in order; `document` counts from 0."""
     numbers = rows["document"].to_numpy()
-    checks.true("E10", np.array_equal(numbers, np.arange(len(numbers))), "documents from 0 in order", "others")
+    in_order = np.array_equal(numbers, np.arange(len(numbers)))
+    checks.true("E10", in_order, "documents numbered from 0 in order", "other numbers")
     paths = [check_file(root, part.provenance, part.provenance_sha256, checks) for part in heldout.datasets]
-    whole = [path for path in paths if path is not None]
-    if len(whole) < len(paths) or not whole:
+    intact = [path for path in paths if path is not None]
+    if len(intact) < len(paths) or not intact:
         return
-    provenance = pa.concat_tables(pq.read_table(path, columns=COLUMNS) for path in whole)
+    provenance = pa.concat_tables(pq.read_table(path, columns=COLUMNS) for path in intact)
     for name in COLUMNS:
         same = rows[name].to_pylist() == provenance[name].to_pylist()
-        checks.true("E10", same, f"{name} of each held-out document", "others")
+        checks.true("E10", same, f"{name} of each held-out document as in the provenance", "other values")

@@ -1,20 +1,21 @@
-"""Checkpoints in Megatron's torch_dist format, written and read alike on CPU and CUDA.
+"""Checkpoints in Megatron's torch_dist format, written and read the same way on CPU and CUDA.
 
     checkpoints/iter_<consumed samples>/   common.pt, metadata.json, .metadata, __<rank>_0.distcp, files.json
 
-A checkpoint holds model, optimizer, schedule, random-number state and consumed samples: all that the next step
-depends on, so that a resumed run goes on bit for bit. It is written into a scratch folder, every file is put on
-disk, `files.json` (sizes and checksums) comes last, and the folder is renamed: a half-written one never counts.
-The same state gives the same bytes, so a run's record does not show where it was interrupted.
+A checkpoint holds model, optimizer, schedule, random-number state and consumed samples: everything the next step
+depends on, so a resumed run continues bit for bit. It is written into a scratch folder, every file is synced to disk,
+`files.json` (sizes and checksums) is written last, and the folder is renamed, so a partial checkpoint never counts. The
+same state gives the same bytes, so a run's record does not show where it was interrupted.
 
-Megatron's own save calls CUDA and hangs where psutil is missing; torch's checkpoint writer with Megatron's planner
-writes the same format without either. Another number of ranks can go on from a checkpoint, with new random-number
-states; these models draw no random numbers after their first weights.
+Megatron's own save calls CUDA and hangs without psutil; torch's checkpoint writer with Megatron's planner writes the
+same format without either. A run can resume on another number of ranks, with new random-number states; these models
+draw no random numbers after initialization.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import warnings
@@ -47,28 +48,30 @@ from mixproof.ledger.location import CHECKPOINTS
 from mixproof.ledger.receipt import seal
 from mixproof.train.checkpoint_files import FILES, checkpoint_files, checkpoint_path
 from mixproof.train.distributed import Ranks
-from mixproof.train.model.layer_history import continued
+from mixproof.train.model.layer_history import read_layer_history
 from mixproof.train.model.optimizer import parameters_of
-from mixproof.train.model.random_numbers import random_numbers, set_random_numbers
+from mixproof.train.model.random_numbers import random_state, set_random_state
 from mixproof.train.model.state import TrainingState
 from mixproof.train.ownership import Ownership
 
+logger = logging.getLogger(__name__)
+
 
 class _Writer(FileSystemWriter):
-    """Torch's file writer without the place and the random name that it would put into the checkpoint."""
+    """Torch's file writer without the path and random id that it would store in the checkpoint."""
 
     def storage_meta(self) -> StorageMeta | None:
         return None
 
 
 class SaveStrategy(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # megatron-core has no types
-    """Megatron's torch_dist format, version 1, by torch's synchronous writer: no call to CUDA."""
+    """Megatron's torch_dist format, version 1, by torch's synchronous writer, which does not call CUDA."""
 
     def __init__(self) -> None:
         super().__init__("torch_dist", 1)
 
     def save(self, sharded_state_dict: dict[str, Any], checkpoint_dir: str | Path) -> None:
-        """Write one rank's part; raises what the first rank that failed did."""
+        """Write one rank's part; raises the error of the first rank that failed."""
         state, _, _ = _replace_state_dict_keys_with_sharded_keys(sharded_state_dict, self.keep_only_main_replica)
         planner = MCoreSavePlanner(dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False)
         try:
@@ -77,7 +80,7 @@ class SaveStrategy(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # megat
                 storage_writer=_Writer(checkpoint_dir, sync_files=False),
                 planner=planner,
             )
-        except CheckpointException as error:  # a BaseException, which nobody who tells of errors would see
+        except CheckpointException as error:  # a BaseException, which `except Exception` would not catch
             raise error.failures[min(error.failures)][0] from error
 
 
@@ -85,7 +88,7 @@ def save_checkpoint(folder: Path, state: TrainingState, ranks: Ranks, ownership:
     """Write the checkpoint of `state`, on all ranks together.
 
     Raises:
-        SupersededError: when another attempt has taken the run over.
+        SupersededError: when another attempt has taken over the run.
     """
     target = checkpoint_path(folder, state.consumed_samples)
     scratch = scratch_beside(target, ownership.name)
@@ -102,27 +105,28 @@ def save_checkpoint(folder: Path, state: TrainingState, ranks: Ranks, ownership:
         _seal(scratch, state, ranks)
         ownership.check()
         _publish(scratch, target)
+        logger.info("saved checkpoint %s", target)
     ranks.barrier()
     return target
 
 
 def load_checkpoint(path: Path, state: TrainingState, ranks: Ranks) -> None:
-    """Bring a freshly built `state` to where the checkpoint at `path` was taken; the schedule stays that of `state`.
+    """Load the checkpoint at `path` into a freshly built `state`; the schedule stays that of `state`.
 
     Raises:
-        RequestError: when it was trained in another arithmetic, which would make one run of two kinds.
+        RequestError: when it was trained in a different dtype; one run would mix two dtypes.
     """
     facts = json.loads((path / FILES).read_bytes())
     if facts["dtype"] != state.dtype:
         raise RequestError(
-            f"{path}: the run was started in {facts['dtype']} and would go on in {state.dtype}; "
-            "finish it on the kind of device it was started on, or delete the run's folder"
+            f"{path}: the run was started in {facts['dtype']} and would resume in {state.dtype}; "
+            "finish it on the kind of device it was started on, or delete the run's folder to start again"
         )
     same_ranks = facts["ranks"] == ranks.size
     strict = StrictHandling.RAISE_ALL if same_ranks else StrictHandling.ASSUME_OK_UNEXPECTED
     content = _content(state, ranks, loading=True, with_random=same_ranks)
     with warnings.catch_warnings():
-        # Megatron loads by torch's older names
+        # Megatron uses torch's deprecated names
         warnings.filterwarnings("ignore", r"`load_state_dict` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r"Please use DTensor instead", FutureWarning)
         loaded = dist_checkpointing.load(content, str(path), strict=strict)
@@ -133,39 +137,41 @@ def load_checkpoint(path: Path, state: TrainingState, ranks: Ranks) -> None:
         moments["step"] = torch.tensor(step)
     state.optimizer.load_state_dict(optimizer)
     state.consumed_samples = loaded["consumed_samples"]
-    state.layers = continued(state.layers, facts.get("layers", state.layers), state.consumed_samples)
-    # not from the checkpoint: a branch decays elsewhere than the run that trained its trunk, and is there as far
+    if (saved_layers := read_layer_history(facts.get("layers"))) is not None:
+        state.layers = state.layers.resumed(saved_layers, state.consumed_samples)
+    # not from the checkpoint: a branch decays at other steps than the run that trained its trunk
     state.scheduler.step(state.consumed_samples)
     if same_ranks:
-        set_random_numbers(loaded["random_numbers"], ranks.device)
+        set_random_state(loaded["random_numbers"], ranks.device)
+    logger.info("loaded checkpoint %s", path)
 
 
 def remove_checkpoints(paths: list[Path]) -> None:
-    """Remove checkpoints so that a kill in between leaves none that looks whole."""
+    """Remove checkpoints; a kill in between leaves none that looks complete."""
     for path in paths:
         (path / FILES).unlink(missing_ok=True)
         shutil.rmtree(path)
 
 
 def remove_scratch(folder: Path) -> None:
-    """Remove what killed attempts left behind."""
+    """Remove the scratch folders of killed attempts."""
     for path in (folder / CHECKPOINTS).glob(".iter_*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 def _content(state: TrainingState, ranks: Ranks, *, loading: bool, with_random: bool = True) -> dict[str, Any]:
-    """The state as Megatron's sharded state dict."""
+    """Return the state as Megatron's sharded state dict."""
     model = state.model.sharded_state_dict()
     content: dict[str, Any] = {"model": model, "optimizer": _optimizer_content(state.optimizer, model, loading)}
     if with_random:
-        numbers = None if loading else random_numbers(ranks.device)
+        numbers = None if loading else random_state(ranks.device)
         content["random_numbers"] = ShardedObject("random_numbers", numbers, (ranks.size,), (ranks.rank,))
     return content
 
 
 def _optimizer_content(optimizer: torch.optim.AdamW, model: dict[str, Any], loading: bool) -> dict[str, Any]:
     if loading:
-        for parameter in parameters_of(optimizer):  # AdamW makes its moments at the first step: make room for them
+        for parameter in parameters_of(optimizer):  # AdamW allocates its moments at the first step: allocate them here
             optimizer.state[parameter] = {
                 "step": torch.tensor(0.0),
                 "exp_avg": torch.zeros_like(parameter),
@@ -174,7 +180,7 @@ def _optimizer_content(optimizer: torch.optim.AdamW, model: dict[str, Any], load
     content = optimizer.state_dict()
     steps = {float(moments["step"]) for moments in content["state"].values()}
     assert len(steps) == 1, "every weight has seen every step"
-    # state_dict() hands out the live moments: leave `step` out of copies
+    # state_dict() returns the live moments: drop `step` from copies
     content["state"] = {
         number: {name: tensor for name, tensor in moments.items() if name != "step"}
         for number, moments in content["state"].items()
@@ -185,7 +191,7 @@ def _optimizer_content(optimizer: torch.optim.AdamW, model: dict[str, Any], load
 
 
 def _seal(scratch: Path, state: TrainingState, ranks: Ranks) -> None:
-    """Put every file on disk, then the list of them."""
+    """Sync every file to disk, then write and sync the list of files."""
     files = {}
     for path in sorted(path for path in scratch.rglob("*") if path.is_file()):
         _sync(path)
@@ -194,7 +200,7 @@ def _seal(scratch: Path, state: TrainingState, ranks: Ranks) -> None:
     facts = {
         "consumed_samples": state.consumed_samples,
         "dtype": state.dtype,
-        "layers": state.layers,
+        "layers": state.layers.to_json(),
         "ranks": ranks.size,
         "files": files,
     }
@@ -204,7 +210,7 @@ def _seal(scratch: Path, state: TrainingState, ranks: Ranks) -> None:
 
 
 def _publish(scratch: Path, target: Path) -> None:
-    if checkpoint_files(target) is not None:  # an earlier attempt got as far; its bytes are the same
+    if checkpoint_files(target) is not None:  # an earlier attempt saved it, with the same bytes
         shutil.rmtree(scratch)
         return
     shutil.rmtree(target, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""What a checkpoint's own arguments say: how many tokens are behind it, and whether its model computes as a proxy does.
+"""Check a checkpoint's arguments (Megatron-LM's `args`): its tokens, and whether its model computes like a proxy.
 
-The names are those of Megatron-LM's `args`. Weights of another arithmetic have the same names and shapes: with another
-base of the rotary positions, or norms whose gains are stored less one, they load and train on from nowhere.
+Models that compute differently can have the same weight names and shapes. With another rotary base, or norms that store
+their gain minus one, the weights load without an error and the model's outputs are wrong.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ OF_A_PROXY: dict[str, object] = {
     "add_qkv_bias": False,
     "window_size": None,
 }
-"""What each argument is where a checkpoint has it; arguments that it lacks are taken to be these."""
+"""The required value of each argument; a missing argument counts as having it."""
 
 
 def prior_tokens(arguments: object, where: str) -> int:
-    """Tokens that a checkpoint was trained on: consumed samples times sequence length, and what was before them.
+    """Return the tokens that a checkpoint was trained on: its own prior tokens + consumed samples × sequence length.
 
     Raises:
         RequestError: when it does not say.
@@ -39,14 +39,14 @@ def prior_tokens(arguments: object, where: str) -> int:
     length = getattr(arguments, "seq_length", None)
     if not isinstance(samples, int) or not isinstance(length, int):
         raise RequestError(
-            f"{where}: it does not say what it was trained on (args.consumed_train_samples and args.seq_length), so "
-            "its tokens cannot enter the account; save it again with both"
+            f"{where}: args.consumed_train_samples or args.seq_length is missing, so the tokens that the checkpoint "
+            "was trained on cannot be accounted for; save it again with both"
         )
     return samples * length + int(getattr(arguments, "prior_tokens", 0) or 0)
 
 
 def check_arguments(arguments: object, rope_base: int, where: str) -> None:
-    """Check that a checkpoint's model computes as a proxy with this base of the rotary positions.
+    """Check that a checkpoint's model computes like a proxy with this rotary base.
 
     Raises:
         RequestError: naming every argument that differs.
@@ -54,10 +54,13 @@ def check_arguments(arguments: object, rope_base: int, where: str) -> None:
     found = getattr(arguments, "rotary_base", rope_base)
     if found != rope_base:
         raise RequestError(
-            f"{where}: its rotary positions have the base {found}, the spec's {rope_base}; "
+            f"{where}: the checkpoint has a rotary base of {found}, the spec of {rope_base}; "
             f"set `train.rope_base: {found}`"
         )
     others = {name: getattr(arguments, name, expected) for name, expected in OF_A_PROXY.items()}
     wrong = [f"{name} {value!r}" for name, value in others.items() if value != OF_A_PROXY[name]]
     if wrong:
-        raise RequestError(f"{where}: no proxy computes like this: {', '.join(wrong)}")
+        raise RequestError(
+            f"{where}: the checkpoint's model computes differently from a proxy: {', '.join(wrong)}; a proxy cannot "
+            "start from it"
+        )

@@ -1,9 +1,9 @@
-"""A proxy as Hugging Face's LlamaForCausalLM: the same numbers under other names, there and back.
+"""Convert a proxy to Hugging Face's LlamaForCausalLM and back: the same numbers under different names.
 
-Megatron keeps queries, keys and values in one matrix, by query group: rows [q_1 .. q_r, k, v] of head_dim each. Its
+Megatron keeps queries, keys and values in one matrix by query group: rows [q_1 .. q_r, k, v] of head_dim each. Its
 `linear_fc1` is [gate; up]. Both rotate the two halves of a head against each other, so nothing is permuted, and the
-logits agree to the last bit or close to it. Embeddings are tied: no `lm_head` is written. Transformers 5 reads the
-base of the rotary positions from `rope_parameters`.
+logits agree to the last bit or nearly so. Embeddings are tied, so no `lm_head` is written. Transformers 5 reads the
+rotary base from `rope_parameters`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 FACTS = "mixproof.json"
-"""Beside a model that was exported: which run it is, and the tokens behind it."""
+"""Beside an exported model: its run, and the tokens that it was trained on."""
 ARCHITECTURE = "LlamaForCausalLM"
 NEEDED = (
     *("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"),
     "max_position_embeddings",
 )
-"""Keys of `config.json` without which there is no shape."""
+"""Keys of `config.json` that the shape needs."""
 
 Weights = dict[str, Tensor]
 
@@ -51,23 +51,23 @@ _FC1 = "mlp.linear_fc1.weight"
 
 @dataclass(frozen=True)
 class LlamaModel:
-    """A model read from a Hugging Face folder, under Megatron's names."""
+    """A model read from a Hugging Face folder, with Megatron's names."""
 
     architecture: Architecture
     vocab_size: int
     sequence_length: int
-    """Longest window that the model is meant for."""
+    """Longest window the model supports."""
     rope_base: int
     weights: Weights
     """Float32, by the names of `GPTModel.named_parameters()`."""
 
 
 def to_huggingface(weights: Mapping[str, Tensor], architecture: Architecture) -> Weights:
-    """Rename and cut Megatron's weights into Llama's."""
+    """Rename and split Megatron's weights into Llama's."""
     made = {theirs: weights[ours] for ours, theirs in _PLAIN.items()}
     for number in range(architecture.layers):
         ours, theirs = f"decoder.layers.{number}.", f"model.layers.{number}."
-        made |= {theirs + there: weights[ours + here] for here, there in _PLAIN_OF_LAYER.items()}
+        made |= {theirs + llama: weights[ours + megatron] for megatron, llama in _PLAIN_OF_LAYER.items()}
         queries, keys, values = _split_qkv(weights[ours + _QKV], architecture)
         gate, up = weights[ours + _FC1].chunk(2)
         made |= {
@@ -89,7 +89,7 @@ def from_huggingface(tensors: Mapping[str, Tensor], architecture: Architecture) 
     made = {ours: tensors[theirs] for ours, theirs in _PLAIN.items()}
     for number in range(architecture.layers):
         ours, theirs = f"decoder.layers.{number}.", f"model.layers.{number}."
-        made |= {ours + here: tensors[theirs + there] for here, there in _PLAIN_OF_LAYER.items()}
+        made |= {ours + megatron: tensors[theirs + llama] for megatron, llama in _PLAIN_OF_LAYER.items()}
         queries, keys, values = (tensors[f"{theirs}self_attn.{name}_proj.weight"] for name in "qkv")
         made[ours + _QKV] = _join_qkv(queries, keys, values, architecture)
         made[ours + _FC1] = torch.cat([tensors[f"{theirs}mlp.{name}_proj.weight"] for name in ("gate", "up")])
@@ -99,9 +99,9 @@ def from_huggingface(tensors: Mapping[str, Tensor], architecture: Architecture) 
 def llama_config(
     architecture: Architecture, *, vocab_size: int, sequence_length: int, rope_base: int, eod_id: int
 ) -> dict[str, Any]:
-    """The contents of `config.json`.
+    """Return the contents of `config.json`.
 
-    Texts begin and end with an EOD in training and evaluation, so it is `bos` and `eos` alike.
+    Training and evaluation start and end every text with an EOD, so it is both `bos` and `eos`.
     """
     return {
         "architectures": [ARCHITECTURE],
@@ -131,11 +131,11 @@ def llama_config(
 
 
 def read_llama(folder: Path) -> LlamaModel:
-    """Read a folder that `LlamaForCausalLM.from_pretrained` reads, as a proxy.
+    """Read a LlamaForCausalLM folder as a proxy.
 
     Raises:
-        RequestError: when there is no such model, or it has something that proxies have not.
-        DamagedFileError: when a weight is missing or has another shape than the configuration says.
+        RequestError: when there is no such model, or it has a feature that proxies lack.
+        DamagedFileError: when a weight is missing or its shape differs from the configuration.
     """
     config = _read_config(folder)
     _check_config(folder, config)
@@ -153,7 +153,9 @@ def read_llama(folder: Path) -> LlamaModel:
     try:
         weights = from_huggingface(tensors, architecture)
     except (KeyError, RuntimeError) as error:
-        raise DamagedFileError(str(folder), WEIGHTS, f"no weights of the shape in {CONFIG}: {error}") from None
+        raise DamagedFileError(
+            str(folder), WEIGHTS, f"the weights do not have the shape in {CONFIG}: {error}"
+        ) from None
     _check_shapes(folder, weights, architecture, config["vocab_size"])
     return LlamaModel(
         architecture=architecture,
@@ -165,7 +167,7 @@ def read_llama(folder: Path) -> LlamaModel:
 
 
 def rope_base_of(folder: Path) -> int:
-    """Base of the rotary positions of a Hugging Face model, under its name of today or an older one."""
+    """Return the rotary base of a Hugging Face model, in transformers' current or older spelling."""
     return _rope_base(_read_config(folder))
 
 
@@ -174,29 +176,30 @@ def _rope_base(config: Mapping[str, Any]) -> int:
 
 
 def _split_qkv(joined: Tensor, architecture: Architecture) -> tuple[Tensor, Tensor, Tensor]:
-    """[(heads + 2 kv_heads) × head_dim, hidden] by query group > queries, keys, values."""
-    groups, wide = architecture.kv_heads, architecture.hidden
-    each = architecture.heads // groups
-    rows = joined.view(groups, each + 2, architecture.head_dim, wide)
-    return rows[:, :each].reshape(-1, wide), rows[:, each].reshape(-1, wide), rows[:, each + 1].reshape(-1, wide)
+    """Split [(heads + 2 kv_heads) × head_dim, hidden], by query group, into queries, keys and values."""
+    groups, hidden = architecture.kv_heads, architecture.hidden
+    queries = architecture.heads // groups
+    rows = joined.view(groups, queries + 2, architecture.head_dim, hidden)
+    parts = rows[:, :queries], rows[:, queries], rows[:, queries + 1]
+    return parts[0].reshape(-1, hidden), parts[1].reshape(-1, hidden), parts[2].reshape(-1, hidden)
 
 
 def _join_qkv(queries: Tensor, keys: Tensor, values: Tensor, architecture: Architecture) -> Tensor:
-    groups, deep, wide = architecture.kv_heads, architecture.head_dim, architecture.hidden
-    parts = [part.view(groups, -1, deep, wide) for part in (queries, keys, values)]
-    return torch.cat(parts, dim=1).reshape(-1, wide)
+    groups, head_dim, hidden = architecture.kv_heads, architecture.head_dim, architecture.hidden
+    parts = [part.view(groups, -1, head_dim, hidden) for part in (queries, keys, values)]
+    return torch.cat(parts, dim=1).reshape(-1, hidden)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_bytes())
     except FileNotFoundError:
-        raise RequestError(f"{folder}: no {CONFIG} there, so no Hugging Face model") from None
+        raise RequestError(f"{folder}: no {CONFIG}, so this is not a Hugging Face model") from None
     except ValueError as error:
-        raise DamagedFileError(str(folder / CONFIG), "whole file", f"no JSON: {error}") from None
+        raise DamagedFileError(str(folder / CONFIG), "whole file", f"not valid JSON: {error}") from None
     missing = [name for name in NEEDED if not (isinstance(config, dict) and name in config)]
     if missing:
-        raise RequestError(f"{folder / CONFIG}: no model of Llama's kind, for it lacks {', '.join(missing)}")
+        raise RequestError(f"{folder / CONFIG}: {', '.join(missing)} missing, so this is not a Llama model")
     assert isinstance(config, dict)
     return config
 
@@ -212,7 +215,9 @@ def _read_tensors(folder: Path) -> Weights:
         try:
             tensors |= load_file(folder / name)
         except FileNotFoundError:
-            raise RequestError(f"{folder / name}: no such file; only safetensors are read, never pickles") from None
+            raise RequestError(
+                f"{folder / name}: no such file; weights are read from safetensors only, never from pickles"
+            ) from None
         except SafetensorError as error:
             raise DamagedFileError(str(folder / name), "whole file", str(error)) from None
     return tensors
@@ -241,7 +246,9 @@ def _check_tied(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     head = tensors.get("lm_head.weight")
     embedding = tensors.get("model.embed_tokens.weight")
     if head is not None and embedding is not None and not torch.equal(head, embedding):
-        raise RequestError(f"{folder}: the output layer has weights of its own; proxies share them with the embedding")
+        raise RequestError(
+            f"{folder}: the output layer differs from the embedding; proxies tie the two, so they cannot start from it"
+        )
 
 
 def _check_shapes(folder: Path, weights: Weights, architecture: Architecture, vocab_size: int) -> None:

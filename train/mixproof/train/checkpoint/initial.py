@@ -1,15 +1,15 @@
-"""Starting from a checkpoint of Megatron-LM or Hugging Face, published or one's own: `train.init_from`.
+"""`train.init_from`: start a run from a checkpoint of Megatron-LM, Hugging Face or mixproof.
 
-    DIR/latest_checkpointed_iteration.txt       which iteration; DIR may also be that iteration's folder
+    DIR/latest_checkpointed_iteration.txt       names the iteration; DIR may also be that iteration's folder
     DIR/iter_0001000/mp_rank_00/model_optim_rng.pt            one file, with or without optimizer state; or
     DIR/iter_0001000/{common.pt, .metadata, *.distcp}         torch_dist
     DIR/{config.json, *.safetensors, mixproof.json}           a LlamaForCausalLM, as `mixproof export` writes it
-    <store>/train/<key>/                                      a finished run of this program
+    <store>/train/<key>/                                      a finished mixproof run
 
-Weights alone are taken, or where the spec asks for it Adam's moments and its count of steps as well
-(`foreign_optimizer.py`); the schedule is the spec's and begins anew. What the checkpoint was trained on before enters
-the account as prior tokens: its arguments' consumed samples times sequence length, or a run's own record. Nothing in a
-file is executed (`untrusted.py`); names, shapes and arithmetic are compared before anything is trained.
+A run takes the weights and, if the spec says so, Adam's moments and step count (`megatron_optimizer.py`). The
+learning-rate schedule is the spec's, from its start. The tokens that the checkpoint was trained on are accounted for as
+prior tokens: consumed samples × sequence length of its arguments, or the record of the run. Nothing in a file is
+executed (`safe_loading.py`); names, shapes and model settings are checked before training.
 """
 
 from __future__ import annotations
@@ -40,20 +40,21 @@ TRACKER = "latest_checkpointed_iteration.txt"
 LEGACY = "model_optim_rng.pt"
 INDEX = ".metadata"
 NO_MODEL = ("optimizer.", "chained", "random_numbers", "rng_state", "opt_param", "rerun")
-"""Beginnings of names in a torch_dist checkpoint that are no weights."""
+"""Name prefixes in a torch_dist checkpoint that are not weights."""
 
 
 def find_initial(given: Path, tokenizer_sha256: str, *, optimizer: bool = False) -> InitialCheckpoint:
-    """Find the checkpoint that `init_from` names, and what it was trained on.
+    """Find the checkpoint that `init_from` names, and the tokens that it was trained on.
 
     Args:
         given: a checkpoint directory, the folder of one iteration, a `.pt` file, a Hugging Face folder, or the folder
             of a finished run.
-        tokenizer_sha256: of the spec; a run of this program is held against it.
-        optimizer: whether the state of its optimizer is taken as well.
+        tokenizer_sha256: of the spec; the tokenizer of a finished run must be the same.
+        optimizer: whether to take its optimizer state as well.
 
     Raises:
-        RequestError: when there is no checkpoint, several, one in pieces, or one that does not say its tokens.
+        RequestError: when there is no checkpoint, there are several, it is split over ranks, or it does not say how
+            many tokens it was trained on.
         DamagedFileError: when a file is truncated.
     """
     given = given.resolve()
@@ -68,10 +69,10 @@ def find_initial(given: Path, tokenizer_sha256: str, *, optimizer: bool = False)
 
 
 def initial_weights(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> Weights:
-    """Read the weights of a checkpoint, by this trainer's names, checked against a proxy's shape.
+    """Read the weights of a checkpoint by this package's names, checked against a proxy's shape.
 
     Raises:
-        RequestError: when it is another model, or another vocabulary.
+        RequestError: when the model or its vocabulary differs from the proxy's.
         DamagedFileError: when a file is truncated.
     """
     path = Path(initial.path)
@@ -85,15 +86,17 @@ def initial_weights(initial: InitialCheckpoint, architecture: Architecture, voca
 
 
 def initial_moments(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int) -> Moments:
-    """Read the state of a checkpoint's optimizer, by this trainer's names, checked against a proxy's shape.
+    """Read a checkpoint's optimizer state by this package's names, checked against a proxy's shape.
 
     Raises:
-        RequestError: when there is none, or it is none of Adam's or of these weights.
+        RequestError: when there is none, it is not Adam's, or it does not fit the weights.
         DamagedFileError: when a file is truncated.
     """
     path = Path(initial.path)
     if (path / CONFIG).is_file():
-        raise RequestError(f"{path}: a Hugging Face model has no optimizer state; take `optimizer` out")
+        raise RequestError(
+            f"{path}: a Hugging Face model has no optimizer state; remove `optimizer: true` from `init_from`"
+        )
     content = _content(path)
     moments = moments_of_file(content, _model(path), str(path)) if path.is_file() else moments_of_folder(path, content)
     return moments.checked(architecture, vocab_size, str(path))
@@ -103,7 +106,7 @@ def check_initial(initial: InitialCheckpoint, architecture: Architecture, vocab_
     """Check that a proxy can start from a checkpoint.
 
     Raises:
-        RequestError, DamagedFileError: as `check_arguments`, `initial_weights` and, where it is asked for,
+        RequestError, DamagedFileError: those of `check_arguments`, `initial_weights` and, with `optimizer`,
             `initial_moments`.
     """
     check_arguments(_arguments(Path(initial.path)), rope_base, initial.path)
@@ -119,19 +122,22 @@ def start_from(
     architecture: Architecture,
     vocab_size: int,
 ) -> None:
-    """Give a new model the weights of a checkpoint, and its optimizer what is asked for.
+    """Load a checkpoint's weights into a new model and, with `initial.optimizer`, its moments into the optimizer.
 
     Raises:
-        RequestError: when the checkpoint is not the one that was planned with.
+        RequestError: when the checkpoint has changed since the run was planned.
     """
     found = _checksum(Path(initial.path))
     if found != initial.sha256:
-        raise RequestError(f"{initial.path}: changed since the run was planned: SHA-256 {found}, not {initial.sha256}")
+        raise RequestError(
+            f"{initial.path}: the checkpoint has changed since the run was planned: its SHA-256 is {found}, it was "
+            f"{initial.sha256}; start the command again"
+        )
     weights = initial_weights(initial, architecture, vocab_size)
     moments = initial_moments(initial, architecture, vocab_size) if initial.optimizer else None
     named = {parameter: name for name, parameter in model.named_parameters()}
     with torch.no_grad():
-        for parameter in parameters_of(optimizer):  # the order in which a checkpoint has them
+        for parameter in parameters_of(optimizer):  # a checkpoint has the same order
             name = named[parameter]
             parameter.copy_(weights[name] if moments is None else moments.main.get(name, weights[name]))
             if moments is not None:
@@ -139,7 +145,7 @@ def start_from(
 
 
 def _arguments(path: Path) -> object:
-    """What a checkpoint says of its model, by the names of Megatron-LM's arguments."""
+    """Return the settings of a checkpoint's model by the names of Megatron-LM's arguments."""
     if (path / CONFIG).is_file():
         return Namespace(rotary_base=rope_base_of(path))
     run = path.parents[1] / RUN
@@ -147,38 +153,41 @@ def _arguments(path: Path) -> object:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """What a `.pt` file holds, or a torch_dist checkpoint beside its tensors."""
+    """Load a `.pt` file, or what a torch_dist checkpoint holds besides tensors."""
     return load_pickled(path if path.is_file() else path / "common.pt")
 
 
 def _model(path: Path) -> Weights:
-    """Weights of a `.pt` file, in its order."""
+    """Return the weights of a `.pt` file in the file's order."""
     content = _content(path)
     model = content.get("model", content.get("model0"))
     if not isinstance(model, dict):
-        raise RequestError(f"{path}: no `model` in it; what is there: {', '.join(sorted(map(str, content))[:8])}")
+        raise RequestError(
+            f"{path}: the file has no `model`, so it is not a Megatron-LM checkpoint; it has "
+            f"{', '.join(sorted(map(str, content))[:8])}"
+        )
     return {name: tensor for name, tensor in model.items() if isinstance(tensor, torch.Tensor)}
 
 
 def _of_run(folder: Path, tokenizer_sha256: str) -> tuple[Path, int]:
-    """The last checkpoint of a finished run, and the tokens before it."""
+    """Return the last checkpoint of a finished run and the tokens that it was trained on."""
     record = read_run(folder / RUN)
     if record.status != "done":
-        raise RequestError(f"{folder}: the run failed, so it has no last weights: {record.reason}")
+        raise RequestError(f"{folder}: the run failed, so it has no final weights: {record.reason}")
     if record.tokenizer.sha256 != tokenizer_sha256:
         raise RequestError(_other_tokenizer(folder, record.tokenizer.sha256, tokenizer_sha256))
     return checkpoint_path(folder, record.consumed_samples), record.prior_tokens + record.consumed_tokens
 
 
 def _tokens_of_llama(folder: Path, tokenizer_sha256: str) -> int:
-    """What a Hugging Face model was trained on, by the facts that an export has beside it."""
+    """Return the tokens that a Hugging Face model was trained on, from the facts that an export writes beside it."""
     try:
         facts = json.loads((folder / FACTS).read_bytes())
         tokens = int(facts["consumed_tokens"]) + int(facts.get("prior_tokens", 0))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         raise RequestError(
-            f"{folder / FACTS}: it does not say what the model was trained on, so its tokens cannot enter the account; "
-            'write {"consumed_tokens": N} into it'
+            f"{folder / FACTS}: the file is missing or does not say how many tokens the model was trained on, so they "
+            'cannot be accounted for; write {"consumed_tokens": N} into it'
         ) from None
     found = facts.get("tokenizer_sha256", tokenizer_sha256)
     if found != tokenizer_sha256:
@@ -188,24 +197,27 @@ def _tokens_of_llama(folder: Path, tokenizer_sha256: str) -> int:
 
 def _other_tokenizer(folder: Path, found: str, expected: str) -> str:
     return (
-        f"{folder}: it was trained with tokenizer {found}, the spec's is {expected}; start from a checkpoint only with "
-        "its own tokenizer"
+        f"{folder}: the checkpoint was trained with tokenizer {found}, the spec's tokenizer is {expected}; use the "
+        "checkpoint's tokenizer"
     )
 
 
 def _locate(given: Path) -> Path:
-    """The `.pt` file, or the torch_dist folder."""
+    """Return the `.pt` file or the torch_dist folder."""
     if given.is_file():
         return given
     if not given.is_dir():
-        raise RequestError(f"{given}: no such checkpoint; `init_from` names a folder with {TRACKER}")
+        raise RequestError(f"{given}: no such checkpoint; `init_from` takes a folder with {TRACKER}")
     if (given / LEGACY).is_file():
         return given / LEGACY
     if (given / INDEX).is_file():
         return given
     ranks = sorted(path.name for path in given.glob("mp_rank_*"))
     if len(ranks) > 1:
-        raise RequestError(f"{given}: cut over {len(ranks)} ranks ({', '.join(ranks[:3])} ...); merge it to one first")
+        raise RequestError(
+            f"{given}: the checkpoint is split over {len(ranks)} ranks ({', '.join(ranks[:3])} ...); merge it into one "
+            "rank first"
+        )
     if ranks:
         return _locate_file(given / ranks[0] / LEGACY)
     return _locate(_iteration(given))
@@ -213,7 +225,7 @@ def _locate(given: Path) -> Path:
 
 def _locate_file(path: Path) -> Path:
     if not path.is_file():
-        raise RequestError(f"{path}: no such file; a Megatron-LM checkpoint has it")
+        raise RequestError(f"{path}: no such file, so the folder is not a complete Megatron-LM checkpoint")
     return path
 
 
@@ -223,13 +235,15 @@ def _iteration(folder: Path) -> Path:
     if tracker.is_file():
         word = tracker.read_text(errors="replace").strip()
         if not re.fullmatch(r"\d+|release", word):
-            raise RequestError(f"{tracker}: says {word[:40]!r}; it holds the number of an iteration, or `release`")
+            raise RequestError(f"{tracker}: contains {word[:40]!r}, expected an iteration number or `release`")
         chosen = folder / (word if word == "release" else f"iter_{int(word):07d}")
         if not chosen.is_dir():
-            raise RequestError(f"{tracker}: names {chosen.name}, and there is none")
+            raise RequestError(f"{tracker}: names {chosen.name}, which does not exist")
         return chosen
     if len(found) != 1:
-        raise RequestError(f"{folder}: no {TRACKER}, and {len(found)} folders iter_*; name the one to start from")
+        raise RequestError(
+            f"{folder}: no {TRACKER} and {len(found)} folders iter_*; set `init_from` to the one to start from"
+        )
     return found[0]
 
 

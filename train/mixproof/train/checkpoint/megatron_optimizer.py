@@ -1,19 +1,19 @@
-"""Adam's moments in Megatron-LM's checkpoints, brought to the weights that they belong to.
+"""Adam's moments in Megatron-LM's checkpoints, assigned to their weights.
 
-One file (`model_optim_rng.pt`) numbers them, by what its optimizer was:
+A single file (`model_optim_rng.pt`) numbers them; its form depends on the optimizer:
 
     FP32Optimizer                        {"state": {0: {"exp_avg", "exp_avg_sq"[, "step"]}, ...},
                                           "param_groups": [{"params": [0, ...][, "step"]}, ...]}
     Float16OptimizerWithFloat16Params    {"optimizer": as above, "fp32_from_fp16_params": [[weight, ...] a group]}
     ChainedOptimizer                     a list of these
 
-A number stands for a weight of its group, in the model's order, but which weights a group holds is nowhere written:
-Megatron-LM parts matrices from vectors, which do not decay, and dense weights from experts. So every way to put these
-four kinds into the groups is held against the shapes of the moments, and one way only may fit. Weights in float32
-prove it: rounded to the model's arithmetic they are the model's, bit for bit. They are what training goes on with.
+A number is a weight of its group, in the model's order, but the file does not say which weights a group holds:
+Megatron-LM separates matrices from vectors, which do not decay, and dense weights from experts. So every assignment of
+these four classes to the groups is checked against the shapes of the moments, and exactly one must fit. Float32 weights
+confirm it: rounded to the model's dtype they must equal the model's weights bit for bit. Training continues from them.
 
-A torch_dist checkpoint names them: `optimizer.state.{exp_avg, exp_avg_sq, fp32_param}.<weight>`; the count of steps
-is in its `common.pt`. The flat buffers of a distributed optimizer (`distrib_optim.pt`, `dp_reshardable`) are not read.
+A torch_dist checkpoint names them: `optimizer.state.{exp_avg, exp_avg_sq, fp32_param}.<weight>`; the step count is in
+its `common.pt`. The flat buffers of a distributed optimizer (`distrib_optim.pt`, `dp_reshardable`) are not read.
 """
 
 from __future__ import annotations
@@ -41,28 +41,28 @@ WAY_OUT = "leave `optimizer` out of `init_from` to start from the weights alone"
 
 @dataclass(frozen=True)
 class Moments:
-    """What Adam keeps between two steps; each by the names of weights."""
+    """Adam's state between two steps, by the names of weights."""
 
     steps: int
-    """That the optimizer has taken: its bias corrections go on from there."""
+    """Steps taken; Adam's bias corrections continue from here."""
     first: Weights
     """Running means of gradients."""
     second: Weights
     """Running means of their squares."""
     main: Weights = field(default_factory=dict)
-    """Weights in float32, where the model's own are rounded; else empty."""
+    """Weights in float32 if the model's are rounded; else empty."""
 
     def state_of(self, name: str, weight: Tensor) -> dict[str, Tensor]:
-        """State of torch's Adam for one weight, on the weight's device."""
+        """Return the state of torch's Adam for one weight, on the weight's device."""
         moments = {FIRST: self.first[name], SECOND: self.second[name]}
         copies = {kind: torch.empty_like(weight).copy_(moment) for kind, moment in moments.items()}
         return {"step": torch.tensor(float(self.steps), device=weight.device), **copies}
 
     def checked(self, architecture: Architecture, vocab_size: int, where: str) -> Moments:
-        """The same by this trainer's names, in the shapes of a proxy.
+        """Return the same by this package's names, checked against the shapes of a proxy.
 
         Raises:
-            RequestError: naming what is missing or of another shape.
+            RequestError: naming a tensor that is missing or has a different shape.
         """
         parts = []
         for kind, tensors in ((FIRST, self.first), (SECOND, self.second), (MAIN, self.main)):
@@ -75,19 +75,19 @@ class Moments:
 
 
 def moments_of_file(content: Mapping[str, Any], model: Mapping[str, Tensor], where: str) -> Moments:
-    """Adam's state of one file, by the model's names in that file.
+    """Return Adam's state from a single file, by the model's names in that file.
 
     Args:
         content: of the file.
         model: its weights, in order.
-        where: for errors.
+        where: the file, for errors.
 
     Raises:
-        RequestError: when there is none, it is of another optimizer, or it does not fit the weights.
+        RequestError: when there is none, it is not Adam's, or it does not fit the weights.
     """
     saved = content.get("optimizer")
     if not saved:
-        raise RequestError(f"{where}: no optimizer state in it; {WAY_OUT}")
+        raise RequestError(f"{where}: the file has no optimizer state; {WAY_OUT}")
     groups = [group for optimizer in _optimizers(saved, where) for group in _groups(optimizer, where)]
     weights = {name: weight for name, weight in model.items() if is_weight(name)}
     moments = Moments(_steps(saved, where), {}, {})
@@ -101,25 +101,25 @@ def moments_of_file(content: Mapping[str, Any], model: Mapping[str, Tensor], whe
 
 
 def moments_of_folder(folder: Path, common: Mapping[str, Any]) -> Moments:
-    """Adam's state of a torch_dist checkpoint, by its own names.
+    """Return Adam's state from a torch_dist checkpoint, by the checkpoint's names.
 
     Args:
         folder: of the checkpoint.
-        common: what its `common.pt` holds.
+        common: the contents of its `common.pt`.
 
     Raises:
-        RequestError: when there is none by the names of weights.
+        RequestError: when there is none by weight names.
         DamagedFileError: when a file is truncated.
     """
     parts: dict[str, Weights] = {FIRST: {}, SECOND: {}, MAIN: {}}
     for name, tensor in load_tensors(folder, lambda name: _IN_FOLDER.match(name) is not None).items():
         found = _IN_FOLDER.match(name)
-        assert found is not None, "no other names were asked for"
+        assert found is not None, "only these names were selected"
         parts[MAIN if found[1] == "param" else found[1]][found[2]] = tensor
     if not parts[FIRST] or not parts[SECOND]:
         raise RequestError(
-            f"{folder}: no Adam moments by the names of weights (`optimizer.state.{FIRST}.*`); a distributed optimizer "
-            f"leaves them with --dist-ckpt-optim-fully-reshardable; {WAY_OUT}"
+            f"{folder}: the checkpoint has no Adam moments by weight name (`optimizer.state.{FIRST}.*`); a distributed "
+            f"optimizer saves them with --dist-ckpt-optim-fully-reshardable; {WAY_OUT}"
         )
     return Moments(_steps(common.get("optimizer"), str(folder)), parts[FIRST], parts[SECOND], parts[MAIN])
 
@@ -127,16 +127,16 @@ def moments_of_folder(folder: Path, common: Mapping[str, Any]) -> Moments:
 @dataclass(frozen=True)
 class _Group:
     moments: Sequence[Mapping[str, Tensor]]
-    """Of each weight in the model's order; empty where the optimizer has never touched it."""
+    """Of each weight in the model's order; empty if the optimizer never updated it."""
     main: Sequence[Tensor]
-    """Of those that the model has in 16 bits."""
+    """The float32 copies of those weights that the model has in 16 bits."""
 
 
 def _optimizers(saved: object, where: str) -> Iterator[Mapping[str, Any]]:
-    for one in saved if isinstance(saved, list) else [saved]:
-        if not isinstance(one, Mapping):
-            raise RequestError(f"{where}: its optimizer state is a {type(one).__name__}; {WAY_OUT}")
-        yield one
+    for optimizer in saved if isinstance(saved, list) else [saved]:
+        if not isinstance(optimizer, Mapping):
+            raise RequestError(f"{where}: the optimizer state is a {type(optimizer).__name__}, not a dict; {WAY_OUT}")
+        yield optimizer
 
 
 def _groups(saved: Mapping[str, Any], where: str) -> list[_Group]:
@@ -144,16 +144,21 @@ def _groups(saved: Mapping[str, Any], where: str) -> list[_Group]:
     state, groups = inner.get("state"), inner.get("param_groups")
     if not isinstance(groups, list) or not all(map(_is_group, groups)) or not isinstance(state, Mapping) or not state:
         raise RequestError(
-            f"{where}: its optimizer state holds {', '.join(sorted(map(str, inner)))} and no moments by weight (a "
-            f"distributed optimizer keeps them in a file of its own, as flat buffers); {WAY_OUT}"
+            f"{where}: the optimizer state has {', '.join(sorted(map(str, inner)))} but no moments by weight (a "
+            f"distributed optimizer keeps them in a separate file, as flat buffers); {WAY_OUT}"
         )
     for moments in state.values():
         if not isinstance(moments, Mapping) or not all(_is_moment(moments.get(kind)) for kind in (FIRST, SECOND)):
-            held = ", ".join(sorted(map(str, moments))) if isinstance(moments, Mapping) else type(moments).__name__
-            raise RequestError(f"{where}: its optimizer keeps {held} of a weight, Adam {FIRST} and {SECOND}; {WAY_OUT}")
+            found = ", ".join(sorted(map(str, moments))) if isinstance(moments, Mapping) else type(moments).__name__
+            raise RequestError(
+                f"{where}: the optimizer keeps {found} for each weight, Adam keeps {FIRST} and {SECOND}; {WAY_OUT}"
+            )
     main = saved.get("fp32_from_fp16_params", saved.get("fp32_from_fp16", [[]] * len(groups)))
     if not isinstance(main, list) or len(main) != len(groups):
-        raise RequestError(f"{where}: its optimizer has {len(groups)} groups, and weights in float32 for others")
+        raise RequestError(
+            f"{where}: the optimizer has {len(groups)} parameter groups, but its float32 weights are for a different "
+            f"number of groups; {WAY_OUT}"
+        )
     return [
         _Group([state.get(number, {}) for number in group["params"]], of_group)
         for group, of_group in zip(groups, main, strict=True)
@@ -169,24 +174,24 @@ def _is_moment(found: object) -> bool:
 
 
 def _assign(groups: Sequence[_Group], weights: Mapping[str, Tensor], where: str) -> list[list[str]]:
-    """Names of the weights in each group, in the order of its numbers."""
-    kinds = sorted({_kind(name, weight) for name, weight in weights.items()})
+    """Return the names of the weights in each group, in the order of its numbers."""
+    classes = sorted({_weight_class(name, weight) for name, weight in weights.items()})
     fitting: list[list[list[str]]] = []
-    for choice in product(range(len(groups)), repeat=len(kinds)):
-        group_of = dict(zip(kinds, choice, strict=True))
+    for choice in product(range(len(groups)), repeat=len(classes)):
+        group_of = dict(zip(classes, choice, strict=True))
         names: list[list[str]] = [[] for _ in groups]
         for name, weight in weights.items():
-            names[group_of[_kind(name, weight)]].append(name)
+            names[group_of[_weight_class(name, weight)]].append(name)
         if all(_fits(group, of_group, weights) for group, of_group in zip(groups, names, strict=True)):
             fitting.append(names)
     if len(fitting) != 1:
         sizes = " + ".join(str(len(group.moments)) for group in groups)
-        says = "fit its weights in several ways" if fitting else f"do not fit its {len(weights)} weights"
-        raise RequestError(f"{where}: the moments of its optimizer ({sizes}) {says}; {WAY_OUT}")
+        problem = "fit its weights in several ways" if fitting else f"do not fit its {len(weights)} weights"
+        raise RequestError(f"{where}: the moments of the optimizer ({sizes}) {problem}; {WAY_OUT}")
     return fitting[0]
 
 
-def _kind(name: str, weight: Tensor) -> tuple[bool, bool]:
+def _weight_class(name: str, weight: Tensor) -> tuple[bool, bool]:
     """Whether a weight is an expert's, and whether it is a vector."""
     return ".experts." in name, weight.dim() < 2
 
@@ -200,17 +205,20 @@ def _fits(group: _Group, names: Sequence[str], weights: Mapping[str, Tensor]) ->
 
 
 def _main_weights(group: _Group, weights: Mapping[str, Tensor], where: str) -> Weights:
-    """Weights of a group in float32, each held against the model's own.
+    """Return the weights of a group in float32, each checked against the model's.
 
-    A model in 16 bits has some weights in float32 all the same; those stand for themselves.
+    A 16-bit model still has some weights in float32; those are returned as they are.
     """
     rounded = [name for name, weight in weights.items() if weight.dtype in (torch.float16, torch.bfloat16)]
     if len(rounded) != len(group.main):
-        raise RequestError(f"{where}: {len(group.main)} weights in float32 for {len(rounded)} in 16 bits; {WAY_OUT}")
+        raise RequestError(
+            f"{where}: the optimizer has {len(group.main)} float32 weights for the model's {len(rounded)} 16-bit "
+            f"weights; {WAY_OUT}"
+        )
     main = dict(zip(rounded, group.main, strict=True))
     for name, weight in main.items():
         if weight.shape != weights[name].shape or not torch.equal(weight.to(weights[name].dtype), weights[name]):
-            raise RequestError(f"{where}: the optimizer's {name} in float32 is not the model's, rounded; {WAY_OUT}")
+            raise RequestError(f"{where}: the optimizer's float32 {name} does not round to the model's; {WAY_OUT}")
     return {name: main.get(name, weight) for name, weight in weights.items()}
 
 
@@ -218,14 +226,12 @@ def _steps(saved: object, where: str) -> int:
     steps = set(_counts(saved))
     if len(steps) != 1 or steps == {0}:
         found = ", ".join(map(str, sorted(steps))) or "nothing"
-        raise RequestError(
-            f"{where}: its optimizer should say how many steps it has taken, and says {found}; {WAY_OUT}"
-        )
+        raise RequestError(f"{where}: the optimizer should state one positive step count; it states {found}; {WAY_OUT}")
     return steps.pop()
 
 
 def _counts(saved: object) -> Iterator[int]:
-    """Every count of steps: of the optimizer, of a group or of a weight."""
+    """Yield every step count: of the optimizer, of a group or of a weight."""
     if isinstance(saved, Mapping):
         for key, value in saved.items():
             if key in ("step", "common_step") and isinstance(value, (int, float, Tensor)):

@@ -1,4 +1,4 @@
-"""The weights of a finished run, read from its last checkpoint into a model, checked against its record."""
+"""Load the final weights of a finished run into a model, checked against the run's record."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mixproof.train.record import RUN, RunRecord, read_run
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that is done, and where it stands."""
+    """A finished run and its location."""
 
     record: RunRecord
     folder: Path
@@ -37,47 +37,49 @@ class FinishedRun:
 
     @property
     def checkpoint(self) -> Path:
-        """Folder of the last checkpoint."""
+        """Path of the last checkpoint."""
         return checkpoint_path(self.folder, self.record.consumed_samples)
 
     def manifest(self) -> Manifest:
-        """The build that the run was trained on."""
+        """Read the manifest of the build that the run was trained on."""
         return read_manifest(self.store.path(f"{BUILDS}/{self.record.build}/{MANIFEST}"))
 
 
 def open_finished_run(target: str | Path) -> FinishedRun:
-    """Open a run by the path or URL of its folder or its `run.json`, wherever its store has been moved to.
+    """Open a run by the path or URL of its folder or its `run.json`; its store may have been moved.
 
     Raises:
         RequestError: when there is no record, or the run failed.
-        DamagedFileError: when a file of its last checkpoint is not what the record says.
+        DamagedFileError: when a file of its last checkpoint differs from the record.
     """
-    place = locate(target)
-    folder = place.fetch()
+    location = locate(target)
+    folder = location.fetch()
     record = read_run(folder / RUN)
     if record.status != "done":
-        raise RequestError(f"{place}: the run failed, so it has no last weights: {record.reason}")
-    run = FinishedRun(record, folder, place.store)
-    place.store.fetch(f"{place.name}/{run.checkpoint.relative_to(folder).as_posix()}")
+        raise RequestError(f"{location}: the run failed, so it has no final weights: {record.reason}")
+    run = FinishedRun(record, folder, location.store)
+    location.store.fetch(f"{location.name}/{run.checkpoint.relative_to(folder).as_posix()}")
     prefix = f"{run.checkpoint.relative_to(folder).as_posix()}/"
     for name, expected in record.files.items():
         if not name.startswith(prefix):
             continue
         found = sha256_of_file(folder / name) if (folder / name).is_file() else "missing"
         if found != expected:
-            raise DamagedFileError(str(folder / name), "whole file", f"SHA-256 is {found}, the record says {expected}")
+            raise DamagedFileError(
+                str(folder / name), "whole file", f"its SHA-256 is {found}, the run's record says {expected}"
+            )
     return run
 
 
 def load_model(run: FinishedRun, device: torch.device) -> GPTModel:
-    """Build the run's model with its last weights; inside `distributed.process_group`."""
+    """Build the run's model with its final weights; call inside `distributed.process_group`."""
     model = new_model(run, device)
     load_weights(model, run.checkpoint)
     return model.eval()
 
 
 def new_model(run: FinishedRun, device: torch.device) -> GPTModel:
-    """Build the run's model as it was before its first step."""
+    """Build the run's model with its initial weights."""
     record = run.record
     return build_model(
         run.architecture,
@@ -90,9 +92,9 @@ def new_model(run: FinishedRun, device: torch.device) -> GPTModel:
 
 
 def load_weights(model: GPTModel, checkpoint: Path) -> None:
-    """Take a model's weights from a checkpoint in the torch_dist format, and nothing else."""
+    """Load only the weights of a checkpoint in the torch_dist format."""
     with warnings.catch_warnings():
-        # Megatron loads by torch's older names
+        # Megatron uses torch's deprecated names
         warnings.filterwarnings("ignore", r"`load_state_dict` is deprecated", FutureWarning)
         warnings.filterwarnings("ignore", r"Please use DTensor instead", FutureWarning)
         loaded = dist_checkpointing.load(
@@ -102,5 +104,5 @@ def load_weights(model: GPTModel, checkpoint: Path) -> None:
 
 
 def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The weights of a model by Megatron's names, on the CPU; Megatron's `_extra_state` holds none."""
+    """Return the weights of a model by Megatron's names, on the CPU; `_extra_state` holds no weights."""
     return {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}

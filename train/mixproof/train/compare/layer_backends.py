@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mixproof.ledger.manifest import CIRCUMSTANCES
-from mixproof.train.model.layer_history import kinds_of
+from mixproof.train.model.layer_history import read_layer_history
 
 from .contenders import Contender
 
@@ -26,7 +26,7 @@ def note_on_layers(proxy: str, contenders: Sequence[Contender], folders: Mapping
     labels_of: dict[str, list[str]] = {}
     for contender in contenders:
         runs = [run for run in contender.runs.values() if run.dtype == "bfloat16" and run.key in folders]
-        if found := sorted({backend for run in runs for backend in _stated(folders[run.key])}):
+        if found := sorted({backend for run in runs for backend in _backends_of(folders[run.key])}):
             labels_of.setdefault(", ".join(found), []).append(contender.label)
     if len(labels_of) < 2:
         return None
@@ -37,7 +37,7 @@ def note_on_layers(proxy: str, contenders: Sequence[Contender], folders: Mapping
     )
 
 
-def _stated(folder: Path) -> list[str]:
+def _backends_of(folder: Path) -> list[str]:
     path = folder / CIRCUMSTANCES
-    stated = json.loads(path.read_bytes()).get("layers") if path.is_file() else None
-    return kinds_of(stated) if stated else []
+    history = read_layer_history(json.loads(path.read_bytes()).get("layers")) if path.is_file() else None
+    return history.backends if history is not None else []

@@ -1,12 +1,12 @@
-"""The blend: which source each sample of a run comes from, phase by phase.
+"""The blend: the order in which a run takes samples from its sources, phase by phase.
 
-The samples of a phase are dealt by Megatron's exhaustive blending: exactly n_i samples of source i, and every
-prefix keeps the proportions to within a sample or so. (By weights and a size Megatron delivers other counts: 10
-samples at .7/.2995/.0005 give the last source 8.3%.) Sources are dealt in the order of their names. Phases take
-consecutive slices of each source's stream, so that a source used in two phases never re-reads what it has read.
+The samples of a phase are interleaved by Megatron's exhaustive blending: exactly n_i samples of source i, and every
+prefix keeps the proportions to within about one sample. (Megatron's blending by weights and size delivers other counts:
+10 samples at .7/.2995/.0005 give the last source 8.3%.) Sources are in alphabetical order. Phases take consecutive
+slices of each source's stream, so a source used in two phases never reads the same window twice in a pass.
 
-The dealing calls the C++ function under Megatron's BlendedDataset, whose arrays it equals; BlendedDataset itself
-asks for a process group even to look. E8 is checked on the arrays. Samples are read through GPTDataset.
+This calls the C++ function under Megatron's BlendedDataset and gives the same arrays; BlendedDataset itself needs a
+process group even to be inspected. E8 is checked on the arrays. Samples are read through GPTDataset.
 """
 
 from __future__ import annotations
@@ -34,44 +34,44 @@ from .streams import Stream
 
 
 @dataclass(frozen=True)
-class Dealt:
-    """The samples of one phase."""
+class PhaseOrder:
+    """The sources of the samples of one phase, in order."""
 
     first_sample: int
     sources: tuple[str, ...]
     samples_of: tuple[int, ...]
     first_windows: tuple[int, ...]
-    """Where in each source's stream the phase starts."""
+    """Index in each source's stream where the phase starts."""
     dataset_index: NDArray[np.int16]
-    """[samples] which of `sources` each sample comes from."""
+    """[samples] index in `sources` of each sample's source."""
     dataset_sample_index: NDArray[np.int64]
-    """[samples] how many samples of that source came before it in the phase."""
+    """[samples] number of earlier samples of the same source in the phase."""
 
-    def where(self, j: int) -> tuple[str, int]:
-        """Source of the phase's sample `j`, and its place in that source's stream."""
-        place = int(self.dataset_index[j])
-        return self.sources[place], self.first_windows[place] + int(self.dataset_sample_index[j])
+    def locate(self, j: int) -> tuple[str, int]:
+        """Return the source of the phase's sample `j` and its index in that source's stream."""
+        number = int(self.dataset_index[j])
+        return self.sources[number], self.first_windows[number] + int(self.dataset_sample_index[j])
 
 
 class Blend(Dataset[dict[str, Tensor | int]]):
-    """The samples of a run, in order; a map-style dataset of `budget.samples` items."""
+    """The samples of a run in order; a map-style dataset of `budget.samples` items."""
 
     def __init__(self, streams: Mapping[str, Stream], budget: RunBudget) -> None:
-        """Deal every phase; nothing is read yet.
+        """Order the samples of every phase; reads none yet.
 
         Args:
-            streams: of every source with samples in the budget, at least.
+            streams: of at least every source with samples in the budget.
             budget: samples per phase and source.
 
         Raises:
-            AccountError: when a phase's samples are not the sum of its sources', or phases do not meet (E8).
+            AccountError: when a phase's samples are not the sum over its sources, or phases leave gaps (E8).
         """
         self.sources = tuple(sorted(streams))
-        """Names, in the order that a sample's `source` counts them."""
+        """Names; a sample's `source` is an index in this tuple."""
         self.sequence_length = budget.sequence_length
         self._streams = dict(streams)
         self._number = {source: i for i, source in enumerate(self.sources)}
-        self._phases = deal_phases(budget.phases)
+        self._phases = order_phases(budget.phases)
         self._firsts = [phase.first_sample for phase in self._phases]
         self._samples = sum(len(phase.dataset_index) for phase in self._phases)
         if self._samples != budget.samples:
@@ -82,25 +82,25 @@ class Blend(Dataset[dict[str, Tensor | int]]):
         return self._samples
 
     def __getitem__(self, i: int) -> dict[str, Tensor | int]:
-        """Sample `i` of the run.
+        """Read sample `i` of the run.
 
         Returns:
             `tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), [S] each, and `source`, the
-            source's place in `sources`.
+            index of the source in `sources`.
         """
-        source, k = self._stream_place(i)
+        source, k = self._stream_index(i)
         return {**self._streams[source].sample(k), "source": self._number[source]}
 
-    def where(self, i: int) -> tuple[str, int, int]:
-        """Source of sample `i`, the epoch, and its place in the shuffled order of that epoch."""
-        source, k = self._stream_place(i)
+    def locate(self, i: int) -> tuple[str, int, int]:
+        """Return the source of sample `i`, its epoch, and its index in the shuffled order of that epoch."""
+        source, k = self._stream_index(i)
         return source, *self._streams[source].locate(k)
 
     def save_index(self, folder: Path) -> dict[str, str]:
-        """Write the arrays that replay and trace need, of every epoch that the run reaches.
+        """Write the arrays that replay and trace need, for every epoch that the run reaches.
 
         Returns:
-            SHA-256 of each file by its name in `folder`, `index.json` included.
+            SHA-256 of each file by its name in `folder`, including `index.json`.
         """
         folder.mkdir(parents=True, exist_ok=True)
         files: dict[str, str] = {}
@@ -123,21 +123,21 @@ class Blend(Dataset[dict[str, Tensor | int]]):
         files[INDEX] = sha256_of_file(folder / INDEX)
         return files
 
-    def _stream_place(self, i: int) -> tuple[str, int]:
+    def _stream_index(self, i: int) -> tuple[str, int]:
         if not 0 <= i < self._samples:
             raise IndexError(f"sample {i} of a run of {self._samples}")
         number = bisect_right(self._firsts, i) - 1
-        return self._phases[number].where(i - self._firsts[number])
+        return self._phases[number].locate(i - self._firsts[number])
 
 
-def deal_phases(phases: Sequence[PhaseBudget]) -> tuple[Dealt, ...]:
-    """Deal the samples of each phase, each source going on where the phase before left it.
+def order_phases(phases: Sequence[PhaseBudget]) -> tuple[PhaseOrder, ...]:
+    """Order the samples of each phase; each source continues where the previous phase left it.
 
     Raises:
         AccountError: when E8 does not close.
     """
     first_window: Counter[str] = Counter()
-    dealt: list[Dealt] = []
+    ordered: list[PhaseOrder] = []
     first_sample = 0
     for number, phase in enumerate(phases):
         sources = tuple(sorted(phase.samples_of))
@@ -146,28 +146,28 @@ def deal_phases(phases: Sequence[PhaseBudget]) -> tuple[Dealt, ...]:
         if (phase.first_sample, phase.samples) != (first_sample, sum(counts)):
             expected = f"{phase.samples} samples from {phase.first_sample}"
             raise AccountError("E8", expected, f"{sum(counts)} from {first_sample}", stage="blend", unit=unit)
-        dataset_index, dataset_sample_index = deal(counts)
+        dataset_index, dataset_sample_index = interleave(counts)
         found = tuple(np.bincount(dataset_index, minlength=len(counts)).tolist())
         if found != counts:
             raise AccountError("E8", counts, found, stage="blend", unit=unit)
         firsts = tuple(first_window[source] for source in sources)
-        dealt.append(Dealt(first_sample, sources, counts, firsts, dataset_index, dataset_sample_index))
+        ordered.append(PhaseOrder(first_sample, sources, counts, firsts, dataset_index, dataset_sample_index))
         first_window.update(phase.samples_of)
         first_sample += phase.samples
-    return tuple(dealt)
+    return tuple(ordered)
 
 
-def deal(counts: Sequence[int]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
-    """Deal `counts[d]` samples of each dataset d so that every prefix keeps the proportions.
+def interleave(counts: Sequence[int]) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+    """Interleave `counts[d]` samples of each dataset d so that every prefix keeps the proportions.
 
     Returns:
-        [samples] which dataset each sample comes from, and [samples] how many of it came before.
+        [samples] the dataset of each sample, and [samples] the number of earlier samples of the same dataset.
 
     Raises:
-        ValueError: for a count below 1, on which Megatron's function never ends.
+        ValueError: for a count below 1, for which Megatron's function never returns.
     """
     if not counts or min(counts) < 1:
-        raise ValueError(f"every dataset that is dealt needs a sample, these have {tuple(counts)}")
+        raise ValueError(f"every dataset needs at least one sample, got {tuple(counts)}")
     samples = sum(counts)
     dataset_index = np.zeros(samples, np.int16)
     dataset_sample_index = np.zeros(samples, np.int64)
@@ -206,13 +206,13 @@ def _save_stream(stream: Stream, number: int, samples: int, folder: Path, files:
         dataset_documents=stream.draw.dataset_documents,
         dataset_tokens=stream.draw.dataset_tokens,
         windows=stream.windows,
-        rest=stream.rest,
+        rest=stream.unused_tokens,
         lengths=_save_array(stream.lengths, f"stream-{number:03d}-lengths", folder, files),
         epochs=tuple(epochs),
     )
 
 
-def _save_phase(phase: Dealt, number: int, folder: Path, files: dict[str, str]) -> PhaseIndexRecord:
+def _save_phase(phase: PhaseOrder, number: int, folder: Path, files: dict[str, str]) -> PhaseIndexRecord:
     name = f"phase-{number:03d}"
     return PhaseIndexRecord(
         first_sample=phase.first_sample,

@@ -1,14 +1,14 @@
-"""Delivered: what a run really consumed of each source, replayed from its saved index with numpy alone.
+"""Delivered: what a run consumed of each source, replayed from its saved index with numpy only.
 
-The arrays that Megatron dealt from are read back, and the windows are derived again from them, up to the
-consumed samples of the checkpoint: nothing is taken from the budget. On the way E7 is checked for every epoch
-(the windows of a pass start S tokens apart, each document and window comes once), E8 for every phase (samples of
-the sources = samples of the phase, phases meet, each source's windows go on where they stopped) and E9 (what is
-counted per source sums to the consumed samples). So no window was read twice within an epoch.
+The arrays that ordered the samples are read back, and the windows are derived from them up to the consumed samples of
+the checkpoint; nothing is taken from the budget. The replay checks E7 for every epoch (the windows of a pass start S
+tokens apart; each document and window occurs once), E8 for every phase (samples of the sources = samples of the phase;
+phases have no gaps; each source's windows continue where they stopped) and E9 (the counts per source sum to the
+consumed samples). So no window was read twice within an epoch.
 
-Epochs are counted over the source, not over the draw: 0.3 means that 30% of the source's windows were seen once
-by then, even where the draw holds half of the source. A source that is drawn whole was seen `samples / W` times. Where
-a source is cut to stand for a larger run's repetition, the cut is the source.
+Epochs are counted over the source, not over the draw: 0.3 means that 30% of the source's windows were seen once, even
+if the draw has only half of the source. A source that is drawn whole was seen `samples / W` times. If a source is cut
+to simulate the repetition of a larger run, the cut counts as the source.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import AccountError
+from mixproof.mixtures.arithmetic.budget import windows
 
 from .saved_index import (
     ArrayRecord,
@@ -41,19 +42,19 @@ class Delivered:
     tokens: int
     """Samples × sequence length."""
     targets: int
-    """Tokens that counted in the loss: without those that `eod_mask_loss` masks."""
+    """Tokens that counted in the loss: without those masked by `eod_mask_loss`."""
     epochs: float
     """Passes over the source: 2.0 means that every window was seen twice."""
     unique_tokens: int
-    """Targets of the draw that were seen at least once."""
+    """Tokens of the draw that were targets at least once."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of a window: consecutive tokens of one document."""
+    """Consecutive tokens of one document in a window."""
 
     document: int
-    """Row of the draw's provenance."""
+    """Row in the draw's provenance."""
     first_token: int
     tokens: int
 
@@ -66,11 +67,11 @@ def delivered(index_folder: Path, consumed_samples: int) -> dict[str, Delivered]
         consumed_samples: of the checkpoint.
 
     Returns:
-        What was consumed of every source in the index, of those not reached yet as well.
+        What was consumed of every source in the index, including sources that were not reached.
 
     Raises:
         AccountError: when E7, E8 or E9 does not close.
-        DamagedFileError: when the index is missing, truncated or of another form.
+        DamagedFileError: when the index is missing, truncated or does not follow the schema.
     """
     record = read_index_record(index_folder)
     if not 0 <= consumed_samples <= record.samples:
@@ -86,7 +87,7 @@ def delivered(index_folder: Path, consumed_samples: int) -> dict[str, Delivered]
 
 
 def samples_of(index_folder: Path, record: IndexRecord, consumed_samples: int) -> dict[str, int]:
-    """Samples per source among the first `consumed_samples`, counted in the blend's arrays.
+    """Count the samples of each source among the first `consumed_samples`, in the blend's arrays.
 
     Raises:
         AccountError: when E8 or E9 does not close.
@@ -101,18 +102,18 @@ def samples_of(index_folder: Path, record: IndexRecord, consumed_samples: int) -
             raise AccountError("E8", first_sample, phase.first_sample, stage="blend", unit=f"phase {number}")
         reached = index[: max(consumed_samples - first_sample, 0)]
         counts = np.bincount(reached, minlength=len(phase.sources))
-        for place, source in enumerate(phase.sources):
-            if phase.first_windows[place] != planned.get(source, 0):
+        for index_of_source, source in enumerate(phase.sources):
+            if phase.first_windows[index_of_source] != planned.get(source, 0):
                 raise AccountError(
                     "E8",
                     f"window {planned.get(source, 0)} next",
-                    f"window {phase.first_windows[place]}",
+                    f"window {phase.first_windows[index_of_source]}",
                     source=source,
                     stage="blend",
                     unit=f"phase {number}",
                 )
-            planned[source] = planned.get(source, 0) + phase.samples_of[place]
-            seen[source] = seen.get(source, 0) + int(counts[place])
+            planned[source] = planned.get(source, 0) + phase.samples_of[index_of_source]
+            seen[source] = seen.get(source, 0) + int(counts[index_of_source])
         first_sample += phase.samples
     if first_sample != record.samples:
         raise AccountError("E8", record.samples, first_sample, stage="blend")
@@ -122,10 +123,10 @@ def samples_of(index_folder: Path, record: IndexRecord, consumed_samples: int) -
 
 
 def spans_of(index_folder: Path, i: int) -> tuple[str, int, tuple[Span, ...]]:
-    """The documents behind sample `i` of a run.
+    """Find the documents that sample `i` of a run read.
 
     Returns:
-        Its source, the epoch, and the pieces of its S + 1 tokens in order.
+        The source, the epoch, and the spans of the S + 1 tokens in order.
 
     Raises:
         IndexError: when the run has no such sample.
@@ -134,10 +135,10 @@ def spans_of(index_folder: Path, i: int) -> tuple[str, int, tuple[Span, ...]]:
     if not 0 <= i < record.samples:
         raise IndexError(f"sample {i} of a run of {record.samples}")
     phase = next(phase for phase in reversed(record.phases) if phase.first_sample <= i)
-    place = int(load_array(index_folder, phase.dataset_index)[i - phase.first_sample])
+    number = int(load_array(index_folder, phase.dataset_index)[i - phase.first_sample])
     before = int(load_array(index_folder, phase.dataset_sample_index)[i - phase.first_sample])
-    stream = next(stream for stream in record.streams if stream.source == phase.sources[place])
-    epoch, window = divmod(phase.first_windows[place] + before, stream.windows)
+    stream = next(stream for stream in record.streams if stream.source == phase.sources[number])
+    epoch, window = divmod(phase.first_windows[number] + before, stream.windows)
     arrays = stream.epochs[epoch]
     start = int(load_array(index_folder, arrays.shuffle_index)[window])
     sample_index = load_array(index_folder, arrays.sample_index)
@@ -155,27 +156,26 @@ def spans_of(index_folder: Path, i: int) -> tuple[str, int, tuple[Span, ...]]:
 def _count(
     record: IndexRecord, stream: StreamRecord, samples: int, targets_of_epochs: list[NDArray[np.int64]]
 ) -> Delivered:
-    """Walk the epochs of one stream until its samples are spent."""
-    targets, left = 0, samples
+    """Walk through the epochs of one stream until its samples are used up."""
+    targets, remaining = 0, samples
     for in_order in targets_of_epochs:
-        targets += int(in_order[:left].sum())
-        left -= min(left, len(in_order))
-    if left:
+        targets += int(in_order[:remaining].sum())
+        remaining -= min(remaining, len(in_order))
+    if remaining:
         raise AccountError(
-            "E9", f"epochs for {samples} samples", f"{left} too few", source=stream.source, stage="train"
+            "E9", f"epochs for {samples} samples", f"{remaining} too few", source=stream.source, stage="train"
         )
-    windows_of_dataset = (stream.dataset_tokens - 1) // record.sequence_length
     return Delivered(
         samples=samples,
         tokens=samples * record.sequence_length,
         targets=targets,
-        epochs=samples / windows_of_dataset,
+        epochs=samples / windows(stream.dataset_tokens, record.sequence_length),
         unique_tokens=min(samples, stream.windows) * record.sequence_length,
     )
 
 
 def _targets_in_order(folder: Path, record: IndexRecord, stream: StreamRecord, epoch: EpochRecord) -> NDArray[np.int64]:
-    """[W] targets of each window of one pass, in the order in which they are read; checks E7."""
+    """Return [W] the targets of each window of one pass in reading order; checks E7."""
     length, source = record.sequence_length, stream.source
     lengths = load_array(folder, stream.lengths)
     documents = load_array(folder, epoch.document_index)
@@ -191,8 +191,8 @@ def _targets_in_order(folder: Path, record: IndexRecord, stream: StreamRecord, e
     _check_once(documents, len(lengths), epoch.document_index, where)
     _check_once(order, stream.windows, epoch.shuffle_index, where)
     ends = np.cumsum(lengths[documents], dtype=np.int64)
-    places = ends[starts[:, 0]] - lengths[documents[starts[:, 0]]] + starts[:, 1]
-    if not np.array_equal(places, np.arange(stream.windows + 1) * length):
+    positions = ends[starts[:, 0]] - lengths[documents[starts[:, 0]]] + starts[:, 1]
+    if not np.array_equal(positions, np.arange(stream.windows + 1) * length):
         raise AccountError("E7", f"windows {length} tokens apart", "others", **where)
     targets = np.full(stream.windows, length, np.int64)
     if record.masks.eod_mask_loss:
@@ -208,13 +208,13 @@ def _check_once(index: NDArray[Any], size: int, array: ArrayRecord, where: dict[
 
 
 def _check_phase(index: NDArray[Any], sample_index: NDArray[Any], phase: PhaseIndexRecord, number: int) -> None:
-    """E8 for one phase, and that each source's samples are numbered in order."""
+    """Check E8 for one phase, and that each source's samples are numbered in order."""
     unit = f"phase {number}"
     counts = np.bincount(index, minlength=len(phase.sources)).tolist()
     if counts != list(phase.samples_of) or len(index) != phase.samples or len(sample_index) != phase.samples:
         expected = dict(zip(phase.sources, phase.samples_of, strict=True))
         raise AccountError("E8", f"{phase.samples}: {expected}", counts, stage="blend", unit=unit)
-    for place, source in enumerate(phase.sources):
-        numbers = sample_index[index == place]
+    for index_of_source, source in enumerate(phase.sources):
+        numbers = sample_index[index == index_of_source]
         if not np.array_equal(numbers, np.arange(len(numbers))):
             raise AccountError("E8", "windows in order, each once", "others", source=source, stage="blend", unit=unit)

@@ -1,16 +1,16 @@
-"""Draws: the part of a source that a family of runs can touch.
+"""Draws: the part of a source that the runs of a spec can read.
 
-Runs never open a whole build. A draw takes documents by the rank of their text's hash until it holds the
-tokens that its runs need, rounded up to a power of two, so that small changes of shares or budgets keep the
-draw; a source with fewer tokens is drawn whole. Where the runs stand for a larger one (`target.simulate`), the
-source is cut instead: as many documents as come nearest to the tokens of the cut, and the draw then counts as the
-whole source, which its stream repeats. The documents stand in the order of the dataset. Taking by hash makes a draw
-a fair sample that does not depend on file order, and a larger draw holds every smaller one.
+Runs never open a whole build. A draw takes documents in the order of their text hashes until it has the tokens that the
+runs need, rounded up to a power of two, so small changes of shares or budgets keep the draw. A source with fewer tokens
+is drawn whole. If the runs simulate a larger one (`target.simulate`), the source is cut instead: the draw takes the
+number of documents whose tokens come closest to the cut, and counts as the whole source, which its stream repeats. The
+documents stay in the order of the dataset. Selecting by hash gives an unbiased sample that does not depend on file
+order, and a larger draw contains every smaller one.
 
-A draw is a dataset like any other (`.bin`, `.idx`, provenance), named by what it is made of:
-`draw/<key>/<source>.{bin,idx,parquet}`. The parts it is cut from are checked against the manifest's checksums
-while it is made, so that a part that was truncated or replaced never gets into a run. E6 closes: draw + not
-drawn = dataset. Memory is some 200 bytes a document, for its provenance; tokens are copied in blocks.
+A draw is a dataset (`.bin`, `.idx`, provenance) in a folder keyed by its inputs:
+`draw/<key>/<source>.{bin,idx,parquet}`. While it is made, the dataset's parts are checked against the manifest's
+checksums, so a truncated or replaced part never gets into a run. E6 closes: draw + not drawn = dataset. Memory is
+about 200 bytes per document, for its provenance; tokens are copied in blocks.
 """
 
 from __future__ import annotations
@@ -37,28 +37,28 @@ from mixproof.train.request import Draw
 DRAW = "draw"
 DRAW_VERSION = 1
 BLOCK_TOKENS = 1 << 23
-"""Tokens copied at a time."""
+"""Tokens per copied block."""
 
 
 def round_up_to_power_of_two(tokens: int) -> int:
-    """The smallest power of two that is not below `tokens`; 1 for anything below 1."""
+    """Return the smallest power of two that is at least `tokens` and at least 1."""
     return 1 << max(tokens - 1, 0).bit_length()
 
 
 def make_draw(store: Store, manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | None = None) -> Draw:
-    """Make the draw of `source` that supplies at least `need_tokens`, or reuse it.
+    """Make or reuse the draw of `source` that has at least `need_tokens`.
 
     Args:
         store: holds the build's datasets and receives the draw.
         manifest: of the build.
         source: a source with training documents.
-        need_tokens: what the most demanding run of the family reads in one pass: samples × sequence length
-            + 1. A source with fewer tokens is drawn whole, and repeated by its stream.
+        need_tokens: tokens that the largest run reads of the source in one pass: samples × sequence length + 1. A
+            source with fewer tokens is drawn whole, and its stream repeats it.
         cut_tokens: unique tokens to which the source is cut, whatever the need; a source with fewer is not cut.
 
     Raises:
         RequestError: when the source is not in the build or has no training documents.
-        DamagedFileError: when a part is not what the manifest says.
+        DamagedFileError: when a part of the dataset differs from the manifest.
         AccountError: when E6 does not close.
     """
     plan = _plan(manifest, source, need_tokens, cut_tokens)
@@ -69,7 +69,7 @@ def make_draw(store: Store, manifest: Manifest, source: str, need_tokens: int, c
 def find_draw(
     store: Store, manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | None = None
 ) -> Draw | None:
-    """Return the draw that `make_draw` would make, where it lies finished in the store.
+    """Return the draw that `make_draw` would make if the store has it, else None.
 
     Raises:
         RequestError: when the source is not in the build or has no training documents.
@@ -81,21 +81,27 @@ def find_draw(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a draw is to be, before it is made."""
+    """A draw before it is made."""
 
     key: str
     dataset: SplitRecord
     tokens: int
-    """That its documents hold at least; that they come nearest to where the source is cut."""
+    """The least number of tokens to draw; with `cut`, the number to come closest to."""
     cut: bool
 
 
 def _plan(manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | None) -> _Plan:
     if source not in manifest.sources:
-        raise RequestError(f"source {source} is not in the build; it has {', '.join(sorted(manifest.sources))}")
+        raise RequestError(
+            f"source {source}: not in build {manifest.build}, which has {', '.join(sorted(manifest.sources))}; build "
+            "the spec again"
+        )
     dataset = manifest.sources[source].train
     if not dataset.tokens:
-        raise RequestError(f"source {source}: no training document is left, so no run can draw from it")
+        raise RequestError(
+            f"source {source}: build {manifest.build} has no training documents of it; set its shares to 0, or check "
+            "what the build filtered out"
+        )
     cut = cut_tokens is not None and cut_tokens < dataset.tokens
     tokens = cut_tokens if cut_tokens is not None else round_up_to_power_of_two(need_tokens)
     tokens = min(tokens, dataset.tokens)
@@ -107,18 +113,21 @@ def _plan(manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | N
 def choose_documents(
     hashes: pa.ChunkedArray, tokens: NDArray[np.int64], need: int, *, nearest: bool = False
 ) -> NDArray[np.bool_]:
-    """Mark the documents of smallest text hash that together hold at least `need` tokens.
+    """Select the documents with the smallest text hashes that together have at least `need` tokens.
 
-    Equal hashes are taken in the order of the dataset.
+    Documents with equal hashes are taken in the order of the dataset.
 
     Args:
         hashes: [documents] XXH3-128 of each text, in hexadecimal.
         tokens: [documents] tokens of each.
-        need: tokens; all documents are taken where they hold less.
-        nearest: leave the last document out where the others come nearer to `need` without it.
+        need: tokens; if all documents have fewer, all are selected.
+        nearest: drop the last document if the others are closer to `need` without it.
+
+    Returns:
+        [documents] whether each is selected.
     """
-    rows = pa.table({"hash": hashes, "place": np.arange(len(tokens))})
-    order = pc.sort_indices(rows, [("hash", "ascending"), ("place", "ascending")]).to_numpy()
+    rows = pa.table({"hash": hashes, "row": np.arange(len(tokens))})
+    order = pc.sort_indices(rows, [("hash", "ascending"), ("row", "ascending")]).to_numpy()
     supply = np.cumsum(tokens[order])
     taken = int(np.searchsorted(supply, need)) + 1
     if nearest and 1 < taken <= len(supply) and need - supply[taken - 2] < supply[taken - 1] - need:
@@ -174,7 +183,7 @@ def _write_draw(store: Store, plan: _Plan, source: str) -> Receipt:
 
 
 def _checked_index(store: Store, part: DatasetRecord, source: str) -> Index:
-    """The part's index, after its three files have been compared with the manifest."""
+    """Read a part's index after checking its three files against the manifest."""
     files = {
         f"{part.prefix}.bin": part.bin_sha256,
         f"{part.prefix}.idx": part.idx_sha256,
@@ -183,13 +192,13 @@ def _checked_index(store: Store, part: DatasetRecord, source: str) -> Index:
     for name, expected in files.items():
         path = store.path(name)
         if not path.is_file():
-            raise DamagedFileError(name, "whole file", f"is missing; build source {source} again")
+            raise DamagedFileError(name, "whole file", f"is missing from {store}; build source {source} again")
         found = sha256_of_file(path)
         if found != expected:
             raise DamagedFileError(
                 name,
                 f"{path.stat().st_size} bytes",
-                f"SHA-256 is {found}, the manifest says {expected}; delete its folder and build source {source} again",
+                f"its SHA-256 is {found}, the manifest says {expected}; delete its folder and build {source} again",
             )
     return read_index(store.path(f"{part.prefix}.idx"))
 
@@ -198,28 +207,28 @@ def _check_provenance(provenance: pa.Table, lengths: NDArray[np.int32], source: 
     if provenance.num_rows != len(lengths) or not np.array_equal(provenance["tokens"].to_numpy(), lengths):
         raise AccountError(
             "E6",
-            f"the tokens of {len(lengths)} documents by the index",
-            f"others for {provenance.num_rows} documents by the provenance",
+            f"the token counts of {len(lengths)} documents in the index",
+            f"different counts for {provenance.num_rows} documents in the provenance",
             source=source,
             stage=DRAW,
         )
 
 
 def _check_e6(dataset: SplitRecord, lengths: NDArray[np.int32], chosen: NDArray[np.bool_], source: str) -> None:
-    drawn, left = int(chosen.sum()), int((~chosen).sum())
-    drawn_tokens, left_tokens = int(lengths[chosen].sum(dtype=np.int64)), int(lengths[~chosen].sum(dtype=np.int64))
-    if (drawn + left, drawn_tokens + left_tokens) != (dataset.documents, dataset.tokens):
+    drawn, others = int(chosen.sum()), int((~chosen).sum())
+    drawn_tokens, other_tokens = int(lengths[chosen].sum(dtype=np.int64)), int(lengths[~chosen].sum(dtype=np.int64))
+    if (drawn + others, drawn_tokens + other_tokens) != (dataset.documents, dataset.tokens):
         raise AccountError(
             "E6",
             f"{dataset.documents} documents, {dataset.tokens} tokens in the dataset",
-            f"{drawn} + {left} documents, {drawn_tokens} + {left_tokens} tokens drawn and not drawn",
+            f"{drawn} + {others} documents, {drawn_tokens} + {other_tokens} tokens drawn and not drawn",
             source=source,
             stage=DRAW,
         )
 
 
 def _chosen_blocks(path: Path, index: Index, chosen: NDArray[np.bool_]) -> Iterable[NDArray[Any]]:
-    """The ids of the chosen documents of one part, a block of documents at a time."""
+    """Yield the ids of the chosen documents of one part, a block of documents at a time."""
     tokens = np.memmap(path, index.dtype, mode="r")
     starts = index.starts
     first = 0

@@ -1,17 +1,16 @@
-"""Streams: a source's endless, fixed order of training windows.
+"""Streams: the infinite, fixed order of a source's training windows.
 
-Epoch e of a source is Megatron's GPTDataset over its draw, for one pass: documents shuffled, laid end to end,
-cut into W = (T - 1) // S windows of S targets (each reads S + 1 tokens), windows shuffled; its seed derives
-from ("stream", seed, source, e). The stream is the concatenation of its epochs, so that its order depends
-neither on the mixture nor on the budget, and a source that is used in two phases goes on where it stopped.
-Megatron's own many-epoch dataset reorders everything when a budget crosses an epoch, so it is not used.
+Epoch e of a source is Megatron's GPTDataset over its draw for one pass: documents are shuffled, concatenated and cut
+into W = (T - 1) // S windows of S targets (each reads S + 1 tokens), and the windows are shuffled. The seed of an
+epoch derives from ("stream", seed, source, e). The stream concatenates the epochs, so its order depends neither on the
+mixture nor on the budget, and a source used in two phases continues where it stopped. Megatron's own multi-epoch
+dataset reorders everything when a budget crosses an epoch, so it is not used.
 
-Megatron's index arrays are built in memory, by every rank for itself (seconds for 10^7 documents): its cache is
-keyed by path, not by content, is written by one rank only and is left truncated by a kill. The arrays that a
-run used are saved with it by `blend.py`.
+Every rank builds Megatron's index arrays in memory (seconds for 10^7 documents). Megatron's cache is keyed by path, not
+by content, only one rank writes it, and a kill leaves it truncated. `blend.py` saves the arrays of a run.
 
-E7 is checked on every epoch that is built, from the arrays themselves: T = 1 + W·S + rest, window j starts at
-token j·S of the pass, and every document and window comes once.
+E7 is checked on the arrays of every epoch that is built: T = 1 + W·S + unused tokens, window j starts at token j·S of
+the pass, and every document and window occurs once.
 """
 
 from __future__ import annotations
@@ -30,24 +29,21 @@ from torch import Tensor
 from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.ledger.fingerprint import derive_seed
 from mixproof.ledger.store import Store
+from mixproof.mixtures.arithmetic.budget import windows
 from mixproof.train.record import MasksRecord
 from mixproof.train.request import Draw, RunRequest
 
+logger = logging.getLogger(__name__)
+logging.getLogger("megatron.core.datasets.gpt_dataset").setLevel(logging.ERROR)  # it warns about the missing cache
+
 NO_CACHE = ""
-"""As `path_to_cache`: Megatron builds its arrays in memory. None would put a cache beside the dataset."""
-logging.getLogger("megatron.core.datasets.gpt_dataset").setLevel(logging.ERROR)  # it warns where it has no cache
+"""Value of `path_to_cache` for arrays in memory. None would put a cache beside the dataset."""
 NO_PAD = -1
-"""Megatron takes every label that equals the pad id out of the loss; no token has this id."""
-
-
-def windows_of(tokens: int, sequence_length: int) -> tuple[int, int]:
-    """Windows of one pass over `tokens`, and the rest: T = 1 + W·S + rest."""
-    windows = (tokens - 1) // sequence_length
-    return windows, tokens - 1 - windows * sequence_length
+"""Megatron masks every label that equals the pad id; no token has this id."""
 
 
 class _Vocabulary:
-    """What GPTDataset asks of a tokenizer."""
+    """The tokenizer attributes that GPTDataset reads."""
 
     pad = NO_PAD
 
@@ -57,7 +53,7 @@ class _Vocabulary:
 
 
 class Stream:
-    """A source's windows, from the first of epoch 0 on, without end."""
+    """The windows of a source: those of epoch 0, then of epoch 1, and so on without end."""
 
     def __init__(
         self,
@@ -70,38 +66,41 @@ class Stream:
         eod_id: int,
         vocab_size: int,
     ) -> None:
-        """Open a draw at `prefix` (without `.bin`); where it lies has no influence on the order.
+        """Open a draw at `prefix` (without `.bin`); its path does not affect the order.
 
         Raises:
             RequestError: when the draw is too small for one window of `sequence_length` targets.
-            AccountError: when the `.bin` or the `.idx` does not hold the draw's documents and tokens (E6).
+            AccountError: when the `.bin` or `.idx` does not have the draw's documents and tokens (E6).
         """
         self.source, self.draw, self.seed, self.sequence_length = draw.source, draw, seed, sequence_length
         self.masks, self.eod_id = masks, eod_id
-        self.windows, self.rest = windows_of(draw.tokens, sequence_length)
+        self.windows = windows(draw.tokens, sequence_length)
+        """W: windows of one pass."""
+        self.unused_tokens = draw.tokens - 1 - self.windows * sequence_length
+        """Tokens at the end of a pass that are never targets."""
         if self.windows < 1:
             raise RequestError(
-                f"source {self.source}: {draw.tokens} tokens are too few for one window of {sequence_length} + 1; "
-                "give it more text, a shorter sequence_length, or a share of 0"
+                f"source {self.source}: {draw.tokens} tokens are too few for one window of {sequence_length} + 1 "
+                "tokens; add text, use a shorter sequence_length, or set its share to 0"
             )
         self._prefix = prefix
         self._vocabulary = _Vocabulary(eod_id, vocab_size)
         self._indexed = IndexedDataset(str(prefix))  # kept: Megatron's arrays are views into its memory map
         self.lengths: NDArray[np.int32] = self._indexed.sequence_lengths.copy()
-        """[documents] tokens of each, EOD included."""
+        """[documents] tokens of each, including the EOD."""
         self._epochs: dict[int, GPTDataset] = {}
         self._check_draw()
 
     def locate(self, k: int) -> tuple[int, int]:
-        """Epoch of the stream's window `k`, and its place in the shuffled order of that epoch."""
+        """Return the epoch of the stream's window `k` and its index in the shuffled order of that epoch."""
         return divmod(k, self.windows)
 
     def seed_of(self, epoch: int) -> int:
-        """Seed of one epoch's order."""
+        """Return the seed of one epoch."""
         return derive_seed("stream", self.seed, self.source, epoch)
 
     def epoch(self, epoch: int) -> GPTDataset:
-        """Megatron's dataset for one pass, built and checked when it is first asked for.
+        """Return Megatron's dataset for one pass; the first call builds and checks it.
 
         Raises:
             AccountError: when E7 does not close.
@@ -117,17 +116,18 @@ class Stream:
                 source=self.source,
                 epoch=epoch,
             )
+            logger.debug("source %s: built epoch %d, %d windows", self.source, epoch, self.windows)
             self._epochs[epoch] = dataset
         return self._epochs[epoch]
 
     def sample(self, k: int) -> dict[str, Tensor]:
-        """Window `k` of the stream: `tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), [S] each.
+        """Read window `k` of the stream: `tokens`, `labels`, `position_ids` (int64), `loss_mask` (float32), [S] each.
 
         Raises:
             AccountError: when the loss mask does not sum to S minus the masked targets (E7).
         """
-        epoch, place = self.locate(k)
-        sample: dict[str, Tensor] = self.epoch(epoch)[place]
+        epoch, index = self.locate(k)
+        sample: dict[str, Tensor] = self.epoch(epoch)[index]
         masked = int((sample["tokens"] == self.eod_id).sum()) if self.masks.eod_mask_loss else 0
         targets = int(sample["loss_mask"].sum())
         if targets != self.sequence_length - masked:
@@ -137,7 +137,7 @@ class Stream:
                 targets,
                 source=self.source,
                 stage="stream",
-                unit=f"epoch {epoch}, window {place}",
+                unit=f"epoch {epoch}, window {index}",
             )
         return sample
 
@@ -172,14 +172,13 @@ class Stream:
             )
 
 
-def streams_of(request: RunRequest) -> dict[str, Stream]:
+def streams_of(store: Store, request: RunRequest) -> dict[str, Stream]:
     """Open the stream of every source that a run reads.
 
     Raises:
         RequestError: when a draw is too small for one window.
-        AccountError: when a draw is not whole (E6).
+        AccountError: when a draw is not complete (E6).
     """
-    store = Store(request.store)
     return {
         source: Stream(
             store.folder(draw.prefix),
@@ -208,29 +207,30 @@ def check_pass(
 
     Args:
         lengths: [documents] tokens of each.
-        document_index: [documents] the order in which they are laid end to end.
-        sample_index: [windows + 1, 2] place in `document_index` and token in that document of each start.
+        document_index: [documents] the order in which they are concatenated.
+        sample_index: [windows + 1, 2] of each start, the index in `document_index` and the token in that document.
         shuffle_index: [windows] the order in which windows are read.
-        sequence_length: targets a window.
-        source: for the error.
-        epoch: for the error.
+        sequence_length: targets per window.
+        source: for errors.
+        epoch: for errors.
 
     Raises:
-        AccountError: when a document or window is missing or comes twice, or a window starts elsewhere than
-            one window's targets behind the one before.
+        AccountError: when a document or window is missing or occurs twice, or a window does not start
+            `sequence_length` tokens after the previous one.
     """
     where = {"source": source, "stage": "stream", "unit": f"epoch {epoch}"}
-    windows, _ = windows_of(int(lengths.sum(dtype=np.int64)), sequence_length)
-    if sample_index.shape != (windows + 1, 2) or shuffle_index.shape != (windows,):
+    count = windows(int(lengths.sum(dtype=np.int64)), sequence_length)
+    if sample_index.shape != (count + 1, 2) or shuffle_index.shape != (count,):
         found = f"{len(sample_index) - 1} in the sample index, {len(shuffle_index)} in the shuffle index"
-        raise AccountError("E7", f"{windows} windows", found, **where)
+        raise AccountError("E7", f"{count} windows", found, **where)
     for name, index in (("document", document_index), ("shuffle", shuffle_index)):
-        size = len(lengths) if name == "document" else windows
+        size = len(lengths) if name == "document" else count
         if len(index) != size or not np.array_equal(np.sort(index), np.arange(size)):
             raise AccountError("E7", f"each of {size} once in the {name} index", "others", **where)
     starts = np.concatenate([[0], np.cumsum(lengths[document_index], dtype=np.int64)])
-    places = starts[sample_index[:, 0]] + sample_index[:, 1]
-    expected = np.arange(windows + 1, dtype=np.int64) * sequence_length
-    if not np.array_equal(places, expected):
-        window = int(np.argmax(places != expected))
-        raise AccountError("E7", f"window {window} at token {expected[window]}", f"at token {places[window]}", **where)
+    positions = starts[sample_index[:, 0]] + sample_index[:, 1]
+    expected = np.arange(count + 1, dtype=np.int64) * sequence_length
+    if not np.array_equal(positions, expected):
+        window = int(np.argmax(positions != expected))
+        found = f"at token {positions[window]}"
+        raise AccountError("E7", f"window {window} at token {expected[window]}", found, **where)

@@ -1,12 +1,12 @@
 """Trace: from a step of a run to the documents it read, and from a document to the steps that read it.
 
-Replayed from the run's saved index by numpy; which document a row is says the draw's provenance. Everything is found
-by its place in the store that the run stands in, so a store that was moved or copied traces as well, and the original
-texts are not needed: the text shown is what the run's tokenizer makes of the draw's ids, which is the original text
-only where the tokenizer is lossless. A window of S targets reads S + 1 tokens, and its last one is the first of the
-window that follows it in the pass; so the same token can stand in two samples, but is a target in one of them.
+The run's saved index is replayed with numpy, and the draw's provenance identifies the document of each row. All files
+are found relative to the run's store, so a moved or copied store can be traced, and the original texts are not needed:
+the text shown is decoded from the draw's ids with the run's tokenizer, which gives the original text only if the
+tokenizer is lossless. A window of S targets reads S + 1 tokens, and its last token is the first of the next window in
+the pass, so a token can be in two samples but is a target in only one of them.
 
-Not covered: whether index, draw and record are whole; `audit` says so.
+A trace does not check that index, draw and record are intact; `audit` does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.train.record import RUN, TRAIN, DrawRecord, RunRecord, read_run
 
 from .delivered import spans_of
-from .saved_index import IndexRecord, PhaseIndexRecord, StreamRecord, load_array, read_index_record
+from .saved_index import INDEX_FOLDER, IndexRecord, PhaseIndexRecord, StreamRecord, load_array, read_index_record
 from .trace_result import (
     DocumentTrace,
     Sighting,
@@ -46,13 +46,13 @@ DECODED = "decoded from the draw's tokens with the run's tokenizer; the original
 
 
 def trace_step(target: str | Path, step: int, sample: int | None = None, *, whole: bool = False) -> TracedStep:
-    """Name every document of a batch.
+    """Find the documents of a batch.
 
     Args:
-        target: a run's record or folder, in its store; a path or a URL.
+        target: a run's record or folder in its store; a path or a URL.
         step: from 1.
-        sample: one sample of the batch, from 0; None: all.
-        whole: show the whole text of each document instead of the piece that was read.
+        sample: index in the batch of one sample; None: all samples.
+        whole: show the whole text of each document instead of the tokens that were read.
 
     Raises:
         RequestError: when there is no such run, step or sample.
@@ -61,24 +61,24 @@ def trace_step(target: str | Path, step: int, sample: int | None = None, *, whol
     run = _Run(target)
     batch = run.record.global_batch_size
     if not 1 <= step <= run.record.steps:
-        raise RequestError(f"--step {step}: the run took steps 1 to {run.record.steps}")
+        raise RequestError(f"--step {step}: the run has steps 1 to {run.record.steps}")
     if sample is not None and not 0 <= sample < batch:
         raise RequestError(f"--sample {sample}: a step of this run has samples 0 to {batch - 1}")
     first = (step - 1) * batch
-    wanted = range(first, first + batch) if sample is None else (first + sample,)
-    traced = tuple(_trace_sample(run, i, whole=whole) for i in wanted)
+    samples = range(first, first + batch) if sample is None else (first + sample,)
+    traced = tuple(_trace_sample(run, i, whole=whole) for i in samples)
     return TracedStep(str(run.location), step, traced, DECODED if run.decode else None)
 
 
 def trace_document(target: str | Path, name: str) -> TracedDocuments:
-    """Say when a document was seen, and how often.
+    """Find the steps that read a document.
 
     Args:
-        target: a run's record or folder, in its store; a path or a URL.
-        name: the document's id, `<file>#<record>` where it has none, or the XXH3-128 of its text.
+        target: a run's record or folder in its store; a path or a URL.
+        name: the document's id (`<file>#<record>` if its record has no id), or the XXH3-128 of its text.
 
     Raises:
-        RequestError: when there is no such run, or neither the run's draws nor its build have such a document.
+        RequestError: when there is no such run, or neither the run's draws nor its build have the document.
         DamagedFileError: when the index or a draw is missing or truncated.
     """
     run = _Run(target)
@@ -90,12 +90,14 @@ def trace_document(target: str | Path, name: str) -> TracedDocuments:
     if not found:
         found = list(_not_drawn(run, name))
     if not found:
-        raise RequestError(f"--document {name}: neither the run's draws nor its build have a document of this id")
+        raise RequestError(
+            f"--document {name}: neither the run's draws nor its build have a document with this id or text hash"
+        )
     return TracedDocuments(str(run.location), tuple(found), DECODED if run.decode else None)
 
 
 class _Draw:
-    """A draw's rows and ids."""
+    """The provenance and token ids of a draw."""
 
     def __init__(self, prefix: Path) -> None:
         self._prefix = prefix
@@ -132,20 +134,23 @@ class _Draw:
 
 
 class _Run:
-    """A run's record and what belongs to it, all in the store that it stands in."""
+    """A run's record, index, draws and tokenizer, all from the run's store."""
 
     def __init__(self, target: str | Path) -> None:
         self.location = locate(target)
         self.folder = self.location.fetch()
         self.record: RunRecord = read_run(self.folder / RUN)
         if not self.location.name.startswith(f"{TRAIN}/"):
-            raise RequestError(f"{target}: not in a store's {TRAIN}/<key>/, so its draws cannot be found")
+            raise RequestError(
+                f"{target}: not in the folder {TRAIN}/<key>/ of a store, so its draws cannot be found; trace the run "
+                "in its store"
+            )
         self._store = self.location.store
         self._draws: dict[str, _Draw] = {}
 
     @cached_property
     def index(self) -> IndexRecord:
-        return read_index_record(self.folder / "index")
+        return read_index_record(self.folder / INDEX_FOLDER)
 
     @cached_property
     def manifest(self) -> Manifest | None:
@@ -154,7 +159,7 @@ class _Run:
 
     @cached_property
     def decode(self) -> Callable[[list[int]], str] | None:
-        """The tokenizer's decoder, where the store has it; EODs are left out."""
+        """The tokenizer's decoder, without EODs; None: the tokenizer is not in the store."""
         path = None if self.manifest is None else self._store.path(self.manifest.tokenizer.path)
         if path is None or not path.is_file():
             return None
@@ -168,7 +173,7 @@ class _Run:
         return self._draws[source]
 
     def provenance(self, part: DatasetRecord) -> pa.Table | None:
-        """The rows of a part of the build, where the store has them."""
+        """Read the provenance of a part of the build; None: it is not in the store."""
         path = self._store.path(part.provenance)
         return _table(path) if path.is_file() else None
 
@@ -177,7 +182,7 @@ class _Run:
 
 
 def _trace_sample(run: _Run, i: int, *, whole: bool) -> TracedSample:
-    source, epoch, spans = spans_of(run.folder / "index", i)
+    source, epoch, spans = spans_of(run.folder / INDEX_FOLDER, i)
     draw, pieces = run.draw(source), []
     for span in spans:
         document = draw.document(source, span.document)
@@ -202,20 +207,19 @@ def _seen(run: _Run, source: str, row: int) -> DocumentTrace:
 
 
 def _sightings(run: _Run, stream: StreamRecord, row: int) -> Iterator[Sighting]:
-    """Every sample up to the checkpoint whose window holds tokens of the document."""
-    folder, length = run.folder / "index", run.index.sequence_length
+    """Yield every sample up to the checkpoint whose window has tokens of the document."""
+    folder, length = run.folder / INDEX_FOLDER, run.index.sequence_length
     lengths = load_array(folder, stream.lengths)
     samples_of = _samples_of_stream(run, stream.source)
     for epoch in stream.epochs:
         documents = load_array(folder, epoch.document_index)
         ends = np.cumsum(lengths[documents], dtype=np.int64)
-        place = int(np.flatnonzero(documents == row)[0])
-        stop = int(ends[place])
+        stop = int(ends[int(np.flatnonzero(documents == row)[0])])
         start = stop - int(lengths[row])
-        places = np.argsort(load_array(folder, epoch.shuffle_index))  # of each window, when in the pass it is read
+        reading_order = np.argsort(load_array(folder, epoch.shuffle_index))  # by window, its index in the pass
         first_window = max(0, -(-(start - length) // length))
         for window in range(first_window, min((stop - 1) // length, stream.windows - 1) + 1):
-            k = epoch.epoch * stream.windows + int(places[window])
+            k = epoch.epoch * stream.windows + int(reading_order[window])
             if k >= len(samples_of):
                 continue
             left, right = max(start, window * length), min(stop, (window + 1) * length + 1)
@@ -230,19 +234,19 @@ def _sightings(run: _Run, stream: StreamRecord, row: int) -> Iterator[Sighting]:
 
 
 def _samples_of_stream(run: _Run, source: str) -> NDArray[np.int64]:
-    """[windows read] the sample of the run that is each next window of the source, up to the checkpoint."""
+    """Return [windows read] the sample of each window of the source's stream, up to the checkpoint."""
     found = [_samples_of_phase(run, phase, source) for phase in run.index.phases if source in phase.sources]
     samples = np.concatenate(found) if found else np.zeros(0, np.int64)
     return samples[samples < run.record.consumed_samples]
 
 
 def _samples_of_phase(run: _Run, phase: PhaseIndexRecord, source: str) -> NDArray[np.int64]:
-    dataset_index = load_array(run.folder / "index", phase.dataset_index)
+    dataset_index = load_array(run.folder / INDEX_FOLDER, phase.dataset_index)
     return phase.first_sample + np.flatnonzero(dataset_index == phase.sources.index(source)).astype(np.int64)
 
 
 def _not_drawn(run: _Run, name: str) -> Iterator[DocumentTrace]:
-    """The document in the build, where the run's draws do not have it."""
+    """Find the document in the build if the run's draws do not have it."""
     for source, record in (run.manifest.sources if run.manifest is not None else {}).items():
         for where, side in (("not drawn", record.train), ("held out", record.heldout)):
             for part in side.datasets:

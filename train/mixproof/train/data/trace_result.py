@@ -1,4 +1,4 @@
-"""What a trace finds: the samples of a batch, and the sightings of a document; with the JSON forms of the command."""
+"""Results of a trace: the documents of a batch, and the samples that read a document; with the command's JSON forms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class TracedDocument:
-    """A document of a draw, by its provenance."""
+    """A document of a draw, from its provenance."""
 
     source: str
     file: str
@@ -16,19 +16,19 @@ class TracedDocument:
     text_xxh128: str
     text_bytes: int
     tokens: int
-    """EOD included."""
+    """Including the EOD."""
 
 
 @dataclass(frozen=True)
 class TracedPiece:
-    """What one sample read of one document."""
+    """The tokens that one sample read of one document."""
 
     document: TracedDocument
     first_token: int
-    """Place in the document."""
+    """Index in the document."""
     tokens: int
     text: str | None
-    """Of the piece, decoded; None where the tokenizer is not in the store."""
+    """The decoded tokens; None: the tokenizer is not in the store."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class TracedSample:
     """One sample of a batch."""
 
     sample: int
-    """From 0, in the run."""
+    """Index in the run, from 0."""
     source: str
     epoch: int
-    """Pass over the draw, from 0."""
+    """Passes over the draw before this one."""
     pieces: tuple[TracedPiece, ...]
 
 
@@ -52,16 +52,16 @@ class TracedStep:
     step: int
     samples: tuple[TracedSample, ...]
     text_is: str | None
-    """What the texts are; None where there are none."""
+    """How the texts were obtained; None: there are none."""
 
     def to_json(self) -> dict[str, object]:
-        """The form that `mixproof trace --step --json` prints."""
+        """Return what `mixproof trace --step --json` prints."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One sample that read a document, or a piece of it."""
+    """One sample that read tokens of a document."""
 
     step: int
     """From 1, as in the metrics."""
@@ -70,18 +70,18 @@ class Sighting:
     first_token: int
     tokens: int
     targets: int
-    """Tokens of the piece that were targets of this sample."""
+    """Those of the tokens that were targets of this sample."""
 
 
 @dataclass(frozen=True)
 class DocumentTrace:
-    """When a document was seen."""
+    """The samples that read a document."""
 
     document: TracedDocument
     where: str
-    """`drawn`, `not drawn` (training side, no run of this family reads it) or `held out`."""
+    """`drawn`, `not drawn` (a training document that no run of the spec reads) or `held out`."""
     passes: int
-    """Passes over the draw in which the run read some of it: how often it was seen."""
+    """Passes over the draw in which the run read tokens of it."""
     targets: int
     """Its tokens that were targets, over all passes."""
     sightings: tuple[Sighting, ...]
@@ -90,12 +90,12 @@ class DocumentTrace:
 
 @dataclass(frozen=True)
 class TracedDocuments:
-    """Every document of an id: more than one where sources share it."""
+    """All documents with an id; several if sources share the id."""
 
     run: str
     documents: tuple[DocumentTrace, ...]
     text_is: str | None
 
     def to_json(self) -> dict[str, object]:
-        """The form that `mixproof trace --document --json` prints."""
+        """Return what `mixproof trace --document --json` prints."""
         return asdict(self)

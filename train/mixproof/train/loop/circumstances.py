@@ -1,4 +1,4 @@
-"""`circumstances.json`: what is true of an attempt at a run and not of the run, so in no checksum and no key."""
+"""`circumstances.json`: facts about an attempt and not about the run, so in no checksum and no key."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .throughput import memory_bytes
 PACKAGES = ("torch", "megatron-core", "numpy")
 
 
-def times(started: float, seconds_training: float, seconds_evaluating: float) -> dict[str, object]:
-    """When an attempt that ends now began (`started`, of `time.time`), and what its time went to."""
+def wall_times(started: float, seconds_training: float, seconds_evaluating: float) -> dict[str, object]:
+    """State when an attempt started (`started`, from `time.time`) and ended (now), and how its time was spent."""
     return {
         "started": datetime.fromtimestamp(started, UTC).isoformat(),
         "ended": datetime.now(UTC).isoformat(),
@@ -27,13 +27,13 @@ def times(started: float, seconds_training: float, seconds_evaluating: float) ->
     }
 
 
-def rate(tokens: int, seconds: float) -> int:
-    """Whole tokens a second; 0 where no time went by."""
+def tokens_per_second(tokens: int, seconds: float) -> int:
+    """Return whole tokens per second; 0 if no time has passed."""
     return int(tokens / seconds) if seconds else 0
 
 
 def machine(ranks: Ranks) -> dict[str, object]:
-    """What an attempt ran on."""
+    """State the hardware and the package versions of an attempt."""
     on_cuda = ranks.device.type == "cuda"
     return {
         "ranks": ranks.size,

@@ -1,7 +1,7 @@
-"""The end of a run: score the held-out sets, replay what was delivered, write the record.
+"""The end of a run: score the held-out sets, replay what was delivered, make the record.
 
-E9 is checked twice: the replay of the saved index adds up to the checkpoint's consumed samples, and a run that went
-to its end delivered of each source exactly the samples that were planned. E10 is checked as the sets are scored.
+E9 is checked twice: the replay of the saved index sums to the checkpoint's consumed samples, and a finished run
+delivered exactly the planned samples of each source. E10 is checked as the sets are scored.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.train.checkpoint_files import checkpoint_files, checkpoint_path
 from mixproof.train.data.blend import Blend
 from mixproof.train.data.delivered import delivered
+from mixproof.train.data.saved_index import INDEX_FOLDER
 from mixproof.train.distributed import Ranks
 from mixproof.train.evaluate.evaluate import Scores, evaluate, write_scores
 from mixproof.train.evaluate.heldout_parts import is_lossless, read_heldout
@@ -40,21 +41,20 @@ from .evaluations import EVALUATIONS
 from .incidents import INCIDENTS
 from .metrics import METRICS
 
-INDEX_FOLDER = "index"
 SCORES = "scores.parquet"
 
 
-def score_heldout(request: RunRequest, state: TrainingState, ranks: Ranks) -> tuple[list[Scores], bool]:
+def score_heldout(store: Store, request: RunRequest, state: TrainingState, ranks: Ranks) -> tuple[list[Scores], bool]:
     """Score every held-out set, on all ranks together.
 
     Returns:
-        The scores by name of the source, and whether the tokenizer gives every held-out text back.
+        The scores, sorted by source, and whether the tokenizer restores every held-out text.
 
     Raises:
         AccountError: when E10 does not close.
-        DamagedFileError: when a set is not what the manifest says.
+        DamagedFileError: when a set differs from the manifest.
     """
-    store, tokenizer = Store(request.store), request.tokenizer
+    tokenizer = request.tokenizer
     reference = load_reference(str(store.path(tokenizer.path)))
     scores, lossless = [], True
     for source, heldout in sorted(request.heldout.items()):
@@ -92,22 +92,22 @@ def make_record(
     lossless: bool,
     reason: str | None = None,
 ) -> RunRecord:
-    """State what a run did, from its files.
+    """Make the record of a run from its files.
 
     Args:
-        request: what was asked for.
+        request: the run.
         state: after the last step.
         folder: of the run, with its index.
         index: SHA-256 of each index array, by name.
-        scores: of the held-out sets; none for a run that failed.
-        lossless: whether the tokenizer gives every held-out text back.
-        reason: why the run failed; None when it is done.
+        scores: of the held-out sets; none if the run failed.
+        lossless: whether the tokenizer restores every held-out text.
+        reason: why the run failed; None: it is done.
 
     Raises:
         AccountError: when E9 does not close.
     """
     budget, tokenizer = request.budget, request.tokenizer
-    weights = count_parameters(request.shape, tokenizer.vocab_size)
+    parameters = count_parameters(request.shape, tokenizer.vocab_size)
     consumed_tokens = state.consumed_samples * budget.sequence_length
     per_token = flops_per_token(request.shape, tokenizer.vocab_size, budget.sequence_length)
     return RunRecord(
@@ -117,7 +117,7 @@ def make_record(
         mixture=request.mixture,
         proxy=request.proxy,
         seed=request.seed,
-        parameters=ParametersRecord(total=weights.total, non_embedding=weights.non_embedding),
+        parameters=ParametersRecord(total=parameters.total, non_embedding=parameters.non_embedding),
         architecture=request.architecture,
         dtype=state.dtype,
         sequence_length=budget.sequence_length,
@@ -149,7 +149,7 @@ def make_record(
 
 
 def save_index(blend: Blend, folder: Path) -> dict[str, str]:
-    """Write the arrays by which the run can be replayed; return SHA-256 by name."""
+    """Write the arrays from which the run can be replayed; return their SHA-256 by name."""
     return blend.save_index(folder / INDEX_FOLDER)
 
 
@@ -170,20 +170,20 @@ def _recipe(request: RunRequest) -> dict[str, str]:
 def _delivered(request: RunRequest, folder: Path, consumed_samples: int) -> dict[str, DeliveredRecord]:
     budget = request.budget
     replayed = delivered(folder / INDEX_FOLDER, consumed_samples)
-    found = {source: what.samples for source, what in replayed.items()}
+    found = {source: consumed.samples for source, consumed in replayed.items()}
     if consumed_samples == budget.samples and found != budget.samples_of:
         raise AccountError("E9", budget.samples_of, found, stage="train", unit=request.key)
     return {
         source: DeliveredRecord(
-            samples=what.samples,
-            tokens=what.tokens,
-            epochs=what.epochs,
+            samples=consumed.samples,
+            tokens=consumed.tokens,
+            epochs=consumed.epochs,
             declared=float(budget.declared[source]),
             planned=budget.samples_of[source] * budget.sequence_length,
-            unique_tokens=what.unique_tokens,
-            targets=what.targets if request.masks.eod_mask_loss else None,
+            unique_tokens=consumed.unique_tokens,
+            targets=consumed.targets if request.masks.eod_mask_loss else None,
         )
-        for source, what in replayed.items()
+        for source, consumed in replayed.items()
     }
 
 
@@ -203,7 +203,7 @@ def _score(score: Scores, heldout: HeldoutRecord) -> HeldoutScore:
 
 
 def _files(folder: Path, consumed_samples: int) -> dict[str, str]:
-    """SHA-256 of the checkpoint's files, metrics, scores and incidents, by their names in the run's folder."""
+    """Return the SHA-256 of the last checkpoint's files, metrics, scores and incidents, by path in the run's folder."""
     checkpoint = checkpoint_path(folder, consumed_samples)
     files = {
         f"{checkpoint.relative_to(folder).as_posix()}/{name}": sha256

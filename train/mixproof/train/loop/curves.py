@@ -1,4 +1,4 @@
-"""A run's curves as it trains: which points a step gives, for TensorBoard and Weights & Biases alike."""
+"""The points that a step adds to the curves of a run, for both TensorBoard and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # its module loads torch
 
 
 def points_of(metrics: StepMetrics, throughput: Throughput | None) -> dict[str, float]:
-    """Points of a step by their curves; speed and memory where a line of `throughput.jsonl` was due."""
+    """Return the points of a step by curve; speed and memory only with a line of `throughput.jsonl`."""
     points = {"loss/all": metrics.loss, "step/learning rate": metrics.lr, "step/gradient norm": metrics.grad_norm}
     points |= {f"loss/{source}": loss for source, loss in metrics.loss_of.items()}
     if throughput is not None:

@@ -1,8 +1,8 @@
-"""`evaluations.jsonl`: the held-out scores of a run while it trains, one line an evaluation.
+"""`evaluations.jsonl`: the held-out scores of a run during training, one line per evaluation.
 
-Written where the spec asks for it with `evaluate_every`, and at the end of such a run. A line is there before the
-checkpoint of the same step; an attempt that goes on from a checkpoint keeps the lines up to it and writes the others
-again, so that the file of a killed run is that of an undisturbed one.
+Written if the spec sets `evaluate_every`, also at the end of the run. A line is written before the checkpoint of the
+same step. An attempt that resumes from a checkpoint keeps the lines up to it and writes the others again, so a killed
+run ends with the same file as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Evaluation:
     tokens: int
     """Samples × sequence length."""
     loss: dict[str, float]
-    """Nats per token by held-out set, EODs included."""
+    """Nats per token, including EODs, by held-out set."""
     bits_per_byte: dict[str, float]
     """By held-out set."""
 
 
 def evaluation_of(samples: int, sequence_length: int, scores: Sequence[Scores]) -> Evaluation:
-    """What a line says of the scores of all held-out sets."""
+    """Make the line for the scores of all held-out sets."""
     return Evaluation(
         samples=samples,
         tokens=samples * sequence_length,
@@ -44,27 +44,27 @@ def evaluation_of(samples: int, sequence_length: int, scores: Sequence[Scores]) 
 
 
 def read_evaluations(folder: Path) -> list[Evaluation]:
-    """Read the whole lines of a run, also while it is being trained; none where it was not asked for."""
+    """Read the complete lines of a run, which may still be training; none if the spec sets no `evaluate_every`."""
     path = folder / EVALUATIONS
     data = path.read_bytes() if path.is_file() else b""
     return [Evaluation(**json.loads(line)) for line in data[: data.rfind(b"\n") + 1].splitlines()]
 
 
 def add_evaluation(ownership: Ownership, evaluation: Evaluation) -> None:
-    """Put a line behind those of fewer samples, and drop any others.
+    """Append a line after those with fewer samples, and drop all others.
 
-    The file is small and written anew, so that an older attempt can do no harm.
+    The file is small and replaced as a whole, so an older attempt cannot damage it.
 
     Raises:
-        SupersededError: when another attempt has taken the run over.
+        SupersededError: when another attempt has taken over the run.
     """
     kept = [line for line in read_evaluations(ownership.folder) if line.samples < evaluation.samples]
     ownership.check()
     _write(ownership.folder, [*kept, evaluation])
 
 
-def take_over_evaluations(trunk: Path, samples: int, folder: Path) -> None:
-    """Give the run in `folder` the scores, up to `samples`, of the run in `trunk`, where it has any."""
+def copy_evaluations(trunk: Path, samples: int, folder: Path) -> None:
+    """Copy the lines up to `samples` of the run in `trunk`, if it has any, to the run in `folder`."""
     if kept := [line for line in read_evaluations(trunk) if line.samples <= samples]:
         _write(folder, kept)
 

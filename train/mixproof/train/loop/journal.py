@@ -1,4 +1,4 @@
-"""What the first rank writes down of every step: the metrics, how fast it went, and the curves for people."""
+"""What rank 0 records of every step: metrics, throughput and curves."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from mixproof.train.ownership import Ownership
 from mixproof.train.request import RunRequest
 
 from .metrics import MetricsLog, StepMetrics
-from .tensorboard import Curves
-from .throughput import Pace
+from .tensorboard import TensorBoardCurves
+from .throughput import ThroughputLog
 from .weights_and_biases import WandbCurves
 
 
 class Journal:
-    """One attempt's files."""
+    """The metrics, throughput and curves of one attempt."""
 
     def __init__(self, request: RunRequest, ranks: Ranks, ownership: Ownership, consumed_samples: int) -> None:
-        """Go on where `consumed_samples` had been trained on.
+        """Continue after `consumed_samples`.
 
         Raises:
-            DamagedFileError: when the metrics of the steps until then are not there.
-            RequestError: when Weights & Biases is asked for and cannot be had.
+            DamagedFileError: when the metrics of earlier steps are missing.
+            RequestError: when Weights & Biases is requested and not available.
         """
         steps_done = consumed_samples // request.budget.global_batch_size
-        self._curves: list[Curves | WandbCurves] = [Curves(ownership.folder, steps_done)]
+        self._curves: list[TensorBoardCurves | WandbCurves] = [TensorBoardCurves(ownership.folder, steps_done)]
         if request.wandb is not None:
             self._curves.append(WandbCurves(request, ownership.folder))
         self._log = MetricsLog(ownership.folder, ownership, steps_done)
-        self._pace = Pace(request, ranks, ownership, consumed_samples)
+        self._throughput = ThroughputLog(request, ranks, ownership, consumed_samples)
 
     def append(self, metrics: StepMetrics) -> None:
-        """Write a step down.
+        """Record a step.
 
         Raises:
-            SupersededError: when another attempt has taken the run over.
+            SupersededError: when another attempt has taken over the run.
         """
         self._log.append(metrics)
-        throughput = self._pace.step(metrics)
+        throughput = self._throughput.step(metrics)
         for curves in self._curves:
             curves.add(metrics, throughput)
 
     def sync(self) -> None:
-        """Put every line of the metrics on disk."""
+        """Sync the metrics to disk."""
         self._log.sync()
 
     def close(self) -> None:
-        """Put everything on disk and close the files."""
+        """Sync everything to disk and close the files."""
         self._log.close()
         for curves in self._curves:
             curves.close()

@@ -1,8 +1,8 @@
-"""`metrics.jsonl`: one line a step, without gaps or duplicates, however often a run was resumed.
+"""`metrics.jsonl`: one line per step, without gaps or duplicates, however often a run was resumed.
 
-Lines are written as steps end and are on disk before the checkpoint that follows them. A resumed attempt copies
-the lines up to its checkpoint into a new file and goes on there, so steps that are done again replace the lines
-of the first time; an older attempt that still holds the old file can do no harm.
+Lines are written as steps end and are synced to disk before the next checkpoint. A resumed attempt copies the lines up
+to its checkpoint into a new file and continues there, so repeated steps replace their earlier lines, and an older
+attempt that still has the old file open cannot damage the new one.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from mixproof.train.ownership import Ownership
 
 METRICS = "metrics.jsonl"
 TAIL_BYTES = 16 * 1024
-"""Read from the end to find the last line; a line of a hundred sources takes about 5 KB."""
+"""Bytes read from the end to find the last line; a line with a hundred sources takes about 5 KB."""
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """What one step of the optimizer did."""
+    """Metrics of one optimizer step."""
 
     step: int
-    """Steps done, this one included."""
+    """Steps done, including this one."""
     samples: int
-    """Samples consumed, this step's included."""
+    """Samples consumed, including this step's."""
     tokens: int
     """Samples × sequence length."""
     loss: float
     """Nats per target, mean over the global batch, before the step."""
     lr: float
-    """Learning rate that the step used."""
+    """Learning rate of the step."""
     grad_norm: float
     """L2 norm of the gradient before clipping."""
     loss_of: dict[str, float] = field(default_factory=dict)
-    """Nats per target by source, of every source with targets in the batch; empty in files of older versions."""
+    """Nats per target by source, for sources with targets in the batch; empty in files of older versions."""
     targets_of: dict[str, int] = field(default_factory=dict)
-    """Targets behind each of them: the weights with which to average over steps."""
+    """Targets by source: the weights for averaging `loss_of` over steps."""
 
 
 class MetricsLog:
     """Appends steps to the metrics of a run's folder."""
 
     def __init__(self, folder: Path, ownership: Ownership, steps_done: int) -> None:
-        """Go on after `steps_done` steps, dropping any lines beyond.
+        """Continue after `steps_done` steps and drop any later lines.
 
         Raises:
-            DamagedFileError: when the lines of those steps are not there.
+            DamagedFileError: when lines of those steps are missing.
         """
         path = folder / METRICS
         kept = first_lines(path, steps_done) if steps_done else b""
@@ -63,33 +63,33 @@ class MetricsLog:
         """Write one line.
 
         Raises:
-            SupersededError: when another attempt has taken the run over.
+            SupersededError: when another attempt has taken over the run.
         """
         self._ownership.check()
         self._file.write(json.dumps(asdict(metrics), allow_nan=False).encode() + b"\n")
 
     def sync(self) -> None:
-        """Put every line on disk."""
+        """Sync every line to disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Put every line on disk and close the file."""
+        """Sync every line to disk and close the file."""
         self.sync()
         self._file.close()
 
 
 def read_metrics(folder: Path) -> list[StepMetrics]:
-    """Read the whole lines of a run, also while it is being trained."""
+    """Read the complete lines of a run, which may still be training."""
     try:
         data = (folder / METRICS).read_bytes()
     except FileNotFoundError:
         return []
-    whole = data[: data.rfind(b"\n") + 1]
-    return [StepMetrics(**json.loads(line)) for line in whole.splitlines()]
+    complete = data[: data.rfind(b"\n") + 1]
+    return [StepMetrics(**json.loads(line)) for line in complete.splitlines()]
 
 
 def last_metrics(folder: Path) -> StepMetrics | None:
-    """Read the last whole line of a run without reading the others; None where there is none yet."""
+    """Read only the last complete line of a run; None if there is none yet."""
     path = folder / METRICS
     if not path.is_file():
         return None
@@ -97,23 +97,25 @@ def last_metrics(folder: Path) -> StepMetrics | None:
         size = file.seek(0, os.SEEK_END)
         for length in (TAIL_BYTES, size):
             file.seek(max(0, size - length))
-            whole = file.read(min(size, length)).rpartition(b"\n")[0]
-            line = whole.rpartition(b"\n")[2]
-            if len(line) < len(whole) or length >= size:
+            complete = file.read(min(size, length)).rpartition(b"\n")[0]
+            line = complete.rpartition(b"\n")[2]
+            if len(line) < len(complete) or length >= size:
                 return StepMetrics(**json.loads(line)) if line else None
     return None
 
 
 def first_lines(path: Path, steps: int) -> bytes:
-    """The lines of the first `steps` steps.
+    """Return the lines of the first `steps` steps.
 
     Raises:
-        DamagedFileError: when they are not there.
+        DamagedFileError: when a line is missing.
     """
     lines = path.read_bytes().splitlines(keepends=True)[:steps] if path.is_file() else []
     numbers = [json.loads(line)["step"] for line in lines if line.endswith(b"\n")]
     if numbers != list(range(1, steps + 1)):
         raise DamagedFileError(
-            str(path), f"step {len(numbers) + 1}", f"the checkpoint is at step {steps}; delete the run's folder"
+            str(path),
+            f"step {len(numbers) + 1}",
+            f"its line is missing, but the checkpoint is at step {steps}; delete the run's folder to train it again",
         )
     return b"".join(lines)

@@ -1,8 +1,8 @@
-"""Training loss by source: what each source's targets cost in one step, summed beside the step's own loss.
+"""Training loss by source: sums the losses of each source's targets in one step.
 
-A sample is of one source, so the losses of a forward pass are added up by the source of their row. Sums are float64
-and go by a product with a 0/1 matrix, which adds in one order on every device (scattered additions on CUDA do not).
-Nothing here touches the gradient: a run has the same weights with it and without it.
+A sample has one source, so the losses of a forward pass are summed by the source of their row. Sums are float64 and
+use a product with a 0/1 matrix, which adds in a fixed order on every device (scattered additions on CUDA do not).
+Nothing here affects the gradient.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class SourceLosses:
     """Sums of loss and targets by source, over the samples of one step."""
 
     def __init__(self, sources: Sequence[str], device: torch.device) -> None:
-        """Start at zero; `sources` in the order in which samples number them."""
+        """Start at zero; samples refer to sources by their index in `sources`."""
         self._sources = tuple(sources)
         self._numbers = torch.arange(len(sources), device=device)
         self._sums = torch.zeros(2, len(sources), dtype=torch.float64, device=device)
@@ -28,15 +28,15 @@ class SourceLosses:
         """Add one forward pass.
 
         Args:
-            source: [samples] number of each sample's source.
-            losses: [samples, sequence] nats of each target, 0 where it does not count.
-            counts: [samples, sequence] 1 where a target counts, else 0.
+            source: [samples] index of each sample's source.
+            losses: [samples, sequence] nats of each target, 0 if it does not count.
+            counts: [samples, sequence] 1 if a target counts, else 0.
         """
         rows = torch.stack([losses.detach().double().sum(1), counts.double().sum(1)])
         self._sums += rows @ (source[:, None] == self._numbers).double()
 
     def means(self, ranks: Ranks) -> tuple[dict[str, float], dict[str, int]]:
-        """Nats per target, and targets, of every source that had targets on any rank."""
+        """Return nats per target and targets by source, for sources that had targets on any rank."""
         ranks.sum(self._sums)
         losses, targets = self._sums.tolist()
         rows = [row for row in zip(self._sources, losses, targets, strict=True) if row[2]]

@@ -1,13 +1,12 @@
-"""Loss spikes: which steps stand out from those before them, and when a run is lost.
+"""Loss spikes: detect steps with an unusually high loss, and runs that have diverged.
 
-A step spikes when its loss lies above the median of the last 32 steps that did not, by more than half a nat and more
-than eight times their spread (1.4826 × the median distance from the median, which is the standard deviation of normal
-losses). A single spike is a bad batch, or a step too far that the optimizer makes good: it is recorded and the run goes
-on. Sixteen in a row are no batch any more: the run has diverged. The first 16 steps are not judged, nor are the first
-16 of a phase, whose sources may be harder than those before.
+A step spikes if its loss exceeds the median of the last 32 steps without a spike by more than half a nat and more than
+eight times their spread (1.4826 × the median absolute deviation, which estimates the standard deviation of normally
+distributed losses). A single spike is a bad batch, or a step that the optimizer recovers from: it is recorded and the
+run continues. Sixteen spikes in a row mean that the run has diverged. The first 16 steps of the run and of each phase,
+whose sources may be harder than the previous ones, are not judged.
 
-Everything follows from the losses alone, so that a resumed run judges as an undisturbed one: it is fed the lines of its
-metrics again.
+The judgment depends only on the losses, so a resumed run judges like an uninterrupted one: it replays its metrics.
 """
 
 from __future__ import annotations
@@ -21,44 +20,45 @@ from .metrics import StepMetrics
 
 WINDOW = 32
 """Steps that a loss is compared with."""
-LEAST = 16
-"""Steps that must be there to compare with."""
-SPREADS = 8.0
-LEAST_NATS = 0.5
+MIN_STEPS = 16
+"""Steps needed before a loss is judged."""
+MIN_SPREADS = 8.0
+MIN_NATS = 0.5
 DIVERGED = 16
 """Spikes in a row that end a run."""
 NORMAL = 1.4826
+"""Standard deviation over median absolute deviation of a normal distribution."""
 
 
 @dataclass(frozen=True)
 class Spike:
-    """A step whose loss stands out."""
+    """A step with an unusually high loss."""
 
     step: int
     loss: float
     """Nats per target."""
     grad_norm: float
     limit: float
-    """The loss above which the step counts as a spike."""
+    """Losses above this count as spikes."""
 
 
 class SpikeWatch:
-    """Judges the steps of a run in their order."""
+    """Judges the steps of a run in order."""
 
     def __init__(self, phase_starts: Collection[int] = ()) -> None:
-        """Start before the first step; `phase_starts` are the steps, from 1, with which phases begin."""
+        """Start before the first step; `phase_starts` are the first steps of the phases, from 1."""
         self._phase_starts = frozenset(phase_starts)
         self._losses: deque[float] = deque(maxlen=WINDOW)
         self.in_a_row = 0
-        """Spikes since the last step that was none."""
+        """Spikes since the last step without one."""
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss has not come back."""
+        """Whether the loss has stayed high for `DIVERGED` steps."""
         return self.in_a_row >= DIVERGED
 
-    def see(self, metrics: StepMetrics) -> Spike | None:
-        """Judge the next step."""
+    def add(self, metrics: StepMetrics) -> Spike | None:
+        """Judge the next step; return it if it is a spike."""
         if metrics.step in self._phase_starts:
             self._losses.clear()
             self.in_a_row = 0
@@ -71,14 +71,14 @@ class SpikeWatch:
         return Spike(metrics.step, metrics.loss, metrics.grad_norm, limit)
 
     def _limit(self) -> float | None:
-        if len(self._losses) < LEAST:
+        if len(self._losses) < MIN_STEPS:
             return None
         middle = median(self._losses)
         spread = NORMAL * median(abs(loss - middle) for loss in self._losses)
-        return middle + max(LEAST_NATS, SPREADS * spread)
+        return middle + max(MIN_NATS, MIN_SPREADS * spread)
 
 
 def find_spikes(steps: Iterable[StepMetrics], phase_starts: Collection[int] = ()) -> list[Spike]:
-    """Every spike of a run."""
+    """Find all spikes of a run."""
     watch = SpikeWatch(phase_starts)
-    return [spike for metrics in steps if (spike := watch.see(metrics)) is not None]
+    return [spike for metrics in steps if (spike := watch.add(metrics)) is not None]

@@ -1,7 +1,7 @@
 """A run's curves for TensorBoard: `tensorboard --logdir STORE/train` shows all runs of a store.
 
-Written beside the metrics, from the same numbers, and in no checksum: event files hold times and places. An attempt
-that goes on from a checkpoint writes a file of its own that takes back the steps it does again.
+Written beside the metrics from the same numbers, and in no checksum, because event files contain times and paths. An
+attempt that resumes from a checkpoint writes a new file that purges the steps it repeats.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ TENSORBOARD = "tensorboard"
 FLUSH_SECONDS = 30
 
 
-class Curves:
+class TensorBoardCurves:
     """Writes the curves of one attempt."""
 
     def __init__(self, folder: Path, steps_done: int) -> None:
-        """Go on behind `steps_done`; `folder` is the run's."""
+        """Continue after `steps_done` steps; `folder` is the run's."""
         self._writer = SummaryWriter(str(folder / TENSORBOARD), purge_step=steps_done + 1, flush_secs=FLUSH_SECONDS)
 
     def add(self, metrics: StepMetrics, throughput: Throughput | None) -> None:
-        """Add a step's points, against its number."""
+        """Add the points of a step."""
         for name, value in points_of(metrics, throughput).items():
             self._writer.add_scalar(name, value, metrics.step)
 
     def close(self) -> None:
-        """Put every point on disk."""
+        """Write every point to disk."""
         self._writer.close()

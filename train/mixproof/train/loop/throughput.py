@@ -1,11 +1,11 @@
-"""How fast an attempt trains: `throughput.jsonl`, a line about every ten seconds, and the curves of TensorBoard.
+"""`throughput.jsonl`: how fast an attempt trains, one line about every ten seconds.
 
-Speed, memory and time left are true of an attempt and not of the run, so they are in no checksum and no key: the
-lines of all attempts stand one behind the other, and what steps did is in `metrics.jsonl`.
+Speed, memory and remaining time are facts about an attempt and not about the run, so they are in no checksum and no
+key. The file has the lines of all attempts, one attempt after another; `metrics.jsonl` has the metrics of the steps.
 
-MFU is the operations of training (`proxies.flops_per_token`: matrices and causal attention, nothing recomputed) a
-second, as a share of what the device can do at most in bfloat16 without sparsity, by its maker's data sheet. A device
-that is not in the list, a CPU among them, has no MFU.
+MFU (model FLOPs utilization) is the training FLOPs per second (`proxies.flops_per_token`: matrices and causal
+attention, without recomputation) over the device's peak in dense bfloat16 from its data sheet. Devices that are not in
+the table, including all CPUs, have no MFU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mixproof.train.request import RunRequest
 from .metrics import StepMetrics
 
 THROUGHPUT = "throughput.jsonl"
-SECONDS_A_LINE = 10.0
+SECONDS_PER_LINE = 10.0
 PEAK_FLOPS = {
     "B200": 2.25e15,
     "H200": 9.89e14,
@@ -37,35 +37,35 @@ PEAK_FLOPS = {
     "A10G": 7.0e13,
     "L4": 1.21e14,
 }
-"""Dense bfloat16 operations a second by a part of the device's name, the more special names first; from the data sheets
+"""Dense bfloat16 FLOPs per second by a substring of the device's name, more specific names first; from the data sheets
 of NVIDIA's B200, H200, H100, A100, L40S, A10G and L4."""
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """What the steps since the line before took."""
+    """Measurements over the steps since the previous line."""
 
     step: int
     """Steps done."""
     seconds: float
-    """Since the attempt began to train."""
+    """Since the attempt started training."""
     tokens_per_second: float
     """Over all ranks."""
     seconds_left: float
-    """Of training, at this speed."""
+    """Of training, at the current speed."""
     mfu: float | None
-    """Share of the devices' peak; None where that is not known."""
+    """Share of the devices' peak; None if the peak is not known."""
     memory_bytes: int
-    """The most that the first rank had allocated so far: on the GPU, or of the process on a CPU."""
+    """Peak memory of rank 0 so far: allocated on the GPU, or resident in the process on a CPU."""
 
 
 def peak_flops(device_name: str) -> float | None:
-    """Operations a second of a device at most, by its name; None where it is not known."""
+    """Return the peak FLOPs per second of a device by its name; None if it is not known."""
     return next((peak for part, peak in PEAK_FLOPS.items() if part in device_name), None)
 
 
-class Pace:
-    """Measures one attempt and writes it down; on the first rank."""
+class ThroughputLog:
+    """Measures and records one attempt, on rank 0."""
 
     def __init__(self, request: RunRequest, ranks: Ranks, ownership: Ownership, consumed_samples: int) -> None:
         """Start the clock."""
@@ -73,16 +73,16 @@ class Pace:
         self._ownership, self._budget, self._device = ownership, request.budget, ranks.device
         on_cuda = ranks.device.type == "cuda"
         peak = peak_flops(torch.cuda.get_device_name(ranks.device)) if on_cuda else None
-        operations = flops_per_token(request.shape, request.tokenizer.vocab_size, self._budget.sequence_length)
-        self._mfu_a_token = operations / (peak * ranks.size) if peak else None
+        flops = flops_per_token(request.shape, request.tokenizer.vocab_size, self._budget.sequence_length)
+        self._mfu_per_token = flops / (peak * ranks.size) if peak else None
         self._started = self._last_line = time.monotonic()
         self._tokens = consumed_samples * self._budget.sequence_length
 
     def step(self, metrics: StepMetrics) -> Throughput | None:
-        """Count a step; return what was measured where a line was due."""
+        """Count a step; return the measurements if a line was due."""
         now = time.monotonic()
-        over = metrics.samples >= self._budget.samples
-        if now - self._last_line < SECONDS_A_LINE and not over:
+        is_last = metrics.samples >= self._budget.samples
+        if now - self._last_line < SECONDS_PER_LINE and not is_last:
             return None
         speed = (metrics.tokens - self._tokens) / (now - self._last_line)
         found = Throughput(
@@ -90,7 +90,7 @@ class Pace:
             seconds=round(now - self._started, 3),
             tokens_per_second=round(speed, 1),
             seconds_left=round((self._budget.tokens_planned - metrics.tokens) / speed, 1),
-            mfu=round(self._mfu_a_token * speed, 4) if self._mfu_a_token else None,
+            mfu=round(self._mfu_per_token * speed, 4) if self._mfu_per_token else None,
             memory_bytes=memory_bytes(self._device),
         )
         self._last_line, self._tokens = now, metrics.tokens
@@ -101,7 +101,7 @@ class Pace:
 
 
 def memory_bytes(device: torch.device) -> int:
-    """The most memory that was taken so far: allocated on a GPU, resident of this process on a CPU."""
+    """Return the peak memory so far: allocated on a GPU, resident in this process on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

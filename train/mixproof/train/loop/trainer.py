@@ -1,9 +1,9 @@
-"""One step of training: micro batches, gradient accumulation, clipping, the optimizer, the schedule.
+"""One training step: micro batches, gradient accumulation, clipping, optimizer, schedule.
 
-The loss of a step is the mean over all targets of the global batch: each micro batch adds its summed loss divided
-by the global number of targets, so that neither micro batches nor ranks weigh into it. Rank r of n takes the r-th
-n-th of the batch, and the ranks' gradients are added up once a step (`distributed.py`). Float32 on CPU; on CUDA the
-forward pass runs under bfloat16 autocast, the weights stay float32.
+The loss of a step is the mean over all targets of the global batch: each micro batch adds its summed loss divided by
+the global number of targets, so the loss depends neither on the micro batch size nor on the number of ranks. Rank r of
+n takes the r-th of n slices of the batch, and the gradients are summed over the ranks once per step
+(`distributed.py`). Float32 on CPU; on CUDA the forward pass runs under bfloat16 autocast and the weights stay float32.
 
 Steps are counted in samples, never by the clock.
 """
@@ -27,10 +27,10 @@ from .source_losses import SourceLosses
 
 
 class Trainer:
-    """Takes a run's state through its samples, one step at a time."""
+    """Trains a run's state on its samples, one step at a time."""
 
     def __init__(self, state: TrainingState, blend: Blend, plan: StepPlan, ranks: Ranks) -> None:
-        """Continue from `state`; `blend` holds the samples of the whole run in order."""
+        """Continue from `state`; `blend` has the samples of the whole run in order."""
         self.state, self._blend, self._plan, self._ranks = state, blend, plan, ranks
         self._parameters = parameters_of(state.optimizer)
         self._learner = state.learner or state.model
@@ -41,7 +41,7 @@ class Trainer:
         """Train on the next global batch.
 
         Raises:
-            TrainingError: when the loss or the gradient is not finite; the weights are left as they were.
+            TrainingError: when the loss or the gradient is NaN or infinite; the weights are not changed.
         """
         state, plan = self.state, self._plan
         first = state.consumed_samples
@@ -52,7 +52,7 @@ class Trainer:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(
                 f"step {number}, samples {first} to {first + plan.global_batch_size - 1}: the loss is {loss} and the "
-                f"gradient norm {norm}; a lower learning rate, a longer warm-up or a smaller clip may help"
+                f"gradient norm is {norm}; try a lower learning rate, a longer warm-up or a smaller clip"
             )
         lr = float(state.optimizer.param_groups[0]["lr"])
         state.optimizer.step()
@@ -72,7 +72,7 @@ class Trainer:
         )
 
     def _accumulate(self, first: int, by_source: SourceLosses) -> float:
-        """Gradients of the global batch that starts at sample `first`; return its mean loss in nats."""
+        """Compute the gradients of the global batch that starts at sample `first`; return its mean loss in nats."""
         ranks = self._ranks
         batches = list(self._micro_batches(first))
         targets = torch.stack([batch["loss_mask"].sum(dtype=torch.float64) for batch in batches]).sum()
@@ -88,13 +88,13 @@ class Trainer:
         return float(loss_sum / targets)
 
     def _micro_batches(self, first: int) -> Iterator[Batch]:
-        """Cut this rank's part of the global batch that starts at sample `first`."""
+        """Yield the micro batches of this rank's slice of the global batch that starts at sample `first`."""
         plan, ranks = self._plan, self._ranks
         per_rank = plan.global_batch_size // ranks.size
         start = first + ranks.rank * per_rank
-        for place in range(start, start + per_rank, plan.micro_batch_size):
-            numbers = range(place, min(place + plan.micro_batch_size, start + per_rank))
-            samples = [self._blend[number] for number in numbers]
+        for begin in range(start, start + per_rank, plan.micro_batch_size):
+            end = min(begin + plan.micro_batch_size, start + per_rank)
+            samples = [self._blend[sample] for sample in range(begin, end)]
             yield {
                 name: torch.stack([torch.as_tensor(sample[name]) for sample in samples]).to(ranks.device)
                 for name in FIELDS

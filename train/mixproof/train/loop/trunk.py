@@ -1,14 +1,15 @@
-"""Trunks: what the first phases of a run have in common with other runs is trained once.
+"""Trunks: the first phases that runs share are trained once.
 
-A run is determined by its identity, and so is its state at the end of a phase: by seed, shape, recipe, masks, initial
-weights, warm-up, the draws of the sources read so far, and the phases so far, as long as the decay has not begun. These
-are hashed to the trunk's key. A run that gets to such a point keeps its checkpoint there and leaves a pointer:
+The state of a run at the end of a phase is determined by seed, shape, recipe, masks, initial weights, warm-up, the
+draws of the sources read so far and the phases so far, as long as the decay has not started. The trunk's key hashes
+these. A run that reaches such a point keeps its checkpoint there and writes a pointer:
 
     <store>/trunk/<key>/trunk.json     {"run": <key of the run>, "samples": n}
 
-Another run with the same trunk goes on from that checkpoint instead of from its first step. Its record is byte for byte
-that of the same run trained whole, its index and its metrics hold trunk and branch, and E7 to E9 are checked over both;
-only `circumstances.json` says where it branched. A pointer to a run that is gone or not whole is passed over.
+Another run with the same trunk starts from that checkpoint instead of from its first step. Its record is byte for byte
+the record of the same run trained from the start; its index and metrics cover trunk and branch, and E7 to E9 are
+checked over both. Only `circumstances.json` says where it branched. A pointer to a run that was deleted or is not
+complete is ignored.
 """
 
 from __future__ import annotations
@@ -30,46 +31,45 @@ POINTER = "trunk.json"
 
 @dataclass(frozen=True)
 class Trunk:
-    """A point of a run that other runs can go on from."""
+    """A point of a run from which other runs can branch."""
 
     key: str
     samples: int
-    """Consumed at that point."""
+    """Samples consumed at that point."""
 
 
 @dataclass(frozen=True)
 class FoundTrunk:
-    """A trunk that was trained, and where."""
+    """A trunk that has been trained."""
 
     folder: Path
-    """Of the run that trained it."""
+    """Folder of the run that trained it."""
     samples: int
 
     @property
     def checkpoint(self) -> Path:
-        """Its checkpoint."""
+        """Path of its checkpoint."""
         return checkpoint_path(self.folder, self.samples)
 
 
 def trunks_of(request: RunRequest) -> list[Trunk]:
-    """The ends of phases of a run, but the last, at which its decay has not begun; longest first."""
+    """List the trunks of a run, longest first: ends of phases, except the last, before the decay starts."""
     budget = request.budget
     stable = (budget.steps - budget.decay_steps) * budget.global_batch_size
     ends = [phase.first_sample + phase.samples for phase in budget.phases[:-1]]
     return [Trunk(_key(request, number + 1), end) for number, end in enumerate(ends) if end <= stable][::-1]
 
 
-def leave_trunk(request: RunRequest, consumed_samples: int) -> None:
-    """Point to the checkpoint that `request` has just written, where it is the end of a trunk."""
+def publish_trunk(store: Store, request: RunRequest, consumed_samples: int) -> None:
+    """Write a pointer to the checkpoint just saved, if it is the end of a trunk."""
     for trunk in trunks_of(request):
         if trunk.samples == consumed_samples:
             pointer = {"run": request.key, "samples": trunk.samples}
-            Store(request.store).write(_pointer(trunk), canonical_json(pointer))
+            store.write(_pointer(trunk), canonical_json(pointer))
 
 
-def find_trunk(request: RunRequest, dtype: str) -> FoundTrunk | None:
-    """The longest trunk of a run that is there, whole, and was trained in the same arithmetic."""
-    store = Store(request.store)
+def find_trunk(store: Store, request: RunRequest, dtype: str) -> FoundTrunk | None:
+    """Find the longest trunk of a run with a complete checkpoint of the same dtype."""
     for trunk in trunks_of(request):
         path = store.path(_pointer(trunk))
         if not path.is_file():
@@ -83,26 +83,26 @@ def find_trunk(request: RunRequest, dtype: str) -> FoundTrunk | None:
 
 
 def in_waves(requests: Sequence[RunRequest]) -> list[list[RunRequest]]:
-    """Order runs so that a trunk is trained by one of them, before the others go on from it."""
+    """Group runs into waves so that one run trains each trunk before the others branch from it."""
     waves: list[list[RunRequest]] = []
-    left = list(requests)
-    made: set[str] = set()
-    while left:
+    remaining = list(requests)
+    trained: set[str] = set()
+    while remaining:
         claimed: set[str] = set()
         wave: list[RunRequest] = []
         later: list[RunRequest] = []
-        for request in left:
-            keys = {trunk.key for trunk in trunks_of(request)} - made
+        for request in remaining:
+            keys = {trunk.key for trunk in trunks_of(request)} - trained
             (later if keys & claimed else wave).append(request)
             claimed |= keys if not keys & claimed else set()
-        made |= claimed
+        trained |= claimed
         waves.append(wave)
-        left = later
+        remaining = later
     return waves
 
 
 def _key(request: RunRequest, phases: int) -> str:
-    """Hash everything that the state after the first `phases` phases depends on."""
+    """Hash everything that determines the state after the first `phases` phases."""
     budget = request.budget
     first = budget.phases[:phases]
     read = sorted({source for phase in first for source in phase.samples_of})

@@ -1,10 +1,9 @@
-"""A run's curves in Weights & Biases, where `--wandb PROJECT` asks for them; TensorBoard has them always.
+"""A run's curves for Weights & Biases, with `--wandb PROJECT`; TensorBoard always has the same curves.
 
-A run here is a run there, by its key: an attempt that goes on from a checkpoint goes on with the same curves, against
-the number of the step, so that steps that are done again give the same points again. Only numbers, names and the
-recipe are sent: no console, no code, no place. Where and whether they are sent is the package's own matter
-(`wandb login`, `WANDB_MODE=offline`, `WANDB_ENTITY`); its files lie in the run's folder, `wandb/`, and are in no
-checksum. Nothing of it is in a key.
+A Weights & Biases run has the run's key as its id, so a resumed attempt continues the same curves. Points are plotted
+against the step number, so repeated steps give the same points again. Only numbers, names and the recipe are sent: no
+console output, no code, no paths. The wandb package decides where and whether they are sent (`wandb login`,
+`WANDB_MODE=offline`, `WANDB_ENTITY`). Its files are in the run's folder `wandb/`, in no checksum and no key.
 """
 
 from __future__ import annotations
@@ -27,26 +26,26 @@ STEP = "step/number"
 
 
 def check_wandb(project: str | None) -> None:
-    """Check, before any work, that what `--wandb` asks for can be had.
+    """Check, before any work, that Weights & Biases is available if `--wandb` is given.
 
     Raises:
-        RequestError: when the package is not installed, or does not know as whom it should send.
+        RequestError: when the package is not installed or nobody is logged in.
     """
     if project is None:
         return
     if importlib.util.find_spec("wandb") is None:
         raise RequestError(
-            f"--wandb {project}: Weights & Biases is not installed; pip install 'mixproof[wandb]', or leave --wandb "
-            "out: TensorBoard has the same curves"
+            f"--wandb {project}: Weights & Biases is not installed; run: pip install 'mixproof[wandb]', or omit "
+            "--wandb: TensorBoard has the same curves"
         )
     import wandb
 
     try:
-        wandb.login(verify=False)  # asks on a terminal; nothing is sent
+        wandb.login(verify=False)  # prompts on a terminal; sends nothing
     except wandb.Error as error:
         raise RequestError(
-            f"--wandb {project}: {error}; `wandb login` or WANDB_API_KEY says as whom to send, and with "
-            "WANDB_MODE=offline the curves stay in the run's folder for a later `wandb sync`"
+            f"--wandb {project}: {error}; log in with `wandb login` or WANDB_API_KEY, or set WANDB_MODE=offline to "
+            "keep the curves in the run's folder for a later `wandb sync`"
         ) from error
 
 
@@ -54,10 +53,10 @@ class WandbCurves:
     """Writes the curves of one attempt."""
 
     def __init__(self, request: RunRequest, folder: Path) -> None:
-        """Begin, or go on with, the run of this key in the project that `request` names; `folder` is the run's.
+        """Start or resume the run of this key in the project of `request`; `folder` is the run's.
 
         Raises:
-            RequestError: when the package is not installed where the run trains, or cannot begin.
+            RequestError: when the package is not installed on the worker, or cannot start the run.
         """
         check_wandb(request.wandb)
         import wandb
@@ -75,15 +74,15 @@ class WandbCurves:
             )
         except wandb.Error as error:
             raise RequestError(
-                f"--wandb {request.wandb}: {error}; WANDB_MODE=offline keeps them in the run's folder, and without "
-                "--wandb TensorBoard has them"
+                f"--wandb {request.wandb}: {error}; set WANDB_MODE=offline to keep the curves in the run's folder, or "
+                "omit --wandb: TensorBoard has the same curves"
             ) from error
         self._run.define_metric("*", step_metric=STEP)
 
     def add(self, metrics: StepMetrics, throughput: Throughput | None) -> None:
-        """Add a step's points, against its number."""
+        """Add the points of a step."""
         self._run.log({STEP: metrics.step, **points_of(metrics, throughput)})
 
     def close(self) -> None:
-        """Hand everything over."""
+        """Finish the Weights & Biases run."""
         self._run.finish()

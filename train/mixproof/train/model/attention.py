@@ -1,15 +1,15 @@
 """Attention and rotary positions for Megatron Core that run on CPU and CUDA alike.
 
-Megatron's local attention keeps the whole score matrix and its softmax asks for CUDA; its rotary embedding
-moves its frequencies to the current CUDA device, and every layer makes cosines and sines of them anew. Both are
-replaced at the places Megatron provides for it (the layer spec and the model's attribute), nothing is patched.
+Megatron's local attention keeps the whole score matrix, and its softmax needs CUDA. Its rotary embedding moves the
+frequencies to the current CUDA device, and every layer recomputes their cosines and sines. Both are replaced through
+Megatron's own extension points (the layer spec and the model's attribute); nothing is patched.
 
-Under a document mask a token sees its own document only. Megatron would take a mask [batch, 1, S, S]; here one number
-a token says where its document starts in the window, and from that the CPU attends document by document (which does
-the less work the shorter they are) and CUDA builds the mask of a micro batch.
+Under a document mask a token sees only its own document. Megatron would take a mask [batch, 1, S, S]. Here each token
+carries one number, the index in the window where its document starts. From it the CPU attends document by document,
+which is less work the shorter the documents are, and CUDA builds the mask of a micro batch.
 
-Positions are those of the window, or those that `turned_to` sets: Megatron hands its position ids to learned positions
-only, so that resetting them would change nothing under rotary ones.
+Rotary positions are indices in the window unless `at_positions` sets others. Megatron passes its position ids to
+learned position embeddings only, so resetting them would not change rotary positions.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .layer_math import PLAIN, LayerMath, rotated
 
 
 class ProxySelfAttention(SelfAttention):  # type: ignore[misc]  # megatron-core has no types
-    """Megatron's self-attention with its weights, without what it does for inference and other models."""
+    """Megatron's self-attention and its weights, without its code for inference and other models."""
 
     math: LayerMath = PLAIN
-    """How training rotates; scoring is always plain."""
+    """Used in training; scoring is always plain."""
 
     def forward(
         self,
@@ -46,10 +46,10 @@ class ProxySelfAttention(SelfAttention):  # type: ignore[misc]  # megatron-core 
 
         Args:
             hidden_states: [sequence, batch, hidden].
-            attention_mask: [batch, sequence] place of the first token that each one sees, by `document_starts`;
-                None: a token sees itself and everything before it in its window.
-            rotary_pos_emb: cosines and sines, by `DeviceRotaryEmbedding`.
-            _others: what Megatron's layer hands on for other kinds of models.
+            attention_mask: [batch, sequence] index of the first token that each token sees, from `document_starts`;
+                None: a token sees itself and all tokens before it in its window.
+            rotary_pos_emb: cosines and sines from `DeviceRotaryEmbedding`.
+            _others: arguments that Megatron's layer passes for other models.
 
         Returns:
             [sequence, batch, hidden], and no bias.
@@ -90,7 +90,7 @@ class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core 
             queries: [batch, heads, sequence, head_dim]; `keys` and `values` [batch, kv_heads, sequence, head_dim].
             keys: see `queries`.
             values: see `queries`.
-            starts: [batch, sequence] as `document_starts`; None: a token sees all before it.
+            starts: [batch, sequence] from `document_starts`; None: a token sees all tokens before it.
 
         Returns:
             [batch, heads, sequence, head_dim].
@@ -109,7 +109,7 @@ class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core 
         )
 
     def _attend_by_documents(self, queries: Tensor, keys: Tensor, values: Tensor, starts: Tensor) -> Tensor:
-        """Causal attention within each document alone."""
+        """Causal attention within each document."""
         rows = []
         for row, lengths in enumerate(_lengths(starts)):
             pieces = zip(
@@ -119,36 +119,36 @@ class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core 
         return torch.cat(rows)
 
     def _attend_by_mask(self, queries: Tensor, keys: Tensor, values: Tensor, starts: Tensor) -> Tensor:
-        """The same by a mask; keys are repeated, because CUDA's kernels take either a mask or grouped queries."""
-        place = torch.arange(queries.size(2), device=queries.device)
-        visible = (place <= place[:, None]) & (place >= starts[:, None, :, None])
-        each = queries.size(1) // keys.size(1)
+        """The same with a mask; keys are repeated because CUDA's kernels take a mask or grouped queries, not both."""
+        index = torch.arange(queries.size(2), device=queries.device)
+        visible = (index <= index[:, None]) & (index >= starts[:, None, :, None])
+        queries_per_key = queries.size(1) // keys.size(1)
         return functional.scaled_dot_product_attention(
             queries,
-            keys.repeat_interleave(each, 1),
-            values.repeat_interleave(each, 1),
+            keys.repeat_interleave(queries_per_key, 1),
+            values.repeat_interleave(queries_per_key, 1),
             attn_mask=visible,
             scale=self.softmax_scale,
         )
 
 
 def document_starts(tokens: Tensor, eod_id: int) -> Tensor:
-    """Where each token's document starts in its window; an EOD is the last token of its document.
+    """Index in the window where each token's document starts; an EOD is the last token of its document.
 
     Args:
         tokens: [batch, sequence] ids.
-        eod_id: id of the end of a document.
+        eod_id: id of the end-of-document token.
 
     Returns:
         [batch, sequence] int64; all zero in a window without an EOD before its last token.
     """
-    place = torch.arange(tokens.size(1), device=tokens.device).expand_as(tokens)
+    index = torch.arange(tokens.size(1), device=tokens.device).expand_as(tokens)
     after_eod = torch.roll(tokens == eod_id, 1, dims=1)
-    return place.where(after_eod & (place > 0), 0).cummax(1).values
+    return index.where(after_eod & (index > 0), 0).cummax(1).values
 
 
 def _lengths(starts: Tensor) -> list[list[int]]:
-    """Tokens of each document in each window."""
+    """Length in tokens of each document in each window."""
     size = starts.size(1)
     first = starts == torch.arange(size, device=starts.device)
     begins: list[list[int]] = [row.nonzero()[:, 0].tolist() for row in first]
@@ -156,9 +156,9 @@ def _lengths(starts: Tensor) -> list[list[int]]:
 
 
 class DeviceRotaryEmbedding(RotaryEmbedding):  # type: ignore[misc]  # megatron-core has no types
-    """Megatron's rotary embedding, with frequencies that stay on the device they were put on.
+    """Megatron's rotary embedding with frequencies that stay on their device.
 
-    It gives cosines and sines instead of angles, so that they are made once a forward pass and not once a layer.
+    Returns cosines and sines instead of angles, which are then computed once per forward pass, not once per layer.
     """
 
     def __init__(self, *, kv_channels: int, rotary_base: int, device: torch.device) -> None:
@@ -169,8 +169,8 @@ class DeviceRotaryEmbedding(RotaryEmbedding):  # type: ignore[misc]  # megatron-
         self._positions: Tensor | None = None
 
     @contextmanager
-    def turned_to(self, positions: Tensor | None) -> Iterator[None]:
-        """Turn tokens by these positions [batch, sequence] instead of their places in the window; None: by those."""
+    def at_positions(self, positions: Tensor | None) -> Iterator[None]:
+        """Use these positions [batch, sequence] inside the context; None: the indices in the window."""
         self._positions = positions
         try:
             yield
@@ -178,7 +178,7 @@ class DeviceRotaryEmbedding(RotaryEmbedding):  # type: ignore[misc]  # megatron-
             self._positions = None
 
     def forward(self, max_seq_len: int, **_options: object) -> Tensor:
-        """Cosines and sines [2, max_seq_len, 1 or batch, 1, 1, kv_channels], both halves alike (not interleaved)."""
+        """Cosines and sines [2, max_seq_len, 1 or batch, 1, 1, kv_channels]; both halves equal (not interleaved)."""
         positions = self._positions
         if positions is None:
             positions = torch.arange(max_seq_len, device=self.inv_freq.device)[None]

@@ -1,15 +1,16 @@
-"""Which layers a run trains through: Transformer Engine's, compiled ones, or plain ones.
+"""Which layer backend a run trains through: Transformer Engine's, compiled or plain layers.
 
-On CUDA the first of these that proves itself there (`proof.py`): Transformer Engine's layers with its attention
-(where no document mask is asked for), the same with torch's attention, our own compiled, our own plain. On a CPU the
-layers of a long run are compiled where there is a compiler. What is chosen depends on what is asked for and on the
-machine, never on how far a run is, so that a resumed run does as it did. Scoring is plain on every device.
+On CUDA the first backend that passes `backend_check.py` is used, in this order: Transformer Engine's layers with its
+own attention (not under a document mask), the same with torch's attention, this package's layers compiled, this
+package's layers plain. On a CPU the layers of a long run are compiled if there is a compiler. The choice depends on
+the request and the machine, never on the run's progress, so a resumed run chooses the same backend. Scoring is always
+plain.
 """
 
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,107 +22,111 @@ from mixproof.train.distributed import Ranks
 from mixproof.train.proxies import flops_per_token
 from mixproof.train.request import RunRequest
 
-from .backend_check import why_not
+from .backend_check import reason_to_reject
+from .layer_history import LayerHistory, RejectedBackend
 from .layer_math import PLAIN, LayerMath, compiled, why_not_compiled
 from .model import use_math
 
+COMPILED = "compiled"
 COMPILED_FROM_FLOPS = {"cpu": 10**14, "cuda": 10**17}
-"""Operations of a run from which its layers are compiled. On a CPU a quarter of an hour of a core: compiling takes half
-a minute where it was never done and a few seconds afterwards, and steps were 0% to 7% faster. On CUDA some minutes of
-a GPU, chosen and not measured."""
+"""Training FLOPs of a run from which its layers are compiled. On a CPU this is a quarter of an hour of one core:
+compiling takes half a minute the first time and a few seconds afterwards, and steps were 0% to 7% faster. On CUDA it is
+a few minutes of a GPU; that number was chosen, not measured."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Layers:
-    """One way to train a model's weights."""
+class LayerBackend:
+    """One implementation of the layers."""
 
     name: str
-    over: Callable[[GPTModel], GPTModel]
-    """What to train through, given the model that has the weights."""
+    wrap: Callable[[GPTModel], GPTModel]
+    """Given the model that owns the weights, returns the model to train through."""
 
 
-def choose_layers(model: GPTModel, request: RunRequest, ranks: Ranks) -> tuple[GPTModel, str]:
-    """What to train `model` through, and its name, with what spoke against other layers; the same on every rank."""
-    found, against = offered(request, ranks)
+def choose_backend(model: GPTModel, request: RunRequest, ranks: Ranks) -> tuple[GPTModel, LayerHistory]:
+    """Choose the backend of a run; the same on every rank.
+
+    Returns:
+        The model to train through, over the weights of `model`, and the backend with the reasons against others.
+    """
+    available, rejected = available_backends(request, ranks)
     if ranks.device.type == "cuda":
-        return first_proven(found, model, request, ranks, against)
-    if found:  # compiled for a CPU, as this program's tests do
-        return found[0].over(model), found[0].name
-    return model, _plain(against)
+        return first_that_agrees(available, model, request, ranks, rejected)
+    if available:  # compiled for a CPU, which the tests cover
+        return available[0].wrap(model), LayerHistory(available[0].name)
+    return model, LayerHistory(rejected=tuple(rejected))
 
 
-def offered(request: RunRequest, ranks: Ranks) -> tuple[list[Layers], list[str]]:
-    """Layers that this installation has for a run, the best first, and what keeps it from others."""
+def available_backends(request: RunRequest, ranks: Ranks) -> tuple[list[LayerBackend], list[RejectedBackend]]:
+    """List the backends that this installation has for a run, best first, and those that it lacks."""
     device = ranks.device.type
-    each = flops_per_token(request.shape, request.tokenizer.vocab_size, request.budget.sequence_length)
-    long = each * request.budget.tokens_planned >= COMPILED_FROM_FLOPS[device]
-    why = ranks.agree(why_not_compiled(device) or "") if long else ""
-    math = compiled() if long and not why else None
-    found = []
+    per_token = flops_per_token(request.shape, request.tokenizer.vocab_size, request.budget.sequence_length)
+    is_long = per_token * request.budget.tokens_planned >= COMPILED_FROM_FLOPS[device]
+    reason = ranks.agree(why_not_compiled(device) or "") if is_long else ""
+    math = compiled() if is_long and not reason else None
+    available = []
     if device == "cuda" and HAVE_TE:
         name = f"transformer_engine {get_te_version()}" + (", compiled" if math else "")
         if not request.masks.document_mask:
-            found.append(Layers(name, _engine(math or PLAIN, own_attention=False)))
-        found.append(Layers(f"{name}, attention of torch", _engine(math or PLAIN, own_attention=True)))
+            available.append(LayerBackend(name, _engine(math or PLAIN, own_attention=False)))
+        available.append(LayerBackend(f"{name}, attention of torch", _engine(math or PLAIN, own_attention=True)))
     if math is not None:
-        found.append(Layers("compiled", _with_math(math)))
-    return found, [why] if why else []
+        available.append(LayerBackend(COMPILED, _with_math(math)))
+    return available, [RejectedBackend(COMPILED, reason)] if reason else []
 
 
-def first_proven(
-    found: Sequence[Layers],
+def first_that_agrees(
+    available: Sequence[LayerBackend],
     model: GPTModel,
     request: RunRequest,
     ranks: Ranks,
-    reasons: Sequence[str] = (),
+    rejected: Sequence[RejectedBackend] = (),
     *,
     in_bfloat16: bool = True,
-) -> tuple[GPTModel, str]:
-    """The first layers that compute what the plain ones do; plain ones where none does.
+) -> tuple[GPTModel, LayerHistory]:
+    """Return the first backend that agrees with the plain layers; the plain layers if none does.
 
     Args:
-        found: the best first; those of the first rank are tried, and each rank needs to have them.
-        model: with the weights.
+        available: best first. The list of rank 0 is tried, and every rank must have the backend.
+        model: owns the weights.
         request: the run.
         ranks: of the run.
-        reasons: what spoke against layers that are not in `found`.
-        in_bfloat16: whether the run computes so.
+        rejected: backends that are not in `available`, with reasons.
+        in_bfloat16: whether the run computes in bfloat16.
     """
-    against = list(reasons)
-    mine = {layers.name: layers.over for layers in found}
-    for name in json.loads(ranks.agree(json.dumps(list(mine)))):
-        over = mine.get(name, _not_here)
-        reason = why_not(over, request, ranks, in_bfloat16=in_bfloat16)
+    reasons = list(rejected)
+    by_name = {backend.name: backend.wrap for backend in available}
+    for name in json.loads(ranks.agree(json.dumps(list(by_name)))):
+        wrap = by_name.get(name, _not_installed)
+        reason = reason_to_reject(wrap, request, ranks, in_bfloat16=in_bfloat16)
         if reason is None:
-            return over(model), "; ".join([name, *against])
-        against.append(f"{name}: {reason}")
+            return wrap(model), LayerHistory(name, tuple(reasons))
+        reasons.append(RejectedBackend(name, reason))
         if ranks.first:
-            print(f"not trained through {against[-1]}", file=sys.stderr)
-    return model, _plain(against)
+            logger.warning("layer backend %s rejected: %s", name, reason)
+    return model, LayerHistory(rejected=tuple(reasons))
 
 
-def _plain(against: Sequence[str]) -> str:
-    return f"plain: {'; '.join(against)}" if against else "plain"
-
-
-def _not_here(_: GPTModel) -> GPTModel:
+def _not_installed(_: GPTModel) -> GPTModel:
     raise RuntimeError("not installed on every machine")
 
 
 def _with_math(math: LayerMath) -> Callable[[GPTModel], GPTModel]:
-    def over(model: GPTModel) -> GPTModel:
+    def wrap(model: GPTModel) -> GPTModel:
         use_math(model, math)
         return model
 
-    return over
+    return wrap
 
 
 def _engine(math: LayerMath, *, own_attention: bool) -> Callable[[GPTModel], GPTModel]:
-    def over(model: GPTModel) -> GPTModel:
+    def wrap(model: GPTModel) -> GPTModel:
         from .transformer_engine_layers import engine_model  # its classes derive from Transformer Engine's
 
         engine = engine_model(model, own_attention=own_attention)
         use_math(engine, math)
         return engine
 
-    return over
+    return wrap

@@ -1,12 +1,12 @@
-"""What a layer does between its matrix products, forward and backward: norm, gate, rotation.
+"""What a layer computes between its matrix products, forward and backward: norm, gate, rotation.
 
-Megatron Core builds these out of torch's small operations, each of which walks over the activations once and keeps
-what it saw: the backward pass of an RMSNorm alone is a dozen walks. Here each is one function with its derivative
-written down, so that little is kept and few walks are left; compiled, it is one.
+Megatron Core composes these of small torch operations, each of which makes a pass over the activations and keeps its
+inputs: the backward pass of an RMSNorm alone makes a dozen passes. Here each is one function with an explicit
+derivative, which keeps little and makes few passes; compiled, it makes one.
 
-The same formulas run one operation after the other (`PLAIN`) or compiled (`compiled()`). The two differ in the last
-digits, because a compiled sum adds in another order. Compiled functions are made for fixed shapes and made anew for
-each run, so that a run has the same kernels whatever its process did before.
+The same formulas run operation by operation (`PLAIN`) or compiled (`compiled()`). The two differ in the last digits,
+because a compiled sum adds in a different order. Functions are compiled for fixed shapes and again for each run, so a
+run uses the same kernels whatever its process did before.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class LayerMath:
-    """The functions of a layer and their derivatives; see `_norm` and so on for what they take and give."""
+    """The functions of a layer and their derivatives; `_norm` and so on document arguments and results."""
 
     norm: Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
     norm_gradients: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -37,27 +37,27 @@ class LayerMath:
 
 
 def rms_norm(states: Tensor, gain: Tensor, epsilon: float, math: LayerMath) -> Tensor:
-    """`states` [..., hidden] over the root of the mean of their squares, times `gain` [hidden]."""
+    """Divide `states` [..., hidden] by their root mean square and multiply by `gain` [hidden]."""
     normed: Tensor = _Norm.apply(states, gain, epsilon, math)  # type: ignore[no-untyped-call]
     return normed
 
 
 def swiglu(gate_and_up: Tensor, math: LayerMath) -> Tensor:
-    """silu(gate) × up of [..., gate then up]."""
+    """Compute silu(gate) × up of [..., gate then up]."""
     gated: Tensor = _Gate.apply(gate_and_up, math)  # type: ignore[no-untyped-call]
     return gated
 
 
 def rotated(mixed: Tensor, turns: Tensor, math: LayerMath) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values out of one matrix product, queries and keys turned by their positions.
+    """Split one matrix product into queries, keys and values; rotate queries and keys by their positions.
 
     Args:
-        mixed: [sequence, batch, groups, queries a group + 2, head_dim]: of each group queries, key and value.
+        mixed: [sequence, batch, groups, queries per group + 2, head_dim]: queries, key and value of each group.
         turns: [2, sequence, 1 or batch, 1, 1, head_dim] cosines and sines.
         math: plain or compiled.
 
     Returns:
-        [batch, heads, sequence, head_dim], and twice [batch, groups, sequence, head_dim].
+        Queries [batch, heads, sequence, head_dim], then keys and values [batch, groups, sequence, head_dim].
     """
     parts: tuple[Tensor, Tensor, Tensor] = _Rotation.apply(mixed, turns, math)  # type: ignore[no-untyped-call]
     return parts
@@ -113,14 +113,14 @@ class _Rotation(torch.autograd.Function):
 
 
 def _norm(rows: Tensor, gain: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Normed rows [n, hidden] in their own type, and what each was multiplied with [n, 1], in float32."""
+    """Return normalized rows [n, hidden] in their own dtype and the scale of each row [n, 1] in float32."""
     length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True, dtype=torch.float32)
     scale = torch.rsqrt(length.square() / rows.size(-1) + epsilon)
     return (rows * scale).mul_(gain).to(rows.dtype), scale
 
 
 def _norm_gradients(of_normed: Tensor, rows: Tensor, gain: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of rows, in their own type, and of gain; in between all is float32, which `scale` and `gain` are."""
+    """Return the gradients of the rows, in their own dtype, and of the gain; computed in float32."""
     unit = rows * scale
     product = of_normed * unit
     along = (product @ gain)[:, None] / -rows.size(-1)
@@ -128,20 +128,20 @@ def _norm_gradients(of_normed: Tensor, rows: Tensor, gain: Tensor, scale: Tensor
 
 
 def _gate(rows: Tensor) -> Tensor:
-    """[n, ffn] of [n, 2 ffn]."""
+    """Map [n, 2 ffn] to [n, ffn]."""
     gate, up = rows.chunk(2, -1)
     return functional.silu(gate).mul_(up)
 
 
 def _gate_gradient(of_gated: Tensor, rows: Tensor) -> Tensor:
-    """Gradient of rows."""
+    """Return the gradient of the rows."""
     gate, up = rows.chunk(2, -1)
     of_gate = torch.ops.aten.silu_backward(of_gated * up, gate)
     return torch.cat([of_gate, functional.silu(gate).mul_(of_gated)], -1)
 
 
 def _rotate(mixed: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As `rotated`."""
+    """See `rotated`."""
     cosines, sines = turns
     turned = mixed[..., :-1, :]
     turned = turned * cosines + _quarter(turned) * sines
@@ -151,7 +151,7 @@ def _rotate(mixed: Tensor, turns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _rotate_gradient(of_queries: Tensor, of_keys: Tensor, of_values: Tensor, turns: Tensor) -> Tensor:
-    """Gradient of what was rotated: turned back."""
+    """Return the gradient of `mixed`: rotate back."""
     cosines, sines = turns
     batch, groups, sequence, size = of_keys.shape
     grouped = of_queries.reshape(batch, groups, -1, sequence, size)
@@ -161,7 +161,7 @@ def _rotate_gradient(of_queries: Tensor, of_keys: Tensor, of_values: Tensor, tur
 
 
 def _quarter(states: Tensor) -> Tensor:
-    """Each pair (a, b), half a vector apart, turned by 90 degrees: (-b, a)."""
+    """Rotate each pair (a, b), half a vector apart, by 90 degrees: (-b, a)."""
     first, second = states.chunk(2, -1)
     return torch.cat((-second, first), -1)
 
@@ -170,16 +170,16 @@ PLAIN = LayerMath(_norm, _norm_gradients, _gate, _gate_gradient, _rotate, _rotat
 
 
 def compiled() -> LayerMath:
-    """The same functions, each of which torch compiles when it is first called."""
+    """Return the same functions; torch compiles each on its first call."""
     torch.compiler.reset()
-    # in this process: a pool of compiling processes for six functions would outlive them
+    # in this process: a pool of compiler processes would outlive the six functions
     options: dict[str, str | int | bool | Callable[..., Any]] = {"compile_threads": 1}
     functions = (getattr(PLAIN, field.name) for field in fields(PLAIN))
     return LayerMath(*(torch.compile(one, fullgraph=True, dynamic=False, options=options) for one in functions))
 
 
 def why_not_compiled(device_type: str) -> str | None:
-    """What keeps this machine from compiling for a `cpu` or for `cuda`; None where nothing does."""
+    """Say why this machine cannot compile for `cpu` or `cuda`; None if it can."""
     if device_type == "cuda":
         return None if find_spec("triton") else "no Triton: the package triton is not installed"
     compiler = os.environ.get("CXX", "g++")

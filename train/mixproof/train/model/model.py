@@ -1,9 +1,8 @@
 """The proxy as a Megatron Core GPTModel, one code path for CPU and CUDA.
 
-Weights are float32 and made on the CPU, so that a seed gives the same initial weights on every device.
-Megatron needs its process groups even for one rank: build inside `distributed.process_group`. Its output
-stays parallel (`parallel_output=True`; False breaks the backward pass with labels): ask for logits with
-`runtime_gather_output=True`.
+Weights are float32 and initialized on the CPU, so a seed gives the same initial weights on every device. Megatron needs
+its process groups even for one rank: build inside `distributed.process_group`. Its output stays parallel
+(`parallel_output=True`; False breaks the backward pass with labels), so logits need `runtime_gather_output=True`.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ INIT_STD = 0.02
 
 
 def model_config(architecture: Architecture, *, initialize: bool = True) -> TransformerConfig:
-    """Megatron's configuration of a proxy; `initialize=False` leaves the weights as they were allocated."""
+    """Megatron's configuration of a proxy; with `initialize=False` the weights stay as allocated."""
     return TransformerConfig(
         num_layers=architecture.layers,
         hidden_size=architecture.hidden,
@@ -54,21 +53,21 @@ def model_config(architecture: Architecture, *, initialize: bool = True) -> Tran
         pipeline_dtype=torch.float32,
         use_cpu_initialization=True,
         perform_initialization=initialize,
-        # fusions that this trainer does not use: they need CUDA, biases or Transformer Engine
+        # unused fusions: they need CUDA, biases or Transformer Engine
         bias_activation_fusion=False,
         bias_dropout_fusion=False,
         apply_rope_fusion=False,
         masked_softmax_fusion=False,
         gradient_accumulation_fusion=False,
-        cuda_graph_scope=[],  # its default is an outdated word for this, which Megatron warns about
+        cuda_graph_scope=[],  # the default is a deprecated spelling of this, which Megatron warns about
     )
 
 
 class ProxyNorm(torch.nn.Module):
-    """RMSNorm, with the constructor that Megatron's layers call."""
+    """RMSNorm with the constructor that Megatron's layers call."""
 
     math: LayerMath = PLAIN
-    """How training does it; scoring is always plain."""
+    """Used in training; scoring is always plain."""
 
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float) -> None:
         super().__init__()
@@ -76,15 +75,15 @@ class ProxyNorm(torch.nn.Module):
         self._epsilon = eps
 
     def forward(self, states: Tensor) -> Tensor:
-        """Normed states, [..., hidden]."""
+        """Normalize states [..., hidden]."""
         return rms_norm(states, self.weight, self._epsilon, self.math if self.training else PLAIN)
 
 
 class ProxyMlp(MLP):  # type: ignore[misc]  # megatron-core has no types
-    """Megatron's feed-forward layer with its weights; its own gate walks over the activations seven times."""
+    """Megatron's feed-forward layer and its weights; Megatron's gate makes seven passes over the activations."""
 
     math: LayerMath = PLAIN
-    """How training does it; scoring is always plain."""
+    """Used in training; scoring is always plain."""
     matrices = MLPSubmodules(linear_fc1=ColumnParallelLinear, linear_fc2=RowParallelLinear)
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -96,14 +95,14 @@ class ProxyMlp(MLP):  # type: ignore[misc]  # megatron-core has no types
         )
 
     def forward(self, hidden_states: Tensor, **_others: object) -> tuple[Tensor, None]:
-        """[sequence, batch, hidden] of [sequence, batch, hidden], and no bias."""
+        """Map [sequence, batch, hidden] to [sequence, batch, hidden], and no bias."""
         gate_and_up, _ = self.linear_fc1(hidden_states)
         out, bias = self.linear_fc2(swiglu(gate_and_up, self.math if self.training else PLAIN))
         return out, bias
 
 
 def block_spec(layers: int) -> TransformerBlockSubmodules:
-    """Megatron's own layers and weights, with norm, attention and gate of ours (its attention asks for CUDA memory)."""
+    """Megatron's layers and weights with this package's norm, attention and gate (Megatron's attention needs CUDA)."""
     spec = get_gpt_layer_local_spec(normalization="RMSNorm")
     parts = spec.submodules
     parts.input_layernorm = parts.pre_mlp_layernorm = ProxyNorm
@@ -114,7 +113,7 @@ def block_spec(layers: int) -> TransformerBlockSubmodules:
 
 
 def use_math(model: GPTModel, math: LayerMath) -> None:
-    """Let training do with `math` what the layers do between their matrix products."""
+    """Use `math` in training for everything between the layers' matrix products."""
     for module in model.modules():
         if isinstance(module, (ProxyNorm, ProxyMlp, ProxySelfAttention)):
             module.math = math
@@ -131,7 +130,7 @@ def build_model(
 ) -> GPTModel:
     """Build a proxy with the initial weights of `seed` on `device`.
 
-    On the meta device the weights have shapes and no values.
+    On the meta device the weights have shapes but no values.
     """
     on_meta = device.type == "meta"
     torch.manual_seed(derive_seed("weights", seed))
@@ -157,7 +156,7 @@ def assemble(
     sequence_length: int,
     rope_base: int,
 ) -> GPTModel:
-    """Make a GPTModel of these layers, with Megatron's own rotary embedding."""
+    """Build a GPTModel of these layers with Megatron's own rotary embedding."""
     return GPTModel(
         config=config,
         transformer_layer_spec=block,
@@ -171,9 +170,9 @@ def assemble(
 
 
 def recompute_layers(model: GPTModel) -> None:
-    """Let each decoder layer forget its activations and make them again in the backward pass, to the same bits.
+    """Make each decoder layer drop its activations and recompute them, bit for bit, in the backward pass.
 
-    Megatron's own recomputation saves CUDA's random states and does not run on a CPU; these models draw none.
+    Megatron's own recomputation saves CUDA's random states and does not run on a CPU; these models use no randomness.
     """
     for layer in model.decoder.layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)

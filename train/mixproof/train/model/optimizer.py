@@ -1,8 +1,8 @@
 """AdamW with weight decay on matrices only.
 
-Vectors (the gains of RMSNorm) pull towards zero without a reason, so they are left alone; the embedding is a
-matrix and decays. The scheduler sets each group's learning rate and decay (times its `wd_mult`) before every step.
-Weights and moments are float32 on every device.
+There is no reason to pull vectors (the gains of RMSNorm) towards zero, so they do not decay. The embedding is a matrix
+and decays. The scheduler sets each group's learning rate and decay (times its `wd_mult`) before every step. Weights and
+moments are float32 on every device.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ EPSILON = 1e-8
 
 
 def build_optimizer(model: torch.nn.Module, *, lr: float, betas: tuple[float, float]) -> torch.optim.AdamW:
-    """Make the optimizer of all weights of `model`, in two groups: matrices, then vectors; fused on every device."""
+    """Build the optimizer of all weights of `model` in two groups, matrices then vectors; fused on every device."""
     parameters = list(model.parameters())
     return torch.optim.AdamW(
         [
@@ -29,5 +29,5 @@ def build_optimizer(model: torch.nn.Module, *, lr: float, betas: tuple[float, fl
 
 
 def parameters_of(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
-    """All weights in the optimizer's order, which is the order of its state's numbers."""
+    """All weights in the optimizer's order, which numbers its state."""
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]

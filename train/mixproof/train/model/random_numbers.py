@@ -1,4 +1,4 @@
-"""Where the random-number generators of a rank stand: for checkpoints, and for work that must leave them alone."""
+"""States of a rank's random-number generators, for checkpoints and for work that must not advance them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import torch
 from megatron.core.tensor_parallel import get_cuda_rng_tracker
 
 
-def random_numbers(device: torch.device) -> dict[str, Any]:
-    """States of torch's generators, and of Megatron's on CUDA."""
-    numbers: dict[str, Any] = {"torch": torch.get_rng_state()}
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Return the states of torch's generators, on CUDA of Megatron's as well."""
+    state: dict[str, Any] = {"torch": torch.get_rng_state()}
     if device.type == "cuda":
-        numbers["cuda"] = torch.cuda.get_rng_state(device)
-        numbers["tracker"] = get_cuda_rng_tracker().get_states()
-    return numbers
+        state["cuda"] = torch.cuda.get_rng_state(device)
+        state["tracker"] = get_cuda_rng_tracker().get_states()
+    return state
 
 
-def set_random_numbers(numbers: dict[str, Any], device: torch.device) -> None:
-    """Put the generators where `random_numbers` found them."""
-    torch.set_rng_state(numbers["torch"])
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Restore what `random_state` returned."""
+    torch.set_rng_state(state["torch"])
     if device.type == "cuda":
-        torch.cuda.set_rng_state(numbers["cuda"], device)
-        get_cuda_rng_tracker().set_states(numbers["tracker"])
+        torch.cuda.set_rng_state(state["cuda"], device)
+        get_cuda_rng_tracker().set_states(state["tracker"])
 
 
 @contextmanager
-def random_numbers_kept(device: torch.device) -> Iterator[None]:
-    """Leave the generators as they are found, whatever is drawn inside."""
-    numbers = random_numbers(device)
+def preserved_random_state(device: torch.device) -> Iterator[None]:
+    """Restore the generators at the end, whatever is drawn inside."""
+    state = random_state(device)
     try:
         yield
     finally:
-        set_random_numbers(numbers, device)
+        set_random_state(state, device)

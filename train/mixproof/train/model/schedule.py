@@ -1,8 +1,8 @@
-"""Warm-up, stable, decay: the learning rate of every step, by Megatron's OptimizerParamScheduler.
+"""The warm-up-stable-decay (WSD) learning-rate schedule, by Megatron's OptimizerParamScheduler.
 
-It counts samples, as Megatron does: the step that starts at sample n has the learning rate of n. The first step of
-a warm-up therefore has rate 0 and moves nothing but the optimizer's moments, as in every Megatron run; the last
-step of a decay is one step short of `min_lr`.
+It counts samples, as Megatron does: the step that starts at sample n uses the learning rate of n. The first step of a
+warm-up therefore has rate 0 and only updates the optimizer's moments, as in every Megatron run, and the last step of a
+decay is one step short of `min_lr`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mixproof.mixtures.arithmetic.budget import RunBudget
 def build_scheduler(
     optimizer: torch.optim.Optimizer, budget: RunBudget, *, lr: float, min_lr: float, weight_decay: float, shape: str
 ) -> OptimizerParamScheduler:
-    """Make the schedule of a run from its start; weight decay is constant."""
+    """Build the schedule of a run at sample 0; weight decay is constant."""
     batch = budget.global_batch_size
     return OptimizerParamScheduler(
         optimizer,

@@ -1,8 +1,8 @@
-"""The state of a run: model, optimizer, schedule and how much it has consumed; all that a checkpoint holds."""
+"""The state of a run: model, optimizer, schedule and consumed samples, which is all that a checkpoint holds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -15,7 +15,8 @@ from mixproof.ledger.fingerprint import derive_seed
 from mixproof.train.distributed import Ranks
 from mixproof.train.request import RunRequest
 
-from .layer_backend import choose_layers
+from .layer_backend import choose_backend
+from .layer_history import LayerHistory
 from .model import build_model, recompute_layers
 from .optimizer import build_optimizer
 from .schedule import build_scheduler
@@ -25,24 +26,23 @@ Dtype = Literal["float32", "bfloat16"]
 
 @dataclass
 class TrainingState:
-    """What changes while a run is trained."""
+    """What changes while a run trains."""
 
     model: GPTModel
-    """The weights: what is stepped, saved and scored."""
+    """Owns the weights, which are stepped, saved and scored."""
     optimizer: torch.optim.AdamW
     scheduler: OptimizerParamScheduler
     dtype: Dtype
-    """Arithmetic of the forward pass: float32 on CPU, bfloat16 by autocast on CUDA."""
-    layers: str = "plain"
-    """What the weights are trained through, by `layers.choose_layers`: `transformer_engine 2.9.0`, `compiled` or
-    `plain`, with what spoke against the others."""
+    """Of the forward pass: float32 on CPU, bfloat16 by autocast on CUDA."""
+    layers: LayerHistory = field(default_factory=LayerHistory)
+    """The layer backends that trained the weights."""
     learner: GPTModel | None = None
-    """Other layers over the weights of `model`, to train through; None: its own."""
+    """Another backend over the weights of `model`, to train through; None: `model` itself."""
     consumed_samples: int = 0
 
 
 def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
-    """Make a run's state before its first step; the same on every rank."""
+    """Make the state of a run before its first step; the same on every rank."""
     recipe, budget = request.recipe, request.budget
     model = build_model(
         request.shape,
@@ -59,7 +59,7 @@ def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
     )
     optimizer = build_optimizer(model, lr=lr, betas=(beta1, beta2))
     scheduler = build_scheduler(optimizer, budget, lr=lr, min_lr=min_lr, weight_decay=weight_decay, shape=recipe.shape)
-    learner, layers = choose_layers(model, request, ranks)
+    learner, layers = choose_backend(model, request, ranks)
     if request.recompute:
         recompute_layers(learner)
     dtype: Dtype = "bfloat16" if ranks.device.type == "cuda" else "float32"

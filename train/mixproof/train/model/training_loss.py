@@ -1,14 +1,14 @@
 """The loss of a batch and its gradient in one pass over the vocabulary, a few rows of logits at a time.
 
-Megatron's loss holds logits of batch × vocabulary in float32 about three times (786 MB for 2,048 tokens at a vocabulary
-of 32,000) and walks over them from memory again and again. Here the logits of a few positions are made, turned into
-losses and at once into their gradient, and forgotten: the forward pass leaves the gradients of hidden states and output
-weights, and the backward pass only scales them. The matrix products are the same three; what is saved is memory and
-the way to it. On a CPU they are cut into tiles of the vocabulary that stay in a core's cache from one product to the
-next; a row's largest score and sum are put together from those of its tiles. Equal to Megatron's to float32.
+Megatron's loss holds about three copies of batch × vocabulary logits in float32 (786 MB for 2,048 tokens at a
+vocabulary of 32,000) and reads them from memory repeatedly. Here the logits of a few positions are computed, turned
+into losses and gradients at once, and dropped. The forward pass computes the gradients of hidden states and output
+weights, and the backward pass only scales them. The three matrix products are the same; memory and memory traffic are
+saved. On a CPU the products are cut into tiles of the vocabulary that stay in a core's cache, and the maximum and sum
+of a row are combined from its tiles, as in an online softmax. Equal to Megatron's loss to float32 precision.
 
-Because the gradient is made before it is asked for, the loss is one number, a weighted sum: weights are given with the
-batch. Losses of single targets come beside it, without a gradient.
+Because the gradient is computed before the backward pass, the loss must be one number: a weighted sum, with the weights
+given in the batch. The losses of single targets are returned beside it without a gradient.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mixproof.train.proxies import LOSS_ROWS
 from .token_losses import without_output
 
 TILE = {"cpu": 2000, "cuda": 1 << 20}
-"""Ids of the vocabulary to a tile: 4 MB of logits on a CPU, everything on a GPU."""
+"""Vocabulary ids per tile: 4 MB of logits on a CPU, the whole vocabulary on a GPU."""
 
 
 def training_loss(
@@ -34,15 +34,15 @@ def training_loss(
     """Loss of one micro batch.
 
     Args:
-        model: in training.
-        tokens: [batch, sequence] inputs; `positions` and `labels` alike.
-        positions: place of each token.
-        starts: as `attention.document_starts`; None: every token sees all before it.
-        labels: the id to predict at each place.
-        weights: [batch, sequence] what each target counts.
+        model: in training mode.
+        tokens: [batch, sequence] inputs; `positions` and `labels` have the same shape.
+        positions: position of each token.
+        starts: from `attention.document_starts`; None: every token sees all tokens before it.
+        labels: the id to predict at each position.
+        weights: [batch, sequence] weight of each target.
 
     Returns:
-        The weighted sum of -ln p in nats, which can go backward, and [batch, sequence] its parts, which cannot.
+        The weighted sum of -ln p in nats, with a gradient, and [batch, sequence] its terms, without one.
     """
     with without_output(model):
         hidden: Tensor = model(tokens, positions, starts)  # [sequence, batch, hidden]
@@ -55,11 +55,11 @@ def training_loss(
 
 
 class _WeightedCrossEntropy(torch.autograd.Function):
-    """Sum of w_i · -ln softmax(h_i Wᵀ)[y_i], with gradients made on the way."""
+    """Sum of w_i · -ln softmax(h_i Wᵀ)[y_i]; the forward pass computes the gradients."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, output: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-        """Take hidden [n, h], output [v, h], labels [n] and weights [n]; give the sum and [n] its parts."""
+        """Take hidden [n, h], output [v, h], labels [n] and weights [n]; return the sum and [n] its terms."""
         losses = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
         of_hidden, of_output = torch.zeros_like(hidden), torch.zeros_like(output)
         rows = LOSS_ROWS[hidden.device.type]
@@ -75,7 +75,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_total: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:  # noqa: ANN401
-        """Scale what the forward pass left, in place, because it is asked for once."""
+        """Scale the gradients of the forward pass in place; backward runs once."""
         of_hidden, of_output = ctx.gradients
         del ctx.gradients
         return of_hidden.mul_(of_total), of_output.mul_(of_total), None, None
@@ -91,19 +91,19 @@ def _add_block(
         output: [v, h].
         labels: [n, 1].
         weights: [n, 1].
-        of_hidden: [n, h], of this block alone.
-        of_output: [v, h].
+        of_hidden: [n, h] gradient, of this block only.
+        of_output: [v, h] gradient.
     """
     width = min(TILE[hidden.device.type], len(output))
     tiles, tops, sums = [], [], []
     score = torch.zeros_like(weights)
     for begin in range(0, len(output), width):
         scores = (hidden @ output[begin : begin + width].T).float()
-        place, inside = _place(labels, begin, scores.size(1))
-        score = torch.where(inside, scores.gather(1, place), score)
+        index, inside = _index_in_tile(labels, begin, scores.size(1))
+        score = torch.where(inside, scores.gather(1, index), score)
         tops.append(scores.amax(1, keepdim=True))
         sums.append(scores.sub_(tops[-1]).exp_().sum(1, keepdim=True))
-        tiles.append(scores)  # from here on e^(score - largest of its row and tile)
+        tiles.append(scores)  # now holds e^(score - maximum of its row and tile)
     of_tile = torch.cat(tops, 1)
     largest = of_tile.amax(1, keepdim=True)
     lift = (of_tile - largest).exp_()
@@ -111,8 +111,8 @@ def _add_block(
     share = lift * (weights / total)
     for number, scores in enumerate(tiles):
         begin = number * width
-        place, inside = _place(labels, begin, scores.size(1))
-        scores.mul_(share[:, number, None]).scatter_add_(1, place, torch.where(inside, -weights, 0.0))
+        index, inside = _index_in_tile(labels, begin, scores.size(1))
+        scores.mul_(share[:, number, None]).scatter_add_(1, index, torch.where(inside, -weights, 0.0))
         gradient = scores.to(hidden.dtype)
         _add_product(of_hidden, gradient, output[begin : begin + width])
         _add_product(of_output[begin : begin + width], gradient.T, hidden)
@@ -122,12 +122,12 @@ def _add_block(
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
     """Add a matrix product in place."""
     if torch.is_autocast_enabled(total.device.type):
-        total += left @ right  # an operation in place would not be cast
+        total += left @ right  # autocast skips in-place products
     else:
         total.addmm_(left, right)
 
 
-def _place(labels: Tensor, begin: int, width: int) -> tuple[Tensor, Tensor]:
-    """Where each label stands in a tile of the vocabulary, and whether it does."""
-    place = labels - begin
-    return place.clamp(0, width - 1), (place >= 0) & (place < width)
+def _index_in_tile(labels: Tensor, begin: int, width: int) -> tuple[Tensor, Tensor]:
+    """Index of each label in a tile of the vocabulary, clamped, and whether it is in the tile."""
+    index = labels - begin
+    return index.clamp(0, width - 1), (index >= 0) & (index < width)

@@ -1,12 +1,12 @@
-"""Transformer Engine's layers over the very weights of a model: another way through the same parameters.
+"""Transformer Engine's layers over the weights of a model: another backend for the same parameters.
 
-Norm and the matrix behind it are one kernel, the final norm and the other matrices are Transformer Engine's as well, by
-Megatron Core's own classes for them. Gate and rotation stay those of our layers, and so does attention under a document
-mask, for which Transformer Engine has no form of its own here. The parameters are not copied but shared, object by
-object: what is saved, scored, exported and stepped by the optimizer is the model itself, so that names, shapes and
-bytes are the same whatever a run trains through, and nothing of Transformer Engine's own (`_extra_state`) gets there.
+A norm and the matrix after it are one kernel; the final norm and the other matrices are Transformer Engine's as well,
+through Megatron Core's classes. Gate and rotation stay this package's, and so does attention under a document mask,
+which Transformer Engine's attention does not support here. The parameters are shared objects, not copies. The optimizer
+steps, checkpoints, scores and exports the model itself, so names, shapes and bytes do not depend on the backend, and
+nothing of Transformer Engine (`_extra_state`) gets into them.
 
-Import this module only where Transformer Engine is installed: its classes derive from Transformer Engine's.
+Import this module only if Transformer Engine is installed: its classes derive from Transformer Engine's.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ from torch import Tensor
 
 from .attention import ProxySelfAttention, SdpaCoreAttention
 from .model import ProxyMlp, assemble
-from .weight_names import place_of
+from .weight_names import name_in_model
 
 
 class EngineMlp(ProxyMlp):
-    """Our feed-forward layer, with norm and first matrix in one."""
+    """The feed-forward layer with norm and first matrix in one kernel."""
 
     matrices = MLPSubmodules(linear_fc1=TELayerNormColumnParallelLinear, linear_fc2=TERowParallelLinear)
 
 
 class EngineCoreAttention(TEDotProductAttention):  # type: ignore[misc]  # megatron-core has no types
-    """Transformer Engine's causal attention in the place of `SdpaCoreAttention`."""
+    """Transformer Engine's causal attention with the interface of `SdpaCoreAttention`."""
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, starts: None) -> Tensor:
-        """Attend; shapes as in `SdpaCoreAttention`, in Transformer Engine [sequence, batch, heads, head_dim]."""
-        assert starts is None, "under a document mask attention is SdpaCoreAttention"
-        turned = (part.permute(2, 0, 1, 3).contiguous() for part in (queries, keys, values))
-        context: Tensor = super().forward(*turned, None, AttnMaskType.causal)
+        """Attend; shapes as in `SdpaCoreAttention`, inside Transformer Engine [sequence, batch, heads, head_dim]."""
+        assert starts is None, "a document mask needs SdpaCoreAttention"
+        permuted = (part.permute(2, 0, 1, 3).contiguous() for part in (queries, keys, values))
+        context: Tensor = super().forward(*permuted, None, AttnMaskType.causal)
         return context.view(*context.shape[:2], queries.size(1), -1).permute(1, 2, 0, 3)
 
 
 def engine_model(model: GPTModel, *, own_attention: bool) -> GPTModel:
-    """Transformer Engine's layers over the weights of `model`, where those lie; draws no random numbers.
+    """Build Transformer Engine's layers over the weights of `model`, on their device; draws no random numbers.
 
     Args:
-        model: by `model.build_model`.
-        own_attention: attend by torch's SDPA as our layers do, which a document mask needs.
+        model: from `model.build_model`.
+        own_attention: use torch's SDPA, as the plain layers do; a document mask needs it.
     """
-    # its fallback keeps all scores of a head in memory: rather no such attention than that one unawares
+    # Transformer Engine's fallback keeps all scores of a head in memory: make it raise instead
     os.environ.setdefault("NVTE_UNFUSED_ATTN", "0")
     config = copy.copy(model.config)
     config.perform_initialization = False
@@ -73,7 +73,7 @@ def engine_model(model: GPTModel, *, own_attention: bool) -> GPTModel:
 
 
 def _block(layers: int, own_attention: bool) -> TransformerBlockSubmodules:
-    """Megatron's own layers for Transformer Engine, with rotation and gate of ours."""
+    """Megatron's layers for Transformer Engine with this package's rotation and gate."""
     spec = get_gpt_layer_with_transformer_engine_spec()
     attention = spec.submodules.self_attention
     attention.module = ProxySelfAttention
@@ -83,11 +83,11 @@ def _block(layers: int, own_attention: bool) -> TransformerBlockSubmodules:
 
 
 def _share_weights(engine: GPTModel, model: GPTModel) -> None:
-    """Put the parameters of `model` in the places of those of `engine`, each of them in one."""
-    left = dict(model.named_parameters())
+    """Replace each parameter of `engine` by the one of `model`; every one of them is used once."""
+    unused = dict(model.named_parameters())
     for name, parameter in list(engine.named_parameters()):
-        mine = left.pop(place_of(name, "Transformer Engine's layers") or "", None)
-        assert mine is not None and mine.shape == parameter.shape, f"Transformer Engine has another weight, {name}"
+        shared = unused.pop(name_in_model(name, "Transformer Engine's layers") or "", None)
+        assert shared is not None and shared.shape == parameter.shape, f"unknown weight of Transformer Engine: {name}"
         module, _, leaf = name.rpartition(".")
-        setattr(engine.get_submodule(module), leaf, mine)
-    assert not left, f"Transformer Engine lacks the weights {', '.join(left)}"
+        setattr(engine.get_submodule(module), leaf, shared)
+    assert not unused, f"Transformer Engine lacks the weights {', '.join(unused)}"

@@ -1,9 +1,9 @@
-"""Names of weights in Megatron-LM's checkpoints, brought to those of `GPTModel.named_parameters()` here.
+"""Map the weight names of Megatron-LM's checkpoints to those of `GPTModel.named_parameters()` here.
 
-What differs: the gains of norms that Transformer Engine fuses into the matrix behind them; the layers of a torch_dist
-checkpoint, stacked into one tensor; and the FFN of a model that was saved as a mixture of one expert, under
-`mlp.experts.local_experts.0.*`, `moe.experts.0.*` or `mlp.experts.experts.*`, with gate and up in one matrix or in two.
-With one expert the router's softmax is 1, so its weights change nothing and are left out.
+Three things differ: Transformer Engine fuses the gains of norms into the matrix after them; a torch_dist checkpoint
+stacks the layers into one tensor; and the FFN of a model saved as a mixture of one expert is under
+`mlp.experts.local_experts.0.*`, `moe.experts.0.*` or `mlp.experts.experts.*`, with gate and up in one matrix or two.
+With one expert the router's softmax is 1, so the router's weights change nothing and are dropped.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ _NO_WEIGHTS = ("_extra_state", "inv_freq", "_extra_state/")
 
 
 def is_weight(name: str) -> bool:
-    """Whether a tensor of a model is a weight that its optimizer has as well; a tied output layer is the embedding."""
+    """Whether the optimizer has a state for a model's tensor; a tied output layer is the embedding."""
     return not any(word in name for word in _NO_WEIGHTS) and not name.endswith("output_layer.weight")
 
 
 def rename(tensors: Mapping[str, Tensor], where: str) -> Weights:
-    """Bring tensors to this trainer's names.
+    """Rename tensors to this package's names.
 
     Args:
-        tensors: by the names of the checkpoint; stacked over layers or one by one.
-        where: for errors.
+        tensors: by the checkpoint's names; layers stacked or separate.
+        where: the checkpoint, for errors.
 
     Raises:
-        RequestError: for a weight that proxies have not, naming it.
+        RequestError: for a weight that proxies do not have, naming it.
     """
     made: Weights = {}
     halves: dict[str, dict[str, Tensor]] = {}
@@ -70,16 +70,19 @@ def rename(tensors: Mapping[str, Tensor], where: str) -> Weights:
     for name, tensor in _one_by_one(tensors):
         if any(word in name for word in _NO_WEIGHTS):
             continue
-        place = place_of(name, where)
-        if place is None:
+        ours = name_in_model(name, where)
+        if ours is None:
             unknown.append(name)
-        elif place.endswith((".gate", ".up")):
-            halves.setdefault(place.rpartition(".")[0], {})[place.rpartition(".")[2]] = tensor
-        elif place:
-            made[place] = tensor
+        elif ours.endswith((".gate", ".up")):
+            halves.setdefault(ours.rpartition(".")[0], {})[ours.rpartition(".")[2]] = tensor
+        elif ours:
+            made[ours] = tensor
     if unknown:
         names = ", ".join(sorted(unknown)[:4])
-        raise RequestError(f"{where}: {len(unknown)} weights that no proxy has, such as {names}; it is another model")
+        raise RequestError(
+            f"{where}: the checkpoint has {len(unknown)} weights that no proxy has, such as {names}; it is a different "
+            "model, so a proxy cannot start from it"
+        )
     for layer, pair in halves.items():
         made[f"{layer}.mlp.linear_fc1.weight"] = torch.cat([pair[half] for half in ("gate", "up") if half in pair])
     _untie(made, where)
@@ -87,10 +90,11 @@ def rename(tensors: Mapping[str, Tensor], where: str) -> Weights:
 
 
 def check_shape(weights: Mapping[str, Tensor], architecture: Architecture, vocab_size: int, where: str) -> None:
-    """Check that the weights are those of a proxy of this shape.
+    """Check that the weights fit a proxy of this shape.
 
     Raises:
-        RequestError: naming vocabulary, number of parameters, or the first weight that is missing or of another shape.
+        RequestError: naming the vocabulary, the number of parameters, or the first weight that is missing or has
+            a different shape.
     """
     expected = shapes_of(architecture, vocab_size)
     total = sum(math.prod(shape) for shape in expected.values())
@@ -98,19 +102,21 @@ def check_shape(weights: Mapping[str, Tensor], architecture: Architecture, vocab
     embedding = weights.get(EMBEDDING)
     if embedding is not None and embedding.size(1) == architecture.hidden and embedding.size(0) != vocab_size:
         raise RequestError(
-            f"{where}: its vocabulary has {embedding.size(0):,} ids, the tokenizer of the spec {vocab_size:,}; start "
-            "from a checkpoint only with the tokenizer that it was trained with"
+            f"{where}: the checkpoint's vocabulary has {embedding.size(0):,} ids, the spec's tokenizer has "
+            f"{vocab_size:,}; use the tokenizer that the checkpoint was trained with"
         )
     if found != total:
-        raise RequestError(f"{where}: it has {found:,} parameters, the proxy has {total:,}; they are different models")
+        raise RequestError(
+            f"{where}: the checkpoint has {found:,} parameters, the proxy has {total:,}; they are different models"
+        )
     for name, shape in expected.items():
         if name not in weights or tuple(weights[name].shape) != shape:
-            there = f"has shape {tuple(weights[name].shape)}" if name in weights else "is missing"
-            raise RequestError(f"{where}: {name} {there}; the proxy has {shape}")
+            state = f"has shape {tuple(weights[name].shape)}" if name in weights else "is missing"
+            raise RequestError(f"{where}: {name} {state}; the proxy's has shape {shape}")
 
 
 def shapes_of(architecture: Architecture, vocab_size: int) -> dict[str, tuple[int, ...]]:
-    """Shape of every weight of a proxy, by its name."""
+    """Return the shape of every weight of a proxy, by name."""
     hidden, ffn = architecture.hidden, architecture.ffn
     queries = architecture.heads * architecture.head_dim
     layer = {
@@ -130,7 +136,7 @@ def shapes_of(architecture: Architecture, vocab_size: int) -> dict[str, tuple[in
 
 
 def _one_by_one(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
-    """Cut what is stacked over layers, and over the one expert of each."""
+    """Split tensors that are stacked over layers, and over the one expert of each layer."""
     found = []
     for given, tensor in tensors.items():
         name = given
@@ -146,24 +152,30 @@ def _one_by_one(tensors: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
     return found
 
 
-def place_of(name: str, where: str) -> str | None:
-    """Name here of one weight; empty for what changes nothing, None for what is not known."""
+def name_in_model(name: str, where: str) -> str | None:
+    """Return this package's name of one weight; empty if it has no effect, None if it is unknown.
+
+    Raises:
+        RequestError: for a weight of a second expert; `where` names the checkpoint.
+    """
     layer = _LAYER.match(name)
     if layer is None:
         return _WHOLE.get(name)
-    start, rest = f"decoder.layers.{layer[1]}", layer[2]
-    ffn = _FFN.match(rest)
+    prefix, suffix = f"decoder.layers.{layer[1]}", layer[2]
+    ffn = _FFN.match(suffix)
     if ffn is None:
-        return "" if _ROUTER.match(rest) else f"{start}.{_OF_LAYER[rest]}" if rest in _OF_LAYER else None
+        return "" if _ROUTER.match(suffix) else f"{prefix}.{_OF_LAYER[suffix]}" if suffix in _OF_LAYER else None
     if int(ffn[1] or 0) > 0:
-        raise RequestError(f"{where}: {name} is a second expert; only models of one expert are proxies")
-    ends = {"gate_proj": "gate", "up_proj": "up", "down_proj": "mlp.linear_fc2.weight"}
-    return f"{start}.{ends.get(ffn[2], f'mlp.{ffn[2]}.weight')}"
+        raise RequestError(f"{where}: {name} belongs to a second expert; a proxy can start from one expert only")
+    renamed = {"gate_proj": "gate", "up_proj": "up", "down_proj": "mlp.linear_fc2.weight"}
+    return f"{prefix}.{renamed.get(ffn[2], f'mlp.{ffn[2]}.weight')}"
 
 
 def _untie(weights: Weights, where: str) -> None:
-    """Drop an output layer that equals the embedding."""
+    """Drop an output layer that equals the embedding; refuse any other."""
     head = weights.pop("output_layer.weight", None)
     embedding = weights.get(EMBEDDING)
     if head is not None and (embedding is None or not torch.equal(head, embedding)):
-        raise RequestError(f"{where}: the output layer has weights of its own; proxies share them with the embedding")
+        raise RequestError(
+            f"{where}: the output layer differs from the embedding; proxies tie the two, so they cannot start from it"
+        )

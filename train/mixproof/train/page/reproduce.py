@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from mixproof.train.model.layer_history import read_layer_history
+
 from .evidence import SHORT, Evidence
 from .table import Cell, Column, Table, columns, proof
 
@@ -48,8 +50,8 @@ def _stated(circumstances: Mapping[str, Any]) -> list[tuple[str, str]]:
     stated = [(name, str(version)) for name, version in circumstances.get("versions", {}).items()]
     if "device" in circumstances:
         stated.append(("device", str(circumstances["device"])))
-    if "layers" in circumstances:
-        stated.append(("layer backend", str(circumstances["layers"])))
+    if (layers := read_layer_history(circumstances.get("layers"))) is not None:
+        stated.append(("layer backend", layers.describe()))
     machine = circumstances.get("machine")
     if machine:
         system = machine.get("system", machine) if isinstance(machine, Mapping) else machine

@@ -225,7 +225,7 @@ WRONG = [
     ),
     ("sequence_length: 10", "document_mask: 1", r":11: train\.document_mask: must be true or false, not 1"),
     ("sequence_length: 10", "seeds: [1, 1]", r":11: train\.seeds: 1 is listed twice"),
-    ("sequence_length: 10", "seeds: [-1]", r":11: train\.seeds\[0\]: must be 0 or more, not -1"),
+    ("sequence_length: 10", "seeds: [-1]", r":11: train\.seeds\[0\]: -1 is not a whole number of at least 0$"),
     ("sequence_length: 10", "seeds: []", r":11: train\.seeds: is empty"),
     ("sequence_length: 10", "schedule: {wsd: {warmup: 90%}}", r"warmup and decay add up to 110% of the steps"),
     (

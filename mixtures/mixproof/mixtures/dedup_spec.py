@@ -7,18 +7,19 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, StrictBool, Tag
 
-from .quantities import Share, WholeNumber
+from .quantities import Share
 from .spec_part import SpecPart
+from .whole_numbers import NgramLength, SignatureSize, WholeNumber
 
 
 class FuzzyDedup(SpecPart):
     """MinHash-LSH over word n-grams."""
 
-    ngram: WholeNumber = 5
+    ngram: NgramLength = 5
     """Words per shingle."""
-    bands: WholeNumber = 24
+    bands: SignatureSize = 24
     """Bands of the signature. Two documents that agree on all rows of a band become candidates."""
-    rows: WholeNumber = 8
+    rows: SignatureSize = 8
     """Minima per band."""
     threshold: Share = Fraction(73, 100)
     """Smallest share of equal minima at which two documents count as near-duplicates."""

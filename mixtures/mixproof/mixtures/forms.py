@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from .key_positions import KeyPath, Problem
 from .mixture_forms import normalize_mixtures
-from .quantities import parse_number
+from .quantities import parse_decimal, parse_number
 from .spec import DEFAULT_MAX_EPOCHS
 
 SWITCHED = ("fuzzy", "paragraphs")
 """Keys of `dedup` for which `true` means the defaults."""
+MAX_LISTED = 10
+"""Seeds that an error lists one by one."""
 
 
 def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any
     _change(result, "decontaminate", lambda value: {} if value is True else _with_list(value, "against"))
     _change(result, "external", _external)
     _change(result, "target", _target)
-    _change(result, "train", _train)
+    _change(result, "train", lambda train: _train(train, problems))
     sources, mixtures = result.get("sources"), result.get("mixtures")
     if isinstance(mixtures, dict):
         result["mixtures"] = normalize_mixtures(mixtures, sources if isinstance(sources, dict) else {}, problems)
@@ -78,22 +79,31 @@ def _step(step: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: AN
         return {"name": step}
     if isinstance(step, dict) and "datatrove" in step:
         options = {key: value for key, value in step.items() if key != "datatrove"}
-        return {"name": "datatrove", "options": _exact_numbers({"class": step["datatrove"], **options})}
+        return {"name": "datatrove", "options": _options({"class": step["datatrove"], **options}, path, problems)}
     if isinstance(step, dict) and len(step) == 1:
         [(name, options)] = step.items()
         if options is None or isinstance(options, dict):
-            return {"name": name, "options": _exact_numbers(options or {})}
+            return {"name": name, "options": _options(options or {}, (*path, name), problems)}
     message = "must be a step's name, or one name with a map of options: {length: {min_chars: 200}}"
     problems.append(Problem(path, message))
     return {"name": ""}
 
 
-def _exact_numbers(value: Any) -> Any:  # noqa: ANN401  any YAML value
-    if isinstance(value, Decimal):
-        return Fraction(value)
-    if isinstance(value, dict):
-        return {key: _exact_numbers(item) for key, item in value.items()}
-    return [_exact_numbers(item) for item in value] if isinstance(value, list) else value
+def _options(options: dict[str, Any], path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value
+    """Turn the decimals in a step's options into exact fractions."""
+
+    def exact(value: Any, at: KeyPath) -> Any:  # noqa: ANN401  any YAML value
+        if isinstance(value, dict):
+            return {key: exact(item, (*at, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [exact(item, (*at, index)) for index, item in enumerate(value)]
+        try:
+            return parse_decimal(value) if isinstance(value, Decimal) else value
+        except ValueError as error:
+            problems.append(Problem(at, str(error)))
+            return value
+
+    return exact(options, path)
 
 
 def _dedup(dedup: Any) -> Any:  # noqa: ANN401  any YAML value
@@ -114,20 +124,31 @@ def _target(target: Any) -> Any:  # noqa: ANN401  any YAML value
     return {**target, "max_epochs": {"default": DEFAULT_MAX_EPOCHS, **caps}}
 
 
-def _train(train: Any) -> Any:  # noqa: ANN401  any YAML value
+def _train(train: Any, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value
     if not isinstance(train, dict):
         return train
     result = dict(train)
-    if isinstance(result.get("seeds"), int) and not isinstance(result["seeds"], bool):
-        result["seeds"] = [result["seeds"]]
+    seeds = result.get("seeds")
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        problems.append(Problem(("train", "seeds"), _seeds_message(seeds)))
     _change(result, "init_from", lambda given: {"checkpoint": given} if isinstance(given, str) else given)
     _change_each(result, "proxies", lambda _, proxy: _proxy(proxy))
     return result
 
 
+def _seeds_message(seeds: int) -> str:
+    one = f"must be a list: `seeds: [{seeds}]` for the seed {seeds}"
+    if seeds < 1:
+        return one
+    each = ", ".join(map(str, range(1, seeds + 1))) if seeds <= MAX_LISTED else f"1, 2, ..., {seeds}"
+    return f"{one}, `seeds: [{each}]` for {seeds} seeds"
+
+
 def _proxy(proxy: Any) -> Any:  # noqa: ANN401  any YAML value
-    if not isinstance(proxy, dict) or "min_lr" in proxy or "lr" not in proxy:
+    if not isinstance(proxy, dict) or "min_lr" in proxy:
         return proxy
+    if "lr" not in proxy:
+        return {**proxy, "min_lr": 0}  # the model reports that `lr` is missing
     try:
         return {**proxy, "min_lr": parse_number(proxy["lr"]) / 10}
     except ValueError:

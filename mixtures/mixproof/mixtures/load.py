@@ -8,6 +8,7 @@ line each: file, line, dotted key, what is wrong, what would be right. Whether f
 from __future__ import annotations
 
 import types
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -20,7 +21,7 @@ from .forms import normalize
 from .key_positions import KeyPath, KeyPositions, Problem, nearest
 from .spec import Spec
 from .spec_part import NAME, NAME_RULE
-from .yaml_tree import read_tree
+from .yaml_tree import NO_VALUE, read_tree
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,13 @@ def load_spec(path: Path) -> LoadedSpec:
     tree = read_tree(path)
     positions = KeyPositions(tree.positions)
     problems: list[Problem] = []
-    data = normalize(tree.data, problems)
+    data = normalize(_without_nulls(tree.data, (), problems), problems)
     if problems:
         raise positions.error(problems)
     try:
         spec = Spec.model_validate(data)
     except ValidationError as error:
-        raise positions.error([_problem(details) for details in error.errors()]) from None
+        raise positions.error(_problems(error.errors())) from None
     problems = find_problems(spec)
     if problems:
         raise positions.error(problems)
@@ -77,6 +78,59 @@ def _with_initial_path(spec: Spec, base: Path) -> Spec:
         return spec
     absolute = given.model_copy(update={"checkpoint": str((base / given.checkpoint).resolve())})
     return spec.model_copy(update={"train": spec.train.model_copy(update={"init_from": absolute})})
+
+
+def _without_nulls(data: dict[str, Any], path: KeyPath, problems: list[Problem]) -> dict[str, Any]:
+    """Leave out keys of the models that are null: that is their default. Other nulls that are left are errors.
+
+    A null that removes a parent's key is gone by now (`yaml_tree.py`). Lists are left to the models.
+    """
+    result: dict[str, Any] = {}
+    known = _known_keys(path)
+    free_names = path[:1] == ("mixtures",)  # sources beside the keys of a mixture
+    for key, value in data.items():
+        below = (*path, key)
+        if known and key not in known and not free_names and value is not None and value is not NO_VALUE:
+            result[key] = _plain_list(value)  # the model reports the unknown key
+        elif isinstance(value, dict):
+            result[key] = _without_nulls(value, below, problems)
+        elif value is None or value is NO_VALUE:
+            if message := _null_problem(key, () if free_names and key not in known else known, has_value=value is None):
+                problems.append(Problem(below, message))
+        else:
+            result[key] = _plain_list(value) if isinstance(value, list) else value
+    return result
+
+
+def _null_problem(key: str, known: Collection[str], *, has_value: bool) -> str:
+    """What is wrong with a null that no parent file has a value for; "" for a known key that is explicitly null.
+
+    `known` is empty for maps with free names.
+    """
+    if known and key not in known:
+        return f"unknown key; {nearest(key, known)}"
+    if not has_value:
+        return "has no value; give one, or remove the key"
+    return "" if known else "there is nothing to remove: no parent file has this key"
+
+
+def _plain_list(value: Any) -> Any:  # noqa: ANN401  a YAML value
+    if isinstance(value, list):
+        return [_plain_list(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain_list(item) for key, item in value.items()}
+    return None if value is NO_VALUE else value
+
+
+def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:
+    """Turn pydantic's errors into problems; a list whose items are wrong is not reported as too short as well."""
+    paths = {tuple(details["loc"]) for details in errors}
+    parents = {path[:-1] for path in paths}
+    return [
+        _problem(details)
+        for details in errors
+        if details["type"] != "too_short" or tuple(details["loc"]) not in parents
+    ]
 
 
 def _problem(details: ErrorDetails) -> Problem:
@@ -97,6 +151,9 @@ def _problem(details: ErrorDetails) -> Problem:
             path,
             f"{value!r} is not a valid name: {NAME_RULE}",
         )
+    if kind == "string_too_long":
+        message = f"the name has {len(str(value)):,} characters; at most {context['max_length']} are possible"
+        return Problem(path, message)
     if kind == "too_short":
         return Problem(path, "is empty; give at least one entry")
     expected = _EXPECTED.get(kind)

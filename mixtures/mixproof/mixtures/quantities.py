@@ -20,6 +20,13 @@ TOKEN_SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 BYTE_SUFFIXES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 MAX_EXPONENT = 30
 """Largest exponent, positive or negative: `1e999999999` would use all memory."""
+MAX_DIGITS = 60
+"""Most digits of a fraction's numerator or denominator."""
+MAX_COUNT = 10**18
+"""Most tokens or bytes: positions are 64-bit integers."""
+
+MAX_INT32 = 2**31 - 1
+INT32 = "counts like this one are 32-bit integers"
 
 _NUMBER = r"[0-9](?:_?[0-9])*"
 _COUNT = re.compile(rf"({_NUMBER}(?:\.{_NUMBER})?)\s*([A-Za-z]*)")
@@ -38,12 +45,8 @@ def parse_number(value: object) -> Fraction:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | Fraction):
         raise ValueError(f"{value!r} is not a number")
     if isinstance(value, int | Fraction):
-        number = Fraction(value)
-    else:
-        number = _from_decimal(Decimal(repr(value)) if isinstance(value, float) else value, value)
-    if number < 0:
-        raise ValueError(f"{value} is negative")
-    return number
+        return _checked(Fraction(value), value)
+    return parse_decimal(Decimal(repr(value)) if isinstance(value, float) else value)
 
 
 def parse_share(value: object) -> Fraction:
@@ -73,19 +76,30 @@ def parse_positive(value: object) -> Fraction:
     return number
 
 
-def parse_whole(value: object) -> int:
-    """Parse a whole number of at least 1.
+def parse_whole(value: object, least: int = 1, most: int = MAX_INT32, reason: str = INT32) -> int:
+    """Parse a whole number between two bounds.
+
+    Args:
+        value: as written.
+        least: smallest allowed value.
+        most: largest allowed value.
+        reason: why it is the largest, for the error.
 
     Raises:
         ValueError: when it is anything else.
 
     """
-    if isinstance(value, bool | str) or not isinstance(value, int | Decimal):
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise ValueError(f"{value!r} is not a whole number")
-    number = parse_number(value)
-    if number.denominator != 1 or number < 1:
-        raise ValueError(f"{value} is not a whole number of at least 1")
-    return number.numerator
+    if isinstance(value, Decimal):
+        value = parse_decimal(value)
+        if value.denominator != 1:
+            raise ValueError(f"{exact_string(value)} is not a whole number")
+    if value < least:
+        raise ValueError(f"{value} is not a whole number of at least {least}")
+    if value > most:
+        raise ValueError(f"{value} is too large; at most {most:,} is possible, because {reason}")
+    return int(value)
 
 
 def parse_tokens(value: object) -> int:
@@ -135,25 +149,41 @@ def percent_string(share: Fraction) -> str:
 
 def _parse_text(text: str) -> Fraction:
     if text.endswith("%"):
-        return _parse_text(text[:-1].strip()) / 100
+        number = text[:-1].strip()
+        if number.endswith("%"):
+            raise ValueError(f"{text!r} is not a number")
+        return _parse_text(number) / 100
     if match := _RATIO.fullmatch(text):
         numerator, denominator = (int(part) for part in match.groups())
         if denominator == 0:
             raise ValueError(f"{text!r} divides by zero")
-        return Fraction(numerator, denominator)
+        return _checked(Fraction(numerator, denominator), text)
     try:
-        number = _from_decimal(Decimal(text), text)
+        return parse_decimal(Decimal(text))
     except InvalidOperation:
         raise ValueError(f"{text!r} is not a number") from None
-    if number < 0:
-        raise ValueError(f"{text} is negative")
-    return number
 
 
-def _from_decimal(number: Decimal, shown: object) -> Fraction:
+def parse_decimal(number: Decimal) -> Fraction:
+    """Return the exact value of a decimal.
+
+    Raises:
+        ValueError: for negative numbers, NaN, infinities, and numbers beyond `MAX_EXPONENT`.
+
+    """
     if not number.is_finite() or (number and abs(number.adjusted()) > MAX_EXPONENT):
-        raise ValueError(f"{shown} is too large, too small or not finite")
-    return Fraction(number)
+        raise ValueError(f"{number} is too large, too small or not finite")
+    return _checked(Fraction(number), number)
+
+
+def _checked(number: Fraction, written: object) -> Fraction:
+    if number < 0:
+        raise ValueError(f"{written} is negative")
+    if number >= 10 ** (MAX_EXPONENT + 1):
+        raise ValueError(f"{written} is too large; at most 1e{MAX_EXPONENT} is possible")
+    if max(number.numerator, number.denominator) >= 10**MAX_DIGITS:
+        raise ValueError(f"{written} has too many digits; at most {MAX_DIGITS} are possible")
+    return number
 
 
 def _is_plain_number(value: object) -> bool:
@@ -161,7 +191,8 @@ def _is_plain_number(value: object) -> bool:
 
 
 def _parse_count(value: object, suffixes: dict[str, int], unit: str, examples: str) -> int:
-    wrong = ValueError(f"{value!r} is not a number of {unit}; write it as {examples}")
+    shown = repr(value) if isinstance(value, str) else value
+    wrong = ValueError(f"{shown} is not a number of {unit}; write it as {examples}")
     if isinstance(value, str):
         match = _COUNT.fullmatch(value.strip())
         if match is None or match[2].upper() not in suffixes:
@@ -176,6 +207,8 @@ def _parse_count(value: object, suffixes: dict[str, int], unit: str, examples: s
         raise ValueError(f"{value} is {exact_string(number)} {unit}, not a whole number of them")
     if number == 0:
         raise ValueError(f"0 {unit} are not allowed: remove the key, or give at least 1")
+    if number > MAX_COUNT:
+        raise ValueError(f"{value} is too large; at most {MAX_COUNT:,} {unit} are possible")
     return number.numerator
 
 
@@ -204,8 +237,3 @@ ByteCount = Annotated[
 Share = Annotated[Fraction, *_exact(parse_share), _schema("A share: 70%, 0.7 or 7/10", _DECIMAL_PATTERN)]
 ExactNumber = Annotated[Fraction, *_exact(parse_number), _schema("A number: 0.1, 3.0e-4 or 1/3", _DECIMAL_PATTERN)]
 PositiveNumber = Annotated[Fraction, *_exact(parse_positive), _schema("Above 0: 0.1, 3.0e-4 or 1/3", _DECIMAL_PATTERN)]
-WholeNumber = Annotated[
-    int,
-    PlainValidator(parse_whole),
-    WithJsonSchema({"type": "integer", "minimum": 1, "description": "A whole number of at least 1"}),
-]

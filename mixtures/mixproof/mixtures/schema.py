@@ -72,7 +72,6 @@ def _allow_lists_of_one(parts: dict[str, Schema]) -> None:
     one = {"type": "string"}
     _allow(parts["Source"], "files", one)
     _allow(parts["Decontaminate"], "against", one)
-    _allow(parts["Train"], "seeds", {"type": "integer", "minimum": 0})
 
 
 def _allow(part: Schema, key: str, form: Schema) -> None:

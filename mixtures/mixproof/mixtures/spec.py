@@ -24,9 +24,10 @@ from pydantic import (
 from .dedup_spec import Dedup
 from .external_spec import External
 from .key_positions import KeyPositions
-from .quantities import ByteCount, ExactNumber, PositiveNumber, Share, TokenCount, WholeNumber, exact_string
+from .quantities import ByteCount, ExactNumber, PositiveNumber, Share, TokenCount, exact_string
 from .spec_part import Name, SpecPart
 from .train_spec import Train
+from .whole_numbers import ExpansionRatio, NgramLength, VocabularySize, WholeNumber
 
 DEFAULT_MAX_EPOCHS = Fraction(4)
 """Up to about four epochs, repeated tokens are worth nearly as much as new ones (see `repetition.py`)."""
@@ -82,7 +83,7 @@ class Limits(SpecPart):
 
     line_bytes: ByteCount = 128_000_000
     """Longest JSON line; longer lines are rejected as `line_too_long`. Reading a line takes 3.5 times its bytes."""
-    expansion: WholeNumber = 200
+    expansion: ExpansionRatio = 200
     """Largest decompression ratio of a file, row group or batch; the first GB is always allowed."""
 
 
@@ -109,7 +110,7 @@ class Decontaminate(SpecPart):
 
     against: tuple[str, ...] = ()
     """Evaluation files to protect, besides the held-out texts, which are always protected."""
-    ngram: WholeNumber = 13
+    ngram: NgramLength = 13
     """Words per n-gram; shorter runs of shared text do not count."""
     overlap: Share = Fraction(1, 2)
     """A training document is dropped when this share of either text's n-grams occurs in the other."""
@@ -118,7 +119,7 @@ class Decontaminate(SpecPart):
 class TokenizerTraining(SpecPart):
     """A SentencePiece BPE model trained on a sample of the training documents."""
 
-    vocab_size: WholeNumber = 32000
+    vocab_size: VocabularySize = 32000
     """Number of pieces, including control and byte pieces."""
     bytes: ByteCount = 200_000_000
     """UTF-8 bytes of the training sample, distributed over the sources by their bytes."""

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 NAME_RULE = "use letters, digits, dots, dashes and underscores, and start with a letter or digit"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Names are used in file names."""
-Name = Annotated[str, Field(pattern=NAME)]
+MAX_NAME_CHARS = 150
+"""With an ending, a name must be a valid file name."""
+Name = Annotated[str, Field(pattern=NAME, max_length=MAX_NAME_CHARS)]
 
 
 class SpecPart(BaseModel):

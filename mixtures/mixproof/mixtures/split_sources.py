@@ -16,11 +16,10 @@ from urllib.parse import quote, unquote
 from .checks import named_sources
 from .key_positions import KeyPath, KeyPositions, Problem, nearest
 from .spec import Mixture, ShareSpec, Source, Spec
+from .spec_part import MAX_NAME_CHARS
 
 MAX_PARTS = 1000
 """Parts per source; a column with more values holds ids rather than categories."""
-MAX_NAME_CHARS = 150
-"""Characters of a part's name after the `/`; with an extension it must be a valid file name."""
 UNREAD = "unread"
 """The value used for a column that has not been read yet."""
 

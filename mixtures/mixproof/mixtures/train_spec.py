@@ -5,10 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt, StrictBool
+from pydantic import Field, StrictBool
 
-from .quantities import ExactNumber, PositiveNumber, Share, TokenCount, WholeNumber
+from .quantities import ExactNumber, PositiveNumber, Share, TokenCount
 from .spec_part import Name, SpecPart
+from .whole_numbers import Layers, RopeBase, Seed, SequenceLength, WholeNumber, Width
 
 
 class Wsd(SpecPart):
@@ -43,17 +44,17 @@ class Optimizer(SpecPart):
 class Architecture(SpecPart):
     """Shape of a proxy that is defined in the spec; the same numbers as for a shipped proxy."""
 
-    layers: WholeNumber
+    layers: Layers
     """Transformer layers."""
-    hidden: WholeNumber
+    hidden: Width
     """Hidden size."""
-    ffn: WholeNumber
+    ffn: Width
     """Inner size of the feed-forward layers."""
-    heads: WholeNumber
+    heads: Width
     """Attention heads."""
-    kv_heads: WholeNumber
+    kv_heads: Width
     """Key and value heads; must divide `heads`."""
-    head_dim: WholeNumber
+    head_dim: Width
     """Dimensions per head; must be even."""
 
 
@@ -96,7 +97,7 @@ class InitFrom(SpecPart):
 class Train(SpecPart):
     """How every run is trained."""
 
-    sequence_length: WholeNumber = 2048
+    sequence_length: SequenceLength = 2048
     """Target tokens per sample."""
     document_mask: StrictBool = False
     """Attention does not cross document boundaries."""
@@ -104,7 +105,7 @@ class Train(SpecPart):
     """The loss ignores the target after an EOD, that is, the first token of each document."""
     reset_position_ids: StrictBool = False
     """Position ids restart at each document."""
-    rope_base: WholeNumber = 10000
+    rope_base: RopeBase = 10000
     """Base of the rotary embedding."""
     schedule: Schedule = Schedule()
     """Learning-rate schedule."""
@@ -120,5 +121,5 @@ class Train(SpecPart):
     """Tokens between evaluations on the held-out sets during training. Default: one evaluation, at the end."""
     checkpoint_keep: WholeNumber | None = None
     """Number of newest checkpoints to keep per run. Default: all. Execution, not identity."""
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(1,), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(1,), min_length=1)
     """One run per seed. A seed determines initial weights and data order. With a single seed no mixture can win."""

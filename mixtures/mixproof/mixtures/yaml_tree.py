@@ -2,13 +2,16 @@
 
 ruamel.yaml parses the file into nodes. The values are created here, because its own constructors turn `0.7` into a
 float. Decimals become `Decimal`, whole numbers `int` (including `2_000`), dates stay text. `extends` names one
-parent file: maps are merged, lists and single values are replaced, null removes a key. A relative path in a parent
-is relative to the parent's folder and is rewritten relative to the child's.
+parent file: maps are merged, lists and single values are replaced, null removes a key that the parent has.
+
+A comma inside a number splits a flow map: `{tokens: 1,024}` is `tokens: 1` and a key `024` without a value. Such keys,
+and other keys without a value, are errors; `load.py` decides about nulls, because it knows the models.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -22,22 +25,24 @@ from ruamel.yaml.reader import ReaderError
 
 from .errors import SpecError
 from .key_positions import KeyPath, KeyPosition, KeyPositions, Problem
+from .spec_paths import HomeError, moved, with_home
 
 MAX_NODES = 100_000
 """Far more values than any spec has; stops aliases that expand exponentially."""
 MAX_DEPTH = 50
+MAX_DIGITS = 1000
+"""Longer numbers stay text: Python does not print them."""
 TAG = "tag:yaml.org,2002:"
-PATH_KEYS = (
-    ("sources", "*", "files"),
-    ("sources", "*", "megatron"),
-    ("heldout", "from"),
-    ("decontaminate", "against"),
-    ("tokenizer", "sentencepiece"),
-    ("tokenizer", "huggingface"),
-    ("train", "init_from"),
-    ("train", "init_from", "checkpoint"),
-)
-"""Keys that hold paths. In a parent file these are relative to its folder."""
+NUMBER = re.compile(r"[+-]?[0-9][0-9_]*(\.[0-9_]+)?")
+NUMBER_TAIL = re.compile(r"[0-9][0-9_]*(\.[0-9_]+)?([eE][-+]?[0-9]+)?\s*([KMGTBkmgtb]{1,2}|%)?")
+"""What follows a comma in a number such as `1,024`, `0,5%` or `1,5B`."""
+
+
+class _NoValue:
+    """A key without a value, as in `{fuzzy}` or `objective:`; an explicit `null` is None."""
+
+
+NO_VALUE = _NoValue()
 
 
 @dataclass(frozen=True)
@@ -45,28 +50,32 @@ class Tree:
     """A spec file's values and the positions of its keys."""
 
     data: dict[str, Any]
+    """None or `NO_VALUE` for a null that no parent file has a value for."""
     positions: dict[KeyPath, KeyPosition]
 
 
 def read_tree(path: Path) -> Tree:
-    """Read a spec file and the files it extends, merged, without nulls.
+    """Read a spec file and the files it extends, merged.
 
     Raises:
         SpecError: when a file is missing or is not a YAML map, a key occurs twice, or `extends` is circular.
     """
-    tree = _read_with_parents(path, ())
-    return Tree(_without_nulls(tree.data), tree.positions)
+    return _read_with_parents(path, ())
 
 
 def _read_with_parents(path: Path, children: tuple[Path, ...]) -> Tree:
     tree = _Reader(path).read()
     parent_name = tree.data.pop("extends", None)
-    if parent_name is None:
+    if parent_name is None:  # no key, or an explicit null
         return tree
     position = tree.positions[("extends",)]
     if not isinstance(parent_name, str):
-        raise SpecError(f"{position}: extends: must be one file, such as `extends: base.yaml`, not {parent_name!r}")
-    parent_path = path.parent / parent_name
+        found = "nothing" if parent_name is NO_VALUE else repr(parent_name)
+        raise SpecError(f"{position}: extends: must be one file, such as `extends: base.yaml`, not {found}")
+    try:
+        parent_path = path.parent / Path(parent_name).expanduser()
+    except RuntimeError:
+        raise SpecError(f"{position}: extends: {parent_name!r}: no such home folder") from None
     chain = (*children, path)
     if parent_path.resolve() in {child.resolve() for child in chain}:
         circle = " > ".join(str(file) for file in (*chain, parent_path))
@@ -74,7 +83,8 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> Tree:
     if not parent_path.is_file():
         raise SpecError(f"{position}: extends: no such file: {parent_path}")
     parent = _read_with_parents(parent_path, chain)
-    return _merge(_moved(parent, Path(os.path.relpath(parent_path.parent, path.parent))), tree)
+    folder = Path(os.path.relpath(parent_path.parent, path.parent))
+    return _merge(parent if folder == Path() else Tree(moved(parent.data, folder), parent.positions), tree)
 
 
 class _Reader:
@@ -108,7 +118,11 @@ class _Reader:
             raise SpecError(f"{self._path}: nested more than {MAX_DEPTH} levels deep") from None
         if not isinstance(node, MappingNode):
             raise SpecError(f"{self._path}: a spec must be a map that starts with `schema: 1` and `name: ...`")
-        return Tree(self._map(node, ()), self._positions)
+        data = self._map(node, ())
+        try:
+            return Tree(with_home(data), self._positions)
+        except HomeError as error:
+            raise KeyPositions(self._positions).error([Problem(error.path, str(error))]) from None
 
     def _value(self, node: Node, path: KeyPath) -> Any:  # noqa: ANN401  a YAML value
         self._nodes += 1
@@ -124,10 +138,12 @@ class _Reader:
         values: dict[str, Any] = {}
         first_line: dict[str, int] = {}
         self._check_tag(node, path, "map")
-        for key_node, value_node in node.value:
+        for index, (key_node, value_node) in enumerate(node.value):
             if not isinstance(key_node, ScalarNode):
                 raise self._error(key_node, path, "a key must be a name, not a list or a map")
             key, line = str(key_node.value), key_node.start_mark.line + 1
+            if _splits_number(node, index):
+                raise self._error(key_node, (*path, str(node.value[index - 1][0].value)), _comma_message(node, index))
             if key in values:
                 message = f"duplicate key, first given in line {first_line[key]}; remove one"
                 raise self._error(key_node, (*path, key), message)
@@ -141,7 +157,8 @@ class _Reader:
         values = []
         for index, item in enumerate(node.value):
             self._positions[(*path, index)] = KeyPosition(self._path, item.start_mark.line + 1)
-            values.append(self._value(item, (*path, index)))
+            value = self._value(item, (*path, index))
+            values.append(None if value is NO_VALUE else value)
         return values
 
     def _scalar(self, node: Node, path: KeyPath) -> object:
@@ -151,7 +168,7 @@ class _Reader:
             raise self._error(node, path, f"the tag {node.tag} has no meaning in a spec; remove it")
         try:
             return make(text)
-        except (ValueError, ArithmeticError):
+        except (ValueError, ArithmeticError, KeyError):  # `yes` is a boolean under %YAML 1.1, but not here
             return text
 
     def _check_tag(self, node: Node, path: KeyPath, name: str) -> None:
@@ -163,8 +180,38 @@ class _Reader:
         return positions.error([Problem(path, message)])
 
 
+def _splits_number(node: MappingNode, index: int) -> bool:
+    """Whether a key of a flow map is what follows a comma in a number, as `024` in `{tokens: 1,024}`."""
+    if not node.flow_style or index == 0:
+        return False
+    key, value = node.value[index]
+    before = node.value[index - 1][1]
+    return (
+        isinstance(value, ScalarNode)
+        and not value.value
+        and isinstance(before, ScalarNode)
+        and NUMBER.fullmatch(str(before.value)) is not None
+        and NUMBER_TAIL.fullmatch(str(key.value)) is not None
+    )
+
+
+def _comma_message(node: MappingNode, index: int) -> str:
+    whole, tails = str(node.value[index - 1][1].value), []
+    for key, value in node.value[index:]:
+        if not (isinstance(value, ScalarNode) and not value.value and NUMBER_TAIL.fullmatch(str(key.value))):
+            break
+        tails.append(str(key.value))
+    decimal = f"{whole}.{tails[0]} for a decimal, or " if len(tails) == 1 else ""
+    return (
+        f"a comma ends a value, so {','.join((whole, *tails))} is {whole} and a key {tails[0]}; "
+        f"write {decimal}{'_'.join((whole, *tails))} for a whole number"
+    )
+
+
 def _integer(text: str) -> int:
     digits = text.replace("_", "")
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(text)
     based = digits.lower().lstrip("+-")[:2] in ("0x", "0o", "0b")
     return int(digits, 0) if based else int(digits)
 
@@ -185,7 +232,7 @@ _SCALARS: dict[str, Callable[[str], object]] = {
     "int": _integer,
     "float": _decimal,
     "bool": _boolean,
-    "null": lambda _: None,
+    "null": lambda text: None if text else NO_VALUE,
     "timestamp": str,
     "merge": str,
     "value": str,
@@ -210,34 +257,8 @@ def _merge_maps(
             continue
         for position in [position for position in positions if position[: len(below)] == below]:
             del positions[position]
-        merged[key] = value
+        if key in merged and (value is None or value is NO_VALUE):
+            del merged[key]
+        else:
+            merged[key] = value
     return merged
-
-
-def _without_nulls(data: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_nulls(value) if isinstance(value, dict) else value
-        for key, value in data.items()
-        if value is not None
-    }
-
-
-def _moved(tree: Tree, folder: Path) -> Tree:
-    if folder == Path():
-        return tree
-    data = tree.data
-    for keys in PATH_KEYS:
-        data = _move(data, keys, folder)
-    return Tree(data, tree.positions)
-
-
-def _move(data: Any, keys: tuple[str, ...], folder: Path) -> Any:  # noqa: ANN401  any YAML value
-    if not keys:
-        if isinstance(data, list):
-            return [_move(item, (), folder) for item in data]
-        unaffected = not isinstance(data, str) or "://" in data or data.startswith(("/", "~"))
-        return data if unaffected else (folder / data).as_posix()
-    if not isinstance(data, dict):
-        return data
-    chosen = data if keys[0] == "*" else {keys[0]} & data.keys()
-    return {key: _move(value, keys[1:], folder) if key in chosen else value for key, value in data.items()}

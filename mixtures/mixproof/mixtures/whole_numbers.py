@@ -1,0 +1,27 @@
+"""Whole numbers of a spec, each with an upper bound and the reason for it, so that a typing error is found at once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import PlainValidator, WithJsonSchema
+
+from .quantities import INT32, MAX_INT32, parse_whole
+
+
+def _whole(most: int, reason: str, *, least: int = 1) -> tuple[PlainValidator, WithJsonSchema]:
+    about = f"A whole number from {least} to {most:,}"
+    schema = {"type": "integer", "minimum": least, "maximum": most, "description": about}
+    return PlainValidator(lambda value: parse_whole(value, least, most, reason)), WithJsonSchema(schema)
+
+
+WholeNumber = Annotated[int, *_whole(MAX_INT32, INT32)]
+Seed = Annotated[int, *_whole(2**63 - 1, "seeds are 64-bit integers", least=0)]
+NgramLength = Annotated[int, *_whole(1_000, "longer n-grams match nothing but whole copies")]
+SignatureSize = Annotated[int, *_whole(1_000, "a signature holds bands x rows minima per document")]
+ExpansionRatio = Annotated[int, *_whole(1_000_000, "no compression reaches a higher ratio")]
+VocabularySize = Annotated[int, *_whole(2**24, "embeddings of more ids do not fit in memory")]
+SequenceLength = Annotated[int, *_whole(2**24, "a sample must fit in memory")]
+Layers = Annotated[int, *_whole(10_000, "deeper models do not fit in memory")]
+Width = Annotated[int, *_whole(2**20, "wider models do not fit in memory")]
+RopeBase = Annotated[int, *_whole(10**12, "rotary angles are 32-bit floats")]

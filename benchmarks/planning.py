@@ -124,7 +124,7 @@ def write_store(spec: Path, store: Store) -> int:
 def _remember(files: Sequence[InputFile], sha256: dict[str, str], store: Store) -> None:
     for first in range(0, len(files), identify.BATCH_FILES):
         batch = files[first : first + identify.BATCH_FILES]
-        rows = [[file.url, file.bytes, file.mtime_ns, file.tag, sha256[file.url]] for file in batch]
+        rows = [[file.url, file.bytes, file.mtime_ns, file.ctime_ns, file.tag, sha256[file.url]] for file in batch]
         with store.attempt(identify.STAGE, stage_key(identify.STAGE, identify.VERSION, {}, rows)) as attempt:
             attempt.commit(facts={"files": rows})
 

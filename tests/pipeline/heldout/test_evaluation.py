@@ -17,10 +17,10 @@ from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.mixtures.spec import Decontaminate, Spec
 from mixproof.pipeline.heldout.evaluation import (
     EvaluationFile,
-    check_same,
     find_evaluation_files,
     read_evaluation_texts,
 )
+from mixproof.pipeline.readers.unchanged import verified
 
 MakeSpec = Callable[..., Spec]
 
@@ -153,7 +153,11 @@ def test_damaged_files_are_named(find: Find) -> None:
 
 def test_a_file_that_changed_after_it_was_hashed_is_an_error(find: Find, tmp_path: Path) -> None:
     (file,) = find({"e.jsonl": jsonl(RECORDS)}, "e.jsonl")
-    check_same(file)
+    with verified(file.file.url, file.sha256):
+        pass
     (tmp_path / "e.jsonl").write_bytes(jsonl(RECORDS[:1]))
-    with pytest.raises(RequestError, match="changed meanwhile"):
-        check_same(file)
+    with (
+        pytest.raises(RequestError, match="its content is not the one that was identified"),
+        verified(file.file.url, file.sha256),
+    ):
+        pass

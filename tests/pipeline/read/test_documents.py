@@ -220,7 +220,7 @@ def test_a_file_that_changed_after_it_was_found_is_refused(
     files, store = find_files(spec, corpus), Store(tmp_path / "store")
     read_sources(spec, files, store, cluster)
     os.utime(corpus / "a b.jsonl", ns=(0, 0))
-    with pytest.raises(RequestError, match="changed while it was read"):
+    with pytest.raises(RequestError, match="changed since it was found"):
         read_sources(spec, files, store, cluster, shard_bytes=100)
 
 

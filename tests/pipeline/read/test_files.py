@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Source, Spec
 from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.readers.raw import blocks_from
+from mixproof.pipeline.readers.unchanged import hash_file
 
 
 @pytest.fixture
@@ -54,6 +58,81 @@ def test_a_plain_path_is_named_below_its_folder_and_taken_as_it_is_spelled(
         assert names(f"odd [1]/{name}") == [name]
         assert names(str(tmp_path / "odd [1]" / name)) == [name]
         assert names(f"file://{tmp_path}/odd [1]/{name}") == [name]
+
+
+def test_only_the_pattern_is_a_glob_and_not_the_folder_it_starts_at(
+    touch: Callable[..., None], make_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    touch("run[1]*/data/right.jsonl", "run1/data/other.jsonl", "run1*/data/other.jsonl", "run[1]*/data/x[1].jsonl")
+    base = tmp_path / "run[1]*"
+    for pattern in ("data/*.jsonl", "./data/../data/*.jsonl", "../run[1]*/data/*.jsonl", f"{base}/data/*.jsonl"):
+        found = find_files(make_spec({"a": [pattern]}), base)["a"]
+        assert [file.name for file in found] == ["right.jsonl", "x[1].jsonl"]
+    # as a parent spec's folder is written into its child's patterns
+    found = find_files(make_spec({"a": ["../run[[]1][*]/data/*.jsonl"]}), tmp_path / "run1")["a"]
+    assert [file.name for file in found] == ["right.jsonl", "x[1].jsonl"]
+    found = find_files(make_spec({"a": ["data/x[[]1].jsonl"]}), base)["a"]
+    assert [file.url for file in found] == [str(base / "data" / "x[1].jsonl")]
+
+
+def test_an_archive_in_a_folder_with_signs_of_a_glob_is_that_archive(
+    make_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    for folder, name in (("run[1]", "right.jsonl"), ("run1", "other.jsonl")):
+        (tmp_path / folder).mkdir()
+        with zipfile.ZipFile(tmp_path / folder / "a.zip", "w") as archive:
+            archive.writestr(f"d/{name}", '{"text": "a"}')
+    for pattern in ("zip://d/*.jsonl::a.zip", "zip://**/*.jsonl::*.zip", "zip://d/right.jsonl::../run[1]/a.zip"):
+        (file,) = find_files(make_spec({"a": [pattern]}), tmp_path / "run[1]")["a"]
+        assert file.name.endswith("right.jsonl")
+        assert b"".join(blocks_from(file.url, 0)) == b'{"text": "a"}'
+
+
+def test_two_colons_in_a_name_are_part_of_it(make_spec: Callable[..., Spec], tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "docs.zip", "w") as archive:
+        for name in ("Foo::Bar.txt", "a:::b.txt", "c:%3Bd.txt", "::.txt", "plain.txt"):
+            archive.writestr(f"doc/{name}", name)
+    (tmp_path / "local::name.txt").write_text("local::name.txt")
+    found = find_files(make_spec({"a": ["zip://doc/*.txt::docs.zip", "*.txt"]}), tmp_path)["a"]
+    read = {file.name.rpartition("/")[2]: b"".join(blocks_from(file.url, 0)).decode() for file in found}
+    assert sorted(read) == ["::.txt", "Foo::Bar.txt", "a:::b.txt", "c:%3Bd.txt", "local::name.txt", "plain.txt"]
+    assert all(name == text for name, text in read.items())
+    for file in found:
+        assert hash_file(file.url)[0].tag == file.tag
+
+
+def test_an_archive_whose_path_holds_two_colons_is_refused_by_name(
+    make_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a::b.zip", "w") as archive:
+        archive.writestr("a.jsonl", "{}")
+    with pytest.raises(RequestError, match=r"a::b\.zip: an archive's path must not contain '::'; rename it"):
+        find_files(make_spec({"a": ["zip://*.jsonl::*.zip"]}), tmp_path)
+
+
+def test_a_dataset_of_tokens_may_be_read_once_by_whatever_name(
+    touch: Callable[..., None], make_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    touch("ds/x.bin", "ds/x.idx", "ds/y.bin", "ds/y.idx")
+    two = {"a": Source(megatron="ds/x"), "b": Source(megatron="ds/y")}
+    assert [file.name for file in find_files(make_spec(two), tmp_path)["b"]] == ["y.bin", "y.idx"]
+    for end in (".bin", ".idx"):
+        (tmp_path / f"ds/link{end}").symlink_to(f"x{end}")
+        os.link(tmp_path / f"ds/x{end}", tmp_path / f"ds/hard{end}")
+    for again in ("ds/x", "ds/link", "ds/hard", "ds/*"):
+        with pytest.raises(RequestError, match=r"listed twice: by 'ds/x\.bin' of sources\.a\.megatron and by"):
+            find_files(make_spec({"a": Source(megatron="ds/x"), "b": Source(megatron=again)}), tmp_path)
+    with pytest.raises(RequestError, match=r"sources\.b\.megatron: .* is listed twice"):
+        find_files(make_spec({"b": Source(megatron="ds/[hx]*")}), tmp_path)
+
+
+def test_a_file_is_the_same_by_every_link_to_it(
+    touch: Callable[..., None], make_spec: Callable[..., Spec], tmp_path: Path
+) -> None:
+    touch("a.jsonl")
+    os.link(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    with pytest.raises(RequestError, match="is listed twice"):
+        find_files(make_spec({"s": ["*.jsonl"]}), tmp_path)
 
 
 def test_colliding_names_become_relative_to_the_common_folder(

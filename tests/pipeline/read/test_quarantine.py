@@ -69,7 +69,7 @@ def shard(tmp_path: Path, make_spec: MakeSpec) -> tuple[Store, ReadTask]:
     spec = make_spec({"s": Source(files=("a.jsonl",), steps=(BACKTRACKS,))})
     files = find_files(spec, tmp_path)
     file = files["s"][0]
-    sha256 = {file.url: hash_input(file.url, file.bytes, file.mtime_ns)}
+    sha256 = {file.url: hash_input(file.url, file.bytes)}
     (plan,) = plan_shards(files)
     return Store(tmp_path / "store"), read_task(plan, spec.sources["s"], sha256)
 

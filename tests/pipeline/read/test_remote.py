@@ -146,7 +146,7 @@ def test_an_object_replaced_within_its_size_is_noticed(
     after = find_files(spec, tmp_path)["s"]
     assert before[0].bytes == after[0].bytes and before[0].tag != after[0].tag
     task = read_task(plan_shards({"s": before})[0], Source(), {before[0].url: "0" * 64})
-    with pytest.raises(RequestError, match=r"a\.jsonl: changed while it was read"):
+    with pytest.raises(RequestError, match=r"a\.jsonl: changed since it was found"):
         read_shard(Store(tmp_path / "store"), task)
 
 

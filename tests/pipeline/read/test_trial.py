@@ -31,7 +31,7 @@ def test_a_language_without_words_is_doubted_with_its_reason(make_spec: Callable
     assert (tried.tried.documents, tried.kept.documents) == (30, 0)
     doubt, nothing = tried.doubts
     assert nothing == "none of the 30 documents tried is left"
-    assert doubt.startswith("gopher_quality drops 30 of 30 documents as no_words_bo: no words in 'bo': ")
+    assert doubt.startswith("gopher_quality drops 30 of 30 documents as no_words_bo: no word tokenizer for 'bo': ")
     assert list(tried.samples) == [("gopher_quality", "no_words_bo")]
 
 

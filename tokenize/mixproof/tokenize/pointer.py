@@ -101,8 +101,8 @@ def _existing(loaded: LoadedSpec, name: str | None, where: str) -> tuple[Path, .
 
 def _stats(files: Iterable[InputFile | Path]) -> list[list[str | int]]:
     return [
-        [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns]
+        [str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns, file.stat().st_ctime_ns]
         if isinstance(file, Path)
-        else [file.name, file.url, file.bytes, file.tag or file.mtime_ns]
+        else [file.name, file.url, file.bytes, file.tag or file.mtime_ns, file.ctime_ns]
         for file in files
     ]

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.read.files import InputFile, find_others
 from mixproof.pipeline.readers.jsonl import BOM, split_lines
 from mixproof.pipeline.readers.raw import local_copy, plain_blocks, unpacked_blocks
+from mixproof.pipeline.readers.unchanged import hash_file
 from mixproof.pipeline.words.words import word_hashes
 
 ALWAYS = ("text", "question")
@@ -59,20 +59,8 @@ def find_evaluation_files(spec: Spec, base: Path) -> tuple[EvaluationFile, ...]:
         return ()
     found = []
     for file in find_others(spec.decontaminate.against, base, where=spec.where("decontaminate", "against")):
-        with local_copy(file.url) as path:
-            found.append(EvaluationFile(file, sha256_of_file(path)))
+        found.append(EvaluationFile(file, hash_file(file.url)[1]))
     return tuple(found)
-
-
-def check_same(file: EvaluationFile) -> None:
-    """Check that a file still is what it was when it was hashed.
-
-    Raises:
-        RequestError: when it is another.
-    """
-    with local_copy(file.file.url) as path:
-        if sha256_of_file(path) != file.sha256:
-            raise RequestError(f"{file.file.source}: {file.file.url} was changed meanwhile; run the command again")
 
 
 def read_evaluation_texts(file: InputFile, ngram: int) -> Iterator[EvaluationText]:

@@ -21,9 +21,10 @@ from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import read_whole, table_of
+from mixproof.pipeline.readers.unchanged import verified
 from mixproof.pipeline.words.ngrams import Ragged
 
-from .evaluation import EvaluationFile, check_same, read_evaluation_texts
+from .evaluation import EvaluationFile, read_evaluation_texts
 from .heldout_set import HeldoutSet
 from .overlap import OverlapIndex, Postings, build_index
 
@@ -73,10 +74,10 @@ def make_index(
         rows += [(f"heldout/{each.source}", record) for record in table["record"].to_pylist()]
     protected = len(texts)
     for file in against:
-        check_same(file)
-        for item in read_evaluation_texts(file.file, ngram):
-            texts.append(item.text)
-            rows.append((f"evaluation/{file.file.name}", item.record))
+        with verified(file.file.url, file.sha256):
+            for item in read_evaluation_texts(file.file, ngram):
+                texts.append(item.text)
+                rows.append((f"evaluation/{file.file.name}", item.record))
     index = build_index(texts, ngram, protected)
     hashes = [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
     starts = [text[:SHOWN_CHARS] for text in texts]

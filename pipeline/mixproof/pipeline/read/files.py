@@ -7,7 +7,7 @@ source are relative to the deepest folder that contains every prefix.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class InputFile:
     compression: Compression | None
     tag: str = ""
     """What distinguishes a remote file's contents: its ETag or time; "" if its store gives neither."""
+    ctime_ns: int = 0
+    """Time of the last change of the inode; 0 if the file is not local."""
 
 
 def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
@@ -43,13 +45,19 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
         RequestError: no files matched, a file is listed twice, a folder in place of a file, an unknown format.
     """
     found: dict[str, tuple[InputFile, ...]] = {}
-    taken: dict[tuple[object, ...], tuple[str, str]] = {}
+    taken: dict[Hashable, tuple[str, str]] = {}
+    matches: list[MatchedFile]
     for name, source in spec.sources.items():
         if source.megatron is not None:
-            found[name] = _token_files(name, source.megatron, base, spec.where("sources", name, "megatron"))
+            where = spec.where("sources", name, "megatron")
+            matches = _token_matches(source.megatron, base, where)
+            for match in matches:  # tokens cannot be read in another way, and are not deduplicated
+                _take(match, (("megatron", match.real),), taken, where)
+            files = [_input_file(name, _name_of(match), match, "megatron", None) for match in matches]
+            found[name] = tuple(sorted(files, key=lambda file: file.name))
             continue
         where = spec.where("sources", name, "files")
-        matches: list[MatchedFile] = []
+        matches = []
         for pattern in source.files:
             matched = list(match_files(pattern, base, trees=source.format == "code", where=where))
             if not matched:
@@ -58,16 +66,29 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
         for match in matches:
             # another source may read the same bytes in another way (another field, other steps)
             ways = (match.real, source.text, repr(source.steps))
-            for key in (ways, (name, match.real)):
-                if key in taken:
-                    other, pattern = taken[key]
-                    raise RequestError(_twice(match, where, other, pattern))
-            taken[ways] = taken[name, match.real] = (where, match.pattern)
+            _take(match, (ways, (name, match.real)), taken, where)
         found[name] = _inputs(name, source, matches, where)
     return found
 
 
-def _token_files(name: str, prefix: str, base: Path, where: str) -> tuple[InputFile, ...]:
+def _take(match: MatchedFile, keys: Sequence[Hashable], taken: dict[Hashable, tuple[str, str]], where: str) -> None:
+    """Note that a file is read under these keys.
+
+    Raises:
+        RequestError: when it is already.
+    """
+    for key in keys:
+        if key in taken:
+            other, pattern = taken[key]
+            raise RequestError(
+                f"{where}: {match.url} is listed twice: by {pattern!r} of {other} and by {match.pattern!r} of {where}; "
+                "every file may be read once, so remove it from one of them"
+            )
+    for key in keys:
+        taken[key] = (where, match.pattern)
+
+
+def _token_matches(prefix: str, base: Path, where: str) -> list[MatchedFile]:
     """Both files of every pair that a prefix, or a glob of prefixes, matches."""
     pattern = prefix.removesuffix(".bin").removesuffix(".idx")
     found = {end: list(match_files(pattern + end, base, trees=False, where="")) for end in (".bin", ".idx")}
@@ -77,21 +98,7 @@ def _token_files(name: str, prefix: str, base: Path, where: str) -> tuple[InputF
     for stem in sorted(stems[".bin"] ^ stems[".idx"]):
         found_end, missing = (".bin", ".idx") if stem in stems[".bin"] else (".idx", ".bin")
         raise RequestError(f"{where}: {stem}{found_end} exists but {stem}{missing} does not; a dataset needs both")
-    files = [
-        InputFile(
-            name,
-            match.location[len(match.prefix) :],
-            match.url,
-            match.bytes,
-            match.mtime_ns,
-            "megatron",
-            None,
-            match.tag,
-        )
-        for matches in found.values()
-        for match in matches
-    ]
-    return tuple(sorted(files, key=lambda file: file.name))
+    return [match for matches in found.values() for match in matches]
 
 
 def find_others(patterns: Sequence[str], base: Path, *, where: str) -> tuple[InputFile, ...]:
@@ -114,13 +121,6 @@ def find_others(patterns: Sequence[str], base: Path, *, where: str) -> tuple[Inp
     return inputs
 
 
-def _twice(match: MatchedFile, where: str, other: str, pattern: str) -> str:
-    return (
-        f"{where}: {match.url} is listed twice: by {pattern!r} of {other} and by {match.pattern!r} of {where}; "
-        "every file may be read once, so remove it from one of them"
-    )
-
-
 def _inputs(name: str, source: Source, matches: Sequence[MatchedFile], where: str) -> tuple[InputFile, ...]:
     names = [_name_of(match) for match in matches]
     if len(set(names)) < len(names):
@@ -135,8 +135,12 @@ def _inputs(name: str, source: Source, matches: Sequence[MatchedFile], where: st
         except UnicodeEncodeError:
             raise RequestError(f"{where}: {match.url!r}: the file's name is not valid UTF-8; rename it") from None
         kind, compression = format_of(match.location, source.format, where=where)
-        inputs.append(InputFile(name, file_name, match.url, match.bytes, match.mtime_ns, kind, compression, match.tag))
+        inputs.append(_input_file(name, file_name, match, kind, compression))
     return tuple(sorted(inputs, key=lambda file: file.name))
+
+
+def _input_file(source: str, name: str, match: MatchedFile, kind: Format, compression: Compression | None) -> InputFile:
+    return InputFile(source, name, match.url, match.bytes, match.mtime_ns, kind, compression, match.tag, match.ctime_ns)
 
 
 def _name_of(match: MatchedFile) -> str:

@@ -1,14 +1,14 @@
 """The identity of an input file: the SHA-256 of its content, independent of its name and location.
 
-Hashes are remembered in the store by (URL, size, ETag or modification time), one receipt per batch of files, so a later
-command reads only new files. A file replaced by another of the same size and time is not noticed; reading checks that
-size and time are still those of the identified file. A remote file whose store gives neither ETag nor time is hashed by
-every command.
+Hashes are remembered in the store by (URL, size, modification time, change time of the inode, or ETag), one receipt per
+batch of files, so a later command reads only new files. Version and hash are taken from one content (`hash_file`), so a
+file that is replaced between the moments when it is found and hashed cannot leave another content's hash behind. A
+remote file whose store gives neither ETag nor time is hashed by every command.
 """
 
 from __future__ import annotations
 
-import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 
 from mixproof.ledger.errors import RequestError
@@ -16,26 +16,28 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.readers.raw import blocks_from
 from mixproof.pipeline.readers.remote import is_of_this_process, is_remote
+from mixproof.pipeline.readers.unchanged import hash_file
 
 from .batches import share_tasks
 from .files import InputFile
 
 STAGE = "identify"
-VERSION = 2
+VERSION = 3
+"""3: a file's version and its hash are of one content; hashes of earlier versions are not used."""
 BATCH_BYTES = 256 * 1000 * 1000
 BATCH_FILES = 2000
 
-Seen = tuple[str, int, int, str]
-"""URL, bytes, modification time in ns (local), tag (remote)."""
+Seen = tuple[str, int, int, int, str]
+"""URL, bytes, modification time and inode change time in ns (local), tag (remote)."""
+_log = logging.getLogger(__name__)
 
 
 def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict[str, str]:
     """SHA-256 in hexadecimal by URL; only files that the store does not know yet are read.
 
     Raises:
-        RequestError: when a file changes while it is hashed.
+        RequestError: when a file changes while it is hashed, or has changed since it was found.
     """
     seen_of = {file.url: _seen(file) for file in files}
     known = _known(store)
@@ -56,16 +58,18 @@ def recall(files: Iterable[InputFile], store: Store) -> dict[str, str]:
 
 
 def _seen(file: InputFile) -> Seen:
-    return (file.url, file.bytes, file.mtime_ns, file.tag)
+    return (file.url, file.bytes, file.mtime_ns, file.ctime_ns, file.tag)
 
 
 def _known(store: Store) -> dict[Seen, str]:
     """Hashes of earlier commands, without remote files that cannot be distinguished from later versions."""
     known: dict[Seen, str] = {}
     for receipt in find_receipts(store, STAGE, store.keys(STAGE)).values():
-        for url, size, mtime, tag, sha256 in receipt.facts["files"]:
+        if receipt.facts.get("version") != VERSION:
+            continue
+        for url, size, mtime, ctime, tag, sha256 in receipt.facts["files"]:
             if tag or not is_remote(url):
-                known[url, size, mtime, tag] = sha256
+                known[url, size, mtime, ctime, tag] = sha256
     return known
 
 
@@ -74,28 +78,43 @@ def _shared(files: Sequence[Seen]) -> list[tuple[Seen, ...]]:
 
 
 def _hash_batch(store: Store, batch: Sequence[Seen]) -> dict[Seen, str]:
-    hashed = {seen: hash_input(*seen) for seen in batch}
-    rows = [[*seen, sha256] for seen, sha256 in hashed.items()]
+    hashed: dict[Seen, str] = {}
+    rows = []
+    for seen in batch:
+        row, sha256 = _hash(seen)
+        hashed[seen] = sha256
+        rows.append([*row, sha256])
+        _log.debug("%s: SHA-256 %s", seen[0], sha256)
     with store.attempt(STAGE, stage_key(STAGE, VERSION, {}, rows)) as attempt:
-        attempt.commit(facts={"files": rows})
+        attempt.commit(facts={"version": VERSION, "files": rows})
     return hashed
 
 
-def hash_input(url: str, size: int, _mtime_ns: int = 0, _tag: str = "") -> str:
+def _hash(seen: Seen) -> tuple[Seen, str]:
+    """The version that was hashed, to be remembered, and its SHA-256.
+
+    Raises:
+        RequestError: when size, modification time or tag are not those of the file that was found.
+    """
+    url, size, mtime, _, tag = seen
+    version, sha256 = hash_file(url)
+    if (version.bytes, version.mtime_ns, version.tag) != (size, mtime, tag):
+        raise RequestError(
+            f"{url}: changed since it was found ({size} bytes, then {version.bytes}); make sure that nothing "
+            "writes to it, then run again"
+        )
+    return (url, version.bytes, version.mtime_ns, version.ctime_ns, version.tag), sha256
+
+
+def hash_input(url: str, size: int) -> str:
     """SHA-256 of a file's content.
 
     Raises:
-        RequestError: when the file cannot be read, or its size has changed since it was found.
+        RequestError: when the file cannot be read, changes meanwhile, or has not this size.
     """
-    digest, read = hashlib.sha256(), 0
-    try:
-        for block in blocks_from(url, 0):
-            digest.update(block)
-            read += len(block)
-    except OSError as error:
-        raise RequestError(f"{url}: cannot be read: {error.strerror or error}") from error
-    if read != size:
+    version, sha256 = hash_file(url)
+    if version.bytes != size:
         raise RequestError(
-            f"{url}: {size} bytes when found, {read} when read; wait until it is complete, then run again"
+            f"{url}: {size} bytes when found, {version.bytes} when read; wait until it is complete, then run again"
         )
-    return digest.hexdigest()
+    return sha256

@@ -21,9 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from mixproof.ledger.errors import RequestError
-from mixproof.pipeline.readers.remote import is_remote, opened_filesystem, size_of, store_errors, tag_of
+from mixproof.pipeline.readers.remote import (
+    can_be_chained,
+    is_remote,
+    opened_filesystem,
+    quoted,
+    size_of,
+    store_errors,
+    tag_of,
+)
 
 from .formats import kind_by_name
+
+_GLOB = re.compile(r"[*?\[]")
+_ESCAPED = re.compile(r"\[[*?\[]\]")
+"""A character of globs that stands for itself, as `glob.escape` writes it."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +52,30 @@ class MatchedFile:
     """Equal for two paths to one file."""
     bytes: int
     mtime_ns: int
+    ctime_ns: int
     tag: str = ""
 
 
 def match_files(pattern: str, base: Path, *, trees: bool, where: str) -> Iterator[MatchedFile]:
     """Find the files of a pattern; with `trees`, a folder stands for all files in it.
 
+    Args:
+        pattern: a path or URL with globs; `[*]`, `[?]` and `[[]` stand for the characters themselves.
+        base: the folder at which a relative pattern starts; characters of globs in it stand for themselves.
+        trees: whether a folder may stand for its files.
+        where: the key with the pattern, for errors.
+
     Raises:
-        RequestError: when a match is not a file or cannot be read; `where` is the key with the pattern.
+        RequestError: when a match is not a file or cannot be read.
     """
     if is_remote(pattern) and not pattern.startswith("file://"):
         yield from _match_remote(pattern, base, trees=trees, where=where)
         return
-    path = os.path.abspath(base / Path(pattern.removeprefix("file://")).expanduser())  # noqa: PTH100 - keeps links
+    written = Path(pattern.removeprefix("file://")).expanduser()
+    path = os.path.abspath(base / written)  # noqa: PTH100 - keeps links
+    fixed, parts = _split_local(base, written)
+    if not parts and not Path(path).exists():
+        path = fixed
     if Path(path).is_dir():
         if not trees:
             raise RequestError(
@@ -63,22 +86,49 @@ def match_files(pattern: str, base: Path, *, trees: bool, where: str) -> Iterato
     elif Path(path).is_file():
         yield _local(pattern, path[: path.rfind("/") + 1], path)
         return
-    else:
-        fixed, parts = _split(path)
     for relative in _walk(fixed or "/", parts, where="" if trees else where):
         yield _local(pattern, fixed.rstrip("/") + "/", f"{fixed.rstrip('/')}/{relative}")
 
 
 def _local(pattern: str, prefix: str, path: str) -> MatchedFile:
     status = Path(path).stat()
-    return MatchedFile(pattern, prefix, path, path, os.path.realpath(path), status.st_size, status.st_mtime_ns)
+    real = f"inode {status.st_dev}:{status.st_ino}"
+    return MatchedFile(pattern, prefix, path, path, real, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _split_local(base: Path, written: Path) -> tuple[str, list[str]]:
+    """Split a pattern into its fixed folder and the parts from the first glob on; none if there is no glob.
+
+    Only what is written in the pattern may be a glob, not the folder it is relative to, nor a part at its start that
+    exists as it is written.
+    """
+    fixed = [] if written.is_absolute() else [part for part in os.path.abspath(base).split("/") if part]  # noqa: PTH100
+    parts: list[str] = []
+    for part in str(written).split("/"):
+        if part == "..":
+            (parts or fixed or [""]).pop()
+        elif part not in ("", "."):
+            literal = _literal(part)
+            if literal is None and not parts and Path("/", *fixed, part).exists():
+                literal = part
+            if parts or literal is None:
+                parts.append(part)
+            else:
+                fixed.append(literal)
+    return "/" + "/".join(fixed), parts
+
+
+def _literal(part: str) -> str | None:
+    """A part of a pattern without its escapes; None if it is a glob."""
+    bare = _ESCAPED.sub("", part)
+    return None if _GLOB.search(bare) else _ESCAPED.sub(lambda found: found[0][1], part)
 
 
 def _split(path: str) -> tuple[str, list[str]]:
-    """Split a pattern into its fixed folder and the parts from the first glob on."""
+    """Split a pattern of another file system into its fixed folder and the parts from the first glob on."""
     parts = path.split("/")
-    first = next((index for index, part in enumerate(parts) if re.search(r"[*?\[]", part)), len(parts) - 1)
-    return "/".join(parts[:first]), parts[first:]
+    first = next((index for index, part in enumerate(parts) if _literal(part) is None), len(parts) - 1)
+    return "/".join(_literal(part) or "" for part in parts[:first]), parts[first:]
 
 
 def _walk(folder: str, pattern: Sequence[str], *, where: str) -> Iterator[str]:
@@ -144,6 +194,8 @@ def _match_remote(pattern: str, base: Path, *, trees: bool, where: str) -> Itera
         yield from match_files(archives, base, trees=trees, where=where)
     else:
         for outer in match_files(archives, base, trees=False, where=where):
+            if not can_be_chained(outer.url):
+                raise RequestError(f"{where}: {outer.url}: an archive's path must not contain '::'; rename it")
             yield from _match_in(pattern, f"{head}::{outer.url}", outer, trees=trees, where=where)
 
 
@@ -152,7 +204,10 @@ def _match_in(pattern: str, url: str, outer: MatchedFile | None, *, trees: bool,
     filesystem, path = opened_filesystem(url)
     with store_errors(f"{where}: {pattern}"):
         _check_names(filesystem, outer, where)
-        has_glob = re.search(r"[*?\[]", path) is not None
+        literal = [_literal(part) for part in path.split("/")]
+        has_glob = None in literal
+        if not has_glob and not filesystem.exists(path):
+            path = "/".join(part or "" for part in literal)
         if not filesystem.exists(path):
             if not has_glob:
                 return
@@ -190,10 +245,11 @@ def _remote(
     outer: MatchedFile | None,
 ) -> MatchedFile:
     if outer is None:
-        url: str = filesystem.unstrip_protocol(path)
-        location, tag = url, tag_of(info)
+        url = quoted(filesystem.unstrip_protocol(path))
+        location, tag = filesystem.unstrip_protocol(path), tag_of(info)
     else:
-        url = f"{filesystem.unstrip_protocol(path)}::{outer.url}"
-        location, tag = f"{outer.location}/{path}", tag_of(info, (outer.bytes, outer.tag or str(outer.mtime_ns)))
+        url = f"{quoted(filesystem.unstrip_protocol(path))}::{outer.url}"
+        location = f"{outer.location}/{path}"
+        tag = tag_of(info, (outer.bytes, outer.tag or f"{outer.mtime_ns} {outer.ctime_ns}"))
     head = location[: len(location) - len(path)] + prefix
-    return MatchedFile(pattern, head, location, url, url, size_of(info, url), 0, tag)
+    return MatchedFile(pattern, head, location, url, url, size_of(info, url), 0, 0, tag)

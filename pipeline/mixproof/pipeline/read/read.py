@@ -15,9 +15,9 @@ from pathlib import Path
 from mixproof.ledger.account import check_chain
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
-from mixproof.pipeline.readers.remote import is_remote, stat_of
+from mixproof.pipeline.readers.unchanged import check_content, unchanged
 from mixproof.pipeline.record import POISON, Raw, Records, Reject, detail_of
-from mixproof.pipeline.steps import apply_steps, make_steps
+from mixproof.pipeline.steps import apply_steps, make_steps, steps_digest
 
 from .files import InputFile
 from .formats import TREES
@@ -62,6 +62,7 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
     """
     started = time.monotonic()
     _log.info("reading %d raw bytes", task.plan.input_bytes)
+    _check_steps(task)
     steps = make_steps(task.steps)
     name = task.plan.files[0].name
     with store.attempt(STAGE, task.key) as attempt:
@@ -71,14 +72,12 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
             ShardOutput(attempt.path(DOCUMENTS), attempt.path(REJECTS), dropped, tree=tree) as output,
             PoisonWatch(mark_of(store, task), task.patience_seconds) as watch,
         ):
-            for file in task.plan.files:
-                with _readable(file):
-                    _check_unchanged(file)
+            for file, sha256 in zip(task.plan.files, task.sha256, strict=True):
+                with _readable(file), _identified(file, sha256):
                     for item in _watched(file, task, watch, output.records, (poison or {}).get):
                         output.take(item, steps, file.name)
                         if len(output.poison) > MOST_POISON:
                             raise PoisonError(output.poison)
-                    _check_unchanged(file)
         if output.poison:
             raise PoisonError(output.poison)
         output.save_hashes(attempt.path(HASHES))
@@ -87,6 +86,7 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
         facts: dict[str, object] = {"records": output.records}
         if tree:
             facts["files"] = len(task.plan.files)
+        _check_steps(task)
         attempt.commit(account=account, facts=facts)
     documents, text_bytes = account[-1].documents_out, account[-1].bytes_out
     _log.info("%d documents, %d text bytes in %.1f s", documents, text_bytes, time.monotonic() - started)
@@ -125,6 +125,19 @@ def _watched(
         yield item
 
 
+def _check_steps(task: ReadTask) -> None:
+    """Refuse steps that would decide here by other packages or models than those that the key names.
+
+    Raises:
+        RequestError: naming the source.
+    """
+    if steps_digest(task.steps) != task.steps_digest:
+        raise RequestError(
+            f"source {task.plan.source}: its steps use a model that has changed since the command started, or other "
+            "package versions on this worker; install the same packages on every machine, then run again"
+        )
+
+
 @contextmanager
 def _readable(file: InputFile) -> Iterator[None]:
     """Turn the error of a file that cannot be opened, or was deleted, into one that says what workers need."""
@@ -139,12 +152,20 @@ def _readable(file: InputFile) -> Iterator[None]:
         ) from error
 
 
-def _check_unchanged(file: InputFile) -> None:
-    if is_remote(file.url):
-        now: tuple[object, ...] = stat_of(file.url)
-        then: tuple[object, ...] = (file.bytes, file.tag)
-    else:
-        status = Path(file.url).stat()
-        now, then = (status.st_size, status.st_mtime_ns), (file.bytes, file.mtime_ns)
-    if now != then:
-        raise RequestError(f"{file.url}: changed while it was read (size and time {then}, now {now}); run again")
+@contextmanager
+def _identified(file: InputFile, sha256: str) -> Iterator[None]:
+    """Refuse a file that is not, or does not stay, the one that was identified.
+
+    Its content is hashed again only where the inode has changed although size and modification time have not, as when
+    another content was given the time of the old one.
+    """
+    with unchanged(file.url) as version:
+        found, now = (file.bytes, file.mtime_ns, file.tag), (version.bytes, version.mtime_ns, version.tag)
+        if now != found:
+            raise RequestError(
+                f"{file.url}: changed since it was found (size, time and tag {found}, now {now}); make sure that "
+                "nothing writes to it, then run again"
+            )
+        yield
+    if version.ctime_ns != file.ctime_ns:
+        check_content(file.url, version, sha256)

@@ -16,7 +16,7 @@ from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.readers.html import PACKAGES as HTML_PACKAGES
 from mixproof.pipeline.readers.html import VERSION as HTML_VERSION
 from mixproof.pipeline.readers.raw import NO_OTHER_LIMITS
-from mixproof.pipeline.steps import steps_identity
+from mixproof.pipeline.steps import steps_digest, steps_identity
 
 from .formats import TREES, Compression, Format
 from .shards import ShardPlan
@@ -41,6 +41,10 @@ class ReadTask:
     """The column by which the source is split."""
     value: str | None = None
     """The part's value in that column; other records belong to other parts. None: every record is read."""
+    sha256: tuple[str, ...] = ()
+    """Content of each file of the plan."""
+    steps_digest: str = ""
+    """Identity of the steps where the key was made; see `steps_digest`."""
     patience_seconds: float = PATIENCE_SECONDS
     """How long any document may take; not in the key, because it changes no document."""
 
@@ -55,9 +59,20 @@ def read_tasks(
 ) -> Iterator[ReadTask]:
     """Make the tasks for a source's planned shards; `sha256` is by URL."""
     value = source.value if isinstance(source, SplitSource) else None
+    digest = steps_digest(source.steps)
     for plan, key in zip(plans, read_keys(plans, source, sha256, limits), strict=True):
         yield ReadTask(
-            plan, key, source.text, source.id, source.steps, source.keep_dropped, limits, source.split_by, value
+            plan,
+            key,
+            source.text,
+            source.id,
+            source.steps,
+            source.keep_dropped,
+            limits,
+            source.split_by,
+            value,
+            tuple(sha256[file.url] for file in plan.files),
+            digest,
         )
 
 

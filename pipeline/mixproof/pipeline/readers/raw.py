@@ -20,7 +20,7 @@ from mixproof.ledger.errors import DamagedFileError
 from mixproof.mixtures.spec import Limits
 
 from .first_bytes import looks_like
-from .remote import is_remote, remote_blocks
+from .remote import is_remote, opened_filesystem, remote_blocks, store_errors
 
 BLOCK_BYTES = 1 << 20
 PACKED_BLOCK_BYTES = 1 << 16
@@ -83,6 +83,18 @@ def blocks_from(url: str, start: int) -> Generator[bytes, None, None]:
     with open(url, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered; one block per read
         file.seek(start)
         yield from plain_blocks(file)
+
+
+@contextmanager
+def open_input(url: str) -> Iterator[BinaryIO]:
+    """Open a file for reading; its name is taken as it is, also where fsspec would see a glob or a chain in it."""
+    if not is_remote(url):
+        with Path(url).open("rb") as file:
+            yield file
+        return
+    filesystem, path = opened_filesystem(url)
+    with store_errors(url), filesystem.open(path, "rb") as file:
+        yield file
 
 
 def plain_blocks(file: BinaryIO) -> Iterator[bytes]:

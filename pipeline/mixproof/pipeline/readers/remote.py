@@ -34,6 +34,7 @@ _CREDENTIALS = {
 """By package."""
 _CLIENTS = frozenset({"aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "httpx", "huggingface_hub", "requests"})
 """Packages whose exceptions are about the store rather than a bug here."""
+_COLON = "%3A"
 _TAGS = ("ETag", "etag", "blob_id", "md5Hash", "CRC")
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created", "date_time")
 
@@ -102,17 +103,39 @@ def opened_filesystem(url: str) -> tuple[Any, str]:
     """
     import fsspec  # imported only here, because most files are local
 
+    link, chained, outer = url.partition("::")
     with store_errors(url):
-        filesystem, path = fsspec.core.url_to_fs(url)
+        if _COLON in link:
+            opened = f"{link.partition('://')[0]}://{chained}{outer}" if chained else link.partition(_COLON)[0]
+            filesystem, _ = fsspec.core.url_to_fs(opened)
+            path = filesystem._strip_protocol(link.replace(_COLON, ":"))
+        else:
+            filesystem, path = fsspec.core.url_to_fs(url)
         filesystem.invalidate_cache()
     return filesystem, path
+
+
+def quoted(url: str) -> str:
+    """The URL of one file with `::` in its name written as `:%3A`, because `::` separates the links of a chain.
+
+    Raises:
+        RequestError: for a name that contains `%3A` after a colon, which could then not be told from it.
+    """
+    if f":{_COLON}" in url:
+        raise RequestError(f"{url}: a file's name must not contain ':{_COLON}'; rename it")
+    return re.sub(r"(?<=:):", _COLON, url)
+
+
+def can_be_chained(url: str) -> bool:
+    """Whether fsspec can open an archive at this URL or path: its own name holds no `::`."""
+    return _COLON not in url and ("::" not in url or is_remote(url))
 
 
 def stat_of(url: str) -> tuple[int, str]:
     """(bytes, tag) of a file as it is now; the tag is "" if its store gives none."""
     if not is_remote(url):
         status = Path(url).stat()
-        return status.st_size, str(status.st_mtime_ns)
+        return status.st_size, f"{status.st_mtime_ns} {status.st_ctime_ns}"
     filesystem, path = opened_filesystem(url)
     with store_errors(url):
         info = filesystem.info(path)

@@ -2,7 +2,7 @@
 
 from .apply import StepFailedError, apply_steps
 from .filters.sampler import NOT_SAMPLED
-from .registry import make_steps, needs_fields, steps_identity
+from .registry import make_steps, needs_fields, steps_digest, steps_identity
 from .step import Apply, Counted, Drop
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "apply_steps",
     "make_steps",
     "needs_fields",
+    "steps_digest",
     "steps_identity",
 ]

@@ -7,6 +7,7 @@ shards are read again.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from fractions import Fraction
 from typing import Any
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import sha256_of
 from mixproof.mixtures.spec import Step
 from mixproof.pipeline.steps.filters import (
     c4_quality,
@@ -110,6 +112,11 @@ def steps_identity(steps: Sequence[Step]) -> list[dict[str, object]]:
     return [_identity(step) for step in steps]
 
 
+def steps_digest(steps: Sequence[Step]) -> str:
+    """SHA-256 of the identity of steps in this process: by its packages and by the models that it would load."""
+    return sha256_of(steps_identity(steps))
+
+
 def _identity(step: Step) -> dict[str, object]:
     kind = KINDS.get(step.name)
     packages = ("datatrove",) if kind is None else kind.packages
@@ -117,9 +124,14 @@ def _identity(step: Step) -> dict[str, object]:
         "name": step.name,
         "version": 1 if kind is None else kind.version,
         "options": _exact(step.options),
-        "packages": {package: importlib.metadata.version(package) for package in packages},
+        "packages": {package: _version_of(package) for package in packages},
         **(model_identity(step.options) if kind is None else {}),
     }
+
+
+@functools.cache
+def _version_of(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 def _make(step: Step, where: str) -> tuple[str, Apply, Options | None]:

@@ -25,7 +25,7 @@ from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import HeldoutRecord, InputsRecord, SourceRecord, SplitRecord, TokenizerRecord
-from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store import Attempt, Receipt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import Call, run_missing
@@ -33,6 +33,8 @@ from mixproof.pipeline.columns import column_of, numbers
 from mixproof.pipeline.read.files import InputFile
 from mixproof.pipeline.read.identify import identify
 from mixproof.pipeline.read.inputs import write_inputs
+from mixproof.pipeline.readers.raw import open_input
+from mixproof.pipeline.readers.unchanged import verified
 from mixproof.tokenize.shard_tokens import PROVENANCE, TOKENS, EncodedShard, Texts
 
 from .foreign_index import ForeignIndex, read_foreign_index
@@ -139,34 +141,38 @@ def adopt_pair(store: Store, key: str, pair: Pair, tokenizer: TokenizerRecord) -
     """Check one pair and copy its ids (Ray task).
 
     Raises:
-        RequestError: when an id or an EOD is not one of the tokenizer.
+        RequestError: when an id or an EOD is not one of the tokenizer, or a file is not the one that was identified.
         DamagedFileError: when a file is truncated or the index does not describe the `.bin`.
     """
-    import fsspec  # slow to import, and few builds adopt datasets
+    with store.attempt(STAGE, key) as attempt:
+        with verified(pair.bin_url, pair.sha256[0]), verified(pair.idx_url, pair.sha256[1]):
+            row, tokens = _copy_pair(attempt, pair, tokenizer)
+        return attempt.commit(account=(row,), facts={"tokens": tokens})
 
+
+def _copy_pair(attempt: Attempt, pair: Pair, tokenizer: TokenizerRecord) -> tuple[StageRow, int]:
+    """Write ids and provenance; return the account and the tokens kept."""
     index = read_foreign_index(pair.idx_url, pair.bin_url, pair.bin_bytes)
     _check_dtype(pair, index, tokenizer)
     dtype = token_dtype(tokenizer.vocab_size)
-    with store.attempt(STAGE, key) as attempt:
-        with (
-            fsspec.open(pair.bin_url, "rb") as ids,
-            attempt.path(TOKENS).open("wb") as out,
-            TableWriter(attempt.path(PROVENANCE), OPEN_SCHEMA) as provenance,
-        ):
-            for rows in regroup(_copy(pair, index, tokenizer, ids, out, dtype)):
-                provenance.write(rows)
-        kept = index.lengths > 1
-        empty = int(np.count_nonzero(~kept))
-        row = StageRow(
-            stage=READ,
-            documents_in=len(kept),
-            documents_out=len(kept) - empty,
-            bytes_in=0,
-            bytes_out=0,
-            dropped={NO_TOKENS: Count(documents=empty, bytes=0)} if empty else {},
-        )
-        tokens = int(index.lengths[kept].sum())
-        return attempt.commit(account=(row.check(source=pair.source, unit=pair.file),), facts={"tokens": tokens})
+    with (
+        open_input(pair.bin_url) as ids,
+        attempt.path(TOKENS).open("wb") as out,
+        TableWriter(attempt.path(PROVENANCE), OPEN_SCHEMA) as provenance,
+    ):
+        for rows in regroup(_copy(pair, index, tokenizer, ids, out, dtype)):
+            provenance.write(rows)
+    kept = index.lengths > 1
+    empty = int(np.count_nonzero(~kept))
+    row = StageRow(
+        stage=READ,
+        documents_in=len(kept),
+        documents_out=len(kept) - empty,
+        bytes_in=0,
+        bytes_out=0,
+        dropped={NO_TOKENS: Count(documents=empty, bytes=0)} if empty else {},
+    )
+    return row.check(source=pair.source, unit=pair.file), int(index.lengths[kept].sum())
 
 
 def _check_dtype(pair: Pair, index: ForeignIndex, tokenizer: TokenizerRecord) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import DamagedFileError
+from mixproof.pipeline.readers.raw import open_input
 
 from .indexed import CODE_OF_DTYPE, HEADER, MAGIC, MAX_DOCUMENT_TOKENS, VERSION
 
@@ -110,8 +111,5 @@ def header_itemsize(url: str) -> int:
 
 
 def _read(url: str, most: int = -1) -> bytes:
-    import fsspec  # slow to import, and few builds adopt datasets
-
-    with fsspec.open(url, "rb") as file:
-        data: bytes = file.read(most)
-    return data
+    with open_input(url) as file:
+        return file.read(most)

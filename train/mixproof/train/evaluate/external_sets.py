@@ -14,12 +14,11 @@ import numpy as np
 import xxhash
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.read.files import InputFile, find_others
 from mixproof.pipeline.readers.jsonl import read_jsonl
 from mixproof.pipeline.readers.parquet import read_parquet
-from mixproof.pipeline.readers.raw import local_copy
+from mixproof.pipeline.readers.unchanged import hash_file, verified
 from mixproof.pipeline.record import BLANK, Raw
 from mixproof.tokenize.tokenizer.reference import Reference
 
@@ -55,11 +54,8 @@ def find_external_sets(spec: Spec, base: Path) -> list[ExternalSet]:
     found = []
     for name, patterns in sorted(external.sets.items()):
         files = find_others(patterns, base, where=spec.where("external", "sets", name))
-        hashes = []
-        for file in files:
-            with local_copy(file.url) as path:
-                hashes.append(sha256_of_file(path))
-        found.append(ExternalSet(name, files, tuple(hashes), external.text))
+        hashes = tuple(hash_file(file.url)[1] for file in files)
+        found.append(ExternalSet(name, files, hashes, external.text))
     return found
 
 
@@ -67,10 +63,14 @@ def read_external_set(chosen: ExternalSet, reference: Reference, eod_id: int) ->
     """Read and encode a set.
 
     Raises:
-        RequestError: when a record has no text (names file and record), or the set has no record.
+        RequestError: when a record has no text (names file and record), the set has no record, or a file is no longer
+            the one that was hashed.
         DamagedFileError: when a file cannot be read to its end.
     """
-    rows = [(file.name, item.record, item.text) for file in chosen.files for item in _records(chosen, file)]
+    rows = []
+    for file, sha256 in zip(chosen.files, chosen.sha256, strict=True):
+        with verified(file.url, sha256):
+            rows += [(file.name, item.record, item.text) for item in _records(chosen, file)]
     if not rows:
         raise RequestError(f"external set {chosen.name}: no record in {', '.join(file.url for file in chosen.files)}")
     texts = [text for _, _, text in rows]

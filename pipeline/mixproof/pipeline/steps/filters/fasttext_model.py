@@ -40,24 +40,34 @@ def model_identity(options: Mapping[str, Any]) -> dict[str, str]:
     return {"model_sha256": _hashed(*_seen(str(options.get("model_url"))))}
 
 
-def _seen(path: str) -> tuple[str, int, int]:
-    """Path, bytes and time of a model, which change when it is replaced."""
+def _seen(path: str) -> tuple[str, int, int, int, int]:
+    """Path, bytes, modification time, inode and its change time of a model, which show when it is replaced."""
     if "://" in path:
         raise RequestError(f"{FASTTEXT} would download its model; set model_url to a local path")
     if not Path(path).is_absolute() or not Path(path).is_file():
         raise RequestError(f"model_url: {path!r}: no such file; give an absolute path that every worker can read")
     status = Path(path).stat()
-    return path, status.st_size, status.st_mtime_ns
+    return path, status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
 
 
 @functools.lru_cache(maxsize=4)
-def _loaded(path: str, _size: int, _mtime_ns: int) -> Any:  # noqa: ANN401 - fasttext ships no types
+def _loaded(path: str, *version: int) -> Any:  # noqa: ANN401 - fasttext ships no types
     try:
-        return importlib.import_module("fasttext.FastText")._FastText(path)
+        model = importlib.import_module("fasttext.FastText")._FastText(path)
     except ValueError as error:
         raise RequestError(f"model_url: {path!r}: not a fastText model: {error}") from error
+    _check_version(path, version)
+    return model
 
 
 @functools.lru_cache(maxsize=64)
-def _hashed(path: str, _size: int, _mtime_ns: int) -> str:
-    return sha256_of_file(Path(path))
+def _hashed(path: str, *version: int) -> str:
+    sha256 = sha256_of_file(Path(path))
+    _check_version(path, version)
+    return sha256
+
+
+def _check_version(path: str, version: tuple[int, ...]) -> None:
+    """Refuse a model that was replaced while it was read: what was read may be neither content."""
+    if _seen(path)[1:] != version:
+        raise RequestError(f"model_url: {path!r}: changed while it was read; make sure that nothing writes to it")

@@ -13,7 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.train_spec import Architecture
-from mixproof.train.checkpoint.huggingface import from_huggingface, llama_config, read_llama, to_huggingface
+from mixproof.train.checkpoint.huggingface import from_huggingface, read_llama, to_huggingface
+from mixproof.train.checkpoint.huggingface_config import llama_config
 from mixproof.train.checkpoint.weights import weights_of
 from mixproof.train.distributed import Ranks
 from mixproof.train.model.model import build_model

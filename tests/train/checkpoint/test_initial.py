@@ -145,6 +145,7 @@ def test_what_is_another_model_says_why(weights: Tensors, tmp_path: Path) -> Non
             "second expert",
         ),
         ("head", {"output_layer.weight": torch.zeros(600, 32)}, "output layer differs from the embedding"),
+        ("fp8", {"decoder.final_layernorm.weight": torch.ones(32).to(torch.float8_e4m3fn)}, "is in float8_e4m3fn; a"),
     ):
         write(tmp_path / name, {**weights, **extra})
         with pytest.raises(RequestError, match=said):

@@ -4,6 +4,9 @@ Megatron keeps queries, keys and values in one matrix by query group: rows [q_1 
 `linear_fc1` is [gate; up]. Both rotate the two halves of a head against each other, so nothing is permuted, and the
 logits agree to the last bit or nearly so. Embeddings are tied, so no `lm_head` is written. Transformers 5 reads the
 rotary base from `rope_parameters`.
+
+A folder is read only if its configuration is that of a plain Llama model (`huggingface_config.py`) and every tensor is
+known: scaled rotary positions, quantized weights with scales, biases and more layers are refused.
 """
 
 from __future__ import annotations
@@ -19,19 +22,16 @@ from torch import Tensor
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.train_spec import Architecture
-from mixproof.train.model.model import INIT_STD, NORM_EPSILON
+from mixproof.train.model.weight_names import DTYPES
 
-CONFIG = "config.json"
+from .huggingface_config import CONFIG, check_config, read_config, rope_base_of, shape_of
+
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 FACTS = "mixproof.json"
 """Beside an exported model: its run, and the tokens that it was trained on."""
-ARCHITECTURE = "LlamaForCausalLM"
-NEEDED = (
-    *("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"),
-    "max_position_embeddings",
-)
-"""Keys of `config.json` that the shape needs."""
+FREQUENCIES = "self_attn.rotary_emb.inv_freq"
+"""Rotary frequencies that early versions of transformers saved in each layer."""
 
 Weights = dict[str, Tensor]
 
@@ -96,83 +96,32 @@ def from_huggingface(tensors: Mapping[str, Tensor], architecture: Architecture) 
     return {name: tensor.float().clone().contiguous() for name, tensor in made.items()}
 
 
-def llama_config(
-    architecture: Architecture, *, vocab_size: int, sequence_length: int, rope_base: int, eod_id: int
-) -> dict[str, Any]:
-    """Return the contents of `config.json`.
-
-    Training and evaluation start and end every text with an EOD, so it is both `bos` and `eos`.
-    """
-    return {
-        "architectures": [ARCHITECTURE],
-        "model_type": "llama",
-        "dtype": "float32",
-        "vocab_size": vocab_size,
-        "hidden_size": architecture.hidden,
-        "intermediate_size": architecture.ffn,
-        "num_hidden_layers": architecture.layers,
-        "num_attention_heads": architecture.heads,
-        "num_key_value_heads": architecture.kv_heads,
-        "head_dim": architecture.head_dim,
-        "max_position_embeddings": sequence_length,
-        "rope_parameters": {"rope_type": "default", "rope_theta": float(rope_base)},
-        "rms_norm_eps": NORM_EPSILON,
-        "initializer_range": INIT_STD,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "attention_dropout": 0.0,
-        "mlp_bias": False,
-        "tie_word_embeddings": True,
-        "bos_token_id": eod_id,
-        "eos_token_id": eod_id,
-        "pad_token_id": None,
-        "use_cache": True,
-    }
-
-
 def read_llama(folder: Path) -> LlamaModel:
     """Read a LlamaForCausalLM folder as a proxy.
 
     Raises:
-        RequestError: when there is no such model, or it has a feature that proxies lack.
+        RequestError: when there is no such model, or it is not known to compute like a proxy.
         DamagedFileError: when a weight is missing or its shape differs from the configuration.
     """
-    config = _read_config(folder)
-    _check_config(folder, config)
-    heads = config["num_attention_heads"]
-    architecture = Architecture(
-        layers=config["num_hidden_layers"],
-        hidden=config["hidden_size"],
-        ffn=config["intermediate_size"],
-        heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-    )
+    config = read_config(folder)
+    check_config(folder, config)
+    architecture, rope_base = shape_of(folder, config), rope_base_of(folder, config)
     tensors = _read_tensors(folder)
-    _check_tied(folder, tensors)
+    _check_tensors(folder, tensors, architecture, rope_base)
+    _check_tied(folder, config, tensors)
     try:
         weights = from_huggingface(tensors, architecture)
     except (KeyError, RuntimeError) as error:
-        raise DamagedFileError(
-            str(folder), WEIGHTS, f"the weights do not have the shape in {CONFIG}: {error}"
-        ) from None
+        reason = f"the weights do not have the shape in {CONFIG}: {error}"
+        raise DamagedFileError(str(folder), WEIGHTS, reason) from None
     _check_shapes(folder, weights, architecture, config["vocab_size"])
     return LlamaModel(
         architecture=architecture,
         vocab_size=config["vocab_size"],
         sequence_length=config["max_position_embeddings"],
-        rope_base=_rope_base(config),
+        rope_base=rope_base,
         weights=weights,
     )
-
-
-def rope_base_of(folder: Path) -> int:
-    """Return the rotary base of a Hugging Face model, in transformers' current or older spelling."""
-    return _rope_base(_read_config(folder))
-
-
-def _rope_base(config: Mapping[str, Any]) -> int:
-    return int((config.get("rope_parameters") or {}).get("rope_theta") or config.get("rope_theta", 10000))
 
 
 def _split_qkv(joined: Tensor, architecture: Architecture) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,27 +139,12 @@ def _join_qkv(queries: Tensor, keys: Tensor, values: Tensor, architecture: Archi
     return torch.cat(parts, dim=1).reshape(-1, hidden)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_bytes())
-    except FileNotFoundError:
-        raise RequestError(f"{folder}: no {CONFIG}, so this is not a Hugging Face model") from None
-    except ValueError as error:
-        raise DamagedFileError(str(folder / CONFIG), "whole file", f"not valid JSON: {error}") from None
-    missing = [name for name in NEEDED if not (isinstance(config, dict) and name in config)]
-    if missing:
-        raise RequestError(f"{folder / CONFIG}: {', '.join(missing)} missing, so this is not a Llama model")
-    assert isinstance(config, dict)
-    return config
-
-
 def _read_tensors(folder: Path) -> Weights:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    index = folder / WEIGHTS_INDEX
-    names = sorted(set(json.loads(index.read_bytes())["weight_map"].values())) if index.is_file() else [WEIGHTS]
     tensors: Weights = {}
+    names = _weight_files(folder)
     for name in names:
         try:
             tensors |= load_file(folder / name)
@@ -223,28 +157,64 @@ def _read_tensors(folder: Path) -> Weights:
     return tensors
 
 
-def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse what a proxy cannot be."""
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    wrong = {
-        "model_type": config.get("model_type") != "llama",
-        "hidden_act": config.get("hidden_act", "silu") != "silu",
-        "attention_bias": bool(config.get("attention_bias")),
-        "mlp_bias": bool(config.get("mlp_bias")),
-        "rms_norm_eps": config.get("rms_norm_eps", NORM_EPSILON) != NORM_EPSILON,
-        "rope_parameters": rope.get("rope_type", "default") != "default",
-    }
-    names = [f"{name} {config.get(name)!r}" for name, is_wrong in wrong.items() if is_wrong]
-    if names:
+def _weight_files(folder: Path) -> list[str]:
+    """List the safetensors files of a model; they must be in its folder, whose checksums identify it."""
+    index = folder / WEIGHTS_INDEX
+    if not index.is_file():
+        return [WEIGHTS]
+    try:
+        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedFileError(str(index), "whole file", f"not an index of safetensors: {error!r}") from None
+    if outside := [name for name in names if not isinstance(name, str) or Path(name).name != name]:
+        raise RequestError(f"{index}: names {outside[0]!r}, which is not a file in the model's folder")
+    return names
+
+
+def _check_tensors(folder: Path, tensors: Weights, architecture: Architecture, rope_base: int) -> None:
+    """Refuse tensors that no proxy has, dtypes with scales, and other rotary frequencies; drop equal ones."""
+    for number in range(architecture.layers):
+        _check_frequencies(folder, tensors.pop(f"model.layers.{number}.{FREQUENCIES}", None), architecture, rope_base)
+    known = {*_llama_names(architecture), "lm_head.weight"}
+    if unknown := sorted(tensors.keys() - known):
         raise RequestError(
-            f"{folder / CONFIG}: no proxy has this: {', '.join(names)}; proxies are Llama models with SiLU, no biases, "
-            f"plain rotary positions and an epsilon of {NORM_EPSILON}"
+            f"{folder}: the model has {len(unknown)} tensors that no proxy has, such as {', '.join(unknown[:3])}; it "
+            "is a different model, so a proxy cannot start from it"
+        )
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values() if tensor.dtype not in DTYPES}
+    if dtypes:
+        raise RequestError(
+            f"{folder}: the model has weights in {', '.join(sorted(dtypes))}; a proxy can start from float32, bfloat16 "
+            "and float16 only"
         )
 
 
-def _check_tied(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+def _check_frequencies(folder: Path, found: Tensor | None, architecture: Architecture, rope_base: int) -> None:
+    """Refuse saved rotary frequencies that are not those of the base."""
+    if found is None:
+        return
+    exponents = torch.arange(0, architecture.head_dim, 2, dtype=torch.float32) / architecture.head_dim
+    frequencies = 1.0 / rope_base**exponents
+    rounding = 4 * torch.finfo(found.dtype).eps if found.is_floating_point() else 0.0
+    if found.shape != frequencies.shape or not torch.allclose(found.float(), frequencies, rtol=rounding, atol=1e-7):
+        raise RequestError(f"{folder}: the saved rotary frequencies are not those of base {rope_base}")
+
+
+def _llama_names(architecture: Architecture) -> list[str]:
+    """List the names of a tied Llama model's weights."""
+    parts = [*_PLAIN_OF_LAYER.values(), *(f"self_attn.{name}_proj.weight" for name in "qkv")]
+    parts += [f"mlp.{name}_proj.weight" for name in ("gate", "up")]
+    layers = [f"model.layers.{number}.{part}" for number in range(architecture.layers) for part in parts]
+    return [*_PLAIN.values(), *layers]
+
+
+def _check_tied(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     head = tensors.get("lm_head.weight")
     embedding = tensors.get("model.embed_tokens.weight")
+    if head is None and not config.get("tie_word_embeddings"):
+        raise RequestError(
+            f"{folder}: {CONFIG} does not tie the output layer to the embedding, and there is no lm_head.weight"
+        )
     if head is not None and embedding is not None and not torch.equal(head, embedding):
         raise RequestError(
             f"{folder}: the output layer differs from the embedding; proxies tie the two, so they cannot start from it"

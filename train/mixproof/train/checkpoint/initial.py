@@ -31,8 +31,9 @@ from mixproof.train.model.weight_names import Weights, check_shape, rename
 from mixproof.train.record import RUN, read_run
 from mixproof.train.request import InitialCheckpoint
 
-from .checkpoint_arguments import check_arguments, prior_tokens
-from .huggingface import CONFIG, FACTS, read_llama, rope_base_of
+from .checkpoint_arguments import check_arguments, check_heads, prior_tokens
+from .huggingface import FACTS, read_llama
+from .huggingface_config import CONFIG, read_config, rope_base_of, shape_of
 from .megatron_optimizer import Moments, moments_of_file, moments_of_folder
 from .safe_loading import load_pickled, load_tensors
 
@@ -109,7 +110,9 @@ def check_initial(initial: InitialCheckpoint, architecture: Architecture, vocab_
         RequestError, DamagedFileError: those of `check_arguments`, `initial_weights` and, with `optimizer`,
             `initial_moments`.
     """
-    check_arguments(_arguments(Path(initial.path)), rope_base, initial.path)
+    arguments = _arguments(Path(initial.path))
+    check_arguments(arguments, rope_base, initial.path)
+    check_heads(arguments, architecture, initial.path)
     initial_weights(initial, architecture, vocab_size)
     if initial.optimizer:
         initial_moments(initial, architecture, vocab_size)
@@ -147,9 +150,23 @@ def start_from(
 def _arguments(path: Path) -> object:
     """Return the settings of a checkpoint's model by the names of Megatron-LM's arguments."""
     if (path / CONFIG).is_file():
-        return Namespace(rotary_base=rope_base_of(path))
+        config = read_config(path)
+        return _heads(shape_of(path, config), rope_base_of(path, config))
     run = path.parents[1] / RUN
-    return Namespace(rotary_base=read_run(run).rope_base) if run.is_file() else _content(path).get("args")
+    if run.is_file():
+        record = read_run(run)
+        return _heads(Architecture(**record.architecture.model_dump()), record.rope_base)
+    return _content(path).get("args")
+
+
+def _heads(shape: Architecture, rope_base: int) -> Namespace:
+    """Return the arguments that weights of the same names and shapes can differ in."""
+    return Namespace(
+        rotary_base=rope_base,
+        num_attention_heads=shape.heads,
+        num_query_groups=shape.kv_heads,
+        kv_channels=shape.head_dim,
+    )
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -183,16 +200,19 @@ def _tokens_of_llama(folder: Path, tokenizer_sha256: str) -> int:
     """Return the tokens that a Hugging Face model was trained on, from the facts that an export writes beside it."""
     try:
         facts = json.loads((folder / FACTS).read_bytes())
-        tokens = int(facts["consumed_tokens"]) + int(facts.get("prior_tokens", 0))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError):
+        facts = None
+    counts = (facts.get("consumed_tokens"), facts.get("prior_tokens", 0)) if isinstance(facts, dict) else ()
+    tokens = [count for count in counts if type(count) is int and count >= 0]
+    if len(tokens) != 2:
         raise RequestError(
             f"{folder / FACTS}: the file is missing or does not say how many tokens the model was trained on, so they "
             'cannot be accounted for; write {"consumed_tokens": N} into it'
-        ) from None
+        )
     found = facts.get("tokenizer_sha256", tokenizer_sha256)
     if found != tokenizer_sha256:
         raise RequestError(_other_tokenizer(folder, found, tokenizer_sha256))
-    return tokens
+    return sum(tokens)
 
 
 def _other_tokenizer(folder: Path, found: str, expected: str) -> str:

@@ -28,7 +28,8 @@ from mixproof.ledger.manifest import DatasetRecord
 from mixproof.tokenize.dataset.indexed import read_index
 from mixproof.tokenize.tokenizer.hard_texts import hard_texts
 from mixproof.tokenize.tokenizer.reference import load_reference
-from mixproof.train.checkpoint.huggingface import CONFIG, FACTS, WEIGHTS, llama_config, to_huggingface
+from mixproof.train.checkpoint.huggingface import FACTS, WEIGHTS, to_huggingface
+from mixproof.train.checkpoint.huggingface_config import CONFIG, llama_config
 from mixproof.train.checkpoint.weights import FinishedRun, load_model, open_finished_run, weights_of
 from mixproof.train.distributed import process_group
 

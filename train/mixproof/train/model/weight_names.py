@@ -20,6 +20,9 @@ from mixproof.mixtures.train_spec import Architecture
 
 Weights = dict[str, Tensor]
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+"""Dtypes of weights; others need scales."""
+
 EMBEDDING = "embedding.word_embeddings.weight"
 FINAL_NORM = "decoder.final_layernorm.weight"
 _WHOLE = {
@@ -94,7 +97,7 @@ def check_shape(weights: Mapping[str, Tensor], architecture: Architecture, vocab
 
     Raises:
         RequestError: naming the vocabulary, the number of parameters, or the first weight that is missing or has
-            a different shape.
+            a different shape or a dtype that needs a scale.
     """
     expected = shapes_of(architecture, vocab_size)
     total = sum(math.prod(shape) for shape in expected.values())
@@ -113,6 +116,11 @@ def check_shape(weights: Mapping[str, Tensor], architecture: Architecture, vocab
         if name not in weights or tuple(weights[name].shape) != shape:
             state = f"has shape {tuple(weights[name].shape)}" if name in weights else "is missing"
             raise RequestError(f"{where}: {name} {state}; the proxy's has shape {shape}")
+        if weights[name].dtype not in DTYPES:
+            dtype = str(weights[name].dtype).removeprefix("torch.")
+            raise RequestError(
+                f"{where}: {name} is in {dtype}; a proxy can start from float32, bfloat16 and float16 only"
+            )
 
 
 def shapes_of(architecture: Architecture, vocab_size: int) -> dict[str, tuple[int, ...]]:

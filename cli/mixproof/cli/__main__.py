@@ -1,7 +1,7 @@
 """The command line: `mixproof COMMAND`, or `python -m mixproof.cli COMMAND`.
 
-Exit codes: 0 done; 1 a check failed; 2 the request is wrong. Errors for the user are printed without a traceback. Any
-other exception is a bug in mixproof and keeps its traceback.
+Exit codes: 0 done; 1 a check failed; 2 the request is wrong; 130 stopped by Ctrl-C. Errors for the user are printed
+without a traceback, and so is a missing extra. Any other exception is a bug in mixproof and keeps its traceback.
 
 Only the module of the command in use is imported: torch and Megatron take seconds to load, and `plan` needs neither.
 The list of commands takes its descriptions from the source, without importing them.
@@ -10,18 +10,22 @@ The list of commands takes its descriptions from the source, without importing t
 from __future__ import annotations
 
 import ast
+import functools
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
 
 from mixproof.ledger.disk_errors import storage_error
-from mixproof.ledger.errors import MixproofError
+from mixproof.ledger.errors import MixproofError, RequestError
+from mixproof.ledger.version import VERSION
 from mixproof.mixtures.errors import SpecError
 
+from .machine.extras import extra_of, install_line
 from .output import stderr
 
 COMMANDS = (
@@ -43,24 +47,55 @@ COMMANDS = (
     "doctor",
 )
 """Each is a module of `commands/` with a function of the same name."""
+RESUMABLE = frozenset({"build", "train", "run", "search", "demo"})
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C stopped: 128 + SIGINT, as shells count it."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"mixproof {VERSION}\n")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+]
+
+
+def root(version: VersionOption = False) -> None:
+    """Corpora and a mixture spec in; audited Megatron datasets, trained proxies and a ranking out."""
 
 
 def make_app(called: str | None) -> typer.Typer:
     """Make the application with the command `called` alone, or with all commands if there is no such command."""
     app = typer.Typer(
         name="mixproof",
-        help="Corpora and a mixture spec in; audited Megatron datasets, trained proxies and a ranking out.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    app.callback()(lambda: None)  # without it typer drops the name of a single command
+    app.callback()(root)
     if called in COMMANDS:
-        app.command(called)(getattr(import_module(f"mixproof.cli.commands.{called}"), called))
+        app.command(called)(_interruptible(called, getattr(import_module(f"mixproof.cli.commands.{called}"), called)))
         return app
     for name in COMMANDS:
         app.command(name, help=_first_line(name))(lambda: None)
     return app
+
+
+def _interruptible(name: str, command: Callable[..., None]) -> Callable[..., None]:
+    """The command, which Ctrl-C ends with a sentence; click itself would print `Aborted!`."""
+
+    @functools.wraps(command)
+    def call(*arguments: object, **options: object) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt:
+            stderr.print("stopped; run the same command to resume" if name in RESUMABLE else "stopped")
+            raise typer.Exit(INTERRUPTED) from None
+
+    return call
 
 
 def _first_line(name: str) -> str:
@@ -76,6 +111,13 @@ def main() -> None:
         make_app(sys.argv[1] if len(sys.argv) > 1 else None)()
     except (MixproofError, SpecError) as error:
         _end(error)
+    except KeyboardInterrupt:
+        stderr.print("stopped")
+        sys.exit(INTERRUPTED)
+    except ModuleNotFoundError as error:
+        if (extra := extra_of(error.name or "")) is None:
+            raise
+        _end(RequestError(f"this needs the package {error.name}, which is not installed: {install_line(extra)}"))
     except OSError as error:
         if (shown := storage_error(error)) is None:
             raise

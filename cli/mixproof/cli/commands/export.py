@@ -29,9 +29,7 @@ from mixproof.tokenize.dataset.merge import merge_parts
 from mixproof.train.export.megatron_args import ARGS, export_megatron_args
 from mixproof.train.export.output_folder import output_folder
 from mixproof.train.export.to_datasets import export_datasets
-from mixproof.train.export.to_huggingface import TOKENIZER_DIFFERS, export_huggingface
 from mixproof.train.export.to_mds import export_mds
-from mixproof.train.export.to_megatron import export_megatron
 from mixproof.train.export.to_olmo import export_olmo
 from mixproof.train.launch.plan import plan_budgets, plan_requests
 
@@ -129,6 +127,8 @@ class _Written:
 
 
 def _huggingface(run: str, output: Path) -> _Written:
+    from mixproof.train.export.to_huggingface import TOKENIZER_DIFFERS, export_huggingface  # brings torch
+
     done = export_huggingface(run, output)
     check = done.tokenizer
     differs = (
@@ -148,6 +148,8 @@ def _huggingface(run: str, output: Path) -> _Written:
 
 
 def _megatron(run: str, output: Path) -> _Written:
+    from mixproof.train.export.to_megatron import export_megatron  # brings torch
+
     done = export_megatron(run, output)
     summary = f": iteration {done.iteration:,}; {done.weights:,} weights read back and equal"
     return _Written({"iteration": done.iteration, "weights": done.weights}, (summary,))

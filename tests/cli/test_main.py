@@ -1,0 +1,78 @@
+"""The command line itself: its version, its help without extras, Ctrl-C, missing packages."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import Experiment, environment, mixproof_command, write_experiment
+from mixproof.cli.__main__ import COMMANDS
+from mixproof.cli.machine.extras import MODULES
+from mixproof.ledger.version import VERSION
+
+WITHOUT_EXTRAS = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {set(MODULES)}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+from mixproof.cli.__main__ import main
+main()
+"""
+
+
+def without_extras(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process that finds no package of any extra."""
+    command = [sys.executable, "-c", WITHOUT_EXTRAS, *map(str, arguments)]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+
+
+def test_version_is_one_line() -> None:
+    done = subprocess.run(mixproof_command("--version"), env=environment(), capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"mixproof {VERSION}\n", "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_needs_no_extra(name: str) -> None:
+    done = without_extras(name, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Usage" in done.stdout and name in done.stdout
+
+
+def test_a_missing_package_is_named_with_the_line_that_installs_it(experiment: Experiment, tmp_path: Path) -> None:
+    run = experiment.result["train"]["runs"][0]["run"]
+    done = without_extras("export", run, "--format", "huggingface", "--output", tmp_path / "model")
+    assert done.returncode == 2
+    assert "needs the package torch" in done.stderr and "pip install" in done.stderr and "[train]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_stops_a_build_with_a_sentence_and_the_same_command_resumes(tmp_path: Path) -> None:
+    command = mixproof_command("build", write_experiment(tmp_path), "--store", tmp_path / "store", "--workers", "2")
+    started = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("store/read/*/receipt.json")):
+        assert started.poll() is None, started.communicate()
+        time.sleep(0.05)
+    started.send_signal(signal.SIGINT)
+    out, err = started.communicate(timeout=120)
+    assert (started.returncode, out) == (130, ""), err
+    assert err.splitlines()[-1] == "stopped; run the same command to resume" and "Traceback" not in err
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "0 reused" not in done.stdout
+
+
+def test_no_color_is_respected_on_a_terminal() -> None:
+    code = "from rich.console import Console; Console(force_terminal=True).print('[green]audit clean[/]')"
+    command, colored = [sys.executable, "-c", code], environment() | {"TERM": "xterm-256color"}
+    shown = [
+        subprocess.run(command, env=env, capture_output=True, check=True).stdout
+        for env in (colored, colored | {"NO_COLOR": "1"})
+    ]
+    assert shown == [b"\x1b[32maudit clean\x1b[0m\n", b"audit clean\n"]

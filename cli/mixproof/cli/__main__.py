@@ -29,6 +29,7 @@ from .machine.extras import extra_of, install_line
 from .output import stderr
 
 COMMANDS = (
+    "init",
     "plan",
     "inspect",
     "build",

@@ -134,6 +134,27 @@ def test_a_result_that_was_changed_is_an_error_that_names_it(
     assert [failure.file for failure in audit_run(Path(outcome.folder)).failures] == [str(path)]
 
 
+def test_two_sets_of_one_content_are_both_shown(scored: Callable[[str], ExternalScores], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "the same text"}\n')
+    sets = scored("{sets: {one: one.jsonl, two: two.jsonl}}").sets
+    assert list(sets) == ["one", "two"]
+    assert sets["one"] == sets["two"] and sets["one"]["documents"] == 1
+
+
+def test_a_set_that_changed_after_it_was_hashed_is_not_scored_under_its_old_hash(
+    outcome: RunOutcome, tmp_path: Path
+) -> None:
+    (tmp_path / "set.jsonl").write_text('{"text": "one text"}\n')
+    (tmp_path / "spec.yaml").write_text(SPEC + "{sets: {docs: set.jsonl}}")
+    loaded = load_spec(tmp_path / "spec.yaml")
+    benchmarks = find_external(loaded.spec, loaded.base)
+    (tmp_path / "set.jsonl").write_text('{"text": "two text"}\n')
+    with pytest.raises(RequestError, match="external set docs: .*set.jsonl changed while it was read"):
+        score_run(outcome.folder, benchmarks)
+    assert not (Path(outcome.folder) / "external").exists()
+
+
 def test_a_set_is_read_whole_or_not_at_all(scored: Callable[[str], ExternalScores], tmp_path: Path) -> None:
     (tmp_path / "set.jsonl").write_text('{"text": "whole"}\n{"title": "no text"}\n')
     with pytest.raises(RequestError, match=r"set docs: .*set.jsonl, record 1: missing_text in field 'text'"):
@@ -171,10 +192,10 @@ def test_a_task_is_scored_by_its_right_answers(
     ("change", "message"),
     [
         (("task: manual", "task: other"), "no task manual; tasks defined there: other"),
-        (("questions.jsonl", "../questions.jsonl"), r"task manual: \.\./questions.jsonl is outside the folder; move"),
+        (("questions.jsonl", "../questions.jsonl"), r"data_files \.\./questions.jsonl is outside the task folder"),
         (
             ("multiple_choice", "generate_until"),
-            "task manual has output_type generate_until; supported: mult",
+            "output_type generate_until is not supported; use one",
         ),
         (("questions.jsonl", "none.jsonl"), "tasks manual: FileNotFoundError"),
     ],

@@ -178,7 +178,9 @@ def test_the_flow_is_measured_in_another_unit_by_keys_alone(browser: Browser) ->
     browser.wait("return document.querySelector('#flow-0').textContent.includes('exact duplicate 25')")
     browser.wait("return document.querySelector('#flow-0').textContent.includes('invalid json 10')")
     captions = [caption for caption in browser.find("figure[data-figure=flow-0] figcaption") if caption.is_displayed()]
-    assert [caption.text.partition(".")[0] for caption in captions] == ["Records and documents"]
+    assert [caption.text.partition(".")[0] for caption in captions] == [
+        "Records and documents, from reading to the training and held-out sets"
+    ]
 
 
 def test_a_number_leads_to_the_line_that_states_it(browser: Browser, evidence: Evidence) -> None:

@@ -5,17 +5,15 @@ are reported. Bits per byte = sum of -log2 p of the gold answers given their que
 including the white space between question and answer. If a question has several gold answers, the likeliest counts.
 
 Task files and their data (JSON, Parquet, CSV or text) are in one folder, so that the folder's content identifies a
-result; nothing is downloaded. Python functions that task files refer to (`!function`) are run, as by the harness.
+result. Whatever is outside the folder is refused (`task_files`), and nothing is downloaded (`offline`). Python
+functions that task files refer to (`!function`) are run, as by the harness.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import math
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +22,8 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.mixtures.spec import Spec
 
-DATA_FORMATS = ("json", "parquet", "csv", "text", "arrow")
-"""What `dataset_path` may be."""
-OUTPUT_TYPES = ("multiple_choice", "loglikelihood", "loglikelihood_rolling")
-OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+from .offline import offline
+from .task_files import OUTPUT_TYPES, check_task_files
 
 
 @dataclass(frozen=True)
@@ -79,34 +75,42 @@ def find_task_folder(spec: Spec, base: Path) -> TaskFolder | None:
     """Find and hash the files of `external.tasks`; a relative folder starts at `base`.
 
     Raises:
-        RequestError: when the folder does not exist, or the harness is not installed.
+        RequestError: when the folder does not exist, the harness is not installed, or a task uses something outside
+            the folder.
     """
     if spec.external is None or spec.external.tasks is None:
         return None
     where = spec.where("external", "tasks", "folder")
-    folder = (base / spec.external.tasks.folder).resolve()
+    folder = (base / Path(spec.external.tasks.folder).expanduser()).resolve()
     if not folder.is_dir():
         raise RequestError(f"{where}: {folder} is not a folder")
     if importlib.util.find_spec("lm_eval") is None:
         raise RequestError(f"{where}: tasks need lm-evaluation-harness; `pip install 'mixproof[lm-eval]'` installs it")
+    check_task_files(folder, spec.external.tasks.names)
+    return TaskFolder(str(folder), spec.external.tasks.names, _hashes(folder))
+
+
+def _hashes(folder: Path) -> tuple[tuple[str, str], ...]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
-    hashes = tuple((path.relative_to(folder).as_posix(), sha256_of_file(path)) for path in files)
-    return TaskFolder(str(folder), spec.external.tasks.names, hashes)
+    return tuple((path.relative_to(folder).as_posix(), sha256_of_file(path)) for path in files)
 
 
 def score_tasks(tasks: TaskFolder, model: Any) -> list[TaskScores]:  # noqa: ANN401  a HarnessModel: its import takes seconds
     """Run tasks on a model.
 
     Raises:
-        RequestError: when a task is not in the folder, its data are elsewhere, or its output type is not supported.
+        RequestError: when a task cannot be loaded, its output type is not supported, or a file of the folder changed
+            since it was hashed.
     """
     from lm_eval.evaluator import simple_evaluate
 
-    with _offline(Path(tasks.folder)):
+    with offline(Path(tasks.folder)):
         loaded = _load(tasks)
         results = simple_evaluate(
             model, tasks=list(loaded.values()), log_samples=True, bootstrap_iters=0, random_seed=0
         )
+    if _hashes(Path(tasks.folder)) != tasks.sha256:
+        raise RequestError(f"{tasks.folder}: a file changed while tasks were scored; run the command again")
     return [_scores(name, task, results) for name, task in sorted(loaded.items())]
 
 
@@ -114,10 +118,6 @@ def _load(tasks: TaskFolder) -> dict[str, Any]:
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=tasks.folder, include_defaults=False)
-    for name in tasks.names:
-        if name not in manager.all_tasks:
-            defined = ", ".join(sorted(manager.all_tasks)) or "none"
-            raise RequestError(f"{tasks.folder}: no task {name}; tasks defined there: {defined}")
     try:
         loaded: dict[str, Any] = manager.load(list(tasks.names))["tasks"]
     except Exception as error:
@@ -131,30 +131,10 @@ def _load(tasks: TaskFolder) -> dict[str, Any]:
 
 
 def _check(folder: Path, name: str, task: Any) -> None:  # noqa: ANN401  a task of the harness
-    """Check that a task can be scored and that its data are in the folder."""
+    """Check that a task can be scored."""
     if task.OUTPUT_TYPE not in OUTPUT_TYPES:
         supported = ", ".join(OUTPUT_TYPES)
         raise RequestError(f"{folder}: task {name} has output_type {task.OUTPUT_TYPE}; supported: {supported}")
-    path, options = task.config.dataset_path, task.config.dataset_kwargs or {}
-    if path not in DATA_FORMATS:
-        raise RequestError(
-            f"{folder}: task {name}: dataset_path {path!r} is not a local format; use one of "
-            f"{', '.join(DATA_FORMATS)} and list the files in dataset_kwargs.data_files"
-        )
-    for file in _strings(options.get("data_files")):
-        if not (folder / file).resolve().is_relative_to(folder):
-            raise RequestError(f"{folder}: task {name}: {file} is outside the folder; move the data into it")
-
-
-def _strings(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, Sequence):
-        for item in value:
-            yield from _strings(item)
 
 
 def _scores(name: str, task: Any, results: Mapping[str, Any]) -> TaskScores:  # noqa: ANN401  a task of the harness
@@ -186,24 +166,3 @@ def _gold_indices(task: Any, document: Mapping[str, Any]) -> list[int]:  # noqa:
     if isinstance(gold, str):
         gold = task.doc_to_choice(document).index(gold)
     return list(gold) if isinstance(gold, list | tuple) else [int(gold)]
-
-
-@contextlib.contextmanager
-def _offline(folder: Path) -> Iterator[None]:
-    """Run the block in the tasks' folder, without network access and with a temporary cache."""
-    before = {name: os.environ.get(name) for name in OFFLINE}
-    os.environ.update(OFFLINE)
-    import datasets
-
-    cache = datasets.config.HF_DATASETS_CACHE
-    try:
-        with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(folder):
-            datasets.config.HF_DATASETS_CACHE = Path(scratch)
-            yield
-    finally:
-        datasets.config.HF_DATASETS_CACHE = cache
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

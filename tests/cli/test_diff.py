@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mixproof.cli.commands.diff import diff
+from mixproof.cli.commands.diff import diff, print_diff
+from mixproof.train.launch.diff import Diff, Difference
 
 SPEC = """schema: 1
 name: {name}
@@ -46,3 +47,8 @@ def test_a_step_that_one_side_lacks_is_said_once(tmp_path: Path, capsys: pytest.
         ["sources.s03.steps.0.name", "absent", "length"],
         ["sources.s03.steps.0.options.min_chars", "absent", "5"],
     ]
+
+
+def test_integers_beyond_64_bits_are_shown_exactly(capsys: pytest.CaptureFixture[str]) -> None:
+    print_diff(Diff("run", "a", "b", (Difference("flops", 2**70, [2**70, "é"]),), ()))
+    assert capsys.readouterr().out.split()[-7:-3] == ["flops", str(2**70), f'[{2**70},"é"]', "nothing"]

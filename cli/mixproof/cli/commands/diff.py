@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 from rich.markup import escape
 
@@ -81,7 +81,7 @@ def _some(keys: Sequence[str]) -> str:
 
 
 def _short(value: Any) -> str:  # noqa: ANN401  JSON
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     if CHECKSUM.fullmatch(text):
         text = f"{text[:16]}…"
     return escape(text if len(text) <= VALUE_CHARS else f"{text[:VALUE_CHARS]}…")

@@ -12,11 +12,13 @@ Start-up, held-out evaluation and queueing are not included.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, MANIFEST, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget
@@ -24,9 +26,12 @@ from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.train_spec import Architecture
 from mixproof.tokenize.dataset.indexed import token_dtype
 from mixproof.train.proxies import architecture_of, flops_per_token, memory_of
-from mixproof.train.record import RUN, TRAIN, ArchitectureRecord, read_run
+from mixproof.train.record import TRAIN, ArchitectureRecord
 
-ASSUMED_FLOPS_A_SECOND = 0.4 * 989e12
+from .runs_table import readable_records
+
+log = logging.getLogger(__name__)
+ASSUMED_FLOPS_PER_SECOND = 0.4 * 989e12
 ASSUMED = "assumed: 40% of the 989 TFLOP/s of an H100"
 
 
@@ -65,7 +70,12 @@ def document_rate(store: Store) -> Rate | None:
         seconds = sum(circumstances.get("seconds", {}).values())
         if not seconds or circumstances.get("stages_reused"):
             continue
-        inputs = {source.inputs.path: source.inputs for source in read_manifest(path).sources.values()}
+        try:
+            sources = read_manifest(path).sources.values()
+        except RequestError as error:
+            log.warning("%s; left out of the estimate", error)
+            continue
+        inputs = {source.inputs.path: source.inputs for source in sources}
         size = sum(files.bytes for files in inputs.values())  # the parts of a split source read the same files
         speed = size / (seconds * circumstances["machine"]["processors"])
         if best is None or size > best[0]:
@@ -75,11 +85,8 @@ def document_rate(store: Store) -> Rate | None:
 
 def training_rates(store: Store) -> Iterator[tuple[ArchitectureRecord, int, Rate]]:
     """Shape, sequence length and throughput of every finished run in this store."""
-    for key in store.keys(TRAIN):
-        path = store.path(f"{TRAIN}/{key}/{RUN}")
-        if not path.is_file():
-            continue
-        record, circumstances = read_run(path), _read(store, f"{TRAIN}/{key}")
+    for record in readable_records(store):
+        circumstances = _read(store, f"{TRAIN}/{record.key}")
         speed = circumstances.get("tokens_per_second", 0) / max(circumstances.get("ranks", 1), 1)
         if record.status == "done" and speed:
             yield record.architecture, record.sequence_length, Rate(speed, circumstances["device"], "")
@@ -132,7 +139,7 @@ def _training_rate(
         speeds = [rate.amount for rate in same if rate.device == device]
         if speeds:
             return Rate(median(speeds), device, f"measured: {len(speeds)} runs of this store")
-    return Rate(ASSUMED_FLOPS_A_SECOND / flops, "cuda", ASSUMED)
+    return Rate(ASSUMED_FLOPS_PER_SECOND / flops, "cuda", ASSUMED)
 
 
 def _checkpoints(budget: RunBudget) -> int:
@@ -141,9 +148,11 @@ def _checkpoints(budget: RunBudget) -> int:
 
 
 def _read(store: Store, folder: str) -> dict[str, Any]:
-    """Circumstances of a build or run; empty if there are none."""
+    """Circumstances of a build or run; empty if there are none, or if they cannot be read."""
     path = store.path(f"{folder}/{CIRCUMSTANCES}")
-    if not path.is_file():
+    try:
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError as error:
+        log.warning("%s: %s; left out of the estimate", path, error)
         return {}
-    found: dict[str, Any] = json.loads(path.read_bytes())
-    return found
+    return found if isinstance(found, dict) else {}

@@ -108,9 +108,7 @@ def _initial(spec: Spec, manifest: Manifest) -> InitialCheckpoint | None:
         return None
     from mixproof.train.checkpoint.initial import check_initial, find_initial  # imports torch
 
-    initial = find_initial(
-        Path(declared.checkpoint), manifest.tokenizer.sha256, optimizer=declared.optimizer
-    )
+    initial = find_initial(Path(declared.checkpoint), manifest.tokenizer.sha256, optimizer=declared.optimizer)
     for name, proxy in spec.train.proxies.items():
         try:
             check_initial(initial, architecture_of(name, proxy), manifest.tokenizer.vocab_size, spec.train.rope_base)

@@ -94,6 +94,36 @@ def test_a_wrong_request_is_exit_code_2(mixproof: Mixproof, arguments: list[str]
     assert message in done.err and not done.out
 
 
+ONE_SOURCE = """\
+schema: 1
+name: one
+sources:
+  code: {files: "corpus/code/**/*.py", format: code}
+tokenizer: {train: {vocab_size: 1200, bytes: 2MB}}
+mixtures:
+  only: {code: 100%}
+train:
+  sequence_length: 64
+  proxies:
+    nano: {tokens: 5120, global_batch_size: 8, lr: 2.0e-3}
+"""
+
+
+@pytest.mark.parametrize(
+    ("spec", "arguments", "message"),
+    [
+        (SPEC, ["--rounds", "3"], "--rounds: 3 candidates and the anchor are too few mixtures"),
+        (ONE_SOURCE, [], "sources.code: a search needs at least two sources, and code is the only one"),
+    ],
+)
+def test_a_search_that_cannot_succeed_is_refused_before_any_work(
+    mixproof: Mixproof, tmp_path: Path, spec: str, arguments: list[str], message: str
+) -> None:
+    done = mixproof("search", write_experiment(tmp_path, spec), "--store", tmp_path / "store", *arguments)
+    assert done.code == 2 and message in done.err
+    assert not (tmp_path / "store").exists()
+
+
 def test_the_spec_written_extends_the_one_searched_and_holds_the_found_mixture_alone(tmp_path: Path) -> None:
     searched = load_spec(write_experiment(tmp_path))
     sources = dict.fromkeys(sorted(searched.spec.sources), Fraction(1))

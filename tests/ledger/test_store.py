@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.store import Store
 
@@ -71,3 +72,15 @@ def test_facts_must_have_an_exact_spelling(tmp_path: Path) -> None:
 def test_a_store_travels_to_a_worker_and_names_files_relative_to_itself(tmp_path: Path) -> None:
     store = pickle.loads(pickle.dumps(Store(tmp_path)))  # noqa: S301  our own bytes
     assert store.relative(tmp_path / "read" / "x") == "read/x"
+
+
+def test_a_store_cannot_be_a_file_or_inside_one(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path / "file", tmp_path / "file" / "x", tmp_path / "file" / "x" / "y"):
+        with pytest.raises(RequestError, match=f"{path}: {tmp_path}/file is a file; a store is a folder"):
+            Store(path).check()
+    with pytest.raises(RequestError, match="File name too long"):
+        Store(tmp_path / ("x" * 300)).check()
+    Store(tmp_path).check()
+    Store(tmp_path / "new" / "store").check()
+    assert not (tmp_path / "new").exists()

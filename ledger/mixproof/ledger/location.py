@@ -49,7 +49,8 @@ def locate(target: str | Path) -> Location:
     """Find the store of `target`: `<store>/<stage>/<key>`, or a file in that folder.
 
     Raises:
-        RequestError: when a URL does not end like a build's or run's URL, or its store cannot be used.
+        RequestError: when a folder does not exist, a URL does not end like a build's or run's, or its store cannot be
+            used.
     """
     text = str(target)
     if is_remote(text):
@@ -62,5 +63,7 @@ def locate(target: str | Path) -> Location:
         store.check()
         return Location(store, match["name"])
     path = Path(text.removeprefix("file://")).resolve()
+    if not path.is_dir() and path.name not in RECORDS and not path.is_file():
+        raise RequestError(f"{text}: no such folder; name the folder of a build or run, or its {' or '.join(RECORDS)}")
     folder = path if path.is_dir() else path.parent
     return Location(Store(folder.parent.parent), f"{folder.parent.name}/{folder.name}")

@@ -20,7 +20,7 @@ from typing import Any
 
 from .account import StageRow
 from .attempts import ATTEMPTS, scratch_folder
-from .errors import DamagedFileError
+from .errors import DamagedFileError, RequestError
 from .files import Found, find_files, is_scratch, publish, publish_bytes
 from .fingerprint import plain, sha256_of_file
 from .objects import BLOCK_BYTES, Objects, cache_folder, is_remote
@@ -89,10 +89,20 @@ class Store:
         """Check that the store can be used, before any work.
 
         Raises:
-            RequestError: when the package, the credentials, the bucket or the permission is missing.
+            RequestError: when the path is not that of a folder, or is inside a file; for an object store, when the
+                package, the credentials, the bucket or the permission is missing.
         """
         if self._objects:
             self._objects.check()
+            return
+        for path in (self.root, *self.root.parents):
+            try:
+                if path.is_dir():
+                    return
+                if path.exists():
+                    raise RequestError(f"{self.root}: {path} is a file; a store is a folder, so name another path")
+            except OSError as error:
+                raise RequestError(f"{self.root}: {error.strerror}; name another folder for the store") from None
 
     def path(self, relative: str) -> Path:
         """The local path of the file named `relative` (to the store); the file may not exist.

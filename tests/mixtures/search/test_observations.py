@@ -91,3 +91,16 @@ def test_mixtures_to_predict_have_the_sources_that_were_run_and_no_others(tmp_pa
     (tmp_path / "p.csv").write_text("web\n1\n")
     with pytest.raises(SpecError, match="there is no column 'code'"):
         read_mixtures(tmp_path / "p.csv", ["web", "code"])
+
+
+@pytest.mark.parametrize("first", [2**53, 173285123456789024, 10**40])
+def test_an_index_is_exact_at_any_size(first: int, read: Read) -> None:
+    weights = f"index,a,b\n{first},1,0\n{first + 1},0,1\n"
+    assert read(weights, f"index,loss\n{first + 1},5\n{first},6\n").values.tolist() == [[5], [6]]
+    with pytest.raises(SpecError, match=rf"2 rows have no mixture in the other file, for example index {first + 2}, "):
+        read(weights, f"index,loss\n{first + 2},5\n{first + 3},6\n")
+
+
+def test_an_index_that_is_no_number_or_endless_is_text(read: Read) -> None:
+    weights = "index,a,b\nnan,1,0\n1e999999999,0,1\n"
+    assert read(weights, "index,loss\n1e999999999,5\nnan,6\n").mixtures.shares.tolist() == [[0, 1], [1, 0]]

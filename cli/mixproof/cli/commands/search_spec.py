@@ -28,11 +28,14 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store, publish_bytes
 from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.mixtures.search.families import families
+from mixproof.mixtures.search.feasible import check_rounds, check_space
 from mixproof.mixtures.search.rounds import Measured, Outcome, Plan, Trial, Units
 from mixproof.mixtures.search.rounds import search as search_rounds
 from mixproof.mixtures.search.space import UNITS, Space, exact_shares
 from mixproof.mixtures.search.supply import draw_tokens, space_of
 from mixproof.mixtures.spec import Mixture, Spec
+from mixproof.mixtures.split_sources import SplitSource
+from mixproof.mixtures.whole_numbers import MAX_SEED
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.train.compare.compare import objective_weights
@@ -70,11 +73,14 @@ def search_spec(path: Path, options: SearchOptions) -> None:
     proxy = _proxy(request.spec, options.proxy)
     output = options.output or path.with_name(f"{path.stem}-{FOUND}.yaml")
     _check_output(output, path)
+    check_rounds(options.rounds)
+    _check_sources(request.spec)
     with stage_progress() as progress, Cluster(options.address, options.workers, progress) as cluster:
         look_before_work(request.store, cluster)
         built = run_build(request, cluster)
         request, manifest = replace(request, loaded=built.loaded), built.manifest
         space = space_of(request.spec, proxy, {name: s.train.tokens for name, s in manifest.sources.items()})
+        check_space(space)
         plan = Plan(options.rounds, _seeds(request.spec, options.repeats), name=f"{SEARCH}/{manifest.build}/{proxy}")
         weights = _weights(request.spec, manifest)
         trainer = _Trainer(request, manifest, cluster, progress, proxy, space, tuple(weights))
@@ -216,7 +222,17 @@ def _seeds(spec: Spec, repeats: int) -> tuple[int, ...]:
     """The spec's first `repeats` seeds; if it has fewer, the next integers follow."""
     seeds = list(spec.train.seeds)[:repeats]
     following = max(spec.train.seeds) + 1
+    if following + repeats > MAX_SEED:
+        following = next(first for first in count(1) if not {*range(first, first + repeats)} & {*spec.train.seeds})
     return (*seeds, *range(following, following + repeats - len(seeds)))
+
+
+def _check_sources(spec: Spec) -> None:
+    """Refuse a spec with a single source; the parts of a split source are known only after the build."""
+    if len(spec.sources) == 1 and not any(isinstance(source, SplitSource) for source in spec.sources.values()):
+        (name,) = spec.sources
+        where = spec.where("sources", name)
+        raise RequestError(f"{where}: a search needs at least two sources, and {name} is the only one; add another")
 
 
 def _check_output(output: Path, spec: Path) -> None:

@@ -12,6 +12,7 @@ import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from mixproof.mixtures.errors import SpecError
 
 FloatArray = NDArray[np.float64]
 INDEX = "index"
+MAX_INDEX_DIGITS = 100
+"""Longer numbers join only if they are spelled alike."""
 SUM_TOLERANCE = 0.05
 """Largest relative deviation of a row's sum that counts as rounding."""
 
@@ -171,13 +174,15 @@ def _check_index(path: Path, index: Sequence[str], lines: Sequence[int]) -> None
 
 
 def _index(cell: str) -> str:
-    """One spelling for `7`, `07` and `7.0`, which programs write for the same row."""
+    """One spelling for `7`, `07` and `7.0`, which programs write for the same row; exact at any size."""
     text = cell.strip()
     try:
-        number = float(text)
-    except ValueError:
+        number = Decimal(text)
+    except InvalidOperation:
         return text
-    return str(int(number)) if math.isfinite(number) and number == int(number) else text
+    if not number.is_finite() or number.adjusted() > MAX_INDEX_DIGITS or number != number.to_integral_value():
+        return text
+    return str(int(number))
 
 
 def _number(path: Path, line: int, column: str, cell: str) -> float:

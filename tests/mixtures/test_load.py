@@ -11,7 +11,7 @@ import pytest
 
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
-from mixproof.mixtures.spec import Spec, Step
+from mixproof.mixtures.spec import EvaluationFiles, Spec, Step
 
 LoadText = Callable[[str], Spec]
 LoadWith = Callable[[str, str], Spec]
@@ -73,7 +73,7 @@ def test_every_part_of_the_schema_loads_into_exact_values(load_text: LoadText) -
     assert spec.on_bad_record.reject == Fraction(5, 1000)
     assert spec.dedup is not None and spec.dedup.scope == {"web": ("english", "code")}
     assert (spec.heldout.create, spec.heldout.from_) == (None, "other/manifest.json")
-    assert spec.decontaminate and spec.decontaminate.against == ("evals/*.jsonl",)
+    assert spec.decontaminate and spec.decontaminate.against == (EvaluationFiles(files=("evals/*.jsonl",)),)
     assert spec.max_epochs("code") == 2
     assert spec.max_epochs("english") == 4
     assert spec.train.proxies["mine"].min_lr == Fraction(1, 1000)

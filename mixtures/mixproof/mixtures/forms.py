@@ -28,7 +28,7 @@ def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any
     _change_each(result, "sources", lambda name, source: _source(name, source, problems))
     _change(result, "dedup", _dedup)
     _change(result, "heldout", lambda heldout: heldout or {"create": {}})
-    _change(result, "decontaminate", lambda value: {} if value is True else _with_list(value, "against"))
+    _change(result, "decontaminate", lambda value: {} if value is True else _decontaminate(value))
     _change(result, "external", _external)
     _change(result, "target", _target)
     _change(result, "train", lambda train: _train(train, problems))
@@ -53,6 +53,15 @@ def _with_list(value: Any, key: str) -> Any:  # noqa: ANN401  any YAML value
     if isinstance(value, dict) and isinstance(value.get(key), str):
         return {**value, key: [value[key]]}
     return value
+
+
+def _decontaminate(value: Any) -> Any:  # noqa: ANN401  any YAML value
+    value = _with_list(value, "against")
+    if not isinstance(value, dict) or not isinstance(value.get("against"), list | dict):
+        return value
+    entries = value["against"] if isinstance(value["against"], list) else [value["against"]]
+    entries = [{"files": entry} if isinstance(entry, str) else entry for entry in entries]
+    return {**value, "against": [_with_list(_with_list(entry, "files"), "fields") for entry in entries]}
 
 
 def _external(external: Any) -> Any:  # noqa: ANN401  any YAML value

@@ -105,11 +105,23 @@ class HeldoutSpec(SpecPart):
     """Path of the manifest of another build, to import its held-out sets."""
 
 
+class EvaluationFiles(SpecPart):
+    """Evaluation files with the same fields."""
+
+    files: tuple[str, ...] = Field(min_length=1)
+    """Paths, globs or fsspec URLs."""
+    fields: tuple[str, ...] | None = Field(None, min_length=1)
+    """Fields that hold texts to protect; a dot selects a nested field. Default: known fields of benchmarks, by name."""
+    passages: bool = True
+    """Protect the passage that a question is about, such as `context` in SQuAD. Has no effect with `fields`."""
+
+
 class Decontaminate(SpecPart):
     """Which training documents are dropped because they overlap with held-out or evaluation texts."""
 
-    against: tuple[str, ...] = ()
-    """Evaluation files to protect, besides the held-out texts, which are always protected."""
+    against: tuple[EvaluationFiles, ...] = ()
+    """Evaluation files to protect, besides the held-out texts, which are always protected. A path alone: its files with
+    known fields."""
     ngram: NgramLength = 13
     """Words per n-gram; shorter runs of shared text do not count."""
     overlap: Share = Fraction(1, 2)

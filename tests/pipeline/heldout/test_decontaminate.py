@@ -108,7 +108,7 @@ def test_evaluation_texts_count_beside_held_out_ones(read_room: ReadRoom) -> Non
     room = read_room({"a": [[*TEXTS, asked, quoted]]})
     records = [{"question": question, "answer": "the first"}, {"text": passage}]
     (room.folder / "e.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    made = room.decontaminate(room.create(tokens=1, min_documents=1), against=["e.jsonl"])
+    made = room.decontaminate(room.create(tokens=1, min_documents=1), against=[{"files": ["e.jsonl"]}])
     assert made.rows["a"].dropped == {"evaluation_overlap": Count(documents=2, bytes=len(asked) + len(quoted))}
     rows = pq.read_table(room.store.path(made.dropped["a"][0])).to_pylist()
     assert [(row["match"], row["match_record"]) for row in rows] == [

@@ -61,7 +61,7 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
         "inputs": {name: _stats(found) for name, found in files.items()},
         "tokenizer": _stats(_tokenizer(loaded)),
         "heldout": _heldout(loaded),
-        "against": _stats(_against(loaded)),
+        "against": _against(loaded),
     }
     return f"{FOLDER}/{sha256_of(key)}.json"
 
@@ -84,10 +84,16 @@ def _tokenizer(loaded: LoadedSpec) -> tuple[Path, ...]:
     return (*_existing(loaded, str(given), f"tokenizer.{kind}"), *(path for path in beside if path.is_file()))
 
 
-def _against(loaded: LoadedSpec) -> tuple[InputFile, ...]:
+def _against(loaded: LoadedSpec) -> list[object]:
+    """The evaluation files, with their fields where these are declared."""
     decontaminate = loaded.spec.decontaminate
     where = loaded.spec.where("decontaminate", "against")
-    return () if decontaminate is False else find_others(decontaminate.against, loaded.base, where=where)
+    found: list[object] = []
+    for entry in () if decontaminate is False else decontaminate.against:
+        stats = _stats(find_others(entry.files, loaded.base, where=where))
+        declared = [*(entry.fields or ()), entry.passages]
+        found += stats if declared == [True] else [[*each, *declared] for each in stats]
+    return found
 
 
 def _existing(loaded: LoadedSpec, name: str | None, where: str) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -80,6 +80,8 @@ class Decontaminated:
     """The ledger row `decontaminate` of each source, held-out documents included; empty when it is off."""
     dropped: dict[str, tuple[str | None, ...]]
     """For each shard the Parquet file (DROPPED_SCHEMA) of dropped documents, relative to the store; None: nothing."""
+    evaluation: tuple[dict[str, Any], ...] = ()
+    """What was read of each evaluation file: `file`, `records`, `texts` by field, and the fields `not_read`."""
 
 
 def decontaminate(selection: Selection, heldout: Heldout, against: Sequence[EvaluationFile]) -> Decontaminated:
@@ -97,7 +99,8 @@ def decontaminate(selection: Selection, heldout: Heldout, against: Sequence[Eval
     options = selection.spec.decontaminate
     if options is False:
         return Decontaminated(dict(heldout.train), {}, {})
-    index = _index(options, heldout, against, selection)
+    indexed = _index(options, heldout, against, selection)
+    index = indexed.key
     keys: list[str] = []
     parts: list[_Part] = []
     for name, source in selection.sources.items():
@@ -116,7 +119,8 @@ def decontaminate(selection: Selection, heldout: Heldout, against: Sequence[Eval
     receipts = run_missing(
         selection.store, DECONTAMINATE, work, calls, decontaminate_shard, selection.cluster, "decontaminate"
     )
-    return _gather(selection.sources, heldout, parts, [receipts[key] for key in keys])
+    found = _gather(selection.sources, heldout, parts, [receipts[key] for key in keys])
+    return replace(found, evaluation=tuple(indexed.facts["evaluation"]))
 
 
 def decontaminate_shard(
@@ -231,8 +235,10 @@ def _account(documents: int, size: int, rows: Sequence[Mapping[str, Any]]) -> St
     ).check()
 
 
-def _index(options: Decontaminate, heldout: Heldout, against: Sequence[EvaluationFile], selection: Selection) -> str:
-    """Index the texts to protect unless the store has the index; returns its key."""
+def _index(
+    options: Decontaminate, heldout: Heldout, against: Sequence[EvaluationFile], selection: Selection
+) -> Receipt:
+    """Index the texts to protect unless the store has the index; returns its receipt."""
     sets = [heldout.texts[name] for name in sorted(heldout.texts)]
     key = index_key(options.ngram, sets, against)
 
@@ -240,8 +246,7 @@ def _index(options: Decontaminate, heldout: Heldout, against: Sequence[Evaluatio
         return [(selection.store, each, ngram, sets, list(against)) for each, ngram in missing.items()]
 
     work = {key: options.ngram}
-    run_missing(selection.store, INDEX, work, calls, make_index, selection.cluster, "index held-out texts")
-    return key
+    return run_missing(selection.store, INDEX, work, calls, make_index, selection.cluster, "index held-out texts")[key]
 
 
 def _gather(

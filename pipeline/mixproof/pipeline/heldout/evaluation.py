@@ -1,16 +1,15 @@
-"""Evaluation files that training documents must not overlap with: JSON lines, Parquet, or one JSON list of objects.
+"""Evaluation files that training documents must not overlap with: JSON Lines, Parquet, or one JSON list of objects.
 
-An item is a record. The strings `text` and `question` of each are texts to protect. So are `answer` and `choices` (a
-string, a list of strings, or an object whose `text` is such a list) where they have at least n words: a
-shorter answer, as `Paris`, says nothing without its question. Numbers there, as the place of the right
-choice, are passed over. A record without any of these fields, or one that cannot be parsed, is an error:
-an evaluation that is only half protected is worse than none.
+An item is a record, and `evaluation_forms.py` says which of its fields hold texts to protect. A record without such a
+text, or one that cannot be parsed, is an error: an evaluation that is protected only in part is worse than none. What
+was read of each file, and which fields were not, is summed up for the build's report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,78 +24,116 @@ from mixproof.pipeline.read.files import InputFile, find_others
 from mixproof.pipeline.readers.jsonl import BOM, split_lines
 from mixproof.pipeline.readers.raw import local_copy, plain_blocks, unpacked_blocks
 from mixproof.pipeline.readers.unchanged import hash_file
-from mixproof.pipeline.words.words import word_hashes
 
-ALWAYS = ("text", "question")
-WHEN_LONG = ("answer", "choices")
+from .evaluation_forms import FieldRule, protected_texts, unread_fields
+
+SHOWN_FIELDS = 20
+WAY_OUT = "declare the fields that hold its texts: `against: [{files: ..., fields: [...]}]`"
 
 
 @dataclass(frozen=True)
 class EvaluationFile:
-    """One evaluation file, by its content."""
+    """One evaluation file, identified by its content."""
 
     file: InputFile
     sha256: str
+    rule: FieldRule = field(default_factory=FieldRule)
 
 
 @dataclass(frozen=True)
 class EvaluationText:
-    """A text that evaluations use."""
+    """A text to protect."""
 
     record: int
-    """Place of its record in the file, from 0, blank lines counted."""
+    """Index of its record in the file, from 0, blank lines counted."""
     field: str
     text: str
+
+
+@dataclass
+class EvaluationSummary:
+    """What was read of an evaluation file."""
+
+    file: str
+    records: int = 0
+    texts: Counter[str] = field(default_factory=Counter)
+    """Number of protected texts, by field."""
+    not_read: list[str] = field(default_factory=list)
+    """Fields that are in the file and not protected, sorted."""
+
+    def plain(self) -> dict[str, object]:
+        """Return the summary as plain JSON."""
+        return {
+            "file": self.file,
+            "records": self.records,
+            "texts": dict(sorted(self.texts.items())),
+            "not_read": self.not_read,
+        }
 
 
 def find_evaluation_files(spec: Spec, base: Path) -> tuple[EvaluationFile, ...]:
     """Find and hash the files of `decontaminate.against`, sorted by name; relative paths start at `base`.
 
     Raises:
-        RequestError: when a pattern matches nothing, or a file's name does not tell its format.
+        RequestError: when a pattern matches nothing, a file's name does not tell its format, or a file is listed twice
+            with different fields.
     """
     if spec.decontaminate is False:
         return ()
-    found = []
-    for file in find_others(spec.decontaminate.against, base, where=spec.where("decontaminate", "against")):
-        found.append(EvaluationFile(file, hash_file(file.url)[1]))
-    return tuple(found)
+    where = spec.where("decontaminate", "against")
+    found: dict[str, EvaluationFile] = {}
+    for entry in spec.decontaminate.against:
+        rule = FieldRule(entry.fields, entry.passages)
+        for file in find_others(entry.files, base, where=where):
+            if file.url in found:
+                if found[file.url].rule != rule:
+                    raise RequestError(f"{where}: {file.url} is listed twice with different fields; list it once")
+                continue
+            found[file.url] = EvaluationFile(file, hash_file(file.url)[1], rule)
+    return tuple(sorted(found.values(), key=lambda each: (each.file.name, each.sha256)))
 
 
-def read_evaluation_texts(file: InputFile, ngram: int) -> Iterator[EvaluationText]:
-    """Yield the texts of an evaluation file, record by record.
+def read_evaluation_file(file: EvaluationFile, ngram: int) -> tuple[list[EvaluationText], EvaluationSummary]:
+    """Read the texts to protect, record by record, and sum up what was read.
+
+    Args:
+        file: the file.
+        ngram: number of words from which answers are protected.
 
     Raises:
-        RequestError: when a record is no object or holds none of the fields; names file and line.
+        RequestError: when a record is not an object or has no text to protect; names file, record and its fields.
         DamagedFileError: when the file cannot be read to its end.
     """
-    records = _parquet_records(file) if file.format == "parquet" else _json_records(file)
-    for number, record in records:
-        texts = list(_texts(number, record, ngram))
-        if not texts and not any(name in record for name in WHEN_LONG):
-            raise RequestError(
-                f"{file.source}: {_place(file, number)} has no text in any of {', '.join(ALWAYS + WHEN_LONG)}; "
-                f"it has {', '.join(sorted(record)) or 'no fields'}"
-            )
-        yield from texts
+    texts: list[EvaluationText] = []
+    summary = EvaluationSummary(file.file.name)
+    names: set[str] = set()
+    is_parquet = file.file.format == "parquet"
+    for number, record in _parquet_records(file, names) if is_parquet else _json_records(file.file):
+        found = protected_texts(record, file.rule, ngram)
+        if not found:
+            raise _no_text(file, f"{_location(file.file, number)} has no text to protect", record)
+        texts += [EvaluationText(number, each.field, each.text) for each in found]
+        summary.records += 1
+        summary.texts.update(each.field for each in found)
+        names.update(record)
+    summary.not_read = unread_fields(names, file.rule)
+    unused = [name for name in file.rule.fields or () if name not in summary.texts]
+    if unused and summary.records:
+        problem = f"{file.file.url} has no text in the declared field{'s' * (len(unused) > 1)} {', '.join(unused)}"
+        raise _no_text(file, problem, dict.fromkeys(names))
+    return texts, summary
 
 
-def _texts(number: int, record: Mapping[str, Any], ngram: int) -> Iterator[EvaluationText]:
-    for field in ALWAYS:
-        for text in _strings(record.get(field)):
-            yield EvaluationText(number, field, text)
-    for field in WHEN_LONG:
-        for text in _strings(record.get(field)):
-            if len(word_hashes([text]).values) >= ngram:
-                yield EvaluationText(number, field, text)
-
-
-def _strings(value: object) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, dict):
-        return _strings(value.get("text"))
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+def _no_text(file: EvaluationFile, problem: str, record: dict[str, Any]) -> RequestError:
+    names = sorted(record)
+    shown = ", ".join(names[:SHOWN_FIELDS]) + (", ..." if len(names) > SHOWN_FIELDS else "")
+    looked_for = "a question or a passage" if file.rule.passages else "a question (passages: false)"
+    if file.rule.fields is not None:
+        looked_for = f"the declared fields {', '.join(file.rule.fields)}"
+    way_out = WAY_OUT if file.rule.fields is None else "correct the fields"
+    return RequestError(
+        f"{file.file.source}: {problem}: mixproof looks for {looked_for}; the fields are {shown or 'none'}; {way_out}"
+    )
 
 
 def _json_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -108,28 +145,29 @@ def _json_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
             return
         for number, (line, _) in enumerate(split_lines(blocks)):
             if line is None:
-                raise RequestError(f"{file.source}: {_place(file, number)} is too long for a record")
+                raise RequestError(f"{file.source}: {_location(file, number)} is too long")
             line = line.removeprefix(BOM) if number == 0 else line
             if not line.strip():
                 continue
             try:
                 record = orjson.loads(line)
             except orjson.JSONDecodeError as error:
-                raise RequestError(f"{file.source}: {_place(file, number)} is not JSON: {error}") from None
+                raise RequestError(f"{file.source}: {_location(file, number)} is not valid JSON: {error}") from None
             if not isinstance(record, dict):
-                raise RequestError(f"{file.source}: {_place(file, number)} is {type(record).__name__}, not an object")
+                kind = type(record).__name__
+                raise RequestError(f"{file.source}: {_location(file, number)} is of type {kind}, not an object")
             yield number, record
 
 
 def _begins_a_list(blocks: Iterable[bytes]) -> tuple[bool, Iterator[bytes]]:
-    """Whether the first sign beyond white space opens a list; and all blocks, the first ones included."""
-    rest = iter(blocks)
+    """Tell whether the first character after white space opens a list; also return all blocks, including those read."""
+    following = iter(blocks)
     seen = []
-    for block in rest:
+    for block in following:
         seen.append(block)
         begin = b"".join(seen).removeprefix(BOM).lstrip()
         if begin:
-            return begin.startswith(b"["), chain(seen, rest)
+            return begin.startswith(b"["), chain(seen, following)
     return False, iter(seen)
 
 
@@ -137,32 +175,32 @@ def _items(file: InputFile, data: bytes) -> Iterator[tuple[int, dict[str, Any]]]
     try:
         items = orjson.loads(data.removeprefix(BOM))
     except orjson.JSONDecodeError as error:
-        raise RequestError(f"{file.source}: {file.url} begins as a JSON list and is none: {error}") from None
+        raise RequestError(f"{file.source}: {file.url} starts like a JSON list but is not valid: {error}") from None
     for number, item in enumerate(items):
         if not isinstance(item, dict):
             kind = type(item).__name__
-            raise RequestError(f"{file.source}: {file.url}, item {number + 1}, is {kind}, not an object")
+            raise RequestError(f"{file.source}: {file.url}, item {number + 1}, is of type {kind}, not an object")
         yield number, item
 
 
-def _parquet_records(file: InputFile) -> Iterator[tuple[int, dict[str, Any]]]:
-    with local_copy(file.url) as path:
+def _parquet_records(file: EvaluationFile, names: set[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the records with the columns that may hold texts; adds the names of all columns to `names`."""
+    url = file.file.url
+    with local_copy(url) as path:
         try:
             with pq.ParquetFile(path) as opened:
-                wanted = [name for name in opened.schema_arrow.names if name in ALWAYS + WHEN_LONG]
-                if not wanted:
-                    raise RequestError(
-                        f"{file.source}: {file.url} has none of the columns {', '.join(ALWAYS + WHEN_LONG)}; "
-                        f"it has {', '.join(opened.schema_arrow.names)}"
-                    )
+                names.update(opened.schema_arrow.names)
+                columns = [name for name in opened.schema_arrow.names if file.rule.reads(name)]
+                if not columns:
+                    raise _no_text(file, f"{url} has no column with texts to protect", dict.fromkeys(names))
                 number = 0
-                for batch in opened.iter_batches(1024, columns=wanted):
+                for batch in opened.iter_batches(1024, columns=columns):
                     for record in batch.to_pylist():
-                        yield number, {name: value for name, value in record.items() if value is not None}
+                        yield number, record
                         number += 1
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DamagedFileError(file.url, "Parquet", str(error).partition("\n")[0]) from error
+            raise DamagedFileError(url, "Parquet", str(error).partition("\n")[0]) from error
 
 
-def _place(file: InputFile, number: int) -> str:
+def _location(file: InputFile, number: int) -> str:
     return f"{file.url}, {'record' if file.format == 'parquet' else 'line'} {number + (file.format != 'parquet')},"

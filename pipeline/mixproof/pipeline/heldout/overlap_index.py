@@ -24,12 +24,12 @@ from mixproof.pipeline.columns import read_whole, table_of
 from mixproof.pipeline.readers.unchanged import verified
 from mixproof.pipeline.words.ngrams import Ragged
 
-from .evaluation import EvaluationFile, read_evaluation_texts
+from .evaluation import EvaluationFile, read_evaluation_file
 from .heldout_set import HeldoutSet
 from .overlap import OverlapIndex, Postings, build_index
 
 INDEX = "overlap_index"
-VERSION = 2
+VERSION = 3
 TEXTS = "texts.parquet"
 SHOWN_CHARS = 200
 
@@ -58,8 +58,12 @@ class IndexedTexts:
 
 def index_key(ngram: int, sets: Sequence[HeldoutSet], against: Sequence[EvaluationFile]) -> str:
     """Make the key of the index of these sets and files."""
-    names = [[each.source, each.sha256] for each in sets], [[each.file.name, each.sha256] for each in against]
-    return stage_key(INDEX, VERSION, {"ngram": ngram}, names)
+    identity = [[each.source, each.sha256] for each in sets], [_identity(each) for each in against]
+    return stage_key(INDEX, VERSION, {"ngram": ngram}, identity)
+
+
+def _identity(file: EvaluationFile) -> list[object]:
+    return [file.file.name, file.sha256, file.rule.fields, file.rule.passages]
 
 
 def make_index(
@@ -68,6 +72,7 @@ def make_index(
     """Index the texts of held-out sets and evaluation files."""
     texts: list[str] = []
     rows: list[tuple[str, int]] = []
+    summaries: list[dict[str, object]] = []
     for each in sets:
         table = read_whole(store.path(each.path), ["record", "text"])
         texts += table["text"].to_pylist()
@@ -75,9 +80,10 @@ def make_index(
     protected = len(texts)
     for file in against:
         with verified(file.file.url, file.sha256):
-            for item in read_evaluation_texts(file.file, ngram):
-                texts.append(item.text)
-                rows.append((f"evaluation/{file.file.name}", item.record))
+            found, summary = read_evaluation_file(file, ngram)
+        texts += [each.text for each in found]
+        rows += [(f"evaluation/{file.file.name}", each.record) for each in found]
+        summaries.append(summary.plain())
     index = build_index(texts, ngram, protected)
     hashes = [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
     starts = [text[:SHOWN_CHARS] for text in texts]
@@ -85,7 +91,7 @@ def make_index(
     with store.attempt(INDEX, key) as attempt:
         save_index(index, attempt.path("."))
         pq.write_table(table_of(described, TEXTS_SCHEMA), attempt.path(TEXTS), compression="zstd")
-        attempt.commit(facts={"ngram": ngram, "protected": protected})
+        attempt.commit(facts={"ngram": ngram, "protected": protected, "evaluation": summaries})
 
 
 def save_index(index: OverlapIndex, folder: Path) -> None:

@@ -25,6 +25,7 @@ from mixproof.pipeline.heldout.create_heldout import create_heldout
 from mixproof.pipeline.heldout.decontaminate import Decontaminated, decontaminate
 from mixproof.pipeline.heldout.evaluation import EvaluationFile, find_evaluation_files
 from mixproof.pipeline.heldout.heldout_set import Heldout, HeldoutSet
+from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_size
 from mixproof.pipeline.heldout.import_heldout import import_heldout
 from mixproof.pipeline.heldout.reserve import reserve_heldout
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
@@ -56,6 +57,25 @@ class BuildResult:
     manifest: Manifest
     loaded: LoadedSpec
     """The spec that was built; split sources are replaced by their parts."""
+    evaluation: Sequence[Mapping[str, object]] = ()
+    """What was read of each evaluation file, and what was not."""
+
+    @property
+    def heldout_sizes(self) -> list[HeldoutSize]:
+        """The sizes of the held-out sets that this build created."""
+        requested = self.loaded.spec.heldout.create
+        return [
+            heldout_size(
+                name,
+                requested,
+                documents=source.heldout.documents,
+                tokens=source.heldout.tokens,
+                size=source.heldout.bytes,
+                source_bytes=source.train.bytes + source.heldout.bytes,
+            )
+            for name, source in sorted(self.manifest.sources.items())
+            if requested is not None and source.heldout.documents
+        ]
 
 
 def build(
@@ -104,9 +124,9 @@ def build(
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
     lists = {name: [*source.lists, *documents.decontaminated.get(name, ())] for name, source in sources.items()}
     stages = (cluster.stages_run, cluster.stages_reused)
-    write_circumstances(store, manifest.build, files, shards, lists, job.clock, stages)
+    write_circumstances(store, manifest.build, files, shards, lists, documents.evaluation, job.clock, stages)
     write_pointer(loaded, found, store, manifest.build)
-    return BuildResult(path, manifest, job.loaded)
+    return BuildResult(path, manifest, job.loaded, documents.evaluation)
 
 
 @dataclass(frozen=True)
@@ -140,12 +160,14 @@ class _Documents:
     """Each source's ledger up to decontamination."""
     tokenizer: TokenizerRecord
     against: Sequence[str]
-    """SHA-256 of each evaluation file."""
+    """SHA-256 of each evaluation file, with declared fields."""
     matrix: Sequence[MatrixRow]
     cuts: Mapping[str, tuple[CutsRecord, ...]]
     """Lists of the paragraphs that each source lost; empty where they are not deduplicated."""
     decontaminated: Mapping[str, tuple[RemovalList, ...]]
     """Lists of the documents that each source lost in decontamination."""
+    evaluation: Sequence[Mapping[str, object]]
+    """What was read of each evaluation file."""
 
 
 def _choose_documents(
@@ -163,10 +185,21 @@ def _choose_documents(
     hold_out = _import_then_tokenizer if job.spec.heldout.from_ is not None else _tokenizer_then_create
     tokenizer, heldout, clean = hold_out(job, selection, rows, against)
     _extend(rows, clean.rows)
-    hashes = [file.sha256 for file in against]
+    identities = [file.identity for file in against]
     matrix = add_matrices(dedup.matrix, cut.matrix)
     lists = {name: _decontaminated(source, clean.dropped.get(name, ())) for name, source in cut.sources.items()}
-    return _Documents(cut.sources, clean.train, heldout.texts, rows, tokenizer, hashes, matrix, cut.lists, lists)
+    return _Documents(
+        cut.sources,
+        clean.train,
+        heldout.texts,
+        rows,
+        tokenizer,
+        identities,
+        matrix,
+        cut.lists,
+        lists,
+        clean.evaluation,
+    )
 
 
 def _decontaminated(source: SourceDocuments, paths: Sequence[str | None]) -> tuple[RemovalList, ...]:

@@ -51,6 +51,7 @@ def write_circumstances(
     files: Mapping[str, Sequence[InputFile]],
     shards: Sequence[EncodedShard],
     lists: Mapping[str, Sequence[RemovalList]],
+    evaluation: Sequence[Mapping[str, object]],
     clock: Clock,
     stages: tuple[int, int],
 ) -> None:
@@ -62,6 +63,7 @@ def write_circumstances(
         files: the sources' files.
         shards: all encoded shards, training and held out.
         lists: files that list each source's rejected records and dropped documents.
+        evaluation: what was read of each evaluation file.
         clock: the duration of each stage.
         stages: number of stages run and reused.
     """
@@ -76,6 +78,7 @@ def write_circumstances(
         "stages_reused": stages[1],
         "places": {name: folders_of(found) for name, found in files.items()},
         "lists": {name: _by_kind(found) for name, found in lists.items() if found},
+        "evaluation_files": [dict(summary) for summary in evaluation],
         "engines": dict(Counter(shard.engine for shard in shards)),
         "rechecked_documents": sum(shard.rechecked for shard in shards),
         "machine": {"node": platform.node(), "system": platform.platform(), "processors": os.cpu_count()},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -52,6 +53,11 @@ def build(
         emit_json(value)
         return
     stdout.print(build_table(result.manifest))
+    for size in result.heldout_sizes:
+        if size.has_grown:
+            stdout.print(f"held out  {size}", soft_wrap=True)
+    for summary in result.evaluation:
+        stdout.print(f"protected {evaluation_line(summary)}", soft_wrap=True)
     stdout.print(f"build     {result.manifest.build}")
     stdout.print(f"manifest  {request.store.location(request.store.relative(result.manifest_path))}", soft_wrap=True)
     circumstances = request.store.location(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
@@ -82,6 +88,13 @@ def build_json(result: BuildResult, cluster: Cluster, store: Store) -> dict[str,
         "stages_run": cluster.stages_run,
         "stages_reused": cluster.stages_reused,
     }
+
+
+def evaluation_line(summary: Mapping[str, Any]) -> str:
+    """Say which fields of an evaluation file were read, and which were not."""
+    read = ", ".join(f"{field} ({count(number)})" for field, number in summary["texts"].items())
+    unread = f"; not read: {', '.join(summary['not_read'])}" if summary["not_read"] else ""
+    return f"{summary['file']}: {count(summary['records'])} records, texts of {read}{unread}"
 
 
 def build_table(manifest: Manifest) -> Table:

@@ -39,6 +39,13 @@ class EvaluationFile:
     sha256: str
     rule: FieldRule = field(default_factory=FieldRule)
 
+    @property
+    def identity(self) -> str:
+        """What the manifest states of the file: its SHA-256, and declared fields or omitted passages."""
+        if self.rule.fields is not None:
+            return f"{self.sha256} fields: {', '.join(self.rule.fields)}"
+        return self.sha256 if self.rule.passages else f"{self.sha256} passages: false"
+
 
 @dataclass(frozen=True)
 class EvaluationText:

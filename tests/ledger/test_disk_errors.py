@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mixproof.ledger.disk_errors import storage_error
@@ -43,6 +44,48 @@ def test_the_file_is_named_where_it_is_known() -> None:
     shown = storage_error(OSError(errno.EROFS, "Read-only file system", "/store/receipts"))
     assert "read-only" in str(shown)
     assert "writing /store/receipts" in str(shown)
+
+
+def test_only_a_full_disk_is_to_be_given_room() -> None:
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        assert "make room" in str(storage_error(OSError(number, "full", "/store/a")))
+    for number, advice in (
+        (errno.EROFS, "mount it with write access"),
+        (errno.EACCES, "permission denied"),
+        (errno.EPERM, "change the owner or the mode"),
+    ):
+        shown = str(storage_error(OSError(number, "no", "/store/a")))
+        assert advice in shown and "make room" not in shown and "use another --store" in shown
+
+
+def test_permission_to_do_something_else_than_write_a_file_is_no_storage_error() -> None:
+    assert storage_error(PermissionError(errno.EPERM, "Operation not permitted")) is None  # as kill() raises it
+
+
+def test_a_short_write_of_numpy_is_a_full_disk() -> None:
+    with FULL.open("wb", buffering=0) as file, pytest.raises(OSError, match="requested and") as raised:
+        np.zeros(1 << 20).tofile(file)
+    assert raised.value.errno is None
+    assert "no space is left" in str(storage_error(raised.value))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534",
+        "PytorchStreamWriter failed writing file data/0: file write failed",
+    ],
+)
+def test_a_short_write_of_torch_is_a_full_disk(message: str) -> None:
+    assert "make room" in str(storage_error(RuntimeError(message)))
+
+
+def test_an_errno_that_a_rust_library_states_is_read() -> None:
+    message = "Error while serializing: I/O error: {} (os error {})"
+    full = storage_error(Exception(message.format("No space left on device", errno.ENOSPC)))
+    assert "no space is left" in str(full)
+    assert "read-only" in str(storage_error(Exception(message.format("Read-only file system", errno.EROFS))))
+    assert storage_error(Exception(message.format("No such file or directory", errno.ENOENT))) is None
 
 
 def test_other_errors_are_left_as_they_are() -> None:

@@ -119,7 +119,7 @@ def main() -> None:
         if (extra := extra_of(error.name or "")) is None:
             raise
         _end(RequestError(f"this needs the package {error.name}, which is not installed: {install_line(extra)}"))
-    except OSError as error:
+    except Exception as error:
         if (shown := storage_error(error)) is None:
             raise
         _end(shown)

@@ -42,7 +42,7 @@ class ProcessDiedError(MixproofError):
 
 
 class StorageError(MixproofError):
-    """A disk cannot be written: it is full, its quota is used up, or it is read-only."""
+    """A disk cannot be written: it is full, its quota is used up, it is read-only, or permission is denied."""
 
 
 class TrainingError(MixproofError):

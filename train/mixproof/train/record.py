@@ -246,4 +246,8 @@ def read_run(path: Path) -> RunRecord:
     except FileNotFoundError:
         raise RequestError(f"{path}: no run record; `mixproof train` writes one when a run ends") from None
     except ValidationError as error:
-        raise RequestError(f"{path}: not a run record of schema 1: {error}") from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise RequestError(
+            f"{path}: not a run record of schema 1 ({where}: {first['msg']}); delete the run's folder to train it again"
+        ) from None

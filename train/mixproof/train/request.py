@@ -8,7 +8,9 @@ execution, and the spec's name is only a label; none of them is in the key.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from mixproof.ledger.fingerprint import sha256_of, stage_identity
 from mixproof.ledger.manifest import HeldoutRecord, TokenizerRecord
@@ -19,6 +21,8 @@ from .record import EVALUATION_PROTOCOL, TRAIN, ArchitectureRecord, DrawRecord, 
 
 TRAIN_VERSION = 4
 """Rises when the same request would train to different weights."""
+MAX_SEED = 2**63 - 1
+"""Tables and JSON readers have 64-bit integers."""
 NOT_IN_IDENTITY = (
     "store",
     "spec_name",
@@ -128,7 +132,7 @@ class RunRequest(RecordPart):
     spec_name: str
     mixture: str
     proxy: str
-    seed: int
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)]
     architecture: ArchitectureRecord
     recipe: Recipe
     masks: MasksRecord

@@ -11,6 +11,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 
+from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
@@ -98,7 +99,9 @@ def _train_task(request_json: str) -> Reason:
             return train_run(request).reason
     except MixproofError:
         raise
-    except Exception as error:  # noqa: BLE001  an error in one run must not end the others; it is stored and reported
+    except Exception as error:  # an error in one run must not end the others; it is stored and reported
+        if (shown := storage_error(error)) is not None:
+            raise shown from error
         store, path = Store(request.store), f"{TRAIN}/{request.key}/{FAILURE}"
         store.write(path, traceback.format_exc().encode())
         return f"{type(error).__name__}: {error}; see {store.location(path)}"

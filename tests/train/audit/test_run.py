@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import sentencepiece
 
@@ -370,6 +372,18 @@ def test_targets_moved_from_one_source_to_another_in_the_metrics_break_e9(run: P
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     edit(run, "files", "metrics.jsonl", to=hashlib.sha256(path.read_bytes()).hexdigest())
     assert [(f.equation, f.file) for f in failures(run)] == [("E9", str(path))]
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_seed_beyond_64_bits_is_audited_and_belongs_into_no_table_of_runs(run: Path, rows: int) -> None:
+    from mixproof.train.runs_schema import SCHEMA
+
+    edit(run, "seed", to=2**64)  # as early versions trained it
+    row = dict.fromkeys(SCHEMA.names) | {"key": run.name}
+    pq.write_table(pa.Table.from_pylist([row] * rows, schema=SCHEMA), run.parents[1] / "runs.parquet")
+    found = [f for f in failures(run) if f.file.endswith("runs.parquet")]
+    expected = "0 rows of a run whose numbers do not fit the columns"
+    assert [f.expected for f in found] == [expected] * rows
 
 
 def test_a_record_of_another_form_or_place_is_refused(run: Path, tmp_path: Path) -> None:

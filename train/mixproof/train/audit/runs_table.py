@@ -29,7 +29,7 @@ def check_runs_table(root: Path, run: RunRecord, checks: Checks) -> None:
         table = pq.read_table(path, partitioning=None)
         if not at.true("schema", table.schema.equals(SCHEMA), "the columns of a table of runs", "other columns"):
             return
-        mine = pc.or_(pc.equal(table["key"], run.key), pc.equal(table["record_sha256"], run.sha256))
+        mine = pc.or_kleene(pc.equal(table["key"], run.key), pc.equal(table["record_sha256"], run.sha256))
         rows = table.filter(mine)
     except (OSError, pa.ArrowException) as error:
         at.true("schema", False, "a table of runs", str(error).splitlines()[0])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any, NamedTuple, TypeAlias
+
+import orjson
 
 DETAIL_CHARS = 200
 
@@ -86,18 +89,28 @@ def detail_of(raw: bytes | str) -> str:
 
 
 def id_of(value: object) -> str | None:
-    """A record's id as text: numbers as JSON spells them, null and absent as None."""
+    """A record's id as text: truth values, lists and objects as JSON spells them, null and absent as None.
+
+    How JSON spells a number is no longer known when it has been parsed; the reader of JSON lines gives it as text.
+    """
     if value is None or isinstance(value, str):
         return value
-    return str(value)
+    if isinstance(value, bool | list | dict):
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return format(value, "f") if isinstance(value, Decimal) and value.is_finite() else str(value)
 
 
 def field_of(fields: Mapping[str, object], name: str) -> object:
-    """A record's field by its full name, else by the names between dots; None if there is none."""
+    """A record's field by its full name, else by the names between dots; None if there is none.
+
+    The maps of Arrow, which it gives as lists of pairs, are looked into like objects.
+    """
     if name in fields:
         return fields[name]
     value: object = fields
     for part in name.split("."):
+        if isinstance(value, list) and value and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
+            value = dict(value)
         if not isinstance(value, Mapping) or part not in value:
             return None
         value = value[part]

@@ -131,20 +131,20 @@ def test_a_missing_column_is_named_with_those_there_are_and_missing_fields_are_b
         read({"a.jsonl": b'{"text": "a"}\n' * 2}, pattern="in/*.jsonl", text="body", reject="1%")
 
 
-def test_a_column_that_changes_its_type_between_files_costs_the_rows_that_are_no_text(read: Read) -> None:
+def test_a_column_may_be_text_of_another_type_in_each_file_and_nothing_but_text(read: Read) -> None:
     source, documents = read(
         {
             "a.parquet": parquet(text=["a"], id=["x"]),
             "b.parquet": parquet(text=pa.array(["b"], pa.large_string()), id=[7]),
             "c.parquet": parquet(text=pa.array(["c", "c"]).dictionary_encode(), id=[1.5, None]),
             "d.parquet": parquet(text=pa.array([b"d", b"\xff"]), id=["y", "z"]),
-            "e.parquet": parquet(text=[1, 2], id=["y", "z"]),
-            "f.parquet": parquet(text=[["a"], None]),
             "g.parquet": parquet(text=pa.array([None], pa.null())),
         }
     )
     assert documents == [("x", "a"), ("7", "b"), ("1.5", "c"), (None, "c"), ("y", "d")]
-    assert dropped(source) == {"invalid_utf8": 1, "missing_text": 2, "text_not_string": 3}
+    assert dropped(source) == {"invalid_utf8": 1, "missing_text": 1}
+    with pytest.raises(RequestError, match=r"h\.parquet: column 'text' is of type int64, not text"):
+        read({"h.parquet": parquet(text=[1, 2], id=["y", "z"])})
 
 
 def test_a_line_of_60_mb_is_a_document_in_bounded_memory(tmp_path: Path) -> None:
@@ -280,3 +280,22 @@ def test_what_may_not_be_read_is_named(make_spec: Callable[..., Spec]) -> None:
             with pytest.raises(RequestError, match=r"closed: cannot be read: Permission denied"):
                 find_files(make_spec({"s": ["**/*.jsonl"]}), folder)
         (folder / "closed").chmod(0o700)
+
+
+def test_a_text_column_of_numbers_is_refused_before_anything_is_hashed(
+    tmp_path: Path, make_spec: Callable[..., Spec]
+) -> None:
+    pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "a.parquet")
+    spec = make_spec({"s": ["a.parquet"]})
+    with (
+        pytest.raises(RequestError, match=r"a\.parquet: column 'text' is of type int64, not text; set `text`"),
+        Cluster(address="no-such-place:1") as idle,
+    ):
+        read_sources(spec, find_files(spec, tmp_path), Store(tmp_path / "store"), idle)
+    assert not (tmp_path / "store").exists()
+
+
+def test_texts_in_latin_1_are_refused_with_a_hint_at_their_encoding(read: Read) -> None:
+    latin = '{"text": "z\xfcrich"}\n'.encode("latin-1")
+    with pytest.raises(BadRecordsError, match=r"invalid_utf8 3\).*iconv -f WINDOWS-1252 -t UTF-8"):
+        read({"a.jsonl": latin * 3}, reject="1%")

@@ -62,6 +62,11 @@ def test_carriage_returns_that_end_no_line_alone_are_white_space(tmp_path: Path)
     assert texts(tmp_path / "c.jsonl", b'{"parts": [{}\r,\r{}],\r"text": "one"}\r') == ["one"]
 
 
+def with_dictionary(data: bytes) -> bytes:
+    samples = [str(number).encode() * 9 for number in range(999)]
+    return zstandard.ZstdCompressor(dict_data=zstandard.train_dictionary(2048, samples)).compress(data)
+
+
 @pytest.mark.parametrize(
     ("data", "compression", "says"),
     [
@@ -70,6 +75,9 @@ def test_carriage_returns_that_end_no_line_alone_are_white_space(tmp_path: Path)
         (zstandard.compress(LINES), "gz", r"not valid gz.*it looks like zstd: rename it to end with \.zst"),
         (gzip.compress(LINES), "zst", r"not valid zst.*it looks like gzip: rename it to end with \.gz"),
         (b"\x07" + LINES, "gz", r"not valid gz: [^;]*$"),
+        (zstandard.ZstdCompressor(write_checksum=True).compress(LINES)[:-1] + b"?", "zst", r"not valid zst: [^;]*$"),
+        (gzip.compress(LINES)[:-8] + b"checksum", "gz", r"not valid gz: [^;]*$"),
+        (with_dictionary(LINES), "zst", r"not valid zst: .*; it needs the dictionary \d+; decompress it with that"),
         (gzip.compress(LINES) + LINES, "gz", r"offset about \d\d: not valid gz: [^;]*$"),
     ],
 )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.mixtures.spec import Limits
 from mixproof.pipeline.readers.jsonl import read_jsonl, split_lines
+from mixproof.pipeline.readers.value import value_of
 from mixproof.pipeline.record import Raw, Reject
 
 
@@ -56,7 +57,7 @@ BAD_LINES = {
     b'{"text": "a", "id": "\\udfff"}': "lone_surrogate",
     b"": "blank_line",
     b" \t\r": "blank_line",
-    b'\xef\xbb\xbf{"text": "a"}': "invalid_json",
+    b'\xef\xbb\xbf"text"': "not_an_object",
 }
 
 
@@ -220,3 +221,36 @@ def test_an_id_may_lie_in_a_nested_field(tmp_path: Path) -> None:
     path.write_bytes(b'{"text": "a", "meta": {"url": "u"}}\n{"text": "b", "meta": 7, "meta.url": 5}\n{"text": "c"}\n')
     found = read_jsonl(str(path), None, 0, path.stat().st_size, text="text", id_="meta.url", with_fields=False)
     assert list(found) == [Raw(0, "u", "a"), Raw(1, "5", "b"), Raw(2, None, "c")]
+
+
+def written(folder: Path, data: bytes) -> Path:
+    path = folder / "a.jsonl"
+    path.write_bytes(data)
+    return path
+
+
+def test_ids_are_as_json_spells_them(tmp_path: Path) -> None:
+    spelled = ["18446744073709551617", "-36893488147419103233", "1.10", "1e3", "-0", "0", "7", "true", "false"]
+    lines = [f'{{"id": {number}, "text": "a"}}' for number in spelled]
+    lines += [line.replace('"a"', '"a", "title": "\\ud800"') for line in lines]  # which takes the slow parser
+    path = written(tmp_path, "\n".join(lines).encode())
+    assert [item.id for item in records(path) if isinstance(item, Raw)] == 2 * spelled
+    path = written(
+        tmp_path, b'{"id": {"$oid": "5f"}, "text": "a"}\n{"id": [1, "x"], "text": "a"}\n{"id": null, "text": "a"}'
+    )
+    assert [item.id for item in records(path) if isinstance(item, Raw)] == ['{"$oid":"5f"}', '[1,"x"]', None]
+
+
+def test_integers_beyond_64_bits_are_values_to_split_by(tmp_path: Path) -> None:
+    path = written(tmp_path, b'{"n": 36893488147419103232, "text": "a"}\n{"n": 36893488147419103233, "text": "b"}')
+    found = read_jsonl(str(path), None, 0, 999, text="text", id_="id", with_fields=True, exact="n")
+    assert [value_of(item, "n") for item in found if isinstance(item, Raw)] == [
+        "36893488147419103232", "36893488147419103233",
+    ]  # fmt: skip
+
+
+def test_a_byte_order_mark_where_files_were_joined_costs_no_record(tmp_path: Path) -> None:
+    one = b'\xef\xbb\xbf{"text": "a"}\n'
+    odd = b'\xef\xbb\xbf{"text": "b", "title": "\\ud800"}\n'
+    found = records(written(tmp_path, one + one + odd + b"\xef\xbb\xbf\n"))
+    assert [item.text if isinstance(item, Raw) else item.reason for item in found] == ["a", "a", "b", "blank_line"]

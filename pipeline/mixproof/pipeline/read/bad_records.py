@@ -17,6 +17,11 @@ from .shards import REJECTS, Shard
 SHOWN = 3
 """Rejected records, and files of them, that the error names."""
 
+_ENCODING_HINT = (
+    ". Texts must be UTF-8; if these are in another encoding, such as Latin-1 or Windows-1252, convert them "
+    "with `iconv -f WINDOWS-1252 -t UTF-8`"
+)
+
 
 def check_bad_records(
     source: str,
@@ -56,6 +61,7 @@ def check_bad_records(
         f"First: {'; '.join(islice(_described(bad_shards, store, passed_over), SHOWN))}. "
         f"All rejected records: {', '.join(lists[:SHOWN])}"
         + (f" and {len(lists) - SHOWN} more files" if len(lists) > SHOWN else "")
+        + (_ENCODING_HINT if "invalid_utf8" in counts else "")
     )
 
 

@@ -23,6 +23,7 @@ from mixproof.pipeline.steps import NOT_SAMPLED, make_steps
 
 from .bad_records import check_bad_records
 from .batches import share_tasks
+from .columns import check_columns
 from .files import InputFile
 from .formats import TREES
 from .identify import identify
@@ -92,6 +93,7 @@ def read_sources(
     for name, source in spec.sources.items():
         make_steps(source.steps, spec.where("sources", name, "steps"))
     files = {name: inputs for name, inputs in files.items() if spec.sources[name].megatron is None}
+    check_columns(spec, files)
     sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
     tasks_of = {
         name: [

@@ -23,7 +23,8 @@ from .shards import ShardPlan
 from .watch import PATIENCE_SECONDS
 
 STAGE = "read"
-VERSION = 2
+VERSION = 3
+"""3: numbers as ids are as JSON spells them; a byte order mark may start any line; maps are looked into."""
 
 
 @dataclass(frozen=True)

@@ -50,4 +50,4 @@ def _read(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str | No
         return read_arrow(file.url, **fields, **options)
     if file.format == "parquet":
         return read_parquet(file.url, plan.start, plan.end, **fields, **options)
-    return read_jsonl(file.url, file.compression, plan.start, plan.end, **fields, **options)
+    return read_jsonl(file.url, file.compression, plan.start, plan.end, exact=task.column, **fields, **options)

@@ -25,6 +25,7 @@ from mixproof.pipeline.record import Raw
 from mixproof.pipeline.steps import make_steps
 
 from .batches import SHARDS_PER_TASK, share_tasks
+from .columns import check_columns
 from .files import InputFile
 from .identify import identify
 from .read_task import ReadTask, read_task
@@ -32,7 +33,8 @@ from .records import records_of
 from .shards import SHARD_BYTES, plan_shards
 
 STAGE = "values"
-VERSION = 1
+VERSION = 2
+"""2: integers beyond 64 bits and fields of maps are values."""
 _log = logging.getLogger(__name__)
 
 WITH_COLUMNS = frozenset({"jsonl", "parquet", "arrow"})
@@ -59,6 +61,7 @@ def split_by_columns(
             if file.format not in WITH_COLUMNS:
                 where = spec.where("sources", name, "split_by")
                 raise RequestError(f"{where}: {file.url}: {file.format} has no column {column!r} to split by")
+        check_columns(spec, {name: files[name]})
     values_of = _find_values(spec, {name: files[name] for name in columns}, store, cluster, shard_bytes)
     parts = with_parts(spec, values_of)
     return parts, files_of_parts(parts, files)

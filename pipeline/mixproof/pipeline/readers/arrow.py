@@ -18,7 +18,7 @@ from mixproof.mixtures.spec import Limits
 from mixproof.pipeline.record import Records
 
 from .arrow_bodies import check_bodies
-from .batch_rows import batch_rows, bytes_of, columns_of, first_line, names_of, texts_of
+from .batch_rows import batch_rows, bytes_of, columns_of, first_line, texts_of
 from .parquet_weight import BATCH_ROWS
 from .raw import NO_OTHER_LIMITS, check_expansion, local_copy
 
@@ -35,7 +35,7 @@ def read_arrow(url: str, *, text: str, id_: str, with_fields: bool, limits: Limi
     """
 
     def columns(schema: Any) -> list[str]:  # noqa: ANN401 - pyarrow ships no types
-        return columns_of(names_of(schema, url), text, id_, url, with_fields=with_fields)
+        return columns_of(schema, text, id_, url, with_fields=with_fields)
 
     with local_copy(url) as path:
         record = 0

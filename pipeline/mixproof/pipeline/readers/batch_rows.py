@@ -36,22 +36,73 @@ def names_of(schema: Any, url: str) -> list[str]:  # noqa: ANN401 - pyarrow ship
         raise DamagedFileError(url, "schema", f"the name of a column is not valid UTF-8: {error}") from error
 
 
-def columns_of(names: list[str], text: str, id_: str, url: str, *, with_fields: bool) -> list[str]:
+def columns_of(schema: Any, text: str, id_: str, url: str, *, with_fields: bool) -> list[str]:  # noqa: ANN401 - as above
     """Columns to read: those of text and id, or all.
 
     Raises:
-        RequestError: when the column `text` or the declared column `id` is missing, or two have the same name.
+        DamagedFileError: when the name of a column is not valid UTF-8.
+        RequestError: when the column `text` or the declared column `id` is missing, or two have the same name, or the
+            column `text` holds no texts.
     """
+    names = names_of(schema, url)
     if text not in names:
         raise RequestError(f"{url}: there is no column {text!r}; the columns are {', '.join(names)}")
     id_column = _id_column(names, id_)
     if id_column is None and id_ != DEFAULT_ID:
         raise RequestError(f"{url}: there is no column {id_!r} to use as the id; the columns are {', '.join(names)}")
+    _check_text_type(schema, text, url)
+    if id_column not in (None, id_):
+        check_field(schema, id_, "id", url)
     columns = names if with_fields else [column for column in names if column in (text, id_column)]
     for column in columns:
         if names.count(column) > 1:
             raise RequestError(f"{url}: {names.count(column)} columns are named {column!r}; rename all but one")
     return columns
+
+
+def _check_text_type(schema: Any, text: str, url: str) -> None:  # noqa: ANN401 - as above
+    if schema.names.count(text) != 1:
+        return  # which `columns_of` refuses
+    kind = schema.field(text).type
+    stored = _stored(kind)
+    if not (_is_text(stored) or _is_binary(stored) or pa.types.is_null(stored)):
+        raise RequestError(
+            f"{url}: column {text!r} is of type {kind}, not text; set `text` to another column, or convert it"
+        )
+
+
+def _stored(kind: Any) -> Any:  # noqa: ANN401 - as above
+    """The type of the values that a type stands for: those of a dictionary, and those that an extension stores."""
+    while True:
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        elif isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        else:
+            return kind
+
+
+def check_field(schema: Any, name: str, key: str, url: str) -> None:  # noqa: ANN401 - as above
+    """Check that a column, or a field inside of one (`meta.url`), can be there; in a map any field can.
+
+    Raises:
+        RequestError: naming the file and the fields that there are.
+    """
+    if name in schema.names:
+        return
+    first, *inner = name.split(".")
+    fields, kind = list(schema.names), None
+    for depth, part in enumerate([first, *inner]):
+        if part not in fields:
+            where = f"column {'.'.join([first, *inner][:depth])!r} of type {kind}" if depth else "the file"
+            raise RequestError(
+                f"{url}: there is no field {name!r} for `{key}`: {where} has {', '.join(fields) or 'no fields'}"
+            )
+        kind = schema.field(part).type if depth == 0 else kind.field(part).type
+        kind = _stored(kind)
+        if pa.types.is_map(kind):
+            return
+        fields = [kind.field(index).name for index in range(kind.num_fields)] if pa.types.is_struct(kind) else []
 
 
 def _id_column(names: Sequence[str], id_: str) -> str | None:
@@ -109,6 +160,8 @@ class _NotUtf8:
 def texts_of(column: Any) -> list[Any]:  # noqa: ANN401 - as above
     """A column's texts as UTF-8, copied from Arrow's memory: making strings would take half of a reader's time."""
     kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return texts_of(column.storage)
     if pa.types.is_dictionary(kind):
         return _by_index(column, texts_of)
     if not _is_text(kind) and not _is_binary(kind):

@@ -48,8 +48,15 @@ def check_json_lines(block: bytes, url: str, *, unpacked: bool = False) -> None:
         raise DamagedFileError(url, "offset 0", r"its lines end with \r alone; convert them to \n, with `tr '\r' '\n'`")
 
 
-def looks_like(block: bytes) -> str:
-    """Describe what a file that should be compressed looks like; empty if unknown."""
+def looks_like(block: bytes, compression: str) -> str:
+    """What a file that cannot be decompressed looks like instead; empty if that is unknown, or what its name says.
+
+    Args:
+        block: its first bytes.
+        compression: what its name says, `gz` or `zst`.
+    """
+    if _kind_of(block) == _kind_of({"gz": GZIP, "zst": ZSTD}[compression]):
+        return ""
     found = _kind_of(block)
     if found is not None:
         return f"; it looks like {found[0]}: {found[1]}"

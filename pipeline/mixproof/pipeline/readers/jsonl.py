@@ -3,13 +3,15 @@ r"""JSON lines: one object per line, by byte range, at about the speed of orjson
 A range owns the lines that start in it, so the ranges of a file yield every line exactly once. Lines end with `\n`; a
 `\r` before it is white space. A byte order mark at the start of the file is skipped. Lone surrogates in fields other
 than the text are accepted; orjson refuses such lines, so Python's parser reads them. A line with a number beyond the
-range of a double (`1e999`) is invalid, like one with NaN, because it would be read as infinity.
+range of a double (`1e999`) is invalid, like one with NaN, because it would be read as infinity. Numbers that name
+something, as an id or the value of a split column, are taken as they are spelled, also beyond 64 bits.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any, NoReturn
@@ -23,6 +25,7 @@ from .first_bytes import check_json_lines
 from .raw import NO_OTHER_LIMITS, blocks_from, local_copy, unpacked_blocks
 
 BOM = b"\xef\xbb\xbf"
+_BOMS = re.compile(rb"(?:\xef\xbb\xbf)+")
 
 
 def read_jsonl(
@@ -34,9 +37,21 @@ def read_jsonl(
     text: str,
     id_: str,
     with_fields: bool,
+    exact: str | None = None,
     limits: Limits = NO_OTHER_LIMITS,
 ) -> Records:
     """Yield the records of the bytes [start, end); a compressed file is read as a whole.
+
+    Args:
+        url: the file.
+        compression: `gz`, `zst` or None.
+        start: first byte.
+        end: byte after the last.
+        text: field of the text.
+        id_: field of the id.
+        with_fields: whether records keep their other fields.
+        exact: of those, one whose integers must be exact, also beyond 64 bits.
+        limits: on lines and expansion.
 
     Raises:
         DamagedFileError: when a compressed file cannot be read to its end, or the file has another format.
@@ -47,7 +62,7 @@ def read_jsonl(
             detail = f"more than {limits.line_bytes} bytes, the limit set by `limits: {{line_bytes: ...}}`"
             yield Reject(record, record + 1, "line_too_long", detail)
         else:
-            yield _parse(record, line, text, id_, with_fields)
+            yield _parse(record, line, text, id_, with_fields, exact)
 
 
 def _packed_lines(url: str, compression: str, limits: Limits) -> Iterator[bytes | None]:
@@ -134,24 +149,42 @@ def split_lines(
         yield (b"".join(held) if held_bytes <= most_bytes else None), held_bytes
 
 
-def _parse(record: int, line: bytes, text_field: str, id_field: str, with_fields: bool) -> Raw | Reject:
+def _parse(
+    record: int, line: bytes, text_field: str, id_field: str, with_fields: bool, exact: str | None
+) -> Raw | Reject:
     odd = False
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
+        if line.startswith(BOM):  # at the start of a later line, where files were concatenated
+            return _parse(record, _BOMS.sub(b"", line, count=1), text_field, id_field, with_fields, exact)
         odd = True
         value, reason = _slow_parse(line)
         if reason is not None:
             return Reject(record, record + 1, reason, detail_of(line))
     if type(value) is not dict:
         return Reject(record, record + 1, "not_an_object", detail_of(line))
-    text, name = value.pop(text_field, None), id_of(field_of(value, id_field))
+    text, found = value.pop(text_field, None), field_of(value, id_field)
+    if type(found) is float or (type(found) is int and not found):
+        found = _as_spelled(line, id_field, found)
+    name = id_of(found)
+    if exact is not None and type(field_of(value, exact)) is float:
+        value = json.loads(line)  # orjson reads integers beyond 64 bits as floats
+        value.pop(text_field)
     if odd or type(text) is not str or not text:
         # orjson never returns a lone surrogate, so what it parsed need not be checked
         reason = text_fault(text) or (text_fault(name) if name else None)
         if reason is not None:
             return Reject(record, record + 1, reason, detail_of(line))
     return Raw(record, name, text, value if with_fields else None)
+
+
+def _as_spelled(line: bytes, field: str, parsed: object) -> object:
+    """A number in a field as the line spells it: `1.10`, `-0`, or an integer beyond 64 bits, which orjson rounds."""
+    try:
+        return field_of(json.loads(line, parse_int=str, parse_float=str), field)
+    except RecursionError:  # nested more deeply than Python's parser goes, though not orjson's
+        return parsed
 
 
 def _slow_parse(line: bytes) -> tuple[Any, str | None]:

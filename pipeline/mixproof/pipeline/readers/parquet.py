@@ -19,7 +19,7 @@ from mixproof.ledger.errors import DamagedFileError
 from mixproof.mixtures.spec import Limits
 from mixproof.pipeline.record import Records
 
-from .batch_rows import batch_rows, bytes_of, columns_of, first_line, names_of, texts_of
+from .batch_rows import batch_rows, bytes_of, check_field, columns_of, first_line, texts_of
 from .parquet_weight import weigh
 from .raw import NO_OTHER_LIMITS, check_expansion, fetch, local_copy, sparse_copy
 from .remote import is_chain, is_remote, stat_of
@@ -38,7 +38,7 @@ def read_parquet(
         RequestError: when the file has no column `text`, or two columns have the same name.
     """
     with _copy(url, start, end) as path, _open(path, url) as file:
-        columns = columns_of(names_of(file.schema_arrow, url), text, id_, url, with_fields=with_fields)
+        columns = columns_of(file.schema_arrow, text, id_, url, with_fields=with_fields)
         record = 0
         for group in _owned(file.metadata, start, end):
             packed, rows = weigh(path, file.metadata, group, columns, limits, url)
@@ -81,6 +81,19 @@ def _open(path: Path, url: str) -> Any:  # noqa: ANN401 - pyarrow ships no types
         return pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: an invalid name of a nested column
         raise DamagedFileError(url, "footer", f"not a complete Parquet file: {first_line(error)}") from error
+
+
+def check_parquet(url: str, *, text: str, id_: str, split_by: str | None) -> None:
+    """Check that the columns of a source are in a file of it, without reading rows.
+
+    Raises:
+        RequestError: as `read_parquet`, and when the column to split by is missing.
+        DamagedFileError: when the file is not Parquet.
+    """
+    with _open(Path(url), url) as file:
+        columns_of(file.schema_arrow, text, id_, url, with_fields=False)
+        if split_by is not None:
+            check_field(file.schema_arrow, split_by, "split_by", url)
 
 
 def _owned(metadata: Any, start: int, end: int) -> list[int]:  # noqa: ANN401 - pyarrow ships no types

@@ -19,7 +19,7 @@ import zstandard
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.mixtures.spec import Limits
 
-from .first_bytes import looks_like
+from .first_bytes import ZSTD, looks_like
 from .remote import is_remote, opened_filesystem, remote_blocks, store_errors
 
 BLOCK_BYTES = 1 << 20
@@ -137,7 +137,7 @@ def unpacked_blocks(file: BinaryIO, compression: str, name: str, limits: Limits 
             try:
                 block = unpacker.decompress(packed)
             except (zlib.error, zstandard.ZstdError) as error:
-                reason = f"not valid {compression}: {error}{'' if ended or offset else looks_like(packed)}"
+                reason = f"not valid {compression}: {error}{'' if ended or offset else _hint(packed, compression)}"
                 raise DamagedFileError(name, f"compressed offset about {offset}", reason) from error
             unused = unpacker.unused_data if unpacker.eof else b""
             offset += len(packed) - len(unused)
@@ -149,6 +149,14 @@ def unpacked_blocks(file: BinaryIO, compression: str, name: str, limits: Limits 
     if is_empty or not ended:
         what = "the file is empty" if is_empty else f"the file ends inside a {compression} stream, so it is truncated"
         raise DamagedFileError(name, f"compressed offset {offset}", what)
+
+
+def _hint(packed: bytes, compression: str) -> str:
+    """What to do about a file that cannot be decompressed from its first bytes on."""
+    if compression == "zst" and packed.startswith(ZSTD):
+        dictionary = zstandard.get_frame_parameters(packed).dict_id
+        return f"; it needs the dictionary {dictionary}; decompress it with that" if dictionary else ""
+    return looks_like(packed, compression)
 
 
 def _unpacker(compression: str) -> _Unpacker:

@@ -6,6 +6,8 @@ part, and so is a record without a text, because the part it belongs to is unkno
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from mixproof.pipeline.record import OTHER_PART, Raw, Records, Reject, detail_of, field_of, text_fault
 
 NO_VALUE = "missing_split_value"
@@ -17,8 +19,8 @@ def value_of(item: Raw, column: str) -> str | Reject:
     value = field_of(item.fields or {}, column)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, int) or (isinstance(value, Decimal) and value.is_finite() and value == int(value)):
+        return str(int(value))
     if value is None or value == "":
         return Reject(item.record, None, NO_VALUE, detail_of(f"{column}: {value!r}"))
     if not isinstance(value, str) or text_fault(value) is not None:

@@ -1,0 +1,26 @@
+"""Whether a source's columns are in its Parquet files, known before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.readers.parquet import check_parquet
+from mixproof.pipeline.readers.remote import is_remote
+
+from .files import InputFile
+
+
+def check_columns(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> None:
+    """Look for each source's columns in the first of its local Parquet files; other files are checked when read.
+
+    Raises:
+        RequestError: for a column that is missing, or a text column of another type.
+        DamagedFileError: when the file is not Parquet.
+    """
+    for name, inputs in files.items():
+        source = spec.sources[name]
+        first = next((file for file in inputs if file.format == "parquet" and not is_remote(file.url)), None)
+        if first is not None and Path(first.url).is_file():
+            check_parquet(first.url, text=source.text, id_=source.id, split_by=source.split_by)

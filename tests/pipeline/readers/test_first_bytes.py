@@ -63,7 +63,7 @@ def test_carriage_returns_that_end_no_line_alone_are_white_space(tmp_path: Path)
 
 
 def with_dictionary(data: bytes) -> bytes:
-    samples = [str(number).encode() * 9 for number in range(999)]
+    samples: list[bytes | bytearray | memoryview[int]] = [str(number).encode() * 9 for number in range(999)]
     return zstandard.ZstdCompressor(dict_data=zstandard.train_dictionary(2048, samples)).compress(data)
 
 

@@ -91,7 +91,8 @@ def check_field(schema: Any, name: str, key: str, url: str) -> None:  # noqa: AN
     if name in schema.names:
         return
     first, *inner = name.split(".")
-    fields, kind = list(schema.names), None
+    fields: list[str] = list(schema.names)
+    kind: Any = None
     for depth, part in enumerate([first, *inner]):
         if part not in fields:
             where = f"column {'.'.join([first, *inner][:depth])!r} of type {kind}" if depth else "the file"

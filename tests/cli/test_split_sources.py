@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from in_process import InProcess
+from mixproof.cli.account_table import account_table
 from mixproof.cli.commands.audit import audit_target
-from mixproof.cli.commands.build import build_table, run_build
+from mixproof.cli.commands.build import run_build
 from mixproof.cli.commands.plan import make_plan, plan_json
 from mixproof.cli.request import Request, open_request
 from mixproof.ledger.account import Count
@@ -112,7 +113,7 @@ def test_each_part_has_an_account_of_its_own_that_closes(built: tuple[Folder, Ma
         (PARTS[0], "rest", 2),
         (PARTS[1], "rest", 2),
     }
-    shown = [list(column.cells) for column in build_table(manifest).columns]
+    shown = [list(column.cells) for column in account_table(manifest).columns]
     assert [row[:3] for row in zip(*shown, strict=True)][1:] == [(PARTS[0], "22", "2"), (PARTS[1], "42", "2")]
 
 

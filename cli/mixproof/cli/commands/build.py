@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
+from mixproof.cli.account_table import account_table, large_losses
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -17,14 +18,13 @@ from mixproof.cli.options import (
     VerboseOption,
     WorkersOption,
 )
-from mixproof.cli.output import count, emit_json, stage_progress, stdout, table
+from mixproof.cli.output import count, emit_json, stage_progress, stdout
 from mixproof.cli.request import Request, open_request
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.pipeline.read.shards import SHARD_BYTES
-from mixproof.pipeline.record import OTHER_PART
 from mixproof.tokenize.build import BuildResult
 from mixproof.tokenize.build import build as build_spec
 
@@ -52,7 +52,7 @@ def build(
     if as_json:
         emit_json(value)
         return
-    stdout.print(build_table(result.manifest))
+    print_account(result.manifest)
     for size in result.heldout_sizes:
         if size.has_grown:
             stdout.print(f"held out  {size}", soft_wrap=True)
@@ -63,6 +63,13 @@ def build(
     circumstances = request.store.location(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
     stdout.print(f"dropped   lists of rejected and dropped documents are named in {circumstances}", soft_wrap=True)
     stdout.print(f"stages    {cluster.stages_run} run, {cluster.stages_reused} reused")
+
+
+def print_account(manifest: Manifest) -> None:
+    """Print where the documents of each source went, and warn about sources that lost most of theirs."""
+    stdout.print(account_table(manifest))
+    for sentence in large_losses(manifest):
+        stdout.print(f"[bold yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
 
 
 def run_build(request: Request, cluster: Cluster, *, shard_bytes: int = SHARD_BYTES) -> BuildResult:
@@ -95,19 +102,3 @@ def evaluation_line(summary: Mapping[str, Any]) -> str:
     read = ", ".join(f"{field} ({count(number)})" for field, number in summary["texts"].items())
     unread = f"; not read: {', '.join(summary['not_read'])}" if summary["not_read"] else ""
     return f"{summary['file']}: {count(summary['records'])} records, texts of {read}{unread}"
-
-
-def build_table(manifest: Manifest) -> Table:
-    """The account of a build: each source from raw records to training and held-out tokens."""
-    documents = ("records", "rejected", "dropped", "train docs", "train tokens", "held-out docs", "held-out tokens")
-    rows = []
-    for name, source in sorted(manifest.sources.items()):
-        read, *later = source.ledger
-        elsewhere = sum(lost.documents for reason, lost in read.dropped.items() if reason == OTHER_PART)
-        rejected = sum(lost.documents for lost in read.dropped.values()) - elsewhere
-        dropped = sum(lost.documents for row in later for lost in row.dropped.values())
-        train, heldout = source.train, source.heldout
-        sides = (train.documents, train.tokens, heldout.documents, heldout.tokens)
-        records = read.documents_in - elsewhere
-        rows.append((name, *(count(number) for number in (records, rejected, dropped, *sides))))
-    return table("Account of documents", ("source", *documents), rows)

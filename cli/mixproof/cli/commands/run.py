@@ -33,7 +33,7 @@ from mixproof.train.loop.weights_and_biases import check_wandb
 from mixproof.train.outcome import RunOutcome
 
 from .audit import audit_request, print_report
-from .build import build_json, build_table, run_build
+from .build import build_json, print_account, run_build
 from .compare import compare_requests, print_comparison, runs_of
 from .train import report_failed, run_train, train_json
 
@@ -122,7 +122,7 @@ def run_request(
 
 def print_ran(ran: Ran) -> None:
     """Print the whole job: the account, the audit, the comparison."""
-    stdout.print(build_table(ran.manifest))
+    print_account(ran.manifest)
     print_report(ran.audit)
     print_comparison(ran.comparison)
     print_external(ran.outcomes, ran.external)

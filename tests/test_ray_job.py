@@ -69,3 +69,13 @@ def test_a_submitted_job_runs_the_upload_and_gives_the_same_build(
     circumstances = next(store.glob("builds/*/circumstances.json"))
     code = json.loads(circumstances.read_bytes())["code"]
     assert not code.startswith(str(ROOT)), "an installed copy ran, not the upload"
+
+
+def test_a_job_without_a_store_is_refused_because_its_folder_is_deleted(
+    job_server: str, experiment: Experiment
+) -> None:
+    command = [BIN / "ray", "job", "submit", "--address", job_server, "--working-dir", ".", "--runtime-env"]
+    command += ["runtime_env.yaml", "--", "python", "-m", "mixproof.cli", "build", experiment.spec]
+    done = submit([*map(str, command)])
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "--store" in done.stdout and "deleted with the job" in " ".join(done.stdout.split())

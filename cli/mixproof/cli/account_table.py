@@ -62,7 +62,10 @@ def large_losses(manifest: Manifest) -> Iterator[str]:
         records, lost = _records(source) - skipped, sum(losses.values())
         if records and lost / records > WARN_ABOVE:
             kind, most = max(losses.items(), key=lambda item: item[1])
-            yield f"{name}: {percent(lost / records)} of {count(records)} records are lost, most of them to {kind} ({count(most)})"
+            yield (
+                f"{name}: {percent(lost / records)} of {count(records)} records are lost, most of them to {kind} "
+                f"({count(most)})"
+            )
 
 
 def _kind(row: StageRow, reason: str) -> str:

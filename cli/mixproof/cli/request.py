@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from mixproof.pipeline.read.values import files_of_parts
 from mixproof.pipeline.steps import make_steps
 from mixproof.tokenize.estimate import Estimate, estimate
 from mixproof.tokenize.pointer import find_build
+
+JOB_FOLDERS = "working_dir_files"
+"""Folder of Ray's session in which it unpacks the working directories of jobs."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,27 @@ def open_request(path: Path, store: str) -> Request:
         raise RequestError(f"{spec.where('train', 'init_from')}: {initial.checkpoint}: no such checkpoint")
     files = find_files(spec, loaded.base)
     opened = Store(store)
+    check_job_store(opened)
     opened.check()
     loaded = _with_parts(loaded, opened)
     files = files_of_parts(loaded.spec, files)
     request = Request(loaded, opened, {name: _estimate(loaded.spec, name, found) for name, found in files.items()})
     _check_supply(request)
     return request
+
+
+def check_job_store(store: Store) -> None:
+    """Refuse a store in the folder of a submitted Ray job, which Ray deletes with the job.
+
+    Raises:
+        RequestError: when the store is there.
+    """
+    is_job, folder = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ, Path.cwd()
+    if is_job and JOB_FOLDERS in folder.parts and not store.is_remote and store.root.is_relative_to(folder):
+        raise RequestError(
+            f"--store {store}: this is in the temporary folder of the Ray job, which is deleted with the job; give "
+            "--store (or MIXPROOF_STORE) a folder that all nodes share, or a URL"
+        )
 
 
 def _with_parts(loaded: LoadedSpec, store: Store) -> LoadedSpec:

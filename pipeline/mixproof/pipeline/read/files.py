@@ -61,7 +61,7 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
         for pattern in source.files:
             matched = list(match_files(pattern, base, trees=source.format == "code", where=where))
             if not matched:
-                raise RequestError(f"{where}: no files match {pattern!r} (relative patterns start at {base})")
+                raise RequestError(f"{where}: no files match {pattern!r} (relative patterns start at {base.resolve()})")
             matches += matched
         for match in matches:
             # another source may read the same bytes in another way (another field, other steps)
@@ -94,7 +94,9 @@ def _token_matches(prefix: str, base: Path, where: str) -> list[MatchedFile]:
     found = {end: list(match_files(pattern + end, base, trees=False, where="")) for end in (".bin", ".idx")}
     stems = {end: {match.url[: -len(end)] for match in matches} for end, matches in found.items()}
     if not stems[".bin"] and not stems[".idx"]:
-        raise RequestError(f"{where}: no files {pattern}.bin and {pattern}.idx (relative prefixes start at {base})")
+        raise RequestError(
+            f"{where}: no files {pattern}.bin and {pattern}.idx (relative prefixes start at {base.resolve()})"
+        )
     for stem in sorted(stems[".bin"] ^ stems[".idx"]):
         found_end, missing = (".bin", ".idx") if stem in stems[".bin"] else (".idx", ".bin")
         raise RequestError(f"{where}: {stem}{found_end} exists but {stem}{missing} does not; a dataset needs both")
@@ -111,7 +113,7 @@ def find_others(patterns: Sequence[str], base: Path, *, where: str) -> tuple[Inp
     for pattern in patterns:
         matched = list(match_files(pattern, base, trees=False, where=where))
         if not matched:
-            raise RequestError(f"{where}: no files match {pattern!r} (relative patterns start at {base})")
+            raise RequestError(f"{where}: no files match {pattern!r} (relative patterns start at {base.resolve()})")
         for match in matched:
             matches.setdefault(match.real, match)
     inputs = _inputs(where, Source(), list(matches.values()), where)

@@ -63,7 +63,7 @@ EQUATIONS = (
         "E7",
         "streams",
         "per pass over T tokens at sequence length S: T = 1 + W x S + remainder, with W = floor((T - 1) / S) windows; "
-        "targets = W x S - masked targets",
+        "packed by best fit: W x S = T + padding; targets = positions - padding - masked targets",
         "Tokens that a pass skips silently.",
     ),
     Equation(

@@ -20,7 +20,7 @@ REMOVE_INHERITED = "set an inherited key to `null` to remove it"
 
 def find_problems(spec: Spec) -> list[Problem]:
     """Return all violations of the rules between keys."""
-    checks = (_sources, _source_names, _choices, _dedup_groups, _mixtures, _recipes, _architectures)
+    checks = (_sources, _source_names, _choices, _dedup_groups, _mixtures, _recipes, _architectures, _windows)
     return [problem for check in checks for problem in check(spec)]
 
 
@@ -187,3 +187,12 @@ def _architectures(spec: Spec) -> Iterator[Problem]:
             yield Problem((*path, "kv_heads"), f"{shape.heads} heads cannot be divided into {shape.kv_heads} groups")
         if shape.head_dim % 2:
             yield Problem((*path, "head_dim"), f"{shape.head_dim} is odd; rotary embeddings rotate pairs of dimensions")
+
+
+def _windows(spec: Spec) -> Iterator[Problem]:
+    if spec.train.windows.pack != "best_fit":
+        return
+    for key in ("document_mask", "reset_position_ids"):
+        if key in spec.train.model_fields_set and not getattr(spec.train, key):
+            message = "best-fit packing restarts attention and positions at each document; remove it or set it to true"
+            yield Problem(("train", key), message)

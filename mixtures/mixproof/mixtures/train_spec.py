@@ -94,11 +94,21 @@ class InitFrom(SpecPart):
     beginning in both cases."""
 
 
+class Windows(SpecPart):
+    """How documents fill training windows."""
+
+    pack: Literal["concatenate", "best_fit"] = "concatenate"
+    """`concatenate`: documents follow each other and are cut at every window's end. `best_fit`: a window has whole
+    documents, and only those longer than a window are cut; attention and positions restart at each document."""
+
+
 class Train(SpecPart):
     """How every run is trained."""
 
     sequence_length: SequenceLength = 2048
     """Target tokens per sample."""
+    windows: Windows = Windows()
+    """How documents fill a sample's window."""
     document_mask: StrictBool = False
     """Attention does not cross document boundaries."""
     eod_mask_loss: StrictBool = False

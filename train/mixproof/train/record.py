@@ -71,12 +71,14 @@ class ArchitectureRecord(RecordPart):
     head_dim: int
 
 
-class MasksRecord(RecordPart):
-    """Which tokens a token attends to, and which targets count in the loss."""
+class MasksRecord(SparseRecordPart):
+    """How documents fill windows, which tokens a token attends to, and which targets count in the loss."""
 
     document_mask: bool
     eod_mask_loss: bool
     reset_position_ids: bool
+    best_fit: Literal[True] | None = None
+    """Whether windows have whole documents, packed by best fit; absent if documents are concatenated."""
 
 
 class InitRecord(SparseRecordPart):
@@ -127,7 +129,7 @@ class DeliveredRecord(SparseRecordPart):
     unique_tokens: NonNegativeInt
     """Tokens of the draw that were seen at least once."""
     targets: NonNegativeInt | None = None
-    """Tokens that counted in the loss under `eod_mask_loss`; absent without it."""
+    """Tokens that counted in the loss under `eod_mask_loss` or best-fit packing; absent without these."""
 
 
 class PhaseRecord(RecordPart):

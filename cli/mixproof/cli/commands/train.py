@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import typer
@@ -25,6 +26,8 @@ from mixproof.cli.output import StageProgress, count, emit_json, percent, stage_
 from mixproof.cli.request import Request, open_request
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
+from mixproof.train.data.saved_index import INDEX_FOLDER
+from mixproof.train.data.window_use import window_use
 from mixproof.train.evaluate.external import ExternalScores, find_external, score_external
 from mixproof.train.launch.family import train_all
 from mixproof.train.loop.weights_and_biases import check_wandb
@@ -109,6 +112,7 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
         "heldout": {
             name: {"loss": score.loss, "bits_per_byte": score.bits_per_byte} for name, score in record.heldout.items()
         },
+        "windows": window_use(Path(outcome.folder) / INDEX_FOLDER, record.consumed_samples).to_json(),
         "parameters": record.parameters.total,
         "resumed_from_samples": outcome.resumed_from_samples,
     }

@@ -3,12 +3,11 @@
 A checksum alone would not reveal an array that was stale, belonged to another draw or was edited with its checksum. So
 the order of each epoch is derived again from the draw's lengths (read by Megatron's IndexedDataset) and the seed, the
 windows by arithmetic, and the order of sources by Megatron's own function; each must equal the saved array. No code of
-the writers is used, and Megatron's GPTDataset is not used either.
+the writers is used, and Megatron's GPTDataset is not used either. Packed windows are checked by `packs.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.tokenize.audit.checksums import check_file
-from mixproof.tokenize.audit.report import Checks, Equation
+from mixproof.tokenize.audit.report import Checks
 from mixproof.train.data.megatron_helpers import megatron_helpers
-from mixproof.train.data.saved_index import ArrayRecord, IndexRecord, PhaseIndexRecord, StreamRecord
+from mixproof.train.data.saved_index import (
+    ArrayRecord,
+    IndexRecord,
+    PackedStreamRecord,
+    PhaseIndexRecord,
+    StreamRecord,
+)
 from mixproof.train.record import RunRecord
+
+from .arrays import compare_array, seed_of
+from .packs import check_packed_arrays, check_packed_numbers
 
 
 def check_index_numbers(run: RunRecord, index: IndexRecord, checks: Checks) -> None:
@@ -33,7 +40,10 @@ def check_index_numbers(run: RunRecord, index: IndexRecord, checks: Checks) -> N
     for stream in index.streams:
         at = checks.at(source=stream.source, stage="stream")
         at.equal("E6", "as the draw of the stream", run.draws.get(stream.source), stream.draw)
-        _check_stream_numbers(stream, index, planned[stream.source], at)
+        if isinstance(stream, PackedStreamRecord):
+            check_packed_numbers(stream, index, planned[stream.source], at)
+        else:
+            _check_stream_numbers(stream, index, planned[stream.source], at)
 
 
 def check_index_arrays(
@@ -52,13 +62,16 @@ def check_index_arrays(
     for stream in index.streams:
         at = checks.at(source=stream.source, stage="stream")
         lengths_of_draw = lengths.get(stream.source)
-        _compare(root, folder, stream.lengths, lengths_of_draw, "E6", at)
+        compare_array(root, folder, stream.lengths, lengths_of_draw, "E6", at)
+        if isinstance(stream, PackedStreamRecord):
+            check_packed_arrays(root, run, stream, index, lengths_of_draw, at)
+            continue
         for epoch in stream.epochs:
-            seed = _seed_of(index.seed, stream.source, epoch.epoch)
+            seed = seed_of(index.seed, stream.source, epoch.epoch)
             expected = _order_of(seed, lengths_of_draw, index.sequence_length)
             arrays = (epoch.document_index, epoch.sample_index, epoch.shuffle_index)
             for array, derived in zip(arrays, expected, strict=True):
-                _compare(root, folder, array, derived, "E7", at.at(shard=f"epoch {epoch.epoch}"))
+                compare_array(root, folder, array, derived, "E7", at.at(shard=f"epoch {epoch.epoch}"))
     consumed: Counter[str] = Counter()
     for number, phase in enumerate(index.phases):
         consumed += _check_phase_arrays(root, run, phase, checks.at(stage="blend", shard=f"phase {number}"))
@@ -71,8 +84,8 @@ def _check_phase_arrays(root: Path, run: RunRecord, phase: PhaseIndexRecord, che
     """Check the arrays of one phase; return the samples of each source that the run consumed in it."""
     folder = f"train/{run.key}/index"
     datasets, samples = _interleave(phase)
-    found = _compare(root, folder, phase.dataset_index, datasets, "E8", checks)
-    _compare(root, folder, phase.dataset_sample_index, samples, "E8", checks)
+    found = compare_array(root, folder, phase.dataset_index, datasets, "E8", checks)
+    compare_array(root, folder, phase.dataset_sample_index, samples, "E8", checks)
     if found is None:
         return Counter()
     reached = found[: max(run.consumed_samples - phase.first_sample, 0)]
@@ -85,6 +98,10 @@ def named_arrays(index: IndexRecord) -> dict[str, str]:
     arrays: list[ArrayRecord] = []
     for stream in index.streams:
         arrays.append(stream.lengths)
+        if isinstance(stream, PackedStreamRecord):
+            for pack in stream.epochs:
+                arrays += [pack.window_starts, pack.documents, pack.first_tokens, pack.tokens]
+            continue
         for epoch in stream.epochs:
             arrays += [epoch.document_index, epoch.sample_index, epoch.shuffle_index]
     for phase in index.phases:
@@ -133,14 +150,8 @@ def _check_stream_numbers(stream: StreamRecord, index: IndexRecord, samples: int
     passes = -(-samples // stream.windows)
     checks.equal("E7", "as epochs", list(range(passes)), [epoch.epoch for epoch in stream.epochs])
     for epoch in stream.epochs:
-        seed = _seed_of(index.seed, stream.source, epoch.epoch)
+        seed = seed_of(index.seed, stream.source, epoch.epoch)
         checks.at(shard=f"epoch {epoch.epoch}").equal("E7", "as seed", seed, epoch.seed)
-
-
-def _seed_of(seed: int, source: str, epoch: int) -> int:
-    """Return the first 31 bits of the SHA-256 of the seed's name."""
-    digest = hashlib.sha256(f"stream/{seed}/{source}/{epoch}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
 
 
 def _order_of(seed: int, lengths: NDArray[np.int32] | None, sequence_length: int) -> tuple[NDArray[Any] | None, ...]:
@@ -168,34 +179,3 @@ def _interleave(phase: PhaseIndexRecord) -> tuple[NDArray[Any] | None, NDArray[A
     datasets, samples = np.zeros(sum(counts), np.int16), np.zeros(sum(counts), np.int64)
     megatron_helpers().build_exhaustive_blending_indices(datasets, samples, np.asarray(counts, np.int64), len(counts))
     return datasets, samples
-
-
-def _compare(
-    root: Path,
-    folder: str,
-    array: ArrayRecord,
-    expected: NDArray[Any] | None,
-    equation: Equation,
-    checks: Checks,
-) -> NDArray[Any] | None:
-    """Check an array's checksum, then its values; return it if the checksum holds."""
-    path = check_file(root, f"{folder}/{array.file}", array.sha256, checks)
-    if path is None:
-        return None
-    at = checks.at(file=str(path))
-    try:
-        found: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        at.true("schema", False, "a numpy array", str(error))
-        return None
-    if expected is not None:
-        same = found.shape == expected.shape and np.array_equal(found, expected)
-        at.true(equation, same, "the array derived from draw, seed and counts", _difference(found, expected))
-    return found
-
-
-def _difference(found: NDArray[Any], expected: NDArray[Any]) -> str:
-    if found.shape != expected.shape:
-        return f"shape {found.shape} instead of {expected.shape}"
-    rows = np.flatnonzero((found != expected).reshape(len(found), -1).any(axis=1))
-    return f"{len(rows)} of {len(found)} rows differ" + (f", the first at {rows[0]}" if len(rows) else "")

@@ -28,7 +28,7 @@ from mixproof.ledger.manifest import HeldoutRecord, Manifest
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.receipts import sealed_files
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
-from mixproof.train.data.saved_index import INDEX, IndexRecord
+from mixproof.train.data.saved_index import INDEX, IndexRecord, PackedStreamRecord
 from mixproof.train.record import HeldoutScore, RunRecord
 
 from .checkpoints import check_checkpoints
@@ -206,6 +206,10 @@ def _check_delivered(run: RunRecord, index: IndexRecord, checks: Checks) -> None
             continue
         if stream.draw.cut_tokens is not None:
             at.equal("E6", "tokens of the cut source", stream.draw.tokens, stream.dataset_tokens)
+        if isinstance(stream, PackedStreamRecord):
+            positions, targets = delivered.tokens, delivered.targets or 0
+            at.true("E9", targets <= positions, f"at most {positions} targets", str(targets))
+            continue
         epochs = delivered.samples / ((stream.dataset_tokens - 1) // length)
         at.true("E9", math.isclose(epochs, delivered.epochs), f"{epochs} epochs", str(delivered.epochs))
         unique = min(delivered.samples, stream.windows) * length

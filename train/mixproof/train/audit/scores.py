@@ -45,11 +45,15 @@ def check_metrics(path: Path, run: RunRecord, checks: Checks) -> None:
     at.equal("E9", "steps", len(expected), len(counts))
     at.true("E9", wrong is None, "step, samples and tokens in order", f"other numbers in line {(wrong or 0) + 1}")
     at.true("schema", finite, "finite losses", "a loss that is NaN or infinite")
-    if not run.masks.eod_mask_loss and all("targets_of" in line for line in lines):
+    if all("targets_of" in line for line in lines):
         targets: Counter[str] = Counter()
         for line in lines:
             targets.update(line["targets_of"])
-        planned = {source: delivered.tokens for source, delivered in run.delivered.items() if delivered.tokens}
+        planned = {
+            source: delivered.tokens if delivered.targets is None else delivered.targets
+            for source, delivered in run.delivered.items()
+            if delivered.tokens
+        }
         at.equal("E9", "targets trained on by source", planned, dict(targets))
 
 

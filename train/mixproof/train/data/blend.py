@@ -29,7 +29,17 @@ from mixproof.ledger.store import publish, publish_bytes
 from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
 
 from .megatron_helpers import megatron_helpers
-from .saved_index import INDEX, ArrayRecord, EpochRecord, IndexRecord, PhaseIndexRecord, StreamRecord
+from .packed_stream import PackedStream
+from .saved_index import (
+    INDEX,
+    ArrayRecord,
+    EpochRecord,
+    IndexRecord,
+    PackedEpochRecord,
+    PackedStreamRecord,
+    PhaseIndexRecord,
+    StreamRecord,
+)
 from .streams import Stream
 
 
@@ -56,7 +66,7 @@ class PhaseOrder:
 class Blend(Dataset[dict[str, Tensor | int]]):
     """The samples of a run in order; a map-style dataset of `budget.samples` items."""
 
-    def __init__(self, streams: Mapping[str, Stream], budget: RunBudget) -> None:
+    def __init__(self, streams: Mapping[str, Stream] | Mapping[str, PackedStream], budget: RunBudget) -> None:
         """Order the samples of every phase; reads none yet.
 
         Args:
@@ -69,7 +79,7 @@ class Blend(Dataset[dict[str, Tensor | int]]):
         self.sources = tuple(sorted(streams))
         """Names; a sample's `source` is an index in this tuple."""
         self.sequence_length = budget.sequence_length
-        self._streams = dict(streams)
+        self._streams: dict[str, Stream | PackedStream] = dict(streams)
         self._number = {source: i for i, source in enumerate(self.sources)}
         self._phases = order_phases(budget.phases)
         self._firsts = [phase.first_sample for phase in self._phases]
@@ -186,7 +196,11 @@ def _save_array(array: NDArray[Any], name: str, folder: Path, files: dict[str, s
     return ArrayRecord(file=path.name, sha256=files[path.name])
 
 
-def _save_stream(stream: Stream, number: int, samples: int, folder: Path, files: dict[str, str]) -> StreamRecord:
+def _save_stream(
+    stream: Stream | PackedStream, number: int, samples: int, folder: Path, files: dict[str, str]
+) -> StreamRecord | PackedStreamRecord:
+    if isinstance(stream, PackedStream):
+        return _save_packed(stream, number, samples, folder, files)
     epochs = []
     for epoch in range(stream.locate(samples - 1)[0] + 1):
         dataset = stream.epoch(epoch)
@@ -207,6 +221,35 @@ def _save_stream(stream: Stream, number: int, samples: int, folder: Path, files:
         dataset_tokens=stream.draw.dataset_tokens,
         windows=stream.windows,
         rest=stream.unused_tokens,
+        lengths=_save_array(stream.lengths, f"stream-{number:03d}-lengths", folder, files),
+        epochs=tuple(epochs),
+    )
+
+
+def _save_packed(
+    stream: PackedStream, number: int, samples: int, folder: Path, files: dict[str, str]
+) -> PackedStreamRecord:
+    epochs = []
+    for epoch in range(stream.locate(samples - 1)[0] + 1):
+        pack = stream.epoch(epoch)
+        name = f"stream-{number:03d}-epoch-{epoch:04d}"
+        epochs.append(
+            PackedEpochRecord(
+                epoch=epoch,
+                seed=stream.seed_of(epoch),
+                window_starts=_save_array(pack.window_starts, f"{name}-window_starts", folder, files),
+                documents=_save_array(pack.documents, f"{name}-documents", folder, files),
+                first_tokens=_save_array(pack.first_tokens, f"{name}-first_tokens", folder, files),
+                tokens=_save_array(pack.tokens, f"{name}-tokens", folder, files),
+            )
+        )
+    return PackedStreamRecord(
+        source=stream.source,
+        draw=stream.draw.record,
+        dataset_documents=stream.draw.dataset_documents,
+        dataset_tokens=stream.draw.dataset_tokens,
+        windows=stream.windows,
+        padding=stream.padding,
         lengths=_save_array(stream.lengths, f"stream-{number:03d}-lengths", folder, files),
         epochs=tuple(epochs),
     )

@@ -27,6 +27,8 @@ from .saved_index import (
     ArrayRecord,
     EpochRecord,
     IndexRecord,
+    PackedEpochRecord,
+    PackedStreamRecord,
     PhaseIndexRecord,
     StreamRecord,
     load_array,
@@ -40,9 +42,9 @@ class Delivered:
 
     samples: int
     tokens: int
-    """Samples × sequence length."""
+    """Samples × sequence length: positions, which hold a token each unless windows are packed."""
     targets: int
-    """Tokens that counted in the loss: without those masked by `eod_mask_loss`."""
+    """Tokens that counted in the loss: without padding and those masked by `eod_mask_loss`."""
     epochs: float
     """Passes over the source: 2.0 means that every window was seen twice."""
     unique_tokens: int
@@ -79,8 +81,12 @@ def delivered(index_folder: Path, consumed_samples: int) -> dict[str, Delivered]
     samples = samples_of(index_folder, record, consumed_samples)
     result: dict[str, Delivered] = {}
     for stream in record.streams:
-        targets_of_epochs = [_targets_in_order(index_folder, record, stream, epoch) for epoch in stream.epochs]
-        result[stream.source] = _count(record, stream, samples.pop(stream.source), targets_of_epochs)
+        read = samples.pop(stream.source)
+        if isinstance(stream, PackedStreamRecord):
+            result[stream.source] = _count_packed(index_folder, record, stream, read)
+        else:
+            targets_of_epochs = [_targets_in_order(index_folder, record, stream, epoch) for epoch in stream.epochs]
+            result[stream.source] = _count(record, stream, read, targets_of_epochs)
     if samples:
         raise AccountError("E9", "a stream of every source", f"none of {sorted(samples)}", stage="train")
     return result
@@ -126,7 +132,7 @@ def spans_of(index_folder: Path, i: int) -> tuple[str, int, tuple[Span, ...]]:
     """Find the documents that sample `i` of a run read.
 
     Returns:
-        The source, the epoch, and the spans of the S + 1 tokens in order.
+        The source, the epoch, and the spans of the S + 1 tokens in order; of a packed window, its pieces.
 
     Raises:
         IndexError: when the run has no such sample.
@@ -139,6 +145,8 @@ def spans_of(index_folder: Path, i: int) -> tuple[str, int, tuple[Span, ...]]:
     before = int(load_array(index_folder, phase.dataset_sample_index)[i - phase.first_sample])
     stream = next(stream for stream in record.streams if stream.source == phase.sources[number])
     epoch, window = divmod(phase.first_windows[number] + before, stream.windows)
+    if isinstance(stream, PackedStreamRecord):
+        return stream.source, epoch, _pieces(index_folder, stream.epochs[epoch], window)
     arrays = stream.epochs[epoch]
     start = int(load_array(index_folder, arrays.shuffle_index)[window])
     sample_index = load_array(index_folder, arrays.sample_index)
@@ -151,6 +159,16 @@ def spans_of(index_folder: Path, i: int) -> tuple[str, int, tuple[Span, ...]]:
         spans.append(Span(document, skip, stop - skip))
         skip = 0
     return stream.source, epoch, tuple(spans)
+
+
+def _pieces(index_folder: Path, arrays: PackedEpochRecord, window: int) -> tuple[Span, ...]:
+    """Return the pieces of one packed window."""
+    first, last = load_array(index_folder, arrays.window_starts)[window : window + 2].tolist()
+    columns = (
+        load_array(index_folder, array)[first:last].tolist()
+        for array in (arrays.documents, arrays.first_tokens, arrays.tokens)
+    )
+    return tuple(Span(*piece) for piece in zip(*columns, strict=True))
 
 
 def _count(
@@ -200,6 +218,66 @@ def _targets_in_order(folder: Path, record: IndexRecord, stream: StreamRecord, e
         targets -= np.bincount(eods[eods < stream.windows], minlength=stream.windows)
     in_order: NDArray[np.int64] = targets[order]
     return in_order
+
+
+def _count_packed(folder: Path, record: IndexRecord, stream: PackedStreamRecord, samples: int) -> Delivered:
+    """Walk through the epochs of one packed stream until its samples are used up; checks E7."""
+    length = record.sequence_length
+    lengths = load_array(folder, stream.lengths)
+    where = {"source": stream.source, "stage": "stream"}
+    if stream.windows * length != stream.draw.tokens + stream.padding:
+        expected = f"{stream.draw.tokens} tokens + {stream.padding} of padding"
+        raise AccountError("E7", expected, f"{stream.windows} · {length} positions", unit="pass", **where)
+    tokens, targets, remaining, unique = 0, 0, samples, 0
+    for epoch in stream.epochs:
+        pieces = [load_array(folder, array) for array in (epoch.documents, epoch.first_tokens, epoch.tokens)]
+        starts = load_array(folder, epoch.window_starts)
+        _check_pieces(lengths, pieces, starts, stream, length, {**where, "unit": f"epoch {epoch.epoch}"})
+        stop = int(starts[min(remaining, stream.windows)])
+        read = int(pieces[2][:stop].sum(dtype=np.int64))
+        masked = int((pieces[1][:stop] == 0).sum()) if record.masks.eod_mask_loss else 0
+        tokens, targets = tokens + read, targets + read - masked
+        unique = max(unique, read)
+        remaining -= min(remaining, stream.windows)
+    if remaining:
+        raise AccountError(
+            "E9", f"epochs for {samples} samples", f"{remaining} too few", stage="train", source=stream.source
+        )
+    return Delivered(
+        samples=samples,
+        tokens=samples * length,
+        targets=targets,
+        epochs=tokens / stream.dataset_tokens,
+        unique_tokens=unique,
+    )
+
+
+def _check_pieces(
+    lengths: NDArray[Any],
+    pieces: list[NDArray[Any]],
+    starts: NDArray[Any],
+    stream: PackedStreamRecord,
+    length: int,
+    where: dict[str, str],
+) -> None:
+    """Check E7 for one pass: every token in one piece, no document cut that fits, no window overfull."""
+    documents, first_tokens, tokens = pieces
+    if starts.shape != (stream.windows + 1,) or starts[-1] != len(tokens) or starts[0] != 0:
+        raise AccountError("E7", f"{stream.windows} windows", f"{len(starts) - 1}", **where)
+    order = np.lexsort((first_tokens, documents))
+    ends = first_tokens[order] + tokens[order]
+    is_last = np.append(np.diff(documents[order]) != 0, True)
+    follows = np.concatenate([[0], np.where(is_last[:-1], 0, ends[:-1])])
+    complete = np.array_equal(documents[order][is_last], np.arange(len(lengths))) and np.array_equal(
+        ends[is_last], lengths
+    )
+    if not complete or not np.array_equal(first_tokens[order], follows):
+        raise AccountError("E7", "every token in one piece", "others", **where)
+    if np.any(tokens[order][~is_last] != length):
+        raise AccountError("E7", f"no document cut that fits into {length} tokens", "some", **where)
+    fullest = int(np.add.reduceat(tokens, starts[:-1], dtype=np.int64).max())
+    if fullest > length or np.any(np.diff(starts) < 1):
+        raise AccountError("E7", f"1 to {length} tokens in each window", f"up to {fullest}", **where)
 
 
 def _check_once(index: NDArray[Any], size: int, array: ArrayRecord, where: dict[str, str]) -> None:

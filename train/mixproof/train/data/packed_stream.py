@@ -31,9 +31,6 @@ from .packing import Pack, count_windows, cut_documents, pack_documents
 class PackedStream:
     """A source's packed windows, from the first of epoch 0 on, without end."""
 
-    rest = 0
-    """Tokens of a pass that are never targets: none."""
-
     def __init__(
         self, prefix: Path, draw: Draw, *, seed: int, sequence_length: int, masks: MasksRecord, eod_id: int
     ) -> None:

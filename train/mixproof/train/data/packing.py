@@ -1,7 +1,8 @@
 """Best-fit packing: documents into training windows without cutting any that fits (Ding et al. 2024, arXiv 2404.10830).
 
 A document of at most S tokens is one piece. A longer one is cut from its start into whole windows of S tokens and a
-remainder. Pieces are packed by best fit decreasing: longest first, each into the fullest window that still has room.
+remainder. Pieces are packed by best fit decreasing: longest first, each into the fullest window that still has room; of
+several that are equally full, into the one that became so first.
 
 The decisions depend on lengths alone, so they are made on the histogram of lengths: all windows with the same content
 are one group, and placing a million pieces of one length costs as much as placing one. That takes O(S^2) steps at most,

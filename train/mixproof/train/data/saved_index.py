@@ -9,6 +9,13 @@
     phase-000-dataset_index.npy                 [samples] index in the phase's sources of each sample's source
     phase-000-dataset_sample_index.npy          [samples] number of earlier samples of that source in the phase
 
+A run with best-fit packing has, in place of the three arrays of an epoch, its pieces in reading order:
+
+    stream-000-epoch-0000-window_starts.npy     [W + 1] first piece of each window, and the number of pieces
+    stream-000-epoch-0000-documents.npy         [pieces] document of each piece
+    stream-000-epoch-0000-first_tokens.npy      [pieces] index of its first token in the document
+    stream-000-epoch-0000-tokens.npy            [pieces] its tokens
+
 Sample i of the run is in phase p at j = i - first_sample. Its source is `sources[dataset_index[j]]`, its index in that
 source's stream k = first_windows[...] + dataset_sample_index[j], its epoch and index in the epoch divmod(k, W). The
 array names are Megatron's. Together with the draw's provenance this names the documents of any sample without
@@ -64,6 +71,33 @@ class StreamRecord(RecordPart):
     epochs: tuple[EpochRecord, ...]
 
 
+class PackedEpochRecord(RecordPart):
+    """One pass of a packed stream that the run reaches."""
+
+    epoch: NonNegativeInt
+    seed: NonNegativeInt
+    window_starts: ArrayRecord
+    documents: ArrayRecord
+    first_tokens: ArrayRecord
+    tokens: ArrayRecord
+
+
+class PackedStreamRecord(RecordPart):
+    """A source's stream of packed windows, as far as the run reads it."""
+
+    source: str
+    draw: DrawRecord
+    dataset_documents: NonNegativeInt
+    """Training documents of the source in the build; the draw is a part of them."""
+    dataset_tokens: NonNegativeInt
+    windows: NonNegativeInt
+    """W: windows of one pass over the draw."""
+    padding: NonNegativeInt
+    """Positions of a pass without a token: W·S - T."""
+    lengths: ArrayRecord
+    epochs: tuple[PackedEpochRecord, ...]
+
+
 class PhaseIndexRecord(RecordPart):
     """A range of the run's samples with its own shares; all tuples are in the order of `sources`."""
 
@@ -85,7 +119,7 @@ class IndexRecord(RecordPart):
     sequence_length: NonNegativeInt
     masks: MasksRecord
     samples: NonNegativeInt
-    streams: tuple[StreamRecord, ...]
+    streams: tuple[StreamRecord, ...] | tuple[PackedStreamRecord, ...]
     """Sorted by source name."""
     phases: tuple[PhaseIndexRecord, ...]
 

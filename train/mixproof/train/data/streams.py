@@ -33,6 +33,8 @@ from mixproof.mixtures.arithmetic.budget import windows
 from mixproof.train.record import MasksRecord
 from mixproof.train.request import Draw, RunRequest
 
+from .packed_stream import PackedStream
+
 logger = logging.getLogger(__name__)
 logging.getLogger("megatron.core.datasets.gpt_dataset").setLevel(logging.ERROR)  # it warns about the missing cache
 
@@ -172,13 +174,25 @@ class Stream:
             )
 
 
-def streams_of(store: Store, request: RunRequest) -> dict[str, Stream]:
+def streams_of(store: Store, request: RunRequest) -> dict[str, Stream] | dict[str, PackedStream]:
     """Open the stream of every source that a run reads.
 
     Raises:
         RequestError: when a draw is too small for one window.
         AccountError: when a draw is not complete (E6).
     """
+    if request.masks.best_fit:
+        return {
+            source: PackedStream(
+                store.folder(draw.prefix),
+                draw,
+                seed=request.seed,
+                sequence_length=request.budget.sequence_length,
+                masks=request.masks,
+                eod_id=request.tokenizer.eod_id,
+            )
+            for source, draw in request.draws.items()
+        }
     return {
         source: Stream(
             store.folder(draw.prefix),

@@ -31,7 +31,15 @@ from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.train.record import RUN, TRAIN, DrawRecord, RunRecord, read_run
 
 from .delivered import spans_of
-from .saved_index import INDEX_FOLDER, IndexRecord, PhaseIndexRecord, StreamRecord, load_array, read_index_record
+from .saved_index import (
+    INDEX_FOLDER,
+    IndexRecord,
+    PackedStreamRecord,
+    PhaseIndexRecord,
+    StreamRecord,
+    load_array,
+    read_index_record,
+)
 from .trace_result import (
     DocumentTrace,
     Sighting,
@@ -206,11 +214,14 @@ def _seen(run: _Run, source: str, row: int) -> DocumentTrace:
     )
 
 
-def _sightings(run: _Run, stream: StreamRecord, row: int) -> Iterator[Sighting]:
+def _sightings(run: _Run, stream: StreamRecord | PackedStreamRecord, row: int) -> Iterator[Sighting]:
     """Yield every sample up to the checkpoint whose window has tokens of the document."""
     folder, length = run.folder / INDEX_FOLDER, run.index.sequence_length
-    lengths = load_array(folder, stream.lengths)
     samples_of = _samples_of_stream(run, stream.source)
+    if isinstance(stream, PackedStreamRecord):
+        yield from _sightings_of_pieces(run, stream, row, samples_of)
+        return
+    lengths = load_array(folder, stream.lengths)
     for epoch in stream.epochs:
         documents = load_array(folder, epoch.document_index)
         ends = np.cumsum(lengths[documents], dtype=np.int64)
@@ -230,6 +241,30 @@ def _sightings(run: _Run, stream: StreamRecord, row: int) -> Iterator[Sighting]:
                 first_token=left - start,
                 tokens=right - left,
                 targets=right - max(left, window * length + 1),
+            )
+
+
+def _sightings_of_pieces(
+    run: _Run, stream: PackedStreamRecord, row: int, samples_of: NDArray[np.int64]
+) -> Iterator[Sighting]:
+    """Yield every sample up to the checkpoint whose packed window has a piece of the document."""
+    folder = run.folder / INDEX_FOLDER
+    for epoch in stream.epochs:
+        starts = load_array(folder, epoch.window_starts)
+        for piece in np.flatnonzero(load_array(folder, epoch.documents) == row).tolist():
+            k = epoch.epoch * stream.windows + int(np.searchsorted(starts, piece, side="right")) - 1
+            if k >= len(samples_of):
+                continue
+            first = int(load_array(folder, epoch.first_tokens)[piece])
+            tokens = int(load_array(folder, epoch.tokens)[piece])
+            masked = int(first == 0 and run.index.masks.eod_mask_loss)
+            yield Sighting(
+                step=int(samples_of[k]) // run.record.global_batch_size + 1,
+                sample=int(samples_of[k]),
+                epoch=epoch.epoch,
+                first_token=first,
+                tokens=tokens,
+                targets=tokens - masked,
             )
 
 

@@ -129,6 +129,9 @@ def megatron_flags(
 ) -> list[str]:
     """All flags of a stock Megatron-LM run on the first phase of a budget, one per line."""
     train, recipe = spec.train, spec.train.proxies[proxy]
+    if train.windows.pack != "concatenate":
+        where = spec.where("train", "windows", "pack")
+        raise RequestError(f"{where}: stock Megatron-LM cannot pack documents; export a spec with `concatenate`")
     _, per_split, _ = _data_files(0, len(budget.phases))
     tokenizer = store.path(manifest.tokenizer.path).absolute()
     kind = "GPTSentencePieceTokenizer" if manifest.tokenizer.kind == "sentencepiece" else "HuggingFaceTokenizer"

@@ -178,11 +178,7 @@ def _request(
         seed=seed,
         architecture=ArchitectureRecord(**architecture_of(proxy_name, proxy).model_dump()),
         recipe=_recipe(train, proxy),
-        masks=MasksRecord(
-            document_mask=train.document_mask,
-            eod_mask_loss=train.eod_mask_loss,
-            reset_position_ids=train.reset_position_ids,
-        ),
+        masks=_masks(train),
         rope_base=train.rope_base,
         budget=budget,
         tokenizer=manifest.tokenizer,
@@ -207,6 +203,17 @@ def _recipe(train: Train, proxy: Proxy) -> Recipe:
         weight_decay=exact_string(optimizer.weight_decay),
         clip=exact_string(optimizer.clip),
         betas=(exact_string(optimizer.betas[0]), exact_string(optimizer.betas[1])),
+    )
+
+
+def _masks(train: Train) -> MasksRecord:
+    """Best-fit packing implies the document mask and restarted positions."""
+    packed = train.windows.pack == "best_fit"
+    return MasksRecord(
+        document_mask=packed or train.document_mask,
+        eod_mask_loss=train.eod_mask_loss,
+        reset_position_ids=packed or train.reset_position_ids,
+        best_fit=True if packed else None,
     )
 
 

@@ -181,7 +181,7 @@ def _delivered(request: RunRequest, folder: Path, consumed_samples: int) -> dict
             declared=float(budget.declared[source]),
             planned=budget.samples_of[source] * budget.sequence_length,
             unique_tokens=consumed.unique_tokens,
-            targets=consumed.targets if request.masks.eod_mask_loss else None,
+            targets=consumed.targets if request.masks.eod_mask_loss or request.masks.best_fit else None,
         )
         for source, consumed in replayed.items()
     }

@@ -74,9 +74,16 @@ def micro_batch_loss(model: GPTModel, batch: Batch, plan: StepPlan, *, in_bfloat
     """
     masks = plan.masks
     tokens, positions = batch["tokens"], batch["position_ids"]
-    starts = document_starts(tokens, plan.eod_id) if masks.document_mask else None
+    starts = _piece_starts(positions) if masks.best_fit else None
+    if starts is None and masks.document_mask:
+        starts = document_starts(tokens, plan.eod_id)
     with (
         torch.autocast(tokens.device.type, torch.bfloat16, enabled=in_bfloat16),
         model.rotary_pos_emb.at_positions(positions if masks.reset_position_ids else None),
     ):
         return training_loss(model, tokens, positions, starts, batch["labels"], batch["loss_mask"])
+
+
+def _piece_starts(positions: Tensor) -> Tensor:
+    """Return [micro batch, sequence] the index in its window at which each token's piece starts."""
+    return torch.arange(positions.size(1), device=positions.device) - positions

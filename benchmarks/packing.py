@@ -2,9 +2,9 @@
 
     python benchmarks/packing.py [STORE/builds/ID/manifest.json] [--documents 1000000] [--sequence-length 2048]
 
-Lengths are those of a build's training documents, or made up. mixproof's time is that of a whole pass: cutting, packing,
-shuffling and arranging all pieces. OLMo-core's (`olmo_core.data.utils.InstancePacker`, if it is installed) is that of
-its packing alone, which is best fit decreasing too. Documents longer than a window are cut beforehand for both.
+Lengths are those of a build's training documents, or made up. mixproof's time is that of a whole pass: cutting,
+packing, shuffling and arranging all pieces. OLMo-core's (`olmo_core.data.utils.InstancePacker`, if it is installed) is
+that of its packing alone, which is best fit decreasing too. Documents longer than a window are cut before, for both.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ_TRIES ?= 2000
-ROOMS := ledger mixtures pipeline tokenize train cli
+ROOMS := ledger mixtures pipeline tokenize train cli api
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo tutorial docs test fuzz test-browser unit lint types layers format bench install clean
+.PHONY: demo tutorial docs test fuzz test-browser unit lint types layers format bench dist install clean
 
 demo: install
 	$(BIN)/mixproof demo
@@ -49,6 +49,11 @@ format: install
 
 bench: install
 	$(BIN)/python benchmarks/main_job.py
+
+# wheel and sdist
+dist: install
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
 
 install: $(STAMP)
 

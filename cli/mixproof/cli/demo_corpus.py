@@ -19,6 +19,7 @@ import shutil
 import sysconfig
 from collections.abc import Iterator, Sequence
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
@@ -74,9 +75,9 @@ def _manual() -> Iterator[Record]:
 
 
 def _docstrings() -> Iterator[Record]:
-    packages = Path(sysconfig.get_paths()["purelib"])
     text_bytes = 0
     for package in DOCSTRING_PACKAGES:
+        packages = _folder_of(package)
         for path in sorted((packages / package).rglob("*.py")):
             if text_bytes >= DOCSTRING_BYTES:
                 return
@@ -85,6 +86,13 @@ def _docstrings() -> Iterator[Record]:
             for name, text in _docstrings_of(path.read_text(encoding="utf-8")):
                 text_bytes += len(text.encode())
                 yield {"id": f"{path.relative_to(packages).as_posix()}:{name}", "text": text}
+
+
+def _folder_of(package: str) -> Path:
+    """The folder in which a package is installed, which may be that of another environment on the path."""
+    found = find_spec(package)
+    assert found is not None and found.origin is not None, package  # a dependency of mixproof's
+    return Path(found.origin).parents[1]
 
 
 def _docstrings_of(code: str) -> Iterator[tuple[str, str]]:

@@ -28,6 +28,7 @@ from mixproof.cli.search_report import (
     print_optimum,
 )
 from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.search.blas import one_blas_thread
 from mixproof.mixtures.search.choose import Choice, choose
 from mixproof.mixtures.search.families import families
 from mixproof.mixtures.search.objective import FittedObjective, combine
@@ -107,10 +108,11 @@ def search_tables(weights: Path, scores: Path, predict: Path | None, objective: 
     check_size(observations)
     weighed = objective_weights(observations, objective)
     to_predict = None if predict is None else read_mixtures(predict, observations.mixtures.sources)
-    choices = _choose_all(observations)
     scores_minimized = observations.values[:, [observations.scores.index(name) for name in weighed]]
-    overall = combine({name: choices[name] for name in weighed}, scores_minimized, weighed)
-    found = recommend_from(observations.mixtures, scores_minimized, overall)
+    with one_blas_thread():
+        choices = _choose_all(observations)
+        overall = combine({name: choices[name] for name in weighed}, scores_minimized, weighed)
+        found = recommend_from(observations.mixtures, scores_minimized, overall)
     predictions = (
         {name: choice.predictor.predict(to_predict) for name, choice in choices.items()}
         if to_predict is not None

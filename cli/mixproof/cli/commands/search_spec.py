@@ -27,6 +27,7 @@ from mixproof.ledger.fingerprint import sha256_of, stage_key
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store, publish_bytes
 from mixproof.mixtures.load import LoadedSpec, load_spec
+from mixproof.mixtures.search.blas import one_blas_thread
 from mixproof.mixtures.search.families import families
 from mixproof.mixtures.search.feasible import check_rounds, check_space
 from mixproof.mixtures.search.rounds import Measured, Outcome, Plan, Trial, Units
@@ -85,7 +86,8 @@ def search_spec(path: Path, options: SearchOptions) -> None:
         weights = _weights(request.spec, manifest)
         trainer = _Trainer(request, manifest, cluster, progress, proxy, space, tuple(weights))
         recall = _recall(request.store, space, plan)
-        outcome = search_rounds(space, plan, trainer.score, weights, families(), recall)
+        with one_blas_thread():
+            outcome = search_rounds(space, plan, trainer.score, weights, families(), recall)
     written = None
     if outcome.reason is None and outcome.optimum is not None:
         written = write_spec(request.loaded, space, outcome.optimum.units, output, _about(proxy, outcome))

@@ -13,6 +13,8 @@ mixture of each refitted predictor; wide ranges mean that the optimum is flat.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -94,12 +96,13 @@ def recommend(
     pool = np.vstack(
         [draw(space, NEAR_DRAWS, random), draw_near(space, np.repeat(at, NEAR_DRAWS, axis=0), 100.0, random)]
     )
-    predictions, best = [], []
-    for _ in range(REPLICATES):
-        drawn = random.integers(0, len(scores), len(scores))
-        refitted = predictor.refit(shares[drawn], scores[drawn])
-        predictions.append(float(refitted.predict(at)[0]))
-        best.append(_best(refitted, pool, 1)[0])
+    pool = np.unique(pool, axis=0)
+    asked = np.vstack([at, shares_of(pool)])
+    samples = [random.integers(0, len(scores), len(scores)) for _ in range(REPLICATES)]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        found = list(threads.map(lambda rows: predictor.refit(shares[rows], scores[rows]).predict(asked), samples))
+    predictions = [float(values[0]) for values in found]
+    best = [pool[int(np.argmin(values[1:]))] for values in found]
     predicted = float(predictor.predict(at)[0])
     half = float(norm.ppf((1 + CONFIDENCE) / 2) * np.hypot(np.std(predictions, ddof=1), residual_deviation))
     ends = np.percentile(shares_of(np.array(best)), [5, 95], axis=0)

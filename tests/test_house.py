@@ -1,16 +1,36 @@
-"""The house holds: source roots are no packages, the standard library stays itself, the cluster file is Ray's."""
+"""The house: source roots are not packages, every module is in its folder's README, the cluster file is valid."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("ledger", "mixtures", "pipeline", "tokenize", "train", "cli")
+FOLDERS = sorted({path.parent for room in (*ROOMS, "api") for path in (ROOT / room / "mixproof").rglob("*.py")})
+"""Every folder with modules, the rooms' root folders among them."""
+
+
+def _readme_of(folder: Path) -> Path:
+    """The README of a folder: beside its modules, or, for a room's root folder, at the top of the room."""
+    is_root = folder.parent.name == "mixproof"
+    return (folder.parents[1] if is_root else folder) / "README.md"
+
+
+def _modules_of(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("*.py")} - {"__init__.py", "__main__.py"}
+
+
+def _named_in(readme: Path) -> set[str]:
+    """The modules in a README's tables."""
+    rows = [line for line in readme.read_text().splitlines() if line.startswith("|")]
+    return {name for row in rows for name in re.findall(r"`([\w/.]+\.py)`", row)}
 
 
 def test_no_init_file_stands_where_it_would_hide_a_module_or_break_the_namespace() -> None:
@@ -55,3 +75,20 @@ def test_ray_accepts_the_cluster_file_and_its_workers_scale_from_zero() -> None:
     documents, proxies = (cluster["available_node_types"][name] for name in ("documents", "proxies"))
     assert documents["min_workers"] == 0 and "GPU" not in documents["resources"]
     assert proxies["min_workers"] == 0 and proxies["resources"]["GPU"] > 0
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))
+def test_the_readme_of_a_folder_names_all_of_its_modules_and_no_others(folder: Path) -> None:
+    modules, readme = _modules_of(folder), _readme_of(folder)
+    if not modules:
+        return
+    assert readme.is_file(), f"{readme.relative_to(ROOT)}: missing; it names {', '.join(sorted(modules))}"
+    named = _named_in(readme)
+    assert modules - named == set(), f"{readme.relative_to(ROOT)} does not name these modules"
+    elsewhere = {name for name in named if not (folder / name).is_file()}
+    assert elsewhere == set(), f"{readme.relative_to(ROOT)} lists modules that are not in this folder"
+
+
+def test_a_readme_that_misses_a_module_or_names_another_one_would_be_noticed(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("| `read.py` | does | `loop/run.py` |\n\nText names `other.py`, too.\n")
+    assert _named_in(tmp_path / "README.md") == {"read.py", "loop/run.py"}

@@ -12,7 +12,7 @@ from megatron.core import dist_checkpointing
 from megatron.core.dist_checkpointing.mapping import ShardedTensor
 
 from mixproof.ledger.disk_errors import storage_error
-from mixproof.ledger.errors import RequestError, SupersededError
+from mixproof.ledger.errors import DamagedFileError, RequestError, SupersededError
 from mixproof.train.checkpoint.checkpoint import SaveStrategy, load_checkpoint, remove_checkpoints, save_checkpoint
 from mixproof.train.checkpoint_files import checkpoint_files, whole_checkpoints
 from mixproof.train.distributed import Ranks
@@ -126,6 +126,19 @@ def test_a_state_of_other_arithmetic_is_refused(
     fresh.dtype = "bfloat16"
     with pytest.raises(RequestError, match="started in float32 and would resume in bfloat16"):
         load_checkpoint(path, fresh, ranks)
+
+
+@pytest.mark.parametrize("name", ["__0_0.distcp", "common.pt", ".metadata", "metadata.json"])
+def test_a_flipped_bit_is_found_before_the_run_resumes_from_it(
+    name: str, trained: TrainingState, make_request: MakeRequest, ranks: Ranks, owner: Ownership
+) -> None:
+    path = save_checkpoint(owner.folder, trained, ranks, owner)
+    data = bytearray((path / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (path / name).write_bytes(data)
+    assert whole_checkpoints(owner.folder) == [path]  # by sizes, which is all that a listing can tell
+    with pytest.raises(DamagedFileError, match=rf"{name}.* SHA-256 is not the one in files.json; delete .*iter_0*12,"):
+        load_checkpoint(path, build_state(make_request(), ranks), ranks)
 
 
 def test_an_attempt_that_lost_its_run_saves_nothing(trained: TrainingState, ranks: Ranks, owner: Ownership) -> None:

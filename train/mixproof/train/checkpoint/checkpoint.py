@@ -19,6 +19,7 @@ import logging
 import os
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 from torch.distributed.checkpoint.metadata import StorageMeta
 from torch.distributed.checkpoint.state_dict_saver import save as save_sharded
 
-from mixproof.ledger.errors import RequestError
+from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.files import scratch_beside
 from mixproof.ledger.fingerprint import canonical_json, sha256_of_file
 from mixproof.ledger.location import CHECKPOINTS
@@ -115,12 +116,19 @@ def load_checkpoint(path: Path, state: TrainingState, ranks: Ranks) -> None:
 
     Raises:
         RequestError: when it was trained in a different dtype; one run would mix two dtypes.
+        DamagedFileError: when a file does not have its recorded checksum.
     """
     facts = json.loads((path / FILES).read_bytes())
     if facts["dtype"] != state.dtype:
         raise RequestError(
             f"{path}: the run was started in {facts['dtype']} and would resume in {state.dtype}; "
             "finish it on the kind of device it was started on, or delete the run's folder to start again"
+        )
+    if damaged := ranks.agree(_first_damaged(path, facts["files"]) if ranks.first else ""):
+        raise DamagedFileError(
+            str(path / damaged),
+            "whole file",
+            f"its SHA-256 is not the one in {FILES}; delete {path}, and the run resumes from an earlier checkpoint",
         )
     same_ranks = facts["ranks"] == ranks.size
     strict = StrictHandling.RAISE_ALL if same_ranks else StrictHandling.ASSUME_OK_UNEXPECTED
@@ -144,6 +152,11 @@ def load_checkpoint(path: Path, state: TrainingState, ranks: Ranks) -> None:
     if same_ranks:
         set_random_state(loaded["random_numbers"], ranks.device)
     logger.info("loaded checkpoint %s", path)
+
+
+def _first_damaged(path: Path, files: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the name of the first file whose checksum is not the recorded one, or ''."""
+    return next((name for name, file in files.items() if sha256_of_file(path / name) != file["sha256"]), "")
 
 
 def remove_checkpoints(paths: list[Path]) -> None:

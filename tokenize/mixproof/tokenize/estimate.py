@@ -20,6 +20,11 @@ BYTES_PER_TOKEN = 4
 USUAL_UNPACKED = {"gz": 3, "zst": 4, "parquet": 3, "plain": 1}
 MAX_UNPACKED = {"gz": 30, "zst": 60, "parquet": 60, "plain": 1}
 """Text bytes per file byte."""
+PLAUSIBLE_UNPACKED = {"gz": 6, "zst": 8, "parquet": 6, "plain": 1}
+"""Text bytes per file byte of a corpus that compresses twice as well as usual."""
+SMALL_VOCABULARY = 8_000
+LEAST_BYTES_PER_TOKEN = 2
+"""Of any language with a vocabulary of at least `SMALL_VOCABULARY`; a smaller one may need a token per byte."""
 MAX_TOKENS_PER_BYTE = 2
 """Worst case: each byte of text is a document of its own, so it has an EOD too."""
 
@@ -35,6 +40,14 @@ class Estimate:
     """Estimated tokens."""
     tokens_at_most: int
     """Upper bound of the tokens."""
+    text_bytes_plausible: int | None
+    """Most bytes of text that files of this size plausibly hold; None if `tokens` is exact."""
+
+    def tokens_plausible(self, vocab_size: int) -> int:
+        """Most tokens that files of this size plausibly hold: the upper end of the estimate's error margin."""
+        if self.text_bytes_plausible is None:
+            return self.tokens
+        return self.text_bytes_plausible // (LEAST_BYTES_PER_TOKEN if vocab_size >= SMALL_VOCABULARY else 1)
 
 
 def estimate(files: Sequence[InputFile]) -> Estimate:
@@ -48,6 +61,7 @@ def estimate(files: Sequence[InputFile]) -> Estimate:
         bytes=sum(file.bytes for file in files),
         tokens=usual // BYTES_PER_TOKEN,
         tokens_at_most=most * MAX_TOKENS_PER_BYTE,
+        text_bytes_plausible=sum(file.bytes * PLAUSIBLE_UNPACKED[_packing(file)] for file in files),
     )
 
 
@@ -56,7 +70,8 @@ def _count(files: Sequence[InputFile]) -> Estimate:
     index_of = {file.name: file.url for file in files}
     bins = [file for file in files if file.name.endswith(".bin")]
     tokens = sum(file.bytes // header_itemsize(index_of[f"{file.name.removesuffix('.bin')}.idx"]) for file in bins)
-    return Estimate(files=len(files), bytes=sum(file.bytes for file in files), tokens=tokens, tokens_at_most=tokens)
+    size = sum(file.bytes for file in files)
+    return Estimate(len(files), size, tokens=tokens, tokens_at_most=tokens, text_bytes_plausible=None)
 
 
 def _packing(file: InputFile) -> str:

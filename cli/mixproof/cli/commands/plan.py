@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json, lost_table
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption, VerboseOption
 from mixproof.cli.output import amount, count, emit_json, hours, percent, stdout, table
+from mixproof.cli.plan_checks import cap_warning, check_estimated_caps, grown_heldout, uses_above_caps
 from mixproof.cli.request import Request, budgets_of, open_request
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
@@ -49,6 +51,11 @@ class Planned:
     documents: Rate | None
     costs: tuple[ProxyCost, ...]
     vocab_size: int
+
+    @property
+    def uses_above_caps(self) -> tuple[Use, ...]:
+        """Epochs above a cap by the estimate; a build may still satisfy the cap. Empty if there is a build."""
+        return () if self.manifest is not None else uses_above_caps(self.request.spec, self.budgets, self.tokens_of)
 
     @property
     def to_train(self) -> int:
@@ -94,6 +101,8 @@ def make_plan(request: Request) -> Planned:
     budgets = budgets_of(spec, tokens_of)
     if manifest is not None:
         check_caps(spec, budgets, tokens_of)
+    else:
+        check_estimated_caps(spec, request.estimates, _vocab_size(request, None))
     finished = _finished(request, manifest, budgets)
     to_train = {pair: len(spec.train.seeds) - finished[pair] for pair in budgets}
     vocab_size = _vocab_size(request, manifest)
@@ -118,6 +127,13 @@ def plan_json(planned: Planned) -> dict[str, object]:
         "sources": sources,
         "shards": None if planned.reading is None else asdict(planned.reading),
         "runs": [_run_json(planned, pair) for pair in planned.budgets],
+        "may_exceed_caps": [
+            {
+                **{"mixture": use.mixture, "run": use.run, "source": use.source},
+                **{"epochs": float(use.epochs), "max_epochs": float(use.max_epochs)},
+            }
+            for use in planned.uses_above_caps
+        ],
         "runs_finished": sum(planned.finished.values()),
         "runs_to_train": planned.to_train,
         "lost": lost_json(lost_by_mixture(planned.manifest, planned.budgets)),
@@ -173,6 +189,10 @@ def print_plan(planned: Planned) -> None:
         )
     for name, budget in {proxy: budget for (_, proxy), budget in planned.budgets.items()}.items():
         stdout.print(_rounding(name, budget))
+    for use in planned.uses_above_caps:
+        stdout.print(f"[yellow]warning:[/] {escape(cap_warning(use))}")
+    for size in grown_heldout(spec, planned.manifest) if planned.manifest is not None else ():
+        stdout.print(f"held out {escape(str(size))}")
     lost = lost_by_mixture(planned.manifest, planned.budgets)
     if any(lost.values()):
         stdout.print(lost_table(lost))

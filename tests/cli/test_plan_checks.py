@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mixproof.cli.commands.plan import make_plan, plan_json, print_plan
-from mixproof.cli.plan_checks import grown_heldout
 from mixproof.cli.request import open_request
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.errors import SpecError
+from mixproof.pipeline.heldout.heldout_size import heldout_sizes
 
 SPEC = """\
 schema: 1
@@ -50,7 +50,9 @@ def test_a_cap_is_refused_before_a_build_where_no_plausible_number_of_tokens_sat
 def test_a_cap_within_the_margin_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # 7,900 tokens are 790 samples of 99 windows: 7.98 epochs by the estimate, 3.97 with the most plausible tokens
     planned = make_plan(open_request(write(tmp_path, 15_800), str(tmp_path / "store")))
-    (found,) = plan_json(planned)["may_exceed_caps"]  # type: ignore[misc]
+    warnings = plan_json(planned)["may_exceed_caps"]
+    assert isinstance(warnings, list)
+    (found,) = warnings
     assert (found["mixture"], found["run"], found["source"], found["max_epochs"]) == ("half", "nano", "a", 4.0)
     assert found["epochs"] == pytest.approx(790 / 99)
     print_plan(planned)
@@ -95,7 +97,7 @@ def test_a_held_out_set_that_min_documents_made_larger_is_named_with_its_share(t
             "totals": {"documents": 0, "tokens": 0, "bytes": 0},
         }
     )
-    (grown,) = grown_heldout(spec, manifest)
+    (grown,) = (size for size in heldout_sizes(spec, manifest) if size.has_grown)
     assert str(grown) == (
         "a: 10,000 tokens in 10 documents, 10.0% of the source; 1,000 tokens were requested, but "
         "heldout.create.min_documents is 10"

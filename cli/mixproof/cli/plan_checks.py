@@ -1,4 +1,4 @@
-"""Checks of a plan that rest on estimates, and held-out sets that became larger than requested.
+"""Checks of a plan that rest on estimates.
 
 Before a build the tokens of a source are estimated from its files' sizes, and the estimate has an error margin. A cap
 that is exceeded even with the most tokens that files of this size plausibly hold is an error, as it is after a build.
@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run
 from mixproof.mixtures.arithmetic.caps import Use, check_caps, uses_of
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.spec import Spec
-from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_size
 from mixproof.tokenize.estimate import Estimate
 
 
@@ -50,23 +48,3 @@ def cap_warning(use: Use) -> str:
         f"{use.mixture}: {run} would see {use.source} for about {float(use.epochs):.3g} epochs, above its cap of "
         f"{float(use.max_epochs):.3g}; tokens are estimated, and a build decides"
     )
-
-
-def grown_heldout(spec: Spec, manifest: Manifest) -> list[HeldoutSize]:
-    """The held-out sets of a build that `min_documents` made larger than requested."""
-    create = spec.heldout.create
-    if create is None:
-        return []
-    sizes = (
-        heldout_size(
-            name,
-            create,
-            documents=source.heldout.documents,
-            tokens=source.heldout.tokens,
-            size=source.heldout.bytes,
-            source_bytes=source.train.bytes + source.heldout.bytes,
-        )
-        for name, source in sorted(manifest.sources.items())
-        if source.heldout.documents and source.heldout.imported_from is None
-    )
-    return [size for size in sizes if size.has_grown]

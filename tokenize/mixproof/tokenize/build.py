@@ -25,7 +25,7 @@ from mixproof.pipeline.heldout.create_heldout import create_heldout
 from mixproof.pipeline.heldout.decontaminate import Decontaminated, decontaminate
 from mixproof.pipeline.heldout.evaluation import EvaluationFile, find_evaluation_files
 from mixproof.pipeline.heldout.heldout_set import Heldout, HeldoutSet
-from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_size
+from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_sizes
 from mixproof.pipeline.heldout.import_heldout import import_heldout
 from mixproof.pipeline.heldout.reserve import reserve_heldout
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
@@ -63,19 +63,7 @@ class BuildResult:
     @property
     def heldout_sizes(self) -> list[HeldoutSize]:
         """The sizes of the held-out sets that this build created."""
-        requested = self.loaded.spec.heldout.create
-        return [
-            heldout_size(
-                name,
-                requested,
-                documents=source.heldout.documents,
-                tokens=source.heldout.tokens,
-                size=source.heldout.bytes,
-                source_bytes=source.train.bytes + source.heldout.bytes,
-            )
-            for name, source in sorted(self.manifest.sources.items())
-            if requested is not None and source.heldout.documents
-        ]
+        return heldout_sizes(self.loaded.spec, self.manifest)
 
 
 def build(

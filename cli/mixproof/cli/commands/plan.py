@@ -15,7 +15,7 @@ from rich.table import Table
 from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json, lost_table
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption, VerboseOption
 from mixproof.cli.output import amount, count, emit_json, hours, percent, stdout, table
-from mixproof.cli.plan_checks import cap_warning, check_estimated_caps, grown_heldout, uses_above_caps
+from mixproof.cli.plan_checks import cap_warning, check_estimated_caps, uses_above_caps
 from mixproof.cli.request import Request, budgets_of, open_request
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
@@ -23,6 +23,7 @@ from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.caps import Use, check_caps, cuts_of, uses_of
 from mixproof.mixtures.arithmetic.repetition import effective_tokens
 from mixproof.mixtures.split_sources import SplitSource
+from mixproof.pipeline.heldout.heldout_size import heldout_sizes
 from mixproof.pipeline.read.progress import ReadProgress, read_progress
 from mixproof.tokenize.estimate import Estimate
 from mixproof.train.launch.cost import ProxyCost, Rate, dataset_bytes, document_rate, proxy_costs
@@ -191,8 +192,9 @@ def print_plan(planned: Planned) -> None:
         stdout.print(_rounding(name, budget))
     for use in planned.uses_above_caps:
         stdout.print(f"[yellow]warning:[/] {escape(cap_warning(use))}")
-    for size in grown_heldout(spec, planned.manifest) if planned.manifest is not None else ():
-        stdout.print(f"held out {escape(str(size))}")
+    for size in heldout_sizes(spec, planned.manifest) if planned.manifest is not None else ():
+        if size.has_grown:
+            stdout.print(f"held out {escape(str(size))}")
     lost = lost_by_mixture(planned.manifest, planned.budgets)
     if any(lost.values()):
         stdout.print(lost_table(lost))

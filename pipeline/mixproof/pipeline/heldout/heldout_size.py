@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from mixproof.mixtures.spec import HeldoutCreate
+from mixproof.ledger.manifest import Manifest
+from mixproof.mixtures.spec import HeldoutCreate, Spec
 
 from .reserve import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS
 
@@ -60,3 +61,20 @@ def heldout_size(
         tokens_requested = min(DEFAULT_TOKENS, tokens * source_bytes // (DEFAULT_BYTES_DIVISOR * max(1, size)))
     share = Fraction(size, max(1, source_bytes))
     return HeldoutSize(source, tokens_requested, max(1, requested.min_documents), documents, tokens, share)
+
+
+def heldout_sizes(spec: Spec, manifest: Manifest) -> list[HeldoutSize]:
+    """The sizes of the held-out sets that a build created, by source; imported sets are left out."""
+    requested = spec.heldout.create
+    return [
+        heldout_size(
+            name,
+            requested,
+            documents=source.heldout.documents,
+            tokens=source.heldout.tokens,
+            size=source.heldout.bytes,
+            source_bytes=source.train.bytes + source.heldout.bytes,
+        )
+        for name, source in sorted(manifest.sources.items())
+        if requested is not None and source.heldout.documents
+    ]

@@ -158,3 +158,48 @@ def test_a_ray_that_does_not_start_says_so_and_where_to_look(tmp_path: Path) -> 
 def test_a_full_disk_of_a_worker_is_told_as_an_error_of_the_users(cluster: Cluster) -> None:
     with pytest.raises(StorageError, match="no space is left on a disk of .*run the same command again"):
         cluster.run(fill_the_disk, [()], label="writing")
+
+
+KILLS = """
+import os, signal, sys, time
+from pathlib import Path
+
+import psutil
+
+from mixproof.pipeline.cluster.cluster import Cluster
+
+MARKER = sys.argv[1]
+
+
+def kill_raylet_once(number, marker=MARKER):
+    if number == 2 and not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getppid(), signal.SIGKILL)  # a worker's parent is the raylet
+        time.sleep(60)
+    return number
+
+
+with Cluster(workers=2) as cluster:
+    print(cluster.run(kill_raylet_once, [(number,) for number in range(8)], label="killed inside"))
+    for child in psutil.Process().children(recursive=True):
+        if child.name() == "raylet":
+            child.kill()
+    print(cluster.run(kill_raylet_once, [(number,) for number in range(3)], label="killed between"))
+"""
+
+
+@pytest.mark.slow
+def test_ray_is_started_again_after_its_raylet_is_killed_and_the_stage_resumes(tmp_path: Path) -> None:
+    from conftest import environment
+
+    (tmp_path / "kills.py").write_text(KILLS)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "kills.py"), str(tmp_path / "marker")],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["[0, 1, 2, 3, 4, 5, 6, 7]", "[0, 1, 2]"]), done.stderr
+    assert (tmp_path / "marker").exists()

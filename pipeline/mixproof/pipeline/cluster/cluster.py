@@ -13,17 +13,19 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
 from mixproof.ledger.errors import MixproofError, RequestError
 
-from .resources import Needs
+from .resources import Needs, RayDiedError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+MAX_RESTARTS = 3
+"""How often a command starts Ray again after Ray's own processes died."""
 MIN_SUBMITTED = 64
 """Minimum number of calls submitted at a time to a shared cluster, which may scale up from zero by what is queued."""
 
@@ -48,6 +50,7 @@ class Cluster:
         self._workers = workers
         self._progress = progress
         self._started = False
+        self._restarts = 0
         self._checks: list[Callable[[], None]] = []
         self.stages_run = 0
         self.stages_reused = 0
@@ -115,14 +118,26 @@ class Cluster:
         self._check_needs(needs, label)
         window = self._side_by_side(needs) if starts_own_workers else self._window(needs)
         reserved = [Needs(0)] * len(calls) if starts_own_workers else needs
-        submitted = SubmittedCalls(function, calls, reserved, label, max_retries, more_memory=not starts_own_workers)
         results: dict[int, T] = {}
+
+        def submit(indices: Iterable[int]) -> SubmittedCalls[T]:
+            more_memory = not starts_own_workers
+            return SubmittedCalls(
+                function, calls, reserved, label, max_retries, more_memory=more_memory, indices=indices
+            )
+
+        submitted = submit(range(len(calls)))
         self._report(label, 0, len(calls))
         log.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))
         started = time.monotonic()
         while len(results) < len(calls):
-            submitted.fill(window)
-            call, result = submitted.next_finished()
+            try:
+                submitted.fill(window)
+                call, result = submitted.next_finished()
+            except RayDiedError as error:
+                self._restart(error)
+                submitted = submit([index for index in range(len(calls)) if index not in results])
+                continue
             if isinstance(result, MixproofError):
                 if on_failure is None:
                     raise result
@@ -183,8 +198,28 @@ class Cluster:
             )
 
     def _start(self) -> None:
-        from .running import start
+        from .running import dead_processes, start
 
+        if dead := dead_processes():
+            self._restart(RayDiedError(f"Ray's {' and '.join(dead)} died"))
+        self._started |= start(self._address, self._workers)
+
+    def _restart(self, error: RayDiedError) -> None:
+        """Start Ray again after its own processes died on this machine.
+
+        Raises:
+            RayDiedError: when that has happened MAX_RESTARTS times before.
+        """
+        from .running import start, stop
+
+        if self._restarts == MAX_RESTARTS:
+            raise RayDiedError(
+                f"{error} {MAX_RESTARTS + 1} times on this machine, probably killed because memory is short; see Ray's "
+                "logs below RAY_TMPDIR (/tmp/ray by default). Finished work is kept: the same command resumes"
+            ) from error
+        self._restarts += 1
+        log.warning("%s; Ray is started again, and unfinished tasks run again", error)
+        stop()
         self._started |= start(self._address, self._workers)
 
     def _resources(self) -> Needs:

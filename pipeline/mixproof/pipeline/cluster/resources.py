@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mixproof.ledger.errors import MixproofError
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -15,3 +17,7 @@ class Needs:
 
     def __str__(self) -> str:
         return f"{self.cpus:g} CPUs" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+
+
+class RayDiedError(MixproofError):
+    """Processes of the Ray that this command started have died: no task can finish until Ray is started again."""

@@ -35,6 +35,9 @@ _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO
 """The last one: otherwise Ray retries a task that its memory monitor killed forever, each time with the same memory."""
 
 
+_VITAL = {"gcs_server", "raylet"}
+
+
 def start(address: str | None, workers: int | None) -> bool:
     """Start Ray on this machine, or join the cluster at `address`; False if this process is connected already.
 
@@ -44,6 +47,7 @@ def start(address: str | None, workers: int | None) -> bool:
     """
     if ray.is_initialized():
         return False
+    ray._private.worker.print_to_stdstream = _log_messages
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -70,6 +74,18 @@ def start(address: str | None, workers: int | None) -> bool:
 def stop() -> None:
     """Stop the Ray that `start` started, or disconnect from the cluster that it joined."""
     ray.shutdown()
+
+
+def _log_messages(data: Any, ignore_prefix: bool) -> None:  # noqa: ANN401 - Ray's signature
+    """Log what Ray would print to stdout, such as that a worker died: stdout belongs to the command's own output."""
+    for line in data["lines"]:
+        log.debug("Ray: %s", line)
+
+
+def dead_processes() -> list[str]:
+    """Return the names of Ray's own processes, such as `raylet`, that this command started and that have died."""
+    node: Any = ray._private.worker._global_node  # the public API does not tell; None if Ray was not started here
+    return [] if node is None else sorted({str(name) for name, _ in node.dead_processes()} & _VITAL)
 
 
 def resources() -> Needs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import ray
@@ -14,12 +14,15 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrash
 from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError, ProcessDiedError
 
-from .resources import Needs
+from .resources import Needs, RayDiedError
+from .running import dead_processes
 from .task_logs import log_level, worker_log
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+CHECK_SECONDS = 5
+"""How often Ray's own processes are checked while no task finishes."""
 MEMORY_SHARES = (0.5, 1.0)
 """Shares of the largest machine's memory that are reserved for a task after its first and its second death."""
 
@@ -40,6 +43,7 @@ class SubmittedCalls(Generic[T]):
         max_retries: int,
         *,
         more_memory: bool,
+        indices: Iterable[int] | None = None,
     ) -> None:
         self._task = ray.remote(_logged(_with_storage_errors(function), label, len(calls), log_level()))
         self._calls = calls
@@ -47,7 +51,7 @@ class SubmittedCalls(Generic[T]):
         self._label = label
         self._max_retries = max_retries
         self._max_deaths = len(MEMORY_SHARES) if more_memory else 0
-        self._waiting = iter(range(len(calls)))
+        self._waiting = iter(range(len(calls)) if indices is None else indices)
         self._pending: dict[Any, int] = {}
         self._deaths: Counter[int] = Counter()
 
@@ -59,7 +63,7 @@ class SubmittedCalls(Generic[T]):
     def next_finished(self) -> tuple[int, T | MixproofError]:
         """Wait for the next call to finish; its index, and its result or error."""
         while True:
-            (finished,), _ = ray.wait(list(self._pending), num_returns=1)
+            finished = self._wait()
             call = self._pending.pop(finished)
             try:
                 return call, _get(finished, self._label)
@@ -69,8 +73,22 @@ class SubmittedCalls(Generic[T]):
                 self._deaths[call] += 1
                 log.warning("%s: a worker crashed at call %d; it runs again with more memory", self._label, call + 1)
                 self._submit(call)
+            except RayDiedError:
+                raise
             except MixproofError as error:
                 return call, error
+
+    def _wait(self) -> Any:  # noqa: ANN401 - a reference of Ray
+        """Wait for a task to finish, successfully or not.
+
+        Raises:
+            RayDiedError: when Ray's own processes have died; then tasks would fail, or never finish.
+        """
+        while True:
+            finished, _ = ray.wait(list(self._pending), num_returns=1, timeout=CHECK_SECONDS)
+            _raise_if_ray_died(self._label)
+            if finished:
+                return finished[0]
 
     def _submit(self, call: int) -> None:
         task = self._task.options(max_retries=self._max_retries, **_options(self._needs[call], self._deaths[call]))
@@ -112,16 +130,23 @@ def _get(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the task ret
             raise cause from None
         raise  # a bug in mixproof
     except (WorkerCrashedError, OutOfMemoryError) as error:
+        _raise_if_ray_died(label, error)
         raise ProcessDiedError(
             f"{label}: a worker crashed repeatedly ({type(error).__name__}), probably out of memory, even with a whole "
             "machine reserved for it; use machines with more memory or smaller input files. Finished work is kept: the "
             "same command resumes"
         ) from error
     except RayError as error:
+        _raise_if_ray_died(label, error)
         raise MixproofError(
             f"{label}: Ray gave up on a task ({type(error).__name__}: {error}). Finished work is kept: the same "
             "command resumes"
         ) from error
+
+
+def _raise_if_ray_died(label: str, cause: Exception | None = None) -> None:
+    if dead := dead_processes():
+        raise RayDiedError(f"{label}: Ray's {' and '.join(dead)} died") from cause
 
 
 def _options(need: Needs, deaths: int) -> dict[str, float]:

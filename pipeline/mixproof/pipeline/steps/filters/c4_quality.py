@@ -23,7 +23,7 @@ from mixproof.pipeline.steps.segmentation.splitter import Splitter, Words
 from mixproof.pipeline.steps.segmentation.words import splitter_of
 from mixproof.pipeline.steps.step import Apply, Drop, Strings
 
-VERSION = 2
+VERSION = 3
 Bound = Annotated[int, Field(ge=-1)]
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
 _LINE_ENDS = (".", "?", "!", '"', "'")
@@ -121,13 +121,16 @@ def _count(
         fewest = splitter.fewest_sentences(words)
         if fewest >= enough:
             return fewest
+    chunks = passed = 0
     for line, index in kept:
         if count >= enough:
             break
+        chunks += sum(len(other.split()) for other in lines[passed:index])
+        passed = index
         if words is None or line != lines[index].strip():
             sentences = splitter.sentences(line)
         else:
-            sentences = splitter.sentences(line, words, first=sum(len(other.split()) for other in lines[:index]))
+            sentences = splitter.sentences(line, words, first=chunks)
         count += sentences - 1
     return count
 

@@ -18,7 +18,7 @@ from mixproof.pipeline.steps.step import Apply, Drop, Number, Share, Strings, Wh
 
 from .gopher_repetition import find_duplicates
 
-VERSION = 2
+VERSION = 3
 
 
 class FinewebQualityOptions(LanguageDependentOptions):

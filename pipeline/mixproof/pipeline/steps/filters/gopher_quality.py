@@ -29,7 +29,7 @@ from mixproof.pipeline.steps.segmentation.splitter import Words
 from mixproof.pipeline.steps.segmentation.vocabulary import ALPHA, ENDS, SYMBOL
 from mixproof.pipeline.steps.step import Apply, Drop, Number, Share, Strings, Whole, check_order
 
-VERSION = 2
+VERSION = 3
 _ALL_FLAGS = 2 * ENDS
 _SYMBOLS = tuple(flags for flags in range(_ALL_FLAGS) if flags & SYMBOL)
 _LETTERS = tuple(flags for flags in range(_ALL_FLAGS) if flags & ALPHA)

@@ -38,7 +38,7 @@ from .repeats import (
     top_count,
 )
 
-VERSION = 2
+VERSION = 3
 
 
 def _pairs(value: Any) -> Any:  # noqa: ANN401 - any YAML value

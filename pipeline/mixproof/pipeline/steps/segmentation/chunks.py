@@ -6,6 +6,10 @@ and on the case of the adjacent letters, not on the word, unless the word is par
 `xD`). So each such shape is split once with a made-up word, and the result is the template for the shape. Templates are
 checked against spaCy on a list of chunks when a language is loaded; if they differ, the language does not use them.
 Other chunks are split by spaCy's rules (`rules.py`), and those in which special cases may overlap by spaCy itself.
+
+Difference from spaCy: in a chunk of more than 256 characters in which special cases overlap, the first of them counts;
+where a language's rules cannot be followed without spaCy, such a chunk is split in pieces of 256 characters. A chunk of
+more than 2,048 characters is not a URL. spaCy takes seconds for a few thousand quotes or brackets in a row.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from typing import Any, NamedTuple
 from .rules import Rules
 
 MAX_TEMPLATES = 10_000
+MAX_SPACY_CHARS = 256
+"""Longer chunks are not given to spaCy, whose time grows with the square of a chunk's length."""
 MAX_BEFORE, MAX_AFTER = 3, 4
 """Maximum number of marks on either side of a shape."""
 _BEFORE = "([{\"'“‘«„‚‹¿¡*—–-"
@@ -77,7 +83,14 @@ class Chunks:
 
     def _by_rules(self, chunk: str) -> Sequence[str]:
         words = None if self.rules is None else self.rules.split(chunk)
-        return self._by_spacy([chunk])[0] if words is None else words
+        if words is not None:
+            return words
+        if len(chunk) <= MAX_SPACY_CHARS:
+            return self._by_spacy([chunk])[0]
+        if self.rules is not None:
+            return self.rules.split_long(chunk)
+        pieces = [chunk[start : start + MAX_SPACY_CHARS] for start in range(0, len(chunk), MAX_SPACY_CHARS)]
+        return [word for words in self._by_spacy(pieces) for word in words]
 
     def _by_spacy(self, chunks: Sequence[str]) -> list[Sequence[str]]:
         """Split many chunks in one call: a line break is always a token of its own."""

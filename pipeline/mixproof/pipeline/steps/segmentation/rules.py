@@ -16,6 +16,11 @@ from typing import Any
 
 from .expressions import at_the_start, near_the_end, where_one_begins, with_a_dot
 
+MAX_URL_CHARS = 2048
+"""Longer strings are not matched as a whole, as URLs are: spaCy's expression for them backtracks."""
+WINDOW = 64
+"""Characters that are looked at for a prefix or suffix: far more than any has, and its context (see `MAX_SUFFIX`)."""
+
 
 class Rules:
     """Splits chunks by the expressions of one spaCy tokenizer."""
@@ -27,6 +32,7 @@ class Rules:
         self._whole = tokenizer.token_match or _nothing
         self._address = with_a_dot(tokenizer.url_match or _nothing)
         self._special: dict[str, tuple[str, ...]] = {}
+        self._longest = 0
         spelled = {chunk: tuple(self._split(chunk)) for chunk in tokenizer.rules}  # without special cases
         self._alone = frozenset(
             words[0]
@@ -42,6 +48,7 @@ class Rules:
         """The special cases of several words, by their first two."""
         self._seldom = self._alone.union(first for first, _ in self._phrases)
         self._special = {chunk: _words_of(case) for chunk, case in tokenizer.rules.items()}
+        self._longest = max(map(len, self._special), default=0)
 
     def split(self, chunk: str) -> list[str] | None:
         """The words of a chunk; None if special cases may overlap."""
@@ -50,55 +57,87 @@ class Rules:
             return words
         return self._with_cases(words) if self._alone.isdisjoint(words) else None
 
+    def split_long(self, chunk: str) -> list[str]:
+        """The words of a chunk in linear time: of special cases that overlap, the first counts."""
+        return self._with_cases(self._split(chunk), first_counts=True) or []
+
     def _marked(self, chunk: str) -> bool:
         return bool(self._prefix(chunk) or self._suffix(chunk) or any(True for _ in self._infixes(chunk)))
 
-    def _with_cases(self, words: list[str]) -> list[str] | None:
-        """Replace words that spell a special case by its words; None if two special cases share a word."""
+    def _with_cases(self, words: list[str], *, first_counts: bool = False) -> list[str] | None:
+        """Replace words that spell a special case by its words; None if two special cases share a word.
+
+        With `first_counts`, the first of them is replaced.
+        """
         found: list[str] = []
         done = 0
         for index, pair in enumerate(pairwise(words)):
             for phrase in self._phrases.get(pair, ()):
                 if tuple(words[index : index + len(phrase)]) == phrase:
                     if index < done:
+                        if first_counts:
+                            continue
                         return None
                     found += (*words[done:index], *self._special["".join(phrase)])
                     done = index + len(phrase)
         return found + words[done:]
 
     def _split(self, chunk: str) -> list[str]:
+        """Remove prefixes and suffixes from both ends, looking only at as many characters as one can have.
+
+        So a chunk of brackets costs as much per bracket as a short one does.
+        """
         special = self._special
         before: list[str] = []
         after: list[str] = []
-        remainder, size = chunk, 0
-        while remainder and len(remainder) != size and remainder not in special and not self._whole(remainder):
-            size = len(remainder)
-            prefix = self._prefix(remainder)
-            start = 0 if prefix is None else prefix.end() - prefix.start()
-            inner = remainder[start:] if start else remainder
-            if start and inner in special:
-                before.append(remainder[:start])
-                remainder = inner
+        start, end = 0, len(chunk)
+        size = -1
+        while start < end and end - start != size:
+            size = end - start
+            if self._is_special(chunk, start, end) or self._is_whole(chunk, start, end):
                 break
-            suffix = self._suffix(inner)
+            prefix = self._prefix(chunk[start : min(end, start + WINDOW)])
+            inner = start if prefix is None else start + prefix.end() - prefix.start()
+            if inner > start and self._is_special(chunk, inner, end):
+                before.append(chunk[start:inner])
+                start = inner
+                break
+            suffix = self._suffix(chunk[self._suffix_window(chunk, inner, end) : end])
             length = 0 if suffix is None else suffix.end() - suffix.start()
-            if length and remainder[:-length] in special:
-                after.append(remainder[-length:])
-                remainder = remainder[:-length]
+            if length and self._is_special(chunk, start, end - length):
+                after.append(chunk[end - length : end])
+                end -= length
                 break
-            if start:
-                before.append(remainder[:start])
-            if length and start + length <= size:
-                after.append(remainder[-length:])
-                inner = remainder[start:-length]
-            remainder = inner
-        if remainder:
+            if inner > start:
+                before.append(chunk[start:inner])
+            if length and inner - start + length <= size:
+                after.append(chunk[end - length : end])
+                end -= length
+            start = inner
+        if start < end:
+            remainder = chunk[start:end]
             before += special.get(remainder) or self._inside(remainder)
         before += reversed(after)
         return before
 
+    def _is_special(self, chunk: str, start: int, end: int) -> bool:
+        return end - start <= self._longest and chunk[start:end] in self._special
+
+    def _is_whole(self, chunk: str, start: int, end: int) -> bool:
+        """Whether a language's expression for whole words matches, if it has one."""
+        if self._whole is _nothing or end - start > MAX_URL_CHARS:
+            return False
+        return self._whole(chunk[start:end]) is not None
+
+    def _suffix_window(self, chunk: str, start: int, end: int) -> int:
+        """Where to look for a suffix from: all are short but for a run of dots."""
+        if chunk.endswith("...", start, end):
+            while end > start and chunk[end - 1] == ".":
+                end -= 1
+        return max(start, end - WINDOW)
+
     def _inside(self, remainder: str) -> list[str]:
-        if self._whole(remainder) or self._address(remainder):
+        if len(remainder) <= MAX_URL_CHARS and (self._whole(remainder) or self._address(remainder)):
             return [remainder]
         words: list[str] = []
         end = 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mixproof.pipeline.steps.filters.c4_quality import C4QualityOptions, _count
+from mixproof.pipeline.steps.formatters.pii import PiiOptions, replace_emails
 from mixproof.pipeline.steps.segmentation import rules
 from mixproof.pipeline.steps.segmentation.chunks import Chunks
 from mixproof.pipeline.steps.segmentation.words import splitter_of
@@ -92,3 +96,43 @@ def test_sentences_of_many_lines_are_counted_in_one_pass() -> None:
     words = splitter.words("\n".join(lines))
     kept = [(line, index) for index, line in enumerate(lines)]
     assert _count(kept, lines, words, splitter, options) == 800
+
+
+PII = importlib.import_module("datatrove.pipeline.formatters.pii").PIIFormatter
+
+
+@given(st.text(st.sampled_from("ab.@!-_ é[]1:"), max_size=40))
+def test_addresses_are_replaced_as_datatrove_replaces_them(text: str) -> None:
+    formatter = PII(remove_ips=False)
+    expected = formatter.format(text)
+    assert replace_emails(text, formatter.emails_replacer.regex, PiiOptions().email_replacement) == expected
+
+
+def test_replacements_are_taken_in_turn() -> None:
+    text = "a@b.cc, d@e.ff and (g.h!i@j.kk) but not @l.mm, n..o@p or q.@r.ss; t@[1.2.3.4] u@v.w_x@y.zz"
+    formatter = PII(remove_ips=False)
+    replaced = replace_emails(text, formatter.emails_replacer.regex, ("1", "2"))
+    assert replaced == PII(remove_ips=False, email_replacement=("1", "2")).format(text)
+    assert replaced.startswith("1, 2 and (1) but not @l.mm")
+
+
+def test_the_expression_for_addresses_is_never_tried_in_vain() -> None:
+    tried: list[tuple[int, int]] = []
+
+    class Address:
+        pattern = PII().emails_replacer.regex.pattern
+
+        def search(self, text: str, start: int, end: int) -> None:
+            tried.append((start, end))
+
+    for text in (
+        "a!" * 50_000 + " @",
+        "a." * 50_000 + "@",
+        "a.b" * 50_000 + "..@a.b",
+        "a@" * 50_000,
+        "a!" * 50_000 + "@[1.2]",
+    ):
+        replace_emails(text, Address(), ("x",))  # type: ignore[arg-type]  # only `search` is called
+    assert sum(end - start for start, end in tried) == 0
+    replace_emails("a!" * 50_000 + "b@c.dd", Address(), ("x",))  # type: ignore[arg-type]
+    assert tried == [(0, 100_006)]

@@ -13,19 +13,20 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from ray.exceptions import NodeDiedError
 
-from mixproof.ledger.errors import RequestError
+from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.train.finished import finished_record
-from mixproof.train.launch.dispatch import dispatch
+from mixproof.train.launch.dispatch import dispatch, reason_of
 from mixproof.train.launch.family import train_all
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.launch.progress import FamilyProgress
 from mixproof.train.loop.metrics import read_metrics
-from mixproof.train.outcome import find_outcomes
+from mixproof.train.outcome import find_outcomes, outcome_of
 from mixproof.train.record import run_folder
 from mixproof.train.request import Resources, RunRequest
 
@@ -154,3 +155,20 @@ def test_what_no_further_start_would_mend_ends_a_run_of_many_ranks(
     (reason,) = dispatch([request], cluster, lambda request, reason: None)
     assert reason is not None
     assert "E6" in reason and "guide" in reason
+
+
+def test_a_run_that_ray_lost_is_interrupted_and_a_run_that_raised_has_failed(
+    make_request: Callable[..., RunRequest],
+) -> None:
+    def raised(cause: Exception | None) -> MixproofError:
+        try:
+            raise MixproofError("train: no node is left") from cause
+        except MixproofError as error:
+            return error
+
+    request = make_request()
+    lost = outcome_of(request, reason=reason_of(raised(NodeDiedError("the raylet died"))))
+    assert lost.interrupted and not lost.done
+    assert lost.reason == "interrupted: train: no node is left"
+    failed = outcome_of(request, reason=reason_of(raised(None)))
+    assert not failed.interrupted and failed.reason == "train: no node is left"

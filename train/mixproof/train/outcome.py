@@ -14,6 +14,9 @@ from .finished import failed_record, finished_record
 from .record import TRAIN, RunRecord
 from .request import RunRequest
 
+INTERRUPTED = "interrupted: "
+"""Start of the reason of a run that Ray lost: nothing is known to be wrong with the run, and it resumes."""
+
 
 @dataclass(frozen=True)
 class RunOutcome:
@@ -40,6 +43,11 @@ class RunOutcome:
     def done(self) -> bool:
         """Whether the run is finished."""
         return self.record is not None and self.record.status == "done"
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run stopped because Ray or its machine died, and not because the training failed."""
+        return self.record is None and self.reason is not None and self.reason.startswith(INTERRUPTED)
 
 
 def find_outcomes(requests: Sequence[RunRequest]) -> list[RunOutcome]:

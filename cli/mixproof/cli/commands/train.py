@@ -31,7 +31,7 @@ from mixproof.train.data.window_use import window_use
 from mixproof.train.evaluate.external import ExternalScores, find_external, score_external
 from mixproof.train.launch.family import train_all
 from mixproof.train.loop.weights_and_biases import check_wandb
-from mixproof.train.outcome import RunOutcome
+from mixproof.train.outcome import INTERRUPTED, RunOutcome
 from mixproof.train.record import RunRecord
 
 
@@ -76,12 +76,14 @@ def run_train(
 
 
 def report_failed(outcomes: Sequence[RunOutcome]) -> bool:
-    """Print every failed run on stderr; return whether there is one."""
-    failed = [outcome for outcome in outcomes if not outcome.done]
-    for outcome in failed:
+    """Print every run that is not done on stderr, failed or interrupted; return whether there is one."""
+    unfinished = [outcome for outcome in outcomes if not outcome.done]
+    for outcome in unfinished:
         name = f"{outcome.mixture} × {outcome.proxy} × seed {outcome.seed}"
-        stderr.print(f"[bold red]failed:[/] {name}: {escape(str(outcome.reason))}", soft_wrap=True)
-    return bool(failed)
+        reason = str(outcome.reason)
+        state = "interrupted" if outcome.interrupted else "failed"
+        stderr.print(f"[bold red]{state}:[/] {name}: {escape(reason.removeprefix(INTERRUPTED))}", soft_wrap=True)
+    return bool(unfinished)
 
 
 def train_json(outcomes: Sequence[RunOutcome], external: Sequence[ExternalScores] = ()) -> dict[str, object]:

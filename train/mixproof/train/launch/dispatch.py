@@ -17,6 +17,7 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.resources import Needs
 from mixproof.pipeline.cluster.task_logs import log_context
+from mixproof.train.outcome import INTERRUPTED
 from mixproof.train.proxies import flops_per_token
 from mixproof.train.record import TRAIN
 from mixproof.train.request import RunRequest
@@ -46,7 +47,7 @@ def dispatch(
         RequestError: when this machine cannot provide the resources that a proxy declares.
     """
     longest_first = sorted(requests, key=_flops, reverse=True)
-    reason_of: dict[str, Reason] = {}
+    reasons_by_key: dict[str, Reason] = {}
     for multi_rank in (True, False):
         chosen = [request for request in longest_first if (request.resources.ranks > 1) is multi_rank]
         reasons = cluster.run(
@@ -56,11 +57,18 @@ def dispatch(
             needs=[_needs(request) for request in chosen],
             starts_own_workers=multi_rank,
             max_retries=MOST_DEATHS,
-            on_failure=str,
+            on_failure=reason_of,
             on_result=_end_of(chosen, on_end),
         )
-        reason_of.update(zip((request.key for request in chosen), reasons, strict=True))
-    return [reason_of[request.key] for request in requests]
+        reasons_by_key.update(zip((request.key for request in chosen), reasons, strict=True))
+    return [reasons_by_key[request.key] for request in requests]
+
+
+def reason_of(error: MixproofError) -> str:
+    """Why a run stopped: the error's text, marked where Ray lost the task instead of the training failing."""
+    from ray.exceptions import RayError
+
+    return f"{INTERRUPTED}{error}" if isinstance(error.__cause__, RayError) else str(error)
 
 
 def _end_of(

@@ -167,7 +167,8 @@ def test_a_run_that_ray_lost_is_interrupted_and_a_run_that_raised_has_failed(
             return error
 
     request = make_request()
-    lost = outcome_of(request, reason=reason_of(raised(NodeDiedError("the raylet died"))))
+    died = NodeDiedError("the raylet died")  # type: ignore[no-untyped-call]
+    lost = outcome_of(request, reason=reason_of(raised(died)))
     assert lost.interrupted and not lost.done
     assert lost.reason == "interrupted: train: no node is left"
     failed = outcome_of(request, reason=reason_of(raised(None)))

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from mixproof.cli.named import named
 from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, VerboseOption, WorkersOption
 from mixproof.cli.output import emit_json, stage_progress, stdout, table
 from mixproof.cli.request import Request, open_request
@@ -54,6 +55,7 @@ def audit(
     """Check a build and its runs; name every file and equation that fails."""
     if sample is not None and depth != "replay":
         raise RequestError("--sample needs --depth replay: the other depths check everything")
+    target = named(target, store)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         report = audit_target(target, store, depth, cluster)
     if depth == "replay":

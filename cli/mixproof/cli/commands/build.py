@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from mixproof.cli.account_table import account_table, large_losses
+from mixproof.cli.named import short_key
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -58,7 +59,7 @@ def build(
             stdout.print(f"held out  {size}", soft_wrap=True)
     for summary in result.evaluation:
         stdout.print(f"protected {evaluation_line(summary)}", soft_wrap=True)
-    stdout.print(f"build     {result.manifest.build}")
+    stdout.print(f"build     {short_key(result.manifest.build)}")
     stdout.print(f"manifest  {request.store.location(request.store.relative(result.manifest_path))}", soft_wrap=True)
     circumstances = request.store.location(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
     stdout.print(f"dropped   lists of rejected and dropped documents are named in {circumstances}", soft_wrap=True)

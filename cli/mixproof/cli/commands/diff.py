@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mixproof.cli.options import JsonOption, VerboseOption
+from mixproof.cli.named import named
+from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
 from mixproof.cli.output import emit_json, stdout, table
 from mixproof.ledger.location import locate
 from mixproof.ledger.objects import is_remote
@@ -28,9 +29,16 @@ MOST_ROWS = 12
 SHOWN_ROWS = 3
 
 
-def diff(a: SideArgument, b: SideArgument, as_json: JsonOption = False, verbose: VerboseOption = 0) -> None:
+def diff(
+    a: SideArgument,
+    b: SideArgument,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
+) -> None:
     """Show the differences between A and B, and what would rerun for B when A is finished."""
-    found = diff_paths(*(locate(side).fetch() if is_remote(side) else Path(side) for side in (a, b)))
+    sides = [named(side, store) for side in (a, b)]
+    found = diff_paths(*(locate(side).fetch() if is_remote(side) else Path(side) for side in sides))
     if as_json:
         emit_json(found.to_json())
     else:

@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import typer
 
 from mixproof.cli.export_folder import export_folder
+from mixproof.cli.named import named
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
 from mixproof.cli.output import emit_json, stderr
 from mixproof.cli.request import open_request
@@ -86,6 +87,7 @@ def export(
 ) -> None:
     """Write a run, a mixture's blend, or a merged build for another tool, and check what was written."""
     _check_options(form, output, merge=merge, of_mixture=mixture is not None or proxy is not None, draw=draw)
+    target = named(target, store)
     with export_folder(output) as folder:
         if merge:
             written = _merge(target, store, folder)

@@ -8,6 +8,7 @@ from typing import Literal
 import typer
 
 from mixproof.cli.external_tables import print_external
+from mixproof.cli.named import short_key
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -126,4 +127,4 @@ def print_ran(ran: Ran) -> None:
     print_report(ran.audit)
     print_comparison(ran.comparison)
     print_external(ran.outcomes, ran.external)
-    stdout.print(f"build {ran.manifest.build}")
+    stdout.print(f"build {short_key(ran.manifest.build)}")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from mixproof.cli.named import short_key
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
 from mixproof.cli.output import count, emit_json, stdout, table
 from mixproof.ledger.errors import RequestError
@@ -27,7 +28,6 @@ DropOption = Annotated[
 AgeOption = Annotated[
     float, typer.Option("--older-than", metavar="HOURS", min=0, help="gc: remove nothing younger than this.")
 ]
-KEY_DIGITS = 16
 
 
 def store(
@@ -89,7 +89,7 @@ def _entries(entries: Sequence[Entry], referred: dict[str, tuple[str, ...]]) -> 
     rows = [
         [
             entry.stage,
-            entry.key[:KEY_DIGITS],
+            short_key(entry.key),
             entry.label or entry.state,
             count(entry.bytes),
             _age(entry.modified),

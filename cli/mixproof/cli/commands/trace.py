@@ -7,13 +7,17 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mixproof.cli.options import JsonOption, VerboseOption
+from mixproof.cli.named import named
+from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
 from mixproof.cli.output import emit_json, stdout, table
 from mixproof.ledger.errors import RequestError
 from mixproof.train.data.trace import trace_document, trace_step
 from mixproof.train.data.trace_result import DocumentTrace, TracedDocument, TracedDocuments, TracedStep
 
-RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Path or URL of a run's folder or its run.json.")]
+RunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="Key of a run or its first digits, or path or URL of its folder or run.json."),
+]
 StepOption = Annotated[
     int | None, typer.Option("--step", metavar="N", help="List the documents of this step; steps count from 1.")
 ]
@@ -34,12 +38,14 @@ def trace(
     sample: SampleOption = None,
     document: DocumentOption = None,
     whole: WholeOption = False,
+    store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """List the documents that a step of RUN read, or the steps that read a document."""
     if (step is None) == (document is None) or (document is not None and (sample is not None or whole)):
         raise RequestError("trace needs either --step N (optionally with --sample K and --whole) or --document ID")
+    run = named(run, store)
     if document is not None:
         found = trace_document(run, document)
         _emit(found, as_json=as_json)

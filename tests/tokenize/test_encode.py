@@ -22,7 +22,7 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize import shard_tokens
 from mixproof.tokenize.encode import encode_shard, encode_texts
 from mixproof.tokenize.shard_tokens import Texts
-from mixproof.tokenize.tokenizer.engine import REFERENCE
+from mixproof.tokenize.tokenizer.admission import REFERENCE
 
 WriteShard = Callable[..., Texts]
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from sentencepiece import SentencePieceProcessor
 
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.ledger.manifest import SourceRecord
+from mixproof.ledger.manifest import SourceRecord, TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
@@ -26,6 +27,7 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.read.files import find_files
 from mixproof.tokenize.audit import audit_build
 from mixproof.tokenize.build import BuildResult, build
+from mixproof.tokenize.dataset.adopt import Pair, adopt_pair
 from mixproof.tokenize.estimate import estimate
 
 SPEC = """\
@@ -259,3 +261,18 @@ def test_its_tokens_are_planned_by_count_and_not_by_guess(folder: Path) -> None:
 
 def test_megatrons_own_choice_of_dtype_is_the_one_expected() -> None:
     assert DType.optimal_dtype(65_499) is np.uint16
+
+
+@pytest.mark.parametrize("end", [".bin", ".idx"])
+def test_a_file_that_is_replaced_after_it_was_identified_is_refused(
+    folder: Path, store: Store, tokenizer: TokenizerRecord, end: str
+) -> None:
+    size = (folder / "old/web.bin").stat().st_size
+    urls = [str(folder / "old/web.bin"), str(folder / "old/web.idx")]
+    sha256 = [sha256_of_file(Path(url)) for url in urls]
+    right = Pair("legacy", "web.bin", urls[0], size, urls[1], (sha256[0], sha256[1]))
+    assert adopt_pair(store, "ab" * 32, right, tokenizer).account[0].documents_out == 20
+    sha256[[".bin", ".idx"].index(end)] = "0" * 64
+    with pytest.raises(RequestError, match=rf"web\{end}: the file changed during the build: its SHA-256 was 000"):
+        adopt_pair(store, "cd" * 32, replace(right, sha256=(sha256[0], sha256[1])), tokenizer)
+    assert store.receipt("adopt", "cd" * 32) is None

@@ -22,7 +22,7 @@ from mixproof.tokenize.dataset import parts
 from mixproof.tokenize.dataset.parts import make_datasets, plan_parts
 from mixproof.tokenize.encode import encode_texts
 from mixproof.tokenize.shard_tokens import EncodedShard, Texts
-from mixproof.tokenize.tokenizer.engine import REFERENCE
+from mixproof.tokenize.tokenizer.admission import REFERENCE
 
 WriteShard = Callable[..., Texts]
 

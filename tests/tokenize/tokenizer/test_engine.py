@@ -8,26 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import xxhash
 from sentencepiece import SentencePieceTrainer
 
 from mixproof.ledger.errors import AccountError
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.store import Store
+from mixproof.pipeline.columns import column_of
 from mixproof.tokenize import encode
 from mixproof.tokenize.encode import encode_shard
 from mixproof.tokenize.shard_tokens import Texts
 from mixproof.tokenize.tokenizer import engine
-from mixproof.tokenize.tokenizer.engine import (
-    FAST,
-    FAST_NORMALIZED,
-    REFERENCE,
-    Fast,
-    choose_engine,
-    classify,
-    differing_texts,
-    load_engine,
-)
+from mixproof.tokenize.tokenizer.admission import FAST, FAST_NORMALIZED, REFERENCE, admit_sentencepiece
+from mixproof.tokenize.tokenizer.engine import Fast, choose_engine, differing_texts, load_engine
+from mixproof.tokenize.tokenizer.fast_forms import sentencepiece_form
+from mixproof.tokenize.tokenizer.rare_texts import RareTexts
+from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.tokenize.tokenizer.sentencepiece import load_processor
 from mixproof.tokenize.tokenizer.tokenizer import store_tokenizer
 
@@ -84,7 +82,7 @@ def test_an_engine_is_chosen_by_the_models_proto_and_gives_sentencepieces_ids(
 
 
 def test_a_literal_end_of_document_in_a_text_never_becomes_one(model: Path) -> None:
-    assert classify(model.read_bytes()) == FAST
+    assert admit_sentencepiece(model.read_bytes()) == FAST
     assert 2 not in load_engine(FAST, str(model)).encode([b"a</s>b", b"</s>", b" </s> "]).ids
 
 
@@ -105,6 +103,24 @@ def test_a_difference_in_a_sampled_document_stops_the_build(
         encode_shard(store, "wrong", texts, tokenizer, FAST)
 
 
+def test_documents_with_added_tokens_or_rare_scripts_are_sampled_first(
+    make_model: MakeModel, store: Store, write_shard: Callable[..., Texts], topics: list[str]
+) -> None:
+    settings = IDENTITY | {"user_defined_symbols": ["<|im|>"]}
+    tokenizer = store_tokenizer(store, Path(make_model(**settings)), None)
+    texts = write_shard("s", [*topics[:20], "a <|im|> b", "a </s> b", "ក្រុង", "plain"])
+    by_hash = sum(int(xxhash.xxh3_128_hexdigest(text.encode()), 16) % 1000 == 0 for text in [*topics[:20], "plain"])
+    assert encode_shard(store, "key", texts, tokenizer, FAST_NORMALIZED).facts["rechecked"] == 3 + by_hash
+
+
+def test_rare_texts_of_a_shard_are_bounded(model: Path) -> None:
+    rare = RareTexts(load_reference(str(model)))
+    batch = column_of(["ក", "plain"] * 30, pa.large_string())
+    assert rare.choose(batch) == list(range(0, 60, 2))
+    assert rare.choose(batch) == [0, 2]
+    assert rare.choose(batch) == []
+
+
 def test_engine_and_reference_write_the_same_tokens_and_provenance(
     model: Path, topics: list[str], store: Store, tokenizer: TokenizerRecord, write_shard: Callable[..., Texts]
 ) -> None:
@@ -118,9 +134,9 @@ def test_the_fast_engine_is_loaded_anew_before_its_memory_grows_and_goes_on_the_
     model: Path, topics: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = [text.encode() for text in topics[:20]]
-    fast = Fast(engine._tokenizer_json(model.read_bytes(), normalized=False), None)
+    fast = Fast(sentencepiece_form(model.read_bytes(), is_normalized=False), None)
     once = fast.encode(data)
-    monkeypatch.setattr(engine, "RENEWED_AFTER_BYTES", 0)
+    monkeypatch.setattr(engine, "RELOAD_AFTER_BYTES", 0)
     loaded = fast._tokenizer
     again = fast.encode(data)
     assert fast._tokenizer is not loaded

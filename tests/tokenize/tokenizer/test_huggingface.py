@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,14 @@ from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.audit import audit_build
 from mixproof.tokenize.build import build
-from mixproof.tokenize.tokenizer.engine import FAST, HUGGINGFACE_REFERENCE, choose_engine, load_engine
+from mixproof.tokenize.tokenizer.admission import (
+    EXPRESSIONS,
+    FAST,
+    FAST_EXCEPT,
+    HUGGINGFACE_REFERENCE,
+    admit_huggingface,
+)
+from mixproof.tokenize.tokenizer.engine import choose_engine, load_engine, split_rows
 from mixproof.tokenize.tokenizer.hard_texts import hard_texts
 from mixproof.tokenize.tokenizer.huggingface import HuggingFaceReference
 
@@ -111,8 +118,8 @@ def test_the_vocabulary_counts_added_tokens_and_eod_is_the_configs(folders: dict
     plain = Tokenizer.from_file(str(folders[kind] / "tokenizer.json"))
     assert reference.vocab_size == plain.get_vocab_size(with_added_tokens=True)
     assert plain.token_to_id("<|im|>") == reference.vocab_size - 1
-    assert reference.find_eod(None) == plain.token_to_id(SPECIAL[0])
-    assert reference.find_eod("<pad>") == plain.token_to_id("<pad>")
+    assert reference.find_eod(None, folders[kind] / "tokenizer.json") == plain.token_to_id(SPECIAL[0])
+    assert reference.find_eod("<pad>", folders[kind] / "tokenizer.json") == plain.token_to_id("<pad>")
 
 
 def test_an_end_of_document_that_is_none_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -120,13 +127,13 @@ def test_an_end_of_document_that_is_none_is_refused(folders: dict[str, Path], tm
     path.write_bytes((folders["byte_bpe"] / "tokenizer.json").read_bytes())
     reference = HuggingFaceReference(str(path))
     with pytest.raises(RequestError, match=r"no eos_token in tokenizer_config\.json .* special tokens: '<\|endoftext"):
-        reference.find_eod(None)
+        reference.find_eod(None, path)
     with pytest.raises(RequestError, match="no token '<eos>'"):
-        reference.find_eod("<eos>")
+        reference.find_eod("<eos>", path)
     with pytest.raises(
         RequestError, match=r"'<\|im\|>' is not a special token, so a text that contains it would end there"
     ):
-        reference.find_eod("<|im|>")
+        reference.find_eod("<|im|>", path)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +165,83 @@ def test_the_fast_engine_gives_the_references_ids(folders: dict[str, Path], text
     path = str(folders["byte_bpe"] / "tokenizer.json")
     expected, found = (load_engine(name, path).encode([text.encode()]) for name in (HUGGINGFACE_REFERENCE, FAST))
     assert np.array_equal(expected.ids, found.ids)
+
+
+RIVER = AddedToken("river", single_word=True, normalized=False)
+
+
+def changed(folder: Path, target: Path, change: Callable[[dict[str, Any]], object]) -> str:
+    """The path of a copy of a folder's tokenizer, changed."""
+    form = json.loads((folder / "tokenizer.json").read_bytes())
+    change(form)
+    target.write_text(json.dumps(form))
+    return str(target)
+
+
+def test_added_tokens_with_flags_are_matched_as_the_package_does(folders: dict[str, Path], tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(folders["byte_bpe"] / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken(f"<|reserved_{number}|>", special=True) for number in range(62)])
+    tokenizer.add_tokens([RIVER])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    path = str(tmp_path / "tokenizer.json")
+    assert choose_engine(path) == FAST_EXCEPT
+    texts = [b" rivers", b"upriver", b"a river b", b"no match", "river\u0301".encode()]
+    expected, found = (load_engine(name, path).encode(texts) for name in (HUGGINGFACE_REFERENCE, FAST_EXCEPT))
+    assert np.array_equal(expected.ids, found.ids)
+    number = tokenizer.token_to_id("river")
+    assert [number in ids for ids in split_rows(found)] == [False, False, True, False, False]
+
+
+def test_added_tokens_that_normalization_could_make_are_left_to_the_package(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    tokenizer = Tokenizer.from_file(str(folders["byte_bpe"] / "tokenizer.json"))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.add_tokens([AddedToken("CAFÉ")])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert choose_engine(str(tmp_path / "tokenizer.json")) == HUGGINGFACE_REFERENCE
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda form: form["model"].update(end_of_word_suffix="</w>"),
+        lambda form: form["model"].update(continuing_subword_prefix="##"),
+        lambda form: form.update(normalizer={"type": "Lowercase"}),
+        lambda form: form.update(pre_tokenizer={"type": "Whitespace"}),
+        lambda form: form.update(
+            pre_tokenizer={
+                "type": "Sequence",
+                "pretokenizers": [
+                    {
+                        "type": "Split",
+                        "pattern": {"Regex": EXPRESSIONS["llama 3"]},
+                        "behavior": "Removed",
+                        "invert": False,
+                    },
+                    {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+                ],
+            }
+        ),
+    ],
+)
+def test_what_the_fast_engine_is_not_known_to_do_exactly_is_refused(
+    folders: dict[str, Path], tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    form = json.loads((folders["byte_bpe"] / "tokenizer.json").read_bytes())
+    assert admit_huggingface(form) == FAST
+    assert admit_huggingface(json.loads(Path(changed(folders["byte_bpe"], tmp_path / "t", change)).read_bytes())) == (
+        HUGGINGFACE_REFERENCE
+    )
+
+
+def test_dropout_of_training_is_off(folders: dict[str, Path], topics: list[str], tmp_path: Path) -> None:
+    source = folders["byte_bpe"]
+    path = changed(source, tmp_path / "tokenizer.json", lambda form: form["model"].update(dropout=0.5))
+    plain, found = (HuggingFaceReference(each) for each in (str(source / "tokenizer.json"), path))
+    assert np.array_equal(plain.encode(topics[:5]).ids, found.encode(topics[:5]).ids)
+    assert choose_engine(path) == FAST
+    assert np.array_equal(load_engine(FAST, path).encode([topics[0].encode()]).ids, plain.encode(topics[:1]).ids)
 
 
 SPEC = """\

@@ -67,6 +67,12 @@ def test_a_vocabulary_that_the_sample_cannot_give_says_what_it_could() -> None:
         train_model(["abc"], 100)
 
 
+@pytest.mark.parametrize("vocab_size", [3_000_000_000, 2**63, 0])
+def test_a_vocabulary_size_that_sentencepiece_cannot_read_is_refused(vocab_size: int) -> None:
+    with pytest.raises(RequestError, match=rf"vocab_size: {vocab_size} is not between 1 and 2147483647"):
+        train_model(["abc"], vocab_size)
+
+
 def test_training_says_nothing(capfd: pytest.CaptureFixture[str], topics: list[str]) -> None:
     train_model(topics[:10], 400)
     assert capfd.readouterr() == ("", "")

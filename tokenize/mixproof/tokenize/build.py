@@ -44,7 +44,7 @@ from .pointer import find_build, write_pointer
 from .shard_tokens import Texts
 from .tokenizer.reference import load_reference
 from .tokenizer.tokenizer import TokenCounter, given_tokenizer, store_tokenizer
-from .tokenizer.train_tokenizer import train_tokenizer
+from .tokenizer.train_tokenizer import check_vocab_size, train_tokenizer
 
 __all__ = ["BuildResult", "build", "find_build"]
 
@@ -91,7 +91,7 @@ def build(
     written = loaded.as_written
     found = find_files(written, loaded.base)
     against = find_evaluation_files(written, loaded.base)
-    _check_given_tokenizer(loaded)
+    _check_tokenizer(loaded)
     clock = Clock()
     with clock.time("read"):
         spec, files = split_by_columns(written, found, store, cluster, shard_bytes=shard_bytes)
@@ -260,11 +260,13 @@ def _last(rows: Mapping[str, Sequence[StageRow]]) -> dict[str, StageRow]:
     return {name: chain[-1] for name, chain in rows.items()}
 
 
-def _check_given_tokenizer(loaded: LoadedSpec) -> None:
+def _check_tokenizer(loaded: LoadedSpec) -> None:
     """Refuse an unusable tokenizer before anything is read or written."""
-    path = given_tokenizer(loaded)
+    path, training = given_tokenizer(loaded), loaded.spec.tokenizer.train
     if path is not None:
-        load_reference(str(path)).find_eod(loaded.spec.tokenizer.eod)
+        load_reference(str(path)).find_eod(loaded.spec.tokenizer.eod, path)
+    if training is not None:
+        check_vocab_size(training.vocab_size)
 
 
 def _make_tokenizer(job: _Job, sources: Mapping[str, SourceDocuments], keep: KeepBitmaps) -> TokenizerRecord:

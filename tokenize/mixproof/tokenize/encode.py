@@ -32,7 +32,8 @@ from .dataset.indexed import append_eods, token_dtype
 from .dataset.provenance import OPEN_SCHEMA, TableWriter, regroup
 from .shard_tokens import LEDGER_STAGE, PROVENANCE, STAGE, TOKENS, EncodedShard, Texts, read_kept
 from .tokenizer.encoded import Encoded
-from .tokenizer.engine import SAMPLE, choose_engine, load_engine, reference_of
+from .tokenizer.engine import SAMPLE, choose_engine, load_engine, reference_of, split_rows
+from .tokenizer.rare_texts import RareTexts
 from .tokenizer.reference import load_reference
 
 STAGE_VERSION = 1
@@ -110,6 +111,7 @@ class _ShardEncoder:
         path = str(store.path(tokenizer.path))
         self._engine = load_engine(engine, path)
         self._reference = None if engine == reference_of(path) else load_reference(path)
+        self._rare_texts = RareTexts(load_reference(path))
         self._texts, self._tokenizer = texts, tokenizer
         self.dtype = token_dtype(tokenizer.vocab_size)
         self._in, self._out = Count(documents=0, bytes=0), Count(documents=0, bytes=0)
@@ -123,7 +125,7 @@ class _ShardEncoder:
         self._check_texts(texts, hashes, text_bytes)
         encoded = self._engine.encode(texts)
         self._check_ids(encoded, len(texts))
-        self._recheck(texts, hashes, encoded)
+        self._recheck(rows, texts, hashes, encoded)
         kept = encoded.lengths > 0
         tokens = append_eods(encoded.ids, encoded.lengths[kept], self._tokenizer.eod_id, self.dtype)
         out.write(tokens.data)
@@ -169,18 +171,20 @@ class _ShardEncoder:
             raise self.violation("E5", f"EOD {self._tokenizer.eod_id} only after documents", "EOD inside a document")
         self.max_id = max(self.max_id, largest, self._tokenizer.eod_id)
 
-    def _recheck(self, texts: list[bytes], hashes: list[str], encoded: Encoded) -> None:
+    def _recheck(self, rows: pa.Table, texts: list[bytes], hashes: list[str], encoded: Encoded) -> None:
+        """Compare the ids of a sample with those of the reference: rare texts first, then one in `SAMPLE` by hash."""
         if self._reference is None:
             return
+        chosen = [index for index, text_hash in enumerate(hashes) if int(text_hash, 16) % SAMPLE == 0]
+        chosen = sorted({*chosen, *self._rare_texts.choose(rows["text"])})
+        expected = split_rows(self._reference.encode([texts[index].decode() for index in chosen]))
         ends = np.cumsum(encoded.lengths)
-        for i in (i for i, text_hash in enumerate(hashes) if int(text_hash, 16) % SAMPLE == 0):
-            found = encoded.ids[ends[i] - encoded.lengths[i] : ends[i]]
-            expected = self._reference.encode([texts[i].decode()]).ids
-            if not np.array_equal(found, expected):
+        for index, ids in zip(chosen, expected, strict=True):
+            if not np.array_equal(encoded.ids[ends[index] - encoded.lengths[index] : ends[index]], ids):
                 raise self.violation(
-                    "E5", f"the ids of the reference for text {hashes[i]}", "others by the fast engine"
+                    "E5", f"the ids of the reference for text {hashes[index]}", "others by the fast engine"
                 )
-            self.rechecked += 1
+        self.rechecked += len(chosen)
 
     def _provenance(
         self, rows: pa.Table, hashes: list[str], lengths: NDArray[np.int64], kept: NDArray[np.bool_]

@@ -79,7 +79,7 @@ def _without_special_text(form: dict[str, Any]) -> dict[str, Any]:
 
     Only special tokens that are also entries of the model's vocabulary are renamed; the unknown token keeps its name.
     """
-    model = dict(form["model"])
+    model = {name: value for name, value in form["model"].items() if name not in ("alpha", "nbest_size")}
     if "dropout" in model:
         model["dropout"] = None
     vocabulary = model["vocab"]
@@ -97,5 +97,7 @@ def _without_special_text(form: dict[str, Any]) -> dict[str, Any]:
     if "merges" in model:
         pairs = [merge.split(" ", 1) if isinstance(merge, str) else merge for merge in model["merges"]]
         model["merges"] = [pair for pair in pairs if hidden.isdisjoint([*pair, "".join(pair)])]
-    added = [token | {"content": names.get(token["content"], token["content"])} for token in form["added_tokens"] or []]
+    added = [
+        token | {"content": names.get(token["content"], token["content"])} for token in form.get("added_tokens") or []
+    ]
     return form | {"model": model, "added_tokens": added}

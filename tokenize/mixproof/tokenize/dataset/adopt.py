@@ -12,6 +12,7 @@ Documents without ids, or with only an EOD, are dropped and counted as `no_token
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -153,6 +154,7 @@ def adopt_pair(store: Store, key: str, pair: Pair, tokenizer: TokenizerRecord) -
 def _copy_pair(attempt: Attempt, pair: Pair, tokenizer: TokenizerRecord) -> tuple[StageRow, int]:
     """Write ids and provenance; return the account and the tokens kept."""
     index = read_foreign_index(pair.idx_url, pair.bin_url, pair.bin_bytes)
+    _check_unchanged(pair.idx_url, pair.sha256[1], index.sha256)
     _check_dtype(pair, index, tokenizer)
     dtype = token_dtype(tokenizer.vocab_size)
     with (
@@ -175,6 +177,15 @@ def _copy_pair(attempt: Attempt, pair: Pair, tokenizer: TokenizerRecord) -> tupl
     return row.check(source=pair.source, unit=pair.file), int(index.lengths[kept].sum())
 
 
+def _check_unchanged(url: str, expected: str, found: str) -> None:
+    """Refuse content other than that which names the output: a file may be replaced after it was identified."""
+    if found != expected:
+        raise RequestError(
+            f"{url}: the file changed during the build: its SHA-256 was {expected} and is now {found}; build again "
+            "when nothing writes to it"
+        )
+
+
 def _check_dtype(pair: Pair, index: ForeignIndex, tokenizer: TokenizerRecord) -> None:
     if np.iinfo(index.dtype).max < tokenizer.vocab_size - 1:
         raise RequestError(
@@ -194,13 +205,16 @@ def _copy(
 ) -> Iterator[pa.Table]:
     """Copy the ids in blocks; yield the provenance of each block."""
     ends = np.cumsum(index.lengths)
+    digest = hashlib.sha256()
     first = 0
     while first < len(ends):
         before = int(ends[first - 1]) if first else 0
         last = max(int(np.searchsorted(ends, before + BLOCK_TOKENS, "right")), first + 1)
         lengths = index.lengths[first:last]
         size = int(lengths.sum())
-        block = np.frombuffer(ids.read(size * index.dtype.itemsize), index.dtype.newbyteorder("<")).astype(np.int32)
+        raw = ids.read(size * index.dtype.itemsize)
+        digest.update(raw)
+        block = np.frombuffer(raw, index.dtype.newbyteorder("<")).astype(np.int32)
         if len(block) != size:
             raise RequestError(
                 f"{pair.bin_url}: the file became shorter while it was read; build when it is completely written"
@@ -210,6 +224,7 @@ def _copy(
         out.write(block[np.repeat(kept, lengths)].astype(dtype).data)
         yield _provenance(block, lengths, kept, first)
         first = last
+    _check_unchanged(pair.bin_url, pair.sha256[0], digest.hexdigest())
 
 
 def _check_block(

@@ -8,6 +8,7 @@ datasets, which have a mode per sequence, are refused.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ class ForeignIndex:
     dtype: np.dtype[np.uint16] | np.dtype[np.int32]
     lengths: NDArray[np.int64]
     """[documents] tokens of each document, including its EOD if it has one; 0 for a document without sequences."""
+    sha256: str
+    """SHA-256 of the bytes that were read."""
 
 
 def read_foreign_index(url: str, bin_url: str, bin_bytes: int) -> ForeignIndex:
@@ -55,7 +58,7 @@ def read_foreign_index(url: str, bin_url: str, bin_bytes: int) -> ForeignIndex:
         reason = f"{what}: {url} states {ends[-1]} tokens of {dtype.itemsize} bytes; copy both files again"
         raise DamagedFileError(bin_url, f"byte {bin_bytes}", reason)
     documents = np.frombuffer(data, "<i8", boundaries, start + 12 * sequences)
-    return ForeignIndex(dtype, _documents(url, documents, ends))
+    return ForeignIndex(dtype, _documents(url, documents, ends), hashlib.sha256(data).hexdigest())
 
 
 def _header(url: str, data: bytes) -> tuple[np.dtype[np.uint16] | np.dtype[np.int32], int, int]:

@@ -1,19 +1,14 @@
-"""Engines: what turns texts into ids, and which of them gives the ids of the reference.
+"""Engines encode texts; this file chooses the fastest one that gives the ids of the reference.
 
-A SentencePiece model's reference is SentencePiece (4-7 MB/s a core), a `tokenizer.json`'s the tokenizers package.
-gigatoken is several times faster, but it is not the same
-tokenizer: it turns a literal `</s>` in a text into the control id, normalizes in its own way, and knows no
-unigram models. So it stands in only where the model's proto says that it can be made equal:
+The reference of a SentencePiece model is SentencePiece (4-7 MB/s per core), that of a `tokenizer.json` the tokenizers
+package (1-3 MB/s). gigatoken is several times faster, but it is another implementation. It is chosen if
 
-- identity BPE models with byte fallback and nothing special: without its added tokens, and without merges
-  that make or use control, unknown or byte pieces;
-- other BPE models with byte fallback: behind SentencePiece's own normalizer, user-defined pieces kept;
-- a `tokenizer.json` with a BPE model that gigatoken reads: without its special tokens;
-- anything else, as tied scores, unused pieces, unigram models: the reference.
+1. it is known to be exact for every part of the tokenizer (`admission.py`), and
+2. it encodes every test text as the reference does (`hard_texts.py`): with every special and every added token in all
+   positions and spellings.
 
-A chosen engine has to encode the hard set as the reference does before it may encode a build, and
-`encode.py` has the reference encode one in `SAMPLE` documents again and fails on a difference. Which engine
-encoded a build stands in its circumstances, never in its identity.
+`encode.py` then encodes a sample of a build's documents with the reference too, and a difference stops the build. The
+engine of a build is recorded in its circumstances and never part of its identity.
 """
 
 from __future__ import annotations
@@ -24,29 +19,35 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
+from sentencepiece import SentencePieceProcessor
 
+from mixproof.pipeline.columns import column_of
+
+from .admission import (
+    FAST,
+    FAST_EXCEPT,
+    FAST_NORMALIZED,
+    HUGGINGFACE_REFERENCE,
+    REFERENCE,
+    admit_huggingface,
+    admit_sentencepiece,
+    exceptions,
+)
 from .encoded import Encoded
+from .fast_forms import huggingface_form, sentencepiece_form
 from .hard_texts import hard_texts
 from .huggingface import HuggingFaceReference
 from .reference import Reference, kind_of, load_reference
 from .sentencepiece import load_processor
 
-REFERENCE = "sentencepiece"
-HUGGINGFACE_REFERENCE = "tokenizers"
-FAST = "gigatoken"
-FAST_NORMALIZED = "sentencepiece normalizer, gigatoken"
 SAMPLE = 1000
-"""One in so many documents, by text hash, is encoded by the reference as well."""
+"""One in this many documents, by text hash, is encoded by the reference too."""
 
-RENEWED_AFTER_BYTES = 128_000_000
-"""UTF-8 bytes after which gigatoken is loaded anew; bounds its memory, by some 100 MB on ordinary text."""
-
-_messages: Any = sentencepiece_model_pb2
-"""The messages of a model file; protobuf makes them when it is loaded, so no checker sees them."""
-Piece = _messages.ModelProto.SentencePiece
+RELOAD_AFTER_BYTES = 128_000_000
+"""UTF-8 bytes after which gigatoken is reloaded; bounds its memory, by about 100 MB on ordinary text."""
 
 
 class Engine(Protocol):
@@ -69,26 +70,26 @@ class Slow:
 
 
 class Fast:
-    """gigatoken, made equal to a tokenizer; behind SentencePiece's normalizer where there is one to use.
+    """gigatoken for one tokenizer, after SentencePiece's normalizer if there is one.
 
-    A text a call: a batch starts with an empty memo of words each time, which costs a quarter more on batches of 4 MB.
-    The memo of single calls grows for ever, by 0.7 bytes a byte of ordinary text and by 9 of random letters, so the
-    tokenizer is loaded anew, in 50 ms, after every `RENEWED_AFTER_BYTES`.
+    It encodes one text per call: a batch starts with an empty word cache each time, which is 25% slower on batches of
+    4 MB. The cache of single calls only grows, by 0.7 bytes per byte of ordinary text and by 9 of random letters, so
+    the tokenizer is reloaded, in 50 ms, after every `RELOAD_AFTER_BYTES`.
     """
 
-    def __init__(self, form: str | bytes, normalizer: SentencePieceProcessor | None) -> None:
+    def __init__(self, form: bytes, normalizer: SentencePieceProcessor | None) -> None:
         self._form, self._normalizer = form, normalizer
         self._load()
 
     def _load(self) -> None:
-        import gigatoken  # here, because the reference does without
+        import gigatoken  # slow to import, and the reference does not need it
 
         self._tokenizer: Any = gigatoken.Tokenizer.from_json(self._form).backend
         self._bytes = 0
 
     def encode(self, texts: Sequence[bytes]) -> Encoded:
         """The ids of each text, given in UTF-8, without EODs."""
-        if self._bytes > RENEWED_AFTER_BYTES:
+        if self._bytes > RELOAD_AFTER_BYTES:
             self._load()
         self._bytes += sum(map(len, texts))
         encode = self._tokenizer.encode
@@ -100,70 +101,29 @@ class Fast:
         return Encoded(ids.view(np.int32), np.fromiter(map(len, rows), np.int64, len(rows)))
 
 
-def _tokenizer_json(model: bytes, *, normalized: bool) -> bytes:
-    """A model in the form that gigatoken reads, without what would make its ids differ from SentencePiece's.
+class FastExcept:
+    """gigatoken, but the reference for texts that `pattern` finds."""
 
-    SentencePiece joins the two neighbours whose joined piece has the best score, whichever way the piece is cut in
-    two; a `tokenizer.json` ranks each way of cutting. Here those of one piece follow each other, the longest left side
-    first. Pieces that no text may give, and user-defined ones, which are found before any joining, take no part.
-    """
-    proto, pieces = _read(model)
-    joined = sorted(((score, piece) for piece, score, kind in pieces if kind == Piece.NORMAL), reverse=True)
-    known = {piece for _, piece in joined}
-    steps: list[dict[str, object]] = [{"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]
-    if proto.normalizer_spec.add_dummy_prefix and not normalized:
-        steps.insert(0, {"type": "Prepend", "prepend": "\u2581"})
-    form = {
-        "version": "1.0",
-        "added_tokens": [
-            {"id": number, "content": piece, "special": False, "normalized": False}
-            | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
-            for number, (piece, _, kind) in enumerate(pieces)
-            if kind == Piece.USER_DEFINED
-        ],
-        "normalizer": {"type": "Sequence", "normalizers": steps},
-        "model": {
-            "type": "BPE",
-            "unk_token": proto.trainer_spec.unk_piece,
-            "fuse_unk": True,
-            "byte_fallback": True,
-            "vocab": {piece: number for number, (piece, _, _) in enumerate(pieces)},
-            "merges": [
-                (piece[:cut], piece[cut:])
-                for _, piece in joined
-                for cut in range(len(piece) - 1, 0, -1)
-                if piece[cut:] in known and piece[:cut] in known  # ends are known less often than beginnings
-            ],
-        },
-    }
-    return orjson.dumps(form)
+    def __init__(self, fast: Fast, slow: Slow, pattern: str) -> None:
+        self._fast, self._slow, self._pattern = fast, slow, pattern
+
+    def encode(self, texts: Sequence[bytes]) -> Encoded:
+        """The ids of each text, given in UTF-8, without EODs."""
+        matches: list[bool] = pc.match_substring_regex(column_of(texts, pa.large_string()), self._pattern).to_pylist()
+        if not any(matches):
+            return self._fast.encode(texts)
+        fast = iter(split_rows(self._fast.encode([text for text, has in zip(texts, matches, strict=True) if not has])))
+        slow = iter(split_rows(self._slow.encode([text for text, has in zip(texts, matches, strict=True) if has])))
+        rows = [next(slow if has else fast) for has in matches]
+        ids: NDArray[np.int32] = np.concatenate(rows)
+        return Encoded(ids, np.fromiter(map(len, rows), np.int64, len(rows)))
 
 
-@lru_cache(maxsize=1)
-def _read(model: bytes) -> tuple[Any, list[tuple[str, float, int]]]:
-    """A model's proto, and piece, score and kind of each id; asking the proto for each takes longer than reading it."""
-    proto = _messages.ModelProto()
-    proto.ParseFromString(model)
-    return proto, [(piece.piece, piece.score, piece.type) for piece in proto.pieces]
-
-
-def classify(model: bytes) -> str:
-    """The engine that can be made equal to SentencePiece for a model, by what its proto says."""
-    proto, pieces = _read(model)
-    trainer, normalizer = proto.trainer_spec, proto.normalizer_spec
-    kinds = {kind for _, _, kind in pieces}
-    scores = [score for piece, score, kind in pieces if kind == Piece.NORMAL and len(piece) > 1]
-    if (
-        trainer.model_type != _messages.TrainerSpec.BPE
-        or not trainer.byte_fallback
-        or not normalizer.escape_whitespaces
-        or trainer.treat_whitespace_as_suffix
-        or Piece.UNUSED in kinds
-        or len(set(scores)) != len(scores)
-    ):
-        return REFERENCE
-    plain = not normalizer.precompiled_charsmap and not normalizer.remove_extra_whitespaces
-    return FAST if plain and Piece.USER_DEFINED not in kinds else FAST_NORMALIZED
+def split_rows(encoded: Encoded) -> list[NDArray[np.int32]]:
+    """The ids of each text."""
+    ends = np.cumsum(encoded.lengths).tolist()
+    ids = encoded.ids.astype(np.int32, copy=False)
+    return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 @lru_cache(maxsize=4)
@@ -171,57 +131,60 @@ def load_engine(name: str, path: str) -> Engine:
     """Load an engine once per process.
 
     Args:
-        name: what `choose_engine` said.
-        path: of the tokenizer.
+        name: a result of `choose_engine`.
+        path: the tokenizer's file.
 
     Raises:
-        ValueError: for a name that is no engine's.
+        ValueError: when there is no engine of this name for this tokenizer.
     """
-    if name == reference_of(path):
-        return Slow(load_reference(path))
-    if name not in (FAST, FAST_NORMALIZED):
-        raise ValueError(f"no engine {name!r}")
     reference = load_reference(path)
+    if name == reference_of(path):
+        return Slow(reference)
     if isinstance(reference, HuggingFaceReference):
-        form = reference.fast_form()
-        assert form is not None, "choose_engine takes gigatoken for BPE models only"
-        return Fast(form, None)
-    normalizer = load_processor(path) if name == FAST_NORMALIZED else None
-    return Fast(_tokenizer_json(Path(path).read_bytes(), normalized=normalizer is not None), normalizer)
+        pattern = exceptions(reference.form)
+        if name == FAST:
+            return Fast(huggingface_form(reference.form, with_added=True), None)
+        if name == FAST_EXCEPT and pattern:
+            fast = Fast(huggingface_form(reference.form, with_added=False), None)
+            return FastExcept(fast, Slow(reference), pattern)
+    elif name in (FAST, FAST_NORMALIZED):
+        normalizer = load_processor(path) if name == FAST_NORMALIZED else None
+        return Fast(sentencepiece_form(Path(path).read_bytes(), is_normalized=normalizer is not None), normalizer)
+    raise ValueError(f"there is no engine {name!r} for {path}")
 
 
 def reference_of(path: str) -> str:
-    """The engine whose ids are the truth for this tokenizer."""
+    """The name of the reference as an engine."""
     return HUGGINGFACE_REFERENCE if kind_of(path) == "huggingface" else REFERENCE
 
 
 @lru_cache(maxsize=4)
 def choose_engine(path: str) -> str:
-    """The fastest engine that gives the ids of the reference for this tokenizer, on the hard set as well."""
-    if kind_of(path) == "huggingface":
-        return FAST if _reads(path) and not differing_texts(FAST, path) else reference_of(path)
-    name = classify(Path(path).read_bytes())
-    return name if name != reference_of(path) and not differing_texts(name, path) else reference_of(path)
-
-
-def _reads(path: str) -> bool:
-    """Whether gigatoken reads a `tokenizer.json`: it says itself what it does not know."""
+    """The fastest engine that is admitted and encodes every test text as the reference does."""
     reference = load_reference(path)
-    if not isinstance(reference, HuggingFaceReference) or reference.fast_form() is None:
-        return False
+    if isinstance(reference, HuggingFaceReference):
+        name = admit_huggingface(reference.form)
+    else:
+        name = admit_sentencepiece(Path(path).read_bytes())
+    is_exact = name != reference_of(path) and _can_load(name, path) and not differing_texts(name, path)
+    return name if is_exact else reference_of(path)
+
+
+def _can_load(name: str, path: str) -> bool:
+    """Whether gigatoken can read the tokenizer; it raises an error for what it does not know."""
     try:
-        load_engine(FAST, path)
+        load_engine(name, path)
     except (RuntimeError, ValueError):
         return False
     return True
 
 
 def differing_texts(name: str, path: str) -> list[str]:
-    """Texts of the hard set whose ids by an engine are not those of the reference."""
+    """Test texts that an engine and the reference encode differently."""
     reference = load_reference(path)
-    texts = hard_texts(reference.pieces[:50])
+    texts = hard_texts(reference.special_pieces, reference.added_pieces)
     expected, found = reference.encode(texts), load_engine(name, path).encode([text.encode() for text in texts])
     if np.array_equal(expected.ids, found.ids) and np.array_equal(expected.lengths, found.lengths):
         return []
-    sides = [np.split(side.ids, np.cumsum(side.lengths)[:-1]) for side in (expected, found)]
-    return [text for text, one, other in zip(texts, *sides, strict=True) if not np.array_equal(one, other)]
+    rows = zip(texts, split_rows(expected), split_rows(found), strict=True)
+    return [text for text, right, ids in rows if not np.array_equal(right, ids)]

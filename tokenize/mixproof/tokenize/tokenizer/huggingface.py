@@ -23,6 +23,7 @@ import numpy as np
 
 from mixproof.ledger.errors import RequestError
 
+from .admission import plain_added_tokens
 from .encoded import Encoded
 
 TOKENIZER = "tokenizer.json"
@@ -42,9 +43,10 @@ class HuggingFaceReference:
     def __init__(self, path: str) -> None:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a task has one processor
         self._path = path
-        self._form = _read_form(path)
-        self._whole = _load(self._form, path)
-        self._special = {str(token["content"]): int(token["id"]) for token in _special_tokens(self._form)}
+        self.form = _read_form(path)
+        """The parsed file, without everything that is not part of encoding a corpus."""
+        self._whole = _load(self.form, path)
+        self._special = {str(token["content"]): int(token["id"]) for token in _special_tokens(self.form)}
         self._tokenizer = self._made_safe()
         vocabulary: dict[str, int] = self._whole.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
@@ -61,17 +63,17 @@ class HuggingFaceReference:
         texts: list[str] = self._whole.decode_batch(documents, skip_special_tokens=False)
         return texts
 
-    def find_eod(self, piece: str | None) -> int:
-        """The id of `piece`, or of the `eos_token` beside the file if `piece` is None.
+    def find_eod(self, piece: str | None, file: Path) -> int:
+        """The id of `piece`, or of the `eos_token` in the configuration beside `file` if `piece` is None.
 
         Raises:
             RequestError: when there is no such token, or it is not a special token.
         """
-        token = piece if piece is not None else _eos_of(Path(self._path).parent)
+        token = piece if piece is not None else _eos_of(file.parent)
         known = ", ".join(map(repr, self._special)) or "none"
         if token is None:
             raise RequestError(
-                f"tokenizer: no eos_token in {' or '.join(CONFIGS)} beside {self._path}; set its end of document with "
+                f"tokenizer: no eos_token in {' or '.join(CONFIGS)} beside {file}; set its end of document with "
                 f"`eod: TOKEN`; its special tokens: {known}"
             )
         if self._whole.token_to_id(token) is None:
@@ -84,24 +86,21 @@ class HuggingFaceReference:
         return self._special[token]
 
     @property
-    def pieces(self) -> list[str]:
-        """All added tokens, which the test texts for engines must contain literally."""
-        return [str(token["content"]) for token in self._form.get("added_tokens") or []]
+    def special_pieces(self) -> list[str]:
+        """The special tokens."""
+        return list(self._special)
 
-    def fast_form(self) -> str | None:
-        """The tokenizer in a form for gigatoken, without special tokens; None for a model that it does not support."""
-        if self._form["model"].get("type") != "BPE":
-            return None
-        added = [token for token in self._form.get("added_tokens") or [] if not token.get("special")]
-        form = self._form | {"added_tokens": added, "post_processor": None, "padding": None, "truncation": None}
-        return json.dumps(form, ensure_ascii=False)
+    @property
+    def added_pieces(self) -> list[str]:
+        """The added tokens that are not special."""
+        return [str(token["content"]) for token in plain_added_tokens(self.form)]
 
     def _made_safe(self) -> Any:  # noqa: ANN401  the package has no types
         tokenizer = _split_special(self._whole)
         reached = self._reached(tokenizer, self._special)
         if not reached:
             return tokenizer
-        tokenizer = _split_special(_load(_hide(self._form, reached), self._path))
+        tokenizer = _split_special(_load(_hide(self.form, reached), self._path))
         left = self._reached(tokenizer, self._special)
         if left:
             raise RequestError(
@@ -112,7 +111,7 @@ class HuggingFaceReference:
 
     def _reached(self, tokenizer: Any, special: dict[str, int]) -> set[str]:  # noqa: ANN401  as above
         """Special tokens whose id is given for a text that contains them literally; unknown text may give `unk`."""
-        model = self._form["model"]
+        model = self.form["model"]
         unknown = model.get("unk_token")
         if unknown is None and isinstance(model.get("unk_id"), int):
             unknown = model["vocab"][model["unk_id"]][0]
@@ -134,7 +133,19 @@ def _read_form(path: str) -> dict[str, Any]:
         raise RequestError(f"tokenizer: {path} is not JSON: {error}") from None
     if not isinstance(form, dict) or not isinstance(form.get("model"), dict):
         raise RequestError(f"tokenizer: {path} is not a tokenizer.json: it has no `model`")
-    return form
+    return for_encoding(form)
+
+
+def for_encoding(form: dict[str, Any]) -> dict[str, Any]:
+    """A `tokenizer.json` without what belongs to training or to a model's input rather than to encoding a corpus.
+
+    Random encoding (BPE dropout, sampling of unigram models), padding, truncation and the tokens that a post-processor
+    adds around a text are off.
+    """
+    model = {name: value for name, value in form["model"].items() if name not in ("alpha", "nbest_size")}
+    if "dropout" in model:
+        model["dropout"] = None
+    return form | {"model": model, "post_processor": None, "padding": None, "truncation": None}
 
 
 def _load(form: dict[str, Any], path: str) -> Any:  # noqa: ANN401  the package has no types
@@ -144,8 +155,6 @@ def _load(form: dict[str, Any], path: str) -> Any:  # noqa: ANN401  the package 
         tokenizer = Tokenizer.from_str(json.dumps(form, ensure_ascii=False))
     except Exception as error:  # noqa: BLE001  the package raises nothing narrower
         raise RequestError(f"tokenizer: the tokenizers package cannot read {path}: {error}") from None
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
     return tokenizer
 
 
@@ -173,7 +182,7 @@ def _hide(form: dict[str, Any], tokens: set[str]) -> dict[str, Any]:
         pairs = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
         model["merges"] = [list(pair) for pair in pairs if not {*pair, "".join(pair)} & tokens]
     added = [token | {"content": name(token["content"])} for token in form["added_tokens"]]
-    return form | {"model": model, "added_tokens": added, "post_processor": None}
+    return form | {"model": model, "added_tokens": added}
 
 
 def _eos_of(folder: Path) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal, Protocol
 
 from .encoded import Encoded
@@ -28,13 +29,21 @@ class Reference(Protocol):
         """The texts of lists of ids."""
         ...
 
-    def find_eod(self, piece: str | None) -> int:
-        """The id of the end of document: that of `piece`, or the tokenizer's own if `piece` is None."""
+    def find_eod(self, piece: str | None, file: Path) -> int:
+        """The id of the end of document: that of `piece`, or the tokenizer's own if `piece` is None.
+
+        `file` is the tokenizer's file as it was given, beside which a `tokenizer.json` has its configuration.
+        """
         ...
 
     @property
-    def pieces(self) -> list[str]:
-        """Special and user-defined pieces, which the test texts for engines must contain literally."""
+    def special_pieces(self) -> list[str]:
+        """Special, control and unknown pieces; text never gives their ids."""
+        ...
+
+    @property
+    def added_pieces(self) -> list[str]:
+        """Added and user-defined pieces, which are matched literally in text."""
         ...
 
 

@@ -43,7 +43,7 @@ class SentencePieceReference:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The ids of each text, without EODs."""
-        arrays = self.processor.encode(list(texts), return_type="numpy", num_threads=1)
+        arrays = self.processor.encode(list(texts), return_type="numpy", num_threads=1, enable_sampling=False)
         lengths = np.fromiter((len(array) for array in arrays), np.int64, len(arrays))
         return Encoded(np.concatenate(arrays) if arrays else np.zeros(0, np.int32), lengths)
 
@@ -52,8 +52,8 @@ class SentencePieceReference:
         texts: list[str] = self.processor.decode(documents)
         return texts
 
-    def find_eod(self, piece: str | None) -> int:
-        """The id of `piece`, or of the model's own `eos` if `piece` is None.
+    def find_eod(self, piece: str | None, file: Path) -> int:
+        """The id of `piece`, or of the model's own `eos` if `piece` is None; `file` has no other configuration.
 
         Raises:
             RequestError: when there is no such piece, or text can produce it.
@@ -74,9 +74,17 @@ class SentencePieceReference:
         return eod_id
 
     @property
-    def pieces(self) -> list[str]:
-        """Control, unknown, user-defined and unused pieces, in the order of their ids."""
+    def special_pieces(self) -> list[str]:
+        """Control, unknown and unused pieces, in the order of their ids."""
+        kinds = _messages.ModelProto.SentencePiece
+        return self._pieces((kinds.CONTROL, kinds.UNKNOWN, kinds.UNUSED))
+
+    @property
+    def added_pieces(self) -> list[str]:
+        """User-defined pieces, in the order of their ids."""
+        return self._pieces((_messages.ModelProto.SentencePiece.USER_DEFINED,))
+
+    def _pieces(self, types: Sequence[int]) -> list[str]:
         proto = _messages.ModelProto()
         proto.ParseFromString(Path(self._path).read_bytes())
-        ordinary = (proto.SentencePiece.NORMAL, proto.SentencePiece.BYTE)
-        return [piece.piece for piece in proto.pieces if piece.type not in ordinary]
+        return [piece.piece for piece in proto.pieces if piece.type in types]

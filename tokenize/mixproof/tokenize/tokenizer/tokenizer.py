@@ -50,10 +50,11 @@ def store_tokenizer(store: Store, file: Path, eod: str | None) -> TokenizerRecor
     Raises:
         RequestError: when the file cannot be read or has no such end of document.
     """
-    reference = load_reference(str(file))
-    eod_id = reference.find_eod(eod)
     data, kind = file.read_bytes(), kind_of(str(file))
     key = store_model(store, data, NAMES[kind])
+    # everything else comes from the copy: the file may change after it was read
+    reference = load_reference(str(store.path(f"{STAGE}/{key}/{NAMES[kind]}")))
+    eod_id = reference.find_eod(eod, file)
     return TokenizerRecord(
         kind=kind,
         path=f"{STAGE}/{key}/{NAMES[kind]}",

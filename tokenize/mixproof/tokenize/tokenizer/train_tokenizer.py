@@ -46,6 +46,8 @@ SAMPLE_VERSION = 1
 CANDIDATES = "candidates.parquet"
 CUT_BYTES = 4_000
 """Maximum bytes of a training text; SentencePiece's own limit is 4,192."""
+MAX_VOCAB_SIZE = 2**31 - 1
+"""SentencePiece stores the size as int32."""
 RANKS = 2**64
 SETTINGS: dict[str, Any] = {
     "model_type": "bpe",
@@ -92,6 +94,19 @@ def train_tokenizer(
 
     receipt = make_missing(store, STAGE, key, train, cluster, is_complete=has_model)
     return store_tokenizer(store, store.path(f"{TOKENIZER}/{receipt.facts['tokenizer']}/{MODEL}"), eod)
+
+
+def check_vocab_size(vocab_size: int) -> None:
+    """Refuse a vocabulary size that SentencePiece cannot read, before any work is done.
+
+    Raises:
+        RequestError: when it is not between 1 and `MAX_VOCAB_SIZE`.
+    """
+    if not 1 <= vocab_size <= MAX_VOCAB_SIZE:
+        raise RequestError(
+            f"tokenizer.train.vocab_size: {vocab_size} is not between 1 and {MAX_VOCAB_SIZE}, the range of "
+            "SentencePiece; common sizes are 32000 to 256000"
+        )
 
 
 def _keep_sha256(texts: Texts) -> str | None:
@@ -212,6 +227,7 @@ def train_model(texts: Iterable[str], vocab_size: int) -> bytes:
     Raises:
         RequestError: when the texts are too few for `vocab_size` pieces.
     """
+    check_vocab_size(vocab_size)
     model = io.BytesIO()
     try:
         SentencePieceTrainer.train(
@@ -221,7 +237,7 @@ def train_model(texts: Iterable[str], vocab_size: int) -> bytes:
             minloglevel=2,
             **SETTINGS,
         )
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         reason = re.sub(r"^.*\[.*?\]\s*", "", str(error)) or "it holds no text"
         raise RequestError(
             f"tokenizer.train: the sample cannot give {vocab_size} pieces: {reason} "

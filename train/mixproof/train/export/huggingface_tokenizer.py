@@ -25,6 +25,7 @@ import numpy as np
 from sentencepiece import sentencepiece_model_pb2
 
 from mixproof.ledger.errors import RequestError
+from mixproof.tokenize.tokenizer.huggingface import for_encoding
 from mixproof.tokenize.tokenizer.reference import Reference, kind_of
 
 MODEL = "tokenizer.model"
@@ -75,7 +76,7 @@ def write_tokenizer(tokenizer: Path, eod_id: int, folder: Path) -> None:
 
 
 def _write_huggingface(content: dict[str, Any], eod_id: int, folder: Path) -> None:
-    content |= {"post_processor": None, "padding": None, "truncation": None}
+    content = for_encoding(content)
     (folder / TOKENIZER).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     eod = next(str(token["content"]) for token in content["added_tokens"] if token["id"] == eod_id)
     _write_config({"bos_token": eod, "eos_token": eod}, folder)

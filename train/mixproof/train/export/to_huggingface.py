@@ -41,8 +41,6 @@ LARGEST_DIFFERENCE = 1e-5
 CHECKED_SOURCES = 4
 CHECKED_TOKENS = 100_000
 """Tokens of each source's held-out documents on which tokenizers are compared, at most."""
-HARD_PIECES = 50
-"""Special and user-defined pieces that are put into hard texts literally."""
 TOKENIZER_DIFFERS = "TOKENIZER_DIFFERS.md"
 REMEDY = {
     "sentencepiece": "Use `tokenizer.model` with the sentencepiece package where exact ids matter.",
@@ -187,7 +185,7 @@ def _write_tokenizer(run: FinishedRun, documents: list[list[int]], folder: Path)
         )
     write_tokenizer(path, tokenizer.eod_id, folder)
     reference = load_reference(str(path))
-    texts = [*reference.decode(documents), *hard_texts(reference.pieces[:HARD_PIECES])]
+    texts = [*reference.decode(documents), *hard_texts(reference.special_pieces, reference.added_pieces)]
     check = differences(folder, reference, texts)
     if not check.exact:
         (folder / TOKENIZER_DIFFERS).write_text(

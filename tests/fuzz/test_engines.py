@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizer_forms import Form, all_forms, texts_for
 
 from mixproof.tokenize.tokenizer.engine import choose_engine, load_engine, reference_of, split_rows
+from tokenizer_forms import Form, all_forms, texts_for
 
 TRIES = int(os.environ.get("MIXPROOF_FUZZ_TRIES", "100"))
 TEXTS = 10 * TRIES if TRIES >= 2000 else 60

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 import xxhash
 
+from mixproof.ledger.content import content_sha256
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import (
     DatasetRecord,
@@ -103,7 +104,7 @@ def write_split(store: Store, name: str, documents: Documents, parts: int, vocab
                 bin_sha256=sha256_of_file(store.path(f"{prefix}.bin")),
                 idx_sha256=sha256_of_file(store.path(f"{prefix}.idx")),
                 provenance=f"{prefix}.parquet",
-                provenance_sha256=sha256_of_file(store.path(f"{prefix}.parquet")),
+                provenance_sha256=content_sha256(store.path(f"{prefix}.parquet")),
             )
         )
     return SplitRecord(
@@ -165,7 +166,14 @@ def write_receipt(store: Store, stage: str) -> None:
     """Write the receipt of the output `<stage>/test`, for its files as they are; none where there is no such output."""
     files = [path for path in store.path(f"{stage}/test").glob("*") if path.name != RECEIPT]
     if files:
-        stored = {path.name: StoredFile(sha256=sha256_of_file(path), bytes=path.stat().st_size) for path in files}
+        stored = {
+            path.name: StoredFile(
+                sha256=sha256_of_file(path),
+                bytes=path.stat().st_size,
+                rows_sha256=content_sha256(path) if path.suffix == ".parquet" else None,
+            )
+            for path in files
+        }
         receipt = Receipt(stage=stage, key="test", files=stored)
         publish_bytes(receipt.to_bytes(), store.path(f"{stage}/test/{RECEIPT}"))
 

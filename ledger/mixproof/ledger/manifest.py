@@ -42,6 +42,7 @@ class InputsRecord(FrozenModel):
 
     path: str
     sha256: str
+    """SHA-256 of the rows of `path` (`ledger/content.py`), the same for every version of its writer."""
     files: NonNegativeInt
     records: NonNegativeInt
     bytes: NonNegativeInt
@@ -58,6 +59,7 @@ class DatasetRecord(FrozenModel):
     idx_sha256: str
     provenance: str
     provenance_sha256: str
+    """SHA-256 of the rows of `provenance`."""
 
 
 class SplitRecord(FrozenModel):
@@ -76,6 +78,7 @@ class HeldoutTexts(FrozenModel):
 
     path: str
     sha256: str
+    """SHA-256 of the rows of `path`, each text by its hash."""
 
 
 class HeldoutRecord(SplitRecord):
@@ -94,6 +97,7 @@ class CutsRecord(FrozenModel):
 
     path: str
     sha256: str
+    """SHA-256 of the rows of `path`."""
     documents: NonNegativeInt
     """Rows."""
 

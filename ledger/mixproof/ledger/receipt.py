@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from .account import StageRow
 from .fingerprint import canonical_json
@@ -24,7 +24,19 @@ class StoredFile(FrozenModel):
     """One file of an output."""
 
     sha256: str
+    """SHA-256 of the file's bytes."""
     bytes: int
+    rows_sha256: str | None = None
+    """SHA-256 of the rows of a Parquet file (`content.py`); None for other files."""
+
+    @property
+    def content_sha256(self) -> str:
+        """SHA-256 of the content: of the rows of a Parquet file, else of the bytes. Identities are made of this one."""
+        return self.rows_sha256 or self.sha256
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in plain(self).items() if value is not None}
 
 
 class Receipt(FrozenModel):

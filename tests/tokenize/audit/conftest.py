@@ -18,6 +18,8 @@ import pytest
 import sentencepiece
 import xxhash
 
+from mixproof.ledger.content import content_sha256
+
 VOCAB = 300
 EOD = 2
 Columns = dict[str, tuple[list[Any], pa.DataType]]
@@ -66,9 +68,9 @@ class HandBuild:
                         ("idx", part["prefix"] + ".idx"),
                         ("provenance", part["provenance"]),
                     ):
-                        raw = raw.replace(part[f"{kind}_sha256"], sha256(self.root / name))
+                        raw = raw.replace(part[f"{kind}_sha256"], content_sha256(self.root / name))
             for file in (source["inputs"], source["heldout"]["texts"]):
-                raw = raw.replace(file["sha256"], sha256(self.root / file["path"]))
+                raw = raw.replace(file["sha256"], content_sha256(self.root / file["path"]))
         write_receipts(self.root)
         return self.edit(json.loads(raw), rename=True)
 
@@ -78,6 +80,7 @@ def write_receipts(root: Path) -> None:
     for folder in (path for stage in ("encode", "heldout", "read", "tokenizer") for path in (root / stage).iterdir()):
         files = {
             path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
+            | ({"rows_sha256": content_sha256(path)} if content_sha256(path) != sha256(path) else {})
             for path in folder.iterdir()
             if path.name != "receipt.json"
         }
@@ -122,7 +125,7 @@ def write_part(root: Path, prefix: str, documents: Sequence[Document]) -> dict[s
         "bin_sha256": sha256(Path(f"{path}.bin")),
         "idx_sha256": sha256(Path(f"{path}.idx")),
         "provenance": f"{prefix}.parquet",
-        "provenance_sha256": sha256(Path(f"{path}.parquet")),
+        "provenance_sha256": content_sha256(Path(f"{path}.parquet")),
     }
 
 
@@ -209,7 +212,7 @@ def write_source(root: Path, name: str, cuts: Sequence[int], seed: int, lost: tu
     return {
         "inputs": {
             "path": f"read/{seed}/inputs.parquet",
-            "sha256": sha256(root / f"read/{seed}/inputs.parquet"),
+            "sha256": content_sha256(root / f"read/{seed}/inputs.parquet"),
             "files": 2,
             "records": 60,
             "bytes": 9000,
@@ -219,7 +222,7 @@ def write_source(root: Path, name: str, cuts: Sequence[int], seed: int, lost: tu
         | {
             "texts": {
                 "path": f"heldout/{seed}/{name}.parquet",
-                "sha256": sha256(root / f"heldout/{seed}/{name}.parquet"),
+                "sha256": content_sha256(root / f"heldout/{seed}/{name}.parquet"),
             },
             "imported_from": None,
         },

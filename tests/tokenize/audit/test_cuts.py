@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from in_process import InProcess
+from mixproof.ledger.content import content_sha256
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import read_manifest
+from mixproof.ledger.receipt import RECEIPT, StoredFile
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.pipeline.read.files import find_files
@@ -118,6 +120,11 @@ def test_an_edited_list_is_caught_by_more_than_its_checksum(
     part = read_manifest(path).sources["manual"].cuts[0]
     file = store.path(part.path)
     pq.write_table(edit(pq.read_table(file)), file)
-    sha256 = sha256_of_file(file)
+    sha256 = content_sha256(file)
     path.write_text(path.read_text().replace(part.sha256, sha256))
+    receipt = store.receipt(*part.path.split("/")[:2])
+    assert receipt is not None
+    stored = StoredFile(sha256=sha256_of_file(file), bytes=file.stat().st_size, rows_sha256=sha256)
+    edited = receipt.model_copy(update={"files": {file.name: stored}})
+    store.path(f"{receipt.stage}/{receipt.key}/{RECEIPT}").write_bytes(edited.to_bytes())
     assert equation in {failure.equation for failure in failures(loaded, store, path)}

@@ -27,6 +27,8 @@ from .tokenizer.huggingface import CONFIGS
 from .tokenizer.tokenizer import given_tokenizer
 
 FOLDER = f"{BUILDS}/by-spec"
+CONTENT_VERSION = 2
+"""2: manifests name Parquet files by their rows; builds from before are built again."""
 
 
 def find_build(loaded: LoadedSpec, store: Store) -> Path | None:
@@ -57,6 +59,7 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
     spec = loaded.as_written
     key = {
         "mixproof": VERSION,
+        "content": CONTENT_VERSION,
         "spec": build_identity(spec),
         "inputs": {name: _stats(found) for name, found in files.items()},
         "tokenizer": _stats(_tokenizer(loaded)),

@@ -21,7 +21,7 @@ from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.columns import array_of, read_whole
 
 HELDOUT = "heldout"
-VERSION = 1
+VERSION = 2
 ROW_GROUP_ROWS = 1024
 
 TEXTS_SCHEMA = pa.schema(
@@ -44,7 +44,7 @@ class HeldoutSet:
     path: str
     """Of the Parquet file, relative to the store."""
     sha256: str
-    """Of the Parquet file."""
+    """SHA-256 of the Parquet file's rows (`ledger/content.py`)."""
     documents: int
     text_bytes: int
     hashes: tuple[str, ...]
@@ -93,7 +93,7 @@ def write_set(store: Store, source: str, texts: pa.Table, copy_of: Path | None =
         copy_of: a file with these rows, to be copied so that both are equal byte for byte.
 
     Returns:
-        The file's path in the store, and its SHA-256.
+        The file's path in the store, and the SHA-256 of its rows.
     """
     key, name = _key(source, texts), f"{source}.parquet"
     receipt = store.receipt(HELDOUT, key)
@@ -105,7 +105,7 @@ def write_set(store: Store, source: str, texts: pa.Table, copy_of: Path | None =
             else:
                 shutil.copyfile(copy_of, path)
             receipt = attempt.commit()
-    return f"{HELDOUT}/{key}/{name}", receipt.files[name].sha256
+    return f"{HELDOUT}/{key}/{name}", receipt.files[name].content_sha256
 
 
 def _key(source: str, texts: pa.Table) -> str:

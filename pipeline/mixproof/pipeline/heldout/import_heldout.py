@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import xxhash
 
+from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import MANIFEST, HeldoutTexts, Manifest, read_manifest, store_of
 from mixproof.ledger.objects import is_remote
@@ -89,9 +89,9 @@ def _import(name: str, texts: HeldoutTexts, origin: Store, store: Store, build: 
     path = origin.path(texts.path)
     if not path.is_file():
         raise RequestError(f"{where}: {path}, the held-out texts of source {name!r}, is missing")
-    found = sha256_of_file(path)
+    found = content_sha256(path)
     if found != texts.sha256:
-        raise DamagedFileError(str(path), "SHA-256", f"{texts.sha256} in the manifest, {found} on disk")
+        raise DamagedFileError(str(path), "SHA-256 of its rows", f"{texts.sha256} in the manifest, {found} on disk")
     table = read_whole(path)
     if not table.schema.equals(TEXTS_SCHEMA):
         raise DamagedFileError(str(path), "schema", f"expected the columns {', '.join(TEXTS_SCHEMA.names)}")

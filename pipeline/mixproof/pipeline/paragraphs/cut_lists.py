@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixproof.ledger.fingerprint import sha256_of_file, stage_key
+from mixproof.ledger.content import rows_sha256
+from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import CutsRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
@@ -76,7 +77,7 @@ def write_part(store: Store, key: str, pieces: Sequence[Piece]) -> None:
         with pq.ParquetWriter(scratch, LIST_SCHEMA, compression="zstd", write_statistics=False) as writer:
             for group in _groups(store, pieces):
                 writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
-        sha256 = sha256_of_file(scratch)
+        sha256 = rows_sha256(scratch)
         own = stage_key(STAGE, VERSION, {"list": True}, [sha256])
         with store.attempt(STAGE, own) as named:
             scratch.rename(named.path(LIST))

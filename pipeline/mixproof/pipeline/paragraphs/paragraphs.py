@@ -192,7 +192,7 @@ def _with_rewritten(source: SourceDocuments, rewritten: Sequence[Receipt | None]
                 folder=f"{STAGE}/{receipt.key}",
                 documents=row.documents_out,
                 text_bytes=row.bytes_out,
-                documents_sha256=receipt.files[DOCUMENTS].sha256,
+                documents_sha256=receipt.files[DOCUMENTS].content_sha256,
             )
         shards.append(shard)
     return replace(source, shards=tuple(shards))
@@ -222,7 +222,7 @@ def _row(name: str, before: StageRow, parts: Sequence[_Part], rewritten: Sequenc
 
 def _lists(parts: Sequence[_Part], rewritten: Sequence[Receipt | None]) -> list[CutList]:
     return [
-        CutList(receipt.key, receipt.files[LIST].sha256, int(receipt.facts["listed"]), part.shard.first_record)
+        CutList(receipt.key, receipt.files[LIST].content_sha256, int(receipt.facts["listed"]), part.shard.first_record)
         for part, receipt in zip(parts, rewritten, strict=True)
         if receipt is not None
     ]

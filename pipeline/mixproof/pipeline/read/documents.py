@@ -161,7 +161,7 @@ def _source(
                 folder=f"{STAGE}/{receipt.key}",
                 documents=receipt.account[-1].documents_out,
                 text_bytes=receipt.account[-1].bytes_out,
-                documents_sha256=receipt.files[DOCUMENTS].sha256,
+                documents_sha256=receipt.files[DOCUMENTS].content_sha256,
             )
         )
         lists += _lists(receipt, file or None, shards[-1].first_record)

@@ -16,7 +16,7 @@ from .files import InputFile
 from .read_task import STAGE
 
 INPUTS = "inputs.parquet"
-INPUTS_VERSION = 1
+INPUTS_VERSION = 2
 
 _SCHEMA = pa.schema([("file", pa.string()), ("sha256", pa.string()), ("bytes", pa.int64()), ("records", pa.int64())])
 
@@ -45,7 +45,7 @@ def write_inputs(
             receipt = attempt.commit()
     return InputsRecord(
         path=f"{STAGE}/{key}/{INPUTS}",
-        sha256=receipt.files[INPUTS].sha256,
+        sha256=receipt.files[INPUTS].content_sha256,
         files=len(rows),
         records=sum(records_of.values()),
         bytes=sum(file.bytes for file in inputs),

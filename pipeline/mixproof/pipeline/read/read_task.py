@@ -23,8 +23,8 @@ from .shards import ShardPlan
 from .watch import PATIENCE_SECONDS
 
 STAGE = "read"
-VERSION = 3
-"""3: numbers as ids are as JSON spells them; a byte order mark may start any line; maps are looked into."""
+VERSION = 4
+"""3: numbers as ids are as JSON spells them; a byte order mark may start any line; maps are looked into. 4: keys are made of rows."""
 
 
 @dataclass(frozen=True)

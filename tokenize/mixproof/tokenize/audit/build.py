@@ -42,6 +42,7 @@ from .inputs import Inputs, check_inputs
 from .provenance import Rows, Withheld, check_provenance
 from .receipts import check_receipts, files_of
 from .report import AuditReport, Checks, Depth, Location
+from .rows import check_parquet
 from .spec import check_spec
 
 LARGE_BYTES = 8_000_000_000
@@ -246,7 +247,7 @@ def _check_files(
     """Check one part: checksums, then the tokens if `.bin` and `.idx` are intact, then its provenance."""
     bin_path = check_file(root, f"{part.prefix}.bin", part.bin_sha256, checks)
     idx_path = check_file(root, f"{part.prefix}.idx", part.idx_sha256, checks)
-    path = check_file(root, part.provenance, part.provenance_sha256, checks)
+    path = check_parquet(root, part.provenance, part.provenance_sha256, checks)
     at = checks.at(file=str(path))
     if bin_path is None or idx_path is None:
         return check_rows_of(path, part, None, at) if path is not None else None

@@ -19,9 +19,9 @@ from mixproof.ledger.manifest import SourceRecord
 from mixproof.ledger.store import Store
 
 from .arithmetic import PARAGRAPHS
-from .checksums import check_file
 from .inputs import Inputs, read_table
 from .report import Checks
+from .rows import check_parquet
 
 COLUMNS = {
     "file": "string",
@@ -41,7 +41,7 @@ def check_cuts(root: Path, source: SourceRecord, inputs: Inputs | None, checks: 
     row = next((row for row in source.ledger if row.stage == PARAGRAPHS), None)
     removed, dropped, last = 0, dict[str, Count](), -1
     for part in source.cuts:
-        path = check_file(root, part.path, part.sha256, checks)
+        path = check_parquet(root, part.path, part.sha256, checks)
         at = checks.at(file=str(root / part.path), stage=PARAGRAPHS)
         table = None if path is None else read_table(path, COLUMNS, at, nullable=["id", "dropped"])
         if table is None:

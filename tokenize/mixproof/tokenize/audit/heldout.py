@@ -16,10 +16,10 @@ import xxhash
 
 from mixproof.ledger.manifest import DatasetRecord, HeldoutRecord, SourceRecord
 
-from .checksums import check_file
 from .inputs import Inputs, read_table
 from .provenance import COLUMNS, KNOWN, LENGTHS, NUMBERED
 from .report import Checks
+from .rows import check_parquet
 
 TEXTS_COLUMNS = {
     "file": "string",
@@ -39,7 +39,7 @@ def check_texts(root: Path, heldout: HeldoutRecord, checks: Checks) -> pa.Table 
     """
     if heldout.texts is None:
         return None
-    path = check_file(root, heldout.texts.path, heldout.texts.sha256, checks)
+    path = check_parquet(root, heldout.texts.path, heldout.texts.sha256, checks)
     if path is None:
         return None
     at = checks.at(file=str(path))

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.manifest import InputsRecord
 
-from .checksums import check_file
 from .report import Checks
+from .rows import check_parquet
 
 COLUMNS = {"file": "string", "sha256": "string", "bytes": "int64", "records": "int64"}
 
@@ -46,7 +46,7 @@ class Inputs:
 
 def check_inputs(root: Path, record: InputsRecord, checks: Checks) -> Inputs | None:
     """Check a source's list of raw files against the manifest; None if it cannot be used."""
-    path = check_file(root, record.path, record.sha256, checks)
+    path = check_parquet(root, record.path, record.sha256, checks)
     if path is None:
         return None
     at = checks.at(file=str(path), stage="read")

@@ -44,9 +44,9 @@ def check_receipts(root: Path, named: Mapping[str, str], checks: Checks) -> None
             folders.setdefault(f"{stage}/{key}", {})[name] = sha256
     apart = _read_sealed(root, [folder for folder in folders if not (root / folder / RECEIPT).is_file()], checks)
     for folder, files in folders.items():
-        found = sealed_files(root, folder, checks, apart.get(folder))
+        found = _valid_receipt(root, folder, checks, apart.get(folder))
         if found is not None:
-            differ = sorted(name for name, sha256 in files.items() if found.get(name) != sha256)
+            differ = sorted(name for name, sha256 in files.items() if _content_sha256(found, name) != sha256)
             at = checks.at(file=str(root / folder / RECEIPT))
             at.equal("checksum", "as files whose checksum differs in the receipt", [], differ)
 
@@ -66,8 +66,28 @@ def _read_sealed(root: Path, folders: Iterable[str], checks: Checks) -> dict[str
     return found
 
 
-def sealed_files(root: Path, folder: str, checks: Checks, raw: bytes | None = None) -> dict[str, str] | None:
-    """SHA-256 by name of the files in an output's receipt; None and a failure if the receipt is not valid.
+def _content_sha256(files: Mapping[str, Mapping[str, str]], name: str) -> str | None:
+    """What records name a file by: the SHA-256 of the rows of a Parquet file, else of its bytes."""
+    file = files.get(name, {})
+    return file.get("rows_sha256", file.get("sha256"))
+
+
+def receipt_files(root: Path, folder: str) -> dict[str, dict[str, str]]:
+    """The files in the receipt of the output `<stage>/<key>`, by name; empty if it has no valid receipt."""
+    path = root / folder / RECEIPT
+    raw = path.read_bytes() if path.is_file() else _read_sealed(root, [folder], Checks()).get(folder, b"")
+    receipt = unsealed(raw)
+    return {} if receipt is None else receipt.get("files", {})
+
+
+def sealed_files(root: Path, folder: str, checks: Checks) -> dict[str, str] | None:
+    """SHA-256 by name of the files in an output's receipt; None and a failure if the receipt is not valid."""
+    files = _valid_receipt(root, folder, checks, None)
+    return None if files is None else {name: file["sha256"] for name, file in files.items()}
+
+
+def _valid_receipt(root: Path, folder: str, checks: Checks, raw: bytes | None) -> dict[str, dict[str, str]] | None:
+    """The files in an output's receipt by name; None and a failure if the receipt is not valid.
 
     Args:
         root: the store's folder.
@@ -88,7 +108,8 @@ def sealed_files(root: Path, folder: str, checks: Checks, raw: bytes | None = No
         return None
     if not at.equal("checksum", "as the folder of the output", folder, f"{receipt.get('stage')}/{receipt.get('key')}"):
         return None
-    return {name: file["sha256"] for name, file in receipt.get("files", {}).items()}
+    files: dict[str, dict[str, str]] = receipt.get("files", {})
+    return files
 
 
 def unsealed(raw: bytes) -> dict[str, Any] | None:

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import numbers
@@ -120,7 +120,7 @@ def _join_provenance(store: Store, parts: Sequence[DatasetRecord], path: Path) -
 def _rows(store: Store, parts: Sequence[DatasetRecord]) -> Iterator[pa.Table]:
     for part in parts:
         path = _present(store, part.provenance)
-        _compare(part.provenance, part.provenance_sha256, sha256_of_file(path))
+        _compare(part.provenance, part.provenance_sha256, content_sha256(path))
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(ROW_GROUP):
                 yield pa.Table.from_batches([batch], schema=SCHEMA)
@@ -129,7 +129,7 @@ def _rows(store: Store, parts: Sequence[DatasetRecord]) -> Iterator[pa.Table]:
 def _checked_index(store: Store, part: DatasetRecord) -> Index:
     name = f"{part.prefix}.idx"
     path = _present(store, name)
-    _compare(name, part.idx_sha256, sha256_of_file(path))
+    _compare(name, part.idx_sha256, content_sha256(path))
     return read_index(path)
 
 

@@ -33,7 +33,7 @@ from .provenance import SCHEMA, Slice, TableWriter, digest_rows, read_part
 
 STAGE = "encode"
 """The folder of parts in the store. The tokens of single shards are in another one (`shard_tokens.py`)."""
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 ASSEMBLE = "assemble"
 ASSEMBLE_VERSION = 1
 PART_BYTES = 32_000_000_000
@@ -175,7 +175,7 @@ def _record(name: str, receipt: Receipt) -> DatasetRecord:
         bin_sha256=receipt.files[f"{name}.bin"].sha256,
         idx_sha256=receipt.files[f"{name}.idx"].sha256,
         provenance=f"{prefix}.parquet",
-        provenance_sha256=receipt.files[f"{name}.parquet"].sha256,
+        provenance_sha256=receipt.files[f"{name}.parquet"].content_sha256,
     )
 
 

@@ -21,6 +21,7 @@ from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.dataset import check_part, open_part
 from mixproof.tokenize.audit.receipts import check_receipts, files_of
 from mixproof.tokenize.audit.report import Checks
+from mixproof.tokenize.audit.rows import check_parquet
 from mixproof.train.record import DrawRecord
 
 COLUMNS = ["file", "record", "text_xxh128", "tokens"]
@@ -38,7 +39,7 @@ def check_draw(
     at = checks.at(source=source, stage="draw", shard=prefix)
     bin_path = check_file(root, f"{prefix}.bin", draw.bin_sha256, at)
     idx_path = check_file(root, f"{prefix}.idx", draw.idx_sha256, at)
-    rows_path = check_file(root, f"{prefix}.parquet", draw.provenance_sha256, at)
+    rows_path = check_parquet(root, f"{prefix}.parquet", draw.provenance_sha256, at)
     check_receipts(root, files_of(prefix, draw.bin_sha256, draw.idx_sha256, draw.provenance_sha256), at)
     lengths: NDArray[np.int32] | None = None
     if bin_path is not None and idx_path is not None and manifest is not None:
@@ -119,7 +120,7 @@ def _check_choice(
     root: Path, draw: DrawRecord, drawn: pa.Table, dataset: SplitRecord, ids: Path | None, checks: Checks
 ) -> None:
     """Check E6: the draw has the documents with the smallest text hashes, as many as its tokens need."""
-    paths = [check_file(root, part.provenance, part.provenance_sha256, checks) for part in dataset.datasets]
+    paths = [check_parquet(root, part.provenance, part.provenance_sha256, checks) for part in dataset.datasets]
     intact = [path for path in paths if path is not None]
     if len(intact) < len(paths):
         return

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mixproof.ledger.manifest import HeldoutRecord, Manifest
-from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.report import Checks
+from mixproof.tokenize.audit.rows import check_parquet
 from mixproof.train.record import HeldoutScore, RunRecord
 
 COLUMNS = ["file", "record", "text_bytes", "tokens"]
@@ -90,7 +90,7 @@ def _check_rows(root: Path, rows: pa.Table, heldout: HeldoutRecord, checks: Chec
     numbers = rows["document"].to_numpy()
     in_order = np.array_equal(numbers, np.arange(len(numbers)))
     checks.true("E10", in_order, "documents numbered from 0 in order", "other numbers")
-    paths = [check_file(root, part.provenance, part.provenance_sha256, checks) for part in heldout.datasets]
+    paths = [check_parquet(root, part.provenance, part.provenance_sha256, checks) for part in heldout.datasets]
     intact = [path for path in paths if path is not None]
     if len(intact) < len(paths) or not intact:
         return

@@ -26,8 +26,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import AccountError, DamagedFileError, RequestError
-from mixproof.ledger.fingerprint import sha256_of_file, stage_key
+from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SplitRecord
 from mixproof.ledger.store import Receipt, Store
 from mixproof.tokenize.dataset.indexed import Index, read_index, write_index
@@ -149,7 +150,7 @@ def _draw_of(receipt: Receipt, plan: _Plan, source: str) -> Draw:
         bin_sha256=receipt.files[f"{source}.bin"].sha256,
         idx_sha256=receipt.files[f"{source}.idx"].sha256,
         provenance=f"{folder}/{source}.parquet",
-        provenance_sha256=receipt.files[f"{source}.parquet"].sha256,
+        provenance_sha256=receipt.files[f"{source}.parquet"].content_sha256,
         dataset_documents=documents if plan.cut else plan.dataset.documents,
         dataset_tokens=tokens if plan.cut else plan.dataset.tokens,
         cut_tokens=plan.tokens if plan.cut else None,
@@ -193,7 +194,7 @@ def _checked_index(store: Store, part: DatasetRecord, source: str) -> Index:
         path = store.path(name)
         if not path.is_file():
             raise DamagedFileError(name, "whole file", f"is missing from {store}; build source {source} again")
-        found = sha256_of_file(path)
+        found = content_sha256(path)
         if found != expected:
             raise DamagedFileError(
                 name,

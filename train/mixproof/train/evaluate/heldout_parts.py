@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
 
+from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import AccountError, DamagedFileError
-from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import DatasetRecord, SplitRecord
 from mixproof.ledger.store import Store
 from mixproof.tokenize.dataset.indexed import read_index
@@ -102,7 +102,7 @@ def _read_part(store: Store, part: DatasetRecord) -> tuple[NDArray[np.int32], ND
     names = (f"{part.prefix}.bin", f"{part.prefix}.idx", part.provenance)
     for name, expected in zip(names, (part.bin_sha256, part.idx_sha256, part.provenance_sha256), strict=True):
         path = store.path(name)
-        found = sha256_of_file(path) if path.is_file() else "missing"
+        found = content_sha256(path) if path.is_file() else "missing"
         if found != expected:
             reason = f"SHA-256 is {found}, the manifest says {expected}; delete its folder and build again"
             raise DamagedFileError(name, "whole file", reason)

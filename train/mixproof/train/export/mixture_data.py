@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget
@@ -179,7 +179,7 @@ def _checked_part(store: Store, record: DatasetRecord) -> Part:
         path = store.path(name)
         if not path.is_file():
             raise DamagedFileError(name, "whole file", "is missing; run `mixproof build` again")
-        if (found := sha256_of_file(path)) != sha256:
+        if (found := content_sha256(path)) != sha256:
             raise DamagedFileError(
                 name, "whole file", f"SHA-256 is {found}, but {sha256} is recorded; delete its folder and build again"
             )

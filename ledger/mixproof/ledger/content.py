@@ -30,7 +30,6 @@ import pyarrow.parquet as pq
 
 from .fingerprint import canonical_json, sha256_of_file
 
-PARQUET = ".parquet"
 BATCH_ROWS = 1 << 16
 TEXT, TEXT_HASH = "text", "text_xxh128"
 
@@ -41,7 +40,7 @@ def content_sha256(path: Path) -> str:
     Raises:
         OSError: when the file cannot be read.
     """
-    if path.suffix == PARQUET:
+    if path.suffix == ".parquet":
         with suppress(pa.ArrowException):
             return rows_sha256(path)
     return sha256_of_file(path)

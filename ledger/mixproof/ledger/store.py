@@ -20,7 +20,7 @@ from typing import Any
 
 from .account import StageRow
 from .attempts import ATTEMPTS, scratch_folder
-from .content import PARQUET, rows_sha256
+from .content import content_sha256
 from .errors import DamagedFileError, RequestError
 from .files import Found, find_files, is_scratch, publish, publish_bytes
 from .fingerprint import plain, sha256_of_file
@@ -55,8 +55,9 @@ class Attempt:
         folder = f"{self._stage}/{self._key}"
         for file in sorted(path for path in self._scratch.rglob("*") if path.is_file()):
             name = file.relative_to(self._scratch).as_posix()
-            rows = rows_sha256(file) if file.suffix == PARQUET else None
-            files[name] = StoredFile(sha256=sha256_of_file(file), bytes=file.stat().st_size, rows_sha256=rows)
+            sha256, content = sha256_of_file(file), content_sha256(file)
+            rows = content if content != sha256 else None
+            files[name] = StoredFile(sha256=sha256, bytes=file.stat().st_size, rows_sha256=rows)
             publish(file, self._store.root / folder / name)
             self._store.upload(f"{folder}/{name}")
         receipt = Receipt(

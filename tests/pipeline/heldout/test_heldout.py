@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
+from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.mixtures.dedup_spec import Dedup
 
 ReadRoom = Callable[..., Any]
@@ -70,7 +70,7 @@ def test_the_texts_stand_with_their_place_in_the_raw_files(read_room: ReadRoom) 
             "text_xxh128": hex_of(TEXTS[place]),
             "text_bytes": len(TEXTS[place]),
         }
-    assert made.sha256 == sha256_of_file(room.store.path(made.path))
+    assert made.sha256 == content_sha256(room.store.path(made.path))
 
 
 def test_shards_change_neither_the_set_nor_its_place(read_room: ReadRoom) -> None:

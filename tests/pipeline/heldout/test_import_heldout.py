@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import (
     HeldoutRecord,
     HeldoutTexts,
@@ -145,7 +145,7 @@ def test_a_text_that_is_not_what_its_hash_says_is_an_error_even_where_the_file_i
     rows = table.to_pylist()
     rows[1]["text"] += "!"
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
-    heldout.texts["a"] = replace(heldout.texts["a"], sha256=sha256_of_file(path))
+    heldout.texts["a"] = replace(heldout.texts["a"], sha256=content_sha256(path))
     room = read_room({"a": [TEXTS]}, store="here")
     with pytest.raises(DamagedFileError, match="row 1: the text does not match its hash"):
         take(room, manifest_of(there, heldout))

@@ -15,6 +15,7 @@ import xxhash
 
 from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import MANIFEST, HeldoutTexts, Manifest, read_manifest, store_of
 from mixproof.ledger.objects import is_remote
@@ -89,6 +90,7 @@ def _import(name: str, texts: HeldoutTexts, origin: Store, store: Store, build: 
     path = origin.path(texts.path)
     if not path.is_file():
         raise RequestError(f"{where}: {path}, the held-out texts of source {name!r}, is missing")
+    _check_bytes(path, texts, origin)
     found = content_sha256(path)
     if found != texts.sha256:
         raise DamagedFileError(str(path), "SHA-256 of its rows", f"{texts.sha256} in the manifest, {found} on disk")
@@ -98,6 +100,16 @@ def _import(name: str, texts: HeldoutTexts, origin: Store, store: Store, build: 
     _check_texts(path, table)
     copy, sha256 = write_set(store, name, table, copy_of=path)
     return read_set(store, name, copy, sha256, imported_from=build)
+
+
+def _check_bytes(path: Path, texts: HeldoutTexts, origin: Store) -> None:
+    """Check the file's bytes against the receipt of its output, if the origin has one; the manifest names its rows."""
+    stage, key, name = texts.path.split("/", maxsplit=2)
+    receipt = origin.receipt(stage, key)
+    if receipt is not None and name in receipt.files:
+        expected, found = receipt.files[name].sha256, sha256_of_file(path)
+        if found != expected:
+            raise DamagedFileError(str(path), "SHA-256", f"{expected} in its receipt, {found} on disk")
 
 
 def _check_texts(path: Path, table: pa.Table) -> None:

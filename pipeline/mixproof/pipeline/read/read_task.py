@@ -24,7 +24,7 @@ from .watch import PATIENCE_SECONDS
 
 STAGE = "read"
 VERSION = 4
-"""3: numbers as ids are as JSON spells them; a byte order mark may start any line; maps are looked into. 4: keys are made of rows."""
+"""3: numbers as ids are as JSON spells them; a byte order mark may start any line; maps are looked into. 4: rows name outputs."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,10 @@ from .watch import PATIENCE_SECONDS
 
 STAGE = "read"
 VERSION = 4
-"""3: numbers as ids are as JSON spells them; a byte order mark may start any line; maps are looked into. 4: rows name outputs."""
+"""3: numbers as ids are as JSON spells them; a byte order mark may start any line; maps are looked into.
+
+4: outputs are named by their rows.
+"""
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ class InitFrom(SpecPart):
     beginning in both cases."""
 
 
-class Windows(SpecPart):
+class WindowPacking(SpecPart):
     """How documents fill training windows."""
 
     pack: Literal["concatenate", "best_fit"] = "concatenate"
@@ -107,7 +107,7 @@ class Train(SpecPart):
 
     sequence_length: SequenceLength = 2048
     """Target tokens per sample."""
-    windows: Windows = Windows()
+    windows: WindowPacking = WindowPacking()
     """How documents fill a sample's window."""
     document_mask: StrictBool = False
     """Attention does not cross document boundaries."""

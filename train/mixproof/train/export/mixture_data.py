@@ -32,7 +32,7 @@ ROWS = 8192
 
 
 @dataclass(frozen=True)
-class Part:
+class DatasetFiles:
     """One `.bin/.idx` pair with its provenance."""
 
     prefix: Path
@@ -40,7 +40,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Documents:
+class TokenizedDocuments:
     """Consecutive documents of a part."""
 
     ids: NDArray[Any]
@@ -61,7 +61,7 @@ class SourceData:
     """EODs included."""
     planned_tokens: int
     """Tokens that the run reads of it."""
-    parts: tuple[Part, ...]
+    parts: tuple[DatasetFiles, ...]
 
 
 def sources_of(
@@ -89,7 +89,7 @@ def sources_of(
     return found
 
 
-def documents_of(part: Part) -> Iterator[Documents]:
+def documents_of(part: DatasetFiles) -> Iterator[TokenizedDocuments]:
     """Read a part, some thousand documents at a time, in order."""
     index = read_index(part.prefix.with_name(f"{part.prefix.name}.idx"))
     ids = np.memmap(part.prefix.with_name(f"{part.prefix.name}.bin"), index.dtype, mode="r")
@@ -97,7 +97,7 @@ def documents_of(part: Part) -> Iterator[Documents]:
     with pq.ParquetFile(part.provenance) as file:
         for batch in file.iter_batches(ROWS, columns=OPEN_SCHEMA.names):
             stop = first + batch.num_rows
-            yield Documents(
+            yield TokenizedDocuments(
                 ids[starts[first] : starts[stop]], index.lengths[first:stop], pa.Table.from_batches([batch])
             )
             first = stop
@@ -168,7 +168,7 @@ def _record_of(draw: Draw) -> DatasetRecord:
     )
 
 
-def _checked_part(store: Store, record: DatasetRecord) -> Part:
+def _checked_part(store: Store, record: DatasetRecord) -> DatasetFiles:
     prefix = store.folder(record.prefix)
     files = {
         f"{record.prefix}.bin": record.bin_sha256,
@@ -183,4 +183,4 @@ def _checked_part(store: Store, record: DatasetRecord) -> Part:
             raise DamagedFileError(
                 name, "whole file", f"SHA-256 is {found}, but {sha256} is recorded; delete its folder and build again"
             )
-    return Part(prefix, store.path(record.provenance))
+    return DatasetFiles(prefix, store.path(record.provenance))

@@ -19,7 +19,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.train.request import Draw
 
-from .mixture_data import MIXTURE, Part, SourceData, documents_of, sources_of, write_statement
+from .mixture_data import MIXTURE, DatasetFiles, SourceData, documents_of, sources_of, write_statement
 from .output_folder import output_folder
 
 FILE_TOKENS = 1 << 27
@@ -73,7 +73,7 @@ def _tokens(table: pa.Table) -> int:
     return int(sum(len(chunk.flatten()) for chunk in table["input_ids"].chunks))
 
 
-def _tables(part: Part) -> Iterator[pa.Table]:
+def _tables(part: DatasetFiles) -> Iterator[pa.Table]:
     for documents in documents_of(part):
         offsets = np.concatenate([[0], np.cumsum(documents.lengths, dtype=np.int64)])
         ids = pa.array(np.ascontiguousarray(documents.ids, np.int32))

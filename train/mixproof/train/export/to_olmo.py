@@ -25,7 +25,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
 from mixproof.train.request import Draw
 
-from .mixture_data import Part, SourceData, documents_of, sources_of, write_statement
+from .mixture_data import DatasetFiles, SourceData, documents_of, sources_of, write_statement
 from .output_folder import output_folder
 
 
@@ -68,7 +68,7 @@ def export_olmo(
     return data
 
 
-def _write_part(part: Part, path: Path) -> None:
+def _write_part(part: DatasetFiles, path: Path) -> None:
     first = 0
     with (
         path.open("wb") as ids,

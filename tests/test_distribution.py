@@ -89,3 +89,13 @@ def test_the_wheel_works_without_the_checkout(installed: Path, tmp_path: Path) -
 def test_the_pinned_packages_hold_the_build_backend() -> None:
     pinned = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()[1:]}
     assert {"hatchling", "packaging", "pathspec", "pluggy", "tomlkit", "trove-classifiers"} <= pinned
+
+
+def test_the_image_is_installed_as_make_installs_it_without_what_tests_need() -> None:
+    made = (ROOT / "Makefile").read_text()
+    image = " ".join((ROOT / "Dockerfile").read_text().replace("\\\n", " ").split())
+    assert "-c constraints.txt -e '.[all,lm-eval,wandb,dev]'" in made
+    assert "-c constraints.txt '.[all,lm-eval,wandb]'" in image
+    assert image.index("AS build") < image.index("COPY --from=build /mixproof/.venv /mixproof/.venv")
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {".git", ".venv", ".mixproof", "dist"} <= set(ignored)

@@ -47,6 +47,7 @@ EXIT_CODES = {
     0: "done",
     1: "a check failed: an audit, a cap, nothing comparable, no mixture to recommend",
     2: "the request is wrong (spec, files, arguments); nothing was written",
+    130: "stopped by Ctrl-C",
 }
 
 SPEC_INTRODUCTION = """\

@@ -41,11 +41,19 @@ SEQUENCE = "sequence_length: 10"
         (SEQUENCE, "optimizer: {weight_decay: 0,1}", r":11: train\.optimizer\.weight_decay: .*write 0\.1"),
         (SCHEMA, "schema: 1\nobjective: {heldout_bpb: {web: 0,5}}", r":2: objective\.heldout_bpb\.web: .*write 0\.5"),
         (SCHEMA, "schema: 1\ntarget: {tokens: 1,5T}", r":2: target\.tokens: .*write 1\.5T"),
+        ("lr: 1.0e-3", "lr: 6,0e-3", r"nano\.lr: .*write 6\.0e-3 for a decimal$"),
+        ("tokens: 1000", "tokens: 1,0,0", r"nano\.tokens: .*write numbers without commas$"),
     ],
 )
 def test_a_comma_in_a_number_of_a_flow_map_is_an_error(old: str, new: str, message: str, load_with: LoadWith) -> None:
     with pytest.raises(SpecError, match=message):
         load_with(old, new)
+
+
+def test_a_comma_in_a_number_of_a_list_is_an_error_where_zeros_show_it(load_with: LoadWith) -> None:
+    with pytest.raises(SpecError, match=r":11: train\.seeds\[1\]: 1,024 is two entries, 1 and 024; write 1_024"):
+        load_with(SEQUENCE, "seeds: [1,024]")
+    assert load_with(SEQUENCE, "seeds: [1,100]").train.seeds == (1, 100)
 
 
 @pytest.mark.parametrize(
@@ -70,11 +78,26 @@ def test_a_comma_in_a_number_of_a_flow_map_is_an_error(old: str, new: str, messa
             "schema: 1\ntarget: {tokens: 1T, max_epochs: {web: ~}}",
             r"max_epochs\.web: there is nothing to",
         ),
+        (
+            SCHEMA,
+            "schema: 1\ndecontaminate: {against: [{files: x.jsonl, fields}]}",
+            r":2: decontaminate\.against\[0\]\.fields: has no value",
+        ),
+        (
+            "format: code}",
+            "format: code, steps: [length: {min_chars}]}",
+            r":5: sources\.code\.steps\[0\]\.length\.min_chars: has no value",
+        ),
     ],
 )
 def test_a_key_without_a_value_is_an_error(old: str, new: str, message: str, load_with: LoadWith) -> None:
     with pytest.raises(SpecError, match=message):
         load_with(old, new)
+
+
+def test_a_step_without_options_may_end_with_a_colon(load_with: LoadWith) -> None:
+    steps = load_with("format: code}", "format: code, steps: [length: , pii]}").sources["code"].steps
+    assert [(step.name, step.options) for step in steps] == [("length", {}), ("pii", {})]
 
 
 def test_an_explicit_null_of_a_known_key_is_its_default(load_text: LoadText, base: str) -> None:

@@ -23,6 +23,9 @@ from .spec import Spec
 from .spec_part import NAME, NAME_RULE
 from .yaml_tree import NO_VALUE, read_tree
 
+STEP_DEPTH = 5
+"""Length of a step's path: `("sources", "code", "steps", 0, "length")`."""
+
 
 @dataclass(frozen=True)
 class LoadedSpec:
@@ -83,7 +86,8 @@ def _with_initial_path(spec: Spec, base: Path) -> Spec:
 def _without_nulls(data: dict[str, Any], path: KeyPath, problems: list[Problem]) -> dict[str, Any]:
     """Leave out keys of the models that are null: that is their default. Other nulls that are left are errors.
 
-    A null that removes a parent's key is gone by now (`yaml_tree.py`). Lists are left to the models.
+    A null that removes a parent's key is gone by now (`yaml_tree.py`). In lists, only keys without a value are errors;
+    the models check explicit nulls there.
     """
     result: dict[str, Any] = {}
     known = _known_keys(path)
@@ -91,14 +95,14 @@ def _without_nulls(data: dict[str, Any], path: KeyPath, problems: list[Problem])
     for key, value in data.items():
         below = (*path, key)
         if known and key not in known and not free_names and value is not None and value is not NO_VALUE:
-            result[key] = _plain_list(value)  # the model reports the unknown key
+            result[key] = _without_empty_keys(value, below, [])  # the model reports the unknown key
         elif isinstance(value, dict):
             result[key] = _without_nulls(value, below, problems)
         elif value is None or value is NO_VALUE:
             if message := _null_problem(key, () if free_names and key not in known else known, has_value=value is None):
                 problems.append(Problem(below, message))
         else:
-            result[key] = _plain_list(value) if isinstance(value, list) else value
+            result[key] = _without_empty_keys(value, below, problems)
     return result
 
 
@@ -114,12 +118,20 @@ def _null_problem(key: str, known: Collection[str], *, has_value: bool) -> str:
     return "" if known else "there is nothing to remove: no parent file has this key"
 
 
-def _plain_list(value: Any) -> Any:  # noqa: ANN401  a YAML value
+def _without_empty_keys(value: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401  a YAML value
+    """Report keys without a value, as `fields` in `against: [{files: x.jsonl, fields}]`, which would mean a default.
+
+    A step without options may be written as `- length:`.
+    """
     if isinstance(value, list):
-        return [_plain_list(item) for item in value]
+        return [_without_empty_keys(item, (*path, index), problems) for index, item in enumerate(value)]
     if isinstance(value, dict):
-        return {key: _plain_list(item) for key, item in value.items()}
-    return None if value is NO_VALUE else value
+        return {key: _without_empty_keys(item, (*path, key), problems) for key, item in value.items()}
+    if value is not NO_VALUE:
+        return value
+    if not (path[:1] == ("sources",) and path[2:3] == ("steps",) and len(path) == STEP_DEPTH):
+        problems.append(Problem(path, _null_problem("", (), has_value=False)))
+    return None
 
 
 def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:

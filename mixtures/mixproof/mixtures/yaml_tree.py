@@ -157,6 +157,10 @@ class _Reader:
         values = []
         for index, item in enumerate(node.value):
             self._positions[(*path, index)] = KeyPosition(self._path, item.start_mark.line + 1)
+            if index and node.flow_style and _is_rest_of_number(node.value[index - 1], item):
+                whole, tail = str(node.value[index - 1].value), str(item.value)
+                message = f"{whole},{tail} is two entries, {whole} and {tail}; write {whole}_{tail} for one number"
+                raise self._error(item, (*path, index), message)
             value = self._value(item, (*path, index))
             values.append(None if value is NO_VALUE else value)
         return values
@@ -195,16 +199,32 @@ def _splits_number(node: MappingNode, index: int) -> bool:
     )
 
 
+def _is_rest_of_number(before: Node, item: Node) -> bool:
+    """Whether an entry of a flow list is what follows a comma in a number, as `024` in `[1,024]`.
+
+    `[1,100]` may be meant as two entries; zeros at the start of a number are not.
+    """
+    return (
+        isinstance(before, ScalarNode)
+        and isinstance(item, ScalarNode)
+        and NUMBER.fullmatch(str(before.value)) is not None
+        and re.fullmatch(r"0[0-9]{2}", str(item.value)) is not None
+    )
+
+
 def _comma_message(node: MappingNode, index: int) -> str:
     whole, tails = str(node.value[index - 1][1].value), []
     for key, value in node.value[index:]:
         if not (isinstance(value, ScalarNode) and not value.value and NUMBER_TAIL.fullmatch(str(key.value))):
             break
         tails.append(str(key.value))
-    decimal = f"{whole}.{tails[0]} for a decimal, or " if len(tails) == 1 else ""
+    groups = [re.match(r"[0-9]*", tail) for tail in tails]
+    advice = [f"{whole}.{tails[0]} for a decimal"] if len(tails) == 1 else []
+    if all(group is not None and len(group[0]) == 3 for group in groups):
+        advice.append(f"{'_'.join((whole, *tails))} for a whole number")
     return (
         f"a comma ends a value, so {','.join((whole, *tails))} is {whole} and a key {tails[0]}; "
-        f"write {decimal}{'_'.join((whole, *tails))} for a whole number"
+        f"write {' or '.join(advice) or 'numbers without commas'}"
     )
 
 

@@ -103,7 +103,8 @@ class Store:
                 if path.is_dir():
                     return
                 if path.exists():
-                    raise RequestError(f"{self.root}: {path} is a file; a store is a folder, so name another path")
+                    inside = "" if path == self.root else f"{self.root}: "
+                    raise RequestError(f"{inside}{path} is a file; a store is a folder, so name another path")
             except OSError as error:
                 raise RequestError(f"{self.root}: {error.strerror}; name another folder for the store") from None
 

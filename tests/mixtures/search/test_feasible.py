@@ -18,10 +18,20 @@ def two_sources(least_a: int, most_a: int) -> Space:
 
 
 def test_the_anchor_and_the_candidates_are_eight_mixtures_at_least() -> None:
-    check_rounds((7,))
-    check_rounds((4, 3))
+    check_rounds((7,), 4)
+    check_rounds((4, 3), 1)
     with pytest.raises(SpecError, match=r"--rounds: 6 candidates and the anchor are too few .* at least 7 candidates"):
-        check_rounds((4, 2))
+        check_rounds((4, 2), 4)
+
+
+def test_more_runs_than_a_predictor_can_be_fitted_to_are_refused() -> None:
+    check_rounds((9_000, 996), 4)
+    with pytest.raises(SpecError, match=r"9,996 candidates and 5 runs of the anchor are too many .* at most 10,000"):
+        check_rounds((9_000, 996), 5)
+    with pytest.raises(SpecError, match="too many to fit a predictor to"):
+        check_rounds((2**63,), 4)
+    with pytest.raises(SpecError, match="too many to fit a predictor to"):
+        check_rounds((64,), 2**63)
 
 
 def test_a_space_with_room_for_eight_mixtures_is_searched() -> None:

@@ -74,7 +74,7 @@ def search_spec(path: Path, options: SearchOptions) -> None:
     proxy = _proxy(request.spec, options.proxy)
     output = options.output or path.with_name(f"{path.stem}-{FOUND}.yaml")
     _check_output(output, path)
-    check_rounds(options.rounds)
+    check_rounds(options.rounds, options.repeats)
     _check_sources(request.spec)
     with stage_progress() as progress, Cluster(options.address, options.workers, progress) as cluster:
         look_before_work(request.store, cluster)

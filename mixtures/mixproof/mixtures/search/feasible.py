@@ -13,19 +13,30 @@ from .noise import LEAST_MIXTURES
 from .space import UNITS, Space
 
 POOL = 4096
+MOST_RUNS = 10_000
+"""A Gaussian process over this many mixtures needs a matrix of 800 MB."""
 
 
-def check_rounds(rounds: Sequence[int]) -> None:
-    """Reject rounds with too few candidates to judge a predictor; the anchor is one mixture more.
+def check_rounds(rounds: Sequence[int], repeats: int) -> None:
+    """Reject rounds with too few candidates to judge a predictor, or with more runs than a predictor can be fitted to.
+
+    Args:
+        rounds: candidates of each round; the anchor is one mixture more.
+        repeats: seeds of the anchor.
 
     Raises:
-        SpecError: naming the smallest number of candidates.
+        SpecError: naming the smallest number of candidates, or the largest number of runs.
     """
     candidates = sum(rounds)
     if candidates + 1 < LEAST_MIXTURES:
         raise SpecError(
             f"--rounds: {candidates} candidates and the anchor are too few mixtures to judge a predictor, so none "
             f"could be recommended; give at least {LEAST_MIXTURES - 1} candidates"
+        )
+    if candidates + repeats > MOST_RUNS:
+        raise SpecError(
+            f"--rounds, --repeats: {candidates:,} candidates and {repeats:,} runs of the anchor are too many to fit a "
+            f"predictor to; together, at most {MOST_RUNS:,} are possible"
         )
 
 

@@ -40,5 +40,5 @@ def test_a_spec_that_is_wrong_is_refused_with_its_place(tmp_path: Path) -> None:
 
 
 def test_training_what_is_not_built_is_refused(experiment: Experiment, tmp_path: Path) -> None:
-    with pytest.raises(mixproof.MixproofError, match="not built in"):
+    with pytest.raises(mixproof.MixproofError, match="there is no build in"):
         mixproof.train(experiment.spec, tmp_path)

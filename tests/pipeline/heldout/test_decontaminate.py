@@ -56,8 +56,9 @@ def test_what_was_dropped_is_listed_beside_the_text_it_matched(read_room: ReadRo
     near = " ".join(["new", "start", *held.split()[5:]])
     room = read_room({"a": [[*TEXTS, near]]})
     made = room.decontaminate(room.create(tokens=1, min_documents=1))
-    assert made.dropped["a"][0] is not None
-    (row,) = pq.read_table(room.store.path(made.dropped["a"][0])).to_pylist()
+    (listed,) = made.lists["a"]
+    assert (listed.kind, listed.file, listed.rows) == ("decontaminated", "a.jsonl", 1)
+    (row,) = pq.read_table(room.store.path(listed.path)).to_pylist()
     assert row == {
         "record": 30,
         "file": None,
@@ -110,7 +111,7 @@ def test_evaluation_texts_count_beside_held_out_ones(read_room: ReadRoom) -> Non
     (room.folder / "e.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     made = room.decontaminate(room.create(tokens=1, min_documents=1), against=[{"files": ["e.jsonl"]}])
     assert made.rows["a"].dropped == {"evaluation_overlap": Count(documents=2, bytes=len(asked) + len(quoted))}
-    rows = pq.read_table(room.store.path(made.dropped["a"][0])).to_pylist()
+    rows = pq.read_table(room.store.path(made.lists["a"][0].path)).to_pylist()
     assert [(row["match"], row["match_record"]) for row in rows] == [
         ("evaluation/e.jsonl", 0),
         ("evaluation/e.jsonl", 1),

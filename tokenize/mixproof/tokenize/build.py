@@ -1,7 +1,7 @@
 """Build: run all stages of a spec in order, check every equation, and write the manifest of its datasets.
 
-read > steps > dedup > paragraphs > held-out sets > decontamination > encode > parts > manifest. Each stage reuses the
-outputs that the store has and makes the missing ones. The account of a source is one chain of rows from raw records to
+read > steps > dedup > paragraphs > held-out sets > decontamination > encode > parts > removal lists > manifest. Each stage
+reuses the outputs that the store has and makes the missing ones. The account of a source is one chain of rows from raw records to
 encoded documents; E1-E6 are checked before the manifest is written. A tokenizer that the build trains never sees
 held-out text: documents are reserved for the held-out sets before it is trained, or, if the sets are imported,
 documents that overlap with them are removed first.
@@ -21,6 +21,7 @@ from mixproof.mixtures.spec import Decontaminate, Spec
 from mixproof.pipeline.bitmap import Bitmap, KeepBitmaps
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate
+from mixproof.pipeline.dedup.duplicates import GroupDuplicates
 from mixproof.pipeline.heldout.create_heldout import create_heldout
 from mixproof.pipeline.heldout.decontaminate import Decontaminated, decontaminate
 from mixproof.pipeline.heldout.evaluation import EvaluationFile, find_evaluation_files
@@ -34,6 +35,7 @@ from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS, SHARD_BYTES
 from mixproof.pipeline.read.values import split_by_columns
+from mixproof.pipeline.removed.removed import list_removed
 
 from .circumstances import Clock, write_circumstances
 from .compose_manifest import Side, add_matrices, refuse_empty, state_build, state_source
@@ -110,7 +112,7 @@ def build(
     manifest = state_build(spec, documents.tokenizer, records, documents.against, documents.matrix)
     path = write_manifest(store, manifest)
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
-    lists = {name: [*source.lists, *documents.decontaminated.get(name, ())] for name, source in sources.items()}
+    lists = _list_removed(job, sources, documents)
     stages = (cluster.stages_run, cluster.stages_reused)
     write_circumstances(store, manifest.build, files, shards, lists, documents.evaluation, job.clock, stages)
     write_pointer(loaded, found, store, manifest.build)
@@ -152,6 +154,8 @@ class _Documents:
     matrix: Sequence[MatrixRow]
     cuts: Mapping[str, tuple[CutsRecord, ...]]
     """Lists of the paragraphs that each source lost; empty where they are not deduplicated."""
+    duplicates: Sequence[GroupDuplicates]
+    """Where the duplicates that were dropped are named."""
     decontaminated: Mapping[str, tuple[RemovalList, ...]]
     """Lists of the documents that each source lost in decontamination."""
     evaluation: Sequence[Mapping[str, object]]
@@ -175,7 +179,6 @@ def _choose_documents(
     _extend(rows, clean.rows)
     identities = [file.identity for file in against]
     matrix = add_matrices(dedup.matrix, cut.matrix)
-    lists = {name: _decontaminated(source, clean.dropped.get(name, ())) for name, source in cut.sources.items()}
     return _Documents(
         cut.sources,
         clean.train,
@@ -185,17 +188,20 @@ def _choose_documents(
         identities,
         matrix,
         cut.lists,
-        lists,
+        (*dedup.duplicates, *cut.duplicates),
+        clean.lists,
         clean.evaluation,
     )
 
 
-def _decontaminated(source: SourceDocuments, paths: Sequence[str | None]) -> tuple[RemovalList, ...]:
-    return tuple(
-        RemovalList("decontaminated", path, shard.file or None, shard.first_record)
-        for shard, path in zip(source.shards, paths or (None,) * len(source.shards), strict=True)
-        if path is not None
-    )
+def _list_removed(
+    job: _Job, sources: Mapping[str, SourceDocuments], documents: _Documents
+) -> dict[str, tuple[RemovalList, ...]]:
+    """Join the lists of what each source lost; returns the lists of all stages and the joined ones."""
+    lists = {name: (*source.lists, *documents.decontaminated.get(name, ())) for name, source in sources.items()}
+    with job.clock.time("removed"):
+        removed = list_removed(lists, documents.duplicates, job.store, job.cluster)
+    return {name: (*own, *removed[name]) for name, own in lists.items()}
 
 
 def _tokenizer_then_create(

@@ -2,8 +2,8 @@
 
 `builds/<id>/circumstances.json`, beside the manifest and not part of the build's id, records when and where the build
 ran, where its inputs were, its engines and library versions, the duration of each stage, and the files of the store
-that list rejected, dropped (with `keep_dropped`) and decontaminated documents with their reasons. A build that reuses
-everything keeps the circumstances of the build that did the work.
+that list rejected, dropped (with `keep_dropped`) and decontaminated documents with their reasons. `removed` joins
+these and the duplicates. A build that reuses everything keeps the circumstances of the build that did the work.
 """
 
 from __future__ import annotations
@@ -91,7 +91,12 @@ def write_circumstances(
 def _by_kind(lists: Sequence[RemovalList]) -> dict[str, list[dict[str, object]]]:
     by_kind: dict[str, list[dict[str, object]]] = {}
     for one in lists:
-        entry: dict[str, object] = {"path": one.path, "file": one.file, "first_record": one.first_record}
+        entry: dict[str, object] = {
+            "path": one.path,
+            "file": one.file,
+            "first_record": one.first_record,
+            "rows": one.rows,
+        }
         by_kind.setdefault(one.kind, []).append(entry)
     return by_kind
 

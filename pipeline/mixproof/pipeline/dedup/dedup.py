@@ -18,12 +18,11 @@ from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.read.documents import SourceDocuments
 
+from .duplicates import EXACT, FUZZY, DuplicateList, GroupDuplicates, lists_of
 from .exact import deduplicate_exactly
 from .fuzzy import deduplicate_fuzzily
 from .lost_documents import SourcePair, add_losses, dedup_row, loss_matrix, losses_by_source
 from .scope import dedup_groups
-
-EXACT, FUZZY = "exact_duplicate", "fuzzy_duplicate"
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class Deduplicated:
     """The ledger row `dedup` of each source; empty when deduplication is off."""
     matrix: tuple[MatrixRow, ...]
     """What each source lost to each, itself included; sorted, without zero rows."""
+    duplicates: tuple[GroupDuplicates, ...] = ()
+    """Where the dropped documents of each group are named."""
 
 
 def deduplicate(spec: Spec, sources: Mapping[str, SourceDocuments], store: Store, cluster: Cluster) -> Deduplicated:
@@ -49,17 +50,22 @@ def deduplicate(spec: Spec, sources: Mapping[str, SourceDocuments], store: Store
         return Deduplicated({name: (None,) * len(source.shards) for name, source in sources.items()}, {}, ())
     keep: dict[str, tuple[Bitmap | None, ...]] = {}
     lost: dict[str, dict[SourcePair, Count]] = {EXACT: {}, FUZZY: {}}
+    duplicates = []
     for group in dedup_groups(spec.dedup, list(sources)):
         shards = [shard for name in group for shard in sources[name].shards]
         bitmaps: list[Bitmap | None] = [None] * len(shards)
+        lists: list[DuplicateList] = []
         if spec.dedup.exact:
-            bitmaps, losses = deduplicate_exactly(shards, store, cluster)
-            lost[EXACT] |= losses_by_source(losses, shards)  # no source is in two groups
+            found = deduplicate_exactly(shards, store, cluster)
+            bitmaps, lists = found.keep, lists + lists_of("exact", found)
+            lost[EXACT] |= losses_by_source(found.losses, shards)  # no source is in two groups
         if spec.dedup.fuzzy is not None:
-            bitmaps, losses = deduplicate_fuzzily(shards, bitmaps, spec.dedup.fuzzy, store, cluster)
-            lost[FUZZY] |= losses_by_source(losses, shards)
+            found = deduplicate_fuzzily(shards, bitmaps, spec.dedup.fuzzy, store, cluster)
+            bitmaps, lists = found.keep, lists + lists_of("fuzzy", found)
+            lost[FUZZY] |= losses_by_source(found.losses, shards)
+        duplicates.append(GroupDuplicates(tuple(shards), tuple(lists)))
         for name in group:
             keep[name] = tuple(bitmap for shard, bitmap in zip(shards, bitmaps, strict=True) if shard.source == name)
     rows = {name: dedup_row(source, keep[name], lost) for name, source in sources.items()}
     both = add_losses(chain(lost[EXACT].items(), lost[FUZZY].items()))
-    return Deduplicated({name: keep[name] for name in sources}, rows, loss_matrix(both))
+    return Deduplicated({name: keep[name] for name in sources}, rows, loss_matrix(both), tuple(duplicates))

@@ -26,25 +26,20 @@ from mixproof.pipeline.read.by_hash import documents_between
 from mixproof.pipeline.read.shards import Shard
 from mixproof.pipeline.sorted_rows import rows_between
 
-from .lost_documents import ShardLoss
+from .lost_documents import GroupResult, ShardLoss
 
 STAGE = "dedup"
-VERSION = 1
+VERSION = 2
 LOSERS = "losers.npy"
 RANGE_DOCUMENTS = 4_000_000
 
-LOSER_DTYPE = np.dtype([("shard", "<i4"), ("winner", "<i4"), ("bytes", "<i8"), ("row", "<i8")])
-"""A dropped document: index of its shard in the group, index of its keeper's shard, UTF-8 bytes, row in its shard."""
+LOSER_DTYPE = np.dtype([("shard", "<i4"), ("keeper", "<i4"), ("bytes", "<i8"), ("row", "<i8"), ("keeper_row", "<i8")])
+"""A dropped document: index of its shard in the group, index of its keeper's shard, UTF-8 bytes, row in its shard, row
+of its keeper in the keeper's shard."""
 
 
-def deduplicate_exactly(
-    shards: Sequence[Shard], store: Store, cluster: Cluster
-) -> tuple[list[Bitmap | None], list[ShardLoss]]:
-    """Deduplicate a group's shards, given in order of priority.
-
-    Returns:
-        One bitmap per shard, None where all rows stay; and what each shard lost to each.
-    """
+def deduplicate_exactly(shards: Sequence[Shard], store: Store, cluster: Cluster) -> GroupResult:
+    """Deduplicate a group's shards, given in order of priority."""
     folders = [shard.folder for shard in shards]
     identity = [shard.documents_sha256 for shard in shards]
     ranges = range_count(sum(shard.documents for shard in shards))
@@ -60,7 +55,10 @@ def deduplicate_exactly(
         for row in receipts[key].facts["lost"]:
             losses.append(ShardLoss(*row))
             ranges_of.setdefault(losses[-1].loser, []).append(key)
-    return _bitmaps(shards, ranges_of, receipts, store, cluster), losses
+    losers = {
+        index: tuple(f"{STAGE}/{key}/{LOSERS}" for key in dict.fromkeys(keys)) for index, keys in ranges_of.items()
+    }
+    return GroupResult(_bitmaps(shards, ranges_of, receipts, store, cluster), losses, losers)
 
 
 def range_count(documents: int) -> int:
@@ -104,18 +102,19 @@ def losers_of(documents: NDArray[Any]) -> NDArray[Any]:
     losers = np.empty(int(is_copy.sum()), dtype=LOSER_DTYPE)
     for name in ("shard", "bytes", "row"):
         losers[name] = ordered[name][is_copy]
-    losers["winner"] = ordered["shard"][keeper[is_copy]]
+    losers["keeper"] = ordered["shard"][keeper[is_copy]]
+    losers["keeper_row"] = ordered["row"][keeper[is_copy]]
     return losers[np.lexsort((losers["row"], losers["shard"]))]
 
 
 def _sums(losers: NDArray[Any]) -> list[list[int]]:
     """Return rows [shard, keeper's shard, documents, bytes], sorted."""
-    pairs, inverse = np.unique(losers[["shard", "winner"]], return_inverse=True)
+    pairs, inverse = np.unique(losers[["shard", "keeper"]], return_inverse=True)
     documents = np.bincount(inverse, minlength=len(pairs))
     sizes = np.zeros(len(pairs), dtype=np.int64)
     np.add.at(sizes, inverse, losers["bytes"])
     return [
-        [int(pair["shard"]), int(pair["winner"]), int(count), int(size)]
+        [int(pair["shard"]), int(pair["keeper"]), int(count), int(size)]
         for pair, count, size in zip(pairs, documents, sizes, strict=True)
     ]
 

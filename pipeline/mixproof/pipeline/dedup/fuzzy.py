@@ -26,7 +26,7 @@ from .components import connect, trees_file
 from .edges import FOREST, STAGE, find_edges, range_count
 from .fuzzy_bitmaps import BitmapWork, write_bitmaps
 from .keepers import LOSERS, find_losers
-from .lost_documents import ShardLoss
+from .lost_documents import GroupResult, ShardLoss
 from .minhash import Sketch
 from .signatures import sign
 
@@ -35,7 +35,7 @@ VERSION = 2
 
 def deduplicate_fuzzily(
     shards: Sequence[Shard], keep: Sequence[Bitmap | None], rule: FuzzyDedup, store: Store, cluster: Cluster
-) -> tuple[list[Bitmap | None], list[ShardLoss]]:
+) -> GroupResult:
     """Deduplicate a group's shards, given in order of priority.
 
     Args:
@@ -44,9 +44,6 @@ def deduplicate_fuzzily(
         rule: shape of the signatures, and the threshold.
         store: where outputs go.
         cluster: runs the tasks.
-
-    Returns:
-        The new bitmaps, one per shard; and what each shard lost to each.
     """
     sketch = Sketch(rule.ngram, rule.bands, rule.rows)
     agree = equal_minima(rule.threshold, sketch.minima)
@@ -121,7 +118,7 @@ def _bitmaps(
     group: str,
     store: Store,
     cluster: Cluster,
-) -> tuple[list[Bitmap | None], list[ShardLoss]]:
+) -> GroupResult:
     lists: dict[int, list[Receipt]] = {}
     for receipt in losers:
         for index in receipt.facts["shards"]:
@@ -142,4 +139,5 @@ def _bitmaps(
         receipt = receipts[key]
         bitmaps[each.shard] = bitmap_of(receipt, int(receipt.facts["kept"]))
         losses += [ShardLoss(each.shard, *row) for row in receipt.facts["lost"]]
-    return bitmaps, losses
+    paths = {index: tuple(f"{STAGE}/{each.key}/{LOSERS}" for each in found) for index, found in lists.items()}
+    return GroupResult(bitmaps, losses, paths)

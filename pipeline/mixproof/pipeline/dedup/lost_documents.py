@@ -29,6 +29,17 @@ class ShardLoss:
     bytes: int
 
 
+@dataclass(frozen=True)
+class GroupResult:
+    """What one search for duplicates in a group decided."""
+
+    keep: list[Bitmap | None]
+    """One bitmap per shard; None keeps all rows."""
+    losses: list[ShardLoss]
+    losers: dict[int, tuple[str, ...]]
+    """By index of the shard: the files that name the documents it lost and their keepers, relative to the store."""
+
+
 def losses_by_source(losses: Iterable[ShardLoss], shards: Sequence[Shard]) -> dict[SourcePair, Count]:
     """Add up losses by (source, source of the keeper); `shards` are those of the group."""
     return add_losses(

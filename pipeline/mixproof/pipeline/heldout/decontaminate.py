@@ -28,7 +28,7 @@ from mixproof.mixtures.spec import Decontaminate
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of, read_bitmap, save_bitmap
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.columns import array_of, table_of
-from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.documents import RemovalList, SourceDocuments
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 
@@ -78,8 +78,8 @@ class Decontaminated:
     """For each source one bitmap per shard; None keeps all rows."""
     rows: dict[str, StageRow]
     """The ledger row `decontaminate` of each source, held-out documents included; empty when it is off."""
-    dropped: dict[str, tuple[str | None, ...]]
-    """For each shard the Parquet file (DROPPED_SCHEMA) of dropped documents, relative to the store; None: nothing."""
+    lists: dict[str, tuple[RemovalList, ...]]
+    """Lists (DROPPED_SCHEMA) of the documents that each source lost: one for each shard that lost any."""
     evaluation: tuple[dict[str, Any], ...] = ()
     """What was read of each evaluation file: `file`, `records`, `texts` by field, and the fields `not_read`."""
 
@@ -255,15 +255,13 @@ def _gather(
     """Put the results of shards together by source."""
     train: dict[str, tuple[Bitmap | None, ...]] = {}
     rows: dict[str, StageRow] = {}
-    dropped: dict[str, tuple[str | None, ...]] = {}
+    lists: dict[str, tuple[RemovalList, ...]] = {}
     for name in sources:
-        found = [(part.bitmap, receipt) for part, receipt in zip(parts, receipts, strict=True) if part.source == name]
+        found = [(part, receipt) for part, receipt in zip(parts, receipts, strict=True) if part.source == name]
         train[name] = tuple(
-            bitmap_of(receipt, int(receipt.facts["kept"])) if receipt.files else bitmap for bitmap, receipt in found
+            bitmap_of(receipt, int(receipt.facts["kept"])) if receipt.files else part.bitmap for part, receipt in found
         )
-        dropped[name] = tuple(
-            f"{DECONTAMINATE}/{receipt.key}/{DROPPED}" if receipt.files else None for _, receipt in found
-        )
+        lists[name] = tuple(_list(part.shard, receipt) for part, receipt in found if receipt.files)
         taken = heldout.texts[name].taken
         untouched = StageRow(
             stage=DECONTAMINATE,
@@ -273,4 +271,12 @@ def _gather(
             bytes_out=taken.bytes,
         )
         rows[name] = sum_rows([untouched, *(receipt.account[0] for _, receipt in found)]).check(source=name)
-    return Decontaminated(train, rows, dropped)
+    return Decontaminated(train, rows, lists)
+
+
+def _list(shard: Shard, receipt: Receipt) -> RemovalList:
+    row = receipt.account[0]
+    path = f"{DECONTAMINATE}/{receipt.key}/{DROPPED}"
+    return RemovalList(
+        "decontaminated", path, shard.file or None, shard.first_record, row.documents_in - row.documents_out
+    )

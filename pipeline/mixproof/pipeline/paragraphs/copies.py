@@ -20,15 +20,22 @@ from mixproof.pipeline.sorted_rows import rows_between
 
 from .paragraph_hashes import PARAGRAPHS, STAGE
 
+VERSION = 2
+"""Of the outputs of this module. Lists of cuts have the version of the stage, because a manifest names their keys."""
 COPIES = "copies.npy"
 CUTS = "cuts.npy"
+KEEPERS = "keepers.npy"
 RANGE_PARAGRAPHS = 4_000_000
 
-COPY_DTYPE = np.dtype([("shard", "<i4"), ("row", "<u4"), ("paragraph", "<u4"), ("keeper", "<i4")])
-"""A paragraph to cut: index of its shard in the group, row of its document, its index in the document, and the index of
-the shard that keeps it."""
+COPY_DTYPE = np.dtype(
+    [("shard", "<i4"), ("row", "<u4"), ("paragraph", "<u4"), ("keeper", "<i4"), ("keeper_row", "<u4")]
+)
+"""A paragraph to cut: index of its shard in the group, row of its document, its index in the document, index of the
+shard that keeps it, and the row there of the document that keeps it."""
 CUT_DTYPE = np.dtype([("row", "<u4"), ("paragraph", "<u4"), ("keeper", "<u4")])
 """A paragraph to cut from one shard; the keeper is an index into the source names in the fact `keepers`."""
+KEEPER_DTYPE = np.dtype([("shard", "<i4"), ("row", "<u4")])
+"""The document that keeps a paragraph: index of its shard in the group, its row there. One per row of `cuts.npy`."""
 
 
 def range_count(paragraphs: int) -> int:
@@ -75,6 +82,7 @@ def copies_of(paragraphs: NDArray[Any], shards: NDArray[np.int64]) -> NDArray[An
     copies = np.empty(len(keeper), dtype=COPY_DTYPE)
     copies["shard"], copies["keeper"] = owners[is_copy], owners[keeper]
     copies["row"], copies["paragraph"] = ordered["row"][is_copy], ordered["paragraph"][is_copy]
+    copies["keeper_row"] = ordered["row"][keeper]
     return copies[np.lexsort((copies["paragraph"], copies["row"], copies["shard"]))]
 
 
@@ -89,9 +97,12 @@ def gather_cuts(store: Store, group: str, shards: Sequence[tuple[str, tuple[int,
         cuts = np.empty(len(copies), dtype=CUT_DTYPE)
         cuts["row"], cuts["paragraph"] = copies["row"], copies["paragraph"]
         cuts["keeper"] = [keepers.index(name) for name in names]
+        kept_in = np.empty(len(copies), dtype=KEEPER_DTYPE)
+        kept_in["shard"], kept_in["row"] = copies["keeper"], copies["keeper_row"]
         with store.attempt(STAGE, key) as attempt:
-            with attempt.path(CUTS).open("wb") as file:
-                np.save(file, cuts, allow_pickle=False)
+            for name, table in ((CUTS, cuts), (KEEPERS, kept_in)):
+                with attempt.path(name).open("wb") as file:
+                    np.save(file, table, allow_pickle=False)
             attempt.commit(facts={"keepers": keepers})
 
 

@@ -9,7 +9,7 @@ of its source, source name, file, record, line), under any split into shards and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mixproof.ledger.account import Count, StageRow, sum_rows
@@ -21,6 +21,7 @@ from mixproof.mixtures.dedup_spec import ParagraphDedup
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.dedup.duplicates import DuplicateList, GroupDuplicates
 from mixproof.pipeline.dedup.lost_documents import SourcePair, add_losses, loss_matrix
 from mixproof.pipeline.dedup.scope import dedup_groups
 from mixproof.pipeline.group import GroupShard, save_group
@@ -29,7 +30,8 @@ from mixproof.pipeline.read.documents import SourceDocuments
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 
-from .copies import CUTS, find_copies, gather_cuts, range_count
+from .copies import CUTS, KEEPERS, find_copies, gather_cuts, range_count
+from .copies import VERSION as COPIES_VERSION
 from .cut_lists import CutList, join_lists
 from .cutting import LIST, ShardCut, cut_shards
 from .paragraph_hashes import STAGE, VERSION, hash_shards
@@ -49,6 +51,8 @@ class DeduplicatedParagraphs:
     """Lists of what was cut from each source; empty when it is off."""
     matrix: tuple[MatrixRow, ...]
     """What each source lost to each, itself included."""
+    duplicates: tuple[GroupDuplicates, ...] = ()
+    """Where the dropped documents of each group are named."""
 
 
 def deduplicate_paragraphs(selection: Selection) -> DeduplicatedParagraphs:
@@ -62,10 +66,13 @@ def deduplicate_paragraphs(selection: Selection) -> DeduplicatedParagraphs:
         return DeduplicatedParagraphs(dict(sources), dict(keep), {}, {}, ())
     rule, store, cluster = spec.dedup.paragraphs, selection.store, selection.cluster
     rewritten: dict[str, list[Receipt | None]] = {name: [None] * len(each.shards) for name, each in sources.items()}
+    duplicates = []
     for group in dedup_groups(spec.dedup, list(sources)):
         members = [name for name in group if rule.sources is None or name in rule.sources]
         parts = [part for name in members for part in _parts(selection, name)]
-        receipts = iter(_cut_group(parts, rule, store, cluster))
+        found = _cut_group(parts, rule, store, cluster)
+        duplicates.append(GroupDuplicates(tuple(part.shard for part in parts), found.dropped))
+        receipts = iter(found.rewritten)
         for name in members:
             rewritten[name] = [next(receipts) for _ in sources[name].shards]
     rows, lists = {}, {}
@@ -82,6 +89,7 @@ def deduplicate_paragraphs(selection: Selection) -> DeduplicatedParagraphs:
         rows=rows,
         lists=lists,
         matrix=loss_matrix(add_losses(_losses(rewritten))),
+        duplicates=tuple(duplicates),
     )
 
 
@@ -105,16 +113,26 @@ def _parts(selection: Selection, name: str) -> list[_Part]:
     return [_Part(*pair) for pair in zip(selection.sources[name].shards, selection.keep[name], strict=True)]
 
 
-def _cut_group(parts: Sequence[_Part], rule: ParagraphDedup, store: Store, cluster: Cluster) -> list[Receipt | None]:
-    """Rewrite the shards of a group that lose something; returns their receipts, None for the others, in order."""
+@dataclass(frozen=True)
+class _GroupCut:
+    """A group after cutting."""
+
+    rewritten: list[Receipt | None]
+    """The receipts of the shards that lose something, None for the others, in order."""
+    dropped: tuple[DuplicateList, ...]
+    """Where the dropped documents are named."""
+
+
+def _cut_group(parts: Sequence[_Part], rule: ParagraphDedup, store: Store, cluster: Cluster) -> _GroupCut:
+    """Rewrite the shards of a group that lose something."""
     if not parts:
-        return []
+        return _GroupCut([], ())
     hashed = _hash(parts, rule, store, cluster)
     identity = [
         [receipt.key, part.bitmap and part.bitmap.sha256, part.shard.source]
         for part, receipt in zip(parts, hashed, strict=True)
     ]
-    group = stage_key(STAGE, VERSION, {"group": True}, identity)
+    group = stage_key(STAGE, COPIES_VERSION, {"group": True}, identity)
     members = [
         GroupShard(f"{STAGE}/{receipt.key}", 0, part.bitmap_path, part.shard.source)
         for part, receipt in zip(parts, hashed, strict=True)
@@ -122,7 +140,18 @@ def _cut_group(parts: Sequence[_Part], rule: ParagraphDedup, store: Store, clust
     save_group(store, STAGE, group, members)
     paragraphs = sum(int(receipt.facts["paragraphs"]) for receipt in hashed)
     cuts = _find_cuts(group, range_count(paragraphs), store, cluster)
-    return _cut(parts, cuts, rule, store, cluster)
+    rewritten = _cut(parts, cuts, rule, store, cluster)
+    return _GroupCut(rewritten, tuple(_dropped(cuts, rewritten)))
+
+
+def _dropped(cuts: Mapping[int, Receipt], rewritten: Sequence[Receipt | None]) -> Iterator[DuplicateList]:
+    """Say, for each shard that lost whole documents, where these are named."""
+    for index, found in cuts.items():
+        receipt = rewritten[index]
+        lost = 0 if receipt is None else receipt.account[0].documents_in - receipt.account[0].documents_out
+        if receipt is not None and lost:
+            names = (f"{found.key}/{CUTS}", f"{found.key}/{KEEPERS}", f"{receipt.key}/{LIST}")
+            yield DuplicateList("paragraphs", index, lost, tuple(f"{STAGE}/{name}" for name in names))
 
 
 def _hash(parts: Sequence[_Part], rule: ParagraphDedup, store: Store, cluster: Cluster) -> list[Receipt]:
@@ -140,7 +169,7 @@ def _hash(parts: Sequence[_Part], rule: ParagraphDedup, store: Store, cluster: C
 
 def _find_cuts(group: str, ranges: int, store: Store, cluster: Cluster) -> dict[int, Receipt]:
     """Find what to cut; returns the receipt of the cuts of each shard that loses something, by the shard's index."""
-    numbers = {stage_key(STAGE, VERSION, {"range": [n, ranges]}, [group]): n for n in range(ranges)}
+    numbers = {stage_key(STAGE, COPIES_VERSION, {"range": [n, ranges]}, [group]): n for n in range(ranges)}
 
     def range_calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
         return [(store, key, group, number, ranges) for key, number in missing.items()]
@@ -150,7 +179,7 @@ def _find_cuts(group: str, ranges: int, store: Store, cluster: Cluster) -> dict[
     for key in numbers:
         for index in found[key].facts["shards"]:
             ranges_of.setdefault(int(index), []).append(key)
-    keys = {index: stage_key(STAGE, VERSION, {"cuts": [index, ranges]}, [group]) for index in sorted(ranges_of)}
+    keys = {index: stage_key(STAGE, COPIES_VERSION, {"cuts": [index, ranges]}, [group]) for index in sorted(ranges_of)}
 
     def shard_calls(missing: Mapping[str, tuple[int, list[str]]]) -> list[tuple[object, ...]]:
         return [(store, group, batch) for batch in in_batches(missing.items(), SHARDS_PER_TASK)]

@@ -41,6 +41,7 @@ ROWS_SCHEMA = pa.schema(
         pa.field("text", pa.large_string()),
     ]
 )
+IDS_SCHEMA = pa.schema([ROWS_SCHEMA.field(name) for name in ("file", "record", "id")])
 
 
 def in_hash_order(
@@ -124,9 +125,20 @@ def fetch_texts(shards: Sequence[Shard], documents: NDArray[Any], store: Store, 
     return pa.concat_tables(tables).take(numbers(order))
 
 
-def read_rows(store: Store, shard: Shard, rows: NDArray[np.int64]) -> pa.Table:
-    """Read some rows of a shard's documents, in the order of `rows`; only their row groups are opened."""
-    columns = ["record", "id", "text"] if shard.file else ["file", "record", "id", "text"]
+def read_rows(store: Store, shard: Shard, rows: NDArray[np.int64], *, texts: bool = True) -> pa.Table:
+    """Read some rows of a shard's documents, in the order of `rows`; only their row groups are opened.
+
+    Args:
+        store: the store.
+        shard: the shard.
+        rows: int64 [rows], at least one; rows may repeat.
+        texts: False leaves out the column `text`, by far the largest.
+
+    Returns:
+        `file`, `record` (in the whole file), `id` and, if requested, `text`.
+    """
+    schema = ROWS_SCHEMA if texts else IDS_SCHEMA
+    columns = [name for name in schema.names if name != "file" or not shard.file]
     parts, found, start = [], [], 0
     with pq.ParquetFile(store.path(f"{shard.folder}/{DOCUMENTS}")) as file:
         for group in range(file.num_row_groups):
@@ -136,10 +148,10 @@ def read_rows(store: Store, shard: Shard, rows: NDArray[np.int64]) -> pa.Table:
                 parts.append(file.read_row_group(group, columns=columns).take(numbers(rows[here] - start)))
                 found.append(here)
             start = end
-    texts = pa.concat_tables(parts).take(numbers(np.argsort(np.concatenate(found))))
-    names = column_of([shard.file] * len(rows), pa.string()) if shard.file else texts["file"]
-    records = numbers(array_of(texts["record"]) + shard.first_record)
-    return pa.table([names, records, texts["id"], texts["text"]], schema=ROWS_SCHEMA)
+    table = pa.concat_tables(parts).take(numbers(np.argsort(np.concatenate(found))))
+    names = column_of([shard.file] * len(rows), pa.string()) if shard.file else table["file"]
+    records = numbers(array_of(table["record"]) + shard.first_record)
+    return pa.table([names, records, *(table[name] for name in schema.names[2:])], schema=schema)
 
 
 def rows_up_to(store: Store, shard: Shard, index: int, last: str) -> NDArray[Any]:

@@ -41,13 +41,16 @@ MOST_SHARDS = 500
 class RemovalList:
     """A Parquet file that lists the records or documents that a shard lost, with the reasons."""
 
-    kind: Literal["rejected", "dropped", "decontaminated"]
+    kind: Literal["rejected", "dropped", "decontaminated", "removed"]
+    """`removed` joins the other three and the duplicates of a source."""
     path: str
     """Relative to the store."""
     file: str | None
     """Name of the input file; None if the column `file` names it."""
     first_record: int
     """To be added to the column `record`, which counts from the start of the shard."""
+    rows: int
+    """Number of records or documents listed."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,13 @@ def _source(
 
 def _lists(receipt: Receipt, file: str | None, first_record: int) -> Iterator[RemovalList]:
     read, *steps = receipt.account
-    if set(read.dropped) - {OTHER_PART}:
-        yield RemovalList("rejected", f"{STAGE}/{receipt.key}/{REJECTS}", file, first_record)
-    if DROPPED in receipt.files and any(set(step.dropped) - {NOT_SAMPLED} for step in steps):
-        yield RemovalList("dropped", f"{STAGE}/{receipt.key}/{DROPPED}", file, first_record)
+    rejected = _documents([read], except_for=OTHER_PART)
+    if rejected:
+        yield RemovalList("rejected", f"{STAGE}/{receipt.key}/{REJECTS}", file, first_record, rejected)
+    dropped = _documents(steps, except_for=NOT_SAMPLED)
+    if DROPPED in receipt.files and dropped:
+        yield RemovalList("dropped", f"{STAGE}/{receipt.key}/{DROPPED}", file, first_record, dropped)
+
+
+def _documents(rows: Sequence[StageRow], *, except_for: str) -> int:
+    return sum(count.documents for row in rows for reason, count in row.dropped.items() if reason != except_for)

@@ -1,0 +1,1 @@
+"""Lists of the records and documents that a source lost."""

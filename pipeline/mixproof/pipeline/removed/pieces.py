@@ -1,0 +1,153 @@
+"""Pieces of a list of removed documents: what each stage wrote about one shard, read into tables of one schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from mixproof.ledger.store import Store
+from mixproof.pipeline.columns import array_of, column_of, numbers
+from mixproof.pipeline.dedup.duplicates import DuplicateList, Twins, exact_twins, fuzzy_twins
+from mixproof.pipeline.heldout.decontaminate import DECONTAMINATE
+from mixproof.pipeline.paragraphs.dropped_documents import paragraph_twins
+from mixproof.pipeline.read.by_hash import read_rows
+from mixproof.pipeline.read.documents import RemovalList
+from mixproof.pipeline.read.read_task import STAGE as READ
+from mixproof.pipeline.read.shards import Shard
+
+STAGE = "removed"
+SHARDS = "shards.json"
+BATCH_ROWS = 64 * 1024
+
+REMOVED_SCHEMA = pa.schema(
+    [
+        pa.field("stage", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("file", pa.string()),
+        pa.field("record", pa.int64()),
+        pa.field("id", pa.string()),
+        pa.field("kept_source", pa.string()),
+        pa.field("kept_file", pa.string()),
+        pa.field("kept_record", pa.int64()),
+    ]
+)
+"""A removed record or document: ledger stage and reason; input file, record in the whole file, id; for a duplicate the
+document kept instead, else null."""
+
+LEDGER_STAGES = {"exact": "dedup", "fuzzy": "dedup", "paragraphs": "paragraphs"}
+"""The ledger row that counts the duplicates of each search."""
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """The duplicates that one shard lost to one search."""
+
+    group: str
+    """Key of the saved list of the group's shards."""
+    found: DuplicateList
+
+    @property
+    def rows(self) -> int:
+        """Number of documents."""
+        return self.found.documents
+
+
+Piece = RemovalList | Duplicates
+
+
+def save_shards(store: Store, key: str, shards: Sequence[Shard]) -> None:
+    """Write the list of a group's shards under `key`, unless it is in the store."""
+    if store.receipt(STAGE, key) is None:
+        with store.attempt(STAGE, key) as attempt:
+            attempt.path(SHARDS).write_bytes(orjson.dumps([asdict(shard) for shard in shards]))
+            attempt.commit()
+
+
+def load_shards(store: Store, key: str) -> list[Shard]:
+    """Read the list of a group's shards."""
+    return [Shard(**each) for each in orjson.loads(store.path(f"{STAGE}/{key}/{SHARDS}").read_bytes())]
+
+
+def listed_rows(store: Store, piece: RemovalList) -> Iterator[pa.Table]:
+    """Yield the rows of a list that a stage wrote, in tables of REMOVED_SCHEMA."""
+    columns = ["record", "reason"]
+    columns += [] if piece.file is not None else ["file"]
+    columns += {"rejected": [], "dropped": ["id", "step"]}.get(piece.kind, ["id"])
+    with pq.ParquetFile(store.path(piece.path)) as file:
+        for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+            size = len(batch)
+            nothing, no_number = _same(None, size), pa.nulls(size, pa.int64())
+            stage = READ if piece.kind == "rejected" else DECONTAMINATE
+            yield pa.table(
+                [
+                    batch["step"] if piece.kind == "dropped" else _same(stage, size),
+                    batch["reason"],
+                    batch["file"] if piece.file is None else _same(piece.file, size),
+                    numbers(array_of(batch["record"]) + piece.first_record),
+                    nothing if piece.kind == "rejected" else batch["id"],
+                    nothing,
+                    nothing,
+                    no_number,
+                ],
+                schema=REMOVED_SCHEMA,
+            )
+
+
+def duplicate_rows(store: Store, group: str, pieces: Sequence[Duplicates]) -> Iterator[pa.Table]:
+    """Yield the duplicates of several shards of one group, one table of REMOVED_SCHEMA per piece.
+
+    The keepers of all pieces are looked up together, so each of their shards is opened once.
+    """
+    shards = load_shards(store, group)
+    found = [_twins(store, piece.found, shards) for piece in pieces]
+    keepers = np.concatenate([each.rows[["keeper", "keeper_row"]] for each in found])
+    kept = _documents(store, shards, keepers["keeper"].astype(np.int64), keepers["keeper_row"].astype(np.int64))
+    first = 0
+    for piece, twins in zip(pieces, found, strict=True):
+        size = len(twins.rows)
+        own = read_rows(store, shards[piece.found.shard], twins.rows["row"].astype(np.int64), texts=False)
+        keeper = kept.slice(first, size)
+        stage = LEDGER_STAGES[piece.found.search]
+        yield pa.table(
+            [
+                _same(stage, size),
+                column_of(twins.reasons, pa.string()),
+                own["file"],
+                own["record"],
+                own["id"],
+                column_of([shards[index].source for index in twins.rows["keeper"]], pa.string()),
+                keeper["file"],
+                keeper["record"],
+            ],
+            schema=REMOVED_SCHEMA,
+        )
+        first += size
+
+
+def _twins(store: Store, found: DuplicateList, shards: Sequence[Shard]) -> Twins:
+    if found.search == "exact":
+        return exact_twins(store, found)
+    if found.search == "fuzzy":
+        return fuzzy_twins(store, found, shards)
+    return paragraph_twins(store, found, shards)
+
+
+def _documents(store: Store, shards: Sequence[Shard], indices: NDArray[np.int64], rows: NDArray[np.int64]) -> pa.Table:
+    """Read file, record and id of documents, given by index of the shard and row, in the given order."""
+    order = np.argsort(indices, kind="stable")
+    used, starts = np.unique(indices[order], return_index=True)
+    tables = [
+        read_rows(store, shards[index], rows[some], texts=False)
+        for index, some in zip(used.tolist(), np.split(order, starts[1:]), strict=True)
+    ]
+    return pa.concat_tables(tables).take(numbers(np.argsort(order)))
+
+
+def _same(value: str | None, size: int) -> pa.Array:
+    return column_of([value] * size, pa.string())

@@ -1,0 +1,127 @@
+"""The list of removed documents of each source: every rejected record and dropped document, with the reason.
+
+For a duplicate it names the document that was kept instead. The list joins what the stages wrote, so it is made after
+them and no other stage reads it. A source has one file, or several of about PART_ROWS rows; one task writes one file.
+Not listed are records of other parts of a split source and documents that `sampler` passed over, and documents
+that steps dropped unless the source sets `keep_dropped`: only the ledger counts these.
+Memory: about 200 bytes for each row of a file, plus the names of the group's shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
+from itertools import groupby
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.store import Store
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.dedup.duplicates import GroupDuplicates
+from mixproof.pipeline.read.documents import RemovalList
+
+from .pieces import (
+    BATCH_ROWS,
+    REMOVED_SCHEMA,
+    STAGE,
+    Duplicates,
+    Piece,
+    duplicate_rows,
+    listed_rows,
+    save_shards,
+)
+
+VERSION = 1
+LIST = "removed.parquet"
+PART_ROWS = 1_000_000
+"""A file ends with the piece that reaches this number of rows; a piece is what one shard lost to one stage."""
+
+
+def list_removed(
+    lists: Mapping[str, Sequence[RemovalList]], groups: Sequence[GroupDuplicates], store: Store, cluster: Cluster
+) -> dict[str, tuple[RemovalList, ...]]:
+    """Write the lists of removed documents.
+
+    Args:
+        lists: by source, the lists that `read`, the steps and `decontaminate` wrote.
+        groups: where duplicates are named.
+        store: where the lists go.
+        cluster: runs the tasks.
+
+    Returns:
+        The files of each source, kind `removed`; none for a source that lost nothing.
+    """
+    pieces = _pieces(lists, groups, store)
+    parts: dict[str, list[Piece]] = {}
+    keys: dict[str, list[str]] = {name: [] for name in pieces}
+    for name, own in pieces.items():
+        for part in in_parts(own):
+            key = stage_key(STAGE, VERSION, {"list": True}, [astuple(piece) for piece in part])
+            keys[name].append(key)
+            parts[key] = part
+
+    def calls(missing: Mapping[str, list[Piece]]) -> list[tuple[object, ...]]:
+        return [(store, key, part) for key, part in missing.items()]
+
+    run_missing(store, STAGE, parts, calls, write_list, cluster, "removed documents")
+    return {
+        name: tuple(
+            RemovalList("removed", f"{STAGE}/{key}/{LIST}", None, 0, sum(piece.rows for piece in parts[key]))
+            for key in own
+        )
+        for name, own in keys.items()
+    }
+
+
+def in_parts(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """Divide the pieces of a source, in order, into files."""
+    parts: list[list[Piece]] = []
+    rows = PART_ROWS
+    for piece in pieces:
+        if rows >= PART_ROWS:
+            parts.append([])
+            rows = 0
+        parts[-1].append(piece)
+        rows += piece.rows
+    return parts
+
+
+def write_list(store: Store, key: str, pieces: Sequence[Piece]) -> None:
+    """Write one file."""
+    with store.attempt(STAGE, key) as attempt:
+        with pq.ParquetWriter(attempt.path(LIST), REMOVED_SCHEMA, compression="zstd") as writer:
+            for table in _tables(store, pieces):
+                writer.write_table(table, row_group_size=BATCH_ROWS)
+        attempt.commit()
+
+
+def _tables(store: Store, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
+    for group, some in groupby(pieces, lambda piece: piece.group if isinstance(piece, Duplicates) else None):
+        if group is not None:
+            yield from duplicate_rows(store, group, [piece for piece in some if isinstance(piece, Duplicates)])
+            continue
+        for piece in some:
+            if isinstance(piece, RemovalList):
+                yield from listed_rows(store, piece)
+
+
+def _pieces(
+    lists: Mapping[str, Sequence[RemovalList]], groups: Sequence[GroupDuplicates], store: Store
+) -> dict[str, list[Piece]]:
+    """Return the pieces of each source in the order of stages: read, steps, dedup, paragraphs, decontaminate."""
+    pieces: dict[str, list[Piece]] = {
+        name: [each for kind in ("rejected", "dropped") for each in own if each.kind == kind]
+        for name, own in lists.items()
+    }
+    for group in groups:
+        if group.lists:
+            key = stage_key(STAGE, VERSION, {"group": True}, [list(astuple(shard)) for shard in group.shards])
+            save_shards(store, key, group.shards)
+            for found in group.lists:
+                pieces[group.shards[found.shard].source].append(Duplicates(key, found))
+    for name, own in lists.items():
+        pieces[name] += [each for each in own if each.kind == "decontaminated"]
+    return pieces

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -137,7 +138,29 @@ def test_the_circumstances_name_the_lists_of_what_went_and_where_their_records_s
     assert lost("guide", "rejected") == [("guide.jsonl.gz", 4, "invalid_json")]
     assert lost("notes", "dropped") == [("notes.parquet", 15 + place, "too_short") for place in range(3)]
     assert lost("notes", "decontaminated") == [("notes.parquet", 14, "evaluation_overlap")]
-    assert lists["notes"].keys() == {"dropped", "decontaminated"}
+    assert lists["notes"].keys() == {"dropped", "decontaminated", "removed"}
+
+
+def test_one_list_per_source_names_every_document_that_the_ledger_counts_as_removed(
+    run: Callable[..., BuildResult], folder: Path, store: Store, topics: list[str]
+) -> None:
+    (folder / "test.jsonl").write_bytes(record(topics[44], "e"))
+    spec = SPEC.replace("100}}]", "100}}], keep_dropped: true").replace("decontaminate: false\n", "")
+    manifest = run(f"{spec}{ALLOW_BAD}decontaminate: {{against: [test.jsonl]}}\n", shard_bytes=2000).manifest
+    lists = json.loads(store.path(f"builds/{manifest.build}/circumstances.json").read_bytes())["lists"]
+    removed = {
+        name: pa.concat_tables([pq.read_table(store.path(one["path"])) for one in kinds["removed"]]).to_pylist()
+        for name, kinds in lists.items()
+    }
+    for name, source in manifest.sources.items():
+        stated = {(row.stage, why): n.documents for row in source.ledger for why, n in row.dropped.items()}
+        assert Counter((row["stage"], row["reason"]) for row in removed.get(name, [])) == stated
+        assert sum(one["rows"] for one in lists.get(name, {}).get("removed", [])) == len(removed.get(name, []))
+    assert [tuple(row.values()) for row in removed["guide"]] == [
+        ("read", "invalid_json", "guide.jsonl.gz", 4, None, None, None, None),
+        ("dedup", "exact_duplicate", "guide.jsonl.gz", 11, "g10", "manual", "manual-0.jsonl", 0),
+        ("dedup", "exact_duplicate", "guide.jsonl.gz", 12, "g11", "manual", "manual-0.jsonl", 1),
+    ]
 
 
 def test_tokens_are_what_sentencepiece_gives_for_every_text(

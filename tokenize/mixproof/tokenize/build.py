@@ -1,10 +1,10 @@
 """Build: run all stages of a spec in order, check every equation, and write the manifest of its datasets.
 
-read > steps > dedup > paragraphs > held-out sets > decontamination > encode > parts > removal lists > manifest. Each stage
-reuses the outputs that the store has and makes the missing ones. The account of a source is one chain of rows from raw records to
-encoded documents; E1-E6 are checked before the manifest is written. A tokenizer that the build trains never sees
-held-out text: documents are reserved for the held-out sets before it is trained, or, if the sets are imported,
-documents that overlap with them are removed first.
+read > steps > dedup > paragraphs > held-out sets > decontamination > encode > parts > manifest > removal lists. Each
+stage reuses the outputs that the store has and makes the missing ones. The account of a source is one chain of rows
+from raw records to encoded documents; E1-E6 are checked before the manifest is written. A tokenizer that the build
+trains never sees held-out text: documents are reserved for the held-out sets before it is trained, or, if the sets are
+imported, documents that overlap with them are removed first.
 """
 
 from __future__ import annotations

@@ -135,6 +135,19 @@ def test_every_removed_document_is_listed_with_its_reason_and_its_twin(
     assert part_rows != 1 or result.files["news"] >= 3
 
 
+def test_a_document_is_never_named_as_its_own_twin(tmp_path: Path, make_spec: MakeSpec) -> None:
+    repeats = f"{COOKIES}\n{COOKIES}"
+    repeats_and_copies = f"{TERMS}\n{TERMS}\n{SHARE}"  # most of what it lost, it lost to itself
+    write(tmp_path, {"a/1.jsonl": jsonl([SHORT_KEEPER]), "b/1.jsonl": jsonl([repeats, repeats_and_copies])})
+    rule = Dedup(paragraphs=ParagraphDedup(min_words=4, min_doc_words=12))
+    result = run(tmp_path, make_spec({name: [f"{name}/*.jsonl"] for name in ("a", "b")}, dedup=rule), SHARD_BYTES)
+    result.assert_complete()
+    assert result.rows["b"] == [
+        ("paragraphs", "too_short", "1.jsonl", 0, "i0", None, None, None),
+        ("paragraphs", "too_short", "1.jsonl", 1, "i1", "a", "1.jsonl", 0),
+    ]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_an_exact_twin_has_the_same_text_and_is_the_first_in_order_of_priority(
     tmp_path: Path, make_spec: MakeSpec, seed: int
@@ -147,7 +160,7 @@ def test_an_exact_twin_has_the_same_text_and_is_the_first_in_order_of_priority(
     }
     write(tmp_path, {f"{source}/{name}": jsonl(each) for (source, name), each in texts.items()})
     order = [*(("c", name) for name in ("1.jsonl", "2.jsonl")), *(key for key in texts if key[0] != "c")]
-    first = {}
+    first: dict[str, tuple[str, str, int]] = {}
     for key in order:
         for record, text in enumerate(texts[key]):
             first.setdefault(text, (*key, record))

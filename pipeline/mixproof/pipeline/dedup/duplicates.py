@@ -25,6 +25,8 @@ Search = Literal["exact", "fuzzy", "paragraphs"]
 TWIN_DTYPE = np.dtype([("row", "<i8"), ("keeper", "<i4"), ("keeper_row", "<i8")])
 """A dropped document and the document kept instead: row in its shard; index of the keeper's shard in the group, and the
 keeper's row there."""
+NO_KEEPER = -1
+"""Stands for the keeper's shard where no other document was kept instead."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Which document keeps the paragraphs of each document that cutting dropped.
 
-A dropped document may have lost paragraphs to several documents. Of those in the source that it counts as lost to, the
-one that keeps most of its bytes is named, the first one where two keep as many.
+A dropped document may have lost paragraphs to several documents. The one that keeps most of its bytes is named: if
+possible one in the source that the account counts it as lost to, and the first one if two keep as many. A document that
+only repeats its own paragraphs has no keeper.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import read_whole
-from mixproof.pipeline.dedup.duplicates import TWIN_DTYPE, DuplicateList, Twins
+from mixproof.pipeline.dedup.duplicates import NO_KEEPER, TWIN_DTYPE, DuplicateList, Twins
 from mixproof.pipeline.read.by_hash import read_rows
 from mixproof.pipeline.read.shards import Shard
 
@@ -34,24 +35,20 @@ def paragraph_twins(store: Store, each: DuplicateList, shards: Sequence[Shard]) 
         texts = read_rows(store, shards[each.shard], rows[numbers].astype(np.int64))["text"].to_pylist()
         for index, (number, text) in enumerate(zip(numbers, texts, strict=True), first):
             span = slice(starts[number], ends[number])
-            kept = [
-                (int(keeper["shard"]), int(keeper["row"]), int(paragraph))
-                for keeper, paragraph in zip(keepers[span], cuts["paragraph"][span], strict=True)
-                if shards[keeper["shard"]].source == listed[number]["lost_to"]
-            ]
-            twins[index]["keeper"], twins[index]["keeper_row"] = _main_keeper(text, kept)
+            sizes = _bytes_by_keeper(text, cuts["paragraph"][span].tolist(), keepers[span].tolist())
+            sizes.pop((each.shard, int(rows[number])), None)
+            lost_to = listed[number]["lost_to"]
+            order = [(shards[shard].source != lost_to, -size, shard, row) for (shard, row), size in sizes.items()]
+            twins[index]["keeper"], twins[index]["keeper_row"] = min(order)[2:] if order else (NO_KEEPER, 0)
     return Twins(twins, [listed[number]["dropped"] for number in dropped])
 
 
-def _main_keeper(text: str, kept: Sequence[tuple[int, int, int]]) -> tuple[int, int]:
-    """Return shard and row of the document that keeps most bytes of a text.
-
-    Args:
-        text: the text before cutting.
-        kept: shard and row of a document, and the index in the text of a paragraph that it keeps.
-    """
+def _bytes_by_keeper(
+    text: str, paragraphs: Sequence[int], keepers: Sequence[tuple[int, int]]
+) -> Counter[tuple[int, int]]:
+    """Count the UTF-8 bytes of some paragraphs, newlines included, by shard and row of the document that keeps each."""
     lines = text.split("\n")
     sizes: Counter[tuple[int, int]] = Counter()
-    for shard, row, paragraph in kept:
-        sizes[shard, row] += len(lines[paragraph].encode()) + 1
-    return min(sizes, key=lambda document: (-sizes[document], document))
+    for paragraph, keeper in zip(paragraphs, keepers, strict=True):
+        sizes[keeper] += len(lines[paragraph].encode()) + 1
+    return sizes

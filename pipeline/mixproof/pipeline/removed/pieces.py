@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import array_of, column_of, numbers
-from mixproof.pipeline.dedup.duplicates import DuplicateList, Twins, exact_twins, fuzzy_twins
+from mixproof.pipeline.dedup.duplicates import NO_KEEPER, DuplicateList, Twins, exact_twins, fuzzy_twins
 from mixproof.pipeline.heldout.decontaminate import DECONTAMINATE
 from mixproof.pipeline.paragraphs.dropped_documents import paragraph_twins
-from mixproof.pipeline.read.by_hash import read_rows
+from mixproof.pipeline.read.by_hash import IDS_SCHEMA, read_rows
 from mixproof.pipeline.read.documents import RemovalList
 from mixproof.pipeline.read.read_task import STAGE as READ
 from mixproof.pipeline.read.shards import Shard
@@ -108,6 +108,7 @@ def duplicate_rows(store: Store, group: str, pieces: Sequence[Duplicates]) -> It
     found = [_twins(store, piece.found, shards) for piece in pieces]
     keepers = np.concatenate([each.rows[["keeper", "keeper_row"]] for each in found])
     kept = _documents(store, shards, keepers["keeper"].astype(np.int64), keepers["keeper_row"].astype(np.int64))
+    names = {NO_KEEPER: None} | {index: shard.source for index, shard in enumerate(shards)}
     first = 0
     for piece, twins in zip(pieces, found, strict=True):
         size = len(twins.rows)
@@ -121,7 +122,7 @@ def duplicate_rows(store: Store, group: str, pieces: Sequence[Duplicates]) -> It
                 own["file"],
                 own["record"],
                 own["id"],
-                column_of([shards[index].source for index in twins.rows["keeper"]], pa.string()),
+                column_of([names[index] for index in twins.rows["keeper"].tolist()], pa.string()),
                 keeper["file"],
                 keeper["record"],
             ],
@@ -139,14 +140,18 @@ def _twins(store: Store, found: DuplicateList, shards: Sequence[Shard]) -> Twins
 
 
 def _documents(store: Store, shards: Sequence[Shard], indices: NDArray[np.int64], rows: NDArray[np.int64]) -> pa.Table:
-    """Read file, record and id of documents, given by index of the shard and row, in the given order."""
+    """Read file, record and id of documents, given by shard and row, in their order; nulls for NO_KEEPER."""
     order = np.argsort(indices, kind="stable")
     used, starts = np.unique(indices[order], return_index=True)
     tables = [
-        read_rows(store, shards[index], rows[some], texts=False)
+        read_rows(store, shards[index], rows[some], texts=False) if index != NO_KEEPER else _nulls(len(some))
         for index, some in zip(used.tolist(), np.split(order, starts[1:]), strict=True)
     ]
     return pa.concat_tables(tables).take(numbers(np.argsort(order)))
+
+
+def _nulls(size: int) -> pa.Table:
+    return pa.table([pa.nulls(size, field.type) for field in IDS_SCHEMA], schema=IDS_SCHEMA)
 
 
 def _same(value: str | None, size: int) -> pa.Array:

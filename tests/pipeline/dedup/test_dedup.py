@@ -156,7 +156,7 @@ def test_losers_are_all_but_the_first_of_each_hash_and_length(rows: list[tuple[i
     for place, (high, low, size, shard) in enumerate(rows):
         equal = [(s, p) for p, (h, w, z, s) in enumerate(rows) if (h, w, z) == (high, low, size)]
         if min(equal) != (shard, place):
-            expected.append((shard, min(equal)[0], size, place))
+            expected.append((shard, min(equal)[0], size, place, min(equal)[1]))
     assert [tuple(int(value) for value in row) for row in losers_of(table)] == sorted(
         expected, key=lambda row: (row[0], row[3])
     )

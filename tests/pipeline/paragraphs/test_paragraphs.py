@@ -254,16 +254,16 @@ def test_what_goes_is_what_a_walk_over_all_lines_finds(texts: list[str], cut: in
             shards.append(shard)
     rows = np.array(tables, dtype=[("high", "<u8"), ("low", "<u8"), ("row", "<u4"), ("paragraph", "<u4")])
     gone = copies.copies_of(rows, np.array(shards, dtype=np.int64))
-    seen: dict[tuple[str, ...], int] = {}
+    seen: dict[tuple[str, ...], tuple[int, int]] = {}
     expected = []
     for shard, part in enumerate((first, second)):
         for row, text in enumerate(part):
             for line_at, line in enumerate(text.decode().split("\n")):
                 words = tuple(line.lower().replace(",", "").split())
                 if len(words) >= 2 and words in seen:
-                    expected.append((shard, row, line_at, seen[words]))
+                    expected.append((shard, row, line_at, *seen[words]))
                 elif len(words) >= 2:
-                    seen[words] = shard
+                    seen[words] = (shard, row)
     assert gone.tolist() == expected
 
 

@@ -1,7 +1,7 @@
 """Whether scores are informative: the spread between mixtures compared with the noise of one measurement.
 
-If a mixture was run more than once, the noise is the pooled deviation between repeats, and the spread must exceed it
-in an F test at 5%: with 64 mixtures and three degrees of freedom the variance must be 8.6 times as large, with nine
+If a mixture was run more than once, the noise is the pooled standard deviation of repeats, and the spread must exceed
+it in an F test at 5%: with 64 mixtures and three degrees of freedom the variance must be 8.6 times as large, with nine
 2.8 times. Otherwise the noise is the residual of the predictor's K-fold predictions, which also includes the
 predictor's own error; it must be smaller than the spread. In both cases the K-fold rank correlation must exceed the
 95th percentile of chance. If a condition fails, no mixture is recommended, and the reason says what would help.
@@ -88,7 +88,7 @@ class Gain:
 
 
 def measure_gain(anchor: Sequence[float], found: Sequence[float]) -> Gain | None:
-    """Compare the repeats of two mixtures by Student's t test with pooled deviation; None without repeats."""
+    """Compare the scores of two mixtures by Student's t-test with a pooled standard deviation; None without repeats."""
     degrees = len(anchor) + len(found) - 2
     if not anchor or not found or degrees < 1:
         return None

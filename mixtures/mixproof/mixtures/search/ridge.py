@@ -43,7 +43,7 @@ class Ridge:
 
 
 def fit_ridge(shares: FloatArray, scores: FloatArray) -> Ridge:
-    """Fit with the offset and penalty of the smallest leave-one-out error."""
+    """Fit with the offset and penalty that have the smallest leave-one-out error."""
     best: tuple[float, _Standardized, float] | None = None
     for offset in OFFSETS:
         rows = _Standardized(shares, scores, offset)

@@ -1,6 +1,6 @@
 """The work on one shard as a worker gets it, and the key of its result.
 
-The key holds what is read and done, not names: a renamed or moved file, or the same file in another source, is not
+The key depends on content and steps, not on names: a renamed or moved file, or the same file in another source, is not
 read again.
 """
 

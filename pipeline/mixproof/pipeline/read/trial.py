@@ -67,7 +67,7 @@ class StepTrial:
 def try_steps(
     spec: Spec, files: Mapping[str, tuple[InputFile, ...]], store: Store, cluster: Cluster, rate: Fraction, samples: int
 ) -> dict[str, StepTrial]:
-    """Run the steps of every source on a share of its documents; give up to `samples` texts for each reason."""
+    """Run the steps of every source on a share of its documents; return up to `samples` texts for each reason."""
     whole = rate == 1
     sources = {name: _on_trial(source, rate) for name, source in spec.sources.items()}
     update = {"sources": sources, "on_bad_record": OnBadRecord(reject=Fraction(1))}

@@ -247,7 +247,7 @@ def _sightings(run: _Run, stream: StreamRecord | PackedStreamRecord, row: int) -
 def _sightings_of_pieces(
     run: _Run, stream: PackedStreamRecord, row: int, samples_of: NDArray[np.int64]
 ) -> Iterator[Sighting]:
-    """Yield every sample up to the checkpoint whose packed window has a piece of the document."""
+    """Yield every sample before the checkpoint whose packed window contains a piece of the document."""
     folder = run.folder / INDEX_FOLDER
     for epoch in stream.epochs:
         starts = load_array(folder, epoch.window_starts)

@@ -1,7 +1,7 @@
 """Evaluation: the exact loss and bits per byte of a held-out set.
 
 Bits per byte = sum of -log2 p over content tokens and EODs / UTF-8 bytes of the texts before the tokenizer's
-normalizer. Each document is scored alone: it starts after an EOD, and where it is longer than S it is cut into
+normalizer. Each document is scored alone: it starts after an EOD, and one longer than S tokens is cut into
 windows of S targets with stride S; the last token of one window is the first input of the next. Every held-out token
 is therefore a target exactly once (E10), and a score does not depend on neighbouring documents or on their order.
 

@@ -67,7 +67,7 @@ class _Graph:
         return sorted({end for link in self.links for end in link[:2]})
 
     def light(self) -> list[str]:
-        """Node colours for labels inside nodes, as on narrow screens."""
+        """Node colours that stay readable under labels inside the nodes (narrow screens)."""
         return [FAINT if self.colors[node].startswith("@") else self.colors[node] for node in self.linked]
 
     def short(self, unit: Unit, counted: set[int]) -> list[str]:

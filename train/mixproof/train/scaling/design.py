@@ -84,7 +84,7 @@ def _columns(values: Sequence[float]) -> NDArray[np.float64]:
 
 
 def _bin(value: float, values: Sequence[float]) -> float:
-    """The smallest of the values that count as equal to `value`."""
+    """Return the smallest of the values that are grouped with `value` as one size."""
     first = -1.0
     for candidate in sorted(values):
         if first < 0 or candidate > first * SAME:

@@ -1,4 +1,4 @@
-"""`regex`: drops documents in which a pattern is found, like datatrove's RegexFilter."""
+"""`regex`: drops documents that match a pattern anywhere, like datatrove's RegexFilter."""
 
 from __future__ import annotations
 

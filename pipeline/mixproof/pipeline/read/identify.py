@@ -17,7 +17,7 @@ from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.readers.remote import is_of_this_process, is_remote
-from mixproof.pipeline.readers.unchanged import hash_file
+from mixproof.pipeline.readers.unchanged import FileVersion, check_found, hash_file
 
 from .batches import share_tasks
 from .files import InputFile
@@ -98,11 +98,7 @@ def _hash(seen: Seen) -> tuple[Seen, str]:
     """
     url, size, mtime, _, tag = seen
     version, sha256 = hash_file(url)
-    if (version.bytes, version.mtime_ns, version.tag) != (size, mtime, tag):
-        raise RequestError(
-            f"{url}: changed since it was found ({size} bytes, then {version.bytes}); make sure that nothing "
-            "writes to it, then run again"
-        )
+    check_found(url, FileVersion(size, mtime, tag=tag), version)
     return (url, version.bytes, version.mtime_ns, version.ctime_ns, version.tag), sha256
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from mixproof.ledger.account import check_chain
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
-from mixproof.pipeline.readers.unchanged import check_content, unchanged
+from mixproof.pipeline.readers.unchanged import FileVersion, check_content, check_found, unchanged
 from mixproof.pipeline.record import POISON, Raw, Records, Reject, detail_of
 from mixproof.pipeline.steps import apply_steps, make_steps, steps_digest
 
@@ -160,12 +160,7 @@ def _identified(file: InputFile, sha256: str) -> Iterator[None]:
     another content was given the time of the old one.
     """
     with unchanged(file.url) as version:
-        found, now = (file.bytes, file.mtime_ns, file.tag), (version.bytes, version.mtime_ns, version.tag)
-        if now != found:
-            raise RequestError(
-                f"{file.url}: changed since it was found (size, time and tag {found}, now {now}); make sure that "
-                "nothing writes to it, then run again"
-            )
+        check_found(file.url, FileVersion(file.bytes, file.mtime_ns, tag=file.tag), version)
         yield
     if version.ctime_ns != file.ctime_ns:
         check_content(file.url, version, sha256)

@@ -13,6 +13,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,8 +69,8 @@ def unchanged(url: str) -> Iterator[FileVersion]:
     after = version_of(url)
     if after != before:
         raise RequestError(
-            f"{url}: changed while it was read ({_described(before)}, then {_described(after)}); make sure that "
-            "nothing writes to it, then run again"
+            f"{url}: changed while it was read ({_difference(before, after)}); make sure that nothing writes to it, "
+            "then run again"
         )
 
 
@@ -83,6 +84,20 @@ def verified(url: str, sha256: str) -> Iterator[FileVersion]:
     with unchanged(url) as version:
         yield version
     check_content(url, version, sha256)
+
+
+def check_found(url: str, found: FileVersion, now: FileVersion) -> None:
+    """Check that a file has the size, modification time and tag that it was found with; other parts are not compared.
+
+    Raises:
+        RequestError: naming the first of them that differs.
+    """
+    before, after = (FileVersion(version.bytes, version.mtime_ns, tag=version.tag) for version in (found, now))
+    if before != after:
+        raise RequestError(
+            f"{url}: changed since it was found ({_difference(before, after)}); make sure that nothing writes to it, "
+            "then run again"
+        )
 
 
 def check_content(url: str, version: FileVersion, sha256: str) -> None:
@@ -134,7 +149,18 @@ def _wait_for_clock(url: str) -> None:
             time.sleep(TICK_SECONDS - age)
 
 
-def _described(version: FileVersion) -> str:
-    if version.tag:
-        return f"{version.bytes} bytes, tag {version.tag}"
-    return f"{version.bytes} bytes, inode {version.inode}, modified {version.mtime_ns} ns"
+def _difference(before: FileVersion, after: FileVersion) -> str:
+    if before.bytes != after.bytes:
+        return f"{before.bytes} bytes, then {after.bytes}"
+    if before.tag != after.tag:
+        return f"tag {before.tag}, then {after.tag}"
+    if before.mtime_ns != after.mtime_ns:
+        return f"modified at {_time(before.mtime_ns)}, then at {_time(after.mtime_ns)}"
+    if (before.inode, before.device) != (after.inode, after.device):
+        return "replaced by a file with the same size and modification time"
+    return "written to, or its attributes were set; size and modification time are the same"
+
+
+def _time(nanoseconds: int) -> str:
+    seconds, remainder = divmod(nanoseconds, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{remainder:09} UTC"

@@ -64,7 +64,7 @@ class GopherRepetitionOptions(LanguageDependentOptions):
 
 
 def make_gopher_repetition(options: GopherRepetitionOptions) -> Apply:
-    """Drop repetitive documents, with datatrove's reasons: `dup_line_frac`, `top_2_gram`, `duplicated_5_n_grams`, ..."""
+    """Drop repetitive documents, with datatrove's reasons, such as `dup_line_frac` or `duplicated_5_n_grams`."""
     options_of = functools.cache(options.of)
 
     def apply(document: Document) -> str | Drop:

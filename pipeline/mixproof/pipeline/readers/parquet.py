@@ -7,7 +7,7 @@ the groups before it, so shards can be planned without opening the file.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,17 +83,23 @@ def _open(path: Path, url: str) -> Any:  # noqa: ANN401 - pyarrow ships no types
         raise DamagedFileError(url, "footer", f"not a complete Parquet file: {first_line(error)}") from error
 
 
-def check_parquet(url: str, *, text: str, id_: str, split_by: str | None) -> None:
+def check_parquet(url: str, *, text: str, id_: str, fields: Mapping[str, str]) -> None:
     """Check that the columns of a source are in a file of it, without reading rows.
 
+    Args:
+        url: of the file.
+        text: column of the texts.
+        id_: column or nested field of the ids.
+        fields: other columns or nested fields, by the key of the spec that names them.
+
     Raises:
-        RequestError: as `read_parquet`, and when the column to split by is missing.
+        RequestError: as `read_parquet`, and when one of the fields is missing.
         DamagedFileError: when the file is not Parquet.
     """
     with _open(Path(url), url) as file:
         columns_of(file.schema_arrow, text, id_, url, with_fields=False)
-        if split_by is not None:
-            check_field(file.schema_arrow, split_by, "split_by", url)
+        for key, name in fields.items():
+            check_field(file.schema_arrow, name, key, url)
 
 
 def _owned(metadata: Any, start: int, end: int) -> list[int]:  # noqa: ANN401 - pyarrow ships no types

@@ -83,20 +83,53 @@ class Rules:
         return found + words[done:]
 
     def _split(self, chunk: str) -> list[str]:
-        """Remove prefixes and suffixes from both ends, looking only at as many characters as one can have.
-
-        So a chunk of brackets costs as much per bracket as a short one does.
-        """
-        special = self._special
+        """Remove prefixes and suffixes from both ends while there are any, then split what remains."""
+        special, whole = self._special, self._whole
         before: list[str] = []
         after: list[str] = []
+        remainder = chunk if len(chunk) <= WINDOW else self._shortened(chunk, before, after)
+        size = 0 if len(remainder) <= WINDOW else len(remainder)
+        while remainder and len(remainder) != size and remainder not in special:
+            if whole is not _nothing and whole(remainder):
+                break
+            size = len(remainder)
+            prefix = self._prefix(remainder)
+            start = 0 if prefix is None else prefix.end() - prefix.start()
+            inner = remainder[start:] if start else remainder
+            if start and inner in special:
+                before.append(remainder[:start])
+                remainder = inner
+                break
+            suffix = self._suffix(inner)
+            length = 0 if suffix is None else suffix.end() - suffix.start()
+            if length and remainder[:-length] in special:
+                after.append(remainder[-length:])
+                remainder = remainder[:-length]
+                break
+            if start:
+                before.append(remainder[:start])
+            if length and start + length <= size:
+                after.append(remainder[-length:])
+                inner = remainder[start:-length]
+            remainder = inner
+        if remainder:
+            before += special.get(remainder) or self._inside(remainder)
+        before += reversed(after)
+        return before
+
+    def _shortened(self, chunk: str, before: list[str], after: list[str]) -> str:
+        """Remove prefixes and suffixes of a chunk of more than WINDOW characters until so many remain, or none does.
+
+        It looks only at as many characters as a prefix or suffix can have, so a chunk of brackets costs as much per
+        bracket as a short one does.
+        """
         start, end = 0, len(chunk)
         size = -1
-        while start < end and end - start != size:
+        while end - start > WINDOW and end - start != size:
             size = end - start
             if self._is_special(chunk, start, end) or self._is_whole(chunk, start, end):
                 break
-            prefix = self._prefix(chunk[start : min(end, start + WINDOW)])
+            prefix = self._prefix(chunk[start : start + WINDOW])
             inner = start if prefix is None else start + prefix.end() - prefix.start()
             if inner > start and self._is_special(chunk, inner, end):
                 before.append(chunk[start:inner])
@@ -114,11 +147,7 @@ class Rules:
                 after.append(chunk[end - length : end])
                 end -= length
             start = inner
-        if start < end:
-            remainder = chunk[start:end]
-            before += special.get(remainder) or self._inside(remainder)
-        before += reversed(after)
-        return before
+        return chunk[start:end]
 
     def _is_special(self, chunk: str, start: int, end: int) -> bool:
         return end - start <= self._longest and chunk[start:end] in self._special

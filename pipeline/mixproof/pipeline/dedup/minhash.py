@@ -14,12 +14,13 @@ same gram.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.pipeline.words.ngrams import Ragged, hashes_at, mixed, ranges, window_hashes
+from mixproof.pipeline.words.ngrams import Ragged, hashes_at, mixed, one_row, ranges, window_hashes
 
 BLOCK_GRAMS = 1 << 17
 """Number of grams that are multiplied at a time."""
@@ -104,6 +105,28 @@ def minima(documents: Ragged, number: int) -> NDArray[np.uint32]:
         segment = last
     found[:, filled] = parts if len(starts) == len(filled) else _joined(parts, firsts, len(multipliers))
     return found
+
+
+def minima_of_blocks(blocks: Iterable[NDArray[np.uint64]], sketch: Sketch) -> tuple[NDArray[np.uint32], int]:
+    """Compute the minima of one document whose words come in blocks, in memory that does not grow with it.
+
+    Returns:
+        The minima, uint32 [minima, 1], equal to those of all words at once, and the number of words.
+    """
+    found = np.empty((sketch.minima, 0), dtype=np.uint32)
+    before = np.zeros(0, dtype=np.uint64)
+    words = 0
+    for block in blocks:
+        row = np.concatenate([before, block])
+        words += len(block)
+        before = row[max(0, len(row) - sketch.ngram + 1) :]
+        if len(row) >= sketch.ngram:
+            here = minima(window_hashes(one_row(row), sketch.ngram), sketch.minima)
+            both = np.concatenate([found, here], axis=1)
+            found = _joined(both, np.zeros(1, dtype=np.int64), -(-sketch.minima // len(_NEAREST)))
+    if words < sketch.ngram:
+        found = minima(grams(one_row(before), sketch.ngram), sketch.minima)
+    return found, words
 
 
 def band_hashes(signatures: NDArray[np.uint32], sketch: Sketch) -> NDArray[np.uint64]:

@@ -22,9 +22,9 @@ from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.read.batches import share_shards
 from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 from mixproof.pipeline.read.texts import iter_texts
-from mixproof.pipeline.words.words import word_hashes_of_utf8
+from mixproof.pipeline.words.words import LONG_BYTES, word_blocks, word_hashes_of_utf8
 
-from .minhash import Sketch, band_hashes, grams, minima, short_signatures
+from .minhash import Sketch, band_hashes, grams, minima, minima_of_blocks, short_signatures
 
 STAGE = "minhash"
 VERSION = 3
@@ -72,14 +72,23 @@ def _write(attempt: Attempt, store: Store, folder: str, sketch: Sketch) -> None:
     first = 0
     with _array_file(attempt, SIGNATURES, np.dtype(np.uint16), (documents, sketch.minima)) as signatures:
         for data, bounds in iter_texts(store, folder):
-            words = word_hashes_of_utf8(data, bounds)
-            found = minima(grams(words, sketch.ngram), sketch.minima)
+            found, counts = _minima(data, bounds, sketch)
+            last = first + len(counts)
             signatures.write(short_signatures(found).tobytes())
-            has_words[first : first + len(words)] = words.lengths > 0
-            bands[first : first + len(words)] = band_hashes(found, sketch)
-            first += len(words)
+            has_words[first:last] = counts > 0
+            bands[first:last] = band_hashes(found, sketch)
+            first = last
     rows = np.flatnonzero(has_words).astype(np.uint32)
     _write_sorted(attempt, bands if has_words.all() else bands[has_words], rows)
+
+
+def _minima(data: bytes, bounds: NDArray[np.int64], sketch: Sketch) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The minima of each text of a batch, uint32 [minima, texts], and its number of words, int64 [texts]."""
+    if len(bounds) == 2 and len(data) > LONG_BYTES:
+        found, words = minima_of_blocks(word_blocks(data), sketch)
+        return found, np.array([words])
+    hashes = word_hashes_of_utf8(data, bounds)
+    return minima(grams(hashes, sketch.ngram), sketch.minima), hashes.lengths
 
 
 def _write_sorted(attempt: Attempt, bands: NDArray[np.uint64], rows: NDArray[np.uint32]) -> None:

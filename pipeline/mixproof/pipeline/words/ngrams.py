@@ -41,6 +41,11 @@ class Ragged:
         return np.diff(self.offsets)
 
 
+def one_row(values: NDArray[np.uint64]) -> Ragged:
+    """The hashes of a single text."""
+    return Ragged(values, np.array([0, len(values)], dtype=np.int64))
+
+
 def window_hashes(words: Ragged, width: int) -> Ragged:
     """Hash every window of `width` consecutive words of every text, in order; a shorter text has none.
 

@@ -23,6 +23,11 @@ BATCH_CHARS = 1 << 16
 BLOCK_BYTES = 1 << 15
 """Bytes of ASCII hashed per block, whose arrays fit in a core's cache."""
 
+LONG_BYTES = 1 << 20
+"""Bytes of UTF-8 of a long text that are hashed at a time."""
+_SEARCHED_BYTES = 1 << 12
+"""Bytes that are searched at a time for the end of a word."""
+
 _EIGHT = 8
 """Bytes read as one number."""
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(_EIGHT + 1)], dtype=np.uint64)
@@ -61,6 +66,50 @@ def word_hashes_of_utf8(data: bytes, offsets: NDArray[np.int64]) -> Ragged:
     plain = _hash_letters(between, offsets_of(np.delete(np.diff(offsets), others)))
     strings = word_hashes([data[bounds[text] : bounds[text + 1]].decode() for text in others])
     return _merged(plain, strings, others)
+
+
+def word_blocks(text: bytes) -> Iterator[NDArray[np.uint64]]:
+    """Hash every word of one text, in blocks of about LONG_BYTES of UTF-8, whose arrays do not grow with the text.
+
+    Concatenated, the blocks are the row that `word_hashes` gives. A word is never cut, so one longer than a block makes
+    a longer block.
+    """
+    start = 0
+    while start < len(text):
+        end = _end_of_block(text, start)
+        yield word_hashes_of_utf8(text[start:end], np.array([0, end - start])).values
+        start = end
+
+
+def _end_of_block(text: bytes, start: int) -> int:
+    """A position about LONG_BYTES after `start` that is not inside a word."""
+    end = start + LONG_BYTES
+    if end >= len(text):
+        return len(text)
+    cut = max(text.rfind(b" ", start + 1, end), text.rfind(b"\n", start + 1, end))
+    return cut if cut > start else _next_word_end(text, end)
+
+
+def _next_word_end(text: bytes, start: int) -> int:
+    """The first position after `start` that is not inside a word, by the letters themselves."""
+    while True:
+        start = _char_start(text, start)
+        end = _char_start(text, min(start + _SEARCHED_BYTES, len(text)))
+        chars = text[start:end].decode()
+        letters, starts_word = letters_of(chars) if chars else (np.zeros(0, np.uint8), np.zeros(0, np.bool_))
+        free = np.flatnonzero((letters[1:] == 0) | starts_word[1:])
+        if len(free):
+            return start + len(chars[: int(free[0]) + 1].encode())
+        if end == len(text):
+            return end
+        start = end - len(chars[-1].encode())  # whether a word goes on depends on the character before
+
+
+def _char_start(text: bytes, position: int) -> int:
+    """The start of the character at or after `position`."""
+    while position < len(text) and text[position] & 0xC0 == 0x80:
+        position += 1
+    return position
 
 
 def _merged(plain: Ragged, strings: Ragged, others: Sequence[int]) -> Ragged:

@@ -24,13 +24,17 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.pipeline.words.ngrams import Ragged, hashes_at, mixed, ranges, window_hashes
+from mixproof.pipeline.words.ngrams import Ragged, hashes_at, mixed, one_row, ranges, window_hashes
 from mixproof.pipeline.words.words import word_hashes
 
 SHORT_WORDS = 5
 """Minimum words of a text with fewer than n words for it to be searched for inside others."""
 
 FILTER_BITS_PER_KEY = 16
+BLOCK_WORDS = 1 << 20
+"""Words of documents whose windows are looked up at a time."""
+SORTED_BLOCKS = 4
+"""Blocks of about as many windows as are sorted at a time."""
 
 
 @dataclass(frozen=True)
@@ -196,39 +200,76 @@ def _rank(index: OverlapIndex, match: Match) -> tuple[bool, Fraction, int]:
 
 def _by_grams(index: OverlapIndex, words: Ragged, overlap: Fraction) -> Iterator[tuple[int, Match]]:
     """Match documents and texts of at least n words by the n-grams that they share."""
-    windows = window_hashes(words, index.ngram)
-    found, slots = index.grams.lookup(windows.values)
-    owners = windows.owners(found)
+    keys = np.int64(max(1, len(index.grams.keys)))
+    pairs = [
+        np.unique(words.owners(starts) * keys + slots)
+        for starts, slots in _found_windows(index.grams, words, index.ngram)
+    ]
+    owners, slots = np.divmod(np.unique(np.concatenate(pairs)), keys) if pairs else (np.zeros(0, np.int64),) * 2
     documents, begins = np.unique(owners, return_index=True)
     for document, begin, end in zip(documents.tolist(), begins, [*begins[1:], len(slots)], strict=False):
-        lists, grams = np.unique(index.grams.lists[np.unique(slots[begin:end])], return_counts=True)
+        lists, grams = np.unique(index.grams.lists[slots[begin:end]], return_counts=True)
         items, counts = index.grams.items_of(lists)
         of_text = np.bincount(items, np.repeat(grams, counts)).astype(np.int64)
         texts = np.flatnonzero(of_text)
         shared = of_text[texts]
-        size = len(np.unique(windows.of(document)))
+        size = _count_grams(words.of(document), index.ngram)
         over = shared * overlap.denominator >= np.minimum(index.sizes[texts], size) * overlap.numerator
         for text, count in zip(texts[over].tolist(), shared[over].tolist(), strict=True):
             yield document, Match(text, count, int(index.sizes[text]), size)
+
+
+def _found_windows(
+    postings: Postings, words: Ragged, width: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Look up every window of `width` words, BLOCK_WORDS at a time, which bounds the memory.
+
+    Yields:
+        Where the windows that are found start, as indices into `words.values`, ascending, and the key of each.
+    """
+    for first in range(0, len(words.values), BLOCK_WORDS):
+        last = min(len(words.values), first + BLOCK_WORDS + width - 1)
+        block = Ragged(words.values[first:last], np.clip(words.offsets, first, last) - first)
+        windows = window_hashes(block, width)
+        found, keys = postings.lookup(windows.values)
+        owners = windows.owners(found)
+        yield first + block.offsets[owners] + found - windows.offsets[owners], keys
+
+
+def _count_grams(row: NDArray[np.uint64], width: int) -> int:
+    """Count the distinct windows of `width` words of one document, by ranges of hashes, which bounds the memory."""
+    blocks = range(0, max(0, len(row) - width + 1), BLOCK_WORDS)
+    bits = np.uint64((len(blocks) // SORTED_BLOCKS).bit_length())
+    if not bits:
+        return len(np.unique(window_hashes(one_row(row), width).values))
+    total = 0
+    for part in range(1 << int(bits)):
+        kept = []
+        for first in blocks:
+            windows = window_hashes(one_row(row[first : first + BLOCK_WORDS + width - 1]), width).values
+            kept.append(windows[windows >> (np.uint64(64) - bits) == part])
+        total += len(np.unique(np.concatenate(kept)))
+    return total
 
 
 def _texts_inside(index: OverlapIndex, words: Ragged, _: Fraction) -> Iterator[tuple[int, Match]]:
     """Match texts of SHORT_WORDS to n - 1 words with the documents that contain them."""
     if not len(index.heads.keys):
         return
-    windows = window_hashes(words, index.short)
-    found, _slots = index.heads.lookup(windows.values)
-    owners = windows.owners(found)
-    starts = words.offsets[owners] + found - windows.offsets[owners]
-    for length in range(index.short, index.ngram):
-        fits = starts + length <= words.offsets[owners + 1]
-        inside, slots = index.wholes.lookup(hashes_at(words.values, starts[fits], length))
-        texts, counts = index.wholes.items_of(index.wholes.lists[slots])
-        documents = np.repeat(owners[fits][inside], counts)
-        for document, text in np.unique(np.stack([documents, texts], axis=1), axis=0).tolist():
-            row = words.of(document)
-            grams = window_hashes(Ragged(row, np.array([0, len(row)])), index.ngram).values
-            yield document, Match(text, 1, 1, max(1, len(np.unique(grams))))
+    pairs: set[tuple[int, int]] = set()
+    for starts, _slots in _found_windows(index.heads, words, index.short):
+        owners = words.owners(starts)
+        for length in range(index.short, index.ngram):
+            fits = starts + length <= words.offsets[owners + 1]
+            inside, slots = index.wholes.lookup(hashes_at(words.values, starts[fits], length))
+            texts, counts = index.wholes.items_of(index.wholes.lists[slots])
+            documents = np.repeat(owners[fits][inside], counts)
+            pairs.update(map(tuple, np.unique(np.stack([documents, texts], axis=1), axis=0).tolist()))
+    sizes: dict[int, int] = {}
+    for document, text in sorted(pairs):
+        if document not in sizes:
+            sizes[document] = max(1, _count_grams(words.of(document), index.ngram))
+        yield document, Match(text, 1, 1, sizes[document])
 
 
 def _inside_texts(index: OverlapIndex, words: Ragged, _: Fraction) -> Iterator[tuple[int, Match]]:

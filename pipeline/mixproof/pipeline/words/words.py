@@ -25,8 +25,8 @@ BLOCK_BYTES = 1 << 15
 
 LONG_BYTES = 1 << 20
 """Bytes of UTF-8 of a long text that are hashed at a time."""
-_SEARCHED_BYTES = 1 << 12
-"""Bytes that are searched at a time for the end of a word."""
+SEARCHED_CHARS = 1 << 12
+"""Characters that are searched at a time for the end of a word."""
 
 _EIGHT = 8
 """Bytes read as one number."""
@@ -87,29 +87,30 @@ def _end_of_block(text: bytes, start: int) -> int:
     if end >= len(text):
         return len(text)
     cut = max(text.rfind(b" ", start + 1, end), text.rfind(b"\n", start + 1, end))
-    return cut if cut > start else _next_word_end(text, end)
+    if cut > start:
+        return cut
+    while text[end] & 0xC0 == 0x80:
+        end -= 1
+    size = LONG_BYTES
+    while True:  # until a word ends among the characters that are decoded
+        chars = text[end : end + size].decode(errors="ignore")
+        cut = _next_word_end(chars, 0)
+        if cut < len(chars):
+            return end + len(chars[:cut].encode())
+        if end + size >= len(text):
+            return len(text)
+        size *= 2
 
 
-def _next_word_end(text: bytes, start: int) -> int:
-    """The first position after `start` that is not inside a word, by the letters themselves."""
-    while True:
-        start = _char_start(text, start)
-        end = _char_start(text, min(start + _SEARCHED_BYTES, len(text)))
-        chars = text[start:end].decode()
-        letters, starts_word = letters_of(chars) if chars else (np.zeros(0, np.uint8), np.zeros(0, np.bool_))
+def _next_word_end(text: str, start: int) -> int:
+    """The first position after `start` that is not inside a word, or the end of the text."""
+    while start + 1 < len(text):
+        letters, starts_word = letters_of(text[start : start + SEARCHED_CHARS])
         free = np.flatnonzero((letters[1:] == 0) | starts_word[1:])
         if len(free):
-            return start + len(chars[: int(free[0]) + 1].encode())
-        if end == len(text):
-            return end
-        start = end - len(chars[-1].encode())  # whether a word goes on depends on the character before
-
-
-def _char_start(text: bytes, position: int) -> int:
-    """The start of the character at or after `position`."""
-    while position < len(text) and text[position] & 0xC0 == 0x80:
-        position += 1
-    return position
+            return start + 1 + int(free[0])
+        start += SEARCHED_CHARS - 1  # whether a word goes on depends on the character before
+    return len(text)
 
 
 def _merged(plain: Ragged, strings: Ragged, others: Sequence[int]) -> Ragged:
@@ -176,14 +177,13 @@ def _batches(texts: Sequence[str]) -> Iterator[tuple[NDArray[np.int64], list[str
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Cut a long text at white space, so that no word is cut; a text without any is one piece."""
+    """Cut a long text at white space or else between words, so that no word is cut."""
     start = 0
     while len(text) - start > BATCH_CHARS:
         end = start + BATCH_CHARS
         cut = max(text.rfind(" ", start, end), text.rfind("\n", start, end))
         if cut <= start:
-            after = [index for index in (text.find(" ", end), text.find("\n", end)) if index >= 0]
-            cut = min(after, default=len(text))
+            cut = _next_word_end(text, end)
         yield text[start:cut]
         start = cut
     yield text[start:]

@@ -36,7 +36,7 @@ from .admission import (
     admit_sentencepiece,
     exceptions,
 )
-from .encoded import Encoded
+from .encoded import Encoded, joined
 from .fast_forms import huggingface_form, sentencepiece_form
 from .hard_texts import hard_texts
 from .huggingface import HuggingFaceReference
@@ -97,7 +97,7 @@ class Fast:
             rows = [encode(text) for text in texts]
         else:
             rows = [encode(text) for text in self._normalizer.normalize([text.decode() for text in texts])]
-        ids: NDArray[np.uint32] = np.concatenate(rows) if rows else np.zeros(0, np.uint32)
+        ids: NDArray[np.uint32] = joined(rows, np.uint32)
         return Encoded(ids.view(np.int32), np.fromiter(map(len, rows), np.int64, len(rows)))
 
 

@@ -12,7 +12,7 @@ from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
 
 from mixproof.ledger.errors import RequestError
 
-from .encoded import Encoded
+from .encoded import Encoded, joined
 
 _messages: Any = sentencepiece_model_pb2
 """The messages of a model file; protobuf creates them at import, so type checkers cannot see them."""
@@ -45,7 +45,7 @@ class SentencePieceReference:
         """The ids of each text, without EODs."""
         arrays = self.processor.encode(list(texts), return_type="numpy", num_threads=1, enable_sampling=False)
         lengths = np.fromiter((len(array) for array in arrays), np.int64, len(arrays))
-        return Encoded(np.concatenate(arrays) if arrays else np.zeros(0, np.int32), lengths)
+        return Encoded(joined(arrays, np.int32), lengths)
 
     def decode(self, documents: list[list[int]]) -> list[str]:
         """The texts of lists of ids."""

@@ -33,6 +33,7 @@ VERSION = 3
 _ALL_FLAGS = 2 * ENDS
 _SYMBOLS = tuple(flags for flags in range(_ALL_FLAGS) if flags & SYMBOL)
 _LETTERS = tuple(flags for flags in range(_ALL_FLAGS) if flags & ALPHA)
+BLOCK_WORDS = 1 << 18
 _EARLY = 100
 """Number of words that are searched for stop words first."""
 Length = Annotated[Number, Field(ge=0)]
@@ -100,8 +101,7 @@ def settled(options: GopherQualityOptions, language: str) -> GopherQualityOption
 
 
 def _fault(text: str, words: Words, options: GopherQualityOptions) -> str | None:
-    flags = words.vocabulary.flags[words.ids]
-    counts = np.bincount(flags, minlength=_ALL_FLAGS).tolist()
+    counts, chars = _totals(words)
     count = len(words)
     plain_count = count - sum(map(counts.__getitem__, _SYMBOLS))
     if not count or (options.min_doc_words and plain_count < options.min_doc_words):
@@ -109,7 +109,6 @@ def _fault(text: str, words: Words, options: GopherQualityOptions) -> str | None
     if options.max_doc_words and plain_count > options.max_doc_words:
         return "gopher_long_doc"
     if plain_count:
-        chars = np.bincount(flags, weights=words.vocabulary.lengths[words.ids], minlength=_ALL_FLAGS).tolist()
         mean = (sum(chars) - sum(map(chars.__getitem__, _SYMBOLS))) / plain_count  # integers, exact below 2^53
         if options.min_avg_word_length and mean < options.min_avg_word_length:
             return "gopher_below_avg_threshold"
@@ -128,6 +127,17 @@ def _fault(text: str, words: Words, options: GopherQualityOptions) -> str | None
     if least and sum(map(counts.__getitem__, _LETTERS)) / count < least:
         return "gopher_below_alpha_threshold"
     return _stop_words_fault(words, options)
+
+
+def _totals(words: Words) -> tuple[list[int], list[float]]:
+    """Number of words with each combination of flags, and their characters; BLOCK_WORDS at a time bound the memory."""
+    counts, chars = np.zeros(_ALL_FLAGS, dtype=np.int64), np.zeros(_ALL_FLAGS)
+    for start in range(0, len(words), BLOCK_WORDS):
+        ids = words.ids[start : start + BLOCK_WORDS]
+        flags = words.vocabulary.flags[ids]
+        counts += np.bincount(flags, minlength=_ALL_FLAGS)
+        chars += np.bincount(flags, weights=words.vocabulary.lengths[ids], minlength=_ALL_FLAGS)
+    return counts.tolist(), chars.tolist()
 
 
 def _lines_fault(text: str, options: GopherQualityOptions, ellipses: int) -> str | None:

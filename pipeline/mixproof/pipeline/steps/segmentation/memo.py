@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, islice, pairwise
 from typing import Any
 
@@ -26,6 +26,9 @@ from .chunks import Chunks
 from .splitter import Splitter, Words
 from .vocabulary import ENDS, PUNCTUATION, Vocabulary
 
+PART_CHARS = 1 << 20
+"""Characters of a long text that are split into chunks at a time."""
+JOINED_CHUNKS = 1 << 14
 _ID_BYTES = 4
 _OTHER = b"w"
 _FLAGS = np.arange(256, dtype=np.uint8)
@@ -75,8 +78,10 @@ class MemoSplitter(Splitter):
             splitter.make_room()
             self._weighed = self._memo.chars
         readable = self._readable(text)
-        by_chunk = list(map(self._memo.__getitem__, readable.split()))
-        ids = np.frombuffer(b"".join(by_chunk), dtype=np.int32)
+        by_chunk: list[bytes] = []
+        for part in _parts(readable):
+            by_chunk += map(self._memo.__getitem__, part.split())
+        ids = np.frombuffer(_joined(by_chunk), dtype=np.int32)
         return Words(ids, self._vocabulary, by_chunk if readable is text else None)
 
     def sentences(self, line: str, words: Words | None = None, first: int = 0) -> int:
@@ -92,7 +97,7 @@ class MemoSplitter(Splitter):
             chunks: Sequence[bytes] = list(map(self._memo.__getitem__, spelled))
         else:
             vocabulary, chunks = words.vocabulary, words.by_chunk[first : first + len(spelled)]
-        kinds = _kinds_of(np.frombuffer(b"".join(chunks), dtype=np.int32), vocabulary)
+        kinds = _kinds_of(np.frombuffer(_joined(chunks), dtype=np.int32), vocabulary)
         wide = _wide_breaks(line, spelled)
         if wide:
             ends = list(accumulate(len(chunk) // _ID_BYTES for chunk in chunks))
@@ -107,7 +112,7 @@ class MemoSplitter(Splitter):
     def shrink(self) -> None:
         """Forget chunks not used since the last time, and beyond the bound the latest, which are the rarest."""
         kept = dict(islice(self._memo.items(), splitter.MAX_CHUNKS // 2))
-        ids = np.frombuffer(b"".join(kept.values()), dtype=np.int32)
+        ids = np.frombuffer(_joined(list(kept.values())), dtype=np.int32)
         used, numbers = np.unique(ids, return_inverse=True)
         data, spelled = numbers.astype(np.int32).tobytes(), self._vocabulary.spelled()
         stops = pairwise([0, *accumulate(map(len, kept.values()))])
@@ -127,6 +132,28 @@ class MemoSplitter(Splitter):
             return text
         whole = {chunk for chunk in text.split() if _UNREADABLE in chunk}
         return text.replace(_UNREADABLE, "") if any(_UNREADABLE in self._chunks.split(one) for one in whole) else text
+
+
+def _joined(chunks: Sequence[bytes]) -> bytes:
+    """Join in pieces: `bytes.join` allocates 80 bytes for each item."""
+    if len(chunks) <= JOINED_CHUNKS:
+        return b"".join(chunks)
+    starts = range(0, len(chunks), JOINED_CHUNKS)
+    return b"".join([b"".join(chunks[start : start + JOINED_CHUNKS]) for start in starts])
+
+
+def _parts(text: str) -> Iterator[str]:
+    """A text in parts cut at white space, so that few of its chunks are strings at the same time."""
+    start = 0
+    while len(text) - start > PART_CHARS:
+        end = start + PART_CHARS
+        cut = max(text.rfind(" ", start, end), text.rfind("\n", start, end))
+        if cut <= start:
+            after = (text.find(" ", end), text.find("\n", end))
+            cut = min((index for index in after if index >= 0), default=len(text))
+        yield text[start:cut]
+        start = cut
+    yield text[start:] if start else text
 
 
 def _kinds_of(ids: NDArray[np.int32], vocabulary: Vocabulary) -> bytes:

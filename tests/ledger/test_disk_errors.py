@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def close_badly() -> None:
         raise RuntimeError("unexpected position")
 
 
-def test_a_full_disk_is_told_with_the_way_out() -> None:
+def test_the_error_of_a_full_disk_says_what_to_do() -> None:
     with pytest.raises(OSError, match="No space left") as raised:
         FULL.write_bytes(b"x")
     shown = storage_error(raised.value)
@@ -42,8 +43,9 @@ def test_a_full_disk_is_found_behind_what_was_raised_because_of_it() -> None:
 
 def test_the_file_is_named_where_it_is_known() -> None:
     shown = storage_error(OSError(errno.EROFS, "Read-only file system", "/store/receipts"))
-    assert "read-only" in str(shown)
-    assert "writing /store/receipts" in str(shown)
+    assert str(shown).startswith(f"a disk is read-only: /store/receipts (on host {socket.gethostname()}); mount it")
+    shown = storage_error(OSError(errno.EACCES, "Permission denied", "/data/a.jsonl"))
+    assert str(shown).startswith("permission denied: /data/a.jsonl (on host ")
 
 
 def test_only_a_full_disk_is_to_be_given_room() -> None:

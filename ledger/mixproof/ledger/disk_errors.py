@@ -38,7 +38,7 @@ def storage_error(error: BaseException) -> StorageError | None:
     chain = list(_chain(error))
     for one in chain:
         if (number := _errno_of(one)) in _REASONS:
-            file = f", writing {one.filename}" if isinstance(one, OSError) and one.filename else ""
+            file = f": {one.filename}" if isinstance(one, OSError) and one.filename else ""
             return _shown(*_REASONS[number], file)
     if any(_is_short_write(one) for one in chain):
         return _shown("a write was cut short, which usually means that no space is left on a disk", _MAKE_ROOM, "")
@@ -46,7 +46,7 @@ def storage_error(error: BaseException) -> StorageError | None:
 
 
 def _shown(reason: str, advice: str, file: str) -> StorageError:
-    return StorageError(f"{reason} of {socket.gethostname()}{file}; {advice}")
+    return StorageError(f"{reason}{file} (on host {socket.gethostname()}); {advice}")
 
 
 def _errno_of(error: BaseException) -> int | None:

@@ -156,7 +156,7 @@ def test_a_ray_that_does_not_start_says_so_and_where_to_look(tmp_path: Path) -> 
 
 
 def test_a_full_disk_of_a_worker_is_told_as_an_error_of_the_users(cluster: Cluster) -> None:
-    with pytest.raises(StorageError, match="no space is left on a disk of .*run the same command again"):
+    with pytest.raises(StorageError, match=r"no space is left on a disk \(on host .*run the same command again"):
         cluster.run(fill_the_disk, [()], label="writing")
 
 

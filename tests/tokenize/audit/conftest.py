@@ -177,14 +177,17 @@ def row(stage: str, documents: int, size: int, dropped: dict[str, tuple[int, int
     }
 
 
-def write_source(root: Path, name: str, cuts: Sequence[int], seed: int, lost: tuple[int, int]) -> dict[str, Any]:
+def write_source(
+    root: Path, name: str, cuts: Sequence[int], seed: int, lost: tuple[int, int], model: bytes
+) -> dict[str, Any]:
     """A source of two files with 30 records each; records 0 are bad, 1 to 4 of the first file held out."""
     rng = np.random.default_rng(seed)
-    made = [
-        Document(file, record, f"{name} {file} {record} é" + "x" * int(rng.integers(40)), _ids(rng))
-        for file in ("a.jsonl", "b/ä.jsonl")
-        for record in range(1, 30)
-    ]
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    made = []
+    for file in ("a.jsonl", "b/ä.jsonl"):
+        for record in range(1, 30):
+            text = f"{name} {file} {record} é" + "x" * int(rng.integers(40))
+            made.append(Document(file, record, text, tuple(processor.encode(text))))
     held, train = made[:4], made[4:]
     parts = []
     for number, (start, stop) in enumerate(zip([0, *cuts], [*cuts, len(train)], strict=True)):
@@ -237,10 +240,6 @@ def write_source(root: Path, name: str, cuts: Sequence[int], seed: int, lost: tu
     }
 
 
-def _ids(rng: np.random.Generator) -> tuple[int, ...]:
-    return tuple(rng.integers(3, VOCAB, rng.integers(1, 30)).tolist())
-
-
 @pytest.fixture(scope="session")
 def tiny_model() -> bytes:
     """A SentencePiece model of 300 pieces."""
@@ -259,13 +258,19 @@ def tiny_model() -> bytes:
 
 
 @pytest.fixture
+def processor(tiny_model: bytes) -> sentencepiece.SentencePieceProcessor:
+    """The model, loaded."""
+    return sentencepiece.SentencePieceProcessor(model_proto=tiny_model)
+
+
+@pytest.fixture
 def hand_build(tmp_path: Path, tiny_model: bytes) -> HandBuild:
     """Two sources, one in two parts; `web` lost one document of 20 bytes to `code`."""
     (tmp_path / "tokenizer/10").mkdir(parents=True)
     (tmp_path / "tokenizer/10/tok.model").write_bytes(tiny_model)
     sources = {
-        "code": write_source(tmp_path, "code", [20], 11, (0, 0)),
-        "web": write_source(tmp_path, "web", [], 12, (1, 20)),
+        "code": write_source(tmp_path, "code", [20], 11, (0, 0), tiny_model),
+        "web": write_source(tmp_path, "web", [], 12, (1, 20), tiny_model),
     }
     spec = {
         "sources": {

@@ -26,6 +26,7 @@ from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.read.files import find_files
 from mixproof.tokenize.audit import audit_build
+from mixproof.tokenize.audit.report import Reencoded
 from mixproof.tokenize.build import BuildResult, build
 from mixproof.tokenize.dataset.adopt import Pair, adopt_pair
 from mixproof.tokenize.estimate import estimate
@@ -116,6 +117,7 @@ def test_the_build_passes_its_audit_and_is_reused(run: Callable[..., BuildResult
     result = run()
     report = audit_build(result.manifest_path, "bytes")
     assert report.ok, report.failures
+    assert report.reencoded == Reencoded(without_texts=("legacy",))
     assert run().manifest.build == result.manifest.build
 
 
@@ -128,7 +130,10 @@ def test_it_stands_beside_a_source_of_texts_in_one_build(
     result = run(spec.replace("all: {legacy: 100%}", "all: {legacy: 50%, new: 50%}") + "dedup: {exact: true}\n")
     assert result.manifest.sources["new"].heldout.documents >= 2
     assert result.manifest.totals.documents == 60
-    assert audit_build(result.manifest_path, "bytes").ok
+    report = audit_build(result.manifest_path, "bytes")
+    assert report.ok
+    heldout = result.manifest.sources["new"].heldout.documents
+    assert report.reencoded == Reencoded(heldout=heldout, train=20, without_texts=("legacy",))
 
 
 def test_documents_of_sentences_and_without_tokens_are_joined_and_dropped(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from mixproof.cli.named import named
 from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, VerboseOption, WorkersOption
@@ -160,10 +161,16 @@ def runs_of(store: Store, build: str) -> list[Path]:
 
 
 def print_report(report: AuditReport) -> None:
-    """Print an audit: the verdict, and one row per failure."""
+    """Print an audit: the verdict, one row per failure, and what was encoded again."""
     if report.ok:
         stdout.print(f"[green]audit clean[/]: all {report.checks:,} checks passed at depth {report.depth}")
-        return
+    else:
+        _print_failures(report)
+    if report.reencoded is not None:
+        stdout.print(escape(str(report.reencoded)), soft_wrap=True)
+
+
+def _print_failures(report: AuditReport) -> None:
     columns = ("equation", "file", "source", "stage", "expected", "found")
     rows = [[getattr(failure, name) for name in columns] for failure in report.failures]
     stdout.print(table(f"{len(report.failures)} of {report.checks:,} checks failed", columns, rows, text_columns=4))

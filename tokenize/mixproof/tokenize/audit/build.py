@@ -4,7 +4,8 @@ The auditor shares only the manifest's schema with the code that wrote the build
 its auditor. Order: checksum and form of the manifest; E1 to E6 from its numbers and `inputs.parquet`; then the files.
 Checksums come first: a file with a wrong checksum is reported and not opened again. The manifest is the exception; it
 is read even then, because its equations show which figure was changed. Held-out sets are read before training parts,
-because no training document may share a text with them.
+because no training document may share a text with them. Held-out texts and a sample of the training documents are
+encoded again (`reencode.py`), except in parts in which another check failed.
 
 Parts are checked in parallel: in threads (hashing and numpy release the GIL), or as Ray tasks if the build is large and
 a cluster is given. Raw files are not read here; see `replay.py`.
@@ -17,7 +18,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +26,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import sentencepiece
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -33,7 +33,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, TokenizerRecord
 from mixproof.pipeline.cluster.cluster import Cluster
 
-from .arithmetic import check_arithmetic
+from .arithmetic import ENCODE, check_arithmetic
 from .checksums import check_file, is_inside
 from .cuts import check_cuts
 from .dataset import check_part, load_megatron, open_part
@@ -41,14 +41,19 @@ from .heldout import check_rows, check_set, check_texts, hashes_of
 from .inputs import Inputs, check_inputs
 from .provenance import Rows, Withheld, check_provenance
 from .receipts import check_receipts, files_of
-from .report import AuditReport, Checks, Depth, Location
+from .reencode import load_reference, reencode_heldout, reencode_sample, texts_by_hash
+from .report import AuditReport, Checks, Depth, Location, Reencoded
 from .rows import check_parquet
 from .spec import check_spec
+from .vocabulary import check_tokenizer
 
 LARGE_BYTES = 8_000_000_000
 """Total `.bin` bytes from which starting a cluster pays off; one machine reads this much in a few seconds."""
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
+Reencode = Callable[[Any, Path, Checks], Reencoded]
+"""Encodes documents of an open part again: the part, its provenance, and where the result goes."""
+CheckedPart = tuple[Checks, Rows | None, Reencoded]
 
 
 @dataclass
@@ -61,6 +66,20 @@ class _Source:
     texts: pa.Table | None = None
     heldout_rows: list[pa.Table] = field(default_factory=list)
     heldout_positions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the source was adopted from `.bin/.idx`: nothing was encoded, and there are no texts."""
+        return all(row.stage != ENCODE for row in self.record.ledger)
+
+
+@dataclass(frozen=True)
+class _Tokenizer:
+    """The tokenizer of the build."""
+
+    record: TokenizerRecord
+    path: Path | None
+    """Its file; None if that failed its checks, so that nothing can be encoded again."""
 
 
 def audit_build(
@@ -96,15 +115,18 @@ def audit_build(
         _Source(name, record, check_inputs(root, record.inputs, checks.at(source=name)))
         for name, record in manifest.sources.items()
     ]
-    if depth != "arithmetic":
-        load_megatron()
-        check_receipts(root, _named_files(manifest), checks)
-        _check_tokenizer(root, manifest.tokenizer, checks)
-        for source in sources:
-            check_cuts(root, source.record, source.inputs, checks.at(source=source.name))
-        _check_heldout(root, manifest, sources, checks)
-        _check_train(root, manifest, sources, checks, cluster, progress)
-    return checks.report(depth)
+    if depth == "arithmetic":
+        return checks.report(depth)
+    load_megatron()
+    check_receipts(root, _named_files(manifest), checks)
+    tokenizer = _Tokenizer(manifest.tokenizer, check_tokenizer(root, manifest.tokenizer, checks))
+    for source in sources:
+        check_cuts(root, source.record, source.inputs, checks.at(source=source.name))
+    reencoded = Reencoded(without_texts=tuple(source.name for source in sources if source.is_adopted))
+    reencoded += _check_heldout(root, tokenizer, sources, checks)
+    is_decontaminated = manifest.spec.get("decontaminate") is not False
+    reencoded += _check_train(root, tokenizer, sources, is_decontaminated, checks, cluster, progress)
+    return replace(checks.report(depth), reencoded=reencoded)
 
 
 def _check_manifest(path: Path, checks: Checks) -> Manifest | None:
@@ -138,74 +160,65 @@ def _named_files(manifest: Manifest) -> dict[str, str]:
     return named
 
 
-def _check_tokenizer(root: Path, tokenizer: TokenizerRecord, checks: Checks) -> None:
-    """Check the tokenizer's checksum and vocabulary size."""
-    path = check_file(root, tokenizer.path, tokenizer.sha256, checks)
-    at = checks.at(file=str(root / tokenizer.path))
-    if path is None:
-        return
-    try:
-        size = _ids_in(path) if tokenizer.kind == "huggingface" else _pieces_in(path)
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
-        at.true("schema", False, f"a tokenizer of kind {tokenizer.kind}", str(error).splitlines()[0])
-        return
-    at.equal("E5", "ids in the vocabulary", size, tokenizer.vocab_size)
-
-
-def _pieces_in(path: Path) -> int:
-    return int(sentencepiece.SentencePieceProcessor(model_file=str(path)).get_piece_size())
-
-
-def _ids_in(path: Path) -> int:
-    """One more than the largest id of a `tokenizer.json`; its vocabulary is a map to ids or a list in order of ids."""
-    form = json.loads(path.read_bytes())
-    vocabulary = form["model"]["vocab"]
-    ids: list[int] = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
-    ids += [token["id"] for token in form.get("added_tokens") or []]
-    return 1 + max(ids)
-
-
-def _check_heldout(root: Path, manifest: Manifest, sources: Sequence[_Source], checks: Checks) -> None:
+def _check_heldout(root: Path, tokenizer: _Tokenizer, sources: Sequence[_Source], checks: Checks) -> Reencoded:
     """Check every held-out set: its texts, its parts, and both together."""
+    reencoded = Reencoded()
     for source in sources:
         at = checks.at(source=source.name, stage="heldout")
         heldout = source.record.heldout
         source.texts = check_texts(root, heldout, at)
+        reencode = _reencode_heldout(tokenizer, source.texts)
         for part in heldout.datasets:
-            rows = _check_files(root, part, manifest.tokenizer, at.at(shard=part.prefix), check_rows)
+            here = at.at(shard=part.prefix)
+            rows, done = _check_files(root, part, tokenizer.record, here, check_rows, reencode)
+            reencoded += done
             if rows is not None:
                 source.heldout_rows.append(rows)
         if len(source.heldout_rows) == len(heldout.datasets):
             source.heldout_positions = check_set(source.record, source.texts, source.heldout_rows, source.inputs, at)
+    return reencoded
+
+
+def _reencode_heldout(tokenizer: _Tokenizer, texts: pa.Table | None) -> Reencode | None:
+    if tokenizer.path is None or texts is None:
+        return None
+    return partial(reencode_heldout, load_reference(tokenizer.path, tokenizer.record), texts_by_hash(texts))
 
 
 def _check_train(
     root: Path,
-    manifest: Manifest,
+    tokenizer: _Tokenizer,
     sources: Sequence[_Source],
+    is_decontaminated: bool,
     checks: Checks,
     cluster: Cluster | None,
     progress: Progress | None,
-) -> None:
+) -> Reencoded:
     """Check all training parts in parallel, then the parts of each source together."""
-    is_decontaminated = manifest.spec.get("decontaminate") is not False
     heldout = [table for source in sources for table in [source.texts, *source.heldout_rows] if table is not None]
     hashes = hashes_of(heldout) if is_decontaminated else None
     calls = [
-        (str(root), part, manifest.tokenizer, source.inputs, Withheld(source.heldout_positions, hashes), at.location)
+        (
+            str(root),
+            part,
+            _Tokenizer(tokenizer.record, None) if source.is_adopted else tokenizer,
+            source.inputs,
+            Withheld(source.heldout_positions, hashes),
+            checks.at(source=source.name, stage="train", shard=part.prefix).location,
+        )
         for source in sources
         for part in source.record.train.datasets
-        for at in [checks.at(source=source.name, stage="train", shard=part.prefix)]
     ]
     if cluster is not None and sum(_bin_bytes(root, part) for _, part, *_ in calls) >= LARGE_BYTES:
         done = cluster.run(check_train_part, calls, label="audit")
     else:
         done = _in_threads(calls, progress)
-    checks.merge(found for found, _ in done)
-    rows = iter([part_rows for _, part_rows in done])
+    checks.merge(found for found, _, _ in done)
+    rows = iter([part_rows for _, part_rows, _ in done])
     for source in sources:
         of_source = [next(rows) for _ in source.record.train.datasets]
         _check_parts_together(source, of_source, checks.at(source=source.name, stage="train"))
+    return sum((reencoded for _, _, reencoded in done), Reencoded())
 
 
 def _bin_bytes(root: Path, part: DatasetRecord) -> int:
@@ -216,25 +229,22 @@ def _bin_bytes(root: Path, part: DatasetRecord) -> int:
 def check_train_part(
     root: str,
     part: DatasetRecord,
-    tokenizer: TokenizerRecord,
+    tokenizer: _Tokenizer,
     inputs: Inputs | None,
     withheld: Withheld,
     location: Location,
-) -> tuple[Checks, Rows | None]:
+) -> CheckedPart:
     """Check one training part (Ray task)."""
     checks = Checks(location)
-    return checks, _check_files(Path(root), part, tokenizer, checks, partial(_check_train_provenance, inputs, withheld))
 
+    def check_rows_of(
+        path: Path, part: DatasetRecord, lengths: NDArray[np.int32] | None, checks: Checks
+    ) -> Rows | None:
+        return check_provenance(path, part, lengths, inputs, withheld, checks)
 
-def _check_train_provenance(
-    inputs: Inputs | None,
-    withheld: Withheld,
-    path: Path,
-    part: DatasetRecord,
-    lengths: NDArray[np.int32] | None,
-    checks: Checks,
-) -> Rows | None:
-    return check_provenance(path, part, lengths, inputs, withheld, checks)
+    path = tokenizer.path
+    reencode = None if path is None else partial(reencode_sample, load_reference(path, tokenizer.record))
+    return checks, *_check_files(Path(root), part, tokenizer.record, checks, check_rows_of, reencode)
 
 
 def _check_files(
@@ -243,19 +253,26 @@ def _check_files(
     tokenizer: TokenizerRecord,
     checks: Checks,
     check_rows_of: Callable[[Path, DatasetRecord, NDArray[np.int32] | None, Checks], T | None],
-) -> T | None:
-    """Check one part: checksums, then the tokens if `.bin` and `.idx` are intact, then its provenance."""
-    bin_path = check_file(root, f"{part.prefix}.bin", part.bin_sha256, checks)
-    idx_path = check_file(root, f"{part.prefix}.idx", part.idx_sha256, checks)
-    path = check_parquet(root, part.provenance, part.provenance_sha256, checks)
-    at = checks.at(file=str(path))
-    if bin_path is None or idx_path is None:
-        return check_rows_of(path, part, None, at) if path is not None else None
-    with open_part(part, bin_path, tokenizer, checks) as dataset:
-        sound = dataset is not None and check_part(dataset, part, bin_path, tokenizer, checks)
-        if path is None:
-            return None
-        return check_rows_of(path, part, dataset.index.sequence_lengths if sound else None, at)
+    reencode: Reencode | None,
+) -> tuple[T | None, Reencoded]:
+    """Check one part: checksums, the tokens if `.bin` and `.idx` are intact, the provenance, then ids of texts."""
+    own = Checks(checks.location)
+    bin_path = check_file(root, f"{part.prefix}.bin", part.bin_sha256, own)
+    idx_path = check_file(root, f"{part.prefix}.idx", part.idx_sha256, own)
+    path = check_parquet(root, part.provenance, part.provenance_sha256, own)
+    at = own.at(file=str(path))
+    rows, reencoded = None, Reencoded()
+    if bin_path is not None and idx_path is not None:
+        with open_part(part, bin_path, tokenizer, own) as dataset:
+            sound = dataset is not None and check_part(dataset, part, bin_path, tokenizer, own)
+            if path is not None:
+                rows = check_rows_of(path, part, dataset.index.sequence_lengths if sound else None, at)
+            if path is not None and reencode is not None and not own.failures:
+                reencoded = reencode(dataset, path, own.at(file=str(bin_path)))
+    elif path is not None:
+        rows = check_rows_of(path, part, None, at)
+    checks.merge([own])
+    return rows, reencoded
 
 
 def _check_parts_together(source: _Source, parts: Sequence[Rows | None], checks: Checks) -> None:
@@ -273,9 +290,9 @@ def _check_parts_together(source: _Source, parts: Sequence[Rows | None], checks:
         )
 
 
-def _in_threads(calls: Sequence[tuple[Any, ...]], progress: Progress | None) -> list[tuple[Checks, Rows | None]]:
+def _in_threads(calls: Sequence[tuple[Any, ...]], progress: Progress | None) -> list[CheckedPart]:
     """Check parts in one thread per CPU; results are in the order of the calls."""
-    results: list[tuple[Checks, Rows | None]] = []
+    results: list[CheckedPart] = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for future in [threads.submit(check_train_part, *call) for call in calls]:
             results.append(future.result())

@@ -57,7 +57,7 @@ def check_texts(root: Path, heldout: HeldoutRecord, checks: Checks) -> pa.Table 
         at.equal("checksum", f"texts with a wrong {column}", 0, count)
     names = pc.binary_join_element_wise(table["file"], pc.cast(table["record"], pa.string()), "#")
     table = table.set_column(table.schema.get_field_index("id"), "id", pc.coalesce(table["id"], names))
-    return table.select(MATCHED)
+    return table.select([*MATCHED, "text"])
 
 
 def check_rows(path: Path, part: DatasetRecord, lengths: np.ndarray | None, checks: Checks) -> pa.Table | None:

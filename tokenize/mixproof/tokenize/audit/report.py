@@ -46,6 +46,44 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Reencoded:
+    """What was encoded again with the reference tokenizer and compared with the ids of the build, in documents."""
+
+    heldout: int = 0
+    train: int = 0
+    """Sampled training documents whose text was restored from their ids."""
+    not_restored: int = 0
+    """Sampled training documents whose ids decode to another text than the one that was encoded; not compared."""
+    without_texts: tuple[str, ...] = ()
+    """Sources that were adopted from `.bin/.idx`."""
+
+    def __add__(self, other: Reencoded) -> Reencoded:
+        """Add the counts."""
+        return Reencoded(
+            self.heldout + other.heldout,
+            self.train + other.train,
+            self.not_restored + other.not_restored,
+            (*self.without_texts, *other.without_texts),
+        )
+
+    def __str__(self) -> str:
+        text = (
+            f"re-encoded {self.heldout:,} held-out and {self.train:,} sampled training documents "
+            "with the reference tokenizer"
+        )
+        if self.not_restored:
+            restored = (
+                "text could not be restored from its"
+                if self.not_restored == 1
+                else "texts could not be restored from their"
+            )
+            text += f"; {self.not_restored:,} sampled {restored} ids"
+        if self.without_texts:
+            text += f"; no texts to re-encode in sources adopted from .bin/.idx: {', '.join(self.without_texts)}"
+        return text
+
+
+@dataclass(frozen=True)
 class AuditReport:
     """The outcome of an audit."""
 
@@ -54,12 +92,16 @@ class AuditReport:
     checks: int
     """Number of comparisons, including failed ones; a comparison of a whole column or file counts once."""
     failures: tuple[Failure, ...]
+    reencoded: Reencoded | None = None
+    """None if nothing is encoded again: at depth `arithmetic`, and in the audit of a run."""
 
     def __add__(self, other: AuditReport) -> AuditReport:
         """Join two reports of the same depth."""
         assert self.depth == other.depth
         failures = (*self.failures, *other.failures)
-        return AuditReport(self.ok and other.ok, self.depth, self.checks + other.checks, failures)
+        done = [report.reencoded for report in (self, other) if report.reencoded is not None]
+        reencoded = sum(done, Reencoded()) if done else None
+        return AuditReport(self.ok and other.ok, self.depth, self.checks + other.checks, failures, reencoded)
 
     def rebased(self, root: str, new_root: str) -> AuditReport:
         """The same report, with `new_root` in place of `root` in every file name."""
@@ -76,6 +118,7 @@ class AuditReport:
             "depth": self.depth,
             "checks": self.checks,
             "failures": [asdict(failure) for failure in self.failures],
+            "reencoded": None if self.reencoded is None else asdict(self.reencoded),
         }
 
 

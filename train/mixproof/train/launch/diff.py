@@ -199,10 +199,21 @@ def _diff_builds(path_a: Path, path_b: Path) -> Diff:
     found = differences_of(_statement(a), _statement(b))
     of_spec = differences_of(a.spec, b.spec)
     _, reruns = _reruns_of_build([difference.key for difference in of_spec], b.spec)
+    notes = []
     if a.build != b.build:
         because = tuple(difference.key for difference in of_spec) or ("mixproof",)
         reruns = (*reruns, Rerun("every run on it", because))
-    return Diff("build", str(path_a), str(path_b), found, reruns)
+        notes = _notes_of_versions(_stage_versions(path_a), _stage_versions(path_b))
+    return Diff("build", str(path_a), str(path_b), found, reruns, tuple(notes))
+
+
+def _stage_versions(manifest_path: Path) -> dict[str, int] | None:
+    """The stage versions in the circumstances of a build; None if they were not recorded or cannot be read."""
+    try:
+        circumstances: dict[str, Any] = json.loads((manifest_path.parent / CIRCUMSTANCES).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return circumstances.get("stage_versions")
 
 
 def _statement(manifest: Manifest) -> dict[str, Any]:

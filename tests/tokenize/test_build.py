@@ -23,6 +23,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.build import BuildResult, build, find_build
+from mixproof.tokenize.circumstances import STAGE_VERSIONS
 
 SPEC = """\
 schema: 1
@@ -297,6 +298,7 @@ def test_the_manifest_names_contents_and_no_place(
     assert read_manifest(result.manifest_path) == result.manifest
     assert result.manifest_path == store.path(f"builds/{result.manifest.build}/manifest.json")
     circumstances = json.loads((result.manifest_path.parent / "circumstances.json").read_text())
+    assert circumstances["stage_versions"] == STAGE_VERSIONS
     assert circumstances["places"]["manual"] == [f"{tmp_path}/corpus/"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,37 @@ def test_builds_differ_by_their_statements(make_corpus: Callable[..., Any], tmp_
     assert not any(key.startswith("sources.a.") for key in by_key)
     assert list(reruns_of(found)) == ["read b", "heldout", "encode", "every run on it"]
     assert diff(paths[0], paths[0]).reruns == ()
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "begin"),
+    [
+        (
+            {"stage_versions": {"read": 3, "parts": 2}},
+            {"stage_versions": {"read": 4, "parts": 2, "adopt": 1}},
+            "A and B were made by different versions of mixproof's stages (adopt none and 1, read 3 and 4), so ids",
+        ),
+        ({}, {"stage_versions": {"read": 4}}, "A was made by an older version of mixproof, which did not record"),
+        ({"stage_versions": {"read": 4}}, {}, "B was made by an older version of mixproof, which did not record"),
+        ({"stage_versions": {"read": 4}}, {"stage_versions": {"read": 4}}, None),
+        (None, {"stage_versions": {"read": 4}}, None),
+    ],
+)
+def test_builds_of_different_versions_of_the_stages_are_named_as_such(
+    make_corpus: Callable[..., Any], a: dict[str, Any] | None, b: dict[str, Any], begin: str | None
+) -> None:
+    paths = []
+    for name, circumstances in (("one", a), ("two", b)):
+        corpus = make_corpus({"a": [[5, 6], [7]]}, place=name)
+        spec = {"sources": {"a": {"inputs": name}}, "tokenizer": {"train": None}}
+        paths.append(write_manifest(corpus.store, corpus.manifest.model_copy(update={"spec": spec})))
+        if circumstances is not None:
+            (paths[-1].parent / "circumstances.json").write_text(json.dumps(circumstances))
+    found = diff(*paths)
+    assert [d.key for d in found.differences] == ["spec.sources.a.inputs"]
+    assert len(found.notes) == (begin is not None)
+    assert all(note.startswith(begin or "") for note in found.notes)
+    assert diff(paths[0], paths[0]).notes == ()
 
 
 def test_two_kinds_cannot_be_compared_and_what_is_missing_is_named(

@@ -1,9 +1,10 @@
 """The circumstances of a build: facts about how it was made that do not change its result.
 
 `builds/<id>/circumstances.json`, beside the manifest and not part of the build's id, records when and where the build
-ran, where its inputs were, its engines and library versions, the duration of each stage, and the files of the store
-that list rejected, dropped (with `keep_dropped`) and decontaminated documents with their reasons. `removed` joins
-these and the duplicates. A build that reuses everything keeps the circumstances of the build that did the work.
+ran, where its inputs were, its engines, the versions of its stages and of libraries, the duration of each stage, and
+the files of the store that list rejected, dropped (with `keep_dropped`) and decontaminated documents with their
+reasons. `removed` joins these and the duplicates. A build that reuses everything keeps the circumstances of the build
+that did the work.
 """
 
 from __future__ import annotations
@@ -22,12 +23,40 @@ from pathlib import Path
 
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES
 from mixproof.ledger.store import Store
+from mixproof.pipeline.dedup import exact, fuzzy, signatures
+from mixproof.pipeline.heldout import create_heldout, decontaminate, heldout_set, overlap_index, reserve
+from mixproof.pipeline.paragraphs import paragraph_hashes
+from mixproof.pipeline.read import identify, inputs, read_task, values
 from mixproof.pipeline.read.documents import RemovalList
 from mixproof.pipeline.read.files import InputFile
 
+from . import encode
+from .dataset import adopt, parts
 from .shard_tokens import EncodedShard
+from .tokenizer import tokenizer, train_tokenizer
 
 VERSIONS_OF = ("gigatoken", "numpy", "pyarrow", "ray", "sentencepiece", "xxhash")
+STAGE_VERSIONS = {
+    "adopt": adopt.STAGE_VERSION,
+    "decontaminate": decontaminate.VERSION,
+    "encode": encode.STAGE_VERSION,
+    "exact": exact.VERSION,
+    "fuzzy": fuzzy.VERSION,
+    "heldout": create_heldout.VERSION,
+    "heldout_set": heldout_set.VERSION,
+    "identify": identify.VERSION,
+    "inputs": inputs.INPUTS_VERSION,
+    "overlap_index": overlap_index.VERSION,
+    "paragraphs": paragraph_hashes.VERSION,
+    "parts": parts.STAGE_VERSION,
+    "read": read_task.VERSION,
+    "reserve": reserve.VERSION,
+    "signatures": signatures.VERSION,
+    "split_by": values.VERSION,
+    "tokenizer": tokenizer.STAGE_VERSION,
+    "train_tokenizer": train_tokenizer.STAGE_VERSION,
+}
+"""Versions of the stages whose outputs a manifest names or depends on; `mixproof diff` compares them."""
 
 
 class Clock:
@@ -82,6 +111,7 @@ def write_circumstances(
         "engines": dict(Counter(shard.engine for shard in shards)),
         "rechecked_documents": sum(shard.rechecked for shard in shards),
         "machine": {"node": platform.node(), "system": platform.platform(), "processors": os.cpu_count()},
+        "stage_versions": STAGE_VERSIONS,
         "code": str(Path(__file__).resolve().parent),
         "versions": {"python": platform.python_version()} | {package: version(package) for package in VERSIONS_OF},
     }

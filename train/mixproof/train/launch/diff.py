@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
+from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, MANIFEST, Manifest, read_manifest
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.spec import Spec
 from mixproof.train.record import IDENTITY, RUN, read_run
@@ -199,21 +199,43 @@ def _diff_builds(path_a: Path, path_b: Path) -> Diff:
     found = differences_of(_statement(a), _statement(b))
     of_spec = differences_of(a.spec, b.spec)
     _, reruns = _reruns_of_build([difference.key for difference in of_spec], b.spec)
-    notes = []
+    notes: tuple[str, ...] = ()
     if a.build != b.build:
         because = tuple(difference.key for difference in of_spec) or ("mixproof",)
         reruns = (*reruns, Rerun("every run on it", because))
         notes = _notes_of_versions(_stage_versions(path_a), _stage_versions(path_b))
-    return Diff("build", str(path_a), str(path_b), found, reruns, tuple(notes))
+    return Diff("build", str(path_a), str(path_b), found, reruns, notes)
 
 
 def _stage_versions(manifest_path: Path) -> dict[str, int] | None:
-    """The stage versions in the circumstances of a build; None if they were not recorded or cannot be read."""
+    """The stage versions in the circumstances of a build.
+
+    Empty if the build is older than this record; None if there are no readable circumstances, so nothing is known.
+    """
     try:
         circumstances: dict[str, Any] = json.loads((manifest_path.parent / CIRCUMSTANCES).read_bytes())
     except (OSError, ValueError):
         return None
-    return circumstances.get("stage_versions")
+    versions: dict[str, int] = circumstances.get("stage_versions", {})
+    return versions
+
+
+def _notes_of_versions(a: Mapping[str, int] | None, b: Mapping[str, int] | None) -> tuple[str, ...]:
+    """One sentence if two builds were made by different versions of the stages."""
+    if a is None or b is None or a == b:
+        return ()
+    effect = "so ids, keys and checksums (`inputs` too) can differ where the content is the same"
+    if not a or not b:
+        older, newer = ("A", "B") if not a else ("B", "A")
+        return (
+            f"{older} was made by an older version of mixproof, which did not record the versions of its stages as "
+            f"{newer} does, {effect}",
+        )
+    stages = sorted({*a, *b})
+    changed = [
+        f"{name} {a.get(name, 'none')} and {b.get(name, 'none')}" for name in stages if a.get(name) != b.get(name)
+    ]
+    return (f"A and B were made by different versions of mixproof's stages ({', '.join(changed)}), {effect}",)
 
 
 def _statement(manifest: Manifest) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_what_was_dropped_is_listed_beside_the_text_it_matched(read_room: ReadRo
     room = read_room({"a": [[*TEXTS, near]]})
     made = room.decontaminate(room.create(tokens=1, min_documents=1))
     (listed,) = made.lists["a"]
-    assert (listed.kind, listed.file, listed.rows) == ("decontaminated", "a.jsonl", 1)
+    assert (listed.kind, listed.file, listed.rows) == ("decontaminated", "0.jsonl", 1)
     (row,) = pq.read_table(room.store.path(listed.path)).to_pylist()
     assert row == {
         "record": 30,

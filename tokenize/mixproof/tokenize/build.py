@@ -1,6 +1,6 @@
 """Build: run all stages of a spec in order, check every equation, and write the manifest of its datasets.
 
-read > steps > dedup > paragraphs > held-out sets > decontamination > encode > parts > manifest > removal lists. Each
+read > steps > dedup > paragraphs > held-out sets > decontamination > encode > parts > removal lists > manifest. Each
 stage reuses the outputs that the store has and makes the missing ones. The account of a source is one chain of rows
 from raw records to encoded documents; E1-E6 are checked before the manifest is written. A tokenizer that the build
 trains never sees held-out text: documents are reserved for the held-out sets before it is trained, or, if the sets are
@@ -35,13 +35,14 @@ from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS, SHARD_BYTES
 from mixproof.pipeline.read.values import split_by_columns
+from mixproof.pipeline.removed.pieces import Difference
 from mixproof.pipeline.removed.removed import list_removed
 
 from .circumstances import Clock, write_circumstances
 from .compose_manifest import Side, add_matrices, refuse_empty, state_build, state_source
 from .dataset.adopt import adopt_sources
 from .dataset.parts import PART_BYTES, make_datasets
-from .encode import encode_texts
+from .encode import encode_texts, not_encoded
 from .pointer import find_build, write_pointer
 from .shard_tokens import Texts
 from .tokenizer.reference import load_reference
@@ -109,10 +110,10 @@ def build(
         )
         for name, source in sources.items()
     }
+    lists = _list_removed(job, sources, documents, sides)
     manifest = state_build(spec, documents.tokenizer, records, documents.against, documents.matrix)
     path = write_manifest(store, manifest)
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
-    lists = _list_removed(job, sources, documents)
     stages = (cluster.stages_run, cluster.stages_reused)
     write_circumstances(store, manifest.build, files, shards, lists, documents.evaluation, job.clock, stages)
     write_pointer(loaded, found, store, manifest.build)
@@ -195,12 +196,16 @@ def _choose_documents(
 
 
 def _list_removed(
-    job: _Job, sources: Mapping[str, SourceDocuments], documents: _Documents
+    job: _Job, sources: Mapping[str, SourceDocuments], documents: _Documents, sides: Mapping[str, tuple[Side, Side]]
 ) -> dict[str, tuple[RemovalList, ...]]:
     """Join the lists of what each source lost; returns the lists of all stages and the joined ones."""
     lists = {name: (*source.lists, *documents.decontaminated.get(name, ())) for name, source in sources.items()}
     with job.clock.time("removed"):
-        removed = list_removed(lists, documents.duplicates, job.store, job.cluster)
+        everything: dict[str, list[RemovalList | Difference]] = {
+            name: [*own, *(lost for side in sides[name] for shard in side.shards for lost in not_encoded(shard))]
+            for name, own in lists.items()
+        }
+        removed = list_removed(everything, documents.duplicates, job.store, job.cluster)
     return {name: (*own, *removed[name]) for name, own in lists.items()}
 
 

@@ -27,6 +27,7 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import Call, run_missing
 from mixproof.pipeline.columns import array_of, column_of, flags, numbers
+from mixproof.pipeline.removed.pieces import Difference
 
 from .dataset.indexed import append_eods, token_dtype
 from .dataset.provenance import OPEN_SCHEMA, TableWriter, regroup
@@ -69,6 +70,16 @@ def _key(texts: Texts, tokenizer: TokenizerRecord) -> str:
     config = {"tokenizer": tokenizer.sha256, "eod_id": tokenizer.eod_id}
     keep = texts.keep.sha256 if texts.keep else None
     return stage_key(STAGE, STAGE_VERSION, config, {"texts": texts.sha256, "keep": keep})
+
+
+def not_encoded(shard: EncodedShard) -> list[Difference]:
+    """Return where the documents are found that encoded to no ids; nothing if there are none."""
+    texts = shard.texts
+    kept = f"{shard.folder}/{PROVENANCE}"
+    return [
+        Difference(LEDGER_STAGE, reason, texts.path, texts.keep, kept, texts.file, texts.first_record, count.documents)
+        for reason, count in shard.row.dropped.items()
+    ]
 
 
 def _finished(texts: Texts, receipt: Receipt) -> EncodedShard:

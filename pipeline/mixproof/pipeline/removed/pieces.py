@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
-from mixproof.pipeline.columns import array_of, column_of, numbers
+from mixproof.pipeline.bitmap import Bitmap, read_bitmap
+from mixproof.pipeline.columns import array_of, column_of, flags, numbers, read_whole, table_of
 from mixproof.pipeline.dedup.duplicates import NO_KEEPER, DuplicateList, Twins, exact_twins, fuzzy_twins
 from mixproof.pipeline.heldout.decontaminate import DECONTAMINATE
 from mixproof.pipeline.paragraphs.dropped_documents import paragraph_twins
@@ -58,7 +59,27 @@ class Duplicates:
         return self.found.documents
 
 
-Piece = RemovalList | Duplicates
+@dataclass(frozen=True)
+class Difference:
+    """The documents of one shard that a stage dropped, known only as those that it did not keep."""
+
+    stage: str
+    reason: str
+    documents: str
+    """Parquet file with `record`, `id` and perhaps `file`, relative to the store."""
+    keep: Bitmap | None
+    """Which of its rows the stage took; None: all."""
+    kept: str
+    """Parquet file with `file` and `record` of what the stage kept."""
+    file: str
+    """Name of the input file; "" if the column `file` names it."""
+    first_record: int
+    """Added to `record` to get the index in that file."""
+    rows: int
+    """Number of documents dropped."""
+
+
+Piece = RemovalList | Duplicates | Difference
 
 
 def save_shards(store: Store, key: str, shards: Sequence[Shard]) -> None:
@@ -97,6 +118,24 @@ def listed_rows(store: Store, piece: RemovalList) -> Iterator[pa.Table]:
                 ],
                 schema=REMOVED_SCHEMA,
             )
+
+
+def difference_rows(store: Store, piece: Difference) -> pa.Table:
+    """Find the documents that a stage did not keep; a table of REMOVED_SCHEMA."""
+    columns = ["record", "id"] if piece.file else ["file", "record", "id"]
+    taken = read_whole(store.path(piece.documents), columns)
+    taken = taken.filter(flags(read_bitmap(store, piece.keep, len(taken))))
+    kept = read_whole(store.path(piece.kept), ["file", "record"])
+    own_names, kept_names = (
+        [piece.file] * len(table) if piece.file else table["file"].to_pylist() for table in (taken, kept)
+    )
+    known = set(zip(kept_names, kept["record"].to_pylist(), strict=True))
+    rows = [
+        (piece.stage, piece.reason, name, record + piece.first_record, id_, None, None, None)
+        for name, record, id_ in zip(own_names, taken["record"].to_pylist(), taken["id"].to_pylist(), strict=True)
+        if (name, record) not in known
+    ]
+    return table_of(rows, REMOVED_SCHEMA)
 
 
 def duplicate_rows(store: Store, group: str, pieces: Sequence[Duplicates]) -> Iterator[pa.Table]:

@@ -2,8 +2,8 @@
 
 For a duplicate it names the document that was kept instead. The list joins what the stages wrote, so it is made after
 them and no other stage reads it. A source has one file, or several of about PART_ROWS rows; one task writes one file.
-Not listed are records of other parts of a split source and documents that `sampler` passed over, and documents
-that steps dropped unless the source sets `keep_dropped`: only the ledger counts these.
+Not listed are records of other parts of a split source, documents that `sampler` passed over, and documents that steps
+dropped unless the source sets `keep_dropped`: only the ledger counts these. `megatron:` sources have no list.
 Memory: about 200 bytes for each row of a file, plus the names of the group's shards.
 """
 
@@ -27,8 +27,10 @@ from .pieces import (
     BATCH_ROWS,
     REMOVED_SCHEMA,
     STAGE,
+    Difference,
     Duplicates,
     Piece,
+    difference_rows,
     duplicate_rows,
     listed_rows,
     save_shards,
@@ -41,12 +43,15 @@ PART_ROWS = 1_000_000
 
 
 def list_removed(
-    lists: Mapping[str, Sequence[RemovalList]], groups: Sequence[GroupDuplicates], store: Store, cluster: Cluster
+    lists: Mapping[str, Sequence[RemovalList | Difference]],
+    groups: Sequence[GroupDuplicates],
+    store: Store,
+    cluster: Cluster,
 ) -> dict[str, tuple[RemovalList, ...]]:
     """Write the lists of removed documents.
 
     Args:
-        lists: by source, the lists that `read`, the steps and `decontaminate` wrote.
+        lists: by source, the lists that `read`, the steps and `decontaminate` wrote, and what encoding did not keep.
         groups: where duplicates are named.
         store: where the lists go.
         cluster: runs the tasks.
@@ -106,14 +111,16 @@ def _tables(store: Store, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
         for piece in some:
             if isinstance(piece, RemovalList):
                 yield from listed_rows(store, piece)
+            elif isinstance(piece, Difference):
+                yield difference_rows(store, piece)
 
 
 def _pieces(
-    lists: Mapping[str, Sequence[RemovalList]], groups: Sequence[GroupDuplicates], store: Store
+    lists: Mapping[str, Sequence[RemovalList | Difference]], groups: Sequence[GroupDuplicates], store: Store
 ) -> dict[str, list[Piece]]:
-    """Return the pieces of each source in the order of stages: read, steps, dedup, paragraphs, decontaminate."""
+    """Return the pieces of each source by stage: read, steps, dedup, paragraphs, decontaminate, encode."""
     pieces: dict[str, list[Piece]] = {
-        name: [each for kind in ("rejected", "dropped") for each in own if each.kind == kind]
+        name: [each for kind in ("rejected", "dropped") for each in own if _kind(each) == kind]
         for name, own in lists.items()
     }
     for group in groups:
@@ -123,5 +130,9 @@ def _pieces(
             for found in group.lists:
                 pieces[group.shards[found.shard].source].append(Duplicates(key, found))
     for name, own in lists.items():
-        pieces[name] += [each for each in own if each.kind == "decontaminated"]
+        pieces[name] += [each for kind in ("decontaminated", None) for each in own if _kind(each) == kind]
     return pieces
+
+
+def _kind(each: RemovalList | Difference) -> str | None:
+    return each.kind if isinstance(each, RemovalList) else None

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xxhash
@@ -15,12 +16,14 @@ from sentencepiece import SentencePieceProcessor
 
 from mixproof.ledger.account import Count
 from mixproof.ledger.errors import AccountError, DamagedFileError
+from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.removed.removed import list_removed
 from mixproof.tokenize import shard_tokens
-from mixproof.tokenize.encode import encode_shard, encode_texts
+from mixproof.tokenize.encode import encode_shard, encode_texts, not_encoded
 from mixproof.tokenize.shard_tokens import Texts
 from mixproof.tokenize.tokenizer.admission import REFERENCE
 
@@ -65,6 +68,25 @@ def test_a_text_that_encodes_to_nothing_is_dropped_and_counted(
     assert read_tokens(store).count(whitespace_eater.eod_id) == 2
 
 
+@pytest.mark.parametrize("file", ["a.jsonl", ""])
+def test_documents_without_tokens_are_in_the_list_of_removed_documents(
+    store: Store, write_shard: WriteShard, whitespace_eater: TokenizerRecord, inline: Cluster, file: str
+) -> None:
+    texts = write_shard(
+        "s", [" ", "one", "  \n", "two"], keep=[False, True, True, True], ids=list("abcd"), file=file, first_record=7
+    )
+    if not file:
+        table = pq.read_table(store.path(texts.path))
+        pq.write_table(table.add_column(0, "file", pa.array(["x", "x", "y", "y"])), store.path(texts.path))
+        texts = replace(texts, sha256=sha256_of_file(store.path(texts.path)), first_record=0)
+    (shard,) = encode_texts([texts], whitespace_eater, store, inline)
+    (listed,) = list_removed({"manual": not_encoded(shard)}, (), store, inline)["manual"]
+    row = {"stage": "encode", "reason": "no_tokens", "file": file or "y", "record": 9 if file else 2, "id": "c"}
+    nothing = dict.fromkeys(["kept_source", "kept_file", "kept_record"])
+    assert pq.read_table(store.path(listed.path)).to_pylist() == [row | nothing]
+    assert listed.rows == 1
+
+
 def test_an_id_outside_the_vocabulary_stops_the_build_before_it_is_cast(
     store: Store, tokenizer: TokenizerRecord, write_shard: WriteShard
 ) -> None:
@@ -99,7 +121,7 @@ def test_a_bitmap_of_another_shard_stops_the_build(
     other = write_shard("other", ["one"], keep=[True])
     texts = replace(write_shard("s", ["one", "two"]), keep=other.keep)
     assert isinstance(texts.keep, Bitmap)
-    with pytest.raises(DamagedFileError, match=r"bool \[2\] expected"):
+    with pytest.raises(DamagedFileError, match=r"expected bool \[2\], found bool \[1\]"):
         run(store, texts, tokenizer)
 
 

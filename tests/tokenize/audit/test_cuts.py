@@ -119,11 +119,11 @@ def test_an_edited_list_is_caught_by_more_than_its_checksum(
     path = make(loaded, store)
     part = read_manifest(path).sources["manual"].cuts[0]
     file = store.path(part.path)
+    receipt = store.receipt(*part.path.split("/")[:2])
+    assert receipt is not None
     pq.write_table(edit(pq.read_table(file)), file)
     sha256 = content_sha256(file)
     path.write_text(path.read_text().replace(part.sha256, sha256))
-    receipt = store.receipt(*part.path.split("/")[:2])
-    assert receipt is not None
     stored = StoredFile(sha256=sha256_of_file(file), bytes=file.stat().st_size, rows_sha256=sha256)
     edited = receipt.model_copy(update={"files": {file.name: stored}})
     store.path(f"{receipt.stage}/{receipt.key}/{RECEIPT}").write_bytes(edited.to_bytes())

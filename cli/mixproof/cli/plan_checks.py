@@ -28,7 +28,7 @@ def check_estimated_caps(spec: Spec, estimates: Mapping[str, Estimate], vocab_si
         check_caps(spec, budgets, most)
     except SpecError as error:
         error.add_note(
-            "there is no build yet: the tokens of each source are the most that files of this size plausibly hold"
+            "there is no build yet: the tokens of each source are an upper estimate from the sizes of its files"
         )
         raise
 

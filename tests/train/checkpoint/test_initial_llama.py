@@ -113,6 +113,7 @@ LINEAR = {"type": "linear", "factor": 4.0}
         ({"num_key_value_heads": 3}, "do not divide evenly"),
         ({"num_hidden_layers": 1}, "tensors that no proxy has, such as model.layers.1."),
         ({"hidden_size": 32.0}, r"hidden_size 32\.0; sizes must be whole numbers"),
+        ({"num_hidden_layers": 2**70}, r"config.json: layers: .*10,000"),
         ({"num_attention_heads": 0}, "num_attention_heads 0"),
         ({"num_attention_heads": "4"}, "num_attention_heads '4'"),
     ],

@@ -58,6 +58,8 @@ def folder(tmp_path: Path) -> Path:
         ("dataset_kwargs: {{data_files: 'hf://datasets/o/n/quiz.json'}}", "data_files hf://.* is outside"),
         ("dataset_kwargs: {{data_files: 'zip://a.json::b.zip'}}", "data_files zip://.* is outside"),
         ("dataset_kwargs: {{data_files: quiz.json, cache_dir: /tmp/c}}", "dataset_kwargs.cache_dir is not supported"),
+        ("dataset_kwargs: {{data_files: quiz.json, base_path: /tmp}}", "dataset_kwargs.base_path is not supported"),
+        ("dataset_kwargs: {{data_files: quiz.json, revision: main}}", "dataset_kwargs.revision is not supported"),
         ("dataset_path: allenai/arc", "dataset_path 'allenai/arc' is not a local format; use one of json"),
         (
             "process_docs: !function ../outside/x.f",

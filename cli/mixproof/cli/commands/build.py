@@ -62,7 +62,7 @@ def build(
     stdout.print(f"build     {short_key(result.manifest.build)}")
     stdout.print(f"manifest  {request.store.location(request.store.relative(result.manifest_path))}", soft_wrap=True)
     circumstances = request.store.location(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
-    stdout.print(f"removed   Removed documents are listed in the files that {circumstances} names", soft_wrap=True)
+    stdout.print(f"removed   lists of removed documents: see `lists` in {circumstances}", soft_wrap=True)
     stdout.print(f"stages    {cluster.stages_run} run, {cluster.stages_reused} reused")
 
 

@@ -194,7 +194,7 @@ def _unknown(suffix: str) -> str:
 
 
 def _meant(folder: Path) -> str:
-    """A hint at a folder whose name is close."""
+    """Suggest a folder with a similar name."""
     parent = folder.absolute().parent
     names = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
     close = difflib.get_close_matches(folder.name, names, n=1)

@@ -158,7 +158,7 @@ class Checks:
 
 
 class _Bound(Checks):
-    """Reports into the `Checks` that it was bound from."""
+    """Checks that report to their owner."""
 
     def __init__(self, owner: Checks, location: Location) -> None:
         super().__init__(location)

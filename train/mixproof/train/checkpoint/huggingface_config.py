@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.train_spec import Architecture
 from mixproof.train.model.model import INIT_STD, NORM_EPSILON
@@ -151,14 +153,18 @@ def shape_of(folder: Path, config: Mapping[str, Any]) -> Architecture:
             f"{folder / CONFIG}: hidden_size {hidden}, num_attention_heads {heads} and num_key_value_heads {kv_heads} "
             "do not divide evenly"
         )
-    return Architecture(
-        layers=sizes["num_hidden_layers"],
-        hidden=hidden,
-        ffn=sizes["intermediate_size"],
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=head_dim or hidden // heads,
-    )
+    try:
+        return Architecture(
+            layers=sizes["num_hidden_layers"],
+            hidden=hidden,
+            ffn=sizes["intermediate_size"],
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim or hidden // heads,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise RequestError(f"{folder / CONFIG}: {first['loc'][0]}: {first['msg']}") from None
 
 
 def rope_base_of(folder: Path, config: Mapping[str, Any]) -> int:

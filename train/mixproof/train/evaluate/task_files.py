@@ -22,8 +22,23 @@ OUTPUT_TYPES = ("multiple_choice", "loglikelihood", "loglikelihood_rolling")
 """What `output_type` may be."""
 DATA_OPTIONS = ("data_files", "data_dir")
 """Options of `dataset_kwargs` that name data."""
-REFUSED_OPTIONS = ("cache_dir", "download_config", "storage_options")
-"""Options of `dataset_kwargs` that take data from elsewhere."""
+READING_OPTIONS = frozenset(
+    (
+        *("block_size", "chunksize", "column_names", "columns", "delimiter", "encoding", "encoding_errors"),
+        *(
+            "escapechar",
+            "field",
+            "header",
+            "keep_default_na",
+            "keep_in_memory",
+            "keep_linebreaks",
+            "na_values",
+            "names",
+        ),
+        *("newlines_in_values", "nrows", "quotechar", "quoting", "sample_by", "sep", "skip_blank_lines", "skiprows"),
+    )
+)
+"""Options of `dataset_kwargs` that only say how local files are read; others could take data from elsewhere."""
 
 OUTSIDE = "include outside"
 """Key under which `_read` notes an include that it did not follow; no key of a task has a space."""
@@ -166,9 +181,8 @@ def _data_problems(task: Mapping[str, Any], folder: Path) -> Iterator[str]:
         )
     if not isinstance(options, Mapping):
         return
-    for name in REFUSED_OPTIONS:
-        if name in options:
-            yield f"dataset_kwargs.{name} is not supported; move the data into the folder and name them in data_files"
+    for name in sorted(map(str, options.keys() - {*DATA_OPTIONS, *READING_OPTIONS})):
+        yield f"dataset_kwargs.{name} is not supported; move the data into the folder and name them in data_files"
     for name in DATA_OPTIONS:
         for location in strings(options.get(name)):
             if outside(folder, location):

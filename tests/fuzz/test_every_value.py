@@ -27,7 +27,7 @@ ALL_FROM = 2000
 """Tries from which no value is left out."""
 FEW = 3
 """Values of each kind of file else."""
-ALONE = {"files.json", "identity.json", "index.json", "manifest.json", "receipts.parquet", "run.json"}
+ALONE = {"files.json", "identity.json", "index.json", "manifest.json", "receipts.parquet", "run.json", "shards.json"}
 """Records that lead to other files: damaged together with them, they would hide them."""
 SECOND = "\ue000"
 """Marks the second of two equal keys until they are written."""

@@ -92,7 +92,7 @@ def test_an_error_in_the_child_is_the_users_own(shard: tuple[Store, ReadTask]) -
     mark.parent.mkdir(parents=True)
     mark.write_bytes((1).to_bytes(8, "little"))
     Path(task.plan.files[0].url).write_text("{}")
-    with pytest.raises(RequestError, match="changed while it was read"):
+    with pytest.raises(RequestError, match="changed since it was found"):
         read_shards(store, [task])
 
 
@@ -134,7 +134,9 @@ def test_a_footer_that_ends_the_process_of_its_reader_ends_in_an_error_with_the_
     mark.parent.mkdir(parents=True)
     mark.write_bytes((0).to_bytes(8, "little"))  # as the worker leaves it that died
     monkeypatch.setattr(quarantine, "MOST_CRASHES", 1)
-    with pytest.raises((ProcessDiedError, DamagedFileError), match=r"a\.parquet.*damaged"):
+    with pytest.raises(
+        (ProcessDiedError, DamagedFileError, RequestError), match=r"a\.parquet.*(damaged|of type float)"
+    ):
         read_shards(store, [task])
 
 

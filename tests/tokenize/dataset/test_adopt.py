@@ -248,10 +248,14 @@ def test_a_pair_that_is_not_whole_is_refused(
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("old/web}", "old/web, steps: [length]}", r"legacy\.steps: is about texts"),
-        ("{sentencepiece: tok.model}", "{train: {vocab_size: 500}}", r"legacy\.megatron: tokens need the tokenizer"),
-        ("heldout:", "dedup: {exact: true, keep: [legacy]}\nheldout:", r"dedup\.keep.*'legacy' has tokens only"),
-        ("megatron: old/web", "files: a.jsonl, tokenizer_sha256: " + "ab" * 32, r"tokenizer_sha256: says which"),
+        ("old/web}", "old/web, steps: [length]}", r"legacy\.steps: applies only to texts"),
+        ("{sentencepiece: tok.model}", "{train: {vocab_size: 500}}", r"legacy\.megatron: needs the tokenizer"),
+        ("heldout:", "dedup: {exact: true, keep: [legacy]}\nheldout:", r"dedup\.keep.*'legacy' has only tokens"),
+        (
+            "megatron: old/web",
+            "files: a.jsonl, tokenizer_sha256: " + "ab" * 32,
+            r"tokenizer_sha256: applies only to a `megatron` source",
+        ),
     ],
 )
 def test_keys_that_need_texts_are_refused(run: Callable[..., BuildResult], old: str, new: str, said: str) -> None:

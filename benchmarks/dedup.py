@@ -42,8 +42,8 @@ from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.dedup.edges import STAGE
 from mixproof.pipeline.dedup.fuzzy import deduplicate_fuzzily
 from mixproof.pipeline.dedup.keepers import LOSERS
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.read.files import find_files
 
 JACCARD_BANDS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.000001)
 MIN_WORDS = 20

@@ -38,8 +38,8 @@ from inline import Inline, peak_bytes
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import OnBadRecord, Source, Spec, Step
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import SourceDocuments, read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.readers.jsonl import read_jsonl
 from mixproof.pipeline.readers.parquet import read_parquet
 from mixproof.pipeline.record import Raw, Records

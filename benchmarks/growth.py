@@ -36,9 +36,9 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.heldout.create_heldout import create_heldout
 from mixproof.pipeline.heldout.decontaminate import decontaminate
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
 from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.selection import Selection
 
 NOTHING = "nothing"

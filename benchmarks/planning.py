@@ -31,8 +31,8 @@ from mixproof.ledger.receipt import seal
 from mixproof.ledger.sealed import RECEIPTS, ROW_GROUP, SCHEMA, SEALED, VERSION
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
+from mixproof.pipeline.inputs.files import InputFile, find_files
 from mixproof.pipeline.read import identify, read_task
-from mixproof.pipeline.read.files import InputFile, find_files
 from mixproof.pipeline.read.shards import DOCUMENTS, HASHES, REJECTS, SHARD_BYTES, plan_shards
 
 MISSING = 1000

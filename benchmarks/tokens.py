@@ -42,8 +42,8 @@ import mixproof.tokenize.dataset.parts
 from inline import Inline
 from mixproof.ledger.store import Attempt, Store
 from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.shard_output import ShardOutput
 from mixproof.pipeline.read.shards import DOCUMENTS
 from mixproof.tokenize.dataset.parts import make_datasets

@@ -13,7 +13,7 @@ from conftest import SPEC, Finished, write_experiment
 from mixproof.cli.commands.search_spec import write_spec
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.search.space import Space
-from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.inputs.files import find_files
 
 Mixproof = Callable[..., Finished]
 SOURCES = ("web", "code", "books")

@@ -26,8 +26,8 @@ from mixproof.pipeline.heldout.decontaminate import Decontaminated, decontaminat
 from mixproof.pipeline.heldout.evaluation import find_evaluation_files
 from mixproof.pipeline.heldout.heldout_set import Heldout
 from mixproof.pipeline.heldout.reserve import Reserve, reserve_heldout
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import SourceDocuments, read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.selection import Selection
 
 MakeSpec = Callable[..., Spec]

@@ -16,7 +16,7 @@ from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import SplitSource, split_sources, stated_values, with_named_parts, with_parts
-from mixproof.pipeline.read.files import InputFile, find_files
+from mixproof.pipeline.inputs.files import InputFile, find_files
 from mixproof.pipeline.read.values import files_of_parts
 from mixproof.pipeline.steps import make_steps
 from mixproof.tokenize.estimate import Estimate, estimate

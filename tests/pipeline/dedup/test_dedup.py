@@ -24,9 +24,9 @@ from mixproof.pipeline.dedup import exact
 from mixproof.pipeline.dedup.dedup import Deduplicated, deduplicate
 from mixproof.pipeline.dedup.exact import losers_of, range_count
 from mixproof.pipeline.dedup.scope import dedup_groups
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.by_hash import HASHED_DTYPE
 from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.shards import SHARD_BYTES
 
 MakeSpec = Callable[..., Spec]

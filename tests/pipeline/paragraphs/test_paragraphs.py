@@ -21,12 +21,12 @@ from mixproof.mixtures.dedup_spec import Dedup, ParagraphDedup
 from mixproof.mixtures.spec import Source, Spec
 from mixproof.pipeline.bitmap import read_bitmap
 from mixproof.pipeline.dedup.dedup import deduplicate
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.paragraphs import copies, cut_lists
 from mixproof.pipeline.paragraphs.cutting import cut_text
 from mixproof.pipeline.paragraphs.paragraph_hashes import paragraphs_of
 from mixproof.pipeline.paragraphs.paragraphs import DeduplicatedParagraphs, deduplicate_paragraphs
 from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import SHARD_BYTES
 

@@ -12,8 +12,8 @@ import pytest
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Source, Spec, Step
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.columns import check_columns
-from mixproof.pipeline.read.files import find_files
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from mixproof.ledger.errors import BadRecordsError, DamagedFileError, RequestErr
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Source, Spec, Step
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import SourceDocuments, read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.shards import SHARD_BYTES
 
 MakeSpec = Callable[..., Spec]

@@ -23,8 +23,8 @@ from mixproof.ledger.errors import BadRecordsError, DamagedFileError, RequestErr
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Limits, Source, Spec
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import SourceDocuments, read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.identify import hash_input
 from mixproof.pipeline.readers import raw
 from mixproof.pipeline.readers.jsonl import read_jsonl

@@ -14,8 +14,8 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.identify import identify
 
 

@@ -9,8 +9,8 @@ from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.progress import ReadProgress, read_progress
 
 LINE = b'{"text": "a document of some words"}\n'

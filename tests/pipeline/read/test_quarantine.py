@@ -16,9 +16,9 @@ from mixproof.ledger.errors import BadRecordsError, DamagedFileError, ProcessDie
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Source, Spec, Step
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read import quarantine
 from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.identify import hash_input
 from mixproof.pipeline.read.quarantine import read_shards
 from mixproof.pipeline.read.read import mark_of

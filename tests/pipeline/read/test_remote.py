@@ -18,8 +18,8 @@ from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Source, Spec
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import InputFile, find_files
 from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.read.files import InputFile, find_files
 from mixproof.pipeline.read.identify import hash_input, identify
 from mixproof.pipeline.read.read import read_shard
 from mixproof.pipeline.read.read_task import read_task

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixproof.pipeline.read.files import InputFile
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.read.shards import ShardPlan, plan_shards
 
 

@@ -12,8 +12,8 @@ import pytest
 from in_process import InProcess
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Source, Spec, Step
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read import trial
-from mixproof.pipeline.read.files import find_files
 
 TEXTS = [f"བོད་སྐད་ནི་བོད་མིའི་སྐད་ཡིག་ཡིན། འདི་ནི་ཡིག་གྲངས་{number}པ་ཡིན།" for number in range(30)]
 

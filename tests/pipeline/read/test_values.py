@@ -19,8 +19,8 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.spec import Source, Spec, Step
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import SourceDocuments, read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.values import split_by_columns
 from mixproof.pipeline.readers.value import value_of
 from mixproof.pipeline.record import Raw, Reject

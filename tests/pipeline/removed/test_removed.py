@@ -19,9 +19,9 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.dedup_spec import Dedup, FuzzyDedup, ParagraphDedup
 from mixproof.mixtures.spec import Source, Spec, Step
 from mixproof.pipeline.dedup.dedup import deduplicate
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
 from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import SHARD_BYTES
 from mixproof.pipeline.removed import removed

@@ -18,7 +18,7 @@ from mixproof.ledger.manifest import read_manifest
 from mixproof.ledger.receipt import RECEIPT, StoredFile
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import LoadedSpec, load_spec
-from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.tokenize.audit import Failure, replay_build
 from mixproof.tokenize.audit.arithmetic import check_arithmetic
 from mixproof.tokenize.audit.cuts import check_cuts

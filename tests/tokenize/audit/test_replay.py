@@ -19,7 +19,7 @@ from in_process import InProcess
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import LoadedSpec, load_spec
-from mixproof.pipeline.read.files import InputFile, find_files
+from mixproof.pipeline.inputs.files import InputFile, find_files
 from mixproof.tokenize.audit import Failure, replay_build
 from mixproof.tokenize.build import build
 

@@ -24,7 +24,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.tokenize.audit import audit_build
 from mixproof.tokenize.audit.report import Reencoded
 from mixproof.tokenize.build import BuildResult, build

@@ -29,9 +29,9 @@ from mixproof.pipeline.heldout.heldout_set import Heldout, HeldoutSet
 from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_sizes
 from mixproof.pipeline.heldout.import_heldout import import_heldout
 from mixproof.pipeline.heldout.reserve import reserve_heldout
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
 from mixproof.pipeline.read.documents import RemovalList, SourceDocuments, read_sources
-from mixproof.pipeline.read.files import find_files
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS, SHARD_BYTES
 from mixproof.pipeline.read.values import split_by_columns

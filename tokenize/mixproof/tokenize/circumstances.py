@@ -25,10 +25,10 @@ from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES
 from mixproof.ledger.store import Store
 from mixproof.pipeline.dedup import exact, fuzzy, signatures
 from mixproof.pipeline.heldout import create_heldout, decontaminate, heldout_set, overlap_index, reserve
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.paragraphs import paragraph_hashes
 from mixproof.pipeline.read import identify, inputs, read_task, values
 from mixproof.pipeline.read.documents import RemovalList
-from mixproof.pipeline.read.files import InputFile
 
 from . import encode
 from .dataset import adopt, parts

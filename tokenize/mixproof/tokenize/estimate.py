@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixproof.pipeline.read.files import InputFile
+from mixproof.pipeline.inputs.files import InputFile
 
 from .dataset.foreign_index import header_itemsize
 

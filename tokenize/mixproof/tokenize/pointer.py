@@ -21,7 +21,7 @@ from mixproof.ledger.store import Store
 from mixproof.ledger.version import VERSION
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
-from mixproof.pipeline.read.files import InputFile, find_files, find_others
+from mixproof.pipeline.inputs.files import InputFile, find_files, find_others
 
 from .tokenizer.huggingface import CONFIGS
 from .tokenizer.tokenizer import given_tokenizer

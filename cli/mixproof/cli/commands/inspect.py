@@ -19,7 +19,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.quantities import exact_string, parse_share
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.trial import Sample, StepTrial, try_steps
 from mixproof.pipeline.read.values import split_by_columns
 from mixproof.pipeline.record import PASSED_OVER

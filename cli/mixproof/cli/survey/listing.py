@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixproof.ledger.errors import RequestError
-from mixproof.pipeline.read.formats import Format, kind_by_name
+from mixproof.pipeline.inputs.formats import Format, kind_by_name
 
 MOST_FILES = 500_000
 """More are refused, because each takes a line of memory and a look."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from mixproof.pipeline.read.formats import Format
+from mixproof.pipeline.inputs.formats import Format
 
 MOST_RECORDS = 100
 MOST_BYTES = 4_000_000

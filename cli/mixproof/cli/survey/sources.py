@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from mixproof.pipeline.read.formats import TREES, Format
+from mixproof.pipeline.inputs.formats import TREES, Format
 from mixproof.tokenize.estimate import BYTES_PER_TOKEN, USUAL_UNPACKED
 
 from .fields import Fields, find_fields, languages_of

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.spec import Spec
-from mixproof.pipeline.read.files import InputFile, find_others
+from mixproof.pipeline.inputs.files import InputFile, find_others
 from mixproof.pipeline.readers.jsonl import BOM, split_lines
 from mixproof.pipeline.readers.raw import local_copy, plain_blocks, unpacked_blocks
 from mixproof.pipeline.readers.unchanged import hash_file

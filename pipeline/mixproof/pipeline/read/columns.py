@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mixproof.mixtures.spec import Source, Spec
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.parquet import check_parquet
 from mixproof.pipeline.readers.remote import is_remote
-
-from .files import InputFile
 
 
 def check_columns(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> None:

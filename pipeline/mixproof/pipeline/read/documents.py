@@ -17,6 +17,8 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.inputs.files import InputFile
+from mixproof.pipeline.inputs.formats import TREES
 from mixproof.pipeline.readers.remote import is_of_this_process
 from mixproof.pipeline.record import OTHER_PART
 from mixproof.pipeline.steps import NOT_SAMPLED, make_steps
@@ -24,8 +26,6 @@ from mixproof.pipeline.steps import NOT_SAMPLED, make_steps
 from .bad_records import check_bad_records
 from .batches import share_tasks
 from .columns import check_columns
-from .files import InputFile
-from .formats import TREES
 from .identify import identify
 from .inputs import write_inputs
 from .quarantine import read_shards

@@ -16,11 +16,11 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.remote import is_of_this_process, is_remote
 from mixproof.pipeline.readers.unchanged import FileVersion, check_found, hash_file
 
 from .batches import share_tasks
-from .files import InputFile
 
 STAGE = "identify"
 VERSION = 3

@@ -11,8 +11,8 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import InputsRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import table_of
+from mixproof.pipeline.inputs.files import InputFile
 
-from .files import InputFile
 from .read_task import STAGE
 
 INPUTS = "inputs.parquet"

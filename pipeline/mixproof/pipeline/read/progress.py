@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from mixproof.ledger.receipts import iter_receipts
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.inputs.files import InputFile
 
-from .files import InputFile
 from .identify import recall
 from .read_task import STAGE, read_keys
 from .shards import SHARD_BYTES, ShardPlan, plan_shards

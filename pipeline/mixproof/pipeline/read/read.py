@@ -15,12 +15,12 @@ from pathlib import Path
 from mixproof.ledger.account import check_chain
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
+from mixproof.pipeline.inputs.files import InputFile
+from mixproof.pipeline.inputs.formats import TREES
 from mixproof.pipeline.readers.unchanged import FileVersion, check_content, check_found, unchanged
 from mixproof.pipeline.record import POISON, Raw, Records, Reject, detail_of
 from mixproof.pipeline.steps import apply_steps, make_steps, steps_digest
 
-from .files import InputFile
-from .formats import TREES
 from .read_task import STAGE, ReadTask
 from .records import records_of
 from .shard_output import ShardOutput

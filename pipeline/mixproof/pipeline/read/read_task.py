@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from mixproof.ledger.fingerprint import StageKeys
 from mixproof.mixtures.spec import Limits, Source, Step
 from mixproof.mixtures.split_sources import SplitSource
+from mixproof.pipeline.inputs.formats import TREES, Compression, Format
 from mixproof.pipeline.readers.html import PACKAGES as HTML_PACKAGES
 from mixproof.pipeline.readers.html import VERSION as HTML_VERSION
 from mixproof.pipeline.readers.raw import NO_OTHER_LIMITS
 from mixproof.pipeline.steps import steps_digest, steps_identity
 
-from .formats import TREES, Compression, Format
 from .shards import ShardPlan
 from .watch import PATIENCE_SECONDS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.arrow import read_arrow
 from mixproof.pipeline.readers.code import read_code
 from mixproof.pipeline.readers.jsonl import read_jsonl
@@ -15,7 +16,6 @@ from mixproof.pipeline.readers.warc import read_warc, read_wet
 from mixproof.pipeline.record import Records
 from mixproof.pipeline.steps import needs_fields
 
-from .files import InputFile
 from .read_task import ReadTask
 
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mixproof.pipeline.inputs.files import InputFile
+from mixproof.pipeline.inputs.formats import TREES
 from mixproof.pipeline.readers.remote import is_chain
-
-from .files import InputFile
-from .formats import TREES
 
 SHARD_BYTES = 128 * 1000 * 1000
 """Raw bytes of a shard: half a second to read, minutes with heavy filters."""

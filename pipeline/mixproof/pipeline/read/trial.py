@@ -19,11 +19,11 @@ from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import OnBadRecord, Source, Spec, Step
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.record import OTHER_PART
 from mixproof.pipeline.steps.segmentation.words import NoWordsError, splitter_of
 
 from .documents import SourceDocuments, read_sources
-from .files import InputFile
 from .shard_output import ROW_GROUP_ROWS, iter_rejects
 from .shards import DROPPED, Shard
 

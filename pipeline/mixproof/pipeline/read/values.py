@@ -19,6 +19,7 @@ from mixproof.mixtures.spec_part import MAX_NAME_CHARS
 from mixproof.mixtures.split_sources import MAX_PARTS, SplitSource, split_sources, with_parts
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.remote import is_of_this_process
 from mixproof.pipeline.readers.value import value_of
 from mixproof.pipeline.record import Raw
@@ -26,7 +27,6 @@ from mixproof.pipeline.steps import make_steps
 
 from .batches import SHARDS_PER_TASK, share_tasks
 from .columns import check_columns
-from .files import InputFile
 from .identify import identify
 from .read_task import ReadTask, read_task
 from .records import records_of

@@ -31,9 +31,9 @@ from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, read
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Limits, Source, Spec
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.paragraphs.cutting import cut_text
 from mixproof.pipeline.read.batches import share_tasks
-from mixproof.pipeline.read.files import InputFile
 from mixproof.pipeline.read.identify import hash_input
 from mixproof.pipeline.read.read_task import read_task
 from mixproof.pipeline.read.records import records_of

@@ -31,7 +31,7 @@ from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import Call, run_missing
 from mixproof.pipeline.columns import column_of, numbers
-from mixproof.pipeline.read.files import InputFile
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.read.identify import identify
 from mixproof.pipeline.read.inputs import write_inputs
 from mixproof.pipeline.readers.raw import open_input

@@ -15,7 +15,7 @@ import xxhash
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Spec
-from mixproof.pipeline.read.files import InputFile, find_others
+from mixproof.pipeline.inputs.files import InputFile, find_others
 from mixproof.pipeline.readers.jsonl import read_jsonl
 from mixproof.pipeline.readers.parquet import read_parquet
 from mixproof.pipeline.readers.unchanged import hash_file, verified

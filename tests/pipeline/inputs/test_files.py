@@ -11,7 +11,7 @@ import pytest
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.spec import Source, Spec
-from mixproof.pipeline.read.files import find_files
+from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.readers.raw import blocks_from
 from mixproof.pipeline.readers.unchanged import hash_file
 

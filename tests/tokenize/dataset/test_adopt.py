@@ -28,7 +28,8 @@ from mixproof.pipeline.inputs.files import find_files
 from mixproof.tokenize.audit import audit_build
 from mixproof.tokenize.audit.report import Reencoded
 from mixproof.tokenize.build import BuildResult, build
-from mixproof.tokenize.dataset.adopt import Pair, adopt_pair
+from mixproof.tokenize.dataset.adopt import adopt_pair
+from mixproof.tokenize.dataset.foreign_pair import Pair
 from mixproof.tokenize.estimate import estimate
 
 SPEC = """\

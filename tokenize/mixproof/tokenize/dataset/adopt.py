@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -39,6 +38,7 @@ from mixproof.pipeline.readers.unchanged import verified
 from mixproof.tokenize.shard_tokens import PROVENANCE, TOKENS, EncodedShard, Texts
 
 from .foreign_index import ForeignIndex, read_foreign_index
+from .foreign_pair import Pair, check_block, check_dtype, check_unchanged
 from .indexed import token_dtype
 from .parts import make_datasets
 from .provenance import OPEN_SCHEMA, TableWriter, regroup
@@ -49,20 +49,6 @@ READ = "read"
 NO_TOKENS = "no_tokens"
 BLOCK_TOKENS = 1 << 23
 """Tokens per block; a longer document is a block of its own."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A `.bin` with its `.idx`."""
-
-    source: str
-    file: str
-    """Name of the `.bin`, as recorded in the provenance."""
-    bin_url: str
-    bin_bytes: int
-    idx_url: str
-    sha256: tuple[str, str]
-    """SHA-256 of `.bin` and `.idx`."""
 
 
 def adopt_sources(
@@ -154,8 +140,8 @@ def adopt_pair(store: Store, key: str, pair: Pair, tokenizer: TokenizerRecord) -
 def _copy_pair(attempt: Attempt, pair: Pair, tokenizer: TokenizerRecord) -> tuple[StageRow, int]:
     """Write ids and provenance; return the account and the tokens kept."""
     index = read_foreign_index(pair.idx_url, pair.bin_url, pair.bin_bytes)
-    _check_unchanged(pair.idx_url, pair.sha256[1], index.sha256)
-    _check_dtype(pair, index, tokenizer)
+    check_unchanged(pair.idx_url, pair.sha256[1], index.sha256)
+    check_dtype(pair, index, tokenizer)
     dtype = token_dtype(tokenizer.vocab_size)
     with (
         open_input(pair.bin_url) as ids,
@@ -175,24 +161,6 @@ def _copy_pair(attempt: Attempt, pair: Pair, tokenizer: TokenizerRecord) -> tupl
         dropped={NO_TOKENS: Count(documents=empty, bytes=0)} if empty else {},
     )
     return row.check(source=pair.source, unit=pair.file), int(index.lengths[kept].sum())
-
-
-def _check_unchanged(url: str, expected: str, found: str) -> None:
-    """Refuse content other than that which names the output: a file may be replaced after it was identified."""
-    if found != expected:
-        raise RequestError(
-            f"{url}: the file changed during the build: its SHA-256 was {expected} and is now {found}; build again "
-            "when nothing writes to it"
-        )
-
-
-def _check_dtype(pair: Pair, index: ForeignIndex, tokenizer: TokenizerRecord) -> None:
-    if np.iinfo(index.dtype).max < tokenizer.vocab_size - 1:
-        raise RequestError(
-            f"source {pair.source}: {pair.idx_url}: ids are {index.dtype.name}, which cannot hold a vocabulary of "
-            f"{tokenizer.vocab_size:,}: larger ids overflowed when it was written, or it was made with another "
-            "tokenizer; tokenize the texts again"
-        )
 
 
 def _copy(
@@ -219,48 +187,12 @@ def _copy(
             raise RequestError(
                 f"{pair.bin_url}: the file became shorter while it was read; build when it is completely written"
             )
-        _check_block(pair, tokenizer, block, lengths, first)
+        check_block(pair, tokenizer, block, lengths, first)
         kept = lengths > 1
         out.write(block[np.repeat(kept, lengths)].astype(dtype).data)
         yield _provenance(block, lengths, kept, first)
         first = last
-    _check_unchanged(pair.bin_url, pair.sha256[0], digest.hexdigest())
-
-
-def _check_block(
-    pair: Pair, tokenizer: TokenizerRecord, ids: NDArray[np.int32], lengths: NDArray[np.int64], first: int
-) -> None:
-    """Check ids and EODs of the documents from `first` on."""
-    ends = np.cumsum(lengths)
-    location = f"source {pair.source}: {pair.bin_url}"
-
-    def document_of(token: int) -> int:
-        return first + int(np.searchsorted(ends, token, "right"))
-
-    wrong = np.flatnonzero((ids < 0) | (ids >= tokenizer.vocab_size))
-    if len(wrong):
-        token = int(wrong[0])
-        raise RequestError(
-            f"{location}: document {document_of(token)} contains id {int(ids[token])}, but the ids of the tokenizer "
-            f"are below {tokenizer.vocab_size}; the dataset was made with another tokenizer"
-        )
-    last = ends[lengths > 0] - 1
-    missing = last[ids[last] != tokenizer.eod_id]
-    if len(missing):
-        raise RequestError(
-            f"{location}: document {document_of(int(missing[0]))} ends with id {int(ids[missing[0]])} instead of EOD "
-            f"{tokenizer.eod_id}, and so do {len(missing)} of {len(lengths)} documents from {first} on; write the "
-            "dataset with --append-eod, or set `tokenizer.eod` to its end of document"
-        )
-    is_eod = ids == tokenizer.eod_id
-    is_eod[last] = False
-    if is_eod.any():
-        token = int(is_eod.argmax())
-        raise RequestError(
-            f"{location}: document {document_of(token)} contains EOD {tokenizer.eod_id} before its end; there are "
-            f"{int(is_eod.sum())} such EODs in this block. Either texts contained the token literally or documents "
-            "were joined; build from the texts instead"
-        )
+    check_unchanged(pair.bin_url, pair.sha256[0], digest.hexdigest())
 
 
 def _provenance(ids: NDArray[np.int32], lengths: NDArray[np.int64], kept: NDArray[np.bool_], first: int) -> pa.Table:

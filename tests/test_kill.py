@@ -41,7 +41,8 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def built_bytes(store: Path) -> dict[str, bytes]:
-    files = [path for stage in ("encode", "builds") for path in (store / stage).rglob("*") if path.is_file()]
+    """Files of a store, without the hidden scratch file that a kill between writing and renaming leaves."""
+    files = [path for stage in ("encode", "builds") for path in (store / stage).rglob("[!.]*") if path.is_file()]
     volatile = {"circumstances.json"}
     return {path.relative_to(store).as_posix(): path.read_bytes() for path in files if path.name not in volatile}
 

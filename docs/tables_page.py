@@ -91,7 +91,7 @@ LINES = (
     (
         "throughput.jsonl",
         Throughput,
-        "In a run's folder: a line about every ten seconds of every attempt. It is no part of the run's identity.",
+        "In a run's folder: one line about every ten seconds of each attempt. It is not part of the run's identity.",
     ),
 )
 

@@ -55,7 +55,7 @@ def execute(script: str) -> dict[str, Any]:
 
 
 def _run(source: str, namespace: dict[str, object], number: int) -> list[dict[str, Any]]:
-    """Run one cell; progress on stderr is no output."""
+    """Run one cell; progress on stderr does not count as output."""
     tree = ast.parse(source)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     printed = io.StringIO()

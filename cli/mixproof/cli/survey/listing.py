@@ -153,7 +153,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _enters(folder: Path) -> bool:
-    """Whether a folder can be listed and is no store of mixproof's."""
+    """Whether a folder can be listed and is not a mixproof store."""
     return os.access(folder, os.R_OK | os.X_OK) and not (folder / "builds" / "by-spec").is_dir()
 
 

@@ -215,13 +215,8 @@ def _save_stream(
             )
         )
     return StreamRecord(
-        source=stream.source,
-        draw=stream.draw.record,
-        dataset_documents=stream.draw.dataset_documents,
-        dataset_tokens=stream.draw.dataset_tokens,
-        windows=stream.windows,
+        **_drawn(stream, number, folder, files),
         rest=stream.unused_tokens,
-        lengths=_save_array(stream.lengths, f"stream-{number:03d}-lengths", folder, files),
         epochs=tuple(epochs),
     )
 
@@ -244,15 +239,22 @@ def _save_packed(
             )
         )
     return PackedStreamRecord(
-        source=stream.source,
-        draw=stream.draw.record,
-        dataset_documents=stream.draw.dataset_documents,
-        dataset_tokens=stream.draw.dataset_tokens,
-        windows=stream.windows,
+        **_drawn(stream, number, folder, files),
         padding=stream.padding,
-        lengths=_save_array(stream.lengths, f"stream-{number:03d}-lengths", folder, files),
         epochs=tuple(epochs),
     )
+
+
+def _drawn(stream: Stream | PackedStream, number: int, folder: Path, files: dict[str, str]) -> dict[str, Any]:
+    """Save the lengths of a stream's documents; return what its record says of the draw and its windows."""
+    return {
+        "source": stream.source,
+        "draw": stream.draw.record,
+        "dataset_documents": stream.draw.dataset_documents,
+        "dataset_tokens": stream.draw.dataset_tokens,
+        "windows": stream.windows,
+        "lengths": _save_array(stream.lengths, f"stream-{number:03d}-lengths", folder, files),
+    }
 
 
 def _save_phase(phase: PhaseOrder, number: int, folder: Path, files: dict[str, str]) -> PhaseIndexRecord:

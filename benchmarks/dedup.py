@@ -36,8 +36,9 @@ from scipy.sparse import csr_array
 
 from inline import Inline
 from mixproof.ledger.store import Store
-from mixproof.mixtures.dedup_spec import FuzzyDedup
-from mixproof.mixtures.spec import OnBadRecord, Source, Spec
+from mixproof.mixtures.blocks.dedup import FuzzyDedup
+from mixproof.mixtures.blocks.source import OnBadRecord, Source
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.dedup.edges import STAGE
 from mixproof.pipeline.dedup.fuzzy import deduplicate_fuzzily

@@ -36,7 +36,8 @@ from loguru import logger
 from filters import FILTERS, compare_filters, rates
 from inline import Inline, peak_bytes
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import OnBadRecord, Source, Spec, Step
+from mixproof.mixtures.blocks.source import OnBadRecord, Source, Step
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import SourceDocuments, read_sources

@@ -26,7 +26,7 @@ from datatrove.pipeline.filters import (
 )
 
 from dedup import texts_of
-from mixproof.mixtures.spec import Step
+from mixproof.mixtures.blocks.source import Step
 from mixproof.pipeline.record import Raw
 from mixproof.pipeline.steps import Drop, make_steps
 from mixproof.pipeline.steps.document import Document

@@ -30,8 +30,10 @@ import pyarrow.parquet as pq
 from dedup import texts_in
 from inline import peak_bytes
 from mixproof.ledger.store import Store
-from mixproof.mixtures.dedup_spec import Dedup, FuzzyDedup, ParagraphDedup
-from mixproof.mixtures.spec import Decontaminate, HeldoutCreate, HeldoutSpec, OnBadRecord, Source, Spec
+from mixproof.mixtures.blocks.dedup import Dedup, FuzzyDedup, ParagraphDedup
+from mixproof.mixtures.blocks.heldout import Decontaminate, HeldoutCreate, HeldoutSpec
+from mixproof.mixtures.blocks.source import OnBadRecord, Source
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.heldout.create_heldout import create_heldout

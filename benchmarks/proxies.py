@@ -34,7 +34,7 @@ from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from torch import Tensor
 
 from mixproof.ledger.store import Store
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.tokenize.dataset.indexed import write_index
 from mixproof.train.data.streams import Stream
 from mixproof.train.distributed import process_group

@@ -20,8 +20,8 @@ import pytest
 
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
-from mixproof.mixtures.quantities import exact_string
 from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.values.quantities import exact_string
 
 TRIES = min(int(os.environ.get("MIXPROOF_FUZZ_TRIES", "40")), 2000)
 SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}

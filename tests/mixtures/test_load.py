@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from mixproof.mixtures.blocks.heldout import EvaluationFiles
+from mixproof.mixtures.blocks.source import Step
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
-from mixproof.mixtures.spec import EvaluationFiles, Spec, Step
+from mixproof.mixtures.spec import Spec
 
 LoadText = Callable[[str], Spec]
 LoadWith = Callable[[str, str], Spec]

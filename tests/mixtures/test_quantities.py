@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixproof.mixtures.quantities import (
+from mixproof.mixtures.values.quantities import (
     exact_string,
     parse_bytes,
     parse_number,

@@ -16,8 +16,10 @@ import pytest
 
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.store import Store
-from mixproof.mixtures.dedup_spec import Dedup
-from mixproof.mixtures.spec import Decontaminate, HeldoutCreate, HeldoutSpec, OnBadRecord, Source, Spec
+from mixproof.mixtures.blocks.dedup import Dedup
+from mixproof.mixtures.blocks.heldout import Decontaminate, HeldoutCreate, HeldoutSpec
+from mixproof.mixtures.blocks.source import OnBadRecord, Source
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.train_spec import Architecture, Proxy
+from mixproof.mixtures.blocks.train import Architecture, Proxy
 from mixproof.train.distributed import process_group
 from mixproof.train.model.model import build_model
 from mixproof.train.proxies import (

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from .blocks.mixture import Mixture, ShareSpec
 from .key_positions import KeyPath, Problem, nearest
 from .mixture_forms import RESERVED
-from .quantities import exact_string, percent_string
-from .spec import Mixture, ShareSpec, Spec
+from .spec import Spec
+from .values.quantities import exact_string, percent_string
 
 MAX_UNTIL = 10
 """Largest end of a branch, as a multiple of the proxy's tokens: catches 80 when 80% is meant."""

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from .blocks.mixture import DEFAULT_MAX_EPOCHS
 from .key_positions import KeyPath, Problem
 from .mixture_forms import normalize_mixtures
-from .quantities import parse_decimal, parse_number
-from .spec import DEFAULT_MAX_EPOCHS
+from .values.quantities import parse_decimal, parse_number
 
 SWITCHED = ("fuzzy", "paragraphs")
 """Keys of `dedup` for which `true` means the defaults."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .dedup_spec import Dedup
-from .spec import Limits, Source, Spec
+from .blocks.dedup import Dedup
+from .blocks.source import Limits, Source
+from .spec import Spec
 from .split_sources import SplitSource
 
 FORMATS_BY_CONTENT = frozenset({"jsonl", "parquet", "arrow"})

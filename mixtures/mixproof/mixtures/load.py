@@ -20,7 +20,7 @@ from .checks import find_problems
 from .forms import normalize
 from .key_positions import KeyPath, KeyPositions, Problem, nearest
 from .spec import Spec
-from .spec_part import NAME, NAME_RULE
+from .values.spec_part import NAME, NAME_RULE
 from .yaml_tree import NO_VALUE, read_tree
 
 STEP_DEPTH = 5

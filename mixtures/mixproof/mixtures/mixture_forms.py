@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Any
 
 from .key_positions import KeyPath, Problem, nearest
-from .quantities import exact_string, parse_number, parse_share, percent_string
+from .values.quantities import exact_string, parse_number, parse_share, percent_string
 
 RESERVED = frozenset({"default", "parts", "phases", "rule", "shares"})
 """Keys of a mixture or of `max_epochs`, which cannot be names of sources."""

@@ -13,10 +13,12 @@ from fractions import Fraction
 from typing import Any
 from urllib.parse import quote, unquote
 
+from .blocks.mixture import Mixture, ShareSpec
+from .blocks.source import Source
 from .checks import named_sources
 from .key_positions import KeyPath, KeyPositions, Problem, nearest
-from .spec import Mixture, ShareSpec, Source, Spec
-from .spec_part import MAX_NAME_CHARS
+from .spec import Spec
+from .values.spec_part import MAX_NAME_CHARS
 
 MAX_PARTS = 1000
 """Parts per source; a column with more values holds ids rather than categories."""

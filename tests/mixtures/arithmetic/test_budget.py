@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixproof.mixtures.arithmetic.budget import PhaseBudget, budget_run, windows
+from mixproof.mixtures.blocks.mixture import Mixture, Phase
 from mixproof.mixtures.errors import SpecError
-from mixproof.mixtures.spec import Mixture, Phase, Spec
+from mixproof.mixtures.spec import Spec
 
 LoadWith = Callable[[str, str], Spec]
 TOKENS = {"web": 10_001, "code": 5_001, "wiki": 1_001}

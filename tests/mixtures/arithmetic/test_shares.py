@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixproof.mixtures.arithmetic.shares import PhaseShares, Supply, resolve_mixture, shares_of_run
+from mixproof.mixtures.blocks.mixture import Mixture, Phase
 from mixproof.mixtures.errors import SpecError
-from mixproof.mixtures.spec import Mixture, Phase, Spec
+from mixproof.mixtures.spec import Spec
 
 TOKENS = {"web": 700, "code": 200, "wiki": 100}
 AMPLE = Supply(total=400, tokens_of=TOKENS, capacity_of={"web": 2800, "code": 800, "wiki": 400})

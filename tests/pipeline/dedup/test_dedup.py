@@ -16,7 +16,7 @@ from mixproof.ledger.account import Count
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import MatrixRow
 from mixproof.ledger.store import Store
-from mixproof.mixtures.dedup_spec import Dedup
+from mixproof.mixtures.blocks.dedup import Dedup
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.bitmap import read_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster

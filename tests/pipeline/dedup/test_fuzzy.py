@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mixproof.ledger.account import Count
-from mixproof.mixtures.dedup_spec import Dedup, FuzzyDedup
+from mixproof.mixtures.blocks.dedup import Dedup, FuzzyDedup
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup import edges
 from mixproof.pipeline.dedup.fuzzy import equal_minima

@@ -14,7 +14,8 @@ import zstandard
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.mixtures.spec import Decontaminate, EvaluationFiles, Spec
+from mixproof.mixtures.blocks.heldout import Decontaminate, EvaluationFiles
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.heldout.evaluation import (
     EvaluationFile,
     find_evaluation_files,

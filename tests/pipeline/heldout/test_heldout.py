@@ -11,7 +11,7 @@ import xxhash
 
 from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.dedup_spec import Dedup
+from mixproof.mixtures.blocks.dedup import Dedup
 
 ReadRoom = Callable[..., Any]
 

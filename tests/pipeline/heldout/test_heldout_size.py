@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from mixproof.mixtures.spec import HeldoutCreate
+from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.pipeline.heldout.heldout_size import heldout_size
 
 

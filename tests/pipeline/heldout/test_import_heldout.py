@@ -24,7 +24,7 @@ from mixproof.ledger.manifest import (
     Totals,
     write_manifest,
 )
-from mixproof.mixtures.spec import HeldoutSpec
+from mixproof.mixtures.blocks.heldout import HeldoutSpec
 from mixproof.pipeline.heldout.import_heldout import import_heldout
 from object_store import ObjectStore
 

@@ -9,7 +9,7 @@ import pytest
 import xxhash
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.spec import HeldoutCreate
+from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.pipeline.heldout.reserve import reserved_bytes
 
 ReadRoom = Callable[..., Any]

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.spec import Source, Spec
+from mixproof.mixtures.blocks.source import Source
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.readers.raw import blocks_from
 from mixproof.pipeline.readers.unchanged import hash_file

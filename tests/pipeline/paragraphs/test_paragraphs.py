@@ -17,8 +17,9 @@ from in_process import InProcess
 from mixproof.ledger.account import Count
 from mixproof.ledger.manifest import MatrixRow
 from mixproof.ledger.store import Store
-from mixproof.mixtures.dedup_spec import Dedup, ParagraphDedup
-from mixproof.mixtures.spec import Source, Spec
+from mixproof.mixtures.blocks.dedup import Dedup, ParagraphDedup
+from mixproof.mixtures.blocks.source import Source
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.bitmap import read_bitmap
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.inputs.files import find_files

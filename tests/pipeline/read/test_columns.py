@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.spec import Source, Spec, Step
+from mixproof.mixtures.blocks.source import Source, Step
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.columns import check_columns
 

@@ -18,7 +18,8 @@ import zstandard
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import BadRecordsError, DamagedFileError, RequestError
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Source, Spec, Step
+from mixproof.mixtures.blocks.source import Source, Step
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import SourceDocuments, read_sources

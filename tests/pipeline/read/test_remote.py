@@ -16,7 +16,8 @@ import pytest
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Source, Spec
+from mixproof.mixtures.blocks.source import Source
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import InputFile, find_files
 from mixproof.pipeline.read.documents import read_sources

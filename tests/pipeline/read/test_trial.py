@@ -11,7 +11,8 @@ import pytest
 
 from in_process import InProcess
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Source, Spec, Step
+from mixproof.mixtures.blocks.source import Source, Step
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read import trial
 

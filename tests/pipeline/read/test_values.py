@@ -16,8 +16,9 @@ from in_process import InProcess
 from mixproof.ledger.account import Count
 from mixproof.ledger.errors import BadRecordsError, RequestError
 from mixproof.ledger.store import Store
+from mixproof.mixtures.blocks.source import Source, Step
 from mixproof.mixtures.errors import SpecError
-from mixproof.mixtures.spec import Source, Spec, Step
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import SourceDocuments, read_sources

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.blocks.source import Limits
 from mixproof.pipeline.readers import raw
 from mixproof.pipeline.readers.arrow import read_arrow
 from mixproof.pipeline.record import Raw, Reject

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.blocks.source import Limits
 from mixproof.pipeline.readers.jsonl import read_jsonl, split_lines
 from mixproof.pipeline.readers.value import value_of
 from mixproof.pipeline.record import Raw, Reject

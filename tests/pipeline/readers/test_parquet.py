@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.blocks.source import Limits
 from mixproof.pipeline.readers import parquet_weight, raw
 from mixproof.pipeline.readers.parquet import read_parquet
 from mixproof.pipeline.readers.parquet_weight import weigh

@@ -16,8 +16,9 @@ import pytest
 from in_process import InProcess
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.store import Store
-from mixproof.mixtures.dedup_spec import Dedup, FuzzyDedup, ParagraphDedup
-from mixproof.mixtures.spec import Source, Spec, Step
+from mixproof.mixtures.blocks.dedup import Dedup, FuzzyDedup, ParagraphDedup
+from mixproof.mixtures.blocks.source import Source, Step
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from datatrove.data import Document as DatatroveDocument
 
-from mixproof.mixtures.spec import Step
+from mixproof.mixtures.blocks.source import Step
 from mixproof.pipeline.record import Raw
 from mixproof.pipeline.steps import Drop, make_steps
 from mixproof.pipeline.steps.document import Document

@@ -75,7 +75,7 @@ lines = st.lists(
 @settings(max_examples=60)
 @given(lines)
 def test_on_generated_lines_decisions_and_texts_are_datatroves(parts: list[str]) -> None:
-    from mixproof.mixtures.spec import Step
+    from mixproof.mixtures.blocks.source import Step
     from mixproof.pipeline.record import Raw
     from mixproof.pipeline.steps import Drop, make_steps
     from mixproof.pipeline.steps.document import Document

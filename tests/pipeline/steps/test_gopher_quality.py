@@ -9,7 +9,7 @@ import pytest
 from datatrove.pipeline.filters import GopherQualityFilter
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.spec import Step
+from mixproof.mixtures.blocks.source import Step
 from mixproof.pipeline.record import Raw
 from mixproof.pipeline.steps import Drop, make_steps
 from mixproof.pipeline.steps.document import Document

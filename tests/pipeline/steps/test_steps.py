@@ -12,7 +12,7 @@ import pytest
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of
-from mixproof.mixtures.spec import Step
+from mixproof.mixtures.blocks.source import Step
 from mixproof.pipeline.record import Raw
 from mixproof.pipeline.steps import apply_steps, make_steps, needs_fields, steps_identity
 

@@ -12,7 +12,7 @@ from sentencepiece import SentencePieceProcessor
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import TokenizerTraining
+from mixproof.mixtures.blocks.tokenizer import TokenizerTraining
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.shard_tokens import Texts
 from mixproof.tokenize.tokenizer.train_tokenizer import (

@@ -9,7 +9,7 @@ import pytest
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.checkpoint.checkpoint_arguments import (
     CHECKED_ELSEWHERE,
     OF_A_PROXY,

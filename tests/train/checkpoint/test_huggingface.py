@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.checkpoint.huggingface import from_huggingface, read_llama, to_huggingface
 from mixproof.train.checkpoint.huggingface_config import llama_config
 from mixproof.train.checkpoint.weights import weights_of

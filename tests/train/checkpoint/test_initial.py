@@ -16,7 +16,7 @@ import torch
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.store import Store
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.checkpoint.initial import check_initial, find_initial, initial_weights
 from mixproof.train.checkpoint_files import checkpoint_path
 from mixproof.train.export.to_megatron import export_megatron

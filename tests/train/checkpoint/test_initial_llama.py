@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.checkpoint.huggingface import to_huggingface
 from mixproof.train.checkpoint.huggingface_config import llama_config
 from mixproof.train.checkpoint.initial import check_initial, find_initial, initial_weights

@@ -15,7 +15,7 @@ import pytest
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import Manifest
-from mixproof.mixtures.spec import Objective
+from mixproof.mixtures.blocks.mixture import Objective
 from mixproof.train.compare.compare import PLAIN, compare
 from mixproof.train.compare.comparison import Comparison
 from mixproof.train.record import RunRecord

@@ -11,7 +11,7 @@ from megatron.core.datasets.gpt_dataset import _get_ltor_masks_and_position_ids
 from megatron.core.transformer.transformer_config import TransformerConfig
 
 from mixproof.ledger.store import Store, publish_bytes
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.compare.facts import facts_of
 from mixproof.train.data.blend import Blend
 from mixproof.train.data.delivered import delivered

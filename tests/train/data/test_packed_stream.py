@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mixproof.ledger.errors import AccountError
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.data.draw import make_draw
 from mixproof.train.data.packed_stream import PackedStream
 from mixproof.train.distributed import Ranks

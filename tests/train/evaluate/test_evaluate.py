@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mixproof.ledger.errors import AccountError, DamagedFileError
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.distributed import process_group
 from mixproof.train.evaluate.evaluate import Scores, Windows, batches_of, cut_windows, evaluate, write_scores
 from mixproof.train.evaluate.heldout_parts import HeldoutDocuments, is_lossless, read_heldout

@@ -12,7 +12,7 @@ from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEm
 from torch import Tensor
 from torch.nn import functional
 
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.distributed import Ranks
 from mixproof.train.model.attention import DeviceRotaryEmbedding
 from mixproof.train.model.layer_backend import COMPILED_FROM_FLOPS

@@ -8,7 +8,7 @@ import pytest
 import torch
 from megatron.core.models.common.embeddings.rotary_pos_embedding import RotaryEmbedding
 
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.distributed import Ranks
 from mixproof.train.model.attention import DeviceRotaryEmbedding, SdpaCoreAttention
 from mixproof.train.model.model import build_model, model_config

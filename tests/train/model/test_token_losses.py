@@ -8,7 +8,7 @@ import pytest
 import torch
 from megatron.core.models.gpt import GPTModel
 
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.distributed import process_group
 from mixproof.train.model.model import build_model
 from mixproof.train.model.token_losses import token_losses

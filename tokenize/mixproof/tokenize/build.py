@@ -16,8 +16,9 @@ from pathlib import Path
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.manifest import CutsRecord, Manifest, MatrixRow, TokenizerRecord, write_manifest
 from mixproof.ledger.store import Store
+from mixproof.mixtures.blocks.heldout import Decontaminate
 from mixproof.mixtures.load import LoadedSpec
-from mixproof.mixtures.spec import Decontaminate, Spec
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.bitmap import Bitmap, KeepBitmaps
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.train_spec import Architecture, Proxy
+from mixproof.mixtures.blocks.train import Architecture, Proxy
 
 PROXIES = {
     "62m": Architecture(layers=32, hidden=384, ffn=1024, heads=6, kv_heads=2, head_dim=64),

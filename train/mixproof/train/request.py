@@ -15,7 +15,7 @@ from pydantic import Field
 from mixproof.ledger.fingerprint import sha256_of, stage_identity
 from mixproof.ledger.manifest import HeldoutRecord, TokenizerRecord
 from mixproof.mixtures.arithmetic.budget import RunBudget
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 
 from .record import EVALUATION_PROTOCOL, TRAIN, ArchitectureRecord, DrawRecord, InitRecord, MasksRecord, RecordPart
 

@@ -18,7 +18,7 @@ from mixproof.cli.report import HtmlOption, check_html, write_report
 from mixproof.cli.request import Request, open_request
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
-from mixproof.mixtures.spec import Objective
+from mixproof.mixtures.blocks.mixture import Objective
 from mixproof.tokenize.audit import AuditReport, audit_build, copy_build
 from mixproof.train.audit.run import audit_run
 from mixproof.train.compare.compare import compare as compare_runs

@@ -17,7 +17,7 @@ from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
-from mixproof.mixtures.quantities import exact_string, parse_share
+from mixproof.mixtures.values.quantities import exact_string, parse_share
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.trial import Sample, StepTrial, try_steps

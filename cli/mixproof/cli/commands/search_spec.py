@@ -26,6 +26,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of, stage_key
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store, publish_bytes
+from mixproof.mixtures.blocks.mixture import Mixture
 from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.mixtures.search.blas import one_blas_thread
 from mixproof.mixtures.search.families import families
@@ -34,9 +35,9 @@ from mixproof.mixtures.search.rounds import Measured, Outcome, Plan, Trial, Unit
 from mixproof.mixtures.search.rounds import search as search_rounds
 from mixproof.mixtures.search.space import UNITS, Space, exact_shares
 from mixproof.mixtures.search.supply import draw_tokens, space_of
-from mixproof.mixtures.spec import Mixture, Spec
+from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import SplitSource
-from mixproof.mixtures.whole_numbers import MAX_SEED
+from mixproof.mixtures.values.whole_numbers import MAX_SEED
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.train.compare.compare import objective_weights

@@ -15,8 +15,8 @@ from fractions import Fraction
 
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.key_positions import KeyPath
-from mixproof.mixtures.quantities import Share, percent_string
 from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.values.quantities import Share, percent_string
 
 from .rounding import ceil, largest_remainder
 from .shares import PhaseShares, Supply, resolve_mixture, shares_of_run

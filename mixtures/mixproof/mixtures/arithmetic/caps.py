@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mixproof.mixtures.errors import SpecError
-from mixproof.mixtures.quantities import percent_string
 from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.values.quantities import percent_string
 
 from .budget import RunBudget, budget_run, windows
 from .rounding import ceil

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
 
+from mixproof.mixtures.blocks.mixture import ShareSpec
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.key_positions import KeyPath
-from mixproof.mixtures.quantities import percent_string
-from mixproof.mixtures.spec import ShareSpec, Spec
+from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import parts_of
+from mixproof.mixtures.values.quantities import percent_string
 
 EXACT = Context(prec=50)
 WEIGHT_DIGITS = 18

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mixproof.mixtures.arithmetic.rounding import ceil, largest_remainder
 from mixproof.mixtures.errors import SpecError
-from mixproof.mixtures.quantities import percent_string
+from mixproof.mixtures.values.quantities import percent_string
 
 from .predictor import FloatArray
 

@@ -14,7 +14,7 @@ from itertools import accumulate
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
-from mixproof.mixtures.dedup_spec import FuzzyDedup
+from mixproof.mixtures.blocks.dedup import FuzzyDedup
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.dedup_spec import Dedup
+from mixproof.mixtures.blocks.dedup import Dedup
 
 
 def dedup_groups(dedup: Dedup, sources: Sequence[str]) -> list[list[str]]:

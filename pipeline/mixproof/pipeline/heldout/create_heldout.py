@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
-from mixproof.mixtures.spec import HeldoutCreate
+from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.pipeline.cluster.stage import make_missing
 from mixproof.pipeline.columns import column_of, numbers
 from mixproof.pipeline.read.by_hash import fetch_texts, hex_of, in_hash_order, up_to

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
-from mixproof.mixtures.spec import Decontaminate
+from mixproof.mixtures.blocks.heldout import Decontaminate
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of, read_bitmap, save_bitmap
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.columns import array_of, table_of

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mixproof.ledger.manifest import Manifest
-from mixproof.mixtures.spec import HeldoutCreate, Spec
+from mixproof.mixtures.blocks.heldout import HeldoutCreate
+from mixproof.mixtures.spec import Spec
 
 from .reserve import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.spec import HeldoutCreate
+from mixproof.mixtures.blocks.heldout import HeldoutCreate
 
 from .reserve import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS
 

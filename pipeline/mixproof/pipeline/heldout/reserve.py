@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
-from mixproof.mixtures.spec import HeldoutCreate
+from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.stage import make_missing
 from mixproof.pipeline.read.by_hash import hex_of, in_hash_order, rows_up_to

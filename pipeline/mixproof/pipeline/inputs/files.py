@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.spec import Source, Spec
+from mixproof.mixtures.blocks.source import Source
+from mixproof.mixtures.spec import Spec
 
 from .formats import Compression, Format, format_of
 from .matches import MatchedFile, match_files

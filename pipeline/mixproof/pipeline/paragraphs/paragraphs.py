@@ -17,7 +17,7 @@ from mixproof.ledger.errors import AccountError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import CutsRecord, MatrixRow
 from mixproof.ledger.store import Receipt, Store
-from mixproof.mixtures.dedup_spec import ParagraphDedup
+from mixproof.mixtures.blocks.dedup import ParagraphDedup
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing

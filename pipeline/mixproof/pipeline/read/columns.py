@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mixproof.mixtures.spec import Source, Spec
+from mixproof.mixtures.blocks.source import Source
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.parquet import check_parquet
 from mixproof.pipeline.readers.remote import is_remote

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mixproof.ledger.fingerprint import StageKeys
-from mixproof.mixtures.spec import Limits, Source, Step
+from mixproof.mixtures.blocks.source import Limits, Source, Step
 from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.inputs.formats import TREES, Compression, Format
 from mixproof.pipeline.readers.html import PACKAGES as HTML_PACKAGES

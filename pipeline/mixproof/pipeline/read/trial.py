@@ -17,7 +17,8 @@ import xxhash
 
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import OnBadRecord, Source, Spec, Step
+from mixproof.mixtures.blocks.source import OnBadRecord, Source, Step
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.record import OTHER_PART

@@ -15,8 +15,8 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
-from mixproof.mixtures.spec_part import MAX_NAME_CHARS
 from mixproof.mixtures.split_sources import MAX_PARTS, SplitSource, split_sources, with_parts
+from mixproof.mixtures.values.spec_part import MAX_NAME_CHARS
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.inputs.files import InputFile

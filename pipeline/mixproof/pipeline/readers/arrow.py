@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.blocks.source import Limits
 from mixproof.pipeline.record import Records
 
 from .arrow_bodies import check_bodies

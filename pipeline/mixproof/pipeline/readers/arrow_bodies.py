@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.blocks.source import Limits
 
 from .raw import check_expansion
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.mixtures.spec import Source
+from mixproof.mixtures.blocks.source import Source
 from mixproof.pipeline.record import Raw, Records, Reject, detail_of, field_of, id_of, text_fault
 
 _NO_PYTHON_VALUE = (ArithmeticError, ValueError, LookupError, pa.ArrowException)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.blocks.source import Limits
 from mixproof.pipeline.record import BLANK, Raw, Records, Reject, detail_of, field_of, id_of, text_fault
 
 from .first_bytes import check_json_lines

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.blocks.source import Limits
 from mixproof.pipeline.record import Records
 
 from .batch_rows import batch_rows, bytes_of, check_field, columns_of, first_line, texts_of

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.blocks.source import Limits
 
 from .raw import check_expansion
 

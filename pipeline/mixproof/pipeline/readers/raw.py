@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 import zstandard
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.blocks.source import Limits
 
 from .first_bytes import ZSTD, looks_like
 from .remote import is_remote, opened_filesystem, remote_blocks, store_errors

@@ -6,7 +6,7 @@ read.
 
 from __future__ import annotations
 
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.blocks.source import Limits
 from mixproof.pipeline.record import Raw, Reject, detail_of
 
 from .code import MAX_FILE_BYTES

@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.spec import Limits
+from mixproof.mixtures.blocks.source import Limits
 from mixproof.pipeline.record import POISON, Raw, Records, Reject, detail_of, text_fault
 
 from .html import decode_html, main_text

@@ -17,7 +17,7 @@ from typing import Any
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of
-from mixproof.mixtures.spec import Step
+from mixproof.mixtures.blocks.source import Step
 from mixproof.pipeline.steps.filters import (
     c4_quality,
     fineweb_quality,

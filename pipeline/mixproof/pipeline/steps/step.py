@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.quantities import parse_number
+from mixproof.mixtures.values.quantities import parse_number
 
 from .document import Document
 

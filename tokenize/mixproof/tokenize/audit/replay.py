@@ -29,7 +29,8 @@ from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, read_manifest
 from mixproof.ledger.store import Store
-from mixproof.mixtures.spec import Limits, Source, Spec
+from mixproof.mixtures.blocks.source import Limits, Source
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.paragraphs.cutting import cut_text

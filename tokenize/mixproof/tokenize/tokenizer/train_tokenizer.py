@@ -30,7 +30,7 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.arithmetic.rounding import largest_remainder
-from mixproof.mixtures.spec import TokenizerTraining
+from mixproof.mixtures.blocks.tokenizer import TokenizerTraining
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import make_missing
 from mixproof.pipeline.columns import array_of, flags, numbers, read_whole

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.model.model import NORM_EPSILON
 
 OFF = (None, False)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.model.weight_names import DTYPES
 
 from .huggingface_config import CONFIG, check_config, read_config, rope_base_of, shape_of

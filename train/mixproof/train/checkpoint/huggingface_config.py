@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.model.model import INIT_STD, NORM_EPSILON
 
 from .checkpoint_arguments import is_one_of

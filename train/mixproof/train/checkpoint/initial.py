@@ -24,7 +24,7 @@ import torch
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of, sha256_of_file
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.checkpoint_files import checkpoint_path
 from mixproof.train.model.optimizer import parameters_of
 from mixproof.train.model.weight_names import Weights, check_shape, rename

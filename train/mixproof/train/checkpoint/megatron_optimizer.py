@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.model.weight_names import Weights, check_shape, is_weight, rename
 
 from .safe_loading import load_tensors

@@ -16,7 +16,7 @@ from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
 from mixproof.ledger.store import Store
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.checkpoint_files import checkpoint_path
 from mixproof.train.model.model import build_model
 from mixproof.train.record import RUN, RunRecord, read_run

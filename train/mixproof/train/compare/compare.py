@@ -19,7 +19,7 @@ from pathlib import Path
 from scipy import stats
 
 from mixproof.ledger.manifest import Manifest
-from mixproof.mixtures.spec import Objective
+from mixproof.mixtures.blocks.mixture import Objective
 from mixproof.train.record import RunRecord
 
 from .comparison import Agreement, Comparison, Failed, Group

@@ -27,8 +27,8 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
+from mixproof.mixtures.blocks.train import Architecture, Proxy, Train
 from mixproof.mixtures.spec import Spec
-from mixproof.mixtures.train_spec import Architecture, Proxy, Train
 from mixproof.train.data.megatron_helpers import megatron_helpers
 from mixproof.train.proxies import architecture_of
 

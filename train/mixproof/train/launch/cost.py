@@ -22,8 +22,8 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, MANIFEST, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget
+from mixproof.mixtures.blocks.train import Architecture
 from mixproof.mixtures.spec import Spec
-from mixproof.mixtures.train_spec import Architecture
 from mixproof.tokenize.dataset.indexed import token_dtype
 from mixproof.train.proxies import architecture_of, flops_per_token, memory_of
 from mixproof.train.record import TRAIN, ArchitectureRecord

@@ -16,9 +16,9 @@ from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run
 from mixproof.mixtures.arithmetic.caps import check_caps, cuts_of
-from mixproof.mixtures.quantities import exact_string
+from mixproof.mixtures.blocks.train import Proxy, Train
 from mixproof.mixtures.spec import Spec
-from mixproof.mixtures.train_spec import Proxy, Train
+from mixproof.mixtures.values.quantities import exact_string
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.train.data.draw import find_draw, make_draw
 from mixproof.train.proxies import architecture_of

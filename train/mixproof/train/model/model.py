@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from mixproof.ledger.fingerprint import derive_seed
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 
 from .attention import DeviceRotaryEmbedding, ProxySelfAttention, SdpaCoreAttention
 from .layer_math import PLAIN, LayerMath, rms_norm, swiglu

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.train_spec import Architecture
+from mixproof.mixtures.blocks.train import Architecture
 
 Weights = dict[str, Tensor]
 

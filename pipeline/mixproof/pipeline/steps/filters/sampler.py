@@ -13,7 +13,7 @@ import xxhash
 from pydantic import Field, PlainValidator
 
 from mixproof.ledger.fingerprint import derive_seed
-from mixproof.mixtures.quantities import parse_share
+from mixproof.mixtures.values.quantities import parse_share
 from mixproof.pipeline.steps.document import Document
 from mixproof.pipeline.steps.step import Apply, Drop, Options
 

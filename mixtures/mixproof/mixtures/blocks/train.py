@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field, StrictBool
 
-from .quantities import ExactNumber, PositiveNumber, Share, TokenCount
-from .spec_part import Name, SpecPart
-from .whole_numbers import Layers, RopeBase, Seed, SequenceLength, WholeNumber, Width
+from mixproof.mixtures.values.quantities import ExactNumber, PositiveNumber, Share, TokenCount
+from mixproof.mixtures.values.spec_part import Name, SpecPart
+from mixproof.mixtures.values.whole_numbers import Layers, RopeBase, Seed, SequenceLength, WholeNumber, Width
 
 
 class Wsd(SpecPart):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from .spec_part import Name, SpecPart
+from mixproof.mixtures.values.spec_part import Name, SpecPart
 
 
 class ExternalTasks(SpecPart):

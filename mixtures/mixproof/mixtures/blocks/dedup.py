@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, StrictBool, Tag
 
-from .quantities import Share
-from .spec_part import SpecPart
-from .whole_numbers import NgramLength, SignatureSize, WholeNumber
+from mixproof.mixtures.values.quantities import Share
+from mixproof.mixtures.values.spec_part import SpecPart
+from mixproof.mixtures.values.whole_numbers import NgramLength, SignatureSize, WholeNumber
 
 
 class FuzzyDedup(SpecPart):

@@ -1,0 +1,61 @@
+"""The blocks `target`, `mixtures` and `objective` of a spec."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal
+
+from pydantic import Field, StrictBool
+
+from mixproof.mixtures.values.quantities import ExactNumber, PositiveNumber, Share, TokenCount
+from mixproof.mixtures.values.spec_part import SpecPart
+
+DEFAULT_MAX_EPOCHS = Fraction(4)
+"""Up to about four epochs, repeated tokens are worth nearly as much as new ones (see `repetition.py`)."""
+
+
+class TargetRun(SpecPart):
+    """The large run for which the proxies are trained."""
+
+    tokens: TokenCount
+    """Training tokens of the large run."""
+    max_epochs: dict[str, PositiveNumber] = Field(default={"default": DEFAULT_MAX_EPOCHS})
+    """Largest number of epochs by source; `default` applies to the others. 2.0 means seen twice."""
+    simulate: StrictBool = False
+    """Cut each source so that a proxy run repeats it as often as the target run would."""
+
+
+class ShareSpec(SpecPart):
+    """Each source's share of the tokens: written as shares, or given by a rule over the sources' training tokens."""
+
+    shares: dict[str, Share] | None = None
+    """Shares by source; they sum to exactly 1. A source with a share of 0, or without one, is only evaluated."""
+    rule: Literal["proportional", "temperature", "unimax"] | None = None
+    """How to compute the shares from the sources' training tokens."""
+    times: dict[str, ExactNumber] = Field(default={})
+    """Multipliers on a rule's shares, by source. Default: 1."""
+    temperature: PositiveNumber | None = None
+    """For `rule: temperature`: shares are proportional to tokens^(1/temperature); above 1 flattens them."""
+
+
+class Phase(ShareSpec):
+    """A phase of a run, with its own shares."""
+
+    until: PositiveNumber
+    """End of the phase, as a share of the proxy's tokens; above 100% for a run that is longer."""
+    decay: StrictBool = False
+    """For the last phase: the learning rate decays over this phase, and the run ends with it, even below 100%."""
+
+
+class Mixture(ShareSpec):
+    """Shares for the whole run, or phases with their own shares."""
+
+    phases: tuple[Phase, ...] = ()
+    """Consecutive phases, each with `until`; the last ends at 100%, unless it has `decay: true`."""
+
+
+class Objective(SpecPart):
+    """What `compare` and `search` minimize."""
+
+    heldout_bpb: dict[str, ExactNumber] = Field(min_length=1)
+    """Weight of the held-out bits per byte, by source."""

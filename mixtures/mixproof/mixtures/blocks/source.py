@@ -1,0 +1,74 @@
+"""The blocks `sources`, `on_bad_record` and `limits` of a spec: corpora, their steps, and what protects the readers."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictBool, field_serializer
+
+from mixproof.mixtures.values.quantities import ByteCount, Share, exact_string
+from mixproof.mixtures.values.spec_part import SpecPart
+from mixproof.mixtures.values.whole_numbers import ExpansionRatio
+
+
+class Step(SpecPart):
+    """One formatter or filter: its name and its options, as `length` or `{length: {min_chars: 200}}`.
+
+    `{datatrove: GopherQualityFilter, min_doc_words: 50}` has the name `datatrove` and the class in `options.class`.
+    """
+
+    name: str
+    options: dict[str, Any] = Field(default={})
+    """Options as written; decimals are exact fractions."""
+
+    @field_serializer("options", when_used="json")
+    def _exact_options(self, options: dict[str, Any]) -> Any:  # noqa: ANN401  any YAML value
+        return _exact(options)
+
+
+class Source(SpecPart):
+    """A named corpus."""
+
+    files: tuple[str, ...] = ()
+    """Paths, globs or fsspec URLs, in any order."""
+    megatron: str | None = None
+    """Instead of `files`: prefix of an existing `.bin/.idx` pair, or a glob of prefixes."""
+    tokenizer_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of the tokenizer that produced the `megatron` tokens; a different `tokenizer` is an error."""
+    format: Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code"] | None = None
+    """File format. Default: from the file name."""
+    text: str = "text"
+    """Field that holds the text."""
+    id: str = "id"
+    """Field that holds the document id, if a record has one; a dot selects a nested field, as in `meta.url`."""
+    split_by: str | None = None
+    """Column by which the source is split: each value becomes a source, such as `english/high`."""
+    steps: tuple[Step, ...] = ()
+    """Formatters and filters, applied in this order. Default: none."""
+    keep_dropped: StrictBool = False
+    """Write the documents that steps drop to `dropped.parquet`, beside those that stay. Execution, not identity."""
+
+
+class OnBadRecord(SpecPart):
+    """How unreadable records are handled."""
+
+    reject: Share = Fraction(1, 100)
+    """Largest share of a source's records that may be rejected; above it the build fails."""
+
+
+class Limits(SpecPart):
+    """Limits on input size that protect a worker's memory."""
+
+    line_bytes: ByteCount = 128_000_000
+    """Longest JSON line; longer lines are rejected as `line_too_long`. Reading a line takes 3.5 times its bytes."""
+    expansion: ExpansionRatio = 200
+    """Largest decompression ratio of a file, row group or batch; the first GB is always allowed."""
+
+
+def _exact(value: Any) -> Any:  # noqa: ANN401  any YAML value
+    if isinstance(value, Fraction):
+        return exact_string(value)
+    if isinstance(value, dict):
+        return {key: _exact(item) for key, item in value.items()}
+    return [_exact(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,1 @@
+"""Exact values of a spec: quantities, bounded whole numbers, names."""

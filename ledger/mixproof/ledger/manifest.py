@@ -26,6 +26,15 @@ CIRCUMSTANCES = "circumstances.json"
 """File beside a manifest, and beside a run's record."""
 
 
+SourceKind = Literal["chat", "preferences", "ratings"]
+"""Sources whose records are conversations, pairs of answers, or rated answers; their tokens have a mask."""
+
+
+def is_none(value: object) -> bool:
+    """Whether a field is left out of the file, so that manifests without it keep their ids."""
+    return value is None
+
+
 class TokenizerRecord(FrozenModel):
     """The tokenizer that produced every token id of the build."""
 
@@ -60,17 +69,24 @@ class DatasetRecord(FrozenModel):
     provenance: str
     provenance_sha256: str
     """SHA-256 of the rows of `provenance`."""
+    supervised_tokens: NonNegativeInt | None = Field(default=None, exclude_if=is_none)
+    """Tokens whose mask is 1. None, and absent from the file, for a source of plain documents."""
+    mask_sha256: str | None = Field(default=None, exclude_if=is_none)
+    """SHA-256 of `<prefix>.mask`: a uint8 per token of the `.bin`, 1 where the token is supervised. Absent likewise."""
 
 
 class SplitRecord(FrozenModel):
     """The training or the held-out side of a source."""
 
     documents: NonNegativeInt
+    """Documents of the datasets. A pair of a `preferences` source is two: the chosen answer, then the rejected one."""
     tokens: NonNegativeInt
     eod_tokens: NonNegativeInt
     bytes: NonNegativeInt
     """UTF-8 bytes of the texts, before the tokenizer's normalizer."""
     datasets: tuple[DatasetRecord, ...]
+    supervised_tokens: NonNegativeInt | None = Field(default=None, exclude_if=is_none)
+    """Tokens that a model is trained to predict; the other tokens are context. Absent for plain documents."""
 
 
 class HeldoutTexts(FrozenModel):
@@ -111,6 +127,15 @@ class SourceRecord(FrozenModel):
     ledger: tuple[StageRow, ...]
     cuts: tuple[CutsRecord, ...] = Field(default=(), exclude_if=lambda cuts: not cuts)
     """Absent from the file when there are none."""
+    kind: SourceKind | None = Field(default=None, exclude_if=is_none)
+    """What the records are; None, and absent from the file, for plain documents."""
+    attributes: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    """Names of the attributes that the responses of a `ratings` source are rated by, sorted."""
+
+    @property
+    def documents_per_record(self) -> int:
+        """Documents in the datasets for each document in the ledger: 2 for pairs of answers, otherwise 1."""
+        return 2 if self.kind == "preferences" else 1
 
 
 class MatrixRow(FrozenModel):

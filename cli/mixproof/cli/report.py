@@ -13,10 +13,11 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import CIRCUMSTANCES, Manifest, read_manifest
 from mixproof.ledger.store import publish_bytes
 from mixproof.ledger.version import VERSION
+from mixproof.tokenize.page.build_evidence import BuildEvidence, Statement
 from mixproof.train.compare.comparison import Comparison
 from mixproof.train.loop.metrics import read_metrics
 from mixproof.train.outcome import RunOutcome
-from mixproof.train.page.evidence import BuildEvidence, Evidence, Missing, RunEvidence, SpecEvidence, Statement
+from mixproof.train.page.evidence import Evidence, Missing, RunEvidence, SpecEvidence
 from mixproof.train.page.render import render_page
 from mixproof.train.record import RUN
 

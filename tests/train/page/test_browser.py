@@ -5,89 +5,37 @@ Needs Chromium and its driver: `make test-browser`; `make test` leaves it out.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
+from chromium import Browser, chromium
 from mixproof.train.page.render import render_page
+from small_manifest import manifest, with_every_filter
 
 if TYPE_CHECKING:
     from mixproof.train.page.evidence import Evidence
 
+    from .conftest import MakeRun
+
+Compare = Callable[..., "Evidence"]
+LEADING_PX = 4
+"""By which the boxes of two lines may overlap: a box has the height of the font, with room that no letter uses."""
+
 pytestmark = pytest.mark.browser
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PATIENCE_SECONDS = 120
 
 
-class Browser:
-    """Chromium on one page."""
-
-    def __init__(self, driver: webdriver.Chrome, url: str) -> None:
-        self.driver, self.url = driver, url
-
-    def open(self, width: int, fragment: str = "", *, dark: bool = False) -> None:
-        """Open the page on a screen of that width, and wait until its plots are drawn."""
-        self.driver.get("about:blank")
-        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.driver.get(self.url + fragment)
-        self.wait("return document.documentElement.dataset.drawn === 'yes'")
-
-    def ask(self, script: str, *arguments: object) -> object:
-        """What a script on the page gives."""
-        found: object = self.driver.execute_script(script, *arguments)
-        return found
-
-    def wait(self, script: str) -> None:
-        """Wait until a script gives something true."""
-        WebDriverWait(self.driver, PATIENCE_SECONDS).until(lambda _: self.ask(script))
-
-    def find(self, selector: str) -> list[WebElement]:
-        """All elements that match."""
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def press(self, element: WebElement, *keys: str) -> None:
-        """Put the focus on an element and press keys, as somebody without a mouse does."""
-        self.ask("arguments[0].focus()", element)
-        element.send_keys(*keys)
-
-    def click(self, element: WebElement) -> None:
-        """Bring an element to the middle of the screen and click on it with the mouse."""
-        self.ask("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
-        element.click()
-
-    def column(self, table: str, place: int) -> list[str]:
-        """Texts of one column, from the top down."""
-        return [cell.text.splitlines()[-1] for cell in self.find(f"#{table} tbody td:nth-child({place})")]
-
-    def too_wide(self) -> object:
-        """Pixels by which the page is wider than the screen."""
-        return self.ask("const page = document.documentElement; return page.scrollWidth - page.clientWidth")
-
-    def errors(self) -> list[str]:
-        """What the console complained of since it was asked last."""
-        return [str(entry["message"]) for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """Chromium."""
+    with chromium(tmp_path_factory.mktemp("profile")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -98,21 +46,6 @@ def browser(evidence: Evidence, driver: webdriver.Chrome, tmp_path: Path) -> Bro
     return Browser(driver, path.as_uri())
 
 
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    """Chromium without a window, with a profile of its own."""
-    options = Options()
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert chromium and driver, "the browser tests need chromium and chromedriver; .ci/run installs them"
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    made = webdriver.Chrome(options=options, service=Service(driver))
-    yield made
-    made.quit()
-
-
 @pytest.mark.parametrize("width", [360, 768, 1360])
 @pytest.mark.parametrize("dark", [False, True])
 def test_every_plot_is_drawn_without_a_complaint_and_nothing_is_wider_than_the_screen(
@@ -120,8 +53,10 @@ def test_every_plot_is_drawn_without_a_complaint_and_nothing_is_wider_than_the_s
 ) -> None:
     browser.open(width, dark=dark)
     assert browser.errors() == []
+    assert browser.too_wide() == 0
+    browser.unfold()
     places = browser.find(".plot")
-    assert len(places) == 7
+    assert len(places) == 6
     for place in places:
         (svg, *_) = place.find_elements(By.CSS_SELECTOR, "svg.main-svg")
         assert 0 < svg.rect["width"] <= width
@@ -132,7 +67,8 @@ def test_every_plot_is_drawn_without_a_complaint_and_nothing_is_wider_than_the_s
         ("dedup-0", ".heatmaplayer .hm", 1),
     ):
         assert len(browser.find(f"#{id_} {marks}")) == number, id_
-    browser.wait("return document.querySelectorAll('#flow-0 path.sankey-link').length > 20")
+    drawn = [svg for svg in browser.find("#flow-0 svg") if svg.is_displayed()]
+    assert [svg.get_attribute("class") for svg in drawn] == ["sankey wide" if width > 960 else "sankey narrow"]
     assert browser.too_wide() == 0
     for part in browser.find("details"):
         browser.ask("arguments[0].open = true", part)
@@ -147,6 +83,7 @@ def test_the_page_opens_no_connection(browser: Browser) -> None:
 @pytest.mark.parametrize("width", [360, 1360])
 def test_tables_are_sorted_by_mouse_and_by_keys(browser: Browser, width: int) -> None:
     browser.open(width)
+    browser.unfold()
     _, mixture, objective, *_ = browser.find("#ranking-table-0 th")
     assert browser.column("ranking-table-0", 2) == ["wordy", "even", "code_first"]
     browser.click(mixture.find_element(By.TAG_NAME, "button"))
@@ -173,14 +110,58 @@ def test_numbers_are_sorted_as_numbers(browser: Browser) -> None:
 
 def test_the_flow_is_measured_in_another_unit_by_keys_alone(browser: Browser) -> None:
     browser.open(1360)
-    assert "exact duplicate 25KB" in browser.find("#flow-0")[0].text
+    assert "exact duplicate 25KB" in " ".join(browser.find("#flow-0")[0].text.split())
     browser.press(browser.find("input[value=bytes]")[0], Keys.ARROW_RIGHT)
-    browser.wait("return document.querySelector('#flow-0').textContent.includes('exact duplicate 25')")
-    browser.wait("return document.querySelector('#flow-0').textContent.includes('invalid json 10')")
-    captions = [caption for caption in browser.find("figure[data-figure=flow-0] figcaption") if caption.is_displayed()]
+    shown = " ".join(browser.find("#flow-0")[0].text.split())
+    assert "exact duplicate 25 · 2.6%" in shown and "invalid json 10 · 0.3%" in shown
+    captions = [caption for caption in browser.find("#flow-0 figcaption") if caption.is_displayed()]
     assert [caption.text.partition(".")[0] for caption in captions] == [
         "Records and documents, from reading to the training and held-out sets"
     ]
+
+
+BOXES = """
+const shown = [...document.querySelectorAll("#flow-0 svg")].filter((svg) => svg.clientWidth > 0);
+return shown.map((svg) => [svg, ...svg.querySelectorAll("text")].map((part) => {
+  const box = part.getBoundingClientRect();
+  return [box.left, box.top, box.right, box.bottom];
+}));
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize("unit", ["bytes", "documents"])
+def test_labels_of_the_flow_never_overlap_with_every_filter_in_use(
+    width: int, unit: str, driver: webdriver.Chrome, compare_runs: Compare, make_run: MakeRun, tmp_path: Path
+) -> None:
+    made = with_every_filter(manifest())
+    path = tmp_path / "report.html"
+    path.write_text(render_page(compare_runs([make_run("even", 1)], made=made)))
+    browser = Browser(driver, path.as_uri())
+    browser.open(width)
+    browser.unfold()
+    browser.click(browser.find(f"#flow-0 input[value={unit}]")[0])
+    found = browser.ask(BOXES)
+    assert isinstance(found, list)
+    ((canvas, *labels),) = found
+    assert len(labels) > 60
+    for left, top, right, bottom in labels:
+        assert canvas[0] <= left and canvas[1] <= top and right <= canvas[2] and bottom <= canvas[3]
+    for one, other in combinations(labels, 2):
+        across = min(one[2], other[2]) - max(one[0], other[0])
+        down = min(one[3], other[3]) - max(one[1], other[1])
+        assert across <= 0 or down <= LEADING_PX, (one, other)
+
+
+def test_sections_are_folded_on_a_phone_and_open_by_the_table_of_contents(browser: Browser) -> None:
+    browser.open(390)
+    assert browser.ask("return document.documentElement.scrollHeight < 2500")
+    assert not [part for part in browser.find("details.fold") if part.get_attribute("open")]
+    browser.click(browser.find("nav a[href='#loss']")[0])
+    browser.wait("return document.querySelector('#heldout-0 svg.main-svg') !== null")
+    assert [part.get_attribute("open") for part in browser.find("#loss > details")] == ["true"]
+    browser.open(1440)
+    assert all(part.get_attribute("open") for part in browser.find("details.fold"))
 
 
 def test_a_number_leads_to_the_line_that_states_it(browser: Browser, evidence: Evidence) -> None:
@@ -203,6 +184,7 @@ def test_a_number_leads_to_the_line_that_states_it(browser: Browser, evidence: E
 
 def test_a_mean_leads_to_the_seeds_behind_it(browser: Browser) -> None:
     browser.open(360)
+    browser.unfold()
     browser.ask("arguments[0].click()", browser.find("#ranking-table-0 tbody tr:nth-child(2) td:nth-child(3) a")[0])
     browser.wait("return document.querySelector('tr.hit') !== null")
     assert browser.find("tr.hit")[0].is_displayed()
@@ -225,7 +207,7 @@ def test_print_keeps_every_plot_and_opens_the_tables(browser: Browser) -> None:
     assert browser.ask("return [...document.querySelectorAll('details.data')].every((part) => part.open)")
     drawn = "[...document.querySelectorAll('.plot .svg-container')]"
     widths = browser.ask(f"return {drawn}.map((part) => part.getBoundingClientRect().width)")
-    assert isinstance(widths, list) and len(widths) == 7
+    assert isinstance(widths, list) and len(widths) == 6
     assert max(widths) <= 681
     browser.ask("window.dispatchEvent(new Event('afterprint'))")
     assert not browser.ask("return [...document.querySelectorAll('details.data')].some((part) => part.open)")

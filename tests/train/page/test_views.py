@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mixproof.ledger.account import StageRow
+from mixproof.tokenize.page.palette import OF_MIXTURES, OF_SOURCES, looks
+from mixproof.tokenize.page.table import amount, percent, proof, words
 from mixproof.train.page.curves import Step, curve_plot, points_each, thin
-from mixproof.train.page.evidence import BuildEvidence, Evidence
+from mixproof.train.page.evidence import Evidence
 from mixproof.train.page.figure import label
-from mixproof.train.page.flow import flow_plot, own_stages
-from mixproof.train.page.palette import OF_MIXTURES, OF_SOURCES, looks
 from mixproof.train.page.repetition_view import effective_of
-from mixproof.train.page.reproduce import commands, versions_table
+from mixproof.train.page.reproduce import commands, environment_table
 from mixproof.train.page.scaling_view import observation, scaling_views
-from mixproof.train.page.table import amount, percent, proof, words
 from mixproof.train.page.verdict import headline
 
 if TYPE_CHECKING:
@@ -53,53 +51,6 @@ def test_the_headline_tells_proxies_that_agree_from_proxies_that_do_not(
         for seed in (1, 2)
     ]
     assert headline(compare_runs(nano + other).comparison) == "even wins on 62m and wordy wins on nano"
-
-
-@pytest.mark.parametrize("unit", ["bytes", "documents", "tokens"])
-def test_what_flows_into_a_node_flows_out_of_it(evidence: Evidence, unit: str) -> None:
-    build = evidence.builds[0]
-    plot = flow_plot(build, list(evidence.runs), looks(build.manifest.sources, OF_SOURCES), 0)
-    (figure,) = [figure for figure in plot.figures if figure.view == unit]
-    link, names = figure.traces[0]["link"], figure.traces[0]["node"]["label"]
-    into, out = [0] * len(names), [0] * len(names)
-    for source, target, value in zip(link["source"], link["target"], link["value"], strict=True):
-        out[source] += value
-        into[target] += value
-    inner = [place for place in range(len(names)) if into[place] and out[place]]
-    assert inner
-    assert all(into[place] == out[place] for place in inner)
-    ends = {names[place]: into[place] for place in range(len(names)) if not out[place]}
-    manifest = build.manifest
-    if unit == "documents":
-        assert ends == {
-            "− invalid json 10": 10,
-            "− too short 30": 30,
-            "− exact duplicate 25": 25,
-            "− heldout overlap 3": 3,
-            "training": 2_782,
-            "held out": 150,
-        }
-    if unit == "bytes":
-        assert ends["− removed from kept docum… 500B"] == 500
-        assert ends["training"] + ends["held out"] == manifest.totals.bytes
-    if unit == "tokens":
-        # each source's draw holds 65,536 tokens
-        assert ends["drawn for these runs 197K"] == 3 * 65_536
-        assert sum(ends.values()) == manifest.totals.tokens
-
-
-def test_sources_that_take_steps_in_different_orders_get_nodes_of_their_own(evidence: Evidence) -> None:
-    build = evidence.builds[0]
-    assert own_stages(build) == set()
-    sources = dict(build.manifest.sources)
-
-    def row(stage: str) -> StageRow:
-        return StageRow(stage=stage, documents_in=1, documents_out=1, bytes_in=1, bytes_out=1)
-
-    for name, order in (("code", ("read", "a", "b", "encode")), ("english", ("read", "b", "a", "encode"))):
-        sources[name] = sources[name].model_copy(update={"ledger": tuple(row(stage) for stage in order)})
-    manifest = build.manifest.model_copy(update={"sources": sources})
-    assert own_stages(BuildEvidence(manifest, build.statement, {})) == {"a", "b"}
 
 
 def test_curves_are_means_over_equal_stretches() -> None:
@@ -224,7 +175,7 @@ def test_commands_name_every_store_and_no_spec_twice(evidence: Evidence) -> None
 
 
 def test_versions_of_builds_and_runs_stand_together(evidence: Evidence) -> None:
-    rows = {row[0].text: row[1].text for row in versions_table(evidence).rows}
+    rows = {row[0].text: row[1].text for row in environment_table(evidence).rows}
     assert rows == {
         "mixproof": "0.1.0",
         "numpy": "2.4.6",

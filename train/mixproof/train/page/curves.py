@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mixproof.tokenize.page.palette import Look
 from mixproof.train.compare.ranking import Ranking
 
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, legend_height, names_axis, scatter, short_names
-from .palette import Look
 
 MAX_POINTS = 60_000
 """In all curves of a figure together: about a megabyte."""
@@ -86,6 +86,7 @@ def _view(
     low, high = min(late), max(late)
     above = any(loss > high for trace in traces for loss in trace["y"])
     margin = 0.04 * (high - low)
+    tokens_axis = axis("tokens", tickformat="~s", rangemode="tozero")
     losses_axis = axis("nats per token", range=[low - margin, high + margin])
     mixtures = len({mixture for mixture, _, _ in curves})
     return Figure(
@@ -95,8 +96,8 @@ def _view(
         + (f"Each point is the mean of {steps_per_point} steps." if steps_per_point > 1 else "One point per step.")
         + (" The first steps are above the visible range." if above else ""),
         traces,
-        layout(360 + legend_height(mixtures), axis("tokens", tickformat="~s", rangemode="tozero"), losses_axis),
-        {"height": 310 + legend_height(mixtures, 2), "xaxis.nticks": 5},
+        layout(380 + legend_height(mixtures), tokens_axis, losses_axis, "mixture"),
+        {"height": 330 + legend_height(mixtures, 2), "xaxis.nticks": 5},
         view=name,
     )
 
@@ -139,11 +140,12 @@ def heldout_plot(ranking: Ranking, of: dict[str, Look], number: int) -> Plot:
         "Bits per byte of each held-out set after the last step, mean over seeds; lower is better.",
         traces,
         layout(
-            90 + legend_height(len(ranking.rows)) + height,
+            110 + legend_height(len(ranking.rows)) + height,
             axis("bits per byte"),
             {**names_axis(sources), "showgrid": True},
+            "mixture",
         ),
-        {**short_names(sources), "xaxis.nticks": 5, "height": 90 + legend_height(len(ranking.rows), 2) + height},
+        {**short_names(sources), "xaxis.nticks": 5, "height": 110 + legend_height(len(ranking.rows), 2) + height},
     )
     return Plot((figure,))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import accumulate
 
+from mixproof.tokenize.page.palette import INK, PAPER, Look
+from mixproof.tokenize.page.table import Cell, Table, columns, count, decimal, percent, share
 from mixproof.train.compare.ranking import Ranking, Row
 
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, names_axis, scatter, short_names
-from .palette import INK, PAPER, Look
-from .table import Cell, Table, columns, count, decimal, percent, share
 
 BAR_HEIGHT = 40
 LABEL_FROM = 0.06
@@ -93,8 +93,8 @@ def delivered_plot(ranking: Ranking, of_source: dict[str, Look], number: int) ->
         "Delivered shares of tokens by mixture and source, with the declared shares as marks",
         "Bars: delivered share of tokens. Vertical marks: bar edges according to the declared shares.",
         traces,
-        layout(96 + height, shares, names_axis(names), barmode="stack"),
-        {**short_names([row.mixture for row in rows]), "height": 150 + height},
+        layout(116 + height, shares, names_axis(names), "bars: delivered share of each source", barmode="stack"),
+        {**short_names([row.mixture for row in rows]), "height": 170 + height},
     )
     return Plot((figure,))
 

@@ -2,54 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mixproof.ledger.manifest import Manifest
+from mixproof.tokenize.page.build_evidence import SHORT, BuildEvidence, Statement
 from mixproof.train.compare.comparison import Comparison, Group
 from mixproof.train.compare.facts import Axis
 from mixproof.train.compare.ranking import Ranking
 from mixproof.train.loop.metrics import StepMetrics
 from mixproof.train.record import RunRecord
-
-SHORT = 12
-"""Characters of a key or an id that the page shows."""
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A file that the page includes: a manifest, a record or a spec."""
-
-    path: str
-    text: str
-    """The whole file."""
-
-    @property
-    def sha256(self) -> str:
-        """Of the file's bytes."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class BuildEvidence:
-    """A build that runs in the comparison were trained on."""
-
-    manifest: Manifest
-    statement: Statement
-    circumstances: Mapping[str, Any]
-    """Time, machine and versions of the build."""
-
-    @property
-    def id(self) -> str:
-        """SHA-256 of the manifest file."""
-        return self.statement.sha256
-
-    @property
-    def anchor(self) -> str:
-        """HTML id of its section."""
-        return f"build-{self.id[:SHORT]}"
 
 
 @dataclass(frozen=True)

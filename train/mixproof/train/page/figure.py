@@ -79,14 +79,21 @@ def short_names(names: Sequence[str], longest: int = 14) -> dict[str, Any]:
     }
 
 
-def layout(height: int, xaxis: dict[str, Any], yaxis: dict[str, Any], **more: object) -> dict[str, Any]:
-    """Layout of a figure with two axes and a legend above."""
+def layout(height: int, xaxis: dict[str, Any], yaxis: dict[str, Any], legend: str, **more: object) -> dict[str, Any]:
+    """Layout of a figure with two axes and a legend above; `legend` says what the entries of the legend are."""
     return {
         "height": height,
         "xaxis": xaxis,
         "yaxis": yaxis,
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "traceorder": "normal"},
-        "margin": {"t": 34, "b": 44, "l": 8, "r": 16},
+        "legend": {
+            "title": {"text": f"{legend}:", "side": "top"},
+            "orientation": "h",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "x": 0,
+            "traceorder": "normal",
+        },
+        "margin": {"t": 54, "b": 44, "l": 8, "r": 16},
         "hovermode": "closest",
         **more,
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from mixproof.tokenize.page.palette import INK, MUTED, PAPER, Look
 from mixproof.train.compare.ranking import Ranking, Row
 
 from .evidence import Evidence
 from .figure import Figure, Plot, Trace, axis, label, layout, names_axis, scatter, short_names
-from .palette import INK, MUTED, PAPER, Look
 
 ROW_HEIGHT = 46
 """Pixels per mixture."""
@@ -27,8 +27,8 @@ def ranking_plot(evidence: Evidence, ranking: Ranking, of: dict[str, Look], numb
         + "; ".join(f"{row.mixture} {row.mean:.4f}" for row in ranking.rows),
         _caption(evidence, ranking),
         traces,
-        layout(110 + height, axis("bits per byte", range=_range(rows)), names_axis(names)),
-        {**short_names([row.mixture for row in rows]), "xaxis.nticks": 5, "height": 150 + height},
+        layout(130 + height, axis("bits per byte", range=_range(rows)), names_axis(names), "marks"),
+        {**short_names([row.mixture for row in rows]), "xaxis.nticks": 5, "height": 170 + height},
     )
     return Plot((figure,))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from mixproof.tokenize.page.palette import Look
+from mixproof.tokenize.page.table import Cell, Column, Table, columns, count, decimal, proof
 from mixproof.train.compare.ranking import Ranking, Row
 
 from .evidence import Evidence, RunEvidence
-from .palette import Look
-from .table import Cell, Column, Table, columns, count, decimal, proof
 
 NOTHING = Cell("–", math.inf)
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mixproof.tokenize.page.palette import Look
+from mixproof.tokenize.page.table import Table
 from mixproof.train.compare.comparison import Agreement, Group
 from mixproof.train.compare.lead import Lead
 from mixproof.train.compare.ranking import Ranking
 
 from .evidence import Evidence
 from .figure import Plot
-from .palette import Look
 from .ranking_plot import ranking_plot
 from .ranking_tables import ranking_table, seeds_table
-from .table import Table
 
 
 @dataclass(frozen=True)

@@ -7,26 +7,29 @@ import gzip
 import json
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from .account import account_table, loss_table
+from mixproof.tokenize.page.account import account_table, loss_table
+from mixproof.tokenize.page.build_evidence import BuildEvidence
+from mixproof.tokenize.page.document import asset, template
+from mixproof.tokenize.page.duplicates import dedup_sentence, dedup_table
+from mixproof.tokenize.page.flow_view import FlowView, flow_view
+from mixproof.tokenize.page.palette import OF_SOURCES, Look, looks
+from mixproof.tokenize.page.table import Table
+
 from .curves import curve_plot, heldout_plot
-from .dedup import dedup_plot, dedup_sentence, dedup_table
+from .dedup_plot import dedup_plot
 from .delivered_view import delivered_plot, delivered_sentence, delivered_table
-from .evidence import BuildEvidence, Evidence
+from .evidence import Evidence
 from .figure import Figure, Plot
-from .flow import flow_plot
-from .palette import OF_SOURCES, Look, looks
 from .ranking_tables import alone_table
 from .ranking_view import RankingView, agreement_sentence, ranking_views
 from .repetition_view import repetition_plot, repetition_sentence, repetition_table
-from .reproduce import commands, failed_table, versions_table
+from .reproduce import commands, environment_table, failed_table
+from .run_times import times_table
 from .scaling_view import scaling_views
-from .table import Table
 from .verdict import across_sentence, glance, headline
 
 
@@ -50,7 +53,7 @@ class BuildView:
     """All sections of one build."""
 
     evidence: BuildEvidence
-    flow: Plot
+    flow: FlowView
     account: Table
     losses: Table
     dedup_sentence: str
@@ -70,17 +73,42 @@ def render_page(evidence: Evidence) -> str:
     builds = [_build_view(evidence, build, sources, number) for number, build in enumerate(evidence.builds)]
     no_laws, laws = scaling_views(evidence)
     shown = _figures(proxies, builds, [plot for law in laws for plot in law.plots])
-    return _template().render(
+    return template("page.html.j2", __package__ or "").render(
         **_sentences_and_tables(evidence),
+        entries=_entries(bool(proxies)),
         proxies=proxies,
         builds=builds,
         laws=laws,
         no_laws=no_laws,
-        css=Markup(_asset("page.css")),  # noqa: S704  our own file
-        script=Markup(_asset("page.js")),  # noqa: S704  our own file
+        css=asset("page.css"),
+        script=asset("page.js"),
+        plots=asset("plots.js", __package__ or ""),
         plotly=Markup(_plotly()),  # noqa: S704  base64
         figures=Markup(_figures_json(shown)),  # noqa: S704  JSON in which every < is escaped
     )
+
+
+SECTIONS = {
+    "verdict": "Verdict",
+    "ranking": "Ranking",
+    "delivered": "Declared, planned, delivered",
+    "flow": "Flow of documents and tokens",
+    "dedup": "Deduplication",
+    "loss": "Loss",
+    "repetition": "Repetition",
+    "scaling": "Scaling",
+    "failed": "Not counted",
+    "environment": "Date, cost, environment",
+    "reproduce": "Reproduce",
+    "evidence": "Evidence",
+}
+OF_RANKINGS = ("ranking", "delivered", "loss", "repetition")
+"""Sections that a page without a ranking does not have."""
+
+
+def _entries(ranked: bool) -> list[tuple[str, str]]:
+    """Id and title of every section, for the table of contents."""
+    return [(id_, title) for id_, title in SECTIONS.items() if ranked or id_ not in OF_RANKINGS]
 
 
 def _sentences_and_tables(evidence: Evidence) -> dict[str, object]:
@@ -90,24 +118,14 @@ def _sentences_and_tables(evidence: Evidence) -> dict[str, object]:
         "comparison": evidence.comparison,
         "headline": headline(evidence.comparison),
         "across": across_sentence(evidence, evidence.across) if evidence.across else None,
-        "glance": glance(evidence),
+        "facts": glance(evidence),
         "agreement": [agreement_sentence(pair) for group in evidence.comparison.groups for pair in group.agreement],
         "alone": alone_table(evidence),
         "commands": commands(evidence),
-        "versions": versions_table(evidence),
+        "versions": environment_table(evidence),
+        "times": times_table(evidence),
         "failed": failed_table(evidence),
     }
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader(__package__ or "", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2")
 
 
 def _proxy_view(
@@ -129,9 +147,13 @@ def _proxy_view(
 
 def _build_view(evidence: Evidence, build: BuildEvidence, sources: dict[str, Look], number: int) -> BuildView:
     runs = [run for run in evidence.runs if run.record.build == build.id]
+    drawn: dict[str, int] = {}
+    for run in runs:
+        for name, draw in run.record.draws.items():
+            drawn[name] = max(drawn.get(name, 0), draw.tokens)
     return BuildView(
         evidence=build,
-        flow=flow_plot(build, runs, sources, number),
+        flow=flow_view(build, sources, number, drawn),
         account=account_table(build, sources, number),
         losses=loss_table(build, sources, number),
         dedup_sentence=dedup_sentence(build),
@@ -157,7 +179,7 @@ def _figures(proxies: list[ProxyView], builds: list[BuildView], more: list[Plot]
     for proxy in proxies:
         plots += [proxy.ranking.plot, proxy.delivered_plot, proxy.heldout_plot, proxy.curve_plot, proxy.repetition_plot]
     for build in builds:
-        plots += [build.flow, build.dedup_plot]
+        plots.append(build.dedup_plot)
     return [figure for plot in [*plots, *more] if plot is not None for figure in plot.figures]
 
 
@@ -168,10 +190,6 @@ def _figures_json(figures: list[Figure]) -> str:
         by_id.setdefault(figure.id, {})[figure.view] = figure.to_json()
     text = json.dumps(by_id, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _asset(name: str) -> str:
-    return files(__package__ or "").joinpath(name).read_text(encoding="utf-8")
 
 
 @cache

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mixproof.mixtures.arithmetic.repetition import R_STAR, effective_tokens
+from mixproof.tokenize.page.palette import MUTED, Look
+from mixproof.tokenize.page.table import Cell, Table, columns, count, decimal, percent
 from mixproof.train.compare.ranking import Ranking
 
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, scatter
-from .palette import MUTED, Look
-from .table import Cell, Table, columns, count, decimal, percent
 
 CURVE_POINTS = 60
 COLUMNS = (
@@ -87,7 +87,7 @@ def repetition_plot(evidence: Evidence, ranking: Ranking, of_source: Mapping[str
         f"An estimate, not a measurement: U·(1 + R*·(1 − e^(−R/R*))) with R* = {R_STAR} (Muennighoff et al. 2023), "
         "R = epochs after the first.",
         traces,
-        layout(340, axis("epochs"), axis("effective epochs, in new text")),
+        layout(360, axis("epochs"), axis("effective epochs, in new text"), "lines, and points of each source"),
     )
     return Plot((figure,))
 

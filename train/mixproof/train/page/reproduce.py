@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
-from typing import Any
 
+from mixproof.tokenize.page.build_evidence import SHORT
+from mixproof.tokenize.page.environment import stated_versions, versions_table
+from mixproof.tokenize.page.table import Cell, Column, Table, columns, proof
 from mixproof.train.model.layer_history import read_layer_history
 
-from .evidence import SHORT, Evidence
-from .table import Cell, Column, Table, columns, proof
+from .evidence import Evidence
 
 
 def commands(evidence: Evidence) -> list[str]:
@@ -25,39 +25,17 @@ def commands(evidence: Evidence) -> list[str]:
     return lines
 
 
-def versions_table(evidence: Evidence) -> Table:
+def environment_table(evidence: Evidence) -> Table:
     """Versions of the software that made the builds and runs, with machines and backends."""
-    found: dict[str, set[str]] = {}
-    for circumstances in [
-        *(build.circumstances for build in evidence.builds),
-        *(run.circumstances for run in evidence.runs),
-    ]:
-        for name, value in _stated(circumstances):
-            found.setdefault(name, set()).add(value)
-    for build in evidence.builds:
-        found.setdefault("mixproof", set()).add(build.manifest.mixproof)
-    rows = tuple((Cell(name), Cell(", ".join(sorted(values)))) for name, values in sorted(found.items()))
-    return Table(
-        "versions-table",
-        "Versions, machines and engines",
-        (Column("name", number=False, head=True), Column("value", number=False)),
-        rows,
-    )
-
-
-def _stated(circumstances: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values in the circumstances of a build or run."""
-    stated = [(name, str(version)) for name, version in circumstances.get("versions", {}).items()]
-    if "device" in circumstances:
-        stated.append(("device", str(circumstances["device"])))
-    if (layers := read_layer_history(circumstances.get("layers"))) is not None:
-        stated.append(("layer backend", layers.describe()))
-    machine = circumstances.get("machine")
-    if machine:
-        system = machine.get("system", machine) if isinstance(machine, Mapping) else machine
-        stated.append(("machine", str(system)))
-    stated += [("tokenizer engine", str(engine)) for engine in circumstances.get("engines", {})]
-    return stated
+    found = [("mixproof", build.manifest.mixproof) for build in evidence.builds]
+    builds = [build.circumstances for build in evidence.builds]
+    for circumstances in (*builds, *(run.circumstances for run in evidence.runs)):
+        found += stated_versions(circumstances)
+        if "device" in circumstances:
+            found.append(("device", str(circumstances["device"])))
+        if (layers := read_layer_history(circumstances.get("layers"))) is not None:
+            found.append(("layer backend", layers.describe()))
+    return versions_table(found)
 
 
 def failed_table(evidence: Evidence) -> Table:

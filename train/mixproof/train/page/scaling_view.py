@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mixproof.tokenize.page.palette import MUTED, Look, faded, looks
+from mixproof.tokenize.page.table import Cell, Table, amount, columns, decimal
 from mixproof.train.record import RunRecord
 from mixproof.train.scaling.law import MOST_EPOCHS, Law, NoLaw, Observation, fit_law
 
 from .evidence import Evidence
 from .figure import Figure, Plot, Trace, axis, layout, scatter
-from .palette import MUTED, Look, faded, looks
-from .table import Cell, Table, amount, columns, decimal
 
 BEYOND = 10
 """The curves extend to this multiple of the largest token count."""
@@ -99,7 +99,7 @@ def _law_plot(law: Law, number: int) -> Plot:
         "Held-out loss against effective tokens, one line per model size, with the 95% interval of the law",
         "Points are runs, lines the fitted law, bands its 95% interval. Dashed lines extrapolate beyond the runs.",
         [trace for size in sizes for trace in _size(law, size, of[str(size)])],
-        layout(420, tokens, axis("nats per held-out token")),
+        layout(440, tokens, axis("nats per held-out token"), "model size, fitted and measured"),
         {"height": 360},
     )
     return Plot((figure,))
@@ -152,7 +152,7 @@ def _residual_plot(law: Law, number: int) -> Plot:
         "Residuals of the law against effective tokens; the table below has the numbers",
         "Relative deviation of each run from the law. A pattern means that the form does not fit.",
         [points],
-        layout(220, tokens, residual),
+        layout(220, tokens, residual, "model size"),
     )
     return Plot((figure,))
 

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from mixproof.tokenize.page.environment import duration
+from mixproof.tokenize.page.table import Fact, amount, words
 from mixproof.train.compare.comparison import Comparison
 from mixproof.train.compare.facts import MAY_DIFFER, Axis
 from mixproof.train.compare.ranking import Ranking
 
 from .evidence import Evidence
 from .ranking_tables import differing
-from .table import amount, words
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One number of the summary."""
-
-    number: str
-    text: str
+from .run_times import finished_on, rank_seconds
 
 
 def headline(comparison: Comparison) -> str:
@@ -82,6 +75,8 @@ def glance(evidence: Evidence) -> list[Fact]:
         ),
         Fact(f"{held:,}", "held-out documents"),
         Fact(str(_not_counted(evidence)), _plural(_not_counted(evidence), "run not counted", "runs not counted")),
+        Fact(duration(rank_seconds(evidence.runs)), "training time, over all runs"),
+        Fact(finished_on(evidence), "finished"),
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mixproof.ledger.manifest import SourceRecord
 
-from .evidence import BuildEvidence
+from .build_evidence import BuildEvidence
 from .palette import Look
 from .table import Cell, Table, columns, count, percent
 

@@ -1,4 +1,4 @@
-"""Tables for the template: cells with their text, sort key, and a link to the statement that proves them."""
+"""Tables and numbers for templates: cells with text, sort key, and a link to the statement that proves them."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ class Table:
     """HTML ids of the rows, one per row; empty if rows have none."""
 
 
+@dataclass(frozen=True)
+class Fact:
+    """One number of a summary."""
+
+    number: str
+    text: str
+
+
 def columns(*names: str, text: int = 1) -> tuple[Column, ...]:
     """Heads of columns, of which the first `text` contain names and the others numbers."""
     return tuple(Column(name, index >= text, index < text) for index, name in enumerate(names))
@@ -72,6 +80,11 @@ def share(value: float, anchor: str | None = None, *path: str | int) -> Cell:
 def percent(value: float) -> str:
     """A share as a percentage with two decimals; in scientific notation if it would round to 0."""
     return f"{value:.2%}" if value == 0 or abs(value) >= 0.00005 else f"{value:.1e}".replace("e-0", "e-")
+
+
+def short_percent(value: float) -> str:
+    """A share as a percentage with one decimal."""
+    return "<0.1%" if 0 < value < 0.0005 else f"{value:.1%}"
 
 
 def words(names: Sequence[str]) -> str:

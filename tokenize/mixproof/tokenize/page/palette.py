@@ -17,6 +17,8 @@ OF_SOURCES = (SKY, ORANGE, GREEN, PURPLE, BLUE, VERMILLION, YELLOW)
 """A different order, so that the first mixtures and the first sources do not share colours."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+NEUTRAL = "#8a8d91"
+"""Of what has no colour of its own."""
 INK, MUTED, FAINT, PAPER = "@ink", "@muted", "@faint", "@paper"
 
 

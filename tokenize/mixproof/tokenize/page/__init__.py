@@ -1,0 +1,1 @@
+"""A build on a page: its account, flow and environment, as tables and drawings for HTML templates."""

@@ -1,0 +1,47 @@
+"""What a page shows of a build: its manifest, the file that states it, and its circumstances."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mixproof.ledger.manifest import Manifest
+
+SHORT = 12
+"""Characters of a key or an id that a page shows."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A file that a page includes: a manifest, a record or a spec."""
+
+    path: str
+    text: str
+    """The whole file."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the file's bytes."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class BuildEvidence:
+    """A build and the files that state it."""
+
+    manifest: Manifest
+    statement: Statement
+    circumstances: Mapping[str, Any]
+    """Time, machine and versions of the build."""
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of the manifest file."""
+        return self.statement.sha256
+
+    @property
+    def anchor(self) -> str:
+        """HTML id of its section."""
+        return f"build-{self.id[:SHORT]}"

@@ -1,0 +1,25 @@
+"""The parts of an HTML document: the environment of the templates, and files that are embedded as they are."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+
+def template(name: str, *packages: str) -> Template:
+    """The template `name` of the first package; it may import from the others and from `parts.html.j2` here."""
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package, ".") for package in (*packages, __package__ or "")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def asset(name: str, package: str = __package__ or "") -> Markup:
+    """A script or style sheet of a package, to be embedded unescaped."""
+    return Markup(files(package).joinpath(name).read_text(encoding="utf-8"))  # noqa: S704  our own file

@@ -146,7 +146,7 @@ def test_one_list_per_source_names_every_document_that_the_ledger_counts_as_remo
     run: Callable[..., BuildResult], folder: Path, store: Store, topics: list[str]
 ) -> None:
     (folder / "test.jsonl").write_bytes(record(topics[44], "e"))
-    spec = SPEC.replace("100}}]", "100}}], keep_dropped: true").replace("decontaminate: false\n", "")
+    spec = SPEC.replace("decontaminate: false\n", "")
     manifest = run(f"{spec}{ALLOW_BAD}decontaminate: {{against: [test.jsonl]}}\n", shard_bytes=2000).manifest
     lists = json.loads(store.path(f"builds/{manifest.build}/circumstances.json").read_bytes())["lists"]
     removed = {

@@ -26,7 +26,7 @@ def build_identity(spec: Spec) -> dict[str, Any]:
     """
     heldout, decontaminate, tokenizer = spec.heldout, spec.decontaminate, spec.tokenizer
     return {
-        **({} if spec.limits == Limits() else {"limits": _plain(spec.limits)}),
+        **({} if spec.limits == Limits() else {"limits": spec.limits.identity()}),
         "sources": {name: _source(source) for name, source in sorted(spec.sources.items())},
         "on_bad_record": _plain(spec.on_bad_record),
         "dedup": _dedup(spec.dedup),

@@ -16,8 +16,10 @@ POISON = "poison"
 """The reason for a document that hung or crashed the process, or on which a step failed; see `quarantine.py`."""
 OTHER_PART = "of_another_part"
 """The reason for a record that belongs to another part of a split source."""
+TOO_LONG = "document_too_long"
+"""The reason for a text longer than `limits.document_bytes`."""
 PASSED_OVER = frozenset(
-    {BLANK, OTHER_PART, "not_a_response", "not_a_conversion", "status_not_200", "not_html", "no_main_text"}
+    {BLANK, TOO_LONG, OTHER_PART, "not_a_response", "not_a_conversion", "status_not_200", "not_html", "no_main_text"}
     | {"record_too_large"}
 )
 """Reasons counted like those of rejected records, although nothing is wrong with the record."""

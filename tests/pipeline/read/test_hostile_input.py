@@ -27,6 +27,9 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import SourceDocuments, read_sources
 from mixproof.pipeline.read.identify import hash_input
+from mixproof.pipeline.read.read_task import read_task
+from mixproof.pipeline.read.records import records_of
+from mixproof.pipeline.read.shards import plan_shards
 from mixproof.pipeline.readers import raw
 from mixproof.pipeline.readers.jsonl import read_jsonl
 from mixproof.pipeline.record import Raw, Reject
@@ -177,6 +180,20 @@ def test_a_line_above_the_limit_says_the_limit_and_the_next_is_read(tmp_path: Pa
     assert isinstance(long, Reject)
     assert long[2:] == ("line_too_long", "more than 1000000 bytes, the limit set by `limits: {line_bytes: ...}`")
     assert isinstance(following, Raw) and following.text == "next"
+
+
+def test_a_text_above_the_limit_is_set_aside_in_bytes_and_counted(
+    tmp_path: Path, make_spec: Callable[..., Spec]
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b"".join(b'{"text": "%s"}\n' % text.encode() for text in ("éé", "ééé", "b")))
+    plan = plan_shards(find_files(make_spec({"s": ["a.jsonl"]}), tmp_path))[0]
+    task = read_task(plan, Source(files=("a.jsonl",)), {plan.files[0].url: ""}, Limits(document_bytes=5))
+    first, long, last = records_of(plan.files[0], task, lambda _: None)
+    assert isinstance(first, Raw) and isinstance(last, Raw) and (first.text, last.text) == ("éé", "b")
+    detail = "6 bytes, more than the limit set by `limits: {document_bytes: ...}`: ééé"
+    assert long == Reject(1, None, "document_too_long", detail)
+    assert Limits(line_bytes=9).identity() == {"line_bytes": 9, "expansion": 200}, "older builds keep their ids"
+    assert Limits(document_bytes=9).identity()["document_bytes"] == 9
 
 
 @pytest.mark.parametrize("compression", ["gz", "zst"])

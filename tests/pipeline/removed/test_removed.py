@@ -112,7 +112,7 @@ def test_every_removed_document_is_listed_with_its_reason_and_its_twin(
             "blog/2.jsonl": jsonl([LONG_KEEPER, Q, P]),
         },
     )
-    news = Source(files=("news/*.jsonl",), steps=(Step(name="length", options={"min_chars": 20}),), keep_dropped=True)
+    news = Source(files=("news/*.jsonl",), steps=(Step(name="length", options={"min_chars": 20}),))
     spec = make_spec({"books": ["books/*.txt"], "news": news, "blog": ["blog/*.jsonl"]}, dedup=RULE, reject="50%")
     result = run(tmp_path, spec, shard_bytes)
     result.assert_complete()
@@ -172,3 +172,24 @@ def test_an_exact_twin_has_the_same_text_and_is_the_first_in_order_of_priority(
     for source, rows in result.rows.items():
         for _, _, file, record, _, *kept in rows:
             assert tuple(kept) == first[texts[source, file][record]] != (source, file, record)
+
+
+def test_drops_are_listed_without_texts_and_those_of_a_sampler_too(tmp_path: Path, make_spec: MakeSpec) -> None:
+    write(tmp_path, {"a.jsonl": jsonl([f"document {n} of forty" for n in range(40)] + ["x"])})
+    steps = (Step(name="length", options={"min_chars": 5}), Step(name="sampler", options={"rate": Fraction(1, 2)}))
+    kept = {}
+    for keep_dropped in (False, True):
+        source = Source(files=("a.jsonl",), steps=steps, keep_dropped=keep_dropped)
+        result = run(tmp_path, make_spec({"a": source}, dedup=Dedup()), SHARD_BYTES)
+        result.assert_complete()
+        assert 1 < result.ledger["a"][2].dropped["not_sampled"].documents < 40
+        kept[keep_dropped] = result.rows
+    assert kept[False] == kept[True]
+    columns = {}
+    for path in (tmp_path / f"store{SHARD_BYTES}/read").glob("*/dropped.parquet"):
+        rows = pq.read_table(path).to_pylist()
+        columns[tuple(rows[0])] = {(row["reason"], row.get("text")) for row in rows}
+    assert columns == {
+        ("record", "id", "step", "reason"): {("too_short", None), ("not_sampled", None)},
+        ("record", "id", "step", "reason", "text"): {("too_short", "x"), ("not_sampled", None)},
+    }

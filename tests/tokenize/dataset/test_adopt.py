@@ -264,6 +264,16 @@ def test_keys_that_need_texts_are_refused(run: Callable[..., BuildResult], old: 
         run(SPEC.replace(old, new))
 
 
+def test_a_copy_of_a_pair_is_refused_in_another_source_and_in_the_same(
+    run: Callable[..., BuildResult], folder: Path
+) -> None:
+    for end in (".bin", ".idx"):
+        shutil.copy(folder / f"old/web{end}", folder / f"old/copy{end}")
+    for declared in ("legacy: {megatron: old/web}\n  again: {megatron: old/copy}", "legacy: {megatron: 'old/*'}"):
+        with pytest.raises(RequestError, match=r"old/(copy|web)\.bin has the same content as .*old/(copy|web)\.bin of"):
+            run(SPEC.replace("legacy: {megatron: old/web}", declared))
+
+
 def test_its_tokens_are_planned_by_count_and_not_by_guess(folder: Path) -> None:
     (folder / "spec.yaml").write_text(SPEC)
     loaded = load_spec(folder / "spec.yaml")

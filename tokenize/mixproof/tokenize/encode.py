@@ -32,6 +32,7 @@ from mixproof.pipeline.removed.pieces import Difference
 from .dataset.indexed import append_eods, token_dtype
 from .dataset.provenance import OPEN_SCHEMA, TableWriter, regroup
 from .shard_tokens import LEDGER_STAGE, PROVENANCE, STAGE, TOKENS, EncodedShard, Texts, read_kept
+from .tokenizer.cuts import UncutTextError
 from .tokenizer.encoded import Encoded
 from .tokenizer.engine import SAMPLE, choose_engine, load_engine, reference_of, split_rows
 from .tokenizer.rare_texts import RareTexts
@@ -134,7 +135,10 @@ class _ShardEncoder:
         text_bytes = array_of(rows["text_bytes"])
         hashes = [value.hex() if isinstance(value, bytes) else value for value in rows["text_xxh128"].to_pylist()]
         self._check_texts(texts, hashes, text_bytes)
-        encoded = self._engine.encode(texts)
+        try:
+            encoded = self._engine.encode(texts)
+        except UncutTextError as error:
+            raise self._named(error, rows) from None
         self._check_ids(encoded, len(texts))
         self._recheck(rows, texts, hashes, encoded)
         kept = encoded.lengths > 0
@@ -162,6 +166,13 @@ class _ShardEncoder:
         """The error for an equation that does not hold in this shard."""
         source, unit = self._texts.source, self._texts.file or self._texts.path
         return AccountError(equation, expected, found, source=source, stage="encode", unit=unit)
+
+    def _named(self, error: UncutTextError, rows: pa.Table) -> UncutTextError:
+        """The error with the document, which is a batch of its own because of its length."""
+        largest = int(array_of(rows["text_bytes"]).argmax())
+        file = self._texts.file or rows["file"][largest].as_py()
+        record = rows["record"][largest].as_py() + self._texts.first_record
+        return UncutTextError(f"source {self._texts.source}: {file} record {record}: {error}")
 
     def _check_texts(self, texts: list[bytes], hashes: list[str], text_bytes: NDArray[np.int64]) -> None:
         for data, text_hash, size in zip(texts, hashes, text_bytes.tolist(), strict=True):

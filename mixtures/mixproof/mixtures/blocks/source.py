@@ -47,7 +47,7 @@ class Source(SpecPart):
     steps: tuple[Step, ...] = ()
     """Formatters and filters, applied in this order. Default: none."""
     keep_dropped: StrictBool = False
-    """Write the documents that steps drop to `dropped.parquet`, beside those that stay. Execution, not identity."""
+    """Store the texts of the documents that steps drop too, in `dropped.parquet`. Execution, not identity."""
 
 
 class OnBadRecord(SpecPart):
@@ -62,8 +62,18 @@ class Limits(SpecPart):
 
     line_bytes: ByteCount = 128_000_000
     """Longest JSON line; longer lines are rejected as `line_too_long`. Reading a line takes 3.5 times its bytes."""
+    document_bytes: ByteCount = 1_000_000_000
+    """Longest text, in bytes of UTF-8; a longer one is not read and counted as `document_too_long`. A build may take 30
+    times the longest text, and with a tokenizer that encodes texts only as a whole 170 times."""
     expansion: ExpansionRatio = 200
     """Largest decompression ratio of a file, row group or batch; the first GB is always allowed."""
+
+    def identity(self) -> dict[str, Any]:
+        """What names the outputs that these limits shape; a limit that came later counts only where it is set."""
+        plain: dict[str, Any] = self.model_dump(mode="json")
+        if self.document_bytes == Limits.model_fields["document_bytes"].default:
+            del plain["document_bytes"]
+        return plain
 
 
 def _exact(value: Any) -> Any:  # noqa: ANN401  any YAML value

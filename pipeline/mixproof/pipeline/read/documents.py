@@ -21,7 +21,7 @@ from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.inputs.formats import TREES
 from mixproof.pipeline.readers.remote import is_of_this_process
 from mixproof.pipeline.record import OTHER_PART
-from mixproof.pipeline.steps import NOT_SAMPLED, make_steps
+from mixproof.pipeline.steps import make_steps
 
 from .bad_records import check_bad_records
 from .batches import share_tasks
@@ -64,7 +64,7 @@ class SourceDocuments:
     ledger: tuple[StageRow, ...]
     """`read`, then one row per step; sums over the shards."""
     lists: tuple[RemovalList, ...] = ()
-    """Of the shards that rejected records, or whose dropped documents were kept."""
+    """Of the shards that rejected records or dropped documents."""
 
 
 def read_sources(
@@ -180,13 +180,9 @@ def _source(
 
 def _lists(receipt: Receipt, file: str | None, first_record: int) -> Iterator[RemovalList]:
     read, *steps = receipt.account
-    rejected = _documents([read], except_for=OTHER_PART)
+    rejected = sum(count.documents for reason, count in read.dropped.items() if reason != OTHER_PART)
     if rejected:
         yield RemovalList("rejected", f"{STAGE}/{receipt.key}/{REJECTS}", file, first_record, rejected)
-    dropped = _documents(steps, except_for=NOT_SAMPLED)
-    if DROPPED in receipt.files and dropped:
+    dropped = sum(count.documents for row in steps for count in row.dropped.values())
+    if dropped:
         yield RemovalList("dropped", f"{STAGE}/{receipt.key}/{DROPPED}", file, first_record, dropped)
-
-
-def _documents(rows: Sequence[StageRow], *, except_for: str) -> int:
-    return sum(count.documents for row in rows for reason, count in row.dropped.items() if reason != except_for)

@@ -67,9 +67,10 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
     name = task.plan.files[0].name
     with store.attempt(STAGE, task.key) as attempt:
         tree = task.plan.files[0].format in TREES
-        dropped = attempt.path(DROPPED) if task.keep_dropped else None
+        dropped = attempt.path(DROPPED) if task.steps or task.keep_dropped else None
+        paths = (attempt.path(DOCUMENTS), attempt.path(REJECTS), dropped)
         with (
-            ShardOutput(attempt.path(DOCUMENTS), attempt.path(REJECTS), dropped, tree=tree) as output,
+            ShardOutput(*paths, tree=tree, dropped_texts=task.keep_dropped) as output,
             PoisonWatch(mark_of(store, task), task.patience_seconds) as watch,
         ):
             for file, sha256 in zip(task.plan.files, task.sha256, strict=True):

@@ -107,10 +107,12 @@ def _config(form: Format, compression: Compression | None, source: Source, limit
     }
     if "." in source.id and form in ("jsonl", "parquet", "arrow"):
         config["id_in_nested_fields"] = True
+    if source.steps:
+        config["drops_listed"] = True
     if source.keep_dropped:
         config["keep_dropped"] = True
     if limits != NO_OTHER_LIMITS:
-        config["limits"] = limits.model_dump(mode="json")
+        config["limits"] = limits.identity()
     value = source.value if isinstance(source, SplitSource) else None
     if value is not None:
         config["part"] = [source.split_by, value]

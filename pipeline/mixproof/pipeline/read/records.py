@@ -13,7 +13,7 @@ from mixproof.pipeline.readers.parquet import read_parquet
 from mixproof.pipeline.readers.text import read_text
 from mixproof.pipeline.readers.value import of_value
 from mixproof.pipeline.readers.warc import read_warc, read_wet
-from mixproof.pipeline.record import Records
+from mixproof.pipeline.record import DETAIL_CHARS, TOO_LONG, Raw, Records, Reject, detail_of
 from mixproof.pipeline.steps import needs_fields
 
 from .read_task import ReadTask
@@ -28,9 +28,21 @@ def records_of(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str
         skip_reason: why a record, by its index in the file, must not be processed; None: it may be.
     """
     items = _read(file, task, skip_reason)
-    if task.column is None or task.value is None:
+    if task.column is None:
+        return _short_enough(items, task.limits.document_bytes)
+    if task.value is None:
         return items
-    return of_value(items, task.column, task.value)
+    return _short_enough(of_value(items, task.column, task.value), task.limits.document_bytes)
+
+
+def _short_enough(items: Records, most_bytes: int) -> Records:
+    """The same records, with texts of more bytes rejected."""
+    for item in items:
+        if isinstance(item, Raw) and len(item.data) > most_bytes:
+            limit = f"{len(item.data)} bytes, more than the limit set by `limits: {{document_bytes: ...}}`"
+            yield Reject(item.record, None, TOO_LONG, detail_of(f"{limit}: {item.text[:DETAIL_CHARS]}"))
+        else:
+            yield item
 
 
 def _read(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str | None]) -> Records:

@@ -44,8 +44,9 @@ _DROPPED_FIELDS = [
     pa.field("id", pa.string()),
     pa.field("step", pa.string()),
     pa.field("reason", pa.string()),
-    pa.field("text", pa.large_string()),
 ]
+_DROPPED_TEXT = pa.field("text", pa.large_string())
+"""Null for documents that `sampler` did not draw."""
 _REJECT_FIELDS = [
     pa.field("record", pa.int64()),
     pa.field("line", pa.int64()),
@@ -57,12 +58,15 @@ _REJECT_FIELDS = [
 class ShardOutput:
     """The Parquet files of a shard, written in groups of rows, and the counts for its account."""
 
-    def __init__(self, documents: Path, rejects: Path, dropped: Path | None, *, tree: bool) -> None:
-        self._tree = tree
+    def __init__(
+        self, documents: Path, rejects: Path, dropped: Path | None, *, tree: bool, dropped_texts: bool = False
+    ) -> None:
+        self._tree, self._dropped_texts = tree, dropped_texts
         files = [_FILE] if tree else []
         self._documents = DocumentRows(documents, tree=tree)
         self._rejects = Rows(rejects, pa.schema(files + _REJECT_FIELDS))
-        self._dropped = None if dropped is None else Rows(dropped, pa.schema(files + _DROPPED_FIELDS))
+        fields = files + _DROPPED_FIELDS + ([_DROPPED_TEXT] if dropped_texts else [])
+        self._dropped = None if dropped is None else Rows(dropped, pa.schema(fields))
         self._rejected: Counter[str] = Counter()
         self.records = 0
         self.poison: dict[int, str] = {}
@@ -91,8 +95,10 @@ class ShardOutput:
         self._read_bytes += len(data)
 
         def on_drop(step: str, reason: str, text: bytes) -> None:
-            if self._dropped is not None and reason != NOT_SAMPLED:
-                self._dropped.add((*head, item.record, item.id, step, reason, text), len(text))
+            if self._dropped is not None:
+                kept = text if self._dropped_texts and reason != NOT_SAMPLED else None
+                row = (*head, item.record, item.id, step, reason)
+                self._dropped.add((*row, kept) if self._dropped_texts else row, len(kept or b""))
 
         try:
             text = apply_steps(item, data, steps, on_drop)

@@ -21,7 +21,7 @@ TREE_SHARD_FILES = 2000
 DOCUMENTS = "documents.parquet"
 REJECTS = "rejects.parquet"
 DROPPED = "dropped.parquet"
-"""With `keep_dropped`: the documents that the source's steps dropped, except those that `sampler` did."""
+"""The documents that the source's steps dropped, with their texts only if the source sets `keep_dropped`."""
 HASHES = "hashes.npy"
 CUT = frozenset({"jsonl", "parquet"})
 """Formats whose files are divided into ranges."""

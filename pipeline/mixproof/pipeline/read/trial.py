@@ -105,7 +105,7 @@ def _samples(source: SourceDocuments, store: Store, most: int) -> dict[tuple[str
     for shard in source.shards:
         with pq.ParquetFile(store.path(f"{shard.folder}/{DROPPED}")) as file:
             for batch in file.iter_batches(ROW_GROUP_ROWS):
-                for row in batch.to_pylist():
+                for row in batch.filter(batch["text"].is_valid()).to_pylist():
                     number += 1
                     heap = found.setdefault((row["step"], row["reason"]), [])
                     rank = -xxhash.xxh3_64_intdigest(row["text"].encode())

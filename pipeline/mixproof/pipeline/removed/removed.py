@@ -2,8 +2,8 @@
 
 For a duplicate it names the document that was kept instead. The list joins what the stages wrote, so it is made after
 them and no other stage reads it. A source has one file, or several of about PART_ROWS rows; one task writes one file.
-Not listed are records of other parts of a split source, documents that `sampler` passed over, and documents that steps
-dropped unless the source sets `keep_dropped`: only the ledger counts these. `megatron:` sources have no list.
+Not listed are records of other parts of a split source, because these parts have them; only the ledger counts them.
+`megatron:` sources have no list.
 Memory: about 200 bytes for each row of a file, plus the names of the group's shards.
 """
 

@@ -80,6 +80,7 @@ def adopt_sources(
     adopted = {name: files[name] for name in names}
     sha256 = identify((file for found in adopted.values() for file in found), store, cluster)
     pairs = [pair for name in names for pair in _pairs(name, adopted[name], sha256)]
+    _check_copies(spec, pairs)
     receipts = _adopt(pairs, tokenizer, store, cluster)
     shards = {name: [_shard(p, r) for p, r in zip(pairs, receipts, strict=True) if p.source == name] for name in names}
     splits = [(name, "train", shards[name]) for name in names]
@@ -106,6 +107,22 @@ def _pairs(name: str, files: Sequence[InputFile], sha256: Mapping[str, str]) -> 
         if file.name.endswith(".bin"):
             idx = index_of[f"{file.name.removesuffix('.bin')}.idx"]
             yield Pair(name, file.name, file.url, file.bytes, idx.url, (sha256[file.url], sha256[idx.url]))
+
+
+def _check_copies(spec: Spec, pairs: Sequence[Pair]) -> None:
+    """Refuse two `.bin` of equal content: their tokens would count twice, and nothing removes duplicates here.
+
+    Raises:
+        RequestError: naming both files.
+    """
+    first_with: dict[str, Pair] = {}
+    for pair in pairs:
+        first = first_with.setdefault(pair.sha256[0], pair)
+        if first is not pair and pair.bin_bytes:
+            raise RequestError(
+                f"{spec.where('sources', pair.source, 'megatron')}: {pair.bin_url} has the same content as "
+                f"{first.bin_url} of source {first.source}; every dataset may be read once, so remove one of them"
+            )
 
 
 def _adopt(pairs: Sequence[Pair], tokenizer: TokenizerRecord, store: Store, cluster: Cluster) -> list[Receipt]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ import numpy as np
 from mixproof.ledger.errors import RequestError
 
 from .admission import plain_added_tokens
+from .cut_rules import cuts_of_huggingface, without_prefix
+from .cuts import PairCuts, Rows, encode_bounded, pieces_of
 from .encoded import Encoded
 
 TOKENIZER = "tokenizer.json"
@@ -48,15 +50,26 @@ class HuggingFaceReference:
         self._whole = _load(self.form, path)
         self._special = {str(token["content"]): int(token["id"]) for token in _special_tokens(self.form)}
         self._tokenizer = self._made_safe()
+        normalizer = self._tokenizer.normalizer
+        self.cuts = cuts_of_huggingface(self.form, str if normalizer is None else normalizer.normalize_str)
+        """Where long texts are cut; None: nowhere."""
+        self._without_prefix = self._tokenizer
+        if isinstance(self.cuts, PairCuts):
+            self._without_prefix = _split_special(_load(without_prefix(self._safe_form), path))
         vocabulary: dict[str, int] = self._whole.get_vocab(with_added_tokens=True)
         self.vocab_size = max(vocabulary.values(), default=-1) + 1
         """The largest id, of added tokens too, plus one."""
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The ids of each text, without EODs."""
-        rows = [row.ids for row in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
-        lengths = np.fromiter((len(row) for row in rows), np.int64, len(rows))
-        return Encoded(np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum())), lengths)
+        return encode_bounded(texts, partial(_rows, self._tokenizer), self._rows_of_pieces)
+
+    def _rows_of_pieces(self, text: str) -> Rows:
+        first, *others = pieces_of(text, self.cuts)
+        rows = _rows(self._tokenizer, [first])
+        for piece in others:
+            rows += _rows(self._without_prefix, [piece])
+        return rows
 
     def decode(self, documents: list[list[int]]) -> list[str]:
         """The texts of lists of ids."""
@@ -98,9 +111,10 @@ class HuggingFaceReference:
     def _made_safe(self) -> Any:  # noqa: ANN401  the package has no types
         tokenizer = _split_special(self._whole)
         reached = self._reached(tokenizer, self._special)
+        self._safe_form = _hide(self.form, reached) if reached else self.form
         if not reached:
             return tokenizer
-        tokenizer = _split_special(_load(_hide(self.form, reached), self._path))
+        tokenizer = _split_special(_load(self._safe_form, self._path))
         left = self._reached(tokenizer, self._special)
         if left:
             raise RequestError(
@@ -122,6 +136,11 @@ class HuggingFaceReference:
             if token != unknown and any(number in row.ids for row in rows):
                 reached.add(token)
         return reached
+
+
+def _rows(tokenizer: Any, texts: list[str]) -> Rows:  # noqa: ANN401  the package has no types
+    rows = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    return [np.array(row.ids, np.int32) for row in rows]
 
 
 def _read_form(path: str) -> dict[str, Any]:

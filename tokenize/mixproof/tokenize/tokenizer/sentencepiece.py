@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sentencepiece import SentencePieceProcessor, sentencepiece_model_pb2
 
 from mixproof.ledger.errors import RequestError
 
-from .encoded import Encoded, joined
+from .cut_rules import cuts_of_sentencepiece, without_normalizer
+from .cuts import Rows, encode_bounded, pieces_of
+from .encoded import Encoded
 
 _messages: Any = sentencepiece_model_pb2
 """The messages of a model file; protobuf creates them at import, so type checkers cannot see them."""
@@ -40,12 +41,23 @@ class SentencePieceReference:
         self.processor = load_processor(path)
         self._path = path
         self.vocab_size = int(self.processor.vocab_size())
+        self.cuts = cuts_of_sentencepiece(Path(path).read_bytes())
+        """Where long normalized texts are cut; None: nowhere."""
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The ids of each text, without EODs."""
-        arrays = self.processor.encode(list(texts), return_type="numpy", num_threads=1, enable_sampling=False)
-        lengths = np.fromiter((len(array) for array in arrays), np.int64, len(arrays))
-        return Encoded(joined(arrays, np.int32), lengths)
+        return encode_bounded(texts, partial(_rows, self.processor), self._rows_of_pieces)
+
+    def _rows_of_pieces(self, text: str) -> Rows:
+        if self.cuts is None:
+            return _rows(self.processor, [text])
+        normalized: str = self.processor.normalize(text)
+        return [row for piece in pieces_of(normalized, self.cuts) for row in _rows(self._of_normalized, [piece])]
+
+    @cached_property
+    def _of_normalized(self) -> SentencePieceProcessor:
+        """The model for texts that are normalized already."""
+        return SentencePieceProcessor(model_proto=without_normalizer(Path(self._path).read_bytes()))
 
     def decode(self, documents: list[list[int]]) -> list[str]:
         """The texts of lists of ids."""
@@ -88,3 +100,8 @@ class SentencePieceReference:
         proto = _messages.ModelProto()
         proto.ParseFromString(Path(self._path).read_bytes())
         return [piece.piece for piece in proto.pieces if piece.type in types]
+
+
+def _rows(processor: SentencePieceProcessor, texts: list[str]) -> Rows:
+    rows: Rows = processor.encode(texts, return_type="numpy", num_threads=1, enable_sampling=False)
+    return rows

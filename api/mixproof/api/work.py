@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mixproof.cli.before_work import open_for_work
 from mixproof.cli.commands.build import run_build
 from mixproof.cli.commands.train import run_train
 from mixproof.cli.options import DEFAULT_STORE, STORE_VARIABLE
 from mixproof.cli.output import stage_progress
-from mixproof.cli.request import open_request
 from mixproof.ledger.errors import TrainingError
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.load import LoadedSpec
@@ -75,7 +75,7 @@ def build(
         SpecError: when the spec is wrong, with file, line and key.
         MixproofError: when files, account or machine are.
     """
-    request = open_request(_path(spec), _store(store))
+    request = open_for_work(_path(spec), _store(store), "build")
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         look_before_work(request.store, cluster)
         result = run_build(request, cluster)
@@ -105,7 +105,7 @@ def train(
         TrainingError: when a run failed; the others are in the store.
         MixproofError: when the spec is not built, or files or machine are wrong.
     """
-    request = open_request(_path(spec), _store(store))
+    request = open_for_work(_path(spec), _store(store), "train")
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         look_before_work(request.store, cluster)
         outcomes = run_train(request, cluster, progress, device)

@@ -75,7 +75,17 @@ def open_request(path: Path, store: str) -> Request:
     Raises:
         RequestError, SpecError: naming file, line and dotted key.
     """
-    loaded = load_spec(path)
+    request = open_loaded(load_spec(path), store)
+    check_supply(request)
+    return request
+
+
+def open_loaded(loaded: LoadedSpec, store: str) -> Request:
+    """Find the files of a spec that has been read. Whether they can supply what it requests is not checked.
+
+    Raises:
+        RequestError, SpecError: naming file, line and dotted key.
+    """
     spec = loaded.spec
     for name, source in spec.sources.items():
         make_steps(source.steps, spec.where("sources", name, "steps"))
@@ -88,9 +98,7 @@ def open_request(path: Path, store: str) -> Request:
     opened.check()
     loaded = _with_parts(loaded, opened)
     files = files_of_parts(loaded.spec, files)
-    request = Request(loaded, opened, {name: _estimate(loaded.spec, name, found) for name, found in files.items()})
-    _check_supply(request)
-    return request
+    return Request(loaded, opened, {name: _estimate(loaded.spec, name, found) for name, found in files.items()})
 
 
 def check_job_store(store: Store) -> None:
@@ -130,8 +138,12 @@ def budgets_of(spec: Spec, tokens_of: Mapping[str, int]) -> dict[tuple[str, str]
     return {(m, p): budget_run(spec, m, p, tokens_of) for m in spec.mixtures for p in spec.train.proxies}
 
 
-def _check_supply(request: Request) -> None:
-    """Check the caps against an upper bound of the files' tokens, before anything is read or written."""
+def check_supply(request: Request) -> None:
+    """Check the caps against an upper bound of the files' tokens, before anything is read or written.
+
+    Raises:
+        SpecError: when no text of this size can supply what the spec requests.
+    """
     at_most = {name: found.tokens_at_most for name, found in request.estimates.items()}
     try:
         check_largest_supply(request.spec, at_most)

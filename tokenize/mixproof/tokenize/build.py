@@ -46,9 +46,9 @@ from .dataset.parts import PART_BYTES, make_datasets
 from .encode import encode_texts, not_encoded
 from .pointer import find_build, write_pointer
 from .shard_tokens import Texts
-from .tokenizer.reference import load_reference
 from .tokenizer.tokenizer import TokenCounter, given_tokenizer, store_tokenizer
-from .tokenizer.train_tokenizer import check_vocab_size, train_tokenizer
+from .tokenizer.tokenizer_check import check_tokenizer
+from .tokenizer.train_tokenizer import train_tokenizer
 
 __all__ = ["BuildResult", "build", "find_build"]
 
@@ -95,7 +95,7 @@ def build(
     written = loaded.as_written
     found = find_files(written, loaded.base)
     against = find_evaluation_files(written, loaded.base)
-    _check_tokenizer(loaded)
+    check_tokenizer(loaded)
     clock = Clock()
     with clock.time("read"):
         spec, files = split_by_columns(written, found, store, cluster, shard_bytes=shard_bytes)
@@ -270,15 +270,6 @@ def _extend(rows: Mapping[str, list[StageRow]], new: Mapping[str, StageRow]) -> 
 
 def _last(rows: Mapping[str, Sequence[StageRow]]) -> dict[str, StageRow]:
     return {name: chain[-1] for name, chain in rows.items()}
-
-
-def _check_tokenizer(loaded: LoadedSpec) -> None:
-    """Refuse an unusable tokenizer before anything is read or written."""
-    path, training = given_tokenizer(loaded), loaded.spec.tokenizer.train
-    if path is not None:
-        load_reference(str(path)).find_eod(loaded.spec.tokenizer.eod, path)
-    if training is not None:
-        check_vocab_size(training.vocab_size)
 
 
 def _make_tokenizer(job: _Job, sources: Mapping[str, SourceDocuments], keep: KeepBitmaps) -> TokenizerRecord:

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from mixproof.cli.account_table import account_table, large_losses
+from mixproof.cli.before_work import open_for_work
 from mixproof.cli.named import short_key
 from mixproof.cli.options import (
     DEFAULT_STORE,
@@ -20,7 +21,7 @@ from mixproof.cli.options import (
     WorkersOption,
 )
 from mixproof.cli.output import count, emit_json, stage_progress, stdout
-from mixproof.cli.request import Request, open_request
+from mixproof.cli.request import Request
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
@@ -45,7 +46,7 @@ def build(
     verbose: VerboseOption = 0,
 ) -> None:
     """Build the datasets of SPEC and write their manifest; finished stages are reused."""
-    request = open_request(spec, store)
+    request = open_for_work(spec, store, "build")
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         look_before_work(request.store, cluster)
         result = run_build(request, cluster, shard_bytes=shard_bytes)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from mixproof.cli.before_work import open_for_work
 from mixproof.cli.demo_corpus import gather
 from mixproof.cli.options import AddressOption, JsonOption, VerboseOption, WorkersOption
 from mixproof.cli.output import count, emit_json, stderr, stdout, table
 from mixproof.cli.report import write_report
-from mixproof.cli.request import open_request
 from mixproof.mixtures.shipped import shipped_spec
 
 from .run import print_ran, run_request
@@ -48,7 +48,7 @@ def demo(
         if as_json:
             emit_json({"spec": str(spec.absolute()), "text_bytes": sizes})
         return
-    request = open_request(spec, store or str(directory / "store"))
+    request = open_for_work(spec, store or str(directory / "store"), "run")
     ran = run_request(request, address, workers)
     report = directory / REPORT
     write_report(report, [ran.request], [ran.runs], ran.comparison)

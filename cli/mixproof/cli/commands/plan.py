@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 from rich.markup import escape
 from rich.table import Table
 
+from mixproof.cli.before_work import open_for_work
 from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json, lost_table
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption, VerboseOption
 from mixproof.cli.output import amount, count, emit_json, hours, percent, stdout, table
 from mixproof.cli.plan_checks import cap_warning, check_estimated_caps, uses_above_caps
-from mixproof.cli.request import Request, budgets_of, open_request
+from mixproof.cli.request import Request, budgets_of
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.arithmetic.budget import RunBudget
@@ -83,7 +84,7 @@ def plan(
     spec: SpecPath, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False, verbose: VerboseOption = 0
 ) -> None:
     """Show what SPEC needs: exact after a build, estimated before. Writes nothing and starts nothing."""
-    planned = make_plan(open_request(spec, store))
+    planned = make_plan(open_for_work(spec, store, "plan"))
     if as_json:
         emit_json(plan_json(planned))
     else:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import typer
 
+from mixproof.cli.before_work import open_for_work
 from mixproof.cli.external_tables import print_external
 from mixproof.cli.named import short_key
 from mixproof.cli.options import (
@@ -22,7 +23,7 @@ from mixproof.cli.options import (
 )
 from mixproof.cli.output import emit_json, stage_progress, stdout
 from mixproof.cli.report import HtmlOption, check_html, write_report
-from mixproof.cli.request import Request, open_request
+from mixproof.cli.request import Request
 from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.manifest import Manifest
 from mixproof.pipeline.cluster.cluster import Cluster
@@ -78,7 +79,7 @@ def run(
     """Do the whole job of SPEC: build, audit, train, compare; finished work is reused."""
     check_html(html)
     check_wandb(wandb)
-    request = open_request(spec, store)
+    request = open_for_work(spec, store, "run")
     ran = run_request(request, address, workers, device, wandb)
     if html is not None:
         write_report(html, [ran.request], [ran.runs], ran.comparison)

@@ -19,8 +19,9 @@ import orjson
 import typer
 from rich.markup import escape
 
+from mixproof.cli.before_work import open_for_work
 from mixproof.cli.output import StageProgress, emit_json, stage_progress, stderr
-from mixproof.cli.request import Request, open_request
+from mixproof.cli.request import Request
 from mixproof.cli.search_report import Searched, print_searched, searched_json
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of, stage_key
@@ -71,7 +72,7 @@ class SearchOptions:
 
 def search_spec(path: Path, options: SearchOptions) -> None:
     """Search for the best mixture of a spec; exit code 1 when none is recommended."""
-    request = open_request(path, options.store)
+    request = open_for_work(path, options.store, "search")
     proxy = _proxy(request.spec, options.proxy)
     output = options.output or path.with_name(f"{path.stem}-{FOUND}.yaml")
     _check_output(output, path)

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mixproof.cli.before_work import open_for_work
 from mixproof.cli.external_tables import print_external
 from mixproof.cli.options import (
     DEFAULT_STORE,
@@ -23,7 +24,7 @@ from mixproof.cli.options import (
     WorkersOption,
 )
 from mixproof.cli.output import StageProgress, count, emit_json, percent, stage_progress, stderr, stdout, table
-from mixproof.cli.request import Request, open_request
+from mixproof.cli.request import Request
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.train.data.saved_index import INDEX_FOLDER
@@ -47,7 +48,7 @@ def train(
 ) -> None:
     """Train the proxies of SPEC on every mixture, and score them on every held-out set."""
     check_wandb(wandb)
-    request = open_request(spec, store)
+    request = open_for_work(spec, store, "train")
     sets_and_tasks = find_external(request.spec, request.loaded.base)
     with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
         look_before_work(request.store, cluster)

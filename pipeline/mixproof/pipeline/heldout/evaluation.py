@@ -19,15 +19,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.mixtures.blocks.heldout import Decontaminate
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.inputs.files import InputFile, find_others
 from mixproof.pipeline.readers.jsonl import BOM, split_lines
 from mixproof.pipeline.readers.raw import local_copy, plain_blocks, unpacked_blocks
+from mixproof.pipeline.readers.remote import is_remote
 from mixproof.pipeline.readers.unchanged import hash_file
 
 from .evaluation_forms import FieldRule, protected_texts, unread_fields
 
 SHOWN_FIELDS = 20
+CHECKED_BYTES = 10_000_000
+"""Size up to which an evaluation file is read before any work."""
 WAY_OUT = "declare the fields that hold its texts: `against: [{files: ..., fields: [...]}]`"
 
 
@@ -98,6 +102,19 @@ def find_evaluation_files(spec: Spec, base: Path) -> tuple[EvaluationFile, ...]:
                 continue
             found[file.url] = EvaluationFile(file, hash_file(file.url)[1], rule)
     return tuple(sorted(found.values(), key=lambda each: (each.file.name, each.sha256)))
+
+
+def check_evaluation_files(spec: Spec, base: Path) -> None:
+    """Read the small local evaluation files of a spec once, before any work; larger ones are read when needed.
+
+    Raises:
+        RequestError: as in `find_evaluation_files` and `read_evaluation_file`.
+        DamagedFileError: when a file cannot be read to its end.
+    """
+    ngram = Decontaminate().ngram if spec.decontaminate is False else spec.decontaminate.ngram
+    for file in find_evaluation_files(spec, base):
+        if file.file.bytes <= CHECKED_BYTES and not is_remote(file.file.url):
+            read_evaluation_file(file, ngram)
 
 
 def read_evaluation_file(file: EvaluationFile, ngram: int) -> tuple[list[EvaluationText], EvaluationSummary]:

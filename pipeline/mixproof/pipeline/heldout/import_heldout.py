@@ -20,6 +20,7 @@ from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import MANIFEST, HeldoutTexts, Manifest, read_manifest, store_of
 from mixproof.ledger.objects import is_remote
 from mixproof.ledger.store import Store
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.columns import read_whole
 from mixproof.pipeline.read.selection import Selection
 
@@ -49,6 +50,22 @@ def import_heldout(selection: Selection, base: Path) -> Heldout:
         found = _texts_of(manifest, name, path, where)
         texts[name] = _import(name, found, origin, selection.store, manifest.build, where)
     return Heldout(texts, {name: selection.keep[name] for name in selection.sources})
+
+
+def check_import(spec: Spec, base: Path) -> None:
+    """Look for the held-out sets that a spec imports; a manifest at a URL is looked at only when it is imported.
+
+    Raises:
+        RequestError: as in `import_heldout`.
+    """
+    if spec.heldout.from_ is None or is_remote(spec.heldout.from_):
+        return
+    where = spec.where("heldout", "from")
+    path, _ = _locate(spec.heldout.from_, base)
+    manifest = _manifest(path, where)
+    for name, source in spec.sources.items():
+        if source.split_by is None and source.megatron is None:
+            _texts_of(manifest, name, path, where)
 
 
 def _locate(manifest: str, base: Path) -> tuple[Path, Store]:

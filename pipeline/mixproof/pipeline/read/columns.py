@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mixproof.mixtures.blocks.source import Source
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.inputs.files import InputFile
+from mixproof.pipeline.inputs.first_records import named_fields
 from mixproof.pipeline.readers.parquet import check_parquet
 from mixproof.pipeline.readers.remote import is_remote
 
@@ -23,14 +23,4 @@ def check_columns(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> None:
         source = spec.sources[name]
         first = next((file for file in inputs if file.format == "parquet" and not is_remote(file.url)), None)
         if first is not None and Path(first.url).is_file():
-            check_parquet(first.url, text=source.text, id_=source.id, fields=_fields(source))
-
-
-def _fields(source: Source) -> dict[str, str]:
-    """The fields that a spec says a source's records have, by key: without one, a step would drop every document."""
-    named = {"split_by": source.split_by} | {
-        f"steps[{index}].{step.name}.field": step.options.get("field")
-        for index, step in enumerate(source.steps)
-        if step.name != "datatrove"
-    }
-    return {key: name for key, name in named.items() if isinstance(name, str)}
+            check_parquet(first.url, text=source.text, id_=source.id, fields=named_fields(source))

@@ -56,13 +56,21 @@ def read_jsonl(
     Raises:
         DamagedFileError: when a compressed file cannot be read to its end, or the file has another format.
     """
-    lines = _packed_lines(url, compression, limits) if compression else _range_lines(url, start, end, limits)
-    for record, line in enumerate(lines):
+    for record, line in enumerate(lines_of(url, compression, start, end, limits)):
         if line is None:
             detail = f"more than {limits.line_bytes} bytes, the limit set by `limits: {{line_bytes: ...}}`"
             yield Reject(record, record + 1, "line_too_long", detail)
         else:
             yield _parse(record, line, text, id_, with_fields, exact)
+
+
+def lines_of(url: str, compression: str | None, start: int, end: int, limits: Limits) -> Iterator[bytes | None]:
+    """Yield the lines of the bytes [start, end), or of a whole compressed file; None for a line above the limit.
+
+    Raises:
+        DamagedFileError: when a compressed file cannot be read to its end, or the file has another format.
+    """
+    return _packed_lines(url, compression, limits) if compression else _range_lines(url, start, end, limits)
 
 
 def _packed_lines(url: str, compression: str, limits: Limits) -> Iterator[bytes | None]:

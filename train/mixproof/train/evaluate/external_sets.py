@@ -7,6 +7,8 @@ every token and EOD a target once, over the UTF-8 bytes of the unchanged texts.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,18 +90,29 @@ def read_external_set(chosen: ExternalSet, reference: Reference, eod_id: int) ->
     )
 
 
-def _records(chosen: ExternalSet, file: InputFile) -> list[Raw]:
+def check_external_sets(sets: Sequence[ExternalSet]) -> None:
+    """Look at the first records of every file of the sets.
+
+    Raises:
+        RequestError: when one of them has no text; names file and record.
+        DamagedFileError: when a file is not in its format.
+    """
+    for chosen in sets:
+        for file in chosen.files:
+            with closing(_records(chosen, file)) as records:
+                next(records, None)
+
+
+def _records(chosen: ExternalSet, file: InputFile) -> Generator[Raw, None, None]:
     if file.format == "parquet":
         records = read_parquet(file.url, 0, file.bytes, text=chosen.text, id_="id", with_fields=False)
     else:
         records = read_jsonl(file.url, file.compression, 0, file.bytes, text=chosen.text, id_="id", with_fields=False)
-    found = []
     for item in records:
         if isinstance(item, Raw):
-            found.append(item)
+            yield item
         elif item.reason != BLANK:
             raise RequestError(
                 f"external set {chosen.name}: {file.url}, record {item.record}: {item.reason} in field "
                 f"{chosen.text!r}: {item.detail}; remove the record from the set"
             )
-    return found

@@ -1,0 +1,73 @@
+"""Open a request for work: everything that can be known to go wrong is refused before the work starts.
+
+    extras > steps, files, store > tokenizer > first records, held-out sets, vocabulary > evaluation files > supply
+    > external sets
+
+Nothing is written and Ray is not started. What the rooms below know, they check; this module only calls them in order,
+the cheap and most frequent mistakes first. A spec whose build is finished needs no look at its files.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mixproof.mixtures.load import load_spec
+from mixproof.pipeline.heldout.evaluation import check_evaluation_files
+from mixproof.pipeline.heldout.heldout_supply import check_heldout_supply
+from mixproof.pipeline.heldout.import_heldout import check_import
+from mixproof.pipeline.inputs.files import find_files
+from mixproof.pipeline.inputs.first_records import check_first_records
+from mixproof.tokenize.estimate import estimate
+from mixproof.tokenize.tokenizer.tokenizer_check import check_tokenizer, check_vocabulary
+
+from .machine.extras import find_extras
+from .machine.needed_extras import SCORES, Work, check_extras
+from .request import Request, check_supply, open_loaded
+
+USUAL_VOCABULARY = 32_000
+"""Assumed for a tokenizer that has not been opened yet."""
+
+
+def open_for_work(path: Path, store: str, work: Work) -> Request:
+    """Open a request, and refuse what would fail during the work.
+
+    Raises:
+        RequestError, SpecError: naming file, line and dotted key, or the package to install.
+        DamagedFileError: when the first records show that a file is not in its format.
+    """
+    loaded = load_spec(path)
+    check_extras(loaded.spec, store, work, find_extras())
+    request = open_loaded(loaded, store)
+    if request.find_manifest() is None:
+        check_inputs(request)
+    check_supply(request)
+    if work in SCORES:
+        _check_external(request)
+    return request
+
+
+def check_inputs(request: Request) -> None:
+    """Look into the files of a spec that is not built yet.
+
+    Raises:
+        RequestError: when the build would fail.
+        DamagedFileError: when a file is not in its format.
+    """
+    loaded, spec = request.loaded, request.loaded.as_written
+    files = find_files(spec, loaded.base)
+    check_tokenizer(loaded)
+    check_import(spec, loaded.base)
+    check_first_records(spec, files)
+    vocab_size = USUAL_VOCABULARY if spec.tokenizer.train is None else spec.tokenizer.train.vocab_size
+    most = {name: estimate(inputs).tokens_plausible(vocab_size) for name, inputs in files.items()}
+    check_heldout_supply(spec, files, most)
+    check_vocabulary(spec, files)
+    check_evaluation_files(spec, loaded.base)
+
+
+def _check_external(request: Request) -> None:
+    if request.spec.external is None:
+        return
+    from mixproof.train.evaluate.external_sets import check_external_sets, find_external_sets
+
+    check_external_sets(find_external_sets(request.spec, request.loaded.base))

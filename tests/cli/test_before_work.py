@@ -1,0 +1,151 @@
+"""What a spec needs is checked before any work: no Ray, nothing written, one sentence with the remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conftest import SPEC, write_experiment
+from mixproof.cli.before_work import open_for_work
+from mixproof.cli.machine.extras import Extra, find_extras
+from mixproof.cli.machine.needed_extras import check_extras, needed_extras
+from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
+from mixproof.mixtures.load import load_spec
+
+GUIDE = 'guide: {files: "corpus/guide.jsonl"}'
+MISTAKES = {
+    "a text field that no record has": (
+        GUIDE,
+        'guide: {files: "corpus/guide.jsonl", text: body}',
+        r"small.yaml:6: sources.guide: .*guide.jsonl: its records have no field 'body'; .*text.* Set `text: text`",
+    ),
+    "an id that no record has": (
+        GUIDE,
+        'guide: {files: "corpus/guide.jsonl", id: meta.url}',
+        r"sources.guide.id: none of the first records of its files has a field 'meta.url'",
+    ),
+    "a column to split by that no record has": (
+        GUIDE,
+        'guide: {files: "corpus/guide.jsonl", split_by: quality}',
+        r"sources.guide.split_by: none of the first records",
+    ),
+    "a step's field that no record has": (
+        GUIDE,
+        'guide: {files: "corpus/guide.jsonl", steps: [{score: {field: edu, min: 1}}]}',
+        r"sources.guide.steps\[0\].score.field: none of the first records .* has a field 'edu'",
+    ),
+    "a Parquet column that is not there": (
+        'notes: {files: "corpus/notes.parquet"}',
+        'notes: {files: "corpus/notes.parquet", text: body}',
+        r"notes.parquet: there is no column 'body'",
+    ),
+    "more held-out documents than records": (
+        "min_documents: 3",
+        "min_documents: 100000",
+        r"sources.code: its files hold [\d,]+ records, and its held-out set needs at least 100,000 documents",
+    ),
+    "more held-out tokens than the files hold": (
+        "tokens: 4K",
+        "tokens: 1B",
+        r"sources.code: its files hold about [\d,]+ tokens at most, and heldout.create.tokens requests 1,000,000,000",
+    ),
+    "a vocabulary that the sample cannot give": (
+        "vocab_size: 1200, bytes: 2MB",
+        "vocab_size: 90000, bytes: 200KB",
+        r"small.yaml:10: tokenizer.train: the sample cannot give 90000 pieces: .*<= \d+",
+    ),
+    "a vocabulary smaller than the alphabet": (
+        "vocab_size: 1200",
+        "vocab_size: 100",
+        r"tokenizer.train: the sample cannot give 100 pieces: .*smaller than",
+    ),
+    "a piece that no trained tokenizer has": (
+        "bytes: 2MB}}",
+        'bytes: 2MB}, eod: "<|endoftext|>"}',
+        r"tokenizer.eod: a tokenizer that is trained here has the control pieces <s> and </s>",
+    ),
+    "held-out sets of a build that is not there": (
+        "{create: {tokens: 4K, min_documents: 3}}",
+        "{from: old/manifest.json}",
+        r"heldout.from: there is no file .*old/manifest.json",
+    ),
+    "an evaluation file without texts": (
+        "tokenizer:",
+        "decontaminate: {against: corpus/other.jsonl}\ntokenizer:",
+        r"decontaminate.against: .*other.jsonl, line 1, has no text to protect",
+    ),
+    "an external set without texts": (
+        "tokenizer:",
+        "external: {sets: {other: corpus/other.jsonl}}\ntokenizer:",
+        r"external set other: .*other.jsonl, record 0: missing_text in field 'text'",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_refused_before_any_work(mistake: str, tmp_path: Path) -> None:
+    right, wrong, message = MISTAKES[mistake]
+    assert right in SPEC
+    spec = write_experiment(tmp_path, SPEC.replace(right, wrong))
+    (tmp_path / "corpus/other.jsonl").write_text(json.dumps({"label": 1}) + "\n")
+    with pytest.raises(RequestError, match=message):
+        open_for_work(spec, str(tmp_path / "store"), "run")
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_spec_without_a_mistake_is_opened_for_every_kind_of_work(tmp_path: Path) -> None:
+    spec = write_experiment(tmp_path)
+    assert set(open_for_work(spec, str(tmp_path / "store"), "run").estimates) == {"code", "manual", "guide", "notes"}
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "error"),
+    [
+        (b'[{"text": "a"}]', "it is a JSON array; write one object on each line", RequestError),
+        (b"plain prose\nand more\n", "it is not JSON lines; it starts with 'plain prose'", RequestError),
+        (b'{"text": 1}\n{"text": 2}\n', "the field 'text' holds a number, not text", RequestError),
+        (b'{"doc": {"text": "a"}}\n', r"they have doc \(an object\). `text` must name a field", RequestError),
+        (b"\x1f\x8b\x08\0", "it is gzip, not JSON lines; rename it to end with .gz", DamagedFileError),
+    ],
+)
+def test_files_in_another_form_are_named_with_what_they_are(
+    content: bytes, message: str, error: type[MixproofError], tmp_path: Path
+) -> None:
+    spec = write_experiment(tmp_path)
+    (tmp_path / "corpus/guide.jsonl").write_bytes(content)
+    with pytest.raises(error, match=message):
+        open_for_work(spec, str(tmp_path / "store"), "build")
+
+
+def test_unusable_files_are_allowed_up_to_the_share_of_bad_records_that_the_spec_allows(tmp_path: Path) -> None:
+    record = json.dumps({"text": "a text of some length", "id": "1"}) + "\n"
+    spec = write_experiment(tmp_path, SPEC.replace("guide.jsonl", "guide*.jsonl"))
+    (tmp_path / "corpus/guide.jsonl").write_text(200 * record)
+    (tmp_path / "corpus/guide2.jsonl").write_text(json.dumps({"body": "a text"}) + "\n")  # below 1% of the bytes
+    open_for_work(spec, str(tmp_path / "store"), "build")
+    (tmp_path / "corpus/guide2.jsonl").write_text(3 * (json.dumps({"body": "a text of some length"}) + "\n"))
+    with pytest.raises(RequestError, match=r"guide2.jsonl: its records .* in 1 of the 2 files looked at"):
+        open_for_work(spec, str(tmp_path / "store"), "build")
+
+
+def test_missing_extras_are_named_with_what_needs_them_and_one_line_that_installs_them(tmp_path: Path) -> None:
+    text = SPEC.replace("{length: {min_chars: 400}}", "gopher_quality").replace(
+        "corpus/notes.parquet", "s3://b/n.parquet"
+    )
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    spec = load_spec(path).spec
+    assert [extra for extra, _ in needed_extras(spec, "store", "run")] == ["documents", "s3", "train"]
+    assert [extra for extra, _ in needed_extras(spec, "store", "build")] == ["documents", "s3"]
+    check_extras(spec, "store", "run", find_extras() | {"s3": Extra("s3", {"s3fs": "1"})})
+    absent = {name: Extra(name, dict.fromkeys(extra.packages)) for name, extra in find_extras().items()}
+    with pytest.raises(
+        RequestError,
+        match=r"s.yaml:4: sources.code.steps: the step gopher_quality needs datatrove, .*"
+        r"sources.notes: s3://b/n.parquet needs s3fs; `mixproof run` needs megatron-core, .*"
+        r"pip install .*\[documents,s3,train\]",
+    ):
+        check_extras(spec, "store", "run", absent)

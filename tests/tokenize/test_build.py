@@ -22,6 +22,7 @@ from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.task_progress import TaskProgress
 from mixproof.tokenize.build import BuildResult, build, find_build
 from mixproof.tokenize.circumstances import STAGE_VERSIONS
 
@@ -207,8 +208,8 @@ def test_a_second_build_reuses_every_stage(
     since = counted(cluster)
     assert run(SPEC + ALLOW_BAD) == first
     assert since()[0] == 0
-    tasks: list[str] = []
-    with Cluster(progress=lambda label, done, total: tasks.append(label)) as idle:
+    tasks: list[TaskProgress] = []
+    with Cluster(progress=tasks.append) as idle:
         assert build(load_spec(folder / "spec.yaml"), store, idle) == first
     assert not tasks, "nothing is left to do, so Ray is not even started"
 

@@ -15,7 +15,7 @@ from mixproof.cli.before_work import open_for_work
 from mixproof.cli.commands.build import run_build
 from mixproof.cli.commands.train import run_train
 from mixproof.cli.options import DEFAULT_STORE, STORE_VARIABLE
-from mixproof.cli.output import stage_progress
+from mixproof.cli.progress.show import spec_progress
 from mixproof.ledger.errors import TrainingError
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.load import LoadedSpec
@@ -76,7 +76,10 @@ def build(
         MixproofError: when files, account or machine are.
     """
     request = open_for_work(_path(spec), _store(store), "build")
-    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+    with (
+        spec_progress(request.spec, request.store, "build") as progress,
+        Cluster(address, workers, progress) as cluster,
+    ):
         look_before_work(request.store, cluster)
         result = run_build(request, cluster)
     opened = OpenedStore(str(request.store))
@@ -106,7 +109,10 @@ def train(
         MixproofError: when the spec is not built, or files or machine are wrong.
     """
     request = open_for_work(_path(spec), _store(store), "train")
-    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+    with (
+        spec_progress(request.spec, request.store, "train") as progress,
+        Cluster(address, workers, progress) as cluster,
+    ):
         look_before_work(request.store, cluster)
         outcomes = run_train(request, cluster, progress, device)
     failed = [

@@ -1,5 +1,7 @@
 """The log of the command itself, on stderr: warnings by default, events with `-v`, details with `-vv`.
 
+Events are also written to the log file of the command in its store (`progress/log_file.py`).
+
 The level travels to the workers with each task (`mixproof.pipeline.cluster.task_logs`); their lines go to Ray's own log
 files, whose folder `-v` prints.
 """
@@ -29,10 +31,11 @@ class ConsoleHandler(logging.Handler):
 def set_verbosity(verbosity: int) -> int:
     """Log to stderr, and return `verbosity`, the number of `-v` on the command line."""
     root = logging.getLogger(LOGGER)
-    root.setLevel(LEVELS[min(verbosity, len(LEVELS) - 1)])
+    level = LEVELS[min(verbosity, len(LEVELS) - 1)]
+    root.setLevel(min(level, logging.INFO))  # events go to the log file in the store in any case
     for old in [handler for handler in root.handlers if isinstance(handler, ConsoleHandler)]:
         root.removeHandler(old)
-    handler = ConsoleHandler()
+    handler = ConsoleHandler(level)
     handler.setFormatter(
         logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s" if verbosity else "%(message)s", "%H:%M:%S")
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from .logs import set_verbosity
+from .progress.show import set_quiet
 
 STORE_VARIABLE = "MIXPROOF_STORE"
 SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="Spec file (YAML); one spec is one experiment.")]
@@ -38,6 +39,9 @@ WandbOption = Annotated[
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", callback=set_quiet, help="Show no progress; warnings and errors are shown.")
 ]
 VerboseOption = Annotated[
     int,

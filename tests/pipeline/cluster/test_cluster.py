@@ -14,6 +14,7 @@ import ray
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError, StorageError
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.resources import Needs
+from mixproof.pipeline.cluster.task_progress import TaskProgress
 
 
 def square(number: int) -> int:
@@ -104,10 +105,15 @@ def test_a_task_that_dies_for_want_of_memory_runs_again_with_more(cluster: Clust
 
 def test_progress_is_reported_as_calls_end(cluster: Cluster) -> None:
     cluster.run(square, [(1,)], label="warm")
-    seen: list[tuple[str, int, int]] = []
-    with Cluster(progress=lambda *report: seen.append(report)) as watched:
-        watched.run(square, [(1,), (2,)], label="two")
-    assert seen == [("two", 0, 2), ("two", 1, 2), ("two", 2, 2)]
+    seen: list[TaskProgress] = []
+    with Cluster(progress=seen.append) as watched:
+        watched.run(square, [(1,), (2,)], label="two", call_bytes=[10, 20])
+    assert (seen[0], seen[1], seen[3]) == (
+        TaskProgress("start", 0, 1),
+        TaskProgress("two", 0, 2, 0, 30),
+        TaskProgress("two", 2, 2, 30, 30),
+    )
+    assert (seen[2].done, seen[2].bytes_done in (10, 20)) == (1, True)
     assert ray.is_initialized()
 
 

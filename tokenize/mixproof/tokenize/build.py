@@ -286,7 +286,13 @@ def _make_tokenizer(job: _Job, sources: Mapping[str, SourceDocuments], keep: Kee
 def _texts(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[Texts]:
     return [
         Texts(
-            f"{shard.folder}/{DOCUMENTS}", shard.documents_sha256, bitmap, shard.file, shard.first_record, source.name
+            f"{shard.folder}/{DOCUMENTS}",
+            shard.documents_sha256,
+            bitmap,
+            shard.file,
+            shard.first_record,
+            source.name,
+            shard.text_bytes,
         )
         for shard, bitmap in zip(source.shards, keep, strict=True)
     ]

@@ -11,7 +11,7 @@ memory.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -63,8 +63,12 @@ def encode_texts(
         return [(store, key, shard, tokenizer, engine) for key, shard in missing.items()]
 
     work = dict(zip(keys, texts, strict=True))
-    receipts = run_missing(store, STAGE, work, calls, encode_shard, cluster, "encode")
+    receipts = run_missing(store, STAGE, work, calls, encode_shard, cluster, "encode", call_bytes=_text_bytes)
     return [_finished(shard, receipts[key]) for key, shard in zip(keys, texts, strict=True)]
+
+
+def _text_bytes(call: Call) -> int:
+    return cast(Texts, call[2]).text_bytes
 
 
 def _key(texts: Texts, tokenizer: TokenizerRecord) -> str:

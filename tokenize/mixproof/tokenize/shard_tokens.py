@@ -38,6 +38,8 @@ class Texts:
     first_record: int
     """Added to `record` to get the index in that file."""
     source: str
+    text_bytes: int = 0
+    """UTF-8 bytes of all rows, for progress; 0 if it is not known."""
 
 
 @dataclass(frozen=True)

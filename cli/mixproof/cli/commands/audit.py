@@ -13,8 +13,18 @@ import typer
 from rich.markup import escape
 
 from mixproof.cli.named import named
-from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, VerboseOption, WorkersOption
-from mixproof.cli.output import emit_json, stage_progress, stdout, table
+from mixproof.cli.options import (
+    DEFAULT_STORE,
+    AddressOption,
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    WorkersOption,
+)
+from mixproof.cli.output import emit_json, stdout, table
+from mixproof.cli.progress.show import stage_progress
+from mixproof.cli.progress.stages import AUDIT, REPLAY
 from mixproof.cli.request import Request, open_request
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import Location, locate
@@ -51,13 +61,14 @@ def audit(
     address: AddressOption = None,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Check a build and its runs; name every file and equation that fails."""
     if sample is not None and depth != "replay":
         raise RequestError("--sample needs --depth replay: the other depths check everything")
     target = named(target, store)
-    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+    with stage_progress((AUDIT,)) as progress, Cluster(address, workers, progress) as cluster:
         report = audit_target(target, store, depth, cluster)
     if depth == "replay":
         report = report + replay_request(target, store, _share(sample), address, workers)
@@ -112,7 +123,7 @@ def replay_request(target: str, store: str, share: Fraction, address: str | None
     if not target.endswith(SPEC_SUFFIXES):
         raise RequestError(f"{target}: --depth replay reads the raw files again; give the spec that names them")
     request = open_request(Path(target), store)
-    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+    with stage_progress((REPLAY,)) as progress, Cluster(address, workers, progress) as cluster:
         report = replay_build(request.spec, request.files(), request.store, request.manifest_path(), cluster, share)
     return in_store(report, request.store)
 

@@ -15,12 +15,14 @@ from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
     JsonOption,
+    QuietOption,
     SpecPath,
     StoreOption,
     VerboseOption,
     WorkersOption,
 )
-from mixproof.cli.output import count, emit_json, stage_progress, stdout
+from mixproof.cli.output import count, emit_json, stdout
+from mixproof.cli.progress.show import spec_progress
 from mixproof.cli.request import Request
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
 from mixproof.ledger.store import Store
@@ -43,11 +45,15 @@ def build(
     workers: WorkersOption = None,
     shard_bytes: ShardBytesOption = SHARD_BYTES,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Build the datasets of SPEC and write their manifest; finished stages are reused."""
     request = open_for_work(spec, store, "build")
-    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+    with (
+        spec_progress(request.spec, request.store, "build") as progress,
+        Cluster(address, workers, progress) as cluster,
+    ):
         look_before_work(request.store, cluster)
         result = run_build(request, cluster, shard_bytes=shard_bytes)
         value = build_json(result, cluster, request.store)

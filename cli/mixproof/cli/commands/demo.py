@@ -9,7 +9,7 @@ import typer
 
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.demo_corpus import gather
-from mixproof.cli.options import AddressOption, JsonOption, VerboseOption, WorkersOption
+from mixproof.cli.options import AddressOption, JsonOption, QuietOption, VerboseOption, WorkersOption
 from mixproof.cli.output import count, emit_json, stderr, stdout, table
 from mixproof.cli.report import write_report
 from mixproof.mixtures.shipped import shipped_spec
@@ -36,6 +36,7 @@ def demo(
     workers: WorkersOption = None,
     prepare: PrepareOption = False,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Collect real text, build it, train two mixtures and say which is better, in a few minutes."""

@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mixproof.cli.options import JsonOption, SpecPath, VerboseOption, WorkersOption
-from mixproof.cli.output import count, emit_json, percent, stage_progress, stdout, table
+from mixproof.cli.options import JsonOption, QuietOption, SpecPath, VerboseOption, WorkersOption
+from mixproof.cli.output import count, emit_json, percent, stdout, table
+from mixproof.cli.progress.show import stage_progress
+from mixproof.cli.progress.stages import stages_of
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
@@ -38,6 +40,7 @@ def inspect(
     texts: TextsOption = 2,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Show what the steps of SPEC would drop, by source and reason, with samples. Writes to no store."""
@@ -48,7 +51,7 @@ def inspect(
     files = find_files(loaded.spec, loaded.base)
     with (
         tempfile.TemporaryDirectory(prefix="mixproof-inspect-") as folder,
-        stage_progress() as progress,
+        stage_progress(stages_of(loaded.spec, "inspect")) as progress,
         Cluster(None, workers, progress) as cluster,
     ):
         store = Store(Path(folder))

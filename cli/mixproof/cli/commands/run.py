@@ -15,13 +15,15 @@ from mixproof.cli.options import (
     AddressOption,
     DeviceOption,
     JsonOption,
+    QuietOption,
     SpecPath,
     StoreOption,
     VerboseOption,
     WandbOption,
     WorkersOption,
 )
-from mixproof.cli.output import emit_json, stage_progress, stdout
+from mixproof.cli.output import emit_json, stdout
+from mixproof.cli.progress.show import spec_progress
 from mixproof.cli.report import HtmlOption, check_html, write_report
 from mixproof.cli.request import Request
 from mixproof.ledger.errors import MixproofError
@@ -74,6 +76,7 @@ def run(
     wandb: WandbOption = None,
     html: HtmlOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Do the whole job of SPEC: build, audit, train, compare; finished work is reused."""
@@ -104,7 +107,10 @@ def run_request(
         MixproofError: when the build's audit fails; nothing is trained on it.
     """
     sets_and_tasks = find_external(request.spec, request.loaded.base)
-    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+    with (
+        spec_progress(request.spec, request.store, "run") as progress,
+        Cluster(address, workers, progress) as cluster,
+    ):
         look_before_work(request.store, cluster)
         built = run_build(request, cluster)
         request = replace(request, loaded=built.loaded)

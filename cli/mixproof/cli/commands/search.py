@@ -16,8 +16,18 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mixproof.cli.options import DEFAULT_STORE, AddressOption, JsonOption, StoreOption, VerboseOption, WorkersOption
-from mixproof.cli.output import emit_json, stage_progress, stdout, table
+from mixproof.cli.options import (
+    DEFAULT_STORE,
+    AddressOption,
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    WorkersOption,
+)
+from mixproof.cli.output import emit_json, stdout, table
+from mixproof.cli.progress.show import stage_progress
+from mixproof.cli.progress.stages import PREDICTORS
 from mixproof.cli.search_report import (
     choice_json,
     noise_json,
@@ -36,6 +46,7 @@ from mixproof.mixtures.search.observations import Observations, read_mixtures, r
 from mixproof.mixtures.search.predictor import FloatArray
 from mixproof.mixtures.search.rounds import ANCHOR_SEEDS, ROUNDS
 from mixproof.mixtures.search.study import Recommendation, check_size, objective_weights, recommend_from
+from mixproof.pipeline.cluster.task_progress import TaskProgress
 
 SpecArgument = Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="Spec to train candidates for.")]
 WeightsOption = Annotated[
@@ -81,6 +92,7 @@ def search(
     address: AddressOption = None,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Search for the best mixture: train candidates of SPEC in rounds, or fit predictors to --weights and --scores."""
@@ -130,11 +142,11 @@ def _choose_all(observations: Observations) -> dict[str, Choice]:
     """Choose a predictor for every score, several at a time."""
     targets = {name: observations.values[:, column] for column, name in enumerate(observations.scores)}
     fits, shares = families(), observations.mixtures.shares
-    with stage_progress() as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-        progress("predictors", 0, len(targets))
+    with stage_progress((PREDICTORS,)) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
+        progress(TaskProgress("predictors", 0, len(targets)))
         waiting = {name: pool.submit(choose, fits, shares, values) for name, values in targets.items()}
         for done, _ in enumerate(as_completed(waiting.values()), start=1):
-            progress("predictors", done, len(targets))
+            progress(TaskProgress("predictors", done, len(targets)))
         return {name: future.result() for name, future in waiting.items()}
 
 

@@ -20,7 +20,8 @@ import typer
 from rich.markup import escape
 
 from mixproof.cli.before_work import open_for_work
-from mixproof.cli.output import StageProgress, emit_json, stage_progress, stderr
+from mixproof.cli.output import emit_json, stderr
+from mixproof.cli.progress.show import StageProgress
 from mixproof.cli.request import Request
 from mixproof.cli.search_report import Searched, print_searched, searched_json
 from mixproof.ledger.errors import RequestError
@@ -78,7 +79,10 @@ def search_spec(path: Path, options: SearchOptions) -> None:
     _check_output(output, path)
     check_rounds(options.rounds, options.repeats)
     _check_sources(request.spec)
-    with stage_progress() as progress, Cluster(options.address, options.workers, progress) as cluster:
+    with (
+        spec_progress(request.spec, request.store, "search") as progress,
+        Cluster(options.address, options.workers, progress) as cluster,
+    ):
         look_before_work(request.store, cluster)
         built = run_build(request, cluster)
         request, manifest = replace(request, loaded=built.loaded), built.manifest

@@ -17,13 +17,15 @@ from mixproof.cli.options import (
     AddressOption,
     DeviceOption,
     JsonOption,
+    QuietOption,
     SpecPath,
     StoreOption,
     VerboseOption,
     WandbOption,
     WorkersOption,
 )
-from mixproof.cli.output import StageProgress, count, emit_json, percent, stage_progress, stderr, stdout, table
+from mixproof.cli.output import count, emit_json, percent, stderr, stdout, table
+from mixproof.cli.progress.show import StageProgress, spec_progress
 from mixproof.cli.request import Request
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
@@ -44,13 +46,17 @@ def train(
     device: DeviceOption = None,
     wandb: WandbOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Train the proxies of SPEC on every mixture, and score them on every held-out set."""
     check_wandb(wandb)
     request = open_for_work(spec, store, "train")
     sets_and_tasks = find_external(request.spec, request.loaded.base)
-    with stage_progress() as progress, Cluster(address, workers, progress) as cluster:
+    with (
+        spec_progress(request.spec, request.store, "train") as progress,
+        Cluster(address, workers, progress) as cluster,
+    ):
         look_before_work(request.store, cluster)
         outcomes = run_train(request, cluster, progress, device, wandb)
         external = score_external(outcomes, sets_and_tasks, request.store, cluster)

@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
 from mixproof.ledger.errors import MixproofError, RequestError
 
 from .resources import Needs, RayDiedError
+from .task_progress import START, OnProgress, TaskProgress
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,19 +38,20 @@ class Cluster:
         address: of a running cluster. None: RAY_ADDRESS if it is set (as for the driver of a Ray job); otherwise Ray
             is started on this machine and stopped with the command.
         workers: number of CPUs that tasks on this machine may use; None: all.
-        progress: called with (label, finished calls, total calls) at the start and whenever a call finishes.
+        progress: called when Ray starts, at the start of a stage, and whenever a call finishes.
     """
 
     def __init__(
         self,
         address: str | None = None,
         workers: int | None = None,
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: OnProgress | None = None,
     ) -> None:
         self._address = address or os.environ.get("RAY_ADDRESS") or None
         self._workers = workers
         self._progress = progress
         self._started = False
+        self._announced = False
         self._restarts = 0
         self._checks: list[Callable[[], None]] = []
         self.stages_run = 0
@@ -87,6 +89,7 @@ class Cluster:
         max_retries: int = 3,
         on_failure: Callable[[MixproofError], T] | None = None,
         on_result: Callable[[int, T], None] | None = None,
+        call_bytes: Sequence[int] = (),
     ) -> list[T]:
         """Call `function` once for each tuple of arguments, as Ray tasks; results in the order of `calls`.
 
@@ -101,6 +104,7 @@ class Cluster:
             on_failure: turns the error of a failed call into its result, so that other calls continue. None: the first
                 error ends the stage.
             on_result: called with a call's index and its result as each call finishes.
+            call_bytes: input bytes of each call, for progress; empty: not known.
 
         Raises:
             RequestError: when this machine does not have the resources that a call needs.
@@ -127,7 +131,7 @@ class Cluster:
             )
 
         submitted = submit(range(len(calls)))
-        self._report(label, 0, len(calls))
+        self._report(label, results, len(calls), call_bytes)
         log.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))
         started = time.monotonic()
         while len(results) < len(calls):
@@ -145,7 +149,7 @@ class Cluster:
             results[call] = result
             if on_result is not None:
                 on_result(call, result)
-            self._report(label, len(results), len(calls))
+            self._report(label, results, len(calls), call_bytes)
         log.info("%s: finished in %.1f s", label, time.monotonic() - started)
         return [results[call] for call in range(len(calls))]
 
@@ -166,9 +170,10 @@ class Cluster:
         self._start()
         return int(self._resources().gpus)
 
-    def _report(self, label: str, done: int, total: int) -> None:
+    def _report(self, label: str, done: Collection[int], total: int, call_bytes: Sequence[int] = ()) -> None:
         if self._progress is not None:
-            self._progress(label, done, total)
+            bytes_done = sum(call_bytes[call] for call in done) if call_bytes else 0
+            self._progress(TaskProgress(label, len(done), total, bytes_done, sum(call_bytes)))
 
     def _cpus(self) -> int:
         return self._workers or max(1, int(self._resources().cpus))
@@ -198,6 +203,9 @@ class Cluster:
             )
 
     def _start(self) -> None:
+        if not self._announced:
+            self._announced = True
+            self._report(START, (), 1)
         from .running import dead_processes, start
 
         if dead := dead_processes():

@@ -34,6 +34,7 @@ def run_missing(
     label: str,
     *,
     in_driver: Callable[[Work], bool] | None = None,
+    call_bytes: Callable[[Call], int] | None = None,
 ) -> Receipts:
     """Make the outputs of a stage that the store does not have yet.
 
@@ -46,6 +47,7 @@ def run_missing(
         cluster: runs the tasks.
         label: names the stage in progress, logs and errors.
         in_driver: work for which this is true is done in this process, because no worker can reach its input.
+        call_bytes: input bytes of a call, for progress; None: not known.
 
     Returns:
         The receipts of all outputs in `work`.
@@ -62,7 +64,9 @@ def run_missing(
         for call in calls(here) if here else ():
             task(*call)
         elsewhere = {key: each for key, each in missing.items() if key not in here}
-        cluster.run(task, calls(elsewhere) if elsewhere else [], label=label)
+        submitted = calls(elsewhere) if elsewhere else []
+        sizes = [] if call_bytes is None else [call_bytes(call) for call in submitted]
+        cluster.run(task, submitted, label=label, call_bytes=sizes)
         found |= find_receipts(store, stage, missing)
         _check_complete(store, stage, missing, found, label)
     seal_receipts(store, stage, found.beside)

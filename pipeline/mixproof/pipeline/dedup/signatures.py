@@ -19,7 +19,7 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Attempt, Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
-from mixproof.pipeline.read.batches import share_shards
+from mixproof.pipeline.read.batches import share_shards, text_bytes_of
 from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 from mixproof.pipeline.read.texts import iter_texts
 from mixproof.pipeline.words.words import LONG_BYTES, word_blocks, word_hashes_of_utf8
@@ -52,7 +52,8 @@ def sign(shards: Sequence[Shard], sketch: Sketch, store: Store, cluster: Cluster
         batches = share_shards(missing)
         return [(store, sketch, [(key, shard.folder) for key, shard in batch]) for batch in batches]
 
-    run_missing(store, STAGE, dict(zip(keys, shards, strict=True)), calls, sign_shards, cluster, "minhash")
+    work = dict(zip(keys, shards, strict=True))
+    run_missing(store, STAGE, work, calls, sign_shards, cluster, "minhash", call_bytes=text_bytes_of(work))
     return [f"{STAGE}/{key}" for key in keys]
 
 

@@ -117,7 +117,14 @@ def decontaminate(selection: Selection, heldout: Heldout, against: Sequence[Eval
 
     work = dict(zip(keys, parts, strict=True))  # shards of equal content share a key
     receipts = run_missing(
-        selection.store, DECONTAMINATE, work, calls, decontaminate_shard, selection.cluster, "decontaminate"
+        selection.store,
+        DECONTAMINATE,
+        work,
+        calls,
+        decontaminate_shard,
+        selection.cluster,
+        "decontaminate",
+        call_bytes=lambda call: work[str(call[1])].shard.text_bytes,
     )
     found = _gather(selection.sources, heldout, parts, [receipts[key] for key in keys])
     return replace(found, evaluation=tuple(indexed.facts["evaluation"]))

@@ -25,7 +25,7 @@ from mixproof.pipeline.dedup.duplicates import DuplicateList, GroupDuplicates
 from mixproof.pipeline.dedup.lost_documents import SourcePair, add_losses, loss_matrix
 from mixproof.pipeline.dedup.scope import dedup_groups
 from mixproof.pipeline.group import GroupShard, save_group
-from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches, share_shards
+from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches, share_shards, text_bytes_of
 from mixproof.pipeline.read.documents import SourceDocuments
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS, Shard
@@ -163,7 +163,8 @@ def _hash(parts: Sequence[_Part], rule: ParagraphDedup, store: Store, cluster: C
         return [(store, rule.min_words, [(key, shard.folder) for key, shard in batch]) for batch in batches]
 
     shards = {key: part.shard for key, part in zip(keys, parts, strict=True)}  # shards of equal content share a key
-    receipts = run_missing(store, STAGE, shards, calls, hash_shards, cluster, "paragraphs")
+    sizes = text_bytes_of(shards)
+    receipts = run_missing(store, STAGE, shards, calls, hash_shards, cluster, "paragraphs", call_bytes=sizes)
     return [receipts[key] for key in keys]
 
 

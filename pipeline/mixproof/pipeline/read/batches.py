@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import TypeVar, cast
+
+from mixproof.pipeline.cluster.stage import Call
 
 from .shards import SHARD_BYTES, Shard
 
@@ -51,3 +53,12 @@ def share_shards(shards: Mapping[str, Shard]) -> list[tuple[tuple[str, Shard], .
     return share_tasks(
         largest_first, lambda item: item[1].text_bytes, most_bytes=SHARD_BYTES, most_items=SHARDS_PER_TASK
     )
+
+
+def text_bytes_of(shards: Mapping[str, Shard]) -> Callable[[Call], int]:
+    """Bytes of the texts that a call reads whose last argument is a list of (key, folder) of shards; for progress."""
+
+    def text_bytes(call: Call) -> int:
+        return sum(shards[key].text_bytes for key, _ in cast(Sequence[tuple[str, str]], call[-1]))
+
+    return text_bytes

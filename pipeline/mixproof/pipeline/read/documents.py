@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 from mixproof.ledger.account import StageRow, check_chain, sum_rows
 from mixproof.ledger.manifest import InputsRecord
@@ -16,7 +16,7 @@ from mixproof.ledger.receipts import Receipts
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.cluster.stage import Call, run_missing
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.inputs.formats import TREES
 from mixproof.pipeline.readers.remote import is_of_this_process
@@ -138,7 +138,13 @@ def _read(tasks: Sequence[ReadTask], store: Store, cluster: Cluster, batch_bytes
         cluster,
         "read",
         in_driver=lambda task: is_of_this_process(task.plan.files[0].url),
+        call_bytes=_input_bytes,
     )
+
+
+def _input_bytes(call: Call) -> int:
+    """Raw bytes that a call of `read_shards` reads."""
+    return sum(task.plan.input_bytes for task in cast(Sequence[ReadTask], call[1]))
 
 
 def _source(

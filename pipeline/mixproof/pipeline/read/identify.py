@@ -46,7 +46,8 @@ def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict
     for batch in _shared(here):
         known.update(_hash_batch(store, batch))
     calls = [(store, batch) for batch in _shared([seen for seen in new if seen not in known])]
-    for hashed in cluster.run(_hash_batch, calls, label="identify"):
+    sizes = [sum(size for _, size, *_ in batch) for _, batch in calls]
+    for hashed in cluster.run(_hash_batch, calls, label="identify", call_bytes=sizes):
         known.update(hashed)
     return {url: known[seen] for url, seen in seen_of.items()}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
@@ -18,7 +19,7 @@ from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import MAX_PARTS, SplitSource, split_sources, with_parts
 from mixproof.mixtures.values.spec_part import MAX_NAME_CHARS
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.cluster.stage import Call, run_missing
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.remote import is_of_this_process
 from mixproof.pipeline.readers.value import value_of
@@ -113,12 +114,17 @@ def _find_values(
         cluster,
         "values",
         in_driver=lambda search: is_of_this_process(search.task.plan.files[0].url),
+        call_bytes=_input_bytes,
     )
     values_of = {
         name: {value for search in each for value in found[search.key].facts["values"]}
         for name, each in searches.items()
     }
     return {name: tuple(sorted(values)) for name, values in values_of.items()}
+
+
+def _input_bytes(call: Call) -> int:
+    return sum(search.task.plan.input_bytes for search in cast(Sequence[_Search], call[1]))
 
 
 def _save_values(store: Store, searches: Sequence[_Search]) -> None:

@@ -32,6 +32,7 @@ from pydantic import ValidationError
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, TokenizerRecord
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.task_progress import OnProgress, TaskProgress
 
 from .arithmetic import ENCODE, check_arithmetic
 from .checksums import check_file, is_inside
@@ -50,7 +51,6 @@ from .vocabulary import check_tokenizer
 LARGE_BYTES = 8_000_000_000
 """Total `.bin` bytes from which starting a cluster pays off; one machine reads this much in a few seconds."""
 T = TypeVar("T")
-Progress = Callable[[str, int, int], None]
 Reencode = Callable[[Any, Path, Checks], Reencoded]
 """Encodes documents of an open part again: the part, its provenance, and where the result goes."""
 CheckedPart = tuple[Checks, Rows | None, Reencoded]
@@ -83,7 +83,7 @@ class _Tokenizer:
 
 
 def audit_build(
-    manifest_path: Path, depth: Depth = "bytes", *, cluster: Cluster | None = None, progress: Progress | None = None
+    manifest_path: Path, depth: Depth = "bytes", *, cluster: Cluster | None = None, progress: OnProgress | None = None
 ) -> AuditReport:
     """Audit the build of a manifest at `<store>/builds/<id>/manifest.json`.
 
@@ -91,7 +91,7 @@ def audit_build(
         manifest_path: the manifest; all other files are found in its store.
         depth: `arithmetic` opens only `inputs.parquet`, the other depths open every file.
         cluster: runs the checks of a large build's parts; it must see the store's folder. None: use threads.
-        progress: called with ("audit", parts done, parts) after each part.
+        progress: called after each part.
 
     Returns:
         The report. A failed check is an entry of the report, never an exception.
@@ -192,7 +192,7 @@ def _check_train(
     is_decontaminated: bool,
     checks: Checks,
     cluster: Cluster | None,
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> Reencoded:
     """Check all training parts in parallel, then the parts of each source together."""
     heldout = [table for source in sources for table in [source.texts, *source.heldout_rows] if table is not None]
@@ -290,12 +290,12 @@ def _check_parts_together(source: _Source, parts: Sequence[Rows | None], checks:
         )
 
 
-def _in_threads(calls: Sequence[tuple[Any, ...]], progress: Progress | None) -> list[CheckedPart]:
+def _in_threads(calls: Sequence[tuple[Any, ...]], progress: OnProgress | None) -> list[CheckedPart]:
     """Check parts in one thread per CPU; results are in the order of the calls."""
     results: list[CheckedPart] = []
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for future in [threads.submit(check_train_part, *call) for call in calls]:
             results.append(future.result())
             if progress is not None:
-                progress("audit", len(results), len(calls))
+                progress(TaskProgress("audit", len(results), len(calls)))
     return results

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from conftest import SPEC, write_experiment
 from mixproof.cli.commands.plan import make_plan, plan_json, print_plan
@@ -80,6 +81,21 @@ def test_a_table_keeps_numbers_whole_and_folds_long_names_only() -> None:
     built = table("T", ("name of it", "planned tokens"), [("a" * 40, "1,234,567,890")])
     name, tokens = built.columns
     assert (name.min_width, tokens.min_width) == (12, 13)
+
+
+def test_a_table_too_wide_for_a_terminal_continues_below_with_its_names_repeated() -> None:
+    columns = ("source", *(f"column {number}" for number in range(8)))
+    built = table("Wide", columns, [("a_source_name", *("1,234,567,890",) * 8)])
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(built)
+    shown = capture.get()
+    assert max(map(len, shown.splitlines())) <= 80
+    assert (shown.count("a_source_name"), shown.count("1,234,567,890"), shown.count("Wide")) == (2, 8, 1)
+    wide = Console(width=160)
+    with wide.capture() as capture:
+        wide.print(built)
+    assert capture.get().count("a_source_name") == 1
 
 
 def _manifest(size: int) -> Manifest:

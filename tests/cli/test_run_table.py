@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mixproof.cli.run_table import RunLines, run_table, summary
+from mixproof.cli.run_table import RunLines, run_table, shortened, summary
 from mixproof.train.launch.progress import FamilyProgress, RunProgress
 
 
@@ -40,6 +40,18 @@ def test_a_row_says_where_a_run_is() -> None:
     assert lines[4] == ["[code]", "62m", "1", "failed", "8,000", "2,000,000", "9.0000"]
     assert lines[5] == ["[code]", "62m", "2", "waiting", "0", "2,000,000"]
     assert summary(FAMILY) == "4 runs: 1 done, 1 waiting, 1 failed, 1 training; about 1:01:40 left"
+
+
+def test_on_80_columns_names_can_be_told_apart_and_nothing_is_cut() -> None:
+    long = ("a_mixture_of_prose_with_much_code", "a_mixture_of_prose_with_much_news")
+    runs = [run(name, 1, "training", tokens=500_000, loss=4.5, seconds_left=1500.0) for name in long]
+    console = Console(width=80, record=True)
+    with console.capture() as capture:
+        console.print(run_table(FamilyProgress(tuple(runs), None), 10, 80))
+    lines = [line.split() for line in capture.get().splitlines() if line.strip()]
+    assert lines[2] == ["a_mixture_o…th_much_code", "62m", "1", "training", "25%", "4.5000", "0:25:00"]
+    assert lines[3][0] == "a_mixture_o…th_much_news"
+    assert shortened("short", 5) == "short" and len(shortened("longer", 5)) == 5
 
 
 def test_runs_at_work_come_first_where_there_is_no_room() -> None:

@@ -6,15 +6,13 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import orjson
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:  # importing the train room loads torch
-    pass
+from .fitting_table import FittingTable
 
 PIPE_WIDTH = 160
 """Columns of output to a file or pipe: it has no width of its own, and tables read better unwrapped."""
@@ -42,7 +40,7 @@ def emit_json(value: Mapping[str, object]) -> None:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> Table:
     """A table whose first `text_columns` columns are names, and whose other columns are right-aligned numbers."""
     cells = [tuple(row) for row in rows]
-    built = Table(
+    built = FittingTable(
         title=title,
         title_justify="left",
         header_style="bold",
@@ -50,6 +48,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
         pad_edge=False,
         collapse_padding=True,
     )
+    built.text_columns = text_columns
     for index, column in enumerate(columns):
         words = column.split() + [row[index] for row in cells if index < len(row)]
         longest = max((len(word) for word in words), default=1)

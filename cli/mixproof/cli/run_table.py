@@ -19,11 +19,18 @@ SHOWN_FIRST: tuple[State, ...] = ("training", "scoring", "starting", "failed", "
 STYLES: dict[State, str] = {"failed": "bold red", "done": "green", "waiting": "dim", "starting": "cyan"}
 SECONDS_BETWEEN_LINES = 60.0
 COLUMNS = ("mixture", "proxy", "seed", "state", "tokens", "of", "loss", "tokens/s", "time left")
+NARROW_COLUMNS = ("mixture", "proxy", "seed", "state", "done", "loss", "time left")
+NARROW = 100
+"""Columns of a terminal below which the share of the tokens is shown instead of their numbers."""
+NAME_CHARS = {True: 24, False: 40}
+PROXY_CHARS = 12
+"""Longer names are shortened in their middle: their ends tell them apart. The first by whether the table is narrow."""
 MIN_ROWS = 4
 
 
-def run_table(family: FamilyProgress, rows: int) -> Table:
-    """A table of at most `rows` runs in the order of the spec; runs at work are chosen first."""
+def run_table(family: FamilyProgress, rows: int, width: int = NARROW) -> Table:
+    """A table of at most `rows` runs in the order of the spec, `width` columns wide; runs at work are chosen first."""
+    is_narrow = width < NARROW
     built = Table(
         header_style="bold",
         box=SIMPLE_HEAD,
@@ -32,18 +39,27 @@ def run_table(family: FamilyProgress, rows: int) -> Table:
         caption_justify="left",
         caption_style="none",
     )
-    for index, column in enumerate(COLUMNS):
-        built.add_column(column, justify="left" if index < 2 or column == "state" else "right", no_wrap=index > 1)
+    for index, column in enumerate(NARROW_COLUMNS if is_narrow else COLUMNS):
+        built.add_column(column, justify="left" if index < 2 or column == "state" else "right", no_wrap=True)
     shown = sorted(family.runs, key=lambda run: SHOWN_FIRST.index(run.state))[: max(rows, MIN_ROWS)]
     chosen = {id(run) for run in shown}
     for run in family.runs:
         if id(run) in chosen:
             state = f"[{STYLES[run.state]}]{run.state}[/]" if run.state in STYLES else run.state
-            names = (escape(run.mixture), escape(run.proxy), str(run.seed))
-            built.add_row(*names, state, *_numbers(run))
+            names = (shortened(run.mixture, NAME_CHARS[is_narrow]), shortened(run.proxy, PROXY_CHARS))
+            numbers = _few_numbers(run) if is_narrow else _numbers(run)
+            built.add_row(*map(escape, names), str(run.seed), state, *numbers)
     if len(shown) < len(family.runs):
         built.add_row("…", "", "", f"and {len(family.runs) - len(shown)} more")
     return built
+
+
+def shortened(name: str, most: int) -> str:
+    """A name of at most `most` characters, its middle left out if it is longer."""
+    if len(name) <= most:
+        return name
+    head = (most - 1) // 2
+    return f"{name[:head]}…{name[len(name) - (most - 1 - head) :]}"
 
 
 def summary(family: FamilyProgress) -> str:
@@ -94,6 +110,11 @@ def _numbers(run: RunProgress) -> tuple[str, str, str, str, str]:
         "" if run.tokens_per_second is None else f"{run.tokens_per_second:,.0f}",
         "" if run.seconds_left is None else _time(run.seconds_left),
     )
+
+
+def _few_numbers(run: RunProgress) -> tuple[str, str, str]:
+    _, _, loss, _, left = _numbers(run)
+    return f"{run.tokens / run.tokens_planned:.0%}", loss, left
 
 
 def _name(run: RunProgress) -> tuple[str, str, int]:

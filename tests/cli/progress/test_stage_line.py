@@ -26,7 +26,7 @@ def test_neither_speed_nor_time_is_guessed_from_nothing() -> None:
 
 def test_what_has_no_bytes_is_counted_by_its_own_name() -> None:
     runs = StageState(TRAIN, 12, 13, TaskProgress("train", 2, 6), 120.0)
-    assert running_line(runs) == "stage 12 of 13, training: 2 of 6 runs, about 4 min left"
+    assert running_line(runs) == "stage 12 of 13, training: 2 of 6 runs"
     other = StageState("warm", None, 0, TaskProgress("warm", 2, 6), 1.0)
     assert running_line(other) == "warm: 2 of 6 tasks"
 

@@ -21,7 +21,7 @@ from rich.markup import escape
 
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.output import emit_json, stderr
-from mixproof.cli.progress.show import StageProgress
+from mixproof.cli.progress.show import StageProgress, spec_progress
 from mixproof.cli.request import Request
 from mixproof.cli.search_report import Searched, print_searched, searched_json
 from mixproof.ledger.errors import RequestError

@@ -102,7 +102,7 @@ class StageProgress:
         text = Text(line, no_wrap=False)
         if self._family is None:
             return text
-        return Group(text, run_table(self._family, stderr.size.height - LINES_AROUND_RUNS))
+        return Group(text, run_table(self._family, stderr.size.height - LINES_AROUND_RUNS, stderr.size.width))
 
 
 @contextmanager

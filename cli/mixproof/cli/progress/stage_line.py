@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from mixproof.pipeline.cluster.task_progress import START, TaskProgress
 
-from .stages import UNITS, stage_of
+from .stages import TRAIN, UNITS, stage_of
 
 SIZES = (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3), ("bytes", 1))
 LEAST_SECONDS = 2.0
@@ -48,7 +48,7 @@ def running_line(state: StageState) -> str:
     parts = [_amounts(part)]
     if part.bytes_done and seconds >= LEAST_SECONDS:
         parts.append(f"{size(part.bytes_done / seconds)}/s")
-    left = seconds_left(part, seconds)
+    left = None if state.stage == TRAIN else seconds_left(part, seconds)  # the table of runs has a better estimate
     if left is not None:
         parts.append(f"about {duration(left)} left")
     return f"{state.name}: {', '.join(parts)}"

@@ -1,0 +1,46 @@
+"""Tables on narrow terminals."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Column, Table
+
+ANY_WIDTH = 10_000
+
+
+class FittingTable(Table):
+    """A table that continues below itself where its columns do not fit side by side, instead of losing some."""
+
+    text_columns = 1
+    """Columns at the left that every piece repeats: the names of the rows."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Render the table, in as many pieces as it needs."""
+        width = options.max_width
+        names, numbers = self.columns[: self.text_columns], self.columns[self.text_columns :]
+        if self.minimum_width(console, options) <= width or len(numbers) < 2:
+            yield from super().__rich_console__(console, options)
+            return
+        title, left = self.title, list(numbers)
+        while left:
+            count = len(left)
+            while count > 1 and self._with([*names, *left[:count]]).minimum_width(console, options) > width:
+                count -= 1
+            piece = self._with([*names, *left[:count]])
+            piece.title, title = title, None
+            yield from Table.__rich_console__(piece, console, options)
+            left = left[count:]
+
+    def minimum_width(self, console: Console, options: ConsoleOptions) -> int:
+        """Width below which names or numbers would be cut."""
+        return self.__rich_measure__(console, options.update(max_width=ANY_WIDTH)).minimum
+
+    def _with(self, columns: Sequence[Column]) -> FittingTable:
+        """A table of some of the columns, with the same rows."""
+        chosen = copy.copy(self)
+        chosen.columns = [replace(column, _index=index) for index, column in enumerate(columns)]
+        return chosen

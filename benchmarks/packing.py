@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.manifest import Manifest
 from mixproof.tokenize.dataset.indexed import read_index
-from mixproof.train.data.packing import cut_documents, pack_documents
+from mixproof.train.data.packing import pack_documents
+from mixproof.train.data.pieces import cut_documents
 
 
 def lengths_of(manifest: Path) -> NDArray[np.int32]:
@@ -49,7 +50,7 @@ def olmo_core(lengths: NDArray[np.int32], sequence_length: int) -> tuple[int, fl
         from olmo_core.data.utils import InstancePacker  # type: ignore[import-not-found]
     except ImportError:
         return None
-    _, _, pieces = cut_documents(lengths, sequence_length)
+    pieces = cut_documents(lengths, sequence_length).tokens
     ends = np.cumsum(pieces, dtype=np.int64)
     indices = np.stack([ends - pieces, ends], axis=1).astype(np.uint32)
     begin = time.process_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pydoc_data.topics
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -71,8 +72,13 @@ def hash_of(ids: Sequence[int]) -> str:
     return xxhash.xxh3_128_hexdigest(text_of(ids).encode())
 
 
-def write_split(store: Store, name: str, documents: Documents, parts: int, vocab_size: int) -> SplitRecord:
-    """Write documents as dataset parts `encode/test/<name>-00000` and so on, in order."""
+def write_split(
+    store: Store, name: str, documents: Documents, parts: int, vocab_size: int, masks: Documents | None = None
+) -> SplitRecord:
+    """Write documents as dataset parts `encode/test/<name>-00000` and so on, in order.
+
+    `masks` are those of conversations: 1 for each supervised token, that of the EOD included.
+    """
     records = []
     for number, chunk in enumerate(np.array_split(np.arange(len(documents)), parts) if documents else []):
         prefix = f"encode/test/{name}-{number:05d}"
@@ -93,8 +99,18 @@ def write_split(store: Store, name: str, documents: Documents, parts: int, vocab
             "text_bytes": [len(text_of(ids)) for ids in chosen],
             "tokens": lengths + 1,
         }
-        with TableWriter(store.path(f"{prefix}.parquet"), SCHEMA) as writer:
-            for group in regroup([pa.table(rows, schema=SCHEMA)]):
+        schema, mask_sha256 = SCHEMA, None
+        if masks is not None:
+            of_part = [masks[i] for i in chunk]
+            assert [len(mask) for mask in of_part] == (lengths + 1).tolist()
+            path.with_name(f"{path.name}.mask").write_bytes(np.concatenate(of_part).astype(np.uint8).tobytes())
+            mask_sha256 = sha256_of_file(path.with_name(f"{path.name}.mask"))
+            schema = SCHEMA.append(pa.field("supervised_tokens", pa.int64()))
+            schema = schema.append(pa.field("prompt_xxh128", pa.string()))
+            rows["supervised_tokens"] = [sum(mask) for mask in of_part]
+            rows["prompt_xxh128"] = [hash_of(ids[:1]) for ids in chosen]
+        with TableWriter(store.path(f"{prefix}.parquet"), schema) as writer:
+            for group in regroup([pa.table(rows, schema=schema)]):
                 writer.write(group)
         records.append(
             DatasetRecord(
@@ -105,9 +121,11 @@ def write_split(store: Store, name: str, documents: Documents, parts: int, vocab
                 idx_sha256=sha256_of_file(store.path(f"{prefix}.idx")),
                 provenance=f"{prefix}.parquet",
                 provenance_sha256=content_sha256(store.path(f"{prefix}.parquet")),
+                mask_sha256=mask_sha256,
             )
         )
     return SplitRecord(
+        supervised_tokens=None if masks is None else sum(map(sum, masks)),
         documents=len(documents),
         tokens=sum(record.tokens for record in records),
         eod_tokens=len(documents),
@@ -124,23 +142,29 @@ def build_corpus(
     parts: int = 1,
     vocab_size: int = VOCAB_SIZE,
     model: bytes | None = None,
+    masks: Mapping[str, tuple[Documents, Documents]] | None = None,
 ) -> Corpus:
-    """Make a build of training and held-out documents by source, in a store at `root`."""
+    """Make a build of training and held-out documents by source, in a store at `root`.
+
+    `masks` are those of the conversations of a source's training and held-out side.
+    """
     store = Store(root)
     sources = {}
     for name, documents in train.items():
-        held = write_split(store, f"{name}-heldout", (heldout or {}).get(name, []), 1, vocab_size)
+        of_train, of_heldout = (masks or {}).get(name, (None, None))
+        held = write_split(store, f"{name}-heldout", (heldout or {}).get(name, []), 1, vocab_size, of_heldout)
         texts = HeldoutTexts(path=f"heldout/test/{name}.parquet", sha256="0" * 64) if held.documents else None
         sources[name] = SourceRecord(
             inputs=InputsRecord(path="read/test/inputs.parquet", sha256="0" * 64, files=0, records=0, bytes=0),
-            train=write_split(store, f"{name}-train", documents, parts, vocab_size),
+            train=write_split(store, f"{name}-train", documents, parts, vocab_size, of_train),
+            kind=None if of_train is None else "chat",
             heldout=HeldoutRecord(**held.model_dump(), texts=texts),
             ledger=(),
         )
     tokenizer = TokenizerRecord(
         kind="sentencepiece",
         path="tokenizer/test/tok.model",
-        sha256="0" * 64,
+        sha256="0" * 64 if model is None else hashlib.sha256(model).hexdigest(),
         vocab_size=vocab_size,
         eod_id=EOD,
     )
@@ -287,6 +311,33 @@ def make_encoded(make_corpus: Callable[..., Any], model_bytes: bytes, tmp_path: 
         tokenizer.parent.mkdir(parents=True, exist_ok=True)
         tokenizer.write_bytes(model_bytes)
         return corpus
+
+    return make
+
+
+def conversation_mask(ids: Sequence[int], number: int) -> list[int]:
+    """Mask of a document with its EOD: questions and answers of `number` % 3 + 2 tokens in turn, the EOD an answer."""
+    turn = number % 3 + 2
+    return [int(at // turn % 2) for at in range(len(ids))] + [1]
+
+
+@pytest.fixture(scope="session")
+def make_chat(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> MakeCorpus:
+    """Make a build of conversations, `qa` and `talk`, and plain texts, `notes`, at a place, with its tokenizer."""
+    path = tmp_path_factory.mktemp("chat") / "tok.model"
+    path.write_bytes(model_bytes)
+    encoded: list[list[int]] = load_processor(str(path)).encode(TOPICS)
+    talk = [ids[5 : 15 + 2 * number] for number, ids in enumerate(encoded[:40])]
+    short = {"qa": [ids[:20] for ids in encoded[:60]], "talk": talk}
+    train = {**short, "notes": encoded[60:64]}
+    heldout = {"qa": [ids[30:60] for ids in encoded[:6]], "notes": encoded[64:66]}
+
+    def masks(side: Mapping[str, Documents], name: str) -> Documents:
+        return [conversation_mask(ids, number) for number, ids in enumerate(side.get(name, []))]
+
+    def make(root: Path) -> Corpus:
+        of_sides = {name: (masks(train, name), masks(heldout, name)) for name in short}
+        return build_corpus(root, train, heldout, vocab_size=PIECES, model=model_bytes, masks=of_sides)
 
     return make
 

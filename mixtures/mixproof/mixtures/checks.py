@@ -21,7 +21,7 @@ REMOVE_INHERITED = "set an inherited key to `null` to remove it"
 
 def find_problems(spec: Spec) -> list[Problem]:
     """Return all violations of the rules between keys."""
-    checks = (_sources, _source_names, _choices, _dedup_groups, _mixtures, _recipes, _architectures, _windows)
+    checks = (_sources, _source_names, _choices, _dedup_groups, _mixtures, _recipes, _architectures, _windows, _stage)
     return [problem for check in checks for problem in check(spec)]
 
 
@@ -197,3 +197,25 @@ def _windows(spec: Spec) -> Iterator[Problem]:
         if key in spec.train.model_fields_set and not getattr(spec.train, key):
             message = "best-fit packing restarts attention and positions at each document; remove it or set it to true"
             yield Problem(("train", key), message)
+
+
+def _stage(spec: Spec) -> Iterator[Problem]:
+    train = spec.train
+    if train.stage == "pretrain":
+        for path, given in ((("shares_by",), train), (("windows", "too_long"), train.windows)):
+            if path[-1] in given.model_fields_set:
+                yield Problem(("train", *path), "applies only to a `stage` after pretraining; remove it")
+        return
+    if "pack" in train.windows.model_fields_set and train.windows.pack != "best_fit":
+        message = f"stage {train.stage} packs whole conversations by best fit; remove it or set it to best_fit"
+        yield Problem(("train", "windows", "pack"), message)
+    if train.eod_mask_loss:
+        message = f"at stage {train.stage} the mask of each conversation says which tokens count; remove it"
+        yield Problem(("train", "eod_mask_loss"), message)
+    for key in ("document_mask", "reset_position_ids"):
+        if key in train.model_fields_set and not getattr(train, key):
+            message = f"at stage {train.stage} attention and positions restart at each conversation; remove it"
+            yield Problem(("train", key), message)
+    if spec.target is not None and spec.target.simulate:
+        message = f"cuts sources for pretraining, and stage {train.stage} reads whole sources; remove it"
+        yield Problem(("target", "simulate"), message)

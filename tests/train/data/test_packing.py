@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixproof.ledger.errors import AccountError
-from mixproof.train.data.packed_stream import check_pack
+from mixproof.train.data.packed_windows import check_pack
 from mixproof.train.data.packing import Pack, count_windows, pack_documents
+from mixproof.train.data.pieces import cut_documents
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=60)
 
@@ -72,8 +73,12 @@ def test_every_token_is_in_one_window_and_the_number_of_windows_is_that_of_best_
 ) -> None:
     pack = packed(lengths, sequence_length, seed)
     array = np.array(lengths, np.int32)
-    check_pack(pack, array, sequence_length, source="a", epoch=0)
-    assert len(pack.window_starts) - 1 == count_windows(array, sequence_length) == by_hand(lengths, sequence_length)
+    check_pack(pack, cut_documents(array, sequence_length), sequence_length, source="a", epoch=0)
+    assert (
+        len(pack.window_starts) - 1
+        == count_windows(cut_documents(array, sequence_length), sequence_length)
+        == by_hand(lengths, sequence_length)
+    )
     seen = sorted(
         (document, token)
         for window in windows_in(pack)
@@ -113,7 +118,7 @@ def test_a_pass_that_does_not_close_is_an_error(change: dict[str, list[int]], fo
     def pack(values: dict[str, list[int]]) -> Pack:
         return Pack(**{name: np.array(value) for name, value in values.items()})
 
-    check_pack(pack(arrays), lengths, 8, source="a", epoch=0)
+    check_pack(pack(arrays), cut_documents(lengths, 8), 8, source="a", epoch=0)
     with pytest.raises(AccountError, match=r"E7 does not close \(source a, stage stream, .*epoch 3\)") as caught:
-        check_pack(pack({**arrays, **change}), lengths, 8, source="a", epoch=3)
+        check_pack(pack({**arrays, **change}), cut_documents(lengths, 8), 8, source="a", epoch=3)
     assert found in str(caught.value)

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeInt,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -79,6 +81,8 @@ class MasksRecord(SparseRecordPart):
     reset_position_ids: bool
     best_fit: Literal[True] | None = None
     """Whether windows have whole documents, packed by best fit; absent if documents are concatenated."""
+    supervised: Literal[True] | None = None
+    """Whether only supervised tokens count in the loss, as after pretraining; absent if all do."""
 
 
 class InitRecord(SparseRecordPart):
@@ -112,6 +116,8 @@ class DrawRecord(SparseRecordPart):
     provenance_sha256: str
     cut_tokens: NonNegativeInt | None = None
     """Unique tokens to which the source was cut, to repeat it as a larger run would; absent if it was not cut."""
+    mask_sha256: str | None = None
+    """Of the mask of supervised tokens; absent if the source has none."""
 
 
 class DeliveredRecord(SparseRecordPart):
@@ -123,13 +129,28 @@ class DeliveredRecord(SparseRecordPart):
     epochs: float
     """Passes over the source: 2.0 means that every window of its training side was seen twice."""
     declared: float
-    """Share of the run's tokens that the spec declares, over all phases."""
+    """Share of the run's tokens that the spec declares, over all phases; after pretraining, of what shares count."""
     planned: NonNegativeInt
-    """Tokens in the budget: planned samples × sequence length."""
+    """Tokens in the budget: planned samples × sequence length. After pretraining, the supervised tokens of the planned
+    windows."""
     unique_tokens: NonNegativeInt
     """Tokens of the draw that were seen at least once."""
     targets: NonNegativeInt | None = None
     """Tokens that counted in the loss under `eod_mask_loss` or best-fit packing; absent without these."""
+    supervised_tokens: NonNegativeInt | None = None
+    """After pretraining: supervised tokens of the windows read, replayed from the mask. supervised + context + padding
+    = tokens."""
+    context_tokens: NonNegativeInt | None = None
+    """After pretraining: tokens that were read and not predicted."""
+    padding_tokens: NonNegativeInt | None = None
+    """After pretraining: positions without a token."""
+    examples: NonNegativeInt | None = None
+    """After pretraining: conversations read."""
+
+    @property
+    def counted_tokens(self) -> int:
+        """The tokens that `planned` speaks of: supervised ones after pretraining, else all."""
+        return self.tokens if self.supervised_tokens is None else self.supervised_tokens
 
 
 class PhaseRecord(RecordPart):
@@ -155,6 +176,47 @@ class HeldoutScore(RecordPart):
     """Of the held-out texts: equal in two builds that share the set, whatever their tokenizer."""
     datasets_sha256: str
     """Of the checksums of the set's parts: identifies the scored tokens."""
+
+
+STAGE_KINDS: Mapping[str, tuple[str | None, ...]] = {"sft": ("chat", None)}
+"""Kinds of sources that the runs of a stage are trained and scored on; None: plain text, which counts in full."""
+
+
+class Ancestor(RecordPart):
+    """A run in the chain that a run started from."""
+
+    run: str
+    """Key of the run."""
+    stage: str
+    build: str
+    consumed_tokens: NonNegativeInt
+    supervised_tokens: NonNegativeInt | None
+    """None: a pretraining run, in which every token counts."""
+
+
+class PlannedSource(RecordPart):
+    """What the planned windows of one source hold."""
+
+    supervised_tokens: NonNegativeInt
+    context_tokens: NonNegativeInt
+    padding_tokens: NonNegativeInt
+    examples: NonNegativeInt
+
+
+class PostTraining(RecordPart):
+    """Stage and plan of a run after pretraining."""
+
+    stage: Literal["sft"]
+    too_long: Literal["truncate", "split", "drop"]
+    """What happened to conversations longer than a window."""
+    shares_by: Literal["supervised", "tokens", "examples"]
+    """What the declared shares are shares of."""
+    planned: dict[str, PlannedSource]
+    """By source, counted in the packed windows of the run before it was trained."""
+    templates: dict[str, str]
+    """How the conversations of each source are rendered; a source without conversations has none."""
+    ancestors: tuple[Ancestor, ...] = ()
+    """Runs that the start was trained by, the first one first; empty if the run starts from no run of mixproof."""
 
 
 class EvaluationRecord(RecordPart):
@@ -193,6 +255,8 @@ class RunRecord(RecordPart):
     """Learning rates, warm-up, decay, weight decay, clip and betas as exact strings."""
     masks: MasksRecord
     rope_base: int
+    post_training: PostTraining | None = Field(default=None, exclude_if=lambda given: given is None)
+    """Absent from the file for pretraining."""
     init_from: InitRecord | None
     prior_tokens: int
     tokenizer: RunTokenizer

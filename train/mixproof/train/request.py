@@ -13,11 +13,20 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mixproof.ledger.fingerprint import sha256_of, stage_identity
-from mixproof.ledger.manifest import HeldoutRecord, TokenizerRecord
+from mixproof.ledger.manifest import DatasetRecord, HeldoutRecord, TokenizerRecord
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.blocks.train import Architecture
 
-from .record import EVALUATION_PROTOCOL, TRAIN, ArchitectureRecord, DrawRecord, InitRecord, MasksRecord, RecordPart
+from .record import (
+    EVALUATION_PROTOCOL,
+    TRAIN,
+    ArchitectureRecord,
+    DrawRecord,
+    InitRecord,
+    MasksRecord,
+    PostTraining,
+    RecordPart,
+)
 
 TRAIN_VERSION = 4
 """Rises when the same request would train to different weights."""
@@ -60,6 +69,8 @@ class Draw:
     dataset_tokens: int
     cut_tokens: int | None = None
     """Unique tokens to which the source is cut; None: it is not cut."""
+    mask_sha256: str | None = None
+    """Of the `.mask`; None: the source has no mask."""
 
     @property
     def record(self) -> DrawRecord:
@@ -72,7 +83,14 @@ class Draw:
             idx_sha256=self.idx_sha256,
             provenance_sha256=self.provenance_sha256,
             cut_tokens=self.cut_tokens,
+            mask_sha256=self.mask_sha256,
         )
+
+
+def checksums_of(part: DatasetRecord) -> list[str]:
+    """Checksums of the files of a dataset's part; that of the mask is last, if there is one."""
+    mask = [] if part.mask_sha256 is None else [part.mask_sha256]
+    return [part.bin_sha256, part.idx_sha256, part.provenance_sha256, *mask]
 
 
 class Recipe(RecordPart):
@@ -155,6 +173,8 @@ class RunRequest(RecordPart):
     """Number of newest checkpoints to keep; None: all."""
     init_from: InitialCheckpoint | None = None
     """Checkpoint that the weights start from; None: they are initialized from the seed."""
+    post_training: PostTraining | None = None
+    """Stage and plan of a run after pretraining; None: pretraining, and then it is not in the key."""
     wandb: str | None = None
     """Weights & Biases project that gets the curves; None: none."""
 
@@ -171,7 +191,7 @@ class RunRequest(RecordPart):
     @property
     def identity(self) -> dict[str, object]:
         """Everything that the key hashes; its canonical JSON is `identity.json` beside the record."""
-        absent = {"evaluate_steps"} if self.evaluate_steps is None else set()
+        absent = {name for name in ("evaluate_steps", "post_training") if getattr(self, name) is None}
         config = self.model_dump(mode="json", exclude={*NOT_IN_IDENTITY, *absent})
         if self.init_from is not None:
             config["init_from"] = self.init_from.record.model_dump(mode="json")
@@ -179,8 +199,7 @@ class RunRequest(RecordPart):
             "tokenizer": [self.tokenizer.sha256, self.tokenizer.vocab_size, self.tokenizer.eod_id],
             "draws": {name: draw.record.model_dump(mode="json") for name, draw in self.draws.items()},
             "heldout": {
-                name: [[part.bin_sha256, part.idx_sha256, part.provenance_sha256] for part in heldout.datasets]
-                for name, heldout in self.heldout.items()
+                name: [checksums_of(part) for part in heldout.datasets] for name, heldout in self.heldout.items()
             },
         }
         return stage_identity(TRAIN, TRAIN_VERSION, {**config, "evaluation": EVALUATION_PROTOCOL}, inputs)

@@ -23,7 +23,7 @@ from mixproof.tokenize.audit import AuditReport, audit_build, copy_build
 from mixproof.train.audit.run import audit_run
 from mixproof.train.compare.compare import compare as compare_runs
 from mixproof.train.compare.comparison import Comparison, Group
-from mixproof.train.compare.ranking import Ranking, Row
+from mixproof.train.compare.ranking import Ranking, Row, delivered_key
 from mixproof.train.evaluate.external import ExternalScores, find_external, read_external
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.outcome import RunOutcome, find_outcomes
@@ -221,9 +221,11 @@ def _delivered_table(group: Group) -> Table:
     rows = []
     for ranking in group.rankings.values():
         for row in ranking.rows:
-            planned, tokens = (sum(source[key] for source in row.delivered.values()) for key in ("planned", "tokens"))
+            planned = sum(source["planned"] for source in row.delivered.values())
+            tokens = sum(source[delivered_key(source)] for source in row.delivered.values())
             rows.append((f"[bold]{escape(row.mixture)}[/] × {ranking.proxy}", "", count(planned), count(tokens), ""))
             for name, source in row.delivered.items():
-                numbers = (percent(source["declared"]), count(source["planned"]), count(source["tokens"]))
+                delivered = source[delivered_key(source)]
+                numbers = (percent(source["declared"]), count(source["planned"]), count(delivered))
                 rows.append((f"  {name}", *numbers, f"{source['epochs']:.3f}"))
     return table("Declared, planned, delivered", columns, rows)

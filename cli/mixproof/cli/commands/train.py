@@ -128,7 +128,7 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
 
 
 def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:
-    """Declared, planned and delivered tokens side by side, by mixture, proxy and source."""
+    """Declared, planned and delivered tokens side by side, by mixture, proxy and source; of the first seed."""
     columns = ("mixture", "proxy", "source", "declared", "planned tokens", "delivered tokens", "share", "epochs")
     rows, shown = [], set()
     for record in (outcome.record for outcome in outcomes if outcome.done and outcome.record is not None):
@@ -137,11 +137,13 @@ def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:
         shown.add((record.mixture, record.proxy))
         names = (record.mixture, record.proxy)
         for name, source in record.delivered.items():
-            share = percent(source.tokens / record.consumed_tokens)
-            numbers = (percent(source.declared), count(source.planned), count(source.tokens), share)
+            share = percent(source.counted_tokens / sum(one.counted_tokens for one in record.delivered.values()))
+            numbers = (percent(source.declared), count(source.planned), count(source.counted_tokens), share)
             rows.append((*names, name, *numbers, f"{source.epochs:.3f}"))
             names = ("", "")
-    return table("Declared = planned = delivered", columns, rows, text_columns=3)
+    title = "Declared = planned = delivered"
+    supervised = any(run.record is not None and run.record.post_training is not None for run in outcomes)
+    return table(f"{title}, in supervised tokens" if supervised else title, columns, rows, text_columns=3)
 
 
 def heldout_table(outcomes: Sequence[RunOutcome]) -> Table:

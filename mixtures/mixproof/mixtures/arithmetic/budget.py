@@ -5,6 +5,10 @@ ends of phases also round up to whole steps. The last phase ends with the run, a
 warm-up and decay shortens the decay. The samples of a phase are distributed over its sources by largest
 remainder, so they sum to the phase. A positive share that gets no sample is an error, because it would
 silently drop a source.
+
+After pretraining, shares count supervised tokens (or tokens, or examples), and how many of these a window holds is
+known only when it is packed. The samples here are then an estimate from the sources' densities; the exact ones are
+chosen from the packed windows of each seed.
 """
 
 from __future__ import annotations
@@ -68,7 +72,19 @@ def windows(tokens: int, sequence_length: int) -> int:
     return max(0, (tokens - 1) // sequence_length)
 
 
-def budget_run(spec: Spec, mixture: str, proxy: str, tokens_of: Mapping[str, int]) -> RunBudget:
+def windows_of_pass(spec: Spec, tokens: int) -> int:
+    """Windows of one pass over a source of `tokens`; after pretraining an estimate of the packed ones."""
+    length = spec.train.sequence_length
+    return windows(tokens, length) if spec.train.stage == "pretrain" else -(-tokens // length)
+
+
+def budget_run(
+    spec: Spec,
+    mixture: str,
+    proxy: str,
+    tokens_of: Mapping[str, int],
+    counted_of: Mapping[str, int] | None = None,
+) -> RunBudget:
     """Plan one run.
 
     Args:
@@ -76,6 +92,7 @@ def budget_run(spec: Spec, mixture: str, proxy: str, tokens_of: Mapping[str, int
         mixture: name of the mixture.
         proxy: name of the proxy, whose recipe gives tokens and batch size.
         tokens_of: training tokens of every source, including EODs.
+        counted_of: after pretraining, what shares count of every source (`train.shares_by`); None: tokens.
 
     Raises:
         SpecError: when a phase has no step, a positive share gets no sample, or a source is too small for one window.
@@ -85,11 +102,13 @@ def budget_run(spec: Spec, mixture: str, proxy: str, tokens_of: Mapping[str, int
     length, batch = train.sequence_length, recipe.global_batch_size
     whole = -(-recipe.tokens // (length * batch))
     tokens, steps = _length_of_run(spec, mixture, recipe.tokens, length * batch)
-    shares = resolve_mixture(spec, mixture, supply_of(spec, steps * batch, tokens_of))
+    counted = counted_of or tokens_of
+    shares = resolve_mixture(spec, mixture, supply_of(spec, steps * batch, counted))
     _check_windows(spec, mixture, shares, tokens_of)
     warmup = ceil(train.schedule.wsd.warmup * whole)
     every = train.checkpoint_every
-    phases = _phases(spec, mixture, proxy, shares, whole, steps)
+    by_window = tuple(_of_windows(phase, tokens_of, counted) for phase in shares)
+    phases = _phases(spec, mixture, proxy, by_window, whole, steps)
     return RunBudget(
         tokens_declared=tokens,
         steps=steps,
@@ -125,16 +144,24 @@ def supply_of(spec: Spec, samples: int, tokens_of: Mapping[str, int]) -> Supply:
     if spec.target is not None:
         capacity = {name: int(spec.max_epochs(name) * tokens) for name, tokens in tokens_of.items()}
         return Supply(spec.target.tokens, tokens_of, capacity)
-    length = spec.train.sequence_length
-    capacity = {name: int(spec.max_epochs(name) * windows(tokens, length)) for name, tokens in tokens_of.items()}
+    capacity = {name: int(spec.max_epochs(name) * windows_of_pass(spec, tokens)) for name, tokens in tokens_of.items()}
     return Supply(samples, tokens_of, capacity)
+
+
+def _of_windows(phase: PhaseShares, tokens_of: Mapping[str, int], counted_of: Mapping[str, int]) -> PhaseShares:
+    """Return the shares of windows that give these shares of what is counted."""
+    if counted_of is tokens_of:
+        return phase
+    parts = {name: share * tokens_of[name] / max(counted_of[name], 1) for name, share in phase.shares.items()}
+    total = sum(parts.values())
+    return PhaseShares(phase.until, {name: part / total for name, part in parts.items()})
 
 
 def _check_windows(spec: Spec, mixture: str, shares: tuple[PhaseShares, ...], tokens_of: Mapping[str, int]) -> None:
     length = spec.train.sequence_length
     for name in shares_of_run(shares):
         tokens = tokens_of.get(name, 0)
-        if windows(tokens, length) == 0:
+        if windows_of_pass(spec, tokens) == 0:
             raise SpecError(
                 f"{spec.where('mixtures', mixture, name)}: source {name} has {tokens:,} training tokens, but "
                 f"one sample needs {length + 1:,}; add text, set its share to 0, or shorten `sequence_length`"

@@ -16,7 +16,7 @@ from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.values.quantities import percent_string
 
-from .budget import RunBudget, budget_run, windows
+from .budget import RunBudget, budget_run, windows, windows_of_pass
 from .rounding import ceil
 
 
@@ -57,7 +57,7 @@ def uses_of(spec: Spec, mixture: str, proxy: str, budget: RunBudget, tokens_of: 
             exact, unique = share * spec.target.tokens, tokens_of[name]
             use = Use(mixture, "target", name, share, ceil(exact), unique, exact / unique, cap)
         else:
-            per_pass = windows(tokens_of[name], budget.sequence_length)
+            per_pass = windows_of_pass(spec, tokens_of[name])
             need, unique = samples * budget.sequence_length, per_pass * budget.sequence_length
             use = Use(mixture, proxy, name, share, need, unique, Fraction(samples, per_pass), cap)
         uses.append(use)
@@ -66,6 +66,8 @@ def uses_of(spec: Spec, mixture: str, proxy: str, budget: RunBudget, tokens_of: 
 
 def check_caps(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget], tokens_of: Mapping[str, int]) -> None:
     """Reject budgets that exceed a source's cap.
+
+    After pretraining the epochs of a run are known only when its windows are chosen, so they are checked there.
 
     Args:
         spec: a checked spec.
@@ -76,6 +78,8 @@ def check_caps(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget], tokens_
         SpecError: naming, for every exceeded cap, need, supply, epochs and what to change.
 
     """
+    if spec.train.stage != "pretrain" and spec.target is None:
+        return
     lines: dict[str, None] = {}  # with a target, all proxies of a mixture give the same line
     for (mixture, proxy), budget in budgets.items():
         for use in uses_of(spec, mixture, proxy, budget, tokens_of):

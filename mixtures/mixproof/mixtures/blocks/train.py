@@ -99,12 +99,23 @@ class WindowPacking(SpecPart):
 
     pack: Literal["concatenate", "best_fit"] = "concatenate"
     """`concatenate`: documents follow each other and are cut at every window's end. `best_fit`: a window has whole
-    documents, and only those longer than a window are cut; attention and positions restart at each document."""
+    documents, and only those longer than a window are cut; attention and positions restart at each document. Stages
+    after pretraining always pack by best fit."""
+    too_long: Literal["truncate", "split", "drop"] = "truncate"
+    """For stages after pretraining: what happens to a conversation that is longer than a window. `truncate` keeps it up
+    to the last answer that ends within the window (up to the window's end if none does), `split` cuts it into windows,
+    `drop` leaves it out. The tokens left out are counted."""
 
 
 class Train(SpecPart):
     """How every run is trained."""
 
+    stage: Literal["pretrain", "sft"] = "pretrain"
+    """What the runs learn. `pretrain`: every token. `sft` (supervised fine-tuning): the supervised tokens of whole
+    conversations; other sources count in full."""
+    shares_by: Literal["supervised", "tokens", "examples"] = "supervised"
+    """For stages after pretraining: what the shares of a mixture are shares of. `supervised`: tokens that the loss
+    counts. `tokens`: all tokens, without padding. `examples`: conversations."""
     sequence_length: SequenceLength = 2048
     """Target tokens per sample."""
     windows: WindowPacking = WindowPacking()

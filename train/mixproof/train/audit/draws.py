@@ -40,6 +40,9 @@ def check_draw(
     bin_path = check_file(root, f"{prefix}.bin", draw.bin_sha256, at)
     idx_path = check_file(root, f"{prefix}.idx", draw.idx_sha256, at)
     rows_path = check_parquet(root, f"{prefix}.parquet", draw.provenance_sha256, at)
+    mask_path = None
+    if draw.mask_sha256 is not None:
+        mask_path = check_file(root, f"{prefix}.mask", draw.mask_sha256, at)
     check_receipts(root, files_of(prefix, draw.bin_sha256, draw.idx_sha256, draw.provenance_sha256), at)
     lengths: NDArray[np.int32] | None = None
     if bin_path is not None and idx_path is not None and manifest is not None:
@@ -54,7 +57,7 @@ def check_draw(
         here.true("E6", same, "the index's number of tokens for each document", "other numbers")
     if manifest is not None and source in manifest.sources:
         ids = bin_path if lengths is not None else None
-        _check_choice(root, draw, rows, manifest.sources[source].train, ids, here)
+        _check_choice(root, draw, rows, manifest.sources[source].train, ids, mask_path, here)
     return lengths
 
 
@@ -85,7 +88,7 @@ def _check_ids(
     lengths: NDArray[np.int32],
     checks: Checks,
 ) -> None:
-    """Check E6: the draw has the same ids of each chosen document as the dataset."""
+    """Check E6: the draw has the same ids, or the same mask, of each chosen document as the dataset."""
     itemsize = bin_path.stat().st_size // max(int(lengths[chosen].sum(dtype=np.int64)), 1)
     first = 0
     at = checks.at(file=str(bin_path))
@@ -97,7 +100,7 @@ def _check_ids(
                 mine.tolist(), (np.cumsum(of_part) - of_part)[mine].tolist(), of_part[mine].tolist(), strict=True
             )
             first += part.documents
-            path = root / f"{part.prefix}.bin"
+            path = root / f"{part.prefix}{bin_path.suffix}"
             try:
                 with path.open("rb") as source:
                     other = next((row for row, start, size in extents if not _same(source, drawn, start, size)), None)
@@ -117,7 +120,13 @@ def _same(source: BinaryIO, drawn: BinaryIO, start: int, size: int) -> bool:
 
 
 def _check_choice(
-    root: Path, draw: DrawRecord, drawn: pa.Table, dataset: SplitRecord, ids: Path | None, checks: Checks
+    root: Path,
+    draw: DrawRecord,
+    drawn: pa.Table,
+    dataset: SplitRecord,
+    ids: Path | None,
+    mask: Path | None,
+    checks: Checks,
 ) -> None:
     """Check E6: the draw has the documents with the smallest text hashes, as many as its tokens need."""
     paths = [check_parquet(root, part.provenance, part.provenance_sha256, checks) for part in dataset.datasets]
@@ -133,6 +142,8 @@ def _check_choice(
     checks.true("E6", same, expected, "other documents")
     if same and ids is not None:
         _check_ids(root, ids, dataset, chosen, tokens, checks)
+        if mask is not None:
+            _check_ids(root, mask, dataset, chosen, tokens, checks)
     not_drawn = int(tokens.sum(dtype=np.int64)) - int(tokens[chosen].sum(dtype=np.int64))
     checks.equal("E6", "tokens drawn and not drawn", dataset.tokens, draw.tokens + not_drawn)
     checks.equal("E6", "documents drawn and not drawn", dataset.documents, draw.documents + len(tokens) - len(chosen))

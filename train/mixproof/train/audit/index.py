@@ -101,6 +101,7 @@ def named_arrays(index: IndexRecord) -> dict[str, str]:
         if isinstance(stream, PackedStreamRecord):
             for pack in stream.epochs:
                 arrays += [pack.window_starts, pack.documents, pack.first_tokens, pack.tokens]
+                arrays += [] if pack.supervised is None else [pack.supervised]
             continue
         for epoch in stream.epochs:
             arrays += [epoch.document_index, epoch.sample_index, epoch.shuffle_index]

@@ -4,6 +4,7 @@ The pieces must hold every token of the draw once, cut no document that fits int
 its length. Best fit decreasing is run again on the lengths, piece by piece, with code that the writer does not share:
 the windows must have the same contents by length, each as often. Not covered: which of several documents of one length
 is in which window, and the order of windows; these follow from the seed and are bound by the arrays' checksums.
+`conversations.py` derives the pieces of runs after pretraining.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mixproof.train.data.saved_index import IndexRecord, PackedEpochRecord, Pack
 from mixproof.train.record import RunRecord
 
 from .arrays import compare_array, seed_of
+from .conversations import Piece, check_account, check_pieces, expected_pieces
 
 Contents = Counter[tuple[int, ...]]
 """How many windows have pieces of these lengths, the longest first."""
@@ -30,7 +32,8 @@ Contents = Counter[tuple[int, ...]]
 def check_packed_numbers(stream: PackedStreamRecord, index: IndexRecord, samples: int, checks: Checks) -> None:
     """Check E7 with the numbers of `index.json` only."""
     positions = stream.windows * index.sequence_length
-    checks.equal("E7", "tokens + padding of a pass", positions, stream.draw.tokens + stream.padding)
+    held = stream.draw.tokens - (stream.left_out or 0) + stream.padding
+    checks.equal("E7", "tokens - left out + padding of a pass", positions, held)
     if not checks.true("E7", stream.windows > 0, "at least one window", "none"):
         return
     passes = -(-samples // stream.windows)
@@ -59,34 +62,59 @@ def check_packed_arrays(
         checks: receives the results.
     """
     length, delivered = index.sequence_length, run.delivered[stream.source]
-    expected = None if lengths is None else _best_fit(lengths, length)
-    tokens, targets, unique, remaining = 0, 0, 0, delivered.samples
+    derived = None
+    if run.post_training is not None and lengths is not None:
+        derived = expected_pieces(root, run, stream, lengths, length)
+        if not checks.true("E6", derived is not None, f"a mask of {len(lengths)} documents", "another or none"):
+            return
+    expected = None if lengths is None else _best_fit(lengths.tolist() if derived is None else _sizes(derived), length)
+    tokens, targets, unique, examples, remaining = 0, 0, 0, 0, delivered.samples
     for epoch in stream.epochs:
         at = checks.at(shard=f"epoch {epoch.epoch}")
         arrays = _read(root, f"train/{run.key}/index", epoch, at)
         if arrays is None:
             return
-        starts, documents, first_tokens, sizes = arrays
+        starts, documents, first_tokens, sizes, *supervised = arrays
         if not _is_well_formed(starts, sizes, stream.windows, at):
             return
         if lengths is not None and expected is not None:
-            _check_pieces(lengths, documents, first_tokens, sizes, length, at)
+            if derived is None:
+                _check_pieces(lengths, documents, first_tokens, sizes, length, at)
+            else:
+                check_pieces(derived, [documents, first_tokens, sizes, *supervised], at)
             at.equal("E7", "windows by the lengths of their pieces", expected, _contents(starts, sizes))
         stop = int(starts[min(remaining, stream.windows)])
         read = int(sizes[:stop].sum(dtype=np.int64))
         masked = int((first_tokens[:stop] == 0).sum()) if index.masks.eod_mask_loss else 0
-        tokens, targets, unique = tokens + read, targets + read - masked, max(unique, read)
+        targets += int(supervised[0][:stop].sum(dtype=np.int64)) if supervised else read - masked
+        tokens, unique = tokens + read, max(unique, read)
+        examples += _examples(documents, first_tokens, stop)
         remaining -= min(remaining, stream.windows)
     at = checks.at(stage="train")
     at.equal("E9", "targets, replayed from the index", targets, delivered.targets)
     at.equal("E9", "unique tokens, replayed from the index", unique, delivered.unique_tokens)
-    epochs = tokens / stream.dataset_tokens
+    if run.post_training is not None:
+        check_account(run, stream.source, examples, tokens, targets, at)
+    epochs = tokens / (stream.dataset_tokens - (stream.left_out or 0))
     at.true("E9", abs(epochs - delivered.epochs) <= 1e-12 * max(1.0, epochs), f"{epochs} epochs", str(delivered.epochs))
 
 
+def _sizes(pieces: list[Piece]) -> list[int]:
+    return [tokens for _, _, tokens, _ in pieces]
+
+
+def _examples(documents: NDArray[Any], first_tokens: NDArray[Any], stop: int) -> int:
+    """Count the documents whose first piece is read."""
+    first: dict[int, int] = {}
+    for document, token in zip(documents.tolist(), first_tokens.tolist(), strict=True):
+        first[document] = min(first.get(document, token), token)
+    read = zip(documents[:stop].tolist(), first_tokens[:stop].tolist(), strict=True)
+    return sum(first[document] == token for document, token in read)
+
+
 def _read(root: Path, folder: str, epoch: PackedEpochRecord, checks: Checks) -> list[NDArray[Any]] | None:
-    records = (epoch.window_starts, epoch.documents, epoch.first_tokens, epoch.tokens)
-    found = [compare_array(root, folder, record, None, "E7", checks) for record in records]
+    records = (epoch.window_starts, epoch.documents, epoch.first_tokens, epoch.tokens, epoch.supervised)
+    found = [compare_array(root, folder, record, None, "E7", checks) for record in records if record is not None]
     whole = [array for array in found if array is not None and array.ndim == 1]
     return whole if len(whole) == len(found) else None
 
@@ -125,10 +153,10 @@ def _contents(starts: NDArray[Any], sizes: NDArray[Any]) -> Contents:
     return Counter(tuple(sorted(values[start:stop], reverse=True)) for start, stop in pairwise(bounds))
 
 
-def _best_fit(lengths: NDArray[np.int32], length: int) -> Contents:
+def _best_fit(lengths: list[int], length: int) -> Contents:
     """Pack piece by piece: the longest first, each into the fullest window that has room, of several the first."""
     pieces = sorted(
-        [piece for tokens in lengths.tolist() for piece in [length] * (tokens // length) + [tokens % length] if piece],
+        [piece for tokens in lengths for piece in [length] * (tokens // length) + [tokens % length] if piece],
         reverse=True,
     )
     with_room: dict[int, deque[list[int]]] = {}

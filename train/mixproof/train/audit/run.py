@@ -29,7 +29,7 @@ from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.receipts import sealed_files
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
 from mixproof.train.data.saved_index import INDEX, IndexRecord, PackedStreamRecord
-from mixproof.train.record import HeldoutScore, RunRecord
+from mixproof.train.record import STAGE_KINDS, DeliveredRecord, HeldoutScore, PlannedSource, RunRecord
 
 from .checkpoints import check_checkpoints
 from .draws import check_draw
@@ -172,9 +172,23 @@ def _check_counts(run: RunRecord, checks: Checks) -> None:
     for source, delivered in run.delivered.items():
         here = at.at(source=source)
         here.equal("E9", "tokens", delivered.samples * length, delivered.tokens)
-        here.equal("E8", "tokens planned", planned.get(source, 0) * length, delivered.planned)
+        if run.post_training is None:
+            here.equal("E8", "tokens planned", planned.get(source, 0) * length, delivered.planned)
+        else:
+            _check_supervised(delivered, run.post_training.planned.get(source), here)
     missing = sorted(set(planned) - set(run.delivered))
     at.equal("E9", "as planned sources that are not delivered", [], missing)
+
+
+def _check_supervised(delivered: DeliveredRecord, planned: PlannedSource | None, checks: Checks) -> None:
+    """Check E9 after pretraining: supervised + context + padding = positions, all of them as planned."""
+    names = list(PlannedSource.model_fields)
+    found = {name: getattr(delivered, name) for name in names}
+    checks.equal("E9", "as planned", None if planned is None else planned.model_dump(), found)
+    checks.equal("E9", "supervised tokens planned", delivered.supervised_tokens, delivered.planned)
+    checks.equal("E9", "supervised tokens, counted in the loss", delivered.supervised_tokens, delivered.targets)
+    held = sum(found[name] or 0 for name in names if name != "examples")
+    checks.equal("E9", "supervised + context + padding", delivered.tokens, held)
 
 
 def _check_model_counts(run: RunRecord, checks: Checks) -> None:
@@ -222,20 +236,31 @@ def _check_heldout_counts(run: RunRecord, manifest: Manifest, checks: Checks) ->
     found = (run.tokenizer.sha256, run.tokenizer.vocab_size, run.tokenizer.eod_id)
     expected = (tokenizer.sha256, tokenizer.vocab_size, tokenizer.eod_id)
     checks.equal("E5", "as the build's tokenizer", expected, found)
-    held_out = sorted(name for name, source in manifest.sources.items() if source.heldout.documents)
+    kinds = None if run.post_training is None else STAGE_KINDS[run.post_training.stage]
+    held_out = sorted(
+        name
+        for name, source in manifest.sources.items()
+        if source.heldout.documents and (kinds is None or source.kind in kinds)
+    )
     checks.equal("E10", "as scored sources", held_out, sorted(run.heldout))
     checks.equal("E10", "as sequence length of the evaluation", run.sequence_length, run.evaluation.sequence_length)
     for source, score in run.heldout.items():
         if source in manifest.sources:
             at = checks.at(source=source, stage="evaluate")
-            _check_heldout_score(score, manifest.sources[source].heldout, at)
+            _check_heldout_score(score, manifest.sources[source].heldout, at, supervised=kinds is not None)
 
 
-def _check_heldout_score(score: HeldoutScore, heldout: HeldoutRecord, checks: Checks) -> None:
-    checks.equal("E10", "scored targets", heldout.tokens, score.tokens)
+def _check_heldout_score(score: HeldoutScore, heldout: HeldoutRecord, checks: Checks, *, supervised: bool) -> None:
+    """Check one set; with a mask only its supervised tokens are scored, and `scores.py` adds up the answers' bytes."""
+    masked = supervised and heldout.supervised_tokens is not None
+    checks.equal("E10", "scored targets", heldout.supervised_tokens if masked else heldout.tokens, score.tokens)
     checks.equal("E10", "documents", heldout.documents, score.documents)
-    checks.equal("E10", "bytes", heldout.bytes, score.bytes)
-    parts = [[part.bin_sha256, part.idx_sha256, part.provenance_sha256] for part in heldout.datasets]
+    if not masked:
+        checks.equal("E10", "bytes", heldout.bytes, score.bytes)
+    parts = [
+        [part.bin_sha256, part.idx_sha256, part.provenance_sha256, *([part.mask_sha256] if part.mask_sha256 else [])]
+        for part in heldout.datasets
+    ]
     datasets = hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
     checks.equal("checksum", "as SHA-256 of the held-out parts", datasets, score.datasets_sha256)
     if heldout.texts is not None:

@@ -21,6 +21,8 @@ from mixproof.tokenize.audit.rows import check_parquet
 from mixproof.train.record import HeldoutScore, RunRecord
 
 COLUMNS = ["file", "record", "text_bytes", "tokens"]
+OF_ANSWERS = ("supervised_tokens", "answer_bytes")
+"""Columns of sets of which only the supervised tokens are scored."""
 RELATIVE_ERROR = 1e-12
 """Tolerance for float64 sums, whose last digits depend on the order of addition."""
 
@@ -61,7 +63,8 @@ def check_scores(root: Path, path: Path, run: RunRecord, manifest: Manifest, che
     """Check E10: one row per held-out document of every source, and sums that give the record's losses."""
     at = checks.at(file=str(path))
     try:
-        scores = pq.read_table(path, columns=["source", "document", *COLUMNS, "nll_nats"])
+        masked = set(pq.read_schema(path).names) & {*OF_ANSWERS}
+        scores = pq.read_table(path, columns=["source", "document", *COLUMNS, "nll_nats", *sorted(masked)])
     except (pa.ArrowInvalid, KeyError) as error:
         at.true("schema", False, "per-document scores", str(error).splitlines()[0])
         return
@@ -76,8 +79,10 @@ def check_scores(root: Path, path: Path, run: RunRecord, manifest: Manifest, che
 
 def _check_source(rows: pa.Table, score: HeldoutScore, checks: Checks) -> None:
     checks.equal("E10", "documents", score.documents, rows.num_rows)
-    checks.equal("E10", "scored targets", score.tokens, pc.sum(rows["tokens"]).as_py() or 0)
-    checks.equal("E10", "bytes", score.bytes, pc.sum(rows["text_bytes"]).as_py() or 0)
+    masked = OF_ANSWERS[0] in rows.column_names and not rows[OF_ANSWERS[0]].null_count
+    tokens, text_bytes = OF_ANSWERS if masked else ("tokens", "text_bytes")
+    checks.equal("E10", "scored targets", score.tokens, pc.sum(rows[tokens]).as_py() or 0)
+    checks.equal("E10", "bytes", score.bytes, pc.sum(rows[text_bytes]).as_py() or 0)
     nll = rows["nll_nats"].to_numpy()
     loss = math.fsum(nll) / max(score.tokens, 1)
     same = math.isclose(loss, score.loss, rel_tol=RELATIVE_ERROR)

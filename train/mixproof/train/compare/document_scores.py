@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -61,6 +62,14 @@ def _read_scores(
     scores = {}
     for name in weights:
         rows = table.filter(sources == name)
-        documents = (rows["file"].to_pylist(), rows["record"].to_pylist(), rows["text_bytes"].to_numpy())
+        documents = (rows["file"].to_pylist(), rows["record"].to_pylist(), _scored_bytes(rows))
         scores[name] = (documents, rows["nll_nats"].to_numpy())
     return scores
+
+
+def _scored_bytes(rows: pa.Table) -> NDArray[np.int64]:
+    """Return the bytes that bits per byte divide by: of the answers if only these were scored, else of the texts."""
+    answers = rows["answer_bytes"] if "answer_bytes" in rows.column_names else None
+    scored = rows["text_bytes"] if answers is None or answers.null_count else answers
+    found: NDArray[np.int64] = scored.to_numpy()
+    return found

@@ -87,6 +87,7 @@ def facts_of(record: RunRecord, across: Axis | None, audits: Mapping[str, bool])
         **{f"recipe.{name}": value for name, value in sorted(record.recipe.items())},
         **{f"architecture.{name}": value for name, value in record.architecture.model_dump().items()},
         "rope_base": record.rope_base,
+        **_post_training(record),
         "dtype": record.dtype,
         "init_from": _start(record),
         "prior_tokens": record.prior_tokens,
@@ -102,6 +103,19 @@ def differences(first: Mapping[str, Value], second: Mapping[str, Value]) -> list
     """The differing facts in words: each name with both values."""
     names = sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
     return [f"{name}: {first.get(name, 'absent')} and {second.get(name, 'absent')}" for name in names]
+
+
+def _post_training(record: RunRecord) -> dict[str, Value]:
+    """Stage, what its shares count, and how conversations were cut and rendered; none for pretraining."""
+    trained = record.post_training
+    if trained is None:
+        return {}
+    return {
+        "stage": trained.stage,
+        "shares_by": trained.shares_by,
+        "too_long": trained.too_long,
+        **{f"template.{source}": template for source, template in sorted(trained.templates.items())},
+    }
 
 
 def _start(record: RunRecord) -> str:

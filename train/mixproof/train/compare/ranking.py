@@ -43,7 +43,8 @@ class Row:
     token_weighted_loss: float
     """Nats per held-out token over all sources."""
     delivered: Mapping[str, Mapping[str, float]]
-    """By source: `tokens`, `epochs`, `declared` share and `planned` tokens; the same for all seeds."""
+    """By source: `tokens`, `epochs`, `declared` share and `planned` tokens; the same for all seeds. After pretraining
+    also `supervised_tokens`, of the first seed, and `planned` counts these."""
     varying: Mapping[str, Value]
     """Facts that the axis allows to differ."""
     lost_bytes: int | None
@@ -140,7 +141,13 @@ def _row(
     heldout = _mean_scores(runs)
     tokens = {name: runs[0].heldout[name].tokens for name in heldout}
     delivered = {
-        name: {"tokens": part.tokens, "epochs": part.epochs, "declared": part.declared, "planned": part.planned}
+        name: {
+            "tokens": part.tokens,
+            "epochs": part.epochs,
+            "declared": part.declared,
+            "planned": part.planned,
+            **({} if part.supervised_tokens is None else {"supervised_tokens": part.supervised_tokens}),
+        }
         for name, part in sorted(runs[0].delivered.items())
     }
     return Row(
@@ -168,6 +175,11 @@ def _mean_scores(runs: Sequence[RunRecord]) -> dict[str, dict[str, float]]:
         }
         for name in sorted(runs[0].heldout)
     }
+
+
+def delivered_key(delivered: Mapping[str, float]) -> str:
+    """Return the key of the delivered tokens that `planned` speaks of: supervised ones after pretraining."""
+    return "supervised_tokens" if "supervised_tokens" in delivered else "tokens"
 
 
 def row_json(row: Row, proxy: str) -> dict[str, object]:

@@ -236,11 +236,15 @@ def _save_packed(
                 documents=_save_array(pack.documents, f"{name}-documents", folder, files),
                 first_tokens=_save_array(pack.first_tokens, f"{name}-first_tokens", folder, files),
                 tokens=_save_array(pack.tokens, f"{name}-tokens", folder, files),
+                supervised=None
+                if pack.supervised is None
+                else _save_array(pack.supervised, f"{name}-supervised", folder, files),
             )
         )
     return PackedStreamRecord(
         **_drawn(stream, number, folder, files),
         padding=stream.padding,
+        left_out=None if stream.mask is None else stream.left_out,
         epochs=tuple(epochs),
     )
 

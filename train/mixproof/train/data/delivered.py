@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.errors import AccountError
 from mixproof.mixtures.arithmetic.budget import windows
 
+from .packed_replay import replay_packed
 from .saved_index import (
     ArrayRecord,
     EpochRecord,
@@ -49,6 +50,10 @@ class Delivered:
     """Passes over the source: 2.0 means that every window was seen twice."""
     unique_tokens: int
     """Tokens of the draw that were targets at least once."""
+    read_tokens: int | None = None
+    """After pretraining: tokens of the pieces read, supervised or context; the other positions are padding."""
+    examples: int | None = None
+    """After pretraining: conversations read."""
 
 
 @dataclass(frozen=True)
@@ -221,63 +226,18 @@ def _targets_in_order(folder: Path, record: IndexRecord, stream: StreamRecord, e
 
 
 def _count_packed(folder: Path, record: IndexRecord, stream: PackedStreamRecord, samples: int) -> Delivered:
-    """Walk through the epochs of one packed stream until its samples are used up; checks E7."""
-    length = record.sequence_length
-    lengths = load_array(folder, stream.lengths)
-    where = {"source": stream.source, "stage": "stream"}
-    if stream.windows * length != stream.draw.tokens + stream.padding:
-        expected = f"{stream.draw.tokens} tokens + {stream.padding} of padding"
-        raise AccountError("E7", expected, f"{stream.windows} · {length} positions", unit="pass", **where)
-    tokens, targets, remaining, unique = 0, 0, samples, 0
-    for epoch in stream.epochs:
-        pieces = [load_array(folder, array) for array in (epoch.documents, epoch.first_tokens, epoch.tokens)]
-        starts = load_array(folder, epoch.window_starts)
-        _check_pieces(lengths, pieces, starts, stream, length, {**where, "unit": f"epoch {epoch.epoch}"})
-        stop = int(starts[min(remaining, stream.windows)])
-        read = int(pieces[2][:stop].sum(dtype=np.int64))
-        masked = int((pieces[1][:stop] == 0).sum()) if record.masks.eod_mask_loss else 0
-        tokens, targets = tokens + read, targets + read - masked
-        unique = max(unique, read)
-        remaining -= min(remaining, stream.windows)
-    if remaining:
-        raise AccountError(
-            "E9", f"epochs for {samples} samples", f"{remaining} too few", stage="train", source=stream.source
-        )
+    """Replay one packed stream; epochs are passes over what its windows hold."""
+    counts = replay_packed(folder, record, stream, samples)
+    supervised = bool(record.masks.supervised)
     return Delivered(
         samples=samples,
-        tokens=samples * length,
-        targets=targets,
-        epochs=tokens / stream.dataset_tokens,
-        unique_tokens=unique,
+        tokens=samples * record.sequence_length,
+        targets=counts.targets,
+        epochs=counts.tokens / (stream.dataset_tokens - (stream.left_out or 0)),
+        unique_tokens=counts.unique_tokens,
+        read_tokens=counts.tokens if supervised else None,
+        examples=counts.examples if supervised else None,
     )
-
-
-def _check_pieces(
-    lengths: NDArray[Any],
-    pieces: list[NDArray[Any]],
-    starts: NDArray[Any],
-    stream: PackedStreamRecord,
-    length: int,
-    where: dict[str, str],
-) -> None:
-    """Check E7 for one pass: every token in one piece, no document cut that fits, no window overfull."""
-    documents, first_tokens, tokens = pieces
-    if starts.shape != (stream.windows + 1,) or starts[-1] != len(tokens) or starts[0] != 0:
-        raise AccountError("E7", f"{stream.windows} windows", f"{len(starts) - 1}", **where)
-    order = np.lexsort((first_tokens, documents))
-    ends = first_tokens[order] + tokens[order]
-    is_last = np.append(np.diff(documents[order]) != 0, True)
-    follows = np.concatenate([[0], np.where(is_last[:-1], 0, ends[:-1])])
-    complete = np.array_equal(documents[order][is_last], np.arange(len(lengths))) and np.array_equal(
-        ends[is_last], lengths
-    )
-    if not complete or not np.array_equal(first_tokens[order], follows):
-        raise AccountError("E7", "every token in one piece", "others", **where)
-    if np.any(tokens[order][~is_last] != length):
-        raise AccountError("E7", f"no document cut that fits into {length} tokens", "some", **where)
-    fullest = int(np.add.reduceat(tokens, starts[:-1], dtype=np.int64).max())
-    if fullest > length or np.any(np.diff(starts) < 1):
-        raise AccountError("E7", f"1 to {length} tokens in each window", f"up to {fullest}", **where)
 
 
 def _check_once(index: NDArray[Any], size: int, array: ArrayRecord, where: dict[str, str]) -> None:

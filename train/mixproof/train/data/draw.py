@@ -8,9 +8,10 @@ documents stay in the order of the dataset. Selecting by hash gives an unbiased 
 order, and a larger draw contains every smaller one.
 
 A draw is a dataset (`.bin`, `.idx`, provenance) in a folder keyed by its inputs:
-`draw/<key>/<source>.{bin,idx,parquet}`. While it is made, the dataset's parts are checked against the manifest's
-checksums, so a truncated or replaced part never gets into a run. E6 closes: draw + not drawn = dataset. Memory is
-about 200 bytes per document, for its provenance; tokens are copied in blocks.
+`draw/<key>/<source>.{bin,idx,parquet}`, and `.mask` if the dataset has a mask of supervised tokens. While it is made,
+the dataset's parts are checked against the manifest's checksums, so a truncated or replaced part never gets into a run.
+E6 closes: draw + not drawn = dataset. Memory is about 200 bytes per document, for its provenance; tokens are copied in
+blocks.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from mixproof.ledger.manifest import DatasetRecord, Manifest, SplitRecord
 from mixproof.ledger.store import Receipt, Store
 from mixproof.tokenize.dataset.indexed import Index, read_index, write_index
 from mixproof.tokenize.dataset.provenance import SCHEMA, TableWriter, regroup
-from mixproof.train.request import Draw
+from mixproof.train.request import Draw, checksums_of
 
 DRAW = "draw"
 DRAW_VERSION = 1
@@ -106,7 +107,7 @@ def _plan(manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | N
     cut = cut_tokens is not None and cut_tokens < dataset.tokens
     tokens = cut_tokens if cut_tokens is not None else round_up_to_power_of_two(need_tokens)
     tokens = min(tokens, dataset.tokens)
-    parts = [[part.bin_sha256, part.idx_sha256, part.provenance_sha256] for part in dataset.datasets]
+    parts = [checksums_of(part) for part in dataset.datasets]
     config = {"tokens": tokens, **({"cut": True} if cut else {})}
     return _Plan(stage_key(DRAW, DRAW_VERSION, config, {"source": source, "parts": parts}), dataset, tokens, cut)
 
@@ -154,6 +155,7 @@ def _draw_of(receipt: Receipt, plan: _Plan, source: str) -> Draw:
         dataset_documents=documents if plan.cut else plan.dataset.documents,
         dataset_tokens=tokens if plan.cut else plan.dataset.tokens,
         cut_tokens=plan.tokens if plan.cut else None,
+        mask_sha256=mask.sha256 if (mask := receipt.files.get(f"{source}.mask")) is not None else None,
     )
 
 
@@ -168,27 +170,31 @@ def _write_draw(store: Store, plan: _Plan, source: str) -> Receipt:
     drawn = provenance.filter(pa.array(chosen))
     drawn = drawn.set_column(0, SCHEMA.field("document"), pa.array(np.arange(drawn.num_rows, dtype=np.int64)))
     with store.attempt(DRAW, plan.key) as attempt:
-        path = attempt.path(f"{source}.bin")
-        with path.open("wb") as file:
-            first = 0
-            for part, index in zip(dataset.datasets, indexes, strict=True):
-                mask = chosen[first : first + len(index.lengths)]
-                for block in _chosen_blocks(store.path(f"{part.prefix}.bin"), index, mask):
-                    file.write(block.data)
-                first += len(index.lengths)
+        masked = any(part.mask_sha256 is not None for part in dataset.datasets)
+        for suffix in ("bin", "mask") if masked else ("bin",):
+            with attempt.path(f"{source}.{suffix}").open("wb") as file:
+                first = 0
+                for part, index in zip(dataset.datasets, indexes, strict=True):
+                    of_part = chosen[first : first + len(index.lengths)]
+                    dtype = index.dtype if suffix == "bin" else np.dtype(np.uint8)
+                    for block in _chosen_blocks(store.path(f"{part.prefix}.{suffix}"), dtype, index, of_part):
+                        file.write(block.data)
+                    first += len(index.lengths)
         write_index(attempt.path(f"{source}.idx"), lengths[chosen], indexes[0].dtype)
-        with TableWriter(attempt.path(f"{source}.parquet"), SCHEMA) as writer:
+        schema = SCHEMA if drawn.schema.names == SCHEMA.names else drawn.schema
+        with TableWriter(attempt.path(f"{source}.parquet"), schema) as writer:
             for rows in regroup([drawn]):
                 writer.write(rows)
         return attempt.commit(facts={"documents": drawn.num_rows, "tokens": int(lengths[chosen].sum(dtype=np.int64))})
 
 
 def _checked_index(store: Store, part: DatasetRecord, source: str) -> Index:
-    """Read a part's index after checking its three files against the manifest."""
+    """Read a part's index after checking its files against the manifest."""
     files = {
         f"{part.prefix}.bin": part.bin_sha256,
         f"{part.prefix}.idx": part.idx_sha256,
         part.provenance: part.provenance_sha256,
+        **({} if part.mask_sha256 is None else {f"{part.prefix}.mask": part.mask_sha256}),
     }
     for name, expected in files.items():
         path = store.path(name)
@@ -228,9 +234,9 @@ def _check_e6(dataset: SplitRecord, lengths: NDArray[np.int32], chosen: NDArray[
         )
 
 
-def _chosen_blocks(path: Path, index: Index, chosen: NDArray[np.bool_]) -> Iterable[NDArray[Any]]:
-    """Yield the ids of the chosen documents of one part, a block of documents at a time."""
-    tokens = np.memmap(path, index.dtype, mode="r")
+def _chosen_blocks(path: Path, dtype: np.dtype[Any], index: Index, chosen: NDArray[np.bool_]) -> Iterable[NDArray[Any]]:
+    """Yield the ids, or the mask, of the chosen documents of one part, a block of documents at a time."""
+    tokens = np.memmap(path, dtype, mode="r")
     starts = index.starts
     first = 0
     while first < len(chosen):

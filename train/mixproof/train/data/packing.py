@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .pieces import Pieces, cut_documents
+
 
 @dataclass(frozen=True)
 class Pack:
@@ -32,6 +34,8 @@ class Pack:
     """[pieces] where in its document each piece starts."""
     tokens: NDArray[np.int32]
     """[pieces] tokens of each piece."""
+    supervised: NDArray[np.int32] | None = None
+    """[pieces] supervised tokens of each piece; None in pretraining."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,12 @@ def pack_documents(lengths: NDArray[np.int32], sequence_length: int, seed: int) 
         sequence_length: S, the tokens that a window has room for.
         seed: of the epoch, below 2**32.
     """
-    documents, first_tokens, tokens = cut_documents(lengths, sequence_length)
+    return pack_pieces(cut_documents(lengths, sequence_length), sequence_length, seed)
+
+
+def pack_pieces(pieces: Pieces, sequence_length: int, seed: int) -> Pack:
+    """Pack the pieces of one pass; those of equal length and the windows are shuffled by `seed`."""
+    tokens = pieces.tokens
     slot_windows, slot_tokens = _slots(np.bincount(tokens, minlength=sequence_length + 1))
     random = np.random.RandomState(seed)
     shuffled = random.permutation(len(tokens))
@@ -59,36 +68,18 @@ def pack_documents(lengths: NDArray[np.int32], sequence_length: int, seed: int) 
     position = np.empty(windows, np.int64)
     position[random.permutation(windows)] = np.arange(windows)
     by_length = shuffled[np.argsort(tokens[shuffled], kind="stable")]
-    pieces = np.empty_like(by_length)
-    pieces[np.argsort(slot_tokens, kind="stable")] = by_length
-    order = np.argsort(position[slot_windows], kind="stable")
-    pieces = pieces[order]
+    chosen = np.empty_like(by_length)
+    chosen[np.argsort(slot_tokens, kind="stable")] = by_length
+    packed = pieces.take(chosen[np.argsort(position[slot_windows], kind="stable")])
     counts = np.bincount(position[slot_windows], minlength=windows)
-    return Pack(
-        window_starts=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
-        documents=documents[pieces],
-        first_tokens=first_tokens[pieces],
-        tokens=tokens[pieces],
-    )
+    window_starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    return Pack(window_starts, packed.documents, packed.first_tokens, packed.tokens, packed.supervised)
 
 
-def count_windows(lengths: NDArray[np.int32], sequence_length: int) -> int:
+def count_windows(pieces: Pieces, sequence_length: int) -> int:
     """Windows of one pass, the same for every seed."""
-    _, _, tokens = cut_documents(lengths, sequence_length)
-    _, leaves = _best_fit_decreasing(np.bincount(tokens, minlength=sequence_length + 1))
+    _, leaves = _best_fit_decreasing(np.bincount(pieces.tokens, minlength=sequence_length + 1))
     return sum(leaves.values())
-
-
-def cut_documents(
-    lengths: NDArray[np.int32], sequence_length: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Documents, first tokens and tokens of all pieces, in the order of the documents, as in `Pack`."""
-    pieces = -(-lengths.astype(np.int64) // sequence_length)
-    documents = np.repeat(np.arange(len(lengths), dtype=np.int32), pieces)
-    number = np.arange(len(documents), dtype=np.int64) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    first_tokens = number * sequence_length
-    tokens = np.minimum(lengths[documents] - first_tokens, sequence_length)
-    return documents, first_tokens.astype(np.int32), tokens.astype(np.int32)
 
 
 def _slots(histogram: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

@@ -15,6 +15,7 @@ A run with best-fit packing has, in place of the three arrays of an epoch, its p
     stream-000-epoch-0000-documents.npy         [pieces] document of each piece
     stream-000-epoch-0000-first_tokens.npy      [pieces] index of its first token in the document
     stream-000-epoch-0000-tokens.npy            [pieces] its tokens
+    stream-000-epoch-0000-supervised.npy        [pieces] its supervised tokens, for runs after pretraining
 
 Sample i of the run is in phase p at j = i - first_sample. Its source is `sources[dataset_index[j]]`, its index in that
 source's stream k = first_windows[...] + dataset_sample_index[j], its epoch and index in the epoch divmod(k, W). The
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, NonNegativeInt, ValidationError
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.train.record import DrawRecord, MasksRecord, RecordPart
+from mixproof.train.record import DrawRecord, MasksRecord, RecordPart, SparseRecordPart
 
 INDEX_FOLDER = "index"
 INDEX = "index.json"
@@ -71,7 +72,7 @@ class StreamRecord(RecordPart):
     epochs: tuple[EpochRecord, ...]
 
 
-class PackedEpochRecord(RecordPart):
+class PackedEpochRecord(SparseRecordPart):
     """One pass of a packed stream that the run reaches."""
 
     epoch: NonNegativeInt
@@ -80,9 +81,11 @@ class PackedEpochRecord(RecordPart):
     documents: ArrayRecord
     first_tokens: ArrayRecord
     tokens: ArrayRecord
+    supervised: ArrayRecord | None = None
+    """Absent for pretraining."""
 
 
-class PackedStreamRecord(RecordPart):
+class PackedStreamRecord(SparseRecordPart):
     """A source's stream of packed windows, as far as the run reads it."""
 
     source: str
@@ -93,7 +96,9 @@ class PackedStreamRecord(RecordPart):
     windows: NonNegativeInt
     """W: windows of one pass over the draw."""
     padding: NonNegativeInt
-    """Positions of a pass without a token: W·S - T."""
+    """Positions of a pass without a token: W·S - T + left out."""
+    left_out: NonNegativeInt | None = None
+    """Tokens of the draw that are in no window; absent for pretraining, where there are none."""
     lengths: ArrayRecord
     epochs: tuple[PackedEpochRecord, ...]
 

@@ -190,6 +190,7 @@ def streams_of(store: Store, request: RunRequest) -> dict[str, Stream] | dict[st
                 sequence_length=request.budget.sequence_length,
                 masks=request.masks,
                 eod_id=request.tokenizer.eod_id,
+                too_long=None if request.post_training is None else request.post_training.too_long,
             )
             for source, draw in request.draws.items()
         }

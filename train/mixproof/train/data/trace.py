@@ -257,14 +257,16 @@ def _sightings_of_pieces(
                 continue
             first = int(load_array(folder, epoch.first_tokens)[piece])
             tokens = int(load_array(folder, epoch.tokens)[piece])
-            masked = int(first == 0 and run.index.masks.eod_mask_loss)
+            targets = tokens - int(first == 0 and run.index.masks.eod_mask_loss)
+            if epoch.supervised is not None:
+                targets = int(load_array(folder, epoch.supervised)[piece])
             yield Sighting(
                 step=int(samples_of[k]) // run.record.global_batch_size + 1,
                 sample=int(samples_of[k]),
                 epoch=epoch.epoch,
                 first_token=first,
                 tokens=tokens,
-                targets=tokens - masked,
+                targets=targets,
             )
 
 

@@ -1,7 +1,8 @@
 """Evaluation: the exact loss and bits per byte of a held-out set.
 
 Bits per byte = sum of -log2 p over content tokens and EODs / UTF-8 bytes of the texts before the tokenizer's
-normalizer. Each document is scored alone: it starts after an EOD, and one longer than S tokens is cut into
+normalizer. After pretraining only the supervised tokens of conversations are scored, and their bytes counted. Each
+document is scored alone: it starts after an EOD, and one longer than S tokens is cut into
 windows of S targets with stride S; the last token of one window is the first input of the next. Every held-out token
 is therefore a target exactly once (E10), and a score does not depend on neighbouring documents or on their order.
 
@@ -42,17 +43,18 @@ class Scores:
 
     documents: HeldoutDocuments
     nll_nats: NDArray[np.float64]
-    """[documents] sum of -ln p over each document's tokens, EOD included."""
+    """[documents] sum of -ln p over each document's scored tokens, EOD included."""
 
     @property
     def tokens(self) -> int:
         """Scored targets."""
-        return int(self.documents.starts[-1])
+        return int(self.documents.targets.sum())
 
     @property
     def text_bytes(self) -> int:
-        """UTF-8 bytes of the texts."""
-        return int(self.documents.text_bytes.sum())
+        """UTF-8 bytes of the texts; of the answers if only supervised tokens are scored."""
+        answers = self.documents.answer_bytes
+        return int((self.documents.text_bytes if answers is None else answers).sum())
 
     @property
     def loss(self) -> float:
@@ -74,7 +76,7 @@ class Windows:
     first: NDArray[np.int64]
     """[windows] index of the first target in the set's ids."""
     targets: NDArray[np.int64]
-    """[windows] number of targets, 1 to S."""
+    """[windows] number of targets, 1 to S; with a mask some of them are not scored."""
 
 
 def cut_windows(starts: NDArray[np.int64], sequence_length: int) -> Windows:
@@ -116,12 +118,14 @@ def evaluate(
         AccountError: when a token was not scored exactly once, or its loss is not finite (E10).
     """
     windows = cut_windows(documents.starts, sequence_length)
+    if documents.mask is not None:
+        windows = _with_targets(windows, documents.mask)
     ids = np.concatenate([[eod_id], documents.ids]).astype(np.int64)
     batches = list(batches_of(windows, batch_tokens or BATCH_TOKENS[device.type]))
     was_training = model.training
     model.eval()
     try:
-        nll, scored = _score_windows(model, ids, windows, batches, device)
+        nll, scored = _score_windows(model, ids, documents.mask, windows, batches, device)
     finally:
         model.train(was_training)
     _check_e10(documents, windows, nll, scored)
@@ -130,9 +134,17 @@ def evaluate(
     return Scores(documents, nll_of_documents)
 
 
+def _with_targets(windows: Windows, mask: NDArray[np.uint8]) -> Windows:
+    """Return the windows that have a supervised token."""
+    counts = np.add.reduceat(mask, windows.first, dtype=np.int64)  # windows follow each other without gaps
+    some = counts > 0
+    return Windows(windows.document[some], windows.first[some], windows.targets[some])
+
+
 def _score_windows(
     model: torch.nn.Module,
     ids: NDArray[np.int64],
+    mask: NDArray[np.uint8] | None,
     windows: Windows,
     batches: Sequence[NDArray[np.int64]],
     device: torch.device,
@@ -143,8 +155,9 @@ def _score_windows(
     rank, ranks = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         for batch in batches[rank::ranks]:
-            nll[batch] = _score_batch(model, ids, windows.first[batch], windows.targets[batch], device)
-            scored[batch] += windows.targets[batch]
+            batch_of = (windows.first[batch], windows.targets[batch])
+            nll[batch], counts = _score_batch(model, ids, mask, *batch_of, device)
+            scored[batch] += counts
     if ranks > 1:
         nll = _sum_over_ranks(nll, device)
         scored = _sum_over_ranks(scored.astype(np.float64), device).astype(np.int64)
@@ -169,7 +182,8 @@ def write_scores(path: Path, scores: Sequence[Scores]) -> None:
 def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ships no types
     """A pyarrow table of per-document losses.
 
-    Columns: `source`, `document` (from 0 in each source), `file`, `record`, `text_bytes`, `tokens`, `nll_nats`.
+    Columns: `source`, `document` (from 0 in each source), `file`, `record`, `text_bytes`, `tokens`, `nll_nats`. With
+    masks also `supervised_tokens` (the scored ones), `answer_bytes` and `prompt_xxh128`; null for plain texts.
     """
     tables = [
         pa.table(
@@ -181,21 +195,33 @@ def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ship
                 "text_bytes": score.documents.text_bytes,
                 "tokens": score.documents.tokens,
                 "nll_nats": score.nll_nats,
+                **_supervised_columns(score.documents),
             }
         )
         for score in scores
     ]
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def _supervised_columns(documents: HeldoutDocuments) -> dict[str, Any]:
+    if documents.mask is None:
+        return {}
+    return {
+        "supervised_tokens": documents.targets,
+        "answer_bytes": documents.answer_bytes,
+        "prompt_xxh128": pa.array(documents.prompts, pa.string()),
+    }
 
 
 def _score_batch(
     model: torch.nn.Module,
     ids: NDArray[np.int64],
+    mask: NDArray[np.uint8] | None,
     first: NDArray[np.int64],
     targets: NDArray[np.int64],
     device: torch.device,
-) -> NDArray[np.float64]:
-    """[windows in the batch] loss in nats.
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """[windows in the batch] loss in nats, and number of scored targets.
 
     `ids` starts with an EOD and every document ends with one, so the input of a document's first target is the EOD
     before it, and target t is `ids[t + 1]`.
@@ -203,14 +229,17 @@ def _score_batch(
     width = int(targets.max())
     columns = np.arange(width)
     indices = np.minimum(first[:, None] + columns, len(ids) - 2)
-    counts = torch.from_numpy(columns < targets[:, None]).to(device)
+    scored = columns < targets[:, None]
+    if mask is not None:
+        scored &= mask[indices] == 1
+    counts = torch.from_numpy(scored).to(device)
     tokens = torch.from_numpy(ids[indices]).to(device)
     labels = torch.from_numpy(ids[indices + 1]).to(device)
     positions = torch.arange(width, device=device).expand(len(first), -1)
     losses = torch.zeros(counts.shape, dtype=torch.float64, device=device)
     losses[counts] = token_losses(model, tokens, positions, labels, counts).double()
     sums: NDArray[np.float64] = losses.sum(1).cpu().numpy()
-    return sums
+    return sums, scored.sum(1)
 
 
 def _sum_over_ranks(values: NDArray[np.float64], device: torch.device) -> NDArray[np.float64]:
@@ -226,8 +255,8 @@ def _check_e10(
     where = {"source": documents.source, "stage": "evaluate"}
     found = np.zeros(len(documents.file), np.int64)
     np.add.at(found, windows.document, scored)
-    if not np.array_equal(found, documents.tokens):
-        raise AccountError("E10", int(documents.starts[-1]), int(found.sum()), **where)
+    if not np.array_equal(found, documents.targets):
+        raise AccountError("E10", int(documents.targets.sum()), int(found.sum()), **where)
     if not np.isfinite(nll).all():
         found_text = f"NaN or infinity in {int((~np.isfinite(nll)).sum())} windows"
         raise AccountError("E10", "a finite loss for every token", found_text, **where)

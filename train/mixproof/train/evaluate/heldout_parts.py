@@ -7,7 +7,8 @@ checksums and its counts against the manifest's counts first, so that the declar
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from mixproof.ledger.errors import AccountError, DamagedFileError
 from mixproof.ledger.manifest import DatasetRecord, SplitRecord
 from mixproof.ledger.store import Store
 from mixproof.tokenize.dataset.indexed import read_index
+from mixproof.train.request import checksums_of
 
 DECODED_DOCUMENTS = 256
 """Documents decoded per call."""
@@ -42,15 +44,35 @@ class HeldoutDocuments:
     text_bytes: NDArray[np.int64]
     """[documents] UTF-8 bytes of each text, before the tokenizer's normalizer."""
     text_xxh128: list[str]
+    mask: NDArray[np.uint8] | None = None
+    """[tokens] 1 if a token is supervised; None: every token is scored."""
+    answer_bytes: NDArray[np.int64] | None = None
+    """[documents] UTF-8 bytes of the supervised text; None without a mask."""
+    prompts: list[str] | None = None
+    """[documents] XXH3-128 of each prompt; None without a mask."""
 
     @property
     def tokens(self) -> NDArray[np.int64]:
         """[documents] number of tokens, EOD included."""
         return np.diff(self.starts)
 
+    @property
+    def targets(self) -> NDArray[np.int64]:
+        """[documents] number of tokens that are scored."""
+        return self.tokens if self.mask is None else np.add.reduceat(self.mask, self.starts[:-1], dtype=np.int64)
 
-def read_heldout(store: Store, source: str, heldout: SplitRecord, eod_id: int) -> HeldoutDocuments:
+
+def read_heldout(
+    store: Store, source: str, heldout: SplitRecord, eod_id: int, *, supervised_by: Decode | None = None
+) -> HeldoutDocuments:
     """Load a source's held-out set.
+
+    Args:
+        store: of the build.
+        source: its name.
+        heldout: the manifest's record of the set.
+        eod_id: the id that ends every document.
+        supervised_by: if only supervised tokens are to be scored, the decoder that counts the bytes of their text.
 
     Raises:
         DamagedFileError: when a file is missing or does not match the manifest's checksum.
@@ -79,7 +101,38 @@ def read_heldout(store: Store, source: str, heldout: SplitRecord, eod_id: int) -
     eods = int((documents.ids[starts[1:] - 1] == eod_id).sum())
     if eods != len(lengths):
         raise AccountError("E5", f"{len(lengths)} documents that end with EOD", eods, source=source, stage="evaluate")
-    return documents
+    if supervised_by is None or any(part.mask_sha256 is None for part in heldout.datasets):
+        return documents
+    mask = np.concatenate([np.fromfile(store.path(f"{part.prefix}.mask"), np.uint8) for part in heldout.datasets])
+    found_tokens = int(mask.sum(dtype=np.int64))
+    if len(mask) != len(documents.ids) or found_tokens != heldout.supervised_tokens:
+        expected_mask = f"{len(documents.ids)} tokens, {heldout.supervised_tokens} supervised"
+        found_mask = f"{len(mask)} tokens, {found_tokens} supervised in the mask"
+        raise AccountError("E10", expected_mask, found_mask, source=source, stage="evaluate")
+    masked = replace(documents, mask=mask, prompts=rows["prompt_xxh128"].to_pylist())
+    return replace(masked, answer_bytes=_answer_bytes(masked, supervised_by))
+
+
+def _answer_bytes(documents: HeldoutDocuments, decode: Decode) -> NDArray[np.int64]:
+    """Return [documents] the UTF-8 bytes that the supervised tokens decode to, without EODs.
+
+    A run of tokens is decoded together with all tokens before it, because a tokenizer may treat the start of a text
+    differently.
+    """
+    assert documents.mask is not None, "the caller read it"
+    prefixes: list[list[int]] = []
+    signs: list[tuple[int, int]] = []
+    for number, (first, last) in enumerate(pairwise(documents.starts.tolist())):
+        edges = np.diff(documents.mask[first : last - 1].astype(np.int8), prepend=0, append=0)
+        for at in np.flatnonzero(edges).tolist():
+            prefixes.append(documents.ids[first : first + at].tolist())
+            signs.append((number, -int(edges[at])))
+    total = np.zeros(len(documents.file), np.int64)
+    for begin in range(0, len(prefixes), DECODED_DOCUMENTS):
+        texts = decode(prefixes[begin : begin + DECODED_DOCUMENTS])
+        for (number, sign), text in zip(signs[begin : begin + DECODED_DOCUMENTS], texts, strict=True):
+            total[number] += sign * len(text.encode())
+    return total
 
 
 def is_lossless(documents: HeldoutDocuments, decode: Decode) -> bool:
@@ -99,8 +152,8 @@ _COLUMNS = ("file", "record", "text_xxh128", "text_bytes", "tokens")
 
 def _read_part(store: Store, part: DatasetRecord) -> tuple[NDArray[np.int32], NDArray[np.int64], pa.Table]:
     """Ids, document lengths and provenance rows of one part."""
-    names = (f"{part.prefix}.bin", f"{part.prefix}.idx", part.provenance)
-    for name, expected in zip(names, (part.bin_sha256, part.idx_sha256, part.provenance_sha256), strict=True):
+    names = (f"{part.prefix}.bin", f"{part.prefix}.idx", part.provenance, f"{part.prefix}.mask")
+    for name, expected in zip(names, checksums_of(part), strict=False):
         path = store.path(name)
         found = content_sha256(path) if path.is_file() else "missing"
         if found != expected:
@@ -108,5 +161,6 @@ def _read_part(store: Store, part: DatasetRecord) -> tuple[NDArray[np.int32], ND
             raise DamagedFileError(name, "whole file", reason)
     index = read_index(store.path(names[1]))
     ids = np.fromfile(store.path(names[0]), index.dtype).astype(np.int32)
-    rows = pq.read_table(store.path(part.provenance), columns=list(_COLUMNS))
+    columns = _COLUMNS if part.mask_sha256 is None else (*_COLUMNS, "prompt_xxh128")
+    rows = pq.read_table(store.path(part.provenance), columns=list(columns))
     return ids, index.lengths.astype(np.int64), rows

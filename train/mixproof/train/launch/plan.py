@@ -20,10 +20,13 @@ from mixproof.mixtures.blocks.train import Proxy, Train
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.values.quantities import exact_string
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.train.checkpoint.ancestors import ancestors_of
 from mixproof.train.data.draw import find_draw, make_draw
 from mixproof.train.proxies import architecture_of
 from mixproof.train.record import ArchitectureRecord, MasksRecord
 from mixproof.train.request import Draw, InitialCheckpoint, Recipe, Resources, RunRequest
+
+from .post_training import WindowPlans, check_kinds, counted_of, is_scored
 
 Budgets = dict[tuple[str, str], RunBudget]
 """By (mixture, proxy)."""
@@ -31,12 +34,13 @@ DrawSize = tuple[str, int, int | None]
 """A required draw: source, minimum tokens, and the tokens that the source is cut to (None: not cut)."""
 
 
-def plan_budgets(spec: Spec, tokens_of: Mapping[str, int]) -> Budgets:
+def plan_budgets(spec: Spec, tokens_of: Mapping[str, int], counted_of: Mapping[str, int] | None = None) -> Budgets:
     """Budget every mixture at every proxy, and check caps, shapes and schedules.
 
     Args:
         spec: a checked spec.
         tokens_of: training tokens of every source, EODs included.
+        counted_of: after pretraining, what shares count of every source; None: tokens.
 
     Raises:
         RequestError: when a run cannot be trained as specified.
@@ -44,7 +48,7 @@ def plan_budgets(spec: Spec, tokens_of: Mapping[str, int]) -> Budgets:
     for name, recipe in spec.train.proxies.items():
         architecture_of(name, recipe)
     pairs = [(mixture, proxy) for mixture in spec.mixtures for proxy in spec.train.proxies]
-    budgets = {(mixture, proxy): budget_run(spec, mixture, proxy, tokens_of) for mixture, proxy in pairs}
+    budgets = {pair: budget_run(spec, *pair, tokens_of, counted_of) for pair in pairs}
     check_caps(spec, budgets, tokens_of)
     for (mixture, proxy), budget in budgets.items():
         check_schedule(budget, f"mixture {mixture} at proxy {proxy}")
@@ -89,16 +93,28 @@ def plan_requests(
         RequestError: see `plan_budgets`; also when a draw is missing and `cluster` is None.
     """
     tokens_of = {name: source.train.tokens for name, source in manifest.sources.items()}
-    budgets = plan_budgets(spec, tokens_of)
+    check_kinds(spec, manifest)
+    budgets = plan_budgets(spec, tokens_of, counted_of(spec, manifest))
     size_of = _draw_sizes(spec, budgets, tokens_of, least_tokens or {})
     initial = _initial(spec, manifest)
     made = _draws(manifest, store, cluster, sorted(set(size_of.values()), key=str))
     draws = {proxy_and_source: made[size] for proxy_and_source, size in size_of.items()}
-    return [
+    requests = [
         _request(spec, manifest, store, (mixture, proxy, seed), budget, draws, device, initial)
         for (mixture, proxy), budget in budgets.items()
         for seed in spec.train.seeds
     ]
+    return requests if spec.train.stage == "pretrain" else _with_windows(spec, manifest, store, requests)
+
+
+def _with_windows(spec: Spec, manifest: Manifest, store: Store, requests: Sequence[RunRequest]) -> list[RunRequest]:
+    """Choose the windows of runs after pretraining."""
+    plans, planned = WindowPlans(spec, manifest, store), []
+    for request in requests:
+        ancestors = ancestors_of(request.init_from)
+        budget, plan = plans.plan(request.mixture, request.seed, request.budget, request.draws, ancestors)
+        planned.append(request.model_copy(update={"budget": budget, "post_training": plan}))
+    return planned
 
 
 def _initial(spec: Spec, manifest: Manifest) -> InitialCheckpoint | None:
@@ -121,6 +137,12 @@ def _draw_sizes(
     spec: Spec, budgets: Budgets, tokens_of: Mapping[str, int], least_tokens: Mapping[str, int]
 ) -> dict[tuple[str, str], DrawSize]:
     """By (proxy, source): what the largest run reads in one pass, or the cut of a simulated target."""
+    if spec.train.stage != "pretrain":  # whole sources
+        return {
+            (proxy, source): (source, tokens_of[source], None)
+            for (_, proxy), budget in budgets.items()
+            for source in budget.samples_of
+        }
     need = dict(least_tokens)
     for budget in budgets.values():
         for source, samples in budget.samples_of.items():
@@ -183,7 +205,9 @@ def _request(
         budget=budget,
         tokenizer=manifest.tokenizer,
         draws={source: draws[proxy_name, source] for source in budget.samples_of},
-        heldout={name: source.heldout for name, source in manifest.sources.items() if source.heldout.documents},
+        heldout={
+            name: source.heldout for name, source in manifest.sources.items() if is_scored(spec.train.stage, source)
+        },
         device="cuda" if resources.gpus else "cpu",
         micro_batch_size=proxy.micro_batch_size,
         resources=resources,
@@ -208,12 +232,14 @@ def _recipe(train: Train, proxy: Proxy) -> Recipe:
 
 def _masks(train: Train) -> MasksRecord:
     """Best-fit packing implies the document mask and restarted positions."""
-    packed = train.windows.pack == "best_fit"
+    supervised = train.stage != "pretrain"
+    packed = supervised or train.windows.pack == "best_fit"
     return MasksRecord(
         document_mask=packed or train.document_mask,
         eod_mask_loss=train.eod_mask_loss,
         reset_position_ids=packed or train.reset_position_ids,
         best_fit=True if packed else None,
+        supervised=True if supervised else None,
     )
 
 

@@ -35,11 +35,12 @@ from mixproof.train.record import (
     RunRecord,
     RunTokenizer,
 )
-from mixproof.train.request import RunRequest
+from mixproof.train.request import RunRequest, checksums_of
 
 from .evaluations import EVALUATIONS
 from .incidents import INCIDENTS
 from .metrics import METRICS
+from .supervised_account import check_planned, planned_tokens, supervised_counts
 
 SCORES = "scores.parquet"
 
@@ -58,7 +59,8 @@ def score_heldout(store: Store, request: RunRequest, state: TrainingState, ranks
     reference = load_reference(str(store.path(tokenizer.path)))
     scores, lossless = [], True
     for source, heldout in sorted(request.heldout.items()):
-        documents = read_heldout(store, source, heldout, tokenizer.eod_id)
+        decode = None if request.post_training is None else reference.decode
+        documents = read_heldout(store, source, heldout, tokenizer.eod_id, supervised_by=decode)
         lossless = lossless and is_lossless(documents, reference.decode)
         scores.append(
             evaluate(
@@ -131,6 +133,7 @@ def make_record(
         recipe=_recipe(request),
         masks=request.masks,
         rope_base=request.rope_base,
+        post_training=request.post_training,
         init_from=request.init_from.record if request.init_from else None,
         prior_tokens=request.init_from.prior_tokens if request.init_from else 0,
         tokenizer=RunTokenizer(
@@ -173,22 +176,25 @@ def _delivered(request: RunRequest, folder: Path, consumed_samples: int) -> dict
     found = {source: consumed.samples for source, consumed in replayed.items()}
     if consumed_samples == budget.samples and found != budget.samples_of:
         raise AccountError("E9", budget.samples_of, found, stage="train", unit=request.key)
+    if request.post_training is not None and consumed_samples == budget.samples:
+        check_planned(request.post_training, replayed, unit=request.key)
     return {
         source: DeliveredRecord(
             samples=consumed.samples,
             tokens=consumed.tokens,
             epochs=consumed.epochs,
             declared=float(budget.declared[source]),
-            planned=budget.samples_of[source] * budget.sequence_length,
+            planned=planned_tokens(request, source),
             unique_tokens=consumed.unique_tokens,
             targets=consumed.targets if request.masks.eod_mask_loss or request.masks.best_fit else None,
+            **({} if request.post_training is None else supervised_counts(consumed)),
         )
         for source, consumed in replayed.items()
     }
 
 
 def _score(score: Scores, heldout: HeldoutRecord) -> HeldoutScore:
-    parts = [[part.bin_sha256, part.idx_sha256, part.provenance_sha256] for part in heldout.datasets]
+    parts = [checksums_of(part) for part in heldout.datasets]
     documents = score.documents
     texts = hashlib.sha256("\n".join(documents.text_xxh128).encode()).hexdigest()
     return HeldoutScore(

@@ -54,6 +54,8 @@ class FoundTrunk:
 
 def trunks_of(request: RunRequest) -> list[Trunk]:
     """List the trunks of a run, longest first: ends of phases, except the last, before the decay starts."""
+    if request.post_training is not None:  # its windows are chosen for the whole run
+        return []
     budget = request.budget
     stable = (budget.steps - budget.decay_steps) * budget.global_batch_size
     ends = [phase.first_sample + phase.samples for phase in budget.phases[:-1]]

@@ -6,7 +6,7 @@ from itertools import accumulate
 
 from mixproof.tokenize.page.palette import INK, PAPER, Look
 from mixproof.tokenize.page.table import Cell, Table, columns, count, decimal, percent, share
-from mixproof.train.compare.ranking import Ranking, Row
+from mixproof.train.compare.ranking import Ranking, Row, delivered_key
 
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, names_axis, scatter, short_names
@@ -42,11 +42,12 @@ def _amounts(row: Row, source: str, run: RunEvidence | None) -> tuple[Cell, ...]
     """Declared share, planned and delivered tokens, their difference, delivered share, and epochs."""
     part, delivered_share = row.delivered[source], _delivered_share(row, source)
     at = (run.anchor if run else None, "delivered", source)
-    difference = part["tokens"] - part["planned"]
+    key = delivered_key(part)
+    difference = part[key] - part["planned"]
     return (
         share(part["declared"], *at, "declared"),
         count(part["planned"], *at, "planned"),
-        count(part["tokens"], *at, "tokens"),
+        count(part[key], *at, key),
         Cell(f"{difference:+,.0f}" if difference else "0", difference),
         Cell(percent(delivered_share), delivered_share),
         decimal(part["epochs"], *at, "epochs", places=3),
@@ -56,7 +57,7 @@ def _amounts(row: Row, source: str, run: RunEvidence | None) -> tuple[Cell, ...]
 def delivered_sentence(ranking: Ranking) -> str:
     """Whether delivered equals planned for every mixture and source, and how far rounding moved the shares."""
     parts = [part for row in ranking.rows for part in row.delivered.values()]
-    different = [part for part in parts if part["tokens"] != part["planned"]]
+    different = [part for part in parts if part[delivered_key(part)] != part["planned"]]
     moved = max(
         abs(_delivered_share(row, name) - part["declared"])
         for row in ranking.rows
@@ -124,6 +125,6 @@ def _edges(row: Row, of_source: dict[str, Look]) -> list[float]:
 
 
 def _delivered_share(row: Row, source: str) -> float:
-    total = sum(part["tokens"] for part in row.delivered.values())
+    total = sum(part[delivered_key(part)] for part in row.delivered.values())
     part = row.delivered.get(source)
-    return part["tokens"] / total if part is not None and total else 0.0
+    return part[delivered_key(part)] / total if part is not None and total else 0.0

@@ -1,0 +1,157 @@
+"""Plan of a run after pretraining: the windows of each source are chosen from the packed draw before training.
+
+Runs read whole sources, so a draw is the source. Each seed has its own order of windows, so it has its own plan; the
+counts in it are exact. Windows are packed again whenever a plan is made, which takes seconds for 100,000 conversations.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import canonical_json
+from mixproof.ledger.manifest import Manifest, SourceRecord
+from mixproof.ledger.store import Store
+from mixproof.mixtures.arithmetic.budget import RunBudget, supply_of
+from mixproof.mixtures.arithmetic.shares import PhaseShares, resolve_mixture
+from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.values.quantities import percent_string
+from mixproof.train.data.packed_windows import PackedWindows
+from mixproof.train.data.window_plan import WindowCounts, choose_windows, planned_sources
+from mixproof.train.record import STAGE_KINDS, Ancestor, PostTraining
+from mixproof.train.request import Draw
+
+
+def counted_of(spec: Spec, manifest: Manifest) -> dict[str, int] | None:
+    """Return what shares count of every source; None in pretraining, where it is tokens."""
+    if spec.train.stage == "pretrain":
+        return None
+    return {name: _counted(spec, source) for name, source in manifest.sources.items()}
+
+
+def _counted(spec: Spec, source: SourceRecord) -> int:
+    train = source.train
+    if spec.train.shares_by == "examples":
+        return train.documents
+    supervised = train.supervised_tokens if spec.train.shares_by == "supervised" else None
+    return train.tokens if supervised is None else supervised
+
+
+def check_kinds(spec: Spec, manifest: Manifest) -> None:
+    """Refuse a mixture that shares out a source which the stage cannot train on.
+
+    Raises:
+        RequestError: naming the mixture and the source.
+    """
+    stage = spec.train.stage
+    if stage == "pretrain":
+        return
+    for mixture, declared in spec.mixtures.items():
+        written = [part.shares or {} for part in (declared, *declared.phases)]
+        for name in sorted({name for shares in written for name, share in shares.items() if share}):
+            kind = manifest.sources[name].kind if name in manifest.sources else None
+            if kind not in STAGE_KINDS[stage]:
+                raise RequestError(
+                    f"{spec.where('mixtures', mixture)}: stage {stage} does not train on {name}, a source of {kind}; "
+                    "set its share to 0"
+                )
+
+
+def is_scored(stage: str, source: SourceRecord) -> bool:
+    """Whether runs of a stage are scored on the held-out set of a source."""
+    return bool(source.heldout.documents) and (stage == "pretrain" or source.kind in STAGE_KINDS[stage])
+
+
+class WindowPlans:
+    """The plans of a spec's runs; packed windows are shared by the mixtures and proxies of a seed."""
+
+    def __init__(self, spec: Spec, manifest: Manifest, store: Store) -> None:
+        self._spec, self._manifest, self._store = spec, manifest, store
+        self._packed: dict[tuple[str, int], PackedWindows] = {}
+
+    def plan(
+        self, mixture: str, seed: int, budget: RunBudget, draws: Mapping[str, Draw], ancestors: tuple[Ancestor, ...]
+    ) -> tuple[RunBudget, PostTraining]:
+        """Choose the windows of a run.
+
+        Args:
+            mixture: its name.
+            seed: of the run.
+            budget: of the run, whose samples of each source are estimates.
+            draws: of every source in the budget.
+            ancestors: of the checkpoint that it starts from.
+
+        Returns:
+            The budget with the chosen samples of each source, and the plan.
+
+        Raises:
+            RequestError: when a source gets no window, or is read more often than its cap allows.
+        """
+        spec, train = self._spec, self._spec.train
+        streams = {name: self._windows(draw, seed) for name, draw in draws.items()}
+        counts = WindowCounts(streams, train.shares_by)
+        counted = counted_of(spec, self._manifest)
+        assert counted is not None, "pretraining has no plan"
+        shares = resolve_mixture(spec, mixture, supply_of(spec, budget.samples, counted))
+        read: Counter[str] = Counter()
+        phases = []
+        for phase, of_phase in zip(budget.phases, shares, strict=True):
+            chosen = choose_windows(phase.samples, of_phase.shares, read, counts)
+            _check_chosen(spec, mixture, of_phase, chosen)
+            phases.append(replace(phase, samples_of=chosen))
+            read.update(chosen)
+        self._check_caps(mixture, streams, read)
+        plan = PostTraining(
+            stage=train.stage,
+            too_long=train.windows.too_long,
+            shares_by=train.shares_by,
+            planned=planned_sources(streams, read),
+            templates=templates_of(self._manifest, sorted(read)),
+            ancestors=ancestors,
+        )
+        return replace(budget, phases=tuple(phases)), plan
+
+    def _windows(self, draw: Draw, seed: int) -> PackedWindows:
+        train = self._spec.train
+        if (draw.key, seed) not in self._packed:
+            self._packed[draw.key, seed] = PackedWindows(
+                self._store.folder(draw.prefix),
+                draw,
+                seed=seed,
+                sequence_length=train.sequence_length,
+                too_long=train.windows.too_long,
+            )
+        return self._packed[draw.key, seed]
+
+    def _check_caps(self, mixture: str, streams: Mapping[str, PackedWindows], read: Mapping[str, int]) -> None:
+        """Refuse epochs of the run above a source's cap; with a target run, caps refer to that."""
+        spec = self._spec
+        for name, windows in read.items() if spec.target is None else ():
+            epochs, cap = Fraction(windows, streams[name].windows), spec.max_epochs(name)
+            if epochs > cap:
+                raise RequestError(
+                    f"{spec.where('mixtures', mixture)}: the run reads {windows:,} windows of {name}, "
+                    f"{float(epochs):.4g} epochs of {streams[name].windows:,}, but its cap is {float(cap):.4g} epochs; "
+                    "train on fewer tokens, lower its share, or set a higher cap "
+                    f"(target: {{tokens: ..., max_epochs: {{{name}: ...}}}})"
+                )
+
+
+def templates_of(manifest: Manifest, sources: list[str]) -> dict[str, str]:
+    """Return how the conversations of each source are rendered, from the spec in the manifest."""
+    described = manifest.spec.get("sources", {})
+    found = {name: described.get(name, {}).get("template") for name in sources}
+    return {name: canonical_json(template).decode() for name, template in found.items() if template is not None}
+
+
+def _check_chosen(spec: Spec, mixture: str, phase: PhaseShares, chosen: Mapping[str, int]) -> None:
+    for name, windows in chosen.items():
+        if not windows:
+            raise RequestError(
+                f"{spec.where('mixtures', mixture, name)}: the share {percent_string(phase.shares[name])} of {name} "
+                f"is less than half a window of a phase of {sum(chosen.values()):,} samples, so none of it would be "
+                "read; train on more tokens, raise its share, or set it to 0"
+            )

@@ -133,9 +133,15 @@ def _estimate(spec: Spec, name: str, files: Sequence[InputFile]) -> Estimate:
     return replace(whole, tokens=whole.tokens // parts)
 
 
-def budgets_of(spec: Spec, tokens_of: Mapping[str, int]) -> dict[tuple[str, str], RunBudget]:
-    """Plan every (mixture, proxy) pair of a spec, given the training tokens of each source."""
-    return {(m, p): budget_run(spec, m, p, tokens_of) for m in spec.mixtures for p in spec.train.proxies}
+def budgets_of(
+    spec: Spec, tokens_of: Mapping[str, int], counted_of: Mapping[str, int] | None = None
+) -> dict[tuple[str, str], RunBudget]:
+    """Plan every (mixture, proxy) pair of a spec, given the training tokens of each source.
+
+    After pretraining, `counted_of` is what shares count of each source; None: tokens.
+    """
+    pairs = [(mixture, proxy) for mixture in spec.mixtures for proxy in spec.train.proxies]
+    return {pair: budget_run(spec, *pair, tokens_of, counted_of) for pair in pairs}
 
 
 def check_supply(request: Request) -> None:

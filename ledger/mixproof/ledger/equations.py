@@ -63,7 +63,8 @@ EQUATIONS = (
         "E7",
         "streams",
         "per pass over T tokens at sequence length S: T = 1 + W x S + remainder, with W = floor((T - 1) / S) windows; "
-        "packed by best fit: W x S = T + padding; targets = positions - padding - masked targets",
+        "packed by best fit: W x S = T - left out + padding, where only conversations leave tokens out; "
+        "targets = positions - padding - masked targets; after pretraining targets = supervised tokens of the mask",
         "Tokens that a pass skips silently.",
     ),
     Equation(
@@ -76,13 +77,14 @@ EQUATIONS = (
         "E9",
         "training",
         "consumed samples of the checkpoint = sum over sources, replayed from the blend; "
-        "consumed tokens = consumed samples x S",
+        "consumed tokens = consumed samples x S; after pretraining, by source, consumed tokens = supervised + context "
+        "+ padding, and all of these = planned",
         "A run that stopped early, or read samples other than those of its blend.",
     ),
     Equation(
         "E10",
         "evaluation",
-        "scored targets = held-out tokens, each once",
+        "scored targets = held-out tokens, each once; after pretraining = their supervised tokens, each once",
         "Overlapping windows, and tokens outside every window.",
     ),
 )

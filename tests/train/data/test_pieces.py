@@ -57,13 +57,13 @@ def test_a_piece_without_a_supervised_token_is_left_out() -> None:
 )
 def test_every_count_is_that_of_the_mask(masks: list[list[int]], too_long: TooLong, length: int) -> None:
     found = cut(masks, too_long, length)
-    read = set()
+    read: set[tuple[int, int]] = set()
     for document, first, tokens, supervised in found:
-        assert 1 <= tokens <= length and supervised == sum(masks[document][first : first + tokens]) > 0
+        assert 1 <= tokens <= length and supervised == masks[document][first : first + tokens].count(1) > 0
         places = {(document, token) for token in range(first, first + tokens)}
         assert not read & places
         read |= places
     if too_long == "split":
-        assert sum(row[3] for row in found) == sum(map(sum, masks))
-    fits = [number for number, mask in enumerate(masks) if len(mask) <= length and sum(mask)]
+        assert sum(row[3] for row in found) == sum(mask.count(1) for mask in masks)
+    fits = [number for number, mask in enumerate(masks) if len(mask) <= length and 1 in mask]
     assert set(fits) <= {row[0] for row in found}

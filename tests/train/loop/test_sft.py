@@ -133,6 +133,7 @@ def test_the_loss_of_a_batch_is_that_of_plain_pytorch_on_the_exported_model(
     train_run(base)
     export_huggingface(folder_of(base), tmp_path / "base")
     request = plan(options=f", init_from: {folder_of(base)}")
+    assert plan(options=f', init_from: "{base.key[:10]}"') == request
     record = train_run(request)
     model = LlamaForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32).eval()
     ids_of = {name: masked_ids(request, name) for name in request.draws}

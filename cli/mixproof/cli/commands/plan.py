@@ -29,11 +29,13 @@ from mixproof.pipeline.read.progress import ReadProgress, read_progress
 from mixproof.tokenize.estimate import Estimate
 from mixproof.train.launch.cost import ProxyCost, Rate, dataset_bytes, document_rate, proxy_costs
 from mixproof.train.launch.plan import plan_requests
+from mixproof.train.launch.post_training import counted_of
 from mixproof.train.outcome import find_outcomes
 from mixproof.train.record import TRAIN
 
 USUAL_VOCABULARY = 32_000
 """Assumed for a tokenizer that has not been opened yet."""
+SHARES_COUNT = {"supervised": "supervised tokens", "tokens": "tokens", "examples": "conversations"}
 Pair = tuple[str, str]
 
 
@@ -100,7 +102,7 @@ def make_plan(request: Request) -> Planned:
         tokens_of = {name: found.tokens for name, found in request.estimates.items()}
     else:
         tokens_of = {name: manifest.sources[name].train.tokens for name in spec.sources}
-    budgets = budgets_of(spec, tokens_of)
+    budgets = budgets_of(spec, tokens_of, None if manifest is None else counted_of(spec, manifest))
     if manifest is not None:
         check_caps(spec, budgets, tokens_of)
     else:
@@ -188,6 +190,11 @@ def print_plan(planned: Planned) -> None:
     if spec.target is not None:
         stdout.print(
             f"epochs and effective tokens (an estimate) refer to the target's {count(spec.target.tokens)} tokens"
+        )
+    if spec.train.stage != "pretrain":
+        stdout.print(
+            f"samples and epochs are estimates at stage {spec.train.stage}: shares count "
+            f"{SHARES_COUNT[spec.train.shares_by]}, and the windows of each seed are chosen before it is trained"
         )
     for name, budget in {proxy: budget for (_, proxy), budget in planned.budgets.items()}.items():
         stdout.print(_rounding(name, budget))

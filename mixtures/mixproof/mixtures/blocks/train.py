@@ -88,7 +88,8 @@ class InitFrom(SpecPart):
     """A checkpoint that all runs start from; `init_from: DIR` is short for `{checkpoint: DIR}`."""
 
     checkpoint: str
-    """Folder of a Megatron-LM checkpoint, a Hugging Face Llama model or a finished run."""
+    """Folder of a Megatron-LM checkpoint, a Hugging Face Llama model or a finished run; or the first 8 or more
+    characters of the key of a finished run of the same store."""
     optimizer: StrictBool = False
     """Also load Adam's moments and step count, not only the weights. The learning-rate schedule starts from the
     beginning in both cases."""

@@ -7,6 +7,7 @@ cut of every source, shared by all its mixtures.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -23,7 +24,7 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.train.checkpoint.ancestors import ancestors_of
 from mixproof.train.data.draw import find_draw, make_draw
 from mixproof.train.proxies import architecture_of
-from mixproof.train.record import ArchitectureRecord, MasksRecord
+from mixproof.train.record import TRAIN, ArchitectureRecord, MasksRecord
 from mixproof.train.request import Draw, InitialCheckpoint, Recipe, Resources, RunRequest
 
 from .post_training import WindowPlans, check_kinds, counted_of, is_scored
@@ -96,7 +97,7 @@ def plan_requests(
     check_kinds(spec, manifest)
     budgets = plan_budgets(spec, tokens_of, counted_of(spec, manifest))
     size_of = _draw_sizes(spec, budgets, tokens_of, least_tokens or {})
-    initial = _initial(spec, manifest)
+    initial = _initial(spec, manifest, store)
     made = _draws(manifest, store, cluster, sorted(set(size_of.values()), key=str))
     draws = {proxy_and_source: made[size] for proxy_and_source, size in size_of.items()}
     requests = [
@@ -117,20 +118,35 @@ def _with_windows(spec: Spec, manifest: Manifest, store: Store, requests: Sequen
     return planned
 
 
-def _initial(spec: Spec, manifest: Manifest) -> InitialCheckpoint | None:
+def _initial(spec: Spec, manifest: Manifest, store: Store) -> InitialCheckpoint | None:
     """The checkpoint that all runs start from, checked against the shape of every proxy."""
     declared = spec.train.init_from
     if declared is None:
         return None
     from mixproof.train.checkpoint.initial import check_initial, find_initial  # imports torch
 
-    initial = find_initial(Path(declared.checkpoint), manifest.tokenizer.sha256, optimizer=declared.optimizer)
+    given = _run_of_key(store, declared.checkpoint) or Path(declared.checkpoint)
+    initial = find_initial(given, manifest.tokenizer.sha256, optimizer=declared.optimizer)
     for name, proxy in spec.train.proxies.items():
         try:
             check_initial(initial, architecture_of(name, proxy), manifest.tokenizer.vocab_size, spec.train.rope_base)
         except RequestError as error:
             raise RequestError(f"{spec.where('train', 'init_from')}: proxy {name}: {error}") from None
     return initial
+
+
+def _run_of_key(store: Store, given: str) -> Path | None:
+    """Return the folder of the run of this store whose key starts with `given`; None if it names something else.
+
+    A relative path of a spec has been resolved from the spec's folder, so only its last part is looked at.
+    """
+    start = Path(given).name
+    if not re.fullmatch(r"[0-9a-f]{8,64}", start) or Path(given).exists():
+        return None
+    keys = [key for key in store.keys(TRAIN) if key.startswith(start)]
+    if len(keys) > 1:
+        raise RequestError(f"init_from: {start}: {len(keys)} runs have keys that start with it; give more of the key")
+    return store.fetch(f"{TRAIN}/{keys[0]}") if keys else None
 
 
 def _draw_sizes(

@@ -29,8 +29,8 @@ from tokenizers import (
     trainers,
 )
 
-from mixproof.tokenize.tokenizer.admission import EXPRESSIONS
 from mixproof.tokenize.tokenizer.hard_texts import ALPHABETS, CODE, MARKS, SCRIPTS, SPACES
+from mixproof.tokenize.tokenizer.patterns import EXPRESSIONS
 
 TEXTS = [*dict.fromkeys(str(text) for text in pydoc_data.topics.topics.values())][:40] + SCRIPTS * 5 + MARKS * 5
 LLAMA3, QWEN, O200K, TEKKEN = (EXPRESSIONS[name] for name in ("llama 3", "qwen 2", "o200k", "tekken"))

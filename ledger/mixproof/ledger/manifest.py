@@ -38,7 +38,7 @@ def is_none(value: object) -> bool:
 class TokenizerRecord(FrozenModel):
     """The tokenizer that produced every token id of the build."""
 
-    kind: Literal["sentencepiece", "huggingface"]
+    kind: Literal["sentencepiece", "huggingface", "tiktoken"]
     path: str
     sha256: str
     vocab_size: NonNegativeInt

@@ -75,11 +75,13 @@ def named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
 
 def _choices(spec: Spec) -> Iterator[Problem]:
     tokenizer, heldout = spec.tokenizer, spec.heldout
-    given = (tokenizer.sentencepiece, tokenizer.huggingface, tokenizer.train)
+    given = (tokenizer.sentencepiece, tokenizer.huggingface, tokenizer.tiktoken, tokenizer.train)
     if sum(value is not None for value in given) != 1:
-        yield Problem(
-            ("tokenizer",), f"needs exactly one of `sentencepiece`, `huggingface` and `train`; {REMOVE_INHERITED}"
-        )
+        kinds = "`sentencepiece`, `huggingface`, `tiktoken` and `train`"
+        yield Problem(("tokenizer",), f"needs exactly one of {kinds}; {REMOVE_INHERITED}")
+    if tokenizer.tiktoken is None:
+        for key in sorted(tokenizer.model_fields_set & {"pattern", "special_tokens"}):
+            yield Problem(("tokenizer", key), f"applies only to a `tiktoken` rank file; {REMOVE_INHERITED}")
     if (heldout.create is None) == (heldout.from_ is None):
         yield Problem(("heldout",), f"needs exactly one of `create` and `from`; {REMOVE_INHERITED}")
     if spec.objective is not None and not any(spec.objective.heldout_bpb.values()):

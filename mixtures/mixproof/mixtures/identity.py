@@ -33,7 +33,7 @@ def build_identity(spec: Spec) -> dict[str, Any]:
         "heldout": {"create": _plain(heldout.create)} if heldout.create is not None else {"from": None},
         "decontaminate": {**_plain(decontaminate), "against": None} if decontaminate is not False else False,
         "tokenizer": {
-            "kind": "huggingface" if tokenizer.huggingface is not None else "sentencepiece",
+            "kind": tokenizer.kind,
             "train": _plain(tokenizer.train),
             "eod": tokenizer.eod,
         },

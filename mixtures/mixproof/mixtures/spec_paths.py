@@ -26,6 +26,7 @@ FILE_KEYS = (
     ("heldout", "from"),
     ("tokenizer", "sentencepiece"),
     ("tokenizer", "huggingface"),
+    ("tokenizer", "tiktoken"),
     ("train", "init_from"),
     ("train", "init_from", "checkpoint"),
     ("external", "tasks", "folder"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mixproof.tokenize.encode import encode_shard
 from mixproof.tokenize.shard_tokens import Texts
 from mixproof.tokenize.tokenizer import engine
 from mixproof.tokenize.tokenizer.admission import FAST, FAST_NORMALIZED, REFERENCE, admit_sentencepiece
-from mixproof.tokenize.tokenizer.engine import Fast, choose_engine, differing_texts, load_engine
+from mixproof.tokenize.tokenizer.engine import Fast, choose_engine, differing_texts, from_json, load_engine
 from mixproof.tokenize.tokenizer.fast_forms import sentencepiece_form
 from mixproof.tokenize.tokenizer.rare_texts import RareTexts
 from mixproof.tokenize.tokenizer.reference import load_reference
@@ -134,7 +135,7 @@ def test_the_fast_engine_is_loaded_anew_before_its_memory_grows_and_goes_on_the_
     model: Path, topics: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = [text.encode() for text in topics[:20]]
-    fast = Fast(sentencepiece_form(model.read_bytes(), is_normalized=False), None)
+    fast = Fast(partial(from_json, sentencepiece_form(model.read_bytes(), is_normalized=False)))
     once = fast.encode(data)
     monkeypatch.setattr(engine, "RELOAD_AFTER_BYTES", 0)
     loaded = fast._tokenizer

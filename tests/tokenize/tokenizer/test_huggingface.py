@@ -20,7 +20,6 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.audit import audit_build
 from mixproof.tokenize.build import build
 from mixproof.tokenize.tokenizer.admission import (
-    EXPRESSIONS,
     FAST,
     FAST_EXCEPT,
     HUGGINGFACE_REFERENCE,
@@ -29,6 +28,7 @@ from mixproof.tokenize.tokenizer.admission import (
 from mixproof.tokenize.tokenizer.engine import choose_engine, load_engine, split_rows
 from mixproof.tokenize.tokenizer.hard_texts import hard_texts
 from mixproof.tokenize.tokenizer.huggingface import HuggingFaceReference
+from mixproof.tokenize.tokenizer.patterns import EXPRESSIONS
 
 SPECIAL = ["<|endoftext|>", "<pad>"]
 UNKNOWN = "[UNK]"

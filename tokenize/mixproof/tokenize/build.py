@@ -46,7 +46,7 @@ from .dataset.parts import PART_BYTES, make_datasets
 from .encode import encode_texts, not_encoded
 from .pointer import find_build, write_pointer
 from .shard_tokens import Texts
-from .tokenizer.tokenizer import TokenCounter, given_tokenizer, store_tokenizer
+from .tokenizer.tokenizer import TokenCounter, given_tokenizer, store_given_tokenizer
 from .tokenizer.tokenizer_check import check_tokenizer
 from .tokenizer.train_tokenizer import train_tokenizer
 
@@ -277,7 +277,7 @@ def _make_tokenizer(job: _Job, sources: Mapping[str, SourceDocuments], keep: Kee
     asked = job.spec.tokenizer
     path = given_tokenizer(job.loaded)
     if path is not None:
-        return store_tokenizer(job.store, path, asked.eod)
+        return store_given_tokenizer(job.store, path, asked)
     assert asked.train is not None, "a tokenizer is given or trained"
     texts = {name: _texts(source, keep[name]) for name, source in sources.items()}
     return train_tokenizer(asked.train, texts, asked.eod, job.store, job.cluster)

@@ -19,6 +19,7 @@ from mixproof.ledger.objects import is_remote
 from mixproof.ledger.receipt import seal, unseal
 from mixproof.ledger.store import Store
 from mixproof.ledger.version import VERSION
+from mixproof.mixtures.blocks.tokenizer import Tokenizer
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.pipeline.inputs.files import InputFile, find_files, find_others
@@ -62,7 +63,7 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
         "content": CONTENT_VERSION,
         "spec": build_identity(spec),
         "inputs": {name: _stats(found) for name, found in files.items()},
-        "tokenizer": _stats(_tokenizer(loaded)),
+        "tokenizer": [*_stats(_tokenizer(loaded)), *_encoding(spec.tokenizer)],
         "heldout": _heldout(loaded),
         "against": _against(loaded),
     }
@@ -82,9 +83,14 @@ def _tokenizer(loaded: LoadedSpec) -> tuple[Path, ...]:
     given = given_tokenizer(loaded)
     if given is None:
         return ()
-    kind = "sentencepiece" if loaded.spec.tokenizer.huggingface is None else "huggingface"
+    kind = loaded.spec.tokenizer.kind
     beside = [given.with_name(name) for name in CONFIGS] if kind == "huggingface" else []
     return (*_existing(loaded, str(given), f"tokenizer.{kind}"), *(path for path in beside if path.is_file()))
+
+
+def _encoding(declared: Tokenizer) -> list[object]:
+    """What completes a tiktoken rank file; it is in the hash of the stored encoding, and not in the spec's identity."""
+    return [] if declared.tiktoken is None else [declared.pattern, declared.special_tokens]
 
 
 def _against(loaded: LoadedSpec) -> list[object]:

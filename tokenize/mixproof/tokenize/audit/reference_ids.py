@@ -1,6 +1,7 @@
 """The ids of a text by the reference implementation of a build's tokenizer, independent of the code that encoded it.
 
-The reference of a SentencePiece model is SentencePiece, that of a `tokenizer.json` the tokenizers package. Rules that
+The reference of a SentencePiece model is SentencePiece, that of a `tokenizer.json` the tokenizers package, that of a
+tiktoken encoding the algorithm of its definition (`tiktoken_ids.py`). Rules that
 every build follows: a literal special token in a text is ordinary text; nothing is added around a document; nothing is
 padded or truncated; nothing is random (BPE dropout and sampling belong to training a model, not to encoding a corpus).
 """
@@ -16,6 +17,8 @@ from typing import Any, Protocol
 import sentencepiece
 
 from mixproof.ledger.manifest import TokenizerRecord
+
+from .tiktoken_ids import TiktokenIds
 
 UNREACHABLE = "\ufdd0{}\ufdd1"
 """New name of a vocabulary entry that no text may produce; the two noncharacters are not used in interchanged text."""
@@ -39,6 +42,8 @@ def reference_ids(path: Path, record: TokenizerRecord) -> ReferenceIds:
     Raises:
         RuntimeError, ValueError, KeyError: when the file is not a tokenizer of this kind.
     """
+    if record.kind == "tiktoken":
+        return TiktokenIds(path)
     return _Tokenizers(path) if record.kind == "huggingface" else _SentencePiece(path)
 
 

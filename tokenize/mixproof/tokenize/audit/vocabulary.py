@@ -21,7 +21,7 @@ def check_tokenizer(root: Path, tokenizer: TokenizerRecord, checks: Checks) -> P
         return None
     at = checks.at(file=str(root / tokenizer.path))
     try:
-        size = _ids_in(path) if tokenizer.kind == "huggingface" else _pieces_in(path)
+        size = _COUNT[tokenizer.kind](path)
         load_reference(path, tokenizer)
     except Exception as error:  # noqa: BLE001  the tokenizers package raises no narrower class
         at.true("schema", False, f"a tokenizer of kind {tokenizer.kind}", str(error).splitlines()[0])
@@ -40,3 +40,14 @@ def _ids_in(path: Path) -> int:
     ids: list[int] = list(vocabulary.values()) if isinstance(vocabulary, dict) else list(range(len(vocabulary)))
     ids += [token["id"] for token in form.get("added_tokens") or []]
     return 1 + max(ids)
+
+
+def _tokens_in(path: Path) -> int:
+    """One more than the largest id of a tiktoken encoding."""
+    form = json.loads(path.read_bytes())
+    ranks = [int(line.split()[1]) for line in form["ranks"].splitlines() if line]
+    special: list[int] = list(form["special_tokens"].values())
+    return 1 + max(*ranks, *special)
+
+
+_COUNT = {"sentencepiece": _pieces_in, "huggingface": _ids_in, "tiktoken": _tokens_in}

@@ -11,6 +11,9 @@ of it is in one of these lists; everything else is encoded by the reference:
   inverted) with an expression of `EXPRESSIONS`, then `ByteLevel` without its own expression.
 - `tokenizer.json`, BPE with byte fallback and fused unknown pieces: Llama 2's normalizer (prepend U+2581, replace each
   space by it) or only its replacement; no pre-tokenizer.
+- tiktoken encodings with a named pattern; with cl100k's only if every token can be joined from two of lower rank, which
+  gigatoken requires there. Characters that this Python's Unicode does not assign go to the reference, because libraries
+  disagree on which of them are letters.
 - Added tokens that are not special: by gigatoken itself if there is no normalizer, no prefix space and no token has
   `single_word`, `lstrip` or `rstrip`.
 
@@ -31,29 +34,18 @@ from typing import Any
 
 from sentencepiece import sentencepiece_model_pb2
 
+from .patterns import EXPRESSIONS, PATTERNS
+from .tiktoken import TiktokenEncoding
+
 REFERENCE = "sentencepiece"
 HUGGINGFACE_REFERENCE = "tokenizers"
+TIKTOKEN_REFERENCE = "regex and ranks"
 FAST = "gigatoken"
 FAST_NORMALIZED = "sentencepiece normalizer, gigatoken"
+FAST_EXCEPT_NEW = "gigatoken, regex and ranks for some texts"
 FAST_EXCEPT = "gigatoken, tokenizers for some texts"
 
 SPACE = "\u2581"
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_WORD = r"[^\r\n\p{L}\p{N}]?\p{L}+"
-_LOWER = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-_UPPER = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-_SIGNS = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
-_SIGNS_OR_SLASH = r" ?[^\s\p{L}\p{N}]+[\r\n/]*"
-_SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-EXPRESSIONS = {
-    "llama 3": "|".join([_CONTRACTIONS, _WORD, r"\p{N}{1,3}", _SIGNS, _SPACES]),
-    "qwen 2": "|".join([_CONTRACTIONS, _WORD, r"\p{N}", _SIGNS, _SPACES]),
-    "o200k": "|".join(
-        [f"{_LOWER}{_CONTRACTIONS}?", f"{_UPPER}{_CONTRACTIONS}?", r"\p{N}{1,3}", _SIGNS_OR_SLASH, _SPACES]
-    ),
-    "tekken": "|".join([_LOWER, _UPPER, r"\p{N}", _SIGNS_OR_SLASH, _SPACES]),
-}
-"""Expressions of published tokenizers, on which gigatoken was fuzzed without a difference."""
 NFC = {"type": "NFC"}
 MARK_RANGES = ((0x300, 0x3400), (0xA000, 0xAC00), (0xD7A4, 0xD800), (0xFB00, 0x10000), (0x10000, 0x20000))
 """Blocks with combining marks and compositions; the others are ideographs, Hangul, private use or unassigned."""
@@ -108,6 +100,13 @@ def admit_huggingface(form: dict[str, Any]) -> str:
     return FAST_EXCEPT if pattern else FAST
 
 
+def admit_tiktoken(encoding: TiktokenEncoding) -> str:
+    """The fastest engine that can be exact for a tiktoken encoding."""
+    if encoding.pattern == PATTERNS["cl100k"]:
+        return FAST_EXCEPT_NEW if encoding.is_joined_by_rank() else TIKTOKEN_REFERENCE
+    return FAST_EXCEPT_NEW if encoding.pattern in EXPRESSIONS.values() else TIKTOKEN_REFERENCE
+
+
 def plain_added_tokens(form: dict[str, Any]) -> list[dict[str, Any]]:
     """The added tokens that are not special; they are matched in text."""
     return [token for token in form.get("added_tokens") or [] if not token.get("special")]
@@ -143,13 +142,23 @@ def exceptions(form: dict[str, Any]) -> str | None:
 
 
 @lru_cache(maxsize=1)
+def unassigned_characters() -> str:
+    """An RE2 class of the characters that this Python's version of Unicode does not assign."""
+    return _class_of([code for code in range(0x110000) if unicodedata.category(chr(code)) == "Cn"])
+
+
+@lru_cache(maxsize=1)
 def unstable_marks() -> str:
     """An RE2 class of the characters that came to Unicode after 3.2 and take part in normalization.
 
     Those that are unassigned in Python's version may be marks in a later one. Older characters normalize alike in all
     versions (Unicode's normalization stability policy).
     """
-    codes = [code for start, stop in MARK_RANGES for code in range(start, stop) if _is_unstable(chr(code))]
+    return _class_of([code for start, stop in MARK_RANGES for code in range(start, stop) if _is_unstable(chr(code))])
+
+
+def _class_of(codes: list[int]) -> str:
+    """An RE2 class of sorted code points."""
     runs = [[code for _, code in run] for _, run in groupby(enumerate(codes), lambda each: each[1] - each[0])]
     return "[" + "".join(f"\\x{{{run[0]:x}}}-\\x{{{run[-1]:x}}}" for run in runs) + "]"
 

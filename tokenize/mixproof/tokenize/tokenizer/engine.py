@@ -1,7 +1,8 @@
 """Engines encode texts; this file chooses the fastest one that gives the ids of the reference.
 
 The reference of a SentencePiece model is SentencePiece (4-7 MB/s per core), that of a `tokenizer.json` the tokenizers
-package (1-3 MB/s). gigatoken is several times faster, but it is another implementation. It is chosen if
+package (1-3 MB/s), that of a tiktoken encoding our own (`tiktoken.py`). gigatoken is several times faster, but it is
+another implementation. It is chosen if
 
 1. it is known to be exact for every part of the tokenizer (`admission.py`), and
 2. it encodes every test text as the reference does (`hard_texts.py`): with every special and every added token in all
@@ -13,9 +14,10 @@ engine of a build is recorded in its circumstances and never part of its identit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,20 +31,28 @@ from mixproof.pipeline.columns import column_of
 from .admission import (
     FAST,
     FAST_EXCEPT,
+    FAST_EXCEPT_NEW,
     FAST_NORMALIZED,
     HUGGINGFACE_REFERENCE,
     REFERENCE,
+    TIKTOKEN_REFERENCE,
     admit_huggingface,
     admit_sentencepiece,
+    admit_tiktoken,
     exceptions,
+    unassigned_characters,
 )
 from .encoded import Encoded, joined
-from .fast_forms import huggingface_form, sentencepiece_form
+from .fast_forms import huggingface_form, sentencepiece_form, tiktoken_form
 from .hard_texts import hard_texts
 from .huggingface import HuggingFaceReference
+from .patterns import PATTERNS
 from .reference import Reference, kind_of, load_reference
 from .sentencepiece import load_processor
+from .tiktoken import TiktokenEncoding, TiktokenReference, rank_file
 
+REFERENCE_OF = {"sentencepiece": REFERENCE, "huggingface": HUGGINGFACE_REFERENCE, "tiktoken": TIKTOKEN_REFERENCE}
+"""The reference of each kind of tokenizer, as the name of an engine."""
 SAMPLE = 1000
 """One in this many documents, by text hash, is encoded by the reference too."""
 
@@ -77,14 +87,13 @@ class Fast:
     the tokenizer is reloaded, in 50 ms, after every `RELOAD_AFTER_BYTES`.
     """
 
-    def __init__(self, form: bytes, normalizer: SentencePieceProcessor | None) -> None:
-        self._form, self._normalizer = form, normalizer
+    def __init__(self, make: Callable[[], Any], normalizer: SentencePieceProcessor | None = None) -> None:
+        """`make` loads gigatoken's tokenizer."""
+        self._make, self._normalizer = make, normalizer
         self._load()
 
     def _load(self) -> None:
-        import gigatoken  # slow to import, and the reference does not need it
-
-        self._tokenizer: Any = gigatoken.Tokenizer.from_json(self._form).backend
+        self._tokenizer: Any = self._make().backend
         self._bytes = 0
 
     def encode(self, texts: Sequence[bytes]) -> Encoded:
@@ -143,19 +152,46 @@ def load_engine(name: str, path: str) -> Engine:
     if isinstance(reference, HuggingFaceReference):
         pattern = exceptions(reference.form)
         if name == FAST:
-            return Fast(huggingface_form(reference.form, with_added=True), None)
+            return Fast(partial(from_json, huggingface_form(reference.form, with_added=True)))
         if name == FAST_EXCEPT and pattern:
-            fast = Fast(huggingface_form(reference.form, with_added=False), None)
+            fast = Fast(partial(from_json, huggingface_form(reference.form, with_added=False)))
             return FastExcept(fast, Slow(reference), pattern)
+    elif isinstance(reference, TiktokenReference):
+        if name == FAST_EXCEPT_NEW:
+            return FastExcept(Fast(_tiktoken_loader(reference.encoding)), Slow(reference), unassigned_characters())
     elif name in (FAST, FAST_NORMALIZED):
         normalizer = load_processor(path) if name == FAST_NORMALIZED else None
-        return Fast(sentencepiece_form(Path(path).read_bytes(), is_normalized=normalizer is not None), normalizer)
+        form = sentencepiece_form(Path(path).read_bytes(), is_normalized=normalizer is not None)
+        return Fast(partial(from_json, form), normalizer)
     raise ValueError(f"there is no engine {name!r} for {path}")
+
+
+def from_json(form: bytes) -> Any:  # noqa: ANN401  the package has no types
+    """Gigatoken's tokenizer for a `tokenizer.json`."""
+    import gigatoken  # slow to import, and the references do not need it
+
+    return gigatoken.Tokenizer.from_json(form)
+
+
+def _tiktoken_loader(encoding: TiktokenEncoding) -> Callable[[], Any]:
+    if encoding.pattern != PATTERNS["cl100k"]:
+        return partial(from_json, huggingface_form(tiktoken_form(encoding), with_added=False))
+    ranks = rank_file(encoding.ranks)
+
+    def load() -> Any:  # noqa: ANN401  the package has no types
+        import gigatoken  # slow to import, and the references do not need it
+
+        with NamedTemporaryFile(suffix=".tiktoken") as file:  # it reads this pattern only beside a rank file
+            file.write(ranks)
+            file.flush()
+            return gigatoken.Tokenizer.from_tiktoken(file.name, "gpt4", {})
+
+    return load
 
 
 def reference_of(path: str) -> str:
     """The name of the reference as an engine."""
-    return HUGGINGFACE_REFERENCE if kind_of(path) == "huggingface" else REFERENCE
+    return REFERENCE_OF[kind_of(path)]
 
 
 @lru_cache(maxsize=4)
@@ -164,6 +200,8 @@ def choose_engine(path: str) -> str:
     reference = load_reference(path)
     if isinstance(reference, HuggingFaceReference):
         name = admit_huggingface(reference.form)
+    elif isinstance(reference, TiktokenReference):
+        name = admit_tiktoken(reference.encoding)
     else:
         name = admit_sentencepiece(Path(path).read_bytes())
     is_exact = name != reference_of(path) and _can_load(name, path) and not differing_texts(name, path)

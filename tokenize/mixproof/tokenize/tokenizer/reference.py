@@ -1,6 +1,7 @@
 """The reference of a tokenizer: the implementation that defines its ids, chosen by the kind of its file.
 
-A file whose name ends in `.json` is a Hugging Face tokenizer; every other file is a SentencePiece model.
+A file whose name ends in `.json` is a Hugging Face tokenizer, one that ends in `.tiktoken` a complete encoding of
+tiktoken; every other file is a SentencePiece model.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from typing import Literal, Protocol
 from .encoded import Encoded
 from .huggingface import HuggingFaceReference
 from .sentencepiece import SentencePieceReference
+from .tiktoken import ENCODING, TiktokenReference
+
+Kind = Literal["sentencepiece", "huggingface", "tiktoken"]
 
 
 class Reference(Protocol):
@@ -47,8 +51,10 @@ class Reference(Protocol):
         ...
 
 
-def kind_of(path: str) -> Literal["sentencepiece", "huggingface"]:
+def kind_of(path: str) -> Kind:
     """The kind of a tokenizer's file, by its name."""
+    if path.endswith(Path(ENCODING).suffix):
+        return "tiktoken"
     return "huggingface" if path.endswith(".json") else "sentencepiece"
 
 
@@ -59,4 +65,7 @@ def load_reference(path: str) -> Reference:
     Raises:
         RequestError: when the file does not exist or is not a tokenizer.
     """
-    return HuggingFaceReference(path) if kind_of(path) == "huggingface" else SentencePieceReference(path)
+    kind = kind_of(path)
+    if kind == "tiktoken":
+        return TiktokenReference(path)
+    return HuggingFaceReference(path) if kind == "huggingface" else SentencePieceReference(path)

@@ -11,19 +11,22 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.store import Store
+from mixproof.mixtures.blocks.tokenizer import Tokenizer
 from mixproof.mixtures.load import LoadedSpec
 
 from .huggingface import TOKENIZER
-from .reference import kind_of, load_reference
+from .reference import Kind, kind_of, load_reference
+from .tiktoken import ENCODING, TiktokenReference, compose_encoding
 
 STAGE = "tokenizer"
 STAGE_VERSION = 1
 MODEL = "tok.model"
-NAMES = {"sentencepiece": MODEL, "huggingface": TOKENIZER}
+NAMES: dict[Kind, str] = {"sentencepiece": MODEL, "huggingface": TOKENIZER, "tiktoken": ENCODING}
 
 
 def given_tokenizer(loaded: LoadedSpec) -> Path | None:
@@ -32,11 +35,38 @@ def given_tokenizer(loaded: LoadedSpec) -> Path | None:
     A folder, in which Hugging Face tokenizers are distributed, means the `tokenizer.json` in it.
     """
     declared = loaded.spec.tokenizer
-    given = declared.sentencepiece if declared.huggingface is None else declared.huggingface
+    given = next(filter(None, (declared.sentencepiece, declared.huggingface, declared.tiktoken)), None)
     if given is None:
         return None
     path = loaded.base / Path(given).expanduser()
     return path / TOKENIZER if declared.huggingface is not None and path.is_dir() else path
+
+
+def check_given_tokenizer(loaded: LoadedSpec) -> None:
+    """Refuse a given tokenizer that cannot be used; reads it and writes nothing.
+
+    Raises:
+        RequestError: when it cannot be read or has no such end of document.
+    """
+    path, declared = given_tokenizer(loaded), loaded.spec.tokenizer
+    if path is None:
+        return
+    if declared.tiktoken is None:
+        load_reference(str(path)).find_eod(declared.eod, path)
+        return
+    with TemporaryDirectory() as folder:
+        composed = Path(folder) / ENCODING
+        composed.write_bytes(compose_encoding(path, declared.pattern, declared.special_tokens))
+        TiktokenReference(str(composed)).find_eod(declared.eod, path)
+
+
+def store_given_tokenizer(store: Store, file: Path, declared: Tokenizer) -> TokenizerRecord:
+    """Copy the tokenizer that a spec declares into the store; `file` is that of `given_tokenizer`."""
+    if declared.tiktoken is None:
+        return store_tokenizer(store, file, declared.eod)
+    encoding = compose_encoding(file, declared.pattern, declared.special_tokens)
+    key = store_model(store, encoding, ENCODING)
+    return store_tokenizer(store, store.path(f"{STAGE}/{key}/{ENCODING}"), declared.eod)
 
 
 def store_tokenizer(store: Store, file: Path, eod: str | None) -> TokenizerRecord:
@@ -44,7 +74,7 @@ def store_tokenizer(store: Store, file: Path, eod: str | None) -> TokenizerRecor
 
     Args:
         store: where the copy goes.
-        file: a SentencePiece model or a `tokenizer.json`.
+        file: a SentencePiece model, a `tokenizer.json` or an `encoding.tiktoken`.
         eod: piece to use as end of document; None: the tokenizer's own.
 
     Raises:

@@ -20,8 +20,7 @@ from mixproof.pipeline.read.shards import ShardPlan
 from mixproof.pipeline.readers.remote import is_remote
 from mixproof.pipeline.record import Raw
 
-from .reference import load_reference
-from .tokenizer import given_tokenizer
+from .tokenizer import check_given_tokenizer
 from .train_tokenizer import check_vocab_size, train_model
 
 TRIED_BYTES = 1_000_000
@@ -39,9 +38,8 @@ def check_tokenizer(loaded: LoadedSpec) -> None:
     Raises:
         RequestError: when the file is not a tokenizer, has no end of document, or no such tokenizer can be trained.
     """
-    path, declared = given_tokenizer(loaded), loaded.spec.tokenizer
-    if path is not None:
-        load_reference(str(path)).find_eod(declared.eod, path)
+    declared = loaded.spec.tokenizer
+    check_given_tokenizer(loaded)
     if declared.train is not None:
         check_vocab_size(declared.train.vocab_size)
         if declared.eod is not None and declared.eod not in TRAINED_CONTROLS:

@@ -1,6 +1,7 @@
 """A run's tokenizer in the form that transformers loads, with its ids checked against those used in training.
 
-A `tokenizer.json` is written as it was used in training: without padding, truncation or post-processing.
+A `tokenizer.json` is written as it was used in training: without padding, truncation or post-processing. A tiktoken
+encoding becomes a byte-level `tokenizer.json` with the same pattern.
 
 A SentencePiece model is converted from its own pieces. A BPE model gets every pair of pieces that forms a piece as a
 merge, ordered by the pieces' scores; a unigram model keeps its scores; the normalizer is the model's. Control pieces
@@ -25,8 +26,10 @@ import numpy as np
 from sentencepiece import sentencepiece_model_pb2
 
 from mixproof.ledger.errors import RequestError
+from mixproof.tokenize.tokenizer.fast_forms import tiktoken_form
 from mixproof.tokenize.tokenizer.huggingface import for_encoding
 from mixproof.tokenize.tokenizer.reference import Reference, kind_of
+from mixproof.tokenize.tokenizer.tiktoken import parse_encoding
 
 MODEL = "tokenizer.model"
 TOKENIZER = "tokenizer.json"
@@ -62,14 +65,18 @@ def write_tokenizer(tokenizer: Path, eod_id: int, folder: Path) -> None:
     """Write the files of a tokenizer into `folder`.
 
     Args:
-        tokenizer: the SentencePiece model or the `tokenizer.json`.
+        tokenizer: the SentencePiece model, the `tokenizer.json` or the `encoding.tiktoken`.
         eod_id: the id of the end-of-document token.
         folder: the output folder.
 
     Raises:
         RequestError: when a SentencePiece model is neither BPE nor unigram.
     """
-    if kind_of(str(tokenizer)) == "huggingface":
+    kind = kind_of(str(tokenizer))
+    if kind == "tiktoken":
+        encoding = parse_encoding(json.loads(tokenizer.read_bytes()), str(tokenizer))
+        _write_huggingface(tiktoken_form(encoding), eod_id, folder)
+    elif kind == "huggingface":
         _write_huggingface(json.loads(tokenizer.read_bytes()), eod_id, folder)
     else:
         _write_sentencepiece(tokenizer, eod_id, folder)

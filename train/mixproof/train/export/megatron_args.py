@@ -4,6 +4,7 @@
     per-split-data-args.json    for --per-split-data-args-path: the same, plus the held-out parts for validation
     blend.json                  the same in the format of Nemotron's data_prep: pairs by split
     args.txt                    all flags: $(cat args.txt)
+    tokenizer/                  only for a tiktoken encoding: the same as a Hugging Face tokenizer
     README.md                   how to use them, and what differs
 
 A source's weight is its number of samples in the plan, divided among its parts in proportion to their tokens. Stock
@@ -32,12 +33,14 @@ from mixproof.mixtures.spec import Spec
 from mixproof.train.data.megatron_helpers import megatron_helpers
 from mixproof.train.proxies import architecture_of
 
+from .huggingface_tokenizer import write_tokenizer
 from .output_folder import output_folder
 
 COUNTED_SAMPLES = 20_000_000
 """Stock blends are counted over at most this many first samples of a phase."""
 INIT_STD, NORM_EPSILON, ADAM_EPSILON = "0.02", "1e-5", "1e-8"
 ARGS = "args.txt"
+TOKENIZER_FOLDER = "tokenizer"
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,10 @@ def export_megatron_args(
             (scratch / per_split).write_text(json.dumps(splits, indent=1) + "\n")
             by_split = {name: _pairs(words or []) for name, words in splits.items()}
             (scratch / nemotron).write_text(json.dumps(by_split, indent=1) + "\n")
+        if manifest.tokenizer.kind == "tiktoken":
+            (scratch / TOKENIZER_FOLDER).mkdir()
+            tokenizer = store.path(manifest.tokenizer.path)
+            write_tokenizer(tokenizer, manifest.tokenizer.eod_id, scratch / TOKENIZER_FOLDER)
         flags = megatron_flags(spec, manifest, store, proxy, budget, folder)
         (scratch / ARGS).write_text("\n".join(flags) + "\n")
         (scratch / "README.md").write_text(_readme(spec, manifest, mixture, proxy, budget, blends))
@@ -133,7 +140,8 @@ def megatron_flags(
         where = spec.where("train", "windows", "pack")
         raise RequestError(f"{where}: stock Megatron-LM cannot pack documents; export a spec with `concatenate`")
     _, per_split, _ = _data_files(0, len(budget.phases))
-    tokenizer = store.path(manifest.tokenizer.path).absolute()
+    is_tiktoken = manifest.tokenizer.kind == "tiktoken"
+    tokenizer = folder / TOKENIZER_FOLDER if is_tiktoken else store.path(manifest.tokenizer.path)
     kind = "GPTSentencePieceTokenizer" if manifest.tokenizer.kind == "sentencepiece" else "HuggingFaceTokenizer"
     masks = {
         "--eod-mask-loss": train.eod_mask_loss,
@@ -143,7 +151,7 @@ def megatron_flags(
     return [
         *shape_flags(architecture_of(proxy, recipe), budget.sequence_length, train.rope_base),
         f"--tokenizer-type {kind}",
-        f"--tokenizer-model {_without_white_space(str(tokenizer))}",
+        f"--tokenizer-model {_without_white_space(str(tokenizer.absolute()))}",
         f"--per-split-data-args-path {_without_white_space(str(folder.absolute() / per_split))}",
         "--dataloader-type single",
         f"--train-samples {budget.phases[0].samples}",

@@ -45,6 +45,7 @@ TOKENIZER_DIFFERS = "TOKENIZER_DIFFERS.md"
 REMEDY = {
     "sentencepiece": "Use `tokenizer.model` with the sentencepiece package where exact ids matter.",
     "huggingface": "Where exact ids matter, remove special tokens from texts: here they are encoded as control tokens.",
+    "tiktoken": "Use the rank file with tiktoken and `encode_ordinary` where exact ids matter.",
 }
 
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .admission import EXPRESSIONS, SPACE, Piece, read_proto
+from .admission import SPACE, Piece, read_proto
 from .cuts import Cuts, PairCuts, WordCuts, pairs_of
+from .patterns import EXPRESSIONS
 
 NORMALIZERS = frozenset(
     {"NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase", "StripAccents", "BertNormalizer", "Precompiled"}

@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ_TRIES ?= 2000
+CHAOS_FAULTS ?= 100
 ROOMS := ledger mixtures pipeline tokenize train cli api
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo tutorial docs test fuzz test-browser unit lint types layers format bench dist install clean
+.PHONY: demo tutorial docs test fuzz chaos test-browser unit lint types layers format bench dist install clean
 
 demo: install
 	$(BIN)/mixproof demo
@@ -29,6 +30,10 @@ unit: install
 
 fuzz: install
 	MIXPROOF_FUZZ_TRIES=$(FUZZ_TRIES) $(BIN)/python -m pytest --timeout=3600 tests/fuzz
+
+# random faults on a cluster in a box (needs root and `ip netns`)
+chaos: install
+	$(BIN)/python tests/cluster/chaos.py --faults $(CHAOS_FAULTS)
 
 test-browser: install
 	$(BIN)/python -m pytest -m browser --durations=5

@@ -14,6 +14,8 @@ import ray
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError, StorageError
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.resources import Needs
+from mixproof.pipeline.cluster.same_code import MIXPROOF, code_versions
+from mixproof.pipeline.cluster.submitted import SubmittedCalls
 from mixproof.pipeline.cluster.task_progress import TaskProgress
 
 
@@ -132,6 +134,24 @@ def test_calls_say_what_they_need_and_are_told_of_as_they_end(cluster: Cluster) 
 def test_what_this_machine_can_never_give_is_refused(cluster: Cluster) -> None:
     with pytest.raises(RequestError, match=r"squares: a task needs 1 CPUs and 0.5 GPUs, but this machine has 2 CPUs"):
         cluster.run(square, [(3,), (4,)], label="squares", needs=[Needs(), Needs(gpus=0.5)])
+
+
+def test_a_worker_with_other_code_refuses_the_task_and_names_every_difference(cluster: Cluster) -> None:
+    cluster.run(square, [(1,)], label="start")
+    other = code_versions() | {"numpy": "1.0", MIXPROOF: "0123456789ab"}
+    calls = SubmittedCalls(square, [(2,)], [Needs()], "squares", 0, more_memory=False, code=other)
+    calls.fill(1)
+    _, refused = calls.next_finished()
+    assert isinstance(refused, RequestError)
+    own = code_versions()
+    assert f"{MIXPROOF} {own[MIXPROOF]} instead of 0123456789ab, numpy {own['numpy']} instead of 1.0" in str(refused)
+
+
+def test_workers_with_the_same_code_run_the_task(cluster: Cluster) -> None:
+    cluster.run(square, [(1,)], label="start")
+    calls = SubmittedCalls(square, [(3,)], [Needs()], "squares", 0, more_memory=False, code=code_versions())
+    calls.fill(1)
+    assert calls.next_finished() == (0, 9)
 
 
 def test_stages_are_counted() -> None:

@@ -20,6 +20,7 @@ from typing import Self, TypeVar
 from mixproof.ledger.errors import MixproofError, RequestError
 
 from .resources import Needs, RayDiedError
+from .same_code import code_versions
 from .task_progress import START, OnProgress, TaskProgress
 
 log = logging.getLogger(__name__)
@@ -125,9 +126,15 @@ class Cluster:
         results: dict[int, T] = {}
 
         def submit(indices: Iterable[int]) -> SubmittedCalls[T]:
-            more_memory = not starts_own_workers
             return SubmittedCalls(
-                function, calls, reserved, label, max_retries, more_memory=more_memory, indices=indices
+                function,
+                calls,
+                reserved,
+                label,
+                max_retries,
+                more_memory=not starts_own_workers,
+                indices=indices,
+                code=code_versions() if self.is_shared else None,
             )
 
         submitted = submit(range(len(calls)))

@@ -94,6 +94,12 @@ def resources() -> Needs:
     return Needs(total.get("CPU", 0), total.get("GPU", 0))
 
 
+def alive_nodes() -> list[dict[str, float]]:
+    """All resources of each node that the cluster has now, such as CPU, GPU and memory."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # half of Ray is typed
+    return [node["Resources"] for node in nodes if node["Alive"]]
+
+
 def on_every_node(function: Callable[..., T], arguments: tuple[object, ...]) -> dict[str, T]:
     """Call `function` on each node that the cluster has now; results by node name and address.
 

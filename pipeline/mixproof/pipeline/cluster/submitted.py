@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import ray
@@ -15,8 +15,10 @@ from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError, ProcessDiedError
 
 from .resources import Needs, RayDiedError
-from .running import dead_processes
+from .running import alive_nodes, dead_processes
+from .same_code import check_same_code
 from .task_logs import log_level, worker_log
+from .waiting import Waiting
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,6 +31,8 @@ MEMORY_SHARES = (0.5, 1.0)
 
 class SubmittedCalls(Generic[T]):
     """Submitted Ray tasks; a task that dies is submitted again with more memory if `more_memory` is set.
+
+    With `code`, the command's `code_versions()`, workers refuse to run if theirs differ.
 
     Tasks are never cancelled: `ray.cancel` on a task that is just finishing can abort the driver (Ray 2.60, "Tried to
     complete task that was not pending"). Tasks that still run when the command ends are stopped with it.
@@ -44,8 +48,10 @@ class SubmittedCalls(Generic[T]):
         *,
         more_memory: bool,
         indices: Iterable[int] | None = None,
+        code: Mapping[str, str] | None = None,
     ) -> None:
-        self._task = ray.remote(_logged(_with_storage_errors(function), label, len(calls), log_level()))
+        checked = function if code is None else _with_same_code(function, code)
+        self._task = ray.remote(_logged(_with_storage_errors(checked), label, len(calls), log_level()))
         self._calls = calls
         self._needs = needs
         self._label = label
@@ -54,6 +60,7 @@ class SubmittedCalls(Generic[T]):
         self._waiting = iter(range(len(calls)) if indices is None else indices)
         self._pending: dict[Any, int] = {}
         self._deaths: Counter[int] = Counter()
+        self._waiting_for = Waiting(label)
 
     def fill(self, window: int) -> None:
         """Submit calls until `window` of them are pending or all are submitted."""
@@ -88,7 +95,9 @@ class SubmittedCalls(Generic[T]):
             finished, _ = ray.wait(list(self._pending), num_returns=1, timeout=CHECK_SECONDS)
             _raise_if_ray_died(self._label)
             if finished:
+                self._waiting_for.finished()
                 return finished[0]
+            self._waiting_for.warn((self._needs[call] for call in self._pending.values()), alive_nodes())
 
     def _submit(self, call: int) -> None:
         task = self._task.options(max_retries=self._max_retries, **_options(self._needs[call], self._deaths[call]))
@@ -104,6 +113,17 @@ def _logged(function: Callable[..., T], label: str, calls: int, level: int) -> C
 
     logged.__name__, logged.__qualname__ = function.__name__, function.__qualname__  # Ray's names of the task
     return logged
+
+
+def _with_same_code(function: Callable[..., T], code: Mapping[str, str]) -> Callable[..., T]:
+    """Check, before a task, that its worker runs the command's code."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: object) -> T:
+        check_same_code(code)
+        return function(*arguments)
+
+    return wrapped
 
 
 def _with_storage_errors(function: Callable[..., T]) -> Callable[..., T]:
@@ -154,9 +174,7 @@ def _options(need: Needs, deaths: int) -> dict[str, float]:
     options = {"num_cpus": need.cpus, "num_gpus": need.gpus}
     if not deaths:
         return options
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # half of Ray is typed
-    machines = [node["Resources"] for node in nodes if node["Alive"]]
-    largest = max(machines, key=lambda machine: machine.get("memory", 0))
+    largest = max(alive_nodes(), key=lambda node: node.get("memory", 0))
     share = MEMORY_SHARES[deaths - 1]
     options["num_cpus"] = max(need.cpus, int(share * largest.get("CPU", 1)))
     return options | {"memory": int(share * largest.get("memory", 0))}

@@ -1,0 +1,207 @@
+"""A cluster in a box: a head, workers and an S3 server on this machine, started by `ray start` as on any cluster.
+
+With root and `ip netns`, every node is a network namespace with an address of its own and a private `/tmp`: nodes share
+no folder for data, their links can be cut, and a node's disk can be full. The checkout and the Python environment are
+visible everywhere, as an image would be, unless a node mounts something else over them. Without root, the nodes are Ray
+nodes of one address: processes can still be killed, links cannot be cut.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from cluster.flaky_objects import FlakyObjects, flaky
+from cluster.namespaces import bridge, connect, disconnect, has_namespaces, namespace, pids_in
+from conftest import environment, mixproof_command
+from ray_nodes import BIN, free_port, without_own_mixproof
+
+NETWORK = "10.231.77"
+HOST = 254
+START_SECONDS = 120
+
+
+@dataclass
+class Node:
+    """One machine of the cluster."""
+
+    name: str
+    address: str
+    tmp: Path
+    """The node's own `/tmp`, as this process sees it."""
+    box: Box = field(repr=False)
+    process: subprocess.Popen[bytes] | None = None
+
+    def command(self, *command: str | Path, mounts: Mapping[Path, Path] | None = None) -> list[str]:
+        """A command on the node, with its network and its `/tmp`; `mounts` puts folders over others, for it alone."""
+        if not self.box.isolated:
+            return [str(part) for part in command]
+        bound = {Path("/tmp"): self.tmp} | dict(mounts or {})  # noqa: S108  the node's own
+        script = " && ".join(f'mount --bind "{folder}" "{over}"' for over, folder in bound.items())
+        return ["ip", "netns", "exec", self.name, "sh", "-c", f'{script} && exec "$@"', "sh", *map(str, command)]
+
+    def start(self, *arguments: str, mounts: Mapping[Path, Path] | None = None) -> None:
+        """Run `ray start`, and wait until the node has joined."""
+        log = self.box.folder / f"{self.name}-{uuid.uuid4().hex[:6]}.log"
+        start = [BIN / "ray", "start", "--block", "--disable-usage-stats", f"--node-ip-address={self.address}"]
+        start += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}", *arguments]
+        with log.open("w") as output:
+            self.process = subprocess.Popen(
+                self.command(*start, mounts=mounts),
+                env={**without_own_mixproof(), **self.box.variables},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        end = time.monotonic() + START_SECONDS
+        while "Ray runtime started" not in (text := log.read_text()):
+            assert self.process.poll() is None and time.monotonic() < end, text
+            time.sleep(0.1)
+
+    def cut(self) -> None:
+        """Take the node's link down: packets are lost in both directions."""
+        disconnect(self.name)
+
+    def mend(self) -> None:
+        """Take the node's link up again."""
+        connect(self.name)
+
+    def kill(self) -> None:
+        """End all of the node's processes, as a machine ends that loses its power."""
+        running = self.processes()
+        for process in running:
+            process.kill()
+        psutil.wait_procs(running, timeout=60)  # Ray refuses to start a head beside what is left of another
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(timeout=60)
+            self.process = None
+
+    def processes(self, name: str = "") -> list[psutil.Process]:
+        """The node's running processes whose name or command contains `name`."""
+        return [process for process in self._all() if name in _title(process)]
+
+    def _all(self) -> list[psutil.Process]:
+        if self.box.isolated:
+            return [psutil.Process(pid) for pid in pids_in(self.name) if psutil.pid_exists(pid)]
+        if self.process is None or self.process.poll() is not None:
+            return []
+        return list(psutil.Process(self.process.pid).children(recursive=True))
+
+
+@dataclass
+class Box:
+    """A running cluster."""
+
+    folder: Path
+    isolated: bool
+    """Whether nodes have networks and disks of their own."""
+    variables: Mapping[str, str]
+    """What a process needs to find the S3 server."""
+    objects: FlakyObjects
+    """Where it finds it."""
+    address: str
+    """What `--address` takes."""
+    head: Node = field(init=False)
+    workers: list[Node] = field(default_factory=list)
+
+    def start_head(self) -> None:
+        """Start the head; it takes no tasks."""
+        port = self.address.rpartition(":")[2]
+        self.head.start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
+
+    def start_worker(self, node: Node, mounts: Mapping[Path, Path] | None = None) -> None:
+        """Start a worker with one CPU."""
+        node.start(f"--address={self.address}", "--num-cpus=1", mounts=mounts)
+
+    def mixproof(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start a command on the head."""
+        cache = {"RAY_AUTH_MODE": "disabled", "MIXPROOF_CACHE": str(self.head.tmp / "cache")}
+        return subprocess.Popen(
+            self.head.command(*mixproof_command(*arguments, "--address", self.address)),
+            env={**environment(), **self.variables, **cache},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            cwd=self.folder,
+        )
+
+
+@contextmanager
+def cluster_in_a_box(folder: Path, workers: int, disks: Mapping[int, str] | None = None) -> Iterator[Box]:
+    """Start a head, workers of one CPU each, and an S3 server that all of them reach; stop everything afterwards.
+
+    Args:
+        folder: logs and the nodes' disks; not below `/tmp`, which nodes have for themselves.
+        workers: number of worker nodes.
+        disks: by worker, from 0, the size of its disk, such as `40m`; others are as large as this machine's.
+    """
+    isolated = has_namespaces()
+    with ExitStack() as stack:
+        switch = stack.enter_context(bridge(f"{NETWORK}.{HOST}")) if isolated else ""
+        host = f"{NETWORK}.{HOST}" if isolated else "127.0.0.1"
+        server, front = (host, free_port()), (host, free_port())
+        stack.enter_context(_serve(folder, server))
+        objects = stack.enter_context(flaky(front, server))
+        head = f"{NETWORK}.1" if isolated else host
+        box = Box(folder, isolated, _variables(front), objects, f"{head}:{6379 if isolated else free_port()}")
+        nodes = []
+        for number, name in enumerate(["mphead", *(f"mpwrk{one}" for one in range(1, workers + 1))], start=1):
+            address = f"{NETWORK}.{number}" if isolated else host
+            if isolated:
+                stack.enter_context(namespace(name, address, switch))
+            nodes.append(Node(name, address, _disk(stack, folder / name, (disks or {}).get(number - 2)), box))
+            stack.callback(nodes[-1].kill)
+        box.head, box.workers = nodes[0], nodes[1:]
+        box.start_head()
+        for node in box.workers:
+            box.start_worker(node)
+        yield box
+
+
+def _variables(endpoint: tuple[str, int]) -> dict[str, str]:
+    return {
+        "AWS_ENDPOINT_URL": f"http://{endpoint[0]}:{endpoint[1]}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+@contextmanager
+def _serve(folder: Path, address: tuple[str, int]) -> Iterator[None]:
+    command = [sys.executable, "-m", "moto.server", "-H", address[0], "-p", str(address[1])]
+    with (folder / "s3.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+
+
+def _disk(stack: ExitStack, folder: Path, size: str | None) -> Path:
+    """A node's `/tmp`; with a size, a file system of its own, where that can be mounted."""
+    folder.mkdir()
+    if size is not None:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
+        stack.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=False)
+    return folder
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return f"{process.name()} {' '.join(process.cmdline())}"
+    except psutil.Error:  # it has just ended
+        return ""

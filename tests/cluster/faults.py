@@ -1,0 +1,110 @@
+"""Faults that strike a cluster in a box while a command runs, and what puts the cluster right again."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+
+from cluster.box import Box
+
+RUNNING = 3
+"""Seconds in which a task is waited for before a fault of workers strikes anyway."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """A running command in a box, and the dice of a trial."""
+
+    box: Box
+    command: subprocess.Popen[str]
+    dice: random.Random
+
+
+def cut_link(seconds: float) -> Callable[[Strike], None]:
+    """A worker's link is down for a while; its processes go on."""
+
+    def strike(at: Strike) -> None:
+        node = at.dice.choice(at.box.workers)
+        node.cut()
+        time.sleep(seconds)
+        node.mend()
+
+    return strike
+
+
+def kill_raylet(at: Strike) -> None:
+    """A worker node's own process dies, and its tasks with it."""
+    for process in at.dice.choice(at.box.workers).processes("raylet/raylet"):
+        process.kill()
+
+
+def kill_node(at: Strike) -> None:
+    """A worker node loses its power."""
+    at.dice.choice(at.box.workers).kill()
+
+
+def kill_task(at: Strike) -> None:
+    """The process that runs a task dies, as if the kernel had killed it for its memory."""
+    end = time.monotonic() + RUNNING
+    running: list[psutil.Process] = []
+    while not running and time.monotonic() < end:
+        running = [one for node in at.box.workers for one in node.processes("ray::") if "IDLE" not in one.name()]
+    if running:
+        at.dice.choice(running).kill()
+
+
+def kill_command(at: Strike) -> None:
+    """The command itself dies."""
+    at.command.send_signal(signal.SIGKILL)
+    for process in at.box.head.processes("mixproof.cli"):
+        process.kill()
+
+
+def kill_head(at: Strike) -> None:
+    """The head dies with its state; the workers lose their cluster."""
+    at.box.head.kill()
+
+
+def flaky_objects(fault: str, share: float) -> Callable[[Strike], None]:
+    """The S3 server misbehaves for some requests, for ten seconds."""
+
+    def strike(at: Strike) -> None:
+        at.box.objects.share = share
+        at.box.objects.fault = fault  # type: ignore[assignment]
+        time.sleep(10)
+        at.box.objects.fault = "none"
+
+    return strike
+
+
+FAULTS: dict[str, Callable[[Strike], None]] = {
+    "a link is cut for 5 s": cut_link(5),
+    "a link is cut for 60 s": cut_link(60),
+    "a raylet dies": kill_raylet,
+    "a node dies": kill_node,
+    "a task's process dies": kill_task,
+    "the command dies": kill_command,
+    "the head dies": kill_head,
+    "S3 answers 503": flaky_objects("unavailable", 0.3),
+    "S3 is slow": flaky_objects("slow", 0.2),
+    "S3 drops connections": flaky_objects("dropped", 0.2),
+}
+
+
+def heal(box: Box) -> None:
+    """Start again what died."""
+    box.objects.fault = "none"
+    if box.head.process is None or box.head.process.poll() is not None or not box.head.processes("gcs_server"):
+        for node in (*box.workers, box.head):
+            node.kill()
+        box.start_head()
+    for node in box.workers:
+        if node.process is None or node.process.poll() is not None or not node.processes("raylet/raylet"):
+            node.kill()
+            box.start_worker(node)

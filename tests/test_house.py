@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ray.autoscaler._private.util import prepare_config, validate_config
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("ledger", "mixtures", "pipeline", "tokenize", "train", "cli")
@@ -67,14 +66,6 @@ def test_the_job_environment_puts_every_source_root_on_the_path() -> None:
 def test_the_public_package_is_in_the_seventh_root_alone() -> None:
     assert (ROOT / "api" / "mixproof" / "__init__.py").is_file()
     assert not (ROOT / "api" / "__init__.py").exists()
-
-
-def test_ray_accepts_the_cluster_file_and_its_workers_scale_from_zero() -> None:
-    cluster = prepare_config(yaml.safe_load((ROOT / "ray_cluster.yaml").read_text()))
-    validate_config(cluster)
-    documents, proxies = (cluster["available_node_types"][name] for name in ("documents", "proxies"))
-    assert documents["min_workers"] == 0 and "GPU" not in documents["resources"]
-    assert proxies["min_workers"] == 0 and proxies["resources"]["GPU"] > 0
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(ROOT)))

@@ -52,7 +52,13 @@ class Node:
     def start(self, *arguments: str, mounts: Mapping[Path, Path] | None = None) -> None:
         """Run `ray start`, and wait until the node has joined."""
         log = self.box.folder / f"{self.name}-{uuid.uuid4().hex[:6]}.log"
-        start = [BIN / "ray", "start", "--block", "--disable-usage-stats", f"--node-ip-address={self.address}"]
+        start: list[str | Path] = [
+            BIN / "ray",
+            "start",
+            "--block",
+            "--disable-usage-stats",
+            f"--node-ip-address={self.address}",
+        ]
         start += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}", *arguments]
         with log.open("w") as output:
             self.process = subprocess.Popen(

@@ -1,0 +1,80 @@
+"""`deploy/slurm.sh` on a Slurm of stubs: two nodes with networks of their own, one command, its exit code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.namespaces import bridge, has_namespaces, namespace
+from conftest import ROOT
+from ray_nodes import BIN, without_own_mixproof
+
+NODES = {"mpslr1": "10.231.77.1", "mpslr2": "10.231.77.2"}
+SCONTROL = f"#!/bin/sh\nprintf '%s\\n' {' '.join(NODES.values())}\n"
+SRUN = """\
+#!/bin/bash
+shift  # --kill-on-bad-exit
+pids=()
+for node in NODES; do
+  mkdir -p FOLDER/$node
+  own_tmp="mount --bind FOLDER/$node /tmp && exec \\"\\$@\\""
+  # processes of its own as well: `ray stop` at the end kills every Ray that it sees
+  ip netns exec $node unshare --pid --fork --mount-proc --kill-child sh -c "$own_tmp" sh "$@" \\
+    > FOLDER/$node.log 2>&1 & pids+=($!)
+done
+code=0
+for pid in "${pids[@]}"; do wait "$pid" || code=$?; done
+exit $code
+"""
+MIXPROOF = """\
+#!PYTHON
+import sys, ray
+ray.init(address=sys.argv[sys.argv.index("--address") + 1], logging_level="ERROR")
+print("mixproof", *sys.argv[1:-1], "on", len([node for node in ray.nodes() if node["Alive"]]), "nodes", flush=True)
+ray.shutdown()
+sys.exit(3)
+"""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Stubs and logs, outside of `/tmp`, which each node has for itself."""
+    path = Path("/var/tmp") / f"mixproof-slurm-{uuid.uuid4().hex[:8]}"  # noqa: S108
+    (path / "bin").mkdir(parents=True)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="needs root and `ip netns`: two nodes with addresses of their own")
+def test_the_command_runs_once_on_a_cluster_of_all_nodes_and_its_exit_code_is_the_jobs(folder: Path) -> None:
+    srun = SRUN.replace("FOLDER", str(folder)).replace("NODES", " ".join(NODES))
+    stubs = {"scontrol": SCONTROL, "srun": srun, "mixproof": MIXPROOF.replace("PYTHON", str(BIN / "python"))}
+    for name, text in stubs.items():
+        (folder / "bin" / name).write_text(text)
+        (folder / "bin" / name).chmod(0o755)
+    job = without_own_mixproof() | {
+        "SLURM_JOB_NODELIST": "node[1-2]",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_CPUS_PER_TASK": "1",
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # how soon a worker ends after its head; 60 by default
+    }
+    job["PATH"] = f"{folder / 'bin'}{os.pathsep}{job['PATH']}"
+    script = [ROOT / "deploy" / "slurm.sh", "run", "spec.yaml", "--store", "/shared/mixproof"]
+    with (
+        bridge("10.231.77.254") as switch,
+        namespace("mpslr1", NODES["mpslr1"], switch),
+        namespace("mpslr2", NODES["mpslr2"], switch),
+    ):
+        done = subprocess.run(
+            [str(part) for part in script], env=job, capture_output=True, text=True, timeout=300, check=False
+        )
+    logs = {name: (folder / f"{name}.log").read_text() for name in NODES}
+    assert done.returncode == 3, (done.stderr, logs)
+    ran = "mixproof run spec.yaml --store /shared/mixproof --address on 2 nodes"
+    assert ran in logs["mpslr1"] and ran not in logs["mpslr2"], logs

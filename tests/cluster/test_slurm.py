@@ -29,7 +29,7 @@ for node in NODES; do
     > FOLDER/$node.log 2>&1 & pids+=($!)
 done
 code=0
-for pid in "${pids[@]}"; do wait "$pid" || code=$?; done
+for pid in "${pids[@]}"; do wait "$pid" || code=$(( $? > code ? $? : code )); done  # the highest, as srun does
 exit $code
 """
 MIXPROOF = """\
@@ -62,7 +62,7 @@ def test_the_command_runs_once_on_a_cluster_of_all_nodes_and_its_exit_code_is_th
         "SLURM_JOB_NODELIST": "node[1-2]",
         "SLURM_JOB_NUM_NODES": "2",
         "SLURM_CPUS_PER_TASK": "1",
-        "RAY_gcs_rpc_server_reconnect_timeout_s": "5",  # how soon a worker ends after its head; 60 by default
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "20",  # how soon a worker ends after its head; 60 by default
     }
     job["PATH"] = f"{folder / 'bin'}{os.pathsep}{job['PATH']}"
     script = [ROOT / "deploy" / "slurm.sh", "run", "spec.yaml", "--store", "/shared/mixproof"]

@@ -2,12 +2,13 @@
 
 The columns of a row add up: records = rejected + filters + exact + fuzzy + paragraphs + decontaminated + no tokens +
 held out + kept. Columns in which every source has 0 are left out, except `rejected`, `held out` and `kept`. Held-out
-sets that were imported from another build are not part of the sum.
+sets that were imported from another build are not part of the sum. A source that was divided into cells has a row for
+what it lost before; `kept` there is what its cells share. The records of a cell are the documents that were put in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
@@ -19,6 +20,7 @@ from .output import count, percent, table
 
 REJECTED, FILTERS, EXACT, FUZZY = "rejected", "filters", "exact", "fuzzy"
 PARAGRAPHS, DECONTAMINATED, NO_TOKENS = "paragraphs", "decontaminated", "no tokens"
+CELLS = "cells"
 LOSSES = (REJECTED, FILTERS, EXACT, FUZZY, PARAGRAPHS, DECONTAMINATED, NO_TOKENS)
 _KIND_OF_STAGE = {"read": REJECTED, "paragraphs": PARAGRAPHS, "decontaminate": DECONTAMINATED, "encode": NO_TOKENS}
 _KIND_OF_DUPLICATE = {"exact_duplicate": EXACT, "fuzzy_duplicate": FUZZY}
@@ -28,8 +30,18 @@ WARN_ABOVE = 0.5
 
 def losses_of(source: SourceRecord) -> dict[str, int]:
     """The records that a source lost, by kind of loss; records of other parts of a split source are not its own."""
+    return _losses_in(_own_rows(source))
+
+
+def _own_rows(source: SourceRecord) -> tuple[StageRow, ...]:
+    """The ledger of a source; of a cell, from the division on."""
+    stages = [row.stage for row in source.ledger]
+    return source.ledger[stages.index(CELLS) :] if CELLS in stages else source.ledger
+
+
+def _losses_in(rows: Sequence[StageRow]) -> dict[str, int]:
     found = dict.fromkeys(LOSSES, 0)
-    for row in source.ledger:
+    for row in rows:
         for reason, dropped in row.dropped.items():
             if reason != OTHER_PART:
                 found[_kind(row, reason)] += dropped.documents
@@ -39,11 +51,18 @@ def losses_of(source: SourceRecord) -> dict[str, int]:
 def account_table(manifest: Manifest) -> Table:
     """A row per source: its records by what became of them, then its tokens."""
     losses = {name: losses_of(source) for name, source in sorted(manifest.sources.items())}
-    shown = [kind for kind in LOSSES if kind == REJECTED or any(lost[kind] for lost in losses.values())]
+    divided = {name: _before_division(manifest, name) for name in manifest.cells}
+    all_losses = [*losses.values(), *(_losses_in(rows) for rows in divided.values())]
+    shown = [kind for kind in LOSSES if kind == REJECTED or any(lost[kind] for lost in all_losses)]
     rows = [
         (name, *(count(number) for number in _numbers(manifest.sources[name], lost, shown)))
         for name, lost in losses.items()
     ]
+    for name, ledger in divided.items():
+        lost, kept = _losses_in(ledger), manifest.cells[name].documents
+        numbers = (count(_records(ledger)), *(count(lost[kind]) for kind in shown))
+        rows.append((name, *numbers, "", count(kept), "", ""))
+    rows.sort()
     columns = ("source", "records", *shown, "held out", "kept", "train tokens", "held-out tokens")
     return table("Account of documents", columns, rows)
 
@@ -54,18 +73,30 @@ def large_losses(manifest: Manifest) -> Iterator[str]:
     Records that a reader skips by design, such as blank lines and WARC records that are not pages, do not count.
     """
     for name, source in sorted(manifest.sources.items()):
-        read, losses = source.ledger[0], losses_of(source)
-        skipped = sum(
-            dropped.documents for reason, dropped in read.dropped.items() if reason in PASSED_OVER - {OTHER_PART}
+        yield from _large_loss(name, _own_rows(source))
+    for name in manifest.cells:
+        yield from _large_loss(name, _before_division(manifest, name))
+
+
+def _before_division(manifest: Manifest, name: str) -> tuple[StageRow, ...]:
+    """The ledger of a divided source, which each of its parts has, up to the division."""
+    part = manifest.sources[next(iter(manifest.cells[name].parts))]
+    return part.ledger[: [row.stage for row in part.ledger].index(CELLS)]
+
+
+def _large_loss(name: str, rows: Sequence[StageRow]) -> Iterator[str]:
+    losses = _losses_in(rows)
+    skipped = sum(
+        dropped.documents for reason, dropped in rows[0].dropped.items() if reason in PASSED_OVER - {OTHER_PART}
+    )
+    losses[REJECTED] -= skipped
+    records, lost = _records(rows) - skipped, sum(losses.values())
+    if records and lost / records > WARN_ABOVE:
+        kind, most = max(losses.items(), key=lambda item: item[1])
+        yield (
+            f"{name}: {percent(lost / records)} of {count(records)} records are lost, most of them to {kind} "
+            f"({count(most)})"
         )
-        losses[REJECTED] -= skipped
-        records, lost = _records(source) - skipped, sum(losses.values())
-        if records and lost / records > WARN_ABOVE:
-            kind, most = max(losses.items(), key=lambda item: item[1])
-            yield (
-                f"{name}: {percent(lost / records)} of {count(records)} records are lost, most of them to {kind} "
-                f"({count(most)})"
-            )
 
 
 def _kind(row: StageRow, reason: str) -> str:
@@ -73,13 +104,14 @@ def _kind(row: StageRow, reason: str) -> str:
     return _KIND_OF_DUPLICATE[reason] if row.stage == "dedup" else _KIND_OF_STAGE.get(row.stage, FILTERS)
 
 
-def _records(source: SourceRecord) -> int:
-    read = source.ledger[0]
+def _records(rows: Sequence[StageRow]) -> int:
+    """What came into a source, without what belongs to other parts of it."""
+    read = rows[0]
     return read.documents_in - sum(lost.documents for reason, lost in read.dropped.items() if reason == OTHER_PART)
 
 
 def _numbers(source: SourceRecord, losses: Mapping[str, int], shown: list[str]) -> Iterator[int]:
-    records, train, heldout = _records(source), source.train, source.heldout
+    records, train, heldout = _records(_own_rows(source)), source.train, source.heldout
     held_out = heldout.documents if heldout.imported_from is None else 0
     assert records == sum(losses.values()) + held_out + train.documents, (
         "E1 to E5 closed before the manifest was written"

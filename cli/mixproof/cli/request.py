@@ -15,7 +15,14 @@ from mixproof.mixtures.arithmetic.caps import check_largest_supply
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.mixtures.spec import Spec
-from mixproof.mixtures.split_sources import SplitSource, split_sources, stated_values, with_named_parts, with_parts
+from mixproof.mixtures.split_sources import (
+    SplitSource,
+    divided_sources,
+    split_sources,
+    stated_values,
+    with_named_parts,
+    with_parts,
+)
 from mixproof.pipeline.inputs.files import InputFile, find_files
 from mixproof.pipeline.read.values import files_of_parts
 from mixproof.pipeline.steps import make_steps
@@ -116,7 +123,7 @@ def check_job_store(store: Store) -> None:
 
 
 def _with_parts(loaded: LoadedSpec, store: Store) -> LoadedSpec:
-    if not split_sources(loaded.spec):
+    if not split_sources(loaded.spec) and not divided_sources(loaded.spec):
         return loaded
     path = find_build(loaded, store)
     if path is None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, NonNegativeInt, ValidationError
 
-from .account import StageRow
+from .account import Count, StageRow
 from .errors import RequestError
 from .frozen_model import FrozenModel
 from .store import Store
@@ -138,6 +138,32 @@ class SourceRecord(FrozenModel):
         return 2 if self.kind == "preferences" else 1
 
 
+class AxisRecord(FrozenModel):
+    """One axis by which a source was divided into cells."""
+
+    column: str
+    """Name of the label or field whose values decide."""
+    cells: tuple[str, ...]
+    """Names of the cells, without `unlabelled`; of a number, in ascending order."""
+    edges: tuple[str, ...] = ()
+    """Bounds between the cells of a number, as decimals that give the same 64-bit floats; a value of a bound is above
+    it."""
+    unlabelled: NonNegativeInt
+    """Documents that have no value."""
+
+
+class CellsRecord(FrozenModel):
+    """How a source was divided after deduplication. Its parts are sources of this manifest."""
+
+    axes: tuple[AxisRecord, ...]
+    """One, or several that were crossed."""
+    documents: NonNegativeInt
+    """Documents of the source when it was divided: the sum over its parts."""
+    bytes: NonNegativeInt
+    parts: dict[str, Count]
+    """Documents and bytes of each part; a cell without documents is not a part."""
+
+
 class MatrixRow(FrozenModel):
     """What `source` lost to `lost_to`: texts that both had and that `lost_to` keeps."""
 
@@ -165,6 +191,8 @@ class Manifest(FrozenModel):
     tokenizer: TokenizerRecord
     sources: dict[str, SourceRecord]
     dedup_matrix: tuple[MatrixRow, ...]
+    cells: dict[str, CellsRecord] = Field(default={}, exclude_if=lambda cells: not cells)
+    """By name of the source that was divided; absent from the file when there is none."""
     totals: Totals
 
     model_config = ConfigDict(

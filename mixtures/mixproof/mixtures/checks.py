@@ -21,7 +21,18 @@ REMOVE_INHERITED = "set an inherited key to `null` to remove it"
 
 def find_problems(spec: Spec) -> list[Problem]:
     """Return all violations of the rules between keys."""
-    checks = (_sources, _source_names, _choices, _dedup_groups, _mixtures, _recipes, _architectures, _windows, _stage)
+    checks = (
+        _sources,
+        _splits,
+        _source_names,
+        _choices,
+        _dedup_groups,
+        _mixtures,
+        _recipes,
+        _architectures,
+        _windows,
+        _stage,
+    )
     return [problem for check in checks for problem in check(spec)]
 
 
@@ -45,11 +56,29 @@ def _sources(spec: Spec) -> Iterator[Problem]:
             yield Problem(("sources", name, "megatron"), message)
 
 
+def _splits(spec: Spec) -> Iterator[Problem]:
+    """Check that a category is split by its values and a number by ranges."""
+    for name, source in spec.sources.items():
+        labels = spec.labels_of(name)
+        for index, axis in enumerate(source.axes):
+            path: KeyPath = ("sources", name, "split_by", index)
+            is_number = axis.column not in labels or labels[axis.column].is_number  # otherwise a confidence
+            if axis.score is None and is_number:
+                message = f"{axis.column!r} is a number; write {{score: {axis.column}, quantiles: 20}}"
+                yield Problem((*path, "label"), message)
+            if axis.score is not None and not is_number:
+                yield Problem((*path, "score"), f"{axis.column!r} is not a number; write `split_by: {axis.column}`")
+        yield from _twice([axis.column for axis in source.axes], ("sources", name, "split_by"))
+
+
 def _source_names(spec: Spec) -> Iterator[Problem]:
     split = {name for name, source in spec.sources.items() if source.split_by}
     for path, name in named_sources(spec):
         if name not in spec.sources and name.partition("/")[0] not in split:
             yield Problem(path, f"there is no source {name!r}; {nearest(name, spec.sources)}")
+        whole = name.partition("/")[0]
+        if path[0] == "dedup" and whole != name and whole in spec.sources and spec.sources[whole].axes:
+            yield Problem(path, f"{whole!r} is divided into cells after deduplication; write {whole!r}")
 
 
 def named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:

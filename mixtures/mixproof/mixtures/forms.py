@@ -25,7 +25,9 @@ MAX_LISTED = 10
 def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """Return the spec's data in the models' form; wrong shorthands are added to `problems`."""
     result = dict(data)
-    _change_each(result, "sources", lambda name, source: _source(name, source, problems))
+    _change(result, "labels", _labels)
+    shared = _names_of(result.get("labels"))
+    _change_each(result, "sources", lambda name, source: _source(name, source, shared, problems))
     _change(result, "dedup", _dedup)
     _change(result, "heldout", lambda heldout: heldout or {"create": {}})
     _change(result, "decontaminate", lambda value: {} if value is True else _decontaminate(value))
@@ -71,9 +73,15 @@ def _external(external: Any) -> Any:  # noqa: ANN401  any YAML value
     return {**external, "sets": sets}
 
 
-def _source(name: str, source: Any, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value
+def _source(name: str, source: Any, labels: frozenset[str], problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value
     source = _with_list(source, "files")
-    if not isinstance(source, dict) or "steps" not in source:
+    if not isinstance(source, dict):
+        return source
+    source = dict(source)
+    _change(source, "labels", _labels)
+    labels |= _names_of(source.get("labels"))
+    _change(source, "split_by", lambda split: _split_by(split, labels))
+    if "steps" not in source:
         return source
     path: KeyPath = ("sources", name, "steps")
     if not isinstance(source["steps"], list):
@@ -81,6 +89,37 @@ def _source(name: str, source: Any, problems: list[Problem]) -> Any:  # noqa: AN
         return source
     steps = [_step(step, (*path, index), problems) for index, step in enumerate(source["steps"])]
     return {**source, "steps": steps}
+
+
+def _labels(labels: Any) -> Any:  # noqa: ANN401  any YAML value
+    if not isinstance(labels, dict):
+        return labels
+    return {name: _label(label) for name, label in labels.items()}
+
+
+def _label(label: Any) -> Any:  # noqa: ANN401  any YAML value
+    """`language` is `{language: {}}`, and `{field: topic}` is `{field: {name: topic}}`."""
+    if isinstance(label, str):
+        return {label: {}}
+    if isinstance(label, dict):
+        short = {"field": "name", "fasttext": "model"}
+        return {
+            kind: {short[kind]: value} if kind in short and isinstance(value, str) else value
+            for kind, value in label.items()
+        }
+    return label
+
+
+def _names_of(labels: Any) -> frozenset[str]:  # noqa: ANN401  any YAML value
+    return frozenset(labels) if isinstance(labels, dict) else frozenset()
+
+
+def _split_by(split: Any, labels: frozenset[str]) -> Any:  # noqa: ANN401  any YAML value
+    """A column stays as it is; a label, a map or a list becomes a list of axes."""
+    if isinstance(split, str):
+        return [{"label": split}] if split in labels else split
+    axes = split if isinstance(split, list) else [split]
+    return [{"label": axis} if isinstance(axis, str) else axis for axis in axes]
 
 
 def _step(step: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value

@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from .blocks.dedup import Dedup
-from .blocks.source import Limits, Source
+from .blocks.source import Limits
 from .spec import Spec
 from .split_sources import SplitSource
+from .values.spec_part import SpecPart
 
 FORMATS_BY_CONTENT = frozenset({"jsonl", "parquet", "arrow"})
 """Formats that the content itself determines, so that naming them changes nothing."""
@@ -27,7 +28,7 @@ def build_identity(spec: Spec) -> dict[str, Any]:
     heldout, decontaminate, tokenizer = spec.heldout, spec.decontaminate, spec.tokenizer
     return {
         **({} if spec.limits == Limits() else {"limits": spec.limits.identity()}),
-        "sources": {name: _source(source) for name, source in sorted(spec.sources.items())},
+        "sources": {name: _source(spec, name) for name in sorted(spec.sources)},
         "on_bad_record": _plain(spec.on_bad_record),
         "dedup": _dedup(spec.dedup),
         "heldout": {"create": _plain(heldout.create)} if heldout.create is not None else {"from": None},
@@ -49,7 +50,8 @@ def _dedup(dedup: Dedup | None) -> dict[str, Any] | None:
     return rules
 
 
-def _source(source: Source) -> dict[str, Any]:
+def _source(spec: Spec, name: str) -> dict[str, Any]:
+    source = spec.sources[name]
     if source.megatron is not None:
         return {"megatron": True}
     by_content = source.format is None or source.format in FORMATS_BY_CONTENT
@@ -57,10 +59,26 @@ def _source(source: Source) -> dict[str, Any]:
         "format": None if by_content else source.format,
         "text": source.text,
         "id": source.id,
-        "split_by": source.split_by,
+        "split_by": [_given(axis) for axis in source.axes] or source.split_by,
         **({"split_value": source.value} if isinstance(source, SplitSource) else {}),
+        **({"labels": labels} if (labels := _labels(spec, name)) else {}),
         "steps": [_plain(step) for step in source.steps],
     }
+
+
+def _labels(spec: Spec, source: str) -> dict[str, Any]:
+    """The labels of a source; the build adds the hash of a model's file."""
+    found: dict[str, Any] = {}
+    for name, label in sorted(spec.labels_of(source).items()):
+        found[name] = _given(label)
+        if label.fasttext is not None:
+            found[name]["fasttext"]["model"] = None
+    return found
+
+
+def _given(part: SpecPart) -> dict[str, Any]:
+    """A model without keys that are not given, so that new optional keys change no identity."""
+    return part.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def _plain(part: Any) -> Any:  # noqa: ANN401  a model or None

@@ -32,6 +32,7 @@ def json_schema() -> Schema:
         "description": "A parent spec file. Maps are merged, lists and values are replaced, null removes a key.",
     }
     _allow_lists_of_one(parts)
+    _allow_short_labels(parts)
     parts["Step"] = _step()
     parts["Parts"] = _parts()
     parts["Shares"] = _shares()
@@ -76,6 +77,19 @@ def _allow_lists_of_one(parts: dict[str, Schema]) -> None:
     parts["Decontaminate"]["properties"]["against"]["items"] = _any_of(one, _ref("EvaluationFiles"))
     for form in (one, _ref("EvaluationFiles")):
         _allow(parts["Decontaminate"], "against", form)
+
+
+def _allow_short_labels(parts: dict[str, Schema]) -> None:
+    """A label by its kind's name, a field or a model by its name alone, and an axis that is not in a list."""
+    text: Schema = {"type": "string"}
+    parts["Label"] = _any_of({"type": "string", "enum": ["language"]}, dict(parts["Label"]))
+    for kind in ("field", "fasttext"):
+        _allow(parts["Label"]["anyOf"][1], kind, text)
+    axis = _any_of(text, _ref("SplitAxis"))
+    _allow(parts["Source"], "split_by", _ref("SplitAxis"))
+    for form in parts["Source"]["properties"]["split_by"]["anyOf"]:
+        if form.get("type") == "array":
+            form["items"] = axis
 
 
 def _allow(part: Schema, key: str, form: Schema) -> None:

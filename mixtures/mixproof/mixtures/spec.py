@@ -8,6 +8,7 @@ are in `forms.py` and `mixture_forms.py`, rules between keys in `checks.py`, and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
@@ -16,6 +17,7 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag
 from .blocks.dedup import Dedup
 from .blocks.external import External
 from .blocks.heldout import Decontaminate, HeldoutCreate, HeldoutSpec
+from .blocks.labels import CONFIDENCE, FieldLabel, Label, LabelName
 from .blocks.mixture import DEFAULT_MAX_EPOCHS, Mixture, Objective, TargetRun
 from .blocks.source import Limits, OnBadRecord, Source
 from .blocks.tokenizer import Tokenizer
@@ -33,6 +35,8 @@ class Spec(SpecPart):
     """Name of the experiment. Not part of any result."""
     sources: dict[Name, Source] = Field(min_length=1)
     """The corpora, by name."""
+    labels: dict[LabelName, Label] = Field(default={})
+    """Values added to the documents of every source that has texts, by name."""
     on_bad_record: OnBadRecord = OnBadRecord()
     """How unreadable records are handled."""
     limits: Limits = Limits()
@@ -75,7 +79,24 @@ class Spec(SpecPart):
         self._positions = positions
         return self
 
+    def labels_of(self, source: str) -> dict[str, Label]:
+        """The labels of a source's documents, by name: declared ones, and the fields by which it is split."""
+        given = self.sources[source]
+        if given.megatron is not None:
+            return {}
+        labels = {**self.labels, **given.labels}
+        for axis in given.axes:
+            if axis.column not in _columns_of(labels):
+                kind: Literal["text", "number"] = "text" if axis.score is None else "number"
+                labels[axis.column] = Label(field=FieldLabel(name=axis.column, type=kind))
+        return labels
+
     def max_epochs(self, source: str) -> Fraction:
         """The largest number of epochs of a source. 2 means seen twice."""
         caps = self.target.max_epochs if self.target is not None else {}
         return caps.get(source, caps.get("default", DEFAULT_MAX_EPOCHS))
+
+
+def _columns_of(labels: Mapping[str, Label]) -> set[str]:
+    """The columns of labels: one each, and one for the confidence of those that have one."""
+    return set(labels) | {f"{name}{CONFIDENCE}" for name, label in labels.items() if label.has_confidence}

@@ -30,6 +30,11 @@ FILE_KEYS = (
     ("train", "init_from"),
     ("train", "init_from", "checkpoint"),
     ("external", "tasks", "folder"),
+    *(
+        (*labels, "*", "fasttext", *key)
+        for labels in (("labels",), ("sources", "*", "labels"))
+        for key in ((), ("model",))
+    ),
 )
 """Keys that hold the path of one file or folder."""
 CACHES = ("simplecache", "filecache", "blockcache")

@@ -1,14 +1,17 @@
-"""Sources split by a column: each value of the column becomes a source, such as `english/high`.
+"""Sources that are split: each value of a column, and each cell of a division, becomes a source, as `english/high`.
 
 Only the files show which values there are, so a spec has two forms: as written, with `english`, and with its parts
-in place of `english`. Once the files have been read, everything works with the second form, in which a part is a
-source like any other. Part names are used in file names, so characters of a value other than letters, digits, dots,
-dashes and underscores are percent-encoded: `CC BY` becomes `english/CC%20BY`.
+in place of `english`. A source split by a column has parts from the start: its records are read for one part each. A
+source that is divided into cells is read and deduplicated as one, because edges are made of the documents that are
+left; then its cells take its place. From there on a part is a source like any other. Part names are used in file names,
+so characters of a value other than letters, digits, dots, dashes and underscores are percent-encoded: `CC BY` becomes
+`english/CC%20BY`. Names of crossed cells have a dot between their values, as `english/law.q01`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from fractions import Fraction
 from typing import Any
 from urllib.parse import quote, unquote
@@ -26,17 +29,23 @@ UNREAD = "unread"
 """The value used for a column that has not been read yet."""
 
 
+Value = str | tuple[str, ...]
+"""What the documents of a part have in common: a value, or one of each axis where axes are crossed."""
+
+
 class SplitSource(Source):
-    """The part of a split source whose records have one value in its column."""
+    """A part of a split source: the documents with one value, or in one cell."""
 
     of: str
     """Name of the split source in the spec."""
-    value: str
-    """Value of the column, as text; `unread` when it is not known yet."""
+    value: Value
+    """Value of the column, as text, or name of the cell; `unread` when it is not known yet."""
 
 
-def part_name(source: str, value: str) -> str:
+def part_name(source: str, value: Value) -> str:
     """The name of the part of `source` with this value."""
+    if not isinstance(value, str):
+        return f"{source}/{'.'.join(quote(each, safe='').replace('.', '%2E') for each in value)}"
     encoded = quote(value, safe="")
     return f"{source}/%2E{encoded[1:]}" if encoded.startswith(".") else f"{source}/{encoded}"
 
@@ -44,23 +53,29 @@ def part_name(source: str, value: str) -> str:
 def split_sources(spec: Spec) -> dict[str, str]:
     """Return the column of every split source of a spec as written."""
     return {
-        name: source.split_by
+        name: source.split_column
         for name, source in spec.sources.items()
-        if source.split_by is not None and not isinstance(source, SplitSource)
+        if source.split_column is not None and not isinstance(source, SplitSource)
     }
 
 
-def with_parts(spec: Spec, values_of: Mapping[str, Sequence[str]]) -> Spec:
+def divided_sources(spec: Spec) -> list[str]:
+    """Names of the sources that are divided into cells after deduplication and have not been divided yet."""
+    return [name for name, source in spec.sources.items() if source.axes and not isinstance(source, SplitSource)]
+
+
+def with_parts(spec: Spec, values_of: Mapping[str, Sequence[Value]]) -> Spec:
     """Replace split sources by their parts, wherever the spec names them.
 
-    In `dedup` a split source means all its parts, by name. Its epoch cap and its multiplier on a rule apply to each
+    In `dedup` a source split by a column means all its parts, by name; a source that is divided into cells stays,
+    because it is deduplicated as one. The epoch cap of a split source and its multiplier on a rule apply to each
     part, and its weight in the objective is divided equally among the parts. In all cases this concerns the parts
     that the spec does not name separately. Its share in a mixture is kept, because it is divided by the parts' tokens
     (`shares.py`).
 
     Args:
         spec: the spec as written.
-        values_of: the values of the column, by name of the split source.
+        values_of: the values or cells, by name of the split source.
 
     Raises:
         SpecError: when a column has no value, too many values, or a value too long for a name; or when the spec names
@@ -80,14 +95,15 @@ def with_parts(spec: Spec, values_of: Mapping[str, Sequence[str]]) -> Spec:
         "mixtures": {name: _mixture(mixture, names) for name, mixture in spec.mixtures.items()},
     }
     if spec.dedup is not None:
+        columns = names.without(divided_sources(spec))
         scope = spec.dedup.scope
         if isinstance(scope, dict):
-            scope = {group: names.listed(members) for group, members in scope.items()}
+            scope = {group: columns.listed(members) for group, members in scope.items()}
         paragraphs = spec.dedup.paragraphs
         if paragraphs is not None and paragraphs.sources is not None:
-            paragraphs = paragraphs.model_copy(update={"sources": names.listed(paragraphs.sources)})
+            paragraphs = paragraphs.model_copy(update={"sources": columns.listed(paragraphs.sources)})
         update["dedup"] = spec.dedup.model_copy(
-            update={"keep": names.listed(spec.dedup.keep), "scope": scope, "paragraphs": paragraphs}
+            update={"keep": columns.listed(spec.dedup.keep), "scope": scope, "paragraphs": paragraphs}
         )
     if spec.target is not None:
         update["target"] = spec.target.model_copy(update={"max_epochs": names.mapped(spec.target.max_epochs)})
@@ -101,6 +117,12 @@ def with_parts(spec: Spec, values_of: Mapping[str, Sequence[str]]) -> Spec:
     return spec.model_copy(update=update).with_positions(_positions(spec.positions, names.parts_of))
 
 
+def whole_of(spec: Spec, name: str) -> str:
+    """The source of which `name` is a part, or `name` itself."""
+    source = spec.sources[name]
+    return source.of if isinstance(source, SplitSource) else name
+
+
 def parts_of(spec: Spec, source: str) -> list[str]:
     """Names of the parts of a split source."""
     return [name for name, part in spec.sources.items() if isinstance(part, SplitSource) and part.of == source]
@@ -108,31 +130,37 @@ def parts_of(spec: Spec, source: str) -> list[str]:
 
 def with_named_parts(spec: Spec) -> Spec:
     """Replace split sources by the parts that the spec names, or by one part: for estimates before a build."""
-    values_of = {}
-    for source in split_sources(spec):
-        named = {name for _, name in _every_name(spec) if name.startswith(f"{source}/")}
-        values_of[source] = sorted(unquote(name.partition("/")[2]) for name in named) or [UNREAD]
+    values_of: dict[str, list[Value]] = {}
+    for source in (*split_sources(spec), *divided_sources(spec)):
+        named = {name.partition("/")[2] for _, name in _every_name(spec) if name.startswith(f"{source}/")}
+        values_of[source] = [_value_of(name, len(spec.sources[source].axes)) for name in sorted(named)] or [UNREAD]
     return with_parts(spec, values_of)
 
 
-def stated_values(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+def _value_of(name: str, axes: int) -> Value:
+    """The value that gives a part this name, without that of its source."""
+    return tuple(map(unquote, name.split("."))) if axes > 1 else unquote(name)
+
+
+def stated_values(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Value]]:
     """Return the values of each split source's parts, from the identity of a build."""
-    values_of: dict[str, list[str]] = {}
+    values_of: dict[str, list[Value]] = {}
     for name, source in sources.items():
         if "split_value" in source:
-            values_of.setdefault(name.partition("/")[0], []).append(source["split_value"])
+            value = source["split_value"]
+            values_of.setdefault(name.partition("/")[0], []).append(value if isinstance(value, str) else tuple(value))
     return values_of
 
 
 class _Names:
     """Split sources and their parts."""
 
-    def __init__(self, spec: Spec, values_of: Mapping[str, Sequence[str]]) -> None:
-        self.parts_of: dict[str, dict[str, str]] = {}
+    def __init__(self, spec: Spec, values_of: Mapping[str, Sequence[Value]]) -> None:
+        self.parts_of: dict[str, dict[str, Value]] = {}
         """By split source: the value of each part, sorted by part name."""
         problems: list[Problem] = []
         for source, values in values_of.items():
-            problems += _faults(("sources", source, "split_by"), str(spec.sources[source].split_by), values)
+            problems += _faults(("sources", source, "split_by"), _described(spec.sources[source]), values)
             self.parts_of[source] = dict(sorted((part_name(source, value), value) for value in values))
         for path, name in _every_name(spec):
             source = name.partition("/")[0]
@@ -141,6 +169,12 @@ class _Names:
                 problems.append(Problem(path, f"source {source!r} has no part {name!r}; {nearest(name, parts)}"))
         if problems:
             raise spec.positions.error(problems)
+
+    def without(self, sources: Sequence[str]) -> _Names:
+        """The names without these split sources."""
+        others = copy(self)
+        others.parts_of = {name: parts for name, parts in self.parts_of.items() if name not in sources}
+        return others
 
     def listed(self, names: Sequence[str]) -> tuple[str, ...]:
         """Replace split sources in a list by those of their parts that the list does not name."""
@@ -158,18 +192,23 @@ class _Names:
         return result
 
 
-def _faults(path: KeyPath, column: str, values: Sequence[str]) -> Iterator[Problem]:
+def _described(source: Source) -> str:
+    """What a source is split by, for messages."""
+    axes = " x ".join(axis.column for axis in source.axes)
+    return f"{axes!r}" if axes else f"the column {source.split_column!r}"
+
+
+def _faults(path: KeyPath, split_by: str, values: Sequence[Value]) -> Iterator[Problem]:
     if not values:
-        yield Problem(path, f"no record with a text has a value in the column {column!r}; check the column name")
+        yield Problem(path, f"no record with a text has a value in {split_by}; check the column name")
     if len(values) > MAX_PARTS:
         shown = ", ".join(repr(value) for value in values[:3])
-        message = (
-            f"the column {column!r} has more than {MAX_PARTS:,} values ({shown}, ...), too many to split a source by"
-        )
+        message = f"{split_by} has more than {MAX_PARTS:,} values ({shown}, ...), too many to split a source by"
         yield Problem(path, f"{message}; use a column of categories")
     for value in values:
         if len(part_name("", value)) - 1 > MAX_NAME_CHARS:
-            message = f"the column {column!r} has a value that is too long for a name: {value[:60]!r}..."
+            shown = repr((value if isinstance(value, str) else ".".join(value))[:60])
+            message = f"{split_by} has a value that is too long for a name: {shown}..."
             yield Problem(path, f"{message}; at most {MAX_NAME_CHARS} characters, percent-encoded")
             return
 
@@ -195,7 +234,7 @@ def _mixture(mixture: Mixture, names: _Names) -> Mixture:
     return mixture.model_copy(update={"times": names.mapped(mixture.times), "phases": phases})
 
 
-def _positions(positions: KeyPositions, parts_of: Mapping[str, Mapping[str, str]]) -> KeyPositions:
+def _positions(positions: KeyPositions, parts_of: Mapping[str, Mapping[str, Value]]) -> KeyPositions:
     """Give the keys of a part the positions of its source's keys."""
     found = dict(positions.by_path)
     for path, position in positions.by_path.items():

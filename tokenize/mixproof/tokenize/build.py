@@ -1,6 +1,7 @@
 """Build: run all stages of a spec in order, check every equation, and write the manifest of its datasets.
 
-read > steps > dedup > paragraphs > held-out sets > decontamination > encode > parts > removal lists > manifest. Each
+read > steps > dedup > paragraphs > labels and cells > held-out sets > decontamination > encode > parts > removal lists
+> manifest. Each
 stage reuses the outputs that the store has and makes the missing ones. The account of a source is one chain of rows
 from raw records to encoded documents; E1-E6 are checked before the manifest is written. A tokenizer that the build
 trains never sees held-out text: documents are reserved for the held-out sets before it is trained, or, if the sets are
@@ -19,7 +20,9 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.heldout import Decontaminate
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.split_sources import whole_of
 from mixproof.pipeline.bitmap import Bitmap, KeepBitmaps
+from mixproof.pipeline.cells.divide_sources import DividedSources, divide_sources
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.dedup.duplicates import GroupDuplicates
@@ -31,6 +34,8 @@ from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_sizes
 from mixproof.pipeline.heldout.import_heldout import import_heldout
 from mixproof.pipeline.heldout.reserve import reserve_heldout
 from mixproof.pipeline.inputs.files import find_files
+from mixproof.pipeline.labels.labeler import Labeler
+from mixproof.pipeline.labels.of_spec import labelers_of
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
 from mixproof.pipeline.read.documents import RemovalList, SourceDocuments, read_sources
 from mixproof.pipeline.read.selection import Selection
@@ -96,12 +101,15 @@ def build(
     found = find_files(written, loaded.base)
     against = find_evaluation_files(written, loaded.base)
     check_tokenizer(loaded)
+    labelers = labelers_of(written, loaded.base)
     clock = Clock()
     with clock.time("read"):
         spec, files = split_by_columns(written, found, store, cluster, shard_bytes=shard_bytes)
         job = _Job(loaded.with_parts(spec), store, cluster, clock)
         sources = read_sources(spec, files, store, cluster, shard_bytes=shard_bytes)
-    documents = _choose_documents(job, sources, against)
+        labelers = {name: labelers[whole_of(spec, name)] for name in sources if whole_of(spec, name) in labelers}
+    documents = _choose_documents(job, sources, labelers, against)
+    job = documents.job
     sides = _encode(job, documents, part_bytes)
     with job.clock.time("adopt"):
         adopted = adopt_sources(spec, files, documents.tokenizer, store, cluster, part_bytes=part_bytes)
@@ -109,10 +117,13 @@ def build(
         name: state_source(
             source, documents.rows[name], *sides[name], documents.heldout[name], documents.cuts.get(name, ())
         )
-        for name, source in sources.items()
+        for name, source in documents.sources.items()
     }
     lists = _list_removed(job, sources, documents, sides)
-    manifest = state_build(spec, documents.tokenizer, records, documents.against, documents.matrix)
+    divided = documents.divided
+    manifest = state_build(
+        job.spec, documents.tokenizer, records, documents.against, documents.matrix, divided.cells, divided.models
+    )
     path = write_manifest(store, manifest)
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
     stages = (cluster.stages_run, cluster.stages_reused)
@@ -145,6 +156,8 @@ class _Job:
 class _Documents:
     """The documents that will be encoded, and the account of how they were chosen."""
 
+    job: _Job
+    """Its spec has the parts of every split source."""
     sources: Mapping[str, SourceDocuments]
     train: KeepBitmaps
     heldout: Mapping[str, HeldoutSet]
@@ -162,12 +175,17 @@ class _Documents:
     """Lists of the documents that each source lost in decontamination."""
     evaluation: Sequence[Mapping[str, object]]
     """What was read of each evaluation file."""
+    divided: DividedSources
+    """Labels, and how sources were divided."""
 
 
 def _choose_documents(
-    job: _Job, sources: Mapping[str, SourceDocuments], against: Sequence[EvaluationFile]
+    job: _Job,
+    sources: Mapping[str, SourceDocuments],
+    labelers: Mapping[str, Mapping[str, Labeler]],
+    against: Sequence[EvaluationFile],
 ) -> _Documents:
-    """Deduplicate, hold out and decontaminate; make the tokenizer as soon as its training documents are known."""
+    """Deduplicate, divide, hold out, decontaminate; make the tokenizer as soon as its training documents are known."""
     rows = {name: list(source.ledger) for name, source in sources.items()}
     with job.clock.time("dedup"):
         dedup = deduplicate(job.spec, sources, job.store, job.cluster)
@@ -175,24 +193,33 @@ def _choose_documents(
     with job.clock.time("paragraphs"):
         cut = deduplicate_paragraphs(job.selection(sources, dedup.keep, rows))
     _extend(rows, cut.rows)
-    selection = job.selection(cut.sources, cut.keep, rows)
+    with job.clock.time("labels"):
+        divided = divide_sources(job.selection(cut.sources, cut.keep, rows), labelers)
+    selection, cuts = divided.selection, dict(cut.lists)
+    job = replace(job, loaded=job.loaded.with_parts(selection.spec))
+    for part, whole in divided.whole_of.items():
+        rows[part] = [*rows[whole], divided.rows[part]]
+        cuts[part] = cut.lists.get(whole, ())
+    rows = {name: rows[name] for name in selection.sources}
     hold_out = _import_then_tokenizer if job.spec.heldout.from_ is not None else _tokenizer_then_create
     tokenizer, heldout, clean = hold_out(job, selection, rows, against)
     _extend(rows, clean.rows)
     identities = [file.identity for file in against]
     matrix = add_matrices(dedup.matrix, cut.matrix)
     return _Documents(
-        cut.sources,
+        job,
+        selection.sources,
         clean.train,
         heldout.texts,
         rows,
         tokenizer,
         identities,
         matrix,
-        cut.lists,
+        cuts,
         (*dedup.duplicates, *cut.duplicates),
         clean.lists,
         clean.evaluation,
+        divided,
     )
 
 
@@ -200,10 +227,14 @@ def _list_removed(
     job: _Job, sources: Mapping[str, SourceDocuments], documents: _Documents, sides: Mapping[str, tuple[Side, Side]]
 ) -> dict[str, tuple[RemovalList, ...]]:
     """Join the lists of what each source lost; returns the lists of all stages and the joined ones."""
-    lists = {name: (*source.lists, *documents.decontaminated.get(name, ())) for name, source in sources.items()}
+    every = {**documents.sources, **sources}
+    lists = {name: (*source.lists, *documents.decontaminated.get(name, ())) for name, source in every.items()}
     with job.clock.time("removed"):
         everything: dict[str, list[RemovalList | Difference]] = {
-            name: [*own, *(lost for side in sides[name] for shard in side.shards for lost in not_encoded(shard))]
+            name: [
+                *own,
+                *(lost for side in sides.get(name, ()) for shard in side.shards for lost in not_encoded(shard)),
+            ]
             for name, own in lists.items()
         }
         removed = list_removed(everything, documents.duplicates, job.store, job.cluster)
@@ -311,6 +342,11 @@ def _encode(job: _Job, documents: _Documents, part_bytes: int) -> dict[str, tupl
         encoded = iter(encode_texts(shards, tokenizer, store, cluster))
     done = [(name, split, tuple(next(encoded) for _ in texts)) for name, split, texts in splits]
     with job.clock.time("assemble"):
-        datasets = make_datasets(done, tokenizer, store, cluster, part_bytes=part_bytes)
+        labels = {
+            (name, split): documents.divided.labels[name]
+            for name, split, _ in done
+            if name in documents.divided.labels and (split == "train" or documents.heldout[name].imported_from is None)
+        }
+        datasets = make_datasets(done, tokenizer, store, cluster, part_bytes=part_bytes, labels=labels)
     sides = [Side(shards, parts) for (_, _, shards), parts in zip(done, datasets, strict=True)]
     return dict(zip(documents.sources, zip(sides[::2], sides[1::2], strict=True), strict=True))

@@ -23,9 +23,11 @@ from pathlib import Path
 
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES
 from mixproof.ledger.store import Store
+from mixproof.pipeline.cells import survey
 from mixproof.pipeline.dedup import exact, fuzzy, signatures
 from mixproof.pipeline.heldout import create_heldout, decontaminate, heldout_set, overlap_index, reserve
 from mixproof.pipeline.inputs.files import InputFile
+from mixproof.pipeline.labels import label_shards
 from mixproof.pipeline.paragraphs import paragraph_hashes
 from mixproof.pipeline.read import identify, inputs, read_task, values
 from mixproof.pipeline.read.documents import RemovalList
@@ -38,6 +40,7 @@ from .tokenizer import tokenizer, train_tokenizer
 VERSIONS_OF = ("gigatoken", "numpy", "pyarrow", "ray", "sentencepiece", "xxhash")
 STAGE_VERSIONS = {
     "adopt": adopt.STAGE_VERSION,
+    "cells": survey.VERSION,
     "decontaminate": decontaminate.VERSION,
     "encode": encode.STAGE_VERSION,
     "exact": exact.VERSION,
@@ -46,6 +49,7 @@ STAGE_VERSIONS = {
     "heldout_set": heldout_set.VERSION,
     "identify": identify.VERSION,
     "inputs": inputs.INPUTS_VERSION,
+    "labels": label_shards.VERSION,
     "overlap_index": overlap_index.VERSION,
     "paragraphs": paragraph_hashes.VERSION,
     "parts": parts.STAGE_VERSION,

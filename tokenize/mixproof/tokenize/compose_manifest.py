@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from mixproof.ledger.account import Count, StageRow, check_chain, sum_rows
 from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.ledger.fingerprint import sha256_of
 from mixproof.ledger.manifest import (
+    CellsRecord,
     CutsRecord,
     DatasetRecord,
     HeldoutRecord,
@@ -145,6 +147,8 @@ def state_build(
     sources: Mapping[str, SourceRecord],
     against: Sequence[str],
     matrix: Sequence[MatrixRow],
+    cells: Mapping[str, CellsRecord] = MappingProxyType({}),
+    models: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> Manifest:
     """Compose the manifest.
 
@@ -154,8 +158,13 @@ def state_build(
         sources: every source's record.
         against: SHA-256 of each evaluation file, in order.
         matrix: losses of sources to each other.
+        cells: how sources were divided.
+        models: SHA-256 of the models of labels, by source and label.
     """
     identity = _identity(spec, tokenizer, sources, against)
+    for name, found in models.items():
+        for label, sha256 in found.items():
+            identity["sources"][name]["labels"][label]["fasttext"]["model"] = sha256
     sides = [side for source in sources.values() for side in (source.train, source.heldout)]
     return Manifest(
         schema_=1,
@@ -165,6 +174,7 @@ def state_build(
         tokenizer=tokenizer,
         sources=dict(sources),
         dedup_matrix=tuple(matrix),
+        cells=dict(cells),
         totals=Totals(
             documents=sum(side.documents for side in sides),
             tokens=sum(side.tokens for side in sides),

@@ -67,6 +67,14 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
         "heldout": _heldout(loaded),
         "against": _against(loaded),
     }
+    models = {
+        name: _stats(_existing(loaded, label.fasttext.model, f"labels.{name}"))
+        for source in spec.sources
+        for name, label in spec.labels_of(source).items()
+        if label.fasttext is not None
+    }
+    if models:
+        key["labels"] = models
     return f"{FOLDER}/{sha256_of(key)}.json"
 
 

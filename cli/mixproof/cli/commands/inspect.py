@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
@@ -19,10 +20,17 @@ from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
+from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.split_sources import whole_of
 from mixproof.mixtures.values.quantities import exact_string, parse_share
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files
-from mixproof.pipeline.read.trial import Sample, StepTrial, try_steps
+from mixproof.pipeline.labels.distribution import Distribution, distributions
+from mixproof.pipeline.labels.label_shards import label_sources
+from mixproof.pipeline.labels.labeler import Labeler, columns_of
+from mixproof.pipeline.labels.of_spec import check_fields, labelers_of
+from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.trial import Sample, StepTrial, read_on_trial, tried_steps
 from mixproof.pipeline.read.values import split_by_columns
 from mixproof.pipeline.record import PASSED_OVER
 from mixproof.pipeline.steps import make_steps
@@ -43,12 +51,13 @@ def inspect(
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Show what the steps of SPEC would drop, by source and reason, with samples. Writes to no store."""
+    """Show what the steps of SPEC would drop, with samples, and the values of its labels. Writes to no store."""
     rate = _rate(sample)
     loaded = load_spec(spec)
     for name, source in loaded.spec.sources.items():
         make_steps(source.steps, loaded.spec.where("sources", name, "steps"))
     files = find_files(loaded.spec, loaded.base)
+    labelers = labelers_of(loaded.spec, loaded.base)
     with (
         tempfile.TemporaryDirectory(prefix="mixproof-inspect-") as folder,
         stage_progress(stages_of(loaded.spec, "inspect")) as progress,
@@ -56,16 +65,36 @@ def inspect(
     ):
         store = Store(Path(folder))
         parts, files = split_by_columns(loaded.spec, files, store, cluster)
-        tried = try_steps(parts, files, store, cluster, rate, texts)
+        found = read_on_trial(parts, files, store, cluster, rate)
+        tried = tried_steps(found, store, rate, texts)
+        labels = label_distributions(parts, found, labelers, store, cluster)
     if as_json:
-        emit_json(inspect_json(tried, rate))
+        emit_json(inspect_json(tried, rate, labels))
         return
     for name, source_tried in tried.items():
         print_source(name, source_tried)
+        print_labels(labels.get(name, {}))
 
 
-def inspect_json(tried: Mapping[str, StepTrial], rate: Fraction) -> dict[str, object]:
+def label_distributions(
+    spec: Spec,
+    sources: Mapping[str, SourceDocuments],
+    labelers: Mapping[str, Mapping[str, Labeler]],
+    store: Store,
+    cluster: Cluster,
+) -> dict[str, dict[str, Distribution]]:
+    """What values the labels of each source have, by column."""
+    own = {name: labelers.get(whole_of(spec, name), {}) for name in sources}
+    check_fields(spec, sources)
+    paths = label_sources(sources, own, store, cluster)
+    return {name: distributions(store, columns_of(found), paths[name]) for name, found in own.items() if found}
+
+
+def inspect_json(
+    tried: Mapping[str, StepTrial], rate: Fraction, labels: Mapping[str, Mapping[str, Distribution]] | None = None
+) -> dict[str, object]:
     """The JSON form of a trial; shares refer to the documents and bytes that enter the source's first step."""
+    known = labels or {}
     sources = {
         name: {
             "rejected": dict(one.rejected),
@@ -74,6 +103,7 @@ def inspect_json(tried: Mapping[str, StepTrial], rate: Fraction) -> dict[str, ob
             "kept": one.kept.model_dump(),
             "steps": [_step_json(one, row) for row in one.rows],
             "doubts": list(one.doubts),
+            **({"labels": {column: asdict(each) for column, each in known[name].items()}} if name in known else {}),
         }
         for name, one in tried.items()
     }
@@ -117,6 +147,20 @@ def print_source(name: str, tried: StepTrial) -> None:
     for (step, reason), samples in tried.samples.items():
         print_samples(samples, f"[bold]{escape(step)} {escape(reason)}[/]")
     stdout.print()
+
+
+def print_labels(labels: Mapping[str, Distribution]) -> None:
+    """Print the values of each label."""
+    for column, found in labels.items():
+        about = f"label {escape(column)}: {count(found.documents)} documents, {count(found.unlabelled)} without a value"
+        stdout.print(about, soft_wrap=True)
+        if found.quantiles:
+            stdout.print("  " + ", ".join(f"{percent}%: {value:g}" for percent, value in found.quantiles.items()))
+        if found.values:
+            shown = ", ".join(f"{escape(value)} {count(number)}" for value, number in found.values.items())
+            stdout.print(f"  {shown}{', ...' if found.distinct > len(found.values) else ''}", soft_wrap=True)
+    if labels:
+        stdout.print()
 
 
 def print_samples(samples: Sequence[Sample], head: str = "") -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, field_serializer
+from pydantic import Discriminator, Field, StrictBool, Tag, field_serializer
 
 from mixproof.mixtures.values.quantities import ByteCount, Share, exact_string
 from mixproof.mixtures.values.spec_part import SpecPart
 from mixproof.mixtures.values.whole_numbers import ExpansionRatio
+
+from .labels import Label, LabelName
+from .split import SplitAxis
 
 
 class Step(SpecPart):
@@ -27,6 +30,12 @@ class Step(SpecPart):
         return _exact(options)
 
 
+SplitBy = Annotated[
+    Annotated[tuple[SplitAxis, ...], Tag("cells"), Field(min_length=1)] | Annotated[str, Tag("column")],
+    Discriminator(lambda value: "cells" if isinstance(value, list | tuple) else "column"),
+]
+
+
 class Source(SpecPart):
     """A named corpus."""
 
@@ -42,12 +51,25 @@ class Source(SpecPart):
     """Field that holds the text."""
     id: str = "id"
     """Field that holds the document id, if a record has one; a dot selects a nested field, as in `meta.url`."""
-    split_by: str | None = None
-    """Column by which the source is split: each value becomes a source, such as `english/high`."""
+    labels: dict[LabelName, Label] = Field(default={})
+    """Values added to the documents, by name; they replace labels of the same name for all sources."""
+    split_by: SplitBy | None = None
+    """What the source is split by; each part becomes a source, such as `english/high`. A label or a column, a
+    `{score: ..., quantiles: ...}`, or a list of these, which are crossed."""
     steps: tuple[Step, ...] = ()
     """Formatters and filters, applied in this order. Default: none."""
     keep_dropped: StrictBool = False
     """Store the texts of the documents that steps drop too, in `dropped.parquet`. Execution, not identity."""
+
+    @property
+    def split_column(self) -> str | None:
+        """The column by which records are divided among parts when they are read."""
+        return self.split_by if isinstance(self.split_by, str) else None
+
+    @property
+    def axes(self) -> tuple[SplitAxis, ...]:
+        """By what documents are divided into cells after deduplication; empty: they are not."""
+        return self.split_by if isinstance(self.split_by, tuple) else ()
 
 
 class OnBadRecord(SpecPart):

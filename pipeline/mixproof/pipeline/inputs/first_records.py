@@ -62,7 +62,7 @@ def check_first_records(spec: Spec, files: Mapping[str, Sequence[InputFile]]) ->
 
 def named_fields(source: Source) -> dict[str, str]:
     """The fields that a spec says a source's records have, by key: without one, a step would drop every document."""
-    named = {"split_by": source.split_by} | {
+    named = {"split_by": source.split_column} | {
         f"steps[{index}].{step.name}.field": step.options.get("field")
         for index, step in enumerate(source.steps)
         if step.name != "datatrove"

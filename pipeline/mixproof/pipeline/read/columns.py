@@ -23,4 +23,13 @@ def check_columns(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> None:
         source = spec.sources[name]
         first = next((file for file in inputs if file.format == "parquet" and not is_remote(file.url)), None)
         if first is not None and Path(first.url).is_file():
-            check_parquet(first.url, text=source.text, id_=source.id, fields=named_fields(source))
+            check_parquet(
+                first.url, text=source.text, id_=source.id, fields=named_fields(source) | _fields_of_axes(spec, name)
+            )
+
+
+def _fields_of_axes(spec: Spec, name: str) -> dict[str, str]:
+    """The fields by which a source is divided; files of other formats are known to lack one when they have been read."""
+    labels = spec.labels_of(name)
+    fields = [labels[axis.column].field for axis in spec.sources[name].axes if axis.column in labels]
+    return {f"split_by[{index}]": field.name for index, field in enumerate(fields) if field is not None}

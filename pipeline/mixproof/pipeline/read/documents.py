@@ -65,6 +65,8 @@ class SourceDocuments:
     """`read`, then one row per step; sums over the shards."""
     lists: tuple[RemovalList, ...] = ()
     """Of the shards that rejected records or dropped documents."""
+    tasks: tuple[ReadTask, ...] = ()
+    """How each shard was read."""
 
 
 def read_sources(
@@ -181,7 +183,8 @@ def _source(
     check_chain(ledger, source=name)
     recorded = write_inputs(inputs, records_of, sha256, store)
     assert recorded.records == ledger[0].documents_in
-    return SourceDocuments(name, recorded, tuple(shards), ledger, tuple(lists))
+    tasks = tuple(task for task, _ in done)
+    return SourceDocuments(name, recorded, tuple(shards), ledger, tuple(lists), tasks)
 
 
 def _lists(receipt: Receipt, file: str | None, first_record: int) -> Iterator[RemovalList]:

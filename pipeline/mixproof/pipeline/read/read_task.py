@@ -62,7 +62,7 @@ def read_tasks(
     plans: Sequence[ShardPlan], source: Source, sha256: Mapping[str, str], limits: Limits = NO_OTHER_LIMITS
 ) -> Iterator[ReadTask]:
     """Make the tasks for a source's planned shards; `sha256` is by URL."""
-    value = source.value if isinstance(source, SplitSource) else None
+    value = _value_in_column(source)
     digest = steps_digest(source.steps)
     for plan, key in zip(plans, read_keys(plans, source, sha256, limits), strict=True):
         yield ReadTask(
@@ -73,7 +73,7 @@ def read_tasks(
             source.steps,
             source.keep_dropped,
             limits,
-            source.split_by,
+            source.split_column,
             value,
             tuple(sha256[file.url] for file in plan.files),
             digest,
@@ -113,10 +113,18 @@ def _config(form: Format, compression: Compression | None, source: Source, limit
         config["keep_dropped"] = True
     if limits != NO_OTHER_LIMITS:
         config["limits"] = limits.identity()
-    value = source.value if isinstance(source, SplitSource) else None
+    value = _value_in_column(source)
     if value is not None:
-        config["part"] = [source.split_by, value]
+        config["part"] = [source.split_column, value]
     return config
+
+
+def _value_in_column(source: Source) -> str | None:
+    """The value of a part in the column by which its source is split; None if every record is read."""
+    if source.split_column is None or not isinstance(source, SplitSource):
+        return None
+    assert isinstance(source.value, str), "only cells have several values"
+    return source.value
 
 
 def _reader_identity(kind: Format) -> dict[str, object]:

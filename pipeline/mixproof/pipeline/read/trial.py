@@ -69,11 +69,23 @@ def try_steps(
     spec: Spec, files: Mapping[str, tuple[InputFile, ...]], store: Store, cluster: Cluster, rate: Fraction, samples: int
 ) -> dict[str, StepTrial]:
     """Run the steps of every source on a share of its documents; return up to `samples` texts for each reason."""
-    whole = rate == 1
+    return tried_steps(read_on_trial(spec, files, store, cluster, rate), store, rate, samples)
+
+
+def read_on_trial(
+    spec: Spec, files: Mapping[str, tuple[InputFile, ...]], store: Store, cluster: Cluster, rate: Fraction
+) -> dict[str, SourceDocuments]:
+    """Read a share of the documents of every source, with those that steps drop."""
     sources = {name: _on_trial(source, rate) for name, source in spec.sources.items()}
     update = {"sources": sources, "on_bad_record": OnBadRecord(reject=Fraction(1))}
-    found = read_sources(spec.model_copy(update=update), files, store, cluster)
-    return {name: _tried(source, store, samples, whole=whole) for name, source in found.items()}
+    return read_sources(spec.model_copy(update=update), files, store, cluster)
+
+
+def tried_steps(
+    sources: Mapping[str, SourceDocuments], store: Store, rate: Fraction, samples: int
+) -> dict[str, StepTrial]:
+    """Say what the steps of sources on trial did, with up to `samples` texts for each reason."""
+    return {name: _tried(source, store, samples, whole=rate == 1) for name, source in sources.items()}
 
 
 def _on_trial(source: Source, rate: Fraction) -> Source:

@@ -93,7 +93,7 @@ def _find_values(
     for plan in plan_shards(files, shard_bytes):
         source = spec.sources[plan.source].model_copy(update={"steps": (), "keep_dropped": False})
         task = read_task(plan, source, sha256, spec.limits)
-        key = stage_key(STAGE, VERSION, {"column": source.split_by}, [task.key])
+        key = stage_key(STAGE, VERSION, {"column": source.split_column}, [task.key])
         searches[plan.source].append(_Search(key, task))
 
     def calls(missing: dict[str, _Search]) -> list[tuple[object, ...]]:

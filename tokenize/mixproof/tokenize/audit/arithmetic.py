@@ -15,6 +15,7 @@ from itertools import pairwise
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.manifest import HeldoutRecord, Manifest, MatrixRow, SourceRecord, SplitRecord
 
+from .cells import CELLS, check_cells, wholes_of
 from .report import Checks, Equation
 
 READ, DEDUP, PARAGRAPHS, SPLIT, ENCODE = "read", "dedup", "paragraphs", "split", "encode"
@@ -29,7 +30,8 @@ def check_arithmetic(manifest: Manifest, checks: Checks) -> None:
         _check_split(source, at)
         for stage, split in (("train", source.train), ("heldout", source.heldout)):
             _check_dataset(split, at.at(stage=stage))
-    _check_matrix(manifest.dedup_matrix, manifest.sources, checks)
+    check_cells(manifest, checks)
+    _check_matrix(manifest.dedup_matrix, wholes_of(manifest), checks)
     _check_totals(manifest, checks)
     tokenizer = manifest.tokenizer
     checks.true(
@@ -64,7 +66,7 @@ def _check_row(row: StageRow, checks: Checks) -> None:
     equation: Equation = "E1" if row.stage == READ else "E2"
     checks.equal(equation, "documents", row.documents_in, row.documents_out + documents)
     checks.equal("E2", "bytes", row.bytes_in + row.bytes_added, row.bytes_out + dropped_bytes + row.bytes_removed)
-    if row.stage in (READ, DEDUP, SPLIT, ENCODE):
+    if row.stage in (READ, DEDUP, CELLS, SPLIT, ENCODE):
         checks.equal("E2", "bytes added or removed", 0, row.bytes_added + row.bytes_removed)
     if row.stage == PARAGRAPHS:
         checks.equal("E2", "bytes added by cutting", 0, row.bytes_added)

@@ -35,6 +35,7 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.task_progress import OnProgress, TaskProgress
 
 from .arithmetic import ENCODE, check_arithmetic
+from .cells import CELL, Bounds, cells_of, check_labels, labels_in, outside_cell
 from .checksums import check_file, is_inside
 from .cuts import check_cuts
 from .dataset import check_part, load_megatron, open_part
@@ -63,6 +64,10 @@ class _Source:
     name: str
     record: SourceRecord
     inputs: Inputs | None
+    cell: tuple[Bounds, ...] = ()
+    """If it is a cell: what its documents have in common."""
+    labels: tuple[str, ...] = ()
+    """The labels of its documents."""
     texts: pa.Table | None = None
     heldout_rows: list[pa.Table] = field(default_factory=list)
     heldout_positions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -111,8 +116,15 @@ def audit_build(
         return checks.report(depth)
     check_spec(manifest, checks.at(file=str(manifest_path)))
     check_arithmetic(manifest, checks.at(file=str(manifest_path)))
+    cells = cells_of(manifest)
     sources = [
-        _Source(name, record, check_inputs(root, record.inputs, checks.at(source=name)))
+        _Source(
+            name,
+            record,
+            check_inputs(root, record.inputs, checks.at(source=name)),
+            cells.get(name, ()),
+            labels_in(manifest.spec, name),
+        )
         for name, record in manifest.sources.items()
     ]
     if depth == "arithmetic":
@@ -173,10 +185,20 @@ def _check_heldout(root: Path, tokenizer: _Tokenizer, sources: Sequence[_Source]
             rows, done = _check_files(root, part, tokenizer.record, here, check_rows, reencode)
             reencoded += done
             if rows is not None:
+                _check_heldout_labels(source, rows, here)
                 source.heldout_rows.append(rows)
         if len(source.heldout_rows) == len(heldout.datasets):
             source.heldout_positions = check_set(source.record, source.texts, source.heldout_rows, source.inputs, at)
     return reencoded
+
+
+def _check_heldout_labels(source: _Source, rows: pa.Table, checks: Checks) -> None:
+    """Check the labels of a held-out part; those of an imported set are not known."""
+    if source.record.heldout.imported_from is not None:
+        return
+    if check_labels(rows.schema, source.labels, source.cell, checks) and source.cell:
+        outside = int(outside_cell(rows, source.cell).sum())
+        checks.equal("E4", f"documents without {CELL}", 0, outside)
 
 
 def _reencode_heldout(tokenizer: _Tokenizer, texts: pa.Table | None) -> Reencode | None:
@@ -203,7 +225,7 @@ def _check_train(
             part,
             _Tokenizer(tokenizer.record, None) if source.is_adopted else tokenizer,
             source.inputs,
-            Withheld(source.heldout_positions, hashes),
+            Withheld(source.heldout_positions, hashes, source.cell, source.labels),
             checks.at(source=source.name, stage="train", shard=part.prefix).location,
         )
         for source in sources

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.manifest import InputsRecord
 
+from .cells import LABEL, LABEL_KINDS
 from .report import Checks
 from .rows import check_parquet
 
@@ -82,12 +83,20 @@ def read_table(
 
 
 def check_columns(schema: pa.Schema, columns: dict[str, str], checks: Checks) -> bool:
-    """Whether a Parquet file has exactly these columns in this order; 64-bit offsets (`large_` types) are accepted."""
-    found = {name: str(kind).removeprefix("large_") for name, kind in zip(schema.names, schema.types, strict=True)}
+    """Whether a Parquet file has exactly these columns in this order; 64-bit offsets (`large_` types) are accepted.
+
+    After them may come columns of labels.
+    """
+    kinds = zip(schema.names, schema.types, strict=True)
+    found = {name: str(kind).removeprefix("large_") for name, kind in kinds if not name.startswith(LABEL)}
+    labels = {str(schema.field(name).type) for name in schema.names if name.startswith(LABEL)}
+    if labels:
+        checks.equal("schema", "kinds of labels", [], sorted(labels - set(LABEL_KINDS)))
     return checks.true("schema", list(found.items()) == list(columns.items()), f"{columns}", f"{found}")
 
 
 def check_nulls(table: pa.Table | pa.RecordBatch, checks: Checks) -> bool:
-    """Whether no value is null."""
-    nulls = [name for name in table.schema.names if table.column(name).null_count]
+    """Whether no value is null, except of labels."""
+    names = [name for name in table.schema.names if not name.startswith(LABEL)]
+    nulls = [name for name in names if table.column(name).null_count]
     return checks.equal("schema", "columns with nulls", [], nulls)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.manifest import DatasetRecord
 
+from .cells import CELL, Bounds, check_labels, outside_cell
 from .inputs import Inputs, check_columns, check_nulls
 from .report import Checks, Equation
 
@@ -42,6 +43,10 @@ class Withheld:
     """Positions of the source's own held-out documents in the source, ascending."""
     hashes: pa.Array | None
     """Text hashes of all held-out sets; None if the spec turns decontamination off."""
+    cell: tuple[Bounds, ...] = ()
+    """If the source is a cell: what its documents have in common."""
+    labels: tuple[str, ...] = ()
+    """Labels that its documents have."""
 
 
 @dataclass
@@ -82,6 +87,8 @@ def check_provenance(
         with pq.ParquetFile(path) as file:
             if not check_columns(file.schema_arrow, COLUMNS, checks):
                 return None
+            if not check_labels(file.schema_arrow, withheld.labels, withheld.cell, checks):
+                return None
             for batch in file.iter_batches(BATCH_ROWS):
                 batch.validate(full=True)
                 if not batch.num_rows:
@@ -93,7 +100,7 @@ def check_provenance(
         checks.true("schema", False, "a Parquet file", str(error).splitlines()[0])
         return None
     checks.equal("E6", "documents in the provenance", part.documents, rows.documents)
-    for rule, equation in RULES.items():
+    for rule, equation in (RULES | ({CELL: "E4"} if withheld.cell else {})).items():
         checks.true(equation, rule not in rows.violations, rule, rows.violations.get(rule, ""))
     return rows
 
@@ -151,5 +158,7 @@ def _check_batch(
     if withheld.hashes is not None:
         shared = pc.is_in(batch["text_xxh128"], value_set=withheld.hashes).to_numpy(zero_copy_only=False)
         forbid(CLEAN, shared, document_of)
+    if withheld.cell:
+        forbid(CELL, outside_cell(batch, withheld.cell), document_of)
     rows.documents += size
     rows.text_bytes += int(batch["text_bytes"].to_numpy().sum())

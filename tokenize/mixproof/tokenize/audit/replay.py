@@ -31,6 +31,7 @@ from mixproof.ledger.manifest import DatasetRecord, Manifest, SourceRecord, read
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.source import Limits, Source
 from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.split_sources import whole_of
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.paragraphs.cutting import cut_text
@@ -64,6 +65,8 @@ class Replay:
     store: Store
     manifest_path: str
     source: str
+    parts: tuple[str, ...]
+    """Sources of the manifest whose documents come from these files: the source, or all of its cells."""
     files: tuple[InputFile, ...]
     spec: Source
     limits: Limits
@@ -116,24 +119,39 @@ def replay_build(
     manifest = read_manifest(manifest_path)
     checks = Checks()
     calls = []
-    for name, source in manifest.sources.items():
-        if spec.sources[name].megatron is not None:
+    groups = _groups(spec, manifest)
+    for name, parts in groups.items():
+        source = manifest.sources[parts[0]]
+        if spec.sources[parts[0]].megatron is not None:
             continue
         if any(POISON in row.dropped for row in source.ledger):
             raise RequestError(
                 f"source {name}: some documents crashed the process that read them, so it cannot be replayed; "
                 "audit this build with --depth bytes"
             )
-        for batch in share_tasks(files[name], lambda file: file.bytes, most_bytes=TASK_BYTES, most_items=TASK_FILES):
-            calls.append((Replay(store, str(manifest_path), name, batch, spec.sources[name], spec.limits, share),))
-    rows: dict[str, list[tuple[StageRow, ...]]] = {name: [] for name in manifest.sources}
+        for batch in share_tasks(
+            files[parts[0]], lambda file: file.bytes, most_bytes=TASK_BYTES, most_items=TASK_FILES
+        ):
+            given = spec.sources[parts[0]]
+            calls.append((Replay(store, str(manifest_path), name, parts, batch, given, spec.limits, share),))
+    rows: dict[str, list[tuple[StageRow, ...]]] = {name: [] for name in groups}
     for (call,), done in zip(calls, cluster.run(replay_files, calls, label="replay"), strict=True):
         checks.merge([done.checks])
         rows[call.source].append(done.rows)
     if share == ALL:
-        for name, source in manifest.sources.items():
-            _check_rows(source, rows[name], checks.at(file=str(manifest_path), source=name))
+        for name, parts in groups.items():
+            for part in parts:
+                _check_rows(manifest.sources[part], rows[name], checks.at(file=str(manifest_path), source=part))
     return checks.report("replay")
+
+
+def _groups(spec: Spec, manifest: Manifest) -> dict[str, tuple[str, ...]]:
+    """The sources that are read as one: each source alone, and all cells of a divided one, which share its account."""
+    groups: dict[str, tuple[str, ...]] = {}
+    for name in manifest.sources:
+        whole = whole_of(spec, name) if spec.sources[name].axes else name
+        groups[whole] = (*groups.get(whole, ()), name)
+    return groups
 
 
 def _check_rows(source: SourceRecord, found: Sequence[tuple[StageRow, ...]], checks: Checks) -> None:
@@ -156,12 +174,16 @@ def replay_files(task: Replay) -> Replayed:
     """Replay some raw files of a source (Ray task)."""
     store = task.store
     manifest = read_manifest(Path(task.manifest_path))
-    source = manifest.sources[task.source]
+    sources = [manifest.sources[name] for name in task.parts]
+    source = sources[0]
     checks = Checks()
     at = checks.at(source=task.source, stage="replay")
     recorded = _recorded_files(store, source)
     names = {file.name for file in task.files}
-    documents, cuts = _documents(store, source, names, task.share), read_cuts(store, source, names)
+    documents = {
+        place: found for each in sources for place, found in _documents(store, each, names, task.share).items()
+    }
+    cuts = read_cuts(store, source, names)
     steps = make_steps(task.spec.steps)
     counts = _Counts()
     encode = _Encoder(store, manifest, at)

@@ -122,7 +122,7 @@ def _rows(store: Store, parts: Sequence[DatasetRecord]) -> Iterator[pa.Table]:
         path = _present(store, part.provenance)
         _compare(part.provenance, part.provenance_sha256, content_sha256(path))
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROW_GROUP):
+            for batch in file.iter_batches(ROW_GROUP, columns=SCHEMA.names):
                 yield pa.Table.from_batches([batch], schema=SCHEMA)
 
 

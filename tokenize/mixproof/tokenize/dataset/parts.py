@@ -9,10 +9,11 @@ gave which key, so an unchanged part is found without reading its rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +27,11 @@ from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.store import Attempt, Receipt, Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.columns import array_of, read_whole
+from mixproof.pipeline.labels.columns_of_rows import LabelledSource
 from mixproof.tokenize.shard_tokens import PROVENANCE, TOKENS, EncodedShard
 
 from .indexed import token_dtype, write_index
-from .provenance import SCHEMA, Slice, TableWriter, digest_rows, read_part
+from .provenance import Slice, TableWriter, digest_rows, read_part, schema_with
 
 STAGE = "encode"
 """The folder of parts in the store. The tokens of single shards are in another one (`shard_tokens.py`)."""
@@ -50,6 +52,8 @@ class Part:
     """`<source>-<split>-00000`."""
     source: str
     slices: tuple[Slice, ...]
+    labels: LabelledSource | None = None
+    """Labels of the source's documents, if it has any."""
 
 
 def plan_parts(shards: Sequence[EncodedShard], store: Store, part_tokens: int) -> list[tuple[Slice, ...]]:
@@ -99,6 +103,7 @@ def make_datasets(
     cluster: Cluster,
     *,
     part_bytes: int = PART_BYTES,
+    labels: Mapping[tuple[str, str], LabelledSource] = MappingProxyType({}),
 ) -> list[tuple[DatasetRecord, ...]]:
     """Make the parts of several sources at once.
 
@@ -108,6 +113,7 @@ def make_datasets(
         store: where the parts go.
         cluster: runs the tasks.
         part_bytes: maximum size of a part's `.bin`, in bytes.
+        labels: by (source, `train` or `heldout`), the labels that their provenance has.
 
     Returns:
         The parts of each entry of `splits`, in order.
@@ -118,7 +124,7 @@ def make_datasets(
     part_tokens = part_bytes // token_dtype(tokenizer.vocab_size).itemsize
     planned = [
         [
-            Part(f"{source}-{split}-{index:05d}", source, slices)
+            Part(f"{source}-{split}-{index:05d}", source, slices, labels.get((source, split)))
             for index, slices in enumerate(plan_parts(shards, store, part_tokens))
         ]
         for source, split, shards in splits
@@ -155,8 +161,19 @@ def _make_parts(
 
 
 def _memo_key(part: Part, tokenizer: TokenizerRecord) -> str:
-    config = {"name": part.name, "tokenizer": tokenizer.sha256, "eod_id": tokenizer.eod_id, "encode": STAGE_VERSION}
+    config: dict[str, object] = {
+        "name": part.name,
+        "tokenizer": tokenizer.sha256,
+        "eod_id": tokenizer.eod_id,
+        "encode": STAGE_VERSION,
+    }
+    if part.labels is not None:
+        config["labels"] = [_label_columns(part.labels), [shard.plain() for shard in part.labels.shards]]
     return stage_key(ASSEMBLE, ASSEMBLE_VERSION, config, [piece.plain() for piece in part.slices])
+
+
+def _label_columns(labels: LabelledSource) -> list[list[str]]:
+    return [[column.name, column.kind] for column in labels.columns]
 
 
 def _recall(store: Store, memos: Sequence[str]) -> dict[str, Receipt]:
@@ -188,16 +205,18 @@ def assemble_part(store: Store, memo: str, part: Part, tokenizer: TokenizerRecor
     Raises:
         AccountError: when E5 does not hold.
     """
-    groups = read_part(store, part.slices, PROVENANCE)
+    groups = read_part(store, part.slices, PROVENANCE, part.labels)
     held = list(islice(groups, HELD_GROUPS))
     rows = digest_rows(chain(held, groups))
-    config = {"name": part.name, "tokenizer": tokenizer.sha256, "eod_id": tokenizer.eod_id}
+    config: dict[str, object] = {"name": part.name, "tokenizer": tokenizer.sha256, "eod_id": tokenizer.eod_id}
+    if part.labels is not None:
+        config["labels"] = _label_columns(part.labels)
     key = stage_key(STAGE, STAGE_VERSION, config, rows)
     receipt = store.receipt(STAGE, key)
     is_new = receipt is None
     if receipt is None:
         with store.attempt(STAGE, key) as attempt:
-            again = held if len(held) < HELD_GROUPS else read_part(store, part.slices, PROVENANCE)
+            again = held if len(held) < HELD_GROUPS else read_part(store, part.slices, PROVENANCE, part.labels)
             receipt = _write_part(store, part, again, token_dtype(tokenizer.vocab_size), attempt)
     with store.attempt(ASSEMBLE, memo) as attempt:
         attempt.commit(facts={"key": key})
@@ -212,7 +231,7 @@ def _write_part(
     attempt: Attempt,
 ) -> Receipt:
     lengths: list[NDArray[np.int32]] = []
-    with TableWriter(attempt.path(f"{part.name}.parquet"), SCHEMA) as provenance:
+    with TableWriter(attempt.path(f"{part.name}.parquet"), schema_with(part.labels)) as provenance:
         for rows in row_groups:
             provenance.write(rows)
             lengths.append(array_of(rows["tokens"]))

@@ -2,7 +2,8 @@
 
 Columns, in order: `document` (int64, from 0 in each part), `file` (path below the glob's fixed prefix), `record`
 (int64, index in the whole file, from 0), `id` (`<file>#<record>` if the record has none), `text_xxh128` (32 hexadecimal
-digits), `text_bytes` (int64, UTF-8), `tokens` (int32, EOD included).
+digits), `text_bytes` (int64, UTF-8), `tokens` (int32, EOD included). Where a source has labels, a column
+`label.<name>` for each follows, null for documents without a value.
 
 When a shard is encoded, its file and first record are not known yet, because equal shards share one output. It is
 written with the same columns except `document`, with nulls for an unknown `file` and `id` (the open form). Before
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import array_of, column_of, numbers
+from mixproof.pipeline.labels.columns_of_rows import PREFIX, LabelledSource
 
 ROW_GROUP = 65_536
 """Rows per row group in every provenance file."""
@@ -128,26 +130,38 @@ def _close(rows: pa.Table, piece: Slice) -> pa.Table:
     )
 
 
-def read_part(store: Store, slices: Iterable[Slice], name: str) -> Iterator[pa.Table]:
-    """The rows of a part, of `SCHEMA`, in row groups.
+def schema_with(labels: LabelledSource | None) -> pa.Schema:
+    """`SCHEMA`, with the columns of labels."""
+    return pa.schema([*SCHEMA, *(column.field for column in labels.columns)]) if labels is not None else SCHEMA
+
+
+def read_part(
+    store: Store, slices: Iterable[Slice], name: str, labels: LabelledSource | None = None
+) -> Iterator[pa.Table]:
+    """The rows of a part, of `SCHEMA` with the columns of labels, in row groups.
 
     Args:
         store: the store of the shards.
         slices: the slices of the part, in order.
         name: name of the provenance file in each shard's folder.
+        labels: those of the part's documents, if its source has labels.
     """
     document = 0
     for rows in regroup(table for piece in slices for table in read_slice(store.path(f"{piece.folder}/{name}"), piece)):
         documents = numbers(np.arange(document, document + rows.num_rows, dtype=np.int64))
         document += rows.num_rows
-        yield pa.table([documents, *rows.columns], schema=SCHEMA)
+        columns = [] if labels is None else labels.of_rows(store, rows).combine_chunks().columns
+        yield pa.table([documents, *rows.columns, *columns], schema=schema_with(labels))
 
 
 def digest_rows(row_groups: Iterable[pa.Table]) -> str:
     """SHA-256 of the values of all rows; equal row groups give equal digests."""
     digest = hashlib.sha256()
     for rows in row_groups:
-        for values in rows.columns:
+        for name, values in zip(rows.column_names, rows.columns, strict=True):
+            if name.startswith(PREFIX):
+                digest.update(array_of(pc.cast(pc.is_valid(values), pa.uint8())).tobytes())
+                values = pc.drop_null(values)
             if pa.types.is_string(values.type):
                 lengths = array_of(pc.binary_length(values))
                 digest.update(np.ascontiguousarray(lengths, np.int32).data)

@@ -162,7 +162,9 @@ def _draw_of(receipt: Receipt, plan: _Plan, source: str) -> Draw:
 def _write_draw(store: Store, plan: _Plan, source: str) -> Receipt:
     dataset = plan.dataset
     indexes = [_checked_index(store, part, source) for part in dataset.datasets]
-    provenance = pa.concat_tables(pq.read_table(store.path(part.provenance)) for part in dataset.datasets)
+    provenance = pa.concat_tables(
+        pq.read_table(store.path(part.provenance), columns=SCHEMA.names) for part in dataset.datasets
+    )
     lengths = np.concatenate([index.lengths for index in indexes])
     _check_provenance(provenance, lengths, source)
     chosen = choose_documents(provenance["text_xxh128"], lengths.astype(np.int64), plan.tokens, nearest=plan.cut)

@@ -1,0 +1,86 @@
+"""The block `labels` of a spec: values that are added to documents, by which a source can then be split."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from mixproof.mixtures.values.spec_part import SpecPart
+
+LABEL_NAME_RULE = "use letters, digits, dots, dashes and underscores, and start with a letter, digit or underscore"
+LABEL_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
+LabelName = Annotated[str, Field(pattern=LABEL_NAME, max_length=100)]
+"""Names of labels, which are also names of columns."""
+CONFIDENCE = ".confidence"
+"""A label that is the most probable of several also has this column: its probability."""
+
+
+def _pattern(text: str) -> str:
+    try:
+        groups = re.compile(text).groups
+    except re.error as error:
+        raise ValueError(f"not a regular expression of Python ({error})") from None
+    if groups > 1:
+        raise ValueError(f"has {groups} groups; use one, whose text is the label, or none, for true and false")
+    return text
+
+
+class LanguageLabel(SpecPart):
+    """The language of a text by fastText's lid.176, and its probability."""
+
+
+class FasttextLabel(SpecPart):
+    """The most probable label of a fastText model and its probability, or the probability of one label."""
+
+    model: str
+    """Path of the model's `.bin` or `.ftz` file."""
+    label: str | None = None
+    """A label of the model, without `__label__`: its probability is the value. Default: the most probable label."""
+
+
+class FieldLabel(SpecPart):
+    """A field of the records."""
+
+    name: str
+    """The field; a dot selects a nested field, as in `meta.score`."""
+    type: Literal["text", "number"] = "text"
+    """`text`: text, whole numbers and truth values are the label, as text. `number`: any number is."""
+
+
+class Label(SpecPart):
+    """One label: exactly one way to find a document's value."""
+
+    language: LanguageLabel | None = None
+    """The language and its probability, by a model that is part of `mixproof[documents]`."""
+    fasttext: FasttextLabel | None = None
+    """What a fastText model says."""
+    regex: Annotated[str, AfterValidator(_pattern)] | None = None
+    """`true` if the expression matches in the text, else `false`; with a group, the text of its first match."""
+    length: Literal["bytes", "characters", "words"] | None = None
+    """The length of the text: UTF-8 bytes, characters, or words between white space."""
+    field: FieldLabel | None = None
+    """A field of the records."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if len(self.kinds) != 1:
+            raise ValueError(f"needs exactly one of {', '.join(f'`{kind}`' for kind in type(self).model_fields)}")
+        return self
+
+    @property
+    def kinds(self) -> list[str]:
+        """The keys that are given."""
+        return [kind for kind in type(self).model_fields if getattr(self, kind) is not None]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the label's values are numbers, to be split by quantiles or edges."""
+        by_field = self.field is not None and self.field.type == "number"
+        return by_field or self.length is not None or (self.fasttext is not None and self.fasttext.label is not None)
+
+    @property
+    def has_confidence(self) -> bool:
+        """Whether the label has a column with its probability."""
+        return self.language is not None or (self.fasttext is not None and self.fasttext.label is None)

@@ -1,0 +1,68 @@
+"""The key `split_by` of a source: by what its documents are divided into cells."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+
+from mixproof.mixtures.values.quantities import exact_string, parse_number
+from mixproof.mixtures.values.spec_part import SpecPart
+from mixproof.mixtures.values.whole_numbers import Quantiles
+
+UNLABELLED = "unlabelled"
+"""The cell of documents that have no value."""
+
+
+def _edge(value: object) -> Fraction:
+    """Parse a number that may be negative."""
+    if isinstance(value, str) and value.strip().startswith("-"):
+        return -parse_number(value.strip()[1:])
+    if isinstance(value, int | float | Fraction | Decimal) and value < 0:
+        return -parse_number(-value)
+    return parse_number(value)
+
+
+Edge = Annotated[
+    Fraction,
+    PlainValidator(_edge),
+    PlainSerializer(lambda value: ("-" if value < 0 else "") + exact_string(abs(value)), when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?[0-9]"}]}),
+]
+
+
+class SplitAxis(SpecPart):
+    """One division of a source's documents: by the values of a label, or by the ranges of a number."""
+
+    label: str | None = None
+    """A label, or else a field of the records: each of its values makes a cell."""
+    score: str | None = None
+    """A label that is a number, or else a field of the records; needs `quantiles` or `edges`."""
+    quantiles: Quantiles | None = None
+    """Number of cells with equally many documents; documents with equal values are in the same cell."""
+    edges: tuple[Edge, ...] | None = Field(None, min_length=1)
+    """Ascending bounds between cells; a document with the value of a bound is in the cell above it."""
+    missing: Literal["unlabelled", "error"] = "unlabelled"
+    """Documents without a value: a cell of their own, named `unlabelled`, or an error."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.label is None) == (self.score is None):
+            raise ValueError("needs exactly one of `label` and `score`")
+        if self.label is not None and (self.quantiles is not None or self.edges is not None):
+            raise ValueError("`quantiles` and `edges` divide a number; write `score` instead of `label`")
+        if self.score is not None and (self.quantiles is None) == (self.edges is None):
+            raise ValueError(f"`score: {self.score}` needs exactly one of `quantiles` and `edges`")
+        if self.edges is not None and any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError("`edges` must ascend, each one once")
+        return self
+
+    @property
+    def column(self) -> str:
+        """Name of the label or field whose values decide."""
+        column = self.label if self.label is not None else self.score
+        assert column is not None, "one of both is given"
+        return column

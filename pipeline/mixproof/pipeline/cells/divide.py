@@ -1,0 +1,181 @@
+"""Divide sources into cells: after deduplication, each cell takes the place of its source.
+
+A source is read and deduplicated as one, because exact quantiles are those of the documents that are left, and a
+document must not change its cell with the copy of it that stays. Then a cell is the source's shards with the bitmap of
+its documents, so no text is written again. Its account starts with the rows of its source; the row `cells` drops what
+is in other cells, as `of_another_part`. So it closes from the raw records on, and the cells of a source add up to what
+came into that row. Labels are those of the texts as they are encoded: after paragraphs have been cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from mixproof.ledger.account import Count, StageRow
+from mixproof.ledger.errors import AccountError, RequestError
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.manifest import AxisRecord, CellsRecord
+from mixproof.ledger.receipts import Receipts
+from mixproof.ledger.store import Receipt
+from mixproof.mixtures.split_sources import Value, part_name
+from mixproof.pipeline.bitmap import Bitmap, bitmap_of
+from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
+from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.selection import Selection
+from mixproof.pipeline.read.shards import DOCUMENTS
+from mixproof.pipeline.record import OTHER_PART
+
+from .assign import Assignment, assign_shards, bitmap_file, names_of
+from .axis import Axis, category_axis, number_axis
+from .survey import STAGE, VERSION, Surveyed, numbers_file, survey_shards
+
+Work = TypeVar("Work", Surveyed, Assignment)
+LabelPaths = Sequence[Mapping[str, str]]
+"""For each shard of a source the file of each label."""
+
+
+@dataclass(frozen=True)
+class Divided:
+    """A source in cells."""
+
+    values: tuple[Value, ...]
+    """What its parts are named by; only cells with documents are parts."""
+    sources: dict[str, SourceDocuments]
+    """By name of the part."""
+    keep: dict[str, tuple[Bitmap | None, ...]]
+    rows: dict[str, StageRow]
+    """The ledger row `cells` of each part."""
+    record: CellsRecord
+
+
+def divide(selection: Selection, name: str, labels: LabelPaths) -> Divided:
+    """Divide one source.
+
+    Args:
+        selection: the documents that deduplication kept.
+        name: of the source.
+        labels: of its shards.
+
+    Raises:
+        RequestError: when documents have no value and the spec wants that to be an error, or none has one.
+        AccountError: E4, when the cells do not add up to the source.
+    """
+    axes, missing = _axes(selection, name, labels)
+    source, before = selection.sources[name], selection.last_rows[name]
+    assigned = _assign(selection, name, labels, axes)
+    parts: dict[int, list[tuple[int, Bitmap, Count]]] = {}
+    for index, receipt in enumerate(assigned):
+        for cell, documents, size in receipt.facts["cells"]:
+            bitmap = bitmap_of(receipt, documents, bitmap_file(cell))
+            parts.setdefault(cell, []).append((index, bitmap, Count(documents=documents, bytes=size)))
+    values: list[Value] = []
+    sources, rows, counts = {}, {}, {}
+    keep: dict[str, tuple[Bitmap | None, ...]] = {}
+    for cell in sorted(parts):
+        names = names_of(axes, cell)
+        value: Value = names if len(names) > 1 else names[0]
+        part = part_name(name, value)
+        total = sum((count for _, _, count in parts[cell]), Count(documents=0, bytes=0))
+        shards = tuple(replace(source.shards[index], source=part) for index, _, _ in parts[cell])
+        tasks = tuple(source.tasks[index] for index, _, _ in parts[cell])
+        values.append(value)
+        sources[part] = replace(source, name=part, shards=shards, tasks=tasks, lists=())
+        keep[part] = tuple(bitmap for _, bitmap, _ in parts[cell])
+        rows[part] = _row(part, before, total)
+        counts[part] = total
+    record = CellsRecord(
+        axes=tuple(
+            AxisRecord(column=axis.column, cells=axis.cells, edges=axis.edge_texts(), unlabelled=without)
+            for axis, without in zip(axes, missing, strict=True)
+        ),
+        documents=before.documents_out,
+        bytes=before.bytes_out,
+        parts=counts,
+    )
+    _check_sum(name, record)
+    return Divided(tuple(values), sources, keep, rows, record)
+
+
+def _axes(selection: Selection, name: str, labels: LabelPaths) -> tuple[tuple[Axis, ...], list[int]]:
+    """The axes of a source with their cells, and for each the documents that have no value."""
+    source, store = selection.sources[name], selection.store
+    declared = selection.spec.sources[name].axes
+    columns = tuple((axis.column, axis.score is not None) for axis in declared)
+    work: dict[str, Surveyed] = {}
+    keys: list[str] = []
+    for shard, keep, paths in zip(source.shards, selection.keep[name], labels, strict=True):
+        surveyed = Surveyed(shard.documents, keep, tuple(sorted(paths.items())), columns)
+        inputs = [shard.documents_sha256, keep and keep.sha256, sorted(paths.items())]
+        keys.append(stage_key(STAGE, VERSION, {"survey": [list(column) for column in columns]}, inputs))
+        work[keys[-1]] = surveyed
+    receipts = _run(selection, work, survey_shards, "values of labels")
+    axes: list[Axis] = []
+    missing: list[int] = []
+    for index, axis in enumerate(declared):
+        where = selection.spec.where("sources", name, "split_by", index)
+        missing.append(sum(int(receipts[key].facts["missing"][index]) for key in keys))
+        if missing[-1] and axis.missing == "error":
+            raise RequestError(
+                f"{where}: {missing[-1]} of {selection.last_rows[name].documents_out} documents have no value in "
+                f"{axis.column!r}; correct the records, or remove `missing: error` to get a cell of these documents"
+            )
+        if axis.score is None:
+            values: dict[str, int] = {}
+            for key in keys:
+                for value, count in receipts[key].facts["values"][index].items():
+                    values[value] = values.get(value, 0) + count
+            axes.append(category_axis(where, axis, values))
+        else:
+            files = [store.path(f"{STAGE}/{key}/{numbers_file(index)}") for key in keys]
+            axes.append(number_axis(where, axis, [np.load(file, mmap_mode="r") for file in files]))
+    return tuple(axes), missing
+
+
+def _assign(selection: Selection, name: str, labels: LabelPaths, axes: tuple[Axis, ...]) -> list[Receipt]:
+    source = selection.sources[name]
+    config = {"assign": [axis.plain() for axis in axes]}
+    work: dict[str, Assignment] = {}
+    keys: list[str] = []
+    for shard, keep, paths in zip(source.shards, selection.keep[name], labels, strict=True):
+        inputs = [shard.documents_sha256, keep and keep.sha256, sorted(paths.items())]
+        keys.append(stage_key(STAGE, VERSION, config, inputs))
+        path = f"{shard.folder}/{DOCUMENTS}"
+        work[keys[-1]] = Assignment(path, shard.documents, keep, tuple(sorted(paths.items())), axes)
+    receipts = _run(selection, work, assign_shards, "cells")
+    return [receipts[key] for key in keys]
+
+
+def _run(selection: Selection, work: Mapping[str, Work], task: Callable[..., object], label: str) -> Receipts:
+    def calls(missing: dict[str, Work]) -> list[tuple[object, ...]]:
+        return [(selection.store, batch) for batch in in_batches(missing.items(), SHARDS_PER_TASK)]
+
+    return run_missing(selection.store, STAGE, work, calls, task, selection.cluster, label)
+
+
+def _row(part: str, before: StageRow, inside: Count) -> StageRow:
+    others = Count(documents=before.documents_out - inside.documents, bytes=before.bytes_out - inside.bytes)
+    return StageRow(
+        stage=STAGE,
+        documents_in=before.documents_out,
+        documents_out=inside.documents,
+        bytes_in=before.bytes_out,
+        bytes_out=inside.bytes,
+        dropped={OTHER_PART: others} if others.documents else {},
+    ).check(source=part)
+
+
+def _check_sum(source: str, record: CellsRecord) -> None:
+    total = sum(record.parts.values(), Count(documents=0, bytes=0))
+    if (total.documents, total.bytes) != (record.documents, record.bytes):
+        raise AccountError(
+            "E4",
+            f"{record.documents} documents of {record.bytes} bytes",
+            f"{total.documents} documents of {total.bytes} bytes in all cells",
+            source=source,
+            stage=STAGE,
+        )

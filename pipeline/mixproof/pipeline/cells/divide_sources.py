@@ -1,0 +1,96 @@
+"""Label the documents that deduplication kept, and put cells in place of the sources that the spec divides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from mixproof.ledger.account import StageRow
+from mixproof.ledger.manifest import CellsRecord
+from mixproof.mixtures.split_sources import Value, divided_sources, with_parts
+from mixproof.pipeline.labels.columns_of_rows import LabelColumn, LabelledShard, LabelledSource
+from mixproof.pipeline.labels.label_shards import label_sources
+from mixproof.pipeline.labels.labeler import Labeler, columns_of
+from mixproof.pipeline.labels.of_spec import check_fields
+from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.selection import Selection
+from mixproof.pipeline.read.shards import DOCUMENTS
+
+from .divide import LabelPaths, divide
+
+
+@dataclass(frozen=True)
+class DividedSources:
+    """The sources of the rest of a build."""
+
+    selection: Selection
+    """With parts in place of divided sources; the last rows of parts are their rows `cells`."""
+    whole_of: dict[str, str]
+    """The source of each part."""
+    rows: dict[str, StageRow]
+    """The ledger row `cells` of each part."""
+    cells: dict[str, CellsRecord]
+    """By divided source."""
+    labels: dict[str, LabelledSource]
+    """By source; without those that have no labels."""
+    models: dict[str, dict[str, str]]
+    """SHA-256 of the model of each label that has one, by source and label."""
+
+
+def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Labeler]]) -> DividedSources:
+    """Label every source and divide those that the spec says are divided.
+
+    Raises:
+        RequestError: when a label does not fit the documents.
+        SpecError: when cells cannot name parts, or the spec names a part that does not exist.
+        AccountError: when cells do not add up to their source.
+    """
+    spec, divided = selection.spec, divided_sources(selection.spec)
+    if not labelers:
+        return DividedSources(selection, {}, {}, {}, {}, {})
+    check_fields(spec, selection.sources)
+    paths = label_sources(selection.sources, labelers, selection.store, selection.cluster)
+    sources, keep, last = dict(selection.sources), dict(selection.keep), dict(selection.last_rows)
+    whole_of: dict[str, str] = {}
+    cells: dict[str, CellsRecord] = {}
+    rows: dict[str, StageRow] = {}
+    values_of: dict[str, tuple[Value, ...]] = {}
+    for name in divided:
+        result = divide(selection, name, paths[name])
+        values_of[name], cells[name] = result.values, result.record
+        del sources[name], keep[name], last[name]
+        sources, keep, last = sources | result.sources, keep | result.keep, last | result.rows
+        rows |= result.rows
+        whole_of |= dict.fromkeys(result.sources, name)
+    parts = with_parts(spec, values_of)
+    sources = {name: sources[name] for name in parts.sources if name in sources}
+    labels, models = {}, {}
+    for name, source in sources.items():
+        whole = whole_of.get(name, name)
+        if whole in labelers:
+            labels[name] = _labelled(source, labelers[whole], _paths_of(source, selection.sources[whole], paths[whole]))
+            models[name] = {label: each.model_sha256 for label, each in labelers[whole].items() if each.model_sha256}
+    rest = replace(selection, spec=parts, sources=sources, keep=keep, last_rows=last)
+    return DividedSources(rest, whole_of, rows, cells, labels, models)
+
+
+def _paths_of(part: SourceDocuments, whole: SourceDocuments, paths: LabelPaths) -> LabelPaths:
+    """The label files of a part's shards, which are some of its source's, in the same order."""
+    place = {(shard.folder, shard.file, shard.first_record): index for index, shard in enumerate(whole.shards)}
+    return [paths[place[shard.folder, shard.file, shard.first_record]] for shard in part.shards]
+
+
+def _labelled(source: SourceDocuments, labelers: Mapping[str, Labeler], paths: LabelPaths) -> LabelledSource:
+    columns = [LabelColumn(name, kind) for name, kind in columns_of(labelers).items()]
+    shards = [
+        LabelledShard(
+            f"{shard.folder}/{DOCUMENTS}",
+            shard.documents_sha256,
+            shard.file,
+            shard.first_record,
+            shard.records,
+            tuple(sorted(files.items())),
+        )
+        for shard, files in zip(source.shards, paths, strict=True)
+    ]
+    return LabelledSource(tuple(columns), tuple(shards))

@@ -1,0 +1,1 @@
+"""Labels: values that are added to documents, in files beside their shards."""

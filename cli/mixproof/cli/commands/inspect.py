@@ -87,7 +87,7 @@ def label_distributions(
     own = {name: labelers.get(whole_of(spec, name), {}) for name in sources}
     check_fields(spec, sources)
     paths = label_sources(sources, own, store, cluster)
-    return {name: distributions(store, columns_of(found), paths[name]) for name, found in own.items() if found}
+    return {name: distributions(store, tuple(columns_of(found)), paths[name]) for name, found in own.items() if found}
 
 
 def inspect_json(

@@ -29,7 +29,7 @@ def check_columns(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> None:
 
 
 def _fields_of_axes(spec: Spec, name: str) -> dict[str, str]:
-    """The fields by which a source is divided; files of other formats are known to lack one when they have been read."""
+    """The fields by which a source is divided; other formats show only when they are read whether they lack one."""
     labels = spec.labels_of(name)
     fields = [labels[axis.column].field for axis in spec.sources[name].axes if axis.column in labels]
     return {f"split_by[{index}]": field.name for index, field in enumerate(fields) if field is not None}

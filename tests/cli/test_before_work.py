@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,19 @@ def test_a_mistake_is_refused_before_any_work(mistake: str, tmp_path: Path) -> N
     with pytest.raises(RequestError, match=message):
         open_for_work(spec, str(tmp_path / "store"), "run")
     assert not (tmp_path / "store").exists()
+
+
+def test_a_disk_that_cannot_hold_the_work_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = write_experiment(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    with pytest.raises(
+        RequestError, match=r"the disk has 1 MB free, and this needs about .* MB .*use another disk"
+    ):
+        open_for_work(spec, str(tmp_path / "store"), "run")
+    open_for_work(spec, str(tmp_path / "store"), "plan")
 
 
 def test_a_spec_without_a_mistake_is_opened_for_every_kind_of_work(tmp_path: Path) -> None:

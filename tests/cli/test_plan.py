@@ -10,11 +10,17 @@ from rich.console import Console
 
 from conftest import SPEC, write_experiment
 from mixproof.cli.commands.plan import make_plan, plan_json, print_plan
+from mixproof.cli.machine.measured import cache_path, recall, remember
 from mixproof.cli.output import amount, emit_json, hours, stdout, table
+from mixproof.cli.plan_cost import Prices, disk_line, measured_rates
 from mixproof.cli.request import open_request
 from mixproof.ledger.manifest import Manifest, write_manifest
 from mixproof.ledger.store import Store
-from mixproof.train.launch.cost import ASSUMED, dataset_bytes, document_rate
+from mixproof.tokenize.measure import measure_documents
+from mixproof.train.launch.cost import ASSUMED, document_rate
+from mixproof.train.launch.disk import build_bytes, dataset_bytes
+from mixproof.train.launch.measure import measure_training
+from mixproof.train.proxies import PROXIES
 
 
 def test_before_a_build_tokens_are_estimates_and_gpu_hours_an_assumption_that_says_so(tmp_path: Path) -> None:
@@ -65,6 +71,55 @@ def test_the_rate_of_documents_is_that_of_the_largest_build_that_did_all_of_its_
     assert rate is not None
     assert rate.amount == 1_000_000  # 8 MB in 4 s on 2 processors
     assert rate.source.startswith("measured: build ")
+
+
+def test_disk_space_is_that_of_texts_tokens_twice_signatures_index_draws_and_checkpoints(tmp_path: Path) -> None:
+    text = SPEC.replace("{exact: true,", "{exact: true, fuzzy: {bands: 24, rows: 8},")
+    spec = write_experiment(tmp_path, text)
+    planned = make_plan(open_request(spec, str(tmp_path / "store")))
+    tokens = sum(planned.tokens_of.values())
+    documents = 4 * tokens // 4_000  # four bytes a token, 4,000 bytes a document
+    found = planned.bytes_to_store
+    assert found["datasets"] == 2 * tokens
+    assert found["encoded shards"] == 2 * tokens + 70 * documents
+    assert found["signatures"] == documents * 24 * (8 * 2 + 8 + 4)
+    assert found["overlap index"] == 38 * 4 * 4_000  # 4K tokens of each of four sources
+    assert found["texts"] == int(0.35 * 4 * tokens)
+    whole = disk_line(found)
+    assert whole.startswith("disk space: about ") and "of checkpoints" in whole and whole.endswith(" of others")
+    loaded = planned.request.spec
+    open_sets = loaded.model_copy(update={"decontaminate": False})
+    assert build_bytes(open_sets, planned.tokens_of, 1_200)["overlap index"] == 0
+
+
+def test_a_measured_machine_takes_the_place_of_the_assumption_and_is_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    request = open_request(write_experiment(tmp_path), str(tmp_path / "store"))
+    assert measured_rates(request, 1_200, measure=False).documents is None
+    documents = measure_documents(request.loaded, request.files())
+    assert documents is not None and documents > 1_000
+    remember(request.spec, 1_200, documents, {"nano": (1_000.0, "cpu")}, cache_path())
+    planned = make_plan(request)
+    (cost,) = planned.costs
+    assert planned.documents is not None and planned.documents.amount == documents
+    assert planned.documents.source.startswith("measured on this machine on 20")
+    assert (cost.rate.amount, cost.rate.device) == (1_000.0, "cpu")
+    assert cost.hours == 4 * 5_120 / 1_000 / 3600  # two mixtures, two seeds
+    assert recall(request.spec, 2_400, cache_path()) is None, "another vocabulary has another speed"
+    assert planned.core_hours is not None
+    prices = Prices(cpu_hour=36.0)
+    total = prices.total(planned.core_hours, planned.costs)
+    assert total == pytest.approx(36 * (planned.core_hours + cost.hours))
+    assert plan_json(planned, prices)["cost"]["price"] == total  # type: ignore[index]
+    assert f"cost: about {total:,.2f} (" in prices.line(planned.core_hours, planned.costs)
+    assert not (tmp_path / "store").exists()
+
+
+def test_training_is_measured_on_a_few_layers_of_the_proxy() -> None:
+    speed, device = measure_training(PROXIES["nano"], 1_200, 64, threads=1, seconds=0.1)
+    assert device in ("cpu", "cuda") and speed > 1
 
 
 def test_ids_take_two_bytes_below_a_vocabulary_of_65500_and_four_from_there() -> None:

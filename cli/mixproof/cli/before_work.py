@@ -11,19 +11,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.location import RUNS
 from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.heldout.evaluation import check_evaluation_files
 from mixproof.pipeline.heldout.heldout_supply import check_heldout_supply
 from mixproof.pipeline.heldout.import_heldout import check_import
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.inputs.first_records import check_first_records
+from mixproof.pipeline.read.progress import read_progress
 from mixproof.tokenize.estimate import estimate
 from mixproof.tokenize.tokenizer.tokenizer_check import check_tokenizer, check_vocabulary
+from mixproof.train.launch.disk import build_bytes, checkpoint_bytes
 
 from .machine.extras import find_extras
-from .machine.needed_extras import SCORES, Work, check_extras
+from .machine.needed_extras import SCORES, TRAINS, Work, check_extras
+from .machine.storage import find_storage
+from .output import amount
 from .request import Request, check_supply, open_loaded
 
+WRITES = frozenset({"build", "train", "run", "search"})
+ERROR = 2
+"""A spec is refused if it needs more than this times the free space: the estimate may be too high, but not so much."""
 USUAL_VOCABULARY = 32_000
 """Assumed for a tokenizer that has not been opened yet."""
 
@@ -41,6 +50,8 @@ def open_for_work(path: Path, store: str, work: Work) -> Request:
     if request.find_manifest() is None:
         check_inputs(request)
     check_supply(request)
+    if work in WRITES:
+        _check_room(request, work)
     if work in SCORES:
         _check_external(request)
     return request
@@ -71,3 +82,28 @@ def _check_external(request: Request) -> None:
     from mixproof.train.evaluate.external_sets import check_external_sets, find_external_sets
 
     check_external_sets(find_external_sets(request.spec, request.loaded.base))
+
+
+def _check_room(request: Request, work: Work) -> None:
+    """Refuse a new build, or the first runs of a store, that the store's disk cannot hold.
+
+    Raises:
+        RequestError: with what is needed and what is free.
+    """
+    spec, store = request.spec, request.store
+    free = find_storage(str(store)).free_bytes
+    if free is None:
+        return
+    vocab_size = USUAL_VOCABULARY if spec.tokenizer.train is None else spec.tokenizer.train.vocab_size
+    need = 0
+    if request.find_manifest() is None and read_progress(spec, request.files(), store).shards_read == 0:
+        tokens_of = {name: found.tokens for name, found in request.estimates.items()}
+        need += sum(build_bytes(spec, tokens_of, vocab_size).values())
+    if work in TRAINS and not store.keys(RUNS):
+        runs = len(spec.mixtures) * len(spec.train.seeds)
+        need += runs * sum(checkpoint_bytes(name, proxy, vocab_size) for name, proxy in spec.train.proxies.items())
+    if need > ERROR * free:
+        raise RequestError(
+            f"--store {store}: the disk has {amount(free)}B free, and this needs about {amount(need)}B (`mixproof "
+            "plan` says for what); use another disk, or make room: `mixproof store gc` lists what can be deleted"
+        )

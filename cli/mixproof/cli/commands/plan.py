@@ -17,17 +17,26 @@ from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json, lost_ta
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption, VerboseOption
 from mixproof.cli.output import amount, count, emit_json, hours, percent, stdout, table
 from mixproof.cli.plan_checks import cap_warning, check_estimated_caps, uses_above_caps
+from mixproof.cli.plan_cost import (
+    FREE,
+    CpuPriceOption,
+    GpuPriceOption,
+    MeasureOption,
+    Prices,
+    disk_line,
+    measured_rates,
+    wholes,
+)
 from mixproof.cli.request import Request, budgets_of
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.caps import Use, check_caps, cuts_of, uses_of
 from mixproof.mixtures.arithmetic.repetition import effective_tokens
-from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.heldout.heldout_size import heldout_sizes
 from mixproof.pipeline.read.progress import ReadProgress, read_progress
-from mixproof.tokenize.estimate import Estimate
-from mixproof.train.launch.cost import ProxyCost, Rate, dataset_bytes, document_rate, proxy_costs
+from mixproof.train.launch.cost import ASSUMED, ProxyCost, Rate, document_rate, proxy_costs
+from mixproof.train.launch.disk import build_bytes, dataset_bytes
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.launch.post_training import counted_of
 from mixproof.train.outcome import find_outcomes
@@ -68,33 +77,48 @@ class Planned:
 
     @property
     def bytes_to_store(self) -> dict[str, int]:
-        """Bytes of the datasets' token ids, of the draws' token ids (at most), and of the checkpoints."""
-        tokens = 0 if self.manifest is not None else sum(self.tokens_of.values())
+        """Bytes by what they are for: of the build, of the draws (at most), and of the checkpoints."""
         reach: dict[str, int] = {}
         for budget in self.budgets.values() if self.to_train else ():
             for name, samples in budget.samples_of.items():
                 need = min(samples * budget.sequence_length + 1, self.tokens_of[name])
                 reach[name] = max(reach.get(name, 0), need)
+        built = self.manifest is not None
         return {
-            "datasets": dataset_bytes(tokens, self.vocab_size),
+            **({"datasets": 0} if built else build_bytes(self.request.spec, self.tokens_of, self.vocab_size)),
             "draws": dataset_bytes(sum(reach.values()), self.vocab_size),
             "checkpoints": sum(cost.checkpoint_bytes for cost in self.costs),
         }
 
+    @property
+    def core_hours(self) -> float | None:
+        """Hours of one core that the build needs; None if its rate is unknown."""
+        if self.manifest is not None:
+            return 0.0
+        size = sum(found.bytes for found in wholes(self.request))
+        return None if self.documents is None else size / self.documents.amount / 3600
+
 
 def plan(
-    spec: SpecPath, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False, verbose: VerboseOption = 0
+    spec: SpecPath,
+    store: StoreOption = DEFAULT_STORE,
+    measure: MeasureOption = False,
+    price_cpu_hour: CpuPriceOption = None,
+    price_gpu_hour: GpuPriceOption = None,
+    as_json: JsonOption = False,
+    verbose: VerboseOption = 0,
 ) -> None:
-    """Show what SPEC needs: exact after a build, estimated before. Writes nothing and starts nothing."""
-    planned = make_plan(open_for_work(spec, store, "plan"))
+    """Show what SPEC needs: exact after a build, estimated before. Writes nothing to the store and starts nothing."""
+    planned = make_plan(open_for_work(spec, store, "plan"), measure=measure)
+    prices = Prices(price_cpu_hour, price_gpu_hour)
     if as_json:
-        emit_json(plan_json(planned))
+        emit_json(plan_json(planned, prices))
     else:
-        print_plan(planned)
+        print_plan(planned, prices)
 
 
-def make_plan(request: Request) -> Planned:
-    """Collect what is known about a spec, its build and its runs."""
+def make_plan(request: Request, *, measure: bool = False) -> Planned:
+    """Collect what is known about a spec, its build and its runs; `measure`: measure this machine first."""
     spec = request.spec
     path = request.find_manifest()
     manifest = None if path is None else read_manifest(path)
@@ -110,13 +134,14 @@ def make_plan(request: Request) -> Planned:
     finished = _finished(request, manifest, budgets)
     to_train = {pair: len(spec.train.seeds) - finished[pair] for pair in budgets}
     vocab_size = _vocab_size(request, manifest)
-    costs = proxy_costs(spec, budgets, to_train, vocab_size, request.store)
-    rate = document_rate(request.store)
+    here = measured_rates(request, vocab_size, measure=measure)
+    costs = proxy_costs(spec, budgets, to_train, vocab_size, request.store, here.training)
+    rate = document_rate(request.store) or here.documents
     reading = read_progress(spec, request.files(), request.store) if manifest is None else None
     return Planned(request, tokens_of, manifest, budgets, reading, finished, rate, tuple(costs), vocab_size)
 
 
-def plan_json(planned: Planned) -> dict[str, object]:
+def plan_json(planned: Planned, prices: Prices = FREE) -> dict[str, object]:
     """The JSON form of a plan; a source's `tokens` are estimates if `built` is false.
 
     `cut_tokens` is present if the spec simulates its target: the unique tokens to which the run's source is cut.
@@ -145,6 +170,7 @@ def plan_json(planned: Planned) -> dict[str, object]:
             "documents": None if planned.documents is None else asdict(planned.documents),
             "training": [asdict(cost) for cost in planned.costs],
             "bytes_to_store": planned.bytes_to_store,
+            **prices.to_json(planned.core_hours, planned.costs),
         },
     }
 
@@ -175,7 +201,7 @@ def _run_json(planned: Planned, pair: Pair) -> dict[str, object]:
     }
 
 
-def print_plan(planned: Planned) -> None:
+def print_plan(planned: Planned, prices: Prices = FREE) -> None:
     """Print a plan."""
     spec, estimates = planned.request.spec, planned.request.estimates
     about = "training tokens" if planned.manifest is not None else "tokens (estimated)"
@@ -183,8 +209,9 @@ def print_plan(planned: Planned) -> None:
         (name, count(found.files), count(found.bytes), count(planned.tokens_of[name]))
         for name, found in estimates.items()
     ]
-    files, size = (sum(sizes) for sizes in zip(*((one.files, one.bytes) for one in _wholes(planned)), strict=True))
-    rows.append((f"total ({len(estimates)})", count(files), count(size), count(sum(planned.tokens_of.values()))))
+    found = wholes(planned.request)
+    files, file_bytes = sum(one.files for one in found), sum(one.bytes for one in found)
+    rows.append((f"total ({len(estimates)})", count(files), count(file_bytes), count(sum(planned.tokens_of.values()))))
     stdout.print(table("Sources", ("source", "files", "file bytes", about), rows))
     stdout.print(_runs_table(planned))
     if spec.target is not None:
@@ -207,7 +234,7 @@ def print_plan(planned: Planned) -> None:
     if any(lost.values()):
         stdout.print(lost_table(lost))
     stdout.print()
-    _print_work(planned)
+    _print_work(planned, prices)
 
 
 def _runs_table(planned: Planned) -> Table:
@@ -244,7 +271,7 @@ def _rounding(proxy: str, budget: RunBudget) -> str:
     )
 
 
-def _print_work(planned: Planned) -> None:
+def _print_work(planned: Planned, prices: Prices) -> None:
     """Print what would run, what is reused, and what it costs."""
     rows = [_documents_row(planned)]
     for cost in planned.costs:
@@ -255,29 +282,25 @@ def _print_work(planned: Planned) -> None:
         work = f"{count(cost.runs)} runs, {amount(cost.flops)}FLOP" if cost.runs else ""
         rows.append((f"train {cost.proxy}", work, f"{count(finished)} runs" if finished else "", takes, speed))
     stdout.print(table("Work", ("", "to do", "reused", "time", "rate"), rows, text_columns=5))
-    parts = [f"{amount(size)}B of {name}" for name, size in planned.bytes_to_store.items() if size]
-    stdout.print(f"disk space: {', '.join(parts)}" if parts else "disk space: nothing new")
-
-
-def _wholes(planned: Planned) -> list[Estimate]:
-    """The files of every source, counted once even if several parts of a split source read them."""
-    spec, estimates = planned.request.spec, planned.request.estimates
-    whole_of = {name: source.of if isinstance(source, SplitSource) else name for name, source in spec.sources.items()}
-    return list({whole_of[name]: found for name, found in estimates.items()}.values())
+    stdout.print(disk_line(planned.bytes_to_store))
+    if prices.given:
+        stdout.print(prices.line(planned.core_hours, planned.costs))
+    if any(cost.runs and cost.rate.source == ASSUMED for cost in planned.costs) or planned.documents is None:
+        stdout.print("`--measure` measures this machine for a few seconds instead of assuming a rate")
 
 
 def _documents_row(planned: Planned) -> tuple[str, ...]:
-    size = sum(found.bytes for found in _wholes(planned))
     if planned.manifest is not None:
         return ("build", "", f"build {planned.manifest.build[:12]}", "", "")
     rate = planned.documents
     assert planned.reading is not None, "there is a build"
     shards, read = planned.reading.shards, planned.reading.shards_read
+    size = sum(found.bytes for found in wholes(planned.request))
     work = f"{amount(size)}B of files in {count(shards)} shards"
     reused = f"{count(read)} shards read" if read else ""
     if rate is None:
         return ("build", work, reused, "unknown", "no build in this store to estimate from")
-    takes = f"{hours(size / rate.amount / 3600)} core-hours"
+    takes = f"{hours(planned.core_hours or 0)} core-hours"
     return ("build", work, reused, takes, f"{amount(rate.amount)}B/s a core, {rate.source}")
 
 

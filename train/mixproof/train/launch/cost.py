@@ -2,10 +2,11 @@
 
     documents    file bytes / (file bytes per core-second of this store's largest build that reused nothing)
     training     tokens / (tokens per second of this store's runs of the same shape and sequence length), by device
-    bytes        ids of datasets and draws; per checkpoint: weights and two moments in float32
+    bytes        per checkpoint: weights and two moments in float32
 
-Without a measured build there is no document rate and no estimate of hours. Without a measured run of the same shape,
-training time assumes 40% of the 989 TFLOP/s of an H100 (dense bfloat16, NVIDIA's data sheet), and the plan says so.
+Without a build in the store there is no document rate, and without a run of the same shape training time assumes 40% of
+the 989 TFLOP/s of an H100 (dense bfloat16, NVIDIA's data sheet), unless the machine was measured (`measure.py` here and
+in tokenize); the plan says which. Bytes of the build are in `disk.py`.
 Start-up, held-out evaluation and queueing are not included.
 """
 
@@ -24,7 +25,6 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.blocks.train import Architecture
 from mixproof.mixtures.spec import Spec
-from mixproof.tokenize.dataset.indexed import token_dtype
 from mixproof.train.proxies import architecture_of, flops_per_token, memory_of
 from mixproof.train.record import TRAIN, ArchitectureRecord
 
@@ -98,6 +98,7 @@ def proxy_costs(
     runs_of: Mapping[tuple[str, str], int],
     vocab_size: int,
     store: Store,
+    measured_here: Mapping[str, Rate] | None = None,
 ) -> list[ProxyCost]:
     """Estimate the training cost of each proxy.
 
@@ -107,8 +108,9 @@ def proxy_costs(
         runs_of: number of seeds still to be trained, by (mixture, proxy).
         vocab_size: number of token ids.
         store: its finished runs provide the rates.
+        measured_here: rates by proxy where the store has no run of the same shape; None: they are assumed.
     """
-    measured = list(training_rates(store))
+    measured, here = list(training_rates(store)), measured_here or {}
     length = spec.train.sequence_length
     costs = []
     for name, recipe in spec.train.proxies.items():
@@ -116,7 +118,7 @@ def proxy_costs(
         mine = [(budget, runs_of[pair]) for pair, budget in budgets.items() if pair[1] == name]
         tokens = sum(budget.tokens_planned * runs for budget, runs in mine)
         each = flops_per_token(shape, vocab_size, length)
-        rate = _training_rate(measured, shape, length, each)
+        rate = _training_rate(measured, shape, length) or here.get(name) or assumed_rate(each)
         checkpoint = memory_of(shape, vocab_size, length, micro_batch_size=1, activation_width=2).checkpoint
         kept = sum(_checkpoints(budget) * runs for budget, runs in mine)
         hours = tokens / rate.amount / 3600
@@ -125,21 +127,21 @@ def proxy_costs(
     return costs
 
 
-def dataset_bytes(tokens: int, vocab_size: int) -> int:
-    """Bytes of the ids of `tokens` tokens."""
-    return tokens * token_dtype(vocab_size).itemsize
+def assumed_rate(flops_per_token: int) -> Rate:
+    """The rate of one GPU where nothing was measured."""
+    return Rate(ASSUMED_FLOPS_PER_SECOND / flops_per_token, "cuda", ASSUMED)
 
 
 def _training_rate(
-    measured: list[tuple[ArchitectureRecord, int, Rate]], shape: Architecture, length: int, flops: int
-) -> Rate:
-    """Median of this store's runs of the same shape, GPU runs preferred; without any, the assumption."""
+    measured: list[tuple[ArchitectureRecord, int, Rate]], shape: Architecture, length: int
+) -> Rate | None:
+    """Median of this store's runs of the same shape, GPU runs preferred; None without any."""
     same = [rate for record, seen, rate in measured if seen == length and record.model_dump() == shape.model_dump()]
     for device in ("cuda", "cpu"):
         speeds = [rate.amount for rate in same if rate.device == device]
         if speeds:
             return Rate(median(speeds), device, f"measured: {len(speeds)} runs of this store")
-    return Rate(ASSUMED_FLOPS_PER_SECOND / flops, "cuda", ASSUMED)
+    return None
 
 
 def _checkpoints(budget: RunBudget) -> int:

@@ -102,9 +102,7 @@ def test_a_disk_that_cannot_hold_the_work_is_refused_before_it_begins(
     spec = write_experiment(tmp_path)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
-    with pytest.raises(
-        RequestError, match=r"the disk has 1 MB free, and this needs about .* MB .*use another disk"
-    ):
+    with pytest.raises(RequestError, match=r"the disk has 1 MB free, and this needs about .* MB .*use another disk"):
         open_for_work(spec, str(tmp_path / "store"), "run")
     open_for_work(spec, str(tmp_path / "store"), "plan")
 

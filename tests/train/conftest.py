@@ -24,6 +24,7 @@ from mixproof.ledger.manifest import (
     HeldoutTexts,
     InputsRecord,
     Manifest,
+    SourceKind,
     SourceRecord,
     SplitRecord,
     TokenizerRecord,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 EOD = 2
 VOCAB_SIZE = 1000
 
+Columns = Mapping[str, Sequence[float | None]] | None
 Documents = Sequence[Sequence[int]]
 """Ids of each document, without EODs."""
 
@@ -73,11 +75,18 @@ def hash_of(ids: Sequence[int]) -> str:
 
 
 def write_split(
-    store: Store, name: str, documents: Documents, parts: int, vocab_size: int, masks: Documents | None = None
+    store: Store,
+    name: str,
+    documents: Documents,
+    parts: int,
+    vocab_size: int,
+    masks: Documents | None = None,
+    columns: Mapping[str, Sequence[float | None]] | None = None,
 ) -> SplitRecord:
     """Write documents as dataset parts `encode/test/<name>-00000` and so on, in order.
 
-    `masks` are those of conversations: 1 for each supervised token, that of the EOD included.
+    `masks` are those of conversations: 1 for each supervised token, that of the EOD included. `columns` are further
+    ones of the provenance, such as `rating`.
     """
     records = []
     for number, chunk in enumerate(np.array_split(np.arange(len(documents)), parts) if documents else []):
@@ -109,6 +118,9 @@ def write_split(
             schema = schema.append(pa.field("prompt_xxh128", pa.string()))
             rows["supervised_tokens"] = [sum(mask) for mask in of_part]
             rows["prompt_xxh128"] = [hash_of(ids[:1]) for ids in chosen]
+            for column, values in (columns or {}).items():
+                schema = schema.append(pa.field(column, pa.float64()))
+                rows[column] = [values[i] for i in chunk]
         with TableWriter(store.path(f"{prefix}.parquet"), schema) as writer:
             for group in regroup([pa.table(rows, schema=schema)]):
                 writer.write(group)
@@ -143,21 +155,26 @@ def build_corpus(
     vocab_size: int = VOCAB_SIZE,
     model: bytes | None = None,
     masks: Mapping[str, tuple[Documents, Documents]] | None = None,
+    kinds: Mapping[str, SourceKind] | None = None,
+    columns: Mapping[str, tuple[Columns, Columns]] | None = None,
 ) -> Corpus:
     """Make a build of training and held-out documents by source, in a store at `root`.
 
-    `masks` are those of the conversations of a source's training and held-out side.
+    `masks` are those of the conversations of a source's training and held-out side, `columns` those of its provenance.
     """
     store = Store(root)
     sources = {}
     for name, documents in train.items():
         of_train, of_heldout = (masks or {}).get(name, (None, None))
-        held = write_split(store, f"{name}-heldout", (heldout or {}).get(name, []), 1, vocab_size, of_heldout)
+        more_train, more_heldout = (columns or {}).get(name, (None, None))
+        held = write_split(
+            store, f"{name}-heldout", (heldout or {}).get(name, []), 1, vocab_size, of_heldout, more_heldout
+        )
         texts = HeldoutTexts(path=f"heldout/test/{name}.parquet", sha256="0" * 64) if held.documents else None
         sources[name] = SourceRecord(
             inputs=InputsRecord(path="read/test/inputs.parquet", sha256="0" * 64, files=0, records=0, bytes=0),
-            train=write_split(store, f"{name}-train", documents, parts, vocab_size, of_train),
-            kind=None if of_train is None else "chat",
+            train=write_split(store, f"{name}-train", documents, parts, vocab_size, of_train, more_train),
+            kind=None if of_train is None else (kinds or {}).get(name, "chat"),
             heldout=HeldoutRecord(**held.model_dump(), texts=texts),
             ledger=(),
         )
@@ -338,6 +355,42 @@ def make_chat(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> M
     def make(root: Path) -> Corpus:
         of_sides = {name: (masks(train, name), masks(heldout, name)) for name in short}
         return build_corpus(root, train, heldout, vocab_size=PIECES, model=model_bytes, masks=of_sides)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_pairs(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> MakeCorpus:
+    """Make a build of pairs of answers, `pairs`, and plain texts, `notes`, at a place, with its tokenizer.
+
+    A prompt has 3 to 8 tokens, an answer 2 to 11; the chosen one is text in order, the rejected one reversed. The last
+    pair is too long for a window of 64 tokens. The rating of chosen answers is 3 or 4, that of rejected ones 1.
+    """
+    path = tmp_path_factory.mktemp("pairs") / "tok.model"
+    path.write_bytes(model_bytes)
+    encoded: list[list[int]] = load_processor(str(path)).encode(TOPICS)
+    documents, masks = [], []
+    for number, ids in enumerate(encoded[:40]):
+        prompt = 3 + number % 6
+        chosen = prompt + 2 + number % 10 if number < 39 else 50
+        for answer in (ids[prompt:chosen], ids[chosen - 1 : prompt - 1 : -1]):
+            documents.append([*ids[:prompt], *answer])
+            masks.append([0] * prompt + [1] * (len(answer) + 1))
+    ratings = [3.0 + number // 2 % 2 if number % 2 == 0 else 1.0 for number in range(len(documents))]
+    held = slice(0, 12)
+    train = {"pairs": documents[12:], "notes": encoded[60:64]}
+
+    def make(root: Path) -> Corpus:
+        return build_corpus(
+            root,
+            train,
+            {"pairs": documents[held], "notes": encoded[64:66]},
+            vocab_size=PIECES,
+            model=model_bytes,
+            masks={"pairs": (masks[12:], masks[held])},
+            kinds={"pairs": "preferences"},
+            columns={"pairs": ({"rating": ratings[12:]}, {"rating": ratings[held]})},
+        )
 
     return make
 

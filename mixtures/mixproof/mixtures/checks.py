@@ -230,8 +230,15 @@ def _windows(spec: Spec) -> Iterator[Problem]:
             yield Problem(("train", key), message)
 
 
+ON_PAIRS = ("dpo", "rpo")
+"""Stages that compare two answers to one prompt."""
+
+
 def _stage(spec: Spec) -> Iterator[Problem]:
     train = spec.train
+    for stage in ON_PAIRS:
+        if stage in train.model_fields_set and train.stage != stage:
+            yield Problem(("train", stage), f"applies only to stage {stage}, and the stage is {train.stage}; remove it")
     if train.stage == "pretrain":
         for path, given in ((("shares_by",), train), (("windows", "too_long"), train.windows)):
             if path[-1] in given.model_fields_set:
@@ -240,6 +247,13 @@ def _stage(spec: Spec) -> Iterator[Problem]:
     if "pack" in train.windows.model_fields_set and train.windows.pack != "best_fit":
         message = f"stage {train.stage} packs whole conversations by best fit; remove it or set it to best_fit"
         yield Problem(("train", "windows", "pack"), message)
+    if train.stage in ON_PAIRS:
+        if "too_long" in train.windows.model_fields_set and train.windows.too_long != "drop":
+            message = f"at stage {train.stage} pairs that do not fit into a window are dropped; remove it"
+            yield Problem(("train", "windows", "too_long"), message)
+        if train.init_from is None:
+            message = f"stage {train.stage} measures answers against the checkpoint that it starts from; name one"
+            yield Problem(("train", "init_from"), message)
     if train.eod_mask_loss:
         message = f"at stage {train.stage} the mask of each conversation says which tokens count; remove it"
         yield Problem(("train", "eod_mask_loss"), message)

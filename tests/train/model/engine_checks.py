@@ -19,6 +19,7 @@ from mixproof.train.checkpoint_files import checkpoint_files
 from mixproof.train.data.blend import Blend
 from mixproof.train.data.streams import streams_of
 from mixproof.train.distributed import Ranks
+from mixproof.train.evaluate.references import References
 from mixproof.train.loop.conclude import score_heldout
 from mixproof.train.loop.trainer import Trainer
 from mixproof.train.model.backend_check import gradients, relative_difference, seeded_batch, seeded_model
@@ -112,7 +113,9 @@ def test_a_run_goes_on_under_the_other_layers(asked: RunRequest, ranks: Ranks, o
             LayerHistory("plain", (), (EarlierBackend(NAME, 8),)),
             LayerHistory(NAME, (), (EarlierBackend("plain", 8),)),
         )
-        scores = [score_heldout(Store(asked.store), asked, one, ranks)[0][0].nll_nats for one in (state, resumed)]
+        store = Store(asked.store)
+        references = References(store, asked, ranks)
+        scores = [score_heldout(store, asked, one, ranks, references)[0][0].nll_nats for one in (state, resumed)]
         assert (scores[0] == scores[1]).all()  # the same weights score the same bits, whatever trained them
         assert losses + train(resumed, asked, ranks, 2) == pytest.approx(whole, rel=1e-5)
         remove_checkpoints([path])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,6 +84,8 @@ class MasksRecord(SparseRecordPart):
     """Whether windows have whole documents, packed by best fit; absent if documents are concatenated."""
     supervised: Literal[True] | None = None
     """Whether only supervised tokens count in the loss, as after pretraining; absent if all do."""
+    pairs: Literal[True] | None = None
+    """Whether windows hold pairs of answers, chosen and rejected; absent if not."""
 
 
 class InitRecord(SparseRecordPart):
@@ -162,11 +165,29 @@ class PhaseRecord(RecordPart):
     """By source with a positive share; sums to `samples` exactly."""
 
 
+class PairScore(RecordPart):
+    """The score of a held-out set of pairs."""
+
+    pairs: NonNegativeInt
+    pair_accuracy: float
+    """Share of the pairs whose chosen answer has the higher implicit reward; equal rewards count half."""
+    margin: float
+    """Mean difference of the rewards of chosen and rejected answer."""
+    kl: float | None = Field(default=None, exclude_if=lambda kl: kl is None)
+    """Mean divergence KL(model || starting checkpoint) in nats, at the tokens of the chosen answers."""
+
+
 class HeldoutScore(RecordPart):
-    """The score of one held-out set, after the last step."""
+    """The score of one held-out set, after the last step.
+
+    After pretraining only supervised tokens count. Of pairs, these are those of the chosen answers, and `documents`
+    counts both.
+    """
 
     loss: float
     """Nats per token, including EODs."""
+    pairs: PairScore | None = Field(default=None, exclude_if=lambda pairs: pairs is None)
+    """Of a set of pairs; absent from the file for others."""
     bits_per_byte: float
     tokens: NonNegativeInt
     bytes: NonNegativeInt
@@ -178,7 +199,11 @@ class HeldoutScore(RecordPart):
     """Of the checksums of the set's parts: identifies the scored tokens."""
 
 
-STAGE_KINDS: Mapping[str, tuple[str | None, ...]] = {"sft": ("chat", None)}
+STAGE_KINDS: Mapping[str, tuple[str | None, ...]] = {
+    "sft": ("chat", None),
+    "dpo": ("preferences",),
+    "rpo": ("preferences",),
+}
 """Kinds of sources that the runs of a stage are trained and scored on; None: plain text, which counts in full."""
 
 
@@ -203,10 +228,25 @@ class PlannedSource(RecordPart):
     examples: NonNegativeInt
 
 
-class PostTraining(RecordPart):
+class DpoRecord(RecordPart):
+    """Settings of direct preference optimization; exact decimals as strings."""
+
+    beta: str
+    label_smoothing: str
+    loss: Literal["sigmoid", "ipo"]
+
+
+class RpoRecord(RecordPart):
+    """Settings of reward-aware preference optimization; exact decimals as strings."""
+
+    beta: str
+    eta: str
+
+
+class PostTraining(SparseRecordPart):
     """Stage and plan of a run after pretraining."""
 
-    stage: Literal["sft"]
+    stage: Literal["sft", "dpo", "rpo"]
     too_long: Literal["truncate", "split", "drop"]
     """What happened to conversations longer than a window."""
     shares_by: Literal["supervised", "tokens", "examples"]
@@ -215,8 +255,18 @@ class PostTraining(RecordPart):
     """By source, counted in the packed windows of the run before it was trained."""
     templates: dict[str, str]
     """How the conversations of each source are rendered; a source without conversations has none."""
+    dpo: DpoRecord | None = None
+    """Of stage `dpo`."""
+    rpo: RpoRecord | None = None
+    """Of stage `rpo`."""
     ancestors: tuple[Ancestor, ...] = ()
     """Runs that the start was trained by, the first one first; empty if the run starts from no run of mixproof."""
+
+    @property
+    def beta(self) -> Fraction | None:
+        """Scale of implicit rewards; None if the stage has none."""
+        settings = self.dpo or self.rpo
+        return None if settings is None else Fraction(settings.beta)
 
 
 class EvaluationRecord(RecordPart):
@@ -255,6 +305,8 @@ class RunRecord(RecordPart):
     """Learning rates, warm-up, decay, weight decay, clip and betas as exact strings."""
     masks: MasksRecord
     rope_base: int
+    references: dict[str, str] | None = Field(default=None, exclude_if=lambda given: given is None)
+    """SHA-256 of the log-probabilities by the starting checkpoint, by path in the store; absent if none were needed."""
     post_training: PostTraining | None = Field(default=None, exclude_if=lambda given: given is None)
     """Absent from the file for pretraining."""
     init_from: InitRecord | None

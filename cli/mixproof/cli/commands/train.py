@@ -119,7 +119,12 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
         "consumed_tokens": record.consumed_tokens,
         "delivered": {name: source.model_dump() for name, source in record.delivered.items()},
         "heldout": {
-            name: {"loss": score.loss, "bits_per_byte": score.bits_per_byte} for name, score in record.heldout.items()
+            name: {
+                "loss": score.loss,
+                "bits_per_byte": score.bits_per_byte,
+                **({} if score.pairs is None else score.pairs.model_dump()),
+            }
+            for name, score in record.heldout.items()
         },
         "windows": window_use(Path(outcome.folder) / INDEX_FOLDER, record.consumed_samples).to_json(),
         "parameters": record.parameters.total,

@@ -11,6 +11,8 @@ from mixproof.mixtures.values.quantities import ExactNumber, PositiveNumber, Sha
 from mixproof.mixtures.values.spec_part import Name, SpecPart
 from mixproof.mixtures.values.whole_numbers import Layers, RopeBase, Seed, SequenceLength, WholeNumber, Width
 
+from .objectives import Dpo, Rpo
+
 
 class Wsd(SpecPart):
     """Warm-up, stable, decay (WSD)."""
@@ -105,18 +107,24 @@ class WindowPacking(SpecPart):
     too_long: Literal["truncate", "split", "drop"] = "truncate"
     """For stages after pretraining: what happens to a conversation that is longer than a window. `truncate` keeps it up
     to the last answer that ends within the window (up to the window's end if none does), `split` cuts it into windows,
-    `drop` leaves it out. The tokens left out are counted."""
+    `drop` leaves it out. The tokens left out are counted. Pairs of answers are always dropped if both together do not
+    fit."""
 
 
 class Train(SpecPart):
     """How every run is trained."""
 
-    stage: Literal["pretrain", "sft"] = "pretrain"
+    stage: Literal["pretrain", "sft", "dpo", "rpo"] = "pretrain"
     """What the runs learn. `pretrain`: every token. `sft` (supervised fine-tuning): the supervised tokens of whole
-    conversations; other sources count in full."""
+    conversations; other sources count in full. `dpo`: to prefer the chosen answer of each pair to the rejected one.
+    `rpo`: to prefer it by as much as the ratings of both answers differ."""
+    dpo: Dpo = Dpo()
+    """For stage `dpo`."""
+    rpo: Rpo = Rpo()
+    """For stage `rpo`."""
     shares_by: Literal["supervised", "tokens", "examples"] = "supervised"
     """For stages after pretraining: what the shares of a mixture are shares of. `supervised`: tokens that the loss
-    counts. `tokens`: all tokens, without padding. `examples`: conversations."""
+    counts. `tokens`: all tokens, without padding. `examples`: conversations, or pairs of answers."""
     sequence_length: SequenceLength = 2048
     """Target tokens per sample."""
     windows: WindowPacking = WindowPacking()

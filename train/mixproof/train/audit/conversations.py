@@ -28,6 +28,8 @@ def expected_pieces(
     mask = _mask(root, stream, int(lengths.sum(dtype=np.int64)))
     if mask is None or run.post_training is None:
         return None
+    if run.masks.pairs:
+        return _pairs(lengths.tolist(), mask, length)
     too_long = run.post_training.too_long
     pieces: list[Piece] = []
     first = 0
@@ -60,6 +62,28 @@ def check_account(run: RunRecord, source: str, examples: int, read_tokens: int, 
     checks.equal("E9", "supervised, context, padding and examples, replayed", replayed.model_dump(), stated)
     planned = None if run.post_training is None else run.post_training.planned.get(source)
     checks.equal("E9", "supervised, context, padding and examples, as planned", planned, replayed)
+
+
+def _pairs(lengths: list[int], mask: NDArray[np.uint8], length: int) -> list[Piece]:
+    """Derive the pairs that fit into a window, in the order of the documents."""
+    pieces: list[Piece] = []
+    first = 0
+    for chosen in range(0, len(lengths), 2):
+        both = lengths[chosen : chosen + 2]
+        middle = first + both[0]
+        supervised = [int(mask[first:middle].sum()), int(mask[middle : first + sum(both)].sum())]
+        if sum(both) <= length and all(supervised):
+            pieces += [(chosen, 0, both[0], supervised[0]), (chosen + 1, 0, both[1], supervised[1])]
+        first += sum(both)
+    return pieces
+
+
+def check_pairs(documents: NDArray[Any], starts: NDArray[Any], checks: Checks) -> None:
+    """Check E7: the two answers of every pair follow each other in one window."""
+    found = documents.tolist()
+    together = all(one % 2 == 0 and other == one + 1 for one, other in zip(found[::2], found[1::2], strict=False))
+    checks.true("E7", together and len(found) % 2 == 0, "the answers of each pair next to each other", "others")
+    checks.true("E7", all(start % 2 == 0 for start in starts.tolist()), "whole pairs in each window", "half a pair")
 
 
 def _cuts(mask: NDArray[np.uint8], length: int, too_long: str) -> Iterator[tuple[int, int]]:

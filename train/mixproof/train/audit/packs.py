@@ -23,7 +23,7 @@ from mixproof.train.data.saved_index import IndexRecord, PackedEpochRecord, Pack
 from mixproof.train.record import RunRecord
 
 from .arrays import compare_array, seed_of
-from .conversations import Piece, check_account, check_pieces, expected_pieces
+from .conversations import Piece, check_account, check_pairs, check_pieces, expected_pieces
 
 Contents = Counter[tuple[int, ...]]
 """How many windows have pieces of these lengths, the longest first."""
@@ -67,7 +67,8 @@ def check_packed_arrays(
         derived = expected_pieces(root, run, stream, lengths, length)
         if not checks.true("E6", derived is not None, f"a mask of {len(lengths)} documents", "another or none"):
             return
-    expected = None if lengths is None else _best_fit(lengths.tolist() if derived is None else _sizes(derived), length)
+    sizes_of_units = _sizes(derived, 2 if index.masks.pairs else 1) if derived is not None else None
+    expected = None if lengths is None else _best_fit(sizes_of_units or lengths.tolist(), length)
     tokens, targets, unique, examples, remaining = 0, 0, 0, 0, delivered.samples
     for epoch in stream.epochs:
         at = checks.at(shard=f"epoch {epoch.epoch}")
@@ -82,13 +83,16 @@ def check_packed_arrays(
                 _check_pieces(lengths, documents, first_tokens, sizes, length, at)
             else:
                 check_pieces(derived, [documents, first_tokens, sizes, *supervised], at)
-            at.equal("E7", "windows by the lengths of their pieces", expected, _contents(starts, sizes))
+            units = (starts // 2, sizes[::2] + sizes[1::2]) if index.masks.pairs else (starts, sizes)
+            at.equal("E7", "windows by the lengths of their pieces", expected, _contents(*units))
         stop = int(starts[min(remaining, stream.windows)])
         read = int(sizes[:stop].sum(dtype=np.int64))
         masked = int((first_tokens[:stop] == 0).sum()) if index.masks.eod_mask_loss else 0
         targets += int(supervised[0][:stop].sum(dtype=np.int64)) if supervised else read - masked
         tokens, unique = tokens + read, max(unique, read)
-        examples += _examples(documents, first_tokens, stop)
+        if index.masks.pairs:
+            check_pairs(documents, starts, at)
+        examples += stop // 2 if index.masks.pairs else _examples(documents, first_tokens, stop)
         remaining -= min(remaining, stream.windows)
     at = checks.at(stage="train")
     at.equal("E9", "targets, replayed from the index", targets, delivered.targets)
@@ -99,8 +103,10 @@ def check_packed_arrays(
     at.true("E9", abs(epochs - delivered.epochs) <= 1e-12 * max(1.0, epochs), f"{epochs} epochs", str(delivered.epochs))
 
 
-def _sizes(pieces: list[Piece]) -> list[int]:
-    return [tokens for _, _, tokens, _ in pieces]
+def _sizes(pieces: list[Piece], together: int) -> list[int]:
+    """Tokens of each piece, or of both pieces of each pair."""
+    tokens = [piece[2] for piece in pieces]
+    return [sum(tokens[first : first + together]) for first in range(0, len(tokens), together)]
 
 
 def _examples(documents: NDArray[Any], first_tokens: NDArray[Any], stop: int) -> int:

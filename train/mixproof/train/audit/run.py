@@ -253,7 +253,10 @@ def _check_heldout_counts(run: RunRecord, manifest: Manifest, checks: Checks) ->
 def _check_heldout_score(score: HeldoutScore, heldout: HeldoutRecord, checks: Checks, *, supervised: bool) -> None:
     """Check one set; with a mask only its supervised tokens are scored, and `scores.py` adds up the answers' bytes."""
     masked = supervised and heldout.supervised_tokens is not None
-    checks.equal("E10", "scored targets", heldout.supervised_tokens if masked else heldout.tokens, score.tokens)
+    if score.pairs is None:
+        checks.equal("E10", "scored targets", heldout.supervised_tokens if masked else heldout.tokens, score.tokens)
+    else:
+        checks.equal("E10", "answers", score.documents, 2 * score.pairs.pairs)
     checks.equal("E10", "documents", heldout.documents, score.documents)
     if not masked:
         checks.equal("E10", "bytes", heldout.bytes, score.bytes)
@@ -282,6 +285,8 @@ def _check_bytes(
             lengths[source] = found
     if index is not None:
         check_index_arrays(root, run, index, lengths, checks)
+    for name, sha256 in (run.references or {}).items():
+        check_file(root, name, sha256, checks.at(stage="reference"))
     intact: dict[str, Path] = {}
     for name, sha256 in run.files.items():
         path = check_file(root, f"train/{run.key}/{name}", sha256, checks.at(stage="train"))

@@ -18,9 +18,11 @@ import pyarrow.parquet as pq
 from mixproof.ledger.manifest import HeldoutRecord, Manifest
 from mixproof.tokenize.audit.report import Checks
 from mixproof.tokenize.audit.rows import check_parquet
-from mixproof.train.record import HeldoutScore, RunRecord
+from mixproof.train.record import DeliveredRecord, HeldoutScore, PairScore, RunRecord
 
 COLUMNS = ["file", "record", "text_bytes", "tokens"]
+OF_PAIRS = ("reward", "kl_nats")
+"""Columns of sets of pairs."""
 OF_ANSWERS = ("supervised_tokens", "answer_bytes")
 """Columns of sets of which only the supervised tokens are scored."""
 RELATIVE_ERROR = 1e-12
@@ -51,19 +53,22 @@ def check_metrics(path: Path, run: RunRecord, checks: Checks) -> None:
         targets: Counter[str] = Counter()
         for line in lines:
             targets.update(line["targets_of"])
-        planned = {
-            source: delivered.tokens if delivered.targets is None else delivered.targets
-            for source, delivered in run.delivered.items()
-            if delivered.tokens
-        }
+        planned = {source: _units(run, delivered) for source, delivered in run.delivered.items() if delivered.tokens}
         at.equal("E9", "targets trained on by source", planned, dict(targets))
+
+
+def _units(run: RunRecord, delivered: DeliveredRecord) -> int | None:
+    """Return what the loss counted of a source: tokens, or pairs."""
+    if run.masks.pairs:
+        return delivered.examples
+    return delivered.tokens if delivered.targets is None else delivered.targets
 
 
 def check_scores(root: Path, path: Path, run: RunRecord, manifest: Manifest, checks: Checks) -> None:
     """Check E10: one row per held-out document of every source, and sums that give the record's losses."""
     at = checks.at(file=str(path))
     try:
-        masked = set(pq.read_schema(path).names) & {*OF_ANSWERS}
+        masked = set(pq.read_schema(path).names) & {*OF_ANSWERS, *OF_PAIRS}
         scores = pq.read_table(path, columns=["source", "document", *COLUMNS, "nll_nats", *sorted(masked)])
     except (pa.ArrowInvalid, KeyError) as error:
         at.true("schema", False, "per-document scores", str(error).splitlines()[0])
@@ -79,6 +84,9 @@ def check_scores(root: Path, path: Path, run: RunRecord, manifest: Manifest, che
 
 def _check_source(rows: pa.Table, score: HeldoutScore, checks: Checks) -> None:
     checks.equal("E10", "documents", score.documents, rows.num_rows)
+    if score.pairs is not None:
+        _check_pairs(rows, score, score.pairs, checks)
+        rows = rows.take(pa.array(np.arange(0, rows.num_rows, 2)))
     masked = OF_ANSWERS[0] in rows.column_names and not rows[OF_ANSWERS[0]].null_count
     tokens, text_bytes = OF_ANSWERS if masked else ("tokens", "text_bytes")
     checks.equal("E10", "scored targets", score.tokens, pc.sum(rows[tokens]).as_py() or 0)
@@ -88,6 +96,20 @@ def _check_source(rows: pa.Table, score: HeldoutScore, checks: Checks) -> None:
     same = math.isclose(loss, score.loss, rel_tol=RELATIVE_ERROR)
     checks.true("E10", same, f"{loss} nats per token from the documents' losses", str(score.loss))
     checks.true("E10", bool((nll >= 0).all()), "no negative losses", "negative losses")
+
+
+def _check_pairs(rows: pa.Table, score: HeldoutScore, stated: PairScore, checks: Checks) -> None:
+    """Check accuracy, margin and divergence of pairs, from the rewards of both answers."""
+    reward = rows["reward"].to_pylist()
+    differences = [one - other for one, other in zip(reward[::2], reward[1::2], strict=True)]
+    checks.equal("E10", "pairs", len(differences), stated.pairs)
+    right = math.fsum(1.0 if one > 0 else 0.5 if one == 0 else 0.0 for one in differences)
+    found = {"pair_accuracy": right / len(differences), "margin": math.fsum(differences) / len(differences)}
+    if stated.kl is not None:
+        found["kl"] = math.fsum(rows["kl_nats"].to_pylist()) / max(score.tokens, 1)
+    for name, value in found.items():
+        same = math.isclose(value, getattr(stated, name), rel_tol=1e-9, abs_tol=1e-12)
+        checks.true("E10", same, f"{name} of {value} from the rewards", str(getattr(stated, name)))
 
 
 def _check_rows(root: Path, rows: pa.Table, heldout: HeldoutRecord, checks: Checks) -> None:

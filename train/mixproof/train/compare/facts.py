@@ -114,6 +114,12 @@ def _post_training(record: RunRecord) -> dict[str, Value]:
         "stage": trained.stage,
         "shares_by": trained.shares_by,
         "too_long": trained.too_long,
+        **{
+            f"recipe.{trained.stage}.{name}": value
+            for settings in (trained.dpo, trained.rpo)
+            if settings is not None
+            for name, value in settings.model_dump().items()
+        },
         **{f"template.{source}": template for source, template in sorted(trained.templates.items())},
     }
 

@@ -55,7 +55,9 @@ def replay_packed(folder: Path, record: IndexRecord, stream: PackedStreamRecord,
         stop = int(starts[min(remaining, stream.windows)])
         read = int(pieces[2][:stop].sum(dtype=np.int64))
         tokens, targets = tokens + read, targets + _targets(folder, record, epoch, pieces, stop, at)
-        examples += _examples(pieces, stop, len(lengths))
+        if record.masks.pairs:
+            _check_pairs(pieces[0], starts, at)
+        examples += stop // 2 if record.masks.pairs else _examples(pieces, stop, len(lengths))
         unique = max(unique, read)
         remaining -= min(remaining, stream.windows)
     if remaining:
@@ -99,6 +101,14 @@ def _check_windows(
     fullest = int(np.add.reduceat(tokens, starts[:-1], dtype=np.int64).max())
     if fullest > length or np.any(np.diff(starts) < 1):
         raise AccountError("E7", f"1 to {length} tokens in each window", f"up to {fullest}", **where)
+
+
+def _check_pairs(documents: NDArray[Any], starts: NDArray[Any], where: dict[str, str]) -> None:
+    """Check E7: both answers of every pair are next to each other in one window."""
+    chosen, rejected = documents[::2], documents[1::2]
+    together = len(chosen) == len(rejected) and np.all(chosen % 2 == 0) and np.array_equal(rejected, chosen + 1)
+    if not together or np.any(starts % 2):
+        raise AccountError("E7", "both answers of each pair in one window", "others", **where)
 
 
 def _check_documents(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mixproof.tokenize.dataset.indexed import read_index
@@ -35,20 +36,36 @@ class PackedStream(PackedWindows):
         masks: MasksRecord,
         eod_id: int,
         too_long: TooLong | None = None,
+        values: NDArray[np.float64] | None = None,
     ) -> None:
-        """Open a draw at `prefix` (without `.bin`), as `PackedWindows`."""
-        super().__init__(prefix, draw, seed=seed, sequence_length=sequence_length, too_long=too_long)
+        """Open a draw at `prefix` (without `.bin`), as `PackedWindows`.
+
+        `values` are [documents, values], what a stage on pairs or ratings needs to know of each document.
+        """
+        super().__init__(
+            prefix,
+            draw,
+            seed=seed,
+            sequence_length=sequence_length,
+            too_long=too_long,
+            pairs=bool(masks.pairs),
+        )
+        self._values = values
         self.masks, self.eod_id = masks, eod_id
         dtype = read_index(prefix.with_name(f"{prefix.name}.idx")).dtype
         self._ids = np.memmap(prefix.with_name(f"{prefix.name}.bin"), dtype, mode="r")
 
     def sample(self, k: int) -> dict[str, Tensor]:
-        """Window `k` of the stream: `tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), [S] each."""
+        """Window `k` of the stream: `tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), [S] each.
+
+        With `values` also these, [S, values] float64: those of a document stand at its first position.
+        """
         epoch, number = self.locate(k)
         pack = self.epoch(epoch)
         length = self.sequence_length
         tokens, labels = np.full(length, self.eod_id, np.int64), np.full(length, self.eod_id, np.int64)
         positions, mask = np.zeros(length, np.int64), np.zeros(length, np.float32)
+        values = None if self._values is None else np.zeros((length, self._values.shape[1]))
         at = 0
         for piece in range(int(pack.window_starts[number]), int(pack.window_starts[number + 1])):
             size, first = int(pack.tokens[piece]), int(pack.first_tokens[piece])
@@ -61,6 +78,10 @@ class PackedStream(PackedWindows):
             mask[at : at + size] = 1 if self.mask is None else self.mask[start : start + size]
             if self.masks.eod_mask_loss and not first:
                 mask[at] = 0
+            if values is not None and self._values is not None:
+                values[at] = self._values[pack.documents[piece]]
             at += size
         arrays = {"tokens": tokens, "labels": labels, "position_ids": positions, "loss_mask": mask}
+        if values is not None:
+            arrays["values"] = values
         return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -21,15 +21,22 @@ from mixproof.ledger.fingerprint import derive_seed
 from mixproof.tokenize.dataset.indexed import read_index
 from mixproof.train.request import Draw
 
-from .packing import Pack, count_windows, pack_pieces
-from .pieces import Pieces, TooLong, cut_conversations, cut_documents
+from .packing import Pack, count_windows, pack_pairs, pack_pieces, units_of_pairs
+from .pieces import Pieces, TooLong, cut_conversations, cut_documents, cut_pairs
 
 
 class PackedWindows:
     """A source's packed windows, from the first of epoch 0 on, without end."""
 
     def __init__(
-        self, prefix: Path, draw: Draw, *, seed: int, sequence_length: int, too_long: TooLong | None = None
+        self,
+        prefix: Path,
+        draw: Draw,
+        *,
+        seed: int,
+        sequence_length: int,
+        too_long: TooLong | None = None,
+        pairs: bool = False,
     ) -> None:
         """Open a draw at `prefix` (without `.bin`); its path does not affect the order.
 
@@ -39,6 +46,7 @@ class PackedWindows:
             seed: of the run.
             sequence_length: S, positions of a window.
             too_long: after pretraining, what to do with a conversation longer than a window; None: pretraining.
+            pairs: whether documents 2i and 2i + 1 are the answers of a pair, which share a window.
 
         Raises:
             RequestError: when the draw has no document, or no supervised token.
@@ -53,15 +61,12 @@ class PackedWindows:
         self._check_draw(prefix.with_name(f"{prefix.name}.bin").stat().st_size // np.dtype(index.dtype).itemsize)
         self.mask = None if too_long is None else self._read_mask()
         """[tokens] 1 if a token is supervised; None in pretraining."""
-        self.pieces = (
-            cut_documents(self.lengths, sequence_length)
-            if self.mask is None or too_long is None
-            else cut_conversations(self.lengths, self.mask, sequence_length, too_long)
-        )
+        self.pairs = pairs
+        self.pieces = self._cut(too_long)
         if not len(self.pieces.tokens):
             lacks = "documents" if self.mask is None else "supervised tokens that fit into a window"
             raise RequestError(f"source {self.source}: its draw has no {lacks}; give it more text or a share of 0")
-        self.windows = count_windows(self.pieces, sequence_length)
+        self.windows = count_windows(units_of_pairs(self.pieces) if pairs else self.pieces, sequence_length)
         packed = int(self.pieces.tokens.sum(dtype=np.int64))
         self.left_out = draw.tokens - packed
         """Tokens of the draw that are in no window."""
@@ -84,10 +89,18 @@ class PackedWindows:
             AccountError: when E7 does not close.
         """
         if epoch not in self._epochs:
-            pack = pack_pieces(self.pieces, self.sequence_length, self.seed_of(epoch))
+            packed = pack_pairs if self.pairs else pack_pieces
+            pack = packed(self.pieces, self.sequence_length, self.seed_of(epoch))
             check_pack(pack, self.pieces, self.sequence_length, source=self.source, epoch=epoch)
             self._epochs[epoch] = pack
         return self._epochs[epoch]
+
+    def _cut(self, too_long: TooLong | None) -> Pieces:
+        if self.mask is None or too_long is None:
+            return cut_documents(self.lengths, self.sequence_length)
+        if self.pairs:
+            return cut_pairs(self.lengths, self.mask, self.sequence_length)
+        return cut_conversations(self.lengths, self.mask, self.sequence_length, too_long)
 
     def _read_mask(self) -> NDArray[np.uint8]:
         """Memory-map the draw's mask; a source without one is supervised throughout."""

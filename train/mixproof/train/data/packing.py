@@ -76,6 +76,21 @@ def pack_pieces(pieces: Pieces, sequence_length: int, seed: int) -> Pack:
     return Pack(window_starts, packed.documents, packed.first_tokens, packed.tokens, packed.supervised)
 
 
+def pack_pairs(pieces: Pieces, sequence_length: int, seed: int) -> Pack:
+    """Pack pairs of adjacent pieces; both stay in one window, next to each other."""
+    pairs = units_of_pairs(pieces)
+    packed = pack_pieces(pairs, sequence_length, seed)
+    number = np.searchsorted(pairs.documents, packed.documents)
+    both = pieces.take(np.stack([2 * number, 2 * number + 1], axis=1).ravel())
+    return Pack(packed.window_starts * 2, both.documents, both.first_tokens, both.tokens, both.supervised)
+
+
+def units_of_pairs(pieces: Pieces) -> Pieces:
+    """Return each pair as one piece: the document of the chosen answer, and the tokens of both."""
+    tokens = pieces.tokens.reshape(-1, 2).sum(1).astype(np.int32)
+    return Pieces(pieces.documents[::2], pieces.first_tokens[::2], tokens)
+
+
 def count_windows(pieces: Pieces, sequence_length: int) -> int:
     """Windows of one pass, the same for every seed."""
     _, leaves = _best_fit_decreasing(np.bincount(pieces.tokens, minlength=sequence_length + 1))

@@ -82,6 +82,21 @@ def cut_conversations(
     return counted.take(supervised > 0)
 
 
+def cut_pairs(lengths: NDArray[np.int32], mask: NDArray[np.uint8], sequence_length: int) -> Pieces:
+    """Return the pairs that fit into a window: two adjacent pieces each, the chosen and the rejected conversation.
+
+    Args:
+        lengths: [documents] tokens of each; documents 2i and 2i + 1 are a pair.
+        mask: [tokens] of all documents in order: 1 if a token is supervised.
+        sequence_length: S, which both together must not exceed.
+    """
+    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    supervised = _count(mask, starts, lengths)
+    fits = (lengths.reshape(-1, 2).sum(1) <= sequence_length) & (supervised.reshape(-1, 2) > 0).all(1)
+    documents = np.flatnonzero(np.repeat(fits, 2)).astype(np.int32)
+    return Pieces(documents, np.zeros(len(documents), np.int32), lengths[documents], supervised[documents])
+
+
 def _last_answer_end(mask: NDArray[np.uint8], sequence_length: int) -> int:
     """Tokens up to the end of the last answer that ends within a window; the whole window if none does.
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -174,8 +175,15 @@ class Stream:
             )
 
 
-def streams_of(store: Store, request: RunRequest) -> dict[str, Stream] | dict[str, PackedStream]:
+def streams_of(
+    store: Store, request: RunRequest, values: Mapping[str, NDArray[np.float64]] | None = None
+) -> dict[str, Stream] | dict[str, PackedStream]:
     """Open the stream of every source that a run reads.
+
+    Args:
+        store: of the draws.
+        request: the run.
+        values: by source, [documents, values] that the stage needs to know of each document.
 
     Raises:
         RequestError: when a draw is too small for one window.
@@ -190,6 +198,7 @@ def streams_of(store: Store, request: RunRequest) -> dict[str, Stream] | dict[st
                 sequence_length=request.budget.sequence_length,
                 masks=request.masks,
                 eod_id=request.tokenizer.eod_id,
+                values=(values or {}).get(source),
                 too_long=None if request.post_training is None else request.post_training.too_long,
             )
             for source, draw in request.draws.items()

@@ -93,6 +93,9 @@ def counted(pack: Pack, stream: PackedWindows, by: SharesBy) -> NDArray[np.int64
         return pack.supervised.astype(np.int64)
     if by == "tokens":
         return pack.tokens.astype(np.int64)
+    if stream.pairs:
+        is_chosen: NDArray[np.bool_] = pack.documents % 2 == 0
+        return is_chosen.astype(np.int64)
     is_first: NDArray[np.bool_] = pack.first_tokens == first_pieces(pack, len(stream.lengths))
     return is_first.astype(np.int64)
 

@@ -32,6 +32,7 @@ from mixproof.ledger.errors import AccountError
 from mixproof.train.model.token_losses import token_losses
 
 from .heldout_parts import HeldoutDocuments
+from .pair_terms import PairTerms
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Padded tokens per batch."""
@@ -44,27 +45,34 @@ class Scores:
     documents: HeldoutDocuments
     nll_nats: NDArray[np.float64]
     """[documents] sum of -ln p over each document's scored tokens, EOD included."""
+    pairs: PairTerms | None = None
+    """Of a set of pairs: documents 2i and 2i + 1 are the chosen and the rejected answer."""
 
     @property
     def tokens(self) -> int:
-        """Scored targets."""
-        return int(self.documents.targets.sum())
+        """Scored targets; of pairs, those of the chosen answers."""
+        return int(self.documents.targets[self._counted].sum())
 
     @property
     def text_bytes(self) -> int:
         """UTF-8 bytes of the texts; of the answers if only supervised tokens are scored."""
         answers = self.documents.answer_bytes
-        return int((self.documents.text_bytes if answers is None else answers).sum())
+        return int((self.documents.text_bytes if answers is None else answers)[self._counted].sum())
 
     @property
     def loss(self) -> float:
         """Nats per token."""
-        return float(self.nll_nats.sum()) / self.tokens
+        return float(self.nll_nats[self._counted].sum()) / self.tokens
 
     @property
     def bits_per_byte(self) -> float:
         """Bits per byte of text."""
-        return float(self.nll_nats.sum()) / math.log(2) / self.text_bytes
+        return float(self.nll_nats[self._counted].sum()) / math.log(2) / self.text_bytes
+
+    @property
+    def _counted(self) -> slice:
+        """The documents whose losses are summed."""
+        return slice(None) if self.pairs is None else slice(None, None, 2)
 
 
 @dataclass(frozen=True)
@@ -183,7 +191,8 @@ def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ship
     """A pyarrow table of per-document losses.
 
     Columns: `source`, `document` (from 0 in each source), `file`, `record`, `text_bytes`, `tokens`, `nll_nats`. With
-    masks also `supervised_tokens` (the scored ones), `answer_bytes` and `prompt_xxh128`; null for plain texts.
+    masks also `supervised_tokens` (the scored ones), `answer_bytes` and `prompt_xxh128`; null for plain texts. Of pairs
+    also `reward` and `kl_nats`.
     """
     tables = [
         pa.table(
@@ -196,6 +205,7 @@ def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ship
                 "tokens": score.documents.tokens,
                 "nll_nats": score.nll_nats,
                 **_supervised_columns(score.documents),
+                **({} if score.pairs is None else score.pairs.columns()),
             }
         )
         for score in scores

@@ -51,6 +51,23 @@ class HeldoutDocuments:
     prompts: list[str] | None = None
     """[documents] XXH3-128 of each prompt; None without a mask."""
 
+    def first(self, count: int) -> HeldoutDocuments:
+        """Return the first documents, at most `count`."""
+        count = min(count, len(self.file))
+        end = int(self.starts[count])
+        return replace(
+            self,
+            ids=self.ids[:end],
+            starts=self.starts[: count + 1],
+            file=self.file[:count],
+            record=self.record[:count],
+            text_bytes=self.text_bytes[:count],
+            text_xxh128=self.text_xxh128[:count],
+            mask=None if self.mask is None else self.mask[:end],
+            answer_bytes=None if self.answer_bytes is None else self.answer_bytes[:count],
+            prompts=None if self.prompts is None else self.prompts[:count],
+        )
+
     @property
     def tokens(self) -> NDArray[np.int64]:
         """[documents] number of tokens, EOD included."""

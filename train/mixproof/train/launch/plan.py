@@ -18,6 +18,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run
 from mixproof.mixtures.arithmetic.caps import check_caps, cuts_of
 from mixproof.mixtures.blocks.train import Proxy, Train
+from mixproof.mixtures.checks import ON_PAIRS
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.values.quantities import exact_string
 from mixproof.pipeline.cluster.cluster import Cluster
@@ -256,6 +257,7 @@ def _masks(train: Train) -> MasksRecord:
         reset_position_ids=packed or train.reset_position_ids,
         best_fit=True if packed else None,
         supervised=True if supervised else None,
+        pairs=True if train.stage in ON_PAIRS else None,
     )
 
 

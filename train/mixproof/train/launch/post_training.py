@@ -17,11 +17,15 @@ from mixproof.ledger.manifest import Manifest, SourceRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget, supply_of
 from mixproof.mixtures.arithmetic.shares import PhaseShares, resolve_mixture
+from mixproof.mixtures.blocks.objectives import Dpo, Rpo
+from mixproof.mixtures.blocks.train import Train
+from mixproof.mixtures.checks import ON_PAIRS
 from mixproof.mixtures.spec import Spec
-from mixproof.mixtures.values.quantities import percent_string
+from mixproof.mixtures.values.quantities import exact_string, percent_string
 from mixproof.train.data.packed_windows import PackedWindows
+from mixproof.train.data.pieces import TooLong
 from mixproof.train.data.window_plan import WindowCounts, choose_windows, planned_sources
-from mixproof.train.record import STAGE_KINDS, Ancestor, PostTraining
+from mixproof.train.record import STAGE_KINDS, Ancestor, DpoRecord, PostTraining, RpoRecord
 from mixproof.train.request import Draw
 
 
@@ -35,7 +39,7 @@ def counted_of(spec: Spec, manifest: Manifest) -> dict[str, int] | None:
 def _counted(spec: Spec, source: SourceRecord) -> int:
     train = source.train
     if spec.train.shares_by == "examples":
-        return train.documents
+        return train.documents // source.documents_per_record
     supervised = train.supervised_tokens if spec.train.shares_by == "supervised" else None
     return train.tokens if supervised is None else supervised
 
@@ -106,11 +110,13 @@ class WindowPlans:
         self._check_caps(mixture, streams, read)
         plan = PostTraining(
             stage=train.stage,
-            too_long=train.windows.too_long,
+            too_long=_too_long(train),
             shares_by=train.shares_by,
             planned=planned_sources(streams, read),
             templates=templates_of(self._manifest, sorted(read)),
             ancestors=ancestors,
+            dpo=_dpo(train.dpo) if train.stage == "dpo" else None,
+            rpo=_rpo(train.rpo) if train.stage == "rpo" else None,
         )
         return replace(budget, phases=tuple(phases)), plan
 
@@ -122,7 +128,8 @@ class WindowPlans:
                 draw,
                 seed=seed,
                 sequence_length=train.sequence_length,
-                too_long=train.windows.too_long,
+                too_long=_too_long(train),
+                pairs=train.stage in ON_PAIRS,
             )
         return self._packed[draw.key, seed]
 
@@ -138,6 +145,20 @@ class WindowPlans:
                     "train on fewer tokens, lower its share, or set a higher cap "
                     f"(target: {{tokens: ..., max_epochs: {{{name}: ...}}}})"
                 )
+
+
+def _too_long(train: Train) -> TooLong:
+    """Pairs cannot be cut."""
+    return "drop" if train.stage in ON_PAIRS else train.windows.too_long
+
+
+def _dpo(dpo: Dpo) -> DpoRecord:
+    smoothing = exact_string(dpo.label_smoothing)
+    return DpoRecord(beta=exact_string(dpo.beta), label_smoothing=smoothing, loss=dpo.loss)
+
+
+def _rpo(rpo: Rpo) -> RpoRecord:
+    return RpoRecord(beta=exact_string(rpo.beta), eta=exact_string(rpo.eta))
 
 
 def templates_of(manifest: Manifest, sources: list[str]) -> dict[str, str]:

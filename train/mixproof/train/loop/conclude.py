@@ -22,6 +22,8 @@ from mixproof.train.data.saved_index import INDEX_FOLDER
 from mixproof.train.distributed import Ranks
 from mixproof.train.evaluate.evaluate import Scores, evaluate, write_scores
 from mixproof.train.evaluate.heldout_parts import is_lossless, read_heldout
+from mixproof.train.evaluate.implicit_rewards import with_implicit_rewards
+from mixproof.train.evaluate.references import References
 from mixproof.train.model.state import TrainingState
 from mixproof.train.ownership import Ownership
 from mixproof.train.proxies import count_parameters, flops_per_token
@@ -30,6 +32,7 @@ from mixproof.train.record import (
     DeliveredRecord,
     EvaluationRecord,
     HeldoutScore,
+    PairScore,
     ParametersRecord,
     PhaseRecord,
     RunRecord,
@@ -45,7 +48,9 @@ from .supervised_account import check_planned, planned_tokens, supervised_counts
 SCORES = "scores.parquet"
 
 
-def score_heldout(store: Store, request: RunRequest, state: TrainingState, ranks: Ranks) -> tuple[list[Scores], bool]:
+def score_heldout(
+    store: Store, request: RunRequest, state: TrainingState, ranks: Ranks, references: References
+) -> tuple[list[Scores], bool]:
     """Score every held-out set, on all ranks together.
 
     Returns:
@@ -62,15 +67,14 @@ def score_heldout(store: Store, request: RunRequest, state: TrainingState, ranks
         decode = None if request.post_training is None else reference.decode
         documents = read_heldout(store, source, heldout, tokenizer.eod_id, supervised_by=decode)
         lossless = lossless and is_lossless(documents, reference.decode)
-        scores.append(
-            evaluate(
-                state.model,
-                documents,
-                eod_id=tokenizer.eod_id,
-                sequence_length=request.budget.sequence_length,
-                device=ranks.device,
-            )
+        score = evaluate(
+            state.model,
+            documents,
+            eod_id=tokenizer.eod_id,
+            sequence_length=request.budget.sequence_length,
+            device=ranks.device,
         )
+        scores.append(with_implicit_rewards(score, request, state.model, references, ranks))
     return scores, lossless
 
 
@@ -92,6 +96,7 @@ def make_record(
     index: dict[str, str],
     scores: list[Scores],
     lossless: bool,
+    references: dict[str, str] | None = None,
     reason: str | None = None,
 ) -> RunRecord:
     """Make the record of a run from its files.
@@ -103,6 +108,7 @@ def make_record(
         index: SHA-256 of each index array, by name.
         scores: of the held-out sets; none if the run failed.
         lossless: whether the tokenizer restores every held-out text.
+        references: SHA-256 of the reference log-probabilities, by path in the store.
         reason: why the run failed; None: it is done.
 
     Raises:
@@ -134,6 +140,7 @@ def make_record(
         masks=request.masks,
         rope_base=request.rope_base,
         post_training=request.post_training,
+        references=references or None,
         init_from=request.init_from.record if request.init_from else None,
         prior_tokens=request.init_from.prior_tokens if request.init_from else 0,
         tokenizer=RunTokenizer(
@@ -202,10 +209,19 @@ def _score(score: Scores, heldout: HeldoutRecord) -> HeldoutScore:
         bits_per_byte=score.bits_per_byte,
         tokens=score.tokens,
         bytes=score.text_bytes,
+        pairs=_pairs(score),
         documents=len(documents.file),
         texts_sha256=heldout.texts.sha256 if heldout.texts is not None else texts,
         datasets_sha256=sha256_of(parts),
     )
+
+
+def _pairs(score: Scores) -> PairScore | None:
+    terms = score.pairs
+    if terms is None:
+        return None
+    kl = None if terms.kl_nats is None else float(terms.kl_nats.sum()) / score.tokens
+    return PairScore(pairs=len(terms.differences), pair_accuracy=terms.accuracy, margin=terms.margin, kl=kl)
 
 
 def _files(folder: Path, consumed_samples: int) -> dict[str, str]:

@@ -30,10 +30,13 @@ from mixproof.train.data.blend import Blend
 from mixproof.train.data.streams import streams_of
 from mixproof.train.distributed import Ranks, process_group
 from mixproof.train.evaluate.evaluate import Scores
+from mixproof.train.evaluate.example_values import example_values
+from mixproof.train.evaluate.references import References
 from mixproof.train.finished import finished_record
 from mixproof.train.model.micro_batch import step_plan
 from mixproof.train.model.state import TrainingState, build_state
 from mixproof.train.ownership import ATTEMPT, Ownership
+from mixproof.train.post_training.objective import objective_of
 from mixproof.train.record import IDENTITY, RUN, TRAIN, RunRecord, read_run, write_run
 from mixproof.train.request import RunRequest
 
@@ -101,7 +104,9 @@ class _Run:
             remove_scratch(self._folder)
             publish_bytes(canonical_json(request.identity), self._folder / IDENTITY)
         ranks.barrier()
-        self._blend = Blend(streams_of(store, request), request.budget)
+        self._references = References(store, request, ranks)
+        values = example_values(store, request, self._references)
+        self._blend = Blend(streams_of(store, request, values), request.budget)
         self._index = save_index(self._blend, self._folder) if ranks.first else {}
         self._branched_from: FoundTrunk | None = None
         self._state = self._resumed_state()
@@ -112,7 +117,8 @@ class _Run:
     def train(self, on_step: Callable[[StepMetrics], None] | None) -> None:
         """Train the remaining steps and save the last checkpoint."""
         request, state = self._request, self._state
-        trainer = Trainer(state, self._blend, step_plan(request, self._ranks), self._ranks)
+        plan = step_plan(request, self._ranks)
+        trainer = Trainer(state, self._blend, plan, self._ranks, objective_of(request))
         journal = self._open_journal()
         watch = self._spike_watch()
         last_saved, started = time.monotonic(), time.monotonic()
@@ -152,8 +158,11 @@ class _Run:
         if every is None or samples == request.budget.samples or samples % (every * request.budget.global_batch_size):
             return
         started = time.monotonic()
-        self._write_evaluation(score_heldout(self._store, request, self._state, self._ranks)[0])
+        self._write_evaluation(self._score()[0])
         self._seconds_evaluating += time.monotonic() - started
+
+    def _score(self) -> tuple[list[Scores], bool]:
+        return score_heldout(self._store, self._request, self._state, self._ranks, self._references)
 
     def _write_evaluation(self, scores: list[Scores]) -> None:
         if self._ranks.first and self._request.evaluate_steps is not None and scores:
@@ -169,7 +178,7 @@ class _Run:
             documents = documents_of(self._store, request, self._folder, self._step)
             reason = f"{reason}. The batch read {name_documents(documents)}; see {INCIDENTS} for all of them"
         started = time.monotonic()
-        scores, lossless = ([], False) if reason else score_heldout(self._store, request, self._state, self._ranks)
+        scores, lossless = ([], False) if reason else self._score()
         self._seconds_evaluating += time.monotonic() - started
         self._write_evaluation(scores)
         if self._ranks.first:
@@ -188,6 +197,7 @@ class _Run:
             index=self._index,
             scores=scores,
             lossless=lossless,
+            references=self._references.files,
             reason=reason,
         )
         self._check_ownership()

@@ -18,9 +18,10 @@ import torch
 from mixproof.ledger.errors import TrainingError
 from mixproof.train.data.blend import Blend
 from mixproof.train.distributed import Ranks, sum_gradients
-from mixproof.train.model.micro_batch import FIELDS, Batch, StepPlan, micro_batch_loss
+from mixproof.train.model.micro_batch import FIELDS, Batch, StepPlan
 from mixproof.train.model.optimizer import parameters_of
 from mixproof.train.model.state import TrainingState
+from mixproof.train.post_training.objective import Objective, TokenObjective
 
 from .metrics import StepMetrics
 from .source_losses import SourceLosses
@@ -29,9 +30,12 @@ from .source_losses import SourceLosses
 class Trainer:
     """Trains a run's state on its samples, one step at a time."""
 
-    def __init__(self, state: TrainingState, blend: Blend, plan: StepPlan, ranks: Ranks) -> None:
+    def __init__(
+        self, state: TrainingState, blend: Blend, plan: StepPlan, ranks: Ranks, objective: Objective | None = None
+    ) -> None:
         """Continue from `state`; `blend` has the samples of the whole run in order."""
         self.state, self._blend, self._plan, self._ranks = state, blend, plan, ranks
+        self._objective = objective or TokenObjective()
         self._parameters = parameters_of(state.optimizer)
         self._learner = state.learner or state.model
         self._learner.train()
@@ -72,20 +76,20 @@ class Trainer:
         )
 
     def _accumulate(self, first: int, by_source: SourceLosses) -> float:
-        """Compute the gradients of the global batch that starts at sample `first`; return its mean loss in nats."""
+        """Compute the gradients of the global batch that starts at sample `first`; return its mean loss."""
         ranks = self._ranks
         batches = list(self._micro_batches(first))
-        targets = torch.stack([batch["loss_mask"].sum(dtype=torch.float64) for batch in batches]).sum()
-        ranks.sum(targets)
+        units = torch.stack([self._objective.units(batch) for batch in batches]).sum()
+        ranks.sum(units)
         loss_sum = torch.zeros((), dtype=torch.float64, device=ranks.device)
         for batch in batches:
-            part, losses = micro_batch_loss(self._learner, batch, self._plan, in_bfloat16=self._in_bfloat16)
-            torch.autograd.backward(part * (1 / targets).float())
-            loss_sum += part.detach().double()
-            by_source.add(batch["source"], losses, batch["loss_mask"])
+            part = self._objective.loss(self._learner, batch, self._plan, in_bfloat16=self._in_bfloat16)
+            torch.autograd.backward(part.to_minimize * (1 / units).float())
+            loss_sum += part.value
+            by_source.add(batch["source"], part.losses, part.counts)
         sum_gradients(self._parameters, ranks)
         ranks.sum(loss_sum)
-        return float(loss_sum / targets)
+        return float(loss_sum / units)
 
     def _micro_batches(self, first: int) -> Iterator[Batch]:
         """Yield the micro batches of this rank's slice of the global batch that starts at sample `first`."""
@@ -97,5 +101,5 @@ class Trainer:
             samples = [self._blend[sample] for sample in range(begin, end)]
             yield {
                 name: torch.stack([torch.as_tensor(sample[name]) for sample in samples]).to(ranks.device)
-                for name in FIELDS
+                for name in (*FIELDS, *(("values",) if "values" in samples[0] else ()))
             }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -16,7 +18,7 @@ from mixproof.train.record import MasksRecord
 from mixproof.train.request import RunRequest
 
 from .attention import document_starts
-from .training_loss import training_loss
+from .training_loss import hidden_rows, training_loss, weighted_loss
 
 MICRO_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 """Tokens per forward pass if the spec sets no micro batch size; bounds the activations."""
@@ -24,7 +26,7 @@ FIELDS = ("tokens", "labels", "loss_mask", "position_ids", "source")
 
 Batch = dict[str, Tensor]
 """`tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), each [micro batch, sequence], and `source`
-(int64), [micro batch]."""
+(int64), [micro batch]. Stages on pairs and ratings add `values` (float64), [micro batch, sequence, values]."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,24 @@ def micro_batch_loss(model: GPTModel, batch: Batch, plan: StepPlan, *, in_bfloat
     Returns:
         The sum in nats, and [micro batch, sequence] the loss of each target, 0 where the loss mask is 0.
     """
-    masks = plan.masks
-    tokens, positions = batch["tokens"], batch["position_ids"]
+    with forward_context(model, batch, plan, in_bfloat16=in_bfloat16) as starts:
+        inputs = batch["tokens"], batch["position_ids"], starts
+        if plan.masks.supervised is None:
+            return training_loss(model, *inputs, batch["labels"], batch["loss_mask"])
+        counted = batch["loss_mask"].reshape(-1).nonzero()[:, 0]  # no logits are computed for context and padding
+        rows = hidden_rows(model, *inputs).index_select(0, counted)
+        total, of_counted = weighted_loss(
+            model, rows, batch["labels"].reshape(-1)[counted], batch["loss_mask"].reshape(-1)[counted]
+        )
+    losses = torch.zeros(batch["labels"].numel(), dtype=of_counted.dtype, device=of_counted.device)
+    losses[counted] = of_counted
+    return total, losses.view_as(batch["labels"])
+
+
+@contextmanager
+def forward_context(model: GPTModel, batch: Batch, plan: StepPlan, *, in_bfloat16: bool) -> Iterator[Tensor | None]:
+    """Set autocast and rotary positions for a forward pass; give the first token that each token sees, or None."""
+    masks, tokens, positions = plan.masks, batch["tokens"], batch["position_ids"]
     starts = _piece_starts(positions) if masks.best_fit else None
     if starts is None and masks.document_mask:
         starts = document_starts(tokens, plan.eod_id)
@@ -81,7 +99,7 @@ def micro_batch_loss(model: GPTModel, batch: Batch, plan: StepPlan, *, in_bfloat
         torch.autocast(tokens.device.type, torch.bfloat16, enabled=in_bfloat16),
         model.rotary_pos_emb.at_positions(positions if masks.reset_position_ids else None),
     ):
-        return training_loss(model, tokens, positions, starts, batch["labels"], batch["loss_mask"])
+        yield starts
 
 
 def _piece_starts(positions: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from megatron.core.models.gpt import GPTModel
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import cross_entropy
 
 from mixproof.train.proxies import LOSS_ROWS
 
@@ -44,14 +45,42 @@ def training_loss(
     Returns:
         The weighted sum of -ln p in nats, with a gradient, and [batch, sequence] its terms, without one.
     """
+    rows = hidden_rows(model, tokens, positions, starts)
+    total, losses = weighted_loss(model, rows, labels.reshape(-1), weights.reshape(-1))
+    return total, losses.view_as(labels)
+
+
+def hidden_rows(model: GPTModel, tokens: Tensor, positions: Tensor, starts: Tensor | None) -> Tensor:
+    """Return the hidden states before the output weights, [batch × sequence, hidden], window by window."""
     with without_output(model):
         hidden: Tensor = model(tokens, positions, starts)  # [sequence, batch, hidden]
+    return hidden.transpose(0, 1).reshape(-1, hidden.size(-1))
+
+
+def weighted_loss(model: GPTModel, rows: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum of w · -ln p over rows in nats, with a gradient, and [rows] its terms, without one.
+
+    Args:
+        model: gives the output weights.
+        rows: [rows, hidden] states.
+        labels: [rows] ids to predict.
+        weights: [rows] weight of each, of any sign.
+    """
     output: Tensor = model.shared_embedding_or_output_weight()
-    rows = hidden.transpose(0, 1).reshape(-1, hidden.size(-1))
-    total, losses = _WeightedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        rows, output, labels.reshape(-1), weights.reshape(-1)
-    )
-    return total, losses.view_as(labels)
+    total, losses = _WeightedCrossEntropy.apply(rows, output, labels, weights)  # type: ignore[no-untyped-call]
+    return total, losses
+
+
+def row_losses(model: GPTModel, rows: Tensor, labels: Tensor) -> Tensor:
+    """Return [rows] the -ln p of each label in nats, float32, without a gradient."""
+    output: Tensor = model.shared_embedding_or_output_weight()
+    size = LOSS_ROWS[rows.device.type]
+    losses = torch.empty(len(labels), dtype=torch.float32, device=rows.device)
+    with torch.no_grad():
+        for first in range(0, len(labels), size):
+            part = slice(first, first + size)
+            losses[part] = cross_entropy((rows[part] @ output.T).float(), labels[part], reduction="none")
+    return losses
 
 
 class _WeightedCrossEntropy(torch.autograd.Function):

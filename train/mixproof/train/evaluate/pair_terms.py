@@ -1,0 +1,38 @@
+"""Scores of pairs: rewards of both answers, and how far the model is from its starting checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class PairTerms:
+    """What is known of each answer of a set of pairs; documents 2i and 2i + 1 are chosen and rejected."""
+
+    reward: NDArray[np.float64]
+    """[documents] reward of each answer; implicit, beta × log-ratio, after preference optimization."""
+    kl_nats: NDArray[np.float64] | None = None
+    """[documents] sum of KL(model || starting checkpoint) over the supervised tokens of chosen answers, 0 for rejected
+    ones; None if there is no reference."""
+
+    @property
+    def differences(self) -> NDArray[np.float64]:
+        """[pairs] reward of the chosen minus that of the rejected answer."""
+        return self.reward[::2] - self.reward[1::2]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the pairs with a higher reward of the chosen answer; equal ones count half."""
+        return float(((self.differences > 0) + 0.5 * (self.differences == 0)).mean())
+
+    @property
+    def margin(self) -> float:
+        """Mean difference of rewards."""
+        return float(self.differences.mean())
+
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """Return the columns of `scores.parquet`."""
+        return {"reward": self.reward, **({} if self.kl_nats is None else {"kl_nats": self.kl_nats})}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,11 +22,13 @@ from mixproof.cli.options import (
     VerboseOption,
     WorkersOption,
 )
-from mixproof.cli.output import count, emit_json, stdout
+from mixproof.cli.output import count, emit_json, stderr, stdout
+from mixproof.cli.page_file import HtmlOption, check_html, read_build
 from mixproof.cli.progress.show import spec_progress
 from mixproof.cli.request import Request
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
-from mixproof.ledger.store import Store
+from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.version import VERSION
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.pipeline.read.shards import SHARD_BYTES
@@ -44,11 +47,13 @@ def build(
     address: AddressOption = None,
     workers: WorkersOption = None,
     shard_bytes: ShardBytesOption = SHARD_BYTES,
+    html: HtmlOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Build the datasets of SPEC and write their manifest; finished stages are reused."""
+    check_html(html)
     request = open_for_work(spec, store, "build")
     with (
         spec_progress(request.spec, request.store, "build") as progress,
@@ -57,6 +62,8 @@ def build(
         look_before_work(request.store, cluster)
         result = run_build(request, cluster, shard_bytes=shard_bytes)
         value = build_json(result, cluster, request.store)
+    if html is not None:
+        _write_page(html, request, result)
     if as_json:
         emit_json(value)
         return
@@ -71,6 +78,15 @@ def build(
     circumstances = request.store.location(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
     stdout.print(f"removed   lists of removed documents: see `lists` in {circumstances}", soft_wrap=True)
     stdout.print(f"stages    {cluster.stages_run} run, {cluster.stages_reused} reused")
+
+
+def _write_page(path: Path, request: Request, result: BuildResult) -> None:
+    """Write the page of a build, and print its path."""
+    from mixproof.tokenize.page.build_page import render_build  # most builds write no page
+
+    page = render_build(request.store, read_build(result.manifest_path, result.manifest), request.spec.name, VERSION)
+    publish_bytes(page.encode(), path)
+    stderr.print(f"page: {path}", soft_wrap=True)
 
 
 def print_account(manifest: Manifest) -> None:

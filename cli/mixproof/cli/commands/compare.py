@@ -14,7 +14,8 @@ from rich.table import Table
 from mixproof.cli.external_tables import print_external
 from mixproof.cli.options import DEFAULT_STORE, STORE_VARIABLE, JsonOption, StoresOption, VerboseOption
 from mixproof.cli.output import count, emit_json, percent, stdout, table
-from mixproof.cli.report import HtmlOption, check_html, write_report
+from mixproof.cli.page_file import HtmlOption, check_html
+from mixproof.cli.report import write_report
 from mixproof.cli.request import Request, open_request
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest

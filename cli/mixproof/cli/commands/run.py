@@ -23,8 +23,9 @@ from mixproof.cli.options import (
     WorkersOption,
 )
 from mixproof.cli.output import emit_json, stdout
+from mixproof.cli.page_file import HtmlOption, check_html
 from mixproof.cli.progress.show import spec_progress
-from mixproof.cli.report import HtmlOption, check_html, write_report
+from mixproof.cli.report import write_report
 from mixproof.cli.request import Request
 from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.manifest import Manifest

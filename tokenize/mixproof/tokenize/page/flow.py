@@ -80,10 +80,7 @@ def flow_of_texts(manifest: Manifest, unit: Literal["bytes", "documents"]) -> Fl
         added = sum(row.bytes_added for row in rows.values()) if unit == "bytes" else 0
         if exits or added or not stages:
             stages.append(Stage(label, entering, frozenset(rows), exits, added))
-    held_out = {
-        name: 0 if source.heldout.imported_from else int(getattr(source.heldout, unit))
-        for name, source in sources.items()
-    }
+    held_out = {name: _held_out(source, unit) for name, source in sources.items()}
     stages.append(Stage("hold out", level, frozenset(sources), _kept_exits("held out", held_out)))
     return Flow(unit, tuple(stages), "training", {name: level[name] - held_out[name] for name in sources})
 
@@ -147,6 +144,13 @@ def _first(source: SourceRecord, unit: Literal["bytes", "documents"]) -> int:
     read = source.ledger[0]
     other = read.dropped.get(OTHER_PART)
     return int(getattr(read, f"{unit}_in")) - (getattr(other, unit) if other else 0)
+
+
+def _held_out(source: SourceRecord, unit: Literal["bytes", "documents"]) -> int:
+    """What a source held out of its own text, in documents of the ledger."""
+    if source.heldout.imported_from:
+        return 0
+    return source.heldout.bytes if unit == "bytes" else source.heldout.documents // source.documents_per_record
 
 
 def _exits(rows: Mapping[str, StageRow], unit: Literal["bytes", "documents"]) -> tuple[Exit, ...]:

@@ -1,0 +1,112 @@
+"""Samples of dropped documents: the first of each reason, with the value that decided and its threshold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mixproof.ledger.store import Store
+from mixproof.pipeline.heldout.decontaminate import DROPPED_SCHEMA
+from mixproof.tokenize.page.build_evidence import BuildEvidence, Statement
+from mixproof.tokenize.page.samples import EXCERPT, Dropped, Sample, dropped
+from small_manifest import manifest
+
+SPEC: dict[str, Any] = {
+    "sources": {"code": {"steps": [{"name": "length", "options": {"min_chars": 20}}]}},
+    "decontaminate": {"ngram": 13, "overlap": "0.5", "against": []},
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def build(**lists: list[dict[str, Any]]) -> BuildEvidence:
+    made = manifest().model_copy(update={"spec": SPEC})
+    return BuildEvidence(made, Statement("manifest.json", made.to_bytes().decode()), {"lists": {"code": lists}})
+
+
+def listed(
+    store: Store, name: str, table: pa.Table, file: str | None = "a.jsonl", first_record: int = 0
+) -> dict[str, Any]:
+    pq.write_table(table, store.path(name))
+    return {"path": name, "file": file, "first_record": first_record, "rows": len(table)}
+
+
+def by_reason(found: list[Dropped]) -> dict[str, Dropped]:
+    return {one.loss.reason: one for one in found}
+
+
+def test_a_document_that_a_step_dropped_shows_its_text_value_and_threshold(store: Store) -> None:
+    rows = [
+        {"record": number, "id": None, "step": "length", "reason": "too_short", "text": "x" * (5 + number)}
+        for number in range(4)
+    ]
+    entry = listed(store, "dropped.parquet", pa.Table.from_pylist(rows), first_record=100)
+    found = by_reason(dropped(store, build(dropped=[entry])))
+    short = found["too_short"]
+    assert short.threshold == "min_chars: 20"
+    assert short.loss.documents == 30
+    assert short.samples == (
+        Sample("a.jsonl, record 100", "xxxxx", "5"),
+        Sample("a.jsonl, record 101", "xxxxxx", "6"),
+    )
+    assert found["exact_duplicate"].samples == ()
+
+
+def test_an_overlap_shows_its_share_of_the_shorter_text(store: Store) -> None:
+    row = dict.fromkeys(DROPPED_SCHEMA.names) | {
+        "record": 3,
+        "file": "b.jsonl",
+        "id": "b3",
+        "start": "once",
+        "ngrams": 10,
+        "reason": "heldout_overlap",
+        "shared_ngrams": 6,
+        "match": "code",
+        "match_record": 1,
+        "match_ngrams": 8,
+        "match_start": "upon",
+    }
+    entry = listed(store, "overlap.parquet", pa.Table.from_pylist([row], schema=DROPPED_SCHEMA), file=None)
+    (sample,) = by_reason(dropped(store, build(decontaminated=[entry])))["heldout_overlap"].samples
+    assert sample == Sample("b.jsonl, record 3, id b3", "once\n\noverlaps with code, which begins: upon", "0.75")
+    assert by_reason(dropped(store, build()))["heldout_overlap"].threshold == "overlap: 0.5"
+
+
+def test_a_duplicate_shows_the_document_kept_instead(store: Store) -> None:
+    row = {
+        "stage": "dedup",
+        "reason": "exact_duplicate",
+        "file": "a.jsonl",
+        "record": 1_234,
+        "id": None,
+        "kept_source": "english",
+        "kept_file": "c.parquet",
+        "kept_record": 5,
+    }
+    entry = listed(store, "removed.parquet", pa.Table.from_pylist([row]), file=None)
+    (sample,) = by_reason(dropped(store, build(removed=[entry])))["exact_duplicate"].samples
+    assert sample == Sample("a.jsonl, record 1,234", "kept instead: english, c.parquet, record 5")
+
+
+def test_a_rejected_record_shows_what_the_reader_said_cut_to_an_excerpt(store: Store) -> None:
+    row = {"record": 9, "line": 10, "reason": "invalid_json", "detail": "y" * 1_000}
+    entry = listed(store, "rejects.parquet", pa.Table.from_pylist([row]))
+    (sample,) = by_reason(dropped(store, build(rejected=[entry])))["invalid_json"].samples
+    assert sample.text == "y" * EXCERPT + " …"
+
+
+def test_without_lists_the_counts_are_all_there_is(store: Store) -> None:
+    found = dropped(store, build())
+    assert [(one.loss.reason, one.loss.documents, one.samples) for one in found] == [
+        ("invalid_json", 10, ()),
+        ("too_short", 30, ()),
+        ("exact_duplicate", 25, ()),
+        ("heldout_overlap", 3, ()),
+    ]

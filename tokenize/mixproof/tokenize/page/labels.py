@@ -1,0 +1,54 @@
+"""What a build knows of its documents' labels: parts of split sources, and documents dropped for their language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mixproof.ledger.manifest import Manifest
+
+from .palette import Look
+from .table import Cell, Table, columns, count, percent
+
+LANGUAGE_REASON = "language_"
+_NOT_LABELS = ("language_score", "language_missing")
+
+
+def parts_table(manifest: Manifest, of_source: dict[str, Look]) -> Table:
+    """One row per part of a split source: its label, documents, bytes and tokens, and its share of the source."""
+    values = {name: source.get("split_value") for name, source in manifest.spec.get("sources", {}).items()}
+    whole: dict[str, int] = {}
+    for name, source in manifest.sources.items():
+        parent = name.partition("/")[0]
+        whole[parent] = whole.get(parent, 0) + source.train.tokens
+    rows = []
+    for name, source in sorted(manifest.sources.items()):
+        parent, label = name.partition("/")[0], values.get(name)
+        if label is not None:
+            share = source.train.tokens / (whole[parent] or 1)
+            numbers = (source.train.documents, source.train.bytes, source.train.tokens)
+            cells = (
+                Cell(parent, color=of_source[name].color),
+                Cell(str(label)),
+                *(count(number) for number in numbers),
+            )
+            rows.append((*cells, Cell(percent(share), share)))
+    heads = columns("source", "label", "documents", "bytes", "tokens", "% of source tokens", text=2)
+    return Table("parts-table", "Training text of split sources, by label", heads, tuple(rows))
+
+
+def languages_table(manifest: Manifest) -> Table:
+    """One row per source and language whose documents a `language` step dropped."""
+    heads = columns("source", "language", "documents dropped", "bytes dropped", text=2)
+    rows = tuple(
+        (Cell(source), Cell(language), count(documents), count(size))
+        for source, language, documents, size in _dropped_languages(manifest)
+    )
+    return Table("languages-table", "Documents dropped for their language", heads, rows)
+
+
+def _dropped_languages(manifest: Manifest) -> Iterator[tuple[str, str, int, int]]:
+    for name, source in sorted(manifest.sources.items()):
+        for row in source.ledger:
+            for reason, dropped in row.dropped.items():
+                if reason.startswith(LANGUAGE_REASON) and reason not in _NOT_LABELS:
+                    yield name, reason.removeprefix(LANGUAGE_REASON), dropped.documents, dropped.bytes

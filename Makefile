@@ -9,7 +9,7 @@ ROOMS := ledger mixtures pipeline tokenize train cli api
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo tutorial docs test fuzz chaos test-browser unit lint types layers format bench dist install clean
+.PHONY: demo tutorial docs site test fuzz chaos test-browser unit lint types layers format bench dist install clean
 
 demo: install
 	$(BIN)/mixproof demo
@@ -22,6 +22,10 @@ tutorial: install
 # docs/reference/, from the code
 docs: install
 	$(BIN)/python docs/reference_pages.py
+
+# the documentation as a site, in site/; a broken link fails it
+site: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 test: lint types layers unit
 
@@ -68,4 +72,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .demo .tutorial
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .demo .tutorial site

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -67,6 +68,8 @@ def test_the_wheel_has_every_room_the_shipped_specs_and_no_stub(wheel: Path) -> 
     for name in ("__init__.py", "py.typed", "mixtures/specs/demo.yaml"):
         assert f"mixproof/{name}" in names
     assert [name for name in names if name.endswith((".pyi", ".md"))] == []
+    assert re.findall(r"\]\((?!https://|#)[^)]*\)", str(metadata.get_payload())) == []
+    assert "Repository, https://" in " ".join(metadata.get_all("Project-URL") or ())
     assert {*EXTRAS, "all", "filters"} <= set(metadata.get_all("Provides-Extra") or ())
 
 

@@ -50,6 +50,21 @@ def site_link(page: str, target: str, repository_url: str) -> str:
     return f"{repository_url}/{kind}/{BRANCH}/{path}"
 
 
+def guides() -> list[str]:
+    """The guides, in the order in which docs/README.md names them; those that it does not name come last."""
+    index = (ROOT / "docs" / "README.md").read_text()
+    found = [f"guides/{path.name}" for path in (ROOT / "docs" / "guides").glob("*.md")]
+    return sorted(found, key=lambda path: (index.find(path) % (len(index) + 1), path))
+
+
+def on_config(config: Any) -> Any:  # noqa: ANN401
+    """List the guides in the table of contents."""
+    for entry in config.nav:
+        if "Guides" in entry and isinstance(entry, dict):
+            entry["Guides"] = guides()
+    return config
+
+
 def on_files(files: Any, config: Any) -> Any:  # noqa: ANN401  mkdocs is not installed where types are checked
     """Add the pages that are outside of docs/."""
     from mkdocs.structure.files import File

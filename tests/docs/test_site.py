@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from site_hooks import INCLUDED, on_page_markdown, repository_path, site_link, site_path
+from site_hooks import INCLUDED, guides, on_page_markdown, repository_path, site_link, site_path
 from wheel_readme import absolute_links
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,8 +29,12 @@ def pages_of(nav: object) -> list[str]:
 
 def test_every_page_is_in_the_table_of_contents_once() -> None:
     written = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
-    listed = pages_of(SITE["nav"])
+    listed = [*pages_of(SITE["nav"]), *guides()]
     assert sorted(listed) == sorted(written | {f"project/{path}" for path in INCLUDED})
+
+
+def test_guides_are_in_the_order_of_the_index() -> None:
+    assert guides()[:2] == ["guides/tokenize-a-corpus.md", "guides/ablate-mixtures.md"]
 
 
 def test_the_site_and_the_package_name_the_same_places() -> None:
@@ -57,7 +61,7 @@ def test_a_link_leads_to_a_page_of_the_site_or_to_a_file_of_the_repository(page:
 
 
 def test_paths_of_pages_are_found_again() -> None:
-    for page in pages_of(SITE["nav"]):
+    for page in [*pages_of(SITE["nav"]), *guides()]:
         assert site_path(repository_path(page)) == page
     assert site_path("docs/site_hooks.py") is None and site_path("ledger/README.md") is None
 

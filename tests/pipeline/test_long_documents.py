@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -15,6 +16,21 @@ from hypothesis import strategies as st
 from mixproof.pipeline.dedup.minhash import Sketch, grams, minima, minima_of_blocks
 from mixproof.pipeline.heldout import overlap
 from mixproof.pipeline.heldout.overlap import build_index, find_overlaps
+from mixproof.pipeline.paragraphs.cutting import cut_text
+from mixproof.pipeline.paragraphs.paragraph_hashes import line_blocks, paragraphs_of
+from mixproof.pipeline.record import Raw
+from mixproof.pipeline.steps.document import Document
+from mixproof.pipeline.steps.filters import repeats
+from mixproof.pipeline.steps.filters.gopher_repetition import GopherRepetitionOptions, make_gopher_repetition
+from mixproof.pipeline.steps.filters.repeats import (
+    LetterHashes,
+    WordHashes,
+    counted,
+    covered,
+    ends_of,
+    repeated,
+    top_count,
+)
 from mixproof.pipeline.steps.segmentation import memo
 from mixproof.pipeline.steps.segmentation.words import splitter_of
 from mixproof.pipeline.words import words
@@ -76,6 +92,41 @@ def test_a_text_has_the_same_chunks_in_parts_of_any_size(text: str) -> None:
     assert (parts.ids.tolist(), parts.by_chunk) == (whole.ids.tolist(), whole.by_chunk)
 
 
+@settings(max_examples=150)
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=200), st.integers(1, 10), st.integers(1, 60))
+def test_repeated_runs_of_words_are_the_same_in_classes_of_any_size(pieces: list[str], n: int, size: int) -> None:
+    words = splitter_of("en").words(" ".join(pieces))
+    if len(words) < n:
+        return
+    ends = ends_of(words)
+    found: list[tuple[object, ...]] = []
+    for most in (1 << 20, size):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(repeats, "LONG_WORDS", most)
+            patch.setattr(repeats, "LISTED", most)
+            hashes = WordHashes(words)
+            among = repeated(hashes.of(max(1, n - 2))).starts
+            again = repeated(hashes.of(n), among)
+            alone = repeated(LetterHashes(words).of(n))
+            assert len({*zip(again.runs.tolist(), hashes.of(n)[again.starts].tolist(), strict=True)}) == len(
+                set(again.runs)
+            )
+            count, tops = top_count(hashes.of(n))
+            flags = (again.starts.tolist(), again.later.tolist(), count, sorted(tops.tolist()))
+            found.append((*flags, counted(alone, n, ends), covered(alone, n, ends), counted(again, n, ends)))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(("words", "most"), [("ab", 45), ([f"word{n}" for n in range(50_000)], 60)])
+def test_repetition_takes_a_stated_number_of_bytes_per_word(words: Sequence[str], most: int) -> None:
+    chosen = random.Random(1).choices(words, k=1_100_000)  # noqa: S311  test data
+    options = {"top_n_grams": (), "dup_n_grams": ((5, 0.99), (10, 0.98))}
+    decide = make_gopher_repetition(GopherRepetitionOptions.model_validate(options))
+    document = Document(Raw(0, None, " ".join(chosen)))
+    document.words("en")
+    assert peak(lambda: decide(document)) < most * len(chosen)
+
+
 @pytest.mark.parametrize("unit", [PROSE, HAN, "x" * 40 + " ", "a. b? "])
 def test_a_signature_takes_memory_that_does_not_grow_with_the_text(unit: str) -> None:
     def sign(megabytes: int) -> int:
@@ -91,6 +142,19 @@ def test_a_search_for_overlaps_takes_a_stated_multiple_of_the_text(unit: str, mo
     text = unit * (24_000_000 // len(unit.encode()))
     index = build_index([text[:2000], "five words that are there"], 13, 1)
     assert peak(lambda: find_overlaps(index, [text], Fraction(1, 2))) < most * len(text.encode())
+
+
+@pytest.mark.parametrize(("line", "most"), [(PROSE, 5), ("a b c d\n", 12)])
+def test_paragraphs_take_a_stated_multiple_of_the_text(line: str, most: int) -> None:
+    text = (line * (8_000_000 // len(line))).encode()
+    lost = list(range(0, text.count(b"\n"), 2))
+
+    def hash_and_cut() -> None:
+        for block in line_blocks(text):
+            paragraphs_of(block, np.array([0, len(block)]))
+        cut_text(text, lost)
+
+    assert peak(hash_and_cut) < most * len(text)
 
 
 def test_the_words_of_filters_take_a_stated_multiple_of_the_text() -> None:

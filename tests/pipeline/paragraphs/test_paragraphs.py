@@ -23,9 +23,9 @@ from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.bitmap import read_bitmap
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.inputs.files import find_files
-from mixproof.pipeline.paragraphs import copies, cut_lists
+from mixproof.pipeline.paragraphs import copies, cut_lists, paragraph_hashes
 from mixproof.pipeline.paragraphs.cutting import cut_text
-from mixproof.pipeline.paragraphs.paragraph_hashes import paragraphs_of
+from mixproof.pipeline.paragraphs.paragraph_hashes import line_blocks, paragraphs_of
 from mixproof.pipeline.paragraphs.paragraphs import DeduplicatedParagraphs, deduplicate_paragraphs
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.selection import Selection
@@ -238,6 +238,18 @@ def test_cutting_keeps_every_other_byte() -> None:
     assert cut_text(text, {0}) == b" b\n\nc\n"
     assert cut_text(text, {1, 3}) == "ä\r\n\n".encode()
     assert cut_text(b"a\nb", {1}) == b"a"
+
+
+@given(st.text("ab\n", max_size=30), st.integers(1, 6), st.data())
+def test_blocks_of_lines_and_cuts_are_those_of_the_whole_text(text: str, size: int, data: st.DataObject) -> None:
+    lines = text.encode().split(b"\n")
+    cut = data.draw(st.sets(st.integers(0, len(lines) - 1)))
+    assert cut_text(text.encode(), cut) == b"\n".join(line for at, line in enumerate(lines) if at not in cut)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paragraph_hashes, "LONG_BYTES", size)
+        blocks = list(line_blocks(text.encode()))
+    assert b"".join(blocks) == text.encode()
+    assert all(block.endswith(b"\n") and block.count(b"\n", size) == 1 for block in blocks[:-1])
 
 
 LINES = st.lists(st.sampled_from(["one two", "TWO one", "Two, one", "three four five", "", "x"]), max_size=4)

@@ -12,7 +12,14 @@ from datatrove.pipeline.filters.gopher_repetition_filter import find_all_duplica
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixproof.pipeline.steps.filters.gopher_repetition import find_duplicates, lines_of, paragraphs_of
+from mixproof.pipeline.steps.filters.gopher_repetition import (
+    count_duplicates,
+    find_duplicates,
+    iter_lines,
+    iter_paragraphs,
+    lines_of,
+    paragraphs_of,
+)
 from mixproof.pipeline.steps.filters.repeats import (
     LetterHashes,
     WordHashes,
@@ -92,10 +99,11 @@ def test_runs_of_equal_letters_are_equal_wherever_words_begin() -> None:
 
 @given(st.text(alphabet="ab \n", max_size=20))
 def test_paragraphs_and_lines_are_those_of_the_expressions(text: str) -> None:
-    assert paragraphs_of(text) == re.split(r"\n{2,}", text.strip())
-    assert lines_of(text) == re.split(r"\n+", text)
+    assert paragraphs_of(text) == re.split(r"\n{2,}", text.strip()) == list(iter_paragraphs(text))
+    assert lines_of(text) == re.split(r"\n+", text) == list(iter_lines(text))
+    assert count_duplicates(iter_lines(text)) == find_duplicates(lines_of(text))
 
 
 def test_duplicates_are_counted_from_the_second_on() -> None:
-    assert find_duplicates(["ab", "c", "ab", "ab"]) == (2, 4)
-    assert find_duplicates(["ab", "c"]) == (0, 0)
+    assert find_duplicates(["ab", "c", "ab", "ab"]) == (4, 2, 4)
+    assert find_duplicates(["ab", "c"]) == (2, 0, 0)

@@ -21,10 +21,10 @@ from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.store import Store
 from mixproof.pipeline.read.shard_output import ROW_GROUP_ROWS, DocumentRows, Rows
 from mixproof.pipeline.read.shards import DOCUMENTS, HASHES
-from mixproof.pipeline.words.words import word_hashes_of_utf8
+from mixproof.pipeline.words.words import word_blocks
 
 from .copies import CUTS
-from .paragraph_hashes import STAGE
+from .paragraph_hashes import NEWLINE, STAGE
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,24 @@ that were removed, or those of the whole text if it was dropped; and the reason 
 
 def cut_text(text: bytes, paragraphs: Collection[int]) -> bytes:
     """Return a text without some of its lines, counted from 0."""
-    return b"\n".join(line for index, line in enumerate(text.split(b"\n")) if index not in paragraphs)
+    starts, ends = _lines(text)
+    stays = np.ones(len(starts), np.bool_)
+    stays[list(paragraphs)] = False
+    if not stays.any():
+        return b""
+    last = len(stays) - 1 - int(stays[::-1].argmax())
+    edges = np.zeros(len(text) + 1, np.int8)
+    cuts = np.flatnonzero(~stays[:last])
+    edges[starts[cuts]] += 1
+    edges[ends[cuts] + 1] -= 1  # its newline goes too
+    kept = np.frombuffer(text, np.uint8)[: ends[last]][np.cumsum(edges[: ends[last]], dtype=np.int8) == 0]
+    return kept.tobytes()
+
+
+def _lines(text: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Start and end of each line, int64 [lines]."""
+    newlines = np.flatnonzero(np.frombuffer(text, np.uint8) == NEWLINE)
+    return np.concatenate(([0], newlines + 1)), np.append(newlines, len(text))
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ def _cut_shard(store: Store, shard: ShardCut) -> None:
                 kept_text, cut = text, cuts.of(row)
                 account.take(text)
                 if cut is not None:
-                    kept_text = cut_text(text, frozenset(cut.paragraphs))
+                    kept_text = cut_text(text, cut.paragraphs)
                     reason = _reason_to_drop(kept_text, shard.min_doc_words)
                     by_keeper = cut.bytes_by_keeper(text)
                     keeper = min(by_keeper, key=lambda name: (-by_keeper[name], name))
@@ -128,17 +145,22 @@ class _DocumentCut:
     def bytes_by_keeper(self, text: bytes) -> Counter[str]:
         """Count the UTF-8 bytes that are cut, newlines included, by the source that keeps them."""
         sizes: Counter[str] = Counter()
-        lines = text.split(b"\n")
-        for index, keeper in zip(self.paragraphs, self.keepers, strict=True):
-            sizes[keeper] += len(lines[index]) + 1
+        starts, ends = _lines(text)
+        lengths = (ends - starts)[self.paragraphs].tolist()
+        for length, keeper in zip(lengths, self.keepers, strict=True):
+            sizes[keeper] += length + 1
         return sizes
 
 
 def _reason_to_drop(text: bytes, min_doc_words: int) -> str | None:
-    words = len(word_hashes_of_utf8(text, np.array([0, len(text)])).values)
+    words = 0
+    for block in word_blocks(text):
+        words += len(block)
+        if words >= max(min_doc_words, 1):
+            return None
     if not words:
         return NOTHING_NEW
-    return TOO_SHORT if words < min_doc_words else None
+    return TOO_SHORT
 
 
 class _Cuts:

@@ -7,7 +7,7 @@ words, each mixed with its position, so that a batch of texts takes a few array 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.read.texts import iter_texts
 from mixproof.pipeline.words.ngrams import mixed
-from mixproof.pipeline.words.words import word_hashes_of_utf8
+from mixproof.pipeline.words.words import LONG_BYTES, word_hashes_of_utf8
 
 STAGE = "paragraphs"
 VERSION = 1
@@ -89,15 +89,31 @@ def hash_shards(store: Store, min_words: int, shards: Sequence[tuple[str, str]])
             attempt.commit(facts={"paragraphs": len(table)})
 
 
+def line_blocks(data: bytes) -> Iterator[bytes]:
+    """Yield a long text in blocks of whole lines, of LONG_BYTES up to the next newline; shorter data as it is."""
+    start = 0
+    while len(data) - start > LONG_BYTES:
+        end = data.find(b"\n", start + LONG_BYTES) + 1
+        if not end:
+            break
+        yield data[start:end]
+        start = end
+    if start < len(data) or not data:
+        yield data[start:] if start else data
+
+
 def _table(store: Store, folder: str, min_words: int) -> NDArray[Any]:
     parts, row = [np.empty(0, dtype=PARAGRAPH_DTYPE)], 0
     for data, bounds in iter_texts(store, folder):
-        found = paragraphs_of(data, bounds)
-        long = np.flatnonzero(found.words >= min_words)
-        part = np.empty(len(long), dtype=PARAGRAPH_DTYPE)
-        part["high"], part["low"] = found.high[long], found.low[long]
-        part["row"], part["paragraph"] = row + found.texts[long], found.indices[long]
-        parts.append(part)
+        paragraph = 0
+        for block in line_blocks(data):
+            found = paragraphs_of(block, bounds if len(block) == len(data) else np.array([0, len(block)]))
+            long = np.flatnonzero(found.words >= min_words)
+            part = np.empty(len(long), dtype=PARAGRAPH_DTYPE)
+            part["high"], part["low"] = found.high[long], found.low[long]
+            part["row"], part["paragraph"] = row + found.texts[long], paragraph + found.indices[long]
+            parts.append(part)
+            paragraph += len(found.indices)
         row += len(bounds) - 1
     table = np.concatenate(parts)
     ordered: NDArray[Any] = table[np.lexsort((table["low"], table["high"]))]  # stable: row and paragraph ascend

@@ -61,7 +61,7 @@ def _fault(document: Document, options: FinewebQualityOptions, language: str) ->
     if sum(len(line) <= short for line in lines) / len(lines) > options.short_line_thr:
         return "short_line_ratio"
     breaks = text.count("\n")
-    if find_duplicates(lines)[1] / (len(text) - breaks) > options.char_duplicates_ratio:
+    if find_duplicates(lines)[2] / (len(text) - breaks) > options.char_duplicates_ratio:
         return "char_dup_ratio"
     words = len(document.words(language))
     return "list_ratio" if not words or breaks / words > options.new_line_ratio else None

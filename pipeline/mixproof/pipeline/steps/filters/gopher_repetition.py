@@ -12,11 +12,13 @@ hashes may collide. A document in a language without a word tokenizer is dropped
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import re
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
+import xxhash
 from pydantic import BeforeValidator, Field
 
 from mixproof.pipeline.steps.document import Document
@@ -25,6 +27,8 @@ from mixproof.pipeline.steps.segmentation.splitter import Words
 from mixproof.pipeline.steps.step import Apply, Drop, Share
 
 from .repeats import (
+    LONG_WORDS,
+    Ends,
     LetterHashes,
     Repeated,
     WordHashes,
@@ -47,6 +51,8 @@ def _pairs(value: Any) -> Any:  # noqa: ANN401 - any YAML value
     )
 
 
+LONG_CHARS = 1 << 22
+"""Longer texts are not held as lists of lines."""
 Bounds = Annotated[tuple[tuple[Annotated[int, Field(ge=1)], Share], ...], BeforeValidator(_pairs)]
 
 
@@ -93,10 +99,28 @@ def lines_of(text: str) -> list[str]:
     return [""] * text.startswith("\n") + lines + [""] * text.endswith("\n") if lines else [""] * min(2, 1 + len(text))
 
 
-def find_duplicates(parts: Sequence[str]) -> tuple[int, int]:
-    """Count the parts that occurred earlier, and their characters."""
+def iter_paragraphs(text: str) -> Iterator[str]:
+    """The parts of `paragraphs_of`, one at a time."""
+    return _between(re.compile(r"\n{2,}"), text.strip())
+
+
+def iter_lines(text: str) -> Iterator[str]:
+    """The parts of `lines_of`, one at a time."""
+    return _between(re.compile(r"\n+"), text)
+
+
+def _between(breaks: re.Pattern[str], text: str) -> Iterator[str]:
+    start = 0
+    for found in breaks.finditer(text):
+        yield text[start : found.start()]
+        start = found.end()
+    yield text[start:]
+
+
+def find_duplicates(parts: Sequence[str]) -> tuple[int, int, int]:
+    """Count the parts, those that occurred earlier, and the characters of these."""
     if len(set(parts)) == len(parts):
-        return 0, 0
+        return len(parts), 0, 0
     seen: set[str] = set()
     count = chars = 0
     for part in parts:
@@ -104,16 +128,28 @@ def find_duplicates(parts: Sequence[str]) -> tuple[int, int]:
             count, chars = count + 1, chars + len(part)
         else:
             seen.add(part)
-    return count, chars
+    return len(parts), count, chars
+
+
+def count_duplicates(parts: Iterable[str]) -> tuple[int, int, int]:
+    """Do the same as `find_duplicates` by hashes, in about 40 bytes a part."""
+    hashes, lengths = array("Q"), array("i")
+    for part in parts:
+        hashes.append(xxhash.xxh3_64_intdigest(part.encode(errors="surrogatepass")))
+        lengths.append(len(part))
+    later = repeated(np.frombuffer(hashes, np.uint64))
+    again = later.starts[later.later]
+    return len(hashes), len(again), int(np.frombuffer(lengths, np.int32)[again].sum(dtype=np.int64))
 
 
 def _lines_fault(text: str, options: GopherRepetitionOptions) -> str | None:
-    for name, parts, most, most_chars in (
-        ("para", paragraphs_of(text), options.dup_para_frac, options.dup_para_char_frac),
-        ("line", lines_of(text), options.dup_line_frac, options.dup_line_char_frac),
+    is_long = len(text) > LONG_CHARS
+    for name, listed, one_by_one, most, most_chars in (
+        ("para", paragraphs_of, iter_paragraphs, options.dup_para_frac, options.dup_para_char_frac),
+        ("line", lines_of, iter_lines, options.dup_line_frac, options.dup_line_char_frac),
     ):
-        count, chars = find_duplicates(parts)
-        if most and count / len(parts) > most:
+        parts, count, chars = count_duplicates(one_by_one(text)) if is_long else find_duplicates(listed(text))
+        if most and count / parts > most:
             return f"dup_{name}_frac"
         if most_chars and chars / len(text) > most_chars:
             return f"dup_{name}_char_frac"
@@ -127,9 +163,7 @@ def _runs_fault(text: str, words: Words, options: GopherRepetitionOptions) -> st
     )
 
 
-def _top_fault(
-    chars: int, ends: NDArray[np.int64], hashes: WordHashes, bounds: Sequence[tuple[int, float]]
-) -> str | None:
+def _top_fault(chars: int, ends: Ends, hashes: WordHashes, bounds: Sequence[tuple[int, float]]) -> str | None:
     """Check the most frequent n-grams. A longer one occurs at most as often as a shorter one, which bounds its size."""
     bounds = [(n, most) for n, most in bounds if n < len(ends)]
     if not bounds:
@@ -148,7 +182,7 @@ def _top_fault(
     return None
 
 
-def _longest(ends: NDArray[np.int64], n: int) -> int:
+def _longest(ends: Ends, n: int) -> int:
     """Characters of the longest n-gram."""
     return int((ends[n:] - ends[:-n]).max())
 
@@ -162,7 +196,7 @@ def _too_often(length: int, chars: int, most: float) -> int:
 
 
 def _repeats_fault(
-    chars: int, words: Words, ends: NDArray[np.int64], hashes: WordHashes, bounds: Sequence[tuple[int, float]]
+    chars: int, words: Words, ends: Ends, hashes: WordHashes, bounds: Sequence[tuple[int, float]]
 ) -> str | None:
     """Check repeated n-grams; longer ones are covered by shorter ones."""
     bounds = [(n, most) for n, most in bounds if n < len(ends)]
@@ -179,7 +213,11 @@ def _repeats_fault(
         known_n, known_chars = n, covered(found, n, ends)
         if known_chars / chars <= most:
             continue
-        letters = letters or LetterHashes(words)
-        if counted(repeated(letters.of(n)), n, ends) / chars > most:
+        if len(words) > LONG_WORDS:  # made again for each n, to hold less at once
+            again = repeated(LetterHashes(words).of(n))
+        else:
+            letters = letters or LetterHashes(words)
+            again = repeated(letters.of(n))
+        if counted(again, n, ends) / chars > most:
             return f"duplicated_{n}_n_grams"
     return None

@@ -102,3 +102,23 @@ def test_a_held_out_set_that_min_documents_made_larger_is_named_with_its_share(t
         "a: 10,000 tokens in 10 documents, 10.0% of the source; 1,000 tokens were requested, but "
         "heldout.create.min_documents is 10"
     )
+
+
+def test_a_held_out_set_that_min_documents_would_enlarge_is_a_warning_with_its_share(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 40 documents of 2,000 bytes: 10 of them are 5,000 tokens, a quarter of the source, and 1,000 were requested
+    path = write(tmp_path, 800)
+    record = b'{"text": "%s"}\n' % (b"y" * 2000)
+    (tmp_path / "b.jsonl").write_bytes(record * 40)
+    planned = make_plan(open_request(path, str(tmp_path / "store")))
+    (size,) = planned.growing_heldout  # of `a` no record is known
+    share = pytest.approx(10 * 2000 / (40 * len(record)), abs=0.01)
+    expected = {"source": "b", "requested_tokens": 1000, "tokens": 5000, "documents": 10, "share": share}
+    assert plan_json(planned)["heldout_may_grow"] == [expected]
+    assert size.has_grown
+    print_plan(planned)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "warning: held out of b: 5,000 tokens in 10 documents, 24.8% of the source; 1,000 tokens were" in shown
+    (tmp_path / "b.jsonl").write_bytes(b'{"text": "short"}\n' * 4000)
+    assert make_plan(open_request(path, str(tmp_path / "store"))).growing_heldout == ()

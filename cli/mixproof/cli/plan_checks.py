@@ -2,18 +2,23 @@
 
 Before a build the tokens of a source are estimated from its files' sizes, and the estimate has an error margin. A cap
 that is exceeded even with the most tokens that files of this size plausibly hold is an error, as it is after a build.
-A cap that is exceeded only by the estimate itself is a warning.
+A cap that is exceeded only by the estimate itself is a warning. So is a held-out set that `min_documents` would
+enlarge, judged by the mean size of the first documents; steps and deduplication are not considered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run
 from mixproof.mixtures.arithmetic.caps import Use, check_caps, uses_of
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.spec import Spec
-from mixproof.tokenize.estimate import Estimate
+from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_size
+from mixproof.pipeline.inputs.files import InputFile
+from mixproof.tokenize.estimate import BYTES_PER_TOKEN, Estimate
+
+from .survey.document_size import mean_document_bytes
 
 
 def check_estimated_caps(spec: Spec, estimates: Mapping[str, Estimate], vocab_size: int) -> None:
@@ -48,3 +53,29 @@ def cap_warning(use: Use) -> str:
         f"{use.mixture}: {run} would see {use.source} for about {float(use.epochs):.3g} epochs, above its cap of "
         f"{float(use.max_epochs):.3g}; tokens are estimated, and a build decides"
     )
+
+
+def growing_heldout(
+    spec: Spec, files: Mapping[str, Sequence[InputFile]], estimates: Mapping[str, Estimate]
+) -> tuple[HeldoutSize, ...]:
+    """The held-out sets that would become much larger than requested, because `min_documents` are that long."""
+    requested = spec.heldout.create
+    if requested is None:
+        return ()
+    documents, sizes = max(1, requested.min_documents), []
+    for name, source in spec.sources.items():
+        mean = mean_document_bytes(source, files[name])
+        if mean is None:
+            continue
+        source_bytes = estimates[name].tokens * BYTES_PER_TOKEN
+        size = min(int(documents * mean), source_bytes)
+        tokens = size // BYTES_PER_TOKEN
+        sizes.append(
+            heldout_size(name, requested, documents=documents, tokens=tokens, size=size, source_bytes=source_bytes)
+        )
+    return tuple(size for size in sizes if size.has_grown)
+
+
+def heldout_warning(size: HeldoutSize) -> str:
+    """The warning about one held-out set that may grow."""
+    return f"held out of {size}; sizes are estimated from the first documents, and a build decides"

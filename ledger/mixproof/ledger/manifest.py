@@ -225,8 +225,18 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         RequestError: when the file does not exist or does not follow the schema.
     """
+    return read_manifest_once(path)[0]
+
+
+def read_manifest_once(path: Path) -> tuple[Manifest, str]:
+    """Read and validate a manifest; also return the SHA-256 of the bytes that were read.
+
+    Raises:
+        RequestError: as `read_manifest`.
+    """
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        data = path.read_bytes()
+        return Manifest.model_validate_json(data), hashlib.sha256(data).hexdigest()
     except FileNotFoundError:
         raise RequestError(f"{path}: no manifest found; `mixproof build` writes one") from None
     except ValidationError as error:

@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from megatron.core.datasets.indexed_dataset import IndexedDataset, IndexedDatasetBuilder
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from mixproof.ledger.errors import RequestError
@@ -18,6 +23,9 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.audit import audit_build
+from mixproof.tokenize.audit.reencode import reencode_sample
+from mixproof.tokenize.audit.reference_ids import _Tokenizers, is_lossless
+from mixproof.tokenize.audit.report import Checks, Reencoded
 from mixproof.tokenize.build import build
 from mixproof.tokenize.tokenizer.admission import (
     FAST,
@@ -272,3 +280,37 @@ def test_a_build_with_one_passes_its_audit(
     assert (record.kind, record.path.rpartition("/")[2]) == ("huggingface", "tokenizer.json")
     report = audit_build(result.manifest_path, "bytes")
     assert report.ok, report.failures
+
+
+@pytest.mark.parametrize("kind", ["byte_bpe", "unigram"])
+def test_the_audit_knows_whether_a_tokenizer_restores_every_text(folders: dict[str, Path], kind: str) -> None:
+    form = json.loads((folders[kind] / "tokenizer.json").read_bytes())
+    assert is_lossless(form) == (kind == "byte_bpe")
+    if kind == "byte_bpe":
+        texts = hard_texts(SPECIAL)
+        reference = _Tokenizers(folders[kind] / "tokenizer.json")
+        assert reference.restores_every_text
+        assert reference.decode(reference.encode(texts)) == texts
+        assert not is_lossless(form | {"normalizer": {"type": "NFC"}})
+        assert not is_lossless(form | {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}})
+        assert not is_lossless(form | {"added_tokens": [{"content": "x", "lstrip": True}]})
+        assert not is_lossless(form | {"model": form["model"] | {"vocab": {"a": 0}}})
+
+
+def test_ids_of_another_text_fail_where_every_text_is_restored(folders: dict[str, Path], tmp_path: Path) -> None:
+    reference = _Tokenizers(folders["byte_bpe"] / "tokenizer.json")
+    texts = ["the first text of two", "and another one"]
+    builder = IndexedDatasetBuilder(str(tmp_path / "part.bin"), dtype=np.int32)
+    for text in reversed(texts):  # in the wrong order
+        builder.add_item(torch.tensor([*reference.encode([text])[0], 0]))
+        builder.end_document()
+    builder.finalize(str(tmp_path / "part.idx"))
+    rows = {"document": [0, 1], "file": ["a.jsonl"] * 2, "record": [4, 5]}
+    rows["text_xxh128"] = [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
+    pq.write_table(pa.table(rows), tmp_path / "part.parquet")
+    checks = Checks()
+    found = reencode_sample(reference, IndexedDataset(str(tmp_path / "part")), tmp_path / "part.parquet", checks)
+    assert found == Reencoded(train=0, not_restored=2)
+    (failure,) = checks.failures
+    assert failure.expected == "the ids of the reference tokenizer in document 0 (a.jsonl record 4)"
+    assert failure.found.endswith("ids of another text; 2 of 2 re-encoded documents of the part differ")

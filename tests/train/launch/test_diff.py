@@ -132,6 +132,7 @@ def test_builds_differ_by_their_statements(make_corpus: Callable[..., Any], tmp_
         ({"stage_versions": {"read": 4}}, {}, "B was made by an older version of mixproof, which did not record"),
         ({"stage_versions": {"read": 4}}, {"stage_versions": {"read": 4}}, None),
         (None, {"stage_versions": {"read": 4}}, None),
+        ({}, {}, "both builds were made by versions of mixproof that did not record the versions of their stages"),
     ],
 )
 def test_builds_of_different_versions_of_the_stages_are_named_as_such(

@@ -16,7 +16,13 @@ from mixproof.cli.before_work import open_for_work
 from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json, lost_table
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption, VerboseOption
 from mixproof.cli.output import amount, count, emit_json, hours, percent, stdout, table
-from mixproof.cli.plan_checks import cap_warning, check_estimated_caps, uses_above_caps
+from mixproof.cli.plan_checks import (
+    cap_warning,
+    check_estimated_caps,
+    growing_heldout,
+    heldout_warning,
+    uses_above_caps,
+)
 from mixproof.cli.plan_cost import (
     FREE,
     CpuPriceOption,
@@ -33,7 +39,7 @@ from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.caps import Use, check_caps, cuts_of, uses_of
 from mixproof.mixtures.arithmetic.repetition import effective_tokens
-from mixproof.pipeline.heldout.heldout_size import heldout_sizes
+from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_sizes
 from mixproof.pipeline.read.progress import ReadProgress, read_progress
 from mixproof.train.launch.cost import ASSUMED, ProxyCost, Rate, document_rate, proxy_costs
 from mixproof.train.launch.disk import build_bytes, dataset_bytes
@@ -64,6 +70,8 @@ class Planned:
     documents: Rate | None
     costs: tuple[ProxyCost, ...]
     vocab_size: int
+    growing_heldout: tuple[HeldoutSize, ...] = ()
+    """Held-out sets that a build would make much larger than requested, by an estimate. Empty if there is a build."""
 
     @property
     def uses_above_caps(self) -> tuple[Use, ...]:
@@ -137,8 +145,12 @@ def make_plan(request: Request, *, measure: bool = False) -> Planned:
     here = measured_rates(request, vocab_size, measure=measure)
     costs = proxy_costs(spec, budgets, to_train, vocab_size, request.store, here.training)
     rate = document_rate(request.store) or here.documents
-    reading = read_progress(spec, request.files(), request.store) if manifest is None else None
-    return Planned(request, tokens_of, manifest, budgets, reading, finished, rate, tuple(costs), vocab_size)
+    reading, growing = None, ()
+    if manifest is None:
+        files = request.files()
+        reading = read_progress(spec, files, request.store)
+        growing = growing_heldout(spec, files, request.estimates)
+    return Planned(request, tokens_of, manifest, budgets, reading, finished, rate, tuple(costs), vocab_size, growing)
 
 
 def plan_json(planned: Planned, prices: Prices = FREE) -> dict[str, object]:
@@ -162,6 +174,13 @@ def plan_json(planned: Planned, prices: Prices = FREE) -> dict[str, object]:
                 **{"epochs": float(use.epochs), "max_epochs": float(use.max_epochs)},
             }
             for use in planned.uses_above_caps
+        ],
+        "heldout_may_grow": [
+            {
+                **{"source": size.source, "requested_tokens": size.requested_tokens, "tokens": size.tokens},
+                **{"documents": size.documents, "share": float(size.share)},
+            }
+            for size in planned.growing_heldout
         ],
         "runs_finished": sum(planned.finished.values()),
         "runs_to_train": planned.to_train,
@@ -227,6 +246,8 @@ def print_plan(planned: Planned, prices: Prices = FREE) -> None:
         stdout.print(_rounding(name, budget))
     for use in planned.uses_above_caps:
         stdout.print(f"[yellow]warning:[/] {escape(cap_warning(use))}")
+    for size in planned.growing_heldout:
+        stdout.print(f"[yellow]warning:[/] {escape(heldout_warning(size))}")
     for size in heldout_sizes(spec, planned.manifest) if planned.manifest is not None else ():
         if size.has_grown:
             stdout.print(f"held out {escape(str(size))}")

@@ -7,7 +7,6 @@ overlap with the sets are dropped by decontamination.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +16,7 @@ from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.location import locate
-from mixproof.ledger.manifest import MANIFEST, HeldoutTexts, Manifest, read_manifest, store_of
+from mixproof.ledger.manifest import MANIFEST, HeldoutTexts, Manifest, read_manifest_once, store_of
 from mixproof.ledger.objects import is_remote
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
@@ -79,10 +78,10 @@ def _locate(manifest: str, base: Path) -> tuple[Path, Store]:
 
 def _manifest(path: Path, where: str) -> Manifest:
     try:
-        manifest = read_manifest(path)
+        manifest, build = read_manifest_once(path)
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from error
-    build, folder = hashlib.sha256(path.read_bytes()).hexdigest(), path.resolve().parent.name
+    folder = path.resolve().parent.name
     if build != folder:
         raise RequestError(
             f"{where}: {path} is not the manifest of build {folder[:16]}: its SHA-256 is {build[:16]}; "

@@ -22,6 +22,7 @@ from .tiktoken_ids import TiktokenIds
 
 UNREACHABLE = "\ufdd0{}\ufdd1"
 """New name of a vocabulary entry that no text may produce; the two noncharacters are not used in interchanged text."""
+BYTES = 256
 
 
 class ReferenceIds(Protocol):
@@ -33,6 +34,11 @@ class ReferenceIds(Protocol):
 
     def decode(self, documents: Sequence[list[int]]) -> list[str]:
         """The text of each list of ids."""
+        ...
+
+    @property
+    def restores_every_text(self) -> bool:
+        """Whether decoding a text's ids always gives the text, by construction."""
         ...
 
 
@@ -59,6 +65,10 @@ class _SentencePiece:
         texts: list[str] = self._processor.decode(list(documents))
         return texts
 
+    @property
+    def restores_every_text(self) -> bool:
+        return False  # it cannot tell U+2581 from a space
+
 
 class _Tokenizers:
     def __init__(self, path: Path) -> None:
@@ -67,6 +77,7 @@ class _Tokenizers:
 
         form = json.loads(path.read_bytes())
         form |= {"post_processor": None, "padding": None, "truncation": None}
+        self.restores_every_text = is_lossless(form)
         self._decoder: Any = Tokenizer.from_str(json.dumps(form, ensure_ascii=False))
         self._encoder: Any = Tokenizer.from_str(json.dumps(_without_special_text(form), ensure_ascii=False))
         self._encoder.encode_special_tokens = True
@@ -77,6 +88,31 @@ class _Tokenizers:
     def decode(self, documents: Sequence[list[int]]) -> list[str]:
         texts: list[str] = self._decoder.decode_batch(list(documents), skip_special_tokens=False)
         return texts
+
+
+def is_lossless(form: dict[str, Any]) -> bool:
+    """Whether a tokenizer is byte-level BPE that neither changes a text nor has an unknown byte.
+
+    Pre-tokenizers of these types keep every character; an added token must not take white space from its neighbors.
+    """
+    step = form.get("pre_tokenizer") or {}
+    steps = step.get("pretokenizers", []) if step.get("type") == "Sequence" else [step]
+    kinds = [each.get("type") for each in steps]
+    keeps = all(
+        kind in ("ByteLevel", "Digits") or (kind == "Split" and str(each.get("behavior")).lower() != "removed")
+        for kind, each in zip(kinds, steps, strict=True)
+    )
+    return (
+        form.get("normalizer") is None
+        and keeps
+        and kinds.count("ByteLevel") == 1
+        and not any(each.get("add_prefix_space") for each in steps)
+        and (form.get("decoder") or {}).get("type") == "ByteLevel"
+        and form["model"].get("type") == "BPE"
+        and not any(form["model"].get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix"))
+        and sum(len(entry) == 1 for entry in form["model"]["vocab"]) >= BYTES
+        and not any(token.get("lstrip") or token.get("rstrip") for token in form.get("added_tokens") or [])
+    )
 
 
 def _without_special_text(form: dict[str, Any]) -> dict[str, Any]:

@@ -222,8 +222,13 @@ def _stage_versions(manifest_path: Path) -> dict[str, int] | None:
 
 def _notes_of_versions(a: Mapping[str, int] | None, b: Mapping[str, int] | None) -> tuple[str, ...]:
     """One sentence if two builds were made by different versions of the stages."""
-    if a is None or b is None or a == b:
+    if a is None or b is None or (a == b and a):
         return ()
+    if not a and not b:
+        return (
+            "both builds were made by versions of mixproof that did not record the versions of their stages; if these "
+            "versions differ, ids, keys and checksums (`inputs` too) can differ where the content is the same",
+        )
     effect = "so ids, keys and checksums (`inputs` too) can differ where the content is the same"
     if not a or not b:
         older, newer = ("A", "B") if not a else ("B", "A")

@@ -116,3 +116,10 @@ def test_what_keeps_a_store_from_being_used_is_said_with_the_way_out(url: str, m
         monkeypatch.delenv(name)
     with pytest.raises(RequestError, match="provide credentials"):
         Store(url).check()
+
+
+def test_an_object_whose_name_leads_out_of_the_folder_of_copies_is_not_copied(url: str, tmp_path: Path) -> None:
+    system().pipe_file(f"{url.removeprefix('s3://')}/read/../../../escaped", b"theirs")
+    with pytest.raises(DamagedFileError, match="leads out of the store"):
+        Store(url).fetch("read")
+    assert not list(tmp_path.rglob("escaped"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mixproof.ledger.errors import RequestError
+from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.store import Store
 
@@ -86,3 +86,24 @@ def test_a_store_cannot_be_a_file_or_inside_one(tmp_path: Path) -> None:
     Store(tmp_path).check()
     Store(tmp_path / "new" / "store").check()
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["../secret", "encode/../../secret", "/etc/passwd", "a/\0b"])
+def test_a_path_of_a_foreign_manifest_cannot_lead_out_of_the_store(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("mine")
+    store = Store(tmp_path / "store")
+    for use in (
+        store.path,
+        store.folder,
+        store.fetch,
+        lambda name: store.read([name]),
+        lambda name: [*store.blocks(name)],
+    ):
+        with pytest.raises(DamagedFileError, match="leads out of the store"):
+            use(name)
+    with pytest.raises(DamagedFileError, match="leads out of the store"):
+        store.remove([name])
+    with pytest.raises(DamagedFileError, match="leads out of the store"):
+        store.write(name, b"theirs")
+    assert (tmp_path / "secret").read_text() == "mine"
+    assert store.path("a/..b/c...") == tmp_path / "store/a/..b/c..."

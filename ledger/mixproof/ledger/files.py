@@ -7,7 +7,9 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from .errors import DamagedFileError
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,19 @@ class Found:
     """Seconds since 1970; 0 when the store does not report it."""
     tag: str = ""
     """An object's version tag (such as an ETag), which changes when the content changes; empty for local files."""
+
+
+def inside(root: Path, name: str) -> Path:
+    """The path of the file `name` below a folder; names come from manifests, receipts and listings of other teams.
+
+    Raises:
+        DamagedFileError: when the name leads out of the folder.
+    """
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or "\0" in name:
+        reason = f"the path {name!r} leads out of the store, so nothing was read or written there"
+        raise DamagedFileError(str(root), "path of a file", reason)
+    return root / name
 
 
 SCRATCH = re.compile(r"\..+\.[0-9a-f]{32}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import RequestError
-from .files import Found, publish, publish_bytes, scratch_beside
+from .files import Found, inside, publish, publish_bytes, scratch_beside
 from .fingerprint import sha256_of
 from .object_errors import actionable_errors
 
@@ -234,7 +234,7 @@ class Objects:
         return copy_status.st_size == found.bytes and copy_status.st_mtime_ns <= tag_status.st_mtime_ns
 
     def _download(self, name: str, found: Found) -> None:
-        target = self._copies / name
+        target = inside(self._copies, name)
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = scratch_beside(target)
         LOGGER.debug("copying %s/%s (%d bytes) to %s", self.url, name, found.bytes, target)

@@ -22,7 +22,7 @@ from .account import StageRow
 from .attempts import ATTEMPTS, scratch_folder
 from .content import content_sha256
 from .errors import DamagedFileError, RequestError
-from .files import Found, find_files, is_scratch, publish, publish_bytes
+from .files import Found, find_files, inside, is_scratch, publish, publish_bytes
 from .fingerprint import plain, sha256_of_file
 from .objects import BLOCK_BYTES, Objects, cache_folder, is_remote
 from .receipt import RECEIPT, Receipt, StoredFile, read_receipt
@@ -117,12 +117,13 @@ class Store:
         Raises:
             DamagedFileError: when an object does not match its output's receipt.
         """
+        path = inside(self.root, relative)
         if self._objects:
             found = self._objects.head(relative)
             self._update_copies({} if found is None else {relative: found})
             if found is None:
                 self._objects.remove_copy(relative)
-        return self.root / relative
+        return path
 
     def folder(self, relative: str) -> Path:
         """As `path`, for every file in the folder `relative`, or named `relative` plus an extension.
@@ -130,11 +131,12 @@ class Store:
         Raises:
             DamagedFileError: when an object does not match its output's receipt.
         """
+        path = inside(self.root, relative)
         if self._objects:
             found = self._objects.find(relative)
             self._update_copies(found)
             self._objects.remove_stale_copies(relative, found)
-        return self.root / relative
+        return path
 
     def location(self, relative: str) -> str:
         """The absolute path or URL of `relative`, for people and other programs."""
@@ -179,9 +181,10 @@ class Store:
             relative: a file, folder or prefix.
             without: a folder in it that is not copied.
         """
+        path = inside(self.root, relative)
         if self._objects:
             self._objects.fetch(relative, without=without and f"{relative}/{without}")
-        return self.root / relative
+        return path
 
     def restore(self, folder: str) -> Path:
         """As `fetch`; also remove local files that the object store does not have, except in hidden folders.
@@ -196,9 +199,10 @@ class Store:
 
     def write(self, relative: str, data: bytes) -> Path:
         """Publish a small file and return its local path."""
-        publish_bytes(data, self.root / relative)
+        path = inside(self.root, relative)
+        publish_bytes(data, path)
         self.upload(relative)
-        return self.root / relative
+        return path
 
     def upload(self, relative: str) -> None:
         """Upload a local file, already at its path below `root`, to the object store. No-op for a local store."""
@@ -209,7 +213,7 @@ class Store:
         """The bytes of small files; missing files are left out."""
         if self._objects:
             return self._objects.read(names)
-        return {name: (self.root / name).read_bytes() for name in names if (self.root / name).is_file()}
+        return {name: path.read_bytes() for name in names if (path := inside(self.root, name)).is_file()}
 
     def blocks(self, relative: str) -> Iterator[bytes]:
         """Read a file in blocks from the store itself, not from a copy.
@@ -220,7 +224,7 @@ class Store:
         if self._objects:
             yield from self._objects.blocks(relative)
             return
-        with (self.root / relative).open("rb", buffering=0) as file:
+        with inside(self.root, relative).open("rb", buffering=0) as file:
             while block := file.read(BLOCK_BYTES):
                 yield block
 
@@ -230,7 +234,7 @@ class Store:
             self._objects.remove(names)
             return
         for name in names:
-            path = self.root / name
+            path = inside(self.root, name)
             path.unlink(missing_ok=True)
             with suppress(OSError):  # the folder is not empty
                 path.parent.rmdir()

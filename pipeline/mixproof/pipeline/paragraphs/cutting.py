@@ -58,8 +58,9 @@ def cut_text(text: bytes, paragraphs: Collection[int]) -> bytes:
     cuts = np.flatnonzero(~stays[:last])
     edges[starts[cuts]] += 1
     edges[ends[cuts] + 1] -= 1  # its newline goes too
-    kept = np.frombuffer(text, np.uint8)[: ends[last]][np.cumsum(edges[: ends[last]], dtype=np.int8) == 0]
-    return kept.tobytes()
+    is_kept = np.cumsum(edges[: ends[last]], dtype=np.int8) == 0
+    kept: bytes = np.frombuffer(text, np.uint8)[: ends[last]][is_kept].tobytes()
+    return kept
 
 
 def _lines(text: bytes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -18,6 +18,8 @@ import regex
 class TiktokenIds:
     """Encodes and decodes documents."""
 
+    restores_every_text = True  # every byte is a token, and a text that the pattern does not cover is not encoded
+
     def __init__(self, path: Path) -> None:
         form = json.loads(path.read_bytes())
         lines = [line.split() for line in form["ranks"].splitlines() if line]

@@ -138,7 +138,7 @@ def repeated(hashes: Hashes, among: Starts | None = None) -> Repeated:
     some = hashes if among is None else hashes[among[among < len(hashes)]]
     order = np.argsort(some)
     same = _same_as_before(some[order])
-    starts = np.sort(order[same[:-1] | same[1:]])  # few from here on
+    starts: Starts = np.sort(order[same[:-1] | same[1:]])  # few from here on
     if among is not None:
         starts = among[starts]
     order = np.argsort(hashes[starts], kind="stable")

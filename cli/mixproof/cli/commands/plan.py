@@ -145,7 +145,7 @@ def make_plan(request: Request, *, measure: bool = False) -> Planned:
     here = measured_rates(request, vocab_size, measure=measure)
     costs = proxy_costs(spec, budgets, to_train, vocab_size, request.store, here.training)
     rate = document_rate(request.store) or here.documents
-    reading, growing = None, ()
+    reading, growing = None, tuple[HeldoutSize, ...]()
     if manifest is None:
         files = request.files()
         reading = read_progress(spec, files, request.store)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 
@@ -152,6 +153,15 @@ def test_workers_with_the_same_code_run_the_task(cluster: Cluster) -> None:
     calls = SubmittedCalls(square, [(3,)], [Needs()], "squares", 0, more_memory=False, code=code_versions())
     calls.fill(1)
     assert calls.next_finished() == (0, 9)
+
+
+def test_a_local_ray_has_no_dashboard_no_autoscaler_and_no_log_monitor(cluster: Cluster) -> None:
+    cluster.run(square, [(1,)], label="start")
+    commands = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+    assert any("gcs_server" in command for command in commands)
+    assert any("raylet/raylet" in command for command in commands)
+    for service in ("dashboard/dashboard.py", "monitor.py"):
+        assert not [command for command in commands if service in command]
 
 
 def test_stages_are_counted() -> None:

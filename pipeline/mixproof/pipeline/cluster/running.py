@@ -21,6 +21,7 @@ from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.objects import LOCATION_VARIABLES
 
 from .resources import Needs
+from .services import without_unused_services
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -125,14 +126,15 @@ def _start_here(cpus: int, quiet: dict[str, Any]) -> Any:  # noqa: ANN401 - Ray'
     for start in range(1, MAX_STARTS + 1):
         try:
             # "local": a bare init would join any Ray that happens to run on this machine
-            return ray.init(
-                address="local",
-                num_cpus=cpus,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                runtime_env={"env_vars": _worker_environment()},
-                **quiet,
-            )
+            with without_unused_services():
+                return ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    runtime_env={"env_vars": _worker_environment()},
+                    **quiet,
+                )
         except Exception as error:  # Ray has no exception class for processes that fail to start
             ray.shutdown()
             if start == MAX_STARTS:

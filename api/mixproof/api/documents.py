@@ -96,12 +96,13 @@ class Documents:
         prefix = self._store.folder(part.prefix)
         index = read_index(_there(prefix.with_name(f"{prefix.name}.idx")))
         ids = np.memmap(_there(prefix.with_name(f"{prefix.name}.bin")), index.dtype, mode="r")
+        before = self._tokenizer.around - 1
         starts, decode = index.starts, load_reference(str(self._store.path(self._tokenizer.path))).decode
         with pq.ParquetFile(_there(self._store.path(part.provenance))) as file:
             first = 0
             for batch in file.iter_batches(BATCH, columns=PROVENANCE):
                 rows = batch.to_pylist()
-                spans = [slice(starts[first + row], starts[first + row + 1] - 1) for row in range(len(rows))]
+                spans = [slice(starts[first + row] + before, starts[first + row + 1] - 1) for row in range(len(rows))]
                 decoded = [] if texts else decode([ids[span].tolist() for span in spans])
                 for place, row in enumerate(rows):
                     text = texts[row["text_xxh128"]] if texts else decoded[place]

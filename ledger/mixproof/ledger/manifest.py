@@ -44,6 +44,13 @@ class TokenizerRecord(FrozenModel):
     vocab_size: NonNegativeInt
     """Number of ids, added tokens included."""
     eod_id: NonNegativeInt
+    bos_id: NonNegativeInt | None = Field(default=None, exclude_if=lambda bos_id: bos_id is None)
+    """Id that begins every document; absent from the file when documents begin with their text."""
+
+    @property
+    def around(self) -> int:
+        """Tokens of a document that are not of its text: the EOD, and the BOS if there is one."""
+        return 1 if self.bos_id is None else 2
 
 
 class InputsRecord(FrozenModel):

@@ -37,6 +37,7 @@ def build_identity(spec: Spec) -> dict[str, Any]:
             "kind": tokenizer.kind,
             "train": _plain(tokenizer.train),
             "eod": tokenizer.eod,
+            **({"bos": tokenizer.bos} if tokenizer.bos else {}),
         },
     }
 

@@ -257,8 +257,8 @@ def _tokenizer_then_create(
     with job.clock.time("heldout"):
         heldout = create_heldout(
             selection,
-            TokenCounter(str(job.store.path(tokenizer.path))),
-            tokenizer_sha256=tokenizer.sha256,
+            TokenCounter(str(job.store.path(tokenizer.path)), tokenizer.around),
+            tokenizer_sha256=tokenizer.sha256 if tokenizer.bos_id is None else f"{tokenizer.sha256} with a BOS",
             reserve=reserve,
         )
     return tokenizer, heldout, _decontaminate(job, selection, heldout, against)
@@ -311,7 +311,7 @@ def _make_tokenizer(job: _Job, sources: Mapping[str, SourceDocuments], keep: Kee
         return store_given_tokenizer(job.store, path, asked)
     assert asked.train is not None, "a tokenizer is given or trained"
     texts = {name: _texts(source, keep[name]) for name, source in sources.items()}
-    return train_tokenizer(asked.train, texts, asked.eod, job.store, job.cluster)
+    return train_tokenizer(asked.train, texts, asked.eod, job.store, job.cluster, bos=asked.bos)
 
 
 def _texts(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[Texts]:

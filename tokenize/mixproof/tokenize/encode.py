@@ -1,11 +1,11 @@
 """Encode: the kept documents of one shard become ids; one Ray task per shard.
 
-The input is a Parquet file of texts and a keep-bitmap. The output is `tokens.bin` (ids with EODs) and
-`provenance.parquet` (one row per document) under `tokens/<key>/`, and one ledger row. The key is made of the checksums
-of texts, bitmap and tokenizer, so a shard is encoded again only if one of them changed. Ids are checked against the
-vocabulary, and thereby against the dtype, before they are cast, because numpy would wrap silently. Texts that encode to
-no ids are dropped and counted as `no_tokens`: an index cannot hold them. Batches are bounded in bytes, which bounds
-memory.
+The input is a Parquet file of texts and a keep-bitmap. The output is `tokens.bin` (ids with EODs, and BOS where
+declared) and `provenance.parquet` (one row per document) under `tokens/<key>/`, and one ledger row. The key is made of
+the checksums of texts, bitmap and tokenizer, so a shard is encoded again only if one of them changed. Ids are checked
+against the vocabulary, and thereby against the dtype, before they are cast, because numpy would wrap silently. Texts
+that encode to no ids are dropped and counted as `no_tokens`: an index cannot hold them. Batches are bounded in bytes,
+which bounds memory.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mixproof.pipeline.cluster.stage import Call, run_missing
 from mixproof.pipeline.columns import array_of, column_of, flags, numbers
 from mixproof.pipeline.removed.pieces import Difference
 
-from .dataset.indexed import append_eods, token_dtype
+from .dataset.indexed import append_eods, ends_of, token_dtype
 from .dataset.provenance import OPEN_SCHEMA, TableWriter, regroup
 from .shard_tokens import LEDGER_STAGE, PROVENANCE, STAGE, TOKENS, EncodedShard, Texts, read_kept
 from .tokenizer.cuts import UncutTextError
@@ -72,7 +72,7 @@ def _text_bytes(call: Call) -> int:
 
 
 def _key(texts: Texts, tokenizer: TokenizerRecord) -> str:
-    config = {"tokenizer": tokenizer.sha256, "eod_id": tokenizer.eod_id}
+    config = {"tokenizer": tokenizer.sha256, **ends_of(tokenizer)}
     keep = texts.keep.sha256 if texts.keep else None
     return stage_key(STAGE, STAGE_VERSION, config, {"texts": texts.sha256, "keep": keep})
 
@@ -146,7 +146,9 @@ class _ShardEncoder:
         self._check_ids(encoded, len(texts))
         self._recheck(rows, texts, hashes, encoded)
         kept = encoded.lengths > 0
-        tokens = append_eods(encoded.ids, encoded.lengths[kept], self._tokenizer.eod_id, self.dtype)
+        tokens = append_eods(
+            encoded.ids, encoded.lengths[kept], self._tokenizer.eod_id, self.dtype, self._tokenizer.bos_id
+        )
         out.write(tokens.data)
         self.tokens += len(tokens)
         self._in += Count(documents=len(texts), bytes=int(text_bytes.sum()))
@@ -195,7 +197,10 @@ class _ShardEncoder:
             raise self.violation("E5", f"ids from 0 to {size - 1}", f"ids from {int(ids.min())} to {largest}")
         if (ids == self._tokenizer.eod_id).any():
             raise self.violation("E5", f"EOD {self._tokenizer.eod_id} only after documents", "EOD inside a document")
-        self.max_id = max(self.max_id, largest, self._tokenizer.eod_id)
+        bos_id = self._tokenizer.bos_id
+        if bos_id is not None and (ids == bos_id).any():
+            raise self.violation("E5", f"BOS {bos_id} only before documents", "BOS inside a document")
+        self.max_id = max(self.max_id, largest, self._tokenizer.eod_id, bos_id or 0)
 
     def _recheck(self, rows: pa.Table, texts: list[bytes], hashes: list[str], encoded: Encoded) -> None:
         """Compare the ids of a sample with those of the reference: rare texts first, then one in `SAMPLE` by hash."""
@@ -222,6 +227,6 @@ class _ShardEncoder:
             rows["id"],
             column_of(hashes, pa.string()),
             rows["text_bytes"],
-            numbers((lengths + 1).astype(np.int32)),
+            numbers((lengths + self._tokenizer.around).astype(np.int32)),
         ]
         return pa.table(columns, schema=OPEN_SCHEMA).filter(flags(kept))

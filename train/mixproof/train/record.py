@@ -98,12 +98,14 @@ class InitRecord(SparseRecordPart):
     """Whether the run also took its optimizer's moments and step count; absent if not."""
 
 
-class RunTokenizer(RecordPart):
+class RunTokenizer(SparseRecordPart):
     """The tokenizer of the build, and whether it restores the held-out texts."""
 
     sha256: str
     vocab_size: NonNegativeInt
     eod_id: NonNegativeInt
+    bos_id: NonNegativeInt | None = None
+    """Id that begins every document; absent when documents begin with their text."""
     lossless: bool
     """Whether decoding the ids of every held-out document gives its text, byte for byte."""
 

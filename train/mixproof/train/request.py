@@ -141,6 +141,12 @@ class InitialCheckpoint(RecordPart):
         )
 
 
+def tokenizer_identity(tokenizer: TokenizerRecord) -> list[str | int]:
+    """What keys say of a tokenizer; without its BOS where documents begin with their text."""
+    bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    return [tokenizer.sha256, tokenizer.vocab_size, tokenizer.eod_id, *bos]
+
+
 class RunRequest(RecordPart):
     """One run: mixture × proxy × seed."""
 
@@ -196,7 +202,7 @@ class RunRequest(RecordPart):
         if self.init_from is not None:
             config["init_from"] = self.init_from.record.model_dump(mode="json")
         inputs = {
-            "tokenizer": [self.tokenizer.sha256, self.tokenizer.vocab_size, self.tokenizer.eod_id],
+            "tokenizer": tokenizer_identity(self.tokenizer),
             "draws": {name: draw.record.model_dump(mode="json") for name, draw in self.draws.items()},
             "heldout": {
                 name: [checksums_of(part) for part in heldout.datasets] for name, heldout in self.heldout.items()

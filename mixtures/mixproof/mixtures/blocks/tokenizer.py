@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from mixproof.mixtures.values.quantities import ByteCount
 from mixproof.mixtures.values.spec_part import SpecPart
@@ -38,6 +38,8 @@ class Tokenizer(SpecPart):
     """Train a tokenizer on this build's training documents."""
     eod: str | None = None
     """Piece to use as end of document (EOD) instead of the tokenizer's own."""
+    bos: StrictBool | str = False
+    """Begin every document with a beginning-of-sequence token (BOS): `true` for the tokenizer's own, or a piece."""
 
     @property
     def kind(self) -> Literal["sentencepiece", "huggingface", "tiktoken"]:

@@ -40,6 +40,10 @@ def check_arithmetic(manifest: Manifest, checks: Checks) -> None:
         f"an EOD below the vocabulary size {tokenizer.vocab_size}",
         f"id {tokenizer.eod_id}",
     )
+    if tokenizer.bos_id is not None:
+        sound = tokenizer.eod_id != tokenizer.bos_id < tokenizer.vocab_size
+        expected = f"a BOS below {tokenizer.vocab_size}, other than the EOD"
+        checks.true("E5", sound, expected, f"id {tokenizer.bos_id}")
 
 
 def _check_rows(source: SourceRecord, checks: Checks) -> None:

@@ -204,7 +204,8 @@ def _check_heldout_labels(source: _Source, rows: pa.Table, checks: Checks) -> No
 def _reencode_heldout(tokenizer: _Tokenizer, texts: pa.Table | None) -> Reencode | None:
     if tokenizer.path is None or texts is None:
         return None
-    return partial(reencode_heldout, load_reference(tokenizer.path, tokenizer.record), texts_by_hash(texts))
+    reference, before = load_reference(tokenizer.path, tokenizer.record), tokenizer.record.around - 1
+    return partial(reencode_heldout, reference, texts_by_hash(texts), before=before)
 
 
 def _check_train(
@@ -265,7 +266,8 @@ def check_train_part(
         return check_provenance(path, part, lengths, inputs, withheld, checks)
 
     path = tokenizer.path
-    reencode = None if path is None else partial(reencode_sample, load_reference(path, tokenizer.record))
+    before = tokenizer.record.around - 1
+    reencode = None if path is None else partial(reencode_sample, load_reference(path, tokenizer.record), before=before)
     return checks, *_check_files(Path(root), part, tokenizer.record, checks, check_rows_of, reencode)
 
 

@@ -60,7 +60,7 @@ def check_part(dataset: Any, part: DatasetRecord, bin_path: Path, tokenizer: Tok
     pointers: NDArray[np.int64] = dataset.index.sequence_pointers
     documents: NDArray[np.int64] = dataset.index.document_indices
     sound = at_idx.equal("E5", "tokens by the lengths", part.tokens, int(lengths.sum(dtype=np.int64)))
-    sound &= at_idx.true("E5", bool(lengths.min() >= 2), "a token and an EOD in each document", "a shorter document")
+    sound &= at_idx.true("E5", bool(lengths.min() > tokenizer.around), "a token in each document", "a shorter one")
     sound &= at_idx.true("E5", _is_contiguous(pointers, lengths, itemsize), "contiguous documents", "gaps")
     sound &= at_idx.true("E5", _counts_up(documents), "one sequence for each document", "another document index")
     if sound:
@@ -121,15 +121,16 @@ def _check_ids(
     tokenizer: TokenizerRecord,
     checks: Checks,
 ) -> None:
-    """Check the range of the ids and the EODs: as many as documents, one at the end of each."""
+    """Check the range of the ids and EODs: as many as documents, one at the end of each; BOS at the start alike."""
     dtype = np.dtype(dataset.index.dtype)
     total = int(pointers[-1]) // dtype.itemsize + int(lengths[-1])
-    largest, smallest, eods = 0, 0, 0
+    largest, smallest, eods, bos = 0, 0, 0, 0
     for first in range(0, total, BLOCK_TOKENS):
         ids = dataset.bin_reader.read(dataset.index.dtype, min(BLOCK_TOKENS, total - first), first * dtype.itemsize)
         largest = max(largest, int(ids.max()))
         smallest = min(smallest, int(ids.min()))
         eods += int(np.count_nonzero(ids == tokenizer.eod_id))
+        bos += 0 if tokenizer.bos_id is None else int(np.count_nonzero(ids == tokenizer.bos_id))
     checks.true("E5", largest < tokenizer.vocab_size, f"ids below {tokenizer.vocab_size}", f"id {largest}")
     checks.true("E5", smallest >= 0, "no negative id", f"id {smallest}")
     checks.equal("E5", "EODs", len(lengths), eods)
@@ -140,6 +141,10 @@ def _check_ids(
         ends = pointers[block] // dtype.itemsize + lengths[block] - 1
         without += int(np.count_nonzero(tokens[ends] != tokenizer.eod_id))
     checks.equal("E5", "documents without an EOD at their end", 0, without)
+    if tokenizer.bos_id is not None:
+        starts = pointers // dtype.itemsize
+        checks.equal("E5", "BOS", len(lengths), bos)
+        checks.equal("E5", "documents without a BOS at their start", 0, int((tokens[starts] != tokenizer.bos_id).sum()))
 
 
 def load_megatron() -> Any:  # noqa: ANN401  (Megatron ships no types)

@@ -51,6 +51,7 @@ def reencode_heldout(
     dataset: Any,  # noqa: ANN401  (Megatron ships no types)
     provenance: Path,
     checks: Checks,
+    before: int = 0,
 ) -> Reencoded:
     """Encode the text of every document of a held-out part again.
 
@@ -60,11 +61,12 @@ def reencode_heldout(
         dataset: the part, opened with Megatron; its index and provenance have passed their checks.
         provenance: the part's provenance.
         checks: receives one check for the part, at its `.bin`.
+        before: tokens before each text: 1 with a BOS.
     """
     hashes = pq.read_table(provenance, columns=[HASH], partitioning=None)[HASH].to_pylist()
     documents = [document for document, digest in enumerate(hashes) if digest in texts]
     failed: list[Failed] = []
-    for batch in _batches(dataset, documents):
+    for batch in _batches(dataset, documents, before):
         failed += _compare(batch, [texts[hashes[document]] for document in batch], reference)
     _check(failed, len(documents), provenance, checks)
     return Reencoded(heldout=len(documents))
@@ -75,12 +77,13 @@ def reencode_sample(
     dataset: Any,  # noqa: ANN401  (Megatron ships no types)
     provenance: Path,
     checks: Checks,
+    before: int = 0,
 ) -> Reencoded:
     """Encode the sample of a training part again, as far as its texts can be restored; see `reencode_heldout`."""
     hashes = sample_of(provenance)
     failed: list[Failed] = []
     compared = 0
-    for batch in _batches(dataset, list(hashes)):
+    for batch in _batches(dataset, list(hashes), before):
         decoded = zip(batch, reference.decode(list(batch.values())), strict=True)
         texts = {document: text for document, text in decoded if _hash_of(text) == hashes[document]}
         compared += len(texts)
@@ -117,18 +120,23 @@ def _hash_of(text: str) -> str:
     return xxhash.xxh3_128_hexdigest(text.encode())
 
 
-def _batches(dataset: Any, documents: Sequence[int]) -> Iterator[dict[int, list[int]]]:  # noqa: ANN401  (Megatron ships no types)
-    """The ids of these documents, without EODs, some documents at a time."""
+def _batches(
+    dataset: Any,  # noqa: ANN401  (Megatron ships no types)
+    documents: Sequence[int],
+    before: int,
+) -> Iterator[dict[int, list[int]]]:
+    """The ids of these documents, without BOS and EOD, some documents at a time."""
     dtype = dataset.index.dtype
     pointers, lengths = dataset.index.sequence_pointers, dataset.index.sequence_lengths
+    skipped = before * np.dtype(dtype).itemsize
     batch: dict[int, list[int]] = {}
     tokens = 0
     for document in documents:
-        length = int(lengths[document]) - 1
+        length = int(lengths[document]) - 1 - before
         if batch and tokens + length > BATCH_TOKENS:
             yield batch
             batch, tokens = {}, 0
-        batch[document] = dataset.bin_reader.read(dtype, length, int(pointers[document])).tolist()
+        batch[document] = dataset.bin_reader.read(dtype, length, int(pointers[document]) + skipped).tolist()
         tokens += length
     if batch:
         yield batch

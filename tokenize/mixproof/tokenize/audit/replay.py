@@ -272,6 +272,8 @@ class _Encoder:
     def __init__(self, store: Store, manifest: Manifest, checks: Checks) -> None:
         self._store, self._checks = store, checks
         self._reference = reference_ids(store.path(manifest.tokenizer.path), manifest.tokenizer)
+        bos_id = manifest.tokenizer.bos_id
+        self._before = [] if bos_id is None else [bos_id]
         self._eod_id = manifest.tokenizer.eod_id
         self._dtype = np.uint16 if manifest.tokenizer.vocab_size < UINT16_BELOW else np.int32
         self._parts: dict[str, NDArray[np.integer]] = {}
@@ -292,7 +294,7 @@ class _Encoder:
             return
         for (document, record), ids in zip(self._expected, self._reference.encode(self._texts), strict=True):
             stored = self._part(document.part)[document.first_token : document.first_token + document.tokens]
-            same = np.array_equal(stored, [*ids, self._eod_id])
+            same = np.array_equal(stored, [*self._before, *ids, self._eod_id])
             at = self._checks.at(file=self.path_of(f"{document.part.prefix}.bin"), shard=record)
             at.true("E5", same, f"the {len(ids)} ids of the reference and an EOD", f"other ids, {len(stored)} in all")
         self._texts, self._expected = [], []

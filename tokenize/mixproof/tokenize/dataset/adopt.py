@@ -39,7 +39,7 @@ from mixproof.tokenize.shard_tokens import PROVENANCE, TOKENS, EncodedShard, Tex
 
 from .foreign_index import ForeignIndex, read_foreign_index
 from .foreign_pair import Pair, check_block, check_dtype, check_unchanged
-from .indexed import token_dtype
+from .indexed import ends_of, token_dtype
 from .parts import make_datasets
 from .provenance import OPEN_SCHEMA, TableWriter, regroup
 
@@ -137,7 +137,7 @@ def _adopt(pairs: Sequence[Pair], tokenizer: TokenizerRecord, store: Store, clus
 
 
 def _key(pair: Pair, tokenizer: TokenizerRecord) -> str:
-    config = {"vocab_size": tokenizer.vocab_size, "eod_id": tokenizer.eod_id}
+    config = {"vocab_size": tokenizer.vocab_size, **ends_of(tokenizer)}
     return stage_key(STAGE, STAGE_VERSION, config, list(pair.sha256))
 
 
@@ -167,7 +167,7 @@ def _copy_pair(attempt: Attempt, pair: Pair, tokenizer: TokenizerRecord) -> tupl
     ):
         for rows in regroup(_copy(pair, index, tokenizer, ids, out, dtype)):
             provenance.write(rows)
-    kept = index.lengths > 1
+    kept = index.lengths > tokenizer.around
     empty = int(np.count_nonzero(~kept))
     row = StageRow(
         stage=READ,
@@ -205,7 +205,7 @@ def _copy(
                 f"{pair.bin_url}: the file became shorter while it was read; build when it is completely written"
             )
         check_block(pair, tokenizer, block, lengths, first)
-        kept = lengths > 1
+        kept = lengths > tokenizer.around
         out.write(block[np.repeat(kept, lengths)].astype(dtype).data)
         yield _provenance(block, lengths, kept, first)
         first = last

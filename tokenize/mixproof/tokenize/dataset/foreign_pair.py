@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,8 @@ def check_block(
             f"{tokenizer.eod_id}, and so do {len(missing)} of {len(lengths)} documents from {first} on; write the "
             "dataset with --append-eod, or set `tokenizer.eod` to its end of document"
         )
+    if tokenizer.bos_id is not None:
+        _check_bos(ids, (ends - lengths)[lengths > 0], tokenizer.bos_id, location, document_of)
     is_eod = ids == tokenizer.eod_id
     is_eod[last] = False
     if is_eod.any():
@@ -79,4 +82,24 @@ def check_block(
             f"{location}: document {document_of(token)} contains EOD {tokenizer.eod_id} before its end; there are "
             f"{int(is_eod.sum())} such EODs in this block. Either texts contained the token literally or documents "
             "were joined; build from the texts instead"
+        )
+
+
+def _check_bos(
+    ids: NDArray[np.int32], starts: NDArray[np.int64], bos_id: int, location: str, document_of: Callable[[int], int]
+) -> None:
+    """Check that each document of a block starts with the one BOS that it has."""
+    missing = starts[ids[starts] != bos_id]
+    if len(missing):
+        token = int(missing[0])
+        raise RequestError(
+            f"{location}: document {document_of(token)} starts with id {int(ids[token])} instead of BOS {bos_id}, and "
+            f"so do {len(missing)} of {len(starts)} documents of this block; remove `tokenizer.bos`, or tokenize again"
+        )
+    is_bos = ids == bos_id
+    is_bos[starts] = False
+    if is_bos.any():
+        raise RequestError(
+            f"{location}: document {document_of(int(is_bos.argmax()))} contains BOS {bos_id} after its start; build "
+            "from the texts instead"
         )

@@ -1,6 +1,7 @@
 r"""Write Megatron's indexed datasets, `.bin` and `.idx`, from whole arrays of ids.
 
-The `.bin` contains the ids of all documents, each followed by an end-of-document id (EOD). The `.idx` contains length
+The `.bin` contains the ids of all documents, each followed by an end-of-document id (EOD) and, where a spec says so,
+preceded by a beginning-of-sequence id (BOS). The `.idx` contains length
 and start of each document. Both are byte-identical to the output of Megatron-LM's `preprocess_data.py --append-eod` for
 the same documents in the same order. EODs are inserted with one mask for thousands of documents at once, about ten
 times faster than one call per document.
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import DamagedFileError
+from mixproof.ledger.manifest import TokenizerRecord
 
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1
@@ -38,19 +40,30 @@ def token_dtype(vocab_size: int) -> np.dtype[np.uint16] | np.dtype[np.int32]:
     return np.dtype(np.uint16) if vocab_size < UINT16_BELOW else np.dtype(np.int32)
 
 
+def ends_of(tokenizer: TokenizerRecord) -> dict[str, int]:
+    """The ids around a document's text, for keys: without BOS where documents begin with their text."""
+    bos = {} if tokenizer.bos_id is None else {"bos_id": tokenizer.bos_id}
+    return {"eod_id": tokenizer.eod_id, **bos}
+
+
 def append_eods(
-    ids: Ids, lengths: NDArray[np.int64], eod_id: int, dtype: np.dtype[np.uint16] | np.dtype[np.int32]
+    ids: Ids,
+    lengths: NDArray[np.int64],
+    eod_id: int,
+    dtype: np.dtype[np.uint16] | np.dtype[np.int32],
+    bos_id: int | None = None,
 ) -> NDArray[np.uint16] | NDArray[np.int32]:
-    """Append an EOD to every document.
+    """Append an EOD to every document, and put a BOS before it if there is one.
 
     Args:
         ids: [tokens] of all documents in order; already checked against vocabulary and dtype.
         lengths: [documents] tokens of each document, all positive.
         eod_id: the id to append.
         dtype: dtype of the result.
+        bos_id: the id to put first; None: none.
 
     Returns:
-        [tokens + documents] ids with EODs.
+        [tokens + documents] ids with EODs, or [tokens + 2 * documents] with BOS as well.
 
     Raises:
         ValueError: when the lengths do not sum to the number of ids, or a document is empty or too long.
@@ -59,10 +72,15 @@ def append_eods(
         raise ValueError(f"lengths sum to {int(lengths.sum())}, but there are {len(ids)} ids")
     if len(lengths) and (int(lengths.min()) < 1 or int(lengths.max()) >= MAX_DOCUMENT_TOKENS):
         raise ValueError(f"a document has {int(lengths.min())} to {int(lengths.max())} ids; an index entry holds int32")
-    tokens = np.empty(len(ids) + len(lengths), dtype)
-    ends = np.cumsum(lengths + 1) - 1
+    around = 1 if bos_id is None else 2
+    tokens = np.empty(len(ids) + around * len(lengths), dtype)
+    ends = np.cumsum(lengths + around) - 1
     content = np.ones(len(tokens), np.bool_)
     content[ends] = False
+    if bos_id is not None:
+        starts = ends - lengths - 1
+        content[starts] = False
+        tokens[starts] = bos_id
     tokens[content] = ids
     tokens[ends] = eod_id
     return tokens

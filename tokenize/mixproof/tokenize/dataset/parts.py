@@ -30,7 +30,7 @@ from mixproof.pipeline.columns import array_of, read_whole
 from mixproof.pipeline.labels.columns_of_rows import LabelledSource
 from mixproof.tokenize.shard_tokens import PROVENANCE, TOKENS, EncodedShard
 
-from .indexed import token_dtype, write_index
+from .indexed import ends_of, token_dtype, write_index
 from .provenance import Slice, TableWriter, digest_rows, read_part, schema_with
 
 STAGE = "encode"
@@ -164,7 +164,7 @@ def _memo_key(part: Part, tokenizer: TokenizerRecord) -> str:
     config: dict[str, object] = {
         "name": part.name,
         "tokenizer": tokenizer.sha256,
-        "eod_id": tokenizer.eod_id,
+        **ends_of(tokenizer),
         "encode": STAGE_VERSION,
     }
     if part.labels is not None:
@@ -208,7 +208,7 @@ def assemble_part(store: Store, memo: str, part: Part, tokenizer: TokenizerRecor
     groups = read_part(store, part.slices, PROVENANCE, part.labels)
     held = list(islice(groups, HELD_GROUPS))
     rows = digest_rows(chain(held, groups))
-    config: dict[str, object] = {"name": part.name, "tokenizer": tokenizer.sha256, "eod_id": tokenizer.eod_id}
+    config: dict[str, object] = {"name": part.name, "tokenizer": tokenizer.sha256, **ends_of(tokenizer)}
     if part.labels is not None:
         config["labels"] = _label_columns(part.labels)
     key = stage_key(STAGE, STAGE_VERSION, config, rows)

@@ -82,19 +82,45 @@ class HuggingFaceReference:
         Raises:
             RequestError: when there is no such token, or it is not a special token.
         """
-        token = piece if piece is not None else _eos_of(file.parent)
-        known = ", ".join(map(repr, self._special)) or "none"
+        token = piece if piece is not None else _named_token("eos_token", file.parent)
         if token is None:
             raise RequestError(
                 f"tokenizer: no eos_token in {' or '.join(CONFIGS)} beside {file}; set its end of document with "
-                f"`eod: TOKEN`; its special tokens: {known}"
+                f"`eod: TOKEN`; its special tokens: {self._known}"
             )
+        return self._id_of(token, "eod", "end there")
+
+    def find_bos(self, piece: str | None, file: Path) -> int:
+        """The id of `piece`; if None, of the token that the tokenizer's template puts first, else of its `bos_token`.
+
+        Raises:
+            RequestError: when there is no such token, or it is not a special token.
+        """
+        token = piece
+        if token is None:
+            token = _first_of_template(json.loads(Path(self._path).read_bytes()))
+        if token is None:
+            token = _named_token("bos_token", file.parent)
+        if token is None:
+            raise RequestError(
+                f"tokenizer.bos: {file} puts no token before a text, and no bos_token is in {' or '.join(CONFIGS)} "
+                f"beside it; name one: `bos: TOKEN`; its special tokens: {self._known}"
+            )
+        return self._id_of(token, "bos", "begin anew there")
+
+    @property
+    def _known(self) -> str:
+        return ", ".join(map(repr, self._special)) or "none"
+
+    def _id_of(self, token: str, key: str, effect: str) -> int:
         if self._whole.token_to_id(token) is None:
-            raise RequestError(f"tokenizer.eod: the tokenizer has no token {token!r}; its special tokens: {known}")
+            raise RequestError(
+                f"tokenizer.{key}: the tokenizer has no token {token!r}; its special tokens: {self._known}"
+            )
         if token not in self._special:
             raise RequestError(
-                f"tokenizer.eod: {token!r} is not a special token, so a text that contains it would end there; "
-                f"set it to one of {known}"
+                f"tokenizer.{key}: {token!r} is not a special token, so a text that contains it would {effect}; "
+                f"set it to one of {self._known}"
             )
         return self._special[token]
 
@@ -204,13 +230,23 @@ def _hide(form: dict[str, Any], tokens: set[str]) -> dict[str, Any]:
     return form | {"model": model, "added_tokens": added}
 
 
-def _eos_of(folder: Path) -> str | None:
+def _first_of_template(form: dict[str, Any]) -> str | None:
+    """The special token that the post-processor, or a part of it, puts before a text; None: none."""
+    processor = form.get("post_processor") or {}
+    for part in processor.get("processors", [processor]):
+        single = part.get("single") if part.get("type") == "TemplateProcessing" else None
+        if single and "SpecialToken" in single[0]:
+            return str(single[0]["SpecialToken"]["id"])
+    return None
+
+
+def _named_token(key: str, folder: Path) -> str | None:
     for name in CONFIGS:
         if (folder / name).is_file():
             try:
-                eos = json.loads((folder / name).read_bytes()).get("eos_token")
+                token = json.loads((folder / name).read_bytes()).get(key)
             except (ValueError, AttributeError) as error:
                 raise RequestError(f"tokenizer: {folder / name} is not a JSON object: {error}") from None
-            if eos is not None:
-                return str(eos["content"] if isinstance(eos, dict) else eos)
+            if token is not None:
+                return str(token["content"] if isinstance(token, dict) else token)
     return None

@@ -40,6 +40,10 @@ class Reference(Protocol):
         """
         ...
 
+    def find_bos(self, piece: str | None, file: Path) -> int:
+        """The id of the beginning of a sequence: that of `piece`, or the tokenizer's own if `piece` is None."""
+        ...
+
     @property
     def special_pieces(self) -> list[str]:
         """Special, control and unknown pieces; text never gives their ids."""

@@ -75,15 +75,31 @@ class SentencePieceReference:
             if eod_id < 0:
                 raise RequestError("tokenizer: the model has no eos piece; set its end of document with `eod: PIECE`")
             return eod_id
-        eod_id = int(self.processor.piece_to_id(piece))
-        if self.processor.id_to_piece(eod_id) != piece:
-            raise RequestError(f"tokenizer.eod: the model has no piece {piece!r}")
-        if not self.processor.is_control(eod_id):
+        return self._control(piece, "eod", "end there")
+
+    def find_bos(self, piece: str | None, file: Path) -> int:
+        """The id of `piece`, or of the model's own `bos` if `piece` is None; `file` has no other configuration.
+
+        Raises:
+            RequestError: when there is no such piece, or text can produce it.
+        """
+        if piece is None:
+            bos_id = int(self.processor.bos_id())
+            if bos_id < 0:
+                raise RequestError("tokenizer.bos: the model has no bos piece; name a control piece: `bos: PIECE`")
+            return bos_id
+        return self._control(piece, "bos", "begin anew there")
+
+    def _control(self, piece: str, key: str, effect: str) -> int:
+        number = int(self.processor.piece_to_id(piece))
+        if self.processor.id_to_piece(number) != piece:
+            raise RequestError(f"tokenizer.{key}: the model has no piece {piece!r}")
+        if not self.processor.is_control(number):
             raise RequestError(
-                f"tokenizer.eod: {piece!r} is not a control piece, so a text that contains it would end there; "
+                f"tokenizer.{key}: {piece!r} is not a control piece, so a text that contains it would {effect}; "
                 "set it to a control piece of the model"
             )
-        return eod_id
+        return number
 
     @property
     def special_pieces(self) -> list[str]:

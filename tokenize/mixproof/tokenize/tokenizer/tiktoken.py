@@ -189,14 +189,32 @@ class TiktokenReference:
         Raises:
             RequestError: when `piece` is None or not a special token.
         """
-        known = ", ".join(map(repr, self.encoding.special)) or "none"
         if piece is None:
             raise RequestError(
-                f"tokenizer: a rank file has no end of document; set it with `eod: TOKEN`; special_tokens are {known}"
+                f"tokenizer: a rank file has no end of document; set it with `eod: TOKEN`, one of {self._known}"
             )
+        return self._id_of(piece, "eod")
+
+    def find_bos(self, piece: str | None, file: Path) -> int:
+        """The id of the special token `piece`; `file` names no beginning of a sequence.
+
+        Raises:
+            RequestError: when `piece` is None or not a special token.
+        """
+        if piece is None:
+            raise RequestError(
+                f"tokenizer.bos: a rank file has no BOS of its own; set it with `bos: TOKEN`, one of {self._known}"
+            )
+        return self._id_of(piece, "bos")
+
+    @property
+    def _known(self) -> str:
+        return ", ".join(map(repr, self.encoding.special)) or "none"
+
+    def _id_of(self, piece: str, key: str) -> int:
         if piece not in self.encoding.special:
             raise RequestError(
-                f"tokenizer.eod: {piece!r} is not one of special_tokens ({known}); declare it with its id"
+                f"tokenizer.{key}: {piece!r} is not one of special_tokens ({self._known}); declare it with its id"
             )
         return self.encoding.special[piece]
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.store import Store
@@ -20,7 +21,7 @@ from mixproof.mixtures.blocks.tokenizer import Tokenizer
 from mixproof.mixtures.load import LoadedSpec
 
 from .huggingface import TOKENIZER
-from .reference import Kind, kind_of, load_reference
+from .reference import Kind, Reference, kind_of, load_reference
 from .tiktoken import ENCODING, TiktokenReference, compose_encoding
 
 STAGE = "tokenizer"
@@ -52,46 +53,62 @@ def check_given_tokenizer(loaded: LoadedSpec) -> None:
     if path is None:
         return
     if declared.tiktoken is None:
-        load_reference(str(path)).find_eod(declared.eod, path)
+        _find_ends(load_reference(str(path)), path, declared.eod, declared.bos)
         return
     with TemporaryDirectory() as folder:
         composed = Path(folder) / ENCODING
         composed.write_bytes(compose_encoding(path, declared.pattern, declared.special_tokens))
-        TiktokenReference(str(composed)).find_eod(declared.eod, path)
+        _find_ends(TiktokenReference(str(composed)), path, declared.eod, declared.bos)
 
 
 def store_given_tokenizer(store: Store, file: Path, declared: Tokenizer) -> TokenizerRecord:
     """Copy the tokenizer that a spec declares into the store; `file` is that of `given_tokenizer`."""
     if declared.tiktoken is None:
-        return store_tokenizer(store, file, declared.eod)
+        return store_tokenizer(store, file, declared.eod, declared.bos)
     encoding = compose_encoding(file, declared.pattern, declared.special_tokens)
     key = store_model(store, encoding, ENCODING)
-    return store_tokenizer(store, store.path(f"{STAGE}/{key}/{ENCODING}"), declared.eod)
+    return store_tokenizer(store, store.path(f"{STAGE}/{key}/{ENCODING}"), declared.eod, declared.bos)
 
 
-def store_tokenizer(store: Store, file: Path, eod: str | None) -> TokenizerRecord:
+def store_tokenizer(store: Store, file: Path, eod: str | None, bos: bool | str = False) -> TokenizerRecord:
     """Check a tokenizer and copy it into the store, under a key of its bytes.
 
     Args:
         store: where the copy goes.
         file: a SentencePiece model, a `tokenizer.json` or an `encoding.tiktoken`.
         eod: piece to use as end of document; None: the tokenizer's own.
+        bos: piece that begins every document; True: the tokenizer's own; False: none.
 
     Raises:
-        RequestError: when the file cannot be read or has no such end of document.
+        RequestError: when the file cannot be read or has no such end or beginning of document.
     """
     data, kind = file.read_bytes(), kind_of(str(file))
     key = store_model(store, data, NAMES[kind])
     # everything else comes from the copy: the file may change after it was read
     reference = load_reference(str(store.path(f"{STAGE}/{key}/{NAMES[kind]}")))
-    eod_id = reference.find_eod(eod, file)
+    eod_id, bos_id = _find_ends(reference, file, eod, bos)
     return TokenizerRecord(
         kind=kind,
         path=f"{STAGE}/{key}/{NAMES[kind]}",
         sha256=hashlib.sha256(data).hexdigest(),
         vocab_size=reference.vocab_size,
         eod_id=eod_id,
+        bos_id=bos_id,
     )
+
+
+def _find_ends(reference: Reference, file: Path, eod: str | None, bos: bool | str) -> tuple[int, int | None]:
+    """The ids of EOD and BOS."""
+    eod_id = reference.find_eod(eod, file)
+    if not bos:
+        return eod_id, None
+    bos_id = reference.find_bos(None if bos is True else bos, file)
+    if bos_id == eod_id:
+        raise RequestError(
+            f"tokenizer.bos: its id {bos_id} is that of the EOD, which separates documents already; remove `bos`, or "
+            "name another piece"
+        )
+    return eod_id, bos_id
 
 
 def store_model(store: Store, model: bytes, name: str = MODEL) -> str:
@@ -110,8 +127,10 @@ class TokenCounter:
 
     path: str
     """Local path of the tokenizer."""
+    around: int = 1
+    """Tokens that are added to each text: its EOD, and its BOS if there is one."""
 
     def __call__(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, its EOD included; 0 for a text that encodes to nothing, which no dataset contains."""
+        """Tokens of each text, EOD and BOS included; 0 for one that encodes to nothing, which no dataset contains."""
         lengths = load_reference(self.path).encode(texts).lengths
-        return [int(length) + 1 if length else 0 for length in lengths]
+        return [int(length) + self.around if length else 0 for length in lengths]

@@ -42,11 +42,12 @@ def check_tokenizer(loaded: LoadedSpec) -> None:
     check_given_tokenizer(loaded)
     if declared.train is not None:
         check_vocab_size(declared.train.vocab_size)
-        if declared.eod is not None and declared.eod not in TRAINED_CONTROLS:
-            raise RequestError(
-                f"{loaded.spec.where('tokenizer', 'eod')}: a tokenizer that is trained here has the control pieces "
-                f"{' and '.join(TRAINED_CONTROLS)}, and not {declared.eod!r}; remove `eod`"
-            )
+        for key, piece in (("eod", declared.eod), ("bos", declared.bos)):
+            if isinstance(piece, str) and piece not in TRAINED_CONTROLS:
+                raise RequestError(
+                    f"{loaded.spec.where('tokenizer', key)}: a tokenizer that is trained here has the control pieces "
+                    f"{' and '.join(TRAINED_CONTROLS)}, and not {piece!r}; remove `{key}`"
+                )
 
 
 def check_vocabulary(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> None:

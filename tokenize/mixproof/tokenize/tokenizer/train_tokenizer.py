@@ -61,7 +61,13 @@ SETTINGS: dict[str, Any] = {
 
 
 def train_tokenizer(
-    training: TokenizerTraining, sources: Mapping[str, Sequence[Texts]], eod: str | None, store: Store, cluster: Cluster
+    training: TokenizerTraining,
+    sources: Mapping[str, Sequence[Texts]],
+    eod: str | None,
+    store: Store,
+    cluster: Cluster,
+    *,
+    bos: bool | str = False,
 ) -> TokenizerRecord:
     """Train a tokenizer unless the store has it.
 
@@ -71,9 +77,10 @@ def train_tokenizer(
         eod: piece to use as end of document; None: the model's own.
         store: where sample and model go.
         cluster: runs the tasks.
+        bos: piece that begins every document; True: the model's own; False: none.
 
     Raises:
-        RequestError: when the sample is too small for the vocabulary, or the model has no piece `eod`.
+        RequestError: when the sample is too small for the vocabulary, or the model has no such piece.
     """
     config = {
         "vocab_size": training.vocab_size,
@@ -93,7 +100,8 @@ def train_tokenizer(
         return store.receipt(TOKENIZER, receipt.facts["tokenizer"]) is not None
 
     receipt = make_missing(store, STAGE, key, train, cluster, is_complete=has_model)
-    return store_tokenizer(store, store.path(f"{TOKENIZER}/{receipt.facts['tokenizer']}/{MODEL}"), eod)
+    model = store.path(f"{TOKENIZER}/{receipt.facts['tokenizer']}/{MODEL}")
+    return store_tokenizer(store, model, eod, bos)
 
 
 def check_vocab_size(vocab_size: int) -> None:

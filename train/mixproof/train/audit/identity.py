@@ -68,7 +68,7 @@ def _stated(config: Mapping[str, Any], inputs: Mapping[str, Any]) -> Iterator[tu
     for source, share in budget["declared"].items():
         yield ("delivered", source, "declared"), float(Fraction(share))
     yield ("evaluation", "protocol"), config["evaluation"]
-    for name, value in zip(("sha256", "vocab_size", "eod_id"), inputs["tokenizer"], strict=True):
+    for name, value in zip(("sha256", "vocab_size", "eod_id", "bos_id"), inputs["tokenizer"], strict=False):
         yield ("tokenizer", name), value
     yield ("draws",), inputs["draws"]
     for source, parts in inputs["heldout"].items():

@@ -233,8 +233,8 @@ def _check_delivered(run: RunRecord, index: IndexRecord, checks: Checks) -> None
 def _check_heldout_counts(run: RunRecord, manifest: Manifest, checks: Checks) -> None:
     """Check E10 on the numbers of record and manifest."""
     tokenizer = manifest.tokenizer
-    found = (run.tokenizer.sha256, run.tokenizer.vocab_size, run.tokenizer.eod_id)
-    expected = (tokenizer.sha256, tokenizer.vocab_size, tokenizer.eod_id)
+    found = (run.tokenizer.sha256, run.tokenizer.vocab_size, run.tokenizer.eod_id, run.tokenizer.bos_id)
+    expected = (tokenizer.sha256, tokenizer.vocab_size, tokenizer.eod_id, tokenizer.bos_id)
     checks.equal("E5", "as the build's tokenizer", expected, found)
     kinds = None if run.post_training is None else STAGE_KINDS[run.post_training.stage]
     held_out = sorted(

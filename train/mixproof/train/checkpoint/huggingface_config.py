@@ -79,7 +79,13 @@ PLAIN_ROPE = {"rope_type": "default", "type": "default", "partial_rotary_factor"
 
 
 def llama_config(
-    architecture: Architecture, *, vocab_size: int, sequence_length: int, rope_base: int, eod_id: int
+    architecture: Architecture,
+    *,
+    vocab_size: int,
+    sequence_length: int,
+    rope_base: int,
+    eod_id: int,
+    bos_id: int | None = None,
 ) -> dict[str, Any]:
     """Return the contents of `config.json`.
 
@@ -105,7 +111,7 @@ def llama_config(
         "attention_dropout": 0.0,
         "mlp_bias": False,
         "tie_word_embeddings": True,
-        "bos_token_id": eod_id,
+        "bos_token_id": eod_id if bos_id is None else bos_id,
         "eos_token_id": eod_id,
         "pad_token_id": None,
         "use_cache": True,

@@ -73,6 +73,8 @@ def facts_of(record: RunRecord, across: Axis | None, audits: Mapping[str, bool])
     """
     clean = audits.get(record.build)
     tokenizer = f"{record.tokenizer.sha256} with EOD {record.tokenizer.eod_id}"
+    if record.tokenizer.bos_id is not None:
+        tokenizer += f", BOS {record.tokenizer.bos_id}"
     shared: dict[str, Value] = {
         "tokenizer": tokenizer if record.tokenizer.lossless else f"{tokenizer}, lossy",
         "sequence_length": record.sequence_length,

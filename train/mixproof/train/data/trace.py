@@ -167,12 +167,13 @@ class _Run:
 
     @cached_property
     def decode(self) -> Callable[[list[int]], str] | None:
-        """The tokenizer's decoder, without EODs; None: the tokenizer is not in the store."""
+        """The tokenizer's decoder, without EODs and BOS; None: the tokenizer is not in the store."""
         path = None if self.manifest is None else self._store.path(self.manifest.tokenizer.path)
         if path is None or not path.is_file():
             return None
-        reference, eod = load_reference(str(path)), self.record.tokenizer.eod_id
-        return lambda ids: reference.decode([[token for token in ids if token != eod]])[0]
+        reference = load_reference(str(path))
+        around = {self.record.tokenizer.eod_id, self.record.tokenizer.bos_id}
+        return lambda ids: reference.decode([[token for token in ids if token not in around]])[0]
 
     def draw(self, source: str) -> _Draw:
         if source not in self._draws:

@@ -42,7 +42,7 @@ def score_run(run_path: str, benchmarks: Sequence[Benchmark]) -> None:
 def _score_set(run: FinishedRun, model: Any, chosen: ExternalSet, device: torch.device) -> tuple[dict[str, Any], Any]:  # noqa: ANN401
     tokenizer = run.manifest().tokenizer
     reference = load_reference(str(run.store.path(tokenizer.path)))
-    documents = read_external_set(chosen, reference, tokenizer.eod_id)
+    documents = read_external_set(chosen, reference, tokenizer)
     length = run.record.sequence_length
     scores = evaluate(model, documents, eod_id=tokenizer.eod_id, sequence_length=length, device=device)
     row = {
@@ -51,7 +51,7 @@ def _score_set(run: FinishedRun, model: Any, chosen: ExternalSet, device: torch.
         "tokens": scores.tokens,
         "bytes": scores.text_bytes,
         "documents": len(documents.file),
-        "lossless": is_lossless(documents, reference.decode),
+        "lossless": is_lossless(documents, reference.decode, before=tokenizer.around - 1),
     }
     return row, scores_table([scores])
 
@@ -62,7 +62,7 @@ def _score_tasks(run: FinishedRun, model: Any, tasks: TaskFolder, device: torch.
     tokenizer = run.manifest().tokenizer
     reference = load_reference(str(run.store.path(tokenizer.path)))
     length = run.record.sequence_length
-    harness_model = HarnessModel(model, reference, eod_id=tokenizer.eod_id, sequence_length=length, device=device)
+    harness_model = HarnessModel(model, reference, tokenizer, sequence_length=length, device=device)
     scores = score_tasks(tasks, harness_model)
     rows = {
         one.name: {"bits_per_byte": one.bits_per_byte, "questions": len(one.answers), **one.metrics} for one in scores

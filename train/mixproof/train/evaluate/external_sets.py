@@ -16,6 +16,7 @@ import numpy as np
 import xxhash
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.inputs.files import InputFile, find_others
 from mixproof.pipeline.readers.jsonl import read_jsonl
@@ -61,7 +62,7 @@ def find_external_sets(spec: Spec, base: Path) -> list[ExternalSet]:
     return found
 
 
-def read_external_set(chosen: ExternalSet, reference: Reference, eod_id: int) -> HeldoutDocuments:
+def read_external_set(chosen: ExternalSet, reference: Reference, tokenizer: TokenizerRecord) -> HeldoutDocuments:
     """Read and encode a set.
 
     Raises:
@@ -78,11 +79,15 @@ def read_external_set(chosen: ExternalSet, reference: Reference, eod_id: int) ->
     texts = [text for _, _, text in rows]
     encoded = reference.encode(texts)
     ends = np.cumsum(encoded.lengths)
-    ids = np.insert(encoded.ids.astype(np.int32), ends, eod_id)
+    bos = [] if tokenizer.bos_id is None else [tokenizer.bos_id]
+    before = np.arange(len(texts) + 1) * (1 + len(bos))
+    ids = np.insert(encoded.ids.astype(np.int32), ends, tokenizer.eod_id)
+    if bos:
+        ids = np.insert(ids, np.concatenate([[0], ends[:-1] + np.arange(1, len(texts))]), bos)
     return HeldoutDocuments(
         source=chosen.name,
         ids=ids,
-        starts=np.concatenate([[0], ends + np.arange(1, len(texts) + 1)]).astype(np.int64),
+        starts=(np.concatenate([[0], ends]) + before).astype(np.int64),
         file=[name for name, _, _ in rows],
         record=np.array([record for _, record, _ in rows], np.int64),
         text_bytes=np.array([len(text.encode()) for text in texts], np.int64),

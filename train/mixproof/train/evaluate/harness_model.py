@@ -17,6 +17,7 @@ from lm_eval.api.model import LM
 from megatron.core.models.gpt import GPTModel
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.tokenize.tokenizer.reference import Reference
 from mixproof.train.model.token_losses import losses_and_hits
 
@@ -30,7 +31,7 @@ class _Row:
     request: int
     """Index of the request."""
     ids: list[int]
-    """EOD, context and answer; the last id is a target only."""
+    """EOD (and BOS), context and answer; the last id is a target only."""
     answer: int
     """Number of ids in the answer."""
 
@@ -39,11 +40,18 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
     """The log-likelihood half of the harness's model interface; generation is refused."""
 
     def __init__(
-        self, model: GPTModel, reference: Reference, *, eod_id: int, sequence_length: int, device: torch.device
+        self,
+        model: GPTModel,
+        reference: Reference,
+        tokenizer: TokenizerRecord,
+        *,
+        sequence_length: int,
+        device: torch.device,
     ) -> None:
         super().__init__()
         self._model, self._reference = model, reference
-        self._eod_id, self._length, self._torch_device = eod_id, sequence_length, device
+        self._eod_id, self._length, self._torch_device = tokenizer.eod_id, sequence_length, device
+        self._before = [tokenizer.eod_id] if tokenizer.bos_id is None else [tokenizer.eod_id, tokenizer.bos_id]
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """Log-likelihood of each answer given its context, and whether greedy decoding would produce it."""
@@ -63,9 +71,12 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
         """Log-likelihood of each text, in consecutive windows."""
         totals = []
         for request in requests:
-            ids = [self._eod_id, *self._encode([request.args[0]])[0]]
+            ids = [*self._before, *self._encode([request.args[0]])[0]]
             windows = [ids[i : i + self._length + 1] for i in range(0, len(ids) - 1, self._length)]
-            rows = [_Row(0, window, len(window) - 1) for window in windows]
+            rows = [
+                _Row(0, window, len(window) - (1 if number else len(self._before)))
+                for number, window in enumerate(windows)
+            ]
             with torch.inference_mode(), torch.autocast(self._torch_device.type, enabled=False):
                 totals.append(sum(self._scored([row])[0][0] for row in rows))
         return totals
@@ -94,7 +105,7 @@ class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types
                     f"an answer of {answer} tokens exceeds the run's sequence length of {self._length}; "
                     "shorten it or remove the question"
                 )
-            rows.append(_Row(index, [self._eod_id, *whole][-self._length - 1 :], answer))
+            rows.append(_Row(index, [*self._before, *whole][-self._length - 1 :], answer))
         return rows
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:

@@ -152,13 +152,13 @@ def _answer_bytes(documents: HeldoutDocuments, decode: Decode) -> NDArray[np.int
     return total
 
 
-def is_lossless(documents: HeldoutDocuments, decode: Decode) -> bool:
-    """Whether decoding every document's ids restores its text byte for byte."""
+def is_lossless(documents: HeldoutDocuments, decode: Decode, *, before: int = 0) -> bool:
+    """Whether decoding every document's ids restores its text byte for byte; `before` tokens are not of the text."""
     ids, starts = documents.ids, documents.starts.tolist()
     for first in range(0, len(documents.file), DECODED_DOCUMENTS):
         hashes = documents.text_xxh128[first : first + DECODED_DOCUMENTS]
         indices = range(first, first + len(hashes))
-        texts = decode([ids[starts[index] : starts[index + 1] - 1].tolist() for index in indices])
+        texts = decode([ids[starts[index] + before : starts[index + 1] - 1].tolist() for index in indices])
         if [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts] != hashes:
             return False
     return True

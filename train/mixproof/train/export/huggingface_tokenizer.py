@@ -5,7 +5,8 @@ encoding becomes a byte-level `tokenizer.json` with the same pattern.
 
 A SentencePiece model is converted from its own pieces. A BPE model gets every pair of pieces that forms a piece as a
 merge, ordered by the pieces' scores; a unigram model keeps its scores; the normalizer is the model's. Control pieces
-take part in no merge. EOD is `bos` and `eos`, and no token is added in front of a text. `tokenizer.model` is copied
+take part in no merge. EOD is `eos`, and also `bos` unless the build has a BOS; no token is
+added in front of a text. `tokenizer.model` is copied
 for tools that read it. Transformers' `LlamaTokenizer` gives different ids for the same model (on 1,502 of 1,658 hard
 texts of an identity model), so the files name the plain fast tokenizer class.
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,13 +62,14 @@ class TokenizerCheck:
         return self.different == 0
 
 
-def write_tokenizer(tokenizer: Path, eod_id: int, folder: Path) -> None:
+def write_tokenizer(tokenizer: Path, eod_id: int, folder: Path, bos_id: int | None = None) -> None:
     """Write the files of a tokenizer into `folder`.
 
     Args:
         tokenizer: the SentencePiece model, the `tokenizer.json` or the `encoding.tiktoken`.
         eod_id: the id of the end-of-document token.
         folder: the output folder.
+        bos_id: the id that begins every document; None: none.
 
     Raises:
         RequestError: when a SentencePiece model is neither BPE nor unigram.
@@ -75,29 +77,34 @@ def write_tokenizer(tokenizer: Path, eod_id: int, folder: Path) -> None:
     kind = kind_of(str(tokenizer))
     if kind == "tiktoken":
         encoding = parse_encoding(json.loads(tokenizer.read_bytes()), str(tokenizer))
-        _write_huggingface(tiktoken_form(encoding), eod_id, folder)
+        _write_huggingface(tiktoken_form(encoding), eod_id, folder, bos_id)
     elif kind == "huggingface":
-        _write_huggingface(json.loads(tokenizer.read_bytes()), eod_id, folder)
+        _write_huggingface(json.loads(tokenizer.read_bytes()), eod_id, folder, bos_id)
     else:
-        _write_sentencepiece(tokenizer, eod_id, folder)
+        _write_sentencepiece(tokenizer, eod_id, folder, bos_id)
 
 
-def _write_huggingface(content: dict[str, Any], eod_id: int, folder: Path) -> None:
+def _write_huggingface(content: dict[str, Any], eod_id: int, folder: Path, bos_id: int | None = None) -> None:
     content = for_encoding(content)
     (folder / TOKENIZER).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    eod = next(str(token["content"]) for token in content["added_tokens"] if token["id"] == eod_id)
-    _write_config({"bos_token": eod, "eos_token": eod}, folder)
+    names = {token["id"]: str(token["content"]) for token in content["added_tokens"]}
+    _write_config(_ends(names, eod_id, bos_id), folder)
 
 
-def _write_sentencepiece(model: Path, eod_id: int, folder: Path) -> None:
+def _write_sentencepiece(model: Path, eod_id: int, folder: Path, bos_id: int | None = None) -> None:
     proto = _messages.ModelProto()
     proto.ParseFromString(model.read_bytes())
     tokenizer = _converted(proto)
     (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
-    eod = proto.pieces[eod_id].piece
     unknown = proto.pieces[proto.trainer_spec.unk_id].piece
-    _write_config({"bos_token": eod, "eos_token": eod, "unk_token": unknown}, folder)
+    names = {number: piece.piece for number, piece in enumerate(proto.pieces)}
+    _write_config({**_ends(names, eod_id, bos_id), "unk_token": unknown}, folder)
     shutil.copyfile(model, folder / MODEL)
+
+
+def _ends(names: Mapping[int, str], eod_id: int, bos_id: int | None) -> dict[str, str]:
+    """BOS and EOS; without a BOS, a text follows the EOD of the document before it."""
+    return {"bos_token": names[eod_id if bos_id is None else bos_id], "eos_token": names[eod_id]}
 
 
 def _write_config(tokens: dict[str, str], folder: Path) -> None:

@@ -98,7 +98,8 @@ def export_megatron_args(
         if manifest.tokenizer.kind == "tiktoken":
             (scratch / TOKENIZER_FOLDER).mkdir()
             tokenizer = store.path(manifest.tokenizer.path)
-            write_tokenizer(tokenizer, manifest.tokenizer.eod_id, scratch / TOKENIZER_FOLDER)
+            ends = (manifest.tokenizer.eod_id, scratch / TOKENIZER_FOLDER, manifest.tokenizer.bos_id)
+            write_tokenizer(tokenizer, *ends)
         flags = megatron_flags(spec, manifest, store, proxy, budget, folder)
         (scratch / ARGS).write_text("\n".join(flags) + "\n")
         (scratch / "README.md").write_text(_readme(spec, manifest, mixture, proxy, budget, blends))

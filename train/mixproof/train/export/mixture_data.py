@@ -22,7 +22,7 @@ from mixproof.ledger.errors import DamagedFileError
 from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget
-from mixproof.tokenize.dataset.indexed import read_index, token_dtype
+from mixproof.tokenize.dataset.indexed import ends_of, read_index, token_dtype
 from mixproof.tokenize.dataset.provenance import OPEN_SCHEMA
 from mixproof.train.request import Draw
 
@@ -134,7 +134,7 @@ def write_statement(
         "documents": "draw" if is_draw else "all training documents",
         "dtype": token_dtype(manifest.tokenizer.vocab_size).name,
         "vocab_size": manifest.tokenizer.vocab_size,
-        "eod_id": manifest.tokenizer.eod_id,
+        **ends_of(manifest.tokenizer),
         "sequence_length": budget.sequence_length,
         "phases": [
             {

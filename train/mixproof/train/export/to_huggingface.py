@@ -104,12 +104,13 @@ class _Texts:
     windows: list[list[int]]
     """Ids of held-out text, one list per source, starting with an EOD."""
     documents: list[list[int]]
-    """Held-out documents, without EODs."""
+    """Held-out documents, without EOD and BOS."""
 
 
 def _heldout_ids(run: FinishedRun) -> _Texts:
     """Ids from the held-out sets of some sources; from training data for a source without a held-out set."""
-    eod, sources = run.record.tokenizer.eod_id, run.manifest().sources
+    eod, manifest = run.record.tokenizer.eod_id, run.manifest()
+    sources, before = manifest.sources, manifest.tokenizer.around - 1
     chosen = sorted(sources)[:: max(1, len(sources) // CHECKED_SOURCES)][:CHECKED_SOURCES]
     windows, documents = [], []
     for name in chosen:
@@ -117,7 +118,7 @@ def _heldout_ids(run: FinishedRun) -> _Texts:
         if not parts:
             continue
         found = _first_documents(run, parts[0])
-        documents += [document[:-1] for document in found]
+        documents += [document[before:-1] for document in found]
         windows.append([eod, *(token for document in found for token in document)])
     return _Texts(windows, documents)
 
@@ -142,8 +143,9 @@ def _write_model(run: FinishedRun, model: torch.nn.Module, folder: Path) -> None
         sequence_length=record.sequence_length,
         rope_base=record.rope_base,
         eod_id=eod_id,
+        bos_id=record.tokenizer.bos_id,
     )
-    generation = {"bos_token_id": eod_id, "eos_token_id": eod_id, "pad_token_id": eod_id}
+    generation = {"bos_token_id": config["bos_token_id"], "eos_token_id": eod_id, "pad_token_id": eod_id}
     _write_json(folder / CONFIG, config)
     _write_json(folder / "generation_config.json", generation)
     save_file(to_huggingface(weights_of(model), run.architecture), folder / WEIGHTS, metadata={"format": "pt"})
@@ -184,7 +186,7 @@ def _write_tokenizer(run: FinishedRun, documents: list[list[int]], folder: Path)
         raise DamagedFileError(
             str(path), "whole file", f"SHA-256 is {found}, the record says {expected}; restore the file"
         )
-    write_tokenizer(path, tokenizer.eod_id, folder)
+    write_tokenizer(path, tokenizer.eod_id, folder, tokenizer.bos_id)
     reference = load_reference(str(path))
     texts = [*reference.decode(documents), *hard_texts(reference.special_pieces, reference.added_pieces)]
     check = differences(folder, reference, texts)

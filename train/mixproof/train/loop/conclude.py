@@ -66,7 +66,7 @@ def score_heldout(
     for source, heldout in sorted(request.heldout.items()):
         decode = None if request.post_training is None else reference.decode
         documents = read_heldout(store, source, heldout, tokenizer.eod_id, supervised_by=decode)
-        lossless = lossless and is_lossless(documents, reference.decode)
+        lossless = lossless and is_lossless(documents, reference.decode, before=tokenizer.around - 1)
         score = evaluate(
             state.model,
             documents,
@@ -144,7 +144,11 @@ def make_record(
         init_from=request.init_from.record if request.init_from else None,
         prior_tokens=request.init_from.prior_tokens if request.init_from else 0,
         tokenizer=RunTokenizer(
-            sha256=tokenizer.sha256, vocab_size=tokenizer.vocab_size, eod_id=tokenizer.eod_id, lossless=lossless
+            sha256=tokenizer.sha256,
+            vocab_size=tokenizer.vocab_size,
+            eod_id=tokenizer.eod_id,
+            bos_id=tokenizer.bos_id,
+            lossless=lossless,
         ),
         draws={source: draw.record for source, draw in request.draws.items()},
         delivered=_delivered(request, folder, state.consumed_samples),

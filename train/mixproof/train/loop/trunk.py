@@ -23,7 +23,7 @@ from mixproof.ledger.fingerprint import canonical_json, sha256_of, stage_identit
 from mixproof.ledger.store import Store
 from mixproof.train.checkpoint_files import checkpoint_facts, checkpoint_path
 from mixproof.train.record import TRAIN
-from mixproof.train.request import TRAIN_VERSION, RunRequest
+from mixproof.train.request import TRAIN_VERSION, RunRequest, tokenizer_identity
 
 TRUNK = "trunk"
 POINTER = "trunk.json"
@@ -119,7 +119,7 @@ def _key(request: RunRequest, phases: int) -> str:
         "init_from": _start(request),
     }
     inputs = {
-        "tokenizer": [tokenizer.sha256, tokenizer.vocab_size, tokenizer.eod_id],
+        "tokenizer": tokenizer_identity(tokenizer),
         "draws": {source: request.draws[source].record.model_dump(mode="json") for source in read},
     }
     return sha256_of(stage_identity(TRUNK, TRAIN_VERSION, config, inputs))

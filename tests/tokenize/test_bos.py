@@ -72,6 +72,7 @@ def test_it_is_audited_and_replayed(folder: Path, store: Store, inline: Cluster)
     result = run(folder, store, inline)
     report = audit_build(result.manifest_path, "bytes")
     assert report.ok, report.failures
+    assert report.reencoded is not None
     assert (report.reencoded.heldout, report.reencoded.train) == (2, 11)
     loaded = load_spec(folder / "spec.yaml")
     files = find_files(loaded.spec, loaded.base)

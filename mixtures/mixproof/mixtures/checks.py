@@ -97,6 +97,8 @@ def named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
         for name in spec.target.max_epochs:
             if name != "default":
                 yield ("target", "max_epochs", name), name
+    for name in spec.train.loss_weights:
+        yield ("train", "loss_weights", name), name
     if spec.objective is not None:
         for name in spec.objective.heldout_bpb:
             yield ("objective", "heldout_bpb", name), name
@@ -236,6 +238,9 @@ ON_PAIRS = ("dpo", "rpo")
 
 def _stage(spec: Spec) -> Iterator[Problem]:
     train = spec.train
+    if train.loss_weights and train.stage not in ("pretrain", "sft"):
+        message = f"weights losses of tokens, and stage {train.stage} has a loss per pair; remove it"
+        yield Problem(("train", "loss_weights"), message)
     for stage in ON_PAIRS:
         if stage in train.model_fields_set and train.stage != stage:
             yield Problem(("train", stage), f"applies only to stage {stage}, and the stage is {train.stage}; remove it")

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import (
     BaseModel,
@@ -278,6 +278,15 @@ class EvaluationRecord(RecordPart):
     sequence_length: int
 
 
+class LossShares(NamedTuple):
+    """A source's weight in the loss, and its share of the loss's weight: as declared, planned and delivered."""
+
+    weight: float
+    declared: float
+    planned: float
+    delivered: float
+
+
 class RunRecord(RecordPart):
     """The record of a run."""
 
@@ -311,6 +320,8 @@ class RunRecord(RecordPart):
     """SHA-256 of the log-probabilities by the starting checkpoint, by path in the store; absent if none were needed."""
     post_training: PostTraining | None = Field(default=None, exclude_if=lambda given: given is None)
     """Absent from the file for pretraining."""
+    loss_weights: dict[str, str] | None = Field(default=None, exclude_if=lambda given: given is None)
+    """Weight of each source's targets in the loss, as exact strings; absent from the file when all are 1."""
     init_from: InitRecord | None
     prior_tokens: int
     tokenizer: RunTokenizer
@@ -330,6 +341,24 @@ class RunRecord(RecordPart):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"), populate_by_name=True
     )
+
+    def loss_shares(self) -> dict[str, LossShares]:
+        """What each source counts in the loss, for a run with weights; empty for one without."""
+        if self.loss_weights is None:
+            return {}
+        weights = {source: float(Fraction(self.loss_weights[source])) for source in self.delivered}
+        counts = {
+            source: (one.declared, one.planned, one.counted_tokens if one.targets is None else one.targets)
+            for source, one in self.delivered.items()
+        }
+        totals = [sum(weights[source] * count[column] for source, count in counts.items()) for column in range(3)]
+        return {
+            source: LossShares(
+                weights[source],
+                *(weights[source] * count / total for count, total in zip(counts[source], totals, strict=True)),
+            )
+            for source in self.delivered
+        }
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the record file: JSON with sorted keys and an indent of one."""

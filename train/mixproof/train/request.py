@@ -181,6 +181,8 @@ class RunRequest(RecordPart):
     """Checkpoint that the weights start from; None: they are initialized from the seed."""
     post_training: PostTraining | None = None
     """Stage and plan of a run after pretraining; None: pretraining, and then it is not in the key."""
+    loss_weights: dict[str, str] | None = None
+    """Weight of each source's targets in the loss, as exact strings; None: all 1, and then it is not in the key."""
     wandb: str | None = None
     """Weights & Biases project that gets the curves; None: none."""
 
@@ -197,7 +199,7 @@ class RunRequest(RecordPart):
     @property
     def identity(self) -> dict[str, object]:
         """Everything that the key hashes; its canonical JSON is `identity.json` beside the record."""
-        absent = {name for name in ("evaluate_steps", "post_training") if getattr(self, name) is None}
+        absent = {name for name in ("evaluate_steps", "post_training", "loss_weights") if getattr(self, name) is None}
         config = self.model_dump(mode="json", exclude={*NOT_IN_IDENTITY, *absent})
         if self.init_from is not None:
             config["init_from"] = self.init_from.record.model_dump(mode="json")

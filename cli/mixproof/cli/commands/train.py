@@ -110,6 +110,7 @@ def train_json(outcomes: Sequence[RunOutcome], external: Sequence[ExternalScores
 
 
 def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
+    shares = record.loss_shares()
     return {
         "run": outcome.location,
         "mixture": record.mixture,
@@ -118,6 +119,7 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
         "consumed_samples": record.consumed_samples,
         "consumed_tokens": record.consumed_tokens,
         "delivered": {name: source.model_dump() for name, source in record.delivered.items()},
+        **({"loss_weights": {name: share._asdict() for name, share in shares.items()}} if shares else {}),
         "heldout": {
             name: {
                 "loss": score.loss,
@@ -135,16 +137,20 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
 def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:
     """Declared, planned and delivered tokens side by side, by mixture, proxy and source; of the first seed."""
     columns = ("mixture", "proxy", "source", "declared", "planned tokens", "delivered tokens", "share", "epochs")
+    has_weights = any(run.record is not None and run.record.loss_weights for run in outcomes)
+    extra = ("weight", "of loss: declared", "planned", "delivered") if has_weights else ()
+    columns = (*columns, *extra)
     rows, shown = [], set()
     for record in (outcome.record for outcome in outcomes if outcome.done and outcome.record is not None):
         if (record.mixture, record.proxy) in shown:  # seeds change the order, not the amounts
             continue
         shown.add((record.mixture, record.proxy))
-        names = (record.mixture, record.proxy)
+        names, in_loss = (record.mixture, record.proxy), record.loss_shares()
         for name, source in record.delivered.items():
             share = percent(source.counted_tokens / sum(one.counted_tokens for one in record.delivered.values()))
             numbers = (percent(source.declared), count(source.planned), count(source.counted_tokens), share)
-            rows.append((*names, name, *numbers, f"{source.epochs:.3f}"))
+            of_loss = [f"{in_loss[name].weight:g}", *map(percent, in_loss[name][1:])] if name in in_loss else []
+            rows.append((*names, name, *numbers, f"{source.epochs:.3f}", *of_loss, *[""] * (len(extra) - len(of_loss))))
             names = ("", "")
     title = "Declared = planned = delivered"
     supervised = any(run.record is not None and run.record.post_training is not None for run in outcomes)

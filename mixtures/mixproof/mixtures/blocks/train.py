@@ -135,6 +135,9 @@ class Train(SpecPart):
     """The loss ignores the target after an EOD, that is, the first token of each document."""
     reset_position_ids: StrictBool = False
     """Position ids restart at each document."""
+    loss_weights: dict[str, PositiveNumber] = Field(default={})
+    """Weight of each target in the training loss, by source; others have 1. Apart from the source's share, which says
+    how often it is read. The loss is the weighted mean, so only the ratios of weights matter."""
     rope_base: RopeBase = 10000
     """Base of the rotary embedding."""
     schedule: Schedule = Schedule()

@@ -79,6 +79,8 @@ def audit_run(run_path: Path, depth: Depth = "bytes", *, compared: bool = False)
     check_identity(root, path.parent.name, run, checks)
     manifest = _parse_manifest(root, run, checks)
     _check_counts(run, at)
+    if run.loss_weights is not None:
+        at.equal("E9", "as sources with a weight in the loss", sorted(run.delivered), sorted(run.loss_weights))
     _check_model_counts(run, at.at(stage="train"))
     if manifest is not None:
         _check_heldout_counts(run, manifest, at)

@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +28,8 @@ OF_PAIRS = ("reward", "kl_nats")
 """Columns of sets of pairs."""
 OF_ANSWERS = ("supervised_tokens", "answer_bytes")
 """Columns of sets of which only the supervised tokens are scored."""
+FLOAT32_ERROR = 1e-5
+"""Tolerance for sums of losses that were computed in single precision."""
 RELATIVE_ERROR = 1e-12
 """Tolerance for float64 sums, whose last digits depend on the order of addition."""
 
@@ -55,6 +60,20 @@ def check_metrics(path: Path, run: RunRecord, checks: Checks) -> None:
             targets.update(line["targets_of"])
         planned = {source: _units(run, delivered) for source, delivered in run.delivered.items() if delivered.tokens}
         at.equal("E9", "targets trained on by source", planned, dict(targets))
+        if run.loss_weights is not None:
+            _check_weighted(lines, run.loss_weights, at)
+
+
+def _check_weighted(lines: Sequence[Mapping[str, Any]], weights: Mapping[str, str], checks: Checks) -> None:
+    """Check E9: the loss of each step is the mean of its sources' losses, weighted by targets and declared weights."""
+    number = {source: float(Fraction(weight)) for source, weight in weights.items()}
+    for line in lines:
+        counts = {source: number[source] * targets for source, targets in line["targets_of"].items()}
+        mean = sum(counts[source] * line["loss_of"][source] for source in counts) / sum(counts.values())
+        if not math.isclose(mean, line["loss"], rel_tol=FLOAT32_ERROR):
+            checks.true("E9", False, f"a loss of {mean} in step {line['step']} with these weights", str(line["loss"]))
+            return
+    checks.true("E9", True, "losses with the declared weights", "")
 
 
 def _units(run: RunRecord, delivered: DeliveredRecord) -> int | None:

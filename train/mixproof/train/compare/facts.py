@@ -89,6 +89,7 @@ def facts_of(record: RunRecord, across: Axis | None, audits: Mapping[str, bool])
         **{f"recipe.{name}": value for name, value in sorted(record.recipe.items())},
         **{f"architecture.{name}": value for name, value in record.architecture.model_dump().items()},
         "rope_base": record.rope_base,
+        **({} if record.loss_weights is None else {"recipe.loss_weights": _weights(record.loss_weights)}),
         **_post_training(record),
         "dtype": record.dtype,
         "init_from": _start(record),
@@ -105,6 +106,10 @@ def differences(first: Mapping[str, Value], second: Mapping[str, Value]) -> list
     """The differing facts in words: each name with both values."""
     names = sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
     return [f"{name}: {first.get(name, 'absent')} and {second.get(name, 'absent')}" for name in names]
+
+
+def _weights(weights: Mapping[str, str]) -> str:
+    return ", ".join(f"{source} {weight}" for source, weight in sorted(weights.items()))
 
 
 def _post_training(record: RunRecord) -> dict[str, Value]:

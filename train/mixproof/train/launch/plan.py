@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -232,7 +233,13 @@ def _request(
         recompute=proxy.recompute,
         checkpoint_keep=train.checkpoint_keep,
         init_from=initial,
+        loss_weights=_loss_weights(train, budget),
     )
+
+
+def _loss_weights(train: Train, budget: RunBudget) -> dict[str, str] | None:
+    weights = {source: exact_string(train.loss_weights.get(source, Fraction(1))) for source in budget.samples_of}
+    return weights if set(weights.values()) != {"1"} else None
 
 
 def _recipe(train: Train, proxy: Proxy) -> Recipe:

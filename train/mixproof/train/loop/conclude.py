@@ -141,6 +141,7 @@ def make_record(
         rope_base=request.rope_base,
         post_training=request.post_training,
         references=references or None,
+        loss_weights=request.loss_weights,
         init_from=request.init_from.record if request.init_from else None,
         prior_tokens=request.init_from.prior_tokens if request.init_from else 0,
         tokenizer=RunTokenizer(

@@ -5,7 +5,8 @@ The unit is a token in pretraining and supervised fine-tuning, and a pair of ans
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Protocol
 
 import torch
@@ -29,23 +30,38 @@ class Objective(Protocol):
         """Compute the loss of one micro batch; `model` is in training mode."""
 
 
-@dataclass(frozen=True)
 class TokenObjective:
-    """Cross entropy of the tokens that count."""
+    """Cross entropy of the tokens that count, each as many times as its source's weight."""
+
+    def __init__(self, weights: Sequence[float] | None = None) -> None:
+        """`weights` of the sources, in their order in a batch's `source`; None: all 1."""
+        self._weights = None if weights is None else torch.tensor(weights)
 
     def units(self, batch: Batch) -> Tensor:
-        """Return the number of targets."""
-        return batch["loss_mask"].sum(dtype=torch.float64)
+        """Return the number of targets, weighted."""
+        weighted = batch["loss_mask"] if self._weights is None else batch["loss_mask"] * self._rows(batch)
+        return weighted.sum(dtype=torch.float64)
 
     def loss(self, model: GPTModel, batch: Batch, plan: StepPlan, *, in_bfloat16: bool) -> StepLoss:
-        """Sum the losses of the targets in nats."""
-        total, losses = micro_batch_loss(model, batch, plan, in_bfloat16=in_bfloat16)
-        return StepLoss(total, total.detach().double(), losses, batch["loss_mask"])
+        """Sum the losses of the targets in nats, weighted; the losses of single targets are without weights."""
+        if self._weights is None:
+            total, losses = micro_batch_loss(model, batch, plan, in_bfloat16=in_bfloat16)
+            return StepLoss(total, total.detach().double(), losses, batch["loss_mask"])
+        weights = self._rows(batch)
+        weighted = {**batch, "loss_mask": batch["loss_mask"] * weights}
+        total, losses = micro_batch_loss(model, weighted, plan, in_bfloat16=in_bfloat16)
+        return StepLoss(total, total.detach().double(), losses / weights, batch["loss_mask"])
+
+    def _rows(self, batch: Batch) -> Tensor:
+        """Return [micro batch, 1] the weight of each sample's source."""
+        assert self._weights is not None, "the caller checked"
+        return self._weights.to(batch["source"].device)[batch["source"]][:, None]
 
 
 def objective_of(request: RunRequest) -> Objective:
     """Return the objective of a run's stage."""
     trained = request.post_training
     if trained is None or trained.stage == "sft":
-        return TokenObjective()
+        weights = request.loss_weights
+        return TokenObjective(weights and [float(Fraction(weights[source])) for source in sorted(request.draws)])
     return PreferenceObjective(trained)

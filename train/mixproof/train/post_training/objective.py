@@ -63,5 +63,7 @@ def objective_of(request: RunRequest) -> Objective:
     trained = request.post_training
     if trained is None or trained.stage == "sft":
         weights = request.loss_weights
-        return TokenObjective(weights and [float(Fraction(weights[source])) for source in sorted(request.draws)])
+        if weights is None:
+            return TokenObjective()
+        return TokenObjective([float(Fraction(weights[source])) for source in sorted(request.draws)])
     return PreferenceObjective(trained)

@@ -145,6 +145,14 @@ class SourceRecord(FrozenModel):
         return 2 if self.kind == "preferences" else 1
 
 
+class ClustersRecord(FrozenModel):
+    """A file that states clusters: their names, telling words and typical documents, and how texts are assigned."""
+
+    path: str
+    """Relative to the store."""
+    sha256: str
+
+
 class AxisRecord(FrozenModel):
     """One axis by which a source was divided into cells."""
 
@@ -157,6 +165,8 @@ class AxisRecord(FrozenModel):
     it."""
     unlabelled: NonNegativeInt
     """Documents that have no value."""
+    clusters: ClustersRecord | None = Field(default=None, exclude_if=lambda clusters: clusters is None)
+    """The clusters, if the axis is made of them; else absent from the file."""
 
 
 class CellsRecord(FrozenModel):

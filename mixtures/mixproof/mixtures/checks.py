@@ -63,7 +63,10 @@ def _splits(spec: Spec) -> Iterator[Problem]:
         for index, axis in enumerate(source.axes):
             path: KeyPath = ("sources", name, "split_by", index)
             is_number = axis.column not in labels or labels[axis.column].is_number  # otherwise a confidence
-            if axis.score is None and is_number:
+            if axis.clusters is not None and axis.column in {**spec.labels, **source.labels}:
+                message = f"is the name of the label with the clusters; rename the label {axis.column!r}"
+                yield Problem((*path, "clusters"), message)
+            elif axis.score is None and is_number:
                 message = f"{axis.column!r} is a number; write {{score: {axis.column}, quantiles: 20}}"
                 yield Problem((*path, "label"), message)
             if axis.score is not None and not is_number:

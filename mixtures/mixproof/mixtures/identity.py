@@ -11,6 +11,7 @@ from typing import Any
 
 from .blocks.dedup import Dedup
 from .blocks.source import Limits
+from .blocks.split import SplitAxis
 from .spec import Spec
 from .split_sources import SplitSource
 from .values.spec_part import SpecPart
@@ -60,7 +61,7 @@ def _source(spec: Spec, name: str) -> dict[str, Any]:
         "format": None if by_content else source.format,
         "text": source.text,
         "id": source.id,
-        "split_by": [_given(axis) for axis in source.axes] or source.split_by,
+        "split_by": [_axis(axis) for axis in source.axes] or source.split_by,
         **({"split_value": source.value} if isinstance(source, SplitSource) else {}),
         **({"labels": labels} if (labels := _labels(spec, name)) else {}),
         "steps": [_plain(step) for step in source.steps],
@@ -68,13 +69,22 @@ def _source(spec: Spec, name: str) -> dict[str, Any]:
 
 
 def _labels(spec: Spec, source: str) -> dict[str, Any]:
-    """The labels of a source; the build adds the hash of a model's file."""
+    """The labels of a source; the build adds the hashes of models, token tables and clusters of other builds."""
     found: dict[str, Any] = {}
     for name, label in sorted(spec.labels_of(source).items()):
         found[name] = _given(label)
         if label.fasttext is not None:
             found[name]["fasttext"]["model"] = None
+        if label.clusters is not None:
+            found[name]["clusters"]["embedding"] = None
+            if label.clusters.from_ is not None:
+                found[name]["clusters"]["from"] = None
     return found
+
+
+def _axis(axis: SplitAxis) -> dict[str, Any]:
+    """An axis; its clusters are stated as a label."""
+    return {**_given(axis), **({"clusters": True} if axis.clusters is not None else {})}
 
 
 def _given(part: SpecPart) -> dict[str, Any]:

@@ -86,7 +86,9 @@ class Spec(SpecPart):
             return {}
         labels = {**self.labels, **given.labels}
         for axis in given.axes:
-            if axis.column not in _columns_of(labels):
+            if axis.clusters is not None:
+                labels[axis.column] = Label(clusters=axis.clusters)
+            elif axis.column not in _columns_of(labels):
                 kind: Literal["text", "number"] = "text" if axis.score is None else "number"
                 labels[axis.column] = Label(field=FieldLabel(name=axis.column, type=kind))
         return labels

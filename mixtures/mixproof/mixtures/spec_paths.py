@@ -31,10 +31,11 @@ FILE_KEYS = (
     ("train", "init_from", "checkpoint"),
     ("external", "tasks", "folder"),
     *(
-        (*labels, "*", "fasttext", *key)
+        (*labels, "*", *key)
         for labels in (("labels",), ("sources", "*", "labels"))
-        for key in ((), ("model",))
+        for key in (("fasttext",), ("fasttext", "model"), ("clusters", "from"), ("clusters", "embedding"))
     ),
+    *(("sources", "*", "split_by", *item, "clusters", key) for item in ((), ("*",)) for key in ("from", "embedding")),
 )
 """Keys that hold the path of one file or folder."""
 CACHES = ("simplecache", "filecache", "blockcache")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.labels import FieldLabel, Label
 from mixproof.pipeline.labels.distribution import distribution
 from mixproof.pipeline.labels.label_shards import field_value
@@ -21,7 +22,7 @@ ENGLISH = "This is an English sentence that is quite plain."
 
 
 def labels(given: dict[str, Any], texts: list[str]) -> Any:  # noqa: ANN401  values, and perhaps confidences
-    return Labeler(Label.model_validate(given)).of_texts()(texts)
+    return Labeler(Label.model_validate(given)).of_texts(Store("unused"))(texts)
 
 
 @pytest.mark.parametrize(("unit", "length"), [("bytes", 12), ("characters", 10), ("words", 3)])
@@ -45,7 +46,10 @@ def test_a_language_has_a_code_and_a_confidence() -> None:
 def test_a_fasttext_model_gives_its_most_probable_label_or_the_probability_of_one(fasttext_model: Path) -> None:
     best = make_labeler(Label.model_validate({"fasttext": {"model": "model.bin"}}), fasttext_model.parent)
     one = make_labeler(Label.model_validate({"fasttext": {"model": "model.bin", "label": "de"}}), fasttext_model.parent)
-    (codes, scores), (german, none) = best.of_texts()([GERMAN]), one.of_texts()([GERMAN, ENGLISH])
+    (codes, scores), (german, none) = (
+        best.of_texts(Store("unused"))([GERMAN]),
+        one.of_texts(Store("unused"))([GERMAN, ENGLISH]),
+    )
     assert (codes, none) == (["de"], None)
     assert scores is not None and german[0] == scores[0] and german[1] < 0.1
     assert str(fasttext_model) not in str(best.identity()) and best.identity() != one.identity()
@@ -58,10 +62,10 @@ def test_a_model_that_is_missing_or_has_no_such_label_is_an_error_that_names_it(
         Label.model_validate({"fasttext": {"model": "model.bin", "label": "good"}}), fasttext_model.parent
     )
     with pytest.raises(RequestError, match="the model has no label 'good'; it has "):
-        wrong.of_texts()
+        wrong.of_texts(Store("unused"))
     fasttext_model.write_bytes(b"not a model")
     with pytest.raises(RequestError, match="changed since the command started"):
-        wrong.of_texts()
+        wrong.of_texts(Store("unused"))
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def build(
     lists = _list_removed(job, sources, documents, sides)
     divided = documents.divided
     manifest = state_build(
-        job.spec, documents.tokenizer, records, documents.against, documents.matrix, divided.cells, divided.models
+        job.spec, documents.tokenizer, records, documents.against, documents.matrix, divided.cells, divided.hashes
     )
     path = write_manifest(store, manifest)
     shards = [shard for both in sides.values() for side in both for shard in side.shards]

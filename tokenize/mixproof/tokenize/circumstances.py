@@ -24,6 +24,7 @@ from pathlib import Path
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cells import survey
+from mixproof.pipeline.clusters import cluster_file
 from mixproof.pipeline.dedup import exact, fuzzy, signatures
 from mixproof.pipeline.heldout import create_heldout, decontaminate, heldout_set, overlap_index, reserve
 from mixproof.pipeline.inputs.files import InputFile
@@ -41,6 +42,7 @@ VERSIONS_OF = ("gigatoken", "numpy", "pyarrow", "ray", "sentencepiece", "xxhash"
 STAGE_VERSIONS = {
     "adopt": adopt.STAGE_VERSION,
     "cells": survey.VERSION,
+    "clusters": cluster_file.VERSION,
     "decontaminate": decontaminate.VERSION,
     "encode": encode.STAGE_VERSION,
     "exact": exact.VERSION,

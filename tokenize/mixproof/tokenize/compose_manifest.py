@@ -148,7 +148,7 @@ def state_build(
     against: Sequence[str],
     matrix: Sequence[MatrixRow],
     cells: Mapping[str, CellsRecord] = MappingProxyType({}),
-    models: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    hashes: Mapping[str, Mapping[str, Mapping[str, str]]] = MappingProxyType({}),
 ) -> Manifest:
     """Compose the manifest.
 
@@ -159,12 +159,15 @@ def state_build(
         against: SHA-256 of each evaluation file, in order.
         matrix: losses of sources to each other.
         cells: how sources were divided.
-        models: SHA-256 of the models of labels, by source and label.
+        hashes: SHA-256 of the files of labels, by source, label and key of the label's kind.
     """
     identity = _identity(spec, tokenizer, sources, against)
-    for name, found in models.items():
-        for label, sha256 in found.items():
-            identity["sources"][name]["labels"][label]["fasttext"]["model"] = sha256
+    for name, labels in hashes.items():
+        for label, found in labels.items():
+            (kind,) = (
+                value for value in identity["sources"][name]["labels"][label].values() if isinstance(value, dict)
+            )
+            kind.update(found)
     sides = [side for source in sources.values() for side in (source.train, source.heldout)]
     return Manifest(
         schema_=1,

@@ -19,9 +19,11 @@ from mixproof.ledger.objects import is_remote
 from mixproof.ledger.receipt import seal, unseal
 from mixproof.ledger.store import Store
 from mixproof.ledger.version import VERSION
+from mixproof.mixtures.blocks.labels import Label
 from mixproof.mixtures.blocks.tokenizer import Tokenizer
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
+from mixproof.pipeline.clusters.token_table import find_table
 from mixproof.pipeline.inputs.files import InputFile, find_files, find_others
 
 from .tokenizer.huggingface import CONFIGS
@@ -68,10 +70,10 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
         "against": _against(loaded),
     }
     models = {
-        name: _stats(_existing(loaded, label.fasttext.model, f"labels.{name}"))
+        f"{source}: {name}": _stats(_label_files(loaded, label, f"labels.{name}"))
         for source in spec.sources
         for name, label in spec.labels_of(source).items()
-        if label.fasttext is not None
+        if label.fasttext is not None or label.clusters is not None
     }
     if models:
         key["labels"] = models
@@ -111,6 +113,17 @@ def _against(loaded: LoadedSpec) -> list[object]:
         declared = [*(entry.fields or ()), entry.passages]
         found += stats if declared == [True] else [[*each, *declared] for each in stats]
     return found
+
+
+def _label_files(loaded: LoadedSpec, label: Label, where: str) -> list[Path]:
+    """The files that a label is computed with: its model, or its token table and the build whose clusters it uses."""
+    if label.fasttext is not None:
+        return list(_existing(loaded, label.fasttext.model, where))
+    if label.clusters is None:
+        return []
+    folder = label.clusters.embedding
+    table = find_table(None if folder is None else loaded.base / folder)
+    return [Path(table.table), Path(table.tokenizer), *_existing(loaded, label.clusters.from_, where)]
 
 
 def _existing(loaded: LoadedSpec, name: str | None, where: str) -> tuple[Path, ...]:

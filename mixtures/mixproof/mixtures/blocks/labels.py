@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from mixproof.mixtures.values.spec_part import SpecPart
+from mixproof.mixtures.values.whole_numbers import ClusterNumber, WholeNumber
 
 LABEL_NAME_RULE = "use letters, digits, dots, dashes and underscores, and start with a letter, digit or underscore"
 LABEL_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
@@ -49,6 +50,26 @@ class FieldLabel(SpecPart):
     """`text`: text, whole numbers and truth values are the label, as text. `number`: any number is."""
 
 
+class Clusters(SpecPart):
+    """Clusters of documents with similar contents, found by static token embeddings."""
+
+    number: ClusterNumber | None = None
+    """Number of clusters. Fewer are found if fewer documents differ."""
+    from_: str | None = None
+    """Instead of `number`: path of the manifest of a build whose clusters are used, as for a new dump."""
+    embedding: str | None = None
+    """Folder with a static token table (`model.safetensors`, `tokenizer.json`), as model2vec writes. Default: the table
+    of the package wordllama, which `mixproof[sources]` installs."""
+    chars: WholeNumber = 2000
+    """Characters at the start of a document that are looked at."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.number is None) == (self.from_ is None):
+            raise ValueError("needs exactly one of `number` and `from`")
+        return self
+
+
 class Label(SpecPart):
     """One label: exactly one way to find a document's value."""
 
@@ -62,6 +83,8 @@ class Label(SpecPart):
     """The length of the text: UTF-8 bytes, characters, or words between white space."""
     field: FieldLabel | None = None
     """A field of the records."""
+    clusters: Clusters | None = None
+    """The cluster that the text belongs to, by name, such as `c01-law-section-act`."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -13,6 +13,10 @@ from mixproof.mixtures.values.quantities import exact_string, parse_number
 from mixproof.mixtures.values.spec_part import SpecPart
 from mixproof.mixtures.values.whole_numbers import Quantiles
 
+from .labels import Clusters
+
+CLUSTER = "cluster"
+"""Name of the label by which a source with `split_by: {clusters: ...}` is divided."""
 UNLABELLED = "unlabelled"
 """The cell of documents that have no value."""
 
@@ -41,6 +45,8 @@ class SplitAxis(SpecPart):
     """A label, or else a field of the records: each of its values makes a cell."""
     score: str | None = None
     """A label that is a number, or else a field of the records; needs `quantiles` or `edges`."""
+    clusters: Clusters | None = None
+    """Clusters of similar documents, found by the build: each makes a cell."""
     quantiles: Quantiles | None = None
     """Number of cells with equally many documents; documents with equal values are in the same cell."""
     edges: tuple[Edge, ...] | None = Field(None, min_length=1)
@@ -50,10 +56,10 @@ class SplitAxis(SpecPart):
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
-        if (self.label is None) == (self.score is None):
-            raise ValueError("needs exactly one of `label` and `score`")
-        if self.label is not None and (self.quantiles is not None or self.edges is not None):
-            raise ValueError("`quantiles` and `edges` divide a number; write `score` instead of `label`")
+        if sum(given is not None for given in (self.label, self.score, self.clusters)) != 1:
+            raise ValueError("needs exactly one of `label`, `score` and `clusters`")
+        if self.score is None and (self.quantiles is not None or self.edges is not None):
+            raise ValueError("`quantiles` and `edges` divide a number; write `score: NAME`")
         if self.score is not None and (self.quantiles is None) == (self.edges is None):
             raise ValueError(f"`score: {self.score}` needs exactly one of `quantiles` and `edges`")
         if self.edges is not None and any(low >= high for low, high in pairwise(self.edges)):
@@ -64,5 +70,4 @@ class SplitAxis(SpecPart):
     def column(self) -> str:
         """Name of the label or field whose values decide."""
         column = self.label if self.label is not None else self.score
-        assert column is not None, "one of both is given"
-        return column
+        return column if column is not None else CLUSTER

@@ -23,6 +23,7 @@ SignatureSize = Annotated[int, *_whole(1_000, "a signature holds bands x rows mi
 ExpansionRatio = Annotated[int, *_whole(1_000_000, "no compression reaches a higher ratio")]
 VocabularySize = Annotated[int, *_whole(2**24, "embeddings of more ids do not fit in memory")]
 TokenId = Annotated[int, *_whole(2**24 - 1, "embeddings of more ids do not fit in memory", least=0)]
+ClusterNumber = Annotated[int, *_whole(1_000, "each cluster becomes a source", least=2)]
 Quantiles = Annotated[int, *_whole(1_000, "each quantile becomes a source", least=2)]
 SequenceLength = Annotated[int, *_whole(2**24, "a sample must fit in memory")]
 Layers = Annotated[int, *_whole(10_000, "deeper models do not fit in memory")]

@@ -18,7 +18,7 @@ import numpy as np
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import AxisRecord, CellsRecord
+from mixproof.ledger.manifest import AxisRecord, CellsRecord, ClustersRecord
 from mixproof.ledger.receipts import Receipts
 from mixproof.ledger.store import Receipt
 from mixproof.mixtures.split_sources import Value, part_name
@@ -53,13 +53,14 @@ class Divided:
     record: CellsRecord
 
 
-def divide(selection: Selection, name: str, labels: LabelPaths) -> Divided:
+def divide(selection: Selection, name: str, labels: LabelPaths, clusters: Mapping[str, ClustersRecord]) -> Divided:
     """Divide one source.
 
     Args:
         selection: the documents that deduplication kept.
         name: of the source.
         labels: of its shards.
+        clusters: by name of the label that is made of them.
 
     Raises:
         RequestError: when documents have no value and the spec wants that to be an error, or none has one.
@@ -90,7 +91,13 @@ def divide(selection: Selection, name: str, labels: LabelPaths) -> Divided:
         counts[part] = total
     record = CellsRecord(
         axes=tuple(
-            AxisRecord(column=axis.column, cells=axis.cells, edges=axis.edge_texts(), unlabelled=without)
+            AxisRecord(
+                column=axis.column,
+                cells=axis.cells,
+                edges=axis.edge_texts(),
+                unlabelled=without,
+                clusters=clusters.get(axis.column),
+            )
             for axis, without in zip(axes, missing, strict=True)
         ),
         documents=before.documents_out,

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import CellsRecord
+from mixproof.ledger.manifest import CellsRecord, ClustersRecord
 from mixproof.mixtures.split_sources import Value, divided_sources, with_parts
+from mixproof.pipeline.clusters.fit import fit_clusters
+from mixproof.pipeline.clusters.other_build import clusters_of_build
 from mixproof.pipeline.labels.columns_of_rows import LabelColumn, LabelledShard, LabelledSource
 from mixproof.pipeline.labels.label_shards import label_sources
 from mixproof.pipeline.labels.labeler import Labeler, columns_of
@@ -33,8 +35,8 @@ class DividedSources:
     """By divided source."""
     labels: dict[str, LabelledSource]
     """By source; without those that have no labels."""
-    models: dict[str, dict[str, str]]
-    """SHA-256 of the model of each label that has one, by source and label."""
+    hashes: dict[str, dict[str, dict[str, str]]]
+    """What the spec in the manifest states in place of paths, by source, label and key of the label's kind."""
 
 
 def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Labeler]]) -> DividedSources:
@@ -49,6 +51,7 @@ def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Lab
     if not labelers:
         return DividedSources(selection, {}, {}, {}, {}, {})
     check_fields(spec, selection.sources)
+    labelers = {name: with_clusters(selection, name, labelers[name]) for name in selection.sources if name in labelers}
     paths = label_sources(selection.sources, labelers, selection.store, selection.cluster)
     sources, keep, last = dict(selection.sources), dict(selection.keep), dict(selection.last_rows)
     whole_of: dict[str, str] = {}
@@ -56,7 +59,7 @@ def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Lab
     rows: dict[str, StageRow] = {}
     values_of: dict[str, tuple[Value, ...]] = {}
     for name in divided:
-        result = divide(selection, name, paths[name])
+        result = divide(selection, name, paths[name], clusters_in(labelers[name]))
         values_of[name], cells[name] = result.values, result.record
         del sources[name], keep[name], last[name]
         sources, keep, last = sources | result.sources, keep | result.keep, last | result.rows
@@ -64,14 +67,42 @@ def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Lab
         whole_of |= dict.fromkeys(result.sources, name)
     parts = with_parts(spec, values_of)
     sources = {name: sources[name] for name in parts.sources if name in sources}
-    labels, models = {}, {}
+    labels, hashes = {}, {}
     for name, source in sources.items():
         whole = whole_of.get(name, name)
         if whole in labelers:
             labels[name] = _labelled(source, labelers[whole], _paths_of(source, selection.sources[whole], paths[whole]))
-            models[name] = {label: each.model_sha256 for label, each in labelers[whole].items() if each.model_sha256}
+            hashes[name] = {label: each.hashes() for label, each in labelers[whole].items() if each.hashes()}
     rest = replace(selection, spec=parts, sources=sources, keep=keep, last_rows=last)
-    return DividedSources(rest, whole_of, rows, cells, labels, models)
+    return DividedSources(rest, whole_of, rows, cells, labels, hashes)
+
+
+def with_clusters(selection: Selection, name: str, labelers: Mapping[str, Labeler]) -> dict[str, Labeler]:
+    """Find the clusters of labels that have some, on the documents of the source, or take those of another build.
+
+    Raises:
+        RequestError: when no document has a token, or the other build has no such clusters.
+    """
+    found = dict(labelers)
+    for label, labeler in labelers.items():
+        if labeler.table is None:
+            continue
+        if labeler.origin is not None:
+            clusters = clusters_of_build(name, labeler.origin, labeler.table, selection.store)
+        else:
+            assert labeler.label.clusters is not None, "only clusters have a token table"
+            clusters = fit_clusters(selection, name, labeler.label.clusters, labeler.table)
+        found[label] = replace(labeler, clusters=clusters)
+    return found
+
+
+def clusters_in(labelers: Mapping[str, Labeler]) -> dict[str, ClustersRecord]:
+    """The clusters of labels, by name of the label."""
+    return {
+        label: ClustersRecord(path=labeler.clusters.path, sha256=labeler.clusters.sha256)
+        for label, labeler in labelers.items()
+        if labeler.clusters is not None
+    }
 
 
 def _paths_of(part: SourceDocuments, whole: SourceDocuments, paths: LabelPaths) -> LabelPaths:

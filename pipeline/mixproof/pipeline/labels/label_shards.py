@@ -111,7 +111,7 @@ def label_shards(store: Store, tasks: Sequence[tuple[str, LabelTask]]) -> None:
 
 
 def _write_computed(store: Store, task: LabelTask, writer: Any) -> None:  # noqa: ANN401 - pyarrow ships no types
-    of_texts = task.labeler.of_texts()
+    of_texts = task.labeler.of_texts(store)
     with pq.ParquetFile(store.path(f"{task.shard.folder}/{DOCUMENTS}")) as file:
         for group in range(file.num_row_groups):
             texts = file.read_row_group(group, columns=["text"])["text"].to_pylist()

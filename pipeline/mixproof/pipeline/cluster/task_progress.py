@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 START = "start"
 """Label of the start of Ray, or of joining a cluster; it is one task."""
@@ -24,3 +24,23 @@ class TaskProgress:
 
 
 OnProgress = Callable[[TaskProgress], None]
+
+
+class StageProgress:
+    """Counts a stage's finished calls and their bytes, and reports at the start and after each of them."""
+
+    def __init__(self, on_progress: OnProgress | None, label: str, calls: int, call_bytes: Sequence[int] = ()) -> None:
+        self._on_progress = on_progress
+        self._call_bytes = call_bytes
+        self._now = TaskProgress(label, 0, calls, 0, sum(call_bytes))
+        self._report()
+
+    def finished(self, call: int) -> None:
+        """Count one finished call."""
+        size = self._call_bytes[call] if self._call_bytes else 0
+        self._now = replace(self._now, done=self._now.done + 1, bytes_done=self._now.bytes_done + size)
+        self._report()
+
+    def _report(self) -> None:
+        if self._on_progress is not None:
+            self._on_progress(self._now)

@@ -157,6 +157,7 @@ def build_corpus(
     masks: Mapping[str, tuple[Documents, Documents]] | None = None,
     kinds: Mapping[str, SourceKind] | None = None,
     columns: Mapping[str, tuple[Columns, Columns]] | None = None,
+    attributes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Corpus:
     """Make a build of training and held-out documents by source, in a store at `root`.
 
@@ -175,6 +176,7 @@ def build_corpus(
             inputs=InputsRecord(path="read/test/inputs.parquet", sha256="0" * 64, files=0, records=0, bytes=0),
             train=write_split(store, f"{name}-train", documents, parts, vocab_size, of_train, more_train),
             kind=None if of_train is None else (kinds or {}).get(name, "chat"),
+            attributes=(attributes or {}).get(name, ()),
             heldout=HeldoutRecord(**held.model_dump(), texts=texts),
             ledger=(),
         )
@@ -364,7 +366,8 @@ def make_pairs(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> 
     """Make a build of pairs of answers, `pairs`, and plain texts, `notes`, at a place, with its tokenizer.
 
     A prompt has 3 to 8 tokens, an answer 2 to 11; the chosen one is text in order, the rejected one reversed. The last
-    pair is too long for a window of 64 tokens. The rating of chosen answers is 3 or 4, that of rejected ones 1.
+    pair is too long for a window of 64 tokens. The rating of chosen answers is 3 or 4, that of rejected ones 1. Half
+    of the pairs have a margin of 0.5.
     """
     path = tmp_path_factory.mktemp("pairs") / "tok.model"
     path.write_bytes(model_bytes)
@@ -376,6 +379,7 @@ def make_pairs(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> 
         for answer in (ids[prompt:chosen], ids[chosen - 1 : prompt - 1 : -1]):
             documents.append([*ids[:prompt], *answer])
             masks.append([0] * prompt + [1] * (len(answer) + 1))
+    margins = [0.5 if number % 8 < 4 else None for number in range(len(documents))]
     ratings = [3.0 + number // 2 % 2 if number % 2 == 0 else 1.0 for number in range(len(documents))]
     held = slice(0, 12)
     train = {"pairs": documents[12:], "notes": encoded[60:64]}
@@ -389,7 +393,46 @@ def make_pairs(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> 
             model=model_bytes,
             masks={"pairs": (masks[12:], masks[held])},
             kinds={"pairs": "preferences"},
-            columns={"pairs": ({"rating": ratings[12:]}, {"rating": ratings[held]})},
+            columns={
+                "pairs": (
+                    {"rating": ratings[12:], "margin": margins[12:]},
+                    {"rating": ratings[held], "margin": margins[held]},
+                )
+            },
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_ratings(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> MakeCorpus:
+    """Make a build of rated answers, `rated`, by the attributes `steps` and `tone`, and plain texts, `notes`.
+
+    `steps` is the number of tokens of the answer over 4; `tone` is 1 for every second answer, absent for every third.
+    """
+    path = tmp_path_factory.mktemp("ratings") / "tok.model"
+    path.write_bytes(model_bytes)
+    encoded: list[list[int]] = load_processor(str(path)).encode(TOPICS)
+    answers = [4 + 3 * (number % 7) for number in range(60)]
+    documents = [ids[: 5 + answer] for ids, answer in zip(encoded, answers, strict=False)]
+    masks = [[0] * 5 + [1] * (len(ids) - 4) for ids in documents]
+    ratings: dict[str, list[float | None]] = {
+        "attribute.steps": [answer / 4 for answer in answers],
+        "attribute.tone": [None if number % 3 == 2 else float(number % 2) for number in range(60)],
+    }
+    sides = [{name: values[part] for name, values in ratings.items()} for part in (slice(12, None), slice(12))]
+
+    def make(root: Path) -> Corpus:
+        return build_corpus(
+            root,
+            {"rated": documents[12:], "notes": encoded[60:64]},
+            {"rated": documents[:12], "notes": encoded[64:66]},
+            vocab_size=PIECES,
+            model=model_bytes,
+            masks={"rated": (masks[12:], masks[:12])},
+            kinds={"rated": "ratings"},
+            columns={"rated": (sides[0], sides[1])},
+            attributes={"rated": ("steps", "tone")},
         )
 
     return make

@@ -87,5 +87,7 @@ def _ranked(group: int, ranking: Ranking) -> Iterator[RankedMixture]:
             seeds_margin=None if interval is None else interval.seeds,
             documents_margin=None if interval is None else interval.documents,
             seeds=row.seeds,
-            bits_per_byte={name: scores["bits_per_byte"] for name, scores in row.heldout.items()},
+            bits_per_byte={
+                name: scores["bits_per_byte"] for name, scores in row.heldout.items() if "bits_per_byte" in scores
+            },
         )

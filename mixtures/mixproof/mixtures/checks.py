@@ -255,13 +255,13 @@ def _stage(spec: Spec) -> Iterator[Problem]:
     if "pack" in train.windows.model_fields_set and train.windows.pack != "best_fit":
         message = f"stage {train.stage} packs whole conversations by best fit; remove it or set it to best_fit"
         yield Problem(("train", "windows", "pack"), message)
-    if train.stage in ON_PAIRS:
-        if "too_long" in train.windows.model_fields_set and train.windows.too_long != "drop":
-            message = f"at stage {train.stage} pairs that do not fit into a window are dropped; remove it"
-            yield Problem(("train", "windows", "too_long"), message)
-        if train.init_from is None:
-            message = f"stage {train.stage} measures answers against the checkpoint that it starts from; name one"
-            yield Problem(("train", "init_from"), message)
+    cuts = "too_long" in train.windows.model_fields_set
+    if train.stage in (*ON_PAIRS, "reward") and cuts and train.windows.too_long != "drop":
+        message = f"at stage {train.stage} pairs and answers that do not fit into a window are dropped; remove it"
+        yield Problem(("train", "windows", "too_long"), message)
+    if train.stage in ON_PAIRS and train.init_from is None:
+        message = f"stage {train.stage} measures answers against the checkpoint that it starts from; name one"
+        yield Problem(("train", "init_from"), message)
     if train.eod_mask_loss:
         message = f"at stage {train.stage} the mask of each conversation says which tokens count; remove it"
         yield Problem(("train", "eod_mask_loss"), message)

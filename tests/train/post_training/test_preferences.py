@@ -241,7 +241,7 @@ def test_a_killed_run_resumes_to_the_same_record(plan: Plan, started: str) -> No
 def test_a_stage_on_pairs_says_what_it_needs(plan: Plan, started: str) -> None:
     for options, source, message in (
         ("", "pairs", "measures answers against the checkpoint that it starts from"),
-        (started + "  windows: {too_long: split}\n", "pairs", "pairs that do not fit into a window are dropped"),
+        (started + "  windows: {too_long: split}\n", "pairs", "do not fit into a window are dropped"),
         (started, "notes", "does not train on notes"),
         (started + "  rpo: {eta: 2}\n", "pairs", "applies only to stage rpo"),
     ):

@@ -179,6 +179,17 @@ class PairScore(RecordPart):
     """Mean divergence KL(model || starting checkpoint) in nats, at the tokens of the chosen answers."""
 
 
+class AttributeScore(RecordPart):
+    """How well one attribute of answers is predicted."""
+
+    answers: NonNegativeInt
+    """Answers that are rated by it."""
+    mean_squared_error: float
+    mean_absolute_error: float
+    rank_correlation: float | None
+    """Spearman's; None if all ratings, or all predictions, are equal."""
+
+
 class HeldoutScore(RecordPart):
     """The score of one held-out set, after the last step.
 
@@ -187,11 +198,15 @@ class HeldoutScore(RecordPart):
     """
 
     loss: float
-    """Nats per token, including EODs."""
+    """Nats per token, including EODs. Of a reward model nats per pair, or squared error per rated attribute."""
+    attributes: dict[str, AttributeScore] | None = Field(default=None, exclude_if=lambda given: given is None)
+    """Of a set of rated answers, by attribute; absent from the file for others."""
     pairs: PairScore | None = Field(default=None, exclude_if=lambda pairs: pairs is None)
     """Of a set of pairs; absent from the file for others."""
-    bits_per_byte: float
+    bits_per_byte: float | None
+    """None for a reward model, which predicts no text."""
     tokens: NonNegativeInt
+    """Scored targets. Of a reward model pairs, or rated attributes."""
     bytes: NonNegativeInt
     """UTF-8 bytes of the texts, before the tokenizer's normalizer."""
     documents: NonNegativeInt
@@ -200,11 +215,26 @@ class HeldoutScore(RecordPart):
     datasets_sha256: str
     """Of the checksums of the set's parts: identifies the scored tokens."""
 
+    @property
+    def unit(self) -> str:
+        """Name of `minimized`."""
+        if self.pairs is not None:
+            return "share of wrong pairs"
+        return "squared error" if self.bits_per_byte is None else "bits per byte"
+
+    @property
+    def minimized(self) -> float:
+        """What a comparison minimizes: bits per byte; share of wrong pairs; squared error per rated attribute."""
+        if self.pairs is not None:
+            return 1 - self.pairs.pair_accuracy
+        return self.loss if self.bits_per_byte is None else self.bits_per_byte
+
 
 STAGE_KINDS: Mapping[str, tuple[str | None, ...]] = {
     "sft": ("chat", None),
     "dpo": ("preferences",),
     "rpo": ("preferences",),
+    "reward": ("preferences", "ratings"),
 }
 """Kinds of sources that the runs of a stage are trained and scored on; None: plain text, which counts in full."""
 
@@ -245,10 +275,24 @@ class RpoRecord(RecordPart):
     eta: str
 
 
+class RewardRecord(RecordPart):
+    """Settings of a reward model."""
+
+    loss: Literal["bradley_terry", "regression"]
+    """On pairs, or on rated answers."""
+    attributes: tuple[str, ...]
+    """What a regression predicts, in the order of the head's outputs; none on pairs, where there is one reward."""
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of the head."""
+        return len(self.attributes) or 1
+
+
 class PostTraining(SparseRecordPart):
     """Stage and plan of a run after pretraining."""
 
-    stage: Literal["sft", "dpo", "rpo"]
+    stage: Literal["sft", "dpo", "rpo", "reward"]
     too_long: Literal["truncate", "split", "drop"]
     """What happened to conversations longer than a window."""
     shares_by: Literal["supervised", "tokens", "examples"]
@@ -261,6 +305,8 @@ class PostTraining(SparseRecordPart):
     """Of stage `dpo`."""
     rpo: RpoRecord | None = None
     """Of stage `rpo`."""
+    reward: RewardRecord | None = None
+    """Of stage `reward`."""
     ancestors: tuple[Ancestor, ...] = ()
     """Runs that the start was trained by, the first one first; empty if the run starts from no run of mixproof."""
 

@@ -24,7 +24,7 @@ from mixproof.tokenize.audit import AuditReport, audit_build, copy_build
 from mixproof.train.audit.run import audit_run
 from mixproof.train.compare.compare import compare as compare_runs
 from mixproof.train.compare.comparison import Comparison, Group
-from mixproof.train.compare.ranking import Ranking, Row, delivered_key
+from mixproof.train.compare.ranking import Ranking, Row, delivered_key, minimized
 from mixproof.train.evaluate.external import ExternalScores, find_external, read_external
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.outcome import RunOutcome, find_outcomes
@@ -197,7 +197,7 @@ def _ranking_tables(ranking: Ranking, objective: str) -> list[Table]:
     tables = [table(f"{ranking.proxy}: {objective}, best first", columns, rows)]
     if not beside:
         best = ranking.rows[:MOST_COLUMNS]
-        title = f"{ranking.proxy}: held-out bits per byte" + (
+        title = f"{ranking.proxy}: held-out {ranking.unit}" + (
             f" of the best {len(best)} of {len(ranking.rows)} mixtures" if len(best) < len(ranking.rows) else ""
         )
         scores = [(name, *(_score(row, name) for row in best)) for name in sources]
@@ -206,7 +206,7 @@ def _ranking_tables(ranking: Ranking, objective: str) -> list[Table]:
 
 
 def _score(row: Row, source: str) -> str:
-    return f"{row.heldout[source]['bits_per_byte']:.4f}" if source in row.heldout else ""
+    return f"{minimized(row.heldout[source]):.4f}" if source in row.heldout else ""
 
 
 def _margins(row: Row) -> tuple[str, str]:

@@ -162,7 +162,7 @@ class _Trainer:
             name = f"{outcome.mixture} × {outcome.proxy} × seed {outcome.seed}"
             stderr.print(f"[bold red]failed:[/] {name}: {escape(str(outcome.reason))}", soft_wrap=True)
             return None
-        return tuple(outcome.record.heldout[name].bits_per_byte for name in self._parts)
+        return tuple(outcome.record.heldout[name].minimized for name in self._parts)
 
 
 def candidate_name(space: Space, units: Units) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -35,7 +35,7 @@ from mixproof.train.evaluate.external import ExternalScores, find_external, scor
 from mixproof.train.launch.family import train_all
 from mixproof.train.loop.weights_and_biases import check_wandb
 from mixproof.train.outcome import INTERRUPTED, RunOutcome
-from mixproof.train.record import RunRecord
+from mixproof.train.record import AttributeScore, RunRecord
 
 
 def train(
@@ -125,6 +125,7 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
                 "loss": score.loss,
                 "bits_per_byte": score.bits_per_byte,
                 **({} if score.pairs is None else score.pairs.model_dump()),
+                **({} if score.attributes is None else {"attributes": _attributes(score.attributes)}),
             }
             for name, score in record.heldout.items()
         },
@@ -132,6 +133,10 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
         "parameters": record.parameters.total,
         "resumed_from_samples": outcome.resumed_from_samples,
     }
+
+
+def _attributes(attributes: Mapping[str, AttributeScore]) -> dict[str, object]:
+    return {name: attribute.model_dump() for name, attribute in attributes.items()}
 
 
 def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:
@@ -158,11 +163,17 @@ def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:
 
 
 def heldout_table(outcomes: Sequence[RunOutcome]) -> Table:
-    """Held-out bits per byte of every run, one column per source."""
+    """What is minimized on the held-out sets, by run, one column per source."""
     records = [outcome.record for outcome in outcomes if outcome.done and outcome.record is not None]
     sources = sorted({name for record in records for name in record.heldout})
     rows = []
     for record in records:
-        scores = [f"{record.heldout[name].bits_per_byte:.4f}" if name in record.heldout else "" for name in sources]
+        scores = [f"{record.heldout[name].minimized:.4f}" if name in record.heldout else "" for name in sources]
         rows.append((record.mixture, record.proxy, str(record.seed), *scores))
-    return table("Held-out bits per byte", ("mixture", "proxy", "seed", *sources), rows, text_columns=3)
+    return table(f"Held-out {_unit(records)}", ("mixture", "proxy", "seed", *sources), rows, text_columns=3)
+
+
+def _unit(records: Sequence[RunRecord]) -> str:
+    """Name what a comparison of these runs minimizes."""
+    units = {score.unit: None for record in records for score in record.heldout.values()}
+    return ", ".join(units) or "bits per byte"

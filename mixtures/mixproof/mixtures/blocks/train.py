@@ -114,10 +114,11 @@ class WindowPacking(SpecPart):
 class Train(SpecPart):
     """How every run is trained."""
 
-    stage: Literal["pretrain", "sft", "dpo", "rpo"] = "pretrain"
+    stage: Literal["pretrain", "sft", "dpo", "rpo", "reward"] = "pretrain"
     """What the runs learn. `pretrain`: every token. `sft` (supervised fine-tuning): the supervised tokens of whole
     conversations; other sources count in full. `dpo`: to prefer the chosen answer of each pair to the rejected one.
-    `rpo`: to prefer it by as much as the ratings of both answers differ."""
+    `rpo`: to prefer it by as much as the ratings of both answers differ. `reward`: a reward model, by Bradley-Terry
+    from pairs, or by regression on the attributes of rated answers."""
     dpo: Dpo = Dpo()
     """For stage `dpo`."""
     rpo: Rpo = Rpo()

@@ -29,7 +29,7 @@ from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.receipts import sealed_files
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
 from mixproof.train.data.saved_index import INDEX, IndexRecord, PackedStreamRecord
-from mixproof.train.record import STAGE_KINDS, DeliveredRecord, HeldoutScore, PlannedSource, RunRecord
+from mixproof.train.record import STAGE_KINDS, DeliveredRecord, HeldoutScore, PlannedSource, PostTraining, RunRecord
 
 from .checkpoints import check_checkpoints
 from .draws import check_draw
@@ -238,7 +238,7 @@ def _check_heldout_counts(run: RunRecord, manifest: Manifest, checks: Checks) ->
     found = (run.tokenizer.sha256, run.tokenizer.vocab_size, run.tokenizer.eod_id, run.tokenizer.bos_id)
     expected = (tokenizer.sha256, tokenizer.vocab_size, tokenizer.eod_id, tokenizer.bos_id)
     checks.equal("E5", "as the build's tokenizer", expected, found)
-    kinds = None if run.post_training is None else STAGE_KINDS[run.post_training.stage]
+    kinds = None if run.post_training is None else _scored_kinds(run.post_training)
     held_out = sorted(
         name
         for name, source in manifest.sources.items()
@@ -252,10 +252,20 @@ def _check_heldout_counts(run: RunRecord, manifest: Manifest, checks: Checks) ->
             _check_heldout_score(score, manifest.sources[source].heldout, at, supervised=kinds is not None)
 
 
+def _scored_kinds(trained: PostTraining) -> tuple[str | None, ...]:
+    """Kinds of sources whose held-out sets a run is scored on."""
+    if trained.reward is None:
+        return STAGE_KINDS[trained.stage]
+    return ("preferences",) if trained.reward.loss == "bradley_terry" else ("ratings",)
+
+
 def _check_heldout_score(score: HeldoutScore, heldout: HeldoutRecord, checks: Checks, *, supervised: bool) -> None:
     """Check one set; with a mask only its supervised tokens are scored, and `scores.py` adds up the answers' bytes."""
     masked = supervised and heldout.supervised_tokens is not None
-    if score.pairs is None:
+    if score.attributes is not None:
+        rated = sum(attribute.answers for attribute in score.attributes.values())
+        checks.equal("E10", "rated attributes", rated, score.tokens)
+    elif score.pairs is None:
         checks.equal("E10", "scored targets", heldout.supervised_tokens if masked else heldout.tokens, score.tokens)
     else:
         checks.equal("E10", "answers", score.documents, 2 * score.pairs.pairs)
@@ -270,7 +280,7 @@ def _check_heldout_score(score: HeldoutScore, heldout: HeldoutRecord, checks: Ch
     checks.equal("checksum", "as SHA-256 of the held-out parts", datasets, score.datasets_sha256)
     if heldout.texts is not None:
         checks.equal("checksum", "as SHA-256 of the held-out texts", heldout.texts.sha256, score.texts_sha256)
-    if score.bytes:
+    if score.bytes and score.bits_per_byte is not None:
         bits = score.loss * score.tokens / math.log(2) / score.bytes
         same = math.isclose(bits, score.bits_per_byte, rel_tol=RELATIVE_ERROR)
         checks.true("E10", same, f"{bits} bits per byte from the loss", str(score.bits_per_byte))

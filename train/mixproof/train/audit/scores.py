@@ -21,11 +21,13 @@ import pyarrow.parquet as pq
 from mixproof.ledger.manifest import HeldoutRecord, Manifest
 from mixproof.tokenize.audit.report import Checks
 from mixproof.tokenize.audit.rows import check_parquet
-from mixproof.train.record import DeliveredRecord, HeldoutScore, PairScore, RunRecord
+from mixproof.train.record import AttributeScore, DeliveredRecord, HeldoutScore, PairScore, RunRecord
 
 COLUMNS = ["file", "record", "text_bytes", "tokens"]
 OF_PAIRS = ("reward", "kl_nats")
 """Columns of sets of pairs."""
+OF_RATINGS = ("attribute.", "predicted.")
+"""Start of the columns of sets of rated answers."""
 OF_ANSWERS = ("supervised_tokens", "answer_bytes")
 """Columns of sets of which only the supervised tokens are scored."""
 FLOAT32_ERROR = 1e-5
@@ -77,8 +79,9 @@ def _check_weighted(lines: Sequence[Mapping[str, Any]], weights: Mapping[str, st
 
 
 def _units(run: RunRecord, delivered: DeliveredRecord) -> int | None:
-    """Return what the loss counted of a source: tokens, or pairs."""
-    if run.masks.pairs:
+    """Return what the loss counted of a source: tokens, pairs, or rated answers."""
+    trained = run.post_training
+    if run.masks.pairs or (trained is not None and trained.reward is not None):
         return delivered.examples
     return delivered.tokens if delivered.targets is None else delivered.targets
 
@@ -88,7 +91,8 @@ def check_scores(root: Path, path: Path, run: RunRecord, manifest: Manifest, che
     at = checks.at(file=str(path))
     try:
         masked = set(pq.read_schema(path).names) & {*OF_ANSWERS, *OF_PAIRS}
-        scores = pq.read_table(path, columns=["source", "document", *COLUMNS, "nll_nats", *sorted(masked)])
+        rated = [name for name in pq.read_schema(path).names if name.startswith(OF_RATINGS)]
+        scores = pq.read_table(path, columns=["source", "document", *COLUMNS, "nll_nats", *sorted(masked), *rated])
     except (pa.ArrowInvalid, KeyError) as error:
         at.true("schema", False, "per-document scores", str(error).splitlines()[0])
         return
@@ -106,15 +110,32 @@ def _check_source(rows: pa.Table, score: HeldoutScore, checks: Checks) -> None:
     if score.pairs is not None:
         _check_pairs(rows, score, score.pairs, checks)
         rows = rows.take(pa.array(np.arange(0, rows.num_rows, 2)))
+    for name, attribute in (score.attributes or {}).items():
+        _check_attribute(rows, name, attribute, checks)
     masked = OF_ANSWERS[0] in rows.column_names and not rows[OF_ANSWERS[0]].null_count
     tokens, text_bytes = OF_ANSWERS if masked else ("tokens", "text_bytes")
-    checks.equal("E10", "scored targets", score.tokens, pc.sum(rows[tokens]).as_py() or 0)
+    if score.bits_per_byte is not None:
+        checks.equal("E10", "scored targets", score.tokens, pc.sum(rows[tokens]).as_py() or 0)
     checks.equal("E10", "bytes", score.bytes, pc.sum(rows[text_bytes]).as_py() or 0)
     nll = rows["nll_nats"].to_numpy()
     loss = math.fsum(nll) / max(score.tokens, 1)
     same = math.isclose(loss, score.loss, rel_tol=RELATIVE_ERROR)
     checks.true("E10", same, f"{loss} nats per token from the documents' losses", str(score.loss))
     checks.true("E10", bool((nll >= 0).all()), "no negative losses", "negative losses")
+
+
+def _check_attribute(rows: pa.Table, name: str, stated: AttributeScore, checks: Checks) -> None:
+    """Check the errors of one attribute, from the given and the predicted ratings."""
+    pairs = zip(rows[f"attribute.{name}"].to_pylist(), rows[f"predicted.{name}"].to_pylist(), strict=True)
+    errors = [predicted - rated for rated, predicted in pairs if rated is not None and not math.isnan(rated)]
+    checks.equal("E10", f"answers rated by {name}", len(errors), stated.answers)
+    found = {
+        "mean_squared_error": math.fsum(error * error for error in errors) / max(len(errors), 1),
+        "mean_absolute_error": math.fsum(map(abs, errors)) / max(len(errors), 1),
+    }
+    for key, value in found.items():
+        same = math.isclose(value, getattr(stated, key), rel_tol=1e-9, abs_tol=1e-12)
+        checks.true("E10", same, f"{key} of {name} = {value}", str(getattr(stated, key)))
 
 
 def _check_pairs(rows: pa.Table, score: HeldoutScore, stated: PairScore, checks: Checks) -> None:

@@ -27,6 +27,7 @@ from mixproof.ledger.fingerprint import sha256_of, sha256_of_file
 from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.checkpoint_files import checkpoint_path
 from mixproof.train.model.optimizer import parameters_of
+from mixproof.train.model.reward_head import REWARD_HEAD
 from mixproof.train.model.weight_names import Weights, check_shape, rename
 from mixproof.train.record import RUN, read_run
 from mixproof.train.request import InitialCheckpoint
@@ -40,7 +41,7 @@ from .safe_loading import load_pickled, load_tensors
 TRACKER = "latest_checkpointed_iteration.txt"
 LEGACY = "model_optim_rng.pt"
 INDEX = ".metadata"
-NO_MODEL = ("optimizer.", "chained", "random_numbers", "rng_state", "opt_param", "rerun")
+NO_MODEL = (REWARD_HEAD, "optimizer.", "chained", "random_numbers", "rng_state", "opt_param", "rerun")
 """Name prefixes in a torch_dist checkpoint that are not weights."""
 
 
@@ -142,6 +143,8 @@ def start_from(
     with torch.no_grad():
         for parameter in parameters_of(optimizer):  # a checkpoint has the same order
             name = named[parameter]
+            if name.startswith(REWARD_HEAD):  # a new head learns from its own start
+                continue
             parameter.copy_(weights[name] if moments is None else moments.main.get(name, weights[name]))
             if moments is not None:
                 optimizer.state[parameter] = moments.state_of(name, parameter)

@@ -19,6 +19,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.checkpoint_files import checkpoint_path
 from mixproof.train.model.model import build_model
+from mixproof.train.model.reward_head import add_reward_head
 from mixproof.train.record import RUN, RunRecord, read_run
 
 
@@ -79,9 +80,9 @@ def load_model(run: FinishedRun, device: torch.device) -> GPTModel:
 
 
 def new_model(run: FinishedRun, device: torch.device) -> GPTModel:
-    """Build the run's model with its initial weights."""
+    """Build the run's model with its initial weights, and the head of a reward model."""
     record = run.record
-    return build_model(
+    model = build_model(
         run.architecture,
         vocab_size=record.tokenizer.vocab_size,
         sequence_length=record.sequence_length,
@@ -89,6 +90,10 @@ def new_model(run: FinishedRun, device: torch.device) -> GPTModel:
         seed=record.seed,
         device=device,
     )
+    reward = None if record.post_training is None else record.post_training.reward
+    if reward is not None:
+        add_reward_head(model, record.architecture.hidden, reward.outputs, record.seed)
+    return model
 
 
 def load_weights(model: GPTModel, checkpoint: Path) -> None:

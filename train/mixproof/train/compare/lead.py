@@ -28,21 +28,21 @@ class Lead:
     detectable: float | None
     """Minimum detectable difference: the smallest true difference that would be found with probability 80%."""
 
-    def sentence(self, means: Mapping[str, float], num_seeds: int) -> str:
-        """The verdict in words; `means` are the objectives by mixture."""
+    def sentence(self, means: Mapping[str, float], num_seeds: int, unit: str) -> str:
+        """The verdict in words; `means` are the objectives by mixture, in `unit`."""
         if self.interval is None or self.detectable is None:
             return (
-                f"no winner: {self.best} is ahead of {self.second} by {self.difference:.4f} bits per byte, but with "
+                f"no winner: {self.best} is ahead of {self.second} by {self.difference:.4f} {unit}, but with "
                 "one seed per mixture the variation between seeds is unknown; run at least two seeds"
             )
         documents = self.interval.documents
         by_documents = "unknown" if documents is None else f"±{documents:.4f}"
         lead = (
-            f"{self.difference:.4f} ±{self.interval.total:.4f} bits per byte (seeds ±{self.interval.seeds:.4f}, "
+            f"{self.difference:.4f} ±{self.interval.total:.4f} {unit} (seeds ±{self.interval.seeds:.4f}, "
             f"held-out documents {by_documents}; {num_seeds} seeds)"
         )
         if not self.unsure:
-            return f"{self.best} wins with {means[self.best]:.4f} bits per byte, ahead of {self.second} by {lead}"
+            return f"{self.best} wins with {means[self.best]:.4f} {unit}, ahead of {self.second} by {lead}"
         remedy = (
             f"about {self.seeds_to_settle} seeds per mixture would settle it"
             if self.seeds_to_settle is not None

@@ -1,6 +1,7 @@
 """Ranking of one proxy's mixtures: means over shared seeds, intervals, and whether the best one wins.
 
-The objective is a weighted mean of held-out bits per byte over sources; lower is better. For each mixture the table
+The objective is a weighted mean over sources of held-out bits per byte, of the share of wrong pairs after preference
+optimization, or of the squared error of a regression; lower is better. For each mixture the table
 holds its score on every source, and its data: delivered tokens and epochs next to declared share and planned tokens.
 """
 
@@ -37,9 +38,10 @@ class Row:
     interval: Interval | None
     """Half-widths at 95%; None if there is one seed, because the variance is unknown then."""
     heldout: Mapping[str, Mapping[str, float]]
-    """By source: `bits_per_byte` and `loss` (nats per token), means over seeds."""
+    """By source: `bits_per_byte` and `loss` (nats per token), means over seeds; for pairs also `pair_accuracy`,
+    `margin` and `kl`. A reward model has no `bits_per_byte`."""
     plain_mean: float
-    """Bits per byte, unweighted mean over sources."""
+    """What is minimized (bits per byte), unweighted mean over sources."""
     token_weighted_loss: float
     """Nats per held-out token over all sources."""
     delivered: Mapping[str, Mapping[str, float]]
@@ -62,6 +64,8 @@ class Ranking:
     variance: SeedVariance
     lead: Lead | None
     """Of the best mixture over the others; None if there is no other."""
+    unit: str = "bits per byte"
+    """Of the objective."""
 
     @property
     def winner(self) -> str | None:
@@ -72,9 +76,9 @@ class Ranking:
     def verdict(self) -> str:
         """The outcome in one sentence."""
         if self.lead is None:
-            return f"{self.proxy}: only one mixture, {self.rows[0].mixture}, with {self.rows[0].mean:.4f} bits per byte"
+            return f"{self.proxy}: only one mixture, {self.rows[0].mixture}, with {self.rows[0].mean:.4f} {self.unit}"
         means = {row.mixture: row.mean for row in self.rows}
-        return f"{self.proxy}: {self.lead.sentence(means, len(self.seeds))}"
+        return f"{self.proxy}: {self.lead.sentence(means, len(self.seeds), self.unit)}"
 
 
 def rank(
@@ -116,7 +120,8 @@ def rank(
         rows.append(_row(contenders[index], runs[index], values[index], interval, weights, lost_bytes))
     ordered = None if replicates is None else replicates[:, order]
     lead = judge([(row.mixture, row.mean) for row in rows], variance, len(seeds), ordered, count)
-    return Ranking(proxy, tuple(rows), tuple(seeds), variance, lead)
+    unit = " and ".join(dict.fromkeys(runs[0][0].heldout[name].unit for name in weights))
+    return Ranking(proxy, tuple(rows), tuple(seeds), variance, lead, unit)
 
 
 def objective_of(record: RunRecord, weights: Mapping[str, float]) -> float:
@@ -127,7 +132,7 @@ def objective_of(record: RunRecord, weights: Mapping[str, float]) -> float:
             f"objective.heldout_bpb: {', '.join(missing)} has no held-out set in run {record.key[:12]}, which has "
             f"{', '.join(sorted(record.heldout))}; name only these in the objective"
         )
-    return sum(weight * record.heldout[name].bits_per_byte for name, weight in weights.items())
+    return sum(weight * record.heldout[name].minimized for name, weight in weights.items())
 
 
 def _row(
@@ -158,7 +163,7 @@ def _row(
         mean=float(np.mean(values)),
         interval=interval,
         heldout=heldout,
-        plain_mean=float(np.mean([score["bits_per_byte"] for score in heldout.values()])),
+        plain_mean=float(np.mean([minimized(score) for score in heldout.values()])),
         token_weighted_loss=sum(heldout[name]["loss"] * tokens[name] for name in heldout) / sum(tokens.values()),
         delivered=delivered,
         varying=dict(contender.varying),
@@ -167,14 +172,27 @@ def _row(
 
 
 def _mean_scores(runs: Sequence[RunRecord]) -> dict[str, dict[str, float]]:
-    """By source: bits per byte and loss, means over runs."""
-    return {
-        name: {
-            "bits_per_byte": float(np.mean([record.heldout[name].bits_per_byte for record in runs])),
-            "loss": float(np.mean([record.heldout[name].loss for record in runs])),
-        }
-        for name in sorted(runs[0].heldout)
-    }
+    """By source: the scores that its held-out set has, means over runs."""
+    found: dict[str, dict[str, float]] = {}
+    for name in sorted(runs[0].heldout):
+        scores = [_scores_of(record, name) for record in runs]
+        found[name] = {key: float(np.mean([score[key] for score in scores])) for key in scores[0]}
+    return found
+
+
+def _scores_of(record: RunRecord, name: str) -> dict[str, float]:
+    score = record.heldout[name]
+    bits = {} if score.bits_per_byte is None else {"bits_per_byte": score.bits_per_byte}
+    pairs = {} if score.pairs is None else score.pairs.model_dump(exclude={"pairs"})
+    errors = {f"{at}.mean_squared_error": one.mean_squared_error for at, one in (score.attributes or {}).items()}
+    return {**bits, "loss": score.loss, **pairs, **errors}
+
+
+def minimized(scores: Mapping[str, float]) -> float:
+    """Return what a comparison minimizes, from the scores of a held-out set, as `HeldoutScore.minimized`."""
+    if "pair_accuracy" in scores:
+        return 1 - scores["pair_accuracy"]
+    return scores["bits_per_byte"] if "bits_per_byte" in scores else scores["loss"]
 
 
 def delivered_key(delivered: Mapping[str, float]) -> str:

@@ -38,6 +38,8 @@ from mixproof.train.request import Draw, checksums_of
 
 DRAW = "draw"
 DRAW_VERSION = 1
+OF_CONVERSATIONS = ("supervised_tokens", "prompt_xxh128", "answer", "rating", "margin")
+"""Columns of the provenance of conversations, pairs of answers and rated answers."""
 BLOCK_TOKENS = 1 << 23
 """Tokens per copied block."""
 
@@ -162,9 +164,7 @@ def _draw_of(receipt: Receipt, plan: _Plan, source: str) -> Draw:
 def _write_draw(store: Store, plan: _Plan, source: str) -> Receipt:
     dataset = plan.dataset
     indexes = [_checked_index(store, part, source) for part in dataset.datasets]
-    provenance = pa.concat_tables(
-        pq.read_table(store.path(part.provenance), columns=SCHEMA.names) for part in dataset.datasets
-    )
+    provenance = pa.concat_tables(_read_rows(store.path(part.provenance)) for part in dataset.datasets)
     lengths = np.concatenate([index.lengths for index in indexes])
     _check_provenance(provenance, lengths, source)
     chosen = choose_documents(provenance["text_xxh128"], lengths.astype(np.int64), plan.tokens, nearest=plan.cut)
@@ -188,6 +188,13 @@ def _write_draw(store: Store, plan: _Plan, source: str) -> Receipt:
             for rows in regroup([drawn]):
                 writer.write(rows)
         return attempt.commit(facts={"documents": drawn.num_rows, "tokens": int(lengths[chosen].sum(dtype=np.int64))})
+
+
+def _read_rows(path: Path) -> pa.Table:
+    """Read the provenance of a part: the columns of every dataset, and those of conversations, pairs and ratings."""
+    names = pq.read_schema(path).names
+    more = [name for name in names if name in OF_CONVERSATIONS or name.startswith("attribute.")]
+    return pq.read_table(path, columns=[*SCHEMA.names, *more])
 
 
 def _checked_index(store: Store, part: DatasetRecord, source: str) -> Index:

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.errors import AccountError
 from mixproof.train.model.token_losses import token_losses
 
+from .attribute_terms import AttributeTerms
 from .heldout_parts import HeldoutDocuments
 from .pair_terms import PairTerms
 
@@ -47,11 +48,15 @@ class Scores:
     """[documents] sum of -ln p over each document's scored tokens, EOD included."""
     pairs: PairTerms | None = None
     """Of a set of pairs: documents 2i and 2i + 1 are the chosen and the rejected answer."""
+    attributes: AttributeTerms | None = None
+    """Of a set of rated answers."""
+    units: int | None = None
+    """Of a reward model: pairs, or rated attributes; `nll_nats` are then its losses. None: tokens are scored."""
 
     @property
     def tokens(self) -> int:
         """Scored targets; of pairs, those of the chosen answers."""
-        return int(self.documents.targets[self._counted].sum())
+        return int(self.documents.targets[self._counted].sum()) if self.units is None else self.units
 
     @property
     def text_bytes(self) -> int:
@@ -65,8 +70,12 @@ class Scores:
         return float(self.nll_nats[self._counted].sum()) / self.tokens
 
     @property
-    def bits_per_byte(self) -> float:
-        """Bits per byte of text."""
+    def bits_per_byte(self) -> float | None:
+        """Bits per byte of text; None for a reward model, which predicts none."""
+        return None if self.units is not None else self._bits_per_byte
+
+    @property
+    def _bits_per_byte(self) -> float:
         return float(self.nll_nats[self._counted].sum()) / math.log(2) / self.text_bytes
 
     @property
@@ -192,7 +201,8 @@ def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ship
 
     Columns: `source`, `document` (from 0 in each source), `file`, `record`, `text_bytes`, `tokens`, `nll_nats`. With
     masks also `supervised_tokens` (the scored ones), `answer_bytes` and `prompt_xxh128`; null for plain texts. Of pairs
-    also `reward` and `kl_nats`.
+    also `reward` and `kl_nats`; of ratings `attribute.NAME` and `predicted.NAME`, and `nll_nats` are the losses of a
+    reward model.
     """
     tables = [
         pa.table(
@@ -206,6 +216,7 @@ def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ship
                 "nll_nats": score.nll_nats,
                 **_supervised_columns(score.documents),
                 **({} if score.pairs is None else score.pairs.columns()),
+                **({} if score.attributes is None else score.attributes.columns()),
             }
         )
         for score in scores

@@ -1,9 +1,12 @@
 """What a stage on pairs or ratings needs to know of each training document, besides its tokens.
 
-Columns, by stage: dpo, the log-probability by the starting checkpoint; rpo, that and the rating.
+Columns, by stage: dpo, the log-probability by the starting checkpoint; rpo, that and the rating; reward on pairs, the
+margin; reward on ratings, the attributes (0 where absent) and then, for each, 1 if it is present.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,9 +14,10 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
+from mixproof.train.record import RewardRecord
 from mixproof.train.request import RunRequest
 
-from .references import References
+from .references import References, drawn_documents
 
 Values = dict[str, NDArray[np.float64]]
 """By source: [documents, values]."""
@@ -27,6 +31,8 @@ def example_values(store: Store, request: RunRequest, references: References) ->
         AccountError: when stored reference log-probabilities do not belong to the data.
     """
     trained = request.post_training
+    if trained is not None and trained.reward is not None:
+        return {source: _reward_values(store, request, source, trained.reward) for source in request.draws}
     if trained is None or trained.beta is None:
         return {}
     values: Values = {}
@@ -36,6 +42,18 @@ def example_values(store: Store, request: RunRequest, references: References) ->
             columns.append(_ratings(store, request, source))
         values[source] = np.stack(columns, axis=1)
     return values
+
+
+def _reward_values(store: Store, request: RunRequest, source: str, reward: RewardRecord) -> NDArray[np.float64]:
+    """Return [documents, values] margins, or attributes and their presence."""
+    prefix = store.folder(request.draws[source].prefix)
+    rows = pq.read_table(prefix.with_name(f"{prefix.name}.parquet"))
+    documents = replace(drawn_documents(source, prefix), ratings=rows)
+    if reward.loss == "bradley_terry":
+        return documents.margins[:, None]
+    rated = documents.attributes(reward.attributes)
+    present = np.isfinite(rated)
+    return np.concatenate([np.where(present, rated, 0.0), present.astype(np.float64)], axis=1)
 
 
 def _ratings(store: Store, request: RunRequest, source: str) -> NDArray[np.float64]:

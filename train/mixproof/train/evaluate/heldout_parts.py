@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 from numpy.typing import NDArray
@@ -50,6 +51,28 @@ class HeldoutDocuments:
     """[documents] UTF-8 bytes of the supervised text; None without a mask."""
     prompts: list[str] | None = None
     """[documents] XXH3-128 of each prompt; None without a mask."""
+    ratings: pa.Table | None = None
+    """[documents] the columns `margin` and `attribute.NAME` of the provenance, those that it has."""
+
+    @property
+    def margins(self) -> NDArray[np.float64]:
+        """[documents] margin of each pair, on both answers; 0 where there is none."""
+        has = self.ratings is not None and "margin" in self.ratings.column_names
+        if self.ratings is None or not has:
+            return np.zeros(len(self.file), np.float64)
+        margins: NDArray[np.float64] = pc.fill_null(self.ratings["margin"], 0.0).to_numpy()
+        return margins
+
+    def attributes(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """[documents, names] ratings; NaN where absent."""
+        table, absent = self.ratings, np.full(len(self.file), np.nan)
+        columns = [
+            absent
+            if table is None or f"attribute.{name}" not in table.column_names
+            else pc.fill_null(pc.cast(table[f"attribute.{name}"], pa.float64()), np.nan).to_numpy()
+            for name in names
+        ]
+        return np.stack(columns, axis=1)
 
     def first(self, count: int) -> HeldoutDocuments:
         """Return the first documents, at most `count`."""
@@ -66,6 +89,7 @@ class HeldoutDocuments:
             mask=None if self.mask is None else self.mask[:end],
             answer_bytes=None if self.answer_bytes is None else self.answer_bytes[:count],
             prompts=None if self.prompts is None else self.prompts[:count],
+            ratings=None if self.ratings is None else self.ratings.slice(0, count),
         )
 
     @property
@@ -126,7 +150,9 @@ def read_heldout(
         expected_mask = f"{len(documents.ids)} tokens, {heldout.supervised_tokens} supervised"
         found_mask = f"{len(mask)} tokens, {found_tokens} supervised in the mask"
         raise AccountError("E10", expected_mask, found_mask, source=source, stage="evaluate")
-    masked = replace(documents, mask=mask, prompts=rows["prompt_xxh128"].to_pylist())
+    rated = [name for name in rows.column_names if name == "margin" or name.startswith("attribute.")]
+    ratings = rows.select(rated) if rated else None
+    masked = replace(documents, mask=mask, prompts=rows["prompt_xxh128"].to_pylist(), ratings=ratings)
     return replace(masked, answer_bytes=_answer_bytes(masked, supervised_by))
 
 
@@ -178,6 +204,5 @@ def _read_part(store: Store, part: DatasetRecord) -> tuple[NDArray[np.int32], ND
             raise DamagedFileError(name, "whole file", reason)
     index = read_index(store.path(names[1]))
     ids = np.fromfile(store.path(names[0]), index.dtype).astype(np.int32)
-    columns = _COLUMNS if part.mask_sha256 is None else (*_COLUMNS, "prompt_xxh128")
-    rows = pq.read_table(store.path(part.provenance), columns=list(columns))
+    rows = pq.read_table(store.path(part.provenance), columns=list(_COLUMNS) if part.mask_sha256 is None else None)
     return ids, index.lengths.astype(np.int64), rows

@@ -33,6 +33,7 @@ from mixproof.train.checkpoint.huggingface_config import CONFIG, llama_config
 from mixproof.train.checkpoint.weights import FinishedRun, load_model, open_finished_run, weights_of
 from mixproof.train.distributed import process_group
 
+from .classifier import classifier_config, classifier_weights, compare_rewards, reward_of
 from .huggingface_tokenizer import TokenizerCheck, differences, write_tokenizer
 from .output_folder import output_folder
 
@@ -62,7 +63,7 @@ class HuggingFaceExport:
 
 
 def export_huggingface(run_path: str | Path, folder: Path) -> HuggingFaceExport:
-    """Write a finished run as a LlamaForCausalLM with its tokenizer.
+    """Write a finished run as a LlamaForCausalLM with its tokenizer; a reward model as LlamaForSequenceClassification.
 
     Args:
         run_path: the run's folder or record.
@@ -81,7 +82,8 @@ def export_huggingface(run_path: str | Path, folder: Path) -> HuggingFaceExport:
             model = load_model(run, ranks.device)
             _write_model(run, model, scratch)
             windows = [ids[: run.record.sequence_length] for ids in texts.windows]
-            largest = _compare(model, scratch, windows, run)
+            compare = _compare if reward_of(run.record) is None else compare_rewards
+            largest = compare(model, scratch, windows, run)
         check = _write_tokenizer(run, texts.documents, scratch)
         export = HuggingFaceExport(folder, sum(len(window) for window in windows), largest, check)
         _write_facts(run, export, scratch)
@@ -146,9 +148,15 @@ def _write_model(run: FinishedRun, model: torch.nn.Module, folder: Path) -> None
         bos_id=record.tokenizer.bos_id,
     )
     generation = {"bos_token_id": config["bos_token_id"], "eos_token_id": eod_id, "pad_token_id": eod_id}
+    weights = weights_of(model)
+    renamed = to_huggingface(weights, run.architecture)
+    reward = reward_of(record)
+    if reward is not None:
+        config |= classifier_config(reward)
+        renamed |= classifier_weights(weights)
     _write_json(folder / CONFIG, config)
     _write_json(folder / "generation_config.json", generation)
-    save_file(to_huggingface(weights_of(model), run.architecture), folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(renamed, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors makes it readable by its owner only
 
 

@@ -19,7 +19,6 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run
 from mixproof.mixtures.arithmetic.caps import check_caps, cuts_of
 from mixproof.mixtures.blocks.train import Proxy, Train
-from mixproof.mixtures.checks import ON_PAIRS
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.values.quantities import exact_string
 from mixproof.pipeline.cluster.cluster import Cluster
@@ -29,7 +28,7 @@ from mixproof.train.proxies import architecture_of
 from mixproof.train.record import TRAIN, ArchitectureRecord, MasksRecord
 from mixproof.train.request import Draw, InitialCheckpoint, Recipe, Resources, RunRequest
 
-from .post_training import WindowPlans, check_kinds, counted_of, is_scored
+from .post_training import WindowPlans, check_kinds, counted_of, has_pairs, is_scored
 
 Budgets = dict[tuple[str, str], RunBudget]
 """By (mixture, proxy)."""
@@ -218,14 +217,12 @@ def _request(
         seed=seed,
         architecture=ArchitectureRecord(**architecture_of(proxy_name, proxy).model_dump()),
         recipe=_recipe(train, proxy),
-        masks=_masks(train),
+        masks=_masks(train, pairs=has_pairs(spec, manifest)),
         rope_base=train.rope_base,
         budget=budget,
         tokenizer=manifest.tokenizer,
         draws={source: draws[proxy_name, source] for source in budget.samples_of},
-        heldout={
-            name: source.heldout for name, source in manifest.sources.items() if is_scored(spec.train.stage, source)
-        },
+        heldout={name: source.heldout for name, source in manifest.sources.items() if is_scored(spec, manifest, name)},
         device="cuda" if resources.gpus else "cpu",
         micro_batch_size=proxy.micro_batch_size,
         resources=resources,
@@ -254,7 +251,7 @@ def _recipe(train: Train, proxy: Proxy) -> Recipe:
     )
 
 
-def _masks(train: Train) -> MasksRecord:
+def _masks(train: Train, *, pairs: bool) -> MasksRecord:
     """Best-fit packing implies the document mask and restarted positions."""
     supervised = train.stage != "pretrain"
     packed = supervised or train.windows.pack == "best_fit"
@@ -264,7 +261,7 @@ def _masks(train: Train) -> MasksRecord:
         reset_position_ids=packed or train.reset_position_ids,
         best_fit=True if packed else None,
         supervised=True if supervised else None,
-        pairs=True if train.stage in ON_PAIRS else None,
+        pairs=True if pairs else None,
     )
 
 

@@ -25,7 +25,7 @@ from mixproof.mixtures.values.quantities import exact_string, percent_string
 from mixproof.train.data.packed_windows import PackedWindows
 from mixproof.train.data.pieces import TooLong
 from mixproof.train.data.window_plan import WindowCounts, choose_windows, planned_sources
-from mixproof.train.record import STAGE_KINDS, Ancestor, DpoRecord, PostTraining, RpoRecord
+from mixproof.train.record import STAGE_KINDS, Ancestor, DpoRecord, PostTraining, RewardRecord, RpoRecord
 from mixproof.train.request import Draw
 
 
@@ -62,11 +62,42 @@ def check_kinds(spec: Spec, manifest: Manifest) -> None:
                     f"{spec.where('mixtures', mixture)}: stage {stage} does not train on {name}, a source of {kind}; "
                     "set its share to 0"
                 )
+    found = {manifest.sources[name].kind for name in _shared_out(spec, manifest)}
+    if stage == "reward" and len(found) > 1:
+        raise RequestError(
+            f"{spec.where('mixtures')}: stage reward learns from pairs or from rated answers, and the mixtures have "
+            "both; write a spec for each"
+        )
 
 
-def is_scored(stage: str, source: SourceRecord) -> bool:
-    """Whether runs of a stage are scored on the held-out set of a source."""
-    return bool(source.heldout.documents) and (stage == "pretrain" or source.kind in STAGE_KINDS[stage])
+def is_scored(spec: Spec, manifest: Manifest, name: str) -> bool:
+    """Whether the runs of a spec are scored on the held-out set of a source."""
+    source, stage = manifest.sources[name], spec.train.stage
+    if not source.heldout.documents or stage == "pretrain":
+        return bool(source.heldout.documents)
+    if stage == "reward":
+        return source.kind == ("preferences" if has_pairs(spec, manifest) else "ratings")
+    return source.kind in STAGE_KINDS[stage]
+
+
+def has_pairs(spec: Spec, manifest: Manifest) -> bool:
+    """Whether the runs of a spec read pairs of answers."""
+    if spec.train.stage != "reward":
+        return spec.train.stage in ON_PAIRS
+    return all(manifest.sources[name].kind == "preferences" for name in _shared_out(spec, manifest))
+
+
+def _shared_out(spec: Spec, manifest: Manifest) -> list[str]:
+    """Sources with a share in some mixture; those of a rule are all that the stage can train on."""
+    parts = [part for mixture in spec.mixtures.values() for part in (mixture, *mixture.phases)]
+    written = {name for part in parts for name, share in (part.shares or {}).items() if share}
+    by_rule = any(part.rule is not None for part in parts)
+    kinds = STAGE_KINDS[spec.train.stage]
+    return sorted(
+        name
+        for name, source in manifest.sources.items()
+        if source.kind in kinds and (by_rule or name in written) and source.train.documents
+    )
 
 
 class WindowPlans:
@@ -117,6 +148,7 @@ class WindowPlans:
             ancestors=ancestors,
             dpo=_dpo(train.dpo) if train.stage == "dpo" else None,
             rpo=_rpo(train.rpo) if train.stage == "rpo" else None,
+            reward=_reward(spec, self._manifest) if train.stage == "reward" else None,
         )
         return replace(budget, phases=tuple(phases)), plan
 
@@ -129,7 +161,7 @@ class WindowPlans:
                 seed=seed,
                 sequence_length=train.sequence_length,
                 too_long=_too_long(train),
-                pairs=train.stage in ON_PAIRS,
+                pairs=has_pairs(self._spec, self._manifest),
             )
         return self._packed[draw.key, seed]
 
@@ -148,8 +180,8 @@ class WindowPlans:
 
 
 def _too_long(train: Train) -> TooLong:
-    """Pairs cannot be cut."""
-    return "drop" if train.stage in ON_PAIRS else train.windows.too_long
+    """Pairs and rated answers cannot be cut."""
+    return "drop" if train.stage in (*ON_PAIRS, "reward") else train.windows.too_long
 
 
 def _dpo(dpo: Dpo) -> DpoRecord:
@@ -159,6 +191,13 @@ def _dpo(dpo: Dpo) -> DpoRecord:
 
 def _rpo(rpo: Rpo) -> RpoRecord:
     return RpoRecord(beta=exact_string(rpo.beta), eta=exact_string(rpo.eta))
+
+
+def _reward(spec: Spec, manifest: Manifest) -> RewardRecord:
+    if has_pairs(spec, manifest):
+        return RewardRecord(loss="bradley_terry", attributes=())
+    names = {name for source in _shared_out(spec, manifest) for name in manifest.sources[source].attributes}
+    return RewardRecord(loss="regression", attributes=tuple(sorted(names)))
 
 
 def templates_of(manifest: Manifest, sources: list[str]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from mixproof.train.evaluate.evaluate import Scores, evaluate, write_scores
 from mixproof.train.evaluate.heldout_parts import is_lossless, read_heldout
 from mixproof.train.evaluate.implicit_rewards import with_implicit_rewards
 from mixproof.train.evaluate.references import References
+from mixproof.train.evaluate.reward_scores import reward_scores
 from mixproof.train.model.state import TrainingState
 from mixproof.train.ownership import Ownership
 from mixproof.train.proxies import count_parameters, flops_per_token
@@ -67,6 +68,10 @@ def score_heldout(
         decode = None if request.post_training is None else reference.decode
         documents = read_heldout(store, source, heldout, tokenizer.eod_id, supervised_by=decode)
         lossless = lossless and is_lossless(documents, reference.decode, before=tokenizer.around - 1)
+        reward = None if request.post_training is None else request.post_training.reward
+        if reward is not None:
+            scores.append(reward_scores(state.model, documents, reward, eod_id=tokenizer.eod_id, ranks=ranks))
+            continue
         score = evaluate(
             state.model,
             documents,
@@ -215,6 +220,7 @@ def _score(score: Scores, heldout: HeldoutRecord) -> HeldoutScore:
         tokens=score.tokens,
         bytes=score.text_bytes,
         pairs=_pairs(score),
+        attributes=None if score.attributes is None else score.attributes.scores(),
         documents=len(documents.file),
         texts_sha256=heldout.texts.sha256 if heldout.texts is not None else texts,
         datasets_sha256=sha256_of(parts),

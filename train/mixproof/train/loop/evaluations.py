@@ -30,7 +30,7 @@ class Evaluation:
     loss: dict[str, float]
     """Nats per token, including EODs, by held-out set."""
     bits_per_byte: dict[str, float]
-    """By held-out set."""
+    """By held-out set; none for a reward model."""
 
 
 def evaluation_of(samples: int, sequence_length: int, scores: Sequence[Scores]) -> Evaluation:
@@ -39,7 +39,9 @@ def evaluation_of(samples: int, sequence_length: int, scores: Sequence[Scores]) 
         samples=samples,
         tokens=samples * sequence_length,
         loss={score.documents.source: score.loss for score in scores},
-        bits_per_byte={score.documents.source: score.bits_per_byte for score in scores},
+        bits_per_byte={
+            score.documents.source: score.bits_per_byte for score in scores if score.bits_per_byte is not None
+        },
     )
 
 

@@ -118,7 +118,7 @@ class _Run:
         """Train the remaining steps and save the last checkpoint."""
         request, state = self._request, self._state
         plan = step_plan(request, self._ranks)
-        trainer = Trainer(state, self._blend, plan, self._ranks, objective_of(request))
+        trainer = Trainer(state, self._blend, plan, self._ranks, objective_of(request, state.model))
         journal = self._open_journal()
         watch = self._spike_watch()
         last_saved, started = time.monotonic(), time.monotonic()

@@ -81,6 +81,7 @@ class Trainer:
         batches = list(self._micro_batches(first))
         units = torch.stack([self._objective.units(batch) for batch in batches]).sum()
         ranks.sum(units)
+        units = units.where(units != 0, 1)  # a batch of answers that nobody rated has none
         loss_sum = torch.zeros((), dtype=torch.float64, device=ranks.device)
         for batch in batches:
             part = self._objective.loss(self._learner, batch, self._plan, in_bfloat16=self._in_bfloat16)

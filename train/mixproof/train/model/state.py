@@ -19,6 +19,7 @@ from .layer_backend import choose_backend
 from .layer_history import LayerHistory
 from .model import build_model, recompute_layers
 from .optimizer import build_optimizer
+from .reward_head import add_reward_head
 from .schedule import build_scheduler
 
 Dtype = Literal["float32", "bfloat16"]
@@ -52,6 +53,9 @@ def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
         seed=request.seed,
         device=ranks.device,
     )
+    trained = request.post_training
+    if trained is not None and trained.reward is not None:
+        add_reward_head(model, request.shape.hidden, trained.reward.outputs, request.seed)
     if ranks.device.type == "cuda":
         model_parallel_cuda_manual_seed(derive_seed("cuda", request.seed))
     lr, min_lr, weight_decay, beta1, beta2 = (

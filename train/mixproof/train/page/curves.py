@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mixproof.tokenize.page.palette import Look
-from mixproof.train.compare.ranking import Ranking
+from mixproof.train.compare.ranking import Ranking, minimized
 
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, legend_height, names_axis, scatter, short_names
@@ -127,7 +127,7 @@ def heldout_plot(ranking: Ranking, of: dict[str, Look], number: int) -> Plot:
             scatter(
                 "markers",
                 name,
-                [row.heldout[source]["bits_per_byte"] for source in scored],
+                [minimized(row.heldout[source]) for source in scored],
                 [label(source) for source in scored],
                 marker={"color": look.color, "symbol": look.symbol, "size": 11},
                 hovertemplate="%{y}: %{x:.4f}<extra>" + name + "</extra>",

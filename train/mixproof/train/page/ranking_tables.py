@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from mixproof.tokenize.page.palette import Look
 from mixproof.tokenize.page.table import Cell, Column, Table, columns, count, decimal, proof
-from mixproof.train.compare.ranking import Ranking, Row
+from mixproof.train.compare.ranking import Ranking, Row, minimized
+from mixproof.train.record import HeldoutScore
 
 from .evidence import Evidence, RunEvidence
 
@@ -101,11 +102,7 @@ def _run_row(
     scores = []
     for name in sources:
         score = None if run is None else run.record.heldout.get(name)
-        scores.append(
-            Cell("")
-            if run is None or score is None
-            else decimal(score.bits_per_byte, run.anchor, "heldout", name, "bits_per_byte")
-        )
+        scores.append(Cell("") if run is None or score is None else _score(score, run, name))
     return (
         Cell(mixture, mixture),
         Cell(str(seed), seed, None if run is None else proof(run.anchor, "seed")),
@@ -121,11 +118,18 @@ def _mean_of(evidence: Evidence, row: Row, source: str, seeds: str) -> Cell:
     score = row.heldout.get(source)
     if score is None:
         return NOTHING
-    value = score["bits_per_byte"]
+    value = minimized(score)
     run = evidence.run(row.runs[0]) if len(row.runs) == 1 else None
     if run is None:
         return Cell(f"{value:.4f}", value, seeds)
-    return decimal(value, run.anchor, "heldout", source, "bits_per_byte")
+    return _score(run.record.heldout[source], run, source)
+
+
+def _score(score: HeldoutScore, run: RunEvidence, source: str) -> Cell:
+    """What is minimized, linked to the record; a share of wrong pairs is derived, and is linked to the run."""
+    if score.bits_per_byte is None or score.pairs is not None:
+        return Cell(f"{score.minimized:.4f}", score.minimized, run.anchor)
+    return decimal(score.bits_per_byte, run.anchor, "heldout", source, "bits_per_byte")
 
 
 def _margins(row: Row) -> tuple[Cell, Cell, Cell]:

@@ -75,7 +75,7 @@ def _uncertainty(ranking: Ranking) -> list[tuple[str, str]]:
     lead, variance = ranking.lead, ranking.variance
     if lead is None:
         return []
-    difference = ("Lead of the best over the second", f"{lead.difference:.4f} bits per byte")
+    difference = ("Lead of the best over the second", f"{lead.difference:.4f} {ranking.unit}")
     if lead.interval is None:
         return [difference, ("Seeds", "one per mixture: the variation between seeds is unknown; run at least two")]
     comparisons = len(ranking.rows) - 1

@@ -39,9 +39,9 @@ def _alone(ranking: Ranking) -> str:
     lead = ranking.lead
     assert lead is not None
     if lead.interval is None:
-        difference = f"{lead.difference:.4f} bits per byte"
+        difference = f"{lead.difference:.4f} {ranking.unit}"
         return f"No winner: {lead.best} leads {lead.second} by {difference}, with one seed per mixture"
-    by = f"{lead.difference:.4f} ± {lead.interval.total:.4f} bits per byte"
+    by = f"{lead.difference:.4f} ± {lead.interval.total:.4f} {ranking.unit}"
     if lead.unsure:
         return f"No winner: {lead.best} leads {lead.second} by {by}"
     if len(ranking.rows) == 2:

@@ -1,6 +1,7 @@
 """Objectives: what a step minimizes. The loss of a step is a sum over units, divided by the units of the global batch.
 
-The unit is a token in pretraining and supervised fine-tuning, and a pair of answers in preference optimization.
+The unit is a token in pretraining and supervised fine-tuning, a pair of answers in preference optimization and in a
+reward model by Bradley-Terry, and a rated attribute in a reward model by regression.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from megatron.core.models.gpt import GPTModel
 from torch import Tensor
 
 from mixproof.train.model.micro_batch import Batch, StepPlan, micro_batch_loss
+from mixproof.train.model.reward_head import reward_head_of
 from mixproof.train.request import RunRequest
 
 from .preferences import PreferenceObjective
+from .rewards import RewardObjective
 from .step_loss import StepLoss
 
 
@@ -58,12 +61,14 @@ class TokenObjective:
         return self._weights.to(batch["source"].device)[batch["source"]][:, None]
 
 
-def objective_of(request: RunRequest) -> Objective:
-    """Return the objective of a run's stage."""
+def objective_of(request: RunRequest, model: GPTModel) -> Objective:
+    """Return the objective of a run's stage; `model` has the head of a reward model."""
     trained = request.post_training
     if trained is None or trained.stage == "sft":
         weights = request.loss_weights
         if weights is None:
             return TokenObjective()
         return TokenObjective([float(Fraction(weights[source])) for source in sorted(request.draws)])
+    if trained.reward is not None:
+        return RewardObjective(trained.reward, reward_head_of(model))
     return PreferenceObjective(trained)

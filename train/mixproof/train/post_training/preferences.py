@@ -19,7 +19,7 @@ from mixproof.train.model.training_loss import hidden_rows, row_losses, weighted
 from mixproof.train.record import PostTraining
 
 from .preference_loss import preference_losses
-from .segments import Segments, sides
+from .segments import Segments, is_pair, sides
 from .step_loss import StepLoss
 
 
@@ -64,9 +64,3 @@ class PreferenceObjective:
             losses = preference_losses(self._trained, chosen, rejected, ratings) * exists
             (by_ratio,) = torch.autograd.grad(losses.sum(), ratios)
         return losses.detach(), -by_ratio / tokens
-
-
-def is_pair(segments: Segments) -> Tensor:
-    """Return [batch, pairs] 1 where a window has a pair, else 0; float64."""
-    chosen, rejected = sides(segments.supervised)
-    return ((chosen > 0) & (rejected > 0)).double()

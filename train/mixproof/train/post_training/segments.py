@@ -46,3 +46,9 @@ class Segments:
 def sides(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return [batch, pairs] those of chosen and of rejected answers, from [batch, segments] of pairs."""
     return values[:, ::2], values[:, 1::2]
+
+
+def is_pair(segments: Segments) -> Tensor:
+    """Return [batch, pairs] 1 where a window has a pair, else 0; float64."""
+    chosen, rejected = sides(segments.supervised)
+    return ((chosen > 0) & (rejected > 0)).double()

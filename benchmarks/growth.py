@@ -73,7 +73,7 @@ def _measured(function: Callable[..., Any], call: tuple[object, ...]) -> tuple[A
     return function(*call), peak_bytes()
 
 
-def _words_and_eod(texts: Sequence[str]) -> list[int]:
+def _words_and_eod(texts: Sequence[str], marks: Sequence[str] | None = None) -> list[int]:
     return [len(text.split()) + 1 for text in texts]
 
 

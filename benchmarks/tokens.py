@@ -47,7 +47,8 @@ from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.shard_output import ShardOutput
 from mixproof.pipeline.read.shards import DOCUMENTS
 from mixproof.tokenize.dataset.parts import make_datasets
-from mixproof.tokenize.encode import _ShardEncoder, encode_texts
+from mixproof.tokenize.encode import encode_texts
+from mixproof.tokenize.shard_encoder import ShardEncoder
 from mixproof.tokenize.shard_tokens import Texts
 from mixproof.tokenize.tokenizer.tokenizer import store_tokenizer
 
@@ -57,9 +58,9 @@ ACCOUNT = (
     (mixproof.pipeline.read.identify, "_hash_batch"),
     (mixproof.pipeline.read.documents, "write_inputs"),
     (ShardOutput, "save_hashes"),
-    (_ShardEncoder, "_check_texts"),
-    (_ShardEncoder, "_provenance"),
-    (_ShardEncoder, "row"),
+    (ShardEncoder, "check_texts"),
+    (ShardEncoder, "_provenance"),
+    (ShardEncoder, "row"),
     (Attempt, "commit"),
     (mixproof.tokenize.dataset.parts, "assemble_part"),
 )

@@ -61,7 +61,7 @@ def make_spec() -> MakeSpec:
     return make
 
 
-def count_words(texts: Sequence[str]) -> list[int]:
+def count_words(texts: Sequence[str], marks: Sequence[str] | None = None) -> list[int]:
     """Count the words of each text and an EOD; nothing for white space."""
     return [len(text.split()) + 1 if text.split() else 0 for text in texts]
 

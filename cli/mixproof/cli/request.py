@@ -24,8 +24,8 @@ from mixproof.mixtures.split_sources import (
     with_parts,
 )
 from mixproof.pipeline.inputs.files import InputFile, find_files
+from mixproof.pipeline.read.documents import check_sources
 from mixproof.pipeline.read.values import files_of_parts
-from mixproof.pipeline.steps import make_steps
 from mixproof.tokenize.estimate import Estimate, estimate
 from mixproof.tokenize.pointer import find_build
 
@@ -94,8 +94,7 @@ def open_loaded(loaded: LoadedSpec, store: str) -> Request:
         RequestError, SpecError: naming file, line and dotted key.
     """
     spec = loaded.spec
-    for name, source in spec.sources.items():
-        make_steps(source.steps, spec.where("sources", name, "steps"))
+    check_sources(spec)
     initial = spec.train.init_from
     if initial is not None and not Path(initial.checkpoint).exists():
         raise RequestError(f"{spec.where('train', 'init_from')}: {initial.checkpoint}: no such checkpoint")

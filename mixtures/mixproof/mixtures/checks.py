@@ -14,6 +14,7 @@ from .mixture_forms import RESERVED
 from .spec import Spec
 from .values.quantities import exact_string, percent_string
 
+CONVERSATION_FORMATS = "`format: chat`, `preferences` and `ratings`"
 MAX_UNTIL = 10
 """Largest end of a branch, as a multiple of the proxy's tokens: catches 80 when 80% is meant."""
 REMOVE_INHERITED = "set an inherited key to `null` to remove it"
@@ -27,6 +28,7 @@ def find_problems(spec: Spec) -> list[Problem]:
         _source_names,
         _choices,
         _dedup_groups,
+        _conversations,
         _mixtures,
         _recipes,
         _architectures,
@@ -72,6 +74,29 @@ def _splits(spec: Spec) -> Iterator[Problem]:
             if axis.score is not None and not is_number:
                 yield Problem((*path, "score"), f"{axis.column!r} is not a number; write `split_by: {axis.column}`")
         yield from _twice([axis.column for axis in source.axes], ("sources", name, "split_by"))
+
+
+def _conversations(spec: Spec) -> Iterator[Problem]:
+    for name, source in spec.sources.items():
+        path: KeyPath = ("sources", name)
+        if source.kind is None:
+            for key in ("template", "supervise"):
+                if getattr(source, key) is not None:
+                    yield Problem((*path, key), f"applies only to {CONVERSATION_FORMATS}; set `format`, or remove it")
+            continue
+        if "text" in source.model_fields_set:
+            message = "has no effect: records are conversations, whose fields are known by name; remove it"
+            yield Problem((*path, "text"), message)
+        if source.axes:
+            message = "conversations cannot be divided into cells; name a field of the records, or remove it"
+            yield Problem((*path, "split_by"), message)
+        if source.kind != "chat" and source.supervise == "all":
+            message = f"with `format: {source.kind}` only answers are supervised; use `answers` or `last_answer`"
+            yield Problem((*path, "supervise"), message)
+        paragraphs = spec.dedup.paragraphs if spec.dedup is not None else None
+        if paragraphs is not None and (paragraphs.sources is None or name in paragraphs.sources):
+            message = f"would cut lines out of the conversations of {name!r}; list the other sources in `sources`"
+            yield Problem(("dedup", "paragraphs"), message)
 
 
 def _source_names(spec: Spec) -> Iterator[Problem]:

@@ -59,6 +59,7 @@ def _source(spec: Spec, name: str) -> dict[str, Any]:
     by_content = source.format is None or source.format in FORMATS_BY_CONTENT
     return {
         "format": None if by_content else source.format,
+        **({} if source.kind is None else {"template": source.template_text, "supervise": source.supervised}),
         "text": source.text,
         "id": source.id,
         "split_by": [_axis(axis) for axis in source.axes] or source.split_by,

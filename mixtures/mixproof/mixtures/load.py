@@ -16,10 +16,12 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from .blocks.source import JinjaTemplate
 from .checks import find_problems
 from .forms import normalize
 from .key_positions import KeyPath, KeyPositions, Problem, nearest
 from .spec import Spec
+from .values.chat_templates import is_inline_template
 from .values.spec_part import NAME, NAME_RULE
 from .yaml_tree import NO_VALUE, read_tree
 
@@ -71,7 +73,26 @@ def load_spec(path: Path) -> LoadedSpec:
     problems = find_problems(spec)
     if problems:
         raise positions.error(problems)
+    spec = _with_templates(spec, path.parent, problems)
+    if problems:
+        raise positions.error(problems)
     return LoadedSpec(_with_initial_path(spec, path.parent).with_positions(positions), path)
+
+
+def _with_templates(spec: Spec, base: Path, problems: list[Problem]) -> Spec:
+    """Read the chat templates that are files, because a template is part of a build's identity and its path is not."""
+    sources = dict(spec.sources)
+    for name, source in spec.sources.items():
+        if isinstance(source.template, JinjaTemplate) and not is_inline_template(source.template.jinja):
+            try:
+                text = (base / source.template.jinja).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+                message = f"cannot read {source.template.jinja!r}: {reason}; name a file, or write the template here"
+                problems.append(Problem(("sources", name, "template", "jinja"), message))
+                continue
+            sources[name] = source.model_copy(update={"template": JinjaTemplate(jinja=text)})
+    return spec if sources == spec.sources else spec.model_copy(update={"sources": sources})
 
 
 def _with_initial_path(spec: Spec, base: Path) -> Spec:

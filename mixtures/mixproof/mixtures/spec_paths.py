@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .key_positions import KeyPath
+from .values.chat_templates import is_inline_template
 
 PATTERN_KEYS = (
     ("sources", "*", "files"),
@@ -23,6 +24,7 @@ PATTERN_KEYS = (
 )
 """Keys that hold paths with glob characters; `*` stands for every name or list item."""
 FILE_KEYS = (
+    ("sources", "*", "template", "jinja"),
     ("heldout", "from"),
     ("tokenizer", "sentencepiece"),
     ("tokenizer", "huggingface"),
@@ -73,6 +75,8 @@ class HomeError(ValueError):
 
 
 def _expand(text: str, path: KeyPath) -> str:
+    if is_inline_template(text):
+        return text
     start, local = _last_link(text)
     if not local.startswith("~"):
         return text
@@ -84,7 +88,7 @@ def _expand(text: str, path: KeyPath) -> str:
 
 def _move(text: str, folder: Path, *, is_pattern: bool) -> str:
     start, local = _last_link(text)
-    if not local or "://" in local or local.startswith("/"):
+    if not local or "://" in local or local.startswith("/") or is_inline_template(text):
         return text
     if is_pattern and glob.has_magic(local):
         return start + (Path(glob.escape(str(folder))) / local).as_posix()

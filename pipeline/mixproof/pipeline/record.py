@@ -28,14 +28,26 @@ PASSED_OVER = frozenset(
 class Raw:
     """A record with a text. The reader gives it as a string or as UTF-8; the other form is made on first use."""
 
-    __slots__ = ("_data", "_text", "fields", "id", "record")
+    __slots__ = ("_data", "_text", "fields", "id", "marks", "prompt_hash", "record")
 
-    def __init__(self, record: int, id: str | None, text: str | bytes, fields: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        record: int,
+        id: str | None,
+        text: str | bytes,
+        fields: dict[str, Any] | None = None,
+        marks: bytes | None = None,
+        prompt_hash: bytes | None = None,
+    ) -> None:
         self.record = record
         """Index in the shard, from 0."""
         self.id = id
         self.fields = fields
         """The record's other fields, if a step uses them."""
+        self.marks = marks
+        """Of a rendered conversation: its marks as JSON (`chat/marks.py`)."""
+        self.prompt_hash = prompt_hash
+        """Of a rendered conversation: xxh3_128 of its rendered prompt."""
         self._text: str | None = None if isinstance(text, bytes) else text
         self._data: bytes | None = text if isinstance(text, bytes) else None
 
@@ -59,7 +71,7 @@ class Raw:
         """Whether index, id, text and fields are equal."""
         if not isinstance(other, Raw):
             return NotImplemented
-        mine, others = ((one.record, one.id, one.data, one.fields) for one in (self, other))
+        mine, others = ((one.record, one.id, one.data, one.fields, one.marks) for one in (self, other))
         return mine == others
 
     __hash__ = None  # type: ignore[assignment]  # fields are a dict

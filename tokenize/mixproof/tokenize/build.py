@@ -324,6 +324,8 @@ def _texts(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[Texts
             shard.first_record,
             source.name,
             shard.text_bytes,
+            source.kind,
+            source.attributes,
         )
         for shard, bitmap in zip(source.shards, keep, strict=True)
     ]
@@ -335,7 +337,17 @@ def _encode(job: _Job, documents: _Documents, part_bytes: int) -> dict[str, tupl
     for name, source in documents.sources.items():
         heldout = documents.heldout[name]
         splits.append((name, "train", _texts(source, documents.train[name])))
-        splits.append((name, "heldout", [Texts(heldout.path, heldout.sha256, None, "", 0, name)]))
+        texts = Texts(
+            heldout.path,
+            heldout.sha256,
+            None,
+            "",
+            0,
+            name,
+            kind=source.kind,
+            attributes=source.attributes,
+        )
+        splits.append((name, "heldout", [texts]))
     tokenizer, store, cluster = documents.tokenizer, job.store, job.cluster
     with job.clock.time("encode"):
         shards = [shard for _, _, texts in splits for shard in texts]

@@ -23,6 +23,7 @@ from mixproof.ledger.manifest import (
     HeldoutTexts,
     Manifest,
     MatrixRow,
+    SourceKind,
     SourceRecord,
     SplitRecord,
     TokenizerRecord,
@@ -51,21 +52,33 @@ class Side:
         empty = StageRow(stage=LEDGER_STAGE, documents_in=0, documents_out=0, bytes_in=0, bytes_out=0)
         return sum_rows([empty, *(shard.row for shard in self.shards)])
 
-    def record(self, source: str) -> SplitRecord:
-        """The counts and parts of this side.
+    def record(self, source: str, kind: SourceKind | None = None) -> SplitRecord:
+        """The counts and parts of this side of a source.
 
         Raises:
             AccountError: E5, when the parts do not contain what was encoded.
         """
         row, tokens = self.row, sum(part.tokens for part in self.datasets)
         documents = sum(part.documents for part in self.datasets)
-        if documents != row.documents_out:
-            raise AccountError(
-                "E5", f"{row.documents_out} documents", f"{documents} EODs", source=source, stage=LEDGER_STAGE
-            )
+        expected = row.documents_out * (2 if kind == "preferences" else 1)
+        if documents != expected:
+            raise AccountError("E5", f"{expected} documents", f"{documents} EODs", source=source, stage=LEDGER_STAGE)
         return SplitRecord(
-            documents=documents, tokens=tokens, eod_tokens=documents, bytes=row.bytes_out, datasets=self.datasets
+            documents=documents,
+            tokens=tokens,
+            eod_tokens=documents,
+            bytes=row.bytes_out,
+            datasets=self.datasets,
+            supervised_tokens=None if kind is None else self._supervised_tokens(source),
         )
+
+    def _supervised_tokens(self, source: str) -> int:
+        encoded = sum(shard.supervised_tokens or 0 for shard in self.shards)
+        found = sum(part.supervised_tokens or 0 for part in self.datasets)
+        if encoded != found:
+            expected = f"{encoded} supervised tokens"
+            raise AccountError("E5", expected, f"{found} in the masks", source=source, stage=LEDGER_STAGE)
+        return found
 
 
 def state_source(
@@ -100,14 +113,16 @@ def state_source(
         raise RequestError(f"sources.{name}: no document is left to train on; {_losses(ledger)}")
     return SourceRecord(
         inputs=documents.inputs,
-        train=train.record(name),
+        train=train.record(name, documents.kind),
         heldout=HeldoutRecord(
-            **heldout.record(name).model_dump(),
+            **heldout.record(name, documents.kind).model_dump(),
             texts=HeldoutTexts(path=texts.path, sha256=texts.sha256),
             imported_from=texts.imported_from,
         ),
         ledger=ledger,
         cuts=cuts,
+        kind=documents.kind,
+        attributes=documents.attributes,
     )
 
 

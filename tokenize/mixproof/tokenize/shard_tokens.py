@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixproof.ledger.account import StageRow
+from mixproof.ledger.manifest import SourceKind
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.columns import array_of, flags
@@ -19,6 +20,8 @@ STAGE = "tokens"
 LEDGER_STAGE = "encode"
 """The stage's name in the ledger, in errors and in circumstances."""
 TOKENS = "tokens.bin"
+MASK = "tokens.mask"
+"""Of conversations: a uint8 per token, 1 where it is supervised."""
 PROVENANCE = "provenance.parquet"
 BATCH_BYTES = 4_000_000
 """UTF-8 bytes per batch of texts; a longer text is a batch of its own."""
@@ -40,6 +43,10 @@ class Texts:
     source: str
     text_bytes: int = 0
     """UTF-8 bytes of all rows, for progress; 0 if it is not known."""
+    kind: SourceKind | None = None
+    """What the texts are if they are rendered conversations, with the columns `marks` and `prompt_xxh128`."""
+    attributes: tuple[str, ...] = ()
+    """Names of the attributes of all answers of a `ratings` source, sorted."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +57,15 @@ class EncodedShard:
     folder: str
     """`tokens/<key>`, relative to the store."""
     documents: int
+    """Documents of the dataset; a pair of answers is two."""
     tokens: int
     """EODs included."""
     row: StageRow
     engine: str
     rechecked: int
     """Number of documents that the reference encoded too, with equal ids."""
+    supervised_tokens: int | None = None
+    """Of conversations; None for plain documents."""
 
 
 def read_kept(store: Store, texts: Texts, columns: list[str] | None = None) -> Iterator[pa.Table]:

@@ -106,7 +106,12 @@ def build_json(result: BuildResult, cluster: Cluster, store: Store) -> dict[str,
     manifest = result.manifest
     sides = {
         name: {
-            side: {"documents": split.documents, "tokens": split.tokens, "bytes": split.bytes}
+            side: {
+                "documents": split.documents,
+                "tokens": split.tokens,
+                **({} if split.supervised_tokens is None else {"supervised_tokens": split.supervised_tokens}),
+                "bytes": split.bytes,
+            }
             for side, split in (("train", source.train), ("heldout", source.heldout))
         }
         for name, source in manifest.sources.items()

@@ -29,11 +29,10 @@ from mixproof.pipeline.labels.distribution import Distribution, distributions
 from mixproof.pipeline.labels.label_shards import label_sources
 from mixproof.pipeline.labels.labeler import Labeler, columns_of
 from mixproof.pipeline.labels.of_spec import check_fields, labelers_of
-from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.documents import SourceDocuments, check_sources
 from mixproof.pipeline.read.trial import Sample, StepTrial, read_on_trial, tried_steps
 from mixproof.pipeline.read.values import split_by_columns
 from mixproof.pipeline.record import PASSED_OVER
-from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.deciding import option_of
 
 SHOWN_CHARS = 300
@@ -54,8 +53,7 @@ def inspect(
     """Show what the steps of SPEC would drop, with samples, and the values of its labels. Writes to no store."""
     rate = _rate(sample)
     loaded = load_spec(spec)
-    for name, source in loaded.spec.sources.items():
-        make_steps(source.steps, loaded.spec.where("sources", name, "steps"))
+    check_sources(loaded.spec)
     files = find_files(loaded.spec, loaded.base)
     labelers = labelers_of(loaded.spec, loaded.base)
     with (

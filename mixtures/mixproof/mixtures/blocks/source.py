@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Discriminator, Field, StrictBool, Tag, field_serializer
 
+from mixproof.mixtures.values.chat_templates import SHIPPED, TemplateName
 from mixproof.mixtures.values.quantities import ByteCount, Share, exact_string
 from mixproof.mixtures.values.spec_part import SpecPart
 from mixproof.mixtures.values.whole_numbers import ExpansionRatio
@@ -34,6 +35,17 @@ SplitBy = Annotated[
     Annotated[tuple[SplitAxis, ...], Tag("cells"), Field(min_length=1)] | Annotated[str, Tag("column")],
     Discriminator(lambda value: "cells" if isinstance(value, list | tuple) else "column"),
 ]
+Conversations = Literal["chat", "preferences", "ratings"]
+"""Formats whose records are conversations, not texts."""
+CONVERSATIONS: frozenset[str] = frozenset(get_args(Conversations))
+Supervise = Literal["answers", "last_answer", "all"]
+
+
+class JinjaTemplate(SpecPart):
+    """A custom chat template, in the form that transformers reads."""
+
+    jinja: str
+    """The template, or the path of a file that holds it. `{% generation %}` marks what is supervised."""
 
 
 class Source(SpecPart):
@@ -45,8 +57,20 @@ class Source(SpecPart):
     """Instead of `files`: prefix of an existing `.bin/.idx` pair, or a glob of prefixes."""
     tokenizer_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the tokenizer that produced the `megatron` tokens; a different `tokenizer` is an error."""
-    format: Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code"] | None = None
-    """File format. Default: from the file name."""
+    format: Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code"] | Conversations | None = None
+    """File format. Default: from the file name. `chat`, `preferences` and `ratings` are JSON lines, Parquet or Arrow
+    (by the file name) whose records are conversations, pairs of answers, and rated answers."""
+    template: (
+        Annotated[
+            Annotated[TemplateName, Tag("word")] | Annotated[JinjaTemplate, Tag("map")],
+            Discriminator(lambda value: "map" if isinstance(value, dict | JinjaTemplate) else "word"),
+        ]
+        | None
+    ) = None
+    """How a conversation becomes one text: `plain`, `chatml` or `{jinja: FILE}`. Default: `plain`."""
+    supervise: Supervise | None = None
+    """Which tokens of a conversation a model is trained to predict. Default: `answers`. Of a pair and of a rated
+    answer, only the answer can be supervised."""
     text: str = "text"
     """Field that holds the text."""
     id: str = "id"
@@ -70,6 +94,21 @@ class Source(SpecPart):
     def axes(self) -> tuple[SplitAxis, ...]:
         """By what documents are divided into cells after deduplication; empty: they are not."""
         return self.split_by if isinstance(self.split_by, tuple) else ()
+
+    @property
+    def kind(self) -> Conversations | None:
+        """What the records are if they are conversations; None for plain documents."""
+        return cast("Conversations", self.format) if self.format in CONVERSATIONS else None
+
+    @property
+    def supervised(self) -> Supervise:
+        """What is supervised in a source of conversations."""
+        return self.supervise or "answers"
+
+    @property
+    def template_text(self) -> str:
+        """The Jinja template of a source of conversations."""
+        return self.template.jinja if isinstance(self.template, JinjaTemplate) else SHIPPED[self.template or "plain"]
 
 
 class OnBadRecord(SpecPart):

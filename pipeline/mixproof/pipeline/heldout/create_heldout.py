@@ -7,6 +7,9 @@ them (with `decontaminate: false` they stay). A text without tokens cannot be ev
 
 The set is a Parquet file (`heldout_set.py`); what remains for training is a bitmap per shard, under `split/<key>/`.
 
+Conversations, pairs and rated answers are held out by prompt, in the order of the prompts' hashes: all of a source that
+share a prompt are on one side.
+
 A build that trains its own tokenizer cannot count tokens before it has one, and the tokenizer must not see held-out
 texts. So documents are reserved first (`reserve.py`), and the set is chosen among these once tokens can be counted.
 """
@@ -14,8 +17,9 @@ texts. So documents are reserved first (`reserve.py`), and the set is chosen amo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +30,17 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.pipeline.cluster.stage import make_missing
 from mixproof.pipeline.columns import column_of, numbers
-from mixproof.pipeline.read.by_hash import fetch_texts, hex_of, in_hash_order, up_to
+from mixproof.pipeline.read.by_hash import (
+    CONVERSATION_SCHEMA,
+    ROWS_SCHEMA,
+    fetch_texts,
+    hex_of,
+    in_hash_order,
+    up_to,
+)
 from mixproof.pipeline.read.selection import Selection
 
-from .heldout_set import TEXTS_SCHEMA, Heldout, read_set, write_set
+from .heldout_set import CONVERSATIONS_SCHEMA, TEXTS_SCHEMA, Heldout, read_set, write_set
 from .heldout_target import HeldoutTarget
 from .reserve import Reserve
 from .split import SPLIT, identity, read_without, write_without
@@ -40,8 +51,13 @@ TOKENIZED_AT_A_TIME = 64
 
 log = logging.getLogger(__name__)
 
-CountTokens = Callable[[Sequence[str]], Sequence[int]]
-"""Counts the tokens of each text, EOD included; 0 for a text without tokens of its own."""
+
+class CountTokens(Protocol):
+    """Counts tokens."""
+
+    def __call__(self, texts: Sequence[str], marks: Sequence[str] | None = None) -> Sequence[int]:
+        """Tokens of each text, EOD included, 0 for a text without tokens of its own. Conversations have `marks`."""
+        ...
 
 
 def create_heldout(
@@ -63,10 +79,11 @@ def create_heldout(
     for name, source in selection.sources.items():
         last_hash = None if reserve is None else reserve.last_hash[name]
         keep = selection.keep[name]
+        size = {"tokens": requested.tokens, "min_documents": requested.min_documents}
         key = stage_key(
             SPLIT,
             VERSION,
-            {"source": name, "tokens": requested.tokens, "min_documents": requested.min_documents},
+            {"source": name, **size, **({} if source.kind is None else {"by": "prompts"})},
             {"shards": identity(source, keep), "tokenizer": tokenizer_sha256, "reserve": last_hash},
         )
         target = HeldoutTarget(selection.spec.where("sources", name), requested, selection.last_rows[name], last_hash)
@@ -82,15 +99,24 @@ def _make_split(selection: Selection, name: str, key: str, count_tokens: CountTo
 
     def make() -> Receipt:
         documents, rows = _choose(selection, name, count_tokens, target)
-        hashes = column_of([hex_of(document) for document in documents], pa.string())
-        columns = [*(rows[each] for each in ("file", "record", "id", "text")), hashes, numbers(documents["bytes"])]
-        path, sha256 = write_set(store, name, pa.table(columns, schema=TEXTS_SCHEMA))
+        path, sha256 = write_set(store, name, _table(documents, rows, selection.sources[name].kind is not None))
         log.info("%s: held out %d documents of source %s, %d tokens", SPLIT, target.documents, name, target.tokens)
         with store.attempt(SPLIT, key) as attempt:
             kept = write_without(attempt, store, selection.sources[name], selection.keep[name], documents)
             return attempt.commit(facts={"path": path, "sha256": sha256, "kept": kept})
 
     return make_missing(store, SPLIT, key, make, selection.cluster, is_complete=lambda found: _has_set(store, found))
+
+
+def _table(documents: NDArray[Any], rows: pa.Table, are_conversations: bool) -> pa.Table:
+    """The rows of a set; `documents` have the hashes by which they were chosen."""
+    hashes = column_of([hex_of(document) for document in documents], pa.string())
+    columns = [rows[each] for each in ("file", "record", "id", "text")]
+    if not are_conversations:
+        return pa.table([*columns, hashes, numbers(documents["bytes"])], schema=TEXTS_SCHEMA)
+    texts = column_of([digest.hex() for digest in rows["text_xxh128"].to_pylist()], pa.string())
+    columns += [texts, numbers(documents["bytes"]), rows["marks"], hashes]
+    return pa.table(columns, schema=CONVERSATIONS_SCHEMA)
 
 
 def _has_set(store: Store, split: Receipt) -> bool:
@@ -107,8 +133,10 @@ def _choose(
     chosen, tables = [], []
     for found in in_hash_order(source, selection.keep[name], store, cluster, expected=target.expected_share):
         candidates = found if target.last_hash is None else up_to(found, target.last_hash)
-        rows = fetch_texts(source.shards, candidates, store, cluster)
-        taken = _take(candidates, rows["text"], count_tokens, target)
+        schema = ROWS_SCHEMA if source.kind is None else CONVERSATION_SCHEMA
+        rows = fetch_texts(source.shards, candidates, store, cluster, schema)
+        take = _take if source.kind is None else _take_prompts
+        taken = take(candidates, rows, count_tokens, target)
         chosen.append(candidates[taken])
         tables.append(rows.take(numbers(taken)))
         if target.is_reached or len(candidates) < len(found):
@@ -121,19 +149,34 @@ def _choose(
 
 
 def _take(
-    documents: NDArray[Any],
-    texts: Any,  # noqa: ANN401 - pyarrow ships no types
-    count_tokens: CountTokens,
-    target: HeldoutTarget,
+    documents: NDArray[Any], rows: pa.Table, count_tokens: CountTokens, target: HeldoutTarget
 ) -> NDArray[np.int64]:
     """Return the indices of the documents to take, from the first on, until the target is reached."""
     taken: list[int] = []
     for first in range(0, len(documents), TOKENIZED_AT_A_TIME):
-        batch = texts.slice(first, TOKENIZED_AT_A_TIME).to_pylist()
+        batch = rows["text"].slice(first, TOKENIZED_AT_A_TIME).to_pylist()
         for index, tokens in enumerate(count_tokens(batch), first):
             if tokens > 0:
                 taken.append(index)
                 target.add(int(tokens), int(documents["bytes"][index]))
                 if target.is_reached:
                     return np.array(taken, dtype=np.int64)
+    return np.array(taken, dtype=np.int64)
+
+
+def _take_prompts(
+    documents: NDArray[Any], rows: pa.Table, count_tokens: CountTokens, target: HeldoutTarget
+) -> NDArray[np.int64]:
+    """Return the indices of the conversations to take: all of each prompt, from the first prompt on."""
+    taken: list[int] = []
+    changes = np.flatnonzero(np.any([np.diff(documents[name].astype(np.uint64)) for name in ("high", "low")], axis=0))
+    bounds = [0, *(changes + 1).tolist(), len(documents)]
+    for first, end in pairwise(bounds if len(documents) else []):
+        batch = rows.slice(first, end - first)
+        counts = count_tokens(batch["text"].to_pylist(), batch["marks"].to_pylist())
+        for index, tokens in enumerate(counts, first):
+            taken.append(index)
+            target.add(int(tokens), int(documents["bytes"][index]))
+        if target.is_reached:
+            break
     return np.array(taken, dtype=np.int64)

@@ -1,7 +1,8 @@
 """Decontamination: drop training documents that overlap with held-out or evaluation texts.
 
 A training document is dropped when it contains at least `overlap` of the word n-grams of such a text, or the text
-contains as much of the document (`overlap.py`), or both are the same byte for byte. Every source is checked against the
+contains as much of the document (`overlap.py`), or both are the same byte for byte, or, of conversations, if both
+answer the same prompt. Every source is checked against the
 held-out texts of all sources. One task indexes the texts; then a task per shard writes a bitmap and a list of the
 dropped documents with the texts that they matched. Held-out documents are not training documents: they pass through the
 ledger row unchanged.
@@ -33,7 +34,7 @@ from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 
 from .evaluation import EvaluationFile
-from .heldout_set import Heldout
+from .heldout_set import PROMPT_HASH, Heldout
 from .overlap import Match, OverlapIndex, find_overlaps
 from .overlap_index import INDEX, IndexedTexts, index_key, load_index, make_index
 
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 DECONTAMINATE = "decontaminate"
 VERSION = 1
 HELDOUT_OVERLAP = "heldout_overlap"
+HELDOUT_PROMPT = "heldout_prompt"
 EVALUATION_OVERLAP = "evaluation_overlap"
 DROPPED = "dropped.parquet"
 BATCH_BYTES = 1 << 20
@@ -142,9 +144,9 @@ def decontaminate_shard(
         candidates = np.flatnonzero(kept[batch.first : batch.first + len(batch.texts)])
         size += int(batch.sizes[candidates].sum())
         matches = _matches(index, texts, batch, candidates, Fraction(overlap))
-        for row, match in sorted(matches.items()):
+        for row, (match, reason) in sorted(matches.items()):
             kept[batch.first + row] = False
-            rows.append(_dropped_row(batch, row, match, index, texts))
+            rows.append(_dropped_row(batch, row, match, reason, texts))
     with store.attempt(DECONTAMINATE, key) as attempt:
         if rows:
             save_bitmap(attempt.path("keep.npy"), kept)
@@ -199,18 +201,26 @@ def _matches(
     batch: _Batch,
     candidates: NDArray[np.int64],
     overlap: Fraction,
-) -> dict[int, Match]:
-    """Find the documents to drop among the rows `candidates` of a batch, by their row in the batch."""
-    found = find_overlaps(index, [batch.texts[row] for row in candidates], overlap)
-    matches = {int(candidates[number]): match for number, match in found.items()}
+) -> dict[int, tuple[Match, str]]:
+    """Find the documents to drop among the rows `candidates` of a batch, with the reason, by their row in the batch."""
+    overlaps = find_overlaps(index, [batch.texts[row] for row in candidates], overlap)
+    matches = {int(candidates[number]): match for number, match in overlaps.items()}
     for row in candidates.tolist():
         same = texts.by_hash.get(batch.columns["text_xxh128"][row].hex())
         if same is not None and row not in matches:  # the same text, which has no words
             matches[row] = Match(same, 0, 0, 0)
-    return matches
+    found = {
+        row: (match, HELDOUT_OVERLAP if match.text < index.protected else EVALUATION_OVERLAP)
+        for row, match in matches.items()
+    }
+    for row in candidates.tolist() if texts.by_prompt and PROMPT_HASH in batch.columns else ():
+        held_out = texts.by_prompt.get(batch.columns[PROMPT_HASH][row].hex())
+        if held_out is not None:
+            found[row] = (Match(held_out, 0, 0, 0), HELDOUT_PROMPT)
+    return found
 
 
-def _dropped_row(batch: _Batch, number: int, match: Match, index: OverlapIndex, texts: IndexedTexts) -> dict[str, Any]:
+def _dropped_row(batch: _Batch, number: int, match: Match, reason: str, texts: IndexedTexts) -> dict[str, Any]:
     row = {name: column[number] for name, column in batch.columns.items()}
     return {
         "record": row["record"],
@@ -220,7 +230,7 @@ def _dropped_row(batch: _Batch, number: int, match: Match, index: OverlapIndex, 
         "text_bytes": row["text_bytes"],
         "start": row["text"][:SHOWN_CHARS],
         "ngrams": match.document_grams,
-        "reason": HELDOUT_OVERLAP if match.text < index.protected else EVALUATION_OVERLAP,
+        "reason": reason,
         "shared_ngrams": match.shared,
         "match_ngrams": match.text_grams,
         **texts.describe(match.text),

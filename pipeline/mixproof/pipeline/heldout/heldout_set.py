@@ -24,6 +24,7 @@ HELDOUT = "heldout"
 VERSION = 2
 ROW_GROUP_ROWS = 1024
 
+PROMPT_HASH = "prompt_xxh128"
 TEXTS_SCHEMA = pa.schema(
     [
         pa.field("file", pa.string()),
@@ -34,6 +35,10 @@ TEXTS_SCHEMA = pa.schema(
         pa.field("text_bytes", pa.int64()),
     ]
 )
+CONVERSATIONS_SCHEMA = pa.schema(
+    [*TEXTS_SCHEMA, pa.field("marks", pa.large_string()), pa.field(PROMPT_HASH, pa.string())]
+)
+"""Of a set of conversations, which are in the order of their prompts' hashes."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class HeldoutSet:
     """`text_xxh128` of each text in the order of the set, 32 hex digits each, ascending."""
     imported_from: str | None = None
     """Id of the build that the set was imported from; then its texts are not documents of this source (E4)."""
+
+    is_marked: bool = False
+    """Whether the texts are rendered conversations, with marks and the hashes of their prompts."""
 
     @property
     def taken(self) -> Count:
@@ -72,6 +80,7 @@ class Heldout:
 def read_set(store: Store, source: str, path: str, sha256: str, imported_from: str | None = None) -> HeldoutSet:
     """Read the set whose texts are at `path` in the store."""
     columns = read_whole(store.path(path), ["text_xxh128", "text_bytes"])
+    is_marked = PROMPT_HASH in pq.read_schema(store.path(path)).names
     return HeldoutSet(
         source=source,
         path=path,
@@ -80,6 +89,7 @@ def read_set(store: Store, source: str, path: str, sha256: str, imported_from: s
         text_bytes=int(array_of(columns["text_bytes"]).sum()),
         hashes=tuple(columns["text_xxh128"].to_pylist()),
         imported_from=imported_from,
+        is_marked=is_marked,
     )
 
 
@@ -110,6 +120,6 @@ def write_set(store: Store, source: str, texts: pa.Table, copy_of: Path | None =
 
 def _key(source: str, texts: pa.Table) -> str:
     """Make the key of a set from all of its rows, with each text by its hash."""
-    columns = ("file", "record", "id", "text_xxh128", "text_bytes")
+    columns = [name for name in texts.schema.names if name != "text"]
     rows = [list(row) for row in zip(*(texts[name].to_pylist() for name in columns), strict=True)]
     return stage_key(HELDOUT, VERSION, {"source": source}, rows)

@@ -16,14 +16,14 @@ from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.location import locate
-from mixproof.ledger.manifest import MANIFEST, HeldoutTexts, Manifest, read_manifest_once, store_of
+from mixproof.ledger.manifest import MANIFEST, HeldoutTexts, Manifest, SourceKind, read_manifest_once, store_of
 from mixproof.ledger.objects import is_remote
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.columns import read_whole
 from mixproof.pipeline.read.selection import Selection
 
-from .heldout_set import TEXTS_SCHEMA, Heldout, HeldoutSet, read_set, write_set
+from .heldout_set import CONVERSATIONS_SCHEMA, TEXTS_SCHEMA, Heldout, HeldoutSet, read_set, write_set
 
 
 def import_heldout(selection: Selection, base: Path) -> Heldout:
@@ -47,7 +47,19 @@ def import_heldout(selection: Selection, base: Path) -> Heldout:
     texts = {}
     for name in selection.sources:
         found = _texts_of(manifest, name, path, where)
-        texts[name] = _import(name, found, origin, selection.store, manifest.build, where)
+        kind, imported = selection.sources[name].kind, manifest.sources[name].kind
+        if kind != imported:
+            raise RequestError(
+                f"{where}: {name!r} is {kind or 'plain documents'} here and {imported or 'plain documents'} in {path}; "
+                "import the held-out set of a source of the same format"
+            )
+        source = spec.sources[name]
+        if kind is not None and manifest.spec["sources"][name]["template"] != source.template_text:
+            raise RequestError(
+                f"{where}: the held-out conversations of {name!r} in {path} were rendered with another template; use "
+                "that template, or create held-out sets"
+            )
+        texts[name] = _import(name, kind, found, origin, selection.store, manifest.build, where)
     return Heldout(texts, {name: selection.keep[name] for name in selection.sources})
 
 
@@ -102,7 +114,9 @@ def _texts_of(manifest: Manifest, name: str, path: Path, where: str) -> HeldoutT
     return found
 
 
-def _import(name: str, texts: HeldoutTexts, origin: Store, store: Store, build: str, where: str) -> HeldoutSet:
+def _import(
+    name: str, kind: SourceKind | None, texts: HeldoutTexts, origin: Store, store: Store, build: str, where: str
+) -> HeldoutSet:
     path = origin.path(texts.path)
     if not path.is_file():
         raise RequestError(f"{where}: {path}, the held-out texts of source {name!r}, is missing")
@@ -111,8 +125,9 @@ def _import(name: str, texts: HeldoutTexts, origin: Store, store: Store, build: 
     if found != texts.sha256:
         raise DamagedFileError(str(path), "SHA-256 of its rows", f"{texts.sha256} in the manifest, {found} on disk")
     table = read_whole(path)
-    if not table.schema.equals(TEXTS_SCHEMA):
-        raise DamagedFileError(str(path), "schema", f"expected the columns {', '.join(TEXTS_SCHEMA.names)}")
+    schema = TEXTS_SCHEMA if kind is None else CONVERSATIONS_SCHEMA
+    if not table.schema.equals(schema):
+        raise DamagedFileError(str(path), "schema", f"expected the columns {', '.join(schema.names)}")
     _check_texts(path, table)
     copy, sha256 = write_set(store, name, table, copy_of=path)
     return read_set(store, name, copy, sha256, imported_from=build)

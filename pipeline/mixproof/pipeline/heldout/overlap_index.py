@@ -7,7 +7,7 @@ on disk; the processes of a machine share its pages.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ from mixproof.pipeline.readers.unchanged import verified
 from mixproof.pipeline.words.ngrams import Ragged
 
 from .evaluation import EvaluationFile, read_evaluation_file
-from .heldout_set import HeldoutSet
+from .heldout_set import PROMPT_HASH, HeldoutSet
 from .overlap import OverlapIndex, Postings, build_index
 
 INDEX = "overlap_index"
 VERSION = 3
 TEXTS = "texts.parquet"
+PROMPTS = "prompts.parquet"
+"""Of held-out conversations: the hash of each prompt, and the number of its text. Absent if there are none."""
 SHOWN_CHARS = 200
 
 TEXTS_SCHEMA = pa.schema(
@@ -41,6 +43,7 @@ TEXTS_SCHEMA = pa.schema(
         pa.field("match_start", pa.string()),
     ]
 )
+PROMPTS_SCHEMA = pa.schema([pa.field(PROMPT_HASH, pa.string()), pa.field("text", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class IndexedTexts:
     rows: list[dict[str, Any]]
     by_hash: dict[str, int]
     """The first text with each hash (32 hex digits)."""
+    by_prompt: dict[str, int] = field(default_factory=dict)
+    """The first held-out conversation with each hash of a prompt (32 hex digits)."""
 
     def describe(self, text: int) -> dict[str, Any]:
         """Return the columns `match*` of a document that was dropped because of a text."""
@@ -72,9 +77,13 @@ def make_index(
     """Index the texts of held-out sets and evaluation files."""
     texts: list[str] = []
     rows: list[tuple[str, int]] = []
+    prompts: list[tuple[str, int]] = []
     summaries: list[dict[str, object]] = []
     for each in sets:
-        table = read_whole(store.path(each.path), ["record", "text"])
+        columns = ["record", "text", *([PROMPT_HASH] if each.is_marked else [])]
+        table = read_whole(store.path(each.path), columns)
+        if each.is_marked:
+            prompts += zip(table[PROMPT_HASH].to_pylist(), range(len(texts), len(texts) + table.num_rows), strict=True)
         texts += table["text"].to_pylist()
         rows += [(f"heldout/{each.source}", record) for record in table["record"].to_pylist()]
     protected = len(texts)
@@ -91,6 +100,8 @@ def make_index(
     with store.attempt(INDEX, key) as attempt:
         save_index(index, attempt.path("."))
         pq.write_table(table_of(described, TEXTS_SCHEMA), attempt.path(TEXTS), compression="zstd")
+        if prompts:
+            pq.write_table(table_of(prompts, PROMPTS_SCHEMA), attempt.path(PROMPTS), compression="zstd")
         attempt.commit(facts={"ngram": ngram, "protected": protected, "evaluation": summaries})
 
 
@@ -130,7 +141,11 @@ def _load(store_url: str, key: str) -> tuple[OverlapIndex, IndexedTexts]:
     by_hash: dict[str, int] = {}
     for number, row in enumerate(rows):
         by_hash.setdefault(row["match_xxh128"], number)
-    return index, IndexedTexts(rows, by_hash)
+    by_prompt: dict[str, int] = {}
+    if (folder / PROMPTS).is_file():
+        for row in read_whole(folder / PROMPTS).to_pylist():
+            by_prompt.setdefault(row[PROMPT_HASH], row["text"])
+    return index, IndexedTexts(rows, by_hash, by_prompt)
 
 
 def load_index(store: Store, key: str) -> tuple[OverlapIndex, IndexedTexts]:

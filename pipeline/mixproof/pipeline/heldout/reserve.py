@@ -21,7 +21,7 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.stage import make_missing
-from mixproof.pipeline.read.by_hash import hex_of, in_hash_order, rows_up_to
+from mixproof.pipeline.read.by_hash import hex_of, in_hash_order, rows_up_to, up_to
 from mixproof.pipeline.read.documents import SourceDocuments
 from mixproof.pipeline.read.selection import Selection
 
@@ -90,6 +90,7 @@ def _last_reserved(selection: Selection, name: str, requested: HeldoutCreate) ->
         sums = size + np.cumsum(found["bytes"])
         end = max(int(np.searchsorted(sums, min_bytes)) + 1, min_documents - documents)
         if end <= len(found):
+            end = len(up_to(found, hex_of(found[end - 1])))  # conversations that share the last prompt
             if documents + end == before.documents_out:
                 break
             return hex_of(found[end - 1])
@@ -110,4 +111,6 @@ def _write(selection: Selection, name: str, key: str, last_hash: str) -> Receipt
 
 
 def _reserved_rows(store: Store, source: SourceDocuments, last_hash: str) -> NDArray[Any]:
-    return np.concatenate([rows_up_to(store, shard, index, last_hash) for index, shard in enumerate(source.shards)])
+    return np.concatenate(
+        [rows_up_to(store, shard, index, last_hash, source.hashes) for index, shard in enumerate(source.shards)]
+    )

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.blocks.source import Source
 from mixproof.mixtures.spec import Spec
 
-from .formats import Compression, Format, format_of
+from .formats import CONVERSATION_FILES, Compression, Format, format_of
 from .matches import MatchedFile, match_files
 
 
@@ -66,7 +67,12 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
             matches += matched
         for match in matches:
             # another source may read the same bytes in another way (another field, other steps)
-            ways = (match.real, source.text, repr(source.steps))
+            ways = (
+                match.real,
+                source.text,
+                repr(source.steps),
+                source.kind and (source.template_text, source.supervise),
+            )
             _take(match, (ways, (name, match.real)), taken, where)
         found[name] = _inputs(name, source, matches, where)
     return found
@@ -137,9 +143,18 @@ def _inputs(name: str, source: Source, matches: Sequence[MatchedFile], where: st
             match.url.encode()
         except UnicodeEncodeError:
             raise RequestError(f"{where}: {match.url!r}: the file's name is not valid UTF-8; rename it") from None
-        kind, compression = format_of(match.location, source.format, where=where)
+        kind, compression = _format_of(match.location, source, where)
         inputs.append(_input_file(name, file_name, match, kind, compression))
     return tuple(sorted(inputs, key=lambda file: file.name))
+
+
+def _format_of(location: str, source: Source, where: str) -> tuple[Format, Compression | None]:
+    if source.kind is None:
+        return format_of(location, cast("Format | None", source.format), where=where)
+    kind, compression = format_of(location, None, where=where)
+    if kind not in CONVERSATION_FILES:
+        raise RequestError(f"{where}: {location}: {source.kind} needs JSON lines, Parquet or Arrow, not {kind}")
+    return kind, compression
 
 
 def _input_file(source: str, name: str, match: MatchedFile, kind: Format, compression: Compression | None) -> InputFile:

@@ -22,6 +22,8 @@ _SUFFIXES: dict[str, Format] = {
     ".warc": "warc",
     ".wet": "wet",
 }
+CONVERSATION_FILES: frozenset[Format] = frozenset({"jsonl", "parquet", "arrow"})
+"""Formats of files that may hold conversations."""
 _WHOLE: frozenset[Format] = frozenset({"parquet", "arrow", "code"})
 """Never inside gzip or zstd: they have their own compression, or are read as they are."""
 _PACKED: dict[str, Compression] = {".gz": "gz", ".zst": "zst"}

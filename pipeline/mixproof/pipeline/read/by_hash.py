@@ -41,6 +41,9 @@ ROWS_SCHEMA = pa.schema(
         pa.field("text", pa.large_string()),
     ]
 )
+CONVERSATION_SCHEMA = pa.schema(
+    [*ROWS_SCHEMA, pa.field("text_xxh128", pa.binary(16)), pa.field("marks", pa.large_string())]
+)
 IDS_SCHEMA = pa.schema([ROWS_SCHEMA.field(name) for name in ("file", "record", "id")])
 
 
@@ -49,7 +52,8 @@ def in_hash_order(
 ) -> Iterator[NDArray[Any]]:
     """All kept documents with distinct texts in ascending hash order, as arrays of HASHED_DTYPE.
 
-    Of documents with the same text, only the first by (file, record) is included.
+    Of documents with the same text, only the first by (file, record) is included. Conversations are in the order of the
+    hashes of their prompts instead, and all of them are included: those that share a prompt are in the same array.
 
     Args:
         source: the documents.
@@ -66,14 +70,15 @@ def in_hash_order(
     low = 0
     high = min(HASH_SPACE, int(expected * FIRST_RANGE_SLACK * HASH_SPACE) + 1)
     while low < HASH_SPACE:
-        calls = [(store, group, low, high) for group in groups]
+        calls = [(store, group, low, high, source.hashes) for group in groups]
         parts = cluster.run(find_range, calls, label=f"{source.name}: by hash")
-        yield first_of_each(np.concatenate([np.empty(0, dtype=HASHED_DTYPE), *parts]))
+        found = np.concatenate([np.empty(0, dtype=HASHED_DTYPE), *parts])
+        yield first_of_each(found) if source.kind is None else in_order(found)
         low, high = high, min(HASH_SPACE, 2 * high)
 
 
 def find_range(
-    store: Store, shards: Sequence[tuple[int, str, int, Bitmap | None]], low: int, high: int
+    store: Store, shards: Sequence[tuple[int, str, int, Bitmap | None]], low: int, high: int, hashes: str = HASHES
 ) -> NDArray[Any]:
     """The kept documents whose hash's upper half is in [low, high).
 
@@ -82,22 +87,30 @@ def find_range(
         shards: index, folder, documents and bitmap of each.
         low: first upper half, 0 to 2**64 - 1.
         high: exclusive end, up to 2**64.
+        hashes: the file of hashes.
     """
     parts = []
     for index, folder, documents, bitmap in shards:
-        part = documents_between(store, folder, index, low, high)
+        part = documents_between(store, folder, index, low, high, hashes)
         parts.append(part if bitmap is None else part[read_bitmap(store, bitmap, documents)[part["row"]]])
     return np.concatenate(parts)
 
 
 def first_of_each(documents: NDArray[Any]) -> NDArray[Any]:
     """Sort by (hash, shard, row) and keep the first document of each hash."""
-    order = np.lexsort((documents["row"], documents["shard"], documents["low"], documents["high"]))
-    ordered = documents[order]
+    ordered = in_order(documents)
     is_first = np.ones(len(ordered), dtype=np.bool_)
     is_first[1:] = (ordered["high"][1:] != ordered["high"][:-1]) | (ordered["low"][1:] != ordered["low"][:-1])
     firsts: NDArray[Any] = ordered[is_first]
     return firsts
+
+
+def in_order(documents: NDArray[Any]) -> NDArray[Any]:
+    """Sort by (hash, shard, row)."""
+    ordered: NDArray[Any] = documents[
+        np.lexsort((documents["row"], documents["shard"], documents["low"], documents["high"]))
+    ]
+    return ordered
 
 
 def hex_of(document: Any) -> str:  # noqa: ANN401 - one element of a structured array
@@ -113,31 +126,36 @@ def up_to(documents: NDArray[Any], last: str) -> NDArray[Any]:
     return below
 
 
-def fetch_texts(shards: Sequence[Shard], documents: NDArray[Any], store: Store, cluster: Cluster) -> pa.Table:
-    """The texts of `documents`, in their order: `file`, `record` (in the whole file), `id`, `text`."""
+def fetch_texts(
+    shards: Sequence[Shard],
+    documents: NDArray[Any],
+    store: Store,
+    cluster: Cluster,
+    schema: pa.Schema = ROWS_SCHEMA,
+) -> pa.Table:
+    """The rows of `documents` in their order, with the columns of the schema; `record` is that in the whole file."""
     by_shard = [np.flatnonzero(documents["shard"] == shard) for shard in range(len(shards))]
     used = [(shard, indices) for shard, indices in enumerate(by_shard) if len(indices)]
-    calls = [(store, shards[shard], documents["row"][indices]) for shard, indices in used]
+    calls = [(store, shards[shard], documents["row"][indices], schema) for shard, indices in used]
     tables = cluster.run(read_rows, calls, label="held-out texts")
     if not tables:
-        return table_of([], ROWS_SCHEMA)
+        return table_of([], schema)
     order = np.argsort(np.concatenate([indices for _, indices in used]))
     return pa.concat_tables(tables).take(numbers(order))
 
 
-def read_rows(store: Store, shard: Shard, rows: NDArray[np.int64], *, texts: bool = True) -> pa.Table:
+def read_rows(store: Store, shard: Shard, rows: NDArray[np.int64], schema: pa.Schema = ROWS_SCHEMA) -> pa.Table:
     """Read some rows of a shard's documents, in the order of `rows`; only their row groups are opened.
 
     Args:
         store: the store.
         shard: the shard.
         rows: int64 [rows], at least one; rows may repeat.
-        texts: False leaves out the column `text`, by far the largest.
+        schema: the columns to read; `IDS_SCHEMA` leaves out the column `text`, by far the largest.
 
     Returns:
-        `file`, `record` (in the whole file), `id` and, if requested, `text`.
+        A table of the schema, with `record` in the whole file.
     """
-    schema = ROWS_SCHEMA if texts else IDS_SCHEMA
     columns = [name for name in schema.names if name != "file" or not shard.file]
     parts, found, start = [], [], 0
     with pq.ParquetFile(store.path(f"{shard.folder}/{DOCUMENTS}")) as file:
@@ -154,12 +172,12 @@ def read_rows(store: Store, shard: Shard, rows: NDArray[np.int64], *, texts: boo
     return pa.table([names, records, *(table[name] for name in schema.names[2:])], schema=schema)
 
 
-def rows_up_to(store: Store, shard: Shard, index: int, last: str) -> NDArray[Any]:
+def rows_up_to(store: Store, shard: Shard, index: int, last: str, hashes: str = HASHES) -> NDArray[Any]:
     """Every document of a shard (the one at `index`), duplicates included, whose hash is not above `last`."""
-    return up_to(documents_between(store, shard.folder, index, 0, int(last[:16], 16) + 1), last)
+    return up_to(documents_between(store, shard.folder, index, 0, int(last[:16], 16) + 1, hashes), last)
 
 
-def documents_between(store: Store, folder: str, index: int, low: int, high: int) -> NDArray[Any]:
+def documents_between(store: Store, folder: str, index: int, low: int, high: int, hashes: str = HASHES) -> NDArray[Any]:
     """All documents of a shard, kept or not, whose hash's upper half is in [low, high), in hash order.
 
     Args:
@@ -168,11 +186,12 @@ def documents_between(store: Store, folder: str, index: int, low: int, high: int
         index: that of the shard, written to each document.
         low: 0 to 2**64.
         high: 0 to 2**64.
+        hashes: the file of hashes, of texts or of prompts.
     """
-    table = np.load(store.path(f"{folder}/{HASHES}"), mmap_mode="r")
-    hashes = table[rows_between(table["high"], low, high)]
-    part = np.empty(len(hashes), dtype=HASHED_DTYPE)
+    table = np.load(store.path(f"{folder}/{hashes}"), mmap_mode="r")
+    inside = table[rows_between(table["high"], low, high)]
+    part = np.empty(len(inside), dtype=HASHED_DTYPE)
     for name in ("high", "low", "bytes", "row"):
-        part[name] = hashes[name]
+        part[name] = inside[name]
     part["shard"] = index
     return part

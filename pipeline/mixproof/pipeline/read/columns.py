@@ -24,7 +24,10 @@ def check_columns(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> None:
         first = next((file for file in inputs if file.format == "parquet" and not is_remote(file.url)), None)
         if first is not None and Path(first.url).is_file():
             check_parquet(
-                first.url, text=source.text, id_=source.id, fields=named_fields(source) | _fields_of_axes(spec, name)
+                first.url,
+                text=source.text if source.kind is None else None,
+                id_=source.id,
+                fields=named_fields(source) | _fields_of_axes(spec, name),
             )
 
 

@@ -14,7 +14,9 @@ from mixproof.ledger.account import StageRow, check_chain, sum_rows
 from mixproof.ledger.manifest import InputsRecord
 from mixproof.ledger.receipts import Receipts
 from mixproof.ledger.store import Receipt, Store
+from mixproof.mixtures.blocks.source import Conversations
 from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.chat.conversations import check_rule
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import Call, run_missing
 from mixproof.pipeline.inputs.files import InputFile
@@ -30,7 +32,7 @@ from .identify import identify
 from .inputs import write_inputs
 from .quarantine import read_shards
 from .read_task import STAGE, ReadTask, read_tasks
-from .shards import DOCUMENTS, DROPPED, REJECTS, SHARD_BYTES, Shard, plan_shards
+from .shards import DOCUMENTS, DROPPED, HASHES, PROMPTS, REJECTS, SHARD_BYTES, Shard, plan_shards
 from .watch import PATIENCE_SECONDS
 
 MOST_SHARDS = 500
@@ -67,6 +69,15 @@ class SourceDocuments:
     """Of the shards that rejected records or dropped documents."""
     tasks: tuple[ReadTask, ...] = ()
     """How each shard was read."""
+    kind: Conversations | None = None
+    """What the documents are if they are conversations; None for plain documents."""
+    attributes: tuple[str, ...] = ()
+    """Names of the attributes by which the answers of a `ratings` source are rated, sorted."""
+
+    @property
+    def hashes(self) -> str:
+        """The file of hashes that decides which documents are held out: those of texts, or of prompts."""
+        return HASHES if self.kind is None else PROMPTS
 
 
 def read_sources(
@@ -95,8 +106,7 @@ def read_sources(
         BadRecordsError: when a source has more bad records than `on_bad_record` allows.
         AccountError: when E1, E2 or E3 does not close.
     """
-    for name, source in spec.sources.items():
-        make_steps(source.steps, spec.where("sources", name, "steps"))
+    check_sources(spec)
     files = {name: inputs for name, inputs in files.items() if spec.sources[name].megatron is None}
     check_columns(spec, files)
     sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
@@ -111,7 +121,7 @@ def read_sources(
     sources = {}
     for name, inputs in files.items():
         read = [(task, done[task.key]) for task in tasks_of[name]]
-        sources[name] = _source(name, inputs, read, sha256, store)
+        sources[name] = replace(_source(name, inputs, read, sha256, store), kind=spec.sources[name].kind)
         check_bad_records(
             name,
             sources[name].ledger[0],
@@ -121,6 +131,17 @@ def read_sources(
             files_are_documents=all(file.format in TREES for file in inputs),
         )
     return sources
+
+
+def check_sources(spec: Spec) -> None:
+    """Refuse unusable steps and templates before anything is read.
+
+    Raises:
+        RequestError: naming the key.
+    """
+    for name, source in spec.sources.items():
+        make_steps(source.steps, spec.where("sources", name, "steps"))
+        check_rule(source, spec.where("sources", name, "template"))
 
 
 def _read(tasks: Sequence[ReadTask], store: Store, cluster: Cluster, batch_bytes: int) -> Receipts:
@@ -184,7 +205,8 @@ def _source(
     recorded = write_inputs(inputs, records_of, sha256, store)
     assert recorded.records == ledger[0].documents_in
     tasks = tuple(task for task, _ in done)
-    return SourceDocuments(name, recorded, tuple(shards), ledger, tuple(lists), tasks)
+    attributes = sorted({name for _, receipt in done for name in receipt.facts.get("attributes", ())})
+    return SourceDocuments(name, recorded, tuple(shards), ledger, tuple(lists), tasks, attributes=tuple(attributes))
 
 
 def _lists(receipt: Receipt, file: str | None, first_record: int) -> Iterator[RemovalList]:

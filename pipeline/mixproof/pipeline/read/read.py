@@ -24,7 +24,7 @@ from mixproof.pipeline.steps import apply_steps, make_steps, steps_digest
 from .read_task import STAGE, ReadTask
 from .records import records_of
 from .shard_output import ShardOutput
-from .shards import DOCUMENTS, DROPPED, HASHES, REJECTS
+from .shards import DOCUMENTS, DROPPED, HASHES, PROMPTS, REJECTS
 from .watch import PoisonWatch
 
 MARKS = ".marks"
@@ -70,7 +70,9 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
         dropped = attempt.path(DROPPED) if task.steps or task.keep_dropped else None
         paths = (attempt.path(DOCUMENTS), attempt.path(REJECTS), dropped)
         with (
-            ShardOutput(*paths, tree=tree, dropped_texts=task.keep_dropped) as output,
+            ShardOutput(
+                *paths, tree=tree, dropped_texts=task.keep_dropped, conversations=task.rule is not None
+            ) as output,
             PoisonWatch(mark_of(store, task), task.patience_seconds) as watch,
         ):
             for file, sha256 in zip(task.plan.files, task.sha256, strict=True):
@@ -81,12 +83,14 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
                             raise PoisonError(output.poison)
         if output.poison:
             raise PoisonError(output.poison)
-        output.save_hashes(attempt.path(HASHES))
+        output.save_hashes(attempt.path(HASHES), attempt.path(PROMPTS))
         account = (output.read_row(), *(step.row() for step in steps))
         check_chain(account, source=task.plan.source, unit=f"{name} from byte {task.plan.start}")
         facts: dict[str, object] = {"records": output.records}
         if tree:
             facts["files"] = len(task.plan.files)
+        if output.attributes:
+            facts["attributes"] = sorted(output.attributes)
         _check_steps(task)
         attempt.commit(account=account, facts=facts)
     documents, text_bytes = account[-1].documents_out, account[-1].bytes_out

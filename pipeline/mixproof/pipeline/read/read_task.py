@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mixproof.ledger.fingerprint import StageKeys
 from mixproof.mixtures.blocks.source import Limits, Source, Step
 from mixproof.mixtures.split_sources import SplitSource
+from mixproof.pipeline.chat.conversations import ConversationRule, rule_of
 from mixproof.pipeline.inputs.formats import TREES, Compression, Format
 from mixproof.pipeline.readers.html import PACKAGES as HTML_PACKAGES
 from mixproof.pipeline.readers.html import VERSION as HTML_VERSION
@@ -49,6 +50,8 @@ class ReadTask:
     """Content of each file of the plan."""
     steps_digest: str = ""
     """Identity of the steps where the key was made; see `steps_digest`."""
+    rule: ConversationRule | None = None
+    """How records become conversations; None: they have texts."""
     patience_seconds: float = PATIENCE_SECONDS
     """How long any document may take; not in the key, because it changes no document."""
 
@@ -77,6 +80,7 @@ def read_tasks(
             value,
             tuple(sha256[file.url] for file in plan.files),
             digest,
+            rule_of(source),
         )
 
 
@@ -109,6 +113,9 @@ def _config(form: Format, compression: Compression | None, source: Source, limit
         config["id_in_nested_fields"] = True
     if source.steps:
         config["drops_listed"] = True
+    rule = rule_of(source)
+    if rule is not None:
+        config["conversation"] = rule.identity()
     if source.keep_dropped:
         config["keep_dropped"] = True
     if limits != NO_OTHER_LIMITS:

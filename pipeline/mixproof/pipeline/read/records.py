@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mixproof.pipeline.chat.conversations import conversations
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.arrow import read_arrow
 from mixproof.pipeline.readers.code import read_code
@@ -28,6 +29,8 @@ def records_of(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str
         skip_reason: why a record, by its index in the file, must not be processed; None: it may be.
     """
     items = _read(file, task, skip_reason)
+    if task.rule is not None:
+        items = conversations(items, task.rule, has_lines=file.format == "jsonl")
     if task.column is None:
         return _short_enough(items, task.limits.document_bytes)
     if task.value is None:
@@ -47,9 +50,9 @@ def _short_enough(items: Records, most_bytes: int) -> Records:
 
 def _read(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str | None]) -> Records:
     plan = task.plan
-    with_fields = needs_fields(task.steps) or task.column is not None
+    with_fields = needs_fields(task.steps) or task.column is not None or task.rule is not None
     options: dict[str, Any] = {"with_fields": with_fields, "limits": task.limits}
-    fields: dict[str, Any] = {"text": task.text, "id_": task.id}
+    fields: dict[str, Any] = {"text": task.text if task.rule is None else None, "id_": task.id}
     if file.format == "code":
         return iter((read_code(file.url, file.name),))
     if file.format == "text":

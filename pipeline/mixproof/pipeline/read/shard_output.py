@@ -17,6 +17,7 @@ import xxhash
 
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.store import Store
+from mixproof.pipeline.chat.marks import Marks
 from mixproof.pipeline.columns import table_of
 from mixproof.pipeline.record import OTHER_PART, Raw, Reject
 from mixproof.pipeline.steps import NOT_SAMPLED, Counted, StepFailedError, apply_steps
@@ -39,6 +40,8 @@ _DOCUMENT_FIELDS = [
     pa.field("text_xxh128", pa.binary(16)),
     pa.field("text_bytes", pa.int64()),
 ]
+MARKS, PROMPT_HASH = "marks", "prompt_xxh128"
+_CONVERSATION_FIELDS = [pa.field(MARKS, pa.large_string()), pa.field(PROMPT_HASH, pa.binary(16))]
 _DROPPED_FIELDS = [
     pa.field("record", pa.int64()),
     pa.field("id", pa.string()),
@@ -59,16 +62,25 @@ class ShardOutput:
     """The Parquet files of a shard, written in groups of rows, and the counts for its account."""
 
     def __init__(
-        self, documents: Path, rejects: Path, dropped: Path | None, *, tree: bool, dropped_texts: bool = False
+        self,
+        documents: Path,
+        rejects: Path,
+        dropped: Path | None,
+        *,
+        tree: bool,
+        dropped_texts: bool = False,
+        conversations: bool = False,
     ) -> None:
-        self._tree, self._dropped_texts = tree, dropped_texts
+        self._tree, self._dropped_texts, self._conversations = tree, dropped_texts, conversations
         files = [_FILE] if tree else []
-        self._documents = DocumentRows(documents, tree=tree)
+        self._documents = DocumentRows(documents, tree=tree, conversations=conversations)
         self._rejects = Rows(rejects, pa.schema(files + _REJECT_FIELDS))
         fields = files + _DROPPED_FIELDS + ([_DROPPED_TEXT] if dropped_texts else [])
         self._dropped = None if dropped is None else Rows(dropped, pa.schema(fields))
         self._rejected: Counter[str] = Counter()
         self.records = 0
+        self.attributes: set[str] = set()
+        """Names of the attributes of the documents."""
         self.poison: dict[int, str] = {}
         """Indices of the documents on which a step raised an error, and the error; with any, the counts are void."""
         self._read_bytes = 0
@@ -105,7 +117,12 @@ class ShardOutput:
         except StepFailedError as error:
             self.poison[self.records - 1] = str(error)
             return
-        if text is not None:
+        if text is None:
+            return
+        if item.marks is not None and item.prompt_hash is not None:
+            self.attributes.update(Marks.from_json(item.marks).attributes)
+            self._documents.add(head, item.record, item.id, text, (item.marks, item.prompt_hash))
+        else:
             self._documents.add(head, item.record, item.id, text)
 
     def read_row(self) -> StageRow:
@@ -119,18 +136,22 @@ class ShardOutput:
             dropped={name: Count(documents=n, bytes=0) for name, n in sorted(self._rejected.items())},
         )
 
-    def save_hashes(self, path: Path) -> None:
-        """Write `hashes.npy`."""
-        self._documents.save_hashes(path)
+    def save_hashes(self, hashes: Path, prompts: Path) -> None:
+        """Write `hashes.npy`, and `prompts.npy` if the documents are conversations."""
+        self._documents.save_hashes(hashes)
+        if self._conversations:
+            self._documents.save_prompts(prompts)
 
 
 class DocumentRows:
     """The documents of a shard, and the hashes of their texts."""
 
-    def __init__(self, path: Path, *, tree: bool) -> None:
+    def __init__(self, path: Path, *, tree: bool, conversations: bool = False) -> None:
         files = [_FILE] if tree else []
-        self._rows = Rows(path, pa.schema(files + _DOCUMENT_FIELDS))
+        more = _CONVERSATION_FIELDS if conversations else []
+        self._rows = Rows(path, pa.schema(files + _DOCUMENT_FIELDS + more))
         self._hashes: list[bytes] = []
+        self._prompts: list[bytes] = []
         self._lengths: list[int] = []
 
     def __enter__(self) -> Self:
@@ -139,16 +160,40 @@ class DocumentRows:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def add(self, head: tuple[object, ...], record: int, id_: str | None, text: bytes) -> None:
-        """Add a document; `head` is its file's name where the shard is a tree, else empty."""
+    def add(
+        self,
+        head: tuple[object, ...],
+        record: int,
+        id_: str | None,
+        text: bytes,
+        conversation: tuple[()] | tuple[bytes, bytes] = (),
+    ) -> None:
+        """Add a document.
+
+        Args:
+            head: its file's name where the shard is a tree, else empty.
+            record: its index.
+            id_: its id.
+            text: its text as UTF-8.
+            conversation: of a conversation, its marks and the hash of its prompt.
+        """
         digest = xxhash.xxh3_128_digest(text)
-        self._rows.add((*head, record, id_, text, digest, len(text)), len(text))
+        self._rows.add((*head, record, id_, text, digest, len(text), *conversation), len(text))
         self._hashes.append(digest)
+        if conversation:
+            self._prompts.append(conversation[1])
         self._lengths.append(len(text))
 
     def save_hashes(self, path: Path) -> None:
         """Write `hashes.npy`."""
-        halves = np.frombuffer(b"".join(self._hashes), dtype=">u8").reshape(-1, 2)
+        self._save(path, self._hashes)
+
+    def save_prompts(self, path: Path) -> None:
+        """Write `prompts.npy`."""
+        self._save(path, self._prompts)
+
+    def _save(self, path: Path, hashes: list[bytes]) -> None:
+        halves = np.frombuffer(b"".join(hashes), dtype=">u8").reshape(-1, 2)
         table = np.empty(len(halves), dtype=HASH_DTYPE)
         table["high"], table["low"] = halves[:, 0], halves[:, 1]
         table["bytes"], table["row"] = self._lengths, np.arange(len(halves))

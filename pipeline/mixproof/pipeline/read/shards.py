@@ -23,6 +23,8 @@ REJECTS = "rejects.parquet"
 DROPPED = "dropped.parquet"
 """The documents that the source's steps dropped, with their texts only if the source sets `keep_dropped`."""
 HASHES = "hashes.npy"
+PROMPTS = "prompts.npy"
+"""Of conversations: as `hashes.npy`, with the hashes of prompts."""
 CUT = frozenset({"jsonl", "parquet"})
 """Formats whose files are divided into ranges."""
 

@@ -24,10 +24,10 @@ from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.remote import is_of_this_process
 from mixproof.pipeline.readers.value import value_of
 from mixproof.pipeline.record import Raw
-from mixproof.pipeline.steps import make_steps
 
 from .batches import SHARDS_PER_TASK, share_tasks
 from .columns import check_columns
+from .documents import check_sources
 from .identify import identify
 from .read_task import ReadTask, read_task
 from .records import records_of
@@ -55,8 +55,7 @@ def split_by_columns(
     columns = split_sources(spec)
     if not columns:
         return spec, dict(files)
-    for name, source in spec.sources.items():
-        make_steps(source.steps, spec.where("sources", name, "steps"))
+    check_sources(spec)
     for name, column in columns.items():
         for file in files[name]:
             if file.format not in WITH_COLUMNS:

@@ -26,7 +26,7 @@ FILE_MAGIC = b"ARROW1"
 STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-def read_arrow(url: str, *, text: str, id_: str, with_fields: bool, limits: Limits = NO_OTHER_LIMITS) -> Records:
+def read_arrow(url: str, *, text: str | None, id_: str, with_fields: bool, limits: Limits = NO_OTHER_LIMITS) -> Records:
     """Yield the rows of every batch.
 
     Raises:
@@ -45,8 +45,8 @@ def read_arrow(url: str, *, text: str, id_: str, with_fields: bool, limits: Limi
             given, packed = 0, chosen.nbytes
             for first in range(0, chosen.num_rows, BATCH_ROWS):
                 rows = chosen.slice(first, BATCH_ROWS)
-                texts = texts_of(rows.column(text))
-                given += bytes_of(texts)
+                texts = None if text is None else texts_of(rows.column(text))
+                given += int(rows.nbytes) if texts is None else bytes_of(texts)
                 check_expansion(packed, given, limits, url, f"batch of record {record}")
                 yield from batch_rows(rows, texts, record + first, text, id_, with_fields)
             record += batch.num_rows

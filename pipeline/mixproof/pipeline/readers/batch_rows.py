@@ -36,7 +36,7 @@ def names_of(schema: Any, url: str) -> list[str]:  # noqa: ANN401 - pyarrow ship
         raise DamagedFileError(url, "schema", f"the name of a column is not valid UTF-8: {error}") from error
 
 
-def columns_of(schema: Any, text: str, id_: str, url: str, *, with_fields: bool) -> list[str]:  # noqa: ANN401 - as above
+def columns_of(schema: Any, text: str | None, id_: str, url: str, *, with_fields: bool) -> list[str]:  # noqa: ANN401 - as above
     """Columns to read: those of text and id, or all.
 
     Raises:
@@ -45,12 +45,13 @@ def columns_of(schema: Any, text: str, id_: str, url: str, *, with_fields: bool)
             column `text` holds no texts.
     """
     names = names_of(schema, url)
-    if text not in names:
+    if text is not None and text not in names:
         raise RequestError(f"{url}: there is no column {text!r}; the columns are {', '.join(names)}")
     id_column = _id_column(names, id_)
     if id_column is None and id_ != DEFAULT_ID:
         raise RequestError(f"{url}: there is no column {id_!r} to use as the id; the columns are {', '.join(names)}")
-    _check_text_type(schema, text, url)
+    if text is not None:
+        _check_text_type(schema, text, url)
     if id_column not in (None, id_):
         check_field(schema, id_, "id", url)
     columns = names if with_fields else [column for column in names if column in (text, id_column)]
@@ -114,16 +115,23 @@ def _id_column(names: Sequence[str], id_: str) -> str | None:
 
 def batch_rows(
     batch: Any,  # noqa: ANN401 - as above
-    texts: Sequence[Any],
+    texts: Sequence[Any] | None,
     first: int,
-    text: str,
+    text: str | None,
     id_: str,
     with_fields: bool,
 ) -> Records:
-    """Yield the records of a batch; `first` is the index of its first row, `texts` comes from `texts_of`."""
+    """Yield the records of a batch; `first` is the index of its first row, `texts` comes from `texts_of`.
+
+    Without texts, every row is a record with an empty text and all columns as its fields.
+    """
     ids = _ids(batch, id_)
     others = [column for column in batch.schema.names if with_fields and column != text]
     fields = list(zip(*(_values(batch.column(column)) for column in others), strict=True)) if others else []
+    if texts is None:
+        for row, record_id in enumerate(ids):
+            yield _record_without_text(first + row, record_id, dict(zip(others, fields[row], strict=True)))
+        return
     for row, (value, record_id) in enumerate(zip(texts, ids, strict=True)):
         if type(value) is bytes and value and type(record_id) is not bytes:
             entry = dict(zip(others, fields[row], strict=True)) if others else {}
@@ -136,6 +144,12 @@ def batch_rows(
         else:
             reason, raw = text_fault(value) or "text_not_string", repr(value).encode(errors="backslashreplace")
         yield Reject(first + row, None, reason, detail_of(raw))
+
+
+def _record_without_text(record: int, record_id: object, fields: dict[str, Any]) -> Raw | Reject:
+    if type(record_id) is bytes:
+        return Reject(record, None, "invalid_utf8", detail_of(b"id: %r" % record_id))
+    return Raw(record, id_of(record_id), "", fields)
 
 
 def _ids(batch: Any, id_: str) -> list[Any]:  # noqa: ANN401 - as above

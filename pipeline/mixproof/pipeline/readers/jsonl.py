@@ -34,7 +34,7 @@ def read_jsonl(
     start: int,
     end: int,
     *,
-    text: str,
+    text: str | None,
     id_: str,
     with_fields: bool,
     exact: str | None = None,
@@ -47,7 +47,7 @@ def read_jsonl(
         compression: `gz`, `zst` or None.
         start: first byte.
         end: byte after the last.
-        text: field of the text.
+        text: field of the text. None: records have none, and every object is one with an empty text.
         id_: field of the id.
         with_fields: whether records keep their other fields.
         exact: of those, one whose integers must be exact, also beyond 64 bits.
@@ -158,7 +158,7 @@ def split_lines(
 
 
 def _parse(
-    record: int, line: bytes, text_field: str, id_field: str, with_fields: bool, exact: str | None
+    record: int, line: bytes, text_field: str | None, id_field: str, with_fields: bool, exact: str | None
 ) -> Raw | Reject:
     odd = False
     try:
@@ -172,16 +172,17 @@ def _parse(
             return Reject(record, record + 1, reason, detail_of(line))
     if type(value) is not dict:
         return Reject(record, record + 1, "not_an_object", detail_of(line))
-    text, found = value.pop(text_field, None), field_of(value, id_field)
+    text = "" if text_field is None else value.pop(text_field, None)
+    found = field_of(value, id_field)
     if type(found) is float or (type(found) is int and not found):
         found = _as_spelled(line, id_field, found)
     name = id_of(found)
     if exact is not None and type(field_of(value, exact)) is float:
         value = json.loads(line)  # orjson reads integers beyond 64 bits as floats
-        value.pop(text_field)
+        value.pop(text_field, None)
     if odd or type(text) is not str or not text:
         # orjson never returns a lone surrogate, so what it parsed need not be checked
-        reason = text_fault(text) or (text_fault(name) if name else None)
+        reason = (text_fault(text) if text_field is not None else None) or (text_fault(name) if name else None)
         if reason is not None:
             return Reject(record, record + 1, reason, detail_of(line))
     return Raw(record, name, text, value if with_fields else None)

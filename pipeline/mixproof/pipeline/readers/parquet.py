@@ -29,13 +29,14 @@ TAIL_BYTES = 8
 
 
 def read_parquet(
-    url: str, start: int, end: int, *, text: str, id_: str, with_fields: bool, limits: Limits = NO_OTHER_LIMITS
+    url: str, start: int, end: int, *, text: str | None, id_: str, with_fields: bool, limits: Limits = NO_OTHER_LIMITS
 ) -> Records:
     """Yield the rows of the row groups that start in the bytes [start, end).
 
     Raises:
         DamagedFileError: not Parquet, truncated, or a page that cannot be read.
-        RequestError: when the file has no column `text`, or two columns have the same name.
+        RequestError: when the file has no column `text`, or two columns have the same name. With `text` None, records
+            have no text of their own, and all columns are their fields.
     """
     with _copy(url, start, end) as path, _open(path, url) as file:
         columns = columns_of(file.schema_arrow, text, id_, url, with_fields=with_fields)
@@ -45,8 +46,8 @@ def read_parquet(
             given = 0
             try:
                 for batch in _batches(file, group, columns, rows, url):
-                    texts = texts_of(batch.column(text))
-                    given += bytes_of(texts)
+                    texts = None if text is None else texts_of(batch.column(text))
+                    given += int(batch.nbytes) if texts is None else bytes_of(texts)
                     check_expansion(packed, given, limits, url, f"row group {group}")
                     yield from batch_rows(batch, texts, record, text, id_, with_fields)
                     record += batch.num_rows
@@ -83,12 +84,12 @@ def _open(path: Path, url: str) -> Any:  # noqa: ANN401 - pyarrow ships no types
         raise DamagedFileError(url, "footer", f"not a complete Parquet file: {first_line(error)}") from error
 
 
-def check_parquet(url: str, *, text: str, id_: str, fields: Mapping[str, str]) -> None:
+def check_parquet(url: str, *, text: str | None, id_: str, fields: Mapping[str, str]) -> None:
     """Check that the columns of a source are in a file of it, without reading rows.
 
     Args:
         url: of the file.
-        text: column of the texts.
+        text: column of the texts; None if records have none.
         id_: column or nested field of the ids.
         fields: other columns or nested fields, by the key of the spec that names them.
 

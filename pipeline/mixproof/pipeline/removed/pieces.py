@@ -151,7 +151,7 @@ def duplicate_rows(store: Store, group: str, pieces: Sequence[Duplicates]) -> It
     first = 0
     for piece, twins in zip(pieces, found, strict=True):
         size = len(twins.rows)
-        own = read_rows(store, shards[piece.found.shard], twins.rows["row"].astype(np.int64), texts=False)
+        own = read_rows(store, shards[piece.found.shard], twins.rows["row"].astype(np.int64), IDS_SCHEMA)
         keeper = kept.slice(first, size)
         stage = LEDGER_STAGES[piece.found.search]
         yield pa.table(
@@ -183,7 +183,7 @@ def _documents(store: Store, shards: Sequence[Shard], indices: NDArray[np.int64]
     order = np.argsort(indices, kind="stable")
     used, starts = np.unique(indices[order], return_index=True)
     tables = [
-        read_rows(store, shards[index], rows[some], texts=False) if index != NO_KEEPER else _nulls(len(some))
+        read_rows(store, shards[index], rows[some], IDS_SCHEMA) if index != NO_KEEPER else _nulls(len(some))
         for index, some in zip(used.tolist(), np.split(order, starts[1:]), strict=True)
     ]
     return pa.concat_tables(tables).take(numbers(np.argsort(order)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mixproof.ledger.errors import MixproofError
+from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.pipeline.record import Raw
 
 from .document import Document
@@ -32,6 +32,7 @@ def apply_steps(raw: Raw, data: bytes, steps: Sequence[Counted], on_drop: OnDrop
 
     Raises:
         StepFailedError: when a step raises an error on it.
+        RequestError: when a step changes the text of a conversation.
     """
     if not steps:
         return data  # no string is made
@@ -46,6 +47,11 @@ def apply_steps(raw: Raw, data: bytes, steps: Sequence[Counted], on_drop: OnDrop
         except Exception as error:
             raise StepFailedError(f"{step.name} raised {type(error).__name__}: {error}") from error
         if not isinstance(result, Drop) and result is not document.text and result != document.text:
+            if raw.marks is not None:
+                raise RequestError(
+                    f"the step {step.name} changed the text of a conversation, whose supervised spans would no longer "
+                    "fit it; use steps that only keep or drop, and clean conversations before the build"
+                )
             try:
                 changed = result.encode()
             except UnicodeEncodeError:

@@ -30,6 +30,7 @@ def check_arithmetic(manifest: Manifest, checks: Checks) -> None:
         _check_split(source, at)
         for stage, split in (("train", source.train), ("heldout", source.heldout)):
             _check_dataset(split, at.at(stage=stage))
+            _check_supervised(split, source.kind is not None, at.at(stage=stage))
     check_cells(manifest, checks)
     _check_matrix(manifest.dedup_matrix, wholes_of(manifest), checks)
     _check_totals(manifest, checks)
@@ -89,7 +90,8 @@ def _check_split(source: SourceRecord, checks: Checks) -> None:
     if source.heldout.imported_from is None:
         own = (source.train, source.heldout)
     at = checks.at(stage=last.stage)
-    at.equal("E4", "documents, train + held out", last.documents_out, sum(split.documents for split in own))
+    documents = last.documents_out * source.documents_per_record
+    at.equal("E4", "documents, train + held out", documents, sum(split.documents for split in own))
     at.equal("E4", "bytes, train + held out", last.bytes_out, sum(split.bytes for split in own))
 
 
@@ -109,6 +111,24 @@ def _check_dataset(split: SplitRecord, checks: Checks) -> None:
     if isinstance(split, HeldoutRecord):
         has_texts = split.texts is not None or not split.documents
         checks.true("schema", has_texts, "the texts of the held-out documents", "no texts")
+
+
+def _check_supervised(split: SplitRecord, is_marked: bool, checks: Checks) -> None:
+    """Check the supervised tokens of one side: stated for conversations only, at most all, the sum of its parts."""
+    of_parts = [value for part in split.datasets for value in (part.supervised_tokens, part.mask_sha256)]
+    stated = [split.supervised_tokens, *of_parts]
+    states = [value is not None for value in stated]
+    checks.true(
+        "schema",
+        all(states) if is_marked else not any(states),
+        "supervised tokens and masks for conversations only",
+        f"{sum(states)} of {len(states)} stated",
+    )
+    if is_marked and all(states):
+        found = sum(part.supervised_tokens or 0 for part in split.datasets)
+        checks.equal("E6", "supervised tokens in all parts", split.supervised_tokens, found)
+        within = all((part.supervised_tokens or 0) <= part.tokens for part in split.datasets)
+        checks.true("E5", within, "at most all tokens of a part supervised", "more")
 
 
 def _check_matrix(matrix: Sequence[MatrixRow], sources: Mapping[str, SourceRecord], checks: Checks) -> None:

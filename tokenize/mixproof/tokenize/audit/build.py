@@ -39,11 +39,13 @@ from .cells import CELL, CELLS, Bounds, cells_of, check_labels, labels_in, outsi
 from .checksums import check_file, is_inside
 from .cuts import check_cuts
 from .dataset import check_part, load_megatron, open_part
-from .heldout import check_rows, check_set, check_texts, hashes_of
+from .heldout import check_rows, check_set, check_texts, hashes_of, values_of
 from .inputs import Inputs, check_inputs
+from .masks import PLAIN, Form, check_mask, form_of
 from .provenance import Rows, Withheld, check_provenance
 from .receipts import check_receipts, files_of
 from .reencode import load_reference, reencode_heldout, reencode_sample, texts_by_hash
+from .reencode_conversations import conversations_by_hash, load_conversation_ids, reencode_conversations
 from .report import AuditReport, Checks, Depth, Location, Reencoded
 from .rows import check_parquet
 from .spec import check_spec
@@ -175,7 +177,7 @@ def _named_files(manifest: Manifest) -> dict[str, str]:
         if source.heldout.texts is not None:
             named[source.heldout.texts.path] = source.heldout.texts.sha256
         for part in (*source.train.datasets, *source.heldout.datasets):
-            named |= files_of(part.prefix, part.bin_sha256, part.idx_sha256, part.provenance_sha256)
+            named |= files_of(part.prefix, part.bin_sha256, part.idx_sha256, part.provenance_sha256, part.mask_sha256)
     return named
 
 
@@ -185,11 +187,12 @@ def _check_heldout(root: Path, tokenizer: _Tokenizer, sources: Sequence[_Source]
     for source in sources:
         at = checks.at(source=source.name, stage="heldout")
         heldout = source.record.heldout
-        source.texts = check_texts(root, heldout, at)
-        reencode = _reencode_heldout(tokenizer, source.texts)
+        form = form_of(source.record)
+        source.texts = check_texts(root, heldout, at, is_marked=form.kind is not None)
+        reencode = _reencode_heldout(tokenizer, source.texts, form)
         for part in heldout.datasets:
             here = at.at(shard=part.prefix)
-            rows, done = _check_files(root, part, tokenizer.record, here, check_rows, reencode)
+            rows, done = _check_files(root, part, tokenizer.record, here, partial(check_rows, form=form), reencode)
             reencoded += done
             if rows is not None:
                 _check_heldout_labels(source, rows, here)
@@ -208,9 +211,12 @@ def _check_heldout_labels(source: _Source, rows: pa.Table, checks: Checks) -> No
         checks.equal("E4", f"documents without {CELL}", 0, outside)
 
 
-def _reencode_heldout(tokenizer: _Tokenizer, texts: pa.Table | None) -> Reencode | None:
+def _reencode_heldout(tokenizer: _Tokenizer, texts: pa.Table | None, form: Form) -> Reencode | None:
     if tokenizer.path is None or texts is None:
         return None
+    if form.kind is not None:
+        conversation_ids = load_conversation_ids(tokenizer.path, tokenizer.record)
+        return partial(reencode_conversations, conversation_ids, conversations_by_hash(texts))
     reference, before = load_reference(tokenizer.path, tokenizer.record), tokenizer.record.around - 1
     return partial(reencode_heldout, reference, texts_by_hash(texts), before=before)
 
@@ -227,14 +233,20 @@ def _check_train(
     """Check all training parts in parallel, then the parts of each source together."""
     heldout = [table for source in sources for table in [source.texts, *source.heldout_rows] if table is not None]
     hashes = hashes_of(heldout) if is_decontaminated else None
+    marked = [source for source in sources if source.record.kind is not None]
+    prompts = {
+        source.name: values_of(_prompts_of(marked if is_decontaminated else [source]), "prompt_xxh128")
+        for source in marked
+    }
     calls = [
         (
             str(root),
             part,
             _Tokenizer(tokenizer.record, None) if source.is_adopted else tokenizer,
             source.inputs,
-            Withheld(source.heldout_positions, hashes, source.cell, source.labels),
+            Withheld(source.heldout_positions, hashes, source.cell, source.labels, prompts.get(source.name)),
             checks.at(source=source.name, stage="train", shard=part.prefix).location,
+            form_of(source.record),
         )
         for source in sources
         for part in source.record.train.datasets
@@ -251,6 +263,11 @@ def _check_train(
     return sum((reencoded for _, _, reencoded in done), Reencoded())
 
 
+def _prompts_of(sources: Sequence[_Source]) -> list[pa.Table]:
+    """Tables with the hashes of the prompts that these sources hold out."""
+    return [table for source in sources for table in [source.texts, *source.heldout_rows] if table is not None]
+
+
 def _bin_bytes(root: Path, part: DatasetRecord) -> int:
     path = root / f"{part.prefix}.bin"
     return path.stat().st_size if is_inside(part.prefix) and path.is_file() else 0
@@ -263,6 +280,7 @@ def check_train_part(
     inputs: Inputs | None,
     withheld: Withheld,
     location: Location,
+    form: Form = PLAIN,
 ) -> CheckedPart:
     """Check one training part (Ray task)."""
     checks = Checks(location)
@@ -270,11 +288,13 @@ def check_train_part(
     def check_rows_of(
         path: Path, part: DatasetRecord, lengths: NDArray[np.int32] | None, checks: Checks
     ) -> Rows | None:
-        return check_provenance(path, part, lengths, inputs, withheld, checks)
+        return check_provenance(path, part, lengths, inputs, withheld, checks, form)
 
     path = tokenizer.path
     before = tokenizer.record.around - 1
     reencode = None if path is None else partial(reencode_sample, load_reference(path, tokenizer.record), before=before)
+    if reencode is not None and path is not None and form.kind is not None:
+        reencode = partial(reencode, control=load_conversation_ids(path, tokenizer.record).control_ids)
     return checks, *_check_files(Path(root), part, tokenizer.record, checks, check_rows_of, reencode)
 
 
@@ -291,6 +311,9 @@ def _check_files(
     bin_path = check_file(root, f"{part.prefix}.bin", part.bin_sha256, own)
     idx_path = check_file(root, f"{part.prefix}.idx", part.idx_sha256, own)
     path = check_parquet(root, part.provenance, part.provenance_sha256, own)
+    mask = None
+    if part.mask_sha256 is not None:
+        mask = check_file(root, f"{part.prefix}.mask", part.mask_sha256, own)
     at = own.at(file=str(path))
     rows, reencoded = None, Reencoded()
     if bin_path is not None and idx_path is not None:
@@ -298,6 +321,9 @@ def _check_files(
             sound = dataset is not None and check_part(dataset, part, bin_path, tokenizer, own)
             if path is not None:
                 rows = check_rows_of(path, part, dataset.index.sequence_lengths if sound else None, at)
+            if mask is not None and sound:
+                lengths = dataset.index.sequence_lengths
+                check_mask(mask, part, lengths, None if rows is None else path, own.at(file=str(mask)))
             if path is not None and reencode is not None and not own.failures:
                 reencoded = reencode(dataset, path, own.at(file=str(bin_path)))
     elif path is not None:

@@ -16,8 +16,10 @@ import xxhash
 
 from mixproof.ledger.manifest import DatasetRecord, HeldoutRecord, SourceRecord
 
+from .conversation_ids import rendered_of
 from .inputs import Inputs, read_table
-from .provenance import COLUMNS, KNOWN, LENGTHS, NUMBERED
+from .masks import PLAIN, Form
+from .provenance import KNOWN, LENGTHS, NUMBERED
 from .report import Checks
 from .rows import check_parquet
 
@@ -29,13 +31,15 @@ TEXTS_COLUMNS = {
     "text_xxh128": "string",
     "text_bytes": "int64",
 }
+MARKED_TEXTS_COLUMNS = TEXTS_COLUMNS | {"marks": "string", "prompt_xxh128": "string"}
 MATCHED = ["file", "record", "id", "text_xxh128", "text_bytes"]
 
 
-def check_texts(root: Path, heldout: HeldoutRecord, checks: Checks) -> pa.Table | None:
+def check_texts(root: Path, heldout: HeldoutRecord, checks: Checks, *, is_marked: bool = False) -> pa.Table | None:
     """Check the texts of a held-out set against their recorded hashes; None if there are none or they are damaged.
 
-    In the result, a record without an id has the id `<file>#<record>`, as in a provenance file.
+    The texts of conversations have marks and the hashes of prompts. In the result, a record without an id has the id
+    `<file>#<record>`, as in a provenance file.
     """
     if heldout.texts is None:
         return None
@@ -43,7 +47,7 @@ def check_texts(root: Path, heldout: HeldoutRecord, checks: Checks) -> pa.Table 
     if path is None:
         return None
     at = checks.at(file=str(path))
-    table = read_table(path, TEXTS_COLUMNS, at, nullable=["id"])
+    table = read_table(path, MARKED_TEXTS_COLUMNS if is_marked else TEXTS_COLUMNS, at, nullable=["id"])
     if table is None:
         return None
     wrong = {"text_xxh128": 0, "text_bytes": 0}
@@ -57,12 +61,25 @@ def check_texts(root: Path, heldout: HeldoutRecord, checks: Checks) -> pa.Table 
         at.equal("checksum", f"texts with a wrong {column}", 0, count)
     names = pc.binary_join_element_wise(table["file"], pc.cast(table["record"], pa.string()), "#")
     table = table.set_column(table.schema.get_field_index("id"), "id", pc.coalesce(table["id"], names))
-    return table.select([*MATCHED, "text"])
+    return table.select([*MATCHED, "text", *(("marks", "prompt_xxh128") if is_marked else ())])
 
 
-def check_rows(path: Path, part: DatasetRecord, lengths: np.ndarray | None, checks: Checks) -> pa.Table | None:
+def conversations_of(texts: pa.Table) -> pa.Table:
+    """The documents of a set of conversations: two for a pair, each with the text, hash and size of its own."""
+    listed = []
+    for row in texts.to_pylist():
+        for rendered in rendered_of(row["text"], row["marks"]):
+            raw = rendered.text.encode()
+            own = {"text": rendered.text, "text_xxh128": xxhash.xxh3_128_hexdigest(raw), "text_bytes": len(raw)}
+            listed.append(row | own)
+    return pa.Table.from_pylist(listed, schema=texts.schema)
+
+
+def check_rows(
+    path: Path, part: DatasetRecord, lengths: np.ndarray | None, checks: Checks, form: Form = PLAIN
+) -> pa.Table | None:
     """Check the provenance of one held-out part by itself; its rows, or None if it cannot be read."""
-    rows = read_table(path, COLUMNS, checks)
+    rows = read_table(path, form.columns, checks, nullable=form.nullable)
     if rows is None:
         return None
     checks.equal("E6", "documents in the provenance", part.documents, rows.num_rows)
@@ -103,12 +120,14 @@ def check_set(
         return np.zeros(0, np.int64)
     positions = inputs.positions(rows["file"].combine_chunks(), rows["record"].to_numpy())
     checks.true("E1", bool((positions >= 0).all()), KNOWN, f"{int((positions < 0).sum())} others")
-    checks.equal("E4", "documents held out twice", 0, len(positions) - len(np.unique(positions)))
+    records = len(positions) // source.documents_per_record
+    checks.equal("E4", "documents held out twice", 0, records - len(np.unique(positions)))
     return np.sort(positions)
 
 
 def _check_against_texts(source: SourceRecord, texts: pa.Table, rows: pa.Table, checks: Checks) -> None:
     """Every encoded document is one of the texts, in the same order; only texts without tokens may be missing."""
+    texts = texts if source.kind is None else conversations_of(texts)
     order = {row: number for number, row in enumerate(zip(*(texts[name].to_pylist() for name in MATCHED), strict=True))}
     numbers = [order.get(row, -1) for row in zip(*(rows[name].to_pylist() for name in MATCHED), strict=True)]
     checks.equal("E4", "held-out documents without a text", 0, numbers.count(-1))
@@ -116,11 +135,17 @@ def _check_against_texts(source: SourceRecord, texts: pa.Table, rows: pa.Table, 
         checks.true("E6", numbers == sorted(set(numbers)), "held-out documents in the order of their texts", "another")
     missing = texts.num_rows - rows.num_rows
     empty = sum(drop.documents for row in source.ledger if row.stage == "encode" for drop in row.dropped.values())
+    empty *= source.documents_per_record
     allowed = missing >= 0 and (missing <= empty or source.heldout.imported_from is not None)
     checks.true("E5", allowed, f"at most {empty} held-out texts without tokens", f"{missing}")
 
 
 def hashes_of(tables: Sequence[pa.Table]) -> pa.Array:
     """The distinct text hashes of texts files and provenance files."""
-    columns = [chunk for table in tables for chunk in table["text_xxh128"].cast(pa.string()).chunks]
+    return values_of(tables, "text_xxh128")
+
+
+def values_of(tables: Sequence[pa.Table], name: str) -> pa.Array:
+    """The distinct values of a column of hashes."""
+    columns = [chunk for table in tables for chunk in table[name].cast(pa.string()).chunks]
     return pc.unique(pa.chunked_array(columns, pa.string()))

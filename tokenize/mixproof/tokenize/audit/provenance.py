@@ -21,17 +21,9 @@ from mixproof.ledger.manifest import DatasetRecord
 
 from .cells import CELL, Bounds, check_labels, outside_cell
 from .inputs import Inputs, check_columns, check_nulls
+from .masks import PLAIN, Form
 from .report import Checks, Equation
 
-COLUMNS = {
-    "document": "int64",
-    "file": "string",
-    "record": "int64",
-    "id": "string",
-    "text_xxh128": "string",
-    "text_bytes": "int64",
-    "tokens": "int32",
-}
 BATCH_ROWS = 1 << 17
 
 
@@ -47,6 +39,9 @@ class Withheld:
     """If the source is a cell: what its documents have in common."""
     labels: tuple[str, ...] = ()
     """Labels that its documents have."""
+    prompts: pa.Array | None = None
+    """Hashes of held-out prompts: of all sources, or of the part's own if the spec turns decontamination off. None if
+    the part has no prompts."""
 
 
 @dataclass
@@ -68,6 +63,7 @@ def check_provenance(
     inputs: Inputs | None,
     withheld: Withheld,
     checks: Checks,
+    form: Form = PLAIN,
 ) -> Rows | None:
     """Check one part's provenance.
 
@@ -78,6 +74,7 @@ def check_provenance(
         inputs: the source's raw files; None if that list failed its checks.
         withheld: the held-out documents.
         checks: receives the results.
+        form: the columns of the source's parts.
 
     Returns:
         Totals and the first and last position, or None if the file cannot be read.
@@ -85,7 +82,7 @@ def check_provenance(
     rows = Rows()
     try:
         with pq.ParquetFile(path) as file:
-            if not check_columns(file.schema_arrow, COLUMNS, checks):
+            if not check_columns(file.schema_arrow, form.columns, checks):
                 return None
             if not check_labels(file.schema_arrow, withheld.labels, withheld.cell, checks):
                 return None
@@ -93,9 +90,9 @@ def check_provenance(
                 batch.validate(full=True)
                 if not batch.num_rows:
                     continue
-                if not check_nulls(batch, checks):
+                if not check_nulls(pa.Table.from_batches([batch]).drop_columns(form.nullable), checks):
                     return None
-                _check_batch(batch, rows, lengths, inputs, withheld)
+                _check_batch(batch, rows, lengths, inputs, withheld, form)
     except (pa.ArrowException, OSError) as error:
         checks.true("schema", False, "a Parquet file", str(error).splitlines()[0])
         return None
@@ -111,6 +108,8 @@ KNOWN = "files and records that the source has"
 ASCENDING = "documents in ascending order of (file, record)"
 SPLIT = "no training document that is held out"
 CLEAN = "no training text equal to a held-out one"
+UNASKED = "no training prompt that is held out"
+PAIRED = "a chosen and a rejected answer in turn"
 RULES: dict[str, Equation] = {
     NUMBERED: "schema",
     LENGTHS: "E5",
@@ -118,6 +117,8 @@ RULES: dict[str, Equation] = {
     ASCENDING: "E6",
     SPLIT: "E4",
     CLEAN: "E4",
+    UNASKED: "E4",
+    PAIRED: "E6",
 }
 
 
@@ -127,6 +128,7 @@ def _check_batch(
     lengths: NDArray[np.int32] | None,
     inputs: Inputs | None,
     withheld: Withheld,
+    form: Form,
 ) -> None:
     first, size = rows.documents, batch.num_rows
 
@@ -151,7 +153,9 @@ def _check_batch(
 
         forbid(KNOWN, positions < 0, document_of)
         before = np.concatenate([[rows.last_position], positions[:-1]])
-        forbid(ASCENDING, (positions <= before) & (positions >= 0), document_of)
+        is_second = (document % form.together).astype(np.bool_)  # of a pair, which is one record
+        wrong = np.where(is_second, positions != before, positions <= before)
+        forbid(ASCENDING, wrong & (positions >= 0), document_of)
         forbid(SPLIT, np.isin(positions, withheld.positions) & (positions >= 0), document_of)
         rows.first_position = int(positions[0]) if first == 0 else rows.first_position
         rows.last_position = int(positions[-1])
@@ -160,5 +164,11 @@ def _check_batch(
         forbid(CLEAN, shared, document_of)
     if withheld.cell:
         forbid(CELL, outside_cell(batch, withheld.cell), document_of)
+    if withheld.prompts is not None:
+        asked = pc.is_in(batch["prompt_xxh128"], value_set=withheld.prompts).to_numpy(zero_copy_only=False)
+        forbid(UNASKED, asked, document_of)
+    if form.kind == "preferences":
+        answers = np.array(batch["answer"].to_pylist())
+        forbid(PAIRED, answers != np.where(document % 2, "rejected", "chosen"), lambda row: answers[row])
     rows.documents += size
     rows.text_bytes += int(batch["text_bytes"].to_numpy().sum())

@@ -122,6 +122,9 @@ def unsealed(raw: bytes) -> dict[str, Any] | None:
     return found
 
 
-def files_of(prefix: str, bin_sha256: str, idx_sha256: str, provenance_sha256: str) -> dict[str, str]:
-    """SHA-256 of the three files of a part or a draw, by file name relative to the store."""
-    return {f"{prefix}.bin": bin_sha256, f"{prefix}.idx": idx_sha256, f"{prefix}.parquet": provenance_sha256}
+def files_of(
+    prefix: str, bin_sha256: str, idx_sha256: str, provenance_sha256: str, mask_sha256: str | None = None
+) -> dict[str, str]:
+    """SHA-256 of the files of a part or a draw, by file name relative to the store."""
+    files = {f"{prefix}.bin": bin_sha256, f"{prefix}.idx": idx_sha256, f"{prefix}.parquet": provenance_sha256}
+    return files if mask_sha256 is None else files | {f"{prefix}.mask": mask_sha256}

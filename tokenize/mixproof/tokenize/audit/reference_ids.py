@@ -79,7 +79,7 @@ class _Tokenizers:
         form |= {"post_processor": None, "padding": None, "truncation": None}
         self.restores_every_text = is_lossless(form)
         self._decoder: Any = Tokenizer.from_str(json.dumps(form, ensure_ascii=False))
-        self._encoder: Any = Tokenizer.from_str(json.dumps(_without_special_text(form), ensure_ascii=False))
+        self._encoder: Any = Tokenizer.from_str(json.dumps(without_special_text(form), ensure_ascii=False))
         self._encoder.encode_special_tokens = True
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -115,14 +115,20 @@ def is_lossless(form: dict[str, Any]) -> bool:
     )
 
 
-def _without_special_text(form: dict[str, Any]) -> dict[str, Any]:
+def without_randomness(form: dict[str, Any]) -> dict[str, Any]:
+    """The tokenizer without dropout and sampling."""
+    model = {name: value for name, value in form["model"].items() if name not in ("alpha", "nbest_size")}
+    if "dropout" in model:
+        model["dropout"] = None
+    return form | {"model": model}
+
+
+def without_special_text(form: dict[str, Any]) -> dict[str, Any]:
     """The tokenizer without dropout, its special tokens out of reach of any text; all ids stay.
 
     Only special tokens that are also entries of the model's vocabulary are renamed; the unknown token keeps its name.
     """
-    model = {name: value for name, value in form["model"].items() if name not in ("alpha", "nbest_size")}
-    if "dropout" in model:
-        model["dropout"] = None
+    model = dict(without_randomness(form)["model"])
     vocabulary = model["vocab"]
     entries = set(vocabulary) if isinstance(vocabulary, dict) else {entry for entry, _ in vocabulary}
     unknown = model.get("unk_token")

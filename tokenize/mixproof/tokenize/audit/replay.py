@@ -45,11 +45,13 @@ from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.apply import apply_steps
 from mixproof.pipeline.steps.step import Counted
 
+from .conversation_ids import ConversationIds, Rendered, ends_supervised, rendered_of
 from .cuts import Cuts, read_cuts
 from .dataset import UINT16_BELOW
-from .provenance import COLUMNS
+from .masks import PLAIN_COLUMNS as COLUMNS
 from .reference_ids import reference_ids
 from .report import AuditReport, Checks, Equation
+from .rerender import differences
 
 TASK_BYTES = 256 * 1000 * 1000
 TASK_FILES = 2000
@@ -198,7 +200,7 @@ def replay_files(task: Replay) -> Replayed:
             here.true("schema", False, "a readable raw file", str(error))
             return Replayed(checks, ())
     encode.flush()
-    for (name, record), document in list(documents.items())[:1]:
+    for (name, record), (document, *_) in list(documents.items())[:1]:
         lost = f"{len(documents)} documents without one, the first is {name} record {record}"
         at.at(file=str(store.root / document.part.provenance)).true("E1", False, "a raw record of each document", lost)
     return Replayed(checks, (counts.row(), *(step.row() for step in steps)))
@@ -228,7 +230,7 @@ class _Counts:
 def _replay_file(
     file: InputFile,
     task: Replay,
-    documents: dict[tuple[str, int], _Document],
+    documents: dict[tuple[str, int], list[_Document]],
     cuts: Cuts,
     steps: Sequence[Counted],
     counts: _Counts,
@@ -250,11 +252,30 @@ def _replay_file(
         text = apply_steps(item, data, steps)
         if text is not None and (file.name, item.record) in cuts:
             text = cut_text(text, cuts[file.name, item.record])
-        if expected is not None:
-            provenance = encode.path_of(expected.part.provenance)
-            _check_text(item, text, expected, checks.at(file=provenance, shard=f"{file.name} record {item.record}"))
-            if text is not None:
-                encode.add(text.decode(), expected, f"{file.name} record {item.record}")
+        if expected is None:
+            continue
+        record = f"{file.name} record {item.record}"
+        at = checks.at(file=encode.path_of(expected[0].part.provenance), shard=record)
+        if item.marks is not None and text is not None:
+            _replay_conversation(item, expected, task.spec, encode, at)
+            continue
+        _check_text(item, text, expected[0], at)
+        if text is not None:
+            encode.add(text.decode(), expected[0], record)
+
+
+def _replay_conversation(
+    item: Raw, expected: Sequence[_Document], source: Source, encode: _Encoder, checks: Checks
+) -> None:
+    """Render a record again, and check each of its documents: text, ids and mask."""
+    marks = (item.marks or b"").decode()
+    problems = differences(item.text, marks, item.fields or {}, source)
+    checks.true("E2", not problems, "the rendering of the template", ", ".join(problems))
+    conversations = rendered_of(item.text, marks)
+    if checks.equal("E6", "documents of the record", len(conversations), len(expected)):
+        for conversation, document in zip(conversations, expected, strict=True):
+            _check_text(item, conversation.text.encode(), document, checks)
+            encode.check_conversation(conversation, document, checks)
 
 
 def _check_text(item: Raw, text: bytes | None, expected: _Document, checks: Checks) -> None:
@@ -274,6 +295,9 @@ class _Encoder:
         self._reference = reference_ids(store.path(manifest.tokenizer.path), manifest.tokenizer)
         bos_id = manifest.tokenizer.bos_id
         self._before = [] if bos_id is None else [bos_id]
+        self._tokenizer = manifest.tokenizer
+        self._ids: ConversationIds | None = None
+        self._masks: dict[str, NDArray[np.uint8]] = {}
         self._eod_id = manifest.tokenizer.eod_id
         self._dtype = np.uint16 if manifest.tokenizer.vocab_size < UINT16_BELOW else np.int32
         self._parts: dict[str, NDArray[np.integer]] = {}
@@ -285,6 +309,30 @@ class _Encoder:
         self._expected.append((expected, record))
         if len(self._texts) == BATCH_TEXTS:
             self.flush()
+
+    def check_conversation(self, conversation: Rendered, document: _Document, checks: Checks) -> None:
+        """Compare ids and mask of a conversation with the `.bin` and the `.mask`."""
+        tokens = self._conversations().encode(conversation)
+        if tokens is None:
+            return
+        stored = self._part(document.part)[document.first_token : document.first_token + document.tokens]
+        path = self._store.path(f"{document.part.prefix}.mask")
+        if document.part.prefix not in self._masks:
+            self._masks[document.part.prefix] = np.memmap(path, np.uint8, mode="r")
+        mask = self._masks[document.part.prefix][document.first_token : document.first_token + document.tokens]
+        same = np.array_equal(stored, [*self._before, *tokens.ids, self._eod_id])
+        found = f"other ids, {len(stored)} in all"
+        checks.at(file=self.path_of(f"{document.part.prefix}.bin")).true(
+            "E5", same, f"the {len(tokens.ids)} ids of the reference and an EOD", found
+        )
+        same = np.array_equal(mask, [*(0 for _ in self._before), *tokens.mask, ends_supervised(conversation)])
+        supervised = f"{sum(tokens.mask)} supervised tokens as rendered"
+        checks.at(file=str(path)).true("E5", same, supervised, f"another mask, {int(mask.sum())} supervised")
+
+    def _conversations(self) -> ConversationIds:
+        if self._ids is None:
+            self._ids = ConversationIds(self._store.path(self._tokenizer.path), self._tokenizer)
+        return self._ids
 
     def path_of(self, name: str) -> str:
         return str(self._store.root / name)
@@ -312,17 +360,24 @@ def _recorded_files(store: Store, source: SourceRecord) -> dict[str, str]:
 
 def _documents(
     store: Store, source: SourceRecord, names: set[str], share: Fraction
-) -> dict[tuple[str, int], _Document]:
-    """The documents of a source in the sample that come from these files; those of an imported set do not count."""
+) -> dict[tuple[str, int], list[_Document]]:
+    """The documents of a source in the sample that come from these files; those of an imported set do not count.
+
+    The two documents of a pair belong to one record; a sample takes pairs by the hash of the chosen conversation.
+    """
     own = [*source.train.datasets, *(source.heldout.datasets if source.heldout.imported_from is None else ())]
-    found: dict[tuple[str, int], _Document] = {}
+    found: dict[tuple[str, int], list[_Document]] = {}
     for part in own:
-        first_token = 0
+        first_token = row = 0
         for rows in _batches_of(store.path(part.provenance)):
             columns = [rows[name].to_pylist() for name in DOCUMENT_COLUMNS]
             for file, record, id_, digest, text_bytes, tokens in zip(*columns, strict=True):
-                if file in names and int(digest[:8], 16) < share * (1 << 32):
-                    found[file, record] = _Document(part, first_token, id_, digest, text_bytes, tokens)
+                is_second = row % source.documents_per_record > 0
+                row += 1
+                chosen = (file, record) in found if is_second else int(digest[:8], 16) < share * (1 << 32)
+                if file in names and chosen:
+                    document = _Document(part, first_token, id_, digest, text_bytes, tokens)
+                    found.setdefault((file, record), []).append(document)
                 first_token += tokens
     return found
 

@@ -17,6 +17,7 @@ from .cells import CELLS
 from .report import Checks
 
 DECONTAMINATE = "decontaminate"
+CONVERSATIONS = ("chat", "preferences", "ratings")
 
 
 class _Step(BaseModel):
@@ -32,6 +33,7 @@ class _Step(BaseModel):
 class _Source(BaseModel):
     inputs: str
     steps: tuple[_Step, ...] = ()
+    format: str | None = None
     megatron: bool = False
     """The source is a tokenized dataset: it has no texts, so `read` is its only stage and nothing is held out."""
     split_by: str | list[Any] | None = None
@@ -84,6 +86,8 @@ def check_spec(manifest: Manifest, checks: Checks) -> None:
     for name, source in manifest.sources.items():
         at = checks.at(source=name)
         at.equal("E3", "as stages", spec.stages(name), [row.stage for row in source.ledger])
+        form = spec.sources[name].format
+        at.equal("schema", "as the kind of records", form if form in CONVERSATIONS else None, source.kind)
         at.equal("checksum", "as the spec's inputs", spec.sources[name].inputs, source.inputs.sha256)
         texts = source.heldout.texts.sha256 if source.heldout.texts is not None else None
         if spec.heldout.from_ is not None:

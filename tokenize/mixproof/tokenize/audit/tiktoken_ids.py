@@ -24,8 +24,8 @@ class TiktokenIds:
         form = json.loads(path.read_bytes())
         lines = [line.split() for line in form["ranks"].splitlines() if line]
         self._rank_of = {base64.b64decode(token): int(rank) for token, rank in lines}
-        self._token_of = {rank: token for token, rank in self._rank_of.items()}
-        self._token_of |= {number: token.encode() for token, number in form["special_tokens"].items()}
+        self.token_of = {rank: token for token, rank in self._rank_of.items()}
+        self.token_of |= {number: token.encode() for token, number in form["special_tokens"].items()}
         self._pieces = regex.compile(form["pattern"])
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -44,7 +44,7 @@ class TiktokenIds:
 
     def decode(self, documents: Sequence[list[int]]) -> list[str]:
         """The text of each list of ids."""
-        return [b"".join(map(self._token_of.__getitem__, ids)).decode(errors="replace") for ids in documents]
+        return [b"".join(map(self.token_of.__getitem__, ids)).decode(errors="replace") for ids in documents]
 
     def _join(self, piece: bytes) -> list[int]:
         if piece in self._rank_of:

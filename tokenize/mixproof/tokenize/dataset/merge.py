@@ -24,7 +24,7 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import numbers
 
 from .indexed import CODE_OF_DTYPE, HEADER, MAGIC, VERSION, Index, read_index, token_dtype
-from .provenance import ROW_GROUP, SCHEMA, TableWriter, regroup
+from .provenance import ROW_GROUP, SCHEMA, TableWriter, part_schema, regroup
 
 COPY_BYTES = 16 << 20
 
@@ -61,22 +61,33 @@ def merge_parts(store: Store, manifest: Manifest, folder: Path) -> list[Merged]:
                 prefix = folder / done.prefix
                 prefix.parent.mkdir(exist_ok=True)  # the name of a split source has a folder
                 _join_tokens(store, split.datasets, prefix.with_name(f"{prefix.name}.bin"))
+                if source.kind is not None:
+                    _join_masks(store, split.datasets, prefix.with_name(f"{prefix.name}.mask"))
                 _join_indexes(store, split.datasets, done, dtype, prefix.with_name(f"{prefix.name}.idx"))
-                _join_provenance(store, split.datasets, prefix.with_name(f"{prefix.name}.parquet"))
+                schema = part_schema(source.kind, source.attributes)
+                _join_provenance(store, split.datasets, schema, prefix.with_name(f"{prefix.name}.parquet"))
                 merged.append(done)
     return merged
 
 
 def _join_tokens(store: Store, parts: Sequence[DatasetRecord], path: Path) -> None:
+    _join_bytes(store, [(f"{part.prefix}.bin", part.bin_sha256) for part in parts], path)
+
+
+def _join_masks(store: Store, parts: Sequence[DatasetRecord], path: Path) -> None:
+    _join_bytes(store, [(f"{part.prefix}.mask", part.mask_sha256 or "") for part in parts], path)
+
+
+def _join_bytes(store: Store, files: Sequence[tuple[str, str]], path: Path) -> None:
+    """Join files, given with their recorded SHA-256."""
     with path.open("wb") as out:
-        for part in parts:
-            name = f"{part.prefix}.bin"
+        for name, sha256 in files:
             digest = hashlib.sha256()
             with _present(store, name).open("rb") as tokens:
                 while block := tokens.read(COPY_BYTES):
                     digest.update(block)
                     out.write(block)
-            _compare(name, part.bin_sha256, digest.hexdigest())
+            _compare(name, sha256, digest.hexdigest())
 
 
 def _join_indexes(
@@ -108,22 +119,22 @@ def _join_indexes(
             tokens += int(starts[-1])
 
 
-def _join_provenance(store: Store, parts: Sequence[DatasetRecord], path: Path) -> None:
+def _join_provenance(store: Store, parts: Sequence[DatasetRecord], schema: pa.Schema, path: Path) -> None:
     first = 0
-    with TableWriter(path, SCHEMA) as out:
-        for rows in regroup(_rows(store, parts)):
+    with TableWriter(path, schema) as out:
+        for rows in regroup(_rows(store, parts, schema)):
             documents = numbers(np.arange(first, first + rows.num_rows, dtype=np.int64))
             out.write(rows.set_column(0, SCHEMA.field("document"), documents))
             first += rows.num_rows
 
 
-def _rows(store: Store, parts: Sequence[DatasetRecord]) -> Iterator[pa.Table]:
+def _rows(store: Store, parts: Sequence[DatasetRecord], schema: pa.Schema) -> Iterator[pa.Table]:
     for part in parts:
         path = _present(store, part.provenance)
         _compare(part.provenance, part.provenance_sha256, content_sha256(path))
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROW_GROUP, columns=SCHEMA.names):
-                yield pa.Table.from_batches([batch], schema=SCHEMA)
+            for batch in file.iter_batches(ROW_GROUP, columns=schema.names):
+                yield pa.Table.from_batches([batch], schema=schema)
 
 
 def _checked_index(store: Store, part: DatasetRecord) -> Index:

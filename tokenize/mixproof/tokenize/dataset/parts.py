@@ -9,6 +9,7 @@ gave which key, so an unchanged part is found without reading its rows.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -22,16 +23,16 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.errors import AccountError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import DatasetRecord, TokenizerRecord
+from mixproof.ledger.manifest import DatasetRecord, SourceKind, TokenizerRecord
 from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.store import Attempt, Receipt, Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.columns import array_of, read_whole
 from mixproof.pipeline.labels.columns_of_rows import LabelledSource
-from mixproof.tokenize.shard_tokens import PROVENANCE, TOKENS, EncodedShard
+from mixproof.tokenize.shard_tokens import MASK, PROVENANCE, TOKENS, EncodedShard
 
 from .indexed import ends_of, token_dtype, write_index
-from .provenance import Slice, TableWriter, digest_rows, read_part, schema_with
+from .provenance import Slice, TableWriter, digest_rows, read_part
 
 STAGE = "encode"
 """The folder of parts in the store. The tokens of single shards are in another one (`shard_tokens.py`)."""
@@ -54,23 +55,26 @@ class Part:
     slices: tuple[Slice, ...]
     labels: LabelledSource | None = None
     """Labels of the source's documents, if it has any."""
+    kind: SourceKind | None = None
 
 
 def plan_parts(shards: Sequence[EncodedShard], store: Store, part_tokens: int) -> list[tuple[Slice, ...]]:
     """Divide a source's documents, in order, into parts of at most `part_tokens` tokens, EODs included.
 
-    Document lengths are read only for shards in which a part ends.
+    The two documents of a pair stay together. Document lengths are read only for shards in which a part ends.
     """
     parts: list[tuple[Slice, ...]] = []
     open_part: list[Slice] = []
     free_tokens = part_tokens
     for shard in shards:
         start, remaining = 0, shard.tokens
+        together = 2 if shard.texts.kind == "preferences" else 1
         while remaining > free_tokens:
             ends = np.cumsum(read_lengths(store, shard)[start:])
             fitting = int(np.searchsorted(ends, free_tokens, side="right"))
+            fitting -= fitting % together
             if fitting == 0 and not open_part:
-                fitting = 1  # a document larger than a part
+                fitting = together  # a document, or a pair, larger than a part
             if fitting:
                 open_part.append(_slice(shard, start, start + fitting))
                 remaining -= int(ends[fitting - 1])
@@ -124,7 +128,7 @@ def make_datasets(
     part_tokens = part_bytes // token_dtype(tokenizer.vocab_size).itemsize
     planned = [
         [
-            Part(f"{source}-{split}-{index:05d}", source, slices, labels.get((source, split)))
+            Part(f"{source}-{split}-{index:05d}", source, slices, labels.get((source, split)), shards[0].texts.kind)
             for index, slices in enumerate(plan_parts(shards, store, part_tokens))
         ]
         for source, split, shards in splits
@@ -193,6 +197,8 @@ def _record(name: str, receipt: Receipt) -> DatasetRecord:
         idx_sha256=receipt.files[f"{name}.idx"].sha256,
         provenance=f"{prefix}.parquet",
         provenance_sha256=receipt.files[f"{name}.parquet"].content_sha256,
+        supervised_tokens=receipt.facts.get("supervised_tokens"),
+        mask_sha256=receipt.files[f"{name}.mask"].sha256 if f"{name}.mask" in receipt.files else None,
     )
 
 
@@ -211,6 +217,8 @@ def assemble_part(store: Store, memo: str, part: Part, tokenizer: TokenizerRecor
     config: dict[str, object] = {"name": part.name, "tokenizer": tokenizer.sha256, **ends_of(tokenizer)}
     if part.labels is not None:
         config["labels"] = _label_columns(part.labels)
+    if part.kind is not None:  # rows say how many tokens are supervised, not which
+        config |= {"kind": part.kind, "mask": _mask_digest(store, part.slices)}
     key = stage_key(STAGE, STAGE_VERSION, config, rows)
     receipt = store.receipt(STAGE, key)
     is_new = receipt is None
@@ -231,30 +239,65 @@ def _write_part(
     attempt: Attempt,
 ) -> Receipt:
     lengths: list[NDArray[np.int32]] = []
-    with TableWriter(attempt.path(f"{part.name}.parquet"), schema_with(part.labels)) as provenance:
-        for rows in row_groups:
+    supervised = 0
+    groups = iter(row_groups)
+    first = next(groups)
+    with TableWriter(attempt.path(f"{part.name}.parquet"), first.schema) as provenance:
+        for rows in chain([first], groups):
             provenance.write(rows)
             lengths.append(array_of(rows["tokens"]))
+            if part.kind is not None:
+                supervised += int(array_of(rows["supervised_tokens"]).sum())
     all_lengths = np.concatenate(lengths)
     tokens = int(all_lengths.sum(dtype=np.int64))
     bin_path = attempt.path(f"{part.name}.bin")
     with bin_path.open("wb") as out:
         for piece in part.slices:
-            for block in _read_tokens(store, piece, dtype.itemsize):
+            for block in _read_blocks(store, piece, TOKENS, dtype.itemsize):
                 out.write(block)
     size = bin_path.stat().st_size
     if size != tokens * dtype.itemsize:
         expected = f"{tokens} tokens of {dtype.itemsize} bytes"
         raise AccountError("E5", expected, f"{size} bytes", source=part.source, stage=STAGE, unit=part.name)
     write_index(attempt.path(f"{part.name}.idx"), all_lengths, dtype)
-    return attempt.commit(facts={"documents": len(all_lengths), "tokens": tokens})
+    facts = {"documents": len(all_lengths), "tokens": tokens}
+    if part.kind is not None:
+        _write_mask(store, part, tokens, supervised, attempt.path(f"{part.name}.mask"))
+        facts["supervised_tokens"] = supervised
+    return attempt.commit(facts=facts)
 
 
-def _read_tokens(store: Store, piece: Slice, itemsize: int) -> Iterator[bytes]:
+def _write_mask(store: Store, part: Part, tokens: int, supervised: int, path: Path) -> None:
+    """Join the masks of a part.
+
+    Raises:
+        AccountError: E5, when there is not one value per token, or they are not those of the provenance.
+    """
+    size = ones = 0
+    with path.open("wb") as out:
+        for piece in part.slices:
+            for block in _read_blocks(store, piece, MASK, 1):
+                out.write(block)
+                size, ones = size + len(block), ones + block.count(1)
+    if (size, ones) != (tokens, supervised):
+        expected, found = f"{tokens} tokens, {supervised} supervised", f"a mask of {size}, {ones} supervised"
+        raise AccountError("E5", expected, found, source=part.source, stage=STAGE, unit=part.name)
+
+
+def _mask_digest(store: Store, slices: Sequence[Slice]) -> str:
+    digest = hashlib.sha256()
+    for piece in slices:
+        for block in _read_blocks(store, piece, MASK, 1):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_blocks(store: Store, piece: Slice, name: str, itemsize: int) -> Iterator[bytes]:
+    """The bytes of a slice in the tokens or in the mask of its shard."""
     folder = store.folder(piece.folder)
-    size = (folder / TOKENS).stat().st_size
+    size = (folder / name).stat().st_size
     start, stop = _token_range(folder / PROVENANCE, piece, size // itemsize)
-    with (folder / TOKENS).open("rb") as tokens:
+    with (folder / name).open("rb") as tokens:
         tokens.seek(start * itemsize)
         remaining = (stop - start) * itemsize
         while remaining and (block := tokens.read(min(COPY_BYTES, remaining))):

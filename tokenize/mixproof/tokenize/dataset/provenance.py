@@ -2,8 +2,10 @@
 
 Columns, in order: `document` (int64, from 0 in each part), `file` (path below the glob's fixed prefix), `record`
 (int64, index in the whole file, from 0), `id` (`<file>#<record>` if the record has none), `text_xxh128` (32 hexadecimal
-digits), `text_bytes` (int64, UTF-8), `tokens` (int32, EOD included). Where a source has labels, a column
-`label.<name>` for each follows, null for documents without a value.
+digits), `text_bytes` (int64, UTF-8), `tokens` (int32, EOD included). Conversations have more columns (`open_schema`):
+`supervised_tokens` (int64) and `prompt_xxh128`; pairs `answer` (`chosen` or `rejected`), `rating` and `margin`; rated
+answers `attribute.NAME` for each attribute of the source. Numbers that a record lacks are null. Where a source has
+labels, a column `label.<name>` for each follows, null for documents without a value.
 
 When a shard is encoded, its file and first record are not known yet, because equal shards share one output. It is
 written with the same columns except `document`, with nulls for an unknown `file` and `id` (the open form). Before
@@ -13,7 +15,7 @@ writing, tables are divided again into row groups of a constant size, so the byt
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mixproof.ledger.manifest import SourceKind
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import array_of, column_of, numbers
 from mixproof.pipeline.labels.columns_of_rows import PREFIX, LabelledSource
@@ -39,9 +42,24 @@ OPEN_SCHEMA = pa.schema(
         pa.field("tokens", pa.int32()),
     ]
 )
+_MARKED = [pa.field("supervised_tokens", pa.int64()), pa.field("prompt_xxh128", pa.string())]
+_PAIRED = [pa.field("answer", pa.string()), pa.field("rating", pa.float64()), pa.field("margin", pa.float64())]
 _BETWEEN = column_of(["#"], pa.string())[0]
 """Separates file and record in a generated id."""
 SCHEMA = pa.schema([pa.field("document", pa.int64()), *OPEN_SCHEMA])
+
+
+def open_schema(kind: SourceKind | None, attributes: Sequence[str] = ()) -> pa.Schema:
+    """The columns of an encoded shard, for plain documents (None) or for a kind of conversations."""
+    if kind is None:
+        return OPEN_SCHEMA
+    rated = [pa.field(f"attribute.{name}", pa.float64()) for name in attributes] if kind == "ratings" else []
+    return pa.schema([*OPEN_SCHEMA, *_MARKED, *(_PAIRED if kind == "preferences" else rated)])
+
+
+def part_schema(kind: SourceKind | None, attributes: Sequence[str] = ()) -> pa.Schema:
+    """The columns of a part's provenance."""
+    return pa.schema([SCHEMA.field("document"), *open_schema(kind, attributes)])
 
 
 @dataclass(frozen=True)
@@ -100,7 +118,7 @@ def read_slice(path: Path, piece: Slice) -> Iterator[pa.Table]:
     """The rows of a slice with `file`, `record` and `id` filled in, one row group of the shard at a time.
 
     Args:
-        path: the shard's provenance, of `OPEN_SCHEMA`.
+        path: the shard's provenance, of `open_schema`.
         piece: the rows to read, and the shard's position in its source.
     """
     with pq.ParquetFile(path) as shard:
@@ -117,28 +135,14 @@ def _close(rows: pa.Table, piece: Slice) -> pa.Table:
     file = rows["file"] if not piece.file else column_of([piece.file] * rows.num_rows, pa.string())
     record = numbers(array_of(rows["record"]) + piece.first_record)
     names = pc.binary_join_element_wise(file, pc.cast(record, pa.string()), _BETWEEN)
-    return pa.table(
-        [
-            file,
-            record,
-            pc.coalesce(rows["id"], names),
-            rows["text_xxh128"],
-            rows["text_bytes"],
-            rows["tokens"],
-        ],
-        schema=OPEN_SCHEMA,
-    )
-
-
-def schema_with(labels: LabelledSource | None) -> pa.Schema:
-    """`SCHEMA`, with the columns of labels."""
-    return pa.schema([*SCHEMA, *(column.field for column in labels.columns)]) if labels is not None else SCHEMA
+    unchanged = [rows[name] for name in rows.column_names if name not in ("file", "record", "id")]
+    return pa.table([file, record, pc.coalesce(rows["id"], names), *unchanged], schema=rows.schema)
 
 
 def read_part(
     store: Store, slices: Iterable[Slice], name: str, labels: LabelledSource | None = None
 ) -> Iterator[pa.Table]:
-    """The rows of a part, of `SCHEMA` with the columns of labels, in row groups.
+    """The rows of a part in row groups: `document`, the columns of its shards, and those of labels.
 
     Args:
         store: the store of the shards.
@@ -151,7 +155,9 @@ def read_part(
         documents = numbers(np.arange(document, document + rows.num_rows, dtype=np.int64))
         document += rows.num_rows
         columns = [] if labels is None else labels.of_rows(store, rows).combine_chunks().columns
-        yield pa.table([documents, *rows.columns, *columns], schema=schema_with(labels))
+        more = [] if labels is None else [column.field for column in labels.columns]
+        schema = pa.schema([SCHEMA.field(0), *rows.schema, *more])
+        yield pa.table([documents, *rows.columns, *columns], schema=schema)
 
 
 def digest_rows(row_groups: Iterable[pa.Table]) -> str:
@@ -166,6 +172,9 @@ def digest_rows(row_groups: Iterable[pa.Table]) -> str:
                 lengths = array_of(pc.binary_length(values))
                 digest.update(np.ascontiguousarray(lengths, np.int32).data)
                 digest.update("".join(values.to_pylist()).encode())
+            elif pa.types.is_floating(values.type):  # may be null
+                digest.update(np.packbits(array_of(pc.cast(values.is_valid(), pa.uint8()))).data)
+                digest.update(array_of(pc.fill_null(values, 0.0)).data)
             else:
                 digest.update(np.ascontiguousarray(array_of(values)).data)
     return digest.hexdigest()

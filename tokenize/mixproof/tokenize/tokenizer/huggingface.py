@@ -137,7 +137,7 @@ class HuggingFaceReference:
     def _made_safe(self) -> Any:  # noqa: ANN401  the package has no types
         tokenizer = _split_special(self._whole)
         reached = self._reached(tokenizer, self._special)
-        self._safe_form = _hide(self.form, reached) if reached else self.form
+        self._safe_form = hide_tokens(self.form, reached) if reached else self.form
         if not reached:
             return tokenizer
         tokenizer = _split_special(_load(self._safe_form, self._path))
@@ -212,8 +212,8 @@ def _special_tokens(form: dict[str, Any]) -> list[dict[str, Any]]:
     return [token for token in form.get("added_tokens") or [] if token.get("special")]
 
 
-def _hide(form: dict[str, Any], tokens: set[str]) -> dict[str, Any]:
-    """The same tokenizer with some entries of its vocabulary renamed; ids and scores stay the same."""
+def hide_tokens(form: dict[str, Any], tokens: set[str]) -> dict[str, Any]:
+    """The same tokenizer with some of its tokens renamed by `HIDDEN`; ids and scores stay the same."""
 
     def name(token: str) -> str:
         return HIDDEN.format(token) if token in tokens else token
@@ -226,7 +226,9 @@ def _hide(form: dict[str, Any], tokens: set[str]) -> dict[str, Any]:
     if "merges" in model:
         pairs = [tuple(merge.split(" ", 1)) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
         model["merges"] = [list(pair) for pair in pairs if not {*pair, "".join(pair)} & tokens]
-    added = [token | {"content": name(token["content"])} for token in form["added_tokens"]]
+    if model.get("unk_token") is not None:
+        model["unk_token"] = name(model["unk_token"])
+    added = [token | {"content": name(token["content"])} for token in form.get("added_tokens") or []]
     return form | {"model": model, "added_tokens": added}
 
 

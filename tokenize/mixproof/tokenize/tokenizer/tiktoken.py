@@ -165,8 +165,8 @@ class TiktokenReference:
             raise RequestError(f"tokenizer: {path} is not an encoding with ranks and a pattern: {error}") from None
         self.vocab_size = self.encoding.size
         self._split = regex.compile(self.encoding.pattern)
-        self._bytes_of = {number: token for token, number in self.encoding.ranks.items()}
-        self._bytes_of |= {number: token.encode() for token, number in self.encoding.special.items()}
+        self.bytes_of = {number: token for token, number in self.encoding.ranks.items()}
+        self.bytes_of |= {number: token.encode() for token, number in self.encoding.special.items()}
         self._cached = lru_cache(CACHED_PIECES)(self._ids_of)
 
     def encode(self, texts: Sequence[str]) -> Encoded:
@@ -181,7 +181,7 @@ class TiktokenReference:
 
     def decode(self, documents: list[list[int]]) -> list[str]:
         """The texts of lists of ids; bytes that are not UTF-8 become U+FFFD."""
-        return [b"".join(self._bytes_of[number] for number in ids).decode(errors="replace") for ids in documents]
+        return [b"".join(self.bytes_of[number] for number in ids).decode(errors="replace") for ids in documents]
 
     def find_eod(self, piece: str | None, file: Path) -> int:
         """The id of the special token `piece`; `file` names no end of document.

@@ -21,6 +21,7 @@ from mixproof.mixtures.blocks.tokenizer import Tokenizer
 from mixproof.mixtures.load import LoadedSpec
 
 from .huggingface import TOKENIZER
+from .masked import count_conversations
 from .reference import Kind, Reference, kind_of, load_reference
 from .tiktoken import ENCODING, TiktokenReference, compose_encoding
 
@@ -130,7 +131,12 @@ class TokenCounter:
     around: int = 1
     """Tokens that are added to each text: its EOD, and its BOS if there is one."""
 
-    def __call__(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, EOD and BOS included; 0 for one that encodes to nothing, which no dataset contains."""
+    def __call__(self, texts: Sequence[str], marks: Sequence[str] | None = None) -> list[int]:
+        """Tokens of each text, EOD and BOS included; 0 for one that encodes to nothing, which no dataset contains.
+
+        With the marks of rendered conversations, tokens are counted as those are encoded; a pair has two EODs.
+        """
+        if marks is not None:
+            return count_conversations(self.path, texts, marks, self.around)
         lengths = load_reference(self.path).encode(texts).lengths
         return [int(length) + self.around if length else 0 for length in lengths]

@@ -1,0 +1,1 @@
+"""Conversations: records with messages become one text, with the spans of it that are supervised."""

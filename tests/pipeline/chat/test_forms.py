@@ -1,0 +1,134 @@
+"""Records of other people's forms become conversations, pairs and rated answers, or say why they do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mixproof.pipeline.chat.forms import chat_of, preferences_of, ratings_of
+from mixproof.pipeline.chat.messages import FaultError, Message
+
+ASK, TELL = {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}
+USER, ANSWER = Message("user", "2 + 2?"), Message("assistant", "4")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": [ASK, TELL]},
+        {"conversations": [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}]},
+        {"prompt": "2 + 2?", "response": "4"},
+        {"prompt": [ASK], "completion": [TELL]},
+        {
+            "messages": [
+                {"role": "User", "content": [{"type": "text", "text": "2 + "}, {"type": "text", "text": "2?"}]},
+                TELL,
+            ]
+        },
+        {"messages": None, "conversation": [ASK, TELL]},
+    ],
+)
+def test_one_conversation_in_several_forms(fields: dict[str, Any]) -> None:
+    (exchange,) = chat_of(fields).exchanges
+    assert exchange.prompt == (USER,) and exchange.answer == (ANSWER,)
+
+
+def test_the_prompt_of_a_conversation_is_its_first_question_with_the_system_turn() -> None:
+    (exchange,) = chat_of({"system": "Be short.", "messages": [ASK, TELL, ASK, TELL]}).exchanges
+    assert exchange.prompt == (Message("system", "Be short."), USER)
+    assert exchange.answer == (ANSWER, USER, ANSWER)
+
+
+@pytest.mark.parametrize(
+    ("messages", "reason"),
+    [
+        ("2 + 2?", "messages_not_a_list"),
+        ([], "no_messages"),
+        ([ASK, "4"], "message_not_an_object"),
+        ([ASK, {"role": "narrator", "content": "4"}], "unknown_role"),
+        ([ASK, {"role": "assistant", "content": None}], "missing_content"),
+        ([ASK, {"role": "assistant", "content": 4}], "content_not_text"),
+        ([ASK, {"role": "assistant", "content": [{"type": "image_url", "image_url": "x"}]}], "content_not_text"),
+        ([ASK, {"role": "assistant", "content": " \n"}], "empty_turn"),
+        ([ASK, {"role": "assistant", "content": "\ud800"}], "lone_surrogate"),
+        ([ASK, {"role": "assistant", "content": "4\ufdd1"}], "noncharacter"),
+        ([ASK, {"role": "assistant", "content": "4", "tool_calls": [{}]}], "tool_calls"),
+        ([ASK, TELL, {"role": "system", "content": "Be short."}, ASK, TELL], "system_not_first"),
+        ([ASK, ASK, TELL], "roles_do_not_alternate"),
+        ([TELL], "roles_do_not_alternate"),
+        ([ASK, TELL, ASK], "no_answer"),
+        ([ASK], "no_answer"),
+    ],
+)
+def test_what_is_no_conversation_has_a_reason(messages: object, reason: str) -> None:
+    with pytest.raises(FaultError, match=f"^{reason}$"):
+        chat_of({"messages": messages})
+
+
+def test_a_record_without_any_conversation_or_response_has_a_reason() -> None:
+    for fields, reason in (({"text": "x"}, "no_conversation"), ({"prompt": "x"}, "missing_response")):
+        with pytest.raises(FaultError, match=reason):
+            chat_of(fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": "2 + 2?", "chosen": "4", "rejected": "5"},
+        {"prompt": [ASK], "chosen": [TELL], "rejected": [{"role": "assistant", "content": "5"}]},
+        {"chosen": [ASK, TELL], "rejected": [ASK, {"role": "assistant", "content": "5"}]},
+        {"prompt": "2 + 2?", "chosen": [ASK, TELL], "rejected": [ASK, {"role": "assistant", "content": "5"}]},
+    ],
+)
+def test_one_pair_in_several_forms(fields: dict[str, Any]) -> None:
+    example = preferences_of({**fields, "score_chosen": 4, "score_rejected": 1.5, "margin": 2})
+    chosen, rejected = example.exchanges
+    assert chosen.prompt == rejected.prompt == (USER,)
+    assert (chosen.answer, rejected.answer) == ((ANSWER,), (Message("assistant", "5"),))
+    assert example.ratings == (4.0, 1.5) and example.margin == 2.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"prompt": "q", "rejected": "5"}, "missing_chosen"),
+        ({"prompt": "q", "chosen": "5"}, "missing_rejected"),
+        ({"chosen": "4", "rejected": "5"}, "missing_prompt"),
+        ({"prompt": "q", "chosen": "4", "rejected": "4"}, "equal_answers"),
+        ({"prompt": "2 + 2?", "chosen": [ASK, TELL], "rejected": [TELL]}, "equal_answers"),
+        ({"chosen": [ASK, TELL], "rejected": [ASK, TELL]}, "equal_answers"),
+        ({"chosen": [ASK, TELL], "rejected": [{"role": "user", "content": "3?"}, TELL]}, "no_shared_prompt"),
+        ({"prompt": "q", "chosen": "4", "rejected": "5", "margin": float("nan")}, "bad_margin"),
+        ({"prompt": "q", "chosen": "4", "rejected": "5", "chosen_rating": "high"}, "bad_rating"),
+    ],
+)
+def test_what_is_no_pair_has_a_reason(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(FaultError, match=f"^{reason}$"):
+        preferences_of(fields)
+
+
+def test_attributes_of_a_rated_answer_are_a_map_or_those_of_helpsteer() -> None:
+    rated = {"prompt": "2 + 2?", "response": "4"}
+    assert ratings_of({**rated, "attributes": {"correct": 1, "kind": None}}).attributes == {"correct": 1.0}
+    assert ratings_of({**rated, "attributes": [("correct", 1)]}).attributes == {"correct": 1.0}
+    assert ratings_of({**rated, "helpfulness": 4, "verbosity": 2}).attributes == {"helpfulness": 4.0, "verbosity": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        (None, "no_attributes"),
+        ({}, "no_attributes"),
+        ({"correct": None}, "no_attributes"),
+        ({"correct": float("nan")}, "bad_attribute"),
+        ({"correct": float("inf")}, "bad_attribute"),
+        ({"correct": True}, "bad_attribute"),
+        ({"correct": "1"}, "bad_attribute"),
+        ({"": 1}, "bad_attribute"),
+        ("good", "attributes_not_a_map"),
+    ],
+)
+def test_what_is_no_rating_has_a_reason(attributes: object, reason: str) -> None:
+    with pytest.raises(FaultError, match=f"^{reason}$"):
+        ratings_of({"prompt": "q", "response": "a", "attributes": attributes})

@@ -7,6 +7,8 @@ parts into one dataset per source and side.
 
 `--format olmo`, `mds` and `datasets` write the documents of a mixture for OLMo-core, MosaicML Streaming and Hugging
 Face datasets, with counts by source.
+
+`--format packed-parquet` and `trl` write one source of conversations for Megatron-Bridge and for trl.
 """
 
 from __future__ import annotations
@@ -26,12 +28,16 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import MANIFEST, read_manifest
 from mixproof.ledger.objects import is_remote
+from mixproof.pipeline.inputs.files import find_files
+from mixproof.pipeline.read.values import files_of_parts
 from mixproof.tokenize.dataset.merge import merge_parts
 from mixproof.train.export.megatron_args import ARGS, export_megatron_args
 from mixproof.train.export.output_folder import output_folder
 from mixproof.train.export.to_datasets import export_datasets
 from mixproof.train.export.to_mds import export_mds
 from mixproof.train.export.to_olmo import export_olmo
+from mixproof.train.export.to_packed_parquet import export_packed_parquet
+from mixproof.train.export.to_trl import export_trl
 from mixproof.train.launch.plan import plan_budgets, plan_requests
 
 from .audit import SPEC_SUFFIXES
@@ -40,6 +46,8 @@ RUN_FORMATS = ("huggingface", "megatron")
 TRAINERS = {"olmo": export_olmo, "mds": export_mds, "datasets": export_datasets}
 """Exports of a mixture's documents, by the format's name."""
 MIXTURE_FORMATS = ("megatron-args", *TRAINERS)
+SOURCE_FORMATS = ("packed-parquet", "trl")
+"""Exports of one source of conversations."""
 
 TargetArgument = Annotated[
     str,
@@ -49,8 +57,12 @@ TargetArgument = Annotated[
     ),
 ]
 FormatOption = Annotated[
-    Literal["huggingface", "megatron", "megatron-args", "olmo", "mds", "datasets"] | None,
-    typer.Option("--format", metavar="huggingface|megatron|megatron-args|olmo|mds|datasets", help="Tool to write for."),
+    Literal["huggingface", "megatron", "megatron-args", "olmo", "mds", "datasets", "packed-parquet", "trl"] | None,
+    typer.Option(
+        "--format",
+        metavar="huggingface|megatron|megatron-args|olmo|mds|datasets|packed-parquet|trl",
+        help="Tool to write for.",
+    ),
 ]
 MergeOption = Annotated[
     bool, typer.Option("--merge", help="Join a build's parts into one dataset per source and side.")
@@ -64,6 +76,9 @@ MixtureOption = Annotated[
 ]
 ProxyOption = Annotated[
     str | None, typer.Option("--proxy", help="A proxy of the spec, for a mixture; needed when it has several.")
+]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", help="For packed-parquet and trl: the source of conversations to write.")
 ]
 DrawOption = Annotated[
     bool,
@@ -79,6 +94,7 @@ def export(
     form: FormatOption = None,
     mixture: MixtureOption = None,
     proxy: ProxyOption = None,
+    source: SourceOption = None,
     draw: DrawOption = False,
     merge: MergeOption = False,
     store: StoreOption = DEFAULT_STORE,
@@ -87,10 +103,13 @@ def export(
 ) -> None:
     """Write a run, a mixture's blend, or a merged build for another tool, and check what was written."""
     _check_options(form, output, merge=merge, of_mixture=mixture is not None or proxy is not None, draw=draw)
+    _check_source(form, source)
     target = named(target, store)
     with export_folder(output) as folder:
         if merge:
             written = _merge(target, store, folder)
+        elif source is not None:
+            written = _source(form or "", target, source, store, folder)
         elif form == "megatron-args":
             written = _megatron_args(target, mixture, proxy, store, folder)
         elif form in TRAINERS:
@@ -107,15 +126,22 @@ def export(
 
 def _check_options(form: str | None, output: str, *, merge: bool, of_mixture: bool, draw: bool) -> None:
     if merge == (form is not None):
-        raise RequestError(f"export needs either --format {', '.join((*RUN_FORMATS, *MIXTURE_FORMATS))}, or --merge")
+        formats = ", ".join((*RUN_FORMATS, *MIXTURE_FORMATS, *SOURCE_FORMATS))
+        raise RequestError(f"export needs either --format {formats}, or --merge")
     if of_mixture and form not in MIXTURE_FORMATS:
         formats = ", ".join(MIXTURE_FORMATS)
-        exported = "--merge writes a whole build" if merge else f"--format {form} exports a run"
+        exported = "--merge writes a whole build" if merge else f"--format {form} exports a run or a source"
         raise RequestError(f"--mixture and --proxy are for --format {formats}; {exported}")
     if draw and form not in TRAINERS:
         raise RequestError(f"--draw is for --format {', '.join(TRAINERS)}")
     if form == "megatron-args" and is_remote(output):
         raise RequestError(f"--output {output}: the written flags name local files, so give a local folder")
+
+
+def _check_source(form: str | None, source: str | None) -> None:
+    if (form in SOURCE_FORMATS) != (source is not None):
+        formats = " and ".join(SOURCE_FORMATS)
+        raise RequestError(f"--source NAME belongs to --format {formats}, which write one source of conversations")
 
 
 @dataclass(frozen=True)
@@ -194,6 +220,23 @@ def _trainer(
     lines = [f"/{source.name}: {source.documents:,} documents, {source.tokens:,} tokens" for source in data]
     sources = {source.name: {"documents": source.documents, "tokens": source.tokens} for source in data}
     return _Written({"mixture": mixture, "proxy": proxy, "sources": sources}, tuple(lines))
+
+
+def _source(form: str, spec: str, name: str, store: str, output: Path) -> _Written:
+    request = open_request(Path(spec), store)
+    manifest = request.manifest()
+    if form == "trl":
+        found = files_of_parts(request.spec, find_files(request.loaded.as_written, request.loaded.base))
+        counts = export_trl(manifest, request.store, name, request.spec, found.get(name, ()), output)
+        lines = tuple(f"/{side}.jsonl: {records:,} records" for side, records in counts.items())
+        return _Written({"source": name, "records": counts}, lines)
+    done = export_packed_parquet(manifest, request.store, name, request.spec.train.sequence_length, output)
+    summary = (
+        f": {done.conversations:,} conversations in {done.packs:,} packs, {done.tokens:,} tokens, "
+        f"{done.supervised_tokens:,} of them in the loss; read back and equal"
+    )
+    longer = f": {done.longer:,} conversations are longer than a pack and have one of their own"
+    return _Written(asdict(done), (summary, *((longer,) if done.longer else ())))
 
 
 def _merge(target: str, store: str, output: Path) -> _Written:

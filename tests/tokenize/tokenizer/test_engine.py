@@ -18,7 +18,7 @@ from mixproof.ledger.errors import AccountError
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import column_of
-from mixproof.tokenize import encode
+from mixproof.tokenize import shard_encoder
 from mixproof.tokenize.encode import encode_shard
 from mixproof.tokenize.shard_tokens import Texts
 from mixproof.tokenize.tokenizer import engine
@@ -97,7 +97,7 @@ def test_a_difference_in_a_sampled_document_stops_the_build(
 ) -> None:
     tokenizer = store_tokenizer(store, Path(make_model(normalization_rule_name="nmt_nfkc")), None)
     texts = write_shard("s", ["one two", "\u304b\u3099"])
-    monkeypatch.setattr(encode, "SAMPLE", 1)
+    monkeypatch.setattr(shard_encoder, "SAMPLE", 1)
     receipt = encode_shard(store, "right", texts, tokenizer, FAST_NORMALIZED)
     assert receipt.facts["rechecked"] == 2
     with pytest.raises(AccountError, match="E5 .*the ids of the reference for text"):

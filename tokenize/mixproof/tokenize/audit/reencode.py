@@ -95,7 +95,8 @@ def reencode_sample(
         compared += len(texts)
         failed += _compare({document: batch[document] for document in texts}, list(texts.values()), reference)
         if reference.restores_every_text:
-            failed += [(document, f"{len(batch[document])} ids of another text") for document in batch.keys() - restored]
+            lost = batch.keys() - restored
+            failed += [(document, f"{len(batch[document])} ids of another text") for document in lost]
     _check(sorted(failed), compared, provenance, checks)
     return Reencoded(train=compared, not_restored=len(hashes) - compared)
 

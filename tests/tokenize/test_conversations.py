@@ -177,7 +177,7 @@ def test_parts_and_shards_of_any_size_give_the_same_documents(
 def test_a_build_of_conversations_passes_its_audit_and_its_replay(
     run: Callable[..., BuildResult], store: Store, inline: Cluster
 ) -> None:
-    result = run()
+    result = run(SPEC.replace("tok.model}", "tok.model, bos: true}"))
     report = audit_build(result.manifest_path, "bytes")
     assert report.failures == () and report.reencoded is not None and report.reencoded.heldout > 0
     spec = result.loaded.spec

@@ -97,8 +97,8 @@ class MarkedShardEncoder(ShardAccount):
         for key, number in (("eod", self._tokenizer.eod_id), ("bos", self._tokenizer.bos_id)):
             if number is not None and any((document.masked.ids == number).any() for document in documents):
                 raise RequestError(
-                    f"sources.{self._texts.source}.template: it writes the token {number}, which `tokenizer.{key}` puts "
-                    f"around every document; remove it there, or set `tokenizer.{key}` to another special token"
+                    f"sources.{self._texts.source}.template: it writes the token {number}, which `tokenizer.{key}` "
+                    f"puts around every document; remove it there, or set `tokenizer.{key}` to another special token"
                 )
 
     def _provenance(

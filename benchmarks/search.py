@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from mixproof.mixtures.search.choose import assign_folds, choose, rank_correlation, validate
-from mixproof.mixtures.search.families import families
-from mixproof.mixtures.search.gaussian_process import fit_gaussian_process
 from mixproof.mixtures.search.observations import Observations, read_observations
-from mixproof.mixtures.search.predictor import FloatArray
+from mixproof.mixtures.search.predictors.families import families
+from mixproof.mixtures.search.predictors.gaussian_process import fit_gaussian_process
+from mixproof.mixtures.search.predictors.predictor import FloatArray
 
 REPLICATES = 20
 FEW = (32, 64, 112)

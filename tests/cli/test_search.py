@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conftest import SPEC, Finished, write_experiment
-from mixproof.cli.commands.search_spec import write_spec
+from mixproof.cli.found_spec import write_spec
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.search.space import Space
 from mixproof.pipeline.inputs.files import find_files
@@ -55,10 +55,27 @@ def test_tables_give_one_prediction_a_row_by_score_and_a_mixture(
     assert all(choice["rank_correlation"] > 0.98 for choice in found["predictors"].values())
     assert set(found["predictors"]["rest"]["kfold"]) == {"linear", "ridge", "gaussian_process", "lightgbm"}
     assert found["refused"] is None
-    mixture = found["recommendation"]["mixture"]
-    assert [mixture[name] for name in SOURCES] == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
-    low, high = found["recommendation"]["interval"]
-    assert low < found["recommendation"]["predicted"] < high
+    finalists = found["finalists"]
+    assert sorted(one["kind"] for one in finalists) == ["anchor", "measured", "measured", "measured", "optimum"]
+    optimum = next(one for one in finalists if one["kind"] == "optimum")
+    assert [optimum["mixture"][name] for name in SOURCES] == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
+    assert optimum["index"] is None and optimum["measured"] is None
+    recommended = found["recommendation"]
+    assert {key: recommended[key] for key in ("kind", "mixture", "interval")} == {
+        key: finalists[0][key] for key in ("kind", "mixture", "interval")
+    }
+    assert recommended["interval"][0] < recommended["estimate"] < recommended["interval"][1]
+    assert recommended["better_than_anchor"] is (recommended["gain_over_anchor"]["low"] > 0)
+    assert all(low <= recommended["mixture"].get(name, 0) <= high for name, (low, high) in found["region"].items())
+
+
+def test_the_anchor_of_tables_can_be_named(mixproof: Mixproof, tables: tuple[Path, Path, Path]) -> None:
+    done = mixproof(
+        "search", "--weights", tables[0], "--scores", tables[1], "--objective", "rest", "--anchor", "3", "--json"
+    )
+    assert next(one["index"] for one in done.json["finalists"] if one["kind"] == "anchor") == "3"
+    wrong = mixproof("search", "--weights", tables[0], "--scores", tables[1], "--anchor", "sixty")
+    assert wrong.code == 2 and "--anchor sixty: no mixture has this index" in wrong.err
 
 
 def test_a_named_objective_is_what_is_minimized_and_the_answer_is_written_for_a_person(
@@ -66,7 +83,8 @@ def test_a_named_objective_is_what_is_minimized_and_the_answer_is_written_for_a_
 ) -> None:
     done = mixproof("search", "--weights", tables[0], "--scores", tables[1], "--objective", "rest")
     assert done.code == 0, done.err
-    assert "K-fold rank correlation" in done.out and "Mixture with the lowest predicted score" in done.out
+    assert "K-fold rank correlation" in done.out and "Best mixture: " in done.out
+    assert "Finalists, the recommended one first" in done.out and "as good within the noise" in done.out
     assert "supply and caps are not known from tables" in done.out
 
 
@@ -75,6 +93,7 @@ def test_scores_of_noise_are_exit_code_1_with_a_reason(mixproof: Mixproof, table
     done = mixproof("search", "--weights", tables[0], "--scores", tables[1], "--json")
     assert done.code == 1
     assert done.json["recommendation"] is None and done.json["refused"]
+    assert done.json["finalists"] == [] and done.json["region"] is None
 
 
 @pytest.mark.parametrize(
@@ -84,6 +103,7 @@ def test_scores_of_noise_are_exit_code_1_with_a_reason(mixproof: Mixproof, table
         (["spec.yaml", "--weights", "w.csv"], "either a SPEC, or --weights and --scores"),
         (["--weights", "w.csv"], "--weights needs --scores"),
         (["spec.yaml", "--predict", "p.csv"], "--predict needs --weights"),
+        (["spec.yaml", "--anchor", "1"], "--anchor needs --weights"),
         (["spec.yaml", "--rounds", "64,none"], "--rounds 64,none: give the number of candidates"),
         (["--weights", "none.csv", "--scores", "none.csv"], "none.csv: cannot be read as CSV"),
     ],
@@ -124,20 +144,23 @@ def test_a_search_that_cannot_succeed_is_refused_before_any_work(
     assert not (tmp_path / "store").exists()
 
 
-def test_the_spec_written_extends_the_one_searched_and_holds_the_found_mixture_alone(tmp_path: Path) -> None:
+def test_the_spec_written_extends_the_one_searched_and_adds_the_mixtures_found(
+    tmp_path: Path,
+) -> None:
     searched = load_spec(write_experiment(tmp_path))
     sources = dict.fromkeys(sorted(searched.spec.sources), Fraction(1))
     space = Space.of({name: Fraction(1, 4) for name in sources}, sources)
     (tmp_path / "found").mkdir()
-    path = write_spec(searched, space, (1234, 0, 766, 8000), tmp_path / "found" / "small.yaml")
+    path = write_spec(searched, space, [(1234, 0, 766, 8000), (0, 0, 5000, 5000)], tmp_path / "found" / "small.yaml")
     found = load_spec(path).spec
     assert found.name == "small-found"
     assert {name: mixture.shares for name, mixture in found.mixtures.items()} == {
-        "found": {"code": Fraction(1234, 10_000), "manual": Fraction(766, 10_000), "notes": Fraction(8, 10)}
+        "found": {"code": Fraction(1234, 10_000), "manual": Fraction(766, 10_000), "notes": Fraction(8, 10)},
+        "runner-up-1": {"manual": Fraction(1, 2), "notes": Fraction(1, 2)},
     }
     assert found.train == searched.spec.train and found.objective == searched.spec.objective
     assert find_files(found, path.parent) == find_files(searched.spec, tmp_path)
-    again = write_spec(load_spec(path), space, (10_000, 0, 0, 0), tmp_path / "next.yaml")
+    again = write_spec(load_spec(path), space, [(10_000, 0, 0, 0)], tmp_path / "next.yaml")
     mixtures = load_spec(again).spec.mixtures
     assert {name: mixture.shares for name, mixture in mixtures.items()} == {"found-2": {"code": Fraction(1)}}
 
@@ -149,7 +172,7 @@ def test_a_spec_is_searched_in_rounds_and_a_second_search_trains_nothing(mixproo
     first = mixproof(*arguments)
     assert first.code in (0, 1) and first.out, first.err
     found = first.json
-    assert found["runs"] == 2 + 6 + 3 + len(found["measured_optimum"]) and found["failed"] == []
+    assert found["runs"] == 2 + 6 + 3 + sum(len(one["scores"]) for one in found["finalists"]) and found["failed"] == []
     assert [done["number"] for done in found["rounds"]] == [1, 2]
     assert all(abs(sum(one["mixture"].values()) - 1) < 1e-9 for one in found["measured"])
     assert found["recommended"] is (first.code == 0) is (found["refused"] is None)

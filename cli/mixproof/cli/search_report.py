@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -13,11 +12,11 @@ from rich.markup import escape
 from mixproof.mixtures.search.choose import Choice
 from mixproof.mixtures.search.noise import Noise
 from mixproof.mixtures.search.objective import FittedObjective
-from mixproof.mixtures.search.optimum import Optimum
-from mixproof.mixtures.search.rounds import Outcome
+from mixproof.mixtures.search.outcome import Outcome
 from mixproof.mixtures.search.space import UNITS, Space
 
-from .output import count, percent, stdout, table
+from .choice_report import confirmed_json, print_confirmed
+from .output import count, stdout, table
 
 if TYPE_CHECKING:
     from mixproof.train.outcome import RunOutcome
@@ -62,16 +61,6 @@ def noise_json(noise: Noise) -> dict[str, object]:
     return asdict(noise)
 
 
-def optimum_json(optimum: Optimum) -> dict[str, object]:
-    """The JSON form of the mixture with the lowest predicted score."""
-    return {
-        "mixture": {name: float(share) for name, share in optimum.shares.items()},
-        "predicted": optimum.predicted,
-        "interval": [optimum.low, optimum.high],
-        "share_ranges": {name: list(ends) for name, ends in optimum.share_ranges.items()},
-    }
-
-
 def searched_json(searched: Searched) -> dict[str, object]:
     """The JSON form of a search."""
     outcome = searched.outcome
@@ -98,8 +87,8 @@ def searched_json(searched: Searched) -> dict[str, object]:
         "anchor": {"mixture": _shares(names, searched.space.anchor), "scores": list(outcome.anchor)},
         "recommended": outcome.reason is None,
         "refused": outcome.reason,
-        "recommendation": None if outcome.optimum is None else optimum_json(outcome.optimum),
-        "measured_optimum": list(outcome.confirmed),
+        **confirmed_json(outcome),
+        "measured_optimum": [] if outcome.optimum is None else list(outcome.optimum.scores),
         "gain": None if gain is None else asdict(gain),
         "spec": None if searched.written is None else str(searched.written),
     }
@@ -125,19 +114,6 @@ def print_objective(objective: FittedObjective) -> None:
     )
 
 
-def print_optimum(optimum: Optimum) -> None:
-    """Print the mixture with the lowest predicted score."""
-    columns = ("source", "share", "90% of refitted predictors")
-    rows = [
-        (name, percent(float(optimum.shares.get(name, 0))), f"{percent(low)} to {percent(high)}")
-        for name, (low, high) in optimum.share_ranges.items()
-    ]
-    stdout.print(table("Mixture with the lowest predicted score", columns, rows))
-    stdout.print(
-        f"predicted score {optimum.predicted:.4f}; 95% interval for a run: {optimum.low:.4f} to {optimum.high:.4f}"
-    )
-
-
 def print_searched(searched: Searched) -> None:
     """Print a search: its rounds, its predictor, the mixture, and the measured scores."""
     outcome = searched.outcome
@@ -158,15 +134,14 @@ def print_searched(searched: Searched) -> None:
     noise = outcome.noise
     kind = "repeats of the anchor" if noise.kind == "repeats" else "K-fold residuals"
     stdout.print(f"standard deviation: {noise.spread:.4g} between mixtures, {noise.deviation:.4g} between {kind}")
-    if outcome.optimum is not None:
-        print_optimum(outcome.optimum)
-    if outcome.confirmed:
-        seeds = f"{len(outcome.confirmed)} seeds"
-        anchor = f"; proportional anchor {fmean(outcome.anchor):.4f}" if outcome.anchor else ""
-        stdout.print(f"measured  {fmean(outcome.confirmed):.4f}, mean over {seeds}{anchor}")
+    if outcome.choice is not None:
+        print_confirmed(outcome)
     if outcome.gain is not None:
         gain = outcome.gain
-        stdout.print(f"gain      {gain.mean:.4f}, 95% interval {gain.low:.4f} to {gain.high:.4f}")
+        stdout.print(
+            f"gain of the best finalist over the anchor: {gain.mean:.4f}, "
+            f"95% interval {gain.low:.4f} to {gain.high:.4f}"
+        )
     if outcome.reason is not None:
         stdout.print(f"[bold]no mixture recommended:[/] {escape(outcome.reason)}", soft_wrap=True)
     else:

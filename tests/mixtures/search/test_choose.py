@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mixproof.mixtures.search.choose import assign_folds, choose, rank_correlation, validate
-from mixproof.mixtures.search.linear import fit_linear
 from mixproof.mixtures.search.objective import combine, fit_objective
-from mixproof.mixtures.search.predictor import FloatArray
+from mixproof.mixtures.search.predictors.linear import fit_linear
+from mixproof.mixtures.search.predictors.predictor import FloatArray
 
 
 @dataclass(frozen=True)

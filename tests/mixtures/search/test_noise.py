@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mixproof.mixtures.search.choose import Validation
-from mixproof.mixtures.search.noise import Noise, measure_gain, measure_noise, refusal
+from mixproof.mixtures.search.noise import Noise, measure_noise, refusal
 
 
 def validation(residual: float) -> Validation:
@@ -51,17 +51,3 @@ def test_an_order_that_chance_could_have_made_is_refused() -> None:
 
 def test_too_few_mixtures_are_refused() -> None:
     assert "7 mixtures are too few" in str(refusal(Noise(1.0, 7, 0.0, 3, "repeats"), 1.0))
-
-
-def test_a_gain_has_the_interval_of_a_difference_of_means() -> None:
-    gain = measure_gain([3.0, 5.0], [1.0, 3.0])
-    assert gain is not None
-    # pooled variance 2, deviation of the difference sqrt(2 (1/2 + 1/2)), t(.975; 2) = 4.3027
-    assert gain.mean == pytest.approx(2)
-    assert gain.high - gain.mean == pytest.approx(4.30265 * 2**0.5, rel=1e-4)
-    assert gain.mean - gain.low == pytest.approx(gain.high - gain.mean)
-
-
-def test_one_run_each_gives_no_interval() -> None:
-    assert measure_gain([3.0], [1.0]) is None
-    assert measure_gain([3.0, 4.0], []) is None

@@ -7,11 +7,11 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from mixproof.mixtures.search.choose import rank_correlation
-from mixproof.mixtures.search.families import LINEAR, PROCESS, RIDGE, TREES, families
-from mixproof.mixtures.search.gaussian_process import _Posterior, fit_gaussian_process
-from mixproof.mixtures.search.linear import fit_linear
-from mixproof.mixtures.search.predictor import FloatArray
-from mixproof.mixtures.search.ridge import _Standardized, fit_ridge, pair_features
+from mixproof.mixtures.search.predictors.families import LINEAR, PROCESS, RIDGE, TREES, families
+from mixproof.mixtures.search.predictors.gaussian_process import _Posterior, fit_gaussian_process
+from mixproof.mixtures.search.predictors.linear import fit_linear
+from mixproof.mixtures.search.predictors.predictor import FloatArray
+from mixproof.mixtures.search.predictors.ridge import _Standardized, fit_ridge, pair_features
 
 
 def mixtures(count: int, seed: int = 0) -> FloatArray:

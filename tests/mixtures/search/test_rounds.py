@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from mixproof.mixtures.errors import SpecError
-from mixproof.mixtures.search.families import LINEAR, PROCESS
-from mixproof.mixtures.search.gaussian_process import fit_gaussian_process
-from mixproof.mixtures.search.linear import fit_linear
-from mixproof.mixtures.search.predictor import Fit
-from mixproof.mixtures.search.rounds import Measured, Outcome, Plan, Trial, Units, search
+from mixproof.mixtures.search.outcome import Measured, Outcome, Trial, Units
+from mixproof.mixtures.search.predictors.families import LINEAR, PROCESS
+from mixproof.mixtures.search.predictors.gaussian_process import fit_gaussian_process
+from mixproof.mixtures.search.predictors.linear import fit_linear
+from mixproof.mixtures.search.predictors.predictor import Fit
+from mixproof.mixtures.search.rounds import Plan, search
 from mixproof.mixtures.search.space import UNITS, Space, distances
 
 CENTER = {"code": Fraction(1, 10), "noise": Fraction(5, 10), "web": Fraction(4, 10)}
 SPACE = Space.of(CENTER, {"code": Fraction(3, 10), "noise": Fraction(1), "web": Fraction(1)})
-PLAN = Plan(rounds=(16, 8, 4), seeds=(1, 2, 3))
+PLAN = Plan(rounds=(16, 8, 4), seeds=(1, 2, 3), fresh_seeds=(4, 5, 6))
 WEIGHTS = {"code": 0.5, "web": 0.5}
 
 
@@ -44,17 +45,32 @@ def outcome() -> Outcome:
 
 
 def test_the_source_of_noise_is_left_out_and_code_stops_at_its_cap(outcome: Outcome) -> None:
-    assert outcome.reason is None and outcome.optimum is not None
-    assert outcome.optimum.shares == {"code": Fraction(3, 10), "web": Fraction(7, 10)}
+    assert outcome.reason is None and outcome.choice is not None
+    assert dict(zip(SPACE.sources, outcome.choice.optimum, strict=True)) == {"code": 3000, "noise": 0, "web": 7000}
 
 
-def test_what_was_predicted_was_measured_and_beats_the_anchor(outcome: Outcome) -> None:
-    assert outcome.optimum is not None and outcome.gain is not None
-    assert len(outcome.anchor) == len(outcome.confirmed) == 3
-    assert all(outcome.optimum.low < score < outcome.optimum.high for score in outcome.confirmed)
-    assert (
-        0 < outcome.gain.low < outcome.gain.mean == pytest.approx(np.mean(outcome.anchor) - np.mean(outcome.confirmed))
+def test_optimum_best_measured_and_anchor_are_trained_with_fresh_seeds_and_the_best_beats_the_anchor(
+    outcome: Outcome,
+) -> None:
+    # the last round has already run the optimum, so it is one of the three best measured mixtures
+    assert sorted(one.finalist.kind for one in outcome.confirmations) == ["anchor", "measured", "measured", "measured"]
+    assert outcome.optimum is not None and outcome.optimum.units == (3000, 0, 7000)
+    assert [len(one.scores) for one in outcome.confirmations] == [3] * 4
+    means = [one.mean for one in outcome.confirmations]
+    assert means == sorted(means) and outcome.recommended is outcome.confirmations[0]
+    anchor = next(one for one in outcome.confirmations if one.finalist.kind == "anchor")
+    assert set(anchor.scores).isdisjoint(outcome.anchor) and anchor.units == SPACE.anchor
+    assert outcome.gain is not None and 0 < outcome.gain.low < outcome.gain.mean == pytest.approx(
+        anchor.mean - means[0]
     )
+
+
+def test_the_region_holds_the_recommended_mixture_and_little_noise(outcome: Outcome) -> None:
+    assert outcome.choice is not None and outcome.recommended is not None
+    region = outcome.choice.region(outcome.recommended.finalist)
+    shares = dict(zip(SPACE.sources, outcome.recommended.finalist.shares, strict=True))
+    assert all(low <= shares[name] <= high for name, (low, high) in region.items())
+    assert region["noise"][1] < 0.2 and region["web"][0] > 0.5
 
 
 def test_each_round_has_its_candidates_and_later_ones_follow_the_predictor(outcome: Outcome) -> None:
@@ -80,7 +96,7 @@ def test_no_candidate_leaves_the_space_or_is_a_near_copy(outcome: Outcome) -> No
 
 def test_the_same_scores_lead_to_the_same_search(outcome: Outcome) -> None:
     again = search(SPACE, PLAN, measure, WEIGHTS, FAMILIES)
-    assert again.measured == outcome.measured and again.optimum == outcome.optimum
+    assert again.measured == outcome.measured and again.confirmations == outcome.confirmations
 
 
 def test_a_round_s_candidates_are_recalled_under_what_led_to_them(outcome: Outcome) -> None:
@@ -104,19 +120,19 @@ def test_noise_that_swamps_the_spread_is_no_recommendation() -> None:
         return [losses(trial, noise=2.0) for trial in trials]
 
     found = search(SPACE, PLAN, noisy, WEIGHTS, FAMILIES)
-    assert found.optimum is None and found.confirmed == ()
+    assert found.choice is None and found.confirmations == ()
     assert found.refused is not None and found.reason == found.refused
 
 
-def test_an_optimum_that_measures_no_better_than_the_anchor_is_not_recommended() -> None:
+def test_finalists_that_measure_no_better_than_the_anchor_are_not_recommended() -> None:
     def misled(trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
-        repeated = len(trials) == len(PLAN.seeds)
+        fresh = trials[0].seed in PLAN.fresh_seeds
         flat = [(3.0 + 0.01 * trial.seed, 3.0) for trial in trials]
-        return list(flat) if repeated else measure(trials)
+        return list(flat) if fresh else measure(trials)
 
     found = search(SPACE, PLAN, misled, WEIGHTS, FAMILIES)
-    assert found.refused is None and found.optimum is not None
-    assert "scored 0 better than the anchor" in str(found.reason)
+    assert found.refused is None and found.choice is not None and found.recommended is None
+    assert "the best of 3 finalists scored 0 better than the anchor" in str(found.reason)
 
 
 def test_failed_trials_are_named_and_the_rest_goes_on() -> None:
@@ -129,13 +145,23 @@ def test_failed_trials_are_named_and_the_rest_goes_on() -> None:
     assert found.reason is None
 
 
-def test_an_optimum_whose_runs_all_fail_is_not_recommended() -> None:
+def test_an_optimum_whose_fresh_runs_all_fail_leaves_the_best_measured_mixture() -> None:
+    def without_optimum(trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
+        fresh = trials[0].seed in PLAN.fresh_seeds
+        return [None if fresh and trial.units == (3000, 0, 7000) else losses(trial) for trial in trials]
+
+    found = search(SPACE, PLAN, without_optimum, WEIGHTS, FAMILIES)
+    assert found.optimum is not None and found.optimum.scores == () and found.confirmations[-1] is found.optimum
+    assert found.recommended is not None and found.recommended.finalist.kind == "measured"
+
+
+def test_finalists_whose_runs_all_fail_are_not_recommended() -> None:
     def at_first(trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
-        last = len(trials) == len(PLAN.seeds) and trials[0].units != SPACE.anchor
-        return [None] * len(trials) if last else measure(trials)
+        fresh = trials[0].seed in PLAN.fresh_seeds
+        return [None if fresh and trial.units != SPACE.anchor else losses(trial) for trial in trials]
 
     found = search(SPACE, PLAN, at_first, WEIGHTS, FAMILIES)
-    assert "all runs of the predicted optimum failed" in str(found.reason)
+    assert "all runs of the finalists failed" in str(found.reason)
 
 
 def test_a_search_whose_runs_all_fail_is_an_error() -> None:

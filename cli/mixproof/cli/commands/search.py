@@ -8,7 +8,7 @@ recommended and no predictions were requested.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +16,8 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from mixproof.cli.choice_report import choice_json as final_choice_json
+from mixproof.cli.choice_report import print_choice
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -32,20 +34,19 @@ from mixproof.cli.search_report import (
     choice_json,
     noise_json,
     objective_json,
-    optimum_json,
     print_choices,
     print_objective,
-    print_optimum,
 )
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.search.blas import one_blas_thread
+from mixproof.mixtures.search.choice.finalists import FINALISTS
 from mixproof.mixtures.search.choose import Choice, choose
-from mixproof.mixtures.search.families import families
 from mixproof.mixtures.search.objective import FittedObjective, combine
 from mixproof.mixtures.search.observations import Observations, read_mixtures, read_observations
-from mixproof.mixtures.search.predictor import FloatArray
+from mixproof.mixtures.search.predictors.families import families
+from mixproof.mixtures.search.predictors.predictor import FloatArray
 from mixproof.mixtures.search.rounds import ANCHOR_SEEDS, ROUNDS
-from mixproof.mixtures.search.study import Recommendation, check_size, objective_weights, recommend_from
+from mixproof.mixtures.search.study import Recommendation, anchor_of, check_size, objective_weights, recommend_from
 from mixproof.pipeline.cluster.task_progress import TaskProgress
 
 SpecArgument = Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="Spec to train candidates for.")]
@@ -64,12 +65,23 @@ ObjectiveOption = Annotated[
         help="With --scores: score to minimize; repeat for a mean; default: mean of all.",
     ),
 ]
+AnchorOption = Annotated[
+    str | None,
+    typer.Option(
+        "--anchor",
+        metavar="INDEX",
+        help="With --weights: index of the mixture to beat; default: the most repeated one, or the most central one.",
+    ),
+]
 ProxyOption = Annotated[
     str | None, typer.Option("--proxy", help="Proxy to train candidates with; default: the spec's first.")
 ]
 RoundsOption = Annotated[str, typer.Option("--rounds", metavar="N,N,...", help="Number of candidates in each round.")]
 RepeatsOption = Annotated[
-    int, typer.Option("--repeats", min=1, help="Seeds of the anchor and of the optimum, to measure the noise.")
+    int, typer.Option("--repeats", min=1, help="Seeds of the anchor, and fresh seeds of each finalist.")
+]
+FinalistsOption = Annotated[
+    int, typer.Option("--finalists", min=1, help="Best measured mixtures to compare with the predicted optimum.")
 ]
 OutputOption = Annotated[
     Path | None,
@@ -84,9 +96,11 @@ def search(
     scores: ScoresOption = None,
     predict: PredictOption = None,
     objective: ObjectiveOption = None,
+    anchor: AnchorOption = None,
     proxy: ProxyOption = None,
     rounds: RoundsOption = DEFAULT_ROUNDS,
     repeats: RepeatsOption = ANCHOR_SEEDS,
+    finalists: FinalistsOption = FINALISTS,
     output: OutputOption = None,
     store: StoreOption = DEFAULT_STORE,
     address: AddressOption = None,
@@ -99,42 +113,52 @@ def search(
     if (spec is None) == (weights is None):
         raise RequestError("search needs either a SPEC, or --weights and --scores with existing results")
     if spec is not None:
-        given = [
-            name for name, value in (("--scores", scores), ("--predict", predict), ("--objective", objective)) if value
-        ]
+        options = {"--scores": scores, "--predict": predict, "--objective": objective, "--anchor": anchor}
+        given = [name for name, value in options.items() if value]
         if given:
             raise RequestError(f"{given[0]} needs --weights; a SPEC names its own objective")
         from .search_spec import SearchOptions, search_spec  # brings Ray, which tables do not need
 
-        search_spec(spec, SearchOptions(proxy, _rounds(rounds), repeats, output, store, address, workers, as_json))
+        search_spec(
+            spec, SearchOptions(proxy, _rounds(rounds), repeats, finalists, output, store, address, workers, as_json)
+        )
         return
     assert weights is not None
     if scores is None:
         raise RequestError("--weights needs --scores, the scores of those mixtures")
-    search_tables(weights, scores, predict, objective or [], as_json)
+    search_tables(weights, scores, predict, objective or [], anchor, finalists, as_json)
 
 
-def search_tables(weights: Path, scores: Path, predict: Path | None, objective: list[str], as_json: bool) -> None:
+def search_tables(
+    weights: Path,
+    scores: Path,
+    predict: Path | None,
+    objective: list[str],
+    anchor: str | None,
+    finalists: int,
+    as_json: bool,
+) -> None:
     """Fit predictors to the tables, predict, and recommend."""
     observations = read_observations(weights, scores)
     check_size(observations)
     weighed = objective_weights(observations, objective)
+    anchored = anchor_of(observations, anchor)
     to_predict = None if predict is None else read_mixtures(predict, observations.mixtures.sources)
     scores_minimized = observations.values[:, [observations.scores.index(name) for name in weighed]]
     with one_blas_thread():
         choices = _choose_all(observations)
         overall = combine({name: choices[name] for name in weighed}, scores_minimized, weighed)
-        found = recommend_from(observations.mixtures, scores_minimized, overall)
+        found = recommend_from(observations.mixtures, scores_minimized, overall, anchored, finalists)
     predictions = (
         {name: choice.predictor.predict(to_predict) for name, choice in choices.items()}
         if to_predict is not None
         else {}
     )
     if as_json:
-        emit_json(_tables_json(choices, predictions, overall, found))
+        emit_json(_tables_json(choices, predictions, overall, found, observations.index))
     else:
-        _print_tables(choices, predictions, overall, found)
-    if predict is None and found.optimum is None:
+        _print_tables(choices, predictions, overall, found, observations.index)
+    if predict is None and found.choice is None:
         raise typer.Exit(1)
 
 
@@ -155,6 +179,7 @@ def _tables_json(
     predictions: Mapping[str, FloatArray],
     overall: FittedObjective,
     found: Recommendation,
+    index: Sequence[str],
 ) -> dict[str, object]:
     return {
         "predictions": {name: values.tolist() for name, values in predictions.items()},
@@ -162,7 +187,7 @@ def _tables_json(
         "objective": objective_json(overall),
         "noise": noise_json(found.noise),
         "refused": found.refused,
-        "recommendation": None if found.optimum is None else optimum_json(found.optimum),
+        **final_choice_json(found.choice, index),
     }
 
 
@@ -171,14 +196,15 @@ def _print_tables(
     predictions: Mapping[str, FloatArray],
     overall: FittedObjective,
     found: Recommendation,
+    index: Sequence[str],
 ) -> None:
     print_choices(choices)
     print_objective(overall)
     if predictions:
         rows = [(str(row + 1), *(f"{value:.4f}" for value in values)) for row, values in _by_row(predictions)]
         stdout.print(table("Predicted scores, by row of the file", ("row", *predictions), rows))
-    if found.optimum is not None:
-        print_optimum(found.optimum)
+    if found.choice is not None:
+        print_choice(found.choice, index)
         stdout.print("no share exceeds the largest one that was run; supply and caps are not known from tables")
     else:
         stdout.print(f"[bold]no mixture recommended:[/] {escape(str(found.refused))}", soft_wrap=True)

@@ -1,6 +1,6 @@
 """`mixproof search SPEC`: train candidates in rounds, and write a spec with the mixture found.
 
-plan > build > space within supply and caps > rounds of proxies > measured optimum > SPEC-found.yaml. The search itself
+plan > build > space within supply and caps > rounds of proxies > trained finalists > SPEC-found.yaml. The search itself
 is arithmetic (mixproof.mixtures.search.rounds); this module turns its trials into runs. A candidate is named by its
 shares, so that its runs are reused in any round, and all runs share one draw per source. The candidates of a round are
 stored under the scores that they follow from, so that a killed search resumes with the same candidates.
@@ -8,18 +8,17 @@ stored under the scores that they follow from, so that a killed search resumes w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from statistics import fmean
 
 import orjson
 import typer
 from rich.markup import escape
 
 from mixproof.cli.before_work import open_for_work
+from mixproof.cli.found_spec import FOUND, about_finalists, check_output, units_by_source, write_spec
 from mixproof.cli.output import emit_json, stderr
 from mixproof.cli.progress.show import StageProgress, spec_progress
 from mixproof.cli.request import Request
@@ -27,15 +26,15 @@ from mixproof.cli.search_report import Searched, print_searched, searched_json
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of, stage_key
 from mixproof.ledger.manifest import Manifest
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.mixture import Mixture
-from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.mixtures.search.blas import one_blas_thread
-from mixproof.mixtures.search.families import families
 from mixproof.mixtures.search.feasible import check_rounds, check_space
-from mixproof.mixtures.search.rounds import Measured, Outcome, Plan, Trial, Units
+from mixproof.mixtures.search.outcome import Measured, Trial, Units
+from mixproof.mixtures.search.predictors.families import families
+from mixproof.mixtures.search.rounds import Plan
 from mixproof.mixtures.search.rounds import search as search_rounds
-from mixproof.mixtures.search.space import UNITS, Space, exact_shares
+from mixproof.mixtures.search.space import Space, exact_shares
 from mixproof.mixtures.search.supply import draw_tokens, space_of
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import SplitSource
@@ -52,9 +51,6 @@ SEARCH = "search"
 SEARCH_VERSION = 2
 """Increment when the same scores would lead to different candidates."""
 CANDIDATES = "candidates.json"
-FOUND = "found"
-"""Name of the mixture in the spec that a search writes; maps merge, so no other mixture may have it."""
-HEADER = "# Written by mixproof search; another search of the same spec replaces it.\n"
 
 
 @dataclass(frozen=True)
@@ -64,6 +60,7 @@ class SearchOptions:
     proxy: str | None
     rounds: tuple[int, ...]
     repeats: int
+    finalists: int
     output: Path | None
     store: str
     address: str | None
@@ -76,7 +73,7 @@ def search_spec(path: Path, options: SearchOptions) -> None:
     request = open_for_work(path, options.store, "search")
     proxy = _proxy(request.spec, options.proxy)
     output = options.output or path.with_name(f"{path.stem}-{FOUND}.yaml")
-    _check_output(output, path)
+    check_output(output, path)
     check_rounds(options.rounds, options.repeats)
     _check_sources(request.spec)
     with (
@@ -88,15 +85,16 @@ def search_spec(path: Path, options: SearchOptions) -> None:
         request, manifest = replace(request, loaded=built.loaded), built.manifest
         space = space_of(request.spec, proxy, {name: s.train.tokens for name, s in manifest.sources.items()})
         check_space(space)
-        plan = Plan(options.rounds, _seeds(request.spec, options.repeats), name=f"{SEARCH}/{manifest.build}/{proxy}")
+        plan = _plan(request.spec, options, f"{SEARCH}/{manifest.build}/{proxy}")
         weights = _weights(request.spec, manifest)
         trainer = _Trainer(request, manifest, cluster, progress, proxy, space, tuple(weights))
         recall = _recall(request.store, space, plan)
         with one_blas_thread():
             outcome = search_rounds(space, plan, trainer.score, weights, families(), recall)
     written = None
-    if outcome.reason is None and outcome.optimum is not None:
-        written = write_spec(request.loaded, space, outcome.optimum.units, output, _about(proxy, outcome))
+    if outcome.recommended is not None:
+        ranked = [one.units for one in outcome.confirmations if one.scores]
+        written = write_spec(request.loaded, space, ranked, output, about_finalists(proxy, outcome))
     searched = Searched(manifest.build, proxy, space, outcome, tuple(trainer.runs), written)
     if options.as_json:
         emit_json(searched_json(searched))
@@ -167,11 +165,7 @@ class _Trainer:
 
 def candidate_name(space: Space, units: Units) -> str:
     """Name a candidate by its shares, so that every round finds the same runs."""
-    return f"candidate-{sha256_of(_named(space, units))[:12]}"
-
-
-def _named(space: Space, units: Units) -> dict[str, int]:
-    return {name: count for name, count in zip(space.sources, units, strict=True) if count}
+    return f"candidate-{sha256_of(units_by_source(space, units))[:12]}"
 
 
 def _recall(
@@ -191,7 +185,8 @@ def _recall(
             "center": dict(zip(space.sources, space.center, strict=True)),
         }
         scores = [
-            [_named(space, one.trial.units), one.trial.seed, [part.hex() for part in one.parts]] for one in measured
+            [units_by_source(space, one.trial.units), one.trial.seed, [part.hex() for part in one.parts]]
+            for one in measured
         ]
         key = stage_key(SEARCH, SEARCH_VERSION, config, scores)
         if store.receipt(SEARCH, key) is None:
@@ -226,13 +221,20 @@ def _proxy(spec: Spec, name: str | None) -> str:
     return name or known[0]
 
 
-def _seeds(spec: Spec, repeats: int) -> tuple[int, ...]:
-    """The spec's first `repeats` seeds; if it has fewer, the next integers follow."""
-    seeds = list(spec.train.seeds)[:repeats]
+def _plan(spec: Spec, options: SearchOptions, name: str) -> Plan:
+    """Rounds and seeds: the anchor's seeds first, then as many fresh ones for the finalists."""
+    seeds = _seeds(spec, 2 * options.repeats)
+    anchor, fresh = seeds[: options.repeats], seeds[options.repeats :]
+    return Plan(options.rounds, anchor, fresh, options.finalists, name=name)
+
+
+def _seeds(spec: Spec, number: int) -> tuple[int, ...]:
+    """The spec's first `count` seeds; if it has fewer, the next integers follow."""
+    seeds = list(spec.train.seeds)[:number]
     following = max(spec.train.seeds) + 1
-    if following + repeats > MAX_SEED:
-        following = next(first for first in count(1) if not {*range(first, first + repeats)} & {*spec.train.seeds})
-    return (*seeds, *range(following, following + repeats - len(seeds)))
+    if following + number > MAX_SEED:
+        following = next(first for first in count(1) if not {*range(first, first + number)} & {*spec.train.seeds})
+    return (*seeds, *range(following, following + number - len(seeds)))
 
 
 def _check_sources(spec: Spec) -> None:
@@ -241,58 +243,3 @@ def _check_sources(spec: Spec) -> None:
         (name,) = spec.sources
         where = spec.where("sources", name)
         raise RequestError(f"{where}: a search needs at least two sources, and {name} is the only one; add another")
-
-
-def _check_output(output: Path, spec: Path) -> None:
-    if output.exists() and not output.read_bytes().startswith(HEADER.encode()):
-        raise RequestError(f"{output}: exists and was not written by a search; name another file with --output")
-    if not output.parent.is_dir():
-        raise RequestError(f"{output}: the folder {output.parent} does not exist; create it (the spec extends {spec})")
-
-
-def _about(proxy: str, outcome: Outcome) -> list[str]:
-    """Predicted and measured scores, as comment lines for the written spec."""
-    optimum, gain = outcome.optimum, outcome.gain
-    assert optimum is not None, "only an optimum is written"
-    less = (
-        "" if gain is None else f", {gain.mean:.4f} ({gain.low:.4f} to {gain.high:.4f}) below the proportional mixture"
-    )
-    return [
-        f"At proxy {proxy}, after {len(outcome.measured)} runs: predicted {optimum.predicted:.4f} "
-        f"({optimum.low:.4f} to {optimum.high:.4f} at 95%),",
-        f"measured {fmean(outcome.confirmed):.4f} over {len(outcome.confirmed)} seeds{less}.",
-        "For the big run, add a proxy of that size under `train.proxies`, or use `mixproof export`.",
-    ]
-
-
-def write_spec(searched: LoadedSpec, space: Space, units: Units, output: Path, about: Sequence[str] = ()) -> Path:
-    """Write a spec that extends the searched one and has only the mixture found.
-
-    Args:
-        searched: the spec that was searched.
-        space: of its candidates.
-        units: the mixture found.
-        output: where to write.
-        about: comment lines on how it was found.
-
-    Returns:
-        Its absolute path. The file was loaded as a check.
-    """
-    parent = os.path.relpath(searched.path.resolve(), output.resolve().parent)
-    shares = ", ".join(f"{_quoted(name)}: {100 * part / UNITS:g}%" for name, part in _named(space, units).items())
-    existing = searched.spec.mixtures
-    found = FOUND if FOUND not in existing else next(name for n in count(2) if (name := f"{FOUND}-{n}") not in existing)
-    others = "".join(f"  {_quoted(name)}: null\n" for name in existing)
-    comments = "".join(f"# {line}\n" for line in about)
-    text = (
-        f"{HEADER}{comments}schema: 1\nname: {searched.spec.name}-{FOUND}\nextends: {_quoted(parent)}\n"
-        f"mixtures:\n  {found}: {{{shares}}}\n{others}"
-    )
-    publish_bytes(text.encode(), output)
-    load_spec(output)
-    return output.resolve()
-
-
-def _quoted(text: str) -> str:
-    """Quote a string so that YAML reads it as a string."""
-    return orjson.dumps(text).decode()

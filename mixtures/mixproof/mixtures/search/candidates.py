@@ -14,7 +14,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from .predictor import FloatArray
+from mixproof.mixtures.search.predictors.predictor import FloatArray
+
 from .space import Space, UnitArray, distances
 
 LEAST_CONCENTRATION = 0.25

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from .predictor import Fit, FloatArray, Predictor
+from mixproof.mixtures.search.predictors.predictor import Fit, FloatArray, Predictor
 
 MANY_MIXTURES = 100
 FOLDS_OF_MANY = 5

@@ -9,15 +9,15 @@ predictor's own error; it must be smaller than the spread. In both cases the K-f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import f, norm, t
+from scipy.stats import f, norm
+
+from mixproof.mixtures.search.predictors.predictor import FloatArray
 
 from .choose import Validation
-from .predictor import FloatArray
 
 SIGNIFICANCE = 0.05
 LEAST_MIXTURES = 8
@@ -79,21 +79,9 @@ def refusal(noise: Noise, rank_correlation: float) -> str | None:
 
 @dataclass(frozen=True)
 class Gain:
-    """How much lower one mixture scored than another, with the same seeds."""
+    """How much lower one mixture's score is than another's."""
 
     mean: float
     low: float
     """Lower end of the 95% interval; the gain is significant when it is above 0."""
     high: float
-
-
-def measure_gain(anchor: Sequence[float], found: Sequence[float]) -> Gain | None:
-    """Compare the scores of two mixtures by Student's t-test with a pooled standard deviation; None without repeats."""
-    degrees = len(anchor) + len(found) - 2
-    if not anchor or not found or degrees < 1:
-        return None
-    squares = sum(float(((np.array(scores) - np.mean(scores)) ** 2).sum()) for scores in (anchor, found))
-    deviation = np.sqrt(squares / degrees * (1 / len(anchor) + 1 / len(found)))
-    half = float(t.ppf(1 - SIGNIFICANCE / 2, degrees) * deviation)
-    mean = float(np.mean(anchor) - np.mean(found))
-    return Gain(mean, mean - half, mean + half)

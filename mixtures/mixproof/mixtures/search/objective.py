@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mixproof.mixtures.search.predictors.predictor import Fit, FloatArray, Predictor
+
 from .choose import Choice, Validation, choose, validation_of
-from .predictor import Fit, FloatArray, Predictor
 
 
 @dataclass(frozen=True)

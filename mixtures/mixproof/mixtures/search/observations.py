@@ -46,6 +46,8 @@ class Observations:
     """Names of the scores."""
     values: FloatArray
     """[mixtures, scores]; lower is better."""
+    index: tuple[str, ...]
+    """Index of each mixture; the number of its row, from 1, when the tables have no index."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def read_observations(weights: Path, scores: Path) -> Observations:
     shares, values = _read(weights), _read(scores)
     rows = _partners(shares, values)
     sources = _renormalized(shares)
-    return Observations(Mixtures(sources.sources, sources.shares[rows]), values.names, values.values)
+    index = values.index or tuple(str(row + 1) for row in range(len(rows)))
+    return Observations(Mixtures(sources.sources, sources.shares[rows]), values.names, values.values, index)
 
 
 def read_mixtures(path: Path, sources: Sequence[str]) -> FloatArray:
@@ -147,7 +150,7 @@ def _read(path: Path) -> _Table:
     values = [[_number(path, line, header[column], row[column]) for column in columns] for line, row in rows]
     index = None
     if INDEX in header:
-        index = tuple(_index(row[header.index(INDEX)]) for _, row in rows)
+        index = tuple(spell_index(row[header.index(INDEX)]) for _, row in rows)
         _check_index(path, index, [line for line, _ in rows])
     names = tuple(header[column] for column in columns)
     return _Table(path, names, index, np.array(values, dtype=np.float64), tuple(line for line, _ in rows))
@@ -173,7 +176,7 @@ def _check_index(path: Path, index: Sequence[str], lines: Sequence[int]) -> None
         first[name] = line
 
 
-def _index(cell: str) -> str:
+def spell_index(cell: str) -> str:
     """One spelling for `7`, `07` and `7.0`, which programs write for the same row; exact at any size."""
     text = cell.strip()
     try:

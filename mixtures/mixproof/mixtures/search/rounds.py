@@ -4,7 +4,8 @@
   round 2   32 candidates from a predictor fitted to all scores: three quarters have the best predictions in a fresh
             pool and near the best so far (exploitation), one quarter are farthest from all earlier runs (exploration)
   round 3   16 candidates, chosen in the same way
-  the end   the constrained optimum of the last predictor, measured with the anchor's seeds
+  the end   the finalists: the constrained optimum of the last predictor, the best measured candidates and the anchor,
+            measured with as many fresh seeds as the anchor had
 
 Every candidate is run with one seed, the anchor with several; the scatter of the anchor's scores is the noise of one
 run. The search knows nothing about training: `score` measures trials, in any way and order, and returns None for a
@@ -21,39 +22,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixproof.mixtures.errors import SpecError
+from mixproof.mixtures.search.choice.confirmation import Confirmation, rank
+from mixproof.mixtures.search.choice.final_choice import FinalChoice, choose_finally
+from mixproof.mixtures.search.choice.finalists import FINALISTS
+from mixproof.mixtures.search.predictors.predictor import Fit, FloatArray
 
 from .candidates import draw, draw_near, explore, generator, select, select_farthest, units_of
-from .noise import Gain, Noise, measure_gain, measure_noise, refusal
+from .noise import Noise, measure_noise, refusal
 from .objective import FittedObjective, fit_objective
-from .optimum import POOL, Optimum, recommend
-from .predictor import Fit, FloatArray
-from .space import Space, UnitArray, shares_of
+from .optimum import POOL
+from .outcome import Measured, Outcome, Round, Trial, Units
+from .space import UNITS, Space, UnitArray, shares_of
 
-Units = tuple[int, ...]
 ROUNDS = (64, 32, 16)
 ANCHOR_SEEDS = 4
 LEADERS = 8
 """Number of best measured mixtures around which candidates are drawn as well."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One run to measure."""
-
-    units: Units
-    """Share of each source, in units of the space."""
-    seed: int
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A trial and its score."""
-
-    trial: Trial
-    parts: tuple[float, ...]
-    """The scores whose weighted mean is the objective."""
-    score: float
-    """The objective; lower is better."""
 
 
 @dataclass(frozen=True)
@@ -63,64 +47,15 @@ class Plan:
     rounds: tuple[int, ...] = ROUNDS
     """Number of candidates in each round."""
     seeds: tuple[int, ...] = tuple(range(1, ANCHOR_SEEDS + 1))
-    """Seeds of the anchor, and of the final optimum; every candidate uses the first."""
+    """Seeds of the anchor; every candidate uses the first."""
+    fresh_seeds: tuple[int, ...] = tuple(range(ANCHOR_SEEDS + 1, 2 * ANCHOR_SEEDS + 1))
+    """Seeds of the finalists, none of which any earlier run had."""
+    finalists: int = FINALISTS
+    """Number of best measured candidates among the finalists."""
     exploitation: float = 0.75
     """Share of a later round's candidates that follow the predictor."""
     name: str = "search"
     """Name that seeds every random draw."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """What one round did."""
-
-    number: int
-    exploited: int
-    explored: int
-    rank_correlation: float | None
-    """K-fold rank correlation of the predictor that chose the candidates; None in the first round."""
-    best: float
-    """Lowest score so far."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the search found."""
-
-    measured: tuple[Measured, ...]
-    """Every trial with a score, in the order of submission, without the final trials of the optimum."""
-    failed: tuple[Trial, ...]
-    rounds: tuple[Round, ...]
-    objective: FittedObjective
-    """The last predictor."""
-    noise: Noise
-    refused: str | None
-    """Why no mixture is recommended; None when one is."""
-    optimum: Optimum | None
-    anchor: tuple[float, ...]
-    """Scores of the anchor's successful trials, in the order of the plan's seeds."""
-    confirmed: tuple[float, ...]
-    """Scores of the optimum's successful trials, in the same order."""
-
-    @property
-    def gain(self) -> Gain | None:
-        """By how much the optimum scored lower than the anchor; None when that is unknown."""
-        return measure_gain(self.anchor, self.confirmed)
-
-    @property
-    def reason(self) -> str | None:
-        """Why no mixture is recommended, before or after measuring the optimum; None when one is."""
-        if self.refused is not None:
-            return self.refused
-        if not self.confirmed:
-            return "all runs of the predicted optimum failed, so it is not recommended"
-        if self.gain is not None and self.gain.low <= 0:
-            return (
-                f"the predicted optimum scored {self.gain.mean:.4g} better than the anchor, with a 95% interval from "
-                f"{self.gain.low:.4g} to {self.gain.high:.4g}, which does not exclude 0; repeat both with more seeds, "
-                "or train the proxies longer"
-            )
-        return None
 
 
 Score = Callable[[Sequence[Trial]], Sequence[tuple[float, ...] | None]]
@@ -174,13 +109,13 @@ class _Search:
         self._failed: list[Trial] = []
         self._rounds: list[Round] = []
 
-    def measure(self, trials: Sequence[Trial]) -> list[float]:
-        """Measure trials and keep their scores; return the scores of the successful ones."""
+    def measure(self, trials: Sequence[Trial]) -> list[Measured]:
+        """Measure trials and keep their scores; return the successful ones."""
         scored = list(zip(trials, self._score(trials), strict=True))
         done = [Measured(trial, parts, self._mean(parts)) for trial, parts in scored if parts is not None]
         self._measured += done
         self._failed += [trial for trial, parts in scored if parts is None]
-        return [one.score for one in done]
+        return done
 
     def run_round(self, number: int, count: int, recall: Recall) -> None:
         """Choose candidates, measure them, and record the round."""
@@ -205,15 +140,11 @@ class _Search:
     def conclude(self) -> Outcome:
         """Recommend a mixture and measure it, or give the reason why none is recommended."""
         objective = self._fit()
-        shares, parts = self._rows()
+        shares, _ = self._rows()
         noise = measure_noise(shares, np.array([one.score for one in self._measured]), objective.validation)
         refused = refusal(noise, objective.validation.rank_correlation)
         measured, anchor = tuple(self._measured), self._scores_of(self._space.anchor)
-        optimum, confirmed = None, []
-        if refused is None:
-            residual = objective.validation.residual_deviation
-            optimum = recommend(objective.predictor, self._space, (shares, parts), residual, self._plan.name)
-            confirmed = self.measure([Trial(optimum.units, seed) for seed in self._plan.seeds])
+        choice = None if refused is not None else self._choose(objective, noise)
         return Outcome(
             measured=measured,
             failed=tuple(self._failed),
@@ -221,10 +152,36 @@ class _Search:
             objective=objective,
             noise=noise,
             refused=refused,
-            optimum=optimum,
+            choice=choice,
             anchor=anchor,
-            confirmed=tuple(confirmed),
+            confirmations=() if choice is None else rank(self._confirm(choice)),
         )
+
+    def _choose(self, objective: FittedObjective, noise: Noise) -> FinalChoice:
+        shares, parts = self._rows()
+        scores = np.array([one.score for one in self._measured])
+        return choose_finally(
+            objective.predictor,
+            (shares, parts),
+            (scores, objective.validation, noise),
+            self._space,
+            self._anchor_row(),
+            self._plan.name,
+            count=self._plan.finalists,
+        )
+
+    def _anchor_row(self) -> int | None:
+        """The anchor's first row; None when all its runs failed."""
+        return next((row for row, one in enumerate(self._measured) if one.trial.units == self._space.anchor), None)
+
+    def _confirm(self, choice: FinalChoice) -> list[Confirmation]:
+        """Measure the finalists with fresh seeds."""
+        units = [tuple(round(share * UNITS) for share in one.shares) for one in choice.finalists]
+        measured = self.measure([Trial(own, seed) for own in units for seed in self._plan.fresh_seeds])
+        return [
+            Confirmation(one, own, tuple(done.score for done in measured if done.trial.units == own))
+            for one, own in zip(choice.finalists, units, strict=True)
+        ]
 
     def _candidates(self, number: int, count: int, exploited: int, objective: FittedObjective | None) -> list[Units]:
         random = generator(self._plan.name, "round", number)

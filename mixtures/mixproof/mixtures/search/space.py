@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from mixproof.mixtures.arithmetic.rounding import ceil, largest_remainder
 from mixproof.mixtures.errors import SpecError
+from mixproof.mixtures.search.predictors.predictor import FloatArray
 from mixproof.mixtures.values.quantities import percent_string
-
-from .predictor import FloatArray
 
 UNITS = 10_000
 LEAST_SHARE = Fraction(1, 200)

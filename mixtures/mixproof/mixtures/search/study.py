@@ -14,12 +14,13 @@ import numpy as np
 
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.key_positions import nearest
+from mixproof.mixtures.search.choice.final_choice import FinalChoice, choose_finally
+from mixproof.mixtures.search.choice.finalists import FINALISTS, find_anchor
+from mixproof.mixtures.search.predictors.predictor import FloatArray
 
 from .noise import Noise, measure_noise, refusal
 from .objective import FittedObjective
-from .observations import Mixtures, Observations
-from .optimum import Optimum, recommend
-from .predictor import FloatArray
+from .observations import Mixtures, Observations, spell_index
 from .space import UNITS, Space, rounded_center
 
 LEAST_ROWS = 5
@@ -36,7 +37,7 @@ class Recommendation:
     noise: Noise
     refused: str | None
     """Why no mixture is recommended; None when one is."""
-    optimum: Optimum | None
+    choice: FinalChoice | None
 
 
 def check_size(observations: Observations) -> None:
@@ -76,18 +77,47 @@ def space_of_rows(mixtures: Mixtures) -> Space:
     return Space.of(rounded_center(mean), most, LEAST_SHARE)
 
 
-def recommend_from(mixtures: Mixtures, scores: FloatArray, objective: FittedObjective) -> Recommendation:
+def anchor_of(observations: Observations, index: str | None) -> int:
+    """Row of the anchor: the first row with this index, or the one found by `find_anchor`.
+
+    Raises:
+        SpecError: when no mixture has this index.
+    """
+    if index is None:
+        return find_anchor(observations.mixtures.shares)
+    spelled = spell_index(index)
+    if spelled not in observations.index:
+        raise SpecError(f"--anchor {index}: no mixture has this index; {nearest(spelled, observations.index)}")
+    return observations.index.index(spelled)
+
+
+def recommend_from(
+    mixtures: Mixtures,
+    scores: FloatArray,
+    objective: FittedObjective,
+    anchor: int | None = None,
+    count: int = FINALISTS,
+) -> Recommendation:
     """Recommend the mixture with the lowest predicted objective, or say why not.
 
     Args:
         mixtures: the mixtures that were run.
         scores: [mixtures, scores], the scores of the objective, in its order.
         objective: the objective fitted to them.
+        anchor: row of the mixture that the recommended one is compared with; None to find it by `find_anchor`.
+        count: number of best measured mixtures among the finalists.
     """
-    noise = measure_noise(mixtures.shares, scores @ objective.predictor.weights, objective.validation)
+    objectives = np.asarray(scores @ objective.predictor.weights, dtype=np.float64)
+    noise = measure_noise(mixtures.shares, objectives, objective.validation)
     refused = refusal(noise, objective.validation.rank_correlation)
     if refused is not None:
         return Recommendation(noise, refused, None)
-    space = space_of_rows(mixtures)
-    residual = objective.validation.residual_deviation
-    return Recommendation(noise, None, recommend(objective.predictor, space, (mixtures.shares, scores), residual))
+    choice = choose_finally(
+        objective.predictor,
+        (mixtures.shares, scores),
+        (objectives, objective.validation, noise),
+        space_of_rows(mixtures),
+        find_anchor(mixtures.shares) if anchor is None else anchor,
+        count=count,
+    )
+    return Recommendation(noise, None, choice)

@@ -1,0 +1,99 @@
+"""What a search in rounds measured and found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mixproof.mixtures.search.choice.confirmation import Confirmation, gain_over_anchor
+from mixproof.mixtures.search.choice.final_choice import FinalChoice
+
+from .noise import Gain, Noise
+from .objective import FittedObjective
+
+Units = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run to measure."""
+
+    units: Units
+    """Share of each source, in units of the space."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A trial and its score."""
+
+    trial: Trial
+    parts: tuple[float, ...]
+    """The scores whose weighted mean is the objective."""
+    score: float
+    """The objective; lower is better."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round did."""
+
+    number: int
+    exploited: int
+    explored: int
+    rank_correlation: float | None
+    """K-fold rank correlation of the predictor that chose the candidates; None in the first round."""
+    best: float
+    """Lowest score so far."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the search found."""
+
+    measured: tuple[Measured, ...]
+    """Every trial with a score, in the order of submission, without the fresh trials of the finalists."""
+    failed: tuple[Trial, ...]
+    rounds: tuple[Round, ...]
+    objective: FittedObjective
+    """The last predictor."""
+    noise: Noise
+    refused: str | None
+    """Why no finalist was trained; None when they were."""
+    choice: FinalChoice | None
+    """The finalists and what the study recommends before they are trained."""
+    anchor: tuple[float, ...]
+    """Scores of the anchor's first successful trials, in the order of the plan's seeds."""
+    confirmations: tuple[Confirmation, ...]
+    """The finalists with the scores of their fresh trials, best first."""
+
+    @property
+    def gain(self) -> Gain | None:
+        """By how much the best finalist scored lower than the anchor; None when that is unknown."""
+        return gain_over_anchor(self.confirmations)
+
+    @property
+    def recommended(self) -> Confirmation | None:
+        """The finalist with the lowest score; None when none is recommended."""
+        return self.confirmations[0] if self.reason is None else None
+
+    @property
+    def optimum(self) -> Confirmation | None:
+        """The predicted optimum, trained with the fresh seeds; None when no finalist was trained."""
+        return next((one for one in self.confirmations if self.choice and one.units == self.choice.optimum), None)
+
+    @property
+    def reason(self) -> str | None:
+        """Why no mixture is recommended, before or after measuring the finalists; None when one is."""
+        if self.refused is not None:
+            return self.refused
+        if not any(one.scores for one in self.confirmations if one.finalist.kind != "anchor"):
+            return "all runs of the finalists failed, so none of them is recommended"
+        if self.gain is None and self.confirmations[0].finalist.kind == "anchor":
+            return "no finalist scored better than the anchor"
+        if self.gain is not None and self.gain.low <= 0:
+            return (
+                f"the best of {len(self.confirmations) - 1} finalists scored {self.gain.mean:.4g} better than the "
+                f"anchor, with a 95% interval from {self.gain.low:.4g} to {self.gain.high:.4g}, which does not exclude "
+                "0; repeat them with more seeds, or train the proxies longer"
+            )
+        return None

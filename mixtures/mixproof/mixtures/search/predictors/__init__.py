@@ -1,0 +1,1 @@
+"""Predictors of one score from the shares of a mixture."""

@@ -1,0 +1,125 @@
+"""The final choice: what is estimated for a finalist, and which one is recommended. Numbers computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mixproof.mixtures.search.choice.calibration import Calibration
+from mixproof.mixtures.search.choice.confirmation import Confirmation, gain_over_anchor, rank
+from mixproof.mixtures.search.choice.estimate import Estimate, of_measured, of_optimum
+from mixproof.mixtures.search.choice.final_choice import recommend
+from mixproof.mixtures.search.choice.finalists import Finalist, Study, nominate
+from mixproof.mixtures.search.choice.region import Bootstrap, optimum_ranges, region_of
+
+KNOWN = Calibration(residual=0.5, bias=0.1, optimism=0.2, disagreement=1.2, noise=0.3, degrees_of_freedom=1000)
+UNKNOWN = Calibration(residual=0.5, bias=0.1, optimism=0.2, disagreement=1.2, noise=None, degrees_of_freedom=0)
+
+
+def test_with_known_noise_a_measurement_is_shrunk_towards_its_prediction() -> None:
+    # the predictor's variance is .25 - .09 = .16, so a run weighs .16 / (.16 + .09) = .64
+    found = of_measured(2.0, 1, 3.0, KNOWN)
+    assert found.value == pytest.approx(0.64 * 2 + 0.36 * 3)
+    # .64^2 .09 + .36^2 .16 = .0576
+    assert found.deviation == pytest.approx(0.24, abs=1e-3)
+    # nine runs: .16 / (.16 + .01)
+    assert of_measured(2.0, 9, 3.0, KNOWN).value == pytest.approx((16 * 2 + 3) / 17)
+
+
+def test_without_repeats_the_estimate_lies_between_score_and_prediction_and_covers_both_ends() -> None:
+    found = of_measured(2.0, 1, 3.0, UNKNOWN)
+    assert found.value == 2.5
+    assert found.deviation == pytest.approx(np.hypot(0.5, 1.0) / 2)
+
+
+def test_noise_that_explains_the_whole_residual_leaves_the_prediction() -> None:
+    only_noise = Calibration(0.5, 0.0, 0.0, 0.0, noise=0.5, degrees_of_freedom=1000)
+    assert of_measured(2.0, 1, 3.0, only_noise).value == 3.0
+
+
+def test_the_prediction_of_an_optimum_is_corrected_and_as_uncertain_as_residual_and_halves_say() -> None:
+    found = of_optimum(1.0, KNOWN)
+    assert found.value == pytest.approx(1.3)
+    assert found.deviation == pytest.approx(1.3)  # hypot(0.5, 1.2)
+
+
+def finalist(kind: str, value: float, deviation: float) -> Finalist:
+    row = None if kind == "optimum" else 0
+    return Finalist(kind, row, (1.0,), None, 1, value, Estimate(value, deviation))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("optimum", "chosen"), [(-0.83, 0), (-0.82, 1)])
+def test_an_optimum_that_was_not_run_must_gain_more_than_the_margin(optimum: float, chosen: int) -> None:
+    # 1.6449 hypot(.4, .3) = .8224
+    found = (finalist("optimum", optimum, 0.4), finalist("measured", 0.0, 0.3), finalist("anchor", 0.5, 0.3))
+    index, margin = recommend(found)
+    assert index == chosen and margin == pytest.approx(0.8224, abs=1e-4)
+
+
+def test_an_optimum_that_was_run_needs_no_margin() -> None:
+    assert recommend((finalist("measured", 0.0, 0.3), finalist("anchor", 0.5, 0.3))) == (0, None)
+
+
+STUDY = Study(
+    shares=np.array([[0.5, 0.5], [0.2, 0.8], [0.8, 0.2], [0.5, 0.5], [0.1, 0.9]]),
+    scores=np.array([2.0, 1.0, 1.5, 2.2, 3.0]),
+    predicted=np.array([2.1, 1.9, 1.2, 2.1, 2.9]),
+)
+
+
+def test_finalists_are_the_optimum_the_lowest_scores_and_the_anchor_whose_repeats_are_one() -> None:
+    found = nominate(STUDY, 0, (np.array([0.3, 0.7]), 0.9), UNKNOWN, count=2)
+    assert [(one.kind, one.row, one.measured, one.runs) for one in found] == [
+        ("optimum", None, None, 0),
+        ("measured", 1, 1.0, 1),
+        ("measured", 2, 1.5, 1),
+        ("anchor", 0, 2.1, 2),
+    ]
+
+
+def test_with_repeats_the_lowest_estimate_is_the_best_measured() -> None:
+    # row 1: .64 x 1.0 + .36 x 1.9 = 1.324; row 2: .64 x 1.5 + .36 x 1.2 = 1.392; with more noise the order turns
+    assert nominate(STUDY, 0, (np.array([0.3, 0.7]), 0.9), KNOWN, count=1)[1].row == 1
+    noisy = Calibration(0.5, 0.1, 0.2, 1.2, noise=0.45, degrees_of_freedom=1000)
+    assert nominate(STUDY, 0, (np.array([0.3, 0.7]), 0.9), noisy, count=1)[1].row == 2
+
+
+def test_an_optimum_that_was_run_enters_as_a_measured_mixture() -> None:
+    found = nominate(STUDY, 0, (np.array([0.1, 0.9]), 0.9), UNKNOWN, count=1)
+    assert [(one.kind, one.row) for one in found] == [("measured", 1), ("measured", 4), ("anchor", 0)]
+
+
+def test_a_study_whose_anchor_failed_has_no_anchor_among_its_finalists() -> None:
+    assert {one.kind for one in nominate(STUDY, None, (np.array([0.3, 0.7]), 0.9), UNKNOWN)} == {"optimum", "measured"}
+
+
+def test_the_region_spans_mixtures_that_one_in_twenty_predictors_rank_no_worse() -> None:
+    shares = np.array([[0.5, 0.5], [0.7, 0.3], [0.9, 0.1]])
+    predictions = np.tile([1.0, 1.5, 2.0], (20, 1))
+    predictions[0, 1] = 0.9
+    found = region_of(Bootstrap(shares, predictions), 0, ("a", "b"))
+    # the first two mixtures: 5th and 95th percentile of .5 and .7
+    assert found["a"] == pytest.approx((0.5, 0.69)) and found["b"] == pytest.approx((0.31, 0.5))
+    assert optimum_ranges(Bootstrap(shares, predictions), ("a", "b"))["a"] == pytest.approx((0.5, 0.51))
+
+
+def confirmed(kind: str, *scores: float) -> Confirmation:
+    return Confirmation(finalist(kind, 0.0, 1.0), (10_000,), scores)
+
+
+def test_the_gain_over_the_anchor_is_widened_for_every_finalist_that_could_have_been_the_best() -> None:
+    found = [confirmed("optimum", 2.0, 4.0), confirmed("anchor", 5.0, 7.0), confirmed("measured", 1.0, 3.0)]
+    assert [one.mean for one in rank(found)] == [2.0, 3.0, 6.0]
+    gain = gain_over_anchor(found)
+    assert gain is not None and gain.mean == pytest.approx(4)
+    # pooled variance 2 with 3 degrees of freedom; deviation sqrt(2 (1/2 + 1/2)); t(1 - .05 / 4; 3) = 4.1765
+    assert gain.high - gain.mean == pytest.approx(4.1765 * 2**0.5, rel=1e-4)
+
+
+def test_one_run_each_gives_no_gain_and_failed_finalists_come_last() -> None:
+    assert gain_over_anchor([confirmed("optimum", 1.0), confirmed("anchor", 2.0)]) is None
+    assert gain_over_anchor([confirmed("optimum"), confirmed("anchor", 2.0, 2.1)]) is None
+    assert [one.finalist.kind for one in rank([confirmed("optimum"), confirmed("anchor", 2.0)])] == [
+        "anchor",
+        "optimum",
+    ]

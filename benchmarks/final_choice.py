@@ -55,7 +55,6 @@ class Replay:
     claimed: bool = False
     wrong: bool = False
     covered: bool = True
-    own: float = 0.0
 
 
 def main() -> None:
@@ -104,7 +103,6 @@ def replay(folder: Path, number: int) -> Replay:
         regret=(own - best) / spread,
         claimed=choice.better_than_anchor,
         wrong=choice.better_than_anchor and own >= anchor,
-        own=own,
         covered=low - ROUNDING <= own <= high + ROUNDING,
     )
 

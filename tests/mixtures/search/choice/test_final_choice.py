@@ -12,7 +12,7 @@ from mixproof.mixtures.search.choice.final_choice import recommend
 from mixproof.mixtures.search.choice.finalists import Finalist, Study, nominate
 from mixproof.mixtures.search.choice.region import Bootstrap, optimum_ranges, region_of
 
-KNOWN = Calibration(residual=0.5, bias=0.1, optimism=0.2, disagreement=1.2, noise=0.3, degrees_of_freedom=1000)
+KNOWN = Calibration(residual=0.5, bias=0.1, optimism=0.2, disagreement=1.2, noise=0.3, degrees_of_freedom=10**8)
 UNKNOWN = Calibration(residual=0.5, bias=0.1, optimism=0.2, disagreement=1.2, noise=None, degrees_of_freedom=0)
 
 
@@ -26,6 +26,14 @@ def test_with_known_noise_a_measurement_is_shrunk_towards_its_prediction() -> No
     assert of_measured(2.0, 9, 3.0, KNOWN).value == pytest.approx((16 * 2 + 3) / 17)
 
 
+def test_few_repeats_make_the_interval_wider_by_the_upper_limit_of_the_noise() -> None:
+    few = Calibration(0.5, 0.0, 0.0, 0.0, noise=0.1, degrees_of_freedom=3)
+    # chi squared is 0.35185 at 5%, so the noise is up to .1 sqrt(3 / .35185) = .29200; a run weighs .96, or .65895
+    found = of_measured(2.0, 1, 3.0, few)
+    assert found.value == pytest.approx(0.96 * 2 + 0.04 * 3)
+    assert found.deviation**2 == pytest.approx(0.96**2 * 0.0852640 + 0.04**2 * 0.24 + 0.301056**2, rel=1e-4)
+
+
 def test_without_repeats_the_estimate_lies_between_score_and_prediction_and_covers_both_ends() -> None:
     found = of_measured(2.0, 1, 3.0, UNKNOWN)
     assert found.value == 2.5
@@ -33,7 +41,7 @@ def test_without_repeats_the_estimate_lies_between_score_and_prediction_and_cove
 
 
 def test_noise_that_explains_the_whole_residual_leaves_the_prediction() -> None:
-    only_noise = Calibration(0.5, 0.0, 0.0, 0.0, noise=0.5, degrees_of_freedom=1000)
+    only_noise = Calibration(0.5, 0.0, 0.0, 0.0, noise=0.5, degrees_of_freedom=10**8)
     assert of_measured(2.0, 1, 3.0, only_noise).value == 3.0
 
 
@@ -80,7 +88,7 @@ def test_finalists_are_the_optimum_the_lowest_scores_and_the_anchor_whose_repeat
 def test_with_repeats_the_lowest_estimate_is_the_best_measured() -> None:
     # row 1: .64 x 1.0 + .36 x 1.9 = 1.324; row 2: .64 x 1.5 + .36 x 1.2 = 1.392; with more noise the order turns
     assert nominate(STUDY, 0, (np.array([0.3, 0.7]), 0.9), KNOWN, count=1)[1].row == 1
-    noisy = Calibration(0.5, 0.1, 0.2, 1.2, noise=0.45, degrees_of_freedom=1000)
+    noisy = Calibration(0.5, 0.1, 0.2, 1.2, noise=0.45, degrees_of_freedom=10**8)
     assert nominate(STUDY, 0, (np.array([0.3, 0.7]), 0.9), noisy, count=1)[1].row == 2
 
 

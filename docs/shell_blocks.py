@@ -35,6 +35,16 @@ def mixproof_calls(page: str) -> list[list[str]]:
     return calls
 
 
+def mentioned_calls(page: str) -> list[list[str]]:
+    """Return the words of every call of mixproof that the text of a page mentions, in backticks or in an indented line.
+
+    Optional parts and comments are left out, so a call may be incomplete.
+    """
+    text = re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE)
+    found = re.findall(r"`mixproof ([^`]+)`", text) + re.findall(r"^    mixproof (.+)$", text, re.MULTILINE)
+    return [re.sub(r"[\[\]|()]|\.\.\.|\s#.*", " ", call).split() for call in found]
+
+
 def script_of(page: str) -> str:
     """Return one shell script of all blocks, each shown before it runs."""
     parts = ["set -euo pipefail"]

@@ -13,15 +13,18 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.main import get_group
 from typer.testing import CliRunner
 
 from mixproof.cli.__main__ import COMMANDS
 from mixproof.ledger.equations import EQUATIONS
 from mixproof.mixtures.load import load_spec
-from shell_blocks import mixproof_calls, script_of, shell_blocks
+from shell_blocks import mentioned_calls, mixproof_calls, script_of, shell_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+)
 
 
 def _name(page: Path) -> str:
@@ -43,6 +46,35 @@ def test_every_command_of_a_page_is_one_that_mixproof_takes(page: Path) -> None:
     for call in mixproof_calls(page.read_text()):
         parsed = CliRunner().invoke(app, call)
         assert parsed.exit_code == 0, f"mixproof {' '.join(call)}\n{parsed.output}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if mentioned_calls(page.read_text())], ids=_name)
+def test_every_command_that_a_page_mentions_exists_with_its_options(page: Path) -> None:
+    for call in mentioned_calls(page.read_text()):
+        assert unknown_words(call) == [], f"mixproof {' '.join(call)}"
+
+
+def unknown_words(call: list[str]) -> list[str]:
+    """The command of a call if mixproof does not have it, else those of its options that the command does not take."""
+    name, *words = call
+    if name.startswith("--"):
+        return [] if name in ("--version", "--help") else [name]
+    if name not in COMMANDS:
+        return [name]
+    taken = {option for parameter in get_group(_parser()).commands[name].params for option in parameter.opts}
+    options = [word.partition("=")[0].rstrip(",.:;") for word in words if word.startswith("-")]
+    return [option for option in options if option.strip("-") and option not in {*taken, "--help"}]
+
+
+def test_a_mentioned_command_or_option_that_does_not_exist_would_be_noticed() -> None:
+    assert mentioned_calls(
+        "Run `mixproof build spec.yaml --html FILE`.\n\n    mixproof search [--rounds 1]  # x\n"
+    ) == [
+        ["build", "spec.yaml", "--html", "FILE"],
+        ["search", "--rounds", "1"],
+    ]
+    assert unknown_words(["bild", "spec.yaml"]) == ["bild"]
+    assert unknown_words(["build", "--html", "x", "--htlm"]) == ["--htlm"]
 
 
 def test_a_command_that_mixproof_does_not_take_would_be_noticed() -> None:

@@ -12,7 +12,7 @@ import logging
 
 from rich.markup import escape
 
-from mixproof.pipeline.cluster.task_logs import LOGGER
+from mixproof.pipeline.cluster.task_logs import LOGGER, LineFormatter
 
 from .output import stderr
 
@@ -37,7 +37,7 @@ def set_verbosity(verbosity: int) -> int:
         root.removeHandler(old)
     handler = ConsoleHandler(level)
     handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s" if verbosity else "%(message)s", "%H:%M:%S")
+        LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s" if verbosity else "%(message)s", "%H:%M:%S")
     )
     root.addHandler(handler)
     return verbosity

@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import orjson
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
+
+from mixproof.ledger.shown_text import redacted, visible
 
 from .fitting_table import FittingTable
 
 PIPE_WIDTH = 160
 """Columns of output to a file or pipe: it has no width of its own, and tables read better unwrapped."""
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 MIN_NAME_CHARS = 12
 """On a narrow terminal, names are not folded to fewer characters than this."""
 
-stdout = Console(
+
+class SafeConsole(Console):
+    """A console on which text cannot steer the terminal or show credentials; styles are applied as usual."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render anything; control segments are rich's own, for progress bars."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401  as rich declares them
+        """Render a string before it is wrapped."""
+        return super().render_str(redacted(text), **options)
+
+
+stdout = SafeConsole(
     highlight=False,
     soft_wrap=False,
     width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH,
 )
-stderr = Console(stderr=True, highlight=False)
+stderr = SafeConsole(stderr=True, highlight=False)
 
 
 def emit_json(value: Mapping[str, object]) -> None:
@@ -33,6 +54,8 @@ def emit_json(value: Mapping[str, object]) -> None:
         data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # orjson has no integers beyond 64 bits, which the FLOPs of a large run exceed
         data = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    if not data.isascii():  # orjson spells controls of ASCII as escapes, and no others
+        data = _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", data.decode()).encode()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 

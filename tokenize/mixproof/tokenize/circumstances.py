@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES
+from mixproof.ledger.shown_text import redacted
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cells import survey
 from mixproof.pipeline.clusters import cluster_file
@@ -139,4 +139,4 @@ def _by_kind(lists: Sequence[RemovalList]) -> dict[str, list[dict[str, object]]]
 
 def folders_of(files: Sequence[InputFile]) -> list[str]:
     """The folders or URL prefixes of the files: prefix plus name is the URL of a file."""
-    return sorted(set(chain(file.url.removesuffix(file.name) for file in files)))
+    return sorted({redacted(file.url.removesuffix(file.name)) for file in files})

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from mixproof.ledger.store import Store
 from mixproof.ledger.version import VERSION
-from mixproof.pipeline.cluster.task_logs import LOGGER
+from mixproof.pipeline.cluster.task_logs import LOGGER, LineFormatter
 
 FOLDER = "logs"
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -34,7 +34,7 @@ class LogFile:
         path = self._store.root / self._name
         path.parent.mkdir(parents=True, exist_ok=True)
         self._handler = logging.FileHandler(path, encoding="utf-8")
-        self._handler.setFormatter(logging.Formatter(_FORMAT))
+        self._handler.setFormatter(LineFormatter(_FORMAT))
         logging.getLogger(LOGGER).addHandler(self._handler)
         self.write(f"mixproof {VERSION}: {' '.join(sys.argv)}")
 

@@ -13,6 +13,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
+
+from mixproof.ledger.shown_text import one_line, redacted, visible
 
 LOGGER = "mixproof"
 """Parent of the loggers of all modules."""
@@ -21,6 +24,18 @@ _task: ContextVar[str] = ContextVar("task", default="")
 _handler: logging.Handler | None = None
 
 log = logging.getLogger(__name__)
+
+
+class LineFormatter(logging.Formatter):
+    """One line per event, whatever names and messages hold: no control characters, no credentials."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name in the standard library
+        """The line without its traceback."""
+        return one_line(redacted(super().formatMessage(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802  as above
+        """The traceback."""
+        return visible(redacted(super().formatException(ei)))
 
 
 def log_level() -> int:
@@ -63,7 +78,7 @@ def _log_to_stderr(level: int) -> None:
     root = logging.getLogger(LOGGER)
     if _handler is None:
         _handler = logging.StreamHandler(sys.stderr)
-        _handler.setFormatter(logging.Formatter(_FORMAT))
+        _handler.setFormatter(LineFormatter(_FORMAT))
         _handler.addFilter(_add_task)
         root.addHandler(_handler)
         root.propagate = False  # libraries that configure the root logger would write each line twice

@@ -1,0 +1,49 @@
+"""What may be shown or written of text that came from elsewhere: no credentials, and nothing that steers a terminal.
+
+File names, ids, texts and error messages of libraries can hold control sequences, marks that reverse the direction of
+writing, and URLs with passwords or signatures. Everything that goes to a terminal, a log or a record of circumstances
+passes through here. Manifests hold no URLs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+PLACEHOLDER = "\ufffd"
+_CONTROLS = (*range(0x20), *range(0x7F, 0xA0))
+_DIRECTIONS = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+"""Marks that change the direction of what follows (Unicode Standard Annex 9)."""
+_BREAKS = (0x2028, 0x2029)
+_INVISIBLE = dict.fromkeys((*_CONTROLS, *_DIRECTIONS, *_BREAKS), PLACEHOLDER)
+_VISIBLE_LINES = {code: mark for code, mark in _INVISIBLE.items() if chr(code) not in "\n\t"}
+HIDDEN = "***"
+_USER_INFO = re.compile(r"(?<=://)[^/\s@'\"]+:[^/\s@'\"]*(?=@)")
+_PARAMETER = re.compile(
+    r"(?i)(?<=[?&])((?:[a-z_-]*(?:signature|credential|token|secret|password)|sig|apikey|api[-_]key|access_?key(?:id)?|"
+    r"awsaccesskeyid|googleaccessid)=)[^&#\s'\"]+"
+)
+"""Parameters of signed URLs: S3, Google Cloud Storage, Azure (`sig`), CloudFront, and tokens by their usual names."""
+_SECRET_NAME = re.compile(r"(?i)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
+LEAST_SECRET_CHARS = 12
+"""Shorter values of such variables are words or numbers that text may contain by chance."""
+
+
+def visible(text: str) -> str:
+    """The text with U+FFFD for every character that could steer a terminal or reorder a line; line breaks stay."""
+    return text if text.isascii() and text.isprintable() else text.translate(_VISIBLE_LINES)
+
+
+def one_line(text: str) -> str:
+    r"""As `visible`, with line breaks spelled `\n`, so that text cannot begin a line of its own."""
+    return visible(text).replace("\n", "\\n")
+
+
+def redacted(text: str) -> str:
+    """The text without user names and passwords of URLs, parameters that sign them, and secrets of the environment."""
+    if "://" in text:
+        text = _PARAMETER.sub(rf"\1{HIDDEN}", _USER_INFO.sub(HIDDEN, text))
+    for name, value in os.environ.items():
+        if len(value) >= LEAST_SECRET_CHARS and value in text and _SECRET_NAME.search(name):
+            text = text.replace(value, HIDDEN)
+    return text

@@ -1,0 +1,52 @@
+"""Text from elsewhere is shown without credentials and without characters that steer a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from mixproof.ledger.shown_text import one_line, redacted, visible
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain, naïve, 日本, שלום", "plain, naïve, 日本, שלום"),
+        ("a\tb\nc", "a\tb\nc"),
+        ("\x1b[2J\x1b]0;title\x07", "\ufffd[2J\ufffd]0;title\ufffd"),
+        ("a\rb\x00c\x7f\x9b31m", "a\ufffdb\ufffdc\ufffd\ufffd31m"),
+        ("gpj.\u202eexe\u2066\u200f", "gpj.\ufffdexe\ufffd\ufffd"),
+    ],
+)
+def test_control_characters_and_directions_are_replaced(text: str, expected: str) -> None:
+    assert visible(text) == expected
+
+
+def test_a_log_line_stays_one_line() -> None:
+    assert one_line("id\n2026-01-01 INFO forged\u2028line") == "id\\n2026-01-01 INFO forged\ufffdline"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://ann:pw%40x@host/a.jsonl: not found", "https://***@host/a.jsonl: not found"),
+        (
+            "https://h/a?X-Amz-Credential=AK/2&x=1&X-Amz-Signature=ab12#f",
+            "https://h/a?X-Amz-Credential=***&x=1&X-Amz-Signature=***#f",
+        ),
+        ("az://c/a?sv=1&sig=a%2Bb and s3://b/k", "az://c/a?sv=1&sig=*** and s3://b/k"),
+        ("'https://h/?access_token=abc'", "'https://h/?access_token=***'"),
+        ("hf://datasets/x@main/a.parquet, mail@host", "hf://datasets/x@main/a.parquet, mail@host"),
+        ("design=3&token count: 5", "design=3&token count: 5"),
+    ],
+)
+def test_credentials_of_urls_are_hidden(text: str, expected: str) -> None:
+    assert redacted(text) == expected
+
+
+def test_secrets_of_the_environment_are_hidden_by_the_name_of_their_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG")
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijkl")
+    monkeypatch.setenv("SHORT_TOKEN", "news")
+    monkeypatch.setenv("HARMLESS", "a value of some length")
+    text = "denied for wJalrXUtnFEMI/K7MDENG and hf_abcdefghijkl in news with a value of some length"
+    assert redacted(text) == "denied for *** and *** in news with a value of some length"

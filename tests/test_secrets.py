@@ -1,0 +1,91 @@
+"""Credentials that a command is given are in nothing that it writes or prints; names cannot steer a terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from conftest import environment, mixproof_command
+from object_store import ObjectStore
+
+SECRETS = {
+    "password": "pw-a1b2c3d4e5f6",
+    "signature": "sig-0f1e2d3c4b5a",
+    "environment": "env-99aa88bb77cc",
+    "token": "hf_qwertyuiop12345",
+}
+SPEC = """\
+schema: 1
+name: planted
+sources:
+  web: {{files: "{url}", format: jsonl}}
+  local: {{files: "in/*.jsonl"}}
+heldout: {{create: {{tokens: 200, min_documents: 3}}}}
+decontaminate: false
+tokenizer: {{train: {{vocab_size: 300}}}}
+mixtures: {{all: {{web: 50%, local: 50%}}}}
+train:
+  sequence_length: 32
+  proxies: {{nano: {{tokens: 2K, global_batch_size: 4, lr: 1e-3, min_lr: 1e-4}}}}
+"""
+HOSTILE = "a\x1b]0;owned\x07\u202e.jsonl"
+
+
+def texts(topic: str) -> bytes:
+    lines = (
+        f"{topic} number {n}: the {n * n}th of many sentences about {topic}, with words of its own" for n in range(90)
+    )
+    return b"".join(orjson.dumps({"id": f"\x1b[2J{n}", "text": line}) + b"\n" for n, line in enumerate(lines))
+
+
+def written(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Path and bytes of everything in a folder."""
+    for path in folder.rglob("*"):
+        yield str(path), path.read_bytes() if path.is_file() else b""
+
+
+def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
+    object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = f"planted-{uuid.uuid4().hex}"
+    object_store.put(f"{object_store.bucket(bucket)}/web.jsonl", texts("rivers"))
+    object_store.filesystem().chmod(f"{bucket}/web.jsonl", acl="public-read")
+    host = object_store.endpoint.removeprefix("http://")
+    query = f"X-Amz-Credential=x&X-Amz-Signature={SECRETS['signature']}"
+    url = f"http://reader:{SECRETS['password']}@{host}/{bucket}/web.jsonl?{query}"
+    monkeypatch.setenv("MIXPROOF_API_KEY", SECRETS["environment"])
+    monkeypatch.setenv("HF_TOKEN", SECRETS["token"])
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / HOSTILE).write_bytes(texts("mountains"))
+    (tmp_path / "spec.yaml").write_text(SPEC.format(url=url))
+    (tmp_path / "wrong.yaml").write_text(SPEC.format(url=url.replace("web.jsonl", f"{SECRETS['token']}.jsonl")))
+    said = []
+    for arguments in (
+        ["plan", "spec.yaml"],
+        ["build", "spec.yaml", "-vv"],
+        ["inspect", "spec.yaml"],
+        ["build", "wrong.yaml"],
+    ):
+        done = subprocess.run(
+            mixproof_command(*arguments, "--store", "store"),
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            timeout=300,
+            check=False,
+        )
+        assert (done.returncode == 0) == ("wrong.yaml" not in arguments), done.stderr.decode()
+        said.append((" ".join(arguments), done.stdout + done.stderr))
+    assert b"***" in said[-1][1]
+    for name, secret in SECRETS.items():
+        for where, data in (*said, *written(tmp_path / "store")):
+            assert secret.encode() not in data, f"{name} in {where}"
+    for where, data in said:
+        for sign in (b"\x1b]0;", b"\x1b[2J", "\u202e".encode()):
+            assert sign not in data, f"{sign!r} in {where}"
+    assert (tmp_path / "store/builds").is_dir()

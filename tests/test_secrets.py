@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 
 from conftest import environment, mixproof_command
@@ -45,8 +46,10 @@ def texts(topic: str) -> bytes:
 
 def written(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Path and bytes of everything in a folder."""
-    for path in folder.rglob("*"):
-        yield str(path), path.read_bytes() if path.is_file() else b""
+    for path in filter(Path.is_file, folder.rglob("*")):
+        yield str(path), path.read_bytes()
+        if path.suffix == ".parquet":  # compressed
+            yield str(path), repr(pq.ParquetFile(path).read().to_pylist()).encode()
 
 
 def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
@@ -66,13 +69,12 @@ def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
     (tmp_path / "wrong.yaml").write_text(SPEC.format(url=url.replace("web.jsonl", f"{SECRETS['token']}.jsonl")))
     said = []
     for arguments in (
-        ["plan", "spec.yaml"],
-        ["build", "spec.yaml", "-vv"],
+        ["build", "spec.yaml", "--store", "store", "-vv"],
         ["inspect", "spec.yaml"],
-        ["build", "wrong.yaml"],
+        ["plan", "wrong.yaml", "--store", "store"],
     ):
         done = subprocess.run(
-            mixproof_command(*arguments, "--store", "store"),
+            mixproof_command(*arguments),
             cwd=tmp_path,
             env=environment(),
             capture_output=True,

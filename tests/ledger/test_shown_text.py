@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixproof.ledger.shown_text import one_line, redacted, visible
+from mixproof.ledger.shown_text import one_line, redacted, unsigned, visible
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,19 @@ def test_secrets_of_the_environment_are_hidden_by_the_name_of_their_variable(mon
     monkeypatch.setenv("HARMLESS", "a value of some length")
     text = "denied for wJalrXUtnFEMI/K7MDENG and hf_abcdefghijkl in news with a value of some length"
     assert redacted(text) == "denied for *** and *** in news with a value of some length"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "https://ann:pw@host/b/a.jsonl?X-Amz-Date=1&X-Amz-Credential=AK/2&X-Amz-Signature=3",
+            "https://host/b/a.jsonl",
+        ),
+        ("https://host/download?id=7", "https://host/download?id=7"),
+        ("s3://bucket/a?b", "s3://bucket/a?b"),
+        ("https://host/a?sv=1&sig=2", "https://host/a"),
+    ],
+)
+def test_a_file_is_named_by_its_url_without_what_signs_it(url: str, expected: str) -> None:
+    assert unsigned(url) == expected

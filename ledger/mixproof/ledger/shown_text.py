@@ -19,6 +19,7 @@ _INVISIBLE = dict.fromkeys((*_CONTROLS, *_DIRECTIONS, *_BREAKS), PLACEHOLDER)
 _VISIBLE_LINES = {code: mark for code, mark in _INVISIBLE.items() if chr(code) not in "\n\t"}
 HIDDEN = "***"
 _USER_INFO = re.compile(r"(?<=://)[^/\s@'\"]+:[^/\s@'\"]*(?=@)")
+_USER_INFO_AT = re.compile(_USER_INFO.pattern.removesuffix("(?=@)") + "@")
 _PARAMETER = re.compile(
     r"(?i)(?<=[?&])((?:[a-z_-]*(?:signature|credential|token|secret|password)|sig|apikey|api[-_]key|access_?key(?:id)?|"
     r"awsaccesskeyid|googleaccessid)=)[^&#\s'\"]+"
@@ -37,6 +38,12 @@ def visible(text: str) -> str:
 def one_line(text: str) -> str:
     r"""As `visible`, with line breaks spelled `\n`, so that text cannot begin a line of its own."""
     return visible(text).replace("\n", "\\n")
+
+
+def unsigned(url: str) -> str:
+    """The URL without user name and password, and without its query if that signs it: what may name a file."""
+    url = _USER_INFO_AT.sub("", url)
+    return url.partition("?")[0] if _PARAMETER.search(url) else url
 
 
 def redacted(text: str) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.shown_text import unsigned
 from mixproof.pipeline.readers.remote import (
     can_be_chained,
     is_remote,
@@ -204,15 +205,17 @@ def _match_in(pattern: str, url: str, outer: MatchedFile | None, *, trees: bool,
     filesystem, path = opened_filesystem(url)
     with store_errors(f"{where}: {pattern}"):
         _check_names(filesystem, outer, where)
-        literal = [_literal(part) for part in path.split("/")]
+        is_web = pattern.startswith(("http://", "https://"))
+        named = path.partition("?")[0] if is_web else path  # there a question mark begins the query
+        literal = [_literal(part) for part in named.split("/")]
         has_glob = None in literal
         if not has_glob and not filesystem.exists(path):
-            path = "/".join(part or "" for part in literal)
+            path = "/".join(part or "" for part in literal) + path[len(named) :]
         if not filesystem.exists(path):
             if not has_glob:
                 return
         elif filesystem.isfile(path):
-            yield _remote(filesystem, pattern, path[: path.rfind("/") + 1], path, filesystem.info(path), outer)
+            yield _remote(filesystem, pattern, path[: named.rfind("/") + 1], path, filesystem.info(path), outer)
             return
         elif not trees and not has_glob:
             raise RequestError(f"{where}: {pattern!r} is a folder; list its files by adding '/**/*.jsonl'")
@@ -221,7 +224,7 @@ def _match_in(pattern: str, url: str, outer: MatchedFile | None, *, trees: bool,
         for found, info in filesystem.find(fixed, maxdepth=deepest, detail=True).items():
             below = found[len(fixed) :].lstrip("/")
             # an object whose name ends with a slash represents an empty folder
-            if info["type"] == "file" and not found.endswith("/") and _fits(below.split("/"), parts):
+            if info.get("type", "file") == "file" and not found.endswith("/") and _fits(below.split("/"), parts):
                 yield _remote(filesystem, pattern, f"{fixed}/" if fixed else "", found, info, outer)
 
 
@@ -246,10 +249,11 @@ def _remote(
 ) -> MatchedFile:
     if outer is None:
         url = quoted(filesystem.unstrip_protocol(path))
-        location, tag = filesystem.unstrip_protocol(path), tag_of(info)
+        whole, tag = filesystem.unstrip_protocol(path), tag_of(info)
+        location, head = unsigned(whole), unsigned(whole[: len(whole) - len(path)] + prefix)
     else:
         url = f"{quoted(filesystem.unstrip_protocol(path))}::{outer.url}"
         location = f"{outer.location}/{path}"
+        head = location[: len(location) - len(path)] + prefix
         tag = tag_of(info, (outer.bytes, outer.tag or f"{outer.mtime_ns} {outer.ctime_ns}"))
-    head = location[: len(location) - len(path)] + prefix
     return MatchedFile(pattern, head, location, url, url, size_of(info, url), 0, 0, tag)

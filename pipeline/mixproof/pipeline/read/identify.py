@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.receipts import find_receipts
+from mixproof.ledger.shown_text import unsigned
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import InputFile
@@ -41,25 +42,30 @@ def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict
     """
     seen_of = {file.url: _seen(file) for file in files}
     known = _known(store)
-    new = sorted(seen for seen in seen_of.values() if seen not in known)
+    new = sorted(seen for seen in seen_of.values() if _remembered(seen) not in known)
     here = [seen for seen in new if is_of_this_process(seen[0])]
     for batch in _shared(here):
         known.update(_hash_batch(store, batch))
-    calls = [(store, batch) for batch in _shared([seen for seen in new if seen not in known])]
+    calls = [(store, batch) for batch in _shared([seen for seen in new if _remembered(seen) not in known])]
     sizes = [sum(size for _, size, *_ in batch) for _, batch in calls]
     for hashed in cluster.run(_hash_batch, calls, label="identify", call_bytes=sizes):
         known.update(hashed)
-    return {url: known[seen] for url, seen in seen_of.items()}
+    return {url: known[_remembered(seen)] for url, seen in seen_of.items()}
 
 
 def recall(files: Iterable[InputFile], store: Store) -> dict[str, str]:
     """SHA-256 by URL of the files that the store knows; reads no file."""
     known = _known(store)
-    return {file.url: known[seen] for file in files if (seen := _seen(file)) in known}
+    return {file.url: known[seen] for file in files if (seen := _remembered(_seen(file))) in known}
 
 
 def _seen(file: InputFile) -> Seen:
     return (file.url, file.bytes, file.mtime_ns, file.ctime_ns, file.tag)
+
+
+def _remembered(seen: Seen) -> Seen:
+    """What the store remembers of a file: its URL without credentials, so that a link signed again finds it too."""
+    return (unsigned(seen[0]), *seen[1:])
 
 
 def _known(store: Store) -> dict[Seen, str]:
@@ -83,8 +89,8 @@ def _hash_batch(store: Store, batch: Sequence[Seen]) -> dict[Seen, str]:
     rows = []
     for seen in batch:
         row, sha256 = _hash(seen)
-        hashed[seen] = sha256
-        rows.append([*row, sha256])
+        hashed[_remembered(seen)] = sha256
+        rows.append([*_remembered(row), sha256])
         _log.debug("%s: SHA-256 %s", seen[0], sha256)
     with store.attempt(STAGE, stage_key(STAGE, VERSION, {}, rows)) as attempt:
         attempt.commit(facts={"version": VERSION, "files": rows})

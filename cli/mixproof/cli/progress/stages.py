@@ -17,6 +17,7 @@ READ = "reading and steps"
 EXACT = "exact deduplication"
 FUZZY = "fuzzy deduplication"
 PARAGRAPHS = "paragraph deduplication"
+LABELS = "labels and cells"
 TOKENIZER = "tokenizer"
 HELDOUT = "held-out sets"
 DECONTAMINATE = "decontamination"
@@ -46,6 +47,10 @@ STAGE_OF = {
     "cuts": PARAGRAPHS,
     "cut paragraphs": PARAGRAPHS,
     "lists of paragraphs": PARAGRAPHS,
+    "clusters": LABELS,
+    "labels": LABELS,
+    "values of labels": LABELS,
+    "cells": LABELS,
     "measure sources": TOKENIZER,
     "sample": TOKENIZER,
     "train tokenizer": TOKENIZER,
@@ -81,10 +86,10 @@ def stages_of(spec: Spec, job: Job) -> tuple[str, ...]:
     """The stages of a command on a spec, in order."""
     if job == "train":
         return _training(spec, audit=False)
-    split = VALUES if any(source.split_by for source in spec.sources.values()) else ""
+    split = VALUES if any(source.split_column for source in spec.sources.values()) else ""
     read = tuple(stage for stage in (CHECKSUMS, split, READ) if stage)
     if job == "inspect":
-        return read
+        return (*read, *_labels(spec))
     build = (*read, *_choosing(spec), ENCODE, DATASETS, REMOVED)
     if job == "build":
         return build
@@ -102,7 +107,11 @@ def _choosing(spec: Spec) -> tuple[str, ...]:
     )
     clean = (DECONTAMINATE,) if spec.decontaminate is not False else ()
     rest = (*tokenizer, *heldout, *clean) if heldout else (*clean, *tokenizer)
-    return (*(stage for stage in chosen if stage), *rest)
+    return (*(stage for stage in chosen if stage), *_labels(spec), *rest)
+
+
+def _labels(spec: Spec) -> tuple[str, ...]:
+    return (LABELS,) if any(spec.labels_of(name) for name in spec.sources) else ()
 
 
 def _training(spec: Spec, *, audit: bool) -> tuple[str, ...]:

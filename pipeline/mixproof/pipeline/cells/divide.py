@@ -82,7 +82,9 @@ def divide(selection: Selection, name: str, labels: LabelPaths, clusters: Mappin
         value: Value = names if len(names) > 1 else names[0]
         part = part_name(name, value)
         total = sum((count for _, _, count in parts[cell]), Count(documents=0, bytes=0))
-        shards = tuple(replace(source.shards[index], source=part) for index, _, _ in parts[cell])
+        shards = tuple(
+            replace(source.shards[index], source=part, text_bytes=count.bytes) for index, _, count in parts[cell]
+        )
         tasks = tuple(source.tasks[index] for index, _, _ in parts[cell])
         values.append(value)
         sources[part] = replace(source, name=part, shards=shards, tasks=tasks, lists=())

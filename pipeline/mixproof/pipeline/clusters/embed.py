@@ -29,6 +29,8 @@ from .token_table import TableFiles, load_table
 UNIT = 4096
 """Length of an embedding."""
 VERSION = 1
+FORM_WEIGHT = 0.8
+"""Length of the kinds of bytes, as a multiple of that of the token vectors."""
 MAX_TOKENS = 8192
 """Tokens of a text that are added up: 8192 times the largest value of a table is 2^24."""
 RELOAD_AFTER_BYTES = 100_000_000
@@ -74,7 +76,7 @@ def embed(texts: Sequence[str], files: TableFiles, chars: int) -> NDArray[np.int
     ends = np.concatenate([[0], np.cumsum(lengths)])
     counts = csr_array((np.ones(len(ids), np.float32), ids, ends), shape=(len(rows), len(table)))
     contents = directions(np.asarray(counts @ table, np.float64))
-    form = kinds_of_bytes(texts) * (lengths > 0)[:, None]
+    form = np.rint(kinds_of_bytes(texts) * FORM_WEIGHT) * (lengths > 0)[:, None]
     return directions(np.concatenate([contents, form], axis=1)).astype(np.int16)
 
 

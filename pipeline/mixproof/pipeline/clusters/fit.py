@@ -3,7 +3,7 @@
 The sample is the SAMPLE documents with the smallest text hashes among those that deduplication kept, so it depends on
 neither shards nor workers. It is embedded, k-means finds FINE clusters, and these are merged to the requested number.
 All of it is exact (`embed.py`, `kmeans.py`), so the file's content is, too. The key of the output is made of the sample
-and the table; another file with the same content is not written again.
+and the table; a receipt without files remembers which shards gave which key, so an unchanged source is not searched.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt
 from mixproof.mixtures.blocks.labels import Clusters
 from mixproof.pipeline.cluster.stage import make_missing
+from mixproof.pipeline.heldout.split import identity
 from mixproof.pipeline.read.by_hash import fetch_texts, hex_of, in_hash_order
 from mixproof.pipeline.read.selection import Selection
 
@@ -31,7 +32,7 @@ from .merge import merge_clusters
 from .telling_words import cluster_name, telling_words
 from .token_table import TableFiles
 
-SAMPLE = 16_000
+SAMPLE = 20_000
 FINE = 200
 FINE_PER_CLUSTER = 10
 """At least this many fine clusters are found for each requested one."""
@@ -46,13 +47,19 @@ def fit_clusters(selection: Selection, name: str, clusters: Clusters, table: Tab
         RequestError: when no document has a token.
     """
     source, store = selection.sources[name], selection.store
-    documents = _sample(selection, name)
-    hashes = [hex_of(document) for document in documents]
     config = {"number": clusters.number, "chars": clusters.chars, "table": table.sha256, "embed": EMBED_VERSION}
-    key = stage_key(STAGE, VERSION, config, hashes)
+    memo = stage_key(STAGE, VERSION, {**config, "memo": True}, identity(source, selection.keep[name]))
 
-    def make() -> Receipt:
-        rows = fetch_texts(source.shards, documents, store, selection.cluster)
+    def find() -> Receipt:
+        documents = _sample(selection, name)
+        key = stage_key(STAGE, VERSION, config, [hex_of(document) for document in documents])
+        if store.receipt(STAGE, key) is None:
+            make(key, documents)
+        with store.attempt(STAGE, memo) as attempt:
+            return attempt.commit(facts={"key": key})
+
+    def make(key: str, documents: NDArray[Any]) -> None:
+        rows = fetch_texts(source.shards, documents, store, selection.cluster, label=STAGE)
         ids = [
             given if given is not None else f"{file}#{record}"
             for given, file, record in zip(
@@ -67,9 +74,19 @@ def fit_clusters(selection: Selection, name: str, clusters: Clusters, table: Tab
             raise RequestError(f"{where}: {error}") from error
         with store.attempt(STAGE, key) as attempt:
             attempt.path(CLUSTERS).write_bytes(to_bytes(form))
-            return attempt.commit()
+            attempt.commit()
 
-    receipt = make_missing(store, STAGE, key, make, selection.cluster)
+    remembered = make_missing(
+        store,
+        STAGE,
+        memo,
+        find,
+        selection.cluster,
+        is_complete=lambda found: store.receipt(STAGE, str(found.facts["key"])) is not None,
+    )
+    key = str(remembered.facts["key"])
+    receipt = store.receipt(STAGE, key)
+    assert receipt is not None, "it was found or made"
     return ClusterFile(f"{STAGE}/{key}/{CLUSTERS}", receipt.files[CLUSTERS].sha256, table)
 
 
@@ -80,7 +97,12 @@ def _sample(selection: Selection, name: str) -> NDArray[Any]:
     parts: list[NDArray[Any]] = []
     found = 0
     for part in in_hash_order(
-        selection.sources[name], selection.keep[name], selection.store, selection.cluster, expected=expected
+        selection.sources[name],
+        selection.keep[name],
+        selection.store,
+        selection.cluster,
+        expected=expected,
+        label=STAGE,
     ):
         parts.append(part[: SAMPLE - found])
         found += len(parts[-1])

@@ -48,7 +48,13 @@ IDS_SCHEMA = pa.schema([ROWS_SCHEMA.field(name) for name in ("file", "record", "
 
 
 def in_hash_order(
-    source: SourceDocuments, keep: Sequence[Bitmap | None], store: Store, cluster: Cluster, *, expected: Fraction
+    source: SourceDocuments,
+    keep: Sequence[Bitmap | None],
+    store: Store,
+    cluster: Cluster,
+    *,
+    expected: Fraction,
+    label: str | None = None,
 ) -> Iterator[NDArray[Any]]:
     """All kept documents with distinct texts in ascending hash order, as arrays of HASHED_DTYPE.
 
@@ -61,6 +67,7 @@ def in_hash_order(
         store: where the shards are.
         cluster: runs the tasks.
         expected: the share of the source, above 0, that the caller expects to take.
+        label: names the tasks in progress. None: they look for held-out documents.
     """
     shards = [
         (index, shard.folder, shard.documents, bitmap)
@@ -71,7 +78,7 @@ def in_hash_order(
     high = min(HASH_SPACE, int(expected * FIRST_RANGE_SLACK * HASH_SPACE) + 1)
     while low < HASH_SPACE:
         calls = [(store, group, low, high, source.hashes) for group in groups]
-        parts = cluster.run(find_range, calls, label=f"{source.name}: by hash")
+        parts = cluster.run(find_range, calls, label=label or f"{source.name}: by hash")
         found = np.concatenate([np.empty(0, dtype=HASHED_DTYPE), *parts])
         yield first_of_each(found) if source.kind is None else in_order(found)
         low, high = high, min(HASH_SPACE, 2 * high)
@@ -132,12 +139,14 @@ def fetch_texts(
     store: Store,
     cluster: Cluster,
     schema: pa.Schema = ROWS_SCHEMA,
+    *,
+    label: str = "held-out texts",
 ) -> pa.Table:
     """The rows of `documents` in their order, with the columns of the schema; `record` is that in the whole file."""
     by_shard = [np.flatnonzero(documents["shard"] == shard) for shard in range(len(shards))]
     used = [(shard, indices) for shard, indices in enumerate(by_shard) if len(indices)]
     calls = [(store, shards[shard], documents["row"][indices], schema) for shard, indices in used]
-    tables = cluster.run(read_rows, calls, label="held-out texts")
+    tables = cluster.run(read_rows, calls, label=label)
     if not tables:
         return table_of([], schema)
     order = np.argsort(np.concatenate([indices for _, indices in used]))

@@ -61,7 +61,7 @@ class Shard:
     documents: int
     """Rows of `documents.parquet`."""
     text_bytes: int
-    """UTF-8 bytes of those rows' texts."""
+    """UTF-8 bytes of those rows' texts; of a cell, those of its documents."""
     documents_sha256: str
 
 

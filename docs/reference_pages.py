@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the code: the spec, the manifest and the run's record, the equations, the commands.
+"""Write docs/reference/ and the JSON Schema of specs from the code.
 
     python docs/reference_pages.py            writes the pages
     python docs/reference_pages.py --check    ends with 1 where a page is not what the code says
@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from typer.models import ArgumentInfo, OptionInfo
 
 from mixproof.cli.__main__ import COMMANDS
+from mixproof.cli.spec_schema import SCHEMA_FILE, schema_bytes
 from mixproof.ledger.equations import EQUATIONS
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.spec import Spec
@@ -87,14 +88,16 @@ def main() -> int:
         "python.md": python_page(MADE),
         "tables.md": tables_page(MADE),
     }
+    files = {PAGES / name: text for name, text in pages.items()}
+    files[ROOT / "mixtures" / SCHEMA_FILE] = schema_bytes().decode()
     if "--check" in sys.argv[1:]:
-        stale = [name for name, text in pages.items() if _read(PAGES / name) != text]
-        for name in stale:
-            print(f"docs/reference/{name} is not what the code says; `make docs` writes it", file=sys.stderr)
+        stale = [path for path, text in files.items() if _read(path) != text]
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is not what the code says; `make docs` writes it", file=sys.stderr)
         return 1 if stale else 0
     PAGES.mkdir(exist_ok=True)
-    for name, text in pages.items():
-        (PAGES / name).write_text(text)
+    for path, text in files.items():
+        path.write_text(text)
     return 0
 
 

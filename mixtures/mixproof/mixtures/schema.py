@@ -9,10 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from .spec import Spec
+from .values.quantities import SHARE_FORMS
 
 Schema = dict[str, Any]
 NUMBER: Schema = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]"}]}
 """A number, or a string of one: `2`, `0.7`, `70%`, `1/3`."""
+
+SHARE: Schema = {"anyOf": SHARE_FORMS}
+"""A share: `0.7`, `70%`, `7/10`, and not `70`."""
 
 NULL: Schema = {"type": "null"}
 MODELS = (
@@ -22,8 +26,12 @@ MODELS = (
 """Models whose keys may be null, which removes the value of a parent file. Lists are replaced whole, so not theirs."""
 
 
-def json_schema() -> Schema:
-    """Return the JSON Schema (2020-12) of a spec file as written in YAML."""
+def json_schema(step: Schema | None = None) -> Schema:
+    """Return the JSON Schema (2020-12) of a spec file as written in YAML.
+
+    Args:
+        step: the schema of a step, with its own `$defs`: this room does not know which steps there are. None: any name.
+    """
     schema = Spec.model_json_schema(by_alias=True)
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "mixproof spec"}
     parts: dict[str, Schema] = schema["$defs"]
@@ -33,7 +41,8 @@ def json_schema() -> Schema:
     }
     _allow_lists_of_one(parts)
     _allow_short_labels(parts)
-    parts["Step"] = _step()
+    parts |= {} if step is None else step.get("$defs", {})
+    parts["Step"] = _step() if step is None else {key: value for key, value in step.items() if key != "$defs"}
     parts["Parts"] = _parts()
     parts["Shares"] = _shares()
     parts["Mixture"] = _any_of(_ref("Shares"), _blend_model(parts["Mixture"], "phases"))
@@ -136,7 +145,7 @@ def _parts() -> Schema:
 def _shares() -> Schema:
     group = {
         "type": "object",
-        "properties": {"share": NUMBER, "of": _ref("Parts")},
+        "properties": {"share": SHARE, "of": _ref("Parts")},
         "required": ["share", "of"],
         "additionalProperties": False,
     }
@@ -144,7 +153,7 @@ def _shares() -> Schema:
         "type": "object",
         "minProperties": 1,
         "propertyNames": {"not": {"enum": ["parts", "phases", "rule", "shares", "default"]}},
-        "additionalProperties": _any_of(NUMBER, group),
+        "additionalProperties": _any_of(SHARE, group),
     }
     by_parts = {
         "type": "object",

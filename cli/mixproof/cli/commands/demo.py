@@ -12,6 +12,7 @@ from mixproof.cli.demo_corpus import gather
 from mixproof.cli.options import AddressOption, JsonOption, QuietOption, VerboseOption, WorkersOption
 from mixproof.cli.output import count, emit_json, stderr, stdout, table
 from mixproof.cli.report import write_report
+from mixproof.cli.spec_schema import write_schema
 from mixproof.mixtures.shipped import shipped_spec
 
 from .run import print_ran, run_request
@@ -45,6 +46,7 @@ def demo(
     stderr.print(table(f"Corpus from this Python installation, in {directory}", ("source", "text bytes"), rows))
     spec = directory / "demo.yaml"
     spec.write_text(shipped_spec("demo"))
+    write_schema(directory)
     if prepare:
         if as_json:
             emit_json({"spec": str(spec.absolute()), "text_bytes": sizes})

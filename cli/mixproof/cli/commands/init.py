@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 import typer
 from rich.markup import escape
 
 from mixproof.cli.options import JsonOption, VerboseOption
 from mixproof.cli.output import amount, count, emit_json, stderr, stdout, table
 from mixproof.cli.request import open_request
+from mixproof.cli.spec_schema import SCHEMA_FILE, write_schema
 from mixproof.cli.survey.languages import detect_languages
 from mixproof.cli.survey.listing import Skipped, list_folder
 from mixproof.cli.survey.proposal import Proposal, propose
@@ -23,11 +23,9 @@ from mixproof.cli.survey.sources import FoundSource, find_sources
 from mixproof.cli.survey.spec_text import spec_text
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import publish_bytes
-from mixproof.mixtures.schema import json_schema
 
 from .plan import make_plan
 
-SCHEMA_FILE = "mixproof.schema.json"
 SHOWN = 12
 """Skipped files and sources to ask about one by one."""
 FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder with text; a single file will do.")]
@@ -144,7 +142,7 @@ def _write(spec: Path, proposal: Proposal, folder: Path, tokenizer: Path | None)
             make_plan(open_request(draft, store))
         finally:
             draft.unlink(missing_ok=True)
-    publish_bytes(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2), base / SCHEMA_FILE)
+    write_schema(base)
     publish_bytes(written, spec)
 
 

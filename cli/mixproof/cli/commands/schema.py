@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from mixproof.cli.options import VerboseOption
 from mixproof.cli.output import emit_json
-from mixproof.mixtures.schema import json_schema
+from mixproof.cli.spec_schema import spec_schema
 
 
 def schema(verbose: VerboseOption = 0) -> None:
     """Print the JSON Schema of a spec."""
-    emit_json(json_schema())
+    emit_json(spec_schema())

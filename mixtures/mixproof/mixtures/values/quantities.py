@@ -222,6 +222,13 @@ def _exact(parse: Callable[[object], Fraction]) -> tuple[PlainValidator, PlainSe
 
 
 _DECIMAL_PATTERN = r"^[0-9][0-9_]*(\.[0-9_]+)?([eE][-+]?[0-9]+)?(/[0-9_]+)?%?$"
+SHARE_PATTERN = (
+    r"^(100(\.0*)?|[0-9]{1,2}(\.[0-9_]*)?)\s*%$"  # 70%
+    r"|^[0-9][0-9_]*/[0-9][0-9_]*$"  # 7/10
+    r"|^(0?\.[0-9][0-9_]*([eE]-?[0-9]+)?|[01](\.0*)?|[0-9](\.[0-9_]+)?[eE]-[0-9]+)$"  # 0.7, 7e-1
+)
+SHARE_FORMS = [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string", "pattern": SHARE_PATTERN}]
+"""A share as JSON Schema: a number from 0 to 1, a percentage up to 100%, or a fraction."""
 _PLAIN_PATTERN = r"^[0-9][0-9_]*(\.[0-9_]+)?\s*({})?$"
 
 TokenCount = Annotated[
@@ -234,6 +241,10 @@ ByteCount = Annotated[
     PlainValidator(parse_bytes),
     _schema("Bytes: 1000, 64KB, 200MB or 1.5GB (decimal suffixes)", _PLAIN_PATTERN.format("[KMGTkmgt]?[Bb]")),
 ]
-Share = Annotated[Fraction, *_exact(parse_share), _schema("A share: 70%, 0.7 or 7/10", _DECIMAL_PATTERN)]
+Share = Annotated[
+    Fraction,
+    *_exact(parse_share),
+    WithJsonSchema({"description": "A share: 70%, 0.7 or 7/10", "anyOf": SHARE_FORMS}),
+]
 ExactNumber = Annotated[Fraction, *_exact(parse_number), _schema("A number: 0.1, 3.0e-4 or 1/3", _DECIMAL_PATTERN)]
 PositiveNumber = Annotated[Fraction, *_exact(parse_positive), _schema("Above 0: 0.1, 3.0e-4 or 1/3", _DECIMAL_PATTERN)]

@@ -10,11 +10,11 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.values.quantities import parse_number
+from mixproof.mixtures.values.quantities import SHARE_FORMS, parse_number
 
 from .document import Document
 
@@ -33,7 +33,7 @@ Apply = Callable[[Document], str | Drop]
 class Options(BaseModel):
     """Base class of every step's options: frozen and strict; unknown options are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)
@@ -54,12 +54,23 @@ def _to_list(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-Number = Annotated[float, BeforeValidator(_to_float), Field(allow_inf_nan=False)]
+_NUMBER_TEXT = {"type": "string", "pattern": r"^-?[0-9.]"}
+Number = Annotated[
+    float,
+    BeforeValidator(_to_float),
+    Field(allow_inf_nan=False),
+    WithJsonSchema({"anyOf": [{"type": "number"}, _NUMBER_TEXT]}),
+]
 """A number in any notation: `0.65`, `65%`, `1/3`, `-5.2`."""
-Strings = Annotated[tuple[str, ...], BeforeValidator(_to_list)]
+_LIST_OF_STRINGS = {"type": "array", "items": {"type": "string"}}
+Strings = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_to_list),
+    WithJsonSchema({"anyOf": [_LIST_OF_STRINGS, {"type": "string"}]}),
+]
 """Strings, or a single one."""
 Whole = Annotated[int, Field(ge=0)]
-Share = Annotated[Number, Field(ge=0, le=1)]
+Share = Annotated[Number, Field(ge=0, le=1), WithJsonSchema({"anyOf": SHARE_FORMS})]
 """A number from 0 to 1: `0.3`, `30%`."""
 
 

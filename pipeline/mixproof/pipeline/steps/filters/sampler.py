@@ -10,10 +10,10 @@ from fractions import Fraction
 from typing import Annotated, Any
 
 import xxhash
-from pydantic import Field, PlainValidator
+from pydantic import Field, PlainValidator, WithJsonSchema
 
 from mixproof.ledger.fingerprint import derive_seed
-from mixproof.mixtures.values.quantities import parse_share
+from mixproof.mixtures.values.quantities import SHARE_FORMS, parse_share
 from mixproof.pipeline.steps.document import Document
 from mixproof.pipeline.steps.step import Apply, Drop, Options
 
@@ -31,7 +31,12 @@ def _some_share(value: object) -> Fraction:
 class SamplerOptions(Options):
     """The share to keep."""
 
-    rate: Annotated[Any, PlainValidator(_some_share), Field(description="the share to keep, such as `rate: 10%`")]
+    rate: Annotated[
+        Any,
+        PlainValidator(_some_share),
+        WithJsonSchema({"anyOf": SHARE_FORMS}),
+        Field(description="the share to keep, such as `rate: 10%`"),
+    ]
 
 
 def make_sampler(options: SamplerOptions) -> Apply:

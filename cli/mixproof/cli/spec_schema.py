@@ -31,7 +31,7 @@ def _with_underscores(part: Any) -> Any:  # noqa: ANN401  any part of a schema
     inner = {key: _with_underscores(value) for key, value in part.items()}
     if inner.get("type") != "integer":
         return inner
-    whole = {key: inner.pop(key) for key in NUMBER_KEYS & inner.keys()}
+    whole = {key: inner.pop(key) for key in list(inner) if key in NUMBER_KEYS}
     return {**inner, "anyOf": [whole, {"type": "string", "pattern": "^[0-9]+(_[0-9]+)+$"}]}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -115,7 +116,9 @@ def test_compare_says_what_the_command_says(experiment: Experiment, store: mixpr
 def test_a_key_is_found_by_its_first_digits_and_refused_where_there_is_none(store: mixproof.OpenedStore) -> None:
     key = store.builds[0].build
     assert store.manifest(key[:8]).build == key
-    with pytest.raises(mixproof.MixproofError, match="has none of this key"):
+    with pytest.raises(
+        mixproof.MixproofError, match="0123456789: .* has no build with this key; `.builds` lists what it has"
+    ):
         store.manifest("0123456789")
     with pytest.raises(mixproof.MixproofError, match="at least 4 digits"):
         store.manifest(key[:3])
@@ -124,8 +127,21 @@ def test_a_key_is_found_by_its_first_digits_and_refused_where_there_is_none(stor
 def test_several_keys_with_the_same_first_digits_are_named(tmp_path: Path) -> None:
     for last in "01":
         (tmp_path / "builds" / ("abcd" + "0" * 59 + last)).mkdir(parents=True)
-    with pytest.raises(mixproof.MixproofError, match=r"2 builds of .* start with it .*give more digits"):
+    with pytest.raises(
+        mixproof.MixproofError, match=r"abcd: several keys in .*: build abcd0{8}, build abcd0{8}; give more digits"
+    ):
         mixproof.open(tmp_path).manifest("abcd")
+
+
+def test_a_run_whose_record_cannot_be_read_is_left_out_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "train" / ("abcd" + "0" * 60)
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    logging.getLogger("mixproof").propagate = True
+    assert len(mixproof.open(tmp_path).runs) == 0
+    assert str(folder) in caplog.text and "left out" in caplog.text
 
 
 def test_a_store_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from conftest import Experiment, Finished
-from mixproof.cli.named import named, short_key
+from mixproof.cli.named import RunChoice, named, named_run
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.keys import short_key
 from mixproof.ledger.store import Store
 
 
@@ -58,5 +59,26 @@ def test_commands_take_what_build_and_store_list_print(
     traced = mixproof("trace", short_key(run), "--step", "1", *store, "--json")
     assert traced.code == 0 and traced.json["step"] == 1, traced.err
     other = Path(experiment.result["train"]["runs"][1]["run"]).name
+    assert "prose × nano × seed 1" in listed and " small " in listed
+    chosen = ("--mixture", "prose", "--proxy", "nano", "--seed", "2")
+    by_name = mixproof("trace", experiment.spec, *chosen, "--step", "1", *store, "--json")
+    assert by_name.code == 0 and by_name.json["step"] == 1, by_name.err
+    of_run = mixproof("audit", experiment.spec, *chosen, "--depth", "arithmetic", *store, "--json")
+    assert of_run.code == 0 and 0 < of_run.json["checks"] < audited.json["checks"] * 10, of_run.err
     compared = mixproof("diff", short_key(run), short_key(other), *store, "--json")
     assert compared.code == 0 and compared.json["differences"], compared.err
+
+
+def test_a_run_of_a_spec_is_named_by_mixture_proxy_and_seed(experiment: Experiment) -> None:
+    spec, store = str(experiment.spec), str(experiment.store)
+    runs = {(run["mixture"], run["seed"]): run["run"] for run in experiment.result["train"]["runs"]}
+    assert named_run(spec, store, RunChoice("prose", "nano", 2)) == runs["prose", 2]
+    assert named_run(spec, store, RunChoice("mostly_code", seed=1)) == runs["mostly_code", 1]
+    with pytest.raises(
+        RequestError, match=r"--mixture prose: the spec has 2 such runs; .*: prose × nano × seed 1, prose"
+    ):
+        named_run(spec, store, RunChoice("prose"))
+    with pytest.raises(RequestError, match=r"--mixture poetry: the spec has no such run; it has prose × nano × seed 1"):
+        named_run(spec, store, RunChoice("poetry"))
+    with pytest.raises(RequestError, match="--seed 1: these options choose a run of a spec, and abcd is not a spec"):
+        named_run("abcd", store, RunChoice(seed=1))

@@ -7,6 +7,7 @@ from typing import Literal
 
 from mixproof.cli.commands.compare import compare_requests, open_requests, runs_of
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.keys import NAMES, find_key
 from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
 from mixproof.ledger.store import Store
 from mixproof.train.loop.metrics import StepMetrics
@@ -15,7 +16,6 @@ from mixproof.train.record import TRAIN, RunRecord
 from .builds import AccountRow, BuildRow, account_of, list_builds
 from .compared import Compared, compared
 from .documents import Documents
-from .keys import full_key
 from .rows import Rows
 from .runs import list_runs, losses_of
 
@@ -68,7 +68,7 @@ class OpenedStore:
             RequestError: when the store has no such build.
         """
         key = build if isinstance(build, str) else build.build
-        return read_manifest(self._store.path(f"{BUILDS}/{full_key(self._store, BUILDS, key, 'build')}/{MANIFEST}"))
+        return read_manifest(self._store.path(f"{BUILDS}/{self._key(BUILDS, key)}/{MANIFEST}"))
 
     def account(self, build: str | BuildRow) -> Rows[AccountRow]:
         """Where every record of a build went: by source, stage and reason; each source adds up.
@@ -93,7 +93,12 @@ class OpenedStore:
             RequestError: when the store has no such run, or it has not trained a step yet.
         """
         key = run if isinstance(run, str) else run.key
-        return losses_of(self._store, full_key(self._store, TRAIN, key, "run"))
+        return losses_of(self._store, self._key(TRAIN, key))
+
+    def _key(self, stage: str, given: str) -> str:
+        what = NAMES[stage]
+        absent = f"{self._store} has no {what} with this key; `.{what}s` lists what it has"
+        return find_key(self._store, (stage,), given, absent=absent)[1]
 
     def compare(self, *specs: str | Path, across: str | None = None) -> Compared:
         """Rank the mixtures of one or more specs whose runs are in this store, as `mixproof compare` does.

@@ -9,9 +9,9 @@ import pyarrow as pa
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import CHECKPOINTS
 from mixproof.ledger.store import Store
-from mixproof.train.launch.runs_table import row_of
+from mixproof.train.launch.runs_table import readable_records, row_of
 from mixproof.train.loop.metrics import METRICS, StepMetrics, read_metrics
-from mixproof.train.record import RUN, TRAIN, RunRecord, read_run
+from mixproof.train.record import TRAIN, RunRecord
 from mixproof.train.runs_schema import SCHEMA
 
 from .rows import Rows
@@ -29,11 +29,9 @@ STEP_COLUMNS = (
 def list_runs(store: Store) -> Rows[RunRecord]:
     """The record of every run that ended, done or failed, in the order of spec, mixture, proxy and seed.
 
-    Raises:
-        RequestError: when a record does not follow the schema.
+    A record that cannot be read is left out, and a warning of the logger `mixproof` names it.
     """
-    paths = [store.path(f"{TRAIN}/{key}/{RUN}") for key in store.keys(TRAIN)]
-    return rows_of([read_run(path) for path in paths if path.is_file()])
+    return rows_of(list(readable_records(store)))
 
 
 def rows_of(records: list[RunRecord]) -> Rows[RunRecord]:

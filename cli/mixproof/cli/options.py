@@ -33,6 +33,9 @@ DeviceOption = Annotated[
     Literal["cpu", "cuda"] | None,
     typer.Option("--device", help="Device for training; default: cuda if this machine or the cluster has a GPU now."),
 ]
+RunMixtureOption = Annotated[str | None, typer.Option("--mixture", help="With a spec: the run's mixture.")]
+RunProxyOption = Annotated[str | None, typer.Option("--proxy", help="With a spec: the run's proxy.")]
+RunSeedOption = Annotated[int | None, typer.Option("--seed", help="With a spec: the run's seed.")]
 WandbOption = Annotated[
     str | None,
     typer.Option("--wandb", metavar="PROJECT", help="Also log the runs' curves to this Weights & Biases project."),

@@ -13,13 +13,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from .files import Found
 from .location import RUNS
-from .manifest import BUILDS, MANIFEST
+from .manifest import BUILDS, CIRCUMSTANCES, MANIFEST
 from .sealed import SEALED, sealed_receipts
 from .store import ATTEMPTS, RECEIPT, Store
 
@@ -46,6 +46,8 @@ class Entry:
     """For people: a run's mixture, proxy and seed; empty for other stages."""
     refers_to: tuple[str, ...]
     """Names of the entries that it refers to."""
+    spec: str = ""
+    """Name of the spec of a build or run; empty where it is not known."""
 
     @property
     def name(self) -> str:
@@ -121,6 +123,7 @@ def take_inventory(store: Store, *, damaged: bool = False) -> Inventory:
     entries = [
         _entry(store, folder, files[folder], records, sealed.get(folder, b""), by_key) for folder in sorted(files)
     ]
+    entries = _with_specs(store, files, entries, records)
     attempts = store.root / ATTEMPTS
     scratch = tuple(sorted(attempts.iterdir())) if attempts.is_dir() else ()
     return Inventory(str(store), {entry.name: entry for entry in entries}, scratch)
@@ -176,6 +179,33 @@ def _entry(
         label=_label(records.get(f"{folder}/identity.json")) if stage == RUNS else "",
         refers_to=tuple(sorted(name for key in named for name in by_key.get(key, ()))),
     )
+
+
+def _with_specs(
+    store: Store, files: Mapping[str, Mapping[str, Found]], entries: Sequence[Entry], records: Mapping[str, bytes]
+) -> list[Entry]:
+    """Add the names of specs: of a run from its record, of a build from its circumstances, else from its runs."""
+    builds = [f"{folder}/{CIRCUMSTANCES}" for folder, names in files.items() if CIRCUMSTANCES in names]
+    circumstances = store.read([name for name in builds if name.startswith(f"{BUILDS}/")])
+    spec_of = {entry.name: _text_in(records.get(f"{entry.name}/run.json"), "spec_name") for entry in entries}
+    for entry in entries:
+        for name in entry.refers_to if entry.stage == RUNS else ():
+            if name.startswith(f"{BUILDS}/") and not spec_of[name]:
+                spec_of[name] = spec_of[entry.name]
+    for name, raw in circumstances.items():
+        folder = name.rpartition("/")[0]
+        spec_of[folder] = _text_in(raw, "spec") or spec_of[folder]
+    return [replace(entry, spec=spec_of[entry.name]) for entry in entries]
+
+
+def _text_in(record: bytes | None, key: str) -> str:
+    """A text in a JSON record; empty if there is none, or the record is damaged."""
+    try:
+        found = json.loads(record or b"{}")
+    except ValueError:
+        return ""
+    value = found.get(key) if isinstance(found, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def _label(identity: bytes | None) -> str:

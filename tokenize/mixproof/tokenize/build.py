@@ -127,7 +127,9 @@ def build(
     path = write_manifest(store, manifest)
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
     stages = (cluster.stages_run, cluster.stages_reused)
-    write_circumstances(store, manifest.build, files, shards, lists, documents.evaluation, job.clock, stages)
+    write_circumstances(
+        store, manifest.build, files, shards, lists, documents.evaluation, job.clock, stages, written.name
+    )
     write_pointer(loaded, found, store, manifest.build)
     return BuildResult(path, manifest, job.loaded, documents.evaluation)
 

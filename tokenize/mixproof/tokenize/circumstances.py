@@ -89,6 +89,7 @@ def write_circumstances(
     evaluation: Sequence[Mapping[str, object]],
     clock: Clock,
     stages: tuple[int, int],
+    spec_name: str,
 ) -> None:
     """Write the circumstances, unless no stage was run and they exist already.
 
@@ -101,11 +102,13 @@ def write_circumstances(
         evaluation: what was read of each evaluation file.
         clock: the duration of each stage.
         stages: number of stages run and reused.
+        spec_name: of the spec, which is not part of a build.
     """
     name = f"{BUILDS}/{build}/{CIRCUMSTANCES}"
     if stages[0] == 0 and store.path(name).is_file():
         return
     circumstances = {
+        "spec": spec_name,
         "started": clock.started.isoformat(timespec="seconds"),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": clock.seconds,

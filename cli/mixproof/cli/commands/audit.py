@@ -12,12 +12,15 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mixproof.cli.named import named
+from mixproof.cli.named import SPEC_SUFFIXES, RunChoice, named, named_run
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
     JsonOption,
     QuietOption,
+    RunMixtureOption,
+    RunProxyOption,
+    RunSeedOption,
     StoreOption,
     VerboseOption,
     WorkersOption,
@@ -50,13 +53,15 @@ DepthOption = Annotated[
 SampleOption = Annotated[
     str | None, typer.Option("--sample", metavar="SHARE", help="With replay: share of the documents, such as 1%.")
 ]
-SPEC_SUFFIXES = (".yaml", ".yml")
 
 
 def audit(
     target: TargetArgument,
     depth: DepthOption = "bytes",
     sample: SampleOption = None,
+    mixture: RunMixtureOption = None,
+    proxy: RunProxyOption = None,
+    seed: RunSeedOption = None,
     store: StoreOption = DEFAULT_STORE,
     address: AddressOption = None,
     workers: WorkersOption = None,
@@ -67,7 +72,8 @@ def audit(
     """Check a build and its runs; name every file and equation that fails."""
     if sample is not None and depth != "replay":
         raise RequestError("--sample needs --depth replay: the other depths check everything")
-    target = named(target, store)
+    choice = RunChoice(mixture, proxy, seed)
+    target = named_run(target, store, choice) if choice.given else named(target, store)
     with stage_progress((AUDIT,)) as progress, Cluster(address, workers, progress) as cluster:
         report = audit_target(target, store, depth, cluster)
     if depth == "replay":

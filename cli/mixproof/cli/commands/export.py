@@ -20,8 +20,8 @@ from typing import Annotated, Literal
 import typer
 
 from mixproof.cli.export_folder import export_folder
-from mixproof.cli.named import named
-from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
+from mixproof.cli.named import SPEC_SUFFIXES, RunChoice, named, named_run
+from mixproof.cli.options import DEFAULT_STORE, JsonOption, RunSeedOption, StoreOption, VerboseOption
 from mixproof.cli.output import emit_json, stderr
 from mixproof.cli.request import open_request
 from mixproof.ledger.errors import RequestError
@@ -40,8 +40,6 @@ from mixproof.train.export.to_packed_parquet import export_packed_parquet
 from mixproof.train.export.to_trl import export_trl
 from mixproof.train.launch.plan import plan_budgets, plan_requests
 
-from .audit import SPEC_SUFFIXES
-
 RUN_FORMATS = ("huggingface", "megatron")
 TRAINERS = {"olmo": export_olmo, "mds": export_mds, "datasets": export_datasets}
 """Exports of a mixture's documents, by the format's name."""
@@ -53,7 +51,8 @@ TargetArgument = Annotated[
     str,
     typer.Argument(
         metavar="RUN|SPEC|MANIFEST",
-        help="Path or URL of a run; a spec to export a mixture; a spec or a build's manifest for --merge.",
+        help="A run: the first digits of its key, path or URL, or a spec with --mixture, --proxy and --seed; a spec to "
+        "export a mixture; a spec or a build's manifest for --merge.",
     ),
 ]
 FormatOption = Annotated[
@@ -95,6 +94,7 @@ def export(
     mixture: MixtureOption = None,
     proxy: ProxyOption = None,
     source: SourceOption = None,
+    seed: RunSeedOption = None,
     draw: DrawOption = False,
     merge: MergeOption = False,
     store: StoreOption = DEFAULT_STORE,
@@ -102,9 +102,10 @@ def export(
     verbose: VerboseOption = 0,
 ) -> None:
     """Write a run, a mixture's blend, or a merged build for another tool, and check what was written."""
-    _check_options(form, output, merge=merge, of_mixture=mixture is not None or proxy is not None, draw=draw)
+    choice = RunChoice(mixture, proxy, seed)
+    _check_options(form, output, choice, merge=merge, draw=draw, is_spec=target.endswith(SPEC_SUFFIXES))
     _check_source(form, source)
-    target = named(target, store)
+    target = named_run(target, store, choice) if form in RUN_FORMATS else named(target, store)
     with export_folder(output) as folder:
         if merge:
             written = _merge(target, store, folder)
@@ -124,14 +125,16 @@ def export(
         emit_json({"format": form or "merge", "output": location, **written.facts})
 
 
-def _check_options(form: str | None, output: str, *, merge: bool, of_mixture: bool, draw: bool) -> None:
+def _check_options(form: str | None, output: str, choice: RunChoice, *, merge: bool, draw: bool, is_spec: bool) -> None:
     if merge == (form is not None):
         formats = ", ".join((*RUN_FORMATS, *MIXTURE_FORMATS, *SOURCE_FORMATS))
         raise RequestError(f"export needs either --format {formats}, or --merge")
-    if of_mixture and form not in MIXTURE_FORMATS:
+    if choice.seed is not None and form not in RUN_FORMATS:
+        raise RequestError(f"--seed is for --format {', '.join(RUN_FORMATS)}, which export a run")
+    if choice.given and form not in MIXTURE_FORMATS and (form not in RUN_FORMATS or not is_spec):
         formats = ", ".join(MIXTURE_FORMATS)
         exported = "--merge writes a whole build" if merge else f"--format {form} exports a run or a source"
-        raise RequestError(f"--mixture and --proxy are for --format {formats}; {exported}")
+        raise RequestError(f"--mixture and --proxy are for --format {formats}, or a run of a spec; {exported}")
     if draw and form not in TRAINERS:
         raise RequestError(f"--draw is for --format {', '.join(TRAINERS)}")
     if form == "megatron-args" and is_remote(output):

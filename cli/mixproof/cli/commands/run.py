@@ -9,7 +9,6 @@ import typer
 
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.external_tables import print_external
-from mixproof.cli.named import short_key
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -28,6 +27,7 @@ from mixproof.cli.progress.show import spec_progress
 from mixproof.cli.report import write_report
 from mixproof.cli.request import Request
 from mixproof.ledger.errors import MixproofError
+from mixproof.ledger.keys import short_key
 from mixproof.ledger.manifest import Manifest
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
-from mixproof.cli.named import short_key
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
-from mixproof.cli.output import count, emit_json, stdout, table
+from mixproof.cli.output import amount, count, emit_json, stdout, table
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.garbage import Garbage, find_garbage, remove_garbage
 from mixproof.ledger.inventory import ROOTS, Entry, Inventory, take_inventory
+from mixproof.ledger.keys import NAMES, short_key
 from mixproof.ledger.store import Store
 from mixproof.ledger.verify import Verified, verify_store
 
@@ -79,10 +82,30 @@ def _list(inventory: Inventory, *, every: bool, as_json: bool) -> None:
     columns = ("stage", "entries", "bytes", "needed", "unfinished", "age")
     stdout.print(f"store {inventory.store}", soft_wrap=True)
     stdout.print(table("Stages", columns, rows))
-    shown = [entry for entry in inventory.entries.values() if every or entry.stage in ROOTS]
-    stdout.print(_entries(shown, referred))
+    results = [entry for entry in inventory.entries.values() if entry.stage in ROOTS]
+    stdout.print(_results(sorted(results, key=lambda entry: -entry.modified)))
+    if every:
+        stdout.print(_entries(list(inventory.entries.values()), referred))
     if inventory.attempts:
         stdout.print(f"{len(inventory.attempts)} scratch folders; `mixproof store gc --yes` removes stale ones")
+
+
+def _results(entries: Sequence[Entry]) -> Table:
+    """Builds, runs and searches, the newest first, each by the names that other commands take."""
+    rows = [
+        [
+            NAMES.get(entry.stage, entry.stage),
+            escape(entry.spec),
+            escape(entry.label),
+            short_key(entry.key),
+            f"{datetime.fromtimestamp(entry.modified):%Y-%m-%d}",
+            f"{amount(entry.bytes)}B",
+            entry.state,
+        ]
+        for entry in entries
+    ]
+    columns = ("what", "spec", "mixture × proxy × seed", "key", "date", "size", "state")
+    return table("Builds and runs", columns, rows, text_columns=3)
 
 
 def _entries(entries: Sequence[Entry], referred: dict[str, tuple[str, ...]]) -> object:

@@ -7,8 +7,16 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mixproof.cli.named import named
-from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
+from mixproof.cli.named import RunChoice, named_run
+from mixproof.cli.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    RunMixtureOption,
+    RunProxyOption,
+    RunSeedOption,
+    StoreOption,
+    VerboseOption,
+)
 from mixproof.cli.output import emit_json, stdout, table
 from mixproof.ledger.errors import RequestError
 from mixproof.train.data.trace import trace_document, trace_step
@@ -16,7 +24,10 @@ from mixproof.train.data.trace_result import DocumentTrace, TracedDocument, Trac
 
 RunArgument = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="Key of a run or its first digits, or path or URL of its folder or run.json."),
+    typer.Argument(
+        metavar="RUN|SPEC",
+        help="A run: the first digits of its key, path or URL; or a spec with --mixture, --proxy and --seed.",
+    ),
 ]
 StepOption = Annotated[
     int | None, typer.Option("--step", metavar="N", help="List the documents of this step; steps count from 1.")
@@ -38,6 +49,9 @@ def trace(
     sample: SampleOption = None,
     document: DocumentOption = None,
     whole: WholeOption = False,
+    mixture: RunMixtureOption = None,
+    proxy: RunProxyOption = None,
+    seed: RunSeedOption = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
     verbose: VerboseOption = 0,
@@ -45,7 +59,7 @@ def trace(
     """List the documents that a step of RUN read, or the steps that read a document."""
     if (step is None) == (document is None) or (document is not None and (sample is not None or whole)):
         raise RequestError("trace needs either --step N (optionally with --sample K and --whole) or --document ID")
-    run = named(run, store)
+    run = named_run(run, store, RunChoice(mixture, proxy, seed))
     if document is not None:
         found = trace_document(run, document)
         _emit(found, as_json=as_json)

@@ -94,9 +94,8 @@ def _results(entries: Sequence[Entry]) -> Table:
     """Builds, runs and searches, the newest first, each by the names that other commands take."""
     rows = [
         [
-            NAMES.get(entry.stage, entry.stage),
             escape(entry.spec),
-            escape(entry.label),
+            escape(entry.label) or NAMES.get(entry.stage, entry.stage),
             short_key(entry.key),
             f"{datetime.fromtimestamp(entry.modified):%Y-%m-%d}",
             f"{amount(entry.bytes)}B",
@@ -104,8 +103,8 @@ def _results(entries: Sequence[Entry]) -> Table:
         ]
         for entry in entries
     ]
-    columns = ("what", "spec", "mixture × proxy × seed", "key", "date", "size", "state")
-    return table("Builds and runs", columns, rows, text_columns=3)
+    columns = ("spec", "run or build", "key", "date", "size", "state")
+    return table("Builds and runs", columns, rows, text_columns=2)
 
 
 def _entries(entries: Sequence[Entry], referred: dict[str, tuple[str, ...]]) -> object:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, WithJsonSchema
 from pydantic.fields import FieldInfo
 from typer.models import ArgumentInfo, OptionInfo
 
-from mixproof.cli.__main__ import COMMANDS
+from mixproof.cli.command_list import COMMANDS
 from mixproof.cli.spec_schema import SCHEMA_FILE, schema_bytes
 from mixproof.ledger.equations import EQUATIONS
 from mixproof.ledger.manifest import Manifest

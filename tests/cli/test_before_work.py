@@ -96,6 +96,24 @@ def test_a_mistake_is_refused_before_any_work(mistake: str, tmp_path: Path) -> N
     assert not (tmp_path / "store").exists()
 
 
+def test_a_new_store_is_announced_and_one_beside_the_spec_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec = write_experiment(tmp_path / "experiment")
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    open_for_work(spec, ".mixproof", "build")
+    assert capfd.readouterr().err == f"new store {other / '.mixproof'}\n"
+    beside = tmp_path / "experiment" / ".mixproof"
+    beside.mkdir()
+    open_for_work(spec, ".mixproof", "build")
+    assert f"; there is one beside the spec: --store {beside}" in capfd.readouterr().err
+    open_for_work(spec, str(beside), "build")
+    open_for_work(spec, ".mixproof", "plan")
+    assert capfd.readouterr().err == ""
+
+
 def test_a_disk_that_cannot_hold_the_work_is_refused_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

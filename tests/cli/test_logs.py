@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import ray
 
-from mixproof.cli.__main__ import COMMANDS
+from mixproof.cli.command_list import COMMANDS
 from mixproof.cli.logs import set_verbosity
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.task_logs import log_context

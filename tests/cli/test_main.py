@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Experiment, environment, mixproof_command, write_experiment
-from mixproof.cli.__main__ import COMMANDS
+from mixproof.cli.command_list import COMMANDS
 from mixproof.cli.machine.extras import MODULES
 from mixproof.ledger.version import VERSION
 

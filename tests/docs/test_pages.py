@@ -16,7 +16,7 @@ import typer
 from typer.main import get_group
 from typer.testing import CliRunner
 
-from mixproof.cli.__main__ import COMMANDS
+from mixproof.cli.command_list import COMMANDS
 from mixproof.ledger.equations import EQUATIONS
 from mixproof.mixtures.load import load_spec
 from shell_blocks import mentioned_calls, mixproof_calls, script_of, shell_blocks

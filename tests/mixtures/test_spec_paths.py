@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mixproof.mixtures.errors import SpecError
-from mixproof.mixtures.spec_paths import FILE_KEYS, PATTERN_KEYS
+from mixproof.mixtures.spec_paths import FILE_KEYS, PATTERN_KEYS, unset_variables
 from mixproof.mixtures.yaml_tree import read_tree
 
 
@@ -85,3 +85,31 @@ def test_a_home_folder_that_does_not_exist_is_an_error_with_its_line(tmp_path: P
     (tmp_path / "a.yaml").write_text("name: x\ntrain: {init_from: ~nobody-of-this-name/ck}\n")
     with pytest.raises(SpecError, match=r"a\.yaml:2: train\.init_from: '~nobody-of-this-name/ck': no such home folder"):
         read_tree(tmp_path / "a.yaml")
+
+
+def test_variables_are_expanded_and_those_that_are_not_set_are_named_where_no_file_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORPORA", "/data/text")
+    monkeypatch.setenv("BUCKET", "b")
+    monkeypatch.delenv("NOWHERE", raising=False)
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "sources: {a: {files: [$CORPORA/*.jsonl, '${CORPORA}2/x.jsonl', 's3://$BUCKET/x.jsonl', $NOWHERE/x, a$.jsonl]}}"
+        "\n"
+        "tokenizer: {sentencepiece: $CORPORA/tok.model}\n"
+    )
+    data = read_tree(path).data
+    expected = ["/data/text/*.jsonl", "/data/text2/x.jsonl", "s3://b/x.jsonl", "$NOWHERE/x", "a$.jsonl"]
+    assert data["sources"]["a"]["files"] == expected
+    assert data["tokenizer"]["sentencepiece"] == "/data/text/tok.model"
+    assert unset_variables("$NOWHERE/${NOR_HERE}/$CORPORA") == "; the environment has no $NOWHERE and no $NOR_HERE"
+    assert unset_variables("a$.jsonl") == ""
+
+
+def test_a_pattern_that_yaml_reads_as_an_alias_is_an_error_that_asks_for_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    for value in ("*.jsonl", "**/*.jsonl", "*web", "[a.jsonl, *.txt]"):
+        path.write_text(f"sources: {{}}\nfiles: {value}\n")
+        with pytest.raises(SpecError, match=r's\.yaml:2: invalid YAML: .*must be in quotes, as in "\*\.jsonl"'):
+            read_tree(path)

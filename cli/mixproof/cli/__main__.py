@@ -9,12 +9,10 @@ The list of commands takes its descriptions from the source, without importing t
 
 from __future__ import annotations
 
-import ast
 import functools
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -25,29 +23,10 @@ from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.version import VERSION
 from mixproof.mixtures.errors import SpecError
 
+from .command_list import COMMANDS, first_line
 from .machine.extras import extra_of, install_line
 from .output import stderr
 
-COMMANDS = (
-    "init",
-    "plan",
-    "inspect",
-    "build",
-    "audit",
-    "train",
-    "compare",
-    "run",
-    "search",
-    "trace",
-    "diff",
-    "store",
-    "export",
-    "proxies",
-    "schema",
-    "demo",
-    "doctor",
-)
-"""Each is a module of `commands/` with a function of the same name."""
 RESUMABLE = frozenset({"build", "train", "run", "search", "demo"})
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C stopped: 128 + SIGINT, as shells count it."""
@@ -81,7 +60,7 @@ def make_app(called: str | None) -> typer.Typer:
         app.command(called)(_interruptible(called, getattr(import_module(f"mixproof.cli.commands.{called}"), called)))
         return app
     for name in COMMANDS:
-        app.command(name, help=_first_line(name))(lambda: None)
+        app.command(name, help=first_line(name))(lambda: None)
     return app
 
 
@@ -97,13 +76,6 @@ def _interruptible(name: str, command: Callable[..., None]) -> Callable[..., Non
             raise typer.Exit(INTERRUPTED) from None
 
     return call
-
-
-def _first_line(name: str) -> str:
-    """First line of a command's docstring, read from its source."""
-    tree = ast.parse((Path(__file__).parent / "commands" / f"{name}.py").read_text(encoding="utf-8"))
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    return (ast.get_docstring(functions[name]) or "").splitlines()[0]
 
 
 def main() -> None:

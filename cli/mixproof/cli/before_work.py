@@ -27,7 +27,8 @@ from mixproof.train.launch.disk import build_bytes, checkpoint_bytes
 from .machine.extras import find_extras
 from .machine.needed_extras import SCORES, TRAINS, Work, check_extras
 from .machine.storage import find_storage
-from .output import amount
+from .options import DEFAULT_STORE
+from .output import amount, stderr
 from .request import Request, check_supply, open_loaded
 
 WRITES = frozenset({"build", "train", "run", "search"})
@@ -51,6 +52,7 @@ def open_for_work(path: Path, store: str, work: Work) -> Request:
         check_inputs(request)
     check_supply(request)
     if work in WRITES:
+        _say_new_store(request)
         _check_room(request, work)
     if work in SCORES:
         _check_external(request)
@@ -107,3 +109,13 @@ def _check_room(request: Request, work: Work) -> None:
             f"--store {store}: the disk has {amount(free)}B free, and this needs about {amount(need)}B (`mixproof "
             "plan` says for what); use another disk, or make room: `mixproof store gc` lists what can be deleted"
         )
+
+
+def _say_new_store(request: Request) -> None:
+    """Say where a new store is made: from another folder, the default store is another one and holds no build."""
+    root = request.store.root.absolute()
+    if request.store.is_remote or root.exists():
+        return
+    beside = (request.loaded.base / DEFAULT_STORE).absolute()
+    other = f"; there is one beside the spec: --store {beside}" if beside != root and beside.is_dir() else ""
+    stderr.print(f"new store {root}{other}", soft_wrap=True, markup=False)

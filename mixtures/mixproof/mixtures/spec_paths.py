@@ -1,13 +1,16 @@
 """The paths in a spec: which keys hold them, and how they are kept valid from another folder.
 
-A relative path in a parent file is relative to that file's folder, so it is rewritten relative to the child's. `~` is
-expanded when a file is read. In a chain such as `zip://inside/*.jsonl::d.zip` only the last link is a path of this
-machine; the others are paths inside an archive.
+A relative path in a parent file is relative to that file's folder, so it is rewritten relative to the child's. `~`,
+`$VAR` and `${VAR}` are expanded when a file is read. A variable that is not set is left as it is, because `$` may be in
+the name of a file; `unset_variables` names it where no such file exists. In a chain such as
+`zip://inside/*.jsonl::d.zip` only the last link is a path of this machine; the others are paths inside an archive.
 """
 
 from __future__ import annotations
 
 import glob
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,11 +46,19 @@ FILE_KEYS = (
 CACHES = ("simplecache", "filecache", "blockcache")
 """fsspec file systems that are written without `://` at the start of a chain."""
 LOCAL = "file://"
+_VARIABLE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 Change = Callable[[str, KeyPath], str]
 
 
+def unset_variables(text: str) -> str:
+    """Say which variables in a path are not set; empty if there are none. To be added to the error about the path."""
+    names = [bare or braced for bare, braced in _VARIABLE.findall(text)]
+    unset = [f"${name}" for name in names if name not in os.environ]
+    return f"; the environment has no {' and no '.join(unset)}" if unset else ""
+
+
 def with_home(data: Any) -> Any:  # noqa: ANN401  a YAML value
-    """Expand a leading `~` in every path of a spec's data.
+    """Expand environment variables, and a leading `~`, in every path of a spec's data.
 
     Raises:
         HomeError: when a path names a user without a home folder.
@@ -77,6 +88,7 @@ class HomeError(ValueError):
 def _expand(text: str, path: KeyPath) -> str:
     if is_inline_template(text):
         return text
+    text = _VARIABLE.sub(lambda found: os.environ.get(found[1] or found[2], found[0]), text)
     start, local = _last_link(text)
     if not local.startswith("~"):
         return text

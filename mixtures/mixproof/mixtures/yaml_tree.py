@@ -108,7 +108,7 @@ class _Reader:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark is not None else 1
             what = ", ".join(part for part in (error.context, error.problem) if part)
-            raise SpecError(f"{self._path}:{line}: invalid YAML: {what}") from None
+            raise SpecError(f"{self._path}:{line}: invalid YAML: {what}{_quotes(what)}") from None
         except ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
             raise SpecError(f"{self._path}:{line}: invalid YAML: {error.reason}") from None
@@ -182,6 +182,15 @@ class _Reader:
     def _error(self, node: Node, path: KeyPath, message: str) -> SpecError:
         positions = KeyPositions({**self._positions, path: KeyPosition(self._path, node.start_mark.line + 1)})
         return positions.error([Problem(path, message)])
+
+
+def _quotes(problem: str) -> str:
+    """What to do about a value that YAML reads as something else; a pattern such as `*.jsonl` begins an alias."""
+    if "alias" in problem:
+        return '; a value that begins with * or & must be in quotes, as in "*.jsonl"'
+    if "cannot start any token" in problem:
+        return "; a value that begins with this character must be in quotes"
+    return ""
 
 
 def _splits_number(node: MappingNode, index: int) -> bool:

@@ -23,6 +23,7 @@ from mixproof.mixtures.blocks.labels import Label
 from mixproof.mixtures.blocks.tokenizer import Tokenizer
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
+from mixproof.mixtures.spec_paths import unset_variables
 from mixproof.pipeline.clusters.token_table import find_table
 from mixproof.pipeline.inputs.files import InputFile, find_files, find_others
 
@@ -131,7 +132,7 @@ def _existing(loaded: LoadedSpec, name: str | None, where: str) -> tuple[Path, .
         return ()
     path = loaded.base / Path(name).expanduser()
     if not path.is_file():
-        raise RequestError(f"{where}: there is no file {path}; correct the path in the spec")
+        raise RequestError(f"{where}: there is no file {path}{unset_variables(name)}; correct the path in the spec")
     return (path,)
 
 

@@ -15,6 +15,7 @@ from typing import cast
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.blocks.source import Source
 from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.spec_paths import unset_variables
 
 from .formats import CONVERSATION_FILES, Compression, Format, format_of
 from .matches import MatchedFile, match_files
@@ -63,7 +64,7 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
         for pattern in source.files:
             matched = list(match_files(pattern, base, trees=source.format == "code", where=where))
             if not matched:
-                raise RequestError(f"{where}: no files match {pattern!r} (relative patterns start at {base.resolve()})")
+                raise _no_match(pattern, base, where)
             matches += matched
         for match in matches:
             # another source may read the same bytes in another way (another field, other steps)
@@ -95,6 +96,11 @@ def _take(match: MatchedFile, keys: Sequence[Hashable], taken: dict[Hashable, tu
         taken[key] = (where, match.pattern)
 
 
+def _no_match(pattern: str, base: Path, where: str) -> RequestError:
+    start = f" (relative patterns start at {base.resolve()})"
+    return RequestError(f"{where}: no files match {pattern!r}{start}{unset_variables(pattern)}")
+
+
 def _token_matches(prefix: str, base: Path, where: str) -> list[MatchedFile]:
     """Both files of every pair that a prefix, or a glob of prefixes, matches."""
     pattern = prefix.removesuffix(".bin").removesuffix(".idx")
@@ -103,6 +109,7 @@ def _token_matches(prefix: str, base: Path, where: str) -> list[MatchedFile]:
     if not stems[".bin"] and not stems[".idx"]:
         raise RequestError(
             f"{where}: no files {pattern}.bin and {pattern}.idx (relative prefixes start at {base.resolve()})"
+            f"{unset_variables(pattern)}"
         )
     for stem in sorted(stems[".bin"] ^ stems[".idx"]):
         found_end, missing = (".bin", ".idx") if stem in stems[".bin"] else (".idx", ".bin")
@@ -120,7 +127,7 @@ def find_others(patterns: Sequence[str], base: Path, *, where: str) -> tuple[Inp
     for pattern in patterns:
         matched = list(match_files(pattern, base, trees=False, where=where))
         if not matched:
-            raise RequestError(f"{where}: no files match {pattern!r} (relative patterns start at {base.resolve()})")
+            raise _no_match(pattern, base, where)
         for match in matched:
             matches.setdefault(match.real, match)
     inputs = _inputs(where, Source(), list(matches.values()), where)

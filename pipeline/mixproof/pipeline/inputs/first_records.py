@@ -15,8 +15,10 @@ from typing import Any
 import orjson
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.blocks.source import Limits, Source
+from mixproof.mixtures.blocks.source import Conversations, Limits, Source
 from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.chat.conversations import FORMS
+from mixproof.pipeline.chat.messages import FaultError
 from mixproof.pipeline.readers.arrow import read_arrow
 from mixproof.pipeline.readers.batch_rows import DEFAULT_ID
 from mixproof.pipeline.readers.jsonl import lines_of
@@ -71,10 +73,11 @@ def named_fields(source: Source) -> dict[str, str]:
 
 
 def _check_columns(source: Source, file: InputFile) -> None:
+    text = source.text if source.kind is None else None
     if file.format == "parquet":
-        check_parquet(file.url, text=source.text, id_=source.id, fields=named_fields(source))
+        check_parquet(file.url, text=text, id_=source.id, fields=named_fields(source))
     else:
-        next(read_arrow(file.url, text=source.text, id_=source.id, with_fields=False), None)
+        next(read_arrow(file.url, text=text, id_=source.id, with_fields=False), None)
 
 
 def _spread(files: Sequence[InputFile]) -> list[InputFile]:
@@ -105,17 +108,39 @@ def _parsed(line: bytes) -> Line:
 
 def _check_texts(spec: Spec, name: str, lines: Mapping[InputFile, Sequence[Line]]) -> None:
     source = spec.sources[name]
-    unusable = {file: first for file, first in lines.items() if not any(_has_text(line, source.text) for line in first)}
+    unusable = {file: first for file, first in lines.items() if not any(_is_usable(line, source) for line in first)}
     seen, lost = sum(file.bytes for file in lines), sum(file.bytes for file in unusable)
     if lost <= spec.on_bad_record.reject * seen:
         return
     file, first = next(iter(unusable.items()))
     others = f"; so it is in {len(unusable)} of the {len(lines)} files looked at" if len(lines) > 1 else ""
-    raise RequestError(f"{spec.where('sources', name)}: {file.url}: {_text_problem(first, source.text)}{others}")
+    raise RequestError(f"{spec.where('sources', name)}: {file.url}: {_problem(first, source)}{others}")
 
 
-def _has_text(line: Line, text: str) -> bool:
-    return isinstance(line, Mapping) and isinstance(line.get(text), str)
+def _is_usable(line: Line, source: Source) -> bool:
+    if not isinstance(line, Mapping):
+        return False
+    return isinstance(line.get(source.text), str) if source.kind is None else _fault(line, source.kind) is None
+
+
+def _fault(line: Mapping[str, Any], kind: Conversations) -> str | None:
+    """The reason why an object is no conversation, pair or rated answer; None if it is one."""
+    try:
+        FORMS[kind](line)
+    except FaultError as error:
+        return str(error)
+    return None
+
+
+def _problem(lines: Sequence[Line], source: Source) -> str:
+    first = next((line for line in lines if isinstance(line, Mapping)), None)
+    if source.kind is None or first is None:
+        return _text_problem(lines, source.text)
+    shown = ", ".join(list(first)[:SHOWN_FIELDS])
+    return (
+        f"its records are not usable as `format: {source.kind}`: the first has the reason {_fault(first, source.kind)} "
+        f"(fields: {shown})"
+    )
 
 
 def _text_problem(lines: Sequence[Line], text: str) -> str:

@@ -112,10 +112,9 @@ def _records(rows: Sequence[StageRow]) -> int:
 
 def _numbers(source: SourceRecord, losses: Mapping[str, int], shown: list[str]) -> Iterator[int]:
     records, train, heldout = _records(_own_rows(source)), source.train, source.heldout
-    held_out = heldout.documents if heldout.imported_from is None else 0
-    assert records == sum(losses.values()) + held_out + train.documents, (
-        "E1 to E5 closed before the manifest was written"
-    )
+    trained, measured = (side.documents // source.documents_per_record for side in (train, heldout))
+    held_out = measured if heldout.imported_from is None else 0
+    assert records == sum(losses.values()) + held_out + trained, "E1 to E5 closed before the manifest was written"
     yield records
     yield from (losses[kind] for kind in shown)
-    yield from (heldout.documents, train.documents, train.tokens, heldout.tokens)
+    yield from (measured, trained, train.tokens, heldout.tokens)

@@ -71,7 +71,7 @@ def heldout_sizes(spec: Spec, manifest: Manifest) -> list[HeldoutSize]:
         heldout_size(
             name,
             requested,
-            documents=source.heldout.documents,
+            documents=source.heldout.documents // source.documents_per_record,
             tokens=source.heldout.tokens,
             size=source.heldout.bytes,
             source_bytes=source.train.bytes + source.heldout.bytes,

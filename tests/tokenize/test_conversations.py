@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from conversations import QUESTIONS, SPEC, answer, write_conversations
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
@@ -22,65 +21,12 @@ from mixproof.tokenize.audit import audit_build, replay_build
 from mixproof.tokenize.build import BuildResult, build
 from mixproof.tokenize.tokenizer.reference import load_reference
 
-SPEC = """\
-schema: 1
-name: conversations
-sources:
-  chat: {files: chat.jsonl, format: chat}
-  pairs: {files: pairs.parquet, format: preferences, template: chatml}
-  rated: {files: rated.jsonl, format: ratings, supervise: last_answer}
-on_bad_record: {reject: 20%}
-dedup: {exact: true}
-heldout: {create: {tokens: 60, min_documents: 2}}
-tokenizer: {sentencepiece: tok.model}
-mixtures:
-  even: {parts: {chat: 1, pairs: 1, rated: 1}}
-train:
-  proxies:
-    nano: {tokens: 64K, global_batch_size: 4, lr: 1e-3}
-"""
-QUESTIONS = [f"What is {number} times {number + 1}, and which of the two is the smaller one?" for number in range(12)]
-
-
-def _answer(number: int) -> str:
-    return f"{number} times {number + 1} is {number * (number + 1)}, and {number} is the smaller one."
-
 
 @pytest.fixture
 def folder(tmp_path: Path, model: Path) -> Path:
-    """Twelve questions with an answer each; eight with a second, wrong answer; twelve ratings of six questions."""
+    """The small corpus of conversations."""
     place = tmp_path / "corpus"
-    place.mkdir()
-    chat: list[dict[str, Any]] = [
-        {"id": f"c{number}", "prompt": question, "response": _answer(number)}
-        for number, question in enumerate(QUESTIONS)
-    ]
-    chat.insert(3, {"id": "open", "messages": [{"role": "user", "content": "And?"}]})
-    (place / "chat.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in chat))
-    pairs = [
-        {
-            "id": f"p{number}",
-            "prompt": [{"role": "user", "content": f"{question} Show it."}],
-            "chosen": [{"role": "assistant", "content": _answer(number)}],
-            "rejected": [{"role": "assistant", "content": "I do not know, and nobody does."}],
-            "margin": float(number) if number else None,
-        }
-        for number, question in enumerate(QUESTIONS[:8])
-    ]
-    pq.write_table(pa.Table.from_pylist(pairs), place / "pairs.parquet")
-    rated: list[dict[str, Any]] = [
-        {
-            "prompt": f"{question} Why?",
-            "response": f"{_answer(number)} {why}",
-            "attributes": {"good": good, "long": None},
-        }
-        for number, question in enumerate(QUESTIONS[:6])
-        for why, good in (("Because of its size.", 1), ("Who could tell that?", 0.5))
-    ]
-    rated[0]["attributes"] |= {"long": 3}
-    rated[1]["attributes"] |= {"long": None}
-    (place / "rated.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in rated))
-    shutil.copy(model, place / "tok.model")
+    write_conversations(place, model)
     return place
 
 
@@ -127,7 +73,7 @@ def test_a_pair_is_two_documents_side_by_side_and_only_its_answers_are_supervise
         number = int(chosen["id"][1:])
         assert chosen["id"] == rejected["id"] and chosen["prompt_xxh128"] == rejected["prompt_xxh128"]
         assert chosen["margin"] == rejected["margin"] == (float(number) if number else None)
-        assert chosen["supervised"] == f"{_answer(number)}<|im_end|>\n"
+        assert chosen["supervised"] == f"{answer(number)}<|im_end|>\n"
         assert rejected["supervised"] == "I do not know, and nobody does.<|im_end|>\n"
         assert chosen["context"] == rejected["context"]
         assert chosen["context"] == (
@@ -142,7 +88,7 @@ def test_the_account_of_conversations_closes_and_a_question_without_answer_is_co
     record = run().manifest.sources["chat"]
     assert {name: count.documents for name, count in record.ledger[0].dropped.items()} == {"no_answer": 1}
     rows = [row for side in ("train", "heldout") for row in _rows(run(), store, "chat", side)]
-    assert sorted(row["supervised"] for row in rows) == sorted(f" {_answer(number)}" for number in range(12))
+    assert sorted(row["supervised"] for row in rows) == sorted(f" {answer(number)}" for number in range(12))
     counted = sum(row["supervised_tokens"] for row in rows)
     assert (record.train.supervised_tokens or 0) + (record.heldout.supervised_tokens or 0) == counted
     assert all(row["supervised_tokens"] == sum(row["mask"]) for row in rows)

@@ -14,8 +14,18 @@ from mixproof.cli.machine.extras import Extra, find_extras
 from mixproof.cli.machine.needed_extras import check_extras, needed_extras
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
 from mixproof.mixtures.load import load_spec
+from mixproof.pipeline.inputs.files import find_files
+from mixproof.pipeline.inputs.first_records import check_first_records
 
 GUIDE = 'guide: {files: "corpus/guide.jsonl"}'
+CHAT = """\
+schema: 1
+name: chat
+sources: {chat: {files: chat.jsonl, format: chat}}
+tokenizer: {train: {vocab_size: 300, bytes: 1MB}}
+mixtures: {all: {chat: 100%}}
+train: {proxies: {nano: {tokens: 1M, global_batch_size: 8, lr: 0.001}}}
+"""
 MISTAKES = {
     "a text field that no record has": (
         GUIDE,
@@ -179,3 +189,13 @@ def test_missing_extras_are_named_with_what_needs_them_and_one_line_that_install
         r"pip install .*\[documents,s3,train\]",
     ):
         check_extras(spec, "store", "run", absent)
+
+
+def test_conversations_need_no_text_field(tmp_path: Path) -> None:
+    record = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+    (tmp_path / "chat.jsonl").write_text(json.dumps(record) + "\n")
+    (tmp_path / "chat.yaml").write_text(CHAT)
+    spec = load_spec(tmp_path / "chat.yaml").spec
+    files = find_files(spec, tmp_path)
+    check_first_records(spec, files)
+    assert [file.bytes for file in files["chat"]] == [(tmp_path / "chat.jsonl").stat().st_size]

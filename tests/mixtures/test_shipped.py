@@ -55,7 +55,24 @@ def first_missing(spec: Spec, mixture: str, proxy: str, tokens_of: dict[str, int
 
 
 def test_the_shipped_specs_are_these() -> None:
-    assert set(NAMES) == {"climb", "data_constrained", "demo", *FILTERINGS, "filters_yardstick", "nemotron4"}
+    after = {"nemotron4_sft", "nemotron4_dpo", "nemotron4_reward"}
+    assert set(NAMES) == {"climb", "data_constrained", "demo", *FILTERINGS, "filters_yardstick", "nemotron4", *after}
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "tokens", "windows"),
+    [
+        ("nemotron4_sft", 763, 200_015_872, 97_664),
+        ("nemotron4_dpo", 611, 80_084_992, 39_104),
+        ("nemotron4_reward", 306, 20_054_016, 9_792),
+    ],
+)
+def test_specs_after_pretraining_state_their_arithmetic(name: str, steps: int, tokens: int, windows: int) -> None:
+    spec = load(name)
+    for mixture in spec.mixtures:
+        budget = budget_run(spec, mixture, "62m", dict.fromkeys(spec.sources, 10**9))
+        assert (budget.steps, budget.tokens_planned, budget.samples) == (steps, tokens, windows)
+    says(name, f"{steps} =", tokens, windows)
 
 
 @pytest.mark.parametrize("name", NAMES)

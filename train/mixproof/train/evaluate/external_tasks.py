@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2.exceptions import SecurityError
+
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.mixtures.spec import Spec
 
 from .offline import offline
 from .task_files import OUTPUT_TYPES, check_task_files
+from .template_sandbox import sandboxed_templates
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,16 @@ def score_tasks(tasks: TaskFolder, model: Any) -> list[TaskScores]:  # noqa: ANN
     """
     from lm_eval.evaluator import simple_evaluate
 
-    with offline(Path(tasks.folder)):
+    with offline(Path(tasks.folder)), sandboxed_templates():
         loaded = _load(tasks)
-        results = simple_evaluate(
-            model, tasks=list(loaded.values()), log_samples=True, bootstrap_iters=0, random_seed=0
-        )
+        try:
+            results = simple_evaluate(
+                model, tasks=list(loaded.values()), log_samples=True, bootstrap_iters=0, random_seed=0
+            )
+        except SecurityError as error:
+            raise RequestError(
+                f"{tasks.folder}: a template of tasks {', '.join(tasks.names)} does what templates may not: {error}"
+            ) from error
     if _hashes(Path(tasks.folder)) != tasks.sha256:
         raise RequestError(f"{tasks.folder}: a file changed while tasks were scored; run the command again")
     return [_scores(name, task, results) for name, task in sorted(loaded.items())]

@@ -151,6 +151,18 @@ def test_an_object_replaced_within_its_size_is_noticed(
         read_shard(Store(tmp_path / "store"), task)
 
 
+def test_two_colons_in_a_key_are_part_of_it(
+    object_store: ObjectStore, tmp_path: Path, make_spec: Callable[..., Spec]
+) -> None:
+    bucket = object_store.bucket("colons")
+    for key in ("a::b.jsonl", "c/d::e::f.jsonl", "g.jsonl"):
+        object_store.filesystem().pipe_file(f"{bucket.removeprefix('s3://')}/{key}", b'{"text": "%s"}\n' % key.encode())
+    files = find_files(make_spec({"s": [f"{bucket}/**/*.jsonl"]}), tmp_path)["s"]
+    assert [file.name for file in files] == ["a::b.jsonl", "c/d::e::f.jsonl", "g.jsonl"]
+    assert [text for _, _, text in read_all(files, Store(tmp_path / "store"), 10**9)] == [file.name for file in files]
+    assert all(stat_of(file.url) == (file.bytes, file.tag) for file in files)
+
+
 def test_memory_is_read_where_it_is_and_hashed_once(tmp_path: Path, make_spec: Callable[..., Spec]) -> None:
     fsspec.filesystem("memory").pipe_file("/here/a.jsonl", b'{"text": "a"}\n{"text": "b"}\n')
     spec, store = make_spec({"s": ["memory://here/*.jsonl"]}), Store(tmp_path / "store")

@@ -97,6 +97,16 @@ def test_what_is_in_the_folder_may_be_used(folder: Path) -> None:
     check_task_files(folder, ["quiz"])
 
 
+def test_a_file_outside_that_the_python_of_a_task_names_is_refused(folder: Path) -> None:
+    (folder / "quiz.yaml").write_text(TASK + "process_docs: !function sub/x.f\n")
+    for named in (str(folder.parent / "outside/quiz.json"), "../../outside/quiz.json"):
+        (folder / "sub/x.py").write_text(f"KEYS = open({named!r}).read()\ndef f(doc):\n    return doc\n")
+        with pytest.raises(RequestError, match=r"x\.py names .*outside/quiz\.json, a file outside the task folder"):
+            check_task_files(folder, ["quiz"])
+    (folder / "sub/x.py").write_text("A = '/'\nB = '../quiz.json'\nC = '/no/such/file'\ndef f(doc):\n    return doc\n")
+    check_task_files(folder, ["quiz"])
+
+
 def test_other_tasks_of_the_folder_are_not_looked_at_unless_a_group_or_tag_reaches_them(folder: Path) -> None:
     (folder / "hub.yaml").write_text("task: hub\ndataset_path: allenai/arc\ntag: science\n")
     (folder / "broken.yaml").write_text("task: [\n")

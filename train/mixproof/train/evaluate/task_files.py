@@ -9,7 +9,9 @@ The file format is that of `lm_eval.tasks` 0.4: YAML with `include` and `!functi
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,27 @@ def _problems(config: Mapping[str, Any], folder: Path) -> Iterator[str]:
                 f"!function {function.name} is not in a Python file of the task folder; copy its module beside the "
                 "file that names it"
             )
+        else:
+            for named in _files_named(path, folder):
+                yield f"{path.name} names {named}, a file outside the task folder {folder}; move it into the folder"
+
+
+def _files_named(module: Path, folder: Path) -> Iterator[str]:
+    """Existing files outside the folder that a module names by an absolute path, or by one from `~` or `..`.
+
+    Paths that the module puts together are not seen.
+    """
+    try:
+        tree = ast.parse(module.read_bytes())
+    except (SyntaxError, ValueError):
+        return  # the harness reports it
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and text.startswith(("/", "~", "../")):
+            with suppress(OSError, RuntimeError, ValueError):  # not a path after all
+                path = (module.parent / Path(text).expanduser()).resolve()
+                if path.is_file() and not path.is_relative_to(folder):
+                    yield text
 
 
 def _data_problems(task: Mapping[str, Any], folder: Path) -> Iterator[str]:

@@ -133,11 +133,24 @@ def existing_tokens(folder: Path) -> None:
     _jsonl(folder / "docstrings.jsonl.gz", [{"text": text} for _, text in docstrings()])
 
 
+def sft(folder: Path) -> None:
+    """Conversations about members of modules, with their docstrings as answers, and the manual as plain text."""
+    records: list[Record] = []
+    for name, text in docstrings():
+        messages = [{"role": "user", "content": f"What does {name} do?"}, {"role": "assistant", "content": text}]
+        if len(records) % 3 == 0:
+            messages.insert(0, {"role": "system", "content": "You know Python's standard library."})
+        records.append({"id": name, "messages": messages})
+    _jsonl(folder / "conversations.jsonl.gz", records)
+    _jsonl(folder / "manual.jsonl.gz", [{"text": text} for _, text in chapters()])
+
+
 CASES: dict[str, Callable[[Path], None]] = {
     "web-books-code": web_books_code,
     "warc-crawl": warc_crawl,
     "quality-ablation": quality_ablation,
     "search": search,
+    "sft": sft,
     "existing-tokens": existing_tokens,
 }
 

@@ -35,13 +35,17 @@ class Browser:
 
     def open(self, width: int, fragment: str = "", *, dark: bool = False) -> None:
         """Open the page on a screen of that width, and wait until its plots are drawn."""
+        self.show(width, fragment, dark=dark)
+        self.wait("return document.documentElement.dataset.drawn === 'yes'")
+
+    def show(self, width: int, fragment: str = "", *, dark: bool = False) -> None:
+        """Open the page on a screen of that width."""
         self.driver.get("about:blank")
         screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         self.driver.get(self.url + fragment)
-        self.wait("return document.documentElement.dataset.drawn === 'yes'")
 
     def ask(self, script: str, *arguments: object) -> object:
         """What a script on the page gives."""

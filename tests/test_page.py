@@ -43,3 +43,9 @@ def test_a_place_where_no_page_can_be_written_is_refused_before_any_work(
     assert done.code == 2
     assert "--html" in done.err
     assert not store.exists()
+
+
+def test_a_build_refuses_such_a_place_too(experiment: Experiment, mixproof: Mixproof, tmp_path: Path) -> None:
+    done = mixproof("build", experiment.spec, "--store", tmp_path / "store", "--html", tmp_path)
+    assert (done.code, (tmp_path / "store").exists()) == (2, False)
+    assert "is a folder" in done.err

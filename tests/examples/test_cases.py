@@ -80,6 +80,11 @@ def test_search(run_case: Callable[[str], Account]) -> None:
     assert run_case("search") == {}  # planned only: its runs take minutes
 
 
+def test_sft(run_case: Callable[[str], Account]) -> None:
+    account = run_case("sft")
+    assert account["conversations"]["kept"] > 300 and account["manual"]["kept"] > 50
+
+
 def test_existing_tokens(run_case: Callable[[str], Account]) -> None:
     account = run_case("existing-tokens")
     assert account["manual"] == {"kept": account["manual"]["kept"]}

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mixproof.tokenize.page.environment import duration
 from mixproof.tokenize.page.palette import OF_MIXTURES, OF_SOURCES, looks
 from mixproof.tokenize.page.table import amount, percent, proof, words
 from mixproof.train.page.curves import Step, curve_plot, points_each, thin
-from mixproof.train.page.evidence import Evidence
+from mixproof.train.page.evidence import Evidence, RunEvidence
 from mixproof.train.page.figure import label
 from mixproof.train.page.repetition_view import effective_of
 from mixproof.train.page.reproduce import commands, environment_table
+from mixproof.train.page.run_times import finished_on, times_table
 from mixproof.train.page.scaling_view import observation, scaling_views
 from mixproof.train.page.verdict import headline
 
@@ -183,6 +185,51 @@ def test_versions_of_builds_and_runs_stand_together(evidence: Evidence) -> None:
         "device": "cpu",
         "tokenizer engine": "sentencepiece",
     }
+
+
+def test_dates_wall_time_and_cost_stand_per_build_and_per_kind_of_run(evidence: Evidence) -> None:
+    def timed(run: RunEvidence, number: int) -> RunEvidence:
+        times = {
+            "started": f"2026-11-22T10:{number:02}:00+00:00",
+            "ended": f"2026-11-22T11:{number:02}:00.5+00:00",
+            "wall_milliseconds": 1_500_000,
+            "ranks": 2,
+        }
+        return replace(run, circumstances={**run.circumstances, **times})
+
+    builds = tuple(
+        replace(build, circumstances={"started": "2026-11-22T09:00:00+00:00", "ended": "2026-11-22T09:02:05+00:00"})
+        for build in evidence.builds
+    )
+    runs = tuple(timed(run, number) for number, run in enumerate(evidence.runs))
+    whole = replace(evidence, builds=builds, runs=runs)
+    rows = [[cell.text for cell in row] for row in times_table(whole).rows]
+    assert rows[0][1:] == ["2026-11-22 09:00", "2026-11-22 09:02", "2 min 5 s", "unknown"]
+    # seven runs of 25 minutes on two ranks: 350 minutes; 10^12 FLOPs each
+    assert rows[1] == [
+        "7 runs of nano",
+        "2026-11-22 10:00",
+        "2026-11-22 11:06",
+        "1 h 6 min",
+        "5 h 50 min of cpu, 7T FLOPs",
+    ]
+    assert finished_on(whole) == "2026-11-22"
+    assert finished_on(replace(whole, runs=(), builds=())) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.25, "0.25 s"),
+        (59.9, "59.9 s"),
+        (125, "2 min 5 s"),
+        (3_599.4, "59 min 59 s"),
+        (3_600, "1 h 0 min"),
+        (90_061, "25 h 1 min"),
+    ],
+)
+def test_a_duration_has_two_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 def test_small_words() -> None:

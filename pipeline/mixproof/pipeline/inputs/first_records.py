@@ -51,6 +51,8 @@ def check_first_records(spec: Spec, files: Mapping[str, Sequence[InputFile]]) ->
     """
     for name, inputs in files.items():
         source = spec.sources[name]
+        if source.kind is not None:
+            continue  # conversations have no field of text; reading names the records that it cannot use
         local = [file for file in inputs if not is_remote(file.url) and Path(file.url).is_file()]
         for file in _spread([file for file in local if file.format in ("parquet", "arrow")]):
             try:

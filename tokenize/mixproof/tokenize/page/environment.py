@@ -106,11 +106,10 @@ def duration(seconds: float) -> str:
     """A duration in the two largest units: 2 h 5 min."""
     if seconds < 60:
         return f"{seconds:.3g} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        whole, left = divmod(round(seconds), 60)
-        return f"{whole} min {left} s"
-    hours, minutes = divmod(minutes, 60)
+    if round(seconds) < 3_600:
+        minutes, left = divmod(round(seconds), 60)
+        return f"{minutes} min {left} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours:,} h {minutes} min"
 
 

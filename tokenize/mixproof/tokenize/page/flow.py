@@ -12,8 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Literal
 
-from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import Manifest, SourceRecord
+from mixproof.ledger.account import StageRow, sum_rows
+from mixproof.ledger.manifest import Manifest, SourceRecord, SplitRecord
 from mixproof.pipeline.record import OTHER_PART
 
 Unit = Literal["bytes", "documents", "tokens"]
@@ -21,6 +21,8 @@ UNITS: tuple[Unit, ...] = ("bytes", "documents", "tokens")
 MOST_EXITS = 10
 """Reasons of one stage that are shown one by one; the smallest others are added up."""
 OTHERS = "other sources"
+CELLS = "cells"
+"""The ledger's row of the division of a source."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,12 @@ class Flow:
 
 
 def flow_of_texts(manifest: Manifest, unit: Literal["bytes", "documents"]) -> Flow:
-    """Follow bytes or documents from the reader to the training and held-out sets."""
-    sources = manifest.sources
+    """Follow bytes or documents from the reader to the training and held-out sets.
+
+    A source that was divided into cells after deduplication is followed as a whole, because its parts share the way up
+    to the division.
+    """
+    sources = _undivided(manifest)
     level = {name: _first(source, unit) for name, source in sources.items()}
     stages: list[Stage] = []
     for label, rows in _rows_by_stage(sources):
@@ -87,14 +93,16 @@ def flow_of_texts(manifest: Manifest, unit: Literal["bytes", "documents"]) -> Fl
 
 def flow_of_tokens(manifest: Manifest, drawn: Mapping[str, int] | None = None) -> Flow:
     """Follow tokens to the training and held-out sets, and on to the draws of runs if `drawn` is given, by source."""
-    sources = manifest.sources
+    sources = _undivided(manifest)
     train = {name: source.train.tokens for name, source in sources.items()}
     held_out = {name: source.heldout.tokens for name, source in sources.items()}
     whole = {name: train[name] + held_out[name] for name in sources}
     stages = [Stage("tokenize", whole, frozenset(sources), _kept_exits("held out", held_out))]
     if drawn is None:
         return Flow("tokens", tuple(stages), "training", train)
-    taken = {name: min(drawn.get(name, 0), train[name]) for name in sources}
+    cells = {whole: record.parts for whole, record in manifest.cells.items()}
+    asked = {name: sum(drawn.get(part, 0) for part in cells.get(name, (name,))) for name in sources}
+    taken = {name: min(asked[name], train[name]) for name in sources}
     not_drawn = {name: train[name] - taken[name] for name in sources}
     stages.append(Stage("draw", train, frozenset(sources), _kept_exits("not drawn", not_drawn)))
     return Flow("tokens", tuple(stages), "drawn for these runs", taken)
@@ -137,6 +145,25 @@ def _most(exits: tuple[Exit, ...]) -> tuple[Exit, ...]:
         for name, amount in one.amounts.items():
             amounts[name] = amounts.get(name, 0) + amount
     return (*(one for one in exits if one in shown), Exit(f"{len(rest)} rarer reasons", amounts))
+
+
+def _undivided(manifest: Manifest) -> dict[str, SourceRecord]:
+    """The sources, those that were divided into cells put together again."""
+    sources = dict(manifest.sources)
+    for whole, cells in manifest.cells.items():
+        parts = [sources.pop(name) for name in cells.parts]
+        divided = [row.stage for row in parts[0].ledger].index(CELLS)
+        later = [sum_rows(rows) for rows in zip(*(part.ledger[divided + 1 :] for part in parts), strict=True)]
+        train = parts[0].train.model_copy(update=_sums(part.train for part in parts))
+        heldout = parts[0].heldout.model_copy(update=_sums(part.heldout for part in parts))
+        ledger = (*parts[0].ledger[:divided], *later)
+        sources[whole] = parts[0].model_copy(update={"ledger": ledger, "train": train, "heldout": heldout})
+    return sources
+
+
+def _sums(sides: Iterable[SplitRecord]) -> dict[str, int]:
+    found = list(sides)
+    return {unit: sum(getattr(side, unit) for side in found) for unit in UNITS}
 
 
 def _first(source: SourceRecord, unit: Literal["bytes", "documents"]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from mixproof.ledger.manifest import Manifest
+
 from .build_evidence import SHORT, BuildEvidence
 from .flow import Flow, Unit, flow_of_texts, flow_of_tokens, merged
 from .flow_layout import NARROW, WIDE, Drawing, draw
@@ -43,7 +45,8 @@ def flow_view(
 ) -> FlowView:
     """Draw the flow in bytes, documents and tokens; `drawn` has the tokens that runs drew, by source."""
     flows = [flow_of_texts(build.manifest, "bytes"), flow_of_texts(build.manifest, "documents")]
-    shown = bands(build.manifest.sources, of_source)
+    of_source = {**of_source, **_looks_of_divided(build.manifest, of_source)}
+    shown = bands({name for flow in flows for name in flow.sources}, of_source)
     flows = [merged(flow, shown) for flow in (*flows, flow_of_tokens(build.manifest, drawn))]
     names = (*shown, *(name for name in flows[0].sources if name not in shown))
     colors = {name: of_source[name].color if name in of_source else NEUTRAL for name in names}
@@ -60,6 +63,11 @@ def _figure(build: BuildEvidence, flow: Flow) -> FlowFigure:
         f"{flow.end} {sum(flow.remaining.values()):,}. The tables below have all numbers.",
         (draw(flow, WIDE), draw(flow, NARROW)),
     )
+
+
+def _looks_of_divided(manifest: Manifest, of_source: Mapping[str, Look]) -> dict[str, Look]:
+    """A divided source has the look of its first part."""
+    return {name: of_source[next(iter(cells.parts))] for name, cells in manifest.cells.items()}
 
 
 def bands(sources: Collection[str], of_source: Mapping[str, Look]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from fractions import Fraction
@@ -15,6 +16,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.load import load_spec
 from mixproof.train.export.megatron_args import StockBlend, export_megatron_args, stock_samples
 from mixproof.train.launch.plan import plan_budgets
+from mixproof.train.request import Draw
 
 SPEC = """\
 schema: 1
@@ -37,14 +39,14 @@ train:
 def export(make_corpus: Callable[..., Any], documents: Callable[..., Any], tmp_path: Path) -> Callable[..., list[str]]:
     """Export a mixture of a build of two sources in two parts each."""
 
-    def run(mixture: str, folder: Path, place: str = "store") -> list[str]:
+    def run(mixture: str, folder: Path, place: str = "store", draws: dict[str, Draw] | None = None) -> list[str]:
         (tmp_path / "spec.yaml").write_text(SPEC)
         spec = load_spec(tmp_path / "spec.yaml").spec
         train = {"a": documents(1, 40, 30), "b": documents(2, 40, 30)}
         corpus = make_corpus(train, {"a": documents(3, 4, 9), "b": documents(4, 4, 9)}, parts=2, place=place)
         tokens_of = {name: source.train.tokens for name, source in corpus.manifest.sources.items()}
         budget = plan_budgets(spec, tokens_of)[mixture, "nano"]
-        return export_megatron_args(spec, corpus.manifest, corpus.store, mixture, "nano", budget, folder)
+        return export_megatron_args(spec, corpus.manifest, corpus.store, mixture, "nano", budget, folder, draws)
 
     return run
 
@@ -99,12 +101,41 @@ def test_the_flags_say_what_the_spec_says(export: Callable[..., list[str]], tmp_
 
 
 def test_each_phase_has_files_of_its_own(export: Callable[..., list[str]], tmp_path: Path) -> None:
-    assert "data-args-phase-2.txt" in export("turning", tmp_path / "out")
+    files = export("turning", tmp_path / "out")
+    assert {"data-args-phase-2.txt", "args.txt", "args-phase-2.txt"} <= set(files)
     first = get_blend_from_list((tmp_path / "out" / "data-args-phase-1.txt").read_text().split())
     assert {Path(prefix).name[0] for prefix in first[0]} == {"a"}
     note = (tmp_path / "out" / "README.md").read_text()
-    assert "- phase 1: `per-split-data-args-phase-1.json`, `--train-samples 40`" in note
-    assert "- phase 2: `per-split-data-args-phase-2.json`, `--train-samples 80`" in note
+    # 80 samples in batches of 4 are 20 iterations, and the first phase ends at half of them
+    assert "- phase 1: `args.txt`, to iteration 10" in note
+    assert "- phase 2: `args-phase-2.txt`, to iteration 20" in note
+    for number, name in enumerate(("args.txt", "args-phase-2.txt"), 1):
+        flags = (tmp_path / "out" / name).read_text().splitlines()
+        assert {"--phase-transition-iterations 10", "--train-samples 80", "--global-batch-size 4"} <= set(flags)
+        assert f"--per-split-data-args-path {tmp_path}/out/per-split-data-args-phase-{number}.json" in flags
+    assert not any("phase-transition" in flag for flag in _flags(export, tmp_path / "even", "even"))
+
+
+def test_the_cache_is_named_by_what_the_blend_reads(export: Callable[..., list[str]], tmp_path: Path) -> None:
+    caches = {
+        name: next(flag.rpartition("/")[2] for flag in _flags(export, tmp_path / name, mixture) if "data-cache" in flag)
+        for name, mixture in (("one", "even"), ("two", "even"), ("three", "turning"))
+    }
+    assert caches["one"] == caches["two"] != caches["three"]
+
+
+def test_a_draw_is_the_dataset_of_its_source(export: Callable[..., list[str]], tmp_path: Path) -> None:
+    draw = Draw("a", "k", "draw/k/a", 3, 30, "b" * 64, "c" * 64, "draw/k/a.parquet", "d" * 64, 40, 400)
+    draws = {"a": draw, "b": dataclasses.replace(draw, source="b", prefix="draw/k/b")}
+    export("even", tmp_path / "out", draws=draws)
+    words = (tmp_path / "out" / "data-args.txt").read_text().split()
+    assert words == ["60", f"{tmp_path}/store/draw/k/a", "20", f"{tmp_path}/store/draw/k/b"]
+    assert "The datasets are the draws of the proxy's runs" in (tmp_path / "out" / "README.md").read_text()
+
+
+def _flags(export: Callable[..., list[str]], folder: Path, mixture: str) -> list[str]:
+    export(mixture, folder)
+    return (folder / "args.txt").read_text().splitlines()
 
 
 def test_a_path_that_megatron_would_cut_is_refused(export: Callable[..., list[str]], tmp_path: Path) -> None:

@@ -73,6 +73,19 @@ class Draw:
     """Of the `.mask`; None: the source has no mask."""
 
     @property
+    def as_part(self) -> DatasetRecord:
+        """The draw in the form of a dataset's part."""
+        return DatasetRecord(
+            prefix=self.prefix,
+            documents=self.documents,
+            tokens=self.tokens,
+            bin_sha256=self.bin_sha256,
+            idx_sha256=self.idx_sha256,
+            provenance=self.provenance,
+            provenance_sha256=self.provenance_sha256,
+        )
+
+    @property
     def record(self) -> DrawRecord:
         """The draw as it is stated in a run's record."""
         return DrawRecord(

@@ -13,6 +13,7 @@ Face datasets, with counts by source.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,10 +24,10 @@ from mixproof.cli.export_folder import export_folder
 from mixproof.cli.named import SPEC_SUFFIXES, RunChoice, named, named_run
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, RunSeedOption, StoreOption, VerboseOption
 from mixproof.cli.output import emit_json, stderr
-from mixproof.cli.request import open_request
+from mixproof.cli.request import Request, open_request
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import locate
-from mixproof.ledger.manifest import MANIFEST, read_manifest
+from mixproof.ledger.manifest import MANIFEST, Manifest, read_manifest
 from mixproof.ledger.objects import is_remote
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.values import files_of_parts
@@ -39,6 +40,7 @@ from mixproof.train.export.to_olmo import export_olmo
 from mixproof.train.export.to_packed_parquet import export_packed_parquet
 from mixproof.train.export.to_trl import export_trl
 from mixproof.train.launch.plan import plan_budgets, plan_requests
+from mixproof.train.request import Draw
 
 RUN_FORMATS = ("huggingface", "megatron")
 TRAINERS = {"olmo": export_olmo, "mds": export_mds, "datasets": export_datasets}
@@ -81,9 +83,7 @@ SourceOption = Annotated[
 ]
 DrawOption = Annotated[
     bool,
-    typer.Option(
-        "--draw", help="For olmo, mds and datasets: export what the proxy's runs read, not all training documents."
-    ),
+    typer.Option("--draw", help="For a mixture: export what the proxy's runs read, not all training documents."),
 ]
 
 
@@ -112,7 +112,7 @@ def export(
         elif source is not None:
             written = _source(form or "", target, source, store, folder)
         elif form == "megatron-args":
-            written = _megatron_args(target, mixture, proxy, store, folder)
+            written = _megatron_args(target, mixture, proxy, store, folder, draw=draw)
         elif form in TRAINERS:
             location = output.rstrip("/") if is_remote(output) else str(folder.resolve())
             written = _trainer(form, target, mixture, proxy, store, folder, location, draw=draw)
@@ -135,8 +135,8 @@ def _check_options(form: str | None, output: str, choice: RunChoice, *, merge: b
         formats = ", ".join(MIXTURE_FORMATS)
         exported = "--merge writes a whole build" if merge else f"--format {form} exports a run or a source"
         raise RequestError(f"--mixture and --proxy are for --format {formats}, or a run of a spec; {exported}")
-    if draw and form not in TRAINERS:
-        raise RequestError(f"--draw is for --format {', '.join(TRAINERS)}")
+    if draw and form not in MIXTURE_FORMATS:
+        raise RequestError(f"--draw is for --format {', '.join(MIXTURE_FORMATS)}")
     if form == "megatron-args" and is_remote(output):
         raise RequestError(f"--output {output}: the written flags name local files, so give a local folder")
 
@@ -186,14 +186,17 @@ def _megatron(run: str, output: Path) -> _Written:
     return _Written({"iteration": done.iteration, "weights": done.weights}, (summary,))
 
 
-def _megatron_args(spec: str, mixture: str | None, proxy: str | None, store: str, output: Path) -> _Written:
+def _megatron_args(
+    spec: str, mixture: str | None, proxy: str | None, store: str, output: Path, *, draw: bool
+) -> _Written:
     request = open_request(Path(spec), store)
     manifest = request.manifest()
     mixture = _one_of("mixture", mixture, list(request.spec.mixtures))
     proxy = _one_of("proxy", proxy, list(request.spec.train.proxies))
     budgets = plan_budgets(request.spec, {name: source.train.tokens for name, source in manifest.sources.items()})
     budget = budgets[mixture, proxy]
-    files = export_megatron_args(request.spec, manifest, request.store, mixture, proxy, budget, output)
+    draws = _draws(request, manifest, mixture, proxy) if draw else None
+    files = export_megatron_args(request.spec, manifest, request.store, mixture, proxy, budget, output, draws)
     summary = f": {', '.join(files)}; the flags are in {ARGS}"
     return _Written({"mixture": mixture, "proxy": proxy, "files": files}, (summary,))
 
@@ -214,10 +217,7 @@ def _trainer(
     mixture = _one_of("mixture", mixture, list(request.spec.mixtures))
     proxy = _one_of("proxy", proxy, list(request.spec.train.proxies))
     budgets = plan_budgets(request.spec, {name: source.train.tokens for name, source in manifest.sources.items()})
-    draws = None
-    if draw:
-        runs = plan_requests(request.spec, manifest, request.store, None)
-        draws = next(run.draws for run in runs if (run.mixture, run.proxy) == (mixture, proxy))
+    draws = _draws(request, manifest, mixture, proxy) if draw else None
     names = (mixture, proxy)
     data = TRAINERS[form](manifest, request.store, names, budgets[mixture, proxy], output, location, draws)
     lines = [f"/{source.name}: {source.documents:,} documents, {source.tokens:,} tokens" for source in data]
@@ -240,6 +240,12 @@ def _source(form: str, spec: str, name: str, store: str, output: Path) -> _Writt
     )
     longer = f": {done.longer:,} conversations are longer than a pack and have one of their own"
     return _Written(asdict(done), (summary, *((longer,) if done.longer else ())))
+
+
+def _draws(request: Request, manifest: Manifest, mixture: str, proxy: str) -> Mapping[str, Draw]:
+    """What the runs of a mixture on a proxy read, by source; draws that the store does not have are made."""
+    runs = plan_requests(request.spec, manifest, request.store, None)
+    return next(run.draws for run in runs if (run.mixture, run.proxy) == (mixture, proxy))
 
 
 def _merge(target: str, store: str, output: Path) -> _Written:

@@ -3,13 +3,17 @@
     data-args.txt               for --data-args-path: weight and prefix of every part of every source
     per-split-data-args.json    for --per-split-data-args-path: the same, plus the held-out parts for validation
     blend.json                  the same in the format of Nemotron's data_prep: pairs by split
-    args.txt                    all flags: $(cat args.txt)
+    args.txt                    all flags: $(cat args.txt); args-phase-2.txt and so on for later phases
     tokenizer/                  only for a tiktoken encoding: the same as a Hugging Face tokenizer
     README.md                   how to use them, and what differs
 
 A source's weight is its number of samples in the plan, divided among its parts in proportion to their tokens. Stock
-Megatron-LM cannot change its blend within a run, so a mixture with phases gets one set of data files per phase, and
-Megatron-LM is restarted at each phase.
+Megatron-LM cannot change its blend within a run, so a mixture with phases gets one set of files per phase. With
+`--phase-transition-iterations` (Megatron-LM's main branch, commit d98e8a6 of 2026-08-22, `training.py`) it saves and
+exits at the end of each phase, and a phase starts at the first sample of its own blend.
+
+Megatron-LM's cache of index files is keyed by path, not by content, so its folder is named by the checksums of what the
+blend reads.
 
 The samples that stock Megatron-LM will deliver are computed exactly, by its own blending function.
 """
@@ -25,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.fingerprint import sha256_of
 from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
@@ -32,6 +37,7 @@ from mixproof.mixtures.blocks.train import Architecture, Proxy, Train
 from mixproof.mixtures.spec import Spec
 from mixproof.train.data.megatron_helpers import megatron_helpers
 from mixproof.train.proxies import architecture_of
+from mixproof.train.request import Draw
 
 from .huggingface_tokenizer import write_tokenizer
 from .output_folder import output_folder
@@ -52,6 +58,8 @@ class StockBlend:
     """They sum to the samples of the phase."""
     sources: tuple[str, ...]
     """The source of each dataset."""
+    content: str = ""
+    """SHA-256 of the checksums of the datasets."""
 
     @property
     def words(self) -> list[str]:
@@ -69,7 +77,14 @@ def _pairs(words: Sequence[str]) -> list[list[str]]:
 
 
 def export_megatron_args(
-    spec: Spec, manifest: Manifest, store: Store, mixture: str, proxy: str, budget: RunBudget, folder: Path
+    spec: Spec,
+    manifest: Manifest,
+    store: Store,
+    mixture: str,
+    proxy: str,
+    budget: RunBudget,
+    folder: Path,
+    draws: Mapping[str, Draw] | None = None,
 ) -> list[str]:
     """Write the files for one mixture on one proxy; return their names.
 
@@ -81,11 +96,12 @@ def export_megatron_args(
         proxy: name of the proxy, for shape, recipe and budget.
         budget: the run's budget, from `plan.plan_budgets`.
         folder: output folder; must be empty or not exist.
+        draws: by source, to train on what the runs of the proxy read; None: on all training documents.
 
     Raises:
         RequestError: when the folder is not empty, or a path contains white space, at which Megatron-LM splits.
     """
-    blends = [_blend(manifest, store, phase) for phase in budget.phases]
+    blends = [_blend(manifest, store, phase, draws) for phase in budget.phases]
     with output_folder(folder) as scratch:
         for index, blend in enumerate(blends):
             data, per_split, nemotron = _data_files(index, len(blends))
@@ -100,9 +116,13 @@ def export_megatron_args(
             tokenizer = store.path(manifest.tokenizer.path)
             ends = (manifest.tokenizer.eod_id, scratch / TOKENIZER_FOLDER, manifest.tokenizer.bos_id)
             write_tokenizer(tokenizer, *ends)
-        flags = megatron_flags(spec, manifest, store, proxy, budget, folder)
-        (scratch / ARGS).write_text("\n".join(flags) + "\n")
-        (scratch / "README.md").write_text(_readme(spec, manifest, mixture, proxy, budget, blends))
+        for index, blend in enumerate(blends):
+            flags = megatron_flags(spec, manifest, store, proxy, budget, folder, index)
+            cache = folder.absolute() / "cache" / blend.content[:16]
+            flags.append(f"--data-cache-path {_without_white_space(str(cache))}")
+            (scratch / _args_file(index)).write_text("\n".join(flags) + "\n")
+        readme = _readme(spec, manifest, mixture, proxy, budget, blends, is_draw=draws is not None)
+        (scratch / "README.md").write_text(readme)
         return sorted(path.name for path in scratch.iterdir())
 
 
@@ -133,14 +153,16 @@ def shape_flags(architecture: Architecture, sequence_length: int, rope_base: int
 
 
 def megatron_flags(
-    spec: Spec, manifest: Manifest, store: Store, proxy: str, budget: RunBudget, folder: Path
+    spec: Spec, manifest: Manifest, store: Store, proxy: str, budget: RunBudget, folder: Path, phase: int = 0
 ) -> list[str]:
-    """All flags of a stock Megatron-LM run on the first phase of a budget, one per line."""
+    """All flags of a stock Megatron-LM run on one phase of a budget, without its cache, one per line."""
     train, recipe = spec.train, spec.train.proxies[proxy]
     if train.windows.pack != "concatenate":
         where = spec.where("train", "windows", "pack")
         raise RequestError(f"{where}: stock Megatron-LM cannot pack documents; export a spec with `concatenate`")
-    _, per_split, _ = _data_files(0, len(budget.phases))
+    _, per_split, _ = _data_files(phase, len(budget.phases))
+    batch = budget.global_batch_size
+    ends = [str((part.first_sample + part.samples) // batch) for part in budget.phases[:-1]]
     is_tiktoken = manifest.tokenizer.kind == "tiktoken"
     tokenizer = folder / TOKENIZER_FOLDER if is_tiktoken else store.path(manifest.tokenizer.path)
     kind = "GPTSentencePieceTokenizer" if manifest.tokenizer.kind == "sentencepiece" else "HuggingFaceTokenizer"
@@ -155,7 +177,8 @@ def megatron_flags(
         f"--tokenizer-model {_without_white_space(str(tokenizer.absolute()))}",
         f"--per-split-data-args-path {_without_white_space(str(folder.absolute() / per_split))}",
         "--dataloader-type single",
-        f"--train-samples {budget.phases[0].samples}",
+        f"--train-samples {budget.samples}",
+        *([f"--phase-transition-iterations {','.join(ends)}"] if ends else []),
         f"--global-batch-size {budget.global_batch_size}",
         f"--micro-batch-size {recipe.micro_batch_size or 1}",
         *_optimizer_flags(train, recipe, budget),
@@ -200,16 +223,19 @@ def stock_samples(blend: StockBlend, samples: int) -> dict[str, int]:
     return found
 
 
-def _blend(manifest: Manifest, store: Store, phase: PhaseBudget) -> StockBlend:
-    prefixes, weights, sources = [], [], []
+def _blend(manifest: Manifest, store: Store, phase: PhaseBudget, draws: Mapping[str, Draw] | None) -> StockBlend:
+    prefixes, weights, sources, checksums = [], [], [], []
     for source, samples in phase.samples_of.items():
-        parts = [part for part in manifest.sources[source].train.datasets if part.tokens]
+        parts: Sequence[DatasetRecord] = [part for part in manifest.sources[source].train.datasets if part.tokens]
+        if draws is not None:
+            parts = [draws[source].as_part]
         tokens = sum(part.tokens for part in parts)
         for part in parts:
             prefixes.append(_prefix(store, part))
             weights.append(Fraction(samples * part.tokens, tokens))
             sources.append(source)
-    return StockBlend(tuple(prefixes), tuple(weights), tuple(sources))
+            checksums.append([part.bin_sha256, part.idx_sha256])
+    return StockBlend(tuple(prefixes), tuple(weights), tuple(sources), sha256_of(checksums))
 
 
 def _validation(manifest: Manifest, store: Store) -> list[str]:
@@ -230,13 +256,24 @@ def _without_white_space(path: str) -> str:
     return path
 
 
+def _args_file(phase: int) -> str:
+    return ARGS if phase == 0 else f"args-phase-{phase + 1}.txt"
+
+
 def _data_files(phase: int, phases: int) -> tuple[str, str, str]:
     end = f"-phase-{phase + 1}" if phases > 1 else ""
     return f"data-args{end}.txt", f"per-split-data-args{end}.json", f"blend{end}.json"
 
 
 def _readme(
-    spec: Spec, manifest: Manifest, mixture: str, proxy: str, budget: RunBudget, blends: Sequence[StockBlend]
+    spec: Spec,
+    manifest: Manifest,
+    mixture: str,
+    proxy: str,
+    budget: RunBudget,
+    blends: Sequence[StockBlend],
+    *,
+    is_draw: bool,
 ) -> str:
     tables = "\n".join(
         _table(index, phase, blend) for index, (phase, blend) in enumerate(zip(budget.phases, blends, strict=True))
@@ -246,12 +283,12 @@ def _readme(
 
 Build {manifest.build}.
 
-    python pretrain_gpt.py $(cat {ARGS}) --save CHECKPOINTS --data-cache-path CACHE ...
+    python pretrain_gpt.py $(cat {ARGS}) --save CHECKPOINTS ...
 
 `{ARGS}` uses the per-split file. To train the same blend without validation, replace that flag by
-`--data-args-path {_data_files(0, len(blends))[0]} --split 100,0,0`. Use a new CACHE for every build: Megatron-LM's
-cache does not check file contents. The end-of-document id is {manifest.tokenizer.eod_id}; Megatron-LM takes it from
-the tokenizer's `eos`.
+`--data-args-path {_data_files(0, len(blends))[0]} --split 100,0,0`. Megatron-LM's cache of index files does not check
+file contents, so `--data-cache-path` is named by the checksums of the datasets; do not share it between exports. The
+end-of-document id is {manifest.tokenizer.eod_id}; Megatron-LM takes it from the tokenizer's `eos`.
 {_phases_note(budget)}
 ## How it differs from the exact plan
 
@@ -261,10 +298,16 @@ the tokenizer's `eos`.
 - **Order and repetition.** Megatron-LM shuffles all epochs that a run needs as one dataset. Its order therefore
   depends on the budget, and a repeated text can come up before all others have been read once. mixproof reads a
   source epoch by epoch, in an order that depends on the seed alone.
-- **Which text.** Megatron-LM samples from whole datasets; mixproof's runs read a draw, the documents of smallest hash.
+- **Which text.** {_which_text(is_draw=is_draw)}
 - **Parts.** A source with several parts becomes several datasets, each cut into windows and shuffled separately.
 - **Validation** in Megatron-LM is the loss on windows of the held-out parts, not bits per byte of whole texts.
 """
+
+
+def _which_text(*, is_draw: bool) -> str:
+    if is_draw:
+        return "The datasets are the draws of the proxy's runs, so Megatron-LM reads the documents that they read."
+    return "Megatron-LM samples from whole datasets; mixproof's runs read a draw, the documents of smallest hash."
 
 
 def _table(index: int, phase: PhaseBudget, blend: StockBlend) -> str:
@@ -282,17 +325,19 @@ def _table(index: int, phase: PhaseBudget, blend: StockBlend) -> str:
 def _phases_note(budget: RunBudget) -> str:
     if len(budget.phases) == 1:
         return ""
-    ends: Mapping[int, int] = {n + 1: phase.first_sample + phase.samples for n, phase in enumerate(budget.phases)}
+    batch = budget.global_batch_size
     steps = "\n".join(
-        f"- phase {n}: `{_data_files(n - 1, len(budget.phases))[1]}`, `--train-samples {end}`"
-        for n, end in ends.items()
+        f"- phase {n + 1}: `{_args_file(n)}`, to iteration {(phase.first_sample + phase.samples) // batch}"
+        for n, phase in enumerate(budget.phases)
     )
     return f"""
-Phases: run Megatron-LM once per phase, in order, each time with the phase's data file and `--load` of the previous
-phase's checkpoint:
+Phases: run Megatron-LM once per phase, in order, each time with the phase's flags, and from the second on with
+`--load` of the previous phase's checkpoint. `--phase-transition-iterations` makes it save and exit at the end of each
+phase:
 
 {steps}
 
-At each restart Megatron-LM skips as many samples of the new blend as it has consumed so far, so a phase does not start
-at its blend's first sample.
+An older Megatron-LM does not have this flag. Replace it by `--exit-interval`, one phase at a time; at each restart it
+then skips as many samples of the new blend as it has consumed so far, so a phase does not start at its blend's first
+sample.
 """

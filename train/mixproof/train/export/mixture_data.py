@@ -82,7 +82,7 @@ def sources_of(
     for name, samples in sorted(budget.samples_of.items()):
         split = manifest.sources[name].train
         draw = draws[name] if draws is not None else None
-        records = [_record_of(draw)] if draw is not None else [part for part in split.datasets if part.tokens]
+        records = [draw.as_part] if draw is not None else [part for part in split.datasets if part.tokens]
         counts = (draw.documents, draw.tokens) if draw is not None else (split.documents, split.tokens)
         parts = tuple(_checked_part(store, record) for record in records)
         found.append(SourceData(name, *counts, samples * budget.sequence_length, parts))
@@ -154,18 +154,6 @@ def write_statement(
         },
     }
     (folder / MIXTURE).write_text(json.dumps(statement, indent=1, sort_keys=True) + "\n")
-
-
-def _record_of(draw: Draw) -> DatasetRecord:
-    return DatasetRecord(
-        prefix=draw.prefix,
-        documents=draw.documents,
-        tokens=draw.tokens,
-        bin_sha256=draw.bin_sha256,
-        idx_sha256=draw.idx_sha256,
-        provenance=draw.provenance,
-        provenance_sha256=draw.provenance_sha256,
-    )
 
 
 def _checked_part(store: Store, record: DatasetRecord) -> DatasetFiles:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ import yaml
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.train.data.draw import make_draw
+from mixproof.train.export.export_mixture import export_mixture
 from mixproof.train.export.mixture_data import SourceData
-from mixproof.train.export.to_datasets import export_datasets
-from mixproof.train.export.to_mds import export_mds
-from mixproof.train.export.to_olmo import export_olmo
+from mixproof.train.export.to_datasets import DATASETS
+from mixproof.train.export.to_mds import MDS
+from mixproof.train.export.to_olmo import OLMO
 
 EOD = 2
 NAMES = ("half", "nano")
 Export = Callable[..., list[SourceData]]
 Ids = list[list[int]]
+export_olmo, export_mds, export_datasets = (partial(export_mixture, form) for form in (OLMO, MDS, DATASETS))
 EXPORTS: list[Export] = [export_olmo, export_mds, export_datasets]
 
 
@@ -88,7 +91,11 @@ def read_datasets(folder: Path, source: str) -> dict[str, list[int]]:
     return {row["id"]: row["input_ids"] for table in tables for row in table.to_pylist()}
 
 
-READERS = {export_olmo: read_olmo, export_mds: read_mds, export_datasets: read_datasets}
+READERS: dict[Export, Callable[[Path, str], dict[str, list[int]]]] = {
+    export_olmo: read_olmo,
+    export_mds: read_mds,
+    export_datasets: read_datasets,
+}
 
 
 @pytest.mark.parametrize("export", EXPORTS)

@@ -32,19 +32,20 @@ from mixproof.ledger.objects import is_remote
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.values import files_of_parts
 from mixproof.tokenize.dataset.merge import merge_parts
+from mixproof.train.export.export_mixture import export_mixture
 from mixproof.train.export.megatron_args import ARGS, export_megatron_args
 from mixproof.train.export.output_folder import output_folder
-from mixproof.train.export.to_datasets import export_datasets
-from mixproof.train.export.to_mds import export_mds
-from mixproof.train.export.to_olmo import export_olmo
+from mixproof.train.export.to_datasets import DATASETS
+from mixproof.train.export.to_mds import MDS
+from mixproof.train.export.to_olmo import OLMO
 from mixproof.train.export.to_packed_parquet import export_packed_parquet
 from mixproof.train.export.to_trl import export_trl
 from mixproof.train.launch.plan import plan_budgets, plan_requests
 from mixproof.train.request import Draw
 
 RUN_FORMATS = ("huggingface", "megatron")
-TRAINERS = {"olmo": export_olmo, "mds": export_mds, "datasets": export_datasets}
-"""Exports of a mixture's documents, by the format's name."""
+TRAINERS = {form.name: form for form in (OLMO, MDS, DATASETS)}
+"""Formats of a mixture's documents, by name."""
 MIXTURE_FORMATS = ("megatron-args", *TRAINERS)
 SOURCE_FORMATS = ("packed-parquet", "trl")
 """Exports of one source of conversations."""
@@ -219,7 +220,8 @@ def _trainer(
     budgets = plan_budgets(request.spec, {name: source.train.tokens for name, source in manifest.sources.items()})
     draws = _draws(request, manifest, mixture, proxy) if draw else None
     names = (mixture, proxy)
-    data = TRAINERS[form](manifest, request.store, names, budgets[mixture, proxy], output, location, draws)
+    budget = budgets[mixture, proxy]
+    data = export_mixture(TRAINERS[form], manifest, request.store, names, budget, output, location, draws)
     lines = [f"/{source.name}: {source.documents:,} documents, {source.tokens:,} tokens" for source in data]
     sources = {source.name: {"documents": source.documents, "tokens": source.tokens} for source in data}
     return _Written({"mixture": mixture, "proxy": proxy, "sources": sources}, tuple(lines))

@@ -7,20 +7,17 @@ mixture.json                    counts and shares, for `datasets.interleave_data
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixproof.ledger.manifest import Manifest
-from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget
-from mixproof.train.request import Draw
 
-from .mixture_data import MIXTURE, DatasetFiles, SourceData, documents_of, sources_of, write_statement
-from .output_folder import output_folder
+from .export_mixture import ExportedFiles, TrainerFormat
+from .mixture_data import MIXTURE, DatasetFiles, SourceData, documents_of
 
 FILE_TOKENS = 1 << 27
 """Tokens of a Parquet file, unless one document alone is larger."""
@@ -32,24 +29,6 @@ SCHEMA = pa.schema(
         pa.field("record", pa.int64()),
     ]
 )
-
-
-def export_datasets(
-    manifest: Manifest,
-    store: Store,
-    names: tuple[str, str],
-    budget: RunBudget,
-    folder: Path,
-    location: str,
-    draws: Mapping[str, Draw] | None = None,
-) -> list[SourceData]:
-    """Write a mixture; return its sources. Arguments and errors as those of `export_olmo`; no file names `location`."""
-    data = sources_of(manifest, store, budget, draws)
-    with output_folder(folder) as scratch:
-        files = {source.name: _write_source(source, scratch) for source in data}
-        (scratch / "README.md").write_text(_card(data, budget))
-        write_statement(scratch, "datasets", manifest, budget, names, data, files, is_draw=draws is not None)
-    return data
 
 
 def _write_source(source: SourceData, folder: Path) -> list[str]:
@@ -81,7 +60,11 @@ def _tables(part: DatasetFiles) -> Iterator[pa.Table]:
         yield pa.table([column, *(documents.rows[name] for name in SCHEMA.names[1:])], schema=SCHEMA)
 
 
-def _card(data: list[SourceData], budget: RunBudget) -> str:
+def _write_shares(export: ExportedFiles) -> None:
+    (export.folder / "README.md").write_text(_card(export.sources, export.budget))
+
+
+def _card(data: Sequence[SourceData], budget: RunBudget) -> str:
     """A dataset card with a configuration a source, and the shares of the first phase."""
     configs = "\n".join(
         f'- config_name: "{source.name}"\n  data_files:\n  - split: train\n    path: "{source.name}/*.parquet"'
@@ -105,3 +88,6 @@ Token ids, one row a document, EOD included. `{MIXTURE}` has the shares of every
 |---|--:|--:|--:|
 {shares}
 """
+
+
+DATASETS = TrainerFormat("datasets", _write_source, _write_shares)

@@ -20,13 +20,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import Manifest
-from mixproof.ledger.store import Store
-from mixproof.mixtures.arithmetic.budget import RunBudget
-from mixproof.train.request import Draw
-
-from .mixture_data import SourceData, documents_of, sources_of, write_statement
-from .output_folder import output_folder
+from .export_mixture import ExportedFiles, TrainerFormat
+from .mixture_data import SourceData, documents_of
 
 SHARD_BYTES = 1 << 26
 """Largest shard, unless one document alone is larger."""
@@ -39,32 +34,18 @@ COLUMNS: Mapping[str, tuple[str, int | None]] = {
 """Encoding and fixed size of each column, by name."""
 
 
-def export_mds(
-    manifest: Manifest,
-    store: Store,
-    names: tuple[str, str],
-    budget: RunBudget,
-    folder: Path,
-    location: str,
-    draws: Mapping[str, Draw] | None = None,
-) -> list[SourceData]:
-    """Write a mixture; return its sources. Arguments and errors as those of `export_olmo`."""
-    data = sources_of(manifest, store, budget, draws)
-    with output_folder(folder) as scratch:
-        files = {source.name: _write_source(source, scratch / source.name) for source in data}
-        for number, phase in enumerate(budget.phases):
-            name = f"streams-phase-{number + 1}.json" if len(budget.phases) > 1 else "streams.json"
-            streams = [
-                {"local": f"{location}/{source}", "proportion": samples / phase.samples}
-                for source, samples in sorted(phase.samples_of.items())
-            ]
-            (scratch / name).write_text(json.dumps(streams, indent=1) + "\n")
-        write_statement(scratch, "mds", manifest, budget, names, data, files, is_draw=draws is not None)
-    return data
+def _write_shares(export: ExportedFiles) -> None:
+    for path, phase in export.phase_files("streams", ".json"):
+        streams = [
+            {"local": f"{export.location}/{source}", "proportion": samples / phase.samples}
+            for source, samples in sorted(phase.samples_of.items())
+        ]
+        path.write_text(json.dumps(streams, indent=1) + "\n")
 
 
-def _write_source(source: SourceData, folder: Path) -> list[str]:
+def _write_source(source: SourceData, export: Path) -> list[str]:
     """Write the shards and the index of a source; return their names, relative to the export."""
+    folder = export / source.name
     folder.mkdir(parents=True)
     shards = []
     for number, samples in enumerate(_shards(source)):
@@ -132,3 +113,6 @@ def _form() -> dict[str, object]:
 def _shard_entry(name: str, size: int, samples: int) -> dict[str, Any]:
     raw = {"basename": name, "bytes": size, "hashes": {}}
     return {**_form(), "raw_data": raw, "zip_data": None, "samples": samples}
+
+
+MDS = TrainerFormat("mds", _write_source, _write_shares)

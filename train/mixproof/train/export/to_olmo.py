@@ -15,57 +15,22 @@ import csv
 import gzip
 import io
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from mixproof.ledger.manifest import Manifest
-from mixproof.ledger.store import Store
-from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
-from mixproof.train.request import Draw
+from mixproof.mixtures.arithmetic.budget import PhaseBudget
 
-from .mixture_data import DatasetFiles, SourceData, documents_of, sources_of, write_statement
-from .output_folder import output_folder
+from .export_mixture import ExportedFiles, TrainerFormat
+from .mixture_data import DatasetFiles, SourceData, documents_of
 
 
-def export_olmo(
-    manifest: Manifest,
-    store: Store,
-    names: tuple[str, str],
-    budget: RunBudget,
-    folder: Path,
-    location: str,
-    draws: Mapping[str, Draw] | None = None,
-) -> list[SourceData]:
-    """Write a mixture; return its sources.
-
-    Args:
-        manifest: of the build in `store`.
-        store: where the datasets are.
-        names: mixture and proxy.
-        budget: of the run, for shares.
-        folder: to write; must not exist, or be empty.
-        location: path or URL under which the other trainer will find the folder.
-        draws: what the runs of the proxy read; None: all training documents.
-
-    Raises:
-        RequestError: when the folder is taken.
-        DamagedFileError: when a file of the store is missing or damaged.
-    """
-    data = sources_of(manifest, store, budget, draws)
-    with output_folder(folder) as scratch:
-        files = {}
-        for source in data:
-            files[source.name] = [f"{source.name}/part-{number:05d}.npy" for number in range(len(source.parts))]
-            for part, name in zip(source.parts, files[source.name], strict=True):
-                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                _write_part(part, scratch / name)
-        for number, phase in enumerate(budget.phases):
-            name = f"source-mixture-phase-{number + 1}.yaml" if len(budget.phases) > 1 else "source-mixture.yaml"
-            (scratch / name).write_text(_source_mixture(phase, budget, data, files, location))
-        write_statement(scratch, "olmo", manifest, budget, names, data, files, is_draw=draws is not None)
-    return data
+def _write_source(source: SourceData, folder: Path) -> list[str]:
+    files = [f"{source.name}/part-{number:05d}.npy" for number in range(len(source.parts))]
+    for part, name in zip(source.parts, files, strict=True):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        _write_part(part, folder / name)
+    return files
 
 
 def _write_part(part: DatasetFiles, path: Path) -> None:
@@ -87,17 +52,20 @@ def _write_part(part: DatasetFiles, path: Path) -> None:
             first = int(ends[-1])
 
 
-def _source_mixture(
-    phase: PhaseBudget, budget: RunBudget, data: list[SourceData], files: Mapping[str, list[str]], location: str
-) -> str:
-    """The YAML of one phase; JSON strings are YAML's, so names with any sign are quoted right."""
+def _write_shares(export: ExportedFiles) -> None:
+    for path, phase in export.phase_files("source-mixture", ".yaml"):
+        path.write_text(_source_mixture(phase, export))
+
+
+def _source_mixture(phase: PhaseBudget, export: ExportedFiles) -> str:
+    """The YAML of one phase; names in single quotes may have any sign."""
     lines = ["sources:"]
-    for source in data:
+    for source in export.sources:
         samples = phase.samples_of.get(source.name, 0)
         if not samples:
             continue
-        passes = max(1, math.ceil(samples * budget.sequence_length / source.tokens))
-        paths = "\n".join(f"      - {_quoted(f'{location}/{name}')}" for name in files[source.name])
+        passes = max(1, math.ceil(samples * export.budget.sequence_length / source.tokens))
+        paths = "\n".join(f"      - {_quoted(f'{export.location}/{name}')}" for name in export.files[source.name])
         lines += [
             f"  - source_name: {_quoted(source.name)}",
             f"    target_ratio: {samples / phase.samples!r}",
@@ -109,3 +77,6 @@ def _source_mixture(
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+OLMO = TrainerFormat("olmo", _write_source, _write_shares)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixproof.pipeline.inputs.files import InputFile
+from mixproof.pipeline.inputs.files import InputFile, index_name
 
 from .dataset.foreign_index import header_itemsize
 
@@ -68,8 +68,8 @@ def estimate(files: Sequence[InputFile]) -> Estimate:
 def _count(files: Sequence[InputFile]) -> Estimate:
     """Exact count for tokenized datasets: size of the `.bin` files divided by the bytes per id."""
     index_of = {file.name: file.url for file in files}
-    bins = [file for file in files if file.name.endswith(".bin")]
-    tokens = sum(file.bytes // header_itemsize(index_of[f"{file.name.removesuffix('.bin')}.idx"]) for file in bins)
+    indexed = {file: index for file in files if (index := index_name(file.name)) is not None}
+    tokens = sum(file.bytes // header_itemsize(index_of[index], file.bytes) for file, index in indexed.items())
     size = sum(file.bytes for file in files)
     return Estimate(len(files), size, tokens=tokens, tokens_at_most=tokens, text_bytes_plausible=None)
 

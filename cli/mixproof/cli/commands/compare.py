@@ -218,8 +218,8 @@ def _margins(row: Row) -> tuple[str, str]:
 
 def _delivered_table(group: Group) -> Table:
     """A line per mixture and proxy, with a line per source below it."""
-    columns = ("mixture × proxy", "declared", "planned tokens", "delivered tokens", "epochs")
-    rows = []
+    columns: tuple[str, ...] = ("mixture × proxy", "declared", "planned tokens", "delivered tokens", "epochs")
+    rows: list[tuple[str, ...]] = []
     for ranking in group.rankings.values():
         for row in ranking.rows:
             planned = sum(source["planned"] for source in row.delivered.values())
@@ -228,5 +228,11 @@ def _delivered_table(group: Group) -> Table:
             for name, source in row.delivered.items():
                 delivered = source[delivered_key(source)]
                 numbers = (percent(source["declared"]), count(source["planned"]), count(delivered))
-                rows.append((f"  {name}", *numbers, f"{source['epochs']:.3f}"))
-    return table("Declared, planned, delivered", columns, rows)
+                weight = (
+                    (f"{source['loss_weight']:g}", percent(source["loss_share"])) if "loss_weight" in source else ()
+                )
+                rows.append((f"  {name}", *numbers, f"{source['epochs']:.3f}", *weight))
+    if any(len(row) > len(columns) for row in rows):
+        columns = (*columns, "loss weight", "share of the loss")
+    filled = [(*row, *[""] * (len(columns) - len(row))) for row in rows]
+    return table("Declared, planned, delivered", columns, filled)

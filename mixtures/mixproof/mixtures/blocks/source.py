@@ -54,7 +54,8 @@ class Source(SpecPart):
     files: tuple[str, ...] = ()
     """Paths, globs or fsspec URLs, in any order."""
     megatron: str | None = None
-    """Instead of `files`: prefix of an existing `.bin/.idx` pair, or a glob of prefixes."""
+    """Instead of `files`: prefix of an existing `.bin/.idx` pair, or a glob of prefixes. One that ends in `.ds` names
+    datatrove's token files, each with its `.ds.index`."""
     tokenizer_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of the tokenizer that produced the `megatron` tokens; a different `tokenizer` is an error."""
     format: Literal["jsonl", "parquet", "arrow", "text", "warc", "wet", "code"] | Conversations | None = None

@@ -41,6 +41,19 @@ class InputFile:
     """Time of the last change of the inode; 0 if the file is not local."""
 
 
+MEGATRON_ENDS = (".bin", ".idx")
+DATATROVE_ENDS = (".ds", ".ds.index")
+"""Endings of the ids and of the index of a tokenized dataset: Megatron's, and those of datatrove's tokenizer."""
+
+
+def index_name(ids_name: str) -> str | None:
+    """The name of the index that belongs to a file of ids; None for another file."""
+    for ids, index in (MEGATRON_ENDS, DATATROVE_ENDS):
+        if ids_name.endswith(ids):
+            return ids_name.removesuffix(ids) + index
+    return None
+
+
 def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
     """Find every source's files, sorted by name; relative patterns are relative to the folder `base`.
 
@@ -102,17 +115,18 @@ def _no_match(pattern: str, base: Path, where: str) -> RequestError:
 
 
 def _token_matches(prefix: str, base: Path, where: str) -> list[MatchedFile]:
-    """Both files of every pair that a prefix, or a glob of prefixes, matches."""
-    pattern = prefix.removesuffix(".bin").removesuffix(".idx")
-    found = {end: list(match_files(pattern + end, base, trees=False, where="")) for end in (".bin", ".idx")}
+    """Both files of every pair that a prefix, or a glob of prefixes, matches; datatrove's prefixes end in `.ds`."""
+    ids, index = DATATROVE_ENDS if prefix.endswith(DATATROVE_ENDS) else MEGATRON_ENDS
+    pattern = prefix.removesuffix(index).removesuffix(ids)
+    found = {end: list(match_files(pattern + end, base, trees=False, where="")) for end in (ids, index)}
     stems = {end: {match.url[: -len(end)] for match in matches} for end, matches in found.items()}
-    if not stems[".bin"] and not stems[".idx"]:
+    if not stems[ids] and not stems[index]:
         raise RequestError(
-            f"{where}: no files {pattern}.bin and {pattern}.idx (relative prefixes start at {base.resolve()})"
+            f"{where}: no files {pattern}{ids} and {pattern}{index} (relative prefixes start at {base.resolve()})"
             f"{unset_variables(pattern)}"
         )
-    for stem in sorted(stems[".bin"] ^ stems[".idx"]):
-        found_end, missing = (".bin", ".idx") if stem in stems[".bin"] else (".idx", ".bin")
+    for stem in sorted(stems[ids] ^ stems[index]):
+        found_end, missing = (ids, index) if stem in stems[ids] else (index, ids)
         raise RequestError(f"{where}: {stem}{found_end} exists but {stem}{missing} does not; a dataset needs both")
     return [match for matches in found.values() for match in matches]
 

@@ -30,7 +30,7 @@ from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import Call, run_missing
 from mixproof.pipeline.columns import column_of, numbers
-from mixproof.pipeline.inputs.files import InputFile
+from mixproof.pipeline.inputs.files import InputFile, index_name
 from mixproof.pipeline.read.identify import identify
 from mixproof.pipeline.read.inputs import write_inputs
 from mixproof.pipeline.readers.raw import open_input
@@ -104,8 +104,9 @@ def _check_tokenizer(spec: Spec, name: str, tokenizer: TokenizerRecord) -> None:
 def _pairs(name: str, files: Sequence[InputFile], sha256: Mapping[str, str]) -> Iterator[Pair]:
     index_of = {file.name: file for file in files}
     for file in files:
-        if file.name.endswith(".bin"):
-            idx = index_of[f"{file.name.removesuffix('.bin')}.idx"]
+        index = index_name(file.name)
+        if index is not None:
+            idx = index_of[index]
             yield Pair(name, file.name, file.url, file.bytes, idx.url, (sha256[file.url], sha256[idx.url]))
 
 

@@ -4,6 +4,10 @@ Megatron-LM opens a truncated `.bin` without an error and trusts the index, so e
 the sizes of both files, that sequences are contiguous from byte 0, and that every sequence is in a document. If a
 dataset is split into sentences, a document has several consecutive sequences; its length is their sum. Multimodal
 datasets, which have a mode per sequence, are refused.
+
+datatrove's tokenizer writes ids alone (`.ds`, uint16 or uint32 by the size of its vocabulary) and, beside them, the end
+of each document in tokens (`.ds.index`, u64 without a header; `datatrove/pipeline/tokens/tokenizer.py`). The width of
+an id follows from both sizes.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import DamagedFileError
+from mixproof.pipeline.inputs.files import DATATROVE_ENDS
 from mixproof.pipeline.readers.raw import open_input
 
 from .indexed import CODE_OF_DTYPE, HEADER, MAGIC, MAX_DOCUMENT_TOKENS, VERSION
@@ -42,6 +47,8 @@ def read_foreign_index(url: str, bin_url: str, bin_bytes: int) -> ForeignIndex:
         DamagedFileError: when it is truncated, has another format, or does not describe a `.bin` of this size.
     """
     data = _read(url)
+    if url.endswith(DATATROVE_ENDS[1]):
+        return _datatrove_index(url, data, bin_url, bin_bytes)
     start = len(MAGIC) + HEADER.size
     if len(data) < start or not data.startswith(MAGIC):
         raise DamagedFileError(url, "byte 0", f"not a Megatron index: it starts with {data[:9]!r}")
@@ -100,12 +107,41 @@ def _documents(url: str, boundaries: NDArray[np.int64], ends: NDArray[np.int64])
     return lengths
 
 
-def header_itemsize(url: str) -> int:
-    """Bytes per id according to the header of an `.idx`.
+def _datatrove_index(url: str, data: bytes, ds_url: str, ds_bytes: int) -> ForeignIndex:
+    if len(data) % 8:
+        raise DamagedFileError(url, f"byte {len(data)}", "truncated: the end of each document takes 8 bytes")
+    ends = np.frombuffer(data, "<u8").astype(np.int64)
+    lengths: NDArray[np.int64] = np.diff(ends, prepend=0)
+    if len(lengths) and not 0 <= int(lengths.min()) <= int(lengths.max()) <= MAX_DOCUMENT_TOKENS:
+        raise DamagedFileError(
+            url, f"document {int(lengths.argmin())}", "ends do not ascend, or a document is too long"
+        )
+    return ForeignIndex(_datatrove_dtype(url, ends, ds_url, ds_bytes), lengths, hashlib.sha256(data).hexdigest())
+
+
+def _datatrove_dtype(
+    url: str, ends: NDArray[np.int64], ds_url: str, ds_bytes: int
+) -> np.dtype[np.uint16] | np.dtype[np.int32]:
+    tokens = int(ends[-1]) if len(ends) else 0
+    dtypes: dict[int, np.dtype[np.uint16] | np.dtype[np.int32]] = {
+        2 * tokens: np.dtype(np.uint16),
+        4 * tokens: np.dtype(np.int32),
+    }
+    if ds_bytes not in dtypes:
+        reason = f"{url} states {tokens} tokens, which take {2 * tokens} or {4 * tokens} bytes; copy both files again"
+        raise DamagedFileError(ds_url, f"byte {ds_bytes}", reason)
+    return dtypes[ds_bytes]
+
+
+def header_itemsize(url: str, ids_bytes: int) -> int:
+    """Bytes per id according to an index and the size of its file of ids.
 
     Raises:
         DamagedFileError: when it is not an index of token ids.
     """
+    if url.endswith(DATATROVE_ENDS[1]):
+        ends = np.frombuffer(_read(url), "<u8").astype(np.int64)
+        return _datatrove_dtype(url, ends, url.removesuffix(".index"), ids_bytes).itemsize
     data = _read(url, len(MAGIC) + HEADER.size)
     try:
         return _header(url, data)[0].itemsize

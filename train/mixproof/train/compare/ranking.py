@@ -145,6 +145,7 @@ def _row(
 ) -> Row:
     heldout = _mean_scores(runs)
     tokens = {name: runs[0].heldout[name].tokens for name in heldout}
+    shares = runs[0].loss_shares()
     delivered = {
         name: {
             "tokens": part.tokens,
@@ -152,6 +153,7 @@ def _row(
             "declared": part.declared,
             "planned": part.planned,
             **({} if part.supervised_tokens is None else {"supervised_tokens": part.supervised_tokens}),
+            **({"loss_weight": shares[name].weight, "loss_share": shares[name].delivered} if shares else {}),
         }
         for name, part in sorted(runs[0].delivered.items())
     }

@@ -245,7 +245,7 @@ def _source(form: str, spec: str, name: str, store: str, output: Path) -> _Writt
 
 
 def _draws(request: Request, manifest: Manifest, mixture: str, proxy: str) -> Mapping[str, Draw]:
-    """What the runs of a mixture on a proxy read, by source; draws that the store does not have are made."""
+    """What the runs of a mixture on a proxy read, by source; they must have been drawn."""
     runs = plan_requests(request.spec, manifest, request.store, None)
     return next(run.draws for run in runs if (run.mixture, run.proxy) == (mixture, proxy))
 

@@ -299,7 +299,8 @@ end-of-document id is {manifest.tokenizer.eod_id}; Megatron-LM takes it from the
   depends on the budget, and a repeated text can come up before all others have been read once. mixproof reads a
   source epoch by epoch, in an order that depends on the seed alone.
 - **Which text.** {_which_text(is_draw=is_draw)}
-{_weights_note(spec)}- **Parts.** A source with several parts becomes several datasets, each cut into windows and shuffled separately.
+{_weights_note(spec)}- **Parts.** A source with several parts becomes several datasets, each cut into windows and
+  shuffled separately.
 - **Validation** in Megatron-LM is the loss on windows of the held-out parts, not bits per byte of whole texts.
 """
 

@@ -15,6 +15,7 @@ from mixproof.pipeline.steps.registry import KINDS
 
 MIXTURES = Path(__file__).parents[2] / "mixtures"
 SHIPPED = sorted(MIXTURES.glob("*.yaml"))
+EXAMPLES = sorted((MIXTURES.parent / "examples").glob("*/*.yaml"))
 WEB = 'guide: {files: "corpus/guide.jsonl"'
 
 
@@ -37,6 +38,13 @@ def test_shipped_specs_name_the_schema_beside_them_and_follow_it(
     assert text.splitlines()[0] == f"# yaml-language-server: $schema={SCHEMA_FILE}"
     validator.validate(read(text))
     assert (MIXTURES / SCHEMA_FILE).read_bytes() == schema_bytes(), "`make docs` writes it"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_examples_name_the_schema_and_follow_it(path: Path, validator: jsonschema.Draft202012Validator) -> None:
+    text = path.read_text()
+    assert text.splitlines()[0] == f"# yaml-language-server: $schema=../../mixtures/{SCHEMA_FILE}"
+    validator.validate(read(text))
 
 
 @pytest.mark.parametrize(

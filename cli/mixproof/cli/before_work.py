@@ -54,7 +54,7 @@ def open_for_work(path: Path, store: str, work: Work) -> Request:
     if work in WRITES:
         _say_new_store(request)
         _check_room(request, work)
-    if work in SCORES:
+    if work in SCORES or work == "plan":
         _check_external(request)
     return request
 

@@ -1,6 +1,6 @@
 """Whether a spec's tokenizer can be used, or trained on the sources' text; checked before any work.
 
-Training is tried on small amounts of text only, at most `TRIED_BYTES`, which takes 0.1 to 0.6 s: a large sample gives
+Training is tried on small amounts of text only, at most `TRIED_BYTES`, which takes 0.1 to 0.8 s: a large sample gives
 any usual vocabulary. The text tried is not the sample that the build will take, so a size is refused only if it fails
 with a margin: with a quarter more text than the sample will have, or for a vocabulary a quarter larger.
 """
@@ -23,7 +23,7 @@ from mixproof.pipeline.record import Raw
 from .tokenizer import check_given_tokenizer
 from .train_tokenizer import check_vocab_size, train_model
 
-TRIED_BYTES = 1_000_000
+TRIED_BYTES = 1_500_000
 SMALL_VOCABULARY = 2_000
 """Below this size, pieces may be too few for the characters of the text."""
 READ_FORMATS = frozenset({"jsonl", "parquet", "arrow", "text", "code"})

@@ -56,10 +56,17 @@ def test_kmeans_finds_groups_and_no_more_centroids_than_points_that_differ() -> 
 def test_near_clusters_are_merged_but_not_beyond_twice_the_mean_size() -> None:
     corners = [[UNIT, 0, 0], [4090, 220, 0], [4070, 460, 0], [0, UNIT, 0], [0, 0, UNIT]]
     centroids = np.array(corners, np.int16)
-    assert merge_clusters(centroids, np.array([10, 10, 10, 10, 10]), 3).tolist() == [0, 0, 0, 1, 2]
-    uneven = merge_clusters(centroids, np.array([60, 60, 10, 10, 10]), 3)
+    many = np.full(5, 1000)
+    assert merge_clusters(centroids, np.array([10, 10, 10, 10, 10]), many, 3).tolist() == [0, 0, 0, 1, 2]
+    uneven = merge_clusters(centroids, np.array([60, 60, 10, 10, 10]), many, 3)
     assert uneven[0] != uneven[1]  # together they would have 120 of 150, where the mean is 50
-    assert merge_clusters(centroids, np.array([1, 5, 3, 2, 4]), 9).tolist() == [4, 0, 2, 3, 1]
+    assert merge_clusters(centroids, np.array([1, 5, 3, 2, 4]), many, 9).tolist() == [4, 0, 2, 3, 1]
+
+
+def test_a_cluster_of_one_long_document_is_merged_first() -> None:
+    centroids = np.array([[UNIT, 0, 0], [4090, 220, 0], [0, UNIT, 0], [0, 2896, 2896]], np.int16)
+    sizes, documents = np.array([10, 10, 10, 90]), np.array([20, 20, 20, 1])
+    assert merge_clusters(centroids, sizes, documents, 3).tolist() == [1, 2, 0, 0]
 
 
 def test_a_cluster_is_named_by_the_words_that_tell_it_from_others() -> None:

@@ -136,7 +136,8 @@ def cluster_texts(
     points, sizes = points[used], sizes[used]
     fine = spherical_kmeans(points, weights_of(sizes), max(FINE, FINE_PER_CLUSTER * number))
     place = nearest(points.astype(np.float64), fine.astype(np.float64))
-    cluster_of = merge_clusters(fine, np.bincount(place, sizes, len(fine)).astype(np.int64), number)
+    fine_sizes, documents = np.bincount(place, sizes, len(fine)), np.bincount(place, minlength=len(fine))
+    cluster_of = merge_clusters(fine, fine_sizes.astype(np.int64), documents, number)
     own = cluster_of[place]
     shown = [texts[index][:chars] for index in used.tolist()]
     words = telling_words(shown, own.tolist(), int(cluster_of.max()) + 1)

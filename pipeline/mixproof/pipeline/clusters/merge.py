@@ -4,7 +4,8 @@ Fine clusters follow the density of documents, so neither their number nor their
 union costs least are merged until the requested number is left. The cost is the cosine distance of the centroids times
 the root of the harmonic mean of the sizes. Without sizes one cluster would swallow the others; with the mean itself, as
 in Ward's method, sizes would decide more than contents. Sizes are bytes of text, since a mixture counts tokens. A union
-larger than CAP times the mean size is made only if no other is left.
+larger than CAP times the mean size is made only if no other is left, and clusters of a few long documents, which could
+not supply a held-out set, are merged first.
 """
 
 from __future__ import annotations
@@ -18,14 +19,19 @@ CAP = 2
 _ONE = UNIT * UNIT
 _TOO_LARGE = 1e6
 """Added to the cost of a union above the cap; other costs are smaller, as sizes are shares of the mean."""
+LEAST = 1000
+"""A cluster has few documents if it has fewer than two, or than the mean divided by this."""
 
 
-def merge_clusters(centroids: NDArray[np.int16], sizes: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+def merge_clusters(
+    centroids: NDArray[np.int16], sizes: NDArray[np.int64], documents: NDArray[np.int64], number: int
+) -> NDArray[np.int64]:
     """Assign each fine cluster to one of `number` clusters.
 
     Args:
         centroids: int16 [fine, dimensions], of length UNIT.
         sizes: int64 [fine], bytes of each.
+        documents: int64 [fine], documents of each.
         number: of clusters; more than there are fine ones: each is a cluster.
 
     Returns:
@@ -33,28 +39,32 @@ def merge_clusters(centroids: NDArray[np.int16], sizes: NDArray[np.int64], numbe
     """
     owner = np.arange(len(centroids))
     vectors, weights = centroids.astype(np.float64), np.maximum(sizes.astype(np.float64), 1)
-    mean = weights.sum() / number
+    mean, counts = weights.sum() / number, documents.copy()
+    least = max(2, int(documents.sum()) // (LEAST * number))
     alive = list(range(len(centroids)))
     while len(alive) > number:
-        first, second = _cheapest(directions(vectors[alive] * 1.0), weights[alive], mean)
+        first, second = _cheapest(directions(vectors[alive]), weights[alive], mean, counts[alive] < least)
         keep, gone = alive[first], alive[second]
         total = weights[keep] + weights[gone]
         vectors[keep] = directions(
             np.rint((vectors[keep] * weights[keep] + vectors[gone] * weights[gone]) * (UNIT / total))[None]
         )[0]
-        weights[keep] = total
+        weights[keep], counts[keep] = total, counts[keep] + counts[gone]
         owner[owner == gone] = keep
         alive.remove(gone)
     order = sorted(alive, key=lambda each: (-weights[each], each))
     return np.array([order.index(each) for each in owner.tolist()], np.int64)
 
 
-def _cheapest(vectors: NDArray[np.float64], weights: NDArray[np.float64], mean: float) -> tuple[int, int]:
+def _cheapest(
+    vectors: NDArray[np.float64], weights: NDArray[np.float64], mean: float, is_few: NDArray[np.bool_]
+) -> tuple[int, int]:
     """The pair whose union costs least, the first of equal ones."""
     distance = 1 - (vectors @ vectors.T) / _ONE
     harmonic = np.outer(weights, weights) / np.add.outer(weights, weights) / mean
     cost = np.maximum(distance, 0) * np.sqrt(harmonic)
     cost = cost + _TOO_LARGE * (np.add.outer(weights, weights) > CAP * mean)
+    cost = cost - 2 * _TOO_LARGE * np.logical_or.outer(is_few, is_few)
     cost[np.tril_indices(len(weights))] = np.inf
     first, second = np.unravel_index(np.argmin(cost), cost.shape)
     return int(first), int(second)

@@ -158,3 +158,15 @@ def test_what_cannot_work_on_conversations_is_refused(
     (folder / "chat.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in chat))
     with pytest.raises(RequestError, match=message):
         run(SPEC.replace(old, new))
+
+
+def test_deduplication_on_prompts_keeps_the_first_answer_of_each(run: Callable[..., BuildResult], store: Store) -> None:
+    result = run(SPEC.replace("{exact: true}", "{exact: true, on: prompts}"))
+    rows = [row for side in ("train", "heldout") for row in _rows(result, store, "rated", side)]
+    assert sorted(row["record"] for row in rows) == [0, 2, 4, 6, 8, 10]
+    lost = {name: record.ledger[1].dropped for name, record in result.manifest.sources.items()}
+    assert {name: sum(count.documents for count in dropped.values()) for name, dropped in lost.items()} == {
+        "chat": 0,
+        "pairs": 0,
+        "rated": 6,
+    }

@@ -29,6 +29,7 @@ def find_problems(spec: Spec) -> list[Problem]:
         _choices,
         _dedup_groups,
         _conversations,
+        _dedup_on,
         _mixtures,
         _recipes,
         _architectures,
@@ -97,6 +98,12 @@ def _conversations(spec: Spec) -> Iterator[Problem]:
         if paragraphs is not None and (paragraphs.sources is None or name in paragraphs.sources):
             message = f"would cut lines out of the conversations of {name!r}; list the other sources in `sources`"
             yield Problem(("dedup", "paragraphs"), message)
+
+
+def _dedup_on(spec: Spec) -> Iterator[Problem]:
+    if spec.dedup is not None and spec.dedup.on == "prompts" and spec.dedup.fuzzy is not None:
+        message = "compares whole texts only; set `fuzzy: false`, or remove `on: prompts`"
+        yield Problem(("dedup", "fuzzy"), message)
 
 
 def _source_names(spec: Spec) -> Iterator[Problem]:

@@ -49,6 +49,8 @@ def _dedup(dedup: Dedup | None) -> dict[str, Any] | None:
     rules: dict[str, Any] = _plain(dedup)
     if dedup.paragraphs is None:
         del rules["paragraphs"]
+    if dedup.on == "conversations":
+        del rules["on"]
     return rules
 
 

@@ -56,7 +56,8 @@ def deduplicate(spec: Spec, sources: Mapping[str, SourceDocuments], store: Store
         bitmaps: list[Bitmap | None] = [None] * len(shards)
         lists: list[DuplicateList] = []
         if spec.dedup.exact:
-            found = deduplicate_exactly(shards, store, cluster)
+            by_prompt = [spec.dedup.on == "prompts" and sources[shard.source].kind is not None for shard in shards]
+            found = deduplicate_exactly(shards, store, cluster, by_prompt)
             bitmaps, lists = found.keep, lists + lists_of("exact", found)
             lost[EXACT] |= losses_by_source(found.losses, shards)  # no source is in two groups
         if spec.dedup.fuzzy is not None:

@@ -23,7 +23,7 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.by_hash import documents_between
-from mixproof.pipeline.read.shards import Shard
+from mixproof.pipeline.read.shards import HASHES, PROMPTS, Shard
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .lost_documents import GroupResult, ShardLoss
@@ -38,15 +38,25 @@ LOSER_DTYPE = np.dtype([("shard", "<i4"), ("keeper", "<i4"), ("bytes", "<i8"), (
 of its keeper in the keeper's shard."""
 
 
-def deduplicate_exactly(shards: Sequence[Shard], store: Store, cluster: Cluster) -> GroupResult:
-    """Deduplicate a group's shards, given in order of priority."""
+def deduplicate_exactly(
+    shards: Sequence[Shard], store: Store, cluster: Cluster, by_prompt: Sequence[bool] = ()
+) -> GroupResult:
+    """Deduplicate a group's shards, given in order of priority.
+
+    Args:
+        shards: of the group.
+        store: where outputs go.
+        cluster: runs the tasks.
+        by_prompt: whether the documents of each shard are conversations that are compared by their prompts.
+    """
     folders = [shard.folder for shard in shards]
+    config = {"by_prompt": list(by_prompt)} if any(by_prompt) else {}
     identity = [shard.documents_sha256 for shard in shards]
     ranges = range_count(sum(shard.documents for shard in shards))
-    numbers = {stage_key(STAGE, VERSION, {"range": [n, ranges]}, identity): n for n in range(ranges)}
+    numbers = {stage_key(STAGE, VERSION, {"range": [n, ranges], **config}, identity): n for n in range(ranges)}
 
     def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-        return [(store, key, folders, number, ranges) for key, number in missing.items()]
+        return [(store, key, folders, number, ranges, by_prompt) for key, number in missing.items()]
 
     receipts = run_missing(store, STAGE, numbers, calls, find_losers, cluster, "dedup")
     losses: list[ShardLoss] = []
@@ -69,34 +79,44 @@ def range_count(documents: int) -> int:
     return ranges
 
 
-def find_losers(store: Store, key: str, folders: Sequence[str], number: int, ranges: int) -> None:
+def find_losers(
+    store: Store, key: str, folders: Sequence[str], number: int, ranges: int, by_prompt: Sequence[bool] = ()
+) -> None:
     """Write the losers of hash range `number` over all shards, sorted by shard and row."""
     width = 2**64 // ranges
     low, high = number * width, (number + 1) * width
-    parts = [documents_between(store, folder, shard, low, high) for shard, folder in enumerate(folders)]
-    losers = losers_of(np.concatenate(parts))
+    prompts = np.array(by_prompt or [False] * len(folders), np.bool_)
+    parts = [
+        documents_between(store, folder, shard, low, high, PROMPTS if prompts[shard] else HASHES)
+        for shard, folder in enumerate(folders)
+    ]
+    losers = losers_of(np.concatenate(parts), prompts)
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(LOSERS).open("wb") as file:
             np.save(file, losers, allow_pickle=False)
         attempt.commit(facts={"lost": _sums(losers)})
 
 
-def losers_of(documents: NDArray[Any]) -> NDArray[Any]:
+def losers_of(documents: NDArray[Any], by_prompt: NDArray[np.bool_] | None = None) -> NDArray[Any]:
     """Return all but the first (by shard, row) of the documents with equal hash and length.
 
     Args:
         documents: HASHED_DTYPE [documents], in any order.
+        by_prompt: bool [shards], whether the hashes of a shard are those of prompts, so that lengths do not count.
 
     Returns:
         LOSER_DTYPE [losers], sorted by shard and row.
     """
-    keys = ("row", "shard", "bytes", "low", "high")
-    ordered = documents[np.lexsort(tuple(documents[name] for name in keys))]
+    sizes = documents["bytes"]
+    if by_prompt is not None:
+        sizes = np.where(by_prompt[documents["shard"]], 0, sizes)
+    order = np.lexsort((documents["row"], documents["shard"], sizes, documents["low"], documents["high"]))
+    ordered, sizes = documents[order], sizes[order]
     is_copy = np.zeros(len(ordered), dtype=np.bool_)
     is_copy[1:] = (
         (ordered["high"][1:] == ordered["high"][:-1])
         & (ordered["low"][1:] == ordered["low"][:-1])
-        & (ordered["bytes"][1:] == ordered["bytes"][:-1])
+        & (sizes[1:] == sizes[:-1])
     )
     keeper = np.maximum.accumulate(np.where(is_copy, 0, np.arange(len(ordered))))
     losers = np.empty(int(is_copy.sum()), dtype=LOSER_DTYPE)

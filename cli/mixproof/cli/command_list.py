@@ -15,6 +15,7 @@ COMMANDS = (
     "compare",
     "run",
     "search",
+    "ladder",
     "trace",
     "diff",
     "store",

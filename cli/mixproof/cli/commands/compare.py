@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mixproof.cli.compare_table import compare_table, refuse_with_table
 from mixproof.cli.external_tables import print_external
 from mixproof.cli.options import DEFAULT_STORE, STORE_VARIABLE, JsonOption, StoresOption, VerboseOption
 from mixproof.cli.output import count, emit_json, percent, stdout, table
@@ -33,7 +34,18 @@ from mixproof.train.record import RUN, RunRecord
 MOST_COLUMNS = 6
 """Sources or mixtures side by side in one table; a terminal is not wider."""
 SpecsArgument = Annotated[
-    list[Path], typer.Argument(metavar="SPEC...", help="One or more specs whose runs are compared.")
+    list[Path] | None, typer.Argument(metavar="[SPEC]...", help="One or more specs whose runs are compared.")
+]
+TableOption = Annotated[
+    Path | None,
+    typer.Option("--table", metavar="RUNS", help="Runs from elsewhere: mixture, parameters, tokens, seed, and scores."),
+]
+ObjectiveOption = Annotated[
+    list[str] | None,
+    typer.Option("--objective", metavar="SCORE", help="With --table: score to rank by; repeat for a mean."),
+]
+HigherOption = Annotated[
+    bool, typer.Option("--higher-is-better", help="With --table: rank by the highest score instead of the lowest.")
 ]
 AcrossOption = Annotated[
     str | None,
@@ -42,7 +54,10 @@ AcrossOption = Annotated[
 
 
 def compare(
-    specs: SpecsArgument,
+    specs: SpecsArgument = None,
+    runs_table: TableOption = None,
+    objective: ObjectiveOption = None,
+    higher_is_better: HigherOption = False,
     across: AcrossOption = None,
     store: StoresOption = None,
     html: HtmlOption = None,
@@ -50,8 +65,18 @@ def compare(
     verbose: VerboseOption = 0,
 ) -> None:
     """Rank the mixtures of SPEC among comparable runs; exit code 1 when no two mixtures are comparable."""
+    if bool(specs) == bool(runs_table):
+        raise RequestError(
+            "compare needs either a SPEC or --table; runs of a table are not audited and never ranked with audited ones"
+        )
+    if runs_table is not None:
+        refuse_with_table({"--across": across, "--html": html, "--store": store})
+        compare_table(runs_table, objective or [], higher_is_better, as_json)
+        return
+    if objective or higher_is_better:
+        raise RequestError("--objective and --higher-is-better need --table; a SPEC names its own objective")
     check_html(html)
-    requests = open_requests(specs, store or [os.environ.get(STORE_VARIABLE, DEFAULT_STORE)])
+    requests = open_requests(specs or [], store or [os.environ.get(STORE_VARIABLE, DEFAULT_STORE)])
     runs = [runs_of(request) for request in requests]
     comparison = compare_requests(requests, runs, across)
     if html is not None:

@@ -1,0 +1,64 @@
+"""`mixproof compare --table`: rank the mixtures of runs from elsewhere, size by size, and state what is not checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import typer
+from rich.markup import escape
+
+from mixproof.ledger.errors import RequestError
+from mixproof.train.compare.reported_comparison import ReportedComparison, compare_reported
+from mixproof.train.reported.runs_table import UNCHECKED, read_runs_table
+
+from .output import emit_json, stdout, table
+
+
+def refuse_with_table(given: Mapping[str, object]) -> None:
+    """Refuse options that concern audited runs.
+
+    Raises:
+        RequestError: naming the first such option that was given.
+    """
+    for name, value in given.items():
+        if value:
+            raise RequestError(f"{name} needs a SPEC; a table of runs has no store and no audit")
+
+
+def compare_table(path: Path, objective: Sequence[str], higher_is_better: bool, as_json: bool) -> None:
+    """Rank the runs of a table; exit code 1 when no two mixtures are comparable."""
+    comparison = compare_reported(read_runs_table(path), objective, higher_is_better)
+    if as_json:
+        emit_json(comparison.to_json())
+    else:
+        _print(comparison)
+    if not comparison.comparable:
+        raise typer.Exit(1)
+
+
+def _print(comparison: ReportedComparison) -> None:
+    for ranking in comparison.rankings:
+        rows = [
+            (row.mixture, f"{row.mean:.4f}", "unknown" if row.half_width is None else f"{row.half_width:.4f}")
+            for row in ranking.rows
+        ]
+        title = f"{ranking.size[0]:,} parameters, {ranking.size[1]:,} tokens: {comparison.objective}, best first"
+        stdout.print(table(title, ("mixture", "objective", "± seeds"), rows))
+    for pair in comparison.agreement:
+        interval = "" if pair.interval is None else f" ({pair.interval[0]:.2f} to {pair.interval[1]:.2f} at 95%)"
+        stdout.print(
+            f"rank agreement of {pair.first[0]:,} and {pair.second[0]:,} parameters over {pair.mixtures} mixtures: "
+            f"Spearman {pair.spearman:.2f}{interval}, Kendall {pair.kendall:.2f}"
+        )
+    for reason in comparison.reasons:
+        stdout.print(f"[yellow]left out:[/] {escape(reason)}", soft_wrap=True)
+    stdout.print(f"[bold]{escape(comparison.verdict)}[/]", soft_wrap=True)
+    print_unchecked(comparison.table.path, len(comparison.table.runs))
+
+
+def print_unchecked(path: Path, runs: int) -> None:
+    """State what is not checked about a table of runs."""
+    stdout.print(f"{escape(str(path))}: {runs:,} runs from elsewhere, not audited. Not checked:", soft_wrap=True)
+    for sentence in UNCHECKED:
+        stdout.print(f"  - {sentence}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Ladders: scores of a large run, predicted from runs of several sizes and token budgets."""

@@ -1,0 +1,162 @@
+"""A table of runs from elsewhere: CSV or Parquet, one row per run.
+
+Columns: `mixture`, `parameters`, `tokens` and `seed`, and one per score. `parameters` and `tokens` are numbers or
+quantities such as `190M` and `3.9T`; `seed` and `mixture` are names. `unique_tokens` (optional) states how many of the
+tokens are different. A score may be empty where a run lacks it. Nothing is dropped silently: a missing column, a cell
+that is not a finite number and a run that occurs twice are errors that name file and row.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.values.quantities import parse_tokens
+
+MIXTURE, PARAMETERS, TOKENS, SEED, UNIQUE = "mixture", "parameters", "tokens", "seed", "unique_tokens"
+REQUIRED = (MIXTURE, PARAMETERS, TOKENS, SEED)
+UNCHECKED = (
+    "that each run saw the tokens and the mixture that the table states",
+    "that all runs had the same tokenizer, sequence length, recipe and code, except for what the columns state",
+    "that scores were measured on the same held-out texts, and that these were not trained on",
+    "that no run is missing, for example one that failed or scored badly",
+)
+"""What an audit proves about runs of a store, and nothing proves about a table."""
+
+
+@dataclass(frozen=True)
+class ReportedRun:
+    """One row."""
+
+    mixture: str
+    parameters: int
+    tokens: int
+    seed: str
+    unique_tokens: int
+    """As many as `tokens` if the table does not state it."""
+    scores: Mapping[str, float]
+    """The scores that this run has."""
+
+
+@dataclass(frozen=True)
+class ReportedRuns:
+    """All rows of a table."""
+
+    path: Path
+    scores: tuple[str, ...]
+    """Names of the score columns."""
+    runs: tuple[ReportedRun, ...]
+
+    @property
+    def mixtures(self) -> tuple[str, ...]:
+        """Names of the mixtures, in the order of the table."""
+        return tuple(dict.fromkeys(run.mixture for run in self.runs))
+
+    def to_json(self) -> dict[str, object]:
+        """What a command states about the table."""
+        return {"path": str(self.path), "runs": len(self.runs), "audited": False, "unchecked": list(UNCHECKED)}
+
+
+def read_runs_table(path: Path) -> ReportedRuns:
+    """Read a table of runs.
+
+    Raises:
+        RequestError: naming file, row and column of the error.
+    """
+    header, rows = _read_parquet(path) if path.suffix in (".parquet", ".pq") else _read_csv(path)
+    _check_header(path, header)
+    scores = tuple(name for name in header if name not in (*REQUIRED, UNIQUE))
+    if not rows:
+        raise RequestError(f"{path}: has no rows below the header")
+    runs, row_of = [], dict[tuple[str, int, int, str], str]()
+    for where, cells in rows:
+        run = _run(where, cells, scores)
+        key = (run.mixture, run.parameters, run.tokens, run.seed)
+        if key in row_of:
+            raise RequestError(f"{where}: the run {' × '.join(map(str, key))} is also in {row_of[key]}; remove one")
+        row_of[key] = where
+        runs.append(run)
+    return ReportedRuns(path, scores, tuple(runs))
+
+
+def _run(where: str, cells: Mapping[str, str], scores: Sequence[str]) -> ReportedRun:
+    parameters, tokens = (_count(where, name, cells[name]) for name in (PARAMETERS, TOKENS))
+    unique = _count(where, UNIQUE, cells[UNIQUE]) if cells.get(UNIQUE) else tokens
+    if unique > tokens:
+        raise RequestError(f"{where}: {UNIQUE} {unique:,} is more than {TOKENS} {tokens:,}")
+    for name in (MIXTURE, SEED):
+        if not cells[name]:
+            raise RequestError(f"{where}: {name} is empty; give every run one")
+    measured = {name: _score(where, name, cells[name]) for name in scores if cells[name]}
+    return ReportedRun(cells[MIXTURE], parameters, tokens, cells[SEED], unique, measured)
+
+
+def _count(where: str, name: str, cell: str) -> int:
+    try:
+        number = float(cell)
+        if number > 0 and number.is_integer():
+            return int(number)
+    except ValueError:
+        pass
+    try:
+        return parse_tokens(cell)
+    except ValueError:
+        raise RequestError(f"{where}: {name}: {cell!r} is not a positive whole number or one such as 190M") from None
+
+
+def _score(where: str, name: str, cell: str) -> float:
+    try:
+        number = float(cell)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise RequestError(f"{where}: {name}: {cell!r} is not a finite number; leave the cell empty if it is unknown")
+    return number
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    for number, name in enumerate(header):
+        if not name:
+            raise RequestError(f"{path}: column {number + 1} has no name; name or remove it")
+        if name in header[:number]:
+            raise RequestError(f"{path}: the column {name!r} occurs twice; rename or remove one")
+    for name in REQUIRED:
+        if name not in header:
+            raise RequestError(f"{path}: there is no column {name!r}; a table of runs needs {', '.join(REQUIRED)}")
+    if set(header) <= {*REQUIRED, UNIQUE}:
+        raise RequestError(f"{path}: there is no score; add one column per score")
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{path}: cannot be read as CSV: {error}") from None
+    for line, row in rows:
+        if len(row) != len(header):
+            raise RequestError(f"{path}:{line}: has {len(row)} cells, but the header has {len(header)} columns")
+    return header, [
+        (f"{path}:{line}", {name: cell.strip() for name, cell in zip(header, row, strict=True)}) for line, row in rows
+    ]
+
+
+def _read_parquet(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
+    try:
+        read = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise RequestError(f"{path}: cannot be read as Parquet: {error}") from None
+    rows = [
+        (f"{path}, row {number}", {name: "" if cell is None else str(cell) for name, cell in row.items()})
+        for number, row in enumerate(read.to_pylist(), start=1)
+    ]
+    return [str(name) for name in read.column_names], rows

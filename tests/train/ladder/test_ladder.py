@@ -18,7 +18,7 @@ TARGET = Target(7_000_000_000, 1_000_000_000_000)
 
 def loss_of(parameters: float, tokens: float) -> float:
     """The constants of Hoffmann et al. (2022)."""
-    return 1.69 + 406.4 / parameters**0.34 + 410.7 / tokens**0.28
+    return float(1.69 + 406.4 / parameters**0.34 + 410.7 / tokens**0.28)
 
 
 def accuracy_of(loss: float) -> float:

@@ -128,7 +128,10 @@ def _rejected(row: Row, steps: Mapping[str, Step]) -> Sample:
     return Sample(_where(row), _excerpt(row["detail"]))
 
 
-def _dropped(row: Row, steps: Mapping[str, Step]) -> Sample:
+def _dropped(row: Row, steps: Mapping[str, Step]) -> Sample | None:
+    """A document that a step dropped; None if its text was not kept."""
+    if row.get("text") is None:
+        return None
     step = steps.get(row["step"])
     value = measured_value(step, row["reason"], row["text"]) if step else None
     return Sample(_where(row), _excerpt(row["text"]), None if value is None else _shown(value))

@@ -19,6 +19,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.dedup import Dedup
 from mixproof.mixtures.blocks.heldout import Decontaminate, HeldoutCreate, HeldoutSpec
 from mixproof.mixtures.blocks.source import OnBadRecord, Source
+from mixproof.mixtures.blocks.train import Train
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
@@ -55,6 +56,7 @@ def make_spec() -> MakeSpec:
             "mixtures": {},
             "target": None,
             "objective": None,
+            "train": Train.model_construct(),
         }
         return Spec.model_construct(**parts)
 

@@ -9,11 +9,12 @@ torch would load unsafely; here only a fixed list of classes is allowed.
 
 from __future__ import annotations
 
+import enum
 import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zipfile import BadZipFile
 
 import torch
@@ -30,7 +31,7 @@ KNOWN_PACKAGES = (
 )
 """Packages whose classes occur in Megatron-LM's arguments, optimizer and random states; all become inert."""
 KNOWN_NAMES = frozenset({"builtins.getattr", "__builtin__.getattr"})
-"""How Python 3.11 pickles enum members; inert as well."""
+"""How Python 3.11 pickles enum members; inert in `.pt` files, and only members of enums in an index."""
 INDEX_MODULES = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
 INDEX_NAMES = frozenset({("torch", "Size"), ("torch.serialization", "_get_layout")})
 BROKEN = (RuntimeError, EOFError, ValueError, KeyError, IndexError, BadZipFile, UnicodeDecodeError, pickle.PickleError)
@@ -107,12 +108,23 @@ class _IndexUnpickler(pickle.Unpickler):
     """Unpickles the index of a torch_dist checkpoint and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401  a class
+        if f"{module}.{name}" in KNOWN_NAMES:
+            return _enum_member
         is_type = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
         if is_type or module in INDEX_MODULES or (module, name) in INDEX_NAMES:
             return super().find_class(module, name)
         raise RequestError(
             f"the index .metadata references {module}.{name}, which no index needs; nothing in it was run"
         )
+
+
+def _enum_member(owner: object, name: object) -> enum.Enum:
+    """Stand in for `getattr`, by which Python 3.11.0 to 3.11.3 pickle members of enums, and give nothing else."""
+    if isinstance(owner, enum.EnumMeta) and isinstance(name, str) and name in owner.__members__:
+        return cast(enum.Enum, owner.__members__[name])
+    raise RequestError(
+        f"the index .metadata takes {name!r} from {owner!r}, which no index needs; nothing in it was run"
+    )
 
 
 class _Reader(FileSystemReader):

@@ -56,7 +56,7 @@ def make_spec() -> MakeSpec:
             "mixtures": {},
             "target": None,
             "objective": None,
-            "train": Train.model_construct(),
+            "train": Train.model_construct(proxies={}),
         }
         return Spec.model_construct(**parts)
 

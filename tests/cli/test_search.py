@@ -119,6 +119,7 @@ schema: 1
 name: one
 sources:
   code: {files: "corpus/code/**/*.py", format: code}
+heldout: {create: {tokens: 4K, min_documents: 3}}
 tokenizer: {train: {vocab_size: 1200, bytes: 2MB}}
 mixtures:
   only: {code: 100%}

@@ -88,7 +88,7 @@ def edited_columns(data: bytes) -> Iterator[Edit]:
     """A Parquet file with another value in the first, then in the last row of each column, and without each column."""
     file = pq.read_metadata(io.BytesIO(data))
     for name in pq.read_schema(io.BytesIO(data)).names:
-        for row in sorted({0, file.num_rows - 1} - {-1}):
+        for row in sorted({0, file.num_rows - 1}) if file.num_rows else ():
             yield partial(_with_cell, data, name, row)
         yield partial(_without_column, data, name)
 

@@ -77,7 +77,7 @@ def test_a_sources_steps_make_that_source_again_and_of_its_tokens_the_shards_tha
     assert tasks.pop("read") == 1, "the three small files of manual share a task"
     # the last file of manual lost its short text; the other texts of manual are new files with the same content
     assert tasks.pop("encode") <= 2, "the shard that changed, and the held-out set where that text was in it"
-    assert set(tasks) <= {"dedup", "manual: by hash", "held-out texts", "assemble"}
+    assert set(tasks) <= {"dedup", "manual: by hash", "held-out texts", "assemble", "removed documents"}
 
 
 def test_a_new_file_is_read_and_encoded_and_nothing_else_is(rebuild: Rebuild, tmp_path: Path) -> None:

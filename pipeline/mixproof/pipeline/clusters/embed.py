@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from .token_table import TableFiles, load_table
 
@@ -74,6 +73,8 @@ def embed(texts: Sequence[str], files: TableFiles, chars: int) -> NDArray[np.int
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
     ids = np.concatenate([np.zeros(0, np.int64), *(np.asarray(row, np.int64) for row in rows)])
     ends = np.concatenate([[0], np.cumsum(lengths)])
+    from scipy.sparse import csr_array  # here, because the import takes 0.3 s and most builds need no embeddings
+
     counts = csr_array((np.ones(len(ids), np.float32), ids, ends), shape=(len(rows), len(table)))
     contents = directions(np.asarray(counts @ table, np.float64))
     form = np.rint(kinds_of_bytes(texts) * FORM_WEIGHT) * (lengths > 0)[:, None]

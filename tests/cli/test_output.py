@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 
-from mixproof.cli.output import emit_json
+from mixproof.cli.output import emit_json, table
 from mixproof.cli.progress.show import stage_progress
 from mixproof.pipeline.cluster.task_progress import TaskProgress
 
@@ -19,3 +20,15 @@ def test_what_libraries_print_while_stages_run_is_no_result(capfd: pytest.Captur
     shown = capfd.readouterr()
     assert json.loads(shown.out) == {"build": "16162dde"}
     assert shown.err == "(raylet) Raylet is terminated.\n"
+
+
+@pytest.mark.parametrize("width", [75, 76, 80, 82, 90])
+def test_no_number_of_a_table_is_cut_at_any_width_that_has_room_for_it(width: int) -> None:
+    columns = ("source", "records", "rejected", "decontaminated", "held out", "kept", "train tokens", "held-out tokens")
+    account = table("Account", columns, [("chat", "1,500", "0", "0", "30", "1,470", "313,147", "6,400")])
+    console = Console(width=width)
+    with console.capture() as shown:
+        console.print(account)
+    lines = shown.get().splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[-2].split() == ["chat", "1,500", "0", "0", "30", "1,470", "313,147", "6,400"]

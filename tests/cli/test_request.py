@@ -1,4 +1,4 @@
-"""Opening a request: refused where its store would be lost."""
+"""Opening a request: its store, and the checkpoint that it starts from."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mixproof.cli.request import check_job_store
+from conftest import SPEC, Experiment, write_experiment
+from mixproof.cli.request import check_job_store, open_request
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
 
@@ -23,3 +24,12 @@ def test_a_store_in_the_folder_of_a_ray_job_is_refused_and_other_stores_are_not(
         check_job_store(Store(".mixproof"))
     for kept in (tmp_path / "store", "s3://bucket/store"):
         check_job_store(Store(kept))
+
+
+def test_init_from_takes_the_start_of_the_key_of_a_run_in_the_store(experiment: Experiment, tmp_path: Path) -> None:
+    key = Store(experiment.store).keys("train")[0]
+    started = SPEC.replace("length: 64", f'length: 64\n  init_from: "{key[:10]}"')
+    spec = write_experiment(tmp_path / "started", started)
+    assert open_request(spec, str(experiment.store)).loaded.spec.train.init_from is not None
+    with pytest.raises(RequestError, match=r"train\.init_from: .* no run in .* has a key that starts with"):
+        open_request(spec, str(tmp_path / "other"))

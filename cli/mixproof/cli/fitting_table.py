@@ -23,7 +23,7 @@ class FittingTable(Table):
         width = options.max_width
         names, numbers = self.columns[: self.text_columns], self.columns[self.text_columns :]
         if self.minimum_width(console, options) <= width or len(numbers) < 2:
-            yield from super().__rich_console__(console, options)
+            yield from Table.__rich_console__(self._shrunk(console, options), console, options)
             return
         title, left = self.title, list(numbers)
         while left:
@@ -32,12 +32,27 @@ class FittingTable(Table):
                 count -= 1
             piece = self._with([*names, *left[:count]])
             piece.title, title = title, None
-            yield from Table.__rich_console__(piece, console, options)
+            yield from Table.__rich_console__(piece._shrunk(console, options), console, options)
             left = left[count:]
 
     def minimum_width(self, console: Console, options: ConsoleOptions) -> int:
         """Width below which names or numbers would be cut."""
         return self.__rich_measure__(console, options.update(max_width=ANY_WIDTH)).minimum
+
+    def _shrunk(self, console: Console, options: ConsoleOptions) -> FittingTable:
+        """The table with its widest columns narrowed until it fits, none below its minimum width.
+
+        Rich narrows columns below their minimum, widens them again, and cuts what is then too wide.
+        """
+        least = [column.min_width or 0 for column in self.columns]
+        widths = [column.max_width or 0 for column in self.columns]
+        padding = self.minimum_width(console, options) - sum(least)
+        if sum(widths) + padding <= options.max_width:
+            return self
+        while sum(widths) + padding > options.max_width and widths != least:
+            widest = max((index for index, width in enumerate(widths) if width > least[index]), key=widths.__getitem__)
+            widths[widest] -= 1
+        return self._with([replace(column, width=width) for column, width in zip(self.columns, widths, strict=True)])
 
     def _with(self, columns: Sequence[Column]) -> FittingTable:
         """A table of some of the columns, with the same rows."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
@@ -73,11 +74,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
     )
     built.text_columns = text_columns
     for index, column in enumerate(columns):
-        words = column.split() + [row[index] for row in cells if index < len(row)]
-        longest = max((len(word) for word in words), default=1)
+        values = [row[index] for row in cells if index < len(row)]
+        longest = max((cell_len(word) for word in [*column.split(), *values]), default=1)
         is_name = index < text_columns
-        min_width = min(longest, MIN_NAME_CHARS) if is_name else longest
-        built.add_column(column, justify="left" if is_name else "right", overflow="fold", min_width=min_width)
+        built.add_column(
+            column,
+            justify="left" if is_name else "right",
+            overflow="fold",
+            min_width=min(longest, MIN_NAME_CHARS) if is_name else longest,
+            max_width=max(longest, cell_len(column)),
+        )
     for row in cells:
         built.add_row(*row)
     return built

@@ -28,6 +28,7 @@ from mixproof.pipeline.read.documents import check_sources
 from mixproof.pipeline.read.values import files_of_parts
 from mixproof.tokenize.estimate import Estimate, estimate
 from mixproof.tokenize.pointer import find_build
+from mixproof.train.launch.initial_run import initial_run_key
 
 JOB_FOLDERS = "working_dir_files"
 """Folder of Ray's session in which it unpacks the working directories of jobs."""
@@ -95,16 +96,24 @@ def open_loaded(loaded: LoadedSpec, store: str) -> Request:
     """
     spec = loaded.spec
     check_sources(spec)
-    initial = spec.train.init_from
-    if initial is not None and not Path(initial.checkpoint).exists():
-        raise RequestError(f"{spec.where('train', 'init_from')}: {initial.checkpoint}: no such checkpoint")
     files = find_files(spec, loaded.base)
     opened = Store(store)
     check_job_store(opened)
     opened.check()
+    _check_initial(spec, opened)
     loaded = _with_parts(loaded, opened)
     files = files_of_parts(loaded.spec, files)
     return Request(loaded, opened, {name: _estimate(loaded.spec, name, found) for name, found in files.items()})
+
+
+def _check_initial(spec: Spec, store: Store) -> None:
+    """Refuse an initial checkpoint that does not exist, before anything is built."""
+    if spec.train.init_from is None:
+        return
+    try:
+        initial_run_key(store, spec.train.init_from.checkpoint)
+    except RequestError as error:
+        raise RequestError(f"{spec.where('train', 'init_from')}: {error}") from None
 
 
 def check_job_store(store: Store) -> None:

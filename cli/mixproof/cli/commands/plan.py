@@ -258,6 +258,10 @@ def print_plan(planned: Planned, prices: Prices = FREE) -> None:
     _print_work(planned, prices)
 
 
+def _runs(number: int) -> str:
+    return "1 run" if number == 1 else f"{count(number)} runs"
+
+
 def _runs_table(planned: Planned) -> Table:
     """A line per mixture and proxy, with a line per source below it."""
     spec = planned.request.spec
@@ -300,8 +304,8 @@ def _print_work(planned: Planned, prices: Prices) -> None:
         unit = "GPU-hours" if cost.rate.device == "cuda" else "CPU-hours"
         speed = f"{amount(cost.rate.amount)} tokens/s, {cost.rate.source}"
         takes = f"{hours(cost.hours)} {unit}" if cost.runs else ""
-        work = f"{count(cost.runs)} runs, {amount(cost.flops)}FLOP" if cost.runs else ""
-        rows.append((f"train {cost.proxy}", work, f"{count(finished)} runs" if finished else "", takes, speed))
+        work = f"{_runs(cost.runs)}, {amount(cost.flops)}FLOP" if cost.runs else ""
+        rows.append((f"train {cost.proxy}", work, _runs(finished) if finished else "", takes, speed))
     stdout.print(table("Work", ("", "to do", "reused", "time", "rate"), rows, text_columns=5))
     stdout.print(disk_line(planned.bytes_to_store))
     if prices.given:

@@ -7,7 +7,6 @@ cut of every source, shared by all its mixtures.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +27,7 @@ from mixproof.train.proxies import architecture_of
 from mixproof.train.record import TRAIN, ArchitectureRecord, MasksRecord
 from mixproof.train.request import Draw, InitialCheckpoint, Recipe, Resources, RunRequest
 
+from .initial_run import initial_run_key
 from .post_training import WindowPlans, check_kinds, counted_of, has_pairs, is_scored
 
 Budgets = dict[tuple[str, str], RunBudget]
@@ -126,28 +126,19 @@ def _initial(spec: Spec, manifest: Manifest, store: Store) -> InitialCheckpoint 
         return None
     from mixproof.train.checkpoint.initial import check_initial, find_initial  # imports torch
 
-    given = _run_of_key(store, declared.checkpoint) or Path(declared.checkpoint)
-    initial = find_initial(given, manifest.tokenizer.sha256, optimizer=declared.optimizer)
+    at = spec.where("train", "init_from")
+    try:
+        key = initial_run_key(store, declared.checkpoint)
+        given = store.fetch(f"{TRAIN}/{key}") if key else Path(declared.checkpoint)
+        initial = find_initial(given, manifest.tokenizer.sha256, optimizer=declared.optimizer)
+    except RequestError as error:
+        raise RequestError(f"{at}: {error}") from None
     for name, proxy in spec.train.proxies.items():
         try:
             check_initial(initial, architecture_of(name, proxy), manifest.tokenizer.vocab_size, spec.train.rope_base)
         except RequestError as error:
-            raise RequestError(f"{spec.where('train', 'init_from')}: proxy {name}: {error}") from None
+            raise RequestError(f"{at}: proxy {name}: {error}") from None
     return initial
-
-
-def _run_of_key(store: Store, given: str) -> Path | None:
-    """Return the folder of the run of this store whose key starts with `given`; None if it names something else.
-
-    A relative path of a spec has been resolved from the spec's folder, so only its last part is looked at.
-    """
-    start = Path(given).name
-    if not re.fullmatch(r"[0-9a-f]{8,64}", start) or Path(given).exists():
-        return None
-    keys = [key for key in store.keys(TRAIN) if key.startswith(start)]
-    if len(keys) > 1:
-        raise RequestError(f"init_from: {start}: {len(keys)} runs have keys that start with it; give more of the key")
-    return store.fetch(f"{TRAIN}/{keys[0]}") if keys else None
 
 
 def _draw_sizes(

@@ -1,7 +1,7 @@
 """A cluster in a box: a head, workers and an S3 server on this machine, started by `ray start` as on any cluster.
 
-With root and `ip netns`, every node is a network namespace with an address of its own and a private `/tmp`: nodes share
-no folder for data, their links can be cut, and a node's disk can be full. The checkout and the Python environment are
+With root and `ip netns`, every node is a network namespace with an address, a Ray folder and a cache of its own: their
+links can be cut, and a node's disk can be full. The checkout and the Python environment are
 visible everywhere, as an image would be, unless a node mounts something else over them. Without root, the nodes are Ray
 nodes of one address: processes can still be killed, links cannot be cut.
 """
@@ -28,6 +28,7 @@ from ray_nodes import BIN, free_port, without_own_mixproof
 NETWORK = "10.231.77"
 HOST = 254
 START_SECONDS = 120
+RAY_FOLDER = Path("/tmp/ray")  # noqa: S108  where Ray keeps what a node's processes share
 
 
 @dataclass
@@ -37,15 +38,16 @@ class Node:
     name: str
     address: str
     tmp: Path
-    """The node's own `/tmp`, as this process sees it."""
+    """The node's own disk: its Ray folder and its cache."""
     box: Box = field(repr=False)
     process: subprocess.Popen[bytes] | None = None
 
     def command(self, *command: str | Path, mounts: Mapping[Path, Path] | None = None) -> list[str]:
-        """A command on the node, with its network and its `/tmp`; `mounts` puts folders over others, for it alone."""
+        """A command with the node's network and Ray folder; `mounts` puts folders over others, for it alone."""
         if not self.box.isolated:
             return [str(part) for part in command]
-        bound = {Path("/tmp"): self.tmp} | dict(mounts or {})  # noqa: S108  the node's own
+        RAY_FOLDER.mkdir(exist_ok=True)
+        bound = {RAY_FOLDER: self.tmp / "ray"} | dict(mounts or {})
         script = " && ".join(f'mount --bind "{folder}" "{over}"' for over, folder in bound.items())
         return ["ip", "netns", "exec", self.name, "sh", "-c", f'{script} && exec "$@"', "sh", *map(str, command)]
 
@@ -63,7 +65,7 @@ class Node:
         with log.open("w") as output:
             self.process = subprocess.Popen(
                 self.command(*start, mounts=mounts),
-                env={**without_own_mixproof(), **self.box.variables},
+                env={**without_own_mixproof(), **self.box.variables, "MIXPROOF_CACHE": str(self.tmp / "cache")},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -148,7 +150,7 @@ def cluster_in_a_box(folder: Path, workers: int, disks: Mapping[int, str] | None
     """Start a head, workers of one CPU each, and an S3 server that all of them reach; stop everything afterwards.
 
     Args:
-        folder: logs and the nodes' disks; not below `/tmp`, which nodes have for themselves.
+        folder: logs and the nodes' disks.
         workers: number of worker nodes.
         disks: by worker, from 0, the size of its disk, such as `40m`; others are as large as this machine's.
     """
@@ -198,11 +200,12 @@ def _serve(folder: Path, address: tuple[str, int]) -> Iterator[None]:
 
 
 def _disk(stack: ExitStack, folder: Path, size: str | None) -> Path:
-    """A node's `/tmp`; with a size, a file system of its own, where that can be mounted."""
+    """A node's disk; with a size, a file system of its own."""
     folder.mkdir()
     if size is not None:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
         stack.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=False)
+    (folder / "ray").mkdir()
     return folder
 
 

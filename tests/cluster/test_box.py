@@ -20,7 +20,7 @@ from mixproof.ledger.store import Store
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[Box]:
-    """A head and three workers; their disks are outside of `/tmp`, which each of them has for itself."""
+    """A head and three workers."""
     folder = Path("/var/tmp") / f"mixproof-box-{uuid.uuid4().hex[:8]}"  # noqa: S108
     folder.mkdir()
     with cluster_in_a_box(folder, workers=3) as started:

@@ -23,9 +23,9 @@ shift  # --kill-on-bad-exit
 pids=()
 for node in NODES; do
   mkdir -p FOLDER/$node
-  own_tmp="mount --bind FOLDER/$node /tmp && exec \\"\\$@\\""
+  own_ray="mount --bind FOLDER/$node /tmp/ray && exec \\"\\$@\\""
   # processes of its own as well: `ray stop` at the end kills every Ray that it sees
-  ip netns exec $node unshare --pid --fork --mount-proc --kill-child sh -c "$own_tmp" sh "$@" \\
+  ip netns exec $node unshare --pid --fork --mount-proc --kill-child sh -c "$own_ray" sh "$@" \\
     > FOLDER/$node.log 2>&1 & pids+=($!)
 done
 code=0
@@ -44,7 +44,7 @@ sys.exit(3)
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Stubs and logs, outside of `/tmp`, which each node has for itself."""
+    """Stubs and logs."""
     path = Path("/var/tmp") / f"mixproof-slurm-{uuid.uuid4().hex[:8]}"  # noqa: S108
     (path / "bin").mkdir(parents=True)
     yield path
@@ -58,6 +58,7 @@ def test_the_command_runs_once_on_a_cluster_of_all_nodes_and_its_exit_code_is_th
     for name, text in stubs.items():
         (folder / "bin" / name).write_text(text)
         (folder / "bin" / name).chmod(0o755)
+    Path("/tmp/ray").mkdir(exist_ok=True)  # noqa: S108  Ray's folder, of which each node has its own
     job = without_own_mixproof() | {
         "SLURM_JOB_NODELIST": "node[1-2]",
         "SLURM_JOB_NUM_NODES": "2",

@@ -77,10 +77,15 @@ MISTAKES = {
         'bytes: 2MB}, eod: "<|endoftext|>"}',
         r"tokenizer.eod: a tokenizer that is trained here has the control pieces <s> and </s>",
     ),
+    "a token table that is not there": (
+        'files: "corpus/guide.jsonl"',
+        'files: "corpus/guide.jsonl", split_by: {clusters: {number: 2, embedding: nofolder}}',
+        r"\.yaml:\d+: sources\.\w+\.split_by: .*nofolder.*: no such file",
+    ),
     "held-out sets of a build that is not there": (
         "{create: {tokens: 4K, min_documents: 3}}",
         "{from: old/manifest.json}",
-        r"heldout.from: there is no file .*old/manifest.json",
+        r"\.yaml:\d+: heldout.from: there is no file .*old/manifest.json",
     ),
     "an evaluation file without texts": (
         "tokenizer:",

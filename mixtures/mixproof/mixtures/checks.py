@@ -292,7 +292,7 @@ def _stage(spec: Spec) -> Iterator[Problem]:
         message = f"at stage {train.stage} pairs and answers that do not fit into a window are dropped; remove it"
         yield Problem(("train", "windows", "too_long"), message)
     if train.stage in ON_PAIRS and train.init_from is None:
-        message = f"stage {train.stage} measures answers against the checkpoint that it starts from; name one"
+        message = f"stage {train.stage} measures answers against the checkpoint that it starts from; set `init_from`"
         yield Problem(("train", "init_from"), message)
     if train.eod_mask_loss:
         message = f"at stage {train.stage} the mask of each conversation says which tokens count; remove it"

@@ -179,6 +179,10 @@ def _train(train: Any, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAM
     seeds = result.get("seeds")
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         problems.append(Problem(("train", "seeds"), _seeds_message(seeds)))
+    if isinstance(result.get("init_from"), (int, float, Decimal)):
+        message = "must be text: put a key of digits, or of digits around an e, in quotes"
+        problems.append(Problem(("train", "init_from"), message))
+        del result["init_from"]
     _change(result, "init_from", lambda given: {"checkpoint": given} if isinstance(given, str) else given)
     _change_each(result, "proxies", lambda _, proxy: _proxy(proxy))
     return result

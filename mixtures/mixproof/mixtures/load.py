@@ -16,6 +16,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from .blocks.labels import LABEL_NAME
 from .blocks.source import JinjaTemplate
 from .checks import find_problems
 from .forms import normalize
@@ -156,9 +157,8 @@ def _without_empty_keys(value: Any, path: KeyPath, problems: list[Problem]) -> A
 
 
 def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:
-    """Turn pydantic's errors into problems; a list whose items are wrong is not reported as too short as well."""
-    paths = {tuple(details["loc"]) for details in errors}
-    parents = {path[:-1] for path in paths}
+    """Turn pydantic's errors into problems; a list with a wrong entry is not reported as too short as well."""
+    parents = {tuple(details["loc"])[:length] for details in errors for length in range(len(details["loc"]))}
     return [
         _problem(details)
         for details in errors
@@ -180,10 +180,9 @@ def _problem(details: ErrorDetails) -> Problem:
     if kind == "literal_error":
         return Problem(path, f"must be {context['expected']}, not {_shown(value)}")
     if kind == "string_pattern_mismatch" and context.get("pattern") == NAME:
-        return Problem(
-            path,
-            f"{value!r} is not a valid name: {NAME_RULE}",
-        )
+        return Problem(path, f"{value!r} is not a valid name: {NAME_RULE}")
+    if kind == "string_pattern_mismatch" and context.get("pattern") == LABEL_NAME:
+        return Problem(path, f"{value!r} is not a valid name: {NAME_RULE}, or with an underscore")
     if kind == "string_too_long":
         message = f"the name has {len(str(value)):,} characters; at most {context['max_length']} are possible"
         return Problem(path, message)

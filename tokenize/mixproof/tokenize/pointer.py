@@ -23,6 +23,7 @@ from mixproof.mixtures.blocks.labels import Label
 from mixproof.mixtures.blocks.tokenizer import Tokenizer
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
+from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.spec_paths import unset_variables
 from mixproof.pipeline.clusters.token_table import find_table
 from mixproof.pipeline.inputs.files import InputFile, find_files, find_others
@@ -71,7 +72,7 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
         "against": _against(loaded),
     }
     models = {
-        f"{source}: {name}": _stats(_label_files(loaded, label, f"labels.{name}"))
+        f"{source}: {name}": _stats(_label_files(loaded, label, _where_label(spec, source, name)))
         for source in spec.sources
         for name, label in spec.labels_of(source).items()
         if label.fasttext is not None or label.clusters is not None
@@ -86,7 +87,7 @@ def _heldout(loaded: LoadedSpec) -> list[list[str | int]]:
     manifest = loaded.spec.heldout.from_
     if manifest is not None and is_remote(manifest):
         return [[manifest]]
-    return _stats(_existing(loaded, manifest, "heldout.from"))
+    return _stats(_existing(loaded, manifest, loaded.spec.where("heldout", "from")))
 
 
 def _tokenizer(loaded: LoadedSpec) -> tuple[Path, ...]:
@@ -96,7 +97,10 @@ def _tokenizer(loaded: LoadedSpec) -> tuple[Path, ...]:
         return ()
     kind = loaded.spec.tokenizer.kind
     beside = [given.with_name(name) for name in CONFIGS] if kind == "huggingface" else []
-    return (*_existing(loaded, str(given), f"tokenizer.{kind}"), *(path for path in beside if path.is_file()))
+    return (
+        *_existing(loaded, str(given), loaded.spec.where("tokenizer", kind)),
+        *(path for path in beside if path.is_file()),
+    )
 
 
 def _encoding(declared: Tokenizer) -> list[object]:
@@ -116,6 +120,13 @@ def _against(loaded: LoadedSpec) -> list[object]:
     return found
 
 
+def _where_label(spec: Spec, source: str, name: str) -> str:
+    """Where a label of a source is declared: at the source, for all sources, or by the clusters of `split_by`."""
+    if name in spec.sources[source].labels:
+        return spec.where("sources", source, "labels", name)
+    return spec.where("labels", name) if name in spec.labels else spec.where("sources", source, "split_by")
+
+
 def _label_files(loaded: LoadedSpec, label: Label, where: str) -> list[Path]:
     """The files that a label is computed with: its model, or its token table and the build whose clusters it uses."""
     if label.fasttext is not None:
@@ -123,7 +134,10 @@ def _label_files(loaded: LoadedSpec, label: Label, where: str) -> list[Path]:
     if label.clusters is None:
         return []
     folder = label.clusters.embedding
-    table = find_table(None if folder is None else loaded.base / folder)
+    try:
+        table = find_table(None if folder is None else loaded.base / folder)
+    except RequestError as error:
+        raise RequestError(f"{where}: {error}") from None
     return [Path(table.table), Path(table.tokenizer), *_existing(loaded, label.clusters.from_, where)]
 
 

@@ -15,14 +15,12 @@ import torch
 from megatron.core.models.gpt import GPTModel
 from torch import Tensor
 
-from mixproof.ledger.errors import AccountError
 from mixproof.train.checkpoint.weights import FinishedRun
 from mixproof.train.model.reward_head import REWARD_HEAD, reward_head_of
 from mixproof.train.model.token_losses import without_output
 from mixproof.train.record import RewardRecord, RunRecord
 
-LARGEST_DIFFERENCE = 1e-5
-"""Largest accepted difference of a reward, in float32."""
+from .difference import check_difference
 
 
 def reward_of(record: RunRecord) -> RewardRecord | None:
@@ -66,12 +64,5 @@ def compare_rewards(model: GPTModel, folder: Path, windows: Sequence[Sequence[in
                 hidden = model(ids, torch.arange(ids.shape[1])[None], None)[-1]
             difference = float((reward_head_of(model)(hidden) - llama(ids).logits).abs().max())
             largest = max(largest, math.inf if math.isnan(difference) else difference)
-    if not windows or largest > LARGEST_DIFFERENCE:
-        raise AccountError(
-            "export",
-            f"rewards of transformers within {LARGEST_DIFFERENCE} of Megatron's",
-            f"a difference of {largest}" if windows else "no text to compare rewards on",
-            stage="export",
-            unit=run.record.key,
-        )
+    check_difference("rewards", largest, compared=bool(windows), run=run.record.key)
     return largest

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mixproof.ledger.errors import AccountError, DamagedFileError, RequestError
+from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import DatasetRecord
 from mixproof.tokenize.dataset.indexed import read_index
@@ -34,11 +34,10 @@ from mixproof.train.checkpoint.weights import FinishedRun, load_model, open_fini
 from mixproof.train.distributed import process_group
 
 from .classifier import classifier_config, classifier_weights, compare_rewards, reward_of
+from .difference import check_difference
 from .huggingface_tokenizer import TokenizerCheck, differences, write_tokenizer
 from .output_folder import output_folder
 
-LARGEST_DIFFERENCE = 1e-5
-"""Largest accepted difference of a logit, in float32."""
 CHECKED_SOURCES = 4
 CHECKED_TOKENS = 100_000
 """Tokens of each source's held-out documents on which tokenizers are compared, at most."""
@@ -175,14 +174,7 @@ def _compare(model: torch.nn.Module, folder: Path, windows: Sequence[Sequence[in
             ours = model(ids, positions, None, runtime_gather_output=True)
             difference = float((ours - llama(ids).logits).abs().max())
             largest = max(largest, float("inf") if math.isnan(difference) else difference)
-    if not windows or largest > LARGEST_DIFFERENCE:
-        raise AccountError(
-            "export",
-            f"logits of transformers within {LARGEST_DIFFERENCE} of Megatron's",
-            f"a difference of {largest}" if windows else "no text to compare logits on",
-            stage="export",
-            unit=run.record.key,
-        )
+    check_difference("logits", largest, compared=bool(windows), run=run.record.key)
     return largest
 
 

@@ -99,12 +99,9 @@ def _run(where: str, cells: Mapping[str, str], scores: Sequence[str]) -> Reporte
 
 
 def _count(where: str, name: str, cell: str) -> int:
-    try:
-        number = float(cell)
-        if number > 0 and number.is_integer():
-            return int(number)
-    except ValueError:
-        pass
+    number = _float_of(cell)
+    if number > 0 and number.is_integer():
+        return int(number)
     try:
         return parse_tokens(cell)
     except ValueError:
@@ -112,13 +109,18 @@ def _count(where: str, name: str, cell: str) -> int:
 
 
 def _score(where: str, name: str, cell: str) -> float:
-    try:
-        number = float(cell)
-    except ValueError:
-        number = math.nan
+    number = _float_of(cell)
     if not math.isfinite(number):
         raise RequestError(f"{where}: {name}: {cell!r} is not a finite number; leave the cell empty if it is unknown")
     return number
+
+
+def _float_of(cell: str) -> float:
+    """The number in a cell; NaN if it holds something else."""
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:

@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ_TRIES ?= 2000
 CHAOS_FAULTS ?= 100
+DATA_TESTS := $(addprefix tests/,api docs examples fuzz ledger mixtures pipeline tokenize test_deploy.py test_house.py)
 ROOMS := ledger mixtures pipeline tokenize train cli api
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo tutorial docs site test fuzz chaos test-browser unit lint types layers format bench dist install clean
+.PHONY: demo tutorial docs site test fuzz chaos test-browser unit unit-data unit-train lint types layers format bench dist install clean
 
 demo: install
 	$(BIN)/mixproof demo
@@ -29,8 +30,16 @@ site: install
 
 test: lint types layers unit
 
+# in two processes, each with a Ray of its own: one would leave a processor idle half of the time
 unit: install
-	$(BIN)/python -m pytest --durations=15
+	$(MAKE) --no-print-directory --output-sync=target -j2 unit-data unit-train
+
+unit-data: install
+	$(BIN)/python -m pytest --durations=15 $(DATA_TESTS)
+
+# every other test
+unit-train: install
+	$(BIN)/python -m pytest --durations=15 $(addprefix --ignore=,$(DATA_TESTS)) tests
 
 fuzz: install
 	MIXPROOF_FUZZ_TRIES=$(FUZZ_TRIES) $(BIN)/python -m pytest --timeout=3600 tests/fuzz

@@ -61,19 +61,33 @@ def serve_objects() -> Iterator[ObjectStore]:
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    before = {name: os.environ.get(name) for name in environment}
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.environ.update(environment)
     try:
-        _wait(server, endpoint)
-        yield ObjectStore(endpoint, environment)
+        with pointed_at(environment):
+            _wait(server, endpoint)
+            yield ObjectStore(endpoint, environment)
     finally:
         server.terminate()
         server.wait()
+
+
+@contextmanager
+def pointed_at(environment: Mapping[str, str]) -> Iterator[None]:
+    """Point this process at a server; afterwards at the one before it.
+
+    fsspec hands out one file system again and again, and that one keeps the address it first connected to.
+    """
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    try:
+        yield
+    finally:
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def _wait(server: subprocess.Popen[bytes], endpoint: str) -> None:

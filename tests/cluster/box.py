@@ -23,6 +23,7 @@ import psutil
 from cluster.flaky_objects import FlakyObjects, flaky
 from cluster.namespaces import bridge, connect, disconnect, has_namespaces, namespace, pids_in
 from conftest import environment, mixproof_command
+from object_store import pointed_at
 from ray_nodes import BIN, free_port, without_own_mixproof
 
 NETWORK = "10.231.77"
@@ -147,7 +148,7 @@ class Box:
 
 @contextmanager
 def cluster_in_a_box(folder: Path, workers: int, disks: Mapping[int, str] | None = None) -> Iterator[Box]:
-    """Start a head, workers of one CPU each, and an S3 server that all of them reach; stop everything afterwards.
+    """Start a head, workers of one CPU each, and an S3 server that all of them and this process reach; stop everything.
 
     Args:
         folder: logs and the nodes' disks.
@@ -161,6 +162,7 @@ def cluster_in_a_box(folder: Path, workers: int, disks: Mapping[int, str] | None
         server, front = (host, free_port()), (host, free_port())
         stack.enter_context(_serve(folder, server))
         objects = stack.enter_context(flaky(front, server))
+        stack.enter_context(pointed_at(_variables(front)))
         head = f"{NETWORK}.1" if isolated else host
         box = Box(folder, isolated, _variables(front), objects, f"{head}:{6379 if isolated else free_port()}")
         nodes = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -18,7 +17,6 @@ BUCKET = "bucket"
 
 def upload(box: Box, folder: Path) -> tuple[Path, str]:
     """Write the corpus to S3 and a spec that reads it there; the spec, and the URL below which stores may be."""
-    os.environ.update(box.variables)
     filesystem = fsspec.filesystem("s3")
     filesystem.mkdir(BUCKET)
     if not (folder / "corpus").exists():

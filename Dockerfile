@@ -18,9 +18,9 @@ RUN python -m venv .venv \
 
 FROM python:${PYTHON}-slim-bookworm
 ENV PATH=/mixproof/.venv/bin:$PATH RAY_USAGE_STATS_ENABLED=0 OMP_NUM_THREADS=1
-RUN useradd --create-home mixproof
+RUN useradd --create-home --uid 1000 mixproof
 COPY --from=build /mixproof/.venv /mixproof/.venv
-USER mixproof
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["mixproof"]
 CMD ["doctor"]

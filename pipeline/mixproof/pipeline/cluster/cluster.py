@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from mixproof.ledger.errors import MixproofError, RequestError
 
+from .interrupt import Interrupts
 from .resources import Needs, RayDiedError
 from .same_code import code_versions
 from .task_progress import START, OnProgress, StageProgress
@@ -59,6 +60,7 @@ class Cluster:
         self._announced = False
         self._restarts = 0
         self._checks: list[Callable[[], None]] = []
+        self._interrupts = Interrupts()
         self.stages_run = 0
         self.stages_reused = 0
 
@@ -73,6 +75,7 @@ class Cluster:
 
             stop()
             self._started = False
+        self._interrupts.ignore()
 
     def count(self, *, run: int = 0, reused: int = 0) -> None:
         """Count stage outputs that were run and reused; each is one key in the store."""
@@ -169,6 +172,7 @@ class Cluster:
                 continue
             del unfinished[call]
             yield call, result
+            self._interrupts.check()
 
     @property
     def is_shared(self) -> bool:
@@ -217,6 +221,7 @@ class Cluster:
     def _start(self) -> None:
         if not self._announced:
             self._announced = True
+            self._interrupts.watch()
             StageProgress(self._progress, START, 1)
         from .running import dead_processes, start
 

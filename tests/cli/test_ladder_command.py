@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Finished
+from conftest import Experiment, Finished
 
 Mixproof = Callable[..., Finished]
 
@@ -79,3 +79,20 @@ def test_compare_ranks_a_table_size_by_size_and_never_beside_a_spec(mixproof: Mi
     ):
         wrong = mixproof("compare", *arguments)
         assert wrong.code == 2 and message in wrong.err
+
+
+def test_a_ladder_of_a_spec_reuses_its_finished_runs_and_reads_every_score(
+    mixproof: Mixproof, experiment: Experiment
+) -> None:
+    done = mixproof(
+        "ladder", experiment.spec, "--store", experiment.store, "--target", "parameters=1B,tokens=20B", "--json"
+    )
+    assert done.code == 1, done.err  # one size makes no law
+    found, trained = done.json, experiment.result["train"]["runs"]
+    assert found["runs"]["audited"] is True and found["runs"]["faults"] == {}
+    assert len(found["runs"]["keys"]) == len(trained) and set(found["mixtures"]) == {run["mixture"] for run in trained}
+    for scores in found["mixtures"].values():
+        assert set(scores) == {f"{name}_bpb" for name in trained[0]["heldout"]}
+        assert all("are needed" in one["reason"] for one in scores.values())
+    both = mixproof("ladder", experiment.spec, "--table", "runs.csv", "--target", "parameters=1B,tokens=20B")
+    assert both.code == 2 and "either a SPEC or --table" in both.err

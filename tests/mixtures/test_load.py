@@ -130,6 +130,27 @@ def test_a_start_is_a_folder_or_says_what_is_taken_of_it(load_text: LoadText) ->
         load_text(EVERYTHING.replace("ckpt", "{optimizer: true}"))
 
 
+def test_a_list_of_token_budgets_is_one_proxy_per_budget(load_with: LoadWith, load_text: LoadText) -> None:
+    line = "nano: {tokens: [1000, 2K], global_batch_size: 2, lr: 1.0e-3}"
+    proxies = load_with("nano: {tokens: 1000, global_batch_size: 2, lr: 1.0e-3}", line).train.proxies
+    assert {name: (one.tokens, one.shape) for name, one in proxies.items()} == {
+        "nano-1000": (1000, "nano"),
+        "nano-2K": (2000, "nano"),
+    }
+    assert {one.min_lr for one in proxies.values()} == {Fraction(1, 10_000)}
+    for old, new, message in (
+        ("[1000, 2K]", "[1000, 1000]", r":13: train\.proxies\.nano: there are two proxies 'nano-1000'"),
+        ("[1000, 2K]", "[]", r":13: train\.proxies\.nano\.tokens: is empty"),
+        (
+            "lr: 1.0e-3",
+            "lr: 1.0e-3, shape: 62m, architecture: {layers: 1, hidden: 8, ffn: 8, heads: 1, kv_heads: 1, head_dim: 8}",
+            r"names a shape, and the `architecture` states another one",
+        ),
+    ):
+        with pytest.raises(SpecError, match=message):
+            load_with("nano: {tokens: 1000, global_batch_size: 2, lr: 1.0e-3}", line.replace(old, new))
+
+
 def test_spellings_of_the_same_spec_are_equal_and_other_shares_are_not(load_with: LoadWith) -> None:
     decimals = load_with("web: 70%, code: 20%, wiki: 10%", "wiki: 0.1, web: 0.7, code: 0.20")
     parts = load_with("{web: 70%, code: 20%, wiki: 10%}", "{parts: {web: 7, code: 2, wiki: 1}}")

@@ -27,7 +27,7 @@ from .command_list import COMMANDS, first_line
 from .machine.extras import extra_of, install_line
 from .output import stderr
 
-RESUMABLE = frozenset({"build", "train", "run", "search", "demo"})
+RESUMABLE = frozenset({"build", "train", "run", "search", "ladder", "demo"})
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C stopped: 128 + SIGINT, as shells count it."""
 

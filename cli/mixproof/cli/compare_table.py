@@ -9,10 +9,10 @@ import typer
 from rich.markup import escape
 
 from mixproof.ledger.errors import RequestError
-from mixproof.train.compare.reported_comparison import ReportedComparison, compare_reported
+from mixproof.train.compare.reported_comparison import ReportedComparison, Size, compare_reported
 from mixproof.train.reported.runs_table import UNCHECKED, read_runs_table
 
-from .output import emit_json, stdout, table
+from .output import amount, emit_json, stdout, table
 
 
 def refuse_with_table(given: Mapping[str, object]) -> None:
@@ -45,12 +45,20 @@ def _print(comparison: ReportedComparison) -> None:
         ]
         title = f"{ranking.size[0]:,} parameters, {ranking.size[1]:,} tokens: {comparison.objective}, best first"
         stdout.print(table(title, ("mixture", "objective", "± seeds"), rows))
-    for pair in comparison.agreement:
-        interval = "" if pair.interval is None else f" ({pair.interval[0]:.2f} to {pair.interval[1]:.2f} at 95%)"
-        stdout.print(
-            f"rank agreement of {pair.first[0]:,} and {pair.second[0]:,} parameters over {pair.mixtures} mixtures: "
-            f"Spearman {pair.spearman:.2f}{interval}, Kendall {pair.kendall:.2f}"
-        )
+    if comparison.agreement:
+        columns = ("parameters, tokens", "and", "mixtures", "Spearman", "95% interval", "Kendall")
+        pairs = [
+            (
+                _size(pair.first),
+                _size(pair.second),
+                str(pair.mixtures),
+                f"{pair.spearman:.2f}",
+                "unknown" if pair.interval is None else f"{pair.interval[0]:.2f} to {pair.interval[1]:.2f}",
+                f"{pair.kendall:.2f}",
+            )
+            for pair in comparison.agreement
+        ]
+        stdout.print(table("Rank agreement of sizes, over their common mixtures", columns, pairs, text_columns=2))
     for reason in comparison.reasons:
         stdout.print(f"[yellow]left out:[/] {escape(reason)}", soft_wrap=True)
     stdout.print(f"[bold]{escape(comparison.verdict)}[/]", soft_wrap=True)
@@ -62,3 +70,8 @@ def print_unchecked(path: Path, runs: int) -> None:
     stdout.print(f"{escape(str(path))}: {runs:,} runs from elsewhere, not audited. Not checked:", soft_wrap=True)
     for sentence in UNCHECKED:
         stdout.print(f"  - {sentence}", soft_wrap=True)
+
+
+def _size(size: Size) -> str:
+    """Parameters and tokens in short: `412M, 8.23B`."""
+    return ", ".join(amount(count).replace(" ", "").replace("G", "B") for count in size)

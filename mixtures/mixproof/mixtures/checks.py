@@ -251,6 +251,9 @@ def _architectures(spec: Spec) -> Iterator[Problem]:
         shape = proxy.architecture
         if shape is None:
             continue
+        if proxy.shape is not None:
+            message = "names a shape, and the `architecture` states another one; remove one of them"
+            yield Problem(("train", "proxies", name, "shape"), message)
         path: KeyPath = ("train", "proxies", name, "architecture")
         if shape.heads % shape.kv_heads:
             yield Problem((*path, "kv_heads"), f"{shape.heads} heads cannot be divided into {shape.kv_heads} groups")

@@ -2,7 +2,7 @@
 
 A single pattern is a list of one, a step's name a step without options, `true` and `false` switch blocks on and off,
 and a single cap applies to all sources. Values that are not understood are passed on unchanged; the models then say
-what is wrong with them. Mixtures are in `mixture_forms.py`.
+what is wrong with them. Mixtures are in `mixture_forms.py`, proxies in `proxy_forms.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 from .blocks.mixture import DEFAULT_MAX_EPOCHS
 from .key_positions import KeyPath, Problem
 from .mixture_forms import normalize_mixtures
-from .values.quantities import parse_decimal, parse_number
+from .proxy_forms import normalize_proxies
+from .values.quantities import parse_decimal
 
 SWITCHED = ("fuzzy", "paragraphs")
 """Keys of `dedup` for which `true` means the defaults."""
@@ -184,7 +185,7 @@ def _train(train: Any, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAM
         problems.append(Problem(("train", "init_from"), message))
         del result["init_from"]
     _change(result, "init_from", lambda given: {"checkpoint": given} if isinstance(given, str) else given)
-    _change_each(result, "proxies", lambda _, proxy: _proxy(proxy))
+    _change(result, "proxies", lambda proxies: normalize_proxies(proxies, problems))
     return result
 
 
@@ -194,14 +195,3 @@ def _seeds_message(seeds: int) -> str:
         return one
     each = ", ".join(map(str, range(1, seeds + 1))) if seeds <= MAX_LISTED else f"1, 2, ..., {seeds}"
     return f"{one}, `seeds: [{each}]` for {seeds} seeds"
-
-
-def _proxy(proxy: Any) -> Any:  # noqa: ANN401  any YAML value
-    if not isinstance(proxy, dict) or "min_lr" in proxy:
-        return proxy
-    if "lr" not in proxy:
-        return {**proxy, "min_lr": 0}  # the model reports that `lr` is missing
-    try:
-        return {**proxy, "min_lr": parse_number(proxy["lr"]) / 10}
-    except ValueError:
-        return {**proxy, "min_lr": 0}  # the model reports what is wrong with `lr`

@@ -31,16 +31,17 @@ class Parameters:
 
 
 def architecture_of(name: str, proxy: Proxy) -> Architecture:
-    """Return the shape given in the spec, or that of the shipped proxy `name`.
+    """Return the shape given in the spec, or that of a shipped proxy: `proxy.shape`, by default `name`.
 
     Raises:
         RequestError: when there is neither, or the shape cannot be built.
     """
-    architecture = proxy.architecture or PROXIES.get(name)
+    architecture = proxy.architecture or PROXIES.get(proxy.shape or name)
     if architecture is None:
-        raise RequestError(
-            f"train.proxies.{name}: this is not a shipped proxy ({', '.join(PROXIES)}); set its `architecture`"
-        )
+        at, shipped = f"train.proxies.{name}", ", ".join(PROXIES)
+        if proxy.shape is not None:
+            raise RequestError(f"{at}.shape: {proxy.shape!r} is not a shipped proxy ({shipped}); set `architecture`")
+        raise RequestError(f"{at}: this is not a shipped proxy ({shipped}); set its `architecture`")
     _check(name, architecture)
     return architecture
 

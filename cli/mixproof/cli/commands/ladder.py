@@ -1,29 +1,41 @@
 """`mixproof ladder`: predict the scores of a large run from runs of several sizes and token budgets.
 
-The runs come from a table, so they may be of any origin. Nothing can audit them, and the output says so.
+`ladder SPEC` trains the spec's runs, or reuses finished ones, and audits them. `ladder --table` reads runs from
+elsewhere; nothing can audit them, and the output says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from mixproof.cli.compare_table import print_unchecked
-from mixproof.cli.options import JsonOption, VerboseOption
-from mixproof.cli.output import emit_json, stdout, table
+from mixproof.cli.ladder_report import any_predicted, forecasts_json, print_forecasts
+from mixproof.cli.options import (
+    DEFAULT_STORE,
+    AddressOption,
+    DeviceOption,
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    WorkersOption,
+)
+from mixproof.cli.output import emit_json
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.key_positions import nearest
 from mixproof.mixtures.values.quantities import parse_tokens
 from mixproof.train.ladder.ladder import Forecast, LadderRun, Target, predict_scores
 from mixproof.train.reported.runs_table import ReportedRuns, read_runs_table
 
+SpecArgument = Annotated[
+    Path | None, typer.Argument(metavar="[SPEC]", help="Spec whose proxies are the sizes and token budgets.")
+]
 TableOption = Annotated[
-    Path,
+    Path | None,
     typer.Option("--table", metavar="RUNS", help="CSV or Parquet: mixture, parameters, tokens, seed, and the scores."),
 ]
 TargetOption = Annotated[
@@ -37,21 +49,42 @@ ChainOption = Annotated[
 
 
 def ladder(
-    runs: TableOption,
     target: TargetOption,
+    spec: SpecArgument = None,
+    runs: TableOption = None,
     chain: ChainOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    address: AddressOption = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Predict the scores of a larger run from a ladder of smaller ones; exit code 1 if none can be predicted."""
-    reported = read_runs_table(runs)
-    wanted, chains = _target(target), _chains(chain or [], reported.scores)
-    forecasts = {mixture: _forecasts(reported, mixture, wanted, chains) for mixture in reported.mixtures}
+    if (spec is None) == (runs is None):
+        raise RequestError("ladder needs either a SPEC or --table; runs of a table are not audited and never mixed in")
+    wanted = read_target(target)
+    if spec is not None:
+        from .ladder_spec import LadderOptions, ladder_spec  # brings Ray, which tables do not need
+
+        ladder_spec(spec, wanted, chain or [], LadderOptions(store, address, workers, device, as_json))
+        return
+    assert runs is not None
+    ladder_table(runs, wanted, chain or [], as_json)
+
+
+def ladder_table(path: Path, target: Target, chain: Sequence[str], as_json: bool) -> None:
+    """Predict every mixture of a table."""
+    reported = read_runs_table(path)
+    chains = read_chains(chain, reported.scores)
+    forecasts = {mixture: _forecasts(reported, mixture, target, chains) for mixture in reported.mixtures}
     if as_json:
-        emit_json(_json(reported, wanted, forecasts))
+        emit_json({**forecasts_json(target, forecasts), "table": reported.to_json()})
     else:
-        _print(reported, wanted, forecasts)
-    if all(one.value is None for of_mixture in forecasts.values() for one in of_mixture.values()):
+        print_forecasts(target, forecasts)
+        print_unchecked(reported.path, len(reported.runs))
+    if not any_predicted(forecasts):
         raise typer.Exit(1)
 
 
@@ -64,8 +97,12 @@ def _forecasts(reported: ReportedRuns, mixture: str, target: Target, chains: Map
     return predict_scores(own, reported.scores, target, chains)
 
 
-def _target(text: str) -> Target:
-    """Read `parameters=7B,tokens=4T`."""
+def read_target(text: str) -> Target:
+    """Read `parameters=7B,tokens=4T`.
+
+    Raises:
+        RequestError: when one of them is missing or not a positive whole number.
+    """
     given = dict(part.partition("=")[::2] for part in text.replace(" ", "").split(","))
     if set(given) != {"parameters", "tokens"}:
         raise RequestError(f"--target {text}: give both, such as parameters=7B,tokens=4T")
@@ -84,43 +121,17 @@ def _count(text: str) -> int:
     return int(number) if number.is_integer() and number > 0 else parse_tokens(text)
 
 
-def _chains(given: Sequence[str], scores: Sequence[str]) -> dict[str, str]:
-    """Read every `TASK=LOSS`."""
+def read_chains(given: Sequence[str], scores: Sequence[str]) -> dict[str, str]:
+    """Read every `TASK=LOSS`.
+
+    Raises:
+        RequestError: when there is no such score.
+    """
     chains = {}
     for text in given:
         task, _, loss = text.partition("=")
         for name in (task, loss):
             if name not in scores:
-                raise RequestError(f"--chain {text}: {name!r} is not a score of the table; {nearest(name, scores)}")
+                raise RequestError(f"--chain {text}: {name!r} is not a score of the runs; {nearest(name, scores)}")
         chains[task] = loss
     return chains
-
-
-def _json(reported: ReportedRuns, target: Target, forecasts: Mapping[str, Mapping[str, Forecast]]) -> dict[str, object]:
-    by_mixture = {name: {score: asdict(one) for score, one in own.items()} for name, own in forecasts.items()}
-    return {
-        "target": asdict(target),
-        "table": reported.to_json(),
-        "predictions": next(iter(by_mixture.values())) if len(by_mixture) == 1 else None,
-        "mixtures": by_mixture,
-    }
-
-
-def _print(reported: ReportedRuns, target: Target, forecasts: Mapping[str, Mapping[str, Forecast]]) -> None:
-    for mixture, of_mixture in forecasts.items():
-        rows = [(name, one.through or "", *_cells(one)) for name, one in of_mixture.items()]
-        columns = ("score", "through", "predicted", "95% interval", "fit error", "backtest")
-        title = f"{mixture}: predicted at {target.parameters:,} parameters and {target.tokens:,} tokens"
-        stdout.print(table(title, columns, rows, text_columns=2))
-        for name, one in of_mixture.items():
-            if one.reason is not None:
-                word = "note" if one.predictable else "not predictable"
-                stdout.print(f"[yellow]{word}:[/] {escape(name)}: {escape(one.reason)}", soft_wrap=True)
-    print_unchecked(reported.path, len(reported.runs))
-
-
-def _cells(one: Forecast) -> tuple[str, str, str, str]:
-    if one.value is None or one.interval is None:
-        return "unknown", "", "", ""
-    backtest = "" if one.backtest_error is None else f"{one.backtest_error:.1%}"
-    return f"{one.value:.4f}", f"{one.interval[0]:.4f} to {one.interval[1]:.4f}", f"{one.fit_error:.1%}", backtest

@@ -64,7 +64,8 @@ class Proxy(SpecPart):
     """The training recipe of a small model."""
 
     tokens: TokenCount
-    """Training tokens per run, rounded up to whole steps."""
+    """Training tokens per run, rounded up to whole steps. A list makes one proxy per budget, for a ladder: `62m` with
+    `tokens: [500M, 1B]` becomes `62m-500M` and `62m-1B`."""
     global_batch_size: WholeNumber
     """Samples per step."""
     lr: PositiveNumber
@@ -83,7 +84,9 @@ class Proxy(SpecPart):
     recompute: StrictBool = False
     """Recompute activations in the backward pass instead of keeping them. Execution, not identity."""
     architecture: Architecture | None = None
-    """Default: the shipped proxy of this name."""
+    """Default: that of the shipped proxy that `shape` names."""
+    shape: str | None = None
+    """Shipped proxy whose architecture it has. Default: its own name."""
 
 
 class InitFrom(SpecPart):

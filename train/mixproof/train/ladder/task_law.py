@@ -5,8 +5,8 @@
 as in Bhagia et al. (2024, "Establishing Task Scaling Laws via Compute-Efficient Model Ladders"), with one difference:
 the ceiling is the perfect score (1, or 100 if scores are percentages) and not fitted. A ladder of small models hardly
 shows where a score levels off, and a fitted ceiling was as low as 0.56 on a task in which a larger model scored 0.64.
-On the ladder published with that paper (sizes of 190M to 3B, target 13B) the mean relative error of eight chained
-predictions is 0.041 with a fixed and 0.062 with a fitted ceiling.
+On the ladder published with that paper, predicting each of its two largest sizes from the smaller ones has a mean
+relative error of 0.025 over eight tasks with a fixed ceiling, 0.026 with a fitted one.
 """
 
 from __future__ import annotations

@@ -45,6 +45,8 @@ def _print(comparison: ReportedComparison) -> None:
         ]
         title = f"{ranking.size[0]:,} parameters, {ranking.size[1]:,} tokens: {comparison.objective}, best first"
         stdout.print(table(title, ("mixture", "objective", "± seeds"), rows))
+        if found := ranking.noise.in_words([row.mixture for row in ranking.rows]):
+            stdout.print(f"[yellow]note:[/] {escape(found)}", soft_wrap=True)
     if comparison.agreement:
         columns = ("parameters, tokens", "and", "mixtures", "Spearman", "95% interval", "Kendall")
         pairs = [

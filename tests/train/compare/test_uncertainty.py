@@ -7,24 +7,14 @@ import math
 import numpy as np
 import pytest
 
+from mixproof.mixtures.search.seed_noise import SeedVariance
 from mixproof.train.compare.uncertainty import (
     Documents,
-    SeedVariance,
     bootstrap,
     detectable,
     half_width,
-    pool,
     seeds_to_settle,
 )
-
-
-def test_variance_is_pooled_over_mixtures_with_a_degree_of_freedom_less_for_each() -> None:
-    # squares about the means: 0.02 and 0.02, over 2·(2 - 1)
-    pair = pool([[1.0, 1.2], [1.5, 1.7]])
-    assert pair.variance == pytest.approx(0.02)
-    assert pair.degrees_of_freedom == 2
-    assert pool([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]]) == SeedVariance(0.5, 4)
-    assert pool([[1.0], [2.0]]) == SeedVariance(0.0, 0)
 
 
 def test_the_interval_of_a_difference_is_students() -> None:
@@ -57,12 +47,14 @@ def test_the_whole_is_never_narrower_than_a_component() -> None:
 def test_seeds_that_would_settle_are_the_fewest_whose_interval_is_narrower_than_the_difference() -> None:
     # two seeds: ±0.6085; three: t(0.975; 4) = 2.77645 times sqrt(2·0.02/3) = ±0.3206
     variance = SeedVariance(0.02, 2)
-    assert seeds_to_settle(0.61, variance, 2, None, 0, 2) == 2
-    assert seeds_to_settle(0.5, variance, 2, None, 0, 3) == 3
+    assert seeds_to_settle(0.5, variance, 2, None, 0, comparisons=1) == 3
     # four: t(0.975; 6) = 2.44691 times 0.1 = ±0.2447
-    assert seeds_to_settle(0.3, variance, 2, None, 0, 3) == 4
-    assert seeds_to_settle(0.5, variance, 2, 1.0, 50, 3) is None
-    assert seeds_to_settle(0.0, variance, 2, None, 0, 3) is None
+    assert seeds_to_settle(0.3, variance, 2, None, 0, comparisons=1) == 4
+    assert seeds_to_settle(0.5, variance, 2, 1.0, 50, comparisons=1) is None
+    assert seeds_to_settle(0.0, variance, 2, None, 0, comparisons=1) is None
+    # own paired differences add one degree a seed: of four, t(0.975; 3) = 3.18245 times 0.1 = ±0.3182
+    assert seeds_to_settle(0.315, SeedVariance(0.02, 2), 3, None, 0, comparisons=1) == 5
+    assert seeds_to_settle(0.315, SeedVariance(0.02, 4), 3, None, 0, comparisons=1) == 4
 
 
 def test_the_detectable_difference_adds_the_quantile_of_the_power() -> None:

@@ -178,9 +178,10 @@ class _Search:
         """Measure the finalists with fresh seeds."""
         units = [tuple(round(share * UNITS) for share in one.shares) for one in choice.finalists]
         measured = self.measure([Trial(own, seed) for own in units for seed in self._plan.fresh_seeds])
+        runs = [[done for done in measured if done.trial.units == own] for own in units]
         return [
-            Confirmation(one, own, tuple(done.score for done in measured if done.trial.units == own))
-            for one, own in zip(choice.finalists, units, strict=True)
+            Confirmation(one, own, tuple(run.score for run in found), tuple(run.trial.seed for run in found))
+            for one, own, found in zip(choice.finalists, units, runs, strict=True)
         ]
 
     def _candidates(self, number: int, count: int, exploited: int, objective: FittedObjective | None) -> list[Units]:

@@ -112,16 +112,31 @@ def test_the_region_spans_mixtures_that_one_in_twenty_predictors_rank_no_worse()
 
 
 def confirmed(kind: str, *scores: float) -> Confirmation:
-    return Confirmation(finalist(kind, 0.0, 1.0), (10_000,), scores)
+    return Confirmation(finalist(kind, 0.0, 1.0), (10_000,), scores, tuple(range(len(scores))))
 
 
 def test_the_gain_over_the_anchor_is_widened_for_every_finalist_that_could_have_been_the_best() -> None:
-    found = [confirmed("optimum", 2.0, 4.0), confirmed("anchor", 5.0, 7.0), confirmed("measured", 1.0, 3.0)]
+    found = [confirmed("optimum", 2.0, 4.0), confirmed("anchor", 7.0, 5.0), confirmed("measured", 1.0, 3.0)]
     assert [one.mean for one in rank(found)] == [2.0, 3.0, 6.0]
     gain = gain_over_anchor(found)
     assert gain is not None and gain.mean == pytest.approx(4)
     # pooled variance 2 with 3 degrees of freedom; deviation sqrt(2 (1/2 + 1/2)); t(1 - .05 / 4; 3) = 4.1765
     assert gain.high - gain.mean == pytest.approx(4.1765 * 2**0.5, rel=1e-4)
+
+
+def test_what_seeds_do_to_all_finalists_alike_does_not_widen_the_gain() -> None:
+    found = [confirmed("measured", 1.0, 2.0, 3.1), confirmed("anchor", 1.5, 2.5, 3.5)]
+    gain = gain_over_anchor(found)
+    assert gain is not None and gain.mean == pytest.approx(0.46667, rel=1e-4)
+    # differences .5, .5, .4: deviation .057735; t(.975; 2) = 4.30265 times .057735 / sqrt(3) = .14342
+    assert gain.high - gain.mean == pytest.approx(0.14342, rel=1e-4)
+
+
+def test_finalists_with_different_seeds_are_compared_by_their_whole_scatter() -> None:
+    found = [confirmed("measured", 1.0, 2.0, 3.0), confirmed("anchor", 1.5, 2.5)]
+    gain = gain_over_anchor(found)
+    # squares 2 and .5 over three degrees: .83333; t(.975; 3) = 3.18245 times sqrt(.83333 (1/3 + 1/2))
+    assert gain is not None and gain.high - gain.mean == pytest.approx(3.18245 * 0.83333, rel=1e-4)
 
 
 def test_one_run_each_gives_no_gain_and_failed_finalists_come_last() -> None:

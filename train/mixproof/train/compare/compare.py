@@ -130,7 +130,10 @@ def _group(
             notes.append(note)
         weights = objective_weights(objective, sorted(next(iter(contenders[0].runs.values())).heldout))
         lost = _lost_bytes(contenders, manifests)
-        rankings[stratum.proxy] = rank(stratum.proxy, contenders, seeds, weights, folders, lost)
+        ranking = rank(stratum.proxy, contenders, seeds, weights, folders, lost)
+        rankings[stratum.proxy] = ranking
+        if found := ranking.noise.in_words([row.mixture for row in ranking.rows]):
+            notes.append(f"{stratum.proxy}: {found}")
         for name, value in stratum.of_proxy.items():
             by_proxy = facts.setdefault(name, {})
             assert isinstance(by_proxy, dict)

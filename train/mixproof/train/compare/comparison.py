@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+
+from mixproof.mixtures.search.seed_noise import SeedNoise
 
 from .facts import Axis
 from .ranking import Ranking, row_json
@@ -52,6 +54,18 @@ def _uncertainty_json(ranking: Ranking) -> dict[str, object]:
         "seed_deviation": math.sqrt(ranking.variance.variance) if known else None,
         "degrees_of_freedom": ranking.variance.degrees_of_freedom,
         "lead": None if ranking.lead is None else asdict(ranking.lead),
+        **noise_json(ranking.noise, [row.mixture for row in ranking.rows]),
+    }
+
+
+def noise_json(noise: SeedNoise, mixtures: Sequence[str]) -> dict[str, object]:
+    """What the analysis of seeds found, in `--json`; mixtures in the order of the analysis."""
+    unequal = noise.unequal
+    return {
+        "seed_effect": None if noise.effect is None else asdict(noise.effect),
+        "unequal_noise": None
+        if unequal is None
+        else asdict(unequal) | {"deviations": dict(zip(mixtures, unequal.deviations, strict=True))},
     }
 
 

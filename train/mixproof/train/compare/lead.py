@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .uncertainty import Interval, SeedVariance, detectable, half_width, seeds_to_settle
+from mixproof.mixtures.search.seed_noise import SeedVariance
+
+from .uncertainty import Interval, detectable, half_width, seeds_to_settle
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Lead:
 
 def judge(
     ranked: Sequence[tuple[str, float]],
-    variance: SeedVariance,
+    variances: Sequence[SeedVariance],
     num_seeds: int,
     replicates: NDArray[np.float64] | None,
     num_documents: int,
@@ -65,7 +67,7 @@ def judge(
 
     Args:
         ranked: name and mean objective, the best first.
-        variance: between seeds.
+        variances: for each other mixture, the variance that its difference from the first is judged on.
         num_seeds: k, seeds per mixture.
         replicates: [replicates, mixtures] in the order of `ranked`; None without per-document scores.
         num_documents: number of held-out documents that the objective covers.
@@ -77,15 +79,18 @@ def judge(
     if not others:
         return None
     names, gaps = [name for name, _ in others], [mean - lowest for _, mean in others]
-    if not variance.degrees_of_freedom:
+    if not variances[0].degrees_of_freedom:
         return Lead(best, names[0], gaps[0], None, tuple(names), None, None)
     spreads = _spreads(len(others), replicates)
     widths = [
-        half_width(variance, num_seeds, spread, num_documents, of=2, comparisons=len(others)) for spread in spreads
+        half_width(variance, num_seeds, spread, num_documents, of=2, comparisons=len(others))
+        for variance, spread in zip(variances, spreads, strict=True)
     ]
     unsure = [index for index, gap in enumerate(gaps) if gap <= widths[index].total]
     needed = [
-        seeds_to_settle(gaps[index], variance, len(ranked), spreads[index], num_documents, num_seeds + 1)
+        seeds_to_settle(
+            gaps[index], variances[index], num_seeds, spreads[index], num_documents, comparisons=len(others)
+        )
         for index in unsure
     ]
     enough = [number for number in needed if number is not None]
@@ -96,7 +101,7 @@ def judge(
         interval=widths[0],
         unsure=tuple(names[index] for index in unsure),
         seeds_to_settle=max(enough) if enough and len(enough) == len(needed) else None,
-        detectable=detectable(variance, num_seeds, spreads[0], num_documents, len(others)),
+        detectable=detectable(variances[0], num_seeds, spreads[0], num_documents, len(others)),
     )
 
 

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.search.seed_noise import SeedNoise, SeedVariance, analyse
 from mixproof.train.record import RunRecord
 
 from .contenders import Contender
 from .document_scores import read_documents
 from .facts import Value
 from .lead import Lead, judge
-from .uncertainty import Interval, SeedVariance, bootstrap, half_width, pool
+from .uncertainty import Interval, bootstrap, half_width
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,17 @@ class Ranking:
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
     """Seeds that all mixtures have."""
-    variance: SeedVariance
+    noise: SeedNoise
+    """Of the seeds; mixtures in the order of `rows`."""
     lead: Lead | None
     """Of the best mixture over the others; None if there is no other."""
     unit: str = "bits per byte"
     """Of the objective."""
+
+    @property
+    def variance(self) -> SeedVariance:
+        """Variance between seeds, pooled over mixtures."""
+        return self.noise.pooled
 
     @property
     def winner(self) -> str | None:
@@ -105,23 +112,24 @@ def rank(
     """
     runs = [[contender.runs[seed] for seed in seeds] for contender in contenders]
     values = [[objective_of(record, weights) for record in of_mixture] for of_mixture in runs]
-    variance = pool(values)
     documents = read_documents(runs, weights, folders)
     replicates = bootstrap(documents, dict(weights)) if documents else None
     count = sum(len(source.text_bytes) for source in documents.values())
     means = [float(np.mean(of_mixture)) for of_mixture in values]
     order = sorted(range(len(means)), key=lambda index: (means[index], contenders[index].label))
+    noise = analyse([values[index] for index in order])
     rows = []
-    for index in order:
+    for rank_index, index in enumerate(order):
         interval = None
-        if variance.degrees_of_freedom:
+        if noise.pooled.degrees_of_freedom:
             spread = None if replicates is None else float(replicates[:, index].std(ddof=1))
-            interval = half_width(variance, len(seeds), spread, count, of=1, comparisons=1)
+            interval = half_width(noise.of_mean(rank_index), len(seeds), spread, count, of=1, comparisons=1)
         rows.append(_row(contenders[index], runs[index], values[index], interval, weights, lost_bytes))
     ordered = None if replicates is None else replicates[:, order]
-    lead = judge([(row.mixture, row.mean) for row in rows], variance, len(seeds), ordered, count)
+    variances = [noise.of_difference(0, other) for other in range(1, len(rows))]
+    lead = judge([(row.mixture, row.mean) for row in rows], variances, len(seeds), ordered, count)
     unit = " and ".join(dict.fromkeys(runs[0][0].heldout[name].unit for name in weights))
-    return Ranking(proxy, tuple(rows), tuple(seeds), variance, lead, unit)
+    return Ranking(proxy, tuple(rows), tuple(seeds), noise, lead, unit)
 
 
 def objective_of(record: RunRecord, weights: Mapping[str, float]) -> float:

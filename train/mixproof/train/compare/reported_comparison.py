@@ -18,10 +18,12 @@ from scipy import stats
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import derive_seed
 from mixproof.mixtures.key_positions import nearest
+from mixproof.mixtures.search.seed_noise import SeedNoise, analyse
 from mixproof.train.reported.runs_table import ReportedRun, ReportedRuns
 
+from .comparison import noise_json
 from .lead import Lead, judge
-from .uncertainty import half_width, pool
+from .uncertainty import half_width
 
 LEAST_MIXTURES = 4
 """Mixtures that an interval of a rank correlation needs."""
@@ -49,6 +51,8 @@ class ReportedRanking:
     size: Size
     seeds: tuple[str, ...]
     rows: tuple[ReportedRow, ...]
+    noise: SeedNoise
+    """Of the seeds; mixtures in the order of `rows`."""
     lead: Lead | None
 
     @property
@@ -69,6 +73,7 @@ class ReportedRanking:
             "ranking": [row.mixture for row in self.rows],
             "winner": self.rows[0].mixture if self.lead is not None and not self.lead.unsure else None,
             "verdict": self.verdict,
+            **noise_json(self.noise, [row.mixture for row in self.rows]),
             "table": [asdict(row) for row in self.rows],
         }
 
@@ -171,14 +176,21 @@ def _rank(
     scores = {mixture: own for mixture, own in scores.items() if commonest in own}
     seeds = sorted(set.intersection(*(set(own) for own in scores.values())))
     values = {mixture: tuple(own[seed] for seed in seeds) for mixture, own in scores.items()}
-    variance = pool(list(values.values()))
-    half = None
-    if variance.degrees_of_freedom:
-        half = half_width(variance, len(seeds), None, 0, of=1, comparisons=1).total
-    rows = [ReportedRow(mixture, own, float(np.mean(own)), half) for mixture, own in values.items()]
-    rows.sort(key=lambda row: (row.mean, row.mixture))
-    lead = judge([(row.mixture, row.mean) for row in rows], variance, len(seeds), None, 0)
-    return ReportedRanking(size, tuple(seeds), tuple(rows), lead), reasons
+    ordered = sorted(values, key=lambda mixture: (float(np.mean(values[mixture])), mixture))
+    noise = analyse([values[mixture] for mixture in ordered])
+    rows = [
+        ReportedRow(mixture, values[mixture], float(np.mean(values[mixture])), _half_width(noise, index))
+        for index, mixture in enumerate(ordered)
+    ]
+    variances = [noise.of_difference(0, other) for other in range(1, len(rows))]
+    lead = judge([(row.mixture, row.mean) for row in rows], variances, len(seeds), None, 0)
+    return ReportedRanking(size, tuple(seeds), tuple(rows), noise, lead), reasons
+
+
+def _half_width(noise: SeedNoise, mixture: int) -> float | None:
+    if not noise.pooled.degrees_of_freedom:
+        return None
+    return half_width(noise.of_mean(mixture), noise.values.shape[1], None, 0, of=1, comparisons=1).total
 
 
 def _agreement(rankings: Sequence[ReportedRanking]) -> tuple[SizeAgreement, ...]:

@@ -1,7 +1,7 @@
 """The uncertainty of a difference between mixtures: two named components, and what would settle an open comparison.
 
-Seeds: the variance of the objective between seeds is pooled over M mixtures with k seeds each, which gives M·(k - 1)
-degrees of freedom; the mean of k seeds has 1/k of that variance. Documents: held-out sets are samples, so documents
+Seeds: `mixproof.mixtures.search.seed_noise` gives the variance that a mean or a difference is judged on; the mean of k
+seeds has 1/k of it. Documents: held-out sets are samples, so documents
 are resampled with replacement, per source and jointly for all mixtures (a bootstrap with 1,000 replicates and a fixed
 seed). Joint resampling cancels what two mixtures have in common.
 
@@ -15,7 +15,6 @@ With one seed per mixture the seed variance is unknown, so nothing wins.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,21 +22,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from mixproof.ledger.fingerprint import derive_seed
+from mixproof.mixtures.search.seed_noise import SeedVariance
 
 CONFIDENCE = 0.95
 POWER = 0.8
 """Probability that a difference of the minimum detectable size is found."""
 REPLICATES = 1000
 MOST_SEEDS = 1000
-
-
-@dataclass(frozen=True)
-class SeedVariance:
-    """Variance of the objective between seeds, pooled over mixtures."""
-
-    variance: float
-    degrees_of_freedom: int
-    """M·(k - 1); 0 if every mixture has one seed, and then `variance` is meaningless."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +51,6 @@ class Interval:
     """The seed component alone."""
     documents: float | None
     """The document component alone; None without per-document scores."""
-
-
-def pool(values: Sequence[Sequence[float]]) -> SeedVariance:
-    """Pool the variance between seeds.
-
-    Args:
-        values: [mixtures][seeds] the objective, the same seeds for each mixture.
-    """
-    table = np.asarray(values, np.float64)
-    degrees = table.shape[0] * (table.shape[1] - 1)
-    squares = float(((table - table.mean(axis=1, keepdims=True)) ** 2).sum())
-    return SeedVariance(squares / degrees if degrees else 0.0, degrees)
 
 
 def bootstrap(sources: dict[str, Documents], weights: dict[str, float]) -> NDArray[np.float64]:
@@ -104,7 +83,7 @@ def half_width(
     """Half-width of the interval of a mean (`of` 1) or of a difference of two means (`of` 2).
 
     Args:
-        seeds: the pooled variance, with at least one degree of freedom.
+        seeds: the variance that it is judged on, with at least one degree of freedom.
         num_seeds: k, seeds of each mean.
         spread: standard deviation of the same quantity over the bootstrap replicates; None: unknown.
         num_documents: number of held-out documents.
@@ -118,23 +97,30 @@ def half_width(
 
 
 def seeds_to_settle(
-    difference: float, seeds: SeedVariance, num_mixtures: int, spread: float | None, num_documents: int, start: int
+    difference: float,
+    seeds: SeedVariance,
+    num_seeds: int,
+    spread: float | None,
+    num_documents: int,
+    *,
+    comparisons: int,
 ) -> int | None:
     """Seeds per mixture that would make `difference` significant if it and the variances stay; None: no number would.
 
     Args:
         difference: of the two means, positive.
-        seeds: the pooled variance.
-        num_mixtures: M; every further seed adds M degrees of freedom.
+        seeds: the variance it is judged on; every further seed adds as many degrees of freedom as the second one did.
+        num_seeds: k, seeds per mixture now, at least 2.
         spread: standard deviation of the difference over the bootstrap replicates.
         num_documents: number of held-out documents.
-        start: the smallest number to try, at least 2.
+        comparisons: number of differences that must hold jointly.
     """
-    for num_seeds in range(start, MOST_SEEDS + 1):
-        then = SeedVariance(seeds.variance, num_mixtures * (num_seeds - 1))
-        width = half_width(then, num_seeds, spread, num_documents, of=2, comparisons=max(num_mixtures - 1, 1))
+    per_seed = seeds.degrees_of_freedom // (num_seeds - 1)
+    for number in range(num_seeds + 1, MOST_SEEDS + 1):
+        then = SeedVariance(seeds.variance, per_seed * (number - 1))
+        width = half_width(then, number, spread, num_documents, of=2, comparisons=comparisons)
         if difference > width.total:
-            return num_seeds
+            return number
     return None
 
 

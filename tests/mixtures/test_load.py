@@ -274,6 +274,22 @@ WRONG = [
         r":2: target\.max_epochs\.wbe: there is no source",
     ),
     ("schema: 1", "schema: 1\nobjective: {heldout_bpb: {web: 0}}", r":2: objective\.heldout_bpb: all weights are 0"),
+    (
+        "schema: 1",
+        "schema: 1\nobjective: {score: margin, heldout_bpb: {web: 1}}",
+        r":2: objective: needs exactly one of",
+    ),
+    (
+        "schema: 1",
+        "schema: 1\nobjective: {score: margin}",
+        r":2: objective\.score: runs of stage pretrain have no margin",
+    ),
+    (
+        "schema: 1",
+        "schema: 1\nobjective: {score: loss, sources: {wbe: 1}}",
+        r"objective\.sources\.wbe: there is no source",
+    ),
+    ("schema: 1", "schema: 1\nobjective: {score: loss, attribute: tone}", r"loss is not a score of an attribute"),
 ]
 
 

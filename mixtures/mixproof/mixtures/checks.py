@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 from .blocks.mixture import Mixture, ShareSpec
 from .key_positions import KeyPath, Problem, nearest
 from .mixture_forms import RESERVED
+from .objective_checks import REMOVE_INHERITED, objective_problems
 from .spec import Spec
 from .values.quantities import exact_string, percent_string
 
 CONVERSATION_FORMATS = "`format: chat`, `preferences` and `ratings`"
 MAX_UNTIL = 10
 """Largest end of a branch, as a multiple of the proxy's tokens: catches 80 when 80% is meant."""
-REMOVE_INHERITED = "set an inherited key to `null` to remove it"
 
 
 def find_problems(spec: Spec) -> list[Problem]:
@@ -27,6 +27,7 @@ def find_problems(spec: Spec) -> list[Problem]:
         _splits,
         _source_names,
         _choices,
+        objective_problems,
         _dedup_groups,
         _conversations,
         _dedup_on,
@@ -135,8 +136,8 @@ def named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
     for name in spec.train.loss_weights:
         yield ("train", "loss_weights", name), name
     if spec.objective is not None:
-        for name in spec.objective.heldout_bpb:
-            yield ("objective", "heldout_bpb", name), name
+        for name in spec.objective.weights:
+            yield ("objective", spec.objective.weights_key, name), name
 
 
 def _choices(spec: Spec) -> Iterator[Problem]:
@@ -150,8 +151,6 @@ def _choices(spec: Spec) -> Iterator[Problem]:
             yield Problem(("tokenizer", key), f"applies only to a `tiktoken` rank file; {REMOVE_INHERITED}")
     if (heldout.create is None) == (heldout.from_ is None):
         yield Problem(("heldout",), f"needs exactly one of `create` and `from`; {REMOVE_INHERITED}")
-    if spec.objective is not None and not any(spec.objective.heldout_bpb.values()):
-        yield Problem(("objective", "heldout_bpb"), "all weights are 0; at least one must be above 0")
 
 
 def _dedup_groups(spec: Spec) -> Iterator[Problem]:

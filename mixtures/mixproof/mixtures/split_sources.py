@@ -108,12 +108,13 @@ def with_parts(spec: Spec, values_of: Mapping[str, Sequence[Value]]) -> Spec:
     if spec.target is not None:
         update["target"] = spec.target.model_copy(update={"max_epochs": names.mapped(spec.target.max_epochs)})
     if spec.objective is not None:
-        weights = names.mapped(spec.objective.heldout_bpb, divide=True)
-        for name in spec.objective.heldout_bpb.keys() & names.parts_of.keys():
-            if not weights.keys() & names.parts_of[name].keys() - spec.objective.heldout_bpb.keys():
-                path = ("objective", "heldout_bpb", name)
+        given, key = spec.objective.weights, spec.objective.weights_key
+        weights = names.mapped(given, divide=True)
+        for name in given.keys() & names.parts_of.keys():
+            if not weights.keys() & names.parts_of[name].keys() - given.keys():
+                path = ("objective", key, name)
                 raise spec.positions.error([Problem(path, f"every part of {name} has its own weight; remove this one")])
-        update["objective"] = spec.objective.model_copy(update={"heldout_bpb": weights})
+        update["objective"] = spec.objective.model_copy(update={key: weights})
     return spec.model_copy(update=update).with_positions(_positions(spec.positions, names.parts_of))
 
 

@@ -167,6 +167,16 @@ class PhaseRecord(RecordPart):
     """By source with a positive share; sums to `samples` exactly."""
 
 
+class ReliabilityBin(RecordPart):
+    """Pairs of similar confidence: the probability, by the model, that the answer with the higher reward is better."""
+
+    pairs: NonNegativeInt
+    confidence: float
+    """Mean over the pairs, from 0.5 to 1."""
+    accuracy: float
+    """Share of the pairs whose chosen answer has the higher reward; equal rewards count half."""
+
+
 class PairScore(RecordPart):
     """The score of a held-out set of pairs."""
 
@@ -177,6 +187,10 @@ class PairScore(RecordPart):
     """Mean difference of the rewards of chosen and rejected answer."""
     kl: float | None = Field(default=None, exclude_if=lambda kl: kl is None)
     """Mean divergence KL(model || starting checkpoint) in nats, at the tokens of the chosen answers."""
+    calibration_error: float | None = Field(default=None, exclude_if=lambda given: given is None)
+    """Of a reward model: mean over pairs of |accuracy - confidence| of their bin (expected calibration error)."""
+    reliability: tuple[ReliabilityBin, ...] | None = Field(default=None, exclude_if=lambda given: given is None)
+    """Of a reward model: the bins that have pairs."""
 
 
 class AttributeScore(RecordPart):
@@ -188,6 +202,9 @@ class AttributeScore(RecordPart):
     mean_absolute_error: float
     rank_correlation: float | None
     """Spearman's; None if all ratings, or all predictions, are equal."""
+    calibration_slope: float | None = Field(default=None, exclude_if=lambda given: given is None)
+    """Slope of the least-squares line of ratings on predictions; 1 if calibrated, below 1 if predictions spread too
+    far; absent if all predictions are equal."""
 
 
 class HeldoutScore(RecordPart):
@@ -214,6 +231,15 @@ class HeldoutScore(RecordPart):
     """Of the held-out texts: equal in two builds that share the set, whatever their tokenizer."""
     datasets_sha256: str
     """Of the checksums of the set's parts: identifies the scored tokens."""
+
+    @property
+    def default_score(self) -> Literal["bits_per_byte", "wrong_pairs", "mean_squared_error", "loss"]:
+        """What a comparison minimizes if the spec names no objective."""
+        if self.pairs is not None:
+            return "wrong_pairs"
+        if self.attributes is not None:
+            return "mean_squared_error"
+        return "loss" if self.bits_per_byte is None else "bits_per_byte"
 
     @property
     def unit(self) -> str:
@@ -301,6 +327,9 @@ class PostTraining(SparseRecordPart):
     """By source, counted in the packed windows of the run before it was trained."""
     templates: dict[str, str]
     """How the conversations of each source are rendered; a source without conversations has none."""
+    answers_scored: tuple[str, ...] | None = None
+    """Of stages on pairs: sources of conversations whose held-out answers are scored too, so that forgetting shows;
+    absent if the build has none."""
     dpo: DpoRecord | None = None
     """Of stage `dpo`."""
     rpo: RpoRecord | None = None

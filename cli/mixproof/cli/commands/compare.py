@@ -25,7 +25,8 @@ from mixproof.tokenize.audit import AuditReport, audit_build, copy_build
 from mixproof.train.audit.run import audit_run
 from mixproof.train.compare.compare import compare as compare_runs
 from mixproof.train.compare.comparison import Comparison, Group
-from mixproof.train.compare.ranking import Ranking, Row, delivered_key, minimized
+from mixproof.train.compare.ranking import Ranking
+from mixproof.train.compare.rows import Row, delivered_key
 from mixproof.train.evaluate.external import ExternalScores, find_external, read_external
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.outcome import RunOutcome, find_outcomes
@@ -212,7 +213,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 def _ranking_tables(ranking: Ranking, objective: str) -> list[Table]:
     """The ranking, with one column per source, or with a second table when there are many sources."""
-    sources = sorted({name for row in ranking.rows for name in row.heldout})
+    sources = sorted({name for row in ranking.rows for name in row.scores})
     beside = sources if len(sources) <= MOST_COLUMNS else []
     columns = ("mixture", "objective", "± seeds", "± documents", "seeds", *beside)
     rows = [
@@ -231,7 +232,7 @@ def _ranking_tables(ranking: Ranking, objective: str) -> list[Table]:
 
 
 def _score(row: Row, source: str) -> str:
-    return f"{minimized(row.heldout[source]):.4f}" if source in row.heldout else ""
+    return f"{row.scores[source]:.4f}" if source in row.scores else ""
 
 
 def _margins(row: Row) -> tuple[str, str]:

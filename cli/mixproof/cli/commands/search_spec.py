@@ -43,6 +43,7 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.train.compare.compare import objective_weights
 from mixproof.train.launch.family import train_all
+from mixproof.train.launch.post_training import is_scored
 from mixproof.train.outcome import RunOutcome
 
 from .build import run_build
@@ -205,7 +206,10 @@ def _weights(spec: Spec, manifest: Manifest) -> dict[str, float]:
     Raises:
         RequestError: when the objective names a source without a held-out set.
     """
-    known = sorted(name for name, source in manifest.sources.items() if source.heldout.documents)
+    if spec.objective is not None and spec.objective.score is not None:
+        where = spec.where("objective", "score")
+        raise RequestError(f"{where}: search minimizes bits per byte or the default of the stage; use `heldout_bpb`")
+    known = sorted(name for name in manifest.sources if is_scored(spec, manifest, name))
     weights = objective_weights(spec.objective, known)
     for name in weights:
         if name not in known:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.external_tables import print_external
+from mixproof.cli.heldout_tables import heldout_tables
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -64,7 +65,8 @@ def train(
         emit_json(train_json(outcomes, external))
     else:
         stdout.print(delivered_table(outcomes))
-        stdout.print(heldout_table(outcomes))
+        for shown in heldout_tables(outcomes):
+            stdout.print(shown)
         print_external(outcomes, external)
     if report_failed(outcomes):
         raise typer.Exit(1)
@@ -160,20 +162,3 @@ def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:
     title = "Declared = planned = delivered"
     supervised = any(run.record is not None and run.record.post_training is not None for run in outcomes)
     return table(f"{title}, in supervised tokens" if supervised else title, columns, rows, text_columns=3)
-
-
-def heldout_table(outcomes: Sequence[RunOutcome]) -> Table:
-    """What is minimized on the held-out sets, by run, one column per source."""
-    records = [outcome.record for outcome in outcomes if outcome.done and outcome.record is not None]
-    sources = sorted({name for record in records for name in record.heldout})
-    rows = []
-    for record in records:
-        scores = [f"{record.heldout[name].minimized:.4f}" if name in record.heldout else "" for name in sources]
-        rows.append((record.mixture, record.proxy, str(record.seed), *scores))
-    return table(f"Held-out {_unit(records)}", ("mixture", "proxy", "seed", *sources), rows, text_columns=3)
-
-
-def _unit(records: Sequence[RunRecord]) -> str:
-    """Name what a comparison of these runs minimizes."""
-    units = {score.unit: None for record in records for score in record.heldout.values()}
-    return ", ".join(units) or "bits per byte"

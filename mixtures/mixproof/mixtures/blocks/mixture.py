@@ -54,8 +54,41 @@ class Mixture(ShareSpec):
     """Consecutive phases, each with `until`; the last ends at 100%, unless it has `decay: true`."""
 
 
-class Objective(SpecPart):
-    """What `compare` and `search` minimize."""
+ScoreName = Literal[
+    "loss",
+    "pair_accuracy",
+    "margin",
+    "kl",
+    "calibration_error",
+    "mean_squared_error",
+    "mean_absolute_error",
+    "rank_correlation",
+]
+HIGHER_IS_BETTER: frozenset[ScoreName] = frozenset({"pair_accuracy", "margin", "rank_correlation"})
+OF_ATTRIBUTES: frozenset[ScoreName] = frozenset({"mean_squared_error", "mean_absolute_error", "rank_correlation"})
 
-    heldout_bpb: dict[str, ExactNumber] = Field(min_length=1)
-    """Weight of the held-out bits per byte, by source."""
+
+class Objective(SpecPart):
+    """What `compare` and `search` rank by: held-out bits per byte, or one score of a stage after pretraining."""
+
+    heldout_bpb: dict[str, ExactNumber] = Field(default={})
+    """Weight of the held-out bits per byte, by source; lower is better."""
+    score: ScoreName | None = None
+    """In place of `heldout_bpb`: one score, as in `heldout` of `train --json`. Lower is better: `loss` (nats per
+    supervised token, of the chosen answers of pairs), `kl` (divergence from the starting checkpoint), and, for reward
+    models, `calibration_error`, `mean_squared_error` and `mean_absolute_error`. Higher is better: `pair_accuracy`,
+    `margin`, `rank_correlation`."""
+    sources: dict[str, ExactNumber] = Field(default={})
+    """For `score`: weight of each held-out set. Default: all sets that the stage learns from, with equal weights."""
+    attribute: str | None = None
+    """For scores of ratings: one attribute. Default: all attributes together."""
+
+    @property
+    def weights(self) -> dict[str, Fraction]:
+        """Weights by source, exactly as given; empty if all sets count equally."""
+        return self.sources if self.score is not None else self.heldout_bpb
+
+    @property
+    def weights_key(self) -> Literal["sources", "heldout_bpb"]:
+        """The key that has the weights."""
+        return "heldout_bpb" if self.score is None else "sources"

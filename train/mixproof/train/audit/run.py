@@ -255,7 +255,7 @@ def _check_heldout_counts(run: RunRecord, manifest: Manifest, checks: Checks) ->
 def _scored_kinds(trained: PostTraining) -> tuple[str | None, ...]:
     """Kinds of sources whose held-out sets a run is scored on."""
     if trained.reward is None:
-        return STAGE_KINDS[trained.stage]
+        return (*STAGE_KINDS[trained.stage], *(("chat",) if trained.answers_scored else ()))
     return ("preferences",) if trained.reward.loss == "bradley_terry" else ("ratings",)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -32,6 +33,8 @@ OF_ANSWERS = ("supervised_tokens", "answer_bytes")
 """Columns of sets of which only the supervised tokens are scored."""
 FLOAT32_ERROR = 1e-5
 """Tolerance for sums of losses that were computed in single precision."""
+SLOPE_ERROR = 1e-6
+"""Tolerance for a slope, whose last digits are lost where predictions hardly differ."""
 RELATIVE_ERROR = 1e-12
 """Tolerance for float64 sums, whose last digits depend on the order of addition."""
 
@@ -126,13 +129,18 @@ def _check_source(rows: pa.Table, score: HeldoutScore, checks: Checks) -> None:
 
 def _check_attribute(rows: pa.Table, name: str, stated: AttributeScore, checks: Checks) -> None:
     """Check the errors of one attribute, from the given and the predicted ratings."""
-    pairs = zip(rows[f"attribute.{name}"].to_pylist(), rows[f"predicted.{name}"].to_pylist(), strict=True)
+    pairs = list(zip(rows[f"attribute.{name}"].to_pylist(), rows[f"predicted.{name}"].to_pylist(), strict=True))
     errors = [predicted - rated for rated, predicted in pairs if rated is not None and not math.isnan(rated)]
     checks.equal("E10", f"answers rated by {name}", len(errors), stated.answers)
     found = {
         "mean_squared_error": math.fsum(error * error for error in errors) / max(len(errors), 1),
         "mean_absolute_error": math.fsum(map(abs, errors)) / max(len(errors), 1),
     }
+    if stated.calibration_slope is not None:
+        known = [(predicted, rated) for rated, predicted in pairs if rated is not None and not math.isnan(rated)]
+        slope = statistics.linear_regression(*zip(*known, strict=True)).slope
+        same = math.isclose(slope, stated.calibration_slope, rel_tol=SLOPE_ERROR, abs_tol=SLOPE_ERROR)
+        checks.true("E10", same, f"calibration_slope of {name} = {slope}", str(stated.calibration_slope))
     for key, value in found.items():
         same = math.isclose(value, getattr(stated, key), rel_tol=1e-9, abs_tol=1e-12)
         checks.true("E10", same, f"{key} of {name} = {value}", str(getattr(stated, key)))
@@ -147,9 +155,26 @@ def _check_pairs(rows: pa.Table, score: HeldoutScore, stated: PairScore, checks:
     found = {"pair_accuracy": right / len(differences), "margin": math.fsum(differences) / len(differences)}
     if stated.kl is not None:
         found["kl"] = math.fsum(rows["kl_nats"].to_pylist()) / max(score.tokens, 1)
+    if stated.calibration_error is not None:
+        found["calibration_error"] = _calibration_error(differences)
+        listed = [(one.pairs, abs(one.accuracy - one.confidence)) for one in stated.reliability or ()]
+        checks.equal("E10", "pairs in the bins of confidence", stated.pairs, sum(pairs for pairs, _ in listed))
+        found_in_bins = sum(pairs * gap for pairs, gap in listed) / max(stated.pairs, 1)
+        same = math.isclose(found_in_bins, stated.calibration_error, rel_tol=1e-9, abs_tol=1e-12)
+        checks.true("E10", same, f"calibration_error of {found_in_bins} from its bins", str(stated.calibration_error))
     for name, value in found.items():
         same = math.isclose(value, getattr(stated, name), rel_tol=1e-9, abs_tol=1e-12)
         checks.true("E10", same, f"{name} of {value} from the rewards", str(getattr(stated, name)))
+
+
+def _calibration_error(differences: Sequence[float]) -> float:
+    """Sum |hits - confidence| over ten equal bins of the confidence, from 0.5 to 1, per pair."""
+    gaps: dict[int, list[float]] = {}
+    for one in differences:
+        confidence = 1 / (1 + math.exp(-abs(one)))
+        right = 1.0 if one > 0 else 0.5 if one == 0 else 0.0
+        gaps.setdefault(min(int((confidence - 0.5) * 20), 9), []).append(right - confidence)
+    return sum(abs(math.fsum(part)) for part in gaps.values()) / len(differences)
 
 
 def _check_rows(root: Path, rows: pa.Table, heldout: HeldoutRecord, checks: Checks) -> None:

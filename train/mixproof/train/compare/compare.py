@@ -26,9 +26,8 @@ from .comparison import Agreement, Comparison, Failed, Group
 from .contenders import Contender, Run, Stratum, share_seeds, strata_of
 from .facts import Axis, check_axis, differences, facts_of
 from .layer_backends import note_on_layers
+from .ranked_score import default_sources, objective_in_words, ranked_score
 from .ranking import Ranking, rank
-
-PLAIN = "plain mean of held-out bits per byte over sources, because the spec names no objective"
 
 
 def compare(
@@ -45,7 +44,8 @@ def compare(
 
     Args:
         records: of finished and failed runs, from any number of specs; a run given twice counts once.
-        objective: weights of held-out sets; None: the plain mean over sources.
+        objective: a score and weights of held-out sets; None: the plain mean over the sources that the stage learns
+            from.
         across: the one axis that may differ: `tokens`, `flops`, `tokenizer` or `recipe`.
         audits: whether the audit of a build (by id) or of a run (by key) was clean; runs with a failed audit of
             either are excluded.
@@ -66,12 +66,15 @@ def compare(
         for run in stratum.duplicates
     ]
     groups, reasons, notes = [], _reasons(strata), []
+    score = ranked_score(objective)
     for members in _join(strata):
         group, excluded, of_group = _group(members, axis, objective, folders or {}, manifests or {})
         reasons += excluded
         notes += of_group
         groups.append(group)
-    return Comparison(tuple(groups), tuple(reasons), tuple(failed), _in_words(objective), tuple(notes))
+    units = [ranking.unit for group in groups for ranking in group.rankings.values()]
+    in_words = objective_in_words(objective, units)
+    return Comparison(tuple(groups), tuple(reasons), tuple(failed), in_words, tuple(notes), score.higher_is_better)
 
 
 def _divide(
@@ -128,9 +131,11 @@ def _group(
         reasons += [f"{stratum.proxy}: {reason}" for reason in excluded]
         if note := note_on_layers(stratum.proxy, contenders, folders):
             notes.append(note)
-        weights = objective_weights(objective, sorted(next(iter(contenders[0].runs.values())).heldout))
-        lost = _lost_bytes(contenders, manifests)
-        ranking = rank(stratum.proxy, contenders, seeds, weights, folders, lost)
+        record = next(iter(contenders[0].runs.values()))
+        manifest = manifests.get(record.build)
+        weights = objective_weights(objective, default_sources(record, manifest))
+        lost, score = _lost_bytes(contenders, manifests), ranked_score(objective)
+        ranking = rank(stratum.proxy, contenders, seeds, weights, folders, lost, score=score, manifest=manifest)
         rankings[stratum.proxy] = ranking
         if found := ranking.noise.in_words([row.mixture for row in ranking.rows]):
             notes.append(f"{stratum.proxy}: {found}")
@@ -142,18 +147,11 @@ def _group(
 
 
 def objective_weights(objective: Objective | None, sources: Sequence[str]) -> dict[str, float]:
-    """Weight of each held-out source in the objective; they sum to 1. Equal weights if the spec has no objective."""
-    if objective is None:
+    """Weight of each held-out source in the objective; they sum to 1. Equal weights of `sources` if it names none."""
+    if objective is None or not objective.weights:
         return {name: 1 / len(sources) for name in sources}
-    total = sum(objective.heldout_bpb.values())
-    return {name: float(weight / total) for name, weight in objective.heldout_bpb.items() if weight}
-
-
-def _in_words(objective: Objective | None) -> str:
-    if objective is None:
-        return PLAIN
-    weights = ", ".join(f"{name} {weight}" for name, weight in objective.heldout_bpb.items())
-    return f"mean of held-out bits per byte weighted by {weights}"
+    total = sum(objective.weights.values())
+    return {name: float(weight / total) for name, weight in objective.weights.items() if weight}
 
 
 def _agreement(rankings: Mapping[str, Ranking]) -> tuple[Agreement, ...]:

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from mixproof.mixtures.search.seed_noise import SeedNoise
 
 from .facts import Axis
-from .ranking import Ranking, row_json
+from .ranking import Ranking
+from .rows import row_json
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,11 @@ class Comparison:
     """Why runs or mixtures are in no ranking, or not in the same one."""
     failed: tuple[Failed, ...]
     objective: str
-    """What was minimized, in words."""
+    """What mixtures are ranked by, in words."""
     notes: tuple[str, ...] = ()
     """Caveats for readers of the rankings."""
+    higher_is_better: bool = False
+    """The direction of the objective."""
 
     @property
     def comparable(self) -> bool:
@@ -117,6 +120,7 @@ class Comparison:
             "notes": list(self.notes),
             "verdict": self.verdict,
             "objective": self.objective,
+            "higher_is_better": self.higher_is_better,
             "groups": [group.to_json() for group in self.groups],
             "failed": [asdict(run) for run in self.failed],
         }

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mixproof.ledger.errors import RequestError
-from mixproof.train.record import RunRecord
+from mixproof.train.record import RewardRecord, RunRecord
 
 Axis = Literal["tokens", "flops", "tokenizer", "recipe"]
 Value = str | int | bool
@@ -127,8 +127,18 @@ def _post_training(record: RunRecord) -> dict[str, Value]:
             if settings is not None
             for name, value in settings.model_dump().items()
         },
+        **(
+            {}
+            if trained.reward is None
+            else {"reward.loss": trained.reward.loss, "reward.attributes": _of(trained.reward)}
+        ),
         **{f"template.{source}": template for source, template in sorted(trained.templates.items())},
     }
+
+
+def _of(reward: RewardRecord) -> str:
+    """Name what a reward model predicts."""
+    return ", ".join(reward.attributes) or "one reward"
 
 
 def _start(record: RunRecord) -> str:

@@ -20,7 +20,7 @@ class Lead:
     best: str
     second: str
     difference: float
-    """Objective of the second minus objective of the best."""
+    """How much better the best is than the second; positive, whether low or high objectives are better."""
     interval: Interval | None
     """Half-widths of `difference` at 95%, corrected for all comparisons with the best; None with one seed each."""
     unsure: tuple[str, ...]
@@ -66,7 +66,7 @@ def judge(
     """Judge the lead of the first mixture over all others.
 
     Args:
-        ranked: name and mean objective, the best first.
+        ranked: name and mean objective, the best first; negative objectives where higher is better.
         variances: for each other mixture, the variance that its difference from the first is judged on.
         num_seeds: k, seeds per mixture.
         replicates: [replicates, mixtures] in the order of `ranked`; None without per-document scores.

@@ -3,7 +3,7 @@
 Seeds: `mixproof.mixtures.search.seed_noise` gives the variance that a mean or a difference is judged on; the mean of k
 seeds has 1/k of it. Documents: held-out sets are samples, so documents
 are resampled with replacement, per source and jointly for all mixtures (a bootstrap with 1,000 replicates and a fixed
-seed). Joint resampling cancels what two mixtures have in common.
+seed); answers to one prompt are drawn together. Joint resampling cancels what two mixtures have in common.
 
 The half-width of a difference is the root of the sum of squares of both components, each with Student's t at its own
 degrees of freedom, so the total is never narrower than a component. (A single t at Satterthwaite's degrees of freedom
@@ -15,7 +15,9 @@ With one seed per mixture the seed variance is unknown, so nothing wins.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +33,38 @@ REPLICATES = 1000
 MOST_SEEDS = 1000
 
 
+class HeldoutSample(Protocol):
+    """Scores of one source's held-out documents, or prompts, which are resampled."""
+
+    @property
+    def size(self) -> int:
+        """Number of documents, or prompts."""
+
+    def of(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return [mixtures] the score, mean over seeds, if each document occurs `counts` times; NaN if undefined."""
+
+
 @dataclass(frozen=True)
 class Documents:
-    """Scores of one source's held-out documents."""
+    """Scores that are ratios of sums over documents, such as bits per byte."""
 
-    bits: NDArray[np.float64]
-    """[documents, mixtures] mean over seeds."""
-    text_bytes: NDArray[np.int64]
-    """[documents] UTF-8 bytes."""
+    amounts: NDArray[np.float64]
+    """[documents, mixtures] what is summed, for example bits; mean over seeds."""
+    units: NDArray[np.int64]
+    """[documents] what the sum is divided by, for example UTF-8 bytes."""
+
+    @property
+    def size(self) -> int:
+        """Number of documents."""
+        return len(self.units)
+
+    def of(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return [mixtures] the ratios; NaN if no unit was drawn."""
+        total = counts @ self.units
+        ratios: NDArray[np.float64] = (
+            (counts @ self.amounts) / total if total else np.full(self.amounts.shape[1], np.nan)
+        )
+        return ratios
 
 
 @dataclass(frozen=True)
@@ -53,7 +79,7 @@ class Interval:
     """The document component alone; None without per-document scores."""
 
 
-def bootstrap(sources: dict[str, Documents], weights: dict[str, float]) -> NDArray[np.float64]:
+def bootstrap(sources: Mapping[str, HeldoutSample], weights: Mapping[str, float]) -> NDArray[np.float64]:
     """Objectives on resampled held-out documents.
 
     Args:
@@ -61,20 +87,20 @@ def bootstrap(sources: dict[str, Documents], weights: dict[str, float]) -> NDArr
         weights: of each source; they sum to 1.
 
     Returns:
-        [1000, mixtures] objective of each replicate.
+        [replicates, mixtures] objective of each replicate: 1000, or fewer if a score is undefined for some, because no
+        rated answer was drawn.
     """
-    total: NDArray[np.float64] | None = None
+    total: NDArray[np.float64] | float = 0.0
     for name in sorted(weights):
-        documents = sources[name]
-        size = len(documents.text_bytes)
+        sample = sources[name]
         draw = np.random.default_rng(derive_seed("bootstrap", name))
-        made = np.empty((REPLICATES, documents.bits.shape[1]))
-        for replicate in range(REPLICATES):
-            counts = np.bincount(draw.integers(0, size, size), minlength=size)
-            made[replicate] = (counts @ documents.bits) / (counts @ documents.text_bytes)
-        total = made * weights[name] if total is None else total + made * weights[name]
-    assert total is not None
-    return total
+        replicates = [
+            sample.of(np.bincount(draw.integers(0, sample.size, sample.size), minlength=sample.size))
+            for _ in range(REPLICATES)
+        ]
+        total = total + np.stack(replicates) * weights[name]
+    made = np.asarray(total, np.float64)
+    return made[np.isfinite(made).all(axis=1)]
 
 
 def half_width(

@@ -40,6 +40,7 @@ class AttributeTerms:
                 mean_squared_error=float(np.mean((predicted - rated) ** 2)),
                 mean_absolute_error=float(np.mean(np.abs(predicted - rated))),
                 rank_correlation=rank,
+                calibration_slope=_slope(predicted, rated),
             )
         return found
 
@@ -47,3 +48,10 @@ class AttributeTerms:
         """Return the columns of `scores.parquet`."""
         parts = (("attribute", self.rated), ("predicted", self.predicted))
         return {f"{part}.{name}": values[:, n] for part, values in parts for n, name in enumerate(self.names)}
+
+
+def _slope(predicted: NDArray[np.float64], rated: NDArray[np.float64]) -> float | None:
+    """Return the slope of the least-squares line of ratings on predictions; None if all predictions are equal."""
+    centered = predicted - predicted.mean()
+    squares = float(centered @ centered)
+    return float(centered @ rated) / squares if squares else None

@@ -22,7 +22,7 @@ def with_implicit_rewards(
     """Add rewards and divergence to the scores of pairs; other scores are returned as they are."""
     trained = request.post_training
     beta = None if trained is None else trained.beta
-    if trained is None or beta is None:
+    if trained is None or beta is None or scores.documents.source in (trained.answers_scored or ()):
         return scores
     ratios = -scores.nll_nats - references.of_heldout(scores.documents).log_probability
     if trained.dpo is not None and trained.dpo.loss == "ipo":

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixproof.train.post_training.calibration import bins_of, confidences, hits
+from mixproof.train.record import ReliabilityBin
+
 
 @dataclass(frozen=True)
 class PairTerms:
@@ -26,12 +29,24 @@ class PairTerms:
     @property
     def accuracy(self) -> float:
         """Share of the pairs with a higher reward of the chosen answer; equal ones count half."""
-        return float(((self.differences > 0) + 0.5 * (self.differences == 0)).mean())
+        return float(hits(self.differences).mean())
 
     @property
     def margin(self) -> float:
         """Mean difference of rewards."""
         return float(self.differences.mean())
+
+    def reliability(self) -> tuple[ReliabilityBin, ...]:
+        """Return the bins of confidence that have pairs, the lowest first."""
+        bins, confidence, right = bins_of(self.differences), confidences(self.differences), hits(self.differences)
+        return tuple(
+            ReliabilityBin(
+                pairs=int((bins == number).sum()),
+                confidence=float(confidence[bins == number].mean()),
+                accuracy=float(right[bins == number].mean()),
+            )
+            for number in np.unique(bins).tolist()
+        )
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
         """Return the columns of `scores.parquet`."""

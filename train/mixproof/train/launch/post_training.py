@@ -77,7 +77,21 @@ def is_scored(spec: Spec, manifest: Manifest, name: str) -> bool:
         return bool(source.heldout.documents)
     if stage == "reward":
         return source.kind == ("preferences" if has_pairs(spec, manifest) else "ratings")
-    return source.kind in STAGE_KINDS[stage]
+    return source.kind in STAGE_KINDS[stage] or (stage in ON_PAIRS and source.kind == "chat")
+
+
+def _answers_scored(spec: Spec, manifest: Manifest) -> tuple[str, ...] | None:
+    """Return the sources of conversations that the runs of a stage on pairs are scored on; None if there are none."""
+    if spec.train.stage not in ON_PAIRS:
+        return None
+    return (
+        tuple(
+            name
+            for name, source in sorted(manifest.sources.items())
+            if source.kind == "chat" and source.heldout.documents
+        )
+        or None
+    )
 
 
 def has_pairs(spec: Spec, manifest: Manifest) -> bool:
@@ -145,6 +159,7 @@ class WindowPlans:
             shares_by=train.shares_by,
             planned=planned_sources(streams, read),
             templates=templates_of(self._manifest, sorted(read)),
+            answers_scored=_answers_scored(self._spec, self._manifest),
             ancestors=ancestors,
             dpo=_dpo(train.dpo) if train.stage == "dpo" else None,
             rpo=_rpo(train.rpo) if train.stage == "rpo" else None,

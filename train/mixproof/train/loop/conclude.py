@@ -232,7 +232,17 @@ def _pairs(score: Scores) -> PairScore | None:
     if terms is None:
         return None
     kl = None if terms.kl_nats is None else float(terms.kl_nats.sum()) / score.tokens
-    return PairScore(pairs=len(terms.differences), pair_accuracy=terms.accuracy, margin=terms.margin, kl=kl)
+    of_model = score.units is not None
+    bins = terms.reliability() if of_model else None
+    gaps = [one.pairs * abs(one.accuracy - one.confidence) for one in bins or ()]
+    return PairScore(
+        pairs=len(terms.differences),
+        pair_accuracy=terms.accuracy,
+        margin=terms.margin,
+        kl=kl,
+        calibration_error=sum(gaps) / len(terms.differences) if of_model else None,
+        reliability=bins,
+    )
 
 
 def _files(folder: Path, consumed_samples: int) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mixproof.tokenize.page.palette import Look
-from mixproof.train.compare.ranking import Ranking, minimized
+from mixproof.train.compare.ranking import Ranking
 
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, legend_height, names_axis, scatter, short_names
@@ -117,17 +117,18 @@ def _curve(mixture: str, run: RunEvidence, x: list[int], y: list[float], look: L
 
 
 def heldout_plot(ranking: Ranking, of: dict[str, Look], number: int) -> Plot:
-    """Bits per byte of every held-out set, one symbol per mixture."""
-    sources = sorted({name for row in ranking.rows for name in row.heldout}, reverse=True)
+    """The ranking's score of every held-out set, one symbol per mixture."""
+    sources = sorted({name for row in ranking.rows for name in row.scores}, reverse=True)
+    unit, direction = ranking.unit, "higher" if ranking.score.higher_is_better else "lower"
     traces = []
     for row in ranking.rows:
         look, name = of[row.mixture], label(row.mixture)
-        scored = [source for source in sources if source in row.heldout]
+        scored = [source for source in sources if source in row.scores]
         traces.append(
             scatter(
                 "markers",
                 name,
-                [minimized(row.heldout[source]) for source in scored],
+                [row.scores[source] for source in scored],
                 [label(source) for source in scored],
                 marker={"color": look.color, "symbol": look.symbol, "size": 11},
                 hovertemplate="%{y}: %{x:.4f}<extra>" + name + "</extra>",
@@ -136,12 +137,12 @@ def heldout_plot(ranking: Ranking, of: dict[str, Look], number: int) -> Plot:
     height = 40 * len(sources)
     figure = Figure(
         f"heldout-{number}",
-        "Held-out bits per byte of every source by mixture; the ranking table has the numbers",
-        "Bits per byte of each held-out set after the last step, mean over seeds; lower is better.",
+        f"Held-out {unit} of every source by mixture; the ranking table has the numbers",
+        f"{unit.capitalize()} of each held-out set after the last step, mean over seeds; {direction} is better.",
         traces,
         layout(
             110 + legend_height(len(ranking.rows)) + height,
-            axis("bits per byte"),
+            axis(unit),
             {**names_axis(sources), "showgrid": True},
             "mixture",
         ),

@@ -6,7 +6,8 @@ from itertools import accumulate
 
 from mixproof.tokenize.page.palette import INK, PAPER, Look
 from mixproof.tokenize.page.table import Cell, Table, columns, count, decimal, percent, share
-from mixproof.train.compare.ranking import Ranking, Row, delivered_key
+from mixproof.train.compare.ranking import Ranking
+from mixproof.train.compare.rows import Row, delivered_key
 
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, names_axis, scatter, short_names

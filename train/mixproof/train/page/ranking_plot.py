@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mixproof.tokenize.page.palette import INK, MUTED, PAPER, Look
-from mixproof.train.compare.ranking import Ranking, Row
+from mixproof.train.compare.ranking import Ranking
+from mixproof.train.compare.rows import Row
 
 from .evidence import Evidence
 from .figure import Figure, Plot, Trace, axis, label, layout, names_axis, scatter, short_names
@@ -27,7 +28,7 @@ def ranking_plot(evidence: Evidence, ranking: Ranking, of: dict[str, Look], numb
         + "; ".join(f"{row.mixture} {row.mean:.4f}" for row in ranking.rows),
         _caption(evidence, ranking),
         traces,
-        layout(130 + height, axis("bits per byte", range=_range(rows)), names_axis(names), "marks"),
+        layout(130 + height, axis(ranking.unit, range=_range(rows)), names_axis(names), "marks"),
         {**short_names([row.mixture for row in rows]), "xaxis.nticks": 5, "height": 170 + height},
     )
     return Plot((figure,))
@@ -79,7 +80,9 @@ def _caption(evidence: Evidence, ranking: Ranking) -> str:
         if ranking.variance.degrees_of_freedom
         else "With one seed per mixture the variation between seeds is unknown, so there are no intervals."
     )
-    return f"{objective[0].upper()}{objective[1:]}; lower is better. {intervals}"
+    direction = "higher" if ranking.score.higher_is_better else "lower"
+    in_words = objective.removesuffix(", higher is better")
+    return f"{in_words[0].upper()}{in_words[1:]}; {direction} is better. {intervals}"
 
 
 def _range(rows: list[Row]) -> list[float]:

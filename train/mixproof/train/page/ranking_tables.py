@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from mixproof.tokenize.page.palette import Look
 from mixproof.tokenize.page.table import Cell, Column, Table, columns, count, decimal, proof
-from mixproof.train.compare.ranking import Ranking, Row, minimized
-from mixproof.train.record import HeldoutScore
+from mixproof.train.compare.ranked_score import RankedScore
+from mixproof.train.compare.ranking import Ranking
+from mixproof.train.compare.rows import Row
 
 from .evidence import Evidence, RunEvidence
 
@@ -16,8 +17,8 @@ NOTHING = Cell("–", math.inf)
 
 
 def ranking_table(evidence: Evidence, ranking: Ranking, of: dict[str, Look], number: int) -> Table:
-    """One row per mixture: objective, interval, and bits per byte of every held-out set."""
-    sources = sorted({name for row in ranking.rows for name in row.heldout})
+    """One row per mixture: objective, interval, and the score of every held-out set."""
+    sources = sorted({name for row in ranking.rows for name in row.scores})
     varying = sorted(differing([ranking]))
     lost = any(row.lost_bytes for row in ranking.rows)
     heads = (
@@ -36,22 +37,22 @@ def ranking_table(evidence: Evidence, ranking: Ranking, of: dict[str, Look], num
                 Cell(row.mixture, row.mixture, color=of[row.mixture].color),
                 Cell(f"{row.mean:.4f}", row.mean, seeds),
                 *_margins(row),
-                *(_mean_of(evidence, row, name, seeds) for name in sources),
+                *(_mean_of(evidence, row, name, seeds, ranking.score) for name in sources),
                 *(Cell(str(row.varying.get(name, "–"))) for name in varying),
                 *((count(row.lost_bytes or 0),) if lost else ()),
             )
         )
-    caption = f"Ranking on {ranking.proxy}: objective, its interval, and bits per byte of each held-out set"
+    caption = f"Ranking on {ranking.proxy}: objective, its interval, and {ranking.unit} of each held-out set"
     return Table(f"ranking-table-{number}", caption, heads, tuple(rows))
 
 
 def seeds_table(evidence: Evidence, ranking: Ranking, number: int) -> Table:
-    """One row per run: objective, bits per byte of every held-out set, and throughput."""
-    sources = sorted({name for row in ranking.rows for name in row.heldout})
+    """One row per run: objective, the score of every held-out set, and throughput."""
+    sources = sorted({name for row in ranking.rows for name in row.scores})
     rows, ids = [], []
     for index, row in enumerate(ranking.rows):
         for seed, key, value in zip(row.seeds, row.runs, row.by_seed, strict=True):
-            rows.append(_run_row(evidence, row.mixture, seed, key, value, sources))
+            rows.append(_run_row(evidence, row.mixture, seed, key, value, sources, ranking.score))
             ids.append(f"seeds-{number}-{index}" if seed == row.seeds[0] else None)
     heads = (
         Column("mixture", number=False, head=True),
@@ -61,7 +62,7 @@ def seeds_table(evidence: Evidence, ranking: Ranking, number: int) -> Table:
         Column("tokens/s"),
         Column("run", number=False),
     )
-    return Table(f"seeds-{number}", "Every run of the ranking, in bits per byte", heads, tuple(rows), tuple(ids))
+    return Table(f"seeds-{number}", f"Every run of the ranking, in {ranking.unit}", heads, tuple(rows), tuple(ids))
 
 
 def alone_table(evidence: Evidence) -> Table:
@@ -96,13 +97,16 @@ def differing(rankings: Sequence[Ranking]) -> dict[str, list[str]]:
 
 
 def _run_row(
-    evidence: Evidence, mixture: str, seed: int, key: str, objective: float, sources: Sequence[str]
+    evidence: Evidence,
+    mixture: str,
+    seed: int,
+    key: str,
+    objective: float,
+    sources: Sequence[str],
+    score: RankedScore,
 ) -> tuple[Cell, ...]:
     run = evidence.run(key)
-    scores = []
-    for name in sources:
-        score = None if run is None else run.record.heldout.get(name)
-        scores.append(Cell("") if run is None or score is None else _score(score, run, name))
+    scores = [Cell("") if run is None else _score(score, run, name) for name in sources]
     return (
         Cell(mixture, mixture),
         Cell(str(seed), seed, None if run is None else proof(run.anchor, "seed")),
@@ -113,23 +117,27 @@ def _run_row(
     )
 
 
-def _mean_of(evidence: Evidence, row: Row, source: str, seeds: str) -> Cell:
-    """Bits per byte of a held-out set, linked to the run if there is one, else to the table of its seeds."""
-    score = row.heldout.get(source)
-    if score is None:
+def _mean_of(evidence: Evidence, row: Row, source: str, seeds: str, score: RankedScore) -> Cell:
+    """The score of a held-out set, linked to the run if there is one, else to the table of its seeds."""
+    value = row.scores.get(source)
+    if value is None:
         return NOTHING
-    value = minimized(score)
     run = evidence.run(row.runs[0]) if len(row.runs) == 1 else None
-    if run is None:
-        return Cell(f"{value:.4f}", value, seeds)
-    return _score(run.record.heldout[source], run, source)
+    return Cell(f"{value:.4f}", value, seeds) if run is None else _score(score, run, source)
 
 
-def _score(score: HeldoutScore, run: RunEvidence, source: str) -> Cell:
-    """What is minimized, linked to the record; a share of wrong pairs is derived, and is linked to the run."""
-    if score.bits_per_byte is None or score.pairs is not None:
-        return Cell(f"{score.minimized:.4f}", score.minimized, run.anchor)
-    return decimal(score.bits_per_byte, run.anchor, "heldout", source, "bits_per_byte")
+def _score(score: RankedScore, run: RunEvidence, source: str) -> Cell:
+    """A score of a run, linked to its value in the record; a value that is derived is linked to the run."""
+    heldout = run.record.heldout.get(source)
+    value = None if heldout is None else score.of(heldout)
+    if heldout is None or value is None:
+        return Cell("")
+    path = score.path(heldout)
+    return (
+        Cell(f"{value:.4f}", value, run.anchor)
+        if path is None
+        else decimal(value, run.anchor, "heldout", source, *path)
+    )
 
 
 def _margins(row: Row) -> tuple[Cell, Cell, Cell]:

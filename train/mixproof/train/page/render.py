@@ -19,6 +19,7 @@ from mixproof.tokenize.page.flow_view import FlowView, flow_view
 from mixproof.tokenize.page.palette import OF_SOURCES, Look, looks
 from mixproof.tokenize.page.table import Table
 
+from .answers_table import answers_table
 from .curves import curve_plot, heldout_plot
 from .dedup_plot import dedup_plot
 from .delivered_view import delivered_plot, delivered_sentence, delivered_table
@@ -38,6 +39,7 @@ class ProxyView:
     """All sections of one ranking."""
 
     ranking: RankingView
+    answers: Table | None
     delivered_sentence: str
     delivered_plot: Plot
     delivered_table: Table
@@ -134,6 +136,7 @@ def _proxy_view(
     ranking = evidence.rankings[number]
     return ProxyView(
         ranking=view,
+        answers=answers_table(ranking, number),
         delivered_sentence=delivered_sentence(ranking),
         delivered_plot=delivered_plot(ranking, sources, number),
         delivered_table=delivered_table(evidence, ranking, sources, number),

@@ -1,0 +1,80 @@
+"""Tables of held-out scores, by run: what is minimized, scores of pairs, scores of rated attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from mixproof.train.outcome import RunOutcome
+from mixproof.train.record import RunRecord
+
+from .output import count, table
+
+NAMES = ("mixture", "proxy", "seed")
+
+
+def heldout_tables(outcomes: Sequence[RunOutcome]) -> list[Table]:
+    """Return a table of what is minimized, and others of pairs and ratings if runs are scored on these."""
+    records = [outcome.record for outcome in outcomes if outcome.done and outcome.record is not None]
+    tables = [_minimized(records), _pairs(records), _attributes(records)]
+    return [tables[0], *(one for one in tables[1:] if one.row_count)]
+
+
+def _minimized(records: Sequence[RunRecord]) -> Table:
+    sources = sorted({name for record in records for name in record.heldout})
+    rows = []
+    for record in records:
+        scores = [f"{record.heldout[name].minimized:.4f}" if name in record.heldout else "" for name in sources]
+        rows.append((*_names(record), *scores))
+    units = {score.unit: None for record in records for score in record.heldout.values()}
+    return table(f"Held-out {', '.join(units) or 'bits per byte'}", (*NAMES, *sources), rows, text_columns=3)
+
+
+def _pairs(records: Sequence[RunRecord]) -> Table:
+    columns = (*NAMES, "source", "pairs", "accuracy", "margin", "KL", "nats of chosen", "calibration error")
+    rows = [
+        (
+            *_names(record),
+            name,
+            count(score.pairs.pairs),
+            f"{score.pairs.pair_accuracy:.4f}",
+            f"{score.pairs.margin:.4f}",
+            _number(score.pairs.kl),
+            _number(None if score.bits_per_byte is None else score.loss),
+            _number(score.pairs.calibration_error),
+        )
+        for record in records
+        for name, score in sorted(record.heldout.items())
+        if score.pairs is not None
+    ]
+    used = [index for index in range(len(columns)) if any(row[index] for row in rows)]
+    shown = [tuple(row[index] for index in used) for row in rows]
+    return table("Held-out pairs", [columns[index] for index in used], shown, text_columns=4)
+
+
+def _attributes(records: Sequence[RunRecord]) -> Table:
+    columns = (*NAMES, "attribute", "answers", "squared error", "absolute error", "rank correlation", "slope")
+    rows = [
+        (
+            *_names(record),
+            f"{name}: {attribute}",
+            count(one.answers),
+            f"{one.mean_squared_error:.4f}",
+            f"{one.mean_absolute_error:.4f}",
+            _number(one.rank_correlation),
+            _number(one.calibration_slope),
+        )
+        for record in records
+        for name, score in sorted(record.heldout.items())
+        for attribute, one in sorted((score.attributes or {}).items())
+    ]
+    return table("Held-out ratings", columns, rows, text_columns=4)
+
+
+def _names(record: RunRecord) -> tuple[str, str, str]:
+    return record.mixture, record.proxy, str(record.seed)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -1,0 +1,62 @@
+"""The table of held-out answers: scores of pairs and of rated attributes by mixture, means over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mixproof.tokenize.page.table import Cell, Column, Table
+from mixproof.train.compare.ranking import Ranking
+
+from .ranking_tables import NOTHING
+
+OF_PAIRS = {
+    "pair_accuracy": "pair accuracy",
+    "margin": "margin",
+    "kl": "KL",
+    "loss": "nats per token of the chosen answers",
+    "calibration_error": "calibration error",
+}
+OF_ATTRIBUTES = {
+    "mean_squared_error": "squared error",
+    "mean_absolute_error": "absolute error",
+    "rank_correlation": "rank correlation",
+    "calibration_slope": "calibration slope",
+}
+
+
+def answers_table(ranking: Ranking, number: int) -> Table | None:
+    """One row per mixture and held-out set of pairs, or per attribute; None if runs are scored on neither."""
+    rows: list[tuple[str, str, dict[str, float]]] = []
+    for row in ranking.rows:
+        for source, scores in row.heldout.items():
+            if "pair_accuracy" in scores:
+                known = {key: value for key, value in scores.items() if key != "loss" or "bits_per_byte" in scores}
+                rows.append((row.mixture, source, known))
+            rows += [(row.mixture, f"{source}: {name}", own) for name, own in _attributes(scores).items()]
+    names = OF_PAIRS if any("pair_accuracy" in scores for _, _, scores in rows) else OF_ATTRIBUTES
+    shown = [name for name in names if any(name in scores for _, _, scores in rows)]
+    heads = (
+        Column("mixture", number=False, head=True),
+        Column("held-out set", number=False, head=True),
+        *(Column(names[name]) for name in shown),
+    )
+    cells = tuple(
+        (
+            Cell(mixture),
+            Cell(source),
+            *(Cell(f"{scores[name]:.4f}", scores[name]) if name in scores else NOTHING for name in shown),
+        )
+        for mixture, source, scores in rows
+    )
+    caption = f"Held-out answers on {ranking.proxy}, means over seeds"
+    return Table(f"answers-{number}", caption, heads, cells) if rows else None
+
+
+def _attributes(scores: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Return the scores of each attribute, from keys `NAME.SCORE`."""
+    found: dict[str, dict[str, float]] = {}
+    for key, value in scores.items():
+        name, dot, score = key.rpartition(".")
+        if dot:
+            found.setdefault(name, {})[score] = value
+    return found

@@ -3,7 +3,7 @@
     python benchmarks/documents.py FOLDER [PART ...] [--megabytes 1] [--warm 40] [--seed 1] [--lead 1]
 
 FOLDER holds one folder a domain, with jsonl (plain, gz, zst) and Parquet files whose records have a `text`. Parts are
-`filters`, `readers`, `workers`, `memory`, `growth` and `dedup`; without any, all of them. Times are CPU seconds, so
+`filters`, `readers`, `workers`, `memory`, `task_memory` and `dedup`; without any, all of them. Times are CPU seconds, so
 that other work on the machine changes both sides alike; the sides take turns.
 
 filters: `benchmarks/filters.py`, the four filters that most corpora were made with.
@@ -11,7 +11,7 @@ readers: all records of all files; ours with documents, rejects and UTF-8 bytes 
 workers: reading with the four filters on one Ray worker and on two. Beside wall time, which says something on an idle
 machine only: CPU seconds of the busiest worker and of the driver, which is what two idle cores would wait for.
 memory: the largest resident set of a fresh process that reads one file with `ftfy`, `pii`, `language` and the filters.
-growth: `benchmarks/growth.py`, the same for all other stages over ten times the corpus.
+task_memory: `benchmarks/task_memory.py`, the same for all other stages over ten times the corpus.
 dedup: `benchmarks/dedup.py` on each domain, and on all of them together.
 """
 
@@ -185,7 +185,7 @@ def main() -> None:
         "readers": lambda: compare_readers(given.folder),
         "workers": lambda: compare_workers(given.folder),
         "memory": lambda: measure_memory(given.folder),
-        "growth": lambda: _run("growth.py", given.folder),
+        "task_memory": lambda: _run("task_memory.py", given.folder),
         "dedup": lambda: compare_dedup(_domains(given.folder)),
     }
     asked.add_argument("folder", type=Path)

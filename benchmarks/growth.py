@@ -1,155 +1,195 @@
-"""Memory of a task as the corpus grows: the same stages over a corpus and over ten times as much text.
+"""How the cost of a build grows with the number of files: the same text in few and in many of them.
 
-    python benchmarks/growth.py FOLDER [--times 10] [--megabytes 200] [--workers 2]
+    python benchmarks/growth.py FOLDER [--files 200 2000] [--megabytes 60] [--work DIRECTORY]
 
-FOLDER holds jsonl (plain, gz, zst) and Parquet files whose records have a `text`. Up to `--megabytes` MB of them are
-written anew as Parquet into a temporary folder, a file for each. The larger corpus has these files and `--times` less
-one copies of each, made the same way every time: other ids, and the words of every document in another order between
-the same white space, so that n-grams are new while words and lengths are the same. Both are read, deduplicated (exact,
-fuzzy, paragraphs), held out and decontaminated, every task in a fresh process of its own whose largest resident set is
-noted. A task that would do nothing shows what a process has before it works.
+Texts of FOLDER (JSON lines, Parquet, text) are cut into documents of about 1 kB, `--megabytes` of them in a fixed random
+order, and written to as many JSON lines files as `--files` says. Each is built by `mixproof build` in processes of its
+own, with exact and fuzzy deduplication, held-out sets and decontamination, by a tokenizer that is trained beforehand:
+once into an empty store, once again, and once more after a file is appended. Reported are CPU seconds of all
+processes (those that Ray starts are counted too), wall time, and files, folders and bytes of the store.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import contextlib
+import ctypes
+import json
+import os
 import random
-import re
+import subprocess
+import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import psutil
+import sentencepiece
 
-from dedup import texts_in
-from inline import peak_bytes
-from mixproof.ledger.store import Store
-from mixproof.mixtures.blocks.dedup import Dedup, FuzzyDedup, ParagraphDedup
-from mixproof.mixtures.blocks.heldout import Decontaminate, HeldoutCreate, HeldoutSpec
-from mixproof.mixtures.blocks.source import OnBadRecord, Source
-from mixproof.mixtures.spec import Spec
-from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.dedup.dedup import deduplicate
-from mixproof.pipeline.heldout.create_heldout import create_heldout
-from mixproof.pipeline.heldout.decontaminate import decontaminate
-from mixproof.pipeline.inputs.files import find_files
-from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
-from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.read.selection import Selection
+from dedup import texts_of
 
-NOTHING = "nothing"
-Peaks = dict[str, int]
-"""Largest resident set of any task, bytes, by the label of its calls."""
+DOCUMENT_CHARS = 1000
+APPENDED_DOCUMENTS = 3
+PR_SET_CHILD_SUBREAPER = 36
+SPEC = """
+schema: 1
+name: growth
+sources: {{all: {{files: "{folder}/**/*.jsonl"}}}}
+dedup: {{exact: true, fuzzy: {{}}}}
+tokenizer: {{sentencepiece: {tokenizer}}}
+mixtures: {{only: {{all: 100%}}}}
+train: {{sequence_length: 512, proxies: {{nano: {{tokens: 1M, global_batch_size: 8, lr: 1.0e-3}}}}}}
+"""
 
 
-class Fresh(Cluster):
-    """Runs each call in a process of its own."""
+@dataclass(frozen=True)
+class Cost:
+    """What one command took, and what the store held afterwards."""
 
-    def __init__(self, workers: int) -> None:
-        super().__init__()
-        self._pool = ProcessPoolExecutor(
-            workers, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1
+    cpu_seconds: float
+    wall_seconds: float
+    stages_run: int
+    store_files: int
+    store_folders: int
+    store_bytes: int
+
+
+class CpuTime:
+    """CPU seconds of all processes below this one while the block runs.
+
+    Ray does not wait for its workers, so the kernel adds their time to nobody's. They are looked up ten times a second
+    instead, and the last 0.1 s of each are missed. Processes whose parent has ended become children of this one.
+    """
+
+    def __init__(self) -> None:
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self._seconds: dict[tuple[int, float], float] = {}
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    @property
+    def seconds(self) -> float:
+        """User and system time."""
+        return sum(self._seconds.values())
+
+    def _watch(self) -> None:
+        while not self._is_over.wait(0.1):
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    used = process.cpu_times()
+                    self._seconds[process.pid, process.create_time()] = used.user + used.system
+
+
+def documents_of(folder: Path, megabytes: float) -> list[str]:
+    """Documents of at most DOCUMENT_CHARS characters, in a fixed random order."""
+    pieces = list(
+        dict.fromkeys(
+            text[start : start + DOCUMENT_CHARS]
+            for text in texts_of(folder)
+            for start in range(0, len(text), DOCUMENT_CHARS)
         )
-        self.peaks: Peaks = defaultdict(int)
-        self.tasks: dict[str, int] = defaultdict(int)
-
-    def run(self, function: Callable[..., Any], calls: Sequence[tuple[object, ...]], **options: Any) -> list[Any]:  # noqa: ANN401
-        """Run the calls and note the largest of them."""
-        label = str(options["label"]).rpartition(": ")[2]
-        done = list(self._pool.map(_measured, [function] * len(calls), calls))
-        self.tasks[label] += len(calls)
-        for _, peak in done:
-            self.peaks[label] = max(self.peaks[label], peak)
-        return [result for result, _ in done]
+    )
+    random.Random(1).shuffle(pieces)  # noqa: S311  a fixed order
+    return list(_until(pieces, megabytes * 1e6))
 
 
-def _measured(function: Callable[..., Any], call: tuple[object, ...]) -> tuple[Any, int]:
-    return function(*call), peak_bytes()
-
-
-def _words_and_eod(texts: Sequence[str], marks: Sequence[str] | None = None) -> list[int]:
-    return [len(text.split()) + 1 for text in texts]
-
-
-def write_corpus(folder: Path, into: Path, megabytes: float, times: int) -> None:
-    """Write the files of a corpus and their copies."""
-    held = 0.0
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        texts = list(texts_in(path))
-        for copy in range(times) if texts else ():
-            name = f"{path.parent.name}-{path.name}-{copy}"
-            table = {"id": [f"{name}-{row}" for row in range(len(texts))], "text": list(_copied(texts, name, copy))}
-            pq.write_table(pa.table(table), into / f"{name}.parquet", compression="zstd", row_group_size=1024)
-        held += sum(len(text.encode()) for text in texts) / 1e6
-        if held >= megabytes:
-            return
-
-
-def _copied(texts: Sequence[str], name: str, copy: int) -> Iterator[str]:
-    chosen = random.Random(name)  # noqa: S311  a fixed order
+def _until(texts: Sequence[str], most_bytes: float) -> Iterator[str]:
+    size = 0
     for text in texts:
-        parts = re.split(r"(\s+)", text)
-        words = parts[::2]
-        if copy:
-            chosen.shuffle(words)
-            parts[::2] = words
-        yield "".join(parts)
+        size += len(text.encode())
+        if size > most_bytes:
+            return
+        yield text
 
 
-def peaks_of(folder: Path, workers: int) -> tuple[Peaks, dict[str, int], int]:
-    """Run all stages over the Parquet files of a folder: peaks and tasks by label, and the driver's peak."""
-    parts: dict[str, Any] = {  # not validated: training and mixtures are not needed here
-        "schema_": 1,
-        "name": "growth",
-        "sources": {"all": Source(files=("*.parquet",))},
-        "on_bad_record": OnBadRecord(),
-        "dedup": Dedup(fuzzy=FuzzyDedup(), paragraphs=ParagraphDedup()),
-        "heldout": HeldoutSpec(create=HeldoutCreate()),
-        "decontaminate": Decontaminate(),
-    }
-    spec = Spec.model_construct(**parts)
-    with tempfile.TemporaryDirectory() as where:
-        store, cluster = Store(where), Fresh(workers)
-        cluster.run(int, [()], label=NOTHING)
-        sources = read_sources(spec, find_files(spec, folder), store, cluster)
-        whole = deduplicate(spec, sources, store, cluster)
-        chosen = Selection(spec, sources, whole.keep, whole.rows, store, cluster)
-        cut = deduplicate_paragraphs(chosen)
-        chosen = replace(chosen, sources=cut.sources, keep=cut.keep, last_rows=cut.rows)
-        sets = create_heldout(chosen, _words_and_eod, tokenizer_sha256="0" * 64)
-        decontaminate(chosen, sets, ())
-    return cluster.peaks, cluster.tasks, peak_bytes()
+def write_files(texts: Sequence[str], number: int, folder: Path) -> None:
+    """Deal texts to `number` files, each with texts that follow each other, 1,000 files a folder."""
+    for index in range(number):
+        path = folder / f"{index // 1000:03d}" / f"{index:06d}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        first, last = (len(texts) * each // number for each in (index, index + 1))
+        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[first:last]))
+
+
+def write_tokenizer(texts: Sequence[str], prefix: Path) -> Path:
+    """Train a small SentencePiece model."""
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts[:2000]),
+        model_prefix=str(prefix),
+        vocab_size=4000,
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    return prefix.with_suffix(".model")
+
+
+def build(spec: Path, store: Path) -> Cost:
+    """Run `mixproof build` and wait for every process that it leaves behind.
+
+    Raises:
+        SystemExit: when it fails.
+    """
+    start = time.monotonic()
+    command = [sys.executable, "-m", "mixproof.cli", "build", str(spec), "--store", str(store), "--json"]
+    with CpuTime() as cpu:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wall = time.monotonic() - start
+    if done.returncode:
+        sys.exit(done.stderr)
+    files = folders = size = 0
+    for _, inside, names in os.walk(store):
+        files, folders = files + len(names), folders + len(inside)
+    size = int(subprocess.run(["du", "-sB1", str(store)], capture_output=True, text=True, check=True).stdout.split()[0])
+    return Cost(cpu.seconds, wall, json.loads(done.stdout)["stages_run"], files, folders, size)
+
+
+def measure(texts: Sequence[str], number: int, work: Path) -> dict[str, Cost]:
+    """Build, build again, and build after a file was appended."""
+    corpus = work / f"corpus-{number}"
+    write_files(texts[:-APPENDED_DOCUMENTS], number, corpus)
+    spec = work / f"growth-{number}.yaml"
+    spec.write_text(SPEC.format(folder=corpus, tokenizer=work / "tok.model"))
+    store = work / f"store-{number}"
+    costs = {"build": build(spec, store), "again": build(spec, store)}
+    appended = corpus / f"{number // 2000:03d}" / f"{number // 2:06d}-appended.jsonl"
+    appended.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[-APPENDED_DOCUMENTS:]))
+    return costs | {"appended": build(spec, store)}
 
 
 def main() -> None:
-    """Measure both corpora and print the peaks side by side."""
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("folder", type=Path)
-    asked.add_argument("--times", type=int, default=10)
-    asked.add_argument("--megabytes", type=float, default=200)
-    asked.add_argument("--workers", type=int, default=2)
-    given = asked.parse_args()
-    found = []
-    for times in (1, given.times):
-        with tempfile.TemporaryDirectory() as folder:
-            write_corpus(given.folder, Path(folder), given.megabytes, times)
-            size = sum(path.stat().st_size for path in Path(folder).iterdir()) / 1e6
-            found.append(peaks_of(Path(folder), given.workers))
-        print(f"{times} times the corpus: {size:.0f} MB of Parquet, driver {found[-1][2] / 1e6:.0f} MB at most")
-    (small, few, _), (large, many, _) = found
-    print(f"  {'tasks':<24} {'number':>14} {'MB at most':>17}")
-    for label in large:
-        print(f"  {label:<24} {few.get(label, 0):6} {many[label]:6}   {_mb(small.get(label, 0))} {_mb(large[label])}")
-
-
-def _mb(size: int) -> str:
-    return f"{size / 1e6:8.0f}"
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--files", nargs="+", type=int, default=[200, 2000])
+    parser.add_argument("--megabytes", type=float, default=60)
+    parser.add_argument("--work", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.work) as work:
+        texts = documents_of(given.folder, given.megabytes)
+        write_tokenizer(texts, Path(work) / "tok")
+        print(f"{len(texts):,} documents of {sum(len(text.encode()) for text in texts) / 1e6:.1f} MB", flush=True)
+        print(f"{'files':>8} {'':<9} {'CPU s':>7} {'wall s':>7} {'stages':>7} {'store files':>12} {'folders':>8} {'MB':>7}")
+        for number in given.files:
+            for name, cost in measure(texts, number, Path(work)).items():
+                print(
+                    f"{number:>8,} {name:<9} {cost.cpu_seconds:>7.1f} {cost.wall_seconds:>7.1f} {cost.stages_run:>7,} "
+                    f"{cost.store_files:>12,} {cost.store_folders:>8,} {cost.store_bytes / 1e6:>7.1f}  "
+                    f"load {os.getloadavg()[0]:.1f}",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

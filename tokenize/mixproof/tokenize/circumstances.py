@@ -142,4 +142,4 @@ def _by_kind(lists: Sequence[RemovalList]) -> dict[str, list[dict[str, object]]]
 
 def folders_of(files: Sequence[InputFile]) -> list[str]:
     """The folders or URL prefixes of the files: prefix plus name is the URL of a file."""
-    return sorted({redacted(file.url.removesuffix(file.name)) for file in files})
+    return sorted(map(redacted, {file.url.removesuffix(file.name) for file in files}))

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
@@ -106,11 +105,10 @@ class LabelledSource:
                 here = np.flatnonzero((codes == code_of[shard.file]) & (own >= 0) & (own < shard.records))
                 row_of[here] = np.searchsorted(_records(store, shard.documents), own[here])
             else:
-                known = _rows_by_file(store, shard.documents)
-                rows_here = [known.get(name, -1) for name in names]
-                found = np.array(rows_here, np.int64)[codes] if len(names) else np.zeros(0, np.int64)
-                here = np.flatnonzero(found >= 0)
-                row_of[here] = found[here]
+                members, places = _places(store, shard.documents)
+                number = np.array([members.get(name, -1) for name in names], np.int64)[codes]
+                here = np.flatnonzero(number >= 0)
+                row_of[here] = np.searchsorted(places, _place(number[here], records[here]))
             shard_of[here] = index
         assert (shard_of >= 0).all(), "every document comes from a shard of its source"
         return shard_of, row_of
@@ -138,6 +136,14 @@ def _records(store: Store, documents: str) -> NDArray[np.int64]:
 
 
 @lru_cache(maxsize=64)
-def _rows_by_file(store: Store, documents: str) -> dict[str, int]:
-    with pq.ParquetFile(store.path(documents)) as file:
-        return {name: row for row, name in enumerate(file.read(["file"])["file"].to_pylist())}
+def _places(store: Store, documents: str) -> tuple[dict[str, int], NDArray[np.int64]]:
+    """The number of each file of a group, in order, and the place of each row's document, ascending."""
+    rows = read_whole(store.path(documents), ["file", "record"])
+    files = rows["file"].combine_chunks().dictionary_encode()
+    members = {name: number for number, name in enumerate(files.dictionary.to_pylist())}
+    return members, _place(array_of(files.indices).astype(np.int64), array_of(rows["record"]))
+
+
+def _place(file: NDArray[np.int64], record: NDArray[np.int64]) -> NDArray[np.int64]:
+    """One number for a file of a group and a record of it; a file of a group has fewer than 2^40 bytes, so records."""
+    return (file << 40) + record

@@ -127,13 +127,16 @@ def _fields(store: Store, task: LabelTask, read: ReadTask) -> pa.Table:
     field = task.labeler.label.field
     assert field is not None, "only fields of records are read from raw files"
     raw = replace(read, steps=(), column=field.name, value=None)
-    found: dict[int, str | float | None] = {}
+    found: dict[tuple[str, int], str | float | None] = {}
     for file in raw.plan.files:
         for item in records_of(file, raw, lambda _: None):
             if isinstance(item, Raw):
-                found[item.record] = field_value(item, field)
-    records = array_of(read_whole(store.path(f"{task.shard.folder}/{DOCUMENTS}"), ["record"])["record"]).tolist()
-    return _table(([found.get(record) for record in records], None), task.labeler.schema)
+                found[file.name, item.record] = field_value(item, field)
+    columns = ["record"] if task.shard.file else ["record", "file"]
+    rows = read_whole(store.path(f"{task.shard.folder}/{DOCUMENTS}"), columns)
+    names = [task.shard.file] * rows.num_rows if task.shard.file else rows["file"].to_pylist()
+    places = zip(names, array_of(rows["record"]).tolist(), strict=True)
+    return _table(([found.get(place) for place in places], None), task.labeler.schema)
 
 
 def field_value(item: Raw, field: FieldLabel) -> str | float | None:

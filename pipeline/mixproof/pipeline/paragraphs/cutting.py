@@ -98,7 +98,7 @@ def _cut_shard(store: Store, shard: ShardCut) -> None:
     account = _Account()
     with store.attempt(STAGE, shard.key) as attempt:
         with (
-            DocumentRows(attempt.path(DOCUMENTS), tree=not shard.file) as documents,
+            DocumentRows(attempt.path(DOCUMENTS), grouped=not shard.file) as documents,
             Rows(attempt.path(LIST), LIST_SCHEMA) as listed,
         ):
             for row, file, record, id_, text in _documents(store, shard):

@@ -182,13 +182,13 @@ def _source(
     records_of = dict.fromkeys((file.name for file in inputs), 0)
     for task, receipt in done:
         records = int(receipt.facts["records"])
-        tree = task.plan.files[0].format in TREES
-        file = "" if tree else task.plan.files[0].name
+        grouped = task.plan.is_group
+        file = "" if grouped else task.plan.files[0].name
         shards.append(
             Shard(
                 source=name,
                 file=file,
-                first_record=0 if tree else records_of[file],
+                first_record=0 if grouped else records_of[file],
                 records=records,
                 folder=f"{STAGE}/{receipt.key}",
                 documents=receipt.account[-1].documents_out,
@@ -197,8 +197,9 @@ def _source(
             )
         )
         lists += _lists(receipt, file or None, shards[-1].first_record)
-        for member in task.plan.files:
-            records_of[member.name] += 1 if tree else records
+        counts = receipt.facts["records_of_files"] if grouped else [records]
+        for member, count in zip(task.plan.files, counts, strict=True):
+            records_of[member.name] += count
     rows = [receipt.account for _, receipt in done]
     ledger = tuple(sum_rows(stage) for stage in zip(*rows, strict=True))
     check_chain(ledger, source=name)

@@ -37,7 +37,7 @@ def read_shards(store: Store, tasks: Sequence[ReadTask]) -> int:
     missing = [task for task in tasks if store.receipt(STAGE, task.key) is None]
     in_children = any(mark_of(store, task).exists() for task in missing)
     for task in missing:
-        with log_context(f"{task.plan.source}: {task.plan.files[0].name} from {task.plan.start}"):
+        with log_context(f"{task.plan.source}: {task.plan.label}"):
             if in_children:
                 _read_in_children(store, task)
             else:
@@ -79,9 +79,9 @@ def _read_in_children(store: Store, task: ReadTask) -> None:
         if marked_index(mark) in (None, *poison):
             crashes += 1
     _check_few(poison, task)
-    shown = _shown(poison) or "at no particular document: perhaps out of memory"
+    shown = _shown(poison, task) or "at no particular document: perhaps out of memory"
     raise ProcessDiedError(
-        f"source {task.plan.source}: {task.plan.files[0].url} from byte {task.plan.start}: the worker crashed "
+        f"source {task.plan.source}: {task.plan.location}: the worker crashed "
         f"repeatedly while reading it ({shown}); check the source's steps and the file: a damaged file can crash the "
         "library that reads it (Parquet, for example)"
     )
@@ -95,13 +95,14 @@ def _check_few(poison: Mapping[int, str], task: ReadTask) -> None:
     """
     if len(poison) > MOST_POISON:
         raise RequestError(
-            f"source {task.plan.source}: {task.plan.files[0].url} from byte {task.plan.start}: its steps fail on more "
-            f"than {MOST_POISON} documents ({_shown(poison)}); one of the steps does not work for these texts"
+            f"source {task.plan.source}: {task.plan.location}: its steps fail on more "
+            f"than {MOST_POISON} documents ({_shown(poison, task)}); one of the steps does not work for these texts"
         )
 
 
-def _shown(poison: Mapping[int, str]) -> str:
-    return "; ".join(f"record {index}: {how}" for index, how in list(poison.items())[:3])
+def _shown(poison: Mapping[int, str], task: ReadTask) -> str:
+    counted = "record {}, counted over these files" if len(task.plan.files) > 1 else "record {}"
+    return "; ".join(f"{counted.format(index)}: {how}" for index, how in list(poison.items())[:3])
 
 
 def _in_child(store: Store, task: ReadTask, poison: dict[int, str], only: int | None) -> str | None:

@@ -16,7 +16,6 @@ from mixproof.ledger.account import check_chain
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
 from mixproof.pipeline.inputs.files import InputFile
-from mixproof.pipeline.inputs.formats import TREES
 from mixproof.pipeline.readers.unchanged import FileVersion, check_content, check_found, unchanged
 from mixproof.pipeline.record import POISON, Raw, Records, Reject, detail_of
 from mixproof.pipeline.steps import apply_steps, make_steps, steps_digest
@@ -64,31 +63,33 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
     _log.info("reading %d raw bytes", task.plan.input_bytes)
     _check_steps(task)
     steps = make_steps(task.steps)
-    name = task.plan.files[0].name
     with store.attempt(STAGE, task.key) as attempt:
-        tree = task.plan.files[0].format in TREES
+        grouped = task.plan.is_group
         dropped = attempt.path(DROPPED) if task.steps or task.keep_dropped else None
         paths = (attempt.path(DOCUMENTS), attempt.path(REJECTS), dropped)
         with (
             ShardOutput(
-                *paths, tree=tree, dropped_texts=task.keep_dropped, conversations=task.rule is not None
+                *paths, grouped=grouped, dropped_texts=task.keep_dropped, conversations=task.rule is not None
             ) as output,
             PoisonWatch(mark_of(store, task), task.patience_seconds) as watch,
         ):
+            records: list[int] = []
             for file, sha256 in zip(task.plan.files, task.sha256, strict=True):
+                first = output.records
                 with _readable(file), _identified(file, sha256):
                     for item in _watched(file, task, watch, output.records, (poison or {}).get):
                         output.take(item, steps, file.name)
                         if len(output.poison) > MOST_POISON:
                             raise PoisonError(output.poison)
+                records.append(output.records - first)
         if output.poison:
             raise PoisonError(output.poison)
         output.save_hashes(attempt.path(HASHES), attempt.path(PROMPTS))
         account = (output.read_row(), *(step.row() for step in steps))
-        check_chain(account, source=task.plan.source, unit=f"{name} from byte {task.plan.start}")
+        check_chain(account, source=task.plan.source, unit=task.plan.label)
         facts: dict[str, object] = {"records": output.records}
-        if tree:
-            facts["files"] = len(task.plan.files)
+        if grouped:
+            facts["records_of_files"] = records
         if output.attributes:
             facts["attributes"] = sorted(output.attributes)
         _check_steps(task)

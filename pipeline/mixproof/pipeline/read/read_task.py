@@ -1,7 +1,7 @@
 """The work on one shard as a worker gets it, and the key of its result.
 
 The key depends on content and steps, not on names: a renamed or moved file, or the same file in another source, is not
-read again.
+read again. Only the key of a group of small files has their names, which its documents state.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mixproof.ledger.fingerprint import StageKeys
 from mixproof.mixtures.blocks.source import Limits, Source, Step
 from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.chat.conversations import ConversationRule, rule_of
-from mixproof.pipeline.inputs.formats import TREES, Compression, Format
+from mixproof.pipeline.inputs.formats import Compression, Format
 from mixproof.pipeline.readers.html import PACKAGES as HTML_PACKAGES
 from mixproof.pipeline.readers.html import VERSION as HTML_VERSION
 from mixproof.pipeline.readers.raw import NO_OTHER_LIMITS
@@ -29,6 +29,8 @@ VERSION = 4
 
 4: outputs are named by their rows.
 """
+GROUP_VERSION = 1
+"""Of groups of files; raised when the output of a group changes."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,14 @@ def read_keys(
     plans: Iterable[ShardPlan], source: Source, sha256: Mapping[str, str], limits: Limits = NO_OTHER_LIMITS
 ) -> Iterator[str]:
     """The key of each of a source's planned shards; `sha256` is by URL."""
-    keys: dict[tuple[Format, Compression | None], StageKeys] = {}
+    keys: dict[tuple[Format, Compression | None, bool], StageKeys] = {}
     for plan in plans:
         first = plan.files[0]
-        kind = (first.format, first.compression)
+        kind = (first.format, first.compression, plan.is_group)
         if kind not in keys:
-            keys[kind] = StageKeys(STAGE, VERSION, _config(*kind, source, limits))
-        if first.format in TREES:
+            config = _config(first.format, first.compression, source, limits)
+            keys[kind] = StageKeys(STAGE, VERSION, config | ({"group": GROUP_VERSION} if plan.is_group else {}))
+        if plan.is_group:
             yield keys[kind].key([[file.name, sha256[file.url]] for file in plan.files])
         else:
             yield keys[kind].key([sha256[first.url], plan.start, plan.end])

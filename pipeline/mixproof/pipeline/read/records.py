@@ -49,7 +49,7 @@ def _short_enough(items: Records, most_bytes: int) -> Records:
 
 
 def _read(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str | None]) -> Records:
-    plan = task.plan
+    start, end = task.plan.bytes_of(file)
     with_fields = needs_fields(task.steps) or task.column is not None or task.rule is not None
     options: dict[str, Any] = {"with_fields": with_fields, "limits": task.limits}
     fields: dict[str, Any] = {"text": task.text if task.rule is None else None, "id_": task.id}
@@ -64,5 +64,5 @@ def _read(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str | No
     if file.format == "arrow":
         return read_arrow(file.url, **fields, **options)
     if file.format == "parquet":
-        return read_parquet(file.url, plan.start, plan.end, **fields, **options)
-    return read_jsonl(file.url, file.compression, plan.start, plan.end, exact=task.column, **fields, **options)
+        return read_parquet(file.url, start, end, **fields, **options)
+    return read_jsonl(file.url, file.compression, start, end, exact=task.column, **fields, **options)

@@ -67,13 +67,13 @@ class ShardOutput:
         rejects: Path,
         dropped: Path | None,
         *,
-        tree: bool,
+        grouped: bool,
         dropped_texts: bool = False,
         conversations: bool = False,
     ) -> None:
-        self._tree, self._dropped_texts, self._conversations = tree, dropped_texts, conversations
-        files = [_FILE] if tree else []
-        self._documents = DocumentRows(documents, tree=tree, conversations=conversations)
+        self._grouped, self._dropped_texts, self._conversations = grouped, dropped_texts, conversations
+        files = [_FILE] if grouped else []
+        self._documents = DocumentRows(documents, grouped=grouped, conversations=conversations)
         self._rejects = Rows(rejects, pa.schema(files + _REJECT_FIELDS))
         fields = files + _DROPPED_FIELDS + ([_DROPPED_TEXT] if dropped_texts else [])
         self._dropped = None if dropped is None else Rows(dropped, pa.schema(fields))
@@ -97,7 +97,7 @@ class ShardOutput:
     def take(self, item: Raw | Reject, steps: Sequence[Counted], file: str) -> None:
         """Count a record, run a document through the steps, and write its text or the reason why it is dropped."""
         self.records += 1
-        head: tuple[object, ...] = (file,) if self._tree else ()
+        head: tuple[object, ...] = (file,) if self._grouped else ()
         if isinstance(item, Reject):
             self._rejected[item.reason] += 1
             if item.reason != OTHER_PART:  # listed by that part
@@ -146,8 +146,8 @@ class ShardOutput:
 class DocumentRows:
     """The documents of a shard, and the hashes of their texts."""
 
-    def __init__(self, path: Path, *, tree: bool, conversations: bool = False) -> None:
-        files = [_FILE] if tree else []
+    def __init__(self, path: Path, *, grouped: bool, conversations: bool = False) -> None:
+        files = [_FILE] if grouped else []
         more = _CONVERSATION_FIELDS if conversations else []
         self._rows = Rows(path, pa.schema(files + _DOCUMENT_FIELDS + more))
         self._hashes: list[bytes] = []
@@ -171,7 +171,7 @@ class DocumentRows:
         """Add a document.
 
         Args:
-            head: its file's name where the shard is a tree, else empty.
+            head: its file's name where the shard is a group of files, else empty.
             record: its index.
             id_: its id.
             text: its text as UTF-8.

@@ -2,8 +2,8 @@
 
 The plan depends on the files and a constant, never on the workers. Plain JSON lines are divided into byte ranges; a
 range owns the lines that start in it. Parquet is divided likewise by row groups. Compressed files, Arrow, WARC and the
-members of archives are shards as a whole. Where a file is one document (code, text), many files make one shard. The
-shards of a source give the same documents in the same order for any value of the constant.
+members of archives are shards as a whole. Many small files make one shard (`file_groups.py`), whose documents name
+their file. The shards of a source give the same documents in the same order for any value of the constant.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.inputs.formats import TREES
 from mixproof.pipeline.readers.remote import is_chain
 
+from .file_groups import file_groups
+
 SHARD_BYTES = 128 * 1000 * 1000
 """Raw bytes of a shard: half a second to read, minutes with heavy filters."""
-TREE_SHARD_FILES = 2000
 DOCUMENTS = "documents.parquet"
 REJECTS = "rejects.parquet"
 DROPPED = "dropped.parquet"
@@ -31,13 +32,33 @@ CUT = frozenset({"jsonl", "parquet"})
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """One shard to read: a range of one file, or several whole files of one document each."""
+    """One shard to read: a range of one file, or several whole files."""
 
     source: str
     files: tuple[InputFile, ...]
     start: int
     end: int
-    """Bytes [start, end) of the only file; 0, 0 for several files."""
+    """Bytes [start, end) of the only file; 0, 0 for a group of files."""
+
+    @property
+    def is_group(self) -> bool:
+        """Whether each document names its file; files of one document each are always such a group."""
+        return len(self.files) > 1 or self.files[0].format in TREES
+
+    @property
+    def label(self) -> str:
+        """Names the shard in errors and logs."""
+        first = self.files[0].name
+        return f"{first} to {self.files[-1].name}" if len(self.files) > 1 else f"{first} from byte {self.start}"
+
+    @property
+    def location(self) -> str:
+        """As `label`, with the URL of the first file."""
+        return self.files[0].url + self.label.removeprefix(self.files[0].name)
+
+    def bytes_of(self, file: InputFile) -> tuple[int, int]:
+        """Bytes [start, end) that the shard reads of one of its files."""
+        return (0, file.bytes) if self.is_group else (self.start, self.end)
 
     @property
     def input_bytes(self) -> int:
@@ -71,11 +92,11 @@ def plan_shards(files: Mapping[str, Sequence[InputFile]], shard_bytes: int = SHA
         raise ValueError(f"a shard has at least one byte, not {shard_bytes}")
     plan: list[ShardPlan] = []
     for source, inputs in files.items():
-        tree = [file for file in inputs if file.format in TREES]
-        plan += _tree_shards(source, tree, shard_bytes)
-        for file in inputs:
-            if file.format not in TREES:
-                plan += _file_shards(source, file, shard_bytes)
+        for group in file_groups(inputs, shard_bytes):
+            if len(group) > 1 or group[0].format in TREES:
+                plan.append(ShardPlan(source, group, 0, 0))
+            else:
+                plan += _file_shards(source, group[0], shard_bytes)
     return plan
 
 
@@ -84,15 +105,3 @@ def _file_shards(source: str, file: InputFile, shard_bytes: int) -> list[ShardPl
         return [ShardPlan(source, (file,), 0, file.bytes)]
     starts = range(0, file.bytes, shard_bytes)
     return [ShardPlan(source, (file,), start, min(start + shard_bytes, file.bytes)) for start in starts]
-
-
-def _tree_shards(source: str, files: Sequence[InputFile], shard_bytes: int) -> list[ShardPlan]:
-    shards: list[list[InputFile]] = []
-    group_bytes = 0
-    for file in files:
-        if not shards or group_bytes + file.bytes > shard_bytes or len(shards[-1]) >= TREE_SHARD_FILES:
-            shards.append([])
-            group_bytes = 0
-        shards[-1].append(file)
-        group_bytes += file.bytes
-    return [ShardPlan(source, tuple(shard), 0, 0) for shard in shards]

@@ -3,8 +3,8 @@
     python benchmarks/documents.py FOLDER [PART ...] [--megabytes 1] [--warm 40] [--seed 1] [--lead 1]
 
 FOLDER holds one folder a domain, with jsonl (plain, gz, zst) and Parquet files whose records have a `text`. Parts are
-`filters`, `readers`, `workers`, `memory`, `task_memory` and `dedup`; without any, all of them. Times are CPU seconds, so
-that other work on the machine changes both sides alike; the sides take turns.
+`filters`, `readers`, `workers`, `memory`, `task_memory` and `dedup`; without any, all of them. Times are CPU seconds,
+so that other work on the machine changes both sides alike; the sides take turns.
 
 filters: `benchmarks/filters.py`, the four filters that most corpora were made with.
 readers: all records of all files; ours with documents, rejects and UTF-8 bytes counted, datatrove's as they come.

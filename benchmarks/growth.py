@@ -2,11 +2,11 @@
 
     python benchmarks/growth.py FOLDER [--files 200 2000] [--megabytes 60] [--work DIRECTORY]
 
-Texts of FOLDER (JSON lines, Parquet, text) are cut into documents of about 1 kB, `--megabytes` of them in a fixed random
-order, and written to as many JSON lines files as `--files` says. Each is built by `mixproof build` in processes of its
-own, with exact and fuzzy deduplication, held-out sets and decontamination, by a tokenizer that is trained beforehand:
-once into an empty store, once again, and once more after a file is appended. Reported are CPU seconds of all
-processes (those that Ray starts are counted too), wall time, and files, folders and bytes of the store.
+Texts of FOLDER (JSON lines, Parquet, text) are cut into documents of about 1 kB, `--megabytes` of them in a fixed
+random order, and written to as many JSON lines files as `--files` says. Each corpus is built by `mixproof build`, with
+exact and fuzzy deduplication, held-out sets and decontamination, and a tokenizer that is trained beforehand: once into
+an empty store, once again, and once more after a file is appended. Reported are CPU seconds of all processes (those
+that Ray starts are counted too), wall time, and files, folders and bytes of the store.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from dedup import texts_of
 
 DOCUMENT_CHARS = 1000
 APPENDED_DOCUMENTS = 3
+BLOCK_BYTES = 512
+"""Of `st_blocks` (POSIX)."""
 PR_SET_CHILD_SUBREAPER = 36
 SPEC = """
 schema: 1
@@ -150,9 +152,9 @@ def build(spec: Path, store: Path) -> Cost:
     if done.returncode:
         sys.exit(done.stderr)
     files = folders = size = 0
-    for _, inside, names in os.walk(store):
-        files, folders = files + len(names), folders + len(inside)
-    size = int(subprocess.run(["du", "-sB1", str(store)], capture_output=True, text=True, check=True).stdout.split()[0])
+    for path in store.rglob("*"):
+        files, folders = files + path.is_file(), folders + path.is_dir()
+        size += path.stat().st_blocks * BLOCK_BYTES
     return Cost(cpu.seconds, wall, json.loads(done.stdout)["stages_run"], files, folders, size)
 
 
@@ -181,7 +183,9 @@ def main() -> None:
         texts = documents_of(given.folder, given.megabytes)
         write_tokenizer(texts, Path(work) / "tok")
         print(f"{len(texts):,} documents of {sum(len(text.encode()) for text in texts) / 1e6:.1f} MB", flush=True)
-        print(f"{'files':>8} {'':<9} {'CPU s':>7} {'wall s':>7} {'stages':>7} {'store files':>12} {'folders':>8} {'MB':>7}")
+        print(
+            f"{'files':>8} {'':<9} {'CPU s':>7} {'wall s':>7} {'stages':>7} {'in store':>12} {'folders':>8} {'MB':>7}"
+        )
         for number in given.files:
             for name, cost in measure(texts, number, Path(work)).items():
                 print(

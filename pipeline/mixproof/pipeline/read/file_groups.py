@@ -3,8 +3,8 @@
 A shard costs about 25 ms and 15 files in the store whatever its size, so a million small files must not be a million
 shards. A group ends behind a file whose name hashes below a limit that grows with the file's size, so a group has about
 GROUP_BYTES bytes and at most about GROUP_FILES files. Whether a file ends a group depends on that file alone
-(content-defined chunking; Muthitacharoen, Chen and Mazières 2001, "A Low-bandwidth Network File System"): a file that is
-added or removed changes one group, and all other groups keep their outputs. Only a group that reaches MOST_TIMES its
+(content-defined chunking; Muthitacharoen, Chen and Mazières 2001, "A Low-bandwidth Network File System"): a file that
+is added or removed changes one group, and all other groups keep their outputs. Only a group that reaches MOST_TIMES its
 size is cut by count; then the groups up to the next regular end may change too.
 """
 

@@ -6,8 +6,9 @@ models, and each message says what would be right.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from .blocks.labels import Classifier, Label
 from .blocks.mixture import Mixture, ShareSpec
 from .key_positions import KeyPath, Problem, nearest
 from .mixture_forms import RESERVED
@@ -25,6 +26,7 @@ def find_problems(spec: Spec) -> list[Problem]:
     checks = (
         _sources,
         _splits,
+        _classifiers,
         _source_names,
         _choices,
         objective_problems,
@@ -76,6 +78,43 @@ def _splits(spec: Spec) -> Iterator[Problem]:
             if axis.score is not None and not is_number:
                 yield Problem((*path, "score"), f"{axis.column!r} is not a number; write `split_by: {axis.column}`")
         yield from _twice([axis.column for axis in source.axes], ("sources", name, "split_by"))
+
+
+def is_source(spec: Spec, entry: str) -> bool:
+    """Whether an entry of a classifier's side is a source, or a part of one, and not a pattern of files."""
+    wholes = {name.partition("/")[0]: source for name, source in spec.sources.items()}
+    whole = wholes.get(entry.partition("/")[0])
+    return whole is not None and ("/" not in entry or whole.split_by is not None)
+
+
+def _classifiers(spec: Spec) -> Iterator[Problem]:
+    """Check the sources that classifiers are trained on."""
+    declared: list[tuple[KeyPath, Mapping[str, Label]]] = [(("labels",), spec.labels)]
+    declared += [(("sources", name, "labels"), source.labels) for name, source in spec.sources.items()]
+    for path, labels in declared:
+        for label, given in labels.items():
+            if given.classifier is not None:
+                yield from _examples(spec, given.classifier, (*path, label, "classifier"))
+
+
+def _examples(spec: Spec, classifier: Classifier, path: KeyPath) -> Iterator[Problem]:
+    sides = {"positive": classifier.positive, "negative": classifier.negative}
+    for side, entries in sides.items():
+        yield from _twice(entries, (*path, side))
+        for index, entry in enumerate(entries):
+            at, (whole, is_part, _) = (*path, side, index), entry.partition("/")
+            if not is_source(spec, entry):
+                if not set(entry) & set("/*."):
+                    yield Problem(at, f"there is no source {entry!r}; {nearest(entry, spec.sources)}, or name files")
+                continue
+            source = next(source for name, source in spec.sources.items() if name.partition("/")[0] == whole)
+            if source.megatron is not None or source.kind is not None:
+                kind = "tokens" if source.megatron is not None else "conversations"
+                yield Problem(at, f"{whole!r} has only {kind}, and a classifier is trained on plain texts; remove it")
+            if is_part and source.axes:
+                yield Problem(at, f"{whole!r} is divided into cells after classifiers are trained; write {whole!r}")
+            if is_part and any(whole in others for name, others in sides.items() if name != side):
+                yield Problem(at, f"{entry!r} is a part of {whole!r}, which is on the other side; remove one of them")
 
 
 def _conversations(spec: Spec) -> Iterator[Problem]:

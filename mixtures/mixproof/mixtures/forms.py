@@ -104,11 +104,19 @@ def _label(label: Any) -> Any:  # noqa: ANN401  any YAML value
         return {label: {}}
     if isinstance(label, dict):
         short = {"field": "name", "fasttext": "model"}
-        return {
+        normal = {
             kind: {short[kind]: value} if kind in short and isinstance(value, str) else value
             for kind, value in label.items()
         }
+        _change(normal, "classifier", _classifier)
+        return normal
     return label
+
+
+def _classifier(classifier: Any) -> Any:  # noqa: ANN401  any YAML value
+    for key in ("positive", "negative", "evaluate"):
+        classifier = _with_list(classifier, key)
+    return classifier
 
 
 def _names_of(labels: Any) -> frozenset[str]:  # noqa: ANN401  any YAML value

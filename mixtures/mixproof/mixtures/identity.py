@@ -12,6 +12,7 @@ from typing import Any
 from .blocks.dedup import Dedup
 from .blocks.source import Limits
 from .blocks.split import SplitAxis
+from .checks import is_source
 from .spec import Spec
 from .split_sources import SplitSource
 from .values.spec_part import SpecPart
@@ -82,6 +83,11 @@ def _labels(spec: Spec, source: str) -> dict[str, Any]:
             found[name]["clusters"]["embedding"] = None
             if label.clusters.from_ is not None:
                 found[name]["clusters"]["from"] = None
+        if label.classifier is not None:
+            given = found[name]["classifier"]
+            for side in ("positive", "negative"):
+                given[side] = [entry if is_source(spec, entry) else None for entry in given[side]]
+            given["embedding"] = given["evaluate"] = None
     return found
 
 

@@ -23,6 +23,7 @@ from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import whole_of
 from mixproof.pipeline.bitmap import Bitmap, KeepBitmaps
 from mixproof.pipeline.cells.divide_sources import DividedSources, divide_sources
+from mixproof.pipeline.classifiers.check_examples import check_examples
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.dedup.duplicates import GroupDuplicates
@@ -122,7 +123,14 @@ def build(
     lists = _list_removed(job, sources, documents, sides)
     divided = documents.divided
     manifest = state_build(
-        job.spec, documents.tokenizer, records, documents.against, documents.matrix, divided.cells, divided.hashes
+        job.spec,
+        documents.tokenizer,
+        records,
+        documents.against,
+        documents.matrix,
+        divided.cells,
+        divided.hashes,
+        divided.classifiers,
     )
     path = write_manifest(store, manifest)
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
@@ -205,6 +213,7 @@ def _choose_documents(
     rows = {name: rows[name] for name in selection.sources}
     hold_out = _import_then_tokenizer if job.spec.heldout.from_ is not None else _tokenizer_then_create
     tokenizer, heldout, clean = hold_out(job, selection, rows, against)
+    check_examples(divided.classifiers, heldout.texts.values(), job.store)
     _extend(rows, clean.rows)
     identities = [file.identity for file in against]
     matrix = add_matrices(dedup.matrix, cut.matrix)

@@ -17,6 +17,7 @@ from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.ledger.fingerprint import sha256_of
 from mixproof.ledger.manifest import (
     CellsRecord,
+    ClassifierRecord,
     CutsRecord,
     DatasetRecord,
     HeldoutRecord,
@@ -164,6 +165,7 @@ def state_build(
     matrix: Sequence[MatrixRow],
     cells: Mapping[str, CellsRecord] = MappingProxyType({}),
     hashes: Mapping[str, Mapping[str, Mapping[str, str]]] = MappingProxyType({}),
+    classifiers: Mapping[str, ClassifierRecord] = MappingProxyType({}),
 ) -> Manifest:
     """Compose the manifest.
 
@@ -175,6 +177,7 @@ def state_build(
         matrix: losses of sources to each other.
         cells: how sources were divided.
         hashes: SHA-256 of the files of labels, by source, label and key of the label's kind.
+        classifiers: what was trained.
     """
     identity = _identity(spec, tokenizer, sources, against)
     for name, labels in hashes.items():
@@ -193,6 +196,7 @@ def state_build(
         sources=dict(sources),
         dedup_matrix=tuple(matrix),
         cells=dict(cells),
+        classifiers=dict(classifiers),
         totals=Totals(
             documents=sum(side.documents for side in sides),
             tokens=sum(side.tokens for side in sides),

@@ -19,8 +19,9 @@ from mixproof.ledger.objects import is_remote
 from mixproof.ledger.receipt import seal, unseal
 from mixproof.ledger.store import Store
 from mixproof.ledger.version import VERSION
-from mixproof.mixtures.blocks.labels import Label
+from mixproof.mixtures.blocks.labels import Classifier, Label
 from mixproof.mixtures.blocks.tokenizer import Tokenizer
+from mixproof.mixtures.checks import is_source
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.spec import Spec
@@ -75,7 +76,7 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
         f"{source}: {name}": _stats(_label_files(loaded, label, _where_label(spec, source, name)))
         for source in spec.sources
         for name, label in spec.labels_of(source).items()
-        if label.fasttext is not None or label.clusters is not None
+        if label.fasttext is not None or label.clusters is not None or label.classifier is not None
     }
     if models:
         key["labels"] = models
@@ -127,10 +128,12 @@ def _where_label(spec: Spec, source: str, name: str) -> str:
     return spec.where("labels", name) if name in spec.labels else spec.where("sources", source, "split_by")
 
 
-def _label_files(loaded: LoadedSpec, label: Label, where: str) -> list[Path]:
+def _label_files(loaded: LoadedSpec, label: Label, where: str) -> list[InputFile | Path]:
     """The files that a label is computed with: its model, or its token table and the build whose clusters it uses."""
     if label.fasttext is not None:
         return list(_existing(loaded, label.fasttext.model, where))
+    if label.classifier is not None:
+        return _classifier_files(loaded, label.classifier, where)
     if label.clusters is None:
         return []
     folder = label.clusters.embedding
@@ -139,6 +142,20 @@ def _label_files(loaded: LoadedSpec, label: Label, where: str) -> list[Path]:
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from None
     return [Path(table.table), Path(table.tokenizer), *_existing(loaded, label.clusters.from_, where)]
+
+
+def _classifier_files(loaded: LoadedSpec, classifier: Classifier, where: str) -> list[InputFile | Path]:
+    """The files that a classifier is trained and measured on, and its token table."""
+    spec, base = loaded.as_written, loaded.base
+    patterns = [entry for entry in classifier.examples if not is_source(spec, entry)]
+    found: list[InputFile | Path] = []
+    for entry in (*patterns, *classifier.evaluate):
+        found += find_others((entry,), base, where=where)
+    if classifier.kind == "linear":
+        folder = classifier.embedding
+        table = find_table(None if folder is None else base / folder)
+        found += [Path(table.table), Path(table.tokenizer)]
+    return found
 
 
 def _existing(loaded: LoadedSpec, name: str | None, where: str) -> tuple[Path, ...]:

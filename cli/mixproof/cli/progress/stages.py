@@ -48,6 +48,7 @@ STAGE_OF = {
     "cut paragraphs": PARAGRAPHS,
     "lists of paragraphs": PARAGRAPHS,
     "clusters": LABELS,
+    "classifiers": LABELS,
     "labels": LABELS,
     "values of labels": LABELS,
     "cells": LABELS,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from mixproof.mixtures.values.quantities import Share
 from mixproof.mixtures.values.spec_part import SpecPart
 from mixproof.mixtures.values.whole_numbers import ClusterNumber, WholeNumber
 
@@ -70,6 +72,46 @@ class Clusters(SpecPart):
         return self
 
 
+class Classifier(SpecPart):
+    """A classifier that the build trains: the value is the probability that a text is like the positive examples."""
+
+    positive: tuple[str, ...] = Field(min_length=1)
+    """Sources of this spec, or paths and globs of files with other texts."""
+    negative: tuple[str, ...] = Field(min_length=1)
+    """Sources or files with the texts to tell them from."""
+    kind: Literal["fasttext", "linear"] = "fasttext"
+    """`fasttext`: words and hashed pairs of words, as DCLM. `linear`: logistic regression on static embeddings."""
+    documents: WholeNumber = 20_000
+    """Most documents of each side. The sources of a side give equally many, as far as they have them."""
+    chars: WholeNumber = 2000
+    """Characters at the start of a document that are looked at."""
+    reserve: Share = Fraction(1, 5)
+    """Share of each source that the classifier is not trained on, because held-out sets are chosen from it: the
+    documents with the smallest text hashes."""
+    text: str = "text"
+    """Field that holds the text in files of examples and in labelled files."""
+    evaluate: tuple[str, ...] = ()
+    """Labelled files to measure ROC-AUC on; the field `label` is 1 or true for positive, 0 or false for negative."""
+    embedding: str | None = None
+    """Folder with a static token table for `kind: linear`. Default: the table of the package wordllama."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        both = sorted(set(self.positive) & set(self.negative))
+        if both:
+            raise ValueError(f"{', '.join(both)} is both positive and negative; list it once")
+        if self.embedding is not None and self.kind != "linear":
+            raise ValueError("`embedding` applies only to `kind: linear`; remove it")
+        if self.reserve == 1:
+            raise ValueError("`reserve: 100%` leaves no document to train on")
+        return self
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """The entries of both sides."""
+        return (*self.positive, *self.negative)
+
+
 class Label(SpecPart):
     """One label: exactly one way to find a document's value."""
 
@@ -85,6 +127,8 @@ class Label(SpecPart):
     """A field of the records."""
     clusters: Clusters | None = None
     """The cluster that the text belongs to, by name, such as `c01-law-section-act`."""
+    classifier: Classifier | None = None
+    """What a classifier that the build trains says."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -101,7 +145,8 @@ class Label(SpecPart):
     def is_number(self) -> bool:
         """Whether the label's values are numbers, to be split by quantiles or edges."""
         by_field = self.field is not None and self.field.type == "number"
-        return by_field or self.length is not None or (self.fasttext is not None and self.fasttext.label is not None)
+        by_model = self.classifier is not None or (self.fasttext is not None and self.fasttext.label is not None)
+        return by_field or by_model or self.length is not None
 
     @property
     def has_confidence(self) -> bool:

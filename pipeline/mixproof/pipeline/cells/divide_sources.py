@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import CellsRecord, ClustersRecord
-from mixproof.mixtures.split_sources import Value, divided_sources, with_parts
+from mixproof.ledger.manifest import CellsRecord, ClassifierRecord, ClustersRecord
+from mixproof.mixtures.split_sources import Value, divided_sources, whole_of, with_parts
+from mixproof.pipeline.classifiers.training import TrainedClassifier, train_classifier
 from mixproof.pipeline.clusters.fit import fit_clusters
 from mixproof.pipeline.clusters.other_build import clusters_of_build
 from mixproof.pipeline.labels.columns_of_rows import LabelColumn, LabelledShard, LabelledSource
@@ -37,6 +38,8 @@ class DividedSources:
     """By source; without those that have no labels."""
     hashes: dict[str, dict[str, dict[str, str]]]
     """What the spec in the manifest states in place of paths, by source, label and key of the label's kind."""
+    classifiers: dict[str, ClassifierRecord]
+    """What was trained, by name of the label, or `source: label` of a label that one source declares."""
 
 
 def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Labeler]]) -> DividedSources:
@@ -49,9 +52,10 @@ def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Lab
     """
     spec, divided = selection.spec, divided_sources(selection.spec)
     if not labelers:
-        return DividedSources(selection, {}, {}, {}, {}, {})
+        return DividedSources(selection, {}, {}, {}, {}, {}, {})
     check_fields(spec, selection.sources)
     labelers = {name: with_clusters(selection, name, labelers[name]) for name in selection.sources if name in labelers}
+    labelers, classifiers = with_classifiers(selection, labelers)
     paths = label_sources(selection.sources, labelers, selection.store, selection.cluster)
     sources, keep, last = dict(selection.sources), dict(selection.keep), dict(selection.last_rows)
     whole_of: dict[str, str] = {}
@@ -74,7 +78,7 @@ def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Lab
             labels[name] = _labelled(source, labelers[whole], _paths_of(source, selection.sources[whole], paths[whole]))
             hashes[name] = {label: each.hashes() for label, each in labelers[whole].items() if each.hashes()}
     rest = replace(selection, spec=parts, sources=sources, keep=keep, last_rows=last)
-    return DividedSources(rest, whole_of, rows, cells, labels, hashes)
+    return DividedSources(rest, whole_of, rows, cells, labels, hashes, classifiers)
 
 
 def with_clusters(selection: Selection, name: str, labelers: Mapping[str, Labeler]) -> dict[str, Labeler]:
@@ -94,6 +98,30 @@ def with_clusters(selection: Selection, name: str, labelers: Mapping[str, Labele
             clusters = fit_clusters(selection, name, labeler.label.clusters, labeler.table)
         found[label] = replace(labeler, clusters=clusters)
     return found
+
+
+def with_classifiers(
+    selection: Selection, labelers: Mapping[str, Mapping[str, Labeler]]
+) -> tuple[dict[str, dict[str, Labeler]], dict[str, ClassifierRecord]]:
+    """Train the classifiers of labels, each once for all sources that it labels.
+
+    Raises:
+        RequestError: when a side has too few texts.
+    """
+    found = {name: dict(each) for name, each in labelers.items()}
+    records: dict[str, ClassifierRecord] = {}
+    trained: dict[str, TrainedClassifier] = {}
+    for source, labels in labelers.items():
+        for label, labeler in labels.items():
+            if labeler.inputs is None:
+                continue
+            whole = whole_of(selection.spec, source)
+            name = f"{whole}: {label}" if label in selection.spec.sources[source].labels else label
+            if name not in trained:
+                trained[name] = train_classifier(selection, labeler.inputs)
+                records[name] = trained[name].record
+            found[source][label] = replace(labeler, trained=trained[name].model)
+    return found, records
 
 
 def clusters_in(labelers: Mapping[str, Labeler]) -> dict[str, ClustersRecord]:

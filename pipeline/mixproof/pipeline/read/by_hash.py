@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from mixproof.ledger.account import Count
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
@@ -55,6 +56,7 @@ def in_hash_order(
     *,
     expected: Fraction,
     label: str | None = None,
+    first: int = 0,
 ) -> Iterator[NDArray[Any]]:
     """All kept documents with distinct texts in ascending hash order, as arrays of HASHED_DTYPE.
 
@@ -68,20 +70,49 @@ def in_hash_order(
         cluster: runs the tasks.
         expected: the share of the source, above 0, that the caller expects to take.
         label: names the tasks in progress. None: they look for held-out documents.
+        first: the upper half of the hash to start from.
     """
-    shards = [
-        (index, shard.folder, shard.documents, bitmap)
-        for index, (shard, bitmap) in enumerate(zip(source.shards, keep, strict=True))
-    ]
-    groups = [shards[first : first + SHARDS_PER_TASK] for first in range(0, len(shards), SHARDS_PER_TASK)]
-    low = 0
-    high = min(HASH_SPACE, int(expected * FIRST_RANGE_SLACK * HASH_SPACE) + 1)
+    groups = _groups(source, keep)
+    low, width = first, int(expected * FIRST_RANGE_SLACK * HASH_SPACE) + 1
+    high = min(HASH_SPACE, low + width)
     while low < HASH_SPACE:
         calls = [(store, group, low, high, source.hashes) for group in groups]
         parts = cluster.run(find_range, calls, label=label or f"{source.name}: by hash")
         found = np.concatenate([np.empty(0, dtype=HASHED_DTYPE), *parts])
         yield first_of_each(found) if source.kind is None else in_order(found)
-        low, high = high, min(HASH_SPACE, 2 * high)
+        low, high, width = high, min(HASH_SPACE, high + width), 2 * width
+
+
+def count_between(
+    source: SourceDocuments,
+    keep: Sequence[Bitmap | None],
+    store: Store,
+    cluster: Cluster,
+    low: int,
+    high: int,
+    *,
+    label: str,
+) -> Count:
+    """Count the kept documents whose hash's upper half is in [low, high), copies included."""
+    calls = [(store, group, low, high, source.hashes) for group in _groups(source, keep)]
+    return sum(cluster.run(count_range, calls, label=label), Count(documents=0, bytes=0))
+
+
+def count_range(
+    store: Store, shards: Sequence[tuple[int, str, int, Bitmap | None]], low: int, high: int, hashes: str
+) -> Count:
+    """Count the kept documents of some shards in a range of hashes; arguments as for `find_range`."""
+    found = find_range(store, shards, low, high, hashes)
+    return Count(documents=len(found), bytes=int(found["bytes"].sum()))
+
+
+def _groups(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[list[tuple[int, str, int, Bitmap | None]]]:
+    """The shards of a source, some for each task."""
+    shards = [
+        (index, shard.folder, shard.documents, bitmap)
+        for index, (shard, bitmap) in enumerate(zip(source.shards, keep, strict=True))
+    ]
+    return [shards[start : start + SHARDS_PER_TASK] for start in range(0, len(shards), SHARDS_PER_TASK)]
 
 
 def find_range(

@@ -1,4 +1,4 @@
-"""A fastText model of a label: found, identified by its content, loaded once per process, and asked."""
+"""A fastText model: found, identified by its content, loaded once per process, and asked."""
 
 from __future__ import annotations
 

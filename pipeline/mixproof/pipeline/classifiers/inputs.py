@@ -1,0 +1,81 @@
+"""What a classifier is made of besides the sources of its spec: found and checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.blocks.labels import Classifier
+from mixproof.mixtures.checks import is_source
+from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.clusters.token_table import TableFiles, find_table
+from mixproof.pipeline.heldout.evaluation import EvaluationFile, find_evaluation_files
+from mixproof.pipeline.heldout.evaluation_forms import FieldRule
+from mixproof.pipeline.inputs.files import InputFile, find_others
+from mixproof.pipeline.readers.unchanged import hash_file
+
+from .fasttext_training import check_training
+from .labelled_file import read_labelled
+
+
+@dataclass(frozen=True)
+class ClassifierInputs:
+    """The files of a classifier."""
+
+    classifier: Classifier
+    where: str
+    """Its key in the spec."""
+    base: Path
+    """The folder to which paths in the spec are relative."""
+    files: Mapping[str, tuple[InputFile, ...]] = field(default_factory=dict)
+    """Of each entry that is not a source."""
+    labelled: tuple[EvaluationFile, ...] = ()
+    """Files to measure it on."""
+    against: tuple[EvaluationFile, ...] = ()
+    """Evaluation files whose texts it must not be trained on."""
+    table: TableFiles | None = None
+    """The token table of a linear classifier."""
+
+
+def find_inputs(spec: Spec, base: Path, classifier: Classifier, where: str) -> ClassifierInputs:
+    """Find the files of a classifier, and read its labelled files.
+
+    Raises:
+        RequestError: when a file or a package is missing, or a labelled file has no usable labels.
+        DamagedFileError: when a labelled file cannot be read to its end.
+    """
+    if classifier.kind == "fasttext":
+        check_training()
+    folder = classifier.embedding
+    table = find_table(None if folder is None else base / folder) if classifier.kind == "linear" else None
+    files = {
+        entry: tuple(replace(file, source=entry) for file in find_others((entry,), base, where=where))
+        for entry in classifier.examples
+        if not is_source(spec, entry)
+    }
+    labelled = tuple(
+        EvaluationFile(file, hash_file(file.url)[1], FieldRule((classifier.text,)))
+        for file in (find_others(classifier.evaluate, base, where=where) if classifier.evaluate else ())
+    )
+    _refuse_shared(files, labelled, where)
+    for file in labelled:
+        read_labelled(file, classifier.text)
+    return ClassifierInputs(classifier, where, base, files, labelled, find_evaluation_files(spec, base), table)
+
+
+def _refuse_shared(
+    files: Mapping[str, tuple[InputFile, ...]], labelled: tuple[EvaluationFile, ...], where: str
+) -> None:
+    """Refuse a file that two entries have, or that is to be measured on as well.
+
+    Raises:
+        RequestError: naming the file.
+    """
+    taken: dict[str, str] = {}
+    for entry, found in [*files.items(), ("evaluate", tuple(each.file for each in labelled))]:
+        for file in found:
+            if file.url in taken:
+                raise RequestError(f"{where}: {file.url} is in both {taken[file.url]!r} and {entry!r}; list it once")
+            taken[file.url] = entry

@@ -47,12 +47,23 @@ def load_fasttext(path: str, sha256: str, label: str | None) -> Any:  # noqa: AN
 
 @functools.lru_cache(maxsize=4)
 def _loaded(path: str, _sha256: str) -> Any:  # noqa: ANN401 - as above
+    check_installed(path)
     try:
         return importlib.import_module("fasttext.FastText")._FastText(model_path=path)
-    except ImportError as error:
-        raise RequestError(f"{path}: {error}: pip install 'mixproof[documents]'") from error
     except ValueError as error:
         raise RequestError(f"{path}: not a fastText model: {error}") from error
+
+
+def check_installed(needs: str) -> None:
+    """Refuse to go on without the package that scores texts; `needs` is what needs it.
+
+    Raises:
+        RequestError: saying what to install.
+    """
+    try:
+        importlib.import_module("fasttext.FastText")
+    except ImportError as error:
+        raise RequestError(f"{needs}: {error}: pip install 'mixproof[documents]'") from error
 
 
 def predict(model: Any, text: str, most: int) -> dict[str, float]:  # noqa: ANN401 - as above

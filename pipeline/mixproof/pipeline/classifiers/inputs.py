@@ -16,7 +16,7 @@ from mixproof.pipeline.heldout.evaluation_forms import FieldRule
 from mixproof.pipeline.inputs.files import InputFile, find_others
 from mixproof.pipeline.readers.unchanged import hash_file
 
-from .fasttext_training import check_training
+from .fasttext_file import check_installed
 from .labelled_file import read_labelled
 
 
@@ -47,7 +47,7 @@ def find_inputs(spec: Spec, base: Path, classifier: Classifier, where: str) -> C
         DamagedFileError: when a labelled file cannot be read to its end.
     """
     if classifier.kind == "fasttext":
-        check_training()
+        check_installed(where)
     folder = classifier.embedding
     table = find_table(None if folder is None else base / folder) if classifier.kind == "linear" else None
     files = {

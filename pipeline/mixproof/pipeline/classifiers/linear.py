@@ -58,7 +58,7 @@ class LinearModel:
             points = embed(texts[first : first + BATCH], self.table, self.chars).astype(np.float64)
             sums = points @ self.weights[:-1] + self.weights[-1] * UNIT
             chances = sigmoid(sums / (UNIT * STEPS))
-            used: list[bool] = points.any(axis=1).tolist()
+            used = np.asarray(points.any(axis=1)).tolist()
             found += [chance if used[row] else None for row, chance in enumerate(chances.tolist())]
         return found
 

@@ -12,7 +12,7 @@ from mixproof.mixtures.blocks.labels import Classifier
 from mixproof.pipeline.clusters.token_table import TableFiles
 
 from .fasttext_file import load_fasttext, predict
-from .fasttext_training import POSITIVE
+from .fasttext_format import POSITIVE
 from .linear import read_linear
 
 STAGE = "classifiers"

@@ -8,43 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import ClassifierRecord, ExamplesRecord, LabelledRecord
-from mixproof.ledger.store import Receipt, Store
-from mixproof.mixtures.blocks.source import Source
-from mixproof.pipeline.bitmap import Bitmap
-from mixproof.pipeline.cluster.stage import make_missing, run_missing
+from mixproof.ledger.store import Store
+from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.clusters.token_table import TableFiles
 from mixproof.pipeline.columns import read_whole
 from mixproof.pipeline.heldout.evaluation import EvaluationFile
-from mixproof.pipeline.heldout.import_heldout import imported_sets
-from mixproof.pipeline.heldout.overlap_index import INDEX, index_key, load_index, make_index
-from mixproof.pipeline.heldout.split import identity
-from mixproof.pipeline.read.documents import SourceDocuments, read_sources
 from mixproof.pipeline.read.selection import Selection
 
-from .examples import Protected, Side, SideAccount, choose_examples, protection_of
+from .collect import EXAMPLES, VERSION, collect_examples
 from .fasttext_file import sha256_of_model
-from .fasttext_training import PACKAGE, SETTINGS, train_fasttext
+from .fasttext_training import VERSION as FASTTEXT_VERSION
+from .fasttext_training import train_fasttext
 from .inputs import ClassifierInputs
 from .labelled_file import read_labelled
 from .linear import PENALTY, train_linear
 from .model import STAGE, Scores, TrainedModel, file_of, scorer_of
 from .roc import roc_auc
 
-VERSION = 1
-EXAMPLES = "examples.parquet"
 FOLDS = 5
-MIN_SIDE = 10
-"""Fewest texts of a side that a classifier is trained on."""
 UNSCORED = 0.5
 """The score of a text without a known word."""
 
@@ -77,9 +65,11 @@ def train_classifier(selection: Selection, inputs: ClassifierInputs) -> TrainedC
         DamagedFileError: when a file cannot be read to its end.
     """
     store, classifier = selection.store, inputs.classifier
-    chosen = _examples(selection, inputs)
-    path = f"{STAGE}/{chosen.key}/{EXAMPLES}"
-    sha256 = chosen.files[EXAMPLES].content_sha256
+    chosen = collect_examples(selection, inputs)
+    examples = store.receipt(STAGE, str(chosen.facts["key"]))
+    assert examples is not None, "it was found or made"
+    path = f"{STAGE}/{examples.key}/{EXAMPLES}"
+    sha256 = examples.files[EXAMPLES].content_sha256
     work = {
         stage_key(STAGE, VERSION, {**_settings(inputs), "fold": fold}, sha256): Training(path, inputs, fold)
         for fold in (None, *range(FOLDS))
@@ -113,7 +103,8 @@ def train_model(store: Store, key: str, training: Training) -> None:
     inside = np.ones(len(texts), np.bool_) if training.fold is None else folds_of(is_positive) != training.fold
     with store.attempt(STAGE, key) as attempt:
         path = attempt.path(file_of(inputs.classifier))
-        write_model([texts[row] for row in np.flatnonzero(inside)], is_positive[inside], inputs, path)
+        used = [texts[row] for row in np.flatnonzero(inside)]
+        write_model(used, is_positive[inside], inputs.classifier.chars, inputs.table, path)
         if training.fold is None:
             attempt.commit()
             return
@@ -124,12 +115,14 @@ def train_model(store: Store, key: str, training: Training) -> None:
         attempt.commit(facts={"auc": str(auc)})
 
 
-def write_model(texts: Sequence[str], is_positive: NDArray[np.bool_], inputs: ClassifierInputs, path: Path) -> None:
-    """Train a model on texts and write its file."""
-    if inputs.table is None:
-        train_fasttext(texts, is_positive, path)
+def write_model(
+    texts: Sequence[str], is_positive: NDArray[np.bool_], chars: int, table: TableFiles | None, path: Path
+) -> None:
+    """Train a model on texts and write its file: a linear one if there is a token table, else fastText."""
+    if table is None:
+        path.write_bytes(train_fasttext(texts, is_positive))
     else:
-        path.write_bytes(train_linear(texts, is_positive, inputs.classifier.chars, inputs.table).to_bytes())
+        path.write_bytes(train_linear(texts, is_positive, chars, table).to_bytes())
 
 
 def read_examples(path: Path) -> tuple[list[str], NDArray[np.bool_]]:
@@ -152,105 +145,8 @@ def scores_of(scorer: Scores, texts: Sequence[str]) -> NDArray[np.float64]:
 def _settings(inputs: ClassifierInputs) -> dict[str, object]:
     """What decides a model besides its texts."""
     if inputs.table is None:
-        return {"kind": "fasttext", **SETTINGS, "version": version(PACKAGE)}
+        return {"kind": "fasttext", "version": FASTTEXT_VERSION}
     return {"kind": "linear", "chars": inputs.classifier.chars, "table": inputs.table.sha256, "penalty": str(PENALTY)}
-
-
-def _examples(selection: Selection, inputs: ClassifierInputs) -> Receipt:
-    """Choose the examples, unless the store has them."""
-    store, classifier = selection.store, inputs.classifier
-    sides = _sides(selection, inputs)
-    spec = selection.spec
-    sets = [] if spec.heldout.from_ is None else imported_sets(spec, inputs.base, store)
-    against = (*inputs.against, *inputs.labelled)
-    options = protection_of(spec)
-    index = index_key(options.ngram, sets, against)
-    config = {
-        "documents": classifier.documents,
-        "chars": classifier.chars,
-        "reserve": classifier.reserve,
-        "overlap": options.overlap,
-        "protected": index if sets or against else None,
-    }
-    shards = [
-        [side.entry, side.is_positive, [identity(*each) for each in zip(side.documents, side.keep, strict=True)]]
-        for side in sides
-    ]
-    key = stage_key(STAGE, VERSION, config, shards)
-
-    def make() -> Receipt:
-        protected = Protected(None, None, options.overlap)
-        if sets or against:
-            calls = [(store, index, options.ngram, sets, list(against))]
-            run_missing(store, INDEX, {index: None}, lambda _: calls, make_index, selection.cluster, "classifiers")
-            protected = Protected(*load_index(store, index), options.overlap)
-        table, accounts = choose_examples(selection, classifier, sides, protected)
-        _refuse_few(table, accounts, inputs.where)
-        with store.attempt(STAGE, key) as attempt:
-            pq.write_table(table, attempt.path(EXAMPLES), compression="zstd")
-            return attempt.commit(facts={"accounts": [_plain(each) for each in accounts]})
-
-    return make_missing(store, STAGE, key, make, selection.cluster)
-
-
-def _plain(account: SideAccount) -> dict[str, object]:
-    """The account of an entry as the manifest states it."""
-    return {
-        "entry": account.side.entry,
-        "side": "positive" if account.side.is_positive else "negative",
-        "total": account.total.model_dump(),
-        "trained": account.trained.model_dump(),
-        "left_out": {reason: count.model_dump() for reason, count in account.left_out.items()},
-        "inputs_sha256": account.side.inputs_sha256,
-    }
-
-
-def _refuse_few(table: pa.Table, accounts: Sequence[SideAccount], where: str) -> None:
-    """Refuse a side with too few texts.
-
-    Raises:
-        RequestError: naming the side and what it lost.
-    """
-    for is_positive, side in ((True, "positive"), (False, "negative")):
-        number = table["is_positive"].to_pylist().count(is_positive)
-        if number < MIN_SIDE:
-            lost: dict[str, int] = {}
-            for each in accounts:
-                if each.side.is_positive == is_positive:
-                    for reason, count in each.left_out.items():
-                        lost[reason] = lost.get(reason, 0) + count.documents
-            reasons = ", ".join(f"{reason} {documents}" for reason, documents in lost.items())
-            raise RequestError(
-                f"{where}: the {side} side has {number} texts to train on, fewer than {MIN_SIDE}; left out: "
-                f"{reasons or 'none'}; add sources or files to `{side}`, or lower `reserve`"
-            )
-
-
-def _sides(selection: Selection, inputs: ClassifierInputs) -> list[Side]:
-    """The documents of every entry: sources of the build, or files that are read here."""
-    spec, classifier = selection.spec, inputs.classifier
-    given = {name: Source(files=(name,), text=classifier.text) for name in inputs.files}
-    read: dict[str, SourceDocuments] = {}
-    if given:
-        others = spec.model_copy(update={"sources": given}).with_positions(spec.positions)
-        read = read_sources(others, inputs.files, selection.store, selection.cluster)
-    sides = []
-    for side, entries in (("positive", classifier.positive), ("negative", classifier.negative)):
-        for index, entry in enumerate(entries):
-            keep: tuple[tuple[Bitmap | None, ...], ...]
-            documents: tuple[SourceDocuments, ...]
-            if entry in read:
-                name, documents = f"{side}[{index}]", (read[entry],)
-                keep = ((None,) * len(read[entry].shards),)
-            else:
-                names = [each for each in selection.sources if each == entry or each.startswith(f"{entry}/")]
-                name, documents = entry, tuple(selection.sources[each] for each in names)
-                keep = tuple(selection.keep[each] for each in names)
-            if not documents:
-                raise RequestError(f"{inputs.where}: there is no part {entry!r}; check the name")
-            inputs_sha256 = read[entry].inputs.sha256 if entry in read else None
-            sides.append(Side(name, side == "positive", documents, keep, inputs_sha256))
-    return sides
 
 
 def _evaluate(selection: Selection, inputs: ClassifierInputs, model: TrainedModel) -> tuple[LabelledRecord, ...]:

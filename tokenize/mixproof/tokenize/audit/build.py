@@ -37,6 +37,7 @@ from mixproof.pipeline.cluster.task_progress import OnProgress, TaskProgress
 from .arithmetic import ENCODE, check_arithmetic
 from .cells import CELL, CELLS, Bounds, cells_of, check_labels, labels_in, outside_cell
 from .checksums import check_file, is_inside
+from .classifiers import check_classifiers
 from .cuts import check_cuts
 from .dataset import check_part, load_megatron, open_part
 from .heldout import check_rows, check_set, check_texts, hashes_of, values_of
@@ -138,6 +139,7 @@ def audit_build(
         for clusters in (axis.clusters for axis in record.axes):
             if clusters is not None:
                 check_file(root, clusters.path, clusters.sha256, checks.at(source=name, stage=CELLS))
+    check_classifiers(root, manifest, checks)
     for source in sources:
         check_cuts(root, source.record, source.inputs, checks.at(source=source.name))
     reencoded = Reencoded(without_texts=tuple(source.name for source in sources if source.is_adopted))
@@ -171,6 +173,8 @@ def _named_files(manifest: Manifest) -> dict[str, str]:
     for clusters in (axis.clusters for record in manifest.cells.values() for axis in record.axes):
         if clusters is not None:
             named[clusters.path] = clusters.sha256
+    for classifier in manifest.classifiers.values():
+        named |= {classifier.model: classifier.model_sha256, classifier.examples: classifier.examples_sha256}
     for source in manifest.sources.values():
         named[source.inputs.path] = source.inputs.sha256
         named |= {part.path: part.sha256 for part in source.cuts}

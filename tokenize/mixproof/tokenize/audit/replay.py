@@ -45,6 +45,7 @@ from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.apply import apply_steps
 from mixproof.pipeline.steps.step import Counted
 
+from .classifiers import retrain_classifiers
 from .conversation_ids import ConversationIds, Rendered, ends_supervised, rendered_of
 from .cuts import Cuts, read_cuts
 from .dataset import UINT16_BELOW
@@ -144,6 +145,7 @@ def replay_build(
         for name, parts in groups.items():
             for part in parts:
                 _check_rows(manifest.sources[part], rows[name], checks.at(file=str(manifest_path), source=part))
+    retrain_classifiers(manifest_path.resolve().parents[2], manifest, checks)
     return checks.report("replay")
 
 

@@ -22,7 +22,7 @@ from .environment import (
     work_table,
 )
 from .flow_view import flow_view
-from .labels import languages_table, parts_table
+from .labels import classifiers_table, languages_table, parts_table
 from .lengths import histograms, lengths_table, read_lengths
 from .palette import OF_SOURCES, Look, looks
 from .samples import Dropped, dropped
@@ -50,16 +50,16 @@ def render_build(store: Store, build: BuildEvidence, name: str, version: str) ->
     sources = source_looks(manifest)
     lengths = read_lengths(store, manifest)
     samples = dropped(store, build)
-    parts, languages = parts_table(manifest, sources), languages_table(manifest)
+    labels = [parts_table(manifest, sources), classifiers_table(manifest), languages_table(manifest)]
+    labels = [table for table in labels if table.rows]
     return template("build.html.j2").render(
         **_summary(build, name, version),
         **_tables(build, sources),
-        entries=_entries(parts, languages),
+        entries=_entries(labels),
         flow_view=flow_view(build, sources, 0),
         histograms=histograms(lengths, sources),
         lengths=lengths_table(lengths, sources),
-        parts=parts,
-        languages=languages,
+        labels=labels,
         dropped=_by_source(samples),
         dropped_sentence=_dropped_sentence(samples),
         css=asset("page.css"),
@@ -115,9 +115,8 @@ def _tables(build: BuildEvidence, sources: dict[str, Look]) -> dict[str, object]
     }
 
 
-def _entries(parts: Table, languages: Table) -> list[tuple[str, str]]:
-    labelled = bool(parts.rows or languages.rows)
-    return [(id_, title) for id_, title in SECTIONS.items() if labelled or id_ != "labels"]
+def _entries(labels: Sequence[Table]) -> list[tuple[str, str]]:
+    return [(id_, title) for id_, title in SECTIONS.items() if labels or id_ != "labels"]
 
 
 def _by_source(samples: Sequence[Dropped]) -> Mapping[str, list[Dropped]]:

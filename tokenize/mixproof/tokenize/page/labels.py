@@ -10,6 +10,8 @@ from .palette import Look
 from .table import Cell, Table, columns, count, percent
 
 LANGUAGE_REASON = "language_"
+HIDDEN = ("heldout", "evaluation")
+"""Reasons why a classifier is not trained on a document, shown each in a column."""
 _NOT_LABELS = ("language_score", "language_missing")
 
 
@@ -34,6 +36,33 @@ def parts_table(manifest: Manifest, of_source: dict[str, Look]) -> Table:
             rows.append((*cells, Cell(percent(share), share)))
     heads = columns("source", "label", "documents", "bytes", "tokens", "% of source tokens", text=2)
     return Table("parts-table", "Training text of split sources, by label", heads, tuple(rows))
+
+
+def classifiers_table(manifest: Manifest) -> Table:
+    """One row per classifier and source of its examples: what it was trained on, and what it reaches."""
+    heads = columns(
+        "classifier",
+        "source",
+        "side",
+        "trained on",
+        "bytes",
+        "left out: held-out share",
+        "left out: evaluation",
+        text=3,
+    )
+    rows = []
+    for name, record in sorted(manifest.classifiers.items()):
+        measured = [f"cross-validation AUC {record.mean_auc:.4f}"]
+        measured += [f"{each.file}: AUC {each.auc:.4f} on {each.texts:,} texts" for each in record.evaluated]
+        for index, source in enumerate(record.sources):
+            lost = [source.left_out[reason].documents if reason in source.left_out else 0 for reason in HIDDEN]
+            note = f"{record.kind}; {'; '.join(measured)}" if index == 0 else None
+            cells = (Cell(name, note=note), Cell(source.entry), Cell(source.side))
+            numbers = (source.trained.documents, source.trained.bytes, *lost)
+            rows.append((*cells, *(count(number) for number in numbers)))
+    return Table(
+        "classifiers-table", "Classifiers that the build trained, by source of their examples", heads, tuple(rows)
+    )
 
 
 def languages_table(manifest: Manifest) -> Table:

@@ -37,6 +37,7 @@ def find_problems(spec: Spec) -> list[Problem]:
         _recipes,
         _architectures,
         _windows,
+        _transforms,
         _stage,
     )
     return [problem for check in checks for problem in check(spec)]
@@ -54,7 +55,7 @@ def _sources(spec: Spec) -> Iterator[Problem]:
                 message = "applies only to a `megatron` source; remove it"
                 yield Problem(("sources", name, "tokenizer_sha256"), message)
             continue
-        for key in sorted(source.model_fields_set - {"megatron", "tokenizer_sha256", "files"}):
+        for key in sorted(source.model_fields_set - {"megatron", "tokenizer_sha256", "files", "transform"}):
             message = "applies only to texts, and a `megatron` source has only tokens; remove it"
             yield Problem(("sources", name, key), message)
         if spec.tokenizer.train is not None:
@@ -306,6 +307,31 @@ def _windows(spec: Spec) -> Iterator[Problem]:
         if key in spec.train.model_fields_set and not getattr(spec.train, key):
             message = "best-fit packing restarts attention and positions at each document; remove it or set it to true"
             yield Problem(("train", key), message)
+
+
+def _transforms(spec: Spec) -> Iterator[Problem]:
+    for name, source in spec.sources.items():
+        if source.transform is None:
+            continue
+        path: KeyPath = ("sources", name, "transform")
+        if spec.train.stage != "pretrain":
+            message = f"applies only to stage pretrain, and the stage is {spec.train.stage}; {REMOVE_INHERITED}"
+            yield Problem(path, message)
+        elif source.kind is not None:
+            yield Problem(path, f"applies only to plain documents, and the records are {source.kind}; remove it")
+        fim = source.transform.fim
+        if fim is None:
+            continue
+        if fim.unit == "piece" and spec.train.windows.pack != "best_fit":
+            message = "`piece` needs packed windows; set `train: {windows: {pack: best_fit}}`, or use `unit: document`"
+            yield Problem((*path, "fim", "unit"), message)
+        tokens = {"prefix": fim.prefix, "suffix": fim.suffix, "middle": fim.middle}
+        missing = [key for key, token in tokens.items() if token is None]
+        if 0 < len(missing) < len(tokens):
+            message = f"needs all three tokens or none; missing: `{'`, `'.join(missing)}`"
+            yield Problem((*path, "fim"), message)
+        elif not missing and len(set(tokens.values())) < len(tokens):
+            yield Problem((*path, "fim"), "`prefix`, `suffix` and `middle` must be three different tokens")
 
 
 ON_PAIRS = ("dpo", "rpo")

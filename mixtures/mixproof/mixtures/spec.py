@@ -22,6 +22,7 @@ from .blocks.mixture import DEFAULT_MAX_EPOCHS, Mixture, Objective, TargetRun
 from .blocks.source import Limits, OnBadRecord, Source
 from .blocks.tokenizer import Tokenizer
 from .blocks.train import Train
+from .blocks.transform import FillInTheMiddle
 from .key_positions import KeyPositions
 from .values.spec_part import Name, SpecPart
 
@@ -78,6 +79,11 @@ class Spec(SpecPart):
         """Set file and line of the keys of this spec, and return the spec."""
         self._positions = positions
         return self
+
+    def fim_of(self, source: str) -> FillInTheMiddle | None:
+        """Fill-in-the-middle of a source; a part, such as `english/high`, has that of its source."""
+        given = self.sources[source if source in self.sources else source.partition("/")[0]]
+        return None if given.transform is None else given.transform.fim
 
     def labels_of(self, source: str) -> dict[str, Label]:
         """The labels of a source's documents, by name: declared ones, and the fields by which it is split."""

@@ -125,6 +125,39 @@ class DrawRecord(SparseRecordPart):
     """Of the mask of supervised tokens; absent if the source has none."""
 
 
+class FimRecord(RecordPart):
+    """Fill-in-the-middle of one source, as declared."""
+
+    rate: str
+    """Share of the documents, or pieces, that are transformed; an exact string."""
+    spm_rate: str
+    """Share of the transformed ones that are read suffix first; an exact string."""
+    unit: Literal["document", "piece"]
+    """What is transformed: documents, or their pieces in packed windows."""
+    sentinels: tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt]
+    """Ids that come before prefix, suffix and middle."""
+
+
+class FimDelivered(RecordPart):
+    """What a run read of a source with fill-in-the-middle. Of `unit: piece`, pieces stand for documents."""
+
+    documents: NonNegativeInt
+    """Documents whose first token was read, transformed or not, counted in each pass."""
+    psm_documents: NonNegativeInt
+    """Of these, read as prefix, suffix, middle."""
+    spm_documents: NonNegativeInt
+    """Of these, read as suffix, prefix, middle."""
+    psm_tokens: NonNegativeInt
+    """Tokens read of documents in the order prefix, suffix, middle, with sentinels."""
+    spm_tokens: NonNegativeInt
+    """Tokens read of documents in the order suffix, prefix, middle, with sentinels."""
+
+    @property
+    def rate(self) -> float:
+        """Share of the documents that were transformed."""
+        return (self.psm_documents + self.spm_documents) / max(self.documents, 1)
+
+
 class DeliveredRecord(SparseRecordPart):
     """What the run consumed of one source, replayed from the index at the checkpoint's consumed samples."""
 
@@ -151,6 +184,8 @@ class DeliveredRecord(SparseRecordPart):
     """After pretraining: positions without a token."""
     examples: NonNegativeInt | None = None
     """After pretraining: conversations read."""
+    fim: FimDelivered | None = None
+    """Absent for a source without fill-in-the-middle."""
 
     @property
     def counted_tokens(self) -> int:
@@ -397,6 +432,8 @@ class RunRecord(RecordPart):
     """Absent from the file for pretraining."""
     loss_weights: dict[str, str] | None = Field(default=None, exclude_if=lambda given: given is None)
     """Weight of each source's targets in the loss, as exact strings; absent from the file when all are 1."""
+    fim: dict[str, FimRecord] | None = Field(default=None, exclude_if=lambda given: given is None)
+    """Fill-in-the-middle by source; absent from the file when no source has it."""
     init_from: InitRecord | None
     prior_tokens: int
     tokenizer: RunTokenizer

@@ -22,6 +22,7 @@ from .record import (
     TRAIN,
     ArchitectureRecord,
     DrawRecord,
+    FimRecord,
     InitRecord,
     MasksRecord,
     PostTraining,
@@ -196,6 +197,8 @@ class RunRequest(RecordPart):
     """Stage and plan of a run after pretraining; None: pretraining, and then it is not in the key."""
     loss_weights: dict[str, str] | None = None
     """Weight of each source's targets in the loss, as exact strings; None: all 1, and then it is not in the key."""
+    fim: dict[str, FimRecord] | None = None
+    """Fill-in-the-middle by source; None: no source has it, and then it is not in the key."""
     wandb: str | None = None
     """Weights & Biases project that gets the curves; None: none."""
 
@@ -212,7 +215,8 @@ class RunRequest(RecordPart):
     @property
     def identity(self) -> dict[str, object]:
         """Everything that the key hashes; its canonical JSON is `identity.json` beside the record."""
-        absent = {name for name in ("evaluate_steps", "post_training", "loss_weights") if getattr(self, name) is None}
+        optional = ("evaluate_steps", "post_training", "loss_weights", "fim")
+        absent = {name for name in optional if getattr(self, name) is None}
         config = self.model_dump(mode="json", exclude={*NOT_IN_IDENTITY, *absent})
         if self.init_from is not None:
             config["init_from"] = self.init_from.record.model_dump(mode="json")

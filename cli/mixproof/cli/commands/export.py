@@ -223,6 +223,8 @@ def _trainer(
     budget = budgets[mixture, proxy]
     data = export_mixture(TRAINERS[form], manifest, request.store, names, budget, output, location, draws)
     lines = [f"/{source.name}: {source.documents:,} documents, {source.tokens:,} tokens" for source in data]
+    plain = [name for name in budget.samples_of if request.spec.fim_of(name) is not None]
+    lines += [f"/{name}: documents are as they were; fill-in-the-middle of the spec is not applied" for name in plain]
     sources = {source.name: {"documents": source.documents, "tokens": source.tokens} for source in data}
     return _Written({"mixture": mixture, "proxy": proxy, "sources": sources}, tuple(lines))
 
@@ -247,7 +249,14 @@ def _source(form: str, spec: str, name: str, store: str, output: Path) -> _Writt
 def _draws(request: Request, manifest: Manifest, mixture: str, proxy: str) -> Mapping[str, Draw]:
     """What the runs of a mixture on a proxy read, by source; they must have been drawn."""
     runs = plan_requests(request.spec, manifest, request.store, None)
-    return next(run.draws for run in runs if (run.mixture, run.proxy) == (mixture, proxy))
+    run = next(run for run in runs if (run.mixture, run.proxy) == (mixture, proxy))
+    for name in run.fim or ():
+        raise RequestError(
+            f"--draw: {request.spec.where('sources', name, 'transform', 'fim')}: the runs rearrange other documents of "
+            f"{name} in each epoch, and an export has one order; export without --draw, which writes the documents as "
+            "they are, or remove `fim`"
+        )
+    return run.draws
 
 
 def _merge(target: str, store: str, output: Path) -> _Written:

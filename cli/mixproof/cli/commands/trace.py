@@ -83,7 +83,8 @@ def _print_step(traced: TracedStep) -> None:
         stdout.print(f"\n[bold]sample {sample.sample}[/]  {escape(sample.source)}, pass {sample.epoch + 1}")
         for piece in sample.pieces:
             last = piece.first_token + piece.tokens
-            read = f"tokens {piece.first_token:,} to {last:,} of {piece.document.tokens:,}"
+            order = f", read as {piece.fim.upper()}" if piece.fim in ("psm", "spm") else ""
+            read = f"tokens {piece.first_token:,} to {last:,} of {piece.document.tokens:,}{order}"
             stdout.print(f"  {_name(piece.document)}: {read}", soft_wrap=True)
             if piece.text is not None:
                 stdout.print(f"[dim]{escape(piece.text)}[/]", soft_wrap=True)
@@ -104,9 +105,14 @@ def _print_documents(traced: TracedDocuments) -> None:
 
 
 def _sightings(found: DocumentTrace) -> object:
-    columns = ("step", "sample", "pass", "first token", "tokens", "targets")
+    has_fim = any(sighting.fim is not None for sighting in found.sightings)
+    columns = ("step", "sample", "pass", "first token", "tokens", "targets", *(("read as",) if has_fim else ()))
     rows = [
-        [f"{n:,}" for n in (s.step, s.sample, s.epoch + 1, s.first_token, s.tokens, s.targets)] for s in found.sightings
+        [
+            *(f"{n:,}" for n in (s.step, s.sample, s.epoch + 1, s.first_token, s.tokens, s.targets)),
+            *((s.fim or "",) if has_fim else ()),
+        ]
+        for s in found.sightings
     ]
     return table("Seen", columns, rows, text_columns=0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -65,6 +66,8 @@ def train(
         emit_json(train_json(outcomes, external))
     else:
         stdout.print(delivered_table(outcomes))
+        if (fim := fim_table(outcomes)) is not None:
+            stdout.print(fim)
         for shown in heldout_tables(outcomes):
             stdout.print(shown)
         print_external(outcomes, external)
@@ -139,6 +142,26 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
 
 def _attributes(attributes: Mapping[str, AttributeScore]) -> dict[str, object]:
     return {name: attribute.model_dump() for name, attribute in attributes.items()}
+
+
+def fim_table(outcomes: Sequence[RunOutcome]) -> Table | None:
+    """Fill-in-the-middle by mixture, proxy and source: declared and delivered; None if no run has any."""
+    of_rates = ("rate declared", "delivered", "SPM declared", "delivered", "share of tokens")
+    columns = ("mixture", "proxy", "source", "unit", "units read", *of_rates)
+    rows: dict[tuple[str, str, str], tuple[str, ...]] = {}
+    for record in (outcome.record for outcome in outcomes if outcome.done and outcome.record is not None):
+        for name, fim in (record.fim or {}).items():
+            read = record.delivered[name].fim
+            if read is None:
+                continue
+            spm = read.spm_documents / max(read.psm_documents + read.spm_documents, 1)
+            tokens = (read.psm_tokens + read.spm_tokens) / max(record.delivered[name].tokens, 1)
+            shares = (float(Fraction(fim.rate)), read.rate, float(Fraction(fim.spm_rate)), spm, tokens)
+            key = (record.mixture, record.proxy, name)
+            rows.setdefault(
+                key, (*key, fim.unit, count(read.documents), *map(percent, shares))
+            )  # that of the first seed
+    return table("Fill-in-the-middle", columns, list(rows.values()), text_columns=4) if rows else None
 
 
 def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:

@@ -14,6 +14,7 @@ from mixproof.mixtures.values.whole_numbers import ExpansionRatio
 
 from .labels import Label, LabelName
 from .split import SplitAxis
+from .transform import Transform
 
 
 class Step(SpecPart):
@@ -85,6 +86,10 @@ class Source(SpecPart):
     """Formatters and filters, applied in this order. Default: none."""
     keep_dropped: StrictBool = False
     """Store the texts of the documents that steps drop too, in `dropped.parquet`. Execution, not identity."""
+
+    transform: Transform | None = None
+    """How runs rearrange the documents when they read them. Default: not at all. Part of a run's identity, not of the
+    build's."""
 
     @property
     def split_column(self) -> str | None:

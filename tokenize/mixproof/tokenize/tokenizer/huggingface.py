@@ -124,6 +124,11 @@ class HuggingFaceReference:
             )
         return self._special[token]
 
+    def find_added(self, piece: str) -> int | None:
+        """The id of a special or added token; None if there is no such token."""
+        known = piece in self._special or piece in self.added_pieces
+        return int(self._whole.token_to_id(piece)) if known else None
+
     @property
     def special_pieces(self) -> list[str]:
         """The special tokens."""

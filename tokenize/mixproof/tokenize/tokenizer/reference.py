@@ -44,6 +44,10 @@ class Reference(Protocol):
         """The id of the beginning of a sequence: that of `piece`, or the tokenizer's own if `piece` is None."""
         ...
 
+    def find_added(self, piece: str) -> int | None:
+        """The id of a special, control, added or user-defined piece; None if there is no such piece."""
+        ...
+
     @property
     def special_pieces(self) -> list[str]:
         """Special, control and unknown pieces; text never gives their ids."""

@@ -101,6 +101,11 @@ class SentencePieceReference:
             )
         return number
 
+    def find_added(self, piece: str) -> int | None:
+        """The id of a control or user-defined piece; None if there is no such piece."""
+        known = piece in self.special_pieces or piece in self.added_pieces
+        return int(self.processor.piece_to_id(piece)) if known else None
+
     @property
     def special_pieces(self) -> list[str]:
         """Control, unknown and unused pieces, in the order of their ids."""

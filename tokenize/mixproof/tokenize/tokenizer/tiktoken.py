@@ -218,6 +218,10 @@ class TiktokenReference:
             )
         return self.encoding.special[piece]
 
+    def find_added(self, piece: str) -> int | None:
+        """The id of a special token; None if there is no such token."""
+        return self.encoding.special.get(piece)
+
     @property
     def special_pieces(self) -> list[str]:
         """The special tokens."""

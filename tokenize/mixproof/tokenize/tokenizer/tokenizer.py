@@ -23,6 +23,7 @@ from mixproof.mixtures.load import LoadedSpec
 from .huggingface import TOKENIZER
 from .masked import count_conversations
 from .reference import Kind, Reference, kind_of, load_reference
+from .sentinels import check_sentinels
 from .tiktoken import ENCODING, TiktokenReference, compose_encoding
 
 STAGE = "tokenizer"
@@ -48,18 +49,22 @@ def check_given_tokenizer(loaded: LoadedSpec) -> None:
     """Refuse a given tokenizer that cannot be used; reads it and writes nothing.
 
     Raises:
-        RequestError: when it cannot be read or has no such end of document.
+        RequestError: when it cannot be read, has no such end of document, or lacks the tokens of fill-in-the-middle.
     """
     path, declared = given_tokenizer(loaded), loaded.spec.tokenizer
     if path is None:
         return
     if declared.tiktoken is None:
-        _find_ends(load_reference(str(path)), path, declared.eod, declared.bos)
+        reference = load_reference(str(path))
+        _find_ends(reference, path, declared.eod, declared.bos)
+        check_sentinels(loaded.spec, reference)
         return
     with TemporaryDirectory() as folder:
         composed = Path(folder) / ENCODING
         composed.write_bytes(compose_encoding(path, declared.pattern, declared.special_tokens))
-        _find_ends(TiktokenReference(str(composed)), path, declared.eod, declared.bos)
+        encoding = TiktokenReference(str(composed))
+        _find_ends(encoding, path, declared.eod, declared.bos)
+        check_sentinels(loaded.spec, encoding)
 
 
 def store_given_tokenizer(store: Store, file: Path, declared: Tokenizer) -> TokenizerRecord:

@@ -41,6 +41,7 @@ def check_tokenizer(loaded: LoadedSpec) -> None:
     declared = loaded.spec.tokenizer
     check_given_tokenizer(loaded)
     if declared.train is not None:
+        _refuse_fim(loaded.spec)
         check_vocab_size(declared.train.vocab_size)
         for key, piece in (("eod", declared.eod), ("bos", declared.bos)):
             if isinstance(piece, str) and piece not in TRAINED_CONTROLS:
@@ -48,6 +49,15 @@ def check_tokenizer(loaded: LoadedSpec) -> None:
                     f"{loaded.spec.where('tokenizer', key)}: a tokenizer that is trained here has the control pieces "
                     f"{' and '.join(TRAINED_CONTROLS)}, and not {piece!r}; remove `{key}`"
                 )
+
+
+def _refuse_fim(spec: Spec) -> None:
+    for name in spec.sources:
+        if spec.fim_of(name) is not None:
+            raise RequestError(
+                f"{spec.where('sources', name, 'transform', 'fim')}: a tokenizer that is trained here has no tokens "
+                "for fill-in-the-middle; use a given tokenizer that has them, or remove `fim`"
+            )
 
 
 def check_vocabulary(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> None:

@@ -1,9 +1,9 @@
 """Audit of a run's saved index: check E7, E8 and E9 on its numbers, and derive every array again.
 
 A checksum alone would not reveal an array that was stale, belonged to another draw or was edited with its checksum. So
-the order of each epoch is derived again from the draw's lengths (read by Megatron's IndexedDataset) and the seed, the
-windows by arithmetic, and the order of sources by Megatron's own function; each must equal the saved array. No code of
-the writers is used, and Megatron's GPTDataset is not used either. Packed windows are checked by `packs.py`.
+the windows of each epoch are derived again from the draw's lengths (read by Megatron's IndexedDataset) and the seed
+(`concatenated.py`, `packs.py`), and the order of sources by Megatron's own function; each must equal the saved array.
+No code of the writers is used, and Megatron's GPTDataset is not used either.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from mixproof.train.data.saved_index import (
 )
 from mixproof.train.record import RunRecord
 
-from .arrays import compare_array, seed_of
-from .packs import check_packed_arrays, check_packed_numbers
+from .arrays import compare_array
+from .concatenated import ConcatenatedAudit
+from .packs import PackedAudit
+from .stream_audit import StreamAudit
 
 
 def check_index_numbers(run: RunRecord, index: IndexRecord, checks: Checks) -> None:
@@ -40,10 +42,14 @@ def check_index_numbers(run: RunRecord, index: IndexRecord, checks: Checks) -> N
     for stream in index.streams:
         at = checks.at(source=stream.source, stage="stream")
         at.equal("E6", "as the draw of the stream", run.draws.get(stream.source), stream.draw)
-        if isinstance(stream, PackedStreamRecord):
-            check_packed_numbers(stream, index, planned[stream.source], at)
-        else:
-            _check_stream_numbers(stream, index, planned[stream.source], at)
+        audit_of(run, index, stream).check_numbers(planned[stream.source], at)
+
+
+def audit_of(run: RunRecord, index: IndexRecord, stream: StreamRecord | PackedStreamRecord) -> StreamAudit:
+    """Return the checks of a stream."""
+    if isinstance(stream, PackedStreamRecord):
+        return PackedAudit(run, index, stream)
+    return ConcatenatedAudit(run, index, stream)
 
 
 def check_index_arrays(
@@ -63,15 +69,7 @@ def check_index_arrays(
         at = checks.at(source=stream.source, stage="stream")
         lengths_of_draw = lengths.get(stream.source)
         compare_array(root, folder, stream.lengths, lengths_of_draw, "E6", at)
-        if isinstance(stream, PackedStreamRecord):
-            check_packed_arrays(root, run, stream, index, lengths_of_draw, at)
-            continue
-        for epoch in stream.epochs:
-            seed = seed_of(index.seed, stream.source, epoch.epoch)
-            expected = _order_of(seed, lengths_of_draw, index.sequence_length)
-            arrays = (epoch.document_index, epoch.sample_index, epoch.shuffle_index)
-            for array, derived in zip(arrays, expected, strict=True):
-                compare_array(root, folder, array, derived, "E7", at.at(shard=f"epoch {epoch.epoch}"))
+        audit_of(run, index, stream).check_arrays(root, lengths_of_draw, at)
     consumed: Counter[str] = Counter()
     for number, phase in enumerate(index.phases):
         consumed += _check_phase_arrays(root, run, phase, checks.at(stage="blend", shard=f"phase {number}"))
@@ -98,13 +96,8 @@ def named_arrays(index: IndexRecord) -> dict[str, str]:
     arrays: list[ArrayRecord] = []
     for stream in index.streams:
         arrays.append(stream.lengths)
-        if isinstance(stream, PackedStreamRecord):
-            for pack in stream.epochs:
-                arrays += [pack.window_starts, pack.documents, pack.first_tokens, pack.tokens]
-                arrays += [] if pack.supervised is None else [pack.supervised]
-            continue
         for epoch in stream.epochs:
-            arrays += [epoch.document_index, epoch.sample_index, epoch.shuffle_index]
+            arrays += epoch.arrays
     for phase in index.phases:
         arrays += [phase.dataset_index, phase.dataset_sample_index]
     return {array.file: array.sha256 for array in arrays}
@@ -135,41 +128,6 @@ def _check_phases(run: RunRecord, index: IndexRecord, checks: Checks) -> Counter
         first_sample += phase.samples
     checks.equal("E8", "samples of all phases", index.samples, first_sample)
     return before
-
-
-def _check_stream_numbers(stream: StreamRecord, index: IndexRecord, samples: int, checks: Checks) -> None:
-    length = index.sequence_length
-    checks.equal(
-        "E7",
-        f"tokens = 1 + {stream.windows} · {length} + {stream.rest}",
-        stream.draw.tokens,
-        1 + stream.windows * length + stream.rest,
-    )
-    checks.true("E7", 0 <= stream.rest < length, f"fewer than {length} unused tokens", str(stream.rest))
-    if not checks.true("E7", stream.windows > 0, "at least one window", "none"):
-        return
-    passes = -(-samples // stream.windows)
-    checks.equal("E7", "as epochs", list(range(passes)), [epoch.epoch for epoch in stream.epochs])
-    for epoch in stream.epochs:
-        seed = seed_of(index.seed, stream.source, epoch.epoch)
-        checks.at(shard=f"epoch {epoch.epoch}").equal("E7", "as seed", seed, epoch.seed)
-
-
-def _order_of(seed: int, lengths: NDArray[np.int32] | None, sequence_length: int) -> tuple[NDArray[Any] | None, ...]:
-    """Derive document, sample and shuffle index of one pass from lengths and seed; None if the draw is damaged."""
-    if lengths is None:
-        return None, None, None
-    state = np.random.RandomState(seed)
-    documents = np.arange(len(lengths), dtype=np.int32)
-    state.shuffle(documents)
-    ends = np.cumsum(lengths[documents], dtype=np.int64)
-    windows = (int(ends[-1]) - 1) // sequence_length
-    positions = np.arange(windows + 1, dtype=np.int64) * sequence_length
-    rows = np.searchsorted(ends, positions, side="right")
-    starts = np.stack([rows, positions - (ends[rows] - lengths[documents[rows]])], axis=1)
-    order = np.arange(windows, dtype=np.uint32)
-    state.shuffle(order)
-    return documents, starts, order
 
 
 def _interleave(phase: PhaseIndexRecord) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:

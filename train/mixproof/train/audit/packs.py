@@ -20,87 +20,138 @@ from numpy.typing import NDArray
 
 from mixproof.tokenize.audit.report import Checks
 from mixproof.train.data.saved_index import IndexRecord, PackedEpochRecord, PackedStreamRecord
-from mixproof.train.record import RunRecord
+from mixproof.train.record import DeliveredRecord, RunRecord
 
-from .arrays import compare_array, seed_of
+from .arrays import compare_array
 from .conversations import Piece, check_account, check_pairs, check_pieces, expected_pieces
+from .fim import ADDED, Counted, Derivation, derivation_of, table_of
+from .stream_audit import StreamAudit
 
 Contents = Counter[tuple[int, ...]]
 """How many windows have pieces of these lengths, the longest first."""
 
 
-def check_packed_numbers(stream: PackedStreamRecord, index: IndexRecord, samples: int, checks: Checks) -> None:
-    """Check E7 with the numbers of `index.json` only."""
-    positions = stream.windows * index.sequence_length
-    held = stream.draw.tokens - (stream.left_out or 0) + stream.padding
-    checks.equal("E7", "tokens - left out + padding of a pass", positions, held)
-    if not checks.true("E7", stream.windows > 0, "at least one window", "none"):
-        return
-    passes = -(-samples // stream.windows)
-    checks.equal("E7", "as epochs", list(range(passes)), [epoch.epoch for epoch in stream.epochs])
-    for epoch in stream.epochs:
-        seed = seed_of(index.seed, stream.source, epoch.epoch)
-        checks.at(shard=f"epoch {epoch.epoch}").equal("E7", "as seed", seed, epoch.seed)
+class PackedAudit(StreamAudit):
+    """The checks of a stream of packed windows."""
 
+    def __init__(self, run: RunRecord, index: IndexRecord, stream: PackedStreamRecord) -> None:
+        super().__init__(run, index, stream)
+        self.record = stream
+        self._plain: Contents | None = None
+        """Windows of a pass without transformed documents, the same in every epoch."""
 
-def check_packed_arrays(
-    root: Path,
-    run: RunRecord,
-    stream: PackedStreamRecord,
-    index: IndexRecord,
-    lengths: NDArray[np.int32] | None,
-    checks: Checks,
-) -> None:
-    """Check the arrays of every pass, and what the run says it consumed of the source.
+    def check_pass(self, checks: Checks) -> None:
+        """Check that tokens and padding are the positions of the windows."""
+        stream = self.record
+        held = stream.draw.tokens - (stream.left_out or 0) + stream.padding
+        checks.equal("E7", "tokens - left out + padding of a pass", stream.windows * self.length, held)
 
-    Args:
-        root: the store's folder.
-        run: the run's record.
-        stream: of one source.
-        index: of the run.
-        lengths: [documents] tokens of each document of the draw; None if the draw is damaged.
-        checks: receives the results.
-    """
-    length, delivered = index.sequence_length, run.delivered[stream.source]
-    derived = None
-    if run.post_training is not None and lengths is not None:
-        derived = expected_pieces(root, run, stream, lengths, length)
-        if not checks.true("E6", derived is not None, f"a mask of {len(lengths)} documents", "another or none"):
-            return
-    sizes_of_units = _sizes(derived, 2 if index.masks.pairs else 1) if derived is not None else None
-    expected = None if lengths is None else _best_fit(sizes_of_units or lengths.tolist(), length)
-    tokens, targets, unique, examples, remaining = 0, 0, 0, 0, delivered.samples
-    for epoch in stream.epochs:
-        at = checks.at(shard=f"epoch {epoch.epoch}")
-        arrays = _read(root, f"train/{run.key}/index", epoch, at)
-        if arrays is None:
-            return
+    def check_delivered(self, delivered: DeliveredRecord, checks: Checks) -> None:
+        """Check that no more targets are stated than positions."""
+        positions, targets = delivered.tokens, delivered.targets or 0
+        checks.true("E9", targets <= positions, f"at most {positions} targets", str(targets))
+
+    def check_arrays(self, root: Path, lengths: NDArray[np.int32] | None, checks: Checks) -> None:
+        """Check the pieces of every pass, and what the run says it consumed of the source."""
+        run, index, stream = self.run, self.index, self.record
+        delivered, derived = run.delivered[stream.source], None
+        if run.post_training is not None and lengths is not None:
+            derived = expected_pieces(root, run, stream, lengths, self.length)
+            if not checks.true("E6", derived is not None, f"a mask of {len(lengths)} documents", "another or none"):
+                return
+        derivation, counted = derivation_of(root, run, stream, lengths), Counted()
+        tokens, targets, unique, examples = 0, 0, 0, 0
+        for epoch, count in zip(stream.epochs, self.read_of(delivered.samples), strict=True):
+            at = checks.at(shard=f"epoch {epoch.epoch}")
+            arrays = _read(root, f"train/{run.key}/index", epoch, at)
+            if arrays is None:
+                return
+            starts, documents, first_tokens, sizes, *supervised = arrays
+            if not _is_well_formed(starts, sizes, self.windows_in(epoch), at):
+                return
+            kinds = self._compare_fim(root, epoch, arrays, derivation, at)
+            if lengths is not None and (derivation is None) == (kinds is None):
+                self._check_pieces(lengths, arrays, derived, kinds, at)
+            stop = int(starts[count])
+            read = int(sizes[:stop].sum(dtype=np.int64))
+            masked = int((first_tokens[:stop] == 0).sum()) if index.masks.eod_mask_loss else 0
+            targets += int(supervised[0][:stop].sum(dtype=np.int64)) if supervised else read - masked
+            tokens, unique = tokens + read, max(unique, read)
+            if index.masks.pairs:
+                check_pairs(documents, starts, at)
+            examples += stop // 2 if index.masks.pairs else _examples(documents, first_tokens, stop)
+            if kinds is not None:
+                begins = np.ones(stop, bool) if self._by_piece else first_tokens[:stop] == 0
+                counted.add_all(kinds[:stop, 0], sizes[:stop], begins)
+        if derivation is not None:
+            counted.check(delivered, checks.at(stage="train"))
+        self._check_sums(tokens, targets, unique, examples, checks.at(stage="train"))
+
+    @property
+    def _by_piece(self) -> bool:
+        return self.record.fim is not None and self.record.fim.unit == "piece"
+
+    def _compare_fim(
+        self,
+        root: Path,
+        epoch: PackedEpochRecord,
+        arrays: list[NDArray[Any]],
+        derivation: Derivation | None,
+        checks: Checks,
+    ) -> NDArray[Any] | None:
+        """Derive the transformation of every piece again; None without fill-in-the-middle, or if it differs."""
+        _, documents, first_tokens, *_ = arrays
+        known = derivation is not None and int(documents.min()) >= 0 and int(documents.max()) < derivation.documents
+        if derivation is None or not checks.true("E7", known, "documents of the draw", "others"):
+            return None
+        pairs = zip(documents.tolist(), first_tokens.tolist(), strict=True)
+        if self._by_piece:
+            expected = [derivation.of_piece(epoch.epoch, document, first, self.length) for document, first in pairs]
+        else:
+            of_documents = derivation.of_documents(epoch.epoch)
+            expected = [of_documents[document] for document in documents.tolist()]
+        return self.compare(root, epoch, table_of(expected), checks)
+
+    def _check_pieces(
+        self,
+        lengths: NDArray[np.int32],
+        arrays: list[NDArray[Any]],
+        derived: list[Piece] | None,
+        kinds: NDArray[Any] | None,
+        checks: Checks,
+    ) -> None:
+        """Check the pieces of one pass, and that best fit gives their windows."""
         starts, documents, first_tokens, sizes, *supervised = arrays
-        if not _is_well_formed(starts, sizes, stream.windows, at):
-            return
-        if lengths is not None and expected is not None:
-            if derived is None:
-                _check_pieces(lengths, documents, first_tokens, sizes, length, at)
-            else:
-                check_pieces(derived, [documents, first_tokens, sizes, *supervised], at)
-            units = (starts // 2, sizes[::2] + sizes[1::2]) if index.masks.pairs else (starts, sizes)
-            at.equal("E7", "windows by the lengths of their pieces", expected, _contents(*units))
-        stop = int(starts[min(remaining, stream.windows)])
-        read = int(sizes[:stop].sum(dtype=np.int64))
-        masked = int((first_tokens[:stop] == 0).sum()) if index.masks.eod_mask_loss else 0
-        targets += int(supervised[0][:stop].sum(dtype=np.int64)) if supervised else read - masked
-        tokens, unique = tokens + read, max(unique, read)
-        if index.masks.pairs:
-            check_pairs(documents, starts, at)
-        examples += stop // 2 if index.masks.pairs else _examples(documents, first_tokens, stop)
-        remaining -= min(remaining, stream.windows)
-    at = checks.at(stage="train")
-    at.equal("E9", "targets, replayed from the index", targets, delivered.targets)
-    at.equal("E9", "unique tokens, replayed from the index", unique, delivered.unique_tokens)
-    if run.post_training is not None:
-        check_account(run, stream.source, examples, tokens, targets, at)
-    epochs = tokens / (stream.dataset_tokens - (stream.left_out or 0))
-    at.true("E9", abs(epochs - delivered.epochs) <= 1e-12 * max(1.0, epochs), f"{epochs} epochs", str(delivered.epochs))
+        length, pairs = self.length, self.index.masks.pairs
+        content = sizes if kinds is None or not self._by_piece else sizes - ADDED * (kinds[:, 0] > 0)
+        if derived is not None:
+            check_pieces(derived, [documents, first_tokens, sizes, *supervised], checks)
+            units = _sizes(derived, 2 if pairs else 1)
+        else:
+            if kinds is not None and not self._by_piece:
+                lengths = lengths.copy()
+                lengths[documents[kinds[:, 0] > 0]] += ADDED  # one document in several pieces is one assignment
+            cut_at = length - ADDED if self._by_piece else length
+            _check_pieces(lengths, documents, first_tokens, content, (length, cut_at), checks)
+            units = sizes.tolist() if self._by_piece else _cut(lengths.tolist(), length)
+        saved = (starts // 2, sizes[::2] + sizes[1::2]) if pairs else (starts, sizes)
+        expected = self._plain if kinds is None and self._plain is not None else _best_fit(units, length)
+        self._plain = expected if kinds is None else None
+        checks.equal("E7", "windows by the lengths of their pieces", expected, _contents(*saved))
+
+    def _check_sums(self, tokens: int, targets: int, unique: int, examples: int, checks: Checks) -> None:
+        """Check E9 on what was replayed over all passes."""
+        stream, run = self.record, self.run
+        delivered = run.delivered[stream.source]
+        checks.equal("E9", "targets, replayed from the index", targets, delivered.targets)
+        checks.equal("E9", "unique tokens, replayed from the index", unique, delivered.unique_tokens)
+        if run.post_training is not None:
+            check_account(run, stream.source, examples, tokens, targets, checks)
+        epochs = tokens / (stream.dataset_tokens - (stream.left_out or 0))
+        if stream.fim is not None:
+            epochs = self.passes(delivered.samples)
+        same = abs(epochs - delivered.epochs) <= 1e-12 * max(1.0, epochs)
+        checks.true("E9", same, f"{epochs} epochs", str(delivered.epochs))
 
 
 def _sizes(pieces: list[Piece], together: int) -> list[int]:
@@ -136,17 +187,20 @@ def _check_pieces(
     documents: NDArray[Any],
     first_tokens: NDArray[Any],
     sizes: NDArray[Any],
-    length: int,
+    window_and_cut: tuple[int, int],
     checks: Checks,
 ) -> None:
-    """Check that the pieces are the documents, cut every `length` tokens and nowhere else."""
+    """Check that the pieces are the documents; those longer than a window are cut every `cut` tokens."""
+    window, cut = window_and_cut
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
     if not checks.true(
         "E7", bool(np.all((documents >= 0) & (documents < len(lengths)))), "documents of the draw", "others"
     ):
         return
     begins = np.sort(offsets[documents] + first_tokens)
-    whole = [np.arange(start, stop, length) for start, stop in pairwise(offsets.tolist())]
+    whole = [
+        np.arange(start, stop, cut if stop - start > window else window) for start, stop in pairwise(offsets.tolist())
+    ]
     cuts = np.concatenate(whole) if whole else np.zeros(0, np.int64)
     checks.true("E7", np.array_equal(begins, cuts), "documents cut at whole windows only", "other cuts")
     ends = np.sort(offsets[documents] + first_tokens + sizes)
@@ -159,12 +213,14 @@ def _contents(starts: NDArray[Any], sizes: NDArray[Any]) -> Contents:
     return Counter(tuple(sorted(values[start:stop], reverse=True)) for start, stop in pairwise(bounds))
 
 
-def _best_fit(lengths: list[int], length: int) -> Contents:
-    """Pack piece by piece: the longest first, each into the fullest window that has room, of several the first."""
-    pieces = sorted(
-        [piece for tokens in lengths for piece in [length] * (tokens // length) + [tokens % length] if piece],
-        reverse=True,
-    )
+def _cut(lengths: list[int], length: int) -> list[int]:
+    """Tokens of every piece of these documents."""
+    return [piece for tokens in lengths for piece in [length] * (tokens // length) + [tokens % length] if piece]
+
+
+def _best_fit(units: list[int], length: int) -> Contents:
+    """Pack unit by unit: the longest first, each into the fullest window that has room, of several the first."""
+    pieces = sorted(units, reverse=True)
     with_room: dict[int, deque[list[int]]] = {}
     rooms: list[int] = []
     windows: list[list[int]] = []

@@ -28,14 +28,14 @@ from mixproof.ledger.manifest import HeldoutRecord, Manifest
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.receipts import sealed_files
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
-from mixproof.train.data.saved_index import INDEX, IndexRecord, PackedStreamRecord
+from mixproof.train.data.saved_index import INDEX, IndexRecord
 from mixproof.train.record import STAGE_KINDS, DeliveredRecord, HeldoutScore, PlannedSource, PostTraining, RunRecord
 
 from .checkpoints import check_checkpoints
 from .draws import check_draw
 from .external import check_external
 from .identity import check_identity
-from .index import check_index_arrays, check_index_numbers, named_arrays
+from .index import audit_of, check_index_arrays, check_index_numbers, named_arrays
 from .runs_table import check_runs_table
 from .scores import check_metrics, check_scores
 
@@ -79,6 +79,8 @@ def audit_run(run_path: Path, depth: Depth = "bytes", *, compared: bool = False)
     check_identity(root, path.parent.name, run, checks)
     manifest = _parse_manifest(root, run, checks)
     _check_counts(run, at)
+    if run.fim is not None:
+        at.equal("E9", "as sources with fill-in-the-middle", [], sorted(set(run.fim) - set(run.delivered)))
     if run.loss_weights is not None:
         at.equal("E9", "as sources with a weight in the loss", sorted(run.delivered), sorted(run.loss_weights))
     _check_model_counts(run, at.at(stage="train"))
@@ -222,14 +224,7 @@ def _check_delivered(run: RunRecord, index: IndexRecord, checks: Checks) -> None
             continue
         if stream.draw.cut_tokens is not None:
             at.equal("E6", "tokens of the cut source", stream.draw.tokens, stream.dataset_tokens)
-        if isinstance(stream, PackedStreamRecord):
-            positions, targets = delivered.tokens, delivered.targets or 0
-            at.true("E9", targets <= positions, f"at most {positions} targets", str(targets))
-            continue
-        epochs = delivered.samples / ((stream.dataset_tokens - 1) // length)
-        at.true("E9", math.isclose(epochs, delivered.epochs), f"{epochs} epochs", str(delivered.epochs))
-        unique = min(delivered.samples, stream.windows) * length
-        at.equal("E9", "unique tokens", unique, delivered.unique_tokens)
+        audit_of(run, index, stream).check_delivered(delivered, at)
 
 
 def _check_heldout_counts(run: RunRecord, manifest: Manifest, checks: Checks) -> None:

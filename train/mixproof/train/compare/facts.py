@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mixproof.ledger.errors import RequestError
-from mixproof.train.record import RewardRecord, RunRecord
+from mixproof.train.record import FimRecord, RewardRecord, RunRecord
 
 Axis = Literal["tokens", "flops", "tokenizer", "recipe"]
 Value = str | int | bool
@@ -90,6 +90,7 @@ def facts_of(record: RunRecord, across: Axis | None, audits: Mapping[str, bool])
         **{f"architecture.{name}": value for name, value in record.architecture.model_dump().items()},
         "rope_base": record.rope_base,
         **({} if record.loss_weights is None else {"recipe.loss_weights": _weights(record.loss_weights)}),
+        **({} if record.fim is None else {"recipe.fim": _fim(record.fim)}),
         **_post_training(record),
         "dtype": record.dtype,
         "init_from": _start(record),
@@ -110,6 +111,11 @@ def differences(first: Mapping[str, Value], second: Mapping[str, Value]) -> list
 
 def _weights(weights: Mapping[str, str]) -> str:
     return ", ".join(f"{source} {weight}" for source, weight in sorted(weights.items()))
+
+
+def _fim(declared: Mapping[str, FimRecord]) -> str:
+    """Fill-in-the-middle by source, without token ids, which are the tokenizer's."""
+    return ", ".join(f"{name} {fim.rate} ({fim.spm_rate} SPM) by {fim.unit}" for name, fim in sorted(declared.items()))
 
 
 def _post_training(record: RunRecord) -> dict[str, Value]:

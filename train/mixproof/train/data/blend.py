@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,22 +23,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mixproof.ledger.errors import AccountError
-from mixproof.ledger.fingerprint import canonical_json, sha256_of_file
-from mixproof.ledger.store import publish, publish_bytes
 from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
 
+from .index_writer import IndexWriter
 from .megatron_helpers import megatron_helpers
 from .packed_stream import PackedStream
-from .saved_index import (
-    INDEX,
-    ArrayRecord,
-    EpochRecord,
-    IndexRecord,
-    PackedEpochRecord,
-    PackedStreamRecord,
-    PhaseIndexRecord,
-    StreamRecord,
-)
+from .saved_index import IndexRecord, PhaseIndexRecord
 from .streams import Stream
 
 
@@ -66,7 +55,7 @@ class PhaseOrder:
 class Blend(Dataset[dict[str, Tensor | int]]):
     """The samples of a run in order; a map-style dataset of `budget.samples` items."""
 
-    def __init__(self, streams: Mapping[str, Stream] | Mapping[str, PackedStream], budget: RunBudget) -> None:
+    def __init__(self, streams: Mapping[str, Stream | PackedStream], budget: RunBudget) -> None:
         """Order the samples of every phase; reads none yet.
 
         Args:
@@ -79,7 +68,7 @@ class Blend(Dataset[dict[str, Tensor | int]]):
         self.sources = tuple(sorted(streams))
         """Names; a sample's `source` is an index in this tuple."""
         self.sequence_length = budget.sequence_length
-        self._streams: dict[str, Stream | PackedStream] = dict(streams)
+        self._streams = dict(streams)
         self._number = {source: i for i, source in enumerate(self.sources)}
         self._phases = order_phases(budget.phases)
         self._firsts = [phase.first_sample for phase in self._phases]
@@ -112,8 +101,7 @@ class Blend(Dataset[dict[str, Tensor | int]]):
         Returns:
             SHA-256 of each file by its name in `folder`, including `index.json`.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        files: dict[str, str] = {}
+        writer = IndexWriter(folder)
         used: Counter[str] = Counter()
         for phase in self._phases:
             used.update(dict(zip(phase.sources, phase.samples_of, strict=True)))
@@ -124,14 +112,11 @@ class Blend(Dataset[dict[str, Tensor | int]]):
             masks=self._streams[read[0]].masks,
             samples=len(self),
             streams=tuple(
-                _save_stream(self._streams[source], number, used[source], folder, files)
-                for number, source in enumerate(read)
+                self._streams[source].save(writer, number, used[source]) for number, source in enumerate(read)
             ),
-            phases=tuple(_save_phase(phase, number, folder, files) for number, phase in enumerate(self._phases)),
+            phases=tuple(_save_phase(phase, number, writer) for number, phase in enumerate(self._phases)),
         )
-        publish_bytes(canonical_json(record.model_dump(mode="json", by_alias=True)), folder / INDEX)
-        files[INDEX] = sha256_of_file(folder / INDEX)
-        return files
+        return writer.finish(record)
 
     def _stream_index(self, i: int) -> tuple[str, int]:
         if not 0 <= i < self._samples:
@@ -187,81 +172,7 @@ def interleave(counts: Sequence[int]) -> tuple[NDArray[np.int16], NDArray[np.int
     return dataset_index, dataset_sample_index
 
 
-def _save_array(array: NDArray[Any], name: str, folder: Path, files: dict[str, str]) -> ArrayRecord:
-    path = folder / f"{name}.npy"
-    scratch = folder / f".{name}.npy"
-    np.save(scratch, array, allow_pickle=False)
-    publish(scratch, path)
-    files[path.name] = sha256_of_file(path)
-    return ArrayRecord(file=path.name, sha256=files[path.name])
-
-
-def _save_stream(
-    stream: Stream | PackedStream, number: int, samples: int, folder: Path, files: dict[str, str]
-) -> StreamRecord | PackedStreamRecord:
-    if isinstance(stream, PackedStream):
-        return _save_packed(stream, number, samples, folder, files)
-    epochs = []
-    for epoch in range(stream.locate(samples - 1)[0] + 1):
-        dataset = stream.epoch(epoch)
-        name = f"stream-{number:03d}-epoch-{epoch:04d}"
-        epochs.append(
-            EpochRecord(
-                epoch=epoch,
-                seed=stream.seed_of(epoch),
-                document_index=_save_array(dataset.document_index, f"{name}-document_index", folder, files),
-                sample_index=_save_array(dataset.sample_index, f"{name}-sample_index", folder, files),
-                shuffle_index=_save_array(dataset.shuffle_index, f"{name}-shuffle_index", folder, files),
-            )
-        )
-    return StreamRecord(
-        **_drawn(stream, number, folder, files),
-        rest=stream.unused_tokens,
-        epochs=tuple(epochs),
-    )
-
-
-def _save_packed(
-    stream: PackedStream, number: int, samples: int, folder: Path, files: dict[str, str]
-) -> PackedStreamRecord:
-    epochs = []
-    for epoch in range(stream.locate(samples - 1)[0] + 1):
-        pack = stream.epoch(epoch)
-        name = f"stream-{number:03d}-epoch-{epoch:04d}"
-        epochs.append(
-            PackedEpochRecord(
-                epoch=epoch,
-                seed=stream.seed_of(epoch),
-                window_starts=_save_array(pack.window_starts, f"{name}-window_starts", folder, files),
-                documents=_save_array(pack.documents, f"{name}-documents", folder, files),
-                first_tokens=_save_array(pack.first_tokens, f"{name}-first_tokens", folder, files),
-                tokens=_save_array(pack.tokens, f"{name}-tokens", folder, files),
-                supervised=None
-                if pack.supervised is None
-                else _save_array(pack.supervised, f"{name}-supervised", folder, files),
-            )
-        )
-    return PackedStreamRecord(
-        **_drawn(stream, number, folder, files),
-        padding=stream.padding,
-        left_out=None if stream.mask is None else stream.left_out,
-        epochs=tuple(epochs),
-    )
-
-
-def _drawn(stream: Stream | PackedStream, number: int, folder: Path, files: dict[str, str]) -> dict[str, Any]:
-    """Save the lengths of a stream's documents; return what its record says of the draw and its windows."""
-    return {
-        "source": stream.source,
-        "draw": stream.draw.record,
-        "dataset_documents": stream.draw.dataset_documents,
-        "dataset_tokens": stream.draw.dataset_tokens,
-        "windows": stream.windows,
-        "lengths": _save_array(stream.lengths, f"stream-{number:03d}-lengths", folder, files),
-    }
-
-
-def _save_phase(phase: PhaseOrder, number: int, folder: Path, files: dict[str, str]) -> PhaseIndexRecord:
+def _save_phase(phase: PhaseOrder, number: int, writer: IndexWriter) -> PhaseIndexRecord:
     name = f"phase-{number:03d}"
     return PhaseIndexRecord(
         first_sample=phase.first_sample,
@@ -269,6 +180,6 @@ def _save_phase(phase: PhaseOrder, number: int, folder: Path, files: dict[str, s
         sources=phase.sources,
         samples_of=phase.samples_of,
         first_windows=phase.first_windows,
-        dataset_index=_save_array(phase.dataset_index, f"{name}-dataset_index", folder, files),
-        dataset_sample_index=_save_array(phase.dataset_sample_index, f"{name}-dataset_sample_index", folder, files),
+        dataset_index=writer.save(phase.dataset_index, f"{name}-dataset_index"),
+        dataset_sample_index=writer.save(phase.dataset_sample_index, f"{name}-dataset_sample_index"),
     )

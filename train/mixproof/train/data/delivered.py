@@ -13,7 +13,6 @@ to simulate the repetition of a larger run, the cut counts as the source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,49 +20,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import AccountError
-from mixproof.mixtures.arithmetic.budget import windows
 
-from .packed_replay import replay_packed
-from .saved_index import (
-    ArrayRecord,
-    EpochRecord,
-    IndexRecord,
-    PackedEpochRecord,
-    PackedStreamRecord,
-    PhaseIndexRecord,
-    StreamRecord,
-    load_array,
-    read_index_record,
-)
+from .concatenated_replay import SavedConcatenation
+from .packed_replay import SavedPacking
+from .saved_index import IndexRecord, PackedStreamRecord, PhaseIndexRecord, load_array, read_index_record
+from .saved_stream import Delivered, SavedStream, Span
 
 
-@dataclass(frozen=True)
-class Delivered:
-    """What a run consumed of one source."""
-
-    samples: int
-    tokens: int
-    """Samples × sequence length: positions, which hold a token each unless windows are packed."""
-    targets: int
-    """Tokens that counted in the loss: without padding and those masked by `eod_mask_loss`."""
-    epochs: float
-    """Passes over the source: 2.0 means that every window was seen twice."""
-    unique_tokens: int
-    """Tokens of the draw that were targets at least once."""
-    read_tokens: int | None = None
-    """After pretraining: tokens of the pieces read, supervised or context; the other positions are padding."""
-    examples: int | None = None
-    """After pretraining: conversations read."""
-
-
-@dataclass(frozen=True)
-class Span:
-    """Consecutive tokens of one document in a window."""
-
-    document: int
-    """Row in the draw's provenance."""
-    first_token: int
-    tokens: int
+def saved_streams(folder: Path, index: IndexRecord) -> dict[str, SavedStream]:
+    """Open every stream of a saved index, by source."""
+    return {
+        stream.source: SavedPacking(folder, index, stream)
+        if isinstance(stream, PackedStreamRecord)
+        else SavedConcatenation(folder, index, stream)
+        for stream in index.streams
+    }
 
 
 def delivered(index_folder: Path, consumed_samples: int) -> dict[str, Delivered]:
@@ -85,13 +56,8 @@ def delivered(index_folder: Path, consumed_samples: int) -> dict[str, Delivered]
         raise AccountError("E9", f"at most {record.samples} samples", consumed_samples, stage="train")
     samples = samples_of(index_folder, record, consumed_samples)
     result: dict[str, Delivered] = {}
-    for stream in record.streams:
-        read = samples.pop(stream.source)
-        if isinstance(stream, PackedStreamRecord):
-            result[stream.source] = _count_packed(index_folder, record, stream, read)
-        else:
-            targets_of_epochs = [_targets_in_order(index_folder, record, stream, epoch) for epoch in stream.epochs]
-            result[stream.source] = _count(record, stream, read, targets_of_epochs)
+    for source, stream in saved_streams(index_folder, record).items():
+        result[source] = stream.delivered(samples.pop(source))
     if samples:
         raise AccountError("E9", "a stream of every source", f"none of {sorted(samples)}", stage="train")
     return result
@@ -148,101 +114,10 @@ def spans_of(index_folder: Path, i: int) -> tuple[str, int, tuple[Span, ...]]:
     phase = next(phase for phase in reversed(record.phases) if phase.first_sample <= i)
     number = int(load_array(index_folder, phase.dataset_index)[i - phase.first_sample])
     before = int(load_array(index_folder, phase.dataset_sample_index)[i - phase.first_sample])
-    stream = next(stream for stream in record.streams if stream.source == phase.sources[number])
-    epoch, window = divmod(phase.first_windows[number] + before, stream.windows)
-    if isinstance(stream, PackedStreamRecord):
-        return stream.source, epoch, _pieces(index_folder, stream.epochs[epoch], window)
-    arrays = stream.epochs[epoch]
-    start = int(load_array(index_folder, arrays.shuffle_index)[window])
-    sample_index = load_array(index_folder, arrays.sample_index)
-    (first, skip), (last, end) = sample_index[start].tolist(), sample_index[start + 1].tolist()
-    documents = load_array(index_folder, arrays.document_index)[first : last + 1].tolist()
-    lengths = load_array(index_folder, stream.lengths)
-    spans: list[Span] = []
-    for document in documents:
-        stop = end + 1 if len(spans) == last - first else int(lengths[document])
-        spans.append(Span(document, skip, stop - skip))
-        skip = 0
-    return stream.source, epoch, tuple(spans)
-
-
-def _pieces(index_folder: Path, arrays: PackedEpochRecord, window: int) -> tuple[Span, ...]:
-    """Return the pieces of one packed window."""
-    first, last = load_array(index_folder, arrays.window_starts)[window : window + 2].tolist()
-    columns = (
-        load_array(index_folder, array)[first:last].tolist()
-        for array in (arrays.documents, arrays.first_tokens, arrays.tokens)
-    )
-    return tuple(Span(*piece) for piece in zip(*columns, strict=True))
-
-
-def _count(
-    record: IndexRecord, stream: StreamRecord, samples: int, targets_of_epochs: list[NDArray[np.int64]]
-) -> Delivered:
-    """Walk through the epochs of one stream until its samples are used up."""
-    targets, remaining = 0, samples
-    for in_order in targets_of_epochs:
-        targets += int(in_order[:remaining].sum())
-        remaining -= min(remaining, len(in_order))
-    if remaining:
-        raise AccountError(
-            "E9", f"epochs for {samples} samples", f"{remaining} too few", source=stream.source, stage="train"
-        )
-    return Delivered(
-        samples=samples,
-        tokens=samples * record.sequence_length,
-        targets=targets,
-        epochs=samples / windows(stream.dataset_tokens, record.sequence_length),
-        unique_tokens=min(samples, stream.windows) * record.sequence_length,
-    )
-
-
-def _targets_in_order(folder: Path, record: IndexRecord, stream: StreamRecord, epoch: EpochRecord) -> NDArray[np.int64]:
-    """Return [W] the targets of each window of one pass in reading order; checks E7."""
-    length, source = record.sequence_length, stream.source
-    lengths = load_array(folder, stream.lengths)
-    documents = load_array(folder, epoch.document_index)
-    starts = load_array(folder, epoch.sample_index)
-    order = load_array(folder, epoch.shuffle_index)
-    where = {"source": source, "stage": "stream", "unit": f"epoch {epoch.epoch}"}
-    tokens = int(lengths.sum(dtype=np.int64))
-    if tokens != 1 + stream.windows * length + stream.rest or tokens != stream.draw.tokens:
-        equation = f"1 + {stream.windows} · {length} + {stream.rest}"
-        raise AccountError("E7", f"{stream.draw.tokens} = {equation}", tokens, **where)
-    if starts.shape != (stream.windows + 1, 2) or not 0 <= stream.rest < length:
-        raise AccountError("E7", f"{stream.windows} windows", f"{len(starts) - 1}", **where)
-    _check_once(documents, len(lengths), epoch.document_index, where)
-    _check_once(order, stream.windows, epoch.shuffle_index, where)
-    ends = np.cumsum(lengths[documents], dtype=np.int64)
-    positions = ends[starts[:, 0]] - lengths[documents[starts[:, 0]]] + starts[:, 1]
-    if not np.array_equal(positions, np.arange(stream.windows + 1) * length):
-        raise AccountError("E7", f"windows {length} tokens apart", "others", **where)
-    targets = np.full(stream.windows, length, np.int64)
-    if record.masks.eod_mask_loss:
-        eods = (ends - 1) // length
-        targets -= np.bincount(eods[eods < stream.windows], minlength=stream.windows)
-    in_order: NDArray[np.int64] = targets[order]
-    return in_order
-
-
-def _count_packed(folder: Path, record: IndexRecord, stream: PackedStreamRecord, samples: int) -> Delivered:
-    """Replay one packed stream; epochs are passes over what its windows hold."""
-    counts = replay_packed(folder, record, stream, samples)
-    supervised = bool(record.masks.supervised)
-    return Delivered(
-        samples=samples,
-        tokens=samples * record.sequence_length,
-        targets=counts.targets,
-        epochs=counts.tokens / (stream.dataset_tokens - (stream.left_out or 0)),
-        unique_tokens=counts.unique_tokens,
-        read_tokens=counts.tokens if supervised else None,
-        examples=counts.examples if supervised else None,
-    )
-
-
-def _check_once(index: NDArray[Any], size: int, array: ArrayRecord, where: dict[str, str]) -> None:
-    if len(index) != size or not np.array_equal(np.sort(index), np.arange(size)):
-        raise AccountError("E7", f"each of {size} once", f"others in {array.file}", **where)
+    source = phase.sources[number]
+    stream = saved_streams(index_folder, record)[source]
+    epoch, window = stream.locate(phase.first_windows[number] + before)
+    return source, epoch, stream.spans(epoch, window)
 
 
 def _check_phase(index: NDArray[Any], sample_index: NDArray[Any], phase: PhaseIndexRecord, number: int) -> None:

@@ -9,6 +9,7 @@ positions restart at each piece; padding is EODs that do not count in the loss.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ from mixproof.tokenize.dataset.indexed import read_index
 from mixproof.train.record import MasksRecord
 from mixproof.train.request import Draw
 
+from .fim import Fim
 from .packed_windows import PackedWindows
+from .packing import Pack
 from .pieces import TooLong
 
 
@@ -37,6 +40,7 @@ class PackedStream(PackedWindows):
         eod_id: int,
         too_long: TooLong | None = None,
         values: NDArray[np.float64] | None = None,
+        fim: Fim | None = None,
     ) -> None:
         """Open a draw at `prefix` (without `.bin`), as `PackedWindows`.
 
@@ -49,6 +53,7 @@ class PackedStream(PackedWindows):
             sequence_length=sequence_length,
             too_long=too_long,
             pairs=bool(masks.pairs),
+            fim=fim,
         )
         self._values = values
         self.masks, self.eod_id = masks, eod_id
@@ -69,12 +74,11 @@ class PackedStream(PackedWindows):
         at = 0
         for piece in range(int(pack.window_starts[number]), int(pack.window_starts[number + 1])):
             size, first = int(pack.tokens[piece]), int(pack.first_tokens[piece])
-            start = int(self.starts[pack.documents[piece]]) + first
-            ids = self._ids[start : start + size]
+            ids, before = self._read(pack, piece)
             labels[at : at + size] = ids
-            tokens[at] = self._ids[start - 1] if first else self.eod_id
-            tokens[at + 1 : at + size] = ids[:-1]
+            tokens[at], tokens[at + 1 : at + size] = before, ids[:-1]
             positions[at : at + size] = np.arange(size)
+            start = int(self.starts[pack.documents[piece]]) + first
             mask[at : at + size] = 1 if self.mask is None else self.mask[start : start + size]
             if self.masks.eod_mask_loss and not first:
                 mask[at] = 0
@@ -85,3 +89,16 @@ class PackedStream(PackedWindows):
         if values is not None:
             arrays["values"] = values
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def _read(self, pack: Pack, piece: int) -> tuple[NDArray[Any], int]:
+        """Return the ids of a piece, and the input before the first of them."""
+        document, first, size = (int(of[piece]) for of in (pack.documents, pack.first_tokens, pack.tokens))
+        start = int(self.starts[document])
+        ids = self._ids[start : start + int(self.lengths[document])]
+        if self.fim is None or pack.fim is None:
+            return ids[first : first + size], int(ids[first - 1]) if first else self.eod_id
+        read = self.fim.piece(ids, pack.fim[piece], first, size)
+        if not first:
+            return read, self.eod_id
+        before = ids if self.fim.by_piece else self.fim.document(ids, pack.fim[piece])
+        return read, int(before[first - 1])

@@ -1,8 +1,8 @@
 """Packed windows: a source's endless, fixed order of windows that hold whole documents.
 
-Epoch e of a source is a `Pack` of its draw, with a seed that derives from ("stream", seed, source, e). As with
-concatenated windows, the order is the concatenation of the epochs: it depends neither on the mixture nor on the budget,
-and a source that is used in two phases continues where it stopped.
+Epoch e of a source is a `Pack` of its draw. With fill-in-the-middle the documents of an epoch, or their pieces, are as
+many tokens longer as it adds to them, and are packed with these lengths. With unit `piece` documents longer than a
+window are cut every S - 3 tokens, so that each piece has room for its sentinels.
 
 Per pass of W windows of S positions over T tokens, W·S = T - left out + padding (E7). In pretraining nothing is left
 out, and every token is a target. After pretraining the targets are the supervised tokens, and tokens = supervised +
@@ -11,21 +11,25 @@ context. This module needs numpy only; `packed_stream.py` reads the tokens.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import AccountError, RequestError
-from mixproof.ledger.fingerprint import derive_seed
 from mixproof.tokenize.dataset.indexed import read_index
 from mixproof.train.request import Draw
 
+from .fim import SENTINELS, Fim, added_tokens
+from .index_writer import IndexWriter
 from .packing import Pack, count_windows, pack_pairs, pack_pieces, units_of_pairs
 from .pieces import Pieces, TooLong, cut_conversations, cut_documents, cut_pairs
+from .saved_index import PackedEpochRecord, PackedStreamRecord
+from .source_stream import SourceStream
 
 
-class PackedWindows:
+class PackedWindows(SourceStream):
     """A source's packed windows, from the first of epoch 0 on, without end."""
 
     def __init__(
@@ -37,6 +41,7 @@ class PackedWindows:
         sequence_length: int,
         too_long: TooLong | None = None,
         pairs: bool = False,
+        fim: Fim | None = None,
     ) -> None:
         """Open a draw at `prefix` (without `.bin`); its path does not affect the order.
 
@@ -47,18 +52,18 @@ class PackedWindows:
             sequence_length: S, positions of a window.
             too_long: after pretraining, what to do with a conversation longer than a window; None: pretraining.
             pairs: whether documents 2i and 2i + 1 are the answers of a pair, which share a window.
+            fim: fill-in-the-middle of the source, if it has any.
 
         Raises:
             RequestError: when the draw has no document, or no supervised token.
             AccountError: when a file does not hold the draw's documents and tokens (E6).
         """
-        self.source, self.draw, self.seed, self.sequence_length = draw.source, draw, seed, sequence_length
+        super().__init__(draw, seed=seed, sequence_length=sequence_length, fim=fim)
         self._prefix = prefix
         index = read_index(prefix.with_name(f"{prefix.name}.idx"))
-        self.lengths: NDArray[np.int32] = np.asarray(index.lengths, np.int32)
-        """[documents] tokens of each, EOD included."""
+        self.lengths = np.asarray(index.lengths, np.int32)
         self.starts = index.starts
-        self._check_draw(prefix.with_name(f"{prefix.name}.bin").stat().st_size // np.dtype(index.dtype).itemsize)
+        self._check_draw(prefix.with_name(f"{prefix.name}.bin").stat().st_size, np.dtype(index.dtype).itemsize)
         self.mask = None if too_long is None else self._read_mask()
         """[tokens] 1 if a token is supervised; None in pretraining."""
         self.pairs = pairs
@@ -73,14 +78,7 @@ class PackedWindows:
         self.padding = self.windows * sequence_length - packed
         """Positions of a pass that hold no token."""
         self._epochs: dict[int, Pack] = {}
-
-    def locate(self, k: int) -> tuple[int, int]:
-        """Epoch of the stream's window `k`, and its index in the order of that epoch."""
-        return divmod(k, self.windows)
-
-    def seed_of(self, epoch: int) -> int:
-        """Seed of one epoch's order."""
-        return derive_seed("stream", self.seed, self.source, epoch)
+        self._windows_of: dict[int, int] = {}
 
     def epoch(self, epoch: int) -> Pack:
         """The windows of one pass, packed and checked when they are first needed.
@@ -90,14 +88,74 @@ class PackedWindows:
         """
         if epoch not in self._epochs:
             packed = pack_pairs if self.pairs else pack_pieces
-            pack = packed(self.pieces, self.sequence_length, self.seed_of(epoch))
-            check_pack(pack, self.pieces, self.sequence_length, source=self.source, epoch=epoch)
-            self._epochs[epoch] = pack
+            pieces = self._pieces_in(epoch)
+            pack = packed(pieces, self.sequence_length, self.seed_of(epoch))
+            check_pack(pack, pieces, self.sequence_length, source=self.source, epoch=epoch)
+            self._epochs[epoch] = self._with_arrangements(pack, epoch)
         return self._epochs[epoch]
+
+    def save(self, writer: IndexWriter, number: int, samples: int) -> PackedStreamRecord:
+        """Write the pieces of every epoch that the first `samples` windows reach."""
+        epochs = []
+        for epoch in self._epochs_read(samples):
+            pack, name = self.epoch(epoch), f"stream-{number:03d}-epoch-{epoch:04d}"
+            epochs.append(
+                PackedEpochRecord(
+                    epoch=epoch,
+                    seed=self.seed_of(epoch),
+                    window_starts=writer.save(pack.window_starts, f"{name}-window_starts"),
+                    documents=writer.save(pack.documents, f"{name}-documents"),
+                    first_tokens=writer.save(pack.first_tokens, f"{name}-first_tokens"),
+                    tokens=writer.save(pack.tokens, f"{name}-tokens"),
+                    supervised=None if pack.supervised is None else writer.save(pack.supervised, f"{name}-supervised"),
+                    windows=None if pack.fim is None else self.windows_in(epoch),
+                    fim=None if pack.fim is None else writer.save(pack.fim, f"{name}-fim"),
+                )
+            )
+        return PackedStreamRecord(
+            **self._drawn(writer, number),
+            padding=self.padding,
+            left_out=None if self.mask is None else self.left_out,
+            epochs=tuple(epochs),
+        )
+
+    def _windows_with_fim(self, epoch: int) -> int:
+        if epoch not in self._windows_of:
+            self._windows_of[epoch] = count_windows(self._pieces_in(epoch), self.sequence_length)
+        return self._windows_of[epoch]
+
+    def _pieces_in(self, epoch: int) -> Pieces:
+        """Return the pieces of one pass, with the sentinels that it adds."""
+        fim, pieces = self.fim, self.pieces
+        if fim is None:
+            return pieces
+        if not fim.by_piece:
+            lengths = self.lengths + added_tokens(fim.of_documents(epoch, self.lengths))
+            return cut_documents(lengths, self.sequence_length)
+        arrangements = fim.of_pieces(
+            epoch, pieces.documents, pieces.first_tokens, pieces.tokens, self.lengths, self.sequence_length
+        )
+        return replace(pieces, tokens=pieces.tokens + added_tokens(arrangements))
+
+    def _with_arrangements(self, pack: Pack, epoch: int) -> Pack:
+        """Return the pack with the arrangement of each piece."""
+        fim = self.fim
+        if fim is None:
+            return pack
+        if not fim.by_piece:
+            return replace(pack, fim=fim.of_documents(epoch, self.lengths)[pack.documents])
+        remainder = self.lengths[pack.documents] - pack.first_tokens
+        is_cut = self.lengths[pack.documents] > self.sequence_length
+        tokens = np.where(is_cut, np.minimum(remainder, self.sequence_length - SENTINELS), remainder)
+        arrangements = fim.of_pieces(
+            epoch, pack.documents, pack.first_tokens, tokens, self.lengths, self.sequence_length
+        )
+        return replace(pack, fim=arrangements)
 
     def _cut(self, too_long: TooLong | None) -> Pieces:
         if self.mask is None or too_long is None:
-            return cut_documents(self.lengths, self.sequence_length)
+            cut_at = self.sequence_length - SENTINELS if self.fim is not None and self.fim.by_piece else None
+            return cut_documents(self.lengths, self.sequence_length, cut_at)
         if self.pairs:
             return cut_pairs(self.lengths, self.mask, self.sequence_length)
         return cut_conversations(self.lengths, self.mask, self.sequence_length, too_long)
@@ -116,19 +174,6 @@ class PackedWindows:
                 stage="stream",
             )
         return np.memmap(path, np.uint8, mode="r")
-
-    def _check_draw(self, ids: int) -> None:
-        found = (len(self.lengths), int(self.lengths.sum(dtype=np.int64)), ids)
-        expected = (self.draw.documents, self.draw.tokens, self.draw.tokens)
-        if found != expected:
-            raise AccountError(
-                "E6",
-                "{} documents, {} tokens, {} ids".format(*expected),
-                "{} documents, {} tokens, {} ids".format(*found),
-                source=self.source,
-                stage="stream",
-                unit=self.draw.prefix,
-            )
 
 
 def check_pack(pack: Pack, pieces: Pieces, sequence_length: int, *, source: str, epoch: int) -> None:

@@ -36,6 +36,8 @@ class Pack:
     """[pieces] tokens of each piece."""
     supervised: NDArray[np.int32] | None = None
     """[pieces] supervised tokens of each piece; None in pretraining."""
+    fim: NDArray[np.int32] | None = None
+    """[pieces, 3] how each piece is read; None without fill-in-the-middle. `tokens` has its sentinels."""
 
 
 @dataclass(frozen=True)

@@ -40,18 +40,20 @@ class Pieces:
         return Pieces(self.documents[chosen], self.first_tokens[chosen], self.tokens[chosen], supervised)
 
 
-def cut_documents(lengths: NDArray[np.int32], sequence_length: int) -> Pieces:
+def cut_documents(lengths: NDArray[np.int32], sequence_length: int, cut_at: int | None = None) -> Pieces:
     """Cut documents longer than a window into whole windows and a remainder.
 
     Args:
         lengths: [documents] tokens of each, EOD included; at least 1.
         sequence_length: S, the tokens that a window has room for.
+        cut_at: tokens of each piece but the last of a document that is cut; None: S.
     """
-    pieces = -(-lengths.astype(np.int64) // sequence_length)
+    most = np.where(lengths > sequence_length, sequence_length if cut_at is None else cut_at, sequence_length)
+    pieces = -(-lengths.astype(np.int64) // most)
     documents = np.repeat(np.arange(len(lengths), dtype=np.int32), pieces)
     number = np.arange(len(documents), dtype=np.int64) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    first_tokens = number * sequence_length
-    tokens = np.minimum(lengths[documents] - first_tokens, sequence_length)
+    first_tokens = number * most[documents]
+    tokens = np.minimum(lengths[documents] - first_tokens, most[documents])
     return Pieces(documents, first_tokens.astype(np.int32), tokens.astype(np.int32))
 
 

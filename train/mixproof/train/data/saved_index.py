@@ -17,10 +17,16 @@ A run with best-fit packing has, in place of the three arrays of an epoch, its p
     stream-000-epoch-0000-tokens.npy            [pieces] its tokens
     stream-000-epoch-0000-supervised.npy        [pieces] its supervised tokens, for runs after pretraining
 
+A source with fill-in-the-middle has one more array an epoch, and its lengths, tokens and positions are those of the
+transformed documents of that epoch:
+
+    stream-000-epoch-0000-fim.npy               [documents or pieces, 3] int32: 0 as it is, 1 PSM, 2 SPM; content tokens
+                                                before the middle, and before the suffix
+
 Sample i of the run is in phase p at j = i - first_sample. Its source is `sources[dataset_index[j]]`, its index in that
 source's stream k = first_windows[...] + dataset_sample_index[j], its epoch and index in the epoch divmod(k, W). The
 array names are Megatron's. Together with the draw's provenance this names the documents of any sample without
-Megatron, also after the store has moved. This module reads; `blend.py` writes.
+Megatron, also after the store has moved. This module reads; `index_writer.py` writes.
 """
 
 from __future__ import annotations
@@ -33,7 +39,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, NonNegativeInt, ValidationError
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.train.record import DrawRecord, MasksRecord, RecordPart, SparseRecordPart
+from mixproof.train.record import DrawRecord, FimRecord, MasksRecord, RecordPart, SparseRecordPart
 
 INDEX_FOLDER = "index"
 INDEX = "index.json"
@@ -46,7 +52,7 @@ class ArrayRecord(RecordPart):
     sha256: str
 
 
-class EpochRecord(RecordPart):
+class EpochRecord(SparseRecordPart):
     """One pass of a stream that the run reaches."""
 
     epoch: NonNegativeInt
@@ -54,9 +60,18 @@ class EpochRecord(RecordPart):
     document_index: ArrayRecord
     sample_index: ArrayRecord
     shuffle_index: ArrayRecord
+    windows: NonNegativeInt | None = None
+    """Windows of this epoch, with its sentinels; absent without fill-in-the-middle."""
+    fim: ArrayRecord | None = None
+    """How each document is read; absent without fill-in-the-middle."""
+
+    @property
+    def arrays(self) -> tuple[ArrayRecord, ...]:
+        """Every array of the epoch."""
+        return _present(self.document_index, self.sample_index, self.shuffle_index, self.fim)
 
 
-class StreamRecord(RecordPart):
+class StreamRecord(SparseRecordPart):
     """A source's stream, as far as the run reads it."""
 
     source: str
@@ -69,6 +84,8 @@ class StreamRecord(RecordPart):
     rest: NonNegativeInt
     """Tokens at the end of a pass that are never targets: T - 1 - W·S."""
     lengths: ArrayRecord
+    fim: FimRecord | None = None
+    """Absent without fill-in-the-middle; with it `windows` and `rest` are those of a pass without transformations."""
     epochs: tuple[EpochRecord, ...]
 
 
@@ -83,6 +100,16 @@ class PackedEpochRecord(SparseRecordPart):
     tokens: ArrayRecord
     supervised: ArrayRecord | None = None
     """Absent for pretraining."""
+    windows: NonNegativeInt | None = None
+    """Windows of this epoch, with its sentinels; absent without fill-in-the-middle."""
+    fim: ArrayRecord | None = None
+    """How each piece is read; absent without fill-in-the-middle."""
+
+    @property
+    def arrays(self) -> tuple[ArrayRecord, ...]:
+        """Every array of the epoch."""
+        pieces = (self.window_starts, self.documents, self.first_tokens, self.tokens)
+        return _present(*pieces, self.supervised, self.fim)
 
 
 class PackedStreamRecord(SparseRecordPart):
@@ -100,6 +127,9 @@ class PackedStreamRecord(SparseRecordPart):
     left_out: NonNegativeInt | None = None
     """Tokens of the draw that are in no window; absent for pretraining, where there are none."""
     lengths: ArrayRecord
+    fim: FimRecord | None = None
+    """Absent without fill-in-the-middle; with it `windows` and `padding` are those of a pass without
+    transformations."""
     epochs: tuple[PackedEpochRecord, ...]
 
 
@@ -131,6 +161,10 @@ class IndexRecord(RecordPart):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"), populate_by_name=True
     )
+
+
+def _present(*arrays: ArrayRecord | None) -> tuple[ArrayRecord, ...]:
+    return tuple(array for array in arrays if array is not None)
 
 
 def read_index_record(folder: Path) -> IndexRecord:

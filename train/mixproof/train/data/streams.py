@@ -1,16 +1,15 @@
-"""Streams: the infinite, fixed order of a source's training windows.
+"""Streams of concatenated documents: the infinite, fixed order of a source's training windows.
 
 Epoch e of a source is Megatron's GPTDataset over its draw for one pass: documents are shuffled, concatenated and cut
-into W = (T - 1) // S windows of S targets (each reads S + 1 tokens), and the windows are shuffled. The seed of an
-epoch derives from ("stream", seed, source, e). The stream concatenates the epochs, so its order depends neither on the
-mixture nor on the budget, and a source used in two phases continues where it stopped. Megatron's own multi-epoch
-dataset reorders everything when a budget crosses an epoch, so it is not used.
+into W = (T - 1) // S windows of S targets (each reads S + 1 tokens), and the windows are shuffled. Megatron's own
+multi-epoch dataset reorders everything when a budget crosses an epoch, so it is not used. With fill-in-the-middle the
+GPTDataset of an epoch reads the draw through `_TransformedDocuments`, with the lengths of that epoch.
 
 Every rank builds Megatron's index arrays in memory (seconds for 10^7 documents). Megatron's cache is keyed by path, not
 by content, only one rank writes it, and a kill leaves it truncated. `blend.py` saves the arrays of a run.
 
 E7 is checked on the arrays of every epoch that is built: T = 1 + W·S + unused tokens, window j starts at token j·S of
-the pass, and every document and window occurs once.
+the pass, and every document and window occurs once; with fill-in-the-middle T includes the sentinels of the epoch.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from megatron.core.datasets.gpt_dataset import GPTDataset, GPTDatasetConfig
@@ -28,13 +28,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mixproof.ledger.errors import AccountError, RequestError
-from mixproof.ledger.fingerprint import derive_seed
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import windows
 from mixproof.train.record import MasksRecord
 from mixproof.train.request import Draw, RunRequest
 
+from .fim import Arrangements, Fim, added_tokens
+from .index_writer import IndexWriter
 from .packed_stream import PackedStream
+from .saved_index import EpochRecord, StreamRecord
+from .source_stream import SourceStream
 
 logger = logging.getLogger(__name__)
 logging.getLogger("megatron.core.datasets.gpt_dataset").setLevel(logging.ERROR)  # it warns about the missing cache
@@ -55,8 +58,22 @@ class _Vocabulary:
         self.unique_identifiers = OrderedDict(eod=eod_id, vocab_size=vocab_size)
 
 
-class Stream:
-    """The windows of a source: those of epoch 0, then of epoch 1, and so on without end."""
+class _TransformedDocuments:
+    """A draw as one epoch reads it: documents with fill-in-the-middle, in the interface that GPTDataset reads."""
+
+    def __init__(self, indexed: IndexedDataset, fim: Fim, arrangements: Arrangements) -> None:
+        self._indexed, self._fim, self._arrangements = indexed, fim, arrangements
+        self.path_prefix = indexed.path_prefix
+        self.sequence_lengths: NDArray[np.int32] = indexed.sequence_lengths + added_tokens(arrangements)
+
+    def get(self, idx: int, offset: int = 0, length: int | None = None) -> NDArray[Any]:
+        """Return tokens of document `idx`, from `offset` on."""
+        ids = self._fim.document(self._indexed.get(idx), self._arrangements[idx])
+        return ids[offset:] if length is None else ids[offset : offset + length]
+
+
+class Stream(SourceStream):
+    """The windows of concatenated documents: those of epoch 0, then of epoch 1, and so on without end."""
 
     def __init__(
         self,
@@ -68,6 +85,7 @@ class Stream:
         masks: MasksRecord,
         eod_id: int,
         vocab_size: int,
+        fim: Fim | None = None,
     ) -> None:
         """Open a draw at `prefix` (without `.bin`); its path does not affect the order.
 
@@ -75,12 +93,11 @@ class Stream:
             RequestError: when the draw is too small for one window of `sequence_length` targets.
             AccountError: when the `.bin` or `.idx` does not have the draw's documents and tokens (E6).
         """
-        self.source, self.draw, self.seed, self.sequence_length = draw.source, draw, seed, sequence_length
+        super().__init__(draw, seed=seed, sequence_length=sequence_length, fim=fim)
         self.masks, self.eod_id = masks, eod_id
         self.windows = windows(draw.tokens, sequence_length)
-        """W: windows of one pass."""
         self.unused_tokens = draw.tokens - 1 - self.windows * sequence_length
-        """Tokens at the end of a pass that are never targets."""
+        """Tokens at the end of a pass that are never targets; with fill-in-the-middle, of a pass without it."""
         if self.windows < 1:
             raise RequestError(
                 f"source {self.source}: {draw.tokens} tokens are too few for one window of {sequence_length} + 1 "
@@ -89,18 +106,12 @@ class Stream:
         self._prefix = prefix
         self._vocabulary = _Vocabulary(eod_id, vocab_size)
         self._indexed = IndexedDataset(str(prefix))  # kept: Megatron's arrays are views into its memory map
-        self.lengths: NDArray[np.int32] = self._indexed.sequence_lengths.copy()
-        """[documents] tokens of each, including the EOD."""
+        self.lengths = self._indexed.sequence_lengths.copy()
+        self._arrangements: dict[int, Arrangements] = {}
         self._epochs: dict[int, GPTDataset] = {}
-        self._check_draw()
-
-    def locate(self, k: int) -> tuple[int, int]:
-        """Return the epoch of the stream's window `k` and its index in the shuffled order of that epoch."""
-        return divmod(k, self.windows)
-
-    def seed_of(self, epoch: int) -> int:
-        """Return the seed of one epoch."""
-        return derive_seed("stream", self.seed, self.source, epoch)
+        self._check_draw(
+            prefix.with_name(f"{prefix.name}.bin").stat().st_size, np.dtype(self._indexed.index.dtype).itemsize
+        )
 
     def epoch(self, epoch: int) -> GPTDataset:
         """Return Megatron's dataset for one pass; the first call builds and checks it.
@@ -111,7 +122,7 @@ class Stream:
         if epoch not in self._epochs:
             dataset = self._build(epoch)
             check_pass(
-                self.lengths,
+                self._lengths_in(epoch),
                 dataset.document_index,
                 dataset.sample_index,
                 dataset.shuffle_index,
@@ -119,7 +130,7 @@ class Stream:
                 source=self.source,
                 epoch=epoch,
             )
-            logger.debug("source %s: built epoch %d, %d windows", self.source, epoch, self.windows)
+            logger.debug("source %s: built epoch %d, %d windows", self.source, epoch, self.windows_in(epoch))
             self._epochs[epoch] = dataset
         return self._epochs[epoch]
 
@@ -144,6 +155,25 @@ class Stream:
             )
         return sample
 
+    def save(self, writer: IndexWriter, number: int, samples: int) -> StreamRecord:
+        """Write the order of documents and windows of every epoch that the first `samples` windows reach."""
+        epochs = []
+        for epoch in self._epochs_read(samples):
+            dataset, arrangements = self.epoch(epoch), self._arrangement(epoch)
+            name = f"stream-{number:03d}-epoch-{epoch:04d}"
+            epochs.append(
+                EpochRecord(
+                    epoch=epoch,
+                    seed=self.seed_of(epoch),
+                    document_index=writer.save(dataset.document_index, f"{name}-document_index"),
+                    sample_index=writer.save(dataset.sample_index, f"{name}-sample_index"),
+                    shuffle_index=writer.save(dataset.shuffle_index, f"{name}-shuffle_index"),
+                    windows=None if arrangements is None else self.windows_in(epoch),
+                    fim=None if arrangements is None else writer.save(arrangements, f"{name}-fim"),
+                )
+            )
+        return StreamRecord(**self._drawn(writer, number), rest=self.unused_tokens, epochs=tuple(epochs))
+
     def _build(self, epoch: int) -> GPTDataset:
         config = GPTDatasetConfig(
             random_seed=self.seed_of(epoch),
@@ -157,27 +187,31 @@ class Stream:
             create_attention_mask=False,
         )
         documents = np.arange(len(self.lengths), dtype=np.int32)
-        return GPTDataset(self._indexed, str(self._prefix), documents, None, Split.train, config)
+        indexed, arrangements = self._indexed, self._arrangement(epoch)
+        if self.fim is not None and arrangements is not None:
+            indexed = _TransformedDocuments(self._indexed, self.fim, arrangements)
+        return GPTDataset(indexed, str(self._prefix), documents, None, Split.train, config)
 
-    def _check_draw(self) -> None:
-        itemsize = np.dtype(self._indexed.index.dtype).itemsize
-        stored = self._prefix.with_name(f"{self._prefix.name}.bin").stat().st_size
-        found = (len(self.lengths), int(self.lengths.sum(dtype=np.int64)), stored)
-        expected = (self.draw.documents, self.draw.tokens, self.draw.tokens * itemsize)
-        if found != expected:
-            raise AccountError(
-                "E6",
-                "{} documents, {} tokens, {} bytes".format(*expected),
-                "{} documents, {} tokens, {} bytes".format(*found),
-                source=self.source,
-                stage="stream",
-                unit=self.draw.prefix,
-            )
+    def _arrangement(self, epoch: int) -> Arrangements | None:
+        """Return how each document is read in an epoch; None: as it is."""
+        if self.fim is None:
+            return None
+        if epoch not in self._arrangements:
+            self._arrangements[epoch] = self.fim.of_documents(epoch, self.lengths)
+        return self._arrangements[epoch]
+
+    def _lengths_in(self, epoch: int) -> NDArray[np.int32]:
+        """Return [documents] tokens of each in an epoch."""
+        arrangements = self._arrangement(epoch)
+        return self.lengths if arrangements is None else self.lengths + added_tokens(arrangements)
+
+    def _windows_with_fim(self, epoch: int) -> int:
+        return windows(int(self._lengths_in(epoch).sum(dtype=np.int64)), self.sequence_length)
 
 
 def streams_of(
     store: Store, request: RunRequest, values: Mapping[str, NDArray[np.float64]] | None = None
-) -> dict[str, Stream] | dict[str, PackedStream]:
+) -> dict[str, Stream | PackedStream]:
     """Open the stream of every source that a run reads.
 
     Args:
@@ -189,32 +223,36 @@ def streams_of(
         RequestError: when a draw is too small for one window.
         AccountError: when a draw is not complete (E6).
     """
+    return {source: _open(store, request, draw, (values or {}).get(source)) for source, draw in request.draws.items()}
+
+
+def _open(store: Store, request: RunRequest, draw: Draw, values: NDArray[np.float64] | None) -> Stream | PackedStream:
+    prefix, tokenizer, fim = store.folder(draw.prefix), request.tokenizer, None
+    if request.fim is not None and draw.source in request.fim:
+        has_bos = tokenizer.bos_id is not None
+        fim = Fim(request.fim[draw.source], prefix, request.seed, draw.source, has_bos=has_bos)
     if request.masks.best_fit:
-        return {
-            source: PackedStream(
-                store.folder(draw.prefix),
-                draw,
-                seed=request.seed,
-                sequence_length=request.budget.sequence_length,
-                masks=request.masks,
-                eod_id=request.tokenizer.eod_id,
-                values=(values or {}).get(source),
-                too_long=None if request.post_training is None else request.post_training.too_long,
-            )
-            for source, draw in request.draws.items()
-        }
-    return {
-        source: Stream(
-            store.folder(draw.prefix),
+        return PackedStream(
+            prefix,
             draw,
             seed=request.seed,
             sequence_length=request.budget.sequence_length,
             masks=request.masks,
-            eod_id=request.tokenizer.eod_id,
-            vocab_size=request.tokenizer.vocab_size,
+            eod_id=tokenizer.eod_id,
+            values=values,
+            too_long=None if request.post_training is None else request.post_training.too_long,
+            fim=fim,
         )
-        for source, draw in request.draws.items()
-    }
+    return Stream(
+        prefix,
+        draw,
+        seed=request.seed,
+        sequence_length=request.budget.sequence_length,
+        masks=request.masks,
+        eod_id=tokenizer.eod_id,
+        vocab_size=tokenizer.vocab_size,
+        fim=fim,
+    )
 
 
 def check_pass(

@@ -30,17 +30,18 @@ from mixproof.tokenize.dataset.provenance import OPEN_SCHEMA
 from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.train.record import RUN, TRAIN, DrawRecord, RunRecord, read_run
 
-from .delivered import spans_of
+from .delivered import saved_streams, spans_of
+from .fim import ids_of_piece
 from .saved_index import (
     INDEX_FOLDER,
     IndexRecord,
-    PackedStreamRecord,
     PhaseIndexRecord,
-    StreamRecord,
     load_array,
     read_index_record,
 )
+from .saved_stream import Span
 from .trace_result import (
+    KINDS,
     DocumentTrace,
     Sighting,
     TracedDocument,
@@ -189,6 +190,23 @@ class _Run:
     def text(self, source: str, row: int, first: int, tokens: int) -> str | None:
         return None if self.decode is None else self.decode(self.draw(source).ids(row, first, tokens))
 
+    def text_with_fim(self, source: str, span: Span, tokens: int) -> str | None:
+        """Decode what a window read of a document with fill-in-the-middle, with <PRE>, <SUF> and <MID> as text."""
+        if self.decode is None or self.record.fim is None or span.arrangement is None:
+            return None
+        declared, arrangement = self.record.fim[source], np.array(span.arrangement, np.int32)
+        ids = np.array(self.draw(source).ids(span.document, 0, tokens))
+        has_bos = self.record.tokenizer.bos_id is not None
+        read = ids_of_piece(declared, ids, arrangement, span.first_token, span.tokens, has_bos=has_bos)
+        names = dict(zip(declared.sentinels, ("<PRE>", "<SUF>", "<MID>"), strict=True))
+        shown, part = "", list[int]()
+        for token in read.tolist():
+            if token in names and arrangement[0]:
+                shown, part = f"{shown}{self.decode(part)}{names[token]}", []
+            else:
+                part.append(token)
+        return shown + self.decode(part)
+
 
 def _trace_sample(run: _Run, i: int, *, whole: bool) -> TracedSample:
     source, epoch, spans = spans_of(run.folder / INDEX_FOLDER, i)
@@ -196,15 +214,18 @@ def _trace_sample(run: _Run, i: int, *, whole: bool) -> TracedSample:
     for span in spans:
         document = draw.document(source, span.document)
         shown = (0, document.tokens) if whole else (span.first_token, span.tokens)
-        text = run.text(source, span.document, *shown)
-        pieces.append(TracedPiece(document, span.first_token, span.tokens, text))
+        if span.arrangement is None or whole:
+            text = run.text(source, span.document, *shown)
+        else:
+            text = run.text_with_fim(source, span, document.tokens)
+        fim = None if span.arrangement is None else KINDS[span.arrangement[0]]
+        pieces.append(TracedPiece(document, span.first_token, span.tokens, text, fim))
     return TracedSample(i, source, epoch, tuple(pieces))
 
 
 def _seen(run: _Run, source: str, row: int) -> DocumentTrace:
     document = run.draw(source).document(source, row)
-    stream = next(stream for stream in run.index.streams if stream.source == source)
-    sightings = tuple(sorted(_sightings(run, stream, row), key=lambda sighting: sighting.sample))
+    sightings = tuple(sorted(_sightings(run, source, row), key=lambda sighting: sighting.sample))
     return DocumentTrace(
         document=document,
         where="drawn",
@@ -215,59 +236,20 @@ def _seen(run: _Run, source: str, row: int) -> DocumentTrace:
     )
 
 
-def _sightings(run: _Run, stream: StreamRecord | PackedStreamRecord, row: int) -> Iterator[Sighting]:
+def _sightings(run: _Run, source: str, row: int) -> Iterator[Sighting]:
     """Yield every sample up to the checkpoint whose window has tokens of the document."""
-    folder, length = run.folder / INDEX_FOLDER, run.index.sequence_length
-    samples_of = _samples_of_stream(run, stream.source)
-    if isinstance(stream, PackedStreamRecord):
-        yield from _sightings_of_pieces(run, stream, row, samples_of)
-        return
-    lengths = load_array(folder, stream.lengths)
-    for epoch in stream.epochs:
-        documents = load_array(folder, epoch.document_index)
-        ends = np.cumsum(lengths[documents], dtype=np.int64)
-        stop = int(ends[int(np.flatnonzero(documents == row)[0])])
-        start = stop - int(lengths[row])
-        reading_order = np.argsort(load_array(folder, epoch.shuffle_index))  # by window, its index in the pass
-        first_window = max(0, -(-(start - length) // length))
-        for window in range(first_window, min((stop - 1) // length, stream.windows - 1) + 1):
-            k = epoch.epoch * stream.windows + int(reading_order[window])
-            if k >= len(samples_of):
-                continue
-            left, right = max(start, window * length), min(stop, (window + 1) * length + 1)
+    samples_of = _samples_of_stream(run, source)
+    for reading in saved_streams(run.folder / INDEX_FOLDER, run.index)[source].readings(row):
+        if reading.window < len(samples_of):
+            sample = int(samples_of[reading.window])
             yield Sighting(
-                step=int(samples_of[k]) // run.record.global_batch_size + 1,
-                sample=int(samples_of[k]),
-                epoch=epoch.epoch,
-                first_token=left - start,
-                tokens=right - left,
-                targets=right - max(left, window * length + 1),
-            )
-
-
-def _sightings_of_pieces(
-    run: _Run, stream: PackedStreamRecord, row: int, samples_of: NDArray[np.int64]
-) -> Iterator[Sighting]:
-    """Yield every sample before the checkpoint whose packed window contains a piece of the document."""
-    folder = run.folder / INDEX_FOLDER
-    for epoch in stream.epochs:
-        starts = load_array(folder, epoch.window_starts)
-        for piece in np.flatnonzero(load_array(folder, epoch.documents) == row).tolist():
-            k = epoch.epoch * stream.windows + int(np.searchsorted(starts, piece, side="right")) - 1
-            if k >= len(samples_of):
-                continue
-            first = int(load_array(folder, epoch.first_tokens)[piece])
-            tokens = int(load_array(folder, epoch.tokens)[piece])
-            targets = tokens - int(first == 0 and run.index.masks.eod_mask_loss)
-            if epoch.supervised is not None:
-                targets = int(load_array(folder, epoch.supervised)[piece])
-            yield Sighting(
-                step=int(samples_of[k]) // run.record.global_batch_size + 1,
-                sample=int(samples_of[k]),
-                epoch=epoch.epoch,
-                first_token=first,
-                tokens=tokens,
-                targets=targets,
+                step=sample // run.record.global_batch_size + 1,
+                sample=sample,
+                epoch=reading.epoch,
+                first_token=reading.first_token,
+                tokens=reading.tokens,
+                targets=reading.targets,
+                fim=None if reading.kind is None else KINDS[reading.kind],
             )
 
 

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
+
+KINDS = ("plain", "psm", "spm")
+"""Names of the orders of fill-in-the-middle, by the numbers of the saved index."""
+
+
+def _without_fim(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the fields; `fim` only where there is fill-in-the-middle."""
+    return {name: value for name, value in fields if name != "fim" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,8 @@ class TracedPiece:
     tokens: int
     text: str | None
     """The decoded tokens; None: the tokenizer is not in the store."""
+    fim: str | None = None
+    """Order in which it was read: `plain`, `psm` or `spm`; None without fill-in-the-middle."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class TracedStep:
 
     def to_json(self) -> dict[str, object]:
         """Return what `mixproof trace --step --json` prints."""
-        return asdict(self)
+        return asdict(self, dict_factory=_without_fim)
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,8 @@ class Sighting:
     tokens: int
     targets: int
     """Those of the tokens that were targets of this sample."""
+    fim: str | None = None
+    """Order in which the document, or this piece, was read; None without fill-in-the-middle."""
 
 
 @dataclass(frozen=True)
@@ -98,4 +111,4 @@ class TracedDocuments:
 
     def to_json(self) -> dict[str, object]:
         """Return what `mixproof trace --document --json` prints."""
-        return asdict(self)
+        return asdict(self, dict_factory=_without_fim)

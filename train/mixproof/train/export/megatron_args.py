@@ -299,7 +299,8 @@ end-of-document id is {manifest.tokenizer.eod_id}; Megatron-LM takes it from the
   depends on the budget, and a repeated text can come up before all others have been read once. mixproof reads a
   source epoch by epoch, in an order that depends on the seed alone.
 - **Which text.** {_which_text(is_draw=is_draw)}
-{_weights_note(spec)}- **Parts.** A source with several parts becomes several datasets, each cut into windows and
+{_weights_note(spec)}{_fim_note(spec, budget)}\
+- **Parts.** A source with several parts becomes several datasets, each cut into windows and
   shuffled separately.
 - **Validation** in Megatron-LM is the loss on windows of the held-out parts, not bits per byte of whole texts.
 """
@@ -309,6 +310,14 @@ def _weights_note(spec: Spec) -> str:
     """A line about what stock Megatron-LM cannot do with the spec's weights in the loss; nothing without weights."""
     weights = ", ".join(f"{source} {float(weight):g}" for source, weight in spec.train.loss_weights.items())
     return f"- **Loss.** Megatron-LM has no weights by source; the spec's ({weights}) are lost.\n" if weights else ""
+
+
+def _fim_note(spec: Spec, budget: RunBudget) -> str:
+    """A line about sources with fill-in-the-middle, whose documents are written as they are; nothing without any."""
+    names = ", ".join(name for name in budget.samples_of if spec.fim_of(name) is not None)
+    if not names:
+        return ""
+    return f"- **Fill-in-the-middle.** mixproof's runs rearrange documents of {names}; here they are as they were.\n"
 
 
 def _which_text(*, is_draw: bool) -> str:

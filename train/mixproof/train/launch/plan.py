@@ -21,10 +21,12 @@ from mixproof.mixtures.blocks.train import Proxy, Train
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.values.quantities import exact_string
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.tokenize.tokenizer.reference import load_reference
+from mixproof.tokenize.tokenizer.sentinels import find_sentinels
 from mixproof.train.checkpoint.ancestors import ancestors_of
 from mixproof.train.data.draw import find_draw, make_draw
 from mixproof.train.proxies import architecture_of
-from mixproof.train.record import TRAIN, ArchitectureRecord, MasksRecord
+from mixproof.train.record import TRAIN, ArchitectureRecord, FimRecord, MasksRecord
 from mixproof.train.request import Draw, InitialCheckpoint, Recipe, Resources, RunRequest
 
 from .initial_run import initial_run_key
@@ -222,12 +224,30 @@ def _request(
         checkpoint_keep=train.checkpoint_keep,
         init_from=initial,
         loss_weights=_loss_weights(train, budget),
+        fim=_fim(spec, manifest, store, budget),
     )
 
 
 def _loss_weights(train: Train, budget: RunBudget) -> dict[str, str] | None:
     weights = {source: exact_string(train.loss_weights.get(source, Fraction(1))) for source in budget.samples_of}
     return weights if set(weights.values()) != {"1"} else None
+
+
+def _fim(spec: Spec, manifest: Manifest, store: Store, budget: RunBudget) -> dict[str, FimRecord] | None:
+    """Fill-in-the-middle of the sources that a run reads, with the ids of its tokens; a part has that of its source."""
+    found: dict[str, FimRecord] = {}
+    for name in budget.samples_of:
+        fim = spec.fim_of(name)
+        if fim is None:
+            continue
+        reference = load_reference(str(store.path(manifest.tokenizer.path)))
+        found[name] = FimRecord(
+            rate=exact_string(fim.rate),
+            spm_rate=exact_string(fim.spm_rate),
+            unit=fim.unit,
+            sentinels=find_sentinels(reference, spec, name),
+        )
+    return found or None
 
 
 def _recipe(train: Train, proxy: Proxy) -> Recipe:

@@ -147,6 +147,7 @@ def make_record(
         post_training=request.post_training,
         references=references or None,
         loss_weights=request.loss_weights,
+        fim=request.fim,
         init_from=request.init_from.record if request.init_from else None,
         prior_tokens=request.init_from.prior_tokens if request.init_from else 0,
         tokenizer=RunTokenizer(
@@ -204,6 +205,7 @@ def _delivered(request: RunRequest, folder: Path, consumed_samples: int) -> dict
             planned=planned_tokens(request, source),
             unique_tokens=consumed.unique_tokens,
             targets=consumed.targets if request.masks.eod_mask_loss or request.masks.best_fit else None,
+            fim=consumed.fim,
             **({} if request.post_training is None else supervised_counts(consumed)),
         )
         for source, consumed in replayed.items()

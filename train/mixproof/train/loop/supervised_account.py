@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mixproof.ledger.errors import AccountError
-from mixproof.train.data.delivered import Delivered
+from mixproof.train.data.saved_stream import Delivered
 from mixproof.train.record import PostTraining
 from mixproof.train.request import RunRequest
 

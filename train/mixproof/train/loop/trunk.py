@@ -110,9 +110,11 @@ def _key(request: RunRequest, phases: int) -> str:
     read = sorted({source for phase in first for source in phase.samples_of})
     tokenizer = request.tokenizer
     weights = {} if request.loss_weights is None else {"loss_weights": {s: request.loss_weights[s] for s in read}}
+    fim = {source: fim.model_dump(mode="json") for source, fim in (request.fim or {}).items() if source in read}
     config = {
         **request.model_dump(mode="json", include={"seed", "architecture", "recipe", "masks", "rope_base"}),
         **weights,
+        **({"fim": fim} if fim else {}),
         "sequence_length": budget.sequence_length,
         "global_batch_size": budget.global_batch_size,
         "warmup_steps": budget.warmup_steps,

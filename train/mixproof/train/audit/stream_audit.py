@@ -1,0 +1,83 @@
+"""The base of an audited stream: what must hold of a source's windows, whatever fills them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixproof.tokenize.audit.report import Checks
+from mixproof.train.data.saved_index import (
+    EpochRecord,
+    IndexRecord,
+    PackedEpochRecord,
+    PackedStreamRecord,
+    StreamRecord,
+)
+from mixproof.train.record import DeliveredRecord, RunRecord
+
+from .arrays import compare_array, seed_of
+from .fim import check_fim_numbers
+
+
+class StreamAudit(ABC):
+    """The checks of one stream of an index."""
+
+    def __init__(self, run: RunRecord, index: IndexRecord, stream: StreamRecord | PackedStreamRecord) -> None:
+        self.run, self.index, self.stream, self.length = run, index, stream, index.sequence_length
+
+    def check_numbers(self, samples: int, checks: Checks) -> None:
+        """Check E7 with the numbers of `index.json` only; the phases read `samples` windows of the stream."""
+        stream = self.stream
+        self.check_pass(checks)
+        check_fim_numbers(self.run, stream, checks)
+        if not checks.true("E7", all(self.windows_in(e) > 0 for e in stream.epochs), "at least one window", "none"):
+            return
+        before = sum(self.windows_in(epoch) for epoch in stream.epochs[:-1])
+        enough = before < samples <= before + sum(self.windows_in(epoch) for epoch in stream.epochs[-1:])
+        checks.true("E7", enough, f"as many epochs as {samples} windows need", f"{len(stream.epochs)}")
+        checks.equal("E7", "as epochs", list(range(len(stream.epochs))), [epoch.epoch for epoch in stream.epochs])
+        for epoch in stream.epochs:
+            seed = seed_of(self.index.seed, stream.source, epoch.epoch)
+            checks.at(shard=f"epoch {epoch.epoch}").equal("E7", "as seed", seed, epoch.seed)
+
+    def windows_in(self, epoch: EpochRecord | PackedEpochRecord) -> int:
+        """Windows of one epoch."""
+        return self.stream.windows if epoch.windows is None else epoch.windows
+
+    def read_of(self, samples: int) -> list[int]:
+        """How many of the first `samples` windows each epoch has."""
+        read = []
+        for epoch in self.stream.epochs:
+            read.append(min(samples, self.windows_in(epoch)))
+            samples -= read[-1]
+        return read
+
+    def passes(self, samples: int) -> float:
+        """Passes over a source with fill-in-the-middle, whose epochs have their own numbers of windows."""
+        sizes = [self.windows_in(epoch) for epoch in self.stream.epochs]
+        passes = sum(count / size for count, size in zip(self.read_of(samples), sizes, strict=True))
+        return passes * self.stream.draw.tokens / self.stream.dataset_tokens
+
+    def compare(
+        self, root: Path, epoch: EpochRecord | PackedEpochRecord, expected: NDArray[Any] | None, checks: Checks
+    ) -> NDArray[Any] | None:
+        """Compare the transformations of an epoch with those derived."""
+        if epoch.fim is None:
+            return None
+        return compare_array(root, f"train/{self.run.key}/index", epoch.fim, expected, "E7", checks)
+
+    @abstractmethod
+    def check_pass(self, checks: Checks) -> None:
+        """Check E7 on the numbers of one pass."""
+
+    @abstractmethod
+    def check_delivered(self, delivered: DeliveredRecord, checks: Checks) -> None:
+        """Check what the record states of the source, with the numbers of `index.json` only."""
+
+    @abstractmethod
+    def check_arrays(self, root: Path, lengths: NDArray[np.int32] | None, checks: Checks) -> None:
+        """Check the arrays of every pass; `lengths` has the tokens of each document of the draw, None: damaged."""

@@ -39,12 +39,12 @@ def gather(folder: Path) -> dict[str, int]:
     """Write the four sources to `folder`, replacing its content; return UTF-8 text bytes by source."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    manual, docstrings, readmes = list(_manual()), list(_docstrings()), list(_readmes())
+    chapters, docstrings, readmes = list(manual()), list(_docstrings()), list(_readmes())
     sizes = {"stdlib": _copy_standard_library(folder / "stdlib")}
-    (folder / "manual.jsonl.gz").write_bytes(gzip.compress(_jsonl(manual), mtime=0))
+    (folder / "manual.jsonl.gz").write_bytes(gzip.compress(_jsonl(chapters), mtime=0))
     (folder / "docstrings.jsonl.zst").write_bytes(zstandard.ZstdCompressor(level=3).compress(_jsonl(docstrings)))
     pq.write_table(pa.Table.from_pylist(readmes), folder / "readmes.parquet")
-    for name, records in (("manual", manual), ("docstrings", docstrings), ("readmes", readmes)):
+    for name, records in (("manual", chapters), ("docstrings", docstrings), ("readmes", readmes)):
         sizes[name] = sum(len(record["text"].encode()) for record in records)
     return sizes
 
@@ -65,7 +65,8 @@ def _copy_standard_library(folder: Path) -> int:
     return text_bytes
 
 
-def _manual() -> Iterator[Record]:
+def manual() -> Iterator[Record]:
+    """Yield the sections of the language manual."""
     from pydoc_data.topics import topics
 
     for topic, text in sorted(topics.items()):

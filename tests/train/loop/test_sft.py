@@ -24,10 +24,11 @@ from mixproof.train.data.draw import make_draw
 from mixproof.train.data.trace import trace_document, trace_step
 from mixproof.train.export.to_huggingface import export_huggingface
 from mixproof.train.launch.plan import plan_requests
-from mixproof.train.loop.metrics import StepMetrics, read_metrics
+from mixproof.train.loop.metrics import read_metrics
 from mixproof.train.loop.run import train_run
-from mixproof.train.record import RunRecord, run_folder
+from mixproof.train.record import RunRecord, read_run, run_folder
 from mixproof.train.request import RunRequest
+from train_processes import kill_at, train_on_ranks
 
 PROXY = """tiny: {tokens: 1536, global_batch_size: 6, lr: 0.003,
       architecture: {layers: 2, hidden: 32, ffn: 64, heads: 4, kv_heads: 2, head_dim: 8}}"""
@@ -170,24 +171,25 @@ def test_answers_are_scored_per_supervised_token_and_per_byte_of_answers(finishe
     assert record.heldout["notes"].tokens == request.heldout["notes"].tokens
 
 
-class KilledError(Exception):
-    """Stands for a kill."""
-
-
 def test_a_killed_run_resumes_to_the_same_record(plan: Callable[..., RunRequest]) -> None:
     request, elsewhere = (plan(options=", checkpoint_every: 384", place=place) for place in ("store", "other"))
     assert request.key == elsewhere.key
-    record = train_run(request)
-
-    def die(metrics: StepMetrics) -> None:
-        if metrics.step == 3:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train_run(elsewhere, die)
-    again = train_run(elsewhere)
-    assert again == record
+    kill_at(elsewhere, 3)
+    assert train_run(elsewhere) == train_run(request)
     assert (folder_of(elsewhere) / "run.json").read_bytes() == (folder_of(request) / "run.json").read_bytes()
+
+
+def test_two_ranks_deliver_the_same_conversations_and_losses_as_one(
+    plan: Callable[..., RunRequest], finished: Finished
+) -> None:
+    one, record = finished
+    two = plan(place="ranks")
+    assert two.key == one.key
+    train_on_ranks([two], 2)
+    losses, expected = ([line.loss for line in read_metrics(folder_of(request))] for request in (two, one))
+    assert losses == pytest.approx(expected, rel=1e-5)
+    assert read_run(folder_of(two) / "run.json").delivered == record.delivered
+    assert audit_run(folder_of(two)).failures == ()
 
 
 def test_a_changed_mask_and_changed_counts_are_found(finished: Finished) -> None:

@@ -24,10 +24,11 @@ from mixproof.train.data.draw import make_draw
 from mixproof.train.evaluate.references import PLAIN
 from mixproof.train.export.to_huggingface import export_huggingface
 from mixproof.train.launch.plan import plan_requests
-from mixproof.train.loop.metrics import StepMetrics, read_metrics
+from mixproof.train.loop.metrics import read_metrics
 from mixproof.train.loop.run import train_run
-from mixproof.train.record import RunRecord, run_folder
+from mixproof.train.record import RunRecord, read_run, run_folder
 from mixproof.train.request import RunRequest
+from train_processes import kill_at, train_on_ranks
 
 SPEC = """\
 schema: 1
@@ -219,23 +220,28 @@ def test_the_reference_is_computed_once_and_a_changed_one_is_refused(plan: Plan,
         path.write_bytes(kept)
 
 
-class KilledError(Exception):
-    """Stands for a kill."""
-
-
-def test_a_killed_run_resumes_to_the_same_record(plan: Plan, started: str) -> None:
-    request = plan("dpo", started + "  checkpoint_every: 512\n")
-    elsewhere = plan("dpo", started + "  checkpoint_every: 512\n", place="other")
+@pytest.mark.parametrize("stage", ["dpo", "rpo"])
+def test_a_killed_run_resumes_to_the_same_record(plan: Plan, started: str, stage: str) -> None:
+    request = plan(stage, started + "  checkpoint_every: 512\n")
+    elsewhere = plan(stage, started + "  checkpoint_every: 512\n", place="other")
     assert request.key == elsewhere.key
-    record = train_run(request)
+    kill_at(elsewhere, 3)
+    assert train_run(elsewhere) == train_run(request)
 
-    def die(metrics: StepMetrics) -> None:
-        if metrics.step == 3:
-            raise KilledError
 
-    with pytest.raises(KilledError):
-        train_run(elsewhere, die)
-    assert train_run(elsewhere) == record
+def test_two_ranks_see_the_same_pairs_and_losses_as_one(
+    plan: Plan, started: str, finished: tuple[RunRequest, RunRecord]
+) -> None:
+    one, record = finished
+    two = plan("dpo", started, place="ranks")
+    assert two.key == one.key
+    train_on_ranks([two], 2)
+    losses, expected = ([line.loss for line in read_metrics(folder_of(request))] for request in (two, one))
+    assert losses == pytest.approx(expected, rel=1e-5)
+    found = read_run(folder_of(two) / "run.json")
+    assert found.delivered == record.delivered
+    assert found.heldout["pairs"].loss == pytest.approx(record.heldout["pairs"].loss, rel=1e-4)
+    assert audit_run(folder_of(two)).failures == ()
 
 
 def test_a_stage_on_pairs_says_what_it_needs(plan: Plan, started: str) -> None:

@@ -21,10 +21,11 @@ from mixproof.train.data.delivered import spans_of
 from mixproof.train.data.draw import make_draw
 from mixproof.train.export.to_huggingface import export_huggingface
 from mixproof.train.launch.plan import plan_requests
-from mixproof.train.loop.metrics import StepMetrics, read_metrics
+from mixproof.train.loop.metrics import read_metrics
 from mixproof.train.loop.run import train_run
 from mixproof.train.record import RunRecord, run_folder
 from mixproof.train.request import RunRequest
+from train_processes import kill_at
 
 SPEC = """\
 schema: 1
@@ -170,18 +171,8 @@ def test_held_out_ratings_are_scored_by_attribute(finished: Train, tmp_path: Pat
     assert config["id2label"] == {"0": "steps", "1": "tone"}
 
 
-class KilledError(Exception):
-    """Stands for a kill."""
-
-
-def test_a_killed_reward_run_resumes_with_its_head(plan: Plan, finished: Train) -> None:
-    record = finished("rated")[1]
-    elsewhere = plan("rated", place="other")
-
-    def die(metrics: StepMetrics) -> None:
-        if metrics.step == 3:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train_run(elsewhere, die)
-    assert train_run(elsewhere) == record
+@pytest.mark.parametrize("source", ["pairs", "rated"])
+def test_a_killed_reward_run_resumes_with_its_head(plan: Plan, finished: Train, source: str) -> None:
+    elsewhere = plan(source, place="other")
+    kill_at(elsewhere, 3)
+    assert train_run(elsewhere) == finished(source)[1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,10 +15,17 @@ from mixproof.cli.report import write_report
 from mixproof.cli.spec_schema import write_schema
 from mixproof.mixtures.shipped import shipped_spec
 
+from .demo_chain import demo_chain
 from .run import print_ran, run_request
 
 REPORT = "report.html"
 PrepareOption = Annotated[bool, typer.Option("--prepare", help="Only write the corpus and the spec, demo.yaml.")]
+StageOption = Annotated[
+    Literal["pretrain", "sft"],
+    typer.Option(
+        "--stage", help="pretrain: two mixtures of text. sft: the chain base > SFT > DPO > reward on conversations."
+    ),
+]
 DirectoryOption = Annotated[
     Path, typer.Option("--directory", metavar="DIR", help="Folder for the corpus, the spec and the store.")
 ]
@@ -32,6 +39,7 @@ DemoStoreOption = Annotated[
 
 def demo(
     directory: DirectoryOption = Path(".demo"),
+    stage: StageOption = "pretrain",
     store: DemoStoreOption = None,
     address: AddressOption = None,
     workers: WorkersOption = None,
@@ -41,6 +49,10 @@ def demo(
     verbose: VerboseOption = 0,
 ) -> None:
     """Collect real text, build it, train two mixtures and say which is better, in a few minutes."""
+    if stage == "sft":
+        url = store or str(directory / "store")
+        demo_chain(directory, url, address, workers, prepare=prepare, as_json=as_json)
+        return
     sizes = gather(directory / "corpus")
     rows = [(name, count(size)) for name, size in sizes.items()]
     stderr.print(table(f"Corpus from this Python installation, in {directory}", ("source", "text bytes"), rows))

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from megatron.core import dist_checkpointing
+from safetensors.torch import load_file
 from scipy.stats import spearmanr
 from torch.nn.functional import logsigmoid
 
@@ -19,7 +21,9 @@ from mixproof.mixtures.load import load_spec
 from mixproof.train.audit.run import audit_run
 from mixproof.train.data.delivered import spans_of
 from mixproof.train.data.draw import make_draw
+from mixproof.train.distributed import process_group
 from mixproof.train.export.to_huggingface import export_huggingface
+from mixproof.train.export.to_megatron import export_megatron
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.loop.metrics import read_metrics
 from mixproof.train.loop.run import train_run
@@ -169,6 +173,22 @@ def test_held_out_ratings_are_scored_by_attribute(finished: Train, tmp_path: Pat
     config = json.loads((tmp_path / "judge" / "config.json").read_bytes())
     assert config["architectures"] == ["LlamaForSequenceClassification"]
     assert config["id2label"] == {"0": "steps", "1": "tone"}
+
+
+@pytest.mark.filterwarnings(
+    # Megatron loads by torch's older names
+    "ignore:`load_state_dict` is deprecated:FutureWarning",
+    "ignore:Please use DTensor instead:FutureWarning",
+)
+def test_the_megatron_export_of_a_reward_model_has_its_head(finished: Train, tmp_path: Path) -> None:
+    request, record = finished("rated")
+    export = export_megatron(folder_of(request), tmp_path / "megatron")
+    assert export.weights == record.parameters.total + 2 * 32
+    assert json.loads((tmp_path / "megatron" / "reward_head.json").read_bytes())["outputs"] == ["steps", "tone"]
+    export_huggingface(folder_of(request), tmp_path / "llama")
+    with process_group("cpu"):
+        plain = dist_checkpointing.load_plain_tensors(str(tmp_path / "megatron" / f"iter_{record.steps:07d}"))
+    assert torch.equal(plain["reward_head.weight"], load_file(tmp_path / "llama" / "model.safetensors")["score.weight"])
 
 
 @pytest.mark.parametrize("source", ["pairs", "rated"])

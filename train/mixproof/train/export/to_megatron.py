@@ -4,16 +4,19 @@
     iter_<steps, 7 digits>/   common.pt, metadata.json, .metadata, __0_0.distcp
     args.txt                  shape flags, for use without --use-checkpoint-args
     tokenizer.model           or tokenizer.json
+    reward_head.json          of a reward model: its outputs, the name of the head's weight, what it reads
 
 The checkpoint holds weights only: load it with `--load DIR --no-load-optim --no-load-rng`, or with `--finetune` to
-restart the iteration count. The tensor names fit Megatron's local layers and its Transformer Engine layers. `common.pt`
-holds `args` (shape, consumed samples), `checkpoint_version` and `iteration`, in types that Megatron Core accepts. Every
-export is read back, with and without a model, and compared bit for bit. The load in Megatron-LM itself, which needs
-CUDA, is not tested.
+restart the iteration count. Megatron-LM has no reward head: it loads the model and ignores the tensor
+`reward_head.weight`, [outputs, hidden size]. The tensor names fit Megatron's local layers and its Transformer Engine
+layers. `common.pt` holds `args` (shape, consumed samples), `checkpoint_version` and `iteration`, in types that Megatron
+Core accepts. Every export is read back, with and without a model, and compared bit for bit. The load in Megatron-LM
+itself, which needs CUDA, is not tested.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from argparse import Namespace
@@ -29,10 +32,14 @@ from mixproof.train.checkpoint.checkpoint import SaveStrategy
 from mixproof.train.checkpoint.weights import FinishedRun, load_model, load_weights, new_model, open_finished_run
 from mixproof.train.distributed import process_group
 from mixproof.train.model.model import INIT_STD, NORM_EPSILON
+from mixproof.train.model.reward_head import REWARD_HEAD
+from mixproof.train.record import RewardRecord
 
+from .classifier import reward_of
 from .megatron_args import ARGS, shape_flags
 from .output_folder import output_folder
 
+HEAD = "reward_head.json"
 TRACKER = "latest_checkpointed_iteration.txt"
 CHECKPOINT_VERSION = 3.0
 """Megatron-LM's layout version; version 3 groups queries, keys and values by query group."""
@@ -74,8 +81,25 @@ def export_megatron(run_path: str | Path, folder: Path) -> MegatronExport:
         (scratch / ARGS).write_text("\n".join(flags) + "\n")
         tokenizer = run.store.path(manifest.tokenizer.path)
         shutil.copyfile(tokenizer, scratch / f"tokenizer{tokenizer.suffix}")
+        if (reward := reward_of(record)) is not None:
+            (scratch / HEAD).write_text(json.dumps(head_facts(reward), indent=1) + "\n")
         _check(run, model, target)
-    return MegatronExport(folder, record.steps, record.parameters.total)
+    return MegatronExport(folder, record.steps, weight_count(run))
+
+
+def weight_count(run: FinishedRun) -> int:
+    """Count the weights of a run's model, with the head of a reward model."""
+    reward = reward_of(run.record)
+    return run.record.parameters.total + (0 if reward is None else reward.outputs * run.architecture.hidden)
+
+
+def head_facts(reward: RewardRecord) -> dict[str, object]:
+    """Return what `reward_head.json` says."""
+    return {
+        "weight": f"{REWARD_HEAD}.weight",
+        "outputs": list(reward.attributes or ("reward",)),
+        "input": "hidden state of the last token of [EOD, prompt, answer], after the final norm",
+    }
 
 
 def megatron_arguments(run: FinishedRun) -> Namespace:
@@ -130,6 +154,6 @@ def _check(run: FinishedRun, model: torch.nn.Module, path: Path) -> None:
             parameter.fill_(float("nan"))
     load_weights(again, path)
     pairs = zip(model.parameters(), again.parameters(), strict=True)
-    if numbers != run.record.parameters.total or not all(torch.equal(one, other) for one, other in pairs):
-        expected = f"{run.record.parameters.total} weights, read back bit for bit"
+    if numbers != weight_count(run) or not all(torch.equal(one, other) for one, other in pairs):
+        expected = f"{weight_count(run)} weights, read back bit for bit"
         raise AccountError("export", expected, f"{numbers}, in {found}", stage="export", unit=run.record.key)

@@ -56,7 +56,9 @@ def first_missing(spec: Spec, mixture: str, proxy: str, tokens_of: dict[str, int
 
 def test_the_shipped_specs_are_these() -> None:
     after = {"nemotron4_sft", "nemotron4_dpo", "nemotron4_reward"}
-    assert set(NAMES) == {"climb", "data_constrained", "demo", *FILTERINGS, "filters_yardstick", "nemotron4", *after}
+    chain = {"demo_base", "demo_sft", "demo_dpo", "demo_reward"}
+    others = {"climb", "data_constrained", "demo", "filters_yardstick", "nemotron4"}
+    assert set(NAMES) == {*FILTERINGS, *others, *after, *chain}
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from mixproof.train.data.draw import make_draw
 from mixproof.train.evaluate.references import PLAIN
 from mixproof.train.export.to_huggingface import export_huggingface
 from mixproof.train.launch.plan import plan_requests
+from mixproof.train.launch.references import replay_references
 from mixproof.train.loop.metrics import read_metrics
 from mixproof.train.loop.run import train_run
 from mixproof.train.record import RunRecord, read_run, run_folder
@@ -207,6 +208,8 @@ def test_the_reference_is_computed_once_and_a_changed_one_is_refused(plan: Plan,
     other = plan("dpo", started + "  seeds: [7]\n")
     train_run(other)
     assert store.keys("reference") == keys
+    assert set(json.loads((folder_of(other) / "circumstances.json").read_bytes())["references"].values()) == {"reused"}
+    assert replay_references([request, other]).failures == ()
     path = next(store.path(f"reference/{key}/pairs.parquet") for key in keys)
     kept = path.read_bytes()
     table = pq.read_table(path)
@@ -216,6 +219,8 @@ def test_the_reference_is_computed_once_and_a_changed_one_is_refused(plan: Plan,
         with pytest.raises(AccountError, match="log-probabilities within"):
             train_run(plan("dpo", started + "  seeds: [8]\n"))
         assert "checksum" in {failure.equation for failure in audit_run(folder_of(other)).failures}
+        (failure,) = replay_references([request, other]).failures
+        assert (failure.equation, failure.source, failure.stage) == ("E10", "pairs", "reference")
     finally:
         path.write_bytes(kept)
 

@@ -34,10 +34,15 @@ from mixproof.ledger.location import Location, locate
 from mixproof.ledger.manifest import BUILDS, MANIFEST
 from mixproof.ledger.objects import is_remote
 from mixproof.ledger.store import Store
+from mixproof.mixtures.checks import ON_PAIRS
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.audit import AuditReport, Depth, audit_build, copy_build, copy_run, in_store, replay_build
 from mixproof.train.audit.run import audit_run
+from mixproof.train.launch.plan import plan_requests
+from mixproof.train.launch.references import replay_references
+from mixproof.train.outcome import find_outcomes
 from mixproof.train.record import RUN, TRAIN, read_run
+from mixproof.train.request import RunRequest
 
 TargetArgument = Annotated[
     str,
@@ -131,7 +136,19 @@ def replay_request(target: str, store: str, share: Fraction, address: str | None
     request = open_request(Path(target), store)
     with stage_progress((REPLAY,)) as progress, Cluster(address, workers, progress) as cluster:
         report = replay_build(request.spec, request.files(), request.store, request.manifest_path(), cluster, share)
+    report = report + replay_references(_finished_requests(request))
     return in_store(report, request.store)
+
+
+def _finished_requests(request: Request) -> list[RunRequest]:
+    """The finished runs of a spec that compares answers with its starting checkpoint; none of other stages."""
+    if request.spec.train.stage not in ON_PAIRS:
+        return []
+    try:
+        planned = plan_requests(request.spec, request.manifest(), request.store, None)
+    except RequestError:  # nothing was trained
+        return []
+    return [one for one, outcome in zip(planned, find_outcomes(planned), strict=True) if outcome.done]
 
 
 def _share(sample: str | None) -> Fraction:

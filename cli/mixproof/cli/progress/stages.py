@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from mixproof.mixtures.checks import ON_PAIRS
 from mixproof.mixtures.spec import Spec
 
 CHECKSUMS = "checksums of the files"
@@ -27,6 +28,7 @@ REMOVED = "lists of removed documents"
 AUDIT = "audit"
 REPLAY = "replay of the raw files"
 DRAWS = "draws"
+REFERENCES = "reference log-probabilities"
 TRAIN = "training"
 SCORES = "external sets and tasks"
 PREDICTORS = "predictors"
@@ -65,6 +67,7 @@ STAGE_OF = {
     "audit": AUDIT,
     "replay": REPLAY,
     "draw": DRAWS,
+    "reference": REFERENCES,
     "train": TRAIN,
     "external": SCORES,
     "predictors": PREDICTORS,
@@ -117,7 +120,8 @@ def _labels(spec: Spec) -> tuple[str, ...]:
 
 def _training(spec: Spec, *, audit: bool) -> tuple[str, ...]:
     external = (SCORES,) if spec.external is not None else ()
-    return (*((AUDIT,) if audit else ()), DRAWS, TRAIN, *external)
+    shared = spec.train.stage in ON_PAIRS and len(spec.mixtures) * len(spec.train.seeds) > 1
+    return (*((AUDIT,) if audit else ()), DRAWS, *((REFERENCES,) if shared else ()), TRAIN, *external)
 
 
 def number_of(stages: Sequence[str], stage: str) -> int | None:

@@ -74,22 +74,21 @@ class HeldoutDocuments:
         ]
         return np.stack(columns, axis=1)
 
-    def first(self, count: int) -> HeldoutDocuments:
-        """Return the first documents, at most `count`."""
-        count = min(count, len(self.file))
-        end = int(self.starts[count])
+    def select(self, chosen: NDArray[np.int64]) -> HeldoutDocuments:
+        """Return some of the documents, in the order of `chosen`."""
+        spans = [slice(int(self.starts[one]), int(self.starts[one + 1])) for one in chosen]
         return replace(
             self,
-            ids=self.ids[:end],
-            starts=self.starts[: count + 1],
-            file=self.file[:count],
-            record=self.record[:count],
-            text_bytes=self.text_bytes[:count],
-            text_xxh128=self.text_xxh128[:count],
-            mask=None if self.mask is None else self.mask[:end],
-            answer_bytes=None if self.answer_bytes is None else self.answer_bytes[:count],
-            prompts=None if self.prompts is None else self.prompts[:count],
-            ratings=None if self.ratings is None else self.ratings.slice(0, count),
+            ids=np.concatenate([self.ids[span] for span in spans]),
+            starts=np.concatenate([[0], np.cumsum(self.tokens[chosen])]),
+            file=[self.file[one] for one in chosen],
+            record=self.record[chosen],
+            text_bytes=self.text_bytes[chosen],
+            text_xxh128=[self.text_xxh128[one] for one in chosen],
+            mask=None if self.mask is None else np.concatenate([self.mask[span] for span in spans]),
+            answer_bytes=None if self.answer_bytes is None else self.answer_bytes[chosen],
+            prompts=None if self.prompts is None else [self.prompts[one] for one in chosen],
+            ratings=None if self.ratings is None else self.ratings.take(pa.array(chosen)),
         )
 
     @property

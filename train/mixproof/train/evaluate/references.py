@@ -4,9 +4,9 @@ They are computed once for each checkpoint and data, one forward pass a document
 
     <store>/reference/<key>/<source>.parquet     document, supervised_tokens (int64), log_probability (float64)
 
-The key hashes the checkpoint, the model's shape, the sequence length and the checksums of the data. Documents are
-scored as held-out sets are (float32, each after an EOD). When an artifact is found again, a sample of its documents is
-computed again and must agree.
+The key hashes the checkpoint, the model's shape, the sequence length and the checksums of the data, so runs of other
+seeds or settings find it again. Documents are scored as held-out sets are (float32, each after an EOD). When an
+artifact is found, a sample of its documents is computed again and must agree.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Reference:
     sha256: str
     log_probability: NDArray[np.float64]
     """[documents] sum of ln p over the supervised tokens of each."""
+    reused: bool
+    """Whether it was found in the store; else this process computed it."""
 
 
 def reference_model(request: RunRequest, device: torch.device) -> GPTModel:
@@ -90,6 +92,12 @@ class References:
         return {reference.path: reference.sha256 for reference in self._known.values()}
 
     @property
+    def origins(self) -> dict[str, str]:
+        """Whether each artifact that was used was `computed` or `reused`, by path in the store."""
+        known = self._known.values()
+        return {reference.path: "reused" if reference.reused else "computed" for reference in known}
+
+    @property
     def model(self) -> GPTModel:
         """The model of the starting checkpoint."""
         if self._model is None:
@@ -112,7 +120,8 @@ class References:
         if key in self._known:
             return self._known[key]
         path = f"{REFERENCE}/{key}/{source}.parquet"
-        if self._ranks.agree("found" if self._ranks.first and self._store.receipt(REFERENCE, key) else ""):
+        found = bool(self._ranks.agree("found" if self._ranks.first and self._store.receipt(REFERENCE, key) else ""))
+        if found:
             self._check_sample(path, documents)
         else:
             values = self._compute(documents)
@@ -121,7 +130,7 @@ class References:
             self._ranks.barrier()
         local = self._store.path(path)
         values = pq.read_table(local)["log_probability"].to_numpy()
-        self._known[key] = Reference(path, sha256_of_file(local), values)
+        self._known[key] = Reference(path, sha256_of_file(local), values, found)
         return self._known[key]
 
     def _key(self, source: str, data: Sequence[str]) -> str:
@@ -159,7 +168,7 @@ class References:
             attempt.commit(facts={"documents": len(values)})
 
     def _check_sample(self, path: str, documents: HeldoutDocuments) -> None:
-        """Compute the first documents again and compare.
+        """Compute some documents again, from the first to the last, and compare.
 
         Raises:
             AccountError: when the artifact is of other data or another model.
@@ -168,9 +177,10 @@ class References:
         where = {"source": documents.source, "stage": REFERENCE, "unit": path}
         if not np.array_equal(stored["supervised_tokens"].to_numpy(), documents.targets):
             raise AccountError("E10", "the supervised tokens of the data", "others", **where)
-        sample = documents.first(SAMPLE)
+        chosen = np.unique(np.linspace(0, stored.num_rows - 1, SAMPLE).astype(np.int64))
+        sample = documents.select(chosen)
         found = self._compute(sample)
-        expected = stored["log_probability"].to_numpy()[: len(found)]
+        expected = stored["log_probability"].to_numpy()[chosen]
         worst = float((np.abs(found - expected) / sample.targets).max())
         if worst > TOLERANCE:
             raise AccountError(

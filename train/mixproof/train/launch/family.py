@@ -20,6 +20,7 @@ from mixproof.train.runs_schema import RUNS_TABLE
 from .dispatch import dispatch
 from .plan import plan_requests
 from .progress import FamilyProgress, FamilyWatch, watching
+from .references import prepare_references
 from .runs_table import write_runs_table
 
 
@@ -56,6 +57,7 @@ def train_all(
     cluster.count(run=len(unfinished), reused=len(requests) - len(unfinished))
     watch = FamilyWatch(requests, [finished[request.key].done for request in requests])
     with watching(watch, on_progress if unfinished else None):
+        prepare_references(unfinished, cluster)
         for wave in in_waves(unfinished):
             submitted = [request.model_copy(update={"wandb": wandb}) for request in wave]
             reasons = dispatch(submitted, cluster, watch.end)

@@ -213,6 +213,7 @@ class _Run:
             "tokens_per_second": tokens_per_second(tokens, self._seconds_training),
             "resumed_from_samples": self._resumed_from,
             "branched_from": self._branched_from.folder.name if self._branched_from is not None else None,
+            **({"references": origins} if (origins := self._references.origins) else {}),
             "layers": self._state.layers.to_json(),
             **machine(self._ranks),
         }

@@ -11,6 +11,8 @@ from .output import stdout, table
 
 COLUMNS = ("run", "set or task", "bits per byte", "documents or questions", "accuracy")
 
+ACCURACIES = {"accuracy": "", "soft_accuracy": "soft "}
+
 
 def print_external(outcomes: Sequence[RunOutcome], external: Sequence[ExternalScores]) -> None:
     """Print a line for each run and each set or task; nothing when there are none."""
@@ -21,8 +23,8 @@ def print_external(outcomes: Sequence[RunOutcome], external: Sequence[ExternalSc
             lossy = "" if row["lossless"] else " (lossy)"
             rows.append((name_of[scores.run], name, f"{row['bits_per_byte']:.4f}{lossy}", f"{row['documents']:,}", ""))
         for name, row in scores.tasks.items():
-            shown = [f"{key} {row[key]:.3f}" for key in ("acc", "acc_norm") if key in row]
+            shown = [f"{label}{row[key]:.3f}" for key, label in ACCURACIES.items() if key in row]
             bits = f"{row['bits_per_byte']:.4f} of the correct answers"
             rows.append((name_of[scores.run], name, bits, f"{row['questions']:,}", ", ".join(shown)))
     if rows:
-        stdout.print(table("External evaluation sets and tasks (not part of the ranking)", COLUMNS, sorted(rows)))
+        stdout.print(table("External evaluation sets and tasks", COLUMNS, sorted(rows)))

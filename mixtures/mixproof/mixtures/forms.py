@@ -33,6 +33,7 @@ def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any
     _change(result, "heldout", lambda heldout: heldout or {"create": {}})
     _change(result, "decontaminate", lambda value: {} if value is True else _decontaminate(value))
     _change(result, "external", _external)
+    _change(result, "objective", _objective)
     _change(result, "target", _target)
     _change(result, "train", lambda train: _train(train, problems))
     sources, mixtures = result.get("sources"), result.get("mixtures")
@@ -68,10 +69,25 @@ def _decontaminate(value: Any) -> Any:  # noqa: ANN401  any YAML value
 
 
 def _external(external: Any) -> Any:  # noqa: ANN401  any YAML value
-    if not isinstance(external, dict) or not isinstance(external.get("sets"), dict):
+    if not isinstance(external, dict):
         return external
-    sets = {name: [files] if isinstance(files, str) else files for name, files in external["sets"].items()}
-    return {**external, "sets": sets}
+    external = dict(external)
+    for key in ("sets", "questions"):
+        if isinstance(external.get(key), dict):
+            listed = {name: [files] if isinstance(files, str) else files for name, files in external[key].items()}
+            external[key] = listed
+    return external
+
+
+def _objective(objective: Any) -> Any:  # noqa: ANN401  any YAML value
+    objective = _with_list(objective, "force")
+    if not isinstance(objective, dict) or not isinstance(objective.get("tasks"), dict):
+        return objective
+    tasks = {
+        name: {} if task is None else task if isinstance(task, dict) else {"weight": task}
+        for name, task in objective["tasks"].items()
+    }
+    return {**objective, "tasks": tasks}
 
 
 def _source(name: str, source: Any, labels: frozenset[str], problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value

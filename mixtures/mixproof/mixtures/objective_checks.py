@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .blocks.mixture import OF_ATTRIBUTES, ScoreName
-from .key_positions import KeyPath, Problem
+from .blocks.mixture import OF_ATTRIBUTES, Objective, ScoreName
+from .key_positions import KeyPath, Problem, nearest
 from .spec import Spec
 
 REMOVE_INHERITED = "set an inherited key to `null` to remove it"
@@ -25,12 +25,19 @@ def objective_problems(spec: Spec) -> Iterator[Problem]:
     if objective is None:
         return
     path: KeyPath = ("objective",)
-    if (objective.score is None) == ("heldout_bpb" not in objective.model_fields_set):
+    yield from _names(spec, objective)
+    if objective.tasks and objective.score is not None:
+        yield Problem((*path, "tasks"), f"cannot be combined with `score`; {REMOVE_INHERITED}")
+        return
+    scored = "heldout_bpb" in objective.model_fields_set or bool(objective.tasks)
+    if (objective.score is None) != scored:
         yield Problem(path, f"needs exactly one of `heldout_bpb` and `score`; {REMOVE_INHERITED}")
         return
     given = (*path, objective.weights_key)
-    if objective.weights_key in objective.model_fields_set and not any(objective.weights.values()):
-        yield Problem(given, "all weights are 0; at least one must be above 0")
+    weights = [*objective.weights.values(), *(task.weight for task in objective.tasks.values())]
+    if (objective.weights_key in objective.model_fields_set or objective.tasks) and not any(weights):
+        at = given if objective.weights_key in objective.model_fields_set else (*path, "tasks")
+        yield Problem(at, "all weights are 0; at least one must be above 0")
     if objective.score is None:
         for key in sorted(objective.model_fields_set & {"sources", "attribute"}):
             yield Problem((*path, key), "applies only to a `score`; remove it")
@@ -44,3 +51,23 @@ def objective_problems(spec: Spec) -> Iterator[Problem]:
     if objective.attribute is not None and objective.score not in OF_ATTRIBUTES:
         message = f"{objective.score} is not a score of an attribute; use {', '.join(sorted(OF_ATTRIBUTES))}"
         yield Problem((*path, "attribute"), message)
+
+
+def _names(spec: Spec, objective: Objective) -> Iterator[Problem]:
+    """What is wrong with the names of tasks and of the anchor."""
+    external = spec.external
+    questions = {} if external is None else external.questions
+    named = () if external is None or external.tasks is None else external.tasks.names
+    for name in objective.tasks:
+        if name not in questions and name not in named:
+            known = nearest(name, (*named, *questions))
+            where = "`external.tasks.names` or `external.questions`"
+            yield Problem(("objective", "tasks", name), f"is not in {where}; {known}")
+        elif name in questions and name in named:
+            yield Problem(("external", "questions", name), "is also the name of a task of `external.tasks`; rename it")
+    if objective.anchor is not None and objective.anchor not in spec.mixtures:
+        yield Problem(("objective", "anchor"), f"no such mixture; {nearest(objective.anchor, tuple(spec.mixtures))}")
+    scored = (*objective.heldout_bpb, *objective.sources, *objective.tasks)
+    for index, name in enumerate(objective.force):
+        if name not in scored:
+            yield Problem(("objective", "force", index), f"{name} is not in the objective; {nearest(name, scored)}")

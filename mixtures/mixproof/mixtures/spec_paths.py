@@ -24,6 +24,7 @@ PATTERN_KEYS = (
     ("decontaminate", "against"),
     ("decontaminate", "against", "*", "files"),
     ("external", "sets", "*"),
+    ("external", "questions", "*"),
 )
 """Keys that hold paths with glob characters; `*` stands for every name or list item."""
 FILE_KEYS = (

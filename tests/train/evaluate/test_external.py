@@ -22,6 +22,7 @@ from mixproof.train.checkpoint.weights import load_model, open_finished_run
 from mixproof.train.distributed import process_group
 from mixproof.train.evaluate.external import ExternalScores, find_external, read_external
 from mixproof.train.evaluate.external_scoring import score_run
+from mixproof.train.evaluate.question_sets import check_question_sets, find_question_sets
 from mixproof.train.loop.run import train_run
 from mixproof.train.outcome import RunOutcome, outcome_of
 from mixproof.train.request import RunRequest
@@ -184,8 +185,56 @@ def test_a_task_is_scored_by_its_right_answers(
     bits = float(nats.gather(1, right[:, None]).sum()) / math.log(2) / size
     assert scores["bits_per_byte"] == pytest.approx(bits, rel=1e-5)
     assert scores["acc"] == pytest.approx(float((nats.argmin(1) == right).double().mean()))
+    sizes = torch.tensor([[len(f" {end}".encode()) for end in question["ends"]] for question in asked])
+    assert scores["accuracy"] == pytest.approx(float(((nats / sizes).argmin(1) == right).double().mean()))
+    shares = torch.softmax(-nats.double(), 1).gather(1, right[:, None])
+    assert scores["soft_accuracy"] == pytest.approx(float(shares.mean()), rel=1e-5)
     assert scores["questions"] == 12
     assert not list(folder.glob("*cache*"))
+
+
+def test_own_questions_are_scored_as_a_task_with_the_same_questions_is(
+    scored: Callable[[str], ExternalScores], outcome: RunOutcome, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    (folder / "manual.yaml").write_text(TASK)
+    (folder / "questions.jsonl").write_text("\n".join(map(json.dumps, questions(6))))
+    own = [{"question": one["begin"], "choices": one["ends"], "answer": one["right"]} for one in questions(6)]
+    own[1]["answer"] = own[1]["choices"][own[1]["answer"]]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, own)))
+    short = [{"question": one["question"], "answer": questions(6)[n]["ends"][n % 4]} for n, one in enumerate(own)]
+    (tmp_path / "short.jsonl").write_text("\n".join(map(json.dumps, short)))
+    external = "{tasks: {folder: tasks, names: [manual]}, questions: {own: own.jsonl, short: short.jsonl}}"
+    tasks = scored(external).tasks
+    same = ("bits_per_byte", "accuracy", "soft_accuracy", "questions")
+    assert {key: tasks["own"][key] for key in same} == pytest.approx({key: tasks["manual"][key] for key in same})
+    # without choices the accuracy is that of greedy decoding, and the bits are the same
+    assert tasks["short"]["bits_per_byte"] == pytest.approx(tasks["own"]["bits_per_byte"])
+    assert tasks["short"]["soft_accuracy"] < tasks["own"]["soft_accuracy"]
+    stored = [pq.read_table(path).to_pylist() for path in (Path(outcome.folder) / "external").glob("*.parquet")]
+    assert sorted(len(rows) for rows in stored) == [6, 6, 6]
+    assert audit_run(Path(outcome.folder)).ok
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"question": "Q", "choices": ["a", "b"], "answer": 2}, "'answer' is 2; it must be an index from 0 to 1"),
+        ({"question": "Q", "choices": ["a", "a"], "answer": "a"}, "'answer' is 'a'; it must be an index"),
+        ({"question": "Q", "choices": ["a"], "answer": 0}, "'choices' must be a list of at least two texts"),
+        ({"question": "Q", "answer": 3}, "'answer' must be a text if there are no 'choices'"),
+        ({"text": "Q"}, "record 0: missing_text in field 'question'"),
+    ],
+)
+def test_a_question_that_cannot_be_scored_is_refused_before_any_work(
+    record: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "own.jsonl").write_text(json.dumps(record))
+    (tmp_path / "spec.yaml").write_text(SPEC + "{questions: {own: own.jsonl}}")
+    loaded = load_spec(tmp_path / "spec.yaml")
+    with pytest.raises(RequestError, match=message):
+        check_question_sets(find_question_sets(loaded.spec, loaded.base))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ EVALUATION_PROTOCOL = 1
 """Version of the scoring of held-out sets; rises when a model's score on the same set would change."""
 EXTERNAL = "external"
 """The folder of a run with its scores on external sets and tasks."""
-EXTERNAL_VERSION = 2
+EXTERNAL_VERSION = 3
 """Rises when a model's score on the same texts or tasks would change, or when the form changes."""
 
 

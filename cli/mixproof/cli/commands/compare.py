@@ -16,8 +16,10 @@ from mixproof.cli.external_tables import print_external
 from mixproof.cli.options import DEFAULT_STORE, STORE_VARIABLE, JsonOption, StoresOption, VerboseOption
 from mixproof.cli.output import count, emit_json, percent, stdout, table
 from mixproof.cli.page_file import HtmlOption, check_html
+from mixproof.cli.parts_table import print_parts
 from mixproof.cli.report import write_report
 from mixproof.cli.request import Request, open_request
+from mixproof.cli.task_objective import anchor_of, task_scores
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.blocks.mixture import Objective
@@ -158,8 +160,17 @@ def compare_requests(
     if not records:
         names = " ".join(str(request.loaded.path) for request in requests)
         raise RequestError(f"no run of {names} is finished; run `mixproof train` first")
-    objective = _one_objective(requests)
-    return compare_runs(records, objective, across, audits=audits, faults=faults, folders=folders, manifests=manifests)
+    return compare_runs(
+        records,
+        _one_objective(requests),
+        across,
+        audits=audits,
+        faults=faults,
+        folders=folders,
+        manifests=manifests,
+        tasks=task_scores(requests, runs),
+        anchor=anchor_of(requests),
+    )
 
 
 def _external(
@@ -196,6 +207,7 @@ def print_comparison(comparison: Comparison) -> None:
         for ranking in group.rankings.values():
             for shown in _ranking_tables(ranking, comparison.objective):
                 stdout.print(shown)
+            print_parts(ranking)
         stdout.print(_delivered_table(group))
         for pair in group.agreement:
             names = " and ".join(pair.proxies)

@@ -23,5 +23,8 @@ class External(SpecPart):
     """Files by name of the set: JSON Lines or Parquet, one text per record; globs and URLs as in a source's `files`."""
     text: str = "text"
     """Field that holds the text."""
+    questions: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
+    """Files of own questions, by name: JSON Lines or Parquet. A record has `question`, `choices` (texts) and `answer`
+    (an index from 0, or one of the texts), or `question` and `answer` (text) alone."""
     tasks: ExternalTasks | None = None
     """lm-evaluation-harness tasks. Default: none."""

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, StrictBool
 
 from mixproof.mixtures.values.quantities import ExactNumber, PositiveNumber, Share, TokenCount
-from mixproof.mixtures.values.spec_part import SpecPart
+from mixproof.mixtures.values.spec_part import Name, SpecPart
 
 DEFAULT_MAX_EPOCHS = Fraction(4)
 """Up to about four epochs, repeated tokens are worth nearly as much as new ones (see `repetition.py`)."""
@@ -68,8 +68,18 @@ HIGHER_IS_BETTER: frozenset[ScoreName] = frozenset({"pair_accuracy", "margin", "
 OF_ATTRIBUTES: frozenset[ScoreName] = frozenset({"mean_squared_error", "mean_absolute_error", "rank_correlation"})
 
 
+class TaskWeight(SpecPart):
+    """A task in the objective; `NAME: 2` is short for `NAME: {weight: 2}`."""
+
+    weight: ExactNumber = Fraction(1)
+    """Weight of the task's score."""
+    score: Literal["bits_per_byte", "accuracy", "soft_accuracy"] = "bits_per_byte"
+    """`bits_per_byte`: of the gold answers. `accuracy`: 1 minus the share of questions whose gold answer has the
+    highest log-likelihood per byte. `soft_accuracy`: 1 minus the gold answer's share of the probability of all."""
+
+
 class Objective(SpecPart):
-    """What `compare` and `search` rank by: held-out bits per byte, or one score of a stage after pretraining."""
+    """What `compare` and `search` rank by: held-out bits per byte and tasks, or one score of another stage."""
 
     heldout_bpb: dict[str, ExactNumber] = Field(default={})
     """Weight of the held-out bits per byte, by source; lower is better."""
@@ -82,6 +92,16 @@ class Objective(SpecPart):
     """For `score`: weight of each held-out set. Default: all sets that the stage learns from, with equal weights."""
     attribute: str | None = None
     """For scores of ratings: one attribute. Default: all attributes together."""
+    tasks: dict[Name, TaskWeight] = Field(default={})
+    """Weight and score of tasks, by name: tasks of `external.tasks` and sets of `external.questions`."""
+    anchor: Name | None = None
+    """Mixture with which the winner is compared on every part of the objective. Default: the mixture with
+    `rule: proportional`, if there is one."""
+    least_signal_to_noise: ExactNumber | None = None
+    """A part whose signal-to-noise ratio is lower does not enter the objective. Default: 2 for tasks, no bound for
+    held-out sets."""
+    force: tuple[str, ...] = ()
+    """Sources and tasks that enter the objective whatever their signal-to-noise ratio is."""
 
     @property
     def weights(self) -> dict[str, Fraction]:

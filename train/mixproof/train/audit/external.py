@@ -1,9 +1,9 @@
 """Audit of a run's scores on external evaluation sets and tasks: statements under `external/`, each with its losses.
 
 A statement is not part of the run's record, which is written before it. It ends in its own checksum, is named by a
-hash of what was scored, and has the checksum of a Parquet file with the loss of every document or correct answer. The
-bits per byte are computed again from those losses, with no code that scored. Not checked: the texts, whose files are
-outside the store, the harness's own metrics, and whether a set is lossless.
+hash of what was scored, and has the checksum of a Parquet file with the loss of every document or the scores of every
+question. Bits per byte and accuracies are computed again from it, with no code that scored. Not checked: the texts,
+whose files are outside the store, the harness's own metrics, and whether a set is lossless.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _check_statement(root: Path, key: str, path: Path, checks: Checks) -> None:
         return
     try:
         rows = pq.read_table(losses, partitioning=None)
-        if "tasks" in stated["of"]:
+        if "tasks" in stated["of"] or "questions" in stated["of"]:
             _check_tasks(rows, stated["scores"], checks)
         else:
             _check_set(rows, stated["scores"], checks)
@@ -87,6 +87,11 @@ def _check_tasks(rows: pa.Table, scores: Mapping[str, Mapping[str, Any]], checks
         checks.equal("E10", f"questions of {name}", score["questions"], answers.num_rows)
         nats = math.fsum(answers["gold_nats"].to_pylist())
         _check_bits(nats, sum(answers["gold_bytes"].to_pylist()), score["bits_per_byte"], checks)
+        for key, column in (("accuracy", "correct"), ("soft_accuracy", "gold_share")):
+            if key in score:
+                mean = math.fsum(answers[column].to_pylist()) / answers.num_rows
+                same = math.isclose(mean, score[key], rel_tol=RELATIVE_ERROR)
+                checks.true("E10", same, f"{key} {mean} of {name} from its questions", str(score[key]))
 
 
 def _check_bits(nats: float, text_bytes: int, stated: float, checks: Checks) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -26,8 +27,24 @@ from .comparison import Agreement, Comparison, Failed, Group
 from .contenders import Contender, Run, Stratum, share_seeds, strata_of
 from .facts import Axis, check_axis, differences, facts_of
 from .layer_backends import note_on_layers
+from .parts import Goal, bounds_of, missing_tasks
 from .ranked_score import default_sources, objective_in_words, ranked_score
 from .ranking import Ranking, rank
+from .task_scores import TaskScores, part_of
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """The objective, and the scores that it needs besides the records."""
+
+    objective: Objective | None
+    tasks: TaskScores
+    anchor: str | None
+
+    def goal(self, sources: Sequence[str]) -> Goal:
+        """What a ranking is by; `sources` count if the objective names none."""
+        weights, bounds = objective_weights(self.objective, sources), bounds_of(self.objective)
+        return Goal(weights, self.tasks, bounds, self.anchor, ranked_score(self.objective))
 
 
 def compare(
@@ -39,6 +56,8 @@ def compare(
     faults: Mapping[str, str] | None = None,
     folders: Mapping[str, Path] | None = None,
     manifests: Mapping[str, Manifest] | None = None,
+    tasks: TaskScores | None = None,
+    anchor: str | None = None,
 ) -> Comparison:
     """Group runs by the facts that must agree, and rank the mixtures of each group.
 
@@ -52,13 +71,18 @@ def compare(
         faults: the first failure of each of those audits, in words, by the same ids and keys.
         folders: of runs, by key; needed for the uncertainty due to the choice of held-out documents.
         manifests: of builds, by id; needed for the bytes that a mixture lost to sources outside it.
+        tasks: scores of runs on the tasks of the objective; a run without one of them is excluded.
+        anchor: mixture that a winner is compared with on every part of the objective.
 
     Raises:
-        RequestError: when `across` is not an axis, or the objective weights a source without a held-out set.
+        RequestError: when `across` is not an axis, the objective weights a source without a held-out set, or no part
+            of it may enter.
         DamagedFileError: when a run's per-document scores do not match its record.
     """
     axis = check_axis(across)
     runs, failed = _divide(records, axis, audits or {}, faults or {})
+    runs, unscored = _with_tasks(runs, objective, tasks or {})
+    failed += unscored
     strata = strata_of(runs)
     failed += [
         Failed(run.mixture, run.proxy, run.seed, run.key, "another run of the same mixture and seed counts")
@@ -66,15 +90,15 @@ def compare(
         for run in stratum.duplicates
     ]
     groups, reasons, notes = [], _reasons(strata), []
-    score = ranked_score(objective)
+    aim = _Aim(objective, tasks or {}, anchor)
     for members in _join(strata):
-        group, excluded, of_group = _group(members, axis, objective, folders or {}, manifests or {})
+        group, excluded, of_group = _group(members, axis, aim, folders or {}, manifests or {})
         reasons += excluded
         notes += of_group
         groups.append(group)
     units = [ranking.unit for group in groups for ranking in group.rankings.values()]
-    in_words = objective_in_words(objective, units)
-    return Comparison(tuple(groups), tuple(reasons), tuple(failed), in_words, tuple(notes), score.higher_is_better)
+    in_words, higher = objective_in_words(objective, units), ranked_score(objective).higher_is_better
+    return Comparison(tuple(groups), tuple(reasons), tuple(failed), in_words, tuple(notes), higher)
 
 
 def _divide(
@@ -90,6 +114,20 @@ def _divide(
         else:
             failed.append(Failed(record.mixture, record.proxy, record.seed, record.key, reason))
     return runs, failed
+
+
+def _with_tasks(runs: Sequence[Run], objective: Objective | None, tasks: TaskScores) -> tuple[list[Run], list[Failed]]:
+    """The runs that have scores on all tasks of the objective, and the others."""
+    weights = {} if objective is None else objective_weights(objective, ())
+    missing = [missing_tasks(record, weights, tasks) for record, _ in runs]
+    scored = [run for run, names in zip(runs, missing, strict=True) if not names]
+    reason = "has no scores on {}; `mixproof train` scores finished runs"
+    unscored = [
+        Failed(record.mixture, record.proxy, record.seed, record.key, reason.format(", ".join(names)))
+        for (record, _), names in zip(runs, missing, strict=True)
+        if names
+    ]
+    return scored, unscored
 
 
 def _why_not(record: RunRecord, audits: Mapping[str, bool], faults: Mapping[str, str]) -> str | None:
@@ -117,7 +155,7 @@ def _join(strata: Sequence[Stratum]) -> list[list[Stratum]]:
 def _group(
     strata: Sequence[Stratum],
     axis: Axis | None,
-    objective: Objective | None,
+    aim: _Aim,
     folders: Mapping[str, Path],
     manifests: Mapping[str, Manifest],
 ) -> tuple[Group, list[str], list[str]]:
@@ -133,12 +171,12 @@ def _group(
             notes.append(note)
         record = next(iter(contenders[0].runs.values()))
         manifest = manifests.get(record.build)
-        weights = objective_weights(objective, default_sources(record, manifest))
-        lost, score = _lost_bytes(contenders, manifests), ranked_score(objective)
-        ranking = rank(stratum.proxy, contenders, seeds, weights, folders, lost, score=score, manifest=manifest)
+        goal, lost = aim.goal(default_sources(record, manifest)), _lost_bytes(contenders, manifests)
+        ranking = rank(stratum.proxy, contenders, seeds, goal, folders, lost, manifest)
         rankings[stratum.proxy] = ranking
         if found := ranking.noise.in_words([row.mixture for row in ranking.rows]):
             notes.append(f"{stratum.proxy}: {found}")
+        notes += [f"{stratum.proxy}: {part.rejected}" for part in ranking.parts if part.rejected is not None]
         for name, value in stratum.of_proxy.items():
             by_proxy = facts.setdefault(name, {})
             assert isinstance(by_proxy, dict)
@@ -147,11 +185,12 @@ def _group(
 
 
 def objective_weights(objective: Objective | None, sources: Sequence[str]) -> dict[str, float]:
-    """Weight of each held-out source in the objective; they sum to 1. Equal weights of `sources` if it names none."""
-    if objective is None or not objective.weights:
+    """Weight of each part of the objective; they sum to 1. Equal weights of `sources` if it names none."""
+    if objective is None or not (objective.weights or objective.tasks):
         return {name: 1 / len(sources) for name in sources}
-    total = sum(objective.weights.values())
-    return {name: float(weight / total) for name, weight in objective.weights.items() if weight}
+    weights = {**objective.weights, **{part_of(name): task.weight for name, task in objective.tasks.items()}}
+    total = sum(weights.values())
+    return {name: float(weight / total) for name, weight in weights.items() if weight}
 
 
 def _agreement(rankings: Mapping[str, Ranking]) -> tuple[Agreement, ...]:

@@ -44,6 +44,8 @@ class Group:
             "winner": {ranking.proxy: ranking.winner for ranking in rankings},
             "verdict": {ranking.proxy: ranking.verdict for ranking in rankings},
             "uncertainty": {ranking.proxy: _uncertainty_json(ranking) for ranking in rankings},
+            "parts": {ranking.proxy: {part.name: part.to_json() for part in ranking.parts} for ranking in rankings},
+            "traded_away": {ranking.proxy: [asdict(trade) for trade in ranking.traded] for ranking in rankings},
             "agreement": [asdict(pair) for pair in self.agreement],
             "table": [row_json(row, ranking.proxy) for ranking in rankings for row in ranking.rows],
         }

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from mixproof.ledger.manifest import Manifest
-from mixproof.mixtures.blocks.mixture import HIGHER_IS_BETTER, OF_ATTRIBUTES, Objective, ScoreName
+from mixproof.mixtures.blocks.mixture import HIGHER_IS_BETTER, OF_ATTRIBUTES, Objective, ScoreName, TaskWeight
 from mixproof.train.record import AttributeScore, HeldoutScore, RunRecord
 
 Name = ScoreName | Literal["default", "bits_per_byte"]
@@ -120,7 +120,15 @@ def objective_in_words(objective: Objective | None, units: Sequence[str]) -> str
     name = "loss" if score.name == "loss" else WORDS[score.name]
     of = f" of {score.attribute}" if score.attribute else ""
     higher = ", higher is better" if score.higher_is_better else ""
-    if not objective.weights:
+    if not objective.weights and not objective.tasks:
         return f"plain mean of held-out {name}{of} over sources{higher}"
     weights = ", ".join(f"{source} {weight}" for source, weight in objective.weights.items())
-    return f"mean of held-out {name}{of} weighted by {weights}{higher}"
+    tasks = ", ".join(f"{task} {one.weight} ({_of_task(one)})" for task, one in objective.tasks.items())
+    if not weights:
+        return f"mean of tasks weighted by {tasks}"
+    sources = f"mean of held-out {name}{of} weighted by {weights}{higher}"
+    return f"{sources}, and of tasks weighted by {tasks}" if tasks else sources
+
+
+def _of_task(task: TaskWeight) -> str:
+    return "bits per byte" if task.score == "bits_per_byte" else f"1 - {task.score.replace('_', ' ')}"

@@ -1,7 +1,8 @@
 """Ranking of one proxy's mixtures: means over shared seeds, intervals, and whether the best one wins.
 
-The objective is a weighted mean over sources of one score (`ranked_score.py`). For each mixture the table holds its
-score on every source, and its data: delivered tokens and epochs next to declared share and planned tokens.
+The objective is a weighted mean over sources of one score (`ranked_score.py`), and over tasks (`parts.py`). For each
+mixture the table holds its score on every source, and its data: delivered tokens and epochs next to declared share and
+planned tokens.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.search.seed_noise import SeedNoise, SeedVariance, analyse
 from mixproof.train.record import RunRecord
@@ -20,9 +20,12 @@ from mixproof.train.record import RunRecord
 from .contenders import Contender
 from .document_scores import read_documents
 from .lead import Lead, judge
+from .parts import Goal, Part, parts_of
 from .ranked_score import RankedScore
 from .rows import Row, make_row
-from .uncertainty import bootstrap, half_width
+from .task_scores import question_scores
+from .trades import Trade, traded_away
+from .uncertainty import HeldoutSample, bootstrap, half_width
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,12 @@ class Ranking:
     """What the objective is a mean of."""
     unit: str
     """Of the objective."""
+    parts: tuple[Part, ...]
+    """Of the objective; mixtures in the order of the contenders."""
+    anchor: str | None
+    """Label of the mixture that the winner is compared with on every part."""
+    traded: tuple[Trade, ...]
+    """Parts on which the winner is worse than the anchor."""
 
     @property
     def variance(self) -> SeedVariance:
@@ -58,17 +67,20 @@ class Ranking:
         if self.lead is None:
             return f"{self.proxy}: only one mixture, {self.rows[0].mixture}, with {self.rows[0].mean:.4f} {self.unit}"
         means = {row.mixture: row.mean for row in self.rows}
-        return f"{self.proxy}: {self.lead.sentence(means, len(self.seeds), self.unit)}"
+        sentence = f"{self.proxy}: {self.lead.sentence(means, len(self.seeds), self.unit)}"
+        if not self.traded:
+            return sentence
+        trades = ", ".join(trade.in_words() for trade in self.traded)
+        return f"{sentence}; it wins by trading away {trades}, compared with {self.anchor}"
 
 
 def rank(
     proxy: str,
     contenders: Sequence[Contender],
     seeds: Sequence[int],
-    weights: Mapping[str, float],
+    goal: Goal,
     folders: Mapping[str, Path],
     lost_bytes: Mapping[str, int],
-    score: RankedScore,
     manifest: Manifest | None,
 ) -> Ranking:
     """Rank one proxy's mixtures.
@@ -77,60 +89,68 @@ def rank(
         proxy: its name.
         contenders: its mixtures.
         seeds: seeds that all of them have.
-        weights: of each source's held-out score; they sum to 1.
+        goal: what they are ranked by.
         folders: of runs, by key; if those of all runs are given, the uncertainty includes the choice of documents.
         lost_bytes: by label, for `Row.lost_bytes`.
-        score: what the objective is a mean of.
         manifest: of a build of these runs, which says what kinds its sources are; None: unknown.
 
     Raises:
-        RequestError: when a weight is for a source without a held-out set, or for a set without the score.
+        RequestError: when a weight is for a source without a held-out set or without the score, or no part may enter.
         DamagedFileError: when a run's scores do not match its record.
     """
     runs = [[contender.runs[seed] for seed in seeds] for contender in contenders]
-    values = [[objective_of(record, weights, score) for record in of_mixture] for of_mixture in runs]
-    documents = read_documents(runs, weights, folders, score)
+    parts = parts_of(runs, goal)
+    weights = {part.name: part.weight for part in parts if part.weight}
+    objectives = np.sum([part.weight * part.values for part in parts], axis=0)
+    known = _samples(runs, parts, goal, folders)
+    documents = {name: known[name] for name in weights} if weights.keys() <= known.keys() else {}
     replicates = bootstrap(documents, weights) if documents else None
     if replicates is not None and len(replicates) < 2:
         replicates = None
     count = sum(source.size for source in documents.values())
-    means = [float(np.mean(of_mixture)) for of_mixture in values]
-    sign = -1 if score.higher_is_better else 1
-    order = sorted(range(len(means)), key=lambda index: (sign * means[index], contenders[index].label))
-    noise = analyse([values[index] for index in order])
+    means = objectives.mean(axis=1)
+    order = sorted(range(len(means)), key=lambda index: (goal.sign * means[index], contenders[index].label))
+    noise = analyse(objectives[order].tolist())
     rows = []
     for rank_index, index in enumerate(order):
         interval = None
         if noise.pooled.degrees_of_freedom:
             spread = None if replicates is None else float(replicates[:, index].std(ddof=1))
             interval = half_width(noise.of_mean(rank_index), len(seeds), spread, count, of=1, comparisons=1)
-        lost = lost_bytes.get(contenders[index].label)
-        rows.append(make_row(contenders[index], runs[index], values[index], interval, score, manifest, lost))
+        scores = {part.name: float(part.values[index].mean()) for part in parts}
+        lost, values = lost_bytes.get(contenders[index].label), objectives[index].tolist()
+        rows.append(make_row(contenders[index], runs[index], values, interval, goal.score, manifest, lost, scores))
     ordered = None if replicates is None else replicates[:, order]
     variances = [noise.of_difference(0, other) for other in range(1, len(rows))]
-    lead = judge([(row.mixture, sign * row.mean) for row in rows], variances, len(seeds), ordered, count)
-    unit = " and ".join(dict.fromkeys(score.unit(runs[0][0].heldout[name]) for name in weights))
-    return Ranking(proxy, tuple(rows), tuple(seeds), noise, lead, score, unit)
+    lead = judge([(row.mixture, goal.sign * row.mean) for row in rows], variances, len(seeds), ordered, count)
+    anchor = next((index for index, one in enumerate(contenders) if _is_anchor(one, goal.anchor)), None)
+    trades: tuple[Trade, ...] = ()
+    if lead is not None and not lead.unsure and anchor is not None and anchor != order[0]:
+        trades = traded_away(parts, known, order[0], anchor, goal.sign)
+    return Ranking(
+        proxy=proxy,
+        rows=tuple(rows),
+        seeds=tuple(seeds),
+        noise=noise,
+        lead=lead,
+        score=goal.score,
+        unit=" and ".join(dict.fromkeys(part.unit for part in parts if part.weight)),
+        parts=parts,
+        anchor=None if anchor is None else contenders[anchor].label,
+        traded=trades,
+    )
 
 
-def objective_of(record: RunRecord, weights: Mapping[str, float], score: RankedScore) -> float:
-    """Return the weighted mean of a score over a run's held-out sets.
+def _is_anchor(contender: Contender, anchor: str | None) -> bool:
+    return any(record.mixture == anchor for record in contender.runs.values())
 
-    Raises:
-        RequestError: when a set is missing or does not have the score.
-    """
-    key = "objective.heldout_bpb" if score.name in ("default", "bits_per_byte") else "objective.sources"
-    missing = sorted(set(weights) - set(record.heldout))
-    if missing:
-        raise RequestError(
-            f"{key}: {', '.join(missing)} has no held-out set in run {record.key[:12]}, which has "
-            f"{', '.join(sorted(record.heldout))}; name only these in the objective"
-        )
-    values = {name: score.of(record.heldout[name]) for name in weights}
-    absent = sorted(name for name, value in values.items() if value is None)
-    if absent:
-        raise RequestError(
-            f"{key}: the held-out set of {', '.join(absent)} has no {score.unit(record.heldout[absent[0]])} in run "
-            f"{record.key[:12]}; leave it out of the objective, or train the run again if it is older than this score"
-        )
-    return sum(weight * value for name, weight in weights.items() if (value := values[name]) is not None)
+
+def _samples(
+    runs: Sequence[Sequence[RunRecord]], parts: Sequence[Part], goal: Goal, folders: Mapping[str, Path]
+) -> dict[str, HeldoutSample]:
+    """Scores by document or question, of the parts for which they are known."""
+    by_source = {part.name: part.weight for part in parts if part.name in runs[0][0].heldout}
+    found = read_documents(runs, by_source, folders, goal.score) if by_source else {}
+    return found | {
+        part.name: question_scores(runs, part.name, goal.tasks) for part in parts if part.name not in by_source
+    }

@@ -47,6 +47,8 @@ class Row:
     """Facts that the axis allows to differ."""
     lost_bytes: int | None
     """Bytes that its sources lost in deduplication to sources outside the mixture; None: unknown."""
+    parts: Mapping[str, float]
+    """Score on each part of the objective, means over seeds."""
 
 
 def make_row(
@@ -57,6 +59,7 @@ def make_row(
     score: RankedScore,
     manifest: Manifest | None,
     lost_bytes: int | None,
+    parts: Mapping[str, float],
 ) -> Row:
     """Make the row of a mixture from its runs, one for each seed."""
     heldout = _mean_scores(runs)
@@ -87,6 +90,7 @@ def make_row(
         delivered=delivered,
         varying=dict(contender.varying),
         lost_bytes=lost_bytes,
+        parts=parts,
     )
 
 
@@ -147,6 +151,7 @@ def row_json(row: Row, proxy: str) -> dict[str, object]:
             "low": None if total is None else row.mean - total,
             "high": None if total is None else row.mean + total,
             "by_seed": list(row.by_seed),
+            "parts": dict(row.parts),
             "half_width": None if row.interval is None else asdict(row.interval),
         },
         "heldout": {name: dict(score) for name, score in row.heldout.items()},

@@ -3,7 +3,7 @@
 A result is stored in the run's folder under `external/`. Its name is a hash of the content of the set or of the task
 files, and of the protocol. Results are not part of the run: its record and key do not change, and a set that is added
 to the spec later is scored with the existing weights. A Parquet file beside each result holds the loss of every
-document, or of the gold answer of every question. The result holds that file's checksum, then its own, like a
+document, or the scores of every question. The result holds that file's checksum, then its own, like a
 receipt. The audit of a run reads both.
 """
 
@@ -26,6 +26,7 @@ from mixproof.train.outcome import RunOutcome
 from .external_results import Benchmark, result_path
 from .external_sets import ExternalSet, find_external_sets
 from .external_tasks import TaskFolder, find_task_folder
+from .question_sets import QUESTION, QuestionSet, find_question_sets
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class ExternalScores:
     sets: dict[str, dict[str, Any]]
     """By name: `bits_per_byte`, `loss` (nats per token), `tokens`, `bytes`, `documents`, `lossless`."""
     tasks: dict[str, dict[str, Any]]
-    """By name: `bits_per_byte` of the gold answers, `questions`, and the harness's metrics."""
+    """By name: `bits_per_byte` of the gold answers, accuracies, `questions`, and the harness's metrics."""
 
     def to_json(self) -> dict[str, object]:
         """The form that `--json` prints."""
@@ -48,10 +49,11 @@ def find_external(spec: Spec, base: Path) -> list[Benchmark]:
     """Find and hash all external sets and tasks of a spec.
 
     Raises:
-        RequestError: see `find_external_sets` and `find_task_folder`.
+        RequestError: see `find_external_sets`, `find_question_sets` and `find_task_folder`.
     """
     tasks = find_task_folder(spec, base)
-    return [*find_external_sets(spec, base), *([tasks] if tasks is not None else [])]
+    sets: list[Benchmark] = [*find_external_sets(spec, base), *find_question_sets(spec, base)]
+    return [*sets, *([tasks] if tasks is not None else [])]
 
 
 def score_external(
@@ -93,6 +95,7 @@ def read_external(
         read = [(benchmark, scores_of[path]) for benchmark, path in path_of.items() if path in scores_of]
         sets = {benchmark.name: scores for benchmark, scores in read if isinstance(benchmark, ExternalSet)}
         tasks = {name: row for item, scores in read if isinstance(item, TaskFolder) for name, row in scores.items()}
+        tasks |= {item.name: scores[QUESTION] for item, scores in read if isinstance(item, QuestionSet)}
         if read:
             found.append(ExternalScores(outcome.key, sets, tasks))
     return found

@@ -7,8 +7,9 @@ from mixproof.train.record import EVALUATION_PROTOCOL, EXTERNAL, EXTERNAL_VERSIO
 
 from .external_sets import ExternalSet
 from .external_tasks import TaskFolder
+from .question_sets import QuestionSet
 
-Benchmark = ExternalSet | TaskFolder
+Benchmark = ExternalSet | QuestionSet | TaskFolder
 
 
 def result_path(key: str, benchmark: Benchmark) -> str:

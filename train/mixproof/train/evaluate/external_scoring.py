@@ -17,11 +17,13 @@ from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.train.checkpoint.weights import FinishedRun, load_model, open_finished_run
 from mixproof.train.distributed import process_group
 
+from .answers import AnswerScorer
 from .evaluate import evaluate, scores_table
 from .external_results import Benchmark, result_path
 from .external_sets import ExternalSet, read_external_set
 from .external_tasks import TaskFolder, score_tasks
 from .heldout_parts import is_lossless
+from .question_sets import QuestionSet, score_questions
 
 
 def score_run(run_path: str, benchmarks: Sequence[Benchmark]) -> None:
@@ -33,7 +35,7 @@ def score_run(run_path: str, benchmarks: Sequence[Benchmark]) -> None:
         with process_group("cpu") as ranks:
             model = load_model(run, ranks.device)
             for benchmark in benchmarks:
-                score = _score_set if isinstance(benchmark, ExternalSet) else _score_tasks
+                score = _score_set if isinstance(benchmark, ExternalSet) else _score_answers
                 _publish(run, benchmark, *score(run, model, benchmark, ranks.device))  # type: ignore[arg-type]
     finally:
         torch.set_num_threads(threads)
@@ -56,19 +58,23 @@ def _score_set(run: FinishedRun, model: Any, chosen: ExternalSet, device: torch.
     return row, scores_table([scores])
 
 
-def _score_tasks(run: FinishedRun, model: Any, tasks: TaskFolder, device: torch.device) -> tuple[dict[str, Any], Any]:  # noqa: ANN401
-    from .harness_model import HarnessModel  # the harness takes seconds to load
-
+def _score_answers(
+    run: FinishedRun,
+    model: Any,  # noqa: ANN401
+    asked: QuestionSet | TaskFolder,
+    device: torch.device,
+) -> tuple[dict[str, Any], Any]:
     tokenizer = run.manifest().tokenizer
     reference = load_reference(str(run.store.path(tokenizer.path)))
-    length = run.record.sequence_length
-    harness_model = HarnessModel(model, reference, tokenizer, sequence_length=length, device=device)
-    scores = score_tasks(tasks, harness_model)
-    rows = {
-        one.name: {"bits_per_byte": one.bits_per_byte, "questions": len(one.answers), **one.metrics} for one in scores
-    }
+    scorer = AnswerScorer(model, reference, tokenizer, sequence_length=run.record.sequence_length, device=device)
+    if isinstance(asked, QuestionSet):
+        scores = [score_questions(asked, scorer)]
+    else:
+        from .harness_model import HarnessModel  # the harness takes seconds to load
+
+        scores = score_tasks(asked, HarnessModel(scorer))
     answers = [vars(answer) for one in scores for answer in one.answers]
-    return rows, pa.Table.from_pylist(answers)
+    return {one.name: one.to_json() for one in scores}, pa.Table.from_pylist(answers)
 
 
 def _publish(run: FinishedRun, benchmark: Benchmark, row: dict[str, Any], table: Any) -> None:  # noqa: ANN401  pyarrow ships no types

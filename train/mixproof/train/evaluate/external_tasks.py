@@ -1,8 +1,7 @@
 """Tasks of lm-evaluation-harness, read from a local folder: accuracy, and bits per byte of the gold answers.
 
-At 62M parameters accuracy is mostly noise, while the bits that a model needs for the gold answers fall steadily; both
-are reported. Bits per byte = sum of -log2 p of the gold answers given their questions / UTF-8 bytes of those answers,
-including the white space between question and answer. If a question has several gold answers, the likeliest counts.
+At 62M parameters accuracy is mostly noise, while the bits that a model needs for the gold answers fall steadily. All
+scores are defined in `question_scores`; answers include the white space between question and answer.
 
 Task files and their data (JSON, Parquet, CSV or text) are in one folder, so that the folder's content identifies a
 result. Whatever is outside the folder is refused (`task_files`), and nothing is downloaded (`offline`). Python
@@ -12,7 +11,6 @@ functions that task files refer to (`!function`) are run, as by the harness.
 from __future__ import annotations
 
 import importlib.util
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.mixtures.spec import Spec
 
 from .offline import offline
+from .question_scores import QuestionScore, TaskScores, score_answer, score_choices
 from .task_files import OUTPUT_TYPES, check_task_files
 from .template_sandbox import sandboxed_templates
 
@@ -44,34 +43,6 @@ class TaskFolder:
     def identity(self) -> dict[str, object]:
         """What a score depends on."""
         return {"tasks": list(self.names), "files": [list(pair) for pair in self.sha256]}
-
-
-@dataclass(frozen=True)
-class GoldAnswer:
-    """The score of one question's gold answer; its fields are the columns of the result's Parquet file."""
-
-    task: str
-    question: int
-    """Index in the task's documents."""
-    gold_nats: float
-    """-ln p of the gold answer."""
-    gold_bytes: int
-
-
-@dataclass(frozen=True)
-class TaskScores:
-    """A model's scores on one task."""
-
-    name: str
-    metrics: dict[str, float]
-    """From the harness: `acc`, `acc_norm` and the task's other metrics."""
-    answers: tuple[GoldAnswer, ...]
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Of the gold answers."""
-        nats = math.fsum(answer.gold_nats for answer in self.answers)
-        return nats / math.log(2) / sum(answer.gold_bytes for answer in self.answers)
 
 
 def find_task_folder(spec: Spec, base: Path) -> TaskFolder | None:
@@ -151,14 +122,18 @@ def _scores(name: str, task: Any, results: Mapping[str, Any]) -> TaskScores:  # 
         for key, value in results["results"][name].items()
         if isinstance(value, int | float) and "_stderr" not in key and key not in ("alias", "sample_len")
     }
-    return TaskScores(name, metrics, tuple(_gold_answer(name, task, sample) for sample in results["samples"][name]))
+    return TaskScores(name, metrics, tuple(_question_score(name, task, sample) for sample in results["samples"][name]))
 
 
-def _gold_answer(name: str, task: Any, sample: Mapping[str, Any]) -> GoldAnswer:  # noqa: ANN401  a task of the harness
+def _question_score(name: str, task: Any, sample: Mapping[str, Any]) -> QuestionScore:  # noqa: ANN401  a task of the harness
     nats = [-_log_likelihood(response) for response in sample["resps"]]
     texts = [arguments[-1] for arguments in sample["arguments"]]
-    gold = min(_gold_indices(task, sample["doc"]), key=lambda index: nats[index])
-    return GoldAnswer(name, int(sample["doc_id"]), nats[gold], len(texts[gold].encode()))
+    number = int(sample["doc_id"])
+    if task.OUTPUT_TYPE == "multiple_choice":
+        return score_choices(name, number, nats, texts, _gold_indices(task, sample["doc"]))
+    if task.OUTPUT_TYPE == "loglikelihood":
+        return score_answer(name, number, nats[0], texts[0], bool(sample["resps"][0][0][1]))
+    return QuestionScore(name, number, nats[0], len(texts[0].encode()), None, None)
 
 
 def _log_likelihood(response: Any) -> float:  # noqa: ANN401  of one repetition, alone or with whether it is greedy
@@ -168,8 +143,6 @@ def _log_likelihood(response: Any) -> float:  # noqa: ANN401  of one repetition,
 
 def _gold_indices(task: Any, document: Mapping[str, Any]) -> list[int]:  # noqa: ANN401  a task of the harness
     """Indices of the gold answers among the requests of a question."""
-    if task.OUTPUT_TYPE != "multiple_choice":
-        return [0]
     gold = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
     if isinstance(gold, str):
         gold = task.doc_to_choice(document).index(gold)

@@ -273,6 +273,18 @@ WRONG = [
         "schema: 1\ntarget: {tokens: 1T, max_epochs: {wbe: 2}}",
         r":2: target\.max_epochs\.wbe: there is no source",
     ),
+    (
+        "schema: 1",
+        "schema: 1\nexternal: {questions: {quiz: q.jsonl}}\nobjective: {tasks: {quizz: 1}}",
+        r":3: objective\.tasks\.quizz: is not in .*did you mean 'quiz'\?",
+    ),
+    (
+        "schema: 1",
+        "schema: 1\nexternal: {questions: {quiz: q.jsonl}}\nobjective: {tasks: {quiz: {score: f1}}}",
+        r":3: objective\.tasks\.quiz\.score: ",
+    ),
+    ("schema: 1", "schema: 1\nobjective: {heldout_bpb: {web: 1}, anchor: no}", r":2: objective\.anchor: no such mix"),
+    ("schema: 1", "schema: 1\nobjective: {heldout_bpb: {web: 1}, force: [wb]}", r":2: objective\.force.*is not in the"),
     ("schema: 1", "schema: 1\nobjective: {heldout_bpb: {web: 0}}", r":2: objective\.heldout_bpb: all weights are 0"),
     (
         "schema: 1",

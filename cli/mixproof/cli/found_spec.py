@@ -11,6 +11,7 @@ import orjson
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import publish_bytes
+from mixproof.mixtures.blocks.mixture import Objective
 from mixproof.mixtures.load import LoadedSpec, load_spec
 from mixproof.mixtures.search.outcome import Outcome, Units
 from mixproof.mixtures.search.space import UNITS, Space
@@ -82,11 +83,16 @@ def write_spec(
     comments = "".join(f"# {line}\n" for line in about)
     text = (
         f"{HEADER}{comments}schema: 1\nname: {searched.spec.name}-{FOUND}\nextends: {_quoted(parent)}\n"
-        f"mixtures:\n{''.join(declared)}{others}"
+        f"mixtures:\n{''.join(declared)}{others}{_without_anchor(searched.spec.objective)}"
     )
     publish_bytes(text.encode(), output)
     load_spec(output)
     return output.resolve()
+
+
+def _without_anchor(objective: Objective | None) -> str:
+    """Remove an anchor that the written spec does not have among its mixtures."""
+    return "" if objective is None or objective.anchor is None else "objective: {anchor: null}\n"
 
 
 def _quoted(text: str) -> str:

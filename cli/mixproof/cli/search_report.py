@@ -90,6 +90,10 @@ def searched_json(searched: Searched) -> dict[str, object]:
         **confirmed_json(outcome),
         "measured_optimum": [] if outcome.optimum is None else list(outcome.optimum.scores),
         "gain": None if gain is None else asdict(gain),
+        "rejected_parts": dict(outcome.rejected),
+        "traded_away": [
+            {"part": name, "difference": worse, "half_width": half} for name, (worse, half) in outcome.traded.items()
+        ],
         "spec": None if searched.written is None else str(searched.written),
     }
 
@@ -134,6 +138,8 @@ def print_searched(searched: Searched) -> None:
     noise = outcome.noise
     kind = "repeats of the anchor" if noise.kind == "repeats" else "K-fold residuals"
     stdout.print(f"standard deviation: {noise.spread:.4g} between mixtures, {noise.deviation:.4g} between {kind}")
+    for reason in outcome.rejected.values():
+        stdout.print(f"[yellow]left out:[/] {escape(reason)}", soft_wrap=True)
     if outcome.choice is not None:
         print_confirmed(outcome)
     if outcome.gain is not None:
@@ -142,6 +148,9 @@ def print_searched(searched: Searched) -> None:
             f"gain of the best finalist over the anchor: {gain.mean:.4f}, "
             f"95% interval {gain.low:.4f} to {gain.high:.4f}"
         )
+    if outcome.traded:
+        trades = ", ".join(f"{name} ({worse:.4f} ±{half:.4f} worse)" for name, (worse, half) in outcome.traded.items())
+        stdout.print(f"the best finalist trades away {escape(trades)}, compared with the anchor", soft_wrap=True)
     if outcome.reason is not None:
         stdout.print(f"[bold]no mixture recommended:[/] {escape(outcome.reason)}", soft_wrap=True)
     else:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mixproof.ledger.errors import RequestError
 from mixproof.train.compare.task_scores import TaskScore
 from mixproof.train.evaluate.external import find_external
+from mixproof.train.evaluate.external_results import Benchmark
 from mixproof.train.evaluate.task_results import read_task_scores, task_identities
 from mixproof.train.outcome import RunOutcome
 
@@ -26,7 +27,7 @@ def task_scores(requests: Sequence[Request], runs: Sequence[Sequence[RunOutcome]
         objective = request.spec.objective
         if objective is None or not objective.tasks:
             continue
-        benchmarks = find_external(request.spec, request.loaded.base)
+        benchmarks = benchmarks_of_tasks(request)
         for name, identity in task_identities(benchmarks, objective.tasks).items():
             if identities.setdefault(name, identity) != identity:
                 raise RequestError(
@@ -35,6 +36,15 @@ def task_scores(requests: Sequence[Request], runs: Sequence[Sequence[RunOutcome]
                 )
         found |= read_task_scores(outcomes, benchmarks, request.store, objective.tasks)
     return found
+
+
+def benchmarks_of_tasks(request: Request) -> list[Benchmark]:
+    """The sets and tasks of a spec that its objective needs; none if it has no tasks."""
+    objective = request.spec.objective
+    if objective is None or not objective.tasks:
+        return []
+    found = find_external(request.spec, request.loaded.base)
+    return [one for one in found if task_identities([one], objective.tasks)]
 
 
 def anchor_of(requests: Sequence[Request]) -> str | None:

@@ -167,3 +167,18 @@ def test_finalists_whose_runs_all_fail_are_not_recommended() -> None:
 def test_a_search_whose_runs_all_fail_is_an_error() -> None:
     with pytest.raises(SpecError, match="fewer than two mixtures have a score"):
         search(SPACE, PLAN, lambda trials: [None] * len(trials), WEIGHTS, FAMILIES)
+
+
+def test_a_part_below_its_least_signal_to_noise_ratio_is_left_out_after_the_first_round() -> None:
+    def with_a_coin(trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
+        coins = [float(np.random.default_rng([7, trial.seed, *trial.units]).normal()) for trial in trials]
+        return [(*losses(trial)[1:], coin) for trial, coin in zip(trials, coins, strict=True)]
+
+    plan = Plan(rounds=(10,), seeds=(1, 2, 3), fresh_seeds=(4, 5), least_ratios={"coin": 20.0, "web": 2.0})
+    found = search(SPACE, plan, with_a_coin, {"web": 0.2, "coin": 0.8}, {LINEAR: fit_linear})
+    assert list(found.rejected) == ["coin"]
+    assert found.rejected["coin"].startswith("coin does not enter the objective: its signal-to-noise ratio is ")
+    assert all(one.score == one.parts[0] for one in found.measured)
+    assert found.objective.predictor.weights.tolist() == [1, 0]
+    with pytest.raises(SpecError, match="no score may enter the objective: coin does not enter"):
+        search(SPACE, plan, with_a_coin, {"web": 0.0, "coin": 1.0}, {LINEAR: fit_linear})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,10 @@ def wrong(*answers: int) -> TaskScore:
 
 
 def compared(
-    make_run: MakeRun, objective: Objective, quiz: dict[str, Sequence[TaskScore]], bits: dict[str, Sequence[float]]
+    make_run: MakeRun,
+    objective: Objective,
+    quiz: Mapping[str, Sequence[TaskScore]],
+    bits: Mapping[str, Sequence[float]],
 ) -> Comparison:
     """Compare mixtures by English bits per byte and a quiz, one value per seed."""
     runs = [

@@ -23,6 +23,7 @@ from mixproof.cli.output import emit_json, stderr
 from mixproof.cli.progress.show import StageProgress, spec_progress
 from mixproof.cli.request import Request
 from mixproof.cli.search_report import Searched, print_searched, searched_json
+from mixproof.cli.task_objective import benchmarks_of_tasks
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of, stage_key
 from mixproof.ledger.manifest import Manifest
@@ -42,6 +43,10 @@ from mixproof.mixtures.values.whole_numbers import MAX_SEED
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.train.compare.compare import objective_weights
+from mixproof.train.compare.parts import bounds_of
+from mixproof.train.compare.task_scores import PREFIX, TaskScore
+from mixproof.train.evaluate.external import score_external
+from mixproof.train.evaluate.task_results import read_task_scores
 from mixproof.train.launch.family import train_all
 from mixproof.train.launch.post_training import is_scored
 from mixproof.train.outcome import RunOutcome
@@ -49,7 +54,7 @@ from mixproof.train.outcome import RunOutcome
 from .build import run_build
 
 SEARCH = "search"
-SEARCH_VERSION = 2
+SEARCH_VERSION = 3
 """Increment when the same scores would lead to different candidates."""
 CANDIDATES = "candidates.json"
 
@@ -89,7 +94,7 @@ def search_spec(path: Path, options: SearchOptions) -> None:
         plan = _plan(request.spec, options, f"{SEARCH}/{manifest.build}/{proxy}")
         weights = _weights(request.spec, manifest)
         trainer = _Trainer(request, manifest, cluster, progress, proxy, space, tuple(weights))
-        recall = _recall(request.store, space, plan)
+        recall = _recall(request.store, space, plan, weights)
         with one_blas_thread():
             outcome = search_rounds(space, plan, trainer.score, weights, families(), recall)
     written = None
@@ -120,6 +125,7 @@ class _Trainer:
     ) -> None:
         self._request, self._manifest, self._cluster, self._progress = request, manifest, cluster, progress
         self._proxy, self._space, self._parts = proxy, space, parts
+        self._benchmarks = benchmarks_of_tasks(request)
         self._least_tokens = draw_tokens(request.spec, proxy, space)
         self.runs: list[RunOutcome] = []
         """Every run of the search, in order."""
@@ -134,9 +140,13 @@ class _Trainer:
             mixtures = {
                 candidate_name(self._space, units): units for units, own in seeds_of.items() if tuple(own) == seeds
             }
-            for outcome in self._train(mixtures, seeds):
+            outcomes = self._train(mixtures, seeds)
+            tasks = self._score_tasks(outcomes)
+            for outcome in outcomes:
                 self.runs.append(outcome)
-                scores[Trial(mixtures[outcome.mixture], outcome.seed)] = self._parts_of(outcome)
+                scores[Trial(mixtures[outcome.mixture], outcome.seed)] = self._parts_of(
+                    outcome, tasks.get(outcome.key, {})
+                )
         return [scores[trial] for trial in trials]
 
     def _train(self, mixtures: Mapping[str, Units], seeds: tuple[int, ...]) -> list[RunOutcome]:
@@ -156,12 +166,21 @@ class _Trainer:
             on_progress=self._progress.runs,
         )
 
-    def _parts_of(self, outcome: RunOutcome) -> tuple[float, ...] | None:
+    def _parts_of(self, outcome: RunOutcome, tasks: Mapping[str, TaskScore]) -> tuple[float, ...] | None:
         if not outcome.done or outcome.record is None:
             name = f"{outcome.mixture} × {outcome.proxy} × seed {outcome.seed}"
             stderr.print(f"[bold red]failed:[/] {name}: {escape(str(outcome.reason))}", soft_wrap=True)
             return None
-        return tuple(outcome.record.heldout[name].minimized for name in self._parts)
+        heldout = outcome.record.heldout
+        return tuple(tasks[name].value if name in tasks else heldout[name].minimized for name in self._parts)
+
+    def _score_tasks(self, outcomes: Sequence[RunOutcome]) -> dict[str, dict[str, TaskScore]]:
+        """Score finished runs on the tasks of the objective, by the run's key and by part."""
+        objective, store = self._request.spec.objective, self._request.store
+        if objective is None or not objective.tasks:
+            return {}
+        score_external(outcomes, self._benchmarks, store, self._cluster)
+        return read_task_scores(outcomes, self._benchmarks, store, objective.tasks)
 
 
 def candidate_name(space: Space, units: Units) -> str:
@@ -170,7 +189,7 @@ def candidate_name(space: Space, units: Units) -> str:
 
 
 def _recall(
-    store: Store, space: Space, plan: Plan
+    store: Store, space: Space, plan: Plan, weights: Mapping[str, float]
 ) -> Callable[[int, Sequence[Measured], Callable[[], list[Units]]], list[Units]]:
     """Keep the candidates of each round in the store, under a key of everything that they follow from."""
 
@@ -181,6 +200,8 @@ def _recall(
             "seeds": plan.seeds,
             "number": number,
             "families": sorted(families()),
+            "weights": {name: weight.hex() for name, weight in weights.items()},
+            "least_ratios": {name: ratio.hex() for name, ratio in plan.least_ratios.items()},
             "most_units": dict(zip(space.sources, space.most_units, strict=True)),
             "least_units": space.least_units,
             "center": dict(zip(space.sources, space.center, strict=True)),
@@ -212,7 +233,7 @@ def _weights(spec: Spec, manifest: Manifest) -> dict[str, float]:
     known = sorted(name for name in manifest.sources if is_scored(spec, manifest, name))
     weights = objective_weights(spec.objective, known)
     for name in weights:
-        if name not in known:
+        if name not in known and not name.startswith(PREFIX):
             where = spec.where("objective", "heldout_bpb", name)
             raise RequestError(f"{where}: {name} has no held-out set; choose from {', '.join(known)}")
     return weights
@@ -229,7 +250,7 @@ def _plan(spec: Spec, options: SearchOptions, name: str) -> Plan:
     """Rounds and seeds: the anchor's seeds first, then as many fresh ones for the finalists."""
     seeds = _seeds(spec, 2 * options.repeats)
     anchor, fresh = seeds[: options.repeats], seeds[options.repeats :]
-    return Plan(options.rounds, anchor, fresh, options.finalists, name=name)
+    return Plan(options.rounds, anchor, fresh, options.finalists, name=name, least_ratios=bounds_of(spec.objective))
 
 
 def _seeds(spec: Spec, number: int) -> tuple[int, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mixproof.mixtures.search.choice.confirmation import Confirmation, gain_over_anchor
+from mixproof.mixtures.search.choice.confirmation import Confirmation, gain_over_anchor, traded_away
 from mixproof.mixtures.search.choice.final_choice import FinalChoice
 
 from .noise import Gain, Noise
@@ -65,6 +66,15 @@ class Outcome:
     """Scores of the anchor's first successful trials, in the order of the plan's seeds."""
     confirmations: tuple[Confirmation, ...]
     """The finalists with the scores of their fresh trials, best first."""
+    parts: tuple[str, ...]
+    """Names of the parts of the objective, in the order of `Measured.parts`."""
+    rejected: Mapping[str, str]
+    """Parts that were left out, each with the reason."""
+
+    @property
+    def traded(self) -> dict[str, tuple[float, float]]:
+        """Parts on which the best finalist is worse than the anchor: by how much, and the half-width at 95%."""
+        return traded_away(self.confirmations, self.parts)
 
     @property
     def gain(self) -> Gain | None:

@@ -17,7 +17,7 @@ machine computes differently cannot change which candidates run.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from .noise import Noise, measure_noise, refusal
 from .objective import FittedObjective, fit_objective
 from .optimum import POOL
 from .outcome import Measured, Outcome, Round, Trial, Units
+from .signal_to_noise import admitted, measure, why_rejected
 from .space import UNITS, Space, UnitArray, shares_of
 
 ROUNDS = (64, 32, 16)
@@ -56,6 +57,8 @@ class Plan:
     """Share of a later round's candidates that follow the predictor."""
     name: str = "search"
     """Name that seeds every random draw."""
+    least_ratios: Mapping[str, float] = field(default_factory=dict)
+    """Least signal-to-noise ratio, by part of the objective; a part below it is left out after the first round."""
 
 
 Score = Callable[[Sequence[Trial]], Sequence[tuple[float, ...] | None]]
@@ -108,6 +111,7 @@ class _Search:
         self._measured: list[Measured] = []
         self._failed: list[Trial] = []
         self._rounds: list[Round] = []
+        self._rejected: dict[str, str] = {}
 
     def measure(self, trials: Sequence[Trial]) -> list[Measured]:
         """Measure trials and keep their scores; return the successful ones."""
@@ -127,6 +131,8 @@ class _Search:
 
         candidates = recall(number, self._measured, make)
         self.measure([Trial(units, self._plan.seeds[0]) for units in candidates])
+        if number == 1:
+            self._reject_parts()
         self._rounds.append(
             Round(
                 number=number,
@@ -136,6 +142,21 @@ class _Search:
                 best=min((one.score for one in self._measured), default=float("nan")),
             )
         )
+
+    def _reject_parts(self) -> None:
+        """Leave out the parts of the objective that are below their least signal-to-noise ratio."""
+        shares, parts = self._rows()
+        if not len(parts):
+            return
+        mixture = np.unique(shares, axis=0, return_inverse=True)[1].ravel()
+        for name, scores in zip(self._weights, parts.T, strict=True):
+            reason = why_rejected(name, measure(mixture, scores), self._plan.least_ratios.get(name, 0.0))
+            if reason is not None:
+                self._rejected[name] = reason
+        self._weights = admitted(self._weights, self._rejected)
+        if not any(self._weights.values()):
+            raise SpecError("no score may enter the objective: " + "; ".join(self._rejected.values()))
+        self._measured = [replace(one, score=self._mean(one.parts)) for one in self._measured]
 
     def conclude(self) -> Outcome:
         """Recommend a mixture and measure it, or give the reason why none is recommended."""
@@ -155,6 +176,8 @@ class _Search:
             choice=choice,
             anchor=anchor,
             confirmations=() if choice is None else rank(self._confirm(choice)),
+            parts=tuple(self._weights),
+            rejected=self._rejected,
         )
 
     def _choose(self, objective: FittedObjective, noise: Noise) -> FinalChoice:
@@ -180,7 +203,13 @@ class _Search:
         measured = self.measure([Trial(own, seed) for own in units for seed in self._plan.fresh_seeds])
         runs = [[done for done in measured if done.trial.units == own] for own in units]
         return [
-            Confirmation(one, own, tuple(run.score for run in found), tuple(run.trial.seed for run in found))
+            Confirmation(
+                finalist=one,
+                units=own,
+                scores=tuple(run.score for run in found),
+                seeds=tuple(run.trial.seed for run in found),
+                parts=tuple(run.parts for run in found),
+            )
             for one, own, found in zip(choice.finalists, units, runs, strict=True)
         ]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mixproof.mixtures.search.choice.calibration import Calibration
-from mixproof.mixtures.search.choice.confirmation import Confirmation, gain_over_anchor, rank
+from mixproof.mixtures.search.choice.confirmation import Confirmation, gain_over_anchor, rank, traded_away
 from mixproof.mixtures.search.choice.estimate import Estimate, of_measured, of_optimum
 from mixproof.mixtures.search.choice.final_choice import recommend
 from mixproof.mixtures.search.choice.finalists import Finalist, Study, nominate
@@ -146,3 +146,16 @@ def test_one_run_each_gives_no_gain_and_failed_finalists_come_last() -> None:
         "anchor",
         "optimum",
     ]
+
+
+def test_the_best_finalist_is_said_to_trade_away_a_part_on_which_it_is_worse_than_the_anchor() -> None:
+    def with_parts(kind: str, *parts: tuple[float, float]) -> Confirmation:
+        scores = tuple(sum(own) / 2 for own in parts)
+        return Confirmation(finalist(kind, 0.0, 1.0), (10_000,), scores, tuple(range(len(scores))), parts)
+
+    best = with_parts("measured", (1.0, 3.1), (1.1, 3.0), (1.0, 3.2))
+    anchor = with_parts("anchor", (3.0, 2.5), (3.2, 2.6), (3.1, 2.5))
+    found = traded_away([anchor, best], ("web", "code"))
+    # code: 3.1 against 2.5333; differences .6, .4, .7 have a deviation of .1528; t(.975; 2) = 4.3027 / sqrt(3)
+    assert list(found) == ["code"] and found["code"] == pytest.approx((0.56667, 0.37948), rel=1e-3)
+    assert traded_away([anchor], ("web", "code")) == {}

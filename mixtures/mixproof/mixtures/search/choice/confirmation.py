@@ -32,6 +32,8 @@ class Confirmation:
     """Scores of its successful runs, in the order of the seeds."""
     seeds: tuple[int, ...]
     """Seeds of these runs."""
+    parts: tuple[tuple[float, ...], ...] = ()
+    """Scores on the parts of the objective, of each of these runs."""
 
     @property
     def mean(self) -> float:
@@ -62,6 +64,34 @@ def gain_over_anchor(confirmations: Sequence[Confirmation]) -> Gain | None:
     half = float(t.ppf(1 - SIGNIFICANCE / (2 * len(others)), degrees)) * deviation
     mean = anchor.mean - best.mean
     return Gain(mean, mean - half, mean + half)
+
+
+def traded_away(confirmations: Sequence[Confirmation], names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Parts of the objective on which the best finalist is worse than the anchor beyond their noise.
+
+    Args:
+        confirmations: in any order.
+        names: of the parts.
+
+    Returns:
+        By part: how much worse the best finalist is, and the half-width of the 95% interval. Empty if the anchor is the
+        best, if there are fewer than two seeds, or if the two do not have the same seeds.
+    """
+    ordered = [one for one in rank(confirmations) if one.scores]
+    anchor = next((one for one in ordered if one.finalist.kind == "anchor"), None)
+    if anchor is None or ordered[0] is anchor or ordered[0].seeds != anchor.seeds or len(anchor.seeds) < 2:
+        return {}
+    paired = [anchor, *(one for one in ordered if one is not anchor and one.seeds == anchor.seeds)]
+    found = {}
+    for index, name in enumerate(names):
+        values = [[parts[index] for parts in one.parts] for one in paired]
+        noise = analyse(values).of_difference(0, 1)
+        half = float(t.ppf(1 - SIGNIFICANCE / 2, noise.degrees_of_freedom))
+        half *= float(np.sqrt(2 * noise.variance / len(anchor.seeds)))
+        worse = float(np.mean(values[1]) - np.mean(values[0]))
+        if worse > half:
+            found[name] = (worse, half)
+    return found
 
 
 def _pooled(groups: Sequence[FloatArray]) -> tuple[float, int]:

@@ -156,6 +156,6 @@ def test_the_best_finalist_is_said_to_trade_away_a_part_on_which_it_is_worse_tha
     best = with_parts("measured", (1.0, 3.1), (1.1, 3.0), (1.0, 3.2))
     anchor = with_parts("anchor", (3.0, 2.5), (3.2, 2.6), (3.1, 2.5))
     found = traded_away([anchor, best], ("web", "code"))
-    # code: 3.1 against 2.5333; differences .6, .4, .7 have a deviation of .1528; t(.975; 2) = 4.3027 / sqrt(3)
-    assert list(found) == ["code"] and found["code"] == pytest.approx((0.56667, 0.37948), rel=1e-3)
+    # code: 3.1 against 2.5333; variances .01 and .003333, pooled .006667; t(.975; 4) = 2.77645 times sqrt(2/3 of it)
+    assert list(found) == ["code"] and found["code"] == pytest.approx((0.56667, 0.18510), rel=1e-3)
     assert traded_away([anchor], ("web", "code")) == {}

@@ -6,15 +6,16 @@ models, and each message says what would be right.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from .blocks.labels import Classifier, Label
 from .blocks.mixture import Mixture, ShareSpec
 from .key_positions import KeyPath, Problem, nearest
 from .mixture_forms import RESERVED
 from .objective_checks import REMOVE_INHERITED, objective_problems
+from .proxy_checks import architectures, recipes, twice
 from .spec import Spec
-from .values.quantities import exact_string, percent_string
+from .values.quantities import percent_string
 
 CONVERSATION_FORMATS = "`format: chat`, `preferences` and `ratings`"
 MAX_UNTIL = 10
@@ -34,8 +35,8 @@ def find_problems(spec: Spec) -> list[Problem]:
         _conversations,
         _dedup_on,
         _mixtures,
-        _recipes,
-        _architectures,
+        recipes,
+        architectures,
         _windows,
         _transforms,
         _stage,
@@ -78,7 +79,7 @@ def _splits(spec: Spec) -> Iterator[Problem]:
                 yield Problem((*path, "label"), message)
             if axis.score is not None and not is_number:
                 yield Problem((*path, "score"), f"{axis.column!r} is not a number; write `split_by: {axis.column}`")
-        yield from _twice([axis.column for axis in source.axes], ("sources", name, "split_by"))
+        yield from twice([axis.column for axis in source.axes], ("sources", name, "split_by"))
 
 
 def is_source(spec: Spec, entry: str) -> bool:
@@ -101,7 +102,7 @@ def _classifiers(spec: Spec) -> Iterator[Problem]:
 def _examples(spec: Spec, classifier: Classifier, path: KeyPath) -> Iterator[Problem]:
     sides = {"positive": classifier.positive, "negative": classifier.negative}
     for side, entries in sides.items():
-        yield from _twice(entries, (*path, side))
+        yield from twice(entries, (*path, side))
         for index, entry in enumerate(entries):
             at, (whole, is_part, _) = (*path, side, index), entry.partition("/")
             if not is_source(spec, entry):
@@ -199,20 +200,12 @@ def _dedup_groups(spec: Spec) -> Iterator[Problem]:
     for path, name in named_sources(spec):
         if path[0] == "dedup" and name in spec.sources and spec.sources[name].megatron is not None:
             yield Problem(path, f"{name!r} has only tokens, and deduplication compares texts; remove it")
-    yield from _twice(spec.dedup.keep, ("dedup", "keep"))
+    yield from twice(spec.dedup.keep, ("dedup", "keep"))
     if spec.dedup.paragraphs is not None:
-        yield from _twice(spec.dedup.paragraphs.sources or (), ("dedup", "paragraphs", "sources"))
+        yield from twice(spec.dedup.paragraphs.sources or (), ("dedup", "paragraphs", "sources"))
     if isinstance(spec.dedup.scope, dict):
         members = [name for group in spec.dedup.scope.values() for name in group]
-        yield from _twice(members, ("dedup", "scope"))
-
-
-def _twice(names: Iterable[object], path: KeyPath) -> Iterator[Problem]:
-    seen: set[object] = set()
-    for name in names:
-        if name in seen:
-            yield Problem(path, f"{name!r} is listed twice; remove one")
-        seen.add(name)
+        yield from twice(members, ("dedup", "scope"))
 
 
 def _mixtures(spec: Spec) -> Iterator[Problem]:
@@ -260,44 +253,6 @@ def _blend(blend: ShareSpec, path: KeyPath) -> Iterator[Problem]:
     elif (blend.rule == "temperature") != (blend.temperature is not None):
         message = "`rule: temperature` needs a `temperature`, and other rules have none"
         yield Problem((*path, "temperature"), message)
-
-
-def _recipes(spec: Spec) -> Iterator[Problem]:
-    wsd = spec.train.schedule.wsd
-    if wsd.warmup + wsd.decay > 1:
-        message = f"warmup and decay add up to {percent_string(wsd.warmup + wsd.decay)} of the steps, above 100%"
-        yield Problem(("train", "schedule", "wsd"), message)
-    for index, beta in enumerate(spec.train.optimizer.betas):
-        if beta == 1:
-            yield Problem(("train", "optimizer", "betas", index), "must be below 1")
-    yield from _twice(spec.train.seeds, ("train", "seeds"))
-    for name, proxy in spec.train.proxies.items():
-        if proxy.min_lr > proxy.lr:
-            yield Problem(("train", "proxies", name, "min_lr"), "is above `lr`, from which the learning rate decays")
-        if proxy.global_batch_size % proxy.ranks:
-            message = f"a global batch of {proxy.global_batch_size} samples cannot be divided among {proxy.ranks} ranks"
-            yield Problem(("train", "proxies", name, "ranks"), message)
-        if proxy.cpus > 1 and proxy.cpus.denominator != 1:
-            message = f"{exact_string(proxy.cpus)} CPUs: above 1, Ray reserves only whole CPUs"
-            yield Problem(("train", "proxies", name, "cpus"), message)
-        if proxy.ranks > 1 and proxy.gpus is not None and 0 < proxy.gpus < 1:
-            message = "the ranks of one run cannot share a GPU; set 1, or 0 to train on the CPU"
-            yield Problem(("train", "proxies", name, "gpus"), message)
-
-
-def _architectures(spec: Spec) -> Iterator[Problem]:
-    for name, proxy in spec.train.proxies.items():
-        shape = proxy.architecture
-        if shape is None:
-            continue
-        if proxy.shape is not None:
-            message = "names a shape, and the `architecture` states another one; remove one of them"
-            yield Problem(("train", "proxies", name, "shape"), message)
-        path: KeyPath = ("train", "proxies", name, "architecture")
-        if shape.heads % shape.kv_heads:
-            yield Problem((*path, "kv_heads"), f"{shape.heads} heads cannot be divided into {shape.kv_heads} groups")
-        if shape.head_dim % 2:
-            yield Problem((*path, "head_dim"), f"{shape.head_dim} is odd; rotary embeddings rotate pairs of dimensions")
 
 
 def _windows(spec: Spec) -> Iterator[Problem]:

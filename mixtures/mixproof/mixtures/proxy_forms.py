@@ -1,5 +1,7 @@
 """Expand the shorthands of `train.proxies`: a list of token budgets, and the default of `min_lr`.
 
+A rate that a sweep chooses has no `min_lr` yet.
+
 A proxy with a list of token budgets stands for one proxy per budget: `62m` with `tokens: [500M, 1B]` becomes `62m-500M`
 and `62m-1B`, both with the shape of `62m`. That is how a ladder of sizes and budgets is written.
 """
@@ -39,6 +41,8 @@ def _with_min_lr(proxy: Any) -> Any:  # noqa: ANN401  any YAML value
         return proxy
     if "lr" not in proxy:
         return {**proxy, "min_lr": 0}  # the model reports that `lr` is missing
+    if isinstance(proxy["lr"], dict):
+        return proxy
     try:
         return {**proxy, "min_lr": parse_number(proxy["lr"]) / 10}
     except ValueError:

@@ -55,7 +55,6 @@ def json_schema(step: Schema | None = None) -> Schema:
     _allow(parts["Train"], "init_from", {"type": "string"})
     budget = {key: value for key, value in parts["Proxy"]["properties"]["tokens"].items() if key != "description"}
     _allow(parts["Proxy"], "tokens", {"type": "array", "minItems": 1, "items": budget})
-    parts["Proxy"]["required"].remove("min_lr")  # defaults to a tenth of `lr`
     schema["if"], schema["then"], schema["else"] = {"required": ["extends"]}, {}, _complete(schema)
     for model in (schema, *(parts[name] for name in MODELS)):
         _allow_nulls(model)

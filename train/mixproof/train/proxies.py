@@ -9,9 +9,10 @@ three with Megatron Core and counts the same. The vocabulary is never padded. No
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.blocks.train import Architecture, Proxy
+from mixproof.mixtures.blocks.train import Architecture, Proxy, RateSweep
 
 PROXIES = {
     "62m": Architecture(layers=32, hidden=384, ffn=1024, heads=6, kv_heads=2, head_dim=64),
@@ -44,6 +45,19 @@ def architecture_of(name: str, proxy: Proxy) -> Architecture:
         raise RequestError(f"{at}: this is not a shipped proxy ({shipped}); set its `architecture`")
     _check(name, architecture)
     return architecture
+
+
+def rates_of(name: str, proxy: Proxy) -> tuple[Fraction, Fraction]:
+    """Peak and final learning rate.
+
+    Raises:
+        RequestError: when a sweep has not chosen the rate yet.
+    """
+    if isinstance(proxy.lr, RateSweep):
+        raise RequestError(
+            f"train.proxies.{name}.lr: the sweep has not chosen a rate yet; `mixproof train` trains the anchor at each"
+        )
+    return proxy.lr, proxy.lr / 10 if proxy.min_lr is None else proxy.min_lr
 
 
 def count_parameters(architecture: Architecture, vocab_size: int) -> Parameters:

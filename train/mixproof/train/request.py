@@ -27,6 +27,7 @@ from .record import (
     MasksRecord,
     PostTraining,
     RecordPart,
+    SparseRecordPart,
 )
 
 TRAIN_VERSION = 4
@@ -107,7 +108,7 @@ def checksums_of(part: DatasetRecord) -> list[str]:
     return [part.bin_sha256, part.idx_sha256, part.provenance_sha256, *mask]
 
 
-class Recipe(RecordPart):
+class Recipe(SparseRecordPart):
     """Optimizer and schedule settings; exact decimals as strings, as in the spec."""
 
     lr: str
@@ -118,6 +119,8 @@ class Recipe(RecordPart):
     clip: str
     """Largest gradient norm; 0: not clipped."""
     betas: tuple[str, str]
+    mup_base_hidden: str | None = None
+    """Hidden size from which initial weights and rates are scaled (muP); None: not scaled, and not in the key."""
 
 
 class Resources(RecordPart):

@@ -40,7 +40,8 @@ from mixproof.train.export.to_mds import MDS
 from mixproof.train.export.to_olmo import OLMO
 from mixproof.train.export.to_packed_parquet import export_packed_parquet
 from mixproof.train.export.to_trl import export_trl
-from mixproof.train.launch.plan import plan_budgets, plan_requests
+from mixproof.train.launch.plan import chosen_rates, plan_budgets, plan_requests
+from mixproof.train.launch.rates import with_rates
 from mixproof.train.request import Draw
 
 RUN_FORMATS = ("huggingface", "megatron")
@@ -197,7 +198,8 @@ def _megatron_args(
     budgets = plan_budgets(request.spec, {name: source.train.tokens for name, source in manifest.sources.items()})
     budget = budgets[mixture, proxy]
     draws = _draws(request, manifest, mixture, proxy) if draw else None
-    files = export_megatron_args(request.spec, manifest, request.store, mixture, proxy, budget, output, draws)
+    spec_with_rates = with_rates(request.spec, chosen_rates(request.spec, manifest, request.store))
+    files = export_megatron_args(spec_with_rates, manifest, request.store, mixture, proxy, budget, output, draws)
     summary = f": {', '.join(files)}; the flags are in {ARGS}"
     return _Written({"mixture": mixture, "proxy": proxy, "files": files}, (summary,))
 

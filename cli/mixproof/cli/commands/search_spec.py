@@ -29,6 +29,7 @@ from mixproof.ledger.fingerprint import sha256_of, stage_key
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.mixture import Mixture
+from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.search.blas import one_blas_thread
 from mixproof.mixtures.search.feasible import check_rounds, check_space
 from mixproof.mixtures.search.outcome import Measured, Trial, Units
@@ -47,11 +48,13 @@ from mixproof.train.compare.parts import bounds_of
 from mixproof.train.compare.task_scores import PREFIX, TaskScore
 from mixproof.train.evaluate.external import score_external
 from mixproof.train.evaluate.task_results import read_task_scores
-from mixproof.train.launch.family import train_all
+from mixproof.train.launch.family import train_all, train_sweeps
 from mixproof.train.launch.post_training import is_scored
+from mixproof.train.launch.rates import swept, with_rates
 from mixproof.train.outcome import RunOutcome
 
 from .build import run_build
+from .train import print_rates
 
 SEARCH = "search"
 SEARCH_VERSION = 3
@@ -91,6 +94,7 @@ def search_spec(path: Path, options: SearchOptions) -> None:
         request, manifest = replace(request, loaded=built.loaded), built.manifest
         space = space_of(request.spec, proxy, {name: s.train.tokens for name, s in manifest.sources.items()})
         check_space(space)
+        request = replace(request, loaded=_with_rate(request, manifest, cluster, progress, proxy, space))
         plan = _plan(request.spec, options, f"{SEARCH}/{manifest.build}/{proxy}")
         weights = _weights(request.spec, manifest)
         trainer = _Trainer(request, manifest, cluster, progress, proxy, space, tuple(weights))
@@ -108,6 +112,21 @@ def search_spec(path: Path, options: SearchOptions) -> None:
         print_searched(searched)
     if written is None:
         raise typer.Exit(1)
+
+
+def _with_rate(
+    request: Request, manifest: Manifest, cluster: Cluster, progress: StageProgress, proxy: str, space: Space
+) -> LoadedSpec:
+    """Replace a sweep of the proxy's learning rate by the best one, which all candidates then use."""
+    spec = request.spec
+    train = spec.train.model_copy(update={"proxies": {proxy: spec.train.proxies[proxy]}})
+    swept_spec = spec.model_copy(update={"train": train})
+    if not swept(swept_spec):
+        return request.loaded
+    need = draw_tokens(spec, proxy, space)
+    chosen = train_sweeps(swept_spec, manifest, request.store, cluster, need, on_progress=progress.runs)
+    print_rates(chosen)
+    return replace(request.loaded, spec=with_rates(spec, chosen))
 
 
 class _Trainer:

@@ -35,6 +35,8 @@ from mixproof.train.data.saved_index import INDEX_FOLDER
 from mixproof.train.data.window_use import window_use
 from mixproof.train.evaluate.external import ExternalScores, find_external, score_external
 from mixproof.train.launch.family import train_all
+from mixproof.train.launch.plan import chosen_rates
+from mixproof.train.launch.rates import ChosenRate
 from mixproof.train.loop.weights_and_biases import check_wandb
 from mixproof.train.outcome import INTERRUPTED, RunOutcome
 from mixproof.train.record import AttributeScore, RunRecord
@@ -63,7 +65,8 @@ def train(
         outcomes = run_train(request, cluster, progress, device, wandb)
         external = score_external(outcomes, sets_and_tasks, request.store, cluster)
     if as_json:
-        emit_json(train_json(outcomes, external))
+        rates = [one.to_json() for one in chosen_rates(request.spec, request.manifest(), request.store)]
+        emit_json(train_json(outcomes, external) | ({"rates": rates} if rates else {}))
     else:
         stdout.print(delivered_table(outcomes))
         if (fim := fim_table(outcomes)) is not None:
@@ -82,9 +85,21 @@ def run_train(
     device: Literal["cpu", "cuda"] | None = None,
     wandb: str | None = None,
 ) -> list[RunOutcome]:
-    """Train every run of a request."""
-    manifest, store = request.manifest(), request.store
-    return train_all(request.spec, manifest, store, cluster, device=device, wandb=wandb, on_progress=progress.runs)
+    """Train every run of a request, after the sweeps of learning rates, if there are any."""
+    spec, manifest, store = request.spec, request.manifest(), request.store
+    outcomes = train_all(spec, manifest, store, cluster, device=device, wandb=wandb, on_progress=progress.runs)
+    print_rates(chosen_rates(spec, manifest, store))
+    return outcomes
+
+
+def print_rates(chosen: Sequence[ChosenRate]) -> None:
+    """Print the chosen learning rates on stderr, with what speaks against them."""
+    for one in chosen:
+        own = one.objective_of[one.anchor]
+        shown = ", ".join(f"{rate}: {'failed' if value is None else f'{value:.4f}'}" for rate, value in own.items())
+        stderr.print(f"proxy {one.proxy}: learning rate {one.lr}, the best for {one.anchor} ({shown})", soft_wrap=True)
+        for warning in one.warnings:
+            stderr.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
 
 
 def report_failed(outcomes: Sequence[RunOutcome]) -> bool:

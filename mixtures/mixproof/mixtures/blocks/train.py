@@ -60,6 +60,26 @@ class Architecture(SpecPart):
     """Dimensions per head; must be even."""
 
 
+class Mup(SpecPart):
+    """Maximal update parametrization (muP, Yang et al. 2022): the best learning rate does not depend on the width."""
+
+    base_hidden: Width
+    """Hidden size at which `lr` was tuned. Initial weights and rates are scaled by the ratio of the hidden sizes, as
+    Megatron Core's `use_mup` does; a proxy of this hidden size trains as without muP. Widen a model by more heads:
+    all proxies with muP need the same `head_dim`."""
+
+
+class RateSweep(SpecPart):
+    """Learning rates to try: the anchor is trained at each, and all runs of the proxy use the best one."""
+
+    sweep: tuple[PositiveNumber, ...] = Field(min_length=2)
+    """Peak learning rates to try."""
+    anchor: str | None = None
+    """Mixture that is trained at each rate, with the first seed. Default: the spec's first mixture."""
+    check: tuple[str, ...] = ()
+    """Mixtures that are trained at each rate as well, to warn when another rate is better for them."""
+
+
 class Proxy(SpecPart):
     """The training recipe of a small model."""
 
@@ -68,10 +88,12 @@ class Proxy(SpecPart):
     `tokens: [500M, 1B]` becomes `62m-500M` and `62m-1B`."""
     global_batch_size: WholeNumber
     """Samples per step."""
-    lr: PositiveNumber
-    """Peak learning rate."""
-    min_lr: ExactNumber
-    """Final learning rate. Default: a tenth of `lr`."""
+    lr: PositiveNumber | RateSweep
+    """Peak learning rate, or `{sweep: [1e-3, 2e-3, 4e-3]}` to choose it by training the anchor."""
+    min_lr: ExactNumber | None = None
+    """Final learning rate. Default: a tenth of the peak."""
+    mup: Mup | None = None
+    """Scale initial weights and learning rates with the hidden size. Default: not scaled."""
     micro_batch_size: WholeNumber | None = None
     """Samples per forward pass. Default: chosen by the trainer. Execution, not identity."""
     ranks: WholeNumber = 1

@@ -36,7 +36,7 @@ from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
 from mixproof.mixtures.blocks.train import Architecture, Proxy, Train
 from mixproof.mixtures.spec import Spec
 from mixproof.train.data.megatron_helpers import megatron_helpers
-from mixproof.train.proxies import architecture_of
+from mixproof.train.proxies import architecture_of, rates_of
 from mixproof.train.request import Draw
 
 from .huggingface_tokenizer import write_tokenizer
@@ -181,18 +181,27 @@ def megatron_flags(
         *([f"--phase-transition-iterations {','.join(ends)}"] if ends else []),
         f"--global-batch-size {budget.global_batch_size}",
         f"--micro-batch-size {recipe.micro_batch_size or 1}",
-        *_optimizer_flags(train, recipe, budget),
+        *_optimizer_flags(train, rates_of(proxy, recipe), budget),
+        *_mup_flags(proxy, recipe),
         f"--seed {train.seeds[0]}",
         *(flag for flag, is_on in masks.items() if is_on),
     ]
 
 
-def _optimizer_flags(train: Train, recipe: Proxy, budget: RunBudget) -> list[str]:
+def _mup_flags(proxy: str, recipe: Proxy) -> list[str]:
+    """Flags for muP; with the base head size, attention is scaled by 1 / sqrt(head size), as here."""
+    if recipe.mup is None:
+        return []
+    head_dim = architecture_of(proxy, recipe).head_dim
+    return ["--use-mup", f"--mup-base-hidden-size {recipe.mup.base_hidden}", f"--mup-base-head-dim {head_dim}"]
+
+
+def _optimizer_flags(train: Train, rates: tuple[Fraction, Fraction], budget: RunBudget) -> list[str]:
     optimizer, batch = train.optimizer, budget.global_batch_size
     return [
         "--optimizer adam",
-        f"--lr {float(recipe.lr):.12g}",
-        f"--min-lr {float(recipe.min_lr):.12g}",
+        f"--lr {float(rates[0]):.12g}",
+        f"--min-lr {float(rates[1]):.12g}",
         "--lr-decay-style WSD",
         f"--lr-decay-samples {budget.samples}",
         f"--lr-warmup-samples {budget.warmup_steps * batch}",

@@ -1,12 +1,13 @@
 """Train all runs of a spec: finished runs are reused, the others dispatched; a failing run does not stop the others.
 
+sweeps of learning rates, if there are any, first: as families of their own
 requests ──> finished? ──yes──> its record
                 └──no──> dispatch: one Ray task per run ──> a record, or the reason for the failure
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from mixproof.ledger.manifest import Manifest
@@ -15,11 +16,13 @@ from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.train.loop.trunk import in_waves
 from mixproof.train.outcome import RunOutcome, outcome_of
+from mixproof.train.request import RunRequest
 from mixproof.train.runs_schema import RUNS_TABLE
 
 from .dispatch import dispatch
-from .plan import plan_requests
+from .plan import find_rates, plan_requests, tokens_needed
 from .progress import FamilyProgress, FamilyWatch, watching
+from .rates import ChosenRate, sweep_families, swept
 from .references import prepare_references
 from .runs_table import write_runs_table
 
@@ -51,7 +54,57 @@ def train_all(
         RequestError: when a run cannot be trained as specified; raised before any training.
     """
     device = device or ("cuda" if cluster.gpus() else "cpu")
+    if swept(spec):
+        need = tokens_needed(spec, manifest, least_tokens)
+        train_sweeps(spec, manifest, store, cluster, need, device=device, wandb=wandb, on_progress=on_progress)
     requests = plan_requests(spec, manifest, store, cluster, device=device, least_tokens=least_tokens)
+    return _train(requests, store, cluster, wandb, on_progress)
+
+
+def train_sweeps(
+    spec: Spec,
+    manifest: Manifest,
+    store: Store,
+    cluster: Cluster,
+    need: Mapping[str, int],
+    *,
+    device: Literal["cpu", "cuda"] | None = None,
+    wandb: str | None = None,
+    on_progress: Callable[[FamilyProgress], None] | None = None,
+) -> list[ChosenRate]:
+    """Train the runs of a spec's sweeps of learning rates, and choose the rates; arguments as for `train_all`.
+
+    Args:
+        spec: see `train_all`.
+        manifest: see `train_all`.
+        store: see `train_all`.
+        cluster: see `train_all`.
+        need: minimum tokens of each source's draw, as for the spec's own runs.
+        device: see `train_all`.
+        wandb: see `train_all`.
+        on_progress: see `train_all`.
+
+    Raises:
+        TrainingError: when the anchor failed at every rate.
+    """
+    device = device or ("cuda" if cluster.gpus() else "cpu")
+    requests = []
+    for proxy in swept(spec):
+        for family in sweep_families(spec, proxy).values():
+            planned = plan_requests(family, manifest, store, cluster, device=device, least_tokens=need)
+            requests += [one for one in planned if outcome_of(one).record is None]  # failed rates are not tried again
+    if requests:
+        _train(requests, store, cluster, wandb, on_progress)
+    return find_rates(spec, manifest, store, cluster, need)
+
+
+def _train(
+    requests: Sequence[RunRequest],
+    store: Store,
+    cluster: Cluster,
+    wandb: str | None,
+    on_progress: Callable[[FamilyProgress], None] | None,
+) -> list[RunOutcome]:
     finished = {request.key: outcome_of(request, reused=True) for request in requests}
     unfinished = [request for request in requests if not finished[request.key].done]
     cluster.count(run=len(unfinished), reused=len(requests) - len(unfinished))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
+from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run
 from mixproof.mixtures.arithmetic.caps import check_caps, cuts_of
@@ -24,18 +24,15 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.tokenize.tokenizer.sentinels import find_sentinels
 from mixproof.train.checkpoint.ancestors import ancestors_of
-from mixproof.train.data.draw import find_draw, make_draw
-from mixproof.train.proxies import architecture_of
+from mixproof.train.outcome import find_outcomes
+from mixproof.train.proxies import architecture_of, rates_of
 from mixproof.train.record import TRAIN, ArchitectureRecord, FimRecord, MasksRecord
 from mixproof.train.request import Draw, InitialCheckpoint, Recipe, Resources, RunRequest
 
+from .draws import Budgets, draw_sizes, find_draws, tokens_of_runs
 from .initial_run import initial_run_key
 from .post_training import WindowPlans, check_kinds, counted_of, has_pairs, is_scored
-
-Budgets = dict[tuple[str, str], RunBudget]
-"""By (mixture, proxy)."""
-DrawSize = tuple[str, int, int | None]
-"""A required draw: source, minimum tokens, and the tokens that the source is cut to (None: not cut)."""
+from .rates import ChosenRate, choose_rate, sweep_families, swept, with_rates
 
 
 def plan_budgets(spec: Spec, tokens_of: Mapping[str, int], counted_of: Mapping[str, int] | None = None) -> Budgets:
@@ -49,8 +46,7 @@ def plan_budgets(spec: Spec, tokens_of: Mapping[str, int], counted_of: Mapping[s
     Raises:
         RequestError: when a run cannot be trained as specified.
     """
-    for name, recipe in spec.train.proxies.items():
-        architecture_of(name, recipe)
+    check_shapes(spec)
     pairs = [(mixture, proxy) for mixture in spec.mixtures for proxy in spec.train.proxies]
     budgets = {pair: budget_run(spec, *pair, tokens_of, counted_of) for pair in pairs}
     check_caps(spec, budgets, tokens_of)
@@ -58,6 +54,23 @@ def plan_budgets(spec: Spec, tokens_of: Mapping[str, int], counted_of: Mapping[s
         check_schedule(budget, f"mixture {mixture} at proxy {proxy}")
         cuts_of(spec, budget, tokens_of)
     return budgets
+
+
+def check_shapes(spec: Spec) -> None:
+    """Check that every proxy has a shape, and that those with muP differ in width and not in the size of their heads.
+
+    Raises:
+        RequestError: naming the proxy.
+    """
+    shapes = {name: architecture_of(name, proxy) for name, proxy in spec.train.proxies.items()}
+    with_mup = [name for name, proxy in spec.train.proxies.items() if proxy.mup is not None]
+    for name in with_mup:
+        if shapes[name].head_dim != shapes[with_mup[0]].head_dim:
+            where = spec.where("train", "proxies", name, "mup")
+            raise RequestError(
+                f"{where}: {name} has head_dim {shapes[name].head_dim} and {with_mup[0]} has "
+                f"{shapes[with_mup[0]].head_dim}; with muP give both the same, and more heads to the wider one"
+            )
 
 
 def check_schedule(budget: RunBudget, name: str) -> None:
@@ -94,14 +107,17 @@ def plan_requests(
             rounds of a search, use it to share draws and therefore token streams.
 
     Raises:
-        RequestError: see `plan_budgets`; also when a draw is missing and `cluster` is None.
+        RequestError: see `plan_budgets`; also when a draw is missing and `cluster` is None, or a sweep of learning
+            rates has not been trained.
     """
     tokens_of = {name: source.train.tokens for name, source in manifest.sources.items()}
     check_kinds(spec, manifest)
     budgets = plan_budgets(spec, tokens_of, counted_of(spec, manifest))
-    size_of = _draw_sizes(spec, budgets, tokens_of, least_tokens or {})
+    need = tokens_of_runs(budgets, least_tokens or {})
+    spec = with_rates(spec, find_rates(spec, manifest, store, cluster, need))
+    size_of = draw_sizes(spec, budgets, tokens_of, need)
     initial = _initial(spec, manifest, store)
-    made = _draws(manifest, store, cluster, sorted(set(size_of.values()), key=str))
+    made = find_draws(manifest, store, cluster, sorted(set(size_of.values()), key=str))
     draws = {proxy_and_source: made[size] for proxy_and_source, size in size_of.items()}
     requests = [
         _request(spec, manifest, store, (mixture, proxy, seed), budget, draws, device, initial)
@@ -109,6 +125,50 @@ def plan_requests(
         for seed in spec.train.seeds
     ]
     return requests if spec.train.stage == "pretrain" else _with_windows(spec, manifest, store, requests)
+
+
+def chosen_rates(spec: Spec, manifest: Manifest, store: Store) -> list[ChosenRate]:
+    """Choose the rates of a spec's sweeps from their finished runs, without training any.
+
+    Raises:
+        RequestError: when a run of a sweep has not been trained.
+    """
+    return find_rates(spec, manifest, store, None, tokens_needed(spec, manifest)) if swept(spec) else []
+
+
+def tokens_needed(spec: Spec, manifest: Manifest, least_tokens: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Tokens of each source that the largest run of a spec reads in one pass, and at least `least_tokens`.
+
+    Raises:
+        RequestError: see `plan_budgets`.
+    """
+    tokens_of = {name: source.train.tokens for name, source in manifest.sources.items()}
+    return tokens_of_runs(plan_budgets(spec, tokens_of, counted_of(spec, manifest)), least_tokens or {})
+
+
+def find_rates(
+    spec: Spec, manifest: Manifest, store: Store, cluster: Cluster | None, need: Mapping[str, int]
+) -> list[ChosenRate]:
+    """Choose the rates of a spec's sweeps from their finished runs.
+
+    Args:
+        spec: a checked spec.
+        manifest: of its build.
+        store: where its runs are.
+        cluster: makes missing draws; None: make none.
+        need: minimum tokens of each source's draw, as for the spec's own runs.
+
+    Raises:
+        RequestError: when a run of a sweep has not been trained.
+    """
+    chosen = []
+    for proxy in swept(spec):
+        outcomes = {
+            rate: find_outcomes(plan_requests(family, manifest, store, cluster, least_tokens=need))
+            for rate, family in sweep_families(spec, proxy).items()
+        }
+        chosen.append(choose_rate(spec, proxy, outcomes))
+    return chosen
 
 
 def _with_windows(spec: Spec, manifest: Manifest, store: Store, requests: Sequence[RunRequest]) -> list[RunRequest]:
@@ -143,51 +203,6 @@ def _initial(spec: Spec, manifest: Manifest, store: Store) -> InitialCheckpoint 
     return initial
 
 
-def _draw_sizes(
-    spec: Spec, budgets: Budgets, tokens_of: Mapping[str, int], least_tokens: Mapping[str, int]
-) -> dict[tuple[str, str], DrawSize]:
-    """By (proxy, source): what the largest run reads in one pass, or the cut of a simulated target."""
-    if spec.train.stage != "pretrain":  # whole sources
-        return {
-            (proxy, source): (source, tokens_of[source], None)
-            for (_, proxy), budget in budgets.items()
-            for source in budget.samples_of
-        }
-    need = dict(least_tokens)
-    for budget in budgets.values():
-        for source, samples in budget.samples_of.items():
-            need[source] = max(need.get(source, 0), samples * budget.sequence_length + 1)
-    sizes: dict[tuple[str, str], DrawSize] = {}
-    for (_, proxy), budget in budgets.items():
-        cuts = cuts_of(spec, budget, tokens_of)
-        for source in budget.samples_of:
-            sizes[proxy, source] = (source, cuts[source], cuts[source]) if cuts else (source, need[source], None)
-    return sizes
-
-
-def _draws(
-    manifest: Manifest, store: Store, cluster: Cluster | None, sizes: Sequence[DrawSize]
-) -> dict[DrawSize, Draw]:
-    found = {size: find_draw(store, manifest, *size) for size in sizes}
-    missing = [size for size, draw in found.items() if draw is None]
-    if missing and cluster is None:
-        names = ", ".join(dict.fromkeys(source for source, _, _ in missing))
-        raise RequestError(f"no run has been trained yet (no draw of {names}); `mixproof train` makes draws and runs")
-    draws = {size: draw for size, draw in found.items() if draw is not None}
-    if cluster is not None:
-        calls = [(str(store), manifest.build, *size) for size in missing]
-        made = cluster.run(_draw_task, calls, label="draw")
-        draws.update(zip(missing, made, strict=True))
-        cluster.count(run=len(missing), reused=len(found) - len(missing))
-    return draws
-
-
-def _draw_task(store_url: str, build: str, source: str, need_tokens: int, cut_tokens: int | None) -> Draw:
-    store = Store(store_url)
-    manifest = read_manifest(store.path(f"{BUILDS}/{build}/{MANIFEST}"))
-    return make_draw(store, manifest, source, need_tokens, cut_tokens)
-
-
 def _request(
     spec: Spec,
     manifest: Manifest,
@@ -209,7 +224,7 @@ def _request(
         proxy=proxy_name,
         seed=seed,
         architecture=ArchitectureRecord(**architecture_of(proxy_name, proxy).model_dump()),
-        recipe=_recipe(train, proxy),
+        recipe=_recipe(train, proxy_name, proxy),
         masks=_masks(train, pairs=has_pairs(spec, manifest)),
         rope_base=train.rope_base,
         budget=budget,
@@ -250,15 +265,16 @@ def _fim(spec: Spec, manifest: Manifest, store: Store, budget: RunBudget) -> dic
     return found or None
 
 
-def _recipe(train: Train, proxy: Proxy) -> Recipe:
-    optimizer = train.optimizer
+def _recipe(train: Train, name: str, proxy: Proxy) -> Recipe:
+    optimizer, (lr, min_lr) = train.optimizer, rates_of(name, proxy)
     return Recipe(
-        lr=exact_string(proxy.lr),
-        min_lr=exact_string(proxy.min_lr),
+        lr=exact_string(lr),
+        min_lr=exact_string(min_lr),
         shape=train.schedule.wsd.shape,
         weight_decay=exact_string(optimizer.weight_decay),
         clip=exact_string(optimizer.clip),
         betas=(exact_string(optimizer.betas[0]), exact_string(optimizer.betas[1])),
+        mup_base_hidden=None if proxy.mup is None else str(proxy.mup.base_hidden),
     )
 
 

@@ -185,6 +185,7 @@ def _recipe(request: RunRequest) -> dict[str, str]:
         "weight_decay": recipe.weight_decay,
         "clip": recipe.clip,
         "betas": " ".join(recipe.betas),
+        **({} if recipe.mup_base_hidden is None else {"mup_base_hidden": recipe.mup_base_hidden}),
     }
 
 

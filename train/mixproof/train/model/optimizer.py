@@ -9,17 +9,30 @@ from __future__ import annotations
 
 import torch
 
+from .mup import scaled_groups
+
 EPSILON = 1e-8
 
 
-def build_optimizer(model: torch.nn.Module, *, lr: float, betas: tuple[float, float]) -> torch.optim.AdamW:
-    """Build the optimizer of all weights of `model` in two groups, matrices then vectors; fused on every device."""
+def build_optimizer(
+    model: torch.nn.Module, *, lr: float, betas: tuple[float, float], min_lr: float = 0.0, width: float = 1.0
+) -> torch.optim.AdamW:
+    """Build the optimizer of all weights of `model`, matrices before vectors; fused on every device.
+
+    Args:
+        model: whose weights are trained.
+        lr: peak learning rate.
+        betas: of Adam.
+        min_lr: final learning rate, for groups that muP scales.
+        width: hidden size over the base hidden size of muP; 1: no scaling.
+    """
     parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "wd_mult": 1.0},
+        {"params": [p for p in parameters if p.dim() <= 1], "wd_mult": 0.0},
+    ]
     return torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.dim() > 1], "wd_mult": 1.0},
-            {"params": [p for p in parameters if p.dim() <= 1], "wd_mult": 0.0},
-        ],
+        groups if width == 1 else scaled_groups(model, width, (lr, min_lr), EPSILON),
         lr=lr,
         betas=betas,
         eps=EPSILON,

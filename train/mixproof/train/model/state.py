@@ -18,6 +18,7 @@ from mixproof.train.request import RunRequest
 from .layer_backend import choose_backend
 from .layer_history import LayerHistory
 from .model import build_model, recompute_layers
+from .mup import scale_initial_weights
 from .optimizer import build_optimizer
 from .reward_head import add_reward_head
 from .schedule import build_scheduler
@@ -53,6 +54,9 @@ def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
         seed=request.seed,
         device=ranks.device,
     )
+    width = 1.0 if recipe.mup_base_hidden is None else request.shape.hidden / int(recipe.mup_base_hidden)
+    if width != 1:
+        scale_initial_weights(model, width)
     trained = request.post_training
     if trained is not None and trained.reward is not None:
         add_reward_head(model, request.shape.hidden, trained.reward.outputs, request.seed)
@@ -61,7 +65,7 @@ def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
     lr, min_lr, weight_decay, beta1, beta2 = (
         float(Fraction(text)) for text in (recipe.lr, recipe.min_lr, recipe.weight_decay, *recipe.betas)
     )
-    optimizer = build_optimizer(model, lr=lr, betas=(beta1, beta2))
+    optimizer = build_optimizer(model, lr=lr, betas=(beta1, beta2), min_lr=min_lr, width=width)
     scheduler = build_scheduler(optimizer, budget, lr=lr, min_lr=min_lr, weight_decay=weight_decay, shape=recipe.shape)
     learner, layers = choose_backend(model, request, ranks)
     if request.recompute:

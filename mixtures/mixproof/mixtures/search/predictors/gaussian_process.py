@@ -188,6 +188,7 @@ class _Posterior:
 
 
 def _symmetric(lower: FloatArray) -> FloatArray:
-    """Mirror the lower triangle of a matrix into its upper triangle."""
-    whole = np.tril(lower)
-    return whole + np.tril(whole, -1).T
+    """Mirror the lower triangle of a matrix, whose upper one is zero, into its upper triangle."""
+    whole = lower + lower.T
+    whole[np.diag_indices(len(lower))] = np.diag(lower)
+    return whole

@@ -1,0 +1,105 @@
+"""Sweeps of learning rates: which runs try them, which rate is chosen, and what speaks against it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.errors import SpecError
+from mixproof.mixtures.load import load_spec
+from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.train.launch.family import train_all
+from mixproof.train.launch.plan import chosen_rates, plan_requests
+from mixproof.train.launch.rates import ChosenRate, sweep_families, with_rates
+from mixproof.train.outcome import find_outcomes
+
+WILD = str(10**30)
+SPEC = """\
+schema: 1
+name: rates
+sources: {manual: {files: "*.jsonl"}, guide: {files: "*.jsonl"}}
+tokenizer: {sentencepiece: tok.model}
+mixtures:
+  even: {manual: 50%, guide: 50%}
+  manual_only: {manual: 100%}
+train:
+  sequence_length: 32
+  seeds: [1, 2]
+  proxies:
+    tiny:
+      {tokens: 512, global_batch_size: 4, lr: {sweep: [0.003, 0.0003, 1.0e+30], check: [manual_only]},
+       mup: {base_hidden: 8},
+       architecture: {layers: 1, hidden: 16, ffn: 16, heads: 2, kv_heads: 1, head_dim: 8}}
+"""
+
+
+def load(folder: Path, text: str = SPEC) -> Spec:
+    path = folder / "rates.yaml"
+    path.write_text(text)
+    return load_spec(path).spec
+
+
+def test_each_rate_is_tried_by_the_anchor_and_the_checked_mixtures_with_one_seed(tmp_path: Path) -> None:
+    families = sweep_families(load(tmp_path), "tiny")
+    assert list(families) == ["0.0003", "0.003", WILD]
+    assert {tuple(family.mixtures) for family in families.values()} == {("even", "manual_only")}
+    assert {family.train.seeds for family in families.values()} == {(1,)}
+    anchored = load(tmp_path, SPEC.replace("check: [manual_only]", "anchor: manual_only"))
+    assert {tuple(family.mixtures) for family in sweep_families(anchored, "tiny").values()} == {("manual_only",)}
+
+
+def test_a_rate_at_the_end_of_the_sweep_or_worse_for_a_checked_mixture_is_warned_of() -> None:
+    found = ChosenRate(
+        "tiny", "even", "0.003", {"even": {"0.001": 2.0, "0.003": 1.9}, "code": {"0.001": 1.5, "0.003": 1.6}}
+    )
+    assert found.warnings == [
+        "proxy tiny: the best rate 0.003 is the highest of the sweep; try rates beyond it",
+        "proxy tiny: code is best at the rate 0.001 (1.5000), and all mixtures are trained at 0.003 (1.6000), the best "
+        "of even",
+    ]
+    inner = ChosenRate("tiny", "even", "0.003", {"even": {"0.001": 2.0, "0.003": 1.9, "0.01": None}})
+    assert inner.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("check: [manual_only]", "check: [manul]", r"lr\.check: no such mixture: 'manul'; did you mean 'manual_only'"),
+        ("[0.003, 0.0003, 1.0e+30]", "[0.003]", r"lr.*sweep"),
+        ("mup: {base_hidden: 8}", "min_lr: 0.001", r"lr\.sweep\[1\]: is below `min_lr`"),
+    ],
+)
+def test_a_wrong_sweep_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        load(tmp_path, SPEC.replace(old, new))
+
+
+@pytest.mark.slow
+def test_all_runs_use_the_rate_at_which_the_anchor_is_best_and_its_run_is_reused(
+    tmp_path: Path,
+    encoded_corpus: Any,  # noqa: ANN401
+    cluster: Cluster,
+) -> None:
+    spec, store, manifest = load(tmp_path), encoded_corpus.store, encoded_corpus.manifest
+    outcomes = train_all(spec, manifest, store, cluster, device="cpu")
+    (chosen,) = chosen_rates(spec, manifest, store)
+    tried = chosen.objective_of["even"]
+    assert tried[WILD] is None and chosen.lr == min(("0.0003", "0.003"), key=lambda rate: tried[rate] or 0)
+    records = [run.record for run in outcomes if run.record is not None]
+    assert [(record.mixture, record.seed) for record in records] == [
+        ("even", 1),
+        ("even", 2),
+        ("manual_only", 1),
+        ("manual_only", 2),
+    ]
+    assert {(record.recipe["lr"], record.recipe["mup_base_hidden"]) for record in records} == {(chosen.lr, "8")}
+    assert [run.reused for run in outcomes] == [True, False, True, False]
+    assert find_outcomes(plan_requests(with_rates(spec, [chosen]), manifest, store, None)) == find_outcomes(
+        plan_requests(spec, manifest, store, None)
+    )
+    with pytest.raises(RequestError, match="the sweep has not been trained at 0.0007"):
+        chosen_rates(load(tmp_path, SPEC.replace("0.0003", "0.0007")), manifest, store)

@@ -6,6 +6,7 @@ the source. All counts are integers. Bytes are UTF-8 bytes of the text.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
@@ -43,6 +44,8 @@ class StageRow(FrozenModel):
     bytes_removed: NonNegativeInt = 0
     """Bytes that formatters removed from the documents they kept."""
     dropped: dict[str, Count] = Field(default={})
+    replaced: dict[str, NonNegativeInt] = Field(default={}, exclude_if=lambda replaced: not replaced)
+    """How often a step replaced something in the documents it kept, by kind; absent where it does not count."""
 
     def check(self, *, source: str = "", unit: str = "") -> StageRow:
         """Return the row if E2 closes (E1 for `read`), else raise AccountError."""
@@ -75,7 +78,9 @@ def sum_rows(rows: Iterable[StageRow]) -> StageRow:
     if len(stages) != 1:
         raise ValueError(f"only rows of one stage can be added; these belong to {sorted(stages)}")
     dropped: dict[str, Count] = {}
+    replaced: Counter[str] = Counter()
     for row in rows:
+        replaced.update(row.replaced)
         for reason, count in row.dropped.items():
             dropped[reason] = dropped[reason] + count if reason in dropped else count
     return StageRow(
@@ -87,6 +92,7 @@ def sum_rows(rows: Iterable[StageRow]) -> StageRow:
         bytes_added=sum(row.bytes_added for row in rows),
         bytes_removed=sum(row.bytes_removed for row in rows),
         dropped=dict(sorted(dropped.items())),
+        replaced=dict(sorted(replaced.items())),
     )
 
 

@@ -132,6 +132,9 @@ def print_source(name: str, tried: StepTrial) -> None:
             rows.append((row.stage, reason, option_of(row.stage, reason) or "", *_cells(lost, tried.tried)))
         if row.bytes_added or row.bytes_removed:
             rows.append((row.stage, "edits", "", "", "", f"+{count(row.bytes_added)} -{count(row.bytes_removed)}", ""))
+        rows += [
+            (row.stage, f"{kind} replaced", "", "", "", f"{count(n)} times", "") for kind, n in row.replaced.items()
+        ]
     rows.append(("", "kept", "", *_cells(tried.kept, tried.tried)))
     columns = ("step", "reason", "option", "documents", "share", "bytes", "share")
     stdout.print(

@@ -66,6 +66,9 @@ def apply_steps(raw: Raw, data: bytes, steps: Sequence[Counted], on_drop: OnDrop
             if on_drop is not None:
                 on_drop(step.name, result.reason, data)
             return None
+        if document.replaced:
+            step.replace(document.replaced)
+            document.replaced = {}
         step.documents_out += 1
         step.bytes_out += len(data)
     return data

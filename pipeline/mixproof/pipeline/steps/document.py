@@ -20,7 +20,7 @@ DEFAULT_LANGUAGE = "en"
 class Document:
     """One text with its record's fields and the findings of earlier steps."""
 
-    __slots__ = ("_words", "fields", "id", "language", "language_score", "text")
+    __slots__ = ("_words", "fields", "id", "language", "language_score", "replaced", "text")
 
     def __init__(self, raw: Raw) -> None:
         self.id = raw.id
@@ -30,6 +30,8 @@ class Document:
         self.language: str | None = None
         """Label from a `language` step, such as `de`."""
         self.language_score: float | None = None
+        self.replaced: Mapping[str, int] = {}
+        """How much the step that runs has replaced in the text, by kind."""
         self._words: dict[str, Words] = {}
 
     def replace_text(self, text: str) -> None:

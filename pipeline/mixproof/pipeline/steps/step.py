@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -140,6 +141,7 @@ class Counted:
     bytes_added: int = 0
     bytes_removed: int = 0
     dropped: dict[str, Count] = field(default_factory=dict)
+    replaced: Counter[str] = field(default_factory=Counter)
 
     def row(self) -> StageRow:
         """The step's row of the account."""
@@ -152,7 +154,12 @@ class Counted:
             bytes_added=self.bytes_added,
             bytes_removed=self.bytes_removed,
             dropped=dict(sorted(self.dropped.items())),
+            replaced=dict(sorted(self.replaced.items())),
         )
+
+    def replace(self, replaced: Mapping[str, int]) -> None:
+        """Count what was replaced in a document that is kept."""
+        self.replaced.update(replaced)
 
     def drop(self, reason: str, text_bytes: int) -> None:
         """Count a dropped document."""

@@ -146,7 +146,11 @@ def test_a_changed_mask_is_found_by_its_checksum_and_by_its_sum(run: Callable[..
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("format: chat}", "format: chat, steps: [{pii: {}}]}", "the step pii changed the text of a conversation"),
+        (
+            "format: chat}",
+            "format: chat, steps: [{pii: {}}]}",
+            r"spec.yaml:4: sources.chat.steps\[0\]: pii changes texts",
+        ),
         ("template: chatml", 'template: {jinja: "{{ messages[0].content }}"}', "the template marks no answer"),
         ("format: chat}", "format: chat, template: {jinja: '{% for m in messages %}'}}", "line 1 of the template"),
     ],

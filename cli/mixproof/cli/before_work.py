@@ -1,7 +1,7 @@
 """Open a request for work: everything that can be known to go wrong is refused before the work starts.
 
-    extras > steps, files, store > tokenizer > first records, held-out sets, vocabulary > evaluation files > supply
-    > external sets
+    extras > steps, files, store > tokenizer > models of labels > first records, held-out sets, vocabulary
+    > evaluation files > supply > external sets
 
 Nothing is written and Ray is not started. What the rooms below know, they check; this module only calls them in order,
 the cheap and most frequent mistakes first. A spec whose build is finished needs no look at its files.
@@ -19,6 +19,7 @@ from mixproof.pipeline.heldout.heldout_supply import check_heldout_supply
 from mixproof.pipeline.heldout.import_heldout import check_import
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.inputs.first_records import check_first_records
+from mixproof.pipeline.labels.of_spec import check_labels
 from mixproof.pipeline.read.progress import read_progress
 from mixproof.tokenize.estimate import estimate
 from mixproof.tokenize.tokenizer.tokenizer_check import check_tokenizer, check_vocabulary
@@ -70,6 +71,7 @@ def check_inputs(request: Request) -> None:
     files = find_files(spec, loaded.base)
     check_tokenizer(loaded)
     check_import(spec, loaded.base)
+    check_labels(spec, loaded.base)
     check_first_records(spec, files)
     vocab_size = USUAL_VOCABULARY if spec.tokenizer.train is None else spec.tokenizer.train.vocab_size
     most = {name: estimate(inputs).tokens_plausible(vocab_size) for name, inputs in files.items()}

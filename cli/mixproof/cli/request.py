@@ -28,6 +28,7 @@ from mixproof.pipeline.read.documents import check_sources
 from mixproof.pipeline.read.values import files_of_parts
 from mixproof.tokenize.estimate import Estimate, estimate
 from mixproof.tokenize.pointer import find_build
+from mixproof.train.checkpoint.initial_files import check_initial_files
 from mixproof.train.launch.initial_run import initial_run_key
 
 JOB_FOLDERS = "working_dir_files"
@@ -110,8 +111,10 @@ def _check_initial(spec: Spec, store: Store) -> None:
     """Refuse an initial checkpoint that does not exist, before anything is built."""
     if spec.train.init_from is None:
         return
+    given = spec.train.init_from.checkpoint
     try:
-        initial_run_key(store, spec.train.init_from.checkpoint)
+        if initial_run_key(store, given) is None:
+            check_initial_files(Path(given))
     except RequestError as error:
         raise RequestError(f"{spec.where('train', 'init_from')}: {error}") from None
 

@@ -312,7 +312,9 @@ def read_manifest_once(path: Path) -> tuple[Manifest, str]:
     except FileNotFoundError:
         raise RequestError(f"{path}: no manifest found; `mixproof build` writes one") from None
     except ValidationError as error:
-        raise RequestError(f"{path}: not a manifest of schema 1: {error}") from None
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise RequestError(f"{path}: not a manifest of schema 1: {where}: {first['msg']}") from None
 
 
 def store_of(manifest_path: Path) -> Store:

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 
 from .blocks.labels import Classifier, Label
 from .blocks.mixture import Mixture, ShareSpec
+from .blocks.split import UNLABELLED, cells_of_number
 from .key_positions import KeyPath, Problem, nearest
 from .mixture_forms import RESERVED
 from .objective_checks import REMOVE_INHERITED, objective_problems
 from .proxy_checks import architectures, recipes, twice
 from .spec import Spec
+from .stage_checks import blends_of, stage_problems
 from .values.quantities import percent_string
 
 CONVERSATION_FORMATS = "`format: chat`, `preferences` and `ratings`"
@@ -29,6 +31,7 @@ def find_problems(spec: Spec) -> list[Problem]:
         _splits,
         _classifiers,
         _source_names,
+        _cell_names,
         _choices,
         objective_problems,
         _dedup_groups,
@@ -39,7 +42,7 @@ def find_problems(spec: Spec) -> list[Problem]:
         architectures,
         _windows,
         _transforms,
-        _stage,
+        stage_problems,
     )
     return [problem for check in checks for problem in check(spec)]
 
@@ -143,9 +146,28 @@ def _conversations(spec: Spec) -> Iterator[Problem]:
 
 
 def _dedup_on(spec: Spec) -> Iterator[Problem]:
-    if spec.dedup is not None and spec.dedup.on == "prompts" and spec.dedup.fuzzy is not None:
+    if spec.dedup is None or spec.dedup.on != "prompts":
+        return
+    if all(source.kind is None for source in spec.sources.values()):
+        message = f"prompts are compared of {CONVERSATION_FORMATS}, and no source has these; remove it"
+        yield Problem(("dedup", "on"), message)
+    if spec.dedup.fuzzy is not None:
         message = "compares whole texts only; set `fuzzy: false`, or remove `on: prompts`"
         yield Problem(("dedup", "fuzzy"), message)
+
+
+def _cell_names(spec: Spec) -> Iterator[Problem]:
+    """Check names of cells that the spec alone determines: those of quantiles and edges, where they are not crossed."""
+    for path, blend in blends_of(spec):
+        for name in blend.shares or ():
+            whole, _, cell = name.partition("/")
+            axes = spec.sources[whole].axes if whole in spec.sources else ()
+            if not cell or len(axes) != 1 or axes[0].score is None:
+                continue
+            known = (*cells_of_number(axes[0]), UNLABELLED)
+            if cell not in known:
+                message = f"source {whole!r} has no part {cell!r}; its parts are {known[0]} to {known[-2]}"
+                yield Problem((*path, "shares", name), message)
 
 
 def _source_names(spec: Spec) -> Iterator[Problem]:
@@ -287,42 +309,3 @@ def _transforms(spec: Spec) -> Iterator[Problem]:
             yield Problem((*path, "fim"), message)
         elif not missing and len(set(tokens.values())) < len(tokens):
             yield Problem((*path, "fim"), "`prefix`, `suffix` and `middle` must be three different tokens")
-
-
-ON_PAIRS = ("dpo", "rpo")
-"""Stages that compare two answers to one prompt."""
-
-
-def _stage(spec: Spec) -> Iterator[Problem]:
-    train = spec.train
-    if train.loss_weights and train.stage not in ("pretrain", "sft"):
-        message = f"weights losses of tokens, and stage {train.stage} has a loss per pair; remove it"
-        yield Problem(("train", "loss_weights"), message)
-    for stage in ON_PAIRS:
-        if stage in train.model_fields_set and train.stage != stage:
-            yield Problem(("train", stage), f"applies only to stage {stage}, and the stage is {train.stage}; remove it")
-    if train.stage == "pretrain":
-        for path, given in ((("shares_by",), train), (("windows", "too_long"), train.windows)):
-            if path[-1] in given.model_fields_set:
-                yield Problem(("train", *path), "applies only to a `stage` after pretraining; remove it")
-        return
-    if "pack" in train.windows.model_fields_set and train.windows.pack != "best_fit":
-        message = f"stage {train.stage} packs whole conversations by best fit; remove it or set it to best_fit"
-        yield Problem(("train", "windows", "pack"), message)
-    cuts = "too_long" in train.windows.model_fields_set
-    if train.stage in (*ON_PAIRS, "reward") and cuts and train.windows.too_long != "drop":
-        message = f"at stage {train.stage} pairs and answers that do not fit into a window are dropped; remove it"
-        yield Problem(("train", "windows", "too_long"), message)
-    if train.stage in ON_PAIRS and train.init_from is None:
-        message = f"stage {train.stage} measures answers against the checkpoint that it starts from; set `init_from`"
-        yield Problem(("train", "init_from"), message)
-    if train.eod_mask_loss:
-        message = f"at stage {train.stage} the mask of each conversation says which tokens count; remove it"
-        yield Problem(("train", "eod_mask_loss"), message)
-    for key in ("document_mask", "reset_position_ids"):
-        if key in train.model_fields_set and not getattr(train, key):
-            message = f"at stage {train.stage} attention and positions restart at each conversation; remove it"
-            yield Problem(("train", key), message)
-    if spec.target is not None and spec.target.simulate:
-        message = f"cuts sources for pretraining, and stage {train.stage} reads whole sources; remove it"
-        yield Problem(("target", "simulate"), message)

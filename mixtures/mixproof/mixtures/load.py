@@ -7,9 +7,12 @@ line each: file, line, dotted key, what is wrong, what would be right. Whether f
 
 from __future__ import annotations
 
+import difflib
+import re
 import types
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -26,6 +29,9 @@ from .values.chat_templates import is_inline_template
 from .values.spec_part import NAME, NAME_RULE
 from .yaml_tree import NO_VALUE, read_tree
 
+MUST_BE = "must be "
+KIND = re.compile(r"bool|str|int|literal\[.*")
+"""What pydantic adds to the path of a value that may be of several kinds."""
 STEP_DEPTH = 5
 """Length of a step's path: `("sources", "code", "steps", 0, "length")`."""
 
@@ -159,11 +165,32 @@ def _without_empty_keys(value: Any, path: KeyPath, problems: list[Problem]) -> A
 def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:
     """Turn pydantic's errors into problems; a list with a wrong entry is not reported as too short as well."""
     parents = {tuple(details["loc"])[:length] for details in errors for length in range(len(details["loc"]))}
-    return [
+    found = [
         _problem(details)
         for details in errors
         if details["type"] != "too_short" or tuple(details["loc"]) not in parents
     ]
+    return _joined(found)
+
+
+def _joined(problems: Sequence[Problem]) -> list[Problem]:
+    """One problem for a value that could have been of several kinds: `must be true or false, or text, not 1`."""
+    expected: dict[tuple[KeyPath, str], list[str]] = {}
+    others: list[Problem] = []
+    for problem in problems:
+        start, _, found = problem.message.rpartition(", not ")
+        if start.startswith(MUST_BE):
+            path = problem.path[:-1] if KIND.fullmatch(str(problem.path[-1])) else problem.path
+            expected.setdefault((path, found), []).append(start.removeprefix(MUST_BE))
+        else:
+            others.append(problem)
+    joined = [Problem(path, _must_be(", or ".join(kinds), found)) for (path, found), kinds in expected.items()]
+    return [*joined, *others]
+
+
+def _must_be(expected: str, found: str) -> str:
+    close = difflib.get_close_matches(found.strip("'"), re.findall(r"'([^']+)'", expected), n=1)
+    return f"{MUST_BE}{expected}, not {found}" + (f"; did you mean {close[0]!r}?" if close else "")
 
 
 def _problem(details: ErrorDetails) -> Problem:
@@ -209,7 +236,9 @@ _EXPECTED = {
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return "a map"
-    return "a list" if isinstance(value, list) else str(value).lower() if isinstance(value, bool) else repr(value)
+    if isinstance(value, list):
+        return "a list"
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, Decimal) else repr(value)
 
 
 def _known_keys(path: KeyPath) -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -289,15 +288,6 @@ class HeldoutScore(RecordPart):
         if self.pairs is not None:
             return 1 - self.pairs.pair_accuracy
         return self.loss if self.bits_per_byte is None else self.bits_per_byte
-
-
-STAGE_KINDS: Mapping[str, tuple[str | None, ...]] = {
-    "sft": ("chat", None),
-    "dpo": ("preferences",),
-    "rpo": ("preferences",),
-    "reward": ("preferences", "ratings"),
-}
-"""Kinds of sources that the runs of a stage are trained and scored on; None: plain text, which counts in full."""
 
 
 class Ancestor(RecordPart):

@@ -34,7 +34,7 @@ from mixproof.ledger.location import Location, locate
 from mixproof.ledger.manifest import BUILDS, MANIFEST
 from mixproof.ledger.objects import is_remote
 from mixproof.ledger.store import Store
-from mixproof.mixtures.checks import ON_PAIRS
+from mixproof.mixtures.stage_checks import ON_PAIRS
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.audit import AuditReport, Depth, audit_build, copy_build, copy_run, in_store, replay_build
 from mixproof.train.audit.run import audit_run

@@ -32,6 +32,7 @@ from mixproof.ledger.objects import is_remote
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.values import files_of_parts
 from mixproof.tokenize.dataset.merge import merge_parts
+from mixproof.train.export.chat_template import TEMPLATE, TemplateCheck
 from mixproof.train.export.export_mixture import export_mixture
 from mixproof.train.export.megatron_args import ARGS, export_megatron_args
 from mixproof.train.export.output_folder import output_folder
@@ -177,7 +178,23 @@ def _huggingface(run: str, output: Path) -> _Written:
         "largest_difference": done.largest_difference,
         "tokenizer_exact": check.exact,
     }
-    return _Written(facts, (summary,) if check.exact else (differs, summary))
+    lines = [summary] if check.exact else [differs, summary]
+    if done.template is not None:
+        facts["chat_template"] = asdict(done.template)
+        lines.append(_template_line(done.template))
+    return _Written(facts, tuple(lines))
+
+
+def _template_line(check: TemplateCheck) -> str:
+    """What is known of an exported chat template."""
+    name = f"/{TEMPLATE}:"
+    if check.different:
+        return (
+            f"{name} [bold yellow]warning:[/] {check.different} of {check.conversations} conversations get other ids "
+            "than in training"
+        )
+    ends = "" if check.generation_prompt else "; it writes no generation prompt, so prompts do not end as in training"
+    return f"{name} apply_chat_template gives the ids of training on {check.conversations} conversations{ends}"
 
 
 def _megatron(run: str, output: Path) -> _Written:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from mixproof.mixtures.checks import ON_PAIRS
 from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.stage_checks import ON_PAIRS
 
 CHECKSUMS = "checksums of the files"
 VALUES = "values to split by"

@@ -71,3 +71,11 @@ class SplitAxis(SpecPart):
         """Name of the label or field whose values decide."""
         column = self.label if self.label is not None else self.score
         return column if column is not None else CLUSTER
+
+
+def cells_of_number(axis: SplitAxis) -> tuple[str, ...]:
+    """Names of the cells of a number, ascending: `q01`, `q02`, ... for quantiles, `b01`, ... between edges."""
+    count = axis.quantiles if axis.edges is None else len(axis.edges) + 1
+    assert count is not None, "a number has edges or quantiles"
+    letter, width = "q" if axis.edges is None else "b", max(2, len(str(count)))
+    return tuple(f"{letter}{number:0{width}d}" for number in range(1, count + 1))

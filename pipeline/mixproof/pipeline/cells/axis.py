@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.blocks.split import UNLABELLED, SplitAxis
+from mixproof.mixtures.blocks.split import UNLABELLED, SplitAxis, cells_of_number
 from mixproof.pipeline.columns import array_of
 
 from .edges import quantile_keys
@@ -81,14 +81,9 @@ def number_axis(where: str, declared: SplitAxis, numbers: Sequence[NDArray[np.ui
     """
     if declared.edges is not None:
         edges = tuple(float(edge) for edge in declared.edges)
-        return Axis(declared.column, tuple(_names("b", len(edges) + 1)), edges)
+        return Axis(declared.column, cells_of_number(declared), edges)
     assert declared.quantiles is not None, "a number has edges or quantiles"
     if not sum(map(len, numbers)):
         raise RequestError(f"{where}: no document has a number in {declared.column!r}; check the name of the field")
     keys = quantile_keys(numbers, declared.quantiles)
-    return Axis(declared.column, tuple(_names("q", declared.quantiles)), tuple(map(number_of, keys)))
-
-
-def _names(letter: str, count: int) -> list[str]:
-    width = max(2, len(str(count)))
-    return [f"{letter}{number:0{width}d}" for number in range(1, count + 1)]
+    return Axis(declared.column, cells_of_number(declared), tuple(map(number_of, keys)))

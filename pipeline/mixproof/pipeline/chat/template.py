@@ -118,6 +118,10 @@ def check_template(source: str, where: str, *, needs_marks: bool) -> None:
             f"{where}: the template marks no answer; put {{% generation %}} and {{% endgeneration %}} around what a "
             "model is trained to predict, or set `supervise: all`"
         )
+    if len(rendering.contents) < len(probe):
+        raise RequestError(
+            f"{where}: the template leaves out a question or its answer; write `{{{{ message.content }}}}`"
+        )
 
 
 def render(source: str, messages: Sequence[Message]) -> Rendering:

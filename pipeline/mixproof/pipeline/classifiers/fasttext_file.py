@@ -11,6 +11,22 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 
 PREFIX = "__label__"
+MAGIC = (793_712_314).to_bytes(4, "little")
+"""First bytes of a model (fastText, `FASTTEXT_FILEFORMAT_MAGIC_INT32`)."""
+
+
+def check_model(path: str) -> None:
+    """Refuse a file that is no model by its first bytes, because loading a large one takes long.
+
+    Raises:
+        RequestError: when there is no file, or it is another kind of file.
+    """
+    _check_file(path)
+    with Path(path).open("rb") as file:
+        start = file.read(len(MAGIC))
+    if start != MAGIC:
+        kind = "a Parquet file" if start == b"PAR1" else f"a file that starts with {start!r}"
+        raise RequestError(f"{path}: not a fastText model, but {kind}; give the model's `.bin` or `.ftz` file")
 
 
 def sha256_of_model(path: str) -> str:
@@ -19,10 +35,14 @@ def sha256_of_model(path: str) -> str:
     Raises:
         RequestError: when there is none.
     """
-    if not Path(path).is_file():
-        raise RequestError(f"{path}: no such file; give the path of a fastText model that every worker can read")
+    _check_file(path)
     status = Path(path).stat()
     return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+def _check_file(path: str) -> None:
+    if not Path(path).is_file():
+        raise RequestError(f"{path}: no such file; give the path of a fastText model that every worker can read")
 
 
 @functools.lru_cache(maxsize=64)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mixproof.mixtures.key_positions import KeyPath, dotted
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.inputs.files import InputFile
-from mixproof.pipeline.inputs.first_records import named_fields
+from mixproof.pipeline.inputs.named_fields import label_fields, named_fields
 from mixproof.pipeline.readers.parquet import check_parquet
 from mixproof.pipeline.readers.remote import is_remote
 
@@ -27,12 +28,10 @@ def check_columns(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> None:
                 first.url,
                 text=source.text if source.kind is None else None,
                 id_=source.id,
-                fields=named_fields(source) | _fields_of_axes(spec, name),
+                fields={dotted(key): field for key, field in (named_fields(source) | _axes(spec, name)).items()},
             )
 
 
-def _fields_of_axes(spec: Spec, name: str) -> dict[str, str]:
+def _axes(spec: Spec, name: str) -> dict[KeyPath, str]:
     """The fields by which a source is divided; other formats show only when they are read whether they lack one."""
-    labels = spec.labels_of(name)
-    fields = [labels[axis.column].field for axis in spec.sources[name].axes if axis.column in labels]
-    return {f"split_by[{index}]": field.name for index, field in enumerate(fields) if field is not None}
+    return {key: field for key, (field, _) in label_fields(spec, name).items() if key[0] == "split_by"}

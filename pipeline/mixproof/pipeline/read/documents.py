@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from mixproof.ledger.account import StageRow, check_chain, sum_rows
+from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import InputsRecord
 from mixproof.ledger.receipts import Receipts
 from mixproof.ledger.store import Receipt, Store
@@ -23,7 +24,7 @@ from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.inputs.formats import TREES
 from mixproof.pipeline.readers.remote import is_of_this_process
 from mixproof.pipeline.record import OTHER_PART
-from mixproof.pipeline.steps import make_steps
+from mixproof.pipeline.steps import edits_texts, make_steps
 
 from .bad_records import check_bad_records
 from .batches import share_tasks
@@ -141,6 +142,13 @@ def check_sources(spec: Spec) -> None:
     """
     for name, source in spec.sources.items():
         make_steps(source.steps, spec.where("sources", name, "steps"))
+        for index, step in enumerate(source.steps if source.kind is not None else ()):
+            if edits_texts(step):
+                raise RequestError(
+                    f"{spec.where('sources', name, 'steps', index)}: {step.name} changes texts, and the supervised "
+                    f"spans of conversations would no longer fit them; remove it from {name!r}, which may only have "
+                    "steps that keep or drop, and clean conversations before the build"
+                )
         check_rule(source, spec.where("sources", name, "template"))
 
 

@@ -2,7 +2,7 @@
 
 from .apply import StepFailedError, apply_steps
 from .filters.sampler import NOT_SAMPLED
-from .registry import make_steps, needs_fields, steps_digest, steps_identity
+from .registry import edits_texts, make_steps, needs_fields, steps_digest, steps_identity
 from .step import Apply, Counted, Drop
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Drop",
     "StepFailedError",
     "apply_steps",
+    "edits_texts",
     "make_steps",
     "needs_fields",
     "steps_digest",

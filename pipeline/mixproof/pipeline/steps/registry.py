@@ -52,15 +52,21 @@ class Kind:
     make: Callable[[Any], Apply]
     packages: tuple[str, ...] = ()
     """Packages whose versions may change a decision."""
+    edits: bool = False
+    """Whether it may change a text that it keeps."""
 
 
 KINDS: Mapping[str, Kind] = {
     "length": Kind(length.VERSION, length.LengthOptions, length.make_length),
     "sampler": Kind(sampler.VERSION, sampler.SamplerOptions, sampler.make_sampler),
-    "ftfy": Kind(ftfy.VERSION, ftfy.FtfyOptions, ftfy.make_ftfy, ("datatrove", "ftfy")),
-    "pii": Kind(pii.VERSION, pii.PiiOptions, pii.make_pii, ("datatrove",)),
+    "ftfy": Kind(ftfy.VERSION, ftfy.FtfyOptions, ftfy.make_ftfy, ("datatrove", "ftfy"), edits=True),
+    "pii": Kind(pii.VERSION, pii.PiiOptions, pii.make_pii, ("datatrove",), edits=True),
     "symbol_lines": Kind(
-        symbol_lines.VERSION, symbol_lines.SymbolLinesOptions, symbol_lines.make_symbol_lines, ("datatrove",)
+        symbol_lines.VERSION,
+        symbol_lines.SymbolLinesOptions,
+        symbol_lines.make_symbol_lines,
+        ("datatrove",),
+        edits=True,
     ),
     "gopher_quality": Kind(
         gopher_quality.VERSION, gopher_quality.GopherQualityOptions, gopher_quality.make_gopher_quality, _WORDS
@@ -71,7 +77,7 @@ KINDS: Mapping[str, Kind] = {
         gopher_repetition.make_gopher_repetition,
         _WORDS,
     ),
-    "c4_quality": Kind(c4_quality.VERSION, c4_quality.C4QualityOptions, c4_quality.make_c4_quality, _WORDS),
+    "c4_quality": Kind(c4_quality.VERSION, c4_quality.C4QualityOptions, c4_quality.make_c4_quality, _WORDS, edits=True),
     "fineweb_quality": Kind(
         fineweb_quality.VERSION, fineweb_quality.FinewebQualityOptions, fineweb_quality.make_fineweb_quality, _WORDS
     ),
@@ -100,6 +106,14 @@ def make_steps(steps: Sequence[Step], where: str = "steps") -> list[Counted]:
         same = sum(other.name.partition("#")[0] == name for other in made)
         made.append(Counted(f"{name}#{same + 1}" if same else name, apply))
     return made
+
+
+def edits_texts(step: Step) -> bool:
+    """Whether a step may change a text that it keeps; of datatrove's classes, its formatters and C4's filter do."""
+    if step.name == "datatrove":
+        name = str(step.options.get("class"))
+        return name.endswith("Formatter") or name == "C4QualityFilter"
+    return step.name in KINDS and KINDS[step.name].edits
 
 
 def needs_fields(steps: Sequence[Step]) -> bool:

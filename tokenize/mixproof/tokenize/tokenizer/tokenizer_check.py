@@ -39,7 +39,10 @@ def check_tokenizer(loaded: LoadedSpec) -> None:
         RequestError: when the file is not a tokenizer, has no end of document, or no such tokenizer can be trained.
     """
     declared = loaded.spec.tokenizer
-    check_given_tokenizer(loaded)
+    try:
+        check_given_tokenizer(loaded)
+    except RequestError as error:
+        raise _at_key(loaded.spec, error) from error
     if declared.train is not None:
         _refuse_fim(loaded.spec)
         check_vocab_size(declared.train.vocab_size)
@@ -58,6 +61,14 @@ def _refuse_fim(spec: Spec) -> None:
                 f"{spec.where('sources', name, 'transform', 'fim')}: a tokenizer that is trained here has no tokens "
                 "for fill-in-the-middle; use a given tokenizer that has them, or remove `fim`"
             )
+
+
+def _at_key(spec: Spec, error: RequestError) -> RequestError:
+    """Put file and line before an error that starts with a key, as in `tokenizer.eod: ...`."""
+    key, colon, message = str(error).partition(": ")
+    if not colon or key.partition(".")[0] != "tokenizer":
+        return error
+    return RequestError(f"{spec.where(*key.split('.'))}: {message}")
 
 
 def check_vocabulary(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> None:

@@ -25,11 +25,12 @@ from pydantic import ValidationError
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import CHECKPOINTS
 from mixproof.ledger.manifest import HeldoutRecord, Manifest
+from mixproof.mixtures.stage_checks import STAGE_KINDS
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.receipts import sealed_files
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
 from mixproof.train.data.saved_index import INDEX, IndexRecord
-from mixproof.train.record import STAGE_KINDS, DeliveredRecord, HeldoutScore, PlannedSource, PostTraining, RunRecord
+from mixproof.train.record import DeliveredRecord, HeldoutScore, PlannedSource, PostTraining, RunRecord
 
 from .checkpoints import check_checkpoints
 from .draws import check_draw

@@ -24,7 +24,8 @@ from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.model.weight_names import DTYPES
 
-from .huggingface_config import CONFIG, check_config, read_config, rope_base_of, shape_of
+from .huggingface_config import check_config, read_config, rope_base_of, shape_of
+from .initial_files import CONFIG
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"

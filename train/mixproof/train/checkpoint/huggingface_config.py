@@ -19,8 +19,8 @@ from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.model.model import INIT_STD, NORM_EPSILON
 
 from .checkpoint_arguments import is_one_of
+from .initial_files import CONFIG
 
-CONFIG = "config.json"
 ARCHITECTURE = "LlamaForCausalLM"
 NEEDED = (
     *("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "vocab_size"),

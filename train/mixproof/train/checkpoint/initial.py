@@ -15,7 +15,6 @@ executed (`safe_loading.py`); names, shapes and model settings are checked befor
 from __future__ import annotations
 
 import json
-import re
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,11 @@ from mixproof.train.request import InitialCheckpoint
 
 from .checkpoint_arguments import check_arguments, check_heads, prior_tokens
 from .huggingface import FACTS, read_llama
-from .huggingface_config import CONFIG, read_config, rope_base_of, shape_of
+from .huggingface_config import read_config, rope_base_of, shape_of
+from .initial_files import CONFIG, locate_checkpoint
 from .megatron_optimizer import Moments, moments_of_file, moments_of_folder
 from .safe_loading import load_pickled, load_tensors
 
-TRACKER = "latest_checkpointed_iteration.txt"
-LEGACY = "model_optim_rng.pt"
-INDEX = ".metadata"
 NO_MODEL = (REWARD_HEAD, "optimizer.", "chained", "random_numbers", "rng_state", "opt_param", "rerun")
 """Name prefixes in a torch_dist checkpoint that are not weights."""
 
@@ -65,7 +62,7 @@ def find_initial(given: Path, tokenizer_sha256: str, *, optimizer: bool = False)
     elif (given / CONFIG).is_file():
         path, tokens = given, _tokens_of_llama(given, tokenizer_sha256)
     else:
-        path = _locate(given)
+        path = locate_checkpoint(given)
         tokens = prior_tokens(_content(path).get("args"), str(path))
     return InitialCheckpoint(path=str(path), sha256=_checksum(path), prior_tokens=tokens, optimizer=optimizer)
 
@@ -223,51 +220,6 @@ def _other_tokenizer(folder: Path, found: str, expected: str) -> str:
         f"{folder}: the checkpoint was trained with tokenizer {found}, the spec's tokenizer is {expected}; use the "
         "checkpoint's tokenizer"
     )
-
-
-def _locate(given: Path) -> Path:
-    """Return the `.pt` file or the torch_dist folder."""
-    if given.is_file():
-        return given
-    if not given.is_dir():
-        raise RequestError(f"{given}: no such checkpoint; `init_from` takes a folder with {TRACKER}")
-    if (given / LEGACY).is_file():
-        return given / LEGACY
-    if (given / INDEX).is_file():
-        return given
-    ranks = sorted(path.name for path in given.glob("mp_rank_*"))
-    if len(ranks) > 1:
-        raise RequestError(
-            f"{given}: the checkpoint is split over {len(ranks)} ranks ({', '.join(ranks[:3])} ...); merge it into one "
-            "rank first"
-        )
-    if ranks:
-        return _locate_file(given / ranks[0] / LEGACY)
-    return _locate(_iteration(given))
-
-
-def _locate_file(path: Path) -> Path:
-    if not path.is_file():
-        raise RequestError(f"{path}: no such file, so the folder is not a complete Megatron-LM checkpoint")
-    return path
-
-
-def _iteration(folder: Path) -> Path:
-    tracker = folder / TRACKER
-    found = sorted(path for path in folder.glob("iter_*") if path.is_dir())
-    if tracker.is_file():
-        word = tracker.read_text(errors="replace").strip()
-        if not re.fullmatch(r"\d+|release", word):
-            raise RequestError(f"{tracker}: contains {word[:40]!r}, expected an iteration number or `release`")
-        chosen = folder / (word if word == "release" else f"iter_{int(word):07d}")
-        if not chosen.is_dir():
-            raise RequestError(f"{tracker}: names {chosen.name}, which does not exist")
-        return chosen
-    if len(found) != 1:
-        raise RequestError(
-            f"{folder}: no {TRACKER} and {len(found)} folders iter_*; set `init_from` to the one to start from"
-        )
-    return found[0]
 
 
 def _checksum(path: Path) -> str:

@@ -10,7 +10,8 @@ added in front of a text. `tokenizer.model` is copied
 for tools that read it. Transformers' `LlamaTokenizer` gives different ids for the same model (on 1,502 of 1,658 hard
 texts of an identity model), so the files name the plain fast tokenizer class.
 
-In both cases `split_special_tokens` is on, so that a literal `</s>` in a text stays text. Equal ids cannot be proven
+In both cases `split_special_tokens` is on, so that a literal `</s>` in a text stays text, unless the run has a chat
+template that writes control tokens (`chat_template.py`). Equal ids cannot be proven
 for every model: `differences` counts the texts that differ, and the export reports the count.
 """
 
@@ -62,7 +63,9 @@ class TokenizerCheck:
         return self.different == 0
 
 
-def write_tokenizer(tokenizer: Path, eod_id: int, folder: Path, bos_id: int | None = None) -> None:
+def write_tokenizer(
+    tokenizer: Path, eod_id: int, folder: Path, bos_id: int | None = None, *, control_tokens: bool = False
+) -> None:
     """Write the files of a tokenizer into `folder`.
 
     Args:
@@ -70,6 +73,7 @@ def write_tokenizer(tokenizer: Path, eod_id: int, folder: Path, bos_id: int | No
         eod_id: the id of the end-of-document token.
         folder: the output folder.
         bos_id: the id that begins every document; None: none.
+        control_tokens: whether control tokens are recognized in texts, for a chat template that writes them.
 
     Raises:
         RequestError: when a SentencePiece model is neither BPE nor unigram.
@@ -77,29 +81,30 @@ def write_tokenizer(tokenizer: Path, eod_id: int, folder: Path, bos_id: int | No
     kind = kind_of(str(tokenizer))
     if kind == "tiktoken":
         encoding = parse_encoding(json.loads(tokenizer.read_bytes()), str(tokenizer))
-        _write_huggingface(tiktoken_form(encoding), eod_id, folder, bos_id)
+        tokens = _write_huggingface(tiktoken_form(encoding), eod_id, folder, bos_id)
     elif kind == "huggingface":
-        _write_huggingface(json.loads(tokenizer.read_bytes()), eod_id, folder, bos_id)
+        tokens = _write_huggingface(json.loads(tokenizer.read_bytes()), eod_id, folder, bos_id)
     else:
-        _write_sentencepiece(tokenizer, eod_id, folder, bos_id)
+        tokens = _write_sentencepiece(tokenizer, eod_id, folder, bos_id)
+    _write_config(tokens, folder, control_tokens=control_tokens)
 
 
-def _write_huggingface(content: dict[str, Any], eod_id: int, folder: Path, bos_id: int | None = None) -> None:
+def _write_huggingface(content: dict[str, Any], eod_id: int, folder: Path, bos_id: int | None) -> dict[str, str]:
     content = for_encoding(content)
     (folder / TOKENIZER).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     names = {token["id"]: str(token["content"]) for token in content["added_tokens"]}
-    _write_config(_ends(names, eod_id, bos_id), folder)
+    return _ends(names, eod_id, bos_id)
 
 
-def _write_sentencepiece(model: Path, eod_id: int, folder: Path, bos_id: int | None = None) -> None:
+def _write_sentencepiece(model: Path, eod_id: int, folder: Path, bos_id: int | None) -> dict[str, str]:
     proto = _messages.ModelProto()
     proto.ParseFromString(model.read_bytes())
     tokenizer = _converted(proto)
     (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
     unknown = proto.pieces[proto.trainer_spec.unk_id].piece
     names = {number: piece.piece for number, piece in enumerate(proto.pieces)}
-    _write_config({**_ends(names, eod_id, bos_id), "unk_token": unknown}, folder)
     shutil.copyfile(model, folder / MODEL)
+    return {**_ends(names, eod_id, bos_id), "unk_token": unknown}
 
 
 def _ends(names: Mapping[int, str], eod_id: int, bos_id: int | None) -> dict[str, str]:
@@ -107,24 +112,25 @@ def _ends(names: Mapping[int, str], eod_id: int, bos_id: int | None) -> dict[str
     return {"bos_token": names[eod_id if bos_id is None else bos_id], "eos_token": names[eod_id]}
 
 
-def _write_config(tokens: dict[str, str], folder: Path) -> None:
+def _write_config(tokens: dict[str, str], folder: Path, *, control_tokens: bool) -> None:
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         **tokens,
         "clean_up_tokenization_spaces": False,
-        "split_special_tokens": True,
+        "split_special_tokens": not control_tokens,
     }
     (folder / TOKENIZER_CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def differences(folder: Path, reference: Reference, texts: Sequence[str]) -> TokenizerCheck:
-    """Compare the tokenizer in `folder`, loaded by transformers, with the reference on `texts`."""
+    """Compare the tokenizer in `folder`, loaded by transformers, with the reference on texts without control tokens."""
     from transformers import AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     encoded = reference.encode(texts)
     expected = np.split(encoded.ids, np.cumsum(encoded.lengths)[:-1])
-    different = [text for text, ids in zip(texts, expected, strict=True) if tokenizer(text).input_ids != ids.tolist()]
+    found = (tokenizer(text, split_special_tokens=True).input_ids for text in texts)
+    different = [text for text, ids, own in zip(texts, expected, found, strict=True) if own != ids.tolist()]
     return TokenizerCheck(len(texts), len(different), different[0][:80] if different else "")
 
 

@@ -29,10 +29,18 @@ from mixproof.tokenize.dataset.indexed import read_index
 from mixproof.tokenize.tokenizer.hard_texts import hard_texts
 from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.train.checkpoint.huggingface import FACTS, WEIGHTS, to_huggingface
-from mixproof.train.checkpoint.huggingface_config import CONFIG, llama_config
+from mixproof.train.checkpoint.huggingface_config import llama_config
+from mixproof.train.checkpoint.initial_files import CONFIG
 from mixproof.train.checkpoint.weights import FinishedRun, load_model, open_finished_run, weights_of
 from mixproof.train.distributed import process_group
 
+from .chat_template import (
+    TemplateCheck,
+    chat_templates_of,
+    check_chat_templates,
+    write_chat_templates,
+    writes_control_tokens,
+)
 from .classifier import classifier_config, classifier_weights, compare_rewards, reward_of
 from .difference import check_difference
 from .huggingface_tokenizer import TokenizerCheck, differences, write_tokenizer
@@ -59,6 +67,8 @@ class HuggingFaceExport:
     largest_difference: float
     """Largest difference of a logit between the Megatron model and the transformers model."""
     tokenizer: TokenizerCheck
+    template: TemplateCheck | None = None
+    """Of the chat template; None for a run that read no conversations."""
 
 
 def export_huggingface(run_path: str | Path, folder: Path) -> HuggingFaceExport:
@@ -83,8 +93,8 @@ def export_huggingface(run_path: str | Path, folder: Path) -> HuggingFaceExport:
             windows = [ids[: run.record.sequence_length] for ids in texts.windows]
             compare = _compare if reward_of(run.record) is None else compare_rewards
             largest = compare(model, scratch, windows, run)
-        check = _write_tokenizer(run, texts.documents, scratch)
-        export = HuggingFaceExport(folder, sum(len(window) for window in windows), largest, check)
+        check, template = _write_tokenizer(run, texts.documents, scratch)
+        export = HuggingFaceExport(folder, sum(len(window) for window in windows), largest, check, template)
         _write_facts(run, export, scratch)
     return export
 
@@ -178,7 +188,9 @@ def _compare(model: torch.nn.Module, folder: Path, windows: Sequence[Sequence[in
     return largest
 
 
-def _write_tokenizer(run: FinishedRun, documents: list[list[int]], folder: Path) -> TokenizerCheck:
+def _write_tokenizer(
+    run: FinishedRun, documents: list[list[int]], folder: Path
+) -> tuple[TokenizerCheck, TemplateCheck | None]:
     tokenizer = run.manifest().tokenizer
     path = run.store.path(tokenizer.path)
     expected, found = run.record.tokenizer.sha256, sha256_of_file(path)
@@ -186,7 +198,9 @@ def _write_tokenizer(run: FinishedRun, documents: list[list[int]], folder: Path)
         raise DamagedFileError(
             str(path), "whole file", f"SHA-256 is {found}, the record says {expected}; restore the file"
         )
-    write_tokenizer(path, tokenizer.eod_id, folder, tokenizer.bos_id)
+    templates = chat_templates_of(run.record, bos=tokenizer.bos_id is not None)
+    control_tokens = templates is not None and writes_control_tokens(templates, path)
+    write_tokenizer(path, tokenizer.eod_id, folder, tokenizer.bos_id, control_tokens=control_tokens)
     reference = load_reference(str(path))
     texts = [*reference.decode(documents), *hard_texts(reference.special_pieces, reference.added_pieces)]
     check = differences(folder, reference, texts)
@@ -197,7 +211,10 @@ def _write_tokenizer(run: FinishedRun, documents: list[list[int]], folder: Path)
             f"    {check.example!r}\n",
             encoding="utf-8",
         )
-    return check
+    if templates is None:
+        return check, None
+    write_chat_templates(templates, folder)
+    return check, check_chat_templates(templates, folder, path, tokenizer.bos_id)
 
 
 def _write_facts(run: FinishedRun, export: HuggingFaceExport, folder: Path) -> None:
@@ -217,7 +234,8 @@ def _write_facts(run: FinishedRun, export: HuggingFaceExport, folder: Path) -> N
         "logits_checked": export.logits_checked,
         "largest_difference": export.largest_difference,
         "tokenizer": asdict(export.tokenizer),
-        "files": {path.name: sha256_of_file(path) for path in sorted(folder.iterdir())},
+        **({} if export.template is None else {"chat_template": asdict(export.template)}),
+        "files": {path.name: sha256_of_file(path) for path in sorted(folder.iterdir()) if path.is_file()},
     }
     _write_json(folder / FACTS, facts)
 

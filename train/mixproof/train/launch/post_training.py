@@ -19,13 +19,13 @@ from mixproof.mixtures.arithmetic.budget import RunBudget, supply_of
 from mixproof.mixtures.arithmetic.shares import PhaseShares, resolve_mixture
 from mixproof.mixtures.blocks.objectives import Dpo, Rpo
 from mixproof.mixtures.blocks.train import Train
-from mixproof.mixtures.checks import ON_PAIRS
 from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.stage_checks import ON_PAIRS, STAGE_KINDS
 from mixproof.mixtures.values.quantities import exact_string, percent_string
 from mixproof.train.data.packed_windows import PackedWindows
 from mixproof.train.data.pieces import TooLong
 from mixproof.train.data.window_plan import WindowCounts, choose_windows, planned_sources
-from mixproof.train.record import STAGE_KINDS, Ancestor, DpoRecord, PostTraining, RewardRecord, RpoRecord
+from mixproof.train.record import Ancestor, DpoRecord, PostTraining, RewardRecord, RpoRecord
 from mixproof.train.request import Draw
 
 

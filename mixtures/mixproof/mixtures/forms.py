@@ -91,7 +91,7 @@ def _objective(objective: Any) -> Any:  # noqa: ANN401  any YAML value
 
 
 def _source(name: str, source: Any, labels: frozenset[str], problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value
-    source = _with_list(source, "files")
+    source = _with_list(_with_list(source, "files"), "attributes")
     if not isinstance(source, dict):
         return source
     source = dict(source)

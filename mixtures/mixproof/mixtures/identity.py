@@ -65,6 +65,7 @@ def _source(spec: Spec, name: str) -> dict[str, Any]:
         **({} if source.kind is None else {"template": source.template_text, "supervise": source.supervised}),
         "text": source.text,
         "id": source.id,
+        **({"attributes": True} if source.attributes else {}),
         "split_by": [_axis(axis) for axis in source.axes] or source.split_by,
         **({"split_value": source.value} if isinstance(source, SplitSource) else {}),
         **({"labels": labels} if (labels := _labels(spec, name)) else {}),

@@ -82,6 +82,7 @@ def _allow_nulls(model: Schema) -> None:
 def _allow_lists_of_one(parts: dict[str, Schema]) -> None:
     one = {"type": "string"}
     _allow(parts["Source"], "files", one)
+    _allow(parts["Source"], "attributes", one)
     _allow(parts["EvaluationFiles"], "files", one)
     _allow(parts["EvaluationFiles"], "fields", one)
     parts["Decontaminate"]["properties"]["against"]["items"] = _any_of(one, _ref("EvaluationFiles"))

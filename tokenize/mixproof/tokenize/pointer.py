@@ -27,7 +27,7 @@ from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.spec_paths import unset_variables
 from mixproof.pipeline.clusters.token_table import find_table
-from mixproof.pipeline.inputs.files import InputFile, find_files, find_others
+from mixproof.pipeline.inputs.files import InputFile, find_files, find_others, with_their_attributes
 
 from .tokenizer.huggingface import CONFIGS
 from .tokenizer.tokenizer import given_tokenizer
@@ -67,7 +67,7 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
         "mixproof": VERSION,
         "content": CONTENT_VERSION,
         "spec": build_identity(spec),
-        "inputs": {name: _stats(found) for name, found in files.items()},
+        "inputs": {name: _stats(with_their_attributes(found)) for name, found in files.items()},
         "tokenizer": [*_stats(_tokenizer(loaded)), *_encoding(spec.tokenizer)],
         "heldout": _heldout(loaded),
         "against": _against(loaded),

@@ -87,6 +87,9 @@ class Source(SpecPart):
     keep_dropped: StrictBool = False
     """Store the texts of the documents that steps drop too, in `dropped.parquet`. Execution, not identity."""
 
+    attributes: tuple[str, ...] = ()
+    """For documents in Dolma's format: folders with attributes, one a tagger, each with a file of the same name for
+    every file of documents. The step `attribute` filters by them."""
     transform: Transform | None = None
     """How runs rearrange the documents when they read them. Default: not at all. Part of a run's identity, not of the
     build's."""

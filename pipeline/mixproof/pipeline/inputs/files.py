@@ -7,8 +7,9 @@ source are relative to the deepest folder that contains every prefix.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+import glob
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -39,6 +40,8 @@ class InputFile:
     """What distinguishes a remote file's contents: its ETag or time; "" if its store gives neither."""
     ctime_ns: int = 0
     """Time of the last change of the inode; 0 if the file is not local."""
+    attributes: tuple[InputFile, ...] = ()
+    """Files of Dolma's attributes of its documents, one a tagger."""
 
 
 MEGATRON_ENDS = (".bin", ".idx")
@@ -88,8 +91,41 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
                 source.kind and (source.template_text, source.supervise),
             )
             _take(match, (ways, (name, match.real)), taken, where)
-        found[name] = _inputs(name, source, matches, where)
+        inputs = _inputs(name, source, matches, where)
+        if source.attributes:
+            inputs = tuple(_with_attributes(file, spec, base) for file in inputs)
+        found[name] = inputs
     return found
+
+
+def with_their_attributes(files: Iterable[InputFile]) -> Iterator[InputFile]:
+    """Yield every file and, behind it, its files of attributes."""
+    for file in files:
+        yield file
+        yield from file.attributes
+
+
+def _with_attributes(file: InputFile, spec: Spec, base: Path) -> InputFile:
+    """Find the attributes of a file of documents: one of the same name in each folder.
+
+    Raises:
+        RequestError: when there is none, or the documents are not JSON lines.
+    """
+    where = spec.where("sources", file.source, "attributes")
+    if file.format != "jsonl":
+        raise RequestError(f"{where}: {file.url}: attributes belong to JSON lines, not to {file.format}")
+    found = []
+    for folder in spec.sources[file.source].attributes:
+        pattern = f"{folder.rstrip('/')}/{glob.escape(file.name)}"
+        matches = list(match_files(pattern, base, trees=False, where=where))
+        if not matches:
+            raise RequestError(
+                f"{where}: there is no file {folder.rstrip('/')}/{file.name} with the attributes of {file.url}; run "
+                "the tagger on it, or remove the folder"
+            )
+        kind, compression = format_of(matches[0].location, "jsonl", where=where)
+        found.append(_input_file(file.source, f"{folder}/{file.name}", matches[0], kind, compression))
+    return replace(file, attributes=tuple(found))
 
 
 def _take(match: MatchedFile, keys: Sequence[Hashable], taken: dict[Hashable, tuple[str, str]], where: str) -> None:

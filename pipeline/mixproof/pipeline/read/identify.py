@@ -17,7 +17,7 @@ from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.shown_text import unsigned
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.inputs.files import InputFile
+from mixproof.pipeline.inputs.files import InputFile, with_their_attributes
 from mixproof.pipeline.readers.remote import is_of_this_process, is_remote
 from mixproof.pipeline.readers.unchanged import FileVersion, check_found, hash_file
 
@@ -35,12 +35,12 @@ _log = logging.getLogger(__name__)
 
 
 def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict[str, str]:
-    """SHA-256 in hexadecimal by URL; only files that the store does not know yet are read.
+    """SHA-256 in hexadecimal by URL, of attributes too; only files that the store does not know yet are read.
 
     Raises:
         RequestError: when a file changes while it is hashed, or has changed since it was found.
     """
-    seen_of = {file.url: _seen(file) for file in files}
+    seen_of = {file.url: _seen(file) for file in with_their_attributes(files)}
     known = _known(store)
     new = sorted(seen for seen in seen_of.values() if _remembered(seen) not in known)
     here = [seen for seen in new if is_of_this_process(seen[0])]
@@ -55,8 +55,8 @@ def identify(files: Iterable[InputFile], store: Store, cluster: Cluster) -> dict
 
 def recall(files: Iterable[InputFile], store: Store) -> dict[str, str]:
     """SHA-256 by URL of the files that the store knows; reads no file."""
-    known = _known(store)
-    return {file.url: known[seen] for file in files if (seen := _remembered(_seen(file))) in known}
+    known, all_files = _known(store), with_their_attributes(files)
+    return {file.url: known[seen] for file in all_files if (seen := _remembered(_seen(file))) in known}
 
 
 def _seen(file: InputFile) -> Seen:

@@ -9,7 +9,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mixproof.ledger.account import check_chain
@@ -74,9 +74,13 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
             PoisonWatch(mark_of(store, task), task.patience_seconds) as watch,
         ):
             records: list[int] = []
-            for file, sha256 in zip(task.plan.files, task.sha256, strict=True):
+            contents = zip(task.plan.files, task.sha256, task.attributes_sha256, strict=True)
+            for file, sha256, of_attributes in contents:
                 first = output.records
-                with _readable(file), _identified(file, sha256):
+                with ExitStack() as checked:
+                    for each, content in zip((file, *file.attributes), (sha256, *of_attributes), strict=True):
+                        checked.enter_context(_readable(each))
+                        checked.enter_context(_identified(each, content))
                     for item in _watched(file, task, watch, output.records, (poison or {}).get):
                         output.take(item, steps, file.name)
                         if len(output.poison) > MOST_POISON:

@@ -14,6 +14,7 @@ from mixproof.ledger.fingerprint import StageKeys
 from mixproof.mixtures.blocks.source import Limits, Source, Step
 from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.chat.conversations import ConversationRule, rule_of
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.inputs.formats import Compression, Format
 from mixproof.pipeline.readers.html import PACKAGES as HTML_PACKAGES
 from mixproof.pipeline.readers.html import VERSION as HTML_VERSION
@@ -29,6 +30,8 @@ VERSION = 4
 
 4: outputs are named by their rows.
 """
+ATTRIBUTES_VERSION = 1
+"""Of the join with attributes; raised when it gives a record other fields."""
 GROUP_VERSION = 1
 """Of groups of files; raised when the output of a group changes."""
 
@@ -50,6 +53,8 @@ class ReadTask:
     """The part's value in that column; other records belong to other parts. None: every record is read."""
     sha256: tuple[str, ...] = ()
     """Content of each file of the plan."""
+    attributes_sha256: tuple[tuple[str, ...], ...] = ()
+    """Content of the files of attributes of each file of the plan."""
     steps_digest: str = ""
     """Identity of the steps where the key was made; see `steps_digest`."""
     rule: ConversationRule | None = None
@@ -81,6 +86,7 @@ def read_tasks(
             source.split_column,
             value,
             tuple(sha256[file.url] for file in plan.files),
+            tuple(tuple(_attributes(file, sha256)) for file in plan.files),
             digest,
             rule_of(source),
         )
@@ -98,9 +104,14 @@ def read_keys(
             config = _config(first.format, first.compression, source, limits)
             keys[kind] = StageKeys(STAGE, VERSION, config | ({"group": GROUP_VERSION} if plan.is_group else {}))
         if plan.is_group:
-            yield keys[kind].key([[file.name, sha256[file.url]] for file in plan.files])
+            yield keys[kind].key([[file.name, sha256[file.url], *_attributes(file, sha256)] for file in plan.files])
         else:
-            yield keys[kind].key([sha256[first.url], plan.start, plan.end])
+            yield keys[kind].key([sha256[first.url], plan.start, plan.end, *_attributes(first, sha256)])
+
+
+def _attributes(file: InputFile, sha256: Mapping[str, str]) -> list[str]:
+    """Contents of a file's attributes; empty where a task is made without contents, to read and not to store."""
+    return [sha256.get(each.url, "") for each in file.attributes]
 
 
 def _config(form: Format, compression: Compression | None, source: Source, limits: Limits) -> dict[str, object]:
@@ -119,6 +130,8 @@ def _config(form: Format, compression: Compression | None, source: Source, limit
     rule = rule_of(source)
     if rule is not None:
         config["conversation"] = rule.identity()
+    if source.attributes:
+        config["attributes"] = ATTRIBUTES_VERSION
     if source.keep_dropped:
         config["keep_dropped"] = True
     if limits != NO_OTHER_LIMITS:

@@ -8,6 +8,7 @@ from typing import Any
 from mixproof.pipeline.chat.conversations import conversations
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.arrow import read_arrow
+from mixproof.pipeline.readers.attributes import AttributesFile, with_attributes
 from mixproof.pipeline.readers.code import read_code
 from mixproof.pipeline.readers.jsonl import read_jsonl
 from mixproof.pipeline.readers.parquet import read_parquet
@@ -29,6 +30,9 @@ def records_of(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str
         skip_reason: why a record, by its index in the file, must not be processed; None: it may be.
     """
     items = _read(file, task, skip_reason)
+    if file.attributes:
+        files = [AttributesFile(each.url, each.compression, each.bytes) for each in file.attributes]
+        items = with_attributes(items, files, task.limits)
     if task.rule is not None:
         items = conversations(items, task.rule, has_lines=file.format == "jsonl")
     if task.column is None:

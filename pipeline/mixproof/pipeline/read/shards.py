@@ -1,9 +1,10 @@
 """Shards: how files are divided into units of work, and the documents of one that was read.
 
 The plan depends on the files and a constant, never on the workers. Plain JSON lines are divided into byte ranges; a
-range owns the lines that start in it. Parquet is divided likewise by row groups. Compressed files, Arrow, WARC and the
-members of archives are shards as a whole. Many small files make one shard (`file_groups.py`), whose documents name
-their file. The shards of a source give the same documents in the same order for any value of the constant.
+range owns the lines that start in it. Parquet is divided likewise by row groups. Compressed files, files with
+attributes, Arrow, WARC and the members of archives are shards as a whole. Many small files make one shard
+(`file_groups.py`), whose documents name their file. The shards of a source give the same documents in the same order
+for any value of the constant.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def plan_shards(files: Mapping[str, Sequence[InputFile]], shard_bytes: int = SHA
 
 
 def _file_shards(source: str, file: InputFile, shard_bytes: int) -> list[ShardPlan]:
-    if file.compression or file.format not in CUT or is_chain(file.url) or file.bytes <= shard_bytes:
+    is_whole = file.compression or file.attributes or file.format not in CUT or is_chain(file.url)
+    if is_whole or file.bytes <= shard_bytes:
         return [ShardPlan(source, (file,), 0, file.bytes)]
     starts = range(0, file.bytes, shard_bytes)
     return [ShardPlan(source, (file,), start, min(start + shard_bytes, file.bytes)) for start in starts]

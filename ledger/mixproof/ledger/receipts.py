@@ -1,23 +1,28 @@
 """Receipts of many outputs at once: a stage's driver looks up all of its shards in one call.
 
 Sealed receipts are read first, file by file, then those beside their outputs. On an object store, file sizes come
-from listings instead of one request per output: up to 256 keys are listed one by one, more by their first two digits.
+from listings instead of one request per output: of the whole stage if that is one page, else by as many first digits of
+the keys as take the fewest requests. How many objects a stage has is estimated from its first page, because keys are
+hashes. Clients that cannot list one page list up to 256 keys one by one, and more by their first two digits.
 Receipts are kept as bytes and parsed on access, because a million parsed ones would take gigabytes.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from .objects import LISTED_AT_ONCE
 from .receipt import RECEIPT, Receipt, read_receipt, unseal
 from .sealed import read_sealed, sealed_files
 from .store import Store
 
 FEW = 256
-"""Up to so many keys are listed one by one; more are listed by their first two digits."""
+"""Up to so many keys are listed one by one where nothing is known of a stage's size."""
+KEY_DIGITS = 64
 READ_TOGETHER = 1000
 THREADS = 16
 
@@ -86,14 +91,30 @@ def _groups(store: Store, stage: str, keys: set[str]) -> Iterator[tuple[set[str]
         root = f"{store.root}{os.sep}"
         yield keys, lambda name: _size(root + name)
         return
+    page = store.first_sizes(stage)
+    if page is not None and page[1] == 1:
+        yield keys, page[0].get
+        return
+    digits = (KEY_DIGITS if len(keys) <= FEW else 2) if page is None else cheapest_digits(keys, len(page[0]) / page[1])
     groups: dict[str, set[str]] = {}
     for key in keys:
-        groups.setdefault(key if len(keys) <= FEW else key[:2], set()).add(key)
+        groups.setdefault(key[:digits], set()).add(key)
     with ThreadPoolExecutor(THREADS) as threads:
         for found, group in zip(
             threads.map(lambda prefix: store.sizes_by_prefix(stage, prefix), groups), groups.values(), strict=True
         ):
             yield group, found.get
+
+
+def cheapest_digits(keys: Collection[str], objects: float) -> int:
+    """By how many of their first digits to list these keys with the fewest requests, in a stage of so many objects."""
+
+    def requests(digits: int) -> int:
+        pages = max(1, math.ceil(objects / float(16**digits) / LISTED_AT_ONCE))
+        return len({key[:digits] for key in keys}) * pages
+
+    lengths = (1, 2, KEY_DIGITS)
+    return min(lengths, key=requests)
 
 
 def _size(path: str) -> int | None:

@@ -59,7 +59,7 @@ class Attempt:
             rows = content if content != sha256 else None
             files[name] = StoredFile(sha256=sha256, bytes=file.stat().st_size, rows_sha256=rows)
             publish(file, self._store.root / folder / name)
-            self._store.upload(f"{folder}/{name}")
+            self._store.upload(f"{folder}/{name}", confirmed=True)
         receipt = Receipt(
             stage=self._stage, key=self._key, files=files, account=account, facts=_plain_facts(facts or {})
         )
@@ -118,7 +118,7 @@ class Store:
             DamagedFileError: when an object does not match its output's receipt.
         """
         path = inside(self.root, relative)
-        if self._objects:
+        if self._objects and not self._objects.is_trusted(relative):
             found = self._objects.head(relative)
             self._update_copies({} if found is None else {relative: found})
             if found is None:
@@ -174,6 +174,15 @@ class Store:
         assert self._objects is not None
         return {name: one.bytes for name, one in self._objects.find_by_prefix(stage, prefix).items()}
 
+    def first_sizes(self, stage: str) -> tuple[dict[str, int], float] | None:
+        """On an object store: bytes of the first files of a stage, and the share of its outputs that they cover.
+
+        None if the client cannot list a part of a folder.
+        """
+        assert self._objects is not None
+        page = self._objects.first_page(stage)
+        return None if page is None else ({name: one.bytes for name, one in page[0].items()}, page[1])
+
     def fetch(self, relative: str, *, without: str | None = None) -> Path:
         """Update local copies without checking them against receipts; for callers that check the files themselves.
 
@@ -204,10 +213,13 @@ class Store:
         self.upload(relative)
         return path
 
-    def upload(self, relative: str) -> None:
-        """Upload a local file, already at its path below `root`, to the object store. No-op for a local store."""
+    def upload(self, relative: str, *, confirmed: bool = False) -> None:
+        """Upload a local file, already at its path below `root`, to the object store. No-op for a local store.
+
+        `confirmed`: it is a file of an output, whose receipt follows.
+        """
         if self._objects:
-            self._objects.upload(relative)
+            self._objects.upload(relative, confirmed=confirmed)
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
         """The bytes of small files; missing files are left out."""
@@ -258,20 +270,18 @@ class Store:
             if name not in remote or not self._objects.is_current(name, remote[name]):
                 self._objects.upload(name)
 
-    def receipt(self, stage: str, key: str) -> Receipt | None:
+    def receipt(self, stage: str, key: str, *, sealed: bool = True) -> Receipt | None:
         """The receipt of a finished output; None when it is missing or a file does not have its recorded size.
 
-        The receipt is beside the output or among the sealed ones.
+        The receipt is beside the output or among the sealed ones; `sealed` False looks only beside the output.
         """
         folder = f"{stage}/{key}"
-        sizes = self.sizes(folder) if self._objects else None
-        raw = None
-        if sizes is None or RECEIPT in sizes:
-            raw = self.read([f"{folder}/{RECEIPT}"]).get(f"{folder}/{RECEIPT}")
-        if raw is None and stage != SEALED:
+        raw = self.read([f"{folder}/{RECEIPT}"]).get(f"{folder}/{RECEIPT}")
+        if raw is None and sealed and stage != SEALED:
             raw = sealed_receipt(self, stage, key)
         if raw is None:
             return None
+        sizes = self.sizes(folder) if self._objects else None
         try:
             receipt = read_receipt(raw)
         except ValueError:
@@ -281,6 +291,8 @@ class Store:
         for name, file in receipt.files.items():
             size = sizes.get(name) if sizes is not None else _size(self.root / folder / name)
             if size != file.bytes:
+                if self._objects:
+                    self._objects.remove_copy(f"{folder}/{name}")
                 return None
         return receipt
 
@@ -312,6 +324,7 @@ class Store:
                 self._objects.remove_copy(name)
                 reason = f"SHA-256 is {sha256}, but its receipt says {expected}; delete its folder to make it again"
                 raise DamagedFileError(self.location(name), "whole file", reason)
+            self._objects.confirm(name)
 
 
 def _size(path: Path) -> int | None:

@@ -34,7 +34,7 @@ MOST_CRASHES = 3
 
 def read_shards(store: Store, tasks: Sequence[ReadTask]) -> int:
     """Read shards one after the other, each with its own receipt; return how many."""
-    missing = [task for task in tasks if store.receipt(STAGE, task.key) is None]
+    missing = [task for task in tasks if store.receipt(STAGE, task.key, sealed=False) is None]
     in_children = any(mark_of(store, task).exists() for task in missing)
     for task in missing:
         with log_context(f"{task.plan.source}: {task.plan.label}"):

@@ -70,7 +70,7 @@ def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
     said = []
     for arguments in (
         ["build", "spec.yaml", "--store", "store", "-vv"],
-        ["inspect", "spec.yaml"],
+        ["inspect", "spec.yaml", "--json"],
         ["plan", "wrong.yaml", "--store", "store"],
     ):
         done = subprocess.run(

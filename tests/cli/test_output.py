@@ -22,6 +22,19 @@ def test_what_libraries_print_while_stages_run_is_no_result(capfd: pytest.Captur
     assert shown.err == "(raylet) Raylet is terminated.\n"
 
 
+def test_json_has_no_credentials_and_stays_json(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a-key-of-twenty-chars")
+    url = "https://reader:pass@host/web.jsonl?X-Amz-Signature=abcdef&part=1"
+    emit_json({"files": [url], "said": 'the key "a-key-of-twenty-chars" was refused', "name": "é"})
+    assert json.loads(capfd.readouterr().out) == {
+        "files": ["https://***@host/web.jsonl?X-Amz-Signature=***&part=1"],
+        "said": 'the key "***" was refused',
+        "name": "é",
+    }
+
+
 @pytest.mark.parametrize("width", [75, 76, 80, 82, 90])
 def test_no_number_of_a_table_is_cut_at_any_width_that_has_room_for_it(width: int) -> None:
     columns = ("source", "records", "rejected", "decontaminated", "held out", "kept", "train tokens", "held-out tokens")

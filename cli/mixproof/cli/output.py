@@ -50,11 +50,12 @@ stderr = SafeConsole(stderr=True, highlight=False)
 
 
 def emit_json(value: Mapping[str, object]) -> None:
-    """Write one JSON object, and nothing else, to stdout."""
+    """Write one JSON object, and nothing else, to stdout; credentials are replaced as everywhere else."""
     try:
         data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # orjson has no integers beyond 64 bits, which the FLOPs of a large run exceed
         data = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+    data = redacted(data.decode()).encode()
     if not data.isascii():  # orjson spells controls of ASCII as escapes, and no others
         data = _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", data.decode()).encode()
     sys.stdout.buffer.write(data)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from s3fs import S3FileSystem
+from s3fs import S3FileSystem  # type: ignore[import-untyped]  # it ships no types
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from growth import SPEC, documents_of, write_files, write_tokenizer

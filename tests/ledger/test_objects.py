@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import uuid
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import fsspec
 import pytest
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.object_errors import actionable_errors
 from mixproof.ledger.objects import TAGS, TRUSTED_SECONDS
 from mixproof.ledger.receipts import cheapest_digits, find_receipts
 from mixproof.ledger.store import Store
@@ -148,3 +150,16 @@ def test_an_object_whose_name_leads_out_of_the_folder_of_copies_is_not_copied(ur
     with pytest.raises(DamagedFileError, match="leads out of the store"):
         Store(url).fetch("read")
     assert not list(tmp_path.rglob("escaped"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        PermissionError("The difference between the request time and the current time is too large."),
+        OSError(5, "An error occurred (RequestTimeTooSkewed) when calling the PutObject operation"),
+    ],
+)
+def test_a_wrong_clock_is_named_with_its_machine(answer: Exception) -> None:
+    said = rf"s3://bucket: the clock of {socket.gethostname()} is wrong .* by NTP"
+    with pytest.raises(RequestError, match=said), actionable_errors("s3://bucket"):
+        raise answer

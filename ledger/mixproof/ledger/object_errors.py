@@ -6,8 +6,10 @@ recognized by class name, because each client defines its own classes and may no
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from .errors import MixproofError, RequestError
 
@@ -30,6 +32,8 @@ _ADVICE = {
     "check that the bucket exists and that you may use it": {"OSError", "ClientError"},
 }
 """Exception class names by advice; the first match applies."""
+_WRONG_CLOCK = ("RequestTimeTooSkewed", "difference between the request time and the", "Signature not yet current")
+"""What S3 and services like it answer to a request that is signed with a time more than 15 minutes off."""
 
 
 @contextmanager
@@ -47,13 +51,20 @@ def actionable_errors(url: str) -> Iterator[None]:
         package = _PACKAGES.get(url.partition("://")[0])
         remedy = f"`pip install '{package}'`" if package else "install the missing package"
         raise RequestError(f"{url}: {error}; {remedy}") from error
-    except PermissionError as error:
-        raise RequestError(f"{url}: permission denied: {error}; check the credentials") from error
     except Exception as error:
-        classes = {cls.__name__ for cls in type(error).__mro__}
-        advice = next((advice for advice, known in _ADVICE.items() if classes & known), None)
-        if advice is None and str(error).startswith("Protocol not known"):
-            advice = "a store is a folder or a URL such as s3://bucket/mixproof"
-        if advice is None:
-            raise
-        raise RequestError(f"{url}: {str(error) or type(error).__name__}; {advice}") from error
+        if any(sign in str(error) for sign in _WRONG_CLOCK):
+            host = socket.gethostname()
+            raise RequestError(f"{url}: the clock of {host} is wrong ({error}); set it, for example by NTP") from error
+        _raise_with_advice(url, error)
+
+
+def _raise_with_advice(url: str, error: Exception) -> NoReturn:
+    if isinstance(error, PermissionError):
+        raise RequestError(f"{url}: permission denied: {error}; check the credentials") from error
+    classes = {cls.__name__ for cls in type(error).__mro__}
+    advice = next((advice for advice, known in _ADVICE.items() if classes & known), None)
+    if advice is None and str(error).startswith("Protocol not known"):
+        advice = "a store is a folder or a URL such as s3://bucket/mixproof"
+    if advice is None:
+        raise error
+    raise RequestError(f"{url}: {str(error) or type(error).__name__}; {advice}") from error

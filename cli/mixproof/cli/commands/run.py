@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -29,10 +29,12 @@ from mixproof.cli.request import Request
 from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.keys import short_key
 from mixproof.ledger.manifest import Manifest
+from mixproof.mixtures.arithmetic.rungs import check_race
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.tokenize.audit import AuditReport
 from mixproof.train.compare.comparison import Comparison
+from mixproof.train.compare.race import Race
 from mixproof.train.evaluate.external import ExternalScores, find_external, score_external
 from mixproof.train.loop.weights_and_biases import check_wandb
 from mixproof.train.outcome import RunOutcome
@@ -40,7 +42,20 @@ from mixproof.train.outcome import RunOutcome
 from .audit import audit_request, print_report
 from .build import build_json, print_account, run_build
 from .compare import compare_requests, print_comparison, runs_of
+from .race import DEFAULT_CONFIDENCE, DEFAULT_RUNGS, RaceOptions, race_options, run_race
 from .train import report_failed, run_train, train_json
+
+RaceOption = Annotated[
+    bool, typer.Option("--race", help="Stop mixtures early that are surely not the best; needs two seeds or more.")
+]
+RungsOption = Annotated[
+    str | None,
+    typer.Option("--rungs", metavar="N%,N%,...", help=f"With --race: when; default: {DEFAULT_RUNGS} of the tokens."),
+]
+ConfidenceOption = Annotated[
+    str | None,
+    typer.Option("--confidence", metavar="N%", help=f"With --race: over all rungs; default: {DEFAULT_CONFIDENCE}."),
+]
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,7 @@ class Ran:
     runs: list[RunOutcome]
     """All runs of the spec, as they are in the store after scoring."""
     comparison: Comparison
+    race: Race | None = None
 
     def to_json(self) -> dict[str, object]:
         """The four parts, each in the form of its own command."""
@@ -65,6 +81,7 @@ class Ran:
             "audit": self.audit.to_json(),
             "train": train_json(self.outcomes, self.external),
             "compare": self.comparison.to_json(),
+            **({} if self.race is None else {"race": self.race.to_json()}),
         }
 
 
@@ -75,6 +92,9 @@ def run(
     workers: WorkersOption = None,
     device: DeviceOption = None,
     wandb: WandbOption = None,
+    race: RaceOption = False,
+    rungs: RungsOption = None,
+    confidence: ConfidenceOption = None,
     html: HtmlOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -83,8 +103,11 @@ def run(
     """Do the whole job of SPEC: build, audit, train, compare; finished work is reused."""
     check_html(html)
     check_wandb(wandb)
+    options = race_options(race, rungs, confidence)
     request = open_for_work(spec, store, "run")
-    ran = run_request(request, address, workers, device, wandb)
+    if options is not None:
+        check_race(request.spec)
+    ran = run_request(request, address, workers, device, wandb, options)
     if html is not None:
         write_report(html, [ran.request], [ran.runs], ran.comparison)
     if as_json:
@@ -101,6 +124,7 @@ def run_request(
     workers: int | None,
     device: Literal["cpu", "cuda"] | None = None,
     wandb: str | None = None,
+    race: RaceOptions | None = None,
 ) -> Ran:
     """Do the whole job with one Ray start.
 
@@ -122,6 +146,11 @@ def run_request(
             raise MixproofError(
                 "the audit failed, so nothing was trained; repair or delete the files listed above and run again"
             )
+        if race is not None:
+            raced = run_race(request, built.manifest, cluster, progress, race, device, wandb)
+            external = score_external(raced.outcomes, sets_and_tasks, request.store, cluster)
+            audit, runs = report + raced.audit, raced.outcomes
+            return Ran(request, built.manifest, build, audit, runs, external, runs, raced.comparison, raced.race)
         outcomes = run_train(request, cluster, progress, device, wandb)
         external = score_external(outcomes, sets_and_tasks, request.store, cluster)
         report = audit_request(request, "bytes", cluster)

@@ -29,7 +29,7 @@ from mixproof.cli.request import Request
 from mixproof.ledger.errors import MixproofError
 from mixproof.ledger.keys import short_key
 from mixproof.ledger.manifest import Manifest
-from mixproof.mixtures.arithmetic.rungs import check_race
+from mixproof.mixtures.arithmetic.rungs import check_race, check_rungs
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.tokenize.audit import AuditReport
@@ -107,6 +107,8 @@ def run(
     request = open_for_work(spec, store, "run")
     if options is not None:
         check_race(request.spec)
+        most = {name: found.tokens_at_most for name, found in request.estimates.items()}
+        check_rungs(request.spec, most, options.rungs)
     ran = run_request(request, address, workers, device, wandb, options)
     if html is not None:
         write_report(html, [ran.request], [ran.runs], ran.comparison)

@@ -16,8 +16,10 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from mixproof.mixtures.blocks.mixture import Mixture, Phase
+from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.key_positions import Problem
 from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.values.quantities import percent_string
 
 from .budget import budget_run, supply_of
 from .shares import resolve_mixture
@@ -50,6 +52,30 @@ def check_race(spec: Spec) -> str:
     if problems:
         raise spec.positions.error(problems)
     return next(iter(spec.train.proxies))
+
+
+def check_rungs(spec: Spec, tokens_of: Mapping[str, int], parts: Sequence[Fraction]) -> None:
+    """Check that every phase of the first rung has a step and a sample of each source.
+
+    Args:
+        spec: of the whole race.
+        tokens_of: at most so many training tokens of every source.
+        parts: of the full budget, at the rungs.
+
+    Raises:
+        SpecError: naming the mixture and what to change. Mixtures with a rule are checked after the build.
+    """
+    written = [name for name, mixture in spec.mixtures.items() if mixture.rule is None]
+    if not written:
+        return
+    first = rung_spec(spec, tokens_of, parts[:1], written)
+    for name in written:
+        try:
+            budget_run(first, name, next(iter(spec.train.proxies)), tokens_of)
+        except SpecError as error:
+            raise SpecError(
+                f"{error} (at the first rung of the race, {percent_string(parts[0])} of the tokens)"
+            ) from None
 
 
 def tokens_to_read(spec: Spec, proxy: str, tokens_of: Mapping[str, int]) -> dict[str, int]:

@@ -73,9 +73,8 @@ def check_rungs(spec: Spec, tokens_of: Mapping[str, int], parts: Sequence[Fracti
         try:
             budget_run(first, name, next(iter(spec.train.proxies)), tokens_of)
         except SpecError as error:
-            raise SpecError(
-                f"{error} (at the first rung of the race, {percent_string(parts[0])} of the tokens)"
-            ) from None
+            part = percent_string(parts[0])
+            raise SpecError(f"{error} (at the first rung of the race, {part} of the tokens)") from None
 
 
 def tokens_to_read(spec: Spec, proxy: str, tokens_of: Mapping[str, int]) -> dict[str, int]:

@@ -53,7 +53,7 @@ def test_a_race_stops_a_mixture_closes_the_account_and_trains_nothing_twice(mixp
     assert "of the tokens" in (tmp_path / "page.html").read_text() or not race["stopped"]
     again = mixproof(*arguments)
     assert again.json["race"] == race and again.json["compare"] == found["compare"]
-    assert list((store / "trunk").glob("*/trunk.json"))
+    assert list((tmp_path / "store" / "trunk").glob("*/trunk.json"))
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def test_the_shipped_specs_are_these() -> None:
     after = {"nemotron4_sft", "nemotron4_dpo", "nemotron4_reward"}
     chain = {"demo_base", "demo_sft", "demo_dpo", "demo_reward"}
     others = {"climb", "data_constrained", "demo", "filters_yardstick", "nemotron4"}
-    assert set(NAMES) == {*FILTERINGS, *others, *after, *chain}
+    extractors = {"extractors", "extractors_resiliparse"}
+    assert set(NAMES) == {*FILTERINGS, *extractors, *others, *after, *chain}
 
 
 @pytest.mark.parametrize(

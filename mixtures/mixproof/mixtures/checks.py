@@ -133,6 +133,9 @@ def _conversations(spec: Spec) -> Iterator[Problem]:
         if "text" in source.model_fields_set:
             message = "has no effect: records are conversations, whose fields are known by name; remove it"
             yield Problem((*path, "text"), message)
+        if source.extractor is not None:
+            message = "takes texts out of HTML, and these records are conversations; remove it"
+            yield Problem((*path, "extractor"), message)
         if source.axes:
             message = "conversations cannot be divided into cells; name a field of the records, or remove it"
             yield Problem((*path, "split_by"), message)

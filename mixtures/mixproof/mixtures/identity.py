@@ -64,6 +64,7 @@ def _source(spec: Spec, name: str) -> dict[str, Any]:
         "format": None if by_content else source.format,
         **({} if source.kind is None else {"template": source.template_text, "supervise": source.supervised}),
         "text": source.text,
+        **({} if source.extractor is None else {"extractor": source.extractor}),
         "id": source.id,
         **({"attributes": True} if source.attributes else {}),
         "split_by": [_axis(axis) for axis in source.axes] or source.split_by,

@@ -43,8 +43,11 @@ def needed_extras(spec: Spec, store: str, work: Work) -> Iterator[tuple[str, str
             if step.name == "datatrove" or (kind is not None and kind.packages):
                 yield "documents", f"{spec.where('sources', name, 'steps')}: the step {step.name}"
         yield from _of_labels(spec, name)
-        if source.format == "warc" or any(".warc" in pattern for pattern in source.files):
-            yield "documents", f"{spec.where('sources', name)}: reading WARC files"
+        is_warc = source.format == "warc" or any(".warc" in pattern for pattern in source.files)
+        if source.extractor == "resiliparse":
+            yield "html", f"{spec.where('sources', name, 'extractor')}: resiliparse"
+        elif is_warc or source.extractor is not None:
+            yield "documents", f"{spec.where('sources', name)}: reading {'WARC files' if is_warc else 'HTML'}"
     for where, url in [("--store", store), *_urls(spec)]:
         if any(protocol in url for protocol in S3):
             yield "s3", f"{where}: {url}"

@@ -39,6 +39,7 @@ SplitBy = Annotated[
 Conversations = Literal["chat", "preferences", "ratings"]
 """Formats whose records are conversations, not texts."""
 CONVERSATIONS: frozenset[str] = frozenset(get_args(Conversations))
+Extractor = Literal["trafilatura", "resiliparse"]
 Supervise = Literal["answers", "last_answer", "all"]
 
 
@@ -75,6 +76,9 @@ class Source(SpecPart):
     answer, only the answer can be supervised."""
     text: str = "text"
     """Field that holds the text."""
+    extractor: Extractor | None = None
+    """Takes the main text out of HTML: of pages in WARC files (default: `trafilatura`), or of the field `text` of JSON
+    lines, Parquet or Arrow (default: the field is text). `resiliparse` is faster; `mixproof[html]` installs it."""
     id: str = "id"
     """Field that holds the document id, if a record has one; a dot selects a nested field, as in `meta.url`."""
     labels: dict[LabelName, Label] = Field(default={})

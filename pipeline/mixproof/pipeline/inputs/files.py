@@ -44,6 +44,8 @@ class InputFile:
     """Files of Dolma's attributes of its documents, one a tagger."""
 
 
+WITH_HTML = frozenset({"warc", "jsonl", "parquet", "arrow"})
+"""Formats whose records may be pages, for `extractor`."""
 MEGATRON_ENDS = (".bin", ".idx")
 DATATROVE_ENDS = (".ds", ".ds.index")
 """Endings of the ids and of the index of a tokenized dataset: Megatron's, and those of datatrove's tokenizer."""
@@ -87,6 +89,7 @@ def find_files(spec: Spec, base: Path) -> dict[str, tuple[InputFile, ...]]:
             ways = (
                 match.real,
                 source.text,
+                source.extractor,
                 repr(source.steps),
                 source.kind and (source.template_text, source.supervise),
             )
@@ -201,6 +204,8 @@ def _inputs(name: str, source: Source, matches: Sequence[MatchedFile], where: st
         except UnicodeEncodeError:
             raise RequestError(f"{where}: {match.url!r}: the file's name is not valid UTF-8; rename it") from None
         kind, compression = _format_of(match.location, source, where)
+        if source.extractor is not None and kind not in WITH_HTML:
+            raise RequestError(f"{where}: {match.url}: {kind} has no HTML to extract a text from; remove `extractor`")
         inputs.append(_input_file(name, file_name, match, kind, compression))
     return tuple(sorted(inputs, key=lambda file: file.name))
 

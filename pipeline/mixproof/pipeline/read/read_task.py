@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mixproof.ledger.fingerprint import StageKeys
-from mixproof.mixtures.blocks.source import Limits, Source, Step
+from mixproof.mixtures.blocks.source import Extractor, Limits, Source, Step
 from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.chat.conversations import ConversationRule, rule_of
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.inputs.formats import Compression, Format
-from mixproof.pipeline.readers.html import PACKAGES as HTML_PACKAGES
+from mixproof.pipeline.readers.html import DEFAULT, check_extractor, packages_of
 from mixproof.pipeline.readers.html import VERSION as HTML_VERSION
 from mixproof.pipeline.readers.raw import NO_OTHER_LIMITS
 from mixproof.pipeline.steps import steps_digest, steps_identity
@@ -59,6 +59,8 @@ class ReadTask:
     """Identity of the steps where the key was made; see `steps_digest`."""
     rule: ConversationRule | None = None
     """How records become conversations; None: they have texts."""
+    extractor: Extractor | None = None
+    """What takes texts out of HTML; None: the default for WARC files, and none for others."""
     patience_seconds: float = PATIENCE_SECONDS
     """How long any document may take; not in the key, because it changes no document."""
 
@@ -89,6 +91,7 @@ def read_tasks(
             tuple(tuple(_attributes(file, sha256)) for file in plan.files),
             digest,
             rule_of(source),
+            source.extractor,
         )
 
 
@@ -121,7 +124,7 @@ def _config(form: Format, compression: Compression | None, source: Source, limit
         "text": source.text,
         "id": source.id,
         "steps": steps_identity(source.steps),
-        **_reader_identity(form),
+        **_reader_identity(form, source.extractor),
     }
     if "." in source.id and form in ("jsonl", "parquet", "arrow"):
         config["id_in_nested_fields"] = True
@@ -150,8 +153,16 @@ def _value_in_column(source: Source) -> str | None:
     return source.value
 
 
-def _reader_identity(kind: Format) -> dict[str, object]:
-    """What changes the documents that a reader finds in the same bytes: its version, and those of its packages."""
-    if kind != "warc":
+def _reader_identity(kind: Format, extractor: Extractor | None) -> dict[str, object]:
+    """What changes the documents that a reader finds in the same bytes: its version, and those of its packages.
+
+    Raises:
+        RequestError: when the extractor is not installed.
+    """
+    used = extractor if extractor is not None or kind != "warc" else DEFAULT
+    if used is None:
         return {}
-    return {"html": HTML_VERSION, "packages": {name: importlib.metadata.version(name) for name in HTML_PACKAGES}}
+    check_extractor(used, "reading HTML")
+    packages = {name: importlib.metadata.version(name) for name in packages_of(used)}
+    stated: dict[str, object] = {"html": HTML_VERSION, "packages": packages}
+    return stated if kind == "warc" else {**stated, "extractor": used}

@@ -10,6 +10,8 @@ from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.arrow import read_arrow
 from mixproof.pipeline.readers.attributes import AttributesFile, with_attributes
 from mixproof.pipeline.readers.code import read_code
+from mixproof.pipeline.readers.html import DEFAULT
+from mixproof.pipeline.readers.html_field import extracted
 from mixproof.pipeline.readers.jsonl import read_jsonl
 from mixproof.pipeline.readers.parquet import read_parquet
 from mixproof.pipeline.readers.text import read_text
@@ -62,11 +64,20 @@ def _read(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str | No
     if file.format == "text":
         return iter((read_text(file.url, file.compression, file.name, task.limits),))
     if file.format == "warc":
-        return read_warc(file.url, file.compression, id_=task.id, skip_reason=skip_reason, **options)
+        return read_warc(
+            file.url,
+            file.compression,
+            id_=task.id,
+            skip_reason=skip_reason,
+            extractor=task.extractor or DEFAULT,
+            **options,
+        )
     if file.format == "wet":
         return read_wet(file.url, file.compression, id_=task.id, **options)
     if file.format == "arrow":
-        return read_arrow(file.url, **fields, **options)
-    if file.format == "parquet":
-        return read_parquet(file.url, start, end, **fields, **options)
-    return read_jsonl(file.url, file.compression, start, end, exact=task.column, **fields, **options)
+        items = read_arrow(file.url, **fields, **options)
+    elif file.format == "parquet":
+        items = read_parquet(file.url, start, end, **fields, **options)
+    else:
+        items = read_jsonl(file.url, file.compression, start, end, exact=task.column, **fields, **options)
+    return items if task.extractor is None else extracted(items, task.extractor, file.url, skip_reason)

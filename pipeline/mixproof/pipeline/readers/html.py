@@ -1,4 +1,4 @@
-"""HTML to text: detect the charset, then extract the main text with trafilatura.
+"""HTML to text: detect the charset, then extract the main text with trafilatura or resiliparse.
 
 The charset is the first of: a byte order mark; UTF-8, if the bytes are valid UTF-8 and not all ASCII (text in other
 charsets is hardly ever valid UTF-8, and servers often declare the wrong one); the one in the HTTP header; the one in
@@ -6,7 +6,8 @@ the page's `meta`; what charset-normalizer detects. Names mean what they mean to
 windows-1252). If a few bytes are invalid in the charset, they are read as U+FFFD.
 
 trafilatura runs as in datatrove (precision over recall, no comments), but without its `deduplicate`, which drops
-paragraphs that appeared on earlier pages and so makes a page's text depend on the order of pages.
+paragraphs that appeared on earlier pages and so makes a page's text depend on the order of pages. resiliparse runs as
+in DCLM: the main content with its line breaks, without links, alternative texts and forms.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ import codecs
 import importlib
 import re
 
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.blocks.source import Extractor
+
 VERSION = 2
 """Raised when the text extracted from some page changes."""
-PACKAGES = ("charset-normalizer", "trafilatura")
-"""Packages whose versions may change a page's text."""
+DEFAULT: Extractor = "trafilatura"
+EXTRAS = {"trafilatura": "documents", "resiliparse": "html"}
+"""The extra that installs each extractor."""
 REPLACED_SHARE = 1 / 1000
 """Largest share of a page's characters that may be invalid in its charset."""
 
@@ -74,12 +79,36 @@ def decode_html(data: bytes, content_type: str) -> tuple[str, str] | None:
     return None if found is None else (str(found), str(found.encoding))
 
 
-def main_text(page: str) -> str | None:
+def packages_of(extractor: Extractor) -> tuple[str, str]:
+    """Packages whose versions may change a page's text."""
+    return "charset-normalizer", extractor
+
+
+def check_extractor(extractor: Extractor, where: str) -> None:
+    """Refuse to extract without the package.
+
+    Raises:
+        RequestError: naming the file and what to install.
+    """
+    try:
+        importlib.import_module(extractor)
+    except ImportError as error:
+        raise RequestError(
+            f"{where}: extracting text from HTML needs {extractor}: "
+            f"pip install 'mixproof[{EXTRAS[extractor]}]' ({error})"
+        ) from error
+
+
+def main_text(page: str, extractor: Extractor = DEFAULT) -> str | None:
     """Extract the main text of a page; None if there is none.
 
     Raises:
-        ImportError: when trafilatura is not installed (extra `filters`).
+        ImportError: when the extractor is not installed.
     """
+    if extractor == "resiliparse":
+        plain = importlib.import_module("resiliparse.extract.html2text").extract_plain_text
+        found: str = plain(page, main_content=True, preserve_formatting=True, alt_texts=False)
+        return found.strip() or None
     extract = importlib.import_module("trafilatura").extract
     text: str | None = extract(_NO_XML.sub("", page), favor_precision=True, include_comments=False, deduplicate=False)
     return text

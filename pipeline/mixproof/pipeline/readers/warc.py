@@ -8,14 +8,13 @@ normal part of a crawl. A document's fields are `id` (WARC-Record-ID without its
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Sequence
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.blocks.source import Limits
+from mixproof.mixtures.blocks.source import Extractor, Limits
 from mixproof.pipeline.record import POISON, Raw, Records, Reject, detail_of, text_fault
 
-from .html import decode_html, main_text
+from .html import DEFAULT, check_extractor, decode_html, main_text
 from .http import BodyError, body_of, parse_response
 from .raw import NO_OTHER_LIMITS, local_copy, plain_blocks, unpacked_blocks
 from .warc_records import MAX_BLOCK_BYTES, Malformed, WarcRecord, split_records
@@ -34,26 +33,22 @@ def read_warc(
     with_fields: bool,
     skip_reason: Callable[[int], str | None] = lambda _: None,
     limits: Limits = NO_OTHER_LIMITS,
+    extractor: Extractor = DEFAULT,
 ) -> Records:
     """Yield the pages of a WARC file as text; records with a `skip_reason` are rejected as poison.
 
     Raises:
         DamagedFileError: when the file is truncated or is not a WARC.
-        RequestError: when trafilatura is not installed, or `id_` is not a field.
+        RequestError: when the extractor is not installed, or `id_` is not a field.
     """
     _check_id(id_, WARC_FIELDS, url)
-    try:
-        importlib.import_module("trafilatura")
-    except ImportError as error:
-        raise RequestError(
-            f"{url}: extracting text from HTML needs trafilatura: pip install 'mixproof[filters]' ({error})"
-        ) from error
+    check_extractor(extractor, url)
     for index, item in enumerate(_records(url, compression, limits)):
         reason = skip_reason(index)
         if reason is not None:
             yield Reject(index, None, POISON, detail_of(f"{reason}: {_location_of(item)}"))
             continue
-        yield _page(index, item, id_, with_fields)
+        yield _page(index, item, id_, with_fields, extractor)
 
 
 def read_wet(
@@ -81,7 +76,7 @@ def _records(url: str, compression: str | None, limits: Limits) -> Iterator[Warc
         yield from split_records(blocks, url)
 
 
-def _page(index: int, item: WarcRecord | Malformed, id_: str, with_fields: bool) -> Raw | Reject:
+def _page(index: int, item: WarcRecord | Malformed, id_: str, with_fields: bool, extractor: Extractor) -> Raw | Reject:
     if isinstance(item, Malformed):
         return Reject(index, None, "malformed_record", item.detail)
     target = item.headers.get("warc-target-uri", "").strip("<>")
@@ -104,7 +99,7 @@ def _page(index: int, item: WarcRecord | Malformed, id_: str, with_fields: bool)
     if decoded is None:
         return Reject(index, None, "unknown_charset", detail_of(target))
     try:
-        text = main_text(decoded[0])
+        text = main_text(decoded[0], extractor)
     except Exception as error:  # noqa: BLE001 - the extractor may fail in any way on this one page
         return Reject(index, None, "extraction_failed", detail_of(f"{type(error).__name__}: {error} {target}"))
     if not text:

@@ -83,6 +83,15 @@ RepeatsOption = Annotated[
 FinalistsOption = Annotated[
     int, typer.Option("--finalists", min=1, help="Best measured mixtures to compare with the predicted optimum.")
 ]
+PriorOption = Annotated[
+    float,
+    typer.Option(
+        "--prior-weight",
+        min=0.0,
+        metavar="SCORE",
+        help="Keep the optimum near the proportional mixture: score that a KL divergence of one nat costs.",
+    ),
+]
 OutputOption = Annotated[
     Path | None,
     typer.Option("--output", metavar="YAML", help="Spec to write with the mixture found; default: SPEC-found.yaml."),
@@ -101,6 +110,7 @@ def search(
     rounds: RoundsOption = DEFAULT_ROUNDS,
     repeats: RepeatsOption = ANCHOR_SEEDS,
     finalists: FinalistsOption = FINALISTS,
+    prior_weight: PriorOption = 0.0,
     output: OutputOption = None,
     store: StoreOption = DEFAULT_STORE,
     address: AddressOption = None,
@@ -120,13 +130,16 @@ def search(
         from .search_spec import SearchOptions, search_spec  # brings Ray, which tables do not need
 
         search_spec(
-            spec, SearchOptions(proxy, _rounds(rounds), repeats, finalists, output, store, address, workers, as_json)
+            spec,
+            SearchOptions(
+                proxy, _rounds(rounds), repeats, finalists, prior_weight, output, store, address, workers, as_json
+            ),
         )
         return
     assert weights is not None
     if scores is None:
         raise RequestError("--weights needs --scores, the scores of those mixtures")
-    search_tables(weights, scores, predict, objective or [], anchor, finalists, as_json)
+    search_tables(weights, scores, predict, objective or [], anchor, finalists, prior_weight, as_json)
 
 
 def search_tables(
@@ -136,6 +149,7 @@ def search_tables(
     objective: list[str],
     anchor: str | None,
     finalists: int,
+    prior: float,
     as_json: bool,
 ) -> None:
     """Fit predictors to the tables, predict, and recommend."""
@@ -148,7 +162,7 @@ def search_tables(
     with one_blas_thread():
         choices = _choose_all(observations)
         overall = combine({name: choices[name] for name in weighed}, scores_minimized, weighed)
-        found = recommend_from(observations.mixtures, scores_minimized, overall, anchored, finalists)
+        found = recommend_from(observations.mixtures, scores_minimized, overall, anchored, finalists, prior)
     predictions = (
         {name: choice.predictor.predict(to_predict) for name, choice in choices.items()}
         if to_predict is not None

@@ -57,7 +57,7 @@ from .build import run_build
 from .train import print_rates
 
 SEARCH = "search"
-SEARCH_VERSION = 3
+SEARCH_VERSION = 4
 """Increment when the same scores would lead to different candidates."""
 CANDIDATES = "candidates.json"
 
@@ -70,6 +70,7 @@ class SearchOptions:
     rounds: tuple[int, ...]
     repeats: int
     finalists: int
+    prior: float
     output: Path | None
     store: str
     address: str | None
@@ -269,7 +270,15 @@ def _plan(spec: Spec, options: SearchOptions, name: str) -> Plan:
     """Rounds and seeds: the anchor's seeds first, then as many fresh ones for the finalists."""
     seeds = _seeds(spec, 2 * options.repeats)
     anchor, fresh = seeds[: options.repeats], seeds[options.repeats :]
-    return Plan(options.rounds, anchor, fresh, options.finalists, name=name, least_ratios=bounds_of(spec.objective))
+    return Plan(
+        options.rounds,
+        anchor,
+        fresh,
+        options.finalists,
+        prior=options.prior,
+        name=name,
+        least_ratios=bounds_of(spec.objective),
+    )
 
 
 def _seeds(spec: Spec, number: int) -> tuple[int, ...]:

@@ -1,8 +1,9 @@
 """The search in rounds: measure candidates, fit a predictor, use it to choose the next candidates, and repeat.
 
   round 1   the anchor with several seeds, and 64 draws around the proportional shares (exploration only)
-  round 2   32 candidates from a predictor fitted to all scores: three quarters have the best predictions in a fresh
-            pool and near the best so far (exploitation), one quarter are farthest from all earlier runs (exploration)
+  round 2   32 candidates from a predictor fitted to all scores: three quarters have the lowest confidence bounds in
+            a fresh pool and near the best so far (exploitation), one quarter are farthest from all earlier runs
+            (exploration)
   round 3   16 candidates, chosen in the same way
   the end   the finalists: the constrained optimum of the last predictor, the best measured candidates and the anchor,
             measured with as many fresh seeds as the anchor had
@@ -28,6 +29,7 @@ from mixproof.mixtures.search.choice.finalists import FINALISTS
 from mixproof.mixtures.search.predictors.predictor import Fit, FloatArray
 
 from .candidates import draw, draw_near, explore, generator, select, select_farthest, units_of
+from .lower_bound import lower_bound
 from .noise import Noise, measure_noise, refusal
 from .objective import FittedObjective, fit_objective
 from .optimum import POOL
@@ -53,6 +55,8 @@ class Plan:
     """Seeds of the finalists, none of which any earlier run had."""
     finalists: int = FINALISTS
     """Number of best measured candidates among the finalists."""
+    prior: float = 0.0
+    """Score that a divergence of one nat from the proportional mixture costs the optimum."""
     exploitation: float = 0.75
     """Share of a later round's candidates that follow the predictor."""
     name: str = "search"
@@ -191,6 +195,7 @@ class _Search:
             self._anchor_row(),
             self._plan.name,
             count=self._plan.finalists,
+            prior=self._plan.prior,
         )
 
     def _anchor_row(self) -> int | None:
@@ -220,7 +225,8 @@ class _Search:
         if objective is None:
             return _as_tuples(explore(self._space, count, sorted(tried), random))
         pool = self._pool(random)
-        order = np.argsort(objective.predictor.predict(shares_of(pool)), kind="stable")
+        bound = lower_bound(objective.predictor, self._rows(), shares_of(pool), self._plan.name, number)
+        order = np.argsort(bound, kind="stable")
         best = select(pool[order], run, exploited)
         far = select_farthest(draw(self._space, POOL // 4, random), np.vstack([run, best]), count - len(best))
         return _as_tuples(np.vstack([best, far]))

@@ -97,6 +97,7 @@ def recommend_from(
     objective: FittedObjective,
     anchor: int | None = None,
     count: int = FINALISTS,
+    prior: float = 0.0,
 ) -> Recommendation:
     """Recommend the mixture with the lowest predicted objective, or say why not.
 
@@ -106,6 +107,7 @@ def recommend_from(
         objective: the objective fitted to them.
         anchor: row of the mixture that the recommended one is compared with; None to find it by `find_anchor`.
         count: number of best measured mixtures among the finalists.
+        prior: score that a divergence of one nat from the mean mixture costs the optimum.
     """
     objectives = np.asarray(scores @ objective.predictor.weights, dtype=np.float64)
     noise = measure_noise(mixtures.shares, objectives, objective.validation)
@@ -119,5 +121,6 @@ def recommend_from(
         space_of_rows(mixtures),
         find_anchor(mixtures.shares) if anchor is None else anchor,
         count=count,
+        prior=prior,
     )
     return Recommendation(noise, None, choice)

@@ -9,6 +9,7 @@ difference is above 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from mixproof.mixtures.search.choose import Validation
 from mixproof.mixtures.search.noise import Gain, Noise
 from mixproof.mixtures.search.optimum import find_optimum
 from mixproof.mixtures.search.predictors.predictor import FloatArray, Predictor
+from mixproof.mixtures.search.prior import WithPrior
 from mixproof.mixtures.search.space import Space, shares_of
 
 from .calibration import Calibration, calibrate
@@ -70,6 +72,7 @@ def choose_finally(
     anchor: int | None,
     *seed: str | int,
     count: int = FINALISTS,
+    prior: float = 0.0,
 ) -> FinalChoice:
     """Nominate finalists and recommend one.
 
@@ -81,8 +84,10 @@ def choose_finally(
         anchor: row of the anchor; None if it has no score.
         seed: names that seed the draws.
         count: number of best measured mixtures among the finalists.
+        prior: score that a divergence of one nat from the center of the space costs the optimum.
     """
-    optimum = find_optimum(predictor, space, np.unique(space.project(rows[0]), axis=0), *seed)
+    judge = WithPrior(predictor, space.weights(Fraction(1)), prior) if prior else predictor
+    optimum = find_optimum(judge, space, np.unique(space.project(rows[0]), axis=0), *seed)
     shares = shares_of([optimum])
     calibration = calibrate(predictor, rows, measured, space, optimum, *seed)
     study = Study(rows[0], measured[0], measured[1].predicted)

@@ -1,0 +1,44 @@
+"""A prior to the proportional mixture: a predicted score plus a penalty on the distance from it.
+
+    predicted(shares) + weight · KL(shares || proportional)
+
+as in Ai2's olmix. Where the data say little, the optimum stays near the proportional mixture; where they say much, it
+moves. The divergence is strictly convex, so with a convex predictor (`linear`, `mixing_law`) the optimum within caps is
+unique and found from any start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixproof.mixtures.search.predictors.predictor import FloatArray, Predictor
+
+LEAST = 1e-9
+"""Shares of the proportional mixture below this count as this."""
+
+
+@dataclass(frozen=True)
+class WithPrior:
+    """A predictor with the penalty."""
+
+    predictor: Predictor
+    center: FloatArray
+    """[sources]: the proportional mixture."""
+    weight: float
+    """Score that a divergence of one nat costs."""
+
+    def predict(self, shares: FloatArray) -> FloatArray:
+        """Predicted score plus penalty [mixtures] of shares [mixtures, sources]."""
+        return self.predictor.predict(shares) + self.weight * divergence(shares, self.center)
+
+    def refit(self, shares: FloatArray, scores: FloatArray) -> WithPrior:
+        """Refit the predictor to other rows."""
+        return WithPrior(self.predictor.refit(shares, scores), self.center, self.weight)
+
+
+def divergence(shares: FloatArray, center: FloatArray) -> FloatArray:
+    """KL divergence [mixtures] of shares [mixtures, sources] from a center [sources], in nats."""
+    ratio = np.where(shares > 0, shares / np.maximum(center, LEAST), 1.0)
+    return np.asarray((np.maximum(shares, 0.0) * np.log(ratio)).sum(axis=1), np.float64)

@@ -10,7 +10,7 @@ ROOMS := ledger mixtures pipeline tokenize train cli api
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo tutorial docs site test fuzz chaos test-browser unit unit-data unit-train lint types layers format bench dist install clean
+.PHONY: demo tutorial guides docs site test fuzz chaos test-browser unit unit-data unit-train lint types layers format bench dist install clean
 
 demo: install
 	$(BIN)/mixproof demo
@@ -19,6 +19,11 @@ demo: install
 tutorial: install
 	rm -rf .tutorial
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/shell_blocks.py docs/tutorial.md .tutorial
+
+# every command of the guides, on small inputs
+guides: install
+	rm -rf .guides
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/guide_commands.py .guides
 
 # docs/reference/, from the code
 docs: install

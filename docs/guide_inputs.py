@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import inspect
 import json
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
@@ -21,16 +22,12 @@ from tokenizers import ByteLevelBPETokenizer
 
 MODULES = ("argparse", "ast", "email.message", "inspect", "logging", "os", "pathlib", "shutil", "socket", "statistics")
 GERMAN = (
-    "Der Wald liegt still, und nur der Wind bewegt die Blätter.",
-    "Am Morgen öffnet der Bäcker seinen Laden und stellt die Brote ins Fenster.",
-    "Wer eine Reise plant, sollte früh genug nach dem Wetter sehen.",
-    "Die Kinder bauen am Ufer eine Burg aus Sand und suchen Muscheln.",
-    "Im Winter wird das Holz gestapelt, damit es im nächsten Jahr trocken ist.",
-    "Der Zug kam eine Stunde zu spät, doch niemand im Wagen beschwerte sich.",
-    "Sie schrieb ihm einen langen Brief und legte ein Bild vom Garten dazu.",
-    "Auf dem Markt verkaufen die Bauern Äpfel, Kohl und frische Eier.",
+    ("Der Bäcker", "Die Lehrerin", "Ein alter Fischer", "Das Kind", "Der Gärtner", "Die Ärztin", "Unser Nachbar"),
+    ("sucht", "findet", "beschreibt", "verkauft", "vergisst", "zeichnet", "bewundert", "bringt", "erwartet"),
+    ("den roten Apfel", "ein neues Buch", "die kleine Brücke", "das stille Dorf", "einen langen Brief", "die Uhr"),
+    ("am frühen Morgen", "nach dem Regen", "vor dem Haus", "mit großer Freude", "ohne ein Wort", "im Winter"),
 )
-"""Sentences for documents of a second language; the standard library is in English."""
+"""Parts of sentences for documents of a second language; the standard library is in English."""
 SMALL = {"layers": 2, "hidden": 64, "ffn": 128, "heads": 2, "kv_heads": 1, "head_dim": 32}
 Record = dict[str, Any]
 
@@ -39,9 +36,9 @@ def shrink(spec: dict[str, Any]) -> dict[str, Any]:
     """Return the spec of a guide with small numbers: the same sources, steps and mixtures, proxies of 64 dimensions."""
     small: dict[str, Any] = json.loads(json.dumps(spec).replace('"/data/', '"data/'))
     if (heldout := small.get("heldout", {})) and heldout.get("create"):
-        heldout["create"] = {"tokens": 2000, "min_documents": 3}
+        heldout["create"] = {"tokens": 800, "min_documents": 3}
     elif "heldout" not in small and "extends" not in small:
-        small["heldout"] = {"create": {"tokens": 2000, "min_documents": 3}}
+        small["heldout"] = {"create": {"tokens": 800, "min_documents": 3}}
     if "train" in small.get("tokenizer", {}):
         small["tokenizer"] = {"train": {"vocab_size": 1200, "bytes": "2MB"}}
     if "target" in small:
@@ -110,8 +107,9 @@ def _texts() -> list[tuple[str, str]]:
 def _pages() -> Iterator[tuple[str, str]]:
     yield from sorted((name, str(text)) for name, text in topics.items())
     for number in range(40):
-        half = GERMAN[:4] if number < 20 else GERMAN[4:]
-        yield f"{'ORT' if number < 20 else 'wald'} {number}", f"Nummer {number}. " + " ".join(half * (1 + number % 3))
+        dice = random.Random(number)  # noqa: S311  words of made-up sentences
+        sentences = (" ".join(dice.choice(part) for part in GERMAN) for _ in range(4 + number % 9))
+        yield f"ORT {number}", "".join(f"{sentence}. " for sentence in sentences)
     for module in MODULES:
         for name, member in sorted(vars(import_module(module)).items()):
             if len(text := inspect.getdoc(member) or "") > 200 and getattr(member, "__module__", "") == module:
@@ -156,9 +154,7 @@ def _train_fasttext(path: Path) -> None:
     for last in (False, False, False, True):
         try:
             fasttext.train_supervised(str(examples), dim=8, epoch=5, thread=1, verbose=0).save_model(str(path))
-        except (
-            RuntimeError
-        ):  # 'Encountered NaN': it reads uninitialized memory, and the next try finds other values there
+        except RuntimeError:  # "Encountered NaN": it reads memory that it has not set; try again
             if last:
                 raise
         else:

@@ -101,3 +101,14 @@ def test_a_source_that_lost_more_than_half_is_warned_about_and_skipped_records_a
     half = with_ledger(manifest, row("read", 20, blank_line=10), row("length", 10, too_short=5), kept=5, held_out=0)
     assert list(large_losses(manifest.model_copy(update={"sources": {"guide": half}}))) == []
     assert list(large_losses(manifest)) == []
+
+
+def test_supervised_tokens_have_a_column_where_there_are_conversations(manifest: Manifest) -> None:
+    assert "supervised tokens" not in cells(manifest)
+    guide = manifest.sources["guide"]
+    train = guide.train.model_copy(update={"supervised_tokens": 321})
+    chat = guide.model_copy(update={"train": train})
+    shown = cells(manifest.model_copy(update={"sources": {**manifest.sources, "guide": chat}}))
+    supervised = dict(zip(shown["source"], shown["supervised tokens"], strict=True))
+    assert supervised["guide"] == "321"
+    assert supervised["manual"] == f"{manifest.sources['manual'].train.tokens:,}"

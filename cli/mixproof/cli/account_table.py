@@ -49,21 +49,26 @@ def _losses_in(rows: Sequence[StageRow]) -> dict[str, int]:
 
 
 def account_table(manifest: Manifest) -> Table:
-    """A row per source: its records by what became of them, then its tokens."""
+    """A row per source: its records by what became of them, then its tokens.
+
+    If a source has conversations, a column says how many training tokens are supervised; of plain text, all are.
+    """
     losses = {name: losses_of(source) for name, source in sorted(manifest.sources.items())}
     divided = {name: _before_division(manifest, name) for name in manifest.cells}
     all_losses = [*losses.values(), *(_losses_in(rows) for rows in divided.values())]
     shown = [kind for kind in LOSSES if kind == REJECTED or any(lost[kind] for lost in all_losses)]
+    masked = any(source.train.supervised_tokens is not None for source in manifest.sources.values())
     rows = [
-        (name, *(count(number) for number in _numbers(manifest.sources[name], lost, shown)))
+        (name, *(count(number) for number in _numbers(manifest.sources[name], lost, shown, masked=masked)))
         for name, lost in losses.items()
     ]
     for name, ledger in divided.items():
         lost, kept = _losses_in(ledger), manifest.cells[name].documents
         numbers = (count(_records(ledger)), *(count(lost[kind]) for kind in shown))
-        rows.append((name, *numbers, "", count(kept), "", ""))
+        rows.append((name, *numbers, "", count(kept), "", *[""] * masked, ""))
     rows.sort()
-    columns = ("source", "records", *shown, "held out", "kept", "train tokens", "held-out tokens")
+    supervised = ("supervised tokens",) if masked else ()
+    columns = ("source", "records", *shown, "held out", "kept", "train tokens", *supervised, "held-out tokens")
     return table("Account of documents", columns, rows)
 
 
@@ -110,11 +115,14 @@ def _records(rows: Sequence[StageRow]) -> int:
     return read.documents_in - sum(lost.documents for reason, lost in read.dropped.items() if reason == OTHER_PART)
 
 
-def _numbers(source: SourceRecord, losses: Mapping[str, int], shown: list[str]) -> Iterator[int]:
+def _numbers(source: SourceRecord, losses: Mapping[str, int], shown: list[str], *, masked: bool) -> Iterator[int]:
     records, train, heldout = _records(_own_rows(source)), source.train, source.heldout
     trained, measured = (side.documents // source.documents_per_record for side in (train, heldout))
     held_out = measured if heldout.imported_from is None else 0
     assert records == sum(losses.values()) + held_out + trained, "E1 to E5 closed before the manifest was written"
     yield records
     yield from (losses[kind] for kind in shown)
-    yield from (measured, trained, train.tokens, heldout.tokens)
+    yield from (measured, trained, train.tokens)
+    if masked:
+        yield train.tokens if train.supervised_tokens is None else train.supervised_tokens
+    yield heldout.tokens

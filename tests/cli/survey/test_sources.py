@@ -15,9 +15,12 @@ import zstandard
 from mixproof.cli.survey import listing
 from mixproof.cli.survey.fields import find_fields
 from mixproof.cli.survey.listing import ListedFile, Skipped, list_folder, stem_of
+from mixproof.cli.survey.proposal import propose
 from mixproof.cli.survey.sample import sample_file
 from mixproof.cli.survey.sources import FoundSource, find_sources
+from mixproof.cli.survey.spec_text import spec_text
 from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.load import load_spec
 
 TEXT = "What a proxy says of a mixture holds for the text that it was shown. " * 40
 
@@ -107,7 +110,9 @@ def test_files_of_one_folder_whose_fields_differ_become_sources_of_their_own(tmp
         (("mixed/a.jsonl",), "text"),
         (("mixed/b.jsonl",), "content"),
     ]
-    assert "no field holds text (fields: id, messages); its messages" in skipped["mixed/chat.jsonl"]
+    assert (
+        "no field holds text (fields: id, messages); its messages are no conversations" in skipped["mixed/chat.jsonl"]
+    )
 
 
 def test_what_cannot_be_a_source_is_named_with_the_reason(tmp_path: Path) -> None:
@@ -201,3 +206,33 @@ def test_files_beyond_those_that_are_looked_at_one_by_one_are_named(
     assert (
         Skipped("a/14.jsonl", 6, "not looked at: files of this folder differ, and the first 14 were taken") in skipped
     )
+
+
+def test_conversations_pairs_and_ratings_are_recognized_by_their_records(tmp_path: Path) -> None:
+    ask, tell = {"role": "user", "content": TEXT}, {"role": "assistant", "content": TEXT}
+    forms: dict[str, dict[str, object]] = {
+        "chat": {"messages": [ask, tell]},
+        "preferences": {"prompt": TEXT, "chosen": TEXT, "rejected": "No."},
+        "ratings": {"prompt": TEXT, "response": TEXT, "attributes": {"right": 1}},
+    }
+    for name, record in forms.items():
+        write_jsonl(tmp_path / name / "all.jsonl", [{"id": f"{name}{row}", **record} for row in range(300)])
+    found, skipped = find_sources(list_folder(tmp_path))
+    assert not skipped
+    assert [(source.name, source.fields.kind) for source in found] == [(name, name) for name in forms]
+    assert [source.documents for source in found] == [300] * 3
+    chat, pairs, ratings = found
+    assert chat.text_bytes == pytest.approx(300 * (2 * len(TEXT.encode()) + 2), rel=0.01)
+    for sources, stage, trained in (
+        ([chat], "sft", ["chat"]),
+        ([chat, pairs], "sft", ["chat"]),
+        ([ratings], "reward", ["ratings"]),
+        ([pairs, ratings], "pretrain", ["preferences", "ratings"]),
+    ):
+        proposal = propose(sources)
+        assert (proposal.stage, proposal.trained) == (stage, trained)
+        text = spec_text(proposal, "first", tmp_path, tmp_path, None, "s.json")
+        (tmp_path / "spec.yaml").write_text(text)
+        spec = load_spec(tmp_path / "spec.yaml").spec
+        assert {source.kind for source in spec.sources.values()} == {source.fields.kind for source in sources}
+        assert spec.train.stage == stage

@@ -54,6 +54,15 @@ def test_the_prompt_of_a_conversation_is_its_first_question_with_the_system_turn
         ([ASK, {"role": "assistant", "content": "\ud800"}], "lone_surrogate"),
         ([ASK, {"role": "assistant", "content": "4\ufdd1"}], "noncharacter"),
         ([ASK, {"role": "assistant", "content": "4", "tool_calls": [{}]}], "tool_calls"),
+        ([ASK, {"role": "assistant", "content": None, "function_call": {"name": "add"}}], "tool_calls"),
+        ([ASK, {**TELL, "weight": 0}], "message_weight: an answer with weight 0"),
+        ([ASK, {**TELL, "train": False}], "message_weight: an answer with train False"),
+        ([ASK, {"from": "function_call", "value": "{}"}], "unknown_role: 'function_call'"),
+        (
+            [ASK, {"role": "assistant", "content": [{"type": "image_url"}]}],
+            "content_not_text: a part of type image_url",
+        ),
+        ([ASK, ASK, TELL], "roles_do_not_alternate: user after user"),
         ([ASK, TELL, {"role": "system", "content": "Be short."}, ASK, TELL], "system_not_first"),
         ([ASK, ASK, TELL], "roles_do_not_alternate"),
         ([TELL], "roles_do_not_alternate"),
@@ -62,7 +71,7 @@ def test_the_prompt_of_a_conversation_is_its_first_question_with_the_system_turn
     ],
 )
 def test_what_is_no_conversation_has_a_reason(messages: object, reason: str) -> None:
-    with pytest.raises(FaultError, match=f"^{reason}$"):
+    with pytest.raises(FaultError, match=f"^{reason}(: |$)"):
         chat_of({"messages": messages})
 
 
@@ -132,3 +141,22 @@ def test_attributes_of_a_rated_answer_are_a_map_or_those_of_helpsteer() -> None:
 def test_what_is_no_rating_has_a_reason(attributes: object, reason: str) -> None:
     with pytest.raises(FaultError, match=f"^{reason}$"):
         ratings_of({"prompt": "q", "response": "a", "attributes": attributes})
+
+
+def test_pairs_of_whole_dialogues_as_texts_share_their_first_turns() -> None:
+    start = "\n\nHuman: 2 + 2?\n\nAssistant: 4\n\nHuman: And 3?"
+    example = preferences_of({"chosen": f"{start}\n\nAssistant: 6", "rejected": f"{start}\n\nAssistant: 7\n\nOr 8."})
+    chosen, rejected = example.exchanges
+    assert chosen.prompt == rejected.prompt == (USER, ANSWER, Message("user", "And 3?"))
+    assert (chosen.answer, rejected.answer) == (
+        (Message("assistant", "6"),),
+        (Message("assistant", "7\n\nOr 8."),),
+    )
+    with pytest.raises(FaultError, match="^empty_turn: of assistant"):
+        preferences_of({"chosen": f"{start}\n\nAssistant:", "rejected": f"{start}\n\nAssistant: 7"})
+
+
+def test_an_answer_may_be_one_message_and_a_weight_of_one_is_the_usual_one() -> None:
+    pair = {"prompt": "2 + 2?", "chosen": {"from": "gpt", "value": "4"}, "rejected": {"from": "gpt", "value": "5"}}
+    assert preferences_of(pair).exchanges[0].answer == (ANSWER,)
+    assert chat_of({"messages": [ASK, {**TELL, "weight": 1, "train": True}]}).exchanges[0].answer == (ANSWER,)

@@ -151,8 +151,8 @@ def _json(spec: Path, proposal: Proposal, skipped: Sequence[Skipped]) -> dict[st
         source.name: {
             "files": source.files,
             "bytes": source.bytes,
-            "format": source.format,
-            "text": source.fields.text,
+            "format": source.fields.kind or source.format,
+            "text": source.fields.text or None,
             "id": source.fields.id,
             "documents": source.documents,
             "text_bytes": source.text_bytes,
@@ -168,7 +168,7 @@ def _print(spec: Path, proposal: Proposal, skipped: Sequence[Skipped]) -> None:
     rows = [
         (
             escape(source.name),
-            source.format,
+            source.fields.kind or source.format,
             count(source.files),
             "unknown" if source.documents is None else count(source.documents),
             f"{amount(source.text_bytes)}B",

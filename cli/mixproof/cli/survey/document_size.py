@@ -9,8 +9,8 @@ from mixproof.mixtures.blocks.source import Source
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.inputs.formats import TREES
 from mixproof.pipeline.readers.remote import is_remote
-from mixproof.pipeline.record import field_of
 
+from .fields import Fields
 from .sample import sample_file
 
 SAMPLED_FILES = 3
@@ -34,7 +34,8 @@ def mean_document_bytes(source: Source, files: Sequence[InputFile]) -> float | N
 def _texts(source: Source, file: InputFile) -> Iterator[str]:
     if is_remote(file.url) or file.format in ("warc", "wet"):
         return
+    fields = Fields(source.text, None, kind=source.kind)
     for record in sample_file(Path(file.url), file.format).records:
-        text = field_of(record, source.text)
-        if isinstance(text, str) and text:
+        text = fields.text_of(record)
+        if text:
             yield text

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from mixproof.mixtures.blocks.source import Conversations
+from mixproof.pipeline.chat.conversations import FORMS
+from mixproof.pipeline.chat.messages import FaultError
 from mixproof.pipeline.record import field_of
 
 from .sample import Record
@@ -26,12 +29,26 @@ class Fields:
     """The fields that a source's keys name."""
 
     text: str
+    """Empty for conversations."""
     id: str | None
     """None where no field names a record."""
     language: str | None = None
     """A field that says a record's language."""
     other_texts: tuple[str, ...] = ()
     """Fields that could be the text as well."""
+    kind: Conversations | None = None
+    """What the records are if they are conversations."""
+
+    def text_of(self, record: Record) -> str | None:
+        """The text of a record; of conversations, their contents."""
+        if self.kind is None:
+            value = record.get(self.text)
+            return value if isinstance(value, str) and value else None
+        try:
+            exchanges = FORMS[self.kind](record).exchanges
+        except FaultError:
+            return None
+        return "\n\n".join(message.content for each in exchanges for message in (*each.prompt, *each.answer))
 
 
 def find_fields(records: Sequence[Record], text: str | None = None, id_field: str | None = None) -> Fields | None:
@@ -45,13 +62,16 @@ def find_fields(records: Sequence[Record], text: str | None = None, id_field: st
     Returns:
         None where no field holds text, or the one that must does not.
     """
-    texts = _texts(records)
+    kind = None if text is not None else _kind(records)
+    texts = [""] if kind is not None else _texts(records)
     if text is not None:
         texts = [text] if _share(records, text) >= MOST else []
     if not texts:
         return None
     ids = [id_field] if id_field is not None else [name for name in IDS if _names_records(records, name)]
     languages = [name for name in LANGUAGES if _share(records, name) >= MOST]
+    if kind is not None:
+        return Fields("", ids[0] if ids else None, kind=kind)
     others = tuple(name for name in texts[1:] if name in TEXTS or _mean_chars(records, name) >= LONG_CHARS)
     return Fields(texts[0], ids[0] if ids else None, languages[0] if languages else None, others)
 
@@ -59,6 +79,16 @@ def find_fields(records: Sequence[Record], text: str | None = None, id_field: st
 def languages_of(records: Sequence[Record], field: str) -> Counter[str]:
     """How often each language is named."""
     return Counter(str(field_of(record, field)) for record in records if field_of(record, field))
+
+
+def _kind(records: Sequence[Record]) -> Conversations | None:
+    """What conversations the records are; the fields of a rated answer are also those of a chat."""
+    kinds: tuple[Conversations, ...] = ("preferences", "ratings", "chat")
+    for kind in kinds:
+        fields = Fields("", None, kind=kind)
+        if records and sum(fields.text_of(record) is not None for record in records) >= MOST * len(records):
+            return kind
+    return None
 
 
 def _texts(records: Sequence[Record]) -> list[str]:

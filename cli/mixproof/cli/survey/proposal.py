@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mixproof.mixtures.stage_checks import STAGE_KINDS
+
 from .listing import Skipped
 from .sources import FoundSource
 
@@ -21,6 +23,8 @@ MOST_TOKENS = 1_000_000
 BATCH = 8
 LONG_TEXT_TOKENS = 50_000_000
 """From here on windows are of 512 tokens instead of 256."""
+CONVERSATION_TOKENS = 1024
+"""Of a window if there are conversations, which are not cut and share it with others."""
 LEAST_WINDOWS = 2
 """Of the smallest share in a run."""
 EPOCHS = 3
@@ -49,6 +53,20 @@ class Proposal:
     seeds: tuple[int, ...] = (1, 2, 3)
 
     @property
+    def stage(self) -> str:
+        """The stage for which there are sources: text is for pretraining, conversations alone for a later stage."""
+        kinds = {source.fields.kind for source in self.sources}
+        if None in kinds:
+            return "pretrain"
+        return "sft" if "chat" in kinds else "reward" if len(kinds) == 1 else "pretrain"
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the sources that the stage trains on."""
+        kinds = STAGE_KINDS.get(self.stage)
+        return [source.name for source in self.sources if kinds is None or source.fields.kind in kinds]
+
+    @property
     def tokens(self) -> int:
         """Of all sources, an estimate."""
         return sum(source.tokens for source in self.sources)
@@ -57,6 +75,8 @@ class Proposal:
 def propose(sources: Sequence[FoundSource]) -> Proposal:
     """Scale an experiment to some sources; at least one."""
     length = 512 if sum(source.tokens for source in sources) >= LONG_TEXT_TOKENS else 256
+    if any(source.fields.kind is not None for source in sources):
+        length = CONVERSATION_TOKENS
     kept, left_out = _large_enough(sources, length)
     smallest, total = min(source.tokens for source in kept), sum(source.tokens for source in kept)
     needed = LEAST_WINDOWS * length * total / smallest

@@ -107,7 +107,7 @@ def _by_fields(
 def _divide(
     root: Path, group: Group, files: Sequence[ListedFile], text: str | None, id_field: str | None
 ) -> tuple[list[tuple[Fields, Sampled]], list[Skipped]]:
-    parts: dict[tuple[str, str | None], tuple[Fields, Sampled]] = {}
+    parts: dict[tuple[str, str | None, str | None], tuple[Fields, Sampled]] = {}
     faulty, empty = [], []
     for file in files:
         sample = sample_file(root / file.name, group.format)
@@ -122,7 +122,7 @@ def _divide(
         if fields is None:
             faulty.append(Skipped(file.name, 1, _no_text(sample.records, text)))
         else:
-            parts.setdefault((fields.text, fields.id), (fields, []))[1].append((file, sample))
+            parts.setdefault((fields.text, fields.id, fields.kind), (fields, []))[1].append((file, sample))
     if parts:  # an empty file harms no source
         next(iter(parts.values()))[1].extend(empty)
     else:
@@ -140,7 +140,7 @@ def _files_of(group: Group, parts: Sequence[tuple[Fields, Sampled]], sampled: Sa
 def _source(
     listing: Listing, group: Group, fields: Fields, files: tuple[ListedFile, ...], sampled: Sampled
 ) -> FoundSource:
-    texts = [str(record[fields.text]) for _, one in sampled for record in one.records if record.get(fields.text)]
+    texts = [text for _, one in sampled for record in one.records if (text := fields.text_of(record))]
     documents, text_bytes = _sizes(group.format, fields, files, sampled)
     named: Counter[str] = Counter()
     for _, one in sampled:
@@ -169,8 +169,8 @@ def _sizes(kind: Format, fields: Fields, files: Sequence[ListedFile], sampled: S
     if kind in TREES:
         return len(files), total
     seen = sum(file.bytes * one.share for file, one in sampled)
-    texts = [record.get(fields.text) for _, one in sampled for record in one.records]
-    size = sum(len(text.encode(errors="replace")) for text in texts if isinstance(text, str))
+    texts = [fields.text_of(record) for _, one in sampled for record in one.records]
+    size = sum(len(text.encode(errors="replace")) for text in texts if text is not None)
     return int(len(texts) * total / seen), int(size * total / seen)
 
 
@@ -188,7 +188,7 @@ def _no_text(records: Sequence[Record], text: str | None) -> str:
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     if text is not None:
         return f"no field {text!r} with text in it (fields: {shown})"
-    chat = "; its messages can be a source when they are written as one text" if "messages" in names else ""
+    chat = "; its messages are no conversations that end with an answer" if "messages" in names else ""
     return f"no field holds text (fields: {shown}){chat}"
 
 

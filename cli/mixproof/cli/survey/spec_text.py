@@ -37,7 +37,7 @@ def _lines(proposal: Proposal, name: str, prefix: str, tokenizer: str | None, sc
     yield "schema: 1"
     yield f"name: {_quoted(name)}"
     yield ""
-    if any(source.format in FILTERED for source in proposal.sources):
+    if any(source.format in FILTERED and source.fields.kind is None for source in proposal.sources):
         yield "# To filter a source: `steps: [ftfy, {language: {}}, gopher_quality]`; `mixproof inspect` tries them."
     yield "sources:"
     for source in proposal.sources:
@@ -69,7 +69,9 @@ def _source(source: FoundSource, prefix: str) -> Iterator[str]:
         yield from (f"      - {pattern}" for pattern in patterns)
     if source.declared:
         yield f"    format: {source.format}"
-    if source.fields.text != "text":
+    if source.fields.kind is not None:
+        yield f"    format: {source.fields.kind}"
+    elif source.fields.text != "text":
         yield f"    text: {_quoted(source.fields.text)}"
     if source.fields.id not in (None, "id"):
         yield f"    id: {_quoted(str(source.fields.id))}"
@@ -90,13 +92,16 @@ def _tokenizer(proposal: Proposal, tokenizer: str | None) -> Iterator[str]:
 
 
 def _mixtures(proposal: Proposal) -> Iterator[str]:
-    names = [source.name for source in proposal.sources]
+    names = proposal.trained
+    if len(names) < len(proposal.sources):
+        yield f"# Sources that stage {proposal.stage} does not train on have no share."
     yield "mixtures:"
     if len(names) == 1:
         yield "  # `compare` ranks mixtures of two sources or more"
         yield f"  whole: {{{_quoted(names[0])}: 100%}}"
         return
-    yield "  natural: {rule: proportional}   # by tokens"
+    if len(names) == len(proposal.sources):
+        yield "  natural: {rule: proportional}   # by tokens"
     yield "  equal:"
     yield "    parts:"
     yield from (f"      {_quoted(name)}: 1" for name in names)
@@ -104,6 +109,12 @@ def _mixtures(proposal: Proposal) -> Iterator[str]:
 
 def _train(proposal: Proposal) -> Iterator[str]:
     yield "train:"
+    if proposal.stage != "pretrain":
+        yield f"  stage: {proposal.stage}"
+        yield "  # init_from: KEY   # a finished run to start from, by the first digits of its key"
+    elif any(source.fields.kind is not None for source in proposal.sources):
+        yield "  # Conversations count as text here. Later stages start from a run, with `init_from: KEY`:"
+        yield "  # `stage: sft` for `format: chat`, `dpo` for pairs, `reward` for pairs or for ratings."
     yield f"  sequence_length: {proposal.sequence_length}"
     yield "  schedule: {wsd: {warmup: 5%, decay: 20%, shape: minus_sqrt}}"
     yield "  proxies:"

@@ -20,8 +20,11 @@ from .messages import FaultError, fault
 from .template import VERSION as TEMPLATE_VERSION
 from .template import Rendering, Spans, check_template, render, render_prompt
 
-VERSION = 1
-"""Raised when the same record gives another text, other marks or another reason."""
+VERSION = 2
+"""Raised when the same record gives another text, other marks or another reason.
+
+2: hh-rlhf's texts are conversations; answers with a weight are rejected; a rejection says what was found.
+"""
 FORMS: Mapping[Conversations, Callable[[Mapping[str, Any]], Example]] = {
     "chat": chat_of,
     "preferences": preferences_of,
@@ -69,7 +72,9 @@ def conversations(items: Records, rule: ConversationRule, *, has_lines: bool) ->
         except FaultError as error:
             reason, _, message = str(error).partition(": ")
             line = item.record + 1 if has_lines else None
-            yield Reject(item.record, line, reason, detail_of(message or _start(item.fields)))
+            yield Reject(
+                item.record, line, reason, detail_of(f"{message}; ".encode() * bool(message) + _start(item.fields))
+            )
 
 
 def conversation(item: Raw, rule: ConversationRule) -> Raw:

@@ -1,9 +1,10 @@
 """The forms in which records hold a conversation, a pair of answers, or a rated answer.
 
 `chat`: `messages`, `conversations` or `conversation` (a list of messages), or `prompt` with `response` or `completion`.
-`preferences`: `prompt`, `chosen` and `rejected`, texts or lists of messages, or `chosen` and `rejected` as whole
-conversations that share their first turns. `ratings`: `prompt`, `response` or `completion`, and `attributes`, or the
-five attributes of HelpSteer2 as fields of their own. A field `system` beside them is a system turn.
+`preferences`: `prompt`, `chosen` and `rejected`, texts or lists of messages; or `chosen` and `rejected` as whole
+conversations that share their first turns, also as texts in the form of hh-rlhf (`Human:`, `Assistant:`). `ratings`:
+`prompt`, `response` or `completion`, and `attributes`, or the five attributes of HelpSteer2 as fields of their own. A
+field `system` beside them is a system turn.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from decimal import Decimal
 from itertools import takewhile
 from typing import Any
 
-from .messages import Message, as_messages, check_turns, fault, messages_of
+from .messages import Message, as_messages, check_turns, dialogue_of, fault, messages_of
 
 LISTS = ("messages", "conversations", "conversation")
 RESPONSES = ("response", "completion")
@@ -74,13 +75,20 @@ def preferences_of(fields: Fields) -> Example:
     for name in ("chosen", "rejected"):
         if fields.get(name) is None:
             fault(f"missing_{name}")
-    chosen, rejected = (as_messages(fields[name], "assistant") for name in ("chosen", "rejected"))
+    dialogues = [
+        dialogue_of(value) if isinstance(value, str) else None for value in (fields["chosen"], fields["rejected"])
+    ]
+    are_whole = fields.get("prompt") is None and None not in dialogues
+    chosen, rejected = (
+        dialogue if are_whole and dialogue is not None else as_messages(fields[name], "assistant")
+        for name, dialogue in zip(("chosen", "rejected"), dialogues, strict=True)
+    )
     if chosen == rejected:
         fault("equal_answers")
     if fields.get("prompt") is not None:
         prompt = as_messages(fields["prompt"], "user")
         chosen, rejected = (_after(answer, prompt) for answer in (chosen, rejected))
-    elif isinstance(fields["chosen"], str) or isinstance(fields["rejected"], str):
+    elif not are_whole and (isinstance(fields["chosen"], str) or isinstance(fields["rejected"], str)):
         fault("missing_prompt")
     else:
         prompt = _shared(chosen, rejected)

@@ -7,6 +7,7 @@ After it, a user's turn comes first, and turns alternate; a tool's result comes 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -26,6 +27,12 @@ MAY_FOLLOW: Mapping[str | None, frozenset[str]] = {
     "tool": frozenset({"tool", "assistant"}),
 }
 """The roles that may follow a role; None is the start."""
+TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+"""Types of the parts of a content that are text; others are images, sounds and files."""
+CALLS = ("tool_calls", "function_call")
+"""Fields of a message that calls a tool, which no text holds."""
+FLAGS = ("weight", "train", "loss", "trainable")
+"""Fields by which data sets leave an answer out of the loss, or weigh it."""
 RESERVED_CHARS = "\ufdd0\ufdd1\ufdd2\ufdd3"
 """Noncharacters with which a rendering marks spans (`template.py`); Unicode reserves them for such internal use."""
 
@@ -65,8 +72,18 @@ def messages_of(value: object) -> list[Message]:
 
 
 def as_messages(value: object, role: str) -> list[Message]:
-    """A list of messages, or a text as one message of this role."""
-    return [_turn(role, value)] if isinstance(value, str) else messages_of(value)
+    """A list of messages, one message, or a text as one message of this role."""
+    if isinstance(value, str):
+        return [_turn(role, value)]
+    return [_message(value)] if isinstance(value, Mapping) else messages_of(value)
+
+
+def dialogue_of(text: str) -> list[Message] | None:
+    """The turns of a text in the form of hh-rlhf, `Human: ... Assistant: ...` (arXiv 2204.05862); None if it is not."""
+    if not text.startswith("\n\nHuman:"):
+        return None
+    _, *turns = re.split(r"\n\n(Human|Assistant):", text)
+    return [_turn(ROLES[role.lower()], content.strip()) for role, content in zip(turns[::2], turns[1::2], strict=True)]
 
 
 def check_turns(messages: Sequence[Message]) -> None:
@@ -80,10 +97,10 @@ def check_turns(messages: Sequence[Message]) -> None:
         if message.role == "system" and before is not None:
             fault("system_not_first")
         if message.role not in MAY_FOLLOW[before]:
-            fault("roles_do_not_alternate")
+            fault(f"roles_do_not_alternate: {message.role} after {before or 'the start'}")
         before = message.role
     if before != "assistant":
-        fault("no_answer")
+        fault(f"no_answer: the last turn is of {before or 'nobody'}")
 
 
 def _message(item: object) -> Message:
@@ -92,22 +109,25 @@ def _message(item: object) -> Message:
     role = item.get("role") if item.get("role") is not None else item.get("from")
     known = ROLES.get(role.strip().lower()) if isinstance(role, str) else None
     if known is None:
-        fault("unknown_role")
-    content = item.get("content") if item.get("content") is not None else item.get("value")
-    if item.get("tool_calls"):
-        fault("tool_calls")
-    return _turn(known, content)
+        fault(f"unknown_role: {role!r}")
+    for call in CALLS:
+        if item.get(call):
+            fault(f"tool_calls: a message with {call}")
+    for flag in FLAGS if known == "assistant" else ():
+        if item.get(flag) not in (None, 1):  # true equals 1
+            fault(f"message_weight: an answer with {flag} {item[flag]!r}")
+    return _turn(known, item.get("content") if item.get("content") is not None else item.get("value"))
 
 
 def _turn(role: str, content: object) -> Message:
     if isinstance(content, list | tuple):
         content = "".join(_part(part) for part in content)
     if content is None:
-        fault("missing_content")
+        fault(f"missing_content: of {role}")
     if not isinstance(content, str):
-        fault("content_not_text")
+        fault(f"content_not_text: {type(content).__name__}")
     if not content.strip():
-        fault("empty_turn")
+        fault(f"empty_turn: of {role}")
     if text_fault(content) is not None:
         fault("lone_surrogate")
     if not content.isascii() and any(char in content for char in RESERVED_CHARS):
@@ -116,7 +136,10 @@ def _turn(role: str, content: object) -> Message:
 
 
 def _part(part: Any) -> str:  # noqa: ANN401  any JSON value
-    text = part.get("text") if isinstance(part, Mapping) and part.get("type", "text") == "text" else part
+    if isinstance(part, str):
+        return part
+    kind = part.get("type", "text") if isinstance(part, Mapping) else type(part).__name__
+    text = part.get("text") if isinstance(part, Mapping) and kind in TEXT_PARTS else None
     if not isinstance(text, str):
-        fault("content_not_text")
+        fault(f"content_not_text: a part of type {kind}")
     return text

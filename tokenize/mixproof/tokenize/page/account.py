@@ -72,8 +72,9 @@ def loss_table(build: BuildEvidence, of_source: dict[str, Look], number: int) ->
 
 
 def account_table(build: BuildEvidence, of_source: dict[str, Look], number: int) -> Table:
-    """One row per source: files and records read, training and held-out text."""
+    """One row per source: files and records read, training and held-out text; supervised tokens of conversations."""
     rows = []
+    masked = any(source.train.supervised_tokens is not None for source in build.manifest.sources.values())
     for name, source in sorted(build.manifest.sources.items()):
         at = (build.anchor, "sources", name)
         rows.append(
@@ -84,6 +85,7 @@ def account_table(build: BuildEvidence, of_source: dict[str, Look], number: int)
                 count(source.train.documents, *at, "train", "documents"),
                 count(source.train.bytes, *at, "train", "bytes"),
                 count(source.train.tokens, *at, "train", "tokens"),
+                *([_supervised(source, build.anchor, name)] if masked else ()),
                 count(source.heldout.documents, *at, "heldout", "documents"),
                 count(source.heldout.tokens, *at, "heldout", "tokens"),
             )
@@ -95,7 +97,15 @@ def account_table(build: BuildEvidence, of_source: dict[str, Look], number: int)
         "training documents",
         "training bytes",
         "training tokens",
+        *(("supervised tokens",) if masked else ()),
         "held-out documents",
         "held-out tokens",
     )
     return Table(f"account-table-{number}", "Account of the build, by source", heads, tuple(rows))
+
+
+def _supervised(source: SourceRecord, anchor: str, name: str) -> Cell:
+    """The training tokens that the loss counts at `stage: sft`: of plain text, all."""
+    found = source.train.supervised_tokens
+    key = "tokens" if found is None else "supervised_tokens"
+    return count(source.train.tokens if found is None else found, anchor, "sources", name, "train", key)

@@ -438,6 +438,35 @@ def make_ratings(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -
     return make
 
 
+@pytest.fixture(scope="session")
+def make_answers(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> MakeCorpus:
+    """Make a build of questions with their own answers, `right`, and with those of other questions, `shuffled`.
+
+    There are 12 kinds of questions of 3 tokens, and one answer of 4 tokens to each. Only `right` has held-out ones.
+    """
+    path = tmp_path_factory.mktemp("answers") / "tok.model"
+    path.write_bytes(model_bytes)
+    ids = sorted({token for text in load_processor(str(path)).encode(TOPICS[:20]) for token in text})[-72:]
+    questions = [[ids[60], ids[kind], ids[61]] for kind in range(12)]
+    answers = [ids[12 + 4 * kind : 16 + 4 * kind] for kind in range(12)]
+    order = [number % 12 for number in range(480)]
+    right = [questions[kind] + answers[kind] for kind in order]
+    shuffled = [questions[kind] + answers[(kind + 1 + number // 12) % 12] for number, kind in enumerate(order)]
+    mask = [0, 0, 0, 1, 1, 1, 1, 1]
+
+    def make(root: Path) -> Corpus:
+        return build_corpus(
+            root,
+            {"right": right, "shuffled": shuffled},
+            {"right": right[:48]},
+            vocab_size=PIECES,
+            model=model_bytes,
+            masks={"right": ([mask] * 480, [mask] * 48), "shuffled": ([mask] * 480, [])},
+        )
+
+    return make
+
+
 @pytest.fixture
 def encoded_corpus(make_encoded: Callable[..., Any]) -> Any:  # noqa: ANN401  the Corpus of the room's conftest
     """A build of two sources, `manual` and `guide`."""

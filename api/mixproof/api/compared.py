@@ -38,7 +38,7 @@ class RankedMixture:
     """1 for the best."""
     mixture: str
     objective: float
-    """What was minimized: mean over seeds, in bits per byte."""
+    """What the ranking is by, mean over seeds: bits per byte, or the score that the objective names."""
     seeds_margin: float | None
     """Half-width of the 95% interval that seeds give; None where one seed cannot tell."""
     documents_margin: float | None

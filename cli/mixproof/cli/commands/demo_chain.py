@@ -41,10 +41,14 @@ def demo_chain(
 ) -> None:
     """Collect conversations, build them and train the stages in turn; exit code 1 if a run or an audit fails."""
     records = prepare_chain(directory)
-    if prepare:
-        if as_json:
-            emit_json({"specs": [str(_spec(directory, stage).absolute()) for stage in STAGES], "records": records})
-        return
+    if not prepare:
+        train_chain(directory, store, address, workers, as_json=as_json)
+    elif as_json:
+        emit_json({"specs": [str(_spec(directory, stage).absolute()) for stage in STAGES], "records": records})
+
+
+def train_chain(directory: Path, store: str, address: str | None, workers: int | None, *, as_json: bool) -> None:
+    """Run the specs of the stages, each from the run of the stage before; print account, scores and audit."""
     ran: list[Ran] = []
     for stage in STAGES:
         path = _spec(directory, stage)
@@ -65,7 +69,8 @@ def demo_chain(
     else:
         _print(ran)
         print_report(report)
-        stdout.print(f"next: mixproof export {_spec(directory, 'sft')} --format huggingface --output {directory}/model")
+        options = f"--store {store} --format huggingface --output {directory / 'model'}"
+        stdout.print(f"next: mixproof export {_spec(directory, 'sft')} {options}", soft_wrap=True)
     if not report.ok:
         raise typer.Exit(1)
 

@@ -45,6 +45,7 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.train.compare.compare import objective_weights
 from mixproof.train.compare.parts import bounds_of
+from mixproof.train.compare.ranked_score import ranked_score
 from mixproof.train.compare.task_scores import PREFIX, TaskScore
 from mixproof.train.evaluate.external import score_external
 from mixproof.train.evaluate.task_results import read_task_scores
@@ -191,8 +192,9 @@ class _Trainer:
             name = f"{outcome.mixture} × {outcome.proxy} × seed {outcome.seed}"
             stderr.print(f"[bold red]failed:[/] {name}: {escape(str(outcome.reason))}", soft_wrap=True)
             return None
-        heldout = outcome.record.heldout
-        return tuple(tasks[name].value if name in tasks else heldout[name].minimized for name in self._parts)
+        heldout, score = outcome.record.heldout, ranked_score(self._request.spec.objective)
+        values = [tasks[name].value if name in tasks else score.of(heldout[name]) for name in self._parts]
+        return tuple(value for value in values if value is not None)  # every set has bits per byte or the default
 
     def _score_tasks(self, outcomes: Sequence[RunOutcome]) -> dict[str, dict[str, TaskScore]]:
         """Score finished runs on the tasks of the objective, by the run's key and by part."""

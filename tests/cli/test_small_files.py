@@ -20,6 +20,8 @@ from mixproof.tokenize.audit import replay_build
 FILES = 48
 ONE_BY_ONE = 10_000
 """Bytes of a shard: every file is too large for a group, and none is divided."""
+GROUPS_OF_SOME = 40_000
+"""Bytes of a shard: every file is small, and groups have about as many bytes."""
 SPEC = """\
 schema: 1
 name: small-files
@@ -91,6 +93,24 @@ def test_groups_change_no_number_and_no_byte_of_a_build(
     assert len(own_keys) > 2 * FILES
     assert one_by_one == manifest
     assert manifest.sources["notes"].inputs.files == FILES + 1
+
+
+def test_an_added_file_has_its_group_read_again_and_leaves_all_other_outputs_as_they_are(
+    grouped: tuple[Path, Manifest, set[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "grown"
+    write(folder)
+    first, _, keys = build(folder, GROUPS_OF_SOME)
+    assert first == grouped[1], "smaller groups change nothing either"
+    before = {path: path.stat().st_mtime_ns for path in (folder / "store").glob("*/*/*") if path.is_file()}
+    before = {path: time for path, time in before.items() if path.parent.name != "by-spec"}
+    (folder / "notes" / "020a.jsonl").write_text(record(700, 1) + "\n" + record(701, 2) + "\n")
+    second, cluster, all_keys = build(folder, GROUPS_OF_SOME)
+    assert second.sources["notes"].inputs.records == first.sources["notes"].inputs.records + 2
+    assert 1 <= len(all_keys - keys) <= 2 < len(keys)
+    assert cluster.tasks["read"] == 1
+    kept = {path: path.stat().st_mtime_ns for path in before if path.is_file()}
+    assert {path for path in before if kept.get(path) != before[path]} == set()
 
 
 def test_both_audits_of_a_grouped_build_find_nothing(grouped: tuple[Path, Manifest, set[str]]) -> None:

@@ -15,6 +15,8 @@ from fractions import Fraction
 from pathlib import Path
 
 HASH_BLOCK_BYTES = 1 << 20
+_UNCHANGED = frozenset({type(None), bool, int, str})
+"""Types that canonical JSON holds as they are; looked up first, because keys of many files have many strings."""
 
 
 def plain(value: object) -> object:
@@ -33,7 +35,7 @@ def plain(value: object) -> object:
                 raise TypeError(f"keys of a fingerprint must be strings, not {type(name).__name__}: {name!r}")
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [item if type(item) in _UNCHANGED else plain(item) for item in value]
     raise TypeError(f"a {type(value).__name__} has no exact form in a fingerprint: {value!r}")
 
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from dedup import texts_of
 from mixproof.mixtures.blocks.labels import Clusters
+from mixproof.pipeline.clusters.cluster_texts import BATCH, cluster_texts
 from mixproof.pipeline.clusters.embed import embed
-from mixproof.pipeline.clusters.fit import BATCH, cluster_texts
 from mixproof.pipeline.clusters.kmeans import nearest
 from mixproof.pipeline.clusters.token_table import TableFiles, find_table
 

@@ -125,6 +125,13 @@ def search(folder: Path) -> None:
     _jsonl(folder / "code.jsonl.gz", [{"text": text} for text in sources])
 
 
+def climb(folder: Path) -> None:
+    """One corpus of four kinds of text in one file."""
+    sources = (text for package in ("json", "email") for _, text in sources_of(package))
+    kinds = [text for kind in (chapters(), docstrings(), readmes()) for _, text in kind]
+    _jsonl(folder / "all.jsonl.gz", [{"text": text} for text in (*kinds, *sources)])
+
+
 def existing_tokens(folder: Path) -> None:
     """A tokenizer, `.bin/.idx` of the manual as Megatron-LM's preprocess_data.py writes them, and new text."""
     texts = [text for _, text in chapters()]
@@ -150,6 +157,7 @@ CASES: dict[str, Callable[[Path], None]] = {
     "warc-crawl": warc_crawl,
     "quality-ablation": quality_ablation,
     "search": search,
+    "climb": climb,
     "sft": sft,
     "existing-tokens": existing_tokens,
 }

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import static_table
 from conftest import SPEC, Finished, write_experiment
 from mixproof.cli.found_spec import write_spec
+from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.search.space import Space
 from mixproof.pipeline.inputs.files import find_files
@@ -166,20 +168,59 @@ def test_the_spec_written_extends_the_one_searched_and_adds_the_mixtures_found(
     assert {name: mixture.shares for name, mixture in mixtures.items()} == {"found-2": {"code": Fraction(1)}}
 
 
+ONE_CORPUS = """\
+schema: 1
+name: one-corpus
+sources:
+  all:
+    files: ["corpus/manual-*.jsonl.gz", "corpus/notes.parquet"]
+    split_by: {clusters: {number: 3, embedding: table}}
+heldout: {create: {tokens: 2K, min_documents: 3}}
+tokenizer: {train: {vocab_size: 1200, bytes: 1MB}}
+mixtures: {natural: {rule: proportional}, flat: {rule: unimax}}
+train:
+  sequence_length: 64
+  proxies:
+    nano: {tokens: 2560, global_batch_size: 8, lr: 2.0e-3}
+search: {rounds: [5, 3], repeats: 2, finalists: 1}
+objective: {heldout_bpb: {all: 1}}
+"""
+
+
 @pytest.mark.slow
-def test_a_spec_is_searched_in_rounds_and_a_second_search_trains_nothing(mixproof: Mixproof, tmp_path: Path) -> None:
-    spec = write_experiment(tmp_path, SPEC.replace("tokens: 5120", "tokens: 2560"))
-    arguments = ("search", spec, "--store", tmp_path / "store", "--rounds", "6,3", "--repeats", "2", "--json")
-    first = mixproof(*arguments)
+def test_run_goes_from_one_corpus_over_clusters_and_a_search_to_a_mixture(mixproof: Mixproof, tmp_path: Path) -> None:
+    spec, store = write_experiment(tmp_path, ONE_CORPUS), tmp_path / "store"
+    static_table.write_table(tmp_path / "table")
+    first = mixproof("run", spec, "--store", store, "--json")
     assert first.code in (0, 1) and first.out, first.err
-    found = first.json
-    assert found["runs"] == 2 + 6 + 3 + sum(len(one["scores"]) for one in found["finalists"]) and found["failed"] == []
+    assert first.json["audit"]["ok"] and first.json["compare"]["comparable"]
+    clusters = sorted(first.json["build"]["sources"])
+    assert [name.split("-")[0] for name in clusters] == ["all/c01", "all/c02", "all/c03"]
+    found = first.json["search"]
+    assert found["runs"] == 2 + 5 + 3 + sum(len(one["scores"]) for one in found["finalists"]) and found["failed"] == []
     assert [done["number"] for done in found["rounds"]] == [1, 2]
     assert all(abs(sum(one["mixture"].values()) - 1) < 1e-9 for one in found["measured"])
+    assert {name for one in found["measured"] for name in one["mixture"]} == set(clusters)
+    assert sorted(found["predictors"]) == clusters
     assert found["recommended"] is (first.code == 0) is (found["refused"] is None)
-    again = mixproof(*arguments)
+    assert (tmp_path / "small-found.yaml").exists() is found["recommended"]
+    again = mixproof("search", spec, "--store", store, "--json")
     assert again.json["runs_reused"] == again.json["runs"] == found["runs"]
     assert {**again.json, "runs_reused": 0} == {**found, "runs_reused": 0}
+
+
+def test_the_spec_written_does_not_search_again_and_names_clusters(tmp_path: Path) -> None:
+    searched = load_spec(write_experiment(tmp_path, ONE_CORPUS))
+    sources = dict.fromkeys(("all/c01-law", "all/c02"), Fraction(1))
+    space = Space.of({name: Fraction(1, 2) for name in sources}, sources)
+    found = load_spec(write_spec(searched, space, [(2500, 7500)], tmp_path / "found.yaml")).spec
+    assert searched.spec.search is not None and found.search is None
+    assert found.mixtures["found"].shares == {"all/c01-law": Fraction(1, 4), "all/c02": Fraction(3, 4)}
+
+
+def test_a_search_names_a_proxy_of_the_spec(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="search.proxy: there is no proxy 'nan'; did you mean 'nano'?"):
+        load_spec(write_experiment(tmp_path, ONE_CORPUS.replace("search: {", "search: {proxy: nan, ")))
 
 
 @pytest.mark.slow

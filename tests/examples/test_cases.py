@@ -80,6 +80,12 @@ def test_search(run_case: Callable[[str], Account]) -> None:
     assert run_case("search") == {}  # planned only: its runs take minutes
 
 
+def test_climb(run_case: Callable[[str], Account]) -> None:
+    clusters = run_case("climb")
+    assert [name.split("-")[0] for name in sorted(clusters)] == [f"all/c0{number}" for number in (1, 2, 3, 4)]
+    assert min(source["kept"] for source in clusters.values()) > 20
+
+
 def test_sft(run_case: Callable[[str], Account]) -> None:
     account = run_case("sft")
     assert account["conversations"]["kept"] > 300 and account["manual"]["kept"] > 50

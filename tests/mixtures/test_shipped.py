@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from ruamel.yaml import YAML
 from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run, windows
 from mixproof.mixtures.arithmetic.caps import check_caps, check_largest_supply, simulated_tokens
 from mixproof.mixtures.arithmetic.repetition import effective_tokens
+from mixproof.mixtures.blocks.labels import Clusters
+from mixproof.mixtures.blocks.search import Search
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.schema import json_schema
 from mixproof.mixtures.shipped import shipped_spec
 from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.split_sources import with_parts
 from mixproof.pipeline.steps import make_steps
 from mixproof.train.proxies import architecture_of, count_parameters
 from mixproof.train.scaling.repetition_law import PUBLISHED
@@ -127,15 +131,22 @@ def test_nemotron4_has_its_declared_shape_and_target() -> None:
 
 
 def test_a_climb_candidate_is_6500_steps_of_304_samples_of_1024_tokens() -> None:
-    spec = load("climb")
-    assert spec.target is not None and len(spec.sources) == 20
+    written = load("climb")
+    assert written.target is not None and written.search == Search()
+    assert written.sources["all"].axes[0].clusters == Clusters(number=20)
+    clusters = [f"c{number:02}" for number in range(1, 21)]
+    spec = with_parts(written, {"all": clusters})
+    assert list(spec.sources) == [f"all/{name}" for name in clusters]
+    assert spec.objective is not None and set(spec.objective.heldout_bpb.values()) == {Fraction(1, 20)}
     tokens = dict.fromkeys(spec.sources, 5 * 10**9)
-    budget = budget_run(spec, "uniform", "350m", tokens)
+    budget = budget_run(spec, "flat", "350m", tokens)
     assert (budget.steps, budget.global_batch_size, budget.sequence_length) == (6500, 304, 1024)
     assert budget.tokens_declared == budget.tokens_planned == 2_023_424_000 == 6500 * 304 * 1024
     assert (budget.warmup_steps, budget.decay_steps) == (65, 6435)
     assert set(budget.samples_of.values()) == {98_800}
-    assert first_missing(spec, "uniform", "350m", tokens)
+    uneven = tokens | {"all/c20": 10**9, "all/c01": 9 * 10**9}
+    shares = budget_run(spec, "flat", "350m", uneven).declared
+    assert [shares[f"all/{name}"] for name in ("c20", "c02", "c01")] == [Fraction(share, 100) for share in (1, 5, 9)]
     candidate = budget.tokens_planned
     says("climb", 304 * 1024, budget.samples, candidate, 64 * candidate, (64 + 32 + 16) * candidate, 98_800)
     says("climb", "65 steps of warm-up, then 6,435", "20B tokens", "5B unique tokens")

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
-from mixproof.ledger.account import StageRow
+from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.manifest import Manifest, SourceRecord
+from mixproof.mixtures.blocks.split import PRUNED
 from mixproof.pipeline.record import OTHER_PART, PASSED_OVER
 
 from .output import count, percent, table
@@ -34,9 +35,15 @@ def losses_of(source: SourceRecord) -> dict[str, int]:
 
 
 def _own_rows(source: SourceRecord) -> tuple[StageRow, ...]:
-    """The ledger of a source; of a cell, from the division on."""
+    """The ledger of a source; of a cell, from the division on, without what its source lost there."""
     stages = [row.stage for row in source.ledger]
-    return source.ledger[stages.index(CELLS) :] if CELLS in stages else source.ledger
+    if CELLS not in stages:
+        return source.ledger
+    division, *rest = source.ledger[stages.index(CELLS) :]
+    pruned = division.dropped.get(PRUNED, Count(documents=0, bytes=0))
+    own = {reason: count for reason, count in division.dropped.items() if reason != PRUNED}
+    documents, size = division.documents_in - pruned.documents, division.bytes_in - pruned.bytes
+    return (division.model_copy(update={"documents_in": documents, "bytes_in": size, "dropped": own}), *rest)
 
 
 def _losses_in(rows: Sequence[StageRow]) -> dict[str, int]:
@@ -63,7 +70,7 @@ def account_table(manifest: Manifest) -> Table:
         for name, lost in losses.items()
     ]
     for name, ledger in divided.items():
-        lost, kept = _losses_in(ledger), manifest.cells[name].documents
+        lost, kept = _losses_in(ledger), ledger[-1].documents_out
         numbers = (count(_records(ledger)), *(count(lost[kind]) for kind in shown))
         rows.append((name, *numbers, "", count(kept), "", *[""] * masked, ""))
     rows.sort()
@@ -84,9 +91,10 @@ def large_losses(manifest: Manifest) -> Iterator[str]:
 
 
 def _before_division(manifest: Manifest, name: str) -> tuple[StageRow, ...]:
-    """The ledger of a divided source, which each of its parts has, up to the division."""
-    part = manifest.sources[next(iter(manifest.cells[name].parts))]
-    return part.ledger[: [row.stage for row in part.ledger].index(CELLS)]
+    """The ledger of a divided source, which each of its parts has, up to the division and what was pruned there."""
+    record = manifest.cells[name]
+    part = manifest.sources[next(iter(record.parts))]
+    return (*part.ledger[: [row.stage for row in part.ledger].index(CELLS)], *record.own_rows())
 
 
 def _large_loss(name: str, rows: Sequence[StageRow]) -> Iterator[str]:

@@ -80,10 +80,11 @@ def write_spec(
         free = name if name not in existing else next(n for i in count(2) if (n := f"{name}-{i}") not in existing)
         declared.append(f"  {free}: {{{shares}}}\n")
     others = "".join(f"  {_quoted(name)}: null\n" for name in existing)
+    search = "" if searched.spec.search is None else "search: null\n"
     comments = "".join(f"# {line}\n" for line in about)
     text = (
         f"{HEADER}{comments}schema: 1\nname: {searched.spec.name}-{FOUND}\nextends: {_quoted(parent)}\n"
-        f"mixtures:\n{''.join(declared)}{others}{_without_anchor(searched.spec.objective)}"
+        f"{search}mixtures:\n{''.join(declared)}{others}{_without_anchor(searched.spec.objective)}"
     )
     publish_bytes(text.encode(), output)
     load_spec(output)

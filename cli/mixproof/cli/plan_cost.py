@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from mixproof.mixtures.arithmetic.budget import RunBudget
+from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.tokenize.estimate import Estimate
@@ -16,7 +18,7 @@ from mixproof.train.launch.cost import ProxyCost
 from mixproof.train.proxies import architecture_of
 
 from .machine.measured import Measured, cache_path, recall, remember
-from .output import amount, hours, stderr
+from .output import amount, count, hours, stderr
 from .request import Request
 
 MeasureOption = Annotated[
@@ -69,6 +71,35 @@ def disk_line(bytes_of: Mapping[str, int]) -> str:
     rest = total - sum(size for _, size in large)
     parts = [f"{amount(size)}B of {name}" for name, size in large] + ([f"{amount(rest)}B of others"] if rest else [])
     return f"disk space: about {amount(total)}B: {', '.join(parts)}"
+
+
+@dataclass(frozen=True)
+class SearchCost:
+    """What the block `search` of a spec adds to its declared runs, at most; finished runs are reused."""
+
+    proxy: str
+    candidates: int
+    runs_at_most: int
+    tokens_at_most: int
+
+    def line(self) -> str:
+        """The cost in one sentence."""
+        return (
+            f"search: {count(self.candidates)} candidates; with repeats and finalists at most "
+            f"{count(self.runs_at_most)} runs of {self.proxy}, {amount(self.tokens_at_most)} tokens; not in the table"
+        )
+
+
+def search_cost(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget]) -> SearchCost | None:
+    """The cost of the search that a spec declares; None if it declares none."""
+    if spec.search is None:
+        return None
+    declared, proxy = spec.search, spec.search.proxy or next(iter(spec.train.proxies))
+    finalists = declared.finalists + 2  # the predicted optimum and the anchor
+    candidates = sum(declared.rounds)
+    runs = candidates + declared.repeats * (1 + finalists)
+    tokens = next(budget.tokens_planned for (_, name), budget in budgets.items() if name == proxy)
+    return SearchCost(proxy, candidates, runs, runs * tokens)
 
 
 @dataclass(frozen=True)

@@ -228,10 +228,27 @@ class CellsRecord(FrozenModel):
     axes: tuple[AxisRecord, ...]
     """One, or several that were crossed."""
     documents: NonNegativeInt
-    """Documents of the source when it was divided: the sum over its parts."""
+    """Documents of the source when it was divided: the sum over its parts, and those that are pruned."""
     bytes: NonNegativeInt
     parts: dict[str, Count]
     """Documents and bytes of each part; a cell without documents is not a part."""
+    pruned: Count | None = Field(default=None, exclude_if=is_none)
+    """Documents of fine clusters that were pruned; absent from the file if there are none."""
+
+    def own_rows(self) -> tuple[StageRow, ...]:
+        """The row `cells` of the source as a whole, which lost only what was pruned; empty if nothing was."""
+        if self.pruned is None:
+            return ()
+        return (
+            StageRow(
+                stage="cells",
+                documents_in=self.documents,
+                documents_out=self.documents - self.pruned.documents,
+                bytes_in=self.bytes,
+                bytes_out=self.bytes - self.pruned.bytes,
+                dropped={"pruned": self.pruned},
+            ),
+        )
 
 
 class MatrixRow(FrozenModel):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .blocks.labels import Classifier, Label
+from .blocks.labels import Classifier, Clusters, Label
 from .blocks.mixture import Mixture, ShareSpec
 from .blocks.split import UNLABELLED, cells_of_number
 from .key_positions import KeyPath, Problem, nearest
@@ -43,6 +43,7 @@ def find_problems(spec: Spec) -> list[Problem]:
         _windows,
         _transforms,
         stage_problems,
+        _search,
     )
     return [problem for check in checks for problem in check(spec)]
 
@@ -77,6 +78,8 @@ def _splits(spec: Spec) -> Iterator[Problem]:
             if axis.clusters is not None and axis.column in {**spec.labels, **source.labels}:
                 message = f"is the name of the label with the clusters; rename the label {axis.column!r}"
                 yield Problem((*path, "clusters"), message)
+            elif axis.clusters is not None:
+                yield from _cluster_labels(axis.clusters, labels, (*path, "clusters"))
             elif axis.score is None and is_number:
                 message = f"{axis.column!r} is a number; write {{score: {axis.column}, quantiles: 20}}"
                 yield Problem((*path, "label"), message)
@@ -120,6 +123,22 @@ def _examples(spec: Spec, classifier: Classifier, path: KeyPath) -> Iterator[Pro
                 yield Problem(at, f"{whole!r} is divided into cells after classifiers are trained; write {whole!r}")
             if is_part and any(whole in others for name, others in sides.items() if name != side):
                 yield Problem(at, f"{entry!r} is a part of {whole!r}, which is on the other side; remove one of them")
+
+
+def _cluster_labels(clusters: Clusters, labels: Mapping[str, Label], path: KeyPath) -> Iterator[Problem]:
+    """Check that clusters are merged within categories, and pruned by the mean of a number or the share of a value."""
+    own = {name: label for name, label in labels.items() if label.clusters is None}
+    for key, names in (("within", clusters.within or ()), ("prune", [rule.label for rule in clusters.prune or ()])):
+        for index, name in enumerate(names):
+            if name not in own:
+                yield Problem((*path, key, index), f"there is no label {name!r}; {nearest(name, own)}")
+    for index, name in enumerate(clusters.within or ()):
+        if name in own and own[name].is_number:
+            yield Problem((*path, "within", index), f"{name!r} is a number; name a label that is a category")
+    for index, rule in enumerate(clusters.prune or ()):
+        if rule.label in own and own[rule.label].is_number != (rule.is_ is None):
+            about = "is a number: remove `is`" if own[rule.label].is_number else "is a category: `is` names its value"
+            yield Problem((*path, "prune", index), f"{rule.label!r} {about}")
 
 
 def _conversations(spec: Spec) -> Iterator[Problem]:
@@ -278,6 +297,12 @@ def _blend(blend: ShareSpec, path: KeyPath) -> Iterator[Problem]:
     elif (blend.rule == "temperature") != (blend.temperature is not None):
         message = "`rule: temperature` needs a `temperature`, and other rules have none"
         yield Problem((*path, "temperature"), message)
+
+
+def _search(spec: Spec) -> Iterator[Problem]:
+    proxy = spec.search.proxy if spec.search is not None else None
+    if proxy is not None and proxy not in spec.train.proxies:
+        yield Problem(("search", "proxy"), f"there is no proxy {proxy!r}; {nearest(proxy, spec.train.proxies)}")
 
 
 def _windows(spec: Spec) -> Iterator[Problem]:

@@ -7,9 +7,10 @@ the build replaces them with content hashes. Numbers are integers or exact strin
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from .blocks.dedup import Dedup
+from .blocks.heldout import Decontaminate
 from .blocks.source import Limits
 from .blocks.split import SplitAxis
 from .checks import is_source
@@ -34,7 +35,7 @@ def build_identity(spec: Spec) -> dict[str, Any]:
         "on_bad_record": _plain(spec.on_bad_record),
         "dedup": _dedup(spec.dedup),
         "heldout": {"create": _plain(heldout.create)} if heldout.create is not None else {"from": None},
-        "decontaminate": {**_plain(decontaminate), "against": None} if decontaminate is not False else False,
+        "decontaminate": _decontaminate(decontaminate),
         "tokenizer": {
             "kind": tokenizer.kind,
             "train": _plain(tokenizer.train),
@@ -42,6 +43,15 @@ def build_identity(spec: Spec) -> dict[str, Any]:
             **({"bos": tokenizer.bos} if tokenizer.bos else {}),
         },
     }
+
+
+def _decontaminate(rules: Decontaminate | Literal[False]) -> dict[str, Any] | Literal[False]:
+    if rules is False:
+        return False
+    found = {**_plain(rules), "against": None}
+    if rules.ignore_frequent is None:
+        del found["ignore_frequent"]
+    return found
 
 
 def _dedup(dedup: Dedup | None) -> dict[str, Any] | None:

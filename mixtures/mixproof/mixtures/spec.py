@@ -19,6 +19,7 @@ from .blocks.external import External
 from .blocks.heldout import Decontaminate, HeldoutCreate, HeldoutSpec
 from .blocks.labels import CONFIDENCE, FieldLabel, Label, LabelName
 from .blocks.mixture import DEFAULT_MAX_EPOCHS, Mixture, Objective, TargetRun
+from .blocks.search import Search
 from .blocks.source import Limits, OnBadRecord, Source
 from .blocks.tokenizer import Tokenizer
 from .blocks.train import Train
@@ -61,6 +62,8 @@ class Spec(SpecPart):
     """How the proxies are trained."""
     objective: Objective | None = None
     """What `compare` and `search` minimize. Default: the mean of held-out bits per byte over all sources."""
+    search: Search | None = None
+    """A search for a mixture, which `run` makes after it has trained the declared mixtures. Default: none."""
     external: External | None = None
     """External evaluation sets and tasks, scored on finished runs. Default: none. Execution, not identity."""
 

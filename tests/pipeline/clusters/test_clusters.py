@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.blocks.labels import Clusters
+from mixproof.mixtures.blocks.labels import Clusters, Prune
+from mixproof.pipeline.clusters.cluster_texts import cluster_texts
 from mixproof.pipeline.clusters.embed import KINDS, UNIT, embed
-from mixproof.pipeline.clusters.fit import cluster_texts
 from mixproof.pipeline.clusters.kmeans import nearest, spherical_kmeans
+from mixproof.pipeline.clusters.label_statistics import ANY, groups_of, pruned_clusters
 from mixproof.pipeline.clusters.merge import merge_clusters
 from mixproof.pipeline.clusters.telling_words import cluster_name, telling_words
 from mixproof.pipeline.clusters.token_table import MOST, TableFiles, find_table, load_table
@@ -63,6 +65,39 @@ def test_near_clusters_are_merged_but_not_beyond_twice_the_mean_size() -> None:
     assert merge_clusters(centroids, np.array([1, 5, 3, 2, 4]), many, 9).tolist() == [4, 0, 2, 3, 1]
 
 
+def test_clusters_that_cannot_supply_a_heldout_set_are_merged_at_the_end() -> None:
+    centroids = np.array([[UNIT, 0, 0], [4090, 220, 0], [0, UNIT, 0], [0, 0, UNIT], [0, 220, 4090]], np.int16)
+    sizes, documents = np.array([30, 10, 10, 90, 30]), np.array([40, 40, 40, 3, 40])
+    assert merge_clusters(centroids, sizes, documents, 4).tolist() == [1, 1, 3, 0, 2]
+    assert merge_clusters(centroids, sizes, documents, 4, fewest=4).tolist() == [1, 2, 3, 0, 0]
+
+
+def test_groups_are_merged_last_and_small_groups_are_not_kept_apart() -> None:
+    corners = [[UNIT, 0, 0], [4090, 220, 0], [0, UNIT, 0], [220, 4090, 0], [0, 0, UNIT]]
+    centroids, many, sizes = np.array(corners, np.int16), np.full(5, 1000), np.full(5, 10)
+    apart = merge_clusters(centroids, sizes, many, 2, np.array([1, 2, 1, 2, ANY]))
+    assert apart[0] == apart[2] != apart[1] == apart[3]
+    assert merge_clusters(centroids, sizes, many, 3, np.array([ANY] * 5)).tolist() == [0, 0, 1, 1, 2]
+    fine, bytes_of = np.array([0, 0, 1, 1, 2, 3]), np.array([60, 1, 50, 1, 9, 30])
+    languages = {"language": ["en", "de", "de", None, "en", "fr"]}
+    groups = groups_of(["language"], languages, fine, bytes_of, 4, 2)
+    assert groups.tolist() == [2, 1, 2, ANY]  # fr has 30 of 151 bytes, less than half of a mean cluster
+
+
+def test_fine_clusters_are_pruned_by_the_mean_of_a_number_or_the_share_of_a_value() -> None:
+    fine = np.array([0, 0, 0, 1, 1, 2])
+    columns: dict[str, list[float | str | None]] = {
+        "quality": [0.25, 0.75, None, 0.5, 0.625, None],
+        "language": ["en", None, "de", "en", "en", "de"],
+    }
+    low = pruned_clusters([Prune(label="quality", below=Fraction(1, 2))], columns, fine, 4)
+    assert low.tolist() == [False, False, False, False]  # the mean of the first is the bound
+    low = pruned_clusters([Prune(label="quality", below=Fraction(51, 100))], columns, fine, 4)
+    assert low.tolist() == [True, False, False, False]
+    english = Prune(label="language", is_="en", below=Fraction(1, 2))
+    assert pruned_clusters([english], columns, fine, 4).tolist() == [True, False, True, False]
+
+
 def test_a_cluster_of_one_long_document_is_merged_first() -> None:
     centroids = np.array([[UNIT, 0, 0], [4090, 220, 0], [0, UNIT, 0], [0, 2896, 2896]], np.int16)
     sizes, documents = np.array([10, 10, 10, 90]), np.array([20, 20, 20, 1])
@@ -92,3 +127,27 @@ def test_fewer_texts_than_clusters_and_equal_texts_make_fewer_clusters(table: Ta
     assert [cluster["name"] for cluster in same["clusters"]] == ["c01-court"]
     with pytest.raises(ValueError, match="no document has a token"):
         cluster_texts([" "], ["a"], np.array([1]), Clusters(number=2), table)
+
+
+def test_one_language_and_a_label_that_half_of_the_records_lack_change_nothing(table: TableFiles) -> None:
+    plain = cluster_texts(TEXTS, list(map(str, range(60))), SIZES, Clusters(number=3), table)
+    for language in (["en"] * 60, ["en" if number % 2 else None for number in range(60)], [None] * 60):
+        within = Clusters(number=3, within=("language",))
+        found = cluster_texts(TEXTS, list(map(str, range(60))), SIZES, within, table, {"language": language})
+        assert found["cluster_of"] == plain["cluster_of"]
+
+
+def test_code_alone_is_divided_by_its_characters_where_the_table_knows_no_word(table: TableFiles) -> None:
+    python = [f"def f{number}(x):\n    return x + {number}\n" for number in range(20)]
+    markup = [f"<div class='a{number}'><p>{number}</p></div>" for number in range(20)]
+    sizes = np.full(40, 30)
+    found = cluster_texts([*python, *markup], list(map(str, range(40))), sizes, Clusters(number=2), table)
+    centroids, cluster_of = np.array(found["centroids"], np.float64), np.array(found["cluster_of"])
+    own = cluster_of[nearest(embed([*python, *markup], table, 2000).astype(np.float64), centroids)]
+    assert len(set(own[:20].tolist())) == len(set(own[20:].tolist())) == 1 and own[0] != own[20]
+
+
+def test_rules_that_prune_everything_are_an_error(table: TableFiles) -> None:
+    rule = Clusters(number=2, prune=(Prune(label="stars", above=Fraction(0)),))
+    with pytest.raises(ValueError, match="`prune` leaves no fine cluster"):
+        cluster_texts(TEXTS, list(map(str, range(60))), SIZES, rule, table, {"stars": [1.0] * 60})

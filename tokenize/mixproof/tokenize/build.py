@@ -69,6 +69,8 @@ class BuildResult:
     """The spec that was built; split sources are replaced by their parts."""
     evaluation: Sequence[Mapping[str, object]] = ()
     """What was read of each evaluation file, and what was not."""
+    frequent: Mapping[str, int] | None = None
+    """N-grams that decontamination ignored; None: all counted."""
 
     @property
     def heldout_sizes(self) -> list[HeldoutSize]:
@@ -135,11 +137,12 @@ def build(
     path = write_manifest(store, manifest)
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
     stages = (cluster.stages_run, cluster.stages_reused)
+    evaluation, frequent = documents.evaluation, documents.frequent
     write_circumstances(
-        store, manifest.build, files, shards, lists, documents.evaluation, job.clock, stages, written.name
+        store, manifest.build, files, shards, lists, evaluation, frequent, job.clock, stages, written.name
     )
     write_pointer(loaded, found, store, manifest.build)
-    return BuildResult(path, manifest, job.loaded, documents.evaluation)
+    return BuildResult(path, manifest, job.loaded, evaluation, frequent)
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,8 @@ class _Documents:
     """Lists of the documents that each source lost in decontamination."""
     evaluation: Sequence[Mapping[str, object]]
     """What was read of each evaluation file."""
+    frequent: Mapping[str, int] | None
+    """N-grams that decontamination ignored."""
     divided: DividedSources
     """Labels, and how sources were divided."""
 
@@ -230,6 +235,7 @@ def _choose_documents(
         (*dedup.duplicates, *cut.duplicates),
         clean.lists,
         clean.evaluation,
+        clean.frequent,
         divided,
     )
 
@@ -239,7 +245,8 @@ def _list_removed(
 ) -> dict[str, tuple[RemovalList, ...]]:
     """Join the lists of what each source lost; returns the lists of all stages and the joined ones."""
     every = {**documents.sources, **sources}
-    lists = {name: (*source.lists, *documents.decontaminated.get(name, ())) for name, source in every.items()}
+    pruned, overlapping = documents.divided.lists, documents.decontaminated
+    lists = {name: (*source.lists, *pruned.get(name, ()), *overlapping.get(name, ())) for name, source in every.items()}
     with job.clock.time("removed"):
         everything: dict[str, list[RemovalList | Difference]] = {
             name: [

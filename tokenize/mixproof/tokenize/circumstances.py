@@ -87,6 +87,7 @@ def write_circumstances(
     shards: Sequence[EncodedShard],
     lists: Mapping[str, Sequence[RemovalList]],
     evaluation: Sequence[Mapping[str, object]],
+    frequent: Mapping[str, int] | None,
     clock: Clock,
     stages: tuple[int, int],
     spec_name: str,
@@ -100,6 +101,7 @@ def write_circumstances(
         shards: all encoded shards, training and held out.
         lists: files that list each source's rejected records and dropped documents.
         evaluation: what was read of each evaluation file.
+        frequent: n-grams that decontamination ignored; None: all counted.
         clock: the duration of each stage.
         stages: number of stages run and reused.
         spec_name: of the spec, which is not part of a build.
@@ -117,6 +119,7 @@ def write_circumstances(
         "places": {name: folders_of(found) for name, found in files.items()},
         "lists": {name: _by_kind(found) for name, found in lists.items() if found},
         "evaluation_files": [dict(summary) for summary in evaluation],
+        **({} if frequent is None else {"frequent_ngrams": dict(frequent)}),
         "engines": dict(Counter(shard.engine for shard in shards)),
         "rechecked_documents": sum(shard.rechecked for shard in shards),
         "machine": {"node": platform.node(), "system": platform.platform(), "processors": os.cpu_count()},

@@ -135,7 +135,9 @@ def replay_request(target: str, store: str, share: Fraction, address: str | None
         raise RequestError(f"{target}: --depth replay reads the raw files again; give the spec that names them")
     request = open_request(Path(target), store)
     with stage_progress((REPLAY,)) as progress, Cluster(address, workers, progress) as cluster:
-        report = replay_build(request.spec, request.files(), request.store, request.manifest_path(), cluster, share)
+        report = replay_build(
+            request.spec, request.files(), request.store, request.manifest_path(), cluster, share, request.loaded.base
+        )
     report = report + replay_references(_finished_requests(request))
     return in_store(report, request.store)
 

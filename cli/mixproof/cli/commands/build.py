@@ -74,6 +74,8 @@ def build(
     for summary in result.evaluation:
         stdout.print(f"protected {evaluation_line(summary)}", soft_wrap=True)
     print_classifiers(result.manifest)
+    if result.frequent is not None:
+        stdout.print(f"ignored   {frequent_line(result.frequent)}", soft_wrap=True)
     stdout.print(f"build     {short_key(result.manifest.build)}")
     stdout.print(f"manifest  {request.store.location(request.store.relative(result.manifest_path))}", soft_wrap=True)
     circumstances = request.store.location(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
@@ -156,6 +158,15 @@ def classifiers_json(manifest: Manifest) -> dict[str, object]:
     """The classifiers of a build, without the paths of their files."""
     hidden = {"model", "examples", "examples_sha256"}
     return {name: record.model_dump(exclude=hidden) for name, record in manifest.classifiers.items()}
+
+
+def frequent_line(frequent: Mapping[str, int]) -> str:
+    """Say which n-grams decontamination ignored."""
+    unprotected = frequent["unprotected_texts"]
+    return (
+        f"{count(frequent['ignored_ngrams'])} n-grams that occur in more than {count(frequent['ignore_frequent'])} "
+        f"training documents; {count(unprotected)} protected texts have no others, so they are not protected"
+    )
 
 
 def evaluation_line(summary: Mapping[str, Any]) -> str:

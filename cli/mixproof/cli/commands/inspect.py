@@ -12,10 +12,20 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mixproof.cli.options import JsonOption, QuietOption, SpecPath, VerboseOption, WorkersOption
+from mixproof.cli.decontamination_report import print_report, read_report, report_json
+from mixproof.cli.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    QuietOption,
+    SpecPath,
+    StoreOption,
+    VerboseOption,
+    WorkersOption,
+)
 from mixproof.cli.output import count, emit_json, percent, stdout, table
 from mixproof.cli.progress.show import stage_progress
 from mixproof.cli.progress.stages import stages_of
+from mixproof.cli.request import open_request
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
@@ -38,19 +48,30 @@ from mixproof.pipeline.steps.deciding import option_of
 SHOWN_CHARS = 300
 
 SampleOption = Annotated[str, typer.Option("--sample", metavar="SHARE", help="Share of the documents to try.")]
-TextsOption = Annotated[int, typer.Option("--texts", min=0, help="Number of dropped texts to show per reason.")]
+TextsOption = Annotated[
+    int, typer.Option("--texts", min=0, help="Number of dropped texts to show per reason, or per evaluation file.")
+]
+DecontaminationOption = Annotated[
+    bool,
+    typer.Option("--decontamination", help="Show what the finished build dropped, by evaluation file and question."),
+]
 
 
 def inspect(
     spec: SpecPath,
     sample: SampleOption = "100%",
     texts: TextsOption = 2,
+    decontamination: DecontaminationOption = False,
+    store: StoreOption = DEFAULT_STORE,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Show what the steps of SPEC would drop, with samples, and the values of its labels. Writes to no store."""
+    if decontamination:
+        inspect_decontamination(spec, store, texts, as_json)
+        return
     rate = _rate(sample)
     loaded = load_spec(spec)
     check_sources(loaded.spec)
@@ -61,17 +82,29 @@ def inspect(
         stage_progress(stages_of(loaded.spec, "inspect")) as progress,
         Cluster(None, workers, progress) as cluster,
     ):
-        store = Store(Path(folder))
-        parts, files = split_by_columns(loaded.spec, files, store, cluster)
-        found = read_on_trial(parts, files, store, cluster, rate)
-        tried = tried_steps(found, store, rate, texts)
-        labels = label_distributions(parts, found, labelers, store, cluster)
+        trial = Store(Path(folder))
+        parts, files = split_by_columns(loaded.spec, files, trial, cluster)
+        found = read_on_trial(parts, files, trial, cluster, rate)
+        tried = tried_steps(found, trial, rate, texts)
+        labels = label_distributions(parts, found, labelers, trial, cluster)
     if as_json:
         emit_json(inspect_json(tried, rate, labels))
         return
     for name, source_tried in tried.items():
         print_source(name, source_tried)
         print_labels(labels.get(name, {}))
+
+
+def inspect_decontamination(spec: Path, store: str, most: int, as_json: bool) -> None:
+    """Show the documents that the finished build of a spec dropped, beside the texts that they overlap with."""
+    request = open_request(spec, store)
+    files, frequent = read_report(request)
+    if as_json:
+        emit_json(report_json(files, frequent))
+        return
+    rules = request.loaded.as_written.decontaminate
+    assert rules is not False, "the report was read"
+    print_report(files, frequent, rules.ngram, most)
 
 
 def label_distributions(

@@ -31,6 +31,7 @@ from mixproof.cli.plan_cost import (
     Prices,
     disk_line,
     measured_rates,
+    search_cost,
     wholes,
 )
 from mixproof.cli.request import Request, budgets_of
@@ -191,6 +192,7 @@ def plan_json(planned: Planned, prices: Prices = FREE) -> dict[str, object]:
             "bytes_to_store": planned.bytes_to_store,
             **prices.to_json(planned.core_hours, planned.costs),
         },
+        **({} if (search := search_cost(request.spec, planned.budgets)) is None else {"search": asdict(search)}),
     }
 
 
@@ -307,6 +309,8 @@ def _print_work(planned: Planned, prices: Prices) -> None:
         work = f"{_runs(cost.runs)}, {amount(cost.flops)}FLOP" if cost.runs else ""
         rows.append((f"train {cost.proxy}", work, _runs(finished) if finished else "", takes, speed))
     stdout.print(table("Work", ("", "to do", "reused", "time", "rate"), rows, text_columns=5))
+    if (search := search_cost(planned.request.spec, planned.budgets)) is not None:
+        stdout.print(search.line())
     stdout.print(disk_line(planned.bytes_to_store))
     if prices.given:
         stdout.print(prices.line(planned.core_hours, planned.costs))

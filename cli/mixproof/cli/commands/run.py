@@ -1,4 +1,4 @@
-"""`mixproof run`: plan, build, audit, train every mixture × proxy × seed, compare."""
+"""`mixproof run`: plan, build, audit, train every mixture × proxy × seed, search if the spec says so, compare."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from mixproof.cli.page_file import HtmlOption, check_html
 from mixproof.cli.progress.show import spec_progress
 from mixproof.cli.report import write_report
 from mixproof.cli.request import Request
-from mixproof.ledger.errors import MixproofError
+from mixproof.cli.search_report import Searched, print_searched, searched_json
+from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.keys import short_key
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.arithmetic.rungs import check_race, check_rungs
@@ -43,6 +44,7 @@ from .audit import audit_request, print_report
 from .build import build_json, print_account, run_build
 from .compare import compare_requests, print_comparison, runs_of
 from .race import DEFAULT_CONFIDENCE, DEFAULT_RUNGS, RaceOptions, race_options, run_race
+from .search_spec import check_search, found_path, search_built
 from .train import report_failed, run_train, train_json
 
 RaceOption = Annotated[
@@ -73,15 +75,18 @@ class Ran:
     """All runs of the spec, as they are in the store after scoring."""
     comparison: Comparison
     race: Race | None = None
+    searched: Searched | None = None
+    """None for a spec without a block `search`."""
 
     def to_json(self) -> dict[str, object]:
-        """The four parts, each in the form of its own command."""
+        """The parts, each in the form of its own command."""
         return {
             "build": self.build,
             "audit": self.audit.to_json(),
             "train": train_json(self.outcomes, self.external),
             "compare": self.comparison.to_json(),
             **({} if self.race is None else {"race": self.race.to_json()}),
+            **({} if self.searched is None else {"search": searched_json(self.searched)}),
         }
 
 
@@ -100,11 +105,16 @@ def run(
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Do the whole job of SPEC: build, audit, train, compare; finished work is reused."""
+    """Do the whole job of SPEC: build, audit, train, search if it has `search`, compare; finished work is reused."""
     check_html(html)
     check_wandb(wandb)
     options = race_options(race, rungs, confidence)
     request = open_for_work(spec, store, "run")
+    if options is not None and request.spec.search is not None:
+        raise RequestError(
+            f"{request.spec.where('search')}: --race stops mixtures early, and a search needs its runs whole; "
+            "remove --race, or set `search: null`"
+        )
     if options is not None:
         check_race(request.spec)
         most = {name: found.tokens_at_most for name, found in request.estimates.items()}
@@ -116,7 +126,8 @@ def run(
         emit_json(ran.to_json())
     else:
         print_ran(ran)
-    if report_failed(ran.outcomes) or not ran.audit.ok or not ran.comparison.comparable:
+    not_found = ran.searched is not None and ran.searched.written is None
+    if report_failed(ran.outcomes) or not ran.audit.ok or not ran.comparison.comparable or not_found:
         raise typer.Exit(1)
 
 
@@ -134,6 +145,9 @@ def run_request(
         MixproofError: when the build's audit fails; nothing is trained on it.
     """
     sets_and_tasks = find_external(request.spec, request.loaded.base)
+    declared, output = request.spec.search, found_path(request.loaded.path)
+    if declared is not None:
+        check_search(request, declared, output)
     with (
         spec_progress(request.spec, request.store, "run") as progress,
         Cluster(address, workers, progress) as cluster,
@@ -155,9 +169,13 @@ def run_request(
             return Ran(request, built.manifest, build, audit, runs, external, runs, raced.comparison, raced.race)
         outcomes = run_train(request, cluster, progress, device, wandb)
         external = score_external(outcomes, sets_and_tasks, request.store, cluster)
+        searched = None
+        if declared is not None:
+            searched = search_built(request, built.manifest, declared, output, cluster, progress)
         report = audit_request(request, "bytes", cluster)
         runs = runs_of(request)
-    return Ran(request, built.manifest, build, report, outcomes, external, runs, compare_requests([request], [runs]))
+        comparison = compare_requests([request], [runs])
+    return Ran(request, built.manifest, build, report, outcomes, external, runs, comparison, searched=searched)
 
 
 def print_ran(ran: Ran) -> None:
@@ -166,4 +184,6 @@ def print_ran(ran: Ran) -> None:
     print_report(ran.audit)
     print_comparison(ran.comparison)
     print_external(ran.outcomes, ran.external)
+    if ran.searched is not None:
+        print_searched(ran.searched)
     stdout.print(f"build {short_key(ran.manifest.build)}")

@@ -38,14 +38,13 @@ from mixproof.cli.search_report import (
     print_objective,
 )
 from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.blocks.search import FINALISTS, REPEATS, ROUNDS
 from mixproof.mixtures.search.blas import one_blas_thread
-from mixproof.mixtures.search.choice.finalists import FINALISTS
 from mixproof.mixtures.search.choose import Choice, choose
 from mixproof.mixtures.search.objective import FittedObjective, combine
 from mixproof.mixtures.search.observations import Observations, read_mixtures, read_observations
 from mixproof.mixtures.search.predictors.families import families
 from mixproof.mixtures.search.predictors.predictor import FloatArray
-from mixproof.mixtures.search.rounds import ANCHOR_SEEDS, ROUNDS
 from mixproof.mixtures.search.study import Recommendation, anchor_of, check_size, objective_weights, recommend_from
 from mixproof.pipeline.cluster.task_progress import TaskProgress
 
@@ -74,14 +73,34 @@ AnchorOption = Annotated[
     ),
 ]
 ProxyOption = Annotated[
-    str | None, typer.Option("--proxy", help="Proxy to train candidates with; default: the spec's first.")
+    str | None,
+    typer.Option("--proxy", help="Proxy to train candidates with; default: the spec's search, or its first."),
 ]
-RoundsOption = Annotated[str, typer.Option("--rounds", metavar="N,N,...", help="Number of candidates in each round.")]
+DEFAULT_ROUNDS = ",".join(map(str, ROUNDS))
+RoundsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rounds",
+        metavar="N,N,...",
+        help=f"Number of candidates in each round; default: the spec's search, or {DEFAULT_ROUNDS}.",
+    ),
+]
 RepeatsOption = Annotated[
-    int, typer.Option("--repeats", min=1, help="Seeds of the anchor, and fresh seeds of each finalist.")
+    int | None,
+    typer.Option(
+        "--repeats",
+        min=1,
+        help=f"Seeds of the anchor, and fresh seeds of each finalist; default: the spec's search, or {REPEATS}.",
+    ),
 ]
 FinalistsOption = Annotated[
-    int, typer.Option("--finalists", min=1, help="Best measured mixtures to compare with the predicted optimum.")
+    int | None,
+    typer.Option(
+        "--finalists",
+        min=1,
+        help="Best measured mixtures to compare with the predicted optimum; default: the spec's search, or "
+        f"{FINALISTS}.",
+    ),
 ]
 PriorOption = Annotated[
     float,
@@ -96,7 +115,6 @@ OutputOption = Annotated[
     Path | None,
     typer.Option("--output", metavar="YAML", help="Spec to write with the mixture found; default: SPEC-found.yaml."),
 ]
-DEFAULT_ROUNDS = ",".join(map(str, ROUNDS))
 
 
 def search(
@@ -107,9 +125,9 @@ def search(
     objective: ObjectiveOption = None,
     anchor: AnchorOption = None,
     proxy: ProxyOption = None,
-    rounds: RoundsOption = DEFAULT_ROUNDS,
-    repeats: RepeatsOption = ANCHOR_SEEDS,
-    finalists: FinalistsOption = FINALISTS,
+    rounds: RoundsOption = None,
+    repeats: RepeatsOption = None,
+    finalists: FinalistsOption = None,
     prior_weight: PriorOption = 0.0,
     output: OutputOption = None,
     store: StoreOption = DEFAULT_STORE,
@@ -124,22 +142,19 @@ def search(
         raise RequestError("search needs either a SPEC, or --weights and --scores with existing results")
     if spec is not None:
         options = {"--scores": scores, "--predict": predict, "--objective": objective, "--anchor": anchor}
-        given = [name for name, value in options.items() if value]
-        if given:
-            raise RequestError(f"{given[0]} needs --weights; a SPEC names its own objective")
+        unused = [name for name, value in options.items() if value]
+        if unused:
+            raise RequestError(f"{unused[0]} needs --weights; a SPEC names its own objective")
         from .search_spec import SearchOptions, search_spec  # brings Ray, which tables do not need
 
-        search_spec(
-            spec,
-            SearchOptions(
-                proxy, _rounds(rounds), repeats, finalists, prior_weight, output, store, address, workers, as_json
-            ),
-        )
+        declared = {"proxy": proxy, "rounds": _rounds(rounds), "repeats": repeats, "finalists": finalists}
+        given = {key: value for key, value in declared.items() if value is not None}
+        search_spec(spec, SearchOptions(given, prior_weight, output, store, address, workers, as_json))
         return
     assert weights is not None
     if scores is None:
         raise RequestError("--weights needs --scores, the scores of those mixtures")
-    search_tables(weights, scores, predict, objective or [], anchor, finalists, prior_weight, as_json)
+    search_tables(weights, scores, predict, objective or [], anchor, finalists or FINALISTS, prior_weight, as_json)
 
 
 def search_tables(
@@ -229,8 +244,10 @@ def _by_row(predictions: Mapping[str, FloatArray]) -> list[tuple[int, list[float
     return [(row, [float(column[row]) for column in columns]) for row in range(len(columns[0]))]
 
 
-def _rounds(text: str) -> tuple[int, ...]:
+def _rounds(text: str | None) -> tuple[int, ...] | None:
     """Read `64,32,16`."""
+    if text is None:
+        return None
     try:
         rounds = tuple(int(part) for part in text.split(","))
     except ValueError:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import orjson
 import typer
@@ -29,6 +30,7 @@ from mixproof.ledger.fingerprint import sha256_of, stage_key
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.mixture import Mixture
+from mixproof.mixtures.blocks.search import Search
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.search.blas import one_blas_thread
 from mixproof.mixtures.search.feasible import check_rounds, check_space
@@ -67,10 +69,8 @@ CANDIDATES = "candidates.json"
 class SearchOptions:
     """Options of the command line."""
 
-    proxy: str | None
-    rounds: tuple[int, ...]
-    repeats: int
-    finalists: int
+    given: Mapping[str, Any]
+    """Options that replace values of the block `search`, by its keys."""
     prior: float
     output: Path | None
     store: str
@@ -82,38 +82,77 @@ class SearchOptions:
 def search_spec(path: Path, options: SearchOptions) -> None:
     """Search for the best mixture of a spec; exit code 1 when none is recommended."""
     request = open_for_work(path, options.store, "search")
-    proxy = _proxy(request.spec, options.proxy)
-    output = options.output or path.with_name(f"{path.stem}-{FOUND}.yaml")
-    check_output(output, path)
-    check_rounds(options.rounds, options.repeats)
-    _check_sources(request.spec)
+    declared = (request.spec.search or Search()).model_copy(update=dict(options.given))
+    output = options.output or found_path(path)
+    check_search(request, declared, output)
     with (
         spec_progress(request.spec, request.store, "search") as progress,
         Cluster(options.address, options.workers, progress) as cluster,
     ):
         look_before_work(request.store, cluster)
         built = run_build(request, cluster)
-        request, manifest = replace(request, loaded=built.loaded), built.manifest
-        space = space_of(request.spec, proxy, {name: s.train.tokens for name, s in manifest.sources.items()})
-        check_space(space)
-        request = replace(request, loaded=_with_rate(request, manifest, cluster, progress, proxy, space))
-        plan = _plan(request.spec, options, f"{SEARCH}/{manifest.build}/{proxy}")
-        weights = _weights(request.spec, manifest)
-        trainer = _Trainer(request, manifest, cluster, progress, proxy, space, tuple(weights))
-        recall = _recall(request.store, space, plan, weights)
-        with one_blas_thread():
-            outcome = search_rounds(space, plan, trainer.score, weights, families(), recall)
-    written = None
-    if outcome.recommended is not None:
-        ranked = [one.units for one in outcome.confirmations if one.scores]
-        written = write_spec(request.loaded, space, ranked, output, about_finalists(proxy, outcome))
-    searched = Searched(manifest.build, proxy, space, outcome, tuple(trainer.runs), written)
+        request = replace(request, loaded=built.loaded)
+        searched = search_built(request, built.manifest, declared, output, cluster, progress, options.prior)
     if options.as_json:
         emit_json(searched_json(searched))
     else:
         print_searched(searched)
-    if written is None:
+    if searched.written is None:
         raise typer.Exit(1)
+
+
+def found_path(spec: Path) -> Path:
+    """Where the mixture found is written, unless another file is named."""
+    return spec.with_name(f"{spec.stem}-{FOUND}.yaml")
+
+
+def check_search(request: Request, declared: Search, output: Path) -> None:
+    """Refuse a search that cannot succeed, before any work.
+
+    Raises:
+        RequestError, SpecError: naming the option or key.
+    """
+    _proxy(request.spec, declared)
+    check_output(output, request.loaded.path)
+    check_rounds(declared.rounds, declared.repeats)
+    _check_sources(request.spec)
+
+
+def search_built(
+    request: Request,
+    manifest: Manifest,
+    declared: Search,
+    output: Path,
+    cluster: Cluster,
+    progress: StageProgress,
+    prior: float = 0.0,
+) -> Searched:
+    """Search on a finished build; writes a spec if a mixture is recommended.
+
+    Args:
+        request: with the parts of split sources.
+        manifest: of its build.
+        declared: rounds, seeds and proxy.
+        output: of the spec with the mixture found.
+        cluster: that trains the candidates.
+        progress: that shows their runs.
+        prior: score that a KL divergence of one nat from the proportional mixture costs.
+    """
+    proxy = _proxy(request.spec, declared)
+    space = space_of(request.spec, proxy, {name: source.train.tokens for name, source in manifest.sources.items()})
+    check_space(space)
+    request = replace(request, loaded=_with_rate(request, manifest, cluster, progress, proxy, space))
+    plan = _plan(request.spec, declared, f"{SEARCH}/{manifest.build}/{proxy}", prior)
+    weights = _weights(request.spec, manifest)
+    trainer = _Trainer(request, manifest, cluster, progress, proxy, space, tuple(weights))
+    with one_blas_thread():
+        recall = _recall(request.store, space, plan, weights)
+        outcome = search_rounds(space, plan, trainer.score, weights, families(), recall)
+    written = None
+    if outcome.recommended is not None:
+        ranked = [one.units for one in outcome.confirmations if one.scores]
+        written = write_spec(request.loaded, space, ranked, output, about_finalists(proxy, outcome))
+    return Searched(manifest.build, proxy, space, outcome, tuple(trainer.runs), written)
 
 
 def _with_rate(
@@ -261,23 +300,23 @@ def _weights(spec: Spec, manifest: Manifest) -> dict[str, float]:
     return weights
 
 
-def _proxy(spec: Spec, name: str | None) -> str:
-    known = list(spec.train.proxies)
+def _proxy(spec: Spec, declared: Search) -> str:
+    known, name = list(spec.train.proxies), declared.proxy
     if name is not None and name not in known:
         raise RequestError(f"--proxy {name}: not in train.proxies; choose from {', '.join(known)}")
     return name or known[0]
 
 
-def _plan(spec: Spec, options: SearchOptions, name: str) -> Plan:
+def _plan(spec: Spec, declared: Search, name: str, prior: float) -> Plan:
     """Rounds and seeds: the anchor's seeds first, then as many fresh ones for the finalists."""
-    seeds = _seeds(spec, 2 * options.repeats)
-    anchor, fresh = seeds[: options.repeats], seeds[options.repeats :]
+    seeds = _seeds(spec, 2 * declared.repeats)
+    anchor, fresh = seeds[: declared.repeats], seeds[declared.repeats :]
     return Plan(
-        options.rounds,
+        declared.rounds,
         anchor,
         fresh,
-        options.finalists,
-        prior=options.prior,
+        declared.finalists,
+        prior=prior,
         name=name,
         least_ratios=bounds_of(spec.objective),
     )

@@ -59,6 +59,7 @@ STAGE_OF = {
     "train tokenizer": TOKENIZER,
     "held-out texts": HELDOUT,
     "index held-out texts": DECONTAMINATE,
+    "frequent n-grams": DECONTAMINATE,
     "decontaminate": DECONTAMINATE,
     "encode": ENCODE,
     "adopt": DATASETS,

@@ -50,3 +50,6 @@ class Decontaminate(SpecPart):
     """Words per n-gram; shorter runs of shared text do not count."""
     overlap: Share = Fraction(1, 2)
     """A training document is dropped when this share of either text's n-grams occurs in the other."""
+    ignore_frequent: WholeNumber | None = None
+    """N-grams, and texts of fewer words, that occur in more than this number of training documents do not count.
+    Default: all count."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from mixproof.mixtures.values.quantities import Share
+from mixproof.mixtures.values.quantities import Share, SignedNumber
 from mixproof.mixtures.values.spec_part import SpecPart
 from mixproof.mixtures.values.whole_numbers import ClusterNumber, WholeNumber
 
@@ -52,6 +52,26 @@ class FieldLabel(SpecPart):
     """`text`: text, whole numbers and truth values are the label, as text. `number`: any number is."""
 
 
+class Prune(SpecPart):
+    """A rule by which fine clusters are pruned: their documents leave the corpus."""
+
+    label: str
+    """A label of the source."""
+    is_: str | None = None
+    """For a label that is a category: the value whose share of the cluster's documents counts. Of a number, the mean
+    counts, over the documents that have one."""
+    below: SignedNumber | None = None
+    """Clusters whose mean or share is below this are pruned."""
+    above: SignedNumber | None = None
+    """Clusters whose mean or share is above this are pruned."""
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.below is None) == (self.above is None):
+            raise ValueError("needs exactly one of `below` and `above`")
+        return self
+
+
 class Clusters(SpecPart):
     """Clusters of documents with similar contents, found by static token embeddings."""
 
@@ -64,12 +84,26 @@ class Clusters(SpecPart):
     of the package wordllama, which `mixproof[sources]` installs."""
     chars: WholeNumber = 2000
     """Characters at the start of a document that are looked at."""
+    within: tuple[str, ...] | None = Field(None, min_length=1)
+    """Labels of the source that are categories, such as its language: fine clusters whose most frequent values differ
+    are merged only if nothing else is left. Default: contents alone decide."""
+    prune: tuple[Prune, ...] | None = Field(None, min_length=1)
+    """Fine clusters that are pruned before the others are merged. Default: none."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         if (self.number is None) == (self.from_ is None):
             raise ValueError("needs exactly one of `number` and `from`")
+        if self.from_ is not None and (self.within or self.prune):
+            raise ValueError(
+                "`within` and `prune` apply where clusters are found; those `from` another build have them"
+            )
         return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The labels by whose values fine clusters are merged and pruned, each once."""
+        return tuple(dict.fromkeys((*(self.within or ()), *(rule.label for rule in self.prune or ()))))
 
 
 class Classifier(SpecPart):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from fractions import Fraction
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 
-from mixproof.mixtures.values.quantities import exact_string, parse_number
+from mixproof.mixtures.values.quantities import SignedNumber
 from mixproof.mixtures.values.spec_part import SpecPart
 from mixproof.mixtures.values.whole_numbers import Quantiles
 
@@ -19,23 +17,8 @@ CLUSTER = "cluster"
 """Name of the label by which a source with `split_by: {clusters: ...}` is divided."""
 UNLABELLED = "unlabelled"
 """The cell of documents that have no value."""
-
-
-def _edge(value: object) -> Fraction:
-    """Parse a number that may be negative."""
-    if isinstance(value, str) and value.strip().startswith("-"):
-        return -parse_number(value.strip()[1:])
-    if isinstance(value, int | float | Fraction | Decimal) and value < 0:
-        return -parse_number(-value)
-    return parse_number(value)
-
-
-Edge = Annotated[
-    Fraction,
-    PlainValidator(_edge),
-    PlainSerializer(lambda value: ("-" if value < 0 else "") + exact_string(abs(value)), when_used="json"),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?[0-9]"}]}),
-]
+PRUNED = "pruned"
+"""The value of documents whose fine cluster was pruned; they leave the corpus."""
 
 
 class SplitAxis(SpecPart):
@@ -49,7 +32,7 @@ class SplitAxis(SpecPart):
     """Clusters of similar documents, found by the build: each makes a cell."""
     quantiles: Quantiles | None = None
     """Number of cells with equally many documents; documents with equal values are in the same cell."""
-    edges: tuple[Edge, ...] | None = Field(None, min_length=1)
+    edges: tuple[SignedNumber, ...] | None = Field(None, min_length=1)
     """Ascending bounds between cells; a document with the value of a bound is in the cell above it."""
     missing: Literal["unlabelled", "error"] = "unlabelled"
     """Documents without a value: a cell of their own, named `unlabelled`, or an error."""

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from mixproof.mixtures.blocks.search import FINALISTS, REPEATS, ROUNDS
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.search.choice.confirmation import Confirmation, rank
 from mixproof.mixtures.search.choice.final_choice import FinalChoice, choose_finally
-from mixproof.mixtures.search.choice.finalists import FINALISTS
 from mixproof.mixtures.search.predictors.predictor import Fit, FloatArray
 
 from .candidates import draw, draw_near, explore, generator, select, select_farthest, units_of
@@ -37,8 +37,6 @@ from .outcome import Measured, Outcome, Round, Trial, Units
 from .signal_to_noise import admitted, measure, why_rejected
 from .space import UNITS, Space, UnitArray, shares_of
 
-ROUNDS = (64, 32, 16)
-ANCHOR_SEEDS = 4
 LEADERS = 8
 """Number of best measured mixtures around which candidates are drawn as well."""
 
@@ -49,9 +47,9 @@ class Plan:
 
     rounds: tuple[int, ...] = ROUNDS
     """Number of candidates in each round."""
-    seeds: tuple[int, ...] = tuple(range(1, ANCHOR_SEEDS + 1))
+    seeds: tuple[int, ...] = tuple(range(1, REPEATS + 1))
     """Seeds of the anchor; every candidate uses the first."""
-    fresh_seeds: tuple[int, ...] = tuple(range(ANCHOR_SEEDS + 1, 2 * ANCHOR_SEEDS + 1))
+    fresh_seeds: tuple[int, ...] = tuple(range(REPEATS + 1, 2 * REPEATS + 1))
     """Seeds of the finalists, none of which any earlier run had."""
     finalists: int = FINALISTS
     """Number of best measured candidates among the finalists."""

@@ -12,10 +12,11 @@ from fractions import Fraction
 
 import numpy as np
 
+from mixproof.mixtures.blocks.search import FINALISTS
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.key_positions import nearest
 from mixproof.mixtures.search.choice.final_choice import FinalChoice, choose_finally
-from mixproof.mixtures.search.choice.finalists import FINALISTS, find_anchor
+from mixproof.mixtures.search.choice.finalists import find_anchor
 from mixproof.mixtures.search.predictors.predictor import FloatArray
 
 from .noise import Noise, measure_noise, refusal

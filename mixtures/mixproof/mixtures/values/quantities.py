@@ -248,3 +248,20 @@ Share = Annotated[
 ]
 ExactNumber = Annotated[Fraction, *_exact(parse_number), _schema("A number: 0.1, 3.0e-4 or 1/3", _DECIMAL_PATTERN)]
 PositiveNumber = Annotated[Fraction, *_exact(parse_positive), _schema("Above 0: 0.1, 3.0e-4 or 1/3", _DECIMAL_PATTERN)]
+
+
+def _signed(value: object) -> Fraction:
+    """Parse a number that may be negative."""
+    if isinstance(value, str) and value.strip().startswith("-"):
+        return -parse_number(value.strip()[1:])
+    if isinstance(value, int | float | Fraction | Decimal) and value < 0:
+        return -parse_number(-value)
+    return parse_number(value)
+
+
+SignedNumber = Annotated[
+    Fraction,
+    PlainValidator(_signed),
+    PlainSerializer(lambda value: ("-" if value < 0 else "") + exact_string(abs(value)), when_used="json"),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^-?[0-9]"}]}),
+]

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import RequestError
-from mixproof.mixtures.blocks.split import UNLABELLED, SplitAxis, cells_of_number
+from mixproof.mixtures.blocks.split import PRUNED, UNLABELLED, SplitAxis, cells_of_number
 from mixproof.pipeline.columns import array_of
 
 from .edges import quantile_keys
@@ -28,6 +28,8 @@ class Axis:
     """Names of the cells, without that of documents that have no value."""
     edges: tuple[float, ...] | None = None
     """Ascending bounds between the cells of a number; None: a cell is a value of a category."""
+    prunes: bool = False
+    """Whether `pruned` is not a cell, but the documents that leave the corpus."""
 
     def number_of_rows(self, column: Any) -> NDArray[np.int64]:  # noqa: ANN401 - pyarrow ships no types
         """The number of each row's cell; `len(cells)` where it has no value."""
@@ -42,6 +44,13 @@ class Axis:
     def name_of(self, number: int) -> str:
         """The name of a cell."""
         return (*self.cells, UNLABELLED)[number]
+
+    def is_pruned(self, column: Any) -> NDArray[np.bool_]:  # noqa: ANN401 - pyarrow ships no types
+        """Which rows belong to a fine cluster that was pruned."""
+        if not self.prunes:
+            return np.zeros(len(column), np.bool_)
+        is_value = pc.fill_null(pc.equal(column, PRUNED), fill_value=False)
+        return array_of(pc.cast(is_value, pa.uint8())).astype(np.bool_)
 
     def plain(self) -> dict[str, object]:
         """The axis for a key: exact numbers as text."""
@@ -65,7 +74,8 @@ def category_axis(where: str, declared: SplitAxis, values: Mapping[str, int]) ->
             f"{where}: {values[UNLABELLED]} documents have the value {UNLABELLED!r} in {declared.column!r}, which is "
             "the name of the cell for documents without a value; rename the value"
         )
-    return Axis(declared.column, tuple(sorted(values)))
+    prunes = declared.clusters is not None
+    return Axis(declared.column, tuple(sorted(set(values) - {PRUNED} if prunes else values)), prunes=prunes)
 
 
 def number_axis(where: str, declared: SplitAxis, numbers: Sequence[NDArray[np.uint64]]) -> Axis:

@@ -3,8 +3,9 @@
 A source is read and deduplicated as one, because exact quantiles are those of the documents that are left, and a
 document must not change its cell with the copy of it that stays. Then a cell is the source's shards with the bitmap of
 its documents, so no text is written again. Its account starts with the rows of its source; the row `cells` drops what
-is in other cells, as `of_another_part`. So it closes from the raw records on, and the cells of a source add up to what
-came into that row. Labels are those of the texts as they are encoded: after paragraphs have been cut.
+is in other cells, as `of_another_part`, and what was pruned with its fine cluster, as `pruned`. So it closes from the
+raw records on, and the cells of a source and what was pruned add up to what came into that row. Labels are those of the
+texts as they are encoded: after paragraphs have been cut.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import AxisRecord, CellsRecord, ClustersRecord
 from mixproof.ledger.receipts import Receipts
 from mixproof.ledger.store import Receipt
+from mixproof.mixtures.blocks.split import PRUNED
 from mixproof.mixtures.split_sources import Value, part_name
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
-from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.documents import RemovalList, SourceDocuments
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS
 from mixproof.pipeline.record import OTHER_PART
 
-from .assign import Assignment, assign_shards, bitmap_file, names_of
+from .assign import PRUNED_LIST, Assignment, assign_shards, bitmap_file, names_of
 from .axis import Axis, category_axis, number_axis
 from .survey import STAGE, VERSION, Surveyed, numbers_file, survey_shards
 
@@ -51,6 +53,8 @@ class Divided:
     rows: dict[str, StageRow]
     """The ledger row `cells` of each part."""
     record: CellsRecord
+    lists: tuple[RemovalList, ...]
+    """Lists of the documents that were pruned, one for each shard that lost any."""
 
 
 def divide(selection: Selection, name: str, labels: LabelPaths, clusters: Mapping[str, ClustersRecord]) -> Divided:
@@ -70,6 +74,7 @@ def divide(selection: Selection, name: str, labels: LabelPaths, clusters: Mappin
     source, before = selection.sources[name], selection.last_rows[name]
     assigned = _assign(selection, name, labels, axes)
     parts: dict[int, list[tuple[int, Bitmap, Count]]] = {}
+    pruned, lists = _pruned(source, assigned)
     for index, receipt in enumerate(assigned):
         for cell, documents, size in receipt.facts["cells"]:
             bitmap = bitmap_of(receipt, documents, bitmap_file(cell))
@@ -89,7 +94,7 @@ def divide(selection: Selection, name: str, labels: LabelPaths, clusters: Mappin
         values.append(value)
         sources[part] = replace(source, name=part, shards=shards, tasks=tasks, lists=())
         keep[part] = tuple(bitmap for _, bitmap, _ in parts[cell])
-        rows[part] = _row(part, before, total)
+        rows[part] = _row(part, before, total, pruned)
         counts[part] = total
     record = CellsRecord(
         axes=tuple(
@@ -105,9 +110,22 @@ def divide(selection: Selection, name: str, labels: LabelPaths, clusters: Mappin
         documents=before.documents_out,
         bytes=before.bytes_out,
         parts=counts,
+        pruned=pruned if pruned.documents else None,
     )
     _check_sum(name, record)
-    return Divided(tuple(values), sources, keep, rows, record)
+    return Divided(tuple(values), sources, keep, rows, record, lists)
+
+
+def _pruned(source: SourceDocuments, assigned: Sequence[Receipt]) -> tuple[Count, tuple[RemovalList, ...]]:
+    """Count the documents that leave the corpus with their fine clusters; also return their lists."""
+    total, lists = Count(documents=0, bytes=0), []
+    for shard, receipt in zip(source.shards, assigned, strict=True):
+        documents, size = receipt.facts.get("pruned", (0, 0))
+        if documents:
+            total += Count(documents=documents, bytes=size)
+            path = f"{STAGE}/{receipt.key}/{PRUNED_LIST}"
+            lists.append(RemovalList("pruned", path, shard.file or None, shard.first_record, documents))
+    return total, tuple(lists)
 
 
 def _axes(selection: Selection, name: str, labels: LabelPaths) -> tuple[tuple[Axis, ...], list[int]]:
@@ -166,25 +184,29 @@ def _run(selection: Selection, work: Mapping[str, Work], task: Callable[..., obj
     return run_missing(selection.store, STAGE, work, calls, task, selection.cluster, label)
 
 
-def _row(part: str, before: StageRow, inside: Count) -> StageRow:
-    others = Count(documents=before.documents_out - inside.documents, bytes=before.bytes_out - inside.bytes)
+def _row(part: str, before: StageRow, inside: Count, pruned: Count) -> StageRow:
+    others = Count(
+        documents=before.documents_out - inside.documents - pruned.documents,
+        bytes=before.bytes_out - inside.bytes - pruned.bytes,
+    )
+    dropped = {OTHER_PART: others, PRUNED: pruned}
     return StageRow(
         stage=STAGE,
         documents_in=before.documents_out,
         documents_out=inside.documents,
         bytes_in=before.bytes_out,
         bytes_out=inside.bytes,
-        dropped={OTHER_PART: others} if others.documents else {},
+        dropped={reason: count for reason, count in dropped.items() if count.documents},
     ).check(source=part)
 
 
 def _check_sum(source: str, record: CellsRecord) -> None:
-    total = sum(record.parts.values(), Count(documents=0, bytes=0))
+    total = sum(record.parts.values(), record.pruned or Count(documents=0, bytes=0))
     if (total.documents, total.bytes) != (record.documents, record.bytes):
         raise AccountError(
             "E4",
             f"{record.documents} documents of {record.bytes} bytes",
-            f"{total.documents} documents of {total.bytes} bytes in all cells",
+            f"{total.documents} documents of {total.bytes} bytes in all cells and pruned",
             source=source,
             stage=STAGE,
         )

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow as pa
 
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.manifest import CellsRecord, ClassifierRecord, ClustersRecord
 from mixproof.mixtures.split_sources import Value, divided_sources, whole_of, with_parts
 from mixproof.pipeline.classifiers.training import TrainedClassifier, train_classifier
-from mixproof.pipeline.clusters.fit import fit_clusters
+from mixproof.pipeline.clusters.fit import NO_LABELS, SampleLabels, fit_clusters
 from mixproof.pipeline.clusters.other_build import clusters_of_build
-from mixproof.pipeline.labels.columns_of_rows import LabelColumn, LabelledShard, LabelledSource
+from mixproof.pipeline.labels.columns_of_rows import PREFIX, LabelColumn, LabelledShard, LabelledSource
 from mixproof.pipeline.labels.label_shards import label_sources
 from mixproof.pipeline.labels.labeler import Labeler, columns_of
 from mixproof.pipeline.labels.of_spec import check_fields
-from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.documents import RemovalList, SourceDocuments
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS
 
@@ -36,6 +39,8 @@ class DividedSources:
     """By divided source."""
     labels: dict[str, LabelledSource]
     """By source; without those that have no labels."""
+    lists: dict[str, tuple[RemovalList, ...]]
+    """Lists of the documents that each divided source lost with pruned clusters."""
     hashes: dict[str, dict[str, dict[str, str]]]
     """What the spec in the manifest states in place of paths, by source, label and key of the label's kind."""
     classifiers: dict[str, ClassifierRecord]
@@ -52,19 +57,20 @@ def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Lab
     """
     spec, divided = selection.spec, divided_sources(selection.spec)
     if not labelers:
-        return DividedSources(selection, {}, {}, {}, {}, {}, {})
+        return DividedSources(selection, {}, {}, {}, {}, {}, {}, {})
     check_fields(spec, selection.sources)
-    labelers = {name: with_clusters(selection, name, labelers[name]) for name in selection.sources if name in labelers}
     labelers, classifiers = with_classifiers(selection, labelers)
+    labelers = {name: with_clusters(selection, name, labelers[name]) for name in selection.sources if name in labelers}
     paths = label_sources(selection.sources, labelers, selection.store, selection.cluster)
     sources, keep, last = dict(selection.sources), dict(selection.keep), dict(selection.last_rows)
     whole_of: dict[str, str] = {}
     cells: dict[str, CellsRecord] = {}
     rows: dict[str, StageRow] = {}
+    lists: dict[str, tuple[RemovalList, ...]] = {}
     values_of: dict[str, tuple[Value, ...]] = {}
     for name in divided:
         result = divide(selection, name, paths[name], clusters_in(labelers[name]))
-        values_of[name], cells[name] = result.values, result.record
+        values_of[name], cells[name], lists[name] = result.values, result.record, result.lists
         del sources[name], keep[name], last[name]
         sources, keep, last = sources | result.sources, keep | result.keep, last | result.rows
         rows |= result.rows
@@ -78,7 +84,7 @@ def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Lab
             labels[name] = _labelled(source, labelers[whole], _paths_of(source, selection.sources[whole], paths[whole]))
             hashes[name] = {label: each.hashes() for label, each in labelers[whole].items() if each.hashes()}
     rest = replace(selection, spec=parts, sources=sources, keep=keep, last_rows=last)
-    return DividedSources(rest, whole_of, rows, cells, labels, hashes, classifiers)
+    return DividedSources(rest, whole_of, rows, cells, labels, lists, hashes, classifiers)
 
 
 def with_clusters(selection: Selection, name: str, labelers: Mapping[str, Labeler]) -> dict[str, Labeler]:
@@ -95,7 +101,9 @@ def with_clusters(selection: Selection, name: str, labelers: Mapping[str, Labele
             clusters = clusters_of_build(name, labeler.origin, labeler.table, selection.store)
         else:
             assert labeler.label.clusters is not None, "only clusters have a token table"
-            clusters = fit_clusters(selection, name, labeler.label.clusters, labeler.table)
+            given = labeler.label.clusters
+            labels = _sample_labels(selection, name, {key: labelers[key] for key in given.columns})
+            clusters = fit_clusters(selection, name, given, labeler.table, labels)
         found[label] = replace(labeler, clusters=clusters)
     return found
 
@@ -122,6 +130,19 @@ def with_classifiers(
                 records[name] = trained[name].record
             found[source][label] = replace(labeler, trained=trained[name].model)
     return found, records
+
+
+def _sample_labels(selection: Selection, name: str, labelers: Mapping[str, Labeler]) -> SampleLabels:
+    """The labels by whose values fine clusters are merged and pruned; they are computed when they are first needed."""
+
+    def of_rows(rows: pa.Table) -> dict[str, list[Any]]:
+        source = selection.sources[name]
+        paths = label_sources({name: source}, {name: labelers}, selection.store, selection.cluster)[name]
+        found = _labelled(source, labelers, paths).of_rows(selection.store, rows)
+        return {key: found[f"{PREFIX}{key}"].to_pylist() for key in labelers}
+
+    identity = {key: labeler.identity() for key, labeler in labelers.items()}
+    return SampleLabels(identity, of_rows) if labelers else NO_LABELS
 
 
 def clusters_in(labelers: Mapping[str, Labeler]) -> dict[str, ClustersRecord]:

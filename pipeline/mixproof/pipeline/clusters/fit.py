@@ -1,18 +1,20 @@
 """Find the clusters of a source: on a sample that its texts alone decide.
 
 The sample is the SAMPLE documents with the smallest text hashes among those that deduplication kept, so it depends on
-neither shards nor workers. It is embedded, k-means finds FINE clusters, and these are merged to the requested number.
-All of it is exact (`embed.py`, `kmeans.py`), so the file's content is, too. The key of the output is made of the sample
-and the table; a receipt without files remembers which shards gave which key, so an unchanged source is not searched.
+neither shards nor workers. `cluster_texts.py` finds its clusters, exactly, so the file's content depends on no machine.
+The key of the output is made of the sample, its labels and the table; a receipt without files remembers which shards
+gave which key, so an unchanged source is not searched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import RequestError
@@ -25,29 +27,39 @@ from mixproof.pipeline.read.by_hash import fetch_texts, hex_of, in_hash_order
 from mixproof.pipeline.read.selection import Selection
 
 from .cluster_file import CLUSTERS, STAGE, VERSION, ClusterFile, to_bytes
+from .cluster_texts import cluster_texts
 from .embed import VERSION as EMBED_VERSION
-from .embed import embed
-from .kmeans import nearest, spherical_kmeans
-from .merge import merge_clusters
-from .telling_words import cluster_name, telling_words
 from .token_table import TableFiles
 
 SAMPLE = 20_000
-FINE = 200
-FINE_PER_CLUSTER = 10
-"""At least this many fine clusters are found for each requested one."""
-TYPICAL = 3
-BATCH = 512
+LEAST_DOCUMENTS = 2
 
 
-def fit_clusters(selection: Selection, name: str, clusters: Clusters, table: TableFiles) -> ClusterFile:
+@dataclass(frozen=True)
+class SampleLabels:
+    """The labels by whose values fine clusters are merged and pruned."""
+
+    identity: Mapping[str, object]
+    """By name: what a key holds."""
+    of_rows: Callable[[pa.Table], Mapping[str, Sequence[Any]]]
+    """Finds their values for a table with `file` and `record`."""
+
+
+NO_LABELS = SampleLabels({}, lambda _: {})
+
+
+def fit_clusters(
+    selection: Selection, name: str, clusters: Clusters, table: TableFiles, labels: SampleLabels = NO_LABELS
+) -> ClusterFile:
     """Find the clusters of one source, unless the store has them.
 
     Raises:
-        RequestError: when no document has a token.
+        RequestError: when no document has a token, or none is left after pruning.
     """
     source, store = selection.sources[name], selection.store
     config = {"number": clusters.number, "chars": clusters.chars, "table": table.sha256, "embed": EMBED_VERSION}
+    fewest = _fewest(selection, name)
+    config |= _rules(clusters, labels) | ({"fewest": fewest} if fewest > LEAST_DOCUMENTS else {})
     memo = stage_key(STAGE, VERSION, {**config, "memo": True}, identity(source, selection.keep[name]))
 
     def find() -> Receipt:
@@ -68,7 +80,8 @@ def fit_clusters(selection: Selection, name: str, clusters: Clusters, table: Tab
         ]
         texts: list[str] = rows["text"].to_pylist()
         try:
-            form = cluster_texts(texts, ids, documents["bytes"].astype(np.int64), clusters, table)
+            sizes = documents["bytes"].astype(np.int64)
+            form = cluster_texts(texts, ids, sizes, clusters, table, labels.of_rows(rows), fewest)
         except ValueError as error:
             where = selection.spec.where("sources", name, "split_by")
             raise RequestError(f"{where}: {error}") from error
@@ -90,6 +103,20 @@ def fit_clusters(selection: Selection, name: str, clusters: Clusters, table: Tab
     return ClusterFile(f"{STAGE}/{key}/{CLUSTERS}", receipt.files[CLUSTERS].sha256, table)
 
 
+def _fewest(selection: Selection, name: str) -> int:
+    """Documents of the sample in a cluster that can supply its held-out set and keep as many for training."""
+    create = selection.spec.heldout.create
+    total = selection.last_rows[name].documents_out
+    needed = 2 * create.min_documents if create is not None else 0
+    return max(LEAST_DOCUMENTS, -(-needed * min(SAMPLE, total) // max(1, total)))
+
+
+def _rules(clusters: Clusters, labels: SampleLabels) -> dict[str, Any]:
+    """What a key holds of the rules by which fine clusters are merged and pruned; empty without rules."""
+    given = clusters.model_dump(mode="json", exclude_none=True, include={"within", "prune"})
+    return {**given, "labels": dict(labels.identity)} if given else {}
+
+
 def _sample(selection: Selection, name: str) -> NDArray[Any]:
     """The documents with the smallest text hashes, in their order: HASHED_DTYPE."""
     total = selection.last_rows[name].documents_out
@@ -109,61 +136,3 @@ def _sample(selection: Selection, name: str) -> NDArray[Any]:
         if found == SAMPLE:
             break
     return np.concatenate(parts)
-
-
-def cluster_texts(
-    texts: Sequence[str], ids: Sequence[str], sizes: NDArray[np.int64], clusters: Clusters, table: TableFiles
-) -> dict[str, Any]:
-    """Find the clusters of texts; returns the content of a cluster file.
-
-    Args:
-        texts: of the sample.
-        ids: of its documents.
-        sizes: bytes of each.
-        clusters: what is requested.
-        table: the token table.
-
-    Raises:
-        ValueError: when no text has a token.
-    """
-    number, chars = clusters.number, clusters.chars
-    assert number is not None, "clusters that are found have a number"
-    batches = [embed(texts[first : first + BATCH], table, chars) for first in range(0, len(texts), BATCH)]
-    points = np.concatenate(batches)
-    used = np.flatnonzero(points.any(axis=1))
-    if not len(used):
-        raise ValueError("no document has a token to be clustered by; check `text` of the source")
-    points, sizes = points[used], sizes[used]
-    fine = spherical_kmeans(points, weights_of(sizes), max(FINE, FINE_PER_CLUSTER * number))
-    place = nearest(points.astype(np.float64), fine.astype(np.float64))
-    fine_sizes, documents = np.bincount(place, sizes, len(fine)), np.bincount(place, minlength=len(fine))
-    cluster_of = merge_clusters(fine, fine_sizes.astype(np.int64), documents, number)
-    own = cluster_of[place]
-    shown = [texts[index][:chars] for index in used.tolist()]
-    words = telling_words(shown, own.tolist(), int(cluster_of.max()) + 1)
-    described = []
-    for cluster, telling in enumerate(words):
-        members = np.flatnonzero(own == cluster)
-        center = points[members].astype(np.float64).sum(axis=0)
-        closest = members[np.argsort(-(points[members] @ center), kind="stable")[:TYPICAL]]
-        described.append(
-            {
-                "name": cluster_name(cluster, len(words), telling),
-                "words": telling,
-                "sample_documents": len(members),
-                "sample_bytes": int(sizes[members].sum()),
-                "typical": [ids[int(used[index])] for index in closest],
-            }
-        )
-    return {
-        "table_sha256": table.sha256,
-        "chars": chars,
-        "centroids": fine.astype(int).tolist(),
-        "cluster_of": cluster_of.astype(int).tolist(),
-        "clusters": described,
-    }
-
-
-def weights_of(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How much a document counts for centroids: the root of its size, so that long documents have clusters, too."""
-    return np.clip(np.sqrt(sizes / 100).astype(np.int64), 1, 1000)

@@ -3,8 +3,9 @@
 A training document is dropped when it contains at least `overlap` of the word n-grams of such a text, or the text
 contains as much of the document (`overlap.py`), or both are the same byte for byte, or, of conversations, if both
 answer the same prompt. Every source is checked against the
-held-out texts of all sources. One task indexes the texts; then a task per shard writes a bitmap and a list of the
-dropped documents with the texts that they matched. Held-out documents are not training documents: they pass through the
+held-out texts of all sources. One task indexes the texts; then a task per shard writes a bitmap, a list of the
+dropped documents with the text that each matches most, and a list of all their matches. With `ignore_frequent` a pass
+before it counts n-grams (`frequent.py`). Held-out documents are not training documents: they pass through the
 ledger row unchanged.
 """
 
@@ -34,14 +35,16 @@ from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 
 from .evaluation import EvaluationFile
+from .frequent_stage import CountTask, index_without_frequent
 from .heldout_set import PROMPT_HASH, Heldout
-from .overlap import Match, OverlapIndex, find_overlaps
+from .match_lists import MATCHES, match_rows, write_matches
+from .overlap import Match, OverlapIndex, find_all_overlaps
 from .overlap_index import INDEX, IndexedTexts, index_key, load_index, make_index
 
 log = logging.getLogger(__name__)
 
 DECONTAMINATE = "decontaminate"
-VERSION = 1
+VERSION = 2
 HELDOUT_OVERLAP = "heldout_overlap"
 HELDOUT_PROMPT = "heldout_prompt"
 EVALUATION_OVERLAP = "evaluation_overlap"
@@ -84,6 +87,8 @@ class Decontaminated:
     """Lists (DROPPED_SCHEMA) of the documents that each source lost: one for each shard that lost any."""
     evaluation: tuple[dict[str, Any], ...] = ()
     """What was read of each evaluation file: `file`, `records`, `texts` by field, and the fields `not_read`."""
+    frequent: dict[str, int] | None = None
+    """`ignore_frequent`, `ignored_ngrams`, and `unprotected_texts` that have no other n-grams; None: all count."""
 
 
 def decontaminate(selection: Selection, heldout: Heldout, against: Sequence[EvaluationFile]) -> Decontaminated:
@@ -102,6 +107,7 @@ def decontaminate(selection: Selection, heldout: Heldout, against: Sequence[Eval
     if options is False:
         return Decontaminated(dict(heldout.train), {}, {})
     indexed = _index(options, heldout, against, selection)
+    indexed, frequent = _without_frequent(options, indexed, selection, heldout)
     index = indexed.key
     keys: list[str] = []
     parts: list[_Part] = []
@@ -129,7 +135,23 @@ def decontaminate(selection: Selection, heldout: Heldout, against: Sequence[Eval
         call_bytes=lambda call: work[str(call[1])].shard.text_bytes,
     )
     found = _gather(selection.sources, heldout, parts, [receipts[key] for key in keys])
-    return replace(found, evaluation=tuple(indexed.facts["evaluation"]))
+    return replace(found, evaluation=tuple(indexed.facts["evaluation"]), frequent=frequent)
+
+
+def _without_frequent(
+    options: Decontaminate, indexed: Receipt, selection: Selection, heldout: Heldout
+) -> tuple[Receipt, dict[str, int] | None]:
+    """The index that is searched, and what is not in it because it is frequent in the training side."""
+    if options.ignore_frequent is None:
+        return indexed, None
+    tasks = [
+        CountTask(shard, bitmap)
+        for name, source in selection.sources.items()
+        for shard, bitmap in zip(source.shards, heldout.train[name], strict=True)
+    ]
+    found = index_without_frequent(selection.store, selection.cluster, indexed.key, tasks, options.ignore_frequent)
+    names = ("ignore_frequent", "ignored_ngrams", "unprotected_texts")
+    return found, {name: int(found.facts[name]) for name in names}
 
 
 def decontaminate_shard(
@@ -140,18 +162,21 @@ def decontaminate_shard(
     kept = read_bitmap(store, keep, documents).copy()
     before, size = int(kept.sum()), 0
     rows: list[dict[str, Any]] = []
+    listed: list[tuple[Any, ...]] = []
     for batch in _batches(store, folder):
         candidates = np.flatnonzero(kept[batch.first : batch.first + len(batch.texts)])
         size += int(batch.sizes[candidates].sum())
         matches = _matches(index, texts, batch, candidates, Fraction(overlap))
-        for row, (match, reason) in sorted(matches.items()):
+        for row, (every, reason) in sorted(matches.items()):
             kept[batch.first + row] = False
-            rows.append(_dropped_row(batch, row, match, reason, texts))
+            rows.append(_dropped_row(batch, row, every[0], reason, texts))
+            listed += match_rows(batch.row(row), every, index, texts)
     with store.attempt(DECONTAMINATE, key) as attempt:
         if rows:
             save_bitmap(attempt.path("keep.npy"), kept)
-            listed = [tuple(row[name] for name in DROPPED_SCHEMA.names) for row in rows]
-            pq.write_table(table_of(listed, DROPPED_SCHEMA), attempt.path(DROPPED), compression="zstd")
+            dropped = [tuple(row[name] for name in DROPPED_SCHEMA.names) for row in rows]
+            pq.write_table(table_of(dropped, DROPPED_SCHEMA), attempt.path(DROPPED), compression="zstd")
+            write_matches(listed, attempt.path(MATCHES))
         attempt.commit(account=(_account(before, size, rows),), facts={"kept": int(kept.sum())})
     log.debug("%s: dropped %d of %d documents of %s", DECONTAMINATE, len(rows), before, folder)
 
@@ -172,6 +197,9 @@ class _Batch:
     first: int
     """Index in the shard of the first row."""
     columns: dict[str, list[Any]]
+
+    def row(self, number: int) -> dict[str, Any]:
+        return {name: column[number] for name, column in self.columns.items()}
 
     @property
     def texts(self) -> list[str]:
@@ -201,27 +229,31 @@ def _matches(
     batch: _Batch,
     candidates: NDArray[np.int64],
     overlap: Fraction,
-) -> dict[int, tuple[Match, str]]:
-    """Find the documents to drop among the rows `candidates` of a batch, with the reason, by their row in the batch."""
-    overlaps = find_overlaps(index, [batch.texts[row] for row in candidates], overlap)
-    matches = {int(candidates[number]): match for number, match in overlaps.items()}
+) -> dict[int, tuple[list[Match], str]]:
+    """Find the documents to drop among the rows `candidates` of a batch, by their row in the batch.
+
+    Each has its matches, the best first, and the reason.
+    """
+    overlaps = find_all_overlaps(index, [batch.texts[row] for row in candidates], overlap)
+    matches = {int(candidates[number]): every for number, every in overlaps.items()}
     for row in candidates.tolist():
         same = texts.by_hash.get(batch.columns["text_xxh128"][row].hex())
         if same is not None and row not in matches:  # the same text, which has no words
-            matches[row] = Match(same, 0, 0, 0)
+            matches[row] = [Match(same, 0, 0, 0)]
     found = {
-        row: (match, HELDOUT_OVERLAP if match.text < index.protected else EVALUATION_OVERLAP)
-        for row, match in matches.items()
+        row: (every, HELDOUT_OVERLAP if every[0].text < index.protected else EVALUATION_OVERLAP)
+        for row, every in matches.items()
     }
     for row in candidates.tolist() if texts.by_prompt and PROMPT_HASH in batch.columns else ():
         held_out = texts.by_prompt.get(batch.columns[PROMPT_HASH][row].hex())
         if held_out is not None:
-            found[row] = (Match(held_out, 0, 0, 0), HELDOUT_PROMPT)
+            found[row] = ([Match(held_out, 0, 0, 0)], HELDOUT_PROMPT)
     return found
 
 
 def _dropped_row(batch: _Batch, number: int, match: Match, reason: str, texts: IndexedTexts) -> dict[str, Any]:
-    row = {name: column[number] for name, column in batch.columns.items()}
+    row = batch.row(number)
+    described = texts.describe(match.text)
     return {
         "record": row["record"],
         "file": row.get("file"),
@@ -233,7 +265,7 @@ def _dropped_row(batch: _Batch, number: int, match: Match, reason: str, texts: I
         "reason": reason,
         "shared_ngrams": match.shared,
         "match_ngrams": match.text_grams,
-        **texts.describe(match.text),
+        **{name: described[name] for name in ("match", "match_record", "match_xxh128", "match_start")},
     }
 
 

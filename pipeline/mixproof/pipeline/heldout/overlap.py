@@ -18,7 +18,7 @@ document shares boilerplate with some text.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -131,6 +131,8 @@ class OverlapIndex:
     """Those with at least SHORT_WORDS words, by the hash of their first SHORT_WORDS words."""
     anchors: Postings
     """Positions in `words.values`, by the hash of the SHORT_WORDS words that start there."""
+    ignored: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """N-grams that do not count because they are frequent (`frequent.py`), ascending: uint64."""
 
     @property
     def short(self) -> int:
@@ -185,13 +187,21 @@ def find_overlaps(index: OverlapIndex, documents: Sequence[str], overlap: Fracti
     Of all texts that a document overlaps with, the first `protected` ones take precedence; then the largest share, then
     the smallest number decides.
     """
+    return {document: matches[0] for document, matches in find_all_overlaps(index, documents, overlap).items()}
+
+
+def find_all_overlaps(index: OverlapIndex, documents: Sequence[str], overlap: Fraction) -> dict[int, list[Match]]:
+    """Find the documents that overlap with texts of the index, each with all its matches, the best first."""
     words = word_hashes(documents)
-    best: dict[int, Match] = {}
+    found: dict[int, dict[int, Match]] = {}
     for search in (_by_grams, _texts_inside, _inside_texts, _same_words):
         for document, match in search(index, words, overlap):
-            if document not in best or _rank(index, match) < _rank(index, best[document]):
-                best[document] = match
-    return best
+            own = found.setdefault(document, {})
+            if match.text not in own or _rank(index, match) < _rank(index, own[match.text]):
+                own[match.text] = match
+    return {
+        document: sorted(matches.values(), key=lambda match: _rank(index, match)) for document, matches in found.items()
+    }
 
 
 def _rank(index: OverlapIndex, match: Match) -> tuple[bool, Fraction, int]:
@@ -203,7 +213,7 @@ def _by_grams(index: OverlapIndex, words: Ragged, overlap: Fraction) -> Iterator
     keys = np.int64(max(1, len(index.grams.keys)))
     pairs = [
         np.unique(words.owners(starts) * keys + slots)
-        for starts, slots in _found_windows(index.grams, words, index.ngram)
+        for starts, slots in found_windows(index.grams, words, index.ngram)
     ]
     owners, slots = np.divmod(np.unique(np.concatenate(pairs)), keys) if pairs else (np.zeros(0, np.int64),) * 2
     documents, begins = np.unique(owners, return_index=True)
@@ -213,13 +223,13 @@ def _by_grams(index: OverlapIndex, words: Ragged, overlap: Fraction) -> Iterator
         of_text = np.bincount(items, np.repeat(grams, counts)).astype(np.int64)
         texts = np.flatnonzero(of_text)
         shared = of_text[texts]
-        size = _count_grams(words.of(document), index.ngram)
+        size = _count_grams(words.of(document), index.ngram, index.ignored)
         over = shared * overlap.denominator >= np.minimum(index.sizes[texts], size) * overlap.numerator
         for text, count in zip(texts[over].tolist(), shared[over].tolist(), strict=True):
             yield document, Match(text, count, int(index.sizes[text]), size)
 
 
-def _found_windows(
+def found_windows(
     postings: Postings, words: Ragged, width: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Look up every window of `width` words, BLOCK_WORDS at a time, which bounds the memory.
@@ -236,28 +246,47 @@ def _found_windows(
         yield first + block.offsets[owners] + found - windows.offsets[owners], keys
 
 
-def _count_grams(row: NDArray[np.uint64], width: int) -> int:
-    """Count the distinct windows of `width` words of one document, by ranges of hashes, which bounds the memory."""
+def _count_grams(row: NDArray[np.uint64], width: int, ignored: NDArray[np.uint64] | None = None) -> int:
+    """Count the distinct windows of `width` words of one document, by ranges of hashes, which bounds the memory.
+
+    Those that are `ignored` do not count.
+    """
+    known = np.zeros(0, np.uint64) if ignored is None else ignored
     blocks = range(0, max(0, len(row) - width + 1), BLOCK_WORDS)
     bits = np.uint64((len(blocks) // SORTED_BLOCKS).bit_length())
     if not bits:
-        return len(np.unique(window_hashes(one_row(row), width).values))
+        return _count_others(window_hashes(one_row(row), width).values, known)
     total = 0
     for part in range(1 << int(bits)):
         kept = []
         for first in blocks:
             windows = window_hashes(one_row(row[first : first + BLOCK_WORDS + width - 1]), width).values
             kept.append(windows[windows >> (np.uint64(64) - bits) == part])
-        total += len(np.unique(np.concatenate(kept)))
+        total += _count_others(np.concatenate(kept), known)
     return total
+
+
+def _count_others(windows: NDArray[np.uint64], ignored: NDArray[np.uint64]) -> int:
+    """Count the distinct windows that are not ignored."""
+    distinct = np.unique(windows)
+    return len(distinct) if not len(ignored) else len(distinct) - int(np.isin(distinct, ignored).sum())
 
 
 def _texts_inside(index: OverlapIndex, words: Ragged, _: Fraction) -> Iterator[tuple[int, Match]]:
     """Match texts of SHORT_WORDS to n - 1 words with the documents that contain them."""
-    if not len(index.heads.keys):
-        return
+    sizes: dict[int, int] = {}
+    for document, text in sorted(short_texts_inside(index, words)):
+        if document not in sizes:
+            sizes[document] = max(1, _count_grams(words.of(document), index.ngram))
+        yield document, Match(text, 1, 1, sizes[document])
+
+
+def short_texts_inside(index: OverlapIndex, words: Ragged) -> set[tuple[int, int]]:
+    """Pairs of a document and a text of SHORT_WORDS to n - 1 words that it contains."""
     pairs: set[tuple[int, int]] = set()
-    for starts, _slots in _found_windows(index.heads, words, index.short):
+    if not len(index.heads.keys):
+        return pairs
+    for starts, _slots in found_windows(index.heads, words, index.short):
         owners = words.owners(starts)
         for length in range(index.short, index.ngram):
             fits = starts + length <= words.offsets[owners + 1]
@@ -265,11 +294,7 @@ def _texts_inside(index: OverlapIndex, words: Ragged, _: Fraction) -> Iterator[t
             texts, counts = index.wholes.items_of(index.wholes.lists[slots])
             documents = np.repeat(owners[fits][inside], counts)
             pairs.update(map(tuple, np.unique(np.stack([documents, texts], axis=1), axis=0).tolist()))
-    sizes: dict[int, int] = {}
-    for document, text in sorted(pairs):
-        if document not in sizes:
-            sizes[document] = max(1, _count_grams(words.of(document), index.ngram))
-        yield document, Match(text, 1, 1, sizes[document])
+    return pairs
 
 
 def _inside_texts(index: OverlapIndex, words: Ragged, _: Fraction) -> Iterator[tuple[int, Match]]:

@@ -6,6 +6,7 @@ on disk; the processes of a machine share its pages.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -29,7 +30,7 @@ from .heldout_set import PROMPT_HASH, HeldoutSet
 from .overlap import OverlapIndex, Postings, build_index
 
 INDEX = "overlap_index"
-VERSION = 3
+VERSION = 4
 TEXTS = "texts.parquet"
 PROMPTS = "prompts.parquet"
 """Of held-out conversations: the hash of each prompt, and the number of its text. Absent if there are none."""
@@ -39,6 +40,7 @@ TEXTS_SCHEMA = pa.schema(
     [
         pa.field("match", pa.string()),
         pa.field("match_record", pa.int64()),
+        pa.field("match_field", pa.string()),
         pa.field("match_xxh128", pa.string()),
         pa.field("match_start", pa.string()),
     ]
@@ -76,7 +78,7 @@ def make_index(
 ) -> None:
     """Index the texts of held-out sets and evaluation files."""
     texts: list[str] = []
-    rows: list[tuple[str, int]] = []
+    rows: list[tuple[str, int, str | None]] = []
     prompts: list[tuple[str, int]] = []
     summaries: list[dict[str, object]] = []
     for each in sets:
@@ -85,13 +87,13 @@ def make_index(
         if each.is_marked:
             prompts += zip(table[PROMPT_HASH].to_pylist(), range(len(texts), len(texts) + table.num_rows), strict=True)
         texts += table["text"].to_pylist()
-        rows += [(f"heldout/{each.source}", record) for record in table["record"].to_pylist()]
+        rows += [(f"heldout/{each.source}", record, None) for record in table["record"].to_pylist()]
     protected = len(texts)
     for file in against:
         with verified(file.file.url, file.sha256):
             found, summary = read_evaluation_file(file, ngram)
         texts += [each.text for each in found]
-        rows += [(f"evaluation/{file.file.name}", each.record) for each in found]
+        rows += [(f"evaluation/{file.file.name}", each.record, each.field) for each in found]
         summaries.append(summary.plain())
     index = build_index(texts, ngram, protected)
     hashes = [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
@@ -103,6 +105,13 @@ def make_index(
         if prompts:
             pq.write_table(table_of(prompts, PROMPTS_SCHEMA), attempt.path(PROMPTS), compression="zstd")
         attempt.commit(facts={"ngram": ngram, "protected": protected, "evaluation": summaries})
+
+
+def copy_texts(store: Store, key: str, folder: Path) -> None:
+    """Copy what is reported about the texts of a finished index."""
+    for name in (TEXTS, PROMPTS):
+        if (store.folder(f"{INDEX}/{key}") / name).is_file():
+            shutil.copyfile(store.folder(f"{INDEX}/{key}") / name, folder / name)
 
 
 def save_index(index: OverlapIndex, folder: Path) -> None:
@@ -136,6 +145,7 @@ def _load(store_url: str, key: str) -> tuple[OverlapIndex, IndexedTexts]:
         wholes=postings("wholes"),
         heads=postings("heads"),
         anchors=postings("anchors"),
+        ignored=array("ignored"),
     )
     rows = read_whole(folder / TEXTS).to_pylist()
     by_hash: dict[str, int] = {}

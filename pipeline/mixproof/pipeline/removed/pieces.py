@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
+from mixproof.pipeline.cells.survey import STAGE as CELLS
 from mixproof.pipeline.columns import array_of, column_of, flags, numbers, read_whole, table_of
 from mixproof.pipeline.dedup.duplicates import NO_KEEPER, DuplicateList, Twins, exact_twins, fuzzy_twins
 from mixproof.pipeline.heldout.decontaminate import DECONTAMINATE
@@ -41,6 +42,8 @@ REMOVED_SCHEMA = pa.schema(
 """A removed record or document: ledger stage and reason; input file, record in the whole file, id; for a duplicate the
 document kept instead, else null."""
 
+STAGE_OF = {"rejected": READ, "pruned": CELLS, "decontaminated": DECONTAMINATE}
+"""The ledger stage of a kind of list that does not name it."""
 LEDGER_STAGES = {"exact": "dedup", "fuzzy": "dedup", "paragraphs": "paragraphs"}
 """The ledger row that counts the duplicates of each search."""
 
@@ -104,10 +107,9 @@ def listed_rows(store: Store, piece: RemovalList) -> Iterator[pa.Table]:
         for batch in file.iter_batches(BATCH_ROWS, columns=columns):
             size = len(batch)
             nothing, no_number = _same(None, size), pa.nulls(size, pa.int64())
-            stage = READ if piece.kind == "rejected" else DECONTAMINATE
             yield pa.table(
                 [
-                    batch["step"] if piece.kind == "dropped" else _same(stage, size),
+                    batch["step"] if piece.kind == "dropped" else _same(STAGE_OF[piece.kind], size),
                     batch["reason"],
                     batch["file"] if piece.file is None else _same(piece.file, size),
                     numbers(array_of(batch["record"]) + piece.first_record),

@@ -118,7 +118,7 @@ def _tables(store: Store, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
 def _pieces(
     lists: Mapping[str, Sequence[RemovalList | Difference]], groups: Sequence[GroupDuplicates], store: Store
 ) -> dict[str, list[Piece]]:
-    """Return the pieces of each source by stage: read, steps, dedup, paragraphs, decontaminate, encode."""
+    """Return the pieces of each source by stage: read, steps, dedup, paragraphs, cells, decontaminate, encode."""
     pieces: dict[str, list[Piece]] = {
         name: [each for kind in ("rejected", "dropped") for each in own if _kind(each) == kind]
         for name, own in lists.items()
@@ -130,7 +130,7 @@ def _pieces(
             for found in group.lists:
                 pieces[group.shards[found.shard].source].append(Duplicates(key, found))
     for name, own in lists.items():
-        pieces[name] += [each for kind in ("decontaminated", None) for each in own if _kind(each) == kind]
+        pieces[name] += [each for kind in ("pruned", "decontaminated", None) for each in own if _kind(each) == kind]
     return pieces
 
 

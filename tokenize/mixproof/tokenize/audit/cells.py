@@ -23,6 +23,8 @@ from .report import Checks
 
 CELLS = "cells"
 UNLABELLED = "unlabelled"
+PRUNED = "pruned"
+"""The reason for which documents of pruned clusters are dropped."""
 LABEL = "label."
 """Of the names of label columns in a provenance file."""
 CELL = "labels within the bounds of the cell"
@@ -68,8 +70,9 @@ def check_cells(manifest: Manifest, checks: Checks) -> None:
     for name, record in manifest.cells.items():
         at = checks.at(source=name, stage=CELLS)
         parts = {part: manifest.sources[part] for part in record.parts if part in manifest.sources}
-        at.equal("E4", "documents in all cells", record.documents, sum(c.documents for c in record.parts.values()))
-        at.equal("E4", "bytes in all cells", record.bytes, sum(count.bytes for count in record.parts.values()))
+        every = [*record.parts.values(), *([] if record.pruned is None else [record.pruned])]
+        at.equal("E4", "documents in all cells and pruned", record.documents, sum(count.documents for count in every))
+        at.equal("E4", "bytes in all cells and pruned", record.bytes, sum(count.bytes for count in every))
         at.equal("schema", "parts that are not cells", [], sorted(set(record.parts) - set(bounds_of(name, record))))
         for part, source in parts.items():
             _check_part(record, source, record.parts[part].documents, record.parts[part].bytes, at.at(source=part))
@@ -100,6 +103,7 @@ def _check_part(record: CellsRecord, source: SourceRecord, documents: int, size:
     checks.equal("E4", "bytes of the source", record.bytes, row.bytes_in)
     checks.equal("E4", "documents of the cell", documents, row.documents_out)
     checks.equal("E4", "bytes of the cell", size, row.bytes_out)
+    checks.equal("E4", "documents that were pruned", record.pruned, row.dropped.get(PRUNED))
 
 
 def _place(source: SourceRecord) -> int:

@@ -45,6 +45,8 @@ from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.apply import apply_steps
 from mixproof.pipeline.steps.step import Counted
 
+from .assignments import Assignments, assignments_of
+from .cells import LABEL
 from .classifiers import retrain_classifiers
 from .conversation_ids import ConversationIds, Rendered, ends_supervised, rendered_of
 from .cuts import Cuts, read_cuts
@@ -75,6 +77,8 @@ class Replay:
     limits: Limits
     share: Fraction
     """Share of the documents to replay, chosen by text hash."""
+    base: Path
+    """The folder to which paths of the spec are relative."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ class _Document:
     text_xxh128: str
     text_bytes: int
     tokens: int
+    cluster: str | None
+    """Its cluster, where the source was divided by clusters."""
 
 
 def replay_build(
@@ -105,6 +111,7 @@ def replay_build(
     manifest_path: Path,
     cluster: Cluster,
     share: Fraction = ALL,
+    base: Path = Path(),
 ) -> AuditReport:
     """Replay a build from its raw files. Audit its bytes first.
 
@@ -114,10 +121,12 @@ def replay_build(
         store: the store of the build.
         manifest_path: the manifest of the build.
         cluster: runs the tasks.
-        share: share of the documents that go through steps and tokenizer.
+        share: share of the documents that go through steps, tokenizer and embedding.
+        base: the folder to which the spec's paths are relative.
 
     Raises:
-        RequestError: when a source contains documents that crash the process that reads them.
+        RequestError: when a source contains documents that crash the process that reads them, or a token table is not
+            that of the build.
     """
     manifest = read_manifest(manifest_path)
     checks = Checks()
@@ -132,11 +141,12 @@ def replay_build(
                 f"source {name}: some documents crashed the process that read them, so it cannot be replayed; "
                 "audit this build with --depth bytes"
             )
+        given = spec.sources[parts[0]]
+        assignments_of(manifest, name, given, base, store)  # raises before any work
         for batch in share_tasks(
             files[parts[0]], lambda file: file.bytes, most_bytes=TASK_BYTES, most_items=TASK_FILES
         ):
-            given = spec.sources[parts[0]]
-            calls.append((Replay(store, str(manifest_path), name, parts, batch, given, spec.limits, share),))
+            calls.append((Replay(store, str(manifest_path), name, parts, batch, given, spec.limits, share, base),))
     rows: dict[str, list[tuple[StageRow, ...]]] = {name: [] for name in groups}
     for (call,), done in zip(calls, cluster.run(replay_files, calls, label="replay"), strict=True):
         checks.merge([done.checks])
@@ -184,8 +194,10 @@ def replay_files(task: Replay) -> Replayed:
     at = checks.at(source=task.source, stage="replay")
     recorded = _recorded_files(store, source)
     names = {file.name for file in task.files}
+    assignments = assignments_of(manifest, task.source, task.spec, task.base, store)
+    label = None if assignments is None else f"{LABEL}{assignments.column}"
     documents = {
-        place: found for each in sources for place, found in _documents(store, each, names, task.share).items()
+        place: found for each in sources for place, found in _documents(store, each, names, task.share, label).items()
     }
     cuts = read_cuts(store, source, names)
     steps = make_steps(task.spec.steps)
@@ -197,11 +209,13 @@ def replay_files(task: Replay) -> Replayed:
         if not here.equal("checksum", "as sha256 of the raw file", recorded.get(file.name), digest):
             return Replayed(checks, ())
         try:
-            _replay_file(file, task, documents, cuts, steps, counts, encode, here)
+            _replay_file(file, task, documents, cuts, steps, counts, encode, assignments, here)
         except DamagedFileError as error:
             here.true("schema", False, "a readable raw file", str(error))
             return Replayed(checks, ())
     encode.flush()
+    if assignments is not None:
+        assignments.flush()
     for (name, record), (document, *_) in list(documents.items())[:1]:
         lost = f"{len(documents)} documents without one, the first is {name} record {record}"
         at.at(file=str(store.root / document.part.provenance)).true("E1", False, "a raw record of each document", lost)
@@ -237,6 +251,7 @@ def _replay_file(
     steps: Sequence[Counted],
     counts: _Counts,
     encode: _Encoder,
+    assignments: Assignments | None,
     checks: Checks,
 ) -> None:
     """Send every record of one file through the steps; documents that are found are removed from `documents`."""
@@ -264,6 +279,8 @@ def _replay_file(
         _check_text(item, text, expected[0], at)
         if text is not None:
             encode.add(text.decode(), expected[0], record)
+            if assignments is not None:
+                assignments.add(text.decode(), expected[0].cluster, at)
 
 
 def _replay_conversation(
@@ -361,29 +378,31 @@ def _recorded_files(store: Store, source: SourceRecord) -> dict[str, str]:
 
 
 def _documents(
-    store: Store, source: SourceRecord, names: set[str], share: Fraction
+    store: Store, source: SourceRecord, names: set[str], share: Fraction, label: str | None
 ) -> dict[tuple[str, int], list[_Document]]:
     """The documents of a source in the sample that come from these files; those of an imported set do not count.
 
-    The two documents of a pair belong to one record; a sample takes pairs by the hash of the chosen conversation.
+    `label` is the column of the cluster, or None. The two documents of a pair belong to one record; a sample takes
+    pairs by the hash of the chosen conversation.
     """
     own = [*source.train.datasets, *(source.heldout.datasets if source.heldout.imported_from is None else ())]
     found: dict[tuple[str, int], list[_Document]] = {}
     for part in own:
         first_token = row = 0
-        for rows in _batches_of(store.path(part.provenance)):
+        for rows in _batches_of(store.path(part.provenance), label):
             columns = [rows[name].to_pylist() for name in DOCUMENT_COLUMNS]
-            for file, record, id_, digest, text_bytes, tokens in zip(*columns, strict=True):
+            columns.append([None] * len(rows) if label is None else rows[label].to_pylist())
+            for file, record, id_, digest, text_bytes, tokens, cluster in zip(*columns, strict=True):
                 is_second = row % source.documents_per_record > 0
                 row += 1
                 chosen = (file, record) in found if is_second else int(digest[:8], 16) < share * (1 << 32)
                 if file in names and chosen:
-                    document = _Document(part, first_token, id_, digest, text_bytes, tokens)
+                    document = _Document(part, first_token, id_, digest, text_bytes, tokens, cluster)
                     found.setdefault((file, record), []).append(document)
                 first_token += tokens
     return found
 
 
-def _batches_of(path: Path) -> Iterable[pa.RecordBatch]:
+def _batches_of(path: Path, label: str | None) -> Iterable[pa.RecordBatch]:
     with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(columns=DOCUMENT_COLUMNS)
+        yield from file.iter_batches(columns=[*DOCUMENT_COLUMNS, *([] if label is None else [label])])

@@ -42,6 +42,14 @@ class BuildEvidence:
         return self.statement.sha256
 
     @property
+    def first_parts(self) -> dict[str, str]:
+        """The sources as deduplication saw them: by name, itself, or the first cell of a source that was divided."""
+        cells = self.manifest.cells
+        parts = {part for record in cells.values() for part in record.parts}
+        own = {name: name for name in self.manifest.sources if name not in parts}
+        return own | {name: next(iter(record.parts)) for name, record in cells.items()}
+
+    @property
     def anchor(self) -> str:
         """HTML id of its section."""
         return f"build-{self.id[:SHORT]}"

@@ -9,6 +9,7 @@ from mixproof.ledger.store import Store
 
 from .account import account_table, loss_table
 from .build_evidence import SHORT, BuildEvidence
+from .clusters import ClusterView, cluster_views
 from .document import asset, template
 from .duplicates import dedup_sentence, dedup_table
 from .environment import (
@@ -34,6 +35,7 @@ SECTIONS = {
     "duplicates": "Duplicates",
     "lengths": "Lengths",
     "labels": "Languages and labels",
+    "clusters": "Clusters",
     "dropped": "Samples of what was dropped",
     "environment": "Date, cost, environment",
     "evidence": "Evidence",
@@ -52,10 +54,12 @@ def render_build(store: Store, build: BuildEvidence, name: str, version: str) ->
     samples = dropped(store, build)
     labels = [parts_table(manifest, sources), classifiers_table(manifest), languages_table(manifest)]
     labels = [table for table in labels if table.rows]
+    clusters = cluster_views(store, manifest)
     return template("build.html.j2").render(
         **_summary(build, name, version),
         **_tables(build, sources),
-        entries=_entries(labels),
+        entries=_entries(labels, clusters),
+        clusters=clusters,
         flow_view=flow_view(build, sources, 0),
         histograms=histograms(lengths, sources),
         lengths=lengths_table(lengths, sources),
@@ -115,8 +119,9 @@ def _tables(build: BuildEvidence, sources: dict[str, Look]) -> dict[str, object]
     }
 
 
-def _entries(labels: Sequence[Table]) -> list[tuple[str, str]]:
-    return [(id_, title) for id_, title in SECTIONS.items() if labels or id_ != "labels"]
+def _entries(labels: Sequence[Table], clusters: Sequence[ClusterView]) -> list[tuple[str, str]]:
+    is_shown = {"labels": bool(labels), "clusters": bool(clusters)}
+    return [(id_, title) for id_, title in SECTIONS.items() if is_shown.get(id_, True)]
 
 
 def _by_source(samples: Sequence[Dropped]) -> Mapping[str, list[Dropped]]:

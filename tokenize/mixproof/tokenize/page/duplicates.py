@@ -9,14 +9,15 @@ from .table import Cell, Table, columns, count, percent
 
 def dedup_table(build: BuildEvidence, of_source: dict[str, Look], number: int) -> Table:
     """One row per pair of sources that share documents."""
-    rows = []
+    rows, part_of = [], build.first_parts
+    looks = {name: of_source[part] for name, part in part_of.items()}
     for index, row in enumerate(build.manifest.dedup_matrix):
-        read = build.manifest.sources[row.source].ledger[0].bytes_out
+        read = build.manifest.sources[part_of[row.source]].ledger[0].bytes_out
         at = (build.anchor, "dedup_matrix", index)
         rows.append(
             (
-                Cell(row.source, color=of_source[row.source].color),
-                Cell("itself" if row.source == row.lost_to else row.lost_to, color=of_source[row.lost_to].color),
+                Cell(row.source, color=looks[row.source].color),
+                Cell("itself" if row.source == row.lost_to else row.lost_to, color=looks[row.lost_to].color),
                 count(row.documents, *at, "documents"),
                 count(row.bytes, *at, "bytes"),
                 Cell(percent(row.bytes / read if read else 0.0), row.bytes / read if read else 0.0),

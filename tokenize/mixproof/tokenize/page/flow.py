@@ -156,7 +156,7 @@ def _undivided(manifest: Manifest) -> dict[str, SourceRecord]:
         later = [sum_rows(rows) for rows in zip(*(part.ledger[divided + 1 :] for part in parts), strict=True)]
         train = parts[0].train.model_copy(update=_sums(part.train for part in parts))
         heldout = parts[0].heldout.model_copy(update=_sums(part.heldout for part in parts))
-        ledger = (*parts[0].ledger[:divided], *later)
+        ledger = (*parts[0].ledger[:divided], *cells.own_rows(), *later)
         sources[whole] = parts[0].model_copy(update={"ledger": ledger, "train": train, "heldout": heldout})
     return sources
 

@@ -13,7 +13,7 @@ def dedup_plot(build: BuildEvidence, number: int) -> Plot | None:
     matrix = {(row.source, row.lost_to): row for row in build.manifest.dedup_matrix}
     if not matrix:
         return None
-    names = sorted(build.manifest.sources)
+    names = sorted(build.first_parts)
     shown = [[matrix.get((source, other)) for other in names] for source in names]
     figure = Figure(
         f"dedup-{number}",

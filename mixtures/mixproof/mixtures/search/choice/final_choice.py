@@ -13,6 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from mixproof.mixtures.blocks.search import FINALISTS
 from mixproof.mixtures.search.choose import Validation
 from mixproof.mixtures.search.noise import Gain, Noise
 from mixproof.mixtures.search.optimum import find_optimum
@@ -22,7 +23,7 @@ from mixproof.mixtures.search.space import Space, shares_of
 
 from .calibration import Calibration, calibrate
 from .estimate import quantile
-from .finalists import FINALISTS, Finalist, Study, nominate
+from .finalists import Finalist, Study, nominate
 from .region import Bootstrap, Ranges, bootstrap, optimum_ranges, region_of
 
 

@@ -8,14 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mixproof.mixtures.blocks.search import FINALISTS
 from mixproof.mixtures.search.predictors.predictor import FloatArray
 from mixproof.mixtures.search.space import UNITS
 
 from .calibration import Calibration
 from .estimate import Estimate, of_measured, of_optimum
-
-FINALISTS = 3
-"""Number of best measured mixtures."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
 from rich.console import Console
 
+from mixproof.cli import output
 from mixproof.cli.output import emit_json, table
 from mixproof.cli.progress.show import stage_progress
 from mixproof.pipeline.cluster.task_progress import TaskProgress
@@ -45,3 +47,20 @@ def test_no_number_of_a_table_is_cut_at_any_width_that_has_room_for_it(width: in
     lines = shown.get().splitlines()
     assert max(map(len, lines)) <= width
     assert lines[-2].split() == ["chat", "1,500", "0", "0", "30", "1,470", "313,147", "6,400"]
+
+
+def test_lines_of_a_summary_are_wrapped_at_words_and_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(output, "stdout", output.SafeConsole(file=written, highlight=False, width=40))
+    text = "code: 9,000 tokens in 3 documents [/x], 12.5% of the source"
+    monkeypatch.setattr(output, "HAS_WIDTH", True)
+    output.print_labelled("held out", text)
+    monkeypatch.setattr(output, "HAS_WIDTH", False)
+    output.print_labelled("held out", text)
+    *lines, whole = written.getvalue().splitlines()
+    assert lines == [
+        "held out  code: 9,000 tokens in 3",
+        "          documents [/x], 12.5% of the",
+        "          source",
+    ]
+    assert whole == f"held out  {text}"

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -41,12 +42,24 @@ class SafeConsole(Console):
         return super().render_str(redacted(text), **options)
 
 
-stdout = SafeConsole(
-    highlight=False,
-    soft_wrap=False,
-    width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH,
-)
+HAS_WIDTH = sys.stdout.isatty() or "COLUMNS" in os.environ
+"""Whether the output has a width of its own."""
+LABEL_CHARS = 10
+"""Width of the first word of a summary's lines."""
+stdout = SafeConsole(highlight=False, soft_wrap=False, width=None if HAS_WIDTH else PIPE_WIDTH)
 stderr = SafeConsole(stderr=True, highlight=False)
+
+
+def print_labelled(label: str, text: str) -> None:
+    """Print a line of a summary. A terminal gets it wrapped at words, with the text aligned behind the label."""
+    lines = wrapped(text, stdout.width - LABEL_CHARS) if HAS_WIDTH else [text]
+    joined = ("\n" + " " * LABEL_CHARS).join(lines)
+    stdout.print(f"{label:<{LABEL_CHARS}}{joined}", soft_wrap=True, markup=False)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The lines of a text at a width; words are never broken."""
+    return textwrap.wrap(text, max(MIN_NAME_CHARS, width), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def emit_json(value: Mapping[str, object]) -> None:

@@ -21,7 +21,7 @@ from mixproof.cli.options import (
     VerboseOption,
     WorkersOption,
 )
-from mixproof.cli.output import count, emit_json, stderr, stdout
+from mixproof.cli.output import count, emit_json, print_labelled, stderr, stdout
 from mixproof.cli.page_file import HtmlOption, check_html, read_build
 from mixproof.cli.progress.show import spec_progress
 from mixproof.cli.request import Request
@@ -70,9 +70,9 @@ def build(
     print_account(result.manifest)
     for size in result.heldout_sizes:
         if size.has_grown:
-            stdout.print(f"held out  {size}", soft_wrap=True)
+            print_labelled("held out", str(size))
     for summary in result.evaluation:
-        stdout.print(f"protected {evaluation_line(summary)}", soft_wrap=True)
+        print_labelled("protected", evaluation_line(summary))
     print_classifiers(result.manifest)
     if result.frequent is not None:
         stdout.print(f"ignored   {frequent_line(result.frequent)}", soft_wrap=True)
@@ -102,7 +102,7 @@ def print_account(manifest: Manifest) -> None:
 def print_classifiers(manifest: Manifest) -> None:
     """Print what each classifier was trained on and what it reaches."""
     for name, record in manifest.classifiers.items():
-        stdout.print(f"trained   {escape(classifier_line(name, record))}", soft_wrap=True)
+        print_labelled("trained", classifier_line(name, record))
 
 
 def classifier_line(name: str, record: ClassifierRecord) -> str:

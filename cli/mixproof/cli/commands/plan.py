@@ -15,7 +15,7 @@ from rich.table import Table
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json, lost_table
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption, VerboseOption
-from mixproof.cli.output import amount, count, emit_json, hours, percent, stdout, table
+from mixproof.cli.output import amount, count, emit_json, hours, percent, print_labelled, stdout, table
 from mixproof.cli.plan_checks import (
     cap_warning,
     check_estimated_caps,
@@ -252,7 +252,7 @@ def print_plan(planned: Planned, prices: Prices = FREE) -> None:
         stdout.print(f"[yellow]warning:[/] {escape(heldout_warning(size))}")
     for size in heldout_sizes(spec, planned.manifest) if planned.manifest is not None else ():
         if size.has_grown:
-            stdout.print(f"held out {escape(str(size))}")
+            print_labelled("held out", str(size))
     lost = lost_by_mixture(planned.manifest, planned.budgets)
     if any(lost.values()):
         stdout.print(lost_table(lost))

@@ -14,7 +14,7 @@ from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.train.launch.family import train_all
 from mixproof.train.launch.plan import chosen_rates, plan_requests
-from mixproof.train.launch.rates import ChosenRate, sweep_families, with_rates
+from mixproof.train.launch.rates import ChosenRate, sweep_families, sweep_sentences, with_rates
 from mixproof.train.outcome import find_outcomes
 
 WILD = str(10**30)
@@ -48,6 +48,9 @@ def test_each_rate_is_tried_by_the_anchor_and_the_checked_mixtures_with_one_seed
     assert list(families) == ["0.0003", "0.003", WILD]
     assert {tuple(family.mixtures) for family in families.values()} == {("even", "manual_only")}
     assert {family.train.seeds for family in families.values()} == {(1,)}
+    assert sweep_sentences(load(tmp_path)) == [
+        "tiny: trains even, manual_only at 3 learning rates first, and all runs at the best one"
+    ]
     anchored = load(tmp_path, SPEC.replace("check: [manual_only]", "anchor: manual_only"))
     assert {tuple(family.mixtures) for family in sweep_families(anchored, "tiny").values()} == {("manual_only",)}
 

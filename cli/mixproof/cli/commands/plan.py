@@ -46,6 +46,7 @@ from mixproof.train.launch.cost import ASSUMED, ProxyCost, Rate, document_rate, 
 from mixproof.train.launch.disk import build_bytes, dataset_bytes
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.launch.post_training import counted_of
+from mixproof.train.launch.rates import sweep_sentences
 from mixproof.train.outcome import find_outcomes
 from mixproof.train.record import TRAIN
 
@@ -246,6 +247,8 @@ def print_plan(planned: Planned, prices: Prices = FREE) -> None:
         )
     for name, budget in {proxy: budget for (_, proxy), budget in planned.budgets.items()}.items():
         stdout.print(_rounding(name, budget))
+    for sentence in sweep_sentences(spec):
+        stdout.print(sentence, soft_wrap=True)
     for use in planned.uses_above_caps:
         stdout.print(f"[yellow]warning:[/] {escape(cap_warning(use))}")
     for size in planned.growing_heldout:

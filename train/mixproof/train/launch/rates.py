@@ -72,6 +72,18 @@ def sweep_families(spec: Spec, proxy: str) -> dict[str, Spec]:
     return families
 
 
+def sweep_sentences(spec: Spec) -> list[str]:
+    """Say what each sweep trains before the other runs, for a plan."""
+    found = []
+    for proxy in swept(spec):
+        families = sweep_families(spec, proxy)
+        mixtures = ", ".join(next(iter(families.values())).mixtures)
+        found.append(
+            f"{proxy}: trains {mixtures} at {len(families)} learning rates first, and all runs at the best one"
+        )
+    return found
+
+
 def choose_rate(spec: Spec, proxy: str, outcomes: Mapping[str, Sequence[RunOutcome]]) -> ChosenRate:
     """Choose the rate at which the anchor's objective is lowest.
 

@@ -69,7 +69,12 @@ def _print(comparison: ReportedComparison) -> None:
 
 def print_unchecked(path: Path, runs: int) -> None:
     """State what is not checked about a table of runs."""
-    stdout.print(f"{escape(str(path))}: {runs:,} runs from elsewhere, not audited. Not checked:", soft_wrap=True)
+    print_not_audited(f"{escape(str(path))}: {runs:,} runs")
+
+
+def print_not_audited(what: str) -> None:
+    """State that results come from elsewhere, and what is not checked about them."""
+    stdout.print(f"{what} from elsewhere, not audited. Not checked:", soft_wrap=True)
     for sentence in UNCHECKED:
         stdout.print(f"  - {sentence}", soft_wrap=True)
 

@@ -51,6 +51,11 @@ def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
         (HEADER, "has no rows below the header"),
         (HEADER + "web,190M,1B,1,2.5\n", "runs.csv:2: has 5 cells"),
         (HEADER + "web,-3,1B,1,2.5,0.1\n", "runs.csv:2: parameters: '-3' is not a positive whole number"),
+        (HEADER + "web,190M,1B,1,2_5,0.1\n", "runs.csv:2: loss: '2_5' is not a finite number"),
+        (
+            HEADER + "web,190M,1B,1,2.512345,0.1\nweb,190M,1B,2,2.512345,0.1\n",
+            r"runs.csv:3: seed 2 has exactly the scores of .*runs.csv:2; remove the copy",
+        ),
         (HEADER + "web,190M,1B,1,nan,0.1\n", "runs.csv:2: loss: 'nan' is not a finite number"),
         (HEADER + "web,190M,1B,,2.5,0.1\n", "runs.csv:2: seed is empty"),
         (HEADER + "web,190M,1B,1,2.5,0.1\nweb,190000000,1e9,1,2.6,0.1\n", "is also in .*runs.csv:2; remove one"),

@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from mixproof.cli.choice_report import choice_json as final_choice_json
 from mixproof.cli.choice_report import print_choice
+from mixproof.cli.compare_table import print_not_audited
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -47,6 +48,7 @@ from mixproof.mixtures.search.predictors.families import families
 from mixproof.mixtures.search.predictors.predictor import FloatArray
 from mixproof.mixtures.search.study import Recommendation, anchor_of, check_size, objective_weights, recommend_from
 from mixproof.pipeline.cluster.task_progress import TaskProgress
+from mixproof.train.reported.runs_table import UNCHECKED
 
 SpecArgument = Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="Spec to train candidates for.")]
 WeightsOption = Annotated[
@@ -216,6 +218,8 @@ def _tables_json(
         "objective": objective_json(overall),
         "noise": noise_json(found.noise),
         "refused": found.refused,
+        "audited": False,
+        "unchecked": list(UNCHECKED),
         **final_choice_json(found.choice, index),
     }
 
@@ -237,6 +241,7 @@ def _print_tables(
         stdout.print("no share exceeds the largest one that was run; supply and caps are not known from tables")
     else:
         stdout.print(f"[bold]no mixture recommended:[/] {escape(str(found.refused))}", soft_wrap=True)
+    print_not_audited("the tables")
 
 
 def _by_row(predictions: Mapping[str, FloatArray]) -> list[tuple[int, list[float]]]:

@@ -8,8 +8,6 @@ dropped silently: a row without a partner, an empty cell and a repeated index ar
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -19,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.mixtures.errors import SpecError
+
+from .csv_table import finite_number, read_csv
 
 FloatArray = NDArray[np.float64]
 INDEX = "index"
@@ -133,19 +133,11 @@ def _renormalized(table: _Table) -> Mixtures:
 
 
 def _read(path: Path) -> _Table:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SpecError(f"{path}: cannot be read as CSV: {error}") from None
+    table = read_csv(path)
+    header, rows = table.header, table.rows
     _check_header(path, header)
     if not rows:
         raise SpecError(f"{path}: has no rows below the header")
-    for line, row in rows:
-        if len(row) != len(header):
-            raise SpecError(f"{path}:{line}: has {len(row)} cells, but the header has {len(header)} columns")
     columns = [column for column, name in enumerate(header) if name != INDEX]
     values = [[_number(path, line, header[column], row[column]) for column in columns] for line, row in rows]
     index = None
@@ -189,10 +181,7 @@ def spell_index(cell: str) -> str:
 
 
 def _number(path: Path, line: int, column: str, cell: str) -> float:
-    try:
-        number = float(cell)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    number = finite_number(cell)
+    if number is None:
         raise SpecError(f"{path}:{line}: {column}: {cell!r} is not a finite number; remove rows without a value")
     return number

@@ -8,8 +8,6 @@ that is not a finite number and a run that occurs twice are errors that name fil
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.errors import SpecError
+from mixproof.mixtures.search.csv_table import finite_number, read_csv
 from mixproof.mixtures.values.quantities import parse_tokens
 
 MIXTURE, PARAMETERS, TOKENS, SEED, UNIQUE = "mixture", "parameters", "tokens", "seed", "unique_tokens"
 REQUIRED = (MIXTURE, PARAMETERS, TOKENS, SEED)
+LEAST_DIGITS = 6
+"""Digits of a score from which on equal scores of two seeds are no coincidence."""
 UNCHECKED = (
     "that each run saw the tokens and the mixture that the table states",
     "that all runs had the same tokenizer, sequence length, recipe and code, except for what the columns state",
@@ -75,15 +77,28 @@ def read_runs_table(path: Path) -> ReportedRuns:
     scores = tuple(name for name in header if name not in (*REQUIRED, UNIQUE))
     if not rows:
         raise RequestError(f"{path}: has no rows below the header")
-    runs, row_of = [], dict[tuple[str, int, int, str], str]()
+    runs, row_of, scored = [], dict[tuple[str, int, int, str], str](), dict[tuple[object, ...], str]()
     for where, cells in rows:
         run = _run(where, cells, scores)
         key = (run.mixture, run.parameters, run.tokens, run.seed)
         if key in row_of:
             raise RequestError(f"{where}: the run {' × '.join(map(str, key))} is also in {row_of[key]}; remove one")
         row_of[key] = where
+        _check_copy(where, run, scored)
         runs.append(run)
     return ReportedRuns(path, scores, tuple(runs))
+
+
+def _check_copy(where: str, run: ReportedRun, scored: dict[tuple[object, ...], str]) -> None:
+    """Refuse a run whose scores are, to the last digit, those of another seed: a copied row looks like no noise."""
+    if not any(len(repr(value).strip("-0.").replace(".", "")) >= LEAST_DIGITS for value in run.scores.values()):
+        return
+    key = (run.mixture, run.parameters, run.tokens, *sorted(run.scores.items()))
+    if key in scored:
+        raise RequestError(
+            f"{where}: seed {run.seed} has exactly the scores of the run in {scored[key]}; remove the copy"
+        )
+    scored[key] = where
 
 
 def _run(where: str, cells: Mapping[str, str], scores: Sequence[str]) -> ReportedRun:
@@ -99,8 +114,8 @@ def _run(where: str, cells: Mapping[str, str], scores: Sequence[str]) -> Reporte
 
 
 def _count(where: str, name: str, cell: str) -> int:
-    number = _float_of(cell)
-    if number > 0 and number.is_integer():
+    number = finite_number(cell)
+    if number is not None and number > 0 and number.is_integer():
         return int(number)
     try:
         return parse_tokens(cell)
@@ -109,18 +124,10 @@ def _count(where: str, name: str, cell: str) -> int:
 
 
 def _score(where: str, name: str, cell: str) -> float:
-    number = _float_of(cell)
-    if not math.isfinite(number):
+    number = finite_number(cell)
+    if number is None:
         raise RequestError(f"{where}: {name}: {cell!r} is not a finite number; leave the cell empty if it is unknown")
     return number
-
-
-def _float_of(cell: str) -> float:
-    """The number in a cell; NaN if it holds something else."""
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
@@ -138,18 +145,11 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
 
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"{path}: cannot be read as CSV: {error}") from None
-    for line, row in rows:
-        if len(row) != len(header):
-            raise RequestError(f"{path}:{line}: has {len(row)} cells, but the header has {len(header)} columns")
-    return header, [
-        (f"{path}:{line}", {name: cell.strip() for name, cell in zip(header, row, strict=True)}) for line, row in rows
-    ]
+        table = read_csv(path)
+    except SpecError as error:
+        raise RequestError(str(error)) from None
+    rows = [(f"{path}:{line}", dict(zip(table.header, row, strict=True))) for line, row in table.rows]
+    return list(table.header), rows
 
 
 def _read_parquet(path: Path) -> tuple[list[str], list[tuple[str, dict[str, str]]]]:

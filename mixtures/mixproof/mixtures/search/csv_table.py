@@ -1,0 +1,54 @@
+"""CSV tables of results that were not made here: rows with their line numbers, and numbers read strictly.
+
+Python reads `1_000`, `nan`, `inf` and digits of other scripts as numbers. In a table of results they are typing errors
+or damage, so only plain decimal numbers are read.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixproof.mixtures.errors import SpecError
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """The cells of a file, without white space around them."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[int, tuple[str, ...]], ...]
+    """Line number and cells of every row that is not empty; as many cells as columns."""
+
+
+def read_csv(path: Path) -> CsvTable:
+    """Read a CSV file whose first line names the columns.
+
+    Raises:
+        SpecError: when it cannot be read, or a row does not have as many cells as the header; names file and line.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = tuple(name.strip() for name in next(reader, []))
+            lines = [(reader.line_num, tuple(cell.strip() for cell in row)) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SpecError(f"{path}: cannot be read as CSV: {error}") from None
+    rows = [(line, row) for line, row in lines if any(row)]
+    for line, row in rows:
+        if len(row) != len(header):
+            raise SpecError(f"{path}:{line}: has {len(row)} cells, but the header has {len(header)} columns")
+    return CsvTable(header, tuple(rows))
+
+
+def finite_number(cell: str) -> float | None:
+    """The number in a cell; None if it is not a plain finite decimal number."""
+    if not _NUMBER.fullmatch(cell):
+        return None
+    number = float(cell)
+    return number if math.isfinite(number) else None

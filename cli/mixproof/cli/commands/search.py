@@ -241,7 +241,7 @@ def _print_tables(
         stdout.print("no share exceeds the largest one that was run; supply and caps are not known from tables")
     else:
         stdout.print(f"[bold]no mixture recommended:[/] {escape(str(found.refused))}", soft_wrap=True)
-    print_not_audited("the tables")
+    print_not_audited("results")
 
 
 def _by_row(predictions: Mapping[str, FloatArray]) -> list[tuple[int, list[float]]]:

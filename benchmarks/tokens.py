@@ -1,4 +1,4 @@
-"""JSON lines to `.bin/.idx`: mixproof, datatrove and, where there is a checkout, the two tools of Megatron-LM.
+"""JSON lines to `.bin/.idx`: mixproof, Hugging Face tokenizers, datatrove and, with a checkout, Megatron-LM's tools.
 
     python benchmarks/tokens.py [FOLDER] [--megabytes 16] [--model tok.model] [--rounds 2]
                                 [--megatron CHECKOUT] [--megatron-python PYTHON]
@@ -7,7 +7,9 @@ All sides get the same JSON lines (texts of FOLDER; default: the standard librar
 SentencePiece model (default: trained on them), those that read no such model get it as `tokenizer.json`. Each side runs
 in a process of its own, all sides in turn, `--rounds` times; the least CPU seconds count, of the process and those it
 starts. `start-up` is what the same side takes for one line: imports and the tokenizer. Ours are all stages that a
-build runs: hashing the input, reading, encoding, parts, provenance, receipts, without Ray. `--megatron` adds
+build runs: hashing the input, reading, encoding, parts, provenance, receipts, without Ray. `tokenizers` is the bare
+package: orjson, `encode_batch_fast` in one thread, and our writer of the index, without provenance or checksums. It is
+also the engine of datatrove. `--megatron` adds
 `tools/preprocess_data.py` with two workers and `tools/preprocess_data_fast.py`, run by PYTHON (default: this one),
 which needs what the checkout imports.
 
@@ -46,6 +48,7 @@ from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.shard_output import ShardOutput
 from mixproof.pipeline.read.shards import DOCUMENTS
+from mixproof.tokenize.dataset.indexed import token_dtype, write_index
 from mixproof.tokenize.dataset.parts import make_datasets
 from mixproof.tokenize.encode import encode_texts
 from mixproof.tokenize.shard_encoder import ShardEncoder
@@ -190,6 +193,26 @@ def tokenize(lines: Path, output: Path) -> None:
         (output / f"dataset{end}").symlink_to(store.path(part.prefix + end))
 
 
+def tokenize_by_tokenizers(lines: Path, output: Path) -> None:
+    """JSON lines to `.bin/.idx` by the tokenizers package alone, 1,000 documents at a time."""
+    import orjson
+    from tokenizers import Tokenizer
+
+    hf = lines.parent / "hf"
+    tokenizer = Tokenizer.from_file(str(hf / "tokenizer.json"))
+    eod = tokenizer.token_to_id(json.loads((hf / "tokenizer_config.json").read_text())["eos_token"])
+    dtype = token_dtype(tokenizer.get_vocab_size())
+    lengths: list[int] = []
+    texts = [orjson.loads(line)["text"] for line in (lines / TEXTS).read_bytes().splitlines()]
+    with (output / "dataset.bin").open("wb") as file:
+        for first in range(0, len(texts), 1000):
+            encodings = tokenizer.encode_batch_fast(texts[first : first + 1000], add_special_tokens=False)
+            for ids in ([*encoding.ids, eod] for encoding in encodings):
+                file.write(np.array(ids, dtype).data)
+                lengths.append(len(ids))
+    write_index(output / "dataset.idx", np.array(lengths, np.int32), dtype)
+
+
 def tokenize_by_datatrove(lines: Path, output: Path) -> None:
     """JSON lines to datatrove's `.bin/.idx`, in this process."""
     from datatrove.executor import LocalPipelineExecutor
@@ -208,7 +231,11 @@ def tokenize_by_datatrove(lines: Path, output: Path) -> None:
         (output / f"dataset{end}").symlink_to(output / f"00000_tokens{end}")
 
 
-SIDES: dict[str, Callable[[Path, Path], None]] = {"mixproof": tokenize, "datatrove": tokenize_by_datatrove}
+SIDES: dict[str, Callable[[Path, Path], None]] = {
+    "mixproof": tokenize,
+    "tokenizers": tokenize_by_tokenizers,
+    "datatrove": tokenize_by_datatrove,
+}
 
 
 def megatron_call(python: str, tools: str, work: Path, lines: str, output: str) -> list[str]:

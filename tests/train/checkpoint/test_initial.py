@@ -200,6 +200,7 @@ def test_a_run_starts_from_a_run_and_from_its_export(make_request: MakeRequest, 
         check_initial(initial, first.shape, 600, first.rope_base)
         with pytest.raises(RequestError, match="set `train.rope_base: 10000`"):
             check_initial(initial, first.shape, 600, 500_000)
+        check_initial(initial, first.shape, 600, None)
     second = first.model_copy(update={"init_from": sources[0], "seed": 8})
     assert second.key != first.model_copy(update={"seed": 8}).key
     again = train_run(second)

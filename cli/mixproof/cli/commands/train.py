@@ -161,8 +161,7 @@ def _attributes(attributes: Mapping[str, AttributeScore]) -> dict[str, object]:
 
 def fim_table(outcomes: Sequence[RunOutcome]) -> Table | None:
     """Fill-in-the-middle by mixture, proxy and source: declared and delivered; None if no run has any."""
-    of_rates = ("rate declared", "delivered", "SPM declared", "delivered", "share of tokens")
-    columns = ("mixture", "proxy", "source", "unit", "units read", *of_rates)
+    columns = ("mixture", "proxy", "source", "unit", "read", "rate", "true rate", "SPM", "true SPM", "of tokens")
     rows: dict[tuple[str, str, str], tuple[str, ...]] = {}
     for record in (outcome.record for outcome in outcomes if outcome.done and outcome.record is not None):
         for name, fim in (record.fim or {}).items():

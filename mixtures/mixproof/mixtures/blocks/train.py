@@ -120,6 +120,9 @@ class InitFrom(SpecPart):
     optimizer: StrictBool = False
     """Also load Adam's moments and step count, not only the weights. The learning-rate schedule starts from the
     beginning in both cases."""
+    change_rope_base: StrictBool = False
+    """Train with `train.rope_base` although the checkpoint has another one, as when the context is extended. Otherwise
+    a checkpoint with another base is an error."""
 
 
 class WindowPacking(SpecPart):

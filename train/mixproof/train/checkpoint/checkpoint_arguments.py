@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.blocks.train import Architecture
@@ -145,17 +146,18 @@ def prior_tokens(arguments: object, where: str) -> int:
     return samples * length + before
 
 
-def check_arguments(arguments: object, rope_base: int, where: str) -> None:
-    """Check that a checkpoint's model computes like a proxy with this rotary base.
+def check_arguments(arguments: object, rope_base: int | None, where: str) -> None:
+    """Check that a checkpoint's model computes like a proxy with this rotary base, or with any if it is None.
 
     Raises:
         RequestError: naming every argument that differs, or that is not known.
     """
-    found = getattr(arguments, "rotary_base", rope_base)
-    if found != rope_base:
+    found: Any = getattr(arguments, "rotary_base", rope_base)
+    if rope_base is not None and found != rope_base:
         raise RequestError(
             f"{where}: the checkpoint has a rotary base of {found}, the spec of {rope_base}; "
             + (f"set `train.rope_base: {int(found)}`" if _is_whole(found) else "a proxy's is a whole number")
+            + ", or train with another base on purpose: `init_from: {change_rope_base: true, ...}`"
         )
     stated = {} if arguments is None else vars(arguments)
     wrong = [

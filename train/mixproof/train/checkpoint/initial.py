@@ -101,8 +101,10 @@ def initial_moments(initial: InitialCheckpoint, architecture: Architecture, voca
     return moments.checked(architecture, vocab_size, str(path))
 
 
-def check_initial(initial: InitialCheckpoint, architecture: Architecture, vocab_size: int, rope_base: int) -> None:
-    """Check that a proxy can start from a checkpoint.
+def check_initial(
+    initial: InitialCheckpoint, architecture: Architecture, vocab_size: int, rope_base: int | None
+) -> None:
+    """Check that a proxy can start from a checkpoint; with a `rope_base` of None it may have any.
 
     Raises:
         RequestError, DamagedFileError: those of `check_arguments`, `initial_weights` and, with `optimizer`,

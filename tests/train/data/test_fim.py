@@ -19,7 +19,8 @@ from mixproof.train.data.draw import make_draw
 from mixproof.train.data.fim import Fim, arrange, ids_of_piece, keys_of, rearranged
 from mixproof.train.data.packed_stream import PackedStream
 from mixproof.train.data.streams import Stream
-from mixproof.train.record import FimRecord, MasksRecord
+from mixproof.train.delivered_record import FimRecord
+from mixproof.train.record import MasksRecord
 
 EOD, PRE, SUF, MID = 2, 997, 998, 999
 SENTINELS = (PRE, SUF, MID)

@@ -16,7 +16,8 @@ from mixproof.train.model.micro_batch import Batch, StepPlan, forward_context
 from mixproof.train.model.model import build_model
 from mixproof.train.model.training_loss import hidden_rows
 from mixproof.train.post_training.preferences import PreferenceObjective
-from mixproof.train.record import DpoRecord, MasksRecord, PostTraining, RpoRecord
+from mixproof.train.record import MasksRecord
+from mixproof.train.stage_record import DpoRecord, PostTraining, RpoRecord
 
 MASKS = MasksRecord(
     document_mask=True, eod_mask_loss=False, reset_position_ids=True, best_fit=True, supervised=True, pairs=True

@@ -17,18 +17,10 @@ from mixproof.ledger.manifest import DatasetRecord, HeldoutRecord, TokenizerReco
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.blocks.train import Architecture
 
-from .record import (
-    EVALUATION_PROTOCOL,
-    TRAIN,
-    ArchitectureRecord,
-    DrawRecord,
-    FimRecord,
-    InitRecord,
-    MasksRecord,
-    PostTraining,
-    RecordPart,
-    SparseRecordPart,
-)
+from .delivered_record import DrawRecord, FimRecord
+from .record import EVALUATION_PROTOCOL, TRAIN, ArchitectureRecord, InitRecord, MasksRecord
+from .record_part import RecordPart, SparseRecordPart
+from .stage_record import PostTraining
 
 TRAIN_VERSION = 4
 """Rises when the same request would train to different weights."""

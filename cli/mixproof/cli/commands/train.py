@@ -39,7 +39,8 @@ from mixproof.train.launch.plan import chosen_rates
 from mixproof.train.launch.rates import ChosenRate
 from mixproof.train.loop.weights_and_biases import check_wandb
 from mixproof.train.outcome import INTERRUPTED, RunOutcome
-from mixproof.train.record import AttributeScore, RunRecord
+from mixproof.train.record import RunRecord
+from mixproof.train.score_record import AttributeScore
 
 
 def train(

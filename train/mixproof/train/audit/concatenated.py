@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mixproof.tokenize.audit.report import Checks
 from mixproof.train.data.saved_index import EpochRecord, IndexRecord, StreamRecord
-from mixproof.train.record import DeliveredRecord, RunRecord
+from mixproof.train.delivered_record import DeliveredRecord
+from mixproof.train.record import RunRecord
 
 from .arrays import compare_array, seed_of
 from .fim import ADDED, Counted, derivation_of, table_of

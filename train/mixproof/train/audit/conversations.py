@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mixproof.tokenize.audit.report import Checks
 from mixproof.train.data.saved_index import PackedStreamRecord
-from mixproof.train.record import PlannedSource, RunRecord
+from mixproof.train.record import RunRecord
+from mixproof.train.stage_record import PlannedSource
 
 Piece = tuple[int, int, int, int]
 """Document, first token, tokens and supervised tokens."""

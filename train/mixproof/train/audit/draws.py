@@ -22,7 +22,7 @@ from mixproof.tokenize.audit.dataset import check_part, open_part
 from mixproof.tokenize.audit.receipts import check_receipts, files_of
 from mixproof.tokenize.audit.report import Checks
 from mixproof.tokenize.audit.rows import check_parquet
-from mixproof.train.record import DrawRecord
+from mixproof.train.delivered_record import DrawRecord
 
 COLUMNS = ["file", "record", "text_xxh128", "tokens"]
 

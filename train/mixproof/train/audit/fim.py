@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from mixproof.tokenize.audit.report import Checks
 from mixproof.train.data.saved_index import PackedStreamRecord, StreamRecord
-from mixproof.train.record import DeliveredRecord, FimDelivered, FimRecord, RunRecord
+from mixproof.train.delivered_record import DeliveredRecord, FimDelivered, FimRecord
+from mixproof.train.record import RunRecord
 
 ADDED = 3
 """Sentinels of a transformed document."""

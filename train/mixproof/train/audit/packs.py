@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from mixproof.tokenize.audit.report import Checks
 from mixproof.train.data.saved_index import IndexRecord, PackedEpochRecord, PackedStreamRecord
-from mixproof.train.record import DeliveredRecord, RunRecord
+from mixproof.train.delivered_record import DeliveredRecord
+from mixproof.train.record import RunRecord
 
 from .arrays import compare_array
 from .conversations import Piece, check_account, check_pairs, check_pieces, expected_pieces

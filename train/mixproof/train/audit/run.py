@@ -30,7 +30,10 @@ from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.receipts import sealed_files
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
 from mixproof.train.data.saved_index import INDEX, IndexRecord
-from mixproof.train.record import DeliveredRecord, HeldoutScore, PlannedSource, PostTraining, RunRecord
+from mixproof.train.delivered_record import DeliveredRecord
+from mixproof.train.record import RunRecord
+from mixproof.train.score_record import HeldoutScore
+from mixproof.train.stage_record import PlannedSource, PostTraining
 
 from .checkpoints import check_checkpoints
 from .draws import check_draw

@@ -22,7 +22,9 @@ import pyarrow.parquet as pq
 from mixproof.ledger.manifest import HeldoutRecord, Manifest
 from mixproof.tokenize.audit.report import Checks
 from mixproof.tokenize.audit.rows import check_parquet
-from mixproof.train.record import AttributeScore, DeliveredRecord, HeldoutScore, PairScore, RunRecord
+from mixproof.train.delivered_record import DeliveredRecord
+from mixproof.train.record import RunRecord
+from mixproof.train.score_record import AttributeScore, HeldoutScore, PairScore
 
 COLUMNS = ["file", "record", "text_bytes", "tokens"]
 OF_PAIRS = ("reward", "kl_nats")

@@ -17,7 +17,8 @@ from mixproof.train.data.saved_index import (
     PackedStreamRecord,
     StreamRecord,
 )
-from mixproof.train.record import DeliveredRecord, RunRecord
+from mixproof.train.delivered_record import DeliveredRecord
+from mixproof.train.record import RunRecord
 
 from .arrays import compare_array, seed_of
 from .fim import check_fim_numbers

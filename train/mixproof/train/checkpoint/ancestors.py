@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mixproof.train.record import RUN, Ancestor, RunRecord, read_run
+from mixproof.train.record import RUN, RunRecord, read_run
 from mixproof.train.request import InitialCheckpoint
+from mixproof.train.stage_record import Ancestor
 
 
 def ancestors_of(initial: InitialCheckpoint | None) -> tuple[Ancestor, ...]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.train.record import HeldoutScore, RunRecord
+from mixproof.train.record import RunRecord
+from mixproof.train.score_record import HeldoutScore
 
 from .ranked_score import RankedScore
 from .resampled_scores import CalibrationError, RankCorrelation, ResampledScores, Statistic

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from mixproof.ledger.errors import RequestError
-from mixproof.train.record import FimRecord, RewardRecord, RunRecord
+from mixproof.train.delivered_record import FimRecord
+from mixproof.train.record import RunRecord
+from mixproof.train.stage_record import RewardRecord
 
 Axis = Literal["tokens", "flops", "tokenizer", "recipe"]
 Value = str | int | bool

@@ -10,7 +10,8 @@ import numpy as np
 
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.blocks.mixture import HIGHER_IS_BETTER, OF_ATTRIBUTES, Objective, ScoreName, TaskWeight
-from mixproof.train.record import AttributeScore, HeldoutScore, RunRecord
+from mixproof.train.record import RunRecord
+from mixproof.train.score_record import AttributeScore, HeldoutScore
 
 Name = ScoreName | Literal["default", "bits_per_byte"]
 WORDS: Mapping[Name, str] = {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.errors import AccountError
 from mixproof.mixtures.arithmetic.budget import windows
-from mixproof.train.record import FimDelivered
+from mixproof.train.delivered_record import FimDelivered
 
 from .fim import added_tokens
 from .saved_index import ArrayRecord, EpochRecord, IndexRecord, StreamRecord, load_array

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import derive_seed
-from mixproof.train.record import FimRecord
+from mixproof.train.delivered_record import FimRecord
 
 PLAIN, PSM, SPM = 0, 1, 2
 """Kinds of an arrangement; `PLAIN` is an untransformed text."""

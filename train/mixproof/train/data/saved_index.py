@@ -39,7 +39,9 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, NonNegativeInt, ValidationError
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.train.record import DrawRecord, FimRecord, MasksRecord, RecordPart, SparseRecordPart
+from mixproof.train.delivered_record import DrawRecord, FimRecord
+from mixproof.train.record import MasksRecord
+from mixproof.train.record_part import RecordPart, SparseRecordPart
 
 INDEX_FOLDER = "index"
 INDEX = "index.json"

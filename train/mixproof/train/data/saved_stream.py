@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import AccountError
-from mixproof.train.record import FimDelivered
+from mixproof.train.delivered_record import FimDelivered
 
 from .fim import PSM, SPM
 from .saved_index import EpochRecord, IndexRecord, PackedEpochRecord, PackedStreamRecord, StreamRecord, load_array

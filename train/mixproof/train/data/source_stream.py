@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.errors import AccountError
 from mixproof.ledger.fingerprint import derive_seed
-from mixproof.train.record import FimRecord
+from mixproof.train.delivered_record import FimRecord
 from mixproof.train.request import Draw
 
 from .fim import Fim

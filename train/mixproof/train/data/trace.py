@@ -28,7 +28,8 @@ from mixproof.ledger.manifest import BUILDS, MANIFEST, DatasetRecord, Manifest, 
 from mixproof.tokenize.dataset.indexed import Index, read_index
 from mixproof.tokenize.dataset.provenance import OPEN_SCHEMA
 from mixproof.tokenize.tokenizer.reference import load_reference
-from mixproof.train.record import RUN, TRAIN, DrawRecord, RunRecord, read_run
+from mixproof.train.delivered_record import DrawRecord
+from mixproof.train.record import RUN, TRAIN, RunRecord, read_run
 
 from .delivered import saved_streams, spans_of
 from .fim import ids_of_piece

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.train.record import PlannedSource
+from mixproof.train.stage_record import PlannedSource
 
 from .packed_windows import PackedWindows
 from .packing import Pack

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mixproof.train.record import AttributeScore
+from mixproof.train.score_record import AttributeScore
 
 
 @dataclass(frozen=True)

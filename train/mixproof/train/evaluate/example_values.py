@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
-from mixproof.train.record import RewardRecord
 from mixproof.train.request import RunRequest
+from mixproof.train.stage_record import RewardRecord
 
 from .references import References, drawn_documents
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.train.post_training.calibration import bins_of, confidences, hits
-from mixproof.train.record import ReliabilityBin
+from mixproof.train.score_record import ReliabilityBin
 
 
 @dataclass(frozen=True)

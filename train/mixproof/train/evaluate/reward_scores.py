@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mixproof.train.distributed import Ranks
 from mixproof.train.model.reward_head import reward_head_of
 from mixproof.train.model.token_losses import without_output
-from mixproof.train.record import RewardRecord
+from mixproof.train.stage_record import RewardRecord
 
 from .attribute_terms import AttributeTerms
 from .evaluate import BATCH_TOKENS, Scores

@@ -18,7 +18,8 @@ from torch import Tensor
 from mixproof.train.checkpoint.weights import FinishedRun
 from mixproof.train.model.reward_head import REWARD_HEAD, reward_head_of
 from mixproof.train.model.token_losses import without_output
-from mixproof.train.record import RewardRecord, RunRecord
+from mixproof.train.record import RunRecord
+from mixproof.train.stage_record import RewardRecord
 
 from .difference import check_difference
 

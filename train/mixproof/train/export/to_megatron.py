@@ -33,7 +33,7 @@ from mixproof.train.checkpoint.weights import FinishedRun, load_model, load_weig
 from mixproof.train.distributed import process_group
 from mixproof.train.model.model import INIT_STD, NORM_EPSILON
 from mixproof.train.model.reward_head import REWARD_HEAD
-from mixproof.train.record import RewardRecord
+from mixproof.train.stage_record import RewardRecord
 
 from .classifier import reward_of
 from .megatron_args import ARGS, shape_flags

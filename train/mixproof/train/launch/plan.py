@@ -24,9 +24,10 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.tokenize.tokenizer.sentinels import find_sentinels
 from mixproof.train.checkpoint.ancestors import ancestors_of
+from mixproof.train.delivered_record import FimRecord
 from mixproof.train.outcome import find_outcomes
 from mixproof.train.proxies import architecture_of, rates_of
-from mixproof.train.record import TRAIN, ArchitectureRecord, FimRecord, MasksRecord
+from mixproof.train.record import TRAIN, ArchitectureRecord, MasksRecord
 from mixproof.train.request import Draw, InitialCheckpoint, Recipe, Resources, RunRequest
 
 from .draws import Budgets, draw_sizes, find_draws, tokens_of_runs

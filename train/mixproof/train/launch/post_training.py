@@ -25,8 +25,8 @@ from mixproof.mixtures.values.quantities import exact_string, percent_string
 from mixproof.train.data.packed_windows import PackedWindows
 from mixproof.train.data.pieces import TooLong
 from mixproof.train.data.window_plan import WindowCounts, choose_windows, planned_sources
-from mixproof.train.record import Ancestor, DpoRecord, PostTraining, RewardRecord, RpoRecord
 from mixproof.train.request import Draw
+from mixproof.train.stage_record import Ancestor, DpoRecord, PostTraining, RewardRecord, RpoRecord
 
 
 def counted_of(spec: Spec, manifest: Manifest) -> dict[str, int] | None:

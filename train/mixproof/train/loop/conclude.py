@@ -19,6 +19,7 @@ from mixproof.train.checkpoint_files import checkpoint_files, checkpoint_path
 from mixproof.train.data.blend import Blend
 from mixproof.train.data.delivered import delivered
 from mixproof.train.data.saved_index import INDEX_FOLDER
+from mixproof.train.delivered_record import DeliveredRecord, PhaseRecord
 from mixproof.train.distributed import Ranks
 from mixproof.train.evaluate.evaluate import Scores, evaluate, write_scores
 from mixproof.train.evaluate.heldout_parts import is_lossless, read_heldout
@@ -28,18 +29,9 @@ from mixproof.train.evaluate.reward_scores import reward_scores
 from mixproof.train.model.state import TrainingState
 from mixproof.train.ownership import Ownership
 from mixproof.train.proxies import count_parameters, flops_per_token
-from mixproof.train.record import (
-    EVALUATION_PROTOCOL,
-    DeliveredRecord,
-    EvaluationRecord,
-    HeldoutScore,
-    PairScore,
-    ParametersRecord,
-    PhaseRecord,
-    RunRecord,
-    RunTokenizer,
-)
+from mixproof.train.record import EVALUATION_PROTOCOL, ParametersRecord, RunRecord, RunTokenizer
 from mixproof.train.request import RunRequest, checksums_of
+from mixproof.train.score_record import EvaluationRecord, HeldoutScore, PairScore
 
 from .evaluations import EVALUATIONS
 from .incidents import INCIDENTS

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from mixproof.ledger.errors import AccountError
 from mixproof.train.data.saved_stream import Delivered
-from mixproof.train.record import PostTraining
 from mixproof.train.request import RunRequest
+from mixproof.train.stage_record import PostTraining
 
 
 def planned_tokens(request: RunRequest, source: str) -> int:

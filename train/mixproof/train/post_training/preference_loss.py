@@ -16,7 +16,7 @@ from fractions import Fraction
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mixproof.train.record import PostTraining
+from mixproof.train.stage_record import PostTraining
 
 
 def preference_losses(trained: PostTraining, chosen: Tensor, rejected: Tensor, ratings: Tensor | None) -> Tensor:

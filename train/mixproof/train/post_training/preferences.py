@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mixproof.train.model.micro_batch import Batch, StepPlan, forward_context
 from mixproof.train.model.training_loss import hidden_rows, row_losses, weighted_loss
-from mixproof.train.record import PostTraining
+from mixproof.train.stage_record import PostTraining
 
 from .preference_loss import preference_losses
 from .segments import Segments, is_pair, sides

@@ -17,7 +17,7 @@ from torch.nn.functional import logsigmoid
 
 from mixproof.train.model.micro_batch import Batch, StepPlan, forward_context
 from mixproof.train.model.training_loss import hidden_rows
-from mixproof.train.record import RewardRecord
+from mixproof.train.stage_record import RewardRecord
 
 from .segments import Segments, is_pair, sides
 from .step_loss import StepLoss

@@ -78,6 +78,16 @@ class Ran:
     searched: Searched | None = None
     """None for a spec without a block `search`."""
 
+    @property
+    def compared(self) -> bool:
+        """Whether the declared mixtures could be compared, if there is more than one."""
+        return self.comparison.comparable or self.only_searched
+
+    @property
+    def only_searched(self) -> bool:
+        """Whether the spec has one mixture, from which a search starts: there is nothing to compare."""
+        return self.searched is not None and len(self.request.spec.mixtures) == 1
+
     def to_json(self) -> dict[str, object]:
         """The parts, each in the form of its own command."""
         return {
@@ -127,7 +137,7 @@ def run(
     else:
         print_ran(ran)
     not_found = ran.searched is not None and ran.searched.written is None
-    if report_failed(ran.outcomes) or not ran.audit.ok or not ran.comparison.comparable or not_found:
+    if report_failed(ran.outcomes) or not ran.audit.ok or not ran.compared or not_found:
         raise typer.Exit(1)
 
 
@@ -182,7 +192,8 @@ def print_ran(ran: Ran) -> None:
     """Print the whole job: the account, the audit, the comparison."""
     print_account(ran.manifest)
     print_report(ran.audit)
-    print_comparison(ran.comparison)
+    if not ran.only_searched:
+        print_comparison(ran.comparison)
     print_external(ran.outcomes, ran.external)
     if ran.searched is not None:
         print_searched(ran.searched)

@@ -72,6 +72,16 @@ def test_clusters_that_cannot_supply_a_heldout_set_are_merged_at_the_end() -> No
     assert merge_clusters(centroids, sizes, documents, 4, fewest=4).tolist() == [1, 2, 3, 0, 0]
 
 
+def test_merging_begins_early_enough_that_each_cluster_supplies_a_heldout_set() -> None:
+    near, far = [[2595, 3120, -558], [4093, -151, -56], [3805, 42, -1516]], [[-2779, -1769, 2434], [-302, 3814, 1463]]
+    centroids = np.array([*near, *far, [-338, -1631, -3742]], np.int16)
+    sizes, documents = np.array([200, 100, 100, 400, 20, 20]), np.array([2, 20, 40, 1, 2, 2])
+    late = merge_clusters(centroids, sizes, documents, 2, fewest=3)
+    assert sorted(np.bincount(late, documents).tolist()) == [3, 64]
+    early = merge_clusters(centroids, sizes, documents, 2, fewest=9)  # from the start, and not when four are left
+    assert sorted(np.bincount(early, documents).tolist()) == [24, 43]
+
+
 def test_groups_are_merged_last_and_small_groups_are_not_kept_apart() -> None:
     corners = [[UNIT, 0, 0], [4090, 220, 0], [0, UNIT, 0], [220, 4090, 0], [0, 0, UNIT]]
     centroids, many, sizes = np.array(corners, np.int16), np.full(5, 1000), np.full(5, 10)

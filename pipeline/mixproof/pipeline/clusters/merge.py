@@ -46,15 +46,19 @@ def merge_clusters(
         groups: int64 [fine], the group of each: two groups are merged only if nothing else is left, except with ANY.
             None: there are no groups.
         fewest: documents that a cluster should have. If one has fewer, fine clusters are merged again, and clusters
-            with fewer documents go first once LAST times `number` are left: it agrees a little less with contents.
+            with fewer documents go first once LAST times `number` are left, or, if that is too late, twice as many,
+            and so on: the earlier this begins, the less clusters agree with contents.
 
     Returns:
         int64 [fine], numbers from 0, without gaps; the largest cluster is 0.
     """
     fine = _Fine(centroids, sizes, documents, np.full(len(centroids), ANY) if groups is None else groups)
-    found = _merged(fine, number, 2)
-    if fewest > 2 and np.bincount(found, documents).min() < fewest:
-        found = _merged(fine, number, fewest)
+    found, last = _merged(fine, number, 2, 0), LAST * number
+    while fewest > 2 and np.bincount(found, documents).min() < fewest:
+        found = _merged(fine, number, fewest, last)
+        if last >= len(centroids):
+            break
+        last *= 2
     return found
 
 
@@ -68,7 +72,8 @@ class _Fine:
     groups: NDArray[np.int64]
 
 
-def _merged(fine: _Fine, number: int, fewest: int) -> NDArray[np.int64]:
+def _merged(fine: _Fine, number: int, fewest: int, last: int) -> NDArray[np.int64]:
+    """Merge; clusters of fewer documents than `fewest` go first once `last` are left."""
     centroids, sizes, documents = fine.centroids, fine.sizes, fine.documents
     owner = np.arange(len(centroids))
     vectors, weights = centroids.astype(np.float64), np.maximum(sizes.astype(np.float64), 1)
@@ -77,7 +82,7 @@ def _merged(fine: _Fine, number: int, fewest: int) -> NDArray[np.int64]:
     alive = list(range(len(centroids)))
     group = fine.groups.copy()
     while len(alive) > number:
-        few = counts[alive] < (max(least, fewest) if len(alive) <= LAST * number else least)
+        few = counts[alive] < (max(least, fewest) if len(alive) <= last else least)
         first, second = _cheapest(directions(vectors[alive]), weights[alive], mean, few, group[alive])
         keep, gone = alive[first], alive[second]
         total = weights[keep] + weights[gone]

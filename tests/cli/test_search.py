@@ -55,7 +55,14 @@ def test_tables_give_one_prediction_a_row_by_score_and_a_mixture(
     )
     assert np.argsort(found["predictions"]["rest"]).tolist() == [2, 0, 1]
     assert all(choice["rank_correlation"] > 0.98 for choice in found["predictors"].values())
-    assert set(found["predictors"]["rest"]["kfold"]) == {"linear", "ridge", "gaussian_process", "lightgbm"}
+    assert set(found["predictors"]["rest"]["kfold"]) == {
+        "linear",
+        "ridge",
+        "gaussian_process",
+        "lightgbm",
+        "mixing_law",
+        "bimix",
+    }
     assert found["refused"] is None
     finalists = found["finalists"]
     assert sorted(one["kind"] for one in finalists) == ["anchor", "measured", "measured", "measured", "optimum"]

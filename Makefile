@@ -5,7 +5,6 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FUZZ_TRIES ?= 2000
 CHAOS_FAULTS ?= 100
-DATA_TESTS := $(addprefix tests/,api docs examples fuzz ledger mixtures pipeline tokenize test_deploy.py test_house.py)
 ROOMS := ledger mixtures pipeline tokenize train cli api
 export OMP_NUM_THREADS ?= 1
 export RAY_USAGE_STATS_ENABLED = 0
@@ -39,12 +38,12 @@ test: lint types layers unit
 unit: install
 	$(MAKE) --no-print-directory --output-sync=target -j2 unit-data unit-train
 
-unit-data: install
-	$(BIN)/python -m pytest --durations=15 $(DATA_TESTS)
+unit-train: install
+	$(BIN)/python -m pytest --durations=15 tests/cli tests/train
 
 # every other test
-unit-train: install
-	$(BIN)/python -m pytest --durations=15 $(addprefix --ignore=,$(DATA_TESTS)) tests
+unit-data: install
+	$(BIN)/python -m pytest --durations=15 --ignore=tests/cli --ignore=tests/train tests
 
 fuzz: install
 	MIXPROOF_FUZZ_TRIES=$(FUZZ_TRIES) $(BIN)/python -m pytest --timeout=3600 tests/fuzz

@@ -142,8 +142,10 @@ def _write_tokenizer(tokenizer: Mapping[str, Any], folder: Path) -> None:
         path = folder / tokenizer["huggingface"]
         path.parent.mkdir(parents=True, exist_ok=True)
         trained = ByteLevelBPETokenizer()
-        trained.train_from_iterator(texts, vocab_size=1200, special_tokens=[tokenizer.get("eod", "</s>")])
+        eod = tokenizer.get("eod", "</s>")
+        trained.train_from_iterator(texts, vocab_size=1200, special_tokens=[eod])
         trained.save(str(path))
+        path.with_name("tokenizer_config.json").write_text(json.dumps({"eos_token": eod}))
 
 
 def _train_fasttext(path: Path) -> None:

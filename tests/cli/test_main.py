@@ -55,7 +55,14 @@ def test_a_missing_package_is_named_with_the_line_that_installs_it(experiment: E
 
 def test_ctrl_c_stops_a_build_with_a_sentence_and_the_same_command_resumes(tmp_path: Path) -> None:
     command = mixproof_command("build", write_experiment(tmp_path), "--store", tmp_path / "store", "--workers", "2")
-    started = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = subprocess.Popen(
+        command,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job ignores Ctrl-C
+    )
     while not list(tmp_path.glob("store/read/*/receipt.json")):
         assert started.poll() is None, started.communicate()
         time.sleep(0.05)

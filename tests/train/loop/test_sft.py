@@ -35,7 +35,10 @@ PROXY = """tiny: {tokens: 1536, global_batch_size: 6, lr: 0.003,
 SPEC = """\
 schema: 1
 name: tune
-sources: {qa: {files: "*.jsonl"}, talk: {files: "*.jsonl"}, notes: {files: "*.jsonl"}}
+sources:
+  qa: {files: "*.jsonl", format: chat}
+  talk: {files: "*.jsonl", format: chat}
+  notes: {files: "*.jsonl"}
 tokenizer: {sentencepiece: tok.model}
 mixtures: {blend: {qa: 50%, talk: 30%, notes: 20%}}
 train: {stage: STAGE, sequence_length: 64, proxies: {PROXY}OPTIONS}

@@ -17,7 +17,7 @@ from mixproof.train.record import run_folder
 SPEC = """\
 schema: 1
 name: ranking
-sources: {right: {files: "*.jsonl"}, shuffled: {files: "*.jsonl"}}
+sources: {right: {files: "*.jsonl", format: chat}, shuffled: {files: "*.jsonl", format: chat}}
 tokenizer: {sentencepiece: tok.model}
 mixtures: {own: {right: 100%}, mixed: {right: 50%, shuffled: 50%}}
 train:

@@ -34,7 +34,7 @@ from train_processes import kill_at, train_on_ranks
 SPEC = """\
 schema: 1
 name: prefer
-sources: {pairs: {files: "*.jsonl"}, notes: {files: "*.jsonl"}}
+sources: {pairs: {files: "*.jsonl", format: preferences}, notes: {files: "*.jsonl"}}
 tokenizer: {sentencepiece: tok.model}
 mixtures: {all: {SOURCE: 100%}}
 train:
@@ -253,7 +253,7 @@ def test_a_stage_on_pairs_says_what_it_needs(plan: Plan, started: str) -> None:
     for options, source, message in (
         ("", "pairs", "measures answers against the checkpoint that it starts from"),
         (started + "  windows: {too_long: split}\n", "pairs", "do not fit into a window are dropped"),
-        (started, "notes", "does not train on notes"),
+        (started, "notes", "stage dpo trains on `format: preferences`, and 'notes' has plain text"),
         (started + "  rpo: {eta: 2}\n", "pairs", "applies only to stage rpo"),
     ):
         with pytest.raises((RequestError, SpecError), match=message):

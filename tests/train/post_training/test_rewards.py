@@ -34,7 +34,7 @@ from train_processes import kill_at
 SPEC = """\
 schema: 1
 name: judge
-sources: {SOURCE: {files: "*.jsonl"}, notes: {files: "*.jsonl"}}
+sources: {SOURCE: {files: "*.jsonl", format: FORMAT}, notes: {files: "*.jsonl"}}
 tokenizer: {sentencepiece: tok.model}
 mixtures: {all: {SOURCE: 100%}}
 train:
@@ -59,7 +59,8 @@ def plan(
 
     def planned(source: str, tokens: int = 1024, place: str = "store") -> RunRequest:
         path = folder / f"{source}.yaml"
-        path.write_text(SPEC.replace("SOURCE", source).replace("TOKENS", str(tokens)))
+        form = {"pairs": "preferences", "rated": "ratings"}[source]
+        path.write_text(SPEC.replace("SOURCE", source).replace("FORMAT", form).replace("TOKENS", str(tokens)))
         corpus = (make_pairs if source == "pairs" else make_ratings)(folder / f"{source}-{place}")
         for name, record in corpus.manifest.sources.items():
             make_draw(corpus.store, corpus.manifest, name, record.train.tokens)

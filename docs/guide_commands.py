@@ -26,8 +26,8 @@ from guide_inputs import shrink, write_inputs
 DOCS = Path(__file__).resolve().parent
 PAGES = sorted([*DOCS.glob("guides/*.md"), *DOCS.glob("coming-from/*.md")])
 BLOCK = re.compile(r"^```(yaml|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-NOT_HERE = re.compile(r"pip install|s3://|\bray (up|job)\b|sbatch|kubectl|/team/")
-"""What needs a network, a cluster, or a store of somebody else."""
+NOT_HERE = re.compile(r"pip install|benchmarks/gpu|s3://|\bray (up|job)\b|sbatch|kubectl|/team/")
+"""What needs a network, a cluster, a GPU, or a store of somebody else."""
 FILLED_IN = {
     r"\bbuilds/ID/": "builds/$BUILD/",
     r"\bRUN\b": "$RUN",

@@ -47,7 +47,7 @@ PLAIN = {
 EXIT_CODES = {
     0: "done",
     1: "a check failed: an audit, a cap, nothing comparable, no mixture to recommend",
-    2: "the request is wrong (spec, files, arguments); nothing was written",
+    2: "the request is wrong (spec, files, arguments), which almost always shows before any work",
     130: "stopped by Ctrl-C",
 }
 

@@ -329,3 +329,25 @@ def test_an_error_in_a_parent_file_names_the_parent(tmp_path: Path, base: str) -
     (tmp_path / "child.yaml").write_text("extends: base.yaml\nname: child\n")
     with pytest.raises(SpecError, match=r"base\.yaml:9: mixtures\.main"):
         load_spec(tmp_path / "child.yaml")
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        ("[1e-3]", "lr.sweep: needs at least 2 entries, and has 1"),
+        ("[]", "lr.sweep: is empty; give at least one entry"),
+        ("[1e-3, -2e-3]", "lr.sweep[1]: -0.002 is negative"),
+        ("[1e-3, 1e-3]", "lr.sweep: '0.001' is listed twice; remove one"),
+        ("fast", "lr.sweep: must be a list, not 'fast'"),
+    ],
+)
+def test_a_wrong_sweep_of_rates_is_one_sentence_about_the_entry(tmp_path: Path, rates: str, message: str) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        "schema: 1\nname: t\nsources: {c: {files: c.jsonl}}\ntokenizer: {train: {vocab_size: 300}}\n"
+        "mixtures: {m: {c: 100%}}\ntrain:\n  sequence_length: 64\n  proxies:\n"
+        f"    nano: {{tokens: 5120, global_batch_size: 8, lr: {{sweep: {rates}}}}}\n"
+    )
+    with pytest.raises(SpecError) as raised:
+        load_spec(path)
+    assert str(raised.value) == f"{path}:9: train.proxies.nano.{message}"

@@ -14,7 +14,7 @@ class MixproofError(Exception):
 
 
 class RequestError(MixproofError):
-    """The spec, the files or the arguments are wrong; nothing was written."""
+    """The spec, the files or the arguments are wrong; raised before any work where that can be known."""
 
     exit_code = 2
 

@@ -8,6 +8,6 @@ from __future__ import annotations
 
 
 class SpecError(Exception):
-    """The spec is wrong, or requests more than its sources can supply; nothing was written."""
+    """The spec is wrong, or requests more than its sources can supply; usually known before any work."""
 
     exit_code = 2

@@ -30,7 +30,7 @@ from .values.spec_part import NAME, NAME_RULE
 from .yaml_tree import NO_VALUE, read_tree
 
 MUST_BE = "must be "
-KIND = re.compile(r"bool|str|int|literal\[.*")
+KIND = re.compile(r"bool|str|int|literal\[.*|function-plain\[.*")
 """What pydantic adds to the path of a value that may be of several kinds."""
 STEP_DEPTH = 5
 """Length of a step's path: `("sources", "code", "steps", 0, "length")`."""
@@ -163,14 +163,26 @@ def _without_empty_keys(value: Any, path: KeyPath, problems: list[Problem]) -> A
 
 
 def _problems(errors: Sequence[ErrorDetails]) -> list[Problem]:
-    """Turn pydantic's errors into problems; a list with a wrong entry is not reported as too short as well."""
-    parents = {tuple(details["loc"])[:length] for details in errors for length in range(len(details["loc"]))}
-    found = [
-        _problem(details)
-        for details in errors
-        if details["type"] != "too_short" or tuple(details["loc"]) not in parents
-    ]
-    return _joined(found)
+    """Turn pydantic's errors into problems.
+
+    Of a list or map with a wrong entry, only the entry is reported: not that it is too short, or no number.
+    """
+    return _joined([_problem(details) for details in errors if not _is_about_an_entry(details, errors)])
+
+
+def _is_about_an_entry(details: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """Whether an error of a whole list or map only follows from that of an entry."""
+    if details["type"] != "too_short" and not isinstance(details["input"], dict):
+        return False
+    place = _place(details)
+    others = [tuple(other["loc"]) for other in errors if other is not details]
+    return any(len(other) > len(place) and other[: len(place)] == place for other in others)
+
+
+def _place(details: ErrorDetails) -> tuple[int | str, ...]:
+    """Where a value is, without what pydantic adds for one of several kinds."""
+    location = tuple(details["loc"])
+    return location[:-1] if location and KIND.fullmatch(str(location[-1])) else location
 
 
 def _joined(problems: Sequence[Problem]) -> list[Problem]:
@@ -214,7 +226,9 @@ def _problem(details: ErrorDetails) -> Problem:
         message = f"the name has {len(str(value)):,} characters; at most {context['max_length']} are possible"
         return Problem(path, message)
     if kind == "too_short":
-        return Problem(path, "is empty; give at least one entry")
+        if context["actual_length"] == 0:
+            return Problem(path, "is empty; give at least one entry")
+        return Problem(path, f"needs at least {context['min_length']} entries, and has {context['actual_length']}")
     expected = _EXPECTED.get(kind)
     return Problem(path, f"must be {expected}, not {_shown(value)}" if expected else details["msg"])
 

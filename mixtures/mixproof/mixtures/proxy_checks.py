@@ -45,7 +45,7 @@ def _sweep(spec: Spec, proxy: str, sweep: RateSweep, min_lr: Fraction | None) ->
     for index, rate in enumerate(sweep.sweep):
         if min_lr is not None and min_lr > rate:
             yield Problem((*path, "sweep", index), "is below `min_lr`, to which the learning rate decays")
-    yield from twice(sweep.sweep, (*path, "sweep"))
+    yield from twice(map(exact_string, sweep.sweep), (*path, "sweep"))
     for key, names in (("anchor", [sweep.anchor] if sweep.anchor is not None else []), ("check", sweep.check)):
         for mixture in names:
             if mixture not in spec.mixtures:

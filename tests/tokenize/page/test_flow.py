@@ -21,6 +21,7 @@ from mixproof.tokenize.page.flow import (
     flow_of_tokens,
     merged,
     own_stages,
+    undivided,
 )
 from mixproof.tokenize.page.flow_layout import NARROW, WIDE, Geometry, Text, draw, fitting, text_width
 from mixproof.tokenize.page.flow_view import flow_view
@@ -130,6 +131,9 @@ def test_a_source_that_was_divided_into_cells_is_followed_as_a_whole() -> None:
     divided = made.model_copy(update={"sources": {**parts, **rest}, "cells": {"code": record}})
     flow = flow_of_texts(divided, "documents")
     assert flow.stages[0].entering == {"code": 1_000, "english": 1_000, "letters": 1_000}
+    assert sum(source.inputs.records for source in undivided(divided).values()) == sum(
+        source.inputs.records for source in made.sources.values()
+    )
     assert flow.remaining["code"] == 915
     assert closes(flow)
     assert flow_of_tokens(divided, {"code/a": 90, "code/b": 10}).remaining["code"] == 100

@@ -22,6 +22,7 @@ from .environment import (
     versions_table,
     work_table,
 )
+from .flow import undivided
 from .flow_view import flow_view
 from .labels import classifiers_table, languages_table, parts_table
 from .lengths import histograms, lengths_table, read_lengths
@@ -79,6 +80,7 @@ def source_looks(manifest: Manifest) -> dict[str, Look]:
 
 def _summary(build: BuildEvidence, name: str, version: str) -> dict[str, object]:
     sources, totals = build.manifest.sources.values(), build.manifest.totals
+    whole = undivided(build.manifest).values()
     train = sum(source.train.tokens for source in sources)
     kept = sum(source.train.documents + source.heldout.documents for source in sources)
     ended, work = moment(build.circumstances, "ended"), build_work(build)
@@ -89,8 +91,8 @@ def _summary(build: BuildEvidence, name: str, version: str) -> dict[str, object]
         "headline": f"{amount(train)} training tokens from {len(sources)} sources",
         "lead": f"Build {build.id[:SHORT]}: {kept:,} documents and {amount(totals.bytes)}B of text are kept.",
         "facts": [
-            Fact(f"{sum(source.inputs.files for source in sources):,}", "files"),
-            Fact(f"{sum(source.inputs.records for source in sources):,}", "records read"),
+            Fact(f"{sum(source.inputs.files for source in whole):,}", "files"),
+            Fact(f"{sum(source.inputs.records for source in whole):,}", "records read"),
             Fact(f"{sum(source.train.documents for source in sources):,}", "training documents"),
             Fact(f"{sum(source.heldout.documents for source in sources):,}", "held-out documents"),
             Fact(amount(train), "training tokens"),
@@ -102,8 +104,9 @@ def _summary(build: BuildEvidence, name: str, version: str) -> dict[str, object]
 
 
 def _bytes_kept(manifest: Manifest) -> str:
-    read = sum(source.ledger[0].bytes_out for source in manifest.sources.values() if source.ledger)
-    kept = sum(source.ledger[-1].bytes_out for source in manifest.sources.values() if source.ledger)
+    sources = [source for source in undivided(manifest).values() if source.ledger]
+    read = sum(source.ledger[0].bytes_out for source in sources)
+    kept = sum(source.ledger[-1].bytes_out for source in sources)
     return short_percent(kept / read) if read else "–"
 
 

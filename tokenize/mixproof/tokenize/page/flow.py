@@ -75,7 +75,7 @@ def flow_of_texts(manifest: Manifest, unit: Literal["bytes", "documents"]) -> Fl
     A source that was divided into cells after deduplication is followed as a whole, because its parts share the way up
     to the division.
     """
-    sources = _undivided(manifest)
+    sources = undivided(manifest)
     level = {name: _first(source, unit) for name, source in sources.items()}
     stages: list[Stage] = []
     for label, rows in _rows_by_stage(sources):
@@ -93,7 +93,7 @@ def flow_of_texts(manifest: Manifest, unit: Literal["bytes", "documents"]) -> Fl
 
 def flow_of_tokens(manifest: Manifest, drawn: Mapping[str, int] | None = None) -> Flow:
     """Follow tokens to the training and held-out sets, and on to the draws of runs if `drawn` is given, by source."""
-    sources = _undivided(manifest)
+    sources = undivided(manifest)
     train = {name: source.train.tokens for name, source in sources.items()}
     held_out = {name: source.heldout.tokens for name, source in sources.items()}
     whole = {name: train[name] + held_out[name] for name in sources}
@@ -147,7 +147,7 @@ def _most(exits: tuple[Exit, ...]) -> tuple[Exit, ...]:
     return (*(one for one in exits if one in shown), Exit(f"{len(rest)} rarer reasons", amounts))
 
 
-def _undivided(manifest: Manifest) -> dict[str, SourceRecord]:
+def undivided(manifest: Manifest) -> dict[str, SourceRecord]:
     """The sources, those that were divided into cells put together again."""
     sources = dict(manifest.sources)
     for whole, cells in manifest.cells.items():

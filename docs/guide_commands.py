@@ -2,7 +2,7 @@
 
 For each page, its specs are written with small numbers, the files that they name are generated, and its `console`
 blocks run in order in one shell, which the first failing command ends. Names that a reader fills in are filled in:
-RUN is a run of the page's first spec, `spec.yaml` the spec of docs/guides/ablate-mixtures.md. Blocks that need a
+RUN is a run of `spec.yaml`, and that is the first spec of docs/guides/ablate-mixtures.md. Blocks that need a
 network, a cluster or another tool are not run; they are listed at the end.
 """
 

@@ -87,6 +87,17 @@ def check_order(low: float | None, high: float | None, low_name: str, high_name:
         )
 
 
+def check_bounds(low: float | None, high: float | None) -> None:
+    """Refuse `min` and `max` of a step if both are missing, or in the wrong order.
+
+    Raises:
+        ValueError: saying which.
+    """
+    if low is None and high is None:
+        raise ValueError("give `min`, `max` or both")
+    check_order(low, high, "min", "max")
+
+
 def read_options(kind: type[AnyOptions], options: Mapping[str, Any], where: str) -> AnyOptions:
     """Check a step's options.
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from mixproof.pipeline.record import field_of
 from mixproof.pipeline.steps.document import Document
-from mixproof.pipeline.steps.step import Apply, Drop, Number, Options, check_order, is_number
+from mixproof.pipeline.steps.step import Apply, Drop, Number, Options, check_bounds, is_number
 
 VERSION = 2
 """2: decimals are numbers."""
@@ -24,9 +24,7 @@ class ScoreOptions(Options):
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        if self.min is None and self.max is None:
-            raise ValueError("give `min`, `max` or both")
-        check_order(self.min, self.max, "min", "max")
+        check_bounds(self.min, self.max)
         return self
 
 

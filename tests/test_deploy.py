@@ -10,6 +10,8 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from mixproof.pipeline.cluster.resources import GPU_TASKS_LABEL
+
 ROOT = Path(__file__).resolve().parents[1]
 KUBERAY = ROOT / "deploy" / "kuberay"
 
@@ -22,7 +24,7 @@ CLUSTER: dict[str, type] = {
     "headGroupSpec": dict,
     "workerGroupSpecs": list,
 }
-WORKERS = GROUP | {"groupName": str, "replicas": int, "minReplicas": int, "maxReplicas": int}
+WORKERS = GROUP | {"groupName": str, "replicas": int, "minReplicas": int, "maxReplicas": int, "labels": dict}
 JOB: dict[str, type] = {
     "entrypoint": str,
     "shutdownAfterJobFinishes": bool,
@@ -54,6 +56,8 @@ def check_cluster(spec: dict[str, Any]) -> None:
         check_fields(group, WORKERS)
         assert group["replicas"] == group["minReplicas"] == 0
         assert all(type(value) is str for value in group["rayStartParams"].values())
+    assert spec["autoscalerOptions"]["version"] == "v2"  # v1 ignores labels
+    assert proxies["labels"] == dict([GPU_TASKS_LABEL]) and "labels" not in documents
     limits = [group["template"]["spec"]["containers"][0]["resources"]["limits"] for group in (documents, proxies)]
     assert "nvidia.com/gpu" not in limits[0]
     assert limits[1]["nvidia.com/gpu"] == proxies["rayStartParams"]["num-gpus"]
@@ -71,6 +75,7 @@ def test_ray_accepts_the_cluster_file_and_its_workers_scale_from_zero(name: str)
     assert cluster["available_node_types"]["head"]["resources"]["CPU"] == 0
     assert documents["min_workers"] == 0 and "GPU" not in documents["resources"]
     assert proxies["min_workers"] == 0 and proxies["resources"]["GPU"] > 0
+    assert proxies["labels"] == dict([GPU_TASKS_LABEL]) and "labels" not in documents
 
 
 def test_kuberay_knows_every_field_of_the_cluster() -> None:

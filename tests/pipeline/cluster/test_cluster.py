@@ -140,7 +140,7 @@ def test_what_this_machine_can_never_give_is_refused(cluster: Cluster) -> None:
 def test_a_worker_with_other_code_refuses_the_task_and_names_every_difference(cluster: Cluster) -> None:
     cluster.run(square, [(1,)], label="start")
     other = code_versions() | {"numpy": "1.0", MIXPROOF: "0123456789ab"}
-    calls = SubmittedCalls(square, [(2,)], [Needs()], "squares", 0, more_memory=False, code=other)
+    calls = SubmittedCalls(square, [(2,)], [Needs()], "squares", 0, code=other)
     calls.fill(1)
     _, refused = calls.next_finished()
     assert isinstance(refused, RequestError)
@@ -150,7 +150,7 @@ def test_a_worker_with_other_code_refuses_the_task_and_names_every_difference(cl
 
 def test_workers_with_the_same_code_run_the_task(cluster: Cluster) -> None:
     cluster.run(square, [(1,)], label="start")
-    calls = SubmittedCalls(square, [(3,)], [Needs()], "squares", 0, more_memory=False, code=code_versions())
+    calls = SubmittedCalls(square, [(3,)], [Needs()], "squares", 0, code=code_versions())
     calls.fill(1)
     assert calls.next_finished() == (0, 9)
 

@@ -93,7 +93,6 @@ class Cluster:
         *,
         label: str,
         needs: Sequence[Needs] | None = None,
-        starts_own_workers: bool = False,
         max_retries: int = 3,
         on_failure: Callable[[MixproofError], T] | None = None,
         on_result: Callable[[int, T], None] | None = None,
@@ -105,9 +104,8 @@ class Cluster:
             function: runs in the workers.
             calls: its arguments, one tuple per call.
             label: name of the stage, for progress and errors.
-            needs: resources of each call; None: one CPU each.
-            starts_own_workers: each call starts workers of its own, and the resources are reserved for these instead
-                of the call. Only as many calls are submitted at a time as fit side by side.
+            needs: resources of each call; None: one CPU each. If calls start workers themselves, only as many calls are
+                submitted at a time as fit side by side.
             max_retries: how often Ray retries a call whose worker died.
             on_failure: turns the error of a failed call into its result, so that other calls continue. None: the first
                 error ends the stage.
@@ -128,16 +126,14 @@ class Cluster:
             self._checks.pop()()
         needs = needs or [Needs()] * len(calls)
         self._check_needs(needs, label)
-        window = self._side_by_side(needs) if starts_own_workers else self._window(needs)
-        reserved = [Needs(0)] * len(calls) if starts_own_workers else needs
+        window = self._side_by_side(needs) if any(need.workers for need in needs) else self._window(needs)
         submit = partial(
             SubmittedCalls,
             function,
             calls,
-            reserved,
+            needs,
             label,
             max_retries,
-            more_memory=not starts_own_workers,
             code=code_versions() if self.is_shared else None,
         )
         progress = StageProgress(self._progress, label, len(calls), call_bytes)
@@ -201,8 +197,9 @@ class Cluster:
 
     def _side_by_side(self, needs: Sequence[Needs]) -> int:
         """Number of calls that fit into the cluster at once, if all were as large as the largest."""
-        fitting = [self._cpus() / max(need.cpus for need in needs)]
-        if gpus := max(need.gpus for need in needs):
+        totals = [need.total() for need in needs]
+        fitting = [self._cpus() / max(need.cpus for need in totals)]
+        if gpus := max(need.gpus for need in totals):
             fitting.append(self._resources().gpus / gpus)
         return max(1, int(min(fitting)))
 
@@ -211,7 +208,9 @@ class Cluster:
         if self._address is not None:
             return
         available = self._resources()
-        too_large = [need for need in needs if need.cpus > available.cpus or need.gpus > available.gpus]
+        too_large = [
+            need for need in map(Needs.total, needs) if need.cpus > available.cpus or need.gpus > available.gpus
+        ]
         if too_large:
             raise RequestError(
                 f"{label}: a task needs {too_large[0]}, but this machine has {available}; reduce what the task needs "

@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.objects import LOCATION_VARIABLES
 
-from .resources import Needs
+from .resources import GPU_TASKS_LABEL, Needs, Node
 from .services import without_unused_services
 
 log = logging.getLogger(__name__)
@@ -95,10 +95,20 @@ def resources() -> Needs:
     return Needs(total.get("CPU", 0), total.get("GPU", 0))
 
 
-def alive_nodes() -> list[dict[str, float]]:
-    """All resources of each node that the cluster has now, such as CPU, GPU and memory."""
+def alive_nodes() -> list[Node]:
+    """The nodes that the cluster has now."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # half of Ray is typed
-    return [node["Resources"] for node in nodes if node["Alive"]]
+    label, value = GPU_TASKS_LABEL
+    return [
+        Node(
+            cpus=node["Resources"].get("CPU", 0),
+            gpus=node["Resources"].get("GPU", 0),
+            memory_bytes=node["Resources"].get("memory", 0),
+            gpu_tasks_only=node["Labels"].get(label) == value,
+        )
+        for node in nodes
+        if node["Alive"]
+    ]
 
 
 def on_every_node(function: Callable[..., T], arguments: tuple[object, ...]) -> dict[str, T]:

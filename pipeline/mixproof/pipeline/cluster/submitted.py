@@ -14,7 +14,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrash
 from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError, ProcessDiedError
 
-from .resources import Needs, RayDiedError
+from .resources import GPU_TASKS_LABEL, MEMORY_SHARES, Needs, RayDiedError, with_more_memory
 from .running import alive_nodes, dead_processes
 from .same_code import check_same_code
 from .task_logs import log_level, worker_log
@@ -25,12 +25,10 @@ T = TypeVar("T")
 
 CHECK_SECONDS = 5
 """How often Ray's own processes are checked while no task finishes."""
-MEMORY_SHARES = (0.5, 1.0)
-"""Shares of the largest machine's memory that are reserved for a task after its first and its second death."""
 
 
 class SubmittedCalls(Generic[T]):
-    """Submitted Ray tasks; a task that dies is submitted again with more memory if `more_memory` is set.
+    """Submitted Ray tasks; a task that dies is submitted again with more memory, unless it starts workers itself.
 
     With `code`, the command's `code_versions()`, workers refuse to run if theirs differ.
 
@@ -46,7 +44,6 @@ class SubmittedCalls(Generic[T]):
         label: str,
         max_retries: int,
         *,
-        more_memory: bool,
         indices: Iterable[int] | None = None,
         code: Mapping[str, str] | None = None,
     ) -> None:
@@ -56,9 +53,9 @@ class SubmittedCalls(Generic[T]):
         self._needs = needs
         self._label = label
         self._max_retries = max_retries
-        self._max_deaths = len(MEMORY_SHARES) if more_memory else 0
         self._waiting = iter(range(len(calls)) if indices is None else indices)
         self._pending: dict[Any, int] = {}
+        self._required: dict[int, Needs] = {}
         self._deaths: Counter[int] = Counter()
         self._waiting_for = Waiting(label)
 
@@ -75,7 +72,7 @@ class SubmittedCalls(Generic[T]):
             try:
                 return call, _get(finished, self._label)
             except ProcessDiedError as error:
-                if self._deaths[call] >= self._max_deaths:
+                if self._needs[call].workers or self._deaths[call] == len(MEMORY_SHARES):
                     return call, error
                 self._deaths[call] += 1
                 log.warning("%s: a worker crashed at call %d; it runs again with more memory", self._label, call + 1)
@@ -97,10 +94,12 @@ class SubmittedCalls(Generic[T]):
             if finished:
                 self._waiting_for.finished()
                 return finished[0]
-            self._waiting_for.warn((self._needs[call] for call in self._pending.values()), alive_nodes())
+            self._waiting_for.warn((self._required[call] for call in self._pending.values()), alive_nodes())
 
     def _submit(self, call: int) -> None:
-        task = self._task.options(max_retries=self._max_retries, **_options(self._needs[call], self._deaths[call]))
+        need, deaths = self._needs[call], self._deaths[call]
+        self._required[call] = required = with_more_memory(need, deaths, alive_nodes()) if deaths else need
+        task = self._task.options(max_retries=self._max_retries, **_options(required))
         self._pending[task.remote(call, *self._calls[call])] = call
 
 
@@ -169,12 +168,13 @@ def _raise_if_ray_died(label: str, cause: Exception | None = None) -> None:
         raise RayDiedError(f"{label}: Ray's {' and '.join(dead)} died") from cause
 
 
-def _options(need: Needs, deaths: int) -> dict[str, float]:
-    """Ray options for a call: what it needs, and after a death also a share of the machine with the most memory."""
-    options = {"num_cpus": need.cpus, "num_gpus": need.gpus}
-    if not deaths:
-        return options
-    largest = max(alive_nodes(), key=lambda node: node.get("memory", 0))
-    share = MEMORY_SHARES[deaths - 1]
-    options["num_cpus"] = max(need.cpus, int(share * largest.get("CPU", 1)))
-    return options | {"memory": int(share * largest.get("memory", 0))}
+def _options(need: Needs) -> dict[str, Any]:
+    """Ray's options for a call."""
+    label, value = GPU_TASKS_LABEL
+    if need.workers:
+        need = Needs(0)
+    return (
+        {"num_cpus": need.cpus, "num_gpus": need.gpus}
+        | ({"memory": need.memory_bytes} if need.memory_bytes else {})
+        | ({} if need.gpus else {"label_selector": {label: f"!{value}"}})
+    )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from .resources import Needs
+from .resources import Needs, Node
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,12 @@ class Waiting:
         self._since = time.monotonic()
         self._next_warning = FIRST_WARNING_SECONDS
 
-    def warn(self, pending: Iterable[Needs], nodes: Sequence[Mapping[str, float]]) -> None:
-        """Log a warning if it is due and no node could run any of the pending calls.
+    def warn(self, pending: Iterable[Needs], nodes: Sequence[Node]) -> None:
+        """Log a warning if it is due and the cluster could run none of the pending calls.
 
         Args:
             pending: what each of them needs.
-            nodes: all resources of each node of the cluster.
+            nodes: the nodes of the cluster.
         """
         waited = time.monotonic() - self._since
         if waited < self._next_warning:
@@ -44,16 +44,18 @@ class Waiting:
             log.warning("%s: %.0f s without a finished task; %s", self._label, waited, missing)
 
 
-def missing_node(pending: Iterable[Needs], nodes: Sequence[Mapping[str, float]]) -> str | None:
-    """Return a sentence about the node that is missing; None if one of the calls fits on a node."""
-    needs = sorted(set(pending), key=lambda need: (need.gpus, need.cpus))
-    if not needs or any(
-        need.cpus <= node.get("CPU", 0) and need.gpus <= node.get("GPU", 0) for need in needs for node in nodes
-    ):
+def missing_node(pending: Iterable[Needs], nodes: Sequence[Node]) -> str | None:
+    """Return a sentence about the nodes that are missing; None if the cluster could run one of the calls."""
+    needs = sorted(set(pending), key=lambda need: (need.total().gpus, need.total().cpus))
+    if not needs or any(sum(node.capacity(need) for node in nodes) >= max(1, need.workers) for need in needs):
         return None
-    present = ", ".join(sorted({str(Needs(node.get("CPU", 0), node.get("GPU", 0))) for node in nodes})) or "none"
+    smallest = needs[0]
+    what = (
+        f"nodes for {smallest.workers} workers, each with {smallest}" if smallest.workers else f"a node with {smallest}"
+    )
+    present = "; ".join(sorted(set(map(str, nodes)))) or "none"
     return (
-        f"the smallest task needs a node with {needs[0]}, and the cluster has {len(nodes)} nodes ({present}). `ray "
-        "status` shows whether the autoscaler is starting one; otherwise add such a node, or stop the command and need "
-        "less. Finished work is kept: the same command resumes"
+        f"the smallest task needs {what}, and the cluster has {len(nodes)} nodes ({present}). `ray status` shows "
+        "whether the autoscaler is starting one; otherwise add what is missing, or stop the command and need less. "
+        "Finished work is kept: the same command resumes"
     )

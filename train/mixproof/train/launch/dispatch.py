@@ -55,7 +55,6 @@ def dispatch(
             [(request.model_dump_json(),) for request in chosen],
             label="train",
             needs=[_needs(request) for request in chosen],
-            starts_own_workers=multi_rank,
             max_retries=MOST_DEATHS,
             on_failure=reason_of,
             on_result=_end_of(chosen, on_end),
@@ -90,7 +89,7 @@ def _flops(request: RunRequest) -> int:
 
 def _needs(request: RunRequest) -> Needs:
     resources = request.resources
-    return Needs(resources.ranks * resources.cpus, resources.ranks * resources.gpus)
+    return Needs(resources.cpus, resources.gpus, workers=resources.ranks if resources.ranks > 1 else 0)
 
 
 def _train_task(request_json: str) -> Reason:

@@ -9,7 +9,7 @@ import pydoc_data.topics
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,20 @@ train:
   seeds: [1, 2]
 objective: {heldout_bpb: {manual: 1, code: 1}}
 """
+
+
+class InThisProcess(Cluster):
+    """Runs tasks one after the other, without Ray."""
+
+    def run(self, function: Callable[..., Any], calls: Sequence[tuple[object, ...]], **_: Any) -> list[Any]:  # noqa: ANN401
+        """Give the results of the calls, in order."""
+        return [function(*call) for call in calls]
+
+
+@pytest.fixture
+def inline() -> Cluster:
+    """A cluster for what does not depend on Ray."""
+    return InThisProcess()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import io
 import pydoc_data.topics
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +18,6 @@ from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, save_bitmap
-from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.shard_tokens import Texts
 from mixproof.tokenize.tokenizer.tokenizer import store_tokenizer
 from mixproof.tokenize.tokenizer.train_tokenizer import train_model
@@ -66,20 +64,6 @@ def whitespace_eater(store: Store, tmp_path: Path) -> TokenizerRecord:
     path = tmp_path / "eater.model"
     path.write_bytes(model.getvalue())
     return store_tokenizer(store, path, None)
-
-
-class InThisProcess(Cluster):
-    """Runs tasks one after the other, without Ray."""
-
-    def run(self, function: Callable[..., Any], calls: Sequence[tuple[object, ...]], **_: Any) -> list[Any]:  # noqa: ANN401
-        """Give the results of the calls, in order."""
-        return [function(*call) for call in calls]
-
-
-@pytest.fixture
-def inline() -> Cluster:
-    """A cluster for what does not depend on Ray."""
-    return InThisProcess()
 
 
 @pytest.fixture

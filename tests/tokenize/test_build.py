@@ -23,8 +23,10 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.task_progress import TaskProgress
+from mixproof.pipeline.read.shards import SHARD_BYTES
 from mixproof.tokenize.build import BuildResult, build, find_build
 from mixproof.tokenize.circumstances import STAGE_VERSIONS
+from mixproof.tokenize.dataset.parts import PART_BYTES
 
 SPEC = """\
 schema: 1
@@ -71,9 +73,16 @@ def folder(tmp_path: Path, topics: list[str], model: Path) -> Path:
 def run(folder: Path, store: Store, cluster: Cluster) -> Callable[..., BuildResult]:
     """Build a spec over the folder."""
 
-    def run(spec: str = SPEC, at: Path = folder, into: Store = store, **execution: int) -> BuildResult:
+    def run(
+        spec: str = SPEC,
+        at: Path = folder,
+        into: Store = store,
+        shard_bytes: int = SHARD_BYTES,
+        part_bytes: int = PART_BYTES,
+    ) -> BuildResult:
         (at / "spec.yaml").write_text(spec)
-        return build(load_spec(at / "spec.yaml"), into, cluster, **execution)
+        loaded = load_spec(at / "spec.yaml")
+        return build(loaded, into, cluster, shard_bytes=shard_bytes, part_bytes=part_bytes)
 
     return run
 

@@ -34,9 +34,9 @@ def folder(tmp_path: Path, model: Path) -> Path:
 def run(folder: Path, store: Store, inline: Cluster) -> Callable[..., BuildResult]:
     """Build a spec over the folder."""
 
-    def run(spec: str = SPEC, **execution: int) -> BuildResult:
+    def run(spec: str = SPEC) -> BuildResult:
         (folder / "spec.yaml").write_text(spec)
-        return build(load_spec(folder / "spec.yaml"), store, inline, **execution)
+        return build(load_spec(folder / "spec.yaml"), store, inline)
 
     return run
 

@@ -17,7 +17,6 @@ from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.heldout.evaluation import check_evaluation_files
 from mixproof.pipeline.heldout.heldout_supply import check_heldout_supply
 from mixproof.pipeline.heldout.import_heldout import check_import
-from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.inputs.first_records import check_first_records
 from mixproof.pipeline.labels.of_spec import check_labels
 from mixproof.pipeline.read.progress import read_progress
@@ -68,7 +67,7 @@ def check_inputs(request: Request) -> None:
         DamagedFileError: when a file is not in its format.
     """
     loaded, spec = request.loaded, request.loaded.as_written
-    files = find_files(spec, loaded.base)
+    files = request.found
     check_tokenizer(loaded)
     check_import(spec, loaded.base)
     check_labels(spec, loaded.base)

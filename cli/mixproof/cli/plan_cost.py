@@ -11,7 +11,6 @@ import typer
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import SplitSource
-from mixproof.pipeline.inputs.files import find_files
 from mixproof.tokenize.estimate import Estimate
 from mixproof.tokenize.measure import measure_documents
 from mixproof.train.launch.cost import ProxyCost
@@ -47,8 +46,9 @@ def measured_rates(request: Request, vocab_size: int, *, measure: bool) -> Measu
     spec, path = request.loaded.as_written, cache_path()
     if measure:
         stderr.print("measuring how fast this machine reads, tokenizes and trains ...")
-        files = find_files(spec, request.loaded.base)
-        remember(spec, vocab_size, measure_documents(request.loaded, files), _training(request, vocab_size), path)
+        remember(
+            spec, vocab_size, measure_documents(request.loaded, request.found), _training(request, vocab_size), path
+        )
     return recall(spec, vocab_size, path) or Measured(None, {})
 
 

@@ -41,8 +41,10 @@ class Request:
 
     loaded: LoadedSpec
     store: Store
+    found: Mapping[str, tuple[InputFile, ...]]
+    """The files of each source of the spec as written, listed once, when the command started."""
     estimates: Mapping[str, Estimate]
-    """By source, from its files as they are now."""
+    """By source, from its files."""
 
     @property
     def spec(self) -> Spec:
@@ -50,15 +52,15 @@ class Request:
         return self.loaded.spec
 
     def files(self) -> dict[str, tuple[InputFile, ...]]:
-        """Find the files of every source, and of every part of one, as they are now."""
-        return files_of_parts(self.spec, find_files(self.loaded.as_written, self.loaded.base))
+        """The files of every source, and of every part of one."""
+        return files_of_parts(self.spec, self.found)
 
     def find_manifest(self) -> Path | None:
-        """Find the finished build of this spec over its files as they are now; None where there is none."""
-        return find_build(self.loaded, self.store)
+        """Find the finished build of this spec over its files; None where there is none."""
+        return find_build(self.loaded, self.store, self.found)
 
     def manifest_path(self) -> Path:
-        """Find the finished build of this spec over its files as they are now.
+        """Find the finished build of this spec over its files.
 
         Raises:
             RequestError: when there is none.
@@ -97,14 +99,14 @@ def open_loaded(loaded: LoadedSpec, store: str) -> Request:
     """
     spec = loaded.spec
     check_sources(spec)
-    files = find_files(spec, loaded.base)
+    found = find_files(spec, loaded.base)
     opened = Store(store)
     check_job_store(opened)
     opened.check()
     _check_initial(spec, opened)
-    loaded = _with_parts(loaded, opened)
-    files = files_of_parts(loaded.spec, files)
-    return Request(loaded, opened, {name: _estimate(loaded.spec, name, found) for name, found in files.items()})
+    loaded = _with_parts(loaded, opened, found)
+    files = files_of_parts(loaded.spec, found)
+    return Request(loaded, opened, found, {name: _estimate(loaded.spec, name, each) for name, each in files.items()})
 
 
 def _check_initial(spec: Spec, store: Store) -> None:
@@ -133,10 +135,10 @@ def check_job_store(store: Store) -> None:
         )
 
 
-def _with_parts(loaded: LoadedSpec, store: Store) -> LoadedSpec:
+def _with_parts(loaded: LoadedSpec, store: Store, files: Mapping[str, tuple[InputFile, ...]]) -> LoadedSpec:
     if not split_sources(loaded.spec) and not divided_sources(loaded.spec):
         return loaded
-    path = find_build(loaded, store)
+    path = find_build(loaded, store, files)
     if path is None:
         return loaded.with_parts(with_named_parts(loaded.spec))
     return loaded.with_parts(with_parts(loaded.spec, stated_values(read_manifest(path).spec["sources"])))

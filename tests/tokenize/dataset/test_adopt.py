@@ -30,6 +30,7 @@ from mixproof.tokenize.audit.report import Reencoded
 from mixproof.tokenize.build import BuildResult, build
 from mixproof.tokenize.dataset.adopt import adopt_pair
 from mixproof.tokenize.dataset.foreign_pair import Pair
+from mixproof.tokenize.dataset.parts import PART_BYTES
 from mixproof.tokenize.estimate import estimate
 
 SPEC = """\
@@ -71,9 +72,9 @@ def folder(tmp_path: Path, model: Path, topics: list[str]) -> Path:
 
 @pytest.fixture
 def run(folder: Path, store: Store, inline: Cluster) -> Callable[..., BuildResult]:
-    def run(spec: str = SPEC, **execution: int) -> BuildResult:
+    def run(spec: str = SPEC, part_bytes: int = PART_BYTES) -> BuildResult:
         (folder / "spec.yaml").write_text(spec)
-        return build(load_spec(folder / "spec.yaml"), store, inline, **execution)
+        return build(load_spec(folder / "spec.yaml"), store, inline, part_bytes=part_bytes)
 
     return run
 

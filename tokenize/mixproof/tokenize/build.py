@@ -34,7 +34,7 @@ from mixproof.pipeline.heldout.heldout_set import Heldout, HeldoutSet
 from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_sizes
 from mixproof.pipeline.heldout.import_heldout import import_heldout
 from mixproof.pipeline.heldout.reserve import reserve_heldout
-from mixproof.pipeline.inputs.files import find_files
+from mixproof.pipeline.inputs.files import InputFile, find_files
 from mixproof.pipeline.labels.labeler import Labeler
 from mixproof.pipeline.labels.of_spec import labelers_of
 from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
@@ -85,6 +85,7 @@ def build(
     *,
     shard_bytes: int = SHARD_BYTES,
     part_bytes: int = PART_BYTES,
+    files: Mapping[str, tuple[InputFile, ...]] | None = None,
 ) -> BuildResult:
     """Build the datasets of a spec.
 
@@ -94,6 +95,7 @@ def build(
         cluster: runs the tasks.
         shard_bytes: size of a task's input, in bytes; it does not change any dataset.
         part_bytes: maximum size of a part's `.bin`, in bytes.
+        files: the files of the spec as written, where they have been listed; listed now if None.
 
     Raises:
         RequestError: when the spec names files that do not exist or asks for something impossible.
@@ -101,21 +103,21 @@ def build(
         AccountError: when an equation does not hold.
     """
     written = loaded.as_written
-    found = find_files(written, loaded.base)
+    found = find_files(written, loaded.base) if files is None else files
     against = find_evaluation_files(written, loaded.base)
     check_tokenizer(loaded)
     labelers = labelers_of(written, loaded.base)
     clock = Clock()
     with clock.time("read"):
-        spec, files = split_by_columns(written, found, store, cluster, shard_bytes=shard_bytes)
+        spec, by_part = split_by_columns(written, found, store, cluster, shard_bytes=shard_bytes)
         job = _Job(loaded.with_parts(spec), store, cluster, clock)
-        sources = read_sources(spec, files, store, cluster, shard_bytes=shard_bytes)
+        sources = read_sources(spec, by_part, store, cluster, shard_bytes=shard_bytes)
         labelers = {name: labelers[whole_of(spec, name)] for name in sources if whole_of(spec, name) in labelers}
     documents = _choose_documents(job, sources, labelers, against)
     job = documents.job
     sides = _encode(job, documents, part_bytes)
     with job.clock.time("adopt"):
-        adopted = adopt_sources(spec, files, documents.tokenizer, store, cluster, part_bytes=part_bytes)
+        adopted = adopt_sources(spec, by_part, documents.tokenizer, store, cluster, part_bytes=part_bytes)
     records = adopted | {
         name: state_source(
             source, documents.rows[name], *sides[name], documents.heldout[name], documents.cuts.get(name, ())
@@ -139,7 +141,7 @@ def build(
     stages = (cluster.stages_run, cluster.stages_reused)
     evaluation, frequent = documents.evaluation, documents.frequent
     write_circumstances(
-        store, manifest.build, files, shards, lists, evaluation, frequent, job.clock, stages, written.name
+        store, manifest.build, by_part, shards, lists, evaluation, frequent, job.clock, stages, written.name
     )
     write_pointer(loaded, found, store, manifest.build)
     return BuildResult(path, manifest, job.loaded, evaluation, frequent)

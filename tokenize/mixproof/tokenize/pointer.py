@@ -37,13 +37,20 @@ CONTENT_VERSION = 2
 """2: manifests name Parquet files by their rows; builds from before are built again."""
 
 
-def find_build(loaded: LoadedSpec, store: Store) -> Path | None:
-    """The manifest of the finished build of a spec and its files as they are now; None if there is none.
+def find_build(
+    loaded: LoadedSpec, store: Store, files: Mapping[str, tuple[InputFile, ...]] | None = None
+) -> Path | None:
+    """The manifest of the finished build of a spec and its files; None if there is none.
+
+    Args:
+        loaded: the spec.
+        store: where its build would be.
+        files: the files of the spec as written, where they have been listed; listed now if None.
 
     Raises:
         RequestError: when a file that the spec names does not exist.
     """
-    name = pointer(loaded, find_files(loaded.as_written, loaded.base))
+    name = pointer(loaded, find_files(loaded.as_written, loaded.base) if files is None else files)
     try:
         found = json.loads(unseal(store.path(name).read_bytes()))
     except (FileNotFoundError, ValueError):

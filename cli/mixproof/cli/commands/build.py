@@ -102,7 +102,7 @@ def print_account(manifest: Manifest) -> None:
 
 def run_build(request: Request, cluster: Cluster, *, shard_bytes: int = SHARD_BYTES) -> BuildResult:
     """Build the spec of a request."""
-    return build_spec(request.loaded, request.store, cluster, shard_bytes=shard_bytes)
+    return build_spec(request.loaded, request.store, cluster, shard_bytes=shard_bytes, files=request.found)
 
 
 def build_json(result: BuildResult, cluster: Cluster, store: Store) -> dict[str, object]:

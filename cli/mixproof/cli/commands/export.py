@@ -29,8 +29,6 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import MANIFEST, Manifest, read_manifest
 from mixproof.ledger.objects import is_remote
-from mixproof.pipeline.inputs.files import find_files
-from mixproof.pipeline.read.values import files_of_parts
 from mixproof.tokenize.dataset.merge import merge_parts
 from mixproof.train.export.chat_template import TEMPLATE, TemplateCheck
 from mixproof.train.export.export_mixture import export_mixture
@@ -252,8 +250,7 @@ def _source(form: str, spec: str, name: str, store: str, output: Path) -> _Writt
     request = open_request(Path(spec), store)
     manifest = request.manifest()
     if form == "trl":
-        found = files_of_parts(request.spec, find_files(request.loaded.as_written, request.loaded.base))
-        counts = export_trl(manifest, request.store, name, request.spec, found.get(name, ()), output)
+        counts = export_trl(manifest, request.store, name, request.spec, request.files().get(name, ()), output)
         lines = tuple(f"/{side}.jsonl: {records:,} records" for side, records in counts.items())
         return _Written({"source": name, "records": counts}, lines)
     done = export_packed_parquet(manifest, request.store, name, request.spec.train.sequence_length, output)

@@ -194,7 +194,7 @@ def test_the_audit_finds_a_document_outside_its_cell_and_cells_that_do_not_add_u
     path.parent.mkdir()
     path.write_bytes(wrong.to_bytes())
     failures = audit_target(str(path), str(folder.path / "store"), "bytes").failures
-    assert any("labels within the bounds of the cell" in failure.expected for failure in failures)
+    assert any("labels within the bounds of the source" in failure.expected for failure in failures)
 
 
 def test_shards_change_nothing_and_an_added_label_changes_no_token(

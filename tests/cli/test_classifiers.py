@@ -25,6 +25,7 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.labels.of_spec import labelers_of
 from mixproof.pipeline.read.documents import read_sources
+from mixproof.tokenize.audit import replay_build
 from mixproof.tokenize.audit.classifiers import check_classifiers, retrain_classifiers
 from mixproof.tokenize.audit.report import Checks
 from static_table import text_of, write_table
@@ -46,7 +47,9 @@ tokenizer: {train: {vocab_size: 300, bytes: 1MB}}
 mixtures: {whole: {web: 100%}}
 train: {sequence_length: 16, proxies: {nano: {tokens: 512, global_batch_size: 4, lr: 1e-3}}}
 """
-FASTTEXT = SPEC.replace("kind: linear, embedding: table", "kind: fasttext")
+FASTTEXT = SPEC.replace("kind: linear, embedding: table", "kind: fasttext").replace(
+    "files: law.jsonl", "files: law.jsonl, keep: {score: good, top: 75%}"
+)
 
 
 def lines(topic: str, numbers: range) -> str:
@@ -137,13 +140,30 @@ def test_two_workers_and_small_shards_give_the_same_build(
 
 def test_fasttext_is_trained_the_same_again_and_audited(tmp_path: Path) -> None:
     folder = write(tmp_path / "one")
-    _, manifest = build(folder, FASTTEXT)
+    path, manifest = build(folder, FASTTEXT)
     record = manifest.classifiers["good"]
     assert record.kind == "fasttext" and record.mean_auc > 0.9 and record.evaluated[0].auc > 0.9
     checks = Checks()
     retrain_classifiers(folder / "store", manifest, checks)
     assert not checks.failures and checks.count == 1 + len(manifest.sources)
+    (kept,) = (row for row in manifest.sources["law"].ledger if row.stage == "keep")
+    assert (kept.documents_in, kept.documents_out, kept.dropped["good_below"].documents) == (40, 30, 10)
+    request = open_request(folder / "spec.yaml", str(folder / "store"))
+    with InProcess() as cluster:
+        assert replay_build(request.spec, request.files(), request.store, path, cluster).ok
     assert build(write(tmp_path / "two"), FASTTEXT)[1] == manifest
+    borrowed = FASTTEXT.replace("extra/*.jsonl", "extra/a.jsonl").replace("decontaminate: {against: exam.jsonl}\n", "")
+    first = borrowed.index("{positive")
+    borrowed = borrowed[:first] + f"{{from: {path}}}" + borrowed[borrowed.index("\n", first) :]
+    other_path, other = build(write(tmp_path / "three"), borrowed)
+    assert other.classifiers["good"].model_sha256 == record.model_sha256
+    assert other.classifiers["good"].sources == record.sources
+    assert other.spec["sources"]["sea"]["labels"]["good"] == {
+        "classifier": {"from": record.model_sha256, "model": record.model_sha256}
+    }
+    assert audit_target(str(other_path), str(tmp_path / "three" / "store"), "bytes").ok
+    with pytest.raises(RequestError, match="has no classifier 'bad', it has good"):
+        build(tmp_path / "three", borrowed.replace("manifest.json}", "manifest.json, name: bad}"))
     untrue = record.model_copy(update={"examples": write_swapped(folder / "store", record.examples)})
     retrain_classifiers(folder / "store", manifest.model_copy(update={"classifiers": {"good": untrue}}), checks)
     assert [failure.equation for failure in checks.failures] == ["checksum"]

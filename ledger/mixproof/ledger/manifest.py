@@ -251,6 +251,32 @@ class CellsRecord(FrozenModel):
         )
 
 
+class KeptRule(FrozenModel):
+    """One rule by which a source keeps documents, with its bounds."""
+
+    column: str
+    """Name of a label, or of its confidence."""
+    values: tuple[str, ...] = ()
+    """Values of a category that stay; empty for a number."""
+    low: str | None = None
+    """Smallest number that stays, as a decimal that gives the same 64-bit float; of a top share, its exact bound."""
+    high: str | None = None
+    """Largest number that stays."""
+    keeps_missing: bool
+    """Whether documents without a value stay."""
+
+
+class KeptRecord(FrozenModel):
+    """By which rules a source kept documents after deduplication; its ledger row `keep` counts what they dropped."""
+
+    rules: tuple[KeptRule, ...]
+    """In the order in which they were applied."""
+    path: str
+    """A Parquet of `file`, `record`, `id`, `reason`, `text_xxh128`, `text_bytes`: the documents that were dropped."""
+    sha256: str
+    """SHA-256 of its rows."""
+
+
 class MatrixRow(FrozenModel):
     """What `source` lost to `lost_to`: texts that both had and that `lost_to` keeps."""
 
@@ -280,6 +306,8 @@ class Manifest(FrozenModel):
     dedup_matrix: tuple[MatrixRow, ...]
     cells: dict[str, CellsRecord] = Field(default={}, exclude_if=lambda cells: not cells)
     """By name of the source that was divided; absent from the file when there is none."""
+    kept: dict[str, KeptRecord] = Field(default={}, exclude_if=lambda kept: not kept)
+    """By name of the source, before it was divided; absent from the file when no source has `keep`."""
     classifiers: dict[str, ClassifierRecord] = Field(default={}, exclude_if=lambda classifiers: not classifiers)
     """By name of the label, or `source: label` of a label that one source declares; absent when there is none."""
     totals: Totals

@@ -12,6 +12,7 @@ from .blocks.labels import Classifier, Clusters, Label
 from .blocks.mixture import Mixture, ShareSpec
 from .blocks.split import UNLABELLED, cells_of_number
 from .key_positions import KeyPath, Problem, nearest
+from .label_checks import keep_problems
 from .mixture_forms import RESERVED
 from .objective_checks import REMOVE_INHERITED, objective_problems
 from .proxy_checks import architectures, recipes, twice
@@ -29,6 +30,7 @@ def find_problems(spec: Spec) -> list[Problem]:
     checks = (
         _sources,
         _splits,
+        keep_problems,
         _classifiers,
         _source_names,
         _cell_names,
@@ -101,12 +103,12 @@ def _classifiers(spec: Spec) -> Iterator[Problem]:
     declared += [(("sources", name, "labels"), source.labels) for name, source in spec.sources.items()]
     for path, labels in declared:
         for label, given in labels.items():
-            if given.classifier is not None:
+            if given.classifier is not None and given.classifier.from_ is None:
                 yield from _examples(spec, given.classifier, (*path, label, "classifier"))
 
 
 def _examples(spec: Spec, classifier: Classifier, path: KeyPath) -> Iterator[Problem]:
-    sides = {"positive": classifier.positive, "negative": classifier.negative}
+    sides = {"positive": classifier.positive or (), "negative": classifier.negative or ()}
     for side, entries in sides.items():
         yield from twice(entries, (*path, side))
         for index, entry in enumerate(entries):

@@ -98,6 +98,7 @@ def _source(name: str, source: Any, labels: frozenset[str], problems: list[Probl
     _change(source, "labels", _labels)
     labels |= _names_of(source.get("labels"))
     _change(source, "split_by", lambda split: _split_by(split, labels))
+    _change(source, "keep", _keep)
     if "steps" not in source:
         return source
     path: KeyPath = ("sources", name, "steps")
@@ -145,6 +146,18 @@ def _split_by(split: Any, labels: frozenset[str]) -> Any:  # noqa: ANN401  any Y
         return [{"label": split}] if split in labels else split
     axes = split if isinstance(split, list) else [split]
     return [{"label": axis} if isinstance(axis, str) else axis for axis in axes]
+
+
+def _keep(rules: Any) -> Any:  # noqa: ANN401  any YAML value
+    """A map is a list of one rule; a value of `is` alone is a list of one; YAML's `true` is the label's `"true"`."""
+    return [_keep_rule(rule) for rule in rules] if isinstance(rules, list) else [_keep_rule(rules)]
+
+
+def _keep_rule(rule: Any) -> Any:  # noqa: ANN401  any YAML value
+    if not isinstance(rule, dict) or "is" not in rule:
+        return rule
+    values = rule["is"] if isinstance(rule["is"], list) else [rule["is"]]
+    return {**rule, "is": [str(value).lower() if isinstance(value, bool) else value for value in values]}
 
 
 def _step(step: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value

@@ -80,6 +80,7 @@ def _source(spec: Spec, name: str) -> dict[str, Any]:
         "split_by": [_axis(axis) for axis in source.axes] or source.split_by,
         **({"split_value": source.value} if isinstance(source, SplitSource) else {}),
         **({"labels": labels} if (labels := _labels(spec, name)) else {}),
+        **({"keep": [_given(rule) for rule in source.keep]} if source.keep else {}),
         "steps": [_plain(step) for step in source.steps],
     }
 
@@ -95,7 +96,9 @@ def _labels(spec: Spec, source: str) -> dict[str, Any]:
             found[name]["clusters"]["embedding"] = None
             if label.clusters.from_ is not None:
                 found[name]["clusters"]["from"] = None
-        if label.classifier is not None:
+        if label.classifier is not None and label.classifier.from_ is not None:
+            found[name] = {"classifier": {"from": None}}
+        elif label.classifier is not None:
             given = found[name]["classifier"]
             for side in ("positive", "negative"):
                 given[side] = [entry if is_source(spec, entry) else None for entry in given[side]]

@@ -25,6 +25,7 @@ PATTERN_KEYS = (
     ("decontaminate", "against", "*", "files"),
     ("external", "sets", "*"),
     ("external", "questions", "*"),
+    *((*labels, "*", "classifier", "evaluate") for labels in (("labels",), ("sources", "*", "labels"))),
 )
 """Keys that hold paths with glob characters; `*` stands for every name or list item."""
 FILE_KEYS = (
@@ -39,11 +40,22 @@ FILE_KEYS = (
     *(
         (*labels, "*", *key)
         for labels in (("labels",), ("sources", "*", "labels"))
-        for key in (("fasttext",), ("fasttext", "model"), ("clusters", "from"), ("clusters", "embedding"))
+        for key in (
+            ("fasttext",),
+            ("fasttext", "model"),
+            *((kind, name) for kind in ("clusters", "classifier") for name in ("from", "embedding")),
+        )
     ),
     *(("sources", "*", "split_by", *item, "clusters", key) for item in ((), ("*",)) for key in ("from", "embedding")),
 )
 """Keys that hold the path of one file or folder."""
+EXAMPLE_KEYS = tuple(
+    (*labels, "*", "classifier", side)
+    for labels in (("labels",), ("sources", "*", "labels"))
+    for side in ("positive", "negative")
+)
+"""Keys that hold names of sources or paths with glob characters; a path has one of them, or an ending of EXAMPLES."""
+EXAMPLES = re.compile(r"[*?\[]|\.(jsonl?|parquet|arrow|txt|md|gz|zst|bz2|xz)$")
 CACHES = ("simplecache", "filecache", "blockcache")
 """fsspec file systems that are written without `://` at the start of a chain."""
 LOCAL = "file://"
@@ -64,7 +76,7 @@ def with_home(data: Any) -> Any:  # noqa: ANN401  a YAML value
     Raises:
         HomeError: when a path names a user without a home folder.
     """
-    for keys in (*PATTERN_KEYS, *FILE_KEYS):
+    for keys in (*PATTERN_KEYS, *FILE_KEYS, *EXAMPLE_KEYS):
         data = _change(data, keys, (), _expand)
     return data
 
@@ -75,6 +87,8 @@ def moved(data: Any, folder: Path) -> Any:  # noqa: ANN401  a YAML value
         data = _change(data, keys, (), lambda text, _: _move(text, folder, is_pattern=True))
     for keys in FILE_KEYS:
         data = _change(data, keys, (), lambda text, _: _move(text, folder, is_pattern=False))
+    for keys in EXAMPLE_KEYS:
+        data = _change(data, keys, (), lambda text, _: _move_example(text, folder))
     return data
 
 
@@ -106,6 +120,10 @@ def _move(text: str, folder: Path, *, is_pattern: bool) -> str:
     if is_pattern and glob.has_magic(local):
         return start + (Path(glob.escape(str(folder))) / local).as_posix()
     return start + (folder / local).as_posix()
+
+
+def _move_example(text: str, folder: Path) -> str:
+    return _move(text, folder, is_pattern=True) if EXAMPLES.search(text) else text
 
 
 def _last_link(text: str) -> tuple[str, str]:

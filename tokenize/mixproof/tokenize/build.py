@@ -135,6 +135,7 @@ def build(
         divided.cells,
         divided.hashes,
         divided.classifiers,
+        divided.kept,
     )
     path = write_manifest(store, manifest)
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
@@ -212,6 +213,7 @@ def _choose_documents(
     _extend(rows, cut.rows)
     with job.clock.time("labels"):
         divided = divide_sources(job.selection(cut.sources, cut.keep, rows), labelers)
+    _extend(rows, divided.kept_rows)
     selection, cuts = divided.selection, dict(cut.lists)
     job = replace(job, loaded=job.loaded.with_parts(selection.spec))
     for part, whole in divided.whole_of.items():

@@ -23,7 +23,7 @@ from pathlib import Path
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES
 from mixproof.ledger.shown_text import redacted
 from mixproof.ledger.store import Store
-from mixproof.pipeline.cells import survey
+from mixproof.pipeline.cells import keep_shards, survey
 from mixproof.pipeline.clusters import cluster_file
 from mixproof.pipeline.dedup import exact, fuzzy, signatures
 from mixproof.pipeline.heldout import create_heldout, decontaminate, heldout_set, overlap_index, reserve
@@ -51,6 +51,7 @@ STAGE_VERSIONS = {
     "heldout_set": heldout_set.VERSION,
     "identify": identify.VERSION,
     "inputs": inputs.INPUTS_VERSION,
+    "keep": keep_shards.VERSION,
     "labels": label_shards.VERSION,
     "overlap_index": overlap_index.VERSION,
     "paragraphs": paragraph_hashes.VERSION,

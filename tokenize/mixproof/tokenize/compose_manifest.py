@@ -22,6 +22,7 @@ from mixproof.ledger.manifest import (
     DatasetRecord,
     HeldoutRecord,
     HeldoutTexts,
+    KeptRecord,
     Manifest,
     MatrixRow,
     SourceKind,
@@ -166,6 +167,7 @@ def state_build(
     cells: Mapping[str, CellsRecord] = MappingProxyType({}),
     hashes: Mapping[str, Mapping[str, Mapping[str, str]]] = MappingProxyType({}),
     classifiers: Mapping[str, ClassifierRecord] = MappingProxyType({}),
+    kept: Mapping[str, KeptRecord] = MappingProxyType({}),
 ) -> Manifest:
     """Compose the manifest.
 
@@ -178,6 +180,7 @@ def state_build(
         cells: how sources were divided.
         hashes: SHA-256 of the files of labels, by source, label and key of the label's kind.
         classifiers: what was trained.
+        kept: by which rules sources kept documents.
     """
     identity = _identity(spec, tokenizer, sources, against)
     for name, labels in hashes.items():
@@ -197,6 +200,7 @@ def state_build(
         dedup_matrix=tuple(matrix),
         cells=dict(cells),
         classifiers=dict(classifiers),
+        kept=dict(kept),
         totals=Totals(
             documents=sum(side.documents for side in sides),
             tokens=sum(side.tokens for side in sides),

@@ -154,6 +154,8 @@ def _label_files(loaded: LoadedSpec, label: Label, where: str) -> list[InputFile
 def _classifier_files(loaded: LoadedSpec, classifier: Classifier, where: str) -> list[InputFile | Path]:
     """The files that a classifier is trained and measured on, and its token table."""
     spec, base = loaded.as_written, loaded.base
+    if classifier.from_ is not None:
+        return list(_existing(loaded, classifier.from_, where))
     patterns = [entry for entry in classifier.examples if not is_source(spec, entry)]
     found: list[InputFile | Path] = []
     for entry in (*patterns, *classifier.evaluate):

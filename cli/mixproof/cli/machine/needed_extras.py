@@ -63,7 +63,7 @@ def _of_labels(spec: Spec, source: str) -> Iterator[tuple[str, str]]:
             yield "documents", f"{spec.where('sources', source)}: the label {name}"
         if label.clusters is not None and label.clusters.embedding is None:
             yield "sources", f"{spec.where('sources', source)}: clusters"
-        if label.classifier is not None and label.classifier.kind == "fasttext":
+        if label.classifier is not None and label.classifier.from_ is None and label.classifier.kind == "fasttext":
             yield "documents", f"{spec.where('sources', source)}: the label {name}"
         if label.classifier is not None and label.classifier.kind == "linear" and label.classifier.embedding is None:
             yield "sources", f"{spec.where('sources', source)}: the label {name}"

@@ -52,6 +52,7 @@ STAGE_OF = {
     "clusters": LABELS,
     "classifiers": LABELS,
     "labels": LABELS,
+    "keep": LABELS,
     "values of labels": LABELS,
     "cells": LABELS,
     "measure sources": TOKENIZER,

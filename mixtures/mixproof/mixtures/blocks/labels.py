@@ -109,10 +109,14 @@ class Clusters(SpecPart):
 class Classifier(SpecPart):
     """A classifier that the build trains: the value is the probability that a text is like the positive examples."""
 
-    positive: tuple[str, ...] = Field(min_length=1)
+    positive: tuple[str, ...] | None = Field(None, min_length=1)
     """Sources of this spec, or paths and globs of files with other texts."""
-    negative: tuple[str, ...] = Field(min_length=1)
+    negative: tuple[str, ...] | None = Field(None, min_length=1)
     """Sources or files with the texts to tell them from."""
+    from_: str | None = None
+    """Instead of both: path of the manifest of a build whose classifier is used, with its examples and its account."""
+    name: str | None = None
+    """With `from`: name of the classifier in that manifest. Default: its only one."""
     kind: Literal["fasttext", "linear"] = "fasttext"
     """`fasttext`: words and hashed pairs of words, as DCLM. `linear`: logistic regression on static embeddings."""
     documents: WholeNumber = 20_000
@@ -130,11 +134,26 @@ class Classifier(SpecPart):
     """Folder with a static token table for `kind: linear`. Default: the table of the package wordllama."""
 
     @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        sides = [key for key in ("positive", "negative") if getattr(self, key) is not None]
+        if self.from_ is not None:
+            others = sorted(self.model_fields_set - {"from_", "name", "embedding"})
+            if others:
+                raise ValueError(
+                    f"`{others[0]}` applies where a classifier is trained; one `from` another build has it"
+                )
+        elif len(sides) != 2:
+            raise ValueError("needs `positive` and `negative`, or `from` another build")
+        elif self.name is not None:
+            raise ValueError("`name` applies only with `from`; remove it")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> Self:
-        both = sorted(set(self.positive) & set(self.negative))
+        both = sorted(set(self.positive or ()) & set(self.negative or ()))
         if both:
             raise ValueError(f"{', '.join(both)} is both positive and negative; list it once")
-        if self.embedding is not None and self.kind != "linear":
+        if self.embedding is not None and self.kind != "linear" and self.from_ is None:
             raise ValueError("`embedding` applies only to `kind: linear`; remove it")
         if self.reserve == 1:
             raise ValueError("`reserve: 100%` leaves no document to train on")
@@ -143,7 +162,7 @@ class Classifier(SpecPart):
     @property
     def examples(self) -> tuple[str, ...]:
         """The entries of both sides."""
-        return (*self.positive, *self.negative)
+        return (*(self.positive or ()), *(self.negative or ()))
 
 
 class Label(SpecPart):

@@ -12,6 +12,7 @@ from mixproof.mixtures.values.quantities import ByteCount, Share, exact_string
 from mixproof.mixtures.values.spec_part import SpecPart
 from mixproof.mixtures.values.whole_numbers import ExpansionRatio
 
+from .keep import KeepRule
 from .labels import Label, LabelName
 from .split import SplitAxis
 from .transform import Transform
@@ -83,6 +84,9 @@ class Source(SpecPart):
     """Field that holds the document id, if a record has one; a dot selects a nested field, as in `meta.url`."""
     labels: dict[LabelName, Label] = Field(default={})
     """Values added to the documents, by name; they replace labels of the same name for all sources."""
+    keep: tuple[KeepRule, ...] | None = Field(None, min_length=1)
+    """Conditions on labels: documents that do not meet them are dropped after deduplication and before `split_by`
+    divides the source. Default: all documents stay."""
     split_by: SplitBy | None = None
     """What the source is split by; each part becomes a source, such as `english/high`. A label or a column, a
     `{score: ..., quantiles: ...}`, or a list of these, which are crossed."""

@@ -10,9 +10,8 @@ texts as they are encoded: after paragraphs have been cut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -20,7 +19,6 @@ from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import AxisRecord, CellsRecord, ClustersRecord
-from mixproof.ledger.receipts import Receipts
 from mixproof.ledger.store import Receipt
 from mixproof.mixtures.blocks.split import PRUNED
 from mixproof.mixtures.split_sources import Value, part_name
@@ -34,11 +32,7 @@ from mixproof.pipeline.record import OTHER_PART
 
 from .assign import PRUNED_LIST, Assignment, assign_shards, bitmap_file, names_of
 from .axis import Axis, category_axis, number_axis
-from .survey import STAGE, VERSION, Surveyed, numbers_file, survey_shards
-
-Work = TypeVar("Work", Surveyed, Assignment)
-LabelPaths = Sequence[Mapping[str, str]]
-"""For each shard of a source the file of each label."""
+from .survey import STAGE, VERSION, LabelPaths, numbers_file, survey
 
 
 @dataclass(frozen=True)
@@ -130,22 +124,15 @@ def _pruned(source: SourceDocuments, assigned: Sequence[Receipt]) -> tuple[Count
 
 def _axes(selection: Selection, name: str, labels: LabelPaths) -> tuple[tuple[Axis, ...], list[int]]:
     """The axes of a source with their cells, and for each the documents that have no value."""
-    source, store = selection.sources[name], selection.store
+    store = selection.store
     declared = selection.spec.sources[name].axes
     columns = tuple((axis.column, axis.score is not None) for axis in declared)
-    work: dict[str, Surveyed] = {}
-    keys: list[str] = []
-    for shard, keep, paths in zip(source.shards, selection.keep[name], labels, strict=True):
-        surveyed = Surveyed(shard.documents, keep, tuple(sorted(paths.items())), columns)
-        inputs = [shard.documents_sha256, keep and keep.sha256, sorted(paths.items())]
-        keys.append(stage_key(STAGE, VERSION, {"survey": [list(column) for column in columns]}, inputs))
-        work[keys[-1]] = surveyed
-    receipts = _run(selection, work, survey_shards, "values of labels")
+    receipts = survey(selection, name, labels, columns)
     axes: list[Axis] = []
     missing: list[int] = []
     for index, axis in enumerate(declared):
         where = selection.spec.where("sources", name, "split_by", index)
-        missing.append(sum(int(receipts[key].facts["missing"][index]) for key in keys))
+        missing.append(sum(int(receipt.facts["missing"][index]) for receipt in receipts))
         if missing[-1] and axis.missing == "error":
             raise RequestError(
                 f"{where}: {missing[-1]} of {selection.last_rows[name].documents_out} documents have no value in "
@@ -153,12 +140,12 @@ def _axes(selection: Selection, name: str, labels: LabelPaths) -> tuple[tuple[Ax
             )
         if axis.score is None:
             values: dict[str, int] = {}
-            for key in keys:
-                for value, count in receipts[key].facts["values"][index].items():
+            for receipt in receipts:
+                for value, count in receipt.facts["values"][index].items():
                     values[value] = values.get(value, 0) + count
             axes.append(category_axis(where, axis, values))
         else:
-            files = [store.path(f"{STAGE}/{key}/{numbers_file(index)}") for key in keys]
+            files = [store.path(f"{STAGE}/{receipt.key}/{numbers_file(index)}") for receipt in receipts]
             axes.append(number_axis(where, axis, [np.load(file, mmap_mode="r") for file in files]))
     return tuple(axes), missing
 
@@ -173,15 +160,12 @@ def _assign(selection: Selection, name: str, labels: LabelPaths, axes: tuple[Axi
         keys.append(stage_key(STAGE, VERSION, config, inputs))
         path = f"{shard.folder}/{DOCUMENTS}"
         work[keys[-1]] = Assignment(path, shard.documents, keep, tuple(sorted(paths.items())), axes)
-    receipts = _run(selection, work, assign_shards, "cells")
-    return [receipts[key] for key in keys]
 
-
-def _run(selection: Selection, work: Mapping[str, Work], task: Callable[..., object], label: str) -> Receipts:
-    def calls(missing: dict[str, Work]) -> list[tuple[object, ...]]:
+    def calls(missing: dict[str, Assignment]) -> list[tuple[object, ...]]:
         return [(selection.store, batch) for batch in in_batches(missing.items(), SHARDS_PER_TASK)]
 
-    return run_missing(selection.store, STAGE, work, calls, task, selection.cluster, label)
+    receipts = run_missing(selection.store, STAGE, work, calls, assign_shards, selection.cluster, "cells")
+    return [receipts[key] for key in keys]
 
 
 def _row(part: str, before: StageRow, inside: Count, pruned: Count) -> StageRow:

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import CellsRecord, ClassifierRecord, ClustersRecord
+from mixproof.ledger.manifest import CellsRecord, ClassifierRecord, ClustersRecord, KeptRecord
+from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import Value, divided_sources, whole_of, with_parts
 from mixproof.pipeline.classifiers.training import TrainedClassifier, train_classifier
 from mixproof.pipeline.clusters.fit import NO_LABELS, SampleLabels, fit_clusters
@@ -22,7 +23,9 @@ from mixproof.pipeline.read.documents import RemovalList, SourceDocuments
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import DOCUMENTS
 
-from .divide import LabelPaths, divide
+from .divide import divide
+from .keep import Kept, keep_documents
+from .survey import LabelPaths
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,11 @@ class DividedSources:
     labels: dict[str, LabelledSource]
     """By source; without those that have no labels."""
     lists: dict[str, tuple[RemovalList, ...]]
-    """Lists of the documents that each divided source lost with pruned clusters."""
+    """Lists of the documents that each source lost by `keep`, and with pruned clusters."""
+    kept_rows: dict[str, StageRow]
+    """The ledger row `keep` of each source that has rules, before it is divided."""
+    kept: dict[str, KeptRecord]
+    """By which rules each of these sources kept documents."""
     hashes: dict[str, dict[str, dict[str, str]]]
     """What the spec in the manifest states in place of paths, by source, label and key of the label's kind."""
     classifiers: dict[str, ClassifierRecord]
@@ -57,20 +64,27 @@ def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Lab
     """
     spec, divided = selection.spec, divided_sources(selection.spec)
     if not labelers:
-        return DividedSources(selection, {}, {}, {}, {}, {}, {}, {})
+        return DividedSources(selection, {}, {}, {}, {}, {}, {}, {}, {}, {})
     check_fields(spec, selection.sources)
     labelers, classifiers = with_classifiers(selection, labelers)
+    kept = {name: _keep(selection, name, each) for name, each in labelers.items() if spec.sources[name].keep}
+    selection = replace(
+        selection,
+        keep={**selection.keep, **{name: each.keep for name, each in kept.items()}},
+        last_rows={**selection.last_rows, **{name: each.row for name, each in kept.items()}},
+    )
     labelers = {name: with_clusters(selection, name, labelers[name]) for name in selection.sources if name in labelers}
     paths = label_sources(selection.sources, labelers, selection.store, selection.cluster)
     sources, keep, last = dict(selection.sources), dict(selection.keep), dict(selection.last_rows)
     whole_of: dict[str, str] = {}
     cells: dict[str, CellsRecord] = {}
     rows: dict[str, StageRow] = {}
-    lists: dict[str, tuple[RemovalList, ...]] = {}
+    lists = {name: each.lists for name, each in kept.items()}
     values_of: dict[str, tuple[Value, ...]] = {}
     for name in divided:
         result = divide(selection, name, paths[name], clusters_in(labelers[name]))
-        values_of[name], cells[name], lists[name] = result.values, result.record, result.lists
+        values_of[name], cells[name] = result.values, result.record
+        lists[name] = (*lists.get(name, ()), *result.lists)
         del sources[name], keep[name], last[name]
         sources, keep, last = sources | result.sources, keep | result.keep, last | result.rows
         rows |= result.rows
@@ -84,7 +98,16 @@ def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Lab
             labels[name] = _labelled(source, labelers[whole], _paths_of(source, selection.sources[whole], paths[whole]))
             hashes[name] = {label: each.hashes() for label, each in labelers[whole].items() if each.hashes()}
     rest = replace(selection, spec=parts, sources=sources, keep=keep, last_rows=last)
-    return DividedSources(rest, whole_of, rows, cells, labels, lists, hashes, classifiers)
+    kept_rows, records = ({name: getattr(each, field) for name, each in kept.items()} for field in ("row", "record"))
+    return DividedSources(rest, whole_of, rows, cells, labels, lists, kept_rows, records, hashes, classifiers)
+
+
+def _keep(selection: Selection, name: str, labelers: Mapping[str, Labeler]) -> Kept:
+    """Apply the rules of a source, for which only the labels that they name are computed."""
+    columns = {rule.column for rule in selection.spec.sources[name].keep or ()}
+    own = {label: each for label, each in labelers.items() if columns & set(columns_of({label: each}))}
+    paths = label_sources({name: selection.sources[name]}, {name: own}, selection.store, selection.cluster)[name]
+    return keep_documents(selection, name, paths)
 
 
 def with_clusters(selection: Selection, name: str, labelers: Mapping[str, Labeler]) -> dict[str, Labeler]:
@@ -123,13 +146,17 @@ def with_classifiers(
         for label, labeler in labels.items():
             if labeler.inputs is None:
                 continue
-            whole = whole_of(selection.spec, source)
-            name = f"{whole}: {label}" if label in selection.spec.sources[source].labels else label
+            name = classifier_name(selection.spec, source, label)
             if name not in trained:
                 trained[name] = train_classifier(selection, labeler.inputs)
                 records[name] = trained[name].record
             found[source][label] = replace(labeler, trained=trained[name].model)
     return found, records
+
+
+def classifier_name(spec: Spec, source: str, label: str) -> str:
+    """What the manifest calls the classifier of a label."""
+    return f"{whole_of(spec, source)}: {label}" if label in spec.sources[source].labels else label
 
 
 def _sample_labels(selection: Selection, name: str, labelers: Mapping[str, Labeler]) -> SampleLabels:

@@ -25,7 +25,12 @@ def quantile_keys(shards: Sequence[NDArray[np.uint64]], quantiles: int) -> list[
         quantiles: number of cells.
     """
     total = sum(len(shard) for shard in shards)
-    ranks = np.array([k * total // quantiles for k in range(1, quantiles)], np.int64)
+    return keys_at(shards, [k * total // quantiles for k in range(1, quantiles)])
+
+
+def keys_at(shards: Sequence[NDArray[np.uint64]], positions: Sequence[int]) -> list[int]:
+    """The values at some positions, from 0, of all values in ascending order, as sortable integers."""
+    ranks = np.array(positions, np.int64)
     low = np.zeros(len(ranks), np.uint64)
     for bit in reversed(range(KEY_BITS)):
         step = np.uint64(1 << bit)

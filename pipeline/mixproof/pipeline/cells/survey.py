@@ -7,7 +7,7 @@ shards (`edges.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +16,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mixproof.ledger.store import Store
+from mixproof.ledger.fingerprint import stage_key
+from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.split_sources import MAX_PARTS
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
+from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.columns import array_of, flags
 from mixproof.pipeline.labels.columns_of_rows import read_column
+from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
+from mixproof.pipeline.read.selection import Selection
 
 STAGE = "cells"
 VERSION = 1
+Columns = tuple[tuple[str, bool], ...]
+"""Name of each column of labels, and whether it is a number."""
+LabelPaths = Sequence[Mapping[str, str]]
+"""For each shard of a source the file of each label."""
 _SIGN = np.uint64(1 << 63)
 
 
@@ -35,8 +43,8 @@ class Surveyed:
     keep: Bitmap | None
     labels: tuple[tuple[str, str], ...]
     """Name and file of each label."""
-    columns: tuple[tuple[str, bool], ...]
-    """Name of each column by which the source is divided, and whether it is a number."""
+    columns: Columns
+    """The columns by which the source is divided."""
 
 
 def survey_shards(store: Store, shards: Sequence[tuple[str, Surveyed]]) -> None:
@@ -56,6 +64,22 @@ def survey_shards(store: Store, shards: Sequence[tuple[str, Surveyed]]) -> None:
                 else:
                     values.append(_counts(column))
             attempt.commit(facts={"values": values, "missing": missing})
+
+
+def survey(selection: Selection, name: str, labels: LabelPaths, columns: Columns) -> list[Receipt]:
+    """Find the values of all shards of a source; returns their receipts, in the order of the shards."""
+    work: dict[str, Surveyed] = {}
+    keys: list[str] = []
+    for shard, keep, paths in zip(selection.sources[name].shards, selection.keep[name], labels, strict=True):
+        inputs = [shard.documents_sha256, keep and keep.sha256, sorted(paths.items())]
+        keys.append(stage_key(STAGE, VERSION, {"survey": [list(column) for column in columns]}, inputs))
+        work[keys[-1]] = Surveyed(shard.documents, keep, tuple(sorted(paths.items())), columns)
+
+    def calls(missing: dict[str, Surveyed]) -> list[tuple[object, ...]]:
+        return [(selection.store, batch) for batch in in_batches(missing.items(), SHARDS_PER_TASK)]
+
+    done = run_missing(selection.store, STAGE, work, calls, survey_shards, selection.cluster, "values of labels")
+    return [done[key] for key in keys]
 
 
 def numbers_file(index: int) -> str:

@@ -134,7 +134,7 @@ def _sides(selection: Selection, inputs: ClassifierInputs) -> list[Side]:
         others = spec.model_copy(update={"sources": given}).with_positions(spec.positions)
         read = read_sources(others, inputs.files, selection.store, selection.cluster)
     sides = []
-    for side, entries in (("positive", classifier.positive), ("negative", classifier.negative)):
+    for side, entries in (("positive", classifier.positive or ()), ("negative", classifier.negative or ())):
         for index, entry in enumerate(entries):
             keep: tuple[tuple[Bitmap | None, ...], ...]
             documents: tuple[SourceDocuments, ...]

@@ -18,6 +18,7 @@ from mixproof.pipeline.readers.unchanged import hash_file
 
 from .fasttext_file import check_installed
 from .labelled_file import read_labelled
+from .other_build import OtherClassifier, check_table, find_other
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class ClassifierInputs:
     """Evaluation files whose texts it must not be trained on."""
     table: TableFiles | None = None
     """The token table of a linear classifier."""
+    origin: OtherClassifier | None = None
+    """The classifier of another build, which is used instead of training one."""
 
 
 def find_inputs(spec: Spec, base: Path, classifier: Classifier, where: str) -> ClassifierInputs:
@@ -46,10 +49,14 @@ def find_inputs(spec: Spec, base: Path, classifier: Classifier, where: str) -> C
         RequestError: when a file or a package is missing, or a labelled file has no usable labels.
         DamagedFileError: when a labelled file cannot be read to its end.
     """
+    if classifier.from_ is not None:
+        origin = find_other(base / classifier.from_, classifier.name)
+        table = token_table(origin.record.kind, classifier.embedding, base)
+        check_table(origin, table)
+        return ClassifierInputs(classifier, where, base, table=table, origin=origin)
     if classifier.kind == "fasttext":
         check_installed(where)
-    folder = classifier.embedding
-    table = find_table(None if folder is None else base / folder) if classifier.kind == "linear" else None
+    table = token_table(classifier.kind, classifier.embedding, base)
     files = {
         entry: tuple(replace(file, source=entry) for file in find_others((entry,), base, where=where))
         for entry in classifier.examples
@@ -63,6 +70,15 @@ def find_inputs(spec: Spec, base: Path, classifier: Classifier, where: str) -> C
     for file in labelled:
         read_labelled(file, classifier.text)
     return ClassifierInputs(classifier, where, base, files, labelled, find_evaluation_files(spec, base), table)
+
+
+def token_table(kind: str, folder: str | None, base: Path) -> TableFiles | None:
+    """The token table of a linear classifier; None for another kind.
+
+    Raises:
+        RequestError: when there is none.
+    """
+    return find_table(None if folder is None else base / folder) if kind == "linear" else None
 
 
 def _refuse_shared(

@@ -30,6 +30,7 @@ from .inputs import ClassifierInputs
 from .labelled_file import read_labelled
 from .linear import PENALTY, train_linear
 from .model import STAGE, Scores, TrainedModel, file_of, scorer_of
+from .other_build import copy_other
 from .roc import roc_auc
 
 FOLDS = 5
@@ -60,11 +61,16 @@ class Training:
 def train_classifier(selection: Selection, inputs: ClassifierInputs) -> TrainedClassifier:
     """Train the classifier of a label on the documents that deduplication kept, unless the store has it.
 
+    One from another build is copied instead.
+
     Raises:
         RequestError: when a side has too few texts.
         DamagedFileError: when a file cannot be read to its end.
     """
     store, classifier = selection.store, inputs.classifier
+    if inputs.origin is not None:
+        record = copy_other(inputs.origin, store)
+        return TrainedClassifier(TrainedModel(record.model, record.model_sha256, record.chars, inputs.table), record)
     chosen = collect_examples(selection, inputs)
     examples = store.receipt(STAGE, str(chosen.facts["key"]))
     assert examples is not None, "it was found or made"

@@ -9,7 +9,7 @@ through every later stage, because these pass on bitmaps over the same rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -23,6 +23,7 @@ from mixproof.mixtures.blocks.labels import FieldLabel
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.columns import array_of, read_whole
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.read.batches import share_shards
 from mixproof.pipeline.read.documents import SourceDocuments
 from mixproof.pipeline.read.read_task import ReadTask
@@ -126,17 +127,21 @@ def _table(values: Values, schema: pa.Schema) -> pa.Table:
 def _fields(store: Store, task: LabelTask, read: ReadTask) -> pa.Table:
     field = task.labeler.label.field
     assert field is not None, "only fields of records are read from raw files"
-    raw = replace(read, steps=(), column=field.name, value=None)
-    found: dict[tuple[str, int], str | float | None] = {}
-    for file in raw.plan.files:
-        for item in records_of(file, raw, lambda _: None):
-            if isinstance(item, Raw):
-                found[file.name, item.record] = field_value(item, field)
+    found = {
+        (file.name, record): value for file in read.plan.files for record, value in field_values(file, read, field)
+    }
     columns = ["record"] if task.shard.file else ["record", "file"]
     rows = read_whole(store.path(f"{task.shard.folder}/{DOCUMENTS}"), columns)
     names = [task.shard.file] * rows.num_rows if task.shard.file else rows["file"].to_pylist()
     places = zip(names, array_of(rows["record"]).tolist(), strict=True)
     return _table(([found.get(place) for place in places], None), task.labeler.schema)
+
+
+def field_values(file: InputFile, read: ReadTask, field: FieldLabel) -> Iterator[tuple[int, str | float | None]]:
+    """The value of every record of a file that has a text; `read` says how the file is parsed."""
+    for item in records_of(file, replace(read, steps=(), column=field.name, value=None), lambda _: None):
+        if isinstance(item, Raw):
+            yield item.record, field_value(item, field)
 
 
 def field_value(item: Raw, field: FieldLabel) -> str | float | None:

@@ -81,7 +81,8 @@ class Labeler:
     def hashes(self) -> dict[str, str]:
         """What the spec in a manifest states in place of paths: SHA-256 by key of the label's kind."""
         if self.trained is not None:
-            return {"model": self.trained.sha256}
+            model = {"model": self.trained.sha256}
+            return model if self.inputs is None or self.inputs.origin is None else {**model, "from": model["model"]}
         if self.table is None:
             return {"model": self.model_sha256} if self.model_sha256 else {}
         known = {"embedding": self.table.sha256}

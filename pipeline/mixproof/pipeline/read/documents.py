@@ -44,8 +44,8 @@ MOST_SHARDS = 500
 class RemovalList:
     """A Parquet file that lists the records or documents that a shard lost, with the reasons."""
 
-    kind: Literal["rejected", "dropped", "pruned", "decontaminated", "removed"]
-    """`removed` joins the other four and the duplicates of a source."""
+    kind: Literal["rejected", "dropped", "keep", "pruned", "decontaminated", "removed"]
+    """`removed` joins the other five and the duplicates of a source."""
     path: str
     """Relative to the store."""
     file: str | None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
+from mixproof.pipeline.cells.keep_shards import STAGE as KEEP
 from mixproof.pipeline.cells.survey import STAGE as CELLS
 from mixproof.pipeline.columns import array_of, column_of, flags, numbers, read_whole, table_of
 from mixproof.pipeline.dedup.duplicates import NO_KEEPER, DuplicateList, Twins, exact_twins, fuzzy_twins
@@ -42,7 +43,7 @@ REMOVED_SCHEMA = pa.schema(
 """A removed record or document: ledger stage and reason; input file, record in the whole file, id; for a duplicate the
 document kept instead, else null."""
 
-STAGE_OF = {"rejected": READ, "pruned": CELLS, "decontaminated": DECONTAMINATE}
+STAGE_OF = {"rejected": READ, "keep": KEEP, "pruned": CELLS, "decontaminated": DECONTAMINATE}
 """The ledger stage of a kind of list that does not name it."""
 LEDGER_STAGES = {"exact": "dedup", "fuzzy": "dedup", "paragraphs": "paragraphs"}
 """The ledger row that counts the duplicates of each search."""

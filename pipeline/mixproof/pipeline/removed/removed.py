@@ -118,7 +118,7 @@ def _tables(store: Store, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
 def _pieces(
     lists: Mapping[str, Sequence[RemovalList | Difference]], groups: Sequence[GroupDuplicates], store: Store
 ) -> dict[str, list[Piece]]:
-    """Return the pieces of each source by stage: read, steps, dedup, paragraphs, cells, decontaminate, encode."""
+    """Return the pieces of each source by stage: read, steps, dedup, paragraphs, keep, cells, decontaminate, encode."""
     pieces: dict[str, list[Piece]] = {
         name: [each for kind in ("rejected", "dropped") for each in own if _kind(each) == kind]
         for name, own in lists.items()
@@ -129,8 +129,9 @@ def _pieces(
             save_shards(store, key, group.shards)
             for found in group.lists:
                 pieces[group.shards[found.shard].source].append(Duplicates(key, found))
+    after = ("keep", "pruned", "decontaminated", None)
     for name, own in lists.items():
-        pieces[name] += [each for kind in ("pruned", "decontaminated", None) for each in own if _kind(each) == kind]
+        pieces[name] += [each for kind in after for each in own if _kind(each) == kind]
     return pieces
 
 

@@ -18,7 +18,7 @@ from mixproof.ledger.manifest import HeldoutRecord, Manifest, MatrixRow, SourceR
 from .cells import CELLS, check_cells, wholes_of
 from .report import Checks, Equation
 
-READ, DEDUP, PARAGRAPHS, SPLIT, ENCODE = "read", "dedup", "paragraphs", "split", "encode"
+READ, DEDUP, PARAGRAPHS, KEEP, SPLIT, ENCODE = "read", "dedup", "paragraphs", "keep", "split", "encode"
 NO_TOKENS = "no_tokens"
 
 
@@ -71,7 +71,7 @@ def _check_row(row: StageRow, checks: Checks) -> None:
     equation: Equation = "E1" if row.stage == READ else "E2"
     checks.equal(equation, "documents", row.documents_in, row.documents_out + documents)
     checks.equal("E2", "bytes", row.bytes_in + row.bytes_added, row.bytes_out + dropped_bytes + row.bytes_removed)
-    if row.stage in (READ, DEDUP, CELLS, SPLIT, ENCODE):
+    if row.stage in (READ, DEDUP, KEEP, CELLS, SPLIT, ENCODE):
         checks.equal("E2", "bytes added or removed", 0, row.bytes_added + row.bytes_removed)
     if row.stage == PARAGRAPHS:
         checks.equal("E2", "bytes added by cutting", 0, row.bytes_added)

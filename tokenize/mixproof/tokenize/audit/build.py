@@ -42,6 +42,7 @@ from .cuts import check_cuts
 from .dataset import check_part, load_megatron, open_part
 from .heldout import check_rows, check_set, check_texts, hashes_of, values_of
 from .inputs import Inputs, check_inputs
+from .kept import check_dropped, check_kept, kept_bounds
 from .masks import PLAIN, Form, check_mask, form_of
 from .provenance import Rows, Withheld, check_provenance
 from .receipts import check_receipts, files_of
@@ -68,7 +69,7 @@ class _Source:
     record: SourceRecord
     inputs: Inputs | None
     cell: tuple[Bounds, ...] = ()
-    """If it is a cell: what its documents have in common."""
+    """What its documents have in common: bounds of its cell, and of the rules by which its source keeps documents."""
     labels: tuple[str, ...] = ()
     """The labels of its documents."""
     texts: pa.Table | None = None
@@ -119,13 +120,14 @@ def audit_build(
         return checks.report(depth)
     check_spec(manifest, checks.at(file=str(manifest_path)))
     check_arithmetic(manifest, checks.at(file=str(manifest_path)))
-    cells = cells_of(manifest)
+    check_kept(manifest, checks.at(file=str(manifest_path)))
+    cells, kept = cells_of(manifest), kept_bounds(manifest)
     sources = [
         _Source(
             name,
             record,
             check_inputs(root, record.inputs, checks.at(source=name)),
-            cells.get(name, ()),
+            (*cells.get(name, ()), *kept.get(name, ())),
             labels_in(manifest.spec, name),
         )
         for name, record in manifest.sources.items()
@@ -140,6 +142,7 @@ def audit_build(
             if clusters is not None:
                 check_file(root, clusters.path, clusters.sha256, checks.at(source=name, stage=CELLS))
     check_classifiers(root, manifest, checks)
+    check_dropped(root, manifest, checks)
     for source in sources:
         check_cuts(root, source.record, source.inputs, checks.at(source=source.name))
     reencoded = Reencoded(without_texts=tuple(source.name for source in sources if source.is_adopted))
@@ -175,6 +178,8 @@ def _named_files(manifest: Manifest) -> dict[str, str]:
             named[clusters.path] = clusters.sha256
     for classifier in manifest.classifiers.values():
         named |= {classifier.model: classifier.model_sha256, classifier.examples: classifier.examples_sha256}
+    for kept in manifest.kept.values():
+        named[kept.path] = kept.sha256
     for source in manifest.sources.values():
         named[source.inputs.path] = source.inputs.sha256
         named |= {part.path: part.sha256 for part in source.cuts}

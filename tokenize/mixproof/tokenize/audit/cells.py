@@ -27,7 +27,7 @@ PRUNED = "pruned"
 """The reason for which documents of pruned clusters are dropped."""
 LABEL = "label."
 """Of the names of label columns in a provenance file."""
-CELL = "labels within the bounds of the cell"
+CELL = "labels within the bounds of the source"
 LABEL_KINDS = ("string", "int64", "double")
 
 

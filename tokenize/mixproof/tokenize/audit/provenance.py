@@ -36,7 +36,7 @@ class Withheld:
     hashes: pa.Array | None
     """Text hashes of all held-out sets; None if the spec turns decontamination off."""
     cell: tuple[Bounds, ...] = ()
-    """If the source is a cell: what its documents have in common."""
+    """Bounds of the labels of its documents."""
     labels: tuple[str, ...] = ()
     """Labels that its documents have."""
     prompts: pa.Array | None = None

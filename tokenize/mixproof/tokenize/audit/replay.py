@@ -34,6 +34,7 @@ from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import whole_of
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import InputFile
+from mixproof.pipeline.labels.labeler import Labeler
 from mixproof.pipeline.paragraphs.cutting import cut_text
 from mixproof.pipeline.read.batches import share_tasks
 from mixproof.pipeline.read.identify import hash_input
@@ -51,6 +52,7 @@ from .classifiers import retrain_classifiers
 from .conversation_ids import ConversationIds, Rendered, ends_supervised, rendered_of
 from .cuts import Cuts, read_cuts
 from .dataset import UINT16_BELOW
+from .kept_again import KeptAgain, kept_again, labelers_again
 from .masks import PLAIN_COLUMNS as COLUMNS
 from .reference_ids import reference_ids
 from .report import AuditReport, Checks, Equation
@@ -79,6 +81,8 @@ class Replay:
     """Share of the documents to replay, chosen by text hash."""
     base: Path
     """The folder to which paths of the spec are relative."""
+    labelers: Mapping[str, Labeler]
+    """Of the labels by which the source keeps documents."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +147,12 @@ def replay_build(
             )
         given = spec.sources[parts[0]]
         assignments_of(manifest, name, given, base, store)  # raises before any work
+        labelers = labelers_again(spec, base, manifest, parts[0])
         for batch in share_tasks(
             files[parts[0]], lambda file: file.bytes, most_bytes=TASK_BYTES, most_items=TASK_FILES
         ):
-            calls.append((Replay(store, str(manifest_path), name, parts, batch, given, spec.limits, share, base),))
+            task = Replay(store, str(manifest_path), name, parts, batch, given, spec.limits, share, base, labelers)
+            calls.append((task,))
     rows: dict[str, list[tuple[StageRow, ...]]] = {name: [] for name in groups}
     for (call,), done in zip(calls, cluster.run(replay_files, calls, label="replay"), strict=True):
         checks.merge([done.checks])
@@ -200,6 +206,7 @@ def replay_files(task: Replay) -> Replayed:
         place: found for each in sources for place, found in _documents(store, each, names, task.share, label).items()
     }
     cuts = read_cuts(store, source, names)
+    kept = kept_again(store, manifest, task.source, task.labelers, names, task.share)
     steps = make_steps(task.spec.steps)
     counts = _Counts()
     encode = _Encoder(store, manifest, at)
@@ -209,7 +216,7 @@ def replay_files(task: Replay) -> Replayed:
         if not here.equal("checksum", "as sha256 of the raw file", recorded.get(file.name), digest):
             return Replayed(checks, ())
         try:
-            _replay_file(file, task, documents, cuts, steps, counts, encode, assignments, here)
+            _replay_file(file, task, documents, cuts, steps, counts, encode, assignments, kept, here)
         except DamagedFileError as error:
             here.true("schema", False, "a readable raw file", str(error))
             return Replayed(checks, ())
@@ -252,23 +259,30 @@ def _replay_file(
     counts: _Counts,
     encode: _Encoder,
     assignments: Assignments | None,
+    kept: KeptAgain | None,
     checks: Checks,
 ) -> None:
     """Send every record of one file through the steps; documents that are found are removed from `documents`."""
     whole = read_task(ShardPlan(task.source, (file,), 0, file.bytes), task.spec, {file.url: ""}, task.limits)
+    if kept is not None:
+        kept.open_file(file, whole)
     for item in records_of(file, whole, lambda _: None):
         counts.records += 1
         if isinstance(item, Reject):
             counts.rejected[item.reason] += 1
             continue
-        expected = documents.pop((file.name, item.record), None)
-        if expected is None and task.share != ALL:
+        place = (file.name, item.record)
+        expected = documents.pop(place, None)
+        is_listed = kept is not None and place in kept.dropped
+        if expected is None and task.share != ALL and not is_listed:
             continue
         data = item.text.encode()
         counts.text_bytes += len(data)
         text = apply_steps(item, data, steps)
-        if text is not None and (file.name, item.record) in cuts:
-            text = cut_text(text, cuts[file.name, item.record])
+        if text is not None and place in cuts:
+            text = cut_text(text, cuts[place])
+        if kept is not None and text is not None and (expected is not None or is_listed):
+            kept.add(place, text.decode(), checks.at(shard=f"{file.name} record {item.record}"))
         if expected is None:
             continue
         record = f"{file.name} record {item.record}"
@@ -281,6 +295,8 @@ def _replay_file(
             encode.add(text.decode(), expected[0], record)
             if assignments is not None:
                 assignments.add(text.decode(), expected[0].cluster, at)
+    if kept is not None:
+        kept.flush()
 
 
 def _replay_conversation(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from mixproof.ledger.manifest import Manifest
 
-from .arithmetic import DEDUP, ENCODE, PARAGRAPHS, READ, SPLIT
+from .arithmetic import DEDUP, ENCODE, KEEP, PARAGRAPHS, READ, SPLIT
 from .cells import CELLS
 from .report import Checks
 
@@ -36,6 +36,8 @@ class _Source(BaseModel):
     format: str | None = None
     megatron: bool = False
     """The source is a tokenized dataset: it has no texts, so `read` is its only stage and nothing is held out."""
+    keep: list[Any] = []
+    """Rules by which documents are kept after deduplication."""
     split_by: str | list[Any] | None = None
     """A list: the source is a cell of a division that was made after deduplication."""
 
@@ -66,6 +68,7 @@ class _Spec(BaseModel):
         rules = self.dedup or {}
         dedup = [DEDUP] if rules.get("exact") or rules.get("fuzzy") else []
         dedup += [PARAGRAPHS] if rules.get("paragraphs") else []
+        dedup += [KEEP] if self.sources[source].keep else []
         dedup += [CELLS] if isinstance(self.sources[source].split_by, list) else []
         clean = [DECONTAMINATE] if self.decontaminate is not False else []
         return [READ, *steps, *dedup, *clean, SPLIT, ENCODE]

@@ -59,7 +59,7 @@ def stepping(proxy: str, length: int, document: int, masks: MasksRecord, device:
         PROXIES[proxy], vocab_size=VOCAB_SIZE, sequence_length=length, rope_base=10_000, seed=1, device=device
     ).train()
     optimizer = build_optimizer(model, lr=1e-4, betas=(0.9, 0.95))
-    plan = StepPlan(1, 1, length, 1.0, masks, eod_id=2)
+    plan = StepPlan(1, 1, length, 1.0, masks, eod_id=2, samples_per_step=1)
     batch, parameters = window(length, document, masks, device), list(model.parameters())
 
     def step() -> None:

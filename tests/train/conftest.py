@@ -38,7 +38,7 @@ from mixproof.tokenize.dataset.indexed import append_eods, token_dtype, write_in
 from mixproof.tokenize.dataset.provenance import SCHEMA, TableWriter, regroup
 from mixproof.tokenize.tokenizer.sentencepiece import load_processor
 from mixproof.tokenize.tokenizer.train_tokenizer import train_model
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.record import ArchitectureRecord, MasksRecord
 from mixproof.train.request import Recipe, RunRequest
 
@@ -509,7 +509,10 @@ def make_request(make_encoded: Callable[..., Any], make_budget: Callable[..., Ru
             rope_base=10000,
             budget=RunBudget(**{**vars(budget), **changes, "declared": declared}),
             tokenizer=corpus.manifest.tokenizer,
-            draws={name: make_draw(corpus.store, corpus.manifest, name, 1 << 20) for name in corpus.manifest.sources},
+            draws={
+                name: make_draw(corpus.store, corpus.manifest, DrawSize(name, 1 << 20))
+                for name in corpus.manifest.sources
+            },
             heldout={name: source.heldout for name, source in corpus.manifest.sources.items()},
             device="cpu",
             **{"micro_batch_size": None, **execution},

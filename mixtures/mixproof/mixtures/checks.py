@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from .blocks.labels import Classifier, Clusters, Label
-from .blocks.mixture import Mixture, ShareSpec
+from .blocks.mixture import ShareSpec
 from .blocks.split import UNLABELLED, cells_of_number
 from .key_positions import KeyPath, Problem, nearest
 from .label_checks import keep_problems
 from .mixture_forms import RESERVED
 from .objective_checks import REMOVE_INHERITED, objective_problems
+from .phase_checks import phase_problems
 from .proxy_checks import architectures, recipes, twice
 from .spec import Spec
 from .stage_checks import blends_of, stage_problems
-from .values.quantities import percent_string
 
 CONVERSATION_FORMATS = "`format: chat`, `preferences` and `ratings`"
-MAX_UNTIL = 10
-"""Largest end of a branch, as a multiple of the proxy's tokens: catches 80 when 80% is meant."""
 
 
 def find_problems(spec: Spec) -> list[Problem]:
@@ -40,6 +38,7 @@ def find_problems(spec: Spec) -> list[Problem]:
         _conversations,
         _dedup_on,
         _mixtures,
+        phase_problems,
         recipes,
         architectures,
         _windows,
@@ -261,32 +260,10 @@ def _mixtures(spec: Spec) -> Iterator[Problem]:
             for key in ("shares", "rule", "times", "temperature"):
                 if key in mixture.model_fields_set:
                     yield Problem((*path, key), "is not allowed beside `phases`; move it into a phase")
-            yield from _phases(mixture, path)
             for index, phase in enumerate(mixture.phases):
                 yield from _blend(phase, (*path, "phases", index))
         else:
             yield from _blend(mixture, path)
-
-
-def _phases(mixture: Mixture, path: KeyPath) -> Iterator[Problem]:
-    end = mixture.phases[0].until * 0
-    for index, phase in enumerate(mixture.phases):
-        if phase.until <= end:
-            message = f"{percent_string(phase.until)} is not after {percent_string(end)}, where the phase starts"
-            yield Problem((*path, "phases", index, "until"), message)
-        end = phase.until
-        if phase.decay and index < len(mixture.phases) - 1:
-            message = "only the last phase may decay; to continue from an earlier step, add a second mixture"
-            yield Problem((*path, "phases", index, "decay"), message)
-    if end > MAX_UNTIL:
-        message = f"the last phase ends at {percent_string(end)}, above {MAX_UNTIL:,}00%; give the proxy more tokens"
-        yield Problem((*path, "phases", len(mixture.phases) - 1, "until"), message)
-    elif end != 1 and not mixture.phases[-1].decay:
-        message = (
-            f"the last phase ends at {percent_string(end)}; it must end at 100%, or have `decay: true` to make "
-            "the mixture a branch of its own length"
-        )
-        yield Problem((*path, "phases", len(mixture.phases) - 1, "until"), message)
 
 
 def _blend(blend: ShareSpec, path: KeyPath) -> Iterator[Problem]:

@@ -215,6 +215,7 @@ def _phase(
 ) -> dict[str, Any]:
     if not isinstance(phase, dict):
         raise _MixtureError(path, "must be a map: {until: 80%, shares: ...}")
+    phase = _with_min_tokens(phase, path, names)
     if "shares" not in phase:
         return dict(phase)
     others = {key: value for key, value in phase.items() if key != "shares"}
@@ -226,3 +227,14 @@ def _phase(
     if shares in mixtures:
         raise _MixtureError(below, f"mixture {shares!r} has phases or is itself wrong; name one with shares or a rule")
     raise _MixtureError(below, f"there is no mixture {shares!r}; {nearest(shares, blends)}")
+
+
+def _with_min_tokens(phase: dict[str, Any], path: KeyPath, names: _SourceNames) -> dict[str, Any]:
+    """Write `min_tokens: 8192` as `{default: 8192}`, and check the names of sources."""
+    given = phase.get("min_tokens")
+    if isinstance(given, dict):
+        for name in given:
+            if name != "default":
+                names.check(name, (*path, "min_tokens", name))
+        return phase
+    return phase if given is None else {**phase, "min_tokens": {"default": given}}

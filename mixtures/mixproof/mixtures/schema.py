@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from .spec import Spec
-from .values.quantities import SHARE_FORMS
+from .values.quantities import MAX_INT32, SHARE_FORMS
 
 Schema = dict[str, Any]
 NUMBER: Schema = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]"}]}
@@ -52,6 +52,7 @@ def json_schema(step: Schema | None = None) -> Schema:
     _allow(parts["Dedup"], "fuzzy", {"type": "boolean"})
     _allow(parts["Dedup"], "paragraphs", {"type": "boolean"})
     _allow(parts["TargetRun"], "max_epochs", NUMBER)
+    _allow(parts["Phase"], "min_tokens", {"type": "integer", "minimum": 1, "maximum": MAX_INT32})
     _allow(parts["Train"], "init_from", {"type": "string"})
     budget = {key: value for key, value in parts["Proxy"]["properties"]["tokens"].items() if key != "description"}
     _allow(parts["Proxy"], "tokens", {"type": "array", "minItems": 1, "items": budget})

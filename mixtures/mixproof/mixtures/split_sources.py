@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from .blocks.mixture import Mixture, ShareSpec
@@ -29,6 +29,7 @@ UNREAD = "unread"
 """The value used for a column that has not been read yet."""
 
 
+Number = TypeVar("Number", Fraction, int)
 Value = str | tuple[str, ...]
 """What the documents of a part have in common: a value, or one of each axis where axes are crossed."""
 
@@ -109,7 +110,7 @@ def with_parts(spec: Spec, values_of: Mapping[str, Sequence[Value]]) -> Spec:
         update["target"] = spec.target.model_copy(update={"max_epochs": names.mapped(spec.target.max_epochs)})
     if spec.objective is not None:
         given, key = spec.objective.weights, spec.objective.weights_key
-        weights = names.mapped(given, divide=True)
+        weights = names.divided(given)
         for name in given.keys() & names.parts_of.keys():
             if not weights.keys() & names.parts_of[name].keys() - given.keys():
                 path = ("objective", key, name)
@@ -184,12 +185,20 @@ class _Names:
             found += [part for part in self.parts_of[name] if part not in names] if name in self.parts_of else [name]
         return tuple(found)
 
-    def mapped(self, by_name: Mapping[str, Fraction], *, divide: bool = False) -> dict[str, Fraction]:
-        """Give a split source's value to each part without its own value; `divide`: divided equally among them."""
+    def mapped(self, by_name: Mapping[str, Number]) -> dict[str, Number]:
+        """Give a split source's value to each part without its own value."""
+        result = {name: value for name, value in by_name.items() if name not in self.parts_of}
+        for source, parts in self.parts_of.items():
+            if source in by_name:
+                result.update({part: by_name[source] for part in parts if part not in by_name})
+        return result
+
+    def divided(self, by_name: Mapping[str, Fraction]) -> dict[str, Fraction]:
+        """Divide a split source's value equally among the parts without a value of their own."""
         result = {name: value for name, value in by_name.items() if name not in self.parts_of}
         for source, parts in self.parts_of.items():
             others = [part for part in parts if part not in by_name] if source in by_name else []
-            result.update({part: by_name[source] / (len(others) if divide else 1) for part in others})
+            result.update({part: by_name[source] / len(others) for part in others})
         return result
 
 
@@ -222,6 +231,8 @@ def _every_name(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
         yield from _of_blend(declared, path)
         for index, phase in enumerate(declared.phases):
             yield from _of_blend(phase, (*path, "phases", index))
+            for name in phase.min_tokens.keys() - {"default"}:
+                yield (*path, "phases", index, "min_tokens", name), name
 
 
 def _of_blend(blend: ShareSpec, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
@@ -231,7 +242,10 @@ def _of_blend(blend: ShareSpec, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
 
 
 def _mixture(mixture: Mixture, names: _Names) -> Mixture:
-    phases = tuple(phase.model_copy(update={"times": names.mapped(phase.times)}) for phase in mixture.phases)
+    phases = tuple(
+        phase.model_copy(update={"times": names.mapped(phase.times), "min_tokens": names.mapped(phase.min_tokens)})
+        for phase in mixture.phases
+    )
     return mixture.model_copy(update={"times": names.mapped(mixture.times), "phases": phases})
 
 

@@ -25,7 +25,7 @@ from mixproof.tokenize.audit import Failure
 from mixproof.tokenize.audit.report import Checks
 from mixproof.train.audit.draws import check_draw
 from mixproof.train.audit.run import audit_run
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.loop.run import train_run
 from mixproof.train.record import ArchitectureRecord, MasksRecord, RunRecord
 from mixproof.train.request import Recipe, RunRequest
@@ -55,7 +55,9 @@ def trained(
     heldout = {name: documents(i + 5, 4, 40, VOCAB_SIZE) for i, name in enumerate("abc")}
     corpus = make_corpus_at(root, train, heldout, parts=2, vocab_size=VOCAB_SIZE, model=tokenizer_model())
     budget = make_budget(LENGTH, {"a": 12, "b": 12}, {"a": 4, "b": 12}, global_batch_size=4)
-    draws = {s: make_draw(corpus.store, corpus.manifest, s, n * LENGTH + 1) for s, n in budget.samples_of.items()}
+    draws = {
+        s: make_draw(corpus.store, corpus.manifest, DrawSize(s, n * LENGTH + 1)) for s, n in budget.samples_of.items()
+    }
     record = train_run(
         RunRequest(
             store=str(root),

@@ -17,7 +17,7 @@ from megatron.core.datasets.blended_dataset import BlendedDataset
 from mixproof.ledger.errors import AccountError
 from mixproof.mixtures.arithmetic.budget import PhaseBudget
 from mixproof.train.data.blend import Blend, interleave, order_phases
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.data.streams import Stream
 from mixproof.train.distributed import process_group
 from mixproof.train.record import MasksRecord
@@ -33,7 +33,7 @@ def streams(make_corpus: Make, documents: Documents) -> dict[str, Stream]:
     corpus = make_corpus({"a": documents(1, 100, 60), "b": documents(2, 14, 60), "c": documents(3, 30, 60)})
     opened = {}
     for source in corpus.manifest.sources:
-        draw = make_draw(corpus.store, corpus.manifest, source, 10**9)
+        draw = make_draw(corpus.store, corpus.manifest, DrawSize(source, 10**9))
         prefix = corpus.store.path(draw.prefix)
         opened[source] = Stream(prefix, draw, seed=7, sequence_length=32, masks=PLAIN, eod_id=2, vocab_size=1000)
     return opened
@@ -147,10 +147,10 @@ def test_no_sample_lies_before_or_behind_the_run(streams: dict[str, Stream], mak
 
 
 def test_phases_that_do_not_sum_or_do_not_meet_break_e8(streams: dict[str, Stream], make_budget: Make) -> None:
+    budget = make_budget(32, {"a": 3})
     with pytest.raises(AccountError, match="E8 does not close .stage blend, shard phase 0.*4 samples from 0.*3 from 0"):
-        order_phases([PhaseBudget(0, 4, {"a": 2, "b": 1})])
+        order_phases(replace(budget, phases=(PhaseBudget(0, 4, {"a": 2, "b": 1}),)))
     with pytest.raises(AccountError, match="E8 does not close .stage blend, shard phase 1"):
-        order_phases([PhaseBudget(0, 3, {"a": 2, "b": 1}), PhaseBudget(4, 1, {"a": 1})])
-    budget = replace(make_budget(32, {"a": 3}), samples=4)
+        order_phases(replace(budget, phases=(PhaseBudget(0, 3, {"a": 3}), PhaseBudget(4, 1, {"a": 1}))))
     with pytest.raises(AccountError, match="E8 does not close"):
-        Blend(streams, budget)
+        Blend(streams, replace(budget, samples=4))

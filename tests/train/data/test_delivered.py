@@ -20,7 +20,7 @@ from mixproof.ledger.errors import AccountError, DamagedFileError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.train.data.blend import Blend
 from mixproof.train.data.delivered import delivered, spans_of
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.data.streams import Stream
 from mixproof.train.record import MasksRecord
 
@@ -47,7 +47,7 @@ def saved(make_corpus: Make, documents: Documents, make_budget: Make, tmp_path: 
     masks = MasksRecord(document_mask=False, eod_mask_loss=True, reset_position_ids=False)
     streams = {}
     for source, need in (("a", 1000), ("b", 10**9), ("c", 10**9)):
-        draw = make_draw(corpus.store, corpus.manifest, source, need)
+        draw = make_draw(corpus.store, corpus.manifest, DrawSize(source, need))
         prefix = corpus.store.path(draw.prefix)
         streams[source] = Stream(prefix, draw, seed=5, sequence_length=LENGTH, masks=masks, eod_id=2, vocab_size=1000)
     blend = Blend(streams, make_budget(LENGTH, {"a": 30, "b": 15}, {"b": 25, "c": 12, "a": 3}))

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from megatron.core.datasets.indexed_dataset import IndexedDataset
 
 from mixproof.ledger.errors import AccountError, DamagedFileError, RequestError
-from mixproof.train.data.draw import choose_documents, find_draw, make_draw, round_up_to_power_of_two
+from mixproof.train.data.chosen_documents import choose_documents
+from mixproof.train.data.draw import DrawSize, find_draw, make_draw, round_up_to_power_of_two
 
 Make = Callable[..., Any]
 Documents = Callable[..., list[list[int]]]
@@ -76,7 +77,7 @@ def test_needs_round_up_to_powers_of_two() -> None:
 def test_a_draw_holds_its_documents_in_dataset_order(make_corpus: Make, documents: Documents, parts: int) -> None:
     texts = documents(1, 60, 20)
     corpus = make_corpus({"en": texts}, parts=parts)
-    draw = make_draw(corpus.store, corpus.manifest, "en", 200)
+    draw = make_draw(corpus.store, corpus.manifest, DrawSize("en", 200))
     found = drawn(corpus, draw)
     rows = pq.read_table(corpus.store.path(draw.provenance))
     assert rows.schema.names == ["document", "file", "record", "id", "text_xxh128", "text_bytes", "tokens"]
@@ -96,9 +97,9 @@ def test_a_small_change_of_need_keeps_the_draw_and_a_larger_draw_holds_it(
     make_corpus: Make, documents: Documents
 ) -> None:
     corpus = make_corpus({"en": documents(2, 80, 20)})
-    small = make_draw(corpus.store, corpus.manifest, "en", 65)
-    assert make_draw(corpus.store, corpus.manifest, "en", 128) == small
-    large = make_draw(corpus.store, corpus.manifest, "en", 129)
+    small = make_draw(corpus.store, corpus.manifest, DrawSize("en", 65))
+    assert make_draw(corpus.store, corpus.manifest, DrawSize("en", 128)) == small
+    large = make_draw(corpus.store, corpus.manifest, DrawSize("en", 129))
     assert large.key != small.key
     assert {tuple(ids) for ids in drawn(corpus, small)} < {tuple(ids) for ids in drawn(corpus, large)}
 
@@ -106,8 +107,8 @@ def test_a_small_change_of_need_keeps_the_draw_and_a_larger_draw_holds_it(
 def test_a_source_with_less_than_the_need_is_drawn_whole_under_one_key(make_corpus: Make, documents: Documents) -> None:
     texts = documents(3, 20, 10)
     corpus = make_corpus({"en": texts}, parts=2)
-    draw = make_draw(corpus.store, corpus.manifest, "en", 10**6)
-    assert make_draw(corpus.store, corpus.manifest, "en", 10**9) == draw
+    draw = make_draw(corpus.store, corpus.manifest, DrawSize("en", 10**6))
+    assert make_draw(corpus.store, corpus.manifest, DrawSize("en", 10**9)) == draw
     assert drawn(corpus, draw) == [[*ids, 2] for ids in texts]
     assert (draw.documents, draw.tokens) == (draw.dataset_documents, draw.dataset_tokens)
 
@@ -116,11 +117,11 @@ def test_a_cut_draw_holds_what_the_cut_takes_and_counts_as_the_whole_source(
     make_corpus: Make, documents: Documents
 ) -> None:
     corpus = make_corpus({"en": documents(2, 80, 20)})
-    cut = make_draw(corpus.store, corpus.manifest, "en", 10**6, 300)
+    cut = make_draw(corpus.store, corpus.manifest, DrawSize("en", 10**6, 300))
     assert abs(cut.tokens - 300) <= 10  # a document has at most 20 tokens and an EOD
     assert (cut.dataset_documents, cut.dataset_tokens) == (cut.documents, cut.tokens)
     assert cut.record.cut_tokens == cut.cut_tokens == 300
-    whole = make_draw(corpus.store, corpus.manifest, "en", 512)
+    whole = make_draw(corpus.store, corpus.manifest, DrawSize("en", 512))
     assert {tuple(ids) for ids in drawn(corpus, cut)} < {tuple(ids) for ids in drawn(corpus, whole)}
 
 
@@ -128,33 +129,35 @@ def test_a_cut_draw_is_never_taken_for_one_of_the_same_size_that_is_not_cut(
     make_corpus: Make, documents: Documents
 ) -> None:
     corpus = make_corpus({"en": documents(2, 80, 20)})
-    drawn_only, cut = (make_draw(corpus.store, corpus.manifest, "en", 256, cut) for cut in (None, 256))
+    drawn_only, cut = (make_draw(corpus.store, corpus.manifest, DrawSize("en", 256, cut)) for cut in (None, 256))
     assert (cut.bin_sha256, cut.documents) == (drawn_only.bin_sha256, drawn_only.documents)
     assert cut.key != drawn_only.key and cut.record != drawn_only.record
     assert drawn_only.dataset_tokens > drawn_only.tokens and drawn_only.cut_tokens is None
     assert "cut_tokens" not in drawn_only.record.model_dump(mode="json")
-    assert find_draw(corpus.store, corpus.manifest, "en", 1, 256) == cut
-    assert find_draw(corpus.store, corpus.manifest, "en", 1, 257) is None
+    assert find_draw(corpus.store, corpus.manifest, DrawSize("en", 1, 256)) == cut
+    assert find_draw(corpus.store, corpus.manifest, DrawSize("en", 1, 257)) is None
 
 
 def test_a_cut_above_the_source_draws_it_whole(make_corpus: Make, documents: Documents) -> None:
     corpus = make_corpus({"en": documents(3, 20, 10)})
-    whole = make_draw(corpus.store, corpus.manifest, "en", 10**6)
-    assert make_draw(corpus.store, corpus.manifest, "en", 5, 10**6) == whole
+    whole = make_draw(corpus.store, corpus.manifest, DrawSize("en", 10**6))
+    assert make_draw(corpus.store, corpus.manifest, DrawSize("en", 5, 10**6)) == whole
 
 
 def test_a_draw_is_the_same_bytes_wherever_the_store_lies(make_corpus: Make, documents: Documents) -> None:
     texts = documents(4, 50, 10)
     here, there = (make_corpus({"en": texts}, place=place) for place in ("here", "there"))
-    assert make_draw(here.store, here.manifest, "en", 99) == make_draw(there.store, there.manifest, "en", 99)
+    assert make_draw(here.store, here.manifest, DrawSize("en", 99)) == make_draw(
+        there.store, there.manifest, DrawSize("en", 99)
+    )
 
 
 def test_unknown_and_empty_sources_are_refused_by_name(make_corpus: Make) -> None:
     corpus = make_corpus({"en": [[5, 6]], "de": []})
     with pytest.raises(RequestError, match="source fr: not in build .*, which has de, en; build the spec again"):
-        make_draw(corpus.store, corpus.manifest, "fr", 5)
+        make_draw(corpus.store, corpus.manifest, DrawSize("fr", 5))
     with pytest.raises(RequestError, match="source de: build .* has no training documents of it"):
-        make_draw(corpus.store, corpus.manifest, "de", 5)
+        make_draw(corpus.store, corpus.manifest, DrawSize("de", 5))
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".idx", ".parquet"])
@@ -164,10 +167,10 @@ def test_a_part_that_is_not_the_manifests_is_named(make_corpus: Make, documents:
     whole = path.read_bytes()
     path.write_bytes(whole[:-2])
     with pytest.raises(DamagedFileError, match=f"en-train-00000{suffix}.*SHA-256"):
-        make_draw(corpus.store, corpus.manifest, "en", 64)
+        make_draw(corpus.store, corpus.manifest, DrawSize("en", 64))
     path.unlink()
     with pytest.raises(DamagedFileError, match="missing"):
-        make_draw(corpus.store, corpus.manifest, "en", 64)
+        make_draw(corpus.store, corpus.manifest, DrawSize("en", 64))
 
 
 def test_a_manifest_that_counts_other_tokens_breaks_e6(make_corpus: Make, documents: Documents) -> None:
@@ -176,4 +179,4 @@ def test_a_manifest_that_counts_other_tokens_breaks_e6(make_corpus: Make, docume
     wrong = source.train.model_copy(update={"tokens": source.train.tokens + 1})
     manifest = corpus.manifest.model_copy(update={"sources": {"en": source.model_copy(update={"train": wrong})}})
     with pytest.raises(AccountError, match="E6 does not close .source en, stage draw"):
-        make_draw(corpus.store, manifest, "en", 64)
+        make_draw(corpus.store, manifest, DrawSize("en", 64))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mixproof.ledger.fingerprint import derive_seed
 from mixproof.train.audit.fim import Derivation
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.data.fim import Fim, arrange, ids_of_piece, keys_of, rearranged
 from mixproof.train.data.packed_stream import PackedStream
 from mixproof.train.data.streams import Stream
@@ -90,7 +90,7 @@ Opened = Callable[[FimRecord, MasksRecord], Any]
 def opened(make_corpus: Callable[..., Any], documents: Callable[..., list[list[int]]]) -> Opened:
     """A stream of 60 documents of up to 90 tokens in windows of 32, of which 20 to 30 are longer than a window."""
     corpus = make_corpus({"code": documents(3, 60, 90, 990)})
-    draw = make_draw(corpus.store, corpus.manifest, "code", 10**6)
+    draw = make_draw(corpus.store, corpus.manifest, DrawSize("code", 10**6))
     prefix: Path = corpus.store.folder(draw.prefix)
 
     def make(record: FimRecord, masks: MasksRecord) -> Any:  # noqa: ANN401  one of two kinds of streams
@@ -162,7 +162,7 @@ def test_what_is_transformed_depends_on_the_document_alone(
     corpus = make_corpus({"code": documents(3, 60, 90, 990)})
     found = []
     for need in (10**6, 512):
-        draw = make_draw(corpus.store, corpus.manifest, "code", need)
+        draw = make_draw(corpus.store, corpus.manifest, DrawSize("code", need))
         prefix = corpus.store.folder(draw.prefix)
         stream = Stream(
             prefix, draw, seed=1, sequence_length=32, masks=PLAIN, eod_id=EOD, vocab_size=1000,

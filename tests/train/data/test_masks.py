@@ -15,7 +15,7 @@ from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.compare.facts import facts_of
 from mixproof.train.data.blend import Blend
 from mixproof.train.data.delivered import delivered
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.data.streams import streams_of
 from mixproof.train.distributed import Ranks
 from mixproof.train.loop.run import train_run
@@ -107,7 +107,7 @@ def plain(make_request: MakeRequest, make_corpus: Callable[..., Any], documents:
     train = {"guide": documents(1, 400, 8, 600), "manual": documents(2, 400, 8, 600)}
     corpus = make_corpus(train, vocab_size=600, place="short")
     publish_bytes(Store(request.store).path(request.tokenizer.path).read_bytes(), corpus.store.path(TOKENIZER))
-    draws = {name: make_draw(corpus.store, corpus.manifest, name, 1 << 20) for name in train}
+    draws = {name: make_draw(corpus.store, corpus.manifest, DrawSize(name, 1 << 20)) for name in train}
     return request.model_copy(
         update={"store": str(corpus.store), "build": corpus.manifest.build, "draws": draws, "heldout": {}}
     )

@@ -12,7 +12,7 @@ import torch
 
 from mixproof.ledger.errors import AccountError
 from mixproof.mixtures.blocks.train import Architecture
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.data.packed_stream import PackedStream
 from mixproof.train.distributed import Ranks
 from mixproof.train.model.micro_batch import Batch, StepPlan, micro_batch_loss
@@ -31,7 +31,7 @@ OpenStream = Callable[..., PackedStream]
 def open_stream(make_corpus: Callable[..., Any]) -> OpenStream:
     def opened(documents: list[list[int]] = DOCUMENTS, masks: MasksRecord = MASKS, length: int = 8) -> PackedStream:
         corpus = make_corpus({"a": documents}, place=str(len(documents)))
-        draw = make_draw(corpus.store, corpus.manifest, "a", 10**6)
+        draw = make_draw(corpus.store, corpus.manifest, DrawSize("a", 10**6))
         prefix = corpus.store.folder(draw.prefix)
         return PackedStream(prefix, draw, seed=1, sequence_length=length, masks=masks, eod_id=EOD)
 
@@ -85,7 +85,7 @@ def test_epochs_are_shuffled_and_the_same_whenever_they_are_read(open_stream: Op
 
 def test_a_draw_that_is_not_whole_is_an_error(make_corpus: Callable[..., Any]) -> None:
     corpus = make_corpus({"a": DOCUMENTS})
-    draw = make_draw(corpus.store, corpus.manifest, "a", 10**6)
+    draw = make_draw(corpus.store, corpus.manifest, DrawSize("a", 10**6))
     prefix = corpus.store.folder(draw.prefix)
     path = prefix.with_name(f"{prefix.name}.bin")
     path.write_bytes(path.read_bytes()[:-2])
@@ -97,7 +97,7 @@ def test_the_loss_of_a_piece_does_not_depend_on_its_window(open_stream: OpenStre
     """The same document alone and beside others has the same loss at each of its targets."""
     shape = Architecture(layers=2, hidden=32, ffn=64, heads=4, kv_heads=2, head_dim=8)
     model = build_model(shape, vocab_size=1000, sequence_length=8, rope_base=10_000, seed=1, device=ranks.device)
-    plan = StepPlan(global_batch_size=1, micro_batch_size=1, sequence_length=8, clip=1.0, masks=MASKS, eod_id=EOD)
+    plan = StepPlan(1, 1, sequence_length=8, clip=1.0, masks=MASKS, eod_id=EOD, samples_per_step=1)
 
     def losses(stream: PackedStream, target: int) -> list[float]:
         for k in range(stream.windows):

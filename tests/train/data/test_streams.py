@@ -17,7 +17,7 @@ from megatron.core.datasets.indexed_dataset import IndexedDataset
 
 from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.mixtures.arithmetic.budget import windows
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.data.streams import Stream, check_pass
 from mixproof.train.record import MasksRecord
 
@@ -34,7 +34,7 @@ def open_stream(
     sequence_length: int = 8,
     masks: MasksRecord = PLAIN,
 ) -> Stream:
-    draw = make_draw(corpus.store, corpus.manifest, source, 10**9)
+    draw = make_draw(corpus.store, corpus.manifest, DrawSize(source, 10**9))
     prefix = corpus.store.path(draw.prefix)
     return Stream(prefix, draw, seed=seed, sequence_length=sequence_length, masks=masks, eod_id=2, vocab_size=1000)
 

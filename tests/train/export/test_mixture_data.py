@@ -17,7 +17,7 @@ import yaml
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.arithmetic.budget import RunBudget
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.export.export_mixture import export_mixture
 from mixproof.train.export.mixture_data import SourceData
 from mixproof.train.export.to_datasets import DATASETS
@@ -125,7 +125,7 @@ def test_the_draw_of_a_proxy_is_exported_as_its_runs_read_it(
     budget: RunBudget,
     tmp_path: Path,
 ) -> None:
-    draws = {name: make_draw(corpus.store, corpus.manifest, name, 20) for name in ("a", "b")}
+    draws = {name: make_draw(corpus.store, corpus.manifest, DrawSize(name, 20)) for name in ("a", "b")}
     assert draws["a"].documents < 9
     export(corpus.manifest, corpus.store, NAMES, budget, tmp_path / "out", str(tmp_path / "out"), draws)
     found = READERS[export](tmp_path / "out", "a")

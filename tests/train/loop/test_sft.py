@@ -20,7 +20,7 @@ from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
 from mixproof.train.audit.run import audit_run
 from mixproof.train.data.delivered import spans_of
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.data.trace import trace_document, trace_step
 from mixproof.train.export.to_huggingface import export_huggingface
 from mixproof.train.launch.plan import plan_requests
@@ -61,7 +61,7 @@ def plan(make_chat: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
         corpus = make_chat(folder / place)
         for name, source in corpus.manifest.sources.items():
             for need in (256, 512, 1024, 2048, source.train.tokens):  # whole sources are those after pretraining
-                make_draw(corpus.store, corpus.manifest, name, need)
+                make_draw(corpus.store, corpus.manifest, DrawSize(name, need))
         (request,) = plan_requests(load_spec(path).spec, corpus.manifest, corpus.store, None)
         return request
 

@@ -9,7 +9,7 @@ from typing import Any
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.train.compare.compare import compare
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.loop.run import train_run
 from mixproof.train.record import run_folder
@@ -34,7 +34,7 @@ train:
 def test_shuffled_answers_lose(make_answers: Callable[..., Any], tmp_path: Path) -> None:
     corpus = make_answers(tmp_path / "store")
     for name, source in corpus.manifest.sources.items():
-        make_draw(corpus.store, corpus.manifest, name, source.train.tokens)
+        make_draw(corpus.store, corpus.manifest, DrawSize(name, source.train.tokens))
     path = tmp_path / "ranking.yaml"
     path.write_text(SPEC)
     requests = plan_requests(load_spec(path).spec, corpus.manifest, corpus.store, None)

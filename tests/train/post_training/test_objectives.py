@@ -65,7 +65,7 @@ def trained(stage: Literal["dpo", "rpo"], loss: Literal["sigmoid", "ipo"]) -> Po
 def test_gradients_of_pairs(ranks: Ranks, stage: Literal["dpo", "rpo"], loss: Literal["sigmoid", "ipo"]) -> None:
     model = build_model(SHAPE, vocab_size=50, sequence_length=20, rope_base=10000, seed=3, device=ranks.device).train()
     batch = pairs_batch()
-    plan = StepPlan(2, 2, 20, math.inf, MASKS, 2)
+    plan = StepPlan(2, 2, 20, math.inf, MASKS, 2, 2)
     names, weights = zip(*model.named_parameters(), strict=True)
     found = PreferenceObjective(trained(stage, loss)).loss(model, batch, plan, in_bfloat16=False)
     gradients = torch.autograd.grad(found.to_minimize, weights)

@@ -20,7 +20,7 @@ from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
 from mixproof.train.audit.run import audit_run
 from mixproof.train.data.delivered import spans_of
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.evaluate.references import PLAIN
 from mixproof.train.export.to_huggingface import export_huggingface
 from mixproof.train.launch.plan import plan_requests
@@ -65,7 +65,7 @@ def plan(make_pairs: Callable[..., Any], tmp_path_factory: pytest.TempPathFactor
         corpus = make_pairs(folder / place)
         for name, record in corpus.manifest.sources.items():
             for need in (1024, 2048, record.train.tokens):
-                make_draw(corpus.store, corpus.manifest, name, need)
+                make_draw(corpus.store, corpus.manifest, DrawSize(name, need))
         (request,) = plan_requests(load_spec(path).spec, corpus.manifest, corpus.store, None)
         return request
 

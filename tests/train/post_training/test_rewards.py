@@ -20,7 +20,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.train.audit.run import audit_run
 from mixproof.train.data.delivered import spans_of
-from mixproof.train.data.draw import make_draw
+from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.distributed import process_group
 from mixproof.train.export.to_huggingface import export_huggingface
 from mixproof.train.export.to_megatron import export_megatron
@@ -63,7 +63,7 @@ def plan(
         path.write_text(SPEC.replace("SOURCE", source).replace("FORMAT", form).replace("TOKENS", str(tokens)))
         corpus = (make_pairs if source == "pairs" else make_ratings)(folder / f"{source}-{place}")
         for name, record in corpus.manifest.sources.items():
-            make_draw(corpus.store, corpus.manifest, name, record.train.tokens)
+            make_draw(corpus.store, corpus.manifest, DrawSize(name, record.train.tokens))
         (request,) = plan_requests(load_spec(path).spec, corpus.manifest, corpus.store, None)
         return request
 

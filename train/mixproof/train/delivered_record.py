@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveInt
+
+from mixproof.mixtures.arithmetic.phase_streams import stream_name
 
 from .record_part import RecordPart, SparseRecordPart
 
@@ -22,6 +24,22 @@ class DrawRecord(SparseRecordPart):
     """Unique tokens to which the source was cut, to repeat it as a larger run would; absent if it was not cut."""
     mask_sha256: str | None = None
     """Of the mask of supervised tokens; absent if the source has none."""
+    part: tuple[NonNegativeInt, NonNegativeInt] | None = None
+    """First token, and first token after the last, of the part of the source that phases of one length read, in the
+    order of text hashes; a document belongs to the part in which it starts. Absent if the draw starts at the first."""
+    min_tokens: NonNegativeInt | None = None
+    """Fewest tokens of its documents; absent without a bound."""
+    available_documents: NonNegativeInt | None = None
+    """With `part` or `min_tokens`: documents that the draw could have."""
+    available_tokens: NonNegativeInt | None = None
+    """Tokens of these."""
+    shared_documents: NonNegativeInt | None = None
+    """With `min_tokens`: documents of the draw that phases without `min_tokens` draw as well."""
+    shared_tokens: NonNegativeInt | None = None
+    """Tokens of these."""
+    drawn_first: NonNegativeInt | None = None
+    """With `min_tokens`: tokens of the source, in the order of text hashes, that phases without `min_tokens` draw from;
+    documents that start after these are drawn first."""
 
 
 class FimRecord(RecordPart):
@@ -92,13 +110,53 @@ class DeliveredRecord(SparseRecordPart):
         return self.tokens if self.supervised_tokens is None else self.supervised_tokens
 
 
-class PhaseRecord(RecordPart):
+class PhaseRecord(SparseRecordPart):
     """A range of the run's samples with its own shares."""
 
     first_sample: NonNegativeInt
+    """Of the run's `sequence_length`."""
     samples: NonNegativeInt
+    """Of the run's `sequence_length`."""
     samples_of: dict[str, NonNegativeInt]
-    """By source with a positive share; sums to `samples` exactly."""
+    """By source with a positive share; sums to `samples` exactly. In a phase with its own `sequence_length`, samples of
+    this length; their tokens sum to those of the phase."""
+    sequence_length: PositiveInt | None = None
+    """Absent if it is that of the run."""
+    rope_base: PositiveInt | None = None
+    """Absent if it is that of the run."""
+    min_tokens: dict[str, PositiveInt] | None = None
+    """Fewest tokens of a document, by source; absent without a bound."""
+    declared: dict[str, str] | None = None
+    """Exact share of each source in the phase; absent if no phase has its own length, rotary base or documents."""
+
+    def stream_of(self, source: str) -> str:
+        """Return the name of the stream that the phase reads of a source."""
+        return stream_name(source, self.sequence_length, (self.min_tokens or {}).get(source))
+
+
+class PhaseAccount(RecordPart):
+    """What one phase was to read, and read, of one source."""
+
+    available_documents: NonNegativeInt
+    """Documents that the phase can draw from: in its part of the source, and long enough for its `min_tokens`."""
+    available_tokens: NonNegativeInt
+    """Tokens of these."""
+    drawn_documents: NonNegativeInt
+    """Documents in the draw."""
+    drawn_tokens: NonNegativeInt
+    """Tokens of these."""
+    also_drawn_documents: NonNegativeInt
+    """Of the documents in the draw, those that phases without `min_tokens` draw as well, and may have read before."""
+    also_drawn_tokens: NonNegativeInt
+    """Tokens of these."""
+    declared: float
+    """Share of the phase's tokens."""
+    planned: NonNegativeInt
+    """Tokens."""
+    delivered: NonNegativeInt
+    """Tokens."""
+    epochs: float
+    """Passes over the available documents: 2.0 means that every window of theirs was read twice in this phase."""
 
 
 class LossShares(NamedTuple):

@@ -8,6 +8,7 @@ three with Megatron Core and counts the same. The vocabulary is never padded. No
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -79,6 +80,13 @@ def flops_per_token(architecture: Architecture, vocab_size: int, sequence_length
     matrices = architecture.layers * _matrix_weights_per_layer(architecture) + vocab_size * architecture.hidden
     attention = architecture.layers * architecture.heads * architecture.head_dim * sequence_length
     return 6 * matrices + 6 * attention
+
+
+def flops_of_tokens(architecture: Architecture, vocab_size: int, tokens_by_length: Mapping[int, int]) -> int:
+    """Count the FLOPs of training on tokens in windows of several sequence lengths."""
+    return sum(
+        tokens * flops_per_token(architecture, vocab_size, length) for length, tokens in tokens_by_length.items()
+    )
 
 
 LOSS_ROWS = {"cpu": 512, "cuda": 4096}

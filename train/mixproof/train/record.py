@@ -25,7 +25,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.receipt import RECEIPT, Receipt, StoredFile
 from mixproof.ledger.store import Store
 
-from .delivered_record import DeliveredRecord, DrawRecord, FimRecord, LossShares, PhaseRecord
+from .delivered_record import DeliveredRecord, DrawRecord, FimRecord, LossShares, PhaseAccount, PhaseRecord
 from .record_part import RecordPart, SparseRecordPart
 from .score_record import EvaluationRecord, HeldoutScore
 from .stage_record import PostTraining
@@ -139,6 +139,10 @@ class RunRecord(RecordPart):
     draws: dict[str, DrawRecord]
     delivered: dict[str, DeliveredRecord]
     phases: tuple[PhaseRecord, ...]
+    phase_accounts: tuple[dict[str, PhaseAccount], ...] | None = Field(
+        default=None, exclude_if=lambda given: given is None
+    )
+    """Account of each phase by source; absent if no phase has its own sequence length, rotary base or documents."""
     heldout: dict[str, HeldoutScore]
     evaluation: EvaluationRecord
     index: dict[str, str]
@@ -152,6 +156,16 @@ class RunRecord(RecordPart):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"), populate_by_name=True
     )
+
+    @property
+    def last_rope_base(self) -> int:
+        """Rotary base at the end of the run."""
+        return self.phases[-1].rope_base or self.rope_base if self.phases else self.rope_base
+
+    @property
+    def longest_sequence(self) -> int:
+        """Tokens of the longest samples that the run read."""
+        return max([self.sequence_length, *(phase.sequence_length or 0 for phase in self.phases)])
 
     def loss_shares(self) -> dict[str, LossShares]:
         """What each source counts in the loss, for a run with weights; empty for one without."""

@@ -65,6 +65,14 @@ class Draw:
     """Unique tokens to which the source is cut; None: it is not cut."""
     mask_sha256: str | None = None
     """Of the `.mask`; None: the source has no mask."""
+    part: tuple[int, int] | None = None
+    min_tokens: int | None = None
+    available_documents: int | None = None
+    available_tokens: int | None = None
+    shared_documents: int | None = None
+    shared_tokens: int | None = None
+    drawn_first: int | None = None
+    """These as in `DrawRecord`."""
 
     @property
     def as_part(self) -> DatasetRecord:
@@ -91,6 +99,13 @@ class Draw:
             provenance_sha256=self.provenance_sha256,
             cut_tokens=self.cut_tokens,
             mask_sha256=self.mask_sha256,
+            part=self.part,
+            min_tokens=self.min_tokens,
+            available_documents=self.available_documents,
+            available_tokens=self.available_tokens,
+            shared_documents=self.shared_documents,
+            shared_tokens=self.shared_tokens,
+            drawn_first=self.drawn_first,
         )
 
 
@@ -173,7 +188,8 @@ class RunRequest(RecordPart):
     budget: RunBudget
     tokenizer: TokenizerRecord
     draws: dict[str, Draw]
-    """Of every source with samples."""
+    """Of every stream that is read, by its name; the name of a source if all phases have the run's length and read all
+    documents."""
     heldout: dict[str, HeldoutRecord]
     """Held-out set of every source that has one."""
     device: Literal["cpu", "cuda"]
@@ -213,6 +229,7 @@ class RunRequest(RecordPart):
         optional = ("evaluate_steps", "post_training", "loss_weights", "fim")
         absent = {name for name in optional if getattr(self, name) is None}
         config = self.model_dump(mode="json", exclude={*NOT_IN_IDENTITY, *absent})
+        config["budget"]["phases"] = [phase.identity for phase in self.budget.phases]
         if self.init_from is not None:
             config["init_from"] = self.init_from.record.model_dump(mode="json")
         inputs = {

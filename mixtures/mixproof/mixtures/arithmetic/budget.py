@@ -13,15 +13,20 @@ chosen from the packed windows of each seed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import lcm
+from typing import Any, NamedTuple
 
+from mixproof.mixtures.blocks.mixture import Phase
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.key_positions import KeyPath
 from mixproof.mixtures.spec import Spec
-from mixproof.mixtures.values.quantities import Share, percent_string
+from mixproof.mixtures.values.quantities import Share, exact_string, percent_string
 
+from .phase_streams import stream_name
 from .rounding import ceil, largest_remainder
 from .shares import PhaseShares, Supply, resolve_mixture, shares_of_run
 
@@ -31,9 +36,43 @@ class PhaseBudget:
     """One phase of a run, in samples."""
 
     first_sample: int
+    """Of the run's `sequence_length`, whatever the lengths of the phases are."""
     samples: int
+    """Of the run's `sequence_length`."""
     samples_of: dict[str, int]
-    """Samples by source, only positive ones, sorted by name; they sum to `samples`."""
+    """Samples by source, only positive ones, sorted by name; they sum to `samples`. In a phase with its own
+    `sequence_length` they are samples of this length, and their tokens sum to those of the phase."""
+    sequence_length: int | None = None
+    """None: that of the run."""
+    rope_base: int | None = None
+    """None: that of the run's `train.rope_base`."""
+    min_tokens: dict[str, int] | None = None
+    """Fewest tokens of a document, by source; None: no source has a bound."""
+    declared: dict[str, str] | None = None
+    """Exact share of each source in the phase; None: no phase of the run has settings of its own."""
+
+    @property
+    def windows(self) -> int:
+        """Samples of the phase's own length."""
+        return sum(self.samples_of.values())
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """The fields as keys hash them: without those that are None."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def stream_of(self, source: str) -> str:
+        """Return the name of the stream that the phase reads of a source."""
+        return stream_name(source, self.sequence_length, (self.min_tokens or {}).get(source))
+
+
+class StepBatch(NamedTuple):
+    """The samples of one step."""
+
+    phase: int
+    first_window: int
+    """Index among all samples of the run, each of its phase's length."""
+    windows: int
 
 
 @dataclass(frozen=True)
@@ -59,11 +98,77 @@ class RunBudget:
 
     @property
     def samples_of(self) -> dict[str, int]:
-        """Samples of each source in the whole run."""
+        """Samples of each source in the whole run, each of its phase's length."""
         total: dict[str, int] = {}
         for phase in self.phases:
             for name, samples in phase.samples_of.items():
                 total[name] = total.get(name, 0) + samples
+        return dict(sorted(total.items()))
+
+    @property
+    def tokens_of(self) -> dict[str, int]:
+        """Planned tokens of each source in the whole run."""
+        return self._tokens_by(lambda phase, source: source)
+
+    @property
+    def tokens_of_streams(self) -> dict[str, int]:
+        """Planned tokens of each stream in the whole run."""
+        return self._tokens_by(PhaseBudget.stream_of)
+
+    @property
+    def lengths_of_streams(self) -> dict[str, int]:
+        """Tokens of a sample, by stream."""
+        return {phase.stream_of(source): self.length_of(phase) for phase in self.phases for source in phase.samples_of}
+
+    @property
+    def bounds_of_streams(self) -> dict[str, int]:
+        """Fewest tokens of a document, by stream with a bound."""
+        bounds = ((phase, source, least) for phase in self.phases for source, least in (phase.min_tokens or {}).items())
+        return {phase.stream_of(source): least for phase, source, least in bounds}
+
+    @property
+    def has_own_phases(self) -> bool:
+        """Whether some phase has its own length, rotary base or documents."""
+        return any(phase.declared is not None for phase in self.phases)
+
+    def length_of(self, phase: PhaseBudget) -> int:
+        """Tokens of a sample in a phase."""
+        return phase.sequence_length or self.sequence_length
+
+    def phase_at(self, consumed_samples: int) -> int:
+        """Return the phase of the next step; at the end of the run the last one."""
+        firsts = [phase.first_sample for phase in self.phases]
+        return max(bisect_right(firsts, consumed_samples) - 1, 0)
+
+    def windows_before(self, consumed_samples: int) -> int:
+        """Samples that were read before a step, each of its phase's length."""
+        windows = 0
+        for phase in self.phases:
+            within = min(max(consumed_samples - phase.first_sample, 0), phase.samples)
+            windows += within * self.sequence_length // self.length_of(phase)
+        return windows
+
+    def batch_at(self, consumed_samples: int) -> StepBatch:
+        """Return the samples of the step that starts at `consumed_samples`."""
+        number, first = self.phase_at(consumed_samples), self.windows_before(consumed_samples)
+        windows = self.global_batch_size * self.sequence_length // self.length_of(self.phases[number])
+        return StepBatch(number, first, windows)
+
+    def tokens_by_length(self, consumed_samples: int) -> dict[int, int]:
+        """Tokens that were read at each sequence length."""
+        total: dict[int, int] = {}
+        for phase in self.phases:
+            within = min(max(consumed_samples - phase.first_sample, 0), phase.samples)
+            length = self.length_of(phase)
+            total[length] = total.get(length, 0) + within * self.sequence_length
+        return total
+
+    def _tokens_by(self, key: Callable[[PhaseBudget, str], str]) -> dict[str, int]:
+        total: dict[str, int] = {}
+        for phase in self.phases:
+            for source, samples in phase.samples_of.items():
+                name = key(phase, source)
+                total[name] = total.get(name, 0) + samples * self.length_of(phase)
         return dict(sorted(total.items()))
 
 
@@ -72,9 +177,9 @@ def windows(tokens: int, sequence_length: int) -> int:
     return max(0, (tokens - 1) // sequence_length)
 
 
-def windows_of_pass(spec: Spec, tokens: int) -> int:
+def windows_of_pass(spec: Spec, tokens: int, sequence_length: int | None = None) -> int:
     """Windows of one pass over a source of `tokens`; after pretraining an estimate of the packed ones."""
-    length = spec.train.sequence_length
+    length = sequence_length or spec.train.sequence_length
     return windows(tokens, length) if spec.train.stage == "pretrain" else -(-tokens // length)
 
 
@@ -158,14 +263,16 @@ def _of_windows(phase: PhaseShares, tokens_of: Mapping[str, int], counted_of: Ma
 
 
 def _check_windows(spec: Spec, mixture: str, shares: tuple[PhaseShares, ...], tokens_of: Mapping[str, int]) -> None:
-    length = spec.train.sequence_length
-    for name in shares_of_run(shares):
-        tokens = tokens_of.get(name, 0)
-        if windows_of_pass(spec, tokens) == 0:
-            raise SpecError(
-                f"{spec.where('mixtures', mixture, name)}: source {name} has {tokens:,} training tokens, but "
-                f"one sample needs {length + 1:,}; add text, set its share to 0, or shorten `sequence_length`"
-            )
+    own = [phase.sequence_length for phase in spec.mixtures[mixture].phases] or [None]
+    for of_phase, phase in zip(own, shares, strict=True):
+        length = of_phase or spec.train.sequence_length
+        for name in phase.shares:
+            tokens = tokens_of.get(name, 0)
+            if windows_of_pass(spec, tokens, length) == 0:
+                raise SpecError(
+                    f"{spec.where('mixtures', mixture, name)}: source {name} has {tokens:,} training tokens, but "
+                    f"one sample needs {length + 1:,}; add text, set its share to 0, or shorten `sequence_length`"
+                )
 
 
 def _phases(
@@ -174,6 +281,7 @@ def _phases(
     """Divide a run of `steps` into phases, whose ends are shares of the proxy's `whole` steps."""
     batch = spec.train.proxies[proxy].global_batch_size
     phases, start = [], 0
+    rope_base: int | None = None
     for index, phase in enumerate(shares):
         end = ceil(phase.until * whole) if index < len(shares) - 1 else steps
         path: KeyPath = ("mixtures", mixture, "phases", index) if len(shares) > 1 else ("mixtures", mixture)
@@ -182,11 +290,57 @@ def _phases(
                 f"{spec.where(*path)}: at proxy {proxy} the phase has no step: it ends at step {end} of {steps}, like "
                 f"the phase before; increase train.proxies.{proxy}.tokens, or set a later `until`"
             )
-        samples_of = largest_remainder((end - start) * batch, phase.shares)
+        own = spec.mixtures[mixture].phases[index] if spec.mixtures[mixture].phases else None
+        rope_base = rope_base if own is None or own.rope_base is None else own.rope_base
+        samples_of = largest_remainder((end - start) * _windows_of_step(spec, path, proxy, own), phase.shares)
         _check_samples(spec, path, proxy, phase, samples_of)
-        phases.append(PhaseBudget(start * batch, (end - start) * batch, samples_of))
+        settings = {} if own is None else _own_settings(spec, own, rope_base, samples_of)
+        if _has_own_settings(spec, mixture):
+            settings["declared"] = {name: exact_string(phase.shares[name]) for name in samples_of}
+        phases.append(PhaseBudget(start * batch, (end - start) * batch, samples_of, **settings))
         start = end
     return tuple(phases)
+
+
+def _windows_of_step(spec: Spec, path: KeyPath, proxy: str, phase: Phase | None) -> int:
+    """Samples of a step in a phase, which has as many tokens as every other step.
+
+    Raises:
+        SpecError: when the step's tokens are not whole samples, or the ranks cannot divide them.
+    """
+    recipe, length = spec.train.proxies[proxy], spec.train.sequence_length
+    own = length if phase is None or phase.sequence_length is None else phase.sequence_length
+    tokens = recipe.global_batch_size * length
+    windows = tokens // own
+    if own != length and (tokens % own or windows % recipe.ranks):
+        ranks = f" on {recipe.ranks} ranks" if recipe.ranks > 1 else ""
+        fitting = lcm(own * recipe.ranks, length) // length
+        near = -(-recipe.global_batch_size // fitting) * fitting
+        raise SpecError(
+            f"{spec.where(*path, 'sequence_length')}: a step of proxy {proxy} has {tokens:,} tokens "
+            f"({recipe.global_batch_size:,} × {length:,}), which are not whole samples of {own:,}{ranks}; set its "
+            f"global_batch_size to a multiple of {fitting:,}, such as {near:,}, or choose a length that divides a step"
+        )
+    return windows
+
+
+def _has_own_settings(spec: Spec, mixture: str) -> bool:
+    """Whether a phase of the mixture differs from the run in more than its shares."""
+    train, phases = spec.train, spec.mixtures[mixture].phases
+    lengths, bases = {phase.sequence_length for phase in phases}, {phase.rope_base for phase in phases}
+    others = bool(lengths - {None, train.sequence_length}) or bool(bases - {None, train.rope_base})
+    return others or any(phase.min_tokens for phase in phases)
+
+
+def _own_settings(spec: Spec, phase: Phase, rope_base: int | None, samples_of: Mapping[str, int]) -> dict[str, Any]:
+    """The settings of a phase that differ from the run's; those that are None are in no key."""
+    train, every = spec.train, phase.min_tokens.get("default")
+    least = {name: bound for name in samples_of if (bound := phase.min_tokens.get(name, every)) is not None}
+    return {
+        "sequence_length": None if phase.sequence_length == train.sequence_length else phase.sequence_length,
+        "rope_base": None if rope_base == train.rope_base else rope_base,
+        "min_tokens": least or None,
+    }
 
 
 def _check_samples(spec: Spec, path: KeyPath, proxy: str, phase: PhaseShares, samples_of: Mapping[str, int]) -> None:

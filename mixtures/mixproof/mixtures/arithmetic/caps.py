@@ -51,17 +51,26 @@ class Use:
 def uses_of(spec: Spec, mixture: str, proxy: str, budget: RunBudget, tokens_of: Mapping[str, int]) -> tuple[Use, ...]:
     """What the run to which caps refer uses of each source of a mixture, sorted by name."""
     uses = []
-    for name, samples in budget.samples_of.items():
+    for name, need in budget.tokens_of.items():
         share, cap = budget.declared[name], spec.max_epochs(name)
         if spec.target is not None:
             exact, unique = share * spec.target.tokens, tokens_of[name]
             use = Use(mixture, "target", name, share, ceil(exact), unique, exact / unique, cap)
         else:
-            per_pass = windows_of_pass(spec, tokens_of[name])
-            need, unique = samples * budget.sequence_length, per_pass * budget.sequence_length
-            use = Use(mixture, proxy, name, share, need, unique, Fraction(samples, per_pass), cap)
+            unique = windows_of_pass(spec, tokens_of[name]) * budget.sequence_length
+            epochs = passes_over(spec, budget, name, tokens_of[name])
+            use = Use(mixture, proxy, name, share, need, unique, epochs, cap)
         uses.append(use)
     return tuple(uses)
+
+
+def passes_over(spec: Spec, budget: RunBudget, source: str, tokens: int) -> Fraction:
+    """Passes of a run over a source of `tokens`: in each phase, its samples over those of a pass at its length."""
+    passes = Fraction(0)
+    for phase in budget.phases:
+        if samples := phase.samples_of.get(source, 0):
+            passes += Fraction(samples, windows_of_pass(spec, tokens, budget.length_of(phase)))
+    return passes
 
 
 def check_caps(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget], tokens_of: Mapping[str, int]) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field, StrictBool
 
 from mixproof.mixtures.values.quantities import ExactNumber, PositiveNumber, Share, TokenCount
 from mixproof.mixtures.values.spec_part import Name, SpecPart
+from mixproof.mixtures.values.whole_numbers import RopeBase, SequenceLength, WholeNumber
 
 DEFAULT_MAX_EPOCHS = Fraction(4)
 """Up to about four epochs, repeated tokens are worth nearly as much as new ones (see `repetition.py`)."""
@@ -39,12 +40,20 @@ class ShareSpec(SpecPart):
 
 
 class Phase(ShareSpec):
-    """A phase of a run, with its own shares."""
+    """A phase of a run, with its own shares, and optionally its own sequence length, rotary base and documents."""
 
     until: PositiveNumber
     """End of the phase, as a share of the proxy's tokens; above 100% for a run that is longer."""
     decay: StrictBool = False
     """For the last phase: the learning rate decays over this phase, and the run ends with it, even below 100%."""
+    sequence_length: SequenceLength | None = None
+    """Target tokens per sample in this phase. A step keeps its tokens, so a sample four times as long makes a batch of
+    a quarter of the samples. Default: `train.sequence_length`."""
+    rope_base: RopeBase | None = None
+    """Base of the rotary embedding from this phase on, until a later phase sets another. Default: unchanged."""
+    min_tokens: dict[str, WholeNumber] = Field(default={})
+    """The phase reads only documents of at least this many tokens, EOD included. A number applies to all sources of the
+    phase; `{books: 8192}` to the sources it names."""
 
 
 class Mixture(ShareSpec):

@@ -136,6 +136,7 @@ def _check_choice(
     rows = pa.concat_tables(pq.read_table(path, columns=COLUMNS) for path in intact)
     tokens = rows["tokens"].to_numpy()
     order = np.argsort(rows["text_xxh128"].to_numpy().astype("S32"), kind="stable")
+    order = _eligible(draw, order, tokens, checks)
     chosen = np.sort(order[: draw.documents])
     same = rows.take(pa.array(chosen)).equals(drawn)
     expected = f"the {draw.documents} documents with the smallest text hashes, in order"
@@ -147,9 +148,38 @@ def _check_choice(
     not_drawn = int(tokens.sum(dtype=np.int64)) - int(tokens[chosen].sum(dtype=np.int64))
     checks.equal("E6", "tokens drawn and not drawn", dataset.tokens, draw.tokens + not_drawn)
     checks.equal("E6", "documents drawn and not drawn", dataset.documents, draw.documents + len(tokens) - len(chosen))
-    if not_drawn and draw.tokens and 0 < draw.documents < len(order):
+    if draw.part is None and not_drawn and draw.tokens and 0 < draw.documents < len(order):
         last, following = tokens[order[draw.documents - 1 : draw.documents + 1]].tolist()
         _check_size(draw, last, following, checks)
+
+
+def _eligible(
+    draw: DrawRecord, order: NDArray[np.int64], tokens: NDArray[np.int64], checks: Checks
+) -> NDArray[np.int64]:
+    """Return the documents that a draw may have, in the order in which it takes them; checks what it states of them.
+
+    Args:
+        draw: its part of the source, or the least length of its documents.
+        order: documents by text hash.
+        tokens: [documents] tokens of each.
+        checks: receives the results.
+    """
+    starts = np.cumsum(tokens[order], dtype=np.int64) - tokens[order]
+    stated = (draw.available_documents, draw.available_tokens)
+    if draw.part is not None:
+        order = order[(starts >= draw.part[0]) & (starts < draw.part[1])]
+        checks.equal("E6", "documents of the part", len(order), draw.documents)
+        if stated != (None, None):
+            checks.equal("E6", "available", (draw.documents, draw.tokens), stated)
+    elif draw.min_tokens is not None:
+        is_long, first = tokens[order] >= draw.min_tokens, draw.drawn_first or 0
+        checks.equal("E6", "available", (int(is_long.sum()), int(tokens[order[is_long]].sum())), stated)
+        fresh, others = order[is_long & (starts >= first)], order[is_long & (starts < first)]
+        shared = others[: max(draw.documents - len(fresh), 0)]
+        found = (draw.shared_documents, draw.shared_tokens)
+        checks.equal("E6", "also drawn by other phases", (len(shared), int(tokens[shared].sum())), found)
+        order = np.concatenate([fresh, others])
+    return order
 
 
 def _check_size(draw: DrawRecord, last: int, following: int, checks: Checks) -> None:

@@ -48,11 +48,11 @@ class Derivation:
     """The transformations of one source's draw, derived from its text hashes."""
 
     def __init__(
-        self, declared: FimRecord, hashes: list[str], lengths: list[int], seed: int, source: str, *, has_bos: bool
+        self, declared: FimRecord, hashes: list[str], lengths: list[int], seed: int, stream: str, *, has_bos: bool
     ) -> None:
         self._declared, self._lengths, self._front = declared, lengths, int(has_bos)
         self._hashes = [int(text[:16], 16) for text in hashes]
-        self._run_seed, self._source = seed, source
+        self._run_seed, self._stream = seed, stream
 
     @property
     def documents(self) -> int:
@@ -90,7 +90,7 @@ class Derivation:
         return 2 if is_spm else 1, first, second
 
     def _seed(self, epoch: int) -> int:
-        digest = hashlib.sha256(f"fim/{self._run_seed}/{self._source}/{epoch}".encode()).digest()
+        digest = hashlib.sha256(f"fim/{self._run_seed}/{self._stream}/{epoch}".encode()).digest()
         return int.from_bytes(digest[:4], "big") >> 1
 
 
@@ -105,7 +105,7 @@ def derivation_of(
     if len(hashes) != len(lengths):
         return None
     has_bos = run.tokenizer.bos_id is not None
-    return Derivation(stream.fim, hashes, lengths.tolist(), run.seed, stream.source, has_bos=has_bos)
+    return Derivation(stream.fim, hashes, lengths.tolist(), run.seed, stream.name, has_bos=has_bos)
 
 
 class Counted:
@@ -126,6 +126,11 @@ class Counted:
         """Add pieces: [pieces] kind, tokens that were read, and whether each begins its document or is its unit."""
         for kind, size, is_first in zip(kinds.tolist(), tokens.tolist(), begins.tolist(), strict=True):
             self.add(kind, size, begins=is_first)
+
+    def add_counted(self, other: Counted) -> None:
+        """Add the sums of another stream."""
+        for name, count in other._sums.items():
+            self._sums[name] += count
 
     def check(self, delivered: DeliveredRecord, checks: Checks) -> None:
         """Check E9: the record states these counts."""

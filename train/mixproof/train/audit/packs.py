@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 
 from mixproof.tokenize.audit.report import Checks
 from mixproof.train.data.saved_index import IndexRecord, PackedEpochRecord, PackedStreamRecord
-from mixproof.train.delivered_record import DeliveredRecord
 from mixproof.train.record import RunRecord
 
 from .arrays import compare_array
 from .conversations import Piece, check_account, check_pairs, check_pieces, expected_pieces
 from .fim import ADDED, Counted, Derivation, derivation_of, table_of
-from .stream_audit import StreamAudit
+from .stream_audit import StreamAudit, StreamCounts
 
 Contents = Counter[tuple[int, ...]]
 """How many windows have pieces of these lengths, the longest first."""
@@ -47,29 +46,29 @@ class PackedAudit(StreamAudit):
         held = stream.draw.tokens - (stream.left_out or 0) + stream.padding
         checks.equal("E7", "tokens - left out + padding of a pass", stream.windows * self.length, held)
 
-    def check_delivered(self, delivered: DeliveredRecord, checks: Checks) -> None:
-        """Check that no more targets are stated than positions."""
-        positions, targets = delivered.tokens, delivered.targets or 0
-        checks.true("E9", targets <= positions, f"at most {positions} targets", str(targets))
+    def counts_of(self, samples: int) -> StreamCounts | None:
+        """None: how full the windows are is known from the arrays only."""
+        return None
 
-    def check_arrays(self, root: Path, lengths: NDArray[np.int32] | None, checks: Checks) -> None:
-        """Check the pieces of every pass, and what the run says it consumed of the source."""
-        run, index, stream = self.run, self.index, self.record
-        delivered, derived = run.delivered[stream.source], None
+    def check_arrays(
+        self, root: Path, lengths: NDArray[np.int32] | None, samples: int, checks: Checks
+    ) -> StreamCounts | None:
+        """Check the pieces of every pass."""
+        run, index, stream, derived = self.run, self.index, self.record, None
         if run.post_training is not None and lengths is not None:
             derived = expected_pieces(root, run, stream, lengths, self.length)
             if not checks.true("E6", derived is not None, f"a mask of {len(lengths)} documents", "another or none"):
-                return
+                return None
         derivation, counted = derivation_of(root, run, stream, lengths), Counted()
         tokens, targets, unique, examples = 0, 0, 0, 0
-        for epoch, count in zip(stream.epochs, self.read_of(delivered.samples), strict=True):
+        for epoch, count in zip(stream.epochs, self.read_of(samples), strict=True):
             at = checks.at(shard=f"epoch {epoch.epoch}")
             arrays = _read(root, f"train/{run.key}/index", epoch, at)
             if arrays is None:
-                return
+                return None
             starts, documents, first_tokens, sizes, *supervised = arrays
             if not _is_well_formed(starts, sizes, self.windows_in(epoch), at):
-                return
+                return None
             kinds = self._compare_fim(root, epoch, arrays, derivation, at)
             if lengths is not None and (derivation is None) == (kinds is None):
                 self._check_pieces(lengths, arrays, derived, kinds, at)
@@ -84,9 +83,22 @@ class PackedAudit(StreamAudit):
             if kinds is not None:
                 begins = np.ones(stop, bool) if self._by_piece else first_tokens[:stop] == 0
                 counted.add_all(kinds[:stop, 0], sizes[:stop], begins)
-        if derivation is not None:
-            counted.check(delivered, checks.at(stage="train"))
-        self._check_sums(tokens, targets, unique, examples, checks.at(stage="train"))
+        epochs = tokens / (stream.dataset_tokens - (stream.left_out or 0))
+        if stream.fim is not None:
+            epochs = self.passes(samples)
+        return StreamCounts(tokens, targets, unique, epochs, examples, None if derivation is None else counted)
+
+    def check_counts(self, counts: StreamCounts, checks: Checks) -> None:
+        """Check E9 on what was replayed over all passes."""
+        super().check_counts(counts, checks)
+        source, run = self.record.source, self.run
+        delivered = run.delivered[source]
+        checks.equal("E9", "targets, replayed from the index", counts.targets, delivered.targets)
+        checks.equal("E9", "unique tokens, replayed from the index", counts.unique_tokens, delivered.unique_tokens)
+        if run.post_training is not None:
+            check_account(run, source, counts.examples, counts.tokens, counts.targets, checks)
+        same = abs(counts.epochs - delivered.epochs) <= 1e-12 * max(1.0, counts.epochs)
+        checks.true("E9", same, f"{counts.epochs} epochs", str(delivered.epochs))
 
     @property
     def _by_piece(self) -> bool:
@@ -139,20 +151,6 @@ class PackedAudit(StreamAudit):
         expected = self._plain if kinds is None and self._plain is not None else _best_fit(units, length)
         self._plain = expected if kinds is None else None
         checks.equal("E7", "windows by the lengths of their pieces", expected, _contents(*saved))
-
-    def _check_sums(self, tokens: int, targets: int, unique: int, examples: int, checks: Checks) -> None:
-        """Check E9 on what was replayed over all passes."""
-        stream, run = self.record, self.run
-        delivered = run.delivered[stream.source]
-        checks.equal("E9", "targets, replayed from the index", targets, delivered.targets)
-        checks.equal("E9", "unique tokens, replayed from the index", unique, delivered.unique_tokens)
-        if run.post_training is not None:
-            check_account(run, stream.source, examples, tokens, targets, checks)
-        epochs = tokens / (stream.dataset_tokens - (stream.left_out or 0))
-        if stream.fim is not None:
-            epochs = self.passes(delivered.samples)
-        same = abs(epochs - delivered.epochs) <= 1e-12 * max(1.0, epochs)
-        checks.true("E9", same, f"{epochs} epochs", str(delivered.epochs))
 
 
 def _sizes(pieces: list[Piece], together: int) -> list[int]:

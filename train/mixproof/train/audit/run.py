@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,7 @@ from .draws import check_draw
 from .external import check_external
 from .identity import check_identity
 from .index import audit_of, check_index_arrays, check_index_numbers, named_arrays
+from .phases import check_phase_settings, tokens_by_length
 from .runs_table import check_runs_table
 from .scores import check_metrics, check_scores
 
@@ -88,6 +90,7 @@ def audit_run(run_path: Path, depth: Depth = "bytes", *, compared: bool = False)
     if run.loss_weights is not None:
         at.equal("E9", "as sources with a weight in the loss", sorted(run.delivered), sorted(run.loss_weights))
     _check_model_counts(run, at.at(stage="train"))
+    check_phase_settings(run, at)
     if manifest is not None:
         _check_heldout_counts(run, manifest, at)
     index = _parse_index(root, run, checks)
@@ -162,9 +165,10 @@ def _check_counts(run: RunRecord, checks: Checks) -> None:
     planned: dict[str, int] = {}
     for number, phase in enumerate(run.phases):
         at = checks.at(stage="blend", shard=f"phase {number}")
-        at.equal("E8", "samples of all sources", phase.samples, sum(phase.samples_of.values()))
+        of_phase = phase.sequence_length or length
+        at.equal("E8", "tokens of all sources", phase.samples * length, sum(phase.samples_of.values()) * of_phase)
         for source, samples in phase.samples_of.items():
-            planned[source] = planned.get(source, 0) + samples
+            planned[source] = planned.get(source, 0) + samples * of_phase
     at = checks.at(stage="train")
     samples = sum(phase.samples for phase in run.phases)
     at.equal("E8", "samples of all phases", run.steps * run.global_batch_size, samples)
@@ -174,14 +178,15 @@ def _check_counts(run: RunRecord, checks: Checks) -> None:
     at.equal("E9", "samples consumed", run.steps * run.global_batch_size, run.consumed_samples)
     at.equal("E9", "tokens consumed", run.consumed_samples * length, run.consumed_tokens)
     at.equal("E9", "prior tokens", run.init_from.prior_tokens if run.init_from else 0, run.prior_tokens)
-    at.equal("E9", "samples delivered", run.consumed_samples, sum(d.samples for d in run.delivered.values()))
+    at.equal("E9", "tokens delivered", run.consumed_tokens, sum(d.tokens for d in run.delivered.values()))
     shares = sum(delivered.declared for delivered in run.delivered.values())
     at.true("E8", abs(shares - 1) < SHARE_ERROR, "declared shares that sum to 1", str(shares))
     for source, delivered in run.delivered.items():
         here = at.at(source=source)
-        here.equal("E9", "tokens", delivered.samples * length, delivered.tokens)
+        if all(phase.sequence_length is None for phase in run.phases):
+            here.equal("E9", "tokens", delivered.samples * length, delivered.tokens)
         if run.post_training is None:
-            here.equal("E8", "tokens planned", planned.get(source, 0) * length, delivered.planned)
+            here.equal("E8", "tokens planned", planned.get(source, 0), delivered.planned)
         else:
             _check_supervised(delivered, run.post_training.planned.get(source), here)
     missing = sorted(set(planned) - set(run.delivered))
@@ -208,27 +213,38 @@ def _check_model_counts(run: RunRecord, checks: Checks) -> None:
     checks.equal("schema", "non-embedding parameters, from the shape", parameters, run.parameters.non_embedding)
     total = parameters + vocabulary * shape.hidden
     checks.equal("schema", "parameters, from the shape", total, run.parameters.total)
-    multiplied = (
-        shape.layers * matrices
-        + vocabulary * shape.hidden
-        + shape.layers * shape.heads * shape.head_dim * run.sequence_length
+    matrix_weights = shape.layers * matrices + vocabulary * shape.hidden
+    flops = sum(
+        6 * (matrix_weights + shape.layers * shape.heads * shape.head_dim * length) * tokens
+        for length, tokens in tokens_by_length(run).items()
     )
-    checks.equal("schema", "FLOPs, from the shape", 6 * multiplied * run.consumed_tokens, run.flops)
+    checks.equal("schema", "FLOPs, from the shape", flops, run.flops)
 
 
 def _check_delivered(run: RunRecord, index: IndexRecord, checks: Checks) -> None:
-    """Check epochs and unique tokens of each source, from the windows of draw and dataset."""
-    length = index.sequence_length
-    streams = {stream.source: stream for stream in index.streams}
+    """Check tokens, epochs and unique tokens of each source, from the windows of draw and dataset."""
+    planned: Counter[str] = Counter()
+    for phase in index.phases:
+        planned.update(dict(zip(phase.names, phase.samples_of, strict=False)))
     for source, delivered in run.delivered.items():
         at = checks.at(source=source, stage="train")
-        stream = streams.get(source)
-        if stream is None or stream.dataset_tokens <= length:
+        streams = [stream for stream in index.streams if stream.source == source]
+        if not all(stream.dataset_tokens > index.length_of(stream) for stream in streams) or not streams:
             at.equal("E9", "samples of a source without a stream", 0, delivered.samples)
             continue
-        if stream.draw.cut_tokens is not None:
-            at.equal("E6", "tokens of the cut source", stream.draw.tokens, stream.dataset_tokens)
-        audit_of(run, index, stream).check_delivered(delivered, at)
+        tokens = sum(planned[stream.name] * index.length_of(stream) for stream in streams)
+        at.equal("E9", "tokens of its streams", tokens, delivered.tokens)
+        at.true("E9", (delivered.targets or 0) <= tokens, f"at most {tokens} targets", str(delivered.targets))
+        counts = [audit_of(run, index, stream).counts_of(planned[stream.name]) for stream in streams]
+        for stream in streams:
+            if stream.draw.cut_tokens is not None:
+                at.equal("E6", "tokens of the cut source", stream.draw.tokens, stream.dataset_tokens)
+        known = [count for count in counts if count is not None]
+        if len(known) == len(counts):
+            epochs = sum(count.epochs for count in known)
+            at.true("E9", math.isclose(epochs, delivered.epochs), f"{epochs} epochs", str(delivered.epochs))
+            unique = sum(count.unique_tokens for count in known)
+            at.equal("E9", "unique tokens", unique, delivered.unique_tokens)
 
 
 def _check_heldout_counts(run: RunRecord, manifest: Manifest, checks: Checks) -> None:
@@ -290,10 +306,10 @@ def _check_bytes(
 ) -> None:
     """Check every file of the run: draws, index arrays, checkpoints, metrics, scores."""
     lengths: dict[str, NDArray[np.int32]] = {}
-    for source, draw in run.draws.items():
-        found = check_draw(root, source, draw, manifest, checks)
+    for name, draw in run.draws.items():
+        found = check_draw(root, name.partition(">")[0].partition("@")[0], draw, manifest, checks)
         if found is not None:
-            lengths[source] = found
+            lengths[name] = found
     if index is not None:
         check_index_arrays(root, run, index, lengths, checks)
     for name, sha256 in (run.references or {}).items():

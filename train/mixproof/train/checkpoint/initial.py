@@ -157,7 +157,7 @@ def _arguments(path: Path) -> object:
     run = path.parents[1] / RUN
     if run.is_file():
         record = read_run(run)
-        return _heads(Architecture(**record.architecture.model_dump()), record.rope_base)
+        return _heads(Architecture(**record.architecture.model_dump()), record.last_rope_base)
     return _content(path).get("args")
 
 

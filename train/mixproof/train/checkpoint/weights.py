@@ -85,8 +85,8 @@ def new_model(run: FinishedRun, device: torch.device) -> GPTModel:
     model = build_model(
         run.architecture,
         vocab_size=record.tokenizer.vocab_size,
-        sequence_length=record.sequence_length,
-        rope_base=record.rope_base,
+        sequence_length=record.longest_sequence,
+        rope_base=record.last_rope_base,
         seed=record.seed,
         device=device,
     )

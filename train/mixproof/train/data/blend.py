@@ -37,7 +37,10 @@ class PhaseOrder:
     """The sources of the samples of one phase, in order."""
 
     first_sample: int
+    """Among all samples of the run, each of its phase's length."""
     sources: tuple[str, ...]
+    streams: tuple[str, ...]
+    """Names, in the order of `sources`."""
     samples_of: tuple[int, ...]
     first_windows: tuple[int, ...]
     """Index in each source's stream where the phase starts."""
@@ -47,9 +50,9 @@ class PhaseOrder:
     """[samples] number of earlier samples of the same source in the phase."""
 
     def locate(self, j: int) -> tuple[str, int]:
-        """Return the source of the phase's sample `j` and its index in that source's stream."""
+        """Return the stream of the phase's sample `j` and its index in that stream."""
         number = int(self.dataset_index[j])
-        return self.sources[number], self.first_windows[number] + int(self.dataset_sample_index[j])
+        return self.streams[number], self.first_windows[number] + int(self.dataset_sample_index[j])
 
 
 class Blend(Dataset[dict[str, Tensor | int]]):
@@ -59,26 +62,29 @@ class Blend(Dataset[dict[str, Tensor | int]]):
         """Order the samples of every phase; reads none yet.
 
         Args:
-            streams: of at least every source with samples in the budget.
+            streams: of at least every stream with samples in the budget, by name.
             budget: samples per phase and source.
 
         Raises:
             AccountError: when a phase's samples are not the sum over its sources, or phases leave gaps (E8).
         """
-        self.sources = tuple(sorted(streams))
+        self.sources = tuple(sorted({stream.source for stream in streams.values()}))
         """Names; a sample's `source` is an index in this tuple."""
-        self.sequence_length = budget.sequence_length
+        self._budget = budget
         self._streams = dict(streams)
-        self._number = {source: i for i, source in enumerate(self.sources)}
-        self._phases = order_phases(budget.phases)
+        self._number = {name: self.sources.index(stream.source) for name, stream in streams.items()}
+        self._phases = order_phases(budget)
         self._firsts = [phase.first_sample for phase in self._phases]
         self._samples = sum(len(phase.dataset_index) for phase in self._phases)
-        if self._samples != budget.samples:
-            raise AccountError("E8", budget.samples, self._samples, stage="blend")
 
     def __len__(self) -> int:
-        """Samples of the run."""
+        """Samples of the run, each of its phase's length."""
         return self._samples
+
+    def batch_at(self, consumed_samples: int) -> range:
+        """Return the samples of the step that starts at `consumed_samples` of the run's length."""
+        batch = self._budget.batch_at(consumed_samples)
+        return range(batch.first_window, batch.first_window + batch.windows)
 
     def __getitem__(self, i: int) -> dict[str, Tensor | int]:
         """Read sample `i` of the run.
@@ -87,13 +93,13 @@ class Blend(Dataset[dict[str, Tensor | int]]):
             `tokens`, `labels`, `position_ids` (int64) and `loss_mask` (float32), [S] each, and `source`, the
             index of the source in `sources`.
         """
-        source, k = self._stream_index(i)
-        return {**self._streams[source].sample(k), "source": self._number[source]}
+        stream, k = self._stream_index(i)
+        return {**self._streams[stream].sample(k), "source": self._number[stream]}
 
     def locate(self, i: int) -> tuple[str, int, int]:
-        """Return the source of sample `i`, its epoch, and its index in the shuffled order of that epoch."""
-        source, k = self._stream_index(i)
-        return source, *self._streams[source].locate(k)
+        """Return the stream of sample `i`, its epoch, and its index in the shuffled order of that epoch."""
+        stream, k = self._stream_index(i)
+        return stream, *self._streams[stream].locate(k)
 
     def save_index(self, folder: Path) -> dict[str, str]:
         """Write the arrays that replay and trace need, for every epoch that the run reaches.
@@ -104,17 +110,18 @@ class Blend(Dataset[dict[str, Tensor | int]]):
         writer = IndexWriter(folder)
         used: Counter[str] = Counter()
         for phase in self._phases:
-            used.update(dict(zip(phase.sources, phase.samples_of, strict=True)))
+            used.update(dict(zip(phase.streams, phase.samples_of, strict=True)))
         read = sorted(used)
         record = IndexRecord(
             seed=self._streams[read[0]].seed,
-            sequence_length=self.sequence_length,
+            sequence_length=self._budget.sequence_length,
             masks=self._streams[read[0]].masks,
-            samples=len(self),
-            streams=tuple(
-                self._streams[source].save(writer, number, used[source]) for number, source in enumerate(read)
+            samples=self._budget.samples,
+            streams=tuple(self._streams[name].save(writer, number, used[name]) for number, name in enumerate(read)),
+            phases=tuple(
+                _save_phase(phase, of_budget, number, writer)
+                for number, (phase, of_budget) in enumerate(zip(self._phases, self._budget.phases, strict=True))
             ),
-            phases=tuple(_save_phase(phase, number, writer) for number, phase in enumerate(self._phases)),
         )
         return writer.finish(record)
 
@@ -125,30 +132,35 @@ class Blend(Dataset[dict[str, Tensor | int]]):
         return self._phases[number].locate(i - self._firsts[number])
 
 
-def order_phases(phases: Sequence[PhaseBudget]) -> tuple[PhaseOrder, ...]:
-    """Order the samples of each phase; each source continues where the previous phase left it.
+def order_phases(budget: RunBudget) -> tuple[PhaseOrder, ...]:
+    """Order the samples of each phase; each stream continues where the previous phase left it.
 
     Raises:
         AccountError: when E8 does not close.
     """
     first_window: Counter[str] = Counter()
     ordered: list[PhaseOrder] = []
-    first_sample = 0
-    for number, phase in enumerate(phases):
+    first_sample = windows = 0
+    for number, phase in enumerate(budget.phases):
         sources = tuple(sorted(phase.samples_of))
         counts = tuple(phase.samples_of[source] for source in sources)
-        unit = f"phase {number}"
-        if (phase.first_sample, phase.samples) != (first_sample, sum(counts)):
+        streams = tuple(phase.stream_of(source) for source in sources)
+        unit, tokens = f"phase {number}", phase.samples * budget.sequence_length
+        if (phase.first_sample, tokens) != (first_sample, sum(counts) * budget.length_of(phase)):
             expected = f"{phase.samples} samples from {phase.first_sample}"
             raise AccountError("E8", expected, f"{sum(counts)} from {first_sample}", stage="blend", unit=unit)
         dataset_index, dataset_sample_index = interleave(counts)
         found = tuple(np.bincount(dataset_index, minlength=len(counts)).tolist())
         if found != counts:
             raise AccountError("E8", counts, found, stage="blend", unit=unit)
-        firsts = tuple(first_window[source] for source in sources)
-        ordered.append(PhaseOrder(first_sample, sources, counts, firsts, dataset_index, dataset_sample_index))
-        first_window.update(phase.samples_of)
+        firsts = tuple(first_window[name] for name in streams)
+        orders = (dataset_index, dataset_sample_index)
+        ordered.append(PhaseOrder(windows, sources, streams, counts, firsts, *orders))
+        first_window.update(dict(zip(streams, counts, strict=True)))
         first_sample += phase.samples
+        windows += sum(counts)
+    if first_sample != budget.samples:
+        raise AccountError("E8", budget.samples, first_sample, stage="blend")
     return tuple(ordered)
 
 
@@ -172,12 +184,14 @@ def interleave(counts: Sequence[int]) -> tuple[NDArray[np.int16], NDArray[np.int
     return dataset_index, dataset_sample_index
 
 
-def _save_phase(phase: PhaseOrder, number: int, writer: IndexWriter) -> PhaseIndexRecord:
+def _save_phase(phase: PhaseOrder, of_budget: PhaseBudget, number: int, writer: IndexWriter) -> PhaseIndexRecord:
     name = f"phase-{number:03d}"
     return PhaseIndexRecord(
-        first_sample=phase.first_sample,
-        samples=len(phase.dataset_index),
+        first_sample=of_budget.first_sample,
+        samples=of_budget.samples,
+        sequence_length=of_budget.sequence_length,
         sources=phase.sources,
+        streams=None if phase.streams == phase.sources else phase.streams,
         samples_of=phase.samples_of,
         first_windows=phase.first_windows,
         dataset_index=writer.save(phase.dataset_index, f"{name}-dataset_index"),

@@ -32,7 +32,7 @@ class SavedConcatenation(SavedStream):
 
     def delivered(self, samples: int) -> Delivered:
         """Replay the first windows; see the base."""
-        length, read = self.index.sequence_length, self.read_of(samples)
+        length, read = self.length, self.read_of(samples)
         targets, fim = 0, []
         for epoch, count in zip(self.record.epochs, read, strict=True):
             targets += int(self._targets_in_order(epoch)[:count].sum())
@@ -69,7 +69,7 @@ class SavedConcatenation(SavedStream):
 
     def readings(self, document: int) -> Iterator[Reading]:
         """Yield every window that read tokens of a document; its last token can be the first input of the next."""
-        length = self.index.sequence_length
+        length = self.length
         for epoch in self.record.epochs:
             documents, lengths = load_array(self.folder, epoch.document_index), self._lengths_in(epoch)
             arrangements = self.arrangements(epoch)
@@ -95,7 +95,7 @@ class SavedConcatenation(SavedStream):
 
     def cut_documents(self, samples: int) -> int:
         """Count the documents that cross the boundary of a window that was read, and would fit into one."""
-        length, cut = self.index.sequence_length, 0
+        length, cut = self.length, 0
         for epoch, count in zip(self.record.epochs, self.read_of(samples), strict=True):
             is_read, first, last, sizes = self._windows_of_documents(epoch, count)
             cut += int(((sizes <= length) & (first != last) & (is_read[first] | is_read[last])).sum())
@@ -103,7 +103,7 @@ class SavedConcatenation(SavedStream):
 
     def _windows_of_documents(self, epoch: EpochRecord, read: int) -> tuple[NDArray[Any], ...]:
         """Return [windows + 2] which windows were read, and [documents] first and last window and tokens of each."""
-        length, count = self.index.sequence_length, self.windows_in(epoch)
+        length, count = self.length, self.windows_in(epoch)
         is_read = np.zeros(count + 2, bool)
         is_read[load_array(self.folder, epoch.shuffle_index)[:read].astype(np.int64)] = True
         sizes = self._lengths_in(epoch)[load_array(self.folder, epoch.document_index)]
@@ -112,7 +112,7 @@ class SavedConcatenation(SavedStream):
 
     def _fim(self, epoch: EpochRecord, read: int) -> FimDelivered:
         """Count the transformed documents of an epoch; token p of a pass is a target of window (p - 1) // S."""
-        length, arrangements = self.index.sequence_length, self.arrangements(epoch)
+        length, arrangements = self.length, self.arrangements(epoch)
         assert arrangements is not None, "only with fill-in-the-middle"
         documents = load_array(self.folder, epoch.document_index)
         is_target = np.zeros(self.windows_in(epoch) * length + 1, bool)
@@ -133,7 +133,7 @@ class SavedConcatenation(SavedStream):
 
     def _targets_in_order(self, epoch: EpochRecord) -> NDArray[np.int64]:
         """Return [W] the targets of each window of one pass in reading order; checks E7."""
-        length, stream, folder = self.index.sequence_length, self.record, self.folder
+        length, stream, folder = self.length, self.record, self.folder
         documents = load_array(folder, epoch.document_index)
         starts = load_array(folder, epoch.sample_index)
         order = load_array(folder, epoch.shuffle_index)

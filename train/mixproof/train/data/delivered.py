@@ -28,9 +28,9 @@ from .saved_stream import Delivered, SavedStream, Span
 
 
 def saved_streams(folder: Path, index: IndexRecord) -> dict[str, SavedStream]:
-    """Open every stream of a saved index, by source."""
+    """Open every stream of a saved index, by name."""
     return {
-        stream.source: SavedPacking(folder, index, stream)
+        stream.name: SavedPacking(folder, index, stream)
         if isinstance(stream, PackedStreamRecord)
         else SavedConcatenation(folder, index, stream)
         for stream in index.streams
@@ -38,7 +38,7 @@ def saved_streams(folder: Path, index: IndexRecord) -> dict[str, SavedStream]:
 
 
 def delivered(index_folder: Path, consumed_samples: int) -> dict[str, Delivered]:
-    """Replay a run up to its checkpoint.
+    """Replay a run up to its checkpoint, with the streams of each source added up.
 
     Args:
         index_folder: the run's `index/`.
@@ -56,30 +56,36 @@ def delivered(index_folder: Path, consumed_samples: int) -> dict[str, Delivered]
         raise AccountError("E9", f"at most {record.samples} samples", consumed_samples, stage="train")
     samples = samples_of(index_folder, record, consumed_samples)
     result: dict[str, Delivered] = {}
-    for source, stream in saved_streams(index_folder, record).items():
-        result[source] = stream.delivered(samples.pop(source))
+    for name, stream in saved_streams(index_folder, record).items():
+        of_stream = stream.delivered(samples.pop(name))
+        before = result.get(stream.source)
+        result[stream.source] = of_stream if before is None else before + of_stream
     if samples:
         raise AccountError("E9", "a stream of every source", f"none of {sorted(samples)}", stage="train")
     return result
 
 
 def samples_of(index_folder: Path, record: IndexRecord, consumed_samples: int) -> dict[str, int]:
-    """Count the samples of each source among the first `consumed_samples`, in the blend's arrays.
+    """Count the samples of each stream, of its own length, among the first `consumed_samples` of the run's length.
 
     Raises:
         AccountError: when E8 or E9 does not close.
     """
-    seen = {stream.source: 0 for stream in record.streams}
+    seen = {stream.name: 0 for stream in record.streams}
     planned: dict[str, int] = {}
-    first_sample = 0
+    first_sample = tokens = 0
     for number, phase in enumerate(record.phases):
         index = load_array(index_folder, phase.dataset_index)
         _check_phase(index, load_array(index_folder, phase.dataset_sample_index), phase, number)
         if phase.first_sample != first_sample:
             raise AccountError("E8", first_sample, phase.first_sample, stage="blend", unit=f"phase {number}")
-        reached = index[: max(consumed_samples - first_sample, 0)]
+        reached = index[: record.windows_of(phase, consumed_samples)]
         counts = np.bincount(reached, minlength=len(phase.sources))
-        for index_of_source, source in enumerate(phase.sources):
+        if len(index) * record.length_of(phase) != phase.samples * record.sequence_length:
+            expected = f"{phase.samples * record.sequence_length} tokens"
+            raise AccountError("E8", expected, f"{len(index)} samples", stage="blend", unit=f"phase {number}")
+        tokens += len(reached) * record.length_of(phase)
+        for index_of_source, source in enumerate(phase.names):
             if phase.first_windows[index_of_source] != planned.get(source, 0):
                 raise AccountError(
                     "E8",
@@ -94,37 +100,39 @@ def samples_of(index_folder: Path, record: IndexRecord, consumed_samples: int) -
         first_sample += phase.samples
     if first_sample != record.samples:
         raise AccountError("E8", record.samples, first_sample, stage="blend")
-    if sum(seen.values()) != consumed_samples:
-        raise AccountError("E9", consumed_samples, sum(seen.values()), stage="train")
+    if tokens != consumed_samples * record.sequence_length:
+        raise AccountError("E9", f"{consumed_samples * record.sequence_length} tokens", tokens, stage="train")
     return seen
 
 
 def spans_of(index_folder: Path, i: int) -> tuple[str, int, tuple[Span, ...]]:
-    """Find the documents that sample `i` of a run read.
+    """Find the documents that sample `i` of a run read; samples are counted as they are read, whatever their length.
 
     Returns:
-        The source, the epoch, and the spans of the S + 1 tokens in order; of a packed window, its pieces.
+        The stream, the epoch, and the spans of the S + 1 tokens in order; of a packed window, its pieces.
 
     Raises:
         IndexError: when the run has no such sample.
     """
     record = read_index_record(index_folder)
-    if not 0 <= i < record.samples:
-        raise IndexError(f"sample {i} of a run of {record.samples}")
-    phase = next(phase for phase in reversed(record.phases) if phase.first_sample <= i)
-    number = int(load_array(index_folder, phase.dataset_index)[i - phase.first_sample])
-    before = int(load_array(index_folder, phase.dataset_sample_index)[i - phase.first_sample])
-    source = phase.sources[number]
-    stream = saved_streams(index_folder, record)[source]
-    epoch, window = stream.locate(phase.first_windows[number] + before)
-    return source, epoch, stream.spans(epoch, window)
+    j = i
+    for phase in record.phases:
+        windows = record.windows_of(phase, record.samples)
+        if 0 <= j < windows:
+            number = int(load_array(index_folder, phase.dataset_index)[j])
+            before = int(load_array(index_folder, phase.dataset_sample_index)[j])
+            stream = saved_streams(index_folder, record)[phase.names[number]]
+            epoch, window = stream.locate(phase.first_windows[number] + before)
+            return stream.name, epoch, stream.spans(epoch, window)
+        j -= windows
+    raise IndexError(f"sample {i} of a run of {i - j}")
 
 
 def _check_phase(index: NDArray[Any], sample_index: NDArray[Any], phase: PhaseIndexRecord, number: int) -> None:
     """Check E8 for one phase, and that each source's samples are numbered in order."""
     unit = f"phase {number}"
     counts = np.bincount(index, minlength=len(phase.sources)).tolist()
-    if counts != list(phase.samples_of) or len(index) != phase.samples or len(sample_index) != phase.samples:
+    if counts != list(phase.samples_of) or not len(index) == len(sample_index) == sum(phase.samples_of):
         expected = dict(zip(phase.sources, phase.samples_of, strict=True))
         raise AccountError("E8", f"{phase.samples}: {expected}", counts, stage="blend", unit=unit)
     for index_of_source, source in enumerate(phase.sources):

@@ -19,11 +19,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -35,6 +34,8 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.tokenize.dataset.indexed import Index, read_index, write_index
 from mixproof.tokenize.dataset.provenance import SCHEMA, TableWriter, regroup
 from mixproof.train.request import Draw, checksums_of
+
+from .chosen_documents import choose_documents, choose_long, choose_part, starts_in_hash_order
 
 DRAW = "draw"
 DRAW_VERSION = 1
@@ -49,38 +50,47 @@ def round_up_to_power_of_two(tokens: int) -> int:
     return 1 << max(tokens - 1, 0).bit_length()
 
 
-def make_draw(store: Store, manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | None = None) -> Draw:
-    """Make or reuse the draw of `source` that has at least `need_tokens`.
+class DrawSize(NamedTuple):
+    """A draw that runs need."""
 
-    Args:
-        store: holds the build's datasets and receives the draw.
-        manifest: of the build.
-        source: a source with training documents.
-        need_tokens: tokens that the largest run reads of the source in one pass: samples × sequence length + 1. A
-            source with fewer tokens is drawn whole, and its stream repeats it.
-        cut_tokens: unique tokens to which the source is cut, whatever the need; a source with fewer is not cut.
+    source: str
+    need_tokens: int
+    """Tokens that the largest run reads of it in one pass: samples × sequence length + 1. A source with fewer tokens is
+    drawn whole, and its stream repeats it."""
+    cut_tokens: int | None = None
+    """Unique tokens to which the source is cut, whatever the need; a source with fewer is not cut."""
+    part: tuple[int, int] | None = None
+    """First and last token, exclusive, of the documents, in the order of text hashes; all of these are drawn."""
+    is_all_there_is: bool = False
+    """Whether the part is all that its phases can read, because the source has too few tokens for every length."""
+    min_tokens: int | None = None
+    """Fewest tokens of a document."""
+    drawn_first: int = 0
+    """With `min_tokens`: documents that start at this token or later are drawn first."""
+
+
+def make_draw(store: Store, manifest: Manifest, size: DrawSize) -> Draw:
+    """Make or reuse a draw of the build in `store`.
 
     Raises:
         RequestError: when the source is not in the build or has no training documents.
         DamagedFileError: when a part of the dataset differs from the manifest.
         AccountError: when E6 does not close.
     """
-    plan = _plan(manifest, source, need_tokens, cut_tokens)
-    receipt = store.receipt(DRAW, plan.key) or _write_draw(store, plan, source)
-    return _draw_of(receipt, plan, source)
+    plan = _plan(manifest, size)
+    receipt = store.receipt(DRAW, plan.key) or _write_draw(store, plan)
+    return _draw_of(receipt, plan)
 
 
-def find_draw(
-    store: Store, manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | None = None
-) -> Draw | None:
+def find_draw(store: Store, manifest: Manifest, size: DrawSize) -> Draw | None:
     """Return the draw that `make_draw` would make if the store has it, else None.
 
     Raises:
         RequestError: when the source is not in the build or has no training documents.
     """
-    plan = _plan(manifest, source, need_tokens, cut_tokens)
+    plan = _plan(manifest, size)
     receipt = store.receipt(DRAW, plan.key)
-    return None if receipt is None else _draw_of(receipt, plan, source)
+    return None if receipt is None else _draw_of(receipt, plan)
 
 
 @dataclass(frozen=True)
@@ -89,12 +99,28 @@ class _Plan:
 
     key: str
     dataset: SplitRecord
+    size: DrawSize
     tokens: int
     """The least number of tokens to draw; with `cut`, the number to come closest to."""
     cut: bool
 
+    def choose(self, hashes: pa.ChunkedArray, tokens: NDArray[np.int64]) -> tuple[NDArray[np.bool_], dict[str, int]]:
+        """Return [documents] whether each is drawn, and the counts of the receipt."""
+        size = self.size
+        if size.part is not None:
+            return choose_part(hashes, tokens, *size.part), {}
+        if size.min_tokens is None:
+            return choose_documents(hashes, tokens, self.tokens, nearest=self.cut), {}
+        chosen = choose_long(hashes, tokens, self.tokens, size.min_tokens, size.drawn_first)
+        is_long = tokens >= size.min_tokens
+        is_shared = chosen & (starts_in_hash_order(hashes, tokens) < size.drawn_first)
+        counted = {"available": is_long, "shared": is_shared}
+        counts = {f"{name}_documents": int(which.sum()) for name, which in counted.items()}
+        return chosen, counts | {f"{name}_tokens": int(tokens[which].sum()) for name, which in counted.items()}
 
-def _plan(manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | None) -> _Plan:
+
+def _plan(manifest: Manifest, size: DrawSize) -> _Plan:
+    source = size.source
     if source not in manifest.sources:
         raise RequestError(
             f"source {source}: not in build {manifest.build}, which has {', '.join(sorted(manifest.sources))}; build "
@@ -106,42 +132,21 @@ def _plan(manifest: Manifest, source: str, need_tokens: int, cut_tokens: int | N
             f"source {source}: build {manifest.build} has no training documents of it; set its shares to 0, or check "
             "what the build filtered out"
         )
-    cut = cut_tokens is not None and cut_tokens < dataset.tokens
-    tokens = cut_tokens if cut_tokens is not None else round_up_to_power_of_two(need_tokens)
+    cut = size.cut_tokens is not None and size.cut_tokens < dataset.tokens
+    tokens = size.cut_tokens if size.cut_tokens is not None else round_up_to_power_of_two(size.need_tokens)
     tokens = min(tokens, dataset.tokens)
+    config: dict[str, Any] = {"tokens": tokens, **({"cut": True} if cut else {})}
+    if size.part is not None:
+        config = {"part": list(size.part)}
+    elif size.min_tokens is not None:
+        config |= {"min_tokens": size.min_tokens, "drawn_first": size.drawn_first}
     parts = [checksums_of(part) for part in dataset.datasets]
-    config = {"tokens": tokens, **({"cut": True} if cut else {})}
-    return _Plan(stage_key(DRAW, DRAW_VERSION, config, {"source": source, "parts": parts}), dataset, tokens, cut)
+    key = stage_key(DRAW, DRAW_VERSION, config, {"source": source, "parts": parts})
+    return _Plan(key, dataset, size, tokens, cut)
 
 
-def choose_documents(
-    hashes: pa.ChunkedArray, tokens: NDArray[np.int64], need: int, *, nearest: bool = False
-) -> NDArray[np.bool_]:
-    """Select the documents with the smallest text hashes that together have at least `need` tokens.
-
-    Documents with equal hashes are taken in the order of the dataset.
-
-    Args:
-        hashes: [documents] XXH3-128 of each text, in hexadecimal.
-        tokens: [documents] tokens of each.
-        need: tokens; if all documents have fewer, all are selected.
-        nearest: drop the last document if the others are closer to `need` without it.
-
-    Returns:
-        [documents] whether each is selected.
-    """
-    rows = pa.table({"hash": hashes, "row": np.arange(len(tokens))})
-    order = pc.sort_indices(rows, [("hash", "ascending"), ("row", "ascending")]).to_numpy()
-    supply = np.cumsum(tokens[order])
-    taken = int(np.searchsorted(supply, need)) + 1
-    if nearest and 1 < taken <= len(supply) and need - supply[taken - 2] < supply[taken - 1] - need:
-        taken -= 1
-    chosen = np.zeros(len(tokens), np.bool_)
-    chosen[order[:taken]] = True
-    return chosen
-
-
-def _draw_of(receipt: Receipt, plan: _Plan, source: str) -> Draw:
+def _draw_of(receipt: Receipt, plan: _Plan) -> Draw:
+    size, source = plan.size, plan.size.source
     folder = f"{DRAW}/{receipt.key}"
     documents, tokens = receipt.facts["documents"], receipt.facts["tokens"]
     return Draw(
@@ -158,16 +163,23 @@ def _draw_of(receipt: Receipt, plan: _Plan, source: str) -> Draw:
         dataset_tokens=tokens if plan.cut else plan.dataset.tokens,
         cut_tokens=plan.tokens if plan.cut else None,
         mask_sha256=mask.sha256 if (mask := receipt.files.get(f"{source}.mask")) is not None else None,
+        part=size.part,
+        min_tokens=size.min_tokens,
+        available_documents=documents if size.is_all_there_is else receipt.facts.get("available_documents"),
+        available_tokens=tokens if size.is_all_there_is else receipt.facts.get("available_tokens"),
+        shared_documents=receipt.facts.get("shared_documents"),
+        shared_tokens=receipt.facts.get("shared_tokens"),
+        drawn_first=None if size.min_tokens is None else size.drawn_first,
     )
 
 
-def _write_draw(store: Store, plan: _Plan, source: str) -> Receipt:
-    dataset = plan.dataset
+def _write_draw(store: Store, plan: _Plan) -> Receipt:
+    dataset, source = plan.dataset, plan.size.source
     indexes = [_checked_index(store, part, source) for part in dataset.datasets]
     provenance = pa.concat_tables(_read_rows(store.path(part.provenance)) for part in dataset.datasets)
     lengths = np.concatenate([index.lengths for index in indexes])
     _check_provenance(provenance, lengths, source)
-    chosen = choose_documents(provenance["text_xxh128"], lengths.astype(np.int64), plan.tokens, nearest=plan.cut)
+    chosen, counts = plan.choose(provenance["text_xxh128"], lengths.astype(np.int64))
     _check_e6(dataset, lengths, chosen, source)
     drawn = provenance.filter(pa.array(chosen))
     drawn = drawn.set_column(0, SCHEMA.field("document"), pa.array(np.arange(drawn.num_rows, dtype=np.int64)))
@@ -187,7 +199,8 @@ def _write_draw(store: Store, plan: _Plan, source: str) -> Receipt:
         with TableWriter(attempt.path(f"{source}.parquet"), schema) as writer:
             for rows in regroup([drawn]):
                 writer.write(rows)
-        return attempt.commit(facts={"documents": drawn.num_rows, "tokens": int(lengths[chosen].sum(dtype=np.int64))})
+        tokens = int(lengths[chosen].sum(dtype=np.int64))
+        return attempt.commit(facts={"documents": drawn.num_rows, "tokens": tokens, **counts})
 
 
 def _read_rows(path: Path) -> pa.Table:

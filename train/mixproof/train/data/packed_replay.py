@@ -63,7 +63,7 @@ class SavedPacking(SavedStream):
         passed = tokens / (record.dataset_tokens - (record.left_out or 0))
         return Delivered(
             samples=samples,
-            tokens=samples * self.index.sequence_length,
+            tokens=samples * self.length,
             targets=targets,
             epochs=passed if record.fim is None else self.epochs_of_windows(of_epochs),
             unique_tokens=unique,
@@ -99,7 +99,7 @@ class SavedPacking(SavedStream):
         for epoch, count in zip(self.record.epochs, self.read_of(samples), strict=True):
             pieces = self._pieces(epoch)
             tokens += int(pieces.tokens[: int(pieces.starts[count])].sum(dtype=np.int64))
-        return samples * self.index.sequence_length - tokens
+        return samples * self.length - tokens
 
     def cut_documents(self, samples: int) -> int:
         """None: E7 says that no document is cut that fits."""
@@ -121,7 +121,7 @@ class SavedPacking(SavedStream):
     def _check_pass(self) -> None:
         """Check E7 on the numbers of a pass without transformed documents."""
         record, left_out = self.record, self.record.left_out or 0
-        length = self.index.sequence_length
+        length = self.length
         if record.windows * length != record.draw.tokens - left_out + record.padding:
             expected = f"{record.draw.tokens} tokens - {left_out} left out + {record.padding} of padding"
             found = f"{record.windows} · {length} positions"
@@ -129,7 +129,7 @@ class SavedPacking(SavedStream):
 
     def _check_epoch(self, epoch: PackedEpochRecord, pieces: _Pieces, at: dict[str, str]) -> None:
         """Check E7 on the pieces of one pass."""
-        length = self.index.sequence_length
+        length = self.length
         _check_windows(pieces.tokens, pieces.starts, self.windows_in(epoch), length, at)
         arrays = [pieces.documents, pieces.first_tokens, pieces.tokens]
         if epoch.supervised is not None:

@@ -41,6 +41,7 @@ class PackedStream(PackedWindows):
         too_long: TooLong | None = None,
         values: NDArray[np.float64] | None = None,
         fim: Fim | None = None,
+        name: str | None = None,
     ) -> None:
         """Open a draw at `prefix` (without `.bin`), as `PackedWindows`.
 
@@ -54,6 +55,7 @@ class PackedStream(PackedWindows):
             too_long=too_long,
             pairs=bool(masks.pairs),
             fim=fim,
+            name=name,
         )
         self._values = values
         self.masks, self.eod_id = masks, eod_id

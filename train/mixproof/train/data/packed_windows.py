@@ -42,6 +42,7 @@ class PackedWindows(SourceStream):
         too_long: TooLong | None = None,
         pairs: bool = False,
         fim: Fim | None = None,
+        name: str | None = None,
     ) -> None:
         """Open a draw at `prefix` (without `.bin`); its path does not affect the order.
 
@@ -53,12 +54,13 @@ class PackedWindows(SourceStream):
             too_long: after pretraining, what to do with a conversation longer than a window; None: pretraining.
             pairs: whether documents 2i and 2i + 1 are the answers of a pair, which share a window.
             fim: fill-in-the-middle of the source, if it has any.
+            name: of the stream; None: that of the source.
 
         Raises:
             RequestError: when the draw has no document, or no supervised token.
             AccountError: when a file does not hold the draw's documents and tokens (E6).
         """
-        super().__init__(draw, seed=seed, sequence_length=sequence_length, fim=fim)
+        super().__init__(draw, seed=seed, sequence_length=sequence_length, fim=fim, name=name)
         self._prefix = prefix
         index = read_index(prefix.with_name(f"{prefix.name}.idx"))
         self.lengths = np.asarray(index.lengths, np.int32)

@@ -23,10 +23,11 @@ transformed documents of that epoch:
     stream-000-epoch-0000-fim.npy               [documents or pieces, 3] int32: 0 as it is, 1 PSM, 2 SPM; content tokens
                                                 before the middle, and before the suffix
 
-Sample i of the run is in phase p at j = i - first_sample. Its source is `sources[dataset_index[j]]`, its index in that
-source's stream k = first_windows[...] + dataset_sample_index[j], its epoch and index in the epoch divmod(k, W). The
-array names are Megatron's. Together with the draw's provenance this names the documents of any sample without
-Megatron, also after the store has moved. This module reads; `index_writer.py` writes.
+Sample i of the run, each of its phase's length, is in phase p at j = i - samples of earlier phases. Its source is
+`sources[dataset_index[j]]`, its index in that source's stream k = first_windows[...] + dataset_sample_index[j], its
+epoch and index in the epoch divmod(k, W). The array names are Megatron's. Together with the draw's provenance this
+names the documents of any sample without Megatron, also after the store has moved. This module reads;
+`index_writer.py` writes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, NonNegativeInt, ValidationError
+from pydantic import ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.train.delivered_record import DrawRecord, FimRecord
@@ -77,6 +78,10 @@ class StreamRecord(SparseRecordPart):
     """A source's stream, as far as the run reads it."""
 
     source: str
+    stream: str | None = None
+    """Name of the stream, if phases read it at their own length or with `min_tokens`; absent if it is the source's."""
+    sequence_length: PositiveInt | None = None
+    """Of the stream; absent if `stream` is."""
     draw: DrawRecord
     dataset_documents: NonNegativeInt
     """Training documents of the source in the build; the draw is a part of them."""
@@ -89,6 +94,11 @@ class StreamRecord(SparseRecordPart):
     fim: FimRecord | None = None
     """Absent without fill-in-the-middle; with it `windows` and `rest` are those of a pass without transformations."""
     epochs: tuple[EpochRecord, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the stream."""
+        return self.stream or self.source
 
 
 class PackedEpochRecord(SparseRecordPart):
@@ -118,6 +128,10 @@ class PackedStreamRecord(SparseRecordPart):
     """A source's stream of packed windows, as far as the run reads it."""
 
     source: str
+    stream: str | None = None
+    """As in `StreamRecord`."""
+    sequence_length: PositiveInt | None = None
+    """As in `StreamRecord`."""
     draw: DrawRecord
     dataset_documents: NonNegativeInt
     """Training documents of the source in the build; the draw is a part of them."""
@@ -134,18 +148,34 @@ class PackedStreamRecord(SparseRecordPart):
     transformations."""
     epochs: tuple[PackedEpochRecord, ...]
 
+    @property
+    def name(self) -> str:
+        """Name of the stream."""
+        return self.stream or self.source
 
-class PhaseIndexRecord(RecordPart):
+
+class PhaseIndexRecord(SparseRecordPart):
     """A range of the run's samples with its own shares; all tuples are in the order of `sources`."""
 
     first_sample: NonNegativeInt
+    """Of the run's `sequence_length`."""
     samples: NonNegativeInt
+    """Of the run's `sequence_length`."""
+    sequence_length: PositiveInt | None = None
+    """Absent if it is that of the run; otherwise `samples_of` and the arrays have samples of this length."""
     sources: tuple[str, ...]
+    streams: tuple[str, ...] | None = None
+    """Names of the streams; absent if they are those of the sources."""
     samples_of: tuple[NonNegativeInt, ...]
     first_windows: tuple[NonNegativeInt, ...]
     """Index in each source's stream where the phase starts: windows read by earlier phases."""
     dataset_index: ArrayRecord
     dataset_sample_index: ArrayRecord
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the streams."""
+        return self.streams or self.sources
 
 
 class IndexRecord(RecordPart):
@@ -157,12 +187,37 @@ class IndexRecord(RecordPart):
     masks: MasksRecord
     samples: NonNegativeInt
     streams: tuple[StreamRecord, ...] | tuple[PackedStreamRecord, ...]
-    """Sorted by source name."""
+    """Sorted by name."""
     phases: tuple[PhaseIndexRecord, ...]
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=lambda name: name.rstrip("_"), populate_by_name=True
     )
+
+    def length_of(self, part: PhaseIndexRecord | StreamRecord | PackedStreamRecord) -> int:
+        """Tokens of a sample in a phase or stream."""
+        return part.sequence_length or self.sequence_length
+
+    def windows_of(self, phase: PhaseIndexRecord, consumed_samples: int) -> int:
+        """Samples of its own length that a phase has read when the run has consumed `consumed_samples` of its own."""
+        within = min(max(consumed_samples - phase.first_sample, 0), phase.samples)
+        return within * self.sequence_length // self.length_of(phase)
+
+    def batch_of(self, step: int, global_batch_size: int) -> range:
+        """Return the samples of a step, from 1, each of its phase's length, counted over the run."""
+        first = (step - 1) * global_batch_size
+        bounds = (first, min(first + global_batch_size, self.samples))
+        return range(*(sum(self.windows_of(phase, bound) for phase in self.phases) for bound in bounds))
+
+    def step_of(self, sample: int, global_batch_size: int) -> int:
+        """Return the step, from 1, that reads a sample, which is counted as in `batch_of`."""
+        for phase in self.phases:
+            windows = self.windows_of(phase, self.samples)
+            if sample < windows:
+                consumed = phase.first_sample + sample * self.length_of(phase) // self.sequence_length
+                return consumed // global_batch_size + 1
+            sample -= windows
+        raise IndexError(f"sample {sample} after the last one of the run")
 
 
 def _present(*arrays: ArrayRecord | None) -> tuple[ArrayRecord, ...]:

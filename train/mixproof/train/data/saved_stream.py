@@ -42,6 +42,17 @@ class Delivered:
     fim: FimDelivered | None = None
     """None without fill-in-the-middle."""
 
+    def __add__(self, other: Delivered) -> Delivered:
+        """Add another stream of the source, in pretraining; their documents differ, or are counted once for each."""
+        return Delivered(
+            samples=self.samples + other.samples,
+            tokens=self.tokens + other.tokens,
+            targets=self.targets + other.targets,
+            epochs=self.epochs + other.epochs,
+            unique_tokens=self.unique_tokens + other.unique_tokens,
+            fim=sum_fim([fim for fim in (self.fim, other.fim) if fim is not None]),
+        )
+
 
 @dataclass(frozen=True)
 class Span:
@@ -75,7 +86,8 @@ class SavedStream(ABC):
     """One stream of a saved index."""
 
     def __init__(self, folder: Path, index: IndexRecord, record: StreamRecord | PackedStreamRecord) -> None:
-        self.folder, self.index, self.source = folder, index, record.source
+        self.folder, self.index, self.source, self.name = folder, index, record.source, record.name
+        self.length = index.length_of(record)
         self._record = record
 
     @abstractmethod

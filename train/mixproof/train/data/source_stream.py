@@ -1,8 +1,9 @@
 """The base of a source's stream: an endless order of windows, epoch after epoch, whatever fills a window.
 
-Epoch e has a seed that derives from ("stream", seed, source, e), so the order depends neither on the mixture nor on the
-budget, and a source that is used in two phases continues where it stopped. All epochs have the same number of windows,
-unless fill-in-the-middle adds tokens, in each epoch to other documents.
+Epoch e has a seed that derives from ("stream", seed, name of the stream, e), so the order depends neither on the
+mixture nor on the budget, and a stream that two phases read continues where it stopped. The name is that of the source,
+unless phases read it at a sequence length of their own or only its long documents. All epochs have the same number of
+windows, unless fill-in-the-middle adds tokens, in each epoch to other documents.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class SourceStream(ABC):
     lengths: NDArray[np.int32]
     """[documents] tokens of each, including the EOD."""
 
-    def __init__(self, draw: Draw, *, seed: int, sequence_length: int, fim: Fim | None) -> None:
+    def __init__(self, draw: Draw, *, seed: int, sequence_length: int, fim: Fim | None, name: str | None) -> None:
         self.source, self.draw, self.seed, self.sequence_length = draw.source, draw, seed, sequence_length
-        self.fim = fim
+        self.fim, self.name = fim, name or draw.source
 
     @abstractmethod
     def save(self, writer: IndexWriter, number: int, samples: int) -> StreamRecord | PackedStreamRecord:
@@ -54,7 +55,7 @@ class SourceStream(ABC):
 
     def seed_of(self, epoch: int) -> int:
         """Return the seed of one epoch."""
-        return derive_seed("stream", self.seed, self.source, epoch)
+        return derive_seed("stream", self.seed, self.name, epoch)
 
     @abstractmethod
     def _windows_with_fim(self, epoch: int) -> int:
@@ -67,8 +68,10 @@ class SourceStream(ABC):
     def _drawn(self, writer: IndexWriter, number: int) -> dict[str, Any]:
         """Save the lengths of the documents; return what the record of a stream says of its draw and windows."""
         fim: FimRecord | None = None if self.fim is None else self.fim.declared
+        own = {} if self.name == self.source else {"stream": self.name, "sequence_length": self.sequence_length}
         return {
             "source": self.source,
+            **own,
             "draw": self.draw.record,
             "dataset_documents": self.draw.dataset_documents,
             "dataset_tokens": self.draw.dataset_tokens,

@@ -86,6 +86,7 @@ class Stream(SourceStream):
         eod_id: int,
         vocab_size: int,
         fim: Fim | None = None,
+        name: str | None = None,
     ) -> None:
         """Open a draw at `prefix` (without `.bin`); its path does not affect the order.
 
@@ -93,7 +94,7 @@ class Stream(SourceStream):
             RequestError: when the draw is too small for one window of `sequence_length` targets.
             AccountError: when the `.bin` or `.idx` does not have the draw's documents and tokens (E6).
         """
-        super().__init__(draw, seed=seed, sequence_length=sequence_length, fim=fim)
+        super().__init__(draw, seed=seed, sequence_length=sequence_length, fim=fim, name=name)
         self.masks, self.eod_id = masks, eod_id
         self.windows = windows(draw.tokens, sequence_length)
         self.unused_tokens = draw.tokens - 1 - self.windows * sequence_length
@@ -212,46 +213,60 @@ class Stream(SourceStream):
 def streams_of(
     store: Store, request: RunRequest, values: Mapping[str, NDArray[np.float64]] | None = None
 ) -> dict[str, Stream | PackedStream]:
-    """Open the stream of every source that a run reads.
+    """Open every stream that a run reads, by name.
 
     Args:
         store: of the draws.
         request: the run.
-        values: by source, [documents, values] that the stage needs to know of each document.
+        values: by stream, [documents, values] that the stage needs to know of each document.
 
     Raises:
         RequestError: when a draw is too small for one window.
         AccountError: when a draw is not complete (E6).
     """
-    return {source: _open(store, request, draw, (values or {}).get(source)) for source, draw in request.draws.items()}
+    lengths = request.budget.lengths_of_streams
+    return {
+        name: _open(store, request, draw, name, lengths.get(name), (values or {}).get(name))
+        for name, draw in request.draws.items()
+    }
 
 
-def _open(store: Store, request: RunRequest, draw: Draw, values: NDArray[np.float64] | None) -> Stream | PackedStream:
+def _open(
+    store: Store,
+    request: RunRequest,
+    draw: Draw,
+    name: str,
+    sequence_length: int | None,
+    values: NDArray[np.float64] | None,
+) -> Stream | PackedStream:
     prefix, tokenizer, fim = store.folder(draw.prefix), request.tokenizer, None
+    length = sequence_length or request.budget.sequence_length
     if request.fim is not None and draw.source in request.fim:
         has_bos = tokenizer.bos_id is not None
-        fim = Fim(request.fim[draw.source], prefix, request.seed, draw.source, has_bos=has_bos)
+        fim = Fim(request.fim[draw.source], prefix, request.seed, name, has_bos=has_bos)
     if request.masks.best_fit:
         return PackedStream(
             prefix,
             draw,
             seed=request.seed,
-            sequence_length=request.budget.sequence_length,
+            sequence_length=length,
             masks=request.masks,
             eod_id=tokenizer.eod_id,
             values=values,
             too_long=None if request.post_training is None else request.post_training.too_long,
             fim=fim,
+            name=name,
         )
     return Stream(
         prefix,
         draw,
         seed=request.seed,
-        sequence_length=request.budget.sequence_length,
+        sequence_length=length,
         masks=request.masks,
         eod_id=tokenizer.eod_id,
         vocab_size=tokenizer.vocab_size,
         fim=fim,
+        name=name,
     )
 
 

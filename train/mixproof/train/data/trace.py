@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import BUILDS, MANIFEST, DatasetRecord, Manifest, read_manifest
+from mixproof.mixtures.arithmetic.phase_streams import source_of_stream
 from mixproof.tokenize.dataset.indexed import Index, read_index
 from mixproof.tokenize.dataset.provenance import OPEN_SCHEMA
 from mixproof.tokenize.tokenizer.reference import load_reference
@@ -36,7 +37,6 @@ from .fim import ids_of_piece
 from .saved_index import (
     INDEX_FOLDER,
     IndexRecord,
-    PhaseIndexRecord,
     load_array,
     read_index_record,
 )
@@ -69,13 +69,12 @@ def trace_step(target: str | Path, step: int, sample: int | None = None, *, whol
         DamagedFileError: when the index or a draw is missing or truncated.
     """
     run = _Run(target)
-    batch = run.record.global_batch_size
     if not 1 <= step <= run.record.steps:
         raise RequestError(f"--step {step}: the run has steps 1 to {run.record.steps}")
-    if sample is not None and not 0 <= sample < batch:
-        raise RequestError(f"--sample {sample}: a step of this run has samples 0 to {batch - 1}")
-    first = (step - 1) * batch
-    samples = range(first, first + batch) if sample is None else (first + sample,)
+    batch = run.index.batch_of(step, run.record.global_batch_size)
+    if sample is not None and not 0 <= sample < len(batch):
+        raise RequestError(f"--sample {sample}: step {step} of this run has samples 0 to {len(batch) - 1}")
+    samples = batch if sample is None else batch[sample : sample + 1]
     traced = tuple(_trace_sample(run, i, whole=whole) for i in samples)
     return TracedStep(str(run.location), step, traced, DECODED if run.decode else None)
 
@@ -93,9 +92,9 @@ def trace_document(target: str | Path, name: str) -> TracedDocuments:
     """
     run = _Run(target)
     found = [
-        _seen(run, source, row)
-        for source in sorted(run.record.draws)
-        for row in _rows_named(run.draw(source).provenance, name)
+        _seen(run, stream, row)
+        for stream in sorted(run.record.draws)
+        for row in _rows_named(run.draw(stream).provenance, name)
     ]
     if not found:
         found = list(_not_drawn(run, name))
@@ -177,26 +176,26 @@ class _Run:
         around = {self.record.tokenizer.eod_id, self.record.tokenizer.bos_id}
         return lambda ids: reference.decode([[token for token in ids if token not in around]])[0]
 
-    def draw(self, source: str) -> _Draw:
-        if source not in self._draws:
-            draw: DrawRecord = self.record.draws[source]
-            self._draws[source] = _Draw(self._store.folder(f"draw/{draw.key}/{source}"))
-        return self._draws[source]
+    def draw(self, stream: str) -> _Draw:
+        if stream not in self._draws:
+            draw: DrawRecord = self.record.draws[stream]
+            self._draws[stream] = _Draw(self._store.folder(f"draw/{draw.key}/{source_of_stream(stream)}"))
+        return self._draws[stream]
 
     def provenance(self, part: DatasetRecord) -> pa.Table | None:
         """Read the provenance of a part of the build; None: it is not in the store."""
         path = self._store.path(part.provenance)
         return _table(path) if path.is_file() else None
 
-    def text(self, source: str, row: int, first: int, tokens: int) -> str | None:
-        return None if self.decode is None else self.decode(self.draw(source).ids(row, first, tokens))
+    def text(self, stream: str, row: int, first: int, tokens: int) -> str | None:
+        return None if self.decode is None else self.decode(self.draw(stream).ids(row, first, tokens))
 
-    def text_with_fim(self, source: str, span: Span, tokens: int) -> str | None:
+    def text_with_fim(self, stream: str, span: Span, tokens: int) -> str | None:
         """Decode what a window read of a document with fill-in-the-middle, with <PRE>, <SUF> and <MID> as text."""
         if self.decode is None or self.record.fim is None or span.arrangement is None:
             return None
-        declared, arrangement = self.record.fim[source], np.array(span.arrangement, np.int32)
-        ids = np.array(self.draw(source).ids(span.document, 0, tokens))
+        declared, arrangement = self.record.fim[source_of_stream(stream)], np.array(span.arrangement, np.int32)
+        ids = np.array(self.draw(stream).ids(span.document, 0, tokens))
         has_bos = self.record.tokenizer.bos_id is not None
         read = ids_of_piece(declared, ids, arrangement, span.first_token, span.tokens, has_bos=has_bos)
         names = dict(zip(declared.sentinels, ("<PRE>", "<SUF>", "<MID>"), strict=True))
@@ -210,41 +209,41 @@ class _Run:
 
 
 def _trace_sample(run: _Run, i: int, *, whole: bool) -> TracedSample:
-    source, epoch, spans = spans_of(run.folder / INDEX_FOLDER, i)
-    draw, pieces = run.draw(source), []
+    stream, epoch, spans = spans_of(run.folder / INDEX_FOLDER, i)
+    source, draw, pieces = source_of_stream(stream), run.draw(stream), []
     for span in spans:
         document = draw.document(source, span.document)
         shown = (0, document.tokens) if whole else (span.first_token, span.tokens)
         if span.arrangement is None or whole:
-            text = run.text(source, span.document, *shown)
+            text = run.text(stream, span.document, *shown)
         else:
-            text = run.text_with_fim(source, span, document.tokens)
+            text = run.text_with_fim(stream, span, document.tokens)
         fim = None if span.arrangement is None else KINDS[span.arrangement[0]]
         pieces.append(TracedPiece(document, span.first_token, span.tokens, text, fim))
     return TracedSample(i, source, epoch, tuple(pieces))
 
 
-def _seen(run: _Run, source: str, row: int) -> DocumentTrace:
-    document = run.draw(source).document(source, row)
-    sightings = tuple(sorted(_sightings(run, source, row), key=lambda sighting: sighting.sample))
+def _seen(run: _Run, stream: str, row: int) -> DocumentTrace:
+    document = run.draw(stream).document(source_of_stream(stream), row)
+    sightings = tuple(sorted(_sightings(run, stream, row), key=lambda sighting: sighting.sample))
     return DocumentTrace(
         document=document,
         where="drawn",
         passes=len({sighting.epoch for sighting in sightings}),
         targets=sum(sighting.targets for sighting in sightings),
         sightings=sightings,
-        text=run.text(source, row, 0, document.tokens),
+        text=run.text(stream, row, 0, document.tokens),
     )
 
 
-def _sightings(run: _Run, source: str, row: int) -> Iterator[Sighting]:
+def _sightings(run: _Run, stream: str, row: int) -> Iterator[Sighting]:
     """Yield every sample up to the checkpoint whose window has tokens of the document."""
-    samples_of = _samples_of_stream(run, source)
-    for reading in saved_streams(run.folder / INDEX_FOLDER, run.index)[source].readings(row):
+    samples_of = _samples_of_stream(run, stream)
+    for reading in saved_streams(run.folder / INDEX_FOLDER, run.index)[stream].readings(row):
         if reading.window < len(samples_of):
             sample = int(samples_of[reading.window])
             yield Sighting(
-                step=sample // run.record.global_batch_size + 1,
+                step=run.index.step_of(sample, run.record.global_batch_size),
                 sample=sample,
                 epoch=reading.epoch,
                 first_token=reading.first_token,
@@ -254,16 +253,16 @@ def _sightings(run: _Run, source: str, row: int) -> Iterator[Sighting]:
             )
 
 
-def _samples_of_stream(run: _Run, source: str) -> NDArray[np.int64]:
-    """Return [windows read] the sample of each window of the source's stream, up to the checkpoint."""
-    found = [_samples_of_phase(run, phase, source) for phase in run.index.phases if source in phase.sources]
-    samples = np.concatenate(found) if found else np.zeros(0, np.int64)
-    return samples[samples < run.record.consumed_samples]
-
-
-def _samples_of_phase(run: _Run, phase: PhaseIndexRecord, source: str) -> NDArray[np.int64]:
-    dataset_index = load_array(run.folder / INDEX_FOLDER, phase.dataset_index)
-    return phase.first_sample + np.flatnonzero(dataset_index == phase.sources.index(source)).astype(np.int64)
+def _samples_of_stream(run: _Run, stream: str) -> NDArray[np.int64]:
+    """Return [windows read] the sample of each window of a stream, up to the checkpoint."""
+    found, before = [np.zeros(0, np.int64)], 0
+    for phase in run.index.phases:
+        reached = run.index.windows_of(phase, run.record.consumed_samples)
+        if stream in phase.names:
+            order = load_array(run.folder / INDEX_FOLDER, phase.dataset_index)[:reached]
+            found.append(before + np.flatnonzero(order == phase.names.index(stream)).astype(np.int64))
+        before += reached
+    return np.concatenate(found)
 
 
 def _not_drawn(run: _Run, name: str) -> Iterator[DocumentTrace]:

@@ -39,8 +39,8 @@ def window_use(index_folder: Path, consumed_samples: int) -> WindowUse:
     record = read_index_record(index_folder)
     samples = samples_of(index_folder, record, consumed_samples)
     padding, cut = 0, 0
-    for source, stream in saved_streams(index_folder, record).items():
-        padding += stream.padding(samples[source])
-        cut += stream.cut_documents(samples[source])
+    for name, stream in saved_streams(index_folder, record).items():
+        padding += stream.padding(samples[name])
+        cut += stream.cut_documents(samples[name])
     positions = consumed_samples * record.sequence_length
     return WindowUse((positions - padding) / positions if positions else 1.0, cut, padding)

@@ -79,13 +79,13 @@ def sources_of(
         DamagedFileError: when a file is missing or its checksum is not the recorded one.
     """
     found = []
-    for name, samples in sorted(budget.samples_of.items()):
+    for name, planned in budget.tokens_of.items():
         split = manifest.sources[name].train
         draw = draws[name] if draws is not None else None
         records = [draw.as_part] if draw is not None else [part for part in split.datasets if part.tokens]
         counts = (draw.documents, draw.tokens) if draw is not None else (split.documents, split.tokens)
         parts = tuple(_checked_part(store, record) for record in records)
-        found.append(SourceData(name, *counts, samples * budget.sequence_length, parts))
+        found.append(SourceData(name, *counts, planned, parts))
     return found
 
 
@@ -138,8 +138,11 @@ def write_statement(
         "sequence_length": budget.sequence_length,
         "phases": [
             {
-                "samples": phase.samples,
-                "shares": {name: samples / phase.samples for name, samples in phase.samples_of.items()},
+                "samples": phase.windows,
+                "shares": {name: samples / phase.windows for name, samples in phase.samples_of.items()},
+                **({} if phase.sequence_length is None else {"sequence_length": phase.sequence_length}),
+                **({} if phase.rope_base is None else {"rope_base": phase.rope_base}),
+                **({} if phase.min_tokens is None else {"min_tokens": phase.min_tokens}),
             }
             for phase in budget.phases
         ],

@@ -73,7 +73,7 @@ def _card(data: Sequence[SourceData], budget: RunBudget) -> str:
     phase = budget.phases[0]
     shares = "\n".join(
         f"| {source.name} | {source.documents:,} | {source.tokens:,} | "
-        f"{phase.samples_of.get(source.name, 0) / phase.samples:.4%} |"
+        f"{phase.samples_of.get(source.name, 0) / phase.windows:.4%} |"
         for source in data
     )
     return f"""\

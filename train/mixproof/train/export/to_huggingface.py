@@ -151,8 +151,8 @@ def _write_model(run: FinishedRun, model: torch.nn.Module, folder: Path) -> None
     config = llama_config(
         run.architecture,
         vocab_size=record.tokenizer.vocab_size,
-        sequence_length=record.sequence_length,
-        rope_base=record.rope_base,
+        sequence_length=record.longest_sequence,
+        rope_base=record.last_rope_base,
         eod_id=eod_id,
         bos_id=record.tokenizer.bos_id,
     )

@@ -37,7 +37,7 @@ COLUMNS: Mapping[str, tuple[str, int | None]] = {
 def _write_shares(export: ExportedFiles) -> None:
     for path, phase in export.phase_files("streams", ".json"):
         streams = [
-            {"local": f"{export.location}/{source}", "proportion": samples / phase.samples}
+            {"local": f"{export.location}/{source}", "proportion": samples / phase.windows}
             for source, samples in sorted(phase.samples_of.items())
         ]
         path.write_text(json.dumps(streams, indent=1) + "\n")

@@ -77,7 +77,7 @@ def export_megatron(run_path: str | Path, folder: Path) -> MegatronExport:
         }
         dist_checkpointing.save(content, str(target), SaveStrategy())
         (scratch / TRACKER).write_text(str(record.steps))
-        flags = shape_flags(run.architecture, record.sequence_length, record.rope_base)
+        flags = shape_flags(run.architecture, record.longest_sequence, record.last_rope_base)
         (scratch / ARGS).write_text("\n".join(flags) + "\n")
         tokenizer = run.store.path(manifest.tokenizer.path)
         shutil.copyfile(tokenizer, scratch / f"tokenizer{tokenizer.suffix}")
@@ -113,11 +113,11 @@ def megatron_arguments(run: FinishedRun) -> Namespace:
         group_query_attention=True,
         num_query_groups=shape.kv_heads,
         kv_channels=shape.head_dim,
-        seq_length=record.sequence_length,
-        max_position_embeddings=record.sequence_length,
+        seq_length=record.longest_sequence,
+        max_position_embeddings=record.longest_sequence,
         position_embedding_type="rope",
         rotary_percent=1.0,
-        rotary_base=record.rope_base,
+        rotary_base=record.last_rope_base,
         normalization="RMSNorm",
         norm_epsilon=NORM_EPSILON,
         swiglu=True,

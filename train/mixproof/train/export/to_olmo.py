@@ -64,11 +64,11 @@ def _source_mixture(phase: PhaseBudget, export: ExportedFiles) -> str:
         samples = phase.samples_of.get(source.name, 0)
         if not samples:
             continue
-        passes = max(1, math.ceil(samples * export.budget.sequence_length / source.tokens))
+        passes = max(1, math.ceil(samples * export.budget.length_of(phase) / source.tokens))
         paths = "\n".join(f"      - {_quoted(f'{export.location}/{name}')}" for name in export.files[source.name])
         lines += [
             f"  - source_name: {_quoted(source.name)}",
-            f"    target_ratio: {samples / phase.samples!r}",
+            f"    target_ratio: {samples / phase.windows!r}",
             f"    max_repetition_ratio: {passes}",
             f"    paths:\n{paths}",
         ]

@@ -25,7 +25,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.blocks.train import Architecture
 from mixproof.mixtures.spec import Spec
-from mixproof.train.proxies import architecture_of, flops_per_token, memory_of
+from mixproof.train.proxies import architecture_of, flops_of_tokens, flops_per_token, memory_of
 from mixproof.train.record import TRAIN, ArchitectureRecord
 
 from .runs_table import readable_records
@@ -117,13 +117,16 @@ def proxy_costs(
         shape = architecture_of(name, recipe)
         mine = [(budget, runs_of[pair]) for pair, budget in budgets.items() if pair[1] == name]
         tokens = sum(budget.tokens_planned * runs for budget, runs in mine)
-        each = flops_per_token(shape, vocab_size, length)
-        rate = _training_rate(measured, shape, length) or here.get(name) or assumed_rate(each)
+        work = [
+            (flops_of_tokens(shape, vocab_size, budget.tokens_by_length(budget.samples)), runs) for budget, runs in mine
+        ]
+        flops, at_length = sum(each * runs for each, runs in work), flops_per_token(shape, vocab_size, length)
+        rate = _training_rate(measured, shape, length) or here.get(name) or assumed_rate(at_length)
         checkpoint = memory_of(shape, vocab_size, length, micro_batch_size=1, activation_width=2).checkpoint
         kept = sum(_checkpoints(budget) * runs for budget, runs in mine)
-        hours = tokens / rate.amount / 3600
+        hours = flops / at_length / rate.amount / 3600
         runs = sum(runs for _, runs in mine)
-        costs.append(ProxyCost(name, runs, tokens, each * tokens, rate, hours, checkpoint * kept))
+        costs.append(ProxyCost(name, runs, tokens, flops, rate, hours, checkpoint * kept))
     return costs
 
 

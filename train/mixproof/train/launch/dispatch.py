@@ -18,7 +18,7 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.resources import Needs
 from mixproof.pipeline.cluster.task_logs import log_context
 from mixproof.train.outcome import INTERRUPTED
-from mixproof.train.proxies import flops_per_token
+from mixproof.train.proxies import flops_of_tokens
 from mixproof.train.record import TRAIN
 from mixproof.train.request import RunRequest
 
@@ -84,7 +84,7 @@ def _end_of(
 def _flops(request: RunRequest) -> int:
     """Floating-point operations of the whole run."""
     budget = request.budget
-    return budget.tokens_planned * flops_per_token(request.shape, request.tokenizer.vocab_size, budget.sequence_length)
+    return flops_of_tokens(request.shape, request.tokenizer.vocab_size, budget.tokens_by_length(budget.samples))
 
 
 def _needs(request: RunRequest) -> Needs:

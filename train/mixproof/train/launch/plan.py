@@ -32,6 +32,7 @@ from mixproof.train.request import Draw, InitialCheckpoint, Recipe, Resources, R
 
 from .draws import Budgets, draw_sizes, find_draws, tokens_of_runs
 from .initial_run import initial_run_key
+from .long_documents import uses_of_long_documents
 from .post_training import WindowPlans, check_kinds, counted_of, has_pairs, is_scored
 from .rates import ChosenRate, choose_rate, sweep_families, swept, with_rates
 
@@ -114,12 +115,13 @@ def plan_requests(
     tokens_of = {name: source.train.tokens for name, source in manifest.sources.items()}
     check_kinds(spec, manifest)
     budgets = plan_budgets(spec, tokens_of, counted_of(spec, manifest))
+    uses_of_long_documents(spec, budgets, manifest, store)
     need = tokens_of_runs(budgets, least_tokens or {})
     spec = with_rates(spec, find_rates(spec, manifest, store, cluster, need))
     size_of = draw_sizes(spec, budgets, tokens_of, need)
     initial = _initial(spec, manifest, store)
     made = find_draws(manifest, store, cluster, sorted(set(size_of.values()), key=str))
-    draws = {proxy_and_source: made[size] for proxy_and_source, size in size_of.items()}
+    draws = {proxy_and_stream: made[size] for proxy_and_stream, size in size_of.items()}
     requests = [
         _request(spec, manifest, store, (mixture, proxy, seed), budget, draws, device, initial)
         for (mixture, proxy), budget in budgets.items()
@@ -231,7 +233,7 @@ def _request(
         rope_base=train.rope_base,
         budget=budget,
         tokenizer=manifest.tokenizer,
-        draws={source: draws[proxy_name, source] for source in budget.samples_of},
+        draws={stream: draws[proxy_name, stream] for stream in budget.tokens_of_streams},
         heldout={name: source.heldout for name, source in manifest.sources.items() if is_scored(spec, manifest, name)},
         device="cuda" if resources.gpus else "cpu",
         micro_batch_size=proxy.micro_batch_size,

@@ -18,7 +18,7 @@ from typing import Literal
 from mixproof.ledger.store import Store
 from mixproof.train.loop.metrics import StepMetrics, last_metrics
 from mixproof.train.ownership import ATTEMPT
-from mixproof.train.proxies import flops_per_token
+from mixproof.train.proxies import flops_of_tokens
 from mixproof.train.record import run_folder
 from mixproof.train.request import RunRequest
 
@@ -71,9 +71,10 @@ class Watch:
         self._last: StepMetrics | None = None
         self._state: State = "done" if ended else "waiting"
         self._reason: str | None = None
-        self.flops_per_token = flops_per_token(
-            request.shape, request.tokenizer.vocab_size, request.budget.sequence_length
-        )
+        budget = request.budget
+        flops = flops_of_tokens(request.shape, request.tokenizer.vocab_size, budget.tokens_by_length(budget.samples))
+        self.flops_per_token = flops / budget.tokens_planned
+        """Mean over the run."""
 
     def end(self, reason: str | None) -> None:
         """Record the end of the run; `reason` is why it failed, None if it is done."""

@@ -18,6 +18,7 @@ from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.train.checkpoint_files import checkpoint_files, checkpoint_path
 from mixproof.train.data.blend import Blend
 from mixproof.train.data.delivered import delivered
+from mixproof.train.data.phase_account import phase_accounts
 from mixproof.train.data.saved_index import INDEX_FOLDER
 from mixproof.train.delivered_record import DeliveredRecord, PhaseRecord
 from mixproof.train.distributed import Ranks
@@ -28,7 +29,7 @@ from mixproof.train.evaluate.references import References
 from mixproof.train.evaluate.reward_scores import reward_scores
 from mixproof.train.model.state import TrainingState
 from mixproof.train.ownership import Ownership
-from mixproof.train.proxies import count_parameters, flops_per_token
+from mixproof.train.proxies import count_parameters, flops_of_tokens
 from mixproof.train.record import EVALUATION_PROTOCOL, ParametersRecord, RunRecord, RunTokenizer
 from mixproof.train.request import RunRequest, checksums_of
 from mixproof.train.score_record import EvaluationRecord, HeldoutScore, PairScore
@@ -114,7 +115,9 @@ def make_record(
     budget, tokenizer = request.budget, request.tokenizer
     parameters = count_parameters(request.shape, tokenizer.vocab_size)
     consumed_tokens = state.consumed_samples * budget.sequence_length
-    per_token = flops_per_token(request.shape, tokenizer.vocab_size, budget.sequence_length)
+    by_length = budget.tokens_by_length(state.consumed_samples)
+    phases = tuple(PhaseRecord(**asdict(phase)) for phase in budget.phases)
+    accounts = phase_accounts(folder / INDEX_FOLDER, phases, state.consumed_samples) if budget.has_own_phases else None
     return RunRecord(
         key=request.key,
         build=request.build,
@@ -132,7 +135,7 @@ def make_record(
         consumed_samples=state.consumed_samples,
         consumed_tokens=consumed_tokens,
         steps=state.consumed_samples // budget.global_batch_size,
-        flops=consumed_tokens * per_token,
+        flops=flops_of_tokens(request.shape, tokenizer.vocab_size, by_length),
         recipe=_recipe(request),
         masks=request.masks,
         rope_base=request.rope_base,
@@ -151,7 +154,8 @@ def make_record(
         ),
         draws={source: draw.record for source, draw in request.draws.items()},
         delivered=_delivered(request, folder, state.consumed_samples),
-        phases=tuple(PhaseRecord(**asdict(phase)) for phase in budget.phases),
+        phases=phases,
+        phase_accounts=accounts,
         heldout={score.documents.source: _score(score, request.heldout[score.documents.source]) for score in scores},
         evaluation=EvaluationRecord(protocol=EVALUATION_PROTOCOL, sequence_length=budget.sequence_length),
         index={f"{INDEX_FOLDER}/{name}": sha256 for name, sha256 in index.items()},

@@ -46,16 +46,18 @@ def documents_of(store: Store, request: RunRequest, folder: Path, step: int) -> 
     Returns:
         `source`, `file`, `record` and `id` of each.
     """
-    batch = request.budget.global_batch_size
+    batch = request.budget.batch_at((step - 1) * request.budget.global_batch_size)
     rows: dict[tuple[str, int], None] = {}
-    for sample in range((step - 1) * batch, step * batch):
-        source, _, spans = spans_of(folder / INDEX_FOLDER, sample)
-        rows.update({(source, span.document): None for span in spans})
+    for sample in range(batch.first_window, batch.first_window + batch.windows):
+        stream, _, spans = spans_of(folder / INDEX_FOLDER, sample)
+        rows.update({(stream, span.document): None for span in spans})
     tables = {
-        source: pq.read_table(store.path(request.draws[source].provenance), columns=["file", "record", "id"])
-        for source in {source for source, _ in rows}
+        stream: pq.read_table(store.path(request.draws[stream].provenance), columns=["file", "record", "id"])
+        for stream in {stream for stream, _ in rows}
     }
-    return [{"source": source, **tables[source].slice(row, 1).to_pylist()[0]} for source, row in rows]
+    return [
+        {"source": request.draws[stream].source, **tables[stream].slice(row, 1).to_pylist()[0]} for stream, row in rows
+    ]
 
 
 def name_documents(documents: list[dict[str, Any]]) -> str:

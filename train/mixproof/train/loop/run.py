@@ -33,7 +33,7 @@ from mixproof.train.evaluate.evaluate import Scores
 from mixproof.train.evaluate.example_values import example_values
 from mixproof.train.evaluate.references import References
 from mixproof.train.finished import finished_record
-from mixproof.train.model.micro_batch import step_plan
+from mixproof.train.model.micro_batch import StepPlan, step_plan
 from mixproof.train.model.state import TrainingState, build_state
 from mixproof.train.ownership import ATTEMPT, Ownership
 from mixproof.train.post_training.objective import objective_of
@@ -117,13 +117,16 @@ class _Run:
     def train(self, on_step: Callable[[StepMetrics], None] | None) -> None:
         """Train the remaining steps and save the last checkpoint."""
         request, state = self._request, self._state
-        plan = step_plan(request, self._ranks)
-        trainer = Trainer(state, self._blend, plan, self._ranks, objective_of(request, state.model))
+        objective, phase = objective_of(request, state.model), self._enter_phase()
+        trainer = Trainer(state, self._blend, self._step_plan(), self._ranks, objective)
         journal = self._open_journal()
         watch = self._spike_watch()
         last_saved, started = time.monotonic(), time.monotonic()
         try:
             while state.consumed_samples < request.budget.samples:
+                if request.budget.phase_at(state.consumed_samples) != phase:
+                    phase = self._enter_phase()
+                    trainer.enter_phase(self._step_plan())
                 self._step += 1
                 metrics = trainer.step()
                 if journal is not None:
@@ -139,6 +142,16 @@ class _Run:
             self._seconds_training = time.monotonic() - started - self._seconds_evaluating
             if journal is not None:
                 journal.close()
+
+    def _enter_phase(self) -> int:
+        """Set the rotary base of the phase of the next step, or of the last phase; return the phase."""
+        budget = self._request.budget
+        number = budget.phase_at(self._state.consumed_samples)
+        self._state.model.rotary_pos_emb.use_base(budget.phases[number].rope_base or self._request.rope_base)
+        return number
+
+    def _step_plan(self) -> StepPlan:
+        return step_plan(self._request, self._ranks, self._state.consumed_samples)
 
     def _watch_loss(self, watch: SpikeWatch, metrics: StepMetrics) -> None:
         """Log a spike; raise TrainingError when the run has diverged."""

@@ -14,7 +14,7 @@ def planned_tokens(request: RunRequest, source: str) -> int:
     """Return the planned tokens of a source: positions, and after pretraining supervised tokens."""
     if request.post_training is not None:
         return request.post_training.planned[source].supervised_tokens
-    return request.budget.samples_of[source] * request.budget.sequence_length
+    return request.budget.tokens_of[source]
 
 
 def supervised_counts(consumed: Delivered) -> dict[str, int]:

@@ -73,8 +73,8 @@ class ThroughputLog:
         self._ownership, self._budget, self._device = ownership, request.budget, ranks.device
         on_cuda = ranks.device.type == "cuda"
         peak = peak_flops(torch.cuda.get_device_name(ranks.device)) if on_cuda else None
-        flops = flops_per_token(request.shape, request.tokenizer.vocab_size, self._budget.sequence_length)
-        self._mfu_per_token = flops / (peak * ranks.size) if peak else None
+        self._shape, self._vocab_size = request.shape, request.tokenizer.vocab_size
+        self._peak = peak * ranks.size if peak else None
         self._started = self._last_line = time.monotonic()
         self._tokens = consumed_samples * self._budget.sequence_length
 
@@ -90,7 +90,7 @@ class ThroughputLog:
             seconds=round(now - self._started, 3),
             tokens_per_second=round(speed, 1),
             seconds_left=round((self._budget.tokens_planned - metrics.tokens) / speed, 1),
-            mfu=round(self._mfu_per_token * speed, 4) if self._mfu_per_token else None,
+            mfu=round(self._flops_per_token(metrics.samples) * speed / self._peak, 4) if self._peak else None,
             memory_bytes=memory_bytes(self._device),
         )
         self._last_line, self._tokens = now, metrics.tokens
@@ -98,6 +98,11 @@ class ThroughputLog:
         with self._path.open("ab") as file:
             file.write(json.dumps(asdict(found)).encode() + b"\n")
         return found
+
+    def _flops_per_token(self, consumed_samples: int) -> int:
+        """FLOPs of one token in the phase of the last step."""
+        phase = self._budget.phases[self._budget.phase_at(consumed_samples - 1)]
+        return flops_per_token(self._shape, self._vocab_size, self._budget.length_of(phase))
 
 
 def memory_bytes(device: torch.device) -> int:

@@ -33,13 +33,17 @@ class Trainer:
     def __init__(
         self, state: TrainingState, blend: Blend, plan: StepPlan, ranks: Ranks, objective: Objective | None = None
     ) -> None:
-        """Continue from `state`; `blend` has the samples of the whole run in order."""
+        """Continue from `state` in the phase of `plan`; `blend` has the samples of the whole run in order."""
         self.state, self._blend, self._plan, self._ranks = state, blend, plan, ranks
         self._objective = objective or TokenObjective()
         self._parameters = parameters_of(state.optimizer)
         self._learner = state.learner or state.model
         self._learner.train()
         self._in_bfloat16 = state.dtype == "bfloat16"
+
+    def enter_phase(self, plan: StepPlan) -> None:
+        """Take the steps of another phase from now on."""
+        self._plan = plan
 
     def step(self) -> StepMetrics:
         """Train on the next global batch.
@@ -52,22 +56,22 @@ class Trainer:
         by_source = SourceLosses(self._blend.sources, self._ranks.device)
         loss = self._accumulate(first, by_source)
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, plan.clip))
-        number = first // plan.global_batch_size + 1
+        number = first // plan.samples_per_step + 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(
-                f"step {number}, samples {first} to {first + plan.global_batch_size - 1}: the loss is {loss} and the "
+                f"step {number}, samples {first} to {first + plan.samples_per_step - 1}: the loss is {loss} and the "
                 f"gradient norm is {norm}; try a lower learning rate, a longer warm-up or a smaller clip"
             )
         lr = float(state.optimizer.param_groups[0]["lr"])
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
-        state.scheduler.step(plan.global_batch_size)
-        state.consumed_samples += plan.global_batch_size
+        state.scheduler.step(plan.samples_per_step)
+        state.consumed_samples += plan.samples_per_step
         loss_of, targets_of = by_source.means(self._ranks)
         return StepMetrics(
             step=number,
             samples=state.consumed_samples,
-            tokens=state.consumed_samples * plan.sequence_length,
+            tokens=number * plan.global_batch_size * plan.sequence_length,
             loss=loss,
             lr=lr,
             grad_norm=norm,
@@ -93,10 +97,10 @@ class Trainer:
         return float(loss_sum / units)
 
     def _micro_batches(self, first: int) -> Iterator[Batch]:
-        """Yield the micro batches of this rank's slice of the global batch that starts at sample `first`."""
+        """Yield the micro batches of this rank's slice of the step that starts at `first` consumed samples."""
         plan, ranks = self._plan, self._ranks
         per_rank = plan.global_batch_size // ranks.size
-        start = first + ranks.rank * per_rank
+        start = self._blend.batch_at(first).start + ranks.rank * per_rank
         for begin in range(start, start + per_rank, plan.micro_batch_size):
             end = min(begin + plan.micro_batch_size, start + per_rank)
             samples = [self._blend[sample] for sample in range(begin, end)]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from mixproof.ledger.fingerprint import canonical_json, sha256_of, stage_identity
@@ -108,6 +108,7 @@ def _key(request: RunRequest, phases: int) -> str:
     budget = request.budget
     first = budget.phases[:phases]
     read = sorted({source for phase in first for source in phase.samples_of})
+    streams = sorted({phase.stream_of(source) for phase in first for source in phase.samples_of})
     tokenizer = request.tokenizer
     weights = {} if request.loss_weights is None else {"loss_weights": {s: request.loss_weights[s] for s in read}}
     fim = {source: fim.model_dump(mode="json") for source, fim in (request.fim or {}).items() if source in read}
@@ -119,12 +120,12 @@ def _key(request: RunRequest, phases: int) -> str:
         "global_batch_size": budget.global_batch_size,
         "warmup_steps": budget.warmup_steps,
         "evaluate_steps": request.evaluate_steps,
-        "phases": [asdict(phase) for phase in first],
+        "phases": [phase.identity for phase in first],
         "init_from": _start(request),
     }
     inputs = {
         "tokenizer": tokenizer_identity(tokenizer),
-        "draws": {source: request.draws[source].record.model_dump(mode="json") for source in read},
+        "draws": {name: request.draws[name].record.model_dump(mode="json") for name in streams},
     }
     return sha256_of(stage_identity(TRUNK, TRAIN_VERSION, config, inputs))
 

@@ -168,6 +168,11 @@ class DeviceRotaryEmbedding(RotaryEmbedding):  # type: ignore[misc]  # megatron-
         self.inv_freq: Tensor = self.inv_freq.to(device)
         self._positions: Tensor | None = None
 
+    def use_base(self, rotary_base: int) -> None:
+        """Rotate by the frequencies of another base from now on."""
+        channels, device = 2 * self.inv_freq.numel(), self.inv_freq.device
+        self.inv_freq = DeviceRotaryEmbedding(kv_channels=channels, rotary_base=rotary_base, device=device).inv_freq
+
     @contextmanager
     def at_positions(self, positions: Tensor | None) -> Iterator[None]:
         """Use these positions [batch, sequence] inside the context; None: the indices in the window."""

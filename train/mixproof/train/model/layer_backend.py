@@ -19,7 +19,7 @@ from megatron.core.models.gpt import GPTModel
 from megatron.core.utils import get_te_version
 
 from mixproof.train.distributed import Ranks
-from mixproof.train.proxies import flops_per_token
+from mixproof.train.proxies import flops_of_tokens
 from mixproof.train.request import RunRequest
 
 from .backend_check import reason_to_reject
@@ -62,8 +62,9 @@ def choose_backend(model: GPTModel, request: RunRequest, ranks: Ranks) -> tuple[
 def available_backends(request: RunRequest, ranks: Ranks) -> tuple[list[LayerBackend], list[RejectedBackend]]:
     """List the backends that this installation has for a run, best first, and those that it lacks."""
     device = ranks.device.type
-    per_token = flops_per_token(request.shape, request.tokenizer.vocab_size, request.budget.sequence_length)
-    is_long = per_token * request.budget.tokens_planned >= COMPILED_FROM_FLOPS[device]
+    tokens = request.budget.tokens_by_length(request.budget.samples)
+    flops = flops_of_tokens(request.shape, request.tokenizer.vocab_size, tokens)
+    is_long = flops >= COMPILED_FROM_FLOPS[device]
     reason = ranks.agree(why_not_compiled(device) or "") if is_long else ""
     math = compiled() if is_long and not reason else None
     available = []

@@ -31,40 +31,50 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What is the same in every step of a run."""
+    """What is the same in every step of a phase."""
 
     global_batch_size: int
-    """Samples per step, over all ranks."""
+    """Samples per step, over all ranks, each of the phase's length."""
     micro_batch_size: int
     """Samples per forward pass on each rank."""
     sequence_length: int
+    """Of the phase."""
     clip: float
     """Largest gradient norm; infinite if gradients are not clipped."""
     masks: MasksRecord
     eod_id: int
+    samples_per_step: int
+    """What a step adds to the consumed samples, which have the run's length in every phase."""
 
 
-def step_plan(request: RunRequest, ranks: Ranks) -> StepPlan:
-    """Divide a run's global batch among ranks and forward passes; a clip of 0 means none.
+def step_plan(request: RunRequest, ranks: Ranks, consumed_samples: int = 0) -> StepPlan:
+    """Divide a global batch of the phase at `consumed_samples` among ranks and forward passes; a clip of 0 means none.
+
+    A step has the same tokens in every phase, and so has a forward pass, as nearly as whole samples allow.
 
     Raises:
         RequestError: when the ranks do not divide the batch evenly.
     """
     budget, clip = request.budget, float(Fraction(request.recipe.clip))
-    if budget.global_batch_size % ranks.size:
+    batch, length = (
+        budget.batch_at(consumed_samples),
+        budget.length_of(budget.phases[budget.phase_at(consumed_samples)]),
+    )
+    if batch.windows % ranks.size:
         raise RequestError(
-            f"{request.name}: a global batch of {budget.global_batch_size} samples cannot be divided evenly among "
+            f"{request.name}: a global batch of {batch.windows} samples cannot be divided evenly among "
             f"{ranks.size} ranks; set `ranks` of the proxy to a divisor of its global_batch_size"
         )
-    per_rank = budget.global_batch_size // ranks.size
-    fitting = max(1, MICRO_BATCH_TOKENS[ranks.device.type] // budget.sequence_length)
+    declared = request.micro_batch_size
+    tokens = MICRO_BATCH_TOKENS[ranks.device.type] if declared is None else declared * budget.sequence_length
     return StepPlan(
-        global_batch_size=budget.global_batch_size,
-        micro_batch_size=min(request.micro_batch_size or fitting, per_rank),
-        sequence_length=budget.sequence_length,
+        global_batch_size=batch.windows,
+        micro_batch_size=min(max(1, tokens // length), batch.windows // ranks.size),
+        sequence_length=length,
         clip=clip or math.inf,
         masks=request.masks,
         eod_id=request.tokenizer.eod_id,
+        samples_per_step=budget.global_batch_size,
     )
 
 

@@ -49,7 +49,7 @@ def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
     model = build_model(
         request.shape,
         vocab_size=request.tokenizer.vocab_size,
-        sequence_length=budget.sequence_length,
+        sequence_length=max(map(budget.length_of, budget.phases)),
         rope_base=request.rope_base,
         seed=request.seed,
         device=ranks.device,

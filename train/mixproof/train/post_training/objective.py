@@ -68,7 +68,7 @@ def objective_of(request: RunRequest, model: GPTModel) -> Objective:
         weights = request.loss_weights
         if weights is None:
             return TokenObjective()
-        return TokenObjective([float(Fraction(weights[source])) for source in sorted(request.draws)])
+        return TokenObjective([float(Fraction(weights[source])) for source in sorted(request.budget.samples_of)])
     if trained.reward is not None:
         return RewardObjective(trained.reward, reward_head_of(model))
     return PreferenceObjective(trained)

@@ -24,9 +24,9 @@ class DrawRecord(SparseRecordPart):
     """Unique tokens to which the source was cut, to repeat it as a larger run would; absent if it was not cut."""
     mask_sha256: str | None = None
     """Of the mask of supervised tokens; absent if the source has none."""
-    part: tuple[NonNegativeInt, NonNegativeInt] | None = None
-    """First token, and first token after the last, of the part of the source that phases of one length read, in the
-    order of text hashes; a document belongs to the part in which it starts. Absent if the draw starts at the first."""
+    part: tuple[NonNegativeInt, ...] | None = None
+    """The source is divided among sequence lengths: tokens of each part up to this one. Each part takes documents, in
+    the order of text hashes, until it has its tokens. Absent if the draw is the first part, or the source is whole."""
     min_tokens: NonNegativeInt | None = None
     """Fewest tokens of its documents; absent without a bound."""
     available_documents: NonNegativeInt | None = None
@@ -37,9 +37,9 @@ class DrawRecord(SparseRecordPart):
     """With `min_tokens`: documents of the draw that phases without `min_tokens` draw as well."""
     shared_tokens: NonNegativeInt | None = None
     """Tokens of these."""
-    drawn_first: NonNegativeInt | None = None
-    """With `min_tokens`: tokens of the source, in the order of text hashes, that phases without `min_tokens` draw from;
-    documents that start after these are drawn first."""
+    other_parts: tuple[NonNegativeInt, ...] | None = None
+    """With `min_tokens`: tokens of the parts that phases without `min_tokens` draw; documents in none of them are drawn
+    first."""
 
 
 class FimRecord(RecordPart):

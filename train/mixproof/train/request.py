@@ -65,13 +65,13 @@ class Draw:
     """Unique tokens to which the source is cut; None: it is not cut."""
     mask_sha256: str | None = None
     """Of the `.mask`; None: the source has no mask."""
-    part: tuple[int, int] | None = None
+    part: tuple[int, ...] | None = None
     min_tokens: int | None = None
     available_documents: int | None = None
     available_tokens: int | None = None
     shared_documents: int | None = None
     shared_tokens: int | None = None
-    drawn_first: int | None = None
+    other_parts: tuple[int, ...] | None = None
     """These as in `DrawRecord`."""
 
     @property
@@ -105,7 +105,7 @@ class Draw:
             available_tokens=self.available_tokens,
             shared_documents=self.shared_documents,
             shared_tokens=self.shared_tokens,
-            drawn_first=self.drawn_first,
+            other_parts=self.other_parts,
         )
 
 

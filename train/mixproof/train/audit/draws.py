@@ -8,6 +8,7 @@ code that makes draws is used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -164,22 +165,33 @@ def _eligible(
         tokens: [documents] tokens of each.
         checks: receives the results.
     """
-    starts = np.cumsum(tokens[order], dtype=np.int64) - tokens[order]
     stated = (draw.available_documents, draw.available_tokens)
     if draw.part is not None:
-        order = order[(starts >= draw.part[0]) & (starts < draw.part[1])]
+        order = order[slice(*_bounds(tokens[order], draw.part)[-2:])]
         checks.equal("E6", "documents of the part", len(order), draw.documents)
         if stated != (None, None):
             checks.equal("E6", "available", (draw.documents, draw.tokens), stated)
     elif draw.min_tokens is not None:
-        is_long, first = tokens[order] >= draw.min_tokens, draw.drawn_first or 0
+        is_long = tokens[order] >= draw.min_tokens
+        is_fresh = np.arange(len(order)) >= _bounds(tokens[order], draw.other_parts or ())[-1]
         checks.equal("E6", "available", (int(is_long.sum()), int(tokens[order[is_long]].sum())), stated)
-        fresh, others = order[is_long & (starts >= first)], order[is_long & (starts < first)]
+        fresh, others = order[is_long & is_fresh], order[is_long & ~is_fresh]
         shared = others[: max(draw.documents - len(fresh), 0)]
         found = (draw.shared_documents, draw.shared_tokens)
         checks.equal("E6", "also drawn by other phases", (len(shared), int(tokens[shared].sum())), found)
         order = np.concatenate([fresh, others])
     return order
+
+
+def _bounds(tokens: NDArray[np.int64], parts: Sequence[int]) -> list[int]:
+    """Return where the parts of a source begin, and where the last one ends; each takes documents until it is full."""
+    bounds = [0]
+    for least in parts:
+        stop, taken = bounds[-1], 0
+        while taken < least and stop < len(tokens):
+            taken, stop = taken + int(tokens[stop]), stop + 1
+        bounds.append(stop)
+    return bounds
 
 
 def _check_size(draw: DrawRecord, last: int, following: int, checks: Checks) -> None:

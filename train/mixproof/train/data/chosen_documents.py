@@ -6,6 +6,8 @@ chosen; `hashes` are [documents] XXH3-128 of each text, in hexadecimal, and `tok
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,35 +40,53 @@ def choose_documents(
     return chosen
 
 
-def choose_part(hashes: pa.ChunkedArray, tokens: NDArray[np.int64], first: int, stop: int) -> NDArray[np.bool_]:
-    """Choose the documents that start at token `first` up to `stop`, in the order of the hashes."""
-    starts = starts_in_hash_order(hashes, tokens)
-    return (starts >= first) & (starts < stop)
+def choose_part(hashes: pa.ChunkedArray, tokens: NDArray[np.int64], parts: Sequence[int]) -> NDArray[np.bool_]:
+    """Choose the documents of the last of `parts`; see `part_numbers`."""
+    is_last: NDArray[np.bool_] = part_numbers(hashes, tokens, parts) == len(parts) - 1
+    return is_last
 
 
 def choose_long(
-    hashes: pa.ChunkedArray, tokens: NDArray[np.int64], need: int, min_tokens: int, drawn_first: int
-) -> NDArray[np.bool_]:
+    hashes: pa.ChunkedArray, tokens: NDArray[np.int64], need: int, min_tokens: int, parts: Sequence[int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Choose documents of at least `min_tokens` that together have at least `need` tokens.
 
-    Those that start at token `drawn_first` or later, in the order of the hashes, come first; the others, which draws
-    without `min_tokens` also take, follow. If all documents of this length have fewer tokens, all are chosen.
+    Those in none of the `parts` come first, in the order of the hashes, then those of the parts. If all documents of
+    this length have fewer tokens, all are chosen.
+
+    Returns:
+        [documents] whether each is chosen, and whether it is chosen and in one of the parts.
     """
-    starts = starts_in_hash_order(hashes, tokens)
-    order = np.lexsort((starts, starts < drawn_first))
+    in_parts = part_numbers(hashes, tokens, parts) < len(parts)
+    rank = np.empty(len(tokens), np.int64)
+    rank[hash_order(hashes)] = np.arange(len(tokens))
+    order = np.lexsort((rank, in_parts))
     order = order[tokens[order] >= min_tokens]
     taken = int(np.searchsorted(np.cumsum(tokens[order]), need)) + 1
     chosen = np.zeros(len(tokens), np.bool_)
     chosen[order[:taken]] = True
-    return chosen
+    return chosen, chosen & in_parts
 
 
-def starts_in_hash_order(hashes: pa.ChunkedArray, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return [documents] the tokens of all documents with a smaller hash."""
+def part_numbers(hashes: pa.ChunkedArray, tokens: NDArray[np.int64], parts: Sequence[int]) -> NDArray[np.int64]:
+    """Divide a source into parts: each takes documents, in the order of the hashes, until it has its tokens.
+
+    Args:
+        hashes: see the module.
+        tokens: see the module.
+        parts: tokens of each part.
+
+    Returns:
+        [documents] the part of each; the number of parts for a document that is in none.
+    """
     order = hash_order(hashes)
-    starts = np.empty(len(tokens), np.int64)
-    starts[order] = np.cumsum(tokens[order]) - tokens[order]
-    return starts
+    supply = np.concatenate([[0], np.cumsum(tokens[order])])
+    numbers, first = np.full(len(tokens), len(parts), np.int64), 0
+    for number, least in enumerate(parts):
+        stop = int(np.searchsorted(supply, supply[first] + least))
+        numbers[order[first:stop]] = number
+        first = min(stop, len(tokens))
+    return numbers
 
 
 def hash_order(hashes: pa.ChunkedArray) -> NDArray[np.int64]:

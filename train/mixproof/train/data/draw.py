@@ -35,7 +35,7 @@ from mixproof.tokenize.dataset.indexed import Index, read_index, write_index
 from mixproof.tokenize.dataset.provenance import SCHEMA, TableWriter, regroup
 from mixproof.train.request import Draw, checksums_of
 
-from .chosen_documents import choose_documents, choose_long, choose_part, starts_in_hash_order
+from .chosen_documents import choose_documents, choose_long, choose_part
 
 DRAW = "draw"
 DRAW_VERSION = 1
@@ -59,14 +59,14 @@ class DrawSize(NamedTuple):
     drawn whole, and its stream repeats it."""
     cut_tokens: int | None = None
     """Unique tokens to which the source is cut, whatever the need; a source with fewer is not cut."""
-    part: tuple[int, int] | None = None
-    """First and last token, exclusive, of the documents, in the order of text hashes; all of these are drawn."""
+    part: tuple[int, ...] | None = None
+    """Tokens of the parts into which the source is divided, up to the one that is drawn, whole; see `part_numbers`."""
     is_all_there_is: bool = False
     """Whether the part is all that its phases can read, because the source has too few tokens for every length."""
     min_tokens: int | None = None
     """Fewest tokens of a document."""
-    drawn_first: int = 0
-    """With `min_tokens`: documents that start at this token or later are drawn first."""
+    other_parts: tuple[int, ...] = ()
+    """With `min_tokens`: tokens of the parts that other draws take; documents in none of them are drawn first."""
 
 
 def make_draw(store: Store, manifest: Manifest, size: DrawSize) -> Draw:
@@ -108,13 +108,11 @@ class _Plan:
         """Return [documents] whether each is drawn, and the counts of the receipt."""
         size = self.size
         if size.part is not None:
-            return choose_part(hashes, tokens, *size.part), {}
+            return choose_part(hashes, tokens, size.part), {}
         if size.min_tokens is None:
             return choose_documents(hashes, tokens, self.tokens, nearest=self.cut), {}
-        chosen = choose_long(hashes, tokens, self.tokens, size.min_tokens, size.drawn_first)
-        is_long = tokens >= size.min_tokens
-        is_shared = chosen & (starts_in_hash_order(hashes, tokens) < size.drawn_first)
-        counted = {"available": is_long, "shared": is_shared}
+        chosen, is_shared = choose_long(hashes, tokens, self.tokens, size.min_tokens, size.other_parts)
+        counted = {"available": tokens >= size.min_tokens, "shared": is_shared}
         counts = {f"{name}_documents": int(which.sum()) for name, which in counted.items()}
         return chosen, counts | {f"{name}_tokens": int(tokens[which].sum()) for name, which in counted.items()}
 
@@ -139,7 +137,7 @@ def _plan(manifest: Manifest, size: DrawSize) -> _Plan:
     if size.part is not None:
         config = {"part": list(size.part)}
     elif size.min_tokens is not None:
-        config |= {"min_tokens": size.min_tokens, "drawn_first": size.drawn_first}
+        config |= {"min_tokens": size.min_tokens, "other_parts": list(size.other_parts)}
     parts = [checksums_of(part) for part in dataset.datasets]
     key = stage_key(DRAW, DRAW_VERSION, config, {"source": source, "parts": parts})
     return _Plan(key, dataset, size, tokens, cut)
@@ -169,7 +167,7 @@ def _draw_of(receipt: Receipt, plan: _Plan) -> Draw:
         available_tokens=tokens if size.is_all_there_is else receipt.facts.get("available_tokens"),
         shared_documents=receipt.facts.get("shared_documents"),
         shared_tokens=receipt.facts.get("shared_tokens"),
-        drawn_first=None if size.min_tokens is None else size.drawn_first,
+        other_parts=None if size.min_tokens is None else size.other_parts,
     )
 
 

@@ -69,23 +69,23 @@ def _sizes_of_source(
     plain = sorted((name for name in lengths if name not in bounds), key=lambda name: (name != source, lengths[name]))
     sizes = {name: DrawSize(source, need[name]) for name in plain}
     rounded = {name: round_up_to_power_of_two(need[name]) for name in plain}
-    stop, total = min(sum(rounded.values()), tokens), sum(need[name] for name in plain)
+    total, parts = sum(need[name] for name in plain), [min(rounded[name], tokens) for name in plain]
     if len(plain) > 1:
-        is_short, stop, before = sum(rounded.values()) > tokens, 0, 0
-        for name in plain:
-            first, before = stop, before + need[name]
-            stop = tokens * before // total if is_short else stop + rounded[name]
-            if stop - first <= lengths[name]:
+        is_short = sum(rounded.values()) > tokens
+        parts = [tokens * need[name] // total if is_short else rounded[name] for name in plain]
+        for number, name in enumerate(plain):
+            if parts[number] <= lengths[name]:
                 raise RequestError(
                     f"source {source}: its {tokens:,} tokens are divided among {len(plain)} sequence lengths, and "
-                    f"{stop - first:,} of them are too few for one sample of {lengths[name]:,} + 1; add text, or read "
+                    f"{parts[number]:,} of them are too few for one sample of {lengths[name]:,} + 1; add text, or read "
                     "it at one length only"
                 )
-            if first or is_short:
-                sizes[name] = DrawSize(source, need[name], part=(first, stop), is_all_there_is=is_short)
+            if number or is_short:
+                part = tuple(parts[: number + 1])
+                sizes[name] = DrawSize(source, need[name], part=part, is_all_there_is=is_short)
     for name in lengths:
         if name in bounds:
-            sizes[name] = DrawSize(source, need[name], min_tokens=bounds[name], drawn_first=stop)
+            sizes[name] = DrawSize(source, need[name], min_tokens=bounds[name], other_parts=tuple(parts))
     return sizes
 
 

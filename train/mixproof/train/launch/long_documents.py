@@ -103,7 +103,7 @@ def _check(spec: Spec, use: PhaseUse, budget: RunBudget) -> None:
     if not use.epochs:
         length = budget.length_of(budget.phases[use.phase])
         raise SpecError(
-            f"{where}: {have}, which do not fill one sample of {length:,} + 1; lower `min_tokens`, or add long documents"
+            f"{where}: {have}, too few for one sample of {length:,} + 1; lower `min_tokens`, or add long documents"
         )
     cap = spec.max_epochs(use.source)
     if use.epochs + use.other_epochs <= cap:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mixproof.ledger.fingerprint import canonical_json, sha256_of, stage_identity
@@ -120,7 +120,7 @@ def _key(request: RunRequest, phases: int) -> str:
         "global_batch_size": budget.global_batch_size,
         "warmup_steps": budget.warmup_steps,
         "evaluate_steps": request.evaluate_steps,
-        "phases": [phase.identity for phase in first],
+        "phases": [replace(phase, declared=None).identity for phase in first],
         "init_from": _start(request),
     }
     inputs = {

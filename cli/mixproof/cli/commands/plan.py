@@ -16,6 +16,7 @@ from mixproof.cli.before_work import open_for_work
 from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json, lost_table
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption, VerboseOption
 from mixproof.cli.output import amount, count, emit_json, hours, percent, print_labelled, stdout, table
+from mixproof.cli.phases_table import planned_phases, planned_phases_json, print_held_out_length
 from mixproof.cli.plan_checks import (
     cap_warning,
     check_estimated_caps,
@@ -40,10 +41,13 @@ from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.caps import Use, check_caps, cuts_of, uses_of
 from mixproof.mixtures.arithmetic.repetition import effective_tokens
+from mixproof.mixtures.blocks.transform import FillInTheMiddle
+from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_sizes
 from mixproof.pipeline.read.progress import ReadProgress, read_progress
 from mixproof.train.launch.cost import ASSUMED, ProxyCost, Rate, document_rate, proxy_costs
 from mixproof.train.launch.disk import build_bytes, dataset_bytes
+from mixproof.train.launch.long_documents import PhaseUse, uses_of_long_documents
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.launch.post_training import counted_of
 from mixproof.train.launch.rates import sweep_sentences
@@ -74,6 +78,8 @@ class Planned:
     vocab_size: int
     growing_heldout: tuple[HeldoutSize, ...] = ()
     """Held-out sets that a build would make much larger than requested, by an estimate. Empty if there is a build."""
+    long_documents: tuple[PhaseUse, ...] = ()
+    """What phases with `min_tokens` read of documents of this length. Empty if there is no build."""
 
     @property
     def uses_above_caps(self) -> tuple[Use, ...]:
@@ -90,8 +96,8 @@ class Planned:
         """Bytes by what they are for: of the build, of the draws (at most), and of the checkpoints."""
         reach: dict[str, int] = {}
         for budget in self.budgets.values() if self.to_train else ():
-            for name, samples in budget.samples_of.items():
-                need = min(samples * budget.sequence_length + 1, self.tokens_of[name])
+            for name, tokens in budget.tokens_of.items():
+                need = min(tokens + 1, self.tokens_of[name])
                 reach[name] = max(reach.get(name, 0), need)
         built = self.manifest is not None
         return {
@@ -137,8 +143,10 @@ def make_plan(request: Request, *, measure: bool = False) -> Planned:
     else:
         tokens_of = {name: manifest.sources[name].train.tokens for name in spec.sources}
     budgets = budgets_of(spec, tokens_of, None if manifest is None else counted_of(spec, manifest))
+    long_documents: list[PhaseUse] = []
     if manifest is not None:
         check_caps(spec, budgets, tokens_of)
+        long_documents = uses_of_long_documents(spec, budgets, manifest, request.store)
     else:
         check_estimated_caps(spec, request.estimates, _vocab_size(request, None))
     finished = _finished(request, manifest, budgets)
@@ -152,7 +160,19 @@ def make_plan(request: Request, *, measure: bool = False) -> Planned:
         files = request.files()
         reading = read_progress(spec, files, request.store)
         growing = growing_heldout(spec, files, request.estimates)
-    return Planned(request, tokens_of, manifest, budgets, reading, finished, rate, tuple(costs), vocab_size, growing)
+    return Planned(
+        request,
+        tokens_of,
+        manifest,
+        budgets,
+        reading,
+        finished,
+        rate,
+        tuple(costs),
+        vocab_size,
+        growing,
+        tuple(long_documents),
+    )
 
 
 def plan_json(planned: Planned, prices: Prices = FREE) -> dict[str, object]:
@@ -207,20 +227,32 @@ def _run_json(planned: Planned, pair: Pair) -> dict[str, object]:
         "seeds": list(spec.train.seeds),
         "finished": planned.finished[pair],
         "steps": budget.steps,
-        "samples": budget.samples,
+        "samples": budget.windows_before(budget.samples),
         "tokens_declared": budget.tokens_declared,
         "tokens_planned": budget.tokens_planned,
         "sources": {
             name: {
                 "declared": float(budget.declared[name]),
                 "samples": samples,
-                "planned": samples * budget.sequence_length,
+                "planned": budget.tokens_of[name],
                 "epochs": float(uses[name].epochs),
                 **({"cut_tokens": cuts[name]} if cuts else {}),
             }
             for name, samples in budget.samples_of.items()
         },
+        **_fim_json(spec, budget),
+        **planned_phases_json(budget, pair, planned.long_documents, spec.train.rope_base),
     }
+
+
+def _fim_json(spec: Spec, budget: RunBudget) -> dict[str, object]:
+    """The key `fim`: declared fill-in-the-middle by source; empty if no source of the run has any."""
+    declared = {name: fim for name in budget.samples_of if (fim := spec.fim_of(name)) is not None}
+    return {"fim": {name: _rates(fim) for name, fim in declared.items()}} if declared else {}
+
+
+def _rates(fim: FillInTheMiddle) -> dict[str, object]:
+    return {"unit": fim.unit, "rate": float(fim.rate), "spm_rate": float(fim.spm_rate)}
 
 
 def print_plan(planned: Planned, prices: Prices = FREE) -> None:
@@ -236,6 +268,12 @@ def print_plan(planned: Planned, prices: Prices = FREE) -> None:
     rows.append((f"total ({len(estimates)})", count(files), count(file_bytes), count(sum(planned.tokens_of.values()))))
     stdout.print(table("Sources", ("source", "files", "file bytes", about), rows))
     stdout.print(_runs_table(planned))
+    if (phases := planned_phases(planned.budgets, planned.long_documents, spec.train.rope_base)) is not None:
+        stdout.print(phases)
+        print_held_out_length(spec.train.sequence_length)
+    for name in sorted({name for budget in planned.budgets.values() for name in budget.samples_of}):
+        if (fim := spec.fim_of(name)) is not None:
+            stdout.print(_fim_line(name, fim))
     if spec.target is not None:
         stdout.print(
             f"epochs and effective tokens (an estimate) refer to the target's {count(spec.target.tokens)} tokens"
@@ -263,6 +301,12 @@ def print_plan(planned: Planned, prices: Prices = FREE) -> None:
     _print_work(planned, prices)
 
 
+def _fim_line(source: str, fim: FillInTheMiddle) -> str:
+    """The declared rates of a source with fill-in-the-middle; its true ones are known when it was read."""
+    rates = f"{percent(float(fim.rate))} of its {fim.unit}s, {percent(float(fim.spm_rate))} of them suffix first"
+    return f"fill-in-the-middle of {source}: {rates} (declared; `train` reports the true rates)"
+
+
 def _runs(number: int) -> str:
     return "1 run" if number == 1 else f"{count(number)} runs"
 
@@ -277,10 +321,11 @@ def _runs_table(planned: Planned) -> Table:
     for (mixture, proxy), budget in planned.budgets.items():
         uses = {use.source: use for use in uses_of(spec, mixture, proxy, budget, planned.tokens_of)}
         cuts = {name: (count(cut),) for name, cut in cuts_of(spec, budget, planned.tokens_of).items()}
-        whole = ("", count(budget.samples), count(budget.tokens_planned), "", *[""] * len(last))
+        whole = ("", count(budget.windows_before(budget.samples)), count(budget.tokens_planned), "", *[""] * len(last))
         rows.append((f"[bold]{mixture}[/] × {proxy}", *whole))
         for name, samples in budget.samples_of.items():
-            planned_tokens, share = samples * budget.sequence_length, percent(samples / budget.samples)
+            planned_tokens = budget.tokens_of[name]
+            share = percent(planned_tokens / budget.tokens_planned)
             numbers = (percent(float(budget.declared[name])), count(samples), count(planned_tokens), share)
             rows.append((f"  {name}", *numbers, *_repeated(uses[name]), *cuts.get(name, ())))
     return table("Runs", columns, rows)

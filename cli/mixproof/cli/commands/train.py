@@ -27,6 +27,7 @@ from mixproof.cli.options import (
     WorkersOption,
 )
 from mixproof.cli.output import count, emit_json, percent, stderr, stdout, table
+from mixproof.cli.phases_table import delivered_phases, delivered_phases_json, print_held_out_length
 from mixproof.cli.progress.show import StageProgress, spec_progress
 from mixproof.cli.request import Request
 from mixproof.pipeline.cluster.cluster import Cluster
@@ -70,6 +71,9 @@ def train(
         emit_json(train_json(outcomes, external) | ({"rates": rates} if rates else {}))
     else:
         stdout.print(delivered_table(outcomes))
+        if (phases := delivered_phases(first_seeds(outcomes))) is not None:
+            stdout.print(phases)
+            print_held_out_length(request.spec.train.sequence_length)
         if (fim := fim_table(outcomes)) is not None:
             stdout.print(fim)
         for shown in heldout_tables(outcomes):
@@ -141,6 +145,7 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
         "consumed_tokens": record.consumed_tokens,
         "delivered": {name: source.model_dump() for name, source in record.delivered.items()},
         **({"loss_weights": {name: share._asdict() for name, share in shares.items()}} if shares else {}),
+        **delivered_phases_json(record),
         "heldout": {
             name: {
                 "loss": score.loss,
@@ -179,17 +184,22 @@ def fim_table(outcomes: Sequence[RunOutcome]) -> Table | None:
     return table("Fill-in-the-middle", columns, list(rows.values()), text_columns=4) if rows else None
 
 
+def first_seeds(outcomes: Sequence[RunOutcome]) -> list[RunRecord]:
+    """The record of the first seed of each mixture and proxy: seeds change the order, not the amounts."""
+    found: dict[tuple[str, str], RunRecord] = {}
+    for record in (outcome.record for outcome in outcomes if outcome.done and outcome.record is not None):
+        found.setdefault((record.mixture, record.proxy), record)
+    return list(found.values())
+
+
 def delivered_table(outcomes: Sequence[RunOutcome]) -> Table:
     """Declared, planned and delivered tokens side by side, by mixture, proxy and source; of the first seed."""
     columns = ("mixture", "proxy", "source", "declared", "planned tokens", "delivered tokens", "share", "epochs")
     has_weights = any(run.record is not None and run.record.loss_weights for run in outcomes)
     extra = ("weight", "of loss: declared", "planned", "delivered") if has_weights else ()
     columns = (*columns, *extra)
-    rows, shown = [], set()
-    for record in (outcome.record for outcome in outcomes if outcome.done and outcome.record is not None):
-        if (record.mixture, record.proxy) in shown:  # seeds change the order, not the amounts
-            continue
-        shown.add((record.mixture, record.proxy))
+    rows = []
+    for record in first_seeds(outcomes):
         names, in_loss = (record.mixture, record.proxy), record.loss_shares()
         for name, source in record.delivered.items():
             share = percent(source.counted_tokens / sum(one.counted_tokens for one in record.delivered.values()))

@@ -28,6 +28,7 @@ from .contenders import Contender, Run, Stratum, share_seeds, strata_of
 from .facts import Axis, check_axis, differences, facts_of
 from .layer_backends import note_on_layers
 from .parts import Goal, bounds_of, missing_tasks
+from .phase_lengths import notes_on_lengths
 from .ranked_score import default_sources, objective_in_words, ranked_score
 from .ranking import Ranking, rank
 from .task_scores import TaskScores, part_of
@@ -169,6 +170,7 @@ def _group(
         reasons += [f"{stratum.proxy}: {reason}" for reason in excluded]
         if note := note_on_layers(stratum.proxy, contenders, folders):
             notes.append(note)
+        notes += notes_on_lengths(stratum.proxy, contenders)
         record = next(iter(contenders[0].runs.values()))
         manifest = manifests.get(record.build)
         goal, lost = aim.goal(default_sources(record, manifest)), _lost_bytes(contenders, manifests)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from mixproof.mixtures.arithmetic.phase_streams import source_of_stream
 from mixproof.tokenize.page.account import account_table, loss_table
 from mixproof.tokenize.page.build_evidence import BuildEvidence
 from mixproof.tokenize.page.document import asset, template
@@ -25,6 +27,7 @@ from .dedup_plot import dedup_plot
 from .delivered_view import delivered_plot, delivered_sentence, delivered_table
 from .evidence import Evidence
 from .figure import Figure, Plot
+from .phases_view import phases_table
 from .ranking_tables import alone_table
 from .ranking_view import RankingView, agreement_sentence, ranking_views
 from .repetition_view import repetition_plot, repetition_sentence, repetition_table
@@ -43,6 +46,7 @@ class ProxyView:
     delivered_sentence: str
     delivered_plot: Plot
     delivered_table: Table
+    phases_table: Table | None
     heldout_plot: Plot
     curve_plot: Plot | None
     repetition_sentence: str
@@ -140,6 +144,7 @@ def _proxy_view(
         delivered_sentence=delivered_sentence(ranking),
         delivered_plot=delivered_plot(ranking, sources, number),
         delivered_table=delivered_table(evidence, ranking, sources, number),
+        phases_table=phases_table(evidence, ranking, sources, number),
         heldout_plot=heldout_plot(ranking, mixtures, number),
         curve_plot=curve_plot(evidence, ranking, mixtures, number),
         repetition_sentence=repetition_sentence(ranking),
@@ -152,8 +157,10 @@ def _build_view(evidence: Evidence, build: BuildEvidence, sources: dict[str, Loo
     runs = [run for run in evidence.runs if run.record.build == build.id]
     drawn: dict[str, int] = {}
     for run in runs:
-        for name, draw in run.record.draws.items():
-            drawn[name] = max(drawn.get(name, 0), draw.tokens)
+        of_run: Counter[str] = Counter()
+        for stream, draw in run.record.draws.items():
+            of_run[source_of_stream(stream)] += draw.tokens - (draw.shared_tokens or 0)
+        drawn |= {name: max(drawn.get(name, 0), tokens) for name, tokens in of_run.items()}
     return BuildView(
         evidence=build,
         flow=flow_view(build, sources, number, drawn),

@@ -96,11 +96,13 @@ def export_megatron_args(
         proxy: name of the proxy, for shape, recipe and budget.
         budget: the run's budget, from `plan.plan_budgets`.
         folder: output folder; must be empty or not exist.
-        draws: by source, to train on what the runs of the proxy read; None: on all training documents.
+        draws: by stream, to train on what the runs of the proxy read; None: on all training documents.
 
     Raises:
-        RequestError: when the folder is not empty, or a path contains white space, at which Megatron-LM splits.
+        RequestError: when the folder is not empty, a path contains white space, at which Megatron-LM splits, or a phase
+            cannot be expressed.
     """
+    _check_phases(spec, mixture, budget, draws)
     blends = [_blend(manifest, store, phase, draws) for phase in budget.phases]
     with output_folder(folder) as scratch:
         for index, blend in enumerate(blends):
@@ -124,6 +126,23 @@ def export_megatron_args(
         readme = _readme(spec, manifest, mixture, proxy, budget, blends, is_draw=draws is not None)
         (scratch / "README.md").write_text(readme)
         return sorted(path.name for path in scratch.iterdir())
+
+
+def _check_phases(spec: Spec, mixture: str, budget: RunBudget, draws: Mapping[str, Draw] | None) -> None:
+    """Refuse phases that stock Megatron-LM cannot train."""
+    for number, phase in enumerate(budget.phases):
+        at = ("mixtures", mixture, "phases", number)
+        if phase.sequence_length is not None:
+            raise RequestError(
+                f"{spec.where(*at, 'sequence_length')}: stock Megatron-LM cannot change the length within a run: the "
+                "batch would change too, and with `--phase-transition-iterations` it refuses a checkpoint of another "
+                "`--global-batch-size`; export a run of its own that starts from the last phase's checkpoint"
+            )
+        if phase.min_tokens and draws is None:
+            raise RequestError(
+                f"{spec.where(*at, 'min_tokens')}: Megatron-LM cannot choose documents by length; add `--draw` to "
+                "export the documents that the runs read as datasets of their own"
+            )
 
 
 def shape_flags(architecture: Architecture, sequence_length: int, rope_base: int) -> list[str]:
@@ -172,7 +191,11 @@ def megatron_flags(
         "--reset-attention-mask": train.document_mask,
     }
     return [
-        *shape_flags(architecture_of(proxy, recipe), budget.sequence_length, train.rope_base),
+        *shape_flags(
+            architecture_of(proxy, recipe),
+            budget.sequence_length,
+            budget.phases[phase].rope_base or train.rope_base,
+        ),
         f"--tokenizer-type {kind}",
         f"--tokenizer-model {_without_white_space(str(tokenizer.absolute()))}",
         f"--per-split-data-args-path {_without_white_space(str(folder.absolute() / per_split))}",
@@ -237,7 +260,7 @@ def _blend(manifest: Manifest, store: Store, phase: PhaseBudget, draws: Mapping[
     for source, samples in phase.samples_of.items():
         parts: Sequence[DatasetRecord] = [part for part in manifest.sources[source].train.datasets if part.tokens]
         if draws is not None:
-            parts = [draws[source].as_part]
+            parts = [draws[phase.stream_of(source)].as_part]
         tokens = sum(part.tokens for part in parts)
         for part in parts:
             prefixes.append(_prefix(store, part))

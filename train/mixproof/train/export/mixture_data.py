@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.content import content_sha256
-from mixproof.ledger.errors import DamagedFileError
+from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget
@@ -76,8 +76,14 @@ def sources_of(
         draws: by source, to export what the run reads; None: the whole training side.
 
     Raises:
+        RequestError: when the run reads several draws of a source.
         DamagedFileError: when a file is missing or its checksum is not the recorded one.
     """
+    if draws is not None and budget.has_own_phases:
+        raise RequestError(
+            "phases with their own sequence_length or min_tokens read several draws of a source, which this format "
+            "cannot tell apart; leave out `--draw`: `mixture.json` then states the length and min_tokens of each phase"
+        )
     found = []
     for name, planned in budget.tokens_of.items():
         split = manifest.sources[name].train

@@ -16,7 +16,8 @@ from megatron.core.models.gpt.gpt_layer_specs import (
 from torch import Tensor
 
 from mixproof.ledger.manifest import TokenizerRecord
-from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
+from mixproof.mixtures.arithmetic.budget import RunBudget
+from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.train.distributed import Ranks, sum_gradients
 from mixproof.train.model.layer_backend import available_backends
 from mixproof.train.model.micro_batch import micro_batch_loss, step_plan

@@ -33,7 +33,8 @@ from mixproof.ledger.manifest import (
 )
 from mixproof.ledger.receipt import RECEIPT, Receipt, StoredFile
 from mixproof.ledger.store import Store, publish_bytes
-from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
+from mixproof.mixtures.arithmetic.budget import RunBudget
+from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.tokenize.dataset.indexed import append_eods, token_dtype, write_index
 from mixproof.tokenize.dataset.provenance import SCHEMA, TableWriter, regroup
 from mixproof.tokenize.tokenizer.sentencepiece import load_processor

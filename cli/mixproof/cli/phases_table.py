@@ -7,7 +7,8 @@ from fractions import Fraction
 
 from rich.table import Table
 
-from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
+from mixproof.mixtures.arithmetic.budget import RunBudget
+from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.train.launch.long_documents import PhaseUse
 from mixproof.train.record import RunRecord
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixproof.mixtures.arithmetic.budget import PhaseBudget, budget_run, windows
+from mixproof.mixtures.arithmetic.budget import budget_run, windows
+from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.mixtures.blocks.mixture import Mixture, Phase
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.spec import Spec

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from megatron.core.datasets.blended_dataset import BlendedDataset
 
 from mixproof.ledger.errors import AccountError
-from mixproof.mixtures.arithmetic.budget import PhaseBudget
+from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.train.data.blend import Blend, interleave, order_phases
 from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.data.streams import Stream

@@ -11,7 +11,8 @@ import pytest
 
 from mixproof.ledger.manifest import CIRCUMSTANCES
 from mixproof.ledger.store import Store
-from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
+from mixproof.mixtures.arithmetic.budget import RunBudget
+from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.train.data.delivered import delivered
 from mixproof.train.loop.metrics import read_metrics
 from mixproof.train.loop.run import train_run

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json, lost_table
+from mixproof.cli.fim_rates import declared_fim, declared_fim_json
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption, VerboseOption
 from mixproof.cli.output import amount, count, emit_json, hours, percent, print_labelled, stdout, table
 from mixproof.cli.phases_table import planned_phases, planned_phases_json, print_held_out_length
@@ -41,8 +42,6 @@ from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.caps import Use, check_caps, cuts_of, uses_of
 from mixproof.mixtures.arithmetic.repetition import effective_tokens
-from mixproof.mixtures.blocks.transform import FillInTheMiddle
-from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_sizes
 from mixproof.pipeline.read.progress import ReadProgress, read_progress
 from mixproof.train.launch.cost import ASSUMED, ProxyCost, Rate, document_rate, proxy_costs
@@ -240,19 +239,9 @@ def _run_json(planned: Planned, pair: Pair) -> dict[str, object]:
             }
             for name, samples in budget.samples_of.items()
         },
-        **_fim_json(spec, budget),
+        **declared_fim_json(spec, budget),
         **planned_phases_json(budget, pair, planned.long_documents, spec.train.rope_base),
     }
-
-
-def _fim_json(spec: Spec, budget: RunBudget) -> dict[str, object]:
-    """The key `fim`: declared fill-in-the-middle by source; empty if no source of the run has any."""
-    declared = {name: fim for name in budget.samples_of if (fim := spec.fim_of(name)) is not None}
-    return {"fim": {name: _rates(fim) for name, fim in declared.items()}} if declared else {}
-
-
-def _rates(fim: FillInTheMiddle) -> dict[str, object]:
-    return {"unit": fim.unit, "rate": float(fim.rate), "spm_rate": float(fim.spm_rate)}
 
 
 def print_plan(planned: Planned, prices: Prices = FREE) -> None:
@@ -271,9 +260,8 @@ def print_plan(planned: Planned, prices: Prices = FREE) -> None:
     if (phases := planned_phases(planned.budgets, planned.long_documents, spec.train.rope_base)) is not None:
         stdout.print(phases)
         print_held_out_length(spec.train.sequence_length)
-    for name in sorted({name for budget in planned.budgets.values() for name in budget.samples_of}):
-        if (fim := spec.fim_of(name)) is not None:
-            stdout.print(_fim_line(name, fim))
+    for line in declared_fim(spec, planned.budgets.values()):
+        stdout.print(line)
     if spec.target is not None:
         stdout.print(
             f"epochs and effective tokens (an estimate) refer to the target's {count(spec.target.tokens)} tokens"
@@ -299,12 +287,6 @@ def print_plan(planned: Planned, prices: Prices = FREE) -> None:
         stdout.print(lost_table(lost))
     stdout.print()
     _print_work(planned, prices)
-
-
-def _fim_line(source: str, fim: FillInTheMiddle) -> str:
-    """The declared rates of a source with fill-in-the-middle; its true ones are known when it was read."""
-    rates = f"{percent(float(fim.rate))} of its {fim.unit}s, {percent(float(fim.spm_rate))} of them suffix first"
-    return f"fill-in-the-middle of {source}: {rates} (declared; `train` reports the true rates)"
 
 
 def _runs(number: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.external_tables import print_external
+from mixproof.cli.fim_rates import fim_table
 from mixproof.cli.heldout_tables import heldout_tables
 from mixproof.cli.options import (
     DEFAULT_STORE,
@@ -74,7 +74,7 @@ def train(
         if (phases := delivered_phases(first_seeds(outcomes))) is not None:
             stdout.print(phases)
             print_held_out_length(request.spec.train.sequence_length)
-        if (fim := fim_table(outcomes)) is not None:
+        if (fim := fim_table(first_seeds(outcomes))) is not None:
             stdout.print(fim)
         for shown in heldout_tables(outcomes):
             stdout.print(shown)
@@ -163,25 +163,6 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
 
 def _attributes(attributes: Mapping[str, AttributeScore]) -> dict[str, object]:
     return {name: attribute.model_dump() for name, attribute in attributes.items()}
-
-
-def fim_table(outcomes: Sequence[RunOutcome]) -> Table | None:
-    """Fill-in-the-middle by mixture, proxy and source: declared and delivered; None if no run has any."""
-    columns = ("mixture", "proxy", "source", "unit", "read", "rate", "true rate", "SPM", "true SPM", "of tokens")
-    rows: dict[tuple[str, str, str], tuple[str, ...]] = {}
-    for record in (outcome.record for outcome in outcomes if outcome.done and outcome.record is not None):
-        for name, fim in (record.fim or {}).items():
-            read = record.delivered[name].fim
-            if read is None:
-                continue
-            spm = read.spm_documents / max(read.psm_documents + read.spm_documents, 1)
-            tokens = (read.psm_tokens + read.spm_tokens) / max(record.delivered[name].tokens, 1)
-            shares = (float(Fraction(fim.rate)), read.rate, float(Fraction(fim.spm_rate)), spm, tokens)
-            key = (record.mixture, record.proxy, name)
-            rows.setdefault(
-                key, (*key, fim.unit, count(read.documents), *map(percent, shares))
-            )  # that of the first seed
-    return table("Fill-in-the-middle", columns, list(rows.values()), text_columns=4) if rows else None
 
 
 def first_seeds(outcomes: Sequence[RunOutcome]) -> list[RunRecord]:

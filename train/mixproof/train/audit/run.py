@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +36,11 @@ from mixproof.train.score_record import HeldoutScore
 from mixproof.train.stage_record import PlannedSource, PostTraining
 
 from .checkpoints import check_checkpoints
+from .delivered import check_delivered
 from .draws import check_draw
 from .external import check_external
 from .identity import check_identity
-from .index import audit_of, check_index_arrays, check_index_numbers, named_arrays
+from .index import check_index_arrays, check_index_numbers, named_arrays
 from .phases import check_phase_settings, tokens_by_length
 from .runs_table import check_runs_table
 from .scores import check_metrics, check_scores
@@ -96,7 +96,7 @@ def audit_run(run_path: Path, depth: Depth = "bytes", *, compared: bool = False)
     index = _parse_index(root, run, checks)
     if index is not None:
         check_index_numbers(run, index, checks.at(file=str(path.parent / "index" / INDEX)))
-        _check_delivered(run, index, at)
+        check_delivered(run, index, at)
     if depth != "arithmetic":
         _check_bytes(root, run, index, manifest, checks)
     elif compared:
@@ -219,32 +219,6 @@ def _check_model_counts(run: RunRecord, checks: Checks) -> None:
         for length, tokens in tokens_by_length(run).items()
     )
     checks.equal("schema", "FLOPs, from the shape", flops, run.flops)
-
-
-def _check_delivered(run: RunRecord, index: IndexRecord, checks: Checks) -> None:
-    """Check tokens, epochs and unique tokens of each source, from the windows of draw and dataset."""
-    planned: Counter[str] = Counter()
-    for phase in index.phases:
-        planned.update(dict(zip(phase.names, phase.samples_of, strict=False)))
-    for source, delivered in run.delivered.items():
-        at = checks.at(source=source, stage="train")
-        streams = [stream for stream in index.streams if stream.source == source]
-        if not all(stream.dataset_tokens > index.length_of(stream) for stream in streams) or not streams:
-            at.equal("E9", "samples of a source without a stream", 0, delivered.samples)
-            continue
-        tokens = sum(planned[stream.name] * index.length_of(stream) for stream in streams)
-        at.equal("E9", "tokens of its streams", tokens, delivered.tokens)
-        at.true("E9", (delivered.targets or 0) <= tokens, f"at most {tokens} targets", str(delivered.targets))
-        counts = [audit_of(run, index, stream).counts_of(planned[stream.name]) for stream in streams]
-        for stream in streams:
-            if stream.draw.cut_tokens is not None:
-                at.equal("E6", "tokens of the cut source", stream.draw.tokens, stream.dataset_tokens)
-        known = [count for count in counts if count is not None]
-        if len(known) == len(counts):
-            epochs = sum(count.epochs for count in known)
-            at.true("E9", math.isclose(epochs, delivered.epochs), f"{epochs} epochs", str(delivered.epochs))
-            unique = sum(count.unique_tokens for count in known)
-            at.equal("E9", "unique tokens", unique, delivered.unique_tokens)
 
 
 def _check_heldout_counts(run: RunRecord, manifest: Manifest, checks: Checks) -> None:

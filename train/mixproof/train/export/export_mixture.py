@@ -12,7 +12,8 @@ from pathlib import Path
 
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
-from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
+from mixproof.mixtures.arithmetic.budget import RunBudget
+from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.train.request import Draw
 
 from .mixture_data import SourceData, sources_of, write_statement

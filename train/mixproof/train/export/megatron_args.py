@@ -32,7 +32,8 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of
 from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
-from mixproof.mixtures.arithmetic.budget import PhaseBudget, RunBudget
+from mixproof.mixtures.arithmetic.budget import RunBudget
+from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.mixtures.blocks.train import Architecture, Proxy, Train
 from mixproof.mixtures.spec import Spec
 from mixproof.train.data.megatron_helpers import megatron_helpers

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixproof.mixtures.arithmetic.budget import PhaseBudget
+from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 
 from .export_mixture import ExportedFiles, TrainerFormat
 from .mixture_data import DatasetFiles, SourceData, documents_of

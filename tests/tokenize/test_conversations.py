@@ -174,3 +174,46 @@ def test_deduplication_on_prompts_keeps_the_first_answer_of_each(run: Callable[.
         "pairs": 0,
         "rated": 6,
     }
+
+
+def test_fuzzy_deduplication_on_prompts_keeps_the_first_of_similar_prompts(
+    run: Callable[..., BuildResult], folder: Path, store: Store, inline: Cluster
+) -> None:
+    """41 words have 37 5-grams; one word changed at the end changes one of them: J = 36 / 38."""
+    words = " ".join(f"word{number}" for number in range(40))
+    other = " ".join(f"other{number}" for number in range(40))
+    system = "Answer as an expert of the matter in a few short sentences. " * 20
+    prompts = [f"{words} one", f"{other} one", f"{words} two", f"{other}, ONE!"]
+    chat = [{"prompt": prompt, "response": f"answer {number}"} for number, prompt in enumerate(prompts)]
+    chat += [
+        {"system": system, "prompt": text, "response": "yes"} for text in (f"{words} three", f"{other} six", words)
+    ]
+    (folder / "chat.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in chat))
+    ratings = [{"prompt": f"{other} {n}", "response": f"rated {n}", "attributes": {"good": n}} for n in range(2)]
+    ratings += [{"prompt": question, "response": "no", "attributes": {"good": 0}} for question in QUESTIONS[:3]]
+    (folder / "rated.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in ratings))
+    dedup = "{exact: true, on: prompts, fuzzy: {threshold: 70%}, keep: [rated]}\ndecontaminate: false"
+    result = run(SPEC.replace("{exact: true}", dedup).replace("documents: 2", "documents: 1"))
+    lists = json.loads(result.manifest_path.with_name("circumstances.json").read_bytes())["lists"]
+    removed = {
+        name: [
+            (row["record"], row["reason"], row["kept_source"], row["kept_record"])
+            for entry in lists[name].get("removed", ())
+            for row in pq.read_table(store.path(entry["path"])).to_pylist()
+            if row["stage"] == "dedup"
+        ]
+        for name in lists
+    }
+    # A pair's question is a rated one with two more words: J = 10 / 12.
+    assert removed["pairs"] == [(number, "fuzzy_duplicate", "rated", number + 2) for number in range(3)]
+    assert removed["rated"] == [(1, "fuzzy_duplicate", "rated", 0)]
+    assert removed["chat"] == [
+        (1, "fuzzy_duplicate", "rated", 0),
+        (2, "fuzzy_duplicate", "chat", 0),
+        (3, "fuzzy_duplicate", "rated", 0),
+        (6, "fuzzy_duplicate", "chat", 4),
+    ]
+    assert audit_build(result.manifest_path, "bytes").failures == ()
+    spec = result.loaded.spec
+    replayed = replay_build(spec, find_files(spec, result.loaded.base), store, result.manifest_path, inline)
+    assert replayed.failures == ()

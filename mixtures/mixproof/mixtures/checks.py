@@ -174,9 +174,6 @@ def _dedup_on(spec: Spec) -> Iterator[Problem]:
     if all(source.kind is None for source in spec.sources.values()):
         message = f"prompts are compared of {CONVERSATION_FORMATS}, and no source has these; remove it"
         yield Problem(("dedup", "on"), message)
-    if spec.dedup.fuzzy is not None:
-        message = "compares whole texts only; set `fuzzy: false`, or remove `on: prompts`"
-        yield Problem(("dedup", "fuzzy"), message)
 
 
 def _cell_names(spec: Spec) -> Iterator[Problem]:

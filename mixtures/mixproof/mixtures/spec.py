@@ -102,6 +102,11 @@ class Spec(SpecPart):
                 labels[axis.column] = Label(field=FieldLabel(name=axis.column, type=kind))
         return labels
 
+    @property
+    def finds_similar_prompts(self) -> bool:
+        """Whether conversations with a prompt like an earlier one are dropped."""
+        return self.dedup is not None and self.dedup.fuzzy is not None and self.dedup.on == "prompts"
+
     def max_epochs(self, source: str) -> Fraction:
         """The largest number of epochs of a source. 2 means seen twice."""
         caps = self.target.max_epochs if self.target is not None else {}

@@ -25,10 +25,19 @@ PASSED_OVER = frozenset(
 """Reasons counted like those of rejected records, although nothing is wrong with the record."""
 
 
+class Prompt(NamedTuple):
+    """The prompt of a conversation, without the words of a template."""
+
+    text: str
+    """Contents of its turns without a system turn, a line break between them."""
+    system_xxh64: bytes
+    """xxh3_64 of the system turn's content, 8 bytes; of an empty text if there is none."""
+
+
 class Raw:
     """A record with a text. The reader gives it as a string or as UTF-8; the other form is made on first use."""
 
-    __slots__ = ("_data", "_text", "fields", "id", "marks", "prompt_hash", "record")
+    __slots__ = ("_data", "_text", "fields", "id", "marks", "prompt", "prompt_hash", "record")
 
     def __init__(
         self,
@@ -38,6 +47,7 @@ class Raw:
         fields: dict[str, Any] | None = None,
         marks: bytes | None = None,
         prompt_hash: bytes | None = None,
+        prompt: Prompt | None = None,
     ) -> None:
         self.record = record
         """Index in the shard, from 0."""
@@ -48,6 +58,8 @@ class Raw:
         """Of a rendered conversation: its marks as JSON (`chat/marks.py`)."""
         self.prompt_hash = prompt_hash
         """Of a rendered conversation: xxh3_128 of its rendered prompt."""
+        self.prompt = prompt
+        """Of a conversation whose prompt is compared with similar ones."""
         self._text: str | None = None if isinstance(text, bytes) else text
         self._data: bytes | None = text if isinstance(text, bytes) else None
 

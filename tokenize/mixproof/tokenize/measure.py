@@ -106,7 +106,7 @@ def _seconds(loaded: LoadedSpec, store: Store, plan: ShardPlan) -> float:
     dedup = loaded.spec.dedup
     if dedup is not None and dedup.fuzzy is not None:
         sketch = Sketch(dedup.fuzzy.ngram, dedup.fuzzy.bands, dedup.fuzzy.rows)
-        sign_shards(store, sketch, [(f"signatures-{plan.source}".replace("/", "-"), read.folder)])
+        sign_shards(store, sketch, set(), [(f"signatures-{plan.source}".replace("/", "-"), read.folder)])
     if tokenizer is not None:
         receipt = store.receipt(STAGE, read.task.key)
         assert receipt is not None, "it was read just now"

@@ -12,11 +12,11 @@ import orjson
 import xxhash
 
 from mixproof.mixtures.blocks.source import Conversations, Source, Supervise
-from mixproof.pipeline.record import Raw, Records, Reject, detail_of
+from mixproof.pipeline.record import Prompt, Raw, Records, Reject, detail_of
 
 from .forms import Example, Exchange, chat_of, preferences_of, ratings_of
 from .marks import Marks
-from .messages import FaultError, fault
+from .messages import FaultError, Message, fault
 from .template import VERSION as TEMPLATE_VERSION
 from .template import Rendering, Spans, check_template, render, render_prompt
 
@@ -39,15 +39,20 @@ class ConversationRule:
     kind: Conversations
     template: str
     supervise: Supervise
+    keep_prompts: bool = False
+    """Whether the prompts are stored beside the documents, for fuzzy deduplication."""
 
     def identity(self) -> dict[str, object]:
         """The rule as a key holds it."""
-        return {**vars(self), "version": [VERSION, TEMPLATE_VERSION], "jinja2": importlib.metadata.version("jinja2")}
+        rule = {name: value for name, value in vars(self).items() if name != "keep_prompts" or value}
+        return {**rule, "version": [VERSION, TEMPLATE_VERSION], "jinja2": importlib.metadata.version("jinja2")}
 
 
-def rule_of(source: Source) -> ConversationRule | None:
+def rule_of(source: Source, *, keep_prompts: bool = False) -> ConversationRule | None:
     """The rule of a source; None if its records are plain documents."""
-    return None if source.kind is None else ConversationRule(source.kind, source.template_text, source.supervised)
+    if source.kind is None:
+        return None
+    return ConversationRule(source.kind, source.template_text, source.supervised, keep_prompts)
 
 
 def check_rule(source: Source, where: str) -> None:
@@ -100,7 +105,16 @@ def conversation(item: Raw, rule: ConversationRule) -> Raw:
     prompt = render_prompt(rule.template, example.exchanges[0].prompt)
     if not text:
         fault("empty_text")
-    return Raw(item.record, item.id, text, item.fields, marks.to_json(), xxhash.xxh3_128_digest(prompt.encode()))
+    digest = xxhash.xxh3_128_digest(prompt.encode())
+    words = prompt_of(example.exchanges[0].prompt) if rule.keep_prompts else None
+    return Raw(item.record, item.id, text, item.fields, marks.to_json(), digest, words)
+
+
+def prompt_of(turns: Sequence[Message]) -> Prompt:
+    """The words of a prompt, apart from its system turn, which many prompts of a data set share."""
+    system = "".join(content for role, content in turns if role == "system")
+    text = "\n".join(content for role, content in turns if role != "system")
+    return Prompt(text, xxhash.xxh3_64_digest(system.encode()))
 
 
 def _render(exchange: Exchange, rule: ConversationRule) -> tuple[Rendering, Spans]:

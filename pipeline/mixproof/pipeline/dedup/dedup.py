@@ -55,13 +55,13 @@ def deduplicate(spec: Spec, sources: Mapping[str, SourceDocuments], store: Store
         shards = [shard for name in group for shard in sources[name].shards]
         bitmaps: list[Bitmap | None] = [None] * len(shards)
         lists: list[DuplicateList] = []
+        by_prompt = [spec.dedup.on == "prompts" and sources[shard.source].kind is not None for shard in shards]
         if spec.dedup.exact:
-            by_prompt = [spec.dedup.on == "prompts" and sources[shard.source].kind is not None for shard in shards]
             found = deduplicate_exactly(shards, store, cluster, by_prompt)
             bitmaps, lists = found.keep, lists + lists_of("exact", found)
             lost[EXACT] |= losses_by_source(found.losses, shards)  # no source is in two groups
         if spec.dedup.fuzzy is not None:
-            found = deduplicate_fuzzily(shards, bitmaps, spec.dedup.fuzzy, store, cluster)
+            found = deduplicate_fuzzily(shards, bitmaps, spec.dedup.fuzzy, store, cluster, by_prompt)
             bitmaps, lists = found.keep, lists + lists_of("fuzzy", found)
             lost[FUZZY] |= losses_by_source(found.losses, shards)
         duplicates.append(GroupDuplicates(tuple(shards), tuple(lists)))

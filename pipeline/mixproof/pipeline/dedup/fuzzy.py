@@ -34,7 +34,12 @@ VERSION = 2
 
 
 def deduplicate_fuzzily(
-    shards: Sequence[Shard], keep: Sequence[Bitmap | None], rule: FuzzyDedup, store: Store, cluster: Cluster
+    shards: Sequence[Shard],
+    keep: Sequence[Bitmap | None],
+    rule: FuzzyDedup,
+    store: Store,
+    cluster: Cluster,
+    by_prompt: Sequence[bool] = (),
 ) -> GroupResult:
     """Deduplicate a group's shards, given in order of priority.
 
@@ -44,10 +49,11 @@ def deduplicate_fuzzily(
         rule: shape of the signatures, and the threshold.
         store: where outputs go.
         cluster: runs the tasks.
+        by_prompt: whether the documents of each shard are conversations that are compared by their prompts.
     """
     sketch = Sketch(rule.ngram, rule.bands, rule.rows)
     agree = equal_minima(rule.threshold, sketch.minima)
-    group = _save_group(shards, keep, rule, agree, sign(shards, sketch, store, cluster), store)
+    group = _save_group(shards, keep, rule, agree, sign(shards, sketch, store, cluster, by_prompt), store)
     documents = sum(
         shard.documents if bitmap is None else bitmap.kept for shard, bitmap in zip(shards, keep, strict=True)
     )

@@ -114,7 +114,13 @@ def read_sources(
     tasks_of = {
         name: [
             replace(task, patience_seconds=patience_seconds)
-            for task in read_tasks(plan_shards({name: inputs}, shard_bytes), spec.sources[name], sha256, spec.limits)
+            for task in read_tasks(
+                plan_shards({name: inputs}, shard_bytes),
+                spec.sources[name],
+                sha256,
+                spec.limits,
+                keep_prompts=spec.finds_similar_prompts,
+            )
         ]
         for name, inputs in files.items()
     }

@@ -60,5 +60,6 @@ def _shards_of(
             known.append(plan)
         else:
             yield None, plan.input_bytes
-    for plan, key in zip(known, read_keys(known, spec.sources[name], sha256, spec.limits), strict=True):
+    keys = read_keys(known, spec.sources[name], sha256, spec.limits, keep_prompts=spec.finds_similar_prompts)
+    for plan, key in zip(known, keys, strict=True):
         yield key, plan.input_bytes

@@ -23,7 +23,7 @@ from mixproof.pipeline.steps import apply_steps, make_steps, steps_digest
 from .read_task import STAGE, ReadTask
 from .records import records_of
 from .shard_output import ShardOutput
-from .shards import DOCUMENTS, DROPPED, HASHES, PROMPTS, REJECTS
+from .shards import DOCUMENTS, DROPPED, HASHES, PROMPT_TEXTS, PROMPTS, REJECTS
 from .watch import PoisonWatch
 
 MARKS = ".marks"
@@ -69,7 +69,11 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
         paths = (attempt.path(DOCUMENTS), attempt.path(REJECTS), dropped)
         with (
             ShardOutput(
-                *paths, grouped=grouped, dropped_texts=task.keep_dropped, conversations=task.rule is not None
+                *paths,
+                grouped=grouped,
+                dropped_texts=task.keep_dropped,
+                conversations=task.rule is not None,
+                prompts=attempt.path(PROMPT_TEXTS) if task.rule is not None and task.rule.keep_prompts else None,
             ) as output,
             PoisonWatch(mark_of(store, task), task.patience_seconds) as watch,
         ):

@@ -71,12 +71,18 @@ def read_task(plan: ShardPlan, source: Source, sha256: Mapping[str, str], limits
 
 
 def read_tasks(
-    plans: Sequence[ShardPlan], source: Source, sha256: Mapping[str, str], limits: Limits = NO_OTHER_LIMITS
+    plans: Sequence[ShardPlan],
+    source: Source,
+    sha256: Mapping[str, str],
+    limits: Limits = NO_OTHER_LIMITS,
+    *,
+    keep_prompts: bool = False,
 ) -> Iterator[ReadTask]:
-    """Make the tasks for a source's planned shards; `sha256` is by URL."""
+    """Make the tasks for a source's planned shards; `sha256` is by URL, `keep_prompts` is for conversations."""
     value = _value_in_column(source)
     digest = steps_digest(source.steps)
-    for plan, key in zip(plans, read_keys(plans, source, sha256, limits), strict=True):
+    keys = read_keys(plans, source, sha256, limits, keep_prompts=keep_prompts)
+    for plan, key in zip(plans, keys, strict=True):
         yield ReadTask(
             plan,
             key,
@@ -90,13 +96,18 @@ def read_tasks(
             tuple(sha256[file.url] for file in plan.files),
             tuple(tuple(_attributes(file, sha256)) for file in plan.files),
             digest,
-            rule_of(source),
+            rule_of(source, keep_prompts=keep_prompts),
             source.extractor,
         )
 
 
 def read_keys(
-    plans: Iterable[ShardPlan], source: Source, sha256: Mapping[str, str], limits: Limits = NO_OTHER_LIMITS
+    plans: Iterable[ShardPlan],
+    source: Source,
+    sha256: Mapping[str, str],
+    limits: Limits = NO_OTHER_LIMITS,
+    *,
+    keep_prompts: bool = False,
 ) -> Iterator[str]:
     """The key of each of a source's planned shards; `sha256` is by URL."""
     keys: dict[tuple[Format, Compression | None, bool], StageKeys] = {}
@@ -104,7 +115,7 @@ def read_keys(
         first = plan.files[0]
         kind = (first.format, first.compression, plan.is_group)
         if kind not in keys:
-            config = _config(first.format, first.compression, source, limits)
+            config = _config(first.format, first.compression, source, limits, keep_prompts)
             keys[kind] = StageKeys(STAGE, VERSION, config | ({"group": GROUP_VERSION} if plan.is_group else {}))
         if plan.is_group:
             yield keys[kind].key([[file.name, sha256[file.url], *_attributes(file, sha256)] for file in plan.files])
@@ -117,7 +128,9 @@ def _attributes(file: InputFile, sha256: Mapping[str, str]) -> list[str]:
     return [sha256.get(each.url, "") for each in file.attributes]
 
 
-def _config(form: Format, compression: Compression | None, source: Source, limits: Limits) -> dict[str, object]:
+def _config(
+    form: Format, compression: Compression | None, source: Source, limits: Limits, keep_prompts: bool
+) -> dict[str, object]:
     config: dict[str, object] = {
         "format": form,
         "compression": compression,
@@ -130,7 +143,7 @@ def _config(form: Format, compression: Compression | None, source: Source, limit
         config["id_in_nested_fields"] = True
     if source.steps:
         config["drops_listed"] = True
-    rule = rule_of(source)
+    rule = rule_of(source, keep_prompts=keep_prompts)
     if rule is not None:
         config["conversation"] = rule.identity()
     if source.attributes:

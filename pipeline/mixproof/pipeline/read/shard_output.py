@@ -40,7 +40,7 @@ _DOCUMENT_FIELDS = [
     pa.field("text_xxh128", pa.binary(16)),
     pa.field("text_bytes", pa.int64()),
 ]
-MARKS, PROMPT_HASH = "marks", "prompt_xxh128"
+MARKS, PROMPT_HASH, SYSTEM_HASH = "marks", "prompt_xxh128", "system_xxh64"
 _CONVERSATION_FIELDS = [pa.field(MARKS, pa.large_string()), pa.field(PROMPT_HASH, pa.binary(16))]
 _DROPPED_FIELDS = [
     pa.field("record", pa.int64()),
@@ -50,6 +50,7 @@ _DROPPED_FIELDS = [
 ]
 _DROPPED_TEXT = pa.field("text", pa.large_string())
 """Null for documents that `sampler` did not draw."""
+_PROMPT_FIELDS = [pa.field("text", pa.large_string()), pa.field(SYSTEM_HASH, pa.binary(8))]
 _REJECT_FIELDS = [
     pa.field("record", pa.int64()),
     pa.field("line", pa.int64()),
@@ -70,6 +71,7 @@ class ShardOutput:
         grouped: bool,
         dropped_texts: bool = False,
         conversations: bool = False,
+        prompts: Path | None = None,
     ) -> None:
         self._grouped, self._dropped_texts, self._conversations = grouped, dropped_texts, conversations
         files = [_FILE] if grouped else []
@@ -77,6 +79,7 @@ class ShardOutput:
         self._rejects = Rows(rejects, pa.schema(files + _REJECT_FIELDS))
         fields = files + _DROPPED_FIELDS + ([_DROPPED_TEXT] if dropped_texts else [])
         self._dropped = None if dropped is None else Rows(dropped, pa.schema(fields))
+        self._prompts = None if prompts is None else Rows(prompts, pa.schema(_PROMPT_FIELDS))
         self._rejected: Counter[str] = Counter()
         self.records = 0
         self.attributes: set[str] = set()
@@ -91,8 +94,9 @@ class ShardOutput:
     def __exit__(self, *error: object) -> None:
         self._documents.close()
         self._rejects.close()
-        if self._dropped is not None:
-            self._dropped.close()
+        for more in (self._dropped, self._prompts):
+            if more is not None:
+                more.close()
 
     def take(self, item: Raw | Reject, steps: Sequence[Counted], file: str) -> None:
         """Count a record, run a document through the steps, and write its text or the reason why it is dropped."""
@@ -122,6 +126,8 @@ class ShardOutput:
         if item.marks is not None and item.prompt_hash is not None:
             self.attributes.update(Marks.from_json(item.marks).attributes)
             self._documents.add(head, item.record, item.id, text, (item.marks, item.prompt_hash))
+            if self._prompts is not None and item.prompt is not None:
+                self._prompts.add(item.prompt, len(item.prompt.text))
         else:
             self._documents.add(head, item.record, item.id, text)
 

@@ -27,6 +27,8 @@ DROPPED = "dropped.parquet"
 HASHES = "hashes.npy"
 PROMPTS = "prompts.npy"
 """Of conversations: as `hashes.npy`, with the hashes of prompts."""
+PROMPT_TEXTS = "prompt_texts.parquet"
+"""Of conversations whose prompts are compared with similar ones: a row per document, in the same order."""
 CUT = frozenset({"jsonl", "parquet"})
 """Formats whose files are divided into ranges."""
 

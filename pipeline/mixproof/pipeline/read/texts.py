@@ -17,14 +17,14 @@ BATCH_BYTES = 1 << 19
 ROWS_AT_A_TIME = 1024
 
 
-def iter_texts(store: Store, folder: str) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
-    """The texts of a shard in order, in batches of about BATCH_BYTES.
+def iter_texts(store: Store, folder: str, file: str = DOCUMENTS) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
+    """The texts of a shard, or of another of its files, in order, in batches of about BATCH_BYTES.
 
     Yields:
         UTF-8, and int64 [texts + 1]: text i of the batch is `data[bounds[i]:bounds[i + 1]]`.
     """
-    with pq.ParquetFile(store.path(f"{folder}/{DOCUMENTS}")) as file:
-        for part in file.iter_batches(ROWS_AT_A_TIME, columns=["text"]):
+    with pq.ParquetFile(store.path(f"{folder}/{file}")) as opened:
+        for part in opened.iter_batches(ROWS_AT_A_TIME, columns=["text"]):
             column = part.column(0)
             _, offsets, data = column.buffers()
             bounds = np.frombuffer(offsets, dtype=np.int64)[column.offset : column.offset + len(column) + 1]

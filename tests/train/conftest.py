@@ -364,11 +364,11 @@ def make_chat(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> M
 
 @pytest.fixture(scope="session")
 def make_pairs(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> MakeCorpus:
-    """Make a build of pairs of answers, `pairs`, and plain texts, `notes`, at a place, with its tokenizer.
+    """Make a build of pairs of answers, `pairs`, conversations, `chat`, and plain texts, `notes`, with its tokenizer.
 
     A prompt has 3 to 8 tokens, an answer 2 to 11; the chosen one is text in order, the rejected one reversed. The last
     pair is too long for a window of 64 tokens. The rating of chosen answers is 3 or 4, that of rejected ones 1. Half
-    of the pairs have a margin of 0.5.
+    of the pairs have a margin of 0.5. Two of the four held-out conversations share a prompt, and one takes two windows.
     """
     path = tmp_path_factory.mktemp("pairs") / "tok.model"
     path.write_bytes(model_bytes)
@@ -383,16 +383,18 @@ def make_pairs(model_bytes: bytes, tmp_path_factory: pytest.TempPathFactory) -> 
     margins = [0.5 if number % 8 < 4 else None for number in range(len(documents))]
     ratings = [3.0 + number // 2 % 2 if number % 2 == 0 else 1.0 for number in range(len(documents))]
     held = slice(0, 12)
-    train = {"pairs": documents[12:], "notes": encoded[60:64]}
+    chats = [encoded[50][:30], encoded[50][:1] + encoded[51][:20], encoded[52][:12], (encoded[53] + encoded[54])[:100]]
+    of_chats = [[0] * 4 + [1] * (len(ids) - 3) for ids in chats]
+    train = {"pairs": documents[12:], "chat": chats[:1], "notes": encoded[60:64]}
 
     def make(root: Path) -> Corpus:
         return build_corpus(
             root,
             train,
-            {"pairs": documents[held], "notes": encoded[64:66]},
+            {"pairs": documents[held], "chat": chats, "notes": encoded[64:66]},
             vocab_size=PIECES,
             model=model_bytes,
-            masks={"pairs": (masks[12:], masks[held])},
+            masks={"pairs": (masks[12:], masks[held]), "chat": (of_chats[:1], of_chats)},
             kinds={"pairs": "preferences"},
             columns={
                 "pairs": (

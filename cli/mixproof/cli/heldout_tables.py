@@ -8,6 +8,7 @@ from rich.table import Table
 
 from mixproof.train.outcome import RunOutcome
 from mixproof.train.record import RunRecord
+from mixproof.train.score_record import HeldoutScore, PairScore
 
 from .output import count, table
 
@@ -17,7 +18,7 @@ NAMES = ("mixture", "proxy", "seed")
 def heldout_tables(outcomes: Sequence[RunOutcome]) -> list[Table]:
     """Return a table of what is minimized, and others of pairs and ratings if runs are scored on these."""
     records = [outcome.record for outcome in outcomes if outcome.done and outcome.record is not None]
-    tables = [_minimized(records), _pairs(records), _attributes(records)]
+    tables = [_minimized(records), _pairs(records), _divergence(records), _attributes(records)]
     return [tables[0], *(one for one in tables[1:] if one.row_count)]
 
 
@@ -40,7 +41,7 @@ def _pairs(records: Sequence[RunRecord]) -> Table:
             count(score.pairs.pairs),
             f"{score.pairs.pair_accuracy:.4f}",
             f"{score.pairs.margin:.4f}",
-            _number(score.pairs.kl),
+            _kl(score.pairs),
             _number(None if score.bits_per_byte is None else score.loss),
             _number(score.pairs.calibration_error),
         )
@@ -51,6 +52,18 @@ def _pairs(records: Sequence[RunRecord]) -> Table:
     used = [index for index in range(len(columns)) if any(row[index] for row in rows)]
     shown = [tuple(row[index] for index in used) for row in rows]
     return table("Held-out pairs", [columns[index] for index in used], shown, text_columns=4)
+
+
+def _divergence(records: Sequence[RunRecord]) -> Table:
+    """How far runs of preference optimization are from their start on conversations."""
+    rows = [
+        (*_names(record), name, count(score.documents), _kl(score), f"{score.loss:.4f}")
+        for record in records
+        for name, score in sorted(record.heldout.items())
+        if score.kl is not None
+    ]
+    columns = (*NAMES, "source", "answers", "KL", "nats per token")
+    return table("Held-out conversations, against the start", columns, rows, text_columns=4)
 
 
 def _attributes(records: Sequence[RunRecord]) -> Table:
@@ -74,6 +87,13 @@ def _attributes(records: Sequence[RunRecord]) -> Table:
 
 def _names(record: RunRecord) -> tuple[str, str, str]:
     return record.mixture, record.proxy, str(record.seed)
+
+
+def _kl(score: HeldoutScore | PairScore) -> str:
+    """The divergence from the start, with its interval over prompts."""
+    if score.kl is None or score.kl_interval is None:
+        return _number(score.kl)
+    return f"{score.kl:.4f} ({score.kl_interval[0]:.4f} to {score.kl_interval[1]:.4f})"
 
 
 def _number(value: float | None) -> str:

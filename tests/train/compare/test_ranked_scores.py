@@ -18,6 +18,7 @@ from mixproof.train.compare.compare import compare
 from mixproof.train.compare.resampled_scores import CalibrationError, RankCorrelation
 from mixproof.train.evaluate.attribute_terms import AttributeTerms
 from mixproof.train.evaluate.pair_terms import PairTerms
+from mixproof.train.page.answers_table import answers_table
 from mixproof.train.record import RunRecord
 
 if TYPE_CHECKING:
@@ -51,6 +52,20 @@ def test_the_named_score_decides_and_the_higher_accuracy_wins(make_run: MakeRun)
     assert unnamed.verdict.startswith("nano: wordy wins with 0.1985 share of wrong pairs")
     by_nats = compare(runs, Objective(score="loss", sources={"code": 1}))
     assert by_nats.groups[0].rankings["nano"].rows[0].mean == pytest.approx(8.0)
+
+
+def test_the_divergence_on_conversations_ranks_and_is_shown_with_its_interval(make_run: MakeRun) -> None:
+    runs = [
+        with_pairs(make_run, mixture, 1, 0.5, heldout__code__kl=kl, heldout__code__kl_interval=(kl / 2, 2 * kl))
+        for mixture, kl in (("even", 0.25), ("wordy", 0.125))
+    ]
+    ranking = compare(runs, Objective(score="kl", sources={"code": 1})).groups[0].rankings["nano"]
+    assert [(row.mixture, row.mean) for row in ranking.rows] == [("wordy", 0.125), ("even", 0.25)]
+    assert ranking.rows[0].heldout["code"]["kl_high"] == 0.25
+    shown = answers_table(ranking, 1)
+    assert shown is not None and shown.columns[4].name == "KL"
+    cells = {(row[0].text, row[1].text): (row[4].text, row[4].note) for row in shown.rows}
+    assert cells["wordy", "code"] == ("0.1250", "0.0625 to 0.2500") and cells["wordy", "english"] == ("1.5000", None)
 
 
 def test_a_score_that_a_held_out_set_lacks_is_an_error(make_run: MakeRun) -> None:

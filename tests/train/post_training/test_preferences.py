@@ -121,6 +121,11 @@ def test_pairs_share_a_window_and_the_account_closes(finished: tuple[RunRequest,
     assert sum(line["targets_of"]["pairs"] for line in lines) == part.examples
 
 
+def scores_of(request: RunRequest) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(folder_of(request) / "scores.parquet").to_pylist()
+    return found
+
+
 def log_probabilities(model: Any, documents: list[list[int]], masks: list[list[int]]) -> list[torch.Tensor]:  # noqa: ANN401
     """Sum of ln p of the supervised tokens of each document, alone after an EOD."""
     found = []
@@ -187,8 +192,8 @@ def test_the_first_loss_is_that_of_no_preference_and_the_gradient_teaches_it(pla
 def test_pairs_are_scored_by_the_rewards_of_both_answers(finished: tuple[RunRequest, RunRecord]) -> None:
     request, record = finished
     score = record.heldout["pairs"]
-    assert sorted(record.heldout) == ["pairs"]
-    rows = pq.read_table(folder_of(request) / "scores.parquet").to_pylist()
+    assert sorted(record.heldout) == ["chat", "pairs"]
+    rows = [row for row in scores_of(request) if row["source"] == "pairs"]
     pairs = list(zip(rows[::2], rows[1::2], strict=True))
     assert score.pairs is not None
     assert score.pairs.pairs == len(pairs) == 6
@@ -197,7 +202,41 @@ def test_pairs_are_scored_by_the_rewards_of_both_answers(finished: tuple[RunRequ
     assert score.pairs.margin == pytest.approx(np.mean([one["reward"] - other["reward"] for one, other in pairs]))
     assert score.loss == pytest.approx(sum(row["nll_nats"] for row in rows[::2]) / score.tokens)
     assert score.tokens == sum(row["supervised_tokens"] for row in rows[::2])
-    assert score.pairs.kl is not None and score.pairs.kl > 0
+
+
+def test_the_divergence_is_that_of_exported_models_on_pairs_and_on_conversations(
+    finished: tuple[RunRequest, RunRecord], started: str, tmp_path: Path
+) -> None:
+    """KL(model || start) over the vocabulary at every supervised token, in windows of 64 tokens, by plain PyTorch."""
+    from transformers import LlamaForCausalLM
+
+    request, record = finished
+    models = []
+    for folder in (folder_of(request), Path(started.split()[1])):
+        export_huggingface(folder, tmp_path / folder.name)
+        models.append(LlamaForCausalLM.from_pretrained(tmp_path / folder.name, dtype=torch.float32).eval())
+    for source, step in (("pairs", 2), ("chat", 1)):
+        (part,) = request.heldout[source].datasets
+        path = Store(request.store).path(part.prefix)
+        ids, mask = (np.fromfile(path.with_suffix(end), kind) for end, kind in ((".bin", "<u2"), (".mask", "u1")))
+        rows = [row for row in scores_of(request) if row["source"] == source]
+        first, sums = 0, []
+        for row in rows:
+            total = 0.0
+            for start in range(first, first + row["tokens"], 64):
+                targets = slice(start, min(start + 64, first + row["tokens"]))
+                inputs = np.concatenate([[EOD], ids])[targets].astype(np.int64)
+                with torch.inference_mode():
+                    ours, theirs = (one(torch.tensor(inputs)[None]).logits[0].double().log_softmax(1) for one in models)
+                total += float(((ours.exp() * (ours - theirs)).sum(1) * torch.tensor(mask[targets])).sum())
+            sums.append(total)
+            first += row["tokens"]
+        counted = rows[::step]
+        assert [row["kl_nats"] for row in counted] == pytest.approx(sums[::step], abs=1e-5)
+        score = record.heldout[source] if step == 1 else record.heldout[source].pairs
+        assert score is not None and score.kl is not None and score.kl_interval is not None
+        assert score.kl == pytest.approx(sum(sums[::step]) / sum(row["supervised_tokens"] for row in counted), abs=1e-7)
+        assert 0 < score.kl_interval[0] < score.kl < score.kl_interval[1]
 
 
 def test_the_reference_is_computed_once_and_a_changed_one_is_refused(plan: Plan, started: str) -> None:

@@ -8,6 +8,9 @@ from pydantic import Field, NonNegativeInt
 
 from .record_part import RecordPart
 
+Interval = tuple[float, float]
+"""Low and high end."""
+
 
 class ReliabilityBin(RecordPart):
     """Pairs of similar confidence: the probability, by the model, that the answer with the higher reward is better."""
@@ -29,6 +32,8 @@ class PairScore(RecordPart):
     """Mean difference of the rewards of chosen and rejected answer."""
     kl: float | None = Field(default=None, exclude_if=lambda kl: kl is None)
     """Mean divergence KL(model || starting checkpoint) in nats, at the tokens of the chosen answers."""
+    kl_interval: Interval | None = Field(default=None, exclude_if=lambda given: given is None)
+    """Of `kl`: a 95% interval over prompts."""
     calibration_error: float | None = Field(default=None, exclude_if=lambda given: given is None)
     """Of a reward model: mean over pairs of |accuracy - confidence| of their bin (expected calibration error)."""
     reliability: tuple[ReliabilityBin, ...] | None = Field(default=None, exclude_if=lambda given: given is None)
@@ -62,6 +67,11 @@ class HeldoutScore(RecordPart):
     """Of a set of rated answers, by attribute; absent from the file for others."""
     pairs: PairScore | None = Field(default=None, exclude_if=lambda pairs: pairs is None)
     """Of a set of pairs; absent from the file for others."""
+    kl: float | None = Field(default=None, exclude_if=lambda given: given is None)
+    """After preference optimization, of a set of conversations: mean divergence KL(model || starting checkpoint) in
+    nats, at the supervised tokens."""
+    kl_interval: Interval | None = Field(default=None, exclude_if=lambda given: given is None)
+    """Of `kl`: a 95% interval over prompts."""
     bits_per_byte: float | None
     """None for a reward model, which predicts no text."""
     tokens: NonNegativeInt

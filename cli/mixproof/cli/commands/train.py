@@ -150,6 +150,7 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
             name: {
                 "loss": score.loss,
                 "bits_per_byte": score.bits_per_byte,
+                **({} if score.kl is None else {"kl": score.kl, "kl_interval": score.kl_interval}),
                 **({} if score.pairs is None else score.pairs.model_dump()),
                 **({} if score.attributes is None else {"attributes": _attributes(score.attributes)}),
             }

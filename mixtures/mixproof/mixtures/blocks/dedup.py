@@ -42,8 +42,8 @@ class Dedup(SpecPart):
     exact: StrictBool = True
     """Drop documents whose texts are byte-for-byte equal."""
     on: Literal["conversations", "prompts"] = "conversations"
-    """What is compared of two conversations: the whole text, or only the prompt. With `prompts`, one record stays of all
-    that share a prompt, pairs and rated answers included. Plain documents: always the text."""
+    """What is compared of two conversations: the whole text, or only the prompt. With `prompts`, one record stays of
+    all that share a prompt, pairs and rated answers included. Plain documents: always the text."""
     fuzzy: FuzzyDedup | None = None
     """Also drop near-duplicates; `true` uses the defaults below. Default: off."""
     paragraphs: ParagraphDedup | None = None

@@ -82,7 +82,7 @@ def sign(
 
 
 def sign_shards(store: Store, sketch: Sketch, prompt_keys: Set[str], shards: Sequence[tuple[str, str]]) -> None:
-    """Write the signatures and sorted bands of shards, given as (key, folder); those of `prompt_keys` are of prompts."""
+    """Write the signatures and sorted bands of shards, given as (key, folder); `prompt_keys` are those of prompts."""
     for key, folder in shards:
         with store.attempt(STAGE, key) as attempt:
             _write(attempt, store, folder, sketch, of_prompts=key in prompt_keys)

@@ -18,7 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from mixproof.ledger.fingerprint import derive_seed
 from mixproof.ledger.manifest import HeldoutRecord, Manifest
 from mixproof.tokenize.audit.report import Checks
 from mixproof.tokenize.audit.rows import check_parquet
@@ -27,8 +29,8 @@ from mixproof.train.record import RunRecord
 from mixproof.train.score_record import AttributeScore, HeldoutScore, PairScore
 
 COLUMNS = ["file", "record", "text_bytes", "tokens"]
-OF_PAIRS = ("reward", "kl_nats")
-"""Columns of sets of pairs."""
+OF_PREFERENCES = ("reward", "kl_nats", "prompt_xxh128")
+"""Columns of sets of pairs, and of all sets after preference optimization."""
 OF_RATINGS = ("attribute.", "predicted.")
 """Start of the columns of sets of rated answers."""
 OF_ANSWERS = ("supervised_tokens", "answer_bytes")
@@ -95,7 +97,7 @@ def check_scores(root: Path, path: Path, run: RunRecord, manifest: Manifest, che
     """Check E10: one row per held-out document of every source, and sums that give the record's losses."""
     at = checks.at(file=str(path))
     try:
-        masked = set(pq.read_schema(path).names) & {*OF_ANSWERS, *OF_PAIRS}
+        masked = set(pq.read_schema(path).names) & {*OF_ANSWERS, *OF_PREFERENCES}
         rated = [name for name in pq.read_schema(path).names if name.startswith(OF_RATINGS)]
         scores = pq.read_table(path, columns=["source", "document", *COLUMNS, "nll_nats", *sorted(masked), *rated])
     except (pa.ArrowInvalid, KeyError) as error:
@@ -113,10 +115,11 @@ def check_scores(root: Path, path: Path, run: RunRecord, manifest: Manifest, che
 def _check_source(rows: pa.Table, score: HeldoutScore, checks: Checks) -> None:
     checks.equal("E10", "documents", score.documents, rows.num_rows)
     if score.pairs is not None:
-        _check_pairs(rows, score, score.pairs, checks)
+        _check_pairs(rows, score.pairs, checks)
         rows = rows.take(pa.array(np.arange(0, rows.num_rows, 2)))
     for name, attribute in (score.attributes or {}).items():
         _check_attribute(rows, name, attribute, checks)
+    _check_divergence(rows, score if score.pairs is None else score.pairs, checks)
     masked = OF_ANSWERS[0] in rows.column_names and not rows[OF_ANSWERS[0]].null_count
     tokens, text_bytes = OF_ANSWERS if masked else ("tokens", "text_bytes")
     if score.bits_per_byte is not None:
@@ -148,15 +151,13 @@ def _check_attribute(rows: pa.Table, name: str, stated: AttributeScore, checks: 
         checks.true("E10", same, f"{key} of {name} = {value}", str(getattr(stated, key)))
 
 
-def _check_pairs(rows: pa.Table, score: HeldoutScore, stated: PairScore, checks: Checks) -> None:
-    """Check accuracy, margin and divergence of pairs, from the rewards of both answers."""
+def _check_pairs(rows: pa.Table, stated: PairScore, checks: Checks) -> None:
+    """Check accuracy, margin and calibration of pairs, from the rewards of both answers."""
     reward = rows["reward"].to_pylist()
     differences = [one - other for one, other in zip(reward[::2], reward[1::2], strict=True)]
     checks.equal("E10", "pairs", len(differences), stated.pairs)
     right = math.fsum(1.0 if one > 0 else 0.5 if one == 0 else 0.0 for one in differences)
     found = {"pair_accuracy": right / len(differences), "margin": math.fsum(differences) / len(differences)}
-    if stated.kl is not None:
-        found["kl"] = math.fsum(rows["kl_nats"].to_pylist()) / max(score.tokens, 1)
     if stated.calibration_error is not None:
         found["calibration_error"] = _calibration_error(differences)
         listed = [(one.pairs, abs(one.accuracy - one.confidence)) for one in stated.reliability or ()]
@@ -167,6 +168,26 @@ def _check_pairs(rows: pa.Table, score: HeldoutScore, stated: PairScore, checks:
     for name, value in found.items():
         same = math.isclose(value, getattr(stated, name), rel_tol=1e-9, abs_tol=1e-12)
         checks.true("E10", same, f"{name} of {value} from the rewards", str(getattr(stated, name)))
+
+
+def _check_divergence(rows: pa.Table, stated: HeldoutScore | PairScore, checks: Checks) -> None:
+    """Check the divergence from the start, of rows whose tokens count, and its interval over prompts."""
+    if stated.kl is None:
+        return
+    sums: dict[str, NDArray[np.float64]] = {}
+    columns = ("prompt_xxh128", "kl_nats", OF_ANSWERS[0])
+    for prompt, nats, tokens in zip(*(rows[name].to_pylist() for name in columns), strict=True):
+        sums[prompt] = sums.get(prompt, np.zeros(2)) + np.array([nats, tokens])
+    of_prompts = np.array([sums[prompt] for prompt in sorted(sums)])
+    found = float(of_prompts[:, 0].sum() / of_prompts[:, 1].sum())
+    same = math.isclose(found, stated.kl, rel_tol=1e-9, abs_tol=1e-12)
+    checks.true("E10", same, f"kl of {found} from the answers", str(stated.kl))
+    if stated.kl_interval is not None:
+        drawn = np.random.default_rng(derive_seed("kl")).integers(0, len(sums), (1000, len(sums)))
+        replicates = of_prompts[drawn].sum(1)
+        ends = np.quantile(replicates[:, 0] / replicates[:, 1], [0.025, 0.975])
+        same = np.allclose(ends, stated.kl_interval, rtol=1e-9, atol=1e-12)
+        checks.true("E10", bool(same), f"kl_interval of {ends.tolist()} from its prompts", str(stated.kl_interval))
 
 
 def _calibration_error(differences: Sequence[float]) -> float:

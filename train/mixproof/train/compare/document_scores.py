@@ -113,6 +113,8 @@ def _amounts(rows: pa.Table, heldout: HeldoutScore, score: RankedScore) -> Amoun
     name = score.name if score.name != "default" else heldout.default_score
     if heldout.pairs is not None and name in ("pair_accuracy", "wrong_pairs", "margin", "kl", "calibration_error"):
         return _of_pairs(rows, name)
+    if name == "kl":
+        return _divergence(rows)
     if heldout.attributes is not None:
         return _of_attributes(rows, heldout, score, name)
     if name == "bits_per_byte":
@@ -126,11 +128,15 @@ def _of_pairs(rows: pa.Table, name: str) -> Amounts | Statistic:
     if name == "calibration_error":
         return CalibrationError(difference)
     if name == "kl":
-        return rows["kl_nats"].to_numpy(), rows["supervised_tokens"].to_numpy()
+        return _divergence(rows)
     if name == "margin":
         return difference, _ones(rows)
     right = (difference > 0) + 0.5 * (difference == 0)
     return right if name == "pair_accuracy" else 1 - right, _ones(rows)
+
+
+def _divergence(rows: pa.Table) -> Amounts:
+    return rows["kl_nats"].to_numpy(), rows["supervised_tokens"].to_numpy()
 
 
 def _of_attributes(rows: pa.Table, heldout: HeldoutScore, score: RankedScore, name: str) -> Amounts | Statistic:

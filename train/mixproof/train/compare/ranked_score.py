@@ -56,7 +56,10 @@ class RankedScore:
             return self._of_attributes(score)
         if self.name in ("loss", "bits_per_byte"):
             return score.loss if self.name == "loss" else score.bits_per_byte
-        return None if score.pairs is None else getattr(score.pairs, self.name)
+        if score.pairs is None:
+            return score.kl if self.name == "kl" else None
+        found: float | None = getattr(score.pairs, self.name)
+        return found
 
     def path(self, score: HeldoutScore) -> tuple[str, ...] | None:
         """Keys that lead to the value in the record of a held-out set; None if it is derived from several."""
@@ -64,7 +67,8 @@ class RankedScore:
             return ("bits_per_byte",) if score.bits_per_byte is not None and score.pairs is None else None
         if self.name in OF_ATTRIBUTES:
             return None if self.attribute is None else ("attributes", self.attribute, self.name)
-        return (self.name,) if self.name in ("loss", "bits_per_byte") else ("pairs", self.name)
+        of_set = self.name in ("loss", "bits_per_byte") or score.pairs is None
+        return (self.name,) if of_set else ("pairs", self.name)
 
     def attributes_of(self, score: HeldoutScore) -> dict[str, AttributeScore]:
         """Return the attributes that count, by name."""

@@ -9,11 +9,15 @@ import numpy as np
 
 from mixproof.ledger.manifest import Manifest
 from mixproof.train.record import RunRecord
+from mixproof.train.score_record import HeldoutScore
 
 from .contenders import Contender
 from .facts import Value
 from .ranked_score import RankedScore, default_sources
 from .uncertainty import Interval
+
+KL_ENDS = ("kl_low", "kl_high")
+"""Keys of the ends of the interval of `kl`."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Row:
     """Half-widths at 95%; None if there is one seed, because the variance is unknown then."""
     heldout: Mapping[str, Mapping[str, float]]
     """By source: `bits_per_byte` and `loss` (nats per token), means over seeds; for pairs also `pair_accuracy`,
-    `margin`, `kl` or `calibration_error`; for ratings `NAME.mean_squared_error` and other scores of each attribute. A
-    reward model has no `bits_per_byte`."""
+    `margin` or `calibration_error`; after preference optimization `kl`, with the ends of its interval over prompts;
+    for ratings `NAME.mean_squared_error` and other scores of each attribute. A reward model has no `bits_per_byte`."""
     scores: Mapping[str, float]
     """By source: the score that the ranking is by, mean over seeds; none for sources that have no such score."""
     plain_mean: float
@@ -117,13 +121,21 @@ def _ranked_scores(runs: Sequence[RunRecord], score: RankedScore) -> dict[str, f
 def _scores_of(record: RunRecord, name: str) -> dict[str, float]:
     score = record.heldout[name]
     bits = {} if score.bits_per_byte is None else {"bits_per_byte": score.bits_per_byte}
-    pairs = {} if score.pairs is None else score.pairs.model_dump(exclude={"pairs", "reliability"})
+    pairs = {} if score.pairs is None else score.pairs.model_dump(exclude={"pairs", "reliability", "kl_interval"})
     attributes = {
         f"{attribute}.{key}": value
         for attribute, one in (score.attributes or {}).items()
         for key, value in one.model_dump(exclude={"answers"}, exclude_none=True).items()
     }
-    return {**bits, "loss": score.loss, **pairs, **attributes}
+    return {**bits, "loss": score.loss, **pairs, **_divergence(score), **attributes}
+
+
+def _divergence(score: HeldoutScore) -> dict[str, float]:
+    """Return the divergence from the start with its interval, of pairs or of conversations; empty if there is none."""
+    of = score if score.pairs is None else score.pairs
+    if of.kl is None:
+        return {}
+    return {"kl": of.kl} | ({} if of.kl_interval is None else dict(zip(KL_ENDS, of.kl_interval, strict=True)))
 
 
 def minimized(scores: Mapping[str, float]) -> float:

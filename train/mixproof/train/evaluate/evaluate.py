@@ -50,6 +50,9 @@ class Scores:
     """Of a set of pairs: documents 2i and 2i + 1 are the chosen and the rejected answer."""
     attributes: AttributeTerms | None = None
     """Of a set of rated answers."""
+    kl_nats: NDArray[np.float64] | None = None
+    """[documents] after preference optimization: sum of KL(model || starting checkpoint) over the supervised tokens, 0
+    for rejected answers."""
     units: int | None = None
     """Of a reward model: pairs, or rated attributes; `nll_nats` are then its losses. None: tokens are scored."""
 
@@ -201,8 +204,8 @@ def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ship
 
     Columns: `source`, `document` (from 0 in each source), `file`, `record`, `text_bytes`, `tokens`, `nll_nats`. With
     masks also `supervised_tokens` (the scored ones), `answer_bytes` and `prompt_xxh128`; null for plain texts. Of pairs
-    also `reward` and `kl_nats`; of ratings `attribute.NAME` and `predicted.NAME`, and `nll_nats` are the losses of a
-    reward model.
+    also `reward`; of ratings `attribute.NAME` and `predicted.NAME`, and `nll_nats` are the losses of a
+    reward model. After preference optimization also `kl_nats`, 0 for rejected answers.
     """
     tables = [
         pa.table(
@@ -216,6 +219,7 @@ def scores_table(scores: Sequence[Scores]) -> Any:  # noqa: ANN401  pyarrow ship
                 "nll_nats": score.nll_nats,
                 **_supervised_columns(score.documents),
                 **({} if score.pairs is None else score.pairs.columns()),
+                **({} if score.kl_nats is None else {"kl_nats": score.kl_nats}),
                 **({} if score.attributes is None else score.attributes.columns()),
             }
         )

@@ -1,4 +1,7 @@
-"""Implicit rewards of held-out pairs: beta times how much more likely the model finds an answer than its start does."""
+"""What compares a model with the checkpoint that it started from: implicit rewards of pairs, and divergence.
+
+The implicit reward of an answer is beta times how much more likely the model finds it than its start does.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,27 @@ from .pair_terms import PairTerms
 from .references import References
 
 
-def with_implicit_rewards(
+def with_reference(
     scores: Scores, request: RunRequest, model: GPTModel, references: References, ranks: Ranks
 ) -> Scores:
-    """Add rewards and divergence to the scores of pairs; other scores are returned as they are."""
+    """After preference optimization, add the divergence to scores, and the rewards to those of pairs."""
     trained = request.post_training
     beta = None if trained is None else trained.beta
-    if trained is None or beta is None or scores.documents.source in (trained.answers_scored or ()):
+    if trained is None or beta is None:
         return scores
-    ratios = -scores.nll_nats - references.of_heldout(scores.documents).log_probability
-    if trained.dpo is not None and trained.dpo.loss == "ipo":
-        ratios = ratios / scores.documents.targets
+    is_pairs = scores.documents.source not in (trained.answers_scored or ())
     kl = divergence(
         model,
         references.model,
         scores.documents,
-        np.arange(0, len(ratios), 2),
+        np.arange(0, len(scores.nll_nats), 2 if is_pairs else 1),
         eod_id=request.tokenizer.eod_id,
         sequence_length=request.budget.sequence_length,
         ranks=ranks,
     )
-    return replace(scores, pairs=PairTerms(float(beta) * ratios, kl))
+    if not is_pairs:
+        return replace(scores, kl_nats=kl)
+    ratios = -scores.nll_nats - references.of_heldout(scores.documents).log_probability
+    if trained.dpo is not None and trained.dpo.loss == "ipo":
+        ratios = ratios / scores.documents.targets
+    return replace(scores, kl_nats=kl, pairs=PairTerms(float(beta) * ratios))

@@ -1,4 +1,4 @@
-"""Scores of pairs: rewards of both answers, and how far the model is from its starting checkpoint."""
+"""Scores of pairs: the rewards of both answers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ class PairTerms:
 
     reward: NDArray[np.float64]
     """[documents] reward of each answer; implicit, beta × log-ratio, after preference optimization."""
-    kl_nats: NDArray[np.float64] | None = None
-    """[documents] sum of KL(model || starting checkpoint) over the supervised tokens of chosen answers, 0 for rejected
-    ones; None if there is no reference."""
 
     @property
     def differences(self) -> NDArray[np.float64]:
@@ -50,4 +47,4 @@ class PairTerms:
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
         """Return the columns of `scores.parquet`."""
-        return {"reward": self.reward, **({} if self.kl_nats is None else {"kl_nats": self.kl_nats})}
+        return {"reward": self.reward}

@@ -22,9 +22,10 @@ from mixproof.train.data.phase_account import phase_accounts
 from mixproof.train.data.saved_index import INDEX_FOLDER
 from mixproof.train.delivered_record import DeliveredRecord, PhaseRecord
 from mixproof.train.distributed import Ranks
+from mixproof.train.evaluate.divergence import interval_over_prompts
 from mixproof.train.evaluate.evaluate import Scores, evaluate, write_scores
 from mixproof.train.evaluate.heldout_parts import is_lossless, read_heldout
-from mixproof.train.evaluate.implicit_rewards import with_implicit_rewards
+from mixproof.train.evaluate.implicit_rewards import with_reference
 from mixproof.train.evaluate.references import References
 from mixproof.train.evaluate.reward_scores import reward_scores
 from mixproof.train.model.state import TrainingState
@@ -72,7 +73,7 @@ def score_heldout(
             sequence_length=request.budget.sequence_length,
             device=ranks.device,
         )
-        scores.append(with_implicit_rewards(score, request, state.model, references, ranks))
+        scores.append(with_reference(score, request, state.model, references, ranks))
     return scores, lossless
 
 
@@ -213,12 +214,15 @@ def _score(score: Scores, heldout: HeldoutRecord) -> HeldoutScore:
     parts = [checksums_of(part) for part in heldout.datasets]
     documents = score.documents
     texts = hashlib.sha256("\n".join(documents.text_xxh128).encode()).hexdigest()
+    kl, interval = _divergence(score)
     return HeldoutScore(
         loss=score.loss,
         bits_per_byte=score.bits_per_byte,
         tokens=score.tokens,
         bytes=score.text_bytes,
         pairs=_pairs(score),
+        kl=kl if score.pairs is None else None,
+        kl_interval=interval if score.pairs is None else None,
         attributes=None if score.attributes is None else score.attributes.scores(),
         documents=len(documents.file),
         texts_sha256=heldout.texts.sha256 if heldout.texts is not None else texts,
@@ -230,7 +234,7 @@ def _pairs(score: Scores) -> PairScore | None:
     terms = score.pairs
     if terms is None:
         return None
-    kl = None if terms.kl_nats is None else float(terms.kl_nats.sum()) / score.tokens
+    kl, interval = _divergence(score)
     of_model = score.units is not None
     bins = terms.reliability() if of_model else None
     gaps = [one.pairs * abs(one.accuracy - one.confidence) for one in bins or ()]
@@ -239,9 +243,20 @@ def _pairs(score: Scores) -> PairScore | None:
         pair_accuracy=terms.accuracy,
         margin=terms.margin,
         kl=kl,
+        kl_interval=interval,
         calibration_error=sum(gaps) / len(terms.differences) if of_model else None,
         reliability=bins,
     )
+
+
+def _divergence(score: Scores) -> tuple[float, tuple[float, float]] | tuple[None, None]:
+    """Return the divergence from the start and its interval, of pairs at the tokens of the chosen answers."""
+    if score.kl_nats is None:
+        return None, None
+    prompts, step = score.documents.prompts, 1 if score.pairs is None else 2
+    assert prompts is not None, "conversations have prompts"
+    interval = interval_over_prompts(score.kl_nats[::step], score.documents.targets[::step], prompts[::step])
+    return float(score.kl_nats.sum()) / score.tokens, interval
 
 
 def _files(folder: Path, consumed_samples: int) -> dict[str, str]:

@@ -20,7 +20,7 @@ TOO_LONG = "document_too_long"
 """The reason for a text longer than `limits.document_bytes`."""
 PASSED_OVER = frozenset(
     {BLANK, TOO_LONG, OTHER_PART, "not_a_response", "not_a_conversion", "status_not_200", "not_html", "no_main_text"}
-    | {"record_too_large"}
+    | {"record_too_large", "tie", "labelled_false"}
 )
 """Reasons counted like those of rejected records, although nothing is wrong with the record."""
 

@@ -68,6 +68,14 @@ def test_the_divergence_on_conversations_ranks_and_is_shown_with_its_interval(ma
     assert cells["wordy", "code"] == ("0.1250", "0.0625 to 0.2500") and cells["wordy", "english"] == ("1.5000", None)
 
 
+def test_bits_per_byte_say_whether_answers_or_whole_texts_are_scored(make_run: MakeRun) -> None:
+    for answers, unit in ((None, "bits per byte"), (True, "bits per byte of answers")):
+        changes = {f"heldout__{name}__answers": answers for name in ("english", "code")}
+        runs = [make_run(mixture, 1, {"english": 1.0, "code": 2.0}, **changes) for mixture in ("even", "wordy")]
+        for objective in (None, Objective(heldout_bpb={"code": 1})):
+            assert compare(runs, objective).groups[0].rankings["nano"].unit == unit
+
+
 def test_a_score_that_a_held_out_set_lacks_is_an_error(make_run: MakeRun) -> None:
     runs = [with_pairs(make_run, mixture, 1, 0.5) for mixture in ("even", "wordy")]
     with pytest.raises(RequestError, match=r"held-out set of code has no pair accuracy.*leave it out"):

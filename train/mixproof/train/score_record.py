@@ -72,6 +72,8 @@ class HeldoutScore(RecordPart):
     nats, at the supervised tokens."""
     kl_interval: Interval | None = Field(default=None, exclude_if=lambda given: given is None)
     """Of `kl`: a 95% interval over prompts."""
+    answers: Literal[True] | None = Field(default=None, exclude_if=lambda given: given is None)
+    """True if tokens and bytes are those of answers; absent from the file if whole texts are scored."""
     bits_per_byte: float | None
     """None for a reward model, which predicts no text."""
     tokens: NonNegativeInt
@@ -98,7 +100,9 @@ class HeldoutScore(RecordPart):
         """Name of `minimized`."""
         if self.pairs is not None:
             return "share of wrong pairs"
-        return "squared error" if self.bits_per_byte is None else "bits per byte"
+        if self.bits_per_byte is None:
+            return "squared error"
+        return "bits per byte of answers" if self.answers else "bits per byte"
 
     @property
     def minimized(self) -> float:

@@ -20,10 +20,12 @@ from .messages import FaultError, Message, fault
 from .template import VERSION as TEMPLATE_VERSION
 from .template import Rendering, Spans, check_template, render, render_prompt
 
-VERSION = 2
+VERSION = 3
 """Raised when the same record gives another text, other marks or another reason.
 
 2: hh-rlhf's texts are conversations; answers with a weight are rejected; a rejection says what was found.
+3: further names of prompts and responses, two answers with a verdict, KTO's label; turns that both answers of a pair
+share belong to its prompt.
 """
 FORMS: Mapping[Conversations, Callable[[Mapping[str, Any]], Example]] = {
     "chat": chat_of,

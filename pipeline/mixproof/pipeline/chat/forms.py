@@ -1,10 +1,10 @@
 """The forms in which records hold a conversation, a pair of answers, or a rated answer.
 
-`chat`: `messages`, `conversations` or `conversation` (a list of messages), or `prompt` with `response` or `completion`.
-`preferences`: `prompt`, `chosen` and `rejected`, texts or lists of messages; or `chosen` and `rejected` as whole
-conversations that share their first turns, also as texts in the form of hh-rlhf (`Human:`, `Assistant:`). `ratings`:
-`prompt`, `response` or `completion`, and `attributes`, or the five attributes of HelpSteer2 as fields of their own. A
-field `system` beside them is a system turn.
+`chat`: a list of messages, or a prompt with a response. `preferences`: a prompt with a chosen and a rejected answer,
+texts or lists of messages; or both as whole conversations that share their first turns, also as texts in the form of
+hh-rlhf (`Human:`, `Assistant:`); or two answers with a verdict (`verdicts.py`). `ratings`: a prompt, a response, and
+`attributes`, the five attributes of HelpSteer2 as fields of their own, or KTO's `label`. The names of prompts and
+responses are in `fields.py`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import takewhile
-from typing import Any
 
+from .fields import LISTS, TREE, Fields, label_of, prompt_of, response_of, with_system
 from .messages import Message, as_messages, check_turns, dialogue_of, fault, messages_of
+from .verdicts import with_verdict
 
-LISTS = ("messages", "conversations", "conversation")
-RESPONSES = ("response", "completion")
 RATINGS = {
     "chosen": ("chosen_rating", "rating_chosen", "chosen_score", "score_chosen"),
     "rejected": ("rejected_rating", "rating_rejected", "rejected_score", "score_rejected"),
 }
+OPENINGS = ("system", "user")
+"""Roles with which a whole conversation starts."""
 HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
-Fields = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,15 @@ def chat_of(fields: Fields) -> Example:
     name = next((name for name in LISTS if fields.get(name) is not None), None)
     if name is not None:
         messages = messages_of(fields[name])
-    elif fields.get("prompt") is not None:
-        messages = [*as_messages(fields["prompt"], "user"), *_response(fields)]
+    elif (prompt := prompt_of(fields)) is not None:
+        if label_of(fields) is False:
+            fault("labelled_false: `label` says that this is a bad answer")
+        messages = [*prompt, *response_of(fields)]
+    elif fields.keys() >= TREE:
+        fault("no_conversation: one message of a tree; join each thread of `parent_id` to a record with `messages`")
     else:
         fault("no_conversation")
-    messages = _with_system(messages, fields)
+    messages = with_system(messages, fields)
     check_turns(messages)
     first = next(index for index, message in enumerate(messages) if message.role == "user") + 1
     return Example((Exchange(tuple(messages[:first]), tuple(messages[first:])),))
@@ -72,36 +76,23 @@ def preferences_of(fields: Fields) -> Example:
     Raises:
         FaultError: with the reason why it cannot be used.
     """
+    fields = with_verdict(fields)
     for name in ("chosen", "rejected"):
         if fields.get(name) is None:
+            if label_of(fields) is not None:
+                fault(
+                    "unpaired_answer: one answer with a `label`; join a good and a bad one to `chosen` and `rejected`"
+                )
             fault(f"missing_{name}")
-    dialogues = [
-        dialogue_of(value) if isinstance(value, str) else None for value in (fields["chosen"], fields["rejected"])
-    ]
-    are_whole = fields.get("prompt") is None and None not in dialogues
-    chosen, rejected = (
-        dialogue if are_whole and dialogue is not None else as_messages(fields[name], "assistant")
-        for name, dialogue in zip(("chosen", "rejected"), dialogues, strict=True)
-    )
+    chosen, rejected = _answers(fields)
     if chosen == rejected:
         fault("equal_answers")
-    if fields.get("prompt") is not None:
-        prompt = as_messages(fields["prompt"], "user")
-        chosen, rejected = (_after(answer, prompt) for answer in (chosen, rejected))
-    elif not are_whole and (isinstance(fields["chosen"], str) or isinstance(fields["rejected"], str)):
-        fault("missing_prompt")
-    else:
-        prompt = _shared(chosen, rejected)
-        chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
-        if not prompt:
-            fault("no_shared_prompt")
-    prompt = _with_system(prompt, fields)
+    prompt, chosen, rejected = _divided(fields, chosen, rejected)
+    prompt = with_system(prompt, fields)
     for answer in (chosen, rejected):
         if not answer:
             fault("no_answer")
         check_turns([*prompt, *answer])
-    if chosen == rejected:  # one of them was given with the prompt
-        fault("equal_answers")
     return Example(
         tuple(Exchange(tuple(prompt), tuple(answer)) for answer in (chosen, rejected)),
         ratings=tuple(_number(fields, names, "bad_rating") for names in RATINGS.values()),
@@ -115,26 +106,48 @@ def ratings_of(fields: Fields) -> Example:
     Raises:
         FaultError: with the reason why it cannot be used.
     """
-    if fields.get("prompt") is None:
+    prompt = prompt_of(fields)
+    if prompt is None:
         fault("missing_prompt")
-    prompt = _with_system(as_messages(fields["prompt"], "user"), fields)
-    answer = _response(fields)
+    prompt = with_system(prompt, fields)
+    answer = response_of(fields)
     check_turns([*prompt, *answer])
     return Example((Exchange(tuple(prompt), tuple(answer)),), attributes=_attributes(fields))
 
 
-def _response(fields: Fields) -> list[Message]:
-    name = next((name for name in RESPONSES if fields.get(name) is not None), None)
-    if name is None:
-        fault("missing_response")
-    return as_messages(fields[name], "assistant")
+def _answers(fields: Fields) -> tuple[list[Message], list[Message]]:
+    """The chosen and the rejected answer, or whole conversations; texts of hh-rlhf only where there is no prompt."""
+    values = (fields["chosen"], fields["rejected"])
+    if fields.get("prompt") is None and all(isinstance(value, str) for value in values):
+        one, other = (dialogue_of(value) for value in values)
+        if one is not None and other is not None:
+            return one, other
+    chosen, rejected = (as_messages(value, "assistant") for value in values)
+    return chosen, rejected
 
 
-def _with_system(messages: list[Message], fields: Fields) -> list[Message]:
-    system = fields.get("system")
-    if not isinstance(system, str) or not system.strip() or messages[0].role == "system":
-        return messages
-    return [*as_messages(system, "system"), *messages]
+def _divided(
+    fields: Fields, chosen: list[Message], rejected: list[Message]
+) -> tuple[list[Message], list[Message], list[Message]]:
+    """The prompt of a pair, with all turns that both answers share, and what is left of the answers."""
+    given = prompt_of(fields)
+    if chosen[0].role in OPENINGS and rejected[0].role in OPENINGS:  # whole conversations, which have their own prompt
+        before = [turn for turn in (given or [])[:1] if turn.role == "system" != chosen[0].role]
+        if not any(turn.role == "user" for turn in _shared(chosen, rejected)):
+            fault("no_shared_prompt")
+    else:
+        before = given if given is not None else _listed_prompt(fields)
+        chosen, rejected = (_after(answer, before) for answer in (chosen, rejected))
+        if chosen == rejected:  # one of them was given with the prompt
+            fault("equal_answers")
+    shared = _shared(chosen, rejected)
+    return [*before, *shared], chosen[len(shared) :], rejected[len(shared) :]
+
+
+def _listed_prompt(fields: Fields) -> list[Message]:
+    """A prompt under the name of a list of messages."""
+    name = next((name for name in LISTS if fields.get(name) is not None), None)
+    return fault("missing_prompt") if name is None else messages_of(fields[name])
 
 
 def _after(answer: list[Message], prompt: Sequence[Message]) -> list[Message]:
@@ -165,7 +178,9 @@ def _finite(value: object, reason: str) -> float:
 
 def _attributes(fields: Fields) -> dict[str, float]:
     """The attributes that a response is rated by; one that is null is absent."""
-    given = fields.get("attributes")
+    given, label = fields.get("attributes"), label_of(fields)
+    if given is None and label is not None:
+        return {"label": float(label)}
     if given is None:
         given = {name: fields.get(name) for name in HELPSTEER}
     elif isinstance(given, list):  # a map of Arrow

@@ -19,9 +19,9 @@ from .first_rows import Row, not_objects
 from .named_fields import shown_fields
 
 FIELDS: Mapping[str, str] = {
-    "chat": "`messages` (or `conversations`), or `prompt` and `response` (or `completion`)",
-    "preferences": "`prompt`, `chosen` and `rejected`",
-    "ratings": "`prompt`, `response` and `attributes`",
+    "chat": "`messages` (or `conversations`), or `prompt` (or `instruction`) and `response` (or `output`)",
+    "preferences": "`prompt`, `chosen` and `rejected`, or two answers with a verdict",
+    "ratings": "`prompt`, `response` and `attributes` (or `label`)",
 }
 
 

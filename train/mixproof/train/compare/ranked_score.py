@@ -42,7 +42,7 @@ class RankedScore:
 
     def unit(self, score: HeldoutScore) -> str:
         """Name the unit, for verdicts and tables."""
-        if self.name == "default":
+        if self.name in ("default", "bits_per_byte"):
             return score.unit
         if self.name == "loss":
             return _unit_of_loss(score)

@@ -217,6 +217,7 @@ def _score(score: Scores, heldout: HeldoutRecord) -> HeldoutScore:
     kl, interval = _divergence(score)
     return HeldoutScore(
         loss=score.loss,
+        answers=True if documents.answer_bytes is not None and score.units is None else None,
         bits_per_byte=score.bits_per_byte,
         tokens=score.tokens,
         bytes=score.text_bytes,

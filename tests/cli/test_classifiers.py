@@ -26,7 +26,7 @@ from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.labels.of_spec import labelers_of
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.tokenize.audit import replay_build
-from mixproof.tokenize.audit.classifiers import check_classifiers, retrain_classifiers
+from mixproof.tokenize.audit.classifiers import check_classifiers, retrain_classifiers, tables_of
 from mixproof.tokenize.audit.report import Checks
 from static_table import text_of, write_table
 
@@ -144,7 +144,7 @@ def test_fasttext_is_trained_the_same_again_and_audited(tmp_path: Path) -> None:
     record = manifest.classifiers["good"]
     assert record.kind == "fasttext" and record.mean_auc > 0.9 and record.evaluated[0].auc > 0.9
     checks = Checks()
-    retrain_classifiers(folder / "store", manifest, checks)
+    retrain_classifiers(folder / "store", manifest, {}, checks)
     assert not checks.failures and checks.count == 1 + len(manifest.sources)
     (kept,) = (row for row in manifest.sources["law"].ledger if row.stage == "keep")
     assert (kept.documents_in, kept.documents_out, kept.dropped["good_below"].documents) == (40, 30, 10)
@@ -165,7 +165,7 @@ def test_fasttext_is_trained_the_same_again_and_audited(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="has no classifier 'bad', it has good"):
         build(tmp_path / "three", borrowed.replace("manifest.json}", "manifest.json, name: bad}"))
     untrue = record.model_copy(update={"examples": write_swapped(folder / "store", record.examples)})
-    retrain_classifiers(folder / "store", manifest.model_copy(update={"classifiers": {"good": untrue}}), checks)
+    retrain_classifiers(folder / "store", manifest.model_copy(update={"classifiers": {"good": untrue}}), {}, checks)
     assert [failure.equation for failure in checks.failures] == ["checksum"]
 
 
@@ -196,6 +196,16 @@ def test_the_audit_finds_an_example_that_is_held_out_a_wrong_account_and_another
     assert found[-1][1] == "0 held-out texts among the examples"
 
 
+def test_a_linear_model_with_a_table_of_its_own_is_trained_again(built: tuple[Path, Path, Manifest]) -> None:
+    folder, _, manifest = built
+    spec = open_request(folder / "spec.yaml", str(folder / "store")).loaded.as_written
+    checks = Checks()
+    retrain_classifiers(folder / "store", manifest, tables_of(spec, folder, folder / "store", manifest), checks)
+    assert not checks.failures and checks.count == 1 + len(manifest.sources)
+    with pytest.raises(RequestError, match="no such|none|table"):
+        tables_of(spec, folder / "extra", folder / "store", manifest)
+
+
 def test_inspect_trains_on_its_sample_and_warns_where_it_is_too_small(built: tuple[Path, Path, Manifest]) -> None:
     request, cluster = open_request(built[0] / "spec.yaml", str(built[0] / "store")), InProcess()
     spec, base = request.loaded.as_written, request.loaded.base
@@ -219,6 +229,12 @@ def test_inspect_trains_on_its_sample_and_warns_where_it_is_too_small(built: tup
         ("negative: sea", "negative: web/b01", SpecError, "'web' is divided into cells after classifiers are trained"),
         ("kind: linear", "kind: forest", SpecError, "must be 'fasttext' or 'linear'"),
         ("kind: linear", "kind: fasttext", SpecError, "`embedding` applies only to `kind: linear`"),
+        (
+            "embedding: table",
+            "embedding: table, text: body",
+            RequestError,
+            "its records have no field 'body'; they",
+        ),
         ("extra/*.jsonl", "extra/*.json", RequestError, "no files match 'extra/"),
         ("evaluate: judged.jsonl.gz", "evaluate: exam.jsonl", RequestError, "missing_text"),
         ("evaluate: judged.jsonl.gz", "evaluate: law.jsonl", RequestError, "the field 'label' must be 1 or 0"),

@@ -16,6 +16,7 @@ from mixproof.cli.progress.stages import (
     EXACT,
     FUZZY,
     HELDOUT,
+    LABELS,
     READ,
     REMOVED,
     TOKENIZER,
@@ -72,3 +73,14 @@ def test_documents_are_reserved_for_the_tokenizer_and_then_held_out() -> None:
         assert state is not None
         stages.append(state.stage)
     assert stages == [TOKENIZER] * 4 + [HELDOUT]
+
+
+def test_files_of_classifiers_are_read_within_the_labels() -> None:
+    tracker = Tracker((CHECKSUMS, READ, LABELS, ENCODE))
+    stages = []
+    for now, label in enumerate(("identify", "read", "identify", "read", "classifiers", "labels")):
+        tracker.take(TaskProgress(label, 1, 1), float(now))
+        state = tracker.state(float(now))
+        assert state is not None
+        stages.append(state.stage)
+    assert stages == [CHECKSUMS, READ, LABELS, LABELS, LABELS, LABELS]

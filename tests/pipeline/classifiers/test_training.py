@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixproof.pipeline.classifiers.fasttext_features import BUCKETS, find_features, hashes_of, words_of
+from mixproof.pipeline.classifiers.fasttext_features import BUCKETS, find_features, word_keys_of, words_of
 from mixproof.pipeline.classifiers.fasttext_file import load_fasttext, predict, sha256_of_model
 from mixproof.pipeline.classifiers.fasttext_training import SCALE, descend, train_fasttext, training_order
 from mixproof.pipeline.classifiers.linear import PENALTY, fit_logistic, sigmoid
@@ -59,7 +59,7 @@ def test_words_are_those_of_fasttext_and_their_hashes_take_bytes_as_signed() -> 
         return found
 
     words = [b"", b"a", "größte".encode(), b"statute" * 50]
-    assert hashes_of(words).view(np.uint32).tolist() == [reference(word) for word in words]
+    assert word_keys_of(words).hashes.view(np.uint32).tolist() == [reference(word) for word in words]
 
 
 def test_fasttext_reads_the_model_and_finds_the_probabilities_that_were_trained(tmp_path: Path) -> None:

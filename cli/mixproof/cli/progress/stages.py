@@ -15,6 +15,7 @@ from mixproof.mixtures.stage_checks import ON_PAIRS
 CHECKSUMS = "checksums of the files"
 VALUES = "values to split by"
 READ = "reading and steps"
+READING = (CHECKSUMS, VALUES, READ)
 EXACT = "exact deduplication"
 FUZZY = "fuzzy deduplication"
 PARAGRAPHS = "paragraph deduplication"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mixproof.pipeline.cluster.task_progress import START, TaskProgress
 
 from .stage_line import StageState
-from .stages import HELDOUT, TOKENIZER, number_of, stage_of
+from .stages import CHECKSUMS, HELDOUT, LABELS, READ, READING, TOKENIZER, number_of, stage_of
 
 
 @dataclass
@@ -59,9 +59,15 @@ class Tracker:
 
     def _stage_of(self, label: str) -> str:
         stage = stage_of(label)
+        if LABELS in self._stages and self._is_over(stage):
+            return LABELS  # classifiers read the files of their examples
         # documents are reserved for the held-out sets before a tokenizer is trained on the others
         reserves = stage == HELDOUT and TOKENIZER in self._stages and HELDOUT not in self._seen
         return TOKENIZER if reserves and not self._tokenizer_is_trained() else stage
+
+    def _is_over(self, stage: str) -> bool:
+        """Whether a stage of reading comes after one that follows it."""
+        return (stage == CHECKSUMS and READ in self._seen) or (stage == READ and bool(self._seen - {*READING}))
 
     def _tokenizer_is_trained(self) -> bool:
         return TOKENIZER in self._seen and self._running is not None and self._running.part.label == "train tokenizer"

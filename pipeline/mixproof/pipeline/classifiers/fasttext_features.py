@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .word_keys import WordKeys, word_keys
+
 BUCKETS = 1 << 20
 MIN_COUNT = 2
 """A word is in the dictionary if it occurs this often."""
 END = b"</s>"
 LABEL = b"__label__"
-_FNV_OFFSET, _FNV_PRIME, _PAIR_FACTOR = 2166136261, 16777619, 116049371
+PAIR_FACTOR = 116049371
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def find_features(texts: Sequence[str]) -> tuple[Dictionary, Features]:
         tuple(int(occurrences[number]) for number in kept),
         int(occurrences.sum()),
     )
-    hashes = hashes_of(known)
+    hashes = word_keys_of(known).hashes
     found = [_features(row, id_of, hashes, len(kept)) for row in rows]
     bounds = np.concatenate([[0], np.cumsum([len(ids) for ids, _ in found])]).astype(np.int64)
     ids = np.concatenate([np.zeros(0, np.int32), *(ids for ids, _ in found)])
@@ -76,17 +78,10 @@ def words_of(text: str) -> Iterator[bytes]:
     yield END
 
 
-def hashes_of(words: Sequence[bytes]) -> NDArray[np.int32]:
-    """The FNV-1a hash of each word, its bytes taken as signed, as fastText does: int32 [words]."""
+def word_keys_of(words: Sequence[bytes]) -> WordKeys:
+    """The hashes of some words."""
     lengths = np.fromiter(map(len, words), np.int64, len(words))
-    order = np.argsort(-lengths, kind="stable")
-    starts = np.cumsum(lengths) - lengths
-    data = np.frombuffer(b"".join(words), np.int8).astype(np.int32).view(np.uint32)
-    found = np.full(len(words), _FNV_OFFSET, np.uint32)
-    for place in range(int(lengths.max(initial=0))):
-        order = order[: np.searchsorted(-lengths[order], -place)]  # those that are longer
-        found[order] = (found[order] ^ data[starts[order] + place]) * np.uint32(_FNV_PRIME)
-    return found.view(np.int32)
+    return word_keys(np.frombuffer(b"".join(words), np.uint8), np.cumsum(lengths) - lengths, lengths)
 
 
 def _features(
@@ -94,7 +89,7 @@ def _features(
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     single = id_of[row]
     signed = hashes[row].astype(np.int64).view(np.uint64)
-    pairs = (signed[:-1] * np.uint64(_PAIR_FACTOR) + signed[1:]) % np.uint64(BUCKETS)
+    pairs = (signed[:-1] * np.uint64(PAIR_FACTOR) + signed[1:]) % np.uint64(BUCKETS)
     every = np.concatenate([single[single >= 0], words + pairs.astype(np.int64)])
     ids, counts = np.unique(every, return_counts=True)
     return ids.astype(np.int32), counts.astype(np.int64)

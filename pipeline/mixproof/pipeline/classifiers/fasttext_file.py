@@ -56,13 +56,22 @@ def load_fasttext(path: str, sha256: str, label: str | None) -> Any:  # noqa: AN
     Raises:
         RequestError: when it has changed, is not a fastText model, has no such label, or fasttext is not installed.
     """
-    if sha256_of_model(path) != sha256:
-        raise RequestError(f"{path}: changed since the command started; make sure that nothing writes to it")
+    check_unchanged(path, sha256)
     model = _loaded(path, sha256)
     known = [name.removeprefix(PREFIX) for name in model.get_labels()]
     if label is not None and label not in known:
         raise RequestError(f"{path}: the model has no label {label!r}; it has {', '.join(sorted(known)[:20])}")
     return model
+
+
+def check_unchanged(path: str, sha256: str) -> None:
+    """Refuse a model that has another content than when the command started.
+
+    Raises:
+        RequestError: naming the file.
+    """
+    if sha256_of_model(path) != sha256:
+        raise RequestError(f"{path}: changed since the command started; make sure that nothing writes to it")
 
 
 @functools.lru_cache(maxsize=4)

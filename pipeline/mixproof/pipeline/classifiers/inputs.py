@@ -8,12 +8,14 @@ from pathlib import Path
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.blocks.labels import Classifier
+from mixproof.mixtures.blocks.source import Source
 from mixproof.mixtures.checks import is_source
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.clusters.token_table import TableFiles, find_table
 from mixproof.pipeline.heldout.evaluation import EvaluationFile, find_evaluation_files
 from mixproof.pipeline.heldout.evaluation_forms import FieldRule
 from mixproof.pipeline.inputs.files import InputFile, find_others
+from mixproof.pipeline.inputs.first_records import check_texts_of
 from mixproof.pipeline.readers.unchanged import hash_file
 
 from .fasttext_file import check_installed
@@ -67,6 +69,8 @@ def find_inputs(spec: Spec, base: Path, classifier: Classifier, where: str) -> C
         for file in (find_others(classifier.evaluate, base, where=where) if classifier.evaluate else ())
     )
     _refuse_shared(files, labelled, where)
+    for entry, found in files.items():
+        check_texts_of(Source(files=(entry,), text=classifier.text), found, spec)
     for file in labelled:
         read_labelled(file, classifier.text)
     return ClassifierInputs(classifier, where, base, files, labelled, find_evaluation_files(spec, base), table)

@@ -11,8 +11,8 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.labels import Classifier
 from mixproof.pipeline.clusters.token_table import TableFiles
 
-from .fasttext_file import load_fasttext, predict
 from .fasttext_format import POSITIVE
+from .fasttext_scoring import label_scores
 from .linear import read_linear
 
 STAGE = "classifiers"
@@ -40,8 +40,8 @@ def scorer_of(path: Path, sha256: str, chars: int, table: TableFiles | None) -> 
     """Load a model from its file; returns the function that scores texts."""
     if table is not None:
         return _linear(str(path), sha256, table)
-    model = load_fasttext(str(path), sha256, POSITIVE)
-    return lambda texts: [predict(model, text[:chars], -1).get(POSITIVE) for text in texts]
+    score = label_scores(str(path), sha256, POSITIVE)
+    return lambda texts: score([text[:chars] for text in texts])
 
 
 @functools.lru_cache(maxsize=2)

@@ -55,6 +55,22 @@ def check_first_records(spec: Spec, files: Mapping[str, Sequence[InputFile]]) ->
         check_fields(spec, name, rows)
 
 
+def check_texts_of(source: Source, files: Sequence[InputFile], spec: Spec) -> None:
+    """Refuse files of texts that are no source of the spec, such as examples, if their first records have no texts.
+
+    Raises:
+        RequestError: naming the file and the field.
+        DamagedFileError: when a file is not in its format.
+    """
+    chosen = [file for file in spread(files) if file.format in WITH_FIELDS]
+    for file in chosen:
+        _check_columns(source, file)
+    rows = {file: first for file in chosen if file.format == "jsonl" and (first := first_rows(file, spec.limits))}
+    problem = _problem_of_texts(source, rows, spec)
+    if problem:
+        raise RequestError(problem)
+
+
 def _check_columns(source: Source, file: InputFile) -> None:
     text = source.text if source.kind is None else None
     if file.format == "parquet":
@@ -69,14 +85,20 @@ def _check_columns(source: Source, file: InputFile) -> None:
 
 
 def _check_texts(spec: Spec, name: str, rows: Mapping[InputFile, Sequence[Row]]) -> None:
-    source = spec.sources[name]
+    problem = _problem_of_texts(spec.sources[name], rows, spec)
+    if problem:
+        raise RequestError(f"{spec.where('sources', name)}: {problem}")
+
+
+def _problem_of_texts(source: Source, rows: Mapping[InputFile, Sequence[Row]], spec: Spec) -> str:
+    """Why too much of some files has no texts; empty if they are usable."""
     unusable = {file: first for file, first in rows.items() if not any(_has_text(row, source.text) for row in first)}
     seen, lost = sum(file.bytes for file in rows), sum(file.bytes for file in unusable)
     if lost <= spec.on_bad_record.reject * seen:
-        return
+        return ""
     file, first = next(iter(unusable.items()))
     others = f"; so it is in {len(unusable)} of the {len(rows)} files looked at" if len(rows) > 1 else ""
-    raise RequestError(f"{spec.where('sources', name)}: {file.url}: {_text_problem(first, source.text)}{others}")
+    return f"{file.url}: {_text_problem(first, source.text)}{others}"
 
 
 def _has_text(row: Row, text: str) -> bool:

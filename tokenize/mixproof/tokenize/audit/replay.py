@@ -48,7 +48,7 @@ from mixproof.pipeline.steps.step import Counted
 
 from .assignments import Assignments, assignments_of
 from .cells import LABEL
-from .classifiers import retrain_classifiers
+from .classifiers import retrain_classifiers, tables_of
 from .conversation_ids import ConversationIds, Rendered, ends_supervised, rendered_of
 from .cuts import Cuts, read_cuts
 from .dataset import UINT16_BELOW
@@ -136,6 +136,8 @@ def replay_build(
     checks = Checks()
     calls = []
     groups = _groups(spec, manifest)
+    root = manifest_path.resolve().parents[2]
+    tables = tables_of(spec, base, root, manifest)
     for name, parts in groups.items():
         source = manifest.sources[parts[0]]
         if spec.sources[parts[0]].megatron is not None:
@@ -161,7 +163,7 @@ def replay_build(
         for name, parts in groups.items():
             for part in parts:
                 _check_rows(manifest.sources[part], rows[name], checks.at(file=str(manifest_path), source=part))
-    retrain_classifiers(manifest_path.resolve().parents[2], manifest, checks)
+    retrain_classifiers(root, manifest, tables, checks)
     return checks.report("replay")
 
 

@@ -12,9 +12,9 @@ import pytest
 import static_table
 from conftest import SPEC, Finished, write_experiment
 from mixproof.cli.found_spec import write_spec
+from mixproof.mixtures.blocks.mixture import Mixture
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
-from mixproof.mixtures.search.space import Space
 from mixproof.pipeline.inputs.files import find_files
 
 Mixproof = Callable[..., Finished]
@@ -158,10 +158,12 @@ def test_the_spec_written_extends_the_one_searched_and_adds_the_mixtures_found(
     tmp_path: Path,
 ) -> None:
     searched = load_spec(write_experiment(tmp_path))
-    sources = dict.fromkeys(sorted(searched.spec.sources), Fraction(1))
-    space = Space.of({name: Fraction(1, 4) for name in sources}, sources)
+    ranked = [
+        Mixture(shares={"code": Fraction(1234, 10_000), "manual": Fraction(766, 10_000), "notes": Fraction(8, 10)}),
+        Mixture(shares={"manual": Fraction(1, 2), "notes": Fraction(1, 2)}),
+    ]
     (tmp_path / "found").mkdir()
-    path = write_spec(searched, space, [(1234, 0, 766, 8000), (0, 0, 5000, 5000)], tmp_path / "found" / "small.yaml")
+    path = write_spec(searched, ranked, tmp_path / "found" / "small.yaml")
     found = load_spec(path).spec
     assert found.name == "small-found"
     assert {name: mixture.shares for name, mixture in found.mixtures.items()} == {
@@ -170,7 +172,7 @@ def test_the_spec_written_extends_the_one_searched_and_adds_the_mixtures_found(
     }
     assert found.train == searched.spec.train and found.objective == searched.spec.objective
     assert find_files(found, path.parent) == find_files(searched.spec, tmp_path)
-    again = write_spec(load_spec(path), space, [(10_000, 0, 0, 0)], tmp_path / "next.yaml")
+    again = write_spec(load_spec(path), [Mixture(shares={"code": Fraction(1)})], tmp_path / "next.yaml")
     mixtures = load_spec(again).spec.mixtures
     assert {name: mixture.shares for name, mixture in mixtures.items()} == {"found-2": {"code": Fraction(1)}}
 
@@ -218,11 +220,10 @@ def test_run_goes_from_one_corpus_over_clusters_and_a_search_to_a_mixture(mixpro
 
 def test_the_spec_written_does_not_search_again_and_names_clusters(tmp_path: Path) -> None:
     searched = load_spec(write_experiment(tmp_path, ONE_CORPUS))
-    sources = dict.fromkeys(("all/c01-law", "all/c02"), Fraction(1))
-    space = Space.of({name: Fraction(1, 2) for name in sources}, sources)
-    found = load_spec(write_spec(searched, space, [(2500, 7500)], tmp_path / "found.yaml")).spec
+    ranked = [Mixture(shares={"all/c01-law": Fraction(1, 4), "all/c02": Fraction(3, 4)})]
+    found = load_spec(write_spec(searched, ranked, tmp_path / "found.yaml")).spec
     assert searched.spec.search is not None and found.search is None
-    assert found.mixtures["found"].shares == {"all/c01-law": Fraction(1, 4), "all/c02": Fraction(3, 4)}
+    assert found.mixtures["found"] == ranked[0]
 
 
 def test_a_search_names_a_proxy_of_the_spec(tmp_path: Path) -> None:

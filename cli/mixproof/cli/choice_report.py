@@ -102,7 +102,7 @@ def _mixture_json(choice: FinalChoice, finalist: Finalist) -> dict[str, object]:
 def _finalist_json(choice: FinalChoice, finalist: Finalist) -> dict[str, object]:
     return {
         "kind": finalist.kind,
-        "mixture": {name: share for name, share in zip(choice.sources, finalist.shares, strict=True) if share},
+        "mixture": {name: share for name, share in choice.mixture(finalist).items() if share},
         "predicted": finalist.predicted,
         "measured": finalist.measured,
         "runs": finalist.runs,
@@ -124,7 +124,7 @@ def _print_mixture(choice: FinalChoice, finalist: Finalist, region: Ranges) -> N
     what = {"optimum": "the predicted optimum", "measured": "a measured mixture", "anchor": "the anchor"}[finalist.kind]
     rows = [
         (name, percent(share), f"{percent(region[name][0])} to {percent(region[name][1])}")
-        for name, share in zip(choice.sources, finalist.shares, strict=True)
+        for name, share in choice.mixture(finalist).items()
     ]
     columns = ("source", "share", "as good within the noise")
     stdout.print(table(f"Best mixture: {what}", columns, rows))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from itertools import count
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import orjson
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import publish_bytes
-from mixproof.mixtures.blocks.mixture import Objective
+from mixproof.mixtures.blocks.mixture import Mixture, Objective, Phase
 from mixproof.mixtures.load import LoadedSpec, load_spec
-from mixproof.mixtures.search.outcome import Outcome, Units
-from mixproof.mixtures.search.space import UNITS, Space
+from mixproof.mixtures.search.outcome import Outcome
+from mixproof.mixtures.values.quantities import exact_string
 
 FOUND, RUNNER_UP = "found", "runner-up"
 """Names of the mixtures in the spec that a search writes; maps merge, so no other mixture may have them."""
@@ -55,14 +56,11 @@ def mixture_names(count: int) -> list[str]:
     return [FOUND, *(f"{RUNNER_UP}-{number}" for number in range(1, count))]
 
 
-def write_spec(
-    searched: LoadedSpec, space: Space, ranked: Sequence[Units], output: Path, about: Sequence[str] = ()
-) -> Path:
+def write_spec(searched: LoadedSpec, ranked: Sequence[Mixture], output: Path, about: Sequence[str] = ()) -> Path:
     """Write a spec that extends the searched one and has only the mixture found and its runners-up.
 
     Args:
         searched: the spec that was searched.
-        space: of its candidates.
         ranked: the mixtures found, best first.
         output: where to write.
         about: comment lines on how they were found.
@@ -73,12 +71,9 @@ def write_spec(
     parent = os.path.relpath(searched.path.resolve(), output.resolve().parent)
     existing = searched.spec.mixtures
     declared = []
-    for name, units in zip(mixture_names(len(ranked)), ranked, strict=True):
-        shares = ", ".join(
-            f"{_quoted(source)}: {100 * part / UNITS:g}%" for source, part in units_by_source(space, units).items()
-        )
+    for name, mixture in zip(mixture_names(len(ranked)), ranked, strict=True):
         free = name if name not in existing else next(n for i in count(2) if (n := f"{name}-{i}") not in existing)
-        declared.append(f"  {free}: {{{shares}}}\n")
+        declared.append(f"  {free}: {_spelled(mixture)}\n")
     others = "".join(f"  {_quoted(name)}: null\n" for name in existing)
     search = "" if searched.spec.search is None else "search: null\n"
     comments = "".join(f"# {line}\n" for line in about)
@@ -101,6 +96,30 @@ def _quoted(text: str) -> str:
     return orjson.dumps(text).decode()
 
 
-def units_by_source(space: Space, units: Units) -> dict[str, int]:
-    """The positive units of a mixture, by source."""
-    return {name: count for name, count in zip(space.sources, units, strict=True) if count}
+def _spelled(mixture: Mixture) -> str:
+    """A mixture in YAML, on one line, with exact shares."""
+    if not mixture.phases:
+        return f"{{{_shares(mixture.shares or {})}}}"
+    phases = []
+    for phase in mixture.phases:
+        decay = ", decay: true" if phase.decay else ""
+        phases.append(f"{{until: {_share(phase.until)}{decay}, {_blend(phase)}}}")
+    return f"{{phases: [{', '.join(phases)}]}}"
+
+
+def _blend(phase: Phase) -> str:
+    if phase.rule is None:
+        return f"shares: {{{_shares(phase.shares or {})}}}"
+    times = ", ".join(f"{_quoted(name)}: {exact_string(value)}" for name, value in phase.times.items())
+    temperature = "" if phase.temperature is None else f", temperature: {exact_string(phase.temperature)}"
+    return f"rule: {phase.rule}{temperature}" + (f", times: {{{times}}}" if times else "")
+
+
+def _shares(shares: Mapping[str, Fraction]) -> str:
+    return ", ".join(f"{_quoted(source)}: {_share(share)}" for source, share in shares.items())
+
+
+def _share(share: Fraction) -> str:
+    """`12.34%`, or `1/3` where no finite decimal exists."""
+    percent = exact_string(100 * share)
+    return exact_string(share) if "/" in percent else f"{percent}%"

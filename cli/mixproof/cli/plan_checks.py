@@ -12,12 +12,16 @@ from collections.abc import Mapping, Sequence
 
 from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run
 from mixproof.mixtures.arithmetic.caps import Use, check_caps, uses_of
+from mixproof.mixtures.blocks.search import Search
 from mixproof.mixtures.errors import SpecError
+from mixproof.mixtures.search.setup.supply import runs_of
 from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_size
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.tokenize.estimate import BYTES_PER_TOKEN, Estimate
 
+from .request import UPPER_BOUND, Request
 from .survey.document_size import mean_document_bytes
 
 
@@ -36,6 +40,33 @@ def check_estimated_caps(spec: Spec, estimates: Mapping[str, Estimate], vocab_si
             "there is no build yet: the tokens of each source are an upper estimate from the sizes of its files"
         )
         raise
+
+
+def check_searched_supply(request: Request, declared: Search, proxy: str, built: Mapping[str, int] | None) -> None:
+    """Refuse fixed shares and a trunk that the sources cannot supply.
+
+    Before a build the parts of split sources are not known, so a spec that has some is checked after it.
+
+    Args:
+        request: of the spec.
+        declared: the search, with the options of the command.
+        proxy: that it trains.
+        built: training tokens of every source; None before a build, when files give an upper bound.
+
+    Raises:
+        SpecError: naming the key.
+    """
+    spec = request.spec
+    if not (declared.fixed or declared.phase):
+        return
+    if built is not None:
+        runs_of(spec, proxy, built, declared)
+    elif not any(isinstance(source, SplitSource) for source in spec.sources.values()):
+        try:
+            runs_of(spec, proxy, {name: found.tokens_at_most for name, found in request.estimates.items()}, declared)
+        except SpecError as error:
+            error.add_note(UPPER_BOUND)
+            raise
 
 
 def uses_above_caps(

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mixproof.mixtures.arithmetic.budget import RunBudget
+from mixproof.mixtures.arithmetic.rounding import ceil
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import SplitSource
 from mixproof.tokenize.estimate import Estimate
@@ -81,12 +82,16 @@ class SearchCost:
     candidates: int
     runs_at_most: int
     tokens_at_most: int
+    trunks: int = 0
+    """Trunks that all runs branch from, one per seed; 0 if whole runs are searched."""
 
     def line(self) -> str:
         """The cost in one sentence."""
+        branches = f" from {count(self.trunks)} trunks" if self.trunks else ""
         return (
             f"search: {count(self.candidates)} candidates; with repeats and finalists at most "
-            f"{count(self.runs_at_most)} runs of {self.proxy}, {amount(self.tokens_at_most)} tokens; not in the table"
+            f"{count(self.runs_at_most)} runs of {self.proxy}{branches}, {amount(self.tokens_at_most)} tokens; "
+            "not in the table"
         )
 
 
@@ -99,7 +104,11 @@ def search_cost(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget]) -> Sea
     candidates = sum(declared.rounds)
     runs = candidates + declared.repeats * (1 + finalists)
     tokens = next(budget.tokens_planned for (_, name), budget in budgets.items() if name == proxy)
-    return SearchCost(proxy, candidates, runs, runs * tokens)
+    if declared.phase is None:
+        return SearchCost(proxy, candidates, runs, runs * tokens)
+    decay = ceil(spec.train.schedule.wsd.decay * tokens)
+    trunks = 2 * declared.repeats
+    return SearchCost(proxy, candidates, runs, runs * decay + trunks * (tokens - decay), trunks)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ from mixproof.tokenize.pointer import find_build
 from mixproof.train.checkpoint.initial_files import check_initial_files
 from mixproof.train.launch.initial_run import initial_run_key
 
+UPPER_BOUND = (
+    "the files have not been read yet: the supply above is an upper bound, two tokens per byte after unpacking"
+)
 JOB_FOLDERS = "working_dir_files"
 """Folder of Ray's session in which it unpacks the working directories of jobs."""
 
@@ -174,7 +177,5 @@ def check_supply(request: Request) -> None:
     try:
         check_largest_supply(request.spec, at_most)
     except SpecError as error:
-        error.add_note(
-            "the files have not been read yet: the supply above is an upper bound, two tokens per byte after unpacking"
-        )
+        error.add_note(UPPER_BOUND)
         raise

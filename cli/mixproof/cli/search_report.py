@@ -13,10 +13,11 @@ from mixproof.mixtures.search.choose import Choice
 from mixproof.mixtures.search.noise import Noise
 from mixproof.mixtures.search.objective import FittedObjective
 from mixproof.mixtures.search.outcome import Outcome
-from mixproof.mixtures.search.space import UNITS, Space
+from mixproof.mixtures.search.setup.candidate_runs import CandidateRuns, Trunk
+from mixproof.mixtures.search.space import Space
 
 from .choice_report import confirmed_json, print_confirmed
-from .output import count, stdout, table
+from .output import count, percent, stdout, table
 
 if TYPE_CHECKING:
     from mixproof.train.outcome import RunOutcome
@@ -29,7 +30,7 @@ class Searched:
     build: str
     """SHA-256 of the build's manifest."""
     proxy: str
-    space: Space
+    candidates: CandidateRuns
     outcome: Outcome
     runs: tuple[RunOutcome, ...]
     """Every run of the search, reused ones included."""
@@ -65,10 +66,11 @@ def searched_json(searched: Searched) -> dict[str, object]:
     """The JSON form of a search."""
     outcome = searched.outcome
     gain = outcome.gain
-    names = searched.space.sources
+    space = searched.candidates.space
     return {
         "build": searched.build,
         "proxy": searched.proxy,
+        **_phase_json(searched.candidates.trunk),
         "runs": len(searched.runs),
         "runs_reused": sum(run.reused for run in searched.runs),
         "failed": [
@@ -78,13 +80,13 @@ def searched_json(searched: Searched) -> dict[str, object]:
         ],
         "rounds": [asdict(done) for done in outcome.rounds],
         "measured": [
-            {"mixture": _shares(names, one.trial.units), "seed": one.trial.seed, "score": one.score}
+            {"mixture": _shares(space, one.trial.units), "seed": one.trial.seed, "score": one.score}
             for one in outcome.measured
         ],
         "objective": objective_json(outcome.objective),
         "predictors": {name: choice_json(choice) for name, choice in outcome.objective.choices.items()},
         "noise": noise_json(outcome.noise),
-        "anchor": {"mixture": _shares(names, searched.space.anchor), "scores": list(outcome.anchor)},
+        "anchor": {"mixture": _shares(space, space.anchor), "scores": list(outcome.anchor)},
         "recommended": outcome.reason is None,
         "refused": outcome.reason,
         **confirmed_json(outcome),
@@ -133,6 +135,12 @@ def print_searched(searched: Searched) -> None:
     ]
     columns = ("round", "explored", "exploited", "K-fold Spearman x 100", "best score")
     stdout.print(table(f"Search with proxy {searched.proxy}", columns, rows))
+    if (trunk := searched.candidates.trunk) is not None:
+        stdout.print(
+            f"searched: the decay, from {percent(float(trunk.until))} of the tokens on; before it, all candidates have "
+            f"the trunk {escape(trunk.mixture)}",
+            soft_wrap=True,
+        )
     print_choices(outcome.objective.choices)
     print_objective(outcome.objective)
     noise = outcome.noise
@@ -157,5 +165,13 @@ def print_searched(searched: Searched) -> None:
         stdout.print(f"spec      {searched.written}", soft_wrap=True)
 
 
-def _shares(sources: tuple[str, ...], units: tuple[int, ...]) -> dict[str, float]:
-    return {name: part / UNITS for name, part in zip(sources, units, strict=True) if part}
+def _shares(space: Space, units: tuple[int, ...]) -> dict[str, float]:
+    return {name: float(share) for name, share in space.mixture(units).items()}
+
+
+def _phase_json(trunk: Trunk | None) -> dict[str, object]:
+    """The trunk of a search for the decay; empty for one over whole runs."""
+    if trunk is None:
+        return {}
+    shares = {name: float(share) for name, share in trunk.shares.items()}
+    return {"phase": "decay", "trunk": {"mixture": trunk.mixture, "until": float(trunk.until), "shares": shares}}

@@ -17,6 +17,7 @@ from .mixture_forms import RESERVED
 from .objective_checks import REMOVE_INHERITED, objective_problems
 from .phase_checks import phase_problems
 from .proxy_checks import architectures, recipes, twice
+from .search_checks import search_problems
 from .spec import Spec
 from .stage_checks import blends_of, stage_problems
 
@@ -44,7 +45,7 @@ def find_problems(spec: Spec) -> list[Problem]:
         _windows,
         _transforms,
         stage_problems,
-        _search,
+        search_problems,
     )
     return [problem for check in checks for problem in check(spec)]
 
@@ -218,6 +219,10 @@ def named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
                 yield ("target", "max_epochs", name), name
     for name in spec.train.loss_weights:
         yield ("train", "loss_weights", name), name
+    if spec.search is not None:
+        for group, part in spec.search.fixed.items():
+            for name in part.of:
+                yield ("search", "fixed", group, "of", name), name
     if spec.objective is not None:
         for name in spec.objective.weights:
             yield ("objective", spec.objective.weights_key, name), name
@@ -273,12 +278,6 @@ def _blend(blend: ShareSpec, path: KeyPath) -> Iterator[Problem]:
     elif (blend.rule == "temperature") != (blend.temperature is not None):
         message = "`rule: temperature` needs a `temperature`, and other rules have none"
         yield Problem((*path, "temperature"), message)
-
-
-def _search(spec: Spec) -> Iterator[Problem]:
-    proxy = spec.search.proxy if spec.search is not None else None
-    if proxy is not None and proxy not in spec.train.proxies:
-        yield Problem(("search", "proxy"), f"there is no proxy {proxy!r}; {nearest(proxy, spec.train.proxies)}")
 
 
 def _windows(spec: Spec) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .blocks.mixture import DEFAULT_MAX_EPOCHS
 from .key_positions import KeyPath, Problem
-from .mixture_forms import normalize_mixtures
+from .mixture_forms import normalize_fixed, normalize_mixtures
 from .proxy_forms import normalize_proxies
 from .values.quantities import parse_decimal
 
@@ -39,6 +39,10 @@ def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any
     sources, mixtures = result.get("sources"), result.get("mixtures")
     if isinstance(mixtures, dict):
         result["mixtures"] = normalize_mixtures(mixtures, sources if isinstance(sources, dict) else {}, problems)
+    search = result.get("search")
+    if isinstance(search, dict) and isinstance(search.get("fixed"), dict):
+        fixed = normalize_fixed(search["fixed"], sources if isinstance(sources, dict) else {}, problems)
+        result["search"] = {**search, "fixed": fixed}
     return result
 
 

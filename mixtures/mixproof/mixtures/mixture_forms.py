@@ -3,9 +3,9 @@
 Shares are a map (`{english: 70%, code: 30%}`), parts (`{parts: {english: 2, code: 1}}`), a rule
 (`{rule: proportional, times: {code: 2}}`) or, in a phase, the name of a mixture. A map of shares may contain
 groups: `web: {share: 60%, of: {high: 2, low: 1}}` divides the group's share among its sources by parts, and
-`of` may contain groups again, `{parts: 2, of: {...}}`. Everything reduces to one fraction per source. Shares
-must sum to exactly 1; the error says what they sum to. Rules stay rules: their shares need the sources'
-tokens, which a build counts.
+`of` may contain groups again, `{parts: 2, of: {...}}`. `search.fixed` has the same forms. Everything reduces to one
+fraction per source. Shares must sum to exactly 1; the error says what they sum to. Rules stay rules: their shares need
+the sources' tokens, which a build counts.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from .values.quantities import exact_string, parse_number, parse_share, percent_
 RESERVED = frozenset({"default", "parts", "phases", "rule", "shares"})
 """Keys of a mixture or of `max_epochs`, which cannot be names of sources."""
 GROUP_EXAMPLE = "{share: 60%, of: {high: 2, low: 1}}"
+GROUP_TO_SEARCH = "{of: {high: 2, low: 1}}"
 
 
 class _MixtureError(Exception):
@@ -57,6 +58,46 @@ def normalize_mixtures(
     return {name: result[name] for name in mixtures if name in result}
 
 
+def normalize_fixed(fixed: Mapping[str, Any], sources: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """Return `search.fixed` with exact parts; arguments as for `normalize_mixtures`.
+
+    `code: 20%` is a group of one source with a share. Parts of a group sum to 1.
+    """
+    names = _SourceNames(sources)
+    result: dict[str, Any] = {}
+    entry_of: dict[str, str] = {}
+    for name, item in fixed.items():
+        try:
+            result[name] = _fixed(name, item, names)
+        except _MixtureError as wrong:
+            problems.append(wrong.problem)
+            continue
+        for source in result[name]["of"]:
+            if source in entry_of:
+                message = f"source {source!r} is also in {entry_of[source]!r}; remove one"
+                problems.append(Problem(("search", "fixed", name), message))
+            entry_of[source] = name
+    for name in set(result) & set(names.known):
+        if name not in result[name]["of"] and not names.is_split(name):
+            message = f"is the name of a source that is not in the group; rename the group {name!r}"
+            problems.append(Problem(("search", "fixed", name), message))
+    return result
+
+
+def _fixed(name: str, item: Any, names: _SourceNames) -> dict[str, Any]:  # noqa: ANN401  any YAML value
+    path: KeyPath = ("search", "fixed", name)
+    if not isinstance(item, dict):
+        names.check(name, path)
+        try:
+            return {"share": parse_share(item), "of": {name: Fraction(1)}}
+        except ValueError as error:
+            raise _MixtureError(path, f"{error}; or name a group: {GROUP_TO_SEARCH}") from None
+    if not (set(item) <= {"share", "of"} and isinstance(item.get("of"), dict)):
+        raise _MixtureError(path, f"a group needs members by parts, and may have a share: {GROUP_TO_SEARCH}")
+    share = {"share": _share(item["share"], (*path, "share"))} if "share" in item else {}
+    return {**share, "of": _parts(names.members(name, item["of"]), Fraction(1), (*path, "of"), names)}
+
+
 class _SourceNames:
     """Names that shares may use: sources, and `source/value` for sources that are split by a column."""
 
@@ -69,6 +110,9 @@ class _SourceNames:
     def check(self, name: str, path: KeyPath) -> None:
         if self.known and name not in self.known and name.partition("/")[0] not in self._split:
             raise _MixtureError(path, f"there is no source {name!r}; {nearest(name, self.known)}")
+
+    def is_split(self, name: str) -> bool:
+        return name in self._split
 
     def members(self, group: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """Full names of a group's members: in the group of a split source `english`, `high` means `english/high`."""

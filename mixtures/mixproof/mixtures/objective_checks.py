@@ -66,7 +66,8 @@ def _names(spec: Spec, objective: Objective) -> Iterator[Problem]:
         elif name in questions and name in named:
             yield Problem(("external", "questions", name), "is also the name of a task of `external.tasks`; rename it")
     if objective.anchor is not None and objective.anchor not in spec.mixtures:
-        yield Problem(("objective", "anchor"), f"no such mixture; {nearest(objective.anchor, tuple(spec.mixtures))}")
+        message = f"there is no mixture {objective.anchor!r}; {nearest(objective.anchor, spec.mixtures)}"
+        yield Problem(("objective", "anchor"), message)
     scored = (*objective.heldout_bpb, *objective.sources, *objective.tasks)
     for index, name in enumerate(objective.force):
         if name not in scored:

@@ -47,6 +47,8 @@ def json_schema(step: Schema | None = None) -> Schema:
     parts["Shares"] = _shares()
     parts["Mixture"] = _any_of(_ref("Shares"), _blend_model(parts["Mixture"], "phases"))
     parts["Phase"] = _blend_model(parts["Phase"], "until")
+    parts["FixedPart"]["properties"]["of"] = _ref("Parts")
+    parts["FixedPart"] = _any_of(SHARE, parts["FixedPart"])
     _allow(schema, "dedup", {"type": "boolean"})
     _allow(schema, "decontaminate", {"type": "boolean"})
     _allow(parts["Dedup"], "fuzzy", {"type": "boolean"})

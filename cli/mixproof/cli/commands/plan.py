@@ -21,6 +21,7 @@ from mixproof.cli.phases_table import planned_phases, planned_phases_json, print
 from mixproof.cli.plan_checks import (
     cap_warning,
     check_estimated_caps,
+    check_searched_supply,
     growing_heldout,
     heldout_warning,
     uses_above_caps,
@@ -148,6 +149,9 @@ def make_plan(request: Request, *, measure: bool = False) -> Planned:
         long_documents = uses_of_long_documents(spec, budgets, manifest, request.store)
     else:
         check_estimated_caps(spec, request.estimates, _vocab_size(request, None))
+    if (declared := spec.search) is not None:
+        proxy = declared.proxy or next(iter(spec.train.proxies))
+        check_searched_supply(request, declared, proxy, None if manifest is None else tokens_of)
     finished = _finished(request, manifest, budgets)
     to_train = {pair: len(spec.train.seeds) - finished[pair] for pair in budgets}
     vocab_size = _vocab_size(request, manifest)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
+from mixproof.mixtures.values.quantities import ExactNumber, Share
 from mixproof.mixtures.values.spec_part import Name, SpecPart
 from mixproof.mixtures.values.whole_numbers import WholeNumber
 
@@ -12,6 +15,15 @@ ROUNDS = (64, 32, 16)
 REPEATS = 4
 """Three degrees of freedom for the noise."""
 FINALISTS = 3
+
+
+class FixedPart(SpecPart):
+    """What all candidates have in common: the share of a source, or the ratio of the members of a group."""
+
+    share: Share | None = None
+    """Share of the source or of the whole group. Default for a group: searched."""
+    of: dict[str, ExactNumber] = Field(min_length=1)
+    """Members of the group, by parts."""
 
 
 class Search(SpecPart):
@@ -25,3 +37,12 @@ class Search(SpecPart):
     """Seeds of the anchor, and fresh seeds of each finalist."""
     finalists: WholeNumber = FINALISTS
     """Best measured mixtures that are compared with the predicted optimum."""
+    fixed: dict[str, FixedPart] = Field(default={})
+    """Shares that the search does not change. `code: 20%` fixes the share of a source (0% leaves it out).
+    `web: {of: {high: 2, low: 1}}` keeps the ratio of the members of a group and searches the share of the group; with
+    `share: 30%` beside `of`, the share of the group is fixed as well."""
+    phase: Literal["decay"] | None = None
+    """`decay`: search the mixture of the decay only. All candidates branch from a trunk, the stable phase of the
+    schedule, which is trained once per seed. Default: the mixture of the whole run."""
+    trunk: Name | None = None
+    """For `phase: decay`: the mixture of the trunk. Default: the spec's first mixture."""

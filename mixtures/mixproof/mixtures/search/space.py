@@ -1,7 +1,8 @@
 """The search space: mixtures in whole units of share that respect the target's supply and caps exactly.
 
 A share is a whole number of units, of which 10,000 make a whole, so a candidate is exact, sums to 1 and has a short
-spelling (`12.34%`). A source has no unit, or at least `least_units` and at most what its supply and cap allow.
+spelling (`12.34%`). A source has no unit, or at least `least_units` and at most what its supply and cap allow. With
+shares that are fixed (`pins.py`), the units divide what is left, and a group in a fixed ratio counts as one source.
 `project` maps any weights to such a mixture: sources far below the floor are left out, the others keep their
 proportions between floor and cap (one common factor, found by bisection), and units left over by rounding go to the
 largest remainders with room.
@@ -21,6 +22,8 @@ from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.search.predictors.predictor import FloatArray
 from mixproof.mixtures.values.quantities import percent_string
 
+from .pins import Pins
+
 UNITS = 10_000
 LEAST_SHARE = Fraction(1, 200)
 """A source is left out or has at least half a percent; less has no measurable effect on a small proxy."""
@@ -34,29 +37,42 @@ class Space:
     """All mixtures that may be run."""
 
     sources: tuple[str, ...]
+    """What is searched: sources, and groups of sources in fixed ratios."""
     center: tuple[Fraction, ...]
     """Shares around which candidates are drawn; they sum to 1."""
     most_units: tuple[int, ...]
     """By source, what supply and cap allow; 0 when that is below the floor."""
-    least_units: int
-    """Smallest number of units of a source that is used."""
+    least_units: tuple[int, ...]
+    """By source, the smallest number of units if it is used."""
+    pins: Pins | None = None
+    """What is not searched; None if every source is."""
+    anchor_shares: tuple[Fraction, ...] | None = None
+    """Shares of the anchor, before they are brought into the space; None: the center."""
 
     @classmethod
-    def of(cls, center: Mapping[str, Fraction], most: Mapping[str, Fraction], least: Fraction = LEAST_SHARE) -> Space:
+    def of(
+        cls,
+        center: Mapping[str, Fraction],
+        most: Mapping[str, Fraction],
+        least: Fraction | Mapping[str, Fraction] = LEAST_SHARE,
+        pins: Pins | None = None,
+    ) -> Space:
         """Build the space from shares and limits.
 
         Args:
             center: shares around which candidates are drawn; they sum to 1. Their order is the space's.
             most: largest share of each source that supply and cap allow; above 1 means no limit.
-            least: smallest positive share.
+            least: smallest positive share, of all sources or by source.
+            pins: what is not searched.
 
         Raises:
             SpecError: when all sources together cannot fill a mixture.
         """
         sources = tuple(center)
-        least_units = max(1, ceil(least * UNITS))
+        floors = least if isinstance(least, Mapping) else dict.fromkeys(sources, least)
+        least_units = tuple(max(1, ceil(floors[name] * UNITS)) for name in sources)
         room = [min(UNITS, int(most[name] * UNITS)) for name in sources]
-        most_units = tuple(units if units >= least_units else 0 for units in room)
+        most_units = tuple(units if units >= floor else 0 for units, floor in zip(room, least_units, strict=True))
         if sum(most_units) < UNITS:
             limits = ", ".join(f"{name} {percent_string(most[name])}" for name in sources)
             raise SpecError(
@@ -64,12 +80,24 @@ class Space:
                 f"{percent_string(Fraction(sum(most_units), UNITS))} together; "
                 "request fewer target tokens, raise `target.max_epochs`, or add text"
             )
-        return cls(sources, tuple(center[name] for name in sources), most_units, least_units)
+        return cls(sources, tuple(center[name] for name in sources), most_units, least_units, pins)
 
     @property
     def anchor(self) -> tuple[int, ...]:
-        """The mixture of the space that is nearest to the center."""
-        return tuple(int(units) for units in self.project(self.weights(Fraction(1))[None])[0])
+        """The mixture of the space that is nearest to the anchor's shares, by default the center."""
+        given = self.anchor_shares
+        weights = self.weights(Fraction(1)) if given is None else np.array([float(share) for share in given])
+        return tuple(int(units) for units in self.project(weights[None])[0])
+
+    def mixture(self, units: Sequence[int]) -> dict[str, Fraction]:
+        """The positive shares of sources, exactly, with those that are fixed."""
+        shares = exact_shares(self.sources, units)
+        return shares if self.pins is None else self.pins.mixture(shares)
+
+    def by_source(self, shares: Sequence[float]) -> dict[str, float]:
+        """Shares of all sources, also those that are fixed, from shares [sources] of the space."""
+        by_name = dict(zip(self.sources, map(float, shares), strict=True))
+        return by_name if self.pins is None else self.pins.by_source(by_name)
 
     def weights(self, power: Fraction) -> FloatArray:
         """The center's shares [sources] to a power, normalized to sum to 1; 0 for a source without room."""
@@ -86,23 +114,24 @@ class Space:
         weights = weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
         taken = self._select_sources(weights)
         weights = np.where(taken, np.maximum(weights, 1e-9), 0.0)
-        least = np.where(taken, float(self.least_units), 0.0)
+        least = np.where(taken, np.array(self.least_units, dtype=np.float64), 0.0)
         filled = _fill(weights, least, np.where(taken, most, 0.0))
         return np.array([_round(row, self.most_units) for row in filled], dtype=np.int64)
 
     def holds(self, units: Sequence[int]) -> bool:
         """Whether a mixture is in the space."""
-        pairs = list(zip(units, self.most_units, strict=True))
-        return sum(units) == UNITS and all(n == 0 or self.least_units <= n <= most for n, most in pairs)
+        limits = zip(units, self.least_units, self.most_units, strict=True)
+        return sum(units) == UNITS and all(n == 0 or least <= n <= most for n, least, most in limits)
 
     def _select_sources(self, weights: FloatArray) -> NDArray[np.bool_]:
         """Which sources are used: those closer to the floor than to 0, and enough of them to fill a mixture."""
-        most, room_needed = np.array(self.most_units), UNITS
-        taken = weights * UNITS >= self.least_units / 2
+        most, least, room_needed = np.array(self.most_units), np.array(self.least_units), UNITS
+        taken = weights * UNITS >= least / 2
         order = np.argsort(-(weights + 1e-6 * self.weights(Fraction(1))), axis=1, kind="stable")
         for row in range(len(weights)):
             sources = [int(source) for source in order[row] if most[source] > 0]
-            chosen = [source for source in sources if taken[row, source]][: room_needed // self.least_units]
+            wanted = np.array([source for source in sources if taken[row, source]], dtype=np.int64)
+            chosen = wanted[np.cumsum(least[wanted]) <= room_needed].tolist()
             room = int(sum(most[source] for source in chosen))
             for source in sources:
                 if room >= room_needed:

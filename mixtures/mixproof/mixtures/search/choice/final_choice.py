@@ -39,7 +39,7 @@ class FinalChoice:
     gain: Gain | None
     """How much lower the recommended mixture's score is than the anchor's; None if it is the anchor, or
     the anchor has no score."""
-    sources: tuple[str, ...]
+    space: Space
     replicates: Bootstrap
     """Predictions of refitted predictors, the finalists first."""
     optimum: tuple[int, ...]
@@ -58,11 +58,19 @@ class FinalChoice:
     @property
     def optimum_ranges(self) -> Ranges:
         """Range of each share over the optima of refitted predictors."""
-        return optimum_ranges(self.replicates, self.sources)
+        return self._by_source(optimum_ranges(self.replicates))
 
     def region(self, finalist: Finalist | None = None) -> Ranges:
         """Range of each share over the mixtures that are as good as a finalist, by default the recommended one."""
-        return region_of(self.replicates, 0 if finalist is None else self.finalists.index(finalist), self.sources)
+        return self._by_source(region_of(self.replicates, 0 if finalist is None else self.finalists.index(finalist)))
+
+    def mixture(self, finalist: Finalist) -> dict[str, float]:
+        """Shares of all sources of a finalist, also those that are fixed."""
+        return self.space.by_source(finalist.shares)
+
+    def _by_source(self, ends: tuple[FloatArray, FloatArray]) -> Ranges:
+        lows, highs = (self.space.by_source(end.tolist()) for end in ends)
+        return {name: (low, highs[name]) for name, low in lows.items()}
 
 
 def choose_finally(
@@ -101,7 +109,7 @@ def choose_finally(
         calibration=calibration,
         margin=margin,
         gain=_gain(ordered),
-        sources=space.sources,
+        space=space,
         replicates=replicates,
         optimum=optimum,
     )

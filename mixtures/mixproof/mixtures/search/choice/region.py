@@ -64,20 +64,17 @@ def bootstrap(
     return Bootstrap(pool, np.array(found))
 
 
-def region_of(replicates: Bootstrap, recommended: int, sources: tuple[str, ...]) -> Ranges:
-    """The region around the finalist with this index."""
+def region_of(replicates: Bootstrap, recommended: int) -> tuple[FloatArray, FloatArray]:
+    """The region around the finalist with this index: smallest and largest shares [sources]."""
     no_worse = replicates.predictions <= replicates.predictions[:, [recommended]]
     as_good = replicates.shares[no_worse.mean(axis=0) >= LEAST_AGREEMENT]
     own = replicates.shares[recommended]
     low, high = np.percentile(as_good, PERCENTILES, axis=0)
-    return _ranges(sources, np.minimum(low, own), np.maximum(high, own))
+    return np.minimum(low, own), np.maximum(high, own)
 
 
-def optimum_ranges(replicates: Bootstrap, sources: tuple[str, ...]) -> Ranges:
-    """By source, 5th to 95th percentile of its share over the optima of the refitted predictors."""
+def optimum_ranges(replicates: Bootstrap) -> tuple[FloatArray, FloatArray]:
+    """5th and 95th percentile of the shares [sources] over the optima of the refitted predictors."""
     best = replicates.shares[replicates.predictions.argmin(axis=1)]
-    return _ranges(sources, *np.percentile(best, PERCENTILES, axis=0))
-
-
-def _ranges(sources: tuple[str, ...], low: FloatArray, high: FloatArray) -> Ranges:
-    return {name: (float(first), float(last)) for name, first, last in zip(sources, low, high, strict=True)}
+    low, high = np.percentile(best, PERCENTILES, axis=0)
+    return low, high

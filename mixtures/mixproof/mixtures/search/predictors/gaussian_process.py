@@ -79,7 +79,7 @@ class GaussianProcess:
     def predict(self, shares: FloatArray) -> FloatArray:
         """Predict the score [mixtures] of shares [mixtures, sources]."""
         logs = np.log(shares + self.settings.offset) - self.center
-        return self.mean + self.scale * (_covariance(logs, self.rows, self.settings) @ self.weights)
+        return self.mean + self.scale * (covariance(logs, self.rows, self.settings) @ self.weights)
 
     def refit(self, shares: FloatArray, scores: FloatArray) -> GaussianProcess:
         """Fit to other rows with the same settings."""
@@ -109,9 +109,9 @@ def _condition(settings: Settings, shares: FloatArray, scores: FloatArray) -> Ga
     logs = np.log(shares + settings.offset)
     center = logs.mean(axis=0)
     rows = logs - center
-    covariance = _covariance(rows, rows, settings)
-    covariance[np.diag_indices(len(rows))] += settings.noise
-    weights = cho_solve(cho_factor(covariance, lower=True, overwrite_a=True), standardized)
+    total = covariance(rows, rows, settings)
+    total[np.diag_indices(len(rows))] += settings.noise
+    weights = cho_solve(cho_factor(total, lower=True, overwrite_a=True), standardized)
     return GaussianProcess(settings, mean, scale, center, rows, weights)
 
 
@@ -120,7 +120,8 @@ def _standardized(scores: FloatArray) -> tuple[FloatArray, float, float]:
     return (scores - mean) / scale, mean, scale
 
 
-def _covariance(first: FloatArray, second: FloatArray, settings: Settings) -> FloatArray:
+def covariance(first: FloatArray, second: FloatArray, settings: Settings) -> FloatArray:
+    """Covariance [first, second] of centered logarithms of shares, without noise."""
     near = settings.height * np.exp(-0.5 * _distances(first / settings.length, second / settings.length))
     return near + (first * settings.slope) @ second.T + 1.0
 

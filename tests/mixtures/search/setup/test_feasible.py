@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 
 from mixproof.mixtures.errors import SpecError
-from mixproof.mixtures.search.feasible import check_rounds, check_space
+from mixproof.mixtures.search.setup.feasible import check_rounds, check_space
 from mixproof.mixtures.search.space import Space
 
 

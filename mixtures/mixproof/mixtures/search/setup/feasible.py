@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from mixproof.mixtures.errors import SpecError
-
-from .candidates import LEAST_DISTANCE, draw, generator, select
-from .noise import LEAST_MIXTURES
-from .space import UNITS, Space
+from mixproof.mixtures.search.candidates import LEAST_DISTANCE, draw, generator, select
+from mixproof.mixtures.search.noise import LEAST_MIXTURES
+from mixproof.mixtures.search.space import UNITS, Space
 
 POOL = 4096
 MOST_RUNS = 10_000

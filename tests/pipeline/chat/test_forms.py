@@ -62,7 +62,8 @@ def test_the_material_of_a_task_follows_it_and_history_comes_before_it() -> None
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
-        ("2 + 2?", "messages_not_a_list"),
+        ("2 + 2?", "messages_not_a_list: str"),
+        ([{"speaker": "user", "text": "2 + 2?"}, TELL], "unknown_role: no `role` or `from` beside speaker, text"),
         ([], "no_messages"),
         ([ASK, "4"], "message_not_an_object"),
         ([ASK, {"role": "narrator", "content": "4"}], "unknown_role"),

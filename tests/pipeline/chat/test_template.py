@@ -95,6 +95,20 @@ def test_a_template_that_trims_contents_is_marked_and_one_that_takes_them_apart_
             render(alters, TURNS[1:3])
 
 
+def test_a_record_of_which_the_template_leaves_out_a_turn_is_rejected() -> None:
+    """A system turn may be left out, as templates of models without one do; a tool's result may not."""
+    template = (
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% elif m.role == 'assistant' %}"
+        "{% generation %}{{ m.content }}{% endgeneration %}{% endif %}{% endfor %}"
+    )
+    rule = ConversationRule("chat", template, "answers")
+    turns = [Message("system", "4"), Message("user", "2 + 2?"), Message("assistant", "Add."), Message("tool", "= 4")]
+    turns.append(Message("assistant", "4"))
+    assert conversation(_raw(messages=[turn._asdict() for turn in turns[:3]]), rule).text == "2 + 2?Add."
+    with pytest.raises(FaultError, match="^template_drops_turn: of tool$"):
+        conversation(_raw(messages=[turn._asdict() for turn in turns]), rule)
+
+
 def test_answers_that_the_template_makes_equal_are_no_pair() -> None:
     trims = "{% for m in messages %}{% generation %}{{ m.content | trim }}|{% endgeneration %}{% endfor %}"
     with pytest.raises(FaultError, match="equal_answers"):

@@ -121,7 +121,9 @@ def prompt_of(turns: Sequence[Message]) -> Prompt:
 
 def _render(exchange: Exchange, rule: ConversationRule) -> tuple[Rendering, Spans]:
     """The rendering of a conversation, and the spans of it that are supervised."""
-    rendering = render(rule.template, (*exchange.prompt, *exchange.answer))
+    turns = (*exchange.prompt, *exchange.answer)
+    rendering = render(rule.template, turns)
+    _check_turns_kept(rendering, turns)
     if rule.supervise == "all":
         return rendering, ((0, len(rendering.text)),)
     answers, earlier = (
@@ -137,6 +139,18 @@ def _render(exchange: Exchange, rule: ConversationRule) -> tuple[Rendering, Span
     if len(spans) != earlier + answers:
         fault("answers_and_marks_differ")  # which of them belong to the prompt is not known
     return rendering, spans[earlier:]
+
+
+def _check_turns_kept(rendering: Rendering, turns: Sequence[Message]) -> None:
+    """Reject a record of which the template leaves out a turn, for example a tool's result, other than a system turn.
+
+    Raises:
+        FaultError: naming the role of the first such turn.
+    """
+    rendered = (rendering.text[start:end] for start, end in rendering.contents)
+    for role, content in turns:
+        if role != "system" and content.strip() not in rendered:  # reads on from where the turn before was found
+            fault(f"template_drops_turn: of {role}")
 
 
 def _joined(spans: Sequence[Spans], cut: int | None) -> Spans:

@@ -65,7 +65,7 @@ def messages_of(value: object) -> list[Message]:
         FaultError: when the value is not a list of messages, or one of them cannot be used.
     """
     if not isinstance(value, list | tuple):
-        fault("messages_not_a_list")
+        fault(f"messages_not_a_list: {type(value).__name__}")
     if not value:
         fault("no_messages")
     return [_message(item) for item in value]
@@ -107,6 +107,8 @@ def _message(item: object) -> Message:
     if not isinstance(item, Mapping):
         fault("message_not_an_object")
     role = item.get("role") if item.get("role") is not None else item.get("from")
+    if role is None:
+        fault(f"unknown_role: no `role` or `from` beside {', '.join(map(str, item)) or 'nothing'}")
     known = ROLES.get(role.strip().lower()) if isinstance(role, str) else None
     if known is None:
         fault(f"unknown_role: {role!r}")

@@ -17,13 +17,15 @@ import pytest
 from conversations import QUESTIONS, answer, write_conversations
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
+from mixproof.mixtures.blocks.source import Conversations
 from mixproof.mixtures.load import load_spec
+from mixproof.pipeline.chat.conversations import FORMS
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.tokenize.build import BuildResult, build
 from mixproof.tokenize.tokenizer.train_tokenizer import train_model
 from mixproof.train.export.to_packed_parquet import export_packed_parquet
-from mixproof.train.export.to_trl import export_trl
+from mixproof.train.export.to_trl import export_trl, trl_record
 
 
 class InThisProcess(Cluster):
@@ -73,6 +75,20 @@ def test_a_conversation_longer_than_a_pack_has_one_of_its_own(built: tuple[Build
     result, store = built
     done = export_packed_parquet(result.manifest, store, "chat", 8, tmp_path / "out")
     assert done.packs == done.conversations == done.longer
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("chat", {"system": "Be short.", "prompt": "2 + 2?", "response": "4"}),
+        ("preferences", {"question": "2 + 2?", "chosen": "4", "rejected": "5", "score_chosen": 3, "margin": 0.5}),
+        ("preferences", {"prompt": "2 + 2?", "chosen": "4", "rejected": "5", "chosen_rating": 3, "rejected_rating": 1}),
+        ("ratings", {"instruction": "Add.", "input": "2 + 2", "output": "4", "attributes": {"good": 1}}),
+    ],
+)
+def test_a_record_for_trl_is_read_as_the_same_example(kind: Conversations, fields: dict[str, Any]) -> None:
+    example = FORMS[kind](fields)
+    assert FORMS[kind](json.loads(json.dumps(trl_record(example, kind)))) == example
 
 
 def test_trl_gets_the_messages_of_both_sides(built: tuple[BuildResult, Store], tmp_path: Path) -> None:

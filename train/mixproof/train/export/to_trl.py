@@ -1,6 +1,7 @@
 """Export of a source of conversations as JSON lines for trl, with the splits of the build.
 
-    train.jsonl, heldout.jsonl    `messages` (chat); `prompt`, `chosen`, `rejected` (preferences), lists of messages;
+    train.jsonl, heldout.jsonl    `messages` (chat); `prompt`, `chosen`, `rejected` (preferences), lists of messages,
+                                  with `score_chosen`, `score_rejected` and `margin` where a pair has them;
                                   `prompt`, `completion`, `attributes` (ratings)
 
 Form: huggingface.co/docs/trl/dataset_formats, conversational. The messages are read from the raw files again, so the
@@ -57,7 +58,7 @@ def export_trl(
         for file, index, example in raw_examples(files, spec.sources[name], spec.limits, record, store):
             side = next((side for side, records in wanted.items() if (file, index) in records), None)
             if side is not None:
-                outputs[side].write(json.dumps(_record(example, record.kind), ensure_ascii=False) + "\n")
+                outputs[side].write(json.dumps(trl_record(example, record.kind), ensure_ascii=False) + "\n")
                 counts[side] += 1
         for side, records in wanted.items():
             if counts[side] != len(records):
@@ -66,7 +67,8 @@ def export_trl(
     return counts
 
 
-def _record(example: Example, kind: str | None) -> dict[str, Any]:
+def trl_record(example: Example, kind: str | None) -> dict[str, Any]:
+    """The record of an example; a build reads it as the same example again."""
     first = example.exchanges[0]
     if kind == "chat":
         return {"messages": _messages((*first.prompt, *first.answer))}
@@ -74,7 +76,9 @@ def _record(example: Example, kind: str | None) -> dict[str, Any]:
     if kind == "preferences":
         chosen, rejected = (_messages(exchange.answer) for exchange in example.exchanges)
         margin = {} if example.margin is None else {"margin": example.margin}
-        return {**prompt, "chosen": chosen, "rejected": rejected, **margin}
+        scores = zip(("score_chosen", "score_rejected"), example.ratings, strict=False)
+        rated = {name: rating for name, rating in scores if rating is not None}
+        return {**prompt, "chosen": chosen, "rejected": rejected, **rated, **margin}
     return {**prompt, "completion": _messages(first.answer), "attributes": dict(example.attributes)}
 
 

@@ -8,6 +8,8 @@ nodes of one address: processes can still be killed, links cannot be cut.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from cluster.control_groups import free_memory, limit_memory
 from cluster.flaky_objects import FlakyObjects, flaky
 from cluster.namespaces import bridge, connect, disconnect, has_namespaces, namespace, pids_in
 from conftest import environment, mixproof_command
@@ -29,6 +32,7 @@ from ray_nodes import BIN, free_port, without_own_mixproof
 NETWORK = "10.231.77"
 HOST = 254
 START_SECONDS = 120
+FILLER = "filler"
 RAY_FOLDER = Path("/tmp/ray")  # noqa: S108  where Ray keeps what a node's processes share
 
 
@@ -50,7 +54,8 @@ class Node:
         RAY_FOLDER.mkdir(exist_ok=True)
         bound = {RAY_FOLDER: self.tmp / "ray"} | dict(mounts or {})
         script = " && ".join(f'mount --bind "{folder}" "{over}"' for over, folder in bound.items())
-        return ["ip", "netns", "exec", self.name, "sh", "-c", f'{script} && exec "$@"', "sh", *map(str, command)]
+        script = f'hostname {self.name} && {script} && exec "$@"'
+        return ["ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-c", script, "sh", *map(str, command)]
 
     def start(self, *arguments: str, mounts: Mapping[Path, Path] | None = None) -> None:
         """Run `ray start`, and wait until the node has joined."""
@@ -83,6 +88,26 @@ class Node:
     def mend(self) -> None:
         """Take the node's link up again."""
         connect(self.name)
+
+    def fill_disk(self) -> None:
+        """Leave no byte free on the node's disk, which must be a file system of its own."""
+        free = os.statvfs(self.tmp)
+        blocks = (free.f_bavail + 1024) * free.f_frsize  # other processes may free some meanwhile
+        with contextlib.suppress(OSError), (self.tmp / FILLER).open("wb") as filler:
+            for _ in range(blocks // 2**20 + 1):
+                filler.write(bytes(2**20))
+
+    def empty_disk(self) -> None:
+        """Give back what `fill_disk` took."""
+        (self.tmp / FILLER).unlink(missing_ok=True)
+
+    def limit_memory(self, more: int) -> None:
+        """Give the node's processes as much memory as they have now and `more` bytes."""
+        limit_memory(self.name, [process.pid for process in self.processes()], more)
+
+    def free_memory(self) -> None:
+        """End the limit."""
+        free_memory(self.name)
 
     def kill(self) -> None:
         """End all of the node's processes, as a machine ends that loses its power."""

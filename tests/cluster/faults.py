@@ -13,6 +13,7 @@ import psutil
 
 from cluster.box import Box
 
+LITTLE_BYTES = 150 * 2**20
 RUNNING = 3
 """Seconds in which a task is waited for before a fault of workers strikes anyway."""
 
@@ -83,6 +84,21 @@ def flaky_objects(fault: str, share: float) -> Callable[[Strike], None]:
     return strike
 
 
+def fill_disk(at: Strike) -> None:
+    """A worker's disk is full until it is emptied by `heal`."""
+    at.dice.choice(at.box.workers).fill_disk()
+
+
+def wrong_clock(at: Strike) -> None:
+    """S3 refuses a worker's requests, as those of a machine whose clock is an hour behind."""
+    at.box.objects.wrong_clocks.add(at.dice.choice(at.box.workers).address)
+
+
+def little_memory(at: Strike) -> None:
+    """A worker gets little more memory than its processes have now; the kernel kills one of those that take more."""
+    at.dice.choice(at.box.workers).limit_memory(LITTLE_BYTES)
+
+
 FAULTS: dict[str, Callable[[Strike], None]] = {
     "a link is cut for 5 s": cut_link(5),
     "a link is cut for 60 s": cut_link(60),
@@ -91,6 +107,9 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "a task's process dies": kill_task,
     "the command dies": kill_command,
     "the head dies": kill_head,
+    "a disk is full": fill_disk,
+    "a clock is an hour off": wrong_clock,
+    "memory is short": little_memory,
     "S3 answers 503": flaky_objects("unavailable", 0.3),
     "S3 is slow": flaky_objects("slow", 0.2),
     "S3 drops connections": flaky_objects("dropped", 0.2),
@@ -100,6 +119,10 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
 def heal(box: Box) -> None:
     """Start again what died."""
     box.objects.fault = "none"
+    box.objects.wrong_clocks.clear()
+    for node in box.workers:
+        node.empty_disk()
+        node.free_memory()
     if box.head.process is None or box.head.process.poll() is not None or not box.head.processes("gcs_server"):
         for node in (*box.workers, box.head):
             node.kill()

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Literal
@@ -15,6 +16,10 @@ from typing import Literal
 Fault = Literal["none", "unavailable", "slow", "dropped"]
 SLOW_DOWN = (
     b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>'
+)
+WRONG_CLOCK = (
+    b'<?xml version="1.0"?><Error><Code>RequestTimeTooSkewed</Code>'
+    b"<Message>The difference between the request time and the current time is too large.</Message></Error>"
 )
 
 
@@ -30,6 +35,8 @@ class FlakyObjects(ThreadingHTTPServer):
         self.share = share
         self.fault: Fault = "none"
         self.random = random.Random(1)  # noqa: S311  dice of a test
+        self.wrong_clocks: set[str] = set()
+        """Addresses of nodes whose requests are refused as S3 refuses those of a clock that is an hour off."""
         self.counts: Counter[str] = Counter()
         """Requests by fault; `GET`, `PUT` and so on for those that were served."""
 
@@ -48,6 +55,14 @@ class _Forward(BaseHTTPRequestHandler):
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.server.draw()
+        if self.client_address[0] in self.server.wrong_clocks:
+            self.server.counts["clock"] += 1
+            self._answer(
+                403,
+                [("Content-Type", "application/xml"), ("Date", formatdate(time.time() + 3600, usegmt=True))],
+                WRONG_CLOCK,
+            )
+            return
         self.server.counts[fault if fault != "none" else self.command] += 1
         if fault == "unavailable":
             self._answer(503, [("Content-Type", "application/xml")], SLOW_DOWN)

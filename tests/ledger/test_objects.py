@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import time
 import uuid
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pytest
+from botocore.exceptions import ClientError
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.object_errors import actionable_errors
@@ -152,11 +155,25 @@ def test_an_object_whose_name_leads_out_of_the_folder_of_copies_is_not_copied(ur
     assert not list(tmp_path.rglob("escaped"))
 
 
+def refused_head(seconds: float) -> PermissionError:
+    """What s3fs raises for a HEAD request that a server refuses whose clock is so many seconds ahead."""
+    metadata = {"HTTPStatusCode": 403, "HTTPHeaders": {"date": formatdate(time.time() + seconds, usegmt=True)}}
+    refused = PermissionError("Forbidden")
+    refused.__cause__ = ClientError({"Error": {"Code": "403"}, "ResponseMetadata": metadata}, "HeadObject")
+    return refused
+
+
+def test_a_refusal_by_a_server_with_the_same_time_is_no_matter_of_clocks() -> None:
+    with pytest.raises(RequestError, match="permission denied: Forbidden"), actionable_errors("s3://bucket"):
+        raise refused_head(seconds=600)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         PermissionError("The difference between the request time and the current time is too large."),
         OSError(5, "An error occurred (RequestTimeTooSkewed) when calling the PutObject operation"),
+        refused_head(seconds=3600),
     ],
 )
 def test_a_wrong_clock_is_named_with_its_machine(answer: Exception) -> None:

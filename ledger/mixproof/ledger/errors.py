@@ -41,8 +41,19 @@ class ProcessDiedError(MixproofError):
     """A worker process crashed repeatedly and no input explains it; the usual cause is a lack of memory."""
 
 
-class StorageError(MixproofError):
+class NodeError(MixproofError):
+    """The machine on which the error was raised is faulty; another machine of the cluster may do the same work."""
+
+    node: str = ""
+    """Ray's id of the machine; empty outside of Ray's tasks."""
+
+
+class StorageError(NodeError):
     """A disk cannot be written: it is full, its quota is used up, it is read-only, or permission is denied."""
+
+
+class ClockError(NodeError, RequestError):
+    """An object store refuses the requests of this machine because its clock is wrong."""
 
 
 class TrainingError(MixproofError):

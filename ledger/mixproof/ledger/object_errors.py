@@ -7,11 +7,13 @@ recognized by class name, because each client defines its own classes and may no
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from typing import NoReturn
 
-from .errors import MixproofError, RequestError
+from .errors import ClockError, MixproofError, RequestError
 
 _PACKAGES = {"s3": "mixproof[s3]", "s3a": "mixproof[s3]", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 """The package to install, by protocol."""
@@ -35,13 +37,16 @@ _ADVICE = {
 _WRONG_CLOCK = ("RequestTimeTooSkewed", "difference between the request time and the", "Signature not yet current")
 """What S3 and services like it answer to a request that is signed with a time more than 15 minutes off."""
 
+_TOLERANCE_SECONDS = 15 * 60
+"""How far off the clock of a client may be for S3."""
+
 
 @contextmanager
 def actionable_errors(url: str) -> Iterator[None]:
     """Turn client exceptions about the store at `url` into errors that say what to do; FileNotFoundError passes.
 
     Raises:
-        RequestError: naming the URL, the cause and what to do.
+        RequestError: naming the URL, the cause and what to do; a ClockError if this machine's clock is the cause.
     """
     try:
         yield
@@ -52,10 +57,25 @@ def actionable_errors(url: str) -> Iterator[None]:
         remedy = f"`pip install '{package}'`" if package else "install the missing package"
         raise RequestError(f"{url}: {error}; {remedy}") from error
     except Exception as error:
-        if any(sign in str(error) for sign in _WRONG_CLOCK):
+        if any(sign in str(error) for sign in _WRONG_CLOCK) or _clock_error_seconds(error) > _TOLERANCE_SECONDS:
             host = socket.gethostname()
-            raise RequestError(f"{url}: the clock of {host} is wrong ({error}); set it, for example by NTP") from error
+            raise ClockError(f"{url}: the clock of {host} is wrong ({error}); set it, for example by NTP") from error
         _raise_with_advice(url, error)
+
+
+def _clock_error_seconds(error: BaseException | None) -> float:
+    """How far this machine's clock is from that of the server that refused a request; 0 if the error does not tell.
+
+    The answer to a HEAD request has no body and so no reason, but every answer has the server's time.
+    """
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict) and response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403:
+            date = response["ResponseMetadata"].get("HTTPHeaders", {}).get("date", "")
+            with suppress(ValueError):
+                return abs(time.time() - parsedate_to_datetime(date).timestamp())
+        error = error.__cause__ or error.__context__
+    return 0.0
 
 
 def _raise_with_advice(url: str, error: Exception) -> NoReturn:

@@ -61,6 +61,7 @@ class Cluster:
         self._restarts = 0
         self._checks: list[Callable[[], None]] = []
         self._interrupts = Interrupts()
+        self._faulty_nodes: set[str] = set()
         self.stages_run = 0
         self.stages_reused = 0
 
@@ -135,6 +136,7 @@ class Cluster:
             label,
             max_retries,
             code=code_versions() if self.is_shared else None,
+            faulty=self._faulty_nodes if self.is_shared else None,
         )
         progress = StageProgress(self._progress, label, len(calls), call_bytes)
         log.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))

@@ -45,6 +45,7 @@ class Node:
     memory_bytes: float = 0
     gpu_tasks_only: bool = False
     """Whether it has the label GPU_TASKS_LABEL."""
+    id: str = ""
 
     def capacity(self, need: Needs) -> int:
         """Number of calls with these needs, or of workers that one of them starts, that the empty node runs at once."""

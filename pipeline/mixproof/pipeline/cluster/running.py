@@ -104,6 +104,7 @@ def alive_nodes() -> list[Node]:
             cpus=node["Resources"].get("CPU", 0),
             gpus=node["Resources"].get("GPU", 0),
             memory_bytes=node["Resources"].get("memory", 0),
+            id=node["NodeID"],
             gpu_tasks_only=node["Labels"].get(label) == value,
         )
         for node in nodes

@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
 from mixproof.ledger.disk_errors import storage_error
-from mixproof.ledger.errors import MixproofError, ProcessDiedError
+from mixproof.ledger.errors import MixproofError, NodeError, ProcessDiedError
 
-from .resources import GPU_TASKS_LABEL, MEMORY_SHARES, Needs, RayDiedError, with_more_memory
+from .resources import GPU_TASKS_LABEL, MEMORY_SHARES, Needs, Node, RayDiedError, with_more_memory
 from .running import alive_nodes, dead_processes
 from .same_code import check_same_code
 from .task_logs import log_level, worker_log
@@ -23,6 +23,10 @@ from .waiting import Waiting
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+NODE_LABEL = "ray.io/node-id"
+"""Ray gives every node this label."""
+MAX_NODES_TRIED = 3
+"""On how many nodes a call runs that says its node is faulty; if all say so, what they share is faulty."""
 CHECK_SECONDS = 5
 """How often Ray's own processes are checked while no task finishes."""
 
@@ -30,7 +34,9 @@ CHECK_SECONDS = 5
 class SubmittedCalls(Generic[T]):
     """Submitted Ray tasks; a task that dies is submitted again with more memory, unless it starts workers itself.
 
-    With `code`, the command's `code_versions()`, workers refuse to run if theirs differ.
+    With `code`, the command's `code_versions()`, workers refuse to run if theirs differ. A call that says its node is
+    faulty (a NodeError) runs again on another node. If it succeeds there, the first node's id is added to `faulty`, and
+    no more calls go to that node. Without `faulty`, the call fails.
 
     Tasks are never cancelled: `ray.cancel` on a task that is just finishing can abort the driver (Ray 2.60, "Tried to
     complete task that was not pending"). Tasks that still run when the command ends are stopped with it.
@@ -46,16 +52,19 @@ class SubmittedCalls(Generic[T]):
         *,
         indices: Iterable[int] | None = None,
         code: Mapping[str, str] | None = None,
+        faulty: set[str] | None = None,
     ) -> None:
         checked = function if code is None else _with_same_code(function, code)
-        self._task = ray.remote(_logged(_with_storage_errors(checked), label, len(calls), log_level()))
+        self._task = ray.remote(_logged(_naming_its_node(checked), label, len(calls), log_level()))
         self._calls = calls
         self._needs = needs
+        self._faulty = faulty
         self._label = label
         self._max_retries = max_retries
         self._waiting = iter(range(len(calls)) if indices is None else indices)
         self._pending: dict[Any, int] = {}
         self._required: dict[int, Needs] = {}
+        self._avoided: dict[int, frozenset[str]] = {}
         self._deaths: Counter[int] = Counter()
         self._waiting_for = Waiting(label)
 
@@ -70,7 +79,7 @@ class SubmittedCalls(Generic[T]):
             finished = self._wait()
             call = self._pending.pop(finished)
             try:
-                return call, _get(finished, self._label)
+                result = _get(finished, self._label)
             except ProcessDiedError as error:
                 if self._needs[call].workers or self._deaths[call] == len(MEMORY_SHARES):
                     return call, error
@@ -79,8 +88,17 @@ class SubmittedCalls(Generic[T]):
                 self._submit(call)
             except RayDiedError:
                 raise
+            except NodeError as error:
+                if not self._avoid(error.node, call):
+                    return call, error
+                log.warning("%s: call %d runs again on another node: %s", self._label, call + 1, error)
+                self._submit(call)
             except MixproofError as error:
                 return call, error
+            else:
+                if self._faulty is not None:
+                    self._faulty.update(self._avoided.pop(call, ()))
+                return call, result
 
     def _wait(self) -> Any:  # noqa: ANN401 - a reference of Ray
         """Wait for a task to finish, successfully or not.
@@ -94,12 +112,25 @@ class SubmittedCalls(Generic[T]):
             if finished:
                 self._waiting_for.finished()
                 return finished[0]
-            self._waiting_for.warn((self._required[call] for call in self._pending.values()), alive_nodes())
+            self._waiting_for.warn((self._required[call] for call in self._pending.values()), self._nodes())
+
+    def _avoid(self, node: str, call: int) -> bool:
+        """Keep the call away from a node from now on; False if no other can run it or it has failed on too many."""
+        if self._faulty is None:
+            return False
+        self._avoided[call] = self._avoided.get(call, frozenset()) | {node}
+        others = (other for other in self._nodes() if other.id not in self._avoided[call])
+        return len(self._avoided[call]) < MAX_NODES_TRIED and any(other.capacity(self._needs[call]) for other in others)
+
+    def _nodes(self) -> list[Node]:
+        """The nodes that are not faulty."""
+        return [node for node in alive_nodes() if node.id not in (self._faulty or ())]
 
     def _submit(self, call: int) -> None:
         need, deaths = self._needs[call], self._deaths[call]
-        self._required[call] = required = with_more_memory(need, deaths, alive_nodes()) if deaths else need
-        task = self._task.options(max_retries=self._max_retries, **_options(required))
+        self._required[call] = required = with_more_memory(need, deaths, self._nodes()) if deaths else need
+        avoided = self._avoided.get(call, frozenset()).union(self._faulty or ())
+        task = self._task.options(max_retries=self._max_retries, **_options(required, avoided))
         self._pending[task.remote(call, *self._calls[call])] = call
 
 
@@ -125,17 +156,22 @@ def _with_same_code(function: Callable[..., T], code: Mapping[str, str]) -> Call
     return wrapped
 
 
-def _with_storage_errors(function: Callable[..., T]) -> Callable[..., T]:
-    """Turn disk errors into StorageError in the worker: an error that travels back to the driver loses its cause."""
+def _naming_its_node(function: Callable[..., T]) -> Callable[..., T]:
+    """Turn disk errors into StorageError in the worker: an error that travels back to the driver loses its cause.
+
+    Errors that are the node's fault get the node's id.
+    """
 
     @functools.wraps(function)
     def wrapped(*arguments: object) -> T:
         try:
             return function(*arguments)
         except Exception as error:
-            if (shown := storage_error(error)) is None:
+            shown = error if isinstance(error, NodeError) else storage_error(error)
+            if shown is None:
                 raise
-            raise shown from error
+            shown.node = ray.get_runtime_context().get_node_id()
+            raise shown from (None if shown is error else error)
 
     return wrapped
 
@@ -168,13 +204,13 @@ def _raise_if_ray_died(label: str, cause: Exception | None = None) -> None:
         raise RayDiedError(f"{label}: Ray's {' and '.join(dead)} died") from cause
 
 
-def _options(need: Needs) -> dict[str, Any]:
-    """Ray's options for a call."""
+def _options(need: Needs, avoided: Collection[str]) -> dict[str, Any]:
+    """Ray's options for a call that must not run on some nodes."""
     label, value = GPU_TASKS_LABEL
+    selector = {} if need.gpus else {label: f"!{value}"}
+    if avoided:
+        selector[NODE_LABEL] = f"!in({','.join(sorted(avoided))})"
     if need.workers:
         need = Needs(0)
-    return (
-        {"num_cpus": need.cpus, "num_gpus": need.gpus}
-        | ({"memory": need.memory_bytes} if need.memory_bytes else {})
-        | ({} if need.gpus else {"label_selector": {label: f"!{value}"}})
-    )
+    memory = {"memory": need.memory_bytes} if need.memory_bytes else {}
+    return {"num_cpus": need.cpus, "num_gpus": need.gpus, "label_selector": selector} | memory

@@ -1,7 +1,8 @@
 """Random faults on a cluster in a box: `make chaos`, or `python tests/cluster/chaos.py --faults 100 --seed 1`.
 
-Every trial builds into a new store on S3 while a fault strikes at a random moment; in the end the store must hold the
-bytes that one machine without faults makes. Prints a line a trial, and ends with exit code 1 if one differs or hangs.
+Every trial builds into a new store on S3 while one to four faults strike at random moments; in the end the store must
+hold the bytes that one machine without faults makes. Prints a line a trial with what failed commands said, and ends
+with exit code 1 if a trial differs, hangs, or shows a traceback.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from cluster.faults import FAULTS  # noqa: E402
 from cluster.namespaces import has_namespaces  # noqa: E402
 from cluster.trial import run_trial  # noqa: E402
 
+MOST_FAULTS = 4
+"""In one trial."""
+
 
 def main() -> int:
     """Run the trials; the number of those that failed, at most 1."""
@@ -37,15 +41,19 @@ def main() -> int:
     dice = random.Random(asked.seed)  # noqa: S311  dice of a test
     folder = Path(tempfile.mkdtemp(prefix="mixproof-chaos-", dir="/var/tmp"))
     failed = 0
-    with cluster_in_a_box(folder, workers=3) as box:
+    struck, trials = 0, 0
+    with cluster_in_a_box(folder, workers=3, disks=dict.fromkeys(range(3), "700m")) as box:
         spec, bucket = upload(box, folder)
         expected = build_here(folder)
-        for number in range(1, asked.faults + 1):
-            fault = asked.only or dice.choice(sorted(FAULTS))
-            trial = run_trial(box, spec, bucket, expected, fault, dice, span=18)
+        while struck < asked.faults:
+            number = min(dice.randint(1, MOST_FAULTS), asked.faults - struck)
+            faults = [asked.only or dice.choice(sorted(FAULTS)) for _ in range(number)]
+            trial = run_trial(box, spec, bucket, expected, faults, dice, span=18)
             failed += bool(trial.problems)
-            print(f"{number:4d}  {trial}", flush=True)
-    print(f"{asked.faults} faults, {failed} trials failed; logs in {folder}")
+            struck += len(trial.faults)
+            trials += 1
+            print(f"{trials:4d}  {trial}", flush=True)
+    print(f"{struck} faults in {trials} trials, {failed} trials failed; logs in {folder}")
     return int(failed > 0)
 
 

@@ -40,7 +40,7 @@ def test_a_cut_link_and_dropped_connections_change_no_byte(
     spec, bucket = remote
     fault = "a link is cut for 5 s" if box.isolated else "a task's process dies"
     box.objects.share, box.objects.fault = 0.05, "dropped"
-    trial = run_trial(box, spec, bucket, results(Store(experiment.store)), fault, random.Random(1), span=3)  # noqa: S311
+    trial = run_trial(box, spec, bucket, results(Store(experiment.store)), [fault], random.Random(1), span=3)  # noqa: S311
     assert trial.problems == ()
     assert trial.codes == (0,)
     assert box.objects.counts["dropped"] > 0

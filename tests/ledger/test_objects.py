@@ -13,7 +13,7 @@ from typing import Any
 
 import fsspec
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # botocore ships no types
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.object_errors import actionable_errors

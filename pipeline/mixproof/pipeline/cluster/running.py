@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -110,6 +111,23 @@ def alive_nodes() -> list[Node]:
         for node in nodes
         if node["Alive"]
     ]
+
+
+def crashes_by_node(since: float) -> Counter[str]:
+    """Number of workers that crashed on each node since a time in seconds of the epoch, by node id.
+
+    The public API has this only where the dashboard runs.
+    """
+    exit_types = import_module("ray.core.generated.common_pb2").WorkerExitType
+    row: Any = import_module("ray.core.generated.gcs_pb2").WorkerTableData
+    table = ray._private.state.state._connect_and_get_accessor().get_worker_table()
+    workers = map(row.FromString, table)
+    crashed = (exit_types.Value("SYSTEM_ERROR"), exit_types.Value("NODE_OUT_OF_MEMORY"))
+    return Counter(
+        worker.worker_address.node_id.hex()
+        for worker in workers
+        if not worker.is_alive and worker.exit_type in crashed and worker.end_time_ms >= since * 1000
+    )
 
 
 def on_every_node(function: Callable[..., T], arguments: tuple[object, ...]) -> dict[str, T]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
@@ -14,8 +15,9 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrash
 from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError, NodeError, ProcessDiedError
 
-from .resources import GPU_TASKS_LABEL, MEMORY_SHARES, Needs, Node, RayDiedError, with_more_memory
-from .running import alive_nodes, dead_processes
+from .node_choice import NodeChoice
+from .resources import GPU_TASKS_LABEL, MEMORY_SHARES, Needs, RayDiedError, with_more_memory
+from .running import alive_nodes, crashes_by_node, dead_processes
 from .same_code import check_same_code
 from .task_logs import log_level, worker_log
 from .waiting import Waiting
@@ -25,8 +27,6 @@ T = TypeVar("T")
 
 NODE_LABEL = "ray.io/node-id"
 """Ray gives every node this label."""
-MAX_NODES_TRIED = 3
-"""On how many nodes a call runs that says its node is faulty; if all say so, what they share is faulty."""
 CHECK_SECONDS = 5
 """How often Ray's own processes are checked while no task finishes."""
 
@@ -35,8 +35,8 @@ class SubmittedCalls(Generic[T]):
     """Submitted Ray tasks; a task that dies is submitted again with more memory, unless it starts workers itself.
 
     With `code`, the command's `code_versions()`, workers refuse to run if theirs differ. A call that says its node is
-    faulty (a NodeError) runs again on another node. If it succeeds there, the first node's id is added to `faulty`, and
-    no more calls go to that node. Without `faulty`, the call fails.
+    faulty (a NodeError), or whose worker crashes, runs again on another node. `faulty` has the ids of nodes that get no
+    calls; ids are added (see `node_choice`). Without it, a NodeError fails the call.
 
     Tasks are never cancelled: `ray.cancel` on a task that is just finishing can abort the driver (Ray 2.60, "Tried to
     complete task that was not pending"). Tasks that still run when the command ends are stopped with it.
@@ -58,14 +58,15 @@ class SubmittedCalls(Generic[T]):
         self._task = ray.remote(_logged(_naming_its_node(checked), label, len(calls), log_level()))
         self._calls = calls
         self._needs = needs
-        self._faulty = faulty
+        self._shared = faulty is not None
+        self._choice = NodeChoice(faulty)
         self._label = label
         self._max_retries = max_retries
         self._waiting = iter(range(len(calls)) if indices is None else indices)
         self._pending: dict[Any, int] = {}
         self._required: dict[int, Needs] = {}
-        self._avoided: dict[int, frozenset[str]] = {}
         self._deaths: Counter[int] = Counter()
+        self._started = time.time()
         self._waiting_for = Waiting(label)
 
     def fill(self, window: int) -> None:
@@ -84,20 +85,21 @@ class SubmittedCalls(Generic[T]):
                 if self._needs[call].workers or self._deaths[call] == len(MEMORY_SHARES):
                     return call, error
                 self._deaths[call] += 1
+                if self._shared:
+                    self._choice.crashed(call, self._needs[call], crashes_by_node(self._started), alive_nodes())
                 log.warning("%s: a worker crashed at call %d; it runs again with more memory", self._label, call + 1)
                 self._submit(call)
             except RayDiedError:
                 raise
             except NodeError as error:
-                if not self._avoid(error.node, call):
+                if not self._choice.failed(call, self._needs[call], error.node, alive_nodes()):
                     return call, error
                 log.warning("%s: call %d runs again on another node: %s", self._label, call + 1, error)
                 self._submit(call)
             except MixproofError as error:
                 return call, error
             else:
-                if self._faulty is not None:
-                    self._faulty.update(self._avoided.pop(call, ()))
+                self._choice.succeeded(call, self._label)
                 return call, result
 
     def _wait(self) -> Any:  # noqa: ANN401 - a reference of Ray
@@ -112,24 +114,15 @@ class SubmittedCalls(Generic[T]):
             if finished:
                 self._waiting_for.finished()
                 return finished[0]
-            self._waiting_for.warn((self._required[call] for call in self._pending.values()), self._nodes())
-
-    def _avoid(self, node: str, call: int) -> bool:
-        """Keep the call away from a node from now on; False if no other can run it or it has failed on too many."""
-        if self._faulty is None:
-            return False
-        self._avoided[call] = self._avoided.get(call, frozenset()) | {node}
-        others = (other for other in self._nodes() if other.id not in self._avoided[call])
-        return len(self._avoided[call]) < MAX_NODES_TRIED and any(other.capacity(self._needs[call]) for other in others)
-
-    def _nodes(self) -> list[Node]:
-        """The nodes that are not faulty."""
-        return [node for node in alive_nodes() if node.id not in (self._faulty or ())]
+            nodes = self._choice.usable(alive_nodes())
+            self._waiting_for.warn((self._required[call] for call in self._pending.values()), nodes)
 
     def _submit(self, call: int) -> None:
-        need, deaths = self._needs[call], self._deaths[call]
-        self._required[call] = required = with_more_memory(need, deaths, self._nodes()) if deaths else need
-        avoided = self._avoided.get(call, frozenset()).union(self._faulty or ())
+        required, deaths, avoided = self._needs[call], self._deaths[call], self._choice.avoided(call)
+        if deaths:
+            nodes = (node for node in alive_nodes() if node.id not in avoided)
+            required = with_more_memory(required, deaths, nodes)
+        self._required[call] = required
         task = self._task.options(max_retries=self._max_retries, **_options(required, avoided))
         self._pending[task.remote(call, *self._calls[call])] = call
 
@@ -188,7 +181,8 @@ def _get(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the task ret
         _raise_if_ray_died(label, error)
         raise ProcessDiedError(
             f"{label}: a worker crashed repeatedly ({type(error).__name__}), probably out of memory, even with a whole "
-            "machine reserved for it; use machines with more memory or smaller input files. Finished work is kept: the "
+            "machine reserved for it; use machines with more memory or smaller input files, and see whether the disk "
+            "of /tmp/ray is full. Finished work is kept: the "
             "same command resumes"
         ) from error
     except RayError as error:

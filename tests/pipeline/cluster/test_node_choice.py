@@ -1,0 +1,56 @@
+"""Which nodes a call avoids after it failed because of one."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from mixproof.pipeline.cluster.node_choice import NodeChoice
+from mixproof.pipeline.cluster.resources import Needs, Node
+
+NODES = [Node(4, id="a"), Node(4, id="b"), Node(4, id="c"), Node(0, id="head")]
+ONE = Needs(1)
+
+
+def test_a_node_that_is_faulty_for_a_call_that_succeeds_elsewhere_gets_no_more_calls(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    faulty: set[str] = set()
+    choice = NodeChoice(faulty)
+    assert choice.failed(7, ONE, "a", NODES)
+    assert (choice.avoided(7), choice.avoided(8), faulty) == ({"a"}, frozenset(), set())
+    with caplog.at_level(logging.WARNING):
+        choice.succeeded(7, "read")
+    assert (faulty, choice.avoided(8)) == ({"a"}, {"a"})
+    assert "read: node a is faulty and gets no more calls" in caplog.text
+    assert [node.id for node in NodeChoice(faulty).usable(NODES)] == ["b", "c", "head"]
+
+
+def test_what_fails_on_three_nodes_is_not_blamed_on_them() -> None:
+    faulty: set[str] = set()
+    choice = NodeChoice(faulty)
+    assert [choice.failed(0, ONE, node, [*NODES, Node(4, id="d")]) for node in "abc"] == [True, True, False]
+    assert faulty == set()
+
+
+def test_a_call_stays_where_it_can_run_at_all() -> None:
+    assert not NodeChoice(None).failed(0, ONE, "a", NODES)
+    choice = NodeChoice(set())
+    assert not choice.failed(0, ONE, "a", [NODES[0], NODES[3]])  # the head takes no calls
+    choice.crashed(1, ONE, {"a": 4}, [NODES[0], NODES[3]])
+    assert choice.avoided(1) == frozenset()
+
+
+def test_a_node_with_most_crashes_is_avoided_by_the_call_and_after_two_calls_by_all() -> None:
+    faulty: set[str] = set()
+    choice = NodeChoice(faulty)
+    choice.crashed(0, ONE, {"a": 4, "b": 4}, NODES)
+    assert choice.avoided(0) == frozenset()
+    choice.crashed(0, ONE, {"a": 8, "b": 4}, NODES)
+    choice.succeeded(0, "read")
+    assert faulty == set()
+    choice.crashed(1, ONE, {"a": 9, "b": 4}, NODES)
+    assert choice.avoided(1) == {"a"}
+    choice.succeeded(1, "read")
+    assert faulty == {"a"}

@@ -9,7 +9,6 @@ nodes of one address: processes can still be killed, links cannot be cut.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -43,16 +42,26 @@ class Node:
     name: str
     address: str
     tmp: Path
-    """The node's own disk: its Ray folder and its cache."""
+    """The node's own folder, with Ray's files and the cache; both may have disks of their own."""
     box: Box = field(repr=False)
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def cache(self) -> Path:
+        """Where its copies of objects are."""
+        return self.tmp / "cache"
+
+    @property
+    def ray(self) -> Path:
+        """Where Ray's sockets and logs are."""
+        return self.tmp / "ray"
 
     def command(self, *command: str | Path, mounts: Mapping[Path, Path] | None = None) -> list[str]:
         """A command with the node's network and Ray folder; `mounts` puts folders over others, for it alone."""
         if not self.box.isolated:
             return [str(part) for part in command]
         RAY_FOLDER.mkdir(exist_ok=True)
-        bound = {RAY_FOLDER: self.tmp / "ray"} | dict(mounts or {})
+        bound = {RAY_FOLDER: self.ray} | dict(mounts or {})
         script = " && ".join(f'mount --bind "{folder}" "{over}"' for over, folder in bound.items())
         script = f'hostname {self.name} && {script} && exec "$@"'
         return ["ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-c", script, "sh", *map(str, command)]
@@ -71,7 +80,7 @@ class Node:
         with log.open("w") as output:
             self.process = subprocess.Popen(
                 self.command(*start, mounts=mounts),
-                env={**without_own_mixproof(), **self.box.variables, "MIXPROOF_CACHE": str(self.tmp / "cache")},
+                env={**without_own_mixproof(), **self.box.variables, "MIXPROOF_CACHE": str(self.cache)},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -89,17 +98,19 @@ class Node:
         """Take the node's link up again."""
         connect(self.name)
 
-    def fill_disk(self) -> None:
-        """Leave no byte free on the node's disk, which must be a file system of its own."""
-        free = os.statvfs(self.tmp)
-        blocks = (free.f_bavail + 1024) * free.f_frsize  # other processes may free some meanwhile
-        with contextlib.suppress(OSError), (self.tmp / FILLER).open("wb") as filler:
-            for _ in range(blocks // 2**20 + 1):
+    def fill_disk(self, folder: Path) -> None:
+        """Leave no byte free on the disk of the node's cache or Ray folder, which must be a file system of its own."""
+        assert folder.is_mount()
+        with contextlib.suppress(OSError), (folder / FILLER).open("wb") as filler:
+            while True:
                 filler.write(bytes(2**20))
 
-    def empty_disk(self) -> None:
-        """Give back what `fill_disk` took."""
-        (self.tmp / FILLER).unlink(missing_ok=True)
+    def empty_disks(self) -> bool:
+        """Give back what `fill_disk` took; whether it was Ray's disk, after which the node must start again."""
+        (self.cache / FILLER).unlink(missing_ok=True)
+        had_ray = (self.ray / FILLER).exists()
+        (self.ray / FILLER).unlink(missing_ok=True)
+        return had_ray
 
     def limit_memory(self, more: int) -> None:
         """Give the node's processes as much memory as they have now and `more` bytes."""
@@ -159,7 +170,7 @@ class Box:
 
     def mixproof(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start a command on the head."""
-        cache = {"RAY_AUTH_MODE": "disabled", "MIXPROOF_CACHE": str(self.head.tmp / "cache")}
+        cache = {"RAY_AUTH_MODE": "disabled", "MIXPROOF_CACHE": str(self.head.cache)}
         return subprocess.Popen(
             self.head.command(*mixproof_command(*arguments, "--address", self.address)),
             env={**environment(), **self.variables, **cache},
@@ -178,7 +189,7 @@ def cluster_in_a_box(folder: Path, workers: int, disks: Mapping[int, str] | None
     Args:
         folder: logs and the nodes' disks.
         workers: number of worker nodes.
-        disks: by worker, from 0, the size of its disk, such as `40m`; others are as large as this machine's.
+        disks: by worker, from 0, the size of the disks of its cache and of Ray, such as `40m`; others use this machine's disk.
     """
     isolated = has_namespaces()
     with ExitStack() as stack:
@@ -227,12 +238,12 @@ def _serve(folder: Path, address: tuple[str, int]) -> Iterator[None]:
 
 
 def _disk(stack: ExitStack, folder: Path, size: str | None) -> Path:
-    """A node's disk; with a size, a file system of its own."""
-    folder.mkdir()
-    if size is not None:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
-        stack.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=False)
-    (folder / "ray").mkdir()
+    """A node's folder; with a size, its cache and Ray's folder are file systems of their own."""
+    for part in (folder / "ray", folder / "cache"):
+        part.mkdir(parents=True)
+        if size is not None:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(part)], check=True)
+            stack.callback(subprocess.run, ["umount", "--lazy", str(part)], check=False)
     return folder
 
 

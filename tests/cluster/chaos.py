@@ -42,7 +42,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="mixproof-chaos-", dir="/var/tmp"))
     failed = 0
     struck, trials = 0, 0
-    with cluster_in_a_box(folder, workers=3, disks=dict.fromkeys(range(3), "700m")) as box:
+    with cluster_in_a_box(folder, workers=3, disks=dict.fromkeys(range(3), "300m")) as box:
         spec, bucket = upload(box, folder)
         expected = build_here(folder)
         while struck < asked.faults:

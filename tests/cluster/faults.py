@@ -85,8 +85,15 @@ def flaky_objects(fault: str, share: float) -> Callable[[Strike], None]:
 
 
 def fill_disk(at: Strike) -> None:
-    """A worker's disk is full until it is emptied by `heal`."""
-    at.dice.choice(at.box.workers).fill_disk()
+    """The disk of a worker's cache is full until `heal` empties it."""
+    node = at.dice.choice(at.box.workers)
+    node.fill_disk(node.cache)
+
+
+def fill_disk_of_ray(at: Strike) -> None:
+    """The disk below a worker's /tmp/ray is full until `heal` empties it; the worker runs no more tasks."""
+    node = at.dice.choice(at.box.workers)
+    node.fill_disk(node.ray)
 
 
 def wrong_clock(at: Strike) -> None:
@@ -107,7 +114,8 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "a task's process dies": kill_task,
     "the command dies": kill_command,
     "the head dies": kill_head,
-    "a disk is full": fill_disk,
+    "a cache's disk is full": fill_disk,
+    "Ray's disk is full": fill_disk_of_ray,
     "a clock is an hour off": wrong_clock,
     "memory is short": little_memory,
     "S3 answers 503": flaky_objects("unavailable", 0.3),
@@ -121,8 +129,9 @@ def heal(box: Box) -> None:
     box.objects.fault = "none"
     box.objects.wrong_clocks.clear()
     for node in box.workers:
-        node.empty_disk()
         node.free_memory()
+        if node.empty_disks():
+            node.kill()
     if box.head.process is None or box.head.process.poll() is not None or not box.head.processes("gcs_server"):
         for node in (*box.workers, box.head):
             node.kill()

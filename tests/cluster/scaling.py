@@ -14,7 +14,7 @@ import time
 
 import ray
 
-from mixproof.pipeline.cluster import waiting
+from mixproof.pipeline.cluster import submitted, waiting
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.resources import Needs
 
@@ -46,7 +46,7 @@ def workers() -> int:
 
 def main(address: str) -> None:
     """Documents, a proxy, idle nodes, and a task that fits on no node."""
-    logging.getLogger(waiting.__name__).addHandler(StopAtWarning())
+    logging.getLogger(submitted.__name__).addHandler(StopAtWarning())
     found: dict[str, object] = {}
     with Cluster(address=address) as cluster:
         documents = cluster.run(node_of, [(number,) for number in range(8)], label="documents")

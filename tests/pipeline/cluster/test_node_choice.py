@@ -55,3 +55,13 @@ def test_a_node_with_most_crashes_is_avoided_by_the_call_and_after_two_calls_by_
     assert choice.avoided(1) == {"a"}
     choice.succeeded(1, "read")
     assert faulty == {"a"}
+
+
+def test_nodes_that_run_nothing_get_no_more_calls_unless_no_others_are_left() -> None:
+    faulty: set[str] = set()
+    choice = NodeChoice(faulty)
+    assert not choice.silent(["a", "b", "c"], [ONE], NODES)
+    assert not choice.silent(["a"], [Needs(8)], NODES)
+    assert choice.silent(["a"], [Needs(8), ONE], NODES)
+    assert faulty == {"a"}
+    assert not choice.silent(["a"], [ONE], NODES)  # known: its calls are elsewhere already

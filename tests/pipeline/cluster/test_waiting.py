@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import time
 
 import pytest
 
-from mixproof.pipeline.cluster import waiting
 from mixproof.pipeline.cluster.resources import Needs, Node, with_more_memory
 from mixproof.pipeline.cluster.waiting import Waiting, missing_node
 
@@ -61,21 +59,17 @@ def test_a_task_that_died_gets_a_share_of_the_largest_node_that_can_run_it() -> 
     assert with_more_memory(Needs(1), 2, [head]) == Needs(1)
 
 
-def test_warnings_come_at_doubled_intervals_until_a_task_finishes(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_a_stage_says_what_it_waits_for_at_doubled_intervals_until_a_task_finishes(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    caplog.set_level(logging.WARNING, logger=waiting.__name__)
-    stage = Waiting("train")
-    warned = []
+    stage = Waiting()
+    due = []
     for second in range(0, 1000, 5):
         now = float(second)
-        before = len(caplog.records)
-        stage.warn([Needs(1, 1)], NODES)
-        warned += [second] * (len(caplog.records) - before)
-    assert warned == [60, 120, 240, 480, 960]
+        due += [waited for waited in [stage.due()] if waited is not None]
+    assert due == [60, 120, 240, 480, 960]
     stage.finished()
     now += 59
-    stage.warn([Needs(1, 1)], NODES)
-    assert len(caplog.records) == 5
+    assert stage.due() is None

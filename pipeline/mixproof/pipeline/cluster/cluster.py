@@ -95,6 +95,7 @@ class Cluster:
         label: str,
         needs: Sequence[Needs] | None = None,
         max_retries: int = 3,
+        repeatable: bool = True,
         on_failure: Callable[[MixproofError], T] | None = None,
         on_result: Callable[[int, T], None] | None = None,
         call_bytes: Sequence[int] = (),
@@ -108,6 +109,7 @@ class Cluster:
             needs: resources of each call; None: one CPU each. If calls start workers themselves, only as many calls are
                 submitted at a time as fit side by side.
             max_retries: how often Ray retries a call whose worker died.
+            repeatable: whether two tasks may run the same call at the same time; both write the same bytes.
             on_failure: turns the error of a failed call into its result, so that other calls continue. None: the first
                 error ends the stage.
             on_result: called with a call's index and its result as each call finishes.
@@ -137,6 +139,7 @@ class Cluster:
             max_retries,
             code=code_versions() if self.is_shared else None,
             faulty=self._faulty_nodes if self.is_shared else None,
+            repeatable=repeatable,
         )
         progress = StageProgress(self._progress, label, len(calls), call_bytes)
         log.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from .resources import Needs, Node
 
@@ -53,6 +53,16 @@ class NodeChoice:
         node, most = max(crashes.items(), key=lambda item: item[1], default=("", 0))
         if 2 * most > sum(crashes.values()) and self._avoid(call, need, node, nodes):
             self._blame[node] += 1
+
+    def silent(self, silent: Collection[str], needs: Iterable[Needs], nodes: Sequence[Node]) -> bool:
+        """Note nodes that run no tasks as faulty; False if they are known or the others can run none of the calls."""
+        if self._faulty is None or self._faulty.issuperset(silent):
+            return False
+        others = [node for node in self.usable(nodes) if node.id not in silent]
+        if not any(node.capacity(need) for need in needs for node in others):
+            return False
+        self._faulty.update(silent)
+        return True
 
     def succeeded(self, call: int, label: str) -> None:
         """Note a success: nodes that the call avoided are faulty, if they are blamed enough."""

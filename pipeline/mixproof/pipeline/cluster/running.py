@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import NodeDiedError, TaskUnschedulableError
+from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mixproof.ledger.errors import MixproofError, RequestError
@@ -135,20 +135,51 @@ def on_every_node(function: Callable[..., T], arguments: tuple[object, ...]) -> 
 
     A node that leaves the cluster meanwhile is omitted.
     """
+    results: dict[str, T] = {}
+    for node, result in _submit_to_nodes(function, arguments, max_retries=3):
+        with contextlib.suppress(NodeDiedError, TaskUnschedulableError):  # no other task will run there either
+            results[_name(node)] = ray.get(result)
+    return results
+
+
+def silent_nodes(seconds: float) -> dict[str, str]:
+    """Nodes on which no worker runs a task within so many seconds: names by node id.
+
+    A full disk below /tmp/ray can cause this. Ray neither reports it nor sends the node's tasks elsewhere.
+    """
+    submitted = list(_submit_to_nodes(int, (), max_retries=0))
+    finished, _ = ray.wait([result for _, result in submitted], num_returns=len(submitted), timeout=seconds)
+    return {
+        node["NodeID"]: _name(node) for node, result in submitted if result not in finished or not _succeeded(result)
+    }
+
+
+def _succeeded(result: Any) -> bool:  # noqa: ANN401  a reference of Ray
+    """Whether a finished probe ran, or its node has left the cluster."""
+    try:
+        ray.get(result)
+    except (NodeDiedError, TaskUnschedulableError):
+        return True
+    except RayError:
+        return False
+    return True
+
+
+def _submit_to_nodes(
+    function: Callable[..., T], arguments: tuple[object, ...], max_retries: int
+) -> Iterator[tuple[dict[str, Any], Any]]:
+    """Submit a call without CPUs to each node that the cluster has now; Ray's entry of the node, and the reference."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # half of Ray is typed
     task = ray.remote(function)
-    submitted = {
-        f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})": task.options(
-            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(*arguments)
-        for node in nodes
-        if node["Alive"]
-    }
-    results: dict[str, T] = {}
-    for name, result in submitted.items():
-        with contextlib.suppress(NodeDiedError, TaskUnschedulableError):  # no other task will run there either
-            results[name] = ray.get(result)
-    return results
+    for node in nodes:
+        if node["Alive"]:
+            here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            options = task.options(num_cpus=0, max_retries=max_retries, scheduling_strategy=here)
+            yield node, options.remote(*arguments)
+
+
+def _name(node: Mapping[str, Any]) -> str:
+    return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})"
 
 
 def _start_here(cpus: int, quiet: dict[str, Any]) -> Any:  # noqa: ANN401 - Ray's context, which is not typed

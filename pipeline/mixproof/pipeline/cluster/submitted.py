@@ -17,16 +17,22 @@ from mixproof.ledger.errors import MixproofError, NodeError, ProcessDiedError
 
 from .node_choice import NodeChoice
 from .resources import GPU_TASKS_LABEL, MEMORY_SHARES, Needs, RayDiedError, with_more_memory
-from .running import alive_nodes, crashes_by_node, dead_processes
+from .running import alive_nodes, crashes_by_node, dead_processes, silent_nodes
 from .same_code import check_same_code
 from .task_logs import log_level, worker_log
-from .waiting import Waiting
+from .waiting import Waiting, missing_node
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 NODE_LABEL = "ray.io/node-id"
 """Ray gives every node this label."""
+PROBE_SECONDS = 60
+"""How long a node may take to run an empty task before it counts as one that runs none."""
+SILENT = (
+    "%s: %.0f s without a finished task; no task runs within %d s on %s. The disk of /tmp/ray may be full there. "
+    "Repair the node, or end its Ray with `ray stop`: its tasks then run elsewhere"
+)
 CHECK_SECONDS = 5
 """How often Ray's own processes are checked while no task finishes."""
 
@@ -36,7 +42,8 @@ class SubmittedCalls(Generic[T]):
 
     With `code`, the command's `code_versions()`, workers refuse to run if theirs differ. A call that says its node is
     faulty (a NodeError), or whose worker crashes, runs again on another node. `faulty` has the ids of nodes that get no
-    calls; ids are added (see `node_choice`). Without it, a NodeError fails the call.
+    calls; ids are added (see `node_choice`). Without it, a NodeError fails the call. While a node runs no tasks at all,
+    all pending calls are submitted to others as well if they are `repeatable`.
 
     Tasks are never cancelled: `ray.cancel` on a task that is just finishing can abort the driver (Ray 2.60, "Tried to
     complete task that was not pending"). Tasks that still run when the command ends are stopped with it.
@@ -53,12 +60,14 @@ class SubmittedCalls(Generic[T]):
         indices: Iterable[int] | None = None,
         code: Mapping[str, str] | None = None,
         faulty: set[str] | None = None,
+        repeatable: bool = True,
     ) -> None:
         checked = function if code is None else _with_same_code(function, code)
         self._task = ray.remote(_logged(_naming_its_node(checked), label, len(calls), log_level()))
         self._calls = calls
         self._needs = needs
         self._shared = faulty is not None
+        self._repeatable = repeatable
         self._choice = NodeChoice(faulty)
         self._label = label
         self._max_retries = max_retries
@@ -67,7 +76,7 @@ class SubmittedCalls(Generic[T]):
         self._required: dict[int, Needs] = {}
         self._deaths: Counter[int] = Counter()
         self._started = time.time()
-        self._waiting_for = Waiting(label)
+        self._waiting_for = Waiting()
 
     def fill(self, window: int) -> None:
         """Submit calls until `window` of them are pending or all are submitted."""
@@ -79,6 +88,7 @@ class SubmittedCalls(Generic[T]):
         while True:
             finished = self._wait()
             call = self._pending.pop(finished)
+            self._forget_repeated(call)
             try:
                 result = _get(finished, self._label)
             except ProcessDiedError as error:
@@ -114,8 +124,28 @@ class SubmittedCalls(Generic[T]):
             if finished:
                 self._waiting_for.finished()
                 return finished[0]
-            nodes = self._choice.usable(alive_nodes())
-            self._waiting_for.warn((self._required[call] for call in self._pending.values()), nodes)
+            if (waited := self._waiting_for.due()) is not None:
+                self._explain(waited)
+
+    def _explain(self, waited: float) -> None:
+        """Warn if no node can run the pending calls, or a node runs none; other nodes then get its calls as well.
+
+        Args:
+            waited: seconds since a call finished.
+        """
+        required, nodes = [self._required[call] for call in self._pending.values()], alive_nodes()
+        if missing := missing_node(required, self._choice.usable(nodes)):
+            log.warning("%s: %.0f s without a finished task; %s", self._label, waited, missing)
+        elif self._shared and (silent := silent_nodes(PROBE_SECONDS)):
+            log.warning(SILENT, self._label, waited, PROBE_SECONDS, ", ".join(silent.values()))
+            if self._repeatable and self._choice.silent(silent, required, nodes):
+                for call in dict.fromkeys(self._pending.values()):
+                    self._submit(call)
+
+    def _forget_repeated(self, call: int) -> None:
+        """Wait for no other task of a finished call; both write the same bytes."""
+        for task in [task for task, other in self._pending.items() if other == call]:
+            del self._pending[task]
 
     def _submit(self, call: int) -> None:
         required, deaths, avoided = self._needs[call], self._deaths[call], self._choice.avoided(call)

@@ -6,13 +6,10 @@ word. The first warning comes after `FIRST_WARNING_SECONDS` without a finished t
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Sequence
 
 from .resources import Needs, Node
-
-log = logging.getLogger(__name__)
 
 FIRST_WARNING_SECONDS = 60.0
 
@@ -20,8 +17,7 @@ FIRST_WARNING_SECONDS = 60.0
 class Waiting:
     """The time since a task of a stage last finished."""
 
-    def __init__(self, label: str) -> None:
-        self._label = label
+    def __init__(self) -> None:
         self.finished()
 
     def finished(self) -> None:
@@ -29,19 +25,13 @@ class Waiting:
         self._since = time.monotonic()
         self._next_warning = FIRST_WARNING_SECONDS
 
-    def warn(self, pending: Iterable[Needs], nodes: Sequence[Node]) -> None:
-        """Log a warning if it is due and the cluster could run none of the pending calls.
-
-        Args:
-            pending: what each of them needs.
-            nodes: the nodes of the cluster.
-        """
+    def due(self) -> float | None:
+        """Seconds since a task last finished, if it is time to say what the stage waits for; None otherwise."""
         waited = time.monotonic() - self._since
         if waited < self._next_warning:
-            return
+            return None
         self._next_warning = 2 * waited
-        if missing := missing_node(pending, nodes):
-            log.warning("%s: %.0f s without a finished task; %s", self._label, waited, missing)
+        return waited
 
 
 def missing_node(pending: Iterable[Needs], nodes: Sequence[Node]) -> str | None:

@@ -56,6 +56,7 @@ def dispatch(
             label="train",
             needs=[_needs(request) for request in chosen],
             max_retries=MOST_DEATHS,
+            repeatable=False,  # a second attempt at a run takes it over from the first
             on_failure=reason_of,
             on_result=_end_of(chosen, on_end),
         )

@@ -1,12 +1,16 @@
 """Everything that `docs/guides/train-on-gpus.md` claims, checked and measured on one GPU machine in about ten minutes.
 
-    python benchmarks/gpu.py [--dry-run] [--proxies 62m 350m] [--sequence-length 2048] [--rounds 5]
+    python benchmarks/gpu.py [--dry-run] [--minutes 9] [--proxies 62m 350m] [--sequence-length 2048] [--rounds 5]
 
 It needs no network and no data: token ids are random. First the checks: layer backends against the plain layers in
 bfloat16 and float32, a run resumed from a checkpoint to the bit, two ranks against one if there are two GPUs, memory
 against the estimate. Then speeds, all ways in turns: mixproof's backends, with and without CUDA graphs,
 LlamaForCausalLM compiled whole, Megatron's own layers; and four runs that share a GPU against one. It ends with a
-table and a verdict for each claim. What fails with an error is a row, not the end. Exit code 1: a claim does not hold.
+table and a verdict for each claim. What fails with an error is a row, not the end. After `--minutes`, no part begins,
+and its claims are not measured. Exit code 1: a claim does not hold.
+
+It runs from a bare checkout. Beside torch and transformers it imports megatron-core, pydantic (with pydantic-core,
+annotated-types and typing-inspection), numpy and packaging; transformer-engine is used if it is installed.
 
 `--dry-run` takes every path that a CPU has, at the size of `nano`, and judges no speed.
 """
@@ -20,15 +24,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from megatron.core.extensions.transformer_engine import HAVE_TE
 from torch import Tensor
 
+import checkout  # noqa: F401  before anything of mixproof is imported
+from gpu_report import Report
 from gpu_ways import GRAPHS, request_of, step_losses, training_ways
 from mixproof.train.checkpoint.checkpoint import load_checkpoint, save_checkpoint
 from mixproof.train.distributed import Ranks, process_group
@@ -49,46 +53,12 @@ from proxies import VOCAB_SIZE, measure, seconds
 
 RUNS = 4
 SECONDS_OF_RUN = 20.0
+STEPS_PER_TURN = 10
+"""On a GPU, where one step may take 20 ms."""
 WORK = "--as-run"
 RANK = "--as-rank"
 BF16_ROUNDING = (0.002, 0.03)
 """Between these lies the largest difference of two correct backends in bfloat16 (the guide: 1.1% to 1.3% on CPUs)."""
-
-
-@dataclass
-class Report:
-    """Measured rows, and a verdict for each claim of the guide."""
-
-    rows: list[tuple[str, str]] = field(default_factory=list)
-    verdicts: list[tuple[str, str, str]] = field(default_factory=list)
-    """Claim, `holds`, `does not hold` or `not measured`, and the figure or the reason."""
-
-    def add(self, name: str, figure: str) -> None:
-        """Add and print a row."""
-        self.rows.append((name, figure))
-        print(f"{name:<58} {figure}", flush=True)
-
-    def judge(self, claim: str, holds: bool | None, figure: str) -> None:
-        """Add a verdict; None: not measured."""
-        word = "not measured" if holds is None else "holds" if holds else "does not hold"
-        self.verdicts.append((claim, word, figure))
-
-    @contextmanager
-    def attempt(self, name: str) -> Iterator[None]:
-        """Turn an error of the block into a row and a claim that does not hold."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001  whatever a device or a package raises is a finding
-            message = (str(error).strip().splitlines() or ["no message"])[0]
-            self.add(name, f"failed: {type(error).__name__}: {message}")
-            self.judge(name, False, f"{type(error).__name__}: {message}")
-
-    def finish(self) -> int:
-        """Print the verdicts; returns the exit code."""
-        print(f"\n{'claim':<70} {'verdict':<14} figure")
-        for claim, word, figure in self.verdicts:
-            print(f"{claim:<70} {word:<14} {figure}")
-        return int(any(word == "does not hold" for _, word, _ in self.verdicts))
 
 
 def check_backends(report: Report, proxy: str, length: int, ranks: Ranks) -> None:
@@ -149,8 +119,9 @@ def check_ranks(report: Report, proxy: str, length: int, ranks: Ranks) -> None:
         state = build_state(request_of(proxy, length, ranks.device.type), ranks)
         one = step_losses(state, request_of(proxy, length, ranks.device.type), ranks, 3)
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", __file__, RANK, proxy]
-        done = subprocess.run([*command, str(length)], capture_output=True, text=True, check=True)
-        two = [float(each) for each in done.stdout.split()]
+        pipe = subprocess.PIPE
+        both = subprocess.Popen([*command, str(length)], text=True, stdout=pipe, stderr=pipe)
+        two = [float(each) for each in _output(both).split()]
         difference = max(abs(a - b) / a for a, b in zip(one, two, strict=True))
         report.add(name, f"largest difference of a loss {difference:.2e}")
         report.judge(name, difference < 1e-2, f"{difference:.2e}")
@@ -184,8 +155,10 @@ def measure_speeds(report: Report, proxy: str, length: int, samples: int, rounds
         with report.attempt(f"{name}, {proxy}"):
             ways[name] = make()
             ways[name](*batch)
-    speeds = {name: statistics.median(each) for name, each in measure(ways, rounds, batch, ranks.device).items()}
     on_cuda = ranks.device.type == "cuda"
+    steps = STEPS_PER_TURN if on_cuda else 1
+    measured = measure(ways, rounds, batch, ranks.device, steps)
+    speeds = {name: statistics.median(each) for name, each in measured.items()}
     peak = peak_flops(torch.cuda.get_device_name()) if on_cuda else None
     flops = flops_per_token(PROXIES[proxy], VOCAB_SIZE, length)
     for name, speed in speeds.items():
@@ -195,16 +168,19 @@ def measure_speeds(report: Report, proxy: str, length: int, samples: int, rounds
     peer = "hugging face, compiled"
     ratio = speeds[ours] / speeds[peer] if peer in speeds else None
     claim = f"ahead of compiled LlamaForCausalLM, {proxy}"
-    report.judge(
-        claim, ratio > 1 if on_cuda and ratio else None, f"{ratio:.2f} times" if on_cuda and ratio else "no GPU"
-    )
+    missing = "no GPU" if not on_cuda else f"{peer}: no speed, see above"
+    if on_cuda and ratio:
+        report.judge(claim, ratio > 1, f"{ratio:.2f} times")
+    else:
+        report.judge(claim, None, missing)
     if proxy == "350m":
         mfu_of = speeds[ours] * flops / peak if peak else None
-        report.judge("at least 40% MFU, 350m", None if mfu_of is None else mfu_of >= 0.4, f"{mfu_of or 0:.1%}")
+        figure = "no GPU, or its peak is not known" if mfu_of is None else f"{mfu_of:.1%}, {ours}"
+        report.judge("at least 40% MFU, 350m", None if mfu_of is None else mfu_of >= 0.4, figure)
     graphed = [name for name in speeds if name.endswith(GRAPHS)]
-    for name in graphed:
+    for name in (name for name in graphed if name.removesuffix(GRAPHS) in speeds):
         gain = speeds[name] / speeds[name.removesuffix(GRAPHS)]
-        report.add(f"CUDA graphs, {proxy}", f"{gain:.2f} times as fast")
+        report.add(f"{name} against without", f"{gain:.2f} times as fast")
 
 
 def measure_sharing(report: Report, proxy: str, length: int, runs: int, run_seconds: float, ranks: Ranks) -> None:
@@ -214,8 +190,9 @@ def measure_sharing(report: Report, proxy: str, length: int, runs: int, run_seco
         command = [sys.executable, __file__, WORK, proxy, str(length), str(run_seconds)]
 
         def rate(number: int) -> float:
-            running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(number)]
-            return sum(float(each.communicate()[0]) for each in running)
+            pipe = subprocess.PIPE
+            running = [subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe) for _ in range(number)]
+            return sum(float(_output(each)) for each in running)
 
         alone = rate(1)
         together = rate(runs) if runs > 1 else alone
@@ -223,6 +200,14 @@ def measure_sharing(report: Report, proxy: str, length: int, runs: int, run_seco
         report.add(f"{runs} runs of {proxy} on one device", figure)
         on_cuda = ranks.device.type == "cuda"
         report.judge(name, together >= 2.5 * alone if on_cuda else None, figure if on_cuda else "no GPU")
+
+
+def _output(process: subprocess.Popen[str]) -> str:
+    """What a process prints; the last line of its errors if it fails."""
+    output, errors = process.communicate()
+    if process.returncode:
+        raise RuntimeError((errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1])
+    return output
 
 
 def as_run(proxy: str, length: int, run_seconds: float) -> None:
@@ -255,6 +240,7 @@ def main() -> int:
     parser.add_argument("--dry-run", action="store_true")
     parser.add_argument("--proxies", nargs="+", default=["62m", "350m"], choices=sorted(PROXIES))
     parser.add_argument("--sequence-length", type=int, default=2048)
+    parser.add_argument("--minutes", type=float, default=9)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     if not given.dry_run and not torch.cuda.is_available():
@@ -264,19 +250,25 @@ def main() -> int:
     if given.dry_run:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
         torch.set_num_threads(1)
-    report = Report()
+    report = Report(seconds=60 * given.minutes)
     with process_group("cpu" if given.dry_run else "cuda") as ranks:
         device = torch.cuda.get_device_name() if ranks.device.type == "cuda" else "CPU, nothing about GPUs is measured"
         report.add("device", device)
         report.add("versions", f"torch {torch.__version__}, Transformer Engine {'yes' if HAVE_TE else 'no'}")
         for proxy in proxies:
-            check_backends(report, proxy, length, ranks)
-            check_resume(report, proxy, length, ranks, steps=2)
-            check_ranks(report, proxy, length, ranks)
-            check_memory(report, proxy, length, ranks)
-            samples = 1 if given.dry_run else step_plan(request_of(proxy, length, "cuda"), ranks).micro_batch_size
-            measure_speeds(report, proxy, length, samples, rounds, ranks)
-    measure_sharing(report, proxies[0], length, runs, run_seconds, ranks)
+            if report.has_time(f"checks, {proxy}"):
+                check_backends(report, proxy, length, ranks)
+                check_resume(report, proxy, length, ranks, steps=2)
+                check_ranks(report, proxy, length, ranks)
+                check_memory(report, proxy, length, ranks)
+            name = f"speeds, {proxy}"
+            with report.attempt(name):
+                samples = 1 if given.dry_run else step_plan(request_of(proxy, length, "cuda"), ranks).micro_batch_size
+                if report.has_time(name):
+                    measure_speeds(report, proxy, length, samples, rounds, ranks)
+            torch.cuda.empty_cache()
+    if report.has_time("runs that share a GPU"):
+        measure_sharing(report, proxies[0], length, runs, run_seconds, ranks)
     return report.finish()
 
 

@@ -212,22 +212,25 @@ def times(values: list[float], peer: list[float]) -> float:
     return statistics.median(one / other for one, other in zip(values, peer, strict=True))
 
 
-def measure(ways: dict[str, Step], rounds: int, batch: tuple[Tensor, Tensor], device: torch.device) -> Speeds:
-    """Tokens per second of each way in each round."""
+def measure(
+    ways: dict[str, Step], rounds: int, batch: tuple[Tensor, Tensor], device: torch.device, steps: int = 1
+) -> Speeds:
+    """Tokens per second of each way in each round of so many steps."""
     tokens, labels = batch
     speeds: Speeds = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name in list(ways) if number % 2 else reversed(ways):
             loss = ways[name](tokens, labels)  # its weights lay idle, and hosts of virtual machines take such memory
             begin = seconds(device)
-            ways[name](tokens, labels)
-            taken = seconds(device) - begin
+            for _ in range(steps):
+                ways[name](tokens, labels)
+            taken = (seconds(device) - begin) / steps
             if number:  # the first round fills caches
                 speeds[name].append(tokens.numel() / taken)
             elif abs(loss - math.log(VOCAB_SIZE)) > 1:
-                raise SystemExit(f"{name}: a first loss of {loss} is none of a new model")
+                raise ValueError(f"{name}: a first loss of {loss}, where a new model has {math.log(VOCAB_SIZE):.2f}")
             else:
-                print(f"{name}: second step {taken:.1f} s, first loss {loss:.4f}", file=sys.stderr, flush=True)
+                print(f"{name}: step {taken:.2f} s, first loss {loss:.4f}", file=sys.stderr, flush=True)
     return speeds
 
 

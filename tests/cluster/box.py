@@ -189,7 +189,7 @@ def cluster_in_a_box(folder: Path, workers: int, disks: Mapping[int, str] | None
     Args:
         folder: logs and the nodes' disks.
         workers: number of worker nodes.
-        disks: by worker, from 0, the size of the disks of its cache and of Ray, such as `40m`; others use this machine's disk.
+        disks: by worker, from 0, the size of the disks of its cache and of Ray, such as `40m`; others use this one's.
     """
     isolated = has_namespaces()
     with ExitStack() as stack:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from mixproof.ledger.errors import MixproofError, RequestError
 
 from .interrupt import Interrupts
+from .node_choice import Blamed
 from .resources import Needs, RayDiedError
 from .same_code import code_versions
 from .task_progress import START, OnProgress, StageProgress
@@ -61,7 +62,7 @@ class Cluster:
         self._restarts = 0
         self._checks: list[Callable[[], None]] = []
         self._interrupts = Interrupts()
-        self._faulty_nodes: set[str] = set()
+        self._blamed = Blamed()
         self.stages_run = 0
         self.stages_reused = 0
 
@@ -138,7 +139,7 @@ class Cluster:
             label,
             max_retries,
             code=code_versions() if self.is_shared else None,
-            faulty=self._faulty_nodes if self.is_shared else None,
+            blamed=self._blamed if self.is_shared else None,
             repeatable=repeatable,
         )
         progress = StageProgress(self._progress, label, len(calls), call_bytes)

@@ -15,7 +15,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrash
 from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError, NodeError, ProcessDiedError
 
-from .node_choice import NodeChoice
+from .node_choice import Blamed, NodeChoice
 from .resources import GPU_TASKS_LABEL, MEMORY_SHARES, Needs, RayDiedError, with_more_memory
 from .running import alive_nodes, crashes_by_node, dead_processes, silent_nodes
 from .same_code import check_same_code
@@ -41,8 +41,8 @@ class SubmittedCalls(Generic[T]):
     """Submitted Ray tasks; a task that dies is submitted again with more memory, unless it starts workers itself.
 
     With `code`, the command's `code_versions()`, workers refuse to run if theirs differ. A call that says its node is
-    faulty (a NodeError), or whose worker crashes, runs again on another node. `faulty` has the ids of nodes that get no
-    calls; ids are added (see `node_choice`). Without it, a NodeError fails the call. While a node runs no tasks at all,
+    faulty (a NodeError), or whose worker crashes, runs again on another node, and `blamed` notes the node (see
+    `node_choice`). Without `blamed`, a NodeError fails the call. While a node runs no tasks at all,
     all pending calls are submitted to others as well if they are `repeatable`.
 
     Tasks are never cancelled: `ray.cancel` on a task that is just finishing can abort the driver (Ray 2.60, "Tried to
@@ -59,16 +59,16 @@ class SubmittedCalls(Generic[T]):
         *,
         indices: Iterable[int] | None = None,
         code: Mapping[str, str] | None = None,
-        faulty: set[str] | None = None,
+        blamed: Blamed | None = None,
         repeatable: bool = True,
     ) -> None:
         checked = function if code is None else _with_same_code(function, code)
         self._task = ray.remote(_logged(_naming_its_node(checked), label, len(calls), log_level()))
         self._calls = calls
         self._needs = needs
-        self._shared = faulty is not None
+        self._shared = blamed is not None
         self._repeatable = repeatable
-        self._choice = NodeChoice(faulty)
+        self._choice = NodeChoice(blamed)
         self._label = label
         self._max_retries = max_retries
         self._waiting = iter(range(len(calls)) if indices is None else indices)

@@ -60,7 +60,7 @@ class NodeChoice:
         return True
 
     def crashed(self, call: int, need: Needs, crashes: Counter[str], nodes: Sequence[Node]) -> None:
-        """Note that a call's worker crashed; the call moves to nodes without crashes in this stage, if there are any."""
+        """Note that a call's worker crashed; the call moves to nodes without crashes in this stage, if any."""
         if self._avoid(call, need, crashes.keys(), nodes):
             self._blame.update(crashes.keys())
 

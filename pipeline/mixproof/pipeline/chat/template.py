@@ -24,15 +24,13 @@ import jinja2.ext
 import jinja2.meta
 import jinja2.nodes
 import jinja2.parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mixproof.ledger.errors import RequestError
 
+from .bounded_templates import MAX_CHARS, BoundedEnvironment
 from .messages import RESERVED_CHARS, FaultError, Message, fault
 
 VERSION = 1
-MAX_CHARS = 256_000_000
-"""Largest rendering, and largest result of `*` and `**` in a template."""
 CONTENT_START, CONTENT_END, SPAN_START, SPAN_END = tuple(RESERVED_CHARS)
 _MARKS = re.compile(f"([{RESERVED_CHARS}])")
 _TOKENS = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token")
@@ -65,26 +63,15 @@ class _Generation(jinja2.ext.Extension):
         return f"{SPAN_START}{caller()}{SPAN_END}"
 
 
-class _Environment(ImmutableSandboxedEnvironment):
-    """The environment of a template; products are bounded, because `'a' * 10 ** 12` would fill the memory."""
-
-    intercepted_binops = frozenset({"*", "**"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401  template values
-        sizes = [len(side) if hasattr(side, "__len__") else abs(side) for side in (left, right)]
-        if (operator == "**" and max(sizes) > 1000) or (operator == "*" and sizes[0] * sizes[1] > MAX_CHARS):
-            raise jinja2.TemplateRuntimeError(f"the result of {operator} is too large")
-        return super().call_binop(context, operator, left, right)
-
-
 @functools.lru_cache(maxsize=16)
-def load_template(source: str) -> jinja2.Template:
-    """Compile a template once per process.
+def load_template(source: str) -> tuple[jinja2.Template, BoundedEnvironment]:
+    """Compile a template once per process, with an environment of its own.
 
     Raises:
         jinja2.TemplateSyntaxError: when it is not a Jinja template.
     """
-    return _environment().from_string(source)
+    environment = _environment()
+    return environment.from_string(source), environment
 
 
 def check_template(source: str, where: str, *, needs_marks: bool) -> None:
@@ -147,9 +134,11 @@ def render_prompt(source: str, messages: Sequence[Message]) -> str:
     return _spans_of(_render(source, [{"role": role, "content": content} for role, content in messages]))[0]
 
 
-def _environment() -> _Environment:
-    environment = _Environment(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols])
-    environment.filters["tojson"] = _to_json
+def _environment() -> BoundedEnvironment:
+    environment = BoundedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+    )
+    environment.add_filter("tojson", _to_json)
     environment.globals["raise_exception"] = _raise
     return environment
 
@@ -167,9 +156,9 @@ def _render(source: str, messages: list[dict[str, str]]) -> str:
     pieces: list[str] = []
     chars = 0
     try:
-        for piece in load_template(source).generate(
-            messages=messages, tools=None, documents=None, add_generation_prompt=False
-        ):
+        template, environment = load_template(source)
+        environment.begin()
+        for piece in template.generate(messages=messages, tools=None, documents=None, add_generation_prompt=False):
             pieces.append(piece)
             chars += len(piece)
             if chars > MAX_CHARS:

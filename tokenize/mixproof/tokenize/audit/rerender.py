@@ -1,6 +1,6 @@
 """Render the conversations of a raw record again, independent of the code that rendered them.
 
-The messages are those that the reader finds. The template runs once on the bare messages, in a sandbox of its own, and
+The messages are those that the reader finds. The template runs once on the bare messages, in a sandbox with limits, and
 what is supervised is placed by the length of the output before each `{% generation %}` block, as transformers does it.
 Which characters come from contents is not placed again; the recorded spans are compared with the contents.
 """
@@ -16,9 +16,9 @@ import jinja2
 import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mixproof.mixtures.blocks.source import Source
+from mixproof.pipeline.chat.bounded_templates import BoundedEnvironment
 from mixproof.pipeline.chat.conversations import FORMS
 from mixproof.pipeline.chat.messages import Message
 
@@ -48,14 +48,14 @@ class _Tracker(jinja2.ext.Extension):
 
 
 @lru_cache(maxsize=4)
-def _load(source: str) -> tuple[jinja2.Template, _Tracker]:
-    environment = ImmutableSandboxedEnvironment(
+def _load(source: str) -> tuple[jinja2.Template, _Tracker, BoundedEnvironment]:
+    environment = BoundedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Tracker, jinja2.ext.loopcontrols]
     )
-    environment.filters["tojson"] = lambda value, **options: json.dumps(value, **{"ensure_ascii": False, **options})
+    environment.add_filter("tojson", lambda value, **options: json.dumps(value, **{"ensure_ascii": False, **options}))
     environment.globals["raise_exception"] = _raise
     (tracker,) = (each for each in environment.extensions.values() if isinstance(each, _Tracker))
-    return environment.from_string(source), tracker
+    return environment.from_string(source), tracker, environment
 
 
 def _raise(message: str) -> None:
@@ -85,7 +85,8 @@ def rerender(fields: Mapping[str, Any], source: Source) -> list[tuple[str, list[
 
 
 def _render(source: str, messages: Sequence[Message]) -> tuple[str, list[Span]]:
-    template, tracker = _load(source)
+    template, tracker, environment = _load(source)
+    environment.begin()
     tracker.written, tracker.spans = [], []
     given = [{"role": role, "content": content} for role, content in messages]
     for piece in template.generate(messages=given, tools=None, documents=None, add_generation_prompt=False):

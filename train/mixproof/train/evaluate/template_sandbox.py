@@ -1,8 +1,8 @@
-"""Prompt templates of evaluation tasks in a sandbox: Jinja's own, with limits on what an expression may make.
+"""Prompt templates of evaluation tasks in a sandbox.
 
-A template may neither reach Python's internals nor change the document, and it cannot fill the memory: `range` has at
-most 100,000 steps (Jinja's limit), and a repetition or power makes at most `MAX_CHARS` characters or digits. Templates
-that stay within these render as before.
+A template may neither reach Python's internals nor change the document. What it makes and how long it takes are bounded
+as for chat templates, with `MAX_CHARS` characters or elements per value. Templates that stay within the limits render
+as in the harness.
 """
 
 from __future__ import annotations
@@ -11,38 +11,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from jinja2 import BaseLoader, Environment, StrictUndefined
-from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import BaseLoader, Environment, StrictUndefined, Template
+
+from mixproof.pipeline.chat.bounded_templates import UNREPEATABLE, BoundedEnvironment
 
 MAX_CHARS = 10_000_000
 
 
-class TemplateSandbox(ImmutableSandboxedEnvironment):
+class TemplateSandbox(BoundedEnvironment):
     """The environment in which templates are rendered."""
 
-    intercepted_binops = frozenset(("*", "**"))
+    max_chars = MAX_CHARS
 
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401  as Jinja declares
-        """Multiply or raise to a power unless the result could be enormous.
-
-        Raises:
-            SecurityError: when it could.
-        """
-        if _size(operator, left, right) > MAX_CHARS:
-            raise SecurityError(f"`{operator}` would make more than {MAX_CHARS:,} characters, elements or digits")
-        return super().call_binop(context, operator, left, right)
-
-
-def _size(operator: str, left: Any, right: Any) -> float:  # noqa: ANN401  any values of a template
-    """Bound of the characters, elements or digits of a result."""
-    if operator == "**":
-        is_whole = isinstance(left, int) and isinstance(right, int)
-        return left.bit_length() * max(0, right) if is_whole else 0
-    for sequence, times in ((left, right), (right, left)):
-        if isinstance(sequence, str | bytes | list | tuple) and isinstance(times, int):
-            return len(sequence) * max(0, times)
-    return 0
+    def from_string(self, *arguments: Any, **options: Any) -> Template:  # noqa: ANN401  Jinja's
+        """Compile a template; the harness does so for each rendering."""
+        self.begin()
+        return super().from_string(*arguments, **options)
 
 
 def sandbox_of(environment: Environment) -> TemplateSandbox:
@@ -50,7 +34,8 @@ def sandbox_of(environment: Environment) -> TemplateSandbox:
     sandbox = TemplateSandbox(
         loader=BaseLoader(), undefined=StrictUndefined, keep_trailing_newline=environment.keep_trailing_newline
     )
-    sandbox.filters.update(environment.filters)
+    for name in environment.filters.keys() - BoundedEnvironment().filters.keys() - UNREPEATABLE:
+        sandbox.add_filter(name, environment.filters[name])
     return sandbox
 
 

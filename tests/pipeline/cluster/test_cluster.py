@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ import ray
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError, StorageError
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.resources import Needs
+from mixproof.pipeline.cluster.running import alive_nodes, crashes_by_node, silent_nodes
 from mixproof.pipeline.cluster.same_code import MIXPROOF, code_versions
 from mixproof.pipeline.cluster.submitted import SubmittedCalls
 from mixproof.pipeline.cluster.task_progress import TaskProgress
@@ -84,8 +86,13 @@ def test_a_worker_that_dies_is_tried_again_and_one_that_always_dies_is_an_error(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     assert cluster.run(die_once, [(str(tmp_path / "marker"),)], label="dying") == ["lived"]
+    start = time.time()
     with pytest.raises(MixproofError, match="dying always: a worker crashed repeatedly"):
         cluster.run(die_always, [()], label="dying always", max_retries=1)
+    (node,) = alive_nodes()
+    assert set(crashes_by_node(start)) == {node.id}
+    assert crashes_by_node(time.time() + 60) == {}
+    assert silent_nodes(60) == {}  # it still runs tasks
 
 
 def memory_of_this_task(marker: str, enough: float) -> float:

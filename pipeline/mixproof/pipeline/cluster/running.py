@@ -147,11 +147,15 @@ def silent_nodes(seconds: float) -> dict[str, str]:
 
     A full disk below /tmp/ray can cause this. Ray neither reports it nor sends the node's tasks elsewhere.
     """
-    submitted = list(_submit_to_nodes(int, (), max_retries=0))
+    submitted = list(_submit_to_nodes(_probe, (), max_retries=0))
     finished, _ = ray.wait([result for _, result in submitted], num_returns=len(submitted), timeout=seconds)
     return {
         node["NodeID"]: _name(node) for node, result in submitted if result not in finished or not _succeeded(result)
     }
+
+
+def _probe() -> None:
+    """What a node runs to show that it runs tasks."""
 
 
 def _succeeded(result: Any) -> bool:  # noqa: ANN401  a reference of Ray

@@ -102,7 +102,7 @@ def search_cost(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget]) -> Sea
     declared, proxy = spec.search, spec.search.proxy or next(iter(spec.train.proxies))
     finalists = declared.finalists + 2  # the predicted optimum and the anchor
     candidates = sum(declared.rounds)
-    runs = candidates + declared.repeats * (1 + finalists)
+    runs = candidates + declared.repeated + declared.repeats * (1 + finalists)
     tokens = next(budget.tokens_planned for (_, name), budget in budgets.items() if name == proxy)
     if declared.phase is None:
         return SearchCost(proxy, candidates, runs, runs * tokens)

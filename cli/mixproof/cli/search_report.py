@@ -59,7 +59,24 @@ def objective_json(objective: FittedObjective) -> dict[str, object]:
 
 def noise_json(noise: Noise) -> dict[str, object]:
     """The JSON form of spread and noise."""
-    return asdict(noise)
+    return {
+        "spread": noise.spread,
+        "mixtures": noise.mixtures,
+        "deviation": noise.deviation,
+        "degrees_of_freedom": noise.degrees_of_freedom,
+        "kind": noise.kind,
+        "deviations": None if noise.deviations is None else list(noise.deviations),
+    }
+
+
+def noise_sentence(noise: Noise) -> str:
+    """Spread and noise in words."""
+    kind = "repeats of one mixture" if noise.kind == "repeats" else "K-fold residuals"
+    found = f"standard deviation: {noise.spread:.4g} between mixtures, {noise.deviation:.4g} between {kind}"
+    if noise.deviations is None:
+        return found
+    low, high = noise.deviations
+    return f"{found} (both weighted by precision; from {low:.4g} to {high:.4g}, depending on the mixture)"
 
 
 def searched_json(searched: Searched) -> dict[str, object]:
@@ -143,9 +160,7 @@ def print_searched(searched: Searched) -> None:
         )
     print_choices(outcome.objective.choices)
     print_objective(outcome.objective)
-    noise = outcome.noise
-    kind = "repeats of the anchor" if noise.kind == "repeats" else "K-fold residuals"
-    stdout.print(f"standard deviation: {noise.spread:.4g} between mixtures, {noise.deviation:.4g} between {kind}")
+    stdout.print(noise_sentence(outcome.noise), soft_wrap=True)
     for reason in outcome.rejected.values():
         stdout.print(f"[yellow]left out:[/] {escape(reason)}", soft_wrap=True)
     if outcome.choice is not None:

@@ -23,12 +23,12 @@ class Memory:
         """Recall, or say 0."""
         return np.array([self.known.get(tuple(row), 0.0) for row in shares.tolist()])
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> Memory:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Memory:
         """Remember others."""
         return remember(shares, scores)
 
 
-def remember(shares: FloatArray, scores: FloatArray) -> Memory:
+def remember(shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Memory:
     return Memory({tuple(row): score for row, score in zip(shares.tolist(), scores.tolist(), strict=True)})
 
 

@@ -29,7 +29,7 @@ class Logarithms:
         """Say it exactly."""
         return np.asarray(-np.log(shares + 1e-9) @ np.array(self.gains), dtype=np.float64)
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> Logarithms:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Logarithms:
         """Stay as it is."""
         return self
 
@@ -43,7 +43,7 @@ class Steps:
         best = (shares[:, 0] >= 0.33) & (shares[:, 0] < 0.35) & (shares[:, 1] < 0.4)
         return np.asarray(np.where(best, 0.0, 1.0 + np.floor(5 * np.abs(shares[:, 0] - 0.34))), dtype=np.float64)
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> Steps:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Steps:
         """Stay as it is."""
         return self
 
@@ -56,7 +56,7 @@ class Needle:
         """Say it exactly."""
         return np.asarray(1.0 - (np.abs(shares - [0.1234, 0.8766, 0.0]).max(axis=1) < 1e-9), dtype=np.float64)
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> Needle:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Needle:
         """Stay as it is."""
         return self
 

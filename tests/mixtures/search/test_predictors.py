@@ -40,7 +40,7 @@ def test_pair_features_are_logarithms_and_their_products() -> None:
 
 def test_the_leave_one_out_error_is_that_of_leaving_each_row_out() -> None:
     rows, scores = mixtures(12), bent(mixtures(12))
-    whole = _Standardized(rows, scores, 0.003)
+    whole = _Standardized(rows, scores, np.ones(12), 0.003)
     left_out = []
     for place in range(12):
         others = np.arange(12) != place
@@ -52,6 +52,19 @@ def test_the_leave_one_out_error_is_that_of_leaving_each_row_out() -> None:
     assert whole.leave_one_out_error(3.0) == pytest.approx(np.mean(np.square(left_out)))
 
 
+@pytest.mark.parametrize("family", families())
+def test_a_score_of_little_weight_hardly_moves_a_fit_and_equal_weights_move_none(family: str) -> None:
+    shares, fit = mixtures(60), families()[family]
+    scores = bent(shares)
+    wrong = scores + np.where(np.arange(60) == 7, 3.0, 0.0)
+    weights = np.where(np.arange(60) == 7, 1e-4, 1.0)
+    tested = mixtures(60)[:20]
+    right = fit(shares, scores).predict(tested)
+    moved, held = (np.abs(fit(shares, wrong, own).predict(tested) - right).max() for own in (None, weights))
+    assert held < 0.3 * moved
+    assert fit(shares, scores, np.ones(60)).predict(tested) == pytest.approx(right, abs=1e-9)
+
+
 def test_a_constant_source_does_not_disturb_ridge() -> None:
     shares = np.hstack([mixtures(30) * 0.9, np.full((30, 1), 0.1)])
     assert np.isfinite(fit_ridge(shares, bent(mixtures(30))).predict(shares)).all()
@@ -59,7 +72,8 @@ def test_a_constant_source_does_not_disturb_ridge() -> None:
 
 def test_the_gradient_of_the_process_is_the_derivative() -> None:
     scores = bent(mixtures(25))
-    posterior = _Posterior(mixtures(25), (scores - scores.mean()) / scores.std())
+    weights = np.random.default_rng(4).uniform(0.2, 5.0, 25)
+    posterior = _Posterior(mixtures(25), (scores - scores.mean()) / scores.std(), weights)
     at = posterior.median + np.random.default_rng(3).normal(size=len(posterior.median)) * 0.3
 
     def value(logs: FloatArray) -> float:

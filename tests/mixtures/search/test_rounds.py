@@ -88,6 +88,21 @@ def test_the_anchor_has_every_seed_and_a_candidate_one(outcome: Outcome) -> None
     assert outcome.noise.kind == "repeats" and outcome.noise.degrees_of_freedom == 2
 
 
+def test_candidates_that_are_far_apart_run_a_second_time_and_show_noise_that_depends_on_the_mixture() -> None:
+    def noisier(trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
+        return [losses(trial, noise=0.002 * 25 ** (trial.units[1] / UNITS)) for trial in trials]
+
+    found = search(SPACE, Plan(rounds=(16, 8), seeds=(1, 2, 3), repeated=5), noisier, WEIGHTS, FAMILIES)
+    trials = [one.trial for one in found.measured]
+    second = [trial.units for trial in trials if trial.seed == 2 and trial.units != SPACE.anchor]
+    assert len(second) == 5 and set(second) <= {trial.units for trial in trials if trial.seed == 1}
+    assert [done.repeated for done in found.rounds] == [5, 0]
+    apart = np.array([SPACE.anchor, *second])
+    assert (distances(apart, apart) + np.eye(6)).min() > 0.15
+    assert found.noise.deviations is not None and found.noise.degrees_of_freedom == 7
+    assert found.noise.deviations[1] > 4 * found.noise.deviations[0]
+
+
 def test_no_candidate_leaves_the_space_or_is_a_near_copy(outcome: Outcome) -> None:
     units = np.array([one.trial.units for one in outcome.measured[2:]])
     assert all(SPACE.holds(tuple(row)) for row in units.tolist())

@@ -95,6 +95,16 @@ RepeatsOption = Annotated[
         help=f"Seeds of the anchor, and fresh seeds of each finalist; default: the spec's search, or {REPEATS}.",
     ),
 ]
+RepeatCandidatesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--repeat-candidates",
+        min=0,
+        metavar="N",
+        help="Candidates of the first round to run a second time, to see whether noise depends on the mixture; "
+        "default: the spec's search, or an eighth of the round.",
+    ),
+]
 FinalistsOption = Annotated[
     int | None,
     typer.Option(
@@ -129,6 +139,7 @@ def search(
     proxy: ProxyOption = None,
     rounds: RoundsOption = None,
     repeats: RepeatsOption = None,
+    repeat_candidates: RepeatCandidatesOption = None,
     finalists: FinalistsOption = None,
     prior_weight: PriorOption = 0.0,
     output: OutputOption = None,
@@ -149,7 +160,13 @@ def search(
             raise RequestError(f"{unused[0]} needs --weights; a SPEC names its own objective")
         from .search_spec import SearchOptions, search_spec  # brings Ray, which tables do not need
 
-        declared = {"proxy": proxy, "rounds": _rounds(rounds), "repeats": repeats, "finalists": finalists}
+        declared = {
+            "proxy": proxy,
+            "rounds": _rounds(rounds),
+            "repeats": repeats,
+            "repeat_candidates": repeat_candidates,
+            "finalists": finalists,
+        }
         given = {key: value for key, value in declared.items() if value is not None}
         search_spec(spec, SearchOptions(given, prior_weight, output, store, address, workers, as_json))
         return

@@ -196,6 +196,7 @@ def _plan(spec: Spec, declared: Search, name: str, prior: float) -> Plan:
         fresh,
         declared.finalists,
         prior=prior,
+        repeated=declared.repeated,
         name=name,
         least_ratios=bounds_of(spec.objective),
     )

@@ -8,13 +8,15 @@ from pydantic import Field
 
 from mixproof.mixtures.values.quantities import ExactNumber, Share
 from mixproof.mixtures.values.spec_part import Name, SpecPart
-from mixproof.mixtures.values.whole_numbers import WholeNumber
+from mixproof.mixtures.values.whole_numbers import WholeNumber, WholeNumberOrZero
 
 ROUNDS = (64, 32, 16)
 """Candidates per round of CLIMB (arXiv:2504.13161)."""
 REPEATS = 4
 """Three degrees of freedom for the noise."""
 FINALISTS = 3
+REPEATED_PART = 8
+"""One of so many candidates of the first round is run a second time."""
 
 
 class FixedPart(SpecPart):
@@ -35,6 +37,9 @@ class Search(SpecPart):
     """Number of candidates in each round."""
     repeats: WholeNumber = REPEATS
     """Seeds of the anchor, and fresh seeds of each finalist."""
+    repeat_candidates: WholeNumberOrZero | None = None
+    """Candidates of the first round that are run with a second seed: those farthest from the anchor and from each
+    other. They show whether the noise depends on the mixture. Default: an eighth of the first round, rounded down."""
     finalists: WholeNumber = FINALISTS
     """Best measured mixtures that are compared with the predicted optimum."""
     fixed: dict[str, FixedPart] = Field(default={})
@@ -46,3 +51,10 @@ class Search(SpecPart):
     schedule, which is trained once per seed. Default: the mixture of the whole run."""
     trunk: Name | None = None
     """For `phase: decay`: the mixture of the trunk. Default: the spec's first mixture."""
+
+    @property
+    def repeated(self) -> int:
+        """Candidates of the first round that are run a second time; none if the anchor has a single seed."""
+        if self.repeats < 2:
+            return 0
+        return self.rounds[0] // REPEATED_PART if self.repeat_candidates is None else self.repeat_candidates

@@ -2,9 +2,11 @@
 
 If a mixture was run more than once, the noise is the pooled standard deviation of repeats, and the spread must exceed
 it in an F test at 5%: with 64 mixtures and three degrees of freedom the variance must be 8.6 times as large, with nine
-2.8 times. Otherwise the noise is the residual of the predictor's K-fold predictions, which also includes the
-predictor's own error; it must be smaller than the spread. In both cases the K-fold rank correlation must exceed the
-95th percentile of chance. If a condition fails, no mixture is recommended, and the reason says what would help.
+2.8 times. If at least three mixtures were repeated, the noise is a function of the mixture (`mixture_noise`), and
+spread and noise weight mixtures by their precision. Without repeats the noise is the residual of the predictor's K-fold
+predictions, which also includes the predictor's own error; it must be smaller than the spread. In all cases the K-fold
+rank correlation must exceed the 95th percentile of chance. If a condition fails, no mixture is recommended, and the
+reason says what would help.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from scipy.stats import f, norm
 from mixproof.mixtures.search.predictors.predictor import FloatArray
 
 from .choose import Validation
+from .mixture_noise import MixtureNoise, fit_mixture_noise, spread_over_noise
 
 SIGNIFICANCE = 0.05
 LEAST_MIXTURES = 8
@@ -36,6 +39,10 @@ class Noise:
     degrees_of_freedom: int
     """Repeats beyond each mixture's first run; 0 for residuals."""
     kind: Literal["repeats", "residuals"]
+    of_mixture: MixtureNoise | None = None
+    """The noise as a function of the mixture; None if too few mixtures were repeated to fit one."""
+    deviations: tuple[float, float] | None = None
+    """The smallest and the largest standard deviation of one run among the mixtures, by this function."""
 
 
 def measure_noise(shares: FloatArray, scores: FloatArray, validation: Validation) -> Noise:
@@ -45,6 +52,13 @@ def measure_noise(shares: FloatArray, scores: FloatArray, validation: Validation
     means = np.bincount(mixture, weights=scores) / counts
     spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
     degrees = len(scores) - len(means)
+    of_mixture = fit_mixture_noise(shares, scores)
+    if of_mixture is not None:
+        own = of_mixture.deviation(np.unique(shares, axis=0))
+        spread, deviation = spread_over_noise(means, own**2 / counts)
+        return Noise(
+            spread, len(means), deviation, degrees, "repeats", of_mixture, (float(own.min()), float(own.max()))
+        )
     if degrees:
         squares = float(((scores - means[mixture]) ** 2).sum())
         return Noise(spread, len(means), float(np.sqrt(squares / degrees)), degrees, "repeats")

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixproof.mixtures.search.predictors.predictor import Fit, FloatArray, Predictor
+from mixproof.mixtures.search.predictors.weighted import weighted
 
 from .choose import Choice, Validation, choose, validation_of
+from .mixture_noise import Weighting, fit_mixture_noise, misfit_variance
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class Combined:
         predicted = np.stack([part.predict(shares) for part in self.parts], axis=1)
         return np.asarray(predicted @ self.weights, dtype=np.float64)
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> Combined:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Combined:
         """Fit the parts, with the same settings, to other rows; scores are [mixtures, scores]."""
-        parts = tuple(part.refit(shares, column) for part, column in zip(self.parts, scores.T, strict=True))
+        parts = tuple(part.refit(shares, column, weights) for part, column in zip(self.parts, scores.T, strict=True))
         return Combined(parts, self.weights)
 
 
@@ -60,7 +62,19 @@ def fit_objective(
         weights: weight of each score, by name; they sum to 1.
     """
     columns = zip(weights, scores.T, strict=True)
-    return combine({name: choose(families, shares, column) for name, column in columns}, scores, weights)
+    return combine({name: choose_weighted(families, shares, column) for name, column in columns}, scores, weights)
+
+
+def choose_weighted(families: Mapping[str, Fit], shares: FloatArray, scores: FloatArray) -> Choice:
+    """Choose a predictor as `choose` does, and once more with weights if the noise depends on the mixture.
+
+    The weights need the predictor's own error beside the noise, so they follow from the residuals of the first choice.
+    """
+    first, noise = choose(families, shares, scores), fit_mixture_noise(shares, scores)
+    if noise is None or not noise.differs(shares):
+        return first
+    misfit = misfit_variance(scores - first.validation.predicted, noise.deviation(shares))
+    return choose(weighted(families, Weighting(noise, misfit).weights), shares, scores)
 
 
 def combine(choices: Mapping[str, Choice], scores: FloatArray, weights: Mapping[str, float]) -> FittedObjective:

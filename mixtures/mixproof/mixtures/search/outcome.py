@@ -45,6 +45,8 @@ class Round:
     """K-fold rank correlation of the predictor that chose the candidates; None in the first round."""
     best: float
     """Lowest score so far."""
+    repeated: int = 0
+    """Candidates that were run a second time."""
 
 
 @dataclass(frozen=True)

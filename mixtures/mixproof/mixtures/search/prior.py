@@ -33,9 +33,9 @@ class WithPrior:
         """Predicted score plus penalty [mixtures] of shares [mixtures, sources]."""
         return self.predictor.predict(shares) + self.weight * divergence(shares, self.center)
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> WithPrior:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> WithPrior:
         """Refit the predictor to other rows."""
-        return WithPrior(self.predictor.refit(shares, scores), self.center, self.weight)
+        return WithPrior(self.predictor.refit(shares, scores, weights), self.center, self.weight)
 
 
 def divergence(shares: FloatArray, center: FloatArray) -> FloatArray:

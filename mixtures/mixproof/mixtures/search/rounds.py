@@ -1,6 +1,8 @@
 """The search in rounds: measure candidates, fit a predictor, use it to choose the next candidates, and repeat.
 
-  round 1   the anchor with several seeds, and 64 draws around the proportional shares (exploration only)
+  round 1   the anchor with several seeds, and 64 draws around the proportional shares (exploration only); the draws
+            that are farthest from the anchor and from each other get a second run, because noise may depend on the
+            mixture
   round 2   32 candidates from a predictor fitted to all scores: three quarters have the lowest confidence bounds in
             a fresh pool and near the best so far (exploitation), one quarter are farthest from all earlier runs
             (exploration)
@@ -8,10 +10,10 @@
   the end   the finalists: the constrained optimum of the last predictor, the best measured candidates and the anchor,
             measured with as many fresh seeds as the anchor had
 
-Every candidate is run with one seed, the anchor with several; the scatter of the anchor's scores is the noise of one
-run. The search knows nothing about training: `score` measures trials, in any way and order, and returns None for a
-failed one. Candidates depend only on names and scores, so a killed search resumes where it stopped if `score`
-remembers finished trials. `recall` lets the caller store a round's candidates, so that a last bit that another
+All other candidates are run with one seed, the anchor with several; the scatter of repeats is the noise of one run
+(`mixture_noise`). The search knows nothing about training: `score` measures trials, in any way and order, and returns
+None for a failed one. Candidates depend only on names and scores, so a killed search resumes where it stopped if
+`score` remembers finished trials. `recall` lets the caller store a round's candidates, so that a last bit that another
 machine computes differently cannot change which candidates run.
 """
 
@@ -55,6 +57,8 @@ class Plan:
     """Number of best measured candidates among the finalists."""
     prior: float = 0.0
     """Score that a divergence of one nat from the proportional mixture costs the optimum."""
+    repeated: int = 0
+    """Candidates of the first round that are run a second time, with the anchor's second seed."""
     exploitation: float = 0.75
     """Share of a later round's candidates that follow the predictor."""
     name: str = "search"
@@ -133,7 +137,9 @@ class _Search:
 
         candidates = recall(number, self._measured, make)
         self.measure([Trial(units, self._plan.seeds[0]) for units in candidates])
+        repeated = 0
         if number == 1:
+            repeated = self._repeat(candidates)
             self._reject_parts()
         self._rounds.append(
             Round(
@@ -142,8 +148,19 @@ class _Search:
                 explored=max(0, len(candidates) - exploited),
                 rank_correlation=None if objective is None else objective.validation.rank_correlation,
                 best=min((one.score for one in self._measured), default=float("nan")),
+                repeated=repeated,
             )
         )
+
+    def _repeat(self, candidates: Sequence[Units]) -> int:
+        """Run the candidates that are farthest apart a second time; return how many."""
+        if not self._plan.repeated or len(self._plan.seeds) < 2:
+            return 0
+        done = {one.trial.units for one in self._measured}
+        pool = units_of(self._space, [units for units in candidates if units in done])
+        far = select_farthest(pool, units_of(self._space, [self._space.anchor]), min(self._plan.repeated, len(pool)))
+        self.measure([Trial(units, self._plan.seeds[1]) for units in _as_tuples(far)])
+        return len(far)
 
     def _reject_parts(self) -> None:
         """Leave out the parts of the objective that are below their least signal-to-noise ratio."""

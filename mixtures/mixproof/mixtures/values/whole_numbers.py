@@ -16,6 +16,7 @@ def _whole(most: int, reason: str, *, least: int = 1) -> tuple[PlainValidator, W
 
 
 WholeNumber = Annotated[int, *_whole(MAX_INT32, INT32)]
+WholeNumberOrZero = Annotated[int, *_whole(MAX_INT32, INT32, least=0)]
 MAX_SEED = 2**63 - 1
 Seed = Annotated[int, *_whole(MAX_SEED, "seeds are 64-bit integers", least=0)]
 NgramLength = Annotated[int, *_whole(1_000, "longer n-grams match nothing but whole copies")]

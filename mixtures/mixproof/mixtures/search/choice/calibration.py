@@ -9,6 +9,9 @@
               fitted to the other half does, averaged over random halves (the winner's curse of the optimum)
   disagreement  standard deviation of the prediction at the optimum over these halves
 
+If the noise depends on the mixture, `residual` and noise are those of one mixture (`Calibration.at`), and the line of
+the bias weights rows by their precision.
+
 Halves are smaller than the whole study, so optimism and disagreement are larger than those of the study's predictor.
 That is intended: on 300 replays of published studies with added noise the true score of the optimum was still above the
 corrected prediction by 0.4 standard deviations in the mean, and below the upper end of a 95% interval in 96%.
@@ -18,13 +21,14 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.mixtures.search.candidates import draw, draw_near, generator
 from mixproof.mixtures.search.choose import Validation
+from mixproof.mixtures.search.mixture_noise import MixtureNoise, Weighting, misfit_variance
 from mixproof.mixtures.search.noise import Noise
 from mixproof.mixtures.search.predictors.predictor import FloatArray, Predictor
 from mixproof.mixtures.search.space import Space, shares_of
@@ -46,8 +50,12 @@ class Calibration:
     disagreement: float
     noise: float | None
     """Standard deviation of one run, at most the residual; None when no mixture was repeated."""
-    degrees_of_freedom: int
-    """Repeats beyond each mixture's first run."""
+    degrees_of_freedom: float
+    """Of `noise`: repeats beyond each mixture's first run, or what they are worth at one mixture."""
+    of_mixture: MixtureNoise | None = None
+    """The noise as a function of the mixture; None: the same for all."""
+    misfit: float = 0.0
+    """Variance of the predictions' own error, used with `of_mixture`."""
 
     @property
     def correction(self) -> float:
@@ -58,6 +66,16 @@ class Calibration:
     def optimum_deviation(self) -> float:
         """Standard deviation of the optimum's score around its corrected prediction."""
         return float(np.hypot(self.residual, self.disagreement))
+
+    def at(self, shares: FloatArray) -> Calibration:
+        """The calibration for one mixture, with its own noise and residual; `shares` are [sources]."""
+        if self.of_mixture is None:
+            return self
+        row = shares[None]
+        noise = float(self.of_mixture.deviation(row)[0])
+        degrees = float(self.of_mixture.degrees_of_freedom(row)[0])
+        residual = float(np.hypot(noise, np.sqrt(self.misfit)))
+        return replace(self, residual=residual, noise=noise, degrees_of_freedom=degrees)
 
 
 def calibrate(
@@ -80,7 +98,12 @@ def calibrate(
     """
     scores, validation, noise = measured
     residual = max(_residual_of_the_best(scores, validation), validation.residual_deviation)
-    bias = _bias_at(float(predictor.predict(shares_of([optimum]))[0]), scores, validation)
+    misfit, weights = 0.0, np.ones(len(scores))
+    if noise.of_mixture is not None:
+        deviations = noise.of_mixture.deviation(rows[0])
+        misfit = _misfit(scores - validation.predicted, deviations, _best(validation, len(scores) // 4))
+        weights = Weighting(noise.of_mixture, misfit).weights(rows[0])
+    bias = _bias_at(float(predictor.predict(shares_of([optimum]))[0]), scores, validation, weights)
     optimism, disagreement = _cross_fit(predictor, rows, space, optimum, *seed)
     repeated = noise.kind == "repeats"
     return Calibration(
@@ -90,6 +113,8 @@ def calibrate(
         disagreement=disagreement,
         noise=min(noise.deviation, residual) if repeated else None,
         degrees_of_freedom=noise.degrees_of_freedom,
+        of_mixture=noise.of_mixture,
+        misfit=misfit,
     )
 
 
@@ -99,13 +124,19 @@ def _residual_of_the_best(scores: FloatArray, validation: Validation) -> float:
     return float(np.sqrt(np.mean((scores[best] - validation.predicted[best]) ** 2)))
 
 
-def _bias_at(predicted: float, scores: FloatArray, validation: Validation) -> float:
+def _misfit(residuals: FloatArray, deviations: FloatArray, best: NDArray[np.int64]) -> float:
+    """Variance of the predictions' own error: the larger one of all rows and of those with the best predictions."""
+    return max(misfit_variance(residuals[rows], deviations[rows]) for rows in (np.arange(len(residuals)), best))
+
+
+def _bias_at(predicted: float, scores: FloatArray, validation: Validation, weights: FloatArray) -> float:
     """How much the line of scores by predictions over the better half is above the prediction itself."""
     best = _best(validation, len(scores) // 2)
-    centered = validation.predicted[best] - validation.predicted[best].mean()
-    spread = float(centered @ centered)
+    middle, mean = (float(np.average(values[best], weights=weights[best])) for values in (validation.predicted, scores))
+    centered = weights[best] * (validation.predicted[best] - middle)
+    spread = float(centered @ (validation.predicted[best] - middle))
     slope = float(centered @ scores[best]) / spread if spread > 0 else 1.0
-    return float(scores[best].mean() + slope * (predicted - validation.predicted[best].mean()) - predicted)
+    return mean + slope * (predicted - middle) - predicted
 
 
 def _best(validation: Validation, count: int) -> NDArray[np.int64]:

@@ -7,6 +7,9 @@ a study that seems to have little noise is used more often. So the deviation fol
 includes how far that limit would move the estimate. Without repeats σ is unknown, between 0 and r. The mean of score
 and prediction then has the standard deviation r/2 whatever σ is, and half the difference of the two is added to it,
 because the truth can be at either end.
+
+If three or more mixtures were repeated, σ and τ are known apart (`mixture_noise`), σ for each mixture, and a noisy
+mixture with a lucky score is drawn to its prediction.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.stats import chi2, norm, t
 
 from .calibration import Calibration
 
@@ -59,22 +62,35 @@ def of_measured(mean: float, runs: int, predicted: float, calibration: Calibrati
     residual, noise = calibration.residual, calibration.noise
     if noise is None:
         return Estimate((mean + predicted) / 2, float(np.hypot(residual, mean - predicted) / 2))
-    weight, largest = _weight(noise, runs, residual), _upper_limit(noise, calibration)
-    moved = (weight - _weight(largest, runs, residual)) * (mean - predicted)
-    model = max(0.0, residual**2 - noise**2)
+    largest, model = _largest(noise, calibration), _model_variance(noise, calibration)
+    weight = _weight(noise, runs, model)
+    moved = (weight - _weight(largest, runs, _model_variance(largest, calibration))) * (mean - predicted)
     variance = weight**2 * largest**2 / runs + (1 - weight) ** 2 * model + moved**2
     return Estimate(weight * mean + (1 - weight) * predicted, float(np.sqrt(variance)))
 
 
-def _weight(noise: float, runs: int, residual: float) -> float:
-    """Weight of the mean of some runs against the prediction."""
-    own, model = noise**2 / runs, max(0.0, residual**2 - noise**2)
+def _weight(noise: float, runs: int, model: float) -> float:
+    """Weight of the mean of some runs against the prediction, whose own error has the variance `model`."""
+    own = noise**2 / runs
     return model / (model + own) if model + own > 0 else 1.0
 
 
-def _upper_limit(noise: float, calibration: Calibration) -> float:
-    """Upper 95% limit of the noise of one run, at most the residual."""
+def _model_variance(noise: float, calibration: Calibration) -> float:
+    """Variance of the predictor's own error, if one run has this noise."""
+    if calibration.of_mixture is not None:
+        return calibration.misfit
+    return max(0.0, calibration.residual**2 - noise**2)
+
+
+def _largest(noise: float, calibration: Calibration) -> float:
+    """The noise of one run with an allowance for not knowing it.
+
+    The upper 95% limit, at most the residual, if all mixtures have one noise; if each has its own, which may be known
+    from one repeat, as much more as Student's t is wider than a normal distribution.
+    """
     degrees = calibration.degrees_of_freedom
+    if calibration.of_mixture is not None:
+        return noise * float(t.ppf((1 + CONFIDENCE) / 2, degrees)) / quantile(two_sided=True)
     return min(calibration.residual, noise * float(np.sqrt(degrees / chi2.ppf(1 - CONFIDENCE, degrees))))
 
 

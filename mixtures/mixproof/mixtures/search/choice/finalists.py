@@ -93,7 +93,12 @@ def nominate(
             measured=float(means[number]),
             runs=int(runs[number]),
             predicted=float(predicted[number]),
-            estimate=of_measured(float(means[number]), int(runs[number]), float(predicted[number]), calibration),
+            estimate=of_measured(
+                float(means[number]),
+                int(runs[number]),
+                float(predicted[number]),
+                calibration.at(study.shares[first[number]]),
+            ),
         )
 
     all_measured = [measured(number) for number in range(len(first))]
@@ -104,6 +109,6 @@ def nominate(
     chosen += [number for number in also if number not in chosen]
     found = [all_measured[number] for number in chosen]
     if not len(was_run):
-        estimate = of_optimum(optimum[1], calibration)
+        estimate = of_optimum(optimum[1], calibration.at(optimum[0]))
         found.insert(0, Finalist("optimum", None, tuple(optimum[0].tolist()), None, 0, optimum[1], estimate))
     return tuple(found)

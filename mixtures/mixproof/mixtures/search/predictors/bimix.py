@@ -14,7 +14,7 @@ from itertools import product
 
 import numpy as np
 
-from .predictor import FloatArray
+from .predictor import FloatArray, ones_unless
 
 OFFSETS = (1e-3, 3e-3, 1e-2, 3e-2)
 EXPONENTS = (0.05, 0.1, 0.2, 0.4, 0.8)
@@ -34,24 +34,29 @@ class BiMix:
         """Predict the score [mixtures] of shares [mixtures, sources]."""
         return self.floor + self.scale * _power(shares[:, self.source], self.offset, self.exponent)
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> BiMix:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> BiMix:
         """Fit floor and scale to other rows, with the same source, offset and exponent."""
-        return _fit(shares, scores, self.source, self.offset, self.exponent)
+        precise = ones_unless(weights, len(scores))
+        return _fit(shares, scores, precise, self.source, self.offset, self.exponent)
 
 
-def fit_bimix(shares: FloatArray, scores: FloatArray) -> BiMix:
+def fit_bimix(shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> BiMix:
     """Fit with the source, offset and exponent that have the smallest residuals."""
-    laws = [_fit(shares, scores, *one) for one in product(range(shares.shape[1]), OFFSETS, EXPONENTS)]
-    return min(laws, key=lambda law: float(np.sum((law.predict(shares) - scores) ** 2)))
+    precise = ones_unless(weights, len(scores))
+    laws = [_fit(shares, scores, precise, *one) for one in product(range(shares.shape[1]), OFFSETS, EXPONENTS)]
+    return min(laws, key=lambda law: float(precise @ (law.predict(shares) - scores) ** 2))
 
 
 def _power(share: FloatArray, offset: float, exponent: float) -> FloatArray:
     return np.asarray((share + offset) ** -exponent, np.float64)
 
 
-def _fit(shares: FloatArray, scores: FloatArray, source: int, offset: float, exponent: float) -> BiMix:
+def _fit(
+    shares: FloatArray, scores: FloatArray, weights: FloatArray, source: int, offset: float, exponent: float
+) -> BiMix:
     power = _power(shares[:, source], offset, exponent)
-    centered = power - power.mean()
-    spread = float(centered @ centered)
+    middle, mean = (float(np.average(values, weights=weights)) for values in (power, scores))
+    centered = weights * (power - middle)
+    spread = float(centered @ (power - middle))
     scale = float(centered @ scores) / spread if spread > 0 else 0.0
-    return BiMix(source, offset, exponent, float(scores.mean()) - scale * float(power.mean()), scale)
+    return BiMix(source, offset, exponent, mean - scale * middle, scale)

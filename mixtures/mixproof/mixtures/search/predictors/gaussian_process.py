@@ -2,7 +2,7 @@
 
 Covariance of two mixtures u, v (centered logs of share + offset, d sources):
 
-    1 + sum_j slope_j u_j v_j + height * exp(-1/2 sum_j ((u_j - v_j) / length_j)^2) + noise (same row only)
+    1 + sum_j slope_j u_j v_j + height * exp(-1/2 sum_j ((u_j - v_j) / length_j)^2) + noise / weight (same row)
 
 The slopes model the trend (a loss falls roughly with the logarithm of its own source's share), the exponential the
 interactions of sources. Sources that do not matter get long lengths and small slopes. The 2 d + 3 settings maximize
@@ -20,7 +20,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
-from .predictor import FloatArray
+from .predictor import FloatArray, ones_unless
 
 MAX_ROWS_FOR_SETTINGS = 600
 MAX_STEPS = 25
@@ -81,16 +81,17 @@ class GaussianProcess:
         logs = np.log(shares + self.settings.offset) - self.center
         return self.mean + self.scale * (covariance(logs, self.rows, self.settings) @ self.weights)
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> GaussianProcess:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> GaussianProcess:
         """Fit to other rows with the same settings."""
-        return _condition(self.settings, shares, scores)
+        return _condition(self.settings, shares, scores, ones_unless(weights, len(scores)))
 
 
-def fit_gaussian_process(shares: FloatArray, scores: FloatArray) -> GaussianProcess:
+def fit_gaussian_process(shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> GaussianProcess:
     """Learn the settings on at most `MAX_ROWS_FOR_SETTINGS` rows, then fit to all rows."""
+    precise = ones_unless(weights, len(scores))
     count, sources = shares.shape
     step = -(-count // MAX_ROWS_FOR_SETTINGS)
-    posterior = _Posterior(shares[::step], _standardized(scores[::step])[0])
+    posterior = _Posterior(shares[::step], _standardized(scores[::step])[0], precise[::step])
     lowest = np.concatenate([[np.log(1e-4)], np.full(sources, -2.0), np.full(sources, -14.0), [-8.0, -10.0]])
     highest = np.concatenate([[np.log(0.1)], np.full(sources, 8.0), np.full(sources, 3.0), [6.0, 0.0]])
     found = minimize(
@@ -101,18 +102,18 @@ def fit_gaussian_process(shares: FloatArray, scores: FloatArray) -> GaussianProc
         bounds=list(zip(lowest, highest, strict=True)),
         options={"maxiter": MAX_STEPS, "ftol": RELATIVE_TOLERANCE},
     )
-    return _condition(Settings.from_logs(found.x), shares, scores)
+    return _condition(Settings.from_logs(found.x), shares, scores, precise)
 
 
-def _condition(settings: Settings, shares: FloatArray, scores: FloatArray) -> GaussianProcess:
+def _condition(settings: Settings, shares: FloatArray, scores: FloatArray, weights: FloatArray) -> GaussianProcess:
     standardized, mean, scale = _standardized(scores)
     logs = np.log(shares + settings.offset)
     center = logs.mean(axis=0)
     rows = logs - center
     total = covariance(rows, rows, settings)
-    total[np.diag_indices(len(rows))] += settings.noise
-    weights = cho_solve(cho_factor(total, lower=True, overwrite_a=True), standardized)
-    return GaussianProcess(settings, mean, scale, center, rows, weights)
+    total[np.diag_indices(len(rows))] += settings.noise / weights
+    solved = cho_solve(cho_factor(total, lower=True, overwrite_a=True), standardized)
+    return GaussianProcess(settings, mean, scale, center, rows, solved)
 
 
 def _standardized(scores: FloatArray) -> tuple[FloatArray, float, float]:
@@ -138,9 +139,9 @@ def _distances(first: FloatArray, second: FloatArray) -> FloatArray:
 class _Posterior:
     """The negative log posterior of the settings and its gradient, as functions of one vector of logarithms."""
 
-    def __init__(self, shares: FloatArray, scores: FloatArray) -> None:
+    def __init__(self, shares: FloatArray, scores: FloatArray, weights: FloatArray) -> None:
         sources = shares.shape[1]
-        self._shares, self._scores = shares, scores
+        self._shares, self._scores, self._weights = shares, scores, weights
         medians = [OFFSET, *[LENGTH] * sources, *[SLOPE] * sources, HEIGHT, NOISE]
         spreads = [OFFSET_SPREAD, *[LENGTH_SPREAD] * sources, *[SLOPE_SPREAD] * sources, HEIGHT_SPREAD, NOISE_SPREAD]
         self.median = np.log(np.array(medians))
@@ -157,7 +158,7 @@ class _Posterior:
         np.exp(near, out=near)
         near *= settings.height
         covariance = near + (rows * settings.slope) @ rows.T + 1.0
-        covariance[np.diag_indices(len(rows))] += settings.noise
+        covariance[np.diag_indices(len(rows))] += settings.noise / self._weights
         factor, failed = dpotrf(covariance, lower=1, overwrite_a=1)
         if failed:
             return SINGULAR, np.zeros_like(logs)
@@ -184,7 +185,7 @@ class _Posterior:
         by_rows = 2.0 * settings.slope * pulled_flat - 2.0 * (total[:, None] * scaled - pulled) / settings.length
         moves = settings.offset / (self._shares + settings.offset)
         by_offset = float((by_rows * (moves - moves.mean(axis=0))).sum())
-        by_noise = settings.noise * float(np.trace(by_covariance))
+        by_noise = settings.noise * float((np.diag(by_covariance) / self._weights).sum())
         return np.concatenate([[by_offset], by_length, by_slope, [float(total.sum()), by_noise]])
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .predictor import FloatArray
+from .predictor import FloatArray, ones_unless
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Linear:
         """Predict the score [mixtures] of shares [mixtures, sources]."""
         return self.mean + shares @ self.coefficients
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> Linear:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Linear:
         """Fit to other rows."""
-        return fit_linear(shares, scores)
+        return fit_linear(shares, scores, weights)
 
 
-def fit_linear(shares: FloatArray, scores: FloatArray) -> Linear:
+def fit_linear(shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Linear:
     """Fit by least squares."""
-    mean = float(scores.mean())
-    coefficients = np.linalg.lstsq(shares, scores - mean)[0]
+    root, mean = np.sqrt(ones_unless(weights, len(scores))), float(scores.mean())
+    coefficients = np.linalg.lstsq(shares * root[:, None], (scores - mean) * root)[0]
     return Linear(mean, np.asarray(coefficients, dtype=np.float64))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import least_squares
 
-from .predictor import FloatArray
+from .predictor import FloatArray, ones_unless
 
 DEPTHS = (0.03, 0.3, 1.0, 3.0, 10.0)
 """Starting floors: how far they are below the lowest score, in spreads of the scores."""
@@ -38,22 +38,24 @@ class MixingLaw:
         """Predict the score [mixtures] of shares [mixtures, sources]."""
         return self.center + self.scale * (self.floor + _exponential(shares, self.coefficients))
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> MixingLaw:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> MixingLaw:
         """Fit to other rows, from the constants of this law."""
         center, scale = _scale_of(scores)
-        return _refine(shares, scores, center, scale, (self.floor, self.coefficients))
+        precise = ones_unless(weights, len(scores))
+        return _refine(shares, scores, precise, center, scale, (self.floor, self.coefficients))
 
 
-def fit_mixing_law(shares: FloatArray, scores: FloatArray) -> MixingLaw:
+def fit_mixing_law(shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> MixingLaw:
     """Fit from every starting floor, and keep the law with the smallest residuals."""
+    precise = ones_unless(weights, len(scores))
     center, scale = _scale_of(scores)
     scaled = (scores - center) / scale
     laws = []
     for depth in DEPTHS:
         floor = float(scaled.min()) - depth
         coefficients = np.asarray(np.linalg.lstsq(shares, np.log(scaled - floor))[0], np.float64)
-        laws.append(_refine(shares, scores, center, scale, (floor, coefficients)))
-    return min(laws, key=lambda law: float(np.sum((law.predict(shares) - scores) ** 2)))
+        laws.append(_refine(shares, scores, precise, center, scale, (floor, coefficients)))
+    return min(laws, key=lambda law: float(precise @ (law.predict(shares) - scores) ** 2))
 
 
 def _scale_of(scores: FloatArray) -> tuple[float, float]:
@@ -65,18 +67,23 @@ def _exponential(shares: FloatArray, coefficients: FloatArray) -> FloatArray:
 
 
 def _refine(
-    shares: FloatArray, scores: FloatArray, center: float, scale: float, start: tuple[float, FloatArray]
+    shares: FloatArray,
+    scores: FloatArray,
+    weights: FloatArray,
+    center: float,
+    scale: float,
+    start: tuple[float, FloatArray],
 ) -> MixingLaw:
-    scaled, sources = (scores - center) / scale, shares.shape[1]
+    scaled, sources, root = (scores - center) / scale, shares.shape[1], np.sqrt(weights)
     around_mean = PENALTY * (np.eye(sources) - 1 / sources)
 
     def residuals(values: FloatArray) -> FloatArray:
         misfit = values[0] + _exponential(shares, values[1:]) - scaled
-        return np.concatenate([misfit, around_mean @ values[1:]])
+        return np.concatenate([root * misfit, around_mean @ values[1:]])
 
     def jacobian(values: FloatArray) -> FloatArray:
         by_coefficients = _exponential(shares, values[1:])[:, None] * shares
-        rows = np.hstack([np.ones((len(scaled), 1)), by_coefficients])
+        rows = root[:, None] * np.hstack([np.ones((len(scaled), 1)), by_coefficients])
         return np.vstack([rows, np.hstack([np.zeros((sources, 1)), around_mean])])
 
     found = least_squares(residuals, np.concatenate([[start[0]], start[1]]), jac=jacobian, max_nfev=100)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol, Self
 
 import numpy as np
@@ -18,10 +17,19 @@ class Predictor(Protocol):
         """Predict the score [mixtures] of shares [mixtures, sources]."""
         ...
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> Self:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Self:
         """Fit the same model to other rows, keeping the learned or chosen settings."""
         ...
 
 
-Fit = Callable[[FloatArray, FloatArray], Predictor]
-"""Fits a model to shares [mixtures, sources] and scores [mixtures]."""
+class Fit(Protocol):
+    """Fits a model to shares [mixtures, sources] and scores [mixtures]."""
+
+    def __call__(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None, /) -> Predictor:
+        """Fit; `weights` [mixtures] have a mean of 1 and say how precise each score is, None: all alike."""
+        ...
+
+
+def ones_unless(weights: FloatArray | None, count: int) -> FloatArray:
+    """The weights, or ones."""
+    return np.ones(count) if weights is None else weights

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .predictor import FloatArray
+from .predictor import FloatArray, ones_unless
 
 OFFSETS = (1e-3, 3e-3, 1e-2)
 PENALTIES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
@@ -37,16 +37,17 @@ class Ridge:
         features = (pair_features(shares, self.offset) - self.center) / self.scale
         return self.mean + features @ self.coefficients
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> Ridge:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Ridge:
         """Fit to other rows with the same offset and penalty."""
-        return _Standardized(shares, scores, self.offset).fit(self.penalty)
+        return _Standardized(shares, scores, ones_unless(weights, len(scores)), self.offset).fit(self.penalty)
 
 
-def fit_ridge(shares: FloatArray, scores: FloatArray) -> Ridge:
+def fit_ridge(shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Ridge:
     """Fit with the offset and penalty that have the smallest leave-one-out error."""
+    precise = ones_unless(weights, len(scores))
     best: tuple[float, _Standardized, float] | None = None
     for offset in OFFSETS:
-        rows = _Standardized(shares, scores, offset)
+        rows = _Standardized(shares, scores, precise, offset)
         for penalty in PENALTIES:
             error = rows.leave_one_out_error(penalty)
             if best is None or error < best[0]:
@@ -67,16 +68,18 @@ def pair_features(shares: FloatArray, offset: float) -> FloatArray:
 
 
 class _Standardized:
-    """Standardized features of the rows, and the eigenvectors of their Gram matrix."""
+    """Standardized features of the rows times the root of their weights, and the eigenvectors of their Gram matrix."""
 
-    def __init__(self, shares: FloatArray, scores: FloatArray, offset: float) -> None:
+    def __init__(self, shares: FloatArray, scores: FloatArray, weights: FloatArray, offset: float) -> None:
         features = pair_features(shares, offset)
-        self.offset, self.mean = offset, float(scores.mean())
-        self.center = features.mean(axis=0)
-        deviation = features.std(axis=0)
+        self.offset, self.mean = offset, float(np.average(scores, weights=weights))
+        self.center = np.average(features, axis=0, weights=weights)
+        deviation = np.sqrt(np.average((features - self.center) ** 2, axis=0, weights=weights))
         self.scale = np.where(deviation > 1e-12 * np.abs(self.center) + 1e-12, deviation, np.inf)
-        self.features = (features - self.center) / self.scale
-        self.residuals = scores - self.mean
+        root = np.sqrt(weights)
+        self.features = root[:, None] * (features - self.center) / self.scale
+        self.residuals = root * (scores - self.mean)
+        self.of_mean = weights / weights.sum()
         values, self.vectors = np.linalg.eigh(self.features @ self.features.T)
         self.values = np.maximum(values, 0.0)
 
@@ -85,8 +88,8 @@ class _Standardized:
         return Ridge(self.offset, penalty, self.center, self.scale, self.mean, self.features.T @ weights)
 
     def leave_one_out_error(self, penalty: float) -> float:
-        """Mean squared error of predicting each row from all others, with a common standardization."""
+        """Weighted mean squared error of predicting each row from all others, with a common standardization."""
         shrunk = self.values / (self.values + penalty)
         fitted = self.vectors @ (shrunk * (self.vectors.T @ self.residuals))
-        leverage = (self.vectors**2) @ shrunk + 1 / len(self.residuals)
+        leverage = (self.vectors**2) @ shrunk + self.of_mean
         return float(np.mean(((self.residuals - fitted) / np.maximum(1 - leverage, 1e-9)) ** 2))

@@ -41,9 +41,9 @@ class Trees:
         """Predict the score [mixtures] of shares [mixtures, sources]."""
         return self.mean + np.asarray(self.booster.predict(shares, num_threads=1), dtype=np.float64)
 
-    def refit(self, shares: FloatArray, scores: FloatArray) -> Trees:
+    def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Trees:
         """Fit to other rows, with a tenth of the rounds and ten times the learning rate: refits are many."""
-        return _fit(shares, scores, ROUNDS // REFIT_SPEED, LEARNING_RATE * REFIT_SPEED)
+        return _fit(shares, scores, weights, ROUNDS // REFIT_SPEED, LEARNING_RATE * REFIT_SPEED)
 
 
 def is_installed() -> bool:
@@ -51,12 +51,14 @@ def is_installed() -> bool:
     return importlib.util.find_spec("lightgbm") is not None
 
 
-def fit_trees(shares: FloatArray, scores: FloatArray) -> Trees:
+def fit_trees(shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> Trees:
     """Fit by boosting."""
-    return _fit(shares, scores, ROUNDS, LEARNING_RATE)
+    return _fit(shares, scores, weights, ROUNDS, LEARNING_RATE)
 
 
-def _fit(shares: FloatArray, scores: FloatArray, rounds: int, learning_rate: float) -> Trees:
+def _fit(
+    shares: FloatArray, scores: FloatArray, weights: FloatArray | None, rounds: int, learning_rate: float
+) -> Trees:
     import lightgbm
 
     rows_per_leaf = min(MOST_ROWS_PER_LEAF, max(LEAST_ROWS_PER_LEAF, len(scores) // 25))
@@ -72,6 +74,6 @@ def _fit(shares: FloatArray, scores: FloatArray, rounds: int, learning_rate: flo
         "verbosity": -1,
     }
     mean = float(scores.mean())
-    rows = lightgbm.Dataset(shares, scores - mean)
+    rows = lightgbm.Dataset(shares, scores - mean, weight=weights)
     # without keep_training_booster a fifth of the time goes into writing the trees as text and reading them back
     return Trees(lightgbm.train(parameters, rows, rounds, keep_training_booster=True), mean)

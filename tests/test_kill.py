@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -112,3 +113,50 @@ def test_a_training_run_killed_half_way_resumes_to_the_same_numbers(
         undisturbed = whole[run["mixture"], run["seed"]]
         assert run["heldout"] == undisturbed["heldout"]
         assert run["delivered"] == undisturbed["delivered"]
+
+
+LADDER = """\
+mixtures:
+  prose: {manual: 40%, guide: 30%, notes: 30%, code: 0%}
+train:
+  sequence_length: 64
+  proxies:
+    small:
+      tokens: [512, 1024, 2048]
+      global_batch_size: 4
+      lr: {sweep: [1.0e-3, 4.0e-3]}
+      architecture: {layers: 1, hidden: 16, ffn: 16, heads: 2, kv_heads: 1, head_dim: 8}
+    middle:
+      tokens: [512, 1024, 2048]
+      global_batch_size: 4
+      lr: 2.0e-3
+      architecture: {layers: 1, hidden: 32, ffn: 32, heads: 4, kv_heads: 2, head_dim: 8}
+    large:
+      tokens: 2048
+      global_batch_size: 4
+      lr: 2.0e-3
+      architecture: {layers: 2, hidden: 32, ffn: 64, heads: 4, kv_heads: 2, head_dim: 8}
+"""
+
+
+@pytest.mark.slow
+def test_a_ladder_with_sweeps_killed_in_the_sweep_and_after_it_predicts_from_the_same_bytes(
+    experiment: Experiment, mixproof: Mixproof, tmp_path: Path
+) -> None:
+    text = experiment.spec.read_text()
+    spec = experiment.spec.with_name("ladder.yaml")
+    spec.write_text(text[: text.index("mixtures:")] + LADDER + text[text.index("objective:") :])
+    whole, store = tmp_path / "whole", tmp_path / "store"
+    for copy in (whole, store):
+        shutil.copytree(experiment.store, copy, ignore=shutil.ignore_patterns("train", "draw*", "runs.parquet"))
+    arguments = ("ladder", spec, "--target", "parameters=100K,tokens=20K", "--json")
+    undisturbed = mixproof(*arguments, "--store", whole)
+    assert undisturbed.code in (0, 1) and undisturbed.json["runs"]["count"] == 7, undisturbed.err
+    for finished in (1, 8):  # 6 runs are in the sweeps
+        process = start(*arguments, "--store", store, "--workers", "1")
+        wait_for(store, "train/*/run.json", finished, process)
+        kill(process)
+    again = mixproof(*arguments, "--store", store)
+    assert again.json == undisturbed.json
+    records = [{path.parent.name: path.read_bytes() for path in one.glob("train/*/run.json")} for one in (whole, store)]
+    assert records[0] == records[1] and len(records[0]) == 10

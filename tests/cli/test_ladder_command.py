@@ -10,6 +10,11 @@ import pytest
 from conftest import Experiment, Finished
 
 Mixproof = Callable[..., Finished]
+LADDER = """\
+  proxies:
+    62m: {tokens: [512, 1024, 2048], global_batch_size: 8, lr: 1.0e-3}
+    350m: {tokens: [512, 1024, 2048], global_batch_size: 8, lr: 1.0e-3}
+    nano: {tokens: [512, 1024, 2048],"""
 
 
 @pytest.fixture
@@ -81,18 +86,16 @@ def test_compare_ranks_a_table_size_by_size_and_never_beside_a_spec(mixproof: Mi
         assert wrong.code == 2 and message in wrong.err
 
 
-def test_a_ladder_of_a_spec_reuses_its_finished_runs_and_reads_every_score(
-    mixproof: Mixproof, experiment: Experiment
+def test_a_ladder_that_no_law_can_follow_from_is_refused_before_any_work(
+    mixproof: Mixproof, experiment: Experiment, tmp_path: Path
 ) -> None:
-    done = mixproof(
-        "ladder", experiment.spec, "--store", experiment.store, "--target", "parameters=1B,tokens=20B", "--json"
-    )
-    assert done.code == 1, done.err  # one size makes no law
-    found, trained = done.json, experiment.result["train"]["runs"]
-    assert found["runs"]["audited"] is True and found["runs"]["faults"] == {}
-    assert len(found["runs"]["keys"]) == len(trained) and set(found["mixtures"]) == {run["mixture"] for run in trained}
-    for scores in found["mixtures"].values():
-        assert set(scores) == {f"{name}_bpb" for name in trained[0]["heldout"]}
-        assert all("are needed" in one["reason"] for one in scores.values())
-    both = mixproof("ladder", experiment.spec, "--table", "runs.csv", "--target", "parameters=1B,tokens=20B")
+    target, store = ("--target", "parameters=1B,tokens=20B"), ("--store", tmp_path / "store")
+    done = mixproof("ladder", experiment.spec, *store, *target)
+    assert done.code == 2 and "3 or more different model sizes" in done.err and "train.proxies" in done.err
+    wider = experiment.spec.with_name("wider.yaml")
+    wider.write_text(experiment.spec.read_text().replace("  proxies:\n    nano: {tokens: 5120,", LADDER))
+    chain = mixproof("ladder", wider, *store, *target, "--chain", "manul_acc=manual_bpb")
+    assert chain.code == 2 and "'manul_acc' is not a score of the runs" in chain.err and "manual" in chain.err
+    both = mixproof("ladder", experiment.spec, "--table", "runs.csv", *target)
     assert both.code == 2 and "either a SPEC or --table" in both.err
+    assert not (tmp_path / "store").exists()

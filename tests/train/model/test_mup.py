@@ -20,12 +20,11 @@ def shape(hidden: int) -> Architecture:
     return Architecture(layers=2, hidden=hidden, ffn=2 * hidden, heads=hidden // 8, kv_heads=hidden // 8, head_dim=8)
 
 
-def model_of(hidden: int, ranks: Ranks, width: float) -> torch.nn.Module:
+def model_of(hidden: int, ranks: Ranks, width: float, output: float = 1.0) -> torch.nn.Module:
     model: torch.nn.Module = build_model(
         shape(hidden), vocab_size=32, sequence_length=16, rope_base=10_000, seed=1, device=ranks.device
     )
-    if width != 1:
-        scale_initial_weights(model, width)
+    scale_initial_weights(model, width, output)
     return model
 
 
@@ -35,11 +34,11 @@ def logits_of(model: torch.nn.Module) -> torch.Tensor:
     return out
 
 
-def logit_change(hidden: int, ranks: Ranks, *, mup: bool) -> float:
+def logit_change(hidden: int, ranks: Ranks, *, mup: bool, output: float = 1.0) -> float:
     """Root mean square of how far a few steps at one rate move the logits."""
     width = hidden / BASE if mup else 1.0
-    model = model_of(hidden, ranks, width)
-    optimizer = build_optimizer(model, lr=0.01, betas=(0.9, 0.95), width=width)
+    model = model_of(hidden, ranks, width, output)
+    optimizer = build_optimizer(model, lr=0.01, betas=(0.9, 0.95), width=width, output=output)
     for group in optimizer.param_groups:  # as the scheduler does
         group["lr"] = group.get("max_lr", 0.01)
     labels = (torch.arange(4 * 16).reshape(4, 16) * 11) % 32
@@ -55,6 +54,8 @@ def test_the_coordinates_move_as_far_at_every_width_with_mup_and_farther_without
     base = logit_change(BASE, ranks, mup=True)
     assert 0.5 < logit_change(WIDE, ranks, mup=True) / base < 2
     assert logit_change(WIDE, ranks, mup=False) / base > 4
+    raised = logit_change(BASE, ranks, mup=True, output=4)
+    assert raised > 2 * base and 0.5 < logit_change(WIDE, ranks, mup=True, output=4) / raised < 2
 
 
 def test_logits_are_divided_by_the_width_and_other_weights_by_its_root(ranks: Ranks) -> None:
@@ -77,6 +78,14 @@ def test_groups_have_the_order_of_the_plain_ones_with_rates_and_epsilons_of_the_
     assert (final["max_lr"], final["eps"]) == pytest.approx((0.0025, EPSILON * 4))
     assert "max_lr" not in embedding and "eps" not in gains
     assert [group["wd_mult"] for group in (embedding, matrices, gains, final)] == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_the_output_factor_scales_the_final_gain_its_rate_and_its_epsilon_also_at_the_base(ranks: Ranks) -> None:
+    plain, raised = (dict(model_of(32, ranks, 1.0, output).named_parameters()) for output in (1.0, 4.0))
+    assert set(raised.pop("decoder.final_layernorm.weight").tolist()) == {4.0}
+    assert all(bool((plain[name] == weight).all()) for name, weight in raised.items())
+    final = scaled_groups(model_of(32, ranks, 1.0), 2.0, (0.01, 0.001), EPSILON, 8.0)[3]
+    assert (final["max_lr"], final["min_lr"], final["eps"]) == pytest.approx((0.04, 0.004, EPSILON / 4))
 
 
 def test_a_gain_of_one_over_the_width_trains_as_a_factor_on_the_logits_does() -> None:

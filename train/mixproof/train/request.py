@@ -128,6 +128,8 @@ class Recipe(SparseRecordPart):
     betas: tuple[str, str]
     mup_base_hidden: str | None = None
     """Hidden size from which initial weights and rates are scaled (muP); None: not scaled, and not in the key."""
+    mup_output: str | None = None
+    """Factor on the logits at that hidden size; None: 1, and not in the key."""
 
 
 class Resources(RecordPart):

@@ -18,11 +18,16 @@ from mixproof.cli.ladder_report import any_predicted, forecasts_json, print_fore
 from mixproof.cli.output import emit_json, stdout
 from mixproof.cli.progress.show import spec_progress
 from mixproof.ledger.errors import MixproofError
+from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.train.audit.run import audit_run
 from mixproof.train.evaluate.external import ExternalScores, find_external, score_external
+from mixproof.train.evaluate.external_results import Benchmark
+from mixproof.train.evaluate.external_tasks import TaskFolder
 from mixproof.train.ladder.audited_runs import ladder_runs, score_names
+from mixproof.train.ladder.declared_runs import check_chains, check_ladder
 from mixproof.train.ladder.ladder import Target, predict_scores
 from mixproof.train.outcome import RunOutcome
 from mixproof.train.record import RUN, RunRecord
@@ -46,7 +51,7 @@ class LadderOptions:
 
 def ladder_spec(path: Path, target: Target, chain: Sequence[str], options: LadderOptions) -> None:
     """Predict the target from the runs of a spec; exit code 1 if no score can be predicted or a run failed."""
-    outcomes, external = _train(path, options)
+    outcomes, external = _train(path, chain, options)
     records, faults = _audited(outcomes)
     by_run = {one.run: {**one.sets, **one.tasks} for one in external}
     runs = ladder_runs(records, by_run)
@@ -65,9 +70,11 @@ def ladder_spec(path: Path, target: Target, chain: Sequence[str], options: Ladde
         raise typer.Exit(1)
 
 
-def _train(path: Path, options: LadderOptions) -> tuple[list[RunOutcome], list[ExternalScores]]:
+def _train(path: Path, chain: Sequence[str], options: LadderOptions) -> tuple[list[RunOutcome], list[ExternalScores]]:
     request = open_for_work(path, options.store, "run")
+    check_ladder(request.spec)
     sets_and_tasks = find_external(request.spec, request.loaded.base)
+    _check_chains(request.loaded.as_written, chain, sets_and_tasks)
     with (
         spec_progress(request.spec, request.store, "run") as progress,
         Cluster(options.address, options.workers, progress) as cluster,
@@ -80,6 +87,14 @@ def _train(path: Path, options: LadderOptions) -> tuple[list[RunOutcome], list[E
             raise MixproofError("the audit failed, so nothing was trained; repair or delete the files listed above")
         outcomes = run_train(request, cluster, progress, options.device)
         return outcomes, score_external(outcomes, sets_and_tasks, request.store, cluster)
+
+
+def _check_chains(spec: Spec, chain: Sequence[str], sets_and_tasks: Sequence[Benchmark]) -> None:
+    """Check the names in `--chain`, unless a source is divided, whose parts are known only after the build."""
+    if any(isinstance(source, SplitSource) for source in spec.sources.values()):
+        return
+    names = [one.names if isinstance(one, TaskFolder) else (one.name,) for one in sets_and_tasks]
+    check_chains(chain, [*spec.sources, *(name for own in names for name in own)])
 
 
 def _audited(outcomes: Sequence[RunOutcome]) -> tuple[list[RunRecord], dict[str, str]]:

@@ -65,8 +65,11 @@ class Mup(SpecPart):
 
     base_hidden: Width
     """Hidden size at which `lr` was tuned. Initial weights and rates are scaled by the ratio of the hidden sizes, as
-    Megatron Core's `use_mup` does; a proxy of this hidden size trains as without muP. Widen a model by more heads:
-    all proxies with muP need the same `head_dim`."""
+    Megatron Core's `use_mup` does; with `output: 1` a proxy of this hidden size trains as without muP. Widen a model by
+    more heads: all proxies with muP need the same `head_dim`."""
+    output: PositiveNumber = Fraction(1)
+    """Factor on the logits at the base, as Megatron's `mup_output_mult`; wider proxies divide it by the ratio of the
+    hidden sizes. Tune it at the base, like `lr`: with a narrow base, 4 can learn much faster than 1."""
 
 
 class RateSweep(SpecPart):

@@ -34,13 +34,14 @@ from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
-from mixproof.mixtures.blocks.train import Architecture, Proxy, Train
+from mixproof.mixtures.blocks.train import Architecture, Train
 from mixproof.mixtures.spec import Spec
 from mixproof.train.data.megatron_helpers import megatron_helpers
 from mixproof.train.proxies import architecture_of, rates_of
 from mixproof.train.request import Draw
 
 from .huggingface_tokenizer import write_tokenizer
+from .mup_flags import mup_flags
 from .output_folder import output_folder
 
 COUNTED_SAMPLES = 20_000_000
@@ -206,18 +207,10 @@ def megatron_flags(
         f"--global-batch-size {budget.global_batch_size}",
         f"--micro-batch-size {recipe.micro_batch_size or 1}",
         *_optimizer_flags(train, rates_of(proxy, recipe), budget),
-        *_mup_flags(proxy, recipe),
+        *mup_flags(proxy, recipe),
         f"--seed {train.seeds[0]}",
         *(flag for flag, is_on in masks.items() if is_on),
     ]
-
-
-def _mup_flags(proxy: str, recipe: Proxy) -> list[str]:
-    """Flags for muP; with the base head size, attention is scaled by 1 / sqrt(head size), as here."""
-    if recipe.mup is None:
-        return []
-    head_dim = architecture_of(proxy, recipe).head_dim
-    return ["--use-mup", f"--mup-base-hidden-size {recipe.mup.base_hidden}", f"--mup-base-head-dim {head_dim}"]
 
 
 def _optimizer_flags(train: Train, rates: tuple[Fraction, Fraction], budget: RunBudget) -> list[str]:

@@ -279,6 +279,7 @@ def _recipe(train: Train, name: str, proxy: Proxy) -> Recipe:
         clip=exact_string(optimizer.clip),
         betas=(exact_string(optimizer.betas[0]), exact_string(optimizer.betas[1])),
         mup_base_hidden=None if proxy.mup is None else str(proxy.mup.base_hidden),
+        mup_output=None if proxy.mup is None or proxy.mup.output == 1 else exact_string(proxy.mup.output),
     )
 
 

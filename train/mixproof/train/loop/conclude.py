@@ -183,6 +183,7 @@ def _recipe(request: RunRequest) -> dict[str, str]:
         "clip": recipe.clip,
         "betas": " ".join(recipe.betas),
         **({} if recipe.mup_base_hidden is None else {"mup_base_hidden": recipe.mup_base_hidden}),
+        **({} if recipe.mup_output is None else {"mup_output": recipe.mup_output}),
     }
 
 

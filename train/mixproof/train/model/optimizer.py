@@ -15,7 +15,13 @@ EPSILON = 1e-8
 
 
 def build_optimizer(
-    model: torch.nn.Module, *, lr: float, betas: tuple[float, float], min_lr: float = 0.0, width: float = 1.0
+    model: torch.nn.Module,
+    *,
+    lr: float,
+    betas: tuple[float, float],
+    min_lr: float = 0.0,
+    width: float = 1.0,
+    output: float = 1.0,
 ) -> torch.optim.AdamW:
     """Build the optimizer of all weights of `model`, matrices before vectors; fused on every device.
 
@@ -25,6 +31,7 @@ def build_optimizer(
         betas: of Adam.
         min_lr: final learning rate, for groups that muP scales.
         width: hidden size over the base hidden size of muP; 1: no scaling.
+        output: factor of the logits at muP's base; 1: no scaling.
     """
     parameters = list(model.parameters())
     groups = [
@@ -32,7 +39,7 @@ def build_optimizer(
         {"params": [p for p in parameters if p.dim() <= 1], "wd_mult": 0.0},
     ]
     return torch.optim.AdamW(
-        groups if width == 1 else scaled_groups(model, width, (lr, min_lr), EPSILON),
+        groups if width == output == 1 else scaled_groups(model, width, (lr, min_lr), EPSILON, output),
         lr=lr,
         betas=betas,
         eps=EPSILON,

@@ -55,8 +55,9 @@ def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
         device=ranks.device,
     )
     width = 1.0 if recipe.mup_base_hidden is None else request.shape.hidden / int(recipe.mup_base_hidden)
-    if width != 1:
-        scale_initial_weights(model, width)
+    output = 1.0 if recipe.mup_output is None else float(Fraction(recipe.mup_output))
+    if not width == output == 1:
+        scale_initial_weights(model, width, output)
     trained = request.post_training
     if trained is not None and trained.reward is not None:
         add_reward_head(model, request.shape.hidden, trained.reward.outputs, request.seed)
@@ -65,7 +66,7 @@ def build_state(request: RunRequest, ranks: Ranks) -> TrainingState:
     lr, min_lr, weight_decay, beta1, beta2 = (
         float(Fraction(text)) for text in (recipe.lr, recipe.min_lr, recipe.weight_decay, *recipe.betas)
     )
-    optimizer = build_optimizer(model, lr=lr, betas=(beta1, beta2), min_lr=min_lr, width=width)
+    optimizer = build_optimizer(model, lr=lr, betas=(beta1, beta2), min_lr=min_lr, width=width, output=output)
     scheduler = build_scheduler(optimizer, budget, lr=lr, min_lr=min_lr, weight_decay=weight_decay, shape=recipe.shape)
     learner, layers = choose_backend(model, request, ranks)
     if request.recompute:

@@ -2,6 +2,7 @@
 
     python benchmarks/paired_seeds.py                      # simulation, about two minutes
     python benchmarks/paired_seeds.py STORE/runs.parquet   # runs of a spec with many seeds per mixture
+    python benchmarks/paired_seeds.py FOLDER/rungs.json    # those of known_ranking.py
 
 Simulated: scores of M mixtures with k seeds, with a shift that a seed gives to all mixtures and with the noise of the
 first mixture multiplied. `noisy` is the difference with this mixture, `quiet` that of two others; `pooled` is an
@@ -13,6 +14,7 @@ interval by sqrt(1 + k / others).
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from itertools import combinations, product
@@ -85,6 +87,9 @@ def replay(path: Path) -> Iterator[str]:
 
 def objectives(path: Path) -> tuple[list[str], NDArray[np.float64]]:
     """Names of mixtures, and their plain mean of held-out bits per byte [mixtures, seeds], of one proxy."""
+    if path.suffix == ".json":
+        final = json.loads(path.read_text())["rungs"]["1.0"]
+        return list(final), np.array(list(final.values()))
     runs = [run for run in pq.read_table(path).to_pylist() if run["status"] == "done"]
     names = sorted({run["mixture"] for run in runs})
     seeds = sorted({run["seed"] for run in runs})

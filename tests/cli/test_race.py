@@ -46,7 +46,7 @@ def test_a_race_stops_a_mixture_closes_the_account_and_trains_nothing_twice(mixp
     assert race["full_tokens"] == 3 * 2 * 30 * 256
     assert race["tokens_saved"] == race["full_tokens"] - sum(rung["trained_tokens"] for rung in race["rungs"])
     assert sorted(race["stopped"]) == race["rungs"][0]["stopped"] and left + len(race["stopped"]) == 3
-    assert all(stop["difference"] > stop["needed"] > 0 for stop in race["stopped"].values())
+    assert all(stop["difference"] > 0 and 0 <= stop["p_value"] < 0.5 for stop in race["stopped"].values())
     assert len(found["train"]["runs"]) == 6 + 2 * left and found["train"]["failed"] == []
     assert found["audit"]["ok"] is True
     assert any("the race saved" in note or "no mixture was stopped" in note for note in found["compare"]["notes"])

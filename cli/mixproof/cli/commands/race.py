@@ -20,7 +20,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.arithmetic.budget import budget_run
 from mixproof.mixtures.arithmetic.rungs import check_race, rung_spec, tokens_to_read, trained_tokens
-from mixproof.mixtures.search.race import CONFIDENCE, RUNGS, stopped_at
+from mixproof.mixtures.search.race import CONFIDENCE, RUNGS, Stop, stopped_at
 from mixproof.mixtures.values.quantities import parse_share
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.audit import AuditReport
@@ -102,16 +102,15 @@ def run_race(
         RequestError, SpecError: when a run cannot be trained as specified.
     """
     racing = _Racing(request, manifest, cluster, progress, device, wandb)
-    left, rungs = list(request.spec.mixtures), list[RungResult]()
+    left, rungs, noise = list(request.spec.mixtures), list[RungResult](), None
     parts = (*options.rungs, Fraction(1))
     for number, part in enumerate(parts, start=1):
         ranking, trained = racing.rung(parts[:number], left)
         if ranking is None:
             return racing.ended(None)
-        stops = {}
+        stops: dict[str, Stop] = {}
         if part < 1:
-            scores, started = objectives_of(ranking), len(request.spec.mixtures)
-            stops = stopped_at(scores, number, len(options.rungs), started, options.confidence)
+            stops, noise = stopped_at(objectives_of(ranking), number, options.rungs, options.confidence, noise)
         rungs.append(RungResult(part, tuple(row.mixture for row in ranking.rows), trained, stops))
         left = [name for name in left if name not in stops]
         if len(left) == 1:

@@ -118,7 +118,7 @@ def main() -> None:
         edges.show()
         trees = stage_key(STAGE, 0, {"trees": True}, [group])
         components = Meter("components", 1)
-        components.run(lambda: connect(store, trees, forests))
+        components.run(lambda: connect(store, STAGE, trees, forests))
         components.show()
         receipt = store.receipt(STAGE, trees)
         assert receipt is not None

@@ -20,6 +20,7 @@ from mixproof.pipeline.heldout.import_heldout import check_import
 from mixproof.pipeline.inputs.first_records import check_first_records
 from mixproof.pipeline.labels.of_spec import check_labels
 from mixproof.pipeline.read.progress import read_progress
+from mixproof.pipeline.semantic.vectors import semantic_table
 from mixproof.tokenize.estimate import estimate
 from mixproof.tokenize.tokenizer.tokenizer_check import check_tokenizer, check_vocabulary
 from mixproof.train.launch.disk import build_bytes, checkpoint_bytes
@@ -71,6 +72,7 @@ def check_inputs(request: Request) -> None:
     check_tokenizer(loaded)
     check_import(spec, loaded.base)
     check_labels(spec, loaded.base)
+    semantic_table(spec, loaded.base)
     check_first_records(spec, files)
     vocab_size = USUAL_VOCABULARY if spec.tokenizer.train is None else spec.tokenizer.train.vocab_size
     most = {name: estimate(inputs).tokens_plausible(vocab_size) for name, inputs in files.items()}

@@ -125,6 +125,21 @@ class CutsRecord(FrozenModel):
     """Rows."""
 
 
+class TwinsRecord(FrozenModel):
+    """Documents that were dropped as semantic duplicates, in the order of the source.
+
+    `path` is a Parquet of `file`, `record`, `id`, `bytes`, `kept_source`, `kept_file`, `kept_record`, `cosine`.
+    """
+
+    path: str
+    sha256: str
+    """SHA-256 of the rows of `path`."""
+    documents: NonNegativeInt
+    """Rows."""
+    compared: NonNegativeInt
+    """Documents of the source that were compared; the others are too short, or their tokens are."""
+
+
 class SourceRecord(FrozenModel):
     """Everything about one source."""
 
@@ -134,6 +149,8 @@ class SourceRecord(FrozenModel):
     ledger: tuple[StageRow, ...]
     cuts: tuple[CutsRecord, ...] = Field(default=(), exclude_if=lambda cuts: not cuts)
     """Absent from the file when there are none."""
+    twins: TwinsRecord | None = Field(default=None, exclude_if=is_none)
+    """Absent from the file when semantic duplicates were not looked for in the source."""
     kind: SourceKind | None = Field(default=None, exclude_if=is_none)
     """What the records are; None, and absent from the file, for plain documents."""
     attributes: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)

@@ -175,6 +175,9 @@ def _dedup_on(spec: Spec) -> Iterator[Problem]:
     if all(source.kind is None for source in spec.sources.values()):
         message = f"prompts are compared of {CONVERSATION_FORMATS}, and no source has these; remove it"
         yield Problem(("dedup", "on"), message)
+    if spec.dedup.semantic is not None:
+        message = "compares whole texts only; set `semantic: false`, or remove `on: prompts`"
+        yield Problem(("dedup", "semantic"), message)
 
 
 def _cell_names(spec: Spec) -> Iterator[Problem]:
@@ -206,9 +209,9 @@ def named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
     if spec.dedup is not None:
         for index, name in enumerate(spec.dedup.keep):
             yield ("dedup", "keep", index), name
-        if spec.dedup.paragraphs is not None:
-            for index, name in enumerate(spec.dedup.paragraphs.sources or ()):
-                yield ("dedup", "paragraphs", "sources", index), name
+        for key, rule in (("semantic", spec.dedup.semantic), ("paragraphs", spec.dedup.paragraphs)):
+            for index, name in enumerate(rule.sources or () if rule is not None else ()):
+                yield ("dedup", key, "sources", index), name
         if isinstance(spec.dedup.scope, dict):
             for group, members in spec.dedup.scope.items():
                 for index, name in enumerate(members):
@@ -248,8 +251,9 @@ def _dedup_groups(spec: Spec) -> Iterator[Problem]:
         if path[0] == "dedup" and name in spec.sources and spec.sources[name].megatron is not None:
             yield Problem(path, f"{name!r} has only tokens, and deduplication compares texts; remove it")
     yield from twice(spec.dedup.keep, ("dedup", "keep"))
-    if spec.dedup.paragraphs is not None:
-        yield from twice(spec.dedup.paragraphs.sources or (), ("dedup", "paragraphs", "sources"))
+    for key, rule in (("semantic", spec.dedup.semantic), ("paragraphs", spec.dedup.paragraphs)):
+        if rule is not None:
+            yield from twice(rule.sources or (), ("dedup", key, "sources"))
     if isinstance(spec.dedup.scope, dict):
         members = [name for group in spec.dedup.scope.values() for name in group]
         yield from twice(members, ("dedup", "scope"))

@@ -55,9 +55,13 @@ def _decontaminate(rules: Decontaminate | Literal[False]) -> dict[str, Any] | Li
 
 
 def _dedup(dedup: Dedup | None) -> dict[str, Any] | None:
-    if dedup is None or not (dedup.exact or dedup.fuzzy or dedup.paragraphs):
+    if dedup is None or not (dedup.exact or dedup.fuzzy or dedup.semantic or dedup.paragraphs):
         return None
     rules: dict[str, Any] = _plain(dedup)
+    if dedup.semantic is None:
+        del rules["semantic"]
+    else:
+        rules["semantic"]["embedding"] = None
     if dedup.paragraphs is None:
         del rules["paragraphs"]
     if dedup.on == "conversations":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .forms import SWITCHED
 from .spec import Spec
 from .values.quantities import MAX_INT32, SHARE_FORMS
 
@@ -51,8 +52,8 @@ def json_schema(step: Schema | None = None) -> Schema:
     parts["FixedPart"] = _any_of(SHARE, parts["FixedPart"])
     _allow(schema, "dedup", {"type": "boolean"})
     _allow(schema, "decontaminate", {"type": "boolean"})
-    _allow(parts["Dedup"], "fuzzy", {"type": "boolean"})
-    _allow(parts["Dedup"], "paragraphs", {"type": "boolean"})
+    for key in SWITCHED:
+        _allow(parts["Dedup"], key, {"type": "boolean"})
     _allow(parts["TargetRun"], "max_epochs", NUMBER)
     _allow(parts["Phase"], "min_tokens", {"type": "integer", "minimum": 1, "maximum": MAX_INT32})
     _allow(parts["Train"], "init_from", {"type": "string"})

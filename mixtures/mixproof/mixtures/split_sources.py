@@ -100,11 +100,13 @@ def with_parts(spec: Spec, values_of: Mapping[str, Sequence[Value]]) -> Spec:
         scope = spec.dedup.scope
         if isinstance(scope, dict):
             scope = {group: columns.listed(members) for group, members in scope.items()}
-        paragraphs = spec.dedup.paragraphs
-        if paragraphs is not None and paragraphs.sources is not None:
-            paragraphs = paragraphs.model_copy(update={"sources": columns.listed(paragraphs.sources)})
+        listed = {
+            key: rule.model_copy(update={"sources": columns.listed(rule.sources)})
+            for key, rule in (("semantic", spec.dedup.semantic), ("paragraphs", spec.dedup.paragraphs))
+            if rule is not None and rule.sources is not None
+        }
         update["dedup"] = spec.dedup.model_copy(
-            update={"keep": columns.listed(spec.dedup.keep), "scope": scope, "paragraphs": paragraphs}
+            update={"keep": columns.listed(spec.dedup.keep), "scope": scope, **listed}
         )
     if spec.target is not None:
         update["target"] = spec.target.model_copy(update={"max_epochs": names.mapped(spec.target.max_epochs)})

@@ -1,11 +1,10 @@
 """Build: run all stages of a spec in order, check every equation, and write the manifest of its datasets.
 
-read > steps > dedup > paragraphs > labels and cells > held-out sets > decontamination > encode > parts > removal lists
-> manifest. Each
-stage reuses the outputs that the store has and makes the missing ones. The account of a source is one chain of rows
-from raw records to encoded documents; E1-E6 are checked before the manifest is written. A tokenizer that the build
-trains never sees held-out text: documents are reserved for the held-out sets before it is trained, or, if the sets are
-imported, documents that overlap with them are removed first.
+read > steps > dedup > semantic > paragraphs > labels and cells > held-out sets > decontamination > encode > parts
+> removal lists > manifest. Each stage reuses the outputs that the store has and makes the missing ones. The account of
+a source is one chain of rows from raw records to encoded documents; E1-E6 are checked before the manifest is written.
+A tokenizer that the build trains never sees held-out text: documents are reserved for the held-out sets before it is
+trained, or, if the sets are imported, documents that overlap with them are removed first.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import CutsRecord, Manifest, MatrixRow, TokenizerRecord, write_manifest
+from mixproof.ledger.manifest import CutsRecord, Manifest, MatrixRow, TokenizerRecord, TwinsRecord, write_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.heldout import Decontaminate
 from mixproof.mixtures.load import LoadedSpec
@@ -25,6 +24,7 @@ from mixproof.pipeline.bitmap import Bitmap, KeepBitmaps
 from mixproof.pipeline.cells.divide_sources import DividedSources, divide_sources
 from mixproof.pipeline.classifiers.check_examples import check_examples
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.clusters.token_table import TableFiles
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.dedup.duplicates import GroupDuplicates
 from mixproof.pipeline.heldout.create_heldout import create_heldout
@@ -44,6 +44,8 @@ from mixproof.pipeline.read.shards import DOCUMENTS, SHARD_BYTES
 from mixproof.pipeline.read.values import split_by_columns
 from mixproof.pipeline.removed.pieces import Difference
 from mixproof.pipeline.removed.removed import list_removed
+from mixproof.pipeline.semantic.semantic import deduplicate_semantically
+from mixproof.pipeline.semantic.vectors import semantic_table
 
 from .circumstances import Clock, write_circumstances
 from .compose_manifest import Side, add_matrices, refuse_empty, state_build, state_source
@@ -107,20 +109,26 @@ def build(
     against = find_evaluation_files(written, loaded.base)
     check_tokenizer(loaded)
     labelers = labelers_of(written, loaded.base)
+    table = semantic_table(written, loaded.base)
     clock = Clock()
     with clock.time("read"):
         spec, by_part = split_by_columns(written, found, store, cluster, shard_bytes=shard_bytes)
         job = _Job(loaded.with_parts(spec), store, cluster, clock)
         sources = read_sources(spec, by_part, store, cluster, shard_bytes=shard_bytes)
         labelers = {name: labelers[whole_of(spec, name)] for name in sources if whole_of(spec, name) in labelers}
-    documents = _choose_documents(job, sources, labelers, against)
+    documents = _choose_documents(job, sources, labelers, against, table)
     job = documents.job
     sides = _encode(job, documents, part_bytes)
     with job.clock.time("adopt"):
         adopted = adopt_sources(spec, by_part, documents.tokenizer, store, cluster, part_bytes=part_bytes)
     records = adopted | {
         name: state_source(
-            source, documents.rows[name], *sides[name], documents.heldout[name], documents.cuts.get(name, ())
+            source,
+            documents.rows[name],
+            *sides[name],
+            documents.heldout[name],
+            documents.cuts.get(name, ()),
+            documents.twins.get(name),
         )
         for name, source in documents.sources.items()
     }
@@ -136,6 +144,7 @@ def build(
         divided.hashes,
         divided.classifiers,
         divided.kept,
+        None if table is None else table.sha256,
     )
     path = write_manifest(store, manifest)
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
@@ -185,6 +194,8 @@ class _Documents:
     matrix: Sequence[MatrixRow]
     cuts: Mapping[str, tuple[CutsRecord, ...]]
     """Lists of the paragraphs that each source lost; empty where they are not deduplicated."""
+    twins: Mapping[str, TwinsRecord]
+    """The list of the semantic duplicates that each compared source lost."""
     duplicates: Sequence[GroupDuplicates]
     """Where the duplicates that were dropped are named."""
     decontaminated: Mapping[str, tuple[RemovalList, ...]]
@@ -202,30 +213,35 @@ def _choose_documents(
     sources: Mapping[str, SourceDocuments],
     labelers: Mapping[str, Mapping[str, Labeler]],
     against: Sequence[EvaluationFile],
+    table: TableFiles | None,
 ) -> _Documents:
     """Deduplicate, divide, hold out, decontaminate; make the tokenizer as soon as its training documents are known."""
     rows = {name: list(source.ledger) for name, source in sources.items()}
     with job.clock.time("dedup"):
         dedup = deduplicate(job.spec, sources, job.store, job.cluster)
     _extend(rows, dedup.rows)
+    with job.clock.time("semantic"):
+        semantic = deduplicate_semantically(job.selection(sources, dedup.keep, rows), table)
+    _extend(rows, semantic.rows)
     with job.clock.time("paragraphs"):
-        cut = deduplicate_paragraphs(job.selection(sources, dedup.keep, rows))
+        cut = deduplicate_paragraphs(job.selection(sources, semantic.keep, rows))
     _extend(rows, cut.rows)
     with job.clock.time("labels"):
         divided = divide_sources(job.selection(cut.sources, cut.keep, rows), labelers)
     _extend(rows, divided.kept_rows)
-    selection, cuts = divided.selection, dict(cut.lists)
+    selection, cuts, twins = divided.selection, dict(cut.lists), dict(semantic.twins)
     job = replace(job, loaded=job.loaded.with_parts(selection.spec))
     for part, whole in divided.whole_of.items():
         rows[part] = [*rows[whole], divided.rows[part]]
         cuts[part] = cut.lists.get(whole, ())
+        twins |= {part: semantic.twins[whole]} if whole in semantic.twins else {}
     rows = {name: rows[name] for name in selection.sources}
     hold_out = _import_then_tokenizer if job.spec.heldout.from_ is not None else _tokenizer_then_create
     tokenizer, heldout, clean = hold_out(job, selection, rows, against)
     check_examples(divided.classifiers, heldout.texts.values(), job.store)
     _extend(rows, clean.rows)
     identities = [file.identity for file in against]
-    matrix = add_matrices(dedup.matrix, cut.matrix)
+    matrix = add_matrices(dedup.matrix, semantic.matrix, cut.matrix)
     return _Documents(
         job,
         selection.sources,
@@ -236,7 +252,8 @@ def _choose_documents(
         identities,
         matrix,
         cuts,
-        (*dedup.duplicates, *cut.duplicates),
+        twins,
+        (*dedup.duplicates, *semantic.duplicates, *cut.duplicates),
         clean.lists,
         clean.evaluation,
         clean.frequent,

@@ -32,6 +32,7 @@ from mixproof.pipeline.labels import label_shards
 from mixproof.pipeline.paragraphs import paragraph_hashes
 from mixproof.pipeline.read import identify, inputs, read_task, values
 from mixproof.pipeline.read.documents import RemovalList
+from mixproof.pipeline.semantic import documents, vectors
 
 from . import encode
 from .dataset import adopt, parts
@@ -44,6 +45,7 @@ STAGE_VERSIONS = {
     "cells": survey.VERSION,
     "clusters": cluster_file.VERSION,
     "decontaminate": decontaminate.VERSION,
+    "embeddings": vectors.VERSION,
     "encode": encode.STAGE_VERSION,
     "exact": exact.VERSION,
     "fuzzy": fuzzy.VERSION,
@@ -58,6 +60,7 @@ STAGE_VERSIONS = {
     "parts": parts.STAGE_VERSION,
     "read": read_task.VERSION,
     "reserve": reserve.VERSION,
+    "semantic": documents.VERSION,
     "signatures": signatures.VERSION,
     "split_by": values.VERSION,
     "tokenizer": tokenizer.STAGE_VERSION,

@@ -30,6 +30,7 @@ from mixproof.ledger.manifest import (
     SplitRecord,
     TokenizerRecord,
     Totals,
+    TwinsRecord,
 )
 from mixproof.ledger.version import VERSION
 from mixproof.mixtures.identity import build_identity
@@ -90,6 +91,7 @@ def state_source(
     heldout: Side,
     texts: HeldoutSet,
     cuts: tuple[CutsRecord, ...] = (),
+    twins: TwinsRecord | None = None,
 ) -> SourceRecord:
     """Compose the record of one source.
 
@@ -100,6 +102,7 @@ def state_source(
         heldout: its held-out side.
         texts: the held-out texts.
         cuts: lists of the paragraphs that the source lost.
+        twins: the list of the semantic duplicates that it lost.
 
     Raises:
         AccountError: when E2, E3, E4 or E5 does not hold.
@@ -123,6 +126,7 @@ def state_source(
         ),
         ledger=ledger,
         cuts=cuts,
+        twins=twins,
         kind=documents.kind,
         attributes=documents.attributes,
     )
@@ -168,6 +172,7 @@ def state_build(
     hashes: Mapping[str, Mapping[str, Mapping[str, str]]] = MappingProxyType({}),
     classifiers: Mapping[str, ClassifierRecord] = MappingProxyType({}),
     kept: Mapping[str, KeptRecord] = MappingProxyType({}),
+    semantic_table: str | None = None,
 ) -> Manifest:
     """Compose the manifest.
 
@@ -181,8 +186,11 @@ def state_build(
         hashes: SHA-256 of the files of labels, by source, label and key of the label's kind.
         classifiers: what was trained.
         kept: by which rules sources kept documents.
+        semantic_table: SHA-256 of the token table of semantic deduplication; None without it.
     """
     identity = _identity(spec, tokenizer, sources, against)
+    if semantic_table is not None:
+        identity["dedup"]["semantic"]["embedding"] = semantic_table
     for name, labels in hashes.items():
         for label, found in labels.items():
             (kind,) = (

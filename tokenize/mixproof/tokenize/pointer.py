@@ -28,6 +28,7 @@ from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.spec_paths import unset_variables
 from mixproof.pipeline.clusters.token_table import find_table
 from mixproof.pipeline.inputs.files import InputFile, find_files, find_others, with_their_attributes
+from mixproof.pipeline.semantic.vectors import semantic_table
 
 from .tokenizer.huggingface import CONFIGS
 from .tokenizer.tokenizer import given_tokenizer
@@ -87,6 +88,8 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
     }
     if models:
         key["labels"] = models
+    if (table := semantic_table(spec, loaded.base)) is not None:
+        key["semantic"] = _stats((Path(table.table), Path(table.tokenizer)))
     return f"{FOLDER}/{sha256_of(key)}.json"
 
 

@@ -48,6 +48,9 @@ def needed_extras(spec: Spec, store: str, work: Work) -> Iterator[tuple[str, str
             yield "html", f"{spec.where('sources', name, 'extractor')}: resiliparse"
         elif is_warc or source.extractor is not None:
             yield "documents", f"{spec.where('sources', name)}: reading {'WARC files' if is_warc else 'HTML'}"
+    semantic = None if spec.dedup is None else spec.dedup.semantic
+    if semantic is not None and semantic.embedding is None:
+        yield "sources", spec.where("dedup", "semantic")
     for where, url in [("--store", store), *_urls(spec)]:
         if any(protocol in url for protocol in S3):
             yield "s3", f"{where}: {url}"

@@ -18,6 +18,7 @@ READ = "reading and steps"
 READING = (CHECKSUMS, VALUES, READ)
 EXACT = "exact deduplication"
 FUZZY = "fuzzy deduplication"
+SEMANTIC = "semantic deduplication"
 PARAGRAPHS = "paragraph deduplication"
 LABELS = "labels and cells"
 TOKENIZER = "tokenizer"
@@ -45,6 +46,14 @@ STAGE_OF = {
     "fuzzy components": FUZZY,
     "fuzzy keepers": FUZZY,
     "fuzzy dedup bitmaps": FUZZY,
+    "embeddings": SEMANTIC,
+    "centroids": SEMANTIC,
+    "cells of embeddings": SEMANTIC,
+    "semantic dedup": SEMANTIC,
+    "semantic components": SEMANTIC,
+    "semantic keepers": SEMANTIC,
+    "semantic dedup bitmaps": SEMANTIC,
+    "lists of semantic duplicates": SEMANTIC,
     "paragraphs": PARAGRAPHS,
     "copies of paragraphs": PARAGRAPHS,
     "cuts": PARAGRAPHS,
@@ -110,6 +119,7 @@ def _choosing(spec: Spec) -> tuple[str, ...]:
     chosen = (
         EXACT if dedup is not None and dedup.exact else "",
         FUZZY if dedup is not None and dedup.fuzzy is not None else "",
+        SEMANTIC if dedup is not None and dedup.semantic is not None else "",
         PARAGRAPHS if dedup is not None and dedup.paragraphs is not None else "",
     )
     clean = (DECONTAMINATE,) if spec.decontaminate is not False else ()

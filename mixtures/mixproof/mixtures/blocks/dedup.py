@@ -5,11 +5,17 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, StrictBool, Tag
+from pydantic import AfterValidator, Discriminator, Field, StrictBool, Tag
 
-from mixproof.mixtures.values.quantities import Share
+from mixproof.mixtures.values.quantities import PositiveNumber, Share
 from mixproof.mixtures.values.spec_part import SpecPart
 from mixproof.mixtures.values.whole_numbers import NgramLength, SignatureSize, WholeNumber
+
+
+def _above_zero(share: Fraction) -> Fraction:
+    if share == 0:
+        raise ValueError("must be above 0: at 0, unrelated documents count as duplicates; try 95%")
+    return share
 
 
 class FuzzyDedup(SpecPart):
@@ -23,6 +29,25 @@ class FuzzyDedup(SpecPart):
     """Minima per band."""
     threshold: Share = Fraction(73, 100)
     """Smallest share of equal minima at which two documents count as near-duplicates."""
+
+
+class SemanticDedup(SpecPart):
+    """Semantic deduplication (SemDeDup): of documents whose embeddings have nearly the same direction, one stays."""
+
+    threshold: Annotated[Share, AfterValidator(_above_zero)] = Fraction(95, 100)
+    """Smallest cosine at which two documents count as semantic duplicates."""
+    embedding: str | None = None
+    """Folder with a static token table (`model.safetensors`, `tokenizer.json`), as model2vec writes. Default: the table
+    of the package wordllama, which `mixproof[sources]` installs and which is of English."""
+    chars: WholeNumber = 2000
+    """Characters at the start of a document that are embedded."""
+    min_chars: WholeNumber = 200
+    """Documents with fewer characters are not compared and stay."""
+    chars_per_token: PositiveNumber = Fraction(3)
+    """Documents whose tokens have fewer characters on average are not compared and stay: in a language or script that
+    the table does not know, texts fall into single letters and embeddings of all texts are alike."""
+    sources: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Sources whose documents are compared. Default: all."""
 
 
 class ParagraphDedup(SpecPart):
@@ -46,6 +71,8 @@ class Dedup(SpecPart):
     all that share a prompt, pairs and rated answers included. Plain documents: always the text."""
     fuzzy: FuzzyDedup | None = None
     """Also drop near-duplicates; `true` uses the defaults below. Default: off."""
+    semantic: SemanticDedup | None = None
+    """Then drop documents that say nearly the same in other words; `true` uses the defaults below. Default: off."""
     paragraphs: ParagraphDedup | None = None
     """Then cut out lines that another document keeps; `true` uses the defaults below. Default: off."""
     scope: Annotated[

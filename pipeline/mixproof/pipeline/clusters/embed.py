@@ -67,18 +67,27 @@ def embed(texts: Sequence[str], files: TableFiles, chars: int) -> NDArray[np.int
 
     A text without tokens is zero.
     """
-    table, tokenize = load_table(files.table), _tokenizer(files.tokenizer)
     texts = [text[:chars] for text in texts]
-    rows = [tokenize(text)[:MAX_TOKENS] for text in texts]
+    sums, lengths = token_sums(texts, files)
+    form = np.rint(kinds_of_bytes(texts) * FORM_WEIGHT) * (lengths > 0)[:, None]
+    return directions(np.concatenate([directions(sums), form], axis=1)).astype(np.int16)
+
+
+def token_sums(texts: Sequence[str], files: TableFiles) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The sum of the vectors of each text's first MAX_TOKENS tokens, and its number of tokens.
+
+    Returns:
+        Whole numbers, float64 [texts, dimensions], and int64 [texts].
+    """
+    table, tokenize = load_table(files.table), _tokenizer(files.tokenizer)
+    rows = [tokenize(text) for text in texts]
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    ids = np.concatenate([np.zeros(0, np.int64), *(np.asarray(row, np.int64) for row in rows)])
-    ends = np.concatenate([[0], np.cumsum(lengths)])
+    ids = np.concatenate([np.zeros(0, np.int64), *(np.asarray(row[:MAX_TOKENS], np.int64) for row in rows)])
+    ends = np.concatenate([[0], np.cumsum(np.minimum(lengths, MAX_TOKENS))])
     from scipy.sparse import csr_array  # here, because the import takes 0.3 s and most builds need no embeddings
 
     counts = csr_array((np.ones(len(ids), np.float32), ids, ends), shape=(len(rows), len(table)))
-    contents = directions(np.asarray(counts @ table, np.float64))
-    form = np.rint(kinds_of_bytes(texts) * FORM_WEIGHT) * (lengths > 0)[:, None]
-    return directions(np.concatenate([contents, form], axis=1)).astype(np.int16)
+    return np.asarray(counts @ table, np.float64), lengths
 
 
 def kinds_of_bytes(texts: Sequence[str]) -> NDArray[np.float64]:
@@ -92,16 +101,16 @@ def kinds_of_bytes(texts: Sequence[str]) -> NDArray[np.float64]:
     return roots
 
 
-def directions(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale whole numbers to rows of length UNIT, rounded; rows of zeros stay.
+def directions(sums: NDArray[np.float64], length: int = UNIT) -> NDArray[np.float64]:
+    """Scale whole numbers to rows of a length, rounded; rows of zeros stay.
 
     Each operation on a number is rounded as IEEE 754 says, and sums of squares are whole numbers below 2^53, so the
     result is the same on every machine.
     """
     largest = np.abs(sums).max(axis=1, keepdims=True, initial=0)
-    scaled = np.rint(sums * (UNIT * 4 / np.maximum(largest, 1)))
+    scaled = np.rint(sums * (length * 4 / np.maximum(largest, 1)))
     lengths = np.sqrt((scaled * scaled).sum(axis=1, keepdims=True))
-    found: NDArray[np.float64] = np.rint(scaled * (UNIT / np.maximum(lengths, 1)))
+    found: NDArray[np.float64] = np.rint(scaled * (length / np.maximum(lengths, 1)))
     return found
 
 

@@ -25,7 +25,7 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.sorted_rows import rows_between
 from mixproof.pipeline.words.ngrams import mixed
 
-from .edges import FOREST, STAGE, Documents, Pairs, forest
+from .edges import FOREST, Documents, Pairs, forest
 
 PART_ROWS = 2_000_000
 BLOCK_ROWS = 1 << 20
@@ -79,17 +79,18 @@ def trees_file(part: int) -> str:
     return f"trees-{part:06d}.npy"
 
 
-def connect(store: Store, key: str, forests: Sequence[str]) -> None:
+def connect(store: Store, stage: str, key: str, forests: Sequence[str]) -> None:
     """Write the trees of all components; a component is never split over files. The fact `files` is their number.
 
     Args:
         store: the store.
+        stage: of the forests and of this output.
         key: of this output.
         forests: keys of the forests of all ranges.
     """
-    sources = [partial(np.load, store.path(f"{STAGE}/{part}/{FOREST}"), mmap_mode="r") for part in forests]
+    sources = [partial(np.load, store.path(f"{stage}/{part}/{FOREST}"), mmap_mode="r") for part in forests]
     files = -(-sum(len(source()) for source in sources) // PART_ROWS)
-    with store.attempt(STAGE, key) as attempt, store.attempt(STAGE, f"{key}-rows") as scratch:
+    with store.attempt(stage, key) as attempt, store.attempt(stage, f"{key}-rows") as scratch:
         folder = scratch.path(".")
         trees = Spill(folder, "trees")
         for rows in connected(sources, folder):

@@ -67,6 +67,6 @@ def deduplicate(spec: Spec, sources: Mapping[str, SourceDocuments], store: Store
         duplicates.append(GroupDuplicates(tuple(shards), tuple(lists)))
         for name in group:
             keep[name] = tuple(bitmap for shard, bitmap in zip(shards, bitmaps, strict=True) if shard.source == name)
-    rows = {name: dedup_row(source, keep[name], lost) for name, source in sources.items()}
+    rows = {name: dedup_row("dedup", source.ledger[-1], source, keep[name], lost) for name, source in sources.items()}
     both = add_losses(chain(lost[EXACT].items(), lost[FUZZY].items()))
     return Deduplicated({name: keep[name] for name in sources}, rows, loss_matrix(both), tuple(duplicates))

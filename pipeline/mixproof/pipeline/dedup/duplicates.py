@@ -9,18 +9,21 @@ from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
+from mixproof.pipeline.columns import numbers
+from mixproof.pipeline.read.by_hash import IDS_SCHEMA, read_rows
 from mixproof.pipeline.read.shards import Shard
 from mixproof.pipeline.sorted_rows import rows_between
 
-from .edges import shards_of
+from .edges import Pairs, shards_of
 from .lost_documents import GroupResult
 
-EXACT, FUZZY = "exact_duplicate", "fuzzy_duplicate"
+EXACT, FUZZY, SEMANTIC = "exact_duplicate", "fuzzy_duplicate", "semantic_duplicate"
 
-Search = Literal["exact", "fuzzy", "paragraphs"]
+Search = Literal["exact", "fuzzy", "semantic", "paragraphs"]
 
 TWIN_DTYPE = np.dtype([("row", "<i8"), ("keeper", "<i4"), ("keeper_row", "<i8")])
 """A dropped document and the document kept instead: row in its shard; index of the keeper's shard in the group, and the
@@ -37,6 +40,8 @@ class Twins:
     """TWIN_DTYPE [documents], ascending by row."""
     reasons: Sequence[str]
     """Why each was dropped."""
+    cosines: NDArray[np.float64] | None = None
+    """float64 [documents], of each with the document kept instead; None: another similarity decided."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +90,40 @@ def exact_twins(store: Store, each: DuplicateList) -> Twins:
 def fuzzy_twins(store: Store, each: DuplicateList, shards: Sequence[Shard]) -> Twins:
     """Read the fuzzy duplicates of a shard; `shards` are those of the group."""
     firsts = list(accumulate((shard.documents for shard in shards), initial=0))
-    first, end = firsts[each.shard], firsts[each.shard + 1]
-    parts = []
-    for path in each.paths:
-        losers = np.load(store.path(path), mmap_mode="r")
-        part = np.array(losers[rows_between(losers[:, 0], first, end)])
-        twins = np.empty(len(part), dtype=TWIN_DTYPE)
-        twins["row"] = part[:, 0] - first
-        twins["keeper"] = shards_of(part[:, 1], firsts[:-1])
-        twins["keeper_row"] = part[:, 1] - np.array(firsts)[twins["keeper"]]
-        parts.append(twins)
-    return _by_row(parts, FUZZY)
+    losers = [np.load(store.path(path), mmap_mode="r") for path in each.paths]
+    parts = [found[rows_between(found[:, 0], *firsts[each.shard : each.shard + 2])] for found in losers]
+    return _by_row([twins_of(part, each.shard, firsts) for part in parts], FUZZY)
+
+
+def twins_of(losers: Pairs, shard: int, firsts: Sequence[int]) -> NDArray[Any]:
+    """The losers of one shard by rows: TWIN_DTYPE [losers].
+
+    Args:
+        losers: int64 [losers, 2], (document, keeper), numbered over all shards.
+        shard: index of the shard.
+        firsts: the number of each shard's first document, and the number of all documents.
+    """
+    twins = np.empty(len(losers), dtype=TWIN_DTYPE)
+    twins["row"] = losers[:, 0] - firsts[shard]
+    twins["keeper"] = shards_of(losers[:, 1], firsts[:-1])
+    twins["keeper_row"] = losers[:, 1] - np.array(firsts)[twins["keeper"]]
+    return twins
+
+
+def read_keepers(store: Store, shards: Sequence[Shard], twins: NDArray[Any]) -> pa.Table:
+    """File, record and id of the document kept instead of each of `twins`, in order; nulls for NO_KEEPER."""
+    indices, rows = twins["keeper"].astype(np.int64), twins["keeper_row"].astype(np.int64)
+    order = np.argsort(indices, kind="stable")
+    used, starts = np.unique(indices[order], return_index=True)
+    tables = [
+        read_rows(store, shards[index], rows[some], IDS_SCHEMA) if index != NO_KEEPER else _nulls(len(some))
+        for index, some in zip(used.tolist(), np.split(order, starts[1:]), strict=True)
+    ]
+    return pa.concat_tables(tables).take(numbers(np.argsort(order)))
+
+
+def _nulls(size: int) -> pa.Table:
+    return pa.table([pa.nulls(size, field.type) for field in IDS_SCHEMA], schema=IDS_SCHEMA)
 
 
 def _by_row(parts: Sequence[NDArray[Any]], reason: str) -> Twins:

@@ -15,18 +15,17 @@ from itertools import accumulate
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.blocks.dedup import FuzzyDedup
-from mixproof.pipeline.bitmap import Bitmap, bitmap_of
+from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.group import GroupShard, save_group
-from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.shards import Shard
 
 from .components import connect, trees_file
 from .edges import FOREST, STAGE, find_edges, range_count
-from .fuzzy_bitmaps import BitmapWork, write_bitmaps
-from .keepers import LOSERS, find_losers
-from .lost_documents import GroupResult, ShardLoss
+from .group_bitmaps import Search, apply_losers
+from .keepers import find_losers
+from .lost_documents import GroupResult
 from .minhash import Sketch
 from .signatures import sign
 
@@ -65,7 +64,7 @@ def deduplicate_fuzzily(
 
     forests = run_missing(store, STAGE, numbers, calls, find_edges, cluster, "fuzzy dedup")
     losers = _losers([forests[key] for key in numbers], group, agree, store, cluster)
-    return _bitmaps(shards, keep, losers, group, store, cluster)
+    return apply_losers(Search(STAGE, VERSION, group, "fuzzy dedup bitmaps"), shards, keep, losers, store, cluster)
 
 
 def equal_minima(threshold: Fraction, minima: int) -> int:
@@ -101,7 +100,7 @@ def _losers(forests: Sequence[Receipt], group: str, agree: int, store: Store, cl
     key = stage_key(STAGE, VERSION, {"trees": True}, [forest.files[FOREST].sha256 for forest in forests])
 
     def connect_calls(missing: Mapping[str, Sequence[str]]) -> list[tuple[object, ...]]:
-        return [(store, each, keys) for each, keys in missing.items()]
+        return [(store, STAGE, each, keys) for each, keys in missing.items()]
 
     work = {key: [forest.key for forest in forests]}
     trees = run_missing(store, STAGE, work, connect_calls, connect, cluster, "fuzzy components")[key]
@@ -115,35 +114,3 @@ def _losers(forests: Sequence[Receipt], group: str, agree: int, store: Store, cl
 
     receipts = run_missing(store, STAGE, parts, calls, find_losers, cluster, "fuzzy keepers")
     return [receipts[each] for each in parts]
-
-
-def _bitmaps(
-    shards: Sequence[Shard],
-    keep: Sequence[Bitmap | None],
-    losers: Sequence[Receipt],
-    group: str,
-    store: Store,
-    cluster: Cluster,
-) -> GroupResult:
-    lists: dict[int, list[Receipt]] = {}
-    for receipt in losers:
-        for index in receipt.facts["shards"]:
-            lists.setdefault(int(index), []).append(receipt)
-    work: dict[str, BitmapWork] = {}
-    for index, found in sorted(lists.items()):
-        key = stage_key(STAGE, VERSION, {"shard": index}, [group, *(each.files[LOSERS].sha256 for each in found)])
-        shard, before = shards[index], keep[index]
-        path = None if before is None else before.path
-        work[key] = BitmapWork(index, shard.folder, path, shard.documents, [each.key for each in found])
-
-    def calls(missing: Mapping[str, BitmapWork]) -> list[tuple[object, ...]]:
-        return [(store, group, batch) for batch in in_batches(missing.items(), SHARDS_PER_TASK)]
-
-    receipts = run_missing(store, STAGE, work, calls, write_bitmaps, cluster, "fuzzy dedup bitmaps")
-    bitmaps, losses = list(keep), []
-    for key, each in work.items():
-        receipt = receipts[key]
-        bitmaps[each.shard] = bitmap_of(receipt, int(receipt.facts["kept"]))
-        losses += [ShardLoss(each.shard, *row) for row in receipt.facts["lost"]]
-    paths = {index: tuple(f"{STAGE}/{each.key}/{LOSERS}" for each in found) for index, found in lists.items()}
-    return GroupResult(bitmaps, losses, paths)

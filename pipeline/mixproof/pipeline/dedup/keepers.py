@@ -28,6 +28,10 @@ MAX_KEEPERS = 4096
 
 Signatures = Callable[[Documents], NDArray[np.uint16]]
 """Gives the signatures of ascending documents: uint16 [documents, minima]."""
+Similar = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
+"""Tells which pairs of known documents, given by their indices, are similar: bool [pairs]."""
+Known = Callable[[Documents], Similar]
+"""Makes ascending documents known."""
 
 
 def find_losers(store: Store, key: str, trees: str, part: int, group: str, agree: int) -> None:
@@ -59,20 +63,31 @@ def losers_of(trees: Pairs, signatures: Signatures, agree: int) -> Pairs:
         signatures: gives the signatures of documents.
         agree: number of equal minima that makes two documents similar.
     """
+
+    def known(documents: Documents) -> Similar:
+        table = signatures(documents)
+        return lambda one, two: agreeing(table, one, two, agree)
+
     losers = [np.zeros((0, 2), dtype=np.int64)]
-    for members, sizes in _chunks(trees):
+    for members, sizes in chunks(trees):
         if len(sizes) == 1 and sizes[0] > CHUNK:
-            losers += _settle_large(members, signatures, agree)
+            losers += _settle_large(members, known)
         else:
-            losers.append(_settle(members, sizes, signatures, agree))
+            losers.append(settle(members, sizes, known))
     found = np.concatenate(losers)
     return found[np.argsort(found[:, 0])]
 
 
-def _settle(members: Documents, sizes: NDArray[np.int64], signatures: Signatures, agree: int) -> Pairs:
-    """Settle whole components; `members` are the documents of one component after another, ascending in each."""
-    known = np.unique(members)
-    table, rows = signatures(known), np.searchsorted(known, members)
+def settle(members: Documents, sizes: NDArray[np.int64], known: Known) -> Pairs:
+    """Settle whole components, up to MAX_KEEPERS keepers of each: int64 [losers, 2].
+
+    Args:
+        members: int64, the documents of one component after another, ascending in each.
+        sizes: int64 [components], documents in each.
+        known: compares them.
+    """
+    documents = np.unique(members)
+    is_similar, rows = known(documents), np.searchsorted(documents, members)
     components = np.repeat(np.arange(len(sizes)), sizes)
     losers = [np.zeros((0, 2), dtype=np.int64)]
     for _ in range(MAX_KEEPERS):
@@ -81,26 +96,26 @@ def _settle(members: Documents, sizes: NDArray[np.int64], signatures: Signatures
         is_first = np.append(True, components[1:] != components[:-1])  # the first document of each component stays
         keeper = np.flatnonzero(is_first)[np.cumsum(is_first) - 1]
         others = np.flatnonzero(~is_first)
-        similar = agreeing(table, rows[others], rows[keeper[others]], agree)
+        similar = is_similar(rows[others], rows[keeper[others]])
         dropped, undecided = others[similar], others[~similar]
         losers.append(np.column_stack([members[dropped], members[keeper[dropped]]]))
         members, rows, components = members[undecided], rows[undecided], components[undecided]
     return np.concatenate(losers)
 
 
-def _settle_large(members: Documents, signatures: Signatures, agree: int) -> Iterator[Pairs]:
+def _settle_large(members: Documents, known: Known) -> Iterator[Pairs]:
     """Settle one component in pieces, each together with the keepers of the pieces before it."""
     keepers = np.zeros(0, dtype=np.int64)
     for first in range(0, len(members), CHUNK):
         if len(keepers) >= MAX_KEEPERS:
             return
         piece = np.append(keepers, members[first : first + CHUNK])
-        losers = _settle(piece, np.array([len(piece)]), signatures, agree)
+        losers = settle(piece, np.array([len(piece)]), known)
         keepers = np.setdiff1d(piece, losers[:, 0], assume_unique=True)
         yield losers
 
 
-def _chunks(trees: Pairs) -> Iterator[tuple[Documents, NDArray[np.int64]]]:
+def chunks(trees: Pairs) -> Iterator[tuple[Documents, NDArray[np.int64]]]:
     """Yield documents and sizes of consecutive components, at most CHUNK documents at a time; larger ones alone."""
     starts = np.flatnonzero(np.append(True, trees[1:, 0] != trees[:-1, 0])) if len(trees) else np.zeros(0, np.int64)
     ends = np.append(starts[1:], len(trees))

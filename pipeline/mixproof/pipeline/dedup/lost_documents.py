@@ -57,13 +57,19 @@ def add_losses(losses: Iterable[tuple[SourcePair, Count]]) -> dict[SourcePair, C
 
 
 def dedup_row(
-    source: SourceDocuments, keep: Sequence[Bitmap | None], lost: Mapping[str, Mapping[SourcePair, Count]]
+    stage: str,
+    before: StageRow,
+    source: SourceDocuments,
+    keep: Sequence[Bitmap | None],
+    lost: Mapping[str, Mapping[SourcePair, Count]],
 ) -> StageRow:
-    """Make the ledger row `dedup` of a source.
+    """Make the ledger row of a source for a stage that drops duplicates.
 
     Args:
+        stage: name of the row.
+        before: the row before it.
         source: the source.
-        keep: the bitmaps after deduplication, one per shard.
+        keep: the bitmaps after the stage, one per shard.
         lost: for each reason what each source lost to each.
 
     Raises:
@@ -73,12 +79,11 @@ def dedup_row(
         reason: sum((count for (name, _), count in losses.items() if name == source.name), NOTHING)
         for reason, losses in lost.items()
     }
-    before = source.ledger[-1]
     kept = sum(
         shard.documents if bitmap is None else bitmap.kept for shard, bitmap in zip(source.shards, keep, strict=True)
     )
     return StageRow(
-        stage="dedup",
+        stage=stage,
         documents_in=before.documents_out,
         documents_out=kept,
         bytes_in=before.bytes_out,

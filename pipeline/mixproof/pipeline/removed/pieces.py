@@ -9,20 +9,20 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.cells.keep_shards import STAGE as KEEP
 from mixproof.pipeline.cells.survey import STAGE as CELLS
 from mixproof.pipeline.columns import array_of, column_of, flags, numbers, read_whole, table_of
-from mixproof.pipeline.dedup.duplicates import NO_KEEPER, DuplicateList, Twins, exact_twins, fuzzy_twins
+from mixproof.pipeline.dedup.duplicates import NO_KEEPER, DuplicateList, Twins, exact_twins, fuzzy_twins, read_keepers
 from mixproof.pipeline.heldout.decontaminate import DECONTAMINATE
 from mixproof.pipeline.paragraphs.dropped_documents import paragraph_twins
 from mixproof.pipeline.read.by_hash import IDS_SCHEMA, read_rows
 from mixproof.pipeline.read.documents import RemovalList
 from mixproof.pipeline.read.read_task import STAGE as READ
 from mixproof.pipeline.read.shards import Shard
+from mixproof.pipeline.semantic.twin_lists import semantic_twins
 
 STAGE = "removed"
 SHARDS = "shards.json"
@@ -38,14 +38,15 @@ REMOVED_SCHEMA = pa.schema(
         pa.field("kept_source", pa.string()),
         pa.field("kept_file", pa.string()),
         pa.field("kept_record", pa.int64()),
+        pa.field("cosine", pa.float64()),
     ]
 )
 """A removed record or document: ledger stage and reason; input file, record in the whole file, id; for a duplicate the
-document kept instead, else null."""
+document kept instead, else null; for a semantic duplicate the cosine of both, else null."""
 
 STAGE_OF = {"rejected": READ, "keep": KEEP, "pruned": CELLS, "decontaminated": DECONTAMINATE}
 """The ledger stage of a kind of list that does not name it."""
-LEDGER_STAGES = {"exact": "dedup", "fuzzy": "dedup", "paragraphs": "paragraphs"}
+LEDGER_STAGES = {"exact": "dedup", "fuzzy": "dedup", "semantic": "semantic", "paragraphs": "paragraphs"}
 """The ledger row that counts the duplicates of each search."""
 
 
@@ -118,6 +119,7 @@ def listed_rows(store: Store, piece: RemovalList) -> Iterator[pa.Table]:
                     nothing,
                     nothing,
                     no_number,
+                    pa.nulls(size, pa.float64()),
                 ],
                 schema=REMOVED_SCHEMA,
             )
@@ -134,7 +136,7 @@ def difference_rows(store: Store, piece: Difference) -> pa.Table:
     )
     known = set(zip(kept_names, kept["record"].to_pylist(), strict=True))
     rows = [
-        (piece.stage, piece.reason, name, record + piece.first_record, id_, None, None, None)
+        (piece.stage, piece.reason, name, record + piece.first_record, id_, None, None, None, None)
         for name, record, id_ in zip(own_names, taken["record"].to_pylist(), taken["id"].to_pylist(), strict=True)
         if (name, record) not in known
     ]
@@ -148,8 +150,7 @@ def duplicate_rows(store: Store, group: str, pieces: Sequence[Duplicates]) -> It
     """
     shards = load_shards(store, group)
     found = [_twins(store, piece.found, shards) for piece in pieces]
-    keepers = np.concatenate([each.rows[["keeper", "keeper_row"]] for each in found])
-    kept = _documents(store, shards, keepers["keeper"].astype(np.int64), keepers["keeper_row"].astype(np.int64))
+    kept = read_keepers(store, shards, np.concatenate([each.rows for each in found]))
     names = {NO_KEEPER: None} | {index: shard.source for index, shard in enumerate(shards)}
     first = 0
     for piece, twins in zip(pieces, found, strict=True):
@@ -167,6 +168,7 @@ def duplicate_rows(store: Store, group: str, pieces: Sequence[Duplicates]) -> It
                 column_of([names[index] for index in twins.rows["keeper"].tolist()], pa.string()),
                 keeper["file"],
                 keeper["record"],
+                pa.nulls(size, pa.float64()) if twins.cosines is None else numbers(twins.cosines),
             ],
             schema=REMOVED_SCHEMA,
         )
@@ -178,22 +180,9 @@ def _twins(store: Store, found: DuplicateList, shards: Sequence[Shard]) -> Twins
         return exact_twins(store, found)
     if found.search == "fuzzy":
         return fuzzy_twins(store, found, shards)
+    if found.search == "semantic":
+        return semantic_twins(store, found, shards)
     return paragraph_twins(store, found, shards)
-
-
-def _documents(store: Store, shards: Sequence[Shard], indices: NDArray[np.int64], rows: NDArray[np.int64]) -> pa.Table:
-    """Read file, record and id of documents, given by shard and row, in their order; nulls for NO_KEEPER."""
-    order = np.argsort(indices, kind="stable")
-    used, starts = np.unique(indices[order], return_index=True)
-    tables = [
-        read_rows(store, shards[index], rows[some], IDS_SCHEMA) if index != NO_KEEPER else _nulls(len(some))
-        for index, some in zip(used.tolist(), np.split(order, starts[1:]), strict=True)
-    ]
-    return pa.concat_tables(tables).take(numbers(np.argsort(order)))
-
-
-def _nulls(size: int) -> pa.Table:
-    return pa.table([pa.nulls(size, field.type) for field in IDS_SCHEMA], schema=IDS_SCHEMA)
 
 
 def _same(value: str | None, size: int) -> pa.Array:

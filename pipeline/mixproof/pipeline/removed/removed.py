@@ -36,7 +36,7 @@ from .pieces import (
     save_shards,
 )
 
-VERSION = 1
+VERSION = 2
 LIST = "removed.parquet"
 PART_ROWS = 1_000_000
 """A file ends with the piece that reaches this number of rows; a piece is what one shard lost to one stage."""

@@ -51,6 +51,7 @@ from .reencode_conversations import conversations_by_hash, load_conversation_ids
 from .report import AuditReport, Checks, Depth, Location, Reencoded
 from .rows import check_parquet
 from .spec import check_spec
+from .twins import check_twins
 from .vocabulary import check_tokenizer
 
 LARGE_BYTES = 8_000_000_000
@@ -145,6 +146,7 @@ def audit_build(
     check_dropped(root, manifest, checks)
     for source in sources:
         check_cuts(root, source.record, source.inputs, checks.at(source=source.name))
+    check_twins(root, manifest, {source.name: source.inputs for source in sources}, checks)
     reencoded = Reencoded(without_texts=tuple(source.name for source in sources if source.is_adopted))
     reencoded += _check_heldout(root, tokenizer, sources, checks)
     is_decontaminated = manifest.spec.get("decontaminate") is not False
@@ -183,6 +185,7 @@ def _named_files(manifest: Manifest) -> dict[str, str]:
     for source in manifest.sources.values():
         named[source.inputs.path] = source.inputs.sha256
         named |= {part.path: part.sha256 for part in source.cuts}
+        named |= {} if source.twins is None else {source.twins.path: source.twins.sha256}
         if source.heldout.texts is not None:
             named[source.heldout.texts.path] = source.heldout.texts.sha256
         for part in (*source.train.datasets, *source.heldout.datasets):

@@ -7,15 +7,16 @@ takes documents by text hash: all raw bytes are still read, but only the sample 
 
 Ray tasks replay some hundred MB of raw bytes each. Unlike the other depths, replay uses the code that read and filtered
 the build, because nothing else defines what a step does; a bug in a step is not found here. Encoding is independent
-(`reference_ids.py`). Not covered: deduplication and decontamination are not decided again (their counts are checked by
-the other depths), removed paragraphs are taken from the build's lists, and `megatron:` sources have no text to replay.
+(`reference_ids.py`). Pairs of semantic duplicates are embedded again (`twins.py`). Not covered: deduplication and
+decontamination are not decided again (their counts are checked by the other depths), removed paragraphs are taken from
+the build's lists, and `megatron:` sources have no text to replay.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from mixproof.pipeline.read.read_task import read_task
 from mixproof.pipeline.read.records import records_of
 from mixproof.pipeline.read.shards import ShardPlan
 from mixproof.pipeline.record import POISON, Raw, Reject
+from mixproof.pipeline.semantic.vectors import Embedding
 from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.apply import apply_steps
 from mixproof.pipeline.steps.step import Counted
@@ -57,6 +59,7 @@ from .masks import PLAIN_COLUMNS as COLUMNS
 from .reference_ids import reference_ids
 from .report import AuditReport, Checks, Equation
 from .rerender import differences
+from .twins import Place, Reembedded, check_cosines, embedding_to_replay, pairs_to_replay, places_of
 
 TASK_BYTES = 256 * 1000 * 1000
 TASK_FILES = 2000
@@ -83,6 +86,9 @@ class Replay:
     """The folder to which paths of the spec are relative."""
     labelers: Mapping[str, Labeler]
     """Of the labels by which the source keeps documents."""
+    embedding: Embedding | None = None
+    twins: Mapping[Place, bool] = field(default_factory=dict)
+    """Documents of pairs of semantic duplicates to be embedded again, and whether each was dropped."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +98,8 @@ class Replayed:
     checks: Checks
     rows: tuple[StageRow, ...]
     """Ledger rows of `read` and of the steps over these files, counted again; empty if a file could not be read."""
+    vectors: Mapping[Place, NDArray[np.int16]] = field(default_factory=dict)
+    """Of the documents in `twins`."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,8 @@ def replay_build(
     groups = _groups(spec, manifest)
     root = manifest_path.resolve().parents[2]
     tables = tables_of(spec, base, root, manifest)
+    embedding = embedding_to_replay(spec, manifest, base)
+    pairs = [] if embedding is None else pairs_to_replay(store, manifest)
     for name, parts in groups.items():
         source = manifest.sources[parts[0]]
         if spec.sources[parts[0]].megatron is not None:
@@ -150,15 +160,34 @@ def replay_build(
         given = spec.sources[parts[0]]
         assignments_of(manifest, name, given, base, store)  # raises before any work
         labelers = labelers_again(spec, base, manifest, parts[0])
+        twins = places_of(pairs, name)
         for batch in share_tasks(
             files[parts[0]], lambda file: file.bytes, most_bytes=TASK_BYTES, most_items=TASK_FILES
         ):
-            task = Replay(store, str(manifest_path), name, parts, batch, given, spec.limits, share, base, labelers)
+            names = {file.name for file in batch}
+            here = {place: dropped for place, dropped in twins.items() if place[0] in names}
+            task = Replay(
+                store,
+                str(manifest_path),
+                name,
+                parts,
+                batch,
+                given,
+                spec.limits,
+                share,
+                base,
+                labelers,
+                embedding,
+                here,
+            )
             calls.append((task,))
     rows: dict[str, list[tuple[StageRow, ...]]] = {name: [] for name in groups}
+    vectors: dict[str, dict[Place, NDArray[np.int16]]] = {name: {} for name in groups}
     for (call,), done in zip(calls, cluster.run(replay_files, calls, label="replay"), strict=True):
         checks.merge([done.checks])
         rows[call.source].append(done.rows)
+        vectors[call.source] |= done.vectors
+    check_cosines(pairs, vectors, checks.at(file=str(manifest_path)))
     if share == ALL:
         for name, parts in groups.items():
             for part in parts:
@@ -209,6 +238,7 @@ def replay_files(task: Replay) -> Replayed:
     }
     cuts = read_cuts(store, source, names)
     kept = kept_again(store, manifest, task.source, task.labelers, names, task.share)
+    twins = Reembedded(task.embedding, task.twins)
     steps = make_steps(task.spec.steps)
     counts = _Counts()
     encode = _Encoder(store, manifest, at)
@@ -218,17 +248,18 @@ def replay_files(task: Replay) -> Replayed:
         if not here.equal("checksum", "as sha256 of the raw file", recorded.get(file.name), digest):
             return Replayed(checks, ())
         try:
-            _replay_file(file, task, documents, cuts, steps, counts, encode, assignments, kept, here)
+            _replay_file(file, task, documents, cuts, steps, counts, encode, assignments, kept, twins, here)
         except DamagedFileError as error:
             here.true("schema", False, "a readable raw file", str(error))
             return Replayed(checks, ())
     encode.flush()
+    twins.flush()
     if assignments is not None:
         assignments.flush()
     for (name, record), (document, *_) in list(documents.items())[:1]:
         lost = f"{len(documents)} documents without one, the first is {name} record {record}"
         at.at(file=str(store.root / document.part.provenance)).true("E1", False, "a raw record of each document", lost)
-    return Replayed(checks, (counts.row(), *(step.row() for step in steps)))
+    return Replayed(checks, (counts.row(), *(step.row() for step in steps)), twins.vectors)
 
 
 @dataclass
@@ -262,6 +293,7 @@ def _replay_file(
     encode: _Encoder,
     assignments: Assignments | None,
     kept: KeptAgain | None,
+    twins: Reembedded,
     checks: Checks,
 ) -> None:
     """Send every record of one file through the steps; documents that are found are removed from `documents`."""
@@ -276,11 +308,12 @@ def _replay_file(
         place = (file.name, item.record)
         expected = documents.pop(place, None)
         is_listed = kept is not None and place in kept.dropped
-        if expected is None and task.share != ALL and not is_listed:
+        if expected is None and task.share != ALL and not is_listed and place not in twins.places:
             continue
         data = item.text.encode()
         counts.text_bytes += len(data)
         text = apply_steps(item, data, steps)
+        twins.add(place, text, expected is not None, checks.at(shard=f"{file.name} record {item.record}"))
         if text is not None and place in cuts:
             text = cut_text(text, cuts[place])
         if kept is not None and text is not None and (expected is not None or is_listed):

@@ -1,0 +1,163 @@
+"""Semantic deduplication of made-up embeddings with planted twins: CPU seconds, memory, recall of brute force.
+
+    python benchmarks/semantic.py [--documents 1000000] [--dimensions 256] [--threshold 0.95] [--checked 4000]
+
+Documents are in topics of very different sizes (Zipf) around random centres; two of a topic have a cosine of about 0.5.
+One in ten is a twin: an earlier document with noise, at a cosine that is uniform between 0.9 and 1. The vectors are
+written as the stage `embeddings` writes them, and every later stage of a build runs in this process.
+
+For recall, `--checked` documents are compared with all others by float64 products. A pair at or above the threshold is
+caught if not both documents stay; so is a planted pair. All dropped documents are compared with their keepers as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inline import Inline, peak_bytes
+from mixproof.ledger.store import Store
+from mixproof.pipeline.bitmap import read_bitmap
+from mixproof.pipeline.clusters.embed import directions
+from mixproof.pipeline.clusters.token_table import TableFiles
+from mixproof.pipeline.dedup.keepers import LOSERS
+from mixproof.pipeline.read.shard_output import HASH_DTYPE
+from mixproof.pipeline.read.shards import HASHES, Shard
+from mixproof.pipeline.semantic.search import GroupSearch
+from mixproof.pipeline.semantic.vectors import COMPARED, LENGTH, STAGE, VECTORS, Embedding, key_of
+
+SHARD = 125_000
+TOPICS = 3000
+PLANTED = 0.1
+EMBEDDING = Embedding(TableFiles("", "", "made up"), 2000, 200, (3, 1))
+
+
+def made_up(documents: int, dimensions: int) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+    """Vectors of whole numbers, int16 [documents, dimensions], and the planted pairs, int64 [pairs, 2]."""
+    random = np.random.default_rng(1)
+    centres = random.standard_normal((TOPICS, dimensions), np.float32)
+    shares = 1 / np.arange(1, TOPICS + 1)
+    topics = random.choice(TOPICS, documents, p=shares / shares.sum())
+    twin_of = np.where(random.random(documents) < PLANTED, random.random(documents) * np.arange(documents), -1)
+    twin_of = np.trunc(twin_of).astype(np.int64)
+    found = np.empty((documents, dimensions), np.int16)
+    for first in range(0, documents, SHARD):
+        part = slice(first, min(first + SHARD, documents))
+        noise = random.standard_normal((part.stop - first, dimensions), np.float32)
+        found[part] = directions((1000 * (centres[topics[part]] + noise)).round().astype(np.float64), LENGTH)
+        for twin in first + np.flatnonzero(twin_of[part] >= 0):
+            cosine = random.uniform(0.9, 1)
+            other = found[twin_of[twin]].astype(np.float64)
+            away = random.standard_normal(dimensions)
+            away -= other * (away @ other) / (other @ other)
+            scale = np.sqrt(1 / cosine**2 - 1) * np.linalg.norm(other) / np.linalg.norm(away)
+            found[twin] = directions(np.rint(100 * (other + scale * away))[None], LENGTH)[0]
+    twins = np.flatnonzero(twin_of >= 0)
+    return found, np.column_stack([twin_of[twins], twins])
+
+
+def save(store: Store, vectors: NDArray[np.int16]) -> list[Shard]:
+    """Write vectors as shards that were embedded."""
+    random = np.random.default_rng(2)
+    shards = []
+    for number, first in enumerate(range(0, len(vectors), SHARD)):
+        part = vectors[first : first + SHARD]
+        shard = Shard("made_up", f"{number}.jsonl", 0, len(part), f"read/{number}", len(part), 0, str(number))
+        hashes = np.zeros(len(part), HASH_DTYPE)
+        hashes["high"], hashes["row"] = random.integers(0, 2**63, len(part)) * 2, np.arange(len(part))
+        hashes["bytes"] = 1000
+        folder = store.path(shard.folder)
+        folder.mkdir(parents=True)
+        np.save(folder / HASHES, hashes[np.argsort(hashes["high"])])
+        with store.attempt(STAGE, key_of(shard, EMBEDDING)) as attempt:
+            for name, values in ((VECTORS, part), (COMPARED, np.ones(len(part), np.bool_))):
+                with attempt.path(name).open("wb") as file:
+                    np.save(file, values)
+            attempt.commit()
+        shards.append(shard)
+    return shards
+
+
+def cosines_of(vectors: NDArray[np.int16], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The cosine of each pair by floats: float64 [pairs]."""
+    found = np.empty(len(pairs))
+    for first in range(0, len(pairs), SHARD):
+        part = slice(first, first + SHARD)
+        one, two = (vectors[pairs[part, side]].astype(np.float64) for side in (0, 1))
+        found[part] = (one * two).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
+    return found
+
+
+def recall(vectors: NDArray[np.int16], stays: NDArray[np.bool_], threshold: float, checked: int) -> tuple[int, int]:
+    """Pairs at or above the threshold of the first `checked` twins and others, and how many are caught."""
+    chosen = np.random.default_rng(3).permutation(len(vectors))[:checked]
+    lengths = np.linalg.norm(vectors[chosen].astype(np.float64), axis=1)
+    ours = vectors[chosen].astype(np.float64) / lengths[:, None]
+    pairs = caught = 0
+    for first in range(0, len(vectors), 20_000):
+        block = vectors[first : first + 20_000].astype(np.float64)
+        block /= np.linalg.norm(block, axis=1)[:, None]
+        one, two = np.nonzero(ours @ block.T >= threshold)
+        other = first + two
+        one, other = chosen[one][chosen[one] != other], other[chosen[one] != other]
+        pairs += len(one)
+        caught += int((~stays[one] | ~stays[other]).sum())
+    return pairs, caught
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=1_000_000)
+    parser.add_argument("--dimensions", type=int, default=256)
+    parser.add_argument("--threshold", type=Fraction, default=Fraction("0.95"))
+    parser.add_argument("--checked", type=int, default=4000)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        store, cluster = Store(Path(folder)), Inline()
+        cluster.seconds = {}
+        vectors, planted = made_up(asked.documents, asked.dimensions)
+        shards = save(store, vectors)
+        del vectors
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
+        begin, wall = time.process_time(), time.monotonic()
+        search = GroupSearch(tuple(shards), (None,) * len(shards), store, cluster)
+        found = search.run(EMBEDDING, asked.threshold)
+        seconds, wall = time.process_time() - begin, time.monotonic() - wall
+        print(f"{asked.documents:,} vectors: {seconds:.0f} CPU s, {wall:.0f} s, peak {peak_bytes() / 1e9:.2f} GB")
+        print(", ".join(f"{name} {each:.1f}" for name, each in cluster.seconds.items()))
+        vectors = np.concatenate([_vectors(store, path) for path in found.vectors])
+        stays = np.concatenate(
+            [read_bitmap(store, keep, shard.documents) for keep, shard in zip(found.result.keep, shards, strict=True)]
+        )
+        losers = _losers(store, found.result.losers)
+        cosines = cosines_of(vectors, losers)
+        gone = int((~stays[losers[:, 1]]).sum())
+        print(f"{len(losers):,} dropped, smallest cosine with the keeper {cosines.min():.4f}; dropped keepers: {gone}")
+        near = planted[cosines_of(vectors, planted) >= float(asked.threshold)]
+        caught = int((~stays[near]).any(axis=1).sum())
+        print(f"planted pairs: {caught:,} of {len(near):,}, {caught / max(1, len(near)):.4f}")
+        pairs, caught = recall(vectors, stays, float(asked.threshold), asked.checked)
+        print(f"recall of brute force: {caught:,} of {pairs:,} pairs, {caught / max(1, pairs):.4f}")
+
+
+def _vectors(store: Store, folder: str) -> NDArray[np.int16]:
+    found: NDArray[np.int16] = np.load(store.path(f"{folder}/{VECTORS}"))
+    return found
+
+
+def _losers(store: Store, paths: Any) -> NDArray[np.int64]:  # noqa: ANN401
+    files = sorted({path for of_shard in paths.values() for path in of_shard})
+    assert all(path.endswith(LOSERS) for path in files)
+    return np.concatenate([np.load(store.path(path)) for path in files])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Semantic deduplication: documents that say nearly the same, by the cosine of their embeddings."""

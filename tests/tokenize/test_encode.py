@@ -82,7 +82,7 @@ def test_documents_without_tokens_are_in_the_list_of_removed_documents(
     (shard,) = encode_texts([texts], whitespace_eater, store, inline)
     (listed,) = list_removed({"manual": not_encoded(shard)}, (), store, inline)["manual"]
     row = {"stage": "encode", "reason": "no_tokens", "file": file or "y", "record": 9 if file else 2, "id": "c"}
-    nothing = dict.fromkeys(["kept_source", "kept_file", "kept_record"])
+    nothing = dict.fromkeys(["kept_source", "kept_file", "kept_record", "cosine"])
     assert pq.read_table(store.path(listed.path)).to_pylist() == [row | nothing]
     assert listed.rows == 1
 

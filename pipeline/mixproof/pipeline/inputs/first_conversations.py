@@ -12,7 +12,7 @@ from mixproof.mixtures.stage_checks import shared_sources
 from mixproof.pipeline.chat.conversations import FORMS, ConversationRule, conversation, rule_of
 from mixproof.pipeline.chat.marks import Marks
 from mixproof.pipeline.chat.messages import FaultError
-from mixproof.pipeline.record import Raw
+from mixproof.pipeline.record import PASSED_OVER, Raw
 
 from .files import InputFile
 from .first_rows import Row, not_objects
@@ -34,7 +34,11 @@ def check_conversations(spec: Spec, name: str, rows: Mapping[InputFile, Sequence
     rule = rule_of(spec.sources[name])
     assert rule is not None, "the caller checked that these are conversations"
     usable = {file: [marks for row in found if (marks := _marks(row, rule))] for file, found in rows.items()}
-    unusable = [file for file, found in usable.items() if not found and rows[file]]
+    unusable = [
+        file
+        for file, found in usable.items()
+        if not found and rows[file] and not any(_is_passed_over(row, rule) for row in rows[file])
+    ]
     seen, lost = sum(file.bytes for file in rows), sum(file.bytes for file in unusable)
     if unusable and lost > spec.on_bad_record.reject * seen:
         others = f" (so it is in {len(unusable)} of the {len(rows)} files looked at)" if len(rows) > 1 else ""
@@ -50,6 +54,11 @@ def _marks(row: Row, rule: ConversationRule) -> Marks | None:
         return None
     marks = conversation(Raw(0, None, "", dict(row)), rule).marks
     return None if marks is None else Marks.from_json(marks)
+
+
+def _is_passed_over(row: Row, rule: ConversationRule) -> bool:
+    """Whether nothing is wrong with a record that is left out, such as a tie."""
+    return isinstance(row, Mapping) and _reason(row, rule).partition(":")[0] in PASSED_OVER
 
 
 def _reason(row: Mapping[str, Any], rule: ConversationRule) -> str:

@@ -87,8 +87,8 @@ def test_records_that_fit_are_opened(folder: Path) -> None:
     for files in ("files: chat.jsonl, format: chat", "files: pairs.parquet, format: preferences"):
         _open(folder, files)
     tie = {"prompt": "How much?", "response1": "Four.", "response2": "4", "overall_preference": 0}
-    (folder / "ties.jsonl").write_text(40 * f"{json.dumps(tie)}\n")
-    _open(folder, "files: ties.jsonl, format: preferences")  # later records may have a winner
+    (folder / "ties.jsonl").write_text(40 * f"{json.dumps(tie)}\n" + 40 * f"{json.dumps(PAIR)}\n")
+    _open(folder, "files: ties.jsonl, format: preferences")
     _open(folder, "files: rated.jsonl, format: ratings", "stage: reward,")
     _open(folder, "files: text.jsonl, labels: {r: {field: rare}}, split_by: {score: meta.x, edges: [3]}")
 

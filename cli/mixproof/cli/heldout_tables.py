@@ -63,7 +63,7 @@ def _divergence(records: Sequence[RunRecord]) -> Table:
         if score.kl is not None
     ]
     columns = (*NAMES, "source", "answers", "KL", "nats per token")
-    return table("Held-out conversations, against the start", columns, rows, text_columns=4)
+    return table("Held-out conversations: KL from the starting checkpoint", columns, rows, text_columns=4)
 
 
 def _attributes(records: Sequence[RunRecord]) -> Table:

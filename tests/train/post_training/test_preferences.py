@@ -239,6 +239,19 @@ def test_the_divergence_is_that_of_exported_models_on_pairs_and_on_conversations
         assert 0 < score.kl_interval[0] < score.kl < score.kl_interval[1]
 
 
+def test_another_interval_of_the_divergence_is_found(finished: tuple[RunRequest, RunRecord]) -> None:
+    path = folder_of(finished[0]) / "run.json"
+    kept = path.read_bytes()
+    record = json.loads(kept)
+    record["heldout"]["chat"]["kl_interval"][1] *= 1.01
+    path.write_bytes(json.dumps(record).encode())
+    try:
+        failures = [one for one in audit_run(folder_of(finished[0])).failures if one.equation == "E10"]
+    finally:
+        path.write_bytes(kept)
+    assert [(one.source, one.expected.split()[0]) for one in failures] == [("chat", "kl_interval")]
+
+
 def test_the_reference_is_computed_once_and_a_changed_one_is_refused(plan: Plan, started: str) -> None:
     request = plan("dpo", started)
     store = Store(request.store)

@@ -24,7 +24,7 @@ from mixproof.train.request import Draw
 from .fim import SENTINELS, Fim, added_tokens
 from .index_writer import IndexWriter
 from .packing import Pack, count_windows, pack_pairs, pack_pieces, units_of_pairs
-from .pieces import Pieces, TooLong, cut_conversations, cut_documents, cut_pairs
+from .pieces import BLOCK, Pieces, TooLong, cut_conversations, cut_documents, cut_pairs
 from .saved_index import PackedEpochRecord, PackedStreamRecord
 from .source_stream import SourceStream
 
@@ -192,14 +192,35 @@ def check_pack(pack: Pack, pieces: Pieces, sequence_length: int, *, source: str,
         AccountError: when the pass does not close.
     """
     where = {"source": source, "stage": "stream", "unit": f"epoch {epoch}"}
-    order = np.lexsort((pack.first_tokens, pack.documents))
-    found = (pack.documents[order], pack.first_tokens[order], pack.tokens[order])
-    expected = (pieces.documents, pieces.first_tokens, pieces.tokens)
-    if not all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True)):
-        raise AccountError("E7", f"{len(expected[0])} pieces, every token in one", "other pieces", **where)
+    if not _has_each_once(pack, pieces):
+        raise AccountError("E7", f"{len(pieces.tokens)} pieces, every token in one", "other pieces", **where)
     counts = np.diff(pack.window_starts)
     if len(counts) < 1 or counts.min() < 1 or pack.window_starts[-1] != len(pack.tokens):
         raise AccountError("E7", "one piece or more in each window", "other windows", **where)
     fullest = int(np.add.reduceat(pack.tokens, pack.window_starts[:-1], dtype=np.int64).max())
     if fullest > sequence_length:
         raise AccountError("E7", f"at most {sequence_length} tokens a window", fullest, **where)
+
+
+def _has_each_once(pack: Pack, pieces: Pieces) -> bool:
+    """Whether a pack has each piece once and no other; pieces are found block by block, so no array is sorted."""
+    if len(pack.tokens) != len(pieces.tokens) or not len(pack.tokens):
+        return len(pack.tokens) == len(pieces.tokens)
+    documents = int(pieces.documents[-1]) + 1
+    if int(pack.documents.min()) < 0 or int(pack.documents.max()) >= documents:
+        return False
+    first_rows = np.searchsorted(pieces.documents, np.arange(documents, dtype=np.int32)).astype(np.int32)
+    is_seen = np.zeros(len(pieces.tokens), np.bool_)
+    for begin in range(0, len(pack.tokens), BLOCK):
+        block = slice(begin, begin + BLOCK)
+        rows, firsts = first_rows[pack.documents[block]], pack.first_tokens[block]
+        behind = np.flatnonzero(pieces.first_tokens[rows] < firsts)
+        while len(behind):
+            rows[behind] = np.minimum(rows[behind] + 1, len(pieces.tokens) - 1)
+            is_short = (pieces.first_tokens[rows[behind]] < firsts[behind]) & (rows[behind] < len(pieces.tokens) - 1)
+            behind = behind[is_short]
+        is_same = (pieces.documents[rows] == pack.documents[block]) & (pieces.first_tokens[rows] == firsts)
+        if not np.all(is_same & (pieces.tokens[rows] == pack.tokens[block])):
+            return False
+        is_seen[rows] = True
+    return bool(is_seen.all())

@@ -6,7 +6,8 @@ several that are equally full, into the one that became so first.
 
 The decisions depend on lengths alone, so they are made on the histogram of lengths: all windows with the same content
 are one group, and placing a million pieces of one length costs as much as placing one. That takes O(S^2) steps at most,
-whatever the number of documents; the rest is sorting, O(n log n) in the pieces, at about 60 bytes of memory a piece.
+whatever the number of documents; the rest is a counting sort, linear in the pieces and block by block. A pass needs
+about 40 bytes of memory a document.
 
 Within one length, which document goes into which window, and the order in which windows are read, are shuffled by the
 seed of the epoch. The number of windows is the same in every epoch.
@@ -14,12 +15,13 @@ seed of the epoch. The number of windows is the same in every epoch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .pieces import Pieces, cut_documents
+from .pieces import BLOCK, Pieces, cut_documents
 
 
 @dataclass(frozen=True)
@@ -62,19 +64,19 @@ def pack_documents(lengths: NDArray[np.int32], sequence_length: int, seed: int) 
 
 def pack_pieces(pieces: Pieces, sequence_length: int, seed: int) -> Pack:
     """Pack the pieces of one pass; those of equal length and the windows are shuffled by `seed`."""
-    tokens = pieces.tokens
-    slot_windows, slot_tokens = _slots(np.bincount(tokens, minlength=sequence_length + 1))
+    sizes, slot_tokens = _slots(_histogram(pieces.tokens, sequence_length))
+    assert len(pieces.tokens) < 1 << 31, "pieces are numbered in 32 bits"
     random = np.random.RandomState(seed)
-    shuffled = random.permutation(len(tokens))
-    windows = int(slot_windows[-1]) + 1 if len(slot_windows) else 0
-    position = np.empty(windows, np.int64)
-    position[random.permutation(windows)] = np.arange(windows)
-    by_length = shuffled[np.argsort(tokens[shuffled], kind="stable")]
-    chosen = np.empty_like(by_length)
-    chosen[np.argsort(slot_tokens, kind="stable")] = by_length
-    packed = pieces.take(chosen[np.argsort(position[slot_windows], kind="stable")])
-    counts = np.bincount(position[slot_windows], minlength=windows)
-    window_starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    shuffled = random.permutation(len(pieces.tokens)).astype(np.int32)
+    windows_in_order = random.permutation(len(sizes)).astype(np.int32)
+    by_length = np.empty_like(shuffled)
+    for block, ranks in _stable_ranks(pieces.tokens, shuffled, sequence_length):
+        by_length[ranks] = shuffled[block]
+    chosen = shuffled  # its memory is used again
+    for block, ranks in _stable_ranks(slot_tokens, None, sequence_length):
+        chosen[block] = by_length[ranks]
+    del by_length, slot_tokens
+    window_starts, packed = _arrange(pieces, chosen, sizes, windows_in_order)
     return Pack(window_starts, packed.documents, packed.first_tokens, packed.tokens, packed.supervised)
 
 
@@ -95,26 +97,84 @@ def units_of_pairs(pieces: Pieces) -> Pieces:
 
 def count_windows(pieces: Pieces, sequence_length: int) -> int:
     """Windows of one pass, the same for every seed."""
-    _, leaves = _best_fit_decreasing(np.bincount(pieces.tokens, minlength=sequence_length + 1))
+    _, leaves = _best_fit_decreasing(_histogram(pieces.tokens, sequence_length))
     return sum(leaves.values())
 
 
-def _slots(histogram: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Window and tokens of every piece, window by window, the longest piece of a window first."""
+def _arrange(
+    pieces: Pieces, chosen: NDArray[np.int32], sizes: NDArray[np.int32], windows_in_order: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], Pieces]:
+    """Put windows into the order in which they are read; gives where each starts, and the pieces.
+
+    Args:
+        pieces: of the pass.
+        chosen: [pieces] piece in each slot, window by window.
+        sizes: [windows] pieces of each.
+        windows_in_order: [windows] the window that is read first, second, and so on.
+    """
+    starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    counts = sizes[windows_in_order]
+    window_starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+    order = np.empty_like(chosen)
+    for first in range(0, len(counts), BLOCK):
+        block = slice(first, first + BLOCK)
+        begin, end = int(window_starts[first]), int(window_starts[min(first + BLOCK, len(counts))])
+        moved = starts[windows_in_order[block]] - window_starts[first : first + len(counts[block])]
+        order[begin:end] = chosen[np.repeat(moved, counts[block]) + np.arange(begin, end)]
+    return window_starts, pieces.take(order)
+
+
+def _stable_ranks(
+    keys: NDArray[np.int32], rows: NDArray[np.int32] | None, largest: int
+) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """Yield, block by block, where each key stands in a stable sort of all keys: a counting sort in bounded memory.
+
+    Args:
+        keys: from 0 to `largest`.
+        rows: the order in which keys are taken; None: as they are.
+        largest: of the keys.
+    """
+    counts = _histogram(keys, largest)
+    following = np.cumsum(counts) - counts
+    number = len(keys) if rows is None else len(rows)
+    for first in range(0, number, BLOCK):
+        block = slice(first, min(first + BLOCK, number))
+        of_block = keys[block] if rows is None else keys[rows[block]]
+        order = np.argsort(of_block, kind="stable")
+        in_order = of_block[order]
+        is_first = np.concatenate([[True], in_order[1:] != in_order[:-1]])
+        run_starts = np.flatnonzero(is_first)
+        in_run = np.arange(len(in_order)) - np.repeat(run_starts, np.diff(np.append(run_starts, len(in_order))))
+        ranks = np.empty(len(in_order), np.int64)
+        ranks[order] = following[in_order] + in_run
+        following += np.bincount(of_block, minlength=largest + 1)
+        yield block, ranks
+
+
+def _histogram(keys: NDArray[np.int32], largest: int) -> NDArray[np.int64]:
+    """Count each key from 0 to `largest`, block by block: `bincount` copies what it counts."""
+    counts = np.zeros(largest + 1, np.int64)
+    for first in range(0, len(keys), BLOCK):
+        counts += np.bincount(keys[first : first + BLOCK], minlength=largest + 1)
+    return counts
+
+
+def _slots(histogram: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return [windows] the pieces of each, and [pieces] the tokens of each piece, the longest of a window first."""
     groups, leaves = _best_fit_decreasing(histogram)
-    windows, tokens, first = [], [], 0
+    sizes = np.empty(sum(leaves.values()), np.int32)
+    tokens = np.empty(int(histogram.sum()), np.int32)
+    window = piece = 0
     for leaf, count in leaves.items():
         content: list[int] = []
         at = leaf
         while at >= 0:
             content = [groups[at].length] * groups[at].pieces + content
             at = groups[at].parent
-        windows.append(np.repeat(np.arange(first, first + count, dtype=np.int64), len(content)))
-        tokens.append(np.tile(np.array(content, np.int32), count))
-        first += count
-    if not windows:
-        return np.zeros(0, np.int64), np.zeros(0, np.int32)
-    return np.concatenate(windows), np.concatenate(tokens)
+        sizes[window : window + count] = len(content)
+        tokens[piece : piece + count * len(content)].reshape(count, len(content))[:] = content
+        window, piece = window + count, piece + count * len(content)
+    return sizes, tokens
 
 
 def _best_fit_decreasing(histogram: NDArray[np.int64]) -> tuple[list[_Group], dict[int, int]]:

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 TooLong = Literal["truncate", "split", "drop"]
+BLOCK = 1 << 20
+"""Pieces or windows handled at a time, so that no array but the result is as long as all pieces."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Pieces:
     supervised: NDArray[np.int32] | None = None
     """Supervised tokens of each piece; None in pretraining, where every token is a target."""
 
-    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Pieces:
+    def take(self, chosen: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.bool_]) -> Pieces:
         """Return some of the pieces, by index or by a mask."""
         supervised = None if self.supervised is None else self.supervised[chosen]
         return Pieces(self.documents[chosen], self.first_tokens[chosen], self.tokens[chosen], supervised)
@@ -48,13 +50,19 @@ def cut_documents(lengths: NDArray[np.int32], sequence_length: int, cut_at: int 
         sequence_length: S, the tokens that a window has room for.
         cut_at: tokens of each piece but the last of a document that is cut; None: S.
     """
-    most = np.where(lengths > sequence_length, sequence_length if cut_at is None else cut_at, sequence_length)
-    pieces = -(-lengths.astype(np.int64) // most)
+    most = np.full(len(lengths), sequence_length, np.int32)
+    most[lengths > sequence_length] = sequence_length if cut_at is None else cut_at
+    pieces = -(-lengths // most)
+    ends = np.cumsum(pieces, dtype=np.int64)
     documents = np.repeat(np.arange(len(lengths), dtype=np.int32), pieces)
-    number = np.arange(len(documents), dtype=np.int64) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    first_tokens = number * most[documents]
-    tokens = np.minimum(lengths[documents] - first_tokens, most[documents])
-    return Pieces(documents, first_tokens.astype(np.int32), tokens.astype(np.int32))
+    first_tokens, tokens = np.empty_like(documents), np.empty_like(documents)
+    for first in range(0, len(documents), BLOCK):
+        block = slice(first, min(first + BLOCK, len(documents)))
+        rows = documents[block]
+        number = np.arange(block.start, block.stop) - (ends[rows] - pieces[rows])
+        first_tokens[block] = number * most[rows]
+        tokens[block] = np.minimum(lengths[rows] - first_tokens[block], most[rows])
+    return Pieces(documents, first_tokens, tokens)
 
 
 def cut_conversations(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import lcm
 
 from .blocks.mixture import Mixture, Phase
 from .key_positions import KeyPath, Problem
@@ -23,6 +24,7 @@ def phase_problems(spec: Spec) -> Iterator[Problem]:
             yield from _order(mixture, path)
         for index, phase in enumerate(mixture.phases):
             yield from _own_settings(spec, phase, (*path, "phases", index))
+            yield from _batches(spec, phase, (*path, "phases", index))
 
 
 def _order(mixture: Mixture, path: KeyPath) -> Iterator[Problem]:
@@ -44,6 +46,25 @@ def _order(mixture: Mixture, path: KeyPath) -> Iterator[Problem]:
             "the mixture a branch of its own length"
         )
         yield Problem((*path, "phases", len(mixture.phases) - 1, "until"), message)
+
+
+def _batches(spec: Spec, phase: Phase, path: KeyPath) -> Iterator[Problem]:
+    """Check that the tokens of a step are whole samples of the phase's length, which the ranks can divide."""
+    length, own = spec.train.sequence_length, phase.sequence_length
+    if own is None or own == length:
+        return
+    for name, proxy in spec.train.proxies.items():
+        tokens = proxy.global_batch_size * length
+        if not tokens % (own * proxy.ranks):
+            continue
+        ranks = f" on {proxy.ranks} ranks" if proxy.ranks > 1 else ""
+        fitting = lcm(own * proxy.ranks, length) // length
+        message = (
+            f"a step of proxy {name} has {tokens:,} tokens ({proxy.global_batch_size:,} × {length:,}), which are not "
+            f"whole samples of {own:,}{ranks}; set its global_batch_size to a multiple of {fitting:,}, or choose a "
+            "length that divides a step"
+        )
+        yield Problem((*path, "sequence_length"), message)
 
 
 def _own_settings(spec: Spec, phase: Phase, path: KeyPath) -> Iterator[Problem]:

@@ -29,6 +29,9 @@ mixtures:
     phases:
       - {until: 50%, shares: {a: 100%}}
       - {until: 100%, shares: {a: 50%, b: 50%}}
+  longer: {phases: [{until: 50%, shares: {a: 100%}}, {until: 100%, shares: {a: 100%}, sequence_length: 16}]}
+  long_documents: {phases: [{until: 50%, shares: {a: 100%}}, {until: 100%, shares: {a: 100%}, min_tokens: 20}]}
+  rotated: {phases: [{until: 50%, shares: {a: 100%}}, {until: 100%, shares: {a: 100%}, rope_base: 500000}]}
 train:
   sequence_length: 8
   proxies: {nano: {tokens: 640, global_batch_size: 4, lr: 2.0e-3, min_lr: 2.0e-4}}
@@ -151,3 +154,19 @@ def test_stock_blending_is_counted_by_its_own_function() -> None:
     assert counts == {"a": 7, "b": 3, "c": 0}
     assert stock_samples(blend, 2000)["c"] == 1
     assert stock_samples(StockBlend(("a", "b"), (Fraction(3), Fraction(1)), ("x", "x")), 8) == {"x": 8}
+
+
+def test_phases_that_stock_megatron_cannot_train_are_refused_by_name(
+    export: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    with pytest.raises(RequestError, match=r"longer.phases\[1\].sequence_length: stock Megatron-LM cannot change"):
+        export("longer", tmp_path / "longer")
+    with pytest.raises(RequestError, match=r"phases\[1\].min_tokens: Megatron-LM cannot choose .* add `--draw`"):
+        export("long_documents", tmp_path / "long_documents", place="other")
+    assert not (tmp_path / "longer").exists() and not (tmp_path / "long_documents").exists()
+    export("rotated", tmp_path / "rotated", place="third")
+    bases = [
+        [flag for flag in (tmp_path / "rotated" / name).read_text().splitlines() if "rotary-base" in flag]
+        for name in ("args.txt", "args-phase-2.txt")
+    ]
+    assert bases == [["--rotary-base 10000"], ["--rotary-base 500000"]]

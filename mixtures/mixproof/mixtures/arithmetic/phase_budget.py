@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm
 from typing import Any
 
 from mixproof.mixtures.blocks.mixture import Phase
@@ -77,7 +76,7 @@ def divide_into_phases(
             )
         own = spec.mixtures[mixture].phases[index] if spec.mixtures[mixture].phases else None
         rope_base = rope_base if own is None or own.rope_base is None else own.rope_base
-        samples_of = largest_remainder((end - start) * _windows_of_step(spec, path, proxy, own), phase.shares)
+        samples_of = largest_remainder((end - start) * _windows_of_step(spec, proxy, own), phase.shares)
         _check_samples(spec, path, proxy, phase, samples_of)
         settings = {} if own is None else _own_settings(spec, own, rope_base, samples_of)
         if _has_own_settings(spec, mixture):
@@ -87,26 +86,11 @@ def divide_into_phases(
     return tuple(phases)
 
 
-def _windows_of_step(spec: Spec, path: KeyPath, proxy: str, phase: Phase | None) -> int:
-    """Samples of a step in a phase, which has as many tokens as every other step.
-
-    Raises:
-        SpecError: when the step's tokens are not whole samples, or the ranks cannot divide them.
-    """
-    recipe, length = spec.train.proxies[proxy], spec.train.sequence_length
+def _windows_of_step(spec: Spec, proxy: str, phase: Phase | None) -> int:
+    """Samples of a step in a phase, which has as many tokens as every other step; the spec's checks say they divide."""
+    length = spec.train.sequence_length
     own = length if phase is None or phase.sequence_length is None else phase.sequence_length
-    tokens = recipe.global_batch_size * length
-    windows = tokens // own
-    if own != length and (tokens % own or windows % recipe.ranks):
-        ranks = f" on {recipe.ranks} ranks" if recipe.ranks > 1 else ""
-        fitting = lcm(own * recipe.ranks, length) // length
-        near = -(-recipe.global_batch_size // fitting) * fitting
-        raise SpecError(
-            f"{spec.where(*path, 'sequence_length')}: a step of proxy {proxy} has {tokens:,} tokens "
-            f"({recipe.global_batch_size:,} × {length:,}), which are not whole samples of {own:,}{ranks}; set its "
-            f"global_batch_size to a multiple of {fitting:,}, such as {near:,}, or choose a length that divides a step"
-        )
-    return windows
+    return spec.train.proxies[proxy].global_batch_size * length // own
 
 
 def _has_own_settings(spec: Spec, mixture: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixproof.ledger.errors import AccountError
+from mixproof.train.data import packed_windows, packing, pieces
 from mixproof.train.data.packed_windows import check_pack
 from mixproof.train.data.packing import Pack, count_windows, pack_documents
 from mixproof.train.data.pieces import cut_documents
@@ -25,9 +27,9 @@ def packed(lengths: Sequence[int], sequence_length: int, seed: int = 1) -> Pack:
 
 def windows_in(pack: Pack) -> list[list[tuple[int, int, int]]]:
     """Document, first token and tokens of each piece, window by window."""
-    pieces = list(zip(pack.documents.tolist(), pack.first_tokens.tolist(), pack.tokens.tolist(), strict=True))
+    rows = list(zip(pack.documents.tolist(), pack.first_tokens.tolist(), pack.tokens.tolist(), strict=True))
     starts = pack.window_starts.tolist()
-    return [pieces[start:end] for start, end in pairwise(starts)]
+    return [rows[start:end] for start, end in pairwise(starts)]
 
 
 def by_hand(lengths: Sequence[int], sequence_length: int) -> int:
@@ -122,3 +124,17 @@ def test_a_pass_that_does_not_close_is_an_error(change: dict[str, list[int]], fo
     with pytest.raises(AccountError, match=r"E7 does not close \(source a, stage stream, .*epoch 3\)") as caught:
         check_pack(pack({**arrays, **change}), cut_documents(lengths, 8), 8, source="a", epoch=3)
     assert found in str(caught.value)
+
+
+def test_blocks_do_not_change_a_pack(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = np.random.default_rng(3).integers(1, 90, 500).astype(np.int32)
+    whole = pack_documents(lengths, 32, 7)
+    for module in (packing, pieces, packed_windows):
+        monkeypatch.setattr(module, "BLOCK", 11)
+    divided = pack_documents(lengths, 32, 7)
+    for name, array in vars(whole).items():
+        assert array is None or np.array_equal(array, getattr(divided, name))
+    check_pack(divided, cut_documents(lengths, 32), 32, source="a", epoch=0)
+    swapped = replace(divided, documents=divided.documents[::-1])
+    with pytest.raises(AccountError, match="other pieces"):
+        check_pack(swapped, cut_documents(lengths, 32), 32, source="a", epoch=0)

@@ -53,5 +53,5 @@ def phases_table(evidence: Evidence, ranking: Ranking, of_source: dict[str, Look
         "epochs",
         text=3,
     )
-    caption = f"Phases on {ranking.proxy}; every run is scored at the run's own length"
+    caption = f"Phases on {ranking.proxy}; all runs are scored at train.sequence_length"
     return Table(f"phases-table-{number}", caption, heads, tuple(rows)) if rows else None

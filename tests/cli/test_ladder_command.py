@@ -10,11 +10,6 @@ import pytest
 from conftest import Experiment, Finished
 
 Mixproof = Callable[..., Finished]
-LADDER = """\
-  proxies:
-    62m: {tokens: [512, 1024, 2048], global_batch_size: 8, lr: 1.0e-3}
-    350m: {tokens: [512, 1024, 2048], global_batch_size: 8, lr: 1.0e-3}
-    nano: {tokens: [512, 1024, 2048],"""
 
 
 @pytest.fixture
@@ -92,10 +87,6 @@ def test_a_ladder_that_no_law_can_follow_from_is_refused_before_any_work(
     target, store = ("--target", "parameters=1B,tokens=20B"), ("--store", tmp_path / "store")
     done = mixproof("ladder", experiment.spec, *store, *target)
     assert done.code == 2 and "3 or more different model sizes" in done.err and "train.proxies" in done.err
-    wider = experiment.spec.with_name("wider.yaml")
-    wider.write_text(experiment.spec.read_text().replace("  proxies:\n    nano: {tokens: 5120,", LADDER))
-    chain = mixproof("ladder", wider, *store, *target, "--chain", "manul_acc=manual_bpb")
-    assert chain.code == 2 and "'manul_acc' is not a score of the runs" in chain.err and "manual" in chain.err
     both = mixproof("ladder", experiment.spec, "--table", "runs.csv", *target)
     assert both.code == 2 and "either a SPEC or --table" in both.err
     assert not (tmp_path / "store").exists()

@@ -32,7 +32,7 @@ train:
   proxies:
     tiny:
       {tokens: 512, global_batch_size: 4, lr: {sweep: [0.003, 0.0003, 1.0e+30], check: [manual_only]},
-       mup: {base_hidden: 8},
+       mup: {base_hidden: 8, output: 4},
        architecture: {layers: 1, hidden: 16, ffn: 16, heads: 2, kv_heads: 1, head_dim: 8}}
 """
 
@@ -73,7 +73,7 @@ def test_a_rate_at_the_end_of_the_sweep_or_worse_for_a_checked_mixture_is_warned
     [
         ("check: [manual_only]", "check: [manul]", r"lr\.check: no such mixture: 'manul'; did you mean 'manual_only'"),
         ("[0.003, 0.0003, 1.0e+30]", "[0.003]", r"lr.*sweep"),
-        ("mup: {base_hidden: 8}", "min_lr: 0.001", r"lr\.sweep\[1\]: is below `min_lr`"),
+        ("mup: {base_hidden: 8, output: 4}", "min_lr: 0.001", r"lr\.sweep\[1\]: is below `min_lr`"),
     ],
 )
 def test_a_wrong_sweep_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -99,7 +99,8 @@ def test_all_runs_use_the_rate_at_which_the_anchor_is_best_and_its_run_is_reused
         ("manual_only", 1),
         ("manual_only", 2),
     ]
-    assert {(record.recipe["lr"], record.recipe["mup_base_hidden"]) for record in records} == {(chosen.lr, "8")}
+    keys = ("lr", "mup_base_hidden", "mup_output")
+    assert {tuple(record.recipe[key] for key in keys) for record in records} == {(chosen.lr, "8", "4")}
     assert [run.reused for run in outcomes] == [True, False, True, False]
     assert find_outcomes(plan_requests(with_rates(spec, [chosen]), manifest, store, None)) == find_outcomes(
         plan_requests(spec, manifest, store, None)

@@ -57,4 +57,5 @@ class Search(SpecPart):
         """Candidates of the first round that are run a second time; none if the anchor has a single seed."""
         if self.repeats < 2:
             return 0
-        return self.rounds[0] // REPEATED_PART if self.repeat_candidates is None else self.repeat_candidates
+        first = self.rounds[0]
+        return first // REPEATED_PART if self.repeat_candidates is None else min(first, self.repeat_candidates)

@@ -108,8 +108,8 @@ def read_target(text: str) -> Target:
         raise RequestError(f"--target {text}: give both, such as parameters=7B,tokens=4T")
     try:
         return Target(_count(given["parameters"]), _count(given["tokens"]))
-    except ValueError as error:
-        raise RequestError(f"--target {text}: {error}") from None
+    except ValueError:
+        raise RequestError(f"--target {text}: give two positive whole numbers, such as 7B, 7e9 or 7000000000") from None
 
 
 def _count(text: str) -> int:

@@ -3,10 +3,11 @@
     python benchmarks/decontamination.py QUESTIONS.jsonl[.gz] FOLDER [FOLDER ...] [--ngrams 13 8 5] [--planted 1000]
 
 Each line of QUESTIONS has `messages`, whose user turn is a question, or a field `question`. Each is planted in the
-middle of a document of the FOLDERs, in seven forms: verbatim; reformatted (lower case, without punctuation, one word a
-line); truncated to its first 80%; with one word in twenty replaced; with one word in ten replaced; with a word inserted
-after every twentieth; and paraphrased by a list of synonyms. Recall is the share of planted documents that are found.
-Then the documents without planted questions are searched; each one that is found is printed with its match, to be read.
+middle of a document of the FOLDERs, in ten forms: verbatim; reformatted (lower case, without punctuation, one word a
+line); truncated to its first 80%; with one word or two replaced, inserted, deleted; with one word in twenty or in ten
+replaced; with a word inserted after every twentieth; and paraphrased by a list of synonyms. Recall is the share of
+planted documents that are found. Then the documents without planted questions are searched; each one that is found is
+printed with its match, to be read. At the end both is done with the defaults of a spec.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from pathlib import Path
 import orjson
 
 from dedup import texts_of
-from mixproof.pipeline.heldout.overlap import OverlapIndex, build_index, find_overlaps
+from mixproof.mixtures.blocks.heldout import Decontaminate
+from mixproof.pipeline.heldout.overlap import Match, build_index, find_all_overlaps
+from mixproof.pipeline.heldout.questions import build_questions, find_questions
 
 SYNONYMS = {
     "how many": "what number of", "altogether": "in total", "each": "every", "buys": "purchases", "bought": "purchased",
@@ -84,10 +87,33 @@ def paraphrased(question: str, _: random.Random) -> str:
     return question
 
 
+def one_replaced(question: str, chance: random.Random) -> str:
+    """One word is another one."""
+    return _replaced(question, chance, len(question.split()))
+
+
+def one_inserted(question: str, chance: random.Random) -> str:
+    """A word more."""
+    words = question.split()
+    words.insert(chance.randrange(len(words)), "really")
+    return " ".join(words)
+
+
+def two_deleted(question: str, chance: random.Random) -> str:
+    """Two words less."""
+    words = question.split()
+    for _ in range(2):
+        del words[chance.randrange(len(words))]
+    return " ".join(words)
+
+
 EDITS: Sequence[Callable[[str, random.Random], str]] = (
     verbatim,
     reformatted,
     truncated,
+    one_replaced,
+    one_inserted,
+    two_deleted,
     replaced_5,
     inserted,
     replaced_10,
@@ -113,12 +139,34 @@ def planted_in(document: str, question: str) -> str:
     return f"{document[:at]}\n{question}\n{document[at:]}"
 
 
-def found_in(index: OverlapIndex, documents: Sequence[str], overlap: Fraction) -> dict[int, tuple[int, Fraction]]:
+Search = Callable[[Sequence[str]], dict[int, list[Match]]]
+
+
+def by_ngrams(questions: Sequence[str], ngram: int, overlap: Fraction) -> Search:
+    """Search for n-grams of one length."""
+    index = build_index(questions, ngram, 0)
+    return lambda documents: find_all_overlaps(index, documents, overlap)
+
+
+def by_defaults(questions: Sequence[str]) -> Search:
+    """Search as a build does that says nothing but `against`."""
+    rules = Decontaminate()
+    assert rules.questions is not False, "a default"
+    long, short, overlap = (
+        by_ngrams(questions, rules.ngram, rules.overlap),
+        rules.questions.ngram,
+        rules.questions.overlap,
+    )
+    index = build_questions(questions, short)
+    return lambda documents: find_questions(index, documents, overlap) | long(documents)
+
+
+def found_in(search: Search, documents: Sequence[str]) -> dict[int, tuple[int, Fraction]]:
     """The documents that are found: the number of the best question, and the share of shared n-grams."""
     found: dict[int, tuple[int, Fraction]] = {}
     for first in range(0, len(documents), BATCH):
-        for row, match in find_overlaps(index, documents[first : first + BATCH], overlap).items():
-            found[first + row] = (match.text, match.share)
+        for row, matches in search(documents[first : first + BATCH]).items():
+            found[first + row] = (matches[0].text, matches[0].share)
     return found
 
 
@@ -138,25 +186,26 @@ def main() -> None:
     chosen = chance.sample(range(len(questions)), min(asked.planted, len(questions)))
     hosts = chance.choices(documents, k=len(chosen))
     print(f"{len(questions)} questions, {len(chosen)} planted; {len(documents)} documents without them")
-    for ngram in asked.ngrams:
-        index = build_index(questions, ngram, 0)
+    for ngram in (*asked.ngrams, None):
+        search = by_defaults(questions) if ngram is None else by_ngrams(questions, ngram, asked.overlap)
+        name = "defaults" if ngram is None else f"ngram {ngram:2}"
         for edit in EDITS:
             texts = [
                 planted_in(host, edit(questions[number], chance)) for host, number in zip(hosts, chosen, strict=True)
             ]
-            found = found_in(index, texts, asked.overlap)
+            found = found_in(search, texts)
             right = sum(
                 questions[found[row][0]] == questions[number] for row, number in enumerate(chosen) if row in found
             )
             print(
-                f"ngram {ngram:2}  {edit.__name__:12} recall {len(found) / len(chosen):.3f}, "
+                f"{name}  {edit.__name__:12} recall {len(found) / len(chosen):.3f}, "
                 f"by its own question {right / len(chosen):.3f}"
             )
         start = time.process_time()
-        found = found_in(index, documents, asked.overlap)
+        found = found_in(search, documents)
         seconds = time.process_time() - start
         size = sum(len(text.encode()) for text in documents) / 1e6
-        print(f"ngram {ngram:2}  without planted questions: {len(found)} found, {size / seconds:.0f} MB/s of CPU")
+        print(f"{name}  without planted questions: {len(found)} found, {size / seconds:.0f} MB/s of CPU")
         for row, (text, share) in sorted(found.items())[:60]:
             words = " ".join(documents[row].split())
             print(f"    {float(share):.2f}  {questions[text][:160]!r}\n          {words[:160]!r}")

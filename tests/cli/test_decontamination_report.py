@@ -12,7 +12,7 @@ from conftest import Finished
 from in_process import InProcess
 from mixproof.cli.commands.build import frequent_line, run_build
 from mixproof.cli.commands.inspect import inspect_decontamination
-from mixproof.cli.decontamination_report import read_report, report_json
+from mixproof.cli.decontamination_report import dropped_by_reason, read_report, report_json
 from mixproof.cli.request import open_request
 
 Mixproof = Callable[..., Finished]
@@ -55,7 +55,9 @@ def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_each_question_has_the_documents_that_were_dropped_for_it(spec: Path) -> None:
     files, frequent = read_report(open_request(spec, str(spec.parent / "store")))
-    value = json.loads(json.dumps(report_json(files, frequent)))
+    dropped = dropped_by_reason(open_request(spec, str(spec.parent / "store")).manifest())
+    value = json.loads(json.dumps(report_json(files, frequent, dropped)))
+    assert value["ledger"] == {"evaluation_overlap": 2}
     quiz = next(each for each in value["files"] if each["file"] == "evaluation/quiz.jsonl")
     assert (quiz["texts"], quiz["texts_matched"], quiz["documents"]) == (2, 1, 2)
     (matched,) = quiz["matched"]
@@ -73,7 +75,9 @@ def test_texts_are_side_by_side_in_80_columns(spec: Path, capsys: pytest.Capture
     inspect_decontamination(spec, str(spec.parent / "store"), 2, False)
     out = capsys.readouterr().out
     assert "evaluation/quiz.jsonl record 0, question" in out and "web web.jsonl record 13, and 1 other" in out
-    assert "17 shared n-grams, 100.00% of the text's and" in out
+    assert (
+        "17 shared n-grams, 100.00% of the text's and" in out and "dropped by the ledger: evaluation_overlap 2" in out
+    )
     side = [line for line in out.splitlines() if "«Anna" in line]
     assert len(side) == 1 and side[0].count("«Anna") == 2 and "A forum says: " in side[0] and len(side[0]) <= 80
 

@@ -11,6 +11,7 @@ from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.spec import Spec
 
 LoadWith = Callable[[str, str], Spec]
+KEY = "questions"
 
 
 @pytest.mark.parametrize(
@@ -65,3 +66,13 @@ def test_the_order_of_steps_counts_and_the_order_of_sources_does_not(load_with: 
     assert build_identity(one) != build_identity(other)
     turned = one.model_copy(update={"sources": dict(reversed(one.sources.items()))})
     assert sha256_of(build_identity(turned)) == sha256_of(build_identity(one))
+
+
+def test_the_search_for_questions_is_part_of_the_identity_where_there_is_something_to_find(load_with: LoadWith) -> None:
+    stated = [
+        build_identity(load_with("schema: 1", f"schema: 1\ndecontaminate: {{{rules}}}"))["decontaminate"].get(
+            "questions"
+        )
+        for rules in ("ngram: 8", "against: quiz.jsonl", "against: quiz.jsonl, questions: false")
+    ]
+    assert stated == [None, {"ngram": 5, "overlap": "0.4"}, None]

@@ -12,9 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES
+from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
+from mixproof.mixtures.blocks.heldout import Decontaminate
+from mixproof.pipeline.heldout.decontaminate import DECONTAMINATE
 from mixproof.pipeline.heldout.evaluation import find_evaluation_files
-from mixproof.pipeline.heldout.match_report import MatchedDocument, MatchedFile, MatchedText, read_matches
+from mixproof.pipeline.heldout.match_report import HELDOUT, MatchedDocument, MatchedFile, MatchedText, read_matches
 from mixproof.pipeline.heldout.shared_words import marked
 
 from .output import count, percent, stdout, table
@@ -44,9 +46,22 @@ def read_report(request: Request) -> tuple[list[MatchedFile], dict[str, Any] | N
     return files, circumstances.get("frequent_ngrams")
 
 
-def report_json(files: Sequence[MatchedFile], frequent: Mapping[str, Any] | None) -> dict[str, object]:
-    """The JSON form of a report."""
+def dropped_by_reason(manifest: Manifest) -> dict[str, int]:
+    """Documents that the ledger counts as dropped by decontamination, by reason, over all sources."""
+    found: dict[str, int] = {}
+    for source in manifest.sources.values():
+        for row in source.ledger:
+            for reason, lost in row.dropped.items() if row.stage == DECONTAMINATE else ():
+                found[reason] = found.get(reason, 0) + lost.documents
+    return dict(sorted(found.items()))
+
+
+def report_json(
+    files: Sequence[MatchedFile], frequent: Mapping[str, Any] | None, dropped: Mapping[str, int]
+) -> dict[str, object]:
+    """The JSON form of a report; `dropped` are the ledger's counts by reason."""
     return {
+        "ledger": dict(dropped),
         "frequent_ngrams": frequent,
         "files": [
             {
@@ -61,8 +76,14 @@ def report_json(files: Sequence[MatchedFile], frequent: Mapping[str, Any] | None
     }
 
 
-def print_report(files: Sequence[MatchedFile], frequent: Mapping[str, Any] | None, ngram: int, most: int) -> None:
-    """Print a report: a table of files, then the first `most` matches of each file side by side."""
+def print_report(
+    files: Sequence[MatchedFile],
+    frequent: Mapping[str, Any] | None,
+    dropped: Mapping[str, int],
+    rules: Decontaminate,
+    most: int,
+) -> None:
+    """Print a report: a table of files, counts of the ledger, the first `most` matches of each file side by side."""
     rows = []
     for each in files:
         matched = len(each.matched)
@@ -70,12 +91,21 @@ def print_report(files: Sequence[MatchedFile], frequent: Mapping[str, Any] | Non
         rows.append((escape(each.name), count(each.texts), count(matched), share, count(each.documents)))
     columns = ("file or held-out set", "texts", "matched", "share", "documents dropped")
     stdout.print(table("Decontamination", columns, rows))
+    reasons = ", ".join(f"{reason} {count(documents)}" for reason, documents in dropped.items()) or "none"
+    stdout.print(f"dropped by the ledger: {reasons}")
+    if sum(dropped.values()) < sum(each.documents for each in files):
+        stdout.print(
+            "A document that overlaps with texts of several files is in the row of each. The ledger counts it once, as "
+            "heldout_overlap if a held-out text is among them."
+        )
     if frequent is not None:
         stdout.print(
             f"ignored: {count(frequent['ignored_ngrams'])} n-grams in more than {count(frequent['ignore_frequent'])} "
             f"training documents; {count(frequent['unprotected_texts'])} texts have no others"
         )
+    short = rules.ngram if rules.questions is False else min(rules.ngram, rules.questions.ngram)
     for each in files:
+        ngram = rules.ngram if each.name.startswith(HELDOUT) else short
         for text in list(each.matched.values())[:most]:
             for document in text.documents[:1]:
                 _print_pair(each, text, document, ngram)

@@ -65,6 +65,8 @@ def _with_list(value: Any, key: str) -> Any:  # noqa: ANN401  any YAML value
 
 def _decontaminate(value: Any) -> Any:  # noqa: ANN401  any YAML value
     value = _with_list(value, "against")
+    if isinstance(value, dict) and value.get("questions") is True:
+        value = {**value, "questions": {}}
     if not isinstance(value, dict) or not isinstance(value.get("against"), list | dict):
         return value
     entries = value["against"] if isinstance(value["against"], list) else [value["against"]]

@@ -51,6 +51,8 @@ def _decontaminate(rules: Decontaminate | Literal[False]) -> dict[str, Any] | Li
     found = {**_plain(rules), "against": None}
     if rules.ignore_frequent is None:
         del found["ignore_frequent"]
+    if rules.questions is False or not rules.against:
+        del found["questions"]
     return found
 
 

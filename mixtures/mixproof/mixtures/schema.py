@@ -52,6 +52,7 @@ def json_schema(step: Schema | None = None) -> Schema:
     parts["FixedPart"] = _any_of(SHARE, parts["FixedPart"])
     _allow(schema, "dedup", {"type": "boolean"})
     _allow(schema, "decontaminate", {"type": "boolean"})
+    _allow(parts["Decontaminate"], "questions", {"type": "boolean"})
     for key in SWITCHED:
         _allow(parts["Dedup"], key, {"type": "boolean"})
     _allow(parts["TargetRun"], "max_epochs", NUMBER)
@@ -100,6 +101,12 @@ def _allow_short_labels(parts: dict[str, Schema]) -> None:
     parts["Label"] = _any_of({"type": "string", "enum": ["language"]}, dict(parts["Label"]))
     for kind in ("field", "fasttext"):
         _allow(parts["Label"]["anyOf"][1], kind, text)
+    _allow(parts["Source"], "keep", _ref("KeepRule"))
+    values = parts["KeepRule"]["properties"]["is"]["anyOf"]
+    for form in values:
+        if form.get("type") == "array":
+            form["items"] = _any_of(text, {"type": "boolean"})
+    values += [text, {"type": "boolean"}]
     axis = _any_of(text, _ref("SplitAxis"))
     _allow(parts["Source"], "split_by", _ref("SplitAxis"))
     for form in parts["Source"]["properties"]["split_by"]["anyOf"]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixproof.ledger.store import Store
-from mixproof.pipeline.heldout.decontaminate import DROPPED_SCHEMA
+from mixproof.pipeline.heldout.document_matches import DROPPED_SCHEMA
 from mixproof.tokenize.page.build_evidence import BuildEvidence, Statement
 from mixproof.tokenize.page.samples import EXCERPT, Dropped, Sample, dropped
 from small_manifest import manifest

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from mixproof.cli.classifiers import classifiers_json, print_classifiers
-from mixproof.cli.decontamination_report import print_report, read_report, report_json
+from mixproof.cli.decontamination_report import dropped_by_reason, print_report, read_report, report_json
 from mixproof.cli.options import (
     DEFAULT_STORE,
     JsonOption,
@@ -108,12 +108,13 @@ def inspect_decontamination(spec: Path, store: str, most: int, as_json: bool) ->
     """Show the documents that the finished build of a spec dropped, beside the texts that they overlap with."""
     request = open_request(spec, store)
     files, frequent = read_report(request)
+    dropped = dropped_by_reason(request.manifest())
     if as_json:
-        emit_json(report_json(files, frequent))
+        emit_json(report_json(files, frequent, dropped))
         return
     rules = request.loaded.as_written.decontaminate
     assert rules is not False, "the report was read"
-    print_report(files, frequent, rules.ngram, most)
+    print_report(files, frequent, dropped, rules, most)
 
 
 def trained_on(

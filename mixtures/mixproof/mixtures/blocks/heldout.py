@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from mixproof.mixtures.values.quantities import Share, TokenCount
 from mixproof.mixtures.values.spec_part import SpecPart
@@ -40,6 +41,15 @@ class EvaluationFiles(SpecPart):
     """Protect the passage that a question is about, such as `context` in SQuAD. Has no effect with `fields`."""
 
 
+class QuestionOverlap(SpecPart):
+    """When a training document counts as a copy of an evaluation text, even if some words were changed."""
+
+    ngram: NgramLength = 5
+    """Words per n-gram."""
+    overlap: Share = Fraction(2, 5)
+    """A training document is dropped when it contains this share of the text's n-grams."""
+
+
 class Decontaminate(SpecPart):
     """Which training documents are dropped because they overlap with held-out or evaluation texts."""
 
@@ -50,6 +60,12 @@ class Decontaminate(SpecPart):
     """Words per n-gram; shorter runs of shared text do not count."""
     overlap: Share = Fraction(1, 2)
     """A training document is dropped when this share of either text's n-grams occurs in the other."""
+    questions: Annotated[
+        Annotated[QuestionOverlap, Tag("map")] | Annotated[Literal[False], Tag("false")],
+        Discriminator(lambda value: "false" if value is False else "map"),
+    ] = QuestionOverlap()
+    """A second search for the texts of `against`, by shorter n-grams, because a question has few words and one edit
+    changes many long n-grams; `false` turns it off."""
     ignore_frequent: WholeNumber | None = None
     """N-grams, and texts of fewer words, that occur in more than this number of training documents do not count.
     Default: all count."""

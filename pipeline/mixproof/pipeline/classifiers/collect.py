@@ -6,6 +6,7 @@ A receipt without files remembers which shards gave which examples, so an unchan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from mixproof.mixtures.blocks.labels import Classifier
 from mixproof.mixtures.blocks.source import Source
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.stage import make_missing, run_missing
+from mixproof.pipeline.heldout.decontaminate import index_questions
 from mixproof.pipeline.heldout.import_heldout import imported_sets
 from mixproof.pipeline.heldout.overlap_index import INDEX, index_key, load_index, make_index
 from mixproof.pipeline.heldout.split import identity
@@ -49,13 +51,14 @@ def collect_examples(selection: Selection, inputs: ClassifierInputs) -> Receipt:
     sets = [] if spec.heldout.from_ is None else imported_sets(spec, inputs.base, store)
     against = (*inputs.against, *inputs.labelled)
     options = protection_of(spec)
-    index = index_key(options.ngram, sets, against)
+    index, questions = index_key(options.ngram, sets, against), index_questions(options, inputs.against, selection)
     config = {
         "documents": classifier.documents,
         "chars": classifier.chars,
         "reserve": classifier.reserve,
         "overlap": options.overlap,
         "protected": index if sets or against else None,
+        **({} if questions is None else {"questions": list(questions)}),
     }
     shards = [
         [side.entry, side.is_positive, [identity(*each) for each in zip(side.documents, side.keep, strict=True)]]
@@ -68,7 +71,8 @@ def collect_examples(selection: Selection, inputs: ClassifierInputs) -> Receipt:
         if sets or against:
             calls = [(store, index, options.ngram, sets, list(against))]
             run_missing(store, INDEX, {index: None}, lambda _: calls, make_index, selection.cluster, "classifiers")
-            protected = Protected(*load_index(store, index), options.overlap)
+            second = None if questions is None else (load_index(store, questions[0])[0], Fraction(questions[1]))
+            protected = Protected(*load_index(store, index), options.overlap, second)
         table, accounts = choose_examples(selection, classifier, sides, protected)
         _refuse_few(table, accounts, inputs.where)
         facts = {"key": _write(store, table, classifier), "accounts": [_plain(each) for each in accounts]}

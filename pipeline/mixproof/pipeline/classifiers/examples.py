@@ -26,6 +26,7 @@ from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.columns import table_of
 from mixproof.pipeline.heldout.overlap import OverlapIndex, find_overlaps
 from mixproof.pipeline.heldout.overlap_index import IndexedTexts
+from mixproof.pipeline.heldout.questions import find_questions
 from mixproof.pipeline.read.by_hash import HASH_SPACE, count_between, fetch_texts, in_hash_order
 from mixproof.pipeline.read.documents import SourceDocuments
 from mixproof.pipeline.read.selection import Selection
@@ -79,12 +80,16 @@ class Protected:
     index: OverlapIndex | None
     texts: IndexedTexts | None
     overlap: Fraction
+    questions: tuple[OverlapIndex, Fraction] | None = None
+    """Evaluation texts by short n-grams, and the share of them that counts."""
 
     def among(self, texts: Sequence[str]) -> list[bool]:
         """Which of some texts overlap with a protected one, or are one."""
         if self.index is None or self.texts is None or not texts:
             return [False] * len(texts)
-        overlaps = find_overlaps(self.index, texts, self.overlap)
+        overlaps = set(find_overlaps(self.index, texts, self.overlap))
+        if self.questions is not None:
+            overlaps |= set(find_questions(self.questions[0], texts, self.questions[1]))
         by_hash = self.texts.by_hash
         return [
             number in overlaps or xxhash.xxh3_128_hexdigest(text.encode()) in by_hash

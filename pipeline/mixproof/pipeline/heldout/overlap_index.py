@@ -28,6 +28,7 @@ from mixproof.pipeline.words.ngrams import Ragged
 from .evaluation import EvaluationFile, read_evaluation_file
 from .heldout_set import PROMPT_HASH, HeldoutSet
 from .overlap import OverlapIndex, Postings, build_index
+from .questions import build_questions
 
 INDEX = "overlap_index"
 VERSION = 4
@@ -62,11 +63,45 @@ class IndexedTexts:
         """Return the columns `match*` of a document that was dropped because of a text."""
         return self.rows[text]
 
+    def place(self, text: int) -> tuple[str, int, str | None]:
+        """File or set, record and field of a text."""
+        row = self.rows[text]
+        return row["match"], row["match_record"], row["match_field"]
+
 
 def index_key(ngram: int, sets: Sequence[HeldoutSet], against: Sequence[EvaluationFile]) -> str:
     """Make the key of the index of these sets and files."""
     identity = [[each.source, each.sha256] for each in sets], [_identity(each) for each in against]
     return stage_key(INDEX, VERSION, {"ngram": ngram}, identity)
+
+
+def questions_key(ngram: int, answers: int, against: Sequence[EvaluationFile]) -> str:
+    """Make the key of the index of questions; `answers` is the number of words from which answers are protected."""
+    config = {"questions": ngram, "answers": answers}
+    return stage_key(INDEX, VERSION, config, [_identity(each) for each in against])
+
+
+def make_questions(store: Store, key: str, ngram: int, answers: int, against: Sequence[EvaluationFile]) -> None:
+    """Index the texts of evaluation files by short n-grams (Ray task)."""
+    texts: list[str] = []
+    rows: list[tuple[str, int, str | None]] = []
+    for file in against:
+        with verified(file.file.url, file.sha256):
+            found, _ = read_evaluation_file(file, answers)
+        texts += [each.text for each in found]
+        rows += [(f"evaluation/{file.file.name}", each.record, each.field) for each in found]
+    with store.attempt(INDEX, key) as attempt:
+        save_index(build_questions(texts, ngram), attempt.path("."))
+        pq.write_table(_described(texts, rows), attempt.path(TEXTS), compression="zstd")
+        attempt.commit(facts={"ngram": ngram, "protected": 0})
+
+
+def _described(texts: Sequence[str], rows: Sequence[tuple[str, int, str | None]]) -> pa.Table:
+    """What is reported about texts."""
+    hashes = [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
+    starts = [text[:SHOWN_CHARS] for text in texts]
+    described = [(*row, text_hash, start) for row, text_hash, start in zip(rows, hashes, starts, strict=True)]
+    return table_of(described, TEXTS_SCHEMA)
 
 
 def _identity(file: EvaluationFile) -> list[object]:
@@ -96,12 +131,9 @@ def make_index(
         rows += [(f"evaluation/{file.file.name}", each.record, each.field) for each in found]
         summaries.append(summary.plain())
     index = build_index(texts, ngram, protected)
-    hashes = [xxhash.xxh3_128_hexdigest(text.encode()) for text in texts]
-    starts = [text[:SHOWN_CHARS] for text in texts]
-    described = [(*row, text_hash, start) for row, text_hash, start in zip(rows, hashes, starts, strict=True)]
     with store.attempt(INDEX, key) as attempt:
         save_index(index, attempt.path("."))
-        pq.write_table(table_of(described, TEXTS_SCHEMA), attempt.path(TEXTS), compression="zstd")
+        pq.write_table(_described(texts, rows), attempt.path(TEXTS), compression="zstd")
         if prompts:
             pq.write_table(table_of(prompts, PROMPTS_SCHEMA), attempt.path(PROMPTS), compression="zstd")
         attempt.commit(facts={"ngram": ngram, "protected": protected, "evaluation": summaries})

@@ -26,7 +26,7 @@ MAX_LISTED = 10
 def normalize(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
     """Return the spec's data in the models' form; wrong shorthands are added to `problems`."""
     result = dict(data)
-    _change(result, "labels", _labels)
+    _change(result, "labels", lambda labels: _labels(labels, ("labels",), problems))
     shared = _names_of(result.get("labels"))
     _change_each(result, "sources", lambda name, source: _source(name, source, shared, problems))
     _change(result, "dedup", _dedup)
@@ -101,7 +101,7 @@ def _source(name: str, source: Any, labels: frozenset[str], problems: list[Probl
     if not isinstance(source, dict):
         return source
     source = dict(source)
-    _change(source, "labels", _labels)
+    _change(source, "labels", lambda given: _labels(given, ("sources", name, "labels"), problems))
     labels |= _names_of(source.get("labels"))
     _change(source, "split_by", lambda split: _split_by(split, labels))
     _change(source, "keep", _keep)
@@ -115,13 +115,13 @@ def _source(name: str, source: Any, labels: frozenset[str], problems: list[Probl
     return {**source, "steps": steps}
 
 
-def _labels(labels: Any) -> Any:  # noqa: ANN401  any YAML value
+def _labels(labels: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value
     if not isinstance(labels, dict):
         return labels
-    return {name: _label(label) for name, label in labels.items()}
+    return {name: _label(label, (*path, name), problems) for name, label in labels.items()}
 
 
-def _label(label: Any) -> Any:  # noqa: ANN401  any YAML value
+def _label(label: Any, path: KeyPath, problems: list[Problem]) -> Any:  # noqa: ANN401  any YAML value
     """`language` is `{language: {}}`, and `{field: topic}` is `{field: {name: topic}}`."""
     if isinstance(label, str):
         return {label: {}}
@@ -132,6 +132,7 @@ def _label(label: Any) -> Any:  # noqa: ANN401  any YAML value
             for kind, value in label.items()
         }
         _change(normal, "classifier", _classifier)
+        _change(normal, "step", lambda step: _step(step, (*path, "step"), problems))
         return normal
     return label
 

@@ -37,6 +37,18 @@ def test_an_expression_without_a_group_is_true_or_false_and_one_with_a_group_is_
         Label(regex="(a)(b)")
 
 
+def test_a_filter_gives_its_verdict(tmp_path: Path) -> None:
+    datatrove = {"step": {"name": "datatrove", "options": {"class": "GopherQualityFilter", "min_doc_words": 5}}}
+    kept = ENGLISH + " And it goes on with the words that are wanted of it."
+    assert labels(datatrove, [kept, "Too short."]) == (["kept", "gopher_short_doc"], None)
+    assert labels({"step": {"name": "length", "options": {"min_chars": 11}}}, [kept, "Too short."])[0][1] == "too_short"
+    other = make_labeler(Label.model_validate(datatrove), tmp_path)
+    assert "datatrove" in str(other.identity()["step"]) and not other.label.is_number
+    for step in ({"name": "pii"}, {"name": "score", "options": {"field": "score", "min": 1}}):
+        with pytest.raises(RequestError, match="changes texts|needs other fields"):
+            make_labeler(Label.model_validate({"step": step}), tmp_path).check()
+
+
 def test_a_language_has_a_code_and_a_confidence() -> None:
     codes, confidences = labels({"language": {}}, [GERMAN, ENGLISH])
     assert codes == ["de", "en"]

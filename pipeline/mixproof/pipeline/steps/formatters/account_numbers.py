@@ -31,8 +31,6 @@ _PREFIXES: tuple[tuple[int, int, frozenset[int]], ...] = (
 )
 """First and last prefix, and the numbers of digits: Visa, Mastercard (twice), American Express, Diners Club, Discover,
 JCB."""
-_DISTINCT_DIGITS = 3
-"""Fewer different digits are a filler, such as 4444 4444 4444 4448."""
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
 IBAN_LENGTHS = {
     **dict.fromkeys(("NO",), 15),
@@ -63,7 +61,7 @@ def find_credit_cards(text: str) -> Iterator[Span]:
         return
     for found in _CARD.finditer(text):
         digits = "".join(filter(str.isdecimal, found[0]))
-        if _is_issued(digits) and len(set(digits)) >= _DISTINCT_DIGITS and luhn(digits):
+        if _is_issued(digits) and luhn(digits):
             yield found.span()
 
 

@@ -76,6 +76,20 @@ def test_bits_per_byte_say_whether_answers_or_whole_texts_are_scored(make_run: M
             assert compare(runs, objective).groups[0].rankings["nano"].unit == unit
 
 
+def test_mixtures_of_other_sources_are_comparable_and_those_of_another_template_are_not(make_run: MakeRun) -> None:
+    def verdict(*templates: dict[str, str]) -> str:
+        stages = [{**POST_TRAINING, "stage": "sft", "templates": of_sources} for of_sources in templates]
+        runs = [
+            make_run(mixture, 1, {"english": 1.0, "code": 2.0}, post_training=stage)
+            for mixture, stage in zip(("even", "wordy"), stages, strict=True)
+        ]
+        return compare(runs, None).verdict
+
+    assert "nothing is comparable" not in verdict({"english": "plain"}, {"english": "plain", "code": "plain"})
+    assert "nothing is comparable" not in verdict({"english": "plain"}, {"code": "plain"})
+    assert "differ in template: plain and chatml" in verdict({"english": "plain"}, {"english": "chatml"})
+
+
 def test_a_score_that_a_held_out_set_lacks_is_an_error(make_run: MakeRun) -> None:
     runs = [with_pairs(make_run, mixture, 1, 0.5) for mixture in ("even", "wordy")]
     with pytest.raises(RequestError, match=r"held-out set of code has no pair accuracy.*leave it out"):

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 from mixproof.ledger.errors import RequestError
 from mixproof.train.delivered_record import FimRecord
 from mixproof.train.record import RunRecord
-from mixproof.train.stage_record import RewardRecord
+from mixproof.train.stage_record import PostTraining, RewardRecord
 
 Axis = Literal["tokens", "flops", "tokenizer", "recipe"]
 Value = str | int | bool
@@ -140,8 +140,14 @@ def _post_training(record: RunRecord) -> dict[str, Value]:
             if trained.reward is None
             else {"reward.loss": trained.reward.loss, "reward.attributes": _of(trained.reward)}
         ),
-        **{f"template.{source}": template for source, template in sorted(trained.templates.items())},
+        **_templates(trained),
     }
+
+
+def _templates(trained: PostTraining) -> dict[str, Value]:
+    """The templates of conversations, not by source, because mixtures differ in their sources."""
+    used = sorted(set(trained.templates.values()))
+    return {"template": " and ".join(used)} if used else {}
 
 
 def _of(reward: RewardRecord) -> str:

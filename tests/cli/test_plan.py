@@ -16,6 +16,7 @@ from mixproof.cli.plan_cost import Prices, disk_line, measured_rates
 from mixproof.cli.request import open_request
 from mixproof.ledger.manifest import Manifest, write_manifest
 from mixproof.ledger.store import Store
+from mixproof.mixtures.blocks.dedup import SemanticDedup
 from mixproof.tokenize.measure import measure_documents
 from mixproof.train.launch.cost import ASSUMED, document_rate
 from mixproof.train.launch.disk import build_bytes, dataset_bytes
@@ -88,6 +89,10 @@ def test_disk_space_is_that_of_texts_tokens_twice_signatures_index_draws_and_che
     whole = disk_line(found)
     assert whole.startswith("disk space: about ") and "of checkpoints" in whole and whole.endswith(" of others")
     loaded = planned.request.spec
+    assert loaded.dedup is not None
+    alike = loaded.model_copy(update={"dedup": loaded.dedup.model_copy(update={"semantic": SemanticDedup()})})
+    embedded = build_bytes(alike, planned.tokens_of, 1_200)
+    assert embedded["signatures"] == found["signatures"] + documents * (256 * 2 + 3 * 8)
     open_sets = loaded.model_copy(update={"decontaminate": False})
     assert build_bytes(open_sets, planned.tokens_of, 1_200)["overlap index"] == 0
 

@@ -93,6 +93,9 @@ def test_a_duplicate_shows_the_document_kept_instead(store: Store) -> None:
     entry = listed(store, "removed.parquet", pa.Table.from_pylist([row]), file=None)
     (sample,) = by_reason(dropped(store, build(removed=[entry])))["exact_duplicate"].samples
     assert sample == Sample("a.jsonl, record 1,234", "kept instead: english, c.parquet, record 5")
+    entry = listed(store, "removed.parquet", pa.Table.from_pylist([{**row, "cosine": 0.96789}]), file=None)
+    (sample,) = by_reason(dropped(store, build(removed=[entry])))["exact_duplicate"].samples
+    assert sample.value == "0.968"
 
 
 def test_a_rejected_record_shows_what_the_reader_said_cut_to_an_excerpt(store: Store) -> None:

@@ -149,7 +149,9 @@ def _removed(row: Row, steps: Mapping[str, Step]) -> Sample | None:
     del steps
     if not row["kept_file"]:
         return None
-    return Sample(_where(row), f"kept instead: {row['kept_source']}, {row['kept_file']}, record {row['kept_record']:,}")
+    kept = f"kept instead: {row['kept_source']}, {row['kept_file']}, record {row['kept_record']:,}"
+    cosine = row.get("cosine")  # lists of earlier versions have no such column
+    return Sample(_where(row), kept, None if cosine is None else f"{cosine:.3f}")
 
 
 _READERS: Mapping[str, Callable[[Row, Mapping[str, Step]], Sample | None]] = {

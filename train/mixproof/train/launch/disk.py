@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from mixproof.mixtures.blocks.train import Proxy
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.heldout.reserve import DEFAULT_BYTES_DIVISOR, DEFAULT_TOKENS
+from mixproof.pipeline.semantic.assignment import PROBES
 from mixproof.tokenize.dataset.indexed import token_dtype
 from mixproof.tokenize.estimate import BYTES_PER_TOKEN
 from mixproof.train.proxies import architecture_of, memory_of
@@ -27,6 +28,8 @@ SAMPLE_SHARE = 0.8
 """Bytes of the tokenizer's training sample in the store per byte of the sample."""
 HASH_BYTES, ROW_BYTES, MINIMUM_BYTES = 8, 4, 2
 """Of a band's hash, of its row, and of a minimum in a document's signature."""
+DIMENSIONS, COMPONENT_BYTES, RECORD_BYTES = 256, 2, 8
+"""Of the default table; bytes of a vector's component, and of a document in a cell."""
 
 
 def dataset_bytes(tokens: int, vocab_size: int) -> int:
@@ -53,7 +56,7 @@ def build_bytes(spec: Spec, tokens_of: Mapping[str, int], vocab_size: int) -> di
         "texts": int(PACKED_SHARE * text_bytes * _copies_of_texts(spec)),
         "encoded shards": ids,
         "provenance": PROVENANCE_BYTES_PER_DOCUMENT * documents,
-        "signatures": documents * _signature_bytes(spec),
+        "signatures": documents * (_signature_bytes(spec) + _vector_bytes(spec)),
         "overlap index": OVERLAP_BYTES_PER_TOKEN * _heldout_tokens(spec, texts_of),
         "tokenizer sample": int(SAMPLE_SHARE * _sample_bytes(spec, text_bytes)),
     }
@@ -76,6 +79,13 @@ def _signature_bytes(spec: Spec) -> int:
     if fuzzy is None:
         return 0
     return fuzzy.bands * (fuzzy.rows * MINIMUM_BYTES + HASH_BYTES + ROW_BYTES)
+
+
+def _vector_bytes(spec: Spec) -> int:
+    """Bytes per document of embeddings and records of cells, with the default table; 0 without semantic duplicates."""
+    if spec.dedup is None or spec.dedup.semantic is None:
+        return 0
+    return DIMENSIONS * COMPONENT_BYTES + PROBES * RECORD_BYTES
 
 
 def _heldout_tokens(spec: Spec, texts_of: Mapping[str, int]) -> int:

@@ -252,7 +252,7 @@ class Store:
                 path.parent.rmdir()
 
     def mirror(self, folder: str, *, last: tuple[str, ...] = ()) -> None:
-        """Make a folder of the object store equal to the local one; hidden folders and scratch files are not uploaded.
+        """Make a folder of the object store equal to the local one, except for hidden folders and scratch files.
 
         Args:
             folder: relative to the store.
@@ -262,7 +262,7 @@ class Store:
             return
         names = self._visible(folder)
         remote = self._objects.find(folder)
-        removed = set(remote) - set(names)
+        removed = {name for name in remote if "/." not in name} - set(names)
         for is_marker in (True, False):
             if chosen := [name for name in removed if name.endswith(last) is is_marker]:
                 self._objects.remove(chosen)

@@ -19,16 +19,20 @@ from typing import Any
 import torch
 
 from mixproof.ledger.errors import MixproofError
-from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.task_logs import log_level, worker_log
 from mixproof.train.finished import failed_record
 from mixproof.train.loop.run import train_run
-from mixproof.train.record import run_folder
+from mixproof.train.record import TRAIN, run_folder
 from mixproof.train.request import RunRequest
 
 SCRATCH = ".ray_train"
 """In the run's folder while its ranks train: Ray Train's own files, and the error that ended the run."""
-FATAL = "end.txt"
+
+
+def fatal_error(key: str) -> str:
+    """Name in the store of the error that ended the run `key`; ranks on all nodes read and write it."""
+    return f"{TRAIN}/{key}/{SCRATCH}/end.txt"
 
 
 def train_on_ranks(request: RunRequest, most_deaths: int) -> str | None:
@@ -39,19 +43,23 @@ def train_on_ranks(request: RunRequest, most_deaths: int) -> str | None:
     Raises:
         MixproofError: the error that ended the run, or more than `most_deaths` rank deaths.
     """
-    from ray.train.v2.api.exceptions import TrainingFailedError
+    from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
     store, ranks = Store(request.store), request.resources.ranks
-    scratch = run_folder(store, request.key) / SCRATCH
+    scratch, fatal = run_folder(store, request.key) / SCRATCH, fatal_error(request.key)
     shutil.rmtree(scratch, ignore_errors=True)
+    store.remove([fatal])
     scratch.mkdir(parents=True)
     try:
         _trainer(request, scratch, most_deaths).fit()
-        if (scratch / FATAL).is_file():
-            raise MixproofError((scratch / FATAL).read_text())
-    except TrainingFailedError as error:
+        if text := store.read([fatal]).get(fatal):
+            raise MixproofError(text.decode())
+    except WorkerGroupError as error:
         raise MixproofError(f"one of {ranks} ranks died, {most_deaths + 1} times in all: {error}") from error
+    except TrainingFailedError as error:
+        raise MixproofError(f"the {ranks} ranks could not be started together: {error}") from error
     finally:
+        store.remove([fatal])
         shutil.rmtree(scratch, ignore_errors=True)
     record = failed_record(store, request)
     return record.reason if record is not None else None
@@ -59,7 +67,9 @@ def train_on_ranks(request: RunRequest, most_deaths: int) -> str | None:
 
 def _trainer(request: RunRequest, scratch: Path, most_deaths: int) -> Any:  # noqa: ANN401  ray.train loads here alone
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from .rank_network import RayNetwork
 
     resources = request.resources
     return TorchTrainer(
@@ -70,7 +80,7 @@ def _trainer(request: RunRequest, scratch: Path, most_deaths: int) -> Any:  # no
             use_gpu=resources.gpus > 0,
             resources_per_worker={"CPU": resources.cpus} | ({"GPU": resources.gpus} if resources.gpus else {}),
         ),
-        torch_config=TorchConfig(backend="nccl" if resources.gpus else "gloo"),
+        torch_config=RayNetwork(backend="nccl" if resources.gpus else "gloo"),
         run_config=RunConfig(
             name="ranks", storage_path=str(scratch), failure_config=FailureConfig(max_failures=most_deaths)
         ),
@@ -80,15 +90,15 @@ def _trainer(request: RunRequest, scratch: Path, most_deaths: int) -> Any:  # no
 def _train_rank(config: dict[str, Any]) -> None:
     """Train as one rank; Ray Train's environment variables say which."""
     request = RunRequest.model_validate_json(config["request"])
-    fatal = run_folder(Store(request.store), request.key) / SCRATCH / FATAL
-    if fatal.is_file():
+    store, fatal = Store(request.store), fatal_error(request.key)
+    if store.read([fatal]):
         return
     try:
         with worker_log(f"train, {request.name}", config["log_level"]):
             train_run(request)
     except (MixproofError, torch.OutOfMemoryError) as error:
-        publish_bytes(str(error).encode(), fatal)
+        store.write(fatal, str(error).encode())
     except RuntimeError:
         raise
     except Exception:  # noqa: BLE001  every restart would raise it again; it is stored and reported
-        publish_bytes(traceback.format_exc().encode(), fatal)
+        store.write(fatal, traceback.format_exc().encode())

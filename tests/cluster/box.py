@@ -32,6 +32,8 @@ NETWORK = "10.231.77"
 HOST = 254
 START_SECONDS = 120
 FILLER = "filler"
+PATIENCE = {"RAY_raylet_start_wait_time_s": "120"}
+"""Ray gives a node 30 s to start, which busy machines exceed."""
 RAY_FOLDER = Path("/tmp/ray")  # noqa: S108  where Ray keeps what a node's processes share
 
 
@@ -80,7 +82,7 @@ class Node:
         with log.open("w") as output:
             self.process = subprocess.Popen(
                 self.command(*start, mounts=mounts),
-                env={**without_own_mixproof(), **self.box.variables, "MIXPROOF_CACHE": str(self.cache)},
+                env={**without_own_mixproof(), **self.box.variables, "MIXPROOF_CACHE": str(self.cache), **PATIENCE},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,

@@ -134,8 +134,10 @@ def test_a_folder_is_mirrored_with_what_makes_it_whole_put_last(url: str) -> Non
     }
     assert written["weights"] <= written["files.json"]
     shutil.rmtree(store.root / "train" / KEY / "checkpoints" / "iter_1")
+    store.write(f"train/{KEY}/.ranks/end.txt", b"of another node")
+    (store.root / "train" / KEY / ".ranks" / "end.txt").unlink()
     store.mirror(f"train/{KEY}")
-    assert store.sizes(f"train/{KEY}") == {}
+    assert store.sizes(f"train/{KEY}") == {".ranks/end.txt": 15}
 
 
 def test_what_keeps_a_store_from_being_used_is_said_with_the_way_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

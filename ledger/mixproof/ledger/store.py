@@ -262,7 +262,7 @@ class Store:
             return
         names = self._visible(folder)
         remote = self._objects.find(folder)
-        removed = {name for name in remote if "/." not in name} - set(names)
+        removed = {name for name in remote if not _in_hidden_folder(name)} - set(names)
         for is_marker in (True, False):
             if chosen := [name for name in removed if name.endswith(last) is is_marker]:
                 self._objects.remove(chosen)
@@ -304,9 +304,9 @@ class Store:
 
     def _visible(self, folder: str) -> list[str]:
         """Files below a local folder, sorted, without hidden folders and scratch files."""
-        local = [path.relative_to(self.root) for path in sorted((self.root / folder).rglob("*")) if path.is_file()]
-        hidden = [any(part.startswith(".") for part in path.parts[:-1]) or is_scratch(path.name) for path in local]
-        return [path.as_posix() for path, is_hidden in zip(local, hidden, strict=True) if not is_hidden]
+        paths = [path for path in sorted((self.root / folder).rglob("*")) if path.is_file()]
+        names = [path.relative_to(self.root).as_posix() for path in paths if not is_scratch(path.name)]
+        return [name for name in names if not _in_hidden_folder(name)]
 
     def _update_copies(self, found: Mapping[str, Found]) -> None:
         """Update copies, and check the new ones against the receipts of their outputs."""
@@ -335,3 +335,7 @@ def _plain_facts(facts: Mapping[str, object]) -> dict[str, Any]:
     reduced = plain(facts)
     assert isinstance(reduced, dict)
     return reduced
+
+
+def _in_hidden_folder(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/")[:-1])

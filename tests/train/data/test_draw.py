@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from megatron.core.datasets.indexed_dataset import IndexedDataset
 
 from mixproof.ledger.errors import AccountError, DamagedFileError, RequestError
-from mixproof.train.data.chosen_documents import choose_documents
+from mixproof.train.data.chosen_documents import choose_documents, choose_long, choose_part, part_numbers
 from mixproof.train.data.draw import DrawSize, find_draw, make_draw, round_up_to_power_of_two
 
 Make = Callable[..., Any]
@@ -51,6 +51,29 @@ def test_the_last_document_is_left_out_where_a_cut_comes_nearer_without_it() -> 
 def test_equal_hashes_are_chosen_in_the_order_of_the_dataset() -> None:
     hashes = pa.chunked_array([["b", "a", "a", "a"]])
     assert choose_documents(hashes, np.array([1, 1, 1, 1]), 2).tolist() == [False, True, True, False]
+
+
+def test_parts_take_documents_in_turn_and_long_documents_of_no_part_come_first() -> None:
+    hashes = pa.chunked_array([["d", "a", "c", "b", "e"]])  # in the order of hashes: 20, 40, 30, 10 and 50 tokens
+    tokens = np.array([10, 20, 30, 40, 50])
+    assert part_numbers(hashes, tokens, [25, 30]).tolist() == [2, 0, 1, 0, 2]  # 20 + 40 reach 25; 30 is enough for 30
+    assert choose_part(hashes, tokens, [25, 30]).tolist() == [False, False, True, False, False]
+    chosen, is_shared = choose_long(hashes, tokens, 60, 30, [25, 30])
+    assert chosen.tolist() == [False, False, False, True, True]  # e is in no part; then b, the first long one of a part
+    assert is_shared.tolist() == [False, False, False, True, False]
+    assert choose_long(hashes, tokens, 10**6, 30, [25])[0].tolist() == [False, False, True, True, True]
+    assert not choose_long(hashes, tokens, 1, 60, [25])[0].any()
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.lists(st.integers(1, 200), min_size=1, max_size=4))
+def test_every_part_has_its_tokens_unless_the_source_ends(lengths: list[int], parts: list[int]) -> None:
+    hashes = pa.chunked_array([[f"{number * 7919 % 1009:04d}" for number in range(len(lengths))]])
+    tokens = np.array(lengths)
+    numbers = part_numbers(hashes, tokens, parts)
+    taken = [int(tokens[numbers == number].sum()) for number in range(len(parts))]
+    is_over = int((numbers == len(parts)).sum()) == 0
+    assert all(found >= least for found, least in zip(taken, parts, strict=True)) or is_over
+    assert taken[0] == int(tokens[choose_documents(hashes, tokens, parts[0])].sum())
 
 
 @given(st.lists(st.tuples(st.text("0123456789abcdef", min_size=4, max_size=4), st.integers(2, 50)), min_size=1))

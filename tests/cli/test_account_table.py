@@ -46,7 +46,8 @@ ROWS: tuple[StageRow, ...] = (
     row("gopher_quality#2", 70, gopher_short_doc=10),
     row("dedup", 60, exact_duplicate=9, fuzzy_duplicate=6),
     row("paragraphs", 45, too_short=2),
-    row("decontaminate", 43, heldout_overlap=2, evaluation_overlap=1),
+    row("substrings", 43, no_new_text=1),
+    row("decontaminate", 42, heldout_overlap=1, evaluation_overlap=1),
     row("split", 40),
     row("encode", 40, no_tokens=1),
 )
@@ -60,7 +61,8 @@ def test_each_loss_is_in_the_column_of_its_kind(manifest: Manifest) -> None:
         "exact": 9,
         "fuzzy": 6,
         "paragraphs": 2,
-        "decontaminated": 3,
+        "substrings": 1,
+        "decontaminated": 2,
         "no tokens": 1,
     }
 
@@ -85,7 +87,8 @@ def test_the_columns_of_a_row_add_up_to_its_records_and_unused_columns_are_left_
         "exact": "9",
         "fuzzy": "6",
         "paragraphs": "2",
-        "decontaminated": "3",
+        "substrings": "1",
+        "decontaminated": "2",
         "no tokens": "1",
         "held out": "4",
         "kept": "35",

@@ -47,6 +47,7 @@ def test_a_build_does_not_depend_on_places_shares_budgets_or_seeds(
         ("{sentencepiece: tok.model}", "{train: {}}"),
         ("schema: 1", "schema: 1\ndedup: true"),
         ("schema: 1", "schema: 1\ndedup: {exact: false, paragraphs: true}"),
+        ("schema: 1", "schema: 1\ndedup: {exact: false, substrings: true}"),
         ("schema: 1", "schema: 1\ndecontaminate: false"),
         ("schema: 1", "schema: 1\ndecontaminate: {overlap: 0.4}"),
         ("schema: 1", "schema: 1\nheldout: {create: {tokens: 5K}}"),

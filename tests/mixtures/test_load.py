@@ -110,6 +110,15 @@ def test_what_is_not_said_has_the_defaults_of_the_design(small: Spec) -> None:
     assert (wsd.warmup, wsd.decay, wsd.shape) == (Fraction(2, 100), Fraction(20, 100), "minus_sqrt")
 
 
+@pytest.mark.parametrize(("key", "what"), [("paragraphs", "lines"), ("substrings", "text")])
+def test_texts_of_conversations_are_not_cut(load_text: LoadText, base: str, key: str, what: str) -> None:
+    chats = base.replace("sources:", "sources:\n  chats: {files: c.jsonl, format: chat}", 1)
+    message = rf"dedup\.{key}: would cut {what} out of the conversations of 'chats'; list the other sources"
+    with pytest.raises(SpecError, match=message):
+        load_text(chats + f"dedup: {{{key}: true}}\n")
+    load_text(chats + f"dedup: {{{key}: {{sources: [web]}}}}\n")
+
+
 def test_switches_may_be_written_as_true_and_false(load_text: LoadText, base: str) -> None:
     assert load_text(base + "decontaminate: false\n").decontaminate is False
     assert load_text(base + "decontaminate: true\n") == load_text(base)
@@ -117,6 +126,7 @@ def test_switches_may_be_written_as_true_and_false(load_text: LoadText, base: st
     assert load_text(base + "dedup: false\n").dedup is None
     assert load_text(base + "dedup: {paragraphs: true}\n") == load_text(base + "dedup: {paragraphs: {}}\n")
     assert load_text(base + "dedup: {paragraphs: false}\n") == load_text(base + "dedup: {}\n")
+    assert load_text(base + "dedup: {substrings: true}\n") == load_text(base + "dedup: {substrings: {bytes: 400}}\n")
     assert load_text(base + "heldout: {}\n") == load_text(base)
     assert load_text(base + "target: {tokens: 1B, max_epochs: 2}\n").max_epochs("web") == 2
 
@@ -263,6 +273,16 @@ WRONG = [
         "schema: 1",
         "schema: 1\ndedup: {paragraphs: {sources: [web, wbe]}}",
         r":2: dedup\.paragraphs\.sources\[1\]: there is no source 'wbe'; did you mean 'web'",
+    ),
+    (
+        "schema: 1",
+        "schema: 1\ndedup: {substrings: {sources: [wbe]}}",
+        r":2: dedup\.substrings\.sources\[0\]: there is no source 'wbe'; did you mean 'web'",
+    ),
+    (
+        "schema: 1",
+        "schema: 1\ndedup: {substrings: {bytes: 40}}",
+        r":2: dedup\.substrings\.bytes: 40 is not a whole .* 50, because shorter repeats are common phrases",
     ),
     ("schema: 1", "schema: 1\ndedup: {scope: {a: [web], b: [web]}}", r":2: dedup\.scope: 'web' is listed twice"),
     ("schema: 1", "schema: 1\ndedup: {scope: some}", r":2: dedup\.scope: must be 'all' or 'source', not 'some'"),

@@ -55,6 +55,8 @@ def test_every_form_of_a_mixture_is_accepted(
         "dedup: {fuzzy: true, scope: {a: [web]}}",
         "dedup: {paragraphs: true}",
         "dedup: {paragraphs: {min_words: 5, sources: [web]}}",
+        "dedup: {substrings: true}",
+        "dedup: {substrings: {bytes: 200, min_doc_words: 1, sources: [web]}}",
         "decontaminate: false",
         "decontaminate: {against: x.jsonl}",
         "heldout: {create: {tokens: 1M}}",

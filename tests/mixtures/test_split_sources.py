@@ -75,7 +75,8 @@ def test_the_identity_of_a_part_holds_its_value_and_gives_it_back(load_split: Ca
 
 def test_a_split_source_stands_for_its_parts_where_order_and_caps_are_given(load_split: Callable[..., Spec]) -> None:
     more = (
-        "dedup: {keep: [web/low, code, web], scope: {a: [web, wiki], b: [code]}, paragraphs: {sources: [web]}}\n"
+        "dedup: {keep: [web/low, code, web], scope: {a: [web, wiki], b: [code]}, paragraphs: {sources: [web]}, "
+        "substrings: {sources: [web/low]}}\n"
         "target: {tokens: 1M, max_epochs: {web: 2, web/mid: 3}}\n"
     )
     mixture = "main: {rule: proportional, times: {web: 2, web/low: 5}}"
@@ -85,6 +86,8 @@ def test_a_split_source_stands_for_its_parts_where_order_and_caps_are_given(load
     assert spec.dedup.keep == ("web/low", "code", "web/high", "web/mid")
     assert spec.dedup.paragraphs is not None
     assert spec.dedup.paragraphs.sources == ("web/high", "web/low", "web/mid")
+    assert spec.dedup.substrings is not None
+    assert spec.dedup.substrings.sources == ("web/low",)
     assert spec.dedup.scope == {"a": ("web/high", "web/low", "web/mid", "wiki"), "b": ("code",)}
     assert spec.target.max_epochs == {"default": 4, "web/high": 2, "web/low": 2, "web/mid": 3}
     assert spec.mixtures["main"].times == {"web/high": 2, "web/low": 5, "web/mid": 2}

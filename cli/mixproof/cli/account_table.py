@@ -1,10 +1,10 @@
 """The account of a build on the terminal: where each source's records went, by reason, and which sources lost most.
 
-The columns of a row add up: records = rejected + filters + exact + fuzzy + semantic + paragraphs + decontaminated +
-no tokens + held out + kept. Columns in which every source has 0 are left out, except `rejected`, `held out` and `kept`.
-Held-out sets that were imported from another build are not part of the sum. A source that was divided into cells has a
-row for what it lost before; `kept` there is what its cells share. The records of a cell are the documents that were put
-in it.
+The columns of a row add up: records = rejected + filters + exact + fuzzy + semantic + paragraphs + substrings +
+decontaminated + no tokens + held out + kept. Columns in which every source has 0 are left out, except `rejected`, `held
+out` and `kept`. Held-out sets that were imported from another build are not part of the sum. A source that was divided
+into cells has a row for what it lost before; `kept` there is what its cells share. The records of a cell are the
+documents that were put in it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from mixproof.pipeline.record import OTHER_PART, PASSED_OVER
 from .output import count, percent, table
 
 REJECTED, FILTERS, EXACT, FUZZY, SEMANTIC = "rejected", "filters", "exact", "fuzzy", "semantic"
-PARAGRAPHS, DECONTAMINATED, NO_TOKENS = "paragraphs", "decontaminated", "no tokens"
+PARAGRAPHS, SUBSTRINGS, DECONTAMINATED, NO_TOKENS = "paragraphs", "substrings", "decontaminated", "no tokens"
 CELLS = "cells"
-LOSSES = (REJECTED, FILTERS, EXACT, FUZZY, SEMANTIC, PARAGRAPHS, DECONTAMINATED, NO_TOKENS)
+LOSSES = (REJECTED, FILTERS, EXACT, FUZZY, SEMANTIC, PARAGRAPHS, SUBSTRINGS, DECONTAMINATED, NO_TOKENS)
 _KIND_OF_STAGE = {
     "read": REJECTED,
     "semantic": SEMANTIC,
     "paragraphs": PARAGRAPHS,
+    "substrings": SUBSTRINGS,
     "decontaminate": DECONTAMINATED,
     "encode": NO_TOKENS,
 }

@@ -113,9 +113,12 @@ class HeldoutRecord(SplitRecord):
 
 
 class CutsRecord(FrozenModel):
-    """Documents that lost paragraphs to a copy elsewhere, in the order of the source.
+    """Documents that lost paragraphs or substrings to a copy elsewhere, in the order of the source.
 
-    `path` is a Parquet of `file`, `record`, `id`, `paragraphs` (indices from 0), `lost_to`, `bytes`, `dropped`.
+    `path` is a Parquet of `file`, `record`, `id`, `lost_to`, `bytes`, `dropped`, and of what was cut. Paragraphs:
+    `paragraphs` (indices from 0). Substrings, a list each with one item for each match: `starts`, `lengths` (bytes of
+    the text as it was before), `kept_sources`, `kept_files`, `kept_records`, `kept_starts` (where these bytes occur
+    first) and `xxh128` (of these bytes).
     """
 
     path: str
@@ -151,6 +154,8 @@ class SourceRecord(FrozenModel):
     """Absent from the file when there are none."""
     twins: TwinsRecord | None = Field(default=None, exclude_if=is_none)
     """Absent from the file when semantic duplicates were not looked for in the source."""
+    substring_cuts: tuple[CutsRecord, ...] = Field(default=(), exclude_if=lambda cuts: not cuts)
+    """Absent from the file when there are none."""
     kind: SourceKind | None = Field(default=None, exclude_if=is_none)
     """What the records are; None, and absent from the file, for plain documents."""
     attributes: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)

@@ -163,10 +163,11 @@ def _conversations(spec: Spec) -> Iterator[Problem]:
         if source.kind != "chat" and source.supervise == "all":
             message = f"with `format: {source.kind}` only answers are supervised; use `answers` or `last_answer`"
             yield Problem((*path, "supervise"), message)
-        paragraphs = spec.dedup.paragraphs if spec.dedup is not None else None
-        if paragraphs is not None and (paragraphs.sources is None or name in paragraphs.sources):
-            message = f"would cut lines out of the conversations of {name!r}; list the other sources in `sources`"
-            yield Problem(("dedup", "paragraphs"), message)
+        for key, rule in (spec.dedup.cuts if spec.dedup is not None else {}).items():
+            if rule.sources is None or name in rule.sources:
+                what = "lines" if key == "paragraphs" else "text"
+                message = f"would cut {what} out of the conversations of {name!r}; list the other sources in `sources`"
+                yield Problem(("dedup", key), message)
 
 
 def _dedup_on(spec: Spec) -> Iterator[Problem]:
@@ -209,7 +210,7 @@ def named_sources(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
     if spec.dedup is not None:
         for index, name in enumerate(spec.dedup.keep):
             yield ("dedup", "keep", index), name
-        for key, rule in (("semantic", spec.dedup.semantic), ("paragraphs", spec.dedup.paragraphs)):
+        for key, rule in {"semantic": spec.dedup.semantic, **spec.dedup.cuts}.items():
             for index, name in enumerate(rule.sources or () if rule is not None else ()):
                 yield ("dedup", key, "sources", index), name
         if isinstance(spec.dedup.scope, dict):
@@ -251,7 +252,7 @@ def _dedup_groups(spec: Spec) -> Iterator[Problem]:
         if path[0] == "dedup" and name in spec.sources and spec.sources[name].megatron is not None:
             yield Problem(path, f"{name!r} has only tokens, and deduplication compares texts; remove it")
     yield from twice(spec.dedup.keep, ("dedup", "keep"))
-    for key, rule in (("semantic", spec.dedup.semantic), ("paragraphs", spec.dedup.paragraphs)):
+    for key, rule in {"semantic": spec.dedup.semantic, **spec.dedup.cuts}.items():
         if rule is not None:
             yield from twice(rule.sources or (), ("dedup", key, "sources"))
     if isinstance(spec.dedup.scope, dict):

@@ -17,7 +17,7 @@ from .mixture_forms import normalize_fixed, normalize_mixtures
 from .proxy_forms import normalize_proxies
 from .values.quantities import parse_decimal
 
-SWITCHED = ("fuzzy", "semantic", "paragraphs")
+SWITCHED = ("fuzzy", "semantic", "paragraphs", "substrings")
 """Keys of `dedup` for which `true` means the defaults."""
 MAX_LISTED = 10
 """Seeds that an error lists one by one."""

@@ -57,15 +57,14 @@ def _decontaminate(rules: Decontaminate | Literal[False]) -> dict[str, Any] | Li
 
 
 def _dedup(dedup: Dedup | None) -> dict[str, Any] | None:
-    if dedup is None or not (dedup.exact or dedup.fuzzy or dedup.semantic or dedup.paragraphs):
+    if dedup is None or not (dedup.exact or dedup.fuzzy or dedup.semantic or dedup.cuts):
         return None
     rules: dict[str, Any] = _plain(dedup)
-    if dedup.semantic is None:
-        del rules["semantic"]
-    else:
+    for name in ("semantic", "paragraphs", "substrings"):
+        if rules[name] is None:
+            del rules[name]
+    if dedup.semantic is not None:
         rules["semantic"]["embedding"] = None
-    if dedup.paragraphs is None:
-        del rules["paragraphs"]
     if dedup.on == "conversations":
         del rules["on"]
     return rules

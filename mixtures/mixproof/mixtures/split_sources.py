@@ -102,7 +102,7 @@ def with_parts(spec: Spec, values_of: Mapping[str, Sequence[Value]]) -> Spec:
             scope = {group: columns.listed(members) for group, members in scope.items()}
         listed = {
             key: rule.model_copy(update={"sources": columns.listed(rule.sources)})
-            for key, rule in (("semantic", spec.dedup.semantic), ("paragraphs", spec.dedup.paragraphs))
+            for key, rule in {"semantic": spec.dedup.semantic, **spec.dedup.cuts}.items()
             if rule is not None and rule.sources is not None
         }
         update["dedup"] = spec.dedup.model_copy(

@@ -21,12 +21,14 @@ from mixproof.mixtures.blocks.dedup import Dedup, ParagraphDedup
 from mixproof.mixtures.blocks.source import Source
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.bitmap import read_bitmap
+from mixproof.pipeline.cuts import lists
+from mixproof.pipeline.cuts.rewritten import CutSources
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.inputs.files import find_files
-from mixproof.pipeline.paragraphs import copies, cut_lists, paragraph_hashes
+from mixproof.pipeline.paragraphs import copies, paragraph_hashes
 from mixproof.pipeline.paragraphs.cutting import cut_text
 from mixproof.pipeline.paragraphs.paragraph_hashes import line_blocks, paragraphs_of
-from mixproof.pipeline.paragraphs.paragraphs import DeduplicatedParagraphs, deduplicate_paragraphs
+from mixproof.pipeline.paragraphs.paragraphs import deduplicate_paragraphs
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import SHARD_BYTES
@@ -61,7 +63,7 @@ def write(folder: Path, texts: Texts) -> None:
 
 def run(
     folder: Path, make_spec: MakeSpec, rule: Dedup, *, shard_bytes: int = SHARD_BYTES, store: str = "store"
-) -> tuple[dict[str, list[str]], DeduplicatedParagraphs, InProcess]:
+) -> tuple[dict[str, list[str]], CutSources, InProcess]:
     """The texts that each source is left with, in order."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("store"))
     spec = make_spec({name: [f"{name}/*.jsonl"] for name in names}, dedup=rule)
@@ -82,7 +84,7 @@ def run(
     return left, found, cluster
 
 
-def listed(folder: Path, found: DeduplicatedParagraphs, source: str) -> list[tuple[Any, ...]]:
+def listed(folder: Path, found: CutSources, source: str) -> list[tuple[Any, ...]]:
     """The rows of a source's lists, without ids."""
     rows = [row for part in found.lists[source] for row in pq.read_table(folder / "store" / part.path).to_pylist()]
     return [tuple(value for name, value in row.items() if name != "id") for row in rows]
@@ -130,7 +132,7 @@ def test_lists_and_texts_have_the_same_checksums_under_any_split_and_any_number_
     rule = Dedup(paragraphs=RULE)
     first = run(tmp_path, make_spec, rule)
     monkeypatch.setattr(copies, "RANGE_PARAGRAPHS", 2)
-    monkeypatch.setattr(cut_lists, "ROW_GROUP_ROWS", 1)
+    monkeypatch.setattr(lists, "ROW_GROUP_ROWS", 1)
     assert copies.range_count(9) == 8
     second = run(tmp_path, make_spec, rule, shard_bytes=60, store="store2")
     assert first[0] == second[0]
@@ -148,7 +150,7 @@ def test_long_lists_are_cut_into_parts_at_documents(
     write(tmp_path, TEXTS)
     _, whole, _ = run(tmp_path, make_spec, Dedup(paragraphs=RULE))
     rows = listed(tmp_path, whole, "blog")
-    monkeypatch.setattr(cut_lists, "PART_DOCUMENTS", 1)
+    monkeypatch.setattr(lists, "PART_DOCUMENTS", 1)
     _, parts, _ = run(tmp_path, make_spec, Dedup(paragraphs=RULE))
     assert [part.documents for part in parts.lists["blog"]] == [1, 1]
     assert listed(tmp_path, parts, "blog") == rows

@@ -8,24 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from in_process import InProcess
-from mixproof.ledger.content import content_sha256
-from mixproof.ledger.fingerprint import sha256_of_file
+from audited_builds import edit_list, failures, make
 from mixproof.ledger.manifest import read_manifest
-from mixproof.ledger.receipt import RECEIPT, StoredFile
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import LoadedSpec, load_spec
-from mixproof.pipeline.inputs.files import find_files
-from mixproof.tokenize.audit import Failure, replay_build
-from mixproof.tokenize.audit.arithmetic import check_arithmetic
-from mixproof.tokenize.audit.cuts import check_cuts
-from mixproof.tokenize.audit.inputs import check_inputs
-from mixproof.tokenize.audit.report import Checks
-from mixproof.tokenize.audit.spec import check_spec
-from mixproof.tokenize.build import build
 
 SPEC = """\
 schema: 1
@@ -54,24 +42,6 @@ def loaded(tmp_path: Path, topics: list[str], model: Path) -> LoadedSpec:
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     (tmp_path / "spec.yaml").write_text(SPEC)
     return load_spec(tmp_path / "spec.yaml")
-
-
-def make(loaded: LoadedSpec, store: Store) -> Path:
-    with InProcess() as cluster:
-        return build(loaded, store, cluster).manifest_path
-
-
-def failures(loaded: LoadedSpec, store: Store, manifest_path: Path) -> list[Failure]:
-    """What arithmetic, spec, lists and replay find."""
-    checks, manifest = Checks(), read_manifest(manifest_path)
-    check_arithmetic(manifest, checks.at())
-    check_spec(manifest, checks.at())
-    for name, source in manifest.sources.items():
-        at = checks.at(source=name)
-        check_cuts(store.root, source, check_inputs(store.root, source.inputs, at), at)
-    with InProcess() as cluster:
-        replayed = replay_build(loaded.spec, find_files(loaded.spec, loaded.base), store, manifest_path, cluster)
-    return [*checks.report("bytes").failures, *replayed.failures]
 
 
 def test_a_build_without_repeated_paragraphs_is_audited_and_replayed(loaded: LoadedSpec, tmp_path: Path) -> None:
@@ -117,14 +87,5 @@ def test_an_edited_list_is_caught_by_more_than_its_checksum(
 ) -> None:
     store = Store(tmp_path / "store")
     path = make(loaded, store)
-    part = read_manifest(path).sources["manual"].cuts[0]
-    file = store.path(part.path)
-    receipt = store.receipt(*part.path.split("/")[:2])
-    assert receipt is not None
-    pq.write_table(edit(pq.read_table(file)), file)
-    sha256 = content_sha256(file)
-    path.write_text(path.read_text().replace(part.sha256, sha256))
-    stored = StoredFile(sha256=sha256_of_file(file), bytes=file.stat().st_size, rows_sha256=sha256)
-    edited = receipt.model_copy(update={"files": {file.name: stored}})
-    store.path(f"{receipt.stage}/{receipt.key}/{RECEIPT}").write_bytes(edited.to_bytes())
+    edit_list(store, path, read_manifest(path).sources["manual"].cuts[0], edit)
     assert equation in {failure.equation for failure in failures(loaded, store, path)}

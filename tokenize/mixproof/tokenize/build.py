@@ -1,10 +1,10 @@
 """Build: run all stages of a spec in order, check every equation, and write the manifest of its datasets.
 
-read > steps > dedup > semantic > paragraphs > labels and cells > held-out sets > decontamination > encode > parts
-> removal lists > manifest. Each stage reuses the outputs that the store has and makes the missing ones. The account of
-a source is one chain of rows from raw records to encoded documents; E1-E6 are checked before the manifest is written.
-A tokenizer that the build trains never sees held-out text: documents are reserved for the held-out sets before it is
-trained, or, if the sets are imported, documents that overlap with them are removed first.
+read > steps > dedup > semantic > paragraphs > substrings > labels and cells > held-out sets > decontamination >
+encode > parts > removal lists > manifest. Each stage reuses the outputs that the store has and makes the missing ones.
+The account of a source is one chain of rows from raw records to encoded documents; E1-E6 are checked before the
+manifest is written. A tokenizer that the build trains never sees held-out text: documents are reserved for the held-out
+sets before it is trained, or, if the sets are imported, documents that overlap with them are removed first.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ from mixproof.pipeline.removed.pieces import Difference
 from mixproof.pipeline.removed.removed import list_removed
 from mixproof.pipeline.semantic.semantic import deduplicate_semantically
 from mixproof.pipeline.semantic.vectors import semantic_table
+from mixproof.pipeline.substrings.substrings import deduplicate_substrings
 
 from .circumstances import Clock, write_circumstances
 from .compose_manifest import Side, add_matrices, refuse_empty, state_build, state_source
@@ -129,6 +130,7 @@ def build(
             documents.heldout[name],
             documents.cuts.get(name, ()),
             documents.twins.get(name),
+            documents.substring_cuts.get(name, ()),
         )
         for name, source in documents.sources.items()
     }
@@ -196,6 +198,8 @@ class _Documents:
     """Lists of the paragraphs that each source lost; empty where they are not deduplicated."""
     twins: Mapping[str, TwinsRecord]
     """The list of the semantic duplicates that each compared source lost."""
+    substring_cuts: Mapping[str, tuple[CutsRecord, ...]]
+    """Lists of the substrings that each source lost; empty where they are not deduplicated."""
     duplicates: Sequence[GroupDuplicates]
     """Where the duplicates that were dropped are named."""
     decontaminated: Mapping[str, tuple[RemovalList, ...]]
@@ -226,14 +230,18 @@ def _choose_documents(
     with job.clock.time("paragraphs"):
         cut = deduplicate_paragraphs(job.selection(sources, semantic.keep, rows))
     _extend(rows, cut.rows)
+    with job.clock.time("substrings"):
+        shorter = deduplicate_substrings(job.selection(cut.sources, cut.keep, rows))
+    _extend(rows, shorter.rows)
     with job.clock.time("labels"):
-        divided = divide_sources(job.selection(cut.sources, cut.keep, rows), labelers)
+        divided = divide_sources(job.selection(shorter.sources, shorter.keep, rows), labelers)
     _extend(rows, divided.kept_rows)
     selection, cuts, twins = divided.selection, dict(cut.lists), dict(semantic.twins)
+    substring_cuts = dict(shorter.lists)
     job = replace(job, loaded=job.loaded.with_parts(selection.spec))
     for part, whole in divided.whole_of.items():
         rows[part] = [*rows[whole], divided.rows[part]]
-        cuts[part] = cut.lists.get(whole, ())
+        cuts[part], substring_cuts[part] = cut.lists.get(whole, ()), shorter.lists.get(whole, ())
         twins |= {part: semantic.twins[whole]} if whole in semantic.twins else {}
     rows = {name: rows[name] for name in selection.sources}
     hold_out = _import_then_tokenizer if job.spec.heldout.from_ is not None else _tokenizer_then_create
@@ -241,7 +249,7 @@ def _choose_documents(
     check_examples(divided.classifiers, heldout.texts.values(), job.store)
     _extend(rows, clean.rows)
     identities = [file.identity for file in against]
-    matrix = add_matrices(dedup.matrix, semantic.matrix, cut.matrix)
+    matrix = add_matrices(dedup.matrix, semantic.matrix, cut.matrix, shorter.matrix)
     return _Documents(
         job,
         selection.sources,
@@ -253,7 +261,8 @@ def _choose_documents(
         matrix,
         cuts,
         twins,
-        (*dedup.duplicates, *semantic.duplicates, *cut.duplicates),
+        substring_cuts,
+        (*dedup.duplicates, *semantic.duplicates, *cut.duplicates, *shorter.duplicates),
         clean.lists,
         clean.evaluation,
         clean.frequent,

@@ -33,6 +33,7 @@ from mixproof.pipeline.paragraphs import paragraph_hashes
 from mixproof.pipeline.read import identify, inputs, read_task, values
 from mixproof.pipeline.read.documents import RemovalList
 from mixproof.pipeline.semantic import documents, vectors
+from mixproof.pipeline.substrings import anchor_tables
 
 from . import encode
 from .dataset import adopt, parts
@@ -63,6 +64,7 @@ STAGE_VERSIONS = {
     "semantic": documents.VERSION,
     "signatures": signatures.VERSION,
     "split_by": values.VERSION,
+    "substrings": anchor_tables.VERSION,
     "tokenizer": tokenizer.STAGE_VERSION,
     "train_tokenizer": train_tokenizer.STAGE_VERSION,
 }

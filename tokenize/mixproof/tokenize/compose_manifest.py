@@ -92,6 +92,7 @@ def state_source(
     texts: HeldoutSet,
     cuts: tuple[CutsRecord, ...] = (),
     twins: TwinsRecord | None = None,
+    substring_cuts: tuple[CutsRecord, ...] = (),
 ) -> SourceRecord:
     """Compose the record of one source.
 
@@ -103,6 +104,7 @@ def state_source(
         texts: the held-out texts.
         cuts: lists of the paragraphs that the source lost.
         twins: the list of the semantic duplicates that it lost.
+        substring_cuts: lists of the substrings that the source lost.
 
     Raises:
         AccountError: when E2, E3, E4 or E5 does not hold.
@@ -127,6 +129,7 @@ def state_source(
         ledger=ledger,
         cuts=cuts,
         twins=twins,
+        substring_cuts=substring_cuts,
         kind=documents.kind,
         attributes=documents.attributes,
     )

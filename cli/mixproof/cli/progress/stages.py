@@ -20,6 +20,7 @@ EXACT = "exact deduplication"
 FUZZY = "fuzzy deduplication"
 SEMANTIC = "semantic deduplication"
 PARAGRAPHS = "paragraph deduplication"
+SUBSTRINGS = "substring deduplication"
 LABELS = "labels and cells"
 TOKENIZER = "tokenizer"
 HELDOUT = "held-out sets"
@@ -59,6 +60,13 @@ STAGE_OF = {
     "cuts": PARAGRAPHS,
     "cut paragraphs": PARAGRAPHS,
     "lists of paragraphs": PARAGRAPHS,
+    "anchors of substrings": SUBSTRINGS,
+    "repeated anchors": SUBSTRINGS,
+    "windows of substrings": SUBSTRINGS,
+    "copies of windows": SUBSTRINGS,
+    "matches of substrings": SUBSTRINGS,
+    "cut substrings": SUBSTRINGS,
+    "lists of substrings": SUBSTRINGS,
     "clusters": LABELS,
     "classifiers": LABELS,
     "labels": LABELS,
@@ -121,6 +129,7 @@ def _choosing(spec: Spec) -> tuple[str, ...]:
         FUZZY if dedup is not None and dedup.fuzzy is not None else "",
         SEMANTIC if dedup is not None and dedup.semantic is not None else "",
         PARAGRAPHS if dedup is not None and dedup.paragraphs is not None else "",
+        SUBSTRINGS if dedup is not None and dedup.substrings is not None else "",
     )
     clean = (DECONTAMINATE,) if spec.decontaminate is not False else ()
     rest = (*tokenizer, *heldout, *clean) if heldout else (*clean, *tokenizer)

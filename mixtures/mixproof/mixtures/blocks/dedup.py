@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Discriminator, Field, StrictBool, Tag
 
 from mixproof.mixtures.values.quantities import PositiveNumber, Share
 from mixproof.mixtures.values.spec_part import SpecPart
-from mixproof.mixtures.values.whole_numbers import NgramLength, SignatureSize, WholeNumber
+from mixproof.mixtures.values.whole_numbers import NgramLength, SignatureSize, SubstringBytes, WholeNumber
 
 
 def _above_zero(share: Fraction) -> Fraction:
@@ -61,6 +61,17 @@ class ParagraphDedup(SpecPart):
     """Sources whose paragraphs are compared. Default: all. Leave code out: its lines repeat legitimately."""
 
 
+class SubstringDedup(SpecPart):
+    """Substring deduplication: of stretches of text that occur more than once, only the first stays."""
+
+    bytes: SubstringBytes = 400
+    """Repeated stretches of at least this many UTF-8 bytes are cut. Below about 200, idioms and quotations go too."""
+    min_doc_words: WholeNumber = 50
+    """A document that loses text and is left with fewer words is dropped as `too_short`."""
+    sources: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Sources whose texts are compared. Default: all."""
+
+
 class Dedup(SpecPart):
     """Which documents count as duplicates, within which scope, and which copy stays."""
 
@@ -75,6 +86,8 @@ class Dedup(SpecPart):
     """Then drop documents that say nearly the same in other words; `true` uses the defaults below. Default: off."""
     paragraphs: ParagraphDedup | None = None
     """Then cut out lines that another document keeps; `true` uses the defaults below. Default: off."""
+    substrings: SubstringDedup | None = None
+    """Then cut out stretches of bytes that occur earlier; `true` uses the defaults below. Default: off."""
     scope: Annotated[
         Annotated[Literal["all", "source"], Tag("word")] | Annotated[dict[str, tuple[str, ...]], Tag("groups")],
         Discriminator(lambda value: "groups" if isinstance(value, dict) else "word"),
@@ -82,3 +95,9 @@ class Dedup(SpecPart):
     """`all`: across all sources; `source`: within each source; or a map of named groups of sources."""
     keep: tuple[str, ...] = ()
     """Sources in order of priority for keeping a shared document; the others follow, by name."""
+
+    @property
+    def cuts(self) -> dict[str, ParagraphDedup | SubstringDedup]:
+        """The searches that cut texts, by key, in the order in which they run."""
+        found = {"paragraphs": self.paragraphs, "substrings": self.substrings}
+        return {key: rule for key, rule in found.items() if rule is not None}

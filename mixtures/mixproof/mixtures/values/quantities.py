@@ -76,7 +76,9 @@ def parse_positive(value: object) -> Fraction:
     return number
 
 
-def parse_whole(value: object, least: int = 1, most: int = MAX_INT32, reason: str = INT32) -> int:
+def parse_whole(
+    value: object, least: int = 1, most: int = MAX_INT32, reason: str = INT32, least_reason: str = ""
+) -> int:
     """Parse a whole number between two bounds.
 
     Args:
@@ -84,6 +86,7 @@ def parse_whole(value: object, least: int = 1, most: int = MAX_INT32, reason: st
         least: smallest allowed value.
         most: largest allowed value.
         reason: why it is the largest, for the error.
+        least_reason: why it is the smallest, for the error.
 
     Raises:
         ValueError: when it is anything else.
@@ -96,7 +99,8 @@ def parse_whole(value: object, least: int = 1, most: int = MAX_INT32, reason: st
         if value.denominator != 1:
             raise ValueError(f"{exact_string(value)} is not a whole number")
     if value < least:
-        raise ValueError(f"{value} is not a whole number of at least {least}")
+        because = f", because {least_reason}" if least_reason else ""
+        raise ValueError(f"{value} is not a whole number of at least {least}{because}")
     if value > most:
         raise ValueError(f"{value} is too large; at most {most:,} is possible, because {reason}")
     return int(value)

@@ -23,7 +23,7 @@ from .lost_documents import GroupResult
 
 EXACT, FUZZY, SEMANTIC = "exact_duplicate", "fuzzy_duplicate", "semantic_duplicate"
 
-Search = Literal["exact", "fuzzy", "semantic", "paragraphs"]
+Search = Literal["exact", "fuzzy", "semantic", "paragraphs", "substrings"]
 
 TWIN_DTYPE = np.dtype([("row", "<i8"), ("keeper", "<i4"), ("keeper_row", "<i8")])
 """A dropped document and the document kept instead: row in its shard; index of the keeper's shard in the group, and the

@@ -8,28 +8,27 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.store import Store
-from mixproof.pipeline.read.shard_output import ROW_GROUP_ROWS, DocumentRows, Rows
+from mixproof.pipeline.cuts.account import CutAccount, reason_to_drop
+from mixproof.pipeline.cuts.documents import participating_documents
+from mixproof.pipeline.cuts.lists import LIST, ListKind
+from mixproof.pipeline.read.shard_output import DocumentRows, Rows
 from mixproof.pipeline.read.shards import DOCUMENTS, HASHES
-from mixproof.pipeline.words.words import word_blocks
 
 from .copies import CUTS
-from .paragraph_hashes import NEWLINE, STAGE
+from .paragraph_hashes import NEWLINE, STAGE, VERSION
 
 log = logging.getLogger(__name__)
 
-LIST = "list.parquet"
-NOTHING_NEW, TOO_SHORT = "no_new_paragraph", "too_short"
+NOTHING_NEW = "no_new_paragraph"
 
 LIST_SCHEMA = pa.schema(
     [
@@ -44,6 +43,8 @@ LIST_SCHEMA = pa.schema(
 )
 """A document that lost paragraphs: their indices from 0; the source that keeps most of their bytes; the UTF-8 bytes
 that were removed, or those of the whole text if it was dropped; and the reason for that, else null."""
+
+LISTS = ListKind(STAGE, VERSION, "lists of paragraphs", LIST_SCHEMA)
 
 
 def cut_text(text: bytes, paragraphs: Collection[int]) -> bytes:
@@ -95,18 +96,18 @@ def cut_shards(store: Store, shards: Sequence[ShardCut]) -> None:
 
 def _cut_shard(store: Store, shard: ShardCut) -> None:
     cuts = _Cuts(np.load(store.path(f"{STAGE}/{shard.cuts}/{CUTS}")), shard.keepers)
-    account = _Account()
+    account = CutAccount(STAGE)
     with store.attempt(STAGE, shard.key) as attempt:
         with (
             DocumentRows(attempt.path(DOCUMENTS), grouped=not shard.file) as documents,
             Rows(attempt.path(LIST), LIST_SCHEMA) as listed,
         ):
-            for row, file, record, id_, text in _documents(store, shard):
+            for row, file, record, id_, text in participating_documents(store, shard.folder, shard.file, shard.bitmap):
                 kept_text, cut = text, cuts.of(row)
                 account.take(text)
                 if cut is not None:
                     kept_text = cut_text(text, cut.paragraphs)
-                    reason = _reason_to_drop(kept_text, shard.min_doc_words)
+                    reason = reason_to_drop(kept_text, shard.min_doc_words, NOTHING_NEW)
                     by_keeper = cut.bytes_by_keeper(text)
                     keeper = min(by_keeper, key=lambda name: (-by_keeper[name], name))
                     size = len(text) - (len(kept_text) if reason is None else 0)
@@ -118,22 +119,6 @@ def _cut_shard(store: Store, shard: ShardCut) -> None:
         documents.save_hashes(attempt.path(HASHES))
         attempt.commit(account=(account.row(),), facts={"lost": account.lost(), "listed": account.listed})
     log.debug("%s: cut %s, %d documents changed", STAGE, shard.file or shard.folder, account.listed)
-
-
-def _documents(store: Store, shard: ShardCut) -> Iterator[tuple[int, str, int, str | None, bytes]]:
-    """Yield row, file, record, id and text of each participating document."""
-    keep = None if shard.bitmap is None else np.load(store.path(shard.bitmap), mmap_mode="r")
-    columns = ["record", "id", "text"] if shard.file else ["file", "record", "id", "text"]
-    first = 0
-    with pq.ParquetFile(store.path(f"{shard.folder}/{DOCUMENTS}")) as file:
-        for batch in file.iter_batches(ROW_GROUP_ROWS, columns=columns):
-            names = [shard.file] * len(batch) if shard.file else batch["file"].to_pylist()
-            texts = batch["text"].view(pa.large_binary())
-            ids = zip(names, batch["record"].to_pylist(), batch["id"].to_pylist(), strict=True)
-            for index, (name, record, id_) in enumerate(ids):
-                if keep is None or keep[first + index]:
-                    yield first + index, name, record, id_, texts[index].as_py()
-            first += len(batch)
 
 
 @dataclass(frozen=True)
@@ -153,17 +138,6 @@ class _DocumentCut:
         return sizes
 
 
-def _reason_to_drop(text: bytes, min_doc_words: int) -> str | None:
-    words = 0
-    for block in word_blocks(text):
-        words += len(block)
-        if words >= max(min_doc_words, 1):
-            return None
-    if not words:
-        return NOTHING_NEW
-    return TOO_SHORT
-
-
 class _Cuts:
     """The cuts of a shard, by row."""
 
@@ -179,46 +153,3 @@ class _Cuts:
             return None
         cuts = self._cuts[slice(*span)]
         return _DocumentCut(cuts["paragraph"].tolist(), [self._keepers[each] for each in cuts["keeper"]])
-
-
-class _Account:
-    """The account of cutting one shard."""
-
-    def __init__(self) -> None:
-        self._documents_in = self._bytes_in = self._removed = self.listed = 0
-        self._dropped: dict[str, Count] = {}
-        self._lost: dict[str, Count] = {}
-
-    def take(self, text: bytes) -> None:
-        self._documents_in += 1
-        self._bytes_in += len(text)
-
-    def lose(self, reason: str | None, by_keeper: Mapping[str, int]) -> None:
-        """Count lost bytes by the source that keeps them; those of the whole text if it is dropped for `reason`."""
-        self.listed += 1
-        if reason is None:
-            self._removed += sum(by_keeper.values())
-        else:
-            _add(self._dropped, reason, Count(documents=1, bytes=sum(by_keeper.values())))
-        for keeper, size in by_keeper.items():
-            _add(self._lost, keeper, Count(documents=int(reason is not None), bytes=size))
-
-    def lost(self) -> list[list[object]]:
-        """Return rows [keeper's source, documents, bytes], sorted."""
-        return [[name, count.documents, count.bytes] for name, count in sorted(self._lost.items())]
-
-    def row(self) -> StageRow:
-        dropped = sum(self._dropped.values(), Count(documents=0, bytes=0))
-        return StageRow(
-            stage=STAGE,
-            documents_in=self._documents_in,
-            documents_out=self._documents_in - dropped.documents,
-            bytes_in=self._bytes_in,
-            bytes_out=self._bytes_in - dropped.bytes - self._removed,
-            bytes_removed=self._removed,
-            dropped=dict(sorted(self._dropped.items())),
-        )
-
-
-def _add(counts: dict[str, Count], name: str, count: Count) -> None:
-    counts[name] = counts.get(name, Count(documents=0, bytes=0)) + count

@@ -23,6 +23,7 @@ from mixproof.pipeline.read.documents import RemovalList
 from mixproof.pipeline.read.read_task import STAGE as READ
 from mixproof.pipeline.read.shards import Shard
 from mixproof.pipeline.semantic.twin_lists import semantic_twins
+from mixproof.pipeline.substrings.cutting import substring_twins
 
 STAGE = "removed"
 SHARDS = "shards.json"
@@ -46,7 +47,13 @@ document kept instead, else null; for a semantic duplicate the cosine of both, e
 
 STAGE_OF = {"rejected": READ, "keep": KEEP, "pruned": CELLS, "decontaminated": DECONTAMINATE}
 """The ledger stage of a kind of list that does not name it."""
-LEDGER_STAGES = {"exact": "dedup", "fuzzy": "dedup", "semantic": "semantic", "paragraphs": "paragraphs"}
+LEDGER_STAGES = {
+    "exact": "dedup",
+    "fuzzy": "dedup",
+    "semantic": "semantic",
+    "paragraphs": "paragraphs",
+    "substrings": "substrings",
+}
 """The ledger row that counts the duplicates of each search."""
 
 
@@ -182,6 +189,8 @@ def _twins(store: Store, found: DuplicateList, shards: Sequence[Shard]) -> Twins
         return fuzzy_twins(store, found, shards)
     if found.search == "semantic":
         return semantic_twins(store, found, shards)
+    if found.search == "substrings":
+        return substring_twins(store, found)
     return paragraph_twins(store, found, shards)
 
 

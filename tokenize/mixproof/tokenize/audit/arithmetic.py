@@ -18,7 +18,7 @@ from mixproof.ledger.manifest import HeldoutRecord, Manifest, MatrixRow, SourceR
 from .cells import CELLS, check_cells, wholes_of
 from .report import Checks, Equation
 
-READ, DEDUP, SEMANTIC, PARAGRAPHS = "read", "dedup", "semantic", "paragraphs"
+READ, DEDUP, SEMANTIC, PARAGRAPHS, SUBSTRINGS = "read", "dedup", "semantic", "paragraphs", "substrings"
 KEEP, SPLIT, ENCODE = "keep", "split", "encode"
 NO_TOKENS = "no_tokens"
 
@@ -74,7 +74,7 @@ def _check_row(row: StageRow, checks: Checks) -> None:
     checks.equal("E2", "bytes", row.bytes_in + row.bytes_added, row.bytes_out + dropped_bytes + row.bytes_removed)
     if row.stage in (READ, DEDUP, SEMANTIC, KEEP, CELLS, SPLIT, ENCODE):
         checks.equal("E2", "bytes added or removed", 0, row.bytes_added + row.bytes_removed)
-    if row.stage == PARAGRAPHS:
+    if row.stage in (PARAGRAPHS, SUBSTRINGS):
         checks.equal("E2", "bytes added by cutting", 0, row.bytes_added)
     if row.stage == SPLIT:
         checks.equal("E4", "documents dropped by holding out", 0, documents)
@@ -141,7 +141,7 @@ def _check_matrix(matrix: Sequence[MatrixRow], sources: Mapping[str, SourceRecor
     at.equal("E2", "names in the matrix that are not sources", [], unknown)
     for name, source in sources.items():
         lost = [row for row in matrix if row.source == name]
-        stages = [row for row in source.ledger if row.stage in (DEDUP, SEMANTIC, PARAGRAPHS)]
+        stages = [row for row in source.ledger if row.stage in (DEDUP, SEMANTIC, PARAGRAPHS, SUBSTRINGS)]
         drops = [drop for row in stages for drop in row.dropped.values()]
         lost_bytes = sum(drop.bytes for drop in drops) + sum(row.bytes_removed for row in stages)
         here = at.at(source=name)

@@ -184,7 +184,7 @@ def _named_files(manifest: Manifest) -> dict[str, str]:
         named[kept.path] = kept.sha256
     for source in manifest.sources.values():
         named[source.inputs.path] = source.inputs.sha256
-        named |= {part.path: part.sha256 for part in source.cuts}
+        named |= {part.path: part.sha256 for part in (*source.cuts, *source.substring_cuts)}
         named |= {} if source.twins is None else {source.twins.path: source.twins.sha256}
         if source.heldout.texts is not None:
             named[source.heldout.texts.path] = source.heldout.texts.sha256

@@ -8,8 +8,8 @@ takes documents by text hash: all raw bytes are still read, but only the sample 
 Ray tasks replay some hundred MB of raw bytes each. Unlike the other depths, replay uses the code that read and filtered
 the build, because nothing else defines what a step does; a bug in a step is not found here. Encoding is independent
 (`reference_ids.py`). Pairs of semantic duplicates are embedded again (`twins.py`). Not covered: deduplication and
-decontamination are not decided again (their counts are checked by the other depths), removed paragraphs are taken from
-the build's lists, and `megatron:` sources have no text to replay.
+decontamination are not decided again (their counts are checked by the other depths), removed paragraphs and substrings
+are taken from the build's lists, and `megatron:` sources have no text to replay.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ from .masks import PLAIN_COLUMNS as COLUMNS
 from .reference_ids import reference_ids
 from .report import AuditReport, Checks, Equation
 from .rerender import differences
+from .substrings import Substrings
 from .twins import Place, Reembedded, check_cosines, embedding_to_replay, pairs_to_replay, places_of
 
 TASK_BYTES = 256 * 1000 * 1000
@@ -239,6 +240,7 @@ def replay_files(task: Replay) -> Replayed:
     cuts = read_cuts(store, source, names)
     kept = kept_again(store, manifest, task.source, task.labelers, names, task.share)
     twins = Reembedded(task.embedding, task.twins)
+    substrings = Substrings.of(store, manifest, source, task.source, names)
     steps = make_steps(task.spec.steps)
     counts = _Counts()
     encode = _Encoder(store, manifest, at)
@@ -248,7 +250,7 @@ def replay_files(task: Replay) -> Replayed:
         if not here.equal("checksum", "as sha256 of the raw file", recorded.get(file.name), digest):
             return Replayed(checks, ())
         try:
-            _replay_file(file, task, documents, cuts, steps, counts, encode, assignments, kept, twins, here)
+            _replay_file(file, task, documents, cuts, substrings, steps, counts, encode, assignments, kept, twins, here)
         except DamagedFileError as error:
             here.true("schema", False, "a readable raw file", str(error))
             return Replayed(checks, ())
@@ -256,6 +258,8 @@ def replay_files(task: Replay) -> Replayed:
     twins.flush()
     if assignments is not None:
         assignments.flush()
+    if task.share == ALL:
+        substrings.check_all_seen(at)
     for (name, record), (document, *_) in list(documents.items())[:1]:
         lost = f"{len(documents)} documents without one, the first is {name} record {record}"
         at.at(file=str(store.root / document.part.provenance)).true("E1", False, "a raw record of each document", lost)
@@ -288,6 +292,7 @@ def _replay_file(
     task: Replay,
     documents: dict[tuple[str, int], list[_Document]],
     cuts: Cuts,
+    substrings: Substrings,
     steps: Sequence[Counted],
     counts: _Counts,
     encode: _Encoder,
@@ -316,6 +321,8 @@ def _replay_file(
         twins.add(place, text, expected is not None, checks.at(shard=f"{file.name} record {item.record}"))
         if text is not None and place in cuts:
             text = cut_text(text, cuts[place])
+        if text is not None:
+            text = substrings.cut(place, text, checks.at(shard=f"{file.name} record {item.record}"))
         if kept is not None and text is not None and (expected is not None or is_listed):
             kept.add(place, text.decode(), checks.at(shard=f"{file.name} record {item.record}"))
         if expected is None:

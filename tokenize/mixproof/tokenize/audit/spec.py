@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from mixproof.ledger.manifest import Manifest
 
-from .arithmetic import DEDUP, ENCODE, KEEP, PARAGRAPHS, READ, SEMANTIC, SPLIT
+from .arithmetic import DEDUP, ENCODE, KEEP, PARAGRAPHS, READ, SEMANTIC, SPLIT, SUBSTRINGS
 from .cells import CELLS
 from .report import Checks
 
@@ -67,8 +67,7 @@ class _Spec(BaseModel):
             steps.append(f"{step.stage}#{earlier + 1}" if earlier else step.stage)
         rules = self.dedup or {}
         dedup = [DEDUP] if rules.get("exact") or rules.get("fuzzy") else []
-        dedup += [SEMANTIC] if rules.get("semantic") else []
-        dedup += [PARAGRAPHS] if rules.get("paragraphs") else []
+        dedup += [stage for stage in (SEMANTIC, PARAGRAPHS, SUBSTRINGS) if rules.get(stage)]
         dedup += [KEEP] if self.sources[source].keep else []
         dedup += [CELLS] if isinstance(self.sources[source].split_by, list) else []
         clean = [DECONTAMINATE] if self.decontaminate is not False else []

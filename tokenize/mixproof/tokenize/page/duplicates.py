@@ -31,7 +31,8 @@ def dedup_sentence(build: BuildEvidence) -> str:
     """Summarize deduplication within and across sources."""
     rows = build.manifest.dedup_matrix
     stages = {row.stage for source in build.manifest.sources.values() for row in source.ledger}
-    one, many = ("document or line", "documents and lines") if "paragraphs" in stages else ("document", "documents")
+    shorter = [word for stage, word in (("paragraphs", "line"), ("substrings", "passage")) if stage in stages]
+    one, many = " or ".join(["document", *shorter]), " and ".join([f"{word}s" for word in ("document", *shorter)])
     if not rows:
         return f"No {one} was dropped as a duplicate: there are none, or deduplication is off."
     if all(row.source == row.lost_to for row in rows):

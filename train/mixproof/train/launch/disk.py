@@ -69,8 +69,8 @@ def checkpoint_bytes(name: str, proxy: Proxy, vocab_size: int) -> int:
 
 
 def _copies_of_texts(spec: Spec) -> int:
-    """Paragraph deduplication writes the texts that it shortens once more, at most all of them."""
-    return 2 if spec.dedup is not None and spec.dedup.paragraphs is not None else 1
+    """Deduplication of paragraphs and of substrings writes the texts that it shortens once more, at most all."""
+    return 1 + (len(spec.dedup.cuts) if spec.dedup is not None else 0)
 
 
 def _signature_bytes(spec: Spec) -> int:

@@ -20,11 +20,21 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.read.shard_output import ROW_GROUP_ROWS
 
-from .cutting import LIST, LIST_SCHEMA
-from .paragraph_hashes import STAGE, VERSION
-
+LIST = "list.parquet"
 PART_DOCUMENTS = 1_000_000
 """Documents per file."""
+
+
+@dataclass(frozen=True)
+class ListKind:
+    """The lists of one stage."""
+
+    stage: str
+    version: int
+    label: str
+    """Names the tasks that join lists in progress and logs."""
+    schema: pa.Schema
+    """Has a column `record`, an int64."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ Piece = tuple[CutList, int, int]
 """A list, the number of its rows to skip, and the number to take."""
 
 
-def join_lists(lists: Sequence[CutList], store: Store, cluster: Cluster) -> tuple[CutsRecord, ...]:
+def join_lists(kind: ListKind, lists: Sequence[CutList], store: Store, cluster: Cluster) -> tuple[CutsRecord, ...]:
     """Join the lists of a source's shards, given in order."""
     total = sum(each.documents for each in lists)
     parts: dict[str, list[Piece]] = {}
@@ -50,13 +60,13 @@ def join_lists(lists: Sequence[CutList], store: Store, cluster: Cluster) -> tupl
     for first in range(0, total, PART_DOCUMENTS):
         pieces = list(_pieces(lists, first, min(total, first + PART_DOCUMENTS)))
         identity = [[each.sha256, each.first_record, skip, rows] for each, skip, rows in pieces]
-        keys.append(stage_key(STAGE, VERSION, {"lists": True}, identity))
+        keys.append(stage_key(kind.stage, kind.version, {"lists": True}, identity))
         parts[keys[-1]] = pieces
 
     def calls(missing: Mapping[str, list[Piece]]) -> list[tuple[object, ...]]:
-        return [(store, key, pieces) for key, pieces in missing.items()]
+        return [(store, kind, key, pieces) for key, pieces in missing.items()]
 
-    receipts = run_missing(store, STAGE, parts, calls, write_part, cluster, "lists of paragraphs")
+    receipts = run_missing(store, kind.stage, parts, calls, write_part, cluster, kind.label)
     return tuple(CutsRecord(**receipts[key].facts["part"]) for key in keys)
 
 
@@ -70,28 +80,28 @@ def _pieces(lists: Sequence[CutList], first: int, last: int) -> Iterator[Piece]:
         start += each.documents
 
 
-def write_part(store: Store, key: str, pieces: Sequence[Piece]) -> None:
+def write_part(store: Store, kind: ListKind, key: str, pieces: Sequence[Piece]) -> None:
     """Write one file under a key of its content, and under `key` the path of that file."""
-    with store.attempt(STAGE, key) as attempt:
+    with store.attempt(kind.stage, key) as attempt:
         scratch = attempt.path("joined.parquet")
-        with pq.ParquetWriter(scratch, LIST_SCHEMA, compression="zstd", write_statistics=False) as writer:
-            for group in _groups(store, pieces):
+        with pq.ParquetWriter(scratch, kind.schema, compression="zstd", write_statistics=False) as writer:
+            for group in _groups(store, kind, pieces):
                 writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
         sha256 = rows_sha256(scratch)
-        own = stage_key(STAGE, VERSION, {"list": True}, [sha256])
-        with store.attempt(STAGE, own) as named:
+        own = stage_key(kind.stage, kind.version, {"list": True}, [sha256])
+        with store.attempt(kind.stage, own) as named:
             scratch.rename(named.path(LIST))
             named.commit()
         documents = sum(rows for _, _, rows in pieces)
-        part = CutsRecord(path=f"{STAGE}/{own}/{LIST}", sha256=sha256, documents=documents)
+        part = CutsRecord(path=f"{kind.stage}/{own}/{LIST}", sha256=sha256, documents=documents)
         attempt.commit(facts={"part": part.model_dump()})
 
 
-def _groups(store: Store, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
+def _groups(store: Store, kind: ListKind, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
     """Yield the rows of all pieces in tables of ROW_GROUP_ROWS, across the borders of pieces."""
-    pending = LIST_SCHEMA.empty_table()
+    pending = kind.schema.empty_table()
     for each, skip, count in pieces:
-        with pq.ParquetFile(store.path(f"{STAGE}/{each.key}/{LIST}")) as file:
+        with pq.ParquetFile(store.path(f"{kind.stage}/{each.key}/{LIST}")) as file:
             seen = 0
             for batch in file.iter_batches(ROW_GROUP_ROWS):
                 low, high = max(0, skip - seen), min(len(batch), skip + count - seen)
@@ -109,6 +119,6 @@ def _groups(store: Store, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
 
 def _with_records_of_file(batch: pa.RecordBatch, first_record: int) -> pa.Table:
     table = pa.Table.from_batches([batch])
-    column = LIST_SCHEMA.get_field_index("record")
+    column = table.schema.get_field_index("record")
     records = pa.array(table["record"].to_numpy() + first_record, pa.int64())
-    return table.set_column(column, LIST_SCHEMA.field("record"), records)
+    return table.set_column(column, table.schema.field("record"), records)

@@ -163,12 +163,12 @@ def _print_row(label: str, replays: Sequence[Replay]) -> None:
 
 def _drawn(folder: Path, count: int, number: int, random: np.random.Generator) -> Study:
     """Some mixtures of the published study, with one of its losses."""
-    published = _published(folder)
+    published = published_studies(folder)
     score = int(random.integers(len(published.scores)))
     rows = random.permutation(len(published.values))[:count]
 
     def true_score(shares: tuple[float, ...]) -> float:
-        return float(_truth(folder, score, number // 30 % 2 == 0).predict(np.array([shares]))[0])
+        return float(published_truth(folder, score, number // 30 % 2 == 0).predict(np.array([shares]))[0])
 
     return Study(published.mixtures.sources, published.mixtures.shares[rows], published.values[rows, score], true_score)
 
@@ -195,7 +195,7 @@ def _made_up(count_of_sources: int, count: int, random: np.random.Generator) -> 
 
 
 @cache
-def _published(folder: Path) -> Observations:
+def published_studies(folder: Path) -> Observations:
     """All published mixtures, those learned from and those tested on."""
     sides = []
     for side in ("train", "test"):
@@ -211,8 +211,8 @@ def _published(folder: Path) -> Observations:
 
 
 @cache
-def _truth(folder: Path, score: int, smooth: bool) -> Predictor:
-    published = _published(folder)
+def published_truth(folder: Path, score: int, smooth: bool) -> Predictor:
+    published = published_studies(folder)
     fit = fit_gaussian_process if smooth else fit_trees
     return fit(published.mixtures.shares, published.values[:, score])
 

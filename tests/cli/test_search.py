@@ -87,6 +87,21 @@ def test_the_anchor_of_tables_can_be_named(mixproof: Mixproof, tables: tuple[Pat
     assert wrong.code == 2 and "--anchor sixty: no mixture has this index" in wrong.err
 
 
+def test_runs_of_two_sizes_are_carried_to_a_third(mixproof: Mixproof, tables: tuple[Path, Path, Path]) -> None:
+    weights, scores, ask = tables
+    lines = weights.read_text().splitlines()
+    sized = [f"{line},{'parameters' if row == 0 else '1M' if row % 2 else '60M'}" for row, line in enumerate(lines)]
+    weights.write_text("\n".join(sized) + "\n")
+    without = mixproof("search", "--weights", weights, "--scores", scores)
+    assert without.code == 2 and "name the size to predict: --target parameters=..." in without.err
+    arguments = ("--weights", weights, "--scores", scores, "--predict", ask, "--target", "parameters=1B")
+    done = mixproof("search", *arguments, "--json")
+    assert done.code == 0, done.err
+    assert done.json["target"] == {"parameters": 10**9}
+    assert done.json["sizes"] == [{"parameters": 10**6, "runs": 30}, {"parameters": 60 * 10**6, "runs": 30}]
+    assert np.argsort(done.json["predictions"]["rest"]).tolist() == [2, 0, 1]  # size changes nothing here
+
+
 def test_a_named_objective_is_what_is_minimized_and_the_answer_is_written_for_a_person(
     mixproof: Mixproof, tables: tuple[Path, Path, Path]
 ) -> None:
@@ -113,6 +128,7 @@ def test_scores_of_noise_are_exit_code_1_with_a_reason(mixproof: Mixproof, table
         (["--weights", "w.csv"], "--weights needs --scores"),
         (["spec.yaml", "--predict", "p.csv"], "--predict needs --weights"),
         (["spec.yaml", "--anchor", "1"], "--anchor needs --weights"),
+        (["spec.yaml", "--target", "parameters=1B"], "--target needs --weights"),
         (["spec.yaml", "--rounds", "64,none"], "--rounds 64,none: give the number of candidates"),
         (["--weights", "none.csv", "--scores", "none.csv"], "none.csv: cannot be read as CSV"),
     ],

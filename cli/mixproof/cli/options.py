@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from mixproof.ledger.errors import RequestError
+from mixproof.mixtures.values.quantities import parse_tokens
+
 from .logs import set_verbosity
 from .progress.show import set_quiet
 
@@ -58,3 +61,24 @@ VerboseOption = Annotated[
     ),
 ]
 DEFAULT_STORE = ".mixproof"
+
+
+def read_quantities(option: str, text: str) -> dict[str, int]:
+    """Read `parameters=7B,tokens=4T`: positive whole numbers by name, also spelled as 7e9.
+
+    Raises:
+        RequestError: when one of them is not.
+    """
+    given = dict(part.partition("=")[::2] for part in text.replace(" ", "").split(","))
+    try:
+        return {name: _count(value) for name, value in given.items()}
+    except ValueError as error:
+        raise RequestError(f"{option} {text}: {error}") from None
+
+
+def _count(text: str) -> int:
+    try:
+        number = float(text)
+    except ValueError:
+        return parse_tokens(text)
+    return int(number) if number.is_integer() and number > 0 else parse_tokens(text)

@@ -63,7 +63,9 @@ def test_rounded_shares_are_renormalized_and_percentages_are_shares(read: Read) 
         (WEIGHTS, "index,loss,loss\n1,1,1\n", r"s.csv:1: the column 'loss' occurs twice"),
         (WEIGHTS, ",loss\n1,1\n", r"s.csv:1: column 1 has no name"),
         (WEIGHTS, "index,loss\n", r"s.csv: has no rows"),
-        (WEIGHTS, "", r"s.csv: has no column"),
+        (WEIGHTS, "", r"s.csv: is empty"),
+        (WEIGHTS, "index,loss\n1,1e200\n", r"s.csv:2: loss: '1e200' is not a finite number below 1e100"),
+        (WEIGHTS, "index;loss\n1;2\n", r"s.csv:1: columns are separated by ';'; separate them by commas"),
         ("index,a,b\n1,0.5,0.2\n", "index,loss\n1,1\n", r"w.csv:2: the shares sum to 0.7, not to 1"),
         ("index,a,b\n1,1.5,-0.5\n", "index,loss\n1,1\n", r"w.csv:2: the share of b is negative"),
         ("a,b\n1,0\n", "loss\n1\n2\n", r"w.csv has 1 rows and .*s.csv 2"),
@@ -75,7 +77,7 @@ def test_what_cannot_be_used_is_named_with_its_place(read: Read, weights: str, s
 
 
 def test_a_missing_file_is_an_error_of_the_request(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="cannot be read as CSV"):
+    with pytest.raises(SpecError, match="none.csv: cannot be read as CSV: No such file or directory"):
         read_mixtures(tmp_path / "none.csv", ["a"])
 
 
@@ -104,3 +106,12 @@ def test_an_index_is_exact_at_any_size(first: int, read: Read) -> None:
 def test_an_index_that_is_no_number_or_endless_is_text(read: Read) -> None:
     weights = "index,a,b\nnan,1,0\n1e999999999,0,1\n"
     assert read(weights, "index,loss\n1e999999999,5\nnan,6\n").mixtures.shares.tolist() == [[0, 1], [1, 0]]
+
+
+def test_parameters_and_tokens_beside_shares_are_sizes_of_runs_in_the_order_of_the_scores(read: Read) -> None:
+    found = read("index,parameters,a,tokens,b\n1,1M,0.5,20M,0.5\n2,6e7,0,1.2B,1\n", "index,loss\n2,5\n1,6\n")
+    assert found.mixtures.sources == ("a", "b") and found.mixtures.shares.tolist() == [[0, 1], [0.5, 0.5]]
+    assert found.sizes is not None and found.sizes.names == ("parameters", "tokens")
+    assert found.sizes.values.tolist() == [[6e7, 1.2e9], [1e6, 2e7]]
+    with pytest.raises(SpecError, match=r"w.csv:2: parameters must be above 0, not 0"):
+        read("index,parameters,a\n1,0,1\n", "index,loss\n1,5\n")

@@ -23,11 +23,11 @@ from mixproof.cli.options import (
     StoreOption,
     VerboseOption,
     WorkersOption,
+    read_quantities,
 )
 from mixproof.cli.output import emit_json
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.key_positions import nearest
-from mixproof.mixtures.values.quantities import parse_tokens
 from mixproof.train.ladder.ladder import Forecast, LadderRun, Target, predict_scores
 from mixproof.train.reported.runs_table import ReportedRuns, read_runs_table
 
@@ -103,22 +103,10 @@ def read_target(text: str) -> Target:
     Raises:
         RequestError: when one of them is missing or not a positive whole number.
     """
-    given = dict(part.partition("=")[::2] for part in text.replace(" ", "").split(","))
+    given = read_quantities("--target", text)
     if set(given) != {"parameters", "tokens"}:
         raise RequestError(f"--target {text}: give both, such as parameters=7B,tokens=4T")
-    try:
-        return Target(_count(given["parameters"]), _count(given["tokens"]))
-    except ValueError:
-        raise RequestError(f"--target {text}: give two positive whole numbers, such as 7B, 7e9 or 7000000000") from None
-
-
-def _count(text: str) -> int:
-    """A positive whole number, also one spelled as 7e9."""
-    try:
-        number = float(text)
-    except ValueError:
-        return parse_tokens(text)
-    return int(number) if number.is_integer() and number > 0 else parse_tokens(text)
+    return Target(given["parameters"], given["tokens"])
 
 
 def read_chains(given: Sequence[str], scores: Sequence[str]) -> dict[str, str]:

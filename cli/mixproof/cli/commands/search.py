@@ -7,18 +7,11 @@ recommended and no predictions were requested.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from mixproof.cli.choice_report import choice_json as final_choice_json
-from mixproof.cli.choice_report import print_choice
-from mixproof.cli.compare_table import print_not_audited
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -28,27 +21,8 @@ from mixproof.cli.options import (
     VerboseOption,
     WorkersOption,
 )
-from mixproof.cli.output import emit_json, stdout, table
-from mixproof.cli.progress.show import stage_progress
-from mixproof.cli.progress.stages import PREDICTORS
-from mixproof.cli.search_report import (
-    choice_json,
-    noise_json,
-    objective_json,
-    print_choices,
-    print_objective,
-)
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.blocks.search import FINALISTS, REPEATS, ROUNDS
-from mixproof.mixtures.search.blas import one_blas_thread
-from mixproof.mixtures.search.choose import Choice, choose
-from mixproof.mixtures.search.objective import FittedObjective, combine
-from mixproof.mixtures.search.observations import Observations, read_mixtures, read_observations
-from mixproof.mixtures.search.predictors.families import families
-from mixproof.mixtures.search.predictors.predictor import FloatArray
-from mixproof.mixtures.search.study import Recommendation, anchor_of, check_size, objective_weights, recommend_from
-from mixproof.pipeline.cluster.task_progress import TaskProgress
-from mixproof.train.reported.runs_table import UNCHECKED
 
 SpecArgument = Annotated[Path | None, typer.Argument(metavar="[SPEC]", help="Spec to train candidates for.")]
 WeightsOption = Annotated[
@@ -114,6 +88,14 @@ FinalistsOption = Annotated[
         f"{FINALISTS}.",
     ),
 ]
+TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="parameters=N,tokens=D",
+        help="With --weights of several sizes: the size to predict, such as parameters=1B,tokens=20B.",
+    ),
+]
 PriorOption = Annotated[
     float,
     typer.Option(
@@ -136,6 +118,7 @@ def search(
     predict: PredictOption = None,
     objective: ObjectiveOption = None,
     anchor: AnchorOption = None,
+    target: TargetOption = None,
     proxy: ProxyOption = None,
     rounds: RoundsOption = None,
     repeats: RepeatsOption = None,
@@ -155,7 +138,7 @@ def search(
         raise RequestError("search needs either a SPEC, or --weights and --scores with existing results")
     if spec is not None:
         options = {"--scores": scores, "--predict": predict, "--objective": objective, "--anchor": anchor}
-        unused = [name for name, value in options.items() if value]
+        unused = [name for name, value in {**options, "--target": target}.items() if value]
         if unused:
             raise RequestError(f"{unused[0]} needs --weights; a SPEC names its own objective")
         from .search_spec import SearchOptions, search_spec  # brings Ray, which tables do not need
@@ -173,97 +156,10 @@ def search(
     assert weights is not None
     if scores is None:
         raise RequestError("--weights needs --scores, the scores of those mixtures")
-    search_tables(weights, scores, predict, objective or [], anchor, finalists or FINALISTS, prior_weight, as_json)
+    from .search_tables import TablesAsked, search_tables
 
-
-def search_tables(
-    weights: Path,
-    scores: Path,
-    predict: Path | None,
-    objective: list[str],
-    anchor: str | None,
-    finalists: int,
-    prior: float,
-    as_json: bool,
-) -> None:
-    """Fit predictors to the tables, predict, and recommend."""
-    observations = read_observations(weights, scores)
-    check_size(observations)
-    weighed = objective_weights(observations, objective)
-    anchored = anchor_of(observations, anchor)
-    to_predict = None if predict is None else read_mixtures(predict, observations.mixtures.sources)
-    scores_minimized = observations.values[:, [observations.scores.index(name) for name in weighed]]
-    with one_blas_thread():
-        choices = _choose_all(observations)
-        overall = combine({name: choices[name] for name in weighed}, scores_minimized, weighed)
-        found = recommend_from(observations.mixtures, scores_minimized, overall, anchored, finalists, prior)
-    predictions = (
-        {name: choice.predictor.predict(to_predict) for name, choice in choices.items()}
-        if to_predict is not None
-        else {}
-    )
-    if as_json:
-        emit_json(_tables_json(choices, predictions, overall, found, observations.index))
-    else:
-        _print_tables(choices, predictions, overall, found, observations.index)
-    if predict is None and found.choice is None:
-        raise typer.Exit(1)
-
-
-def _choose_all(observations: Observations) -> dict[str, Choice]:
-    """Choose a predictor for every score, several at a time."""
-    targets = {name: observations.values[:, column] for column, name in enumerate(observations.scores)}
-    fits, shares = families(), observations.mixtures.shares
-    with stage_progress((PREDICTORS,)) as progress, ThreadPoolExecutor(os.cpu_count()) as pool:
-        progress(TaskProgress("predictors", 0, len(targets)))
-        waiting = {name: pool.submit(choose, fits, shares, values) for name, values in targets.items()}
-        for done, _ in enumerate(as_completed(waiting.values()), start=1):
-            progress(TaskProgress("predictors", done, len(targets)))
-        return {name: future.result() for name, future in waiting.items()}
-
-
-def _tables_json(
-    choices: Mapping[str, Choice],
-    predictions: Mapping[str, FloatArray],
-    overall: FittedObjective,
-    found: Recommendation,
-    index: Sequence[str],
-) -> dict[str, object]:
-    return {
-        "predictions": {name: values.tolist() for name, values in predictions.items()},
-        "predictors": {name: choice_json(choice) for name, choice in choices.items()},
-        "objective": objective_json(overall),
-        "noise": noise_json(found.noise),
-        "refused": found.refused,
-        "audited": False,
-        "unchecked": list(UNCHECKED),
-        **final_choice_json(found.choice, index),
-    }
-
-
-def _print_tables(
-    choices: Mapping[str, Choice],
-    predictions: Mapping[str, FloatArray],
-    overall: FittedObjective,
-    found: Recommendation,
-    index: Sequence[str],
-) -> None:
-    print_choices(choices)
-    print_objective(overall)
-    if predictions:
-        rows = [(str(row + 1), *(f"{value:.4f}" for value in values)) for row, values in _by_row(predictions)]
-        stdout.print(table("Predicted scores, by row of the file", ("row", *predictions), rows))
-    if found.choice is not None:
-        print_choice(found.choice, index)
-        stdout.print("no share exceeds the largest one that was run; supply and caps are not known from tables")
-    else:
-        stdout.print(f"[bold]no mixture recommended:[/] {escape(str(found.refused))}", soft_wrap=True)
-    print_not_audited("results")
-
-
-def _by_row(predictions: Mapping[str, FloatArray]) -> list[tuple[int, list[float]]]:
-    columns = list(predictions.values())
-    return [(row, [float(column[row]) for column in columns]) for row in range(len(columns[0]))]
+    asked = TablesAsked(objective or [], anchor, target, finalists or FINALISTS, prior_weight)
+    search_tables(weights, scores, predict, asked, as_json)
 
 
 def _rounds(text: str | None) -> tuple[int, ...] | None:

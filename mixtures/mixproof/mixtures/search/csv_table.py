@@ -7,13 +7,14 @@ or damage, so only plain decimal numbers are read.
 from __future__ import annotations
 
 import csv
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from mixproof.mixtures.errors import SpecError
 
+LARGEST = 1e100
+"""Larger numbers overflow when they are squared and added up; no score has them."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -38,7 +39,12 @@ def read_csv(path: Path) -> CsvTable:
             header = tuple(name.strip() for name in next(reader, []))
             lines = [(reader.line_num, tuple(cell.strip() for cell in row)) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SpecError(f"{path}: cannot be read as CSV: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SpecError(f"{path}: cannot be read as CSV: {reason}") from None
+    if not header:
+        raise SpecError(f"{path}: is empty; the first line must name the columns")
+    if len(header) == 1 and (other := next((mark for mark in ";\t" if mark in header[0]), None)):
+        raise SpecError(f"{path}:1: columns are separated by {other!r}; separate them by commas")
     rows = [(line, row) for line, row in lines if any(row)]
     for line, row in rows:
         if len(row) != len(header):
@@ -47,8 +53,8 @@ def read_csv(path: Path) -> CsvTable:
 
 
 def finite_number(cell: str) -> float | None:
-    """The number in a cell; None if it is not a plain finite decimal number."""
+    """The number in a cell; None if it is not a plain finite decimal number of at most `LARGEST`."""
     if not _NUMBER.fullmatch(cell):
         return None
     number = float(cell)
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= LARGEST else None

@@ -14,11 +14,14 @@ from mixproof.mixtures.search.predictors.predictor import FloatArray, Predictor
 from .candidates import generator
 
 MEMBERS = 16
-DEVIATIONS = 1.0
 
 
 def lower_bound(
-    predictor: Predictor, rows: tuple[FloatArray, FloatArray], pool: FloatArray, *seed: str | int
+    predictor: Predictor,
+    rows: tuple[FloatArray, FloatArray],
+    pool: FloatArray,
+    *seed: str | int,
+    deviations: float,
 ) -> FloatArray:
     """The lower confidence bound [mixtures] of the objective of a pool.
 
@@ -27,6 +30,7 @@ def lower_bound(
         rows: shares [mixtures, sources] that were run, and their scores, as `predictor.refit` takes them.
         pool: [mixtures, sources] shares to judge.
         seed: names that seed the bootstrap.
+        deviations: standard deviations between mean and bound; 0 for the mean prediction.
     """
     shares, scores = rows
     random = generator("ensemble", *seed)
@@ -38,4 +42,4 @@ def lower_bound(
         taken = np.repeat(np.arange(len(scores)), times)
         predictions.append(predictor.refit(shares[taken], scores[taken]).predict(pool))
     found = np.array(predictions)
-    return np.asarray(found.mean(axis=0) - DEVIATIONS * found.std(axis=0), np.float64)
+    return np.asarray(found.mean(axis=0) - deviations * found.std(axis=0), np.float64)

@@ -1,9 +1,10 @@
 """Mixtures and their scores, read from tables.
 
-Two CSV files with one row per mixture: shares of sources, and scores. The column `index` joins their rows; every
-other column is a source or a score. Published shares are rounded, so rows sum to about 1 (or about 100): deviations
-up to 5% are renormalized; larger ones mean that a column is missing or is not a share, and are errors. Nothing is
-dropped silently: a row without a partner, an empty cell and a repeated index are errors that name file and line.
+Two CSV files with one row per mixture: shares of sources, and scores. The column `index` joins their rows; the columns
+`parameters` and `tokens` beside the shares are the size of a run; every other column is a source or a score. Published
+shares are rounded, so rows sum to about 1 (or about 100): deviations up to 5% are renormalized; larger ones mean that a
+column is missing or is not a share, and are errors. Nothing is dropped silently: a row without a partner, an empty cell
+and a repeated index are errors that name file and line.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.mixtures.errors import SpecError
+from mixproof.mixtures.values.quantities import parse_tokens
 
 from .csv_table import finite_number, read_csv
+from .joint.sizes import SIZES, Sizes
 
 FloatArray = NDArray[np.float64]
 INDEX = "index"
@@ -48,6 +51,8 @@ class Observations:
     """[mixtures, scores]; lower is better."""
     index: tuple[str, ...]
     """Index of each mixture; the number of its row, from 1, when the tables have no index."""
+    sizes: Sizes | None = None
+    """Size of each run; None when the tables do not state it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,11 @@ class _Table:
     lines: tuple[int, ...]
     """Line number of every row."""
 
+    def columns(self, names: Sequence[str]) -> _Table:
+        """The table with these columns only."""
+        values = self.values[:, [self.names.index(name) for name in names]]
+        return _Table(self.path, tuple(names), self.index, values, self.lines)
+
 
 def read_observations(weights: Path, scores: Path) -> Observations:
     """Read the mixtures that were run and their scores, joined by `index`, or by row order when neither has one.
@@ -69,9 +79,16 @@ def read_observations(weights: Path, scores: Path) -> Observations:
     """
     shares, values = _read(weights), _read(scores)
     rows = _partners(shares, values)
-    sources = _renormalized(shares)
+    sizes = _sizes(shares)
+    sources = _renormalized(shares.columns([name for name in shares.names if name not in SIZES]))
     index = values.index or tuple(str(row + 1) for row in range(len(rows)))
-    return Observations(Mixtures(sources.sources, sources.shares[rows]), values.names, values.values, index)
+    return Observations(
+        Mixtures(sources.sources, sources.shares[rows]),
+        values.names,
+        values.values,
+        index,
+        None if sizes is None else sizes.of(np.array(rows)),
+    )
 
 
 def read_mixtures(path: Path, sources: Sequence[str]) -> FloatArray:
@@ -85,6 +102,8 @@ def read_mixtures(path: Path, sources: Sequence[str]) -> FloatArray:
     """
     table = _read(path)
     for name in table.names:
+        if name in SIZES:
+            raise SpecError(f"{path}: column {name!r}: the size to predict is given by --target; remove the column")
         if name not in sources:
             raise SpecError(f"{path}: column {name!r} is not a source of the mixtures that were run; remove it")
     for name in sources:
@@ -92,6 +111,21 @@ def read_mixtures(path: Path, sources: Sequence[str]) -> FloatArray:
             raise SpecError(f"{path}: there is no column {name!r}; add it, with 0 for a source that is not used")
     shares = _renormalized(table).shares
     return shares[:, [table.names.index(name) for name in sources]]
+
+
+def _sizes(shares: _Table) -> Sizes | None:
+    """The sizes of the runs; None without a column for them."""
+    names = tuple(name for name in SIZES if name in shares.names)
+    if not names:
+        return None
+    table = shares.columns(names)
+    if len(names) == len(shares.names):
+        raise SpecError(f"{shares.path}: has no column with the share of a source")
+    for row, line in enumerate(table.lines):
+        for name, value in zip(names, table.values[row].tolist(), strict=True):
+            if value <= 0:
+                raise SpecError(f"{shares.path}:{line}: {name} must be above 0, not {value:g}")
+    return Sizes(names, table.values)
 
 
 def _partners(shares: _Table, values: _Table) -> list[int]:
@@ -139,7 +173,7 @@ def _read(path: Path) -> _Table:
     if not rows:
         raise SpecError(f"{path}: has no rows below the header")
     columns = [column for column, name in enumerate(header) if name != INDEX]
-    values = [[_number(path, line, header[column], row[column]) for column in columns] for line, row in rows]
+    values = [[_value(path, line, header[column], row[column]) for column in columns] for line, row in rows]
     index = None
     if INDEX in header:
         index = tuple(spell_index(row[header.index(INDEX)]) for _, row in rows)
@@ -183,5 +217,17 @@ def spell_index(cell: str) -> str:
 def _number(path: Path, line: int, column: str, cell: str) -> float:
     number = finite_number(cell)
     if number is None:
-        raise SpecError(f"{path}:{line}: {column}: {cell!r} is not a finite number; remove rows without a value")
+        raise SpecError(
+            f"{path}:{line}: {column}: {cell!r} is not a finite number below 1e100; remove rows without a value"
+        )
     return number
+
+
+def _value(path: Path, line: int, column: str, cell: str) -> float:
+    """A number; a size may also be a quantity, such as 190M."""
+    if column in SIZES:
+        try:
+            return float(parse_tokens(cell))
+        except ValueError:
+            pass
+    return _number(path, line, column, cell)

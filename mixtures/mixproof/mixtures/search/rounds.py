@@ -61,6 +61,8 @@ class Plan:
     """Candidates of the first round that are run a second time, with the anchor's second seed."""
     exploitation: float = 0.75
     """Share of a later round's candidates that follow the predictor."""
+    deviations: float = 1.0
+    """Standard deviations of the ensemble below its mean, where the confidence bounds are that candidates follow."""
     name: str = "search"
     """Name that seeds every random draw."""
     least_ratios: Mapping[str, float] = field(default_factory=dict)
@@ -240,7 +242,14 @@ class _Search:
         if objective is None:
             return _as_tuples(explore(self._space, count, sorted(tried), random))
         pool = self._pool(random)
-        bound = lower_bound(objective.predictor, self._rows(), shares_of(pool), self._plan.name, number)
+        bound = lower_bound(
+            objective.predictor,
+            self._rows(),
+            shares_of(pool),
+            self._plan.name,
+            number,
+            deviations=self._plan.deviations,
+        )
         order = np.argsort(bound, kind="stable")
         best = select(pool[order], run, exploited)
         far = select_farthest(draw(self._space, POOL // 4, random), np.vstack([run, best]), count - len(best))

@@ -27,6 +27,8 @@ from .pins import Pins
 UNITS = 10_000
 LEAST_SHARE = Fraction(1, 200)
 """A source is left out or has at least half a percent; less has no measurable effect on a small proxy."""
+MOST_SOURCES = 256
+"""The time of a predictor's fit and of the optimum grows with the cube of the sources: minutes at this number."""
 BISECTIONS = 100
 
 UnitArray = NDArray[np.int64]

@@ -7,7 +7,7 @@ more than the largest share with which it was run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -19,10 +19,12 @@ from mixproof.mixtures.search.choice.final_choice import FinalChoice, choose_fin
 from mixproof.mixtures.search.choice.finalists import find_anchor
 from mixproof.mixtures.search.predictors.predictor import FloatArray
 
+from .joint.carry import carry
+from .joint.process import Rows
 from .noise import Noise, measure_noise, refusal
 from .objective import FittedObjective
 from .observations import Mixtures, Observations, spell_index
-from .space import UNITS, Space, rounded_center
+from .space import MOST_SOURCES, UNITS, Space, rounded_center
 
 LEAST_ROWS = 5
 """Fewer rows cannot be divided into useful folds."""
@@ -42,11 +44,17 @@ class Recommendation:
 
 
 def check_size(observations: Observations) -> None:
-    """Reject tables with too few mixtures for a predictor.
+    """Reject tables with too few mixtures or too many sources for a predictor.
 
     Raises:
-        SpecError: naming the number of mixtures.
+        SpecError: naming the number of mixtures or of sources.
     """
+    sources = len(observations.mixtures.sources)
+    if sources > MOST_SOURCES:
+        raise SpecError(
+            f"{sources:,} sources are too many for a predictor; at most {MOST_SOURCES} are possible; add up the shares "
+            "of sources that belong together"
+        )
     different = len(np.unique(observations.mixtures.shares, axis=0))
     if different < LEAST_ROWS:
         raise SpecError(f"{different} distinct mixtures are too few for a predictor; provide at least {LEAST_ROWS}")
@@ -90,6 +98,19 @@ def anchor_of(observations: Observations, index: str | None) -> int:
     if spelled not in observations.index:
         raise SpecError(f"--anchor {index}: no mixture has this index; {nearest(spelled, observations.index)}")
     return observations.index.index(spelled)
+
+
+def carried_to(observations: Observations, target: FloatArray) -> Observations:
+    """Carry all scores to a target size [names of sizes] by a joint law of mixture and size, one for each score.
+
+    Args:
+        observations: with sizes.
+        target: see above.
+    """
+    sizes, shares = observations.sizes, observations.mixtures.shares
+    assert sizes is not None, "only runs with sizes can be carried to another one"
+    values = np.stack([carry(Rows(shares, sizes, scores), target) for scores in observations.values.T], axis=1)
+    return replace(observations, values=values)
 
 
 def recommend_from(

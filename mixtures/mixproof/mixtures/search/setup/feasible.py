@@ -9,7 +9,7 @@ import numpy as np
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.search.candidates import LEAST_DISTANCE, draw, generator, select
 from mixproof.mixtures.search.noise import LEAST_MIXTURES
-from mixproof.mixtures.search.space import UNITS, Space
+from mixproof.mixtures.search.space import MOST_SOURCES, UNITS, Space
 
 POOL = 4096
 MOST_RUNS = 10_000
@@ -43,8 +43,13 @@ def check_space(space: Space) -> None:
     """Reject a space that does not hold enough distinct mixtures to judge a predictor.
 
     Raises:
-        SpecError: naming the number of mixtures and the largest share of every source.
+        SpecError: naming the number of mixtures and the largest share of every source, or the number of sources.
     """
+    if len(space.sources) > MOST_SOURCES:
+        raise SpecError(
+            f"{len(space.sources):,} sources are too many to search; at most {MOST_SOURCES} are possible; keep some "
+            "together as groups in `search.fixed`, or split sources into fewer parts"
+        )
     usable = [name for name, most in zip(space.sources, space.most_units, strict=True) if most]
     if len(usable) < 2:
         raise SpecError(f"a search needs at least two sources to mix, and only {', '.join(usable)} can be used")

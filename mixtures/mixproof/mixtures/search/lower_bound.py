@@ -14,6 +14,7 @@ from mixproof.mixtures.search.predictors.predictor import FloatArray, Predictor
 from .candidates import generator
 
 MEMBERS = 16
+DEVIATIONS = 1.0
 
 
 def lower_bound(
@@ -21,7 +22,7 @@ def lower_bound(
     rows: tuple[FloatArray, FloatArray],
     pool: FloatArray,
     *seed: str | int,
-    deviations: float,
+    deviations: float = DEVIATIONS,
 ) -> FloatArray:
     """The lower confidence bound [mixtures] of the objective of a pool.
 

@@ -31,7 +31,7 @@ from mixproof.mixtures.search.choice.final_choice import FinalChoice, choose_fin
 from mixproof.mixtures.search.predictors.predictor import Fit, FloatArray
 
 from .candidates import draw, draw_near, explore, generator, select, select_farthest, units_of
-from .lower_bound import lower_bound
+from .lower_bound import DEVIATIONS, lower_bound
 from .noise import Noise, measure_noise, refusal
 from .objective import FittedObjective, fit_objective
 from .optimum import POOL
@@ -61,7 +61,7 @@ class Plan:
     """Candidates of the first round that are run a second time, with the anchor's second seed."""
     exploitation: float = 0.75
     """Share of a later round's candidates that follow the predictor."""
-    deviations: float = 1.0
+    deviations: float = DEVIATIONS
     """Standard deviations of the ensemble below its mean, where the confidence bounds are that candidates follow."""
     name: str = "search"
     """Name that seeds every random draw."""

@@ -72,8 +72,9 @@ def read_quantities(option: str, text: str) -> dict[str, int]:
     given = dict(part.partition("=")[::2] for part in text.replace(" ", "").split(","))
     try:
         return {name: _count(value) for name, value in given.items()}
-    except ValueError as error:
-        raise RequestError(f"{option} {text}: {error}") from None
+    except ValueError:
+        example = "parameters=7B,tokens=7e9"
+        raise RequestError(f"{option} {text}: give positive whole numbers by name, such as {example}") from None
 
 
 def _count(text: str) -> int:

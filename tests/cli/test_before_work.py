@@ -52,6 +52,11 @@ MISTAKES = {
         'notes: {files: "corpus/notes.parquet", text: body}',
         r"notes.parquet: there is no column 'body'",
     ),
+    "an extractor for texts without HTML": (
+        'notes: {files: "corpus/notes.parquet"}',
+        'notes: {files: "corpus/notes.parquet", extractor: trafilatura}',
+        r"sources.notes.extractor: the texts have no HTML to extract from: none of the first \d+ has a tag; remove",
+    ),
     "more held-out documents than records": (
         "min_documents: 3",
         "min_documents: 100000",

@@ -53,10 +53,11 @@ def open_for_work(path: Path, store: str, work: Work) -> Request:
         check_inputs(request)
     check_supply(request)
     if work in WRITES:
-        _say_new_store(request)
         _check_room(request, work)
     if work in SCORES or work == "plan":
         _check_external(request)
+    if work in WRITES:
+        _say_new_store(request)
     return request
 
 

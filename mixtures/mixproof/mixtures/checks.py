@@ -115,7 +115,8 @@ def _examples(spec: Spec, classifier: Classifier, path: KeyPath) -> Iterator[Pro
             at, (whole, is_part, _) = (*path, side, index), entry.partition("/")
             if not is_source(spec, entry):
                 if not set(entry) & set("/*."):
-                    yield Problem(at, f"there is no source {entry!r}; {nearest(entry, spec.sources)}, or name files")
+                    message = f"there is no source {entry!r}; {nearest(entry, spec.sources)}"
+                    yield Problem(at, f"{message}; for the files of a folder write '{entry}/*'")
                 continue
             source = next(source for name, source in spec.sources.items() if name.partition("/")[0] == whole)
             if source.megatron is not None or source.kind is not None:

@@ -30,15 +30,30 @@ from mixproof.ledger.keys import short_key
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
 from mixproof.ledger.store import Store, publish_bytes
 from mixproof.ledger.version import VERSION
+from mixproof.mixtures.values.quantities import parse_bytes
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.pipeline.read.shards import SHARD_BYTES
 from mixproof.tokenize.build import BuildResult
 from mixproof.tokenize.build import build as build_spec
 
+
+def _parse_size(value: object) -> int:
+    """Parse a size as in a spec: 64MB, or a number of bytes."""
+    try:
+        return parse_bytes(int(value) if isinstance(value, str) and value.isdigit() else value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 ShardBytesOption = Annotated[
     int,
-    typer.Option("--shard-bytes", min=1, help="Input bytes per shard; splits the work, never changes the result."),
+    typer.Option(
+        "--shard-bytes",
+        parser=_parse_size,
+        metavar="SIZE",
+        help="Input bytes per shard, such as 64MB; splits the work, never changes the result.",
+    ),
 ]
 
 

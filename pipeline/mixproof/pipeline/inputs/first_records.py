@@ -7,6 +7,7 @@ the bytes than `on_bad_record.reject`, because reading would fail for the same r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from .named_fields import check_fields, named_fields, shown_fields, type_of
 
 LIKELY_TEXT_CHARS = 30
 """A shorter value is no text to suggest, but an id or a label."""
+TAG = re.compile(r"<[A-Za-z!/]")
+"""Begins a tag, a comment or a document type."""
 WITH_FIELDS = frozenset({"jsonl", "parquet", "arrow"})
 
 
@@ -48,6 +51,8 @@ def check_first_records(spec: Spec, files: Mapping[str, Sequence[InputFile]]) ->
                 raise RequestError(f"{spec.where('sources', name)}: {error}") from error
         rows = {file: first_rows(file, spec.limits) for file in chosen}
         rows = {file: first for file, first in rows.items() if first}
+        if source.extractor is not None:
+            _check_markup(spec, name, rows)
         if source.kind is not None:
             check_conversations(spec, name, rows)
         else:
@@ -82,6 +87,18 @@ def _check_columns(source: Source, file: InputFile) -> None:
         )
     elif file.format == "arrow":
         next(read_arrow(file.url, text=text, id_=source.id, with_fields=False), None)
+
+
+def _check_markup(spec: Spec, name: str, rows: Mapping[InputFile, Sequence[Row]]) -> None:
+    field = spec.sources[name].text
+    texts = [
+        row[field] for first in rows.values() for row in first if _has_text(row, field) and not isinstance(row, bytes)
+    ]
+    if texts and not any(TAG.search(text) for text in texts):
+        raise RequestError(
+            f"{spec.where('sources', name, 'extractor')}: the texts have no HTML to extract from: none of the first "
+            f"{len(texts)} has a tag; remove `extractor`, or set `text` to the field with the HTML"
+        )
 
 
 def _check_texts(spec: Spec, name: str, rows: Mapping[InputFile, Sequence[Row]]) -> None:

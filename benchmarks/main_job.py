@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mixproof.cli.demo_corpus import gather
+from mixproof.cli.demo.demo_corpus import gather
 from mixproof.mixtures.shipped import shipped_spec
 
 

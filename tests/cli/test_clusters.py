@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from in_process import InProcess
-from mixproof.cli.account_table import losses_of
 from mixproof.cli.commands.audit import audit_target
 from mixproof.cli.commands.build import run_build
 from mixproof.cli.request import open_request
+from mixproof.cli.tables.account_table import losses_of
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store

@@ -15,7 +15,7 @@ import pytest
 import ray
 
 from conftest import Finished, environment
-from mixproof.cli.demo_conversations import gather_conversations
+from mixproof.cli.demo.demo_conversations import gather_conversations
 from mixproof.pipeline.cluster.cluster import Cluster
 
 CHAIN = """

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from in_process import InProcess
-from mixproof.cli.account_table import account_table
 from mixproof.cli.commands.audit import audit_target
 from mixproof.cli.commands.build import run_build
 from mixproof.cli.commands.plan import make_plan, plan_json
 from mixproof.cli.request import Request, open_request
+from mixproof.cli.tables.account_table import account_table
 from mixproof.ledger.account import Count
 from mixproof.ledger.manifest import Manifest, SplitRecord
 from mixproof.mixtures.errors import SpecError

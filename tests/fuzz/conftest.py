@@ -19,8 +19,8 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.tokenize.build import build
 from mixproof.tokenize.tokenizer.train_tokenizer import train_model
-from mixproof.train.evaluate.external import find_external
-from mixproof.train.evaluate.external_scoring import score_run
+from mixproof.train.evaluate.external.external import find_external
+from mixproof.train.evaluate.external.external_scoring import score_run
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.launch.runs_table import write_runs_table
 from mixproof.train.loop.run import train_run

@@ -303,7 +303,11 @@ WRONG = [
         "schema: 1\nexternal: {questions: {quiz: q.jsonl}}\nobjective: {tasks: {quiz: {score: f1}}}",
         r":3: objective\.tasks\.quiz\.score: ",
     ),
-    ("schema: 1", "schema: 1\nobjective: {heldout_bpb: {web: 1}, anchor: no}", r":2: objective\.anchor: there is no mixture"),
+    (
+        "schema: 1",
+        "schema: 1\nobjective: {heldout_bpb: {web: 1}, anchor: no}",
+        r":2: objective\.anchor: there is no mixture",
+    ),
     ("schema: 1", "schema: 1\nobjective: {heldout_bpb: {web: 1}, force: [wb]}", r":2: objective\.force.*is not in the"),
     ("schema: 1", "schema: 1\nobjective: {heldout_bpb: {web: 0}}", r":2: objective\.heldout_bpb: all weights are 0"),
     (

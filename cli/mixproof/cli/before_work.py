@@ -85,8 +85,8 @@ def check_inputs(request: Request) -> None:
 def _check_external(request: Request) -> None:
     if request.spec.external is None:
         return
-    from mixproof.train.evaluate.external_sets import check_external_sets, find_external_sets
-    from mixproof.train.evaluate.question_sets import check_question_sets, find_question_sets
+    from mixproof.train.evaluate.external.external_sets import check_external_sets, find_external_sets
+    from mixproof.train.evaluate.external.question_sets import check_question_sets, find_question_sets
 
     check_external_sets(find_external_sets(request.spec, request.loaded.base))
     check_question_sets(find_question_sets(request.spec, request.loaded.base))

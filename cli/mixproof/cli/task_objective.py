@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from mixproof.ledger.errors import RequestError
 from mixproof.train.compare.task_scores import TaskScore
-from mixproof.train.evaluate.external import find_external
-from mixproof.train.evaluate.external_results import Benchmark
-from mixproof.train.evaluate.task_results import read_task_scores, task_identities
+from mixproof.train.evaluate.external.external import find_external
+from mixproof.train.evaluate.external.external_results import Benchmark
+from mixproof.train.evaluate.external.task_results import read_task_scores, task_identities
 from mixproof.train.outcome import RunOutcome
 
 from .request import Request

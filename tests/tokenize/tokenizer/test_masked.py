@@ -17,7 +17,7 @@ from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.mixtures.values.chat_templates import CHATML, PLAIN
 from mixproof.pipeline.chat.messages import Message
 from mixproof.pipeline.chat.template import render
-from mixproof.tokenize.audit.conversation_ids import ConversationIds, Rendered
+from mixproof.tokenize.audit.ids.conversation_ids import ConversationIds, Rendered
 from mixproof.tokenize.tokenizer.masked import Conversation, MaskedEncoder, mask_of
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

@@ -19,7 +19,7 @@ from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.tokenize.audit import audit_build, replay_build
-from mixproof.tokenize.audit.tiktoken_ids import TiktokenIds
+from mixproof.tokenize.audit.ids.tiktoken_ids import TiktokenIds
 from mixproof.tokenize.build import build, find_build
 from mixproof.tokenize.tokenizer.admission import FAST_EXCEPT_NEW, TIKTOKEN_REFERENCE
 from mixproof.tokenize.tokenizer.engine import choose_engine, load_engine, split_rows

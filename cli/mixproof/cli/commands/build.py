@@ -9,9 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mixproof.cli.account_table import account_table, large_losses
 from mixproof.cli.before_work import open_for_work
-from mixproof.cli.classifiers import classifiers_json, print_classifiers
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -26,6 +24,8 @@ from mixproof.cli.output import count, emit_json, print_labelled, stderr, stdout
 from mixproof.cli.page_file import HtmlOption, check_html, read_build
 from mixproof.cli.progress.show import spec_progress
 from mixproof.cli.request import Request
+from mixproof.cli.tables.account_table import account_table, large_losses
+from mixproof.cli.tables.classifiers import classifiers_json, print_classifiers
 from mixproof.ledger.keys import short_key
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
 from mixproof.ledger.store import Store, publish_bytes

@@ -11,14 +11,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mixproof.cli.compare_table import compare_table, refuse_with_table
-from mixproof.cli.external_tables import print_external
 from mixproof.cli.options import DEFAULT_STORE, STORE_VARIABLE, JsonOption, StoresOption, VerboseOption
 from mixproof.cli.output import count, emit_json, percent, stdout, table
 from mixproof.cli.page_file import HtmlOption, check_html
-from mixproof.cli.parts_table import print_parts
 from mixproof.cli.report import write_report
 from mixproof.cli.request import Request, open_request
+from mixproof.cli.tables.compare_table import compare_table, refuse_with_table
+from mixproof.cli.tables.external_tables import print_external
+from mixproof.cli.tables.parts_table import print_parts
 from mixproof.cli.task_objective import anchor_of, task_scores
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
@@ -29,7 +29,7 @@ from mixproof.train.compare.compare import compare as compare_runs
 from mixproof.train.compare.comparison import Comparison, Group
 from mixproof.train.compare.ranking import Ranking
 from mixproof.train.compare.rows import Row, delivered_key
-from mixproof.train.evaluate.external import ExternalScores, find_external, read_external
+from mixproof.train.evaluate.external.external import ExternalScores, find_external, read_external
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.outcome import RunOutcome, find_outcomes
 from mixproof.train.record import RUN, RunRecord

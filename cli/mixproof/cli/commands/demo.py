@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from mixproof.cli.before_work import open_for_work
-from mixproof.cli.demo_corpus import gather
+from mixproof.cli.demo.demo_corpus import gather
 from mixproof.cli.options import AddressOption, JsonOption, QuietOption, VerboseOption, WorkersOption
 from mixproof.cli.output import count, emit_json, stderr, stdout, table
 from mixproof.cli.report import write_report

@@ -9,10 +9,10 @@ import typer
 from rich.table import Table
 
 from mixproof.cli.before_work import open_for_work
-from mixproof.cli.demo_conversations import gather_conversations
-from mixproof.cli.heldout_tables import heldout_tables
+from mixproof.cli.demo.demo_conversations import gather_conversations
 from mixproof.cli.output import count, emit_json, stderr, stdout, table
 from mixproof.cli.spec_schema import write_schema
+from mixproof.cli.tables.heldout_tables import heldout_tables
 from mixproof.mixtures.shipped import shipped_spec
 from mixproof.train.record import RunRecord
 

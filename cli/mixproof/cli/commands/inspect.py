@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mixproof.cli.classifiers import classifiers_json, print_classifiers
 from mixproof.cli.decontamination_report import dropped_by_reason, print_report, read_report, report_json
 from mixproof.cli.options import (
     DEFAULT_STORE,
@@ -27,6 +26,7 @@ from mixproof.cli.output import count, emit_json, percent, stderr, stdout, table
 from mixproof.cli.progress.show import stage_progress
 from mixproof.cli.progress.stages import stages_of
 from mixproof.cli.request import open_request
+from mixproof.cli.tables.classifiers import classifiers_json, print_classifiers
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import ClassifierRecord

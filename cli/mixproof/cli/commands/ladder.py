@@ -12,8 +12,6 @@ from typing import Annotated
 
 import typer
 
-from mixproof.cli.compare_table import print_unchecked
-from mixproof.cli.ladder_report import any_predicted, forecasts_json, print_forecasts
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -26,6 +24,8 @@ from mixproof.cli.options import (
     read_quantities,
 )
 from mixproof.cli.output import emit_json
+from mixproof.cli.tables.compare_table import print_unchecked
+from mixproof.cli.tables.ladder_report import any_predicted, forecasts_json, print_forecasts
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.key_positions import nearest
 from mixproof.train.ladder.ladder import Forecast, LadderRun, Target, predict_scores

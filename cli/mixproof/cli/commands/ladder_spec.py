@@ -14,18 +14,18 @@ import typer
 from rich.markup import escape
 
 from mixproof.cli.before_work import open_for_work
-from mixproof.cli.ladder_report import any_predicted, forecasts_json, print_forecasts
 from mixproof.cli.output import emit_json, stdout
 from mixproof.cli.progress.show import spec_progress
+from mixproof.cli.tables.ladder_report import any_predicted, forecasts_json, print_forecasts
 from mixproof.ledger.errors import MixproofError
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.train.audit.run import audit_run
-from mixproof.train.evaluate.external import ExternalScores, find_external, score_external
-from mixproof.train.evaluate.external_results import Benchmark
-from mixproof.train.evaluate.external_tasks import TaskFolder
+from mixproof.train.evaluate.external.external import ExternalScores, find_external, score_external
+from mixproof.train.evaluate.external.external_results import Benchmark
+from mixproof.train.evaluate.external.external_tasks import TaskFolder
 from mixproof.train.ladder.audited_runs import ladder_runs, score_names
 from mixproof.train.ladder.declared_runs import check_chains, check_ladder
 from mixproof.train.ladder.ladder import Target, predict_scores

@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixproof.cli.before_work import open_for_work
-from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json, lost_table
 from mixproof.cli.fim_rates import declared_fim, declared_fim_json
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption, VerboseOption
 from mixproof.cli.output import amount, count, emit_json, hours, percent, print_labelled, stdout, table
@@ -38,6 +37,7 @@ from mixproof.cli.plan_cost import (
     wholes,
 )
 from mixproof.cli.request import Request, budgets_of
+from mixproof.cli.tables.cross_source_losses import lost_by_mixture, lost_json, lost_table
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.arithmetic.budget import RunBudget

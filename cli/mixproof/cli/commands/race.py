@@ -28,7 +28,7 @@ from mixproof.train.audit.run import audit_run
 from mixproof.train.compare.comparison import Comparison
 from mixproof.train.compare.race import Race, RungResult, objectives_of
 from mixproof.train.compare.ranking import Ranking
-from mixproof.train.evaluate.external import score_external
+from mixproof.train.evaluate.external.external import score_external
 from mixproof.train.launch.family import train_all
 from mixproof.train.outcome import RunOutcome
 from mixproof.train.record import RUN

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from mixproof.cli.before_work import open_for_work
-from mixproof.cli.external_tables import print_external
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -26,7 +25,8 @@ from mixproof.cli.page_file import HtmlOption, check_html
 from mixproof.cli.progress.show import spec_progress
 from mixproof.cli.report import write_report
 from mixproof.cli.request import Request
-from mixproof.cli.search_report import Searched, print_searched, searched_json
+from mixproof.cli.tables.external_tables import print_external
+from mixproof.cli.tables.search_report import Searched, print_searched, searched_json
 from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.keys import short_key
 from mixproof.ledger.manifest import Manifest
@@ -36,7 +36,7 @@ from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.tokenize.audit import AuditReport
 from mixproof.train.compare.comparison import Comparison
 from mixproof.train.compare.race import Race
-from mixproof.train.evaluate.external import ExternalScores, find_external, score_external
+from mixproof.train.evaluate.external.external import ExternalScores, find_external, score_external
 from mixproof.train.loop.weights_and_biases import check_wandb
 from mixproof.train.outcome import RunOutcome
 

@@ -20,7 +20,7 @@ from mixproof.cli.output import emit_json
 from mixproof.cli.plan_checks import check_searched_supply
 from mixproof.cli.progress.show import StageProgress, spec_progress
 from mixproof.cli.request import Request
-from mixproof.cli.search_report import Searched, print_searched, searched_json
+from mixproof.cli.tables.search_report import Searched, print_searched, searched_json
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.blocks.search import Search

@@ -12,14 +12,14 @@ import numpy as np
 import typer
 from rich.markup import escape
 
-from mixproof.cli.choice_report import choice_json as final_choice_json
-from mixproof.cli.choice_report import print_choice
-from mixproof.cli.compare_table import print_not_audited
 from mixproof.cli.options import read_quantities
 from mixproof.cli.output import amount, emit_json, stdout, table
 from mixproof.cli.progress.show import stage_progress
 from mixproof.cli.progress.stages import PREDICTORS
-from mixproof.cli.search_report import choice_json, noise_json, objective_json, print_choices, print_objective
+from mixproof.cli.tables.choice_report import choice_json as final_choice_json
+from mixproof.cli.tables.choice_report import print_choice
+from mixproof.cli.tables.compare_table import print_not_audited
+from mixproof.cli.tables.search_report import choice_json, noise_json, objective_json, print_choices, print_objective
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.search.blas import one_blas_thread
 from mixproof.mixtures.search.choose import Choice, choose

@@ -29,8 +29,8 @@ from mixproof.mixtures.search.space import Space
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.train.compare.ranked_score import ranked_score
 from mixproof.train.compare.task_scores import TaskScore
-from mixproof.train.evaluate.external import score_external
-from mixproof.train.evaluate.task_results import read_task_scores
+from mixproof.train.evaluate.external.external import score_external
+from mixproof.train.evaluate.external.task_results import read_task_scores
 from mixproof.train.launch.family import train_all
 from mixproof.train.outcome import RunOutcome
 

@@ -11,9 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixproof.cli.before_work import open_for_work
-from mixproof.cli.external_tables import print_external
 from mixproof.cli.fim_rates import fim_table
-from mixproof.cli.heldout_tables import heldout_tables
 from mixproof.cli.options import (
     DEFAULT_STORE,
     AddressOption,
@@ -30,11 +28,13 @@ from mixproof.cli.output import count, emit_json, percent, stderr, stdout, table
 from mixproof.cli.phases_table import delivered_phases, delivered_phases_json, print_held_out_length
 from mixproof.cli.progress.show import StageProgress, spec_progress
 from mixproof.cli.request import Request
+from mixproof.cli.tables.external_tables import print_external
+from mixproof.cli.tables.heldout_tables import heldout_tables
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.train.data.saved_index import INDEX_FOLDER
 from mixproof.train.data.window_use import window_use
-from mixproof.train.evaluate.external import ExternalScores, find_external, score_external
+from mixproof.train.evaluate.external.external import ExternalScores, find_external, score_external
 from mixproof.train.launch.family import train_all
 from mixproof.train.launch.plan import chosen_rates
 from mixproof.train.launch.rates import ChosenRate

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from mixproof.cli.output import stderr
-from mixproof.cli.run_table import RunLines, run_table
+from mixproof.cli.tables.run_table import RunLines, run_table
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.task_progress import TaskProgress

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import xxhash
 
 from mixproof.ledger.manifest import DatasetRecord, HeldoutRecord, SourceRecord
+from mixproof.tokenize.audit.ids.conversation_ids import rendered_of
 
-from .conversation_ids import rendered_of
 from .inputs import Inputs, read_table
 from .masks import PLAIN, Form
 from .provenance import KNOWN, LENGTHS, NUMBERED

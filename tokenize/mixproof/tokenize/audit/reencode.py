@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 import xxhash
 
 from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.tokenize.audit.ids.reference_ids import ReferenceIds, reference_ids
 
-from .reference_ids import ReferenceIds, reference_ids
 from .report import Checks, Reencoded
 
 ONE_IN = 4000

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.tokenize.audit.ids.conversation_ids import ConversationIds, Rendered, ends_supervised, rendered_of
 
-from .conversation_ids import ConversationIds, Rendered, ends_supervised, rendered_of
 from .reencode import HASH, hash_of
 from .report import Checks, Reencoded
 

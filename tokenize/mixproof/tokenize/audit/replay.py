@@ -47,18 +47,18 @@ from mixproof.pipeline.semantic.vectors import Embedding
 from mixproof.pipeline.steps import make_steps
 from mixproof.pipeline.steps.apply import apply_steps
 from mixproof.pipeline.steps.step import Counted
+from mixproof.tokenize.audit.ids.conversation_ids import ConversationIds, Rendered, ends_supervised, rendered_of
+from mixproof.tokenize.audit.ids.reference_ids import reference_ids
+from mixproof.tokenize.audit.ids.rerender import differences
 
 from .assignments import Assignments, assignments_of
 from .cells import LABEL
 from .classifiers import retrain_classifiers, tables_of
-from .conversation_ids import ConversationIds, Rendered, ends_supervised, rendered_of
 from .cuts import Cuts, read_cuts
 from .dataset import UINT16_BELOW
 from .kept_again import KeptAgain, kept_again, labelers_again
 from .masks import PLAIN_COLUMNS as COLUMNS
-from .reference_ids import reference_ids
 from .report import AuditReport, Checks, Equation
-from .rerender import differences
 from .substrings import Substrings
 from .twins import Place, Reembedded, check_cosines, embedding_to_replay, pairs_to_replay, places_of
 

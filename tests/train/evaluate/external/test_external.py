@@ -20,9 +20,9 @@ from mixproof.tokenize.tokenizer.sentencepiece import load_processor
 from mixproof.train.audit.run import audit_run
 from mixproof.train.checkpoint.weights import load_model, open_finished_run
 from mixproof.train.distributed import process_group
-from mixproof.train.evaluate.external import ExternalScores, find_external, read_external
-from mixproof.train.evaluate.external_scoring import score_run
-from mixproof.train.evaluate.question_sets import check_question_sets, find_question_sets
+from mixproof.train.evaluate.external.external import ExternalScores, find_external, read_external
+from mixproof.train.evaluate.external.external_scoring import score_run
+from mixproof.train.evaluate.external.question_sets import check_question_sets, find_question_sets
 from mixproof.train.loop.run import train_run
 from mixproof.train.outcome import RunOutcome, outcome_of
 from mixproof.train.request import RunRequest

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from mixproof.cli.output import percent, stdout, table
 from mixproof.train.compare.parts import Part
 from mixproof.train.compare.ranking import Ranking
 from mixproof.train.compare.task_scores import PREFIX
-
-from .output import percent, stdout, table
 
 MOST_MIXTURES = 4
 """Side by side."""

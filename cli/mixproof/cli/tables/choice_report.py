@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from mixproof.cli.output import percent, stdout, table
 from mixproof.mixtures.search.choice.final_choice import FinalChoice
 from mixproof.mixtures.search.choice.finalists import Finalist
 from mixproof.mixtures.search.choice.region import Ranges
 from mixproof.mixtures.search.outcome import Outcome
-
-from .output import percent, stdout, table
 
 
 def choice_json(choice: FinalChoice | None, index: Sequence[str]) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from conftest import Experiment
-from mixproof.cli.account_table import account_table, large_losses, losses_of
+from mixproof.cli.tables.account_table import account_table, large_losses, losses_of
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.manifest import InputsRecord, Manifest, SourceRecord, read_manifest
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from mixproof.cli.run_table import RunLines, run_table, shortened, summary
+from mixproof.cli.tables.run_table import RunLines, run_table, shortened, summary
 from mixproof.train.launch.progress import FamilyProgress, RunProgress
 
 

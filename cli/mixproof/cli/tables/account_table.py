@@ -13,12 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
+from mixproof.cli.output import count, percent, table
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.manifest import Manifest, SourceRecord
 from mixproof.mixtures.blocks.split import PRUNED
 from mixproof.pipeline.record import OTHER_PART, PASSED_OVER
-
-from .output import count, percent, table
 
 REJECTED, FILTERS, EXACT, FUZZY, SEMANTIC = "rejected", "filters", "exact", "fuzzy", "semantic"
 PARAGRAPHS, SUBSTRINGS, DECONTAMINATED, NO_TOKENS = "paragraphs", "substrings", "decontaminated", "no tokens"

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from mixproof.cli.output import count, table
 from mixproof.train.outcome import RunOutcome
 from mixproof.train.record import RunRecord
 from mixproof.train.score_record import HeldoutScore, PairScore
-
-from .output import count, table
 
 NAMES = ("mixture", "proxy", "seed")
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mixproof.cli.output import count, print_labelled
 from mixproof.ledger.manifest import ClassifierRecord
-
-from .output import count, print_labelled
 
 HIDDEN = ("heldout", "evaluation")
 """Reasons why a classifier must not see a document."""

@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
+from mixproof.cli.output import count, table
 from mixproof.ledger.manifest import Manifest, MatrixRow
 from mixproof.mixtures.arithmetic.budget import RunBudget
-
-from .output import count, table
 
 Lost = dict[str, tuple[MatrixRow, ...]]
 """By mixture: rows of the manifest's `dedup_matrix` whose `lost_to` is not in the mixture."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from mixproof.cli.output import count, percent, stdout, table
 from mixproof.mixtures.search.choose import Choice
 from mixproof.mixtures.search.noise import Noise
 from mixproof.mixtures.search.objective import FittedObjective
@@ -17,7 +18,6 @@ from mixproof.mixtures.search.setup.candidate_runs import CandidateRuns, Trunk
 from mixproof.mixtures.search.space import Space
 
 from .choice_report import confirmed_json, print_confirmed
-from .output import count, percent, stdout, table
 
 if TYPE_CHECKING:
     from mixproof.train.outcome import RunOutcome

@@ -6,8 +6,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from mixproof.ledger.errors import RequestError
-
-from .answers import AnswerScorer
+from mixproof.train.evaluate.answers import AnswerScorer
 
 
 class HarnessModel(LM):  # type: ignore[misc]  # the harness has no types

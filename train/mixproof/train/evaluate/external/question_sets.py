@@ -24,7 +24,7 @@ from mixproof.pipeline.record import BLANK, Raw
 from .question_scores import QuestionScore, TaskScores, score_answer, score_choices
 
 if TYPE_CHECKING:
-    from .answers import AnswerScorer  # imports torch, which only a worker needs
+    from mixproof.train.evaluate.answers import AnswerScorer  # imports torch, which only a worker needs
 
 QUESTION, CHOICES, ANSWER = "question", "choices", "answer"
 

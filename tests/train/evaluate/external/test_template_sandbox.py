@@ -6,7 +6,7 @@ import pytest
 from jinja2.exceptions import SecurityError
 from lm_eval import utils
 
-from mixproof.train.evaluate.template_sandbox import sandboxed_templates
+from mixproof.train.evaluate.external.template_sandbox import sandboxed_templates
 
 DOCUMENT = {"question": "2 + 2?", "choices": ["3", "4"], "answer": 1}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mixproof.ledger.errors import RequestError
-from mixproof.train.evaluate.offline import offline
-from mixproof.train.evaluate.task_files import check_task_files
+from mixproof.train.evaluate.external.offline import offline
+from mixproof.train.evaluate.external.task_files import check_task_files
 
 TASK = """\
 task: quiz

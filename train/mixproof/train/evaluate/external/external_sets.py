@@ -24,8 +24,7 @@ from mixproof.pipeline.readers.parquet import read_parquet
 from mixproof.pipeline.readers.unchanged import hash_file, verified
 from mixproof.pipeline.record import BLANK, Raw
 from mixproof.tokenize.tokenizer.reference import Reference
-
-from .heldout_parts import HeldoutDocuments
+from mixproof.train.evaluate.heldout_parts import HeldoutDocuments
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mixproof.train.evaluate.external import ExternalScores
+from mixproof.cli.output import stdout, table
+from mixproof.train.evaluate.external.external import ExternalScores
 from mixproof.train.outcome import RunOutcome
-
-from .output import stdout, table
 
 COLUMNS = ("run", "set or task", "bits per byte", "documents or questions", "accuracy")
 

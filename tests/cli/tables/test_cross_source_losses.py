@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mixproof.cli.cross_source_losses import lost_by_mixture, lost_json
 from mixproof.cli.request import budgets_of
+from mixproof.cli.tables.cross_source_losses import lost_by_mixture, lost_json
 from mixproof.ledger.manifest import Manifest, MatrixRow, TokenizerRecord, Totals
 from mixproof.mixtures.load import load_spec
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import typer
 from rich.markup import escape
 
+from mixproof.cli.output import amount, emit_json, stdout, table
 from mixproof.ledger.errors import RequestError
 from mixproof.train.compare.reported_comparison import ReportedComparison, Size, compare_reported
 from mixproof.train.reported.runs_table import UNCHECKED, read_runs_table
-
-from .output import amount, emit_json, stdout, table
 
 
 def refuse_with_table(given: Mapping[str, object]) -> None:

@@ -16,13 +16,13 @@ from mixproof.ledger.receipt import seal
 from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.train.checkpoint.weights import FinishedRun, load_model, open_finished_run
 from mixproof.train.distributed import process_group
+from mixproof.train.evaluate.answers import AnswerScorer
+from mixproof.train.evaluate.evaluate import evaluate, scores_table
+from mixproof.train.evaluate.heldout_parts import is_lossless
 
-from .answers import AnswerScorer
-from .evaluate import evaluate, scores_table
 from .external_results import Benchmark, result_path
 from .external_sets import ExternalSet, read_external_set
 from .external_tasks import TaskFolder, score_tasks
-from .heldout_parts import is_lossless
 from .question_sets import QuestionSet, score_questions
 
 

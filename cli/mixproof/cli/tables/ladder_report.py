@@ -7,9 +7,8 @@ from dataclasses import asdict
 
 from rich.markup import escape
 
+from mixproof.cli.output import stdout, table
 from mixproof.train.ladder.ladder import Forecast, Target
-
-from .output import stdout, table
 
 Forecasts = Mapping[str, Mapping[str, Forecast]]
 """By mixture and score."""

@@ -1,0 +1,1 @@
+"""Text for `mixproof demo`, from what every Python installation has."""

@@ -1,0 +1,1 @@
+"""Token ids of texts and conversations, by reference encoders."""

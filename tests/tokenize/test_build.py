@@ -27,6 +27,7 @@ from mixproof.pipeline.read.shards import SHARD_BYTES
 from mixproof.tokenize.build import BuildResult, build, find_build
 from mixproof.tokenize.circumstances import STAGE_VERSIONS
 from mixproof.tokenize.dataset.parts import PART_BYTES
+from mixproof.tokenize.pointer import pointer
 
 SPEC = """\
 schema: 1
@@ -375,6 +376,18 @@ def test_a_tokenizer_that_cannot_be_used_is_refused_before_anything_is_written(
 def built(run: Callable[..., BuildResult], folder: Path) -> Iterator[BuildResult]:
     yield run(SPEC + ALLOW_BAD)
     assert (folder / "spec.yaml").is_file()
+
+
+def test_a_pointer_knows_the_models_of_filters(folder: Path) -> None:
+    model = folder / "model.bin"
+    model.write_bytes(b"one")
+    step = f"{{datatrove: FastTextClassifierFilter, model_url: {model}, keep_labels: [[good, 0.5]]}}"
+    for text in (SPEC.replace("{length: {min_chars: 100}}", step), f"{SPEC}labels: {{fine: {{step: {step}}}}}\n"):
+        (folder / "spec.yaml").write_text(text)
+        loaded = load_spec(folder / "spec.yaml")
+        before = pointer(loaded, {})
+        model.write_bytes(model.read_bytes() + b"!")
+        assert pointer(loaded, {}) != before
 
 
 def test_a_spec_finds_its_build_until_a_file_changes(built: BuildResult, folder: Path, store: Store) -> None:

@@ -60,6 +60,7 @@ def test_each_loss_is_in_the_column_of_its_kind(manifest: Manifest) -> None:
         "filters": 40,
         "exact": 9,
         "fuzzy": 6,
+        "semantic": 0,
         "paragraphs": 2,
         "substrings": 1,
         "decontaminated": 2,

@@ -33,6 +33,11 @@ def test_a_table_is_read_as_whole_numbers_and_a_wrong_folder_is_refused(table: T
     assert vectors.shape == (19, 8) and vectors.max() == MOST and not vectors[0].any()
     with pytest.raises(RequestError, match=r"model\.safetensors: no such file"):
         find_table(tmp_path)
+    for content in (b"", b"\xff" * 20, b"\x02" + bytes(7) + b"{"):
+        (tmp_path / "broken").write_bytes(content)
+        load_table.cache_clear()
+        with pytest.raises(RequestError, match="broken: not a safetensors file: its header cannot be read"):
+            load_table(str(tmp_path / "broken"))
 
 
 def test_an_embedding_is_the_same_alone_and_in_any_batch_and_looks_at_the_first_characters(table: TableFiles) -> None:

@@ -29,6 +29,7 @@ from mixproof.mixtures.spec_paths import unset_variables
 from mixproof.pipeline.clusters.token_table import find_table
 from mixproof.pipeline.inputs.files import InputFile, find_files, find_others, with_their_attributes
 from mixproof.pipeline.semantic.vectors import semantic_table
+from mixproof.pipeline.steps.filters.fasttext_model import model_file
 
 from .tokenizer.huggingface import CONFIGS
 from .tokenizer.tokenizer import given_tokenizer
@@ -90,7 +91,16 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
         key["labels"] = models
     if (table := semantic_table(spec, loaded.base)) is not None:
         key["semantic"] = _stats((Path(table.table), Path(table.tokenizer)))
+    if filters := _step_models(spec):
+        key["filters"] = _stats(filters)
     return f"{FOLDER}/{sha256_of(key)}.json"
+
+
+def _step_models(spec: Spec) -> list[Path]:
+    """The models of datatrove's fastText filter, in the steps of sources and in labels."""
+    steps = [step for source in spec.sources.values() for step in source.steps]
+    steps += [label.step for name in spec.sources for label in spec.labels_of(name).values() if label.step is not None]
+    return [file for step in steps if (file := model_file(step.options)) is not None]
 
 
 def _heldout(loaded: LoadedSpec) -> list[list[str | int]]:

@@ -76,8 +76,11 @@ def load_table(path: str) -> NDArray[np.float32]:
         RequestError: when the file does not hold one matrix of floats.
     """
     with Path(path).open("rb") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        tensors: dict[str, Any] = orjson.loads(file.read(size))
+        try:
+            (size,) = struct.unpack("<Q", file.read(8))
+            tensors: dict[str, Any] = orjson.loads(file.read(size))
+        except (struct.error, ValueError, OverflowError, MemoryError) as error:
+            raise RequestError(f"{path}: not a safetensors file: its header cannot be read") from error
         tensors.pop("__metadata__", None)
         name = next((name for name in TENSORS if name in tensors), None)
         if name is None or tensors[name]["dtype"] not in _DTYPES or len(tensors[name]["shape"]) != 2:

@@ -33,6 +33,12 @@ def use_local_model(made: Any, path: str) -> None:  # noqa: ANN401 - datatrove s
             raise RequestError(f"{FASTTEXT}: the model {path} has no label {label!r}; it has {shown}")
 
 
+def model_file(options: Mapping[str, Any]) -> Path | None:
+    """The model's file, if the step has a model and the file exists."""
+    path = Path(str(options.get("model_url")))
+    return path if options.get("class") == FASTTEXT and path.is_file() else None
+
+
 def model_identity(options: Mapping[str, Any]) -> dict[str, str]:
     """The identity of a step's model by its content; empty for other classes."""
     if options.get("class") != FASTTEXT:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -91,8 +90,7 @@ def test_compiled_layers_learn_the_same_and_score_the_same_bits(make_request: Ma
 def test_a_long_run_is_compiled_where_there_is_a_compiler(
     make_request: MakeRequest, ranks: Ranks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = make_request()
-    long = request.model_copy(update={"budget": replace(request.budget, tokens_planned=COMPILED_FROM_FLOPS["cpu"])})
+    long = make_request(steps=COMPILED_FROM_FLOPS["cpu"])
     assert build_state(long, ranks).layers == LayerHistory("compiled")
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert why_not_compiled("cpu") == "no C++ compiler: no-such-compiler is not in PATH"

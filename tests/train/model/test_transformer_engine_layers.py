@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,7 +57,7 @@ def test_every_check_holds_where_transformer_engine_is_installed() -> None:
 def test_a_long_run_on_a_gpu_is_compiled_where_triton_is(make_request: MakeRequest) -> None:
     request, gpu = make_request(), Ranks(0, 1, torch.device("cuda"))
     assert available_backends(request, gpu) == ([], [])
-    long = request.model_copy(update={"budget": replace(request.budget, tokens_planned=COMPILED_FROM_FLOPS["cuda"])})
+    long = make_request(steps=COMPILED_FROM_FLOPS["cuda"])
     available, rejected = available_backends(long, gpu)
     if (reason := why_not_compiled("cuda")) is None:
         assert [backend.name for backend in available] == ["compiled"] and rejected == []

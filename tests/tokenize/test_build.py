@@ -169,9 +169,9 @@ def test_one_list_per_source_names_every_document_that_the_ledger_counts_as_remo
         assert Counter((row["stage"], row["reason"]) for row in removed.get(name, [])) == stated
         assert sum(one["rows"] for one in lists.get(name, {}).get("removed", [])) == len(removed.get(name, []))
     assert [tuple(row.values()) for row in removed["guide"]] == [
-        ("read", "invalid_json", "guide.jsonl.gz", 4, None, None, None, None),
-        ("dedup", "exact_duplicate", "guide.jsonl.gz", 11, "g10", "manual", "manual-0.jsonl", 0),
-        ("dedup", "exact_duplicate", "guide.jsonl.gz", 12, "g11", "manual", "manual-0.jsonl", 1),
+        ("read", "invalid_json", "guide.jsonl.gz", 4, None, None, None, None, None),
+        ("dedup", "exact_duplicate", "guide.jsonl.gz", 11, "g10", "manual", "manual-0.jsonl", 0, None),
+        ("dedup", "exact_duplicate", "guide.jsonl.gz", 12, "g11", "manual", "manual-0.jsonl", 1, None),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -71,6 +72,14 @@ def test_intervals_hold_the_constants_of_noisy_runs(noisy: Law) -> None:
         assert 0 <= low <= noisy.constants[name] <= high
         assert low <= TRUE[name] <= high, name
     assert noisy.scatter == pytest.approx(0.003, rel=0.5)
+
+
+def test_six_runs_that_follow_no_law_have_finite_bounds() -> None:
+    pairs = [(5e3, 512), (5e3, 1024), (5e3, 2048), (9e3, 512), (9e3, 1024), (2e4, 2048)]
+    losses = (3.69, 3.85, 4.09, 4.04, 4.02, 3.78)
+    law = law_of([Observation(n, d, d, loss) for (n, d), loss in zip(pairs, losses, strict=True)])
+    assert max(high for _, high in law.intervals.values()) == pytest.approx(sys.float_info.max)
+    assert "Infinity" not in json.dumps(law.to_json([(1e5, 2e4)]))
 
 
 def test_an_extrapolation_is_less_sure_than_what_was_seen(noisy: Law) -> None:

@@ -19,6 +19,7 @@ The caller chooses the runs: finished, with a clean audit, of one mixture, token
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ from .design import why_no_law
 from .fit import Points, bootstrap, fit, log_losses
 
 CONSTANTS = ("E", "A", "B", "a", "b")
+LARGEST_LOG = math.log(sys.float_info.max)
 CONFIDENCE = 0.95
 MOST_EPOCHS = 4.5
 """Beyond it the value of repeated tokens is not known well enough; 4 epochs plus room for rounding."""
@@ -138,7 +140,7 @@ class Law:
             _times_beyond(parameters, [seen.parameters for seen in self.observations]),
             _times_beyond(tokens, [seen.effective_tokens for seen in self.observations]),
         )
-        loss, low, high = (math.exp(log) for log in (log_loss, low, high))
+        loss, low, high = (_bounded_exp(log) for log in (log_loss, low, high))
         return Prediction(float(parameters), float(tokens), loss, low, high, beyond)
 
     def to_json(self, at: Sequence[tuple[float, float]] = ()) -> dict[str, Any]:
@@ -197,7 +199,12 @@ def _interval_of(name: str, best: float, spread: NDArray[np.float64], runs: int)
     if name == "E":
         best, spread = math.exp(best), np.exp(spread)
     low, high = _interval(best, spread, runs)
-    return (math.exp(low), math.exp(high)) if name in ("A", "B") else (max(low, 0.0), high)
+    return (_bounded_exp(low), _bounded_exp(high)) if name in ("A", "B") else (max(low, 0.0), high)
+
+
+def _bounded_exp(log: float) -> float:
+    """The exponential of `log`, at most the largest float: few runs leave bounds that no float holds."""
+    return math.exp(min(log, LARGEST_LOG))
 
 
 def _interval(best: float, spread: NDArray[np.float64], runs: int) -> tuple[float, float]:

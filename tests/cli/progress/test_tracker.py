@@ -27,7 +27,7 @@ from mixproof.cli.progress.stages import (
 from mixproof.cli.progress.tracker import Tracker
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.spec import Spec
-from mixproof.pipeline.cluster.task_progress import TaskProgress
+from mixproof.pipeline.cluster.task_progress import START, TaskProgress
 
 BUILD = (CHECKSUMS, READ, EXACT, TOKENIZER, HELDOUT, DECONTAMINATE, ENCODE, DATASETS, REMOVED)
 
@@ -78,6 +78,7 @@ def test_documents_are_reserved_for_the_tokenizer_and_then_held_out() -> None:
 def test_files_of_classifiers_are_read_within_the_labels() -> None:
     tracker = Tracker((CHECKSUMS, READ, LABELS, ENCODE))
     stages = []
+    tracker.take(TaskProgress(START, 0, 1), 0.0)
     for now, label in enumerate(("identify", "read", "identify", "read", "classifiers", "labels")):
         tracker.take(TaskProgress(label, 1, 1), float(now))
         state = tracker.state(float(now))

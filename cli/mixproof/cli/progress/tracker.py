@@ -67,7 +67,7 @@ class Tracker:
 
     def _is_over(self, stage: str) -> bool:
         """Whether a stage of reading comes after one that follows it."""
-        return (stage == CHECKSUMS and READ in self._seen) or (stage == READ and bool(self._seen - {*READING}))
+        return (stage == CHECKSUMS and READ in self._seen) or (stage == READ and bool(self._seen - {*READING, START}))
 
     def _tokenizer_is_trained(self) -> bool:
         return TOKENIZER in self._seen and self._running is not None and self._running.part.label == "train tokenizer"

@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from in_process import InProcess
+from in_process import InProcess, build_in
 from mixproof.cli.commands.audit import audit_target
-from mixproof.cli.commands.build import run_build
 from mixproof.cli.request import open_request
 from mixproof.cli.tables.account_table import losses_of
 from mixproof.ledger.errors import RequestError
@@ -26,7 +25,7 @@ from mixproof.pipeline.clusters.cluster_file import ClusterFile, to_bytes
 from mixproof.pipeline.clusters.cluster_texts import cluster_texts
 from mixproof.pipeline.clusters.token_table import TableFiles, find_table
 from mixproof.tokenize.audit import replay_build
-from mixproof.tokenize.audit.assignments import Assignments
+from mixproof.tokenize.audit.replay.assignments import Assignments
 from mixproof.tokenize.audit.report import Checks
 from mixproof.tokenize.page.build_evidence import BuildEvidence, Statement
 from mixproof.tokenize.page.build_page import render_build
@@ -56,10 +55,7 @@ def write_file(path: Path, first: int) -> None:
 
 
 def build(folder: Path, spec: str = SPEC, cluster: Cluster | None = None, **options: Any) -> tuple[Path, Manifest]:  # noqa: ANN401
-    (folder / "spec.yaml").write_text(spec)
-    with InProcess() as own:
-        result = run_build(open_request(folder / "spec.yaml", str(folder / "store")), cluster or own, **options)
-    return result.manifest_path, result.manifest
+    return build_in(folder, spec, cluster, **options)
 
 
 def cells(folder: Path, manifest: Manifest) -> dict[str, str]:

@@ -10,9 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from in_process import InProcess
+from in_process import InProcess, build_in
 from mixproof.cli.commands.audit import audit_target
-from mixproof.cli.commands.build import run_build
 from mixproof.cli.request import open_request
 from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.manifest import Manifest
@@ -56,10 +55,7 @@ def write(folder: Path) -> Path:
 
 
 def build(folder: Path, spec: str = SPEC, cluster: Cluster | None = None, **options: Any) -> tuple[Path, Manifest]:  # noqa: ANN401
-    (folder / "spec.yaml").write_text(spec)
-    with InProcess() as own:
-        result = run_build(open_request(folder / "spec.yaml", str(folder / "store")), cluster or own, **options)
-    return result.manifest_path, result.manifest
+    return build_in(folder, spec, cluster, **options)
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ import pytest
 from rich.console import Console
 
 from conftest import SPEC, write_experiment
-from mixproof.cli.commands.plan import make_plan, plan_json, print_plan
+from mixproof.cli.commands.plan import make_plan
 from mixproof.cli.machine.measured import cache_path, recall, remember
 from mixproof.cli.output import amount, emit_json, hours, stdout, table
 from mixproof.cli.plan_cost import Prices, disk_line, measured_rates
+from mixproof.cli.plan_report import plan_json, print_plan
 from mixproof.cli.request import open_request
 from mixproof.ledger.manifest import Manifest, write_manifest
 from mixproof.ledger.store import Store

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mixproof.cli.commands.plan import make_plan, plan_json, print_plan
+from mixproof.cli.commands.plan import make_plan
+from mixproof.cli.plan_report import plan_json, print_plan
 from mixproof.cli.request import open_request
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.errors import SpecError

@@ -14,7 +14,8 @@ import pytest
 from in_process import InProcess
 from mixproof.cli.commands.audit import audit_target
 from mixproof.cli.commands.build import run_build
-from mixproof.cli.commands.plan import make_plan, plan_json
+from mixproof.cli.commands.plan import make_plan
+from mixproof.cli.plan_report import plan_json
 from mixproof.cli.request import Request, open_request
 from mixproof.cli.tables.account_table import account_table
 from mixproof.ledger.account import Count

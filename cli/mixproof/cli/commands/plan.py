@@ -7,112 +7,40 @@ runs that might be reused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-
-from rich.markup import escape
-from rich.table import Table
 
 from mixproof.cli.before_work import open_for_work
-from mixproof.cli.fim_rates import declared_fim, declared_fim_json
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, SpecPath, StoreOption, VerboseOption
-from mixproof.cli.output import amount, count, emit_json, hours, percent, print_labelled, stdout, table
-from mixproof.cli.phases_table import planned_phases, planned_phases_json, print_held_out_length
+from mixproof.cli.output import emit_json
 from mixproof.cli.plan_checks import (
-    cap_warning,
     check_estimated_caps,
     check_searched_supply,
     growing_heldout,
-    heldout_warning,
-    uses_above_caps,
 )
 from mixproof.cli.plan_cost import (
-    FREE,
     CpuPriceOption,
     GpuPriceOption,
     MeasureOption,
     Prices,
-    disk_line,
     measured_rates,
-    search_cost,
-    wholes,
 )
+from mixproof.cli.plan_report import plan_json, print_plan
+from mixproof.cli.planned import Pair, Planned
 from mixproof.cli.request import Request, budgets_of
-from mixproof.cli.tables.cross_source_losses import lost_by_mixture, lost_json, lost_table
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest, read_manifest
 from mixproof.mixtures.arithmetic.budget import RunBudget
-from mixproof.mixtures.arithmetic.caps import Use, check_caps, cuts_of, uses_of
-from mixproof.mixtures.arithmetic.repetition import effective_tokens
-from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_sizes
-from mixproof.pipeline.read.progress import ReadProgress, read_progress
-from mixproof.train.launch.cost import ASSUMED, ProxyCost, Rate, document_rate, proxy_costs
-from mixproof.train.launch.disk import build_bytes, dataset_bytes
+from mixproof.mixtures.arithmetic.caps import check_caps
+from mixproof.pipeline.heldout.heldout_size import HeldoutSize
+from mixproof.pipeline.read.progress import read_progress
+from mixproof.train.launch.cost import document_rate, proxy_costs
 from mixproof.train.launch.long_documents import PhaseUse, uses_of_long_documents
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.launch.post_training import counted_of
-from mixproof.train.launch.rates import sweep_sentences
 from mixproof.train.outcome import find_outcomes
 from mixproof.train.record import TRAIN
 
 USUAL_VOCABULARY = 32_000
 """Assumed for a tokenizer that has not been opened yet."""
-SHARES_COUNT = {"supervised": "supervised tokens", "tokens": "tokens", "examples": "conversations"}
-Pair = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A plan: what a spec needs, what is finished, and what the rest costs."""
-
-    request: Request
-    tokens_of: Mapping[str, int]
-    """Training tokens by source; estimates if there is no build."""
-    manifest: Manifest | None
-    budgets: Mapping[Pair, RunBudget]
-    reading: ReadProgress | None
-    """None if there is a build."""
-    finished: Mapping[Pair, int]
-    """Number of finished runs by mixture and proxy."""
-    documents: Rate | None
-    costs: tuple[ProxyCost, ...]
-    vocab_size: int
-    growing_heldout: tuple[HeldoutSize, ...] = ()
-    """Held-out sets that a build would make much larger than requested, by an estimate. Empty if there is a build."""
-    long_documents: tuple[PhaseUse, ...] = ()
-    """What phases with `min_tokens` read of documents of this length. Empty if there is no build."""
-
-    @property
-    def uses_above_caps(self) -> tuple[Use, ...]:
-        """Epochs above a cap by the estimate; a build may still satisfy the cap. Empty if there is a build."""
-        return () if self.manifest is not None else uses_above_caps(self.request.spec, self.budgets, self.tokens_of)
-
-    @property
-    def to_train(self) -> int:
-        """Number of runs that `train` would train."""
-        return sum(cost.runs for cost in self.costs)
-
-    @property
-    def bytes_to_store(self) -> dict[str, int]:
-        """Bytes by what they are for: of the build, of the draws (at most), and of the checkpoints."""
-        reach: dict[str, int] = {}
-        for budget in self.budgets.values() if self.to_train else ():
-            for name, tokens in budget.tokens_of.items():
-                need = min(tokens + 1, self.tokens_of[name])
-                reach[name] = max(reach.get(name, 0), need)
-        built = self.manifest is not None
-        return {
-            **({"datasets": 0} if built else build_bytes(self.request.spec, self.tokens_of, self.vocab_size)),
-            "draws": dataset_bytes(sum(reach.values()), self.vocab_size),
-            "checkpoints": sum(cost.checkpoint_bytes for cost in self.costs),
-        }
-
-    @property
-    def core_hours(self) -> float | None:
-        """Hours of one core that the build needs; None if its rate is unknown."""
-        if self.manifest is not None:
-            return 0.0
-        size = sum(found.bytes for found in wholes(self.request))
-        return None if self.documents is None else size / self.documents.amount / 3600
 
 
 def plan(
@@ -176,195 +104,6 @@ def make_plan(request: Request, *, measure: bool = False) -> Planned:
         growing,
         tuple(long_documents),
     )
-
-
-def plan_json(planned: Planned, prices: Prices = FREE) -> dict[str, object]:
-    """The JSON form of a plan; a source's `tokens` are estimates if `built` is false.
-
-    `cut_tokens` is present if the spec simulates its target: the unique tokens to which the run's source is cut.
-    """
-    request = planned.request
-    sources = {
-        name: {"files": found.files, "bytes": found.bytes, "tokens": planned.tokens_of[name]}
-        for name, found in request.estimates.items()
-    }
-    return {
-        "built": planned.manifest is not None,
-        "sources": sources,
-        "shards": None if planned.reading is None else asdict(planned.reading),
-        "runs": [_run_json(planned, pair) for pair in planned.budgets],
-        "may_exceed_caps": [
-            {
-                **{"mixture": use.mixture, "run": use.run, "source": use.source},
-                **{"epochs": float(use.epochs), "max_epochs": float(use.max_epochs)},
-            }
-            for use in planned.uses_above_caps
-        ],
-        "heldout_may_grow": [
-            {
-                **{"source": size.source, "requested_tokens": size.requested_tokens, "tokens": size.tokens},
-                **{"documents": size.documents, "share": float(size.share)},
-            }
-            for size in planned.growing_heldout
-        ],
-        "runs_finished": sum(planned.finished.values()),
-        "runs_to_train": planned.to_train,
-        "lost": lost_json(lost_by_mixture(planned.manifest, planned.budgets)),
-        "cost": {
-            "documents": None if planned.documents is None else asdict(planned.documents),
-            "training": [asdict(cost) for cost in planned.costs],
-            "bytes_to_store": planned.bytes_to_store,
-            **prices.to_json(planned.core_hours, planned.costs),
-        },
-        **({} if (search := search_cost(request.spec, planned.budgets)) is None else {"search": asdict(search)}),
-    }
-
-
-def _run_json(planned: Planned, pair: Pair) -> dict[str, object]:
-    spec, budget = planned.request.spec, planned.budgets[pair]
-    uses = {use.source: use for use in uses_of(spec, *pair, budget, planned.tokens_of)}
-    cuts = cuts_of(spec, budget, planned.tokens_of)
-    return {
-        "mixture": pair[0],
-        "proxy": pair[1],
-        "seeds": list(spec.train.seeds),
-        "finished": planned.finished[pair],
-        "steps": budget.steps,
-        "samples": budget.windows_before(budget.samples),
-        "tokens_declared": budget.tokens_declared,
-        "tokens_planned": budget.tokens_planned,
-        "sources": {
-            name: {
-                "declared": float(budget.declared[name]),
-                "samples": samples,
-                "planned": budget.tokens_of[name],
-                "epochs": float(uses[name].epochs),
-                **({"cut_tokens": cuts[name]} if cuts else {}),
-            }
-            for name, samples in budget.samples_of.items()
-        },
-        **declared_fim_json(spec, budget),
-        **planned_phases_json(budget, pair, planned.long_documents, spec.train.rope_base),
-    }
-
-
-def print_plan(planned: Planned, prices: Prices = FREE) -> None:
-    """Print a plan."""
-    spec, estimates = planned.request.spec, planned.request.estimates
-    about = "training tokens" if planned.manifest is not None else "tokens (estimated)"
-    rows = [
-        (name, count(found.files), count(found.bytes), count(planned.tokens_of[name]))
-        for name, found in estimates.items()
-    ]
-    found = wholes(planned.request)
-    files, file_bytes = sum(one.files for one in found), sum(one.bytes for one in found)
-    rows.append((f"total ({len(estimates)})", count(files), count(file_bytes), count(sum(planned.tokens_of.values()))))
-    stdout.print(table("Sources", ("source", "files", "file bytes", about), rows))
-    stdout.print(_runs_table(planned))
-    if (phases := planned_phases(planned.budgets, planned.long_documents, spec.train.rope_base)) is not None:
-        stdout.print(phases)
-        print_held_out_length(spec.train.sequence_length)
-    for line in declared_fim(spec, planned.budgets.values()):
-        stdout.print(line)
-    if spec.target is not None:
-        stdout.print(
-            f"epochs and effective tokens (an estimate) refer to the target's {count(spec.target.tokens)} tokens"
-        )
-    if spec.train.stage != "pretrain":
-        stdout.print(
-            f"samples and epochs are estimates at stage {spec.train.stage}: shares count "
-            f"{SHARES_COUNT[spec.train.shares_by]}, and the windows of each seed are chosen before it is trained"
-        )
-    for name, budget in {proxy: budget for (_, proxy), budget in planned.budgets.items()}.items():
-        stdout.print(_rounding(name, budget))
-    for sentence in sweep_sentences(spec):
-        stdout.print(sentence, soft_wrap=True)
-    for use in planned.uses_above_caps:
-        stdout.print(f"[yellow]warning:[/] {escape(cap_warning(use))}")
-    for size in planned.growing_heldout:
-        stdout.print(f"[yellow]warning:[/] {escape(heldout_warning(size))}")
-    for size in heldout_sizes(spec, planned.manifest) if planned.manifest is not None else ():
-        if size.has_grown:
-            print_labelled("held out", str(size))
-    lost = lost_by_mixture(planned.manifest, planned.budgets)
-    if any(lost.values()):
-        stdout.print(lost_table(lost))
-    stdout.print()
-    _print_work(planned, prices)
-
-
-def _runs(number: int) -> str:
-    return "1 run" if number == 1 else f"{count(number)} runs"
-
-
-def _runs_table(planned: Planned) -> Table:
-    """A line per mixture and proxy, with a line per source below it."""
-    spec = planned.request.spec
-    simulates = spec.target is not None and spec.target.simulate
-    last = ("epochs", "effective", "cut to") if simulates else ("epochs", "effective")
-    columns = ("mixture × proxy", "declared", "samples", "planned tokens", "share", *last)
-    rows: list[tuple[str, ...]] = []
-    for (mixture, proxy), budget in planned.budgets.items():
-        uses = {use.source: use for use in uses_of(spec, mixture, proxy, budget, planned.tokens_of)}
-        cuts = {name: (count(cut),) for name, cut in cuts_of(spec, budget, planned.tokens_of).items()}
-        whole = ("", count(budget.windows_before(budget.samples)), count(budget.tokens_planned), "", *[""] * len(last))
-        rows.append((f"[bold]{mixture}[/] × {proxy}", *whole))
-        for name, samples in budget.samples_of.items():
-            planned_tokens = budget.tokens_of[name]
-            share = percent(planned_tokens / budget.tokens_planned)
-            numbers = (percent(float(budget.declared[name])), count(samples), count(planned_tokens), share)
-            rows.append((f"  {name}", *numbers, *_repeated(uses[name]), *cuts.get(name, ())))
-    return table("Runs", columns, rows)
-
-
-def _repeated(use: Use) -> tuple[str, str]:
-    """The epochs, and the estimated number of unique tokens that they are worth."""
-    return f"{float(use.epochs):.3f}", count(effective_tokens(use.unique_tokens, float(use.epochs)))
-
-
-def _rounding(proxy: str, budget: RunBudget) -> str:
-    """How a proxy's declared tokens are rounded up to whole steps."""
-    more = budget.tokens_planned / budget.tokens_declared - 1
-    return (
-        f"{proxy}: {count(budget.tokens_declared)} tokens declared; {count(budget.steps)} steps of "
-        f"{count(budget.global_batch_size)} × {count(budget.sequence_length)} = {count(budget.tokens_planned)} planned "
-        f"(+{more:.2%}), with {count(budget.warmup_steps)} for warm-up and {count(budget.decay_steps)} for decay"
-    )
-
-
-def _print_work(planned: Planned, prices: Prices) -> None:
-    """Print what would run, what is reused, and what it costs."""
-    rows = [_documents_row(planned)]
-    for cost in planned.costs:
-        finished = sum(runs for (_, proxy), runs in planned.finished.items() if proxy == cost.proxy)
-        unit = "GPU-hours" if cost.rate.device == "cuda" else "CPU-hours"
-        speed = f"{amount(cost.rate.amount)} tokens/s, {cost.rate.source}"
-        takes = f"{hours(cost.hours)} {unit}" if cost.runs else ""
-        work = f"{_runs(cost.runs)}, {amount(cost.flops)}FLOP" if cost.runs else ""
-        rows.append((f"train {cost.proxy}", work, _runs(finished) if finished else "", takes, speed))
-    stdout.print(table("Work", ("", "to do", "reused", "time", "rate"), rows, text_columns=5))
-    if (search := search_cost(planned.request.spec, planned.budgets)) is not None:
-        stdout.print(search.line())
-    stdout.print(disk_line(planned.bytes_to_store))
-    if prices.given:
-        stdout.print(prices.line(planned.core_hours, planned.costs))
-    if any(cost.runs and cost.rate.source == ASSUMED for cost in planned.costs) or planned.documents is None:
-        stdout.print("`--measure` measures this machine for a few seconds instead of assuming a rate")
-
-
-def _documents_row(planned: Planned) -> tuple[str, ...]:
-    if planned.manifest is not None:
-        return ("build", "", f"build {planned.manifest.build[:12]}", "", "")
-    rate = planned.documents
-    assert planned.reading is not None, "there is a build"
-    shards, read = planned.reading.shards, planned.reading.shards_read
-    size = sum(found.bytes for found in wholes(planned.request))
-    work = f"{amount(size)}B of files in {count(shards)} shards"
-    reused = f"{count(read)} shards read" if read else ""
-    if rate is None:
-        return ("build", work, reused, "unknown", "no build in this store to estimate from")
-    takes = f"{hours(planned.core_hours or 0)} core-hours"
-    return ("build", work, reused, takes, f"{amount(rate.amount)}B/s a core, {rate.source}")
 
 
 def _finished(request: Request, manifest: Manifest | None, budgets: Mapping[Pair, RunBudget]) -> dict[Pair, int]:

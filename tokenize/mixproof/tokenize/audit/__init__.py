@@ -2,7 +2,7 @@
 
 from .build import audit_build
 from .copies import copy_build, copy_run, in_store
-from .replay import replay_build
+from .replay.replay import replay_build
 from .report import AuditReport, Depth, Failure
 
 __all__ = ["AuditReport", "Depth", "Failure", "audit_build", "copy_build", "copy_run", "in_store", "replay_build"]

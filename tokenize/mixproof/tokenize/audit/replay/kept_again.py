@@ -27,8 +27,7 @@ from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.labels.label_shards import field_values
 from mixproof.pipeline.labels.labeler import CONFIDENCE, Labeler, Values, make_labeler
 from mixproof.pipeline.read.read_task import ReadTask
-
-from .report import Checks
+from mixproof.tokenize.audit.report import Checks
 
 BATCH_TEXTS = 256
 CLOSE = 1e-6

@@ -15,8 +15,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.source import Source
 from mixproof.pipeline.clusters.cluster_file import ClusterFile
 from mixproof.pipeline.clusters.token_table import find_table
-
-from .report import Checks
+from mixproof.tokenize.audit.report import Checks
 
 BATCH_TEXTS = 256
 

@@ -1,0 +1,1 @@
+"""The third depth of an audit: raw files are read, filtered and encoded again."""

@@ -12,10 +12,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +35,7 @@ from mixproof.pipeline.substrings import anchor_tables
 
 from . import encode
 from .dataset import adopt, parts
+from .job import Clock
 from .shard_tokens import EncodedShard
 from .tokenizer import tokenizer, train_tokenizer
 
@@ -69,21 +68,6 @@ STAGE_VERSIONS = {
     "train_tokenizer": train_tokenizer.STAGE_VERSION,
 }
 """Versions of the stages whose outputs a manifest names or depends on; `mixproof diff` compares them."""
-
-
-class Clock:
-    """Wall-clock time of each stage, in seconds."""
-
-    def __init__(self) -> None:
-        self.started = datetime.now(UTC)
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        """Add the time spent inside the context to `stage`."""
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = round(self.seconds.get(stage, 0) + time.perf_counter() - start, 3)
 
 
 def write_circumstances(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from mixproof.ledger.manifest import SourceKind
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.columns import array_of, flags
+from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.shards import DOCUMENTS
 
 STAGE = "tokens"
 """The stage's folder in the store: the tokens of single shards."""
@@ -47,6 +49,24 @@ class Texts:
     """What the texts are if they are rendered conversations, with the columns `marks` and `prompt_xxh128`."""
     attributes: tuple[str, ...] = ()
     """Names of the attributes of all answers of a `ratings` source, sorted."""
+
+
+def texts_of(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[Texts]:
+    """The texts of a source, one file per shard; `keep` has one bitmap per shard."""
+    return [
+        Texts(
+            path=f"{shard.folder}/{DOCUMENTS}",
+            sha256=shard.documents_sha256,
+            keep=bitmap,
+            file=shard.file,
+            first_record=shard.first_record,
+            source=source.name,
+            text_bytes=shard.text_bytes,
+            kind=source.kind,
+            attributes=source.attributes,
+        )
+        for shard, bitmap in zip(source.shards, keep, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 import xxhash
 
 from mixproof.tokenize.audit import audit_build
-from mixproof.tokenize.audit.reencode import sample_of
+from mixproof.tokenize.audit.parts.reencode import sample_of
 from mixproof.tokenize.audit.report import AuditReport, Reencoded
 
 EOD = 2

@@ -24,7 +24,7 @@ from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.audit import audit_build
 from mixproof.tokenize.audit.ids.reference_ids import _Tokenizers, is_lossless
-from mixproof.tokenize.audit.reencode import reencode_sample
+from mixproof.tokenize.audit.parts.reencode import reencode_sample
 from mixproof.tokenize.audit.report import Checks, Reencoded
 from mixproof.tokenize.build import build
 from mixproof.tokenize.tokenizer.admission import (

@@ -8,9 +8,9 @@ from pathlib import Path
 import sentencepiece
 
 from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.tokenize.audit.parts.reencode import load_reference
 
 from .checksums import check_file
-from .reencode import load_reference
 from .report import Checks
 
 

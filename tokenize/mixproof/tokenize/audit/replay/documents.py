@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.manifest import DatasetRecord, SourceRecord
 from mixproof.ledger.store import Store
-from mixproof.tokenize.audit.masks import PLAIN_COLUMNS
+from mixproof.tokenize.audit.parts.masks import PLAIN_COLUMNS
 
 DOCUMENT_COLUMNS = [name for name in PLAIN_COLUMNS if name != "document"]
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.manifest import DatasetRecord, Manifest
 from mixproof.ledger.store import Store
-from mixproof.tokenize.audit.dataset import UINT16_BELOW
 from mixproof.tokenize.audit.ids.conversation_ids import ConversationIds, Rendered, ends_supervised
 from mixproof.tokenize.audit.ids.reference_ids import reference_ids
+from mixproof.tokenize.audit.parts.dataset import UINT16_BELOW
 from mixproof.tokenize.audit.report import Checks
 
 from .documents import ReplayedDocument

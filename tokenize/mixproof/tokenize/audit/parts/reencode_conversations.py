@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.tokenize.audit.ids.conversation_ids import ConversationIds, Rendered, ends_supervised, rendered_of
+from mixproof.tokenize.audit.report import Checks, Reencoded
 
 from .reencode import HASH, hash_of
-from .report import Checks, Reencoded
 
 
 @lru_cache(maxsize=1)

@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.manifest import DatasetRecord
+from mixproof.tokenize.audit.cells import CELL, Bounds, check_labels, outside_cell
+from mixproof.tokenize.audit.inputs import Inputs, check_columns, check_nulls
+from mixproof.tokenize.audit.report import Checks, Equation
 
-from .cells import CELL, Bounds, check_labels, outside_cell
-from .inputs import Inputs, check_columns, check_nulls
 from .masks import PLAIN, Form
-from .report import Checks, Equation
 
 BATCH_ROWS = 1 << 17
 

@@ -16,12 +16,12 @@ import xxhash
 
 from mixproof.ledger.manifest import DatasetRecord, HeldoutRecord, SourceRecord
 from mixproof.tokenize.audit.ids.conversation_ids import rendered_of
+from mixproof.tokenize.audit.inputs import Inputs, read_table
+from mixproof.tokenize.audit.report import Checks
+from mixproof.tokenize.audit.rows import check_parquet
 
-from .inputs import Inputs, read_table
 from .masks import PLAIN, Form
 from .provenance import KNOWN, LENGTHS, NUMBERED
-from .report import Checks
-from .rows import check_parquet
 
 TEXTS_COLUMNS = {
     "file": "string",

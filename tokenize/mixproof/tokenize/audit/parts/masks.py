@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.manifest import DatasetRecord, SourceRecord
-
-from .report import Checks
+from mixproof.tokenize.audit.report import Checks
 
 PLAIN_COLUMNS = {
     "document": "int64",

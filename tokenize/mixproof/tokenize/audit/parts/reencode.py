@@ -25,8 +25,7 @@ import xxhash
 
 from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.tokenize.audit.ids.reference_ids import ReferenceIds, reference_ids
-
-from .report import Checks, Reencoded
+from mixproof.tokenize.audit.report import Checks, Reencoded
 
 ONE_IN = 4000
 """Encoding again is a thousand times slower than the other checks of a byte: this adds a tenth to an audit."""

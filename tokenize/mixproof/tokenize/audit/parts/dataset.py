@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import DatasetRecord, TokenizerRecord
-
-from .report import Checks
+from mixproof.tokenize.audit.report import Checks
 
 MAGIC = b"MMIDIDX\x00\x00"
 HEADER_BYTES = 34

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.manifest import DatasetRecord, Manifest, SplitRecord
 from mixproof.tokenize.audit.checksums import check_file
-from mixproof.tokenize.audit.dataset import check_part, open_part
+from mixproof.tokenize.audit.parts.dataset import check_part, open_part
 from mixproof.tokenize.audit.receipts import check_receipts, files_of
 from mixproof.tokenize.audit.report import Checks
 from mixproof.tokenize.audit.rows import check_parquet

@@ -49,6 +49,9 @@ def found(finder: str, text: str) -> list[str]:
         "1-800-555-0199",
         "212.555.0123",
         "[43] (1) 31339-0",
+        "030 / 12 34 56 78",
+        "(202) 555 0143",
+        "+1 (617) 573-5591/3747",
     ],
 )
 def test_telephone_numbers_are_found_whole(number: str) -> None:
@@ -64,10 +67,20 @@ def test_telephone_numbers_are_found_whole(number: str) -> None:
         "x = 2025550143; y = 0.2025550143; id=202-555-0143",
         "pages 100-2000, section 31-5331.01(a), 5.8 + 333 444 555 666",
         "1 2 3 4 5 6 7 8 9 10 11 12",
+        "Windows Phone 8.10.14219.341, firmware 310.200.3456, version: 212.555.0123",
+        "ISBN-10: 202-555-0143; invoice no. 212-555-0199; section 201.345.6789; § 201-345-6789",
+        "call 2024-01-15; dial 12.05.2021; phone 2020-12-31; fax 2000 1999 1998; ph 7.35 7.45 7.25",
+        "+10 000 000 000 dollars, +44 000 000 000, +1234567890",
+        "call 1-800-565-EXIM",
     ],
 )
 def test_other_runs_of_digits_are_no_telephone_numbers(text: str) -> None:
     assert found("phone_number", text) == []
+
+
+@pytest.mark.parametrize("words", ["my telephone number is ", "call us on ", "电话：", "Fax: "])
+def test_a_word_before_it_makes_a_number_without_a_form_of_its_own_one(words: str) -> None:
+    assert found("phone_number", f"{words}020 7946 0958.") == ["020 7946 0958"]
 
 
 def test_cards_need_a_prefix_a_length_and_a_check_digit() -> None:

@@ -28,9 +28,10 @@ _PREFIXES: tuple[tuple[int, int, frozenset[int]], ...] = (
     (6011, 6011, frozenset((16, 19))),
     (644, 659, frozenset((16, 19))),
     (3528, 3589, frozenset((16, 19))),
+    (62, 62, frozenset((16, 19))),
 )
 """First and last prefix, and the numbers of digits: Visa, Mastercard (twice), American Express, Diners Club, Discover,
-JCB."""
+JCB, UnionPay."""
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
 IBAN_LENGTHS = {
     **dict.fromkeys(("NO",), 15),

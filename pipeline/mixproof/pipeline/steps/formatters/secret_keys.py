@@ -12,7 +12,7 @@ from collections.abc import Iterator
 Span = tuple[int, int]
 _W = "[A-Za-z0-9_-]"
 _KEYS: dict[str, tuple[tuple[str, ...], str]] = {
-    "AWS": (("AKIA", "ASIA", "ABIA", "ACCA"), r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}"),
+    "AWS": (("AKIA", "ASIA", "ABIA", "ACCA"), r"(?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}"),
     "GitHub": (("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"gh[pousr]_[A-Za-z0-9]{36,255}"),
     "GitHub fine-grained": (("github_pat_",), r"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}"),
     "GitLab": (("glpat-",), rf"glpat-{_W}{{20,64}}"),
@@ -25,7 +25,7 @@ _KEYS: dict[str, tuple[tuple[str, ...], str]] = {
     "OpenAI": (("T3BlbkFJ",), rf"sk-(?:proj-|svcacct-|admin-)?{_W}{{20,100}}?T3BlbkFJ{_W}{{20,100}}"),
     "Anthropic": (("sk-ant-",), rf"sk-ant-[a-z]{{3,8}}[0-9]{{2}}-{_W}{{80,110}}"),
     "Stripe": (("sk_live_", "rk_live_", "sk_test_", "rk_test_"), r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,255}"),
-    "Hugging Face": (("hf_",), r"hf_[A-Za-z]{34}"),
+    "Hugging Face": (("hf_",), r"hf_[A-Za-z0-9]{34}"),
     "npm": (("npm_",), r"npm_[A-Za-z0-9]{36}"),
     "PyPI": (("pypi-AgEIcHlwaS5vcmc",), rf"pypi-AgEIcHlwaS5vcmc{_W}{{50,250}}"),
     "SendGrid": (("SG.",), rf"SG\.{_W}{{22}}\.{_W}{{43}}"),

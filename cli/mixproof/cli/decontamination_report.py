@@ -16,6 +16,7 @@ from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
 from mixproof.mixtures.blocks.heldout import Decontaminate
 from mixproof.pipeline.heldout.decontaminate import DECONTAMINATE
 from mixproof.pipeline.heldout.evaluation import find_evaluation_files
+from mixproof.pipeline.heldout.match_lists import shown_width
 from mixproof.pipeline.heldout.match_report import HELDOUT, MatchedDocument, MatchedFile, MatchedText, read_matches
 from mixproof.pipeline.heldout.shared_words import marked
 
@@ -119,11 +120,12 @@ def _print_pair(file: MatchedFile, text: MatchedText, document: MatchedDocument,
     stdout.print(f"\n[bold]{escape(place)}[/]\n{escape(at)}", soft_wrap=True)
     of_text = percent(document.shared_ngrams / max(1, document.text_ngrams))
     of_document = percent(document.shared_ngrams / max(1, document.document_ngrams))
+    unit = "words in order" if document.by_words else "n-grams"
     stdout.print(
-        f"{count(document.shared_ngrams)} shared n-grams, {of_text} of the text's and {of_document} of the document's; "
+        f"{count(document.shared_ngrams)} shared {unit}, {of_text} of the text's and {of_document} of the document's; "
         f"longest run: {count(document.longest_run_words)} words"
     )
-    stdout.print(side_by_side(text.text, document.excerpt, ngram))
+    stdout.print(side_by_side(text.text, document.excerpt, shown_width(ngram, by_words=document.by_words)))
 
 
 def side_by_side(text: str, excerpt: str, width: int) -> Table:

@@ -20,7 +20,7 @@ from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.stage import make_missing, run_missing
 from mixproof.pipeline.heldout.decontaminate import index_questions
 from mixproof.pipeline.heldout.import_heldout import imported_sets
-from mixproof.pipeline.heldout.overlap_index import INDEX, index_key, load_index, make_index
+from mixproof.pipeline.heldout.overlap_index import INDEX, index_key, load_index, load_questions, make_index
 from mixproof.pipeline.heldout.split import identity
 from mixproof.pipeline.read.documents import SourceDocuments, read_sources
 from mixproof.pipeline.read.selection import Selection
@@ -71,7 +71,7 @@ def collect_examples(selection: Selection, inputs: ClassifierInputs) -> Receipt:
         if sets or against:
             calls = [(store, index, options.ngram, sets, list(against))]
             run_missing(store, INDEX, {index: None}, lambda _: calls, make_index, selection.cluster, "classifiers")
-            second = None if questions is None else (load_index(store, questions[0])[0], Fraction(questions[1]))
+            second = None if questions is None else (load_questions(store, questions[0])[0], Fraction(questions[1]))
             protected = Protected(*load_index(store, index), options.overlap, second)
         table, accounts = choose_examples(selection, classifier, sides, protected)
         _refuse_few(table, accounts, inputs.where)

@@ -26,7 +26,7 @@ from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.columns import table_of
 from mixproof.pipeline.heldout.overlap import OverlapIndex, find_overlaps
 from mixproof.pipeline.heldout.overlap_index import IndexedTexts
-from mixproof.pipeline.heldout.questions import find_questions
+from mixproof.pipeline.heldout.questions import QuestionIndex, find_questions
 from mixproof.pipeline.read.by_hash import HASH_SPACE, count_between, fetch_texts, in_hash_order
 from mixproof.pipeline.read.documents import SourceDocuments
 from mixproof.pipeline.read.selection import Selection
@@ -80,7 +80,7 @@ class Protected:
     index: OverlapIndex | None
     texts: IndexedTexts | None
     overlap: Fraction
-    questions: tuple[OverlapIndex, Fraction] | None = None
+    questions: tuple[QuestionIndex, Fraction] | None = None
     """Evaluation texts by short n-grams, and the share of them that counts."""
 
     def among(self, texts: Sequence[str]) -> list[bool]:

@@ -36,7 +36,7 @@ from .evaluation import EvaluationFile
 from .frequent_stage import CountTask, index_without_frequent
 from .heldout_set import Heldout
 from .match_lists import MATCHES, write_matches
-from .overlap_index import INDEX, index_key, load_index, make_index, make_questions, questions_key
+from .overlap_index import INDEX, index_key, load_index, load_questions, make_index, make_questions, questions_key
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +148,7 @@ def decontaminate_shard(
 
     `questions` are the key of the index of questions, and the share of their n-grams that counts.
     """
-    second = None if questions is None else (*load_index(store, questions[0]), Fraction(questions[1]))
+    second = None if questions is None else (*load_questions(store, questions[0]), Fraction(questions[1]))
     search = Search(*load_index(store, index_key), Fraction(overlap), second)
     kept = read_bitmap(store, keep, documents).copy()
     before, size = int(kept.sum()), 0

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import array_of
 from mixproof.pipeline.read.shards import DOCUMENTS
+from mixproof.pipeline.words.ngrams import Ragged
+from mixproof.pipeline.words.words import word_hashes
 
 from .heldout_set import PROMPT_HASH
 from .match_lists import match_rows
-from .overlap import Match, OverlapIndex, find_all_overlaps
+from .overlap import Match, OverlapIndex, find_overlaps_of
 from .overlap_index import IndexedTexts
-from .questions import find_questions
+from .questions import QuestionIndex, find_questions_of
 
 HELDOUT_OVERLAP = "heldout_overlap"
 HELDOUT_PROMPT = "heldout_prompt"
@@ -107,16 +109,17 @@ class Search:
     index: OverlapIndex
     texts: IndexedTexts
     overlap: Fraction
-    questions: tuple[OverlapIndex, IndexedTexts, Fraction] | None = None
+    questions: tuple[QuestionIndex, IndexedTexts, Fraction] | None = None
     """Evaluation texts by short n-grams, and the share of them that counts; None: they are not searched."""
 
     def documents(self, batch: Batch, candidates: NDArray[np.int64]) -> Iterator[Dropped]:
         """Yield the documents to drop among the rows `candidates` of a batch, in order."""
-        found = self._overlaps(batch, candidates)
+        words = word_hashes([batch.texts[row] for row in candidates])
+        found = self._overlaps(batch, candidates, words)
         asked: dict[int, list[Match]] = {}
         if self.questions is not None:
             index, texts, overlap = self.questions
-            every = find_questions(index, [batch.texts[row] for row in candidates], overlap)
+            every = find_questions_of(index, words, overlap)
             asked = {int(candidates[number]): matches for number, matches in every.items()}
         for row in sorted({*found, *asked}):
             matches, reason = found.get(row, ([], EVALUATION_OVERLAP))
@@ -124,13 +127,15 @@ class Search:
             if row in asked and self.questions is not None:
                 known = {self.texts.place(match.text) for match in matches}
                 more = [match for match in asked[row] if texts.place(match.text) not in known]
-                listed += match_rows(batch.row(row), more, index, texts)
+                listed += match_rows(batch.row(row), more, index.overlap, texts)
             best = (matches[0], self.texts) if matches else (asked[row][0], texts)
             yield Dropped(row, _dropped_row(batch, row, *best, reason), listed)
 
-    def _overlaps(self, batch: Batch, candidates: NDArray[np.int64]) -> dict[int, tuple[list[Match], str]]:
+    def _overlaps(
+        self, batch: Batch, candidates: NDArray[np.int64], words: Ragged
+    ) -> dict[int, tuple[list[Match], str]]:
         """The documents that overlap, each with its matches, the best first, and the reason."""
-        overlaps = find_all_overlaps(self.index, [batch.texts[row] for row in candidates], self.overlap)
+        overlaps = find_overlaps_of(self.index, words, self.overlap)
         matches = {int(candidates[number]): every for number, every in overlaps.items()}
         for row in candidates.tolist():
             same = self.texts.by_hash.get(batch.columns["text_xxh128"][row].hex())

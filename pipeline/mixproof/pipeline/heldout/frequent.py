@@ -73,7 +73,7 @@ def without_frequent(index: OverlapIndex, found: Frequencies, most: int) -> Over
         sizes=sizes,
         grams=make_postings(hashes[kept], texts[kept]),
         wholes=_without(index.wholes, _wholes_of(index, short)),
-        ignored=np.asarray(frequent),
+        ignored=np.union1d(np.asarray(index.ignored), frequent),
     )
 
 

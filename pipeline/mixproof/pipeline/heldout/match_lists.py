@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from mixproof.pipeline.columns import table_of
 
+from .edited_questions import WIDTH
 from .overlap import Match, OverlapIndex
 from .overlap_index import IndexedTexts
 from .shared_words import DocumentWords
@@ -30,11 +31,18 @@ MATCHES_SCHEMA = pa.schema(
         pa.field("longest_run_words", pa.int64()),
         pa.field("longest_run", pa.string()),
         pa.field("excerpt", pa.string()),
+        pa.field("by_words", pa.bool_()),
     ]
 )
 """A dropped document and one text that it overlaps with. `record` counts from the start of the shard; `file` is null if
 the shard is of one file; `match` is `heldout/<source>` or `evaluation/<file>`, and `match_field` null for a held-out
-text. `longest_run` is the longest run of shared words in the document, and `excerpt` the text around it."""
+text. With `by_words`, numbers of n-grams are numbers of words (`edited_questions.py`). `longest_run` is the longest run
+of shared words in the document, and `excerpt` the text around it."""
+
+
+def shown_width(ngram: int, *, by_words: bool) -> int:
+    """Fewest shared words in a row that are shown as shared."""
+    return WIDTH if by_words else ngram
 
 
 def match_rows(
@@ -44,7 +52,8 @@ def match_rows(
     found, document = [], DocumentWords(row["text"])
     for match in matches:
         described = texts.describe(match.text)
-        excerpt = document.excerpt(np.asarray(index.words.of(match.text)), index.ngram)
+        width = shown_width(index.ngram, by_words=match.by_words)
+        excerpt = document.excerpt(np.asarray(index.words.of(match.text)), width)
         found.append(
             (
                 row["record"],
@@ -59,6 +68,7 @@ def match_rows(
                 excerpt.run_words,
                 excerpt.longest_run,
                 excerpt.text,
+                match.by_words,
             )
         )
     return found

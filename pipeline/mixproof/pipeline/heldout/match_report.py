@@ -35,6 +35,8 @@ class MatchedDocument:
     longest_run: str
     longest_run_words: int
     excerpt: str
+    by_words: bool
+    """Whether the numbers of n-grams are numbers of words: a short text was aligned word by word."""
 
     @property
     def share(self) -> float:
@@ -113,6 +115,7 @@ def _document(source: str, listed: Mapping[str, Any], row: Mapping[str, Any]) ->
         row["longest_run"],
         row["longest_run_words"],
         row["excerpt"],
+        row.get("by_words", False),
     )
 
 

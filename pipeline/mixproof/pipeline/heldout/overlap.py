@@ -150,6 +150,8 @@ class Match:
     """Number of distinct grams that both have."""
     text_grams: int
     document_grams: int
+    by_words: bool = False
+    """Whether the three numbers count words, not n-grams (`edited_questions.py`)."""
 
     @property
     def share(self) -> Fraction:
@@ -192,7 +194,11 @@ def find_overlaps(index: OverlapIndex, documents: Sequence[str], overlap: Fracti
 
 def find_all_overlaps(index: OverlapIndex, documents: Sequence[str], overlap: Fraction) -> dict[int, list[Match]]:
     """Find the documents that overlap with texts of the index, each with all its matches, the best first."""
-    words = word_hashes(documents)
+    return find_overlaps_of(index, word_hashes(documents), overlap)
+
+
+def find_overlaps_of(index: OverlapIndex, words: Ragged, overlap: Fraction) -> dict[int, list[Match]]:
+    """As `find_all_overlaps`, for the words of the documents."""
     found: dict[int, dict[int, Match]] = {}
     for search in (_by_grams, _texts_inside, _inside_texts, _same_words):
         for document, match in search(index, words, overlap):

@@ -28,13 +28,17 @@ from mixproof.pipeline.words.ngrams import Ragged
 from .evaluation import EvaluationFile, read_evaluation_file
 from .heldout_set import PROMPT_HASH, HeldoutSet
 from .overlap import OverlapIndex, Postings, build_index
-from .questions import build_questions
+from .questions import QuestionIndex, build_questions
 
 INDEX = "overlap_index"
 VERSION = 4
 TEXTS = "texts.parquet"
 PROMPTS = "prompts.parquet"
 """Of held-out conversations: the hash of each prompt, and the number of its text. Absent if there are none."""
+TRIPLES = "triples"
+"""Of an index of questions: its files are `triples.<array>.npy`."""
+EDITED_VERSION = 1
+"""Of the search for edited questions."""
 SHOWN_CHARS = 200
 
 TEXTS_SCHEMA = pa.schema(
@@ -77,7 +81,7 @@ def index_key(ngram: int, sets: Sequence[HeldoutSet], against: Sequence[Evaluati
 
 def questions_key(ngram: int, answers: int, against: Sequence[EvaluationFile]) -> str:
     """Make the key of the index of questions; `answers` is the number of words from which answers are protected."""
-    config = {"questions": ngram, "answers": answers}
+    config = {"questions": ngram, "answers": answers, "edited": EDITED_VERSION}
     return stage_key(INDEX, VERSION, config, [_identity(each) for each in against])
 
 
@@ -91,7 +95,9 @@ def make_questions(store: Store, key: str, ngram: int, answers: int, against: Se
         texts += [each.text for each in found]
         rows += [(f"evaluation/{file.file.name}", each.record, each.field) for each in found]
     with store.attempt(INDEX, key) as attempt:
-        save_index(build_questions(texts, ngram), attempt.path("."))
+        index = build_questions(texts, ngram)
+        save_index(index.overlap, attempt.path("."))
+        _save(index.triples, TRIPLES, attempt.path("."))
         pq.write_table(_described(texts, rows), attempt.path(TEXTS), compression="zstd")
         attempt.commit(facts={"ngram": ngram, "protected": 0})
 
@@ -140,8 +146,8 @@ def make_index(
 
 
 def copy_texts(store: Store, key: str, folder: Path) -> None:
-    """Copy what is reported about the texts of a finished index."""
-    for name in (TEXTS, PROMPTS):
+    """Copy from a finished index what does not change with its n-grams."""
+    for name in (TEXTS, PROMPTS, *(f"{TRIPLES}.{part.name}.npy" for part in fields(Postings))):
         if (store.folder(f"{INDEX}/{key}") / name).is_file():
             shutil.copyfile(store.folder(f"{INDEX}/{key}") / name, folder / name)
 
@@ -149,9 +155,12 @@ def copy_texts(store: Store, key: str, folder: Path) -> None:
 def save_index(index: OverlapIndex, folder: Path) -> None:
     """Write every array of the index as `<field>.<array>.npy`."""
     for part in fields(index):
-        value = getattr(index, part.name)
-        for name, array in _arrays(value):
-            np.save(folder / f"{part.name}{name}.npy", array, allow_pickle=False)
+        _save(getattr(index, part.name), part.name, folder)
+
+
+def _save(value: object, name: str, folder: Path) -> None:
+    for suffix, array in _arrays(value):
+        np.save(folder / f"{name}{suffix}.npy", array, allow_pickle=False)
 
 
 @lru_cache(maxsize=2)
@@ -163,10 +172,10 @@ def _load(store_url: str, key: str) -> tuple[OverlapIndex, IndexedTexts]:
     folder = store.folder(f"{INDEX}/{key}")
 
     def array(name: str) -> Any:  # noqa: ANN401 - its dtype is that of its field
-        return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return _mapped(folder, name)
 
     def postings(name: str) -> Postings:
-        return Postings(**{part.name: array(f"{name}.{part.name}") for part in fields(Postings)})
+        return _postings(folder, name)
 
     index = OverlapIndex(
         ngram=int(receipt.facts["ngram"]),
@@ -193,6 +202,20 @@ def _load(store_url: str, key: str) -> tuple[OverlapIndex, IndexedTexts]:
 def load_index(store: Store, key: str) -> tuple[OverlapIndex, IndexedTexts]:
     """Map a finished index into memory; a process caches the last two."""
     return _load(str(store), key)
+
+
+def load_questions(store: Store, key: str) -> tuple[QuestionIndex, IndexedTexts]:
+    """Map a finished index of questions into memory."""
+    index, texts = load_index(store, key)
+    return QuestionIndex(index, _postings(store.folder(f"{INDEX}/{key}"), TRIPLES)), texts
+
+
+def _mapped(folder: Path, name: str) -> Any:  # noqa: ANN401 - its dtype is that of its field
+    return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+
+def _postings(folder: Path, name: str) -> Postings:
+    return Postings(**{part.name: _mapped(folder, f"{name}.{part.name}") for part in fields(Postings)})
 
 
 def _arrays(value: object) -> list[tuple[str, Any]]:

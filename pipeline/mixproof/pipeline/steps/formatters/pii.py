@@ -29,8 +29,8 @@ from .phone_numbers import find_phone_numbers
 from .secret_keys import find_secrets
 
 VERSION = 3
-"""2: cards with two different digits, such as 4111 1111 1111 1111, are cards. 3: dotted versions, dates, years and amounts
-are not telephone numbers, nor is what follows `ISBN`, `version`, `invoice` and the like."""
+"""2: cards with two different digits, such as 4111 1111 1111 1111, are cards. 3: dotted versions, dates, years, amounts
+and what follows `ISBN`, `version`, `invoice` and the like are not telephone numbers."""
 _LOCAL = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+/=?^_`{|}~-.")
 _IP_LIKE = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
 

@@ -22,10 +22,10 @@ import numpy as np
 from final_choice import published_studies, published_truth
 from mixproof.mixtures.search.blas import one_blas_thread
 from mixproof.mixtures.search.outcome import Trial
+from mixproof.mixtures.search.phases.spanned import spanned_space
 from mixproof.mixtures.search.predictors.families import PROCESS, RIDGE, families
 from mixproof.mixtures.search.rounds import Plan, search
 from mixproof.mixtures.search.space import shares_of
-from mixproof.mixtures.search.study import space_of_rows
 
 ROUNDS = (24, 16, 12)
 RULES = ((0.0, 1.0), (0.0, 0.75), (1.0, 1.0), (1.0, 0.75), (2.0, 0.75), (1.0, 0.5))
@@ -60,7 +60,7 @@ def replay(folder: Path, number: int, noise: float, deviations: float, exploitat
     published = published_studies(folder)
     values = published.values[:, number % len(published.scores)]
     spread = float(values.std())
-    space = space_of_rows(published.mixtures)
+    space = spanned_space(published.mixtures.sources, published.mixtures.shares, None, {})
     fits = {name: fit for name, fit in families().items() if name in (RIDGE, PROCESS)}
     with one_blas_thread():
         truth = published_truth(folder, number % len(published.scores), smooth=True)

@@ -102,6 +102,31 @@ def test_runs_of_two_sizes_are_carried_to_a_third(mixproof: Mixproof, tables: tu
     assert np.argsort(done.json["predictions"]["rest"]).tolist() == [2, 0, 1]  # size changes nothing here
 
 
+def test_a_table_with_phases_gives_a_mixture_for_each_within_caps_over_the_whole_run(
+    mixproof: Mixproof, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    stable, decay = random.dirichlet([2.0, 1.0, 1.0], 32), random.dirichlet([1.0, 1.0, 1.0], 32)
+    losses = -np.log(0.8 * stable[:, :1] + 0.01) - np.log(decay[:, 1:2] + 0.05)  # web, and code in the decay
+    columns = [f"{phase}:{source}" for phase in ("stable", "decay") for source in SOURCES]
+    weights = write_table(tmp_path / "w.csv", columns, np.hstack([stable, decay]))
+    scores = write_table(tmp_path / "s.csv", ("loss",), losses)
+    phases = ("--phases", "stable=80%,decay=100%", "--cap", "web=60%")
+    done = mixproof("search", "--weights", weights, "--scores", scores, *phases, "--json")
+    assert done.code == 0, done.err
+    assert done.json["phases"] == [{"name": "stable", "until": 0.8}, {"name": "decay", "until": 1.0}]
+    for one in (done.json["recommendation"], *done.json["finalists"]):
+        assert sum(one["mixture"]["stable"].values()) == pytest.approx(1) == sum(one["mixture"]["decay"].values())
+        web = 0.8 * one["mixture"]["stable"].get("web", 0) + 0.2 * one["mixture"]["decay"].get("web", 0)
+        assert one["whole_run"]["web"] == pytest.approx(web) and web <= 0.6 + 1e-9
+    optimum = next(one for one in done.json["finalists"] if one["kind"] == "optimum")
+    assert optimum["mixture"]["stable"]["web"] == pytest.approx(0.75, abs=0.02)  # 60% of the run
+    assert max(optimum["mixture"]["decay"].items(), key=lambda item: item[1])[0] == "code"
+    assert set(done.json["region"]) == {"stable", "decay"} and set(done.json["region"]["decay"]) == set(SOURCES)
+    without = mixproof("search", "--weights", weights, "--scores", scores)
+    assert without.code == 2 and "--phases stable=...,decay=100%" in without.err
+
+
 def test_a_named_objective_is_what_is_minimized_and_the_answer_is_written_for_a_person(
     mixproof: Mixproof, tables: tuple[Path, Path, Path]
 ) -> None:
@@ -129,6 +154,8 @@ def test_scores_of_noise_are_exit_code_1_with_a_reason(mixproof: Mixproof, table
         (["spec.yaml", "--predict", "p.csv"], "--predict needs --weights"),
         (["spec.yaml", "--anchor", "1"], "--anchor needs --weights"),
         (["spec.yaml", "--target", "parameters=1B"], "--target needs --weights"),
+        (["spec.yaml", "--phases", "stable=80%,decay=100%"], "--phases needs --weights"),
+        (["spec.yaml", "--cap", "web=20%"], "--cap needs --weights"),
         (["spec.yaml", "--rounds", "64,none"], "--rounds 64,none: give the number of candidates"),
         (["--weights", "none.csv", "--scores", "none.csv"], "none.csv: cannot be read as CSV"),
     ],

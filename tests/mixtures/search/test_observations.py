@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mixproof.mixtures.errors import SpecError
-from mixproof.mixtures.search.observations import Observations, read_mixtures, read_observations
+from mixproof.mixtures.search.observations import Mixtures, Observations, read_mixtures, read_observations
+from mixproof.mixtures.search.phases.run_phases import read_phases
 
 WEIGHTS = "index,web,code\n1,0.5,0.5\n2,0.75,0.25\n3,0.6,0.4\n"
+RUN = Mixtures(("web", "code"), np.array([[0.5, 0.5]]))
 SCORES = "index,loss\n3,30\n1,10\n2,20\n"
 
 Read = Callable[[str, str], Observations]
@@ -78,21 +81,21 @@ def test_what_cannot_be_used_is_named_with_its_place(read: Read, weights: str, s
 
 def test_a_missing_file_is_an_error_of_the_request(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="none.csv: cannot be read as CSV: No such file or directory"):
-        read_mixtures(tmp_path / "none.csv", ["a"])
+        read_mixtures(tmp_path / "none.csv", RUN)
 
 
 def test_mixtures_to_predict_may_have_their_columns_in_another_order(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("code,index,web\n0.2,7,0.8\n0.5,6,0.5\n")
-    assert read_mixtures(tmp_path / "p.csv", ["web", "code"]).tolist() == [[0.8, 0.2], [0.5, 0.5]]
+    assert read_mixtures(tmp_path / "p.csv", RUN).tolist() == [[0.8, 0.2], [0.5, 0.5]]
 
 
 def test_mixtures_to_predict_have_the_sources_that_were_run_and_no_others(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("web,books\n0.5,0.5\n")
     with pytest.raises(SpecError, match="column 'books' is not a source"):
-        read_mixtures(tmp_path / "p.csv", ["web", "code"])
+        read_mixtures(tmp_path / "p.csv", RUN)
     (tmp_path / "p.csv").write_text("web\n1\n")
     with pytest.raises(SpecError, match="there is no column 'code'"):
-        read_mixtures(tmp_path / "p.csv", ["web", "code"])
+        read_mixtures(tmp_path / "p.csv", RUN)
 
 
 @pytest.mark.parametrize("first", [2**53, 173285123456789024, 10**40])
@@ -115,3 +118,46 @@ def test_parameters_and_tokens_beside_shares_are_sizes_of_runs_in_the_order_of_t
     assert found.sizes.values.tolist() == [[6e7, 1.2e9], [1e6, 2e7]]
     with pytest.raises(SpecError, match=r"w.csv:2: parameters must be above 0, not 0"):
         read("index,parameters,a\n1,0,1\n", "index,loss\n1,5\n")
+
+
+PHASED = "index,stable:web,stable:code,decay:code,decay:web\n1,0.5,0.5,0.2,0.8\n2,0.249,0.749,100e-2,0\n"
+TWO_SCORES = "index,loss\n1,5\n2,6\n"
+PHASES = read_phases("stable=80%,decay=100%")
+
+
+@pytest.fixture
+def read_phased(tmp_path: Path) -> Read:
+    def from_texts(weights: str, scores: str) -> Observations:
+        (tmp_path / "w.csv").write_text(weights)
+        (tmp_path / "s.csv").write_text(scores)
+        return read_observations(tmp_path / "w.csv", tmp_path / "s.csv", PHASES)
+
+    return from_texts
+
+
+def test_the_shares_of_each_phase_are_one_mixture(read_phased: Read) -> None:
+    found = read_phased(PHASED, TWO_SCORES).mixtures
+    assert found.sources == ("web", "code")
+    assert found.columns == ("stable:web", "stable:code", "decay:web", "decay:code")
+    assert found.shares[0].tolist() == [0.5, 0.5, 0.8, 0.2]
+    assert found.shares[1].tolist() == pytest.approx([0.2495, 0.7505, 0, 1], abs=1e-4)  # .998 is rounding
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        ("stable:web,stable:code,decay:web,decay:code", "0.5,0.5,0.5,0.2", "w.csv:2: the shares of phase decay sum to"),
+        ("stable:web,stable:code,decay:web,code", "0.5,0.5,0.5,0.5", "w.csv: column 'code' names no phase"),
+        ("stable:web,stable:code,cool:web,decay:code", "1,0,1,0", "w.csv: column 'cool:web': --phases has no phase"),
+        ("stable:web,stable:code,decay:web", "0.5,0.5,1", "w.csv: there is no column 'decay:code'; add it, with 0"),
+        ("stable:web,stable:code,decay:web,decay:code", "0.5,0.5,1.5,-0.5", "the share of decay:code is negative"),
+    ],
+)
+def test_what_no_phase_has_is_named(read_phased: Read, header: str, row: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        read_phased(f"index,{header}\n1,{row}\n2,{row}\n", TWO_SCORES)
+
+
+def test_columns_of_phases_without_their_ends_are_asked_for_them(read: Read) -> None:
+    with pytest.raises(SpecError, match=r"if stable and decay are phases, say .* --phases stable=\.\.\.,decay=100%"):
+        read(PHASED, TWO_SCORES)

@@ -12,7 +12,7 @@ from mixproof.mixtures.search.choice.finalists import find_anchor
 from mixproof.mixtures.search.objective import fit_objective
 from mixproof.mixtures.search.observations import Mixtures, Observations
 from mixproof.mixtures.search.predictors.families import families
-from mixproof.mixtures.search.study import anchor_of, check_size, objective_weights, recommend_from, space_of_rows
+from mixproof.mixtures.search.study import anchor_of, check_size, objective_weights, recommend_from
 
 SHARES = np.random.default_rng(0).dirichlet([2.0, 1.0, 1.0], 40)
 MIXTURES = Mixtures(("a", "b", "c"), SHARES)
@@ -25,12 +25,6 @@ def test_the_objective_is_the_plain_mean_or_that_of_the_named_scores() -> None:
     assert objective_weights(OBSERVATIONS, ["second"]) == {"second": 1.0}
     with pytest.raises(SpecError, match="--objective secnd: no such score; did you mean 'second'"):
         objective_weights(OBSERVATIONS, ["secnd"])
-
-
-def test_the_space_is_what_was_run() -> None:
-    space = space_of_rows(Mixtures(("a", "b"), np.array([[0.25, 0.75], [0.75, 0.25], [0.5, 0.5]])))
-    assert space.center == (Fraction(1, 2), Fraction(1, 2))
-    assert space.most_units == (7500, 7500)
 
 
 def test_too_few_different_mixtures_are_refused() -> None:
@@ -64,3 +58,15 @@ def test_scores_of_pure_noise_are_no_recommendation() -> None:
     noise = np.random.default_rng(9).normal(size=(40, 1))
     found = recommend_from(MIXTURES, noise, fit_objective(families(), SHARES, noise, {"first": 1.0}))
     assert found.choice is None and found.refused is not None
+
+
+def test_mixtures_above_a_cap_are_learned_from_and_not_recommended() -> None:
+    objective = fit_objective(families(), SHARES, SCORES[:, [0]], {"first": 1.0})
+    caps = {"a": Fraction(3, 10)}  # the best mixture has half of a
+    choice = recommend_from(MIXTURES, SCORES[:, [0]], objective, caps=caps).choice
+    assert choice is not None
+    assert len(choice.finalists) > 2 and all(one.shares[0] <= 0.3 + 1e-9 for one in choice.finalists)
+    assert choice.region()["a"][1] <= 0.3 + 1e-9
+    above = int(SHARES[:, 0].argmax())
+    with pytest.raises(SpecError, match=f"--anchor {above}: this mixture exceeds a cap"):
+        anchor_of(OBSERVATIONS, str(above), caps)

@@ -96,6 +96,23 @@ TargetOption = Annotated[
         help="With --weights of several sizes: the size to predict, such as parameters=1B,tokens=20B.",
     ),
 ]
+PhasesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--phases",
+        metavar="NAME=END,...",
+        help="With --weights: phases of the runs and where each ends, such as stable=80%,decay=100%; shares are then "
+        "in columns such as stable:web.",
+    ),
+]
+CapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cap",
+        metavar="SOURCE=SHARE",
+        help="With --weights: largest share of a source over the whole run; repeatable.",
+    ),
+]
 PriorOption = Annotated[
     float,
     typer.Option(
@@ -119,6 +136,8 @@ def search(
     objective: ObjectiveOption = None,
     anchor: AnchorOption = None,
     target: TargetOption = None,
+    phases: PhasesOption = None,
+    cap: CapOption = None,
     proxy: ProxyOption = None,
     rounds: RoundsOption = None,
     repeats: RepeatsOption = None,
@@ -137,8 +156,9 @@ def search(
     if (spec is None) == (weights is None):
         raise RequestError("search needs either a SPEC, or --weights and --scores with existing results")
     if spec is not None:
-        options = {"--scores": scores, "--predict": predict, "--objective": objective, "--anchor": anchor}
-        unused = [name for name, value in {**options, "--target": target}.items() if value]
+        options: dict[str, object] = {"--scores": scores, "--predict": predict, "--objective": objective}
+        options |= {"--anchor": anchor, "--target": target, "--phases": phases, "--cap": cap}
+        unused = [name for name, value in options.items() if value]
         if unused:
             raise RequestError(f"{unused[0]} needs --weights; a SPEC names its own objective")
         from .search_spec import SearchOptions, search_spec  # brings Ray, which tables do not need
@@ -158,7 +178,7 @@ def search(
         raise RequestError("--weights needs --scores, the scores of those mixtures")
     from .search_tables import TablesAsked, search_tables
 
-    asked = TablesAsked(objective or [], anchor, target, finalists or FINALISTS, prior_weight)
+    asked = TablesAsked(objective or [], anchor, target, finalists or FINALISTS, prior_weight, phases, tuple(cap or ()))
     search_tables(weights, scores, predict, asked, as_json)
 
 

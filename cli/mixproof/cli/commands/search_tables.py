@@ -26,6 +26,8 @@ from mixproof.mixtures.search.choose import Choice, choose
 from mixproof.mixtures.search.joint.sizes import Sizes, check_sizes
 from mixproof.mixtures.search.objective import FittedObjective, combine
 from mixproof.mixtures.search.observations import Observations, read_mixtures, read_observations
+from mixproof.mixtures.search.phases.run_phases import RunPhases, read_phases
+from mixproof.mixtures.search.phases.spanned import read_caps, spanned_space
 from mixproof.mixtures.search.predictors.families import families
 from mixproof.mixtures.search.predictors.predictor import FloatArray
 from mixproof.mixtures.search.study import (
@@ -49,23 +51,29 @@ class TablesAsked:
     target: str | None
     finalists: int
     prior: float
+    phases: str | None = None
+    caps: tuple[str, ...] = ()
 
 
 def search_tables(weights: Path, scores: Path, predict: Path | None, asked: TablesAsked, as_json: bool) -> None:
     """Fit predictors to the tables, predict, and recommend."""
-    observations = read_observations(weights, scores)
+    observations = read_observations(weights, scores, None if asked.phases is None else read_phases(asked.phases))
     check_size(observations)
     weighed = objective_weights(observations, asked.objective)
-    anchored = anchor_of(observations, asked.anchor)
+    caps = read_caps(asked.caps, observations.mixtures.sources)
+    anchored = anchor_of(observations, asked.anchor, caps)
+    spanned_space(observations.mixtures.sources, observations.mixtures.shares, observations.mixtures.phases, caps)
     target = target_size(observations, asked.target, weights)
-    to_predict = None if predict is None else read_mixtures(predict, observations.mixtures.sources)
+    to_predict = None if predict is None else read_mixtures(predict, observations.mixtures)
     with one_blas_thread():
         if target is not None:
             observations = carried_to(observations, target.values)
         scores_minimized = observations.values[:, [observations.scores.index(name) for name in weighed]]
         choices = _choose_all(observations)
         overall = combine({name: choices[name] for name in weighed}, scores_minimized, weighed)
-        found = recommend_from(observations.mixtures, scores_minimized, overall, anchored, asked.finalists, asked.prior)
+        found = recommend_from(
+            observations.mixtures, scores_minimized, overall, anchored, asked.finalists, asked.prior, caps
+        )
     predictions = (
         {name: choice.predictor.predict(to_predict) for name, choice in choices.items()}
         if to_predict is not None
@@ -73,7 +81,13 @@ def search_tables(weights: Path, scores: Path, predict: Path | None, asked: Tabl
     )
     if as_json:
         sizes = {} if target is None else target.to_json()
-        emit_json({**sizes, **_tables_json(choices, predictions, overall, found, observations.index)})
+        emit_json(
+            {
+                **sizes,
+                **_phases_json(observations.mixtures.phases),
+                **_tables_json(choices, predictions, overall, found, observations.index),
+            }
+        )
     else:
         if target is not None:
             stdout.print(target.in_words(), soft_wrap=True)
@@ -113,6 +127,14 @@ def _tables_json(
     }
 
 
+def _phases_json(phases: RunPhases | None) -> dict[str, object]:
+    """The phases of the runs; empty if mixtures hold for the whole run."""
+    if phases is None:
+        return {}
+    ends = zip(phases.names, phases.ends, strict=True)
+    return {"phases": [{"name": name, "until": float(end)} for name, end in ends]}
+
+
 def _print_tables(
     choices: Mapping[str, Choice],
     predictions: Mapping[str, FloatArray],
@@ -127,7 +149,10 @@ def _print_tables(
         stdout.print(table("Predicted scores, by row of the file", ("row", *predictions), rows))
     if found.choice is not None:
         print_choice(found.choice, index)
-        stdout.print("no share exceeds the largest one that was run; supply and caps are not known from tables")
+        stdout.print(
+            "no share exceeds the largest one that was run; supply and caps are not known from tables, except by --cap",
+            soft_wrap=True,
+        )
     else:
         stdout.print(f"[bold]no mixture recommended:[/] {escape(str(found.refused))}", soft_wrap=True)
     print_not_audited("results")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from mixproof.cli.output import percent, stdout, table
@@ -10,6 +10,8 @@ from mixproof.mixtures.search.choice.final_choice import FinalChoice
 from mixproof.mixtures.search.choice.finalists import Finalist
 from mixproof.mixtures.search.choice.region import Ranges
 from mixproof.mixtures.search.outcome import Outcome
+from mixproof.mixtures.search.phases.phased_space import PhasedSpace
+from mixproof.mixtures.search.space import Space
 
 
 def choice_json(choice: FinalChoice | None, index: Sequence[str]) -> dict[str, object]:
@@ -27,7 +29,7 @@ def choice_json(choice: FinalChoice | None, index: Sequence[str]) -> dict[str, o
             {**_finalist_json(choice, one), "index": None if one.row is None else index[one.row]}
             for one in choice.finalists
         ],
-        "region": _ranges_json(choice.region()),
+        "region": _ranges_json(choice.space, choice.region()),
     }
 
 
@@ -42,7 +44,7 @@ def confirmed_json(outcome: Outcome) -> dict[str, object]:
         "finalists": [
             {**_finalist_json(choice, one.finalist), "scores": list(one.scores)} for one in outcome.confirmations
         ],
-        "region": _ranges_json(choice.region(best)),
+        "region": _ranges_json(choice.space, choice.region(best)),
     }
 
 
@@ -94,14 +96,14 @@ def print_confirmed(outcome: Outcome) -> None:
 def _mixture_json(choice: FinalChoice, finalist: Finalist) -> dict[str, object]:
     return {
         **_finalist_json(choice, finalist),
-        "share_ranges": _ranges_json(choice.optimum_ranges),
+        "share_ranges": _ranges_json(choice.space, choice.optimum_ranges),
     }
 
 
 def _finalist_json(choice: FinalChoice, finalist: Finalist) -> dict[str, object]:
     return {
         "kind": finalist.kind,
-        "mixture": {name: share for name, share in choice.mixture(finalist).items() if share},
+        **_shares_json(choice.space, choice.mixture(finalist)),
         "predicted": finalist.predicted,
         "measured": finalist.measured,
         "runs": finalist.runs,
@@ -110,8 +112,17 @@ def _finalist_json(choice: FinalChoice, finalist: Finalist) -> dict[str, object]
     }
 
 
-def _ranges_json(ranges: Ranges) -> dict[str, list[float]]:
-    return {name: list(ends) for name, ends in ranges.items()}
+def _shares_json(space: Space, shares: Mapping[str, float]) -> dict[str, object]:
+    """Positive shares; with phases, those of each phase and those of the whole run."""
+    if not isinstance(space, PhasedSpace):
+        return {"mixture": {name: share for name, share in shares.items() if share}}
+    by_phase = space.by_phase({name: share for name, share in shares.items() if share})
+    return {"mixture": by_phase, "whole_run": {name: share for name, share in space.whole_run(shares).items() if share}}
+
+
+def _ranges_json(space: Space, ranges: Ranges) -> Mapping[str, object]:
+    listed = {name: list(ends) for name, ends in ranges.items()}
+    return space.by_phase(listed) if isinstance(space, PhasedSpace) else listed
 
 
 def _estimated(finalist: Finalist) -> tuple[str, str]:
@@ -121,12 +132,20 @@ def _estimated(finalist: Finalist) -> tuple[str, str]:
 
 def _print_mixture(choice: FinalChoice, finalist: Finalist, region: Ranges) -> None:
     what = {"optimum": "the predicted optimum", "measured": "a measured mixture", "anchor": "the anchor"}[finalist.kind]
-    rows = [
-        (name, percent(share), f"{percent(region[name][0])} to {percent(region[name][1])}")
-        for name, share in choice.mixture(finalist).items()
+    title, as_good = f"Best mixture: {what}", "as good within the noise"
+    shares, space = choice.mixture(finalist), choice.space
+    ranges = {name: f"{percent(region[name][0])} to {percent(region[name][1])}" for name in shares}
+    if not isinstance(space, PhasedSpace):
+        rows = [(name, percent(share), ranges[name]) for name, share in shares.items()]
+        stdout.print(table(title, ("source", "share", as_good), rows))
+        return
+    phased = [
+        (phase, source, percent(share), own[source])
+        for (phase, of), own in zip(space.by_phase(shares).items(), space.by_phase(ranges).values(), strict=True)
+        for source, share in of.items()
     ]
-    columns = ("source", "share", "as good within the noise")
-    stdout.print(table(f"Best mixture: {what}", columns, rows))
+    whole = [("whole run", source, percent(share), "") for source, share in space.whole_run(shares).items()]
+    stdout.print(table(title, ("phase", "source", "share", as_good), [*phased, *whole], text_columns=2))
 
 
 def _anchor_sentence(choice: FinalChoice) -> str:

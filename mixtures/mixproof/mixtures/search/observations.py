@@ -1,7 +1,8 @@
 """Mixtures and their scores, read from tables.
 
 Two CSV files with one row per mixture: shares of sources, and scores. The column `index` joins their rows; the columns
-`parameters` and `tokens` beside the shares are the size of a run; every other column is a source or a score. Published
+`parameters` and `tokens` beside the shares are the size of a run; every other column is a source or a score. With
+phases, a column `stable:web` is the share of a source in a phase, and the shares of each phase sum to 1. Published
 shares are rounded, so rows sum to about 1 (or about 100): deviations up to 5% are renormalized; larger ones mean that a
 column is missing or is not a share, and are errors. Nothing is dropped silently: a row without a partner, an empty cell
 and a repeated index are errors that name file and line.
@@ -10,8 +11,9 @@ and a repeated index are errors that name file and line.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from mixproof.mixtures.values.quantities import parse_tokens
 
 from .csv_table import finite_number, read_csv
 from .joint.sizes import SIZES, Sizes
+from .phases.run_phases import RunPhases, columns_of, phases_in
 
 FloatArray = NDArray[np.float64]
 INDEX = "index"
@@ -37,7 +40,19 @@ class Mixtures:
 
     sources: tuple[str, ...]
     shares: FloatArray
-    """[mixtures, sources]; rows sum to 1."""
+    """[mixtures, sources]; rows sum to 1. With phases [mixtures, sources of all phases], one phase after the other."""
+    phases: RunPhases | None = None
+    """Of the runs; None if the shares are those of the whole run."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of `shares`."""
+        return self.sources if self.phases is None else self.phases.columns(self.sources)
+
+    @property
+    def lengths(self) -> tuple[Fraction, ...]:
+        """Share of the run's tokens in each phase."""
+        return (Fraction(1),) if self.phases is None else self.phases.lengths
 
 
 @dataclass(frozen=True)
@@ -71,8 +86,13 @@ class _Table:
         return _Table(self.path, tuple(names), self.index, values, self.lines)
 
 
-def read_observations(weights: Path, scores: Path) -> Observations:
+def read_observations(weights: Path, scores: Path, phases: RunPhases | None = None) -> Observations:
     """Read the mixtures that were run and their scores, joined by `index`, or by row order when neither has one.
+
+    Args:
+        weights: table of shares.
+        scores: table of scores.
+        phases: of the runs, if the columns of shares name them.
 
     Raises:
         SpecError: naming file, line and column of the error.
@@ -80,10 +100,10 @@ def read_observations(weights: Path, scores: Path) -> Observations:
     shares, values = _read(weights), _read(scores)
     rows = _partners(shares, values)
     sizes = _sizes(shares)
-    sources = _renormalized(shares.columns([name for name in shares.names if name not in SIZES]))
+    mixtures = _mixtures(shares.columns([name for name in shares.names if name not in SIZES]), phases)
     index = values.index or tuple(str(row + 1) for row in range(len(rows)))
     return Observations(
-        Mixtures(sources.sources, sources.shares[rows]),
+        replace(mixtures, shares=mixtures.shares[rows]),
         values.names,
         values.values,
         index,
@@ -91,11 +111,11 @@ def read_observations(weights: Path, scores: Path) -> Observations:
     )
 
 
-def read_mixtures(path: Path, sources: Sequence[str]) -> FloatArray:
-    """Read mixtures of the given sources, in the order of the file; columns may be in any order.
+def read_mixtures(path: Path, run: Mixtures) -> FloatArray:
+    """Read mixtures of the sources and phases that were run, in the order of the file; columns may be in any order.
 
     Returns:
-        Shares [mixtures, sources]; rows sum to 1.
+        Shares [mixtures, columns], as those of `run`.
 
     Raises:
         SpecError: naming file, line and column of the error.
@@ -104,13 +124,12 @@ def read_mixtures(path: Path, sources: Sequence[str]) -> FloatArray:
     for name in table.names:
         if name in SIZES:
             raise SpecError(f"{path}: column {name!r}: the size to predict is given by --target; remove the column")
-        if name not in sources:
+        if name not in run.columns:
             raise SpecError(f"{path}: column {name!r} is not a source of the mixtures that were run; remove it")
-    for name in sources:
+    for name in run.columns:
         if name not in table.names:
             raise SpecError(f"{path}: there is no column {name!r}; add it, with 0 for a source that is not used")
-    shares = _renormalized(table).shares
-    return shares[:, [table.names.index(name) for name in sources]]
+    return _mixtures(table.columns(run.columns), run.phases).shares
 
 
 def _sizes(shares: _Table) -> Sizes | None:
@@ -151,7 +170,20 @@ def _partners(shares: _Table, values: _Table) -> list[int]:
     return [row_of[index] for index in values.index]
 
 
-def _renormalized(table: _Table) -> Mixtures:
+def _mixtures(table: _Table, phases: RunPhases | None) -> Mixtures:
+    """The shares of a table, renormalized; of each phase apart if there are phases."""
+    if phases is None:
+        return Mixtures(table.names, _renormalized(table, ""))
+    try:
+        sources = phases.sources_of(table.names)
+    except SpecError as error:
+        raise SpecError(f"{table.path}: {error}") from None
+    columns = [table.columns(columns_of(name, sources)) for name in phases.names]
+    shares = [_renormalized(own, f" of phase {name}") for own, name in zip(columns, phases.names, strict=True)]
+    return Mixtures(sources, np.hstack(shares), phases)
+
+
+def _renormalized(table: _Table, of_phase: str) -> FloatArray:
     sums = table.values.sum(axis=1)
     whole = 100.0 if len(sums) and float(np.median(sums)) > 10 else 1.0
     for row, line in enumerate(table.lines):
@@ -159,11 +191,16 @@ def _renormalized(table: _Table) -> Mixtures:
             name = table.names[int(table.values[row].argmin())]
             raise SpecError(f"{table.path}:{line}: the share of {name} is negative; shares are 0 or more")
         if abs(sums[row] / whole - 1) > SUM_TOLERANCE:
+            named = phases_in(table.names)
             raise SpecError(
-                f"{table.path}:{line}: the shares sum to {sums[row]:.6g}, not to {whole:g}; every column except "
-                f"{INDEX!r} must be the share of a source"
+                f"{table.path}:{line}: the shares{of_phase} sum to {sums[row]:.6g}, not to {whole:g}; "
+                + (
+                    f"if {' and '.join(named)} are phases, say where each ends: --phases {'=...,'.join(named)}=100%"
+                    if named and not of_phase
+                    else f"every column except {INDEX!r} must be the share of a source"
+                )
             )
-    return Mixtures(table.names, table.values / sums[:, None])
+    return np.asarray(table.values / sums[:, None], np.float64)
 
 
 def _read(path: Path) -> _Table:

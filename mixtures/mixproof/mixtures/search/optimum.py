@@ -68,7 +68,7 @@ def _descend(predictor: Predictor, space: Space, start: FloatArray) -> FloatArra
         jac=True,
         method="SLSQP",
         bounds=[(0.0, most / UNITS) for most in space.most_units],
-        constraints=[LinearConstraint(np.ones((1, sources)), 1.0, 1.0)],
+        constraints=[LinearConstraint(factors[None], low, high) for factors, low, high in space.bounds_of_sums],
         options={"maxiter": 200, "ftol": 1e-9},
     )
     return np.maximum(np.asarray(found.x, dtype=np.float64), 0.0)

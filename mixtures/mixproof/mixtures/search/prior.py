@@ -9,7 +9,7 @@ unique and found from any start.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,17 +28,20 @@ class WithPrior:
     """[sources]: the proportional mixture."""
     weight: float
     """Score that a divergence of one nat costs."""
+    counts: FloatArray | None = None
+    """[sources]: how much the divergence of each share counts, such as the length of its phase; None: 1 each."""
 
     def predict(self, shares: FloatArray) -> FloatArray:
         """Predicted score plus penalty [mixtures] of shares [mixtures, sources]."""
-        return self.predictor.predict(shares) + self.weight * divergence(shares, self.center)
+        return self.predictor.predict(shares) + self.weight * divergence(shares, self.center, self.counts)
 
     def refit(self, shares: FloatArray, scores: FloatArray, weights: FloatArray | None = None) -> WithPrior:
         """Refit the predictor to other rows."""
-        return WithPrior(self.predictor.refit(shares, scores, weights), self.center, self.weight)
+        return replace(self, predictor=self.predictor.refit(shares, scores, weights))
 
 
-def divergence(shares: FloatArray, center: FloatArray) -> FloatArray:
-    """KL divergence [mixtures] of shares [mixtures, sources] from a center [sources], in nats."""
+def divergence(shares: FloatArray, center: FloatArray, counts: FloatArray | None = None) -> FloatArray:
+    """KL divergence [mixtures] of shares [mixtures, sources] from a center [sources], in nats; see `WithPrior`."""
     ratio = np.where(shares > 0, shares / np.maximum(center, LEAST), 1.0)
-    return np.asarray((np.maximum(shares, 0.0) * np.log(ratio)).sum(axis=1), np.float64)
+    nats = np.maximum(shares, 0.0) * np.log(ratio)
+    return np.asarray((nats if counts is None else nats * counts).sum(axis=1), np.float64)

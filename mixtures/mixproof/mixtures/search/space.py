@@ -101,6 +101,16 @@ class Space:
         by_name = dict(zip(self.sources, map(float, shares), strict=True))
         return by_name if self.pins is None else self.pins.by_source(by_name)
 
+    @property
+    def prior(self) -> tuple[FloatArray, FloatArray]:
+        """The center's shares [sources], and how much a divergence of each counts."""
+        return self.weights(Fraction(1)), np.ones(len(self.sources))
+
+    @property
+    def bounds_of_sums(self) -> list[tuple[FloatArray, float, float]]:
+        """Sums of shares with their limits: factors [sources] of the shares, the smallest and the largest sum."""
+        return [(np.ones(len(self.sources)), 1.0, 1.0)]
+
     def weights(self, power: Fraction) -> FloatArray:
         """The center's shares [sources] to a power, normalized to sum to 1; 0 for a source without room."""
         weights = np.array([float(share) ** float(power) if share > 0 else 0.0 for share in self.center])
@@ -118,7 +128,7 @@ class Space:
         weights = np.where(taken, np.maximum(weights, 1e-9), 0.0)
         least = np.where(taken, np.array(self.least_units, dtype=np.float64), 0.0)
         filled = _fill(weights, least, np.where(taken, most, 0.0))
-        return np.array([_round(row, self.most_units) for row in filled], dtype=np.int64)
+        return np.array([round_units(row, self.most_units) for row in filled], dtype=np.int64)
 
     def holds(self, units: Sequence[int]) -> bool:
         """Whether a mixture is in the space."""
@@ -171,7 +181,7 @@ def _fill(weights: FloatArray, least: FloatArray, most: FloatArray) -> FloatArra
     return np.asarray(np.clip(weights * high, least, most), dtype=np.float64)
 
 
-def _round(filled: FloatArray, most: Sequence[int]) -> list[int]:
+def round_units(filled: FloatArray, most: Sequence[int]) -> list[int]:
     """Round to whole units that sum to UNITS, none above its limit."""
     units = [int(amount) for amount in filled]
     remaining = UNITS - sum(units)

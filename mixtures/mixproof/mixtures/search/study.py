@@ -1,16 +1,16 @@
 """A study of existing results: the mixture that they recommend.
 
-Supply and caps of the sources are unknown here, so the recommendation stays within what was run: no source gets
-more than the largest share with which it was run.
+Supply and caps of the sources are unknown here, so the recommendation stays within what was run (`phases.spanned`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixproof.mixtures.blocks.search import FINALISTS
 from mixproof.mixtures.errors import SpecError
@@ -24,13 +24,11 @@ from .joint.process import Rows
 from .noise import Noise, measure_noise, refusal
 from .objective import FittedObjective
 from .observations import Mixtures, Observations, spell_index
-from .space import MOST_SOURCES, UNITS, Space, rounded_center
+from .phases.spanned import spanned_space, within_caps
+from .space import MOST_SOURCES
 
 LEAST_ROWS = 5
 """Fewer rows cannot be divided into useful folds."""
-LEAST_SHARE = Fraction(1, 1000)
-RESOLUTION = 10**9
-"""Resolution to which mean shares are rounded, so that they are exact."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def check_size(observations: Observations) -> None:
     Raises:
         SpecError: naming the number of mixtures or of sources.
     """
-    sources = len(observations.mixtures.sources)
+    sources = len(observations.mixtures.columns)
     if sources > MOST_SOURCES:
         raise SpecError(
             f"{sources:,} sources are too many for a predictor; at most {MOST_SOURCES} are possible; add up the shares "
@@ -73,31 +71,28 @@ def objective_weights(observations: Observations, names: Sequence[str]) -> dict[
     return dict.fromkeys(minimized, 1 / len(minimized))
 
 
-def space_of_rows(mixtures: Mixtures) -> Space:
-    """The space that mixtures span: centered on their mean, no source above its largest share."""
-    mean = {
-        name: round(RESOLUTION * share)
-        for name, share in zip(mixtures.sources, mixtures.shares.mean(axis=0), strict=True)
-    }
-    most = {
-        name: Fraction(-(-round(RESOLUTION * share) * UNITS // RESOLUTION), UNITS)
-        for name, share in zip(mixtures.sources, mixtures.shares.max(axis=0), strict=True)
-    }
-    return Space.of(rounded_center(mean), most, LEAST_SHARE)
-
-
-def anchor_of(observations: Observations, index: str | None) -> int:
-    """Row of the anchor: the first row with this index, or the one found by `find_anchor`.
+def anchor_of(observations: Observations, index: str | None, caps: Mapping[str, Fraction] | None = None) -> int:
+    """Row of the anchor: the first row with this index, or the one found by `find_anchor` within the caps.
 
     Raises:
-        SpecError: when no mixture has this index.
+        SpecError: when no mixture has this index, it exceeds a cap, or all do.
     """
+    mixtures = observations.mixtures
+    allowed = within_caps(mixtures.sources, mixtures.shares, mixtures.phases, caps or {})
     if index is None:
-        return find_anchor(observations.mixtures.shares)
+        return _find_anchor(mixtures.shares, allowed)
     spelled = spell_index(index)
     if spelled not in observations.index:
         raise SpecError(f"--anchor {index}: no mixture has this index; {nearest(spelled, observations.index)}")
-    return observations.index.index(spelled)
+    row = observations.index.index(spelled)
+    if not allowed[row]:
+        raise SpecError(f"--anchor {index}: this mixture exceeds a cap; name one within the caps")
+    return row
+
+
+def _find_anchor(shares: FloatArray, allowed: NDArray[np.bool_]) -> int:
+    rows = np.flatnonzero(allowed)
+    return int(rows[find_anchor(shares[rows])])
 
 
 def carried_to(observations: Observations, target: FloatArray) -> Observations:
@@ -120,6 +115,7 @@ def recommend_from(
     anchor: int | None = None,
     count: int = FINALISTS,
     prior: float = 0.0,
+    caps: Mapping[str, Fraction] | None = None,
 ) -> Recommendation:
     """Recommend the mixture with the lowest predicted objective, or say why not.
 
@@ -130,19 +126,25 @@ def recommend_from(
         anchor: row of the mixture that the recommended one is compared with; None to find it by `find_anchor`.
         count: number of best measured mixtures among the finalists.
         prior: score that a divergence of one nat from the mean mixture costs the optimum.
+        caps: largest shares of the whole run, by source; mixtures that exceed one are learned from, not recommended.
+
+    Raises:
+        SpecError: when no mixture is within the caps.
     """
     objectives = np.asarray(scores @ objective.predictor.weights, dtype=np.float64)
     noise = measure_noise(mixtures.shares, objectives, objective.validation)
     refused = refusal(noise, objective.validation.rank_correlation)
     if refused is not None:
         return Recommendation(noise, refused, None)
+    allowed = within_caps(mixtures.sources, mixtures.shares, mixtures.phases, caps or {})
     choice = choose_finally(
         objective.predictor,
         (mixtures.shares, scores),
         (objectives, objective.validation, noise),
-        space_of_rows(mixtures),
-        find_anchor(mixtures.shares) if anchor is None else anchor,
+        spanned_space(mixtures.sources, mixtures.shares, mixtures.phases, caps or {}),
+        _find_anchor(mixtures.shares, allowed) if anchor is None else anchor,
         count=count,
         prior=prior,
+        allowed=allowed,
     )
     return Recommendation(noise, None, choice)

@@ -9,9 +9,9 @@ difference is above 0.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixproof.mixtures.blocks.search import FINALISTS
 from mixproof.mixtures.search.choose import Validation
@@ -82,6 +82,7 @@ def choose_finally(
     *seed: str | int,
     count: int = FINALISTS,
     prior: float = 0.0,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> FinalChoice:
     """Nominate finalists and recommend one.
 
@@ -94,16 +95,18 @@ def choose_finally(
         seed: names that seed the draws.
         count: number of best measured mixtures among the finalists.
         prior: score that a divergence of one nat from the center of the space costs the optimum.
+        allowed: [mixtures] which of the rows may be recommended; None if all may.
     """
-    judge = WithPrior(predictor, space.weights(Fraction(1)), prior) if prior else predictor
+    center, counts = space.prior
+    judge = WithPrior(predictor, center, prior, counts) if prior else predictor
     optimum = find_optimum(judge, space, np.unique(space.project(rows[0]), axis=0), *seed)
     shares = shares_of([optimum])
     calibration = calibrate(predictor, rows, measured, space, optimum, *seed)
-    study = Study(rows[0], measured[0], measured[1].predicted)
+    study = Study(rows[0], measured[0], measured[1].predicted, allowed)
     found = nominate(study, anchor, (shares[0], float(predictor.predict(shares)[0])), calibration, count)
     chosen, margin = recommend(found)
     ordered = (found[chosen], *sorted(_without(found, chosen), key=lambda one: one.estimate.value))
-    replicates = bootstrap(predictor, rows, space, np.array([one.shares for one in ordered]), *seed)
+    replicates = bootstrap(predictor, rows, space, np.array([one.shares for one in ordered]), *seed, allowed=allowed)
     return FinalChoice(
         finalists=ordered,
         calibration=calibration,

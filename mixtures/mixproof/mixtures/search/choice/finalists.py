@@ -42,6 +42,8 @@ class Study:
     """[rows]"""
     predicted: FloatArray
     """[rows]"""
+    allowed: NDArray[np.bool_] | None = None
+    """[rows]: which mixtures may be finalists; None if all may."""
 
     def mixtures(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """The first row [mixtures] of every mixture, the mixture [rows] of every row, and runs [mixtures]."""
@@ -103,7 +105,9 @@ def nominate(
 
     all_measured = [measured(number) for number in range(len(first))]
     rank = means if calibration.noise is None else np.array([one.estimate.value for one in all_measured])
-    chosen = [int(number) for number in np.argsort(rank, kind="stable")[:count]]
+    if study.allowed is not None:
+        rank = np.where(study.allowed[first], rank, np.inf)
+    chosen = [int(number) for number in np.argsort(rank, kind="stable")[:count] if np.isfinite(rank[number])]
     was_run = np.flatnonzero(np.abs(study.shares[first] - optimum[0]).max(axis=1) < 1 / UNITS)
     also = [int(number) for number in was_run] + ([] if anchored is None else [anchored])
     chosen += [number for number in also if number not in chosen]

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixproof.mixtures.search.candidates import draw, draw_near, generator
 from mixproof.mixtures.search.predictors.predictor import FloatArray, Predictor
@@ -43,6 +44,7 @@ def bootstrap(
     space: Space,
     finalists: FloatArray,
     *seed: str | int,
+    allowed: NDArray[np.bool_] | None = None,
 ) -> Bootstrap:
     """Refit the predictor to bootstrapped rows and predict the finalists and mixtures around them.
 
@@ -52,12 +54,15 @@ def bootstrap(
         space: the mixtures to consider.
         finalists: [finalists, sources] shares.
         seed: names that seed the draws.
+        allowed: [mixtures] which of the rows may be recommended; None if all may.
     """
     random = generator("bootstrap", *seed)
     centers = np.repeat(finalists, -(-DRAWS // len(finalists)), axis=0)
     drawn = [draw(space, DRAWS, random), *(draw_near(space, centers, size, random) for size in CONCENTRATIONS)]
     shares, scores = rows
-    pool = np.vstack([finalists, shares_of(np.unique(np.vstack(drawn), axis=0)), shares])
+    pool = np.vstack(
+        [finalists, shares_of(np.unique(np.vstack(drawn), axis=0)), shares if allowed is None else shares[allowed]]
+    )
     samples = [random.integers(0, len(scores), len(scores)) for _ in range(REPLICATES)]
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         found = list(threads.map(lambda rows: predictor.refit(shares[rows], scores[rows]).predict(pool), samples))

@@ -48,9 +48,9 @@ unit-data: install
 fuzz: install
 	MIXPROOF_FUZZ_TRIES=$(FUZZ_TRIES) $(BIN)/python -m pytest --timeout=3600 tests/fuzz
 
-# an autoscaler, then random faults on a cluster in a box (needs root and `ip netns`)
+# an autoscaler and what takes minutes on a cluster in a box, then random faults on it (needs root and `ip netns`)
 chaos: install
-	$(BIN)/python -m pytest -m autoscaling --durations=5 tests/cluster
+	$(BIN)/python -m pytest -m chaos --durations=5 tests/cluster
 	$(BIN)/python tests/cluster/chaos.py --faults $(CHAOS_FAULTS)
 
 test-browser: install

@@ -14,23 +14,24 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from ray.job_submission import JobSubmissionClient
 
 from cluster.control_groups import free_memory, limit_memory
 from cluster.flaky_objects import FlakyObjects, flaky
-from cluster.namespaces import bridge, connect, disconnect, has_namespaces, namespace, pids_in
-from conftest import environment, mixproof_command
+from cluster.namespaces import HOST, connect, disconnect, has_namespaces, namespace, network, pids_in
+from conftest import ROOT, environment, mixproof_command
 from object_store import pointed_at
 from ray_nodes import BIN, free_port, without_own_mixproof
 
-NETWORK = "10.231.77"
-HOST = 254
 START_SECONDS = 120
+JOB_PORT = 8265
+"""Where the head takes jobs."""
 FILLER = "filler"
 PATIENCE = {"RAY_raylet_start_wait_time_s": "120"}
 """Ray gives a node 30 s to start, which busy machines exceed."""
@@ -158,13 +159,36 @@ class Box:
     """Where it finds it."""
     address: str
     """What `--address` takes."""
+    takes_jobs: bool
+    """Whether the head runs Ray's job server."""
     head: Node = field(init=False)
     workers: list[Node] = field(default_factory=list)
 
     def start_head(self) -> None:
-        """Start the head; it takes no tasks."""
+        """Start the head, which takes no tasks; wait until it takes jobs, if it does."""
         port = self.address.rpartition(":")[2]
-        self.head.start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
+        options = ["--head", f"--port={port}", "--num-cpus=0", f"--include-dashboard={str(self.takes_jobs).lower()}"]
+        if self.takes_jobs:
+            options += ["--dashboard-host=0.0.0.0", f"--dashboard-port={JOB_PORT}"]
+        self.head.start(*options)
+        if self.takes_jobs:
+            self._wait_for_jobs()
+
+    def _wait_for_jobs(self) -> None:
+        """Submit an empty job until the head accepts it: it has no agent for jobs at first."""
+        end = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                JobSubmissionClient(self.job_address).submit_job(entrypoint="true")
+                return
+            except (ConnectionError, RuntimeError):
+                assert time.monotonic() < end, "the head takes no jobs"
+                time.sleep(1)
+
+    @property
+    def job_address(self) -> str:
+        """Where jobs are submitted."""
+        return f"http://{self.head.address}:{JOB_PORT}"
 
     def start_worker(self, node: Node, mounts: Mapping[Path, Path] | None = None) -> None:
         """Start a worker with one CPU."""
@@ -173,9 +197,19 @@ class Box:
     def mixproof(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start a command on the head."""
         cache = {"RAY_AUTH_MODE": "disabled", "MIXPROOF_CACHE": str(self.head.cache)}
+        command = mixproof_command(*arguments, "--address", self.address)
+        return self._start(command, {**environment(), **self.variables, **cache})
+
+    def submit(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Submit a command as a job; what this gives is its client, which follows the job to its end."""
+        command: list[str | Path] = [BIN / "ray", "job", "submit", "--address", self.job_address, "--working-dir", ROOT]
+        command += ["--runtime-env", ROOT / "runtime_env.yaml", "--", "python", "-m", "mixproof.cli", *arguments]
+        return self._start(command, without_own_mixproof())
+
+    def _start(self, command: Sequence[str | Path], variables: Mapping[str, str]) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self.head.command(*mixproof_command(*arguments, "--address", self.address)),
-            env={**environment(), **self.variables, **cache},
+            self.head.command(*command),
+            env=variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -185,29 +219,32 @@ class Box:
 
 
 @contextmanager
-def cluster_in_a_box(folder: Path, workers: int, disks: Mapping[int, str] | None = None) -> Iterator[Box]:
+def cluster_in_a_box(
+    folder: Path, workers: int, disks: Mapping[int, str] | None = None, *, takes_jobs: bool = False
+) -> Iterator[Box]:
     """Start a head, workers of one CPU each, and an S3 server that all of them and this process reach; stop everything.
 
     Args:
         folder: logs and the nodes' disks.
         workers: number of worker nodes.
         disks: by worker, from 0, the size of the disks of its cache and of Ray, such as `40m`; others use this one's.
+        takes_jobs: start Ray's job server as well; needs namespaces.
     """
     isolated = has_namespaces()
     with ExitStack() as stack:
-        switch = stack.enter_context(bridge(f"{NETWORK}.{HOST}")) if isolated else ""
-        host = f"{NETWORK}.{HOST}" if isolated else "127.0.0.1"
+        own = stack.enter_context(network()) if isolated else None
+        host = own.address(HOST) if own else "127.0.0.1"
         server, front = (host, free_port()), (host, free_port())
         stack.enter_context(_serve(folder, server))
         objects = stack.enter_context(flaky(front, server))
         stack.enter_context(pointed_at(_variables(front)))
-        head = f"{NETWORK}.1" if isolated else host
-        box = Box(folder, isolated, _variables(front), objects, f"{head}:{6379 if isolated else free_port()}")
+        address = f"{own.address(1)}:6379" if own else f"{host}:{free_port()}"
+        box = Box(folder, isolated, _variables(front), objects, address, takes_jobs)
         nodes = []
-        for number, name in enumerate(["mphead", *(f"mpwrk{one}" for one in range(1, workers + 1))], start=1):
-            address = f"{NETWORK}.{number}" if isolated else host
-            if isolated:
-                stack.enter_context(namespace(name, address, switch))
+        for number, part in enumerate(["head", *(f"wrk{one}" for one in range(1, workers + 1))], start=1):
+            name, address = (own.name(part), own.address(number)) if own else (part, host)
+            if own:
+                stack.enter_context(namespace(name, address, own.bridge))
             nodes.append(Node(name, address, _disk(stack, folder / name, (disks or {}).get(number - 2)), box))
             stack.callback(nodes[-1].kill)
         box.head, box.workers = nodes[0], nodes[1:]

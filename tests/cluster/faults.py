@@ -72,6 +72,12 @@ def kill_head(at: Strike) -> None:
     at.box.head.kill()
 
 
+def kill_supervisor(at: Strike) -> None:
+    """The process that watches a job of Ray dies; Ray ends the job."""
+    for process in at.box.head.processes("JobSupervisor"):
+        process.kill()
+
+
 def flaky_objects(fault: str, share: float) -> Callable[[Strike], None]:
     """The S3 server misbehaves for some requests, for ten seconds."""
 
@@ -122,6 +128,9 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "S3 is slow": flaky_objects("slow", 0.2),
     "S3 drops connections": flaky_objects("dropped", 0.2),
 }
+
+FAULTS_OF_JOBS = FAULTS | {"the job's supervisor dies": kill_supervisor}
+"""What can befall a job of Ray."""
 
 
 def heal(box: Box) -> None:

@@ -7,13 +7,37 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-BRIDGE = "mpbox0"
 INSIDE = "eth0"
-LOCK = Path("/var/tmp/mixproof-box.lock")  # noqa: S108  shared by all tests of this machine
+HOST = 254
+"""Last number of the address of this machine in each network."""
+NETWORKS = range(1, 5)
+"""Numbers of the networks that can exist side by side on one machine."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of namespaces on this machine."""
+
+    number: int
+
+    @property
+    def bridge(self) -> str:
+        """The link that connects them."""
+        return f"mpbox{self.number}"
+
+    def name(self, node: str) -> str:
+        """The namespace of a node: no two networks have the same ones."""
+        return f"mp{self.number}{node}"
+
+    def address(self, host: int) -> str:
+        """An address of the network."""
+        return f"10.231.{self.number}.{host}"
 
 
 def has_namespaces() -> bool:
@@ -27,32 +51,43 @@ def has_namespaces() -> bool:
 
 
 @contextmanager
-def bridge(address: str) -> Iterator[str]:
-    """A bridge with the host's address; its name. One at a time on a machine: others wait."""
-    with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield from _bridge(address)
-
-
-def _bridge(address: str) -> Iterator[str]:
-    subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True, check=False)
-    _ip("link", "add", BRIDGE, "type", "bridge")
-    try:
-        _ip("addr", "add", f"{address}/24", "dev", BRIDGE)
-        _ip("link", "set", BRIDGE, "up")
-        yield BRIDGE
-    finally:
-        _ip("link", "delete", BRIDGE)
+def network() -> Iterator[Network]:
+    """A network whose bridge has this machine's address; waits while all NETWORKS are in use by other processes."""
+    with _locked() as number:
+        made = Network(number)
+        subprocess.run(["ip", "link", "delete", made.bridge], capture_output=True, check=False)
+        _ip("link", "add", made.bridge, "type", "bridge")
+        try:
+            _ip("addr", "add", f"{made.address(HOST)}/24", "dev", made.bridge)
+            _ip("link", "set", made.bridge, "up")
+            yield made
+        finally:
+            _ip("link", "delete", made.bridge)
 
 
 @contextmanager
-def namespace(name: str, address: str, switch: str) -> Iterator[None]:
+def _locked() -> Iterator[int]:
+    """The number of a network that no other process has."""
+    while True:
+        for number in NETWORKS:
+            with Path(f"/var/tmp/mixproof-box-{number}.lock").open("w") as lock:  # noqa: S108  for the whole machine
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                yield number
+                return
+        time.sleep(1)
+
+
+@contextmanager
+def namespace(name: str, address: str, bridge: str) -> Iterator[None]:
     """A network namespace whose only link goes to a bridge."""
     _remove(name)  # left by a test that was killed
     _ip("netns", "add", name)
     try:
         _ip("link", "add", _link(name), "type", "veth", "peer", "name", INSIDE, "netns", name)
-        _ip("link", "set", _link(name), "master", switch)
+        _ip("link", "set", _link(name), "master", bridge)
         connect(name)
         _ip("-n", name, "link", "set", "lo", "up")
         _ip("-n", name, "addr", "add", f"{address}/24", "dev", INSIDE)
@@ -80,7 +115,7 @@ def pids_in(name: str) -> list[int]:
 
 def _link(name: str) -> str:
     """The host's end of a namespace's link; names of links have at most 15 characters."""
-    return f"mp-{name[-6:]}"
+    return f"veth-{name}"
 
 
 def _remove(name: str) -> None:

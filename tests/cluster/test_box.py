@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 from cluster.box import Box, cluster_in_a_box
 from cluster.experiment import upload
 from cluster.namespaces import has_namespaces
-from cluster.trial import results, run_trial
+from cluster.trial import Expected, run_trial
+from cluster.workload import BUILD
 from conftest import ROOT, Experiment
 from mixproof.ledger.store import Store
 
@@ -40,24 +42,51 @@ def test_a_cut_link_and_dropped_connections_change_no_byte(
     spec, bucket = remote
     fault = "a link is cut for 5 s" if box.isolated else "a task's process dies"
     box.objects.share, box.objects.fault = 0.05, "dropped"
-    trial = run_trial(box, spec, bucket, results(Store(experiment.store)), [fault], random.Random(1), span=3)  # noqa: S311
+    expected = Expected(BUILD.results(Store(experiment.store)), experiment.result["build"])
+    trial = run_trial(box, BUILD, spec, bucket, expected, [fault], random.Random(1), span=3)  # noqa: S311
     assert trial.problems == ()
     assert trial.codes == (0,)
     assert box.objects.counts["dropped"] > 0
 
 
-@pytest.mark.skipif(not has_namespaces(), reason="without root and `ip netns` all nodes see one file system")
-def test_a_node_with_another_mixproof_is_refused_by_name(box: Box, remote: tuple[Path, str]) -> None:
-    spec, bucket = remote
-    other = box.folder / "other"
-    shutil.copytree(ROOT / "pipeline", other, dirs_exist_ok=True)
-    changed = other / "mixproof" / "pipeline" / "columns.py"
+def another_mixproof(folder: Path) -> Path:
+    """Copy a room of the checkout into a folder and change a module; the folder that it takes the place of."""
+    shutil.copytree(ROOT / "pipeline", folder)
+    changed = folder / "mixproof" / "pipeline" / "columns.py"
     changed.write_bytes(changed.read_bytes() + b"# another version\n")
+    return ROOT / "pipeline"
+
+
+def another_pyarrow(folder: Path) -> Path:
+    """Copy what pip knows of pyarrow into a folder, with another version; the folder that it takes the place of."""
+    installed = Path(str(distribution("pyarrow").locate_file(f"pyarrow-{distribution('pyarrow').version}.dist-info")))
+    shutil.copytree(installed, folder)
+    metadata = folder / "METADATA"
+    metadata.write_text(metadata.read_text().replace(f"\nVersion: {distribution('pyarrow').version}", "\nVersion: 1.0"))
+    return installed
+
+
+@pytest.mark.skipif(not has_namespaces(), reason="without root and `ip netns` all nodes see one file system")
+@pytest.mark.parametrize(
+    ("install", "difference"),
+    [
+        (another_mixproof, "mixproof's code"),
+        pytest.param(
+            another_pyarrow, f"pyarrow 1.0 instead of {distribution('pyarrow').version};", marks=pytest.mark.chaos
+        ),
+    ],
+)
+def test_a_node_with_another_version_is_refused_by_name(
+    box: Box, remote: tuple[Path, str], install: Callable[[Path], Path], difference: str
+) -> None:
+    spec, bucket = remote
+    other = box.folder / install.__name__
     for node in box.workers:
         node.kill()
-    box.start_worker(box.workers[0], mounts={ROOT / "pipeline": other})
+    box.start_worker(box.workers[0], mounts={install(other): other})
     command = box.mixproof("build", spec, "--store", f"{bucket}/{uuid.uuid4().hex}")
     _, errors = command.communicate(timeout=300)
     assert command.returncode == 2
-    assert "runs different code than this command: mixproof's code" in " ".join(errors.split())
+    said = f"node {box.workers[0].name} runs different code than this command: {difference}"
+    assert said in " ".join(errors.split())
     assert "Traceback" not in errors

@@ -7,16 +7,16 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from cluster.namespaces import bridge, has_namespaces, namespace
+from cluster.namespaces import has_namespaces, namespace, network
 from conftest import ROOT
 from ray_nodes import BIN, without_own_mixproof
 
-NODES = {"mpslr1": "10.231.77.1", "mpslr2": "10.231.77.2"}
-SCONTROL = f"#!/bin/sh\nprintf '%s\\n' {' '.join(NODES.values())}\n"
+SCONTROL = "#!/bin/sh\nprintf '%s\\n' ADDRESSES\n"
 SRUN = """\
 #!/bin/bash
 shift  # --kill-on-bad-exit
@@ -51,10 +51,24 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.fixture
+def nodes() -> Iterator[dict[str, str]]:
+    """Addresses of two namespaces that reach each other, by name."""
+    with network() as own:
+        addresses = {own.name(f"slr{one}"): own.address(one) for one in (1, 2)}
+        with ExitStack() as stack:
+            for name, address in addresses.items():
+                stack.enter_context(namespace(name, address, own.bridge))
+            yield addresses
+
+
 @pytest.mark.skipif(not has_namespaces(), reason="needs root and `ip netns`: two nodes with addresses of their own")
-def test_the_command_runs_once_on_a_cluster_of_all_nodes_and_its_exit_code_is_the_jobs(folder: Path) -> None:
-    srun = SRUN.replace("FOLDER", str(folder)).replace("NODES", " ".join(NODES))
-    stubs = {"scontrol": SCONTROL, "srun": srun, "mixproof": MIXPROOF.replace("PYTHON", str(BIN / "python"))}
+def test_the_command_runs_once_on_a_cluster_of_all_nodes_and_its_exit_code_is_the_jobs(
+    folder: Path, nodes: dict[str, str]
+) -> None:
+    srun = SRUN.replace("FOLDER", str(folder)).replace("NODES", " ".join(nodes))
+    scontrol = SCONTROL.replace("ADDRESSES", " ".join(nodes.values()))
+    stubs = {"scontrol": scontrol, "srun": srun, "mixproof": MIXPROOF.replace("PYTHON", str(BIN / "python"))}
     for name, text in stubs.items():
         (folder / "bin" / name).write_text(text)
         (folder / "bin" / name).chmod(0o755)
@@ -67,15 +81,11 @@ def test_the_command_runs_once_on_a_cluster_of_all_nodes_and_its_exit_code_is_th
     }
     job["PATH"] = f"{folder / 'bin'}{os.pathsep}{job['PATH']}"
     script = [ROOT / "deploy" / "slurm.sh", "run", "spec.yaml", "--store", "/shared/mixproof"]
-    with (
-        bridge("10.231.77.254") as switch,
-        namespace("mpslr1", NODES["mpslr1"], switch),
-        namespace("mpslr2", NODES["mpslr2"], switch),
-    ):
-        done = subprocess.run(
-            [str(part) for part in script], env=job, capture_output=True, text=True, timeout=300, check=False
-        )
-    logs = {name: (folder / f"{name}.log").read_text() for name in NODES}
+    done = subprocess.run(
+        [str(part) for part in script], env=job, capture_output=True, text=True, timeout=300, check=False
+    )
+    logs = {name: (folder / f"{name}.log").read_text() for name in nodes}
     assert done.returncode == 3, (done.stderr, logs)
+    first, second = nodes
     ran = "mixproof run spec.yaml --store /shared/mixproof --address on 2 nodes"
-    assert ran in logs["mpslr1"] and ran not in logs["mpslr2"], logs
+    assert ran in logs[first] and ran not in logs[second], logs

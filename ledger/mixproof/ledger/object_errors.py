@@ -57,10 +57,16 @@ def actionable_errors(url: str) -> Iterator[None]:
         remedy = f"`pip install '{package}'`" if package else "install the missing package"
         raise RequestError(f"{url}: {error}; {remedy}") from error
     except Exception as error:
-        if any(sign in str(error) for sign in _WRONG_CLOCK) or _clock_error_seconds(error) > _TOLERANCE_SECONDS:
-            host = socket.gethostname()
-            raise ClockError(f"{url}: the clock of {host} is wrong ({error}); set it, for example by NTP") from error
+        if (shown := clock_error(url, error)) is not None:
+            raise shown from error
         _raise_with_advice(url, error)
+
+
+def clock_error(url: str, error: Exception) -> ClockError | None:
+    """The error to show instead of `error` when this machine's clock is why the server refused; None otherwise."""
+    if any(sign in str(error) for sign in _WRONG_CLOCK) or _clock_error_seconds(error) > _TOLERANCE_SECONDS:
+        return ClockError(f"{url}: the clock of {socket.gethostname()} is wrong ({error}); set it, for example by NTP")
+    return None
 
 
 def _clock_error_seconds(error: BaseException | None) -> float:

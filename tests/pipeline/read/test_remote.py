@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import time
 import zipfile
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import ClientError
 
-from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.errors import ClockError, DamagedFileError, RequestError
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.source import Source
 from mixproof.mixtures.spec import Spec
@@ -26,7 +30,7 @@ from mixproof.pipeline.read.read import read_shard
 from mixproof.pipeline.read.read_task import read_task
 from mixproof.pipeline.read.shards import DOCUMENTS, plan_shards
 from mixproof.pipeline.readers.raw import blocks_from
-from mixproof.pipeline.readers.remote import stat_of
+from mixproof.pipeline.readers.remote import stat_of, store_errors
 from object_store import ObjectStore
 
 FILES = {
@@ -252,3 +256,12 @@ def test_a_range_of_an_object_comes_in_blocks(object_store: ObjectStore) -> None
     blocks = list(blocks_from(url, 10))
     assert [len(block) for block in blocks] == [16_000_000, 25_600_000 - 16_000_000 - 10]
     assert b"".join(blocks)[:3] == bytes((10, 11, 12))
+
+
+def test_a_server_that_refuses_a_file_because_of_this_machines_clock_is_named_as_such() -> None:
+    metadata = {"HTTPStatusCode": 403, "HTTPHeaders": {"date": formatdate(time.time() + 3600, usegmt=True)}}
+    refused = PermissionError("Forbidden")  # as s3fs raises it for a HEAD request, whose answer has no reason
+    refused.__cause__ = ClientError({"Error": {"Code": "403"}, "ResponseMetadata": metadata}, "HeadObject")
+    said = rf"s3://folders/a.jsonl: the clock of {socket.gethostname()} is wrong"
+    with pytest.raises(ClockError, match=said), store_errors("s3://folders/a.jsonl"):
+        raise refused

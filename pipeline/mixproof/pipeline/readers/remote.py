@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
+from mixproof.ledger.object_errors import clock_error
 
 REMOTE_BLOCK_BYTES = 16 * 1000 * 1000
 
@@ -59,7 +60,8 @@ def store_errors(url: str) -> Iterator[None]:
     """Turn the errors of a store's client into errors that name the URL and what to do.
 
     Raises:
-        RequestError: not found, permission denied, cannot be reached, or a package is missing.
+        RequestError: not found, permission denied, cannot be reached, or a package is missing; a ClockError if this
+            machine's clock is the cause.
         DamagedFileError: a broken archive, or a file that is not an archive.
     """
     protocols = re.findall(r"(\w+)://", url)
@@ -80,6 +82,8 @@ def store_errors(url: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise RequestError(f"{url}: no such bucket, folder or file ({_short(error)})") from error
     except Exception as error:
+        if (shown := clock_error(url, error)) is not None:
+            raise shown from error
         refused = isinstance(error, PermissionError) or "Credentials" in type(error).__name__
         if refused:
             fix = f"; set {_CREDENTIALS[package]}" if package else ""

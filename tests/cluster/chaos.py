@@ -1,8 +1,10 @@
 """Random faults on a cluster in a box: `make chaos`, or `python tests/cluster/chaos.py --faults 100 --seed 1`.
 
 Every trial runs a build, the same build as a job of Ray, or a search, with a new store on S3, while one to four faults
-strike at random moments; in the end the store must hold the bytes that one machine without faults makes. Prints a line
-a trial with what failed commands said, and ends with exit code 1 if a trial differs, hangs, or shows a traceback.
+strike at random moments; in the end the store must hold the bytes that one machine without faults makes. A workload's
+first trial has no faults and says how long it takes; faults strike within that time, and a command hangs that takes ten
+times as long, and more than 400 s. Prints a line a trial with what failed commands said, and ends with exit code 1 if a
+trial differs, hangs, or shows a traceback.
 """
 
 from __future__ import annotations
@@ -12,29 +14,80 @@ import random
 import signal
 import sys
 import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), *(str(ROOT / room) for room in ("ledger", "mixtures", "pipeline", "tokenize"))]
 
-from cluster.box import cluster_in_a_box  # noqa: E402  the path is set first
+from cluster.box import Box, cluster_in_a_box  # noqa: E402  the path is set first
 from cluster.experiment import ALL_STAGES, run_here, upload  # noqa: E402
 from cluster.faults import FAULTS, FAULTS_OF_JOBS  # noqa: E402
 from cluster.namespaces import has_namespaces  # noqa: E402
-from cluster.trial import run_trial  # noqa: E402
-from cluster.workload import WORKLOADS  # noqa: E402
+from cluster.trial import LEAST_LIMIT, Expected, Trial, run_trial  # noqa: E402
+from cluster.workload import WORKLOADS, Workload  # noqa: E402
 
 MOST_FAULTS = 4
 """In one trial."""
-TRIALS_OF_TEN = {"build": 5, "job": 4, "search": 1}
-"""How many of ten trials run a workload, on average."""
+SHARES = {"build": 0.5, "job": 0.4, "search": 0.1}
+"""Of the trials, by workload."""
+HANG = 10
+"""A command hangs that takes so many times as long as one without faults, and more than LEAST_LIMIT."""
+
+
+@dataclass
+class Series:
+    """Trials on one box."""
+
+    box: Box
+    folder: Path
+    spec: Path
+    bucket: str
+    usual: dict[str, tuple[Expected, float]] = field(default_factory=dict)
+    """By workload: what to expect, and how many seconds it takes without faults."""
+    trials: list[Trial] = field(default_factory=list)
+
+    def run(self, workload: Workload, faults: Sequence[str], dice: random.Random) -> None:
+        """Run one trial and print its line; before the first one of a workload, one without faults."""
+        if workload.name not in self.usual:
+            expected = run_here(self.folder, workload, ALL_STAGES)
+            quiet = run_trial(self.box, workload, self.spec, self.bucket, expected, limit=3600)
+            self._note(quiet)
+            self.usual[workload.name] = expected, quiet.seconds
+        expected, seconds = self.usual[workload.name]
+        limit = max(LEAST_LIMIT, HANG * seconds)
+        self._note(run_trial(self.box, workload, self.spec, self.bucket, expected, faults, dice, seconds, limit))
+
+    def _note(self, trial: Trial) -> None:
+        self.trials.append(trial)
+        print(f"{time.strftime('%H:%M:%S')}  {trial}", flush=True)
+
+    @property
+    def faults(self) -> int:
+        """How many have struck."""
+        return sum(len(trial.faults) for trial in self.trials)
+
+    def summary(self) -> str:
+        """Faults by kind, reactions, and what failed."""
+        kinds = Counter(fault.rpartition(" at ")[0] for trial in self.trials for fault in trial.faults)
+        reactions = sum((Counter(trial.reactions) for trial in self.trials), Counter[str]())
+        counted = ", ".join(f"{name} {times}x" for name, times in (kinds + reactions).most_common())
+        failed = sum(bool(trial.problems) for trial in self.trials)
+        longest = max(trial.seconds for trial in self.trials)
+        trials = f"{self.faults} faults in {len(self.trials)} trials, {failed} failed; the longest took {longest:.0f} s"
+        return f"{trials}\n{counted}"
 
 
 def main() -> int:
-    """Run the trials; the number of those that failed, at most 1."""
+    """Run the trials; 1 if one of them failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=1, help="number of the first trial, to repeat one")
     parser.add_argument("--only", choices=sorted(FAULTS_OF_JOBS), help="this fault alone")
     parser.add_argument("--workload", choices=sorted(WORKLOADS), help="this workload alone")
     asked = parser.parse_args()
@@ -42,26 +95,21 @@ def main() -> int:
         print("chaos needs root and `ip netns`: nodes with networks of their own", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave the cluster and remove it
-    dice = random.Random(asked.seed)  # noqa: S311  dice of a test
     folder = Path(tempfile.mkdtemp(prefix="mixproof-chaos-", dir="/var/tmp"))
-    failed = 0
-    struck, trials = 0, 0
     with cluster_in_a_box(folder, workers=3, disks=dict.fromkeys(range(3), "300m"), takes_jobs=True) as box:
-        spec, bucket = upload(box, folder, ALL_STAGES)
-        expected = run_here(folder, WORKLOADS.values(), ALL_STAGES)
-        while struck < asked.faults:
-            number = min(dice.randint(1, MOST_FAULTS), asked.faults - struck)
-            drawn = dice.choices([*TRIALS_OF_TEN], [*TRIALS_OF_TEN.values()])[0]
-            workload = WORKLOADS[asked.workload or drawn]
-            known = FAULTS_OF_JOBS if workload.is_job else FAULTS
-            faults = [asked.only or dice.choice(sorted(known)) for _ in range(number)]
-            trial = run_trial(box, workload, spec, bucket, expected[workload.name], faults, dice)
-            failed += bool(trial.problems)
-            struck += len(trial.faults)
-            trials += 1
-            print(f"{trials:4d}  {trial}", flush=True)
-    print(f"{struck} faults in {trials} trials, {failed} trials failed; logs in {folder}")
-    return int(failed > 0)
+        series = Series(box, folder, *upload(box, folder, ALL_STAGES))
+        for number in count(asked.first):
+            if series.faults >= asked.faults:
+                break
+            dice = random.Random(f"{asked.seed}/{number}")  # noqa: S311  dice of a test
+            workload = WORKLOADS[asked.workload or dice.choices([*SHARES], [*SHARES.values()])[0]]
+            known = sorted(FAULTS_OF_JOBS if workload.is_job else FAULTS)
+            faults = [asked.only or dice.choice(known) for _ in range(dice.randint(1, MOST_FAULTS))]
+            print(f"trial {number} of seed {asked.seed}", flush=True)
+            series.run(workload, faults[: asked.faults - series.faults], dice)
+    print(series.summary())
+    print(f"logs in {folder}")
+    return int(any(trial.problems for trial in series.trials))
 
 
 if __name__ == "__main__":

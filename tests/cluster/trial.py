@@ -6,7 +6,7 @@ import random
 import subprocess
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -19,6 +19,8 @@ from mixproof.ledger.store import Store
 
 COMMANDS = 2
 """How often the same command is run at most, in addition to once per fault."""
+LEAST_LIMIT = 400.0
+"""A command that takes more seconds hangs; on a quiet machine, a build takes 20 without faults."""
 REACTIONS = {
     "another node tried": "runs again on another node",
     "more memory": "runs again with more memory",
@@ -37,28 +39,40 @@ class Expected:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """One command of a trial."""
+
+    code: int | None
+    """Its exit code; None: it hung."""
+    answer: Mapping[str, Any] | None
+    """The JSON that it wrote; None: it failed."""
+    log: str
+    """What it said to people."""
+
+
+@dataclass(frozen=True)
 class Trial:
     """What happened."""
 
     workload: str
     faults: tuple[str, ...]
     """The faults that struck, each with the second of its command."""
-    codes: tuple[int | None, ...]
-    """Exit codes of the commands; None: the command hung."""
+    attempts: tuple[Attempt, ...]
     seconds: float
     problems: tuple[str, ...]
-    errors: tuple[str, ...]
-    """What the commands that failed said."""
-    reactions: Mapping[str, int]
-    """How often commands said that they react to a fault, by the names of REACTIONS."""
+
+    @property
+    def reactions(self) -> dict[str, int]:
+        """How often the commands said that they react to a fault, by the names of REACTIONS."""
+        log = " ".join(" ".join(one.log.split()) for one in self.attempts)
+        return {name: log.count(phrase) for name, phrase in REACTIONS.items()}
 
     def __str__(self) -> str:
-        codes = ", ".join("hung" if code is None else str(code) for code in self.codes)
-        outcome = "; ".join(self.problems) or "same bytes"
-        said = "".join(f"\n        {error}" for error in self.errors)
+        codes = ", ".join("hung" if one.code is None else str(one.code) for one in self.attempts)
         reacted = "".join(f", {name} {times}x" for name, times in self.reactions.items() if times)
-        faults = ", ".join(self.faults) or "no fault"
-        return f"{self.workload}: {faults}: exit {codes}, {self.seconds:.0f} s{reacted}: {outcome}{said}"
+        faults, outcome = ", ".join(self.faults) or "no fault", "; ".join(self.problems) or "same bytes"
+        failed = "".join(f"\n        {' '.join(one.log[-300:].split())}" for one in self.attempts if not one.answer)
+        return f"{self.workload}: {faults}: exit {codes}, {self.seconds:.0f} s{reacted}: {outcome}{failed}"
 
 
 def run_trial(
@@ -67,46 +81,36 @@ def run_trial(
     spec: Path,
     bucket: str,
     expected: Expected,
-    faults: Sequence[str],
-    dice: random.Random,
-    span: float | None = None,
+    faults: Sequence[str] = (),
+    dice: random.Random | None = None,
+    span: float = 0,
+    limit: float = LEAST_LIMIT,
 ) -> Trial:
     """Run a command with a new store while faults strike, then compare the store's bytes and what the command said.
 
-    When a command ends, the faults that have not struck strike the next one. They strike within `span` seconds, or as
-    many as the workload says.
+    The faults strike within `span` seconds of the command's start, and a command hangs that takes more than `limit`
+    seconds. When a command ends, the faults that have not struck strike the next one.
     """
+    dice = dice or random.Random(0)  # noqa: S311  dice of a test
     url = f"{bucket}/{uuid.uuid4().hex}"
-    queue = sorted((dice.uniform(0, span or workload.span_seconds), fault) for fault in faults)
+    queue = sorted((dice.uniform(0, span), fault) for fault in faults)
     struck: list[str] = []
-    codes: list[int | None] = []
-    problems: list[str] = []
-    errors: list[str] = []
-    log = ""
+    attempts: list[Attempt] = []
     started = time.monotonic()
-    for _ in range(COMMANDS + len(faults)):
+    while not (attempts and attempts[-1].answer) and len(attempts) < COMMANDS + len(faults):
         command = workload.start(box, spec, url)
         striker = Thread(target=_strike, args=(Strike(box, command, dice), queue, struck))
         striker.start()
-        output, said = _finish(command, workload)
+        attempts.append(_finish(command, workload, limit))
         striker.join()
-        log += said
-        codes.append(command.returncode if output is not None else None)
-        if output is None:
-            problems.append(f"the command did not end within {workload.hang_seconds:.0f} s")
-        if "Traceback" in said:
-            problems.append(f"a traceback: {said[-1500:]}")
-        if command.returncode in workload.codes and output is not None:
-            problems += _differences(answer(output), workload.results(Store(url)), expected)
-            break
-        errors.append(" ".join(said[-300:].split()))
         heal(box)
-    else:
-        problems.append(f"the same command failed {len(codes)} times: {said[-1500:]}")
-    heal(box)
-    reactions = {name: " ".join(log.split()).count(phrase) for name, phrase in REACTIONS.items()}
-    seconds = time.monotonic() - started
-    return Trial(workload.name, tuple(struck), tuple(codes), seconds, tuple(problems), tuple(errors), reactions)
+    return Trial(
+        workload=workload.name,
+        faults=tuple(struck),
+        attempts=tuple(attempts),
+        seconds=time.monotonic() - started,
+        problems=tuple(_problems(attempts, workload, Store(url), expected)),
+    )
 
 
 def _strike(at: Strike, queue: list[tuple[float, str]], struck: list[str]) -> None:
@@ -123,22 +127,35 @@ def _strike(at: Strike, queue: list[tuple[float, str]], struck: list[str]) -> No
         FAULTS_OF_JOBS[fault](at)
 
 
-def _finish(command: subprocess.Popen[str], workload: Workload) -> tuple[str | None, str]:
-    """Output of a command, or None if it hung, and what mixproof said to people; a job says it in its output."""
+def _finish(command: subprocess.Popen[str], workload: Workload, limit: float) -> Attempt:
+    """Wait for a command's end; what mixproof says to people is in the output of a job, and in the errors otherwise."""
     try:
-        output, errors = command.communicate(timeout=workload.hang_seconds)
+        output, errors = command.communicate(timeout=limit)
+        code = command.returncode
     except subprocess.TimeoutExpired:
         command.kill()
-        hung, errors = command.communicate()
-        return None, hung if workload.is_job else errors
-    return output, output if workload.is_job else errors
+        (output, errors), code = command.communicate(), None
+    found = answer(output) if code in workload.codes else None
+    return Attempt(code, found, output if workload.is_job else errors)
 
 
-def _differences(said: Mapping[str, Any], found: Mapping[str, bytes], expected: Expected) -> list[str]:
+def _problems(attempts: Sequence[Attempt], workload: Workload, store: Store, expected: Expected) -> Iterator[str]:
+    for one in attempts:
+        if one.code is None:
+            yield f"a command hung: {one.log[-1500:]}"
+        if "Traceback" in one.log:
+            yield f"a traceback: {one.log[-1500:]}"
+    last = attempts[-1]
+    if last.answer is None:
+        yield f"the same command failed {len(attempts)} times: {last.log[-1500:]}"
+    else:
+        yield from _differences(last.answer, workload.results(store), expected)
+
+
+def _differences(said: Mapping[str, Any], found: Mapping[str, bytes], expected: Expected) -> Iterator[str]:
     files = expected.files
-    problems = [f"{name} differs" for name in sorted(files.keys() & found.keys()) if files[name] != found[name]]
-    problems += [f"{name} is missing" for name in sorted(files.keys() - found.keys())]
-    problems += [f"{name} is new" for name in sorted(found.keys() - files.keys())]
+    yield from (f"{name} differs" for name in sorted(files.keys() & found.keys()) if files[name] != found[name])
+    yield from (f"{name} is missing" for name in sorted(files.keys() - found.keys()))
+    yield from (f"{name} is new" for name in sorted(found.keys() - files.keys()))
     if lasting(said) != lasting(expected.said):
-        problems.append(f"the command says {lasting(said)} instead of {lasting(expected.said)}")
-    return problems
+        yield f"the command says {lasting(said)} instead of {lasting(expected.said)}"

@@ -29,11 +29,11 @@ from conftest import ROOT, environment, mixproof_command
 from object_store import pointed_at
 from ray_nodes import BIN, free_port, without_own_mixproof
 
-START_SECONDS = 120
+START_SECONDS = 600
 JOB_PORT = 8265
 """Where the head takes jobs."""
 FILLER = "filler"
-PATIENCE = {"RAY_raylet_start_wait_time_s": "120"}
+PATIENCE = {"RAY_raylet_start_wait_time_s": "600"}
 """Ray gives a node 30 s to start, which busy machines exceed."""
 RAY_FOLDER = Path("/tmp/ray")  # noqa: S108  where Ray keeps what a node's processes share
 

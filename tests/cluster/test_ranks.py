@@ -37,6 +37,12 @@ def box() -> Iterator[Box]:
     shutil.rmtree(folder)
 
 
+def on_this_machine(*arguments: str | Path) -> None:
+    """Run a command on a Ray of its own with two processors."""
+    command = mixproof_command(*arguments, "--workers", "2")
+    subprocess.run(command, env=environment(), check=True, capture_output=True)
+
+
 def nodes_with_ranks(box: Box, training: subprocess.Popen[str]) -> list[Node]:
     """Wait until two processes train; their nodes."""
     end = time.monotonic() + 300
@@ -67,6 +73,8 @@ def run_record(store: Path) -> dict[str, Any]:
 def test_ranks_on_two_nodes_of_which_one_dies_make_the_record_of_ranks_on_one_machine(box: Box) -> None:
     spec = write_experiment(box.folder, ONE_RUN)
     here, shared = box.folder / "here", box.folder / "shared"  # all nodes of the box see this machine's folders
+    on_this_machine("build", spec, "--store", here)
+    shutil.copytree(here, shared)
     training = box.mixproof("train", spec, "--store", shared, "--json")
     first, second = nodes_with_ranks(box, training)
     assert first is not second
@@ -74,12 +82,7 @@ def test_ranks_on_two_nodes_of_which_one_dies_make_the_record_of_ranks_on_one_ma
     second.kill()
     output, errors = training.communicate(timeout=500)
     assert training.returncode == 0, errors
-    subprocess.run(
-        mixproof_command("train", spec, "--store", here, "--workers", "2"),
-        env=environment(),
-        check=True,
-        capture_output=True,
-    )
+    on_this_machine("train", spec, "--store", here)
     assert run_record(shared) == run_record(here)
     (run,) = json.loads(output)["runs"]
     assert run["consumed_tokens"] == 391 * 512

@@ -16,7 +16,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from mixproof.ledger.errors import ClockError, DamagedFileError, RequestError
 from mixproof.ledger.store import Store

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.account import Count, StageRow
+from mixproof.ledger.manifest import CellsRecord, Manifest
 from mixproof.pipeline.steps.deciding import _OPTION_OF
 
 SOURCES = ("code", "english", "letters")
@@ -90,6 +90,42 @@ def with_every_filter(made: Manifest) -> Manifest:
     train = source.train.model_copy(update={"documents": left - source.heldout.documents})
     source = source.model_copy(update={"ledger": tuple(rows), "train": train})
     return made.model_copy(update={"sources": {**made.sources, "code": source}})
+
+
+def divided_manifest() -> Manifest:
+    """The same build with the 935 documents of `code` that deduplication kept divided into `code/a` and `code/b`."""
+    made = manifest()
+    code = made.sources["code"]
+    read, length, dedup, decontaminate, split, encode = code.ledger
+    parts = {}
+    for name, documents, size in (("code/a", 700, 700_000), ("code/b", 235, 235_000)):
+        inside = {"documents_in": documents, "documents_out": documents, "bytes_in": size, "bytes_out": size}
+        others = Count(documents=dedup.documents_out - documents, bytes=dedup.bytes_out - size)
+        cells = dedup.model_copy(
+            update={
+                "stage": "cells",
+                "documents_in": dedup.documents_out,
+                "documents_out": documents,
+                "bytes_in": dedup.bytes_out,
+                "bytes_out": size,
+                "dropped": {"of_another_part": others},
+            }
+        )
+        later = [row.model_copy(update={**inside, "dropped": {}}) for row in (decontaminate, split, encode)]
+        sides = {
+            side: getattr(code, side).model_copy(update={"documents": share, "bytes": 1_000 * share, "tokens": share})
+            for side, share in (("train", documents - 10), ("heldout", 10))
+        }
+        ledger = (read, length, dedup, cells, *later)
+        parts[name] = code.model_copy(update={"ledger": ledger, **sides})
+    record = CellsRecord(
+        axes=(),
+        documents=935,
+        bytes=935_000,
+        parts={"code/a": Count(documents=700, bytes=700_000), "code/b": Count(documents=235, bytes=235_000)},
+    )
+    rest = {name: source for name, source in made.sources.items() if name != "code"}
+    return made.model_copy(update={"sources": {**parts, **rest}, "cells": {"code": record}})
 
 
 def _row(stage: str, documents: int, gone: dict[str, tuple[int, int]], size: int, removed: int = 0) -> dict[str, Any]:

@@ -7,8 +7,10 @@ import json
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from mixproof.cli import output
+from mixproof.cli.fitting_table import fold_name
 from mixproof.cli.output import emit_json, table
 from mixproof.cli.progress.show import stage_progress
 from mixproof.pipeline.cluster.task_progress import TaskProgress
@@ -47,6 +49,37 @@ def test_no_number_of_a_table_is_cut_at_any_width_that_has_room_for_it(width: in
     lines = shown.get().splitlines()
     assert max(map(len, lines)) <= width
     assert lines[-2].split() == ["chat", "1,500", "0", "0", "30", "1,470", "313,147", "6,400"]
+
+
+def test_a_table_continues_below_itself_before_it_folds_a_name() -> None:
+    columns = ("source", "records", "rejected", "filters", "decontaminated", "held out", "kept")
+    account = table("Account", columns, [("web_news/en.quality_07", "1,500", "0", "0", "30", "1,470", "313,147")])
+    console = Console(width=60)
+    with console.capture() as shown:
+        console.print(account)
+    named = [line.split() for line in shown.get().splitlines() if "web_news" in line]
+    assert [name for name, *_ in named] == ["web_news/en.quality_07"] * 2
+    assert [number for _, *numbers in named for number in numbers] == ["1,500", "0", "0", "30", "1,470", "313,147"]
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "lines"),
+    [
+        ("web_news/en.quality_07", 16, ["web_news/en.", "  quality_07"]),
+        ("  science_abstracts", 14, ["  science_", "    abstracts"]),
+        ("mostly_news × nano, phase 1", 20, ["mostly_news × nano,", "  phase 1"]),
+        ("web_news/en", 11, ["web_news/en"]),
+    ],
+)
+def test_a_long_name_is_folded_between_words_or_after_a_separator(name: str, width: int, lines: list[str]) -> None:
+    assert fold_name(Text(name), width).plain.split("\n") == lines
+
+
+def test_the_title_of_a_narrow_table_stays_on_one_line() -> None:
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(table("Corpus from this Python installation, in .demo", ("source",), [("stdlib",)]))
+    assert shown.get().splitlines()[0].rstrip() == "Corpus from this Python installation, in .demo"
 
 
 def test_lines_of_a_summary_are_wrapped_at_words_and_aligned(monkeypatch: pytest.MonkeyPatch) -> None:

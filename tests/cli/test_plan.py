@@ -141,7 +141,9 @@ def test_numbers_are_as_precise_as_estimates_are() -> None:
 def test_a_table_keeps_numbers_whole_and_folds_long_names_only() -> None:
     built = table("T", ("name of it", "planned tokens"), [("a" * 40, "1,234,567,890")])
     name, tokens = built.columns
-    assert (name.min_width, tokens.min_width) == (12, 13)
+    assert (name.min_width, tokens.min_width) == (26, 13)
+    first, second, _ = table("T", ("name", "other name", "tokens"), [("a" * 40, "b" * 40, "1")], text_columns=2).columns
+    assert (first.min_width, second.min_width) == (12, 12)
 
 
 def test_a_table_too_wide_for_a_terminal_continues_below_with_its_names_repeated() -> None:

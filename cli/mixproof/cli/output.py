@@ -27,6 +27,8 @@ PIPE_WIDTH = 160
 _STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 MIN_NAME_CHARS = 12
 """On a narrow terminal, names are not folded to fewer characters than this."""
+UNFOLDED_NAME_CHARS = 26
+"""A name up to this length is not folded in a table with one column of names; it rather continues below itself."""
 
 
 class SafeConsole(Console):
@@ -87,15 +89,16 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
         collapse_padding=True,
     )
     built.text_columns = text_columns
+    least_name = UNFOLDED_NAME_CHARS if text_columns == 1 else MIN_NAME_CHARS
     for index, column in enumerate(columns):
-        values = [row[index] for row in cells if index < len(row)]
+        values = [Text.from_markup(row[index]).plain for row in cells if index < len(row)]
         longest = max((cell_len(word) for word in [*column.split(), *values]), default=1)
         is_name = index < text_columns
         built.add_column(
             column,
             justify="left" if is_name else "right",
             overflow="fold",
-            min_width=min(longest, MIN_NAME_CHARS) if is_name else longest,
+            min_width=min(longest, least_name) if is_name else longest,
             max_width=max(longest, cell_len(column)),
         )
     for row in cells:

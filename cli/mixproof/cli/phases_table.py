@@ -15,24 +15,38 @@ from mixproof.train.record import RunRecord
 from .output import count, percent, stdout, table
 
 Pair = tuple[str, str]
-HEAD = ("mixture × proxy", "steps", "samples", "rotary base")
+HEAD = ("mixture × proxy", "steps", "samples × length", "rotary base")
 
 
-def planned_phases(budgets: Mapping[Pair, RunBudget], uses: Sequence[PhaseUse], rope_base: int) -> Table | None:
-    """A line per phase, with a line per source below it; None if no phase differs in more than its shares."""
+def planned_phases(budgets: Mapping[Pair, RunBudget], uses: Sequence[PhaseUse], rope_base: int) -> list[Table]:
+    """The phases of each run, then what each reads; empty if no phase differs in more than its shares."""
     available = {(use.mixture, use.proxy, use.phase, use.source): use for use in uses}
-    rows: list[tuple[str, ...]] = []
+    phases: list[tuple[str, ...]] = []
+    texts: list[tuple[str, ...]] = []
     for (mixture, proxy), budget in budgets.items():
         for number, phase in enumerate(budget.phases) if budget.has_own_phases else ():
-            rows.append((f"[bold]{mixture}[/] × {proxy}, phase {number + 1}", *_settings(budget, phase, rope_base)))
+            name = f"[bold]{mixture}[/] × {proxy}, phase {number + 1}"
+            phases.append((name, *_settings(budget, phase, rope_base)))
+            texts.append((name,))
             for source, samples in phase.samples_of.items():
-                use = available.get((mixture, proxy, number, source))
                 share = percent(float(Fraction((phase.declared or {})[source])))
                 numbers = (share, count(samples), count(samples * budget.length_of(phase)))
-                rows.append((f"  {_named(phase, source)}", "", "", "", *numbers, *_available(use)))
-    columns = (*HEAD, "declared", "of samples", "planned tokens", "documents", "their tokens", "epochs")
-    filled = [(*row, *[""] * (len(columns) - len(row))) for row in rows]
-    return table("Phases", columns, filled) if rows else None
+                of_source = _available(available.get((mixture, proxy, number, source)))
+                texts.append((f"  {_named(phase, source)}", *numbers, *of_source))
+    columns = (
+        "mixture × proxy, source",
+        "declared",
+        "samples",
+        "planned tokens",
+        "documents",
+        "their tokens",
+        "epochs",
+    )
+    widest = max((len(row) for row in texts), default=0)
+    filled = [(*row, *[""] * (widest - len(row))) for row in texts]
+    if not phases:
+        return []
+    return [table("Phases", HEAD, phases), table("Text of the phases", columns[:widest], filled)]
 
 
 def planned_phases_json(budget: RunBudget, pair: Pair, uses: Sequence[PhaseUse], rope_base: int) -> dict[str, object]:
@@ -87,8 +101,10 @@ def delivered_phases(records: Sequence[RunRecord]) -> Table | None:
                 numbers = (percent(one.declared), count(one.planned), count(one.delivered), f"{one.epochs:.3f}")
                 rows.append((f"  {source}{bound}", "", *numbers, count(one.available_tokens), shared))
     columns = ("phase and source", "length", "declared", "planned", "delivered", "epochs", "available", "drawn before")
+    used = len(columns) if any(phase.min_tokens for record in records for phase in record.phases) else -1
     filled = [(*row, *[""] * (len(columns) - len(row))) for row in rows]
-    return table("Phases: declared = planned = delivered tokens", columns, filled) if rows else None
+    shown = [row[:used] for row in filled]
+    return table("Phases: declared = planned = delivered tokens", columns[:used], shown) if rows else None
 
 
 def delivered_phases_json(record: RunRecord) -> dict[str, object]:

@@ -11,7 +11,7 @@ import typer
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.rounding import ceil
 from mixproof.mixtures.spec import Spec
-from mixproof.mixtures.split_sources import SplitSource
+from mixproof.mixtures.split_sources import whole_of
 from mixproof.tokenize.estimate import Estimate
 from mixproof.tokenize.measure import measure_documents
 from mixproof.train.launch.cost import ProxyCost
@@ -38,8 +38,7 @@ SHOWN_SHARE = 0.01
 def wholes(request: Request) -> list[Estimate]:
     """The files of every source, counted once even if several parts of a split source read them."""
     spec, estimates = request.spec, request.estimates
-    whole_of = {name: source.of if isinstance(source, SplitSource) else name for name, source in spec.sources.items()}
-    return list({whole_of[name]: found for name, found in estimates.items()}.values())
+    return list({whole_of(spec, name): found for name, found in estimates.items()}.values())
 
 
 def measured_rates(request: Request, vocab_size: int, *, measure: bool) -> Measured:

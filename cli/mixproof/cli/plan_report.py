@@ -26,6 +26,8 @@ from mixproof.cli.tables.cross_source_losses import lost_by_mixture, lost_json, 
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.caps import Use, cuts_of, uses_of
 from mixproof.mixtures.arithmetic.repetition import effective_tokens
+from mixproof.mixtures.spec import Spec
+from mixproof.mixtures.split_sources import UNREAD, SplitSource, parts_of, whole_of
 from mixproof.pipeline.heldout.heldout_size import heldout_sizes
 from mixproof.train.launch.cost import ASSUMED
 from mixproof.train.launch.rates import sweep_sentences
@@ -105,19 +107,11 @@ def _run_json(planned: Planned, pair: Pair) -> dict[str, object]:
 
 def print_plan(planned: Planned, prices: Prices = FREE) -> None:
     """Print a plan."""
-    spec, estimates = planned.request.spec, planned.request.estimates
-    about = "training tokens" if planned.manifest is not None else "tokens (estimated)"
-    rows = [
-        (name, count(found.files), count(found.bytes), count(planned.tokens_of[name]))
-        for name, found in estimates.items()
-    ]
-    found = wholes(planned.request)
-    files, file_bytes = sum(one.files for one in found), sum(one.bytes for one in found)
-    rows.append((f"total ({len(estimates)})", count(files), count(file_bytes), count(sum(planned.tokens_of.values()))))
-    stdout.print(table("Sources", ("source", "files", "file bytes", about), rows))
+    spec = planned.request.spec
+    stdout.print(_sources_table(planned))
     stdout.print(_runs_table(planned))
-    if (phases := planned_phases(planned.budgets, planned.long_documents, spec.train.rope_base)) is not None:
-        stdout.print(phases)
+    if phases := planned_phases(planned.budgets, planned.long_documents, spec.train.rope_base):
+        stdout.print(*phases)
         print_held_out_length(spec.train.sequence_length)
     for line in declared_fim(spec, planned.budgets.values()):
         stdout.print(line)
@@ -152,6 +146,30 @@ def _runs(number: int) -> str:
     return "1 run" if number == 1 else f"{count(number)} runs"
 
 
+def _sources_table(planned: Planned) -> Table:
+    """A line per source of the spec as written; the parts of a divided source are below it, with their tokens."""
+    spec, tokens_of, found = planned.request.spec, planned.tokens_of, planned.request.estimates
+    rows: list[tuple[str, ...]] = []
+    for whole in dict.fromkeys(whole_of(spec, name) for name in spec.sources):
+        parts = parts_of(spec, whole) or [whole]
+        files, tokens = found[parts[0]], sum(tokens_of[part] for part in parts)
+        rows.append((escape(whole), count(files.files), count(files.bytes), count(tokens)))
+        if parts != [whole] and _shown_part(spec, parts[0]) == escape(parts[0]):
+            rows += [(f"  {_shown_part(spec, part)}", "", "", count(tokens_of[part])) for part in parts]
+    read = wholes(planned.request)
+    numbers = (sum(one.files for one in read), sum(one.bytes for one in read), sum(tokens_of.values()))
+    rows.append((f"total ({len(read)})", *map(count, numbers)))
+    about = "training tokens" if planned.manifest is not None else "tokens (estimated)"
+    return table("Sources", ("source", "files", "file bytes", about), rows)
+
+
+def _shown_part(spec: Spec, name: str) -> str:
+    """The name of a source in a mixture; of a divided source whose parts no build has found yet, the whole."""
+    source = spec.sources[name]
+    is_unread = isinstance(source, SplitSource) and source.value == UNREAD
+    return f"{escape(whole_of(spec, name))}, all parts" if is_unread else escape(name)
+
+
 def _runs_table(planned: Planned) -> Table:
     """A line per mixture and proxy, with a line per source below it."""
     spec = planned.request.spec
@@ -168,7 +186,7 @@ def _runs_table(planned: Planned) -> Table:
             planned_tokens = budget.tokens_of[name]
             share = percent(planned_tokens / budget.tokens_planned)
             numbers = (percent(float(budget.declared[name])), count(samples), count(planned_tokens), share)
-            rows.append((f"  {name}", *numbers, *_repeated(uses[name]), *cuts.get(name, ())))
+            rows.append((f"  {_shown_part(spec, name)}", *numbers, *_repeated(uses[name]), *cuts.get(name, ())))
     return table("Runs", columns, rows)
 
 

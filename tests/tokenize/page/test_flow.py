@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mixproof.ledger.account import Count, StageRow
-from mixproof.ledger.manifest import CellsRecord
 from mixproof.tokenize.page.build_evidence import BuildEvidence, Statement
 from mixproof.tokenize.page.flow import (
     MOST_EXITS,
@@ -26,7 +25,7 @@ from mixproof.tokenize.page.flow import (
 from mixproof.tokenize.page.flow_layout import NARROW, WIDE, Geometry, Text, draw, fitting, text_width
 from mixproof.tokenize.page.flow_view import flow_view
 from mixproof.tokenize.page.palette import OF_SOURCES, looks
-from small_manifest import SOURCES, manifest
+from small_manifest import SOURCES, divided_manifest, manifest
 
 
 def closes(flow: Flow) -> bool:
@@ -96,39 +95,7 @@ def test_records_of_other_parts_of_a_split_source_are_not_its_losses() -> None:
 
 
 def test_a_source_that_was_divided_into_cells_is_followed_as_a_whole() -> None:
-    made = manifest()
-    code = made.sources["code"]
-    read, length, dedup, decontaminate, split, encode = code.ledger
-    parts = {}
-    for name, documents, size in (("code/a", 700, 700_000), ("code/b", 235, 235_000)):
-        inside = {"documents_in": documents, "documents_out": documents, "bytes_in": size, "bytes_out": size}
-        others = Count(documents=dedup.documents_out - documents, bytes=dedup.bytes_out - size)
-        cells = dedup.model_copy(
-            update={
-                "stage": "cells",
-                "documents_in": dedup.documents_out,
-                "documents_out": documents,
-                "bytes_in": dedup.bytes_out,
-                "bytes_out": size,
-                "dropped": {"of_another_part": others},
-            }
-        )
-        later = [row.model_copy(update={**inside, "dropped": {}}) for row in (decontaminate, split, encode)]
-        sides = {
-            side: getattr(code, side).model_copy(update={"documents": share, "bytes": 1_000 * share, "tokens": share})
-            for side, share in (("train", documents - 10), ("heldout", 10))
-        }
-        ledger = (read, length, dedup, cells, *later)
-        parts[name] = code.model_copy(update={"ledger": ledger, **sides})
-    assert dedup.documents_out == 935
-    record = CellsRecord(
-        axes=(),
-        documents=935,
-        bytes=935_000,
-        parts={"code/a": Count(documents=700, bytes=700_000), "code/b": Count(documents=235, bytes=235_000)},
-    )
-    rest = {name: source for name, source in made.sources.items() if name != "code"}
-    divided = made.model_copy(update={"sources": {**parts, **rest}, "cells": {"code": record}})
+    made, divided = manifest(), divided_manifest()
     flow = flow_of_texts(divided, "documents")
     assert flow.stages[0].entering == {"code": 1_000, "english": 1_000, "letters": 1_000}
     assert sum(source.inputs.records for source in undivided(divided).values()) == sum(

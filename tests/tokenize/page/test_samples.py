@@ -11,9 +11,11 @@ import pytest
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.heldout.document_matches import DROPPED_SCHEMA
+from mixproof.tokenize.page.account import account_table, loss_table
 from mixproof.tokenize.page.build_evidence import BuildEvidence, Statement
+from mixproof.tokenize.page.palette import OF_SOURCES, looks
 from mixproof.tokenize.page.samples import EXCERPT, Dropped, Sample, dropped
-from small_manifest import manifest
+from small_manifest import divided_manifest, manifest
 
 SPEC: dict[str, Any] = {
     "sources": {"code": {"steps": [{"name": "length", "options": {"min_chars": 20}}]}},
@@ -103,6 +105,37 @@ def test_a_rejected_record_shows_what_the_reader_said_cut_to_an_excerpt(store: S
     entry = listed(store, "rejects.parquet", pa.Table.from_pylist([row]))
     (sample,) = by_reason(dropped(store, build(rejected=[entry])))["invalid_json"].samples
     assert sample.text == "y" * EXCERPT + " …"
+
+
+def test_of_a_document_without_a_recorded_text_the_location_is_shown(store: Store) -> None:
+    row = {"stage": "length", "reason": "too_short", "file": "a.jsonl", "record": 7, "id": "x", "kept_file": None}
+    entry = listed(store, "removed.parquet", pa.Table.from_pylist([row]), file=None)
+    assert by_reason(dropped(store, build(removed=[entry])))["too_short"].samples == (
+        Sample("a.jsonl, record 7, id x", ""),
+    )
+
+
+def test_what_a_source_lost_before_it_was_divided_is_stated_once_under_its_name(store: Store) -> None:
+    made = divided_manifest()
+    rows = [
+        {"stage": "dedup", "reason": "exact_duplicate", "file": "a.jsonl", "record": 4, "id": None}
+        | {"kept_source": "code", "kept_file": "a.jsonl", "kept_record": 2}
+    ]
+    entry = listed(store, "removed.parquet", pa.Table.from_pylist(rows), file=None)
+    evidence = BuildEvidence(
+        made, Statement("manifest.json", made.to_bytes().decode()), {"lists": {"code": {"removed": [entry]}}}
+    )
+    found = dropped(store, evidence)
+    assert [(one.loss.source, one.loss.reason, len(one.samples)) for one in found] == [
+        ("code", "invalid_json", 0),
+        ("code", "too_short", 0),
+        ("code", "exact_duplicate", 1),
+    ]
+    sources = looks(made.sources, OF_SOURCES)
+    lost = loss_table(evidence, sources, 0)
+    assert [(row[0].text, row[3].text) for row in lost.rows] == [("code", lost) for lost in ("10", "30", "0", "25")]
+    account = {row[0].text: [cell.text for cell in row[2:4]] for row in account_table(evidence, sources, 0).rows}
+    assert (account["code"], account["code/a"], account["code/b"]) == (["1,000", "–"], ["–", "690"], ["–", "225"])
 
 
 def test_without_lists_the_counts_are_all_there_is(store: Store) -> None:

@@ -82,13 +82,14 @@ def _summary(build: BuildEvidence, name: str, version: str) -> dict[str, object]
     sources, totals = build.manifest.sources.values(), build.manifest.totals
     whole = undivided(build.manifest).values()
     train = sum(source.train.tokens for source in sources)
+    divided = "" if len(whole) == len(sources) else f", divided into {len(sources)} parts"
     kept = sum(source.train.documents + source.heldout.documents for source in sources)
     ended, work = moment(build.circumstances, "ended"), build_work(build)
     return {
         "build": build,
         "name": name,
         "version": version,
-        "headline": f"{amount(train)} training tokens from {len(sources)} sources",
+        "headline": f"{amount(train)} training tokens from {len(whole)} sources{divided}",
         "lead": f"Build {build.id[:SHORT]}: {kept:,} documents and {amount(totals.bytes)}B of text are kept.",
         "facts": [
             Fact(f"{sum(source.inputs.files for source in whole):,}", "files"),
@@ -141,5 +142,5 @@ def _dropped_sentence(samples: Sequence[Dropped]) -> str:
         return "The first documents that were dropped for each reason."
     return (
         "The first documents that were dropped for each reason, where they are recorded. The texts that steps drop are "
-        "recorded for sources with `keep_dropped: true`."
+        "recorded for sources with keep_dropped: true."
     )

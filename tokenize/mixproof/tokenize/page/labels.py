@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 from mixproof.ledger.manifest import Manifest
 
+from .account import losses
 from .palette import Look
 from .table import Cell, Table, columns, count, percent
 
 LANGUAGE_REASON = "language_"
 HIDDEN = ("heldout", "evaluation")
 """Reasons why a classifier is not trained on a document, shown each in a column."""
+KEEP = "keep"
+"""The ledger's row of the rules by which a source keeps documents; its reasons name labels, not languages."""
 _NOT_LABELS = ("language_score", "language_missing")
 
 
@@ -30,7 +33,7 @@ def parts_table(manifest: Manifest, of_source: dict[str, Look]) -> Table:
             numbers = (source.train.documents, source.train.bytes, source.train.tokens)
             cells = (
                 Cell(parent, color=of_source[name].color),
-                Cell(str(label)),
+                Cell(label if isinstance(label, str) else " · ".join(label)),
                 *(count(number) for number in numbers),
             )
             rows.append((*cells, Cell(percent(share), share)))
@@ -76,8 +79,6 @@ def languages_table(manifest: Manifest) -> Table:
 
 
 def _dropped_languages(manifest: Manifest) -> Iterator[tuple[str, str, int, int]]:
-    for name, source in sorted(manifest.sources.items()):
-        for row in source.ledger:
-            for reason, dropped in row.dropped.items():
-                if reason.startswith(LANGUAGE_REASON) and reason not in _NOT_LABELS:
-                    yield name, reason.removeprefix(LANGUAGE_REASON), dropped.documents, dropped.bytes
+    for loss in losses(manifest):
+        if loss.stage != KEEP and loss.reason.startswith(LANGUAGE_REASON) and loss.reason not in _NOT_LABELS:
+            yield loss.source, loss.reason.removeprefix(LANGUAGE_REASON), loss.documents, loss.bytes

@@ -18,7 +18,6 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.source import Step
 from mixproof.pipeline.heldout.decontaminate import DECONTAMINATE
 from mixproof.pipeline.read.read_task import STAGE as READ
-from mixproof.pipeline.record import OTHER_PART
 from mixproof.pipeline.steps.boundary import measured_value, option_value
 from mixproof.pipeline.steps.deciding import option_of
 
@@ -43,7 +42,7 @@ class Sample:
     place: str
     """File and record, with the id if it has one."""
     text: str
-    """The beginning of the text, or what is known instead of it."""
+    """The beginning of the text, or what is known instead of it; may be empty."""
     value: str | None = None
     """What was compared with the threshold."""
 
@@ -61,9 +60,13 @@ class Dropped:
 def dropped(store: Store, build: BuildEvidence) -> list[Dropped]:
     """All reasons for which documents were dropped, each with up to `PER_REASON` samples."""
     found, spec = list[Dropped](), build.manifest.spec
-    for name, source in sorted(build.manifest.sources.items()):
-        reasons = [loss for loss in losses(name, source) if loss.documents and loss.reason != OTHER_PART]
-        steps = _steps(spec, name, source)
+    by_source: dict[str, list[Loss]] = {}
+    for loss in losses(build.manifest):
+        if loss.documents:
+            by_source.setdefault(loss.source, []).append(loss)
+    for name, reasons in by_source.items():
+        stated_in = str(reasons[0].path[1])
+        steps = _steps(spec, stated_in, build.manifest.sources[stated_in])
         samples = _samples(store, build.circumstances.get("lists", {}).get(name, {}), reasons, steps)
         for loss in reasons:
             threshold = _threshold(loss, steps.get(loss.stage), spec)
@@ -106,7 +109,9 @@ def _samples(
         entries = lists.get(kind, ())[:MOST_FILES]
         for row in _rows(store, entries):
             key = (row.get("step") or row.get("stage") or _STAGE_OF[kind], row["reason"])
-            if len(found.get(key, _FULL)) < PER_REASON and (sample := read(row, steps)):
+            known = found.get(key, _FULL)
+            sample = read(row, steps) if len(known) < PER_REASON else None
+            if sample is not None and all(sample.place != other.place for other in known):
                 found[key].append(sample)
             if all(len(samples) >= PER_REASON for samples in found.values()):
                 return found
@@ -144,11 +149,11 @@ def _decontaminated(row: Row, steps: Mapping[str, Step]) -> Sample:
     return Sample(_where(row), text, f"{shared:.3g}")
 
 
-def _removed(row: Row, steps: Mapping[str, Step]) -> Sample | None:
-    """A duplicate; the other rows of this list are in the other lists."""
+def _removed(row: Row, steps: Mapping[str, Step]) -> Sample:
+    """A duplicate, or a document of which only the location is known."""
     del steps
     if not row["kept_file"]:
-        return None
+        return Sample(_where(row), "")
     kept = f"kept instead: {row['kept_source']}, {row['kept_file']}, record {row['kept_record']:,}"
     cosine = row.get("cosine")  # lists of earlier versions have no such column
     return Sample(_where(row), kept, None if cosine is None else f"{cosine:.3f}")

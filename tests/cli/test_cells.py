@@ -250,6 +250,12 @@ def test_inspect_shows_what_values_labels_have(built: tuple[Folder, Manifest]) -
         ("quantiles: 4", "quantiles: 4, edges: [1]", SpecError, "needs exactly one of `quantiles` and `edges`"),
         ("edges: [40]", "edges: [70, 60]", SpecError, "`edges` must ascend"),
         ("quantiles: 4", "quantile: 4", SpecError, "did you mean 'quantiles'"),
+        (
+            "min_documents: 1}",
+            "min_documents: 17}",
+            RequestError,
+            r"all\.split_by: 4 of 5 cells have too few documents: all/q01 \(\d+\), .*, all/q04 \(\d+\); .*at least 17",
+        ),
         ("{length: bytes}", "{length: lines}", SpecError, "must be 'bytes', 'characters' or 'words'"),
     ],
 )

@@ -20,6 +20,7 @@ from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.manifest import AxisRecord, CellsRecord, ClustersRecord
 from mixproof.ledger.store import Receipt
+from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.mixtures.blocks.split import PRUNED
 from mixproof.mixtures.split_sources import Value, part_name
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of
@@ -33,6 +34,9 @@ from mixproof.pipeline.record import OTHER_PART
 from .assign import PRUNED_LIST, Assignment, assign_shards, bitmap_file, names_of
 from .axis import Axis, category_axis, number_axis
 from .survey import STAGE, VERSION, LabelPaths, numbers_file, survey
+
+SHOWN_CELLS = 10
+"""Cells that an error names."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ def divide(selection: Selection, name: str, labels: LabelPaths, clusters: Mappin
         clusters: by name of the label that is made of them.
 
     Raises:
-        RequestError: when documents have no value and the spec wants that to be an error, or none has one.
+        RequestError: when documents have no value and the spec wants that to be an error, or none has one; when cells
+            are too small for their held-out sets.
         AccountError: E4, when the cells do not add up to the source.
     """
     axes, missing = _axes(selection, name, labels)
@@ -107,6 +112,7 @@ def divide(selection: Selection, name: str, labels: LabelPaths, clusters: Mappin
         pruned=pruned if pruned.documents else None,
     )
     _check_sum(name, record)
+    _check_supply(selection, name, counts)
     return Divided(tuple(values), sources, keep, rows, record, lists)
 
 
@@ -182,6 +188,24 @@ def _row(part: str, before: StageRow, inside: Count, pruned: Count) -> StageRow:
         bytes_out=inside.bytes,
         dropped={reason: count for reason, count in dropped.items() if count.documents},
     ).check(source=part)
+
+
+def _check_supply(selection: Selection, source: str, cells: Mapping[str, Count]) -> None:
+    """Refuse cells that cannot supply their held-out sets, all in one message."""
+    spec = selection.spec
+    if spec.heldout.from_ is not None:
+        return
+    least = max(1, (spec.heldout.create or HeldoutCreate()).min_documents)
+    few = [f"{cell} ({count.documents:,})" for cell, count in sorted(cells.items()) if count.documents <= least]
+    if few:
+        more = f" and {len(few) - SHOWN_CELLS:,} more" if len(few) > SHOWN_CELLS else ""
+        lower = "lower heldout.create.min_documents, " if least > 1 else ""
+        raise RequestError(
+            f"{spec.where('sources', source, 'split_by')}: {len(few):,} of {len(cells):,} cells have too few documents: "
+            f"{', '.join(few[:SHOWN_CELLS])}{more}; the held-out set of each needs at least {least:,} "
+            f"(heldout.create.min_documents) beside those for training; {lower}divide into fewer cells, or drop "
+            "documents of rare values with `keep`, such as `keep: {label: language, is: [en, de]}`"
+        )
 
 
 def _check_sum(source: str, record: CellsRecord) -> None:

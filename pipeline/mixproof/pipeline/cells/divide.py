@@ -201,8 +201,8 @@ def _check_supply(selection: Selection, source: str, cells: Mapping[str, Count])
         more = f" and {len(few) - SHOWN_CELLS:,} more" if len(few) > SHOWN_CELLS else ""
         lower = "lower heldout.create.min_documents, " if least > 1 else ""
         raise RequestError(
-            f"{spec.where('sources', source, 'split_by')}: {len(few):,} of {len(cells):,} cells have too few documents: "
-            f"{', '.join(few[:SHOWN_CELLS])}{more}; the held-out set of each needs at least {least:,} "
+            f"{spec.where('sources', source, 'split_by')}: {len(few):,} of {len(cells):,} cells have too few "
+            f"documents: {', '.join(few[:SHOWN_CELLS])}{more}; the held-out set of each needs at least {least:,} "
             f"(heldout.create.min_documents) beside those for training; {lower}divide into fewer cells, or drop "
             "documents of rare values with `keep`, such as `keep: {label: language, is: [en, de]}`"
         )

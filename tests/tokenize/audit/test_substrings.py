@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -15,6 +16,8 @@ from audited_builds import edit_list, failures, make
 from mixproof.ledger.manifest import read_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import LoadedSpec, load_spec
+from mixproof.tokenize.audit import missed_repeats
+from mixproof.tokenize.audit.missed_repeats import WindowSample, _missed
 
 SPEC = """\
 schema: 1
@@ -64,6 +67,27 @@ def test_a_build_without_repeated_substrings_is_audited_and_replayed(loaded: Loa
     assert manual.ledger[4].dropped["too_short"].documents == 1
     assert (manual.cuts[0].documents, manual.substring_cuts[0].documents) == (7, 9)
     assert {(row.source, row.lost_to) for row in manifest.dedup_matrix} >= {("manual", "guide"), ("guide", "guide")}
+
+
+def test_repeats_that_are_in_no_list_are_found_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missed_repeats, "BLOCK", 64)  # windows in different blocks are compared, too
+    notice = "A notice of some bytes that is on both of the pages."
+
+    def missed(*texts: str, matched: tuple[int, int] = (0, 0)) -> list[tuple[str, str]]:
+        sample = WindowSample(window=40, spacing=1)
+        for number, text in enumerate(texts):
+            inside = np.zeros(len(text), np.bool_)
+            inside[slice(*matched)] = number == 1
+            sample.add(("a.jsonl", number), text.encode(), inside)
+        return _missed([("web", sample)])
+
+    pages = ("0123456789" * 6, "9876543210" * 6)
+    assert missed(*pages) == []
+    pages = (pages[0] + notice, pages[1] + notice)
+    assert len(missed(*pages)) == len(notice) - 40 + 1
+    assert missed(*pages)[0][0].startswith("web a.jsonl record 0 byte")
+    assert missed(*pages, matched=(60, 60 + len(notice))) == []
+    assert missed("x" * 79) == [] and len(missed("x" * 80)) == 1
 
 
 def test_a_build_without_substrings_has_no_lists_of_them(loaded: LoadedSpec, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Removed substrings, replayed: each is the text that the list says, and so is the place where it is said to be kept.
 
 A list names matches: bytes of a document that occur first in another place. What goes are the characters all of whose
-bytes are in a match. Whether a repeated text was missed is not decided again here.
+bytes are in a match. `missed_repeats.py` looks for repeats that are in no list.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import xxhash
+from numpy.typing import NDArray
 
 from mixproof.ledger.manifest import Manifest, SourceRecord
 from mixproof.ledger.store import Store
 
 from .arithmetic import SUBSTRINGS
+from .missed_repeats import WindowSample, sample_for
 from .report import Checks
 
 Document = tuple[str, int]
@@ -49,6 +51,8 @@ class Substrings:
     """Bytes of the shortest match."""
     losses: dict[Document, _Loss] = field(default_factory=dict)
     kept: dict[Document, list[_Match]] = field(default_factory=dict)
+    unmatched: WindowSample | None = None
+    """Windows that are in no match, of the documents that were compared; None: the source was not compared."""
 
     @classmethod
     def of(
@@ -64,7 +68,7 @@ class Substrings:
             files: names of files of this source.
         """
         rule = (manifest.spec["dedup"] or {}).get("substrings")
-        found = cls(rule["bytes"] if rule else 0)
+        found = cls(rule["bytes"] if rule else 0, unmatched=sample_for(manifest, name))
         for row in _rows(store, [source]):
             if row["file"] in files:
                 matches = tuple(map(_Match, row["starts"], row["lengths"], row["xxh128"]))
@@ -76,12 +80,14 @@ class Substrings:
                     found.kept.setdefault((file, record), []).append(_Match(*match))
         return found
 
-    def cut(self, document: Document, text: bytes, checks: Checks) -> bytes:
+    def cut(self, document: Document, text: bytes, checks: Checks, *, is_in_dataset: bool) -> bytes:
         """Check what a document keeps and what it loses, and return what is left of it."""
         at = checks.at(stage=SUBSTRINGS)
         for match in self.kept.pop(document, ()):
             at.true("E2", match.is_in(text), f"the kept copy of a substring at byte {match.start}", "other bytes")
         loss = self.losses.pop(document, None)
+        if self.unmatched is not None and (is_in_dataset or loss is not None):
+            self.unmatched.add(document, text, _matched(text, () if loss is None else loss.matches))
         if loss is None:
             return text
         for match in loss.matches:
@@ -106,13 +112,19 @@ def _rows(store: Store, sources: Collection[SourceRecord]) -> Iterator[dict[str,
                 yield from batch.to_pylist()
 
 
+def _matched(text: bytes, matches: Collection[_Match]) -> NDArray[np.bool_]:
+    """Which bytes of a text are in a match: bool [bytes]."""
+    found = np.zeros(len(text), np.bool_)
+    for match in matches:
+        found[match.start : match.start + match.length] = True
+    return found
+
+
 def _without(text: bytes, matches: Collection[_Match]) -> bytes:
     data = np.frombuffer(text, np.uint8)
     if not len(data):
         return text
-    gone = np.zeros(len(data), np.bool_)
-    for match in matches:
-        gone[match.start : match.start + match.length] = True
+    gone = _matched(text, matches)
     characters = np.flatnonzero((data & 0xC0) != 0x80)
     whole = np.logical_and.reduceat(gone, characters)
     left: bytes = data[~np.repeat(whole, np.diff(np.append(characters, len(data))))].tobytes()

@@ -33,6 +33,7 @@ from mixproof.tokenize.audit.cells import LABEL
 from mixproof.tokenize.audit.cuts import read_cuts
 from mixproof.tokenize.audit.ids.conversation_ids import rendered_of
 from mixproof.tokenize.audit.ids.rerender import differences
+from mixproof.tokenize.audit.missed_repeats import WindowSample
 from mixproof.tokenize.audit.report import Checks
 from mixproof.tokenize.audit.substrings import Substrings
 from mixproof.tokenize.audit.twins import (
@@ -80,6 +81,8 @@ class Replayed:
     """Ledger rows of `read` and of the steps over these files, counted again; empty if a file could not be read."""
     vectors: Mapping[Place, NDArray[np.int16]] = field(default_factory=dict)
     """Of the documents in `twins`."""
+    unmatched: WindowSample | None = None
+    """Windows of the documents that are in no match of repeated substrings."""
 
 
 def replay_files(task: Replay) -> Replayed:
@@ -89,7 +92,7 @@ def replay_files(task: Replay) -> Replayed:
     if not all(replaying.replay(file) for file in task.files):
         return Replayed(checks, ())
     replaying.finish()
-    return Replayed(checks, replaying.rows(), replaying.twins.vectors)
+    return Replayed(checks, replaying.rows(), replaying.twins.vectors, replaying.substrings.unmatched)
 
 
 class _Replaying:
@@ -111,7 +114,7 @@ class _Replaying:
         self._cuts = read_cuts(store, sources[0], names)
         self._kept = kept_again(store, manifest, task.source, task.labelers, names, task.share)
         self.twins = Reembedded(task.embedding, task.twins)
-        self._substrings = Substrings.of(store, manifest, sources[0], task.source, names)
+        self.substrings = Substrings.of(store, manifest, sources[0], task.source, names)
         self._steps = make_steps(task.spec.steps)
         self._counts = _Counts()
         self._ids = ReplayedIds(store, manifest, checks)
@@ -157,7 +160,7 @@ class _Replaying:
         if text is not None and place in self._cuts:
             text = cut_text(text, self._cuts[place])
         if text is not None:
-            text = self._substrings.cut(place, text, checks.at(shard=record))
+            text = self.substrings.cut(place, text, checks.at(shard=record), is_in_dataset=expected is not None)
         if self._kept is not None and text is not None and (expected is not None or is_listed):
             self._kept.add(place, text.decode(), checks.at(shard=record))
         if expected is not None:
@@ -183,7 +186,7 @@ class _Replaying:
         if self._assignments is not None:
             self._assignments.flush()
         if self._task.share == ALL:
-            self._substrings.check_all_seen(self._checks)
+            self.substrings.check_all_seen(self._checks)
         for (name, record), (document, *_) in list(self._documents.items())[:1]:
             lost = f"{len(self._documents)} documents without one, the first is {name} record {record}"
             at = self._checks.at(file=self._ids.path_of(document.part.provenance))

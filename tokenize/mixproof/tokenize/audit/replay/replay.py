@@ -7,9 +7,10 @@ takes documents by text hash: all raw bytes are still read, but only the sample 
 
 Ray tasks replay some hundred MB of raw bytes each. Unlike the other depths, replay uses the code that read and filtered
 the build, because nothing else defines what a step does; a bug in a step is not found here. Encoding is independent
-(`ids/reference_ids.py`). Pairs of semantic duplicates are embedded again (`twins.py`). Not covered: deduplication and
-decontamination are not decided again (their counts are checked by the other depths), removed paragraphs and substrings
-are taken from the build's lists, and `megatron:` sources have no text to replay.
+(`ids/reference_ids.py`). Pairs of semantic duplicates are embedded again (`twins.py`). Removed paragraphs and
+substrings are taken from the build's lists, and a sample of windows shows repeated substrings that are in none
+(`missed_repeats.py`). Not covered: deduplication and decontamination are not decided again (their counts are checked by
+the other depths), and `megatron:` sources have no text to replay.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from mixproof.pipeline.read.batches import share_tasks
 from mixproof.pipeline.record import POISON
 from mixproof.pipeline.semantic.vectors import Embedding
 from mixproof.tokenize.audit.classifiers import retrain_classifiers, tables_of
+from mixproof.tokenize.audit.missed_repeats import WindowSample, check_missed, group_of
 from mixproof.tokenize.audit.report import AuditReport, Checks, Equation
 from mixproof.tokenize.audit.twins import (
     Pair,
@@ -92,10 +94,14 @@ def replay_build(
     calls = [(task,) for task in tasks]
     rows: dict[str, list[tuple[StageRow, ...]]] = {name: [] for name in groups}
     vectors: dict[str, dict[Place, NDArray[np.int16]]] = {name: {} for name in groups}
+    samples: list[tuple[str, str, WindowSample | None]] = []
     for (call,), done in zip(calls, cluster.run(replay_files, calls, label="replay"), strict=True):
         checks.merge([done.checks])
         rows[call.source].append(done.rows)
         vectors[call.source] |= done.vectors
+        if done.unmatched is not None:
+            samples.append((group_of(manifest, call.source), call.source, done.unmatched))
+    check_missed(samples, checks.at(file=str(manifest_path)))
     check_cosines(pairs, vectors, checks.at(file=str(manifest_path)))
     if share == ALL:
         for name, parts in groups.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,6 +39,26 @@ def test_a_table_is_read_as_whole_numbers_and_a_wrong_folder_is_refused(table: T
         load_table.cache_clear()
         with pytest.raises(RequestError, match="broken: not a safetensors file: its header cannot be read"):
             load_table(str(tmp_path / "broken"))
+
+
+def test_folders_of_sentence_transformers_and_a_reduced_vocabulary_of_model2vec_are_read(tmp_path: Path) -> None:
+    inner = write_table(tmp_path / "model" / "0_StaticEmbedding")
+    assert find_table(tmp_path / "model") == find_table(inner)
+    tensors = {  # four tokens share two rows; the second of each pair counts half
+        "embeddings": np.array([[1, 0], [0, -1]], "<f4"),
+        "mapping": np.array([0, 0, 1, 1], "<i8"),
+        "weights": np.array([1, 0.5, 1, 0.5], "<f8"),
+    }
+    names = {"<f4": "F32", "<i8": "I64", "<f8": "F64"}
+    header, data = {}, b""
+    for name, each in tensors.items():
+        offsets = [len(data), len(data) + each.nbytes]
+        header[name] = {"dtype": names[each.dtype.str], "shape": list(each.shape), "data_offsets": offsets}
+        data += each.tobytes()
+    head = json.dumps(header).encode()
+    (tmp_path / "reduced").write_bytes(len(head).to_bytes(8, "little") + head + data)
+    half = round(MOST / 2)
+    assert load_table(str(tmp_path / "reduced")).tolist() == [[MOST, 0], [half, 0], [0, -MOST], [0, -half]]
 
 
 def test_an_embedding_is_the_same_alone_and_in_any_batch_and_looks_at_the_first_characters(table: TableFiles) -> None:

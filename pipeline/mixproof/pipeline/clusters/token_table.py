@@ -1,9 +1,10 @@
 """A static token table and its tokenizer: a vector per token, read straight from safetensors.
 
 The default is the table in the package wordllama (32,000 x 256, MIT; its code is not imported). A folder with
-`model.safetensors` and `tokenizer.json` works as well: model2vec writes one, and so does a StaticEmbedding of
-sentence-transformers. Format of safetensors: 8 bytes with the length of a JSON header, the header (dtype, shape and
-offsets of each tensor), then the tensors.
+`model.safetensors` and `tokenizer.json` works as well: model2vec writes one, and sentence-transformers writes one for a
+StaticEmbedding, in the folder of the model or in `0_StaticEmbedding`. Of model2vec, tables of bytes, weights of tokens
+and a mapping of tokens to rows are read. Format of safetensors: 8 bytes with the length of a JSON header, the header
+(dtype, shape and offsets of each tensor), then the tensors.
 
 Vectors are rounded to integers of at most 11 bits, so that sums of them are exact in any order (`embed.py`).
 """
@@ -30,8 +31,12 @@ MOST = 2047
 PACKAGE = "wordllama"
 PACKAGE_FILES = ("weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json")
 FOLDER_FILES = ("model.safetensors", "tokenizer.json")
+INNER_FOLDER = "0_StaticEmbedding"
 TENSORS = ("embeddings", "embedding.weight")
-_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8"}
+WEIGHTS, MAPPING = "weights", "mapping"
+"""Of model2vec: a factor per token, and the row of each token in the table."""
+SHOWN_TENSORS = 5
+_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I8": "<i1", "I32": "<i4", "I64": "<i8"}
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ def find_table(folder: Path | None) -> TableFiles:
         folder, names = Path(found.origin).parent, PACKAGE_FILES
     else:
         names = FOLDER_FILES
+        folder = folder / INNER_FOLDER if (folder / INNER_FOLDER).is_dir() else folder
     for name in names:
         if not (folder / name).is_file():
             raise RequestError(f"{folder / name}: no such file; a folder of embeddings has {' and '.join(names)}")
@@ -84,11 +90,21 @@ def load_table(path: str) -> NDArray[np.float32]:
         tensors.pop("__metadata__", None)
         name = next((name for name in TENSORS if name in tensors), None)
         if name is None or tensors[name]["dtype"] not in _DTYPES or len(tensors[name]["shape"]) != 2:
-            raise RequestError(f"{path}: has no matrix {' or '.join(TENSORS)} of floats; it has {', '.join(tensors)}")
-        start, stop = tensors[name]["data_offsets"]
-        file.seek(8 + size + start)
-        vectors = np.frombuffer(file.read(stop - start), _DTYPES[tensors[name]["dtype"]])
-    table = vectors.reshape(tensors[name]["shape"]).astype(np.float64)
+            more = ", ..." if len(tensors) > SHOWN_TENSORS else ""
+            raise RequestError(
+                f"{path}: has no matrix {' or '.join(TENSORS)} of numbers, so it is not a static token table, as "
+                f"model2vec writes; it has {', '.join(list(tensors)[:SHOWN_TENSORS])}{more}"
+            )
+
+        def read(tensor: str) -> NDArray[Any]:
+            start, stop = tensors[tensor]["data_offsets"]
+            file.seek(8 + size + start)
+            found: NDArray[Any] = np.frombuffer(file.read(stop - start), _DTYPES[tensors[tensor]["dtype"]])
+            return found.reshape(tensors[tensor]["shape"])
+
+        table = read(name).astype(np.float64)
+        table = table[read(MAPPING)] if MAPPING in tensors else table
+        table = table * read(WEIGHTS).astype(np.float64)[:, None] if WEIGHTS in tensors else table
     largest = float(np.abs(table).max())
     if not largest or not np.isfinite(largest):
         raise RequestError(f"{path}: {name} is zero, or has values that are not finite")

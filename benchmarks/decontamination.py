@@ -149,7 +149,7 @@ def by_ngrams(questions: Sequence[str], ngram: int, overlap: Fraction) -> Search
 
 
 def by_defaults(questions: Sequence[str]) -> Search:
-    """Search as a build does that says nothing but `against`."""
+    """Search as a build does whose only setting is `against`."""
     rules = Decontaminate()
     assert rules.questions is not False, "a default"
     long, short, overlap = (

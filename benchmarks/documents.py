@@ -4,7 +4,7 @@
 
 FOLDER holds one folder a domain, with jsonl (plain, gz, zst) and Parquet files whose records have a `text`. Parts are
 `filters`, `readers`, `workers`, `memory`, `task_memory` and `dedup`; without any, all of them. Times are CPU seconds,
-so that other work on the machine changes both sides alike; the sides take turns.
+so that other work on the machine affects both sides equally; the sides take turns.
 
 filters: `benchmarks/filters.py`, the four filters that most corpora were made with.
 readers: all records of all files; ours with documents, rejects and UTF-8 bytes counted, datatrove's as they come.
@@ -178,7 +178,7 @@ def _run(benchmark: str, *folders: Path) -> None:
 
 
 def main() -> None:
-    """Measure the parts that are asked for."""
+    """Measure the requested parts."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts: dict[str, Callable[[], object]] = {
         "filters": lambda: compare_filters(_domains(given.folder), given),

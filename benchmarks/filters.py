@@ -142,6 +142,6 @@ def megabytes_of(texts: Sequence[str]) -> float:
 
 
 def rates(size: float, seconds: Sequence[float]) -> str:
-    """What both sides did with so many megabytes, and how many times as fast ours was."""
+    """What both sides did with this many megabytes, and how many times as fast ours was."""
     ours, theirs = (size / spent for spent in seconds)
     return f"{size:6.1f} MB  mixproof {ours:7.2f} MB/s  datatrove {theirs:6.3f} MB/s  {ours / theirs:5.1f}x"

@@ -58,7 +58,7 @@ STEPS_PER_TURN = 10
 WORK = "--as-run"
 RANK = "--as-rank"
 BF16_ROUNDING = (0.002, 0.03)
-"""Between these lies the largest difference of two correct backends in bfloat16 (the guide: 1.1% to 1.3% on CPUs)."""
+"""The largest difference of two correct backends is between these in bfloat16 (the guide: 1.1% to 1.3% on CPUs)."""
 
 
 def check_backends(report: Report, proxy: str, length: int, ranks: Ranks) -> None:

@@ -17,7 +17,7 @@ class Report:
     verdicts: list[tuple[str, str, str]] = field(default_factory=list)
     """Claim, `holds`, `does not hold` or `not measured`, and the figure or the reason."""
     seconds: float = math.inf
-    """After so many, no part begins."""
+    """After this many, no part starts."""
     begin: float = field(default_factory=time.monotonic)
 
     def add(self, name: str, figure: str) -> None:

@@ -5,8 +5,8 @@
 Texts of FOLDER (JSON lines, Parquet, text) are cut into documents of about 1 kB, `--megabytes` of them in a fixed
 random order, and written to as many JSON lines files as `--files` says. Each corpus is built by `mixproof build`, with
 exact and fuzzy deduplication, held-out sets and decontamination, and a tokenizer that is trained beforehand: once into
-an empty store, once again, and once more after a file is appended. Reported are CPU seconds of all processes (those
-that Ray starts are counted too), wall time, and files, folders and bytes of the store.
+an empty store, a second time, and a third time after a file is appended. Reported are CPU seconds of all processes
+(those that Ray starts are counted too), wall time, and files, folders and bytes of the store.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Made-up studies with a known law that no predictor here has (the joint law of Sh
     E + 1 / sum C_i h_i^gamma_i + A(h) / N^alpha + B(h) / D^beta
 
 A and B are powers of linear forms of the shares h. `same` has A and B that do not depend on the mixture, so that all
-sizes rank mixtures alike. Runs: 256 mixtures at 1M parameters and 64 others at 60M, with 20 tokens per parameter and
+sizes rank mixtures equally. Runs: 256 mixtures at 1M parameters and 64 others at 60M, with 20 tokens per parameter and
 normal noise in spreads of the losses; asked: 256 new mixtures at 1B without noise.
 
 Printed: Spearman x 100 at 1B of the predictor chosen for scores that the joint law carried there, as `search --target`

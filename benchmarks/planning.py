@@ -36,7 +36,7 @@ from mixproof.pipeline.read import identify, read_task
 from mixproof.pipeline.read.shards import DOCUMENTS, HASHES, REJECTS, SHARD_BYTES, plan_shards
 
 MISSING = 1000
-"""One shard in so many is not read yet."""
+"""One shard in this many is not read yet."""
 FILES = (DOCUMENTS, HASHES, REJECTS)
 SPEC_END = """\
 tokenizer: {train: {vocab_size: 32000, bytes: 200MB}}

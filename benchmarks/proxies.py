@@ -124,7 +124,7 @@ class CpuMemory:
 
 
 class NoDropout:
-    """In place of Megatron's random states, which are CUDA's and which it asks for without any dropout, too."""
+    """Replaces Megatron's random states, which are CUDA's and which it requests even without dropout."""
 
     def fork(self) -> AbstractContextManager[None]:
         """Nothing to draw."""
@@ -215,7 +215,7 @@ def times(values: list[float], peer: list[float]) -> float:
 def measure(
     ways: dict[str, Step], rounds: int, batch: tuple[Tensor, Tensor], device: torch.device, steps: int = 1
 ) -> Speeds:
-    """Tokens per second of each way in each round of so many steps."""
+    """Tokens per second of each way in each round of this many steps."""
     tokens, labels = batch
     speeds: Speeds = {name: [] for name in ways}
     for number in range(rounds + 1):

@@ -3,7 +3,7 @@
     python benchmarks/task_memory.py FOLDER [--times 10] [--megabytes 200] [--workers 2]
 
 FOLDER holds jsonl (plain, gz, zst) and Parquet files whose records have a `text`. Up to `--megabytes` MB of them are
-written anew as Parquet into a temporary folder, a file for each. The larger corpus has these files and `--times` less
+rewritten as Parquet in a temporary folder, one file for each. The larger corpus has these files and `--times` less
 one copies of each, made the same way every time: other ids, and the words of every document in another order between
 the same white space, so that n-grams are new while words and lengths are the same. Both are read, deduplicated (exact,
 fuzzy, paragraphs), held out and decontaminated, every task in a fresh process of its own whose largest resident set is

@@ -139,7 +139,7 @@ def cpu_seconds(command: Sequence[str]) -> float:
 
 def write_lines(folder: Path, megabytes: float, work: Path) -> list[str]:
     """Write a fixed random choice of a folder's texts as JSON lines below `all`, the first below `one`; return them."""
-    from dedup import texts_of  # here, because it imports scipy, which is no part of our start-up
+    from dedup import texts_of  # here, because it imports scipy, which is not part of our start-up
 
     found = [text for text in texts_of(folder) if text]
     random.Random(1).shuffle(found)  # noqa: S311  a fixed choice

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 
 def field_rows(kind: type) -> list[tuple[str, str, str]]:
-    """Name, type and docstring of every field, as the source has them; properties likewise.
+    """Name, type and docstring of every field, as the source has them, and of every property.
 
     Raises:
         ValueError: when no field of the class has a docstring, which no class means.

@@ -154,5 +154,5 @@ def _train_fasttext(path: Path) -> None:
     examples = path.with_suffix(".txt")
     examples.write_text("\n".join(f"__label__{label} {' '.join(text.split())}" for label, text in labelled))
     # Each thread of fastText 0.9.2 sets a tenth of its input matrix (DenseMatrix::uniform). With fewer than 11 threads,
-    # the remainder is whatever memory held before, which may be NaN.
+    # the remainder is uninitialized memory, which may be NaN.
     fasttext.train_supervised(str(examples), dim=8, epoch=5, thread=12, verbose=0).save_model(str(path))

@@ -57,10 +57,10 @@ One YAML file is one experiment. Unknown keys are errors; an error names file, l
 `mixproof schema` prints the JSON Schema for editors.
 
 `extends: base.yaml` names one parent file: maps merge, lists replace, `null` deletes. Relative paths mean the folder of
-the file that they stand in.
+the file that contains them.
 
 Shorthands: `{a: 70%, b: 30%}` for a mixture of `shares`; `{parts: {a: 2, b: 1}}`; a group
-`{web: {share: 60%, of: {high: 2, low: 1}}}`; a step by name alone; one text where a list is asked for; `dedup: true`
+`{web: {share: 60%, of: {high: 2, low: 1}}}`; a step by name alone; one text where a list is expected; `dedup: true`
 for exact, `fuzzy: true` and `paragraphs: true` for their defaults; `max_epochs: 2` for `{default: 2}`.
 """
 STEPS_INTRODUCTION = """\

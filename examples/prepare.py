@@ -98,7 +98,7 @@ def web_books_code(folder: Path) -> None:
 
 
 def warc_crawl(folder: Path) -> None:
-    """HTML pages in a WARC file, with responses that are no pages among them."""
+    """HTML pages in a WARC file, including responses that are not pages."""
     records = [("https://docs.test/robots.txt", b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n\r\nno")]
     for url, page in html_pages():
         records.append((url, b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + page.encode()))

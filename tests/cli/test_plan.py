@@ -88,7 +88,7 @@ def test_disk_space_is_that_of_texts_tokens_twice_signatures_index_draws_and_che
     assert found["overlap index"] == 38 * 4 * 4_000  # 4K tokens of each of four sources
     assert found["texts"] == int(0.35 * 4 * tokens)
     whole = disk_line(found)
-    assert whole.startswith("disk space: about ") and "of checkpoints" in whole and whole.endswith(" of others")
+    assert whole.startswith("disk space: about ") and "of checkpoints" in whole and whole.endswith(" of other files")
     loaded = planned.request.spec
     assert loaded.dedup is not None
     alike = loaded.model_copy(update={"dedup": loaded.dedup.model_copy(update={"semantic": SemanticDedup()})})

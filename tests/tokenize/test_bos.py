@@ -138,7 +138,7 @@ def test_a_template_names_the_token_that_a_text_begins_with(tmp_path: Path, topi
     ("bos", "message"),
     [
         ("</s>", "its id 2 is that of the EOD, which separates documents already"),
-        ("<unk>", "'<unk>' is not a control piece, so a text that contains it would begin anew there"),
+        ("<unk>", "'<unk>' is not a control piece, so a text that contains it would start a new document there"),
         ("<x>", "tokenizer.bos: the model has no piece '<x>'"),
     ],
 )

@@ -45,7 +45,7 @@ class BuildRow:
     """When it was finished; None where the store does not say."""
     sources: tuple[str, ...]
     documents: int
-    """In all sources, training and held-out together; tokens and bytes likewise."""
+    """In all sources, training and held-out together, like `tokens` and `bytes`."""
     tokens: int
     bytes: int
 

@@ -63,7 +63,7 @@ class Document:
 
 
 class Documents:
-    """The documents of one side of a source, in the order of the dataset; can be gone through again and again."""
+    """The documents of one side of a source, in the order of the dataset; can be iterated several times."""
 
     def __init__(self, store: Store, manifest: Manifest, source: str, split: str) -> None:
         """Name the documents; nothing is read yet.

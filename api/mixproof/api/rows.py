@@ -1,7 +1,7 @@
 """Rows: records in order, which are a table as well.
 
 A record is a small frozen object with documented fields. The table of the same rows is an Arrow table; pandas and
-Polars are imported when one of their tables is asked for, and never before.
+Polars are imported only when one of their tables is requested.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ SHOWN = 8
 
 @dataclass(frozen=True)
 class RunChoice:
-    """A run of a spec, by what tells its runs apart; None: any."""
+    """A run of a spec, by what distinguishes its runs; None: any."""
 
     mixture: str | None = None
     proxy: str | None = None
@@ -64,7 +64,7 @@ def named(target: str, store: str) -> str:
 
 
 def named_run(target: str, store: str, choice: RunChoice) -> str:
-    """The location of a run: `target` as in `named`, or a spec whose run `choice` tells apart from the others.
+    """The location of a run: `target` as in `named`, or a spec, of whose runs `choice` selects one.
 
     Raises:
         RequestError: as in `named`; when the spec has no such run, several, or it was not trained; or when a choice is

@@ -69,7 +69,8 @@ def disk_line(bytes_of: Mapping[str, int]) -> str:
         return "disk space: nothing new"
     large = sorted((item for item in bytes_of.items() if item[1] >= SHOWN_SHARE * total), key=lambda item: -item[1])
     rest = total - sum(size for _, size in large)
-    parts = [f"{amount(size)}B of {name}" for name, size in large] + ([f"{amount(rest)}B of others"] if rest else [])
+    large += [("other files", rest)] if rest else []
+    parts = [f"{amount(size)}B of {name}" for name, size in large]
     return f"disk space: about {amount(total)}B: {', '.join(parts)}"
 
 

@@ -61,7 +61,7 @@ def find_garbage(store: Store, *, drop: Sequence[str] = (), age_seconds: float =
 
     Args:
         store: the store.
-        drop: builds and runs to remove as well, by key or its first digits, whatever their age.
+        drop: builds and runs to remove as well, by key or its first digits, regardless of age.
         age_seconds: younger entries are kept.
 
     Raises:

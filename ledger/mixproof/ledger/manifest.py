@@ -79,7 +79,7 @@ class DatasetRecord(FrozenModel):
     supervised_tokens: NonNegativeInt | None = Field(default=None, exclude_if=is_none)
     """Tokens whose mask is 1. None, and absent from the file, for a source of plain documents."""
     mask_sha256: str | None = Field(default=None, exclude_if=is_none)
-    """SHA-256 of `<prefix>.mask`: a uint8 per token of the `.bin`, 1 where the token is supervised. Absent likewise."""
+    """SHA-256 of `<prefix>.mask`: a uint8 per token of the `.bin`, 1 where the token is supervised. Else absent."""
 
 
 class SplitRecord(FrozenModel):

@@ -5,7 +5,7 @@ uploading it, and an output by uploading its receipt last. Tools that map files 
 object that is read is first copied to this machine, with the tag (ETag) it had: the copy is used as long as the
 object keeps that tag. Listings are never cached: each access to a file costs one HEAD request, each access to a folder
 one listing. Only a copy that its output's receipt confirms is used without a request for TRUSTED_SECONDS, because an
-output's content never changes. Uploads use blocks of 32 MB, two at a time, so memory is bounded whatever the file's
+output's content never changes. Uploads use blocks of 32 MB, two at a time, so memory is bounded for files of any
 size.
 """
 
@@ -103,7 +103,7 @@ class Objects:
     def first_page(self, folder: str) -> tuple[dict[str, Found], float] | None:
         """The first objects below `folder`, by one request, and the share of its names that they cover.
 
-        None if the client cannot list a page, or names are no keys, whose digits show the share.
+        None if the client cannot list a page, or names are not keys, whose digits show the share.
         """
         if not self.url.startswith("s3://"):
             return None

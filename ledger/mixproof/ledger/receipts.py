@@ -21,7 +21,7 @@ from .sealed import read_sealed, sealed_files
 from .store import Store
 
 FEW = 256
-"""Up to so many keys are listed one by one where nothing is known of a stage's size."""
+"""Up to this many keys are listed one by one if the size of a stage is unknown."""
 KEY_DIGITS = 64
 READ_TOGETHER = 1000
 THREADS = 16
@@ -107,7 +107,7 @@ def _groups(store: Store, stage: str, keys: set[str]) -> Iterator[tuple[set[str]
 
 
 def cheapest_digits(keys: Collection[str], objects: float) -> int:
-    """By how many of their first digits to list these keys with the fewest requests, in a stage of so many objects."""
+    """The prefix length, in digits, that lists these keys with the fewest requests in a stage of this size."""
 
     def requests(digits: int) -> int:
         pages = max(1, math.ceil(objects / float(16**digits) / LISTED_AT_ONCE))

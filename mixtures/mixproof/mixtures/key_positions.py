@@ -40,7 +40,7 @@ class Problem:
 class KeyPositions:
     """File and line of every key of a spec file and of the files that it extends.
 
-    Positions do not affect equality: two specs with equal values are equal, wherever they are written.
+    Positions do not affect equality: two specs with equal values are equal, even in different files.
     """
 
     by_path: Mapping[KeyPath, KeyPosition] = field(default_factory=dict, compare=False)

@@ -114,8 +114,8 @@ def _with_initial_path(spec: Spec, base: Path) -> Spec:
 def _without_nulls(data: dict[str, Any], path: KeyPath, problems: list[Problem]) -> dict[str, Any]:
     """Leave out keys of the models that are null: that is their default. Other nulls that are left are errors.
 
-    A null that removes a parent's key is gone by now (`yaml_tree.py`). In lists, only keys without a value are errors;
-    the models check explicit nulls there.
+    A null that removes a parent's key has been applied by now (`yaml_tree.py`). In lists, only keys without a value
+    are errors; the models check explicit nulls there.
     """
     result: dict[str, Any] = {}
     known = _known_keys(path)

@@ -117,7 +117,7 @@ def detail_of(raw: bytes | str) -> str:
 def id_of(value: object) -> str | None:
     """A record's id as text: truth values, lists and objects as JSON spells them, null and absent as None.
 
-    How JSON spells a number is no longer known when it has been parsed; the reader of JSON lines gives it as text.
+    Parsing loses how JSON spelled a number; the reader of JSON lines gives it as text.
     """
     if value is None or isinstance(value, str):
         return value

@@ -61,7 +61,7 @@ def test_an_interaction_of_zero_comes_from_rounding_and_is_not_believed() -> Non
 
 def test_a_shared_shift_is_said_with_both_deviations() -> None:
     shared = analyse([[1.0, 2.0, 3.05], [2.0, 3.0, 4.0], [2.5, 3.45, 4.5]])
-    assert str(shared.in_words(["a", "b", "c"])).startswith("seeds shift all mixtures alike (p = ")
+    assert str(shared.in_words(["a", "b", "c"])).startswith("seeds shift all mixtures equally (p = ")
 
 
 @pytest.mark.parametrize(("shift", "noisy"), [(0.0, 1.0), (1.0, 1.0), (4.0, 1.0), (0.0, 25.0), (4.0, 25.0)])

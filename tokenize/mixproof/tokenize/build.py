@@ -81,7 +81,7 @@ def build(
         files: the files of the spec as written, where they have been listed; listed now if None.
 
     Raises:
-        RequestError: when the spec names files that do not exist or asks for something impossible.
+        RequestError: when the spec names files that do not exist or requires something impossible.
         DamagedFileError: when an input cannot be read completely.
         AccountError: when an equation does not hold.
     """

@@ -1,6 +1,6 @@
 """Encode the texts of one shard, batch by batch: ids, checks of every id, provenance, and the account.
 
-Ids are checked against the vocabulary, and thereby against the dtype, before they are cast, because numpy would wrap
+Ids are checked against the vocabulary, and so against the dtype, before they are cast, because numpy would wrap
 silently. Texts that encode to no ids are dropped and counted as `no_tokens`: an index cannot hold them.
 """
 

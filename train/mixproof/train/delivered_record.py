@@ -106,7 +106,7 @@ class DeliveredRecord(SparseRecordPart):
 
     @property
     def counted_tokens(self) -> int:
-        """The tokens that `planned` speaks of: supervised ones after pretraining, else all."""
+        """The tokens that `planned` counts: supervised ones after pretraining, else all."""
         return self.tokens if self.supervised_tokens is None else self.supervised_tokens
 
 

@@ -82,7 +82,7 @@ class HeldoutScore(RecordPart):
     """UTF-8 bytes of the texts, before the tokenizer's normalizer."""
     documents: NonNegativeInt
     texts_sha256: str
-    """Of the held-out texts: equal in two builds that share the set, whatever their tokenizer."""
+    """Of the held-out texts: equal in two builds that share the set, even with different tokenizers."""
     datasets_sha256: str
     """Of the checksums of the set's parts: identifies the scored tokens."""
 

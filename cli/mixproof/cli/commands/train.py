@@ -98,7 +98,7 @@ def run_train(
 
 
 def print_rates(chosen: Sequence[ChosenRate]) -> None:
-    """Print the chosen learning rates on stderr, with what speaks against them."""
+    """Print the chosen learning rates on stderr, with reasons to doubt them."""
     for one in chosen:
         own = one.objective_of[one.anchor]
         shown = ", ".join(f"{rate}: {'failed' if value is None else f'{value:.4f}'}" for rate, value in own.items())

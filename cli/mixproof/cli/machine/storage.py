@@ -28,7 +28,7 @@ class Storage:
 def find_storage(url: str) -> Storage:
     """Look at a store's place; nothing is left behind.
 
-    Of an object store its bucket is asked for; a folder is tried with a temporary file.
+    An object store is checked by requesting its bucket; a folder by writing a temporary file.
     """
     store = Store(url)
     if store.is_remote:

@@ -57,7 +57,7 @@ def find_fields(records: Sequence[Record], text: str | None = None, id_field: st
     Args:
         records: a sample.
         text: the field that must be the text; None: the most likely one.
-        id_field: likewise for the id.
+        id_field: the same for the id.
 
     Returns:
         None where no field holds text, or the one that must does not.

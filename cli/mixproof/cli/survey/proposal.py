@@ -30,7 +30,7 @@ LEAST_WINDOWS = 2
 EPOCHS = 3
 """Of the smallest source at most, under a cap of 4: the estimate may be too high."""
 HELDOUT_PART = 20
-"""A source gives one in so many of its documents at most to its held-out set's least number."""
+"""At most one in this many documents of a source counts towards the minimum of its held-out set."""
 MOST_HELDOUT = 50
 BYTES_PER_PIECE = 1000
 """Text for each piece of a vocabulary."""

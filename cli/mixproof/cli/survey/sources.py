@@ -44,7 +44,7 @@ class FoundSource:
     documents: int | None
     """An estimate by the sample; None for a WARC, of which none is taken."""
     text_bytes: int
-    """UTF-8 bytes, an estimate likewise."""
+    """UTF-8 bytes, also an estimate."""
     languages: tuple[tuple[str, float], ...]
     """What the records name, with their shares in the sample."""
     texts: tuple[str, ...]
@@ -64,7 +64,7 @@ def find_sources(
     Args:
         listing: the files.
         text: the field that must hold the text; None: the most likely one of each source.
-        id_field: likewise for the id.
+        id_field: the same for the id.
     """
     found: list[FoundSource] = []
     skipped = list(listing.skipped)
@@ -188,7 +188,7 @@ def _no_text(records: Sequence[Record], text: str | None) -> str:
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
     if text is not None:
         return f"no field {text!r} with text in it (fields: {shown})"
-    chat = "; its messages are no conversations that end with an answer" if "messages" in names else ""
+    chat = "; its messages are not conversations that end with an answer" if "messages" in names else ""
     return f"no field holds text (fields: {shown}){chat}"
 
 
@@ -223,7 +223,7 @@ def _renamed(source: FoundSource, name: str) -> FoundSource:
 
 
 def _spread(items: Sequence[T], most: int) -> list[T]:
-    """At most so many of some items, evenly from the first to the last."""
+    """At most this many of some items, evenly from the first to the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]

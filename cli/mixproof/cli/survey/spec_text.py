@@ -43,7 +43,7 @@ def _lines(proposal: Proposal, name: str, prefix: str, tokenizer: str | None, sc
     for source in proposal.sources:
         yield from _source(source, prefix)
     yield ""
-    yield "# One copy of what is there several times. `fuzzy: true` finds near-duplicates as well."
+    yield "# Keep one copy of each duplicate. `fuzzy: true` finds near-duplicates as well."
     yield "dedup: {exact: true, scope: all}"
     yield "# Per source: 1M tokens or 2% of its text, whichever is less, and at least this many documents."
     yield f"heldout: {{create: {{min_documents: {proposal.min_documents}}}}}"

@@ -29,7 +29,7 @@ class PhaseBudget:
     """One phase of a run, in samples."""
 
     first_sample: int
-    """Of the run's `sequence_length`, whatever the lengths of the phases are."""
+    """Of the run's `sequence_length`; the lengths of phases do not matter."""
     samples: int
     """Of the run's `sequence_length`."""
     samples_of: dict[str, int]

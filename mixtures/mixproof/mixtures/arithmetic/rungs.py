@@ -59,7 +59,7 @@ def check_rungs(spec: Spec, tokens_of: Mapping[str, int], parts: Sequence[Fracti
 
     Args:
         spec: of the whole race.
-        tokens_of: at most so many training tokens of every source.
+        tokens_of: at most this many training tokens of every source.
         parts: of the full budget, at the rungs.
 
     Raises:

@@ -110,7 +110,7 @@ class Objective(SpecPart):
     """A part whose signal-to-noise ratio is lower does not enter the objective. Default: 2 for tasks, no bound for
     held-out sets."""
     force: tuple[str, ...] = ()
-    """Sources and tasks that enter the objective whatever their signal-to-noise ratio is."""
+    """Sources and tasks that enter the objective regardless of their signal-to-noise ratio."""
 
     @property
     def weights(self) -> dict[str, Fraction]:

@@ -16,7 +16,7 @@ REPEATS = 4
 """Three degrees of freedom for the noise."""
 FINALISTS = 3
 REPEATED_PART = 8
-"""One of so many candidates of the first round is run a second time."""
+"""One in this many candidates of the first round is run a second time."""
 
 
 class FixedPart(SpecPart):

@@ -60,7 +60,7 @@ def moderated(scores: FloatArray, before: RungNoise | None = None) -> ModeratedN
 
 
 def _drawn_together(own: FloatArray, degrees: float) -> tuple[FloatArray, float]:
-    """Draw variances [mixtures] to a common one as far as they are alike."""
+    """Shrink variances [mixtures] toward a common one, the more the closer they are."""
     pooled_degrees = (len(own) - 1) * degrees
     logs = np.log(own) - digamma(degrees / 2) + np.log(degrees / 2)
     excess = float(logs.var(ddof=1)) - float(polygamma(1, degrees / 2))

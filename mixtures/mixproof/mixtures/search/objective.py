@@ -66,7 +66,7 @@ def fit_objective(
 
 
 def choose_weighted(families: Mapping[str, Fit], shares: FloatArray, scores: FloatArray) -> Choice:
-    """Choose a predictor as `choose` does, and once more with weights if the noise depends on the mixture.
+    """Choose a predictor as `choose` does, and again with weights if the noise depends on the mixture.
 
     The weights need the predictor's own error beside the noise, so they follow from the residuals of the first choice.
     """

@@ -29,7 +29,7 @@ from .phases.run_phases import RunPhases, columns_of, phases_in
 FloatArray = NDArray[np.float64]
 INDEX = "index"
 MAX_INDEX_DIGITS = 100
-"""Longer numbers join only if they are spelled alike."""
+"""Longer numbers join only if they are written the same way."""
 SUM_TOLERANCE = 0.05
 """Largest relative deviation of a row's sum that counts as rounding."""
 

@@ -47,7 +47,7 @@ class SeedEffect:
     """What all mixtures share of a seed's effect; the fields are keys of `seed_effect` in `compare --json`."""
 
     p_value: float
-    """Of the hypothesis that seeds do not shift all mixtures alike."""
+    """Of the hypothesis that seeds do not shift all mixtures equally."""
     common: bool
     """Whether they do, so that differences are judged on the interaction of mixture and seed."""
     interaction_deviation: float
@@ -109,7 +109,7 @@ class SeedNoise:
         if self.effect.common:
             own, whole = self.effect.interaction_deviation, np.sqrt(self.pooled.variance)
             return (
-                f"seeds shift all mixtures alike (p = {self.effect.p_value:.2g}), so differences are judged on the "
+                f"seeds shift all mixtures equally (p = {self.effect.p_value:.2g}), so differences are judged on the "
                 f"interaction of mixture and seed, with a standard deviation of {own:.2g} instead of {whole:.2g}"
             )
         return None

@@ -1,4 +1,4 @@
-"""Chat templates that a spec names by a word, and how a template is told from the path of a file with one.
+"""Chat templates that a spec names by a word, and how to distinguish a template from the path of a file with one.
 
 Both are Jinja templates in the form that transformers reads (`tokenizer.chat_template`), with `{% generation %}` marks
 around what a model is trained to predict. In `plain`, the blank that separates `Assistant:` from an answer is inside

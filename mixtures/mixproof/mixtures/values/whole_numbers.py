@@ -19,7 +19,7 @@ WholeNumber = Annotated[int, *_whole(MAX_INT32, INT32)]
 WholeNumberOrZero = Annotated[int, *_whole(MAX_INT32, INT32, least=0)]
 MAX_SEED = 2**63 - 1
 Seed = Annotated[int, *_whole(MAX_SEED, "seeds are 64-bit integers", least=0)]
-NgramLength = Annotated[int, *_whole(1_000, "longer n-grams match nothing but whole copies")]
+NgramLength = Annotated[int, *_whole(1_000, "longer n-grams match only whole copies")]
 SubstringBytes = Annotated[
     int,
     *_whole(

@@ -24,7 +24,7 @@ PRUNED_LIST = "pruned.parquet"
 
 @dataclass(frozen=True)
 class Assignment:
-    """One shard whose documents are to be divided."""
+    """One shard of documents to divide."""
 
     path: str
     """Its `documents.parquet`, relative to the store."""

@@ -37,7 +37,7 @@ _SIGN = np.uint64(1 << 63)
 
 @dataclass(frozen=True)
 class Surveyed:
-    """One shard whose values are to be found."""
+    """One shard to be scanned for values."""
 
     documents: int
     keep: Bitmap | None

@@ -44,7 +44,7 @@ class Rendering:
 
     text: str
     generated: Spans
-    """What stands in `{% generation %}` blocks."""
+    """The text inside `{% generation %}` blocks."""
     contents: Spans
     """What comes from the contents of messages, in which no control token is recognized."""
 

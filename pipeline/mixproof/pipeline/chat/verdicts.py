@@ -3,10 +3,10 @@
 | answers | verdict | data sets |
 |---|---|---|
 | `response1`, `response2` | `overall_preference`: -3 to 3, positive for the second | HelpSteer3 |
-| `response_1`, `response_2` | `preference_strength`: likewise | HelpSteer2 |
+| `response_1`, `response_2` | `preference_strength`: the same | HelpSteer2 |
 | `response_0`, `response_1` | `better_response_id`: 0 or 1 | PKU-SafeRLHF |
 | `conversation_a`, `conversation_b` | `winner`: `model_a`, `model_b` or `tie` | Chatbot Arena |
-| `response_a`, `response_b` | `winner`: likewise | Chatbot Arena |
+| `response_a`, `response_b` | `winner`: the same | Chatbot Arena |
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def collect_examples(selection: Selection, inputs: ClassifierInputs) -> Receipt:
 
 
 def _write(store: Store, table: pa.Table, classifier: Classifier) -> str:
-    """Write the examples under a key that their content decides, whatever shards they come from; returns the key."""
+    """Write the examples under a key that depends on their content, not on their shards; returns the key."""
     rows = [list(row) for row in zip(*(table[name].to_pylist() for name in table.schema.names[:3]), strict=True)]
     key = stage_key(STAGE, VERSION, {"examples": classifier.chars}, rows)
     if store.receipt(STAGE, key) is None:

@@ -1,7 +1,7 @@
 """The features of texts in fastText: the words of its dictionary, and hashed pairs of neighbouring words.
 
 As in fastText's `dictionary.cc` for supervised models with `wordNgrams=2` and without subwords: words are separated by
-ASCII white space and NUL, `</s>` ends a text, and words that begin like a label are no words. A pair is hashed from the
+ASCII white space and NUL, `</s>` ends a text, and words that begin like a label do not count. A pair is hashed from the
 FNV-1a hashes of both, whether they are in the dictionary or not.
 """
 

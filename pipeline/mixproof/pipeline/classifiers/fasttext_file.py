@@ -16,7 +16,7 @@ MAGIC = (793_712_314).to_bytes(4, "little")
 
 
 def check_model(path: str) -> None:
-    """Refuse a file that is no model by its first bytes, because loading a large one takes long.
+    """Refuse a file whose first bytes are not those of a model, because loading a large one takes long.
 
     Raises:
         RequestError: when there is no file, or it is another kind of file.
@@ -84,7 +84,7 @@ def _loaded(path: str, _sha256: str) -> Any:  # noqa: ANN401 - as above
 
 
 def check_installed(needs: str) -> None:
-    """Refuse to go on without the package that scores texts; `needs` is what needs it.
+    """Raise if the package that scores texts is missing; `needs` names what requires it.
 
     Raises:
         RequestError: saying what to install.

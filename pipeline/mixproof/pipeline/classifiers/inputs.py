@@ -88,7 +88,7 @@ def token_table(kind: str, folder: str | None, base: Path) -> TableFiles | None:
 def _refuse_shared(
     files: Mapping[str, tuple[InputFile, ...]], labelled: tuple[EvaluationFile, ...], where: str
 ) -> None:
-    """Refuse a file that two entries have, or that is to be measured on as well.
+    """Refuse a file that two entries name, or that is also an evaluation file.
 
     Raises:
         RequestError: naming the file.

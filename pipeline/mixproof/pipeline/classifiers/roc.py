@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DECIMALS = 6
-"""An area is rounded to these, so that it is the same text wherever it is computed."""
+"""An area is rounded to these, so that it has the same digits on every machine."""
 
 
 def roc_auc(scores: NDArray[np.float64], is_positive: NDArray[np.bool_]) -> float:

@@ -1,7 +1,7 @@
 """Train a classifier: its examples, a model for each fold and one on all of them, and what they reach.
 
-Each is an output of its own, so a build that is killed goes on with what is missing, and folds are trained beside each
-other. A fold is every FOLDS-th text of a side in hash order. All models are trained by one thread.
+Each is a separate output, so a killed build resumes with those that are missing, and folds are trained in
+parallel. A fold is every FOLDS-th text of a side in hash order. All models are trained by one thread.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Hashes of words as fastText's, and 64-bit ones by which words are told apart."""
+"""fastText's hashes of words, and 64-bit hashes that distinguish words."""
 
 from __future__ import annotations
 

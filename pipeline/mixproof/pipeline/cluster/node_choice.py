@@ -2,7 +2,7 @@
 
 On a node whose disk is full, workers may crash before they run anything. Such a node is always free, so Ray sends it
 the next call, too. A call that failed because of a node runs on others; if it succeeds there, the node is blamed, and
-after enough blame the command sends it no more calls.
+after enough failures the command stops sending it calls.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Blamed:
     """What a command knows of the nodes of its cluster, by their ids."""
 
     faulty: set[str] = field(default_factory=set)
-    """Nodes that get no more calls."""
+    """Nodes that are not sent calls any longer."""
     blame: Counter[str] = field(default_factory=Counter)
     """How many calls failed on a node, most probably because of it."""
 

@@ -143,7 +143,7 @@ def on_every_node(function: Callable[..., T], arguments: tuple[object, ...]) -> 
 
 
 def silent_nodes(seconds: float) -> dict[str, str]:
-    """Nodes on which no worker runs a task within so many seconds: names by node id.
+    """Nodes on which no worker runs a task within this many seconds: names by node id.
 
     A full disk below /tmp/ray can cause this. Ray neither reports it nor sends the node's tasks elsewhere.
     """

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class LineFormatter(logging.Formatter):
-    """One line per event, whatever names and messages hold: no control characters, no credentials."""
+    """One line per event; control characters and credentials in names and messages are replaced."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name in the standard library
         """The line without its traceback."""

@@ -1,1 +1,1 @@
-"""Clusters: documents grouped by static token embeddings, exactly and on every machine alike."""
+"""Clusters: documents grouped by static token embeddings, with the same result on every machine."""

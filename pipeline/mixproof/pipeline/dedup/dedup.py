@@ -1,4 +1,4 @@
-"""Document deduplication: one document stays of each set of copies, whatever the shards or the number of workers.
+"""Document deduplication: one document of each set of copies is kept; shards and workers do not change which.
 
 Exact deduplication runs first (`exact.py`), then fuzzy deduplication on the remaining documents (`fuzzy.py`). One
 ledger row and one matrix count both.

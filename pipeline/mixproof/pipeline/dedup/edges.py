@@ -77,7 +77,7 @@ def find_edges(store: Store, key: str, group: str, number: int, ranges: int, agr
 def bucket_edges(
     members: Documents, sizes: NDArray[np.int64], signatures: NDArray[np.uint16], agree: int
 ) -> tuple[Pairs, int]:
-    """Find edges inside buckets, enough of them to connect whatever all edges would connect.
+    """Find enough edges inside buckets to connect everything that all edges would connect.
 
     Args:
         members: int64, the documents of one bucket after another as rows of `signatures`, ascending in each bucket.

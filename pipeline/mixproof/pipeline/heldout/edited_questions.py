@@ -27,7 +27,7 @@ LEAST_WORDS, MOST_WORDS = 7, 24
 SHARE = Fraction(3, 4)
 WIDTH = 3
 APART = 3
-"""Two 3-grams are of one copy if at most so many words were inserted or deleted between them."""
+"""Two 3-grams belong to one copy if at most this many words were inserted or deleted between them."""
 
 
 def index_edited(index: OverlapIndex, most_texts: int) -> Postings:

@@ -2,7 +2,7 @@
 
 A first pass over the training documents counts in how many of them each n-gram of the protected texts occurs, and each
 short text. Those that occur in more than the declared number of documents are left out of the index: they count neither
-as shared nor as part of a text or a document. A text all of whose n-grams are frequent is not protected any more; the
+as shared nor as part of a text or a document. A text whose n-grams are all frequent is no longer protected; the
 report says how many there are.
 """
 

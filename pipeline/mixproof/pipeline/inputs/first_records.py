@@ -24,7 +24,7 @@ from .first_rows import Row, first_rows, not_objects, spread
 from .named_fields import check_fields, named_fields, shown_fields, type_of
 
 LIKELY_TEXT_CHARS = 30
-"""A shorter value is no text to suggest, but an id or a label."""
+"""A shorter value is probably an id or a label, so it is not suggested as text."""
 TAG = re.compile(r"<[A-Za-z!/]")
 """Begins a tag, a comment or a document type."""
 WITH_FIELDS = frozenset({"jsonl", "parquet", "arrow"})
@@ -61,7 +61,7 @@ def check_first_records(spec: Spec, files: Mapping[str, Sequence[InputFile]]) ->
 
 
 def check_texts_of(source: Source, files: Sequence[InputFile], spec: Spec) -> None:
-    """Refuse files of texts that are no source of the spec, such as examples, if their first records have no texts.
+    """Refuse text files outside the spec's sources, such as examples, if their first records have no texts.
 
     Raises:
         RequestError: naming the file and the field.

@@ -23,7 +23,7 @@ MOST_FILES = 200
 """Files of a source that are opened; a plain one takes about a millisecond."""
 MOST_RECORDS = 20
 Row = Mapping[str, Any] | bytes
-"""A record's fields, or the line of JSON where it is no object."""
+"""A record's fields, or the line of JSON if it is not an object."""
 
 
 def spread(files: Sequence[InputFile]) -> list[InputFile]:
@@ -51,7 +51,7 @@ def first_rows(file: InputFile, limits: Limits, most: int = MOST_RECORDS) -> lis
 
 
 def not_objects(line: bytes) -> str:
-    """What a file is whose first line of JSON is no object, and what to do."""
+    """What a file whose first line of JSON is not an object probably is, and what to do."""
     if line.lstrip().startswith(b"["):
         return "it is a JSON array; write one object on each line, for example with `jq -c '.[]'`"
     return f"it is not JSON lines; it starts with {detail_of(line)[:60]!r}. Set `format` to what it is"

@@ -2,7 +2,7 @@
 
 Each label of a shard is an output of its own, keyed by the label and the shard's documents. So a label that is added is
 computed alone, and nothing else is read or computed again. A field of the records is not in the documents: its label
-parses the shard's raw records once more, without their steps. A document that no row is dropped for keeps its labels
+parses the shard's raw records again, without their steps. A document that no row is dropped for keeps its labels
 through every later stage, because these pass on bitmaps over the same rows.
 """
 

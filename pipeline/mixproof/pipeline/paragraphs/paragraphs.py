@@ -1,4 +1,4 @@
-"""Paragraph deduplication: the first of equal paragraphs stays, whatever document and source it is in.
+"""Paragraph deduplication: of equal paragraphs the first is kept, in any document of any source.
 
 It runs after document deduplication, on the documents that this kept: a copy of a whole document is dropped as such and
 no other document loses paragraphs to it. Paragraphs are hashed by shard (`paragraph_hashes.py`), copies are found by

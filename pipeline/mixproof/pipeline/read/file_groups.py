@@ -36,7 +36,7 @@ def file_groups(files: Sequence[InputFile], shard_bytes: int) -> Iterator[tuple[
 
     Args:
         files: the files, sorted by name.
-        shard_bytes: most bytes of a shard; a group has no more.
+        shard_bytes: maximum size of a shard or group, in bytes.
     """
     group_bytes = min(GROUP_BYTES, shard_bytes)
     for kind, run in groupby(files, lambda file: _kind(file, group_bytes)):

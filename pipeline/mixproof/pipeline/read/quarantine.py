@@ -3,7 +3,7 @@
 A worker that dies leaves the mark of the record that it was reading. The next worker that takes the shard finds the
 mark and from then on works in child processes. It first reads that record alone. If the child dies as well, the record
 is poison, and the shard is read without it; otherwise the crash had another cause (a kill, memory that ran out). So
-such a shard is read two more times, and once more for each poisonous document. Whether a document is poison depends on
+such a shard is read two more times, and again for each poisonous document. Whether a document is poison depends on
 the machine only if it takes about as long as `PATIENCE_SECONDS` allows.
 
 A document on which a step raises an error is poison too, and needs no child: the shard is read again without it.

@@ -1,7 +1,7 @@
 """The values of the columns by which sources are split, found before any other stage.
 
 The values of a shard are a stage of their own, keyed by what is read and the column, so only an added file is searched
-again. The files are read once more for it, without steps, and each part then reads them again for its own records.
+again. The files are read again for it, without steps, and each part then reads them again for its own records.
 Documents go through the steps once, in the part that they belong to. Formats without columns cannot be split.
 """
 
@@ -78,7 +78,7 @@ def files_of_parts(spec: Spec, files: Files) -> dict[str, tuple[InputFile, ...]]
 
 @dataclass(frozen=True)
 class _Search:
-    """One shard whose values are to be found."""
+    """One shard to be scanned for values."""
 
     key: str
     task: ReadTask

@@ -123,7 +123,7 @@ def quoted(url: str) -> str:
     """The URL of one file with `::` in its name written as `:%3A`, because `::` separates the links of a chain.
 
     Raises:
-        RequestError: for a name that contains `%3A` after a colon, which could then not be told from it.
+        RequestError: for a name that contains `%3A` after a colon, because the two could not be distinguished.
     """
     if f":{_COLON}" in url:
         raise RequestError(f"{url}: a file's name must not contain ':{_COLON}'; rename it")

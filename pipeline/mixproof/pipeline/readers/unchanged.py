@@ -104,7 +104,7 @@ def check_content(url: str, version: FileVersion, sha256: str) -> None:
     """Check that a version of a file holds the content with this SHA-256; each process hashes it once.
 
     Raises:
-        RequestError: when it holds another content, or is no longer of this version.
+        RequestError: when its content or version has changed.
     """
     if _hash_of_version(url, version) != sha256:
         raise RequestError(

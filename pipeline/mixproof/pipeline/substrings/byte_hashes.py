@@ -1,7 +1,7 @@
 """64-bit hashes of byte strings of one length, for many positions of a text at once, in numpy.
 
 A string of 8 bytes is a word. A longer one is hashed by doubling: the hash of 2n bytes mixes the hashes of its halves,
-and where the length is no power of two, the last two strings overlap. Equal strings have equal hashes; two different
+and where the length is not a power of two, the last two strings overlap. Equal strings have equal hashes; two different
 ones collide with probability 2^-64, so whoever acts on equal hashes compares the bytes first.
 """
 

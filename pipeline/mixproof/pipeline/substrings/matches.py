@@ -129,7 +129,7 @@ def covering(matches: NDArray[Any]) -> NDArray[Any]:
 
 
 def chosen_and_rest(matches: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Divide matches into those that are chosen whatever comes after them, and the rest, to be seen with what comes.
+    """Divide matches into those that later matches cannot displace, and the rest, which wait for later ones.
 
     The rest begins with a match that is chosen; of the others, those that begin before its end may be passed over.
     """

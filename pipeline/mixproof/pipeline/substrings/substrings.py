@@ -1,4 +1,4 @@
-"""Substring deduplication: of repeated stretches of bytes the first stays, whatever document and source it is in.
+"""Substring deduplication: of a repeated run of bytes the first copy stays, in any document of any source.
 
 It runs after the deduplication of documents and paragraphs, on what these kept. Every stretch of at least the stated
 number of bytes that occurs earlier is found and cut (Lee et al., 2022, "Deduplicating Training Data Makes Language

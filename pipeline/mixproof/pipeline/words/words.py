@@ -109,7 +109,7 @@ def _next_word_end(text: str, start: int) -> int:
         free = np.flatnonzero((letters[1:] == 0) | starts_word[1:])
         if len(free):
             return start + 1 + int(free[0])
-        start += SEARCHED_CHARS - 1  # whether a word goes on depends on the character before
+        start += SEARCHED_CHARS - 1  # whether a word continues depends on the character before
     return len(text)
 
 

@@ -25,9 +25,9 @@ def test_phases_have_ends_and_therefore_lengths() -> None:
         ("stable=80%,decay=70%", "decay ends at 70%, which is not after the phase before it"),
         ("stable=0,decay=1", "stable ends at 0, which is not after"),
         ("stable=80%,stable=100%", "stable occurs twice"),
-        ("stable=80%,decay", "decay ends at '', which is no share"),
-        ("stable=80,decay=100%", "stable ends at '80', which is no share"),
-        ("80%,100%", "'80%' is no name of a phase"),
+        ("stable=80%,decay", "decay ends at '', which is not a share"),
+        ("stable=80,decay=100%", "stable ends at '80', which is not a share"),
+        ("80%,100%", "'80%' is not a valid phase name"),
     ],
 )
 def test_wrong_phases_are_refused(text: str, message: str) -> None:

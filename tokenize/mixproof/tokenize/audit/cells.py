@@ -1,7 +1,7 @@
 """Cells: each divided source is the sum of its parts, and each document is in the cell of its labels.
 
 From the numbers of a manifest: the parts of a source have the same ledger up to the row `cells`, and what they keep
-there adds up to what came in. From the provenance of a part: its labels lie within the bounds and values that the
+there adds up to what came in. From the provenance of a part: its labels are within the bounds and values that the
 manifest states for its cell.
 """
 

@@ -1,7 +1,7 @@
 """Semantic duplicates: the list of each source against its ledger, and pairs of texts embedded again.
 
 From the files, at depth `bytes`: each list is intact, in the order of the source, and as long as the ledger's row says.
-Every cosine reaches the threshold, every document kept instead stands before the dropped one, by the declared priority,
+Every cosine reaches the threshold, every document kept instead comes before the dropped one, by the declared priority,
 and none is itself in a list.
 
 At depth `replay`, up to MOST_PAIRS pairs are embedded again from their raw records, those with the smallest hashes.

@@ -22,7 +22,7 @@ LARGEST = 0.055
 """Radius of a circle with all bytes, as a share of the width, times the root of the number of clusters."""
 LEAST_RADIUS = 3.0
 RINGS, ANGLES = 24, 16
-"""Places that are tried for a label: at growing distances, in so many directions."""
+"""Positions tried for a label: at growing distances, in this many directions."""
 
 
 @dataclass(frozen=True)

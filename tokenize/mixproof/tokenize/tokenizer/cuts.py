@@ -3,7 +3,7 @@
 Reference tokenizers need 50 to 170 times the bytes of a text, so long texts are encoded in pieces. Two rules find the
 cuts, and each follows from how a tokenizer works (`cut_rules.py` decides which one holds):
 
-- **Words.** The pre-tokenizer splits the text at the position, whatever else the text contains, and treats both sides
+- **Words.** The pre-tokenizer splits the text at the position, regardless of the rest, and treats both sides
   alone. This holds between a letter and white space, and for some expressions between a letter and a sign.
 - **Pairs.** BPE only ever joins neighbors into entries of its vocabulary. If no entry contains the two characters at
   the position side by side, no entry crosses it, and the joins on one side do not change those on the other.
@@ -29,7 +29,7 @@ from mixproof.ledger.errors import RequestError
 from .encoded import Encoded, joined
 
 MANY = 8
-"""A piece of up to so many times PIECE_CHARS is encoded without a look at the free memory."""
+"""A piece of up to this many times PIECE_CHARS is encoded without checking the free memory."""
 WHOLE_MULTIPLE = 170
 """Bytes of memory per byte of a text that is encoded as a whole: the largest that was measured, for Chinese."""
 Rows = list[NDArray[np.int32]]

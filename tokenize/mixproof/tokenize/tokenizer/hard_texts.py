@@ -83,7 +83,7 @@ AROUND_ADDED = (
 """Positions of an added token: alone, at edges, inside words, doubled, next to digits, marks, joiners and scripts."""
 AROUND_SPELLING = ("{}", "a {} b", "a{}b", "{}\u0301")
 MAX_PAIRED = 24
-"""Up to so many added tokens are tried in all ordered pairs, more only with their neighbors in order and alphabet."""
+"""Up to this many added tokens are tried in all ordered pairs; more only with their neighbors in order and alphabet."""
 
 
 def hard_texts(special: Sequence[str], added: Sequence[str] = (), mixtures: int = 300) -> list[str]:

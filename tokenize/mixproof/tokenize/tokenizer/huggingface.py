@@ -106,7 +106,7 @@ class HuggingFaceReference:
                 f"tokenizer.bos: {file} puts no token before a text, and no bos_token is in {' or '.join(CONFIGS)} "
                 f"beside it; name one: `bos: TOKEN`; its special tokens: {self._known}"
             )
-        return self._id_of(token, "bos", "begin anew there")
+        return self._id_of(token, "bos", "start a new document there")
 
     @property
     def _known(self) -> str:

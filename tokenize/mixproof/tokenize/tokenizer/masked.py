@@ -1,7 +1,7 @@
 """Encode conversations and say which of their tokens are supervised.
 
 The ids are those of the whole rendered text by the reference tokenizer, whose offsets place each token in the text. A
-token is supervised if all of it lies inside a supervised span; one that straddles an edge is not.
+token is supervised if all of it is inside a supervised span; one that crosses an edge is not.
 
 A control token that the template writes becomes its id; the same characters in the content of a message stay text. For
 a `tokenizer.json`, every special token gets a name with two noncharacters, in the tokenizer and where the template
@@ -108,7 +108,7 @@ def _encoder_of(path: str) -> MaskedEncoder:
 
 
 def mask_of(offsets: Sequence[tuple[int, int]], supervised: Spans) -> NDArray[np.uint8]:
-    """Which tokens lie inside a supervised span, uint8 [tokens].
+    """Which tokens are inside a supervised span, uint8 [tokens].
 
     A token without characters, such as a byte of a character that a later token completes, belongs to the character
     that it precedes.

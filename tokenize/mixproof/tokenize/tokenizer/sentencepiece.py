@@ -88,7 +88,7 @@ class SentencePieceReference:
             if bos_id < 0:
                 raise RequestError("tokenizer.bos: the model has no bos piece; name a control piece: `bos: PIECE`")
             return bos_id
-        return self._control(piece, "bos", "begin anew there")
+        return self._control(piece, "bos", "start a new document there")
 
     def _control(self, piece: str, key: str, effect: str) -> int:
         number = int(self.processor.piece_to_id(piece))

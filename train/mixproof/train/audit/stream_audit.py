@@ -1,4 +1,4 @@
-"""The base of an audited stream: what must hold of a source's windows, whatever fills them."""
+"""The base of an audited stream: what must hold for a source's windows, independent of how they are filled."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Models that compute differently can have the same weight names and shapes: with 
 rotary positions, another gate, another number of heads of another size, or norms that store their gain minus one. Such
 weights load without an error, and the model's outputs are wrong. So every argument must be known: it has the value of
 a proxy (`OF_A_PROXY`, and the shape), or it does not change what the weights compute (`harmless_arguments.txt`). An
-unknown argument is refused, whatever its value, unless it is None.
+unknown argument is refused unless its value is None.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ SAVED_BY_TORCH = (b"PK\x03\x04", b"\x80")
 
 
 def check_initial_files(given: Path) -> None:
-    """Refuse a path that is no checkpoint, before any work.
+    """Refuse a path that is not a checkpoint, before any work.
 
     Raises:
         RequestError: when there is no finished run, no Hugging Face model and no Megatron-LM checkpoint.

@@ -146,7 +146,7 @@ def minimized(scores: Mapping[str, float]) -> float:
 
 
 def delivered_key(delivered: Mapping[str, float]) -> str:
-    """Return the key of the delivered tokens that `planned` speaks of: supervised ones after pretraining."""
+    """Return the key of the delivered tokens that `planned` counts: supervised ones after pretraining."""
     return "supervised_tokens" if "supervised_tokens" in delivered else "tokens"
 
 

@@ -106,7 +106,7 @@ def samples_of(index_folder: Path, record: IndexRecord, consumed_samples: int) -
 
 
 def spans_of(index_folder: Path, i: int) -> tuple[str, int, tuple[Span, ...]]:
-    """Find the documents that sample `i` of a run read; samples are counted as they are read, whatever their length.
+    """Find the documents that sample `i` of a run read; samples are counted in reading order; their lengths may differ.
 
     Returns:
         The stream, the epoch, and the spans of the S + 1 tokens in order; of a packed window, its pieces.

@@ -58,7 +58,7 @@ class DrawSize(NamedTuple):
     """Tokens that the largest run reads of it in one pass: samples × sequence length + 1. A source with fewer tokens is
     drawn whole, and its stream repeats it."""
     cut_tokens: int | None = None
-    """Unique tokens to which the source is cut, whatever the need; a source with fewer is not cut."""
+    """Unique tokens to which the source is cut, even if more are needed; a smaller source is not cut."""
     part: tuple[int, ...] | None = None
     """Tokens of the parts into which the source is divided, up to the one that is drawn, whole; see `part_numbers`."""
     is_all_there_is: bool = False

@@ -127,7 +127,7 @@ def _arrange(
 def _stable_ranks(
     keys: NDArray[np.int32], rows: NDArray[np.int32] | None, largest: int
 ) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    """Yield, block by block, where each key stands in a stable sort of all keys: a counting sort in bounded memory.
+    """Yield, block by block, the position of each key in a stable sort of all keys: a counting sort in bounded memory.
 
     Args:
         keys: from 0 to `largest`.
@@ -193,7 +193,7 @@ def _best_fit_decreasing(histogram: NDArray[np.int64]) -> tuple[list[_Group], di
             room = rooms.smallest_from(length)
             parent, count = (next(iter(by_room[room].items()))) if room is not None else (-1, left)
             free = capacity if room is None else room
-            each = min(free // length, left)  # best fit stays with a window until the length fits no more
+            each = min(free // length, left)  # best fit stays with a window until the length no longer fits
             filled = min(count, left // each)
             if room is not None:
                 _take(by_room[room], parent, filled)

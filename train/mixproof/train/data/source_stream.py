@@ -1,4 +1,4 @@
-"""The base of a source's stream: an endless order of windows, epoch after epoch, whatever fills a window.
+"""The base of a source's stream: an endless order of windows, epoch after epoch, independent of how a window is filled.
 
 Epoch e has a seed that derives from ("stream", seed, name of the stream, e), so the order depends neither on the
 mixture nor on the budget, and a stream that two phases read continues where it stopped. The name is that of the source,

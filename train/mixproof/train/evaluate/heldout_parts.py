@@ -112,7 +112,7 @@ def read_heldout(
         source: its name.
         heldout: the manifest's record of the set.
         eod_id: the id that ends every document.
-        supervised_by: if only supervised tokens are to be scored, the decoder that counts the bytes of their text.
+        supervised_by: if only supervised tokens are scored, the decoder that counts the bytes of their text.
 
     Raises:
         DamagedFileError: when a file is missing or does not match the manifest's checksum.

@@ -78,7 +78,7 @@ def reference_model(request: RunRequest, device: torch.device) -> GPTModel:
 
 
 class References:
-    """The reference log-probabilities of a run's data; the model is built only if some are to be computed."""
+    """The reference log-probabilities of a run's data; the model is built only if some are missing."""
 
     def __init__(self, store: Store, request: RunRequest, ranks: Ranks) -> None:
         """Compute nothing yet."""

@@ -15,7 +15,7 @@ from .ladder import LadderRun
 
 BITS = "bits_per_byte"
 NOT_SCORES = frozenset({"loss", "tokens", "bytes", "documents", "questions", "lossless"})
-"""Entries of a result that are no scores, or repeat its bits per byte."""
+"""Entries of a result that are not scores, or repeat its bits per byte."""
 External = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """By run key, results by name of the external set or task."""
 

@@ -69,7 +69,7 @@ def checkpoint_bytes(name: str, proxy: Proxy, vocab_size: int) -> int:
 
 
 def _copies_of_texts(spec: Spec) -> int:
-    """Deduplication of paragraphs and of substrings writes the texts that it shortens once more, at most all."""
+    """Deduplication of paragraphs and of substrings writes a second copy of the texts that it shortens, at most all."""
     return 1 + (len(spec.dedup.cuts) if spec.dedup is not None else 0)
 
 

@@ -37,7 +37,7 @@ class ChosenRate:
 
     @property
     def warnings(self) -> list[str]:
-        """What speaks against the chosen rate."""
+        """Reasons to doubt the chosen rate."""
         found = []
         rates = list(self.objective_of[self.anchor])
         if self.lr in (rates[0], rates[-1]):

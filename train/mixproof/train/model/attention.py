@@ -1,4 +1,4 @@
-"""Attention and rotary positions for Megatron Core that run on CPU and CUDA alike.
+"""Attention and rotary positions for Megatron Core that run on CPU and CUDA.
 
 Megatron's local attention keeps the whole score matrix, and its softmax needs CUDA. Its rotary embedding moves the
 frequencies to the current CUDA device, and every layer recomputes their cosines and sines. Both are replaced through

@@ -6,7 +6,7 @@ derivative, which keeps little and makes few passes; compiled, it makes one.
 
 The same formulas run operation by operation (`PLAIN`) or compiled (`compiled()`). The two differ in the last digits,
 because a compiled sum adds in a different order. Functions are compiled for fixed shapes and again for each run, so a
-run uses the same kernels whatever its process did before.
+run uses the same kernels even if its process has done other work before.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
 
 @contextmanager
 def preserved_random_state(device: torch.device) -> Iterator[None]:
-    """Restore the generators at the end, whatever is drawn inside."""
+    """Restore the generators at the end; draws inside the context do not affect what follows."""
     state = random_state(device)
     try:
         yield

@@ -83,7 +83,7 @@ def _view(mixture: str, law: Law, number: int) -> ScalingView:
         number_of_runs = "1 more run has" if len(law.left_out) == 1 else f"{len(law.left_out)} more runs have"
         sentence += (
             f" {number_of_runs} over {MOST_EPOCHS:g} epochs and {'is' if len(law.left_out) == 1 else 'are'} left out, "
-            "because the value of so many repeats is not known well enough."
+            "because the value of that many repeats is not known well enough."
         )
     if law.repeated:
         sentence += f" {law.repeated} of the fitted runs repeat text; for these, D is the published estimate."

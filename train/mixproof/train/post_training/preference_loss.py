@@ -25,7 +25,7 @@ def preference_losses(trained: PostTraining, chosen: Tensor, rejected: Tensor, r
     Args:
         trained: stage and settings.
         chosen: [pairs] log-ratios of the chosen answers; per token for `ipo`.
-        rejected: [pairs] likewise of the rejected ones.
+        rejected: [pairs] the same of the rejected ones.
         ratings: [pairs] difference of both ratings, for `rpo`.
     """
     beta = float(trained.beta or 0)

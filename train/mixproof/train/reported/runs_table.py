@@ -23,7 +23,7 @@ from mixproof.mixtures.values.quantities import parse_tokens
 MIXTURE, PARAMETERS, TOKENS, SEED, UNIQUE = "mixture", "parameters", "tokens", "seed", "unique_tokens"
 REQUIRED = (MIXTURE, PARAMETERS, TOKENS, SEED)
 LEAST_DIGITS = 6
-"""Digits of a score from which on equal scores of two seeds are no coincidence."""
+"""Digits of a score from which equal scores of two seeds are not a coincidence."""
 UNCHECKED = (
     "that each run saw the tokens and the mixture that the table states",
     "that all runs had the same tokenizer, sequence length, recipe and code, except for what the columns state",

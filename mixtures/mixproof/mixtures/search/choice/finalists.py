@@ -70,9 +70,9 @@ def nominate(
 ) -> tuple[Finalist, ...]:
     """Choose the finalists, in the order of their kinds: the optimum, the best measured mixtures, the anchor.
 
-    With repeats the best measured mixtures are those with the lowest estimates. Without repeats nothing tells noise
-    from the predictor's errors, so they are those with the lowest scores. An optimum that was run is no unmeasured one
-    and enters as a measured mixture.
+    With repeats the best measured mixtures are those with the lowest estimates. Without repeats nothing separates noise
+    from the predictor's errors, so they are those with the lowest scores. An optimum that was run is not unmeasured: it
+    enters as a measured mixture.
 
     Args:
         study: what was run.

@@ -78,13 +78,13 @@ def read_phases(text: str) -> RunPhases:
     for part in text.split(","):
         name, _, end = (piece.strip() for piece in part.partition("="))
         if not _NAME.fullmatch(name):
-            raise SpecError(f"--phases {text}: {name!r} is no name of a phase; write NAME=END, such as {EXAMPLE}")
+            raise SpecError(f"--phases {text}: {name!r} is not a valid phase name; write NAME=END, such as {EXAMPLE}")
         if name in names:
             raise SpecError(f"--phases {text}: {name} occurs twice; give each phase a name of its own")
         try:
             ends.append(parse_share(end))
         except ValueError:
-            raise SpecError(f"--phases {text}: {name} ends at {end!r}, which is no share; see {EXAMPLE}") from None
+            raise SpecError(f"--phases {text}: {name} ends at {end!r}, which is not a share; see {EXAMPLE}") from None
         names.append(name)
         if ends[-1] <= (ends[-2] if len(ends) > 1 else 0):
             raise SpecError(f"--phases {text}: {name} ends at {end}, which is not after the phase before it")

@@ -79,7 +79,7 @@ def read_caps(given: Sequence[str], sources: Sequence[str]) -> dict[str, Fractio
     """Read every `SOURCE=SHARE`.
 
     Raises:
-        SpecError: when it is no share, or not of a source.
+        SpecError: when it is not a share, or does not name a source.
     """
     caps: dict[str, Fraction] = {}
     for text in given:

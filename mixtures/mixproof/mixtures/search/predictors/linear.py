@@ -1,4 +1,4 @@
-"""Scores as a linear function of shares: each source has the same effect, whatever the other shares are.
+"""Scores as a linear function of shares: the effect of a source does not depend on the other shares.
 
 Shares sum to 1, so the coefficients contain the intercept. When there are more sources than mixtures, the
 least-squares solution of smallest norm is used.

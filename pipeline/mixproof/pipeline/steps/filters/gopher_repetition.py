@@ -4,9 +4,9 @@ Word n-grams are hashed and sorted (`repeats.py`). A longer n-gram repeats no mo
 most documents are decided after one sort for the most frequent n-grams and one for the repeated ones; only documents
 near a bound are counted in full, in datatrove's order.
 
-Differences from datatrove: it treats n-grams with the same letters as equal, wherever words begin (`in to x`,
-`into x`); here such n-grams count only from the first n at which n-grams of equal words approach the bound. 64-bit
-hashes may collide. A document in a language without a word tokenizer is dropped as `no_words_<language>`.
+Differences from datatrove: it treats n-grams with the same letters as equal, even with other word boundaries
+(`in to x`, `into x`); here such n-grams count only from the first n at which n-grams of equal words approach the
+bound. 64-bit hashes may collide. A document in a language without a word tokenizer is dropped as `no_words_<language>`.
 """
 
 from __future__ import annotations

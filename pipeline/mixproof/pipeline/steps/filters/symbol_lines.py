@@ -1,6 +1,6 @@
 r"""`symbol_lines`: removes lines that consist of symbols, with datatrove's SymbolLinesFormatter.
 
-It joins the remaining lines with `\n`, whatever their line ends were, and drops the end of the last line.
+It joins the remaining lines with `\n`, replacing other line ends, and drops the end of the last line.
 """
 
 from __future__ import annotations

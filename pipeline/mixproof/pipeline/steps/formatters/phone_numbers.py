@@ -2,7 +2,7 @@
 
 A run of digits is a number only with one of these marks, because most runs of digits are not: a plus sign with a known
 country code, the grouping and the digits that the North American plan allows, or the word before it. A word such as
-`version` or `ISBN` before it speaks against it; dates, ranges of years and dotted versions are none.
+`version` or `ISBN` before it rules it out; dates, ranges of years and dotted versions are not telephone numbers.
 """
 
 from __future__ import annotations

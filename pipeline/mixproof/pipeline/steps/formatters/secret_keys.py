@@ -1,7 +1,7 @@
 """Find secrets in code and configuration: keys with the prefixes of their issuers, and blocks of private keys.
 
 A key is found by its prefix and form alone, so a hit is hardly ever something else, and passwords without a form are
-not found. Documented examples, which end in EXAMPLE or are one repeated character, are no secrets.
+not found. Documented examples, which end in EXAMPLE or are one repeated character, do not count as secrets.
 """
 
 from __future__ import annotations

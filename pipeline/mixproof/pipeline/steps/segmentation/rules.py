@@ -118,7 +118,7 @@ class Rules:
         return before
 
     def _shortened(self, chunk: str, before: list[str], after: list[str]) -> str:
-        """Remove prefixes and suffixes of a chunk of more than WINDOW characters until so many remain, or none does.
+        """Remove prefixes and suffixes of a chunk of more than WINDOW characters until this many remain, or none does.
 
         It looks only at as many characters as a prefix or suffix can have, so a chunk of brackets costs as much per
         bracket as a short one does.
@@ -159,7 +159,7 @@ class Rules:
         return self._whole(chunk[start:end]) is not None
 
     def _suffix_window(self, chunk: str, start: int, end: int) -> int:
-        """Where to look for a suffix from: all are short but for a run of dots."""
+        """Where to start looking for a suffix: all are short except a run of dots."""
         if chunk.endswith("...", start, end):
             while end > start and chunk[end - 1] == ".":
                 end -= 1

@@ -120,7 +120,7 @@ def _check_ids(
     tokenizer: TokenizerRecord,
     checks: Checks,
 ) -> None:
-    """Check the range of the ids and EODs: as many as documents, one at the end of each; BOS at the start alike."""
+    """Check the range of the ids and EODs: as many as documents, one at the end of each; BOS the same at the start."""
     dtype = np.dtype(dataset.index.dtype)
     total = int(pointers[-1]) // dtype.itemsize + int(lengths[-1])
     largest, smallest, eods, bos = 0, 0, 0, 0

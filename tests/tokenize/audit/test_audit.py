@@ -75,7 +75,7 @@ def test_a_whole_build_passes_and_the_deeper_audit_checks_more(hand_build: Build
     assert whole.failures == ()
     assert (arithmetic.ok, whole.ok) == (True, True)
     assert 0 < arithmetic.checks < whole.checks
-    reencoded = {"heldout": 8, "train": 104, "not_restored": 0, "without_texts": ()}
+    reencoded = {"heldout": 8, "train": 104, "not_restored": 0, "with_control_tokens": 0, "without_texts": ()}
     assert whole.to_json() == {
         "ok": True,
         "depth": "bytes",

@@ -124,9 +124,12 @@ def write_hashes(path: Path, hashes: Sequence[str]) -> None:
 
 
 def test_counts_add_up_and_sources_without_texts_are_named() -> None:
-    both = Reencoded(heldout=1200, train=20, without_texts=("old",)) + Reencoded(train=3, not_restored=4)
+    both = Reencoded(heldout=1200, train=20, without_texts=("old",)) + Reencoded(
+        train=3, not_restored=4, with_control_tokens=5
+    )
     assert str(both) == (
         "re-encoded 1,200 held-out and 23 sampled training documents with the reference tokenizer; "
         "4 sampled texts could not be restored from their ids; "
-        "no texts to re-encode in sources adopted from .bin/.idx: old"
+        "5 sampled conversations with control tokens not re-encoded here (`--depth replay` renders and encodes every "
+        "record); no texts to re-encode in sources adopted from .bin/.idx: old"
     )

@@ -314,3 +314,8 @@ def test_ids_of_another_text_fail_where_every_text_is_restored(folders: dict[str
     (failure,) = checks.failures
     assert failure.expected == "the ids of the reference tokenizer in document 0 (a.jsonl record 4)"
     assert failure.found.endswith("ids of another text; 2 of 2 re-encoded documents of the part differ")
+    one, other = (set(reference.encode([text])[0]) for text in texts)
+    control = frozenset(one - other)  # as if a template had written them in one of the two
+    part = IndexedDataset(str(tmp_path / "part"))
+    found = reencode_sample(reference, part, tmp_path / "part.parquet", Checks(), control=control)
+    assert found == Reencoded(train=0, not_restored=1, with_control_tokens=1)

@@ -54,6 +54,9 @@ class Reencoded:
     """Sampled training documents whose text was restored from their ids."""
     not_restored: int = 0
     """Sampled training documents whose ids decode to another text than the one that was encoded; not compared."""
+    with_control_tokens: int = 0
+    """Sampled training conversations in which the template wrote control tokens; a text alone does not say where those
+    are, so their ids are compared at depth replay only."""
     without_texts: tuple[str, ...] = ()
     """Sources that were adopted from `.bin/.idx`."""
 
@@ -63,6 +66,7 @@ class Reencoded:
             self.heldout + other.heldout,
             self.train + other.train,
             self.not_restored + other.not_restored,
+            self.with_control_tokens + other.with_control_tokens,
             (*self.without_texts, *other.without_texts),
         )
 
@@ -78,6 +82,10 @@ class Reencoded:
                 else "texts could not be restored from their"
             )
             text += f"; {self.not_restored:,} sampled {restored} ids"
+        if self.with_control_tokens:
+            conversations = "conversation" if self.with_control_tokens == 1 else "conversations"
+            text += f"; {self.with_control_tokens:,} sampled {conversations} with control tokens not re-encoded here"
+            text += " (`--depth replay` renders and encodes every record)"
         if self.without_texts:
             text += f"; no texts to re-encode in sources adopted from .bin/.idx: {', '.join(self.without_texts)}"
         return text

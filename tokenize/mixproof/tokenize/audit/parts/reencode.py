@@ -86,18 +86,20 @@ def reencode_sample(
     """
     hashes = sample_of(provenance)
     failed: list[Failed] = []
-    compared = 0
+    compared = with_control_tokens = 0
     for batch in _batches(dataset, list(hashes), before):
         decoded = zip(batch, reference.decode(list(batch.values())), strict=True)
         restored = {document: text for document, text in decoded if hash_of(text) == hashes[document]}
         texts = {document: text for document, text in restored.items() if control.isdisjoint(batch[document])}
         compared += len(texts)
+        with_control_tokens += sum(not control.isdisjoint(ids) for ids in batch.values())
         failed += _compare({document: batch[document] for document in texts}, list(texts.values()), reference)
         if reference.restores_every_text:
             lost = batch.keys() - restored
             failed += [(document, f"{len(batch[document])} ids of another text") for document in lost]
     _check(sorted(failed), compared, provenance, checks)
-    return Reencoded(train=compared, not_restored=len(hashes) - compared)
+    not_restored = len(hashes) - compared - with_control_tokens
+    return Reencoded(train=compared, not_restored=not_restored, with_control_tokens=with_control_tokens)
 
 
 def sample_of(provenance: Path) -> dict[int, str]:

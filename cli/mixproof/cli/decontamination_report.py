@@ -120,7 +120,7 @@ def _print_pair(file: MatchedFile, text: MatchedText, document: MatchedDocument,
     stdout.print(f"\n[bold]{escape(place)}[/]\n{escape(at)}", soft_wrap=True)
     of_text = percent(document.shared_ngrams / max(1, document.text_ngrams))
     of_document = percent(document.shared_ngrams / max(1, document.document_ngrams))
-    unit = "words in order" if document.by_words else "n-grams"
+    unit = "words in order" if document.by_words else "n-gram" if document.shared_ngrams == 1 else "n-grams"
     stdout.print(
         f"{count(document.shared_ngrams)} shared {unit}, {of_text} of the text's and {of_document} of the document's; "
         f"longest run: {count(document.longest_run_words)} words"

@@ -78,6 +78,10 @@ def test_other_runs_of_digits_are_no_telephone_numbers(text: str) -> None:
     assert found("phone_number", text) == []
 
 
+def test_brackets_say_more_than_the_word_before() -> None:
+    assert found("phone_number", "the sales section (202) 555-0143") == ["(202) 555-0143"]
+
+
 @pytest.mark.parametrize("words", ["my telephone number is ", "call us on ", "电话：", "Fax: "])
 def test_a_word_before_it_makes_a_number_without_a_form_of_its_own_one(words: str) -> None:
     assert found("phone_number", f"{words}020 7946 0958.") == ["020 7946 0958"]

@@ -26,7 +26,7 @@ _GOES_ON = re.compile(r"[-./,][0-9]|-[A-Z]{2}")
 _BEFORE = 8
 """Characters before a run of digits in which its number may begin: a plus sign, a country, an area."""
 _WORD = re.compile(
-    r"\b(?:tel|telephone|phone|ph|mobile|cell|fax|hotline|voicemail|whatsapp|call|dial|telefon|fon|handy|tél|téléphone"
+    r"\b(?:tel|telephone|phone|ph|mobile|cell|fax|hotline|voicemail|whatsapp|call|dial|telefon|telefax|tlf|mobil|fon|handy|tél|téléphone"
     r"|teléfono|telefono|telefone|тел|телефон|电话|電話)(?:[.]|\b)"
     r"(?:[ .]{0,2}(?:number|no|nr|us|me|is|at|on)){0,2}[ .]{0,2}[:：#]?[ ]{0,2}$",
     re.IGNORECASE,
@@ -61,7 +61,7 @@ def find_phone_numbers(text: str) -> Iterator[Span]:
         found = _NUMBER.match(text, first)
         if found is None or not _is_number(text, *found.span()):
             found = _NORTH_AMERICAN.search(text, max(done, run.start() - 1), run.end())
-            if found is None or _is_inside(text, *found.span()) or _follows(_OTHER_WORD, text, found.start()):
+            if found is None or _is_inside(text, *found.span()) or _is_numbered_thing(text, found.start()):
                 continue
         if found.start() >= done:
             yield found.span()
@@ -86,7 +86,7 @@ def _is_number(text: str, start: int, end: int) -> bool:
         return _is_international(digits, number)
     bracket = _COUNTRY_IN_BRACKETS.match(number)
     if _NORTH_AMERICAN.fullmatch(number, bracket.end() if bracket else 0):
-        return not _follows(_OTHER_WORD, text, start)
+        return not _is_numbered_thing(text, start)
     return _follows(_WORD, text, start) and _NO_NUMBER.match(number) is None
 
 
@@ -96,6 +96,11 @@ def _is_international(digits: str, number: str) -> bool:
         without_extension = "".join(filter(str.isdecimal, number.partition("/")[0]))
         return _AFTER_PLUS_ONE.fullmatch(without_extension) is not None
     return len(digits) >= LEAST_INTERNATIONAL and "000000" not in digits and _COUNTRY.match(digits) is not None
+
+
+def _is_numbered_thing(text: str, start: int) -> bool:
+    """Whether a number without brackets follows a word such as `version` or `order no.`."""
+    return text[start] not in "([" and _follows(_OTHER_WORD, text, start)
 
 
 def _follows(word: re.Pattern[str], text: str, start: int) -> bool:

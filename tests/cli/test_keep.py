@@ -12,11 +12,16 @@ import pytest
 
 from in_process import InProcess, build_in
 from mixproof.cli.commands.audit import audit_target
+from mixproof.cli.commands.inspect import all_documents
+from mixproof.cli.keep_trial import keep_json, print_keep, try_keep
 from mixproof.cli.request import open_request
 from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.errors import SpecError
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.inputs.files import find_files
+from mixproof.pipeline.labels.of_spec import labelers_of
+from mixproof.pipeline.read.documents import read_sources
 from mixproof.tokenize.audit import replay_build
 from mixproof.tokenize.audit.kept import check_kept
 from mixproof.tokenize.audit.report import Checks
@@ -117,6 +122,32 @@ def test_the_audit_decides_again_and_finds_a_moved_bound(built: tuple[Path, Path
     kept = {**manifest.kept, "rest": manifest.kept["rest"].model_copy(update={"rules": (unlike,)})}
     check_kept(manifest.model_copy(update={"kept": kept}), checks)
     assert [failure.expected[:18] for failure in checks.failures] == ["rule 0 of the spec"]
+
+
+def test_inspect_shows_what_the_rules_drop_of_documents_that_are_not_deduplicated(
+    built: tuple[Path, Path, Manifest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    request, cluster = open_request(built[0] / "spec.yaml", str(built[0] / "store")), InProcess()
+    spec, base = request.loaded.as_written, request.loaded.base
+    sources = read_sources(spec, find_files(spec, base), request.store, cluster)
+    selection = all_documents(spec, sources, request.store, cluster)
+    kept, problems = try_keep(selection, labelers_of(spec, base))
+    # The repeated 1 and 3 are odd too: of 29 odd documents 24 have a quality, and the upper 12 are from 25 on.
+    assert {reason: lost.documents for reason, lost in kept["all"].row.dropped.items()} == {
+        "odd_other": 31,
+        "quality_below": 12,
+        "quality_missing": 5,
+        "size_above": 2,
+    }
+    assert not problems and keep_json(kept["all"])["kept"] == {"documents": 10, "bytes": kept["all"].row.bytes_out}
+    print_keep("all", kept["all"])
+    shown = capsys.readouterr().out
+    assert "all: `keep` on 60 documents, before deduplication" in shown
+    assert "rules: odd is true; quality at least 25; size at most 25" in shown
+    assert try_keep(selection, {})[1] == [
+        "sources.all.keep: odd, quality, size could not be computed on this sample",
+        "sources.rest.keep: quality could not be computed on this sample",
+    ]
 
 
 def test_two_workers_and_small_shards_give_the_same_build(

@@ -14,7 +14,7 @@ import pytest
 
 from in_process import InProcess, build_in
 from mixproof.cli.commands.audit import audit_target
-from mixproof.cli.commands.inspect import label_distributions, trained_on
+from mixproof.cli.commands.inspect import all_documents, label_distributions, trained_on
 from mixproof.cli.request import open_request
 from mixproof.ledger.account import Count
 from mixproof.ledger.errors import MixproofError, RequestError
@@ -208,12 +208,13 @@ def test_inspect_trains_on_its_sample_and_warns_where_it_is_too_small(built: tup
     request, cluster = open_request(built[0] / "spec.yaml", str(built[0] / "store")), InProcess()
     spec, base = request.loaded.as_written, request.loaded.base
     sources = read_sources(spec, find_files(spec, base), request.store, cluster)
-    labelers, trained, problem = trained_on(spec, sources, labelers_of(spec, base), request.store, cluster)
-    assert not problem and trained["good"].mean_auc == 1.0
+    everything = all_documents(spec, sources, request.store, cluster)
+    labelers, trained, problems = trained_on(everything, labelers_of(spec, base))
+    assert not problems and trained["good"].mean_auc == 1.0
     found = label_distributions(spec, sources, labelers, request.store, cluster)
     assert found["web"]["good"].documents == 80 and found["web"]["good"].quantiles["5"] < 0.5
     few = {**sources, "sea": replace(sources["sea"], shards=sources["sea"].shards[:0])}
-    own, none, problem = trained_on(spec, few, labelers_of(spec, base), request.store, cluster)
+    own, none, (problem,) = trained_on(all_documents(spec, few, request.store, cluster), labelers_of(spec, base))
     assert not none and "the negative side has 0 texts" in problem
     assert "good" not in label_distributions(spec, few, own, request.store, cluster).get("web", {})
 

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from mixproof.cli.decontamination_report import dropped_by_reason, print_report, read_report, report_json
+from mixproof.cli.keep_trial import keep_json, print_keep, try_keep
 from mixproof.cli.options import (
     DEFAULT_STORE,
     JsonOption,
@@ -36,6 +37,7 @@ from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import whole_of
 from mixproof.mixtures.values.quantities import exact_string, parse_share
 from mixproof.pipeline.cells.divide_sources import with_classifiers
+from mixproof.pipeline.cells.keep import Kept
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.labels.distribution import Distribution, distributions
@@ -72,7 +74,7 @@ def inspect(
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Show what the steps of SPEC would drop, with samples, and the values of its labels. Writes to no store."""
+    """Show what the steps and `keep` of SPEC would drop, and the values of its labels. Writes to no store."""
     if decontamination:
         inspect_decontamination(spec, store, texts, as_json)
         return
@@ -90,18 +92,22 @@ def inspect(
         parts, files = split_by_columns(loaded.spec, files, trial, cluster)
         found = read_on_trial(parts, files, trial, cluster, rate)
         tried = tried_steps(found, trial, rate, texts)
-        labelers, classifiers, problem = trained_on(parts, found, labelers, trial, cluster)
+        selection = all_documents(parts, found, trial, cluster)
+        labelers, classifiers, problems = trained_on(selection, labelers)
         labels = label_distributions(parts, found, labelers, trial, cluster)
-    if problem:
-        stderr.print(f"[bold yellow]warning:[/] not trained on this sample: {escape(problem)}", soft_wrap=True)
+        kept, problems_of_keep = try_keep(selection, labelers)
+    for problem in (*problems, *problems_of_keep):
+        stderr.print(f"[bold yellow]warning:[/] {escape(problem)}", soft_wrap=True)
     if as_json:
         stated = {"classifiers": classifiers_json(classifiers)} if classifiers else {}
-        emit_json(inspect_json(tried, rate, labels) | stated)
+        emit_json(inspect_json(tried, rate, labels, kept) | stated)
         return
     print_classifiers(classifiers)
     for name, source_tried in tried.items():
         print_source(name, source_tried)
         print_labels(labels.get(name, {}))
+        if name in kept:
+            print_keep(name, kept[name])
 
 
 def inspect_decontamination(spec: Path, store: str, most: int, as_json: bool) -> None:
@@ -117,25 +123,26 @@ def inspect_decontamination(spec: Path, store: str, most: int, as_json: bool) ->
     print_report(files, frequent, dropped, rules, most)
 
 
+def all_documents(spec: Spec, sources: Mapping[str, SourceDocuments], store: Store, cluster: Cluster) -> Selection:
+    """Select every document that was tried; none is deduplicated."""
+    keep = {name: (None,) * len(source.shards) for name, source in sources.items()}
+    rows = {name: source.ledger[-1] for name, source in sources.items()}
+    return Selection(spec, sources, keep, rows, store, cluster)
+
+
 def trained_on(
-    spec: Spec,
-    sources: Mapping[str, SourceDocuments],
-    labelers: Mapping[str, Mapping[str, Labeler]],
-    store: Store,
-    cluster: Cluster,
-) -> tuple[dict[str, dict[str, Labeler]], dict[str, ClassifierRecord], str]:
+    selection: Selection, labelers: Mapping[str, Mapping[str, Labeler]]
+) -> tuple[dict[str, dict[str, Labeler]], dict[str, ClassifierRecord], list[str]]:
     """Train the classifiers of labels on the documents that were tried, before deduplication.
 
     Returns:
-        The labelers by source, what was trained, and why it was not.
+        The labelers by source, what was trained, and why something was not.
     """
-    own = {name: dict(labelers.get(whole_of(spec, name), {})) for name in sources}
-    keep = {name: (None,) * len(source.shards) for name, source in sources.items()}
-    rows = {name: source.ledger[-1] for name, source in sources.items()}
+    own = {name: dict(labelers.get(whole_of(selection.spec, name), {})) for name in selection.sources}
     try:
-        return (*with_classifiers(Selection(spec, sources, keep, rows, store, cluster), own), "")
+        return (*with_classifiers(selection, own), [])
     except RequestError as error:  # a small sample may have too few texts of a side
-        return own, {}, str(error)
+        return own, {}, [f"not trained on this sample: {error}"]
 
 
 def label_distributions(
@@ -154,10 +161,13 @@ def label_distributions(
 
 
 def inspect_json(
-    tried: Mapping[str, StepTrial], rate: Fraction, labels: Mapping[str, Mapping[str, Distribution]] | None = None
+    tried: Mapping[str, StepTrial],
+    rate: Fraction,
+    labels: Mapping[str, Mapping[str, Distribution]] | None = None,
+    kept: Mapping[str, Kept] | None = None,
 ) -> dict[str, object]:
     """The JSON form of a trial; shares refer to the documents and bytes that enter the source's first step."""
-    known = labels or {}
+    known, by_rules = labels or {}, kept or {}
     sources = {
         name: {
             "rejected": dict(one.rejected),
@@ -167,6 +177,7 @@ def inspect_json(
             "steps": [_step_json(one, row) for row in one.rows],
             "doubts": list(one.doubts),
             **({"labels": {column: asdict(each) for column, each in known[name].items()}} if name in known else {}),
+            **({"keep": keep_json(by_rules[name])} if name in by_rules else {}),
         }
         for name, one in tried.items()
     }

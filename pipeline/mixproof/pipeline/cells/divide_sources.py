@@ -67,7 +67,7 @@ def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Lab
         return DividedSources(selection, {}, {}, {}, {}, {}, {}, {}, {}, {})
     check_fields(spec, selection.sources)
     labelers, classifiers = with_classifiers(selection, labelers)
-    kept = {name: _keep(selection, name, each) for name, each in labelers.items() if spec.sources[name].keep}
+    kept = {name: keep_source(selection, name, each) for name, each in labelers.items() if spec.sources[name].keep}
     selection = replace(
         selection,
         keep={**selection.keep, **{name: each.keep for name, each in kept.items()}},
@@ -102,7 +102,7 @@ def divide_sources(selection: Selection, labelers: Mapping[str, Mapping[str, Lab
     return DividedSources(rest, whole_of, rows, cells, labels, lists, kept_rows, records, hashes, classifiers)
 
 
-def _keep(selection: Selection, name: str, labelers: Mapping[str, Labeler]) -> Kept:
+def keep_source(selection: Selection, name: str, labelers: Mapping[str, Labeler]) -> Kept:
     """Apply the rules of a source, for which only the labels that they name are computed."""
     columns = {rule.column for rule in selection.spec.sources[name].keep or ()}
     own = {label: each for label, each in labelers.items() if columns & set(columns_of({label: each}))}

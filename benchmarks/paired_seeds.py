@@ -5,8 +5,9 @@
     python benchmarks/paired_seeds.py FOLDER/rungs.json    # those of known_ranking.py
 
 Simulated: scores of M mixtures with k seeds, with a shift that a seed gives to all mixtures and with the noise of the
-first mixture multiplied. `noisy` is the difference with this mixture, `quiet` that of two others; `pooled` is an
-interval from the variance between seeds pooled over mixtures. Widths are medians, in deviations of a quiet mixture.
+first mixture multiplied. `noisy` is the difference with this mixture, `quiet` that of the last two (with two mixtures
+the same); `pooled` is an interval from the variance between seeds pooled over mixtures. `mean` is the interval of the
+mean of a mixture, over all mixtures. Widths are medians, in deviations of a quiet mixture.
 
 Real: k seeds give the interval, and the mean over all other seeds stands for the truth. Its own noise widens the
 interval by sqrt(1 + k / others).
@@ -28,7 +29,7 @@ from scipy import stats
 from mixproof.mixtures.search.seed_noise import SeedVariance, analyse
 
 TABLES = 1000
-SIZES = ((4, 2), (4, 3), (8, 3), (4, 5))
+SIZES = ((2, 3), (3, 3), (4, 2), (4, 3), (8, 3), (4, 5))
 SHIFTS = (0.0, 2.0)
 NOISY = (1.0, 3.0, 10.0, 25.0)
 
@@ -41,8 +42,9 @@ def half_width(variance: SeedVariance, seeds: int) -> float:
 
 def simulate() -> Iterator[str]:
     """Rows of the table of simulated coverage."""
-    yield "| mixtures x seeds | shift | noisy | noisy: covered | pooled | quiet: covered | pooled | width | pooled |"
-    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    names = "shift | noisy | noisy: covered | pooled | quiet: covered | pooled | mean | width | pooled"
+    yield f"| mixtures x seeds | {names} |"
+    yield "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     for (mixtures, seeds), shift, noisy in product(SIZES, SHIFTS, NOISY):
         random = np.random.default_rng(11)
         deviations = np.array([noisy] + [1.0] * (mixtures - 1))[:, None]
@@ -50,14 +52,16 @@ def simulate() -> Iterator[str]:
         for _ in range(TABLES):
             scores = deviations * random.normal(size=(mixtures, seeds)) + shift * random.normal(size=seeds)
             noise, means = analyse(scores.tolist()), scores.mean(axis=1)
-            gaps = abs(means[0] - means[1]), abs(means[2] - means[3])
-            halves = [half_width(noise.of_difference(*pair), seeds) for pair in ((0, 1), (2, 3))]
+            pairs = (0, 1), (mixtures - 2, mixtures - 1)
+            gaps = [abs(means[first] - means[second]) for first, second in pairs]
+            halves = [half_width(noise.of_difference(*pair), seeds) for pair in pairs]
             pooled = half_width(noise.pooled, seeds)
-            found.append(
-                [gaps[0] <= halves[0], gaps[0] <= pooled, gaps[1] <= halves[1], gaps[1] <= pooled, halves[1], pooled]
-            )
+            of_means = [half_width(noise.of_mean(row), seeds) / np.sqrt(2) for row in range(mixtures)]
+            mean = np.mean(np.abs(means) <= of_means)
+            differences = [gap <= half for gap, own in zip(gaps, halves, strict=True) for half in (own, pooled)]
+            found.append([*differences, mean, halves[1], pooled])
         rows = np.array(found, np.float64)
-        covered, widths = rows[:, :4].mean(axis=0), np.median(rows[:, 4:], axis=0)
+        covered, widths = rows[:, :5].mean(axis=0), np.median(rows[:, 5:], axis=0)
         cells = [f"{value:.1%}" for value in covered] + [f"{value:.2f}" for value in widths]
         yield f"| {mixtures} x {seeds} | {shift:g} | {noisy:g} | {' | '.join(cells)} |"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mixproof.mixtures.search.choice.calibration import Calibration
 from mixproof.mixtures.search.choice.estimate import of_measured
+from mixproof.mixtures.search.choice.residual_trend import ResidualTrend
 from mixproof.mixtures.search.mixture_noise import (
     MixtureNoise,
     Weighting,
@@ -103,7 +106,19 @@ def test_a_noisy_mixture_with_a_lucky_score_is_drawn_to_its_prediction() -> None
     )
     # weights .04 / (.04 + .01) and .04 / (.04 + .36)
     assert [quiet.value, noisy.value] == pytest.approx([2 - 0.8, 2 - 0.1])
-    assert quiet.deviation == pytest.approx(np.sqrt(0.8**2 * 0.01 + 0.2**2 * 0.04), rel=1e-3)
+    # the residual's square is 20 times as large as noise and misfit explain: its variance is 1 + 20/3 times as large
+    assert quiet.deviation**2 == pytest.approx((0.8**2 * 0.01 + 0.2**2 * 0.04) * (1 + 20 / 3), rel=1e-3)
+
+
+def test_residuals_that_grow_with_the_noise_beyond_the_model_widen_the_intervals_of_noisy_mixtures() -> None:
+    model = constant(np.log(0.36), 1e-6)
+    known = Calibration(0.5, 0.0, 0.0, 0.0, noise=0.1, degrees_of_freedom=3, of_mixture=model, misfit=0.04)
+    rising = replace(known, trend=ResidualTrend(np.log(4), 0.0, 0.0, -10.0, 0.0))
+    row = np.array([0.2, 0.8])
+    assert rising.at(row).surplus == pytest.approx(4) and known.at(row).surplus == 1
+    assert rising.at(row).residual == pytest.approx(2 * np.sqrt(0.4))
+    narrow, wide = (of_measured(2.0, 1, 2.0, one.at(row)).deviation for one in (known, rising))
+    assert wide == pytest.approx(2 * narrow)
 
 
 def test_an_objective_is_fitted_with_weights_only_if_the_noise_of_its_mixtures_differs() -> None:

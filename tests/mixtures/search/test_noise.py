@@ -51,3 +51,10 @@ def test_an_order_that_chance_could_have_made_is_refused() -> None:
 
 def test_too_few_mixtures_are_refused() -> None:
     assert "7 mixtures are too few" in str(refusal(Noise(1.0, 7, 0.0, 3, "repeats"), 1.0))
+
+
+def test_scores_that_differ_by_rounding_alone_recommend_nothing() -> None:
+    shares = np.column_stack([np.linspace(0, 1, 9), np.linspace(1, 0, 9)])
+    noise = measure_noise(shares, np.array([2.5 + 1e-15 * row for row in range(9)]), validation(1e-16))
+    assert noise.spread == 0
+    assert str(refusal(noise, 0.9)).startswith("all 9 mixtures have the same score, so none of them is better")

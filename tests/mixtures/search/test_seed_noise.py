@@ -32,8 +32,19 @@ def test_without_a_shared_shift_and_with_equal_noise_a_difference_is_judged_on_t
     noise = analyse([[1.0, 2.0, 1.4], [2.0, 1.0, 1.7]])
     assert noise.effect is not None and not noise.effect.common
     assert noise.unequal is not None and not noise.unequal.unequal
-    assert noise.of_difference(0, 1) == noise.pooled == noise.of_mean(0)
+    # own variances .253333 and .263333; Welch: 2 (.516667)^2 / (.253333^2 + .263333^2) = 3.9985
+    assert noise.of_difference(0, 1).variance == noise.pooled.variance == pytest.approx(0.258333, rel=1e-4)
+    assert noise.of_difference(0, 1).degrees_of_freedom == pytest.approx(3.9985, rel=1e-4)
     assert noise.in_words(["a", "b"]) is None
+    three = analyse([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [2.0, 3.0, 1.0]])
+    assert three.of_difference(1, 2) == three.pooled and three.pooled.degrees_of_freedom == 6
+
+
+def test_a_mean_is_judged_on_its_own_seeds_because_a_shift_makes_all_mixtures_vary_alike() -> None:
+    mean = analyse(SHARED).of_mean(1)
+    assert mean.variance == pytest.approx(1) and mean.degrees_of_freedom == 2
+    rounded = analyse([[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]])
+    assert rounded.of_mean(0) == rounded.pooled  # equal scores come from rounding
 
 
 def test_one_noisy_mixture_does_not_lend_its_noise_to_the_difference_of_two_quiet_ones() -> None:
@@ -44,7 +55,7 @@ def test_one_noisy_mixture_does_not_lend_its_noise_to_the_difference_of_two_quie
     assert quiet.variance == pytest.approx(0.000116667, rel=1e-4) and quiet.degrees_of_freedom == 2
     assert noise.of_difference(0, 2).variance > 0.4 and noise.of_mean(2).variance == pytest.approx(1)
     said = str(noise.in_words(["a", "b", "code"]))
-    assert said.startswith("mixtures differ in noise (p = ") and "to 1 (code)" in said
+    assert said.startswith("mixtures may differ in noise (p = ") and "to 1 (code)" in said
 
 
 def test_one_seed_or_one_mixture_shows_nothing() -> None:

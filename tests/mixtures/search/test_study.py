@@ -33,6 +33,13 @@ def test_too_few_different_mixtures_are_refused() -> None:
         check_size(Observations(Mixtures(("a", "b", "c"), rows), ("first",), SCORES[:8, :1], tuple("12345678")))
 
 
+def test_more_runs_than_a_predictor_can_be_fitted_to_are_refused_before_any_fit() -> None:
+    rows, scores = np.tile(SHARES, (101, 1)), np.zeros((4040, 1))
+    many = Observations(Mixtures(("a", "b", "c"), rows), ("first",), scores, tuple(map(str, range(4040))))
+    with pytest.raises(SpecError, match="4,040 runs are too many for a predictor; at most 4,000"):
+        check_size(many)
+
+
 def test_the_best_mixture_of_the_named_score_is_a_finalist_and_its_interval_holds_the_truth() -> None:
     objective = fit_objective(families(), SHARES, SCORES[:, [0]], {"first": 1.0})
     found = recommend_from(MIXTURES, SCORES[:, [0]], objective)

@@ -51,9 +51,9 @@ def test_mixtures_are_ranked_by_the_plain_mean_where_the_spec_names_no_objective
     best, second = group.rankings["nano"].rows
     assert [best.mean, second.mean] == pytest.approx([1.501, 1.601])
     assert list(best.by_seed) == pytest.approx([1.5, 1.502])
-    # pooled variance 2·(2·0.001²)/2, two degrees of freedom, t(0.975; 2) = 4.30265
+    # its own variance 2·0.001², one degree of freedom, t(0.975; 1) = 12.7062
     assert best.interval is not None
-    assert best.interval.total == pytest.approx(4.30265 * 0.001, rel=1e-4)
+    assert best.interval.total == pytest.approx(12.7062 * 0.001, rel=1e-4)
     assert group.rankings["nano"].variance.degrees_of_freedom == 2
     assert group.rankings["nano"].winner == "even"
     assert "even wins with 1.5010 bits per byte, ahead of wordy by 0.1000 ±0.0061" in found.verdict

@@ -30,8 +30,8 @@ def test_mixtures_of_one_size_are_ranked_over_their_seeds_and_marked_as_not_audi
     found = compared(tmp_path, SMALL, "loss")
     ranking: dict[str, Any] = found.rankings[0].to_json()
     assert ranking["ranking"] == ["code", "web"] and ranking["winner"] == "code" and ranking["seeds"] == ["1", "2"]
-    # pooled variance .0002 with 2 degrees of freedom; t(.975; 2) sqrt(.0002 / 2) = .04303
-    assert ranking["table"][0]["half_width"] == pytest.approx(0.04303, abs=1e-5)
+    # its own variance .0002 with 1 degree of freedom; t(.975; 1) sqrt(.0002 / 2) = .12706
+    assert ranking["table"][0]["half_width"] == pytest.approx(0.12706, abs=1e-5)
     table = found.to_json()["table"]
     assert isinstance(table, dict) and table["audited"] is False and table["unchecked"]
 

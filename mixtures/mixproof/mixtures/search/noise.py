@@ -23,6 +23,8 @@ from .choose import Validation
 from .mixture_noise import MixtureNoise, fit_mixture_noise, spread_over_noise
 
 SIGNIFICANCE = 0.05
+ROUNDING = 1e-9
+"""Spread, relative to the largest score, that comes from rounding."""
 LEAST_MIXTURES = 8
 """With fewer mixtures a predictor cannot be judged."""
 
@@ -32,7 +34,7 @@ class Noise:
     """The spread between mixtures and the noise of one measurement."""
 
     spread: float
-    """Standard deviation between mixtures, in the unit of the score."""
+    """Standard deviation between mixtures, in the unit of the score; 0 if only rounding makes scores differ."""
     mixtures: int
     deviation: float
     """Standard deviation of one measurement."""
@@ -51,6 +53,8 @@ def measure_noise(shares: FloatArray, scores: FloatArray, validation: Validation
     counts = np.bincount(mixture)
     means = np.bincount(mixture, weights=scores) / counts
     spread = float(means.std(ddof=1)) if len(means) > 1 else 0.0
+    if spread <= ROUNDING * float(np.abs(means).max()):
+        spread = 0.0
     degrees = len(scores) - len(means)
     of_mixture = fit_mixture_noise(shares, scores)
     if of_mixture is not None:
@@ -69,6 +73,8 @@ def refusal(noise: Noise, rank_correlation: float) -> str | None:
     """Why no mixture may be recommended; None when one may."""
     if noise.mixtures < LEAST_MIXTURES:
         return f"{noise.mixtures} mixtures are too few to judge a predictor; run at least {LEAST_MIXTURES}"
+    if noise.spread == 0:
+        return f"all {noise.mixtures} mixtures have the same score, so none of them is better; choose another score"
     if noise.kind == "repeats":
         needed = float(np.sqrt(f.ppf(1 - SIGNIFICANCE, noise.mixtures - 1, noise.degrees_of_freedom)))
         if noise.spread <= needed * noise.deviation:

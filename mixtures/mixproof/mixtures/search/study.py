@@ -29,6 +29,8 @@ from .space import MOST_SOURCES
 
 LEAST_ROWS = 5
 """Fewer rows cannot be divided into useful folds."""
+MOST_ROWS = 4000
+"""Memory grows with the square of the rows, time with the cube: more take hours."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,21 @@ class Recommendation:
 
 
 def check_size(observations: Observations) -> None:
-    """Reject tables with too few mixtures or too many sources for a predictor.
+    """Reject tables with too few mixtures, too many rows or too many sources for a predictor.
 
     Raises:
-        SpecError: naming the number of mixtures or of sources.
+        SpecError: naming the number of mixtures, rows or sources.
     """
     sources = len(observations.mixtures.columns)
     if sources > MOST_SOURCES:
         raise SpecError(
             f"{sources:,} sources are too many for a predictor; at most {MOST_SOURCES} are possible; add up the shares "
             "of sources that belong together"
+        )
+    rows = len(observations.mixtures.shares)
+    if rows > MOST_ROWS:
+        raise SpecError(
+            f"{rows:,} runs are too many for a predictor; at most {MOST_ROWS:,} are possible; keep a random sample"
         )
     different = len(np.unique(observations.mixtures.shares, axis=0))
     if different < LEAST_ROWS:

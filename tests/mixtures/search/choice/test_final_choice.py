@@ -20,18 +20,21 @@ def test_with_known_noise_a_measurement_is_shrunk_towards_its_prediction() -> No
     # the predictor's variance is .25 - .09 = .16, so a run weighs .16 / (.16 + .09) = .64
     found = of_measured(2.0, 1, 3.0, KNOWN)
     assert found.value == pytest.approx(0.64 * 2 + 0.36 * 3)
-    # .64^2 .09 + .36^2 .16 = .0576
-    assert found.deviation == pytest.approx(0.24, abs=1e-3)
-    # nine runs: .16 / (.16 + .01)
-    assert of_measured(2.0, 9, 3.0, KNOWN).value == pytest.approx((16 * 2 + 3) / 17)
+    # nine runs: .16 / (.16 + .01); their noise is that of this mixture: .16 x .01 / .17 = .0094118
+    found = of_measured(2.0, 9, 3.0, KNOWN)
+    assert found.value == pytest.approx((16 * 2 + 3) / 17)
+    assert found.deviation**2 == pytest.approx(0.0094118, rel=1e-2)
 
 
-def test_few_repeats_make_the_interval_wider_by_the_upper_limit_of_the_noise() -> None:
-    few = Calibration(0.5, 0.0, 0.0, 0.0, noise=0.1, degrees_of_freedom=3)
-    # chi squared is 0.35185 at 5%, so the noise is up to .1 sqrt(3 / .35185) = .29200; a run weighs .96, or .65895
-    found = of_measured(2.0, 1, 3.0, few)
+def test_repeats_of_another_mixture_do_not_make_an_interval_narrower() -> None:
+    # any fraction f of the residual may be noise: the mean of f (1 - f) .25 is .25 / 6, that of (f - .36)^2 is .102933
+    found = of_measured(2.0, 1, 3.0, KNOWN)
+    assert found.deviation**2 == pytest.approx(0.25 / 6 + 0.102933, rel=1e-3)
+    quiet_anchor = Calibration(0.5, 0.0, 0.0, 0.0, noise=0.1, degrees_of_freedom=3)
+    # a run weighs .96; the mean of (f - .04)^2 is 1/3 - .04 + .0016
+    found = of_measured(2.0, 1, 3.0, quiet_anchor)
     assert found.value == pytest.approx(0.96 * 2 + 0.04 * 3)
-    assert found.deviation**2 == pytest.approx(0.96**2 * 0.0852640 + 0.04**2 * 0.24 + 0.301056**2, rel=1e-4)
+    assert found.deviation**2 == pytest.approx(0.25 / 6 + 0.2949333, rel=1e-3)
 
 
 def test_without_repeats_the_estimate_lies_between_score_and_prediction_and_covers_both_ends() -> None:
@@ -42,7 +45,14 @@ def test_without_repeats_the_estimate_lies_between_score_and_prediction_and_cove
 
 def test_noise_that_explains_the_whole_residual_leaves_the_prediction() -> None:
     only_noise = Calibration(0.5, 0.0, 0.0, 0.0, noise=0.5, degrees_of_freedom=10**8)
-    assert of_measured(2.0, 1, 3.0, only_noise).value == 3.0
+    found = of_measured(2.0, 1, 3.0, only_noise)
+    assert found.value == 3.0
+    assert found.deviation**2 == pytest.approx(0.25 / 6 + 1 / 3, rel=1e-3)  # but the prediction is not exact
+
+
+def test_a_study_without_errors_has_exact_estimates() -> None:
+    exact = Calibration(0.0, 0.0, 0.0, 0.0, noise=0.0, degrees_of_freedom=3)
+    assert of_measured(2.0, 1, 2.0, exact) == Estimate(2.0, 0.0)
 
 
 def test_the_prediction_of_an_optimum_is_corrected_and_as_uncertain_as_residual_and_halves_say() -> None:
@@ -117,7 +127,7 @@ def confirmed(kind: str, *scores: float) -> Confirmation:
 
 
 def test_the_gain_over_the_anchor_is_widened_for_every_finalist_that_could_have_been_the_best() -> None:
-    found = [confirmed("optimum", 2.0, 4.0), confirmed("anchor", 7.0, 5.0), confirmed("measured", 1.0, 3.0)]
+    found = [confirmed("optimum", 2.0, 4.0), confirmed("anchor", 5.0, 7.0), confirmed("measured", 1.0, 3.0)]
     assert [one.mean for one in rank(found)] == [2.0, 3.0, 6.0]
     gain = gain_over_anchor(found)
     assert gain is not None and gain.mean == pytest.approx(4)
@@ -157,6 +167,7 @@ def test_the_best_finalist_is_said_to_trade_away_a_part_on_which_it_is_worse_tha
     best = with_parts("measured", (1.0, 3.1), (1.1, 3.0), (1.0, 3.2))
     anchor = with_parts("anchor", (3.0, 2.5), (3.2, 2.6), (3.1, 2.5))
     found = traded_away([anchor, best], ("web", "code"))
-    # code: 3.1 against 2.5333; variances .01 and .003333, pooled .006667; t(.975; 4) = 2.77645 times sqrt(2/3 of it)
-    assert list(found) == ["code"] and found["code"] == pytest.approx((0.56667, 0.18510), rel=1e-3)
+    # code: 3.1 against 2.5333; variances .01 and .003333, pooled .006667; Welch's degrees of freedom: 3.2;
+    # t(.975; 3.2) = 3.07283 times sqrt(2/3 of it)
+    assert list(found) == ["code"] and found["code"] == pytest.approx((0.56667, 0.20486), rel=1e-3)
     assert traded_away([anchor], ("web", "code")) == {}

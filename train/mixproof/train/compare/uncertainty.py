@@ -141,7 +141,7 @@ def seeds_to_settle(
         num_documents: number of held-out documents.
         comparisons: number of differences that must hold jointly.
     """
-    per_seed = seeds.degrees_of_freedom // (num_seeds - 1)
+    per_seed = seeds.degrees_of_freedom / (num_seeds - 1)
     for number in range(num_seeds + 1, MOST_SEEDS + 1):
         then = SeedVariance(seeds.variance, per_seed * (number - 1))
         width = half_width(then, number, spread, num_documents, of=2, comparisons=comparisons)

@@ -9,8 +9,9 @@
               fitted to the other half does, averaged over random halves (the winner's curse of the optimum)
   disagreement  standard deviation of the prediction at the optimum over these halves
 
-If the noise depends on the mixture, `residual` and noise are those of one mixture (`Calibration.at`), and the line of
-the bias weights rows by their precision.
+Away from the middle of a study predictions are worse and runs may be noisier, so the residual of one mixture
+(`Calibration.at`) is at least what the trend of residuals with the distance from the middle says. If the noise depends
+on the mixture, `residual` and noise are those of one mixture, and the line of the bias weights rows by their precision.
 
 Halves are smaller than the whole study, so optimism and disagreement are larger than those of the study's predictor.
 That is intended: on 300 replays of published studies with added noise the true score of the optimum was still above the
@@ -32,6 +33,8 @@ from mixproof.mixtures.search.mixture_noise import MixtureNoise, Weighting, misf
 from mixproof.mixtures.search.noise import Noise
 from mixproof.mixtures.search.predictors.predictor import FloatArray, Predictor
 from mixproof.mixtures.search.space import Space, shares_of
+
+from .residual_trend import ResidualTrend, fit_trend
 
 SPLITS = 8
 POOL = 512
@@ -56,6 +59,20 @@ class Calibration:
     """The noise as a function of the mixture; None: the same for all."""
     misfit: float = 0.0
     """Variance of the predictions' own error, used with `of_mixture`."""
+    middle: FloatArray | None = None
+    """[sources]: mean of the mixtures that were run."""
+    trend: ResidualTrend | None = None
+    """Of squared residuals: with the distance from the middle; with `of_mixture`, relative to noise and misfit, with
+    the logarithm of their sum."""
+    surplus: float = 1.0
+    """How many times as large squared residuals are here as noise and misfit explain, at least 1."""
+    study_residual: float | None = None
+    """The residual of the whole study; None: `residual` is that one."""
+
+    @property
+    def known_residual(self) -> float:
+        """The residual of the whole study, from which a run is weighed against a prediction."""
+        return self.residual if self.study_residual is None else self.study_residual
 
     @property
     def correction(self) -> float:
@@ -70,12 +87,17 @@ class Calibration:
     def at(self, shares: FloatArray) -> Calibration:
         """The calibration for one mixture, with its own noise and residual; `shares` are [sources]."""
         if self.of_mixture is None:
-            return self
+            if self.trend is None or self.middle is None:
+                return self
+            local = float(np.sqrt(self.trend.mean_square(float(_distance(shares[None], self.middle)[0]))))
+            return replace(self, residual=max(self.residual, local), study_residual=self.residual)
         row = shares[None]
         noise = float(self.of_mixture.deviation(row)[0])
         degrees = float(self.of_mixture.degrees_of_freedom(row)[0])
-        residual = float(np.hypot(noise, np.sqrt(self.misfit)))
-        return replace(self, residual=residual, noise=noise, degrees_of_freedom=degrees)
+        expected = noise**2 + self.misfit
+        surplus = 1.0 if self.trend is None or expected == 0 else max(1.0, self.trend.mean_square(np.log(expected)))
+        residual = float(np.sqrt(surplus * expected))
+        return replace(self, residual=residual, noise=noise, degrees_of_freedom=degrees, surplus=surplus)
 
 
 def calibrate(
@@ -115,7 +137,24 @@ def calibrate(
         degrees_of_freedom=noise.degrees_of_freedom,
         of_mixture=noise.of_mixture,
         misfit=misfit,
+        middle=np.unique(rows[0], axis=0).mean(axis=0),
+        trend=_trend(rows[0], scores - validation.predicted, noise.of_mixture, misfit),
     )
+
+
+def _trend(
+    shares: FloatArray, residuals: FloatArray, of_mixture: MixtureNoise | None, misfit: float
+) -> ResidualTrend | None:
+    """The trend of squared residuals, as `Calibration.trend` holds it."""
+    if of_mixture is None:
+        return fit_trend(_distance(shares, np.unique(shares, axis=0).mean(axis=0)), residuals**2)
+    expected = of_mixture.deviation(shares) ** 2 + misfit
+    return fit_trend(np.log(expected), residuals**2 / expected) if expected.all() else None
+
+
+def _distance(shares: FloatArray, middle: FloatArray) -> FloatArray:
+    """Half the sum of absolute differences [mixtures] of shares [mixtures, sources] from the middle [sources]."""
+    return np.asarray(np.abs(shares - middle).sum(axis=1) / 2, np.float64)
 
 
 def _residual_of_the_best(scores: FloatArray, validation: Validation) -> float:

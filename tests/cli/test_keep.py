@@ -19,6 +19,7 @@ from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.errors import SpecError
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.task_progress import TaskProgress
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.labels.of_spec import labelers_of
 from mixproof.pipeline.read.documents import read_sources
@@ -103,7 +104,10 @@ def test_dropped_documents_are_on_the_list_of_removed_ones(built: tuple[Path, Pa
 
 def test_the_audit_decides_again_and_finds_a_moved_bound(built: tuple[Path, Path, Manifest]) -> None:
     folder, path, manifest = built
-    assert audit_target(str(path), str(folder / "store"), "bytes").ok
+    seen: list[TaskProgress] = []
+    assert audit_target(str(path), str(folder / "store"), "bytes", Cluster(progress=seen.append)).ok
+    parts = sum(len(source.train.datasets) for source in manifest.sources.values())
+    assert [(each.label, each.done, each.total) for each in seen] == [("audit", n + 1, parts) for n in range(parts)]
     request = open_request(folder / "spec.yaml", str(folder / "store"))
     with InProcess() as cluster:
         report = replay_build(request.spec, request.files(), request.store, path, cluster)

@@ -7,10 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 
 from in_process import InProcess
 from mixproof.cli.commands.audit import audit_target
-from mixproof.cli.commands.build import run_build
+from mixproof.cli.commands.build import parse_size, run_build
 from mixproof.cli.request import Request, open_request
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
@@ -122,3 +123,14 @@ def test_both_audits_of_a_grouped_build_find_nothing(grouped: tuple[Path, Manife
         report = replay_build(request.spec, request.files(), request.store, path, cluster)
     assert report.failures == ()
     assert report.checks > manifest.totals.documents
+
+
+@pytest.mark.parametrize(("given", "size"), [("10KB", 10_000), ("64MB", 64_000_000), ("4096", 4096)])
+def test_the_size_of_a_shard_is_read_as_in_a_spec(given: str, size: int) -> None:
+    assert parse_size(given) == size
+
+
+@pytest.mark.parametrize("given", ["0", "ten", "10 pounds", "-5"])
+def test_what_is_not_a_size_is_refused(given: str) -> None:
+    with pytest.raises(typer.BadParameter, match="bytes"):
+        parse_size(given)

@@ -109,7 +109,7 @@ def audit_target(target: str, store: str, depth: Depth, cluster: Cluster | None 
         path = found[0]
     if not path.is_file():
         raise RequestError(f"{target}: no such file")
-    return audit_run(path, depth) if path.name == RUN else audit_build(path, depth, cluster=cluster)
+    return audit_run(path, depth) if path.name == RUN else _audit_build(path, depth, cluster)
 
 
 def _audit_remote(location: Location, depth: Depth, cluster: Cluster | None) -> AuditReport:
@@ -117,7 +117,7 @@ def _audit_remote(location: Location, depth: Depth, cluster: Cluster | None) -> 
     store, folder = location.store, location.fetch()
     if (folder / MANIFEST).is_file():
         copy_build(store, folder / MANIFEST, depth)
-        report = audit_build(folder / MANIFEST, depth, cluster=cluster)
+        report = _audit_build(folder / MANIFEST, depth, cluster, is_copy=True)
     else:
         copy_build(store, store.path(f"{BUILDS}/{read_run(folder / RUN).build}/{MANIFEST}"), depth)
         copy_run(store, location.key, depth)
@@ -168,11 +168,17 @@ def audit_request(request: Request, depth: Depth, cluster: Cluster | None = None
     """Audit the build of a spec, and every run on that build whose record says that it is done."""
     store, path = request.store, request.manifest_path()
     copy_build(store, path, depth)
-    report = audit_build(path, depth, cluster=None if store.is_remote else cluster)  # copies are on this machine only
+    report = _audit_build(path, depth, cluster, is_copy=store.is_remote)
     for run in runs_of(store, path.parent.name):
         copy_run(store, run.parent.name, depth)
         report = report + audit_run(run, depth)
     return in_store(report, store)
+
+
+def _audit_build(path: Path, depth: Depth, cluster: Cluster | None, *, is_copy: bool = False) -> AuditReport:
+    """Audit a build with the command's progress; copies are on this machine only, so no other node checks them."""
+    progress = None if cluster is None else cluster.progress
+    return audit_build(path, depth, cluster=None if is_copy else cluster, progress=progress)
 
 
 def runs_of(store: Store, build: str) -> list[Path]:

@@ -38,7 +38,7 @@ from mixproof.tokenize.build import BuildResult
 from mixproof.tokenize.build import build as build_spec
 
 
-def _parse_size(value: object) -> int:
+def parse_size(value: object) -> int:
     """Parse a size as in a spec: 64MB, or a number of bytes."""
     try:
         return parse_bytes(int(value) if isinstance(value, str) and value.isdigit() else value)
@@ -50,7 +50,7 @@ ShardBytesOption = Annotated[
     int,
     typer.Option(
         "--shard-bytes",
-        parser=_parse_size,
+        parser=parse_size,
         metavar="SIZE",
         help="Input bytes per shard, such as 64MB; splits the work, never changes the result.",
     ),

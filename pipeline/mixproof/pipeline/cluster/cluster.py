@@ -56,7 +56,7 @@ class Cluster:
     ) -> None:
         self._address = address or os.environ.get("RAY_ADDRESS") or None
         self._workers = workers
-        self._progress = progress
+        self.progress = progress
         self._started = False
         self._announced = False
         self._restarts = 0
@@ -142,7 +142,7 @@ class Cluster:
             blamed=self._blamed if self.is_shared else None,
             repeatable=repeatable,
         )
-        progress = StageProgress(self._progress, label, len(calls), call_bytes)
+        progress = StageProgress(self.progress, label, len(calls), call_bytes)
         log.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))
         started = time.monotonic()
         results: dict[int, T] = {}
@@ -227,7 +227,7 @@ class Cluster:
         if not self._announced:
             self._announced = True
             self._interrupts.watch()
-            StageProgress(self._progress, START, 1)
+            StageProgress(self.progress, START, 1)
         from .running import dead_processes, start
 
         if dead := dead_processes():

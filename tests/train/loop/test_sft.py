@@ -22,6 +22,7 @@ from mixproof.train.audit.run import audit_run
 from mixproof.train.data.delivered import spans_of
 from mixproof.train.data.draw import DrawSize, make_draw
 from mixproof.train.data.trace import trace_document, trace_step
+from mixproof.train.data.window_use import window_use
 from mixproof.train.export.to_huggingface import export_huggingface
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.loop.metrics import read_metrics
@@ -125,6 +126,25 @@ def test_counts_are_those_of_the_masks_of_the_documents_read(finished: Finished)
     assert counted == {
         name: [part.supervised_tokens, part.context_tokens, part.examples] for name, part in record.delivered.items()
     }
+
+
+def test_what_no_window_holds_is_counted_by_source(finished: Finished) -> None:
+    request, record = finished
+    use = window_use(folder_of(request) / "index", record.consumed_samples)
+    assert use.left_out.keys() == record.delivered.keys()
+    assert any(left.tokens for left in use.left_out.values())
+    for name, left in use.left_out.items():
+        masks = masked_ids(request, name)[1]
+        kept = [kept_tokens(mask) for mask in masks]
+        short = [len(mask) - length for mask, length in zip(masks, kept, strict=True) if length < len(mask)]
+        assert left == (len(short), sum(short))
+
+
+def kept_tokens(mask: list[int]) -> int:
+    """Tokens of a conversation that windows of 64 hold: up to the end of its last answer in there."""
+    ends = [at for at in range(1, 65) if len(mask) > 64 and mask[at - 1] and not mask[at]]
+    kept = ends[-1] if ends else min(len(mask), 64)
+    return kept if any(mask[:kept]) else 0
 
 
 def test_the_loss_of_a_batch_is_that_of_plain_pytorch_on_the_exported_model(

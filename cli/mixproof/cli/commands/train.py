@@ -24,7 +24,7 @@ from mixproof.cli.options import (
     WandbOption,
     WorkersOption,
 )
-from mixproof.cli.output import count, emit_json, percent, stderr, stdout, table
+from mixproof.cli.output import count, emit_json, percent, print_labelled, stderr, stdout, table
 from mixproof.cli.phases_table import delivered_phases, delivered_phases_json, print_held_out_length
 from mixproof.cli.progress.show import StageProgress, spec_progress
 from mixproof.cli.request import Request
@@ -33,7 +33,7 @@ from mixproof.cli.tables.heldout_tables import heldout_tables
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.train.data.saved_index import INDEX_FOLDER
-from mixproof.train.data.window_use import window_use
+from mixproof.train.data.window_use import WindowUse, window_use
 from mixproof.train.evaluate.external.external import ExternalScores, find_external, score_external
 from mixproof.train.launch.family import train_all
 from mixproof.train.launch.plan import chosen_rates
@@ -71,6 +71,7 @@ def train(
         emit_json(train_json(outcomes, external) | ({"rates": rates} if rates else {}))
     else:
         stdout.print(delivered_table(outcomes))
+        print_left_out(outcomes)
         if (phases := delivered_phases(first_seeds(outcomes))) is not None:
             stdout.print(phases)
             print_held_out_length(request.spec.train.sequence_length)
@@ -105,6 +106,20 @@ def print_rates(chosen: Sequence[ChosenRate]) -> None:
         stderr.print(f"proxy {one.proxy}: learning rate {one.lr}, the best for {one.anchor} ({shown})", soft_wrap=True)
         for warning in one.warnings:
             stderr.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
+
+
+def print_left_out(outcomes: Sequence[RunOutcome]) -> None:
+    """Print which tokens of conversations no window holds, once for each mixture, proxy and source."""
+    shown: set[tuple[str, str]] = set()
+    for outcome in outcomes:
+        run = (outcome.mixture, outcome.proxy)
+        if run in shown or outcome.record is None or not outcome.done:
+            continue
+        shown.add(run)
+        for name, left in _use_of(outcome, outcome.record).left_out.items():
+            if left.tokens:
+                text = f"{outcome.mixture} × {outcome.proxy}, {name}: {count(left.tokens)} tokens of "
+                print_labelled("left out", f"{text}{count(left.documents)} conversations are in no window")
 
 
 def report_failed(outcomes: Sequence[RunOutcome]) -> bool:
@@ -156,10 +171,14 @@ def _run_json(outcome: RunOutcome, record: RunRecord) -> dict[str, object]:
             }
             for name, score in record.heldout.items()
         },
-        "windows": window_use(Path(outcome.folder) / INDEX_FOLDER, record.consumed_samples).to_json(),
+        "windows": _use_of(outcome, record).to_json(),
         "parameters": record.parameters.total,
         "resumed_from_samples": outcome.resumed_from_samples,
     }
+
+
+def _use_of(outcome: RunOutcome, record: RunRecord) -> WindowUse:
+    return window_use(Path(outcome.folder) / INDEX_FOLDER, record.consumed_samples)
 
 
 def _attributes(attributes: Mapping[str, AttributeScore]) -> dict[str, object]:

@@ -19,7 +19,7 @@ from mixproof.ledger.errors import AccountError
 
 from .fim import SENTINELS, added_tokens
 from .saved_index import IndexRecord, PackedEpochRecord, PackedStreamRecord, load_array
-from .saved_stream import Delivered, Reading, SavedStream, Span, count_fim, sum_fim
+from .saved_stream import Delivered, LeftOut, Reading, SavedStream, Span, count_fim, sum_fim
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,16 @@ class SavedPacking(SavedStream):
             pieces = self._pieces(epoch)
             tokens += int(pieces.tokens[: int(pieces.starts[count])].sum(dtype=np.int64))
         return samples * self.length - tokens
+
+    def left_out(self) -> LeftOut | None:
+        """What no window of a pass holds; None in pretraining, where nothing is left out."""
+        if not self.index.masks.supervised:
+            return None
+        pieces = self._pieces(self.record.epochs[0])
+        packed = np.zeros(len(self._lengths), np.int64)
+        np.add.at(packed, pieces.documents, pieces.tokens)
+        short = packed < self._lengths
+        return LeftOut(int(short.sum()), int((self._lengths - packed).sum()))
 
     def cut_documents(self, samples: int) -> int:
         """None: E7 says that no document is cut that fits."""

@@ -54,6 +54,14 @@ class Delivered:
         )
 
 
+class LeftOut(NamedTuple):
+    """What no window of a pass holds of a source's conversations: the rest of one that is too long, or all of it."""
+
+    documents: int
+    """Conversations, or answers of pairs, that are shortened or left out."""
+    tokens: int
+
+
 @dataclass(frozen=True)
 class Span:
     """Consecutive tokens of one document in a window."""
@@ -109,6 +117,10 @@ class SavedStream(ABC):
     @abstractmethod
     def padding(self, samples: int) -> int:
         """Return the positions without a token in the first `samples` windows."""
+
+    def left_out(self) -> LeftOut | None:
+        """What no window of a pass holds, where conversations may be too long; None in pretraining."""
+        return None
 
     @abstractmethod
     def cut_documents(self, samples: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mixproof.ledger.errors import RequestError
 from mixproof.train.compare.task_scores import TaskScore
-from mixproof.train.evaluate.external.external import find_external
+from mixproof.train.evaluate.external.external import benchmarks_of_objective
 from mixproof.train.evaluate.external.external_results import Benchmark
 from mixproof.train.evaluate.external.task_results import read_task_scores, task_identities
 from mixproof.train.outcome import RunOutcome
@@ -40,11 +40,7 @@ def task_scores(requests: Sequence[Request], runs: Sequence[Sequence[RunOutcome]
 
 def benchmarks_of_tasks(request: Request) -> list[Benchmark]:
     """The sets and tasks of a spec that its objective needs; none if it has no tasks."""
-    objective = request.spec.objective
-    if objective is None or not objective.tasks:
-        return []
-    found = find_external(request.spec, request.loaded.base)
-    return [one for one in found if task_identities([one], objective.tasks)]
+    return benchmarks_of_objective(request.spec, request.loaded.base)
 
 
 def anchor_of(requests: Sequence[Request]) -> str | None:

@@ -44,6 +44,8 @@ class KeyPositions:
     """
 
     by_path: Mapping[KeyPath, KeyPosition] = field(default_factory=dict, compare=False)
+    folder: Path = field(default=Path(), compare=False)
+    """Of the spec file."""
 
     def locate(self, path: KeyPath) -> tuple[KeyPosition | None, str]:
         """Return the position and dotted key of `path`, without the steps that the file does not have."""

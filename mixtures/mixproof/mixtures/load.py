@@ -68,7 +68,7 @@ def load_spec(path: Path) -> LoadedSpec:
 
     """
     tree = read_tree(path)
-    positions = KeyPositions(tree.positions)
+    positions = KeyPositions(tree.positions, path.parent)
     problems: list[Problem] = []
     data = normalize(_without_nulls(tree.data, (), problems), problems)
     if problems:

@@ -46,6 +46,8 @@ def _sweep(spec: Spec, proxy: str, sweep: RateSweep, min_lr: Fraction | None) ->
         if min_lr is not None and min_lr > rate:
             yield Problem((*path, "sweep", index), "is below `min_lr`, to which the learning rate decays")
     yield from twice(map(exact_string, sweep.sweep), (*path, "sweep"))
+    if sweep.seeds > len(spec.train.seeds):
+        yield Problem((*path, "seeds"), f"is {sweep.seeds}, but `train.seeds` has {len(spec.train.seeds)}; add seeds")
     for key, names in (("anchor", [sweep.anchor] if sweep.anchor is not None else []), ("check", sweep.check)):
         for mixture in names:
             if mixture not in spec.mixtures:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, PrivateAttr, Tag
@@ -72,6 +73,11 @@ class Spec(SpecPart):
     def where(self, *path: str | int) -> str:
         """A key's position for error messages: `spec.yaml:12: sources.code.files`."""
         return self._positions.where(*path)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the spec file, where relative paths start."""
+        return self._positions.folder
 
     @property
     def positions(self) -> KeyPositions:

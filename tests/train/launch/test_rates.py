@@ -12,9 +12,10 @@ from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.train.launch.chosen_rate import ChosenRate, TriedRates
 from mixproof.train.launch.family import train_all
 from mixproof.train.launch.plan import chosen_rates, plan_requests
-from mixproof.train.launch.rates import ChosenRate, sweep_families, sweep_sentences, with_rates
+from mixproof.train.launch.rates import sweep_families, sweep_sentences, with_rates
 from mixproof.train.outcome import find_outcomes
 
 WILD = str(10**30)
@@ -68,9 +69,52 @@ def test_a_rate_at_the_end_of_the_sweep_or_worse_for_a_checked_mixture_is_warned
     assert inner.warnings == []
 
 
+def test_of_rates_that_seeds_cannot_tell_apart_the_middle_one_is_chosen() -> None:
+    noisy = TriedRates({"0.001": (2.0, 2.4), "0.002": (1.9, 2.3), "0.004": (1.95, 2.27), "0.008": None})
+    assert noisy.best == "0.002" and noisy.as_good == ["0.001", "0.002", "0.004"] and noisy.chosen == "0.002"
+    # the first three differ by .01 at a noise of about .01, the last is .5 worse
+    plateau = {
+        "0.001": (2.01, 2.02, 1.99),
+        "0.002": (2.0, 2.01, 1.99),
+        "0.004": (1.99, 2.0, 2.01),
+        "0.008": (2.5, 2.51, 2.49),
+    }
+    found = TriedRates(plateau)
+    assert found.as_good == ["0.001", "0.002", "0.004"] and found.chosen == "0.002"
+    told_apart = TriedRates({"0.001": (2.1, 2.2), "0.002": (2.0, 2.1001), "0.004": (2.3, 2.4)})  # seeds shift all alike
+    assert told_apart.as_good == ["0.002"] == [told_apart.chosen]
+    two = TriedRates({"0.001": (2.0, 2.02, 1.98), "0.002": (2.01, 1.99, 1.99)})
+    assert two.best == "0.002" and two.chosen == "0.001"  # the lower of two middle ones
+    assert TriedRates({"0.001": (2.0,), "0.002": (1.999,)}).as_good == ["0.002"]  # one seed shows no noise
+
+
+def test_a_choice_within_the_noise_says_so_and_warns_only_of_mixtures_that_differ_beyond_it() -> None:
+    even = TriedRates({"0.001": (2.0, 2.02, 1.98), "0.002": (2.01, 1.99, 1.99)})
+    worse = TriedRates({"0.001": (2.3, 2.29, 2.31), "0.002": (2.01, 1.99, 2.0)})
+    found = ChosenRate.of("tiny", "even", {"even": even, "alike": even, "code": worse})
+    assert found is not None and found.lr == "0.001" and found.seeds == 3
+    assert (
+        "0.001 and 0.002 cannot be told apart within the noise of 3 seeds, so the middle one is used" in found.sentence
+    )
+    assert [warning.split(" (")[0] for warning in found.warnings] == [
+        "proxy tiny: the best rate 0.002 is the highest of the sweep; try rates beyond it",
+        "proxy tiny: code is best at the rate 0.002",
+    ]
+    assert ChosenRate.of("tiny", "even", {"even": TriedRates({"0.001": None, "0.002": None})}) is None
+
+
+def test_several_seeds_try_each_rate(tmp_path: Path) -> None:
+    spec = load(tmp_path, SPEC.replace("check: [manual_only]", "seeds: 2"))
+    assert {family.train.seeds for family in sweep_families(spec, "tiny").values()} == {(1, 2)}
+    assert sweep_sentences(spec) == [
+        "tiny: trains even at 3 learning rates first with 2 seeds each, and all runs at the best one"
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("check: [manual_only]", "seeds: 3", r"lr\.seeds: is 3, but `train\.seeds` has 2"),
         ("check: [manual_only]", "check: [manul]", r"lr\.check: no such mixture: 'manul'; did you mean 'manual_only'"),
         ("[0.003, 0.0003, 1.0e+30]", "[0.003]", r"lr.*sweep"),
         ("mup: {base_hidden: 8, output: 4}", "min_lr: 0.001", r"lr\.sweep\[1\]: is below `min_lr`"),

@@ -35,9 +35,9 @@ from mixproof.pipeline.cluster.visible import look_before_work
 from mixproof.train.data.saved_index import INDEX_FOLDER
 from mixproof.train.data.window_use import WindowUse, window_use
 from mixproof.train.evaluate.external.external import ExternalScores, find_external, score_external
+from mixproof.train.launch.chosen_rate import ChosenRate
 from mixproof.train.launch.family import train_all
 from mixproof.train.launch.plan import chosen_rates
-from mixproof.train.launch.rates import ChosenRate
 from mixproof.train.loop.weights_and_biases import check_wandb
 from mixproof.train.outcome import INTERRUPTED, RunOutcome
 from mixproof.train.record import RunRecord
@@ -101,9 +101,7 @@ def run_train(
 def print_rates(chosen: Sequence[ChosenRate]) -> None:
     """Print the chosen learning rates on stderr, with reasons to doubt them."""
     for one in chosen:
-        own = one.objective_of[one.anchor]
-        shown = ", ".join(f"{rate}: {'failed' if value is None else f'{value:.4f}'}" for rate, value in own.items())
-        stderr.print(f"proxy {one.proxy}: learning rate {one.lr}, the best for {one.anchor} ({shown})", soft_wrap=True)
+        stderr.print(escape(one.sentence), soft_wrap=True)
         for warning in one.warnings:
             stderr.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
 

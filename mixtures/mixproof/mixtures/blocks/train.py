@@ -77,8 +77,11 @@ class RateSweep(SpecPart):
 
     sweep: tuple[PositiveNumber, ...] = Field(min_length=2)
     """Peak learning rates to try."""
+    seeds: WholeNumber = 1
+    """How many of the spec's seeds are trained at each rate. With two or more, rates are told apart only beyond the
+    noise of the seeds."""
     anchor: str | None = None
-    """Mixture that is trained at each rate, with the first seed. Default: the spec's first mixture."""
+    """Mixture that is trained at each rate. Default: the spec's first mixture."""
     check: tuple[str, ...] = ()
     """Mixtures that are trained at each rate as well, to warn when another rate is better for them."""
 

@@ -14,15 +14,17 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.train.evaluate.external.external import benchmarks_of_objective, score_external
 from mixproof.train.loop.trunk import in_waves
-from mixproof.train.outcome import RunOutcome, outcome_of
+from mixproof.train.outcome import RunOutcome, find_outcomes, outcome_of
 from mixproof.train.request import RunRequest
 from mixproof.train.runs_schema import RUNS_TABLE
 
+from .chosen_rate import ChosenRate
 from .dispatch import dispatch
 from .plan import find_rates, plan_requests, tokens_needed
 from .progress import FamilyProgress, FamilyWatch, watching
-from .rates import ChosenRate, sweep_families, swept
+from .rates import sweep_families, swept
 from .references import prepare_references
 from .runs_table import write_runs_table
 
@@ -88,13 +90,18 @@ def train_sweeps(
         TrainingError: when the anchor failed at every rate.
     """
     device = device or ("cuda" if cluster.gpus() else "cpu")
-    requests = []
-    for proxy in swept(spec):
-        for family in sweep_families(spec, proxy).values():
-            planned = plan_requests(family, manifest, store, cluster, device=device, least_tokens=need)
-            requests += [one for one in planned if outcome_of(one).record is None]  # failed rates are not tried again
+    planned = [
+        request
+        for proxy in swept(spec)
+        for family in sweep_families(spec, proxy).values()
+        for request in plan_requests(family, manifest, store, cluster, device=device, least_tokens=need)
+    ]
+    requests = [one for one in planned if outcome_of(one).record is None]  # failed rates are not tried again
     if requests:
         _train(requests, store, cluster, wandb, on_progress)
+    benchmarks = benchmarks_of_objective(spec, spec.folder) if planned else []
+    if benchmarks:
+        score_external(find_outcomes(planned), benchmarks, store, cluster)
     return find_rates(spec, manifest, store, cluster, need)
 
 

@@ -24,17 +24,21 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.tokenize.tokenizer.sentinels import find_sentinels
 from mixproof.train.checkpoint.ancestors import ancestors_of
+from mixproof.train.compare.task_scores import TaskScores
 from mixproof.train.delivered_record import FimRecord
-from mixproof.train.outcome import find_outcomes
+from mixproof.train.evaluate.external.external import benchmarks_of_objective
+from mixproof.train.evaluate.external.task_results import read_task_scores
+from mixproof.train.outcome import RunOutcome, find_outcomes
 from mixproof.train.proxies import architecture_of, rates_of
 from mixproof.train.record import TRAIN, ArchitectureRecord, MasksRecord
 from mixproof.train.request import Draw, InitialCheckpoint, Recipe, Resources, RunRequest
 
+from .chosen_rate import ChosenRate
 from .draws import Budgets, draw_sizes, find_draws, tokens_of_runs
 from .initial_run import initial_run_key
 from .long_documents import uses_of_long_documents
 from .post_training import WindowPlans, check_kinds, counted_of, has_pairs, is_scored
-from .rates import ChosenRate, choose_rate, sweep_families, swept, with_rates
+from .rates import choose_rate, sweep_families, swept, with_rates
 
 
 def plan_budgets(spec: Spec, tokens_of: Mapping[str, int], counted_of: Mapping[str, int] | None = None) -> Budgets:
@@ -170,8 +174,16 @@ def find_rates(
             rate: find_outcomes(plan_requests(family, manifest, store, cluster, least_tokens=need))
             for rate, family in sweep_families(spec, proxy).items()
         }
-        chosen.append(choose_rate(spec, proxy, outcomes))
+        chosen.append(choose_rate(spec, proxy, outcomes, _task_scores(spec, store, outcomes)))
     return chosen
+
+
+def _task_scores(spec: Spec, store: Store, outcomes: Mapping[str, Sequence[RunOutcome]]) -> TaskScores:
+    """The stored scores of a sweep's runs on the tasks of the objective."""
+    if spec.objective is None or not spec.objective.tasks:
+        return {}
+    runs = [run for own in outcomes.values() for run in own]
+    return read_task_scores(runs, benchmarks_of_objective(spec, spec.folder), store, spec.objective.tasks)
 
 
 def _with_windows(spec: Spec, manifest: Manifest, store: Store, requests: Sequence[RunRequest]) -> list[RunRequest]:

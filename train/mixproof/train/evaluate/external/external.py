@@ -27,6 +27,7 @@ from .external_results import Benchmark, result_path
 from .external_sets import ExternalSet, find_external_sets
 from .external_tasks import TaskFolder, find_task_folder
 from .question_sets import QUESTION, QuestionSet, find_question_sets
+from .task_results import task_identities
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,18 @@ def find_external(spec: Spec, base: Path) -> list[Benchmark]:
     tasks = find_task_folder(spec, base)
     sets: list[Benchmark] = [*find_external_sets(spec, base), *find_question_sets(spec, base)]
     return [*sets, *([tasks] if tasks is not None else [])]
+
+
+def benchmarks_of_objective(spec: Spec, base: Path) -> list[Benchmark]:
+    """The sets and tasks of a spec that its objective needs; none if it has no tasks.
+
+    Raises:
+        RequestError: see `find_external`.
+    """
+    if spec.objective is None or not spec.objective.tasks:
+        return []
+    tasks = spec.objective.tasks
+    return [one for one in find_external(spec, base) if task_identities([one], tasks)]
 
 
 def score_external(

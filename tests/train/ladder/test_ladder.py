@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from mixproof.ledger.errors import RequestError
 from mixproof.train.ladder.ladder import Forecast, LadderRun, Target, predict_scores
 from mixproof.train.ladder.score_kinds import ceiling_of, choose_loss, kind_of
 from mixproof.train.ladder.task_law import TaskLaw, fit_task_law
+from mixproof.train.ladder.units import check_units
 
 SIZES = (190_000_000, 370_000_000, 760_000_000, 1_300_000_000)
 TARGET = Target(7_000_000_000, 1_000_000_000_000)
@@ -105,7 +107,52 @@ def test_a_loss_falls_a_task_score_rises_and_the_rest_is_neither() -> None:
 def test_a_task_is_predicted_through_the_loss_of_its_name_or_the_one_that_fits_best() -> None:
     loss = np.linspace(3.0, 2.0, 8)
     scores = np.array([accuracy_of(value) for value in loss])
-    losses = {"web_loss": loss, "hellaswag_bpb": loss + 0.05 * np.sin(np.arange(8))}
-    assert choose_loss("hellaswag_len_norm", scores, losses) == "hellaswag_bpb"
-    assert choose_loss("piqa_acc", scores, losses) == "web_loss"
-    assert choose_loss("piqa_acc", scores, {}) is None
+    pairs = {"web_loss": (loss, scores), "hellaswag_bpb": (loss + 0.05 * np.sin(np.arange(8)), scores)}
+    assert choose_loss("hellaswag_len_norm", pairs) == "hellaswag_bpb"
+    assert choose_loss("piqa_acc", pairs) == "web_loss"
+    assert choose_loss("piqa_acc", {}) is None
+
+
+def test_a_run_without_the_loss_of_a_task_is_left_out_of_its_sigmoid_and_a_small_target_is_not_predictable() -> None:
+    runs = ladder_runs(0.003, SIZES[:3])
+    gap = LadderRun(runs[3].parameters, runs[3].tokens, runs[3].tokens, {"piqa_acc": runs[3].scores["piqa_acc"]})
+    small = Target(100_000_000, 10_000_000_000)
+    found = predict_scores([*runs[:3], gap, *runs[4:]], ("piqa_bpb", "piqa_acc"), small, {})
+    task = found["piqa_acc"]
+    assert task.through == "piqa_bpb"
+    assert task.value == pytest.approx(accuracy_of(loss_of(small.parameters, small.tokens)), rel=0.05)
+    for forecast in found.values():
+        assert not forecast.predictable and "fewer parameters than every run" in str(forecast.reason)
+
+
+def test_fractions_and_percentages_in_one_column_are_refused_and_small_percentages_are_not() -> None:
+    compute = np.arange(12.0)
+    fractions = 0.3 + compute / 40
+    mixed = np.where(compute % 2 == 0, 100 * fractions, fractions)
+    assert "6 of 12 runs seem to have a fraction (such as 0.325) and the others a percentage" in kind_of(mixed, compute)
+    one = fractions.copy()
+    one[4] *= 100
+    assert "11 of 12 runs seem to have a fraction" in kind_of(one, compute)
+    assert kind_of(100 * fractions, compute) == kind_of(fractions, compute) == "task"
+    assert kind_of(0.2 * 1.5**compute, compute) == "task"  # percentages that begin below 1
+    assert kind_of(3 * 0.85**compute, compute) == "loss"  # a loss that falls below 1
+
+
+def test_a_score_that_is_negative_in_one_run_names_it() -> None:
+    scores = 3 - np.arange(8.0) / 10
+    scores[2] *= -1
+    assert "not positive in 1 of 8 runs (the first of these: -2.8)" in kind_of(scores, np.arange(8.0))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "target", "message"),
+    [
+        ((190, 370_000_000, 760_000_000), TARGET, "parameters: 190 and 370,000,000 are neighbouring sizes"),
+        ((190, 370, 760), TARGET, "--target parameters=7,000,000,000: the largest run has 760, so the runs seem"),
+        (SIZES, Target(7 * 10**9, 10**19), "--target tokens=10,000,000,000,000,000,000: the largest run has"),
+    ],
+)
+def test_sizes_in_different_units_are_refused(sizes: Sequence[int], target: Target, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        check_units([LadderRun(size, 20 * 10**9, 20 * 10**9, {}) for size in sizes], target)
+    check_units(ladder_runs(0.0), TARGET)

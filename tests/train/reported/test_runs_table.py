@@ -56,6 +56,10 @@ def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
             HEADER + "web,190M,1B,1,2.512345,0.1\nweb,190M,1B,2,2.512345,0.1\n",
             r"runs.csv:3: seed 2 has exactly the scores of .*runs.csv:2; remove the copy",
         ),
+        (HEADER + "web,190M,1B,1,2.5,60.1%\n", "runs.csv:2: acc: '60.1%' is .*; write percentages without the sign"),
+        (HEADER + 'web,190M,1B,1,"2,5",0.1\n', "runs.csv:2: loss: '2,5' is not a finite number; write decimals with a"),
+        (HEADER + "web,190M,1B,1,2.5,good\n", "runs.csv:2: acc: 'good' is .* is a score; remove the column"),
+        ("Mixture,parameters,tokens,seed,loss\n", "no column 'mixture', but one 'Mixture'; rename it"),
         (HEADER + "web,190M,1B,1,nan,0.1\n", "runs.csv:2: loss: 'nan' is not a finite number"),
         (HEADER + "web,190M,1B,,2.5,0.1\n", "runs.csv:2: seed is empty"),
         (HEADER + "web,190M,1B,1,2.5,0.1\nweb,190000000,1e9,1,2.6,0.1\n", "is also in .*runs.csv:2; remove one"),
@@ -66,6 +70,13 @@ def test_parquet_is_read_like_csv(tmp_path: Path) -> None:
 def test_a_wrong_table_is_refused_with_its_row_and_column(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         read_runs_table(written(tmp_path, text))
+
+
+def test_two_seeds_may_have_one_equal_accuracy(tmp_path: Path) -> None:
+    rows = "web,190M,1B,1,2.512345,0.605549494\nweb,190M,1B,2,2.523456,0.605549494\n"
+    assert len(read_runs_table(written(tmp_path, HEADER + rows)).runs) == 2
+    alone = "mixture,parameters,tokens,seed,acc\nweb,190M,1B,1,0.605549494\nweb,190M,1B,2,0.605549494\n"
+    assert len(read_runs_table(written(tmp_path, alone)).runs) == 2
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ elsewhere; nothing can audit them, and the output says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +28,8 @@ from mixproof.cli.tables.compare_table import print_unchecked
 from mixproof.cli.tables.ladder_report import any_predicted, forecasts_json, print_forecasts
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.key_positions import nearest
-from mixproof.train.ladder.ladder import Forecast, LadderRun, Target, predict_scores
+from mixproof.train.ladder.ladder import LadderRun, Target, predict_scores
+from mixproof.train.ladder.units import check_units
 from mixproof.train.reported.runs_table import ReportedRuns, read_runs_table
 
 SpecArgument = Annotated[
@@ -78,7 +79,11 @@ def ladder_table(path: Path, target: Target, chain: Sequence[str], as_json: bool
     """Predict every mixture of a table."""
     reported = read_runs_table(path)
     chains = read_chains(chain, reported.scores)
-    forecasts = {mixture: _forecasts(reported, mixture, target, chains) for mixture in reported.mixtures}
+    check_units(_runs(reported), target)
+    forecasts = {
+        mixture: predict_scores(_runs(reported, mixture), reported.scores, target, chains)
+        for mixture in reported.mixtures
+    }
     if as_json:
         emit_json({**forecasts_json(target, forecasts), "table": reported.to_json()})
     else:
@@ -88,13 +93,13 @@ def ladder_table(path: Path, target: Target, chain: Sequence[str], as_json: bool
         raise typer.Exit(1)
 
 
-def _forecasts(reported: ReportedRuns, mixture: str, target: Target, chains: Mapping[str, str]) -> dict[str, Forecast]:
-    own = [
+def _runs(reported: ReportedRuns, mixture: str | None = None) -> list[LadderRun]:
+    """The runs of one mixture, or of all."""
+    return [
         LadderRun(run.parameters, run.tokens, run.unique_tokens, run.scores)
         for run in reported.runs
-        if run.mixture == mixture
+        if mixture in (None, run.mixture)
     ]
-    return predict_scores(own, reported.scores, target, chains)
 
 
 def read_target(text: str) -> Target:

@@ -16,7 +16,7 @@ and a 95% interval within 10% of its value.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import norm, t
@@ -155,21 +155,26 @@ class _LossLaw:
             measured = np.array([run.scores[self.name] for run in backtest[0]])
             errors = (backtest[1] - measured) / measured
         half = _half_width(value, self.replicates(self.law))
-        return _forecast(value, half, fit_error, errors, _farther(self.runs, self.target), "loss", None)
+        forecast = _forecast(value, half, fit_error, errors, _farther(self.runs, self.target), "loss", None)
+        return _downward(forecast, self.runs, self.target)
 
 
 def _task_forecast(name: str, runs: Sequence[LadderRun], laws: Mapping[str, _LossLaw], chosen: str | None) -> Forecast:
-    own = [run for run in runs if name in run.scores]
-    scores = np.array([run.scores[name] for run in own])
-    complete = {loss: law for loss, law in laws.items() if all(loss in run.scores for run in own)}
-    candidates = {loss: np.array([run.scores[loss] for run in own]) for loss in complete}
-    through = chosen if chosen is not None else choose_loss(name, scores, candidates)
-    if through is None or through not in complete:
-        return _without("no loss in the table falls with compute in all runs of this score", "task", through)
-    loss = complete[through]
+    scored = [run for run in runs if name in run.scores]
+    with_loss = {loss: [run for run in scored if loss in run.scores] for loss in laws}
+    with_loss = {loss: own for loss, own in with_loss.items() if len(own) >= max(LEAST_RUNS, len(scored) / 2)}
+    pairs = {
+        loss: (np.array([run.scores[loss] for run in own]), np.array([run.scores[name] for run in own]))
+        for loss, own in with_loss.items()
+    }
+    through = chosen if chosen is not None else choose_loss(name, pairs)
+    if through is None or through not in with_loss:
+        return _without("no loss in the table falls with compute in enough runs of this score", "task", through)
+    own, (losses, scores) = with_loss[through], pairs[through]
+    loss = laws[through]
     if isinstance(loss.law, NoLaw):
         return _without(f"{through}: {loss.law.reason}", "task", through)
-    ceiling, losses = ceiling_of(scores), candidates[through]
+    ceiling = ceiling_of(scores)
     sigmoid = fit_task_law(losses, scores, ceiling)
     at = loss.law.predict(loss.target.parameters, loss.target.tokens).loss
     fit_error = float(np.mean(np.abs(sigmoid.predict(losses) - scores) / np.maximum(scores, 1e-9)))
@@ -178,7 +183,8 @@ def _task_forecast(name: str, runs: Sequence[LadderRun], laws: Mapping[str, _Los
     quantile = float(t.ppf((1 + CONFIDENCE) / 2, max(1, len(scores) - 3)))
     half = float(np.hypot(by_loss, quantile * sigmoid.deviation(losses, scores, at)))
     errors = _task_backtest(name, through, own, loss, ceiling)
-    return _forecast(value, half, fit_error, errors, _farther(own, loss.target), "task", through)
+    forecast = _forecast(value, half, fit_error, errors, _farther(own, loss.target), "task", through)
+    return _downward(forecast, own, loss.target)
 
 
 def _task_backtest(name: str, through: str, runs: Sequence[LadderRun], loss: _LossLaw, ceiling: float) -> Vector | None:
@@ -194,6 +200,8 @@ def _task_backtest(name: str, through: str, runs: Sequence[LadderRun], loss: _Lo
         np.array([run.scores[through] for run in small]), np.array([run.scores[name] for run in small]), ceiling
     )
     kept = [(run.scores[name], value) for run, value in zip(large, predicted, strict=True) if name in run.scores]
+    if not kept:
+        return None
     measured = np.array([score for score, _ in kept])
     errors = sigmoid.predict(np.array([value for _, value in kept])) - measured
     return np.asarray(errors / np.maximum(measured, 1e-9), np.float64)
@@ -225,6 +233,18 @@ def _forecast(
     elif backtest is None:
         reason = "not backtested: without the largest size the runs make no law, so the interval assumes its form"
     return Forecast(value, (value - half, value + half), fit_error, backtest, kind, through, predictable, reason)
+
+
+def _downward(forecast: Forecast, runs: Sequence[LadderRun], target: Target) -> Forecast:
+    """The forecast, not called predictable if the target is smaller than all runs, where nothing was backtested."""
+    for name, wanted, least in (
+        ("parameters", target.parameters, min(run.parameters for run in runs)),
+        ("tokens", target.tokens, min(run.tokens for run in runs)),
+    ):
+        if wanted * SAME < least:
+            reason = f"the target has fewer {name} than every run, and the backtest is about larger ones only"
+            return replace(forecast, predictable=False, reason=reason)
+    return forecast
 
 
 def _farther(runs: Sequence[LadderRun], target: Target) -> float:

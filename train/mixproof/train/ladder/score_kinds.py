@@ -14,6 +14,8 @@ from .task_law import Vector, fit_task_law
 Kind = Literal["loss", "task"]
 LEAST_TREND = 0.3
 """Kendall's rank correlation with compute below which a score shows no trend."""
+MIXED_RANGE = 0.5
+"""Of the lowest percentage, what the lowest fraction must be as a percentage for the two to be one score."""
 METRIC_WORDS = frozenset(
     [
         "acc",
@@ -53,14 +55,37 @@ def kind_of(scores: Vector, compute: Vector) -> Kind | str:
     """
     if np.ptp(scores) == 0:
         return "it is the same in all runs"
+    if mixed := _mixed_units(scores, compute):
+        return mixed
     trend = float(kendalltau(scores, compute).statistic)
     if abs(trend) < LEAST_TREND:
         return f"it shows no trend with compute (Kendall's rank correlation {trend:.2f}), as a task at chance does"
     if trend < 0:
-        return "loss" if scores.min() > 0 else "it falls with compute but is not positive, so it is not a loss"
+        if scores.min() > 0:
+            return "loss"
+        wrong = np.flatnonzero(scores <= 0)
+        return (
+            f"it falls with compute but is not positive in {len(wrong)} of {len(scores)} runs (the first of these: "
+            f"{scores[wrong[0]]:g}), so it is not a loss"
+        )
     if scores.min() >= 0 and scores.max() <= 100:
         return "task"
     return "it rises with compute but is not between 0 and 1 or 0 and 100, so it is not a task score"
+
+
+def _mixed_units(scores: Vector, compute: Vector) -> str | None:
+    """Whether some runs have a fraction and others a percentage: as percentages, all follow compute more closely."""
+    fractions = (scores > 0) & (scores <= 1)
+    if scores.min() < 0 or scores.max() > 100 or fractions.all() or not fractions.any():
+        return None
+    percentages = np.where(fractions, 100 * scores, scores)
+    as_is, scaled = (float(kendalltau(values, compute).statistic) for values in (scores, percentages))
+    if scaled < LEAST_TREND or scaled <= as_is or percentages[fractions].min() < MIXED_RANGE * scores[~fractions].min():
+        return None
+    return (
+        f"{fractions.sum()} of {len(scores)} runs seem to have a fraction (such as {scores[fractions][0]:g}) and the "
+        f"others a percentage (such as {scores[~fractions][0]:g}); write all in one unit"
+    )
 
 
 def ceiling_of(scores: Vector) -> float:
@@ -68,17 +93,21 @@ def ceiling_of(scores: Vector) -> float:
     return 1.0 if scores.max() <= 1 else 100.0
 
 
-def choose_loss(name: str, scores: Vector, losses: Mapping[str, Vector]) -> str | None:
+def choose_loss(name: str, pairs: Mapping[str, tuple[Vector, Vector]]) -> str | None:
     """The loss through which a task score is predicted.
 
     The one whose name is the same apart from words for the metric (`hellaswag_acc` and `hellaswag_bpb`); else the one
     on which a sigmoid has the smallest residuals. None if there is no loss.
+
+    Args:
+        name: of the task score.
+        pairs: by loss, its values and the task's in the runs that have both.
     """
-    if not losses:
+    if not pairs:
         return None
-    same = [loss for loss in losses if _task_words(loss) == _task_words(name)]
-    candidates = same if same and _task_words(name) else list(losses)
-    return min(candidates, key=lambda loss: _misfit(losses[loss], scores))
+    same = [loss for loss in pairs if _task_words(loss) == _task_words(name)]
+    candidates = same if same and _task_words(name) else list(pairs)
+    return min(candidates, key=lambda loss: _misfit(*pairs[loss]))
 
 
 def _task_words(name: str) -> Sequence[str]:

@@ -24,6 +24,7 @@ MIXTURE, PARAMETERS, TOKENS, SEED, UNIQUE = "mixture", "parameters", "tokens", "
 REQUIRED = (MIXTURE, PARAMETERS, TOKENS, SEED)
 LEAST_DIGITS = 6
 """Digits of a score from which equal scores of two seeds are not a coincidence."""
+NO_NUMBERS = frozenset({"nan", "inf", "infinity", "na", "n/a", "none", "null"})
 UNCHECKED = (
     "that each run saw the tokens and the mixture that the table states",
     "that all runs had the same tokenizer, sequence length, recipe and code, except for what the columns state",
@@ -90,8 +91,12 @@ def read_runs_table(path: Path) -> ReportedRuns:
 
 
 def _check_copy(where: str, run: ReportedRun, scored: dict[tuple[object, ...], str]) -> None:
-    """Refuse a run whose scores are, to the last digit, those of another seed: a copied row looks like no noise."""
-    if not any(len(repr(value).strip("-0.").replace(".", "")) >= LEAST_DIGITS for value in run.scores.values()):
+    """Refuse a run whose scores are, to the last digit, those of another seed: a copied row looks like no noise.
+
+    Two seeds often have one equal accuracy, because it counts questions: a single score between 0 and 1 shows nothing.
+    """
+    exact = [value for value in run.scores.values() if len(repr(value).strip("-0.").replace(".", "")) >= LEAST_DIGITS]
+    if not exact or (len(exact) == 1 and 0 <= exact[0] <= 1):
         return
     key = (run.mixture, run.parameters, run.tokens, *sorted(run.scores.items()))
     if key in scored:
@@ -126,8 +131,19 @@ def _count(where: str, name: str, cell: str) -> int:
 def _score(where: str, name: str, cell: str) -> float:
     number = finite_number(cell)
     if number is None:
-        raise RequestError(f"{where}: {name}: {cell!r} is not a finite number; leave the cell empty if it is unknown")
+        raise RequestError(f"{where}: {name}: {cell!r} is not a finite number; {_hint(cell)}")
     return number
+
+
+def _hint(cell: str) -> str:
+    """What may be meant by a cell that is no number."""
+    if cell.endswith("%") and finite_number(cell[:-1].strip()) is not None:
+        return "write percentages without the sign, in all rows of the column"
+    if cell.count(",") == 1 and finite_number(cell.replace(",", ".")) is not None:
+        return "write decimals with a point"
+    if any(letter.isalpha() for letter in cell) and cell.lower().strip("+-") not in NO_NUMBERS:
+        return f"every column besides {', '.join(REQUIRED)} and {UNIQUE} is a score; remove the column"
+    return "leave the cell empty if it is unknown"
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
@@ -138,7 +154,10 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
             raise RequestError(f"{path}: the column {name!r} occurs twice; rename or remove one")
     for name in REQUIRED:
         if name not in header:
-            raise RequestError(f"{path}: there is no column {name!r}; a table of runs needs {', '.join(REQUIRED)}")
+            like = next((f", but one {other!r}; rename it" for other in header if other.lower() == name), "")
+            raise RequestError(
+                f"{path}: there is no column {name!r}{like}; a table of runs needs {', '.join(REQUIRED)}"
+            )
     if set(header) <= {*REQUIRED, UNIQUE}:
         raise RequestError(f"{path}: there is no score; add one column per score")
 

@@ -65,7 +65,7 @@ class Decontaminate(SpecPart):
         Discriminator(lambda value: "false" if value is False else "map"),
     ] = QuestionOverlap()
     """A second search for the texts of `against`, by shorter n-grams, because a question has few words and one edit
-    changes many long n-grams; `false` turns it off."""
+    changes many long n-grams. Questions of 7 to 24 words are also aligned word by word. `false` turns it off."""
     ignore_frequent: WholeNumber | None = None
     """N-grams, and texts of fewer words, that occur in more than this number of training documents do not count.
     Default: all count."""

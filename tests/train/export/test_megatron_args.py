@@ -14,7 +14,8 @@ from megatron.core.datasets.utils import get_blend_from_list
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.load import load_spec
-from mixproof.train.export.megatron_args import StockBlend, export_megatron_args, stock_samples
+from mixproof.train.export.stock_megatron.blend import StockBlend, stock_samples
+from mixproof.train.export.stock_megatron.megatron_args import export_megatron_args
 from mixproof.train.launch.plan import plan_budgets
 from mixproof.train.request import Draw
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mixproof.mixtures.blocks.train import Proxy
-from mixproof.train.export.mup_flags import mup_flags
+from mixproof.train.export.stock_megatron.mup_flags import mup_flags
 
 
 def flags(mup: dict[str, object] | None) -> list[str]:

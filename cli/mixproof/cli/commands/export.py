@@ -32,8 +32,9 @@ from mixproof.ledger.objects import is_remote
 from mixproof.tokenize.dataset.merge import merge_parts
 from mixproof.train.export.chat_template import TEMPLATE, TemplateCheck
 from mixproof.train.export.export_mixture import export_mixture
-from mixproof.train.export.megatron_args import ARGS, export_megatron_args
 from mixproof.train.export.output_folder import output_folder
+from mixproof.train.export.stock_megatron.file_names import ARGS
+from mixproof.train.export.stock_megatron.megatron_args import export_megatron_args
 from mixproof.train.export.to_datasets import DATASETS
 from mixproof.train.export.to_mds import MDS
 from mixproof.train.export.to_olmo import OLMO

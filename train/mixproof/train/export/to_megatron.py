@@ -31,12 +31,13 @@ from mixproof.ledger.errors import AccountError
 from mixproof.train.checkpoint.checkpoint import SaveStrategy
 from mixproof.train.checkpoint.weights import FinishedRun, load_model, load_weights, new_model, open_finished_run
 from mixproof.train.distributed import process_group
+from mixproof.train.export.stock_megatron.file_names import ARGS
+from mixproof.train.export.stock_megatron.flags import shape_flags
 from mixproof.train.model.model import INIT_STD, NORM_EPSILON
 from mixproof.train.model.reward_head import REWARD_HEAD
 from mixproof.train.stage_record import RewardRecord
 
 from .classifier import reward_of
-from .megatron_args import ARGS, shape_flags
 from .output_folder import output_folder
 
 HEAD = "reward_head.json"

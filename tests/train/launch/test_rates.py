@@ -13,8 +13,8 @@ from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.train.launch.chosen_rate import ChosenRate, TriedRates
-from mixproof.train.launch.family import train_all
-from mixproof.train.launch.plan import chosen_rates, plan_requests
+from mixproof.train.launch.family import train_all, train_sweeps
+from mixproof.train.launch.plan import chosen_rates, plan_requests, tokens_needed
 from mixproof.train.launch.rates import sweep_families, sweep_sentences, with_rates
 from mixproof.train.outcome import find_outcomes
 
@@ -151,3 +151,16 @@ def test_all_runs_use_the_rate_at_which_the_anchor_is_best_and_its_run_is_reused
     )
     with pytest.raises(RequestError, match="the sweep has not been trained at 0.0007"):
         chosen_rates(load(tmp_path, SPEC.replace("0.0003", "0.0007")), manifest, store)
+    questions = ["Where is the manual?", "What does the guide say?", "Who reads the manual?"]
+    lines = [
+        f'{{"question": "{question}", "answer": "the guide {number}"}}' for number, question in enumerate(questions)
+    ]
+    (tmp_path / "quiz.jsonl").write_text("\n".join(lines))
+    quiz = load(tmp_path, f"{SPEC}external: {{questions: {{quiz: quiz.jsonl}}}}\nobjective: {{tasks: {{quiz: 1}}}}\n")
+    with pytest.raises(RequestError, match=r"the run of the sweep at 0.0003 has no score for tasks\.quiz"):
+        chosen_rates(quiz, manifest, store)
+    (by_quiz,) = train_sweeps(quiz, manifest, store, cluster, tokens_needed(quiz, manifest), device="cpu")
+    scored = by_quiz.objective_of["even"]
+    assert scored[WILD] is None and scored["0.0003"] != tried["0.0003"]
+    assert by_quiz.lr == min(("0.0003", "0.003"), key=lambda rate: scored[rate] or 0)
+    assert chosen_rates(quiz, manifest, store) == [by_quiz]

@@ -48,6 +48,8 @@ class Node:
     """The node's own folder, with Ray's files and the cache; both may have disks of their own."""
     box: Box = field(repr=False)
     process: subprocess.Popen[bytes] | None = None
+    log: Path = field(init=False, repr=False)
+    """What `ray start` wrote when the node started last."""
 
     @property
     def cache(self) -> Path:
@@ -70,8 +72,8 @@ class Node:
         return ["ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-c", script, "sh", *map(str, command)]
 
     def start(self, *arguments: str, mounts: Mapping[Path, Path] | None = None) -> None:
-        """Run `ray start`, and wait until the node has joined."""
-        log = self.box.folder / f"{self.name}-{uuid.uuid4().hex[:6]}.log"
+        """Run `ray start`; `wait` waits until the node has joined."""
+        self.log = self.box.folder / f"{self.name}-{uuid.uuid4().hex[:6]}.log"
         start: list[str | Path] = [
             BIN / "ray",
             "start",
@@ -80,7 +82,7 @@ class Node:
             f"--node-ip-address={self.address}",
         ]
         start += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}", *arguments]
-        with log.open("w") as output:
+        with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 self.command(*start, mounts=mounts),
                 env={**without_own_mixproof(), **self.box.variables, "MIXPROOF_CACHE": str(self.cache), **PATIENCE},
@@ -88,9 +90,12 @@ class Node:
                 stderr=output,
                 start_new_session=True,
             )
+
+    def wait(self) -> None:
+        """Wait until the node that was started has joined."""
         end = time.monotonic() + START_SECONDS
-        while "Ray runtime started" not in (text := log.read_text()):
-            assert self.process.poll() is None and time.monotonic() < end, text
+        while "Ray runtime started" not in (text := self.log.read_text()):
+            assert self.process is not None and self.process.poll() is None and time.monotonic() < end, text
             time.sleep(0.1)
 
     def cut(self) -> None:
@@ -134,6 +139,10 @@ class Node:
             self.process.wait(timeout=60)
             self.process = None
 
+    def runs(self, name: str) -> bool:
+        """Whether `ray start` has not ended and a process with this name runs."""
+        return self.process is not None and self.process.poll() is None and bool(self.processes(name))
+
     def processes(self, name: str = "") -> list[psutil.Process]:
         """The node's running processes whose name or command contains `name`."""
         return [process for process in self._all() if name in _title(process)]
@@ -171,6 +180,7 @@ class Box:
         if self.takes_jobs:
             options += ["--dashboard-host=0.0.0.0", f"--dashboard-port={JOB_PORT}"]
         self.head.start(*options)
+        self.head.wait()
         if self.takes_jobs:
             self._wait_for_jobs()
 
@@ -190,9 +200,12 @@ class Box:
         """Where jobs are submitted."""
         return f"http://{self.head.address}:{JOB_PORT}"
 
-    def start_worker(self, node: Node, mounts: Mapping[Path, Path] | None = None) -> None:
-        """Start a worker with one CPU."""
-        node.start(f"--address={self.address}", "--num-cpus=1", mounts=mounts)
+    def start_workers(self, nodes: Sequence[Node], mounts: Mapping[Path, Path] | None = None) -> None:
+        """Start workers with one CPU each, side by side."""
+        for node in nodes:
+            node.start(f"--address={self.address}", "--num-cpus=1", mounts=mounts)
+        for node in nodes:
+            node.wait()
 
     def mixproof(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start a command on the head."""
@@ -249,8 +262,7 @@ def cluster_in_a_box(
             stack.callback(nodes[-1].kill)
         box.head, box.workers = nodes[0], nodes[1:]
         box.start_head()
-        for node in box.workers:
-            box.start_worker(node)
+        box.start_workers(box.workers)
         yield box
 
 

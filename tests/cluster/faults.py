@@ -141,11 +141,11 @@ def heal(box: Box) -> None:
         node.free_memory()
         if node.empty_disks():
             node.kill()
-    if box.head.process is None or box.head.process.poll() is not None or not box.head.processes("gcs_server"):
+    if not box.head.runs("gcs_server"):
         for node in (*box.workers, box.head):
             node.kill()
         box.start_head()
-    for node in box.workers:
-        if node.process is None or node.process.poll() is not None or not node.processes("raylet/raylet"):
-            node.kill()
-            box.start_worker(node)
+    dead = [node for node in box.workers if not node.runs("raylet/raylet")]
+    for node in dead:
+        node.kill()
+    box.start_workers(dead)

@@ -29,11 +29,15 @@ from conftest import ROOT, environment, mixproof_command
 from object_store import pointed_at
 from ray_nodes import BIN, free_port, without_own_mixproof
 
-START_SECONDS = 600
+START_SECONDS = 120
+MAX_STARTS = 5
+"""How often a node is started before that counts as a failure."""
 JOB_PORT = 8265
 """Where the head takes jobs."""
 FILLER = "filler"
-PATIENCE = {"RAY_raylet_start_wait_time_s": "600"}
+RAYLET = "raylet/raylet"
+"""In the title of the process that is Ray on a node."""
+PATIENCE = {"RAY_raylet_start_wait_time_s": str(START_SECONDS)}
 """Ray gives a node 30 s to start, which busy machines exceed."""
 RAY_FOLDER = Path("/tmp/ray")  # noqa: S108  where Ray keeps what a node's processes share
 
@@ -72,31 +76,42 @@ class Node:
         return ["ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-c", script, "sh", *map(str, command)]
 
     def start(self, *arguments: str, mounts: Mapping[Path, Path] | None = None) -> None:
-        """Run `ray start`; `wait` waits until the node has joined."""
+        """Run `ray start`, and wait until the node has joined.
+
+        A raylet that waits 15 s in vain for its agents dies, and `ray start` does not notice; it is run again.
+        """
+        for _ in range(MAX_STARTS):
+            self._start(arguments, mounts)
+            if self._joins():
+                return
+            self.kill()
+        raise AssertionError(self.log.read_text())
+
+    def _start(self, arguments: Sequence[str], mounts: Mapping[Path, Path] | None) -> None:
         self.log = self.box.folder / f"{self.name}-{uuid.uuid4().hex[:6]}.log"
-        start: list[str | Path] = [
-            BIN / "ray",
-            "start",
-            "--block",
-            "--disable-usage-stats",
-            f"--node-ip-address={self.address}",
-        ]
-        start += ["--object-store-memory=100000000", f"--dashboard-agent-listen-port={free_port()}", *arguments]
+        start: list[str | Path] = [BIN / "ray", "start", "--block", "--disable-usage-stats"]
+        start += [f"--node-ip-address={self.address}", "--object-store-memory=100000000"]
+        start += [f"--dashboard-agent-listen-port={free_port()}"]
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
-                self.command(*start, mounts=mounts),
+                self.command(*start, *arguments, mounts=mounts),
                 env={**without_own_mixproof(), **self.box.variables, "MIXPROOF_CACHE": str(self.cache), **PATIENCE},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
 
-    def wait(self) -> None:
-        """Wait until the node that was started has joined."""
-        end = time.monotonic() + START_SECONDS
-        while "Ray runtime started" not in (text := self.log.read_text()):
-            assert self.process is not None and self.process.poll() is None and time.monotonic() < end, text
-            time.sleep(0.1)
+    def _joins(self) -> bool:
+        """Wait until the node has joined, or its raylet or `ray start` has ended."""
+        has_raylet = False
+        while "Ray runtime started" not in self.log.read_text():
+            if has_raylet and not self.runs(RAYLET):
+                return False
+            has_raylet = has_raylet or self.runs(RAYLET)
+            if self.process is None or self.process.poll() is not None:
+                return False
+            time.sleep(0.5)
+        return True
 
     def cut(self) -> None:
         """Take the node's link down: packets are lost in both directions."""
@@ -180,13 +195,12 @@ class Box:
         if self.takes_jobs:
             options += ["--dashboard-host=0.0.0.0", f"--dashboard-port={JOB_PORT}"]
         self.head.start(*options)
-        self.head.wait()
         if self.takes_jobs:
             self._wait_for_jobs()
 
     def _wait_for_jobs(self) -> None:
         """Submit an empty job until the head accepts it: it has no agent for jobs at first."""
-        end = time.monotonic() + START_SECONDS
+        end = time.monotonic() + MAX_STARTS * START_SECONDS
         while True:
             try:
                 JobSubmissionClient(self.job_address).submit_job(entrypoint="true")
@@ -200,12 +214,9 @@ class Box:
         """Where jobs are submitted."""
         return f"http://{self.head.address}:{JOB_PORT}"
 
-    def start_workers(self, nodes: Sequence[Node], mounts: Mapping[Path, Path] | None = None) -> None:
-        """Start workers with one CPU each, side by side."""
-        for node in nodes:
-            node.start(f"--address={self.address}", "--num-cpus=1", mounts=mounts)
-        for node in nodes:
-            node.wait()
+    def start_worker(self, node: Node, mounts: Mapping[Path, Path] | None = None) -> None:
+        """Start a worker with one CPU."""
+        node.start(f"--address={self.address}", "--num-cpus=1", mounts=mounts)
 
     def mixproof(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start a command on the head."""
@@ -262,7 +273,8 @@ def cluster_in_a_box(
             stack.callback(nodes[-1].kill)
         box.head, box.workers = nodes[0], nodes[1:]
         box.start_head()
-        box.start_workers(box.workers)
+        for node in box.workers:
+            box.start_worker(node)
         yield box
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from cluster.box import Box
+from cluster.box import RAYLET, Box
 
 LITTLE_BYTES = 150 * 2**20
 RUNNING = 3
@@ -41,7 +41,7 @@ def cut_link(seconds: float) -> Callable[[Strike], None]:
 
 def kill_raylet(at: Strike) -> None:
     """A worker node's own process dies, and its tasks with it."""
-    for process in at.dice.choice(at.box.workers).processes("raylet/raylet"):
+    for process in at.dice.choice(at.box.workers).processes(RAYLET):
         process.kill()
 
 
@@ -145,7 +145,7 @@ def heal(box: Box) -> None:
         for node in (*box.workers, box.head):
             node.kill()
         box.start_head()
-    dead = [node for node in box.workers if not node.runs("raylet/raylet")]
-    for node in dead:
-        node.kill()
-    box.start_workers(dead)
+    for node in box.workers:
+        if not node.runs(RAYLET):
+            node.kill()
+            box.start_worker(node)

@@ -83,7 +83,7 @@ def test_a_node_with_another_version_is_refused_by_name(
     other = box.folder / install.__name__
     for node in box.workers:
         node.kill()
-    box.start_workers(box.workers[:1], mounts={install(other): other})
+    box.start_worker(box.workers[0], mounts={install(other): other})
     command = box.mixproof("build", spec, "--store", f"{bucket}/{uuid.uuid4().hex}")
     _, errors = command.communicate(timeout=300)
     assert command.returncode == 2

@@ -25,7 +25,7 @@ dedup:
   scope: all
   keep: [manual, guide]
 """
-SEARCHED = "search: {rounds: [5], repeats: 2, finalists: 1}\n"
+SEARCHED = "search: {rounds: [5, 3], repeats: 2, finalists: 1}\n"
 ALL_STAGES = SPEC.replace("dedup: {exact: true, scope: all, keep: [manual, guide]}\n", DEDUP) + SEARCHED
 
 

@@ -48,7 +48,7 @@ unit-data: install
 fuzz: install
 	MIXPROOF_FUZZ_TRIES=$(FUZZ_TRIES) $(BIN)/python -m pytest --timeout=3600 tests/fuzz
 
-# an autoscaler and what takes minutes on a cluster in a box, then random faults on it (needs root and `ip netns`)
+# what takes minutes on a cluster in a box, then random faults on it (needs root and `ip netns`)
 chaos: install
 	$(BIN)/python -m pytest -m chaos --durations=5 tests/cluster
 	$(BIN)/python tests/cluster/chaos.py --faults $(CHAOS_FAULTS)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import signal
 import sys
 import time
 
@@ -21,15 +19,18 @@ from mixproof.pipeline.cluster.resources import Needs
 SCALE_DOWN_SECONDS = 90
 
 
-class StopAtWarning(logging.Handler):
-    """Keep a warning and interrupt the command, as a person would."""
+class WarnedError(Exception):
+    """The command has warned; ends the stage. A signal would not where a background shell starts the test: those
+    ignore SIGINT, and so do their children.
+    """
 
-    message = ""
+
+class StopAtWarning(logging.Handler):
+    """End the stage that warns."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by `logging`."""
-        StopAtWarning.message = record.getMessage()
-        os.kill(os.getpid(), signal.SIGINT)
+        raise WarnedError(record.getMessage())
 
 
 def node_of(number: int) -> tuple[int, str]:
@@ -57,8 +58,8 @@ def main(address: str) -> None:
         waiting.FIRST_WARNING_SECONDS = 5
         try:
             cluster.run(node_of, [(0,)], label="large proxy", needs=[Needs(1, 64)])
-        except KeyboardInterrupt:
-            found["warning"] = StopAtWarning.message
+        except WarnedError as warning:
+            found["warning"] = str(warning)
         end = time.monotonic() + SCALE_DOWN_SECONDS
         while workers() and time.monotonic() < end:
             time.sleep(0.5)

@@ -162,6 +162,17 @@ def test_workers_with_the_same_code_run_the_task(cluster: Cluster) -> None:
     assert calls.next_finished() == (0, 9)
 
 
+def test_ctrl_c_that_ray_swallowed_ends_a_stage_whose_tasks_never_finish(cluster: Cluster) -> None:
+    def swallowed() -> None:
+        raise KeyboardInterrupt
+
+    cluster.run(square, [(1,)], label="start")
+    calls = SubmittedCalls(square, [(3,)], [Needs(gpus=1)], "squares", 0, while_waiting=swallowed)
+    calls.fill(1)
+    with pytest.raises(KeyboardInterrupt):
+        calls.next_finished()
+
+
 def test_a_local_ray_has_no_dashboard_no_autoscaler_and_no_log_monitor(cluster: Cluster) -> None:
     cluster.run(square, [(1,)], label="start")
     commands = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]

@@ -141,6 +141,7 @@ class Cluster:
             code=code_versions() if self.is_shared else None,
             blamed=self._blamed if self.is_shared else None,
             repeatable=repeatable,
+            while_waiting=self._interrupts.check,
         )
         progress = StageProgress(self.progress, label, len(calls), call_bytes)
         log.info("%s: %d tasks, %d at a time", label, len(calls), min(window, len(calls)))

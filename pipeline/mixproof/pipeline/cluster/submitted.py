@@ -34,7 +34,7 @@ SILENT = (
     "Repair the node, or end its Ray with `ray stop`: its tasks then run elsewhere"
 )
 CHECK_SECONDS = 5
-"""How often Ray's own processes are checked while no task finishes."""
+"""How often Ray's own processes, and the caller's check, are looked at while no task finishes."""
 
 
 class SubmittedCalls(Generic[T]):
@@ -43,7 +43,8 @@ class SubmittedCalls(Generic[T]):
     With `code`, the command's `code_versions()`, workers refuse to run if theirs differ. A call that says its node is
     faulty (a NodeError), or whose worker crashes, runs again on another node, and `blamed` notes the node (see
     `node_choice`). Without `blamed`, a NodeError fails the call. While a node runs no tasks at all,
-    all pending calls are submitted to others as well if they are `repeatable`.
+    all pending calls are submitted to others as well if they are `repeatable`. `while_waiting` is called every
+    CHECK_SECONDS while no task finishes, and may raise.
 
     Tasks are never cancelled: `ray.cancel` on a task that is just finishing can abort the driver (Ray 2.60, "Tried to
     complete task that was not pending"). Tasks that still run when the command ends are stopped with it.
@@ -61,6 +62,7 @@ class SubmittedCalls(Generic[T]):
         code: Mapping[str, str] | None = None,
         blamed: Blamed | None = None,
         repeatable: bool = True,
+        while_waiting: Callable[[], None] | None = None,
     ) -> None:
         checked = function if code is None else _with_same_code(function, code)
         self._task = ray.remote(_logged(_naming_its_node(checked), label, len(calls), log_level()))
@@ -68,6 +70,7 @@ class SubmittedCalls(Generic[T]):
         self._needs = needs
         self._shared = blamed is not None
         self._repeatable = repeatable
+        self._while_waiting = while_waiting
         self._choice = NodeChoice(blamed)
         self._label = label
         self._max_retries = max_retries
@@ -124,6 +127,8 @@ class SubmittedCalls(Generic[T]):
             if finished:
                 self._waiting_for.finished()
                 return finished[0]
+            if self._while_waiting is not None:
+                self._while_waiting()
             if (waited := self._waiting_for.due()) is not None:
                 self._explain(waited)
 

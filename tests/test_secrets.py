@@ -69,7 +69,7 @@ def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
     (tmp_path / "wrong.yaml").write_text(SPEC.format(url=url.replace("web.jsonl", f"{SECRETS['token']}.jsonl")))
     said = []
     for arguments in (
-        ["build", "spec.yaml", "--store", "store", "-vv"],
+        ["build", "spec.yaml", "--store", "store", "-vv", "--html", "page.html"],
         ["inspect", "spec.yaml", "--json"],
         ["plan", "wrong.yaml", "--store", "store"],
     ):
@@ -84,6 +84,7 @@ def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
         assert (done.returncode == 0) == ("wrong.yaml" not in arguments), done.stderr.decode()
         said.append((" ".join(arguments), done.stdout + done.stderr))
     assert b"***" in said[-1][1]
+    said.append(("page.html", (tmp_path / "page.html").read_bytes()))
     for name, secret in SECRETS.items():
         for where, data in (*said, *written(tmp_path / "store")):
             assert secret.encode() not in data, f"{name} in {where}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Experiment, environment, mixproof_command, write_experiment
+from mixproof.cli.__main__ import traceback_of
 from mixproof.cli.command_list import COMMANDS
 from mixproof.cli.machine.extras import MODULES
 from mixproof.ledger.version import VERSION
@@ -83,3 +84,9 @@ def test_no_color_is_respected_on_a_terminal() -> None:
         for env in (colored, colored | {"NO_COLOR": "1"})
     ]
     assert shown == [b"\x1b[32maudit clean\x1b[0m\n", b"audit clean\n"]
+
+
+def test_the_traceback_of_a_bug_shows_no_credentials_and_steers_no_terminal() -> None:
+    error = ValueError("no answer of https://ann:pw@host/a?X-Amz-Signature=0f1e \x1b[2J")
+    shown = traceback_of(error)
+    assert "ValueError: no answer of https://***@host/a?X-Amz-Signature=*** \ufffd[2J" in shown

@@ -20,9 +20,7 @@ SCALE_DOWN_SECONDS = 90
 
 
 class WarnedError(Exception):
-    """The command has warned; ends the stage. A signal would not where a background shell starts the test: those
-    ignore SIGINT, and so do their children.
-    """
+    """The command has warned. SIGINT would not end the stage if a background shell, which ignores it, runs the test."""
 
 
 class StopAtWarning(logging.Handler):

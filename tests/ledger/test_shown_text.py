@@ -37,6 +37,11 @@ def test_a_log_line_stays_one_line() -> None:
         ("'https://h/?access_token=abc'", "'https://h/?access_token=***'"),
         ("hf://datasets/x@main/a.parquet, mail@host", "hf://datasets/x@main/a.parquet, mail@host"),
         ("design=3&token count: 5", "design=3&token count: 5"),
+        ("https://ann:p@w@host/a and https://ghp_0123@host/a", "https://***@host/a and https://***@host/a"),
+        ("'s3://AKIA12:wJal/K7M+x@bucket/a' is no URL", "'s3://***@bucket/a' is no URL"),
+        ("abfs://box@account.dfs.core.windows.net/a", "abfs://box@account.dfs.core.windows.net/a"),
+        ("http://[::1]:9000/b/a@2, http://h:9000/b/a@2", "http://[::1]:9000/b/a@2, http://h:9000/b/a@2"),
+        ("AccountName=a;AccountKey=k+/==;End", "AccountName=a;AccountKey=***;End"),
     ],
 )
 def test_credentials_of_urls_are_hidden(text: str, expected: str) -> None:
@@ -48,6 +53,7 @@ def test_secrets_of_the_environment_are_hidden_by_the_name_of_their_variable(mon
     monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijkl")
     monkeypatch.setenv("SHORT_TOKEN", "news")
     monkeypatch.setenv("HARMLESS", "a value of some length")
+    assert redacted("https://h/wJalrXUtnFEMI%2FK7MDENG") == "https://h/***"
     text = "denied for wJalrXUtnFEMI/K7MDENG and hf_abcdefghijkl in news with a value of some length"
     assert redacted(text) == "denied for *** and *** in news with a value of some length"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import traceback
 from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated, NoReturn
@@ -20,6 +21,7 @@ from rich.markup import escape
 
 from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError, RequestError
+from mixproof.ledger.shown_text import redacted, visible
 from mixproof.ledger.version import VERSION
 from mixproof.mixtures.errors import SpecError
 
@@ -93,8 +95,14 @@ def main() -> None:
         _end(RequestError(f"this needs the package {error.name}, which is not installed: {install_line(extra)}"))
     except Exception as error:
         if (shown := storage_error(error)) is None:
-            raise
+            sys.stderr.write(traceback_of(error))
+            sys.exit(1)
         _end(shown)
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback of a bug, without credentials: the errors of clients in it may name signed URLs."""
+    return visible(redacted("".join(traceback.format_exception(error))))
 
 
 def _end(error: MixproofError | SpecError) -> NoReturn:

@@ -34,8 +34,8 @@ def scratch_folder(root: Path, stage: str, key: str) -> Iterator[Path]:
     """
     attempts = root / ATTEMPTS
     name = f"{stage}-{key[:16]}"
-    for path in attempts.glob(f"{name}-*"):
-        if _is_dead(path / LOCK):
+    for path in attempts.iterdir() if attempts.is_dir() else ():  # a glob would compile an expression for each key
+        if path.name.startswith(f"{name}-") and _is_dead(path / LOCK):
             LOGGER.info("removing the scratch folder of a dead attempt: %s", path)
             shutil.rmtree(path, ignore_errors=True)
     folder = attempts / f"{name}-{uuid.uuid4().hex}"

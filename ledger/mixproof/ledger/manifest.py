@@ -355,7 +355,8 @@ class Manifest(FrozenModel):
 
 def write_manifest(store: Store, manifest: Manifest) -> Path:
     """Write the manifest to `builds/<id>/manifest.json` and return its path."""
-    return store.write(f"{BUILDS}/{manifest.build}/{MANIFEST}", manifest.to_bytes())
+    data = manifest.to_bytes()  # a manifest of thousands of sources takes seconds
+    return store.write(f"{BUILDS}/{hashlib.sha256(data).hexdigest()}/{MANIFEST}", data)
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mixproof.mixtures.blocks.labels import FieldLabel, Label
 from mixproof.pipeline.labels.distribution import distribution
 from mixproof.pipeline.labels.label_shards import field_value
 from mixproof.pipeline.labels.labeler import Labeler, make_labeler
+from mixproof.pipeline.labels.patterns import search_all
 from mixproof.pipeline.record import Raw
 
 GERMAN = "Das ist ein deutscher Satz, und er hat\nzwei Zeilen."
@@ -35,6 +37,12 @@ def test_an_expression_without_a_group_is_true_or_false_and_one_with_a_group_is_
     assert labels({"regex": r"#(\w*)"}, ["a #one #two", "none", "# empty"]) == (["one", None, None], None)
     with pytest.raises(ValueError, match="has 2 groups"):
         Label(regex="(a)(b)")
+
+
+def test_an_expression_that_backtracks_without_end_is_an_error_that_names_it_and_the_text() -> None:
+    with pytest.raises(RequestError, match=r"the regex '\(a\+\)\+\$' did not finish within 0.2 s on the text .*'aaa"):
+        search_all(re.compile("(a+)+$"), ["fine", "a" * 40 + "!"], patience_seconds=0.2)
+    assert [match is None for match in search_all(re.compile("b"), ["a", "ab"])] == [True, False]
 
 
 def test_a_filter_gives_its_verdict(tmp_path: Path) -> None:

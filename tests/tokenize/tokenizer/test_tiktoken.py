@@ -115,6 +115,13 @@ def test_ranks_that_no_training_gives_and_patterns_of_ones_own_are_encoded_by_th
     assert TiktokenReference(str(own)).encode(["the 12!"]).ids.tolist() == [260, 32, 266, 33]
 
 
+def test_a_pattern_that_backtracks_without_end_is_an_error_that_names_the_text(tmp_path: Path) -> None:
+    reference = TiktokenReference(str(write_encoding(tmp_path, r"(?:a|a)*c|.")), patience_seconds=0.2)
+    assert reference.encode(["ac"]).lengths.tolist() == [2]
+    with pytest.raises(RequestError, match=r"tokenizer.pattern: did not finish within 0.2 s on the text .*'aaa"):
+        reference.encode(["a" * 3000 + "!"])
+
+
 def test_text_that_a_pattern_leaves_out_is_never_lost(tmp_path: Path) -> None:
     reference = TiktokenReference(str(write_encoding(tmp_path, r"[a-z]+")))
     with pytest.raises(RequestError, match=r"tokenizer.pattern: does not match ' the' in a text"):

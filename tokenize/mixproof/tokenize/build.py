@@ -117,13 +117,12 @@ def build(
         None if table is None else table.sha256,
     )
     path = write_manifest(store, manifest)
+    build_id = path.parent.name
     shards = [shard for both in sides.values() for side in both for shard in side.shards]
     stages = (cluster.stages_run, cluster.stages_reused)
     evaluation, frequent = documents.clean.evaluation, documents.clean.frequent
-    write_circumstances(
-        store, manifest.build, by_part, shards, lists, evaluation, frequent, clock, stages, written.name
-    )
-    write_pointer(loaded, found, store, manifest.build)
+    write_circumstances(store, build_id, by_part, shards, lists, evaluation, frequent, clock, stages, written.name)
+    write_pointer(loaded, found, store, build_id)
     return BuildResult(path, manifest, documents.job.loaded, evaluation, frequent)
 
 

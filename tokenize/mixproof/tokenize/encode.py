@@ -1,4 +1,4 @@
-"""Encode: the kept documents of one shard become ids; one Ray task per shard.
+"""Encode: the kept documents of one shard become ids; one Ray task per shard, or for several small ones.
 
 The input is a Parquet file of texts and a keep-bitmap. The output is `tokens.bin` (ids with EODs, and BOS where
 declared) and `provenance.parquet` (one row per document) under `tokens/<key>/`, and one ledger row. The key is made of
@@ -16,6 +16,7 @@ from mixproof.ledger.manifest import TokenizerRecord
 from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import Call, run_missing
+from mixproof.pipeline.read.batches import SHARDS_PER_TASK, share_tasks
 from mixproof.pipeline.removed.pieces import Difference
 
 from .dataset.indexed import ends_of
@@ -26,6 +27,8 @@ from .shard_tokens import LEDGER_STAGE, MASK, PROVENANCE, STAGE, TOKENS, Encoded
 from .tokenizer.engine import choose_engine, reference_of
 
 STAGE_VERSION = 1
+TASK_BYTES = 4_000_000
+"""Small shards share a task up to this many bytes of text, half a second of work."""
 MARKED_VERSION = 1
 """Raised when the same conversations get other ids, masks or provenance."""
 
@@ -49,15 +52,18 @@ def encode_texts(
     keys = [_key(shard, tokenizer) for shard in texts]
 
     def calls(missing: dict[str, Texts]) -> list[Call]:
-        return [(store, key, shard, tokenizer, engine) for key, shard in missing.items()]
+        shared = share_tasks(
+            missing.items(), lambda item: item[1].text_bytes, most_bytes=TASK_BYTES, most_items=SHARDS_PER_TASK
+        )
+        return [(store, batch, tokenizer, engine) for batch in shared]
 
     work = dict(zip(keys, texts, strict=True))
-    receipts = run_missing(store, STAGE, work, calls, encode_shard, cluster, "encode", call_bytes=_text_bytes)
+    receipts = run_missing(store, STAGE, work, calls, encode_shards, cluster, "encode", call_bytes=_text_bytes)
     return [_finished(shard, receipts[key]) for key, shard in zip(keys, texts, strict=True)]
 
 
 def _text_bytes(call: Call) -> int:
-    return cast(Texts, call[2]).text_bytes
+    return sum(texts.text_bytes for _, texts in cast(Sequence[tuple[str, Texts]], call[1]))
 
 
 def _key(texts: Texts, tokenizer: TokenizerRecord) -> str:
@@ -93,8 +99,21 @@ def _finished(texts: Texts, receipt: Receipt) -> EncodedShard:
     )
 
 
+def encode_shards(
+    store: Store, shards: Sequence[tuple[str, Texts]], tokenizer: TokenizerRecord, engine: str | None
+) -> None:
+    """Encode some shards, each under its key (Ray task).
+
+    Raises:
+        AccountError: when E2, E3 or E5 does not hold.
+    """
+    for key, texts in shards:
+        if store.receipt(STAGE, key, sealed=False) is None:  # a task that ran before may have died half-way
+            encode_shard(store, key, texts, tokenizer, engine)
+
+
 def encode_shard(store: Store, key: str, texts: Texts, tokenizer: TokenizerRecord, engine: str | None) -> Receipt:
-    """Encode one shard (Ray task).
+    """Encode one shard.
 
     Raises:
         AccountError: when E2, E3 or E5 does not hold.

@@ -29,6 +29,7 @@ from mixproof.pipeline.clusters.token_table import TableFiles, find_table
 from mixproof.pipeline.steps import steps_identity
 from mixproof.pipeline.steps.filters.language import CHARS, load_model
 
+from .patterns import search_all
 from .verdict import make_verdict
 
 VERSION = 1
@@ -169,7 +170,7 @@ def columns_of(labelers: Mapping[str, Labeler]) -> dict[str, str]:
 
 
 def _matches(pattern: re.Pattern[str], texts: Sequence[str]) -> list[str | None]:
-    found = [pattern.search(text) for text in texts]
+    found = search_all(pattern, texts)
     if pattern.groups:
         return [None if match is None else match.group(1) or None for match in found]
     return ["false" if match is None else "true" for match in found]

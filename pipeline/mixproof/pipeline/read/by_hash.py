@@ -7,9 +7,9 @@ caller that takes 2% of a source therefore reads about 2% of its hashes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ from .batches import SHARDS_PER_TASK
 from .documents import SourceDocuments
 from .shards import DOCUMENTS, HASHES, Shard
 
+T = TypeVar("T")
 HASH_SPACE = 1 << 64
 FIRST_RANGE_SLACK = Fraction(5, 4)
 """The first range of hashes is this much wider than an even spread would need."""
@@ -45,6 +46,10 @@ ROWS_SCHEMA = pa.schema(
 CONVERSATION_SCHEMA = pa.schema(
     [*ROWS_SCHEMA, pa.field("text_xxh128", pa.binary(16)), pa.field("marks", pa.large_string())]
 )
+SMALL_BYTES = 1 << 20
+"""Calls over shards with less text than this run in this process: for each of many small sources, two tasks on Ray
+would take longer than what they do.
+"""
 IDS_SCHEMA = pa.schema([ROWS_SCHEMA.field(name) for name in ("file", "record", "id")])
 
 
@@ -77,7 +82,7 @@ def in_hash_order(
     high = min(HASH_SPACE, low + width)
     while low < HASH_SPACE:
         calls = [(store, group, low, high, source.hashes) for group in groups]
-        parts = cluster.run(find_range, calls, label=label or f"{source.name}: by hash")
+        parts = _run(find_range, calls, source.shards, cluster, label or f"{source.name}: by hash")
         found = np.concatenate([np.empty(0, dtype=HASHED_DTYPE), *parts])
         yield first_of_each(found) if source.kind is None else in_order(found)
         low, high, width = high, min(HASH_SPACE, high + width), 2 * width
@@ -95,7 +100,7 @@ def count_between(
 ) -> Count:
     """Count the kept documents whose hash's upper half is in [low, high), copies included."""
     calls = [(store, group, low, high, source.hashes) for group in _groups(source, keep)]
-    return sum(cluster.run(count_range, calls, label=label), Count(documents=0, bytes=0))
+    return sum(_run(count_range, calls, source.shards, cluster, label), Count(documents=0, bytes=0))
 
 
 def count_range(
@@ -113,6 +118,19 @@ def _groups(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[list
         for index, (shard, bitmap) in enumerate(zip(source.shards, keep, strict=True))
     ]
     return [shards[start : start + SHARDS_PER_TASK] for start in range(0, len(shards), SHARDS_PER_TASK)]
+
+
+def _run(
+    function: Callable[..., T],
+    calls: Sequence[tuple[object, ...]],
+    shards: Sequence[Shard],
+    cluster: Cluster,
+    label: str,
+) -> list[T]:
+    """Call `function` for each of `calls`, which read `shards`, in this process if those are small."""
+    if sum(shard.text_bytes for shard in shards) < SMALL_BYTES:
+        return [function(*call) for call in calls]
+    return cluster.run(function, calls, label=label)
 
 
 def find_range(
@@ -177,7 +195,7 @@ def fetch_texts(
     by_shard = [np.flatnonzero(documents["shard"] == shard) for shard in range(len(shards))]
     used = [(shard, indices) for shard, indices in enumerate(by_shard) if len(indices)]
     calls = [(store, shards[shard], documents["row"][indices], schema) for shard, indices in used]
-    tables = cluster.run(read_rows, calls, label=label)
+    tables = _run(read_rows, calls, shards, cluster, label)
     if not tables:
         return table_of([], schema)
     order = np.argsort(np.concatenate([indices for _, indices in used]))

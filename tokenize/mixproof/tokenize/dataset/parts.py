@@ -29,6 +29,7 @@ from mixproof.ledger.store import Attempt, Receipt, Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.columns import array_of, read_whole
 from mixproof.pipeline.labels.columns_of_rows import LabelledSource
+from mixproof.pipeline.read.batches import share_tasks
 from mixproof.tokenize.shard_tokens import MASK, PROVENANCE, TOKENS, EncodedShard
 
 from .indexed import ends_of, token_dtype, write_index
@@ -41,6 +42,9 @@ ASSEMBLE = "assemble"
 ASSEMBLE_VERSION = 1
 PART_BYTES = 32_000_000_000
 COPY_BYTES = 16 << 20
+TASK_DOCUMENTS = 2_000
+PARTS_PER_TASK = 64
+"""Small parts share a task up to so many documents and parts; a source of its own has two parts at least."""
 HELD_GROUPS = 4
 """A part with fewer row groups of provenance keeps them in memory, up to 40 MB, between hashing and writing."""
 
@@ -56,6 +60,11 @@ class Part:
     labels: LabelledSource | None = None
     """Labels of the source's documents, if it has any."""
     kind: SourceKind | None = None
+
+    @property
+    def documents(self) -> int:
+        """Number of its documents."""
+        return sum(piece.stop - piece.start for piece in self.slices)
 
 
 def plan_parts(shards: Sequence[EncodedShard], store: Store, part_tokens: int) -> list[tuple[Slice, ...]]:
@@ -156,8 +165,11 @@ def _make_parts(
     memos = [_memo_key(part, tokenizer) for part in parts]
     known = _recall(store, memos)
     missing = {memo: part for memo, part in zip(memos, parts, strict=True) if memo not in known}
-    calls = [(store, memo, part, tokenizer) for memo, part in missing.items()]
-    made = cluster.run(assemble_part, calls, label="assemble")
+    shared = share_tasks(
+        missing.items(), lambda item: item[1].documents, most_bytes=TASK_DOCUMENTS, most_items=PARTS_PER_TASK
+    )
+    calls = [(store, batch, tokenizer) for batch in shared]
+    made = list(chain.from_iterable(cluster.run(assemble_parts, calls, label="assemble")))
     new = sum(is_new for _, is_new in made)
     known.update((memo, receipt) for memo, (receipt, _) in zip(missing, made, strict=True))
     cluster.count(run=new, reused=len(known) - new)
@@ -202,8 +214,15 @@ def _record(name: str, receipt: Receipt) -> DatasetRecord:
     )
 
 
+def assemble_parts(
+    store: Store, parts: Sequence[tuple[str, Part]], tokenizer: TokenizerRecord
+) -> list[tuple[Receipt, bool]]:
+    """Make some parts, each with the key under which it is remembered (Ray task); results as of `assemble_part`."""
+    return [assemble_part(store, memo, part, tokenizer) for memo, part in parts]
+
+
 def assemble_part(store: Store, memo: str, part: Part, tokenizer: TokenizerRecord) -> tuple[Receipt, bool]:
-    """Make one part (Ray task).
+    """Make one part.
 
     Returns:
         The part's receipt, and whether it was made now; False if a build with other shards had made it.

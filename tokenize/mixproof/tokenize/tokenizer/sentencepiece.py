@@ -106,13 +106,13 @@ class SentencePieceReference:
         known = piece in self.special_pieces or piece in self.added_pieces
         return int(self.processor.piece_to_id(piece)) if known else None
 
-    @property
+    @cached_property
     def special_pieces(self) -> list[str]:
         """Control, unknown and unused pieces, in the order of their ids."""
         kinds = _messages.ModelProto.SentencePiece
         return self._pieces((kinds.CONTROL, kinds.UNKNOWN, kinds.UNUSED))
 
-    @property
+    @cached_property
     def added_pieces(self) -> list[str]:
         """User-defined pieces, in the order of their ids."""
         return self._pieces((_messages.ModelProto.SentencePiece.USER_DEFINED,))

@@ -28,6 +28,7 @@ import numpy as np
 import regex
 
 from mixproof.ledger.errors import RequestError
+from mixproof.pipeline.read.watch import PATIENCE_SECONDS, SLOWEST_BYTES_PER_SECOND
 
 from .encoded import Encoded
 from .patterns import PATTERNS
@@ -151,11 +152,16 @@ def _pattern(declared: str | None) -> str:
 class TiktokenReference:
     """Encodes as tiktoken's `encode_ordinary`: a literal special token is ordinary text.
 
+    Args:
+        path: of the encoding.
+        patience_seconds: time that the pattern may take for a text, in addition to a time for its size.
+
     Raises:
         RequestError: when the file does not exist or is not an encoding.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._patience = patience_seconds
         try:
             form = json.loads(Path(path).read_bytes())
             self.encoding = parse_encoding(form, path)
@@ -235,12 +241,18 @@ class TiktokenReference:
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = []
         end = 0
-        for match in self._split.finditer(text):
-            if match.start() != end:
-                break
-            end = match.end()
-            piece = match[0].encode()
-            ids += self._cached(piece) if len(piece) <= MAX_CACHED_BYTES else self._ids_of(piece)
+        try:
+            for match in self._split.finditer(text, timeout=self._patience + len(text) / SLOWEST_BYTES_PER_SECOND):
+                if match.start() != end:
+                    break
+                end = match.end()
+                piece = match[0].encode()
+                ids += self._cached(piece) if len(piece) <= MAX_CACHED_BYTES else self._ids_of(piece)
+        except TimeoutError:
+            raise RequestError(
+                f"tokenizer.pattern: did not finish within {self._patience:g} s on the text that begins with "
+                f"{text[:40]!r}; write it without repetitions inside repetitions, such as (a+)+"
+            ) from None
         if end != len(text):
             raise RequestError(
                 f"tokenizer.pattern: does not match {text[end : end + 20]!r} in a text, so it would be lost; add an "

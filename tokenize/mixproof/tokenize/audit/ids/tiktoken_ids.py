@@ -14,6 +14,9 @@ from pathlib import Path
 
 import regex
 
+from mixproof.ledger.errors import RequestError
+from mixproof.pipeline.read.watch import PATIENCE_SECONDS
+
 
 class TiktokenIds:
     """Encodes and decodes documents."""
@@ -34,8 +37,7 @@ class TiktokenIds:
         rows = []
         for text in texts:
             row: list[int] = []
-            for match in self._pieces.finditer(text):
-                piece = match[0].encode()
+            for piece in self._split(text):
                 if piece not in known:
                     known[piece] = self._join(piece)
                 row += known[piece]
@@ -45,6 +47,15 @@ class TiktokenIds:
     def decode(self, documents: Sequence[list[int]]) -> list[str]:
         """The text of each list of ids."""
         return [b"".join(map(self.token_of.__getitem__, ids)).decode(errors="replace") for ids in documents]
+
+    def _split(self, text: str) -> list[bytes]:
+        try:
+            return [match[0].encode() for match in self._pieces.finditer(text, timeout=PATIENCE_SECONDS)]
+        except TimeoutError:
+            raise RequestError(
+                f"tokenizer.pattern: did not finish within {PATIENCE_SECONDS:g} s on the text that begins with "
+                f"{text[:40]!r}, so the ids of this build cannot be checked"
+            ) from None
 
     def _join(self, piece: bytes) -> list[int]:
         if piece in self._rank_of:

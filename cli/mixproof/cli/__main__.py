@@ -93,7 +93,7 @@ def main() -> None:
         if (extra := extra_of(error.name or "")) is None:
             raise
         _end(RequestError(f"this needs the package {error.name}, which is not installed: {install_line(extra)}"))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  shown, with exit code 1
         if (shown := storage_error(error)) is None:
             sys.stderr.write(traceback_of(error))
             sys.exit(1)

@@ -34,6 +34,8 @@ train:
   sequence_length: 32
   proxies: {{nano: {{tokens: 2K, global_batch_size: 4, lr: 1e-3, min_lr: 1e-4}}}}
 """
+STORE = "store[/b]"
+"""Like a tag of rich's markup, which ends a style that was never begun."""
 HOSTILE = "a\x1b]0;owned\x07\u202e.jsonl"
 
 
@@ -69,9 +71,10 @@ def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
     (tmp_path / "wrong.yaml").write_text(SPEC.format(url=url.replace("web.jsonl", f"{SECRETS['token']}.jsonl")))
     said = []
     for arguments in (
-        ["build", "spec.yaml", "--store", "store", "-vv", "--html", "page.html"],
+        ["build", "spec.yaml", "--store", STORE, "-vv", "--html", "page[/b].html"],
+        ["store", "ls", "--store", STORE],
         ["inspect", "spec.yaml", "--json"],
-        ["plan", "wrong.yaml", "--store", "store"],
+        ["plan", "wrong.yaml", "--store", STORE],
     ):
         done = subprocess.run(
             mixproof_command(*arguments),
@@ -84,11 +87,12 @@ def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
         assert (done.returncode == 0) == ("wrong.yaml" not in arguments), done.stderr.decode()
         said.append((" ".join(arguments), done.stdout + done.stderr))
     assert b"***" in said[-1][1]
-    said.append(("page.html", (tmp_path / "page.html").read_bytes()))
+    said.append(("page.html", (tmp_path / "page[/b].html").read_bytes()))
     for name, secret in SECRETS.items():
-        for where, data in (*said, *written(tmp_path / "store")):
+        for where, data in (*said, *written(tmp_path / STORE)):
             assert secret.encode() not in data, f"{name} in {where}"
     for where, data in said:
         for sign in (b"\x1b]0;", b"\x1b[2J", "\u202e".encode()):
             assert sign not in data, f"{sign!r} in {where}"
-    assert (tmp_path / "store/builds").is_dir()
+    assert (tmp_path / STORE / "builds").is_dir()
+    assert f"store {tmp_path}/{STORE}".encode() in said[1][1]

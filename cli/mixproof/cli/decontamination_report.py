@@ -92,7 +92,7 @@ def print_report(
         rows.append((escape(each.name), count(each.texts), count(matched), share, count(each.documents)))
     columns = ("file or held-out set", "texts", "matched", "share", "documents dropped")
     stdout.print(table("Decontamination", columns, rows))
-    reasons = ", ".join(f"{reason} {count(documents)}" for reason, documents in dropped.items()) or "none"
+    reasons = ", ".join(f"{escape(reason)} {count(documents)}" for reason, documents in dropped.items()) or "none"
     stdout.print(f"dropped by the ledger: {reasons}")
     if sum(dropped.values()) < sum(each.documents for each in files):
         stdout.print(

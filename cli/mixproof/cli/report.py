@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.markup import escape
+
 from mixproof.ledger.manifest import CIRCUMSTANCES, read_manifest
 from mixproof.ledger.store import publish_bytes
 from mixproof.ledger.version import VERSION
@@ -26,7 +28,7 @@ def write_report(
 ) -> None:
     """Write the page of a comparison, and print its path; `outcomes` are the runs of each request."""
     publish_bytes(render_page(gather(requests, outcomes, comparison)).encode(), path)
-    stderr.print(f"page: {path}", soft_wrap=True)
+    stderr.print(f"page: {escape(str(path))}", soft_wrap=True)
 
 
 def gather(requests: Sequence[Request], outcomes: Sequence[Sequence[RunOutcome]], comparison: Comparison) -> Evidence:

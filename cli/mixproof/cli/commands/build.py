@@ -95,9 +95,10 @@ def build(
     if result.frequent is not None:
         stdout.print(f"ignored   {frequent_line(result.frequent)}", soft_wrap=True)
     stdout.print(f"build     {short_key(result.manifest.build)}")
-    stdout.print(f"manifest  {request.store.location(request.store.relative(result.manifest_path))}", soft_wrap=True)
+    manifest = request.store.location(request.store.relative(result.manifest_path))
+    stdout.print(f"manifest  {escape(manifest)}", soft_wrap=True)
     circumstances = request.store.location(f"{BUILDS}/{result.manifest.build}/{CIRCUMSTANCES}")
-    stdout.print(f"removed   lists of removed documents: see `lists` in {circumstances}", soft_wrap=True)
+    stdout.print(f"removed   lists of removed documents: see `lists` in {escape(circumstances)}", soft_wrap=True)
     stdout.print(f"stages    {cluster.stages_run} run, {cluster.stages_reused} reused")
 
 
@@ -107,7 +108,7 @@ def _write_page(path: Path, request: Request, result: BuildResult) -> None:
 
     page = render_build(request.store, read_build(result.manifest_path, result.manifest), request.spec.name, VERSION)
     publish_bytes(page.encode(), path)
-    stderr.print(f"page: {path}", soft_wrap=True)
+    stderr.print(f"page: {escape(str(path))}", soft_wrap=True)
 
 
 def print_account(manifest: Manifest) -> None:

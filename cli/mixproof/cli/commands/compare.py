@@ -211,9 +211,9 @@ def print_comparison(comparison: Comparison) -> None:
         stdout.print(_delivered_table(group))
         for pair in group.agreement:
             names = " and ".join(pair.proxies)
-            stdout.print(f"rank agreement of {names}: Spearman {pair.spearman:.2f}, Kendall {pair.kendall:.2f}")
+            stdout.print(f"rank agreement of {escape(names)}: Spearman {pair.spearman:.2f}, Kendall {pair.kendall:.2f}")
         if group.across:
-            stdout.print(f"[yellow]compared across {group.across}: these runs differ in it[/]")
+            stdout.print(f"[yellow]compared across {escape(group.across)}: these runs differ in it[/]")
     for run in comparison.failed:
         stdout.print(f"excluded: {run.mixture} × {run.proxy} × seed {run.seed}: {escape(run.reason)}", soft_wrap=True)
     for reason in comparison.reasons:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.demo.demo_corpus import gather
@@ -71,5 +72,5 @@ def demo(
         emit_json(ran.to_json())
         return
     print_ran(ran)
-    stdout.print(f"report: {report}")
-    stdout.print(f"next: mixproof plan {spec} --store {store or directory / 'store'}")
+    stdout.print(f"report: {escape(str(report))}")
+    stdout.print(f"next: mixproof plan {escape(str(spec))} --store {escape(str(store or directory / 'store'))}")

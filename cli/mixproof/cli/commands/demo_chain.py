@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from mixproof.cli.before_work import open_for_work
@@ -70,7 +71,7 @@ def train_chain(directory: Path, store: str, address: str | None, workers: int |
         _print(ran)
         print_report(report)
         options = f"--store {store} --format huggingface --output {directory / 'model'}"
-        stdout.print(f"next: mixproof export {_spec(directory, 'sft')} {options}", soft_wrap=True)
+        stdout.print(escape(f"next: mixproof export {_spec(directory, 'sft')} {options}"), soft_wrap=True)
     if not report.ok:
         raise typer.Exit(1)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from mixproof.cli.export_folder import export_folder
 from mixproof.cli.named import SPEC_SUFFIXES, RunChoice, named, named_run
@@ -122,7 +123,7 @@ def export(
             written = (_megatron if form == "megatron" else _huggingface)(target, folder)
     location = output if is_remote(output) else str(folder.resolve())
     for line in written.lines:
-        stderr.print(f"{output.rstrip('/')}{line}", soft_wrap=True)
+        stderr.print(f"{escape(output.rstrip('/'))}{line}", soft_wrap=True)
     if as_json:
         emit_json({"format": form or "merge", "output": location, **written.facts})
 

@@ -181,6 +181,6 @@ def _print(spec: Path, proposal: Proposal, skipped: Sequence[Skipped]) -> None:
         stderr.print(f"left out: {escape(_left_out(one))}", soft_wrap=True)
     if len(skipped) > SHOWN:
         stderr.print(f"left out: {len(skipped) - SHOWN} more; --json lists them")
-    stdout.print(f"wrote {spec}; look at it, then:", soft_wrap=True)
-    stdout.print(f"  mixproof plan {spec}", soft_wrap=True)
-    stdout.print(f"  mixproof run {spec}", soft_wrap=True)
+    stdout.print(f"wrote {escape(str(spec))}; look at it, then:", soft_wrap=True)
+    stdout.print(f"  mixproof plan {escape(str(spec))}", soft_wrap=True)
+    stdout.print(f"  mixproof run {escape(str(spec))}", soft_wrap=True)

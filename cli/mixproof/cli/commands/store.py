@@ -80,7 +80,7 @@ def _list(inventory: Inventory, *, every: bool, as_json: bool) -> None:
         for stage, entries in stages.items()
     ]
     columns = ("stage", "entries", "bytes", "needed", "unfinished", "age")
-    stdout.print(f"store {inventory.store}", soft_wrap=True)
+    stdout.print(f"store {escape(inventory.store)}", soft_wrap=True)
     stdout.print(table("Stages", columns, rows))
     results = [entry for entry in inventory.entries.values() if entry.stage in ROOTS]
     stdout.print(_results(sorted(results, key=lambda entry: -entry.modified)))

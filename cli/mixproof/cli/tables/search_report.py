@@ -177,7 +177,7 @@ def print_searched(searched: Searched) -> None:
     if outcome.reason is not None:
         stdout.print(f"[bold]no mixture recommended:[/] {escape(outcome.reason)}", soft_wrap=True)
     else:
-        stdout.print(f"spec      {searched.written}", soft_wrap=True)
+        stdout.print(f"spec      {escape(str(searched.written))}", soft_wrap=True)
 
 
 def _shares(space: Space, units: tuple[int, ...]) -> dict[str, float]:

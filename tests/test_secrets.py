@@ -65,14 +65,15 @@ def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
     url = f"http://reader:{SECRETS['password']}@{host}/{bucket}/web.jsonl?{query}"
     monkeypatch.setenv("MIXPROOF_API_KEY", SECRETS["environment"])
     monkeypatch.setenv("HF_TOKEN", SECRETS["token"])
-    (tmp_path / "in").mkdir()
+    for folder in ("in", "page["):
+        (tmp_path / folder).mkdir()
     (tmp_path / "in" / HOSTILE).write_bytes(texts("mountains"))
     (tmp_path / "spec.yaml").write_text(SPEC.format(url=url))
     (tmp_path / "wrong.yaml").write_text(SPEC.format(url=url.replace("web.jsonl", f"{SECRETS['token']}.jsonl")))
     said = []
     for arguments in (
         ["build", "spec.yaml", "--store", STORE, "-vv", "--html", "page[/b].html"],
-        ["store", "ls", "--store", STORE],
+        ["store", "list", "--store", STORE],
         ["inspect", "spec.yaml", "--json"],
         ["plan", "wrong.yaml", "--store", STORE],
     ):

@@ -41,6 +41,13 @@ def test_a_score_that_is_better_when_higher_turns_the_ranking(tmp_path: Path) ->
     assert [row.mixture for row in compared(tmp_path, SMALL, "acc", higher=True).rankings[0].rows] == ["code", "web"]
 
 
+def test_fractions_and_percentages_are_not_ranked_together(tmp_path: Path) -> None:
+    mixed = [*SMALL[:2], "code,100,1000,1,2.5,40.1", "code,100,1000,2,2.52,41"]
+    with pytest.raises(RequestError, match=r"acc: web \(seed 1\) has 0.3 and code \(seed 1\) 40.1 at the same size"):
+        compared(tmp_path, mixed, "acc", higher=True)
+    assert compared(tmp_path, mixed, "loss").comparable
+
+
 def test_one_seed_wins_nothing_and_different_sizes_are_not_ranked_together(tmp_path: Path) -> None:
     found = compared(
         tmp_path, ["web,100,1000,1,3.0,0.3", "code,100,1000,1,2.5,0.3", "books,200,1000,1,2.0,0.3"], "loss"

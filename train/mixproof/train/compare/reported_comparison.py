@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 from scipy import stats
@@ -156,11 +156,29 @@ def compare_reported(table: ReportedRuns, names: Sequence[str], higher_is_better
             by_size.setdefault((run.parameters, run.tokens), []).append(run)
     rankings = []
     for size in sorted(by_size):
+        _check_units(by_size[size], minimized)
         ranking, excluded = _rank(size, by_size[size], minimized, sign)
         rankings.append(ranking)
         reasons += excluded
     objective = ("negative " if higher_is_better else "") + f"mean of {', '.join(minimized)}"
     return ReportedComparison(table, objective, tuple(rankings), _agreement(rankings), tuple(reasons))
+
+
+def _check_units(runs: Sequence[ReportedRun], names: Sequence[str]) -> None:
+    """Refuse runs of one size of which some have a fraction and others a percentage.
+
+    Raises:
+        RequestError: naming two of them.
+    """
+    for name in names:
+        fractions = [run for run in runs if 0 < run.scores[name] <= 1]
+        percentages = [run for run in runs if 10 < run.scores[name] <= 100]
+        for one, other in product(fractions[:1], percentages[:1]):
+            raise RequestError(
+                f"{name}: {one.mixture} (seed {one.seed}) has {one.scores[name]:g} and {other.mixture} (seed "
+                f"{other.seed}) {other.scores[name]:g} at the same size, so one seems to be a fraction and the other a "
+                "percentage; write all in one unit"
+            )
 
 
 def _rank(

@@ -25,7 +25,7 @@ import numpy as np
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.commands.build import run_build
 from mixproof.mixtures.arithmetic.rungs import check_race, rung_spec, tokens_to_read
-from mixproof.mixtures.search.race import RUNGS
+from mixproof.mixtures.search.race.stops import RUNGS
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.train.launch.family import train_all
 
@@ -88,7 +88,8 @@ def train(folder: Path) -> Iterator[tuple[Fraction, dict[str, list[float]]]]:
         request = replace(request, loaded=built.loaded)
         spec, manifest = request.spec, built.manifest
         tokens_of = {name: source.train.tokens for name, source in manifest.sources.items()}
-        least = tokens_to_read(spec, check_race(spec), tokens_of)
+        check_race(spec)
+        least = tokens_to_read(spec, tokens_of, RUNGS)
         for number, part in enumerate(parts, start=1):
             own = rung_spec(spec, tokens_of, parts[:number], list(spec.mixtures))
             found: dict[str, list[float]] = {}

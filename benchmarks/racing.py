@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.mixtures.search.race import RUNGS, stopped_at
+from mixproof.mixtures.search.race.stops import RUNGS, stopped_at
 
 MIXTURES, SEEDS, DECAY, BETA = 8, 3, Fraction(1, 5), 0.35
 NOISE = (0.05, 0.1, 0.2, 0.4)
@@ -49,7 +49,7 @@ def main() -> None:
     print("|--:|--:|--:|--:|--:|")
     for noise in NOISE:
         for crossing in CROSSING:
-            found = np.array([race(np.random.default_rng([seed, 5]), noise, crossing) for seed in range(races)])
+            found = np.array([race(np.random.default_rng([seed, 6]), noise, crossing) for seed in range(races)])
             same, kept, tokens = found.mean(axis=0)
             print(f"| {noise:g} | {crossing:g} | {same:.1%} | {kept:.1%} | {tokens:.0%} |", flush=True)
 

@@ -233,8 +233,12 @@ mixtures: {natural: {rule: proportional}, flat: {rule: unimax}}
 train:
   sequence_length: 64
   proxies:
-    nano: {tokens: 2560, global_batch_size: 8, lr: 2.0e-3}
-search: {rounds: [5, 3], repeats: 2, finalists: 1}
+    nano:
+      tokens: 2560
+      global_batch_size: 4
+      lr: 2.0e-3
+      architecture: {layers: 1, hidden: 32, ffn: 64, heads: 2, kv_heads: 2, head_dim: 16}
+search: {rounds: [5, 3], repeats: 2, finalists: 1, race: {rungs: [50%], confidence: 50%}}
 objective: {heldout_bpb: {all: 1}}
 """
 
@@ -249,8 +253,17 @@ def test_run_goes_from_one_corpus_over_clusters_and_a_search_to_a_mixture(mixpro
     clusters = sorted(first.json["build"]["sources"])
     assert [name.split("-")[0] for name in clusters] == ["all/c01", "all/c02", "all/c03"]
     found = first.json["search"]
-    assert found["runs"] == 2 + 5 + 3 + sum(len(one["scores"]) for one in found["finalists"]) and found["failed"] == []
+    race, fresh = found["race"], sum(len(one["scores"]) for one in found["finalists"])
+    stopped = len(race["stopped"])
+    # the anchor and all candidates at the rung and, unless they were stopped, to the end
+    assert found["runs"] == 2 * (2 + 5 + 3) - stopped + fresh and found["failed"] == []
     assert [done["number"] for done in found["rounds"]] == [1, 2]
+    assert [(rung["round"], rung["part"], rung["candidates"]) for rung in race["rungs"]] == [(1, 0.5, 5), (2, 0.5, 3)]
+    assert sum(rung["stopped"] for rung in race["rungs"]) == stopped <= 2 + 1
+    # 10 steps of 256 tokens; the rung has its trunk to step 4 and one step of decay, which a whole run has to repeat
+    assert race["full_tokens"] == (2 + 5 + 3 + fresh) * 10 * 256
+    assert race["tokens_saved"] == (stopped * 5 - (2 + 5 + 3 - stopped)) * 256
+    assert any(note.startswith("the races of the search ") for note in first.json["compare"]["notes"])
     assert all(abs(sum(one["mixture"].values()) - 1) < 1e-9 for one in found["measured"])
     assert {name for one in found["measured"] for name in one["mixture"]} == set(clusters)
     assert sorted(found["predictors"]) == clusters

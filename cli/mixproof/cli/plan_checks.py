@@ -14,7 +14,7 @@ from mixproof.mixtures.arithmetic.budget import RunBudget, budget_run
 from mixproof.mixtures.arithmetic.caps import Use, check_caps, uses_of
 from mixproof.mixtures.blocks.search import Search
 from mixproof.mixtures.errors import SpecError
-from mixproof.mixtures.search.setup.supply import runs_of
+from mixproof.mixtures.search.setup.supply import runs_of, smallest_phase
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import SplitSource
 from mixproof.pipeline.heldout.heldout_size import HeldoutSize, heldout_size
@@ -43,7 +43,7 @@ def check_estimated_caps(spec: Spec, estimates: Mapping[str, Estimate], vocab_si
 
 
 def check_searched_supply(request: Request, declared: Search, proxy: str, built: Mapping[str, int] | None) -> None:
-    """Refuse fixed shares and a trunk that the sources cannot supply.
+    """Refuse fixed shares and a trunk that the sources cannot supply, and rungs that are too short.
 
     Before a build the parts of split sources are not known, so a spec that has some is checked after it.
 
@@ -57,8 +57,10 @@ def check_searched_supply(request: Request, declared: Search, proxy: str, built:
         SpecError: naming the key.
     """
     spec = request.spec
-    if not (declared.fixed or declared.phase):
+    if not (declared.fixed or declared.phase or declared.race):
         return
+    if declared.race is not None:
+        smallest_phase(spec, proxy, declared.race.rungs)
     if built is not None:
         runs_of(spec, proxy, built, declared)
     elif not any(isinstance(source, SplitSource) for source in spec.sources.values()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
@@ -12,6 +12,7 @@ from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.rounding import ceil
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import whole_of
+from mixproof.mixtures.values.quantities import percent_string
 from mixproof.tokenize.estimate import Estimate
 from mixproof.tokenize.measure import measure_documents
 from mixproof.train.launch.cost import ProxyCost
@@ -84,14 +85,22 @@ class SearchCost:
     tokens_at_most: int
     trunks: int = 0
     """Trunks that all runs branch from, one per seed; 0 if whole runs are searched."""
+    race: tuple[str, ...] = ()
+    """Shares of the tokens after which candidates may stop."""
+
+    def to_json(self) -> dict[str, object]:
+        """Its form in `plan --json`."""
+        found = asdict(self)
+        return found if self.race else {name: value for name, value in found.items() if name != "race"}
 
     def line(self) -> str:
         """The cost in one sentence."""
+        stops = f"; candidates that are surely not the best stop after {', '.join(self.race)}" if self.race else ""
         branches = f" from {count(self.trunks)} trunks" if self.trunks else ""
         return (
             f"search: {count(self.candidates)} candidates; with repeats and finalists at most "
             f"{count(self.runs_at_most)} runs of {self.proxy}{branches}, {amount(self.tokens_at_most)} tokens; "
-            "not in the table"
+            f"not in the table{stops}"
         )
 
 
@@ -105,7 +114,10 @@ def search_cost(spec: Spec, budgets: Mapping[tuple[str, str], RunBudget]) -> Sea
     runs = candidates + declared.repeated + declared.repeats * (1 + finalists)
     tokens = next(budget.tokens_planned for (_, name), budget in budgets.items() if name == proxy)
     if declared.phase is None:
-        return SearchCost(proxy, candidates, runs, runs * tokens)
+        race = () if declared.race is None else declared.race.rungs
+        decays = sum(ceil(spec.train.schedule.wsd.decay * rung * tokens) for rung in race)
+        again = (candidates + declared.repeats + declared.repeated) * decays
+        return SearchCost(proxy, candidates, runs, runs * tokens + again, race=tuple(map(percent_string, race)))
     decay = ceil(spec.train.schedule.wsd.decay * tokens)
     trunks = 2 * declared.repeats
     return SearchCost(proxy, candidates, runs, runs * decay + trunks * (tokens - decay), trunks)

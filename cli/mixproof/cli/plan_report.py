@@ -73,7 +73,7 @@ def plan_json(planned: Planned, prices: Prices = FREE) -> dict[str, object]:
             "bytes_to_store": planned.bytes_to_store,
             **prices.to_json(planned.core_hours, planned.costs),
         },
-        **({} if (search := search_cost(request.spec, planned.budgets)) is None else {"search": asdict(search)}),
+        **({} if (search := search_cost(request.spec, planned.budgets)) is None else {"search": search.to_json()}),
     }
 
 

@@ -1,4 +1,4 @@
-"""Rules of the block `search`: what it fixes, and the trunk from which a search for the decay branches."""
+"""Rules of the block `search`: what it fixes, the trunk of a search for the decay, and the race of its candidates."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from .blocks.search import Search
 from .key_positions import Problem, nearest
 from .spec import Spec
 from .values.quantities import percent_string
+
+HALF = Fraction(1, 2)
 
 
 def search_problems(spec: Spec) -> Iterator[Problem]:
@@ -22,6 +24,30 @@ def search_problems(spec: Spec) -> Iterator[Problem]:
         )
     yield from _fixed(spec, search)
     yield from _trunk(spec, search)
+    yield from race_problems(spec, search)
+
+
+def race_problems(spec: Spec, search: Search) -> Iterator[Problem]:
+    """Return what prevents the candidates of a search from racing."""
+    race, path = search.race, ("search", "race")
+    if race is None:
+        return
+    if list(race.rungs) != sorted(set(race.rungs)) or not 0 < race.rungs[0] <= race.rungs[-1] < 1:
+        given = ", ".join(map(percent_string, race.rungs))
+        yield Problem((*path, "rungs"), f"{given}: give ascending shares of the tokens above 0% and below 100%")
+    if not HALF <= race.confidence < 1:
+        message = f"{percent_string(race.confidence)}: give a share from 50% to below 100%, such as 95%"
+        yield Problem((*path, "confidence"), message)
+    if search.phase is not None:
+        yield Problem(path, "cannot be combined with `phase: decay`, whose candidates share their trunk; remove one")
+    if search.repeats < 2:
+        yield Problem(path, "needs `repeats` of at least 2: without repeats the noise at a rung is unknown")
+    if spec.train.stage != "pretrain":
+        yield Problem(path, "only runs of stage pretrain have trunks; remove `race`")
+    if not spec.train.schedule.wsd.decay:
+        yield Problem(path, "needs a decay: set `train.schedule.wsd.decay` above 0")
+    if spec.target is not None and spec.target.simulate:
+        yield Problem(path, "`target.simulate` cuts every length of run differently; remove it, or `race`")
 
 
 def _fixed(spec: Spec, search: Search) -> Iterator[Problem]:

@@ -63,7 +63,13 @@ def test_a_rule_gives_the_shares_of_the_full_run_at_every_rung(tmp_path: Path) -
     assert [phase.shares for phase in spec.mixtures["natural"].phases] == [
         {"code": Fraction(1, 3), "web": Fraction(2, 3)}
     ] * 2
-    assert tokens_to_read(spec_of(tmp_path), "nano", TOKENS) == {"code": 200 * 100 + 1, "web": 267 * 100 + 1}
+    assert tokens_to_read(spec_of(tmp_path), TOKENS, PARTS[:2]) == {"code": 200 * 100 + 1, "web": 267 * 100 + 1}
+
+
+def test_draws_have_room_for_what_the_phases_of_rungs_round_up(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, SPEC.replace("even: {web: 50%, code: 50%}", "mostly: {web: 90%, code: 10%}"))
+    # a third of 400 samples is 133; of phases of 32, 32, 256 and 80 samples it is 11 + 11 + 85 + 27
+    assert tokens_to_read(spec, TOKENS, PARTS[:2])["code"] == 134 * 100 + 1
 
 
 def test_a_rung_that_is_too_short_for_a_share_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from pathlib import Path
 from typing import Literal
 
 from mixproof.cli.progress.show import StageProgress
@@ -20,18 +19,15 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.arithmetic.budget import budget_run
 from mixproof.mixtures.arithmetic.rungs import check_race, rung_spec, tokens_to_read, trained_tokens
-from mixproof.mixtures.search.race import CONFIDENCE, RUNGS, Stop, stopped_at
+from mixproof.mixtures.search.race.stops import CONFIDENCE, RUNGS, Stop, stopped_at
 from mixproof.mixtures.values.quantities import parse_share
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.tokenize.audit import AuditReport
-from mixproof.train.audit.run import audit_run
 from mixproof.train.compare.comparison import Comparison
 from mixproof.train.compare.race import Race, RungResult, objectives_of
 from mixproof.train.compare.ranking import Ranking
 from mixproof.train.evaluate.external.external import score_external
 from mixproof.train.launch.family import train_all
 from mixproof.train.outcome import RunOutcome
-from mixproof.train.record import RUN
 
 from .compare import compare_requests
 
@@ -56,8 +52,6 @@ class Raced:
     """None if a run failed; nothing was then stopped at its rung."""
     outcomes: list[RunOutcome]
     """Every run, in the order of the rungs."""
-    audit: AuditReport
-    """Of these runs."""
     comparison: Comparison
     """Of the last rung that compared at least two mixtures; with the race in its notes."""
 
@@ -101,7 +95,7 @@ def run_race(
     Raises:
         RequestError, SpecError: when a run cannot be trained as specified.
     """
-    racing = _Racing(request, manifest, cluster, progress, device, wandb)
+    racing = _Racing(request, manifest, cluster, progress, options.rungs, device, wandb)
     left, rungs, noise = list(request.spec.mixtures), list[RungResult](), None
     parts = (*options.rungs, Fraction(1))
     for number, part in enumerate(parts, start=1):
@@ -127,6 +121,7 @@ class _Racing:
         manifest: Manifest,
         cluster: Cluster,
         progress: StageProgress,
+        rungs: Sequence[Fraction],
         device: Literal["cpu", "cuda"] | None,
         wandb: str | None,
     ) -> None:
@@ -134,9 +129,8 @@ class _Racing:
         self._device, self._wandb = device, wandb
         self._proxy = check_race(request.spec)
         self._tokens_of = {name: source.train.tokens for name, source in manifest.sources.items()}
-        self._least_tokens: Mapping[str, int] = tokens_to_read(request.spec, self._proxy, self._tokens_of)
+        self._least_tokens: Mapping[str, int] = tokens_to_read(request.spec, self._tokens_of, rungs)
         self._outcomes: list[RunOutcome] = []
-        self._reports: list[AuditReport] = []
         self._comparison: Comparison | None = None
 
     def rung(self, parts: Sequence[Fraction], left: Sequence[str]) -> tuple[Ranking | None, int]:
@@ -159,7 +153,6 @@ class _Racing:
         )
         self._outcomes += outcomes
         score_external(outcomes, benchmarks_of_tasks(request), request.store, self._cluster)
-        self._reports += [audit_run(Path(one.folder) / RUN, "bytes") for one in outcomes if one.record is not None]
         self._comparison = compare_requests([request], [outcomes])
         records = [one.record for one in outcomes if one.done and one.record is not None]
         rankings = self._comparison.groups[0].rankings if self._comparison.groups else {}
@@ -179,7 +172,4 @@ class _Racing:
         """The results, with the race in the notes of the comparison."""
         assert self._comparison is not None
         notes = self._comparison.notes if race is None else (*self._comparison.notes, race.in_words())
-        audit = self._reports[0]
-        for report in self._reports[1:]:
-            audit = audit + report
-        return Raced(race, self._outcomes, audit, replace(self._comparison, notes=notes))
+        return Raced(race, self._outcomes, replace(self._comparison, notes=notes))

@@ -26,6 +26,7 @@ from mixproof.cli.progress.show import spec_progress
 from mixproof.cli.report import write_report
 from mixproof.cli.request import Request
 from mixproof.cli.tables.external_tables import print_external
+from mixproof.cli.tables.search_race import race_sentence
 from mixproof.cli.tables.search_report import Searched, print_searched, searched_json
 from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.keys import short_key
@@ -52,7 +53,9 @@ RaceOption = Annotated[
 ]
 RungsOption = Annotated[
     str | None,
-    typer.Option("--rungs", metavar="N%,N%,...", help=f"With --race: when; default: {DEFAULT_RUNGS} of the tokens."),
+    typer.Option(
+        "--rungs", metavar="N%,N%,...", help=f"With --race: after which shares of the tokens; default: {DEFAULT_RUNGS}."
+    ),
 ]
 ConfidenceOption = Annotated[
     str | None,
@@ -122,8 +125,8 @@ def run(
     request = open_for_work(spec, store, "run")
     if options is not None and request.spec.search is not None:
         raise RequestError(
-            f"{request.spec.where('search')}: --race stops mixtures early, and a search needs its runs whole; "
-            "remove --race, or set `search: null`"
+            f"{request.spec.where('search')}: --race is for declared mixtures; to race the candidates of the search, "
+            "remove --race and set `search.race`; to race without a search, set `search: null`"
         )
     if options is not None:
         check_race(request.spec)
@@ -175,8 +178,8 @@ def run_request(
         if race is not None:
             raced = run_race(request, built.manifest, cluster, progress, race, device, wandb)
             external = score_external(raced.outcomes, sets_and_tasks, request.store, cluster)
-            audit, runs = report + raced.audit, raced.outcomes
-            return Ran(request, built.manifest, build, audit, runs, external, runs, raced.comparison, raced.race)
+            report, runs = audit_request(request, "bytes", cluster), raced.outcomes
+            return Ran(request, built.manifest, build, report, runs, external, runs, raced.comparison, raced.race)
         outcomes = run_train(request, cluster, progress, device, wandb)
         external = score_external(outcomes, sets_and_tasks, request.store, cluster)
         searched = None
@@ -185,6 +188,9 @@ def run_request(
         report = audit_request(request, "bytes", cluster)
         runs = runs_of(request)
         comparison = compare_requests([request], [runs])
+    if searched is not None and searched.race is not None:
+        note = race_sentence(searched.outcome, searched.race)
+        comparison = replace(comparison, notes=(*comparison.notes, note))
     return Ran(request, built.manifest, build, report, outcomes, external, runs, comparison, searched=searched)
 
 

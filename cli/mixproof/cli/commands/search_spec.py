@@ -20,6 +20,7 @@ from mixproof.cli.output import emit_json
 from mixproof.cli.plan_checks import check_searched_supply
 from mixproof.cli.progress.show import StageProgress, spec_progress
 from mixproof.cli.request import Request
+from mixproof.cli.tables.search_race import Raced
 from mixproof.cli.tables.search_report import Searched, print_searched, searched_json
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest
@@ -27,11 +28,13 @@ from mixproof.mixtures.blocks.search import Search
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.search.blas import one_blas_thread
 from mixproof.mixtures.search.predictors.families import families
+from mixproof.mixtures.search.race.round_stops import RoundRace
 from mixproof.mixtures.search.rounds import Plan
 from mixproof.mixtures.search.rounds import search as search_rounds
 from mixproof.mixtures.search.setup.candidate_runs import CandidateRuns
 from mixproof.mixtures.search.setup.feasible import check_rounds, check_space
 from mixproof.mixtures.search.setup.supply import runs_of
+from mixproof.mixtures.search_checks import race_problems
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import SplitSource
 from mixproof.mixtures.values.whole_numbers import MAX_SEED
@@ -99,6 +102,8 @@ def check_search(request: Request, declared: Search, output: Path) -> None:
     proxy = _proxy(request.spec, declared)
     check_output(output, request.loaded.path)
     check_rounds(declared.rounds, declared.repeats)
+    if problems := list(race_problems(request.spec, declared)):
+        raise request.spec.positions.error(problems)
     _check_sources(request.spec)
     check_searched_supply(request, declared, proxy, None)
 
@@ -130,7 +135,7 @@ def search_built(
     request = replace(request, loaded=_with_rate(request, manifest, cluster, progress, proxy, candidates))
     plan = _plan(request.spec, declared, f"{SEARCH}/{manifest.build}/{proxy}", prior)
     weights = _weights(request.spec, manifest)
-    trainer = Trainer(request, manifest, cluster, progress, proxy, candidates, tuple(weights))
+    trainer = Trainer(request, manifest, cluster, progress, proxy, candidates, tuple(weights), plan.seeds[0])
     with one_blas_thread():
         recall = recall_from(request.store, candidates, plan, weights)
         outcome = search_rounds(candidates.space, plan, trainer.score, weights, families(), recall)
@@ -138,7 +143,9 @@ def search_built(
     if outcome.recommended is not None:
         ranked = [candidates.mixture(one.units) for one in outcome.confirmations if one.scores]
         written = write_spec(request.loaded, ranked, output, about_finalists(proxy, outcome))
-    return Searched(manifest.build, proxy, candidates, outcome, tuple(trainer.runs), written)
+    tokens = trainer.race_tokens
+    raced = None if tokens is None or plan.race is None else Raced(plan.race.confidence, tokens)
+    return Searched(manifest.build, proxy, candidates, outcome, tuple(trainer.runs), written, raced)
 
 
 def _with_rate(
@@ -197,6 +204,7 @@ def _plan(spec: Spec, declared: Search, name: str, prior: float) -> Plan:
         declared.finalists,
         prior=prior,
         repeated=declared.repeated,
+        race=None if declared.race is None else RoundRace(declared.race.rungs, declared.race.confidence),
         name=name,
         least_ratios=bounds_of(spec.objective),
     )

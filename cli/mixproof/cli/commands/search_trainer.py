@@ -9,6 +9,7 @@ killed search resumes with the same candidates.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import orjson
@@ -23,9 +24,11 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.search.outcome import Measured, Trial, Units
 from mixproof.mixtures.search.predictors.families import families
+from mixproof.mixtures.search.race.account import RaceTokens, Run, RunTokens, race_tokens
 from mixproof.mixtures.search.rounds import Plan
 from mixproof.mixtures.search.setup.candidate_runs import CandidateRuns
 from mixproof.mixtures.search.space import Space
+from mixproof.mixtures.values.quantities import exact_string
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.train.compare.ranked_score import ranked_score
 from mixproof.train.compare.task_scores import TaskScore
@@ -52,39 +55,56 @@ class Trainer:
         proxy: str,
         candidates: CandidateRuns,
         parts: tuple[str, ...],
+        first_seed: int,
     ) -> None:
         self._request, self._manifest, self._cluster, self._progress = request, manifest, cluster, progress
-        self._proxy, self._candidates, self._parts = proxy, candidates, parts
+        self._proxy, self._candidates, self._parts, self._first_seed = proxy, candidates, parts, first_seed
         self._benchmarks = benchmarks_of_tasks(request)
         self._least_tokens = candidates.draw_tokens()
         self.runs: list[RunOutcome] = []
         """Every run of the search, in order."""
+        self._finished: list[Run] = []
+        self._tokens_of: dict[Fraction, RunTokens] = {}
 
     def score(self, trials: Sequence[Trial]) -> list[tuple[float, ...] | None]:
         """Train the trials without a run; return the objective sources' bits per byte, None for a failed run."""
         scores: dict[Trial, tuple[float, ...] | None] = {}
-        seeds_of: dict[Units, list[int]] = {}
+        seeds_of: dict[tuple[Units, Fraction], list[int]] = {}
         for trial in trials:
-            seeds_of.setdefault(trial.units, []).append(trial.seed)
-        for seeds in dict.fromkeys(tuple(seeds) for seeds in seeds_of.values()):
+            seeds_of.setdefault((trial.units, trial.part), []).append(trial.seed)
+        for part, seeds in dict.fromkeys((part, tuple(seeds)) for (_, part), seeds in seeds_of.items()):
             mixtures = {
-                candidate_name(self._candidates, units): units for units, own in seeds_of.items() if tuple(own) == seeds
+                candidate_name(self._candidates, units): units
+                for (units, own_part), own in seeds_of.items()
+                if own_part == part and tuple(own) == seeds
             }
-            outcomes = self._train(mixtures, seeds)
+            outcomes = self._train(mixtures, seeds, part)
             tasks = self._score_tasks(outcomes)
             for outcome in outcomes:
                 self.runs.append(outcome)
-                scores[Trial(mixtures[outcome.mixture], outcome.seed)] = self._parts_of(
+                self._note_tokens(outcome, Trial(mixtures[outcome.mixture], outcome.seed, part))
+                scores[Trial(mixtures[outcome.mixture], outcome.seed, part)] = self._parts_of(
                     outcome, tasks.get(outcome.key, {})
                 )
         return [scores[trial] for trial in trials]
 
-    def _train(self, mixtures: Mapping[str, Units], seeds: tuple[int, ...]) -> list[RunOutcome]:
+    @property
+    def race_tokens(self) -> RaceTokens | None:
+        """Tokens of all finished runs; None without a race."""
+        return race_tokens(self._finished, self._tokens_of, self._first_seed) if self._candidates.rungs else None
+
+    def _note_tokens(self, outcome: RunOutcome, trial: Trial) -> None:
+        if outcome.done and outcome.record is not None and self._candidates.rungs:
+            *trunk, decay = (phase.samples * outcome.record.sequence_length for phase in outcome.record.phases)
+            self._tokens_of[trial.part] = RunTokens(sum(trunk), decay)
+            self._finished.append((trial.units, trial.seed, trial.part))
+
+    def _train(self, mixtures: Mapping[str, Units], seeds: tuple[int, ...], part: Fraction) -> list[RunOutcome]:
         spec = self._request.spec
         train = spec.train.model_copy(
             update={"proxies": {self._proxy: spec.train.proxies[self._proxy]}, "seeds": seeds}
         )
-        declared = {name: self._candidates.mixture(units) for name, units in mixtures.items()}
+        declared = {name: self._candidates.run(units, part) for name, units in mixtures.items()}
         family = spec.model_copy(update={"mixtures": declared, "train": train})
         return train_all(
             family,
@@ -140,9 +160,15 @@ def recall_from(
             "least_units": _common(space.least_units),
             "center": dict(zip(space.sources, space.center, strict=True)),
             **_beyond_shares(candidates),
+            **_race(plan),
         }
         scores = [
-            [_units_by_source(space, one.trial.units), one.trial.seed, [part.hex() for part in one.parts]]
+            [
+                _units_by_source(space, one.trial.units),
+                one.trial.seed,
+                [part.hex() for part in one.parts],
+                *([] if one.trial.part == 1 else [exact_string(one.trial.part)]),
+            ]
             for one in measured
         ]
         key = stage_key(SEARCH, SEARCH_VERSION, config, scores)
@@ -170,6 +196,14 @@ def _beyond_shares(candidates: CandidateRuns) -> dict[str, Any]:
         **({} if trunk is None else {"trunk": trunk.phase.model_dump(mode="json"), "trunk_shares": dict(trunk.shares)}),
         **({} if anchor is None else {"anchor": list(anchor)}),
     }
+
+
+def _race(plan: Plan) -> dict[str, Any]:
+    """The rungs of the rounds; empty without a race."""
+    if plan.race is None:
+        return {}
+    rungs = [exact_string(rung) for rung in plan.race.rungs]
+    return {"race": {"rungs": rungs, "confidence": exact_string(plan.race.confidence)}}
 
 
 def _units_by_source(space: Space, units: Units) -> dict[str, int]:

@@ -18,6 +18,7 @@ from mixproof.mixtures.search.setup.candidate_runs import CandidateRuns, Trunk
 from mixproof.mixtures.search.space import Space
 
 from .choice_report import confirmed_json, print_confirmed
+from .search_race import Raced, race_json, race_sentence
 
 if TYPE_CHECKING:
     from mixproof.train.outcome import RunOutcome
@@ -36,6 +37,8 @@ class Searched:
     """Every run of the search, reused ones included."""
     written: Path | None
     """The spec with the recommended mixture; None when none is recommended."""
+    race: Raced | None = None
+    """None unless the candidates raced."""
 
 
 def choice_json(choice: Choice) -> dict[str, object]:
@@ -95,7 +98,8 @@ def searched_json(searched: Searched) -> dict[str, object]:
             for run in searched.runs
             if not run.done
         ],
-        "rounds": [asdict(done) for done in outcome.rounds],
+        "rounds": [{name: value for name, value in asdict(done).items() if name != "rungs"} for done in outcome.rounds],
+        **({} if searched.race is None else {"race": race_json(outcome, searched.race, space)}),
         "measured": [
             {"mixture": _shares(space, one.trial.units), "seed": one.trial.seed, "score": one.score}
             for one in outcome.measured
@@ -140,7 +144,7 @@ def print_objective(objective: FittedObjective) -> None:
 def print_searched(searched: Searched) -> None:
     """Print a search: its rounds, its predictor, the mixture, and the measured scores."""
     outcome = searched.outcome
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             str(done.number),
             count(done.explored),
@@ -150,7 +154,10 @@ def print_searched(searched: Searched) -> None:
         )
         for done in outcome.rounds
     ]
-    columns = ("round", "explored", "exploited", "K-fold Spearman x 100", "best score")
+    columns: tuple[str, ...] = ("round", "explored", "exploited", "K-fold Spearman x 100", "best score")
+    if searched.race is not None:
+        columns = (*columns, "stopped")
+        rows = [(*row, count(done.stopped)) for row, done in zip(rows, outcome.rounds, strict=True)]
     stdout.print(table(f"Search with proxy {searched.proxy}", columns, rows))
     if (trunk := searched.candidates.trunk) is not None:
         stdout.print(
@@ -158,6 +165,8 @@ def print_searched(searched: Searched) -> None:
             f"the trunk {escape(trunk.mixture)}",
             soft_wrap=True,
         )
+    if searched.race is not None:
+        stdout.print(race_sentence(outcome, searched.race), soft_wrap=True)
     print_choices(outcome.objective.choices)
     print_objective(outcome.objective)
     stdout.print(noise_sentence(outcome.noise), soft_wrap=True)

@@ -22,6 +22,7 @@ from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.values.quantities import percent_string
 
 from .budget import budget_run, supply_of
+from .rounding import ceil
 from .shares import resolve_mixture
 
 
@@ -77,16 +78,23 @@ def check_rungs(spec: Spec, tokens_of: Mapping[str, int], parts: Sequence[Fracti
             raise SpecError(f"{error} (at the first rung of the race, {part} of the tokens)") from None
 
 
-def tokens_to_read(spec: Spec, proxy: str, tokens_of: Mapping[str, int]) -> dict[str, int]:
+def tokens_to_read(spec: Spec, tokens_of: Mapping[str, int], parts: Sequence[Fraction]) -> dict[str, int]:
     """Tokens that the full run which reads most of a source reads in one pass, by source.
 
-    Draws of all rungs have this size, so that all runs of a race read the same streams.
+    Draws of all rungs have this size, so that all runs of a race read the same streams. Every phase of a run rounds its
+    samples, so a run with rungs may read more of a source than one without.
+
+    Args:
+        spec: of the whole race.
+        tokens_of: training tokens of every source.
+        parts: of the full budget, at the rungs.
     """
-    most: dict[str, int] = {}
-    for mixture in spec.mixtures:
-        budget = budget_run(spec, mixture, proxy, tokens_of)
-        for source, samples in budget.samples_of.items():
-            most[source] = max(most.get(source, 0), samples * budget.sequence_length + 1)
+    proxy, most = next(iter(spec.train.proxies)), dict[str, int]()
+    for form in (spec, rung_spec(spec, tokens_of, (*parts, Fraction(1)), list(spec.mixtures))):
+        for mixture in form.mixtures:
+            budget = budget_run(form, mixture, proxy, tokens_of)
+            for source, samples in budget.samples_of.items():
+                most[source] = max(most.get(source, 0), samples * budget.sequence_length + 1)
     return most
 
 
@@ -108,10 +116,31 @@ def rung_spec(spec: Spec, tokens_of: Mapping[str, int], parts: Sequence[Fraction
     mixtures = {}
     for name in left:
         [whole] = resolve_mixture(spec, name, supply_of(spec, samples, tokens_of))
-        trunk = [Phase(until=part * (1 - decay), shares=dict(whole.shares)) for part in parts]
-        last = Phase(until=parts[-1], shares=dict(whole.shares), decay=True)
-        mixtures[name] = Mixture(phases=(*trunk, last))
+        mixtures[name] = rung_mixture(whole.shares, parts, decay)
     return spec.model_copy(update={"mixtures": mixtures})
+
+
+def rung_mixture(shares: Mapping[str, Fraction], parts: Sequence[Fraction], decay: Fraction) -> Mixture:
+    """Return a mixture as a run to the last of some parts: a trunk in pieces that end where rungs branch, and a decay.
+
+    Args:
+        shares: positive shares of the sources, in all phases.
+        parts: of the full budget, at the rungs up to this one; 1 for the full budget.
+        decay: share of each rung's tokens that is its decay.
+    """
+    trunk = [Phase(until=part * (1 - decay), shares=dict(shares)) for part in parts]
+    return Mixture(phases=(*trunk, Phase(until=parts[-1], shares=dict(shares), decay=True)))
+
+
+def phase_ends(parts: Sequence[Fraction], decay: Fraction, steps: int) -> list[int]:
+    """The steps at which the phases of a run to the last of some parts end; arguments as for `rung_mixture`.
+
+    Args:
+        parts: see there.
+        decay: see there.
+        steps: of the full budget.
+    """
+    return [ceil(part * (1 - decay) * steps) for part in parts] + [ceil(parts[-1] * steps)]
 
 
 def trained_tokens(phases: Sequence[int], sequence_length: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Literal
 
 from pydantic import Field
@@ -28,6 +29,15 @@ class FixedPart(SpecPart):
     """Members of the group, by parts."""
 
 
+class CandidateRace(SpecPart):
+    """When the candidates of a round stop early. `race: {}` uses the defaults."""
+
+    rungs: tuple[Share, ...] = Field((Fraction(1, 10),), min_length=1)
+    """Ascending shares of the tokens after which candidates may stop."""
+    confidence: Share = Fraction(95, 100)
+    """That the best candidate of a round is stopped at none of its rungs."""
+
+
 class Search(SpecPart):
     """How candidates are chosen and measured. Options of `mixproof search` replace these values."""
 
@@ -51,6 +61,9 @@ class Search(SpecPart):
     schedule, which is trained once per seed. Default: the mixture of the whole run."""
     trunk: Name | None = None
     """For `phase: decay`: the mixture of the trunk. Default: the spec's first mixture."""
+    race: CandidateRace | None = None
+    """The candidates of a round race: after each rung those stop that are in the worse half of the round and surely not
+    the best. Default: all candidates are trained to the end."""
 
     @property
     def repeated(self) -> int:

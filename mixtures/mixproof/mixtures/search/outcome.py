@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from mixproof.mixtures.search.choice.confirmation import Confirmation, gain_over_anchor, traded_away
 from mixproof.mixtures.search.choice.final_choice import FinalChoice
 
 from .noise import Gain, Noise
 from .objective import FittedObjective
-
-Units = tuple[int, ...]
+from .race.round_stops import CandidateStop
+from .space import Units as Units
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Trial:
     units: Units
     """Share of each source, in units of the space."""
     seed: int
+    part: Fraction = Fraction(1)
+    """Of the full budget; below 1 at a rung of a race."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,20 @@ class Measured:
     """The scores whose weighted mean is the objective."""
     score: float
     """The objective; lower is better."""
+
+
+@dataclass(frozen=True)
+class RoundRung:
+    """What one rung of a round's race did."""
+
+    number: int
+    part: Fraction
+    """Of the full budget."""
+    candidates: int
+    """That were trained to it."""
+    repeated: int
+    """Of these, how many with a second seed as well."""
+    stopped: tuple[CandidateStop, ...]
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,13 @@ class Round:
     """Lowest score so far."""
     repeated: int = 0
     """Candidates that were run a second time."""
+    rungs: tuple[RoundRung, ...] = ()
+    """Of its race; empty without one."""
+
+    @property
+    def stopped(self) -> int:
+        """Candidates that were stopped."""
+        return sum(len(rung.stopped) for rung in self.rungs)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ MOST_SOURCES = 256
 BISECTIONS = 100
 
 UnitArray = NDArray[np.int64]
+Units = tuple[int, ...]
+"""The units of one mixture, in the order of the space's sources."""
 
 
 @dataclass(frozen=True)

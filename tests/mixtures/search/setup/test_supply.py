@@ -15,6 +15,7 @@ from mixproof.mixtures.spec import Spec
 
 LoadWith = Callable[[str, str], Spec]
 TOKENS = {"web": 10_001, "code": 101, "wiki": 11}
+HALF = Fraction(1, 2)
 DECAY = Search(phase="decay")
 TARGET = "target: {tokens: 20_000, max_epochs: {code: 8}}\nmixtures:"
 
@@ -108,12 +109,35 @@ def test_a_group_with_a_share_fixes_all_of_its_members(load_with: LoadWith) -> N
             "fixed: the fixed shares sum to 100%, which leaves nothing",
         ),
         ("{trunk: main}", "search.trunk: applies only to `phase: decay`"),
+        ("{race: {rungs: [20%, 10%]}}", r"search.race.rungs: 20%, 10%: give ascending shares of the tokens above 0%"),
+        ("{race: {confidence: 40%}}", "search.race.confidence: 40%: give a share from 50% to below 100%"),
+        ("{race: {}, phase: decay}", "search.race: cannot be combined with `phase: decay`"),
+        ("{race: {}, repeats: 1}", "search.race: needs `repeats` of at least 2"),
+        (
+            "{race: {rungs: [2%]}}",
+            r"search.race.rungs: at proxy nano the run to 2% has a phase without a step \(50 steps",
+        ),
         ("{phase: decay, trunk: man}", "search.trunk: there is no mixture 'man'; did you mean 'main'?"),
     ],
 )
 def test_what_is_wrong_with_a_search_is_said_with_line_and_key(load_with: LoadWith, search: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         searching(load_with, search)
+
+
+def test_candidates_that_race_have_a_sample_of_each_source_in_every_phase(load_with: LoadWith) -> None:
+    runs = searching(load_with, "{race: {rungs: [20%]}}")
+    # 50 steps of 2 samples: the rung ends its trunk at step 8 and its decay at step 10; 1 of 4 samples is 25%
+    assert runs.space.least_units == (2500,) * 3 and runs.space.most_units == (4000, 10_000, 0)
+    # 40 and 100 samples, and one more for each of two phases that may round up
+    assert runs.draw_tokens() == {"code": 421, "web": 1021}
+    half = (5000, 5000, 0)
+    for part, ends in ((Fraction(1, 5), [(4, 25), (1, 5)]), (Fraction(1), [(4, 25), (4, 5), (1, 1)])):
+        phases = runs.run(half, part).phases
+        assert [phase.until for phase in phases] == [Fraction(*end) for end in ends]
+        assert {tuple((phase.shares or {}).items()) for phase in phases} == {(("code", HALF), ("web", HALF))}
+        assert [phase.decay for phase in phases] == [False] * (len(phases) - 1) + [True]
+    assert runs.mixture(half).shares == {"code": HALF, "web": HALF}
 
 
 def test_a_decay_needs_a_stable_phase_before_it(load_with: LoadWith) -> None:

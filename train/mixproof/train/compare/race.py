@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 
-from mixproof.mixtures.search.race import Stop
+from mixproof.mixtures.search.race.stops import Stop
 from mixproof.mixtures.values.quantities import percent_string
 
 from .ranking import Ranking

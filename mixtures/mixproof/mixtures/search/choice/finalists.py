@@ -108,7 +108,8 @@ def nominate(
     if study.allowed is not None:
         rank = np.where(study.allowed[first], rank, np.inf)
     chosen = [int(number) for number in np.argsort(rank, kind="stable")[:count] if np.isfinite(rank[number])]
-    was_run = np.flatnonzero(np.abs(study.shares[first] - optimum[0]).max(axis=1) < 1 / UNITS)
+    equal = np.abs(study.shares[first] - optimum[0]).max(axis=1) < 1 / UNITS
+    was_run = np.flatnonzero(equal if study.allowed is None else equal & study.allowed[first])
     also = [int(number) for number in was_run] + ([] if anchored is None else [anchored])
     chosen += [number for number in also if number not in chosen]
     found = [all_measured[number] for number in chosen]

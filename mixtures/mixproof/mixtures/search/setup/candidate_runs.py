@@ -2,6 +2,7 @@
 
 whole run   candidate: the searched shares
 decay       trunk, with a mixture of its own, trained once per seed  >  candidate: the searched shares
+race        candidate: the searched shares, its trunk in pieces that end where the rungs branch
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from mixproof.mixtures.arithmetic.rounding import ceil
+from mixproof.mixtures.arithmetic.rungs import rung_mixture
 from mixproof.mixtures.blocks.mixture import Mixture, Phase
 from mixproof.mixtures.search.space import UNITS, Space
 
@@ -44,6 +46,17 @@ class CandidateRuns:
     """Samples of the phase whose shares are searched."""
     trunk: Trunk | None
     """What is trained before that phase; None if the whole run is searched."""
+    rungs: tuple[Fraction, ...] = ()
+    """Parts of the full budget after which candidates may stop; empty without a race."""
+    decay: Fraction = Fraction(0)
+    """Share of each rung's tokens that is its decay."""
+
+    def run(self, units: Sequence[int], part: Fraction) -> Mixture:
+        """The mixture of a candidate's run to a part of the full budget."""
+        if not self.rungs:
+            return self.mixture(units)
+        parts = [*(rung for rung in self.rungs if rung < part), part]
+        return rung_mixture(self.space.mixture(units), parts, self.decay)
 
     def mixture(self, units: Sequence[int]) -> Mixture:
         """The mixture of a candidate's whole run."""
@@ -57,6 +70,8 @@ class CandidateRuns:
         samples_of = {} if self.trunk is None else dict(self.trunk.samples_of)
         for name, most in self._largest_shares().items():
             samples_of[name] = samples_of.get(name, 0) + ceil(self.samples * most)
+        if self.rungs:  # each further phase may round up by one sample
+            samples_of = {name: count + len(self.rungs) + 1 for name, count in samples_of.items() if count}
         return {name: samples * self.sequence_length + 1 for name, samples in sorted(samples_of.items()) if samples}
 
     def _largest_shares(self) -> dict[str, Fraction]:

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 
 from mixproof.mixtures.arithmetic.budget import budget_run, supply_of, windows
+from mixproof.mixtures.arithmetic.rungs import phase_ends
 from mixproof.mixtures.arithmetic.shares import Supply, resolve_mixture
 from mixproof.mixtures.blocks.mixture import Mixture, Phase
 from mixproof.mixtures.blocks.search import Search
@@ -53,10 +55,32 @@ def runs_of(spec: Spec, proxy: str, tokens_of: Mapping[str, int], declared: Sear
         for name, tokens in sorted(tokens_of.items())
     }
     pins = pins_of(spec, declared.fixed, tokens_of)
-    space = _space(spec, tokens_of, most, Fraction(1, samples), pins)
+    race = () if declared.race is None else declared.race.rungs
+    smallest = smallest_phase(spec, proxy, race) if race else samples
+    space = _space(spec, tokens_of, most, Fraction(1, smallest), pins)
     if trunk is not None:
         space = replace(space, anchor_shares=_searched(space, trunk.shares))
-    return CandidateRuns(space, length, samples, trunk)
+    return CandidateRuns(space, length, samples, trunk, race, spec.train.schedule.wsd.decay)
+
+
+def smallest_phase(spec: Spec, proxy: str, rungs: tuple[Fraction, ...]) -> int:
+    """Samples of the shortest phase of all runs of a race, in which every source needs one.
+
+    Raises:
+        SpecError: when a phase has no step.
+    """
+    recipe = spec.train.proxies[proxy]
+    steps = -(-recipe.tokens // (spec.train.sequence_length * recipe.global_batch_size))
+    parts, shortest = (*rungs, Fraction(1)), steps
+    for number, part in enumerate(parts, start=1):
+        ends = [0, *phase_ends(parts[:number], spec.train.schedule.wsd.decay, steps)]
+        shortest = min(shortest, *(after - before for before, after in pairwise(ends)))
+        if shortest < 1:
+            raise SpecError(
+                f"{spec.where('search', 'race', 'rungs')}: at proxy {proxy} the run to {percent_string(part)} has a "
+                f"phase without a step ({steps} steps in all); use fewer or later rungs, or train on more tokens"
+            )
+    return shortest * recipe.global_batch_size
 
 
 def _space(spec: Spec, tokens_of: Mapping[str, int], most: Shares, sample: Fraction, pins: Pins | None) -> Space:

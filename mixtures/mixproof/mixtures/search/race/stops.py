@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from mixproof.mixtures.search.predictors.predictor import FloatArray
@@ -34,7 +35,7 @@ from .moderated_noise import RungNoise, moderated
 RUNGS = (Fraction(1, 10), Fraction(1, 5), Fraction(2, 5))
 """Parts of the full budget after which mixtures are stopped."""
 CONFIDENCE = Fraction(95, 100)
-DRIFT = 0.2
+DRIFT = 0.3
 EXPONENT = 0.35
 POINTS = 300
 """Of the quadrature over each mixture's distribution."""
@@ -76,18 +77,40 @@ def stopped_at(
     table = np.array(list(scores.values()), np.float64)
     if len(table) < 2:
         return {}, before
-    means, noise = table.mean(axis=1), moderated(table, before)
-    drift = DRIFT * float(means.std(ddof=1)) * (float(parts[rung - 1]) ** -EXPONENT - 1)
-    p_values = best_p_values(means, noise.variances / table.shape[1], drift**2, noise.degrees)
-    error = (1 - confidence) * (parts[rung - 1] - (parts[rung - 2] if rung > 1 else 0)) / parts[-1]
-    names, best = list(scores), int(means.argmin())
-    worse = np.argsort(-means, kind="stable")[: len(names) // 2]
-    stops = {
-        names[index]: Stop(rung, names[best], float(means[index] - means[best]), float(p_values[index]))
-        for index in worse
-        if p_values[index] < error
-    }
+    names, means, noise = list(scores), table.mean(axis=1), moderated(table, before)
+    found = worst_rejected(
+        means, noise.variances / table.shape[1], noise.degrees, np.arange(len(names)), (rung, parts, confidence)
+    )
+    best = int(means.argmin())
+    stops = {names[row]: Stop(rung, names[best], float(means[row] - means[best]), value) for row, value in found}
     return stops, RungNoise(float(noise.variances.mean()), noise.degrees)
+
+
+def worst_rejected(
+    means: FloatArray,
+    variances: FloatArray,
+    degrees: float,
+    racing: NDArray[np.int64],
+    at: tuple[int, Sequence[Fraction], Fraction],
+) -> list[tuple[int, float]]:
+    """Find the mixtures in the worse half that are surely not the best.
+
+    Args:
+        means: [mixtures] scores at this rung, of all mixtures that can be compared.
+        variances: [mixtures] of these means.
+        degrees: degrees of freedom of the variances.
+        racing: rows of the mixtures that may stop; half of them at most do.
+        at: number of the rung, from 1; parts of the full budget at all rungs; confidence over all rungs together.
+
+    Returns:
+        Rows and p values, the worst first.
+    """
+    rung, parts, confidence = at
+    drift = DRIFT * float(means.std(ddof=1)) * (float(parts[rung - 1]) ** -EXPONENT - 1)
+    p_values = best_p_values(means, variances, drift**2, degrees)
+    error = (1 - confidence) * (parts[rung - 1] - (parts[rung - 2] if rung > 1 else 0)) / parts[-1]
+    worse = racing[np.argsort(-means[racing], kind="stable")[: len(racing) // 2]]
+    return [(int(row), float(p_values[row])) for row in worse if p_values[row] < error]
 
 
 def best_p_values(means: FloatArray, variances: FloatArray, drift: float, degrees: float) -> FloatArray:
@@ -99,10 +122,12 @@ def best_p_values(means: FloatArray, variances: FloatArray, drift: float, degree
         drift: further variance of each score, assumed.
         degrees: degrees of freedom of `variances`.
     """
-    deviations, behind = np.sqrt(variances + drift), means - means.min()
-    quantiles = stats.t.ppf((np.arange(POINTS) + 0.5) / POINTS, degrees)
+    total, behind = variances + drift, means - means.min()
+    deviations = np.sqrt(total)
+    effective = degrees * (total / np.maximum(variances, np.finfo(float).tiny)) ** 2
+    quantiles = stats.t.ppf((np.arange(POINTS) + 0.5) / POINTS, effective[:, None])
     at = deviations[:, None] * quantiles - behind[:, None]
-    above = np.asarray(stats.t.sf(at[:, :, None] / deviations, degrees), np.float64)  # [mixtures, points, others]
+    above = np.asarray(stats.t.sf(at[:, :, None] / deviations, effective), np.float64)  # [mixtures, points, others]
     own = np.arange(len(means))
     above[own, :, own] = 1.0
     return np.asarray(1 - above.prod(axis=2).mean(axis=1), np.float64)

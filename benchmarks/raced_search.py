@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from final_choice import published_studies, published_truth
 from mixproof.mixtures.search.blas import one_blas_thread
 from mixproof.mixtures.search.outcome import Trial
+from mixproof.mixtures.search.phases.spanned import spanned_space
 from mixproof.mixtures.search.predictors.families import PROCESS, RIDGE, families
 from mixproof.mixtures.search.race.account import RunTokens, race_tokens
 from mixproof.mixtures.search.race.round_stops import RoundRace
 from mixproof.mixtures.search.rounds import Plan, search
 from mixproof.mixtures.search.space import Space, shares_of
-from mixproof.mixtures.search.study import space_of_rows
 from mixproof.mixtures.values.quantities import parse_share
 
 ROUNDS, REPEATED, DECAY, BETA, SHRINKING = (32, 16, 8), 4, Fraction(1, 5), 0.35, 0.2
@@ -70,7 +70,8 @@ def main() -> None:
 
 def both(folder: Path, number: int, noise: float, crossing: float, rungs: str) -> list[list[float]]:
     """Results of a raced search, and of one of whole runs."""
-    space = space_of_rows(published_studies(folder).mixtures)
+    mixtures = published_studies(folder).mixtures
+    space = spanned_space(mixtures.sources, mixtures.shares, None, {})
     race = RoundRace(tuple(parse_share(part) for part in rungs.split(",")))
     with one_blas_thread():
         truth = surfaces(folder, number, crossing)

@@ -37,11 +37,11 @@ def themed(value: object) -> object:
 def test_the_ranking_stands_with_means_intervals_and_scores(evidence: Evidence, read_page: ReadPage) -> None:
     page = read_page(render_page(evidence))
     # wordy: (1.3 + 1.5 + 1.9)/3 and 0.004 more with seed 2; the spread of two seeds 0.004 apart is 0.002·√2,
-    # t(0.975; 3) = 3.18245, so the half-width is 3.18245·0.002·√2/√2
+    # t(0.975; 1) = 12.7062 on the mixture's own seeds, so the half-width is 12.7062·0.002·√2/√2
     assert page.rows("ranking-table-0") == [
-        ["1", "wordy", "1.5687", "0.0064", "0.0064", "–", "1.3020", "1.5020", "1.9020"],
-        ["2", "even", "1.8020", "0.0064", "0.0064", "–", "1.1020", "1.6020", "2.7020"],
-        ["3", "code_first", "2.0020", "0.0064", "0.0064", "–", "1.0020", "2.0020", "3.0020"],
+        ["1", "wordy", "1.5687", "0.0254", "0.0254", "–", "1.3020", "1.5020", "1.9020"],
+        ["2", "even", "1.8020", "0.0254", "0.0254", "–", "1.1020", "1.6020", "2.7020"],
+        ["3", "code_first", "2.0020", "0.0254", "0.0254", "–", "1.0020", "2.0020", "3.0020"],
     ]
     assert page.texts["h1"].startswith("wordy is the best of 3 mixtures, 0.2333 ± 0.01")
     assert evidence.comparison.verdict in page.texts["p"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -43,6 +44,28 @@ def test_every_room_is_a_typed_package_with_a_readme() -> None:
         assert (ROOT / room / "mixproof" / room / "__init__.py").is_file()
         assert (ROOT / room / "mixproof" / room / "py.typed").is_file()
         assert (ROOT / room / "README.md").is_file()
+
+
+def test_every_imported_module_of_mixproof_exists() -> None:
+    """Mypy takes a module that is missing from a namespace package for one without types."""
+    sources = [
+        path for folder in (*ROOMS, "api", "tests", "benchmarks", "docs") for path in (ROOT / folder).rglob("*.py")
+    ]
+    trees = [(path, ast.parse(path.read_bytes())) for path in sources]
+    imported = {
+        (node.module, path.relative_to(ROOT).as_posix())
+        for path, tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mixproof.") and not node.level
+    }
+    assert len(imported) > 1000
+    missing = []
+    for module, path in sorted(imported):
+        parts = module.split(".")
+        path_of_module = ROOT / parts[1] / Path(*parts)
+        if not path_of_module.is_dir() and not path_of_module.with_suffix(".py").is_file():
+            missing.append((module, path))
+    assert missing == []
 
 
 def test_the_standard_librarys_tokenize_is_found_from_the_repository_root() -> None:

@@ -53,10 +53,10 @@ def test_every_imported_module_of_mixproof_exists() -> None:
     ]
     trees = [(path, ast.parse(path.read_bytes())) for path in sources]
     imported = {
-        (node.module, path.relative_to(ROOT).as_posix())
+        (module, path.relative_to(ROOT).as_posix())
         for path, tree in trees
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mixproof.") and not node.level
+        if isinstance(node, ast.ImportFrom) and (module := node.module or "").startswith("mixproof.") and not node.level
     }
     assert len(imported) > 1000
     missing = []

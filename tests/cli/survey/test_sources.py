@@ -111,7 +111,7 @@ def test_files_of_one_folder_whose_fields_differ_become_sources_of_their_own(tmp
         (("mixed/b.jsonl",), "content"),
     ]
     assert (
-        "no field holds text (fields: id, messages); its messages are no conversations" in skipped["mixed/chat.jsonl"]
+        "no field holds text (fields: id, messages); its messages are not conversations" in skipped["mixed/chat.jsonl"]
     )
 
 

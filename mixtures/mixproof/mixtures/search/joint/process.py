@@ -32,6 +32,8 @@ CHANGE_SPREAD, NOISE_SPREAD, EXPONENT_SPREAD = 2.0, 2.0, 0.2
 MAX_STEPS = 120
 LEAST_VARIANCE = 1e-6
 """Of the noise at a size whose scores hardly differ, relative to the size where they differ most."""
+JITTER = 1e-8
+"""Further variance of a run: without noise, rounding errors make a covariance of up to a few hundred singular."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def _spread(sizes: Sizes, scores: FloatArray) -> FloatArray:
 
 def _with_noise(rows: tuple[FloatArray, FloatArray], settings: JointSettings, spread: FloatArray) -> FloatArray:
     total = _covariance(rows, rows, settings)
-    total[np.diag_indices(len(total))] += settings.noise * spread
+    total[np.diag_indices(len(total))] += settings.noise * spread + JITTER
     return total
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import RUNS
 from mixproof.mixtures.load import load_spec
+from mixproof.pipeline.clusters.find_embedding import check_embedding
 from mixproof.pipeline.heldout.evaluation import check_evaluation_files
 from mixproof.pipeline.heldout.heldout_supply import check_heldout_supply
 from mixproof.pipeline.heldout.import_heldout import check_import
@@ -73,7 +74,8 @@ def check_inputs(request: Request) -> None:
     check_tokenizer(loaded)
     check_import(spec, loaded.base)
     check_labels(spec, loaded.base)
-    semantic_table(spec, loaded.base)
+    if (embedding := semantic_table(spec, loaded.base)) is not None:
+        check_embedding(embedding)
     check_first_records(spec, files)
     vocab_size = USUAL_VOCABULARY if spec.tokenizer.train is None else spec.tokenizer.train.vocab_size
     most = {name: estimate(inputs).tokens_plausible(vocab_size) for name, inputs in files.items()}

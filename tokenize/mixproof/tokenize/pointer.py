@@ -26,7 +26,7 @@ from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.spec_paths import unset_variables
-from mixproof.pipeline.clusters.token_table import find_table
+from mixproof.pipeline.clusters.find_embedding import find_embedding, find_static
 from mixproof.pipeline.inputs.files import InputFile, find_files, find_others, with_their_attributes
 from mixproof.pipeline.semantic.vectors import semantic_table
 from mixproof.pipeline.steps.filters.fasttext_model import model_file
@@ -90,7 +90,7 @@ def pointer(loaded: LoadedSpec, files: Mapping[str, tuple[InputFile, ...]]) -> s
     if models:
         key["labels"] = models
     if (table := semantic_table(spec, loaded.base)) is not None:
-        key["semantic"] = _stats((Path(table.table), Path(table.tokenizer)))
+        key["semantic"] = _stats(map(Path, table.paths))
     if filters := _step_models(spec):
         key["filters"] = _stats(filters)
     return f"{FOLDER}/{sha256_of(key)}.json"
@@ -158,10 +158,10 @@ def _label_files(loaded: LoadedSpec, label: Label, where: str) -> list[InputFile
         return []
     folder = label.clusters.embedding
     try:
-        table = find_table(None if folder is None else loaded.base / folder)
+        table = find_embedding(None if folder is None else loaded.base / folder)
     except RequestError as error:
         raise RequestError(f"{where}: {error}") from None
-    return [Path(table.table), Path(table.tokenizer), *_existing(loaded, label.clusters.from_, where)]
+    return [*map(Path, table.paths), *_existing(loaded, label.clusters.from_, where)]
 
 
 def _classifier_files(loaded: LoadedSpec, classifier: Classifier, where: str) -> list[InputFile | Path]:
@@ -175,8 +175,10 @@ def _classifier_files(loaded: LoadedSpec, classifier: Classifier, where: str) ->
         found += find_others((entry,), base, where=where)
     if classifier.kind == "linear":
         folder = classifier.embedding
-        table = find_table(None if folder is None else base / folder)
-        found += [Path(table.table), Path(table.tokenizer)]
+        try:
+            found += map(Path, find_static(None if folder is None else base / folder).paths)
+        except RequestError as error:
+            raise RequestError(f"{where}: {error}") from None
     return found
 
 

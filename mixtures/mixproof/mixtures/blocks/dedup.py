@@ -37,8 +37,9 @@ class SemanticDedup(SpecPart):
     threshold: Annotated[Share, AfterValidator(_above_zero)] = Fraction(95, 100)
     """Smallest cosine at which two documents count as semantic duplicates."""
     embedding: str | None = None
-    """Folder with a static token table (`model.safetensors`, `tokenizer.json`), as model2vec writes. Default: the table
-    of the package wordllama, which `mixproof[sources]` installs and which is of English."""
+    """Folder with a static token table (`model.safetensors`, `tokenizer.json`), as model2vec writes, or with a
+    transformer encoder, as transformers or sentence-transformers saves one. Default: the table of the package
+    wordllama, which `mixproof[sources]` installs and which is of English."""
     chars: WholeNumber = 2000
     """Characters at the start of a document that are embedded."""
     min_chars: WholeNumber = 200

@@ -75,17 +75,18 @@ class Prune(SpecPart):
 
 
 class Clusters(SpecPart):
-    """Clusters of documents with similar contents, found by static token embeddings."""
+    """Clusters of documents with similar contents, found by embeddings."""
 
     number: ClusterNumber | None = None
     """Number of clusters. Fewer are found if fewer documents differ."""
     from_: str | None = None
     """Instead of `number`: path of the manifest of a build whose clusters are used, as for a new dump."""
     embedding: str | None = None
-    """Folder with a static token table (`model.safetensors`, `tokenizer.json`), as model2vec writes. Default: the table
-    of the package wordllama, which `mixproof[sources]` installs."""
+    """Folder with a static token table (`model.safetensors`, `tokenizer.json`), as model2vec writes, or with a
+    transformer encoder, as transformers or sentence-transformers saves one. Default: the table of the package
+    wordllama, which `mixproof[sources]` installs."""
     chars: WholeNumber = 2000
-    """Characters at the start of a document that are looked at."""
+    """Characters at the start of a document that are looked at; an encoder also ends at its longest input."""
     within: tuple[str, ...] | None = Field(None, min_length=1)
     """Labels of the source that are categories, such as its language: fine clusters whose most frequent values differ
     are merged only if nothing else is left. Default: contents alone decide."""
@@ -133,7 +134,8 @@ class Classifier(SpecPart):
     evaluate: tuple[str, ...] = ()
     """Labelled files to measure ROC-AUC on; the field `label` is 1 or true for positive, 0 or false for negative."""
     embedding: str | None = None
-    """Folder with a static token table for `kind: linear`. Default: the table of the package wordllama."""
+    """Folder with a static token table for `kind: linear`; an encoder is refused. Default: the table of the package
+    wordllama."""
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

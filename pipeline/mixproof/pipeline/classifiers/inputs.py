@@ -11,7 +11,8 @@ from mixproof.mixtures.blocks.labels import Classifier
 from mixproof.mixtures.blocks.source import Source
 from mixproof.mixtures.checks import is_source
 from mixproof.mixtures.spec import Spec
-from mixproof.pipeline.clusters.token_table import TableFiles, find_table
+from mixproof.pipeline.clusters.find_embedding import find_static
+from mixproof.pipeline.clusters.token_table import TableFiles
 from mixproof.pipeline.heldout.evaluation import EvaluationFile, find_evaluation_files
 from mixproof.pipeline.heldout.evaluation_forms import FieldRule
 from mixproof.pipeline.inputs.files import InputFile, find_others
@@ -82,7 +83,7 @@ def token_table(kind: str, folder: str | None, base: Path) -> TableFiles | None:
     Raises:
         RequestError: when there is none.
     """
-    return find_table(None if folder is None else base / folder) if kind == "linear" else None
+    return find_static(None if folder is None else base / folder) if kind == "linear" else None
 
 
 def _refuse_shared(

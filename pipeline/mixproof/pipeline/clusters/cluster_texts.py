@@ -32,6 +32,7 @@ def cluster_texts(
     table: TableFiles,
     columns: Mapping[str, Sequence[Any]] | None = None,
     fewest: int = 2,
+    points: NDArray[np.int16] | None = None,
 ) -> dict[str, Any]:
     """Find the clusters of texts; returns the content of a cluster file.
 
@@ -43,14 +44,16 @@ def cluster_texts(
         table: the token table.
         columns: by name, the labels of the documents by which fine clusters are merged and pruned.
         fewest: documents of the sample that a cluster should have.
+        points: the embeddings of the texts, int16 [texts, dimensions], where they are known; made here if None.
 
     Raises:
         ValueError: when no text has a token, or every fine cluster is pruned.
     """
     number, chars = clusters.number, clusters.chars
     assert number is not None, "clusters that are found have a number"
-    batches = [embed(texts[first : first + BATCH], table, chars) for first in range(0, len(texts), BATCH)]
-    points = np.concatenate(batches)
+    if points is None:
+        batches = [embed(texts[first : first + BATCH], table, chars) for first in range(0, len(texts), BATCH)]
+        points = np.concatenate(batches)
     used = np.flatnonzero(points.any(axis=1))
     if not len(used):
         raise ValueError("no document has a token to be clustered by; check `text` of the source")

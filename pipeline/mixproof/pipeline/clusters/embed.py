@@ -9,6 +9,8 @@ A table of English tokens says little about format, and little about other langu
 twelve kinds of bytes follow (digits, capitals, markup, lead bytes of other scripts), as in Hellinger's distance. They
 raise the mutual information of clusters with the domains of real corpora, and make it less dependent on the sample.
 
+A transformer encoder gives its own vector in place of the sum (`encoder.py`).
+
 gigatoken tokenizes where it gives the ids of the reference on the texts in CHECKED, at about 30 MB/s; otherwise the
 reference, the package tokenizers, does.
 """
@@ -23,15 +25,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .token_table import TableFiles, load_table
+from .encoder import encode
+from .encoder_files import EncoderFiles
+from .token_table import MAX_TOKENS, TableFiles, load_table
 
 UNIT = 4096
 """Length of an embedding."""
 VERSION = 1
 FORM_WEIGHT = 0.8
 """Length of the kinds of bytes, as a multiple of that of the token vectors."""
-MAX_TOKENS = 8192
-"""Tokens of a text that are added up: 8192 times the largest value of a table is 2^24."""
 RELOAD_AFTER_BYTES = 100_000_000
 """gigatoken's cache grows with the text it has seen."""
 CHECKED = (
@@ -74,11 +76,13 @@ def embed(texts: Sequence[str], files: TableFiles, chars: int) -> NDArray[np.int
 
 
 def token_sums(texts: Sequence[str], files: TableFiles) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The sum of the vectors of each text's first MAX_TOKENS tokens, and its number of tokens.
+    """The sum of the vectors of each text's first MAX_TOKENS tokens, or its vector by an encoder; its number of tokens.
 
     Returns:
         Whole numbers, float64 [texts, dimensions], and int64 [texts].
     """
+    if isinstance(files, EncoderFiles):
+        return encode(texts, files)
     table, tokenize = load_table(files.table), _tokenizer(files.tokenizer)
     rows = [tokenize(text) for text in texts]
     lengths = np.fromiter(map(len, rows), np.int64, len(rows))

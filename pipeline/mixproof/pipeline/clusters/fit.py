@@ -29,6 +29,8 @@ from mixproof.pipeline.read.selection import Selection
 from .cluster_file import CLUSTERS, STAGE, VERSION, ClusterFile, to_bytes
 from .cluster_texts import cluster_texts
 from .embed import VERSION as EMBED_VERSION
+from .encoder_files import EncoderFiles
+from .sample_vectors import sample_vectors
 from .token_table import TableFiles
 
 SAMPLE = 20_000
@@ -82,7 +84,11 @@ def fit_clusters(
         texts: list[str] = rows["text"].to_pylist()
         try:
             sizes = documents["bytes"].astype(np.int64)
-            form = cluster_texts(texts, ids, sizes, clusters, table, labels.of_rows(rows), fewest)
+            points = None
+            if isinstance(table, EncoderFiles):
+                hashes = [hex_of(document) for document in documents]
+                points = sample_vectors(texts, hashes, table, clusters.chars, store, selection.cluster)
+            form = cluster_texts(texts, ids, sizes, clusters, table, labels.of_rows(rows), fewest, points)
         except ValueError as error:
             where = selection.spec.where("sources", name, "split_by")
             raise RequestError(f"{where}: {error}") from error

@@ -43,7 +43,8 @@ def clusters_of_build(source: str, manifest_path: Path, table: TableFiles, store
         )
     if orjson.loads(origin.read_bytes())["table_sha256"] != table.sha256:
         raise RequestError(
-            f"{manifest_path}: its clusters were found with another token table; name the same one with `embedding`"
+            f"{manifest_path}: its clusters were found with another token table or encoder; name the same one "
+            "with `embedding`"
         )
     key = stage_key(STAGE, VERSION, {"copy": True}, record.sha256)
     if store.receipt(STAGE, key) is None:

@@ -36,6 +36,8 @@ TENSORS = ("embeddings", "embedding.weight")
 WEIGHTS, MAPPING = "weights", "mapping"
 """Of model2vec: a factor per token, and the row of each token in the table."""
 SHOWN_TENSORS = 5
+MAX_TOKENS = 8192
+"""Tokens of a text that are looked at: for a table, 8192 times its largest value is 2^24."""
 _DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I8": "<i1", "I32": "<i4", "I64": "<i8"}
 
 
@@ -47,6 +49,20 @@ class TableFiles:
     tokenizer: str
     sha256: str
     """Of both files' SHA-256."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """All files that vectors depend on."""
+        return (self.table, self.tokenizer)
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector.
+
+        Raises:
+            RequestError: when the file does not hold a table.
+        """
+        return int(load_table(self.table).shape[1])
 
 
 def find_table(folder: Path | None) -> TableFiles:

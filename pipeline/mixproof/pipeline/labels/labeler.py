@@ -25,7 +25,8 @@ from mixproof.pipeline.classifiers.inputs import ClassifierInputs
 from mixproof.pipeline.classifiers.model import TrainedModel
 from mixproof.pipeline.clusters.cluster_file import ClusterFile
 from mixproof.pipeline.clusters.embed import VERSION as EMBED_VERSION
-from mixproof.pipeline.clusters.token_table import TableFiles, find_table
+from mixproof.pipeline.clusters.find_embedding import check_embedding, find_embedding
+from mixproof.pipeline.clusters.token_table import TableFiles
 from mixproof.pipeline.steps import steps_identity
 from mixproof.pipeline.steps.filters.language import CHARS, load_model
 
@@ -112,6 +113,8 @@ class Labeler:
             load_fasttext(self.model, self.model_sha256, self.label.fasttext.label)
         if self.origin is not None:
             read_manifest(self.origin)
+        if self.table is not None:
+            check_embedding(self.table)
 
     def of_texts(self, store: Store) -> Callable[[Sequence[str]], Values]:
         """Make the function that finds the values of texts; clusters are read from `store`.
@@ -152,7 +155,7 @@ def make_labeler(label: Label, base: Path) -> Labeler:
     """
     if label.clusters is not None:
         folder = label.clusters.embedding
-        table = find_table(None if folder is None else base / folder)
+        table = find_embedding(None if folder is None else base / folder)
         return Labeler(label, table=table, origin=base / label.clusters.from_ if label.clusters.from_ else None)
     if label.fasttext is None:
         return Labeler(label)

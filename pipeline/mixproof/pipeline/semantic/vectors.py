@@ -29,7 +29,8 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.clusters.embed import VERSION as EMBED_VERSION
 from mixproof.pipeline.clusters.embed import directions, token_sums
-from mixproof.pipeline.clusters.token_table import TableFiles, find_table, load_table
+from mixproof.pipeline.clusters.find_embedding import find_embedding
+from mixproof.pipeline.clusters.token_table import TableFiles
 from mixproof.pipeline.read.batches import share_shards, text_bytes_of
 from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 from mixproof.pipeline.read.texts import iter_texts
@@ -98,8 +99,8 @@ def semantic_table(spec: Spec, base: Path) -> TableFiles | None:
     if rule is None:
         return None
     try:
-        table = find_table(None if rule.embedding is None else base / rule.embedding)
-        dimensions = load_table(table.table).shape[1]
+        table = find_embedding(None if rule.embedding is None else base / rule.embedding)
+        dimensions = table.dimensions
     except RequestError as error:
         raise RequestError(f"{spec.where('dedup', 'semantic')}: {error}") from error
     if dimensions > MOST_DIMENSIONS:
@@ -135,7 +136,7 @@ def embed_shards(shards: Sequence[Shard], embedding: Embedding, store: Store, cl
 
 def write_vectors(store: Store, embedding: Embedding, shards: Sequence[tuple[str, str]]) -> None:
     """Write the vectors of shards, given as (key, folder)."""
-    dimensions = load_table(embedding.table.table).shape[1]
+    dimensions = embedding.table.dimensions
     assert dimensions <= MOST_DIMENSIONS, "products are exact"
     most_bytes = max(embedding.chars, embedding.min_chars) * UTF8_BYTES
     for key, folder in shards:

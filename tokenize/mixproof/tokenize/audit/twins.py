@@ -165,8 +165,8 @@ def embedding_to_replay(spec: Spec, manifest: Manifest, base: Path) -> Embedding
         return None
     if manifest.spec["dedup"]["semantic"]["embedding"] != table.sha256:
         raise RequestError(
-            f"{spec.where('dedup', 'semantic')}: the build used another token table than {table.table}; replay with "
-            "the table of the build, or audit with --depth bytes"
+            f"{spec.where('dedup', 'semantic')}: the build used another token table or encoder than {table.table}; "
+            "replay with that of the build, or audit with --depth bytes"
         )
     return embedding_of(rule, table)
 

@@ -14,7 +14,7 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.source import Source
 from mixproof.pipeline.clusters.cluster_file import ClusterFile
-from mixproof.pipeline.clusters.token_table import find_table
+from mixproof.pipeline.clusters.find_embedding import find_embedding
 from mixproof.tokenize.audit.report import Checks
 
 BATCH_TEXTS = 256
@@ -65,12 +65,12 @@ def assignments_of(manifest: Manifest, source: str, spec: Source, base: Path, st
         if axis.clusters is None or stated is None or stated.clusters is None:
             continue
         folder = axis.clusters.embedding
-        table = find_table(None if folder is None else base / folder)
+        table = find_embedding(None if folder is None else base / folder)
         clusters = ClusterFile(stated.clusters.path, stated.clusters.sha256, table)
         if clusters.table_sha256(store) != table.sha256:
             raise RequestError(
-                f"source {source}: its clusters were found with another token table than {table.table}; replay with "
-                "the table of the build, or audit with --depth bytes"
+                f"source {source}: its clusters were found with another token table or encoder than {table.table}; "
+                "replay with that of the build, or audit with --depth bytes"
             )
         return Assignments(store, clusters, axis.column)
     return None

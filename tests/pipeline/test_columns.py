@@ -39,6 +39,12 @@ def test_a_value_of_another_size_is_refused() -> None:
 
 
 @given(st.lists(st.booleans()))
+def test_a_boolean_column_has_nulls(values: list[bool]) -> None:
+    with_nulls = [*values, None]
+    assert column_of(with_nulls, pa.bool_()).to_pylist() == with_nulls
+
+
+@given(st.lists(st.booleans()))
 def test_flags_filter_as_pyarrows_own(values: list[bool]) -> None:
     assert flags(np.array(values, np.bool_)).to_pylist() == values
 

@@ -53,13 +53,17 @@ def column_of(values: Sequence[Any], kind: Any) -> Any:  # noqa: ANN401 - as abo
 
     Args:
         values: integers, strings or bytes; in a string column, bytes are taken as UTF-8.
-        kind: `int64`, `string`, `large_string` and `binary(size)` are built from buffers, others by `pyarrow.array`.
+        kind: `int64`, `bool`, `string`, `large_string` and `binary(size)` are built from buffers, others by
+            `pyarrow.array`.
     """
     is_valid = np.fromiter((value is not None for value in values), np.bool_, len(values))
     validity = None if is_valid.all() else _bits(is_valid)
     if kind == pa.int64():
         data = np.fromiter((value or 0 for value in values), np.int64, len(values))
         return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(data)])
+    if kind == pa.bool_():
+        data = _bits(np.fromiter((bool(value) for value in values), np.bool_, len(values)))
+        return pa.Array.from_buffers(kind, len(values), [validity, data])
     if pa.types.is_fixed_size_binary(kind):
         missing = bytes(kind.byte_width)
         whole = b"".join(missing if value is None else value for value in values)

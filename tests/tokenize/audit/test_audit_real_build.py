@@ -16,7 +16,7 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.audit import audit_build
-from mixproof.tokenize.audit import build as audit
+from mixproof.tokenize.audit.parts import train_parts
 from mixproof.tokenize.build import build
 
 SPEC = """\
@@ -109,7 +109,7 @@ def test_the_parts_of_a_large_build_are_checked_as_tasks_with_the_same_outcome(
     target.write_bytes(target.read_bytes()[:-1])
     here = audit_build(path, cluster=cluster)
     assert cluster.tasks["audit"] == 0
-    monkeypatch.setattr(audit, "LARGE_BYTES", 1)
+    monkeypatch.setattr(train_parts, "LARGE_BYTES", 1)
     assert audit_build(path, cluster=cluster) == here
     assert cluster.tasks["audit"] == len(parts) > 1
     assert [failure.file for failure in here.failures] == [str(target)]

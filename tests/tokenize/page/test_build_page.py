@@ -60,7 +60,10 @@ def test_dropped_documents_have_samples_where_they_are_recorded(page: Page) -> N
     assert "dedup: exact duplicate" in summaries and "length: too short" in summaries
     assert "min_chars: 400" in page.texts["code"]
     assert "kept instead: manual, manual-0.jsonl.gz" in page.texts["pre"]
-    assert "No sample is recorded." in page.texts["p"]  # texts that `length` dropped: no `keep_dropped`
+    assert (
+        "importlib/readers.py, record 0" in page.texts["code"]
+    )  # dropped by `length`, its text without `keep_dropped`
+    assert "recorded for sources with keep_dropped: true" in page.texts["p"]
 
 
 def test_the_page_says_when_and_where_it_was_made(page: Page) -> None:

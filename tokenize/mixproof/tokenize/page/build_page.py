@@ -138,7 +138,7 @@ def _by_source(samples: Sequence[Dropped]) -> Mapping[str, list[Dropped]]:
 def _dropped_sentence(samples: Sequence[Dropped]) -> str:
     if not samples:
         return "No document was dropped."
-    if all(one.samples for one in samples):
+    if all(one.samples and all(sample.text for sample in one.samples) for one in samples):
         return "The first documents that were dropped for each reason."
     return (
         "The first documents that were dropped for each reason, where they are recorded. The texts that steps drop are "

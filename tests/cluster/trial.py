@@ -26,6 +26,7 @@ REACTIONS = {
     "more memory": "runs again with more memory",
     "node left out": "is faulty and gets no more calls",
     "silent node": "no task runs within",
+    "lost tasks": "Ray has lost",
 }
 """What a command says when it reacts to a fault, by a short name."""
 

@@ -15,8 +15,9 @@ import ray
 
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError, StorageError
 from mixproof.pipeline.cluster.cluster import Cluster
+from mixproof.pipeline.cluster.node_choice import Blamed
 from mixproof.pipeline.cluster.resources import Needs
-from mixproof.pipeline.cluster.running import alive_nodes, crashes_by_node, silent_nodes
+from mixproof.pipeline.cluster.running import alive_nodes, crashes_by_node, is_idle, silent_nodes
 from mixproof.pipeline.cluster.same_code import MIXPROOF, code_versions
 from mixproof.pipeline.cluster.submitted import SubmittedCalls
 from mixproof.pipeline.cluster.task_progress import TaskProgress
@@ -93,6 +94,33 @@ def test_a_worker_that_dies_is_tried_again_and_one_that_always_dies_is_an_error(
     assert set(crashes_by_node(start)) == {node.id}
     assert crashes_by_node(time.time() + 60) == {}
     assert silent_nodes(60) == {}  # it still runs tasks
+
+
+def sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def wait_for_nothing_once(marker: str) -> str:
+    """Wait in Ray without a CPU, as a task that Ray has lost does for its command; return at once the second time."""
+    if not Path(marker).exists():
+        Path(marker).touch()
+        ray.get(ray.remote(sleep).options(num_cpus=0).remote(30))
+    return "ran"
+
+
+def test_calls_that_ray_has_lost_are_submitted_again(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert cluster.run(square, [(2,)], label="warm") == [4]
+    monkeypatch.setattr("mixproof.pipeline.cluster.waiting.FIRST_WARNING_SECONDS", 1.0)
+    monkeypatch.setattr("mixproof.pipeline.cluster.submitted.CHECK_SECONDS", 1)
+    calls = [(str(tmp_path / "marker"),)]
+    lost = SubmittedCalls(wait_for_nothing_once, calls, [Needs(1)], "lost", 0, blamed=Blamed())
+    lost.fill(1)
+    assert lost.next_finished() == (0, "ran")
+    assert "Ray has lost 1 tasks" in caplog.text and "They run again" in caplog.text
+    busy = ray.remote(sleep).remote(3)
+    assert not ray.wait([busy], timeout=1)[0] and not is_idle()  # a task that runs is not lost
 
 
 def memory_of_this_task(marker: str, enough: float) -> float:

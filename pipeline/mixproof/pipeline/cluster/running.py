@@ -154,6 +154,13 @@ def silent_nodes(seconds: float) -> dict[str, str]:
     }
 
 
+def is_idle() -> bool:
+    """Whether no CPU of the cluster is in use, so no task that needs one runs or starts."""
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # half of Ray is typed
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]  # as above
+    return 0 < total.get("CPU", 0) == free.get("CPU", 0)
+
+
 def _probe() -> None:
     """What a node runs to show that it runs tasks."""
 

@@ -17,7 +17,7 @@ from mixproof.ledger.errors import MixproofError, NodeError, ProcessDiedError
 
 from .node_choice import Blamed, NodeChoice
 from .resources import GPU_TASKS_LABEL, MEMORY_SHARES, Needs, RayDiedError, with_more_memory
-from .running import alive_nodes, crashes_by_node, dead_processes, silent_nodes
+from .running import alive_nodes, crashes_by_node, dead_processes, is_idle, silent_nodes
 from .same_code import check_same_code
 from .task_logs import log_level, worker_log
 from .waiting import Waiting, missing_node
@@ -33,6 +33,10 @@ SILENT = (
     "%s: %.0f s without a finished task; no task runs within %d s on %s. The disk of /tmp/ray may be full there. "
     "Repair the node, or end its Ray with `ray stop`: its tasks then run elsewhere"
 )
+LOST = (
+    "%s: %.0f s without a finished task, and no CPU of the cluster is in use: Ray has lost %d tasks, as it may when a "
+    "node dies while it starts. %s"
+)
 CHECK_SECONDS = 5
 """How often Ray's own processes, and the caller's check, are looked at while no task finishes."""
 
@@ -42,8 +46,8 @@ class SubmittedCalls(Generic[T]):
 
     With `code`, the command's `code_versions()`, workers refuse to run if theirs differ. A call that says its node is
     faulty (a NodeError), or whose worker crashes, runs again on another node, and `blamed` notes the node (see
-    `node_choice`). Without `blamed`, a NodeError fails the call. While a node runs no tasks at all,
-    all pending calls are submitted to others as well if they are `repeatable`. `while_waiting` is called every
+    `node_choice`). Without `blamed`, a NodeError fails the call. While a node runs no tasks at all, or Ray has lost the
+    tasks, all pending calls are submitted again if they are `repeatable`. `while_waiting` is called every
     CHECK_SECONDS while no task finishes, and may raise.
 
     Tasks are never cancelled: `ray.cancel` on a task that is just finishing can abort the driver (Ray 2.60, "Tried to
@@ -133,7 +137,7 @@ class SubmittedCalls(Generic[T]):
                 self._explain(waited)
 
     def _explain(self, waited: float) -> None:
-        """Warn if no node can run the pending calls, or a node runs none; other nodes then get its calls as well.
+        """Warn if no node can run the pending calls, a node runs none, or Ray has lost them; submit them again if so.
 
         Args:
             waited: seconds since a call finished.
@@ -144,8 +148,17 @@ class SubmittedCalls(Generic[T]):
         elif self._shared and (silent := silent_nodes(PROBE_SECONDS)):
             log.warning(SILENT, self._label, waited, PROBE_SECONDS, ", ".join(silent.values()))
             if self._repeatable and self._choice.silent(silent, required, nodes):
-                for call in dict.fromkeys(self._pending.values()):
-                    self._submit(call)
+                self._submit_again()
+        elif self._shared and all(need.cpus for need in required) and is_idle():
+            way_out = "They run again" if self._repeatable else "Stop the command and run it again: it resumes"
+            log.warning(LOST, self._label, waited, len(required), way_out)
+            if self._repeatable:
+                self._submit_again()
+
+    def _submit_again(self) -> None:
+        """Submit all pending calls once more; the first task of a call to finish counts."""
+        for call in dict.fromkeys(self._pending.values()):
+            self._submit(call)
 
     def _forget_repeated(self, call: int) -> None:
         """Wait for no other task of a finished call; both write the same bytes."""

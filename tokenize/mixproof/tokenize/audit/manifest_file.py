@@ -6,10 +6,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from mixproof.ledger.manifest import Manifest
 
+from .parsed import parsed
 from .receipts import files_of
 from .report import Checks
 
@@ -18,12 +17,8 @@ def check_manifest(path: Path, checks: Checks) -> Manifest | None:
     """Check the manifest's checksum (its folder's name), schema, canonical form and the checksum of its spec."""
     raw = path.read_bytes()
     checks.equal("checksum", "as sha256, by the folder's name", path.parent.name, hashlib.sha256(raw).hexdigest())
-    try:
-        manifest = Manifest.model_validate_json(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        checks.true("schema", False, "a manifest of schema 1", f"{where}: {first['msg']}")
+    manifest = parsed(Manifest, raw, "a manifest of schema 1", checks)
+    if manifest is None:
         return None
     canonical = json.dumps(json.loads(raw), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
     checks.true("schema", raw == canonical.encode(), "JSON with sorted keys and an indent of one", "another form")

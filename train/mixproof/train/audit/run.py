@@ -27,6 +27,7 @@ from mixproof.ledger.location import CHECKPOINTS
 from mixproof.ledger.manifest import HeldoutRecord, Manifest
 from mixproof.mixtures.stage_checks import STAGE_KINDS
 from mixproof.tokenize.audit.checksums import check_file
+from mixproof.tokenize.audit.parsed import parsed
 from mixproof.tokenize.audit.receipts import sealed_files
 from mixproof.tokenize.audit.report import AuditReport, Checks, Depth
 from mixproof.train.data.saved_index import INDEX, IndexRecord
@@ -108,12 +109,8 @@ def audit_run(run_path: Path, depth: Depth = "bytes", *, compared: bool = False)
 
 def _parse_run(path: Path, checks: Checks) -> RunRecord | None:
     raw = path.read_bytes()
-    try:
-        run = RunRecord.model_validate_json(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        checks.true("schema", False, "a run record of schema 1", f"{where}: {first['msg']}")
+    run = parsed(RunRecord, raw, "a run record of schema 1", checks)
+    if run is None:
         return None
     checks.true("schema", run.to_bytes() == raw, "JSON with sorted keys and an indent of one", "other formatting")
     checks.equal("schema", "as status", "done", run.status)

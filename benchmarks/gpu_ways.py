@@ -15,7 +15,7 @@ from megatron.core.models.gpt.gpt_layer_specs import (
 )
 from torch import Tensor
 
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.train.distributed import Ranks, sum_gradients

@@ -27,9 +27,9 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.fingerprint import canonical_json, sha256_of, stage_key
-from mixproof.ledger.receipt import seal
-from mixproof.ledger.sealed import RECEIPTS, ROW_GROUP, SCHEMA, SEALED, VERSION
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipt import seal
+from mixproof.ledger.store.sealed import RECEIPTS, ROW_GROUP, SCHEMA, SEALED, VERSION
 from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.inputs.files import InputFile, find_files
 from mixproof.pipeline.read import identify, read_task

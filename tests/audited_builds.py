@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from in_process import InProcess
 from mixproof.ledger.content import content_sha256
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.ledger.manifest import CutsRecord, read_manifest
-from mixproof.ledger.receipt import RECEIPT, StoredFile
+from mixproof.ledger.manifest import read_manifest
+from mixproof.ledger.records.dropped import CutsRecord
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipt import RECEIPT, StoredFile
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.tokenize.audit import Failure, replay_build

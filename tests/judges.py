@@ -10,7 +10,7 @@ from typing import Any
 from numpy.random import Generator
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.verify import verify_store
+from mixproof.ledger.maintenance.verify import verify_store
 from mixproof.tokenize.audit import audit_build
 from mixproof.train.audit.run import audit_run
 

@@ -6,7 +6,8 @@ import hashlib
 from typing import Any
 
 from mixproof.ledger.account import Count, StageRow
-from mixproof.ledger.manifest import CellsRecord, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.cells import CellsRecord
 from mixproof.pipeline.steps.deciding import _OPTION_OF
 
 SOURCES = ("code", "english", "letters")

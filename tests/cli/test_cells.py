@@ -21,7 +21,8 @@ from mixproof.cli.request import Request, open_request
 from mixproof.cli.tables.account_table import account_table
 from mixproof.ledger.account import Count
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import Manifest, SourceRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.mixtures.errors import SpecError
 from mixproof.pipeline.labels.of_spec import labelers_of
 from mixproof.pipeline.read.documents import read_sources

@@ -19,7 +19,8 @@ from mixproof.cli.plan_report import plan_json
 from mixproof.cli.request import Request, open_request
 from mixproof.cli.tables.account_table import account_table
 from mixproof.ledger.account import Count
-from mixproof.ledger.manifest import Manifest, SplitRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import SplitRecord
 from mixproof.mixtures.errors import SpecError
 from mixproof.tokenize.audit import replay_build
 from mixproof.tokenize.dataset.merge import merge_parts

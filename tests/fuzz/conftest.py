@@ -14,8 +14,8 @@ import pytest
 
 from in_process import InProcess
 from mixproof.ledger.manifest import Manifest, read_manifest
-from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.sealed import seal_receipts
 from mixproof.mixtures.load import load_spec
 from mixproof.tokenize.build import build
 from mixproof.tokenize.tokenizer.train_tokenizer import train_model

@@ -15,7 +15,7 @@ import xxhash
 from sentencepiece import SentencePieceTrainer
 
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, save_bitmap
 from mixproof.tokenize.shard_tokens import Texts

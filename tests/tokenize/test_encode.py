@@ -17,7 +17,7 @@ from sentencepiece import SentencePieceProcessor
 from mixproof.ledger.account import Count
 from mixproof.ledger.errors import AccountError, DamagedFileError
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.cluster import Cluster

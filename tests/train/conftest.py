@@ -18,21 +18,13 @@ import xxhash
 
 from mixproof.ledger.content import content_sha256
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.ledger.manifest import (
-    DatasetRecord,
-    HeldoutRecord,
-    HeldoutTexts,
-    InputsRecord,
-    Manifest,
-    SourceKind,
-    SourceRecord,
-    SplitRecord,
-    TokenizerRecord,
-    Totals,
-    write_manifest,
-)
-from mixproof.ledger.receipt import RECEIPT, Receipt, StoredFile
+from mixproof.ledger.manifest import Manifest, Totals, write_manifest
+from mixproof.ledger.records.datasets import DatasetRecord, HeldoutRecord, HeldoutTexts, SplitRecord
+from mixproof.ledger.records.inputs import InputsRecord
+from mixproof.ledger.records.source import SourceKind, SourceRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Store, publish_bytes
+from mixproof.ledger.store.receipt import RECEIPT, Receipt, StoredFile
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.tokenize.dataset.indexed import append_eods, token_dtype, write_index

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, MANIFEST, Manifest, SourceRecord, read_manifest
+from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, MANIFEST, Manifest, read_manifest
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.ledger.store import Store
 
 from .rows import Rows

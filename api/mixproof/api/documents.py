@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import xxhash
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.manifest import DatasetRecord, Manifest, SplitRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import DatasetRecord, SplitRecord
 from mixproof.ledger.store import Store
 from mixproof.tokenize.dataset.indexed import read_index
 from mixproof.tokenize.tokenizer.reference import load_reference

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.objects import Objects, is_remote
+from mixproof.ledger.objects.objects import Objects
+from mixproof.ledger.objects.urls import is_remote
 
 
 @contextmanager
@@ -23,10 +24,10 @@ def export_folder(output: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="mixproof-") as scratch:
         folder = Path(scratch, "export")
-        objects = Objects(output, folder)
+        objects = Objects(output)
         objects.check()
         if objects.find(""):
             raise RequestError(f"{output}: is not empty; name an empty location")
         yield folder
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            objects.upload(path.relative_to(folder).as_posix())
+            objects.upload(path, path.relative_to(folder).as_posix())

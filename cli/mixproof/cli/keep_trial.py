@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from rich.markup import escape
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import KeptRule
+from mixproof.ledger.records.kept import KeptRule
 from mixproof.pipeline.cells.divide_sources import keep_source
 from mixproof.pipeline.cells.keep import Kept
 from mixproof.pipeline.labels.labeler import Labeler, columns_of

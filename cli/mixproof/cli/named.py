@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.keys import NAMES, SHORTEST, find_key
-from mixproof.ledger.objects import is_remote
+from mixproof.ledger.objects.urls import is_remote
 from mixproof.ledger.store import Store
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.outcome import RunOutcome, find_outcomes

@@ -66,6 +66,16 @@ def find_files(root: Path, folder: str) -> Iterator[tuple[str, Found]]:
                 yield entry.path[len(str(root)) + 1 :], Found(status.st_size, status.st_mtime)
 
 
+def size_of(path: Path) -> int | None:
+    """Bytes of a file; None when it does not exist."""
+    return path.stat().st_size if path.is_file() else None
+
+
+def in_hidden_folder(name: str) -> bool:
+    """Whether one of the folders in a relative path begins with a dot."""
+    return any(part.startswith(".") for part in name.split("/")[:-1])
+
+
 def publish(source: Path, target: Path) -> None:
     """Move a finished file to `target`: fsync, rename, fsync the folder. Atomic within one file system."""
     target.parent.mkdir(parents=True, exist_ok=True)

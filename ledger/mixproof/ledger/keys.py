@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mixproof.ledger.store import Store
+
 from .errors import RequestError
 from .location import RUNS
 from .manifest import BUILDS
-from .store import Store
 
 SHORTEST = 4
 """Digits below which a prefix could name too much."""

@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixproof.ledger.objects.urls import is_remote
+from mixproof.ledger.store import Store
+
 from .errors import RequestError
 from .manifest import BUILDS, MANIFEST
-from .objects import is_remote
-from .store import Store
 
 RUNS = "train"
 CHECKPOINTS = "checkpoints"

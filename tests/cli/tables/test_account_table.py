@@ -9,7 +9,9 @@ import pytest
 from conftest import Experiment
 from mixproof.cli.tables.account_table import account_table, large_losses, losses_of
 from mixproof.ledger.account import Count, StageRow
-from mixproof.ledger.manifest import InputsRecord, Manifest, SourceRecord, read_manifest
+from mixproof.ledger.manifest import Manifest, read_manifest
+from mixproof.ledger.records.inputs import InputsRecord
+from mixproof.ledger.records.source import SourceRecord
 
 
 def row(stage: str, entering: int, **dropped: int) -> StageRow:

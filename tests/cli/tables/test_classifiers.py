@@ -18,7 +18,8 @@ from mixproof.cli.commands.inspect import all_documents, label_distributions, tr
 from mixproof.cli.request import open_request
 from mixproof.ledger.account import Count
 from mixproof.ledger.errors import MixproofError, RequestError
-from mixproof.ledger.manifest import HeldoutTexts, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import HeldoutTexts
 from mixproof.mixtures.errors import SpecError
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from mixproof.cli.request import budgets_of
 from mixproof.cli.tables.cross_source_losses import lost_by_mixture, lost_json
-from mixproof.ledger.manifest import Manifest, MatrixRow, TokenizerRecord, Totals
+from mixproof.ledger.manifest import Manifest, MatrixRow, Totals
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.mixtures.load import load_spec
 
 SPEC = """

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mixproof.ledger.errors import MixproofError
-from mixproof.ledger.receipts import Receipts
 from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store.receipts import Receipts
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import make_missing, run_missing
 

@@ -13,17 +13,11 @@ import pytest
 
 from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.manifest import (
-    HeldoutRecord,
-    HeldoutTexts,
-    InputsRecord,
-    Manifest,
-    SourceRecord,
-    SplitRecord,
-    TokenizerRecord,
-    Totals,
-    write_manifest,
-)
+from mixproof.ledger.manifest import Manifest, Totals, write_manifest
+from mixproof.ledger.records.datasets import HeldoutRecord, HeldoutTexts, SplitRecord
+from mixproof.ledger.records.inputs import InputsRecord
+from mixproof.ledger.records.source import SourceRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.mixtures.blocks.heldout import HeldoutSpec
 from mixproof.pipeline.heldout.import_heldout import import_heldout
 from object_store import ObjectStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.sealed import seal_receipts
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import find_files

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.sealed import seal_receipts
 from mixproof.tokenize.audit import AuditReport, audit_build
 
 

@@ -19,7 +19,8 @@ from sentencepiece import SentencePieceProcessor
 
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.ledger.manifest import SourceRecord, TokenizerRecord
+from mixproof.ledger.records.source import SourceRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.load import load_spec

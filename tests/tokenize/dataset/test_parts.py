@@ -15,7 +15,8 @@ from sentencepiece import SentencePieceProcessor
 
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.errors import AccountError
-from mixproof.ledger.manifest import DatasetRecord, TokenizerRecord
+from mixproof.ledger.records.datasets import DatasetRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.tokenize.dataset import parts

@@ -15,7 +15,7 @@ import xxhash
 from sentencepiece import SentencePieceTrainer
 
 from mixproof.ledger.errors import AccountError
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import column_of
 from mixproof.tokenize import shard_encoder

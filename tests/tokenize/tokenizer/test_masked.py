@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.mixtures.values.chat_templates import CHATML, PLAIN
 from mixproof.pipeline.chat.messages import Message
 from mixproof.pipeline.chat.template import render

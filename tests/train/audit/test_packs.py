@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixproof.ledger.receipt import Receipt, StoredFile
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipt import Receipt, StoredFile
 from mixproof.train.audit.run import audit_run
 from mixproof.train.data.trace import trace_document, trace_step
 from mixproof.train.data.window_use import window_use

@@ -20,7 +20,7 @@ import sentencepiece
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import read_manifest
-from mixproof.ledger.receipt import Receipt, StoredFile
+from mixproof.ledger.store.receipt import Receipt, StoredFile
 from mixproof.tokenize.audit import Failure
 from mixproof.tokenize.audit.report import Checks
 from mixproof.train.audit.draws import check_draw

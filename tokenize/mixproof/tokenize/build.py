@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixproof.ledger.manifest import Manifest, SourceRecord, write_manifest
+from mixproof.ledger.manifest import Manifest, write_manifest
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.split_sources import whole_of

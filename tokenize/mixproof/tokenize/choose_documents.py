@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.pipeline.bitmap import KeepBitmaps
 from mixproof.pipeline.cells.divide_sources import DividedSources, divide_sources
 from mixproof.pipeline.classifiers.check_examples import check_examples

@@ -15,23 +15,14 @@ from typing import Any
 from mixproof.ledger.account import Count, StageRow, check_chain, sum_rows
 from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.ledger.fingerprint import sha256_of
-from mixproof.ledger.manifest import (
-    CellsRecord,
-    ClassifierRecord,
-    CutsRecord,
-    DatasetRecord,
-    HeldoutRecord,
-    HeldoutTexts,
-    KeptRecord,
-    Manifest,
-    MatrixRow,
-    SourceKind,
-    SourceRecord,
-    SplitRecord,
-    TokenizerRecord,
-    Totals,
-    TwinsRecord,
-)
+from mixproof.ledger.manifest import Manifest, MatrixRow, Totals
+from mixproof.ledger.records.cells import CellsRecord
+from mixproof.ledger.records.classifiers import ClassifierRecord
+from mixproof.ledger.records.datasets import DatasetRecord, HeldoutRecord, HeldoutTexts, SplitRecord
+from mixproof.ledger.records.dropped import CutsRecord, TwinsRecord
+from mixproof.ledger.records.kept import KeptRecord
+from mixproof.ledger.records.source import SourceKind, SourceRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.version import VERSION
 from mixproof.mixtures.identity import build_identity
 from mixproof.mixtures.spec import Spec

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import CutsRecord, MatrixRow, TwinsRecord
+from mixproof.ledger.manifest import MatrixRow
+from mixproof.ledger.records.dropped import CutsRecord, TwinsRecord
 from mixproof.pipeline.clusters.token_table import TableFiles
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.dedup.duplicates import GroupDuplicates

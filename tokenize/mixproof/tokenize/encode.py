@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import Call, run_missing

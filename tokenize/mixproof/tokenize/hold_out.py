@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.mixtures.blocks.heldout import Decontaminate
 from mixproof.pipeline.bitmap import KeepBitmaps
 from mixproof.pipeline.heldout.create_heldout import create_heldout

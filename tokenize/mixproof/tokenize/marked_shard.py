@@ -16,7 +16,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.chat.marks import Marks
 from mixproof.pipeline.columns import array_of, table_of

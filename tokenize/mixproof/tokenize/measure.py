@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.source import Source
 from mixproof.mixtures.load import LoadedSpec

@@ -15,9 +15,9 @@ from pathlib import Path
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import canonical_json, sha256_of
 from mixproof.ledger.manifest import BUILDS, MANIFEST
-from mixproof.ledger.objects import is_remote
-from mixproof.ledger.receipt import seal, unseal
+from mixproof.ledger.objects.urls import is_remote
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipt import seal, unseal
 from mixproof.ledger.version import VERSION
 from mixproof.mixtures.blocks.labels import Classifier, Label
 from mixproof.mixtures.blocks.tokenizer import Tokenizer

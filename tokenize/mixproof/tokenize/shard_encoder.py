@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import AccountError
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import array_of, column_of, flags, numbers
 

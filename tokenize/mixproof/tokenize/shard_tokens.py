@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import SourceKind
+from mixproof.ledger.records.source import SourceKind
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import Bitmap, read_bitmap
 from mixproof.pipeline.columns import array_of, flags

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mixproof.ledger.location import CHECKPOINTS
-from mixproof.ledger.receipt import unseal
+from mixproof.ledger.store.receipt import unseal
 
 FILES = "files.json"
 """Written last into a checkpoint: facts about it, and the size and SHA-256 of each of its files."""

@@ -22,8 +22,8 @@ from pydantic import (
 )
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.receipt import RECEIPT, Receipt, StoredFile
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipt import RECEIPT, Receipt, StoredFile
 
 from .delivered_record import DeliveredRecord, DrawRecord, FimRecord, LossShares, PhaseAccount, PhaseRecord
 from .record_part import RecordPart, SparseRecordPart

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mixproof.ledger.fingerprint import sha256_of, stage_identity
-from mixproof.ledger.manifest import DatasetRecord, HeldoutRecord, TokenizerRecord
+from mixproof.ledger.records.datasets import DatasetRecord, HeldoutRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.mixtures.blocks.train import Architecture
 

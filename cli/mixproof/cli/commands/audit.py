@@ -32,7 +32,7 @@ from mixproof.cli.request import Request, open_request
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import Location, locate
 from mixproof.ledger.manifest import BUILDS, MANIFEST
-from mixproof.ledger.objects import is_remote
+from mixproof.ledger.objects.urls import is_remote
 from mixproof.ledger.store import Store
 from mixproof.mixtures.stage_checks import ON_PAIRS
 from mixproof.pipeline.cluster.cluster import Cluster

@@ -15,7 +15,7 @@ from mixproof.cli.named import named
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
 from mixproof.cli.output import emit_json, stdout, table
 from mixproof.ledger.location import locate
-from mixproof.ledger.objects import is_remote
+from mixproof.ledger.objects.urls import is_remote
 from mixproof.train.launch.diff import Diff, Difference
 from mixproof.train.launch.diff import diff as diff_paths
 

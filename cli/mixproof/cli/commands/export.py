@@ -29,7 +29,7 @@ from mixproof.cli.request import Request, open_request
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import locate
 from mixproof.ledger.manifest import MANIFEST, Manifest, read_manifest
-from mixproof.ledger.objects import is_remote
+from mixproof.ledger.objects.urls import is_remote
 from mixproof.tokenize.dataset.merge import merge_parts
 from mixproof.train.export.chat_template import TEMPLATE, TemplateCheck
 from mixproof.train.export.export_mixture import export_mixture

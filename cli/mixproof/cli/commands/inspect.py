@@ -30,7 +30,7 @@ from mixproof.cli.request import open_request
 from mixproof.cli.tables.classifiers import classifiers_json, print_classifiers
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import ClassifierRecord
+from mixproof.ledger.records.classifiers import ClassifierRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.spec import Spec

@@ -14,11 +14,11 @@ from rich.table import Table
 from mixproof.cli.options import DEFAULT_STORE, JsonOption, StoreOption, VerboseOption
 from mixproof.cli.output import amount, count, emit_json, stdout, table
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.garbage import Garbage, find_garbage, remove_garbage
-from mixproof.ledger.inventory import ROOTS, Entry, Inventory, take_inventory
 from mixproof.ledger.keys import NAMES, short_key
+from mixproof.ledger.maintenance.garbage import Garbage, find_garbage, remove_garbage
+from mixproof.ledger.maintenance.inventory import ROOTS, Entry, Inventory, take_inventory
+from mixproof.ledger.maintenance.verify import Verified, verify_store
 from mixproof.ledger.store import Store
-from mixproof.ledger.verify import Verified, verify_store
 
 ActionArgument = Annotated[Literal["list", "verify", "gc"], typer.Argument(metavar="list|verify|gc")]
 AllOption = Annotated[bool, typer.Option("--all", help="list: show every entry, not only builds and runs.")]

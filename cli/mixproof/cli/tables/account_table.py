@@ -15,7 +15,8 @@ from rich.table import Table
 
 from mixproof.cli.output import count, percent, table
 from mixproof.ledger.account import Count, StageRow
-from mixproof.ledger.manifest import Manifest, SourceRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.mixtures.blocks.split import PRUNED
 from mixproof.pipeline.record import OTHER_PART, PASSED_OVER
 

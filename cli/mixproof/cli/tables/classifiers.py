@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mixproof.cli.output import count, print_labelled
-from mixproof.ledger.manifest import ClassifierRecord
+from mixproof.ledger.records.classifiers import ClassifierRecord
 
 HIDDEN = ("heldout", "evaluation")
 """Reasons why a classifier must not see a document."""

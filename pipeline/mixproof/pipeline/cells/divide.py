@@ -18,7 +18,7 @@ import numpy as np
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import AccountError, RequestError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import AxisRecord, CellsRecord, ClustersRecord
+from mixproof.ledger.records.cells import AxisRecord, CellsRecord, ClustersRecord
 from mixproof.ledger.store import Receipt
 from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.mixtures.blocks.split import PRUNED

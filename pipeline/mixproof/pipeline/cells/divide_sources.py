@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import CellsRecord, ClassifierRecord, ClustersRecord, KeptRecord
+from mixproof.ledger.records.cells import CellsRecord, ClustersRecord
+from mixproof.ledger.records.classifiers import ClassifierRecord
+from mixproof.ledger.records.kept import KeptRecord
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import Value, divided_sources, whole_of, with_parts
 from mixproof.pipeline.classifiers.training import TrainedClassifier, train_classifier

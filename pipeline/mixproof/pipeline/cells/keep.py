@@ -16,7 +16,7 @@ import numpy as np
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import KeptRecord
+from mixproof.ledger.records.kept import KeptRecord
 from mixproof.ledger.store import Receipt
 from mixproof.mixtures.blocks.keep import KeepRule
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import KeptRule
+from mixproof.ledger.records.kept import KeptRule
 from mixproof.pipeline.columns import array_of
 
 KEPT = -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import ClassifierRecord
+from mixproof.ledger.records.classifiers import ClassifierRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import read_whole
 from mixproof.pipeline.heldout.heldout_set import HeldoutSet

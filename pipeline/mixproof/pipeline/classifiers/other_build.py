@@ -10,7 +10,8 @@ import orjson
 from mixproof.ledger.content import rows_sha256
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file, stage_key
-from mixproof.ledger.manifest import ClassifierRecord, read_manifest, store_of
+from mixproof.ledger.manifest import read_manifest, store_of
+from mixproof.ledger.records.classifiers import ClassifierRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.clusters.token_table import TableFiles
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import ClassifierRecord, ExamplesRecord, LabelledRecord
+from mixproof.ledger.records.classifiers import ClassifierRecord, ExamplesRecord, LabelledRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.clusters.token_table import TableFiles

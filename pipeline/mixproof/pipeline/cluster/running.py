@@ -19,7 +19,7 @@ from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mixproof.ledger.errors import MixproofError, RequestError
-from mixproof.ledger.objects import LOCATION_VARIABLES
+from mixproof.ledger.objects.urls import LOCATION_VARIABLES
 
 from .resources import GPU_TASKS_LABEL, Needs, Node
 from .services import without_unused_services

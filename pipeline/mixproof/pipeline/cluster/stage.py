@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from mixproof.ledger.errors import MixproofError
-from mixproof.ledger.receipts import Receipts, find_receipts
-from mixproof.ledger.sealed import seal_receipts
 from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store.receipts import Receipts, find_receipts
+from mixproof.ledger.store.sealed import seal_receipts
 
 from .cluster import Cluster
 

@@ -8,7 +8,8 @@ import orjson
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file, stage_key
-from mixproof.ledger.manifest import ClustersRecord, read_manifest, store_of
+from mixproof.ledger.manifest import read_manifest, store_of
+from mixproof.ledger.records.cells import ClustersRecord
 from mixproof.ledger.store import Store
 
 from .cluster_file import CLUSTERS, STAGE, VERSION, ClusterFile

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.content import rows_sha256
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import CutsRecord
+from mixproof.ledger.records.dropped import CutsRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.errors import AccountError
-from mixproof.ledger.manifest import CutsRecord, MatrixRow
+from mixproof.ledger.manifest import MatrixRow
+from mixproof.ledger.records.dropped import CutsRecord
 from mixproof.ledger.store import Receipt
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.dedup.duplicates import GroupDuplicates

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.receipts import Receipts
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipts import Receipts
 from mixproof.pipeline.bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing

@@ -16,8 +16,10 @@ from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.location import locate
-from mixproof.ledger.manifest import MANIFEST, HeldoutTexts, Manifest, SourceKind, read_manifest_once, store_of
-from mixproof.ledger.objects import is_remote
+from mixproof.ledger.manifest import MANIFEST, Manifest, read_manifest_once, store_of
+from mixproof.ledger.objects.urls import is_remote
+from mixproof.ledger.records.datasets import HeldoutTexts
+from mixproof.ledger.records.source import SourceKind
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.columns import read_whole

@@ -12,9 +12,9 @@ from typing import Literal, cast
 
 from mixproof.ledger.account import StageRow, check_chain, sum_rows
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import InputsRecord
-from mixproof.ledger.receipts import Receipts
+from mixproof.ledger.records.inputs import InputsRecord
 from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store.receipts import Receipts
 from mixproof.mixtures.blocks.source import Conversations
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.chat.conversations import check_rule

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Sequence
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.receipts import find_receipts
 from mixproof.ledger.shown_text import unsigned
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipts import find_receipts
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import InputFile, with_their_attributes
 from mixproof.pipeline.readers.remote import is_of_this_process, is_remote

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import InputsRecord
+from mixproof.ledger.records.inputs import InputsRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import table_of
 from mixproof.pipeline.inputs.files import InputFile

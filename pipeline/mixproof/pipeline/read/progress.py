@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mixproof.ledger.receipts import iter_receipts
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipts import iter_receipts
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.inputs.files import InputFile
 

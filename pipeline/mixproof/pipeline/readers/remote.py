@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
-from mixproof.ledger.object_errors import clock_error
+from mixproof.ledger.objects.object_errors import clock_error
 
 REMOTE_BLOCK_BYTES = 16 * 1000 * 1000
 

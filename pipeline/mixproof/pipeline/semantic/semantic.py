@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mixproof.ledger.account import Count, StageRow
-from mixproof.ledger.manifest import MatrixRow, TwinsRecord
+from mixproof.ledger.manifest import MatrixRow
+from mixproof.ledger.records.dropped import TwinsRecord
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.clusters.token_table import TableFiles
 from mixproof.pipeline.dedup.duplicates import SEMANTIC, GroupDuplicates, lists_of

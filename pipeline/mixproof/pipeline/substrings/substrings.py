@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.receipts import Receipts
 from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store.receipts import Receipts
 from mixproof.mixtures.blocks.dedup import SubstringDedup
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import Call, run_missing

@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.manifest import HeldoutRecord, Manifest, MatrixRow, SourceRecord, SplitRecord
+from mixproof.ledger.manifest import Manifest, MatrixRow
+from mixproof.ledger.records.datasets import HeldoutRecord, SplitRecord
+from mixproof.ledger.records.source import SourceRecord
 
 from .cells import CELLS, check_cells, wholes_of
 from .report import Checks, Equation

@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import AxisRecord, CellsRecord, Manifest, SourceRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.cells import AxisRecord, CellsRecord
+from mixproof.ledger.records.source import SourceRecord
 
 from .report import Checks
 

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.ledger.manifest import ClassifierRecord, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.classifiers import ClassifierRecord
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cells.divide_sources import classifier_name
 from mixproof.pipeline.classifiers.inputs import token_table

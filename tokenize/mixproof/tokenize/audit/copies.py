@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mixproof.ledger.sealed import SEALED
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.sealed import SEALED
 
 from .report import AuditReport, Depth
 

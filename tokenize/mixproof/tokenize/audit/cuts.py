@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mixproof.ledger.account import Count
-from mixproof.ledger.manifest import CutsRecord, SourceRecord
+from mixproof.ledger.records.dropped import CutsRecord
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.ledger.store import Store
 
 from .arithmetic import PARAGRAPHS, SUBSTRINGS

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import InputsRecord
+from mixproof.ledger.records.inputs import InputsRecord
 
 from .cells import LABEL, LABEL_KINDS
 from .report import Checks

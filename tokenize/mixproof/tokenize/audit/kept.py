@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mixproof.ledger.account import Count
-from mixproof.ledger.manifest import KeptRule, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.kept import KeptRule
 
 from .arithmetic import KEEP
 from .cells import Bounds, wholes_of

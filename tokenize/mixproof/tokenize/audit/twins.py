@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.account import Count
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import Manifest, SourceRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.values.quantities import parse_number

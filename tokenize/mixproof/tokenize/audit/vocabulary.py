@@ -7,7 +7,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.tokenize.audit.parts.reencode import load_reference
 
 from .checksums import check_file

@@ -24,7 +24,10 @@ from numpy.typing import NDArray
 from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import HeldoutRecord, InputsRecord, SourceRecord, SplitRecord, TokenizerRecord
+from mixproof.ledger.records.datasets import HeldoutRecord, SplitRecord
+from mixproof.ledger.records.inputs import InputsRecord
+from mixproof.ledger.records.source import SourceRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Attempt, Receipt, Store
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 
 from .foreign_index import ForeignIndex
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 
 MAGIC = b"MMIDIDX\x00\x00"
 VERSION = 1

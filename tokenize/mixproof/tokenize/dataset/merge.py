@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 
 from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.ledger.manifest import DatasetRecord, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import DatasetRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import numbers
 

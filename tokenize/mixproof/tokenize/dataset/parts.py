@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.errors import AccountError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import DatasetRecord, SourceKind, TokenizerRecord
-from mixproof.ledger.receipts import find_receipts
+from mixproof.ledger.records.datasets import DatasetRecord
+from mixproof.ledger.records.source import SourceKind
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Attempt, Receipt, Store
+from mixproof.ledger.store.receipts import find_receipts
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.columns import array_of, read_whole
 from mixproof.pipeline.labels.columns_of_rows import LabelledSource

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mixproof.ledger.manifest import SourceKind
+from mixproof.ledger.records.source import SourceKind
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import array_of, column_of, numbers
 from mixproof.pipeline.labels.columns_of_rows import PREFIX, LabelledSource

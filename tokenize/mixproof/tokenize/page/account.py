@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mixproof.ledger.account import Count, StageRow
-from mixproof.ledger.manifest import Manifest, SourceRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.pipeline.record import OTHER_PART
 
 from .build_evidence import BuildEvidence

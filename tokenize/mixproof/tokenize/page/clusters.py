@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixproof.ledger.manifest import AxisRecord, ClustersRecord, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.cells import AxisRecord, ClustersRecord
 from mixproof.ledger.store import Store
 
 from .cluster_map import NARROW, WIDE, ClusterMap, MappedCluster, draw_map

@@ -13,7 +13,9 @@ from itertools import pairwise
 from typing import Literal
 
 from mixproof.ledger.account import StageRow, sum_rows
-from mixproof.ledger.manifest import Manifest, SourceRecord, SplitRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import SplitRecord
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.pipeline.record import OTHER_PART
 
 Unit = Literal["bytes", "documents", "tokens"]

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import DatasetRecord, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import DatasetRecord
 from mixproof.ledger.store import Store
 
 from .palette import Look

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from mixproof.ledger.manifest import SourceRecord
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.source import Step
 from mixproof.pipeline.heldout.decontaminate import DECONTAMINATE

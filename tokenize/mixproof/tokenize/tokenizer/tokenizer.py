@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.tokenizer import Tokenizer
 from mixproof.mixtures.load import LoadedSpec

@@ -27,7 +27,7 @@ from sentencepiece import SentencePieceTrainer
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.arithmetic.rounding import largest_remainder
 from mixproof.mixtures.blocks.tokenizer import TokenizerTraining

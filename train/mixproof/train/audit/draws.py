@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import DatasetRecord, Manifest, SplitRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import DatasetRecord, SplitRecord
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.parts.dataset import check_part, open_part
 from mixproof.tokenize.audit.receipts import check_receipts, files_of

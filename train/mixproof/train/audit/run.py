@@ -24,7 +24,8 @@ from pydantic import ValidationError
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import CHECKPOINTS
-from mixproof.ledger.manifest import HeldoutRecord, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import HeldoutRecord
 from mixproof.mixtures.stage_checks import STAGE_KINDS
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.parsed import parsed

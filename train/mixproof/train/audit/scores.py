@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import derive_seed
-from mixproof.ledger.manifest import HeldoutRecord, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import HeldoutRecord
 from mixproof.tokenize.audit.report import Checks
 from mixproof.tokenize.audit.rows import check_parquet
 from mixproof.train.delivered_record import DeliveredRecord

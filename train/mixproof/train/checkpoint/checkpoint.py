@@ -46,7 +46,7 @@ from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.files import scratch_beside
 from mixproof.ledger.fingerprint import canonical_json, sha256_of_file
 from mixproof.ledger.location import CHECKPOINTS
-from mixproof.ledger.receipt import seal
+from mixproof.ledger.store.receipt import seal
 from mixproof.train.checkpoint_files import FILES, checkpoint_files, checkpoint_path
 from mixproof.train.distributed import Ranks
 from mixproof.train.model.layer_history import read_layer_history

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import AccountError, DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.manifest import DatasetRecord, Manifest, SplitRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import DatasetRecord, SplitRecord
 from mixproof.ledger.store import Receipt, Store
 from mixproof.tokenize.dataset.indexed import Index, read_index, write_index
 from mixproof.tokenize.dataset.provenance import SCHEMA, TableWriter, regroup

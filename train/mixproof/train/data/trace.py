@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.location import locate
-from mixproof.ledger.manifest import BUILDS, MANIFEST, DatasetRecord, Manifest, read_manifest
+from mixproof.ledger.manifest import BUILDS, MANIFEST, Manifest, read_manifest
+from mixproof.ledger.records.datasets import DatasetRecord
 from mixproof.mixtures.arithmetic.phase_streams import source_of_stream
 from mixproof.tokenize.dataset.indexed import Index, read_index
 from mixproof.tokenize.dataset.provenance import OPEN_SCHEMA

@@ -15,7 +15,7 @@ import torch
 from megatron.core.models.gpt import GPTModel
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.tokenize.tokenizer.reference import Reference
 from mixproof.train.model.token_losses import losses_and_hits
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import AccountError, DamagedFileError
-from mixproof.ledger.manifest import DatasetRecord, SplitRecord
+from mixproof.ledger.records.datasets import DatasetRecord, SplitRecord
 from mixproof.ledger.store import Store
 from mixproof.tokenize.dataset.indexed import read_index
 from mixproof.train.request import checksums_of

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.manifest import DatasetRecord, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import DatasetRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget
 from mixproof.tokenize.dataset.indexed import ends_of, read_index, token_dtype

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.content import content_sha256
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.manifest import Manifest, SourceRecord, SplitRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import SplitRecord
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.source import Limits, Source
 from mixproof.pipeline.chat.conversations import FORMS

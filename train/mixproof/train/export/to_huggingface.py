@@ -24,7 +24,7 @@ import torch
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
-from mixproof.ledger.manifest import DatasetRecord
+from mixproof.ledger.records.datasets import DatasetRecord
 from mixproof.tokenize.dataset.indexed import read_index
 from mixproof.tokenize.tokenizer.hard_texts import hard_texts
 from mixproof.tokenize.tokenizer.reference import load_reference

@@ -13,7 +13,8 @@ from fractions import Fraction
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import canonical_json
-from mixproof.ledger.manifest import Manifest, SourceRecord
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.budget import RunBudget, supply_of
 from mixproof.mixtures.arithmetic.shares import PhaseShares, resolve_mixture

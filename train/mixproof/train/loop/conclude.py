@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mixproof.ledger.errors import AccountError
 from mixproof.ledger.fingerprint import sha256_of, sha256_of_file
-from mixproof.ledger.manifest import HeldoutRecord
+from mixproof.ledger.records.datasets import HeldoutRecord
 from mixproof.ledger.store import Store, publish
 from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.train.checkpoint_files import checkpoint_files, checkpoint_path

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import sentencepiece
 
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 
 from .reference_ids import without_randomness, without_special_text
 from .tiktoken_ids import TiktokenIds

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import sentencepiece
 
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 
 from .tiktoken_ids import TiktokenIds
 

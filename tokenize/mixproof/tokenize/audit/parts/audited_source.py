@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import SourceRecord, TokenizerRecord
+from mixproof.ledger.records.source import SourceRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.tokenize.audit.arithmetic import ENCODE
 from mixproof.tokenize.audit.cells import Bounds
 from mixproof.tokenize.audit.inputs import Inputs

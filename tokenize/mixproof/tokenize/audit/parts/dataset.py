@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import DatasetRecord, TokenizerRecord
+from mixproof.ledger.records.datasets import DatasetRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.tokenize.audit.report import Checks
 
 MAGIC = b"MMIDIDX\x00\x00"

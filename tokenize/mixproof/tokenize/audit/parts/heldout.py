@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from mixproof.ledger.manifest import DatasetRecord, HeldoutRecord, SourceRecord
+from mixproof.ledger.records.datasets import DatasetRecord, HeldoutRecord
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.tokenize.audit.ids.conversation_ids import rendered_of
 from mixproof.tokenize.audit.inputs import Inputs, read_table
 from mixproof.tokenize.audit.report import Checks

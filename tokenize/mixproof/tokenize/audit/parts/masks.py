@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import DatasetRecord, SourceRecord
+from mixproof.ledger.records.datasets import DatasetRecord
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.tokenize.audit.report import Checks
 
 PLAIN_COLUMNS = {

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import DatasetRecord, TokenizerRecord
+from mixproof.ledger.records.datasets import DatasetRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.tokenize.audit.checksums import check_file
 from mixproof.tokenize.audit.report import Checks, Reencoded
 from mixproof.tokenize.audit.rows import check_parquet

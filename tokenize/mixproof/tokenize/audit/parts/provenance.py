@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import DatasetRecord
+from mixproof.ledger.records.datasets import DatasetRecord
 from mixproof.tokenize.audit.cells import CELL, Bounds, check_labels, outside_cell
 from mixproof.tokenize.audit.inputs import Inputs, check_columns, check_nulls
 from mixproof.tokenize.audit.report import Checks, Equation

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import xxhash
 
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.tokenize.audit.ids.reference_ids import ReferenceIds, reference_ids
 from mixproof.tokenize.audit.report import Checks, Reencoded
 

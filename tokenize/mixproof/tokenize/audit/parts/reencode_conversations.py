@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.tokenize.audit.ids.conversation_ids import ConversationIds, Rendered, ends_supervised, rendered_of
 from mixproof.tokenize.audit.report import Checks, Reencoded
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import DatasetRecord
+from mixproof.ledger.records.datasets import DatasetRecord
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.task_progress import OnProgress, TaskProgress
 from mixproof.tokenize.audit.checksums import is_inside

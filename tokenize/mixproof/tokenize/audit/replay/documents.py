@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixproof.ledger.manifest import DatasetRecord, SourceRecord
+from mixproof.ledger.records.datasets import DatasetRecord
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.ledger.store import Store
 from mixproof.tokenize.audit.parts.masks import PLAIN_COLUMNS
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.ledger.manifest import SourceRecord, read_manifest
+from mixproof.ledger.manifest import read_manifest
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.source import Limits, Source
 from mixproof.pipeline.inputs.files import InputFile

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.ledger.manifest import DatasetRecord, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import DatasetRecord
 from mixproof.ledger.store import Store
 from mixproof.tokenize.audit.ids.conversation_ids import ConversationIds, Rendered, ends_supervised
 from mixproof.tokenize.audit.ids.reference_ids import reference_ids

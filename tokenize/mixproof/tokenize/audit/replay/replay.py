@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.account import StageRow, sum_rows
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import Manifest, SourceRecord, read_manifest
+from mixproof.ledger.manifest import Manifest, read_manifest
+from mixproof.ledger.records.source import SourceRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.split_sources import whole_of

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mixproof.ledger.errors import DamagedFileError
-from mixproof.ledger.receipt import unseal
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipt import unseal
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.resources import Needs

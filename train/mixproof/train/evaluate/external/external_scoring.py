@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from mixproof.ledger.receipt import seal
+from mixproof.ledger.store.receipt import seal
 from mixproof.tokenize.tokenizer.reference import load_reference
 from mixproof.train.checkpoint.weights import FinishedRun, load_model, open_finished_run
 from mixproof.train.distributed import process_group

@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.manifest import TokenizerRecord
+from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.inputs.files import InputFile, find_others
 from mixproof.pipeline.readers.jsonl import read_jsonl

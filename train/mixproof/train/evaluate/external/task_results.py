@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.receipt import unseal
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipt import unseal
 from mixproof.mixtures.blocks.mixture import TaskWeight
 from mixproof.train.compare.task_scores import TaskScore, part_of
 from mixproof.train.outcome import RunOutcome

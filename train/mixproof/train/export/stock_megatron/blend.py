@@ -9,7 +9,8 @@ from fractions import Fraction
 import numpy as np
 
 from mixproof.ledger.fingerprint import sha256_of
-from mixproof.ledger.manifest import DatasetRecord, Manifest
+from mixproof.ledger.manifest import Manifest
+from mixproof.ledger.records.datasets import DatasetRecord
 from mixproof.ledger.store import Store
 from mixproof.mixtures.arithmetic.phase_budget import PhaseBudget
 from mixproof.train.data.megatron_helpers import megatron_helpers

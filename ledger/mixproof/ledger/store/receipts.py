@@ -15,7 +15,8 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from .objects import LISTED_AT_ONCE
+from mixproof.ledger.objects.objects import LISTED_AT_ONCE
+
 from .receipt import RECEIPT, Receipt, read_receipt, unseal
 from .sealed import read_sealed, sealed_files
 from .store import Store

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from typing import NoReturn
 
-from .errors import ClockError, MixproofError, RequestError
+from mixproof.ledger.errors import ClockError, MixproofError, RequestError
 
 _PACKAGES = {"s3": "mixproof[s3]", "s3a": "mixproof[s3]", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 """The package to install, by protocol."""

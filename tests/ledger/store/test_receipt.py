@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixproof.ledger.receipt import Receipt, StoredFile, read_receipt
+from mixproof.ledger.store.receipt import Receipt, StoredFile, read_receipt
 
 RECEIPT = Receipt(
     stage="read", key="0" * 64, files={"a.bin": StoredFile(sha256="1" * 64, bytes=12)}, facts={"records": 3}

@@ -6,66 +6,26 @@ fsynced, then the receipt is published in the same way. A kill at any moment the
 output or one that is made again. Two attempts at one key write the same bytes, so it does not matter which one wins.
 
 A store is a folder, or a URL of an object store. On an object store each file is uploaded, then the receipt; nothing
-is renamed. This machine then keeps a folder of copies (see `objects.py`): `root` is that folder, and `path` updates
-it. The folder of copies can be deleted at any time.
+is renamed. This machine then keeps a folder of copies (see `objects/copies.py`): `root` is that folder, and `path`
+updates it. The folder of copies can be deleted at any time.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from .account import StageRow
-from .attempts import ATTEMPTS, scratch_folder
-from .content import content_sha256
-from .errors import DamagedFileError, RequestError
-from .files import Found, find_files, inside, is_scratch, publish, publish_bytes
-from .fingerprint import plain, sha256_of_file
-from .objects import BLOCK_BYTES, Objects, cache_folder, is_remote
-from .receipt import RECEIPT, Receipt, StoredFile, read_receipt
+from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.files import Found, find_files, in_hidden_folder, inside, is_scratch, publish_bytes, size_of
+from mixproof.ledger.fingerprint import sha256_of_file
+from mixproof.ledger.objects.copies import Copies
+from mixproof.ledger.objects.objects import BLOCK_BYTES, Objects
+from mixproof.ledger.objects.urls import cache_folder, is_remote
+
+from .attempts import Attempt, scratch_folder
+from .receipt import RECEIPT, Receipt, read_receipt
 from .sealed import SEALED, sealed_receipt
-
-__all__ = ["ATTEMPTS", "RECEIPT", "Attempt", "Receipt", "Store", "publish", "publish_bytes"]
-
-LOGGER = logging.getLogger(__name__)
-
-
-class Attempt:
-    """A scratch folder for one attempt at one output; `commit` publishes it as the output."""
-
-    def __init__(self, store: Store, stage: str, key: str, scratch: Path) -> None:
-        self._store, self._stage, self._key, self._scratch = store, stage, key, scratch
-
-    def path(self, name: str) -> Path:
-        """The path at which to write the file `name` of this output; its parent folder exists."""
-        path = self._scratch / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def commit(self, *, account: tuple[StageRow, ...] = (), facts: Mapping[str, object] | None = None) -> Receipt:
-        """Publish every file of the scratch folder, then the receipt.
-
-        Raises:
-            TypeError: when `facts` holds a value without an exact form (see `fingerprint.py`).
-        """
-        files: dict[str, StoredFile] = {}
-        folder = f"{self._stage}/{self._key}"
-        for file in sorted(path for path in self._scratch.rglob("*") if path.is_file()):
-            name = file.relative_to(self._scratch).as_posix()
-            sha256, content = sha256_of_file(file), content_sha256(file)
-            rows = content if content != sha256 else None
-            files[name] = StoredFile(sha256=sha256, bytes=file.stat().st_size, rows_sha256=rows)
-            publish(file, self._store.root / folder / name)
-            self._store.upload(f"{folder}/{name}", confirmed=True)
-        receipt = Receipt(
-            stage=self._stage, key=self._key, files=files, account=account, facts=_plain_facts(facts or {})
-        )
-        self._store.write(f"{folder}/{RECEIPT}", receipt.to_bytes())
-        LOGGER.info("committed %s with %d files", folder, len(files))
-        return receipt
 
 
 class Store:
@@ -73,20 +33,20 @@ class Store:
 
     def __init__(self, url: str | Path) -> None:
         text = str(url)
-        self._objects: Objects | None = None
+        self._copies: Copies | None = None
         if is_remote(text):
-            self._objects = Objects(text, cache_folder(text.rstrip("/")))
             self.root = cache_folder(text.rstrip("/"))
+            self._copies = Copies(Objects(text), self.root)
         else:
             self.root = Path(text.removeprefix("file://")).expanduser().resolve()
 
     def __str__(self) -> str:
-        return self._objects.url if self._objects else str(self.root)
+        return self._copies.objects.url if self._copies else str(self.root)
 
     @property
     def is_remote(self) -> bool:
         """Whether the store is on an object store, so that `root` holds only copies."""
-        return self._objects is not None
+        return self._copies is not None
 
     def check(self) -> None:
         """Check that the store can be used, before any work.
@@ -95,8 +55,8 @@ class Store:
             RequestError: when the path is not that of a folder, or is inside a file; for an object store, when the
                 package, the credentials, the bucket or the permission is missing.
         """
-        if self._objects:
-            self._objects.check()
+        if self._copies:
+            self._copies.objects.check()
             return
         for path in (self.root, *self.root.parents):
             try:
@@ -118,11 +78,11 @@ class Store:
             DamagedFileError: when an object does not match its output's receipt.
         """
         path = inside(self.root, relative)
-        if self._objects and not self._objects.is_trusted(relative):
-            found = self._objects.head(relative)
+        if self._copies and not self._copies.is_trusted(relative):
+            found = self._copies.objects.head(relative)
             self._update_copies({} if found is None else {relative: found})
             if found is None:
-                self._objects.remove_copy(relative)
+                self._copies.remove(relative)
         return path
 
     def folder(self, relative: str) -> Path:
@@ -132,10 +92,10 @@ class Store:
             DamagedFileError: when an object does not match its output's receipt.
         """
         path = inside(self.root, relative)
-        if self._objects:
-            found = self._objects.find(relative)
+        if self._copies:
+            found = self._copies.objects.find(relative)
             self._update_copies(found)
-            self._objects.remove_stale_copies(relative, found)
+            self._copies.remove_stale(relative, found)
         return path
 
     def location(self, relative: str) -> str:
@@ -148,8 +108,8 @@ class Store:
 
     def keys(self, stage: str) -> list[str]:
         """Keys of a stage's outputs in the store, finished or not, sorted."""
-        if self._objects:
-            names = self._objects.folders(stage)
+        if self._copies:
+            names = self._copies.objects.folders(stage)
         else:
             folder = self.root / stage
             names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -161,8 +121,8 @@ class Store:
 
     def find(self, folder: str) -> dict[str, Found]:
         """Every file below a folder, by its path in the store; "" is the whole store. Nothing is copied."""
-        if self._objects:
-            return self._objects.find(folder)
+        if self._copies:
+            return self._copies.objects.find(folder)
         return dict(find_files(self.root, folder))
 
     def sizes(self, folder: str) -> dict[str, int]:
@@ -171,16 +131,16 @@ class Store:
 
     def sizes_by_prefix(self, stage: str, prefix: str) -> dict[str, int]:
         """On an object store: bytes of every file of the outputs whose keys begin with `prefix`, by path."""
-        assert self._objects is not None
-        return {name: one.bytes for name, one in self._objects.find_by_prefix(stage, prefix).items()}
+        assert self._copies is not None
+        return {name: one.bytes for name, one in self._copies.objects.find_by_prefix(stage, prefix).items()}
 
     def first_sizes(self, stage: str) -> tuple[dict[str, int], float] | None:
         """On an object store: bytes of the first files of a stage, and the share of its outputs that they cover.
 
         None if the client cannot list a part of a folder.
         """
-        assert self._objects is not None
-        page = self._objects.first_page(stage)
+        assert self._copies is not None
+        page = self._copies.objects.first_page(stage)
         return None if page is None else ({name: one.bytes for name, one in page[0].items()}, page[1])
 
     def fetch(self, relative: str, *, without: str | None = None) -> Path:
@@ -191,8 +151,8 @@ class Store:
             without: a folder in it that is not copied.
         """
         path = inside(self.root, relative)
-        if self._objects:
-            self._objects.fetch(relative, without=without and f"{relative}/{without}")
+        if self._copies:
+            self._copies.fetch(relative, without=without and f"{relative}/{without}")
         return path
 
     def restore(self, folder: str) -> Path:
@@ -201,8 +161,8 @@ class Store:
         A killed command may have left such files in the copy of `folder`.
         """
         path = self.fetch(folder)
-        if self._objects:
-            for name in set(self._visible(folder)) - set(self._objects.find(folder)):
+        if self._copies:
+            for name in set(self._visible(folder)) - set(self._copies.objects.find(folder)):
                 (self.root / name).unlink()
         return path
 
@@ -218,13 +178,13 @@ class Store:
 
         `confirmed`: it is a file of an output, whose receipt follows.
         """
-        if self._objects:
-            self._objects.upload(relative, confirmed=confirmed)
+        if self._copies:
+            self._copies.upload(relative, confirmed=confirmed)
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
         """The bytes of small files; missing files are left out."""
-        if self._objects:
-            return self._objects.read(names)
+        if self._copies:
+            return self._copies.objects.read(names)
         return {name: path.read_bytes() for name in names if (path := inside(self.root, name)).is_file()}
 
     def blocks(self, relative: str) -> Iterator[bytes]:
@@ -233,8 +193,8 @@ class Store:
         Raises:
             FileNotFoundError: when it does not exist.
         """
-        if self._objects:
-            yield from self._objects.blocks(relative)
+        if self._copies:
+            yield from self._copies.objects.blocks(relative)
             return
         with inside(self.root, relative).open("rb", buffering=0) as file:
             while block := file.read(BLOCK_BYTES):
@@ -242,8 +202,8 @@ class Store:
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove files, in no particular order, and folders left empty; missing files are ignored."""
-        if self._objects:
-            self._objects.remove(names)
+        if self._copies:
+            self._copies.remove_objects(names)
             return
         for name in names:
             path = inside(self.root, name)
@@ -258,17 +218,17 @@ class Store:
             folder: relative to the store.
             last: endings of names that mark other files as complete; uploaded after those, and removed before them.
         """
-        if not self._objects:
+        if not self._copies:
             return
         names = self._visible(folder)
-        remote = self._objects.find(folder)
-        removed = {name for name in remote if not _in_hidden_folder(name)} - set(names)
+        remote = self._copies.objects.find(folder)
+        removed = {name for name in remote if not in_hidden_folder(name)} - set(names)
         for is_marker in (True, False):
             if chosen := [name for name in removed if name.endswith(last) is is_marker]:
-                self._objects.remove(chosen)
+                self._copies.remove_objects(chosen)
         for name in sorted(names, key=lambda name: name.endswith(last)):
-            if name not in remote or not self._objects.is_current(name, remote[name]):
-                self._objects.upload(name)
+            if name not in remote or not self._copies.is_current(name, remote[name]):
+                self._copies.upload(name)
 
     def receipt(self, stage: str, key: str, *, sealed: bool = True) -> Receipt | None:
         """The receipt of a finished output; None when it is missing or a file does not have its recorded size.
@@ -281,7 +241,7 @@ class Store:
             raw = sealed_receipt(self, stage, key)
         if raw is None:
             return None
-        sizes = self.sizes(folder) if self._objects else None
+        sizes = self.sizes(folder) if self._copies else None
         try:
             receipt = read_receipt(raw)
         except ValueError:
@@ -289,10 +249,10 @@ class Store:
         if (receipt.stage, receipt.key) != (stage, key):
             return None
         for name, file in receipt.files.items():
-            size = sizes.get(name) if sizes is not None else _size(self.root / folder / name)
+            size = sizes.get(name) if sizes is not None else size_of(self.root / folder / name)
             if size != file.bytes:
-                if self._objects:
-                    self._objects.remove_copy(f"{folder}/{name}")
+                if self._copies:
+                    self._copies.remove(f"{folder}/{name}")
                 return None
         return receipt
 
@@ -306,13 +266,13 @@ class Store:
         """Files below a local folder, sorted, without hidden folders and scratch files."""
         paths = [path for path in sorted((self.root / folder).rglob("*")) if path.is_file()]
         names = [path.relative_to(self.root).as_posix() for path in paths if not is_scratch(path.name)]
-        return [name for name in names if not _in_hidden_folder(name)]
+        return [name for name in names if not in_hidden_folder(name)]
 
     def _update_copies(self, found: Mapping[str, Found]) -> None:
         """Update copies, and check the new ones against the receipts of their outputs."""
-        assert self._objects is not None
+        assert self._copies is not None
         for name, one in found.items():
-            if not self._objects.update_copy(name, one):
+            if not self._copies.update(name, one):
                 continue
             stage, _, path = name.partition("/")
             key, _, file = path.partition("/")
@@ -321,21 +281,7 @@ class Store:
                 continue
             sha256, expected = sha256_of_file(self.root / name), receipt.files[file].sha256
             if sha256 != expected:
-                self._objects.remove_copy(name)
+                self._copies.remove(name)
                 reason = f"SHA-256 is {sha256}, but its receipt says {expected}; delete its folder to make it again"
                 raise DamagedFileError(self.location(name), "whole file", reason)
-            self._objects.confirm(name)
-
-
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None
-
-
-def _plain_facts(facts: Mapping[str, object]) -> dict[str, Any]:
-    reduced = plain(facts)
-    assert isinstance(reduced, dict)
-    return reduced
-
-
-def _in_hidden_folder(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/")[:-1])
+            self._copies.confirm(name)

@@ -14,11 +14,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
+from mixproof.ledger.location import RUNS
+from mixproof.ledger.manifest import BUILDS, MANIFEST
+from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipt import RECEIPT, read_receipt
+
 from .inventory import FINISHED_BY, Entry, sealed_of, take_inventory
-from .location import RUNS
-from .manifest import BUILDS, MANIFEST
-from .receipt import RECEIPT, read_receipt
-from .store import Store
 
 LOGGER = logging.getLogger(__name__)
 THREADS = 8

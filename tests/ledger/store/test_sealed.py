@@ -12,12 +12,12 @@ import pytest
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.ledger.fingerprint import sha256_of
-from mixproof.ledger.garbage import find_garbage, remove_garbage
-from mixproof.ledger.inventory import take_inventory
-from mixproof.ledger.receipts import find_receipts
-from mixproof.ledger.sealed import RECEIPTS, SEALED, seal_receipts
+from mixproof.ledger.maintenance.garbage import find_garbage, remove_garbage
+from mixproof.ledger.maintenance.inventory import take_inventory
+from mixproof.ledger.maintenance.verify import verify_store
 from mixproof.ledger.store import Store
-from mixproof.ledger.verify import verify_store
+from mixproof.ledger.store.receipts import find_receipts
+from mixproof.ledger.store.sealed import RECEIPTS, SEALED, seal_receipts
 from object_store import ObjectStore
 
 KEYS = [sha256_of(["shard", number]) for number in range(5)]
@@ -74,7 +74,7 @@ def test_many_receipts_are_found_as_each_alone(full: Store, monkeypatch: pytest.
     alone = {key: found for key in wanted if (found := full.receipt("read", key)) is not None}
     assert set(alone) == {KEYS[0], KEYS[1], KEYS[3], KEYS[4]}
     for few in (256, 1):  # listed one by one, and by their first digits
-        monkeypatch.setattr("mixproof.ledger.receipts.FEW", few)
+        monkeypatch.setattr("mixproof.ledger.store.receipts.FEW", few)
         together = find_receipts(full, "read", wanted)
         assert dict(together) == alone
         assert sorted(together.beside) == sorted(KEYS[3:])
@@ -152,7 +152,7 @@ def test_another_machine_finds_sealed_receipts(full: Store) -> None:
 
 
 def test_receipts_are_sealed_in_groups_of_rows_each_key_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixproof.ledger.sealed.ROW_GROUP", 2)
+    monkeypatch.setattr("mixproof.ledger.store.sealed.ROW_GROUP", 2)
     for key in KEYS:
         write(store, key)
     assert seal_receipts(store, "read", [*KEYS, KEYS[0], sha256_of("another")], least=3) == 5

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mixproof.ledger.attempts import LOCK
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.attempts import LOCK
 
 KEY, OTHER = "0" * 64, "1" * 64
 DIES = """

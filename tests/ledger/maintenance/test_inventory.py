@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import canonical_json, sha256_of, sha256_of_file
-from mixproof.ledger.garbage import find_garbage, remove_garbage
-from mixproof.ledger.inventory import take_inventory
+from mixproof.ledger.maintenance.garbage import find_garbage, remove_garbage
+from mixproof.ledger.maintenance.inventory import take_inventory
+from mixproof.ledger.maintenance.verify import verify_store
 from mixproof.ledger.store import Store, publish_bytes
-from mixproof.ledger.verify import verify_store
 
 DAY_SECONDS = 24 * 3600.0
 

@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from .files import Found
-from .location import RUNS
-from .manifest import BUILDS, CIRCUMSTANCES, MANIFEST
-from .sealed import SEALED, sealed_receipts
-from .store import ATTEMPTS, RECEIPT, Store
+from mixproof.ledger.files import Found
+from mixproof.ledger.location import RUNS
+from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, MANIFEST
+from mixproof.ledger.store import ATTEMPTS, RECEIPT, Store
+from mixproof.ledger.store.sealed import SEALED, sealed_receipts
 
 KEY = re.compile(r"[0-9a-f]{64}")
 RECORDS = (RECEIPT, MANIFEST, "identity.json", "run.json")

@@ -16,10 +16,10 @@ import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # botocore ships no types
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.object_errors import actionable_errors
-from mixproof.ledger.objects import TAGS, TRUSTED_SECONDS
-from mixproof.ledger.receipts import cheapest_digits, find_receipts
+from mixproof.ledger.objects.copies import TAGS, TRUSTED_SECONDS
+from mixproof.ledger.objects.object_errors import actionable_errors
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipts import cheapest_digits, find_receipts
 from object_store import ObjectStore
 
 KEY = "0" * 64

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from .account import StageRow
-from .fingerprint import canonical_json
-from .frozen_model import FrozenModel
+from mixproof.ledger.account import StageRow
+from mixproof.ledger.fingerprint import canonical_json
+from mixproof.ledger.frozen_model import FrozenModel
 
 RECEIPT = "receipt.json"
 MARK = b',"sha256":"'

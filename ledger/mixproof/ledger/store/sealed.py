@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .errors import DamagedFileError
-from .fingerprint import stage_key
+from mixproof.ledger.errors import DamagedFileError
+from mixproof.ledger.fingerprint import stage_key
+
 from .receipt import RECEIPT, Receipt, unseal
 
 if TYPE_CHECKING:

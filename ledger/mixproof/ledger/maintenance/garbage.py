@@ -19,11 +19,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import RequestError
+from mixproof.ledger.errors import RequestError
+from mixproof.ledger.location import RUNS
+from mixproof.ledger.manifest import BUILDS
+from mixproof.ledger.store import ATTEMPTS, RECEIPT, Store
+
 from .inventory import FINISHED_BY, Entry, Inventory, newest, take_inventory
-from .location import RUNS
-from .manifest import BUILDS
-from .store import ATTEMPTS, RECEIPT, Store
 
 LOGGER = logging.getLogger(__name__)
 DEFAULT_AGE_SECONDS = 24 * 3600.0

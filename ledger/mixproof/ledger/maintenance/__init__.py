@@ -1,0 +1,1 @@
+"""What a store contains, whether it is intact, and what can be removed from it."""

@@ -1,0 +1,1 @@
+"""Stores on object stores: the objects, and their copies on this machine."""

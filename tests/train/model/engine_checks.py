@@ -20,7 +20,7 @@ from mixproof.train.data.blend import Blend
 from mixproof.train.data.streams import streams_of
 from mixproof.train.distributed import Ranks
 from mixproof.train.evaluate.references import References
-from mixproof.train.loop.conclude import score_heldout
+from mixproof.train.loop.heldout_scores import score_heldout
 from mixproof.train.loop.trainer import Trainer
 from mixproof.train.model.backend_check import gradients, relative_difference, seeded_batch, seeded_model
 from mixproof.train.model.layer_backend import LayerBackend, available_backends, first_that_agrees

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.search.seed_noise import SeedNoise, SeedVariance, analyse
@@ -25,7 +26,7 @@ from .ranked_score import RankedScore
 from .rows import Row, make_row
 from .task_scores import question_scores
 from .trades import Trade, traded_away
-from .uncertainty import HeldoutSample, bootstrap, half_width
+from .uncertainty import HeldoutSample, Interval, bootstrap, half_width
 
 
 @dataclass(frozen=True)
@@ -100,29 +101,21 @@ def rank(
     """
     runs = [[contender.runs[seed] for seed in seeds] for contender in contenders]
     parts = parts_of(runs, goal)
-    weights = {part.name: part.weight for part in parts if part.weight}
-    objectives = np.sum([part.weight * part.values for part in parts], axis=0)
     known = _samples(runs, parts, goal, folders)
-    documents = {name: known[name] for name in weights} if weights.keys() <= known.keys() else {}
-    replicates = bootstrap(documents, weights) if documents else None
-    if replicates is not None and len(replicates) < 2:
-        replicates = None
-    count = sum(source.size for source in documents.values())
+    objectives = np.sum([part.weight * part.values for part in parts], axis=0)
     means = objectives.mean(axis=1)
     order = sorted(range(len(means)), key=lambda index: (goal.sign * means[index], contenders[index].label))
     noise = analyse(objectives[order].tolist())
+    resampled = _resampled(parts, known, order)
     rows = []
-    for rank_index, index in enumerate(order):
-        interval = None
-        if noise.pooled.degrees_of_freedom:
-            spread = None if replicates is None else float(replicates[:, index].std(ddof=1))
-            interval = half_width(noise.of_mean(rank_index), len(seeds), spread, count, of=1, comparisons=1)
+    for position, index in enumerate(order):
         scores = {part.name: float(part.values[index].mean()) for part in parts}
         lost, values = lost_bytes.get(contenders[index].label), objectives[index].tolist()
+        interval = _interval(noise, position, len(seeds), resampled)
         rows.append(make_row(contenders[index], runs[index], values, interval, goal.score, manifest, lost, scores))
-    ordered = None if replicates is None else replicates[:, order]
     variances = [noise.of_difference(0, other) for other in range(1, len(rows))]
-    lead = judge([(row.mixture, goal.sign * row.mean) for row in rows], variances, len(seeds), ordered, count)
+    scored = [(row.mixture, goal.sign * row.mean) for row in rows]
+    lead = judge(scored, variances, len(seeds), resampled.replicates, resampled.samples)
     anchor = next((index for index, one in enumerate(contenders) if _is_anchor(one, goal.anchor)), None)
     trades: tuple[Trade, ...] = ()
     if lead is not None and not lead.unsure and anchor is not None and anchor != order[0]:
@@ -139,6 +132,37 @@ def rank(
         anchor=None if anchor is None else contenders[anchor].label,
         traded=trades,
     )
+
+
+@dataclass(frozen=True)
+class _Resampled:
+    """Objectives of all mixtures over resampled documents."""
+
+    replicates: NDArray[np.float64] | None
+    """float64 [replicates, mixtures], the best mixture first; None if documents of some part are unknown."""
+    samples: int
+    """Documents and questions that were drawn from."""
+
+
+def _resampled(parts: Sequence[Part], known: Mapping[str, HeldoutSample], order: Sequence[int]) -> _Resampled:
+    weights = {part.name: part.weight for part in parts if part.weight}
+    if not weights.keys() <= known.keys():
+        return _Resampled(None, 0)
+    documents = {name: known[name] for name in weights}
+    samples = sum(source.size for source in documents.values())
+    replicates = bootstrap(documents, weights) if documents else None
+    if replicates is None or len(replicates) < 2:
+        return _Resampled(None, samples)
+    return _Resampled(replicates[:, order], samples)
+
+
+def _interval(noise: SeedNoise, position: int, seeds: int, resampled: _Resampled) -> Interval | None:
+    """Half the width of the interval of the mixture at a position of the ranking; None with one seed."""
+    if not noise.pooled.degrees_of_freedom:
+        return None
+    replicates = resampled.replicates
+    spread = None if replicates is None else float(replicates[:, position].std(ddof=1))
+    return half_width(noise.of_mean(position), seeds, spread, resampled.samples, of=1, comparisons=1)
 
 
 def _is_anchor(contender: Contender, anchor: str | None) -> bool:

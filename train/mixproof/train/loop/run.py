@@ -41,8 +41,9 @@ from mixproof.train.record import IDENTITY, RUN, TRAIN, RunRecord, read_run, wri
 from mixproof.train.request import RunRequest
 
 from .circumstances import machine, tokens_per_second, wall_times
-from .conclude import make_record, save_index, save_scores, score_heldout
+from .conclude import RunEnd, make_record, save_index
 from .evaluations import add_evaluation, copy_evaluations, evaluation_of
+from .heldout_scores import save_scores, score_heldout
 from .incidents import INCIDENTS, documents_of, name_documents, phase_starts_of, write_incidents
 from .journal import Journal
 from .metrics import METRICS, StepMetrics, first_lines, read_metrics
@@ -203,16 +204,8 @@ class _Run:
     def _write_record(self, scores: list[Scores], lossless: bool, reason: str | None) -> None:
         save_scores(self._folder, scores, self._ownership)
         write_incidents(self._store, self._request, self._folder, self._step if reason is not None else None)
-        record = make_record(
-            self._request,
-            self._state,
-            folder=self._folder,
-            index=self._index,
-            scores=scores,
-            lossless=lossless,
-            references=self._references.files,
-            reason=reason,
-        )
+        end = RunEnd(self._folder, self._index, scores, lossless, self._references.files, reason)
+        record = make_record(self._request, self._state, end)
         self._check_ownership()
         publish_bytes(canonical_json(self._circumstances()), self._folder / CIRCUMSTANCES)
         self._store.mirror(self._location, last=(FILES,))

@@ -24,7 +24,7 @@ from ray.job_submission import JobSubmissionClient
 
 from cluster.control_groups import free_memory, limit_memory
 from cluster.flaky_objects import FlakyObjects, flaky
-from cluster.namespaces import HOST, connect, disconnect, has_namespaces, namespace, network, pids_in
+from cluster.namespaces import HOST, block, connect, disconnect, has_namespaces, namespace, network, pids_in, unblock
 from conftest import ROOT, environment, mixproof_command
 from object_store import pointed_at
 from ray_nodes import BIN, free_port, without_own_mixproof
@@ -40,6 +40,9 @@ RAYLET = "raylet/raylet"
 PATIENCE = {"RAY_raylet_start_wait_time_s": str(START_SECONDS)}
 """Ray gives a node 30 s to start, which busy machines exceed."""
 RAY_FOLDER = Path("/tmp/ray")  # noqa: S108  where Ray keeps what a node's processes share
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Ray keeps tasks' results
+FEW_FILES = 256
+"""As many files as a process may have open by default on some systems."""
 
 
 @dataclass
@@ -54,6 +57,8 @@ class Node:
     process: subprocess.Popen[bytes] | None = None
     log: Path = field(init=False, repr=False)
     """What `ray start` wrote when the node started last."""
+    must_restart: bool = field(default=False, repr=False)
+    """Whether a fault left Ray's processes in a state that does not end with it."""
 
     @property
     def cache(self) -> Path:
@@ -65,12 +70,18 @@ class Node:
         """Where Ray's sockets and logs are."""
         return self.tmp / "ray"
 
+    @property
+    def shared_memory(self) -> Path:
+        """Its /dev/shm, if it has disks of its own."""
+        return self.tmp / "shm"
+
     def command(self, *command: str | Path, mounts: Mapping[Path, Path] | None = None) -> list[str]:
         """A command with the node's network and Ray folder; `mounts` puts folders over others, for it alone."""
         if not self.box.isolated:
             return [str(part) for part in command]
         RAY_FOLDER.mkdir(exist_ok=True)
-        bound = {RAY_FOLDER: self.ray} | dict(mounts or {})
+        own_memory = {SHARED_MEMORY: self.shared_memory} if self.shared_memory.is_mount() else {}
+        bound = {RAY_FOLDER: self.ray} | own_memory | dict(mounts or {})
         script = " && ".join(f'mount --bind "{folder}" "{over}"' for over, folder in bound.items())
         script = f'hostname {self.name} && {script} && exec "$@"'
         return ["ip", "netns", "exec", self.name, "unshare", "--uts", "sh", "-c", script, "sh", *map(str, command)]
@@ -121,19 +132,40 @@ class Node:
         """Take the node's link up again."""
         connect(self.name)
 
+    def block(self, other: Node) -> None:
+        """Drop what this node sends to another one."""
+        block(self.name, other.address)
+
+    def unblock(self, other: Node) -> None:
+        """End `block`."""
+        unblock(self.name, other.address)
+
     def fill_disk(self, folder: Path) -> None:
-        """Leave no byte free on the disk of the node's cache or Ray folder, which must be a file system of its own."""
+        """Leave no byte free on a disk of the node, which must be a file system of its own."""
         assert folder.is_mount()
+        self.must_restart |= folder != self.cache
         with contextlib.suppress(OSError), (folder / FILLER).open("wb") as filler:
             while True:
                 filler.write(bytes(2**20))
 
-    def empty_disks(self) -> bool:
-        """Give back what `fill_disk` took; whether it was Ray's disk, after which the node must start again."""
-        (self.cache / FILLER).unlink(missing_ok=True)
-        had_ray = (self.ray / FILLER).exists()
-        (self.ray / FILLER).unlink(missing_ok=True)
-        return had_ray
+    def write_protect(self, folder: Path) -> None:
+        """Make a folder of the node read-only until it starts again; files that are open stay writable."""
+        assert self.process is not None
+        self.must_restart = True
+        script = f'mount --bind "{folder}" "{folder}" && mount -o remount,bind,ro "{folder}"'
+        subprocess.run(["nsenter", "--mount", f"--target={self.process.pid}", "sh", "-c", script], check=True)
+
+    def limit_files(self) -> None:
+        """Let each of the node's processes open FEW_FILES files."""
+        self.must_restart = True
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                process.rlimit(psutil.RLIMIT_NOFILE, (FEW_FILES, FEW_FILES))
+
+    def empty_disks(self) -> None:
+        """Give back what `fill_disk` took."""
+        for folder in (self.cache, self.ray, self.shared_memory):
+            (folder / FILLER).unlink(missing_ok=True)
 
     def limit_memory(self, more: int) -> None:
         """Give the node's processes as much memory as they have now and `more` bytes."""
@@ -153,6 +185,7 @@ class Node:
             self.process.kill()
             self.process.wait(timeout=60)
             self.process = None
+        self.must_restart = False
 
     def runs(self, name: str) -> bool:
         """Whether `ray start` has not ended and a process with this name runs."""
@@ -251,7 +284,8 @@ def cluster_in_a_box(
     Args:
         folder: logs and the nodes' disks.
         workers: number of worker nodes.
-        disks: by worker, from 0, the size of the disks of its cache and of Ray, such as `40m`; others use this one's.
+        disks: by worker, from 0, the size of its cache, of Ray's disk and of /dev/shm, such as `40m`; others use this
+            machine's.
         takes_jobs: start Ray's job server as well; needs namespaces.
     """
     isolated = has_namespaces()
@@ -301,8 +335,8 @@ def _serve(folder: Path, address: tuple[str, int]) -> Iterator[None]:
 
 
 def _disk(stack: ExitStack, folder: Path, size: str | None) -> Path:
-    """A node's folder; with a size, its cache and Ray's folder are file systems of their own."""
-    for part in (folder / "ray", folder / "cache"):
+    """A node's folder; with a size, its cache, Ray's folder and /dev/shm are file systems of their own."""
+    for part in (folder / "ray", folder / "cache", folder / "shm"):
         part.mkdir(parents=True)
         if size is not None:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(part)], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import subprocess
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 
 import psutil
 
-from cluster.box import RAYLET, Box
+from cluster.box import RAY_FOLDER, RAYLET, Box
 
 LITTLE_BYTES = 150 * 2**20
+TASK = "ray::"
+"""In the title of a process that runs tasks."""
 RUNNING = 3
 """Seconds in which a task is waited for before a fault of workers strikes anyway."""
 
@@ -52,12 +55,41 @@ def kill_node(at: Strike) -> None:
 
 def kill_task(at: Strike) -> None:
     """The process that runs a task dies, as if the kernel had killed it for its memory."""
-    end = time.monotonic() + RUNNING
-    running: list[psutil.Process] = []
-    while not running and time.monotonic() < end:
-        running = [one for node in at.box.workers for one in node.processes("ray::") if "IDLE" not in one.name()]
-    if running:
+    if running := _wait_for_tasks(at):
         at.dice.choice(running).kill()
+
+
+def _wait_for_tasks(at: Strike) -> list[psutil.Process]:
+    """The processes that run tasks; none if that takes more than RUNNING seconds."""
+    end = time.monotonic() + RUNNING
+    while time.monotonic() < end:
+        if running := [one for node in at.box.workers for one in node.processes(TASK) if "IDLE" not in one.name()]:
+            return running
+    return []
+
+
+def stop_for(seconds: float, name: str) -> Callable[[Strike], None]:
+    """A process of a worker stops for a while and then continues, as on a machine that is swapping or was paused."""
+
+    def strike(at: Strike) -> None:
+        running = _wait_for_tasks(at) if name == TASK else at.dice.choice(at.box.workers).processes(name)
+        chosen = [at.dice.choice(running)] if running else []
+        for process in chosen:
+            process.suspend()
+        time.sleep(seconds)
+        for process in chosen:
+            with contextlib.suppress(psutil.Error):
+                process.resume()
+
+    return strike
+
+
+def block_head(at: Strike) -> None:
+    """A worker reaches S3 and the other workers, but not the head, for 60 s."""
+    node = at.dice.choice(at.box.workers)
+    node.block(at.box.head)
+    time.sleep(60)
+    node.unblock(at.box.head)
 
 
 def kill_command(at: Strike) -> None:
@@ -102,6 +134,29 @@ def fill_disk_of_ray(at: Strike) -> None:
     node.fill_disk(node.ray)
 
 
+def fill_shared_memory(at: Strike) -> None:
+    """The /dev/shm of a worker is full until `heal` empties it."""
+    node = at.dice.choice(at.box.workers)
+    node.fill_disk(node.shared_memory)
+
+
+def write_protect_ray(at: Strike) -> None:
+    """A worker's /tmp/ray is read-only, as after an error of its disk, until `heal` starts it again."""
+    node = at.dice.choice(at.box.workers)
+    node.write_protect(RAY_FOLDER)
+
+
+def write_protect_cache(at: Strike) -> None:
+    """A worker's copies of objects are read-only until `heal` starts it again."""
+    node = at.dice.choice(at.box.workers)
+    node.write_protect(node.cache)
+
+
+def limit_files(at: Strike) -> None:
+    """A worker's processes may open few files until `heal` starts it again."""
+    at.dice.choice(at.box.workers).limit_files()
+
+
 def wrong_clock(at: Strike) -> None:
     """S3 refuses a worker's requests, as those of a machine whose clock is an hour behind."""
     at.box.objects.wrong_clocks.add(at.dice.choice(at.box.workers).address)
@@ -118,19 +173,38 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "a raylet dies": kill_raylet,
     "a node dies": kill_node,
     "a task's process dies": kill_task,
+    "a raylet stops for 90 s": stop_for(90, RAYLET),
+    "a task stops for 90 s": stop_for(90, TASK),
+    "a worker cannot reach the head": block_head,
     "the command dies": kill_command,
     "the head dies": kill_head,
     "a cache's disk is full": fill_disk,
     "Ray's disk is full": fill_disk_of_ray,
+    "Ray's disk is read-only": write_protect_ray,
+    "a cache's disk is read-only": write_protect_cache,
+    "shared memory is full": fill_shared_memory,
+    "few files may be open": limit_files,
     "a clock is an hour off": wrong_clock,
     "memory is short": little_memory,
     "S3 answers 503": flaky_objects("unavailable", 0.3),
     "S3 is slow": flaky_objects("slow", 0.2),
     "S3 drops connections": flaky_objects("dropped", 0.2),
+    "S3 answers 500": flaky_objects("broken", 0.3),
+    "S3 sends half objects": flaky_objects("short", 0.2),
+    "S3 flips bits": flaky_objects("flipped", 0.2),
+    "S3 misses objects": flaky_objects("missing", 0.2),
+    "S3 lists what was": flaky_objects("stale", 0.5),
+    "credentials expire": flaky_objects("expired", 1),
 }
 
 FAULTS_OF_JOBS = FAULTS | {"the job's supervisor dies": kill_supervisor}
 """What can befall a job of Ray."""
+FAULTS_IN_A_FOLDER = {
+    name: fault
+    for name, fault in FAULTS.items()
+    if not any(word in name for word in ("S3", "cache", "clock", "credentials"))
+}
+"""What can befall a command whose store is a folder."""
 
 
 def heal(box: Box) -> None:
@@ -139,8 +213,9 @@ def heal(box: Box) -> None:
     box.objects.wrong_clocks.clear()
     for node in box.workers:
         node.free_memory()
-        if node.empty_disks():
+        if node.must_restart:
             node.kill()
+        node.empty_disks()
     if not box.head.runs("gcs_server"):
         for node in (*box.workers, box.head):
             node.kill()

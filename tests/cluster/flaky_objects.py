@@ -1,4 +1,4 @@
-"""An S3 endpoint that misbehaves: a proxy in front of a server that answers 503, slows down, or drops connections."""
+"""An S3 endpoint that misbehaves: a proxy that refuses requests, drops connections, or answers wrongly."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ import http.client
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Literal
 
-Fault = Literal["none", "unavailable", "slow", "dropped"]
-SLOW_DOWN = (
-    b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>'
+Fault = Literal["none", "unavailable", "broken", "expired", "missing", "slow", "dropped", "short", "flipped", "stale"]
+"""What a request meets: a refusal; a slow answer; half of one, with or without its length; a wrong bit; an old list."""
+Refusal = tuple[int, str, str]
+"""Status, S3's code of the error, and its message."""
+REFUSALS: dict[Fault, Refusal] = {
+    "unavailable": (503, "SlowDown", "Please reduce your request rate."),
+    "broken": (500, "InternalError", "We encountered an internal error. Please try again."),
+    "expired": (403, "ExpiredToken", "The provided token has expired."),
+    "missing": (404, "NoSuchKey", "The specified key does not exist."),
+}
+WRONG_CLOCK: Refusal = (
+    403,
+    "RequestTimeTooSkewed",
+    "The difference between the request time and the current time is too large.",
 )
-WRONG_CLOCK = (
-    b'<?xml version="1.0"?><Error><Code>RequestTimeTooSkewed</Code>'
-    b"<Message>The difference between the request time and the current time is too large.</Message></Error>"
-)
+LISTING = "list-type=2"
+"""In the path of a request for a listing."""
 
 
 class FlakyObjects(ThreadingHTTPServer):
@@ -37,6 +46,8 @@ class FlakyObjects(ThreadingHTTPServer):
         self.random = random.Random(1)  # noqa: S311  dice of a test
         self.wrong_clocks: set[str] = set()
         """Addresses of nodes whose requests are refused as S3 refuses those of a clock that is an hour off."""
+        self.listings: dict[str, bytes] = {}
+        """The last answer to each request for a listing."""
         self.counts: Counter[str] = Counter()
         """Requests by fault; `GET`, `PUT` and so on for those that were served."""
 
@@ -57,30 +68,54 @@ class _Forward(BaseHTTPRequestHandler):
         fault = self.server.draw()
         if self.client_address[0] in self.server.wrong_clocks:
             self.server.counts["clock"] += 1
-            self._answer(
-                403,
-                [("Content-Type", "application/xml"), ("Date", formatdate(time.time() + 3600, usegmt=True))],
-                WRONG_CLOCK,
-            )
+            self._refuse(WRONG_CLOCK, [("Date", formatdate(time.time() + 3600, usegmt=True))])
             return
+        if not self._concerns(fault):
+            fault = "none"
         self.server.counts[fault if fault != "none" else self.command] += 1
-        if fault == "unavailable":
-            self._answer(503, [("Content-Type", "application/xml")], SLOW_DOWN)
+        if fault in REFUSALS:
+            self._refuse(REFUSALS[fault])
             return
         if fault == "slow":
             time.sleep(1 + self.server.random.random())
+        status, headers, data = self._ask_server(body)
+        if LISTING in self.path:
+            if fault == "stale":
+                data = self.server.listings.get(self.path, data)
+            self.server.listings[self.path] = data
+        if fault == "dropped" and data:
+            self._answer(status, headers, data, sent=len(data) // 2)
+            self.close_connection = True
+            self.connection.close()
+            return
+        if fault == "short":
+            data = data[: len(data) // 2]
+        if fault == "flipped" and data:
+            middle = len(data) // 2
+            data = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+        self._answer(status, headers, data)
+
+    def _concerns(self, fault: Fault) -> bool:
+        """Whether a request can meet a fault: answers are wrong for objects or listings only."""
+        is_listing, is_read = LISTING in self.path, self.command in ("GET", "HEAD")
+        if fault == "stale":
+            return is_listing
+        return fault not in ("missing", "short", "flipped") or (is_read and not is_listing)
+
+    def _ask_server(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        """The server's answer, without its length: status, headers, and body."""
         connection = http.client.HTTPConnection(*self.server.server, timeout=60)
         connection.request(self.command, self.path, body, dict(self.headers))
         response = connection.getresponse()
         data = response.read()
         connection.close()
-        headers = [item for item in response.getheaders() if item[0].lower() not in ("transfer-encoding", "connection")]
-        if fault == "dropped" and data:
-            self._answer(response.status, headers, data, sent=len(data) // 2)
-            self.close_connection = True
-            self.connection.close()
-            return
-        self._answer(response.status, headers, data)
+        left_out = {"transfer-encoding", "connection"} | ({"content-length"} if self.command != "HEAD" else set())
+        return response.status, [item for item in response.getheaders() if item[0].lower() not in left_out], data
+
+    def _refuse(self, refusal: Refusal, headers: Sequence[tuple[str, str]] = ()) -> None:
+        status, code, message = refusal
+        text = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
+        self._answer(status, [("Content-Type", "application/xml"), *headers], text.encode())
 
     def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes, sent: int | None = None) -> None:
         self.send_response_only(status)

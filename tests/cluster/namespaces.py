@@ -107,6 +107,16 @@ def disconnect(name: str) -> None:
     _ip("link", "set", _link(name), "down")
 
 
+def block(name: str, address: str) -> None:
+    """Drop what a namespace sends to one address."""
+    _ip("-n", name, "route", "add", "blackhole", f"{address}/32")
+
+
+def unblock(name: str, address: str) -> None:
+    """End `block`."""
+    _ip("-n", name, "route", "delete", "blackhole", f"{address}/32")
+
+
 def pids_in(name: str) -> list[int]:
     """Processes of a namespace."""
     listed = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False)

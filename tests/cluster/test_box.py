@@ -43,7 +43,8 @@ def test_a_cut_link_and_dropped_connections_change_no_byte(
     fault = "a link is cut for 5 s" if box.isolated else "a task's process dies"
     box.objects.share, box.objects.fault = 0.05, "dropped"
     expected = Expected(BUILD.results(Store(experiment.store)), experiment.result["build"])
-    trial = run_trial(box, BUILD, spec, bucket, expected, [fault], random.Random(1), span=3)  # noqa: S311
+    store = f"{bucket}/{uuid.uuid4().hex}"
+    trial = run_trial(box, BUILD, spec, store, expected, [fault], random.Random(1), span=3)  # noqa: S311
     assert trial.problems == ()
     assert [one.code for one in trial.attempts] == [0]
     assert box.objects.counts["dropped"] > 0

@@ -15,14 +15,9 @@ import pytest
 
 from cluster.box import Box, Node, cluster_in_a_box
 from cluster.namespaces import has_namespaces
-from conftest import SPEC, environment, mixproof_command, write_experiment
+from cluster.workload import TWO_RANKS
+from conftest import environment, mixproof_command, write_experiment
 
-ONE_RUN = (
-    SPEC.replace("tokens: 5120,", "tokens: 20K, ranks: 2,")
-    .replace("  mostly_code: {code: 80%, manual: 10%, guide: 5%, notes: 5%}\n", "")
-    .replace("seeds: [1, 2]", "seeds: [1]")
-)
-"""40 steps of 512 tokens."""
 RANK = "RayTrainWorker"
 """In the title of a process that trains one rank."""
 
@@ -71,7 +66,7 @@ def run_record(store: Path) -> dict[str, Any]:
 @pytest.mark.chaos
 @pytest.mark.skipif(not has_namespaces(), reason="needs root and `ip netns`: nodes with addresses of their own")
 def test_ranks_on_two_nodes_of_which_one_dies_make_the_record_of_ranks_on_one_machine(box: Box) -> None:
-    spec = write_experiment(box.folder, ONE_RUN)
+    spec = write_experiment(box.folder, TWO_RANKS)
     here, shared = box.folder / "here", box.folder / "shared"  # all nodes of the box see this machine's folders
     on_this_machine("build", spec, "--store", here)
     shutil.copytree(here, shared)

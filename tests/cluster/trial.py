@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import subprocess
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +79,7 @@ def run_trial(
     box: Box,
     workload: Workload,
     spec: Path,
-    bucket: str,
+    url: str,
     expected: Expected,
     faults: Sequence[str] = (),
     dice: random.Random | None = None,
@@ -93,7 +92,6 @@ def run_trial(
     seconds. When a command ends, the faults that have not struck strike the next one.
     """
     dice = dice or random.Random(0)  # noqa: S311  dice of a test
-    url = f"{bucket}/{uuid.uuid4().hex}"
     queue = sorted((dice.uniform(0, span), fault) for fault in faults)
     struck: list[str] = []
     attempts: list[Attempt] = []

@@ -1,4 +1,4 @@
-"""What runs on a cluster in a box while faults strike: a build, the same build as a job of Ray, and a search."""
+"""What runs on a cluster in a box while faults strike: a build, also as a job of Ray, a search, a run of two ranks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,32 @@ from pathlib import Path
 from typing import Any
 
 from cluster.box import Box
+from conftest import SPEC
 from mixproof.ledger.store import Store
 
-BUILD_STAGES = ("encode", "builds", "tokenizer", "heldout")
-"""Their outputs are what a build's id stands for."""
+DEDUP = """\
+dedup:
+  exact: true
+  fuzzy: true
+  semantic: {embedding: table, sources: [manual, guide, notes]}
+  paragraphs: {sources: [manual, guide, notes]}
+  substrings: {sources: [manual, guide, notes]}
+  scope: all
+  keep: [manual, guide]
+"""
+SEARCHED = "search: {rounds: [6, 2], repeats: 2, repeat_candidates: 1, finalists: 1}\n"
+ALL_STAGES = (
+    SPEC.replace("dedup: {exact: true, scope: all, keep: [manual, guide]}\n", DEDUP).replace("5120", "1024") + SEARCHED
+)
+"""A build with every stage; a search of eleven runs of two steps, in seconds a run."""
+TWO_RANKS = (
+    SPEC.replace("tokens: 5120,", "tokens: 20K, ranks: 2,")
+    .replace("  mostly_code: {code: 80%, manual: 10%, guide: 5%, notes: 5%}\n", "")
+    .replace("seeds: [1, 2]", "seeds: [1]")
+)
+"""One run of 40 steps of 512 tokens on two ranks."""
+RESULTS = ("encode", "builds", "tokenizer", "heldout", "draw", "search")
+"""Stages whose outputs a command must reproduce: what a build's id stands for, the draws of runs, and candidates."""
 VOLATILE = ("circumstances.json", "/by-spec/")
 """Parts of names of files that say when and where something ran."""
 VOLATILE_KEYS = ("store", "manifest", "stages_run", "stages_reused", "runs_reused", "output")
@@ -27,8 +49,11 @@ class Workload:
     name: str
     verb: str
     """mixproof's command."""
+    spec: str = ALL_STAGES
     trains: bool = False
     is_job: bool = False
+    in_a_folder: bool = False
+    """Whether its store is a folder that all nodes see, with a build, instead of S3; ranks on nodes need one."""
     codes: tuple[int, ...] = (0,)
     """Exit codes of a finished command."""
 
@@ -39,9 +64,9 @@ class Workload:
 
     def results(self, store: Store) -> dict[str, bytes]:
         """Everything in a store that the command must reproduce, by name."""
-        names = [name for stage in BUILD_STAGES for name in store.find(stage)]
+        names = [name for stage in RESULTS for name in store.find(stage)]
         if self.trains:
-            names += [name for name in store.find("train") if name.endswith("/run.json")]
+            names += [name for name in store.find("train") if name.endswith(("/run.json", "/scores.parquet"))]
         return store.read([name for name in names if not any(part in name for part in VOLATILE)])
 
 
@@ -60,4 +85,5 @@ def lasting(said: Mapping[str, Any]) -> dict[str, Any]:
 BUILD = Workload("build", "build")
 JOB = Workload("job", "build", is_job=True)
 SEARCH = Workload("search", "search", trains=True, codes=(0, 1))
-WORKLOADS = {workload.name: workload for workload in (BUILD, JOB, SEARCH)}
+RANKS = Workload("ranks", "train", TWO_RANKS, trains=True, in_a_folder=True)
+WORKLOADS = {workload.name: workload for workload in (BUILD, JOB, SEARCH, RANKS)}

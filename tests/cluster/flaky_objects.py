@@ -44,6 +44,8 @@ class FlakyObjects(ThreadingHTTPServer):
         self.share = share
         self.fault: Fault = "none"
         self.random = random.Random(1)  # noqa: S311  dice of a test
+        self.sends_checksums = True
+        """Whether answers have the checksums of objects, which older servers do not know."""
         self.wrong_clocks: set[str] = set()
         """Addresses of nodes whose requests are refused as S3 refuses those of a clock that is an hour off."""
         self.listings: dict[str, bytes] = {}
@@ -110,7 +112,10 @@ class _Forward(BaseHTTPRequestHandler):
         data = response.read()
         connection.close()
         left_out = {"transfer-encoding", "connection"} | ({"content-length"} if self.command != "HEAD" else set())
-        return response.status, [item for item in response.getheaders() if item[0].lower() not in left_out], data
+        headers = [item for item in response.getheaders() if item[0].lower() not in left_out]
+        if not self.server.sends_checksums:
+            headers = [item for item in headers if not item[0].lower().startswith("x-amz-checksum")]
+        return response.status, headers, data
 
     def _refuse(self, refusal: Refusal, headers: Sequence[tuple[str, str]] = ()) -> None:
         status, code, message = refusal

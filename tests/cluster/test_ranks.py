@@ -1,4 +1,4 @@
-"""A run whose two ranks are on two nodes: the record of two ranks on one machine, even if a node dies meanwhile."""
+"""A run whose two ranks are on two nodes: the bytes of two ranks on one machine, even if a node or its link fails."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cluster.box import Box, Node, cluster_in_a_box
+from cluster.experiment import local_spec, new_store, run_here
+from cluster.faults import heal
 from cluster.namespaces import has_namespaces
-from cluster.workload import TWO_RANKS
-from conftest import environment, mixproof_command, write_experiment
+from cluster.trial import Expected
+from cluster.workload import RANKS
+from mixproof.ledger.store import Store
 
+NEEDS_NAMESPACES = pytest.mark.skipif(
+    not has_namespaces(), reason="needs root and `ip netns`: nodes with addresses of their own"
+)
 RANK = "RayTrainWorker"
 """In the title of a process that trains one rank."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def box() -> Iterator[Box]:
     """A head and three workers."""
     folder = Path("/var/tmp") / f"mixproof-box-{uuid.uuid4().hex[:8]}"  # noqa: S108
@@ -32,10 +38,10 @@ def box() -> Iterator[Box]:
     shutil.rmtree(folder)
 
 
-def on_this_machine(*arguments: str | Path) -> None:
-    """Run a command on a Ray of its own with two processors."""
-    command = mixproof_command(*arguments, "--workers", "2")
-    subprocess.run(command, env=environment(), check=True, capture_output=True)
+@pytest.fixture(scope="module")
+def expected(box: Box) -> Expected:
+    """What two ranks on this machine make."""
+    return run_here(box.folder, RANKS)
 
 
 def nodes_with_ranks(box: Box, training: subprocess.Popen[str]) -> list[Node]:
@@ -57,27 +63,53 @@ def wait_for_steps(store: Path, steps: int, training: subprocess.Popen[str]) -> 
         time.sleep(0.05)
 
 
-def run_record(store: Path) -> dict[str, Any]:
-    """The record of a store's only run."""
-    record: dict[str, Any] = json.loads(next(store.glob("train/*/run.json")).read_bytes())
-    return record
+@dataclass(frozen=True)
+class Training:
+    """A running command whose two ranks are on two nodes and have made some steps."""
+
+    command: subprocess.Popen[str]
+    store: Path
+    nodes: tuple[Node, Node]
+
+    def check(self, expected: Expected) -> None:
+        """Wait for the end, and compare."""
+        output, errors = self.command.communicate(timeout=900)
+        assert self.command.returncode == 0, errors
+        assert "Traceback" not in errors
+        assert RANKS.results(Store(self.store)) == expected.files
+        (run,) = json.loads(output)["runs"]
+        assert run["consumed_tokens"] == 40 * 512
+
+
+@pytest.fixture
+def training(box: Box, expected: Expected) -> Iterator[Training]:
+    """Start it with a new store; in the end, put the cluster right again."""
+    store = Path(new_store(box.folder, RANKS, ""))
+    command = RANKS.start(box, local_spec(box.folder, RANKS), str(store))
+    first, second = nodes_with_ranks(box, command)
+    assert first is not second
+    wait_for_steps(store, 5, command)
+    yield Training(command, store, (first, second))
+    command.kill()
+    heal(box)
 
 
 @pytest.mark.chaos
-@pytest.mark.skipif(not has_namespaces(), reason="needs root and `ip netns`: nodes with addresses of their own")
-def test_ranks_on_two_nodes_of_which_one_dies_make_the_record_of_ranks_on_one_machine(box: Box) -> None:
-    spec = write_experiment(box.folder, TWO_RANKS)
-    here, shared = box.folder / "here", box.folder / "shared"  # all nodes of the box see this machine's folders
-    on_this_machine("build", spec, "--store", here)
-    shutil.copytree(here, shared)
-    training = box.mixproof("train", spec, "--store", shared, "--json")
-    first, second = nodes_with_ranks(box, training)
-    assert first is not second
-    wait_for_steps(shared, 5, training)
-    second.kill()
-    output, errors = training.communicate(timeout=900)
-    assert training.returncode == 0, errors
-    on_this_machine("train", spec, "--store", here)
-    assert run_record(shared) == run_record(here)
-    (run,) = json.loads(output)["runs"]
-    assert run["consumed_tokens"] == 40 * 512
+@NEEDS_NAMESPACES
+def test_ranks_on_two_nodes_of_which_one_dies_make_the_record_of_ranks_on_one_machine(
+    training: Training, expected: Expected
+) -> None:
+    training.nodes[1].kill()
+    training.check(expected)
+
+
+@pytest.mark.chaos
+@NEEDS_NAMESPACES
+@pytest.mark.parametrize("seconds", [5, 60])
+def test_ranks_on_two_nodes_whose_link_is_cut_make_the_record_of_ranks_on_one_machine(
+    training: Training, expected: Expected, seconds: int
+) -> None:
+    training.nodes[1].cut()
+    time.sleep(seconds)
+    training.nodes[1].mend()
+    training.check(expected)

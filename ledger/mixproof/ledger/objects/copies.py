@@ -114,7 +114,7 @@ class Copies:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = scratch_beside(target)
         LOGGER.debug("copying %s/%s (%d bytes) to %s", self.objects.url, name, found.bytes, target)
-        self.objects.download(name, scratch)
+        self.objects.download(name, found, scratch)
         publish(scratch, target)
         self._write_tag(name, found.tag)
 

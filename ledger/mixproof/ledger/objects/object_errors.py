@@ -31,6 +31,7 @@ _ADVICE = {
         "TimeoutError",
         "FSTimeoutError",
     },
+    "the object arrived damaged, repeatedly; check the network and the endpoint": {"FlexibleChecksumError"},
     "check that the bucket exists and that you may use it": {"OSError", "ClientError"},
 }
 """Exception class names by advice; the first match applies."""

@@ -21,6 +21,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.files import Found
 
 from .object_errors import actionable_errors
+from .transfer import is_damaged, repeat_damaged
 
 LOGGER = logging.getLogger(__name__)
 BLOCK_BYTES = 32 * 1024 * 1024
@@ -113,10 +114,15 @@ class Objects:
         with actionable_errors(self.url):
             size = int(self._system.info(self._path(name))["size"])
         for start in range(0, size, BLOCK_BYTES):
-            with actionable_errors(self.url):
-                end = min(start + BLOCK_BYTES, size)
-                block: bytes = self._system.cat_file(self._path(name), start=start, end=end)
-            yield block
+            yield self._range(name, start, min(start + BLOCK_BYTES, size))
+
+    def _range(self, name: str, start: int, end: int) -> bytes:
+        with actionable_errors(self.url):
+            block: bytes = repeat_damaged(
+                lambda: self._system.cat_file(self._path(name), start=start, end=end),
+                lambda block: len(block) == end - start,
+            )
+        return block
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
         """The bytes of small objects, by many requests at a time; missing objects are left out.
@@ -128,7 +134,10 @@ class Objects:
         for first in range(0, len(names_by_path), READ_AT_A_TIME):
             with actionable_errors(self.url):
                 batch = list(names_by_path)[first : first + READ_AT_A_TIME]
-                answers = self._system.cat_ranges(batch, None, None, on_error="return", **self._in_pieces(1))
+                answers = repeat_damaged(
+                    lambda: self._system.cat_ranges(batch, None, None, on_error="return", **self._in_pieces(1)),  # noqa: B023
+                    lambda answers: not any(map(is_damaged, answers)),
+                )
                 for path, answer in zip(batch, answers, strict=True):
                     if isinstance(answer, Exception):
                         if isinstance(answer, FileNotFoundError):
@@ -137,14 +146,25 @@ class Objects:
                     found[names_by_path[path]] = answer
         return found
 
-    def download(self, name: str, target: Path) -> None:
-        """Copy an object to the local file `target`.
+    def download(self, name: str, found: Found, target: Path) -> None:
+        """Copy an object, which was found, to the local file `target`.
 
         Raises:
-            FileNotFoundError: when it does not exist.
+            FileNotFoundError: when it no longer exists.
+            RequestError: when the copy has the size neither of the object that was found nor of the one there is now.
         """
         with actionable_errors(self.url):
-            self._system.get_file(self._path(name), str(target))
+            repeat_damaged(
+                lambda: self._system.get_file(self._path(name), str(target)),
+                lambda _: target.stat().st_size == found.bytes,
+            )
+        size = target.stat().st_size
+        now = found if size == found.bytes else self.head(name)
+        if now is not None and now.bytes != size:
+            raise RequestError(
+                f"{self.url}/{name}: {size:,} of {now.bytes:,} bytes arrived, repeatedly; check the network and the "
+                "endpoint (for S3 AWS_ENDPOINT_URL); finished outputs are kept"
+            )
 
     def upload(self, source: Path, name: str) -> str:
         """Upload a local file as the object `name`, and return the object's tag."""

@@ -79,3 +79,12 @@ def unseal(raw: bytes) -> bytes:
     if end != hashlib.sha256(fields).hexdigest().encode() + b'"}':
         raise ValueError("its own checksum (the last field) does not match")
     return fields
+
+
+def is_sealed(raw: bytes) -> bool:
+    """Whether these are bytes that `seal` returned."""
+    try:
+        unseal(raw)
+    except ValueError:
+        return False
+    return True

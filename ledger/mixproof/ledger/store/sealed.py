@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.ledger.fingerprint import stage_key
 
-from .receipt import RECEIPT, Receipt, unseal
+from .receipt import RECEIPT, Receipt, is_sealed
 
 if TYPE_CHECKING:
     from .store import Store
@@ -145,14 +145,6 @@ def _valid_receipts(store: Store, stage: str, keys: Sequence[str]) -> list[tuple
     rows = []
     for key in keys:
         raw = read.get(f"{stage}/{key}/{RECEIPT}")
-        if raw is not None and _is_valid(raw):
+        if raw is not None and is_sealed(raw):
             rows.append((key, raw))
     return rows
-
-
-def _is_valid(raw: bytes) -> bool:
-    try:
-        unseal(raw)
-    except ValueError:
-        return False
-    return True

@@ -21,10 +21,11 @@ from mixproof.ledger.files import Found, find_files, in_hidden_folder, inside, i
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.objects.copies import Copies
 from mixproof.ledger.objects.objects import BLOCK_BYTES, Objects
+from mixproof.ledger.objects.transfer import repeat_damaged
 from mixproof.ledger.objects.urls import cache_folder, is_remote
 
 from .attempts import Attempt, scratch_folder
-from .receipt import RECEIPT, Receipt, read_receipt
+from .receipt import RECEIPT, Receipt, is_sealed, read_receipt
 from .sealed import SEALED, sealed_receipt
 
 
@@ -236,7 +237,8 @@ class Store:
         The receipt is beside the output or among the sealed ones; `sealed` False looks only beside the output.
         """
         folder = f"{stage}/{key}"
-        raw = self.read([f"{folder}/{RECEIPT}"]).get(f"{folder}/{RECEIPT}")
+        name = f"{folder}/{RECEIPT}"
+        raw = repeat_damaged(lambda: self.read([name]).get(name), lambda raw: raw is None or is_sealed(raw))
         if raw is None and sealed and stage != SEALED:
             raw = sealed_receipt(self, stage, key)
         if raw is None:
@@ -280,6 +282,10 @@ class Store:
             if receipt is None or file not in receipt.files:
                 continue
             sha256, expected = sha256_of_file(self.root / name), receipt.files[file].sha256
+            if sha256 != expected:  # perhaps damaged on the way: copy it once more
+                self._copies.remove(name)
+                self._copies.update(name, one)
+                sha256 = sha256_of_file(self.root / name)
             if sha256 != expected:
                 self._copies.remove(name)
                 reason = f"SHA-256 is {sha256}, but its receipt says {expected}; delete its folder to make it again"

@@ -21,6 +21,7 @@ from typing import Any
 
 from mixproof.ledger.errors import DamagedFileError, MixproofError, RequestError
 from mixproof.ledger.objects.object_errors import clock_error
+from mixproof.ledger.objects.transfer import is_damaged, repeat_damaged
 
 REMOTE_BLOCK_BYTES = 16 * 1000 * 1000
 
@@ -93,6 +94,10 @@ def store_errors(url: str) -> Iterator[None]:
         ):  # encrypted, or a compression that Python does not support
             raise RequestError(
                 f"{url}: cannot be decompressed: {_short(error)}; extract the archive and list its files"
+            ) from error
+        if is_damaged(error):
+            raise RequestError(
+                f"{url}: arrived damaged, repeatedly ({_short(error)}); check the network and the endpoint"
             ) from error
         if isinstance(error, OSError | ValueError) or type(error).__module__.partition(".")[0] in _CLIENTS:
             raise RequestError(f"{url}: cannot be reached: {_short(error)}") from error
@@ -175,14 +180,34 @@ def remote_blocks(url: str, start: int, end: int | None = None) -> Iterator[byte
     """Bytes [start, end) of a file, one request per block; to the end of the file if `end` is None."""
     filesystem, path = opened_filesystem(url)
     with store_errors(url):
-        end = size_of(filesystem.info(path), url) if end is None else end
+        size = size_of(filesystem.info(path), url) if end is None else None
+    end = size if end is None else end
+    assert end is not None
     if is_chain(url):
         yield from _blocks_in_archive(filesystem, path, url, start, end)
         return
     for first in range(start, end, REMOTE_BLOCK_BYTES):
-        with store_errors(url):
-            block: bytes = filesystem.cat_file(path, start=first, end=min(first + REMOTE_BLOCK_BYTES, end))
-        yield block
+        last = min(first + REMOTE_BLOCK_BYTES, end)
+        yield _block(filesystem, path, url, first, last, is_file=last - first == size)
+
+
+def _block(filesystem: Any, path: str, url: str, start: int, end: int, *, is_file: bool) -> bytes:  # noqa: ANN401
+    """Bytes [start, end) of a file; `is_file`: they are all of it, which S3 sends with a checksum.
+
+    Raises:
+        RequestError: when another number of bytes arrives, repeatedly.
+    """
+    byte_range = {} if is_file else {"start": start, "end": end}
+    with store_errors(url):
+        block: bytes = repeat_damaged(
+            lambda: filesystem.cat_file(path, **byte_range), lambda block: len(block) == end - start
+        )
+    if len(block) != end - start:
+        raise RequestError(
+            f"{url}: {len(block):,} bytes arrived instead of the {end - start:,} from byte {start:,} on; make sure "
+            "that nothing writes to it, and check the network and the endpoint"
+        )
+    return block
 
 
 def _blocks_in_archive(filesystem: Any, path: str, url: str, start: int, end: int) -> Iterator[bytes]:  # noqa: ANN401

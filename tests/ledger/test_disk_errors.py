@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import resource
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,18 @@ def close_badly() -> None:
         FULL.write_bytes(b"x")
     finally:
         raise RuntimeError("unexpected position")
+
+
+@contextmanager
+def few_open_files() -> Iterator[None]:
+    """Let this process open no more than about fifty files beside those it has."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(int(path.name) for path in Path("/proc/self/fd").iterdir()) + 50
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_the_error_of_a_full_disk_says_what_to_do() -> None:
@@ -46,6 +61,15 @@ def test_the_file_is_named_where_it_is_known() -> None:
     assert str(shown).startswith(f"a disk is read-only: /store/receipts (on host {socket.gethostname()}); mount it")
     shown = storage_error(OSError(errno.EACCES, "Permission denied", "/data/a.jsonl"))
     assert str(shown).startswith("permission denied: /data/a.jsonl (on host ")
+
+
+def test_too_many_open_files_and_a_broken_disk_are_named() -> None:
+    with pytest.raises(OSError, match="Too many open files") as raised, few_open_files():
+        [FULL.open() for _ in range(100)]
+    assert f"too many files are open: /dev/full (on host {socket.gethostname()}); raise" in str(
+        storage_error(raised.value)
+    )
+    assert "a disk cannot be read or written" in str(storage_error(OSError(errno.EIO, "Input/output error")))
 
 
 def test_only_a_full_disk_is_to_be_given_room() -> None:

@@ -1,4 +1,4 @@
-"""Turn errors of disks that cannot be written into actionable errors."""
+"""Turn errors of disks that cannot be read or written, and of limits of open files, into actionable errors."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ _MAKE_ROOM = (
     "then run the same command again: it resumes from the finished outputs"
 )
 _GIVE_ACCESS = "{}, or use another --store or TMPDIR, then run the same command again"
+_ALLOW_FILES = "raise the limit of open files (`ulimit -n 65536`) before Ray starts on that machine, then run the same command again"
 _REASONS = {
     errno.ENOSPC: ("no space is left on a disk", _MAKE_ROOM),
     errno.EDQUOT: ("the quota of a disk is used up", _MAKE_ROOM),
     errno.EROFS: ("a disk is read-only", _GIVE_ACCESS.format("mount it with write access")),
     errno.EACCES: ("permission denied", _GIVE_ACCESS.format("change the owner or the mode of the file and its folder")),
+    errno.EMFILE: ("too many files are open", _ALLOW_FILES),
+    errno.ENFILE: ("too many files are open", _ALLOW_FILES),
+    errno.EIO: ("a disk cannot be read or written", "check the disk, then run the same command again"),
     errno.EPERM: ("permission denied", _GIVE_ACCESS.format("change the owner or the mode of the file and its folder")),
 }
 _SHORT_WRITE = re.compile(r"^\d+ requested and \d+ written$")

@@ -115,7 +115,7 @@ def test_calls_that_ray_has_lost_are_submitted_again(
     monkeypatch.setattr("mixproof.pipeline.cluster.waiting.FIRST_WARNING_SECONDS", 1.0)
     monkeypatch.setattr("mixproof.pipeline.cluster.submitted.CHECK_SECONDS", 1)
     calls = [(str(tmp_path / "marker"),)]
-    lost = SubmittedCalls(wait_for_nothing_once, calls, [Needs(1)], "lost", 0, blamed=Blamed())
+    lost = SubmittedCalls(wait_for_nothing_once, calls, [Needs(1)], "lost", 0, blamed=Blamed(), repeatable=False)
     lost.fill(1)
     assert lost.next_finished() == (0, "ran")
     assert "Ray has lost 1 tasks" in caplog.text and "They run again" in caplog.text

@@ -35,7 +35,7 @@ SILENT = (
 )
 LOST = (
     "%s: %.0f s without a finished task, and no CPU of the cluster is in use: Ray has lost %d tasks, as it may when a "
-    "node dies while it starts. %s"
+    "node dies while it starts. They run again"
 )
 CHECK_SECONDS = 5
 """How often Ray's own processes, and the caller's check, are looked at while no task finishes."""
@@ -46,8 +46,8 @@ class SubmittedCalls(Generic[T]):
 
     With `code`, the command's `code_versions()`, workers refuse to run if theirs differ. A call that says its node is
     faulty (a NodeError), or whose worker crashes, runs again on another node, and `blamed` notes the node (see
-    `node_choice`). Without `blamed`, a NodeError fails the call. While a node runs no tasks at all, or Ray has lost the
-    tasks, all pending calls are submitted again if they are `repeatable`. `while_waiting` is called every
+    `node_choice`). Without `blamed`, a NodeError fails the call. All pending calls are submitted again if Ray has lost
+    them, and, if they are `repeatable`, while a node runs no tasks at all. `while_waiting` is called every
     CHECK_SECONDS while no task finishes, and may raise.
 
     Tasks are never cancelled: `ray.cancel` on a task that is just finishing can abort the driver (Ray 2.60, "Tried to
@@ -149,11 +149,9 @@ class SubmittedCalls(Generic[T]):
             log.warning(SILENT, self._label, waited, PROBE_SECONDS, ", ".join(silent.values()))
             if self._repeatable and self._choice.silent(silent, required, nodes):
                 self._submit_again()
-        elif self._shared and all(need.cpus for need in required) and is_idle():
-            way_out = "They run again" if self._repeatable else "Stop the command and run it again: it resumes"
-            log.warning(LOST, self._label, waited, len(required), way_out)
-            if self._repeatable:
-                self._submit_again()
+        elif self._shared and all(need.cpus and not need.workers for need in required) and is_idle():
+            log.warning(LOST, self._label, waited, len(required))
+            self._submit_again()  # also if they are not repeatable: none of them runs
 
     def _submit_again(self) -> None:
         """Submit all pending calls once more; the first task of a call to finish counts."""

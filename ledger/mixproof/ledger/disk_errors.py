@@ -14,7 +14,7 @@ _MAKE_ROOM = (
     "then run the same command again: it resumes from the finished outputs"
 )
 _GIVE_ACCESS = "{}, or use another --store or TMPDIR, then run the same command again"
-_ALLOW_FILES = "raise the limit of open files (`ulimit -n 65536`) before Ray starts on that machine, then run the same command again"
+_ALLOW_FILES = "raise the limit (`ulimit -n 65536`) before Ray starts on that machine, then run the same command again"
 _REASONS = {
     errno.ENOSPC: ("no space is left on a disk", _MAKE_ROOM),
     errno.EDQUOT: ("the quota of a disk is used up", _MAKE_ROOM),

@@ -52,7 +52,6 @@ fuzz: install
 chaos: install
 	$(BIN)/python -m pytest -m chaos --durations=5 tests/cluster
 	$(BIN)/python tests/cluster/chaos.py --faults $(CHAOS_FAULTS)
-	$(BIN)/python tests/cluster/chaos.py --faults 4 --workload search
 
 test-browser: install
 	$(BIN)/python -m pytest -m browser --durations=5

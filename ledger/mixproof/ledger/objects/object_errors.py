@@ -87,7 +87,7 @@ def _clock_error_seconds(error: BaseException | None) -> float:
 
 def _raise_with_advice(url: str, error: Exception) -> NoReturn:
     if isinstance(error, PermissionError):
-        raise RequestError(f"{url}: permission denied: {error}; check the credentials") from error
+        raise RequestError(f"{url}: permission denied: {str(error).rstrip('.')}; check the credentials") from error
     classes = {cls.__name__ for cls in type(error).__mro__}
     advice = next((advice for advice, known in _ADVICE.items() if classes & known), None)
     if advice is None and str(error).startswith("Protocol not known"):

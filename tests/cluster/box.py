@@ -149,8 +149,9 @@ class Node:
                 filler.write(bytes(2**20))
 
     def write_protect(self, folder: Path) -> None:
-        """Make a folder of the node read-only until it starts again; files that are open stay writable."""
-        assert self.process is not None
+        """Make a folder of a running node read-only until it starts again; files that are open stay writable."""
+        if self.process is None:
+            return
         self.must_restart = True
         script = f'mount --bind "{folder}" "{folder}" && mount -o remount,bind,ro "{folder}"'
         subprocess.run(["nsenter", "--mount", f"--target={self.process.pid}", "sh", "-c", script], check=True)

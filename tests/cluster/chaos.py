@@ -1,7 +1,7 @@
 """Random faults on a cluster in a box: `make chaos`, or `python tests/cluster/chaos.py --faults 100 --seed 1`.
 
 Every trial runs a build, the same build as a job of Ray, or a search, with a new store on S3, or a run of two ranks on
-two nodes in a folder, while one to four faults strike at random moments. In the end the store must hold the bytes that
+two nodes in a folder, while one to six faults strike at random moments. In the end the store must hold the bytes that
 one machine without faults makes. A workload's first trial has no faults and says how long it takes. Faults strike
 within that time, and a command hangs that takes ten times as long and more than 400 s. Prints a line a trial with what
 failed commands said, and ends with exit code 1 if a trial differs, hangs, or shows a traceback.
@@ -31,7 +31,7 @@ from cluster.namespaces import has_namespaces  # noqa: E402
 from cluster.trial import LEAST_LIMIT, Expected, Trial, run_trial  # noqa: E402
 from cluster.workload import ALL_STAGES, WORKLOADS, Workload  # noqa: E402
 
-MOST_FAULTS = 4
+MOST_FAULTS = 6
 """In one trial."""
 SHARES = {"build": 0.4, "job": 0.25, "search": 0.2, "ranks": 0.15}
 """Of the trials, by workload."""

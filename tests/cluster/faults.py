@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 import psutil
 
-from cluster.box import RAY_FOLDER, RAYLET, Box
+from cluster.box import RAY_FOLDER, RAYLET, Box, Node
 
 LITTLE_BYTES = 150 * 2**20
 TASK = "ray::"
 """In the title of a process that runs tasks."""
+SHORT = 5
+"""Seconds for which Ray waits for a node in any case."""
 RUNNING = 3
 """Seconds in which a task is waited for before a fault of workers strikes anyway."""
 
@@ -28,13 +30,20 @@ class Strike:
     box: Box
     command: subprocess.Popen[str]
     dice: random.Random
+    spared: int = 1
+    """How many workers meet no fault that only `heal` ends: without them, the command would wait for other nodes."""
+
+    def worker(self, *, for_good: bool = False) -> Node:
+        """A worker that runs, if any does; `for_good`: for a fault that only `heal` ends, or that Ray takes for one."""
+        workers = self.box.workers[: -self.spared] if for_good else self.box.workers
+        return self.dice.choice([node for node in workers if node.runs(RAYLET)] or workers)
 
 
 def cut_link(seconds: float) -> Callable[[Strike], None]:
     """A worker's link is down for a while; its processes go on."""
 
     def strike(at: Strike) -> None:
-        node = at.dice.choice(at.box.workers)
+        node = at.worker(for_good=seconds > SHORT)
         node.cut()
         time.sleep(seconds)
         node.mend()
@@ -44,13 +53,13 @@ def cut_link(seconds: float) -> Callable[[Strike], None]:
 
 def kill_raylet(at: Strike) -> None:
     """A worker node's own process dies, and its tasks with it."""
-    for process in at.dice.choice(at.box.workers).processes(RAYLET):
+    for process in at.worker(for_good=True).processes(RAYLET):
         process.kill()
 
 
 def kill_node(at: Strike) -> None:
     """A worker node loses its power."""
-    at.dice.choice(at.box.workers).kill()
+    at.worker(for_good=True).kill()
 
 
 def kill_task(at: Strike) -> None:
@@ -72,7 +81,7 @@ def stop_for(seconds: float, name: str) -> Callable[[Strike], None]:
     """A process of a worker stops for a while and then continues, as on a machine that is swapping or was paused."""
 
     def strike(at: Strike) -> None:
-        running = _wait_for_tasks(at) if name == TASK else at.dice.choice(at.box.workers).processes(name)
+        running = _wait_for_tasks(at) if name == TASK else at.worker(for_good=True).processes(name)
         chosen = [at.dice.choice(running)] if running else []
         for process in chosen:
             process.suspend()
@@ -86,7 +95,7 @@ def stop_for(seconds: float, name: str) -> Callable[[Strike], None]:
 
 def block_head(at: Strike) -> None:
     """A worker reaches S3 and the other workers, but not the head, for 60 s."""
-    node = at.dice.choice(at.box.workers)
+    node = at.worker(for_good=True)
     node.block(at.box.head)
     time.sleep(60)
     node.unblock(at.box.head)
@@ -124,47 +133,47 @@ def flaky_objects(fault: str, share: float) -> Callable[[Strike], None]:
 
 def fill_disk(at: Strike) -> None:
     """The disk of a worker's cache is full until `heal` empties it."""
-    node = at.dice.choice(at.box.workers)
+    node = at.worker(for_good=True)
     node.fill_disk(node.cache)
 
 
 def fill_disk_of_ray(at: Strike) -> None:
     """The disk below a worker's /tmp/ray is full until `heal` empties it; the worker runs no more tasks."""
-    node = at.dice.choice(at.box.workers)
+    node = at.worker(for_good=True)
     node.fill_disk(node.ray)
 
 
 def fill_shared_memory(at: Strike) -> None:
     """The /dev/shm of a worker is full until `heal` empties it."""
-    node = at.dice.choice(at.box.workers)
+    node = at.worker(for_good=True)
     node.fill_disk(node.shared_memory)
 
 
 def write_protect_ray(at: Strike) -> None:
     """A worker's /tmp/ray is read-only, as after an error of its disk, until `heal` starts it again."""
-    node = at.dice.choice(at.box.workers)
+    node = at.worker(for_good=True)
     node.write_protect(RAY_FOLDER)
 
 
 def write_protect_cache(at: Strike) -> None:
     """A worker's copies of objects are read-only until `heal` starts it again."""
-    node = at.dice.choice(at.box.workers)
+    node = at.worker(for_good=True)
     node.write_protect(node.cache)
 
 
 def limit_files(at: Strike) -> None:
     """A worker's processes may open few files until `heal` starts it again."""
-    at.dice.choice(at.box.workers).limit_files()
+    at.worker(for_good=True).limit_files()
 
 
 def wrong_clock(at: Strike) -> None:
     """S3 refuses a worker's requests, as those of a machine whose clock is an hour behind."""
-    at.box.objects.wrong_clocks.add(at.dice.choice(at.box.workers).address)
+    at.box.objects.wrong_clocks.add(at.worker(for_good=True).address)
 
 
 def little_memory(at: Strike) -> None:
     """A worker gets little more memory than its processes have now; the kernel kills one of those that take more."""
-    at.dice.choice(at.box.workers).limit_memory(LITTLE_BYTES)
+    at.worker(for_good=True).limit_memory(LITTLE_BYTES)
 
 
 FAULTS: dict[str, Callable[[Strike], None]] = {

@@ -109,12 +109,14 @@ def disconnect(name: str) -> None:
 
 def block(name: str, address: str) -> None:
     """Drop what a namespace sends to one address."""
-    _ip("-n", name, "route", "add", "blackhole", f"{address}/32")
+    _ip("-n", name, "route", "replace", "blackhole", f"{address}/32")
 
 
 def unblock(name: str, address: str) -> None:
-    """End `block`."""
-    _ip("-n", name, "route", "delete", "blackhole", f"{address}/32")
+    """End `block`, also if it has ended already."""
+    subprocess.run(
+        ["ip", "-n", name, "route", "delete", "blackhole", f"{address}/32"], check=False, capture_output=True
+    )
 
 
 def pids_in(name: str) -> list[int]:

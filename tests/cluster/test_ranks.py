@@ -21,9 +21,11 @@ from cluster.trial import Expected
 from cluster.workload import RANKS
 from mixproof.ledger.store import Store
 
-NEEDS_NAMESPACES = pytest.mark.skipif(
-    not has_namespaces(), reason="needs root and `ip netns`: nodes with addresses of their own"
-)
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.timeout(3600),
+    pytest.mark.skipif(not has_namespaces(), reason="needs root and `ip netns`: nodes with addresses of their own"),
+]
 RANK = "RayTrainWorker"
 """In the title of a process that trains one rank."""
 
@@ -94,8 +96,6 @@ def training(box: Box, expected: Expected) -> Iterator[Training]:
     heal(box)
 
 
-@pytest.mark.chaos
-@NEEDS_NAMESPACES
 def test_ranks_on_two_nodes_of_which_one_dies_make_the_record_of_ranks_on_one_machine(
     training: Training, expected: Expected
 ) -> None:
@@ -103,8 +103,6 @@ def test_ranks_on_two_nodes_of_which_one_dies_make_the_record_of_ranks_on_one_ma
     training.check(expected)
 
 
-@pytest.mark.chaos
-@NEEDS_NAMESPACES
 @pytest.mark.parametrize("seconds", [5, 60])
 def test_ranks_on_two_nodes_whose_link_is_cut_make_the_record_of_ranks_on_one_machine(
     training: Training, expected: Expected, seconds: int

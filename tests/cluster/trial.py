@@ -98,7 +98,7 @@ def run_trial(
     started = time.monotonic()
     while not (attempts and attempts[-1].answer) and len(attempts) < COMMANDS + len(faults):
         command = workload.start(box, spec, url)
-        striker = Thread(target=_strike, args=(Strike(box, command, dice), queue, struck))
+        striker = Thread(target=_strike, args=(Strike(box, command, dice, workload.workers), queue, struck))
         striker.start()
         attempts.append(_finish(command, workload, limit))
         striker.join()
@@ -113,17 +113,20 @@ def run_trial(
 
 
 def _strike(at: Strike, queue: list[tuple[float, str]], struck: list[str]) -> None:
-    """Let the faults of a queue strike at their seconds, until the command ends."""
+    """Let the faults of a queue strike at their seconds, side by side, until the command ends; wait for their ends."""
     started = time.monotonic()
-    while queue:
+    strikes: list[Thread] = []
+    while queue and at.command.poll() is None:
         after, fault = queue[0]
-        while time.monotonic() < started + after:
-            if at.command.poll() is not None:
-                return
+        if time.monotonic() < started + after:
             time.sleep(0.05)
+            continue
         del queue[0]
         struck.append(f"{fault} at {after:.1f} s")
-        FAULTS_OF_JOBS[fault](at)
+        strikes.append(Thread(target=FAULTS_OF_JOBS[fault], args=(at,)))
+        strikes[-1].start()
+    for strike in strikes:
+        strike.join()
 
 
 def _finish(command: subprocess.Popen[str], workload: Workload, limit: float) -> Attempt:

@@ -54,6 +54,8 @@ class Workload:
     is_job: bool = False
     in_a_folder: bool = False
     """Whether its store is a folder that all nodes see, with a build, instead of S3; ranks on nodes need one."""
+    workers: int = 1
+    """How many workers it needs."""
     codes: tuple[int, ...] = (0,)
     """Exit codes of a finished command."""
 
@@ -85,5 +87,5 @@ def lasting(said: Mapping[str, Any]) -> dict[str, Any]:
 BUILD = Workload("build", "build")
 JOB = Workload("job", "build", is_job=True)
 SEARCH = Workload("search", "search", trains=True, codes=(0, 1))
-RANKS = Workload("ranks", "train", TWO_RANKS, trains=True, in_a_folder=True)
+RANKS = Workload("ranks", "train", TWO_RANKS, trains=True, in_a_folder=True, workers=2)
 WORKLOADS = {workload.name: workload for workload in (BUILD, JOB, SEARCH, RANKS)}

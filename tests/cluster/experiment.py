@@ -15,7 +15,7 @@ from cluster.box import Box
 from cluster.trial import Expected
 from cluster.workload import Workload, answer
 from conftest import SPEC, environment, mixproof_command, write_corpus
-from mixproof.ledger.store import Store
+from mixproof.ledger.store.store import Store
 from static_table import write_table
 
 BUCKET = "bucket"

@@ -17,7 +17,7 @@ from cluster.namespaces import has_namespaces
 from cluster.trial import Expected, run_trial
 from cluster.workload import BUILD
 from conftest import ROOT, Experiment
-from mixproof.ledger.store import Store
+from mixproof.ledger.store.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from cluster.flaky_objects import Fault, FlakyObjects, flaky
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.store import Store
+from mixproof.ledger.store.store import Store
 from mixproof.pipeline.readers.unchanged import hash_file
 from object_store import ObjectStore, pointed_at
 from ray_nodes import free_port

@@ -19,7 +19,7 @@ from cluster.faults import heal
 from cluster.namespaces import has_namespaces
 from cluster.trial import Expected
 from cluster.workload import RANKS
-from mixproof.ledger.store import Store
+from mixproof.ledger.store.store import Store
 
 pytestmark = [
     pytest.mark.chaos,

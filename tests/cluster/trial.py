@@ -14,7 +14,7 @@ from typing import Any
 from cluster.box import Box
 from cluster.faults import FAULTS_OF_JOBS, Strike, heal
 from cluster.workload import Workload, answer, lasting
-from mixproof.ledger.store import Store
+from mixproof.ledger.store.store import Store
 
 COMMANDS = 2
 """How often the same command is run at most, in addition to once per fault."""

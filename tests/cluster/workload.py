@@ -11,7 +11,7 @@ from typing import Any
 
 from cluster.box import Box
 from conftest import SPEC
-from mixproof.ledger.store import Store
+from mixproof.ledger.store.store import Store
 
 DEDUP = """\
 dedup:

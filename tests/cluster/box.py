@@ -37,8 +37,8 @@ JOB_PORT = 8265
 FILLER = "filler"
 RAYLET = "raylet/raylet"
 """In the title of the process that is Ray on a node."""
-PATIENCE = {"RAY_raylet_start_wait_time_s": str(START_SECONDS)}
-"""Ray gives a node 30 s to start, which busy machines exceed."""
+PATIENCE = {"RAY_raylet_start_wait_time_s": str(START_SECONDS), "RAY_worker_niceness": "0"}
+"""Ray gives a node 30 s to start, and its workers what other programs leave; on a busy machine, both are little."""
 RAY_FOLDER = Path("/tmp/ray")  # noqa: S108  where Ray keeps what a node's processes share
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Ray keeps tasks' results
 FEW_FILES = 256

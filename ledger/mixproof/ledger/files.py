@@ -23,6 +23,27 @@ class Found:
     """An object's version tag (such as an ETag), which changes when the content changes; empty for local files."""
 
 
+@dataclass(frozen=True)
+class ByteRange:
+    """Bytes [start, end) of a file of the store."""
+
+    name: str
+    """Relative to the store."""
+    start: int
+    end: int
+
+
+def read_range(path: Path, start: int, end: int) -> bytes:
+    """Bytes [start, end) of a local file; fewer if it is shorter."""
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        parts = []
+        while start < end and (part := file.read(end - start)):  # one call of the system gives at most 2 GB
+            parts.append(part)
+            start += len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 def inside(root: Path, name: str) -> Path:
     """The path of the file `name` below a folder; names come from manifests, receipts and listings of other teams.
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mixproof.pipeline.dedup import edges
-from mixproof.pipeline.dedup.edges import bucket_edges, forest, range_count
+from mixproof.pipeline.dedup import buckets, edges
+from mixproof.pipeline.dedup.buckets import BAND_DTYPE, range_count
+from mixproof.pipeline.dedup.edges import bucket_edges, forest
 
 
-def places(*values: int) -> edges.Documents:
+def places(*values: int) -> buckets.Documents:
     return np.array(values, dtype=np.int64)
 
 
@@ -38,13 +39,14 @@ def test_a_forest_hangs_every_document_on_the_smallest_it_is_connected_with() ->
 
 
 def test_the_records_of_shards_are_sorted_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edges, "PART_RECORDS", 3)
-    one = np.array([2, 5, 5, 900], dtype=np.uint64), places(0, 1, 2, 0)
-    two = np.array([5, 7, 2**64 - 1], dtype=np.uint64), places(10, 11, 10)
-    none = np.zeros(0, dtype=np.uint64), places()
-    parts = [(hashes.tolist(), documents.tolist()) for hashes, documents in edges._parts([one, none, two])]
+    monkeypatch.setattr(buckets, "PART_RECORDS", 3)
+    one, two = [(2, 0), (5, 1), (5, 2), (900, 0)], [(5, 10), (7, 11), (2**64 - 1, 10)]
+    parts = [
+        (hashes.tolist(), documents.tolist())
+        for hashes, documents in buckets.parts(np.array([*one, *two], dtype=BAND_DTYPE))
+    ]
     assert parts == [([2, 5, 5, 5, 7, 900], [0, 1, 2, 10, 11, 0]), ([2**64 - 1], [10])]
-    assert list(edges._parts([none])) == []
+    assert list(buckets.parts(np.array([], dtype=BAND_DTYPE))) == []
 
 
 def test_ranges_double_until_a_task_holds_its_records(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,9 +54,9 @@ def test_ranges_double_until_a_task_holds_its_records(monkeypatch: pytest.Monkey
 
 
 def test_very_large_buckets_are_taken_in_pieces_that_share_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edges, "MAX_BUCKET", 4)
+    monkeypatch.setattr(buckets, "MAX_BUCKET", 4)
     hashes = np.array([1] * 3 + [2] + [5] * 8 + [9] * 4, dtype=np.uint64)
-    starts, sizes = edges._buckets(hashes)
+    starts, sizes = buckets.bucket_sizes(hashes)
     assert list(zip(starts.tolist(), sizes.tolist(), strict=True)) == [(0, 3), (4, 4), (7, 4), (10, 2), (12, 4)]
 
 

@@ -12,7 +12,7 @@ import pytest
 from mixproof.ledger.account import Count
 from mixproof.mixtures.blocks.dedup import Dedup, FuzzyDedup
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.dedup import edges
+from mixproof.pipeline.dedup import buckets
 from mixproof.pipeline.dedup.fuzzy import equal_minima
 
 ReadRoom = Callable[..., Any]
@@ -59,7 +59,7 @@ BOOKS_FIRST = {
 def test_the_first_of_what_is_alike_stays_whatever_the_split(
     read_room: ReadRoom, shard_bytes: int, range_records: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edges, "RANGE_RECORDS", range_records)
+    monkeypatch.setattr(buckets, "RANGE_RECORDS", range_records)
     texts, room = kept(read_room, Dedup(fuzzy=RULE), shard_bytes=shard_bytes)
     assert texts == BOOKS_FIRST
     # web: P is books' P byte for byte; P50 and Q90 are near books' P and Q. books: R again; P120, "yes!"

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mixproof.pipeline.dedup import keepers
-from mixproof.pipeline.dedup.edges import Documents, Pairs
-from mixproof.pipeline.dedup.keepers import Signatures, losers_of
+from mixproof.pipeline.dedup.buckets import Documents
+from mixproof.pipeline.dedup.edges import Pairs, Signatures
+from mixproof.pipeline.dedup.keepers import losers_of
 
 
 def rows(*pairs: tuple[int, int]) -> Pairs:

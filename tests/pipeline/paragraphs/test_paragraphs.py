@@ -261,14 +261,12 @@ LINES = st.lists(st.sampled_from(["one two", "TWO one", "Two, one", "three four 
 def test_what_goes_is_what_a_walk_over_all_lines_finds(texts: list[str], cut: int) -> None:
     data = [text.encode() for text in texts]
     first, second = data[: len(data) // cut], data[len(data) // cut :]
-    tables, shards = [], []
+    tables = []
     for shard, part in enumerate((first, second)):
         found = paragraphs_of(b"".join(part), np.cumsum([0, *map(len, part)]))
         for place in np.flatnonzero(found.words >= 2):
-            tables.append((found.high[place], found.low[place], found.texts[place], found.indices[place]))
-            shards.append(shard)
-    rows = np.array(tables, dtype=[("high", "<u8"), ("low", "<u8"), ("row", "<u4"), ("paragraph", "<u4")])
-    gone = copies.copies_of(rows, np.array(shards, dtype=np.int64))
+            tables.append((found.high[place], found.low[place], found.texts[place], found.indices[place], shard))
+    gone = copies.copies_of(np.array(tables, dtype=copies.SHARD_PARAGRAPH_DTYPE))
     seen: dict[tuple[str, ...], tuple[int, int]] = {}
     expected = []
     for shard, part in enumerate((first, second)):

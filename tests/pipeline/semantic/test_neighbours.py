@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from mixproof.pipeline.clusters.embed import directions
-from mixproof.pipeline.dedup.edges import Documents, Pairs, forest
+from mixproof.pipeline.dedup.buckets import Documents
+from mixproof.pipeline.dedup.edges import Pairs, forest
 from mixproof.pipeline.semantic import keepers, neighbours
 from mixproof.pipeline.semantic.assignment import nearest_cells, records_of
 from mixproof.pipeline.semantic.centroids import MOST_CELLS, ONE_CELL, cell_count

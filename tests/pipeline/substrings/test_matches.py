@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mixproof.pipeline.substrings.anchors import anchored_runs
-from mixproof.pipeline.substrings.earlier_copies import earlier_copies, first_of_each
+from mixproof.pipeline.substrings.earlier_copies import Section, earlier_copies, firsts_between
 from mixproof.pipeline.substrings.matches import MATCH_DTYPE, chosen_and_rest, covering, joined, matches_of
 from mixproof.pipeline.substrings.repeated_anchors import repeated_of
 from mixproof.pipeline.substrings.windows import WINDOW_DTYPE, in_sections, repeated_windows
@@ -33,9 +33,8 @@ def find(texts: Sequence[bytes], window: int, section_windows: int) -> NDArray[A
     ]
     if not sections:
         return np.empty(0, MATCH_DTYPE)
-    firsts = [first_of_each(each) for each in sections]
-    owners = np.repeat(np.arange(len(sections), dtype=np.int32), [len(each) for each in firsts])
-    copies = earlier_copies(np.concatenate(firsts), owners, np.zeros(len(sections), np.int32))
+    firsts = [firsts_between(each, Section("", 0, number), 0, 2**64) for number, each in enumerate(sections)]
+    copies = earlier_copies(np.concatenate(firsts))
     parts, rest = [], np.empty(0, MATCH_DTYPE)
     for number, each in enumerate(sections):
         found = matches_of(each, copies[copies["section"] == number], 0, window)

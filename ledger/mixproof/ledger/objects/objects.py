@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mixproof.ledger.errors import RequestError
-from mixproof.ledger.files import Found
+from mixproof.ledger.files import ByteRange, Found
 
 from .object_errors import actionable_errors
 from .transfer import is_damaged, repeat_damaged
@@ -145,6 +145,28 @@ class Objects:
                         raise answer
                     found[names_by_path[path]] = answer
         return found
+
+    def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:
+        """The bytes of ranges of objects, in order, by one request each; an empty range takes none.
+
+        Raises:
+            FileNotFoundError: when one of the objects does not exist.
+        """
+        found: list[bytes] = []
+        requested = [each for each in ranges if each.end > each.start]
+        for first in range(0, len(requested), READ_AT_A_TIME):
+            batch = requested[first : first + READ_AT_A_TIME]
+            paths = [self._path(each.name) for each in batch]
+            starts, ends = [each.start for each in batch], [each.end for each in batch]
+            with actionable_errors(self.url):
+                answers = self._system.cat_ranges(paths, starts, ends, on_error="return", **self._in_pieces(1))
+                for each, answer in zip(batch, answers, strict=True):
+                    if isinstance(answer, Exception) and not is_damaged(answer):
+                        raise answer
+                    is_whole = isinstance(answer, bytes) and len(answer) == each.end - each.start
+                    found.append(answer if is_whole else self._range(each.name, each.start, each.end))
+        remaining = iter(found)
+        return [next(remaining) if each.end > each.start else b"" for each in ranges]
 
     def download(self, name: str, found: Found, target: Path) -> None:
         """Copy an object, which was found, to the local file `target`.

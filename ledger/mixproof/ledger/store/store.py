@@ -17,7 +17,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
-from mixproof.ledger.files import Found, find_files, in_hidden_folder, inside, is_scratch, publish_bytes, size_of
+from mixproof.ledger.files import (
+    ByteRange,
+    Found,
+    find_files,
+    in_hidden_folder,
+    inside,
+    is_scratch,
+    publish_bytes,
+    read_range,
+    size_of,
+)
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.objects.copies import Copies
 from mixproof.ledger.objects.objects import BLOCK_BYTES, Objects
@@ -187,6 +197,23 @@ class Store:
         if self._copies:
             return self._copies.objects.read(names)
         return {name: path.read_bytes() for name in names if (path := inside(self.root, name)).is_file()}
+
+    def read_ranges(self, ranges: Sequence[ByteRange]) -> list[bytes]:
+        """The bytes of ranges of files, in order. Files on an object store are not copied as a whole.
+
+        The bytes are not checked against receipts, so a file that is read so needs checksums of its own.
+
+        Raises:
+            FileNotFoundError: when one of the files does not exist.
+        """
+        if not self._copies:
+            return [read_range(inside(self.root, each.name), each.start, each.end) for each in ranges]
+        copied = {name for name in {each.name for each in ranges} if self._copies.is_trusted(name)}
+        requested = iter(self._copies.objects.read_ranges([each for each in ranges if each.name not in copied]))
+        return [
+            read_range(self.root / each.name, each.start, each.end) if each.name in copied else next(requested)
+            for each in ranges
+        ]
 
     def blocks(self, relative: str) -> Iterator[bytes]:
         """Read a file in blocks from the store itself, not from a copy.

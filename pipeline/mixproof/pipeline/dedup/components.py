@@ -25,7 +25,8 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.sorted_rows import rows_between
 from mixproof.pipeline.words.ngrams import mixed
 
-from .edges import FOREST, Documents, Pairs, forest
+from .buckets import Documents
+from .edges import FOREST, Pairs, forest
 
 PART_ROWS = 2_000_000
 BLOCK_ROWS = 1 << 20

@@ -1,22 +1,21 @@
 """Pairs of documents that share a band and whose signatures agree, found by ranges of band hashes.
 
-A task takes one range of band hashes from every shard: a slice each. Documents with the same band hash form a bucket; a
-pair from a bucket is an edge when at least `agree` of the minima in the two signatures are equal. The task writes a
-forest: for each document with an edge, the first document that it is connected with. So its output has at most one row
-per document, however large the buckets are.
+A task takes one range of band hashes from all shards and finds its buckets (`buckets.py`). A pair from a bucket is an
+edge when at least `agree` of the minima in the two signatures are equal. The task writes a forest: for each document
+with an edge, the first document that it is connected with. So its output has at most one row per document, however
+large the buckets are.
 
 In buckets of up to ALL_PAIRS documents all pairs are compared. In a larger bucket each document is compared with the
 later ones that it is not connected with yet, which connects the same documents as all pairs would. After MAX_PIVOTS
-documents the comparison of a bucket ends, and a bucket of more than MAX_BUCKET documents is split into pieces, each
-starting with the last document of the previous one. So two documents far down a very large bucket may be missed there,
-but can still meet in another band.
-Memory: 16 bytes for each of about 4 million band records, 100 bytes for those of one part of the range, and the
-signatures of CHUNK documents.
+documents the comparison of a bucket ends. So two documents far down a very large bucket may be missed there, but can
+still meet in another band.
+Memory: that of the buckets, and the signatures of CHUNK documents, read from their shards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -24,49 +23,47 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import GroupShard, load_group
+from mixproof.pipeline.shuffle.shuffle import Ranges
 from mixproof.pipeline.words.ngrams import ranges as index_ranges
 
-from .signatures import BAND_ROWS, BANDS, SIGNATURES
+from .buckets import Buckets, Documents, buckets
+from .signatures import SIGNATURES
 
 STAGE = "fuzzy"
 FOREST = "forest.npy"
 """int64 [edges, 2]: (first document of the tree, another one), ascending by the second."""
-RANGE_RECORDS = 4_000_000
-PART_RECORDS = 500_000
-"""About how many band records are sorted at a time."""
 ALL_PAIRS = 8
 MAX_PIVOTS = 256
-MAX_BUCKET = 1 << 15
-CHUNK = 1 << 17
 PAIRS_AT_A_TIME = 1 << 13
 
-Documents = NDArray[np.int64]
-"""Documents by their number over all shards of a group, int64 [documents]; or rows of a table of signatures."""
 Pairs = NDArray[np.int64]
 """Pairs of documents, int64 [pairs, 2]."""
+Signatures = Callable[[Documents], NDArray[np.uint16]]
+"""Gives the signatures of ascending documents: uint16 [documents, minima]."""
 
 
-def range_count(records: int) -> int:
-    """Return the number of ranges of band hashes, a power of two, such that a task holds about 4 million records."""
-    number = 1
-    while number * RANGE_RECORDS < records:
-        number *= 2
-    return number
-
-
-def find_edges(store: Store, key: str, group: str, number: int, ranges: int, agree: int) -> None:
+def find_edges(store: Store, key: str, group: str, bands: Ranges, number: int, agree: int) -> None:
     """Write the forest of range `number` of band hashes over all shards of a group."""
     shards = load_group(store, STAGE, group)
+    write_forest(store, key, buckets(bands.read(store, number)), partial(signatures_of, store, shards), agree)
+
+
+def write_forest(store: Store, key: str, found: Iterable[Buckets], signatures: Signatures, agree: int) -> None:
+    """Write the forest of some buckets.
+
+    Args:
+        store: the store.
+        key: of the output.
+        found: the buckets, some at a time.
+        signatures: gives those of their documents.
+        agree: number of equal minima that makes an edge.
+    """
     trees, compared = np.zeros((0, 2), dtype=np.int64), 0
-    for hashes, documents in _parts(_records(store, shards, number, ranges)):
-        starts, sizes = _buckets(hashes)
-        for first, last in _chunks(sizes):
-            members = documents[index_ranges(starts[first:last], sizes[first:last])]
-            known = np.unique(members)
-            signatures = signatures_of(store, shards, known)
-            pairs, tried = bucket_edges(np.searchsorted(known, members), sizes[first:last], signatures, agree)
-            trees = forest(np.concatenate([trees, known[pairs]]))
-            compared += tried
+    for members, sizes in found:
+        known = np.unique(members)
+        pairs, tried = bucket_edges(np.searchsorted(known, members), sizes, signatures(known), agree)
+        trees = forest(np.concatenate([trees, known[pairs]]))
+        compared += tried
     trees = trees[np.argsort(trees[:, 1])]
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(FOREST).open("wb") as file:
@@ -147,67 +144,6 @@ def agreeing(signatures: NDArray[np.uint16], one: Documents, two: Documents, agr
         part = slice(first, first + PAIRS_AT_A_TIME)
         enough[part] = np.count_nonzero(signatures[one[part]] == signatures[two[part]], axis=1) >= agree
     return enough
-
-
-Records = tuple[NDArray[np.uint64], Documents]
-"""Band hashes, and the document of each."""
-
-
-def _records(store: Store, shards: Sequence[GroupShard], number: int, ranges: int) -> list[Records]:
-    """Read the records of one range, shard by shard; hashes ascend in each."""
-    width = 2**64 // ranges
-    low, high = np.uint64(number * width), np.uint64(number * width + width - 1)
-    records = []
-    for shard in shards:
-        bands = np.load(store.path(f"{shard.folder}/{BANDS}"), mmap_mode="r")
-        part = slice(int(np.searchsorted(bands, low, side="left")), int(np.searchsorted(bands, high, side="right")))
-        found = np.array(bands[part])
-        rows = np.load(store.path(f"{shard.folder}/{BAND_ROWS}"), mmap_mode="r")[part].astype(np.int64)
-        if shard.bitmap is not None:
-            keep = np.load(store.path(shard.bitmap), mmap_mode="r")[rows]
-            found, rows = found[keep], rows[keep]
-        records.append((found, rows + shard.first))
-    return records
-
-
-def _parts(records: Sequence[Records]) -> Iterator[Records]:
-    """Yield the records of all shards, sorted, in parts of about PART_RECORDS that do not split equal hashes."""
-    total = sum(len(hashes) for hashes, _ in records)
-    parts = max(1, total // PART_RECORDS)
-    low = min((int(hashes[0]) for hashes, _ in records if len(hashes)), default=0)
-    high = max((int(hashes[-1]) for hashes, _ in records if len(hashes)), default=0)
-    cuts = np.array([low + (high - low) * part // parts for part in range(1, parts)], dtype=np.uint64)
-    bounds = [[0, *np.searchsorted(hashes, cuts).tolist(), len(hashes)] for hashes, _ in records]
-    for part in range(parts if total else 0):
-        pieces = [slice(each[part], each[part + 1]) for each in bounds]
-        hashes = np.concatenate([found[piece] for (found, _), piece in zip(records, pieces, strict=True)])
-        documents = np.concatenate([found[piece] for (_, found), piece in zip(records, pieces, strict=True)])
-        order = np.argsort(hashes, kind="stable")  # documents ascend over shards and within equal hashes
-        yield hashes[order], documents[order]
-
-
-def _buckets(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return start and size of every bucket of at least two, in sorted hashes; very large buckets in pieces."""
-    begins = np.ones(len(hashes), dtype=np.bool_)
-    begins[1:] = hashes[1:] != hashes[:-1]
-    starts = np.flatnonzero(begins)
-    sizes = np.diff(np.append(starts, len(hashes)))
-    starts, sizes = starts[sizes > 1], sizes[sizes > 1]
-    step = MAX_BUCKET - 1
-    pieces = np.maximum(1, -(-(sizes - 1) // step))
-    within = index_ranges(np.zeros_like(pieces), pieces) * step
-    return np.repeat(starts, pieces) + within, np.minimum(np.repeat(sizes, pieces) - within, MAX_BUCKET)
-
-
-def _chunks(sizes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Yield ranges of consecutive buckets that together have about CHUNK documents."""
-    ends = np.cumsum(sizes)
-    first = 0
-    while first < len(sizes):
-        done = int(ends[first] - sizes[first])
-        last = max(first + 1, int(np.searchsorted(ends, done + CHUNK, side="right")))
-        yield first, last
-        first = last
 
 
 def shards_of(documents: Documents, firsts: Sequence[int]) -> NDArray[np.int64]:

@@ -3,13 +3,15 @@
 Two documents are exact copies when the xxh3_128 and the length of their texts are equal. The keeper is the first by
 (declared priority of its source, source name, file, record). Reading wrote each shard's hashes into a sorted file, so
 a range of hashes is one slice of every shard: one task takes one range from all shards, sorts it and lists the losers;
-then tasks over shards turn the losers into bitmaps. Memory is bounded by the documents in a range: about 4 million,
-at 32 bytes each.
+then tasks over shards turn the losers into bitmaps. If there are many shards and ranges, the hashes are regrouped first
+(`shuffle/`). Memory is bounded by the documents in a range: about 4 million, at 120 bytes each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,13 +24,16 @@ from mixproof.pipeline.bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
-from mixproof.pipeline.read.by_hash import documents_between
+from mixproof.pipeline.read.by_hash import HASHED_DTYPE, documents_in
 from mixproof.pipeline.read.shards import HASHES, PROMPTS, Shard
+from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.shuffle.shuffle import Ranges, Shuffle, Table
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .lost_documents import GroupResult, ShardLoss
 
 STAGE = "dedup"
+LABEL = "dedup"
 VERSION = 2
 LOSERS = "losers.npy"
 RANGE_DOCUMENTS = 4_000_000
@@ -49,16 +54,16 @@ def deduplicate_exactly(
         cluster: runs the tasks.
         by_prompt: whether the documents of each shard are conversations that are compared by their prompts.
     """
-    folders = [shard.folder for shard in shards]
     config = {"by_prompt": list(by_prompt)} if any(by_prompt) else {}
     identity = [shard.documents_sha256 for shard in shards]
     ranges = range_count(sum(shard.documents for shard in shards))
     numbers = {stage_key(STAGE, VERSION, {"range": [n, ranges], **config}, identity): n for n in range(ranges)}
 
     def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-        return [(store, key, folders, number, ranges, by_prompt) for key, number in missing.items()]
+        hashes = _by_range(shards, ranges, store, cluster, by_prompt)
+        return [(store, key, hashes, number, by_prompt) for key, number in missing.items()]
 
-    receipts = run_missing(store, STAGE, numbers, calls, find_losers, cluster, "dedup")
+    receipts = run_missing(store, STAGE, numbers, calls, find_losers, cluster, LABEL)
     losses: list[ShardLoss] = []
     ranges_of: dict[int, list[str]] = {}
     for key in numbers:
@@ -71,6 +76,35 @@ def deduplicate_exactly(
     return GroupResult(_bitmaps(shards, ranges_of, receipts, store, cluster), losses, losers)
 
 
+@dataclass(frozen=True)
+class HashedShard:
+    """The sorted hashes of one shard."""
+
+    path: str
+    """Their file in the store."""
+    index: int
+    """Of the shard in its group."""
+
+
+def open_hashes(store: Store, shard: HashedShard) -> Between:
+    """Map the hashes of a shard."""
+    return partial(documents_in, np.load(store.path(shard.path), mmap_mode="r"), shard.index)
+
+
+def _by_range(
+    shards: Sequence[Shard], ranges: int, store: Store, cluster: Cluster, by_prompt: Sequence[bool]
+) -> Ranges:
+    """Make the hashes readable by range; with many shards this regroups them."""
+    names = [PROMPTS if prompts else HASHES for prompts in by_prompt or [False] * len(shards)]
+    members = [
+        HashedShard(f"{shard.folder}/{name}", index)
+        for index, (shard, name) in enumerate(zip(shards, names, strict=True))
+    ]
+    identity = stage_key(STAGE, VERSION, {"hashes": names}, [shard.documents_sha256 for shard in shards])
+    table, documents = Table(open_hashes, HASHED_DTYPE), [shard.documents for shard in shards]
+    return Shuffle(STAGE, LABEL, store, cluster).by_range(identity, table, members, documents, ranges)
+
+
 def range_count(documents: int) -> int:
     """Return the number of hash ranges, a power of two, such that a task holds about 4 million documents."""
     ranges = 1
@@ -79,18 +113,9 @@ def range_count(documents: int) -> int:
     return ranges
 
 
-def find_losers(
-    store: Store, key: str, folders: Sequence[str], number: int, ranges: int, by_prompt: Sequence[bool] = ()
-) -> None:
+def find_losers(store: Store, key: str, hashes: Ranges, number: int, by_prompt: Sequence[bool] = ()) -> None:
     """Write the losers of hash range `number` over all shards, sorted by shard and row."""
-    width = 2**64 // ranges
-    low, high = number * width, (number + 1) * width
-    prompts = np.array(by_prompt or [False] * len(folders), np.bool_)
-    parts = [
-        documents_between(store, folder, shard, low, high, PROMPTS if prompts[shard] else HASHES)
-        for shard, folder in enumerate(folders)
-    ]
-    losers = losers_of(np.concatenate(parts), prompts)
+    losers = losers_of(hashes.read(store, number), np.array(by_prompt, np.bool_) if any(by_prompt) else None)
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(LOSERS).open("wb") as file:
             np.save(file, losers, allow_pickle=False)
@@ -166,11 +191,16 @@ def _bitmaps(
 
 
 def write_bitmaps(store: Store, work: Sequence[tuple[str, BitmapWork]]) -> None:
-    """Write the bitmaps of several shards, each under its key."""
+    """Write the bitmaps of several shards, each under its key; a list of losers is opened once for all of them."""
+    indices = [index for _, (index, *_) in work]
+    lists = {}
+    for range_key in dict.fromkeys(each for _, (*_, ranges) in work for each in ranges):
+        losers = np.load(store.path(f"{STAGE}/{range_key}/{LOSERS}"), mmap_mode="r")
+        lists[range_key] = np.array(losers[rows_between(losers["shard"], min(indices), max(indices) + 1)])
     for key, (index, documents, ranges) in work:
         keep = np.ones(documents, dtype=np.bool_)
         for range_key in ranges:
-            losers = np.load(store.path(f"{STAGE}/{range_key}/{LOSERS}"), mmap_mode="r")
+            losers = lists[range_key]
             keep[losers["row"][rows_between(losers["shard"], index, index + 1)]] = False
         with store.attempt(STAGE, key) as attempt:
             save_bitmap(attempt.path(BITMAP), keep)

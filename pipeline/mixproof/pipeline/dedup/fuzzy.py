@@ -20,16 +20,22 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.group import GroupShard, save_group
 from mixproof.pipeline.read.shards import Shard
+from mixproof.pipeline.shuffle.plan import is_direct
+from mixproof.pipeline.shuffle.shuffle import Shuffle
 
+from .buckets import BAND_TABLE, range_count
 from .components import connect, trees_file
-from .edges import FOREST, STAGE, find_edges, range_count
+from .edges import FOREST, STAGE, find_edges
+from .far_edges import compare_buckets, list_buckets
+from .fetch import Group
 from .group_bitmaps import Search, apply_losers
-from .keepers import find_losers
+from .keepers import fetch_for_trees, find_losers
 from .lost_documents import GroupResult
 from .minhash import Sketch
 from .signatures import sign
 
 VERSION = 2
+LABEL = "fuzzy dedup"
 
 
 def deduplicate_fuzzily(
@@ -51,20 +57,9 @@ def deduplicate_fuzzily(
         by_prompt: whether the documents of each shard are conversations that are compared by their prompts.
     """
     sketch = Sketch(rule.ngram, rule.bands, rule.rows)
-    agree = equal_minima(rule.threshold, sketch.minima)
-    group = _save_group(shards, keep, rule, agree, sign(shards, sketch, store, cluster, by_prompt), store)
-    documents = sum(
-        shard.documents if bitmap is None else bitmap.kept for shard, bitmap in zip(shards, keep, strict=True)
-    )
-    ranges = range_count(documents * sketch.bands)
-    numbers = {stage_key(STAGE, VERSION, {"range": [n, ranges]}, [group]): n for n in range(ranges)}
-
-    def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-        return [(store, key, group, number, ranges, agree) for key, number in missing.items()]
-
-    forests = run_missing(store, STAGE, numbers, calls, find_edges, cluster, "fuzzy dedup")
-    losers = _losers([forests[key] for key in numbers], group, agree, store, cluster)
-    return apply_losers(Search(STAGE, VERSION, group, "fuzzy dedup bitmaps"), shards, keep, losers, store, cluster)
+    folders = sign(shards, sketch, store, cluster, by_prompt)
+    search = _GroupSearch(shards, keep, rule, folders, store, cluster)
+    return apply_losers(search.applied, shards, keep, search.losers(search.forests()), store, cluster)
 
 
 def equal_minima(threshold: Fraction, minima: int) -> int:
@@ -72,45 +67,82 @@ def equal_minima(threshold: Fraction, minima: int) -> int:
     return max(1, -(-threshold.numerator * minima // threshold.denominator))
 
 
-def _save_group(
-    shards: Sequence[Shard],
-    keep: Sequence[Bitmap | None],
-    rule: FuzzyDedup,
-    agree: int,
-    folders: Sequence[str],
-    store: Store,
-) -> str:
-    """Save the list of shards, with the `folders` of their signatures, for all tasks; returns its key."""
-    firsts = list(accumulate((shard.documents for shard in shards), initial=0))[:-1]
-    members = [
-        GroupShard(folder, first, None if bitmap is None else bitmap.path)
-        for folder, first, bitmap in zip(folders, firsts, keep, strict=True)
-    ]
-    config = {"ngram": rule.ngram, "bands": rule.bands, "rows": rule.rows, "agree": agree}
-    identity = [
-        [each.folder, each.bitmap, bitmap and bitmap.sha256] for each, bitmap in zip(members, keep, strict=True)
-    ]
-    group = stage_key(STAGE, VERSION, config, identity)
-    save_group(store, STAGE, group, members)
-    return group
+class _GroupSearch:
+    """The search in one group, after its signatures were made."""
 
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        keep: Sequence[Bitmap | None],
+        rule: FuzzyDedup,
+        folders: Sequence[str],
+        store: Store,
+        cluster: Cluster,
+    ) -> None:
+        firsts = list(accumulate((shard.documents for shard in shards), initial=0))
+        self._members = [
+            GroupShard(folder, first, None if bitmap is None else bitmap.path)
+            for folder, first, bitmap in zip(folders, firsts[:-1], keep, strict=True)
+        ]
+        sketch = Sketch(rule.ngram, rule.bands, rule.rows)
+        self._agree = equal_minima(rule.threshold, sketch.minima)
+        config = {"ngram": rule.ngram, "bands": rule.bands, "rows": rule.rows, "agree": self._agree}
+        identity = [
+            [each.folder, each.bitmap, bitmap and bitmap.sha256]
+            for each, bitmap in zip(self._members, keep, strict=True)
+        ]
+        self._group = Group(stage_key(STAGE, VERSION, config, identity), firsts[-1], sketch.minima)
+        save_group(store, STAGE, self._group.key, self._members)
+        kept = (shard.documents if bitmap is None else bitmap.kept for shard, bitmap in zip(shards, keep, strict=True))
+        self._bands = [documents * sketch.bands for documents in kept]
+        self._ranges = range_count(sum(self._bands))
+        self._store, self._cluster = store, cluster
+        self._shuffle = Shuffle(STAGE, LABEL, store, cluster)
 
-def _losers(forests: Sequence[Receipt], group: str, agree: int, store: Store, cluster: Cluster) -> list[Receipt]:
-    """Connect the forests of all ranges, then list the losers of each file of trees; returns the lists' receipts."""
-    key = stage_key(STAGE, VERSION, {"trees": True}, [forest.files[FOREST].sha256 for forest in forests])
+    @property
+    def applied(self) -> Search:
+        """The search as the tasks that write bitmaps see it."""
+        return Search(STAGE, VERSION, self._group.key, "fuzzy dedup bitmaps")
 
-    def connect_calls(missing: Mapping[str, Sequence[str]]) -> list[tuple[object, ...]]:
-        return [(store, STAGE, each, keys) for each, keys in missing.items()]
+    @property
+    def _is_direct(self) -> bool:
+        return is_direct(len(self._members), self._ranges)
 
-    work = {key: [forest.key for forest in forests]}
-    trees = run_missing(store, STAGE, work, connect_calls, connect, cluster, "fuzzy components")[key]
-    parts = {
-        stage_key(STAGE, VERSION, {"losers": part}, [group, trees.files[trees_file(part)].sha256]): part
-        for part in range(int(trees.facts["files"]))
-    }
+    def forests(self) -> list[Receipt]:
+        """Find the edges, range by range."""
+        group, store, ranges = self._group, self._store, self._ranges
+        keys = [stage_key(STAGE, VERSION, {"range": [n, ranges]}, [group.key]) for n in range(ranges)]
+        numbers = {key: number for number, key in enumerate(keys)}
 
-    def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-        return [(store, each, key, part, group, agree) for each, part in missing.items()]
+        def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
+            bands = self._shuffle.by_range(group.key, BAND_TABLE, self._members, self._bands, ranges)
+            if not bands.is_shuffled:
+                return [(store, key, group.key, bands, number, self._agree) for key, number in missing.items()]
+            listed, fetched = list_buckets(bands, group, self._shuffle)
+            return [(store, key, listed[number], fetched, number, self._agree) for key, number in missing.items()]
 
-    receipts = run_missing(store, STAGE, parts, calls, find_losers, cluster, "fuzzy keepers")
-    return [receipts[each] for each in parts]
+        task = find_edges if self._is_direct else compare_buckets
+        found = run_missing(store, STAGE, numbers, calls, task, self._cluster, LABEL)
+        return [found[key] for key in keys]
+
+    def losers(self, forests: Sequence[Receipt]) -> list[Receipt]:
+        """Connect the forests, then list the losers of each file of trees; returns the lists' receipts."""
+        store, cluster, group = self._store, self._cluster, self._group
+        key = stage_key(STAGE, VERSION, {"trees": True}, [forest.files[FOREST].sha256 for forest in forests])
+
+        def connect_calls(missing: Mapping[str, Sequence[str]]) -> list[tuple[object, ...]]:
+            return [(store, STAGE, each, keys) for each, keys in missing.items()]
+
+        work = {key: [forest.key for forest in forests]}
+        trees = run_missing(store, STAGE, work, connect_calls, connect, cluster, "fuzzy components")[key]
+        parts = {
+            stage_key(STAGE, VERSION, {"losers": part}, [group.key, trees.files[trees_file(part)].sha256]): part
+            for part in range(int(trees.facts["files"]))
+        }
+
+        def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
+            fetched = None if self._is_direct else fetch_for_trees(trees, group, self._shuffle)
+            return [(store, each, key, part, group.key, self._agree, fetched) for each, part in missing.items()]
+
+        receipts = run_missing(store, STAGE, parts, calls, find_losers, cluster, "fuzzy keepers")
+        return [receipts[each] for each in parts]

@@ -18,7 +18,8 @@ from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.shards import HASHES, Shard
 from mixproof.pipeline.sorted_rows import rows_between
 
-from .edges import Documents, shards_of
+from .buckets import Documents
+from .edges import shards_of
 from .keepers import LOSERS
 from .lost_documents import GroupResult, ShardLoss
 
@@ -94,12 +95,19 @@ def apply_losers(
 
 
 def write_bitmaps(store: Store, search: Search, work: Sequence[tuple[str, BitmapWork]]) -> None:
-    """Write the bitmaps of several shards, each under its key, with what each lost."""
+    """Write the bitmaps of several shards, each under its key, with what each lost.
+
+    A list of losers is opened once for all of them.
+    """
     firsts = [shard.first for shard in load_group(store, search.stage, search.group)]
+    low = min(firsts[shard.shard] for _, shard in work)
+    high = max(firsts[shard.shard] + shard.documents for _, shard in work)
+    lists = {}
+    for each in dict.fromkeys(each for _, shard in work for each in shard.losers):
+        lists[each] = _between(np.load(store.path(f"{search.stage}/{each}/{LOSERS}"), mmap_mode="r"), low, high)
     for key, shard in work:
-        lists = [np.load(store.path(f"{search.stage}/{each}/{LOSERS}"), mmap_mode="r") for each in shard.losers]
         first = firsts[shard.shard]
-        losers = np.concatenate([_between(each, first, first + shard.documents) for each in lists])
+        losers = np.concatenate([_between(lists[each], first, first + shard.documents) for each in shard.losers])
         rows = losers[:, 0] - first
         keep = np.ones(shard.documents, dtype=np.bool_) if shard.before is None else np.load(store.path(shard.before))
         keep[rows] = False

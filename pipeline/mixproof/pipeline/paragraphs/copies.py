@@ -1,14 +1,15 @@
 """Copies of paragraphs: all but the first with each hash over a group's shards, found by ranges of hashes.
 
 Shards are in order of priority, so the first by (shard, row, paragraph) is the first by (declared priority of its
-source, source name, file, record, paragraph), under any split into shards. A task takes one range of hashes from every
-shard, a slice of each file, and lists the copies; then tasks over shards gather each shard's copies from all ranges.
+source, source name, file, record, paragraph), under any split into shards. A task takes one range of hashes from all
+shards (`shuffle/`) and lists the copies; then tasks over shards gather each shard's copies from all ranges.
 Memory: about 100 bytes for each of 4 million paragraphs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import GroupShard, load_group
+from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.shuffle.shuffle import Ranges, Table
 from mixproof.pipeline.sorted_rows import rows_between
 
-from .paragraph_hashes import PARAGRAPHS, STAGE
+from .paragraph_hashes import PARAGRAPH_DTYPE, PARAGRAPHS, STAGE
 
 VERSION = 2
 """Of the outputs of this module. Lists of cuts have the version of the stage, because a manifest names their keys."""
@@ -32,6 +35,8 @@ COPY_DTYPE = np.dtype(
 )
 """A paragraph to cut: index of its shard in the group, row of its document, its index in the document, index of the
 shard that keeps it, and the row there of the document that keeps it."""
+SHARD_PARAGRAPH_DTYPE = np.dtype([*PARAGRAPH_DTYPE.descr, ("shard", "<i4")])
+"""A paragraph, and the index of its shard in the group."""
 CUT_DTYPE = np.dtype([("row", "<u4"), ("paragraph", "<u4"), ("keeper", "<u4")])
 """A paragraph to cut from one shard; the keeper is an index into the source names in the fact `keepers`."""
 KEEPER_DTYPE = np.dtype([("shard", "<i4"), ("row", "<u4")])
@@ -46,41 +51,50 @@ def range_count(paragraphs: int) -> int:
     return ranges
 
 
-def find_copies(store: Store, key: str, group: str, number: int, ranges: int) -> None:
+def find_copies(store: Store, key: str, paragraphs: Ranges, number: int) -> None:
     """Write the copies in hash range `number` over all shards of a group, by shard, row and paragraph."""
-    width = 2**64 // ranges
-    low, high = number * width, (number + 1) * width
-    slices = [_slice(store, shard, low, high) for shard in load_group(store, STAGE, group)]
-    owners = np.repeat(np.arange(len(slices)), [len(each) for each in slices])
-    copies = copies_of(np.concatenate(slices), owners)
+    copies = copies_of(paragraphs.read(store, number))
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(COPIES).open("wb") as file:
             np.save(file, copies, allow_pickle=False)
         attempt.commit(facts={"shards": np.unique(copies["shard"]).tolist()})
 
 
-def _slice(store: Store, shard: GroupShard, low: int, high: int) -> NDArray[Any]:
-    table = np.load(store.path(f"{shard.folder}/{PARAGRAPHS}"), mmap_mode="r")
-    part: NDArray[Any] = np.array(table[rows_between(table["high"], low, high)])
-    if shard.bitmap is not None:
-        part = part[np.load(store.path(shard.bitmap), mmap_mode="r")[part["row"]]]
-    return part
+def open_paragraphs(store: Store, shard: tuple[int, GroupShard]) -> Between:
+    """Map the paragraphs of a shard, given with its index in the group."""
+    index, where = shard
+    table = np.load(store.path(f"{where.folder}/{PARAGRAPHS}"), mmap_mode="r")
+    keep = None if where.bitmap is None else np.load(store.path(where.bitmap))
+    return partial(_paragraphs_between, table, keep, index)
 
 
-def copies_of(paragraphs: NDArray[Any], shards: NDArray[np.int64]) -> NDArray[Any]:
+def _paragraphs_between(
+    table: NDArray[Any], keep: NDArray[np.bool_] | None, index: int, low: int, high: int
+) -> NDArray[Any]:
+    part = table[rows_between(table["high"], low, high)]
+    found = np.empty(len(part), dtype=SHARD_PARAGRAPH_DTYPE)
+    for name in PARAGRAPH_DTYPE.names or ():
+        found[name] = part[name]
+    found["shard"] = index
+    return found if keep is None else found[keep[found["row"]]]
+
+
+PARAGRAPH_TABLE = Table(open_paragraphs, SHARD_PARAGRAPH_DTYPE)
+
+
+def copies_of(paragraphs: NDArray[Any]) -> NDArray[Any]:
     """Return all but the first of the paragraphs with equal hash, COPY_DTYPE by shard, row and paragraph.
 
     Args:
-        paragraphs: PARAGRAPH_DTYPE [paragraphs]; those with equal hash are ordered by shard, row and paragraph.
-        shards: int64 [paragraphs], the index of each one's shard, ascending.
+        paragraphs: SHARD_PARAGRAPH_DTYPE [paragraphs]; those with equal hash are ordered by shard, row and paragraph.
     """
     order = np.lexsort((paragraphs["low"], paragraphs["high"]))  # stable
-    ordered, owners = paragraphs[order], shards[order]
+    ordered = paragraphs[order]
     is_copy = np.zeros(len(ordered), dtype=np.bool_)
     is_copy[1:] = (ordered["high"][1:] == ordered["high"][:-1]) & (ordered["low"][1:] == ordered["low"][:-1])
     keeper = np.maximum.accumulate(np.where(is_copy, 0, np.arange(len(ordered))))[is_copy]
     copies = np.empty(len(keeper), dtype=COPY_DTYPE)
-    copies["shard"], copies["keeper"] = owners[is_copy], owners[keeper]
+    copies["shard"], copies["keeper"] = ordered["shard"][is_copy], ordered["shard"][keeper]
     copies["row"], copies["paragraph"] = ordered["row"][is_copy], ordered["paragraph"][is_copy]
     copies["keeper_row"] = ordered["row"][keeper]
     return copies[np.lexsort((copies["paragraph"], copies["row"], copies["shard"]))]
@@ -89,8 +103,13 @@ def copies_of(paragraphs: NDArray[Any], shards: NDArray[np.int64]) -> NDArray[An
 def gather_cuts(store: Store, group: str, shards: Sequence[tuple[str, tuple[int, Sequence[str]]]]) -> None:
     """Write what to cut from each of several shards: key, (index of the shard, keys of the ranges with its copies)."""
     sources = [shard.source for shard in load_group(store, STAGE, group)]
+    indices = [index for _, (index, _) in shards]
+    lists = {}
+    for each in dict.fromkeys(each for _, (_, ranges) in shards for each in ranges):  # each list is opened once
+        copies = np.load(store.path(f"{STAGE}/{each}/{COPIES}"), mmap_mode="r")
+        lists[each] = _copies_of(copies, min(indices), max(indices) + 1)
     for key, (index, ranges) in shards:
-        copies = np.concatenate([_copies_in(store, each, index) for each in ranges])
+        copies = np.concatenate([_copies_of(lists[each], index, index + 1) for each in ranges])
         copies = copies[np.lexsort((copies["paragraph"], copies["row"]))]
         names = [sources[shard] for shard in copies["keeper"]]
         keepers = sorted(set(names))
@@ -106,7 +125,7 @@ def gather_cuts(store: Store, group: str, shards: Sequence[tuple[str, tuple[int,
             attempt.commit(facts={"keepers": keepers})
 
 
-def _copies_in(store: Store, key: str, shard: int) -> NDArray[Any]:
-    copies = np.load(store.path(f"{STAGE}/{key}/{COPIES}"), mmap_mode="r")
-    of_shard: NDArray[Any] = np.array(copies[rows_between(copies["shard"], shard, shard + 1)])
-    return of_shard
+def _copies_of(copies: NDArray[Any], first: int, last: int) -> NDArray[Any]:
+    """The copies in shards [first, last)."""
+    of_shards: NDArray[Any] = np.array(copies[rows_between(copies["shard"], first, last)])
+    return of_shards

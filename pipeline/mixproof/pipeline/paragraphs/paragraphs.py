@@ -25,11 +25,14 @@ from mixproof.pipeline.group import GroupShard, save_group
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches, share_shards, text_bytes_of
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import Shard
+from mixproof.pipeline.shuffle.shuffle import Shuffle
 
-from .copies import CUTS, KEEPERS, find_copies, gather_cuts, range_count
+from .copies import CUTS, KEEPERS, PARAGRAPH_TABLE, find_copies, gather_cuts, range_count
 from .copies import VERSION as COPIES_VERSION
 from .cutting import LISTS, ShardCut, cut_shards
 from .paragraph_hashes import STAGE, VERSION, hash_shards
+
+COPIES_LABEL = "copies of paragraphs"
 
 
 def deduplicate_paragraphs(selection: Selection) -> CutSources:
@@ -80,8 +83,8 @@ def _cut_group(parts: Sequence[Part], rule: ParagraphDedup, store: Store, cluste
         for part, receipt in zip(parts, hashed, strict=True)
     ]
     save_group(store, STAGE, group, members)
-    paragraphs = sum(int(receipt.facts["paragraphs"]) for receipt in hashed)
-    cuts = _find_cuts(group, range_count(paragraphs), store, cluster)
+    counts = [int(receipt.facts["paragraphs"]) for receipt in hashed]
+    cuts = _find_cuts(group, members, counts, store, cluster)
     rewritten = _cut(parts, cuts, rule, store, cluster)
     return _GroupCut(rewritten, tuple(_dropped(cuts, rewritten)))
 
@@ -110,14 +113,27 @@ def _hash(parts: Sequence[Part], rule: ParagraphDedup, store: Store, cluster: Cl
     return [receipts[key] for key in keys]
 
 
-def _find_cuts(group: str, ranges: int, store: Store, cluster: Cluster) -> dict[int, Receipt]:
-    """Find what to cut; returns the receipt of the cuts of each shard that loses something, by the shard's index."""
+def _find_cuts(
+    group: str, members: Sequence[GroupShard], counts: Sequence[int], store: Store, cluster: Cluster
+) -> dict[int, Receipt]:
+    """Find what to cut; returns the receipt of the cuts of each shard that loses something, by the shard's index.
+
+    Args:
+        group: key of the list of shards.
+        members: the shards.
+        counts: number of paragraphs of each.
+        store: the store.
+        cluster: runs the tasks.
+    """
+    ranges = range_count(sum(counts))
     numbers = {stage_key(STAGE, COPIES_VERSION, {"range": [n, ranges]}, [group]): n for n in range(ranges)}
 
     def range_calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-        return [(store, key, group, number, ranges) for key, number in missing.items()]
+        shards, shuffle = list(enumerate(members)), Shuffle(STAGE, COPIES_LABEL, store, cluster)
+        paragraphs = shuffle.by_range(group, PARAGRAPH_TABLE, shards, counts, ranges)
+        return [(store, key, paragraphs, number) for key, number in missing.items()]
 
-    found = run_missing(store, STAGE, numbers, range_calls, find_copies, cluster, "copies of paragraphs")
+    found = run_missing(store, STAGE, numbers, range_calls, find_copies, cluster, COPIES_LABEL)
     ranges_of: dict[int, list[str]] = {}
     for key in numbers:
         for index in found[key].facts["shards"]:

@@ -246,7 +246,11 @@ def documents_between(store: Store, folder: str, index: int, low: int, high: int
         high: 0 to 2**64.
         hashes: the file of hashes, of texts or of prompts.
     """
-    table = np.load(store.path(f"{folder}/{hashes}"), mmap_mode="r")
+    return documents_in(np.load(store.path(f"{folder}/{hashes}"), mmap_mode="r"), index, low, high)
+
+
+def documents_in(table: NDArray[Any], index: int, low: int, high: int) -> NDArray[Any]:
+    """As `documents_between`, from the mapped file of hashes."""
     inside = table[rows_between(table["high"], low, high)]
     part = np.empty(len(inside), dtype=HASHED_DTYPE)
     for name in ("high", "low", "bytes", "row"):

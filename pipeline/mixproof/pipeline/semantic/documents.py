@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
-from mixproof.pipeline.dedup.edges import Documents, shards_of
+from mixproof.pipeline.dedup.buckets import Documents
+from mixproof.pipeline.dedup.edges import shards_of
 from mixproof.pipeline.group import GroupShard
 
 from .vectors import VECTORS

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
+from mixproof.pipeline.dedup.buckets import Documents
 from mixproof.pipeline.dedup.components import trees_file
-from mixproof.pipeline.dedup.edges import Documents, Pairs, shards_of
+from mixproof.pipeline.dedup.edges import Pairs, shards_of
 from mixproof.pipeline.dedup.keepers import LOSERS, Similar, chunks, settle
 from mixproof.pipeline.group import load_group
 

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
-from mixproof.pipeline.dedup.edges import FOREST, Documents, Pairs, forest
+from mixproof.pipeline.dedup.buckets import Documents
+from mixproof.pipeline.dedup.edges import FOREST, Pairs, forest
 from mixproof.pipeline.group import GroupShard, load_group
 from mixproof.pipeline.sorted_rows import rows_between
 from mixproof.pipeline.words.ngrams import mixed

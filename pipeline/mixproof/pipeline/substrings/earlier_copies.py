@@ -8,25 +8,27 @@ of which those with the same hash in a section count once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
+from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.shuffle.shuffle import Ranges, Table
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .anchor_tables import STAGE
-from .repeated_anchors import bounds_of_range
+from .windows import WINDOW_DTYPE
 
 RANGE_WINDOWS = 4_000_000
 COPIES = "copies.npy"
 """COPY_DTYPE, sorted by section and hash."""
-SECTIONS = "sections.json"
 
+SECTION_WINDOW_DTYPE = np.dtype([*WINDOW_DTYPE.descr, ("section", "<i4"), ("shard", "<i4")])
+"""A window, and the indices of its section and shard in the group."""
 COPY_DTYPE = np.dtype([("section", "<i4"), ("hash", "<u8"), ("shard", "<i4"), ("row", "<u4"), ("offset", "<u4")])
 """A window of a section whose first copy is in an earlier section: index of the section, hash of the window; then
 shard, row and offset of the first copy."""
@@ -40,33 +42,31 @@ class Section:
     """Its file, relative to the store."""
     shard: int
     """Index of its shard in the group."""
+    number: int
+    """Index of the section in the group."""
 
 
-def save_sections(store: Store, key: str, sections: Sequence[Section]) -> None:
-    """Write the list of a group's sections, unless the store has it."""
-    if store.receipt(STAGE, key) is None:
-        with store.attempt(STAGE, key) as attempt:
-            attempt.path(SECTIONS).write_bytes(orjson.dumps([asdict(section) for section in sections]))
-            attempt.commit()
+def open_section(store: Store, section: Section) -> Between:
+    """Map the windows of a section."""
+    return partial(firsts_between, np.load(store.path(section.path), mmap_mode="r"), section)
 
 
-@lru_cache(maxsize=1)
-def _load_sections(store: str, key: str) -> tuple[Section, ...]:
-    data = Store(store).path(f"{STAGE}/{key}/{SECTIONS}").read_bytes()
-    return tuple(Section(**each) for each in orjson.loads(data))
+def firsts_between(windows: NDArray[Any], section: Section, low: int, high: int) -> NDArray[Any]:
+    """The first window of each hash."""
+    part = first_of_each(windows[rows_between(windows["hash"], low, high)])
+    found = np.empty(len(part), dtype=SECTION_WINDOW_DTYPE)
+    for name in WINDOW_DTYPE.names or ():
+        found[name] = part[name]
+    found["section"], found["shard"] = section.number, section.shard
+    return found
 
 
-def find_earlier(store: Store, key: str, group: str, number: int, ranges: int) -> None:
+WINDOW_TABLE = Table(open_section, SECTION_WINDOW_DTYPE)
+
+
+def find_earlier(store: Store, key: str, windows: Ranges, number: int) -> None:
     """Write the windows in hash range `number` of which an earlier section has a copy."""
-    low, high = bounds_of_range(number, ranges)
-    sections = _load_sections(str(store), group)
-    slices = []
-    for section in sections:
-        windows = np.load(store.path(section.path), mmap_mode="r")
-        slices.append(first_of_each(windows[rows_between(windows["hash"], low, high)]))
-    owners = np.repeat(np.arange(len(slices), dtype=np.int32), [len(each) for each in slices])
-    shards = np.array([section.shard for section in sections], dtype=np.int32)
-    copies = earlier_copies(np.concatenate(slices), owners, shards)
+    copies = earlier_copies(windows.read(store, number))
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(COPIES).open("wb") as file:
             np.save(file, copies, allow_pickle=False)
@@ -81,25 +81,24 @@ def first_of_each(windows: NDArray[Any]) -> NDArray[Any]:
     return found
 
 
-def earlier_copies(windows: NDArray[Any], owners: NDArray[np.int32], shards: NDArray[np.int32]) -> NDArray[Any]:
+def earlier_copies(windows: NDArray[Any]) -> NDArray[Any]:
     """Return COPY_DTYPE, one row for each hash of a section that has its first window in an earlier section.
 
     Args:
-        windows: WINDOW_DTYPE, one of each hash and section; those of equal hash are in order of priority.
-        owners: int32 [windows], the index of each one's section, ascending.
-        shards: int32 [sections], the shard of each section.
+        windows: SECTION_WINDOW_DTYPE, one of each hash and section; those of equal hash are in order of priority.
     """
     order = np.argsort(windows["hash"], kind="stable")
-    hashes, owners = windows["hash"][order], owners[order]
+    hashes = windows["hash"][order]
     is_first = np.ones(len(order), dtype=np.bool_)
     is_first[1:] = hashes[1:] != hashes[:-1]
     first = np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))
     chosen = ~is_first
     first = first[chosen]
     copies = np.empty(len(first), dtype=COPY_DTYPE)
-    copies["section"], copies["hash"], copies["shard"] = owners[chosen], hashes[chosen], shards[owners[first]]
+    copies["section"], copies["hash"] = windows["section"][order[chosen]], hashes[chosen]
     keeper = windows[order[first]]
-    copies["row"], copies["offset"] = keeper["row"], keeper["offset"]
+    for name in ("shard", "row", "offset"):
+        copies[name] = keeper[name]
     return copies[np.lexsort((copies["hash"], copies["section"]))]
 
 

@@ -1,19 +1,22 @@
 """Keys of anchors that occur more than once in a group of shards, found by ranges of keys, then gathered by shard.
 
-A task takes one range of keys from every shard, a slice of each file, and lists the repeated keys of each shard; then
-tasks over shards gather their keys from all ranges. Memory: about 60 bytes for each of 4 million anchors.
+A task takes one range of keys from all shards (`shuffle/`) and lists the repeated keys of each shard; then tasks over
+shards gather their keys from all ranges. Memory: about 60 bytes for each of 4 million anchors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
-from mixproof.pipeline.group import GroupShard, load_group
+from mixproof.pipeline.group import GroupShard
+from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.shuffle.shuffle import Ranges, Table
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .anchor_tables import ANCHORS, STAGE
@@ -24,6 +27,8 @@ REPEATED = "repeated.npy"
 KEYS = "keys.npy"
 """uint64, sorted: the repeated keys of one shard."""
 
+SHARD_ANCHOR_DTYPE = np.dtype([("key", "<u8"), ("shard", "<i4")])
+"""The key of an anchor, and the index of its shard in the group."""
 REPEATED_DTYPE = np.dtype([("shard", "<i4"), ("key", "<u8")])
 """A repeated key, and the index in the group of a shard that has it."""
 
@@ -36,39 +41,42 @@ def range_count(rows: int, most: int) -> int:
     return ranges
 
 
-def bounds_of_range(number: int, ranges: int) -> tuple[int, int]:
-    """Return the bounds [low, high) of one of a power of two ranges of 64-bit hashes."""
-    width = 2**64 // ranges
-    return number * width, (number + 1) * width
-
-
-def find_repeated(store: Store, key: str, group: str, number: int, ranges: int) -> None:
+def find_repeated(store: Store, key: str, anchors: Ranges, number: int) -> None:
     """Write the keys in range `number` that occur more than once over all shards of a group, by shard."""
-    low, high = bounds_of_range(number, ranges)
-    slices = [_slice(store, shard, low, high) for shard in load_group(store, STAGE, group)]
-    owners = np.repeat(np.arange(len(slices)), [len(each) for each in slices])
-    repeated = repeated_of(np.concatenate(slices), owners)
+    found = anchors.read(store, number)
+    repeated = repeated_of(found["key"], found["shard"])
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(REPEATED).open("wb") as file:
             np.save(file, repeated, allow_pickle=False)
         attempt.commit(facts={"shards": np.unique(repeated["shard"]).tolist()})
 
 
-def _slice(store: Store, shard: GroupShard, low: int, high: int) -> NDArray[np.uint64]:
-    table = np.load(store.path(f"{shard.folder}/{ANCHORS}"), mmap_mode="r")
+def open_anchors(store: Store, shard: tuple[int, GroupShard]) -> Between:
+    """Map the anchors of a shard, given with its index in the group."""
+    index, where = shard
+    table = np.load(store.path(f"{where.folder}/{ANCHORS}"), mmap_mode="r")
+    keep = None if where.bitmap is None else np.load(store.path(where.bitmap))
+    return partial(_anchors_between, table, keep, index)
+
+
+def _anchors_between(
+    table: NDArray[Any], keep: NDArray[np.bool_] | None, index: int, low: int, high: int
+) -> NDArray[Any]:
     part = table[rows_between(table["key"], low, high)]
-    keys: NDArray[np.uint64] = np.array(part["key"])
-    if shard.bitmap is not None:
-        keys = keys[np.load(store.path(shard.bitmap), mmap_mode="r")[part["row"]]]
-    return keys
+    found = np.empty(len(part), dtype=SHARD_ANCHOR_DTYPE)
+    found["key"], found["shard"] = part["key"], index
+    return found if keep is None else found[keep[part["row"]]]
 
 
-def repeated_of(keys: NDArray[np.uint64], shards: NDArray[np.int64]) -> NDArray[Any]:
+ANCHOR_TABLE = Table(open_anchors, SHARD_ANCHOR_DTYPE)
+
+
+def repeated_of(keys: NDArray[np.uint64], shards: NDArray[Any]) -> NDArray[Any]:
     """Return the keys that occur more than once with the shards that have them, REPEATED_DTYPE, sorted.
 
     Args:
         keys: uint64 [anchors].
-        shards: int64 [anchors], the index of each one's shard.
+        shards: integers [anchors], the index of each one's shard.
     """
     order = np.argsort(keys, kind="stable")
     keys, shards = keys[order], shards[order]
@@ -82,11 +90,13 @@ def repeated_of(keys: NDArray[np.uint64], shards: NDArray[np.int64]) -> NDArray[
 
 def gather_keys(store: Store, shards: Sequence[tuple[str, tuple[int, Sequence[str]]]]) -> None:
     """Write the repeated keys of several shards: key, (index of the shard, keys of the ranges with its anchors)."""
+    indices = [index for _, (index, _) in shards]
+    lists = {}
+    for each in dict.fromkeys(each for _, (_, ranges) in shards for each in ranges):  # each list is opened once
+        repeated = np.load(store.path(f"{STAGE}/{each}/{REPEATED}"), mmap_mode="r")
+        lists[each] = np.array(repeated[rows_between(repeated["shard"], min(indices), max(indices) + 1)])
     for key, (index, ranges) in shards:
-        parts = []
-        for each in ranges:
-            repeated = np.load(store.path(f"{STAGE}/{each}/{REPEATED}"), mmap_mode="r")
-            parts.append(repeated[rows_between(repeated["shard"], index, index + 1)]["key"])
+        parts = [lists[each][rows_between(lists[each]["shard"], index, index + 1)]["key"] for each in ranges]
         with store.attempt(STAGE, key) as attempt:
             with attempt.path(KEYS).open("wb") as file:
                 np.save(file, np.concatenate(parts), allow_pickle=False)  # ranges ascend

@@ -20,16 +20,17 @@ from mixproof.pipeline.cluster.stage import Call, run_missing
 from mixproof.pipeline.cuts.rewritten import CutSources, Part, documents_dropped, not_cut, parts_of_source, with_cuts
 from mixproof.pipeline.dedup.duplicates import DuplicateList, GroupDuplicates
 from mixproof.pipeline.dedup.scope import dedup_groups
-from mixproof.pipeline.group import GroupShard, save_group
+from mixproof.pipeline.group import GroupShard
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches, share_shards, text_bytes_of
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import Shard
+from mixproof.pipeline.shuffle.shuffle import Shuffle, Table
 
 from .anchor_tables import STAGE, VERSION, hash_anchors
 from .cutting import LISTS, ShardCut, cut_shards, twin_paths
-from .earlier_copies import RANGE_WINDOWS, Section, find_earlier, save_sections
+from .earlier_copies import RANGE_WINDOWS, WINDOW_TABLE, Section, find_earlier
 from .matches import MATCHES, find_matches
-from .repeated_anchors import KEYS, RANGE_ANCHORS, find_repeated, gather_keys, range_count
+from .repeated_anchors import ANCHOR_TABLE, KEYS, RANGE_ANCHORS, find_repeated, gather_keys, range_count
 from .windows import ShardWindows, hash_windows, section_name
 
 
@@ -84,6 +85,25 @@ class _Search:
     ) -> Receipts:
         return run_missing(self.store, STAGE, work, calls, task, self.cluster, label)
 
+    def _by_range(
+        self,
+        identity: str,
+        table: Table,
+        shards: Sequence[object],
+        records: Sequence[int],
+        numbers: Mapping[str, int],
+        task: Callable[..., None],
+        label: str,
+    ) -> Receipts:
+        """Run a task over each range of hashes of all shards; `numbers`: of the ranges, by key of the output."""
+
+        def calls(missing: Mapping[str, int]) -> list[Call]:
+            shuffle = Shuffle(STAGE, label, self.store, self.cluster)
+            found = shuffle.by_range(identity, table, shards, records, len(numbers))
+            return [(self.store, key, found, number) for key, number in missing.items()]
+
+        return self._run(numbers, calls, task, label)
+
     def _key(self, about: str, number: object, identity: Sequence[object]) -> str:
         return stage_key(STAGE, VERSION, {about: number}, identity)
 
@@ -110,14 +130,11 @@ class _Search:
             GroupShard(f"{STAGE}/{receipt.key}", 0, part.bitmap_path, part.shard.source)
             for part, receipt in zip(self.parts, anchors, strict=True)
         ]
-        save_group(self.store, STAGE, group, members)
         ranges = range_count(sum(int(receipt.facts["anchors"]) for receipt in anchors), RANGE_ANCHORS)
         numbers = {self._key("repeated", [n, ranges], [group]): n for n in range(ranges)}
-        found = self._run(
-            numbers,
-            lambda missing: [(self.store, key, group, number, ranges) for key, number in missing.items()],
-            find_repeated,
-            "repeated anchors",
+        counts = [int(receipt.facts["anchors"]) for receipt in anchors]
+        found = self._by_range(
+            group, ANCHOR_TABLE, list(enumerate(members)), counts, numbers, find_repeated, "repeated anchors"
         )
         ranges_of = _ranges_by(numbers, found, "shards")
         keys = {index: self._key("keys", [index, ranges], [group]) for index in ranges_of}
@@ -155,18 +172,15 @@ class _Search:
         for index, receipt in windows.items():
             firsts[index] = len(sections)
             names = (section_name(number) for number in range(len(receipt.facts["windows"])))
-            sections += [Section(f"{STAGE}/{receipt.key}/{name}", index) for name in names]
+            sections += [
+                Section(f"{STAGE}/{receipt.key}/{name}", index, len(sections) + number)
+                for number, name in enumerate(names)
+            ]
         group = self._key("sections", self.rule.bytes, [[index, receipt.key] for index, receipt in windows.items()])
-        save_sections(self.store, group, sections)
-        total = sum(sum(receipt.facts["windows"]) for receipt in windows.values())
-        ranges = range_count(total, RANGE_WINDOWS)
+        counts = [int(count) for receipt in windows.values() for count in receipt.facts["windows"]]
+        ranges = range_count(sum(counts), RANGE_WINDOWS)
         numbers = {self._key("copies", [n, ranges], [group]): n for n in range(ranges)} if sections else {}
-        found = self._run(
-            numbers,
-            lambda missing: [(self.store, key, group, number, ranges) for key, number in missing.items()],
-            find_earlier,
-            "copies of windows",
-        )
+        found = self._by_range(group, WINDOW_TABLE, sections, counts, numbers, find_earlier, "copies of windows")
         ranges_of = _ranges_by(numbers, found, "sections")
         keys = {index: self._key("matches", [index, ranges], [group]) for index in windows}
         work = {

@@ -4,8 +4,8 @@
 
 Signatures are random minima. A share of the documents of each shard copies one of 1,000 documents of the corpus with a
 tenth of the minima replaced, so components are large. Hashes of texts are random too; a quarter of that share has one
-of 1,000 hashes. Shards are written as `read` and `minhash` write them, 32 and 672 bytes a document. Then exact and fuzzy
-deduplication run as in a build, task after task in this process.
+of 1,000 hashes. Shards are written as `read` and `minhash` write them, 32 and 672 bytes a document. Then exact and
+fuzzy deduplication run as in a build, task after task in this process.
 
 `--direct` reads a slice of every shard for each range, as before shards were regrouped. `--ranges` divides the hashes
 into more ranges than so few documents need: with a thousandth of the documents per shard and per range, as many files

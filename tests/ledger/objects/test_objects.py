@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]  # botocore ships no types
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
+from mixproof.ledger.files import ByteRange
 from mixproof.ledger.objects.copies import TAGS, TRUSTED_SECONDS
 from mixproof.ledger.objects.object_errors import actionable_errors
 from mixproof.ledger.store import Store
@@ -66,6 +67,18 @@ def test_a_prefix_brings_every_file_that_begins_with_it(url: str) -> None:
     shutil.rmtree(Store(url).root)
     prefix = Store(url).folder(f"read/{KEY}/a")
     assert [prefix.with_suffix(end).read_text() for end in (".bin", ".idx")] == ["hello", "index"]
+
+
+def test_ranges_of_objects_are_read_without_copies(url: str) -> None:
+    commit(Store(url))
+    names = [f"read/{KEY}/{name}" for name in ("a.bin", "a.idx", "a.bin")]
+    ranges = [ByteRange(name, start, end) for name, (start, end) in zip(names, [(1, 3), (0, 5), (2, 2)], strict=True)]
+    assert Store(url).read_ranges(ranges) == [b"el", b"index", b""]  # from what this machine has just written
+    shutil.rmtree(Store(url).root)
+    assert Store(url).read_ranges(ranges) == [b"el", b"index", b""]
+    assert not Store(url).root.exists()
+    with pytest.raises(FileNotFoundError):
+        Store(url).read_ranges([ByteRange("read/none", 0, 1)])
 
 
 def test_a_missing_or_truncated_object_makes_the_output_unfinished(url: str) -> None:

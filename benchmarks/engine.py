@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from growth import CpuTime
+from command_cost import ProcessUse
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.pipeline.cluster.cluster import Cluster
@@ -66,7 +66,7 @@ def measure(engine: str, spec: Path, workers: int, work: Path | None) -> Cost:
     with tempfile.TemporaryDirectory(dir=work) as store:
         command = [sys.executable, __file__, "--build", engine, str(spec), store, str(workers)]
         start = time.monotonic()
-        with CpuTime() as cpu:
+        with ProcessUse() as cpu:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         wall = time.monotonic() - start
     if done.returncode:

@@ -1,42 +1,36 @@
 """How the cost of a build grows with the number of files: the same text in few and in many of them.
 
     python benchmarks/growth.py FOLDER [--files 200 2000] [--megabytes 60] [--work DIRECTORY]
+    python benchmarks/growth.py FOLDER --files 100000 --one-line [--flat]
 
 Texts of FOLDER (JSON lines, Parquet, text) are cut into documents of about 1 kB, `--megabytes` of them in a fixed
-random order, and written to as many JSON lines files as `--files` says. Each corpus is built by `mixproof build`, with
-exact and fuzzy deduplication, held-out sets and decontamination, and a tokenizer that is trained beforehand: once into
-an empty store, a second time, and a third time after a file is appended. Reported are CPU seconds of all processes
-(those that Ray starts are counted too), wall time, and files, folders and bytes of the store.
+random order, and written to as many JSON lines files as `--files` says, 1,000 in a folder. With `--one-line` each file
+has one document of about 400 characters, as many as there are files; with `--flat` all files are in one folder. Each
+corpus is built by `mixproof build`, with exact and fuzzy deduplication, held-out sets and decontamination, and a
+tokenizer that is trained beforehand: once into an empty store, a second time, a third time after a file is appended,
+and a fourth time after one is removed. Reported are CPU seconds of all processes (those that Ray starts are counted
+too), wall time, peak memory of the command and of its largest worker, and files, folders and bytes of the store.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import json
-import os
 import random
-import subprocess
-import sys
+import shutil
 import tempfile
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
-import psutil
 import sentencepiece
 
+from command_cost import HEADER, Cost, cost_of, line_of
 from dedup import texts_of
 
 DOCUMENT_CHARS = 1000
+ONE_LINE_CHARS = 400
 APPENDED_DOCUMENTS = 3
-BLOCK_BYTES = 512
-"""Of `st_blocks` (POSIX)."""
-PR_SET_CHILD_SUBREAPER = 36
+FILES_PER_FOLDER = 1000
 SPEC = """
 schema: 1
 name: growth
@@ -48,60 +42,10 @@ train: {{sequence_length: 512, proxies: {{nano: {{tokens: 1M, global_batch_size:
 """
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What one command took, and what the store held afterwards."""
-
-    cpu_seconds: float
-    wall_seconds: float
-    stages_run: int
-    store_files: int
-    store_folders: int
-    store_bytes: int
-
-
-class CpuTime:
-    """CPU seconds of all processes below this one while the block runs.
-
-    Ray does not wait for its workers, so the kernel adds their time to nobody's. They are looked up ten times a second
-    instead, and the last 0.1 s of each are missed. Processes whose parent has ended become children of this one.
-    """
-
-    def __init__(self) -> None:
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        self._seconds: dict[tuple[int, float], float] = {}
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    @property
-    def seconds(self) -> float:
-        """User and system time."""
-        return sum(self._seconds.values())
-
-    def _watch(self) -> None:
-        while not self._is_over.wait(0.1):
-            for process in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    used = process.cpu_times()
-                    self._seconds[process.pid, process.create_time()] = used.user + used.system
-
-
-def documents_of(folder: Path, megabytes: float) -> list[str]:
-    """Documents of at most DOCUMENT_CHARS characters, in a fixed random order."""
+def documents_of(folder: Path, megabytes: float, chars: int = DOCUMENT_CHARS) -> list[str]:
+    """Different documents of at most `chars` characters, in a fixed random order."""
     pieces = list(
-        dict.fromkeys(
-            text[start : start + DOCUMENT_CHARS]
-            for text in texts_of(folder)
-            for start in range(0, len(text), DOCUMENT_CHARS)
-        )
+        dict.fromkeys(text[start : start + chars] for text in texts_of(folder) for start in range(0, len(text), chars))
     )
     random.Random(1).shuffle(pieces)  # noqa: S311  a fixed order
     return list(_until(pieces, megabytes * 1e6))
@@ -116,13 +60,22 @@ def _until(texts: Sequence[str], most_bytes: float) -> Iterator[str]:
         yield text
 
 
-def write_files(texts: Sequence[str], number: int, folder: Path) -> None:
-    """Deal texts to `number` files, each with texts that follow each other, 1,000 files a folder."""
+def write_files(texts: Sequence[str], number: int, folder: Path, *, is_flat: bool = False) -> None:
+    """Deal texts to `number` files, each with texts that follow each other, 1,000 files a folder or all in one."""
     for index in range(number):
-        path = folder / f"{index // 1000:03d}" / f"{index:06d}.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
         first, last = (len(texts) * each // number for each in (index, index + 1))
-        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[first:last]))
+        write_documents(_path(folder, index, is_flat), texts[first:last])
+
+
+def write_documents(path: Path, texts: Sequence[str]) -> None:
+    """Write a file of JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+
+
+def _path(folder: Path, index: int, is_flat: bool, suffix: str = "") -> Path:
+    inner = folder if is_flat else folder / f"{index // FILES_PER_FOLDER:03d}"
+    return inner / f"{index:06d}{suffix}.jsonl"
 
 
 def write_tokenizer(texts: Sequence[str], prefix: Path) -> Path:
@@ -138,37 +91,17 @@ def write_tokenizer(texts: Sequence[str], prefix: Path) -> Path:
     return prefix.with_suffix(".model")
 
 
-def build(spec: Path, store: Path) -> Cost:
-    """Run `mixproof build` and wait for every process that it leaves behind.
-
-    Raises:
-        SystemExit: when it fails.
-    """
-    start = time.monotonic()
-    command = [sys.executable, "-m", "mixproof.cli", "build", str(spec), "--store", str(store), "--json"]
-    with CpuTime() as cpu:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wall = time.monotonic() - start
-    if done.returncode:
-        sys.exit(done.stderr)
-    files = folders = size = 0
-    for path in store.rglob("*"):
-        files, folders = files + path.is_file(), folders + path.is_dir()
-        size += path.stat().st_blocks * BLOCK_BYTES
-    return Cost(cpu.seconds, wall, json.loads(done.stdout)["stages_run"], files, folders, size)
-
-
-def measure(texts: Sequence[str], number: int, work: Path) -> dict[str, Cost]:
-    """Build, build again, and build after a file was appended."""
-    corpus = work / f"corpus-{number}"
-    write_files(texts[:-APPENDED_DOCUMENTS], number, corpus)
-    spec = work / f"growth-{number}.yaml"
+def measure(texts: Sequence[str], number: int, work: Path, *, is_flat: bool) -> Iterator[tuple[str, Cost]]:
+    """Build, build again, build after a file was appended, and after one was removed."""
+    corpus, store, spec = (work / name for name in (f"corpus-{number}", f"store-{number}", f"spec-{number}.yaml"))
+    write_files(texts[:-APPENDED_DOCUMENTS], number, corpus, is_flat=is_flat)
     spec.write_text(SPEC.format(folder=corpus, tokenizer=work / "tok.model"))
-    store = work / f"store-{number}"
-    costs = {"build": build(spec, store), "again": build(spec, store)}
-    appended = corpus / f"{number // 2000:03d}" / f"{number // 2:06d}-appended.jsonl"
-    appended.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts[-APPENDED_DOCUMENTS:]))
-    return costs | {"appended": build(spec, store)}
+    yield "build", cost_of(store, "build", str(spec))
+    yield "again", cost_of(store, "build", str(spec))
+    write_documents(_path(corpus, number // 2, is_flat, "-appended"), texts[-APPENDED_DOCUMENTS:])
+    yield "one appended", cost_of(store, "build", str(spec))
+    _path(corpus, number // 3, is_flat).unlink()
+    yield "one removed", cost_of(store, "build", str(spec))
 
 
 def main() -> None:
@@ -177,23 +110,24 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--files", nargs="+", type=int, default=[200, 2000])
     parser.add_argument("--megabytes", type=float, default=60)
+    parser.add_argument("--one-line", action="store_true")
+    parser.add_argument("--flat", action="store_true")
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.work) as work:
-        texts = documents_of(given.folder, given.megabytes)
+        chars = ONE_LINE_CHARS if given.one_line else DOCUMENT_CHARS
+        texts = documents_of(given.folder, float("inf") if given.one_line else given.megabytes, chars)
         write_tokenizer(texts, Path(work) / "tok")
         print(f"{len(texts):,} documents of {sum(len(text.encode()) for text in texts) / 1e6:.1f} MB", flush=True)
-        print(
-            f"{'files':>8} {'':<9} {'CPU s':>7} {'wall s':>7} {'stages':>7} {'in store':>12} {'folders':>8} {'MB':>7}"
-        )
+        print(HEADER, flush=True)
         for number in given.files:
-            for name, cost in measure(texts, number, Path(work)).items():
-                print(
-                    f"{number:>8,} {name:<9} {cost.cpu_seconds:>7.1f} {cost.wall_seconds:>7.1f} {cost.stages_run:>7,} "
-                    f"{cost.store_files:>12,} {cost.store_folders:>8,} {cost.store_bytes / 1e6:>7.1f}  "
-                    f"load {os.getloadavg()[0]:.1f}",
-                    flush=True,
-                )
+            own = texts[: number + APPENDED_DOCUMENTS] if given.one_line else texts
+            if len(own) < number + APPENDED_DOCUMENTS:
+                parser.error(f"{given.folder} has only {len(own):,} documents of {chars} characters")
+            for name, cost in measure(own, number, Path(work), is_flat=given.flat):
+                print(line_of(f"{number:,} {name}", cost), flush=True)
+            for folder in ("corpus", "store"):
+                shutil.rmtree(Path(work) / f"{folder}-{number}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,140 @@
+"""What one huge file takes: plain and compressed JSON lines, Parquet, documents of 100 MB, documents of one word.
+
+    python benchmarks/huge_file.py FOLDER [--megabytes 1000] [--shapes jsonl gz zst parquet long words] [--kill]
+
+Each shape is one file of `--megabytes` MB of text: `jsonl`, `gz`, `zst` and `parquet` hold documents of FOLDER, `long`
+documents of 100 MB, `words` documents of one made-up word each. It is built by `mixproof build`, with exact
+deduplication, held-out sets and decontamination, and a tokenizer that is trained beforehand. With `--kill` the first
+build is killed half-way through its files, and the build that resumes is reported too. Reported are CPU seconds of
+all processes, wall time, peak memory of the command and of its largest worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gzip
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from command_cost import HEADER, cost_of, line_of
+from growth import documents_of, write_tokenizer
+
+LONG_BYTES = 100_000_000
+ROW_GROUP = 10_000
+SHAPES = ("jsonl", "gz", "zst", "parquet", "long", "words")
+SPEC = """
+schema: 1
+name: huge
+sources: {{all: {{files: "{file}"}}}}
+dedup: {{exact: true}}
+tokenizer: {{sentencepiece: {tokenizer}}}
+heldout: {{create: {{tokens: 1000, min_documents: 1}}}}
+mixtures: {{only: {{all: 100%}}}}
+train: {{sequence_length: 512, proxies: {{nano: {{tokens: 1M, global_batch_size: 8, lr: 1.0e-3}}}}}}
+"""
+
+
+def texts_of_shape(shape: str, texts: Sequence[str], size: float) -> Iterator[str]:
+    """Different documents of a shape, `size` bytes of them."""
+    written = 0
+    for text in _endless(shape, texts):
+        yield text
+        written += len(text.encode())
+        if written >= size:
+            return
+
+
+def _endless(shape: str, texts: Sequence[str]) -> Iterator[str]:
+    if shape == "words":
+        yield from (f"w{number:x}" for number in itertools.count())
+    order = random.Random(2)  # noqa: S311  a fixed order
+    for turn in itertools.count():
+        if shape == "long":
+            parts, size = [f"{turn}\n"], 0
+            while size < LONG_BYTES:
+                parts.append(order.choice(texts))
+                size += len(parts[-1].encode())
+            yield "\n\n".join(parts)
+        else:
+            yield from (f"{turn} {text}" for text in texts)
+
+
+def write_huge(shape: str, texts: Sequence[str], size: float, folder: Path) -> Path:
+    """Write one file of a shape."""
+    documents = texts_of_shape(shape, texts, size)
+    if shape == "parquet":
+        path = folder / "huge.parquet"
+        with pq.ParquetWriter(path, pa.schema([("text", pa.string())]), compression="zstd") as writer:
+            while group := list(itertools.islice(documents, ROW_GROUP)):
+                writer.write_table(pa.table({"text": group}))
+        return path
+    path = folder / {"gz": "huge.jsonl.gz", "zst": "huge.jsonl.zst"}.get(shape, "huge.jsonl")
+    lines = ((json.dumps({"text": text}, ensure_ascii=False) + "\n").encode() for text in documents)
+    with contextlib.ExitStack() as stack:
+        out: gzip.GzipFile | IO[bytes] | zstandard.ZstdCompressionWriter
+        if shape == "gz":
+            out = stack.enter_context(gzip.open(path, "wb", compresslevel=1))
+        elif shape == "zst":
+            raw = stack.enter_context(path.open("wb"))
+            out = stack.enter_context(zstandard.ZstdCompressor(level=1).stream_writer(raw))
+        else:
+            out = stack.enter_context(path.open("wb"))
+        for line in lines:
+            out.write(line)
+    return path
+
+
+def build_half(spec: Path, store: Path, seconds: float) -> None:
+    """Start a build and kill it after some seconds, with all of its processes."""
+    command = [sys.executable, "-m", "mixproof.cli", "build", str(spec), "--store", str(store), "--json"]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        time.sleep(seconds)
+        os.killpg(run.pid, signal.SIGKILL)
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--megabytes", type=float, default=1000)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--work", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=given.work) as work:
+        texts = documents_of(given.folder, 100)
+        tokenizer = write_tokenizer(texts, Path(work) / "tok")
+        print(HEADER, flush=True)
+        for shape in given.shapes:
+            folder = Path(work) / shape
+            folder.mkdir()
+            spec, store = folder / "spec.yaml", folder / "store"
+            file = write_huge(shape, texts, given.megabytes * 1e6, folder)
+            spec.write_text(SPEC.format(file=file, tokenizer=tokenizer))
+            cost = cost_of(store, "build", str(spec))
+            print(line_of(shape, cost), f"file {file.stat().st_size / 1e6:,.0f} MB", flush=True)
+            if given.kill:
+                shutil.rmtree(store)
+                build_half(spec, store, cost.wall_seconds / 2)
+                print(line_of(f"{shape} resumed half-way", cost_of(store, "build", str(spec))), flush=True)
+            shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -65,9 +65,9 @@ ACCOUNT = (
     (ShardEncoder, "_provenance"),
     (ShardEncoder, "row"),
     (Attempt, "commit"),
-    (mixproof.tokenize.dataset.parts, "assemble_part"),
+    (mixproof.tokenize.dataset.parts, "assemble_parts"),
 )
-"""What does nothing but the account, checksums and provenance, with all that it calls; `assemble_part` copies the
+"""What does nothing but the account, checksums and provenance, with all that it calls; `assemble_parts` copies the
 tokens as well, so the sum says at most how much it is."""
 
 

@@ -31,6 +31,7 @@ import pyarrow.parquet as pq
 from .fingerprint import canonical_json, sha256_of_file
 
 BATCH_ROWS = 1 << 16
+PARQUET = ".parquet"
 TEXT, TEXT_HASH = "text", "text_xxh128"
 
 
@@ -40,7 +41,7 @@ def content_sha256(path: Path) -> str:
     Raises:
         OSError: when the file cannot be read.
     """
-    if path.suffix == ".parquet":
+    if path.suffix == PARQUET:
         with suppress(pa.ArrowException):
             return rows_sha256(path)
     return sha256_of_file(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -99,21 +99,33 @@ def in_hidden_folder(name: str) -> bool:
 
 def publish(source: Path, target: Path) -> None:
     """Move a finished file to `target`: fsync, rename, fsync the folder. Atomic within one file system."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _fsync(source)
-    source.replace(target)
-    _fsync(target.parent)
+    publish_together({str(source): str(target)})
+
+
+def publish_together(moves: Mapping[str, str]) -> None:
+    """As `publish` for several files, by path; each is atomic, and folders are synced once, after all of them."""
+    folders = {os.path.dirname(target) for target in moves.values()}  # noqa: PTH120  small files take less time than Path
+    for folder in folders:
+        os.makedirs(folder, exist_ok=True)  # noqa: PTH103  as above
+    for source, target in moves.items():
+        _fsync(source)
+        os.replace(source, target)  # noqa: PTH105  as above
+    for folder in folders:
+        _fsync(folder)
 
 
 def publish_bytes(data: bytes, target: Path) -> None:
     """Write `data` under a scratch name beside `target`, then publish it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     scratch = scratch_beside(target)
-    scratch.write_bytes(data)
+    try:
+        scratch.write_bytes(data)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_bytes(data)
     publish(scratch, target)
 
 
-def _fsync(path: Path) -> None:
+def _fsync(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

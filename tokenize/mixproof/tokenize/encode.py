@@ -14,6 +14,7 @@ from typing import cast
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store.batch import Outputs, open_batch
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import Call, run_missing
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, share_tasks
@@ -107,22 +108,31 @@ def encode_shards(
     Raises:
         AccountError: when E2, E3 or E5 does not hold.
     """
-    for key, texts in shards:
-        if store.receipt(STAGE, key, sealed=False) is None:  # a task that ran before may have died half-way
-            encode_shard(store, key, texts, tokenizer, engine)
+    missing = [each for each in shards if store.receipt(STAGE, each[0], sealed=False) is None]  # a task may have died
+    if missing:
+        with open_batch(store, STAGE, [key for key, _ in missing]) as outputs:
+            for key, texts in missing:
+                encode_shard(store, key, texts, tokenizer, engine, outputs)
 
 
-def encode_shard(store: Store, key: str, texts: Texts, tokenizer: TokenizerRecord, engine: str | None) -> Receipt:
+def encode_shard(
+    store: Store,
+    key: str,
+    texts: Texts,
+    tokenizer: TokenizerRecord,
+    engine: str | None,
+    outputs: Outputs | None = None,
+) -> Receipt:
     """Encode one shard.
 
     Raises:
         AccountError: when E2, E3 or E5 does not hold.
     """
     if texts.kind is not None:
-        return _encode_conversations(store, key, texts, tokenizer)
+        return _encode_conversations(store, key, texts, tokenizer, outputs or store)
     engine = engine or choose_engine(str(store.path(tokenizer.path)))
     shard = ShardEncoder(store, texts, tokenizer, engine)
-    with store.attempt(STAGE, key) as attempt:
+    with (outputs or store).attempt(STAGE, key) as attempt:
         with attempt.path(TOKENS).open("wb") as out, TableWriter(attempt.path(PROVENANCE), OPEN_SCHEMA) as provenance:
             for rows in regroup(shard.encode_batch(batch, out) for batch in read_kept(store, texts)):
                 provenance.write(rows)
@@ -133,11 +143,13 @@ def encode_shard(store: Store, key: str, texts: Texts, tokenizer: TokenizerRecor
         return attempt.commit(account=(shard.row(),), facts=facts)
 
 
-def _encode_conversations(store: Store, key: str, texts: Texts, tokenizer: TokenizerRecord) -> Receipt:
+def _encode_conversations(
+    store: Store, key: str, texts: Texts, tokenizer: TokenizerRecord, outputs: Outputs
+) -> Receipt:
     """Encode one shard of conversations, by the reference of the tokenizer, because only it places tokens in a text."""
     shard = MarkedShardEncoder(store, texts, tokenizer)
     documents = 0
-    with store.attempt(STAGE, key) as attempt:
+    with outputs.attempt(STAGE, key) as attempt:
         with (
             attempt.path(TOKENS).open("wb") as out,
             attempt.path(MASK).open("wb") as mask,

@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import shutil
 import socket
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixproof.ledger.account import StageRow
-from mixproof.ledger.content import content_sha256
-from mixproof.ledger.files import publish
+from mixproof.ledger.content import PARQUET, content_sha256
+from mixproof.ledger.files import find_files, publish_together
 from mixproof.ledger.fingerprint import plain, sha256_of_file
 
-from .receipt import RECEIPT, Receipt, StoredFile
+from .receipt import Receipt, StoredFile
 
 if TYPE_CHECKING:
     from .store import Store
@@ -45,20 +46,40 @@ def scratch_folder(root: Path, stage: str, key: str) -> Iterator[Path]:
     """
     attempts = root / ATTEMPTS
     name = f"{stage}-{key[:16]}"
-    for path in attempts.iterdir() if attempts.is_dir() else ():  # a glob would compile an expression for each key
-        if path.name.startswith(f"{name}-") and _is_dead(path / LOCK):
-            LOGGER.info("removing the scratch folder of a dead attempt: %s", path)
-            shutil.rmtree(path, ignore_errors=True)
-    folder = attempts / f"{name}-{uuid.uuid4().hex}"
-    (folder / FILES).mkdir(parents=True)
+    _remove_dead(attempts, f"{name}-")
+    folder = f"{attempts}/{name}-{uuid.uuid4().hex}"
+    files = Path(f"{folder}/{FILES}")
+    os.makedirs(files)  # noqa: PTH103  Path would double the time that a small output takes; so below
     try:
-        with (folder / f".{LOCK}").open("w") as lock:
+        with open(f"{folder}/.{LOCK}", "w") as lock:  # noqa: PTH123
             fcntl.flock(lock, fcntl.LOCK_EX)
             lock.write(socket.gethostname())
             lock.flush()
-            (folder / f".{LOCK}").rename(folder / LOCK)  # other attempts see the lock only once it is held
-            yield folder / FILES
+            os.rename(f"{folder}/.{LOCK}", f"{folder}/{LOCK}")  # noqa: PTH104  others see the lock only once it is held
+            yield files
     finally:
+        _remove(folder)
+
+
+def _remove_dead(attempts: Path, start: str) -> None:
+    """Remove the scratch folders of dead attempts whose names begin with `start`."""
+    try:
+        names = [name for name in os.listdir(attempts) if name.startswith(start)]  # noqa: PTH208
+    except FileNotFoundError:
+        return
+    for path in (attempts / name for name in names):
+        if _is_dead(path / LOCK):
+            LOGGER.info("removing the scratch folder of a dead attempt: %s", path)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(folder: str) -> None:
+    """Remove a scratch folder, whose files have been published as a rule."""
+    try:
+        os.rmdir(f"{folder}/{FILES}")  # noqa: PTH106
+        os.unlink(f"{folder}/{LOCK}")  # noqa: PTH108
+        os.rmdir(folder)  # noqa: PTH106
+    except OSError:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -77,8 +98,11 @@ def _is_dead(lock: Path) -> bool:
 class Attempt:
     """A scratch folder for one attempt at one output; `commit` publishes it as the output."""
 
-    def __init__(self, store: Store, stage: str, key: str, scratch: Path) -> None:
+    def __init__(
+        self, store: Store, stage: str, key: str, scratch: Path, keep: Callable[[Receipt], None] | None = None
+    ) -> None:
         self._store, self._stage, self._key, self._scratch = store, stage, key, scratch
+        self._keep = keep or store.write_receipt
 
     def path(self, name: str) -> Path:
         """The path at which to write the file `name` of this output; its parent folder exists."""
@@ -94,17 +118,20 @@ class Attempt:
         """
         files: dict[str, StoredFile] = {}
         folder = f"{self._stage}/{self._key}"
-        for file in sorted(path for path in self._scratch.rglob("*") if path.is_file()):
-            name = file.relative_to(self._scratch).as_posix()
-            sha256, content = sha256_of_file(file), content_sha256(file)
-            rows = content if content != sha256 else None
-            files[name] = StoredFile(sha256=sha256, bytes=file.stat().st_size, rows_sha256=rows)
-            publish(file, self._store.root / folder / name)
-            self._store.upload(f"{folder}/{name}", confirmed=True)
+        scratch, target = str(self._scratch), f"{self._store.root}/{folder}"
+        for name in sorted(name for name, _ in find_files(self._scratch, "")):
+            file = self._scratch / name
+            sha256 = sha256_of_file(file)
+            rows = content_sha256(file) if file.suffix == PARQUET else sha256
+            files[name] = StoredFile(
+                sha256=sha256, bytes=file.stat().st_size, rows_sha256=rows if rows != sha256 else None
+            )
+        publish_together({f"{scratch}/{name}": f"{target}/{name}" for name in files})
+        self._store.upload_all([f"{folder}/{name}" for name in files])
         receipt = Receipt(
             stage=self._stage, key=self._key, files=files, account=account, facts=_plain_facts(facts or {})
         )
-        self._store.write(f"{folder}/{RECEIPT}", receipt.to_bytes())
+        self._keep(receipt)
         LOGGER.info("committed %s with %d files", folder, len(files))
         return receipt
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixproof.ledger.errors import DamagedFileError
+from mixproof.ledger.files import Found
 from mixproof.ledger.fingerprint import stage_key
 
-from .receipt import RECEIPT, Receipt, is_sealed
+from .receipt import RECEIPT, Receipt, is_sealed, read_receipt
 
 if TYPE_CHECKING:
     from .store import Store
@@ -39,6 +40,7 @@ SEAL_LEAST = 1000
 """Receipts: as many as an object store lists in one response. Fewer are left beside their outputs."""
 REMEDY = "restore it from a backup, or delete its folder: the outputs it lists are then made again"
 ROW_GROUP = 4096
+MISSING = Found(-1, 0.0)
 SCHEMA = pa.schema([pa.field("key", pa.string()), pa.field("receipt", pa.binary())])
 """One row per output, sorted by key: its key, and the bytes of its receipt, checksum included."""
 
@@ -58,9 +60,8 @@ def seal_receipts(store: Store, stage: str, keys: Sequence[str], *, least: int =
     ordered = sorted(set(keys))
     if len(ordered) < least:
         return 0
-    digest = hashlib.sha256("\n".join(ordered).encode()).hexdigest()
     sealed: list[str] = []
-    with store.attempt(SEALED, stage_key(SEALED, VERSION, {"stage": stage}, [digest])) as attempt:
+    with store.attempt(SEALED, _key(stage, ordered)) as attempt:
         with pq.ParquetWriter(attempt.path(RECEIPTS), SCHEMA, compression="zstd") as writer:
             for first in range(0, len(ordered), ROW_GROUP):
                 rows = _valid_receipts(store, stage, ordered[first : first + ROW_GROUP])
@@ -74,6 +75,20 @@ def seal_receipts(store: Store, stage: str, keys: Sequence[str], *, least: int =
         store.remove([f"{stage}/{key}/{RECEIPT}" for key in sealed[first : first + ROW_GROUP]])
     LOGGER.info("sealed %d receipts of stage %s", len(sealed), stage)
     return len(sealed)
+
+
+def write_sealed(store: Store, stage: str, receipts: Mapping[str, bytes]) -> None:
+    """Write the receipts of new outputs, by key, as one sealed file; their own files have been published."""
+    ordered = sorted(receipts)
+    with store.attempt(SEALED, _key(stage, ordered)) as attempt:
+        table = pa.table([ordered, [receipts[key] for key in ordered]], SCHEMA)
+        pq.write_table(table, attempt.path(RECEIPTS), compression="zstd", row_group_size=ROW_GROUP)
+        attempt.commit(facts={"stage": stage, "receipts": len(ordered)})
+
+
+def _key(stage: str, ordered: Sequence[str]) -> str:
+    digest = hashlib.sha256("\n".join(ordered).encode()).hexdigest()
+    return stage_key(SEALED, VERSION, {"stage": stage}, [digest])
 
 
 def sealed_receipt(store: Store, stage: str, key: str) -> bytes | None:
@@ -126,17 +141,45 @@ def sealed_files(store: Store, stage: str | None = None, *, damaged: bool = Fals
             not skip it: it would make all its outputs again.
     """
     found = []
-    for key in store.keys(SEALED):
-        folder = f"{SEALED}/{key}"
-        receipt: Receipt | None = store.receipt(SEALED, key)
-        if receipt is None:
-            if RECEIPT in store.sizes(folder) and not damaged:
+    for folder, own in _stages(store).items():
+        if own is None:
+            if not damaged:
                 reason = f"does not match its receipt; {REMEDY}"
                 raise DamagedFileError(store.location(f"{folder}/{RECEIPTS}"), "whole file", reason)
-            continue
-        if stage is None or receipt.facts["stage"] == stage:
+        elif stage is None or own == stage:
             found.append(store.path(f"{folder}/{RECEIPTS}"))
     return found
+
+
+_known: dict[tuple[str, str, Found, Found], str] = {}
+"""The stage of sealed files, by store, folder, and state of receipt and file: a process reads each receipt once."""
+
+
+def _stages(store: Store) -> dict[str, str | None]:
+    """The stage of each finished sealed file by its folder; None where it does not match its receipt."""
+    found = store.find(SEALED)
+    states = {
+        folder: (str(store), folder, one, found.get(f"{folder}/{RECEIPTS}", MISSING))
+        for name, one in sorted(found.items())
+        for folder, _, file in [name.rpartition("/")]
+        if file == RECEIPT
+    }
+    new = [f"{folder}/{RECEIPT}" for folder, state in states.items() if state not in _known]
+    for name, raw in store.read(new).items():
+        folder = name.removesuffix(f"/{RECEIPT}")
+        receipt = _valid(raw, folder)
+        if receipt is not None and receipt.files[RECEIPTS].bytes == states[folder][3].bytes:
+            _known[states[folder]] = str(receipt.facts["stage"])
+    return {folder: _known.get(state) for folder, state in states.items()}
+
+
+def _valid(raw: bytes, folder: str) -> Receipt | None:
+    """The receipt of the sealed file in this folder; None if it is damaged or that of another output."""
+    try:
+        receipt = read_receipt(raw)
+    except ValueError:
+        return None
+    return receipt if f"{receipt.stage}/{receipt.key}" == folder and RECEIPTS in receipt.files else None
 
 
 def _valid_receipts(store: Store, stage: str, keys: Sequence[str]) -> list[tuple[str, bytes]]:

@@ -13,6 +13,7 @@ updates it. The folder of copies can be deleted at any time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -37,6 +38,9 @@ from mixproof.ledger.objects.urls import cache_folder, is_remote
 from .attempts import Attempt, scratch_folder
 from .receipt import RECEIPT, Receipt, is_sealed, read_receipt
 from .sealed import SEALED, sealed_receipt
+
+UPLOADS = 8
+"""Files of an output that are uploaded at a time; a file above 64 MB takes 64 MB of memory meanwhile."""
 
 
 class Store:
@@ -184,6 +188,10 @@ class Store:
         self.upload(relative)
         return path
 
+    def write_receipt(self, receipt: Receipt) -> None:
+        """Publish the receipt of an output beside its files, which marks it as finished."""
+        self.write(f"{receipt.stage}/{receipt.key}/{RECEIPT}", receipt.to_bytes())
+
     def upload(self, relative: str, *, confirmed: bool = False) -> None:
         """Upload a local file, already at its path below `root`, to the object store. No-op for a local store.
 
@@ -191,6 +199,12 @@ class Store:
         """
         if self._copies:
             self._copies.upload(relative, confirmed=confirmed)
+
+    def upload_all(self, names: Sequence[str]) -> None:
+        """Upload the files of an output, whose receipt follows, several at a time."""
+        if self._copies and names:
+            with ThreadPoolExecutor(min(len(names), UPLOADS)) as threads:
+                list(threads.map(lambda name: self.upload(name, confirmed=True), names))
 
     def read(self, names: Sequence[str]) -> dict[str, bytes]:
         """The bytes of small files; missing files are left out."""

@@ -21,7 +21,15 @@ from mixproof.pipeline.read.documents import SourceDocuments
 from .duplicates import EXACT, FUZZY, DuplicateList, GroupDuplicates, lists_of
 from .exact import deduplicate_exactly
 from .fuzzy import deduplicate_fuzzily
-from .lost_documents import SourcePair, add_losses, dedup_row, loss_matrix, losses_by_source
+from .lost_documents import (
+    SourcePair,
+    add_losses,
+    by_source,
+    dedup_row,
+    loss_matrix,
+    losses_by_source,
+    sums_by_loser,
+)
 from .scope import dedup_groups
 
 
@@ -65,8 +73,8 @@ def deduplicate(spec: Spec, sources: Mapping[str, SourceDocuments], store: Store
             bitmaps, lists = found.keep, lists + lists_of("fuzzy", found)
             lost[FUZZY] |= losses_by_source(found.losses, shards)
         duplicates.append(GroupDuplicates(tuple(shards), tuple(lists)))
-        for name in group:
-            keep[name] = tuple(bitmap for shard, bitmap in zip(shards, bitmaps, strict=True) if shard.source == name)
-    rows = {name: dedup_row("dedup", source.ledger[-1], source, keep[name], lost) for name, source in sources.items()}
+        keep |= dict.fromkeys(group, ()) | by_source(shards, bitmaps)
+    sums = {reason: sums_by_loser(losses) for reason, losses in lost.items()}
+    rows = {name: dedup_row("dedup", source.ledger[-1], source, keep[name], sums) for name, source in sources.items()}
     both = add_losses(chain(lost[EXACT].items(), lost[FUZZY].items()))
     return Deduplicated({name: keep[name] for name in sources}, rows, loss_matrix(both), tuple(duplicates))

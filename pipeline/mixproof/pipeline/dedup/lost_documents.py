@@ -56,12 +56,28 @@ def add_losses(losses: Iterable[tuple[SourcePair, Count]]) -> dict[SourcePair, C
     return sums
 
 
+def sums_by_loser(losses: Mapping[SourcePair, Count]) -> dict[str, Count]:
+    """Add up what each source lost to any other, itself included."""
+    sums: dict[str, Count] = {}
+    for (loser, _), count in losses.items():
+        sums[loser] = sums.get(loser, NOTHING) + count
+    return sums
+
+
+def by_source(shards: Sequence[Shard], bitmaps: Sequence[Bitmap | None]) -> dict[str, tuple[Bitmap | None, ...]]:
+    """The bitmaps of a group's shards by source, each source's in the order of its shards."""
+    found: dict[str, list[Bitmap | None]] = {}
+    for shard, bitmap in zip(shards, bitmaps, strict=True):
+        found.setdefault(shard.source, []).append(bitmap)
+    return {name: tuple(own) for name, own in found.items()}
+
+
 def dedup_row(
     stage: str,
     before: StageRow,
     source: SourceDocuments,
     keep: Sequence[Bitmap | None],
-    lost: Mapping[str, Mapping[SourcePair, Count]],
+    lost: Mapping[str, Mapping[str, Count]],
 ) -> StageRow:
     """Make the ledger row of a source for a stage that drops duplicates.
 
@@ -70,15 +86,12 @@ def dedup_row(
         before: the row before it.
         source: the source.
         keep: the bitmaps after the stage, one per shard.
-        lost: for each reason what each source lost to each.
+        lost: for each reason what each source lost, from `sums_by_loser`.
 
     Raises:
         AccountError: when E2 does not close.
     """
-    dropped = {
-        reason: sum((count for (name, _), count in losses.items() if name == source.name), NOTHING)
-        for reason, losses in lost.items()
-    }
+    dropped = {reason: losses.get(source.name, NOTHING) for reason, losses in lost.items()}
     kept = sum(
         shard.documents if bitmap is None else bitmap.kept for shard, bitmap in zip(source.shards, keep, strict=True)
     )

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from itertools import pairwise
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,9 +27,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store import Receipt
+from mixproof.ledger.store.batch import Batch
 from mixproof.mixtures.blocks.heldout import HeldoutCreate
-from mixproof.pipeline.cluster.stage import make_missing
 from mixproof.pipeline.columns import column_of, numbers
 from mixproof.pipeline.read.by_hash import (
     CONVERSATION_SCHEMA,
@@ -42,6 +43,7 @@ from mixproof.pipeline.read.selection import Selection
 
 from .heldout_set import CONVERSATIONS_SCHEMA, TEXTS_SCHEMA, Heldout, read_set, write_set
 from .heldout_target import HeldoutTarget
+from .make_splits import make_splits
 from .reserve import Reserve
 from .split import SPLIT, identity, read_without, write_without
 
@@ -75,37 +77,46 @@ def create_heldout(
         RequestError: when a source has fewer documents than requested, or none would remain for training.
     """
     requested = selection.spec.heldout.create or HeldoutCreate()
-    texts, train = {}, {}
+    size = {"tokens": requested.tokens, "min_documents": requested.min_documents}
+    keys: dict[str, str] = {}
+    targets: dict[str, HeldoutTarget] = {}
     for name, source in selection.sources.items():
         last_hash = None if reserve is None else reserve.last_hash[name]
-        keep = selection.keep[name]
-        size = {"tokens": requested.tokens, "min_documents": requested.min_documents}
-        key = stage_key(
+        keys[name] = stage_key(
             SPLIT,
             VERSION,
             {"source": name, **size, **({} if source.kind is None else {"by": "prompts"})},
-            {"shards": identity(source, keep), "tokenizer": tokenizer_sha256, "reserve": last_hash},
+            {"shards": identity(source, selection.keep[name]), "tokenizer": tokenizer_sha256, "reserve": last_hash},
         )
-        target = HeldoutTarget(selection.spec.where("sources", name), requested, selection.last_rows[name], last_hash)
-        receipt = _make_split(selection, name, key, count_tokens, target)
-        texts[name] = read_set(selection.store, name, receipt.facts["path"], receipt.facts["sha256"])
-        train[name] = read_without(receipt, receipt.facts["kept"], keep)
-    return Heldout(texts, train)
+        where = selection.spec.where("sources", name)
+        targets[name] = HeldoutTarget(where, requested, selection.last_rows[name], last_hash)
+    store, lock = selection.store, Lock()
 
-
-def _make_split(selection: Selection, name: str, key: str, count_tokens: CountTokens, target: HeldoutTarget) -> Receipt:
-    """Choose and write a source's set under its own key, then the split that refers to it, unless both are there."""
-    store = selection.store
-
-    def make() -> Receipt:
-        documents, rows = _choose(selection, name, count_tokens, target)
-        path, sha256 = write_set(store, name, _table(documents, rows, selection.sources[name].kind is not None))
-        log.info("%s: held out %d documents of source %s, %d tokens", SPLIT, target.documents, name, target.tokens)
-        with store.attempt(SPLIT, key) as attempt:
+    def make(name: str, splits: Batch, sets: Batch) -> Receipt:
+        documents, rows = _choose(selection, name, one_at_a_time(count_tokens, lock), targets[name])
+        table = _table(documents, rows, selection.sources[name].kind is not None)
+        path, sha256 = write_set(store, name, table, batch=sets)
+        log.info("%s: held out %d documents of source %s", SPLIT, len(documents), name)
+        with splits.attempt(SPLIT, keys[name]) as attempt:
             kept = write_without(attempt, store, selection.sources[name], selection.keep[name], documents)
             return attempt.commit(facts={"path": path, "sha256": sha256, "kept": kept})
 
-    return make_missing(store, SPLIT, key, make, selection.cluster, is_complete=lambda found: _has_set(store, found))
+    receipts = make_splits(selection, SPLIT, keys, make, has_set=True)
+    texts, train = {}, {}
+    for name, receipt in receipts.items():
+        texts[name] = read_set(store, name, receipt.facts["path"], receipt.facts["sha256"])
+        train[name] = read_without(receipt, receipt.facts["kept"], selection.keep[name])
+    return Heldout(texts, train)
+
+
+def one_at_a_time(count_tokens: CountTokens, lock: Lock) -> CountTokens:
+    """Count tokens in one thread at a time: not every tokenizer may be used by several."""
+
+    def counted(texts: Sequence[str], marks: Sequence[str] | None = None) -> Sequence[int]:
+        with lock:
+            return count_tokens(texts, marks)
+
+    return counted
 
 
 def _table(documents: NDArray[Any], rows: pa.Table, are_conversations: bool) -> pa.Table:
@@ -117,12 +128,6 @@ def _table(documents: NDArray[Any], rows: pa.Table, are_conversations: bool) -> 
     texts = column_of([digest.hex() for digest in rows["text_xxh128"].to_pylist()], pa.string())
     columns += [texts, numbers(documents["bytes"]), rows["marks"], hashes]
     return pa.table(columns, schema=CONVERSATIONS_SCHEMA)
-
-
-def _has_set(store: Store, split: Receipt) -> bool:
-    """Tell whether the store has the set that a split refers to."""
-    stage, key, _ = str(split.facts["path"]).split("/", 2)
-    return store.receipt(stage, key) is not None
 
 
 def _choose(

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,10 +23,12 @@ import pyarrow.parquet as pq
 from mixproof.ledger.account import Count, StageRow, sum_rows
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store.batch import Outputs, open_batch
 from mixproof.mixtures.blocks.heldout import Decontaminate
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of, read_bitmap, save_bitmap
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.columns import table_of
+from mixproof.pipeline.read.batches import SHARDS_PER_TASK, share_tasks
 from mixproof.pipeline.read.documents import RemovalList, SourceDocuments
 from mixproof.pipeline.read.selection import Selection
 from mixproof.pipeline.read.shards import Shard
@@ -43,6 +45,10 @@ log = logging.getLogger(__name__)
 DECONTAMINATE = "decontaminate"
 VERSION = 2
 DROPPED = "dropped.parquet"
+TASK_BYTES = 8_000_000
+"""Small shards share a task up to this many bytes of text, a second of work."""
+ShardToSearch = tuple[str, str, int, Bitmap | None]
+"""Key of the output, folder of the documents, their number, and which of them are searched; None: all."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +100,18 @@ def decontaminate(selection: Selection, heldout: Heldout, against: Sequence[Eval
 
     def calls(missing: Mapping[str, _Part]) -> list[tuple[object, ...]]:
         return [
-            (selection.store, key, index, part.shard.folder, part.shard.documents, part.bitmap, *rules)
-            for key, part in missing.items()
+            (
+                selection.store,
+                index,
+                [(key, part.shard.folder, part.shard.documents, part.bitmap) for key, part in some],
+                *rules,
+            )
+            for some in share_tasks(
+                missing.items(),
+                lambda item: item[1].shard.text_bytes,
+                most_bytes=TASK_BYTES,
+                most_items=SHARDS_PER_TASK,
+            )
         ]
 
     work = dict(zip(keys, parts, strict=True))  # shards of equal content share a key
@@ -104,10 +120,10 @@ def decontaminate(selection: Selection, heldout: Heldout, against: Sequence[Eval
         DECONTAMINATE,
         work,
         calls,
-        decontaminate_shard,
+        decontaminate_shards,
         selection.cluster,
         "decontaminate",
-        call_bytes=lambda call: work[str(call[1])].shard.text_bytes,
+        call_bytes=lambda call: sum(work[key].shard.text_bytes for key, *_ in cast(Sequence[ShardToSearch], call[2])),
     )
     found = _gather(selection.sources, heldout, parts, [receipts[key] for key in keys])
     return replace(found, evaluation=tuple(indexed.facts["evaluation"]), frequent=frequent)
@@ -134,22 +150,26 @@ def _ignoring(most: int, index: str, selection: Selection, heldout: Heldout) -> 
     return index_without_frequent(selection.store, selection.cluster, index, tasks, most)
 
 
-def decontaminate_shard(
+def decontaminate_shards(
     store: Store,
-    key: str,
     index_key: str,
-    folder: str,
-    documents: int,
-    keep: Bitmap | None,
+    shards: Sequence[ShardToSearch],
     overlap: str,
     questions: tuple[str, str] | None = None,
 ) -> None:
-    """Search one shard: write its account and, if documents are dropped, a bitmap and a list.
+    """Search some shards: write the account of each and, if documents are dropped, a bitmap and a list.
 
     `questions` are the key of the index of questions, and the share of their n-grams that counts.
     """
     second = None if questions is None else (*load_questions(store, questions[0]), Fraction(questions[1]))
     search = Search(*load_index(store, index_key), Fraction(overlap), second)
+    with open_batch(store, DECONTAMINATE, [key for key, *_ in shards]) as outputs:
+        for shard in shards:
+            _search_shard(store, search, shard, outputs)
+
+
+def _search_shard(store: Store, search: Search, shard: ShardToSearch, outputs: Outputs) -> None:
+    key, folder, documents, keep = shard
     kept = read_bitmap(store, keep, documents).copy()
     before, size = int(kept.sum()), 0
     rows: list[dict[str, Any]] = []
@@ -161,7 +181,7 @@ def decontaminate_shard(
             kept[batch.first + found.row] = False
             rows.append(found.dropped)
             listed += found.matches
-    with store.attempt(DECONTAMINATE, key) as attempt:
+    with outputs.attempt(DECONTAMINATE, key) as attempt:
         if rows:
             save_bitmap(attempt.path("keep.npy"), kept)
             dropped = [tuple(row[name] for name in DROPPED_SCHEMA.names) for row in rows]
@@ -230,8 +250,10 @@ def _gather(
     train: dict[str, tuple[Bitmap | None, ...]] = {}
     rows: dict[str, StageRow] = {}
     lists: dict[str, tuple[RemovalList, ...]] = {}
-    for name in sources:
-        found = [(part, receipt) for part, receipt in zip(parts, receipts, strict=True) if part.source == name]
+    by_source: dict[str, list[tuple[_Part, Receipt]]] = {name: [] for name in sources}
+    for part, receipt in zip(parts, receipts, strict=True):
+        by_source[part.source].append((part, receipt))
+    for name, found in by_source.items():
         train[name] = tuple(
             bitmap_of(receipt, int(receipt.facts["kept"])) if receipt.files else part.bitmap for part, receipt in found
         )

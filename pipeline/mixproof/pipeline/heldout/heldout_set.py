@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from mixproof.ledger.account import Count
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.batch import Batch
 from mixproof.pipeline.bitmap import Bitmap
-from mixproof.pipeline.columns import array_of, read_whole
+from mixproof.pipeline.columns import array_of
 
 HELDOUT = "heldout"
 VERSION = 2
@@ -79,8 +80,9 @@ class Heldout:
 
 def read_set(store: Store, source: str, path: str, sha256: str, imported_from: str | None = None) -> HeldoutSet:
     """Read the set whose texts are at `path` in the store."""
-    columns = read_whole(store.path(path), ["text_xxh128", "text_bytes"])
-    is_marked = PROMPT_HASH in pq.read_schema(store.path(path)).names
+    with pq.ParquetFile(store.path(path)) as file:
+        is_marked = PROMPT_HASH in file.schema_arrow.names
+        columns = file.read(["text_xxh128", "text_bytes"], use_threads=False)
     return HeldoutSet(
         source=source,
         path=path,
@@ -93,7 +95,9 @@ def read_set(store: Store, source: str, path: str, sha256: str, imported_from: s
     )
 
 
-def write_set(store: Store, source: str, texts: pa.Table, copy_of: Path | None = None) -> tuple[str, str]:
+def write_set(
+    store: Store, source: str, texts: pa.Table, copy_of: Path | None = None, batch: Batch | None = None
+) -> tuple[str, str]:
     """Write a set's Parquet file unless the store has it.
 
     Args:
@@ -101,14 +105,15 @@ def write_set(store: Store, source: str, texts: pa.Table, copy_of: Path | None =
         source: the set's source.
         texts: its rows, with TEXTS_SCHEMA.
         copy_of: a file with these rows, to be copied so that both are equal byte for byte.
+        batch: of new sets to which this one belongs; those whose receipts are sealed are written again.
 
     Returns:
         The file's path in the store, and the SHA-256 of its rows.
     """
     key, name = _key(source, texts), f"{source}.parquet"
-    receipt = store.receipt(HELDOUT, key)
+    receipt = store.receipt(HELDOUT, key, sealed=batch is None)
     if receipt is None:
-        with store.attempt(HELDOUT, key) as attempt:
+        with (batch or store).attempt(HELDOUT, key) as attempt:
             path = attempt.path(name)
             if copy_of is None:
                 pq.write_table(texts, path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)

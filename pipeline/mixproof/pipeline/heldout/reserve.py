@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store.batch import Batch
 from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.pipeline.bitmap import Bitmap
-from mixproof.pipeline.cluster.stage import make_missing
 from mixproof.pipeline.read.by_hash import hex_of, in_hash_order, rows_up_to, up_to
 from mixproof.pipeline.read.documents import SourceDocuments
 from mixproof.pipeline.read.selection import Selection
 
+from .make_splits import make_splits
 from .split import identity, read_without, write_without
 
 RESERVE = "reserve"
@@ -52,19 +53,23 @@ def reserve_heldout(selection: Selection) -> Reserve:
         RequestError: when a source has no more documents than requested.
     """
     requested = selection.spec.heldout.create or HeldoutCreate()
-    last_hash, tokenizer_train = {}, {}
-    for name, source in selection.sources.items():
-        keep = selection.keep[name]
-        config = {"tokens": requested.tokens, "min_documents": requested.min_documents}
-        key = stage_key(RESERVE, VERSION, config, identity(source, keep))
+    config = {"tokens": requested.tokens, "min_documents": requested.min_documents}
+    keys = {
+        name: stage_key(RESERVE, VERSION, config, identity(source, selection.keep[name]))
+        for name, source in selection.sources.items()
+    }
 
-        def make(name: str = name, key: str = key) -> Receipt:
-            return _write(selection, name, key, _last_reserved(selection, name, requested))
+    def make(name: str, reserves: Batch, _: Batch) -> Receipt:
+        return _write(selection, name, keys[name], _last_reserved(selection, name, requested), reserves)
 
-        receipt = make_missing(selection.store, RESERVE, key, make, selection.cluster)
-        last_hash[name] = str(receipt.facts["last"])
-        tokenizer_train[name] = read_without(receipt, receipt.facts["kept"], keep)
-    return Reserve(last_hash, tokenizer_train)
+    receipts = make_splits(selection, RESERVE, keys, make, has_set=False)
+    return Reserve(
+        {name: str(receipt.facts["last"]) for name, receipt in receipts.items()},
+        {
+            name: read_without(receipt, receipt.facts["kept"], selection.keep[name])
+            for name, receipt in receipts.items()
+        },
+    )
 
 
 def reserved_bytes(requested: HeldoutCreate, source_bytes: int) -> int:
@@ -103,9 +108,9 @@ def _last_reserved(selection: Selection, name: str, requested: HeldoutCreate) ->
     )
 
 
-def _write(selection: Selection, name: str, key: str, last_hash: str) -> Receipt:
+def _write(selection: Selection, name: str, key: str, last_hash: str, reserves: Batch) -> Receipt:
     source, store = selection.sources[name], selection.store
-    with store.attempt(RESERVE, key) as attempt:
+    with reserves.attempt(RESERVE, key) as attempt:
         kept = write_without(attempt, store, source, selection.keep[name], _reserved_rows(store, source, last_hash))
         return attempt.commit(facts={"last": last_hash, "kept": kept})
 

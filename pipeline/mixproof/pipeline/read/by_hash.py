@@ -120,6 +120,11 @@ def _groups(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[list
     return [shards[start : start + SHARDS_PER_TASK] for start in range(0, len(shards), SHARDS_PER_TASK)]
 
 
+def is_small(shards: Sequence[Shard]) -> bool:
+    """Whether calls over these shards run in this process."""
+    return sum(shard.text_bytes for shard in shards) < SMALL_BYTES
+
+
 def _run(
     function: Callable[..., T],
     calls: Sequence[tuple[object, ...]],
@@ -128,7 +133,7 @@ def _run(
     label: str,
 ) -> list[T]:
     """Call `function` for each of `calls`, which read `shards`, in this process if those are small."""
-    if sum(shard.text_bytes for shard in shards) < SMALL_BYTES:
+    if is_small(shards):
         return [function(*call) for call in calls]
     return cluster.run(function, calls, label=label)
 

@@ -125,10 +125,13 @@ def read_sources(
         for name, inputs in files.items()
     }
     done = _read([task for tasks in tasks_of.values() for task in tasks], store, cluster, shard_bytes)
+    receipts = {name: [(task, done[task.key]) for task in tasks] for name, tasks in tasks_of.items()}
+    records_of = {name: _records_of(inputs, receipts[name]) for name, inputs in files.items()}
+    recorded = write_inputs(files, records_of, sha256, store)
     sources = {}
     for name, inputs in files.items():
-        read = [(task, done[task.key]) for task in tasks_of[name]]
-        sources[name] = replace(_source(name, inputs, read, sha256, store), kind=spec.sources[name].kind)
+        read = receipts[name]
+        sources[name] = replace(_source(name, recorded[name], read), kind=spec.sources[name].kind)
         check_bad_records(
             name,
             sources[name].ledger[0],
@@ -184,16 +187,20 @@ def _input_bytes(call: Call) -> int:
     return sum(task.plan.input_bytes for task in cast(Sequence[ReadTask], call[1]))
 
 
-def _source(
-    name: str,
-    inputs: Sequence[InputFile],
-    done: Sequence[tuple[ReadTask, Receipt]],
-    sha256: Mapping[str, str],
-    store: Store,
-) -> SourceDocuments:
+def _records_of(inputs: Sequence[InputFile], done: Sequence[tuple[ReadTask, Receipt]]) -> dict[str, int]:
+    """Raw records of each file of a source, by name."""
+    records_of = dict.fromkeys((file.name for file in inputs), 0)
+    for task, receipt in done:
+        counts = receipt.facts["records_of_files"] if task.plan.is_group else [int(receipt.facts["records"])]
+        for member, count in zip(task.plan.files, counts, strict=True):
+            records_of[member.name] += count
+    return records_of
+
+
+def _source(name: str, recorded: InputsRecord, done: Sequence[tuple[ReadTask, Receipt]]) -> SourceDocuments:
     shards: list[Shard] = []
     lists: list[RemovalList] = []
-    records_of = dict.fromkeys((file.name for file in inputs), 0)
+    first_record: dict[str, int] = {}
     for task, receipt in done:
         records = int(receipt.facts["records"])
         grouped = task.plan.is_group
@@ -202,7 +209,7 @@ def _source(
             Shard(
                 source=name,
                 file=file,
-                first_record=0 if grouped else records_of[file],
+                first_record=first_record.get(file, 0),
                 records=records,
                 folder=f"{STAGE}/{receipt.key}",
                 documents=receipt.account[-1].documents_out,
@@ -211,13 +218,11 @@ def _source(
             )
         )
         lists += _lists(receipt, file or None, shards[-1].first_record)
-        counts = receipt.facts["records_of_files"] if grouped else [records]
-        for member, count in zip(task.plan.files, counts, strict=True):
-            records_of[member.name] += count
+        if not grouped:
+            first_record[file] = shards[-1].first_record + records
     rows = [receipt.account for _, receipt in done]
     ledger = tuple(sum_rows(stage) for stage in zip(*rows, strict=True))
     check_chain(ledger, source=name)
-    recorded = write_inputs(inputs, records_of, sha256, store)
     assert recorded.records == ledger[0].documents_in
     tasks = tuple(task for task, _ in done)
     attributes = sorted({name for _, receipt in done for name in receipt.facts.get("attributes", ())})

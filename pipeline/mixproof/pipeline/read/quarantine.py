@@ -21,9 +21,11 @@ from pathlib import Path
 
 from mixproof.ledger.errors import ProcessDiedError, RequestError
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.batch import Outputs, open_batch
 from mixproof.pipeline.cluster.task_logs import log_context
 from mixproof.pipeline.steps import StepFailedError
 
+from .batches import SHARDS_PER_TASK, in_batches
 from .read import MOST_POISON, PoisonError, mark_of, read_shard, try_record
 from .read_task import STAGE, ReadTask
 from .watch import marked_index
@@ -35,21 +37,23 @@ MOST_CRASHES = 3
 def read_shards(store: Store, tasks: Sequence[ReadTask]) -> int:
     """Read shards one after the other, each with its own receipt; return how many."""
     missing = [task for task in tasks if store.receipt(STAGE, task.key, sealed=False) is None]
-    in_children = any(mark_of(store, task).exists() for task in missing)
-    for task in missing:
-        with log_context(f"{task.plan.source}: {task.plan.label}"):
-            if in_children:
-                _read_in_children(store, task)
-            else:
-                _read_here(store, task)
+    for batch in in_batches(missing, SHARDS_PER_TASK):
+        in_children = any(mark_of(store, task).exists() for task in batch)
+        with open_batch(store, STAGE, [task.key for task in batch]) as outputs:
+            for task in batch:
+                with log_context(f"{task.plan.source}: {task.plan.label}"):
+                    if in_children:
+                        _read_in_children(store, task)
+                    else:
+                        _read_here(store, task, outputs)
     return len(tasks)
 
 
-def _read_here(store: Store, task: ReadTask) -> None:
+def _read_here(store: Store, task: ReadTask, outputs: Outputs) -> None:
     poison: dict[int, str] = {}
     while True:
         try:
-            read_shard(store, task, poison)
+            read_shard(store, task, poison, outputs)
         except PoisonError as error:
             poison.update(error.poison)
             _check_few(poison, task)

@@ -15,6 +15,7 @@ from pathlib import Path
 from mixproof.ledger.account import check_chain
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.batch import Outputs
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.unchanged import FileVersion, check_content, check_found, unchanged
 from mixproof.pipeline.record import POISON, Raw, Records, Reject, detail_of
@@ -45,13 +46,16 @@ def mark_of(store: Store, task: ReadTask) -> Path:
     return store.root / MARKS / task.key
 
 
-def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = None) -> None:
+def read_shard(
+    store: Store, task: ReadTask, poison: Mapping[int, str] | None = None, outputs: Outputs | None = None
+) -> None:
     """Write a shard's documents, rejects and sorted hashes.
 
     Args:
         store: where they go.
         task: the shard.
         poison: indices of records to reject as poison, each with the reason.
+        outputs: the batch that the shard belongs to; None: it has a receipt of its own.
 
     Raises:
         DamagedFileError: when an input cannot be read to its end.
@@ -63,7 +67,7 @@ def read_shard(store: Store, task: ReadTask, poison: Mapping[int, str] | None = 
     _log.info("reading %d raw bytes", task.plan.input_bytes)
     _check_steps(task)
     steps = make_steps(task.steps)
-    with store.attempt(STAGE, task.key) as attempt:
+    with (outputs or store).attempt(STAGE, task.key) as attempt:
         grouped = task.plan.is_group
         dropped = attempt.path(DROPPED) if task.steps or task.keep_dropped else None
         paths = (attempt.path(DOCUMENTS), attempt.path(REJECTS), dropped)

@@ -18,7 +18,14 @@ from mixproof.ledger.records.dropped import TwinsRecord
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.clusters.token_table import TableFiles
 from mixproof.pipeline.dedup.duplicates import SEMANTIC, GroupDuplicates, lists_of
-from mixproof.pipeline.dedup.lost_documents import SourcePair, dedup_row, loss_matrix, losses_by_source
+from mixproof.pipeline.dedup.lost_documents import (
+    SourcePair,
+    by_source,
+    dedup_row,
+    loss_matrix,
+    losses_by_source,
+    sums_by_loser,
+)
 from mixproof.pipeline.dedup.scope import dedup_groups
 from mixproof.pipeline.read.selection import Selection
 
@@ -69,13 +76,10 @@ def deduplicate_semantically(selection: Selection, table: TableFiles | None) -> 
         lost |= losses_by_source(found.result.losses, group.shards)  # no source is in two groups
         duplicates.append(GroupDuplicates(group.shards, tuple(lists_of("semantic", found.result))))
         lists |= _lists(group, found, duplicates[-1])
-        kept = list(zip(group.shards, found.result.keep, strict=True))
-        keep |= {
-            name: tuple(bitmap for shard, bitmap in kept if shard.source == name) for name in names if name in lists
-        }
+        keep |= {name: own for name, own in by_source(group.shards, found.result.keep).items() if name in lists}
+    sums = {SEMANTIC: sums_by_loser(lost)}
     rows = {
-        name: dedup_row(STAGE, selection.last_rows[name], source, keep[name], {SEMANTIC: lost})
-        for name, source in sources.items()
+        name: dedup_row(STAGE, selection.last_rows[name], source, keep[name], sums) for name, source in sources.items()
     }
     twins = list_twins(lists, selection.store, selection.cluster)
     return DeduplicatedSemantically(keep, rows, twins, loss_matrix(lost), tuple(duplicates))

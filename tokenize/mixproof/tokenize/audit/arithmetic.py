@@ -141,8 +141,11 @@ def _check_matrix(matrix: Sequence[MatrixRow], sources: Mapping[str, SourceRecor
     at.equal("E2", "pairs of sources twice in the matrix", 0, len(pairs) - len(set(pairs)))
     unknown = sorted({name for pair in pairs for name in pair} - set(sources))
     at.equal("E2", "names in the matrix that are not sources", [], unknown)
+    lost_by: dict[str, list[MatrixRow]] = {}
+    for row in matrix:
+        lost_by.setdefault(row.source, []).append(row)
     for name, source in sources.items():
-        lost = [row for row in matrix if row.source == name]
+        lost = lost_by.get(name, [])
         stages = [row for row in source.ledger if row.stage in (DEDUP, SEMANTIC, PARAGRAPHS, SUBSTRINGS)]
         drops = [drop for row in stages for drop in row.dropped.values()]
         lost_bytes = sum(drop.bytes for drop in drops) + sum(row.bytes_removed for row in stages)

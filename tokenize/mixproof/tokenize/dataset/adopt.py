@@ -85,12 +85,15 @@ def adopt_sources(
     pairs = [pair for name in names for pair in _pairs(name, adopted[name], sha256)]
     _check_copies(spec, pairs)
     receipts = _adopt(pairs, tokenizer, store, cluster)
-    shards = {name: [_shard(p, r) for p, r in zip(pairs, receipts, strict=True) if p.source == name] for name in names}
+    shards: dict[str, list[EncodedShard]] = {name: [] for name in names}
+    for pair, receipt in zip(pairs, receipts, strict=True):
+        shards[pair.source].append(_shard(pair, receipt))
     splits = [(name, "train", shards[name]) for name in names]
     datasets = make_datasets(splits, tokenizer, store, cluster, part_bytes=part_bytes)
+    inputs = write_inputs(adopted, {name: _records_of(adopted[name], shards[name]) for name in names}, sha256, store)
     return {
-        name: _record(name, shards[name], SplitRecord(**_counts(shards[name]), datasets=parts), inputs)
-        for name, parts, inputs in zip(names, datasets, _inputs(adopted, shards, sha256, store), strict=True)
+        name: _record(name, shards[name], SplitRecord(**_counts(shards[name]), datasets=parts), inputs[name])
+        for name, parts in zip(names, datasets, strict=True)
     }
 
 
@@ -259,17 +262,11 @@ def _counts(shards: Sequence[EncodedShard]) -> dict[str, int]:
     }
 
 
-def _inputs(
-    files: Mapping[str, Sequence[InputFile]],
-    shards: Mapping[str, Sequence[EncodedShard]],
-    sha256: Mapping[str, str],
-    store: Store,
-) -> Iterator[InputsRecord]:
-    """The raw files of each source; the documents of a pair count as records of its `.bin`."""
-    for name, found in files.items():
-        records = dict.fromkeys((file.name for file in found), 0)
-        records.update((shard.texts.file, shard.row.documents_in) for shard in shards[name])
-        yield write_inputs(found, records, sha256, store)
+def _records_of(files: Sequence[InputFile], shards: Sequence[EncodedShard]) -> dict[str, int]:
+    """Records of each raw file of a source; the documents of a pair count as records of its `.bin`."""
+    records = dict.fromkeys((file.name for file in files), 0)
+    records.update((shard.texts.file, shard.row.documents_in) for shard in shards)
+    return records
 
 
 def _record(name: str, shards: Sequence[EncodedShard], train: SplitRecord, inputs: InputsRecord) -> SourceRecord:

@@ -27,6 +27,7 @@ from mixproof.ledger.records.datasets import DatasetRecord
 from mixproof.ledger.records.source import SourceKind
 from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Attempt, Receipt, Store
+from mixproof.ledger.store.batch import Outputs, open_batch
 from mixproof.ledger.store.receipts import find_receipts
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.columns import array_of, read_whole
@@ -219,19 +220,31 @@ def _record(name: str, receipt: Receipt) -> DatasetRecord:
 def assemble_parts(
     store: Store, parts: Sequence[tuple[str, Part]], tokenizer: TokenizerRecord
 ) -> list[tuple[Receipt, bool]]:
-    """Make some parts, each with the key under which it is remembered (Ray task); results as of `assemble_part`."""
-    return [assemble_part(store, memo, part, tokenizer) for memo, part in parts]
-
-
-def assemble_part(store: Store, memo: str, part: Part, tokenizer: TokenizerRecord) -> tuple[Receipt, bool]:
-    """Make one part.
+    """Make some parts, each with the key under which it is remembered (Ray task).
 
     Returns:
-        The part's receipt, and whether it was made now; False if a build with other shards had made it.
+        Each part's receipt, and whether it was made now; False if a build with other shards had made it.
 
     Raises:
         AccountError: when E5 does not hold.
     """
+    keyed = [_keyed(store, part, tokenizer) for _, part in parts]
+    found: dict[str, Receipt] = dict(find_receipts(store, STAGE, [key for key, _ in keyed]))
+    made = []
+    memos = [memo for memo, _ in parts]
+    with open_batch(store, ASSEMBLE, memos) as remembered, open_batch(store, STAGE, memos) as outputs:
+        for (memo, part), (key, held) in zip(parts, keyed, strict=True):
+            is_new = key not in found
+            if is_new:
+                found[key] = _make_part(store, part, key, held, tokenizer, outputs)
+            with remembered.attempt(ASSEMBLE, memo) as attempt:
+                attempt.commit(facts={"key": key})
+            made.append((found[key], is_new))
+    return made
+
+
+def _keyed(store: Store, part: Part, tokenizer: TokenizerRecord) -> tuple[str, list[pa.Table]]:
+    """The key of a part, and its first row groups."""
     groups = read_part(store, part.slices, PROVENANCE, part.labels)
     held = list(islice(groups, HELD_GROUPS))
     rows = digest_rows(chain(held, groups))
@@ -240,16 +253,16 @@ def assemble_part(store: Store, memo: str, part: Part, tokenizer: TokenizerRecor
         config["labels"] = _label_columns(part.labels)
     if part.kind is not None:  # rows say how many tokens are supervised, not which
         config |= {"kind": part.kind, "mask": _mask_digest(store, part.slices)}
-    key = stage_key(STAGE, STAGE_VERSION, config, rows)
-    receipt = store.receipt(STAGE, key)
-    is_new = receipt is None
-    if receipt is None:
-        with store.attempt(STAGE, key) as attempt:
-            again = held if len(held) < HELD_GROUPS else read_part(store, part.slices, PROVENANCE, part.labels)
-            receipt = _write_part(store, part, again, token_dtype(tokenizer.vocab_size), attempt)
-    with store.attempt(ASSEMBLE, memo) as attempt:
-        attempt.commit(facts={"key": key})
-    return receipt, is_new
+    return stage_key(STAGE, STAGE_VERSION, config, rows), held
+
+
+def _make_part(
+    store: Store, part: Part, key: str, held: Sequence[pa.Table], tokenizer: TokenizerRecord, outputs: Outputs
+) -> Receipt:
+    """Write a part; `held` are its first row groups, or all if there are fewer than HELD_GROUPS."""
+    with outputs.attempt(STAGE, key) as attempt:
+        again = held if len(held) < HELD_GROUPS else read_part(store, part.slices, PROVENANCE, part.labels)
+        return _write_part(store, part, again, token_dtype(tokenizer.vocab_size), attempt)
 
 
 def _write_part(

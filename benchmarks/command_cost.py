@@ -48,6 +48,8 @@ class ProcessUse:
     def __init__(self) -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._seconds: dict[tuple[int, float], float] = {}
+        self._before = {(process.pid, process.create_time()) for process in psutil.Process().children(recursive=True)}
+        """Those that an earlier command has left and that have not ended yet; they are not counted."""
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self.worker_bytes = 0
@@ -70,8 +72,11 @@ class ProcessUse:
         while not self._is_over.wait(0.1):
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
+                    known = (process.pid, process.create_time())
+                    if known in self._before:
+                        continue
                     used = process.cpu_times()
-                    self._seconds[process.pid, process.create_time()] = used.user + used.system
+                    self._seconds[known] = used.user + used.system
                     command = process.cmdline()
                     if any("mixproof.cli" in each for each in command):
                         self.driver_bytes = max(self.driver_bytes, process.memory_info().rss)

@@ -36,7 +36,9 @@ sources:
     files: "web-*.jsonl"
     keep: [{label: odd, is: true}, {score: quality, top: 50%}, {score: size, at_most: 25}]
     split_by: {score: quality, edges: [36]}
-  rest: {files: rest.jsonl, keep: {score: quality, at_least: 20, missing: keep}}
+  rest:
+    files: rest.jsonl
+    keep: [{score: quality, at_least: 20, missing: keep}, {label: odd, min_documents: 11}]
 dedup: {exact: true, scope: source}
 heldout: {create: {tokens: 1, min_documents: 1}}
 tokenizer: {train: {vocab_size: 300, bytes: 1MB}}
@@ -89,8 +91,10 @@ def test_rules_are_applied_in_order_and_each_loss_is_counted_by_its_reason(built
     ]
     assert sorted(kept) == [29, 31, 33, 35, 39, 41, 43, 45, 49]
     rest = next(row for row in manifest.sources["rest"].ledger if row.stage == "keep")
-    assert {reason: count.documents for reason, count in rest.dropped.items()} == {"quality_below": 18}
-    assert rest.documents_out == 22  # 18 from 20 on with a quality, and 4 without
+    # Of 40, 22 meet the first rule: 18 from 20 on with a quality, and 4 without. 10 of these are even, 12 are odd.
+    assert {reason: count.documents for reason, count in rest.dropped.items()} == {"quality_below": 18, "odd_other": 10}
+    assert rest.documents_out == 12
+    assert manifest.kept["rest"].rules[1].values == ("true",)
 
 
 def test_dropped_documents_are_on_the_list_of_removed_ones(built: tuple[Path, Path, Manifest]) -> None:
@@ -123,9 +127,10 @@ def test_the_audit_decides_again_and_finds_a_moved_bound(built: tuple[Path, Path
     ]
     checks = Checks()
     unlike = manifest.kept["rest"].rules[0].model_copy(update={"low": "21.0"})
-    kept = {**manifest.kept, "rest": manifest.kept["rest"].model_copy(update={"rules": (unlike,)})}
+    empty = (unlike, manifest.kept["rest"].rules[1].model_copy(update={"values": ()}))
+    kept = {**manifest.kept, "rest": manifest.kept["rest"].model_copy(update={"rules": empty})}
     check_kept(manifest.model_copy(update={"kept": kept}), checks)
-    assert [failure.expected[:18] for failure in checks.failures] == ["rule 0 of the spec"]
+    assert [failure.expected[:18] for failure in checks.failures] == ["rule 0 of the spec", "rule 1 of the spec"]
 
 
 def test_inspect_shows_what_the_rules_drop_of_documents_that_are_not_deduplicated(
@@ -150,7 +155,7 @@ def test_inspect_shows_what_the_rules_drop_of_documents_that_are_not_deduplicate
     assert "rules: odd is true; quality at least 25; size at most 25" in shown
     assert try_keep(selection, {})[1] == [
         "sources.all.keep: odd, quality, size could not be computed on this sample",
-        "sources.rest.keep: quality could not be computed on this sample",
+        "sources.rest.keep: odd, quality could not be computed on this sample",
     ]
 
 
@@ -169,13 +174,12 @@ def test_two_workers_and_small_shards_give_the_same_build(
         ("score: quality, top: 50%", "label: quality, is: a", SpecError, r"'quality' is a number; write {score: qual"),
         ("label: odd, is: true", "label: odd", SpecError, "`label: odd` needs `is`"),
         ("label: odd, is: true", "label: odd, at_least: 1", SpecError, "`at_least` bounds a number"),
+        ("min_documents: 11", "min_documents: 11, is: true", SpecError, "or `min_documents` alone"),
+        ("top: 50%", "min_documents: 3", SpecError, "`min_documents` is about the values of a category"),
+        ("min_documents: 11", "min_documents: 13", RequestError, "no value of 'odd' has 13 documents; .* one has 12"),
         ("at_least: 20, missing: keep", "at_least: 20, missing: error", RequestError, "4 documents have no value in"),
-        (
-            "at_least: 20, missing: keep",
-            "at_least: 50",
-            RequestError,
-            "no document is left of 40; dropped: quality",
-        ),
+        ("at_least: 20, missing: keep", "at_least: 50", RequestError, "no document that has a value in 'odd' is left"),
+        ("at_most: 25", "at_most: 1", RequestError, "no document is left of 55; dropped: odd_other 28, quality_below"),
         ("{length: characters}", "{clusters: {number: 2}}", SpecError, "'size' are found on the documents that `keep`"),
     ],
 )

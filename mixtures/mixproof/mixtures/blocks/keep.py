@@ -8,15 +8,18 @@ from pydantic import Field, model_validator
 
 from mixproof.mixtures.values.quantities import Share, SignedNumber
 from mixproof.mixtures.values.spec_part import SpecPart
+from mixproof.mixtures.values.whole_numbers import WholeNumber
 
 
 class KeepRule(SpecPart):
     """One condition on a label; documents that do not meet it are dropped after deduplication."""
 
     label: str | None = None
-    """A label that is a category; needs `is`."""
+    """A label that is a category; needs `is` or `min_documents`."""
     is_: tuple[str, ...] | None = Field(None, min_length=1)
     """The values of documents that stay."""
+    min_documents: WholeNumber | None = None
+    """Instead of `is`: the values that stay are those of at least so many documents, which earlier rules leave."""
     score: str | None = None
     """A label that is a number, or a confidence such as `language.confidence`; needs a bound."""
     at_least: SignedNumber | None = None
@@ -37,11 +40,14 @@ class KeepRule(SpecPart):
         if self.label is not None:
             if bounds:
                 raise ValueError(f"`{bounds[0]}` bounds a number; write `score: {self.label}`")
-            if self.is_ is None:
-                raise ValueError(f"`label: {self.label}` needs `is`, the values of documents that stay")
+            if (self.is_ is None) == (self.min_documents is None):
+                raise ValueError(
+                    f"`label: {self.label}` needs `is`, the values of documents that stay, or `min_documents` alone"
+                )
             return self
-        if self.is_ is not None:
-            raise ValueError(f"`is` names values of a category; write `label: {self.score}`")
+        if self.is_ is not None or self.min_documents is not None:
+            key = "is" if self.is_ is not None else "min_documents"
+            raise ValueError(f"`{key}` is about the values of a category; write `label: {self.score}`")
         if not bounds or ("top" in bounds and len(bounds) > 1):
             raise ValueError(f"`score: {self.score}` needs `at_least`, `at_most` or both, or `top` alone")
         if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:

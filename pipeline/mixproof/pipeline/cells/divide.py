@@ -200,11 +200,12 @@ def _check_supply(selection: Selection, source: str, cells: Mapping[str, Count])
     if few:
         more = f" and {len(few) - SHOWN_CELLS:,} more" if len(few) > SHOWN_CELLS else ""
         lower = "lower heldout.create.min_documents, " if least > 1 else ""
+        label = next((axis.label for axis in spec.sources[source].axes if axis.label is not None), "language")
         raise RequestError(
             f"{spec.where('sources', source, 'split_by')}: {len(few):,} of {len(cells):,} cells have too few "
             f"documents: {', '.join(few[:SHOWN_CELLS])}{more}; the held-out set of each needs at least {least:,} "
             f"(heldout.create.min_documents) beside those for training; {lower}divide into fewer cells, or drop "
-            "documents of rare values with `keep`, such as `keep: {label: language, is: [en, de]}`"
+            f"documents of rare values, as `keep: {{label: {label}, min_documents: {least + 1}}}` does"
         )
 
 

@@ -1,13 +1,15 @@
 """Drop documents by their labels: the key `keep` of a source, applied to what deduplication left.
 
 Rules are applied in their order. `top: 20%` is a bound like any other once it is known: the exact value above which so
-many of the documents are that earlier rules leave and that have a value. The ledger row `keep` counts dropped documents
+many of the documents are that earlier rules leave and that have a value. `min_documents: 100` is a list of values once
+their documents are counted. The ledger row `keep` counts dropped documents
 by rule and reason, the list of removed documents names them, and the manifest states bounds and a list, from which the
 audit decides again.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -93,10 +95,14 @@ def _known_rules(selection: Selection, name: str, labels: LabelPaths) -> tuple[R
     for index, declared in enumerate(selection.spec.sources[name].keep or ()):
         keeps_missing = declared.missing == "keep"
         low, high = (None if bound is None else float(bound) for bound in (declared.at_least, declared.at_most))
-        if declared.top is not None or declared.missing == "error":
+        values = declared.is_ or ()
+        if declared.top is not None or declared.min_documents is not None or declared.missing == "error":
             so_far = _left_by(selection, name, labels, tuple(rules))
-            low = _bound(so_far, name, labels, declared, index)
-        rules.append(Rule(declared.column, declared.is_ or (), low, high, keeps_missing))
+            surveyed = _surveyed(so_far, name, labels, declared, index)
+            low = _smallest_of_top(so_far, name, declared, index, surveyed) if declared.top is not None else low
+            if declared.min_documents is not None:
+                values = _frequent(so_far, name, declared, index, surveyed)
+        rules.append(Rule(declared.column, values, low, high, keeps_missing))
     return tuple(rules)
 
 
@@ -108,25 +114,51 @@ def _left_by(selection: Selection, name: str, labels: LabelPaths, rules: tuple[R
     return replace(selection, keep={**selection.keep, name: bitmaps})
 
 
-def _bound(selection: Selection, name: str, labels: LabelPaths, declared: KeepRule, index: int) -> float | None:
-    """The lower bound of a rule that depends on the documents: of `top` the smallest value that stays."""
-    where = selection.spec.where("sources", name, "keep", index)
+def _surveyed(selection: Selection, name: str, labels: LabelPaths, declared: KeepRule, index: int) -> list[Receipt]:
+    """What values the documents have that earlier rules leave; refuses missing ones if the rule says so."""
     receipts = survey(selection, name, labels, ((declared.column, declared.score is not None),))
     missing = sum(int(receipt.facts["missing"][0]) for receipt in receipts)
     if missing and declared.missing == "error":
         raise RequestError(
-            f"{where}: {missing} documents have no value in {declared.column!r}; correct the records, or set `missing` "
-            "to drop or keep"
+            f"{selection.spec.where('sources', name, 'keep', index)}: {missing} documents have no value in "
+            f"{declared.column!r}; correct the records, or set `missing` to drop or keep"
         )
-    if declared.top is None:
-        return None if declared.at_least is None else float(declared.at_least)
-    files = [selection.store.path(f"{SURVEY}/{receipt.key}/{numbers_file(0)}") for receipt in receipts]
+    return receipts
+
+
+def _smallest_of_top(
+    selection: Selection, name: str, declared: KeepRule, index: int, surveyed: Sequence[Receipt]
+) -> float:
+    """The smallest value in the top share of a rule."""
+    assert declared.top is not None, "the rule keeps a top share"
+    files = [selection.store.path(f"{SURVEY}/{receipt.key}/{numbers_file(0)}") for receipt in surveyed]
     values = [np.load(file, mmap_mode="r") for file in files]
     total = sum(map(len, values))
     if not total:
+        where = selection.spec.where("sources", name, "keep", index)
         raise RequestError(f"{where}: no document has a value in {declared.column!r}; check the label")
     stays = max(1, int(total * declared.top))
     return number_of(keys_at(values, [total - stays])[0])
+
+
+def _frequent(
+    selection: Selection, name: str, declared: KeepRule, index: int, surveyed: Sequence[Receipt]
+) -> tuple[str, ...]:
+    """The values that enough documents have for a rule with `min_documents`, sorted."""
+    least, counts = declared.min_documents or 0, Counter[str]()
+    for receipt in surveyed:
+        counts.update(receipt.facts["values"][0])
+    found = tuple(sorted(value for value, count in counts.items() if count >= least))
+    where = selection.spec.where("sources", name, "keep", index)
+    if not counts:
+        raise RequestError(f"{where}: no document that has a value in {declared.column!r} is left by earlier rules")
+    if not found:
+        most = max(counts.values())
+        raise RequestError(
+            f"{where}: no value of {declared.column!r} has {least:,} documents; the most frequent one has {most:,}; "
+            "lower `min_documents`"
+        )
+    return found
 
 
 def _apply(selection: Selection, name: str, labels: LabelPaths, rules: tuple[Rule, ...]) -> list[Receipt]:

@@ -119,10 +119,10 @@ def _declared(manifest: Manifest, name: str) -> list[Mapping[str, Any]]:
 
 
 def _agrees(declared: Mapping[str, Any], stated: KeptRule) -> bool:
-    """Whether a rule has the bounds of the spec; the bound of a top share is found by the build."""
+    """Whether a rule is that of the spec; a top share's bound and the values of `min_documents` are the build's."""
     found: dict[str, object] = {
         "column": stated.column,
-        "is": list(stated.values),
+        "is": [] if "min_documents" in declared else list(stated.values),
         "at_least": None if "top" in declared or stated.low is None else float(stated.low),
         "at_most": None if stated.high is None else float(stated.high),
         "missing": stated.keeps_missing,
@@ -134,4 +134,4 @@ def _agrees(declared: Mapping[str, Any], stated: KeptRule) -> bool:
         "at_most": float(Fraction(declared["at_most"])) if "at_most" in declared else None,
         "missing": declared.get("missing") == "keep",
     }
-    return found == wanted
+    return found == wanted and ("min_documents" in declared) <= bool(stated.values)

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from mixproof.ledger.manifest import CIRCUMSTANCES, read_manifest
+from mixproof.ledger.manifest import CIRCUMSTANCES, Manifest, read_manifest
 from mixproof.ledger.store import publish_bytes
 from mixproof.ledger.version import VERSION
 from mixproof.tokenize.page.build_evidence import BuildEvidence
 from mixproof.train.compare.comparison import Comparison
+from mixproof.train.launch.plan import chosen_rates
 from mixproof.train.loop.metrics import read_metrics
 from mixproof.train.outcome import RunOutcome
-from mixproof.train.page.evidence import Evidence, Missing, RunEvidence, SpecEvidence
+from mixproof.train.page.evidence import Evidence, Missing, RunEvidence, SpecEvidence, SweepEvidence
 from mixproof.train.page.render import render_page
 from mixproof.train.record import RUN
 
@@ -35,9 +36,9 @@ def gather(requests: Sequence[Request], outcomes: Sequence[Sequence[RunOutcome]]
     """Read what a comparison is based on: specs, manifests, run records and metrics."""
     specs, builds, runs, missing = [], dict[str, BuildEvidence](), dict[str, RunEvidence](), list[Missing]()
     for request, found in zip(requests, outcomes, strict=True):
-        specs.append(_spec(request))
         manifest_path = request.manifest_path()
         manifest = read_manifest(manifest_path)
+        specs.append(_spec(request, manifest))
         builds.setdefault(manifest_path.parent.name, read_build(manifest_path, manifest))
         for outcome in found:
             run = _run(outcome)
@@ -55,11 +56,16 @@ def gather(requests: Sequence[Request], outcomes: Sequence[Sequence[RunOutcome]]
     )
 
 
-def _spec(request: Request) -> SpecEvidence:
+def _spec(request: Request, manifest: Manifest) -> SpecEvidence:
     target = request.spec.target
     path = request.loaded.path
     statement = read_statement(path)
-    return SpecEvidence(request.spec.name, statement, target.tokens if target else None, str(request.store))
+    chosen = chosen_rates(request.spec, manifest, request.store)
+    sweeps = tuple(
+        SweepEvidence(one.proxy, one.sentence, tuple(one.warnings), one.lr, one.seeds, one.objective_of)
+        for one in chosen
+    )
+    return SpecEvidence(request.spec.name, statement, target.tokens if target else None, str(request.store), sweeps)
 
 
 def _run(outcome: RunOutcome) -> RunEvidence | None:

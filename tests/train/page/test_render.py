@@ -13,7 +13,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from mixproof.tokenize.page.build_evidence import Statement
-from mixproof.train.page.evidence import Evidence, SpecEvidence
+from mixproof.train.page.evidence import Evidence, SpecEvidence, SweepEvidence
 from mixproof.train.page.render import render_page
 
 if TYPE_CHECKING:
@@ -45,6 +45,19 @@ def test_the_ranking_stands_with_means_intervals_and_scores(evidence: Evidence, 
     ]
     assert page.texts["h1"].startswith("wordy is the best of 3 mixtures, 0.2333 ± 0.01")
     assert evidence.comparison.verdict in page.texts["p"]
+
+
+def test_the_sweep_that_chose_the_learning_rate_is_shown_once_with_its_warning(
+    evidence: Evidence, read_page: ReadPage
+) -> None:
+    scores = {"even": {"0.001": 1.61, "0.002": 1.5, "0.004": None}}
+    sweep = SweepEvidence("nano", "proxy nano: learning rate 0.002", ("the best rate is an end",), "0.002", 2, scores)
+    spec = dataclasses.replace(evidence.specs[0], sweeps=(sweep,))
+    page = read_page(render_page(dataclasses.replace(evidence, specs=(spec, spec))))
+    assert page.rows("sweep-0") == [["even", "1.6100", "1.5000", "failed"]]
+    assert page.texts["p"].count("proxy nano: learning rate 0.002.") == 1
+    assert "Warning the best rate is an end." in page.texts["p"]
+    assert "0.002 (used)" in page.texts["th"]
 
 
 def test_declared_planned_and_delivered_stand_per_source(evidence: Evidence, read_page: ReadPage) -> None:

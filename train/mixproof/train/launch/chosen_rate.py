@@ -108,9 +108,10 @@ class ChosenRate:
         shown = ", ".join(f"{rate}: {_shown(value)}" for rate, value in own.items())
         if len(self.as_good) < 2:
             return f"proxy {self.proxy}: learning rate {self.lr}, the best for {self.anchor} ({shown})"
+        close = f"{', '.join(self.as_good[:-1])} and {self.as_good[-1]}"
         return (
-            f"proxy {self.proxy}: learning rate {self.lr}; for {self.anchor}, {' and '.join(self.as_good)} cannot be "
-            f"told apart within the noise of {self.seeds} seeds, so the middle one is used ({shown})"
+            f"proxy {self.proxy}: learning rate {self.lr}; for {self.anchor}, {close} cannot be told "
+            f"apart within the noise of {self.seeds} seeds, so the middle one is used ({shown})"
         )
 
     @property

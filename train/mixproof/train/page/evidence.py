@@ -30,6 +30,22 @@ class RunEvidence:
 
 
 @dataclass(frozen=True)
+class SweepEvidence:
+    """A sweep that chose the learning rate of one proxy."""
+
+    proxy: str
+    sentence: str
+    """The choice in words."""
+    warnings: tuple[str, ...]
+    lr: str
+    """The chosen rate."""
+    seeds: int
+    """Of each rate."""
+    objective_of: Mapping[str, Mapping[str, float | None]]
+    """By mixture and rate, the mean over seeds, lower is better; None: a run failed."""
+
+
+@dataclass(frozen=True)
 class SpecEvidence:
     """A spec in the comparison."""
 
@@ -39,6 +55,7 @@ class SpecEvidence:
     """Tokens of the target run that the proxies represent."""
     store: str
     """The store of its build and runs, as given on the command line."""
+    sweeps: tuple[SweepEvidence, ...] = ()
 
 
 @dataclass(frozen=True)

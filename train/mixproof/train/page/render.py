@@ -34,6 +34,7 @@ from .repetition_view import repetition_plot, repetition_sentence, repetition_ta
 from .reproduce import commands, environment_table, failed_table
 from .run_times import times_table
 from .scaling_view import scaling_views
+from .sweep_view import sweep_views
 from .verdict import across_sentence, glance, headline
 
 
@@ -127,6 +128,7 @@ def _sentences_and_tables(evidence: Evidence) -> dict[str, object]:
         "facts": glance(evidence),
         "agreement": [agreement_sentence(pair) for group in evidence.comparison.groups for pair in group.agreement],
         "alone": alone_table(evidence),
+        "sweeps": sweep_views(evidence),
         "commands": commands(evidence),
         "versions": environment_table(evidence),
         "times": times_table(evidence),

@@ -14,8 +14,9 @@ import pytest
 from in_process import InProcess
 from mixproof.cli.commands.audit import audit_target
 from mixproof.cli.commands.build import run_build
-from mixproof.cli.commands.inspect import label_distributions
+from mixproof.cli.commands.inspect import label_distributions, print_labels
 from mixproof.cli.commands.plan import make_plan
+from mixproof.cli.output import stdout
 from mixproof.cli.plan_report import plan_json
 from mixproof.cli.request import Request, open_request
 from mixproof.cli.tables.account_table import account_table
@@ -24,6 +25,7 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.records.source import SourceRecord
 from mixproof.mixtures.errors import SpecError
+from mixproof.pipeline.labels.distribution import Distribution
 from mixproof.pipeline.labels.of_spec import labelers_of
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.tokenize.audit import replay_build
@@ -220,6 +222,14 @@ def test_plan_knows_the_cells_of_a_build_and_before_one_those_that_the_spec_name
     planned = plan_json(make_plan(folder.open()))
     assert set(planned["sources"]) == set(manifest.sources)  # type: ignore[call-overload]  # JSON
     assert set(write(tmp_path / "new").open().spec.sources) == {"all/unread", "rest/law.b01"}
+
+
+def test_a_value_of_a_label_stays_on_its_line() -> None:
+    found = Distribution(3, 0, {"de\n# HELP x": 2, "en\u202e": 1}, 2, {})
+    with stdout.capture() as shown:
+        print_labels({"lang": found})
+    lines = ["label lang: 3 documents, 0 without a value", "  de\\n# HELP x 2, en\ufffd 1"]
+    assert shown.get().splitlines()[:2] == lines
 
 
 def test_inspect_shows_what_values_labels_have(built: tuple[Folder, Manifest]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Experiment, environment, mixproof_command, write_experiment
-from mixproof.cli.__main__ import traceback_of
+from mixproof.cli.__main__ import main, traceback_of
 from mixproof.cli.command_list import COMMANDS
 from mixproof.cli.machine.extras import MODULES
 from mixproof.ledger.version import VERSION
@@ -90,3 +90,12 @@ def test_the_traceback_of_a_bug_shows_no_credentials_and_steers_no_terminal() ->
     error = ValueError("no answer of https://ann:pw@host/a?X-Amz-Signature=0f1e \x1b[2J")
     shown = traceback_of(error)
     assert "ValueError: no answer of https://***@host/a?X-Amz-Signature=*** \ufffd[2J" in shown
+
+
+def test_a_name_cannot_pretend_to_be_a_line_of_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mixproof", "plan", str(tmp_path / "a.yaml\nbuild   clean :x:")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "a.yaml\n  build   clean :x:: no such spec file" in capsys.readouterr().err

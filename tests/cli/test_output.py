@@ -39,6 +39,19 @@ def test_json_has_no_credentials_and_stays_json(
     }
 
 
+def test_characters_without_width_are_spelled_in_json(capfd: pytest.CaptureFixture[str]) -> None:
+    emit_json({"name": "we\u200bb\u202e\U000e0041"})
+    shown = capfd.readouterr().out
+    assert shown == '{"name":"we\\u200bb\\u202e\\udb40\\udc41"}\n'
+    assert json.loads(shown) == {"name": "we\u200bb\u202e\U000e0041"}
+
+
+def test_names_are_printed_as_they_are() -> None:
+    with output.stdout.capture() as shown:
+        output.stdout.print(table("Users", ("name",), [("root:x:0",)]))
+    assert "root:x:0" in shown.get()
+
+
 @pytest.mark.parametrize("width", [75, 76, 80, 82, 90])
 def test_no_number_of_a_table_is_cut_at_any_width_that_has_room_for_it(width: int) -> None:
     columns = ("source", "records", "rejected", "decontaminated", "held out", "kept", "train tokens", "held-out tokens")

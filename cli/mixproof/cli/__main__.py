@@ -106,7 +106,8 @@ def traceback_of(error: BaseException) -> str:
 
 
 def _end(error: MixproofError | SpecError) -> NoReturn:
-    stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+    text = str(error).replace("\n", "\n  ")  # a file's name cannot pretend to be a line of output
+    stderr.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
     for note in getattr(error, "__notes__", ()):
         stderr.print(escape(note), soft_wrap=True)
     sys.exit(error.exit_code)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.manifest import BUILDS, CIRCUMSTANCES, Manifest
+from mixproof.ledger.shown_text import one_line
 from mixproof.mixtures.blocks.heldout import Decontaminate
 from mixproof.pipeline.heldout.decontaminate import DECONTAMINATE
 from mixproof.pipeline.heldout.evaluation import find_evaluation_files
@@ -117,7 +118,7 @@ def _print_pair(file: MatchedFile, text: MatchedText, document: MatchedDocument,
     others = len(text.documents) - 1
     more = f", and {count(others)} other{'s' if others > 1 else ''}" if others else ""
     at = f"{document.source} {document.file} record {document.record}{more}"
-    stdout.print(f"\n[bold]{escape(place)}[/]\n{escape(at)}", soft_wrap=True)
+    stdout.print(f"\n[bold]{escape(one_line(place))}[/]\n{escape(one_line(at))}", soft_wrap=True)
     of_text = percent(document.shared_ngrams / max(1, document.text_ngrams))
     of_document = percent(document.shared_ngrams / max(1, document.document_ngrams))
     unit = "words in order" if document.by_words else "n-gram" if document.shared_ngrams == 1 else "n-grams"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,13 +17,12 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from mixproof.ledger.shown_text import redacted, visible
+from mixproof.ledger.shown_text import STEERING, redacted, visible
 
 from .fitting_table import FittingTable
 
 PIPE_WIDTH = 160
 """Columns of output to a file or pipe: it has no width of its own, and tables read better unwrapped."""
-_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 MIN_NAME_CHARS = 12
 """On a narrow terminal, names are not folded to fewer characters than this."""
 UNFOLDED_NAME_CHARS = 26
@@ -48,8 +46,8 @@ HAS_WIDTH = sys.stdout.isatty() or "COLUMNS" in os.environ
 """Whether the output has a width of its own."""
 LABEL_CHARS = 10
 """Width of the first word of a summary's lines."""
-stdout = SafeConsole(highlight=False, soft_wrap=False, width=None if HAS_WIDTH else PIPE_WIDTH)
-stderr = SafeConsole(stderr=True, highlight=False)
+stdout = SafeConsole(highlight=False, emoji=False, soft_wrap=False, width=None if HAS_WIDTH else PIPE_WIDTH)
+stderr = SafeConsole(stderr=True, highlight=False, emoji=False)
 
 
 def print_labelled(label: str, text: str) -> None:
@@ -72,7 +70,7 @@ def emit_json(value: Mapping[str, object]) -> None:
         data = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode() + b"\n"
     data = redacted(data.decode()).encode()
     if not data.isascii():  # orjson spells controls of ASCII as escapes, and no others
-        data = _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", data.decode()).encode()
+        data = STEERING.sub(lambda found: json.dumps(found[0])[1:-1], data.decode()).encode()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
@@ -91,7 +89,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
     built.text_columns = text_columns
     least_name = UNFOLDED_NAME_CHARS if text_columns == 1 else MIN_NAME_CHARS
     for index, column in enumerate(columns):
-        values = [Text.from_markup(row[index]).plain for row in cells if index < len(row)]
+        values = [Text.from_markup(row[index], emoji=False).plain for row in cells if index < len(row)]
         longest = max((cell_len(word) for word in [*column.split(), *values]), default=1)
         is_name = index < text_columns
         built.add_column(

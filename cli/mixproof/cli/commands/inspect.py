@@ -31,6 +31,7 @@ from mixproof.cli.tables.classifiers import classifiers_json, print_classifiers
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.records.classifiers import ClassifierRecord
+from mixproof.ledger.shown_text import one_line
 from mixproof.ledger.store import Store
 from mixproof.mixtures.load import load_spec
 from mixproof.mixtures.spec import Spec
@@ -229,12 +230,12 @@ def print_source(name: str, tried: StepTrial) -> None:
 def print_labels(labels: Mapping[str, Distribution]) -> None:
     """Print the values of each label."""
     for column, found in labels.items():
-        about = f"label {escape(column)}: {count(found.documents)} documents, {count(found.unlabelled)} without a value"
-        stdout.print(about, soft_wrap=True)
+        numbers = f"{count(found.documents)} documents, {count(found.unlabelled)} without a value"
+        stdout.print(f"label {escape(one_line(column))}: {numbers}", soft_wrap=True)
         if found.quantiles:
             stdout.print("  " + ", ".join(f"{percent}%: {value:g}" for percent, value in found.quantiles.items()))
         if found.values:
-            shown = ", ".join(f"{escape(value)} {count(number)}" for value, number in found.values.items())
+            shown = ", ".join(f"{escape(one_line(value))} {count(number)}" for value, number in found.values.items())
             stdout.print(f"  {shown}{', ...' if found.distinct > len(found.values) else ''}", soft_wrap=True)
     if labels:
         stdout.print()
@@ -244,7 +245,7 @@ def print_samples(samples: Sequence[Sample], head: str = "") -> None:
     """Print the location and the beginning of each text."""
     for one in samples:
         location = f"{one.file} record {one.record}" + ("" if one.id is None else f", id {one.id}")
-        stdout.print(f"{head}  {escape(location)}", soft_wrap=True)
+        stdout.print(f"{head}  {escape(one_line(location))}", soft_wrap=True)
         stdout.print(escape("  " + " ".join(one.text[:SHOWN_CHARS].split())), soft_wrap=True)
 
 

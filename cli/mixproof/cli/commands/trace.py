@@ -19,6 +19,7 @@ from mixproof.cli.options import (
 )
 from mixproof.cli.output import emit_json, stdout, table
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.shown_text import one_line
 from mixproof.train.data.trace import trace_document, trace_step
 from mixproof.train.data.trace_result import DocumentTrace, TracedDocument, TracedDocuments, TracedStep
 
@@ -119,7 +120,7 @@ def _sightings(found: DocumentTrace) -> object:
 
 def _name(document: TracedDocument) -> str:
     name = f"{document.source}: {document.file} record {document.record}, id {document.id}"
-    return f"[bold]{escape(name)}[/]"
+    return f"[bold]{escape(one_line(name))}[/]"
 
 
 def _about(text_is: str | None) -> str:

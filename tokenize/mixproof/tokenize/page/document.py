@@ -7,6 +7,8 @@ from importlib.resources import files
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from mixproof.ledger.shown_text import redacted, visible
+
 
 def template(name: str, *packages: str) -> Template:
     """The template `name` of the first package; it may import from the others and from `parts.html.j2` here."""
@@ -16,8 +18,14 @@ def template(name: str, *packages: str) -> Template:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_harmless,
     )
     return environment.get_template(name)
+
+
+def _harmless(value: object) -> object:
+    """A value of a template without credentials and without characters that hide or reorder text on the page."""
+    return visible(redacted(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def asset(name: str, package: str = __package__ or "") -> Markup:

@@ -207,5 +207,15 @@ def test_conversations_need_no_text_field(tmp_path: Path) -> None:
     (tmp_path / "chat.yaml").write_text(CHAT)
     spec = load_spec(tmp_path / "chat.yaml").spec
     files = find_files(spec, tmp_path)
-    check_first_records(spec, files)
+    assert check_first_records(spec, files) == []
     assert [file.bytes for file in files["chat"]] == [(tmp_path / "chat.jsonl").stat().st_size]
+
+
+def test_reasoning_that_no_template_writes_is_named_before_any_work(tmp_path: Path) -> None:
+    answer = {"role": "assistant", "content": "Hello", "reasoning_content": "A greeting.", "thinking": None}
+    record = {"messages": [{"role": "user", "content": "Hi"}, answer]}
+    (tmp_path / "chat.jsonl").write_text(json.dumps(record) + "\n")
+    (tmp_path / "chat.yaml").write_text(CHAT)
+    spec = load_spec(tmp_path / "chat.yaml").spec
+    (warning,) = check_first_records(spec, find_files(spec, tmp_path))
+    assert "sources.chat" in warning and "chat.jsonl: messages have reasoning_content, which is left out" in warning

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.markup import escape
+
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.location import RUNS
 from mixproof.mixtures.load import load_spec
@@ -76,7 +78,8 @@ def check_inputs(request: Request) -> None:
     check_labels(spec, loaded.base)
     if (embedding := semantic_table(spec, loaded.base)) is not None:
         check_embedding(embedding)
-    check_first_records(spec, files)
+    for warning in check_first_records(spec, files):
+        stderr.print(f"[yellow]warning:[/] {escape(warning)}", soft_wrap=True)
     vocab_size = USUAL_VOCABULARY if spec.tokenizer.train is None else spec.tokenizer.train.vocab_size
     most = {name: estimate(inputs).tokens_plausible(vocab_size) for name, inputs in files.items()}
     check_heldout_supply(spec, files, most)

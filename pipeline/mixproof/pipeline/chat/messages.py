@@ -31,6 +31,9 @@ TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 """Types of the parts of a content that are text; others are images, sounds and files."""
 CALLS = ("tool_calls", "function_call")
 """Fields of a message that calls a tool, which no text holds."""
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""Fields in which answers of reasoning models have the text before the answer: those of Qwen3's template, of OpenRouter
+and of gpt-oss's template. Templates here are given contents alone."""
 FLAGS = ("weight", "train", "loss", "trainable")
 """Fields by which data sets leave an answer out of the loss, or weigh it."""
 RESERVED_CHARS = "\ufdd0\ufdd1\ufdd2\ufdd3"
@@ -69,6 +72,13 @@ def messages_of(value: object) -> list[Message]:
     if not value:
         fault("no_messages")
     return [_message(item) for item in value]
+
+
+def reasoning_fields(value: object) -> set[str]:
+    """The names of REASONING that the messages in any list of a record's fields have, with a text."""
+    lists = value.values() if isinstance(value, Mapping) else ()
+    messages = [item for each in lists if isinstance(each, list | tuple) for item in each if isinstance(item, Mapping)]
+    return {name for item in messages for name in REASONING if isinstance(item.get(name), str) and item[name].strip()}
 
 
 def as_messages(value: object, role: str) -> list[Message]:

@@ -11,7 +11,7 @@ from mixproof.mixtures.spec import Spec
 from mixproof.mixtures.stage_checks import shared_sources
 from mixproof.pipeline.chat.conversations import FORMS, ConversationRule, conversation, rule_of
 from mixproof.pipeline.chat.marks import Marks
-from mixproof.pipeline.chat.messages import FaultError
+from mixproof.pipeline.chat.messages import FaultError, reasoning_fields
 from mixproof.pipeline.record import PASSED_OVER, Raw
 
 from .files import InputFile
@@ -46,6 +46,19 @@ def check_conversations(spec: Spec, name: str, rows: Mapping[InputFile, Sequence
         raise RequestError(f"{spec.where('sources', name)}: {unusable[0].url}: {problem}{others}")
     if spec.train.stage == "rpo" and rule.kind == "preferences" and name in shared_sources(spec):
         _check_rated(spec, name, [marks for found in usable.values() for marks in found])
+
+
+def ignored_reasoning(spec: Spec, name: str, rows: Mapping[InputFile, Sequence[Row]]) -> list[str]:
+    """A warning if messages of the first records have reasoning beside their contents, which no template writes."""
+    for file, found in rows.items():
+        fields = {field for row in found if not isinstance(row, bytes) for field in reasoning_fields(row)}
+        if fields:
+            return [
+                f"{spec.where('sources', name)}: {file.url}: messages have {' and '.join(sorted(fields))}, which is "
+                "left out: no model is trained on it; to include it, write it into `content`, for example between "
+                "<think> and </think>"
+            ]
+    return []
 
 
 def _marks(row: Row, rule: ConversationRule) -> Marks | None:

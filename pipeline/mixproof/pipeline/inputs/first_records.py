@@ -19,7 +19,7 @@ from mixproof.pipeline.readers.arrow import read_arrow
 from mixproof.pipeline.readers.parquet import check_parquet
 
 from .files import InputFile
-from .first_conversations import check_conversations
+from .first_conversations import check_conversations, ignored_reasoning
 from .first_rows import Row, first_rows, not_objects, spread
 from .named_fields import check_fields, named_fields, shown_fields, type_of
 
@@ -30,17 +30,21 @@ TAG = re.compile(r"<[A-Za-z!/]")
 WITH_FIELDS = frozenset({"jsonl", "parquet", "arrow"})
 
 
-def check_first_records(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> None:
+def check_first_records(spec: Spec, files: Mapping[str, Sequence[InputFile]]) -> list[str]:
     """Read the first records of the local files of every source, and refuse sources that cannot be read as declared.
 
     Args:
         spec: as written, with split sources whole.
         files: by source.
 
+    Returns:
+        Warnings.
+
     Raises:
         RequestError: when the texts, the conversations, or a field that the source names, are not in its records.
         DamagedFileError: when a file is not in its format.
     """
+    warnings: list[str] = []
     for name, inputs in files.items():
         source = spec.sources[name]
         chosen = [file for file in spread(inputs) if file.format in WITH_FIELDS]
@@ -55,9 +59,11 @@ def check_first_records(spec: Spec, files: Mapping[str, Sequence[InputFile]]) ->
             _check_markup(spec, name, rows)
         if source.kind is not None:
             check_conversations(spec, name, rows)
+            warnings += ignored_reasoning(spec, name, rows)
         else:
             _check_texts(spec, name, {file: first for file, first in rows.items() if file.format == "jsonl"})
         check_fields(spec, name, rows)
+    return warnings
 
 
 def check_texts_of(source: Source, files: Sequence[InputFile], spec: Spec) -> None:

@@ -104,7 +104,8 @@ def publish(source: Path, target: Path) -> None:
 
 def publish_together(moves: Mapping[str, str]) -> None:
     """As `publish` for several files, by path; each is atomic, and folders are synced once, after all of them."""
-    folders = {os.path.dirname(target) for target in moves.values()}  # noqa: PTH120  small files take less time than Path
+    # as text, because small files take less time than Path; "" is the working directory
+    folders = {os.path.dirname(target) or "." for target in moves.values()}  # noqa: PTH120
     for folder in folders:
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103  as above
     for source, target in moves.items():

@@ -106,6 +106,25 @@ def test_after_fine_tuning_plain_texts_do_not_count_unless_the_objective_names_t
     assert (named.mixture, named.mean) == ("wordy", 2.5)
 
 
+def test_seeds_of_a_fine_tuned_mixture_are_one_mixture_though_their_windows_differ(make_run: MakeRun) -> None:
+    sft = {**POST_TRAINING, "stage": "sft"}
+    runs = [
+        make_run(
+            mixture,
+            seed,
+            {"english": bits + seed / 100},
+            post_training=sft,
+            phases=[{"first_sample": 0, "samples": 80, "samples_of": {"english": 70 + seed, "code": 10 - seed}}],
+        )
+        for mixture, bits in (("even", 1.0), ("wordy", 2.0))
+        for seed in (1, 2)
+    ]
+    found = compare(runs, None)
+    rows = found.groups[0].rankings["nano"].rows
+    assert [(row.mixture, row.seeds) for row in rows] == [("even", (1, 2)), ("wordy", (1, 2))]
+    assert found.reasons == ()
+
+
 def test_prompts_are_resampled_with_all_of_their_pairs(make_run: MakeRun, tmp_path: Path) -> None:
     """Prompt a has a right and a wrong pair, prompt b two right ones: any two draws give 1/2, 3/4 or 1."""
     runs, folders = [], {}

@@ -88,7 +88,8 @@ def _stratum(proxy: str, members: Sequence[Run]) -> Stratum:
 
 def _identity(run: Run) -> str:
     record, facts = run
-    phases = [phase.model_dump() for phase in record.phases]
+    seeded = set() if record.post_training is None else {"samples_of"}  # windows of a source depend on the seed
+    phases = [phase.model_dump(exclude=seeded) for phase in record.phases]
     data = [record.build, record.mixture, _shares(record), _cuts(record), phases]
     return json.dumps([data, dict(facts.varying)], sort_keys=True)
 

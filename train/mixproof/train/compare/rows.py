@@ -46,7 +46,7 @@ class Row:
     """Nats per held-out token over all sources."""
     delivered: Mapping[str, Mapping[str, float]]
     """By source: `tokens`, `epochs`, `declared` share and `planned` tokens; the same for all seeds. After pretraining
-    also `supervised_tokens`, of the first seed, and `planned` counts these."""
+    they are those of the first seed, with `supervised_tokens`, which `planned` counts then."""
     varying: Mapping[str, Value]
     """Facts that the axis allows to differ."""
     lost_bytes: int | None

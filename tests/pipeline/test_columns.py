@@ -14,15 +14,24 @@ INTEGERS = st.lists(st.none() | st.integers(-(2**63), 2**63 - 1))
 STRINGS = st.lists(st.none() | st.text())
 
 
-@given(INTEGERS, STRINGS, st.lists(st.none() | st.binary(min_size=4, max_size=4)))
+@given(
+    INTEGERS,
+    STRINGS,
+    st.lists(st.none() | st.binary(min_size=4, max_size=4)),
+    st.lists(st.none() | st.lists(st.none() | st.integers(-(2**31), 2**31 - 1))),
+)
 def test_a_column_is_what_pyarrow_makes_of_the_values(
-    integers: list[int | None], strings: list[str | None], hashes: list[bytes | None]
+    integers: list[int | None],
+    strings: list[str | None],
+    hashes: list[bytes | None],
+    lists: list[list[int | None] | None],
 ) -> None:
     for values, kind in (
         (integers, pa.int64()),
         (strings, pa.string()),
         (strings, pa.large_string()),
         (hashes, pa.binary(4)),
+        (lists, pa.list_(pa.int32())),
     ):
         made = column_of(values, kind)
         made.validate(full=True)

@@ -26,7 +26,7 @@ SPEC = """
 schema: 1
 name: start
 sources: {a: {files: a.jsonl, steps: [{length: {min_chars: 2}}]}, b: {files: b.jsonl}}
-dedup: {exact: true}
+dedup: {exact: true, paragraphs: true}
 heldout: {create: {tokens: 50, min_documents: 2}}
 tokenizer: {train: {vocab_size: 500, bytes: 100KB}}
 mixtures: {both: {a: 50%, b: 50%}}

@@ -52,14 +52,14 @@ def column_of(values: Sequence[Any], kind: Any) -> Any:  # noqa: ANN401 - as abo
     """Make a column from Python values; None becomes null.
 
     Args:
-        values: integers, strings or bytes; in a string column, bytes are taken as UTF-8.
-        kind: `int64`, `bool`, `string`, `large_string` and `binary(size)` are built from buffers, others by
-            `pyarrow.array`.
+        values: integers, strings, bytes or lists; in a string column, bytes are taken as UTF-8.
+        kind: integers, `bool`, `string`, `large_string`, `binary(size)` and lists of these are built from buffers,
+            others by `pyarrow.array`.
     """
     is_valid = np.fromiter((value is not None for value in values), np.bool_, len(values))
     validity = None if is_valid.all() else _bits(is_valid)
-    if kind == pa.int64():
-        data = np.fromiter((value or 0 for value in values), np.int64, len(values))
+    if pa.types.is_integer(kind):
+        data = np.fromiter((value or 0 for value in values), kind.to_pandas_dtype(), len(values))
         return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(data)])
     if kind == pa.bool_():
         data = _bits(np.fromiter((bool(value) for value in values), np.bool_, len(values)))
@@ -69,16 +69,29 @@ def column_of(values: Sequence[Any], kind: Any) -> Any:  # noqa: ANN401 - as abo
         whole = b"".join(missing if value is None else value for value in values)
         assert len(whole) == len(values) * kind.byte_width, f"a value does not have the size of {kind}"
         return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(whole)])
+    if pa.types.is_list(kind):
+        ends = _ends([0 if value is None else len(value) for value in values])
+        if ends[-1] > MAX_INT32_OFFSET:
+            return pa.array(values, kind)  # chunked
+        items = column_of([item for value in values if value is not None for item in value], kind.value_type)
+        offsets = pa.py_buffer(ends.astype(np.int32))
+        return pa.Array.from_buffers(kind, len(values), [validity, offsets], children=[items])
     if kind not in (pa.string(), pa.large_string()):
         return pa.array(values, kind)
     encoded = [value.encode() if isinstance(value, str) else value or b"" for value in values]
-    ends = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=ends[1:])
+    ends = _ends(list(map(len, encoded)))
     if not pa.types.is_large_string(kind):
         if ends[-1] > MAX_INT32_OFFSET:
             return pa.array(values, kind)  # chunked
         ends = ends.astype(np.int32)
     return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))])
+
+
+def _ends(lengths: Sequence[int]) -> NDArray[np.int64]:
+    """Where each value starts, and the last one ends."""
+    ends = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(np.fromiter(lengths, np.int64, len(lengths)), out=ends[1:])
+    return ends
 
 
 def _bits(values: NDArray[np.bool_]) -> Any:  # noqa: ANN401 - as above

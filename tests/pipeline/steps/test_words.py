@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from datatrove.utils.word_tokenizers import load_word_tokenizer
@@ -67,6 +70,18 @@ def test_the_memo_is_bounded_and_what_is_forgotten_changes_no_word_and_no_senten
         assert (spell(found), bounded.sentences(text, found)) == (words, sentences)
         assert bounded.size()[0] <= 300 + len(set(text.split()))
     assert "the" in {*bounded._memo, *bounded._memo.older}  # every text has it
+
+
+def test_a_check_loads_no_spacy_and_splitting_by_rules_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from mixproof.pipeline.steps.segmentation.words import BY_RULES, MemoSplitter, check_splitter, splitter_of\n"
+        "for language in BY_RULES:\n    check_splitter(language)\n"
+        "assert 'spacy' not in sys.modules\n"
+        "assert all(isinstance(splitter_of(language), MemoSplitter) for language in BY_RULES)\n"
+        "assert 'spacy' in sys.modules and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
 
 
 def test_words_from_before_the_memo_forgot_are_not_taken_for_chunks_of_the_new_one() -> None:

@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 MAX_RESTARTS = 3
 """How often a command starts Ray again after Ray's own processes died."""
+TASKS_PER_CPU = 8
+"""Several, because steps differ: bytes predict the time of a task within a factor of ten only."""
 MIN_SUBMITTED = 64
 """Minimum number of calls submitted at a time to a shared cluster, which may scale up from zero by what is queued."""
 
@@ -188,6 +190,16 @@ class Cluster:
         from .running import on_every_node
 
         return on_every_node(function, arguments)
+
+    def parallel_tasks(self) -> int:
+        """Number of tasks that keep all CPUs busy to the end of a stage; small inputs are divided among about as many.
+
+        On a shared cluster, which may scale up from zero, at least MIN_SUBMITTED.
+        """
+        if self._address is None:
+            return TASKS_PER_CPU * (self._workers or os.cpu_count() or 1)
+        self._start()
+        return max(MIN_SUBMITTED, TASKS_PER_CPU * self._cpus())
 
     def gpus(self) -> int:
         """Number of GPUs that the cluster or this machine has now; nodes not started yet do not count."""

@@ -18,6 +18,7 @@ from mixproof.ledger.records.dropped import CutsRecord
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.columns import array_of, numbers, table_of
 from mixproof.pipeline.read.shard_output import ROW_GROUP_ROWS
 
 LIST = "list.parquet"
@@ -52,22 +53,27 @@ Piece = tuple[CutList, int, int]
 """A list, the number of its rows to skip, and the number to take."""
 
 
-def join_lists(kind: ListKind, lists: Sequence[CutList], store: Store, cluster: Cluster) -> tuple[CutsRecord, ...]:
-    """Join the lists of a source's shards, given in order."""
-    total = sum(each.documents for each in lists)
+def join_lists(
+    kind: ListKind, lists: Mapping[str, Sequence[CutList]], store: Store, cluster: Cluster
+) -> dict[str, tuple[CutsRecord, ...]]:
+    """Join the lists of the shards of each source, given in order."""
     parts: dict[str, list[Piece]] = {}
-    keys = []
-    for first in range(0, total, PART_DOCUMENTS):
-        pieces = list(_pieces(lists, first, min(total, first + PART_DOCUMENTS)))
-        identity = [[each.sha256, each.first_record, skip, rows] for each, skip, rows in pieces]
-        keys.append(stage_key(kind.stage, kind.version, {"lists": True}, identity))
-        parts[keys[-1]] = pieces
+    keys: dict[str, list[str]] = {}
+    for source, of_shards in lists.items():
+        keys[source] = []
+        total = sum(each.documents for each in of_shards)
+        for first in range(0, total, PART_DOCUMENTS):
+            pieces = list(_pieces(of_shards, first, min(total, first + PART_DOCUMENTS)))
+            identity = [[each.sha256, each.first_record, skip, rows] for each, skip, rows in pieces]
+            key = stage_key(kind.stage, kind.version, {"lists": True}, identity)
+            keys[source].append(key)
+            parts[key] = pieces
 
     def calls(missing: Mapping[str, list[Piece]]) -> list[tuple[object, ...]]:
         return [(store, kind, key, pieces) for key, pieces in missing.items()]
 
     receipts = run_missing(store, kind.stage, parts, calls, write_part, cluster, kind.label)
-    return tuple(CutsRecord(**receipts[key].facts["part"]) for key in keys)
+    return {source: tuple(CutsRecord(**receipts[key].facts["part"]) for key in own) for source, own in keys.items()}
 
 
 def _pieces(lists: Sequence[CutList], first: int, last: int) -> Iterator[Piece]:
@@ -99,7 +105,7 @@ def write_part(store: Store, kind: ListKind, key: str, pieces: Sequence[Piece]) 
 
 def _groups(store: Store, kind: ListKind, pieces: Sequence[Piece]) -> Iterator[pa.Table]:
     """Yield the rows of all pieces in tables of ROW_GROUP_ROWS, across the borders of pieces."""
-    pending = kind.schema.empty_table()
+    pending = table_of([], kind.schema)
     for each, skip, count in pieces:
         with pq.ParquetFile(store.path(f"{kind.stage}/{each.key}/{LIST}")) as file:
             seen = 0
@@ -120,5 +126,5 @@ def _groups(store: Store, kind: ListKind, pieces: Sequence[Piece]) -> Iterator[p
 def _with_records_of_file(batch: pa.RecordBatch, first_record: int) -> pa.Table:
     table = pa.Table.from_batches([batch])
     column = table.schema.get_field_index("record")
-    records = pa.array(table["record"].to_numpy() + first_record, pa.int64())
+    records = numbers(array_of(table["record"]) + first_record)
     return table.set_column(column, table.schema.field("record"), records)

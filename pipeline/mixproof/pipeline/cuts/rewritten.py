@@ -88,7 +88,7 @@ def with_cuts(
     for name in sources:
         parts = parts_of_source(selection, name)
         rows[name] = _row(name, kind.stage, selection.last_rows[name], parts, rewritten[name])
-        lists[name] = join_lists(kind, _lists(parts, rewritten[name]), selection.store, selection.cluster)
+        lists[name] = _lists(parts, rewritten[name])
     return CutSources(
         sources={name: _with_rewritten(source, kind.stage, rewritten[name]) for name, source in sources.items()},
         keep={
@@ -96,7 +96,7 @@ def with_cuts(
             for name in sources
         },
         rows=rows,
-        lists=lists,
+        lists=join_lists(kind, lists, selection.store, selection.cluster),
         matrix=loss_matrix(add_losses(_losses(rewritten))),
         duplicates=tuple(duplicates),
     )

@@ -70,7 +70,7 @@ def sign(
     prompt_keys = {key for key, prompts in zip(keys, of_prompts, strict=True) if prompts}
 
     def calls(missing: Mapping[str, Shard]) -> list[tuple[object, ...]]:
-        batches = share_shards(missing)
+        batches = share_shards(missing, cluster)
         return [
             (store, sketch, prompt_keys & {key for key, _ in batch}, [(key, shard.folder) for key, shard in batch])
             for batch in batches

@@ -83,7 +83,7 @@ def label_sources(
         paths[name] = tuple(keys_of_shards)
 
     def calls(missing: dict[str, LabelTask]) -> list[tuple[object, ...]]:
-        batches = share_shards({key: task.shard for key, task in missing.items()})
+        batches = share_shards({key: task.shard for key, task in missing.items()}, cluster)
         return [(store, [(key, missing[key]) for key, _ in batch]) for batch in batches]
 
     run_missing(

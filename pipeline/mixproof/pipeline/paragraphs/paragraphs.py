@@ -104,7 +104,7 @@ def _hash(parts: Sequence[Part], rule: ParagraphDedup, store: Store, cluster: Cl
     keys = [stage_key(STAGE, VERSION, config, [part.shard.documents_sha256]) for part in parts]
 
     def calls(missing: Mapping[str, Shard]) -> list[tuple[object, ...]]:
-        batches = share_shards(missing)
+        batches = share_shards(missing, cluster)
         return [(store, rule.min_words, [(key, shard.folder) for key, shard in batch]) for batch in batches]
 
     shards = {key: part.shard for key, part in zip(keys, parts, strict=True)}  # shards of equal content share a key
@@ -162,7 +162,7 @@ def _cut(
         work[key] = (cut, shard)
 
     def calls(missing: Mapping[str, tuple[ShardCut, Shard]]) -> list[tuple[object, ...]]:
-        batches = share_shards({key: shard for key, (_, shard) in missing.items()})
+        batches = share_shards({key: shard for key, (_, shard) in missing.items()}, cluster)
         return [(store, [missing[key][0] for key, _ in batch]) for batch in batches]
 
     receipts = run_missing(store, STAGE, work, calls, cut_shards, cluster, "cut paragraphs")

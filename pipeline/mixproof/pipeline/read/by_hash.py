@@ -47,9 +47,11 @@ CONVERSATION_SCHEMA = pa.schema(
     [*ROWS_SCHEMA, pa.field("text_xxh128", pa.binary(16)), pa.field("marks", pa.large_string())]
 )
 SMALL_BYTES = 1 << 20
-"""Calls over shards with less text than this run in this process: for each of many small sources, two tasks on Ray
-would take longer than what they do.
+"""Calls that read less than this run in this process: for each of many small sources, two tasks on Ray would take
+longer than what they do.
 """
+HASH_BYTES = 32
+"""Bytes of a document in the file of hashes."""
 IDS_SCHEMA = pa.schema([ROWS_SCHEMA.field(name) for name in ("file", "record", "id")])
 
 
@@ -82,7 +84,7 @@ def in_hash_order(
     high = min(HASH_SPACE, low + width)
     while low < HASH_SPACE:
         calls = [(store, group, low, high, source.hashes) for group in groups]
-        parts = _run(find_range, calls, source.shards, cluster, label or f"{source.name}: by hash")
+        parts = _run(find_range, calls, _hash_bytes(source), cluster, label or f"{source.name}: by hash")
         found = np.concatenate([np.empty(0, dtype=HASHED_DTYPE), *parts])
         yield first_of_each(found) if source.kind is None else in_order(found)
         low, high, width = high, min(HASH_SPACE, high + width), 2 * width
@@ -100,7 +102,7 @@ def count_between(
 ) -> Count:
     """Count the kept documents whose hash's upper half is in [low, high), copies included."""
     calls = [(store, group, low, high, source.hashes) for group in _groups(source, keep)]
-    return sum(_run(count_range, calls, source.shards, cluster, label), Count(documents=0, bytes=0))
+    return sum(_run(count_range, calls, _hash_bytes(source), cluster, label), Count(documents=0, bytes=0))
 
 
 def count_range(
@@ -121,19 +123,19 @@ def _groups(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[list
 
 
 def is_small(shards: Sequence[Shard]) -> bool:
-    """Whether calls over these shards run in this process."""
+    """Whether calls over the texts of these shards run in this process."""
     return sum(shard.text_bytes for shard in shards) < SMALL_BYTES
 
 
+def _hash_bytes(source: SourceDocuments) -> int:
+    return HASH_BYTES * sum(shard.documents for shard in source.shards)
+
+
 def _run(
-    function: Callable[..., T],
-    calls: Sequence[tuple[object, ...]],
-    shards: Sequence[Shard],
-    cluster: Cluster,
-    label: str,
+    function: Callable[..., T], calls: Sequence[tuple[object, ...]], input_bytes: int, cluster: Cluster, label: str
 ) -> list[T]:
-    """Call `function` for each of `calls`, which read `shards`, in this process if those are small."""
-    if is_small(shards):
+    """Call `function` for each of `calls`, in this process if all together read few bytes."""
+    if input_bytes < SMALL_BYTES:
         return [function(*call) for call in calls]
     return cluster.run(function, calls, label=label)
 
@@ -200,7 +202,7 @@ def fetch_texts(
     by_shard = [np.flatnonzero(documents["shard"] == shard) for shard in range(len(shards))]
     used = [(shard, indices) for shard, indices in enumerate(by_shard) if len(indices)]
     calls = [(store, shards[shard], documents["row"][indices], schema) for shard, indices in used]
-    tables = _run(read_rows, calls, shards, cluster, label)
+    tables = _run(read_rows, calls, sum(shards[shard].text_bytes for shard, _ in used), cluster, label)
     if not tables:
         return table_of([], schema)
     order = np.argsort(np.concatenate([indices for _, indices in used]))

@@ -165,7 +165,11 @@ def _read(tasks: Sequence[ReadTask], store: Store, cluster: Cluster, batch_bytes
     def calls(missing: dict[str, ReadTask]) -> list[tuple[object, ...]]:
         largest_first = sorted(missing.values(), key=lambda task: (-task.plan.input_bytes, task.key))
         batches = share_tasks(
-            largest_first, lambda task: task.plan.input_bytes, most_bytes=batch_bytes, most_items=MOST_SHARDS
+            largest_first,
+            lambda task: task.plan.input_bytes,
+            most_bytes=batch_bytes,
+            most_items=MOST_SHARDS,
+            tasks=cluster.parallel_tasks(),
         )
         return [(store, batch) for batch in batches]
 

@@ -101,6 +101,7 @@ def _find_values(
             lambda search: search.task.plan.input_bytes,
             most_bytes=shard_bytes,
             most_items=SHARDS_PER_TASK,
+            tasks=cluster.parallel_tasks(),
         )
         return [(store, batch) for batch in batches]
 

@@ -125,7 +125,7 @@ def embed_shards(shards: Sequence[Shard], embedding: Embedding, store: Store, cl
     keys = [key_of(shard, embedding) for shard in shards]
 
     def calls(missing: Mapping[str, Shard]) -> list[tuple[object, ...]]:
-        batches = share_shards(missing)
+        batches = share_shards(missing, cluster)
         return [(store, embedding, [(key, shard.folder) for key, shard in batch]) for batch in batches]
 
     work = dict(zip(keys, shards, strict=True))

@@ -38,7 +38,7 @@ from .document import DEFAULT_LANGUAGE, Document
 from .filters.datatrove_classes import make_datatrove
 from .filters.fasttext_model import model_identity
 from .languages import STOP_WORDS, LanguageDependentOptions, short_label
-from .segmentation.words import NoWordsError, splitter_of
+from .segmentation.words import NoWordsError, check_splitter
 from .step import Apply, Counted, Drop, Options, meant, read_options
 
 _WORDS = ("datatrove", "spacy")
@@ -190,7 +190,7 @@ def _check_languages(name: str, options: LanguageDependentOptions, labels: Seque
     named = options.languages() or frozenset(labels or (DEFAULT_LANGUAGE,))
     for label in sorted(named):
         try:
-            splitter_of(label)
+            check_splitter(label)
         except NoWordsError as error:
             raise RequestError(f"{where}: {error}") from error
         if isinstance(options, gopher_quality.GopherQualityOptions):

@@ -112,7 +112,7 @@ class _Search:
         keys = [self._key("anchors", window, [part.shard.documents_sha256]) for part in self.parts]
 
         def calls(missing: Mapping[str, Shard]) -> list[Call]:
-            batches = share_shards(missing)
+            batches = share_shards(missing, self.cluster)
             return [(self.store, window, [(key, shard.folder) for key, shard in batch]) for batch in batches]
 
         shards = {key: part.shard for key, part in zip(keys, self.parts, strict=True)}  # equal contents share a key
@@ -159,7 +159,7 @@ class _Search:
             work[key] = (ShardWindows(key, shard.folder, anchors[index].key, found.key, path), shard)
 
         def calls(missing: Mapping[str, tuple[ShardWindows, Shard]]) -> list[Call]:
-            batches = share_shards({key: shard for key, (_, shard) in missing.items()})
+            batches = share_shards({key: shard for key, (_, shard) in missing.items()}, self.cluster)
             return [(self.store, self.rule.bytes, [missing[key][0] for key, _ in batch]) for batch in batches]
 
         receipts = self._run(work, calls, hash_windows, "windows of substrings")
@@ -227,7 +227,7 @@ class _Search:
             work[key] = (cut, shard)
 
         def calls(missing: Mapping[str, tuple[ShardCut, Shard]]) -> list[Call]:
-            batches = share_shards({key: shard for key, (_, shard) in missing.items()})
+            batches = share_shards({key: shard for key, (_, shard) in missing.items()}, self.cluster)
             return [(self.store, [missing[key][0] for key, _ in batch]) for batch in batches]
 
         receipts = self._run(work, calls, cut_shards, "cut substrings")

@@ -17,6 +17,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,10 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.arithmetic.rounding import largest_remainder
 from mixproof.mixtures.blocks.tokenizer import TokenizerTraining
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.cluster.stage import make_missing
-from mixproof.pipeline.columns import array_of, flags, numbers, read_whole
+from mixproof.pipeline.cluster.stage import Call, make_missing
+from mixproof.pipeline.columns import array_of, flags, numbers, read_whole, table_of
+from mixproof.pipeline.read.batches import SHARDS_PER_TASK, share_tasks
+from mixproof.pipeline.read.shards import SHARD_BYTES
 from mixproof.tokenize.shard_tokens import Texts, read_kept
 
 from .tokenizer import MODEL, store_model, store_tokenizer
@@ -126,7 +129,8 @@ def _sample(
 ) -> list[tuple[int, list[str]]]:
     """Collect candidates for the sample; return per source its bytes of the sample and the candidates' files."""
     shards = [(name, shard) for name, shards in sources.items() for shard in shards]
-    sizes = cluster.run(count_bytes, [(store, shard) for _, shard in shards], label="measure sources")
+    calls: list[Call] = [(store, batch) for batch in _in_tasks([shard for _, shard in shards], cluster)]
+    sizes = chain.from_iterable(cluster.run(count_bytes, calls, label="measure sources"))
     source_bytes = dict.fromkeys(sources, 0)
     for (name, _), size in zip(shards, sizes, strict=True):
         source_bytes[name] += size
@@ -140,8 +144,9 @@ def _sample(
     files: dict[str, list[str]] = {}
     open_sources = list(sources)
     while open_sources:
-        calls = [(store, shard, below) for name, shard in shards if name in open_sources]
-        found = iter(cluster.run(collect_candidates, calls, label="sample"))
+        wanting = [shard for name, shard in shards if name in open_sources]
+        calls = [(store, batch, below) for batch in _in_tasks(wanting, cluster)]
+        found = chain.from_iterable(cluster.run(collect_candidates, calls, label="sample"))
         for name in list(open_sources):
             collected = [next(found) for _ in sources[name]]
             files[name] = [path for path, _ in collected]
@@ -151,24 +156,42 @@ def _sample(
     return [(quotas[name], files[name]) for name in sorted(sources)]
 
 
-def count_bytes(store: Store, texts: Texts) -> int:
-    """UTF-8 bytes of a shard's kept texts (Ray task)."""
-    return sum(int(array_of(rows["text_bytes"]).sum()) for rows in read_kept(store, texts, ["text_bytes"]))
+def _in_tasks(shards: Sequence[Texts], cluster: Cluster) -> list[tuple[Texts, ...]]:
+    """Divide shards among tasks, in order."""
+    return share_tasks(
+        shards,
+        lambda shard: shard.text_bytes,
+        most_bytes=SHARD_BYTES,
+        most_items=SHARDS_PER_TASK,
+        tasks=cluster.parallel_tasks(),
+    )
 
 
-def collect_candidates(store: Store, texts: Texts, below: int) -> tuple[str, int]:
-    """Write the texts of a shard whose rank is below a limit (Ray task).
+def count_bytes(store: Store, shards: Sequence[Texts]) -> list[int]:
+    """UTF-8 bytes of the kept texts of each shard (Ray task)."""
+    return [
+        sum(int(array_of(rows["text_bytes"]).sum()) for rows in read_kept(store, texts, ["text_bytes"]))
+        for texts in shards
+    ]
+
+
+def collect_candidates(store: Store, shards: Sequence[Texts], below: int) -> list[tuple[str, int]]:
+    """Write the texts of each shard whose rank is below a limit (Ray task).
 
     Returns:
-        The file, relative to the store, and the UTF-8 bytes of its texts.
+        For each shard the file, relative to the store, and the UTF-8 bytes of its texts.
     """
+    return [_collect(store, texts, below) for texts in shards]
+
+
+def _collect(store: Store, texts: Texts, below: int) -> tuple[str, int]:
     key = stage_key(SAMPLE, SAMPLE_VERSION, {"below": below}, [texts.sha256, _keep_sha256(texts)])
     receipt = store.receipt(SAMPLE, key)
     if receipt is None:
         tables = [_candidates(rows, below) for rows in read_kept(store, texts)]
         with store.attempt(SAMPLE, key) as attempt:
             schema = pa.schema([("rank", pa.uint64()), ("text", pa.large_string())])
-            table = pa.concat_tables(tables) if tables else schema.empty_table()
+            table = pa.concat_tables(tables) if tables else table_of([], schema)
             pq.write_table(table, attempt.path(CANDIDATES), compression="zstd")
             text_bytes = sum(len(text.encode()) for text in table["text"].to_pylist())
             receipt = attempt.commit(facts={"bytes": text_bytes})

@@ -1,6 +1,6 @@
 """The only interface to Ray: plain tasks over shards, results in the order of the calls.
 
-Ray starts at the first `run`, once per command, because starting it takes 6-20 s on two cores. A command that reuses
+Ray starts at the first `run`, once per command, because starting it takes 2 s, and 6 to 20 s on a busy machine. A command that reuses
 all of its stages never starts Ray and never imports it (0.35 s): only `running.py` and `submitted.py` import it, when
 the first call is submitted. Tasks receive keys and paths, never tables, and return small records, so Ray's object
 store stays small. At most twice as many tasks as CPUs are submitted at a time. Ray retries a task whose worker died;
@@ -48,6 +48,7 @@ class Cluster:
             is started on this machine and stopped with the command.
         workers: number of CPUs that tasks on this machine may use; None: all.
         progress: called when Ray starts, at the start of a stage, and whenever a call finishes.
+        joinable: whether other commands may join the Ray that is started here, which then has one more process.
     """
 
     def __init__(
@@ -55,10 +56,13 @@ class Cluster:
         address: str | None = None,
         workers: int | None = None,
         progress: OnProgress | None = None,
+        *,
+        joinable: bool = False,
     ) -> None:
         self._address = address or os.environ.get("RAY_ADDRESS") or None
         self._workers = workers
         self.progress = progress
+        self._joinable = joinable
         self._started = False
         self._announced = False
         self._restarts = 0
@@ -245,7 +249,7 @@ class Cluster:
 
         if dead := dead_processes():
             self._restart(RayDiedError(f"Ray's {' and '.join(dead)} died"))
-        self._started |= start(self._address, self._workers)
+        self._started |= start(self._address, self._workers, joinable=self._joinable)
 
     def _restart(self, error: RayDiedError) -> None:
         """Start Ray again after its own processes died on this machine.
@@ -263,7 +267,7 @@ class Cluster:
         self._restarts += 1
         log.warning("%s; Ray is started again, and unfinished tasks run again", error)
         stop()
-        self._started |= start(self._address, self._workers)
+        self._started |= start(self._address, self._workers, joinable=self._joinable)
 
     def _resources(self) -> Needs:
         """All resources that the cluster has now."""

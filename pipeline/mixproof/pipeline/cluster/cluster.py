@@ -2,10 +2,11 @@
 
 Ray starts at the first `run`, once per command, because starting it takes 2 s, and 6 to 20 s on a busy machine. A
 command that reuses all of its stages never starts Ray and never imports it (0.35 s): only `running.py` and
-`submitted.py` import it, when the first call is submitted. Tasks receive keys and paths, never tables, and return small records, so Ray's object
-store stays small. At most twice as many tasks as CPUs are submitted at a time. Ray retries a task whose worker died;
-that is safe because writing an output twice gives the same bytes (see the store). A task that runs out of memory, or
-that fails even after Ray's retries, is run again with half of a machine reserved for it, then with a whole machine.
+`submitted.py` import it, when the first call is submitted. Tasks receive keys and paths, never tables, and return small
+records, so Ray's object store stays small. At most twice as many tasks as CPUs are submitted at a time. Ray retries a
+task whose worker died; that is safe because writing an output twice gives the same bytes (see the store). A task that
+runs out of memory, or that fails even after Ray's retries, is run again with half of a machine reserved for it, then
+with a whole machine.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from mixproof.pipeline.shuffle.gather import Between
 from mixproof.pipeline.shuffle.shuffle import Ranges, Shuffle, Table
 from mixproof.pipeline.sorted_rows import rows_between
 
-from .lost_documents import GroupResult, ShardLoss
+from .lost_documents import GroupResult, LossSums
 
 STAGE = "dedup"
 LABEL = "dedup"
@@ -64,16 +64,16 @@ def deduplicate_exactly(
         return [(store, key, hashes, number, by_prompt) for key, number in missing.items()]
 
     receipts = run_missing(store, STAGE, numbers, calls, find_losers, cluster, LABEL)
-    losses: list[ShardLoss] = []
+    sums, paths = LossSums(shards), {key: f"{STAGE}/{key}/{LOSERS}" for key in numbers}
     ranges_of: dict[int, list[str]] = {}
     for key in numbers:
-        for row in receipts[key].facts["lost"]:
-            losses.append(ShardLoss(*row))
-            ranges_of.setdefault(losses[-1].loser, []).append(key)
-    losers = {
-        index: tuple(f"{STAGE}/{key}/{LOSERS}" for key in dict.fromkeys(keys)) for index, keys in ranges_of.items()
-    }
-    return GroupResult(_bitmaps(shards, ranges_of, receipts, store, cluster), losses, losers)
+        for loser, *lost in receipts[key].facts["lost"]:
+            sums.add(loser, *lost)
+            in_ranges = ranges_of.setdefault(loser, [])
+            if in_ranges[-1:] != [key]:
+                in_ranges.append(key)
+    losers = {index: tuple(paths[key] for key in keys) for index, keys in ranges_of.items()}
+    return GroupResult(_bitmaps(shards, ranges_of, receipts, store, cluster), sums.losses(), losers)
 
 
 @dataclass(frozen=True)

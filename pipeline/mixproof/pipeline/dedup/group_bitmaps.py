@@ -21,7 +21,7 @@ from mixproof.pipeline.sorted_rows import rows_between
 from .buckets import Documents
 from .edges import shards_of
 from .keepers import LOSERS
-from .lost_documents import GroupResult, ShardLoss
+from .lost_documents import GroupResult, LossSums
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,15 @@ def apply_losers(
         return [(store, search, batch) for batch in in_batches(missing.items(), SHARDS_PER_TASK)]
 
     receipts = run_missing(store, search.stage, work, calls, write_bitmaps, cluster, search.label)
-    bitmaps, losses = list(keep), []
+    bitmaps, losses = list(keep), LossSums(shards)
     for key, each in work.items():
         receipt = receipts[key]
         bitmaps[each.shard] = bitmap_of(receipt, int(receipt.facts["kept"]))
-        losses += [ShardLoss(each.shard, *row) for row in receipt.facts["lost"]]
-    paths = {index: tuple(f"{search.stage}/{each.key}/{LOSERS}" for each in found) for index, found in lists.items()}
-    return GroupResult(bitmaps, losses, paths)
+        for row in receipt.facts["lost"]:
+            losses.add(each.shard, *row)
+    path_of = {receipt.key: f"{search.stage}/{receipt.key}/{LOSERS}" for receipt in losers}
+    paths = {index: tuple(path_of[each.key] for each in found) for index, found in lists.items()}
+    return GroupResult(bitmaps, losses.losses(), paths)
 
 
 def write_bitmaps(store: Store, search: Search, work: Sequence[tuple[str, BitmapWork]]) -> None:

@@ -19,14 +19,33 @@ SourcePair = tuple[str, str]
 
 @dataclass(frozen=True)
 class ShardLoss:
-    """What one shard of a group lost to one shard."""
+    """What one shard of a group lost to one source."""
 
     loser: int
     """Index of the shard in its group."""
     keeper: int
-    """Index of the shard that keeps the copies."""
+    """Index of the first shard of the source that keeps the copies."""
     documents: int
     bytes: int
+
+
+class LossSums:
+    """Adds up what shards lost to each other, so that the driver holds a sum for each shard and source."""
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        firsts: dict[str, int] = {}
+        self._first = [firsts.setdefault(shard.source, index) for index, shard in enumerate(shards)]
+        self._sums: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def add(self, loser: int, keeper: int, documents: int, size: int) -> None:
+        """Add documents, and their UTF-8 bytes, that shard `loser` lost to shard `keeper`."""
+        pair = loser, self._first[keeper]
+        before = self._sums.get(pair, (0, 0))
+        self._sums[pair] = before[0] + documents, before[1] + size
+
+    def losses(self) -> list[ShardLoss]:
+        """The sums, sorted."""
+        return [ShardLoss(*pair, *sums) for pair, sums in sorted(self._sums.items())]
 
 
 @dataclass(frozen=True)

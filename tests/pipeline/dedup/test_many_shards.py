@@ -55,6 +55,7 @@ def small(monkeypatch: pytest.MonkeyPatch, openings: int, run_shards: int, fan_i
         (plan, "MOST_OPENINGS", openings),
         (plan, "RUN_SHARDS", run_shards),
         (plan, "FAN_IN", fan_in),
+        (plan, "RUN_BYTES", 2000),
         (exact, "RANGE_DOCUMENTS", 16),
         (buckets, "RANGE_RECORDS", 200),
         (fetch, "BLOCK_DOCUMENTS", 16),

@@ -50,10 +50,12 @@ def test_shards_are_gathered_up_to_a_number_of_records_and_of_shards(monkeypatch
 
 def test_runs_keep_their_size_and_levels_grow_by_the_logarithm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "FAN_IN", 4)
-    assert levels(4, 64) == []
-    assert levels(5, 64) == [Level(2, 4)]
-    assert levels(64, 64) == [Level(16, 4), Level(4, 16)]
-    assert levels(64, 8) == [Level(16, 4), Level(4, 8)]  # no more segments than partitions
+    monkeypatch.setattr(plan, "RUN_BYTES", 100)
+    assert levels(4, 64, 400) == []
+    assert levels(5, 64, 500) == [Level(2, 4)]
+    assert levels(64, 64, 6400) == [Level(16, 4), Level(4, 16)]
+    assert levels(64, 8, 6400) == [Level(16, 4), Level(4, 8)]  # no more segments than partitions
+    assert levels(64, 64, 640) == [Level(16, 1), Level(4, 2)]  # small runs grow first
     assert Level(4, 16).bounds(3, 64) == (12, 16)
 
 
@@ -78,6 +80,7 @@ def test_a_range_has_the_records_of_all_shards_in_their_order(
             (plan, "MOST_OPENINGS", 0),
             (plan, "RUN_SHARDS", run_shards),
             (plan, "FAN_IN", fan_in),
+            (plan, "RUN_BYTES", 100),
             (gather, "BLOCK_RECORDS", 4),
             (merge, "MERGE_BYTES", 64),
         ):

@@ -37,8 +37,8 @@ def list_buckets(bands: Ranges, group: Group, shuffle: Shuffle) -> tuple[list[st
     def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
         return [(shuffle.store, key, bands, number, group.blocks) for key, number in missing.items()]
 
-    run_missing(shuffle.store, STAGE, work, calls, find_buckets, shuffle.cluster, shuffle.label)
-    return list(work), fetch(list(work), group, shuffle)
+    found = run_missing(shuffle.store, STAGE, work, calls, find_buckets, shuffle.cluster, shuffle.label)
+    return list(work), fetch(list(work), found, group, shuffle)
 
 
 def find_buckets(store: Store, key: str, bands: Ranges, number: int, blocks: int) -> None:

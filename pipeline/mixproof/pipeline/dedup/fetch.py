@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Attempt, Store
+from mixproof.ledger.store.receipts import Receipts
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.group import GroupShard, load_group
 from mixproof.pipeline.shuffle.plan import power_of_two
@@ -93,10 +94,17 @@ def write_needed(attempt: Attempt, task: int, documents: Documents, blocks: int)
     write_run(attempt, ([as_bytes(records[start:end])] for start, end in pairwise(ends)))
 
 
-def fetch(lists: Sequence[str], group: Group, shuffle: Shuffle) -> Fetched:
-    """Bring signatures to the tasks that need them; `lists`: the key of each task's list, in the order of the tasks."""
+def fetch(lists: Sequence[str], receipts: Receipts, group: Group, shuffle: Shuffle) -> Fetched:
+    """Bring signatures to the tasks that need them.
+
+    Args:
+        lists: the key of each task's list, in the order of the tasks.
+        receipts: of the lists.
+        group: the documents.
+        shuffle: regroups the lists, then the signatures.
+    """
     tasks = power_of_two(len(lists))
-    needed = shuffle.merge(lists, power_of_two(group.blocks))
+    needed = shuffle.merge(lists, receipts, power_of_two(group.blocks))
     work = {
         stage_key(STAGE, VERSION, {"signatures": block, "tasks": tasks}, [needed]): block
         for block in range(group.blocks)
@@ -105,8 +113,8 @@ def fetch(lists: Sequence[str], group: Group, shuffle: Shuffle) -> Fetched:
     def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
         return [(shuffle.store, key, group, needed, block, tasks) for key, block in missing.items()]
 
-    run_missing(shuffle.store, STAGE, work, calls, write_signatures, shuffle.cluster, shuffle.label)
-    return Fetched(shuffle.merge(list(work), tasks), group.minima)
+    found = run_missing(shuffle.store, STAGE, work, calls, write_signatures, shuffle.cluster, shuffle.label)
+    return Fetched(shuffle.merge(list(work), found, tasks), group.minima)
 
 
 def write_signatures(store: Store, key: str, group: Group, needed: str, block: int, tasks: int) -> None:

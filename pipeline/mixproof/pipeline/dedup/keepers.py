@@ -49,8 +49,8 @@ def fetch_for_trees(trees: Receipt, group: Group, shuffle: Shuffle) -> Fetched:
     def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
         return [(shuffle.store, key, trees.key, part, group.blocks) for key, part in missing.items()]
 
-    run_missing(shuffle.store, STAGE, lists, calls, list_documents, shuffle.cluster, "fuzzy keepers")
-    return fetch(list(lists), group, shuffle)
+    found = run_missing(shuffle.store, STAGE, lists, calls, list_documents, shuffle.cluster, "fuzzy keepers")
+    return fetch(list(lists), found, group, shuffle)
 
 
 def list_documents(store: Store, key: str, trees: str, part: int, blocks: int) -> None:

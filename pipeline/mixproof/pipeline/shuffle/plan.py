@@ -2,9 +2,9 @@
 
 A task over one range of hashes has to read a slice of every shard, which opens shards x ranges files. So consecutive
 shards are first gathered into runs of up to RUN_RECORDS records. If there are more than FAN_IN runs, FAN_IN of them are
-merged at a time, and each merged run holds a FAN_IN-th of the partitions. Runs therefore keep their size, and a level
-opens each run of the previous one FAN_IN times for FAN_IN times as many merged runs. With n runs there are
-log(n) / log(FAN_IN) levels, rounded down: one above a thousand runs (60 billion records), two above a million.
+merged at a time into as many as keep the size of a run near RUN_BYTES, each with its own part of the partitions. So a
+level opens each run of the previous one at most FAN_IN times, and with n runs there are log(n) / log(FAN_IN) levels,
+rounded down: one above a thousand runs (60 billion records), two above a million.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ MOST_OPENINGS = 1 << 16
 RUN_SHARDS = 128
 """Shards of a run: all of them are mapped into memory, with up to two files each."""
 RUN_RECORDS = 1 << 26
+RUN_BYTES = 1 << 30
 FAN_IN = 1 << 10
 
 
@@ -61,16 +62,18 @@ def gathered(records: Sequence[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def levels(runs: int, partitions: int) -> list[Level]:
+def levels(runs: int, partitions: int, total_bytes: int) -> list[Level]:
     """The levels of merging after which no partition is in more than FAN_IN runs.
 
     Args:
         runs: number of runs, each of which has all partitions.
         partitions: a power of two.
+        total_bytes: of all runs.
     """
     found: list[Level] = []
     level = Level(runs, 1)
     while level.groups > FAN_IN:
-        level = Level(-(-level.groups // FAN_IN), min(partitions, level.segments * FAN_IN))
+        groups = -(-level.groups // FAN_IN)
+        level = Level(groups, min(partitions, power_of_two(-(-total_bytes // (groups * RUN_BYTES)))))
         found.append(level)
     return found

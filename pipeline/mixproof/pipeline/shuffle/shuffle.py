@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipts import Receipts
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 
 from .gather import Open, gather_shards, records_between
 from .merge import merge_runs
 from .plan import Level, gathered, is_direct, levels, merged_from
-from .runs import Run, read_partition
+from .runs import RECORDS, Run, read_partition
 
 VERSION = 1
 LIST = "runs.json"
@@ -101,19 +102,21 @@ class Shuffle:
                 for key, (first, last) in missing.items()
             ]
 
-        run_missing(self.store, self.stage, members, calls, gather_shards, self.cluster, self.label)
-        return Ranges(table, ranges, (), self.stage, self.merge(list(members), ranges))
+        found = run_missing(self.store, self.stage, members, calls, gather_shards, self.cluster, self.label)
+        return Ranges(table, ranges, (), self.stage, self.merge(list(members), found, ranges))
 
-    def merge(self, runs: Sequence[str], partitions: int) -> str:
+    def merge(self, runs: Sequence[str], receipts: Receipts, partitions: int) -> str:
         """Merge runs that each have all partitions until few enough are left; returns the key for `partition_of`.
 
         Args:
             runs: keys of the runs, in order.
+            receipts: of the runs.
             partitions: of each, a power of two.
         """
+        total = sum(receipts[run].files[RECORDS].bytes for run in runs)
         key = stage_key(self.stage, VERSION, {"partitions": partitions}, list(runs))
         level, grid = Level(len(runs), 1), {(group, 0): run for group, run in enumerate(runs)}
-        for depth, following in enumerate(levels(len(runs), partitions)):
+        for depth, following in enumerate(levels(len(runs), partitions, total)):
             grid = self._merged(f"{key} {depth}", grid, level, following, partitions)
             level = following
         if self.store.receipt(self.stage, key) is None:

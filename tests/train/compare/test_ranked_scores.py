@@ -106,6 +106,12 @@ def test_after_fine_tuning_plain_texts_do_not_count_unless_the_objective_names_t
     assert (named.mixture, named.mean) == ("wordy", 2.5)
 
 
+def test_a_ranking_by_pairs_shows_the_other_held_out_sets_apart_in_bits_per_byte(make_run: MakeRun) -> None:
+    runs = [with_pairs(make_run, mixture, 1, accuracy) for mixture, accuracy in (("even", 0.75), ("wordy", 0.5))]
+    row = compare(runs, None).groups[0].rankings["nano"].rows[0]
+    assert (row.mixture, row.scores, row.unranked) == ("even", {"english": 0.25}, {"code": 2.0})
+
+
 def test_seeds_of_a_fine_tuned_mixture_are_one_mixture_though_their_windows_differ(make_run: MakeRun) -> None:
     sft = {**POST_TRAINING, "stage": "sft"}
     runs = [

@@ -28,7 +28,7 @@ from mixproof.train.audit.run import audit_run
 from mixproof.train.compare.compare import compare as compare_runs
 from mixproof.train.compare.comparison import Comparison, Group
 from mixproof.train.compare.ranking import Ranking
-from mixproof.train.compare.rows import Row, delivered_key
+from mixproof.train.compare.rows import Row, delivered_key, is_supervised
 from mixproof.train.evaluate.external.external import ExternalScores, find_external, read_external
 from mixproof.train.launch.plan import plan_requests
 from mixproof.train.outcome import RunOutcome, find_outcomes
@@ -240,7 +240,15 @@ def _ranking_tables(ranking: Ranking, objective: str) -> list[Table]:
         )
         scores = [(name, *(_score(row, name) for row in best)) for name in sources]
         tables.append(table(title, ("source", *(row.mixture for row in best)), scores))
+    if others := sorted({name for row in ranking.rows for name in row.unranked}):
+        rows = [(row.mixture, *(_other(row, name) for name in others)) for row in ranking.rows]
+        title = f"{ranking.proxy}: bits per byte of held-out sets that do not enter the ranking"
+        tables.append(table(title, ("mixture", *others), rows))
     return tables
+
+
+def _other(row: Row, source: str) -> str:
+    return f"{row.unranked[source]:.4f}" if source in row.unranked else ""
 
 
 def _score(row: Row, source: str) -> str:
@@ -273,4 +281,6 @@ def _delivered_table(group: Group) -> Table:
     if any(len(row) > len(columns) for row in rows):
         columns = (*columns, "loss weight", "share of the loss")
     filled = [(*row, *[""] * (len(columns) - len(row))) for row in rows]
-    return table("Declared, planned, delivered", columns, filled)
+    is_counted = any(is_supervised(ranking.rows) for ranking in group.rankings.values())
+    counted = ": supervised tokens of the first seed" if is_counted else ""
+    return table(f"Declared, planned, delivered{counted}", columns, filled)

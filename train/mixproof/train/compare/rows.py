@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -39,7 +39,7 @@ class Row:
     `margin` or `calibration_error`; after preference optimization `kl`, with the ends of its interval over prompts;
     for ratings `NAME.mean_squared_error` and other scores of each attribute. A reward model has no `bits_per_byte`."""
     scores: Mapping[str, float]
-    """By source: the score that the ranking is by, mean over seeds; none for sources that have no such score."""
+    """By source: the score that the ranking is by, mean over seeds; none for sources scored in another unit."""
     plain_mean: float
     """What is minimized without an objective (bits per byte), unweighted mean over the sources that count then."""
     token_weighted_loss: float
@@ -53,6 +53,12 @@ class Row:
     """Bytes that its sources lost in deduplication to sources outside the mixture; None: unknown."""
     parts: Mapping[str, float]
     """Score on each part of the objective, means over seeds."""
+
+    @property
+    def unranked(self) -> dict[str, float]:
+        """Bits per byte of the held-out sets that are not in `scores`: such as of texts, after fine-tuning."""
+        others = {name: own for name, own in self.heldout.items() if name not in self.scores}
+        return {name: own["bits_per_byte"] for name, own in others.items() if "bits_per_byte" in own}
 
 
 def make_row(
@@ -88,7 +94,7 @@ def make_row(
         mean=float(np.mean(values)),
         interval=interval,
         heldout=heldout,
-        scores=_ranked_scores(runs, score),
+        scores=_ranked_scores(runs, score, parts),
         plain_mean=float(np.mean([minimized(heldout[name]) for name in default_sources(runs[0], manifest)])),
         token_weighted_loss=sum(heldout[name]["loss"] * tokens[name] for name in heldout) / sum(tokens.values()),
         delivered=delivered,
@@ -108,10 +114,13 @@ def _mean_scores(runs: Sequence[RunRecord]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _ranked_scores(runs: Sequence[RunRecord], score: RankedScore) -> dict[str, float]:
-    """By source: the score of the ranking, mean over runs; without sources that lack it."""
-    found = {}
-    for name in sorted(runs[0].heldout):
+def _ranked_scores(runs: Sequence[RunRecord], score: RankedScore, parts: Collection[str]) -> dict[str, float]:
+    """By source: the score of the ranking, mean over runs; without sources that lack it, or have it in another unit."""
+    found, scored = {}, runs[0].heldout
+    units = {score.unit(scored[name]) for name in parts if name in scored}
+    for name in sorted(scored):
+        if units and score.unit(scored[name]) not in units:
+            continue
         values = [value for record in runs if (value := score.of(record.heldout[name])) is not None]
         if len(values) == len(runs):
             found[name] = float(np.mean(values))
@@ -148,6 +157,11 @@ def minimized(scores: Mapping[str, float]) -> float:
 def delivered_key(delivered: Mapping[str, float]) -> str:
     """Return the key of the delivered tokens that `planned` counts: supervised ones after pretraining."""
     return "supervised_tokens" if "supervised_tokens" in delivered else "tokens"
+
+
+def is_supervised(rows: Sequence[Row]) -> bool:
+    """Whether `delivered` counts supervised tokens, as it does after pretraining."""
+    return any("supervised_tokens" in part for row in rows for part in row.delivered.values())
 
 
 def row_json(row: Row, proxy: str) -> dict[str, object]:

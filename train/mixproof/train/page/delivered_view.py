@@ -7,7 +7,7 @@ from itertools import accumulate
 from mixproof.tokenize.page.palette import INK, PAPER, Look
 from mixproof.tokenize.page.table import Cell, Table, columns, count, decimal, percent, share
 from mixproof.train.compare.ranking import Ranking
-from mixproof.train.compare.rows import Row, delivered_key
+from mixproof.train.compare.rows import Row, delivered_key, is_supervised
 
 from .evidence import Evidence, RunEvidence
 from .figure import Figure, Plot, Trace, axis, label, layout, names_axis, scatter, short_names
@@ -35,7 +35,8 @@ def delivered_table(evidence: Evidence, ranking: Ranking, of_source: dict[str, L
         "epochs",
         text=2,
     )
-    caption = f"Declared, planned, delivered on {ranking.proxy}"
+    counted = ": supervised tokens of the first seed" if is_supervised(ranking.rows) else ""
+    caption = f"Declared, planned, delivered on {ranking.proxy}{counted}"
     return Table(f"delivered-table-{number}", caption, heads, tuple(rows))
 
 

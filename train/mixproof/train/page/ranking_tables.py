@@ -46,6 +46,25 @@ def ranking_table(evidence: Evidence, ranking: Ranking, of: dict[str, Look], num
     return Table(f"ranking-table-{number}", caption, heads, tuple(rows))
 
 
+def unranked_table(ranking: Ranking, of: dict[str, Look], number: int) -> Table | None:
+    """Bits per byte of the held-out sets that the ranking does not show, by mixture; None if it shows all."""
+    sources = sorted({name for row in ranking.rows for name in row.unranked})
+    if not sources:
+        return None
+    rows = [
+        (
+            Cell(row.mixture, color=of[row.mixture].color),
+            *(
+                Cell(f"{bits:.4f}", bits) if (bits := row.unranked.get(name)) is not None else NOTHING
+                for name in sources
+            ),
+        )
+        for row in ranking.rows
+    ]
+    caption = f"Bits per byte of held-out sets that do not enter the ranking on {ranking.proxy}"
+    return Table(f"unranked-{number}", caption, columns("mixture", *sources), tuple(rows))
+
+
 def seeds_table(evidence: Evidence, ranking: Ranking, number: int) -> Table:
     """One row per run: objective, the score of every held-out set, and throughput."""
     sources = sorted({name for row in ranking.rows for name in row.scores})

@@ -14,7 +14,7 @@ from mixproof.train.compare.ranking import Ranking
 from .evidence import Evidence
 from .figure import Plot
 from .ranking_plot import ranking_plot
-from .ranking_tables import ranking_table, seeds_table
+from .ranking_tables import ranking_table, seeds_table, unranked_table
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class RankingView:
     verdict: str
     plot: Plot
     table: Table
+    unranked: Table | None
     seeds: Table
     uncertainty: tuple[tuple[str, str], ...]
     """Names and values."""
@@ -65,6 +66,7 @@ def _view(evidence: Evidence, group: Group, ranking: Ranking, of: dict[str, Look
         verdict=ranking.verdict,
         plot=ranking_plot(evidence, ranking, of, number),
         table=ranking_table(evidence, ranking, of, number),
+        unranked=unranked_table(ranking, of, number),
         seeds=seeds_table(evidence, ranking, number),
         uncertainty=tuple(_uncertainty(ranking)),
         facts=tuple(facts),

@@ -41,6 +41,21 @@ class Small(BoundedEnvironment):
         "[1] | slice(1000000000) | list",
         "[1] | tojson(indent=1000000000)",
         "['x'] | map('center', 1000000000) | list",
+        "'{0:{1}{1}}'.format(1, 99999)",
+        "'{0:{1[0]}}'.format(1, [1000000000])",
+        "('%s' * 9) % (text, text, text, text, text, text, text, text, text)",
+        "('{0}' * 9).format(text)",
+        "[text] * 9",
+        "[text, text, text]",
+        "text ~ text ~ text",
+        "text.encode().ljust(1000000000)",
+        "(1).to_bytes(1000000000, 'big')",
+        "text.translate({97: text})",
+        "text | list",
+        "text.split()",
+        "(text * 2) | urlize",
+        "9 ** 9999",
+        "('1' * 5000) | int(0, 2)",
     ],
 )
 def test_what_would_fill_the_memory_is_refused_before_it_is_made(expression: str) -> None:
@@ -58,6 +73,14 @@ def test_what_would_fill_the_memory_is_refused_before_it_is_made(expression: str
         "{% for n in [1] recursive %}{{ loop([1, 1]) if loop.depth < 60 }}{% endfor %}",
         "{% set ns = namespace(a='aa') %}{% for n in range(99) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}",
         "{% set ns = namespace(a=[1]) %}{% for n in range(99) %}{% set ns.a = ns.a + ns.a %}{% endfor %}",
+        "{% set ns = namespace(a=[1]) %}{% for n in range(99) %}{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a }}",
+        "{% set ns = namespace(a=1) %}{% for n in range(99) %}{% set ns.a = {1: ns.a, 2: ns.a} %}{% endfor %}",
+        "{% set ns = namespace(a=9) %}{% for n in range(99) %}{% set ns.a = ns.a * ns.a %}{% endfor %}",
+        "{% set x %}{% for n in range(999) %}" + "a" * 99 + "{% endfor %}{% endset %}",
+        "{% set x %}{% for n in range(999) %}{{ '" + "a" * 99 + "' }}{% endfor %}{% endset %}",
+        "{% set a = 'a' * 9000 %}{% for n in range(9999) %}{% if a[1:] == a[1:] %}{% endif %}{% endfor %}",
+        "{% set a = 'a' * 9000 %}{% for n in range(9999) %}{{ 'b' in a }}{{ a.find('b') }}{% endfor %}",
+        "{% set a = range(2000) | list %}{% for n in range(9999) %}{% set b = a | max %}{% endfor %}",
     ],
 )
 def test_what_would_never_end_is_refused_after_its_share_of_work(source: str) -> None:
@@ -79,6 +102,8 @@ def test_ordinary_templates_render_as_in_jinjas_sandbox() -> None:
     {%- call turn(m.role) %}{{ loop.index ~ '. ' ~ missing ~ m.content | trim | indent(2) }}{% endcall %}
     {%- if loop.last %}{{ '-' * 3 + '%03d' % 7 }}{{ '{:>5}'.format('x') }}{{ m | tojson(indent=2) }}{% endif %}
     {%- else %}none{% endfor %}{{ messages | map(attribute='role') | join(', ') }}
+    {%- set ns = namespace(n=[1, 2], d={'a': 1, 'b': ()}) %}{{ ns.n[1:] + [3] }}{{ ns.d | tojson }}{{ 3 in ns.n }}
+    {%- for a, b in [(1, 2), (3, 4)] if a < b %}{{ 7 // a % 5 - b }}{{ 1 < b < 3 }}{% endfor %}
     {{- 'a b'.replace(' ', '_').center(9) }}
     """
     messages = [{"role": "user", "content": " a\nb "}, {"role": "assistant", "content": "c"}]

@@ -90,6 +90,8 @@ def check_template(source: str, where: str, *, needs_marks: bool) -> None:
         used = jinja2.meta.find_undeclared_variables(_environment().parse(source))
     except jinja2.TemplateSyntaxError as error:
         raise RequestError(f"{where}: line {error.lineno} of the template: {error.message}") from None
+    except RecursionError:
+        raise RequestError(f"{where}: the template is nested too deeply to be read") from None
     if "strftime_now" in used:
         raise RequestError(f"{where}: the template reads the time, so two builds would differ; remove strftime_now")
     for name in _TOKENS:
@@ -165,7 +167,15 @@ def _render(source: str, messages: list[dict[str, str]]) -> str:
                 fault("template_output_too_long")
     except FaultError:
         raise
-    except (jinja2.TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+    except (
+        jinja2.TemplateError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        SyntaxError,
+    ) as error:
         raise FaultError(f"template_error: {error}") from None
     except RecursionError:
         raise FaultError("template_error: recursion") from None

@@ -38,3 +38,15 @@ def test_attributes_of_anything_else_are_refused(tmp_path: Path) -> None:
         load_tensors(index_of(tmp_path, Attribute(Metadata, "__init__")), bool)
     with pytest.raises(RequestError, match="takes '__class__' from"):
         load_tensors(index_of(tmp_path, Attribute(_MEM_FORMAT_ENCODING, "__class__")), bool)
+
+
+@pytest.mark.parametrize("module", ["metadata", "filesystem"])
+def test_what_the_modules_of_an_index_import_cannot_be_reached(module: str, tmp_path: Path) -> None:
+    """A pickle of protocol 4 may name an attribute of an attribute."""
+    mark = tmp_path / "executed"
+    names = [f"torch.distributed.checkpoint.{module}".encode(), b"os.system", f"touch {mark}".encode()]
+    where, name, command = (b"\x8c" + bytes([len(each)]) + each for each in names)
+    (tmp_path / ".metadata").write_bytes(b"\x80\x04" + where + name + b"\x93" + command + b"\x85R.")
+    with pytest.raises(RequestError, match=r"os\.system, which no index needs; nothing in it was run"):
+        load_tensors(tmp_path, bool)
+    assert not mark.exists()

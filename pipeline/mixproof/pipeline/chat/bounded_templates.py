@@ -59,9 +59,8 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         self.filters = {
             name: self._counted(name, each) for name, each in self.filters.items() if name not in UNREPEATABLE
         }
-        self.tests = {
-            name: self._counted(name, each) if name in _READING_TESTS else each for name, each in self.tests.items()
-        }
+        reading: dict[str, Any] = {name: each for name, each in self.tests.items() if name in _READING_TESTS}
+        self.tests = {**self.tests, **{name: self._counted(name, each) for name, each in reading.items()}}
 
     def add_filter(self, name: str, function: Callable[..., Any]) -> None:
         """Add a filter, or replace one."""

@@ -32,8 +32,17 @@ KNOWN_PACKAGES = (
 """Packages whose classes occur in Megatron-LM's arguments, optimizer and random states; all become inert."""
 KNOWN_NAMES = frozenset({"builtins.getattr", "__builtin__.getattr"})
 """How Python 3.11 pickles enum members; inert in `.pt` files, and only members of enums in an index."""
-INDEX_MODULES = ("torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem")
-INDEX_NAMES = frozenset({("torch", "Size"), ("torch.serialization", "_get_layout")})
+_METADATA, _FILES = "torch.distributed.checkpoint.metadata", "torch.distributed.checkpoint.filesystem"
+INDEX_NAMES = frozenset(
+    {
+        *((_METADATA, name) for name in ("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties")),
+        *((_METADATA, f"{kind}StorageMetadata") for kind in ("Tensor", "Bytes", "Chunk")),
+        *((_METADATA, "_MEM_FORMAT_ENCODING"), (_FILES, "_StorageInfo"), (_FILES, "_StoragePrefix")),
+        *(("torch", "Size"), ("torch.serialization", "_get_layout"), ("pathlib", "PosixPath")),
+    }
+)
+"""Classes, and one function, of indexes. Whole modules are not safe: a pickle reaches what they import, as `os.system`
+of a module that imports `os`."""
 BROKEN = (RuntimeError, EOFError, ValueError, KeyError, IndexError, BadZipFile, UnicodeDecodeError, pickle.PickleError)
 """What torch raises for files that are truncated or not checkpoints."""
 
@@ -99,7 +108,7 @@ def load_tensors(folder: Path, is_selected: Callable[[str], bool]) -> dict[str, 
         with warnings.catch_warnings():  # torch warns that it loads in one process, as requested
             warnings.filterwarnings("ignore", r"torch\.distributed is disabled", UserWarning)
             load_sharded(dict(tensors), storage_reader=reader, no_dist=True)
-    except (*BROKEN, OSError, AttributeError) as error:
+    except (*BROKEN, OSError, AttributeError, TypeError) as error:
         raise DamagedFileError(str(folder), "torch_dist checkpoint", _first_line(folder, error)) from None
     return tensors
 
@@ -111,7 +120,7 @@ class _IndexUnpickler(pickle.Unpickler):
         if f"{module}.{name}" in KNOWN_NAMES:
             return _enum_member
         is_type = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if is_type or module in INDEX_MODULES or (module, name) in INDEX_NAMES:
+        if is_type or (module, name) in INDEX_NAMES:
             return super().find_class(module, name)
         raise RequestError(
             f"the index .metadata references {module}.{name}, which no index needs; nothing in it was run"

@@ -10,9 +10,10 @@ COMMANDS = ("audit", "build", "compare", "diff", "plan", "run", "search_spec", "
 HEAVY = {"datatrove", "fsspec", "megatron", "pandas", "ray", "torch", "transformers"}
 
 
-def test_no_driver_loads_torch_or_ray() -> None:
+def test_no_driver_loads_torch_or_ray_and_a_plan_no_scipy() -> None:
     code = (
-        f"import sys\nfrom importlib import import_module\nfor name in {COMMANDS}:\n"
+        "import sys\nfrom importlib import import_module\nimport mixproof.cli.commands.plan\n"
+        f"assert 'scipy' not in sys.modules\nfor name in {COMMANDS}:\n"
         "    import_module(f'mixproof.cli.commands.{name}')\nimport mixproof.cli.report\n"
         f"print(sorted({HEAVY} & set(sys.modules)))"
     )

@@ -29,7 +29,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 SHIFT_LEVEL = 0.01
 UNEQUAL_LEVEL = 0.4
@@ -148,6 +147,8 @@ def pool(values: Sequence[Sequence[float]] | Sequence[NDArray[np.float64]]) -> S
 
 
 def _effect(within: NDArray[np.float64], interaction: NDArray[np.float64]) -> SeedEffect:
+    from scipy import stats  # here, because it takes 0.5 s, which `plan` need not spend
+
     mixtures, seeds = within.shape
     degrees = (mixtures - 1) * (seeds - 1)
     of_interaction = float((interaction**2).sum()) / degrees
@@ -159,6 +160,8 @@ def _effect(within: NDArray[np.float64], interaction: NDArray[np.float64]) -> Se
 
 def _bartlett(residuals: NDArray[np.float64]) -> float:
     """P value of Bartlett's test of equal variances, of residuals [mixtures, seeds] with k - 1 degrees each."""
+    from scipy import stats  # here, because it takes 0.5 s, which `plan` need not spend
+
     mixtures, seeds = residuals.shape
     degrees = seeds - 1
     variances = (residuals**2).sum(axis=1) / degrees
@@ -186,6 +189,8 @@ def _with_welch_degrees(values: NDArray[np.float64], pooled: SeedVariance) -> Se
 
 def _is_larger(own: SeedVariance, effect: SeedEffect) -> bool:
     """Whether the variance of one pair is above that of the interaction of all mixtures."""
+    from scipy import stats  # here, because it takes 0.5 s, which `plan` need not spend
+
     shared = effect.interaction_deviation**2
     if shared == 0:
         return False

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from scipy import stats
-
 from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.blocks.mixture import Objective
 from mixproof.train.record import RunRecord
@@ -197,6 +195,8 @@ def objective_weights(objective: Objective | None, sources: Sequence[str]) -> di
 
 def _agreement(rankings: Mapping[str, Ranking]) -> tuple[Agreement, ...]:
     """Rank correlation of every two proxies over their common mixtures, if there are at least two."""
+    from scipy import stats  # here, because it takes 0.5 s, which a plan need not spend
+
     pairs = []
     for first, second in combinations(rankings, 2):
         one, other = ({row.mixture: row.mean for row in rankings[name].rows} for name in (first, second))

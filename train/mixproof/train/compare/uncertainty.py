@@ -21,7 +21,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from mixproof.ledger.fingerprint import derive_seed
 from mixproof.mixtures.search.seed_noise import SeedVariance
@@ -116,6 +115,8 @@ def half_width(
         of: number of means.
         comparisons: number of intervals that must hold jointly.
     """
+    from scipy import stats  # here, because it takes 0.5 s, which `plan` need not spend
+
     tail = 1 - (1 - CONFIDENCE) / 2 / comparisons
     by_seeds = float(stats.t.ppf(tail, seeds.degrees_of_freedom)) * math.sqrt(of * seeds.variance / num_seeds)
     by_documents = None if spread is None else float(stats.t.ppf(tail, max(num_documents - 1, 1))) * spread
@@ -154,6 +155,8 @@ def detectable(
     seeds: SeedVariance, num_seeds: int, spread: float | None, num_documents: int, comparisons: int
 ) -> float:
     """Minimum detectable difference at power 80%, with these seeds and documents."""
+    from scipy import stats  # here, because it takes 0.5 s, which `plan` need not spend
+
     tail = 1 - (1 - CONFIDENCE) / 2 / comparisons
     deviations = math.sqrt(2 * seeds.variance / num_seeds), spread or 0.0
     degrees = seeds.degrees_of_freedom, max(num_documents - 1, 1)

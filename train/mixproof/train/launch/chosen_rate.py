@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from scipy.stats import t
 
 from mixproof.mixtures.search.seed_noise import analyse
 
@@ -48,6 +47,8 @@ class TriedRates:
         rates, best = list(done), list(done).index(self.best)
         if len(rates) < 2 or len(done[self.best]) < 2:
             return [self.best]
+        from scipy.stats import t  # here, because it takes 0.5 s, which a plan need not spend
+
         noise = analyse(list(done.values()))
 
         def close(row: int) -> bool:

@@ -28,10 +28,11 @@ from final_choice import published_studies, published_truth
 from mixproof.mixtures.search.blas import one_blas_thread
 from mixproof.mixtures.search.outcome import Trial
 from mixproof.mixtures.search.phases.spanned import spanned_space
+from mixproof.mixtures.search.plan import Plan
 from mixproof.mixtures.search.predictors.families import PROCESS, RIDGE, families
 from mixproof.mixtures.search.race.account import RunTokens, race_tokens
 from mixproof.mixtures.search.race.round_stops import RoundRace
-from mixproof.mixtures.search.rounds import Plan, search
+from mixproof.mixtures.search.rounds import search
 from mixproof.mixtures.search.space import Space, shares_of
 from mixproof.mixtures.values.quantities import parse_share
 

@@ -10,11 +10,12 @@ import pytest
 
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.search.outcome import Measured, Outcome, Trial, Units
+from mixproof.mixtures.search.plan import Plan
 from mixproof.mixtures.search.predictors.families import LINEAR, PROCESS
 from mixproof.mixtures.search.predictors.gaussian_process import fit_gaussian_process
 from mixproof.mixtures.search.predictors.linear import fit_linear
 from mixproof.mixtures.search.predictors.predictor import Fit
-from mixproof.mixtures.search.rounds import Plan, search
+from mixproof.mixtures.search.rounds import search
 from mixproof.mixtures.search.space import UNITS, Space, distances
 
 CENTER = {"code": Fraction(1, 10), "noise": Fraction(5, 10), "web": Fraction(4, 10)}

@@ -27,9 +27,9 @@ from mixproof.ledger.manifest import Manifest
 from mixproof.mixtures.blocks.search import Search
 from mixproof.mixtures.load import LoadedSpec
 from mixproof.mixtures.search.blas import one_blas_thread
+from mixproof.mixtures.search.plan import Plan
 from mixproof.mixtures.search.predictors.families import families
 from mixproof.mixtures.search.race.round_stops import RoundRace
-from mixproof.mixtures.search.rounds import Plan
 from mixproof.mixtures.search.rounds import search as search_rounds
 from mixproof.mixtures.search.setup.candidate_runs import CandidateRuns
 from mixproof.mixtures.search.setup.feasible import check_rounds, check_space

@@ -23,9 +23,9 @@ from mixproof.ledger.fingerprint import sha256_of, stage_key
 from mixproof.ledger.manifest import Manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.search.outcome import Measured, Trial, Units
+from mixproof.mixtures.search.plan import Plan
 from mixproof.mixtures.search.predictors.families import families
 from mixproof.mixtures.search.race.account import RaceTokens, Run, RunTokens, race_tokens
-from mixproof.mixtures.search.rounds import Plan
 from mixproof.mixtures.search.setup.candidate_runs import CandidateRuns
 from mixproof.mixtures.search.space import Space
 from mixproof.mixtures.values.quantities import exact_string

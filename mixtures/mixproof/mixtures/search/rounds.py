@@ -22,59 +22,30 @@ machine computes differently cannot change which candidates run.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 
-from mixproof.mixtures.blocks.search import FINALISTS, REPEATS, ROUNDS
 from mixproof.mixtures.errors import SpecError
 from mixproof.mixtures.search.choice.confirmation import Confirmation, rank
 from mixproof.mixtures.search.choice.final_choice import FinalChoice, choose_finally
 from mixproof.mixtures.search.predictors.predictor import Fit
 
 from .candidates import draw, draw_near, explore, generator, select, select_farthest, units_of
-from .lower_bound import DEVIATIONS, lower_bound
+from .lower_bound import lower_bound
 from .noise import Noise, measure_noise, refusal
 from .objective import FittedObjective, fit_objective
 from .optimum import POOL
 from .outcome import Measured, Outcome, Round, RoundRung, Trial, Units
+from .plan import Plan
 from .race.moderated_noise import RungNoise
-from .race.round_stops import RoundRace, noise_of_repeats, stopped_candidates
+from .race.round_stops import noise_of_repeats, stopped_candidates
 from .signal_to_noise import admitted, measure, why_rejected
 from .space import UNITS, Space, UnitArray, shares_of
 from .trials import Score, Trials
 
 LEADERS = 8
 """Number of best measured mixtures around which candidates are drawn as well."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many candidates are run, in which rounds and with which seeds."""
-
-    rounds: tuple[int, ...] = ROUNDS
-    """Number of candidates in each round."""
-    seeds: tuple[int, ...] = tuple(range(1, REPEATS + 1))
-    """Seeds of the anchor; every candidate uses the first."""
-    fresh_seeds: tuple[int, ...] = tuple(range(REPEATS + 1, 2 * REPEATS + 1))
-    """Seeds of the finalists, none of which any earlier run had."""
-    finalists: int = FINALISTS
-    """Number of best measured candidates among the finalists."""
-    prior: float = 0.0
-    """Score that a divergence of one nat from the proportional mixture costs the optimum."""
-    repeated: int = 0
-    """Candidates of the first round that are run a second time, with the anchor's second seed."""
-    exploitation: float = 0.75
-    """Share of a later round's candidates that follow the predictor."""
-    deviations: float = DEVIATIONS
-    """Standard deviations of the ensemble below its mean, where the confidence bounds are that candidates follow."""
-    name: str = "search"
-    """Name that seeds every random draw."""
-    race: RoundRace | None = None
-    """When candidates of a round may stop early; None: all are run to the full budget."""
-    least_ratios: Mapping[str, float] = field(default_factory=dict)
-    """Least signal-to-noise ratio, by part of the objective; a part below it is left out after the first round."""
 
 
 Recall = Callable[[int, Sequence[Measured], Callable[[], list[Units]]], list[Units]]

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from mixproof.mixtures.search.outcome import Measured, Outcome, Trial, Units
+from mixproof.mixtures.search.plan import Plan
 from mixproof.mixtures.search.predictors.families import PROCESS
 from mixproof.mixtures.search.predictors.gaussian_process import fit_gaussian_process
 from mixproof.mixtures.search.race.account import RunTokens, race_tokens
 from mixproof.mixtures.search.race.carried import RungScores
 from mixproof.mixtures.search.race.moderated_noise import RungNoise
 from mixproof.mixtures.search.race.round_stops import RoundRace, noise_of_repeats, stopped_candidates
-from mixproof.mixtures.search.rounds import Plan, search
+from mixproof.mixtures.search.rounds import search
 from mixproof.mixtures.search.space import UNITS, Space, shares_of
 
 TENTH, FIFTH, WHOLE = Fraction(1, 10), Fraction(1, 5), Fraction(1)

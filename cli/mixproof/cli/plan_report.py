@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.markup import escape
 from rich.table import Table
 
+from mixproof.cli.abridged import first_sentences, largest, others_name
 from mixproof.cli.fim_rates import declared_fim, declared_fim_json
 from mixproof.cli.output import amount, count, hours, percent, print_labelled, stdout, table
 from mixproof.cli.phases_table import planned_phases, planned_phases_json, print_held_out_length
@@ -128,13 +130,12 @@ def print_plan(planned: Planned, prices: Prices = FREE) -> None:
         stdout.print(_rounding(name, budget))
     for sentence in sweep_sentences(spec):
         stdout.print(sentence, soft_wrap=True)
-    for use in planned.uses_above_caps:
-        stdout.print(f"[yellow]warning:[/] {escape(cap_warning(use))}")
-    for size in planned.growing_heldout:
-        stdout.print(f"[yellow]warning:[/] {escape(heldout_warning(size))}")
-    for size in heldout_sizes(spec, planned.manifest) if planned.manifest is not None else ():
-        if size.has_grown:
-            print_labelled("held out", str(size))
+    for warnings in (map(cap_warning, planned.uses_above_caps), map(heldout_warning, planned.growing_heldout)):
+        for sentence in first_sentences(warnings):
+            stdout.print(f"[yellow]warning:[/] {escape(sentence)}")
+    sizes = heldout_sizes(spec, planned.manifest) if planned.manifest is not None else []
+    for sentence in first_sentences(str(size) for size in sizes if size.has_grown):
+        print_labelled("held out", sentence)
     lost = lost_by_mixture(planned.manifest, planned.budgets)
     if any(lost.values()):
         stdout.print(lost_table(lost))
@@ -147,15 +148,28 @@ def _runs(number: int) -> str:
 
 
 def _sources_table(planned: Planned) -> Table:
-    """A line per source of the spec as written; the parts of a divided source are below it, with their tokens."""
+    """A line per source of the spec as written; the parts of a divided source are below it, with their tokens.
+
+    Of many sources, and of many parts, those with the most tokens are shown, and the sums of the others.
+    """
     spec, tokens_of, found = planned.request.spec, planned.tokens_of, planned.request.estimates
     rows: list[tuple[str, ...]] = []
-    for whole in dict.fromkeys(whole_of(spec, name) for name in spec.sources):
-        parts = parts_of(spec, whole) or [whole]
-        files, tokens = found[parts[0]], sum(tokens_of[part] for part in parts)
-        rows.append((escape(whole), count(files.files), count(files.bytes), count(tokens)))
+    wholes_of_spec = dict.fromkeys(whole_of(spec, name) for name in spec.sources)
+    parts_by = {whole: parts_of(spec, whole) or [whole] for whole in wholes_of_spec}
+    tokens_by = {whole: sum(tokens_of[part] for part in parts) for whole, parts in parts_by.items()}
+    names, others = largest(tokens_by)
+    for whole in names:
+        parts, files = parts_by[whole], found[parts_by[whole][0]]
+        rows.append((escape(whole), count(files.files), count(files.bytes), count(tokens_by[whole])))
         if parts != [whole] and _shown_part(spec, parts[0]) == escape(parts[0]):
-            rows += [(f"  {_shown_part(spec, part)}", "", "", count(tokens_of[part])) for part in parts]
+            shown, small = largest({part: tokens_of[part] for part in parts})
+            rows += [(f"  {_shown_part(spec, part)}", "", "", count(tokens_of[part])) for part in shown]
+            if small:
+                rows.append((f"  {others_name(small)}", "", "", count(sum(tokens_of[part] for part in small))))
+    if others:
+        rest = [found[parts_by[whole][0]] for whole in others]
+        sums = (sum(one.files for one in rest), sum(one.bytes for one in rest), sum(tokens_by[name] for name in others))
+        rows.append((others_name(others), *map(count, sums)))
     read = wholes(planned.request)
     numbers = (sum(one.files for one in read), sum(one.bytes for one in read), sum(tokens_of.values()))
     rows.append((f"total ({len(read)})", *map(count, numbers)))
@@ -182,12 +196,24 @@ def _runs_table(planned: Planned) -> Table:
         cuts = {name: (count(cut),) for name, cut in cuts_of(spec, budget, planned.tokens_of).items()}
         whole = ("", count(budget.windows_before(budget.samples)), count(budget.tokens_planned), "", *[""] * len(last))
         rows.append((f"[bold]{mixture}[/] × {proxy}", *whole))
-        for name, samples in budget.samples_of.items():
-            planned_tokens = budget.tokens_of[name]
-            share = percent(planned_tokens / budget.tokens_planned)
-            numbers = (percent(float(budget.declared[name])), count(samples), count(planned_tokens), share)
+        shown, others = largest(budget.samples_of)
+        for name in shown:
+            numbers = _planned_numbers(budget, [name])
             rows.append((f"  {_shown_part(spec, name)}", *numbers, *_repeated(uses[name]), *cuts.get(name, ())))
+        if others:
+            rows.append((f"  {others_name(others)}", *_planned_numbers(budget, others)))
     return table("Runs", columns, rows)
+
+
+def _planned_numbers(budget: RunBudget, names: Sequence[str]) -> tuple[str, str, str, str]:
+    """Declared share, samples, planned tokens and their share, of one source or of several together."""
+    planned_tokens = sum(budget.tokens_of[name] for name in names)
+    return (
+        percent(float(sum(budget.declared[name] for name in names))),
+        count(sum(budget.samples_of[name] for name in names)),
+        count(planned_tokens),
+        percent(planned_tokens / budget.tokens_planned),
+    )
 
 
 def _repeated(use: Use) -> tuple[str, str]:

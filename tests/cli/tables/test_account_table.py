@@ -118,3 +118,15 @@ def test_supervised_tokens_have_a_column_where_there_are_conversations(manifest:
     supervised = dict(zip(shown["source"], shown["supervised tokens"], strict=True))
     assert supervised["guide"] == "321"
     assert supervised["manual"] == f"{manifest.sources['manual'].train.tokens:,}"
+
+
+def test_of_many_sources_the_largest_are_shown_and_the_columns_still_add_up(manifest: Manifest) -> None:
+    source = with_ledger(manifest, *ROWS, kept=35, held_out=4)
+    many = {f"s{number:04d}": source for number in range(100)}
+
+    shown = cells(manifest.model_copy(update={"sources": many, "cells": {}}))
+
+    assert len(shown["source"]) == 41
+    assert shown["source"][-1] == "60 smaller ones"
+    assert shown["kept"][-1] == "2,100"
+    assert sum(int(number.replace(",", "")) for number in shown["kept"]) == 3500

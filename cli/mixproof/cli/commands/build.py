@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from mixproof.cli.abridged import first_sentences
 from mixproof.cli.before_work import open_for_work
 from mixproof.cli.options import (
     DEFAULT_STORE,
@@ -84,9 +85,8 @@ def build(
         emit_json(value)
         return
     print_account(result.manifest)
-    for size in result.heldout_sizes:
-        if size.has_grown:
-            print_labelled("held out", str(size))
+    for sentence in first_sentences(str(size) for size in result.heldout_sizes if size.has_grown):
+        print_labelled("held out", sentence)
     for sentence in fewer_clusters(result):
         print_labelled("clusters", sentence)
     for summary in result.evaluation:
@@ -114,7 +114,7 @@ def _write_page(path: Path, request: Request, result: BuildResult) -> None:
 def print_account(manifest: Manifest) -> None:
     """Print where the documents of each source went, and warn about sources that lost most of theirs."""
     stdout.print(account_table(manifest))
-    for sentence in large_losses(manifest):
+    for sentence in first_sentences(large_losses(manifest)):
         stdout.print(f"[bold yellow]warning:[/] {escape(sentence)}", soft_wrap=True)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 
+from mixproof.cli.abridged import largest, others_name
 from mixproof.cli.output import count, percent, table
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.manifest import Manifest
@@ -66,22 +67,25 @@ def _losses_in(rows: Sequence[StageRow]) -> dict[str, int]:
 def account_table(manifest: Manifest) -> Table:
     """A row per source: its records by what became of them, then its tokens.
 
-    If a source has conversations, a column says how many training tokens are supervised; of plain text, all are.
+    If a source has conversations, a column says how many training tokens are supervised; of plain text, all are. Of
+    many sources those with the most tokens are shown, and the sums of the others.
     """
     losses = {name: losses_of(source) for name, source in sorted(manifest.sources.items())}
     divided = {name: _before_division(manifest, name) for name in manifest.cells}
     all_losses = [*losses.values(), *(_losses_in(rows) for rows in divided.values())]
     shown = [kind for kind in LOSSES if kind == REJECTED or any(lost[kind] for lost in all_losses)]
     masked = any(source.train.supervised_tokens is not None for source in manifest.sources.values())
-    rows = [
-        (name, *(count(number) for number in _numbers(manifest.sources[name], lost, shown, masked=masked)))
-        for name, lost in losses.items()
-    ]
+    names, others = largest({name: manifest.sources[name].train.tokens for name in losses})
+    numbers_of = {name: _numbers(manifest.sources[name], losses[name], shown, masked=masked) for name in losses}
+    rows = [(name, *map(count, numbers_of[name])) for name in names]
     for name, ledger in divided.items():
         lost, kept = _losses_in(ledger), ledger[-1].documents_out
         numbers = (count(_records(ledger)), *(count(lost[kind]) for kind in shown))
         rows.append((name, *numbers, "", count(kept), "", *[""] * masked, ""))
     rows.sort()
+    if others:
+        sums = map(sum, zip(*(numbers_of[name] for name in others), strict=True))
+        rows.append((others_name(others), *map(count, sums)))
     supervised = ("supervised tokens",) if masked else ()
     columns = ("source", "records", *shown, "held out", "kept", "train tokens", *supervised, "held-out tokens")
     return table("Account of documents", columns, rows)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from mixproof.cli.abridged import largest
 from mixproof.cli.output import count, table
 from mixproof.train.outcome import RunOutcome
 from mixproof.train.record import RunRecord
@@ -22,13 +23,17 @@ def heldout_tables(outcomes: Sequence[RunOutcome]) -> list[Table]:
 
 
 def _minimized(records: Sequence[RunRecord]) -> Table:
-    sources = sorted({name for record in records for name in record.heldout})
+    tokens = {name: score.tokens for record in records for name, score in record.heldout.items()}
+    sources, others = largest(dict(sorted(tokens.items())))
     rows = []
     for record in records:
         scores = [f"{record.heldout[name].minimized:.4f}" if name in record.heldout else "" for name in sources]
         rows.append((*_names(record), *scores))
     units = {score.unit: None for record in records for score in record.heldout.values()}
-    return table(f"Held-out {', '.join(units) or 'bits per byte'}", (*NAMES, *sources), rows, text_columns=3)
+    title = f"Held-out {', '.join(units) or 'bits per byte'}"
+    if others:
+        title += f" of the {len(sources)} largest sets of {count(len(tokens))}"
+    return table(title, (*NAMES, *sources), rows, text_columns=3)
 
 
 def _pairs(records: Sequence[RunRecord]) -> Table:

@@ -7,8 +7,10 @@ had.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.account import Count, StageRow
@@ -18,6 +20,8 @@ from mixproof.pipeline.bitmap import Bitmap, bitmap_of, read_bitmap, save_bitmap
 from mixproof.pipeline.read.documents import SourceDocuments
 
 SPLIT = "split"
+THREADS = 8
+"""Bitmaps that are read at a time: on an object store each is waited for."""
 
 
 def identity(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[list[str | int | None]]:
@@ -40,15 +44,18 @@ def write_without(
     Returns:
         The number of rows kept in each shard that loses documents, by the shard's index.
     """
-    kept: dict[str, int] = {}
-    for index, shard in enumerate(source.shards):
-        rows = documents["row"][documents["shard"] == index]
-        if len(rows):
-            bitmap = read_bitmap(store, keep[index], shard.documents).copy()
-            bitmap[rows] = False
-            save_bitmap(attempt.path(_name(index)), bitmap)
-            kept[str(index)] = int(bitmap.sum())
-    return kept
+    order = np.argsort(documents["shard"], kind="stable")
+    losing, starts = np.unique(documents["shard"][order], return_index=True)
+    rows_of = dict(zip(losing.tolist(), np.split(documents["row"][order], starts[1:]), strict=True))
+
+    def write(index: int) -> int:
+        bitmap = read_bitmap(store, keep[index], source.shards[index].documents).copy()
+        bitmap[rows_of[index]] = False
+        save_bitmap(attempt.path(_name(index)), bitmap)
+        return int(bitmap.sum())
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        return dict(zip(map(str, rows_of), threads.map(write, rows_of), strict=True))
 
 
 def read_without(receipt: Receipt, kept: Mapping[str, int], keep: Sequence[Bitmap | None]) -> tuple[Bitmap | None, ...]:

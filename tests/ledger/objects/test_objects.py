@@ -178,6 +178,13 @@ def refused_head(seconds: float) -> PermissionError:
     return refused
 
 
+def test_a_server_that_cannot_answer_is_not_taken_for_a_missing_bucket() -> None:
+    busy = ClientError({"ResponseMetadata": {"HTTPStatusCode": 503}}, "PutObject")
+    reason = r"answers with status 503, repeatedly .* run the same command again"
+    with pytest.raises(RequestError, match=reason), actionable_errors("s3://bucket"):
+        raise OSError(16, "Please reduce your request rate.") from busy
+
+
 def test_a_refusal_by_a_server_with_the_same_time_is_no_matter_of_clocks() -> None:
     with pytest.raises(RequestError, match="permission denied: Forbidden"), actionable_errors("s3://bucket"):
         raise refused_head(seconds=600)

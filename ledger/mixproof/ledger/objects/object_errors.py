@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mixproof.ledger.errors import ClockError, MixproofError, RequestError
 
@@ -75,19 +75,34 @@ def _clock_error_seconds(error: BaseException | None) -> float:
 
     The answer to a HEAD request has no body and so no reason, but every answer has the server's time.
     """
+    for answer in _answers(error):
+        if answer.get("HTTPStatusCode") == 403:
+            with suppress(ValueError):
+                return abs(
+                    time.time() - parsedate_to_datetime(answer.get("HTTPHeaders", {}).get("date", "")).timestamp()
+                )
+    return 0.0
+
+
+def _answers(error: BaseException | None) -> Iterator[dict[str, Any]]:
+    """What botocore notes of the server's answers that led to an error: status and headers."""
     while error is not None:
         response = getattr(error, "response", None)
-        if isinstance(response, dict) and response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403:
-            date = response["ResponseMetadata"].get("HTTPHeaders", {}).get("date", "")
-            with suppress(ValueError):
-                return abs(time.time() - parsedate_to_datetime(date).timestamp())
+        if isinstance(response, dict):
+            yield response.get("ResponseMetadata", {})
         error = error.__cause__ or error.__context__
-    return 0.0
 
 
 def _raise_with_advice(url: str, error: Exception) -> NoReturn:
     if isinstance(error, PermissionError):
         raise RequestError(f"{url}: permission denied: {str(error).rstrip('.')}; check the credentials") from error
+    status = next((answer.get("HTTPStatusCode", 0) for answer in _answers(error)), 0)
+    if status >= 500:
+        reason = str(error).rstrip(".")
+        raise RequestError(
+            f"{url}: the object store answers with status {status}, repeatedly ({reason}); run the same command again "
+            "when it works: finished outputs are kept"
+        ) from error
     classes = {cls.__name__ for cls in type(error).__mro__}
     advice = next((advice for advice, known in _ADVICE.items() if classes & known), None)
     if advice is None and str(error).startswith("Protocol not known"):

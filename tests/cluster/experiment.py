@@ -11,7 +11,7 @@ from typing import Any
 
 import fsspec
 
-from cluster.box import Box
+from cluster.box import PATIENCE, Box
 from cluster.trial import Expected
 from cluster.workload import Workload, answer
 from conftest import SPEC, environment, mixproof_command, write_corpus
@@ -68,7 +68,7 @@ def _built(folder: Path, workload: Workload) -> Path:
 def _run(arguments: Sequence[str | Path], codes: Sequence[int] = (0,)) -> dict[str, Any]:
     """What a command on two processors of this machine says."""
     command = mixproof_command(*arguments, "--json", "--workers", "2")
-    done = subprocess.run(command, env=environment(), check=False, capture_output=True, text=True)
+    done = subprocess.run(command, env={**environment(), **PATIENCE}, check=False, capture_output=True, text=True)
     said = answer(done.stdout)
     assert done.returncode in codes and said is not None, done.stderr
     return said

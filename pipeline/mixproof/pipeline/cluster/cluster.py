@@ -23,7 +23,7 @@ from mixproof.ledger.errors import MixproofError, RequestError
 
 from .interrupt import Interrupts
 from .node_choice import Blamed
-from .resources import Needs, RayDiedError
+from .resources import Needs, RayDiedError, SilentHeadError
 from .same_code import code_versions
 from .task_progress import START, OnProgress, StageProgress
 
@@ -79,11 +79,11 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._started:
+        if self._started and not isinstance(error, SilentHeadError):
             from .running import stop
 
             stop()
-            self._started = False
+        self._started = False
         self._interrupts.ignore()
 
     def count(self, *, run: int = 0, reused: int = 0) -> None:

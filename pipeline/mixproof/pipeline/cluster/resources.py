@@ -73,3 +73,7 @@ def with_more_memory(need: Needs, deaths: int, nodes: Iterable[Node]) -> Needs:
 
 class RayDiedError(MixproofError):
     """Processes of the Ray that this command started have died: no task can finish until Ray is started again."""
+
+
+class SilentHeadError(MixproofError):
+    """The head of a cluster does not answer."""

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.objects.urls import LOCATION_VARIABLES
 
+from .head import check_head
 from .resources import GPU_TASKS_LABEL, Needs, Node
 from .services import without_unused_services
 
@@ -49,7 +50,8 @@ def start(address: str | None, workers: int | None, *, joinable: bool = False) -
         joinable: whether other commands may join it.
 
     Raises:
-        RequestError: when no cluster answers at the address.
+        RequestError: when no cluster is at the address.
+        SilentHeadError: when its head does not answer.
         MixproofError: when Ray cannot be started here.
     """
     if ray.is_initialized():
@@ -58,6 +60,8 @@ def start(address: str | None, workers: int | None, *, joinable: bool = False) -
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is not None:
+        check_head(address)
     try:
         if address is None:
             joined = _start_here(workers or os.cpu_count() or 1, quiet, joinable=joinable)

@@ -15,6 +15,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrash
 from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError, NodeError, ProcessDiedError
 
+from .head import ask_head
 from .node_choice import Blamed, NodeChoice
 from .resources import GPU_TASKS_LABEL, MEMORY_SHARES, Needs, RayDiedError, with_more_memory
 from .running import alive_nodes, crashes_by_node, dead_processes, is_idle, silent_nodes
@@ -142,7 +143,8 @@ class SubmittedCalls(Generic[T]):
         Args:
             waited: seconds since a call finished.
         """
-        required, nodes = [self._required[call] for call in self._pending.values()], alive_nodes()
+        required = [self._required[call] for call in self._pending.values()]
+        nodes = ask_head(alive_nodes) if self._shared else alive_nodes()
         if missing := missing_node(required, self._choice.usable(nodes)):
             log.warning("%s: %.0f s without a finished task; %s", self._label, waited, missing)
         elif self._shared and (silent := silent_nodes(PROBE_SECONDS)):

@@ -1,0 +1,71 @@
+"""Ask the head of a Ray cluster without waiting for it forever.
+
+A head that is stopped, as on a machine that swaps or was paused, still accepts connections, and Ray waits for its
+answers without an end; not even Ctrl-C ends that. Such calls are therefore made in a thread that the command does not
+wait for longer than a minute.
+"""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from threading import Thread
+from typing import TypeVar
+
+import ray
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import GcsClient
+
+from .resources import SilentHeadError
+
+T = TypeVar("T")
+
+ANSWER_SECONDS = 60.0
+"""How long the head may take to answer."""
+
+
+def ask_head(question: Callable[[], T]) -> T:
+    """Return what a function returns that asks the head of the cluster.
+
+    Raises:
+        SilentHeadError: when it has not returned after ANSWER_SECONDS. Its thread is left behind, and Ray is not shut
+            down at the end of this process, because that would wait for the head as well.
+    """
+    answer: Future[T] = Future()
+    Thread(target=_answer, args=(question, answer), daemon=True).start()
+    try:
+        return answer.result(timeout=ANSWER_SECONDS)
+    except FutureTimeoutError:
+        if answer.done():
+            raise
+        atexit.unregister(ray.shutdown)
+        raise SilentHeadError(
+            f"the head of the Ray cluster has not answered for {ANSWER_SECONDS:.0f} s: its machine may be stopped, "
+            "out of memory, or unreachable. Start the cluster again, then the same command: it resumes"
+        ) from None
+
+
+def check_head(address: str) -> None:
+    """Check that a head which accepts connections also answers; one that accepts none is for `ray.init` to report.
+
+    Raises:
+        SilentHeadError: when it does not answer.
+    """
+
+    def connect() -> None:
+        found = canonicalize_bootstrap_address(address)
+        if found is not None:
+            GcsClient(address=found)
+
+    with suppress(ConnectionError, RuntimeError, ValueError):
+        ask_head(connect)
+
+
+def _answer(question: Callable[[], T], answer: Future[T]) -> None:
+    try:
+        answer.set_result(question())
+    except BaseException as error:  # noqa: BLE001  it is raised where the answer is awaited
+        answer.set_exception(error)

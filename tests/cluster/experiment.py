@@ -13,7 +13,7 @@ import fsspec
 
 from cluster.box import PATIENCE, Box
 from cluster.trial import Expected
-from cluster.workload import Workload, answer
+from cluster.workload import Workload, answer, lasting
 from conftest import SPEC, environment, mixproof_command, write_corpus
 from mixproof.ledger.store.store import Store
 from static_table import write_table
@@ -41,7 +41,7 @@ def run_here(folder: Path, workload: Workload) -> Expected:
         _run(("build", spec, "--store", _built(folder, workload)))
         shutil.copytree(_built(folder, workload), store)
     said = _run((workload.verb, spec, "--store", store), workload.codes)
-    return Expected(workload.results(Store(store)), said)
+    return Expected(workload.results(Store(store)), lasting(said, Store(store)))
 
 
 def local_spec(folder: Path, workload: Workload) -> Path:

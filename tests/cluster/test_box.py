@@ -15,7 +15,7 @@ from cluster.box import Box, cluster_in_a_box
 from cluster.experiment import upload
 from cluster.namespaces import has_namespaces
 from cluster.trial import Expected, run_trial
-from cluster.workload import BUILD
+from cluster.workload import BUILD, lasting
 from conftest import ROOT, Experiment
 from mixproof.ledger.store.store import Store
 
@@ -42,9 +42,9 @@ def test_a_cut_link_and_dropped_connections_change_no_byte(
     spec, bucket = remote
     fault = "a link is cut for 5 s" if box.isolated else "a task's process dies"
     box.objects.share, box.objects.fault = 0.05, "dropped"
-    expected = Expected(BUILD.results(Store(experiment.store)), experiment.result["build"])
-    store = f"{bucket}/{uuid.uuid4().hex}"
-    trial = run_trial(box, BUILD, spec, store, expected, [fault], random.Random(1), span=3)  # noqa: S311
+    store = Store(experiment.store)
+    expected = Expected(BUILD.results(store), lasting(experiment.result["build"], store))
+    trial = run_trial(box, BUILD, spec, f"{bucket}/{uuid.uuid4().hex}", expected, [fault], random.Random(1), span=3)  # noqa: S311
     assert trial.problems == ()
     assert [one.code for one in trial.attempts] == [0]
     assert box.objects.counts["dropped"] > 0

@@ -32,7 +32,7 @@ REACTIONS = {
 
 @dataclass(frozen=True)
 class Expected:
-    """What one machine without faults makes: files by name, and what the command says."""
+    """What one machine without faults makes: files by name, and the lasting part of what the command says."""
 
     files: Mapping[str, bytes]
     said: Mapping[str, Any]
@@ -151,7 +151,7 @@ def _problems(attempts: Sequence[Attempt], workload: Workload, store: Store, exp
     if last.answer is None:
         yield f"the same command failed {len(attempts)} times: {last.log[-1500:]}"
     else:
-        yield from _differences(last.answer, workload.results(store), expected)
+        yield from _differences(lasting(last.answer, store), workload.results(store), expected)
 
 
 def _differences(said: Mapping[str, Any], found: Mapping[str, bytes], expected: Expected) -> Iterator[str]:
@@ -159,5 +159,5 @@ def _differences(said: Mapping[str, Any], found: Mapping[str, bytes], expected: 
     yield from (f"{name} differs" for name in sorted(files.keys() & found.keys()) if files[name] != found[name])
     yield from (f"{name} is missing" for name in sorted(files.keys() - found.keys()))
     yield from (f"{name} is new" for name in sorted(found.keys() - files.keys()))
-    if lasting(said) != lasting(expected.said):
-        yield f"the command says {lasting(said)} instead of {lasting(expected.said)}"
+    if said != expected.said:
+        yield f"the command says {said} instead of {expected.said}"

@@ -79,9 +79,10 @@ def answer(output: str) -> dict[str, Any] | None:
     return value
 
 
-def lasting(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a command said, without what concerns this attempt only."""
-    return {key: value for key, value in said.items() if key not in VOLATILE_KEYS}
+def lasting(said: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """What a command said, without what concerns this attempt only; paths are relative to the store."""
+    value: dict[str, Any] = json.loads(json.dumps(said).replace(f"{store}/", ""))
+    return {key: part for key, part in value.items() if key not in VOLATILE_KEYS}
 
 
 BUILD = Workload("build", "build")

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import ray
 from ray._private.services import canonicalize_bootstrap_address
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled module
 
 from .resources import SilentHeadError
 

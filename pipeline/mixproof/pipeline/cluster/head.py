@@ -11,13 +11,15 @@ import atexit
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
 from threading import Thread
 from typing import TypeVar
 
 import ray
 from ray._private.services import canonicalize_bootstrap_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled module
+from ray.exceptions import RpcError
+
+from mixproof.ledger.errors import RequestError
 
 from .resources import SilentHeadError
 
@@ -49,10 +51,10 @@ def ask_head(question: Callable[[], T]) -> T:
 
 
 def check_head(address: str) -> None:
-    """Check that a head which accepts connections also answers; one that accepts none is for `ray.init` to report.
+    """Check that a head answers at an address before `ray.init`, which would try for many minutes without a word.
 
     Raises:
-        SilentHeadError: when it does not answer.
+        RequestError: when nothing answers there within ANSWER_SECONDS, or less if Ray gives up.
     """
 
     def connect() -> None:
@@ -60,8 +62,16 @@ def check_head(address: str) -> None:
         if found is not None:
             GcsClient(address=found)
 
-    with suppress(ConnectionError, RuntimeError, ValueError):
+    try:
         ask_head(connect)
+    except (SilentHeadError, RpcError) as error:
+        if isinstance(error, RpcError) and "Timed out" not in str(error):
+            return  # what it is, `ray.init` says
+        raise RequestError(
+            f"no Ray cluster answers at {address}; check --address, and whether its head runs there and is not stopped"
+        ) from error
+    except (ConnectionError, RuntimeError, ValueError):
+        return
 
 
 def _answer(question: Callable[[], T], answer: Future[T]) -> None:

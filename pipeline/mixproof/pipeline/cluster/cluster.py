@@ -79,10 +79,10 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._started and not isinstance(error, SilentHeadError):
-            from .running import stop
+        if self._started:
+            from .running import abandon, stop
 
-            stop()
+            abandon() if isinstance(error, SilentHeadError) else stop()
         self._started = False
         self._interrupts.ignore()
 
@@ -272,6 +272,7 @@ class Cluster:
 
     def _resources(self) -> Needs:
         """All resources that the cluster has now."""
+        from .head import ask_head
         from .running import resources
 
-        return resources()
+        return ask_head(resources) if self.is_shared else resources()

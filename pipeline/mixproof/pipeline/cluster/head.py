@@ -7,14 +7,12 @@ wait for longer than a minute.
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from threading import Thread
 from typing import TypeVar
 
-import ray
 from ray._private.services import canonicalize_bootstrap_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled module
 from ray.exceptions import RpcError
@@ -33,8 +31,7 @@ def ask_head(question: Callable[[], T]) -> T:
     """Return what a function returns that asks the head of the cluster.
 
     Raises:
-        SilentHeadError: when it has not returned after ANSWER_SECONDS. Its thread is left behind, and Ray is not shut
-            down at the end of this process, because that would wait for the head as well.
+        SilentHeadError: when it has not returned after ANSWER_SECONDS. Its thread is left behind.
     """
     answer: Future[T] = Future()
     Thread(target=_answer, args=(question, answer), daemon=True).start()
@@ -43,7 +40,6 @@ def ask_head(question: Callable[[], T]) -> T:
     except FutureTimeoutError:
         if answer.done():
             raise
-        atexit.unregister(ray.shutdown)
         raise SilentHeadError(
             f"the head of the Ray cluster has not answered for {ANSWER_SECONDS:.0f} s: its machine may be stopped, "
             "out of memory, or unreachable. Start the cluster again, then the same command: it resumes"

@@ -5,6 +5,7 @@ The import takes 0.35 s, which a command that reuses all of its stages does not 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -85,6 +86,11 @@ def start(address: str | None, workers: int | None, *, joinable: bool = False) -
 def stop() -> None:
     """Stop the Ray that `start` started, or disconnect from the cluster that it joined."""
     ray.shutdown()
+
+
+def abandon() -> None:
+    """Leave a cluster whose head does not answer: shutting Ray down, now or at the end of this process, would wait."""
+    atexit.unregister(ray.shutdown)
 
 
 def _log_messages(data: Any, ignore_prefix: bool) -> None:  # noqa: ANN401 - Ray's signature

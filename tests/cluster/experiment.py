@@ -11,7 +11,8 @@ from typing import Any
 
 import fsspec
 
-from cluster.box import PATIENCE, Box
+from cluster.box import Box
+from cluster.node import PATIENCE
 from cluster.trial import Expected
 from cluster.workload import Workload, answer, lasting
 from conftest import SPEC, environment, mixproof_command, write_corpus

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 
 import psutil
 
-from cluster.box import RAY_FOLDER, RAYLET, Box, Node
+from cluster.box import Box
+from cluster.node import RAY_FOLDER, RAYLET, Node
 
 LITTLE_BYTES = 150 * 2**20
 TASK = "ray::"
 """In the title of a process that runs tasks."""
+HEAD = "gcs_server"
+"""The same for the process of the head that keeps the cluster's state."""
 SHORT = 5
 """Seconds for which Ray waits for a node in any case."""
 RUNNING = 3
@@ -78,10 +81,13 @@ def _wait_for_tasks(at: Strike) -> list[psutil.Process]:
 
 
 def stop_for(seconds: float, name: str) -> Callable[[Strike], None]:
-    """A process of a worker stops for a while and then continues, as on a machine that is swapping or was paused."""
+    """A process stops for a while and then continues, as on a machine that is swapping or was paused."""
 
     def strike(at: Strike) -> None:
-        running = _wait_for_tasks(at) if name == TASK else at.worker(for_good=True).processes(name)
+        if name == HEAD:
+            running = at.box.head.processes(HEAD)
+        else:
+            running = _wait_for_tasks(at) if name == TASK else at.worker(for_good=True).processes(name)
         chosen = [at.dice.choice(running)] if running else []
         for process in chosen:
             process.suspend()
@@ -184,6 +190,7 @@ FAULTS: dict[str, Callable[[Strike], None]] = {
     "a task's process dies": kill_task,
     "a raylet stops for 90 s": stop_for(90, RAYLET),
     "a task stops for 90 s": stop_for(90, TASK),
+    "the head stops for 90 s": stop_for(90, HEAD),
     "a worker cannot reach the head": block_head,
     "the command dies": kill_command,
     "the head dies": kill_head,
@@ -225,7 +232,7 @@ def heal(box: Box) -> None:
         if node.must_restart:
             node.kill()
         node.empty_disks()
-    if not box.head.runs("gcs_server"):
+    if not box.head.runs(HEAD):
         for node in (*box.workers, box.head):
             node.kill()
         box.start_head()

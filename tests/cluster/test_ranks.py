@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from cluster.box import Box, Node, cluster_in_a_box
+from cluster.box import Box, cluster_in_a_box
 from cluster.experiment import local_spec, new_store, run_here
 from cluster.faults import heal
 from cluster.namespaces import has_namespaces
+from cluster.node import Node
 from cluster.trial import Expected
 from cluster.workload import RANKS
 from mixproof.ledger.store.store import Store

@@ -93,6 +93,7 @@ def run_trial(
     """
     dice = dice or random.Random(0)  # noqa: S311  dice of a test
     queue = sorted((dice.uniform(0, span), fault) for fault in faults)
+    box.remove_copies()
     struck: list[str] = []
     attempts: list[Attempt] = []
     started = time.monotonic()
@@ -138,6 +139,8 @@ def _finish(command: subprocess.Popen[str], workload: Workload, limit: float) ->
         command.kill()
         (output, errors), code = command.communicate(), None
     found = answer(output) if code in workload.codes else None
+    if found and found.get("failed"):  # runs of a search that failed run again with the same command
+        found = None
     return Attempt(code, found, output if workload.is_job else errors)
 
 

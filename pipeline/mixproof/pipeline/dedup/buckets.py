@@ -1,13 +1,14 @@
 """Buckets: documents with the same band hash, found in one range of band hashes over all shards.
 
 A bucket of more than MAX_BUCKET documents is divided into pieces, each starting with the last document of the previous
-one. Memory: 28 bytes for each of about 4 million band records, and 100 bytes for those of one part of the range.
+one. Memory: 44 bytes for each of about 4 million band records, and 60 bytes for those of one part of the range.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from .signatures import BAND_ROWS, BANDS
 
 RANGE_RECORDS = 4_000_000
 PART_RECORDS = 500_000
-"""About how many band records are sorted at a time."""
+"""About how many band records are put into buckets at a time."""
 MAX_BUCKET = 1 << 15
 CHUNK = 1 << 17
 """Documents whose signatures are held in memory."""
@@ -89,15 +90,13 @@ def parts(records: NDArray[Any]) -> Iterator[tuple[NDArray[np.uint64], Documents
     """Yield hashes and documents, sorted, in parts of about PART_RECORDS that do not split equal hashes."""
     if not len(records):
         return
-    hashes, count = records["hash"], max(1, len(records) // PART_RECORDS)
-    low, high = int(hashes.min()), int(hashes.max())
+    hashes, count = np.ascontiguousarray(records["hash"]), max(1, len(records) // PART_RECORDS)
+    order = np.argsort(hashes, kind="stable")
+    hashes = hashes[order]
+    low, high = int(hashes[0]), int(hashes[-1])
     cuts = np.array([low + (high - low) * part // count for part in range(1, count)], dtype=np.uint64)
-    numbers = np.searchsorted(cuts, hashes, side="right").astype(np.uint16)
-    order = np.argsort(numbers, kind="stable")
-    for members in np.split(order, np.cumsum(np.bincount(numbers, minlength=count))[:-1]):
-        found = records[members]
-        found = found[np.argsort(found["hash"], kind="stable")]
-        yield np.ascontiguousarray(found["hash"]), np.ascontiguousarray(found["document"])
+    for start, end in pairwise([0, *np.searchsorted(hashes, cuts).tolist(), len(hashes)]):
+        yield hashes[start:end], records["document"][order[start:end]]
 
 
 def bucket_sizes(hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,7 +1,8 @@
 """The first step of a shuffle: the records of consecutive shards, each sorted by hash, written as one run.
 
 A partition is a range of hashes, one of a power of two. In a run, the records of a partition are in the order of their
-shards, and ascend by hash within each. Memory: about three times BLOCK_RECORDS records; the shards are mapped.
+shards, and ascend by hash within each. Memory: about 80 bytes for each of BLOCK_RECORDS records of 16 bytes; the shards
+are mapped.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from mixproof.ledger.store import Store
 from .plan import power_of_two
 from .runs import as_bytes, write_run
 
-BLOCK_RECORDS = 1 << 22
+BLOCK_RECORDS = 1 << 21
 
 Between = Callable[[int, int], NDArray[Any]]
 """Gives the records of a shard whose hash is in [low, high), by hash: a structured array whose first field is the hash,

@@ -1,18 +1,18 @@
 """Deduplication behind hashes and signatures, on made-up ones: files opened, requests, time and memory of every step.
 
-    python benchmarks/signatures.py [--documents 10000000] [--shards 100] [--copies 0.2] [--ranges N] [--direct] [--s3]
+    python benchmarks/signatures.py [--documents 10000000] [--shards 100] [--ranges N] [--direct | --regroup] [--s3]
 
 Signatures are random minima. A share of the documents of each shard copies one of 1,000 documents of the corpus with a
 tenth of the minima replaced, so components are large. Hashes of texts are random too; a quarter of that share has one
 of 1,000 hashes. Shards are written as `read` and `minhash` write them, 32 and 672 bytes a document. Then exact and
 fuzzy deduplication run as in a build, task after task in this process.
 
-`--direct` reads a slice of every shard for each range, as before shards were regrouped. `--ranges` divides the hashes
-into more ranges than so few documents need: with a thousandth of the documents per shard and per range, as many files
-are opened as with full ones. `--s3` puts the store on moto's S3 server, and copies of it into one folder, as on one
-node. Printed for each kind of task: how many, CPU seconds, the longest task, the largest resident set above that of the
-process before it (mapped pages count), files opened in the store, and for S3 requests and megabytes received. The
-digest of all bitmaps at the end is the same whichever way they were computed.
+`--direct` reads a slice of every shard for each range, `--regroup` regroups however few shards there are. `--ranges`
+divides the hashes into more ranges than so few documents need: with a thousandth of the documents per shard and per
+range, as many files are opened as with full ones. `--s3` puts the store on moto's S3 server, and copies of it into one
+folder, as on one node. Printed for each kind of task: how many, CPU seconds, the longest task, the largest resident set
+above that of the process before it (mapped pages count), files opened in the store, and for S3 requests and megabytes
+received. The digest of all bitmaps at the end is the same whichever way they were computed.
 """
 
 from __future__ import annotations
@@ -192,6 +192,7 @@ def main() -> None:
     parser.add_argument("--copies", type=float, default=0.2)
     parser.add_argument("--ranges", type=int, help="of band hashes; of text hashes a 24th")
     parser.add_argument("--direct", action="store_true")
+    parser.add_argument("--regroup", action="store_true")
     parser.add_argument("--s3", action="store_true")
     parser.add_argument("--work", type=Path)
     given = parser.parse_args()
@@ -200,7 +201,8 @@ def main() -> None:
     if given.ranges:
         buckets.RANGE_RECORDS = -(-24 * given.documents // given.ranges)
         exact.RANGE_DOCUMENTS = buckets.RANGE_RECORDS
-    plan.MOST_OPENINGS = sys.maxsize if given.direct else plan.MOST_OPENINGS
+    if given.direct or given.regroup:
+        plan.MOST_OPENINGS = sys.maxsize if given.direct else 0
     with tempfile.TemporaryDirectory(dir=given.work) as work, ExitStack() as stack:
         cluster = Measured(Path(work))
         os.environ["MIXPROOF_CACHE"] = f"{work}/copies"

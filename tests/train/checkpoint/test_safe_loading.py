@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
-from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING, Metadata
+import torch
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.metadata import (
+    _MEM_FORMAT_ENCODING,
+    BytesStorageMetadata,
+    Metadata,
+    MetadataIndex,
+)
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.train.checkpoint.safe_loading import load_tensors
+from mixproof.train.checkpoint.weights import load_weights
 
 
 class Attribute:
@@ -49,4 +60,35 @@ def test_what_the_modules_of_an_index_import_cannot_be_reached(module: str, tmp_
     (tmp_path / ".metadata").write_bytes(b"\x80\x04" + where + name + b"\x93" + command + b"\x85R.")
     with pytest.raises(RequestError, match=r"os\.system, which no index needs; nothing in it was run"):
         load_tensors(tmp_path, bool)
+    assert not mark.exists()
+
+
+class Command:
+    """Pickles as a call of `os.system`."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("where", ["index", "item", "common", "format"])
+def test_a_checkpoint_of_a_run_that_would_run_code_is_refused_before_it_is_loaded(where: str, tmp_path: Path) -> None:
+    mark, buffer, harmless = tmp_path / "executed", io.BytesIO(), io.BytesIO()
+    attack = Command(f"touch {mark}")
+    torch.save(attack, buffer)
+    torch.save({"seed": torch.zeros(2)}, harmless)
+    item = (buffer if where == "item" else harmless).getvalue()
+    index = Metadata(
+        {"numbers": BytesStorageMetadata()}, None, {MetadataIndex("numbers"): _StorageInfo("0", 3, len(item))}
+    )
+    (tmp_path / ".metadata").write_bytes(pickle.dumps(attack if where == "index" else index))
+    (tmp_path / "0").write_bytes(b"abc" + item)
+    (tmp_path / "common.pt").write_bytes((buffer if where == "common" else harmless).getvalue())
+    backend = "zarr" if where == "format" else "torch_dist"
+    (tmp_path / "metadata.json").write_text(f'{{"sharded_backend": "{backend}"}}')
+    model: Any = torch.nn.Module()
+    with pytest.raises(RequestError, match="nothing in it was run"):
+        load_weights(model, tmp_path)
     assert not mark.exists()

@@ -55,6 +55,8 @@ from mixproof.train.model.random_numbers import random_state, set_random_state
 from mixproof.train.model.state import TrainingState
 from mixproof.train.ownership import Ownership
 
+from .safe_loading import check_pickles
+
 logger = logging.getLogger(__name__)
 
 
@@ -115,7 +117,8 @@ def load_checkpoint(path: Path, state: TrainingState, ranks: Ranks) -> None:
     """Load the checkpoint at `path` into a freshly built `state`; the schedule stays that of `state`.
 
     Raises:
-        RequestError: when it was trained in a different dtype; one run would mix two dtypes.
+        RequestError: when it was trained in a different dtype, since one run would mix two dtypes; when a pickle in it
+            may run code.
         DamagedFileError: when a file does not have its recorded checksum.
     """
     facts = json.loads((path / FILES).read_bytes())
@@ -130,6 +133,7 @@ def load_checkpoint(path: Path, state: TrainingState, ranks: Ranks) -> None:
             "whole file",
             f"its SHA-256 is not the one in {FILES}; delete {path}, and the run resumes from an earlier checkpoint",
         )
+    check_pickles(path)
     same_ranks = facts["ranks"] == ranks.size
     strict = StrictHandling.RAISE_ALL if same_ranks else StrictHandling.ASSUME_OK_UNEXPECTED
     content = _content(state, ranks, loading=True, with_random=same_ranks)

@@ -10,16 +10,18 @@ torch would load unsafely; here only a fixed list of classes is allowed.
 from __future__ import annotations
 
 import enum
+import io
+import json
 import pickle
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 from zipfile import BadZipFile
 
 import torch
 from torch.distributed.checkpoint.filesystem import FileSystemReader
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load as load_sharded
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
@@ -111,6 +113,35 @@ def load_tensors(folder: Path, is_selected: Callable[[str], bool]) -> dict[str, 
     except (*BROKEN, OSError, AttributeError, TypeError) as error:
         raise DamagedFileError(str(folder), "torch_dist checkpoint", _first_line(folder, error)) from None
     return tensors
+
+
+def check_pickles(folder: Path) -> None:
+    """Check what the pickles of a run's checkpoint name, before Megatron loads them without a check.
+
+    Raises:
+        RequestError: when one names more than the classes of tensors and of an index.
+        DamagedFileError: when a file is missing, truncated, or of another format.
+    """
+    try:
+        backend = json.loads((folder / "metadata.json").read_bytes())["sharded_backend"]
+        metadata = _Reader(folder).read_metadata()
+        _check_sizes(folder, metadata)
+        pickles = [(folder / "common.pt").read_bytes(), *_pickled_items(folder, metadata)]
+        names = sorted({name for data in pickles for name in get_unsafe_globals_in_checkpoint(io.BytesIO(data))})
+    except (*BROKEN, OSError, AttributeError, TypeError) as error:
+        raise DamagedFileError(str(folder), "torch_dist checkpoint", _first_line(folder, error)) from None
+    if names or backend != "torch_dist":
+        what = f"a pickle references {', '.join(names[:3])}" if names else f"its format is {backend}"
+        raise RequestError(f"{folder}: {what}, which no checkpoint of a run has; nothing in it was run")
+
+
+def _pickled_items(folder: Path, metadata: Metadata) -> Iterator[bytes]:
+    """The parts of a torch_dist checkpoint that are not tensors, such as the states of random numbers."""
+    for index, info in metadata.storage_data.items():
+        if isinstance(metadata.state_dict_metadata[index.fqn], BytesStorageMetadata):
+            with (folder / info.relative_path).open("rb") as file:
+                file.seek(info.offset)
+                yield file.read(info.length)
 
 
 class _IndexUnpickler(pickle.Unpickler):

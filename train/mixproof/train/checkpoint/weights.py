@@ -22,6 +22,8 @@ from mixproof.train.model.model import build_model
 from mixproof.train.model.reward_head import add_reward_head
 from mixproof.train.record import RUN, RunRecord, read_run
 
+from .safe_loading import check_pickles
+
 
 @dataclass(frozen=True)
 class FinishedRun:
@@ -97,7 +99,12 @@ def new_model(run: FinishedRun, device: torch.device) -> GPTModel:
 
 
 def load_weights(model: GPTModel, checkpoint: Path) -> None:
-    """Load only the weights of a checkpoint in the torch_dist format."""
+    """Load only the weights of a checkpoint in the torch_dist format.
+
+    Raises:
+        RequestError, DamagedFileError: those of `check_pickles`.
+    """
+    check_pickles(checkpoint)
     with warnings.catch_warnings():
         # Megatron uses torch's deprecated names
         warnings.filterwarnings("ignore", r"`load_state_dict` is deprecated", FutureWarning)

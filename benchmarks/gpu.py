@@ -19,12 +19,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -53,6 +56,8 @@ from proxies import VOCAB_SIZE, measure, seconds
 
 RUNS = 4
 SECONDS_OF_RUN = 20.0
+PATIENCE_SECONDS = 180
+"""For processes of their own, which compile first."""
 STEPS_PER_TURN = 10
 """On a GPU, where one step may take 20 ms."""
 WORK = "--as-run"
@@ -119,9 +124,9 @@ def check_ranks(report: Report, proxy: str, length: int, ranks: Ranks) -> None:
         state = build_state(request_of(proxy, length, ranks.device.type), ranks)
         one = step_losses(state, request_of(proxy, length, ranks.device.type), ranks, 3)
         command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", __file__, RANK, proxy]
-        pipe = subprocess.PIPE
-        both = subprocess.Popen([*command, str(length)], text=True, stdout=pipe, stderr=pipe)
-        two = [float(each) for each in _output(both).split()]
+        both = [_started([*command, str(length)])]
+        with _patience(both):
+            two = [float(each) for each in _outputs(both)[0].split()]
         difference = max(abs(a - b) / a for a, b in zip(one, two, strict=True))
         report.add(name, f"largest difference of a loss {difference:.2e}")
         report.judge(name, difference < 1e-2, f"{difference:.2e}")
@@ -151,7 +156,8 @@ def measure_speeds(report: Report, proxy: str, length: int, samples: int, rounds
     ids = torch.randint(VOCAB_SIZE, (samples, length + 1), generator=torch.Generator().manual_seed(1))
     batch = ids[:, :-1].contiguous().to(ranks.device), ids[:, 1:].contiguous().to(ranks.device)
     ways: dict[str, Callable[[Tensor, Tensor], float]] = {}
-    for name, make in training_ways(proxy, length, ranks).items():
+    made = training_ways(proxy, length, ranks)
+    for name, make in sorted(made.items(), key=lambda way: way[0].endswith(GRAPHS)):  # graphs hold memory: last
         with report.attempt(f"{name}, {proxy}"):
             ways[name] = make()
             ways[name](*batch)
@@ -190,9 +196,12 @@ def measure_sharing(report: Report, proxy: str, length: int, runs: int, run_seco
         command = [sys.executable, __file__, WORK, proxy, str(length), str(run_seconds)]
 
         def rate(number: int) -> float:
-            pipe = subprocess.PIPE
-            running = [subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe) for _ in range(number)]
-            return sum(float(_output(each)) for each in running)
+            running = [_started(command) for _ in range(number)]
+            with _patience(running):
+                for each in running:
+                    assert each.stdout
+                    each.stdout.readline()  # it has compiled and warmed up, or it has failed
+                return sum(float(output) for output in _outputs(running, "start\n"))
 
         alone = rate(1)
         together = rate(runs) if runs > 1 else alone
@@ -202,12 +211,42 @@ def measure_sharing(report: Report, proxy: str, length: int, runs: int, run_seco
         report.judge(name, together >= 2.5 * alone if on_cuda else None, figure if on_cuda else "no GPU")
 
 
-def _output(process: subprocess.Popen[str]) -> str:
-    """What a process prints; the last line of its errors if it fails."""
-    output, errors = process.communicate()
-    if process.returncode:
-        raise RuntimeError((errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1])
-    return output
+def _started(command: list[str]) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+
+
+@contextmanager
+def _patience(processes: list[subprocess.Popen[str]]) -> Iterator[None]:
+    """End processes, with what they started, that take too long, so that a hang costs one row and not the table."""
+
+    def end() -> None:
+        for each in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(each.pid, signal.SIGKILL)
+
+    timer = threading.Timer(PATIENCE_SECONDS, end)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        end()
+
+
+def _outputs(processes: list[subprocess.Popen[str]], start: str = "") -> list[str]:
+    """What processes print; the last line of its errors if one fails. All are told to start before one is awaited."""
+    for each in processes:
+        assert each.stdin
+        with suppress(BrokenPipeError):  # it has failed, and says so below
+            each.stdin.write(start)
+            each.stdin.flush()
+    ended = [(*each.communicate(), each.returncode) for each in processes]
+    for _, errors, code in ended:
+        if code:
+            hung = f"no result in {PATIENCE_SECONDS} s" if code == -signal.SIGKILL else f"exit code {code}"
+            raise RuntimeError(hung if code < 0 else (errors.strip().splitlines() or [hung])[-1])
+    return [output for output, _, _ in ended]
 
 
 def as_run(proxy: str, length: int, run_seconds: float) -> None:
@@ -217,6 +256,8 @@ def as_run(proxy: str, length: int, run_seconds: float) -> None:
         state = build_state(request, ranks)
         step_losses(state, request, ranks, 2)
         seconds(ranks.device)
+        print("ready", flush=True)
+        sys.stdin.readline()  # the others are compiling, and their rates would count as shared
         start, steps = time.perf_counter(), 0
         while not steps or time.perf_counter() - start < run_seconds:
             step_losses(state, request, ranks, 1)

@@ -34,8 +34,10 @@ TWO_RANKS = (
     .replace("seeds: [1, 2]", "seeds: [1]")
 )
 """One run of 40 steps of 512 tokens on two ranks."""
-RESULTS = ("encode", "builds", "tokenizer", "heldout", "draw", "search")
-"""Stages whose outputs a command must reproduce: what a build's id stands for, the draws of runs, and candidates."""
+BUILD_STAGES = ("encode", "builds", "tokenizer", "heldout")
+"""Their outputs are what a build's id stands for."""
+RUN_STAGES = ("draw", "search")
+"""Draws of runs, and candidates of searches."""
 VOLATILE = ("circumstances.json", "/by-spec/")
 """Parts of names of files that say when and where something ran."""
 VOLATILE_KEYS = ("store", "manifest", "stages_run", "stages_reused", "runs_reused", "output")
@@ -66,7 +68,8 @@ class Workload:
 
     def results(self, store: Store) -> dict[str, bytes]:
         """Everything in a store that the command must reproduce, by name."""
-        names = [name for stage in RESULTS for name in store.find(stage)]
+        stages = BUILD_STAGES + (RUN_STAGES if self.trains else ())
+        names = [name for stage in stages for name in store.find(stage)]
         if self.trains:
             names += [name for name in store.find("train") if name.endswith(("/run.json", "/scores.parquet"))]
         return store.read([name for name in names if not any(part in name for part in VOLATILE)])

@@ -95,7 +95,7 @@ class SearchCost:
 
     def line(self) -> str:
         """The cost in one sentence."""
-        stops = f"; candidates that are surely not the best stop after {', '.join(self.race)}" if self.race else ""
+        stops = f"; candidates that fall behind stop after {', '.join(self.race)}" if self.race else ""
         branches = f" from {count(self.trunks)} trunks" if self.trunks else ""
         return (
             f"search: {count(self.candidates)} candidates; with repeats and finalists at most "

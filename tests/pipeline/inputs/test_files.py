@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -217,3 +219,44 @@ def test_other_file_systems_are_found_by_the_same_rules(make_spec: Callable[...,
     assert all(file.url.startswith("memory://") for file in found)
     with pytest.raises(RequestError, match="no files match"):
         find_files(make_spec({"a": ["memory://corpus/*.parquet"]}), tmp_path)
+
+
+class Pages(BaseHTTPRequestHandler):
+    """A server with one page; it refuses `private` and fails at `broken`."""
+
+    def do_GET(self) -> None:
+        """Answer with the status of the path."""
+        status = {"/a.jsonl": 200, "/private.jsonl": 403, "/broken.jsonl": 500}.get(self.path, 404)
+        self.send_response(status)
+        self.send_header("Content-Length", "3")
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(b"{}\n")
+
+    do_HEAD = do_GET  # noqa: N815  the name that http.server calls
+
+    def log_message(self, *_: object) -> None:
+        """Nothing goes to stderr."""
+
+
+@pytest.fixture
+def web() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_page_that_its_server_does_not_have_differs_from_a_server_that_does_not_answer(
+    web: str, names: Callable[..., list[str]]
+) -> None:
+    def refusal(url: str) -> str:
+        with pytest.raises(RequestError) as caught:
+            names(url)
+        return str(caught.value)
+
+    assert names(f"{web}/a.jsonl") == ["a.jsonl"]
+    assert "no files match" in refusal(f"{web}/b.jsonl")
+    assert "cannot be reached" in refusal(f"{web}/broken.jsonl")
+    assert "403" in refusal(f"{web}/private.jsonl")
+    assert "cannot be reached" in refusal("http://127.0.0.1:1/a.jsonl")

@@ -1,4 +1,4 @@
-"""`mixproof run --race`: budgets in rungs; after each, the mixtures that are surely not the best are stopped.
+"""`mixproof run --race`: budgets in rungs; after each, mixtures stop that are not the best with some confidence.
 
 Every rung is a family of runs that branch from the trunks of the rung before (`mixproof.mixtures.arithmetic.rungs`).
 Decisions follow from the records of the runs, so a race that was killed resumes to the same ones: finished runs are

@@ -49,7 +49,10 @@ from .search_spec import check_search, found_path, search_built
 from .train import report_failed, run_train, train_json
 
 RaceOption = Annotated[
-    bool, typer.Option("--race", help="Stop mixtures early that are surely not the best; needs two seeds or more.")
+    bool,
+    typer.Option(
+        "--race", help="Stop mixtures early that are not the best with 95% confidence; needs two seeds or more."
+    ),
 ]
 RungsOption = Annotated[
     str | None,

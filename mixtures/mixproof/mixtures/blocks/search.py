@@ -62,8 +62,8 @@ class Search(SpecPart):
     trunk: Name | None = None
     """For `phase: decay`: the mixture of the trunk. Default: the spec's first mixture."""
     race: CandidateRace | None = None
-    """The candidates of a round race: after each rung those stop that are in the worse half of the round and surely not
-    the best. Default: all candidates are trained to the end."""
+    """The candidates of a round race: after each rung those stop that are in the worse half of the round and, with the
+    declared confidence, not the best. Default: all candidates are trained to the end."""
 
     @property
     def repeated(self) -> int:

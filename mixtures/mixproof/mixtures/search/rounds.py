@@ -10,7 +10,8 @@
   the end   the finalists: the constrained optimum of the last predictor, the best measured candidates and the anchor,
             measured with as many fresh seeds as the anchor had
 
-With a race, the candidates of a round are run in rungs, and those that are surely not the best stop (`race/`).
+With a race, the candidates of a round are run in rungs, and those that are not the best with the declared confidence
+stop (`race/`).
 
 All other candidates are run with one seed, the anchor with several; the scatter of repeats is the noise of one run
 (`mixture_noise`). The search knows nothing about training: `score` measures trials, in any way and order, and returns

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Attempt, Store
+from mixproof.ledger.store.batch import open_batch
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.columns import read_whole
@@ -83,10 +84,11 @@ def sign(
 
 def sign_shards(store: Store, sketch: Sketch, prompt_keys: Set[str], shards: Sequence[tuple[str, str]]) -> None:
     """Write the signatures and sorted bands of shards, given as (key, folder); `prompt_keys` are those of prompts."""
-    for key, folder in shards:
-        with store.attempt(STAGE, key) as attempt:
-            _write(attempt, store, folder, sketch, of_prompts=key in prompt_keys)
-            attempt.commit()
+    with open_batch(store, STAGE, [key for key, _ in shards]) as batch:
+        for key, folder in shards:
+            with batch.attempt(STAGE, key) as attempt:
+                _write(attempt, store, folder, sketch, of_prompts=key in prompt_keys)
+                attempt.commit()
 
 
 def _write(attempt: Attempt, store: Store, folder: str, sketch: Sketch, *, of_prompts: bool) -> None:

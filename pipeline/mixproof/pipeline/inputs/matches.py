@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -209,9 +210,10 @@ def _match_in(pattern: str, url: str, outer: MatchedFile | None, *, trees: bool,
         named = path.partition("?")[0] if is_web else path  # there a question mark begins the query
         literal = [_literal(part) for part in named.split("/")]
         has_glob = None in literal
-        if not has_glob and not filesystem.exists(path):
+        is_page = is_web and not has_glob
+        if not has_glob and not _exists(filesystem, path, is_page=is_page):
             path = "/".join(part or "" for part in literal) + path[len(named) :]
-        if not filesystem.exists(path):
+        if not _exists(filesystem, path, is_page=is_page):
             if not has_glob:
                 return
         elif filesystem.isfile(path):
@@ -226,6 +228,26 @@ def _match_in(pattern: str, url: str, outer: MatchedFile | None, *, trees: bool,
             # an object whose name ends with a slash represents an empty folder
             if info.get("type", "file") == "file" and not found.endswith("/") and _fits(below.split("/"), parts):
                 yield _remote(filesystem, pattern, f"{fixed}/" if fixed else "", found, info, outer)
+
+
+def _exists(filesystem: Any, path: str, *, is_page: bool) -> bool:  # noqa: ANN401 - fsspec ships no types
+    """Whether a path exists. Of a page, fsspec would say that it does not exist if its server cannot be reached.
+
+    Raises:
+        Exception: the client's, when the server of a page does not answer, or answers neither with it nor with 404.
+    """
+    if not is_page:
+        return bool(filesystem.exists(path))
+    cause: BaseException | None = None
+    try:
+        filesystem.info(path)
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        if cause is None or getattr(cause, "status", None) in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
+            return False
+    if cause is not None:  # raised here, because within the handler it would become its own context
+        raise cause
+    return True
 
 
 def _check_names(filesystem: Any, outer: MatchedFile | None, where: str) -> None:  # noqa: ANN401 - fsspec ships no types

@@ -1,4 +1,4 @@
-"""Racing: after each rung of a growing token budget, mixtures that are surely not the best are stopped.
+"""Racing: after each rung of a growing token budget, mixtures that are not the best with the declared confidence stop.
 
 At a rung, all mixtures that are left have runs of the same length with the same seeds. For each mixture, the
 hypothesis that it is the best is tested. Its p value is the probability that a mixture as good as all others would be
@@ -93,7 +93,7 @@ def worst_rejected(
     racing: NDArray[np.int64],
     at: tuple[int, Sequence[Fraction], Fraction],
 ) -> list[tuple[int, float]]:
-    """Find the mixtures in the worse half that are surely not the best.
+    """Find the mixtures in the worse half that are not the best with the declared confidence.
 
     Args:
         means: [mixtures] scores at this rung, of all mixtures that can be compared.

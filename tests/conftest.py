@@ -94,7 +94,7 @@ def mixproof_command(*arguments: str | Path) -> list[str]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """One Ray of two processors for all tests; starts when the first of them runs a task."""
-    with Cluster(workers=2, joinable=True) as started:
+    with Cluster(workers=2) as started:
         yield started
 
 

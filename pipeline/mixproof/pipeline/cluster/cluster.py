@@ -49,7 +49,6 @@ class Cluster:
             is started on this machine and stopped with the command.
         workers: number of CPUs that tasks on this machine may use; None: all.
         progress: called when Ray starts, at the start of a stage, and whenever a call finishes.
-        joinable: whether other commands may join the Ray that is started here, which then has one more process.
     """
 
     def __init__(
@@ -57,13 +56,10 @@ class Cluster:
         address: str | None = None,
         workers: int | None = None,
         progress: OnProgress | None = None,
-        *,
-        joinable: bool = False,
     ) -> None:
         self._address = address or os.environ.get("RAY_ADDRESS") or None
         self._workers = workers
         self.progress = progress
-        self._joinable = joinable
         self._started = False
         self._announced = False
         self._restarts = 0
@@ -250,7 +246,7 @@ class Cluster:
 
         if dead := dead_processes():
             self._restart(RayDiedError(f"Ray's {' and '.join(dead)} died"))
-        self._started |= start(self._address, self._workers, joinable=self._joinable)
+        self._started |= start(self._address, self._workers)
 
     def _restart(self, error: RayDiedError) -> None:
         """Start Ray again after its own processes died on this machine.
@@ -268,7 +264,7 @@ class Cluster:
         self._restarts += 1
         log.warning("%s; Ray is started again, and unfinished tasks run again", error)
         stop()
-        self._started |= start(self._address, self._workers, joinable=self._joinable)
+        self._started |= start(self._address, self._workers)
 
     def _resources(self) -> Needs:
         """All resources that the cluster has now."""

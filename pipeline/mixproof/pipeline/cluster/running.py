@@ -42,13 +42,12 @@ _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO
 _VITAL = {"gcs_server", "raylet"}
 
 
-def start(address: str | None, workers: int | None, *, joinable: bool = False) -> bool:
+def start(address: str | None, workers: int | None) -> bool:
     """Start Ray on this machine, or join the cluster at `address`; False if this process is connected already.
 
     Args:
         address: of a running cluster; None: start Ray.
         workers: number of CPUs of the Ray that is started; None: all.
-        joinable: whether other commands may join it.
 
     Raises:
         RequestError: when no cluster is at the address.
@@ -65,7 +64,7 @@ def start(address: str | None, workers: int | None, *, joinable: bool = False) -
         check_head(address)
     try:
         if address is None:
-            joined = _start_here(workers or os.cpu_count() or 1, quiet, joinable=joinable)
+            joined = _start_here(workers or os.cpu_count() or 1, quiet)
         elif "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
             joined = ray.init(address="auto", **quiet)  # a submitted job has its own runtime environment
         else:
@@ -208,11 +207,11 @@ def _name(node: Mapping[str, Any]) -> str:
     return f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}, {node['NodeID'][:8]})"
 
 
-def _start_here(cpus: int, quiet: dict[str, Any], *, joinable: bool) -> Any:  # noqa: ANN401 - Ray's context, which is not typed
+def _start_here(cpus: int, quiet: dict[str, Any]) -> Any:  # noqa: ANN401 - Ray's context, which is not typed
     for start in range(1, MAX_STARTS + 1):
         try:
             # "local": a bare init would join any Ray that happens to run on this machine
-            with without_unused_services(runtime_envs=joinable), _inherited(_worker_environment()):
+            with without_unused_services(), _inherited(_worker_environment()):
                 return ray.init(
                     address="local",
                     num_cpus=cpus,

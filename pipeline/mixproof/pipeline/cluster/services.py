@@ -1,18 +1,19 @@
 """Start a local Ray without the services that nobody uses there.
 
 With `include_dashboard=False` Ray still starts the dashboard's server for usage statistics, an autoscaler's monitor, a
-log monitor, and two agents beside the raylet: one reports metrics to a dashboard, one sets up runtime environments. The
-five take 4.2 CPU seconds and delay every start. Nobody looks at the dashboard of a command, a local Ray does not scale,
-workers' logs are read from their files, and a command's own tasks have no runtime environment. Ray has no options to
-leave them out, so the methods that start the first three are replaced while it starts. The raylet insists on its agents
-and waits for the files in which they write their ports. Each is replaced by `cat`, which ends with the raylet, because
-its standard input then closes, and by files that say that there is no such port, as Ray's minimal agent writes them.
+log monitor, and an agent beside the raylet that reports metrics to a dashboard. The four take 3.5 CPU seconds and delay
+every start. Nobody looks at the dashboard of a command, a local Ray does not scale, and workers' logs are read from
+their files. Ray has no options to leave them out, so the methods that start the first three are replaced while it
+starts. The raylet insists on its agent and waits for the files in which that writes its ports. It gets `cat`, which
+ends with it, because its standard input then closes, and files that say that there is no such port, as Ray's minimal
+agent writes them. The agent for runtime environments stays: runs of several ranks and commands that join this Ray use
+it, and a raylet without it dies when they do.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,32 +22,22 @@ from ray._private import services, utils
 from ray._private.node import Node
 from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 
-DASHBOARD_AGENT = "--dashboard_agent_command="
-DASHBOARD_AGENT_PORTS = ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME")
-RUNTIME_ENV_AGENT = "--runtime_env_agent_command="
-RUNTIME_ENV_AGENT_PORTS = ("RUNTIME_ENV_AGENT_PORT_NAME",)
+AGENT_COMMAND = "--dashboard_agent_command="
+PORT_NAMES = ("METRICS_AGENT_PORT_NAME", "METRICS_EXPORT_PORT_NAME", "DASHBOARD_AGENT_LISTEN_PORT_NAME")
 NO_PORT = -1
 
 
 @contextmanager
-def without_unused_services(*, runtime_envs: bool) -> Iterator[None]:
-    """Leave them out of a Ray that starts inside this block; a Ray without these methods starts as it does.
-
-    Args:
-        runtime_envs: whether drivers with a runtime environment may join; the agent that sets them up then stays.
-    """
-    ports: dict[str, Sequence[str]] = {DASHBOARD_AGENT: DASHBOARD_AGENT_PORTS}
-    if not runtime_envs:
-        ports[RUNTIME_ENV_AGENT] = RUNTIME_ENV_AGENT_PORTS
+def without_unused_services() -> Iterator[None]:
+    """Leave them out of a Ray that starts inside this block; a Ray without these methods starts as it does."""
     replacements: list[tuple[object, str, Callable[..., Any]]] = [
         (Node, "start_monitor", _start_nothing),
         (Node, "start_log_monitor", _start_nothing),
         (Node, "start_api_server", _no_address),
         (utils, "get_dashboard_dependency_error", _no_dashboard),
     ]
-    names = ("persist_port", *(name for each in ports.values() for name in each))
-    if shutil.which("cat") and all(hasattr(_raylet, name) for name in names):
-        replacements.append((services, "start_ray_process", _without_agents(services.start_ray_process, ports)))
+    if shutil.which("cat") and all(hasattr(_raylet, name) for name in ("persist_port", *PORT_NAMES)):
+        replacements.append((services, "start_ray_process", _without_agent(services.start_ray_process)))
     originals = [(owner, name, getattr(owner, name, None)) for owner, name, _ in replacements]
     if not all(original for *_, original in originals):
         yield
@@ -74,23 +65,18 @@ def _no_dashboard() -> ImportError:
     return ImportError("the dashboard is not used")
 
 
-def _without_agents(start: Callable[..., Any], ports: Mapping[str, Sequence[str]]) -> Callable[..., Any]:
-    """Wrap the function that starts Ray's processes: a raylet gets `cat` for its agents, and the files of no ports.
-
-    Args:
-        start: the function.
-        ports: by the option that names an agent, the names of the ports that this agent would write.
-    """
+def _without_agent(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the function that starts Ray's processes: a raylet gets `cat` for its agent, and the files of no ports."""
 
     def started(command: Sequence[str], process_type: str, *more: object, **options: object) -> Any:  # noqa: ANN401
         if process_type != PROCESS_TYPE_RAYLET:
             return start(command, process_type, *more, **options)
         values = dict(option.split("=", 1) for option in command if "=" in option)
         persist_port = getattr(_raylet, "persist_port")  # noqa: B009  Ray's stubs do not list it
-        for name in (name for each in ports.values() for name in each):
+        for name in PORT_NAMES:
             persist_port(values["--session_dir"], values["--node_id"], getattr(_raylet, name), NO_PORT)
-        cat = shutil.which("cat")
-        changed = [next((f"{agent}{cat}" for agent in ports if option.startswith(agent)), option) for option in command]
+        cat = f"{AGENT_COMMAND}{shutil.which('cat')}"
+        changed = [cat if option.startswith(AGENT_COMMAND) else option for option in command]
         return start(changed, process_type, *more, **options)
 
     return started

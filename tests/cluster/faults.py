@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import psutil
 
 from cluster.box import Box
-from cluster.node import RAY_FOLDER, RAYLET, Node
+from cluster.node import RAY_FOLDER, RAYLET, Node, end
 
 LITTLE_BYTES = 150 * 2**20
 TASK = "ray::"
@@ -57,7 +57,7 @@ def cut_link(seconds: float) -> Callable[[Strike], None]:
 def kill_raylet(at: Strike) -> None:
     """A worker node's own process dies, and its tasks with it."""
     for process in at.worker(for_good=True).processes(RAYLET):
-        process.kill()
+        end(process)
 
 
 def kill_node(at: Strike) -> None:
@@ -68,7 +68,7 @@ def kill_node(at: Strike) -> None:
 def kill_task(at: Strike) -> None:
     """The process that runs a task dies, as if the kernel had killed it for its memory."""
     if running := _wait_for_tasks(at):
-        at.dice.choice(running).kill()
+        end(at.dice.choice(running))
 
 
 def _wait_for_tasks(at: Strike) -> list[psutil.Process]:
@@ -111,7 +111,7 @@ def kill_command(at: Strike) -> None:
     """The command itself dies."""
     at.command.send_signal(signal.SIGKILL)
     for process in at.box.head.processes("mixproof.cli"):
-        process.kill()
+        end(process)
 
 
 def kill_head(at: Strike) -> None:
@@ -122,7 +122,7 @@ def kill_head(at: Strike) -> None:
 def kill_supervisor(at: Strike) -> None:
     """The process that watches a job of Ray dies; Ray ends the job."""
     for process in at.box.head.processes("JobSupervisor"):
-        process.kill()
+        end(process)
 
 
 def flaky_objects(fault: str, share: float) -> Callable[[Strike], None]:

@@ -169,7 +169,7 @@ class Node:
         """End all of the node's processes, as a machine ends that loses its power."""
         running = self.processes()
         for process in running:
-            process.kill()
+            end(process)
         psutil.wait_procs(running, timeout=60)  # Ray refuses to start a head beside what is left of another
         if self.process is not None:
             self.process.kill()
@@ -187,10 +187,20 @@ class Node:
 
     def _all(self) -> list[psutil.Process]:
         if self.box.isolated:
-            return [psutil.Process(pid) for pid in pids_in(self.name) if psutil.pid_exists(pid)]
+            found = []
+            for pid in pids_in(self.name):
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                    found.append(psutil.Process(pid))
+            return found
         if self.process is None or self.process.poll() is not None:
             return []
         return list(psutil.Process(self.process.pid).children(recursive=True))
+
+
+def end(process: psutil.Process) -> None:
+    """Kill a process, unless it has ended since it was listed."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.kill()
 
 
 def _title(process: psutil.Process) -> str:

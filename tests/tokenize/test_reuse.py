@@ -84,6 +84,6 @@ def test_a_new_file_is_read_and_encoded_and_nothing_else_is(rebuild: Rebuild, tm
     rebuild()
     (tmp_path / "guide-3.jsonl").write_text(json.dumps({"text": "A new text that nobody has read before. " * 9}))
     tasks, _ = rebuild()
-    assert (tasks.pop("identify"), tasks.pop("read")) == (1, 1)
+    assert tasks.pop("read") == 1, "the command itself hashes a small new file, which is no task"
     assert tasks.pop("encode") <= 2, "the new file, and the held-out set where it went into that"
     assert set(tasks) <= {"dedup", "guide: by hash", "held-out texts", "assemble"}

@@ -6,6 +6,7 @@ import socket
 import time
 
 import pytest
+from ray.exceptions import AuthenticationError
 
 from mixproof.ledger.errors import RequestError
 from mixproof.pipeline.cluster.head import ask_head, check_head
@@ -33,3 +34,12 @@ def test_a_command_does_not_join_a_cluster_whose_head_is_stopped() -> None:
         address = f"127.0.0.1:{stopped.getsockname()[1]}"
         with pytest.raises(RequestError, match=f"no Ray cluster answers at {address}; check --address"):
             check_head(address)
+
+
+def test_a_missing_token_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(address: str) -> None:
+        raise AuthenticationError(f"InvalidAuthToken at {address}")
+
+    monkeypatch.setattr("mixproof.pipeline.cluster.head.GcsClient", refused)
+    with pytest.raises(RequestError, match=r"127\.0\.0\.1:1 requires a token: set RAY_AUTH_MODE=token and put"):
+        check_head("127.0.0.1:1")

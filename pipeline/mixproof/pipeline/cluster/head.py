@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ray._private.services import canonicalize_bootstrap_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # a compiled module
-from ray.exceptions import RpcError
+from ray.exceptions import AuthenticationError, RayError, RpcError
 
 from mixproof.ledger.errors import RequestError
 
@@ -50,7 +50,7 @@ def check_head(address: str) -> None:
     """Check that a head answers at an address before `ray.init`, which would try for many minutes without a word.
 
     Raises:
-        RequestError: when nothing answers there within ANSWER_SECONDS, or less if Ray gives up.
+        RequestError: when nothing answers there within ANSWER_SECONDS, or less if Ray gives up, or a token is missing.
     """
 
     def connect() -> None:
@@ -66,8 +66,18 @@ def check_head(address: str) -> None:
         raise RequestError(
             f"no Ray cluster answers at {address}; check --address, and whether its head runs there and is not stopped"
         ) from error
-    except (ConnectionError, RuntimeError, ValueError):
+    except AuthenticationError as error:
+        raise needs_token(address) from error
+    except (RayError, ConnectionError, RuntimeError, ValueError):
         return
+
+
+def needs_token(host: str) -> RequestError:
+    """The error of a cluster that requires a token which this process does not have."""
+    return RequestError(
+        f"the Ray cluster at {host} requires a token: set RAY_AUTH_MODE=token and put the cluster's token into "
+        "RAY_AUTH_TOKEN or ~/.ray/auth_token"
+    )
 
 
 def _answer(question: Callable[[], T], answer: Future[T]) -> None:

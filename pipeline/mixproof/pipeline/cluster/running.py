@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.objects.urls import LOCATION_VARIABLES
 
-from .head import check_head
+from .head import check_head, needs_token
 from .resources import GPU_TASKS_LABEL, Needs, Node
 from .services import without_unused_services
 
@@ -72,10 +72,7 @@ def start(address: str | None, workers: int | None) -> bool:
     except ConnectionError as error:
         host = address or "this machine"
         if "AuthToken" in str(error.__cause__):
-            raise RequestError(
-                f"the Ray cluster at {host} requires a token: set RAY_AUTH_MODE=token and put the cluster's token into "
-                "RAY_AUTH_TOKEN or ~/.ray/auth_token"
-            ) from error
+            raise needs_token(host) from error
         raise RequestError(f"no Ray cluster answers at {host}: {error}; check --address") from error
     folder = joined.address_info["session_dir"]
     log.info("Ray %s on %s; workers log to %s/logs/worker-*.err", ray.__version__, address or "this machine", folder)

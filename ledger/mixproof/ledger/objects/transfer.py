@@ -34,6 +34,6 @@ def repeat_damaged(transfer: Callable[[], T], is_whole: Callable[[T], bool]) -> 
     return transfer()
 
 
-def is_damaged(result: object) -> bool:
+def is_damaged(error: object) -> bool:
     """Whether this is the client's error for data that do not match the checksum that the server sent along."""
-    return type(result).__name__ == "FlexibleChecksumError"
+    return type(error).__name__ == "FlexibleChecksumError"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import GroupShard
 from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Table
 from mixproof.pipeline.sorted_rows import rows_between
 from mixproof.pipeline.words.ngrams import ranges as index_ranges
@@ -41,10 +42,7 @@ BAND_DTYPE = np.dtype([("hash", "<u8"), ("document", "<i8")])
 
 def range_count(records: int) -> int:
     """Return the number of ranges of band hashes, a power of two, such that a task holds about 4 million records."""
-    number = 1
-    while number * RANGE_RECORDS < records:
-        number *= 2
-    return number
+    return power_of_two(-(-records // RANGE_RECORDS))
 
 
 def open_bands(store: Store, shard: GroupShard) -> Between:

@@ -27,6 +27,7 @@ from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.by_hash import HASHED_DTYPE, documents_in
 from mixproof.pipeline.read.shards import HASHES, PROMPTS, Shard
 from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Ranges, Shuffle, Table
 from mixproof.pipeline.sorted_rows import rows_between
 
@@ -107,10 +108,7 @@ def _by_range(
 
 def range_count(documents: int) -> int:
     """Return the number of hash ranges, a power of two, such that a task holds about 4 million documents."""
-    ranges = 1
-    while ranges * RANGE_DOCUMENTS < documents:
-        ranges *= 2
-    return ranges
+    return power_of_two(-(-documents // RANGE_DOCUMENTS))
 
 
 def find_losers(store: Store, key: str, hashes: Ranges, number: int, by_prompt: Sequence[bool] = ()) -> None:

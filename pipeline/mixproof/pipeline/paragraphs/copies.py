@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import GroupShard, load_group
 from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Ranges, Table
 from mixproof.pipeline.sorted_rows import rows_between
 
@@ -45,10 +46,7 @@ KEEPER_DTYPE = np.dtype([("shard", "<i4"), ("row", "<u4")])
 
 def range_count(paragraphs: int) -> int:
     """Return the number of hash ranges, a power of two, such that a task holds about 4 million paragraphs."""
-    ranges = 1
-    while ranges * RANGE_PARAGRAPHS < paragraphs:
-        ranges *= 2
-    return ranges
+    return power_of_two(-(-paragraphs // RANGE_PARAGRAPHS))
 
 
 def find_copies(store: Store, key: str, paragraphs: Ranges, number: int) -> None:

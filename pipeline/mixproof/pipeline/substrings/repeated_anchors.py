@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mixproof.ledger.store import Store
 from mixproof.pipeline.group import GroupShard
 from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Ranges, Table
 from mixproof.pipeline.sorted_rows import rows_between
 
@@ -35,10 +36,7 @@ REPEATED_DTYPE = np.dtype([("shard", "<i4"), ("key", "<u8")])
 
 def range_count(rows: int, most: int) -> int:
     """Return the number of hash ranges, a power of two, such that each holds about `most` rows or fewer."""
-    ranges = 1
-    while ranges * most < rows:
-        ranges *= 2
-    return ranges
+    return power_of_two(-(-rows // most))
 
 
 def find_repeated(store: Store, key: str, anchors: Ranges, number: int) -> None:

@@ -9,17 +9,16 @@ Memory: about 100 bytes for each of 4 million paragraphs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
-from mixproof.pipeline.group import GroupShard, load_group
-from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.group import load_group
+from mixproof.pipeline.shuffle.indexed_shards import indexed_table
 from mixproof.pipeline.shuffle.plan import power_of_two
-from mixproof.pipeline.shuffle.shuffle import Ranges, Table
+from mixproof.pipeline.shuffle.shuffle import Ranges
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .paragraph_hashes import PARAGRAPH_DTYPE, PARAGRAPHS, STAGE
@@ -58,26 +57,7 @@ def find_copies(store: Store, key: str, paragraphs: Ranges, number: int) -> None
         attempt.commit(facts={"shards": np.unique(copies["shard"]).tolist()})
 
 
-def open_paragraphs(store: Store, shard: tuple[int, GroupShard]) -> Between:
-    """Map the paragraphs of a shard, given with its index in the group."""
-    index, where = shard
-    table = np.load(store.path(f"{where.folder}/{PARAGRAPHS}"), mmap_mode="r")
-    keep = None if where.bitmap is None else np.load(store.path(where.bitmap))
-    return partial(_paragraphs_between, table, keep, index)
-
-
-def _paragraphs_between(
-    table: NDArray[Any], keep: NDArray[np.bool_] | None, index: int, low: int, high: int
-) -> NDArray[Any]:
-    part = table[rows_between(table["high"], low, high)]
-    found = np.empty(len(part), dtype=SHARD_PARAGRAPH_DTYPE)
-    for name in PARAGRAPH_DTYPE.names or ():
-        found[name] = part[name]
-    found["shard"] = index
-    return found if keep is None else found[keep[found["row"]]]
-
-
-PARAGRAPH_TABLE = Table(open_paragraphs, SHARD_PARAGRAPH_DTYPE)
+PARAGRAPH_TABLE = indexed_table(PARAGRAPHS, SHARD_PARAGRAPH_DTYPE)
 
 
 def copies_of(paragraphs: NDArray[Any]) -> NDArray[Any]:

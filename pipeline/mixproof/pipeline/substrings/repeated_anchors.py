@@ -7,17 +7,15 @@ shards gather their keys from all ranges. Memory: about 60 bytes for each of 4 m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
-from mixproof.pipeline.group import GroupShard
-from mixproof.pipeline.shuffle.gather import Between
+from mixproof.pipeline.shuffle.indexed_shards import indexed_table
 from mixproof.pipeline.shuffle.plan import power_of_two
-from mixproof.pipeline.shuffle.shuffle import Ranges, Table
+from mixproof.pipeline.shuffle.shuffle import Ranges
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .anchor_tables import ANCHORS, STAGE
@@ -49,24 +47,7 @@ def find_repeated(store: Store, key: str, anchors: Ranges, number: int) -> None:
         attempt.commit(facts={"shards": np.unique(repeated["shard"]).tolist()})
 
 
-def open_anchors(store: Store, shard: tuple[int, GroupShard]) -> Between:
-    """Map the anchors of a shard, given with its index in the group."""
-    index, where = shard
-    table = np.load(store.path(f"{where.folder}/{ANCHORS}"), mmap_mode="r")
-    keep = None if where.bitmap is None else np.load(store.path(where.bitmap))
-    return partial(_anchors_between, table, keep, index)
-
-
-def _anchors_between(
-    table: NDArray[Any], keep: NDArray[np.bool_] | None, index: int, low: int, high: int
-) -> NDArray[Any]:
-    part = table[rows_between(table["key"], low, high)]
-    found = np.empty(len(part), dtype=SHARD_ANCHOR_DTYPE)
-    found["key"], found["shard"] = part["key"], index
-    return found if keep is None else found[keep[part["row"]]]
-
-
-ANCHOR_TABLE = Table(open_anchors, SHARD_ANCHOR_DTYPE)
+ANCHOR_TABLE = indexed_table(ANCHORS, SHARD_ANCHOR_DTYPE)
 
 
 def repeated_of(keys: NDArray[np.uint64], shards: NDArray[Any]) -> NDArray[Any]:

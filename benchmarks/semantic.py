@@ -1,10 +1,12 @@
 """Semantic deduplication of made-up embeddings with planted twins: CPU seconds, memory, recall of brute force.
 
     python benchmarks/semantic.py [--documents 1000000] [--dimensions 256] [--threshold 0.95] [--checked 4000]
+        [--shards 8] [--ranges N] [--direct | --regroup]
 
 Documents are in topics of very different sizes (Zipf) around random centres; two of a topic have a cosine of about 0.5.
 One in ten is a twin: an earlier document with noise, at a cosine that is uniform between 0.9 and 1. The vectors are
-written as the stage `embeddings` writes them, and every later stage of a build runs in this process.
+written as the stage `embeddings` writes them, and every later stage of a build runs in this process. `--ranges`,
+`--direct`, `--regroup` and the table are those of `signatures.py`.
 
 For recall, `--checked` documents are compared with all others by float64 products. A pair at or above the threshold is
 caught if not both documents stay; so is a planted pair. All dropped documents are compared with their keepers as well.
@@ -13,6 +15,8 @@ caught if not both documents stay; so is a planted pair. All dropped documents a
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import tempfile
 import time
 from fractions import Fraction
@@ -22,7 +26,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inline import Inline, peak_bytes
 from mixproof.ledger.store import Store
 from mixproof.pipeline.bitmap import read_bitmap
 from mixproof.pipeline.clusters.embed import directions
@@ -30,13 +33,22 @@ from mixproof.pipeline.clusters.token_table import TableFiles
 from mixproof.pipeline.dedup.keepers import LOSERS
 from mixproof.pipeline.read.shard_output import HASH_DTYPE
 from mixproof.pipeline.read.shards import HASHES, Shard
+from mixproof.pipeline.semantic import cell_ranges
+from mixproof.pipeline.semantic.assignment import PROBES
 from mixproof.pipeline.semantic.search import GroupSearch
 from mixproof.pipeline.semantic.vectors import COMPARED, LENGTH, STAGE, VECTORS, Embedding, key_of
+from mixproof.pipeline.shuffle import plan
+from signatures import COLUMNS, Measured, digest_of
 
-SHARD = 125_000
+BLOCK = 125_000
 TOPICS = 3000
 PLANTED = 0.1
-EMBEDDING = Embedding(TableFiles("", "", "made up"), 2000, 200, (3, 1))
+
+
+class MadeUp(TableFiles):
+    """A token table that no file has."""
+
+    dimensions = 256
 
 
 def made_up(documents: int, dimensions: int) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
@@ -48,8 +60,8 @@ def made_up(documents: int, dimensions: int) -> tuple[NDArray[np.int16], NDArray
     twin_of = np.where(random.random(documents) < PLANTED, random.random(documents) * np.arange(documents), -1)
     twin_of = np.trunc(twin_of).astype(np.int64)
     found = np.empty((documents, dimensions), np.int16)
-    for first in range(0, documents, SHARD):
-        part = slice(first, min(first + SHARD, documents))
+    for first in range(0, documents, BLOCK):
+        part = slice(first, min(first + BLOCK, documents))
         noise = random.standard_normal((part.stop - first, dimensions), np.float32)
         found[part] = directions((1000 * (centres[topics[part]] + noise)).round().astype(np.float64), LENGTH)
         for twin in first + np.flatnonzero(twin_of[part] >= 0):
@@ -63,12 +75,11 @@ def made_up(documents: int, dimensions: int) -> tuple[NDArray[np.int16], NDArray
     return found, np.column_stack([twin_of[twins], twins])
 
 
-def save(store: Store, vectors: NDArray[np.int16]) -> list[Shard]:
+def save(store: Store, vectors: NDArray[np.int16], embedding: Embedding, shards: int) -> list[Shard]:
     """Write vectors as shards that were embedded."""
     random = np.random.default_rng(2)
-    shards = []
-    for number, first in enumerate(range(0, len(vectors), SHARD)):
-        part = vectors[first : first + SHARD]
+    found = []
+    for number, part in enumerate(np.array_split(vectors, shards)):
         shard = Shard("made_up", f"{number}.jsonl", 0, len(part), f"read/{number}", len(part), 0, str(number))
         hashes = np.zeros(len(part), HASH_DTYPE)
         hashes["high"], hashes["row"] = random.integers(0, 2**63, len(part)) * 2, np.arange(len(part))
@@ -76,20 +87,20 @@ def save(store: Store, vectors: NDArray[np.int16]) -> list[Shard]:
         folder = store.path(shard.folder)
         folder.mkdir(parents=True)
         np.save(folder / HASHES, hashes[np.argsort(hashes["high"])])
-        with store.attempt(STAGE, key_of(shard, EMBEDDING)) as attempt:
+        with store.attempt(STAGE, key_of(shard, embedding)) as attempt:
             for name, values in ((VECTORS, part), (COMPARED, np.ones(len(part), np.bool_))):
                 with attempt.path(name).open("wb") as file:
                     np.save(file, values)
             attempt.commit()
-        shards.append(shard)
-    return shards
+        found.append(shard)
+    return found
 
 
 def cosines_of(vectors: NDArray[np.int16], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
     """The cosine of each pair by floats: float64 [pairs]."""
     found = np.empty(len(pairs))
-    for first in range(0, len(pairs), SHARD):
-        part = slice(first, first + SHARD)
+    for first in range(0, len(pairs), BLOCK):
+        part = slice(first, first + BLOCK)
         one, two = (vectors[pairs[part, side]].astype(np.float64) for side in (0, 1))
         found[part] = (one * two).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
     return found
@@ -119,20 +130,32 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, default=256)
     parser.add_argument("--threshold", type=Fraction, default=Fraction("0.95"))
     parser.add_argument("--checked", type=int, default=4000)
+    parser.add_argument("--shards", type=int, default=8)
+    parser.add_argument("--ranges", type=int, help="of cells")
+    parser.add_argument("--direct", action="store_true")
+    parser.add_argument("--regroup", action="store_true")
     asked = parser.parse_args()
+    if asked.ranges:
+        cell_ranges.RANGE_RECORDS = -(-PROBES * asked.documents // asked.ranges)
+    if asked.direct or asked.regroup:
+        plan.MOST_OPENINGS = sys.maxsize if asked.direct else 0
+    MadeUp.dimensions = asked.dimensions
+    embedding = Embedding(MadeUp("", "", "made up"), 2000, 200, (3, 1))
     with tempfile.TemporaryDirectory() as folder:
-        store, cluster = Store(Path(folder)), Inline()
-        cluster.seconds = {}
+        store, cluster = Store(Path(folder)), Measured(Path(folder))
         vectors, planted = made_up(asked.documents, asked.dimensions)
-        shards = save(store, vectors)
+        shards = save(store, vectors, embedding, asked.shards)
         del vectors
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from here
         begin, wall = time.process_time(), time.monotonic()
         search = GroupSearch(tuple(shards), (None,) * len(shards), store, cluster)
-        found = search.run(EMBEDDING, asked.threshold)
+        print(f"{asked.documents:,} vectors in {asked.shards} shards, load {os.getloadavg()[0]:.1f}\n{COLUMNS}")
+        with cluster.measured("(driver)"):
+            found = search.run(embedding, asked.threshold)
         seconds, wall = time.process_time() - begin, time.monotonic() - wall
-        print(f"{asked.documents:,} vectors: {seconds:.0f} CPU s, {wall:.0f} s, peak {peak_bytes() / 1e9:.2f} GB")
-        print(", ".join(f"{name} {each:.1f}" for name, each in cluster.seconds.items()))
+        cluster.show_all()
+        peak = max(used.peak for used in cluster.used.values())
+        print(f"{seconds:.0f} CPU s, {wall:.0f} s, peak {peak / 1e9:.2f} GB; load {os.getloadavg()[0]:.1f}")
+        print(f"bitmaps: {digest_of(found.result)}")
         vectors = np.concatenate([_vectors(store, path) for path in found.vectors])
         stays = np.concatenate(
             [read_bitmap(store, keep, shard.documents) for keep, shard in zip(found.result.keep, shards, strict=True)]

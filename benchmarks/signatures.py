@@ -146,6 +146,12 @@ class Measured(Cluster):
         used.peak = max(used.peak, peak_bytes() - before)
         self._now = outer
 
+    def show_all(self) -> None:
+        """Print a row for each kind; the driver's is without the tasks that ran meanwhile."""
+        self.used["(driver)"].cpu -= sum(used.cpu for name, used in self.used.items() if name[0] != "(")
+        for name, used in self.used.items():
+            used.show(name)
+
     def run(self, function: Callable[..., Any], calls: Sequence[tuple[object, ...]], **_: Any) -> list[Any]:  # noqa: ANN401
         """Results in the order of the calls."""
         results = []
@@ -219,9 +225,7 @@ def main() -> None:
         with cluster.measured("(driver)"):
             kept = deduplicate_exactly(shards, store, cluster).keep
             found = deduplicate_fuzzily(shards, kept, rule, store, cluster)
-        cluster.used["(driver)"].cpu -= sum(used.cpu for name, used in cluster.used.items() if name[0] != "(")
-        for name, used in cluster.used.items():
-            used.show(name)
+        cluster.show_all()
         tasks = [used for name, used in cluster.used.items() if name != "(written)"]
         sums = (sum(getattr(used, name) for used in tasks) for name in ("cpu", "opened", "requests", "received"))
         cpu, opened, requests, received = sums

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 
 SHARDS = "shards.json"
+
+Documents = NDArray[np.int64]
+"""Documents by their number over all shards of a group: int64 [documents]."""
 
 
 @dataclass(frozen=True)
@@ -43,3 +48,8 @@ def load_group(store: Store, stage: str, group: str) -> tuple[GroupShard, ...]:
 def _load(store: str, stage: str, group: str) -> tuple[GroupShard, ...]:
     path = Store(store).path(f"{stage}/{group}/{SHARDS}")
     return tuple(GroupShard(**each) for each in orjson.loads(path.read_bytes()))
+
+
+def shards_of(documents: Documents, firsts: Sequence[int]) -> NDArray[np.int64]:
+    """Return the index of each document's shard; an empty shard has the same first document as the next one."""
+    return np.searchsorted(np.array(firsts, dtype=np.int64), documents, side="right") - 1

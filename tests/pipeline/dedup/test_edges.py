@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from mixproof.pipeline.dedup import buckets, edges
 from mixproof.pipeline.dedup.buckets import BAND_DTYPE, range_count
 from mixproof.pipeline.dedup.edges import bucket_edges, forest
+from mixproof.pipeline.group import Documents
 
 
-def places(*values: int) -> buckets.Documents:
+def places(*values: int) -> Documents:
     return np.array(values, dtype=np.int64)
 
 

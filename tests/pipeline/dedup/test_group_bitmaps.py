@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixproof.pipeline.dedup.edges import shards_of
 from mixproof.pipeline.dedup.group_bitmaps import sums
+from mixproof.pipeline.group import shards_of
 
 
 def test_documents_have_the_shard_that_they_are_in_across_empty_shards() -> None:

@@ -9,16 +9,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mixproof.pipeline.dedup import keepers
-from mixproof.pipeline.dedup.buckets import Documents
-from mixproof.pipeline.dedup.edges import Pairs, Signatures
+from mixproof.pipeline.dedup.edges import Pairs
 from mixproof.pipeline.dedup.keepers import losers_of
+from mixproof.pipeline.group import Documents
+from mixproof.pipeline.shuffle.document_rows import Load
 
 
 def rows(*pairs: tuple[int, int]) -> Pairs:
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def signatures(*minima: tuple[int, ...]) -> Signatures:
+def signatures(*minima: tuple[int, ...]) -> Load:
     """Signatures of the documents 0, 1, ..."""
     table = np.array(minima, dtype=np.uint16)
 

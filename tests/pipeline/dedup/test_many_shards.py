@@ -14,11 +14,11 @@ import pytest
 from in_process import InProcess
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.dedup import Dedup, FuzzyDedup
-from mixproof.pipeline.dedup import buckets, components, exact, fetch
+from mixproof.pipeline.dedup import buckets, components, exact
 from mixproof.pipeline.dedup.dedup import Deduplicated, deduplicate
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import read_sources
-from mixproof.pipeline.shuffle import plan
+from mixproof.pipeline.shuffle import document_rows, plan
 
 RULE = Dedup(fuzzy=FuzzyDedup(bands=12, rows=3, threshold=Fraction(6, 10)))
 DIRECT = 1 << 16
@@ -58,7 +58,7 @@ def small(monkeypatch: pytest.MonkeyPatch, openings: int, run_shards: int, fan_i
         (plan, "RUN_BYTES", 2000),
         (exact, "RANGE_DOCUMENTS", 16),
         (buckets, "RANGE_RECORDS", 200),
-        (fetch, "BLOCK_DOCUMENTS", 16),
+        (document_rows, "BLOCK_BYTES", 16 * 12 * 3 * 2),
         (components, "PART_ROWS", 10),
     ):
         monkeypatch.setattr(module, name, value)

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from mixproof.pipeline.clusters.embed import directions
-from mixproof.pipeline.dedup.buckets import Documents
 from mixproof.pipeline.dedup.edges import Pairs, forest
+from mixproof.pipeline.group import Documents
 from mixproof.pipeline.semantic import keepers, neighbours
 from mixproof.pipeline.semantic.assignment import nearest_cells, records_of
+from mixproof.pipeline.semantic.cell_ranges import CellRanges
 from mixproof.pipeline.semantic.centroids import MOST_CELLS, ONE_CELL, cell_count
 from mixproof.pipeline.semantic.documents import Block, cosines
 from mixproof.pipeline.semantic.vectors import LENGTH
+from mixproof.pipeline.shuffle.gather import bounds_of
 
 Vectors = NDArray[np.int16]
 FEW = st.lists(st.tuples(*[st.integers(-2, 2)] * 3).filter(any), min_size=2, max_size=24)
@@ -151,3 +153,15 @@ def test_cells_are_one_up_to_a_limit_and_then_grow_with_the_root_of_the_document
         1414,
         MOST_CELLS,
     ]
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 60), st.integers(1, 60))
+def test_the_first_bits_of_a_cells_hash_are_the_number_of_its_range(cells: int, count: int) -> None:
+    ranges = CellRanges(cells, min(cells, count))
+    hashes = ranges.hashes().tolist()
+    for number in range(ranges.partitions):
+        low, high = bounds_of(number, ranges.partitions)
+        bounds = (min(each, ranges.count) * cells // ranges.count for each in (number, number + 1))
+        assert [cell for cell in range(cells) if low <= hashes[cell] < high] == list(range(*bounds))
+    assert hashes == sorted(set(hashes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.dedup import Dedup
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.bitmap import read_bitmap
+from mixproof.pipeline.dedup import components
 from mixproof.pipeline.dedup.dedup import deduplicate
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.read.selection import Selection
-from mixproof.pipeline.semantic import centroids, neighbours
+from mixproof.pipeline.semantic import cell_ranges, centroids, make_centroids
 from mixproof.pipeline.semantic.semantic import DeduplicatedSemantically, deduplicate_semantically
 from mixproof.pipeline.semantic.vectors import semantic_table
+from mixproof.pipeline.shuffle import document_rows, plan
 from static_table import TOPICS, text_of, write_table
 
 MakeSpec = Callable[..., Spec]
@@ -86,7 +89,7 @@ def test_the_first_of_each_topic_stays_and_the_account_closes(
 ) -> None:
     if cells:  # as in a large corpus: several cells in several ranges
         monkeypatch.setattr(centroids, "ONE_CELL", 2)
-        monkeypatch.setattr(neighbours, "RANGE_RECORDS", 4)
+        monkeypatch.setattr(cell_ranges, "RANGE_RECORDS", 4)
     left, found, _ = run(tmp_path, make_spec, shard_bytes=shard_bytes)
     blog, news = SOURCES["blog"], SOURCES["news"]
     assert left == {"blog": [*blog[0][:3], *blog[1]], "news": [news[0][2]]}
@@ -162,3 +165,53 @@ def test_fewer_documents_than_cells_and_no_compared_document(
     nothing = ["a b c d e f g h i j k l m n o p", "b c d e f g h i j k l m n o p q"]
     left, found, _ = run(tmp_path, make_spec, {"web": [nothing]}, store="other")
     assert left["web"] == nothing and found.twins["web"].compared == 0
+
+
+def outputs(store: Store, name: str) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in store.root.glob(f"semantic/*/{name}")}
+
+
+def test_many_shards_are_regrouped_to_the_same_bytes_and_a_search_resumes_with_what_is_missing(
+    tmp_path: Path, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = random.Random(5)  # noqa: S311  a fixed choice
+    words = [word for topic in TOPICS.values() for word in topic]
+    texts = [" ".join(chosen.choices(words, k=chosen.choice([2, 3, 8]))) + f" number {n}" for n in range(36)]
+    sources = {"a": [texts[:12], texts[12:20]], "b": [texts[20:]]}
+    results = []
+    settings_of = {"direct": (1 << 16, 128, 1024), "one": (0, 3, 2)}
+    for store, (openings, run_shards, fan_in) in settings_of.items():
+        for module, name, value in (
+            (plan, "MOST_OPENINGS", openings),
+            (plan, "RUN_SHARDS", run_shards),
+            (plan, "FAN_IN", fan_in),
+            (plan, "RUN_BYTES", 500),
+            (document_rows, "BLOCK_BYTES", 16 * 8 * 2),
+            (cell_ranges, "RANGE_RECORDS", 8),
+            (centroids, "ONE_CELL", 2),
+            (make_centroids, "SHARDS_PER_TASK", 4),
+            (components, "PART_ROWS", 4),
+        ):
+            monkeypatch.setattr(module, name, value)
+        results.append(run(tmp_path, make_spec, sources, shard_bytes=160, store=store, keep=["b"])[:2])
+    assert results[0] == results[1]
+    assert sum(row.documents for row in results[0][1].matrix) > 4
+    direct, one = (Store(tmp_path / name) for name in settings_of)
+    for name in ("centroids.npy", "forest.npy", "losers.npy", "cosines.npy", "keep.npy", "twins.parquet"):
+        assert outputs(direct, name) == outputs(one, name) != {}
+    assert len(outputs(one, "forest.npy")) > 4 and len(outputs(one, "losers.npy")) > 2
+    assert not list(direct.root.glob("semantic/*/records.bin"))
+    for name in ("records.bin", "sample.npy"):  # as `store gc` removes what nothing refers to
+        paths = list(one.root.glob(f"semantic/*/{name}"))
+        assert paths
+        for path in paths:
+            (path.parent / "receipt.json").unlink(missing_ok=True)
+            path.unlink()
+    forests = outputs(one, "forest.npy")
+    again = run(tmp_path, make_spec, sources, shard_bytes=160, store="one", keep=["b"])
+    assert again[:2] == results[0]
+    assert not list(one.root.glob("semantic/*/records.bin"))  # no forest is missing, so no run is needed
+    lost = one.root / "semantic" / min(forests)
+    (lost / "forest.npy").unlink()
+    assert run(tmp_path, make_spec, sources, shard_bytes=160, store="one", keep=["b"])[:2] == results[0]
+    assert outputs(one, "forest.npy") == forests

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
-from mixproof.pipeline.group import GroupShard
+from mixproof.pipeline.group import Documents, GroupShard
 from mixproof.pipeline.shuffle.gather import Between
 from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Table
@@ -31,8 +31,6 @@ MAX_BUCKET = 1 << 15
 CHUNK = 1 << 17
 """Documents whose signatures are held in memory."""
 
-Documents = NDArray[np.int64]
-"""Documents by their number over all shards of a group, int64 [documents]; or rows of a table of signatures."""
 Buckets = tuple[Documents, NDArray[np.int64]]
 """The documents of one bucket after another, ascending in each; and the number of documents in each, at least 2."""
 

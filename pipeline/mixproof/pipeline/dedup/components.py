@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
+from mixproof.pipeline.group import Documents
 from mixproof.pipeline.sorted_rows import rows_between
 from mixproof.pipeline.words.ngrams import mixed
 
-from .buckets import Documents
 from .edges import FOREST, Pairs, forest
 
 PART_ROWS = 2_000_000

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import numbers
+from mixproof.pipeline.group import shards_of
 from mixproof.pipeline.read.by_hash import IDS_SCHEMA, read_rows
 from mixproof.pipeline.read.shards import Shard
 from mixproof.pipeline.sorted_rows import rows_between
 
-from .edges import Pairs, shards_of
+from .edges import Pairs
 from .lost_documents import GroupResult
 
 EXACT, FUZZY, SEMANTIC = "exact_duplicate", "fuzzy_duplicate", "semantic_duplicate"

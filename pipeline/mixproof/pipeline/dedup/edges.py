@@ -14,7 +14,7 @@ Memory: that of the buckets, and the signatures of CHUNK documents, read from th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from itertools import combinations
 
@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
-from mixproof.pipeline.group import GroupShard, load_group
+from mixproof.pipeline.group import Documents
+from mixproof.pipeline.shuffle.document_rows import DocumentRows, Load
 from mixproof.pipeline.shuffle.shuffle import Ranges
 from mixproof.pipeline.words.ngrams import ranges as index_ranges
 
-from .buckets import Buckets, Documents, buckets
-from .signatures import SIGNATURES
+from .buckets import Buckets, buckets
 
 STAGE = "fuzzy"
 FOREST = "forest.npy"
@@ -38,24 +38,21 @@ PAIRS_AT_A_TIME = 1 << 13
 
 Pairs = NDArray[np.int64]
 """Pairs of documents, int64 [pairs, 2]."""
-Signatures = Callable[[Documents], NDArray[np.uint16]]
-"""Gives the signatures of ascending documents: uint16 [documents, minima]."""
 
 
-def find_edges(store: Store, key: str, group: str, bands: Ranges, number: int, agree: int) -> None:
-    """Write the forest of range `number` of band hashes over all shards of a group."""
-    shards = load_group(store, STAGE, group)
-    write_forest(store, key, buckets(bands.read(store, number)), partial(signatures_of, store, shards), agree)
+def find_edges(store: Store, key: str, table: DocumentRows, bands: Ranges, number: int, agree: int) -> None:
+    """Write the forest of range `number` of band hashes over all shards of a group; `table`: its signatures."""
+    write_forest(store, key, buckets(bands.read(store, number)), partial(table.read, store), agree)
 
 
-def write_forest(store: Store, key: str, found: Iterable[Buckets], signatures: Signatures, agree: int) -> None:
+def write_forest(store: Store, key: str, found: Iterable[Buckets], signatures: Load, agree: int) -> None:
     """Write the forest of some buckets.
 
     Args:
         store: the store.
         key: of the output.
         found: the buckets, some at a time.
-        signatures: gives those of their documents.
+        signatures: gives those of their documents, uint16 [documents, minima].
         agree: number of equal minima that makes an edge.
     """
     trees, compared = np.zeros((0, 2), dtype=np.int64), 0
@@ -144,18 +141,3 @@ def agreeing(signatures: NDArray[np.uint16], one: Documents, two: Documents, agr
         part = slice(first, first + PAIRS_AT_A_TIME)
         enough[part] = np.count_nonzero(signatures[one[part]] == signatures[two[part]], axis=1) >= agree
     return enough
-
-
-def shards_of(documents: Documents, firsts: Sequence[int]) -> NDArray[np.int64]:
-    """Return the index of each document's shard; an empty shard has the same first document as the next one."""
-    return np.searchsorted(np.array(firsts, dtype=np.int64), documents, side="right") - 1
-
-
-def signatures_of(store: Store, shards: Sequence[GroupShard], documents: Documents) -> NDArray[np.uint16]:
-    """Read the signatures of ascending `documents`: uint16 [documents, minima]."""
-    owners = shards_of(documents, [shard.first for shard in shards])
-    parts = []
-    for owner in np.unique(owners):
-        rows = documents[owners == owner] - shards[owner].first
-        parts.append(np.load(store.path(f"{shards[owner].folder}/{SIGNATURES}"), mmap_mode="r")[rows])
-    return np.concatenate(parts)

@@ -1,8 +1,8 @@
 """Edges in groups of many shards: buckets first, then their signatures, then the comparison.
 
 `edges.py` reads signatures from the shards. Here a task over a range of bands only finds its buckets and lists their
-documents. Once the signatures are fetched (`fetch.py`), a second task compares the same buckets in the same chunks, so
-its forest is byte for byte that of `edges.py`.
+documents. Once the signatures are fetched (`../shuffle/fetch.py`), a second task compares the same buckets in the same
+chunks, so its forest is byte for byte that of `edges.py`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import numpy as np
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
 from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.group import Documents
+from mixproof.pipeline.shuffle.document_rows import DocumentRows
+from mixproof.pipeline.shuffle.fetch import fetch, opened_rows, write_needed
 from mixproof.pipeline.shuffle.shuffle import Ranges, Shuffle
 
-from .buckets import Buckets, Documents, buckets
+from .buckets import Buckets, buckets
 from .edges import STAGE, write_forest
-from .fetch import Fetched, Group, fetch, write_needed
-from .signatures import SIGNATURES
 
 VERSION = 1
 MEMBERS = "members.npy"
@@ -30,18 +31,18 @@ CHUNKS = "chunks.npy"
 """int64: the number of buckets that are compared together."""
 
 
-def list_buckets(bands: Ranges, group: Group, shuffle: Shuffle) -> tuple[list[str], Fetched]:
-    """Find the buckets of all ranges and fetch their signatures; returns the keys of the buckets too."""
+def list_buckets(bands: Ranges, table: DocumentRows, shuffle: Shuffle) -> tuple[list[str], str]:
+    """Find the buckets of all ranges and fetch their signatures; returns the keys of the buckets and of the shuffle."""
     work = {stage_key(STAGE, VERSION, {"buckets": number}, [bands.key]): number for number in range(bands.count)}
 
     def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-        return [(shuffle.store, key, bands, number, group.blocks) for key, number in missing.items()]
+        return [(shuffle.store, key, bands, number, table) for key, number in missing.items()]
 
     found = run_missing(shuffle.store, STAGE, work, calls, find_buckets, shuffle.cluster, shuffle.label)
-    return list(work), fetch(list(work), found, group, shuffle)
+    return list(work), fetch(list(work), found, table, shuffle)
 
 
-def find_buckets(store: Store, key: str, bands: Ranges, number: int, blocks: int) -> None:
+def find_buckets(store: Store, key: str, bands: Ranges, number: int, table: DocumentRows) -> None:
     """Write the buckets of one range, and the list of their documents."""
     found = list(buckets(bands.read(store, number)))
     members = _joined([each for each, _ in found])
@@ -53,7 +54,7 @@ def find_buckets(store: Store, key: str, bands: Ranges, number: int, blocks: int
         ):
             with attempt.path(name).open("wb") as file:
                 np.save(file, values, allow_pickle=False)
-        write_needed(attempt, number, np.unique(members), blocks)
+        write_needed(attempt, number, np.unique(members), table)
         attempt.commit()
 
 
@@ -61,11 +62,12 @@ def _joined(parts: Sequence[Documents]) -> Documents:
     return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
-def compare_buckets(store: Store, key: str, listed: str, fetched: Fetched, number: int, agree: int) -> None:
+def compare_buckets(
+    store: Store, key: str, listed: str, table: DocumentRows, fetched: str, number: int, agree: int
+) -> None:
     """Write the forest of one range from its buckets, whose key is `listed`."""
     members = np.load(store.path(f"{STAGE}/{listed}/{MEMBERS}"), mmap_mode="r")
-    with store.attempt(STAGE, f"{key}-rows") as scratch:
-        signatures = fetched.read(store, number, np.unique(members), scratch.path(SIGNATURES))
+    with opened_rows(store, key, table, fetched, number, lambda: np.unique(members)) as signatures:
         write_forest(store, key, _buckets(store, listed, members), signatures, agree)
 
 

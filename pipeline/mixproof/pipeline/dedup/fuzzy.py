@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from itertools import accumulate
+
+import numpy as np
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
@@ -20,19 +23,19 @@ from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.group import GroupShard, save_group
 from mixproof.pipeline.read.shards import Shard
+from mixproof.pipeline.shuffle.document_rows import DocumentRows
 from mixproof.pipeline.shuffle.plan import is_direct
 from mixproof.pipeline.shuffle.shuffle import Shuffle
 
 from .buckets import BAND_TABLE, range_count
-from .components import connect, trees_file
-from .edges import FOREST, STAGE, find_edges
+from .edges import STAGE, find_edges
 from .far_edges import compare_buckets, list_buckets
-from .fetch import Group
 from .group_bitmaps import Search, apply_losers
-from .keepers import fetch_for_trees, find_losers
+from .keepers import settle_by_signature
+from .losers import Settling, list_losers
 from .lost_documents import GroupResult
 from .minhash import Sketch
-from .signatures import sign
+from .signatures import SIGNATURES, sign
 
 VERSION = 2
 LABEL = "fuzzy dedup"
@@ -91,8 +94,10 @@ class _GroupSearch:
             [each.folder, each.bitmap, bitmap and bitmap.sha256]
             for each, bitmap in zip(self._members, keep, strict=True)
         ]
-        self._group = Group(stage_key(STAGE, VERSION, config, identity), firsts[-1], sketch.minima)
-        save_group(store, STAGE, self._group.key, self._members)
+        self._group = stage_key(STAGE, VERSION, config, identity)
+        save_group(store, STAGE, self._group, self._members)
+        dtype = np.dtype(np.uint16)
+        self._signatures = DocumentRows(STAGE, self._group, firsts[-1], SIGNATURES, dtype, sketch.minima)
         kept = (shard.documents if bitmap is None else bitmap.kept for shard, bitmap in zip(shards, keep, strict=True))
         self._bands = [documents * sketch.bands for documents in kept]
         self._ranges = range_count(sum(self._bands))
@@ -102,7 +107,7 @@ class _GroupSearch:
     @property
     def applied(self) -> Search:
         """The search as the tasks that write bitmaps see it."""
-        return Search(STAGE, VERSION, self._group.key, "fuzzy dedup bitmaps")
+        return Search(STAGE, VERSION, self._group, "fuzzy dedup bitmaps")
 
     @property
     def _is_direct(self) -> bool:
@@ -110,39 +115,22 @@ class _GroupSearch:
 
     def forests(self) -> list[Receipt]:
         """Find the edges, range by range."""
-        group, store, ranges = self._group, self._store, self._ranges
-        keys = [stage_key(STAGE, VERSION, {"range": [n, ranges]}, [group.key]) for n in range(ranges)]
+        store, ranges, table = self._store, self._ranges, self._signatures
+        keys = [stage_key(STAGE, VERSION, {"range": [n, ranges]}, [self._group]) for n in range(ranges)]
         numbers = {key: number for number, key in enumerate(keys)}
 
         def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-            bands = self._shuffle.by_range(group.key, BAND_TABLE, self._members, self._bands, ranges)
+            bands = self._shuffle.by_range(self._group, BAND_TABLE, self._members, self._bands, ranges)
             if not bands.is_shuffled:
-                return [(store, key, group.key, bands, number, self._agree) for key, number in missing.items()]
-            listed, fetched = list_buckets(bands, group, self._shuffle)
-            return [(store, key, listed[number], fetched, number, self._agree) for key, number in missing.items()]
+                return [(store, key, table, bands, number, self._agree) for key, number in missing.items()]
+            lists, fetched = list_buckets(bands, table, self._shuffle)
+            return [(store, key, lists[n], table, fetched, n, self._agree) for key, n in missing.items()]
 
         task = find_edges if self._is_direct else compare_buckets
         found = run_missing(store, STAGE, numbers, calls, task, self._cluster, LABEL)
         return [found[key] for key in keys]
 
     def losers(self, forests: Sequence[Receipt]) -> list[Receipt]:
-        """Connect the forests, then list the losers of each file of trees; returns the lists' receipts."""
-        store, cluster, group = self._store, self._cluster, self._group
-        key = stage_key(STAGE, VERSION, {"trees": True}, [forest.files[FOREST].sha256 for forest in forests])
-
-        def connect_calls(missing: Mapping[str, Sequence[str]]) -> list[tuple[object, ...]]:
-            return [(store, STAGE, each, keys) for each, keys in missing.items()]
-
-        work = {key: [forest.key for forest in forests]}
-        trees = run_missing(store, STAGE, work, connect_calls, connect, cluster, "fuzzy components")[key]
-        parts = {
-            stage_key(STAGE, VERSION, {"losers": part}, [group.key, trees.files[trees_file(part)].sha256]): part
-            for part in range(int(trees.facts["files"]))
-        }
-
-        def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-            fetched = None if self._is_direct else fetch_for_trees(trees, group, self._shuffle)
-            return [(store, each, key, part, group.key, self._agree, fetched) for each, part in missing.items()]
-
-        receipts = run_missing(store, STAGE, parts, calls, find_losers, cluster, "fuzzy keepers")
-        return [receipts[each] for each in parts]
+        """List the losers of all components; returns the lists' receipts."""
+        how = Settling(self._signatures, partial(settle_by_signature, agree=self._agree), VERSION, {})
+        return list_losers(forests, how, self._shuffle, is_direct=self._is_direct)

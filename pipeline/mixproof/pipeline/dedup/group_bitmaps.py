@@ -13,13 +13,11 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.pipeline.bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
-from mixproof.pipeline.group import load_group
+from mixproof.pipeline.group import Documents, load_group, shards_of
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.shards import HASHES, Shard
 from mixproof.pipeline.sorted_rows import rows_between
 
-from .buckets import Documents
-from .edges import shards_of
 from .keepers import LOSERS
 from .lost_documents import GroupResult, LossSums
 

@@ -11,29 +11,21 @@ CHUNK documents, and one file of trees.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.store import Receipt, Store
-from mixproof.pipeline.cluster.stage import run_missing
-from mixproof.pipeline.group import load_group
-from mixproof.pipeline.shuffle.shuffle import Shuffle
+from mixproof.pipeline.group import Documents
+from mixproof.pipeline.shuffle.document_rows import Load
 
-from .buckets import CHUNK, Documents
-from .components import trees_file
-from .edges import STAGE, Pairs, Signatures, agreeing, shards_of, signatures_of
-from .fetch import Fetched, Group, fetch, write_needed
-from .signatures import SIGNATURES
+from .buckets import CHUNK
+from .edges import Pairs, agreeing
 
 LOSERS = "losers.npy"
 """int64 [losers, 2]: (dropped document, its keeper), ascending; documents are numbered over all shards of the group."""
 MAX_KEEPERS = 4096
-NEEDED_VERSION = 1
-"""Of the lists of documents whose signatures are needed."""
 
 Similar = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 """Tells which pairs of known documents, given by their indices, are similar: bool [pairs]."""
@@ -41,63 +33,17 @@ Known = Callable[[Documents], Similar]
 """Makes ascending documents known."""
 
 
-def fetch_for_trees(trees: Receipt, group: Group, shuffle: Shuffle) -> Fetched:
-    """Fetch the signatures of the documents in each file of trees, for `find_losers`."""
-    files = range(int(trees.facts["files"]))
-    lists = {stage_key(STAGE, NEEDED_VERSION, {"needed": part}, [group.key, trees.key]): part for part in files}
-
-    def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-        return [(shuffle.store, key, trees.key, part, group.blocks) for key, part in missing.items()]
-
-    found = run_missing(shuffle.store, STAGE, lists, calls, list_documents, shuffle.cluster, "fuzzy keepers")
-    return fetch(list(lists), found, group, shuffle)
+def settle_by_signature(trees: Pairs, signatures: Load, agree: int) -> dict[str, NDArray[Any]]:
+    """The losers of fuzzy deduplication, to be written; arguments as for `losers_of`."""
+    return {LOSERS: losers_of(trees, signatures, agree)}
 
 
-def list_documents(store: Store, key: str, trees: str, part: int, blocks: int) -> None:
-    """Write the list of the documents in one file of trees."""
-    with store.attempt(STAGE, key) as attempt:
-        write_needed(attempt, part, np.unique(_trees(store, trees, part)), blocks)
-        attempt.commit()
-
-
-def _trees(store: Store, trees: str, part: int) -> Pairs:
-    rows: Pairs = np.load(store.path(f"{STAGE}/{trees}/{trees_file(part)}"), mmap_mode="r")
-    return rows
-
-
-def find_losers(
-    store: Store, key: str, trees: str, part: int, group: str, agree: int, fetched: Fetched | None = None
-) -> None:
-    """Write the losers of one file of trees.
-
-    Args:
-        store: the store.
-        key: of this output.
-        trees: key of the trees.
-        part: number of the file.
-        group: key of the list of shards.
-        agree: number of equal minima that makes two documents similar.
-        fetched: the signatures. None: they are read from the shards.
-    """
-    shards, rows = load_group(store, STAGE, group), _trees(store, trees, part)
-    with store.attempt(STAGE, f"{key}-rows") as scratch:
-        signatures: Signatures = partial(signatures_of, store, shards)
-        if fetched is not None:
-            signatures = fetched.read(store, part, np.unique(rows), scratch.path(SIGNATURES))
-        losers = losers_of(rows, signatures, agree)
-    losing = np.unique(shards_of(losers[:, 0], [shard.first for shard in shards])).tolist()
-    with store.attempt(STAGE, key) as attempt:
-        with attempt.path(LOSERS).open("wb") as file:
-            np.save(file, losers, allow_pickle=False)
-        attempt.commit(facts={"shards": losing})
-
-
-def losers_of(trees: Pairs, signatures: Signatures, agree: int) -> Pairs:
+def losers_of(trees: Pairs, signatures: Load, agree: int) -> Pairs:
     """Return the dropped documents of `trees`, each with its keeper: int64 [losers, 2], ascending.
 
     Args:
         trees: int64 [rows, 2], (smallest document of the component, another one of it), ascending.
-        signatures: gives the signatures of documents.
+        signatures: gives the signatures of documents, uint16 [documents, minima].
         agree: number of equal minima that makes two documents similar.
     """
 

@@ -8,7 +8,7 @@ by spherical k-means on the documents with the smallest text hashes, so they dep
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
 from mixproof.pipeline.clusters.kmeans import spherical_kmeans
-from mixproof.pipeline.group import GroupShard, load_group
-from mixproof.pipeline.read.by_hash import HASH_SPACE, documents_between, in_order
+from mixproof.pipeline.group import load_group
+from mixproof.pipeline.read.by_hash import HASH_SPACE, HASHED_DTYPE, documents_between, in_order
 
 from .documents import STAGE
 from .vectors import COMPARED, VECTORS
 
 CENTROIDS = "centroids.npy"
 """int16 [cells, dimensions]; empty if there is one cell."""
+SAMPLE = "sample.npy"
+"""What `sample_below` gives."""
 ONE_CELL = 16_384
 MOST_CELLS = 4096
 SAMPLE_PER_CELL = 16
@@ -36,6 +38,60 @@ def cell_count(documents: int) -> int:
     return 1 if documents <= ONE_CELL else min(MOST_CELLS, math.isqrt(2 * documents))
 
 
+def sample_size(documents: int) -> int:
+    """The number of documents among which centroids are found; 0 if there is one cell."""
+    number = cell_count(documents)
+    return SAMPLE_PER_CELL * number if number > 1 else 0
+
+
+def sample_bounds(documents: int) -> Iterator[int]:
+    """Upper bounds of the hashes of a sample, each for when the one before gave too few documents; the last is 2^64."""
+    high = int(WIDER * sample_size(documents) / documents * HASH_SPACE)
+    while high < HASH_SPACE:
+        yield high
+        high *= 2
+    yield HASH_SPACE
+
+
+def sample_below(store: Store, group: str, folders: Sequence[str], first: int, high: int) -> NDArray[Any]:
+    """The documents of consecutive shards that are compared and whose hash is below `high`, with their vectors.
+
+    Args:
+        store: the store.
+        group: key of the list of shards.
+        folders: of the documents of each of these shards.
+        first: index of the first one in the group.
+        high: bound of the upper half of the hash.
+
+    Returns:
+        HASHED_DTYPE and `vector`, int16 [dimensions].
+    """
+    shards = load_group(store, STAGE, group)[first : first + len(folders)]
+    parts = []
+    for index, (shard, folder) in enumerate(zip(shards, folders, strict=True), first):
+        found = documents_between(store, folder, index, 0, high)
+        compared = np.load(store.path(f"{shard.folder}/{COMPARED}"), mmap_mode="r")[found["row"]]
+        if shard.bitmap is not None:
+            compared = compared & np.load(store.path(shard.bitmap), mmap_mode="r")[found["row"]]
+        found = found[compared]
+        vectors = np.load(store.path(f"{shard.folder}/{VECTORS}"), mmap_mode="r")
+        part = np.empty(len(found), np.dtype([*HASHED_DTYPE.descr, ("vector", np.int16, vectors.shape[1:])]))
+        for name in HASHED_DTYPE.names or ():
+            part[name] = found[name]
+        part["vector"] = vectors[found["row"]]
+        parts.append(part)
+    return np.concatenate(parts)
+
+
+def write_sample(store: Store, key: str, group: str, folders: Sequence[str], first: int, high: int) -> None:
+    """Write `sample_below` of some shards; the fact `documents` is their number."""
+    found = sample_below(store, group, folders, first, high)
+    with store.attempt(STAGE, key) as attempt:
+        with attempt.path(SAMPLE).open("wb") as file:
+            np.save(file, found, allow_pickle=False)
+        attempt.commit(facts={"documents": len(found)})
+
+
 def find_centroids(store: Store, key: str, group: str, folders: Sequence[str], documents: int) -> None:
     """Write the centroids of a group.
 
@@ -46,53 +102,27 @@ def find_centroids(store: Store, key: str, group: str, folders: Sequence[str], d
         folders: of the documents of each shard.
         documents: that take part.
     """
-    number = cell_count(documents)
-    shards = load_group(store, STAGE, group)
+    sample: NDArray[Any] | None = None
+    for high in sample_bounds(documents) if sample_size(documents) else ():
+        sample = sample_below(store, group, folders, 0, high)
+        if len(sample) >= sample_size(documents):
+            break
+    _write(store, key, sample, documents)
+
+
+def find_centroids_of(store: Store, key: str, samples: Sequence[str], documents: int) -> None:
+    """Write the centroids of a group of many shards, from the samples of all of them, given by their keys."""
+    found = [np.load(store.path(f"{STAGE}/{sample}/{SAMPLE}")) for sample in samples]
+    _write(store, key, np.concatenate(found) if found else None, documents)
+
+
+def _write(store: Store, key: str, sample: NDArray[Any] | None, documents: int) -> None:
+    """Write the centroids of the documents with the smallest hashes of `sample`."""
     found = np.zeros((0, 0), np.int16)
-    if number > 1:
-        points = _sample(store, shards, folders, documents, number * SAMPLE_PER_CELL)
-        found = spherical_kmeans(points, np.ones(len(points), np.int64), number) if len(points) else found
+    if sample is not None and len(sample):
+        points = np.ascontiguousarray(in_order(sample)[: sample_size(documents)]["vector"])
+        found = spherical_kmeans(points, np.ones(len(points), np.int64), cell_count(documents))
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(CENTROIDS).open("wb") as file:
             np.save(file, found, allow_pickle=False)
         attempt.commit()
-
-
-def _sample(
-    store: Store, shards: Sequence[GroupShard], folders: Sequence[str], documents: int, size: int
-) -> NDArray[np.int16]:
-    """The vectors of the `size` documents with the smallest hashes that are compared, in the order of their hashes."""
-    share = WIDER * size / documents
-    while True:
-        high = min(HASH_SPACE, int(share * HASH_SPACE))
-        found = in_order(np.concatenate([_compared(store, *pair) for pair in _ranges(shards, folders, high)]))
-        if len(found) >= size or high == HASH_SPACE:
-            return _vectors(store, shards, found[:size])
-        share *= 2
-
-
-def _ranges(
-    shards: Sequence[GroupShard], folders: Sequence[str], high: int
-) -> list[tuple[GroupShard, tuple[str, int, int]]]:
-    return [(shard, (folder, index, high)) for index, (shard, folder) in enumerate(zip(shards, folders, strict=True))]
-
-
-def _compared(store: Store, shard: GroupShard, place: tuple[str, int, int]) -> NDArray[Any]:
-    """The documents of a shard below a hash that take part: HASHED_DTYPE."""
-    folder, index, high = place
-    found = documents_between(store, folder, index, 0, high)
-    if shard.bitmap is not None:
-        found = found[np.load(store.path(shard.bitmap), mmap_mode="r")[found["row"]]]
-    compared: NDArray[Any] = found[np.load(store.path(f"{shard.folder}/{COMPARED}"), mmap_mode="r")[found["row"]]]
-    return compared
-
-
-def _vectors(store: Store, shards: Sequence[GroupShard], documents: NDArray[Any]) -> NDArray[np.int16]:
-    if not len(documents):
-        return np.zeros((0, 0), np.int16)
-    points: list[NDArray[np.int16]] = []
-    for index in np.unique(documents["shard"]).tolist():
-        rows = documents["row"][documents["shard"] == index]
-        points.append(np.load(store.path(f"{shards[index].folder}/{VECTORS}"), mmap_mode="r")[rows])
-    order = np.argsort(documents["shard"], kind="stable")
-    return np.concatenate(points)[np.argsort(order, kind="stable")]

@@ -1,39 +1,18 @@
-"""The vectors of a group's documents, which are numbered over all its shards, and the exact cosine of two."""
+"""The exact cosine of two documents by their vectors, of pairs and of blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 from numpy.typing import NDArray
-
-from mixproof.ledger.store import Store
-from mixproof.pipeline.dedup.buckets import Documents
-from mixproof.pipeline.dedup.edges import shards_of
-from mixproof.pipeline.group import GroupShard
-
-from .vectors import VECTORS
 
 STAGE = "semantic"
 VERSION = 1
 
 Vectors = NDArray[np.int16]
 """int16 [documents, dimensions], whole numbers of length LENGTH."""
-Load = Callable[[Documents], Vectors]
-"""Reads the vectors of ascending documents."""
 PAIRS_AT_ONCE = 1 << 14
 BOUND_SLACK = 8
 """More than the rounding of a bound to float32, whose numbers are at most 1 apart below 2^24."""
-
-
-def vectors_of(store: Store, shards: Sequence[GroupShard], documents: Documents) -> Vectors:
-    """Read the vectors of ascending documents of a group."""
-    owners = shards_of(documents, [shard.first for shard in shards])
-    parts = [np.zeros((0, 0), np.int16)] if not len(documents) else []
-    for owner in np.unique(owners).tolist():
-        rows = documents[owners == owner] - shards[owner].first
-        parts.append(np.load(store.path(f"{shards[owner].folder}/{VECTORS}"), mmap_mode="r")[rows])
-    return np.concatenate(parts)
 
 
 def cosines(one: Vectors, other: Vectors) -> NDArray[np.float64]:

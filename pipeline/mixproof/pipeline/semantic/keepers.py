@@ -9,19 +9,17 @@ Memory: the vectors of CHUNK documents, or of the keepers of one component, 512 
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixproof.ledger.store import Store
-from mixproof.pipeline.dedup.buckets import Documents
-from mixproof.pipeline.dedup.components import trees_file
-from mixproof.pipeline.dedup.edges import Pairs, shards_of
+from mixproof.pipeline.dedup.edges import Pairs
 from mixproof.pipeline.dedup.keepers import LOSERS, Similar, chunks, settle
-from mixproof.pipeline.group import load_group
+from mixproof.pipeline.group import Documents
+from mixproof.pipeline.shuffle.document_rows import Load
 
-from .documents import STAGE, Block, Load, cosines, vectors_of
+from .documents import Block, cosines
 
 COSINES = "cosines.npy"
 """float64 [losers], of each loser with its keeper."""
@@ -30,27 +28,10 @@ BLOCK = 1024
 PAIRS_AT_ONCE = 1 << 16
 
 
-def find_losers(store: Store, key: str, trees: str, part: int, group: str, threshold: float) -> None:
-    """Write the losers of one file of trees, and their cosines.
-
-    Args:
-        store: the store.
-        key: of this output.
-        trees: key of the trees.
-        part: number of the file.
-        group: key of the list of shards.
-        threshold: smallest cosine that makes two documents similar.
-    """
-    shards = load_group(store, STAGE, group)
-    load = partial(vectors_of, store, shards)
-    rows = np.load(store.path(f"{STAGE}/{trees}/{trees_file(part)}"), mmap_mode="r")
-    losers = losers_of(rows, load, threshold)
-    losing = np.unique(shards_of(losers[:, 0], [shard.first for shard in shards])).tolist()
-    with store.attempt(STAGE, key) as attempt:
-        for name, values in ((LOSERS, losers), (COSINES, _cosines(losers, load))):
-            with attempt.path(name).open("wb") as file:
-                np.save(file, values, allow_pickle=False)
-        attempt.commit(facts={"shards": losing})
+def settle_by_cosine(trees: Pairs, load: Load, threshold: float) -> dict[str, NDArray[Any]]:
+    """The losers and their cosines, to be written; arguments as for `losers_of`."""
+    losers = losers_of(trees, load, threshold)
+    return {LOSERS: losers, COSINES: _cosines(losers, load)}
 
 
 def losers_of(trees: Pairs, load: Load, threshold: float) -> Pairs:

@@ -16,14 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.ledger.store import Store
-from mixproof.pipeline.dedup.buckets import Documents
 from mixproof.pipeline.dedup.edges import FOREST, Pairs, forest
-from mixproof.pipeline.group import GroupShard, load_group
-from mixproof.pipeline.sorted_rows import rows_between
+from mixproof.pipeline.group import Documents
+from mixproof.pipeline.shuffle.document_rows import DocumentRows, Load
+from mixproof.pipeline.shuffle.fetch import opened_rows, write_needed
+from mixproof.pipeline.shuffle.shuffle import Ranges
 from mixproof.pipeline.words.ngrams import mixed
 
-from .assignment import CELL_ROWS, CELLS
-from .documents import STAGE, Block, Load, Vectors, vectors_of
+from .cell_ranges import documents_in, members_of
+from .documents import STAGE, Block, Vectors
 
 CHUNK = 1 << 17
 """Documents whose vectors are held in memory."""
@@ -32,38 +33,40 @@ LARGE_BLOCK = 4096
 """Documents of a block in a cell that is not held in memory: each block is read once for every earlier one."""
 PENDING = 1 << 18
 """Edges after which a cell's documents are connected again."""
-RANGE_RECORDS = 1 << 19
 
 
-def range_count(records: int, cells: int) -> int:
-    """The number of ranges of cells, such that a task has about RANGE_RECORDS records."""
-    return max(1, min(cells, -(-records // RANGE_RECORDS)))
+def list_members(store: Store, key: str, cells: Ranges, number: int, table: DocumentRows) -> None:
+    """Write the list of the documents that `find_neighbours` compares."""
+    with store.attempt(STAGE, key) as attempt:
+        write_needed(attempt, number, documents_in(members_of(cells.read(store, number))), table)
+        attempt.commit()
 
 
 def find_neighbours(
-    store: Store, key: str, group: str, folders: Sequence[str], cells: tuple[int, int], threshold: float
+    store: Store, key: str, cells: Ranges, number: int, table: DocumentRows, fetched: str | None, threshold: float
 ) -> None:
     """Write the forest of a range of cells over all shards of a group.
 
     Args:
         store: the store.
         key: of this output.
-        group: key of the list of shards.
-        folders: of the records of each shard.
-        cells: first cell of the range, and the one after its last.
+        cells: the records of documents by range of cells.
+        number: of the range.
+        table: the vectors.
+        fetched: key of the shuffle that brought them. None: they are read from the shards.
         threshold: smallest cosine of an edge.
     """
-    shards = load_group(store, STAGE, group)
-    read = partial(vectors_of, store, shards)
+    listed = members_of(cells.read(store, number))
     trees = np.zeros((0, 2), np.int64)
-    for members in _in_chunks(_members(store, shards, folders, cells)):
-        held = np.unique(np.concatenate(members))
-        if len(held) > CHUNK:
-            found = [neighbours(held, read, threshold, LARGE_BLOCK)]
-        else:
-            load = partial(_rows_of, read(held))
-            found = [held[neighbours(np.searchsorted(held, cell), load, threshold)] for cell in members]
-        trees = forest(np.concatenate([trees, *found]))
+    with opened_rows(store, key, table, fetched, number, lambda: documents_in(listed)) as read:
+        for members in _in_chunks(listed):
+            held = documents_in(members)
+            if len(held) > CHUNK:
+                found = [neighbours(held, read, threshold, LARGE_BLOCK)]
+            else:
+                load = partial(_rows_of, read(held))
+                found = [held[neighbours(np.searchsorted(held, cell), load, threshold)] for cell in members]
+            trees = forest(np.concatenate([trees, *found]))
     trees = trees[np.argsort(trees[:, 1])]
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(FOREST).open("wb") as file:
@@ -150,27 +153,6 @@ def _copies(documents: Documents, load: Load, block: int) -> Pairs:
         known, positions = np.unique(part[:, 0], return_inverse=True)
         is_equal[start : start + block] = (load(known)[positions] == load(part[:, 1])).all(axis=1)
     return pairs[is_equal]
-
-
-def _members(
-    store: Store, shards: Sequence[GroupShard], folders: Sequence[str], cells: tuple[int, int]
-) -> list[Documents]:
-    """The documents of each cell of a range that has two or more, ascending."""
-    found, documents = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
-    for shard, folder in zip(shards, folders, strict=True):
-        column = np.load(store.path(f"{folder}/{CELLS}"), mmap_mode="r")
-        part = rows_between(column, *cells)
-        rows = np.load(store.path(f"{folder}/{CELL_ROWS}"), mmap_mode="r")[part].astype(np.int64)
-        own = np.array(column[part])
-        if shard.bitmap is not None:
-            keep = np.load(store.path(shard.bitmap), mmap_mode="r")[rows]
-            own, rows = own[keep], rows[keep]
-        found.append(own)
-        documents.append(rows + shard.first)
-    column, members = np.concatenate(found), np.concatenate(documents)
-    order = np.argsort(column, kind="stable")  # documents ascend over shards
-    starts = np.flatnonzero(np.append(True, np.diff(column[order]) != 0))[: len(column)]
-    return [each for each in np.split(members[order], starts[1:]) if len(each) > 1]
 
 
 def _in_chunks(members: Sequence[Documents]) -> Iterator[list[Documents]]:

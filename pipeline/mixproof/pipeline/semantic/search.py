@@ -6,31 +6,39 @@ not on the threshold. So a new threshold repeats only the last stages, and a new
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import accumulate
+
+import numpy as np
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.values.quantities import exact_string
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.cluster.stage import run_missing
-from mixproof.pipeline.dedup.components import connect, trees_file
-from mixproof.pipeline.dedup.edges import FOREST
 from mixproof.pipeline.dedup.group_bitmaps import Search, apply_losers
+from mixproof.pipeline.dedup.losers import Settling, list_losers
 from mixproof.pipeline.dedup.lost_documents import GroupResult
 from mixproof.pipeline.group import GroupShard, save_group
 from mixproof.pipeline.read.shards import Shard
+from mixproof.pipeline.shuffle.document_rows import DocumentRows
+from mixproof.pipeline.shuffle.plan import is_direct
+from mixproof.pipeline.shuffle.shuffle import Shuffle
 
 from .assignment import PROBES, assign_shards
-from .centroids import cell_count, find_centroids
+from .cell_ranges import CellRanges, range_count
+from .cell_search import CellSearch
+from .centroids import cell_count
 from .documents import STAGE, VERSION
-from .keepers import find_losers
-from .neighbours import find_neighbours, range_count
+from .keepers import settle_by_cosine
+from .make_centroids import make_centroids
 from .vectors import STAGE as EMBEDDINGS
 from .vectors import VECTORS, Embedding, embed_shards
+
+LABEL = "semantic dedup"
 
 
 @dataclass(frozen=True)
@@ -65,76 +73,46 @@ class GroupSearch:
         embedded = embed_shards(self.shards, embedding, self.store, self.cluster)
         folders = [f"{EMBEDDINGS}/{each.key}" for each in embedded]
         group = self._save(embedded, folders)
-        documents = sum(
-            shard.documents if bitmap is None else bitmap.kept
-            for shard, bitmap in zip(self.shards, self.keep, strict=True)
-        )
-        centroids = self._centroids(group, documents)
-        records = assign_shards(embedded, centroids, self.store, self.cluster)
-        forests = self._forests(group, records, documents, threshold)
-        losers = self._losers(forests, group, threshold)
+        shuffle = Shuffle(STAGE, LABEL, self.store, self.cluster)
+        documents = sum(shard.documents for shard in self.shards)
+        table = DocumentRows(STAGE, group, documents, VECTORS, np.dtype(np.int16), embedding.table.dimensions)
+        cells = self._cells(embedded, table, shuffle)
+        settle, config = partial(settle_by_cosine, threshold=float(threshold)), {"threshold": exact_string(threshold)}
+        how = Settling(table, settle, VERSION, config)
+        losers = list_losers(cells.forests(threshold), how, shuffle, is_direct=cells.is_direct)
         search = Search(STAGE, VERSION, group, "semantic dedup bitmaps")
         result = apply_losers(search, self.shards, self.keep, losers, self.store, self.cluster)
-        identity = stage_key(STAGE, VERSION, {"threshold": exact_string(threshold)}, [group])
+        identity = stage_key(STAGE, VERSION, config, [group])
         return Found(result, tuple(folders), identity)
 
     def _save(self, embedded: Sequence[Receipt], folders: Sequence[str]) -> str:
         """Save the list of shards for all tasks; returns its key."""
-        firsts = list(accumulate((shard.documents for shard in self.shards), initial=0))[:-1]
-        members = [
-            GroupShard(folder, first, None if bitmap is None else bitmap.path)
-            for folder, first, bitmap in zip(folders, firsts, self.keep, strict=True)
-        ]
         identity = [
             [each.files[VECTORS].sha256, bitmap and bitmap.sha256]
             for each, bitmap in zip(embedded, self.keep, strict=True)
         ]
         group = stage_key(STAGE, VERSION, {"group": True}, identity)
-        save_group(self.store, STAGE, group, members)
+        save_group(self.store, STAGE, group, self._members(folders))
         return group
 
-    def _centroids(self, group: str, documents: int) -> Receipt:
-        key = stage_key(STAGE, VERSION, {"centroids": cell_count(documents)}, [group])
-        folders = [shard.folder for shard in self.shards]
+    def _members(self, folders: Sequence[str]) -> list[GroupShard]:
+        firsts = list(accumulate((shard.documents for shard in self.shards), initial=0))[:-1]
+        return [
+            GroupShard(folder, first, None if bitmap is None else bitmap.path)
+            for folder, first, bitmap in zip(folders, firsts, self.keep, strict=True)
+        ]
 
-        def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-            return [(self.store, each, group, folders, documents) for each in missing]
-
-        return run_missing(self.store, STAGE, {key: documents}, calls, find_centroids, self.cluster, "centroids")[key]
-
-    def _forests(self, group: str, records: Sequence[str], documents: int, threshold: Fraction) -> list[Receipt]:
-        """Search the cells, a range of them in each task."""
-        cells = cell_count(documents)
-        ranges = range_count(documents * min(PROBES, cells), cells)
-        work = {}
-        for number in range(ranges):
-            config = {"range": [number, ranges], "cells": cells, "probes": PROBES, "threshold": exact_string(threshold)}
-            key = stage_key(STAGE, VERSION, config, [group])
-            work[key] = (number * cells // ranges, (number + 1) * cells // ranges)
-
-        def calls(missing: Mapping[str, tuple[int, int]]) -> list[tuple[object, ...]]:
-            return [(self.store, key, group, records, part, float(threshold)) for key, part in missing.items()]
-
-        found = run_missing(self.store, STAGE, work, calls, find_neighbours, self.cluster, "semantic dedup")
-        return [found[key] for key in work]
-
-    def _losers(self, forests: Sequence[Receipt], group: str, threshold: Fraction) -> list[Receipt]:
-        """Connect the forests of all ranges, then list the losers of each file of trees."""
-        key = stage_key(STAGE, VERSION, {"trees": True}, [each.files[FOREST].sha256 for each in forests])
-
-        def connect_calls(missing: Mapping[str, Sequence[str]]) -> list[tuple[object, ...]]:
-            return [(self.store, STAGE, each, keys) for each, keys in missing.items()]
-
-        work = {key: [each.key for each in forests]}
-        trees = run_missing(self.store, STAGE, work, connect_calls, connect, self.cluster, "semantic components")[key]
-        config = {"threshold": exact_string(threshold)}
-        parts = {
-            stage_key(STAGE, VERSION, {"losers": part, **config}, [group, trees.files[trees_file(part)].sha256]): part
-            for part in range(int(trees.facts["files"]))
-        }
-
-        def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-            return [(self.store, each, key, part, group, float(threshold)) for each, part in missing.items()]
-
-        receipts = run_missing(self.store, STAGE, parts, calls, find_losers, self.cluster, "semantic keepers")
-        return [receipts[each] for each in parts]
+    def _cells(self, embedded: Sequence[Receipt], table: DocumentRows, shuffle: Shuffle) -> CellSearch:
+        """Put the documents into cells."""
+        kept = [
+            shard.documents if bitmap is None else bitmap.kept
+            for shard, bitmap in zip(self.shards, self.keep, strict=True)
+        ]
+        count = cell_count(sum(kept))
+        ranges = CellRanges(count, range_count(sum(kept) * min(PROBES, count), count))
+        documents = [shard.folder for shard in self.shards]
+        few = is_direct(len(self.shards), ranges.partitions)
+        centroids = make_centroids(table.group, documents, sum(kept), shuffle, are_few=few)
+        folders = assign_shards(embedded, centroids, self.store, self.cluster)
+        records = tuple(documents * min(PROBES, count) for documents in kept)
+        return CellSearch(ranges, tuple(self._members(folders)), records, centroids, table, shuffle)

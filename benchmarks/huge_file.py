@@ -1,12 +1,14 @@
-"""What one huge file takes: plain and compressed JSON lines, Parquet, documents of 100 MB, documents of one word.
+"""What one huge file takes: plain and compressed JSON lines, Parquet, WET, documents of 100 MB, documents of one word.
 
-    python benchmarks/huge_file.py FOLDER [--megabytes 1000] [--shapes jsonl gz zst parquet long words] [--kill]
+    python benchmarks/huge_file.py FOLDER [--megabytes 1000] [--shapes jsonl gz members zst ...] [--kill]
 
-Each shape is one file of `--megabytes` MB of text: `jsonl`, `gz`, `zst` and `parquet` hold documents of FOLDER, `long`
-documents of 100 MB, `words` documents of one made-up word each. It is built by `mixproof build`, with exact
-deduplication, held-out sets and decontamination, and a tokenizer that is trained beforehand. With `--kill` the first
-build is killed half-way through its files, and the build that resumes is reported too. Reported are CPU seconds of
-all processes, wall time, peak memory of the command and of its largest worker.
+Each shape is one file of `--megabytes` MB of text. `jsonl`, `gz` (one member), `members` (a gzip member for every 100
+lines), `zst`, `parquet` (groups of 10,000 rows), `group` (Parquet, one row group) and `wet` (a gzip member for every
+record) hold documents of FOLDER, `long` documents of 100 MB, `words` documents of one made-up word each. It is built by
+`mixproof build`, with exact deduplication, held-out sets and decontamination, and a tokenizer that is trained
+beforehand. With `--kill` the build is run again in an empty store and killed after half of its time, and the build that
+resumes is reported too; both must have the same build id. Reported are CPU seconds of all processes, wall time, peak
+memory of the command and of its largest worker.
 """
 
 from __future__ import annotations
@@ -37,7 +39,10 @@ from growth import documents_of, write_tokenizer
 
 LONG_BYTES = 100_000_000
 ROW_GROUP = 10_000
-SHAPES = ("jsonl", "gz", "zst", "parquet", "long", "words")
+MEMBER_LINES = 100
+SHAPES = ("jsonl", "gz", "members", "zst", "parquet", "group", "wet", "long", "words")
+NAMES = {"gz": "huge.jsonl.gz", "members": "huge.jsonl.gz", "zst": "huge.jsonl.zst", "wet": "huge.wet.gz"}
+"""Of the files that are compressed."""
 SPEC = """
 schema: 1
 name: huge
@@ -78,14 +83,16 @@ def _endless(shape: str, texts: Sequence[str]) -> Iterator[str]:
 def write_huge(shape: str, texts: Sequence[str], size: float, folder: Path) -> Path:
     """Write one file of a shape."""
     documents = texts_of_shape(shape, texts, size)
-    if shape == "parquet":
-        path = folder / "huge.parquet"
-        with pq.ParquetWriter(path, pa.schema([("text", pa.string())]), compression="zstd") as writer:
-            while group := list(itertools.islice(documents, ROW_GROUP)):
-                writer.write_table(pa.table({"text": group}))
+    if shape in ("parquet", "group"):
+        return _write_parquet(documents, folder / "huge.parquet", ROW_GROUP if shape == "parquet" else None)
+    path = folder / NAMES.get(shape, "huge.jsonl")
+    if shape == "wet":
+        _write_members(map(_conversion, documents), 1, path)
         return path
-    path = folder / {"gz": "huge.jsonl.gz", "zst": "huge.jsonl.zst"}.get(shape, "huge.jsonl")
     lines = ((json.dumps({"text": text}, ensure_ascii=False) + "\n").encode() for text in documents)
+    if shape == "members":
+        _write_members(lines, MEMBER_LINES, path)
+        return path
     with contextlib.ExitStack() as stack:
         out: gzip.GzipFile | IO[bytes] | zstandard.ZstdCompressionWriter
         if shape == "gz":
@@ -98,6 +105,29 @@ def write_huge(shape: str, texts: Sequence[str], size: float, folder: Path) -> P
         for line in lines:
             out.write(line)
     return path
+
+
+def _write_parquet(documents: Iterator[str], path: Path, rows: int | None) -> Path:
+    """Write groups of `rows` rows, or a single group."""
+    with pq.ParquetWriter(path, pa.schema([("text", pa.large_string())]), compression="zstd") as writer:
+        while group := list(itertools.islice(documents, rows)):
+            table = pa.table({"text": pa.array(group, pa.large_string())})
+            writer.write_table(table, row_group_size=table.num_rows)
+    return path
+
+
+def _write_members(parts: Iterator[bytes], count: int, path: Path) -> None:
+    """Write a gzip member for every `count` parts."""
+    with path.open("wb") as file:
+        while some := list(itertools.islice(parts, count)):
+            file.write(gzip.compress(b"".join(some), compresslevel=1))
+
+
+def _conversion(text: str) -> bytes:
+    """A record of a WET file."""
+    block = text.encode()
+    head = f"WARC/1.0\r\nWARC-Type: conversion\r\nContent-Type: text/plain\r\nContent-Length: {len(block)}\r\n\r\n"
+    return head.encode() + block + b"\r\n\r\n"
 
 
 def build_half(spec: Path, store: Path, seconds: float) -> None:
@@ -132,7 +162,10 @@ def main() -> None:
             if given.kill:
                 shutil.rmtree(store)
                 build_half(spec, store, cost.wall_seconds / 2)
-                print(line_of(f"{shape} resumed half-way", cost_of(store, "build", str(spec))), flush=True)
+                resumed = cost_of(store, "build", str(spec))
+                if resumed.answer["build"] != cost.answer["build"]:
+                    sys.exit(f"{shape}: the build that resumed is another one")
+                print(line_of(f"{shape} resumed half-way", resumed), flush=True)
             shutil.rmtree(folder)
 
 

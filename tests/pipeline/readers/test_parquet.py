@@ -11,8 +11,8 @@ import pytest
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.mixtures.blocks.source import Limits
-from mixproof.pipeline.readers import parquet_weight, raw
-from mixproof.pipeline.readers.parquet import read_parquet
+from mixproof.pipeline.readers import parquet, parquet_weight, raw
+from mixproof.pipeline.readers.parquet import Rows, owned_rows, read_parquet
 from mixproof.pipeline.readers.parquet_weight import weigh
 from mixproof.pipeline.record import Raw, Reject
 
@@ -211,3 +211,27 @@ def test_a_nested_column_with_a_broken_name_is_damage(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"inner", b"in\xd7er"))
     with pytest.raises(DamagedFileError, match=r"a\.parquet.*footer: not a complete Parquet file: .*invalid cont"):
         records(path)
+
+
+def test_the_rows_of_a_large_group_are_divided_among_the_ranges_of_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"document {number} with some words {number * number}" for number in range(1000)]
+    path = write(tmp_path / "a.parquet", {"text": texts}, rows=600)
+    with pq.ParquetFile(path) as file:
+        metadata = file.metadata
+    first, second = (metadata.row_group(group).column(0).total_compressed_size for group in (0, 1))
+    assert second < first - 1
+    # a quarter of the bytes of the first group: row r starts at byte r * first // 600
+    assert owned_rows(metadata, 0, first // 4, large=second) == [Rows(0, 0, -(-(first // 4) * 600 // first))]
+    assert owned_rows(metadata, first - 1, first + 1, large=second) == [Rows(0, 599, 600), Rows(1, 0, 400)]
+    assert owned_rows(metadata, 0, 1, large=first) == [Rows(0, 0, 600)], "small groups belong to the range that they start in"
+    whole = records(path)
+    monkeypatch.setattr(parquet, "LARGE_GROUP_BYTES", second)
+    for step in (97, 1000, 4000):
+        bounds = range(0, path.stat().st_size, step)
+        parts = [records(path, start, start + step) for start in bounds]
+        found = [item.text for part in parts for item in part if isinstance(item, Raw)]
+        assert found == [item.text for item in whole if isinstance(item, Raw)] == texts
+        assert all(item.record == index for part in parts for index, item in enumerate(part))
+        assert max(len(part) for part in parts) < 600

@@ -27,7 +27,7 @@ from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.read.batches import share_shards
 from mixproof.pipeline.read.documents import SourceDocuments
 from mixproof.pipeline.read.read_task import ReadTask
-from mixproof.pipeline.read.records import records_of
+from mixproof.pipeline.read.records import records_of, with_local_piece
 from mixproof.pipeline.read.shards import DOCUMENTS, Shard
 from mixproof.pipeline.readers.remote import is_of_this_process
 from mixproof.pipeline.readers.value import value_of
@@ -127,6 +127,7 @@ def _table(values: Values, schema: pa.Schema) -> pa.Table:
 def _fields(store: Store, task: LabelTask, read: ReadTask) -> pa.Table:
     field = task.labeler.label.field
     assert field is not None, "only fields of records are read from raw files"
+    read = with_local_piece(read, store)
     found = {
         (file.name, record): value for file in read.plan.files for record, value in field_values(file, read, field)
     }

@@ -34,6 +34,7 @@ from .inputs import write_inputs
 from .quarantine import read_shards
 from .read_task import STAGE, ReadTask, read_tasks
 from .shards import DOCUMENTS, DROPPED, HASHES, PROMPTS, REJECTS, SHARD_BYTES, Shard, plan_shards
+from .unpack import unpack_files
 from .watch import PATIENCE_SECONDS
 
 MOST_SHARDS = 500
@@ -110,12 +111,14 @@ def read_sources(
     check_sources(spec)
     files = {name: inputs for name, inputs in files.items() if spec.sources[name].megatron is None}
     check_columns(spec, files)
-    sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
+    all_files = [file for inputs in files.values() for file in inputs]
+    sha256 = identify(all_files, store, cluster)
+    pieces = unpack_files(all_files, sha256, store, cluster, limits=spec.limits, shard_bytes=shard_bytes)
     tasks_of = {
         name: [
             replace(task, patience_seconds=patience_seconds)
             for task in read_tasks(
-                plan_shards({name: inputs}, shard_bytes),
+                plan_shards({name: inputs}, shard_bytes, pieces),
                 spec.sources[name],
                 sha256,
                 spec.limits,

@@ -17,6 +17,7 @@ from mixproof.pipeline.inputs.files import InputFile
 from .identify import recall
 from .read_task import STAGE, read_keys
 from .shards import SHARD_BYTES, ShardPlan, plan_shards
+from .unpack import find_pieces, is_unpacked
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def read_progress(
     shards = bytes_left = 0
     sizes_of: dict[str, list[int]] = {}
     for name, inputs in texts.items():
-        for key, size in _shards_of(spec, name, inputs, sha256, shard_bytes):
+        for key, size in _shards_of(spec, name, inputs, sha256, store, shard_bytes):
             shards += 1
             bytes_left += size
             if key is not None:
@@ -51,15 +52,18 @@ def read_progress(
 
 
 def _shards_of(
-    spec: Spec, name: str, inputs: Sequence[InputFile], sha256: Mapping[str, str], shard_bytes: int
+    spec: Spec, name: str, inputs: Sequence[InputFile], sha256: Mapping[str, str], store: Store, shard_bytes: int
 ) -> Iterator[tuple[str | None, int]]:
-    """Key and raw bytes of each shard of a source; no key where one of its files has no known checksum."""
+    """Key and raw bytes of each shard of a source; no key where one of its files has no known checksum or pieces."""
     known: list[ShardPlan] = []
-    for plan in plan_shards({name: inputs}, shard_bytes):
-        if all(file.url in sha256 for file in plan.files):
+    limits = spec.limits
+    pieces = find_pieces(inputs, sha256, store, limits=limits, shard_bytes=shard_bytes)
+    for plan in plan_shards({name: inputs}, shard_bytes, pieces):
+        is_whole = plan.piece is None and is_unpacked(plan.files[0], shard_bytes)
+        if not is_whole and all(file.url in sha256 for file in plan.files):
             known.append(plan)
         else:
             yield None, plan.input_bytes
-    keys = read_keys(known, spec.sources[name], sha256, spec.limits, keep_prompts=spec.finds_similar_prompts)
+    keys = read_keys(known, spec.sources[name], sha256, limits, keep_prompts=spec.finds_similar_prompts)
     for plan, key in zip(known, keys, strict=True):
         yield key, plan.input_bytes

@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from mixproof.ledger.account import check_chain
@@ -17,12 +17,12 @@ from mixproof.ledger.errors import RequestError
 from mixproof.ledger.store import Store
 from mixproof.ledger.store.batch import Outputs
 from mixproof.pipeline.inputs.files import InputFile
-from mixproof.pipeline.readers.unchanged import FileVersion, check_content, check_found, unchanged
 from mixproof.pipeline.record import POISON, Raw, Records, Reject, detail_of
 from mixproof.pipeline.steps import apply_steps, make_steps, steps_digest
 
+from .opened import opened
 from .read_task import STAGE, ReadTask
-from .records import records_of
+from .records import records_of, with_local_piece
 from .shard_output import ShardOutput
 from .shards import DOCUMENTS, DROPPED, HASHES, PROMPT_TEXTS, PROMPTS, REJECTS
 from .watch import PoisonWatch
@@ -67,6 +67,7 @@ def read_shard(
     _log.info("reading %d raw bytes", task.plan.input_bytes)
     _check_steps(task)
     steps = make_steps(task.steps)
+    task = with_local_piece(task, store)
     with (outputs or store).attempt(STAGE, task.key) as attempt:
         grouped = task.plan.is_group
         dropped = attempt.path(DROPPED) if task.steps or task.keep_dropped else None
@@ -87,8 +88,7 @@ def read_shard(
                 first = output.records
                 with ExitStack() as checked:
                     for each, content in zip((file, *file.attributes), (sha256, *of_attributes), strict=True):
-                        checked.enter_context(_readable(each))
-                        checked.enter_context(_identified(each, content))
+                        checked.enter_context(opened(each, content))
                     for item in _watched(file, task, watch, output.records, (poison or {}).get):
                         output.take(item, steps, file.name)
                         if len(output.poison) > MOST_POISON:
@@ -113,6 +113,7 @@ def read_shard(
 def try_record(store: Store, task: ReadTask, index: int) -> None:
     """Process one record of a shard as `read_shard` does and write nothing, to see whether the process survives."""
     steps = make_steps(task.steps)
+    task = with_local_piece(task, store)
     count = 0
     with PoisonWatch(mark_of(store, task), task.patience_seconds) as watch:
         for file in task.plan.files:
@@ -154,31 +155,3 @@ def _check_steps(task: ReadTask) -> None:
             f"source {task.plan.source}: its steps use a model that has changed since the command started, or other "
             "package versions on this worker; install the same packages on every machine, then run again"
         )
-
-
-@contextmanager
-def _readable(file: InputFile) -> Iterator[None]:
-    """Turn the error of a file that cannot be opened, or was deleted, into one that says what workers need."""
-    try:
-        yield
-    except OSError as error:
-        if error.filename != file.url:
-            raise
-        raise RequestError(
-            f"source {file.source}: {file.url}: cannot be read: {error.strerror}; the file must exist, and be readable "
-            "on every worker, until the command ends"
-        ) from error
-
-
-@contextmanager
-def _identified(file: InputFile, sha256: str) -> Iterator[None]:
-    """Refuse a file that is not, or does not stay, the one that was identified.
-
-    Its content is hashed again only where the inode has changed although size and modification time have not, as when
-    another content was given the time of the old one.
-    """
-    with unchanged(file.url) as version:
-        check_found(file.url, FileVersion(file.bytes, file.mtime_ns, tag=file.tag), version)
-        yield
-    if version.ctime_ns != file.ctime_ns:
-        check_content(file.url, version, sha256)

@@ -34,6 +34,10 @@ ATTRIBUTES_VERSION = 1
 """Of the join with attributes; raised when it gives a record other fields."""
 GROUP_VERSION = 1
 """Of groups of files; raised when the output of a group changes."""
+PIECE_VERSION = 1
+"""Of pieces of compressed files; raised when they are divided in another way."""
+ROW_RANGE_VERSION = 1
+"""Of a part of a Parquet file; raised when another part owns a row."""
 
 
 @dataclass(frozen=True)
@@ -110,13 +114,20 @@ def read_keys(
     keep_prompts: bool = False,
 ) -> Iterator[str]:
     """The key of each of a source's planned shards; `sha256` is by URL."""
-    keys: dict[tuple[Format, Compression | None, bool], StageKeys] = {}
+    keys: dict[tuple[Format, Compression | None, bool, bool, bool], StageKeys] = {}
     for plan in plans:
         first = plan.files[0]
-        kind = (first.format, first.compression, plan.is_group)
+        is_part_of_rows = first.format == "parquet" and not plan.is_whole
+        kind = (first.format, first.compression, plan.is_group, plan.piece is not None, is_part_of_rows)
         if kind not in keys:
             config = _config(first.format, first.compression, source, limits, keep_prompts)
-            keys[kind] = StageKeys(STAGE, VERSION, config | ({"group": GROUP_VERSION} if plan.is_group else {}))
+            if plan.is_group:
+                config["group"] = GROUP_VERSION
+            if plan.piece is not None:
+                config["piece"] = PIECE_VERSION
+            if is_part_of_rows:
+                config["rows"] = ROW_RANGE_VERSION
+            keys[kind] = StageKeys(STAGE, VERSION, config)
         if plan.is_group:
             yield keys[kind].key([[file.name, sha256[file.url], *_attributes(file, sha256)] for file in plan.files])
         else:

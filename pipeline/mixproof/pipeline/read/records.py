@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from mixproof.ledger.store import Store
 from mixproof.pipeline.chat.conversations import conversations
 from mixproof.pipeline.inputs.files import InputFile
 from mixproof.pipeline.readers.arrow import read_arrow
@@ -21,6 +23,7 @@ from mixproof.pipeline.record import DETAIL_CHARS, TOO_LONG, Raw, Records, Rejec
 from mixproof.pipeline.steps import needs_fields
 
 from .read_task import ReadTask
+from .unpack import PIECE_COMPRESSION
 
 
 def records_of(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str | None]) -> Records:
@@ -28,7 +31,7 @@ def records_of(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str
 
     Args:
         file: one of the shard's.
-        task: the shard.
+        task: the shard; if it reads a piece, as `with_local_piece` gives it.
         skip_reason: why a record, by its index in the file, must not be processed; None: it may be.
     """
     items = _read(file, task, skip_reason)
@@ -44,6 +47,13 @@ def records_of(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str
     return _short_enough(of_value(items, task.column, task.value), task.limits.document_bytes)
 
 
+def with_local_piece(task: ReadTask, store: Store) -> ReadTask:
+    """The task with the path, on this machine, of the piece that it reads; the same task if it reads no piece."""
+    if task.plan.piece is None:
+        return task
+    return replace(task, plan=replace(task.plan, piece=str(store.path(task.plan.piece))))
+
+
 def _short_enough(items: Records, most_bytes: int) -> Records:
     """The same records, with texts of more bytes rejected."""
     for item in items:
@@ -56,6 +66,7 @@ def _short_enough(items: Records, most_bytes: int) -> Records:
 
 def _read(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str | None]) -> Records:
     start, end = task.plan.bytes_of(file)
+    url, compression = (file.url, file.compression) if task.plan.piece is None else (task.plan.piece, PIECE_COMPRESSION)
     with_fields = needs_fields(task.steps) or task.column is not None or task.rule is not None
     options: dict[str, Any] = {"with_fields": with_fields, "limits": task.limits}
     fields: dict[str, Any] = {"text": task.text if task.rule is None else None, "id_": task.id}
@@ -65,19 +76,20 @@ def _read(file: InputFile, task: ReadTask, skip_reason: Callable[[int], str | No
         return iter((read_text(file.url, file.compression, file.name, task.limits),))
     if file.format == "warc":
         return read_warc(
-            file.url,
-            file.compression,
+            url,
+            compression,
             id_=task.id,
             skip_reason=skip_reason,
             extractor=task.extractor or DEFAULT,
+            is_start=start == 0,
             **options,
         )
     if file.format == "wet":
-        return read_wet(file.url, file.compression, id_=task.id, **options)
+        return read_wet(url, compression, id_=task.id, is_start=start == 0, **options)
     if file.format == "arrow":
         items = read_arrow(file.url, **fields, **options)
     elif file.format == "parquet":
         items = read_parquet(file.url, start, end, **fields, **options)
     else:
-        items = read_jsonl(file.url, file.compression, start, end, exact=task.column, **fields, **options)
+        items = read_jsonl(url, compression, start, end, exact=task.column, **fields, **options)
     return items if task.extractor is None else extracted(items, task.extractor, file.url, skip_reason)

@@ -1,10 +1,11 @@
 """Shards: how files are divided into units of work, and the documents of one that was read.
 
 The plan depends on the files and a constant, never on the workers. Plain JSON lines are divided into byte ranges; a
-range owns the lines that start in it. Parquet is divided likewise by row groups. Compressed files, files with
-attributes, Arrow, WARC and the members of archives are shards as a whole. Many small files make one shard
-(`file_groups.py`), whose documents name their file. The shards of a source give the same documents in the same order
-for any value of the constant.
+range owns the lines that start in it. Parquet is divided likewise by rows. Compressed JSON lines and WARC files of more
+bytes than the constant are divided into pieces, which `unpack.py` has made. Smaller compressed files, files with
+attributes, Arrow and the members of archives are shards as a whole. Many small files make one shard (`file_groups.py`),
+whose documents name their file. The shards of a source give the same documents in the same order for any value of the
+constant.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mixproof.pipeline.inputs.formats import TREES
 from mixproof.pipeline.readers.remote import is_chain
 
 from .file_groups import file_groups
+from .unpack import Pieces
 
 SHARD_BYTES = 128 * 1000 * 1000
 """Raw bytes of a shard: half a second to read, minutes with heavy filters."""
@@ -31,6 +33,7 @@ PROMPT_TEXTS = "prompt_texts.parquet"
 """Of conversations whose prompts are compared with similar ones: a row per document, in the same order."""
 CUT = frozenset({"jsonl", "parquet"})
 """Formats whose files are divided into ranges."""
+NO_PIECES: Mapping[InputFile, Pieces] = {}
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class ShardPlan:
     files: tuple[InputFile, ...]
     start: int
     end: int
-    """Bytes [start, end) of the only file; 0, 0 for a group of files."""
+    """Bytes [start, end) of the only file, decompressed if they are a piece; 0, 0 for a group of files."""
+    piece: str | None = None
+    """The file that holds these bytes, relative to the store; None: they are read from the file itself."""
 
     @property
     def is_group(self) -> bool:
@@ -49,10 +54,17 @@ class ShardPlan:
         return len(self.files) > 1 or self.files[0].format in TREES
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the shard holds whole files."""
+        return self.is_group or (self.piece is None and self.end - self.start == self.files[0].bytes)
+
+    @property
     def label(self) -> str:
         """Names the shard in errors and logs."""
         first = self.files[0].name
-        return f"{first} to {self.files[-1].name}" if len(self.files) > 1 else f"{first} from byte {self.start}"
+        if len(self.files) > 1:
+            return f"{first} to {self.files[-1].name}"
+        return f"{first} from {'decompressed ' if self.piece else ''}byte {self.start}"
 
     @property
     def location(self) -> str:
@@ -89,8 +101,18 @@ class Shard:
     documents_sha256: str
 
 
-def plan_shards(files: Mapping[str, Sequence[InputFile]], shard_bytes: int = SHARD_BYTES) -> list[ShardPlan]:
-    """Divide every source into shards, in the order of (source as given, file name, offset in the file)."""
+def plan_shards(
+    files: Mapping[str, Sequence[InputFile]],
+    shard_bytes: int = SHARD_BYTES,
+    pieces: Mapping[InputFile, Pieces] = NO_PIECES,
+) -> list[ShardPlan]:
+    """Divide every source into shards, in the order of (source as given, file name, offset in the file).
+
+    Args:
+        files: those of each source.
+        shard_bytes: raw bytes of a shard.
+        pieces: of the large compressed files.
+    """
     if shard_bytes < 1:
         raise ValueError(f"a shard has at least one byte, not {shard_bytes}")
     plan: list[ShardPlan] = []
@@ -98,6 +120,8 @@ def plan_shards(files: Mapping[str, Sequence[InputFile]], shard_bytes: int = SHA
         for group in file_groups(inputs, shard_bytes):
             if len(group) > 1 or group[0].format in TREES:
                 plan.append(ShardPlan(source, group, 0, 0))
+            elif group[0] in pieces:
+                plan += _pieces_of(source, group[0], pieces[group[0]])
             else:
                 plan += _file_shards(source, group[0], shard_bytes)
     return plan
@@ -109,3 +133,11 @@ def _file_shards(source: str, file: InputFile, shard_bytes: int) -> list[ShardPl
         return [ShardPlan(source, (file,), 0, file.bytes)]
     starts = range(0, file.bytes, shard_bytes)
     return [ShardPlan(source, (file,), start, min(start + shard_bytes, file.bytes)) for start in starts]
+
+
+def _pieces_of(source: str, file: InputFile, pieces: Pieces) -> list[ShardPlan]:
+    starts = (0, *pieces.ends)
+    return [
+        ShardPlan(source, (file,), start, end, pieces.path(index))
+        for index, (start, end) in enumerate(zip(starts, pieces.ends, strict=False))
+    ]

@@ -30,8 +30,9 @@ from .columns import check_columns
 from .documents import check_sources
 from .identify import identify
 from .read_task import ReadTask, read_task
-from .records import records_of
+from .records import records_of, with_local_piece
 from .shards import SHARD_BYTES, plan_shards
+from .unpack import unpack_files
 
 STAGE = "values"
 VERSION = 2
@@ -87,9 +88,11 @@ class _Search:
 def _find_values(
     spec: Spec, files: Files, store: Store, cluster: Cluster, shard_bytes: int
 ) -> dict[str, tuple[str, ...]]:
-    sha256 = identify((file for inputs in files.values() for file in inputs), store, cluster)
+    all_files = [file for inputs in files.values() for file in inputs]
+    sha256 = identify(all_files, store, cluster)
+    pieces = unpack_files(all_files, sha256, store, cluster, limits=spec.limits, shard_bytes=shard_bytes)
     searches: dict[str, list[_Search]] = {name: [] for name in files}
-    for plan in plan_shards(files, shard_bytes):
+    for plan in plan_shards(files, shard_bytes, pieces):
         source = spec.sources[plan.source].model_copy(update={"steps": (), "keep_dropped": False})
         task = read_task(plan, source, sha256, spec.limits)
         key = stage_key(STAGE, VERSION, {"column": source.split_column}, [task.key])
@@ -129,7 +132,7 @@ def _input_bytes(call: Call) -> int:
 
 def _save_values(store: Store, searches: Sequence[_Search]) -> None:
     for search in searches:
-        values = sorted(values_of_shard(search.task))
+        values = sorted(values_of_shard(with_local_piece(search.task, store)))
         with store.attempt(STAGE, search.key) as attempt:
             attempt.commit(facts={"values": values})
         _log.debug("%s: %d values", search.task.plan.files[0].url, len(values))

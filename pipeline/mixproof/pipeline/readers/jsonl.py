@@ -42,6 +42,8 @@ def read_jsonl(
 ) -> Records:
     """Yield the records of the bytes [start, end); a compressed file is read as a whole.
 
+    A compressed file with `start` above 0 is a piece of a larger file, from this byte of its decompressed content on.
+
     Args:
         url: the file.
         compression: `gz`, `zst` or None.
@@ -70,17 +72,26 @@ def lines_of(url: str, compression: str | None, start: int, end: int, limits: Li
     Raises:
         DamagedFileError: when a compressed file cannot be read to its end, or the file has another format.
     """
-    return _packed_lines(url, compression, limits) if compression else _range_lines(url, start, end, limits)
+    if compression is None:
+        return _range_lines(url, start, end, limits)
+    return _packed_lines(url, compression, limits, is_start=start == 0)
 
 
-def _packed_lines(url: str, compression: str, limits: Limits) -> Iterator[bytes | None]:
+def _packed_lines(url: str, compression: str, limits: Limits, *, is_start: bool) -> Iterator[bytes | None]:
     with local_copy(url) as path, path.open("rb") as file:
-        blocks = _without_bom(_checked(unpacked_blocks(file, compression, url, limits), url))
+        blocks = unpacked_blocks(file, compression, url, limits)
+        if is_start:
+            blocks = _without_bom(checked_lines(blocks, url))
         for line, _ in split_lines(blocks, limits.line_bytes):
             yield line
 
 
-def _checked(blocks: Iterator[bytes], url: str) -> Iterator[bytes]:
+def checked_lines(blocks: Iterator[bytes], url: str) -> Iterator[bytes]:
+    """The decompressed blocks of JSON lines.
+
+    Raises:
+        DamagedFileError: when the first of them shows another format.
+    """
     first = next(blocks, b"")
     check_json_lines(first, url, unpacked=True)
     yield from _chain(first, blocks)

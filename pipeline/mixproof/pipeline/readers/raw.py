@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -29,6 +29,7 @@ ZSTD_FEED_BYTES = 1 << 12
 """The same for zstd, where 4 bytes can decompress to 128 KB: at most 128 MB per call."""
 FREE_UNPACKED_BYTES = 1000 * 1000 * 1000
 """What a file of any size may decompress to; larger ones up to `limits.expansion` times their own bytes."""
+_FEED_BYTES = {"gz": PACKED_BLOCK_BYTES, "zst": ZSTD_FEED_BYTES}
 MAX_ZSTD_WINDOW_BYTES = 1 << 31
 """Enough for `zstd --long=31`."""
 NO_OTHER_LIMITS = Limits()
@@ -118,7 +119,26 @@ def check_expansion(packed_bytes: int, unpacked_bytes: int, limits: Limits, name
 
 
 def unpacked_blocks(file: BinaryIO, compression: str, name: str, limits: Limits = NO_OTHER_LIMITS) -> Iterator[bytes]:
+    """Decompressed blocks of an open `gz` or `zst` file; see `unpacked`."""
+    size = _FEED_BYTES[compression]
+    return unpacked(iter(lambda: file.read(size), b""), compression, name, limits)
+
+
+def unpacked_stream(url: str, compression: str, limits: Limits) -> Iterator[bytes]:
+    """Decompressed blocks of a `gz` or `zst` file by its URL; no copy of a remote file is made. See `unpacked`."""
+    size = _FEED_BYTES[compression]
+    pieces = (block[at : at + size] for block in blocks_from(url, 0) for at in range(0, len(block), size))
+    return unpacked(pieces, compression, url, limits)
+
+
+def unpacked(feed: Iterable[bytes], compression: str, name: str, limits: Limits) -> Iterator[bytes]:
     """Decompressed blocks of a `gz` or `zst` file.
+
+    Args:
+        feed: the file's bytes, in blocks of at most `_FEED_BYTES`.
+        compression: `gz` or `zst`.
+        name: of the file, for errors.
+        limits: on expansion.
 
     Raises:
         DamagedFileError: when the file is empty, ends inside a member or frame, fails its checksum, continues
@@ -126,8 +146,8 @@ def unpacked_blocks(file: BinaryIO, compression: str, name: str, limits: Limits 
     """
     unpacker = _unpacker(compression)
     offset, is_empty, ended, unpacked_bytes = 0, True, False, 0
-    feed_bytes = ZSTD_FEED_BYTES if compression == "zst" else PACKED_BLOCK_BYTES
-    while packed := file.read(feed_bytes):
+    for block_of_feed in feed:
+        packed = block_of_feed
         while packed:
             if unpacker.eof:
                 if compression == "gz" and not packed.strip(b"\0"):

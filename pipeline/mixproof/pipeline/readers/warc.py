@@ -34,8 +34,19 @@ def read_warc(
     skip_reason: Callable[[int], str | None] = lambda _: None,
     limits: Limits = NO_OTHER_LIMITS,
     extractor: Extractor = DEFAULT,
+    is_start: bool = True,
 ) -> Records:
-    """Yield the pages of a WARC file as text; records with a `skip_reason` are rejected as poison.
+    """Yield the pages of a WARC file, or of a piece of one, as text; those with a `skip_reason` are poison.
+
+    Args:
+        url: the file.
+        compression: `gz`, `zst` or None.
+        id_: name of the field that is the id.
+        with_fields: whether records keep their fields.
+        skip_reason: why a record, by its index, must not be processed; None: it may be.
+        limits: on expansion.
+        extractor: takes the text out of the HTML.
+        is_start: False for a piece that starts inside a larger file.
 
     Raises:
         DamagedFileError: when the file is truncated or is not a WARC.
@@ -43,7 +54,7 @@ def read_warc(
     """
     _check_id(id_, WARC_FIELDS, url)
     check_extractor(extractor, url)
-    for index, item in enumerate(_records(url, compression, limits)):
+    for index, item in enumerate(_records(url, compression, limits, is_start=is_start)):
         reason = skip_reason(index)
         if reason is not None:
             yield Reject(index, None, POISON, detail_of(f"{reason}: {_location_of(item)}"))
@@ -52,16 +63,22 @@ def read_warc(
 
 
 def read_wet(
-    url: str, compression: str | None, *, id_: str, with_fields: bool, limits: Limits = NO_OTHER_LIMITS
+    url: str,
+    compression: str | None,
+    *,
+    id_: str,
+    with_fields: bool,
+    limits: Limits = NO_OTHER_LIMITS,
+    is_start: bool = True,
 ) -> Records:
-    """Yield the texts of a WET file.
+    """Yield the texts of a WET file, or of a piece of one; the arguments are those of `read_warc`.
 
     Raises:
         DamagedFileError: when the file is truncated or is not a WARC.
         RequestError: when `id_` is not a field.
     """
     _check_id(id_, WET_FIELDS, url)
-    for index, item in enumerate(_records(url, compression, limits)):
+    for index, item in enumerate(_records(url, compression, limits, is_start=is_start)):
         yield _converted(index, item, id_, with_fields)
 
 
@@ -70,10 +87,12 @@ def _check_id(id_: str, fields: Sequence[str], url: str) -> None:
         raise RequestError(f"{url}: there is no field {id_!r} to use as the id; the fields are {', '.join(fields)}")
 
 
-def _records(url: str, compression: str | None, limits: Limits) -> Iterator[WarcRecord | Malformed]:
+def _records(
+    url: str, compression: str | None, limits: Limits, *, is_start: bool
+) -> Iterator[WarcRecord | Malformed]:
     with local_copy(url) as path, path.open("rb") as file:
         blocks = unpacked_blocks(file, compression, url, limits) if compression else plain_blocks(file)
-        yield from split_records(blocks, url)
+        yield from split_records(blocks, url, is_start=is_start)
 
 
 def _page(index: int, item: WarcRecord | Malformed, id_: str, with_fields: bool, extractor: Extractor) -> Raw | Reject:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.pipeline.record import detail_of
 
+from .pieces import PieceSink
+
 MAX_HEAD_BYTES = 1 << 16
 MAX_BLOCK_BYTES = 128 * 1000 * 1000
 """Larger blocks are skipped and counted as `record_too_large`; they are downloads, not pages."""
@@ -40,13 +42,50 @@ class Malformed(NamedTuple):
     detail: str
 
 
-def split_records(blocks: Iterable[bytes], name: str) -> Iterator[WarcRecord | Malformed]:
+def split_records(blocks: Iterable[bytes], name: str, *, is_start: bool = True) -> Iterator[WarcRecord | Malformed]:
     """Split the bytes of a WARC file into its records.
+
+    Args:
+        blocks: the bytes, from the start of the file or from the end of a record on.
+        name: of the file, for errors.
+        is_start: whether they are from the start of the file, so that they must hold a record.
 
     Raises:
         DamagedFileError: when the file ends inside a record, or holds no record at all.
     """
-    buffer = _Buffer(blocks)
+    yield from _split(_Buffer(blocks), name, is_start=is_start)
+
+
+def copy_records(blocks: Iterable[bytes], name: str, out: PieceSink, piece_bytes: int) -> None:
+    """Copy the bytes of a WARC file to `out`, divided behind records into pieces of at least `piece_bytes`.
+
+    Raises:
+        DamagedFileError: as in `split_records`.
+    """
+    held, copied = bytearray(), 0
+
+    def copy_finished() -> None:
+        nonlocal copied
+        if ready := buffer.position - copied:
+            out.write(bytes(held[:ready]))
+            del held[:ready]
+            copied += ready
+
+    def pulled() -> Iterator[bytes]:
+        for block in blocks:
+            copy_finished()
+            held.extend(block)
+            yield block
+
+    buffer = _Buffer(pulled())
+    for item in _split(buffer, name, is_start=True):
+        copy_finished()
+        if not isinstance(item, Malformed) and out.length >= piece_bytes:
+            out.end_piece()
+    copy_finished()
+
+
+def _split(buffer: _Buffer, name: str, *, is_start: bool) -> Iterator[WarcRecord | Malformed]:
     sound = malformed = 0
     while buffer.skip_line_ends():
         item = _next_record(buffer, f"record {sound + malformed}", name)
@@ -56,7 +95,7 @@ def split_records(blocks: Iterable[bytes], name: str) -> Iterator[WarcRecord | M
         else:
             sound += 1
         yield item
-    if malformed and not sound:
+    if malformed and not sound and is_start:
         raise DamagedFileError(name, "offset 0", "the file holds no WARC record")
 
 
@@ -113,6 +152,12 @@ class _Buffer:
         self._blocks = iter(blocks)
         self.held = bytearray()
         self.ended = False
+        self.position = 0
+        """Bytes consumed so far."""
+
+    def _consume(self, size: int) -> None:
+        del self.held[:size]
+        self.position += size
 
     def fill(self, size: int) -> None:
         """Hold `size` bytes, or all that remain."""
@@ -127,11 +172,11 @@ class _Buffer:
         """Skip `size` bytes; return whether there were that many."""
         while size > len(self.held):
             size -= len(self.held)
-            self.held.clear()
+            self._consume(len(self.held))
             self.fill(1)
             if not self.held:
                 return False
-        del self.held[:size]
+        self._consume(size)
         return True
 
     def skip_line_ends(self) -> bool:
@@ -139,10 +184,9 @@ class _Buffer:
         while True:
             self.fill(1)
             remainder = self.held.lstrip(b"\r\n")
+            self._consume(len(self.held) - len(remainder))
             if remainder or self.ended:
-                del self.held[: len(self.held) - len(remainder)]
                 return bool(remainder)
-            self.held.clear()
 
     def skip_to_next(self) -> None:
         """Skip to the next line that starts a record, after the current position."""
@@ -150,9 +194,9 @@ class _Buffer:
             self.fill(1 << 16)
             found = _NEXT.search(self.held)
             if found is not None:
-                del self.held[: found.start() + 1]
+                self._consume(found.start() + 1)
                 return
             if self.ended:
-                self.held.clear()
+                self._consume(len(self.held))
                 return
-            del self.held[:-_NEXT_BYTES]
+            self._consume(max(0, len(self.held) - _NEXT_BYTES))

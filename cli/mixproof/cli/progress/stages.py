@@ -38,6 +38,7 @@ PREDICTORS = "predictors"
 
 STAGE_OF = {
     "identify": CHECKSUMS,
+    "unpack": READ,
     "values": VALUES,
     "read": READ,
     "dedup": EXACT,

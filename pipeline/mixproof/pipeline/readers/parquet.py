@@ -29,7 +29,8 @@ from .remote import is_chain, is_remote, stat_of
 LARGE_GROUP_BYTES = 128 * 1000 * 1000
 """Compressed bytes above which a row group is divided: pandas and Polars write groups of some GB by default."""
 READ_BYTES = 1 << 20
-"""Compressed bytes of a column that are read at a time; by default Arrow reads a row group's column as a whole."""
+"""Bytes of a column that are read at a time, so that memory does not grow with the row group (`pre_buffer` would read
+it as a whole)."""
 TAIL_BYTES = 8
 """A Parquet file ends with 4 bytes for the footer's length and 4 bytes of magic."""
 
@@ -86,7 +87,7 @@ def _copy(url: str, start: int, end: int) -> Iterator[Path]:
 
 def _open(path: Path, url: str) -> Any:  # noqa: ANN401 - pyarrow ships no types
     try:
-        return pq.ParquetFile(path, page_checksum_verification=True, buffer_size=READ_BYTES)
+        return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=READ_BYTES)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: an invalid name of a nested column
         raise DamagedFileError(url, "footer", f"not a complete Parquet file: {first_line(error)}") from error
 

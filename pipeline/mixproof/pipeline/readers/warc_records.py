@@ -23,6 +23,7 @@ MAX_LENGTH_DIGITS = 18
 """Longest Content-Length in digits; no file is larger."""
 
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
+_LINE_ENDS = re.compile(rb"[\r\n]+")
 _NEXT = re.compile(rb"\nWARC/[01]\.")
 _NEXT_BYTES = 8
 
@@ -183,10 +184,10 @@ class _Buffer:
         """Skip line ends; return whether anything follows."""
         while True:
             self.fill(1)
-            remainder = self.held.lstrip(b"\r\n")
-            self._consume(len(self.held) - len(remainder))
-            if remainder or self.ended:
-                return bool(remainder)
+            ends = _LINE_ENDS.match(self.held)
+            self._consume(ends.end() if ends else 0)
+            if self.held or self.ended:
+                return bool(self.held)
 
     def skip_to_next(self) -> None:
         """Skip to the next line that starts a record, after the current position."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import shutil
 import socket
 import time
 import zipfile
@@ -20,7 +22,7 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from mixproof.ledger.errors import ClockError, DamagedFileError, RequestError
 from mixproof.ledger.store import Store
-from mixproof.mixtures.blocks.source import Source
+from mixproof.mixtures.blocks.source import Limits, Source
 from mixproof.mixtures.spec import Spec
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.inputs.files import InputFile, find_files
@@ -29,6 +31,7 @@ from mixproof.pipeline.read.identify import hash_input, identify
 from mixproof.pipeline.read.read import read_shard
 from mixproof.pipeline.read.read_task import read_task
 from mixproof.pipeline.read.shards import DOCUMENTS, plan_shards
+from mixproof.pipeline.read.unpack import Pieces, unpack_file
 from mixproof.pipeline.readers.raw import blocks_from
 from mixproof.pipeline.readers.remote import stat_of, store_errors
 from object_store import ObjectStore
@@ -138,6 +141,29 @@ def test_only_the_row_groups_of_a_shard_are_fetched(
     plan = plan_shards({"s": files}, len(data) // 4)[1]
     read_shard(Store(tmp_path / "store"), read_task(plan, Source(), sha256))
     assert len(fetched) <= 25 and sum(fetched) < len(data) / 2
+
+
+def test_a_large_compressed_object_becomes_pieces_in_a_store_that_is_elsewhere_too(
+    object_store: ObjectStore, tmp_path: Path, make_spec: Callable[..., Spec]
+) -> None:
+    bucket, data = object_store.bucket("packed"), FILES["a/one two#.jsonl"]
+    object_store.put(f"{bucket}/a.jsonl.gz", gzip.compress(data))
+    (file,) = files = find_files(make_spec({"s": [f"{bucket}/*.gz"]}), tmp_path)["s"]
+    assert file.bytes > 1500
+    store, sha256 = Store(f"{bucket}/store"), {file.url: hash_input(file.url, file.bytes)}
+    key = "0" * 64
+    unpack_file(store, key, file, sha256[file.url], Limits(), 1500)
+    receipt = store.receipt("unpack", key)
+    assert receipt is not None
+    pieces = Pieces(f"unpack/{key}", tuple(receipt.facts["ends"]))
+    shutil.rmtree(store.root)  # as on another node
+    found = []
+    for plan in plan_shards({"s": files}, 1500, {file: pieces}):
+        task = read_task(plan, Source(), sha256)
+        read_shard(store, task)
+        found += pq.read_table(store.path(f"read/{task.key}/{DOCUMENTS}"))["text"].to_pylist()
+    assert found == [json.loads(line)["text"] for line in data.splitlines()]
+    assert len(pieces.ends) > 8
 
 
 def test_an_object_replaced_within_its_size_is_noticed(

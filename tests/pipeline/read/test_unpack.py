@@ -1,4 +1,4 @@
-"""Large compressed files are read in pieces, which give the records of the whole; damage is named before any is read."""
+"""Large compressed files are read in pieces that give the records of the whole; damage is named before that."""
 
 from __future__ import annotations
 

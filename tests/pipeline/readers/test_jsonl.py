@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Generator
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.mixtures.blocks.source import Limits
+from mixproof.pipeline.readers import jsonl
 from mixproof.pipeline.readers.jsonl import read_jsonl, split_lines
 from mixproof.pipeline.readers.value import value_of
 from mixproof.pipeline.record import Raw, Reject
@@ -136,6 +138,22 @@ def test_a_line_above_the_limit_is_rejected_without_being_held(tmp_path: Path) -
 LINE = st.sampled_from(
     [b"", b"\r", b'{"text": "a"}', b'{"text": "\xc3\xa9\xc3\xa9"}', b"bad", b'{"text": "bbbbbbbbbbbb"}']
 )
+
+
+def test_a_range_inside_a_long_line_is_not_read_beyond_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, block, read = tmp_path / "a.jsonl", 1 << 20, 0
+    path.write_bytes(b'{"text": "' + b"x" * (8 * block) + b'"}\n{"text": "b"}\n')
+    blocks_from = jsonl.blocks_from
+
+    def counted(url: str, start: int) -> Generator[bytes, None, None]:
+        nonlocal read
+        for data in blocks_from(url, start):
+            read += len(data)
+            yield data
+
+    monkeypatch.setattr(jsonl, "blocks_from", counted)
+    lines = list(jsonl.lines_of(str(path), None, block, 2 * block, Limits()))
+    assert (lines, read) == ([], 2 * block)
 
 
 @given(

@@ -225,7 +225,9 @@ def test_the_rows_of_a_large_group_are_divided_among_the_ranges_of_its_bytes(
     # a quarter of the bytes of the first group: row r starts at byte r * first // 600
     assert owned_rows(metadata, 0, first // 4, large=second) == [Rows(0, 0, -(-(first // 4) * 600 // first))]
     assert owned_rows(metadata, 599 * first // 600, first + 1, large=second) == [Rows(0, 599, 600), Rows(1, 0, 400)]
-    assert owned_rows(metadata, 0, 1, large=first) == [Rows(0, 0, 600)], "small groups belong to the range that they start in"
+    assert owned_rows(metadata, 0, 1, large=first) == [Rows(0, 0, 600)], (
+        "small groups belong to the range that they start in"
+    )
     whole = records(path)
     monkeypatch.setattr(parquet, "LARGE_GROUP_BYTES", second)
     for step in (97, 1000, 4000):

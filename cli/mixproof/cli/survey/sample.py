@@ -21,6 +21,8 @@ from mixproof.pipeline.inputs.formats import Format
 MOST_RECORDS = 100
 MOST_BYTES = 4_000_000
 """Unpacked bytes that are read of one file, and of one line."""
+COLUMN_BYTES = 1 << 20
+"""Bytes of a Parquet column that are read at a time, however large its row group is."""
 EMPTY = "empty"
 TREE_BYTES = 4000
 """Bytes that are read of a file that is one document."""
@@ -56,7 +58,7 @@ def sample_file(path: Path, kind: Format) -> Sample:
 
 
 def _parquet(path: Path) -> Sample:
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=COLUMN_BYTES) as file:
         batch = next(file.iter_batches(MOST_RECORDS), None)
         records = () if batch is None else tuple(batch.to_pylist())
         return Sample(records, len(records) / max(1, file.metadata.num_rows), None if records else "no records")

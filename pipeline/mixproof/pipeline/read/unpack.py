@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self, cast
 
 import zstandard
@@ -154,7 +154,7 @@ def unpack_file(store: Store, key: str, file: InputFile, sha256: str, limits: Li
 
 
 class _PieceFiles:
-    """The files of an output, one for each piece; compressed in a thread of zstd's own."""
+    """The files of an output, one for each piece; zstd compresses them in a thread of its own."""
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
@@ -166,10 +166,10 @@ class _PieceFiles:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._file.close()
         if self.length or not self.ends:
-            self.end_piece(is_last=True)
-        else:
-            self._writer.close()
+            self._note_end()
+        else:  # the last piece ended where the file ends
             self._path.unlink()
 
     def write(self, data: bytes) -> None:
@@ -177,18 +177,21 @@ class _PieceFiles:
         self._writer.write(data)
         self.length += len(data)
 
-    def end_piece(self, *, is_last: bool = False) -> None:
+    def end_piece(self) -> None:
         """End the current piece."""
-        self._writer.close()
+        self._file.close()
+        self._note_end()
+        self._open()
+
+    def _note_end(self) -> None:
         self.ends.append((self.ends[-1] if self.ends else 0) + self.length)
         self.length = 0
-        if not is_last:
-            self._open()
 
     def _open(self) -> None:
-        self._path: Path = self._attempt.path(_name(len(self.ends)))
+        self._path = self._attempt.path(_name(len(self.ends)))
         compressor = zstandard.ZstdCompressor(level=LEVEL, threads=1)
-        self._writer = compressor.stream_writer(self._path.open("wb"))
+        self._file = ExitStack()
+        self._writer = self._file.enter_context(compressor.stream_writer(self._path.open("wb")))
 
 
 def _name(index: int) -> str:

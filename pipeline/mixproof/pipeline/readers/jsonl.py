@@ -107,7 +107,7 @@ def _range_lines(url: str, start: int, end: int, limits: Limits) -> Iterator[byt
             mark = len(BOM) if head.startswith(BOM) else 0
             blocks, position = _chain(head[mark:], raw), 0
         else:
-            blocks, position = _after_newline(raw, start - 1)
+            blocks, position = _after_newline(raw, start - 1, end)
         if position >= end:
             return
         for line, length in split_lines(blocks, limits.line_bytes):
@@ -117,13 +117,16 @@ def _range_lines(url: str, start: int, end: int, limits: Limits) -> Iterator[byt
                 return
 
 
-def _after_newline(blocks: Iterator[bytes], position: int) -> tuple[Iterator[bytes], int]:
+def _after_newline(blocks: Iterator[bytes], position: int, end: int) -> tuple[Iterator[bytes], int]:
+    """What follows the first newline before `end`, and its position; a line may be as long as the file."""
     for block in blocks:
         found = block.find(b"\n")
         if found >= 0:
             return _chain(block[found + 1 :], blocks), position + found + 1
         position += len(block)
-    return iter(()), position
+        if position >= end:
+            break
+    return iter(()), end
 
 
 def _chain(first: bytes, following: Iterable[bytes]) -> Iterator[bytes]:

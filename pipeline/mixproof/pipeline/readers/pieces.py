@@ -9,8 +9,9 @@ from typing import Protocol
 class PieceSink(Protocol):
     """Receives the bytes of a stream, in order, and where its pieces end."""
 
-    length: int
-    """Bytes of the current piece so far."""
+    @property
+    def length(self) -> int:
+        """Bytes of the current piece so far."""
 
     def write(self, data: bytes) -> None:
         """Add bytes to the current piece."""

@@ -87,9 +87,7 @@ def _check_id(id_: str, fields: Sequence[str], url: str) -> None:
         raise RequestError(f"{url}: there is no field {id_!r} to use as the id; the fields are {', '.join(fields)}")
 
 
-def _records(
-    url: str, compression: str | None, limits: Limits, *, is_start: bool
-) -> Iterator[WarcRecord | Malformed]:
+def _records(url: str, compression: str | None, limits: Limits, *, is_start: bool) -> Iterator[WarcRecord | Malformed]:
     with local_copy(url) as path, path.open("rb") as file:
         blocks = unpacked_blocks(file, compression, url, limits) if compression else plain_blocks(file)
         yield from split_records(blocks, url, is_start=is_start)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mixproof.ledger.errors import DamagedFileError
 from mixproof.mixtures.blocks.source import Limits
-from mixproof.pipeline.readers import jsonl
+from mixproof.pipeline.readers import jsonl, raw
 from mixproof.pipeline.readers.jsonl import read_jsonl, split_lines
 from mixproof.pipeline.readers.value import value_of
 from mixproof.pipeline.record import Raw, Reject
@@ -143,7 +143,7 @@ LINE = st.sampled_from(
 def test_a_range_inside_a_long_line_is_not_read_beyond_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, block, read = tmp_path / "a.jsonl", 1 << 20, 0
     path.write_bytes(b'{"text": "' + b"x" * (8 * block) + b'"}\n{"text": "b"}\n')
-    blocks_from = jsonl.blocks_from
+    blocks_from = raw.blocks_from
 
     def counted(url: str, start: int) -> Generator[bytes, None, None]:
         nonlocal read

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from megatron.core.models.gpt.gpt_layer_specs import (
     get_gpt_layer_local_spec,
     get_gpt_layer_with_transformer_engine_spec,
 )
+from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 from torch import Tensor
 
 from mixproof.ledger.records.tokenizer import TokenizerRecord
@@ -34,10 +37,11 @@ SAMPLES = {"cpu": 2, "cuda": 16}
 STEPS = 1_000_000
 """Of the made-up run: long enough that its layers are compiled where that is possible."""
 GRAPHS = ", CUDA graph"
+PEER = "hugging face, compiled"
 WARM_UP_STEPS = 3
 
 
-def request_of(proxy: str, length: int, device: str) -> RunRequest:
+def request_of(proxy: str, length: int, device: str, *, document_mask: bool = False) -> RunRequest:
     """A run without data: its shape, recipe and budget are all that the model and its step need."""
     samples = SAMPLES[device] * STEPS
     return RunRequest(
@@ -51,7 +55,7 @@ def request_of(proxy: str, length: int, device: str) -> RunRequest:
         recipe=Recipe(
             lr="0.001", min_lr="0.0001", shape="minus_sqrt", weight_decay="0.1", clip="1", betas=("0.9", "0.95")
         ),
-        masks=MasksRecord(document_mask=False, eod_mask_loss=False, reset_position_ids=False),
+        masks=MasksRecord(document_mask=document_mask, eod_mask_loss=False, reset_position_ids=False),
         rope_base=10_000,
         budget=RunBudget(
             tokens_declared=samples * length,
@@ -112,22 +116,49 @@ def step_losses(state: TrainingState, request: RunRequest, ranks: Ranks, steps: 
 def training_ways(proxy: str, length: int, ranks: Ranks) -> dict[str, Callable[[], Step]]:
     """The ways to make a step of this proxy, by name: mixproof's backends, Hugging Face's model, Megatron's layers."""
     shape, device = PROXIES[proxy], ranks.device
-    backends, _ = available_backends(request_of(proxy, length, device.type), ranks)
-    wraps: dict[str, Callable[[GPTModel], GPTModel]] = {"plain": lambda model: model}
-    wraps |= {backend.name: backend.wrap for backend in backends}
-    ways: dict[str, Callable[[], Step]] = {}
-    for name, wrap in wraps.items():
-        ways[f"mixproof, {name}"] = lambda wrap=wrap: _ours(proxy, length, device, wrap)  # type: ignore[misc]
-        if device.type == "cuda":
-            ways[f"mixproof, {name}{GRAPHS}"] = lambda wrap=wrap: _ours(  # type: ignore[misc]
-                proxy, length, device, wrap, graphed=True
-            )
-    ways["hugging face, compiled"] = lambda: hugging_face(shape, length, device, compiled=device.type == "cuda")
-    if device.type == "cuda":
-        ways["megatron, its own layers"] = lambda: _megatron_on_cuda(proxy, length)
-    else:
-        ways["megatron, its own layers"] = lambda: megatron(shape, length)
+    on_cuda = device.type == "cuda"
+    wraps = {"plain": _as_it_is, **_wraps(proxy, length, ranks)}
+    ways: dict[str, Callable[[], Step]] = {
+        f"mixproof, {name}": partial(_ours, proxy, length, device, wrap) for name, wrap in wraps.items()
+    }
+    ways[PEER] = lambda: _by_torch_defaults(hugging_face(shape, length, device, compiled=on_cuda))
+    own = partial(_megatron_on_cuda, proxy, length) if on_cuda else partial(megatron, shape, length)
+    ways["megatron, its own layers"] = lambda: _by_torch_defaults(own())
     return ways
+
+
+def graph_ways(proxy: str, length: int, ranks: Ranks) -> dict[str, Callable[[], Step]]:
+    """A step of the best backend, with and without a CUDA graph."""
+    name, wrap = next(iter(_wraps(proxy, length, ranks).items()), ("plain", _as_it_is))
+    make = partial(_ours, proxy, length, ranks.device, wrap)
+    return {f"mixproof, {name}": make, f"mixproof, {name}{GRAPHS}": partial(make, graphed=True)}
+
+
+def _wraps(proxy: str, length: int, ranks: Ranks) -> dict[str, Callable[[GPTModel], GPTModel]]:
+    """What puts each installed backend over a model, best first."""
+    backends, _ = available_backends(request_of(proxy, length, ranks.device.type), ranks)
+    return {backend.name: backend.wrap for backend in backends}
+
+
+def _as_it_is(model: GPTModel) -> GPTModel:
+    return model
+
+
+def _by_torch_defaults(step: Step) -> Step:
+    """Let a step use any kernel, as other software does: mixproof's own may use deterministic ones only."""
+
+    def free_step(tokens: Tensor, labels: Tensor) -> float:
+        deterministic, matmul = torch.are_deterministic_algorithms_enabled(), torch.backends.cuda.matmul
+        reduced = matmul.allow_bf16_reduced_precision_reduction
+        torch.use_deterministic_algorithms(False)
+        matmul.allow_bf16_reduced_precision_reduction = True
+        try:
+            return step(tokens, labels)
+        finally:
+            torch.use_deterministic_algorithms(deterministic)
+            matmul.allow_bf16_reduced_precision_reduction = reduced
+
+    return free_step
 
 
 def _ours(
@@ -166,7 +197,7 @@ def _graphed(model: GPTModel, loss_of: Callable[[Tensor, Tensor], Tensor]) -> St
                 optimizer.zero_grad(set_to_none=True)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # NCCL's watchdog may call CUDA meanwhile
             loss = loss_of(*held)
             torch.autograd.backward(loss)
         captured.extend((graph, *held, loss))
@@ -186,8 +217,13 @@ def _graphed(model: GPTModel, loss_of: Callable[[Tensor, Tensor], Tensor]) -> St
 
 
 def _megatron_on_cuda(proxy: str, length: int) -> Step:
-    """Megatron Core's GPTModel with its own layers: Transformer Engine's where it is installed, else the local ones."""
-    config = model_config(PROXIES[proxy])
+    """Megatron Core's GPTModel with its own layers: Transformer Engine's where it is installed, else the local ones.
+
+    With the fusions that Megatron's training script uses by default and that need no further package.
+    """
+    fusions = {"bias_activation_fusion": True, "bias_dropout_fusion": True, "masked_softmax_fusion": True}
+    config = replace(model_config(PROXIES[proxy]), **fusions, apply_rope_fusion=HAVE_TE)
+    model_parallel_cuda_manual_seed(1)  # its attention forks the generator even without dropout
     spec = (
         get_gpt_layer_with_transformer_engine_spec() if HAVE_TE else get_gpt_layer_local_spec(normalization="RMSNorm")
     )

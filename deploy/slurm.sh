@@ -21,5 +21,6 @@ address="$head:${MIXPROOF_RAY_PORT:-6379}"
 export RAY_USAGE_STATS_ENABLED=0
 
 # On every node: start Ray; on the head: run the command, then stop Ray everywhere. srun ends with the command's exit code.
-exec srun --kill-on-bad-exit=0 ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \
+# Since Slurm 22.05 srun has to be given the CPUs again: without them, Ray and all of its tasks share one core.
+exec srun --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=0 ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \
   --num-cpus="$SLURM_CPUS_PER_TASK" -- mixproof "$@" --address "$address"

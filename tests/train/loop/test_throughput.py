@@ -44,4 +44,10 @@ def test_a_device_has_the_peak_of_its_data_sheet_or_none() -> None:
     assert peak_flops("NVIDIA H100 PCIe") == 7.56e14
     assert peak_flops("NVIDIA H100 80GB HBM3") == 9.89e14
     assert peak_flops("NVIDIA L40S") == 3.62e14
+    assert peak_flops("NVIDIA L40") == 1.81e14  # not an L4
+    assert peak_flops("NVIDIA L4") == 1.21e14
+    assert peak_flops("NVIDIA A10G") == 7.0e13
+    assert peak_flops("NVIDIA A100-SXM4-80GB") == 3.12e14
+    assert peak_flops("NVIDIA GB200") == 2.5e15
+    assert peak_flops("NVIDIA H100 80GB HBM3 MIG 1g.10gb") is None  # a seventh of it
     assert peak_flops("Some other card") is None

@@ -16,6 +16,7 @@ from mixproof.train.distributed import Ranks
 from mixproof.train.model.attention import DeviceRotaryEmbedding
 from mixproof.train.model.layer_backend import COMPILED_FROM_FLOPS
 from mixproof.train.model.layer_history import LayerHistory, RejectedBackend
+from mixproof.train.model import layer_math
 from mixproof.train.model.layer_math import PLAIN, compiled, rms_norm, rotated, swiglu, why_not_compiled
 from mixproof.train.model.model import model_config, use_math
 from mixproof.train.model.state import build_state
@@ -94,5 +95,8 @@ def test_a_long_run_is_compiled_where_there_is_a_compiler(
     assert build_state(long, ranks).layers == LayerHistory("compiled")
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert why_not_compiled("cpu") == "no C++ compiler: no-such-compiler is not in PATH"
+    monkeypatch.setattr(layer_math, "find_spec", lambda _: object())  # as if Triton were installed
+    monkeypatch.setenv("CC", "no-such-compiler")
+    assert why_not_compiled("cuda") == "no C compiler for Triton: no-such-compiler not in PATH"
     rejected = RejectedBackend("compiled", "no C++ compiler: no-such-compiler is not in PATH")
     assert build_state(long, ranks).layers == LayerHistory("plain", (rejected,))

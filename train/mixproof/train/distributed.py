@@ -51,7 +51,7 @@ class Ranks:
     def barrier(self) -> None:
         """Wait for every rank."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(device_ids=None if self.device.index is None else [self.device.index])
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def process_group(device_type: str | None = None) -> Iterator[Ranks]:
     if kind == "cuda":
         device = torch.device(kind, int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
-        _use_deterministic_kernels()
+        use_deterministic_kernels()
     backend = "nccl" if kind == "cuda" else "gloo"
     joined = dist.is_initialized()  # Ray Train joins its ranks before it calls them, and leaves afterwards
     if joined:
@@ -113,7 +113,17 @@ def _sum_bucket(gradients: Sequence[Tensor], ranks: Ranks) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def _use_deterministic_kernels() -> None:
-    """Make a resumed run repeat an uninterrupted one on CUDA; torch warns about operations that cannot."""
+def use_deterministic_kernels() -> None:
+    """Make a resumed run repeat an uninterrupted one on CUDA, with float32 sums in float32.
+
+    With `warn_only=True` torch's flash and memory-efficient attention would still add gradients in any order. Of the
+    operations for which torch has no deterministic kernel, this package uses none. Every other setting here is torch's
+    default unless the environment changes it, except two: weight gradients of small matrices are long sums that cuBLAS
+    splits, and it would add the parts in bfloat16; and `torch.empty` would be filled with NaN, which costs a kernel.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    os.environ.setdefault("NCCL_NVLS_ENABLE", "0")  # sums in NVSwitch have no fixed order
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch's stubs
+    torch.set_float32_matmul_precision("highest")  # NVIDIA's containers set TORCH_ALLOW_TF32_CUBLAS_OVERRIDE
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False

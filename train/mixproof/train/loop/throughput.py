@@ -11,6 +11,7 @@ the table, including all CPUs, have no MFU.
 from __future__ import annotations
 
 import json
+import re
 import resource
 import sys
 import time
@@ -28,17 +29,26 @@ from .metrics import StepMetrics
 THROUGHPUT = "throughput.jsonl"
 SECONDS_PER_LINE = 10.0
 PEAK_FLOPS = {
+    "GB200": 2.5e15,
     "B200": 2.25e15,
+    "GH200": 9.89e14,
+    "H200 NVL": 8.35e14,
     "H200": 9.89e14,
+    "H100 NVL": 8.35e14,
     "H100 PCIe": 7.56e14,
     "H100": 9.89e14,
+    "H800": 9.89e14,
     "A100": 3.12e14,
+    "A800": 3.12e14,
     "L40S": 3.62e14,
-    "A10G": 7.0e13,
+    "L40": 1.81e14,
     "L4": 1.21e14,
+    "A30": 1.65e14,
+    "A10": 1.25e14,
+    "A10G": 7.0e13,
 }
-"""Dense bfloat16 FLOPs per second by a substring of the device's name, more specific names first; from the data sheets
-of NVIDIA's B200, H200, H100, A100, L40S, A10G and L4."""
+"""Dense bfloat16 FLOPs per second by words of the device's name, more specific names first; from NVIDIA's data sheets,
+halved where those count structured sparsity."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,10 @@ class Throughput:
 
 
 def peak_flops(device_name: str) -> float | None:
-    """Return the peak FLOPs per second of a device by its name; None if it is not known."""
-    return next((peak for part, peak in PEAK_FLOPS.items() if part in device_name), None)
+    """Return the peak FLOPs per second of a device by its name; None if it is not known, as of a MIG slice."""
+    if "MIG" in device_name:
+        return None
+    return next((peak for part, peak in PEAK_FLOPS.items() if re.search(rf"\b{part}\b", device_name)), None)
 
 
 class ThroughputLog:

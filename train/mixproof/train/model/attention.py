@@ -103,6 +103,10 @@ class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core 
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Causal attention of [batch, heads, sequence, head_dim]."""
+        if queries.device.type == "cuda" and queries.dtype == torch.float32:
+            # flash attention takes no float32, and the next kernel took no grouped queries in torch's older versions:
+            # they would keep all scores
+            keys, values = _one_per_query_head(queries, keys, values)
         grouped = queries.size(1) != keys.size(1)
         return functional.scaled_dot_product_attention(
             queries, keys, values, is_causal=True, scale=self.softmax_scale, enable_gqa=grouped
@@ -122,14 +126,16 @@ class SdpaCoreAttention(MegatronModule):  # type: ignore[misc]  # megatron-core 
         """The same with a mask; keys are repeated because CUDA's kernels take a mask or grouped queries, not both."""
         index = torch.arange(queries.size(2), device=queries.device)
         visible = (index <= index[:, None]) & (index >= starts[:, None, :, None])
-        queries_per_key = queries.size(1) // keys.size(1)
+        keys, values = _one_per_query_head(queries, keys, values)
         return functional.scaled_dot_product_attention(
-            queries,
-            keys.repeat_interleave(queries_per_key, 1),
-            values.repeat_interleave(queries_per_key, 1),
-            attn_mask=visible,
-            scale=self.softmax_scale,
+            queries, keys, values, attn_mask=visible, scale=self.softmax_scale
         )
+
+
+def _one_per_query_head(queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Repeat keys and values [batch, kv_heads, sequence, head_dim] for each head of the queries."""
+    queries_per_key = queries.size(1) // keys.size(1)
+    return keys.repeat_interleave(queries_per_key, 1), values.repeat_interleave(queries_per_key, 1)
 
 
 def document_starts(tokens: Tensor, eod_id: int) -> Tensor:

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -180,7 +182,17 @@ def compiled() -> LayerMath:
 
 def why_not_compiled(device_type: str) -> str | None:
     """Say why this machine cannot compile for `cpu` or `cuda`; None if it can."""
-    if device_type == "cuda":
-        return None if find_spec("triton") else "no Triton: the package triton is not installed"
-    compiler = os.environ.get("CXX", "g++")
-    return None if shutil.which(compiler) else f"no C++ compiler: {compiler} is not in PATH"
+    if device_type == "cpu":
+        compiler = os.environ.get("CXX", "g++")
+        return None if shutil.which(compiler) else f"no C++ compiler: {compiler} is not in PATH"
+    if find_spec("triton") is None:
+        return "no Triton: the package triton is not installed"
+    compilers = [os.environ["CC"]] if "CC" in os.environ else ["gcc", "clang"]
+    if not any(map(shutil.which, compilers)):  # Triton compiles what launches its kernels
+        return f"no C compiler for Triton: {' and '.join(compilers)} not in PATH"
+    header = Path(sysconfig.get_path("include")) / "Python.h"
+    return (
+        None
+        if header.exists()
+        else f"no header for Triton: {header} does not exist; install Python's development files"
+    )

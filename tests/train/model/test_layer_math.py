@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from mixproof.mixtures.blocks.train import Architecture
 from mixproof.train.distributed import Ranks
+from mixproof.train.model import layer_math
 from mixproof.train.model.attention import DeviceRotaryEmbedding
 from mixproof.train.model.layer_backend import COMPILED_FROM_FLOPS
 from mixproof.train.model.layer_history import LayerHistory, RejectedBackend
-from mixproof.train.model import layer_math
 from mixproof.train.model.layer_math import PLAIN, compiled, rms_norm, rotated, swiglu, why_not_compiled
 from mixproof.train.model.model import model_config, use_math
 from mixproof.train.model.state import build_state

@@ -19,11 +19,11 @@ NONE_ON_CUDA = {"put_", "histc", "bincount", "median", "kthvalue", "nll_loss2d_f
 none either. From the documentation of `torch.use_deterministic_algorithms`."""
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch types half of it
     """Notes every operation, forward and backward."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seen: set[tuple[str, bool]] = set()
 
     def __torch_dispatch__(
@@ -50,7 +50,8 @@ def test_a_run_uses_no_operation_without_a_deterministic_kernel(make_request: Ca
 @pytest.fixture
 def torch_settings() -> Iterator[None]:
     """Restore what the test changes for the whole process."""
-    matmul, deterministic = torch.backends.cuda.matmul, torch.utils.deterministic  # type: ignore[attr-defined]
+    matmul: Any = torch.backends.cuda.matmul
+    deterministic: Any = torch.utils.deterministic
     before = torch.get_float32_matmul_precision(), matmul.allow_bf16_reduced_precision_reduction
     filled = deterministic.fill_uninitialized_memory
     yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixproof.pipeline.dedup.group_bitmaps import sums
+from mixproof.pipeline.dedup.lost_documents import sums_by_keeper
 from mixproof.pipeline.group import shards_of
 
 
@@ -14,5 +14,5 @@ def test_documents_have_the_shard_that_they_are_in_across_empty_shards() -> None
 
 
 def test_documents_and_bytes_are_added_up_by_the_shard_of_the_keeper() -> None:
-    assert sums(np.array([2, 0, 2]), np.array([10, 5, 7])) == [[0, 1, 5], [2, 2, 17]]
-    assert sums(np.array([], dtype=np.int64), np.array([], dtype=np.int64)) == []
+    assert sums_by_keeper(np.array([2, 0, 2]), np.array([10, 5, 7])) == [[0, 1, 5], [2, 2, 17]]
+    assert sums_by_keeper(np.array([], dtype=np.int64), np.array([], dtype=np.int64)) == []

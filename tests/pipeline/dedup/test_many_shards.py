@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import pytest
 from in_process import InProcess
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.dedup import Dedup, FuzzyDedup
-from mixproof.pipeline.dedup import buckets, components, exact
+from mixproof.pipeline.dedup import buckets, components, exact, loser_blocks
 from mixproof.pipeline.dedup.dedup import Deduplicated, deduplicate
+from mixproof.pipeline.dedup.duplicates import exact_twins, fuzzy_twins
 from mixproof.pipeline.inputs.files import find_files
 from mixproof.pipeline.read.documents import read_sources
 from mixproof.pipeline.shuffle import document_rows, plan
@@ -50,6 +52,16 @@ def outputs(store: Store, stage: str, name: str) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in store.root.glob(f"{stage}/*/{name}")}
 
 
+def duplicates(store: Store, found: Deduplicated) -> list[tuple[Any, ...]]:
+    """Search, shard and number of documents of each list, and its rows."""
+    return [
+        (each.search, each.shard, each.documents, twins.rows.tolist())
+        for group in found.duplicates
+        for each in group.lists
+        for twins in [exact_twins(store, each) if each.search == "exact" else fuzzy_twins(store, each, group.shards)]
+    ]
+
+
 def small(monkeypatch: pytest.MonkeyPatch, openings: int, run_shards: int, fan_in: int) -> None:
     for module, name, value in (
         (plan, "MOST_OPENINGS", openings),
@@ -60,6 +72,7 @@ def small(monkeypatch: pytest.MonkeyPatch, openings: int, run_shards: int, fan_i
         (buckets, "RANGE_RECORDS", 200),
         (document_rows, "BLOCK_BYTES", 16 * 12 * 3 * 2),
         (components, "PART_ROWS", 10),
+        (loser_blocks, "SHARDS_PER_TASK", 5),
     ):
         monkeypatch.setattr(module, name, value)
 
@@ -74,10 +87,17 @@ def test_regrouped_records_give_the_same_forests_losers_and_bitmaps(
         small(monkeypatch, *settings)
         results.append(run(tmp_path, store, make_spec, 2000))
     assert sum(row.documents for row in results[0].matrix) > 15
-    assert results[1:] == results[:1] * 2
-    for stage, name in (("dedup", "*.npy"), ("fuzzy", "forest.npy"), ("fuzzy", "losers.npy"), ("fuzzy", "keep.npy")):
+    found = [replace(result, duplicates=()) for result in results]
+    assert found[1:] == found[:1] * 2
+    named = [duplicates(store, result) for store, result in zip(stores, results, strict=True)]
+    assert named[0] == named[1] == named[2]
+    assert {search for search, *_ in named[0]} == {"exact", "fuzzy"}
+    for stage, name in (("dedup", "keep.npy"), ("fuzzy", "forest.npy"), ("fuzzy", "keep.npy")):
         direct, one, many = (outputs(store, stage, name) for store in stores)
         assert direct == one == many != {}
+    for stage in ("dedup", "fuzzy"):  # with many shards, blocks have lists of their own
+        direct, one, many = (outputs(store, stage, "losers.npy") for store in stores)
+        assert {} != direct.items() < one.items() and direct.items() < many.items()
     assert not list(stores[0].root.glob("*/*/records.bin"))
     assert list(stores[1].root.glob("*/*/records.bin"))
 

@@ -19,24 +19,22 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Store
-from mixproof.ledger.store.receipts import Receipts
-from mixproof.pipeline.bitmap import BITMAP, Bitmap, bitmap_of, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
-from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.by_hash import HASHED_DTYPE, documents_in
 from mixproof.pipeline.read.shards import HASHES, PROMPTS, Shard
 from mixproof.pipeline.shuffle.gather import Between
 from mixproof.pipeline.shuffle.plan import power_of_two
 from mixproof.pipeline.shuffle.shuffle import Ranges, Shuffle, Table
-from mixproof.pipeline.sorted_rows import rows_between
 
-from .lost_documents import GroupResult, LossSums
+from .exact_bitmaps import apply_ranges
+from .keepers import LOSERS
+from .loser_blocks import Search
+from .lost_documents import GroupResult
 
 STAGE = "dedup"
 LABEL = "dedup"
 VERSION = 2
-LOSERS = "losers.npy"
 RANGE_DOCUMENTS = 4_000_000
 
 LOSER_DTYPE = np.dtype([("shard", "<i4"), ("keeper", "<i4"), ("bytes", "<i8"), ("row", "<i8"), ("keeper_row", "<i8")])
@@ -65,16 +63,8 @@ def deduplicate_exactly(
         return [(store, key, hashes, number, by_prompt) for key, number in missing.items()]
 
     receipts = run_missing(store, STAGE, numbers, calls, find_losers, cluster, LABEL)
-    sums, paths = LossSums(shards), {key: f"{STAGE}/{key}/{LOSERS}" for key in numbers}
-    ranges_of: dict[int, list[str]] = {}
-    for key in numbers:
-        for loser, *lost in receipts[key].facts["lost"]:
-            sums.add(loser, *lost)
-            in_ranges = ranges_of.setdefault(loser, [])
-            if in_ranges[-1:] != [key]:
-                in_ranges.append(key)
-    losers = {index: tuple(paths[key] for key in keys) for index, keys in ranges_of.items()}
-    return GroupResult(_bitmaps(shards, ranges_of, receipts, store, cluster), sums.losses(), losers)
+    search = Search(STAGE, VERSION, stage_key(STAGE, VERSION, {"group": True}, identity), "dedup bitmaps")
+    return apply_ranges(search, shards, receipts, list(numbers), store, cluster)
 
 
 @dataclass(frozen=True)
@@ -112,12 +102,15 @@ def range_count(documents: int) -> int:
 
 
 def find_losers(store: Store, key: str, hashes: Ranges, number: int, by_prompt: Sequence[bool] = ()) -> None:
-    """Write the losers of hash range `number` over all shards, sorted by shard and row."""
+    """Write the losers of hash range `number` over all shards, sorted by shard and row.
+
+    With few shards and ranges, the fact `lost` states what each shard lost to each other one.
+    """
     losers = losers_of(hashes.read(store, number), np.array(by_prompt, np.bool_) if any(by_prompt) else None)
     with store.attempt(STAGE, key) as attempt:
         with attempt.path(LOSERS).open("wb") as file:
             np.save(file, losers, allow_pickle=False)
-        attempt.commit(facts={"lost": _sums(losers)})
+        attempt.commit(facts={} if hashes.is_shuffled else {"lost": _sums(losers)})
 
 
 def losers_of(documents: NDArray[Any], by_prompt: NDArray[np.bool_] | None = None) -> NDArray[Any]:
@@ -160,46 +153,3 @@ def _sums(losers: NDArray[Any]) -> list[list[int]]:
         [int(pair["shard"]), int(pair["keeper"]), int(count), int(size)]
         for pair, count, size in zip(pairs, documents, sizes, strict=True)
     ]
-
-
-BitmapWork = tuple[int, int, list[str]]
-"""A bitmap to write: index of the shard in its group, number of its documents, keys of ranges with its losers."""
-
-
-def _bitmaps(
-    shards: Sequence[Shard], ranges_of: Mapping[int, Sequence[str]], receipts: Receipts, store: Store, cluster: Cluster
-) -> list[Bitmap | None]:
-    """Write a bitmap for each shard that loses documents; `ranges_of`: keys of the ranges in which it does."""
-    digests = {key: receipts[key].files[LOSERS].sha256 for keys in ranges_of.values() for key in keys}
-    work: dict[str, BitmapWork] = {}
-    for index, keys in ranges_of.items():
-        ranges = sorted(set(keys))
-        identity = [shards[index].documents_sha256, [digests[key] for key in ranges]]
-        work[stage_key(STAGE, VERSION, {"shard": index}, identity)] = (index, shards[index].documents, ranges)
-
-    def calls(missing: Mapping[str, BitmapWork]) -> list[tuple[object, ...]]:
-        return [(store, batch) for batch in in_batches(missing.items(), SHARDS_PER_TASK)]
-
-    written = run_missing(store, STAGE, work, calls, write_bitmaps, cluster, "dedup bitmaps")
-    bitmaps: list[Bitmap | None] = [None] * len(shards)
-    for key, (index, *_) in work.items():
-        receipt = written[key]
-        bitmaps[index] = bitmap_of(receipt, int(receipt.facts["kept"]))
-    return bitmaps
-
-
-def write_bitmaps(store: Store, work: Sequence[tuple[str, BitmapWork]]) -> None:
-    """Write the bitmaps of several shards, each under its key; a list of losers is opened once for all of them."""
-    indices = [index for _, (index, *_) in work]
-    lists = {}
-    for range_key in dict.fromkeys(each for _, (*_, ranges) in work for each in ranges):
-        losers = np.load(store.path(f"{STAGE}/{range_key}/{LOSERS}"), mmap_mode="r")
-        lists[range_key] = np.array(losers[rows_between(losers["shard"], min(indices), max(indices) + 1)])
-    for key, (index, documents, ranges) in work:
-        keep = np.ones(documents, dtype=np.bool_)
-        for range_key in ranges:
-            losers = lists[range_key]
-            keep[losers["row"][rows_between(losers["shard"], index, index + 1)]] = False
-        with store.attempt(STAGE, key) as attempt:
-            save_bitmap(attempt.path(BITMAP), keep)
-            attempt.commit(facts={"kept": int(keep.sum())})

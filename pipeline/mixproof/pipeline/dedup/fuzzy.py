@@ -30,8 +30,9 @@ from mixproof.pipeline.shuffle.shuffle import Shuffle
 from .buckets import BAND_TABLE, range_count
 from .edges import STAGE, find_edges
 from .far_edges import compare_buckets, list_buckets
-from .group_bitmaps import Search, apply_losers
+from .group_bitmaps import apply_losers
 from .keepers import settle_by_signature
+from .loser_blocks import Search
 from .losers import Settling, list_losers
 from .lost_documents import GroupResult
 from .minhash import Sketch
@@ -133,4 +134,4 @@ class _GroupSearch:
     def losers(self, forests: Sequence[Receipt]) -> list[Receipt]:
         """List the losers of all components; returns the lists' receipts."""
         how = Settling(self._signatures, partial(settle_by_signature, agree=self._agree), VERSION, {})
-        return list_losers(forests, how, self._shuffle, is_direct=self._is_direct)
+        return list_losers(forests, how, self._shuffle, len(self._members))

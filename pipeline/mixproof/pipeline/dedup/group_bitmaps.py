@@ -1,9 +1,13 @@
-"""The losers of a group applied to its shards: a bitmap each, and what the shard lost to each other shard."""
+"""The losers of a group applied to its shards: a bitmap each, and what the shard lost to each other shard.
+
+In large groups this is done block by block (`loser_blocks.py`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +20,12 @@ from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.group import Documents, load_group, shards_of
 from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.shards import HASHES, Shard
+from mixproof.pipeline.shuffle.plan import is_direct
 from mixproof.pipeline.sorted_rows import rows_between
 
 from .keepers import LOSERS
-from .lost_documents import GroupResult, LossSums
-
-
-@dataclass(frozen=True)
-class Search:
-    """A search over a group whose tasks listed the losers."""
-
-    stage: str
-    version: int
-    group: str
-    """Key of the list of shards."""
-    label: str
-    """Names the tasks in progress."""
+from .loser_blocks import BlockShard, Search, apply_blocks, bitmap_once, load_lists, parts_of_lists, save_block
+from .lost_documents import GroupResult, LossSums, sums_by_keeper
 
 
 @dataclass(frozen=True)
@@ -63,18 +57,20 @@ def apply_losers(
         search: that listed the losers.
         shards: of the group, in order of priority.
         keep: the bitmap of each before the search.
-        losers: receipts of the lists of losers; the fact `shards` has the shards that each names.
+        losers: receipts of the lists of losers; with few lists the fact `shards` has the shards that each names.
         store: where the bitmaps go.
         cluster: runs the tasks.
     """
+    if not is_direct(len(shards), len(losers)):
+        digests = {each.key: each.files[LOSERS].sha256 for each in losers}
+        return apply_blocks(search, shards, keep, digests, write_block, store, cluster)
     lists: dict[int, list[Receipt]] = {}
     for receipt in losers:
         for index in receipt.facts["shards"]:
             lists.setdefault(int(index), []).append(receipt)
     work: dict[str, BitmapWork] = {}
     for index, found in sorted(lists.items()):
-        identity = [search.group, *(each.files[LOSERS].sha256 for each in found)]
-        key = stage_key(search.stage, search.version, {"shard": index}, identity)
+        key = _key(search, index, [each.files[LOSERS].sha256 for each in found])
         shard, before = shards[index], keep[index]
         path = None if before is None else before.path
         work[key] = BitmapWork(index, shard.folder, path, shard.documents, [each.key for each in found])
@@ -94,6 +90,11 @@ def apply_losers(
     return GroupResult(bitmaps, losses.losses(), paths)
 
 
+def _key(search: Search, shard: int, digests: Sequence[str]) -> str:
+    """The key of the bitmap of a shard; `digests`: of the lists that name documents of it, in order."""
+    return stage_key(search.stage, search.version, {"shard": shard}, [search.group, *digests])
+
+
 def write_bitmaps(store: Store, search: Search, work: Sequence[tuple[str, BitmapWork]]) -> None:
     """Write the bitmaps of several shards, each under its key, with what each lost.
 
@@ -111,24 +112,40 @@ def write_bitmaps(store: Store, search: Search, work: Sequence[tuple[str, Bitmap
         rows = losers[:, 0] - first
         keep = np.ones(shard.documents, dtype=np.bool_) if shard.before is None else np.load(store.path(shard.before))
         keep[rows] = False
-        lost = sums(shards_of(losers[:, 1], firsts), text_bytes(store, shard.folder)[rows])
+        lost = sums_by_keeper(shards_of(losers[:, 1], firsts), text_bytes(store, shard.folder)[rows])
         with store.attempt(search.stage, key) as attempt:
             save_bitmap(attempt.path(BITMAP), keep)
             attempt.commit(facts={"kept": int(keep.sum()), "lost": lost})
 
 
-def sums(keepers: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[list[int]]:
-    """Return rows [keeper's shard, documents, bytes], ascending.
+def write_block(store: Store, key: str, search: Search, lists: str, block: Sequence[BlockShard]) -> None:
+    """Write the bitmaps of a block of shards, for `apply_blocks`."""
+    saved = load_lists(store, search.stage, lists)
+    firsts = [each.first for each in load_group(store, search.stage, search.group)]
+    low, high = firsts[block[0][0]], firsts[block[-1][0]] + block[-1][1].documents
+    numbers, arrays = parts_of_lists(store, search, saved, lambda losers: rows_between(losers[:, 0], low, high))
+    order = np.argsort(arrays[LOSERS][:, 0], kind="stable")
+    numbers, losers = numbers[order], arrays[LOSERS][order]
+    lost_by = []
+    for index, shard, before in block:
+        part = rows_between(losers[:, 0], firsts[index], firsts[index] + shard.documents)
+        if part.start == part.stop:
+            continue
+        rows = losers[part, 0] - firsts[index]
+        keepers = saved.source_of(shards_of(losers[part, 1], firsts))
+        lost = sums_by_keeper(keepers, text_bytes(store, shard.folder)[rows])
+        own = _key(search, index, [saved.digests[number] for number in np.unique(numbers[part]).tolist()])
+        keep = partial(_without, store, before, shard.documents, rows)
+        lost_by.append([index, own, *bitmap_once(store, search.stage, own, keep, {"lost": lost}), lost])
+    with store.attempt(search.stage, key) as attempt:
+        save_block(attempt, arrays, order)
+        attempt.commit(facts={"shards": lost_by})
 
-    Args:
-        keepers: int64 [losers], the shard of each loser's keeper.
-        sizes: int64 [losers], UTF-8 bytes of each loser.
-    """
-    numbers, inverse = np.unique(keepers, return_inverse=True)
-    lost = np.zeros(len(numbers), dtype=np.int64)
-    np.add.at(lost, inverse, sizes)
-    documents = np.bincount(inverse, minlength=len(numbers))
-    return [[int(one), int(n), int(size)] for one, n, size in zip(numbers, documents, lost, strict=True)]
+
+def _without(store: Store, before: Bitmap | None, documents: int, rows: Documents) -> NDArray[np.bool_]:
+    keep = np.ones(documents, dtype=np.bool_) if before is None else np.load(store.path(before.path))
+    keep[rows] = False
+    return keep
 
 
 def _between(losers: Documents, low: int, high: int) -> Documents:

@@ -15,6 +15,7 @@ from mixproof.pipeline.cluster.stage import run_missing
 from mixproof.pipeline.group import load_group, shards_of
 from mixproof.pipeline.shuffle.document_rows import DocumentRows, Load
 from mixproof.pipeline.shuffle.fetch import fetch, opened_rows, write_needed
+from mixproof.pipeline.shuffle.plan import is_direct, power_of_two
 from mixproof.pipeline.shuffle.shuffle import Shuffle
 
 from .components import connect, trees_file
@@ -41,14 +42,14 @@ class Settling:
     """What the decision depends on beside the table."""
 
 
-def list_losers(forests: Sequence[Receipt], how: Settling, shuffle: Shuffle, *, is_direct: bool) -> list[Receipt]:
+def list_losers(forests: Sequence[Receipt], how: Settling, shuffle: Shuffle, shards: int) -> list[Receipt]:
     """Connect forests, then list the losers of each file of trees; returns the lists' receipts.
 
     Args:
         forests: of all ranges.
         how: decides who stays.
         shuffle: of the search.
-        is_direct: whether tasks read rows from the shards.
+        shards: number of shards in the group.
     """
     store, cluster, table = shuffle.store, shuffle.cluster, how.table
     key = stage_key(table.stage, how.version, {"trees": True}, [each.files[FOREST].sha256 for each in forests])
@@ -58,14 +59,15 @@ def list_losers(forests: Sequence[Receipt], how: Settling, shuffle: Shuffle, *, 
 
     work, label = {key: [each.key for each in forests]}, f"{table.stage} components"
     trees = run_missing(store, table.stage, work, connect_calls, connect, cluster, label)[key]
-    parts = {}
-    for part in range(int(trees.facts["files"])):
+    files, parts = int(trees.facts["files"]), {}
+    for part in range(files):
         identity = [table.group, trees.files[trees_file(part)].sha256]
         parts[stage_key(table.stage, how.version, {"losers": part, **how.config}, identity)] = part
 
     def calls(missing: Mapping[str, int]) -> list[tuple[object, ...]]:
-        fetched = None if is_direct else _fetch(trees, table, shuffle)
-        return [(store, each, trees.key, part, table, fetched, how.settle) for each, part in missing.items()]
+        fetched = None if is_direct(shards, power_of_two(len(forests))) else _fetch(trees, table, shuffle)
+        named = is_direct(shards, files)
+        return [(store, each, trees.key, part, table, fetched, how.settle, named) for each, part in missing.items()]
 
     receipts = run_missing(store, table.stage, parts, calls, find_losers, cluster, f"{table.stage} keepers")
     return [receipts[each] for each in parts]
@@ -97,7 +99,14 @@ def _trees(store: Store, stage: str, trees: str, part: int) -> Pairs:
 
 
 def find_losers(
-    store: Store, key: str, trees: str, part: int, table: DocumentRows, fetched: str | None, settle: Settle
+    store: Store,
+    key: str,
+    trees: str,
+    part: int,
+    table: DocumentRows,
+    fetched: str | None,
+    settle: Settle,
+    names_shards: bool,
 ) -> None:
     """Write the losers of one file of trees.
 
@@ -109,14 +118,17 @@ def find_losers(
         table: what documents are compared by.
         fetched: key of the shuffle that brought the rows. None: they are read from the shards.
         settle: decides who stays.
+        names_shards: whether the fact `shards` states which shards have losers.
     """
     rows = _trees(store, table.stage, trees, part)
     with opened_rows(store, key, table, fetched, part, lambda: np.unique(rows)) as load:
         found = settle(rows, load)
-    firsts = [shard.first for shard in load_group(store, table.stage, table.group)]
-    losing = np.unique(shards_of(found[LOSERS][:, 0], firsts)).tolist()
+    facts = {}
+    if names_shards:
+        firsts = [shard.first for shard in load_group(store, table.stage, table.group)]
+        facts["shards"] = np.unique(shards_of(found[LOSERS][:, 0], firsts)).tolist()
     with store.attempt(table.stage, key) as attempt:
         for name, values in found.items():
             with attempt.path(name).open("wb") as file:
                 np.save(file, values, allow_pickle=False)
-        attempt.commit(facts={"shards": losing})
+        attempt.commit(facts=facts)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.manifest import MatrixRow
 from mixproof.pipeline.bitmap import Bitmap
@@ -46,6 +49,20 @@ class LossSums:
     def losses(self) -> list[ShardLoss]:
         """The sums, sorted."""
         return [ShardLoss(*pair, *sums) for pair, sums in sorted(self._sums.items())]
+
+
+def sums_by_keeper(keepers: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[list[int]]:
+    """Return rows [keeper's shard, documents, bytes], ascending.
+
+    Args:
+        keepers: int64 [losers], the shard of each loser's keeper.
+        sizes: int64 [losers], UTF-8 bytes of each loser.
+    """
+    numbers, inverse = np.unique(keepers, return_inverse=True)
+    lost = np.zeros(len(numbers), dtype=np.int64)
+    np.add.at(lost, inverse, sizes)
+    documents = np.bincount(inverse, minlength=len(numbers))
+    return [[int(one), int(n), int(size)] for one, n, size in zip(numbers, documents, lost, strict=True)]
 
 
 @dataclass(frozen=True)

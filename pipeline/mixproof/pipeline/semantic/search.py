@@ -19,7 +19,8 @@ from mixproof.ledger.store import Receipt, Store
 from mixproof.mixtures.values.quantities import exact_string
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
-from mixproof.pipeline.dedup.group_bitmaps import Search, apply_losers
+from mixproof.pipeline.dedup.group_bitmaps import apply_losers
+from mixproof.pipeline.dedup.loser_blocks import Search
 from mixproof.pipeline.dedup.losers import Settling, list_losers
 from mixproof.pipeline.dedup.lost_documents import GroupResult
 from mixproof.pipeline.group import GroupShard, save_group
@@ -33,7 +34,7 @@ from .cell_ranges import CellRanges, range_count
 from .cell_search import CellSearch
 from .centroids import cell_count
 from .documents import STAGE, VERSION
-from .keepers import settle_by_cosine
+from .keepers import COSINES, settle_by_cosine
 from .make_centroids import make_centroids
 from .vectors import STAGE as EMBEDDINGS
 from .vectors import VECTORS, Embedding, embed_shards
@@ -79,8 +80,8 @@ class GroupSearch:
         cells = self._cells(embedded, table, shuffle)
         settle, config = partial(settle_by_cosine, threshold=float(threshold)), {"threshold": exact_string(threshold)}
         how = Settling(table, settle, VERSION, config)
-        losers = list_losers(cells.forests(threshold), how, shuffle, is_direct=cells.is_direct)
-        search = Search(STAGE, VERSION, group, "semantic dedup bitmaps")
+        losers = list_losers(cells.forests(threshold), how, shuffle, len(self.shards))
+        search = Search(STAGE, VERSION, group, "semantic dedup bitmaps", (COSINES,))
         result = apply_losers(search, self.shards, self.keep, losers, self.store, self.cluster)
         identity = stage_key(STAGE, VERSION, config, [group])
         return Found(result, tuple(folders), identity)

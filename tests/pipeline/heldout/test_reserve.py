@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import xxhash
 
 from mixproof.ledger.errors import RequestError
 from mixproof.mixtures.blocks.heldout import HeldoutCreate
+from mixproof.pipeline.heldout import split
 from mixproof.pipeline.heldout.reserve import reserved_bytes
 
 ReadRoom = Callable[..., Any]
@@ -36,6 +38,23 @@ def test_the_documents_of_smallest_hash_are_set_aside(read_room: ReadRoom) -> No
     expected = by_hash(TEXTS)[:14]
     assert reserve.last_hash["a"] == xxhash.xxh3_128_hexdigest(expected[-1].encode())
     assert room.texts("a", reserve.tokenizer_train["a"]) == [text for text in TEXTS if text not in expected]
+
+
+def test_many_bitmaps_are_written_by_tasks_and_lost_ones_again(
+    read_room: ReadRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = read_room({"a": [TEXTS]}, shard_bytes=120)
+    few = room.reserve(tokens=10, min_documents=2)
+    for name, value in (("MOST_BITMAPS", 2), ("PART_BITMAPS", 3)):
+        monkeypatch.setattr(split, name, value)
+    other = read_room({"a": [TEXTS]}, store="other", shard_bytes=120)
+    for _ in range(2):
+        many = other.reserve(tokens=10, min_documents=2)
+        bitmaps = many.tokenizer_train["a"]
+        assert other.texts("a", bitmaps) == room.texts("a", few.tokenizer_train["a"])
+        outputs = {bitmap.path.split("/")[1] for bitmap in bitmaps if bitmap is not None}
+        assert len(outputs) > 2
+        shutil.rmtree(other.store.path(f"reserve/{min(outputs)}"))
 
 
 def test_the_set_is_chosen_among_them(read_room: ReadRoom) -> None:

@@ -98,14 +98,14 @@ def create_heldout(
         path, sha256 = write_set(store, name, table, batch=sets)
         log.info("%s: held out %d documents of source %s", SPLIT, len(documents), name)
         with splits.attempt(SPLIT, keys[name]) as attempt:
-            kept = write_without(attempt, store, selection.sources[name], selection.keep[name], documents)
-            return attempt.commit(facts={"path": path, "sha256": sha256, "kept": kept})
+            bitmaps = write_without(attempt, (SPLIT, keys[name]), selection, name, documents)
+            return attempt.commit(facts={"path": path, "sha256": sha256, **bitmaps})
 
     receipts = make_splits(selection, SPLIT, keys, make, has_set=True)
     texts, train = {}, {}
     for name, receipt in receipts.items():
         texts[name] = read_set(store, name, receipt.facts["path"], receipt.facts["sha256"])
-        train[name] = read_without(receipt, receipt.facts["kept"], selection.keep[name])
+        train[name] = read_without(store, receipt, selection.keep[name])
     return Heldout(texts, train)
 
 

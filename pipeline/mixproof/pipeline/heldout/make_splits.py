@@ -18,6 +18,7 @@ from mixproof.pipeline.read.by_hash import is_small
 from mixproof.pipeline.read.selection import Selection
 
 from .heldout_set import HELDOUT
+from .split import parts_of
 
 THREADS = 8
 
@@ -41,7 +42,7 @@ def make_splits(
         The receipt of each source's split, by name.
     """
     store, cluster = selection.store, selection.cluster
-    found = dict(find_receipts(store, stage, keys.values()))
+    found = _with_parts(store, stage, dict(find_receipts(store, stage, keys.values())))
     if has_set:
         found = _with_sets(store, found)
     missing = {key: name for name, key in keys.items() if key not in found}  # equal sources share a split
@@ -62,6 +63,12 @@ def make_splits(
 
 def _make(make: MakeSplit, splits: Batch, sets: Batch, name: str) -> Receipt:
     return make(name, splits, sets)
+
+
+def _with_parts(store: Store, stage: str, splits: Mapping[str, Receipt]) -> dict[str, Receipt]:
+    """The splits all of whose bitmaps the store has."""
+    parts = find_receipts(store, stage, (part for split in splits.values() for part in parts_of(split)))
+    return {key: split for key, split in splits.items() if all(part in parts for part in parts_of(split))}
 
 
 def _with_sets(store: Store, splits: Mapping[str, Receipt]) -> dict[str, Receipt]:

@@ -10,19 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import stage_key
-from mixproof.ledger.store import Receipt, Store
+from mixproof.ledger.store import Receipt
 from mixproof.ledger.store.batch import Batch
 from mixproof.mixtures.blocks.heldout import HeldoutCreate
 from mixproof.pipeline.bitmap import Bitmap
 from mixproof.pipeline.read.by_hash import hex_of, in_hash_order, rows_up_to, up_to
-from mixproof.pipeline.read.documents import SourceDocuments
 from mixproof.pipeline.read.selection import Selection
 
 from .make_splits import make_splits
@@ -65,10 +62,7 @@ def reserve_heldout(selection: Selection) -> Reserve:
     receipts = make_splits(selection, RESERVE, keys, make, has_set=False)
     return Reserve(
         {name: str(receipt.facts["last"]) for name, receipt in receipts.items()},
-        {
-            name: read_without(receipt, receipt.facts["kept"], selection.keep[name])
-            for name, receipt in receipts.items()
-        },
+        {name: read_without(selection.store, receipt, selection.keep[name]) for name, receipt in receipts.items()},
     )
 
 
@@ -109,13 +103,7 @@ def _last_reserved(selection: Selection, name: str, requested: HeldoutCreate) ->
 
 
 def _write(selection: Selection, name: str, key: str, last_hash: str, reserves: Batch) -> Receipt:
-    source, store = selection.sources[name], selection.store
+    documents = rows_up_to(selection.sources[name], selection.store, selection.cluster, last_hash)
     with reserves.attempt(RESERVE, key) as attempt:
-        kept = write_without(attempt, store, source, selection.keep[name], _reserved_rows(store, source, last_hash))
-        return attempt.commit(facts={"last": last_hash, "kept": kept})
-
-
-def _reserved_rows(store: Store, source: SourceDocuments, last_hash: str) -> NDArray[Any]:
-    return np.concatenate(
-        [rows_up_to(store, shard, index, last_hash, source.hashes) for index, shard in enumerate(source.shards)]
-    )
+        bitmaps = write_without(attempt, (RESERVE, key), selection, name, documents)
+        return attempt.commit(facts={"last": last_hash, **bitmaps})

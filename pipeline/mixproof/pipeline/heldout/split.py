@@ -1,7 +1,7 @@
 """The two sides of a source, training and held out: bitmaps without some documents, and the ledger row `split` (E4).
 
 An output that splits a source holds a bitmap for each shard that loses documents; other shards keep the bitmap they
-had.
+had. If there are many, tasks write them to outputs of their own.
 """
 
 from __future__ import annotations
@@ -15,13 +15,25 @@ from numpy.typing import NDArray
 
 from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.errors import AccountError
+from mixproof.ledger.fingerprint import stage_key
 from mixproof.ledger.store import Attempt, Receipt, Store
+from mixproof.ledger.store.receipts import find_receipts
 from mixproof.pipeline.bitmap import Bitmap, bitmap_of, read_bitmap, save_bitmap
+from mixproof.pipeline.cluster.stage import run_missing
+from mixproof.pipeline.read.batches import in_batches
 from mixproof.pipeline.read.documents import SourceDocuments
+from mixproof.pipeline.read.selection import Selection
 
 SPLIT = "split"
 THREADS = 8
 """Bitmaps that are read at a time: on an object store each is waited for."""
+MOST_BITMAPS = 1024
+"""Bitmaps that the driver writes itself, in half a minute or less."""
+PART_BITMAPS = 256
+PARTS_VERSION = 1
+
+Losing = tuple[int, int, Bitmap | None, NDArray[Any]]
+"""A shard that loses documents: its index, number of documents and bitmap so far; the rows that it loses, int64."""
 
 
 def identity(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[list[str | int | None]]:
@@ -33,37 +45,74 @@ def identity(source: SourceDocuments, keep: Sequence[Bitmap | None]) -> list[lis
 
 
 def write_without(
-    attempt: Attempt,
-    store: Store,
-    source: SourceDocuments,
-    keep: Sequence[Bitmap | None],
-    documents: NDArray[Any],
-) -> dict[str, int]:
-    """Write the bitmaps of `keep` without `documents` (fields `shard`, `row`).
+    attempt: Attempt, output: tuple[str, str], selection: Selection, name: str, documents: NDArray[Any]
+) -> dict[str, object]:
+    """Write the bitmaps of a source without `documents` (fields `shard`, `row`).
+
+    Args:
+        attempt: at the output that splits the source.
+        output: its stage and key.
+        selection: what earlier stages kept.
+        name: of the source.
+        documents: to be left out.
 
     Returns:
-        The number of rows kept in each shard that loses documents, by the shard's index.
+        Facts for `read_without`: `kept`, the number of rows kept in each shard that loses documents, by its index. If
+        there are more than MOST_BITMAPS, tasks write outputs with that fact, and `parts` has their keys.
     """
     order = np.argsort(documents["shard"], kind="stable")
     losing, starts = np.unique(documents["shard"][order], return_index=True)
-    rows_of = dict(zip(losing.tolist(), np.split(documents["row"][order], starts[1:]), strict=True))
+    source, keep = selection.sources[name], selection.keep[name]
+    work = [
+        (index, source.shards[index].documents, keep[index], rows)
+        for index, rows in zip(losing.tolist(), np.split(documents["row"][order], starts[1:]), strict=True)
+    ]
+    if len(work) <= MOST_BITMAPS:
+        return {"kept": _write(attempt, selection.store, work)}
+    stage, key = output
+    parts = {
+        stage_key(stage, PARTS_VERSION, {"part": number, "bitmaps": PART_BITMAPS}, [key]): some
+        for number, some in enumerate(in_batches(work, PART_BITMAPS))
+    }
 
-    def write(index: int) -> int:
-        bitmap = read_bitmap(store, keep[index], source.shards[index].documents).copy()
-        bitmap[rows_of[index]] = False
+    def calls(missing: Mapping[str, Sequence[Losing]]) -> list[tuple[object, ...]]:
+        return [(selection.store, stage, part, some) for part, some in missing.items()]
+
+    run_missing(selection.store, stage, parts, calls, write_part, selection.cluster, f"{name}: {SPLIT}")
+    return {"kept": {}, "parts": list(parts)}
+
+
+def write_part(store: Store, stage: str, key: str, work: Sequence[Losing]) -> None:
+    """Write some of the bitmaps of a source; the fact `kept` is as in `write_without`."""
+    with store.attempt(stage, key) as attempt:
+        attempt.commit(facts={"kept": _write(attempt, store, work)})
+
+
+def _write(attempt: Attempt, store: Store, work: Sequence[Losing]) -> dict[str, int]:
+    def write(each: Losing) -> int:
+        index, documents, before, rows = each
+        bitmap = read_bitmap(store, before, documents).copy()
+        bitmap[rows] = False
         save_bitmap(attempt.path(_name(index)), bitmap)
         return int(bitmap.sum())
 
     with ThreadPoolExecutor(THREADS) as threads:
-        return dict(zip(map(str, rows_of), threads.map(write, rows_of), strict=True))
+        return dict(zip((str(index) for index, *_ in work), threads.map(write, work), strict=True))
 
 
-def read_without(receipt: Receipt, kept: Mapping[str, int], keep: Sequence[Bitmap | None]) -> tuple[Bitmap | None, ...]:
-    """Return the bitmaps of a finished output: its own where it wrote one, otherwise those of `keep`."""
-    return tuple(
-        bitmap_of(receipt, kept[str(index)], _name(index)) if str(index) in kept else bitmap
-        for index, bitmap in enumerate(keep)
-    )
+def parts_of(receipt: Receipt) -> list[str]:
+    """The keys of the outputs with the bitmaps of a split, beside its own ones."""
+    return list(receipt.facts.get("parts", ()))
+
+
+def read_without(store: Store, receipt: Receipt, keep: Sequence[Bitmap | None]) -> tuple[Bitmap | None, ...]:
+    """Return the bitmaps of a finished split: its own where it wrote one, otherwise those of `keep`."""
+    found = list(keep)
+    parts = find_receipts(store, receipt.stage, parts_of(receipt))
+    for output in (receipt, *parts.values()):
+        for index, kept in output.facts["kept"].items():
+            found[int(index)] = bitmap_of(output, kept, _name(int(index)))
+    return tuple(found)
 
 
 def split_row(source: str, before: StageRow, train: Count, heldout: Count) -> StageRow:

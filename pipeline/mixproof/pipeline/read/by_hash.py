@@ -237,9 +237,21 @@ def read_rows(store: Store, shard: Shard, rows: NDArray[np.int64], schema: pa.Sc
     return pa.table([names, records, *(table[name] for name in schema.names[2:])], schema=schema)
 
 
-def rows_up_to(store: Store, shard: Shard, index: int, last: str, hashes: str = HASHES) -> NDArray[Any]:
-    """Every document of a shard (the one at `index`), duplicates included, whose hash is not above `last`."""
-    return up_to(documents_between(store, shard.folder, index, 0, int(last[:16], 16) + 1, hashes), last)
+def rows_up_to(source: SourceDocuments, store: Store, cluster: Cluster, last: str) -> NDArray[Any]:
+    """Every document of a source, kept or not, duplicates included, whose hash is not above `last`: HASHED_DTYPE."""
+    calls = [(store, group, last, source.hashes) for group in _groups(source, [None] * len(source.shards))]
+    parts = _run(find_up_to, calls, _hash_bytes(source), cluster, f"{source.name}: by hash")
+    return np.concatenate([np.empty(0, dtype=HASHED_DTYPE), *parts])
+
+
+def find_up_to(
+    store: Store, shards: Sequence[tuple[int, str, int, Bitmap | None]], last: str, hashes: str
+) -> NDArray[Any]:
+    """As `rows_up_to`, of some shards; arguments as for `find_range`."""
+    high = int(last[:16], 16) + 1
+    return np.concatenate(
+        [up_to(documents_between(store, folder, index, 0, high, hashes), last) for index, folder, *_ in shards]
+    )
 
 
 def documents_between(store: Store, folder: str, index: int, low: int, high: int, hashes: str = HASHES) -> NDArray[Any]:

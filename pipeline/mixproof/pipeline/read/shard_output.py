@@ -5,6 +5,7 @@ Rows are written in groups of fixed size, so that a file's bytes depend only on 
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -156,9 +157,9 @@ class DocumentRows:
         files = [_FILE] if grouped else []
         more = _CONVERSATION_FIELDS if conversations else []
         self._rows = Rows(path, pa.schema(files + _DOCUMENT_FIELDS + more))
-        self._hashes: list[bytes] = []
-        self._prompts: list[bytes] = []
-        self._lengths: list[int] = []
+        self._hashes, self._prompts = bytearray(), bytearray()
+        self._lengths = array("q")
+        """24 bytes a document with its hash; as Python objects they would take 110, 0.7 GB for 6 million words."""
 
     def __enter__(self) -> Self:
         return self
@@ -185,9 +186,9 @@ class DocumentRows:
         """
         digest = xxhash.xxh3_128_digest(text)
         self._rows.add((*head, record, id_, text, digest, len(text), *conversation), len(text))
-        self._hashes.append(digest)
+        self._hashes += digest
         if conversation:
-            self._prompts.append(conversation[1])
+            self._prompts += conversation[1]
         self._lengths.append(len(text))
 
     def save_hashes(self, path: Path) -> None:
@@ -198,14 +199,15 @@ class DocumentRows:
         """Write `prompts.npy`."""
         self._save(path, self._prompts)
 
-    def _save(self, path: Path, hashes: list[bytes]) -> None:
-        halves = np.frombuffer(b"".join(hashes), dtype=">u8").reshape(-1, 2)
-        table = np.empty(len(halves), dtype=HASH_DTYPE)
-        table["high"], table["low"] = halves[:, 0], halves[:, 1]
-        table["bytes"], table["row"] = self._lengths, np.arange(len(halves))
+    def _save(self, path: Path, hashes: bytearray) -> None:
+        halves = np.frombuffer(hashes, dtype=">u8").reshape(-1, 2)
+        lengths = np.frombuffer(self._lengths, dtype=np.int64)
+        rows = np.lexsort((lengths, halves[:, 1], halves[:, 0]))  # stable, so equal documents stay in order
+        table = np.empty(len(rows), dtype=HASH_DTYPE)
+        table["high"], table["low"] = halves[rows, 0], halves[rows, 1]
+        table["bytes"], table["row"] = lengths[rows], rows
         with path.open("wb") as file:
-            order = np.lexsort((table["row"], table["bytes"], table["low"], table["high"]))
-            np.save(file, table[order], allow_pickle=False)
+            np.save(file, table, allow_pickle=False)
 
     def close(self) -> None:
         """Write the remaining rows."""

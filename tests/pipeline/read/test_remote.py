@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import json
 import shutil
 import socket
+import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,13 @@ def read_all(files: tuple[InputFile, ...], store: Store, shard_bytes: int) -> li
         found += [(name, row["record"] + first.get(name, 0), row["text"]) for row in rows]
         first[name] = first.get(name, 0) + int(receipt.facts["records"])
     return found
+
+
+class QuietServer(SimpleHTTPRequestHandler):
+    """A web server that ignores byte ranges, as Python's does."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: D102  as in the base class
+        pass
 
 
 @pytest.fixture
@@ -164,6 +174,18 @@ def test_a_large_compressed_object_becomes_pieces_in_a_store_that_is_elsewhere_t
         found += pq.read_table(store.path(f"read/{task.key}/{DOCUMENTS}"))["text"].to_pylist()
     assert found == [json.loads(line)["text"] for line in data.splitlines()]
     assert len(pieces.ends) > 8
+
+
+def test_a_web_server_without_byte_ranges_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "a"}\n' * 3)
+    handler = functools.partial(QuietServer, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/a.jsonl"
+        assert b"".join(blocks_from(url, 0)) == (tmp_path / "a.jsonl").read_bytes()
+        with pytest.raises(RequestError, match=r"a\.jsonl: its server sent 42 bytes for a range of 28, so it does not"):
+            list(blocks_from(url, 14))
+        server.shutdown()
 
 
 def test_an_object_replaced_within_its_size_is_noticed(

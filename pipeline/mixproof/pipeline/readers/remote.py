@@ -195,12 +195,17 @@ def _block(filesystem: Any, path: str, url: str, start: int, end: int, *, is_fil
     """Bytes [start, end) of a file; `is_file`: they are all of it, which S3 sends with a checksum.
 
     Raises:
-        RequestError: when another number of bytes arrives, repeatedly.
+        RequestError: when another number of bytes arrives, repeatedly, as from a server without byte ranges.
     """
     byte_range = {} if is_file else {"start": start, "end": end}
     with store_errors(url):
         block: bytes = repeat_damaged(
             lambda: filesystem.cat_file(path, **byte_range), lambda block: len(block) == end - start
+        )
+    if len(block) > end - start:
+        raise RequestError(
+            f"{url}: its server sent {len(block):,} bytes for a range of {end - start:,}, so it does not support byte "
+            "ranges; copy the file to a disk or an object store"
         )
     if len(block) != end - start:
         raise RequestError(

@@ -18,6 +18,7 @@ from mixproof.cli.request import open_request
 from mixproof.ledger.manifest import Manifest, write_manifest
 from mixproof.ledger.store import Store
 from mixproof.mixtures.blocks.dedup import SemanticDedup
+from mixproof.pipeline.inputs.files import InputFile
 from mixproof.tokenize.measure import measure_documents
 from mixproof.train.launch.cost import ASSUMED, document_rate
 from mixproof.train.launch.disk import build_bytes, dataset_bytes
@@ -92,10 +93,14 @@ def test_disk_space_is_that_of_texts_tokens_twice_signatures_index_draws_and_che
     loaded = planned.request.spec
     assert loaded.dedup is not None
     alike = loaded.model_copy(update={"dedup": loaded.dedup.model_copy(update={"semantic": SemanticDedup()})})
-    embedded = build_bytes(alike, planned.tokens_of, 1_200)
+    embedded = build_bytes(alike, planned.tokens_of, 1_200, {})
     assert embedded["signatures"] == found["signatures"] + documents * (256 * 2 + 3 * 8)
     open_sets = loaded.model_copy(update={"decontaminate": False})
-    assert build_bytes(open_sets, planned.tokens_of, 1_200)["overlap index"] == 0
+    assert build_bytes(open_sets, planned.tokens_of, 1_200, {})["overlap index"] == 0
+    large = InputFile("s", "a.jsonl.gz", "/a.jsonl.gz", 10**9, 0, "jsonl", "gz")
+    assert build_bytes(loaded, planned.tokens_of, 1_200, {"s": (large,), "part": (large,)}) == {
+        **build_bytes(loaded, planned.tokens_of, 1_200, {}), "pieces of large compressed files": 10**9
+    }  # fmt: skip
 
 
 def test_a_measured_machine_takes_the_place_of_the_assumption_and_is_remembered(

@@ -111,7 +111,7 @@ def _check_room(request: Request, work: Work) -> None:
     need = 0
     if request.find_manifest() is None and read_progress(spec, request.files(), store).shards_read == 0:
         tokens_of = {name: found.tokens for name, found in request.estimates.items()}
-        need += sum(build_bytes(spec, tokens_of, vocab_size).values())
+        need += sum(build_bytes(spec, tokens_of, vocab_size, request.files()).values())
     if work in TRAINS and not store.keys(RUNS):
         runs = len(spec.mixtures) * len(spec.train.seeds)
         need += runs * sum(checkpoint_bytes(name, proxy, vocab_size) for name, proxy in spec.train.proxies.items())

@@ -64,9 +64,10 @@ class Planned:
             for name, tokens in budget.tokens_of.items():
                 need = min(tokens + 1, self.tokens_of[name])
                 reach[name] = max(reach.get(name, 0), need)
-        built = self.manifest is not None
+        spec, files = self.request.spec, self.request.files()
+        built = {"datasets": 0} if self.manifest else build_bytes(spec, self.tokens_of, self.vocab_size, files)
         return {
-            **({"datasets": 0} if built else build_bytes(self.request.spec, self.tokens_of, self.vocab_size)),
+            **built,
             "draws": dataset_bytes(sum(reach.values()), self.vocab_size),
             "checkpoints": sum(cost.checkpoint_bytes for cost in self.costs),
         }

@@ -90,7 +90,7 @@ def inspect(
         Cluster(None, workers, progress) as cluster,
     ):
         trial = Store(Path(folder))
-        parts, files = split_by_columns(loaded.spec, files, trial, cluster)
+        parts, files = split_by_columns(loaded.spec, files, trial, cluster, in_pieces=rate == 1)
         found = read_on_trial(parts, files, trial, cluster, rate)
         tried = tried_steps(found, trial, rate, texts)
         selection = all_documents(parts, found, trial, cluster)

@@ -90,6 +90,7 @@ def read_sources(
     *,
     shard_bytes: int = SHARD_BYTES,
     patience_seconds: float = PATIENCE_SECONDS,
+    in_pieces: bool = True,
 ) -> dict[str, SourceDocuments]:
     """Read every source of the spec that has texts.
 
@@ -101,6 +102,7 @@ def read_sources(
         shard_bytes: raw bytes per shard; changes no document.
         patience_seconds: a document that takes longer (plus a time for its size), or crashes the process, is rejected
             as `poison`.
+        in_pieces: whether large compressed files are decompressed into the store first; otherwise each is one shard.
 
     Raises:
         RequestError: for invalid steps, before anything is read.
@@ -113,7 +115,8 @@ def read_sources(
     check_columns(spec, files)
     all_files = [file for inputs in files.values() for file in inputs]
     sha256 = identify(all_files, store, cluster)
-    pieces = unpack_files(all_files, sha256, store, cluster, limits=spec.limits, shard_bytes=shard_bytes)
+    large = all_files if in_pieces else ()
+    pieces = unpack_files(large, sha256, store, cluster, limits=spec.limits, shard_bytes=shard_bytes)
     tasks_of = {
         name: [
             replace(task, patience_seconds=patience_seconds)

@@ -75,10 +75,13 @@ def try_steps(
 def read_on_trial(
     spec: Spec, files: Mapping[str, tuple[InputFile, ...]], store: Store, cluster: Cluster, rate: Fraction
 ) -> dict[str, SourceDocuments]:
-    """Read a share of the documents of every source, with those that steps drop."""
+    """Read a share of the documents of every source, with those that steps drop.
+
+    Of a small share, large compressed files are not decompressed into the store, which would hold all of their text.
+    """
     sources = {name: _on_trial(source, rate) for name, source in spec.sources.items()}
     update = {"sources": sources, "on_bad_record": OnBadRecord(reject=Fraction(1))}
-    return read_sources(spec.model_copy(update=update), files, store, cluster)
+    return read_sources(spec.model_copy(update=update), files, store, cluster, in_pieces=rate == 1)
 
 
 def tried_steps(

@@ -45,9 +45,17 @@ Files = Mapping[str, tuple[InputFile, ...]]
 
 
 def split_by_columns(
-    spec: Spec, files: Files, store: Store, cluster: Cluster, *, shard_bytes: int = SHARD_BYTES
+    spec: Spec,
+    files: Files,
+    store: Store,
+    cluster: Cluster,
+    *,
+    shard_bytes: int = SHARD_BYTES,
+    in_pieces: bool = True,
 ) -> tuple[Spec, dict[str, tuple[InputFile, ...]]]:
     """Replace the split sources of a spec by their parts, each with all files of its source.
+
+    `in_pieces` is that of `read_sources`.
 
     Raises:
         RequestError: when a format has no columns, or a step is invalid.
@@ -63,7 +71,7 @@ def split_by_columns(
                 where = spec.where("sources", name, "split_by")
                 raise RequestError(f"{where}: {file.url}: {file.format} has no column {column!r} to split by")
         check_columns(spec, {name: files[name]})
-    values_of = _find_values(spec, {name: files[name] for name in columns}, store, cluster, shard_bytes)
+    values_of = _find_values(spec, {name: files[name] for name in columns}, store, cluster, shard_bytes, in_pieces)
     parts = with_parts(spec, values_of)
     return parts, files_of_parts(parts, files)
 
@@ -86,11 +94,12 @@ class _Search:
 
 
 def _find_values(
-    spec: Spec, files: Files, store: Store, cluster: Cluster, shard_bytes: int
+    spec: Spec, files: Files, store: Store, cluster: Cluster, shard_bytes: int, in_pieces: bool
 ) -> dict[str, tuple[str, ...]]:
     all_files = [file for inputs in files.values() for file in inputs]
     sha256 = identify(all_files, store, cluster)
-    pieces = unpack_files(all_files, sha256, store, cluster, limits=spec.limits, shard_bytes=shard_bytes)
+    large = all_files if in_pieces else ()
+    pieces = unpack_files(large, sha256, store, cluster, limits=spec.limits, shard_bytes=shard_bytes)
     searches: dict[str, list[_Search]] = {name: [] for name in files}
     for plan in plan_shards(files, shard_bytes, pieces):
         source = spec.sources[plan.source].model_copy(update={"steps": (), "keep_dropped": False})

@@ -19,6 +19,8 @@ set -euo pipefail
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address="$head:${MIXPROOF_RAY_PORT:-6379}"
 export RAY_USAGE_STATS_ENABLED=0
+# Seconds that the nodes wait for each other; Ray's 30 are short where Python is on a slow shared file system.
+export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT="${RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT:-300}"
 
 # On every node: start Ray; on the head: run the command, then stop Ray everywhere. srun ends with the command's exit code.
 # Since Slurm 22.05 srun has to be given the CPUs again: without them, Ray and all of its tasks share one core.

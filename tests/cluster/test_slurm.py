@@ -19,7 +19,8 @@ from ray_nodes import BIN, without_own_mixproof
 SCONTROL = "#!/bin/sh\nprintf '%s\\n' ADDRESSES\n"
 SRUN = """\
 #!/bin/bash
-shift  # --kill-on-bad-exit
+echo "$1" > FOLDER/cpus
+shift 2  # --cpus-per-task, which srun does not inherit from sbatch, and --kill-on-bad-exit
 pids=()
 for node in NODES; do
   mkdir -p FOLDER/$node
@@ -86,6 +87,7 @@ def test_the_command_runs_once_on_a_cluster_of_all_nodes_and_its_exit_code_is_th
     )
     logs = {name: (folder / f"{name}.log").read_text() for name in nodes}
     assert done.returncode == 3, (done.stderr, logs)
+    assert (folder / "cpus").read_text() == "--cpus-per-task=1\n"
     first, second = nodes
     ran = "mixproof run spec.yaml --store /shared/mixproof --address on 2 nodes"
     assert ran in logs[first] and ran not in logs[second], logs

@@ -70,6 +70,9 @@ def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
     (tmp_path / "in" / HOSTILE).write_bytes(texts("mountains"))
     (tmp_path / "spec.yaml").write_text(SPEC.format(url=url))
     (tmp_path / "wrong.yaml").write_text(SPEC.format(url=url.replace("web.jsonl", f"{SECRETS['token']}.jsonl")))
+    (tmp_path / "numpy.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nraise SystemExit('not the real numpy')\n"
+    )
     said = []
     for arguments in (
         ["build", "spec.yaml", "--store", STORE, "-vv", "--html", "page[/b].html"],
@@ -77,8 +80,9 @@ def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
         ["inspect", "spec.yaml", "--json"],
         ["plan", "wrong.yaml", "--store", STORE],
     ):
+        python, *command = mixproof_command(*arguments)
         done = subprocess.run(
-            mixproof_command(*arguments),
+            [python, "-P", *command],  # like the script `mixproof`, it imports nothing from the working directory
             cwd=tmp_path,
             env=environment(),
             capture_output=True,
@@ -96,4 +100,5 @@ def test_planted_credentials_are_nowhere_and_names_are_shown_harmlessly(
         for sign in (b"\x1b]0;", b"\x1b[2J", "\u202e".encode()):
             assert sign not in data, f"{sign!r} in {where}"
     assert (tmp_path / STORE / "builds").is_dir()
+    assert not (tmp_path / "ran").exists(), "a module in the working directory ran"
     assert f"store {tmp_path}/{STORE}".encode() in said[1][1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import uuid
@@ -44,14 +45,18 @@ def read_range(path: Path, start: int, end: int) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def leads_out(name: str) -> bool:
+    """Whether a relative path is absolute, has a part `..`, or cannot be one (NUL)."""
+    return name.startswith("/") or "\0" in name or (".." in name and ".." in PurePosixPath(name).parts)
+
+
 def inside(root: Path, name: str) -> Path:
     """The path of the file `name` below a folder; names come from manifests, receipts and listings of other teams.
 
     Raises:
         DamagedFileError: when the name leads out of the folder.
     """
-    parts = PurePosixPath(name).parts
-    if name.startswith("/") or ".." in parts or "\0" in name:
+    if leads_out(name):
         reason = f"the path {name!r} leads out of the store, so nothing was read or written there"
         raise DamagedFileError(str(root), "path of a file", reason)
     return root / name
@@ -85,6 +90,20 @@ def find_files(root: Path, folder: str) -> Iterator[tuple[str, Found]]:
             elif entry.is_file():
                 status = entry.stat()
                 yield entry.path[len(str(root)) + 1 :], Found(status.st_size, status.st_mtime)
+
+
+def open_no_link(path: str | Path, flags: int) -> int:
+    """Open a file for writing, and return its descriptor. A link of that name is removed, and not followed.
+
+    For files that are written in place in a store, where another team may have left links.
+    """
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    os.unlink(path)  # noqa: PTH108  `path` may be text
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_EXCL, 0o666)
 
 
 def size_of(path: Path) -> int | None:

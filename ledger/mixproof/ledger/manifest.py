@@ -19,6 +19,7 @@ from mixproof.ledger.records.cells import CellsRecord
 from mixproof.ledger.records.classifiers import ClassifierRecord
 from mixproof.ledger.records.kept import KeptRecord
 from mixproof.ledger.records.source import SourceRecord
+from mixproof.ledger.records.stored_path import StoredPath
 from mixproof.ledger.records.tokenizer import TokenizerRecord
 from mixproof.ledger.store import Store
 
@@ -56,7 +57,8 @@ class Manifest(FrozenModel):
     spec: dict[str, Any]
     spec_sha256: str
     tokenizer: TokenizerRecord
-    sources: dict[str, SourceRecord]
+    sources: dict[StoredPath, SourceRecord]
+    """By name; files are named after it."""
     dedup_matrix: tuple[MatrixRow, ...]
     cells: dict[str, CellsRecord] = Field(default={}, exclude_if=lambda cells: not cells)
     """By name of the source that was divided; absent from the file when there is none."""

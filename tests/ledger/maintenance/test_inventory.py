@@ -144,6 +144,30 @@ def test_what_no_build_or_run_needs_goes_and_nothing_else(tmp_path: Path, places
     assert not find_garbage(store).entries
 
 
+@pytest.mark.parametrize("link", [".attempts", "read", f"draw/{'a' * 64}", "builds/by-spec"])
+def test_nothing_that_a_link_in_a_store_of_another_team_leads_to_is_removed(tmp_path: Path, link: str) -> None:
+    mine = tmp_path / "mine" / sha256_of("an output of another store")
+    mine.mkdir(parents=True)
+    (mine / "thesis.tex").write_text("years of work")
+    store = Store(tmp_path / "store")
+    garbage = find_garbage(store, age_seconds=0)
+    path = store.root / link
+    path.parent.mkdir(parents=True)
+    path.symlink_to(mine.parent)
+    with pytest.raises(RequestError, match=f"^{path}: is a link to {mine.parent}; gc removes nothing"):
+        find_garbage(store, age_seconds=0)
+    with pytest.raises(RequestError, match="is a link"):
+        remove_garbage(store, garbage)
+    assert take_inventory(store).attempts == ()
+    assert (mine / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("raw", [b"[]", b'{"build": {}}', b"\xff", b"[" * 100_000])
+def test_pointers_that_are_none_are_ignored(tmp_path: Path, raw: bytes) -> None:
+    publish_bytes(raw, tmp_path / "builds" / "by-spec" / "a.json")
+    assert find_garbage(Store(tmp_path)).pointers == ()
+
+
 def test_what_is_young_stays_for_a_command_may_be_about_to_refer_to_it(tmp_path: Path, places: dict[str, str]) -> None:
     store = Store(tmp_path)
     young = put(store, "read", "new.parquet", b"1")

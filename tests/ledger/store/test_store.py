@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import uuid
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from mixproof.ledger.errors import DamagedFileError, RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
 from mixproof.ledger.store import Store
+from mixproof.ledger.store.receipt import Receipt, StoredFile
+from mixproof.ledger.store.receipts import find_receipts
 
 KEY = "0" * 64
 
@@ -107,3 +111,27 @@ def test_a_path_of_a_foreign_manifest_cannot_lead_out_of_the_store(tmp_path: Pat
         store.write(name, b"theirs")
     assert (tmp_path / "secret").read_text() == "mine"
     assert store.path("a/..b/c...") == tmp_path / "store/a/..b/c..."
+
+
+def test_a_receipt_of_another_team_deletes_and_reads_nothing_outside_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIXPROOF_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "mine").write_text("mine")
+    outside = "../" * 40 + str(tmp_path / "mine").lstrip("/")
+    stored = StoredFile(sha256="0" * 64, bytes=len("mine"))
+    receipt = Receipt(stage="read", key="0" * 64, files={"a": stored, outside: stored})
+    url = f"memory://{uuid.uuid4().hex}"
+    for name, data in (("receipt.json", receipt.to_bytes()), ("a", b"four")):
+        fsspec.filesystem("memory").pipe(f"{url}/read/{receipt.key}/{name}", data)
+    remote, local = Store(url), Store(tmp_path / "store")
+    local.write(f"read/{receipt.key}/a", b"four")
+    local.write_receipt(receipt)
+    remote.folder(f"read/{receipt.key}")  # so that folders of copies and tags exist
+    for store in (remote, local):
+        assert store.receipt("read", receipt.key) is None
+        assert not find_receipts(store, "read", [receipt.key])
+    remote.remove([f"read/{receipt.key}/{outside}"])
+    assert (tmp_path / "mine").read_text() == "mine"
+    with local.attempt("read", "1" * 64) as attempt, pytest.raises(DamagedFileError, match="leads out of the store"):
+        attempt.path("../escaped")

@@ -41,6 +41,27 @@ def test_a_table_is_read_as_whole_numbers_and_a_wrong_folder_is_refused(table: T
             load_table(str(tmp_path / "broken"))
 
 
+@pytest.mark.parametrize(
+    ("stated", "reason"),
+    [
+        ({"data_offsets": [-16, 0]}, "do not hold"),
+        ({"data_offsets": [0, 2**80]}, "do not hold"),
+        ({"shape": [3, 2]}, "do not hold"),
+        ({"shape": [-2, -2]}, "do not hold"),
+        ({"data_offsets": "ab"}, "TypeError"),
+        ({"shape": [0, 2], "data_offsets": [0, 0]}, "is empty"),
+    ],
+)
+def test_a_header_that_does_not_fit_its_tensors_is_refused(
+    tmp_path: Path, stated: dict[str, object], reason: str
+) -> None:
+    head = json.dumps({"embeddings": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16], **stated}}).encode()
+    (tmp_path / "table").write_bytes(len(head).to_bytes(8, "little") + head + np.ones(4, "<f4").tobytes())
+    load_table.cache_clear()
+    with pytest.raises(RequestError, match=f"table: not a safetensors file with a token table: .*{reason}"):
+        load_table(str(tmp_path / "table"))
+
+
 def test_folders_of_sentence_transformers_and_a_reduced_vocabulary_of_model2vec_are_read(tmp_path: Path) -> None:
     inner = write_table(tmp_path / "model" / "0_StaticEmbedding")
     assert find_table(tmp_path / "model") == find_table(inner)

@@ -75,11 +75,15 @@ def shard(tmp_path: Path, make_spec: MakeSpec) -> tuple[Store, ReadTask]:
     return Store(tmp_path / "store"), read_task(plan, spec.sources["s"], sha256)
 
 
-def test_a_mark_that_a_kill_left_blames_no_document(shard: tuple[Store, ReadTask]) -> None:
+def test_a_mark_that_a_kill_left_blames_no_document(
+    shard: tuple[Store, ReadTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, task = shard
     mark = mark_of(store, task)
     mark.parent.mkdir(parents=True)
     mark.write_bytes((1).to_bytes(8, "little"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numpy.py").write_text("raise SystemExit('a module in the working directory ran')")
     read_shards(store, [task])
     receipt = store.receipt("read", task.key)
     assert receipt is not None and receipt.account[0].dropped == {}

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import NonNegativeInt, PositiveInt
 
+from mixproof.ledger.records.stored_path import StoredPath
 from mixproof.mixtures.arithmetic.phase_streams import stream_name
 
 from .record_part import RecordPart, SparseRecordPart
@@ -14,7 +15,7 @@ from .record_part import RecordPart, SparseRecordPart
 class DrawRecord(SparseRecordPart):
     """The part of a source that the runs of a spec can read."""
 
-    key: str
+    key: StoredPath
     documents: NonNegativeInt
     tokens: NonNegativeInt
     bin_sha256: str

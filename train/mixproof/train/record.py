@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from mixproof.ledger.errors import RequestError
+from mixproof.ledger.records.stored_path import StoredPath
 from mixproof.ledger.store import Store
 from mixproof.ledger.store.receipt import RECEIPT, Receipt, StoredFile
 
@@ -100,8 +101,8 @@ class RunRecord(RecordPart):
     """The record of a run."""
 
     schema_: Literal[1] = 1
-    key: str
-    build: str
+    key: StoredPath
+    build: StoredPath
     """SHA-256 of the build's manifest."""
     spec_name: str
     mixture: str
@@ -125,7 +126,7 @@ class RunRecord(RecordPart):
     """Learning rates, warm-up, decay, weight decay, clip and betas as exact strings."""
     masks: MasksRecord
     rope_base: int
-    references: dict[str, str] | None = Field(default=None, exclude_if=lambda given: given is None)
+    references: dict[StoredPath, str] | None = Field(default=None, exclude_if=lambda given: given is None)
     """SHA-256 of the log-probabilities by the starting checkpoint, by path in the store; absent if none were needed."""
     post_training: PostTraining | None = Field(default=None, exclude_if=lambda given: given is None)
     """Absent from the file for pretraining."""
@@ -136,8 +137,8 @@ class RunRecord(RecordPart):
     init_from: InitRecord | None
     prior_tokens: int
     tokenizer: RunTokenizer
-    draws: dict[str, DrawRecord]
-    delivered: dict[str, DeliveredRecord]
+    draws: dict[StoredPath, DrawRecord]
+    delivered: dict[StoredPath, DeliveredRecord]
     phases: tuple[PhaseRecord, ...]
     phase_accounts: tuple[dict[str, PhaseAccount], ...] | None = Field(
         default=None, exclude_if=lambda given: given is None
@@ -145,9 +146,9 @@ class RunRecord(RecordPart):
     """Account of each phase by source; absent if no phase has its own sequence length, rotary base or documents."""
     heldout: dict[str, HeldoutScore]
     evaluation: EvaluationRecord
-    index: dict[str, str]
+    index: dict[StoredPath, str]
     """SHA-256 of each index array of the streams and the blend, by file name."""
-    files: dict[str, str]
+    files: dict[StoredPath, str]
     """SHA-256 of the files of the last checkpoint, the metrics and the scores, by file name."""
     status: Literal["done", "failed"]
     reason: str | None = None

@@ -7,9 +7,12 @@ uploaded when the command ends. It is in no checksum, and nothing reads it.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from datetime import UTC, datetime
+from io import TextIOWrapper
 
+from mixproof.ledger.files import open_no_link
 from mixproof.ledger.store import Store
 from mixproof.ledger.version import VERSION
 from mixproof.pipeline.cluster.task_logs import LOGGER, LineFormatter
@@ -23,7 +26,7 @@ class LogFile:
 
     def __init__(self, store: Store, command: str) -> None:
         self._store, self._command = store, command
-        self._handler: logging.FileHandler | None = None
+        self._handler: logging.StreamHandler[TextIOWrapper] | None = None
         self._name = ""
 
     def open(self) -> None:
@@ -33,7 +36,8 @@ class LogFile:
         self._name = f"{FOLDER}/{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}-{self._command}.log"
         path = self._store.root / self._name
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._handler = logging.FileHandler(path, encoding="utf-8")
+        descriptor = open_no_link(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._handler = logging.StreamHandler(os.fdopen(descriptor, "a", encoding="utf-8"))
         self._handler.setFormatter(LineFormatter(_FORMAT))
         logging.getLogger(LOGGER).addHandler(self._handler)
         self.write(f"mixproof {VERSION}: {' '.join(sys.argv)}")
@@ -49,6 +53,6 @@ class LogFile:
             return
         self.write("finished" if error is None else f"{type(error).__name__}: {error}")
         logging.getLogger(LOGGER).removeHandler(self._handler)
-        self._handler.close()
+        self._handler.stream.close()
         self._handler = None
         self._store.upload(self._name)

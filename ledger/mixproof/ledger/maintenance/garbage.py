@@ -10,13 +10,13 @@ so that after a kill the remaining files count as unfinished.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from mixproof.ledger.errors import RequestError
@@ -24,7 +24,7 @@ from mixproof.ledger.location import RUNS
 from mixproof.ledger.manifest import BUILDS
 from mixproof.ledger.store import ATTEMPTS, RECEIPT, Store
 
-from .inventory import FINISHED_BY, Entry, Inventory, newest, take_inventory
+from .inventory import FINISHED_BY, Entry, Inventory, newest, take_inventory, text_in
 
 LOGGER = logging.getLogger(__name__)
 DEFAULT_AGE_SECONDS = 24 * 3600.0
@@ -66,8 +66,10 @@ def find_garbage(store: Store, *, drop: Sequence[str] = (), age_seconds: float =
         age_seconds: younger entries are kept.
 
     Raises:
-        RequestError: when one of `drop` is not a build or run, or an entry that stays needs it.
+        RequestError: when one of `drop` is not a build or run, or an entry that stays needs it; when folders of the
+            store are links.
     """
+    _check_no_links(store)
     inventory = take_inventory(store)
     dropped = [_named(inventory, name) for name in drop]
     needed = inventory.needed_by(name for name in inventory.roots if name not in dropped)
@@ -87,7 +89,12 @@ def find_garbage(store: Store, *, drop: Sequence[str] = (), age_seconds: float =
 
 
 def remove_garbage(store: Store, garbage: Garbage) -> None:
-    """Remove what `find_garbage` found."""
+    """Remove what `find_garbage` found.
+
+    Raises:
+        RequestError: when folders of the store have been replaced by links.
+    """
+    _check_no_links(store)
     store.remove(garbage.pointers)
     scratch = store.root / ATTEMPTS
     scratch.mkdir(parents=True, exist_ok=True)
@@ -109,6 +116,21 @@ def remove_garbage(store: Store, garbage: Garbage) -> None:
             path.unlink(missing_ok=True)
 
 
+def _check_no_links(store: Store) -> None:
+    """Refuse a store with links in place of folders: what they lead to is not the store's, and may be needed elsewhere.
+
+    Links deeper in an entry are removed with it, and not what they lead to.
+    """
+    if store.is_remote:
+        return
+    for path in chain(store.root.glob("*"), store.root.glob("*/*")):
+        if path.is_symlink() and not path.is_file():
+            raise RequestError(
+                f"{path}: is a link to {path.resolve()}; gc removes nothing from a store with links in place of "
+                "folders: replace the link by the folder, or use the store that it leads to"
+            )
+
+
 def _named(inventory: Inventory, name: str) -> str:
     key = name.rstrip("/").rpartition("/")[2]
     found = [
@@ -124,4 +146,4 @@ def _named(inventory: Inventory, name: str) -> str:
 
 def _pointers(store: Store, builds: set[str]) -> list[str]:
     pointers = store.read(list(store.find(f"{BUILDS}/by-spec")))
-    return sorted(name for name, raw in pointers.items() if json.loads(raw).get("build") in builds)
+    return sorted(name for name, raw in pointers.items() if text_in(raw, "build") in builds)

@@ -125,7 +125,7 @@ def take_inventory(store: Store, *, damaged: bool = False) -> Inventory:
     ]
     entries = _with_specs(store, files, entries, records)
     attempts = store.root / ATTEMPTS
-    scratch = tuple(sorted(attempts.iterdir())) if attempts.is_dir() else ()
+    scratch = tuple(sorted(attempts.iterdir())) if attempts.is_dir() and not attempts.is_symlink() else ()
     return Inventory(str(store), {entry.name: entry for entry in entries}, scratch)
 
 
@@ -187,22 +187,22 @@ def _with_specs(
     """Add the names of specs: of a run from its record, of a build from its circumstances, else from its runs."""
     builds = [f"{folder}/{CIRCUMSTANCES}" for folder, names in files.items() if CIRCUMSTANCES in names]
     circumstances = store.read([name for name in builds if name.startswith(f"{BUILDS}/")])
-    spec_of = {entry.name: _text_in(records.get(f"{entry.name}/run.json"), "spec_name") for entry in entries}
+    spec_of = {entry.name: text_in(records.get(f"{entry.name}/run.json"), "spec_name") for entry in entries}
     for entry in entries:
         for name in entry.refers_to if entry.stage == RUNS else ():
             if name.startswith(f"{BUILDS}/") and not spec_of[name]:
                 spec_of[name] = spec_of[entry.name]
     for name, raw in circumstances.items():
         folder = name.rpartition("/")[0]
-        spec_of[folder] = _text_in(raw, "spec") or spec_of[folder]
+        spec_of[folder] = text_in(raw, "spec") or spec_of[folder]
     return [replace(entry, spec=spec_of[entry.name]) for entry in entries]
 
 
-def _text_in(record: bytes | None, key: str) -> str:
+def text_in(record: bytes | None, key: str) -> str:
     """A text in a JSON record; empty if there is none, or the record is damaged."""
     try:
         found = json.loads(record or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     value = found.get(key) if isinstance(found, dict) else None
     return value if isinstance(value, str) else ""
@@ -215,5 +215,5 @@ def _label(identity: bytes | None) -> str:
     try:
         config = json.loads(identity)["config"]
         return f"{config['mixture']} × {config['proxy']} × seed {config['seed']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "damaged identity.json"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from mixproof.ledger.files import Found, inside, publish, publish_bytes, scratch_beside
+from mixproof.ledger.files import Found, inside, leads_out, publish, publish_bytes, scratch_beside
 
 from .objects import Objects
 
@@ -65,15 +65,17 @@ class Copies:
             self.remove(stale)
 
     def remove(self, name: str) -> None:
-        """Remove the copy of an object; a local file that is not a copy stays."""
-        tag = self._folder / TAGS / name
-        if tag.is_file():
-            (self._folder / name).unlink(missing_ok=True)
+        """Remove the copy of an object; a local file that is not a copy stays.
+
+        Receipts and listings of another team may have names that lead out of the folder. Those have no copies.
+        """
+        if not leads_out(name) and (tag := self._tag(name)).is_file():
+            self._copy(name).unlink(missing_ok=True)
             tag.unlink(missing_ok=True)
 
     def upload(self, name: str, *, confirmed: bool = False) -> None:
         """Upload the local file `name`; `confirmed`: it is one of an output's, and its receipt follows."""
-        tag = self.objects.upload(self._folder / name, name)
+        tag = self.objects.upload(self._copy(name), name)
         self._write_tag(name, tag, confirmed=confirmed)
 
     def remove_objects(self, names: Sequence[str]) -> None:
@@ -84,7 +86,7 @@ class Copies:
 
     def is_current(self, name: str, found: Found) -> bool:
         """Whether the local file `name` equals the object: same tag and size, not modified since the transfer."""
-        copy, tag = self._folder / name, self._folder / TAGS / name
+        copy, tag = self._copy(name), self._tag(name)
         try:
             if tag.read_text().partition("\n")[0] != found.tag:
                 return False
@@ -95,7 +97,7 @@ class Copies:
 
     def is_trusted(self, name: str) -> bool:
         """Whether the local file `name` was confirmed by its receipt not long ago, and not modified since."""
-        copy, tag = self._folder / name, self._folder / TAGS / name
+        copy, tag = self._copy(name), self._tag(name)
         try:
             if tag.read_text().partition("\n")[2] != CONFIRMED:
                 return False
@@ -106,11 +108,11 @@ class Copies:
 
     def confirm(self, name: str) -> None:
         """Note that the copy `name`, which is current, is what its receipt records."""
-        tag = (self._folder / TAGS / name).read_text().partition("\n")[0]
+        tag = self._tag(name).read_text().partition("\n")[0]
         self._write_tag(name, tag, confirmed=True)
 
     def _download(self, name: str, found: Found) -> None:
-        target = inside(self._folder, name)
+        target = self._copy(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = scratch_beside(target)
         LOGGER.debug("copying %s/%s (%d bytes) to %s", self.objects.url, name, found.bytes, target)
@@ -120,7 +122,19 @@ class Copies:
 
     def _write_tag(self, name: str, tag: str, *, confirmed: bool = False) -> None:
         text = f"{tag}\n{CONFIRMED}" if confirmed else tag
-        publish_bytes(text.encode(), self._folder / TAGS / name)
+        publish_bytes(text.encode(), self._tag(name))
+
+    def _copy(self, name: str) -> Path:
+        """The path of an object's copy.
+
+        Raises:
+            DamagedFileError: when the name leads out of the folder; so for `_tag`.
+        """
+        return inside(self._folder, name)
+
+    def _tag(self, name: str) -> Path:
+        """The path of the file with the tag of an object's copy."""
+        return inside(self._folder / TAGS, name)
 
     def _below(self, prefix: str) -> set[str]:
         """Names of the copies whose objects are, or were, found by this prefix."""

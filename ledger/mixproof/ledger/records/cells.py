@@ -8,12 +8,13 @@ from mixproof.ledger.account import Count, StageRow
 from mixproof.ledger.frozen_model import FrozenModel
 
 from .left_out import is_none
+from .stored_path import StoredPath
 
 
 class ClustersRecord(FrozenModel):
     """A file that states clusters: their names, telling words and typical documents, and how texts are assigned."""
 
-    path: str
+    path: StoredPath
     """Relative to the store."""
     sha256: str
 

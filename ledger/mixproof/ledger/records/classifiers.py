@@ -10,6 +10,7 @@ from mixproof.ledger.account import Count
 from mixproof.ledger.frozen_model import FrozenModel
 
 from .left_out import is_none
+from .stored_path import StoredPath
 
 
 class ExamplesRecord(FrozenModel):
@@ -47,10 +48,10 @@ class ClassifierRecord(FrozenModel):
     kind: Literal["fasttext", "linear"]
     chars: NonNegativeInt
     """Characters at the start of a text that it looks at."""
-    model: str
+    model: StoredPath
     """Path relative to the store."""
     model_sha256: str
-    examples: str
+    examples: StoredPath
     """A Parquet of `source`, `is_positive`, `text_xxh128`, `text_bytes`, `text`: what it was trained on."""
     examples_sha256: str
     """SHA-256 of its rows."""

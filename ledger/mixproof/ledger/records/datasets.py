@@ -7,18 +7,19 @@ from pydantic import Field, NonNegativeInt
 from mixproof.ledger.frozen_model import FrozenModel
 
 from .left_out import is_none
+from .stored_path import StoredPath
 
 
 class DatasetRecord(FrozenModel):
     """One part of a dataset: `<prefix>.bin`, `<prefix>.idx` and its provenance."""
 
-    prefix: str
+    prefix: StoredPath
     documents: NonNegativeInt
     tokens: NonNegativeInt
     """Tokens in the `.bin`, including EODs."""
     bin_sha256: str
     idx_sha256: str
-    provenance: str
+    provenance: StoredPath
     provenance_sha256: str
     """SHA-256 of the rows of `provenance`."""
     supervised_tokens: NonNegativeInt | None = Field(default=None, exclude_if=is_none)
@@ -44,7 +45,7 @@ class SplitRecord(FrozenModel):
 class HeldoutTexts(FrozenModel):
     """A held-out set's texts; `path` is a Parquet of `file`, `record`, `id`, `text`, `text_xxh128`, `text_bytes`."""
 
-    path: str
+    path: StoredPath
     sha256: str
     """SHA-256 of the rows of `path`, each text by its hash."""
 

@@ -6,6 +6,8 @@ from pydantic import NonNegativeInt
 
 from mixproof.ledger.frozen_model import FrozenModel
 
+from .stored_path import StoredPath
+
 
 class CutsRecord(FrozenModel):
     """Documents that lost paragraphs or substrings to a copy elsewhere, in the order of the source.
@@ -16,7 +18,7 @@ class CutsRecord(FrozenModel):
     first) and `xxh128` (of these bytes).
     """
 
-    path: str
+    path: StoredPath
     sha256: str
     """SHA-256 of the rows of `path`."""
     documents: NonNegativeInt
@@ -29,7 +31,7 @@ class TwinsRecord(FrozenModel):
     `path` is a Parquet of `file`, `record`, `id`, `bytes`, `kept_source`, `kept_file`, `kept_record`, `cosine`.
     """
 
-    path: str
+    path: StoredPath
     sha256: str
     """SHA-256 of the rows of `path`."""
     documents: NonNegativeInt

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mixproof.ledger.frozen_model import FrozenModel
 
+from .stored_path import StoredPath
+
 
 class KeptRule(FrozenModel):
     """One rule by which a source keeps documents, with its bounds."""
@@ -25,7 +27,7 @@ class KeptRecord(FrozenModel):
 
     rules: tuple[KeptRule, ...]
     """In the order in which they were applied."""
-    path: str
+    path: StoredPath
     """A Parquet of `file`, `record`, `id`, `reason`, `text_xxh128`, `text_bytes`: the documents that were dropped."""
     sha256: str
     """SHA-256 of its rows."""

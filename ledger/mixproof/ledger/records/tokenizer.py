@@ -9,13 +9,14 @@ from pydantic import Field, NonNegativeInt
 from mixproof.ledger.frozen_model import FrozenModel
 
 from .left_out import is_none
+from .stored_path import StoredPath
 
 
 class TokenizerRecord(FrozenModel):
     """The tokenizer that produced every token id of the build."""
 
     kind: Literal["sentencepiece", "huggingface", "tiktoken"]
-    path: str
+    path: StoredPath
     sha256: str
     vocab_size: NonNegativeInt
     """Number of ids, added tokens included."""

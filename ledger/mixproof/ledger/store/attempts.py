@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mixproof.ledger.account import StageRow
 from mixproof.ledger.content import PARQUET, content_sha256
-from mixproof.ledger.files import find_files, publish_together
+from mixproof.ledger.files import find_files, inside, publish_together
 from mixproof.ledger.fingerprint import plain, sha256_of_file
 
 from .receipt import Receipt, StoredFile
@@ -105,8 +105,12 @@ class Attempt:
         self._keep = keep or store.write_receipt
 
     def path(self, name: str) -> Path:
-        """The path at which to write the file `name` of this output; its parent folder exists."""
-        path = self._scratch / name
+        """The path at which to write the file `name` of this output; its parent folder exists.
+
+        Raises:
+            DamagedFileError: when the name leads out of the output, as one from a manifest of another team may.
+        """
+        path = inside(self._scratch, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 

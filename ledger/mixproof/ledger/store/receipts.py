@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from mixproof.ledger.files import leads_out
 from mixproof.ledger.objects.objects import LISTED_AT_ONCE
 
 from .receipt import RECEIPT, Receipt, read_receipt, unseal
@@ -133,4 +134,5 @@ def _is_whole(raw: bytes, stage: str, key: str, size_of: SizeOf) -> bool:
         return False
     if (fields["stage"], fields["key"]) != (stage, key):
         return False
-    return all(size_of(f"{stage}/{key}/{name}") == file["bytes"] for name, file in fields["files"].items())
+    files = fields["files"].items()
+    return all(not leads_out(name) and size_of(f"{stage}/{key}/{name}") == file["bytes"] for name, file in files)

@@ -25,6 +25,7 @@ from mixproof.ledger.files import (
     in_hidden_folder,
     inside,
     is_scratch,
+    leads_out,
     publish_bytes,
     read_range,
     size_of,
@@ -292,6 +293,8 @@ class Store:
         if (receipt.stage, receipt.key) != (stage, key):
             return None
         for name, file in receipt.files.items():
+            if leads_out(name):
+                return None
             size = sizes.get(name) if sizes is not None else size_of(self.root / folder / name)
             if size != file.bytes:
                 if self._copies:

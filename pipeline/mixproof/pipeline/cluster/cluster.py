@@ -23,6 +23,7 @@ from mixproof.ledger.errors import MixproofError, RequestError
 
 from .interrupt import Interrupts
 from .node_choice import Blamed
+from .ray_files import ray_folder
 from .resources import Needs, RayDiedError, SilentHeadError
 from .same_code import code_versions
 from .task_progress import START, OnProgress, StageProgress
@@ -259,7 +260,7 @@ class Cluster:
         if self._restarts == MAX_RESTARTS:
             raise RayDiedError(
                 f"{error} {MAX_RESTARTS + 1} times on this machine, probably killed because memory is short; see Ray's "
-                "logs below RAY_TMPDIR (/tmp/ray by default). Finished work is kept: the same command resumes"
+                f"logs below {ray_folder() or 'RAY_TMPDIR'}. Finished work is kept: the same command resumes"
             ) from error
         self._restarts += 1
         log.warning("%s; Ray is started again, and unfinished tasks run again", error)

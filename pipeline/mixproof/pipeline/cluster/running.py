@@ -10,19 +10,22 @@ import contextlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
+from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mixproof.ledger.errors import MixproofError, RequestError
 from mixproof.ledger.objects.urls import LOCATION_VARIABLES
+from mixproof.ledger.shown_text import unsigned
 
 from .head import check_head, needs_token
+from .ray_files import protect_token, ray_folder
 from .resources import GPU_TASKS_LABEL, Needs, Node
 from .services import without_unused_services
 
@@ -68,7 +71,9 @@ def start(address: str | None, workers: int | None) -> bool:
         elif "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
             joined = ray.init(address="auto", **quiet)  # a submitted job has its own runtime environment
         else:
-            joined = ray.init(address=address, runtime_env={"env_vars": _worker_environment()}, **quiet)
+            joined = ray.init(
+                address=address, runtime_env={"env_vars": _worker_environment()}, job_config=_job_config(), **quiet
+            )
     except ConnectionError as error:
         host = address or "this machine"
         if "AuthToken" in str(error.__cause__):
@@ -205,6 +210,8 @@ def _name(node: Mapping[str, Any]) -> str:
 
 
 def _start_here(cpus: int, quiet: dict[str, Any]) -> Any:  # noqa: ANN401 - Ray's context, which is not typed
+    folder = ray_folder()
+    protect_token()
     for start in range(1, MAX_STARTS + 1):
         try:
             # "local": a bare init would join any Ray that happens to run on this machine
@@ -214,6 +221,8 @@ def _start_here(cpus: int, quiet: dict[str, Any]) -> Any:  # noqa: ANN401 - Ray'
                     num_cpus=cpus,
                     object_store_memory=OBJECT_STORE_BYTES,
                     include_dashboard=False,
+                    job_config=_job_config(),
+                    _temp_dir=folder,
                     **quiet,
                 )
         except Exception as error:  # Ray has no exception class for processes that fail to start
@@ -221,9 +230,26 @@ def _start_here(cpus: int, quiet: dict[str, Any]) -> Any:  # noqa: ANN401 - Ray'
             if start == MAX_STARTS:
                 raise MixproofError(
                     f"Ray could not be started on this machine in {MAX_STARTS} attempts: {error}; see Ray's logs "
-                    "below RAY_TMPDIR (/tmp/ray by default). Finished work is kept: the same command resumes"
+                    f"below {folder or 'RAY_TMPDIR'}. Finished work is kept: the same command resumes"
                 ) from error
     raise AssertionError("the last start returns or raises")
+
+
+class _NoFolders(list[str]):
+    """The folders that workers import modules from, which stays empty.
+
+    Ray adds the working directory of the command. That may be a folder of another team's corpora, where a file
+    `numpy.py` would run in every worker.
+    """
+
+    def extend(self, folders: Iterable[str]) -> None:
+        """Add nothing."""
+
+
+def _job_config() -> Any:  # noqa: ANN401  Ray's class, whose list of folders is private
+    config: Any = JobConfig()
+    config._py_driver_sys_path = _NoFolders()
+    return config
 
 
 @contextlib.contextmanager
@@ -245,9 +271,13 @@ def _inherited(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _worker_environment() -> dict[str, str]:
-    """One thread per worker, the location of the object store, and a checkout's source roots on the Python path."""
+    """One thread per worker, the location of the object store, and a checkout's source roots on the Python path.
+
+    Ray shows them to everybody who can ask the cluster. Clients of S3 ignore a user name and password in the location,
+    so these are left out.
+    """
     environment = {"OMP_NUM_THREADS": "1"} | {
-        name: os.environ[name] for name in LOCATION_VARIABLES if name in os.environ
+        name: unsigned(os.environ[name]) for name in LOCATION_VARIABLES if name in os.environ
     }
     portions = [Path(path).resolve().parent for path in import_module("mixproof").__path__]
     if len(portions) > 1:

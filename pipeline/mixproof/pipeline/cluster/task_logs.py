@@ -1,9 +1,8 @@
 """Logs of worker processes: one line per event on stderr, which Ray keeps in a file per worker.
 
-Ray writes these files to `<session folder>/logs/worker-*.err` (`/tmp/ray/session_latest/logs` on a machine whose Ray
-folder is the default one). Workers log at INFO at least, because nobody sees these files unless they look for them; a
-command with `-vv` makes its workers log at DEBUG. Each line names its task: stage, call, and, inside
-`log_context`, the shard.
+Ray writes these files to `<session folder>/logs/worker-*.err`; `-v` prints the folder. Workers log at INFO at least,
+because nobody sees these files unless they look for them; a command with `-vv` makes its workers log at DEBUG. Each
+line names its task: stage, call, and, inside `log_context`, the shard.
 """
 
 from __future__ import annotations

@@ -14,10 +14,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import math
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
@@ -103,25 +105,50 @@ def load_table(path: str) -> NDArray[np.float32]:
             tensors: dict[str, Any] = orjson.loads(file.read(size))
         except (struct.error, ValueError, OverflowError, MemoryError) as error:
             raise RequestError(f"{path}: not a safetensors file: its header cannot be read") from error
-        tensors.pop("__metadata__", None)
-        name = next((name for name in TENSORS if name in tensors), None)
-        if name is None or tensors[name]["dtype"] not in _DTYPES or len(tensors[name]["shape"]) != 2:
-            more = ", ..." if len(tensors) > SHOWN_TENSORS else ""
-            raise RequestError(
-                f"{path}: has no matrix {' or '.join(TENSORS)} of numbers, so it is not a static token table, as "
-                f"model2vec writes; it has {', '.join(list(tensors)[:SHOWN_TENSORS])}{more}"
-            )
-
-        def read(tensor: str) -> NDArray[Any]:
-            start, stop = tensors[tensor]["data_offsets"]
-            file.seek(8 + size + start)
-            found: NDArray[Any] = np.frombuffer(file.read(stop - start), _DTYPES[tensors[tensor]["dtype"]])
-            return found.reshape(tensors[tensor]["shape"])
-
-        table = read(name).astype(np.float64)
-        table = table[read(MAPPING)] if MAPPING in tensors else table
-        table = table * read(WEIGHTS).astype(np.float64)[:, None] if WEIGHTS in tensors else table
+        try:
+            table, name = _table(file, 8 + size, tensors, path)
+        except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise RequestError(f"{path}: not a safetensors file with a token table: {error!r}") from error
     largest = float(np.abs(table).max())
     if not largest or not np.isfinite(largest):
         raise RequestError(f"{path}: {name} is zero, or has values that are not finite")
     return np.rint(table * (MOST / largest)).astype(np.float32)
+
+
+def _table(file: BinaryIO, first: int, tensors: dict[str, Any], path: str) -> tuple[NDArray[np.float64], str]:
+    """The vectors of all tokens, and the name of their tensor; `first` is the byte at which tensors begin.
+
+    Raises:
+        RequestError: when there is no matrix of floats.
+        IndexError, KeyError, TypeError, ValueError: and others, when the header does not fit itself or the file.
+    """
+    tensors.pop("__metadata__", None)
+    name = next((name for name in TENSORS if name in tensors), None)
+    if name is None or tensors[name]["dtype"] not in _DTYPES or len(tensors[name]["shape"]) != 2:
+        more = ", ..." if len(tensors) > SHOWN_TENSORS else ""
+        raise RequestError(
+            f"{path}: has no matrix {' or '.join(TENSORS)} of numbers, so it is not a static token table, as "
+            f"model2vec writes; it has {', '.join(list(tensors)[:SHOWN_TENSORS])}{more}"
+        )
+    table = _tensor(file, first, tensors[name]).astype(np.float64)
+    if MAPPING in tensors:
+        rows = _tensor(file, first, tensors[MAPPING])
+        if rows.size and int(rows.min()) < 0:
+            raise ValueError(f"{MAPPING} has negative rows")
+        table = table[rows]
+    if WEIGHTS in tensors:
+        table = table * _tensor(file, first, tensors[WEIGHTS]).astype(np.float64)[:, None]
+    if not table.size:
+        raise ValueError(f"{name} is empty")
+    return table, name
+
+
+def _tensor(file: BinaryIO, first: int, stated: dict[str, Any]) -> NDArray[Any]:
+    """A tensor by its entry in the header."""
+    (start, stop), shape, dtype = stated["data_offsets"], stated["shape"], np.dtype(_DTYPES[stated["dtype"]])
+    size = dtype.itemsize * math.prod(shape)
+    if start < 0 or stop - start != size or first + stop > os.fstat(file.fileno()).st_size or min(shape) < 0:
+        raise ValueError(f"bytes {start} to {stop} do not hold {shape} values of {dtype}")
+    file.seek(first + start)
+    found: NDArray[Any] = np.frombuffer(file.read(size), dtype).reshape(shape)
+    return found

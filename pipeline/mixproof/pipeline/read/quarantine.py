@@ -114,7 +114,7 @@ def _in_child(store: Store, task: ReadTask, poison: dict[int, str], only: int | 
     with tempfile.TemporaryDirectory(prefix="mixproof-") as folder:
         result = Path(folder, "result")
         child = subprocess.run(
-            [sys.executable, "-m", "mixproof.pipeline.read.quarantine", str(result)],
+            [sys.executable, "-P", "-m", "mixproof.pipeline.read.quarantine", str(result)],
             input=pickle.dumps((store, task, poison, only)),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

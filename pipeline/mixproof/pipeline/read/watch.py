@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+from mixproof.ledger.files import open_no_link
+
 PATIENCE_SECONDS = 120.0
 """How long any document may take; longer ones get more by their size."""
 SLOWEST_BYTES_PER_SECOND = 50_000
@@ -40,7 +42,7 @@ class PoisonWatch:
 
     def __enter__(self) -> PoisonWatch:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT)
+        descriptor = open_no_link(self._path, os.O_RDWR | os.O_CREAT)
         os.ftruncate(descriptor, _INDEX.size)
         self._mark = mmap.mmap(descriptor, _INDEX.size)
         os.close(descriptor)

@@ -15,7 +15,7 @@ from .report import Checks
 def is_inside(relative: str) -> bool:
     """Whether a file name from a record stays inside the store."""
     name = PurePosixPath(relative)
-    return bool(relative) and not name.is_absolute() and ".." not in name.parts
+    return bool(relative) and not name.is_absolute() and ".." not in name.parts and "\0" not in relative
 
 
 def path_in_store(root: Path, relative: str, checks: Checks) -> Path | None:

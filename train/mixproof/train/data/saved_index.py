@@ -40,6 +40,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, NonNegativeInt, PositiveInt, ValidationError
 
 from mixproof.ledger.errors import DamagedFileError
+from mixproof.ledger.records.stored_path import StoredPath
 from mixproof.train.delivered_record import DrawRecord, FimRecord
 from mixproof.train.record import MasksRecord
 from mixproof.train.record_part import RecordPart, SparseRecordPart
@@ -51,7 +52,7 @@ INDEX = "index.json"
 class ArrayRecord(RecordPart):
     """One `.npy` file of the folder."""
 
-    file: str
+    file: StoredPath
     sha256: str
 
 
@@ -77,8 +78,8 @@ class EpochRecord(SparseRecordPart):
 class StreamRecord(SparseRecordPart):
     """A source's stream, as far as the run reads it."""
 
-    source: str
-    stream: str | None = None
+    source: StoredPath
+    stream: StoredPath | None = None
     """Name of the stream, if phases read it at their own length or with `min_tokens`; absent if it is the source's."""
     sequence_length: PositiveInt | None = None
     """Of the stream; absent if `stream` is."""
@@ -127,8 +128,8 @@ class PackedEpochRecord(SparseRecordPart):
 class PackedStreamRecord(SparseRecordPart):
     """A source's stream of packed windows, as far as the run reads it."""
 
-    source: str
-    stream: str | None = None
+    source: StoredPath
+    stream: StoredPath | None = None
     """As in `StreamRecord`."""
     sequence_length: PositiveInt | None = None
     """As in `StreamRecord`."""

@@ -11,6 +11,7 @@ the table, including all CPUs, have no MFU.
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import sys
@@ -19,6 +20,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
+from mixproof.ledger.files import open_no_link
 from mixproof.train.distributed import Ranks
 from mixproof.train.ownership import Ownership
 from mixproof.train.proxies import flops_per_token
@@ -107,7 +109,7 @@ class ThroughputLog:
         )
         self._last_line, self._tokens = now, metrics.tokens
         self._ownership.check()
-        with self._path.open("ab") as file:
+        with os.fdopen(open_no_link(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
             file.write(json.dumps(asdict(found)).encode() + b"\n")
         return found
 

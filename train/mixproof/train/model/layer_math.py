@@ -25,6 +25,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from .compiler_cache import use_private_cache
+
 
 @dataclass(frozen=True)
 class LayerMath:
@@ -173,6 +175,7 @@ PLAIN = LayerMath(_norm, _norm_gradients, _gate, _gate_gradient, _rotate, _rotat
 
 def compiled() -> LayerMath:
     """Return the same functions; torch compiles each on its first call."""
+    use_private_cache()
     torch.compiler.reset()
     # in this process: a pool of compiler processes would outlive the six functions
     options: dict[str, str | int | bool | Callable[..., Any]] = {"compile_threads": 1}

@@ -49,6 +49,9 @@ def test_a_log_line_stays_one_line() -> None:
         ("https://h/a?auth=abc&pwd=def", "https://h/a?auth=***&pwd=***"),
         ("headers={'Authorization': 'Bearer abc.def', 'X': '1'}", "headers={'Authorization': 'Bearer ***', 'X': '1'}"),
         ("authorization by ticket", "authorization by ticket"),
+        ("no spec https:/ann:secret-pw@h/spec.yaml", "no spec https:/***@h/spec.yaml"),
+        ("no spec s3:/ann:secret-pw@b/x", "no spec s3:/***@b/x"),
+        ("https:/h/a b@c https://h/ann@c", "https:/h/a b@c https://h/ann@c"),
     ],
 )
 def test_credentials_of_urls_are_hidden(text: str, expected: str) -> None:

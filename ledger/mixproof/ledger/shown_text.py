@@ -27,6 +27,8 @@ STEERING = re.compile("[" + "".join(chr(code) for code in _STEERING if chr(code)
 HIDDEN = "***"
 _AFTER_SCHEME = re.compile(r"(?<=://)(?:(?!://)[^\s\"])+")
 _MOST_CHARS_AFTER_HOST = 200
+_AS_PATH = re.compile(r"(?i)\b((?:https?|s3a?|gs|gcs|abfss?|az):/)(?!/)[^\s/@]{1,200}@")
+"""User name and password of a URL that was taken for a path, so that one of its slashes is gone."""
 _PARAMETER = re.compile(
     r"(?i)(?<=[?&])((?:[a-z_-]*(?:signature|credential|token|secret|password)|sig|apikey|api[-_]key|access_?key(?:id)?|"
     r"awsaccesskeyid|googleaccessid|auth|authorization|jwt|pwd|passwd)=)[^&#\s'\"]+"
@@ -64,6 +66,8 @@ def redacted(text: str) -> str:
     """The text without user names and passwords of URLs, parameters that sign them, and secrets of the environment."""
     if len(text) < LEAST_SECRET_CHARS:
         return text
+    if ":/" in text:
+        text = _AS_PATH.sub(rf"\1{HIDDEN}@", text)
     if "://" in text:
         text = _PARAMETER.sub(rf"\1{HIDDEN}", _AFTER_SCHEME.sub(_without_user, text))
     text = _HEADER.sub(rf"\1{HIDDEN}", _ACCOUNT_KEY.sub(HIDDEN, text))

@@ -163,6 +163,21 @@ def test_what_keeps_a_store_from_being_used_is_said_with_the_way_out(url: str, m
         Store(url).check()
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("s3://reader:secret-pw@bucket/store", r"^s3://bucket/store: the URL of a store must not have credentials"),
+        ("s3://no bucket/store", "correct the name of the bucket"),
+    ],
+)
+def test_a_bucket_that_cannot_be_one_is_refused_without_credentials(
+    url: str, message: str, object_store: ObjectStore
+) -> None:
+    with pytest.raises(RequestError, match=message) as refused:
+        Store(url).check()
+    assert "secret-pw" not in str(refused.value)
+
+
 def test_an_object_whose_name_leads_out_of_the_folder_of_copies_is_not_copied(url: str, tmp_path: Path) -> None:
     system().pipe_file(f"{url.removeprefix('s3://')}/read/../../../escaped", b"theirs")
     with pytest.raises(DamagedFileError, match="leads out of the store"):

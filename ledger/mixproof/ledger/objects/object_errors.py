@@ -14,6 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 from mixproof.ledger.errors import ClockError, MixproofError, RequestError
+from mixproof.ledger.shown_text import unsigned
 
 _PACKAGES = {"s3": "mixproof[s3]", "s3a": "mixproof[s3]", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
 """The package to install, by protocol."""
@@ -32,6 +33,7 @@ _ADVICE = {
         "FSTimeoutError",
     },
     "the object arrived damaged, repeatedly; check the network and the endpoint": {"FlexibleChecksumError"},
+    "correct the name of the bucket": {"ParamValidationError"},
     "check that the bucket exists and that you may use it": {"OSError", "ClientError"},
 }
 """Exception class names by advice; the first match applies."""
@@ -61,6 +63,20 @@ def actionable_errors(url: str) -> Iterator[None]:
         if (shown := clock_error(url, error)) is not None:
             raise shown from error
         _raise_with_advice(url, error)
+
+
+def check_no_password(url: str) -> None:
+    """Refuse a URL of a bucket with a user name and password, which clients take for a part of the bucket's name.
+
+    Raises:
+        RequestError: without the credentials.
+    """
+    plain = unsigned(url)
+    if plain != url and url.partition("://")[0] in _PACKAGES:
+        raise RequestError(
+            f"{plain}: the URL of a store must not have credentials in it; put them into the environment, for S3 into "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
 
 
 def clock_error(url: str, error: Exception) -> ClockError | None:

@@ -20,7 +20,7 @@ from typing import Any
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.files import ByteRange, Found
 
-from .object_errors import actionable_errors
+from .object_errors import actionable_errors, check_no_password
 from .transfer import is_damaged, repeat_damaged
 
 LOGGER = logging.getLogger(__name__)
@@ -222,6 +222,7 @@ class Objects:
             raise RequestError(
                 f"{self.url}//: no bucket is named; a store is a prefix in a bucket, such as s3://bucket/mixproof"
             )
+        check_no_password(self.url)
         bucket = self._path("").partition("/")[0]
         with actionable_errors(self.url):
             try:

@@ -79,6 +79,10 @@ def start(address: str | None, workers: int | None) -> bool:
         if "AuthToken" in str(error.__cause__):
             raise needs_token(host) from error
         raise RequestError(f"no Ray cluster answers at {host}: {error}; check --address") from error
+    except ValueError as error:
+        if address is None or "Invalid address" not in str(error):
+            raise
+        raise RequestError("--address: not the address of a Ray cluster, such as 10.0.0.1:6379") from error
     folder = joined.address_info["session_dir"]
     log.info("Ray %s on %s; workers log to %s/logs/worker-*.err", ray.__version__, address or "this machine", folder)
     return True

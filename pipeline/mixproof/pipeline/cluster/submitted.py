@@ -10,15 +10,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import ray
-from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
 from mixproof.ledger.disk_errors import storage_error
 from mixproof.ledger.errors import MixproofError, NodeError, ProcessDiedError
 
 from .head import ask_head
-from .node_choice import Blamed, NodeChoice
+from .node_choice import MAX_NODES_TRIED, Blamed, NodeChoice
 from .resources import GPU_TASKS_LABEL, MEMORY_SHARES, Needs, RayDiedError, with_more_memory
-from .running import alive_nodes, crashes_by_node, dead_processes, is_idle, silent_nodes
+from .results import SetupError, raise_if_ray_died, result_of
+from .running import alive_nodes, crashes_by_node, is_idle, silent_nodes
 from .same_code import check_same_code
 from .task_logs import log_level, worker_log
 from .waiting import Waiting, missing_node
@@ -83,6 +83,7 @@ class SubmittedCalls(Generic[T]):
         self._pending: dict[Any, int] = {}
         self._required: dict[int, Needs] = {}
         self._deaths: Counter[int] = Counter()
+        self._setup_failures: Counter[int] = Counter()
         self._started = time.time()
         self._waiting_for = Waiting()
 
@@ -98,7 +99,7 @@ class SubmittedCalls(Generic[T]):
             call = self._pending.pop(finished)
             self._forget_repeated(call)
             try:
-                result = _get(finished, self._label)
+                result = result_of(finished, self._label)
             except ProcessDiedError as error:
                 if self._needs[call].workers or self._deaths[call] == len(MEMORY_SHARES):
                     return call, error
@@ -109,6 +110,13 @@ class SubmittedCalls(Generic[T]):
                 self._submit(call)
             except RayDiedError:
                 raise
+            except SetupError as error:
+                self._setup_failures[call] += 1
+                if not self._shared or self._setup_failures[call] == MAX_NODES_TRIED:
+                    return call, error
+                log.warning("%s: call %d runs again: %s", self._label, call + 1, error)
+                self._choice.silent(silent_nodes(PROBE_SECONDS), [self._needs[call]], ask_head(alive_nodes))
+                self._submit(call)
             except NodeError as error:
                 if not self._choice.failed(call, self._needs[call], error.node, alive_nodes()):
                     return call, error
@@ -128,7 +136,7 @@ class SubmittedCalls(Generic[T]):
         """
         while True:
             finished, _ = ray.wait(list(self._pending), num_returns=1, timeout=CHECK_SECONDS)
-            _raise_if_ray_died(self._label)
+            raise_if_ray_died(self._label)
             if finished:
                 self._waiting_for.finished()
                 return finished[0]
@@ -215,35 +223,6 @@ def _naming_its_node(function: Callable[..., T]) -> Callable[..., T]:
             raise shown from (None if shown is error else error)
 
     return wrapped
-
-
-def _get(reference: Any, label: str) -> Any:  # noqa: ANN401 - what the task returned, of the caller's type
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, MixproofError):
-            raise cause from None
-        raise  # a bug in mixproof
-    except (WorkerCrashedError, OutOfMemoryError) as error:
-        _raise_if_ray_died(label, error)
-        raise ProcessDiedError(
-            f"{label}: a worker crashed repeatedly ({type(error).__name__}), probably out of memory, even with a whole "
-            "machine reserved for it; use machines with more memory or smaller input files, and see whether the disk "
-            "of /tmp/ray is full. Finished work is kept: the "
-            "same command resumes"
-        ) from error
-    except RayError as error:
-        _raise_if_ray_died(label, error)
-        raise MixproofError(
-            f"{label}: Ray gave up on a task ({type(error).__name__}: {error}). Finished work is kept: the same "
-            "command resumes"
-        ) from error
-
-
-def _raise_if_ray_died(label: str, cause: Exception | None = None) -> None:
-    if dead := dead_processes():
-        raise RayDiedError(f"{label}: Ray's {' and '.join(dead)} died") from cause
 
 
 def _options(need: Needs, avoided: Collection[str]) -> dict[str, Any]:

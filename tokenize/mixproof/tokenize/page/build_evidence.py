@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mixproof.ledger.manifest import Manifest
@@ -21,9 +22,9 @@ class Statement:
     text: str
     """The whole file."""
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """Of the file's bytes."""
+        """Of the file's bytes; every cell of a page names it."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
@@ -41,7 +42,7 @@ class BuildEvidence:
         """SHA-256 of the manifest file."""
         return self.statement.sha256
 
-    @property
+    @cached_property
     def first_parts(self) -> dict[str, str]:
         """The sources as deduplication saw them: by name, itself, or the first cell of a source that was divided."""
         cells = self.manifest.cells

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixproof.pipeline.heldout.overlap import SHORT_WORDS, Match, build_index, find_overlaps, make_postings
+from mixproof.pipeline.heldout.overlap import SHORT_WORDS, Match, build_index, find_overlaps
+from mixproof.pipeline.words.postings import make_postings
 
 HALF = Fraction(1, 2)
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"

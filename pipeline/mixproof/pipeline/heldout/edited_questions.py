@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.pipeline.words.ngrams import Ragged, one_row, ranges, window_hashes
+from mixproof.pipeline.words.postings import Postings, make_postings
 
-from .overlap import Match, OverlapIndex, Postings, found_windows, make_postings
+from .overlap import Match, OverlapIndex, found_windows
 
 LEAST_WORDS, MOST_WORDS = 7, 24
 """Shorter texts are found whole; in longer ones enough 5-grams are left."""

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixproof.pipeline.words.ngrams import Ragged, hashes_at
+from mixproof.pipeline.words.postings import Postings, make_postings
 
-from .overlap import OverlapIndex, Postings, found_windows, make_postings, short_texts_inside
+from .overlap import OverlapIndex, found_windows, short_texts_inside
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,11 @@ from mixproof.ledger.store import Store
 from mixproof.pipeline.columns import read_whole, table_of
 from mixproof.pipeline.readers.unchanged import verified
 from mixproof.pipeline.words.ngrams import Ragged
+from mixproof.pipeline.words.postings import Postings
 
 from .evaluation import EvaluationFile, read_evaluation_file
 from .heldout_set import PROMPT_HASH, HeldoutSet
-from .overlap import OverlapIndex, Postings, build_index
+from .overlap import OverlapIndex, build_index
 from .questions import QuestionIndex, build_questions
 
 INDEX = "overlap_index"

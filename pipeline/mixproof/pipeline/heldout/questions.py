@@ -16,11 +16,12 @@ from fractions import Fraction
 import numpy as np
 
 from mixproof.pipeline.words.ngrams import Ragged
+from mixproof.pipeline.words.postings import Postings
 from mixproof.pipeline.words.words import word_hashes
 
 from .edited_questions import find_edited, index_edited
 from .frequent import Frequencies, no_frequencies, without_frequent
-from .overlap import Match, OverlapIndex, Postings, build_index, find_overlaps_of
+from .overlap import Match, OverlapIndex, build_index, find_overlaps_of
 
 LEAST = 2
 """Fewest n-grams that must be shared, unless the text has fewer."""

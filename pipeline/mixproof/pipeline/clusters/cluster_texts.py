@@ -49,43 +49,54 @@ def cluster_texts(
     Raises:
         ValueError: when no text has a token, or every fine cluster is pruned.
     """
-    number, chars = clusters.number, clusters.chars
-    assert number is not None, "clusters that are found have a number"
-    if points is None:
-        batches = [embed(texts[first : first + BATCH], table, chars) for first in range(0, len(texts), BATCH)]
-        points = np.concatenate(batches)
+    points = _embedded(texts, table, clusters.chars) if points is None else points
     used = np.flatnonzero(points.any(axis=1))
     if not len(used):
         raise ValueError("no document has a token to be clustered by; check `text` of the source")
     points, sizes = points[used], sizes[used]
     known = {name: [values[index] for index in used.tolist()] for name, values in (columns or {}).items()}
-    fine = spherical_kmeans(points, weights_of(sizes), max(FINE, FINE_PER_CLUSTER * number))
-    fine_of = nearest(points.astype(np.float64), fine.astype(np.float64))
-    cluster_of = _merged(fine, fine_of, sizes, clusters, number, known, fewest)
-    found = int(cluster_of.max()) + 1
+    fine, fine_of = _fine_clusters(points, sizes, clusters)
+    cluster_of = _merged(fine, fine_of, sizes, clusters, known, fewest)
     own = cluster_of[fine_of]
     kept = own >= 0
+    clustered = used[kept].tolist()
     form = {
         "table_sha256": table.sha256,
-        "chars": chars,
+        "chars": clusters.chars,
         "centroids": fine.astype(int).tolist(),
-        "cluster_of": np.where(cluster_of < 0, found, cluster_of).astype(int).tolist(),
+        "cluster_of": np.where(cluster_of < 0, cluster_of.max() + 1, cluster_of).astype(int).tolist(),
         "clusters": _described(
-            [texts[index] for index in used[kept].tolist()],
-            [ids[index] for index in used[kept].tolist()],
+            [texts[index][: clusters.chars] for index in clustered],
+            [ids[index] for index in clustered],
             sizes[kept],
             points[kept],
             own[kept],
-            chars,
         ),
     }
-    if clusters.prune is not None:
-        form["pruned"] = {
-            "fine_clusters": int((cluster_of < 0).sum()),
-            "sample_documents": int((~kept).sum()),
-            "sample_bytes": int(sizes[~kept].sum()),
-        }
-    return form
+    return form if clusters.prune is None else {**form, "pruned": _pruned(cluster_of, kept, sizes)}
+
+
+def _fine_clusters(
+    points: NDArray[np.int16], sizes: NDArray[np.int64], clusters: Clusters
+) -> tuple[NDArray[np.int16], NDArray[np.int64]]:
+    """The centroids of fine clusters, int16 [fine, dimensions], and that of each document, int64 [documents]."""
+    assert clusters.number is not None, "clusters that are found have a number"
+    fine = spherical_kmeans(points, weights_of(sizes), max(FINE, FINE_PER_CLUSTER * clusters.number))
+    return fine, nearest(points.astype(np.float64), fine.astype(np.float64))
+
+
+def _embedded(texts: Sequence[str], table: TableFiles, chars: int) -> NDArray[np.int16]:
+    batches = [embed(texts[first : first + BATCH], table, chars) for first in range(0, len(texts), BATCH)]
+    return np.concatenate(batches)
+
+
+def _pruned(cluster_of: NDArray[np.int64], kept: NDArray[np.bool_], sizes: NDArray[np.int64]) -> dict[str, int]:
+    """What pruned fine clusters had of the sample."""
+    return {
+        "fine_clusters": int((cluster_of < 0).sum()),
+        "sample_documents": int((~kept).sum()),
+        "sample_bytes": int(sizes[~kept].sum()),
+    }
 
 
 def _merged(
@@ -93,11 +104,12 @@ def _merged(
     fine_of: NDArray[np.int64],
     sizes: NDArray[np.int64],
     clusters: Clusters,
-    number: int,
     columns: Mapping[str, Sequence[Any]],
     fewest: int,
 ) -> NDArray[np.int64]:
     """The cluster of each fine one, int64 [fine]; -1 for those that are pruned."""
+    number = clusters.number
+    assert number is not None, "clusters that are found have a number"
     fine_sizes = np.bincount(fine_of, sizes, len(fine)).astype(np.int64)
     documents = np.bincount(fine_of, minlength=len(fine))
     pruned = pruned_clusters(clusters.prune or (), columns, fine_of, len(fine))
@@ -118,10 +130,9 @@ def _described(
     sizes: NDArray[np.int64],
     points: NDArray[np.int16],
     own: NDArray[np.int64],
-    chars: int,
 ) -> list[dict[str, Any]]:
     """Name, telling words, sizes and typical documents of each cluster."""
-    words = telling_words([text[:chars] for text in texts], own.tolist(), int(own.max()) + 1)
+    words = telling_words(texts, own.tolist(), int(own.max()) + 1)
     described = []
     for cluster, telling in enumerate(words):
         members = np.flatnonzero(own == cluster)

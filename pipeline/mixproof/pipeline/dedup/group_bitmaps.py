@@ -61,19 +61,17 @@ def apply_losers(
         store: where the bitmaps go.
         cluster: runs the tasks.
     """
+    digests = {each.key: each.files[LOSERS].sha256 for each in losers}
     if not is_direct(len(shards), len(losers)):
-        digests = {each.key: each.files[LOSERS].sha256 for each in losers}
         return apply_blocks(search, shards, keep, digests, write_block, store, cluster)
-    lists: dict[int, list[Receipt]] = {}
+    lists: dict[int, list[str]] = {}
     for receipt in losers:
         for index in receipt.facts["shards"]:
-            lists.setdefault(int(index), []).append(receipt)
-    work: dict[str, BitmapWork] = {}
-    for index, found in sorted(lists.items()):
-        key = _key(search, index, [each.files[LOSERS].sha256 for each in found])
-        shard, before = shards[index], keep[index]
-        path = None if before is None else before.path
-        work[key] = BitmapWork(index, shard.folder, path, shard.documents, [each.key for each in found])
+            lists.setdefault(int(index), []).append(receipt.key)
+    work = {
+        _key(search, index, [digests[each] for each in found]): _work(index, shards[index], keep[index], found)
+        for index, found in sorted(lists.items())
+    }
 
     def calls(missing: Mapping[str, BitmapWork]) -> list[tuple[object, ...]]:
         return [(store, search, batch) for batch in in_batches(missing.items(), SHARDS_PER_TASK)]
@@ -85,9 +83,13 @@ def apply_losers(
         bitmaps[each.shard] = bitmap_of(receipt, int(receipt.facts["kept"]))
         for row in receipt.facts["lost"]:
             losses.add(each.shard, *row)
-    path_of = {receipt.key: f"{search.stage}/{receipt.key}/{LOSERS}" for receipt in losers}
-    paths = {index: tuple(path_of[each.key] for each in found) for index, found in lists.items()}
+    paths = {index: tuple(f"{search.stage}/{each}/{LOSERS}" for each in found) for index, found in lists.items()}
     return GroupResult(bitmaps, losses.losses(), paths)
+
+
+def _work(index: int, shard: Shard, before: Bitmap | None, lists: list[str]) -> BitmapWork:
+    path = None if before is None else before.path
+    return BitmapWork(index, shard.folder, path, shard.documents, lists)
 
 
 def _key(search: Search, shard: int, digests: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from mixproof.ledger.store import Attempt, Store
 from mixproof.pipeline.bitmap import BITMAP, Bitmap, save_bitmap
 from mixproof.pipeline.cluster.cluster import Cluster
 from mixproof.pipeline.cluster.stage import run_missing
-from mixproof.pipeline.read.batches import SHARDS_PER_TASK
+from mixproof.pipeline.read.batches import SHARDS_PER_TASK, in_batches
 from mixproof.pipeline.read.shards import Shard
 
 from .keepers import LOSERS
@@ -88,12 +88,10 @@ def apply_blocks(
     if not lists:
         return GroupResult(list(keep), [], {})
     saved = _save(search, shards, lists, store)
-    members = list(zip(range(len(shards)), shards, keep, strict=True))
+    members = zip(range(len(shards)), shards, keep, strict=True)
     work = {
-        stage_key(search.stage, VERSION, {"block": [first, SHARDS_PER_TASK]}, [search.group, saved]): members[
-            first : first + SHARDS_PER_TASK
-        ]
-        for first in range(0, len(shards), SHARDS_PER_TASK)
+        stage_key(search.stage, VERSION, {"block": [number, SHARDS_PER_TASK]}, [search.group, saved]): block
+        for number, block in enumerate(in_batches(members, SHARDS_PER_TASK))
     }
 
     def calls(missing: Mapping[str, Sequence[BlockShard]]) -> list[tuple[object, ...]]:

@@ -88,10 +88,9 @@ def apply_blocks(
     if not lists:
         return GroupResult(list(keep), [], {})
     saved = _save(search, shards, lists, store)
-    members = zip(range(len(shards)), shards, keep, strict=True)
     work = {
-        stage_key(search.stage, VERSION, {"block": [number, SHARDS_PER_TASK]}, [search.group, saved]): block
-        for number, block in enumerate(in_batches(members, SHARDS_PER_TASK))
+        stage_key(search.stage, VERSION, {"shards": [block[0][0], block[-1][0] + 1]}, [search.group, saved]): block
+        for block in in_batches(zip(range(len(shards)), shards, keep, strict=True), SHARDS_PER_TASK)
     }
 
     def calls(missing: Mapping[str, Sequence[BlockShard]]) -> list[tuple[object, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
+from mixproof.pipeline.fasttext_layout import check_layout
 
 PREFIX = "__label__"
 MAGIC = (793_712_314).to_bytes(4, "little")
@@ -78,8 +79,9 @@ def check_unchanged(path: str, sha256: str) -> None:
 def _loaded(path: str, _sha256: str) -> Any:  # noqa: ANN401 - as above
     check_installed(path)
     try:
+        check_layout(path)
         return importlib.import_module("fasttext.FastText")._FastText(model_path=path)
-    except ValueError as error:
+    except (ValueError, RuntimeError, MemoryError) as error:
         raise RequestError(f"{path}: not a fastText model: {error}") from error
 
 

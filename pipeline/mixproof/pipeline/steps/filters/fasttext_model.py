@@ -14,6 +14,7 @@ from typing import Any
 
 from mixproof.ledger.errors import RequestError
 from mixproof.ledger.fingerprint import sha256_of_file
+from mixproof.pipeline.fasttext_layout import check_layout
 
 FASTTEXT = "FastTextClassifierFilter"
 _PREFIX = "__label__"
@@ -59,8 +60,9 @@ def _seen(path: str) -> tuple[str, int, int, int, int]:
 @functools.lru_cache(maxsize=4)
 def _loaded(path: str, *version: int) -> Any:  # noqa: ANN401 - fasttext ships no types
     try:
+        check_layout(path)
         model = importlib.import_module("fasttext.FastText")._FastText(path)
-    except ValueError as error:
+    except (ValueError, RuntimeError, MemoryError) as error:
         raise RequestError(f"model_url: {path!r}: not a fastText model: {error}") from error
     _check_version(path, version)
     return model
